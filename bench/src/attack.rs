@@ -32,10 +32,16 @@ impl Attack {
     ///
     /// # Errors
     /// When a WebSocket is not greeted.
-    pub fn begin(addr: SocketAddr, core: Option<usize>, buyers: &Buyers, sale: &str) -> Result<Self> {
+    pub fn begin(
+        addr: SocketAddr,
+        core: Option<usize>,
+        buyers: &Buyers,
+        sale: &str,
+    ) -> Result<Self> {
         let mut dead = Vec::with_capacity(DEAD_SOCKETS);
         for number in 0..DEAD_SOCKETS {
-            let mut stream = TcpStream::connect(addr).with_context(|| format!("socket {number}"))?;
+            let mut stream =
+                TcpStream::connect(addr).with_context(|| format!("socket {number}"))?;
             stream.set_read_timeout(Some(ADMIN_WITHIN))?;
             sockets::greet(&mut stream, sale, &buyers.token(number as u32))
                 .with_context(|| format!("socket {number}"))?;
@@ -72,7 +78,10 @@ fn slow_heads(addr: SocketAddr, over: &AtomicBool) -> Result<()> {
         stream.set_nonblocking(true)?;
         Ok(stream)
     };
-    let mut heads = (0..SLOW_HEADS).map(|_| come()).collect::<std::io::Result<Vec<_>>>().context("slow heads")?;
+    let mut heads = (0..SLOW_HEADS)
+        .map(|_| come())
+        .collect::<std::io::Result<Vec<_>>>()
+        .context("slow heads")?;
     while !over.load(Ordering::Acquire) {
         let begun = Instant::now();
         for head in &mut heads {
@@ -94,7 +103,10 @@ fn is_ended(stream: &TcpStream) -> bool {
 
 /// Large headers at a steady rate, each over a connection of its own.
 fn bombs(addr: SocketAddr, over: &AtomicBool) -> Result<(u64, u64)> {
-    let bomb = format!("GET /v1/sales HTTP/1.1\r\nHost: shop.example\r\nX-Bomb: {}\r\n\r\n", "x".repeat(BOMB_BYTES));
+    let bomb = format!(
+        "GET /v1/sales HTTP/1.1\r\nHost: shop.example\r\nX-Bomb: {}\r\n\r\n",
+        "x".repeat(BOMB_BYTES)
+    );
     let (mut refused, mut reset) = (0, 0);
     let mut due = Instant::now();
     while !over.load(Ordering::Acquire) {
@@ -105,7 +117,11 @@ fn bombs(addr: SocketAddr, over: &AtomicBool) -> Result<(u64, u64)> {
         let mut head = [0; 12];
         match stream.read_exact(&mut head) {
             Ok(()) => {
-                ensure!(head == *b"HTTP/1.1 431", "a large header was answered {:?}", String::from_utf8_lossy(&head));
+                ensure!(
+                    head == *b"HTTP/1.1 431",
+                    "a large header was answered {:?}",
+                    String::from_utf8_lossy(&head)
+                );
                 refused += 1;
             }
             Err(_) => reset += 1,

@@ -130,7 +130,9 @@ impl Template {
         let signed = HEADER.len() + (buyers.claims.len() * 4).div_ceil(3);
         bytes.resize(token_at + signed + 1 + SIGNATURE_TEXT, b'.');
         bytes[token_at..token_at + HEADER.len()].copy_from_slice(HEADER);
-        bytes.extend_from_slice(format!("\r\nIdempotency-Key: {keys}-{}-", buyers.series).as_bytes());
+        bytes.extend_from_slice(
+            format!("\r\nIdempotency-Key: {keys}-{}-", buyers.series).as_bytes(),
+        );
         let key_digits_at = bytes.len();
         bytes.resize(key_digits_at + DIGITS, b'0');
         bytes.extend_from_slice(b"\r\n\r\n");
@@ -174,13 +176,22 @@ mod tests {
     #[test]
     fn a_request_carries_the_buyers_own_token_and_key() {
         let buyers = Buyers::new(&[7; 32], "r1", 12);
-        let wanted = Wanted { sale: "sale-0000", item: "phone", units: 1, headers: "Prefer: wait=30\r\n", keys: "k" };
+        let wanted = Wanted {
+            sale: "sale-0000",
+            item: "phone",
+            units: 1,
+            headers: "Prefer: wait=30\r\n",
+            keys: "k",
+        };
         let mut template = Template::new(&buyers, &wanted);
         for buyer in [0, 11] {
             template.in_sale(buyer);
             let text = String::from_utf8(template.of(&buyers, buyer).to_vec()).expect("ASCII");
             let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
-            assert!(head.contains(&format!("\r\nAuthorization: Bearer {}\r\n", buyers.token(buyer))), "{head}");
+            assert!(
+                head.contains(&format!("\r\nAuthorization: Bearer {}\r\n", buyers.token(buyer))),
+                "{head}"
+            );
             assert!(head.ends_with(&format!("\r\nIdempotency-Key: k-r1-{buyer:08}")), "{head}");
             assert!(head.contains("\r\nPrefer: wait=30\r\n"), "{head}");
             assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())), "{head}");
@@ -196,7 +207,11 @@ mod tests {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &[7; 32]);
         let signature = URL_SAFE_NO_PAD.decode(signature).expect("base64url");
         hmac::verify(&key, signed.as_bytes(), &signature).expect("the shop's own signature");
-        let claims = URL_SAFE_NO_PAD.decode(signed.split_once('.').expect("two parts").1).expect("base64url");
-        assert!(String::from_utf8(claims).expect("JSON").starts_with(r#"{"sub":"r1-00000002","exp":"#));
+        let claims = URL_SAFE_NO_PAD
+            .decode(signed.split_once('.').expect("two parts").1)
+            .expect("base64url");
+        assert!(
+            String::from_utf8(claims).expect("JSON").starts_with(r#"{"sub":"r1-00000002","exp":"#)
+        );
     }
 }

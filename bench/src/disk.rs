@@ -17,7 +17,8 @@ const PAGE: [u8; 4096] = [0x5a; 4096];
 /// When it is not on a disk: durable figures would mean nothing.
 pub fn sync_time(dir: &Path) -> Result<Duration> {
     let path = dir.join("sync");
-    let mut file = OpenOptions::new().create(true).append(true).open(&path).context("making a file")?;
+    let mut file =
+        OpenOptions::new().create(true).append(true).open(&path).context("making a file")?;
     let mut times = Vec::with_capacity(SYNCS);
     for _ in 0..SYNCS {
         let start = Instant::now();
@@ -29,7 +30,10 @@ pub fn sync_time(dir: &Path) -> Result<Duration> {
     times.sort_unstable();
     let median = times[SYNCS / 2];
     if median < SYNC_MIN {
-        bail!("{} is not on a disk (a sync takes {median:?}): name another directory with --dir", dir.display());
+        bail!(
+            "{} is not on a disk (a sync takes {median:?}): name another directory with --dir",
+            dir.display()
+        );
     }
     Ok(median)
 }

@@ -129,7 +129,9 @@ impl Figure {
         match self.target {
             Target::AtLeast { goal, .. } if value >= goal => Verdict::Goal,
             Target::AtLeast { floor, .. } if value >= floor => Verdict::Floor,
-            Target::AtMost { goal, .. } | Target::Reported { goal } if value <= goal => Verdict::Goal,
+            Target::AtMost { goal, .. } | Target::Reported { goal } if value <= goal => {
+                Verdict::Goal
+            }
             Target::AtMost { floor, .. } if value <= floor => Verdict::Floor,
             Target::AtLeast { .. } | Target::AtMost { .. } => Verdict::Below,
             Target::Reported { .. } => Verdict::Reported,
@@ -240,7 +242,10 @@ mod tests {
     #[test]
     fn an_invalid_figure_never_counts_whatever_its_value() {
         let figure = Figure::new("R0", "a test", Target::Reported { goal: 1.0 }).plain(0.5, "×");
-        assert_eq!(figure.clone().invalid(&anyhow::anyhow!("oversold")).verdict(), Verdict::Invalid);
+        assert_eq!(
+            figure.clone().invalid(&anyhow::anyhow!("oversold")).verdict(),
+            Verdict::Invalid
+        );
         assert_eq!(figure.verdict(), Verdict::Goal);
     }
 

@@ -65,13 +65,18 @@ const GROUPS: [(&[&str], Measure); 17] = [
 /// When there is no such figure.
 pub fn choose(names: &[String]) -> Result<Vec<Group>> {
     let known: Vec<&'static str> = GROUPS.iter().flat_map(|(ids, _)| ids.iter().copied()).collect();
-    if let Some(name) = names.iter().find(|name| !known.iter().any(|id| id.eq_ignore_ascii_case(name))) {
+    if let Some(name) =
+        names.iter().find(|name| !known.iter().any(|id| id.eq_ignore_ascii_case(name)))
+    {
         bail!("there is no figure {name}: there are {}", known.join(", "));
     }
-    let asked = |id: &&&'static str| names.is_empty() || names.iter().any(|name| id.eq_ignore_ascii_case(name));
-    let groups = GROUPS
-        .iter()
-        .map(|(ids, measure)| Group { ids: ids.iter().filter(asked).copied().collect(), measure: *measure });
+    let asked = |id: &&&'static str| {
+        names.is_empty() || names.iter().any(|name| id.eq_ignore_ascii_case(name))
+    };
+    let groups = GROUPS.iter().map(|(ids, measure)| Group {
+        ids: ids.iter().filter(asked).copied().collect(),
+        measure: *measure,
+    });
     Ok(groups.filter(|group| !group.ids.is_empty()).collect())
 }
 

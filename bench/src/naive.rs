@@ -49,16 +49,20 @@ struct App {
 pub fn serve(args: &NaiveArgs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (addr, url) = (args.naive.context("an address")?, args.naive_redis.as_deref().context("a Redis")?);
+        let (addr, url) =
+            (args.naive.context("an address")?, args.naive_redis.as_deref().context("a Redis")?);
         let client = redis::Client::open(url)?;
         let mut redis = client.get_multiplexed_async_connection().await.context("Redis")?;
         // A connection that waits must be nobody else's, and must not be given up while it waits.
         let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
-        let waiting = client.get_multiplexed_async_connection_with_config(&config).await.context("Redis")?;
-        let (db, connection) =
-            tokio_postgres::connect(args.naive_postgres.as_deref().context("a database")?, tokio_postgres::NoTls)
-                .await
-                .context("PostgreSQL")?;
+        let waiting =
+            client.get_multiplexed_async_connection_with_config(&config).await.context("Redis")?;
+        let (db, connection) = tokio_postgres::connect(
+            args.naive_postgres.as_deref().context("a database")?,
+            tokio_postgres::NoTls,
+        )
+        .await
+        .context("PostgreSQL")?;
         tokio::spawn(connection);
         let consumer = tokio::spawn(consume(waiting, db));
         let load = redis::cmd("SCRIPT").arg("LOAD").arg(BOOKED).query_async(&mut redis).await;
@@ -73,15 +77,30 @@ pub fn serve(args: &NaiveArgs) -> Result<()> {
     })
 }
 
-async fn buy(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) -> (StatusCode, &'static str) {
+async fn buy(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> (StatusCode, &'static str) {
     let mut redis = app.redis.clone();
-    let Some((buyer, item, units)) = read(&headers, &body) else { return (StatusCode::BAD_REQUEST, "{}") };
-    let booked =
-        redis::cmd("EVALSHA").arg(&app.script).arg(1).arg(item).arg(units).query_async::<i64>(&mut redis).await;
+    let Some((buyer, item, units)) = read(&headers, &body) else {
+        return (StatusCode::BAD_REQUEST, "{}");
+    };
+    let booked = redis::cmd("EVALSHA")
+        .arg(&app.script)
+        .arg(1)
+        .arg(item)
+        .arg(units)
+        .query_async::<i64>(&mut redis)
+        .await;
     match booked {
         Ok(0) => (StatusCode::CONFLICT, r#"{"code":"sold_out"}"#),
         Ok(_) => {
-            let pushed = redis::cmd("LPUSH").arg(QUEUE).arg(format!("{buyer} {units}")).exec_async(&mut redis).await;
+            let pushed = redis::cmd("LPUSH")
+                .arg(QUEUE)
+                .arg(format!("{buyer} {units}"))
+                .exec_async(&mut redis)
+                .await;
             match pushed {
                 Ok(()) => (StatusCode::CREATED, r#"{"state":"reserved"}"#),
                 Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "{}"),
@@ -95,7 +114,8 @@ async fn buy(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) -> (S
 fn read(headers: &HeaderMap, body: &[u8]) -> Option<(String, String, u32)> {
     let token = headers.get("authorization")?.to_str().ok()?;
     let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
-    let (claims, body): (Value, Value) = (serde_json::from_slice(&claims).ok()?, serde_json::from_slice(body).ok()?);
+    let (claims, body): (Value, Value) =
+        (serde_json::from_slice(&claims).ok()?, serde_json::from_slice(body).ok()?);
     let units = u32::try_from(body["units"].as_u64()?).ok()?;
     Some((claims["sub"].as_str()?.to_owned(), body["item"].as_str()?.to_owned(), units))
 }

@@ -53,7 +53,13 @@ impl Passes {
         let mut text = Vec::new();
         for buyer in 0..buyers.count() {
             let name = buyers.name(buyer);
-            let terms = Terms { buyer: &name, standing: Standing::default(), is_free, valid_from, expires_at };
+            let terms = Terms {
+                buyer: &name,
+                standing: Standing::default(),
+                is_free,
+                valid_from,
+                expires_at,
+            };
             text.extend_from_slice(URL_SAFE_NO_PAD.encode(key.seal(&terms, sale, item)).as_bytes());
         }
         let len = text.len() / (buyers.count() as usize).max(1);
@@ -80,8 +86,20 @@ pub struct WithPass<'a> {
 impl<'a> WithPass<'a> {
     /// Each buyer once, from number `first` on.
     #[must_use]
-    pub fn each_once(buyers: &'a Buyers, passes: &'a Passes, template: Template, first: u32) -> Self {
-        Self { buyers, passes, template, next: first, round_and_round: false, reader: Reader::default() }
+    pub fn each_once(
+        buyers: &'a Buyers,
+        passes: &'a Passes,
+        template: Template,
+        first: u32,
+    ) -> Self {
+        Self {
+            buyers,
+            passes,
+            template,
+            next: first,
+            round_and_round: false,
+            reader: Reader::default(),
+        }
     }
 
     /// All buyers over and over.
@@ -132,8 +150,12 @@ pub fn check_nanos(checks: u32) -> f64 {
     for _ in 0..checks {
         let mut room = [0; doorbuster_core::gate::pass::PASS_BYTES_MAX + 2];
         let read = URL_SAFE_NO_PAD.decode_slice(std::hint::black_box(&text), &mut room);
-        let pass = read.ok().and_then(|len| doorbuster_core::gate::pass::Sealed::parse(&room[..len]));
-        held += u32::from(pass.is_some_and(|pass| pass.is_sealed_by(std::hint::black_box(&key), "spring", "item")));
+        let pass =
+            read.ok().and_then(|len| doorbuster_core::gate::pass::Sealed::parse(&room[..len]));
+        held +=
+            u32::from(pass.is_some_and(|pass| {
+                pass.is_sealed_by(std::hint::black_box(&key), "spring", "item")
+            }));
     }
     let took = began.elapsed();
     if held == checks { took.as_secs_f64() * 1e9 / f64::from(checks) } else { f64::NAN }
@@ -149,13 +171,16 @@ mod tests {
         let buyers = Buyers::new(&[7; 32], "r1", 3);
         let passes = Passes::new(&buyers, "spring", "item", Paper::Good);
         let wanted = Wanted { sale: "spring", item: "item", units: 1, headers: "", keys: "k" };
-        let mut script = WithPass::round_and_round(&buyers, &passes, Template::new(&buyers, &wanted));
+        let mut script =
+            WithPass::round_and_round(&buyers, &passes, Template::new(&buyers, &wanted));
         let mut seen = Vec::new();
         for _ in 0..4 {
             let mut request = Vec::new();
             assert!(script.next(&mut request));
             let text = String::from_utf8(request).expect("ASCII");
-            let pass = text.split_once("\r\nPurchase-Pass: ").and_then(|(_, rest)| rest.split_once("\r\n"));
+            let pass = text
+                .split_once("\r\nPurchase-Pass: ")
+                .and_then(|(_, rest)| rest.split_once("\r\n"));
             seen.push(pass.expect("a header").0.to_owned());
             assert!(text.starts_with("POST /v1/orders HTTP/1.1\r\nPurchase-Pass: "), "{text}");
         }

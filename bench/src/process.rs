@@ -50,12 +50,17 @@ impl Process {
         }
         words.push(start.program.display().to_string());
         words.extend(start.arguments);
-        let log = File::create(&start.log).with_context(|| format!("making {}", start.log.display()))?;
+        let log =
+            File::create(&start.log).with_context(|| format!("making {}", start.log.display()))?;
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).envs(start.environment).env_remove("RUST_LOG");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-        let child = command.spawn().with_context(|| format!("starting {}", start.program.display()))?;
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("a process has an id")?;
+        let child =
+            command.spawn().with_context(|| format!("starting {}", start.program.display()))?;
+        let pid = i32::try_from(child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .context("a process has an id")?;
         Ok(Self { child, pid, log: start.log })
     }
 
@@ -108,8 +113,14 @@ impl Process {
     /// When the system does not allow it.
     pub fn pin(&self, core: usize) -> Result<()> {
         let (core, pid) = (core.to_string(), self.child.id().to_string());
-        let status = Command::new("taskset").args(["-a", "-c", "-p", &core, &pid]).stdout(Stdio::null()).status();
-        ensure!(status.context("taskset")?.success(), "process {pid} could not be kept on core {core}");
+        let status = Command::new("taskset")
+            .args(["-a", "-c", "-p", &core, &pid])
+            .stdout(Stdio::null())
+            .status();
+        ensure!(
+            status.context("taskset")?.success(),
+            "process {pid} could not be kept on core {core}"
+        );
         Ok(())
     }
 
@@ -163,7 +174,8 @@ impl Drop for Process {
 pub fn cpu(pid: u32) -> Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("the process is gone")?;
     // The name in parentheses may contain spaces; utime and stime are the 12th and 13th fields after it.
-    let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+    let fields: Vec<&str> =
+        stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
     let ticks: u64 = [11, 12].iter().filter_map(|&f| fields.get(f)?.parse::<u64>().ok()).sum();
     Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
 }
@@ -173,8 +185,12 @@ pub fn cpu(pid: u32) -> Result<Duration> {
 /// # Errors
 /// When it is gone.
 pub fn resident(pid: &str) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("the process is gone")?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).context("a process has resident memory")?;
+    let status =
+        fs::read_to_string(format!("/proc/{pid}/status")).context("the process is gone")?;
+    let line = status
+        .lines()
+        .find_map(|l| l.strip_prefix("VmRSS:"))
+        .context("a process has resident memory")?;
     let kib: u64 = line.trim().trim_end_matches(" kB").parse().context("VmRSS")?;
     Ok(kib * 1024)
 }
@@ -204,7 +220,11 @@ pub fn free_address() -> Result<std::net::SocketAddr> {
 ///
 /// # Errors
 /// When it did not become ready.
-pub fn wait_until(process: &mut Process, within: Duration, mut ready: impl FnMut() -> bool) -> Result<()> {
+pub fn wait_until(
+    process: &mut Process,
+    within: Duration,
+    mut ready: impl FnMut() -> bool,
+) -> Result<()> {
     let until = Instant::now() + within;
     while !ready() {
         process.still_runs()?;

@@ -57,22 +57,31 @@ impl Server {
         let mut environment = vec![
             ("DOORBUSTER_AUTH__BUYER_SECRET".to_owned(), BUYER_SECRET.to_owned()),
             ("DOORBUSTER_AUTH__ADMIN_KEY".to_owned(), ADMIN_KEY.to_owned()),
-            ("DOORBUSTER_PASS__KEYS".to_owned(), passes::MASTER.map(|byte| format!("{byte:02x}")).concat()),
+            (
+                "DOORBUSTER_PASS__KEYS".to_owned(),
+                passes::MASTER.map(|byte| format!("{byte:02x}")).concat(),
+            ),
         ];
-        environment.extend(options.workers.map(|w| ("DOORBUSTER_WORKERS".to_owned(), w.to_string())));
-        environment.extend(options.settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
+        environment
+            .extend(options.workers.map(|w| ("DOORBUSTER_WORKERS".to_owned(), w.to_string())));
+        environment.extend(
+            options.settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())),
+        );
         let dir = options.dir.display().to_string();
         let began = Instant::now();
         let mut process = Process::start(Start {
             program: options.program,
-            arguments: ["serve", "--listen", "127.0.0.1:0", "--data-dir", &dir].map(str::to_owned).into(),
+            arguments: ["serve", "--listen", "127.0.0.1:0", "--data-dir", &dir]
+                .map(str::to_owned)
+                .into(),
             environment,
             user: None,
             core: options.core,
             log: options.dir.with_extension("log"),
         })?;
         let addr = listening(&mut process)?;
-        let ready = || admin::ask(addr, "GET", "/readyz", None, "").is_ok_and(|reply| reply.status == 200);
+        let ready =
+            || admin::ask(addr, "GET", "/readyz", None, "").is_ok_and(|reply| reply.status == 200);
         process::wait_until(&mut process, READY_WITHIN, ready).context("the server")?;
         Ok(Self { process, addr, dir: options.dir.to_owned(), ready_after: began.elapsed() })
     }
@@ -153,7 +162,11 @@ impl Server {
     pub fn check_stock(&self, sale: &str, promised: RangeInclusive<u64>) -> Result<()> {
         let row = self.stock(sale)?;
         ensure!(row.adds_up(), "the stock does not add up: {row:?}");
-        ensure!(promised.contains(&row.held), "{promised:?} units were promised, {} are reserved", row.held);
+        ensure!(
+            promised.contains(&row.held),
+            "{promised:?} units were promised, {} are reserved",
+            row.held
+        );
         Ok(())
     }
 
@@ -173,7 +186,8 @@ impl Server {
         let page = admin::ask(self.addr, "GET", "/metrics", None, "")?.body;
         let (begin, with) = (format!("{name}{{"), format!("=\"{label}\""));
         let lines = page.lines().filter(|line| line.starts_with(&begin) && line.contains(&with));
-        let number = |line: &str| line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok());
+        let number =
+            |line: &str| line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok());
         lines.map(|line| number(line).with_context(|| line.to_owned())).sum()
     }
 
@@ -181,7 +195,13 @@ impl Server {
     ///
     /// # Errors
     /// When it is not.
-    pub fn operate(&self, method: &str, path: &str, body: &str, status: u16) -> Result<serde_json::Value> {
+    pub fn operate(
+        &self,
+        method: &str,
+        path: &str,
+        body: &str,
+        status: u16,
+    ) -> Result<serde_json::Value> {
         let reply = admin::ask(self.addr, method, path, Some(ADMIN_KEY), body)?;
         ensure!(reply.status == status, "{method} {path}: {} {}", reply.status, reply.body);
         serde_json::from_str(&reply.body).with_context(|| format!("{method} {path}"))
@@ -197,7 +217,10 @@ impl Server {
         let report = audit::run(&audit::Store::Sqlite(self.store_file()?), None)?;
         ensure!(report.audit.ok, "the auditor found {:?}", report.audit.findings);
         let orders = report.orders_checked;
-        ensure!(promised.contains(&orders), "{promised:?} orders were promised, {orders} are there");
+        ensure!(
+            promised.contains(&orders),
+            "{promised:?} orders were promised, {orders} are there"
+        );
         Ok(())
     }
 }

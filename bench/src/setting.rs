@@ -89,7 +89,12 @@ impl Setting {
     ///
     /// # Errors
     /// When it does not become ready.
-    pub fn server(&self, dir: &Path, workers: Option<usize>, core: Option<usize>) -> Result<Server> {
+    pub fn server(
+        &self,
+        dir: &Path,
+        workers: Option<usize>,
+        core: Option<usize>,
+    ) -> Result<Server> {
         let options = ServerOptions { program: &self.program, dir, workers, core, settings: &[] };
         Server::start(&options).context("our server")
     }
@@ -99,7 +104,8 @@ impl Setting {
     /// # Errors
     /// When it does not become ready.
     pub fn server_with(&self, dir: &Path, settings: &[(&str, &str)]) -> Result<Server> {
-        let options = ServerOptions { program: &self.program, dir, workers: None, core: None, settings };
+        let options =
+            ServerOptions { program: &self.program, dir, workers: None, core: None, settings };
         Server::start(&options).context("our server")
     }
 

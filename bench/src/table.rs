@@ -63,7 +63,12 @@ pub fn text(machine: &Machine, figures: &[Figure]) -> String {
         }
         if figure.rounds.len() > 1 {
             let rounds: Vec<String> = figure.rounds.iter().map(|&r| short(r)).collect();
-            text.push_str(&format!("\n{} {}: rounds {}", figure.id, figure.measured, rounds.join(" ")));
+            text.push_str(&format!(
+                "\n{} {}: rounds {}",
+                figure.id,
+                figure.measured,
+                rounds.join(" ")
+            ));
         }
     }
     text
@@ -108,8 +113,12 @@ fn row(figure: &Figure) -> Value {
 fn targets(figure: &Figure) -> (String, String) {
     let unit = if figure.unit == "×" { String::new() } else { format!(" {}", figure.unit) };
     match figure.target {
-        Target::AtLeast { floor, goal } => (format!("{}{unit}", short(floor)), format!("≥ {}{unit}", short(goal))),
-        Target::AtMost { floor, goal } => (format!("{}{unit}", short(floor)), format!("≤ {}{unit}", short(goal))),
+        Target::AtLeast { floor, goal } => {
+            (format!("{}{unit}", short(floor)), format!("≥ {}{unit}", short(goal)))
+        }
+        Target::AtMost { floor, goal } => {
+            (format!("{}{unit}", short(floor)), format!("≤ {}{unit}", short(goal)))
+        }
         Target::Reported { goal } => ("reported".to_owned(), format!("≤ {}{unit}", short(goal))),
     }
 }
@@ -144,16 +153,21 @@ mod tests {
 
     #[test]
     fn numbers_show_three_digits_and_their_thousands() {
-        for (value, text) in
-            [(0.853, "0.85"), (12.34, "12.3"), (4567.0, "4567"), (98_765.4, "98,765"), (1e6, "1,000,000")]
-        {
+        for (value, text) in [
+            (0.853, "0.85"),
+            (12.34, "12.3"),
+            (4567.0, "4567"),
+            (98_765.4, "98,765"),
+            (1e6, "1,000,000"),
+        ] {
             assert_eq!(short(value), text);
         }
     }
 
     #[test]
     fn the_table_and_its_json_say_the_same() {
-        let compared = Compared { ours: vec![90_000.0, 80_000.0], peer: vec![100_000.0, 100_000.0] };
+        let compared =
+            Compared { ours: vec![90_000.0, 80_000.0], peer: vec![100_000.0, 100_000.0] };
         let figures = [
             Figure::new("R1", "sold out", Target::AtLeast { floor: 0.85, goal: 1.0 })
                 .compared(&compared, "/s", "nginx"),
@@ -161,7 +175,10 @@ mod tests {
                 .invalid(&anyhow::anyhow!("lost 3")),
         ];
         let text = text(&machine(), &figures);
-        assert!(text.contains("90,000 /s") && text.contains("100,000 nginx") && text.contains("0.85"), "{text}");
+        assert!(
+            text.contains("90,000 /s") && text.contains("100,000 nginx") && text.contains("0.85"),
+            "{text}"
+        );
         assert!(text.contains("R6 buyer: invalid: lost 3"), "{text}");
         let json = json(&machine(), &figures);
         assert_eq!(json["ok"], false, "an invalid figure is not owed work done");

@@ -69,7 +69,9 @@ impl Script for Visits<'_> {
             return false;
         }
         let token = self.buyers.token(self.next);
-        out.extend_from_slice(format!("{}Authorization: Bearer {token}\r\n\r\n{}", self.head, self.body).as_bytes());
+        out.extend_from_slice(
+            format!("{}Authorization: Bearer {token}\r\n\r\n{}", self.head, self.body).as_bytes(),
+        );
         self.next += 1;
         true
     }

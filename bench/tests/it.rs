@@ -17,9 +17,13 @@ fn its_help_names_the_figures() {
 fn a_figure_is_measured_and_its_result_is_checked() {
     // What it measures is in the program itself: any file will do for a server.
     let bench = env!("CARGO_BIN_EXE_doorbuster-bench");
-    let ran = Command::new(bench).args(["S1", "--quick", "--json", "--server", bench]).output().expect("it starts");
-    let said: Value = serde_json::from_slice(&ran.stdout)
-        .unwrap_or_else(|_| panic!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr)));
+    let ran = Command::new(bench)
+        .args(["S1", "--quick", "--json", "--server", bench])
+        .output()
+        .expect("it starts");
+    let said: Value = serde_json::from_slice(&ran.stdout).unwrap_or_else(|_| {
+        panic!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr))
+    });
     let figures = said["figures"].as_array().expect("a list");
     assert_eq!(figures.len(), 2, "{said}");
     for figure in figures {

@@ -67,14 +67,18 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     let dir = std::env::temp_dir().join(format!("doorbuster-chaos-{:08x}", std::process::id()));
     let mut plan = ChaosPlan::new(&program, &dir, shape);
-    plan.faults = arguments.faults.iter().map(|name| fault(name, shape)).collect::<anyhow::Result<_>>()?;
+    plan.faults =
+        arguments.faults.iter().map(|name| fault(name, shape)).collect::<anyhow::Result<_>>()?;
     let once = if plan.faults.is_empty() { plan.rounds } else { plan.faults.len() as u64 };
     plan.rounds = arguments.rounds.unwrap_or(once);
     plan.seed = arguments.seed.unwrap_or(plan.seed);
     plan.buyers = arguments.buyers;
     plan.next = arguments.next.as_deref().map(std::path::absolute).transpose()?;
     if arguments.split {
-        ensure!(shape == Shape::Cluster, "--split: in shape postgres a node that serves also settles");
+        ensure!(
+            shape == Shape::Cluster,
+            "--split: in shape postgres a node that serves also settles"
+        );
         plan.roles = ["api", "api", "settle", "control"].map(str::to_owned).into();
     }
     println!("chaos: shape {}, {} rounds, seed {}", shape.as_str(), plan.rounds, plan.seed);
@@ -98,7 +102,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 fn fault(name: &str, shape: Shape) -> anyhow::Result<Fault> {
-    let fault = Fault::named(name).ok_or_else(|| anyhow!("no fault is called {name}; --fault list lists them"))?;
+    let fault = Fault::named(name)
+        .ok_or_else(|| anyhow!("no fault is called {name}; --fault list lists them"))?;
     ensure!(Fault::of(shape).contains(&fault), "{name} cannot happen in shape {}", shape.as_str());
     Ok(fault)
 }
@@ -115,6 +120,9 @@ fn build(release: bool) -> anyhow::Result<PathBuf> {
     }
     // This program lies in a profile's directory below the one that the other was just built into.
     let mine = std::env::current_exe()?;
-    let target = mine.parent().and_then(std::path::Path::parent).context("a program lies in the target directory")?;
+    let target = mine
+        .parent()
+        .and_then(std::path::Path::parent)
+        .context("a program lies in the target directory")?;
     Ok(target.join(if release { "release/doorbuster" } else { "debug/doorbuster" }))
 }

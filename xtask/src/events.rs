@@ -6,7 +6,8 @@ use anyhow::{Context, Result};
 
 /// Writes the page.
 pub fn run() -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies below the root")?;
+    let root =
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies below the root")?;
     let path = root.join("docs/events.md");
     std::fs::write(&path, doorbuster_api::told::document())
         .with_context(|| format!("{} cannot be written", path.display()))?;

@@ -10,8 +10,11 @@ use anyhow::{Context, Result, ensure};
 /// Characters that a picture may show. What looks like another one, small, turned or bent, is not among them.
 const CHARACTERS: &str = "2347ACDEFHJKNPRTUXYadekpxy";
 /// The faces: names of the constants and of the files.
-const FACES: [(&str, &str); 3] =
-    [("SANS", "DejaVuSans.ttf"), ("SANS_BOLD", "DejaVuSans-Bold.ttf"), ("SERIF_BOLD", "DejaVuSerif-Bold.ttf")];
+const FACES: [(&str, &str); 3] = [
+    ("SANS", "DejaVuSans.ttf"),
+    ("SANS_BOLD", "DejaVuSans-Bold.ttf"),
+    ("SERIF_BOLD", "DejaVuSerif-Bold.ttf"),
+];
 /// Where the outlines are kept.
 const OUTLINES: &str = "crates/challenge/src/glyphs/outlines.rs";
 
@@ -25,8 +28,10 @@ pub struct Arguments {
 
 /// Writes the outlines anew.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies below the root")?;
-    std::fs::write(root.join(OUTLINES), bake(&arguments.fonts)?).context("the outlines cannot be written")
+    let root =
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies below the root")?;
+    std::fs::write(root.join(OUTLINES), bake(&arguments.fonts)?)
+        .context("the outlines cannot be written")
 }
 
 fn bake(fonts: &Path) -> Result<String> {
@@ -37,7 +42,8 @@ fn bake(fonts: &Path) -> Result<String> {
     );
     for (name, file) in FACES {
         let path = fonts.join(file);
-        let bytes = std::fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+        let bytes =
+            std::fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
         let font = Font(&bytes);
         write!(
             text,
@@ -115,7 +121,9 @@ impl Font<'_> {
             let delta = usize::from(self.u16(delta)?);
             let glyph = match offset {
                 0 => code as usize,
-                _ => usize::from(self.u16(range + offset + 2 * (code as usize - usize::from(self.u16(start)?)))?),
+                _ => usize::from(
+                    self.u16(range + offset + 2 * (code as usize - usize::from(self.u16(start)?)))?,
+                ),
             };
             return Ok((glyph + delta) & 0xffff);
         }
@@ -131,7 +139,11 @@ impl Font<'_> {
     /// The steps of a pen along the outline.
     fn outline(&self, glyph: usize) -> Result<Vec<String>> {
         let (loca, long) = (self.table(b"loca")?, self.u16(self.table(b"head")? + 50)? == 1);
-        let place = if long { self.u32(loca + 4 * glyph)? } else { 2 * usize::from(self.u16(loca + 2 * glyph)?) };
+        let place = if long {
+            self.u32(loca + 4 * glyph)?
+        } else {
+            2 * usize::from(self.u16(loca + 2 * glyph)?)
+        };
         let at = self.table(b"glyf")? + place;
         let contours = self.i16(at)?;
         ensure!(contours > 0, "it is put together of others, or empty");

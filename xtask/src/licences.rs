@@ -27,7 +27,8 @@ pub fn run() -> Result<()> {
         .args(["metadata", "--format-version", "1", "--locked"])
         .output()
         .context("cargo metadata could not be run")?;
-    let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata is not JSON")?;
+    let metadata: Value =
+        serde_json::from_slice(&output.stdout).context("cargo metadata is not JSON")?;
     let packages = metadata["packages"].as_array().context("no packages")?;
     let bad: Vec<String> = packages
         .iter()
@@ -45,7 +46,10 @@ pub fn run() -> Result<()> {
     if !strange.is_empty() {
         bail!("packages from elsewhere than a registry:\n{}", strange.join("\n"));
     }
-    println!("licences: {} packages, all allowed, none from elsewhere than a registry", packages.len());
+    println!(
+        "licences: {} packages, all allowed, none from elsewhere than a registry",
+        packages.len()
+    );
     Ok(())
 }
 
@@ -58,7 +62,9 @@ fn allowed(expression: &str) -> bool {
     let plain = expression.replace(['(', ')'], "").replace('/', " OR ");
     let whole_is_and = expression.contains(" AND ");
     if whole_is_and {
-        return plain.split(" AND ").all(|part| part.split(" OR ").any(|one| ALLOWED.contains(&one.trim())));
+        return plain
+            .split(" AND ")
+            .all(|part| part.split(" OR ").any(|one| ALLOWED.contains(&one.trim())));
     }
     plain.split(" OR ").any(|one| ALLOWED.contains(&one.trim()))
 }

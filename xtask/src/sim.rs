@@ -54,14 +54,18 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let plan = SimPlan {
         first_seed: arguments.first,
         seeds: arguments.seeds,
-        threads: arguments.threads.unwrap_or_else(|| available_parallelism().map_or(1, usize::from)),
+        threads: arguments
+            .threads
+            .unwrap_or_else(|| available_parallelism().map_or(1, usize::from)),
         without: rules.first().copied().filter(|_| !arguments.mutants),
         stop_at_first: false,
     };
     match (&arguments.replay, arguments.mutants) {
         (Some(file), _) => replay(file),
         (None, false) if arguments.real => compare(plan),
-        (None, true) => remove_rules(if rules.is_empty() { Rule::ALL } else { &rules }, plan, arguments.keep),
+        (None, true) => {
+            remove_rules(if rules.is_empty() { Rule::ALL } else { &rules }, plan, arguments.keep)
+        }
         (None, false) => seeds(plan, arguments.reached),
     }
 }
@@ -74,7 +78,10 @@ fn seeds(plan: SimPlan, say_reached: bool) -> anyhow::Result<()> {
         }
     }
     let (took, rate) = (report.took.as_secs_f64(), report.rate());
-    println!("{} seeds from {} in {took:.1} s, {rate:.0}/s on {} threads", report.seeds, plan.first_seed, plan.threads);
+    println!(
+        "{} seeds from {} in {took:.1} s, {rate:.0}/s on {} threads",
+        report.seeds, plan.first_seed, plan.threads
+    );
     keep(&report, plan.without)?;
     ensure!(report.broken.is_empty(), "{} seeds found something", report.broken.len());
     println!("nothing found");
@@ -88,7 +95,9 @@ fn keep(report: &Report, without: Option<Rule>) -> anyhow::Result<()> {
             continue;
         }
         let kept = doorbuster_sim::mutants::shortest(broken, None);
-        let path = kept.store(&regressions_dir(), &format!("seed-{}", broken.seed)).context("a list cannot be kept")?;
+        let path = kept
+            .store(&regressions_dir(), &format!("seed-{}", broken.seed))
+            .context("a list cannot be kept")?;
         println!("  {} operations: {}\n  kept in {}", kept.ops.len(), kept.found, path.display());
     }
     Ok(())
@@ -100,9 +109,15 @@ fn remove_rules(rules: &[Rule], plan: SimPlan, keep: bool) -> anyhow::Result<()>
         let Killed { rule, seeds, broken, directed } = killed;
         let seeds = seeds.map_or_else(|| "-".to_owned(), |n| n.to_string());
         let what = broken.as_ref().map_or("", |b| b.finding.what);
-        println!("{:<30} {seeds:>8} {what:<14} {}", rule.name(), if directed.is_some() { "directed" } else { "" });
+        println!(
+            "{:<30} {seeds:>8} {what:<14} {}",
+            rule.name(),
+            if directed.is_some() { "directed" } else { "" }
+        );
         if let (true, None, Some(broken)) = (keep, directed, broken) {
-            directed_list(*rule, broken).store(&directed_dir(), rule.name()).context("a list cannot be kept")?;
+            directed_list(*rule, broken)
+                .store(&directed_dir(), rule.name())
+                .context("a list cannot be kept")?;
         }
     }
     let missed: Vec<_> = all.iter().filter(|k| !k.is_noticed()).map(|k| k.rule.name()).collect();
@@ -112,7 +127,8 @@ fn remove_rules(rules: &[Rule], plan: SimPlan, keep: bool) -> anyhow::Result<()>
 }
 
 fn compare(plan: SimPlan) -> anyhow::Result<()> {
-    let all = doorbuster_sim::real::compare(plan.first_seed, plan.seeds, plan.threads).map_err(|e| anyhow!(e))?;
+    let all = doorbuster_sim::real::compare(plan.first_seed, plan.seeds, plan.threads)
+        .map_err(|e| anyhow!(e))?;
     let (lists, took) = (all.lists, all.took.as_secs_f64());
     println!(
         "{lists} lists, {} transactions on SQLite, {} calls to slots in memory, {} comparisons of all rows, in {took:.1} s",
@@ -127,7 +143,8 @@ fn compare(plan: SimPlan) -> anyhow::Result<()> {
 }
 
 fn replay(file: &PathBuf) -> anyhow::Result<()> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("{} cannot be read", file.display()))?;
     let kept: Reproduction = serde_json::from_str(&text).context("not a kept list")?;
     let rule = kept.without().map_err(|name| anyhow!("no rule is called {name}"))?;
     if let Some(rule) = rule {

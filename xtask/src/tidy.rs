@@ -50,7 +50,8 @@ fn check(root: &Path) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for file in tracked(root)? {
         let Ok(text) = fs::read_to_string(root.join(&file)) else { continue };
-        let source = [".rs", ".js", ".css", ".sql", ".lua", ".html"].iter().any(|e| file.ends_with(e));
+        let source =
+            [".rs", ".js", ".css", ".sql", ".lua", ".html"].iter().any(|e| file.ends_with(e));
         if source && !file.contains("vendor") && !file.contains("assets-docs") {
             check_source(&file, &text, &mut found);
         }
@@ -70,7 +71,10 @@ fn check_readme(root: &Path, found: &mut Vec<String>) -> Result<()> {
     let text = fs::read_to_string(root.join("README.md"))?;
     let first = text.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next());
     if first != Some("cargo run --release -- demo\nscripts/test\n") {
-        found.push("README.md: its first shell block is the demo and the tests, and nothing else".to_owned());
+        found.push(
+            "README.md: its first shell block is the demo and the tests, and nothing else"
+                .to_owned(),
+        );
     }
     Ok(())
 }
@@ -117,7 +121,9 @@ fn check_rust(file: &str, text: &str, found: &mut Vec<String>) {
     ];
     let is_test = file.contains("/tests") || file.contains("/examples/");
     if product.iter().any(|p| file.starts_with(p)) && !is_test && !CLOCKS.contains(&file) {
-        for (number, line) in text.lines().enumerate().filter(|(_, l)| READS.iter().any(|r| l.contains(r))) {
+        for (number, line) in
+            text.lines().enumerate().filter(|(_, l)| READS.iter().any(|r| l.contains(r)))
+        {
             found.push(format!("{file}:{}: reads the wall clock: {line}", number + 1));
         }
     }
@@ -160,8 +166,11 @@ fn check_functions(file: &str, text: &str, found: &mut Vec<String>) {
 fn check_arrows(root: &Path, found: &mut Vec<String>) -> Result<()> {
     for (name, allowed) in ARROWS {
         let manifest = fs::read_to_string(root.join("crates").join(name).join("Cargo.toml"))?;
-        let manifest: toml::Table = manifest.parse().with_context(|| format!("{name}'s manifest"))?;
-        let Some(dependencies) = manifest.get("dependencies").and_then(|d| d.as_table()) else { continue };
+        let manifest: toml::Table =
+            manifest.parse().with_context(|| format!("{name}'s manifest"))?;
+        let Some(dependencies) = manifest.get("dependencies").and_then(|d| d.as_table()) else {
+            continue;
+        };
         for dependency in dependencies.keys().filter_map(|d| d.strip_prefix("doorbuster-")) {
             if !allowed.contains(&dependency) {
                 found.push(format!("crates/{name}: must not depend on {dependency}"));
@@ -174,7 +183,8 @@ fn check_arrows(root: &Path, found: &mut Vec<String>) -> Result<()> {
 /// Points where tests end the process are no part of what people build: only dependencies of tests may ask for them.
 fn check_failpoints(root: &Path, found: &mut Vec<String>) -> Result<()> {
     for file in tracked(root)?.iter().filter(|file| file.ends_with("Cargo.toml")) {
-        let manifest = fs::read_to_string(root.join(file))?.parse().with_context(|| file.clone())?;
+        let manifest =
+            fs::read_to_string(root.join(file))?.parse().with_context(|| file.clone())?;
         if asks_for_failpoints(manifest) {
             found.push(format!("{file}: asks for failpoints outside of tests"));
         }
@@ -185,7 +195,9 @@ fn check_failpoints(root: &Path, found: &mut Vec<String>) -> Result<()> {
 fn asks_for_failpoints(mut manifest: toml::Table) -> bool {
     const FEATURE: &str = "failpoints";
     manifest.remove("dev-dependencies");
-    if let Some(features) = manifest.get_mut("features").and_then(|features| features.as_table_mut()) {
+    if let Some(features) =
+        manifest.get_mut("features").and_then(|features| features.as_table_mut())
+    {
         features.remove(FEATURE);
     }
     manifest.to_string().contains(FEATURE)
@@ -202,11 +214,14 @@ fn check_documents(root: &Path, found: &mut Vec<String>) -> Result<()> {
     for file in tracked(root)?.iter().filter(|f| f.ends_with(".md")) {
         let text = fs::read_to_string(root.join(file)).unwrap_or_default();
         for word in words(&text, "doorbuster_") {
-            let stem =
-                ["_total", "_bucket", "_count", "_sum"].iter().find_map(|s| word.strip_suffix(s)).unwrap_or(&word);
+            let stem = ["_total", "_bucket", "_count", "_sum"]
+                .iter()
+                .find_map(|s| word.strip_suffix(s))
+                .unwrap_or(&word);
             let name = stem.trim_start_matches("doorbuster_");
             if !name.is_empty() && !code.contains(name) {
-                found.push(format!("{file}: names the metric {word}, which the code does not have"));
+                found
+                    .push(format!("{file}: names the metric {word}, which the code does not have"));
             }
         }
         for word in words(&text, "DOORBUSTER_") {
@@ -218,7 +233,9 @@ fn check_documents(root: &Path, found: &mut Vec<String>) -> Result<()> {
                 .unwrap_or_default();
             let known = code.contains(&last.to_lowercase()) || code.contains(word.as_str());
             if !last.is_empty() && !known {
-                found.push(format!("{file}: names the setting {word}, which the code does not have"));
+                found.push(format!(
+                    "{file}: names the setting {word}, which the code does not have"
+                ));
             }
         }
     }
@@ -238,14 +255,17 @@ mod tests {
 
     #[test]
     fn the_repository_is_tidy() {
-        let found = check(&root().expect("xtask lies below the root")).expect("the tree can be read");
+        let found =
+            check(&root().expect("xtask lies below the root")).expect("the tree can be read");
         assert!(found.is_empty(), "{}", found.join("\n"));
     }
 
     #[test]
     fn only_tests_may_ask_for_failpoints() {
         let asks = |manifest: &str| asks_for_failpoints(manifest.parse().expect("a manifest"));
-        assert!(!asks("[features]\nfailpoints = []\n[dev-dependencies]\nserver = { features = [\"failpoints\"] }"));
+        assert!(!asks(
+            "[features]\nfailpoints = []\n[dev-dependencies]\nserver = { features = [\"failpoints\"] }"
+        ));
         assert!(asks("[features]\ndefault = [\"failpoints\"]\nfailpoints = []"));
         assert!(asks("[dependencies]\nserver = { features = [\"failpoints\"] }"));
     }

@@ -21,7 +21,8 @@ const TIMES: u32 = 100;
 
 const SALE: &str = "puzzled";
 /// The sale is open already: the shelf is as full then as it is before an opening.
-const DOOR: &str = r#"{"front_door":{"challenge":"slider","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
+const DOOR: &str =
+    r#"{"front_door":{"challenge":"slider","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
 const MINUTE: &str = "p99 of a sliding puzzle, 10,000 visitors in a minute";
 /// Milliseconds.
 const WAIT: Target = Target::AtMost { floor: 500.0, goal: 50.0 };
@@ -39,8 +40,12 @@ pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
     let keys = WorkKeys::new(&[1; 32], &[2; 32]);
     let mut chance = Chance::new();
     vec![
-        cost(setting, "drawing a captcha", || drop(std::hint::black_box(draw_captcha(&mut chance)))),
-        cost(setting, "drawing a sliding puzzle", || drop(std::hint::black_box(draw_puzzle(&mut Chance::new())))),
+        cost(setting, "drawing a captcha", || {
+            drop(std::hint::black_box(draw_captcha(&mut chance)))
+        }),
+        cost(setting, "drawing a sliding puzzle", || {
+            drop(std::hint::black_box(draw_puzzle(&mut Chance::new())))
+        }),
         cost(setting, "making proof of work", || {
             drop(std::hint::black_box(keys.make(&mut Chance::new(), Effort::USUAL)));
         }),
@@ -56,7 +61,8 @@ fn handed_out(setting: &Setting) -> Result<Figure> {
     let visitors = shop::buyers("visitor", 60_000);
     let mut visits = Visits::challenge(&visitors, SALE);
     std::thread::sleep(FILL);
-    let load = Load { pace: Pace::Open(MINUTE_PER_SEC), ..setting.load(shop.addr(), ORDER_CONNECTIONS) };
+    let load =
+        Load { pace: Pace::Open(MINUTE_PER_SEC), ..setting.load(shop.addr(), ORDER_CONNECTIONS) };
     let mut waits = Vec::new();
     for _ in 0..setting.rounds {
         let from = visits.next_buyer();
@@ -97,5 +103,6 @@ fn cost(setting: &Setting, what: &str, mut make: impl FnMut()) -> Figure {
         })
         .collect();
     let figure = Figure::new("E4", what, TARGET).plain(median(&rounds), "ms");
-    Figure { rounds, ..figure }.note(format!("processor time of one thread, the mean of {TIMES} in each round"))
+    Figure { rounds, ..figure }
+        .note(format!("processor time of one thread, the mean of {TIMES} in each round"))
 }

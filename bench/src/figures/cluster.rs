@@ -42,7 +42,11 @@ pub fn measure(setting: &Setting, ids: &[&'static str]) -> Vec<Figure> {
             let peer = if id == "R4" { measured.hot_row.clone() } else { measured.naive.clone() };
             let compared = Compared { ours: measured.ours.clone(), peer };
             let figure = Figure::new(id, MEASURED, target).compared(&compared, "/s", what);
-            if id == "R4" { figure.note(measured.note()) } else { figure.note(measured.judged.clone()) }
+            if id == "R4" {
+                figure.note(measured.note())
+            } else {
+                figure.note(measured.judged.clone())
+            }
         });
         or_invalid(id, MEASURED, target, figure.map_err(|error| anyhow::anyhow!("{error:#}")))
     };
@@ -77,8 +81,10 @@ fn rounds(setting: &Setting, with_hot_row: bool, with_naive: bool) -> Result<Mea
     let mut measured = Measured::default();
     for round in 0..=setting.rounds {
         let run = site.one_round(setting, 1)?;
-        let hot_row = postgres.as_ref().map(|postgres| postgres.hot_row(setting.time)).transpose()?;
-        let promises = naive.as_mut().map(|naive| naive_round(naive, setting, &site.secret)).transpose()?;
+        let hot_row =
+            postgres.as_ref().map(|postgres| postgres.hot_row(setting.time)).transpose()?;
+        let promises =
+            naive.as_mut().map(|naive| naive_round(naive, setting, &site.secret)).transpose()?;
         if round > 0 {
             measured.ours.push(run.per_sec(Kind::Accepted));
             measured.hot_row.extend(hot_row);
@@ -135,15 +141,20 @@ impl Site {
     fn one_round(&mut self, setting: &Setting, partitions: u32) -> Result<Run> {
         let (sale, buyers) = self.open_sale(setting, partitions)?;
         let addrs: Vec<SocketAddr> = self.cluster.nodes.iter().map(Node::addr).collect();
-        let run = self
-            .load(setting)
-            .run_at(&addrs, &mut Purchases::each_once(&buyers, template(&buyers, &sale, 1, ""), 0))?;
+        let run = self.load(setting).run_at(
+            &addrs,
+            &mut Purchases::each_once(&buyers, template(&buyers, &sale, 1, ""), 0),
+        )?;
         run.only(&[Kind::Accepted])?;
         ensure!(run.time == setting.time, "more orders were taken than buyers had been made ready");
         self.promised += run.count(Kind::Accepted);
         let row = self.stock(&sale)?;
         ensure!(row.adds_up(), "the stock does not add up: {row:?}");
-        ensure!(row.held == run.count(Kind::Accepted), "{} were promised: {row:?}", run.count(Kind::Accepted));
+        ensure!(
+            row.held == run.count(Kind::Accepted),
+            "{} were promised: {row:?}",
+            run.count(Kind::Accepted)
+        );
         self.operate("POST", &format!("/v1/admin/sales/{sale}/close"), "", 200)?;
         Ok(run)
     }
@@ -173,7 +184,9 @@ impl Site {
             lost.push((told.saturating_sub(row.held), told));
             self.promised += told;
         }
-        let [(by_node, of_node), (by_redis, of_redis)] = lost[..] else { anyhow::bail!("two storms were held") };
+        let [(by_node, of_node), (by_redis, of_redis)] = lost[..] else {
+            anyhow::bail!("two storms were held")
+        };
         Ok(format!(
             "of ours, {by_node} of {of_node} promises were lost when the node was killed, {by_redis} of {of_redis} when Redis was"
         ))
@@ -189,7 +202,9 @@ impl Site {
 
     /// Processor time that all nodes have used.
     fn spent(&self) -> Result<Duration> {
-        let one = |node: &Node| cpu(node.pid().and_then(|pid| u32::try_from(pid).ok()).context("the node runs")?);
+        let one = |node: &Node| {
+            cpu(node.pid().and_then(|pid| u32::try_from(pid).ok()).context("the node runs")?)
+        };
         self.cluster.nodes.iter().map(one).sum()
     }
 
@@ -197,7 +212,13 @@ impl Site {
         StockRow::read(&self.operate("GET", &format!("/v1/admin/sales/{sale}/stock"), "", 200)?)
     }
 
-    fn operate(&self, method: &str, path: &str, body: &str, status: u16) -> Result<serde_json::Value> {
+    fn operate(
+        &self,
+        method: &str,
+        path: &str,
+        body: &str,
+        status: u16,
+    ) -> Result<serde_json::Value> {
         let reply = self.cluster.admin(method, path, body)?;
         ensure!(reply.status == status, "{method} {path}: {} {}", reply.status, reply.body);
         Ok(reply.json())
@@ -208,7 +229,11 @@ impl Site {
         let report = audit::run(&audit::Store::parse(&self.cluster.store_url())?, None)?;
         ensure!(report.audit.ok, "the auditor found {:?}", report.audit.findings);
         let orders = report.orders_checked;
-        ensure!(orders >= self.promised, "{} orders were promised, {orders} are there", self.promised);
+        ensure!(
+            orders >= self.promised,
+            "{} orders were promised, {orders} are there",
+            self.promised
+        );
         self.cluster.stop().context("after the rounds")
     }
 }
@@ -232,10 +257,14 @@ pub(super) fn over_partitions(setting: &Setting, target: Target) -> Result<Figur
 
 /// What an order costs with several nodes behind the same load, over what it costs with one.
 pub(super) fn over_nodes(setting: &Setting, shape: Shape, target: Target) -> Result<Figure> {
-    let (mut several, mut one) = (Site::open(setting, shape, NODES)?, Site::open(setting, shape, 1)?);
+    let (mut several, mut one) =
+        (Site::open(setting, shape, NODES)?, Site::open(setting, shape, 1)?);
     let (mut many, mut few) = (Vec::new(), Vec::new());
-    let compared =
-        alternate(setting.rounds, || several.cost(setting, 1, &mut many), || one.cost(setting, 1, &mut few))?;
+    let compared = alternate(
+        setting.rounds,
+        || several.cost(setting, 1, &mut many),
+        || one.cost(setting, 1, &mut few),
+    )?;
     several.close()?;
     one.close()?;
     Ok(Figure::new("R10", "", target).compared(&compared, "µs", "µs with one").note(format!(
@@ -249,10 +278,14 @@ fn naive_round(naive: &mut Naive, setting: &Setting, secret: &[u8]) -> Result<f6
     naive.begin()?;
     let buyers = Buyers::new(secret, "n", setting.buyers());
     let load = Load { time: NAIVE_TIME, ..setting.load(naive.addr(), ORDER_CONNECTIONS) };
-    let run = load.run(&mut Purchases::each_once(&buyers, template(&buyers, Naive::item(), 1, ""), 0))?;
+    let run =
+        load.run(&mut Purchases::each_once(&buyers, template(&buyers, Naive::item(), 1, ""), 0))?;
     run.only(&[Kind::Accepted])?;
     let (told, orders) = (run.count(Kind::Accepted), naive.orders()?);
-    ensure!(told == orders, "the naive peer told {told} and inserted {orders}, though nothing went wrong");
+    ensure!(
+        told == orders,
+        "the naive peer told {told} and inserted {orders}, though nothing went wrong"
+    );
     Ok(run.per_sec(Kind::Accepted))
 }
 

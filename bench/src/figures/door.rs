@@ -22,7 +22,8 @@ const CHECK_MEASURED: &str = "checking a purchase pass, one core";
 
 /// Measures R1D.
 pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
-    let check = Figure::new("R1D", CHECK_MEASURED, CHECK_TARGET).plain(passes::check_nanos(PASS_CHECKS), "ns");
+    let check = Figure::new("R1D", CHECK_MEASURED, CHECK_TARGET)
+        .plain(passes::check_nanos(PASS_CHECKS), "ns");
     vec![
         or_invalid("R1D", MEASURED, TARGET, against_open_door(setting)),
         check.note(format!("{PASS_CHECKS} checks: base64, the pass's parts, its MAC")),
@@ -32,13 +33,16 @@ pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
 fn against_open_door(setting: &Setting) -> Result<Figure> {
     let (server_core, generator_core) = cores::pair();
     let mut shop = Shop::open(setting, Some(1), server_core)?;
-    for (sale, door) in [("open", r#"{"limits":{"buyer":null,"ip":null,"interface":null}}"#), ("door", DOOR)] {
+    for (sale, door) in
+        [("open", r#"{"limits":{"buyer":null,"ip":null,"interface":null}}"#), ("door", DOOR)]
+    {
         shop.sell_out(sale, &shop::buyers(&format!("{sale}-winner"), 10), 10)?;
         shop.server().change(sale, &format!(r#"{{"front_door":{door}}}"#))?;
     }
     let buyers = shop::buyers("late", REFUSED_BUYERS);
     let passes = Passes::new(&buyers, "door", shop::ITEM, Paper::Good);
-    let mut with = WithPass::round_and_round(&buyers, &passes, shop::template(&buyers, "door", 10, ""));
+    let mut with =
+        WithPass::round_and_round(&buyers, &passes, shop::template(&buyers, "door", 10, ""));
     let mut without = Purchases::round_and_round(&buyers, shop::template(&buyers, "open", 10, ""));
     let load = Load { core: generator_core, ..setting.load(shop.addr(), REFUSAL_CONNECTIONS) };
     let (mut busy, mut busy_without) = (0.0_f64, 0.0_f64);

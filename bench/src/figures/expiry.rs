@@ -50,20 +50,28 @@ const OTHERS: [&str; 3] = ["p99 of an order", "p99 of a refusal", "p99 of a look
 
 /// Measures D5 in both stores.
 pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
-    [Truth::Sqlite, Truth::Postgres].into_iter().flat_map(|truth| in_store(setting, truth)).collect()
+    [Truth::Sqlite, Truth::Postgres]
+        .into_iter()
+        .flat_map(|truth| in_store(setting, truth))
+        .collect()
 }
 
 fn in_store(setting: &Setting, truth: Truth) -> Vec<Figure> {
     let rounds = if setting.quick { 1 } else { setting.rounds.min(ROUNDS_MAX) };
-    let measured: Result<Vec<Measured>> = (0..rounds).map(|_| one_round(setting, truth, Ends::AtOnce)).collect();
+    let measured: Result<Vec<Measured>> =
+        (0..rounds).map(|_| one_round(setting, truth, Ends::AtOnce)).collect();
     let what = |what: &str| format!("{what}, {}", truth.name());
     let measured = match measured {
         Ok(measured) => measured,
-        Err(error) => return vec![or_invalid("D5", &what("holds that end at once"), FIRST, Err(error))],
+        Err(error) => {
+            return vec![or_invalid("D5", &what("holds that end at once"), FIRST, Err(error))];
+        }
     };
-    let middle = |of: &dyn Fn(&Measured) -> f64| median(&measured.iter().map(of).collect::<Vec<_>>());
+    let middle =
+        |of: &dyn Fn(&Measured) -> f64| median(&measured.iter().map(of).collect::<Vec<_>>());
     let holds = measured[0].holds;
-    let mut first = Figure::new("D5", what("first of the units back"), FIRST).plain(middle(&|m| m.back[0]), "s");
+    let mut first = Figure::new("D5", what("first of the units back"), FIRST)
+        .plain(middle(&|m| m.back[0]), "s");
     first.rounds = measured.iter().map(|m| m.back[0]).collect();
     let mut last = Figure::new("D5", what("last of them"), LAST).plain(middle(&|m| m.back[2]), "s").note(format!(
         "{holds} holds; half of the units were back after {:.1} s, which is {:.0} a second in all; every order expired and was told of once, all audited",
@@ -75,11 +83,14 @@ fn in_store(setting: &Setting, truth: Truth) -> Vec<Figure> {
     for (at, name) in OTHERS.iter().enumerate() {
         let (with, without) = (middle(&|m| m.with[at].0), middle(&|m| m.without[at].0));
         let target = Target::AtMost { floor: UNNOTICED_MS.max(2.0 * without), goal: 2.0 * without };
-        let mut figure = Figure::new("D5", what(&format!("{name} meanwhile")), target).plain(with, "ms");
+        let mut figure =
+            Figure::new("D5", what(&format!("{name} meanwhile")), target).plain(with, "ms");
         figure.peer = Some((without, "ms before"));
         figure.rounds = measured.iter().map(|m| m.with[at].0).collect();
         let (with, without) = (middle(&|m| m.with[at].1), middle(&|m| m.without[at].1));
-        figures.push(figure.note(format!("{:.0}/s; median {with:.2} ms, {without:.2} ms before", RATES[at])));
+        figures.push(
+            figure.note(format!("{:.0}/s; median {with:.2} ms, {without:.2} ms before", RATES[at])),
+        );
     }
     figures.push(of_a_rush(setting, rounds, truth));
     figures
@@ -88,12 +99,14 @@ fn in_store(setting: &Setting, truth: Truth) -> Vec<Figure> {
 /// Holds that end as they were sold, as fast as can be: what a crowd that does not pay leaves.
 fn of_a_rush(setting: &Setting, rounds: usize, truth: Truth) -> Figure {
     let what = format!("slowest unit of a rush after its own time, {}", truth.name());
-    let measured: Result<Vec<Measured>> = (0..rounds).map(|_| one_round(setting, truth, Ends::AsSold)).collect();
+    let measured: Result<Vec<Measured>> =
+        (0..rounds).map(|_| one_round(setting, truth, Ends::AsSold)).collect();
     let measured = match measured {
         Ok(measured) => measured,
         Err(error) => return or_invalid("D5", &what, EACH, Err(error)),
     };
-    let middle = |of: &dyn Fn(&Measured) -> f64| median(&measured.iter().map(of).collect::<Vec<_>>());
+    let middle =
+        |of: &dyn Fn(&Measured) -> f64| median(&measured.iter().map(of).collect::<Vec<_>>());
     let mut slowest = Figure::new("D5", what, EACH).plain(middle(&|m| m.slowest), "s").note(format!(
         "{} holds, sold and due within {:.1} s; p99 of an order meanwhile {:.1} ms, {:.1} ms before",
         measured[0].holds,
@@ -126,8 +139,13 @@ fn one_round(setting: &Setting, truth: Truth, ends: Ends) -> Result<Measured> {
     let holders = Buyers::new(&secret, "holder", holds);
     let others = Others::new(&house, &secret)?;
     house.open_sale(&NewSale { id: "held", stock: holds.into(), limit: 1 })?;
-    let fill = Load { lead: Duration::ZERO, time: BACK_WITHIN * 10, ..setting.load(house.addr(), ORDER_CONNECTIONS) };
-    let run = fill.run(&mut Purchases::each_once(&holders, template(&holders, "held", 1, ""), 0))?;
+    let fill = Load {
+        lead: Duration::ZERO,
+        time: BACK_WITHIN * 10,
+        ..setting.load(house.addr(), ORDER_CONNECTIONS)
+    };
+    let run =
+        fill.run(&mut Purchases::each_once(&holders, template(&holders, "held", 1, ""), 0))?;
     run.only(&[Kind::Accepted])?;
     ensure!(house.stock("held")?.held == u64::from(holds), "not every unit is held");
     house.rest()?;
@@ -136,7 +154,8 @@ fn one_round(setting: &Setting, truth: Truth, ends: Ends) -> Result<Measured> {
     let lead = Duration::from_secs(1);
     let before = others.ask(&house, lead, setting.time * 2, &never)?;
     let due = house.all_due_from(|| SystemTime::now() + AHEAD, ends)?;
-    let due = Instant::now() + due.duration_since(SystemTime::now()).context("the preparations took too long")?;
+    let due = Instant::now()
+        + due.duration_since(SystemTime::now()).context("the preparations took too long")?;
     let over = AtomicBool::new(false);
     let (meanwhile, back) = std::thread::scope(|scope| {
         let watch = scope.spawn(|| {
@@ -153,7 +172,9 @@ fn one_round(setting: &Setting, truth: Truth, ends: Ends) -> Result<Measured> {
     let orders: u64 = [&before, &meanwhile].iter().map(|runs| runs[0].count(Kind::Accepted)).sum();
     house.close(holds.into(), orders + 1)?;
     let shown = |runs: &[Run; 3]| {
-        std::array::from_fn(|at| (runs[at].p99_us() / 1e3, runs[at].latency.value_at_quantile(0.5) as f64 / 1e3))
+        std::array::from_fn(|at| {
+            (runs[at].p99_us() / 1e3, runs[at].latency.value_at_quantile(0.5) as f64 / 1e3)
+        })
     };
     Ok(Measured { holds, back, spread, slowest, with: shown(&meanwhile), without: shown(&before) })
 }
@@ -175,7 +196,10 @@ fn watch(house: &House, due: Instant, holds: u64) -> Result<[f64; 3]> {
             ensure!(units == holds, "{units} units are back of {holds}");
             return Ok(back);
         }
-        ensure!(at < due + BACK_WITHIN, "only {units} of {holds} units are back after {BACK_WITHIN:?}");
+        ensure!(
+            at < due + BACK_WITHIN,
+            "only {units} of {holds} units are back after {BACK_WITHIN:?}"
+        );
         std::thread::sleep(LOOK_EVERY);
     }
 }
@@ -197,14 +221,25 @@ impl Others {
         let lead = Duration::ZERO;
         let (pace, core) = (Pace::Closed, None);
         let load = Load { addr: house.addr(), connections: 1, pace, lead, time: BACK_WITHIN, core };
-        load.run(&mut Purchases::each_once(&winner, template(&winner, "gone", 1, ""), 0))?.only(&[Kind::Accepted])?;
+        load.run(&mut Purchases::each_once(&winner, template(&winner, "gone", 1, ""), 0))?
+            .only(&[Kind::Accepted])?;
         let most = (RATES[0] * 3.0 * BACK_WITHIN.as_secs_f64()) as u32;
         let bought = std::sync::atomic::AtomicU32::new(0);
-        Ok(Self { buyers: Buyers::new(secret, "other", most), refused: Buyers::new(secret, "late", 10_000), bought })
+        Ok(Self {
+            buyers: Buyers::new(secret, "other", most),
+            refused: Buyers::new(secret, "late", 10_000),
+            bought,
+        })
     }
 
     /// Purchases, refusals and looks beside each other, until the time is over or somebody says so.
-    fn ask(&self, house: &House, lead: Duration, time: Duration, over: &AtomicBool) -> Result<[Run; 3]> {
+    fn ask(
+        &self,
+        house: &House,
+        lead: Duration,
+        time: Duration,
+        over: &AtomicBool,
+    ) -> Result<[Run; 3]> {
         let load = |rate| Load {
             addr: house.addr(),
             connections: CONNECTIONS,
@@ -216,18 +251,28 @@ impl Others {
         let first = self.bought.load(Ordering::Acquire);
         let runs = std::thread::scope(|scope| {
             let buying = scope.spawn(|| {
-                let mut script = Purchases::each_once(&self.buyers, template(&self.buyers, "open", 1, ""), first);
+                let mut script = Purchases::each_once(
+                    &self.buyers,
+                    template(&self.buyers, "open", 1, ""),
+                    first,
+                );
                 let run = load(RATES[0]).run(&mut Until { script: &mut script, over });
                 self.bought.store(script.next_buyer(), Ordering::Release);
                 run
             });
             let refused = scope.spawn(|| {
-                let mut script = Purchases::round_and_round(&self.refused, template(&self.refused, "gone", 1, ""));
+                let mut script = Purchases::round_and_round(
+                    &self.refused,
+                    template(&self.refused, "gone", 1, ""),
+                );
                 load(RATES[1]).run(&mut Until { script: &mut script, over })
             });
-            let looking = scope
-                .spawn(|| load(RATES[2]).run(&mut Until { script: &mut Same::get("/v1/sales/held/status"), over }));
-            [buying, refused, looking].map(|asking| asking.join().expect("the generator does not panic"))
+            let looking = scope.spawn(|| {
+                load(RATES[2])
+                    .run(&mut Until { script: &mut Same::get("/v1/sales/held/status"), over })
+            });
+            [buying, refused, looking]
+                .map(|asking| asking.join().expect("the generator does not panic"))
         });
         let [bought, refused, looked] = runs;
         let (bought, refused, looked) = (bought?, refused?, looked?);

@@ -34,12 +34,24 @@ pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
     };
     let rows: [(String, Result<Figure>); 7] = [
         (format!("refusals, 1 → {SALES} sales"), over_sales(setting, &late)),
-        (format!("refusals, {FEW_CONNECTIONS} → {CONNECTIONS} connections"), over_connections(setting, &late)),
+        (
+            format!("refusals, {FEW_CONNECTIONS} → {CONNECTIONS} connections"),
+            over_connections(setting, &late),
+        ),
         (format!("refusals, {buyers}"), refusals),
         (format!("orders, 0 → {known} known buyers"), orders),
-        (format!("orders in cluster, 1 → {PARTITIONS} partitions"), over_partitions(setting, TARGET)),
-        (format!("orders in cluster, 1 → {NODES} nodes"), over_nodes(setting, Shape::Cluster, TARGET)),
-        (format!("orders in postgres, 1 → {NODES} nodes"), over_nodes(setting, Shape::Postgres, TARGET)),
+        (
+            format!("orders in cluster, 1 → {PARTITIONS} partitions"),
+            over_partitions(setting, TARGET),
+        ),
+        (
+            format!("orders in cluster, 1 → {NODES} nodes"),
+            over_nodes(setting, Shape::Cluster, TARGET),
+        ),
+        (
+            format!("orders in postgres, 1 → {NODES} nodes"),
+            over_nodes(setting, Shape::Postgres, TARGET),
+        ),
     ];
     let name = |(measured, figure): (String, Result<Figure>)| {
         let figure = or_invalid("R10", &measured, TARGET, figure);
@@ -64,7 +76,8 @@ struct Side<'a> {
 
 impl<'a> Side<'a> {
     fn new(shop: &'a Shop, late: &'a Buyers, sale: &str, sales: u32, connections: usize) -> Self {
-        let script = Purchases::round_and_round(late, shop::template(late, sale, 1, "")).over_sales(sales);
+        let script =
+            Purchases::round_and_round(late, shop::template(late, sale, 1, "")).over_sales(sales);
         Self { shop, script, connections, rates: Vec::new(), busy: 0.0 }
     }
 
@@ -99,7 +112,11 @@ fn over_sales(setting: &Setting, late: &Buyers) -> Result<Figure> {
     let winner = shop::buyers("winner", 1);
     one.sell_out("sale-0000", &winner, 1)?;
     for number in 0..SALES {
-        thousand.sell_out(&format!("sale-{number:04}"), &shop::buyers(&format!("winner{number}"), 1), 1)?;
+        thousand.sell_out(
+            &format!("sale-{number:04}"),
+            &shop::buyers(&format!("winner{number}"), 1),
+            1,
+        )?;
     }
     pin(&one)?;
     pin(&thousand)?;
@@ -145,8 +162,8 @@ fn fill(setting: &Setting, shop: &mut Shop) -> Result<Figure> {
     let (mut costs, mut rates) = (Vec::new(), Vec::new());
     for part in 0..PARTS {
         let template = shop::template(&buyers, "spring", 1, "");
-        let mut script =
-            Purchases::each_once(&buyers, template, part * share).only(if part + 1 == PARTS { count } else { share });
+        let mut script = Purchases::each_once(&buyers, template, part * share)
+            .only(if part + 1 == PARTS { count } else { share });
         let before = shop.server().process().cpu()?;
         let run = shop.take_orders(&shop.fill(ORDER_CONNECTIONS), &mut script)?;
         let spent = shop.server().process().cpu()?.saturating_sub(before);

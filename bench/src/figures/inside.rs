@@ -18,7 +18,8 @@ use crate::visits::Visits;
 
 const MEASURED: &str = "p99 of an order inside, ten times too many at the door";
 const SALE: &str = "spring";
-const DOOR: &str = r#"{"front_door":{"waiting_room":"auto","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
+const DOOR: &str =
+    r#"{"front_door":{"waiting_room":"auto","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
 /// Whom a node calls in within a second (`doorbuster-server`, `ARRIVALS_PER_SEC_MAX`).
 const CALLED_PER_SEC: f64 = 2_000.0;
 /// How many times as many come.
@@ -56,7 +57,8 @@ fn beside_a_crowd(setting: &Setting) -> Result<Figure> {
             measured.push(one);
         }
     }
-    let middle = |of: &dyn Fn(&Measured) -> f64| median(&measured.iter().map(of).collect::<Vec<_>>());
+    let middle =
+        |of: &dyn Fn(&Measured) -> f64| median(&measured.iter().map(of).collect::<Vec<_>>());
     let without = middle(&|m| m.without);
     let target = Target::AtMost { floor: UNNOTICED_MS.max(2.0 * without), goal: 2.0 * without };
     let mut figure = Figure::new("E7", MEASURED, target).plain(middle(&|m| m.with), "ms");
@@ -92,7 +94,8 @@ fn one_round(setting: &Setting) -> Result<Measured> {
     ensure!(waiting()? == 0, "the room opened although few came");
     let (meanwhile, came) = std::thread::scope(|scope| {
         let came = scope.spawn(|| {
-            let came = Load { pace: Pace::Open(CALLED_PER_SEC * TIMES), ..load }.run(&mut Visits::enter(&crowd, SALE));
+            let came = Load { pace: Pace::Open(CALLED_PER_SEC * TIMES), ..load }
+                .run(&mut Visits::enter(&crowd, SALE));
             over.store(true, Ordering::Release);
             came
         });

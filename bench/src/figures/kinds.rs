@@ -21,8 +21,7 @@ const TARGET: Target = Target::Reported { goal: 0.5 };
 /// Whose tokens nobody can check.
 const FORGERS_SECRET: &[u8] = b"a secret that is not the shop's, long enough";
 /// A pass that nobody issued, of the length of one.
-const FORGED_PASS: &str =
-    "Purchase-Pass: AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\r\n";
+const FORGED_PASS: &str = "Purchase-Pass: AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\r\n";
 /// Buyers who have all that one may have.
 const OWNERS: u32 = 20_000;
 
@@ -128,7 +127,8 @@ pub fn measure(setting: &Setting) -> Result<Vec<Figure>> {
     for round in 0..=setting.rounds {
         let mut shop = open(setting, &crowd)?;
         let template = shop::template(&buyers, "plenty", 1, "");
-        let (acceptance, run) = cost(setting, &mut shop, &mut Purchases::each_once(&buyers, template, 0))?;
+        let (acceptance, run) =
+            cost(setting, &mut shop, &mut Purchases::each_once(&buyers, template, 0))?;
         run.only(&[Kind::Accepted])?;
         for (way, compared) in WAYS.iter().zip(&mut measured) {
             let refusal = refusal(setting, &mut shop, &crowd, way)?;
@@ -199,8 +199,11 @@ fn says(shop: &mut Shop, script: &mut impl Script, way: &Way) -> Result<()> {
 }
 
 fn figure(name: &str, compared: &Compared) -> Figure {
-    let note = format!("all included, also what a static answer costs; {ORDER_CONNECTIONS} connections");
-    Figure::new("R9", format!("CPU of {name}"), TARGET).compared(compared, "µs", "acceptance, µs").note(note)
+    let note =
+        format!("all included, also what a static answer costs; {ORDER_CONNECTIONS} connections");
+    Figure::new("R9", format!("CPU of {name}"), TARGET)
+        .compared(compared, "µs", "acceptance, µs")
+        .note(note)
 }
 
 /// A server with a sale for each way to be refused.
@@ -215,14 +218,18 @@ fn open(setting: &Setting, crowd: &Crowd) -> Result<Shop> {
         ("members", r#"{"members_only":true}"#),
         ("passes", r#"{"pass":"required"}"#),
         ("room", r#"{"waiting_room":"always"}"#),
-        ("limits", r#"{"limits":{"interface":{"burst":1,"per_minute":1},"buyer":{"burst":1,"per_minute":1}}}"#),
+        (
+            "limits",
+            r#"{"limits":{"interface":{"burst":1,"per_minute":1},"buyer":{"burst":1,"per_minute":1}}}"#,
+        ),
     ] {
         shop.open_plenty(sale)?;
         shop.server().change(sale, &format!(r#"{{"front_door":{door}}}"#))?;
     }
     shop.sell_out("gone", &shop::buyers("winner", 10), 10)?;
     shop.open_plenty("owned")?;
-    let mut script = Purchases::each_once(&crowd.owners, shop::template(&crowd.owners, "owned", 1, ""), 0);
+    let mut script =
+        Purchases::each_once(&crowd.owners, shop::template(&crowd.owners, "owned", 1, ""), 0);
     let run = shop.take_orders(&shop.fill(ORDER_CONNECTIONS), &mut script)?;
     ensure!(run.count(Kind::Accepted) == u64::from(OWNERS), "not everybody has one");
     let blocked = format!(r#"{{"kind":"buyer","value":"{}"}}"#, crowd.blocked.name(0));
@@ -233,7 +240,11 @@ fn open(setting: &Setting, crowd: &Crowd) -> Result<Shop> {
 }
 
 /// Microseconds of the server's processor time for one answer.
-pub(super) fn cost(setting: &Setting, shop: &mut Shop, script: &mut impl Script) -> Result<(f64, Run)> {
+pub(super) fn cost(
+    setting: &Setting,
+    shop: &mut Shop,
+    script: &mut impl Script,
+) -> Result<(f64, Run)> {
     let before = shop.server().process().cpu()?;
     let run = shop.take_some_orders(&setting.load(shop.addr(), ORDER_CONNECTIONS), script)?;
     let spent = shop.server().process().cpu()?.saturating_sub(before);

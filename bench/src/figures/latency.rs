@@ -42,10 +42,17 @@ fn against_disk(setting: &Setting) -> Result<Figure> {
         median(&measured.capacity),
         median(&measured.median_us) / 1e3
     );
-    Ok(Figure::new("R7", MEASURED, TARGET).compared(&measured.compared, "µs", "disk + 1 ms, µs").note(note))
+    Ok(Figure::new("R7", MEASURED, TARGET)
+        .compared(&measured.compared, "µs", "disk + 1 ms, µs")
+        .note(note))
 }
 
-fn one_round(setting: &Setting, buyers: &Buyers, measured: &mut Measured, counts: bool) -> Result<()> {
+fn one_round(
+    setting: &Setting,
+    buyers: &Buyers,
+    measured: &mut Measured,
+    counts: bool,
+) -> Result<()> {
     let mut shop = Shop::open(setting, None, None)?;
     shop.open_plenty("full")?;
     shop.open_plenty("half")?;
@@ -54,8 +61,10 @@ fn one_round(setting: &Setting, buyers: &Buyers, measured: &mut Measured, counts
     shop.check("full", &run)?;
     let capacity = run.per_sec(Kind::Accepted);
     let sync = disk::sync_time(setting.scratch("disk")?.path())?;
-    let mut script = Purchases::each_once(buyers, shop::template(buyers, "half", 1, ""), script.next_buyer());
-    let half = Load { pace: Pace::Open(capacity / 2.0), ..setting.load(shop.addr(), ORDER_CONNECTIONS) };
+    let mut script =
+        Purchases::each_once(buyers, shop::template(buyers, "half", 1, ""), script.next_buyer());
+    let half =
+        Load { pace: Pace::Open(capacity / 2.0), ..setting.load(shop.addr(), ORDER_CONNECTIONS) };
     let run = shop.take_orders(&half, &mut script)?;
     shop.check("half", &run)?;
     let kept = run.sent_per_sec() / (capacity / 2.0);

@@ -60,7 +60,8 @@ fn known_buyers(setting: &Setting) -> Result<Figure> {
     shop.close()?;
     let each = after.saturating_sub(before) as f64 / f64::from(known);
     let alone = slot::measured_apart(known.min(SLOT_REQUESTS_MAX as u32))?;
-    let note = format!("{known} buyers with one order each; the slot by itself keeps {alone:.0} B of it");
+    let note =
+        format!("{known} buyers with one order each; the slot by itself keeps {alone:.0} B of it");
     Ok(Figure::new("R6", "", BUYER).plain(each, "B").note(note))
 }
 
@@ -80,7 +81,11 @@ fn waiting_requests(setting: &Setting) -> Result<Figure> {
     let before = shop.server().process().resident_at_rest()?;
     let buyers = shop::buyers("waiting", WAITING as u32);
     let mut streams = connect(shop.addr(), WAITING)?;
-    let mut script = Purchases::each_once(&buyers, shop::template(&buyers, "spring", 1, "Prefer: wait=30\r\n"), 0);
+    let mut script = Purchases::each_once(
+        &buyers,
+        shop::template(&buyers, "spring", 1, "Prefer: wait=30\r\n"),
+        0,
+    );
     let lock = rusqlite::Connection::open(shop.server().store_file()?)?;
     lock.execute_batch("BEGIN IMMEDIATE")?;
     let mut request = Vec::new();
@@ -159,11 +164,14 @@ fn idle_sockets(setting: &Setting) -> Result<Figure> {
     let before = shop.server().process().resident_at_rest()?;
     let mut streams = connect(shop.addr(), count)?;
     for (number, stream) in streams.iter_mut().enumerate() {
-        sockets::greet(stream, "warm", &buyers.token(number as u32)).with_context(|| format!("socket {number}"))?;
+        sockets::greet(stream, "warm", &buyers.token(number as u32))
+            .with_context(|| format!("socket {number}"))?;
     }
     let after = shop.server().process().resident_at_rest()?;
     drop(streams);
     shop.close()?;
     let each = after.saturating_sub(before) as f64 / count as f64 / KIB;
-    Ok(Figure::new("R6", "", SOCKET).plain(each, "KiB").note(format!("{count} sockets, each greeted")))
+    Ok(Figure::new("R6", "", SOCKET)
+        .plain(each, "KiB")
+        .note(format!("{count} sockets, each greeted")))
 }

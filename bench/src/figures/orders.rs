@@ -29,7 +29,9 @@ pub fn measure(setting: &Setting, ids: &[&'static str]) -> Vec<Figure> {
                 peer: if id == "R2" { measured.redis.clone() } else { measured.postgres.clone() },
             };
             let peer = if id == "R2" { "EVALSHA /s" } else { "hot row /s" };
-            Figure::new(id, MEASURED, target).compared(&compared, "/s", peer).note(measured.note(id))
+            Figure::new(id, MEASURED, target)
+                .compared(&compared, "/s", peer)
+                .note(measured.note(id))
         });
         or_invalid(id, MEASURED, target, figure.map_err(|error| anyhow::anyhow!("{error:#}")))
     };
@@ -53,7 +55,10 @@ impl Measured {
                 self.p99_us / 1e3,
                 shop::percent(self.busy)
             ),
-            _ => format!("pgbench with {} clients, prepared statement", crate::limits::POSTGRES_CLIENTS),
+            _ => format!(
+                "pgbench with {} clients, prepared statement",
+                crate::limits::POSTGRES_CLIENTS
+            ),
         }
     }
 }
@@ -66,7 +71,8 @@ fn rounds(setting: &Setting, with_redis: bool, with_postgres: bool) -> Result<Me
     for round in 0..=setting.rounds {
         let run = one_round(setting, &buyers)?;
         let evalsha = redis.as_mut().map(|redis| evalsha(redis, setting)).transpose()?;
-        let hot_row = postgres.as_ref().map(|postgres| postgres.hot_row(setting.time)).transpose()?;
+        let hot_row =
+            postgres.as_ref().map(|postgres| postgres.hot_row(setting.time)).transpose()?;
         if round > 0 {
             measured.ours.push(run.per_sec(Kind::Accepted));
             measured.redis.extend(evalsha);
@@ -83,7 +89,10 @@ fn one_round(setting: &Setting, buyers: &Buyers) -> Result<Run> {
     let mut shop = Shop::open(setting, None, None)?;
     shop.open_plenty("spring")?;
     let load = setting.load(shop.addr(), ORDER_CONNECTIONS);
-    let run = shop.take_orders(&load, &mut Purchases::each_once(buyers, shop::template(buyers, "spring", 1, ""), 0))?;
+    let run = shop.take_orders(
+        &load,
+        &mut Purchases::each_once(buyers, shop::template(buyers, "spring", 1, ""), 0),
+    )?;
     ensure!(run.time == setting.time, "more orders were taken than buyers had been made ready");
     shop.check("spring", &run)?;
     shop.close()?;
@@ -97,6 +106,10 @@ fn evalsha(redis: &mut Redis, setting: &Setting) -> Result<f64> {
     let run = load.run(&mut Evalsha::new(&digest, ITEM, "1"))?;
     run.only(&[Kind::Accepted])?;
     let booked = redis.booked()?;
-    ensure!(booked == run.count(Kind::Accepted), "Redis booked {booked} units and told {}", run.count(Kind::Accepted));
+    ensure!(
+        booked == run.count(Kind::Accepted),
+        "Redis booked {booked} units and told {}",
+        run.count(Kind::Accepted)
+    );
     Ok(run.per_sec(Kind::Accepted))
 }

@@ -17,8 +17,8 @@ use crate::buyers::Buyers;
 use crate::cores;
 use crate::figure::{Compared, Figure, Target, median};
 use crate::limits::{
-    BOMBS_PER_SEC, CROWD_CONNECTIONS, CROWD_CONNECTIONS_BESIDE, DEAD_SOCKETS, DRAIN_WITHIN, ORDER_CONNECTIONS,
-    OVERLOAD, OVERLOAD_LARGE, SLOW_HEADS,
+    BOMBS_PER_SEC, CROWD_CONNECTIONS, CROWD_CONNECTIONS_BESIDE, DEAD_SOCKETS, DRAIN_WITHIN,
+    ORDER_CONNECTIONS, OVERLOAD, OVERLOAD_LARGE, SLOW_HEADS,
 };
 use crate::load::http::Purchases;
 use crate::load::{Kind, Load, Pace, Run};
@@ -81,8 +81,18 @@ struct Crowd {
 
 const CROWDS: [Crowd; 3] = [
     Crowd { what: CROWD, times: OVERLOAD, connections: CROWD_CONNECTIONS, is_attacked: false },
-    Crowd { what: LARGE, times: OVERLOAD_LARGE, connections: CROWD_CONNECTIONS, is_attacked: false },
-    Crowd { what: ATTACKED, times: OVERLOAD, connections: CROWD_CONNECTIONS_BESIDE, is_attacked: true },
+    Crowd {
+        what: LARGE,
+        times: OVERLOAD_LARGE,
+        connections: CROWD_CONNECTIONS,
+        is_attacked: false,
+    },
+    Crowd {
+        what: ATTACKED,
+        times: OVERLOAD,
+        connections: CROWD_CONNECTIONS_BESIDE,
+        is_attacked: true,
+    },
 ];
 
 impl Crowd {
@@ -106,7 +116,8 @@ fn rounds(setting: &Setting) -> Result<Vec<Figure>> {
     for round in 0..=setting.rounds {
         let mut capacities = Vec::new();
         for (crowd, measured) in CROWDS.iter().zip(&mut crowds) {
-            let (capacity, orders_per_sec, run) = crowd_round(setting, &buyers, crowd).context(crowd.what)?;
+            let (capacity, orders_per_sec, run) =
+                crowd_round(setting, &buyers, crowd).context(crowd.what)?;
             capacities.push(capacity);
             if round > 0 {
                 measured.add(orders_per_sec, capacity, &run);
@@ -117,9 +128,17 @@ fn rounds(setting: &Setting) -> Result<Vec<Figure>> {
             flood.add(settled_per_sec, median(&capacities), &flooded);
         }
     }
-    let mut figures: Vec<Figure> =
-        CROWDS.iter().zip(&crowds).map(|(crowd, measured)| measured.figure(crowd.what, &crowd.how())).collect();
-    figures.push(flood.figure(FLOOD, &format!("{ORDER_CONNECTIONS} connections that do not wait for verdicts")));
+    let mut figures: Vec<Figure> = CROWDS
+        .iter()
+        .zip(&crowds)
+        .map(|(crowd, measured)| measured.figure(crowd.what, &crowd.how()))
+        .collect();
+    figures.push(
+        flood.figure(
+            FLOOD,
+            &format!("{ORDER_CONNECTIONS} connections that do not wait for verdicts"),
+        ),
+    );
     Ok(figures)
 }
 
@@ -139,11 +158,13 @@ fn crowd_round(setting: &Setting, buyers: &Buyers, crowd: &Crowd) -> Result<(f64
     shop.check("full", &run)?;
     let capacity = run.per_sec(Kind::Accepted);
     let dead = shop::buyers("dead", DEAD_SOCKETS as u32);
-    let attack = crowd.is_attacked.then(|| Attack::begin(shop.addr(), core, &dead, "crowd")).transpose()?;
+    let attack =
+        crowd.is_attacked.then(|| Attack::begin(shop.addr(), core, &dead, "crowd")).transpose()?;
     // The crowd is there when it begins to count.
     let (pace, lead) = (Pace::Crowd(capacity * crowd.times), setting.time / 2);
     let load = Load { connections: crowd.connections, pace, lead, ..load };
-    let mut script = Purchases::each_once(buyers, shop::template(buyers, "crowd", 1, ""), script.next_buyer());
+    let mut script =
+        Purchases::each_once(buyers, shop::template(buyers, "crowd", 1, ""), script.next_buyer());
     let run = shop.take_some_orders(&load, &mut script)?;
     run.only(&[Kind::Accepted, Kind::Queued, Kind::Overloaded])?;
     attack.map(Attack::end).transpose()?;
@@ -177,7 +198,8 @@ fn flood_round(setting: &Setting, buyers: &Buyers) -> Result<(f64, Run)> {
 
 /// Waits until each of so many tickets has its verdict: an order, or a record that it was returned.
 fn every_verdict(file: &Path, tickets: u64) -> Result<()> {
-    let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).context("reading the store")?;
+    let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .context("reading the store")?;
     let until = Instant::now() + DRAIN_WITHIN;
     loop {
         let sql = "SELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM resolution)";
@@ -185,15 +207,20 @@ fn every_verdict(file: &Path, tickets: u64) -> Result<()> {
         if verdicts.unsigned_abs() == tickets {
             return Ok(());
         }
-        ensure!(Instant::now() < until, "{tickets} places were given in the queue, and {verdicts} verdicts");
+        ensure!(
+            Instant::now() < until,
+            "{tickets} places were given in the queue, and {verdicts} verdicts"
+        );
         std::thread::sleep(Duration::from_millis(100));
     }
 }
 
 /// Orders per second in the time that counts, as the store's file shows them.
 fn settled_per_sec(file: &Path, load: &Load) -> Result<f64> {
-    let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).context("reading the store")?;
-    let orders = || db.query_row("SELECT coalesce(max(seq), 0) FROM orders", [], |row| row.get::<_, i64>(0));
+    let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .context("reading the store")?;
+    let orders =
+        || db.query_row("SELECT coalesce(max(seq), 0) FROM orders", [], |row| row.get::<_, i64>(0));
     std::thread::sleep(load.lead);
     let (from, before) = (Instant::now(), orders()?);
     std::thread::sleep(load.time * 9 / 10);

@@ -19,7 +19,9 @@ pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
     let mut figures = vec![or_invalid("R9", MEASURED, TARGET, against_acceptance(setting))];
     match kinds::measure(setting) {
         Ok(by_kind) => figures.extend(by_kind),
-        Err(error) => figures.push(Figure::new("R9", "CPU of a refusal by kind", TARGET).invalid(&error)),
+        Err(error) => {
+            figures.push(Figure::new("R9", "CPU of a refusal by kind", TARGET).invalid(&error))
+        }
     }
     figures
 }
@@ -41,10 +43,18 @@ fn against_acceptance(setting: &Setting) -> Result<Figure> {
         "a static answer costs {:.1} µs, all included; {ORDER_CONNECTIONS} connections; utime and stime of the server's process",
         median(&measured.fixed)
     );
-    Ok(Figure::new("R9", MEASURED, TARGET).compared(&measured.compared, "µs", "acceptance, µs").note(note))
+    Ok(Figure::new("R9", MEASURED, TARGET)
+        .compared(&measured.compared, "µs", "acceptance, µs")
+        .note(note))
 }
 
-fn one_round(setting: &Setting, late: &Buyers, buyers: &Buyers, measured: &mut Measured, counts: bool) -> Result<()> {
+fn one_round(
+    setting: &Setting,
+    late: &Buyers,
+    buyers: &Buyers,
+    measured: &mut Measured,
+    counts: bool,
+) -> Result<()> {
     let mut shop = Shop::open(setting, None, None)?;
     shop.sell_out("sold-out", &shop::buyers("winner", 10), 10)?;
     shop.open_plenty("plenty")?;

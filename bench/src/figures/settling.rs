@@ -11,7 +11,8 @@ use doorbuster_core::limits::{DECIDE_WITHIN_MS, SETTLE_BATCH_MAX};
 use doorbuster_core::sale::Step;
 use doorbuster_core::slot::{Bounds, Request, Terms, TicketAnswer};
 use doorbuster_core::{
-    BuyerId, GrantId, IdKey, Millis, NodeId, RequestKey, SlotKey, Spread, Stock, Token, Units, Verdict,
+    BuyerId, GrantId, IdKey, Millis, NodeId, RequestKey, SlotKey, Spread, Stock, Token, Units,
+    Verdict,
 };
 use doorbuster_lab::audit;
 use doorbuster_slots::{Done, Slots};
@@ -39,7 +40,8 @@ fn against_inserts(setting: &Setting) -> Result<Figure> {
     let count = if setting.quick { TICKETS_QUICK } else { TICKETS };
     let names: Vec<(BuyerId, RequestKey)> = (0..count).filter_map(|n| names(n as u64)).collect();
     let source = setting.scratch("rows")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(settle(source.path(), &names))?;
     let rows = sqlite::Rows::read(&sqlite::file_in(source.path())?)?;
     let ours = || {
@@ -47,7 +49,11 @@ fn against_inserts(setting: &Setting) -> Result<Figure> {
         let time = runtime.block_on(settle(dir.path(), &names))?;
         let report = audit::run(&audit::Store::Sqlite(sqlite::file_in(dir.path())?), None)?;
         ensure!(report.audit.ok, "the auditor found {:?}", report.audit.findings);
-        ensure!(report.orders_checked == count as u64, "{count} tickets, {} orders", report.orders_checked);
+        ensure!(
+            report.orders_checked == count as u64,
+            "{count} tickets, {} orders",
+            report.orders_checked
+        );
         Ok(count as f64 / time.as_secs_f64())
     };
     let peer = || {
@@ -94,7 +100,10 @@ async fn settle(dir: &Path, names: &[(BuyerId, RequestKey)]) -> Result<Duration>
     settler.await??;
     let time = start.elapsed();
     let counts = store.counts(None).await?;
-    ensure!(counts.iter().map(|c| c.held).sum::<u64>() == names.len() as u64, "not every unit is held: {counts:?}");
+    ensure!(
+        counts.iter().map(|c| c.held).sum::<u64>() == names.len() as u64,
+        "not every unit is held: {counts:?}"
+    );
     store.close().await;
     Ok(time)
 }
@@ -131,7 +140,13 @@ async fn open(store: &Store, slots: &Slots, units: u64) -> Result<SlotKey> {
     store.step_sale("spring", Step::Open).await?;
     let slot = SlotKey { item: sale.items[0].id, index: 0 };
     let grant = store.open_grant(slot, GrantId(1), units).await?.context("the item is there")?;
-    let terms = Terms { grant: grant.id, epoch: grant.epoch, counted: true, available: grant.granted, threshold: 0 };
+    let terms = Terms {
+        grant: grant.id,
+        epoch: grant.epoch,
+        counted: true,
+        available: grant.granted,
+        threshold: 0,
+    };
     slots.init(slot, terms).await?;
     store.acknowledge_init(grant.id).await?;
     Ok(slot)
@@ -152,14 +167,24 @@ fn request(key: &IdKey, buyer: &BuyerId, request_key: &RequestKey) -> Request {
 }
 
 /// One batch after another, as the server's settler does.
-async fn settler(store: Store, slots: Slots, places: Arc<Semaphore>, mut left: usize) -> Result<()> {
+async fn settler(
+    store: Store,
+    slots: Slots,
+    places: Arc<Semaphore>,
+    mut left: usize,
+) -> Result<()> {
     while left > 0 {
         let taken = slots.take(SETTLE_BATCH_MAX).await?;
         let tickets = taken.iter().map(|t| t.delivery.ticket.clone()).collect();
         let resolved = store.settle(tickets).await?;
-        ensure!(resolved.iter().all(|r| r.verdict == Verdict::Reserved), "not every ticket was consumed");
-        let done: Vec<Done> =
-            taken.iter().map(|t| Done { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token }).collect();
+        ensure!(
+            resolved.iter().all(|r| r.verdict == Verdict::Reserved),
+            "not every ticket was consumed"
+        );
+        let done: Vec<Done> = taken
+            .iter()
+            .map(|t| Done { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token })
+            .collect();
         slots.acknowledge(&done).await?;
         left -= taken.len();
         places.add_permits(taken.len());

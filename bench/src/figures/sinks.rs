@@ -54,7 +54,8 @@ fn beside_endpoints(setting: &Setting) -> Result<Figure> {
             measured.push(one);
         }
     }
-    let middle = |of: &dyn Fn(&Measured) -> f64| median(&measured.iter().map(of).collect::<Vec<_>>());
+    let middle =
+        |of: &dyn Fn(&Measured) -> f64| median(&measured.iter().map(of).collect::<Vec<_>>());
     let without = middle(&|m| m.without.0);
     let target = Target::AtMost { floor: UNNOTICED_MS.max(2.0 * without), goal: 2.0 * without };
     let mut figure = Figure::new("D8", MEASURED, target).plain(middle(&|m| m.with.0), "ms");
@@ -79,13 +80,17 @@ fn one_round(setting: &Setting) -> Result<Measured> {
     let buyers = shop::buyers("buyer", count as u32 + 100);
     let mut script = Purchases::each_once(&buyers, shop::template(&buyers, SALE, 1, ""), 0);
     let before = shop.take_orders(&load, &mut script)?;
-    let away = [Away::start(Some(Answer::Never))?, Away::start(None)?, Away::start(Some(Answer::Fails))?];
+    let away =
+        [Away::start(Some(Answer::Never))?, Away::start(None)?, Away::start(Some(Answer::Fails))?];
     for endpoint in &away {
         let body = json!({"url": format!("http://{}/", endpoint.addr), "types": ["*"]});
         shop.server().operate("POST", ENDPOINTS, &body.to_string(), 201)?;
     }
     let meanwhile = shop.take_orders(&load, &mut script)?;
-    ensure!(script.next_buyer() < buyers.count(), "more orders were due than buyers had been made ready");
+    ensure!(
+        script.next_buyer() < buyers.count(),
+        "more orders were due than buyers had been made ready"
+    );
     let waiting = behind(&shop.server().operate("GET", ENDPOINTS, "", 200)?)?;
     let ordered = u64::from(script.next_buyer());
     shop.server().check_stock(SALE, ordered..=ordered)?;
@@ -98,11 +103,15 @@ fn one_round(setting: &Setting) -> Result<Measured> {
 fn behind(page: &Value) -> Result<u64> {
     let all = page["endpoints"].as_array().context("endpoints")?;
     ensure!(all.len() == 3, "{} endpoints are told", all.len());
-    let number = |one: &Value, name: &str| one[name].as_u64().with_context(|| format!("no {name} in {one}"));
+    let number =
+        |one: &Value, name: &str| one[name].as_u64().with_context(|| format!("no {name} in {one}"));
     let mut most = 0;
     for one in all {
         let waiting = number(one, "waiting")?;
-        ensure!(waiting > 0 && number(one, "failing")? > 0 && number(one, "dead")? == 0, "it is not away: {one}");
+        ensure!(
+            waiting > 0 && number(one, "failing")? > 0 && number(one, "dead")? == 0,
+            "it is not away: {one}"
+        );
         most = most.max(waiting);
     }
     Ok(most)
@@ -130,7 +139,8 @@ impl Away {
         let addr = listener.local_addr()?;
         let over = Arc::<AtomicBool>::default();
         let until = over.clone();
-        let serving = answer.map(|answer| std::thread::spawn(move || serve(&listener, answer, &until)));
+        let serving =
+            answer.map(|answer| std::thread::spawn(move || serve(&listener, answer, &until)));
         Ok(Self { addr, over, serving })
     }
 }
@@ -177,6 +187,7 @@ fn fail(mut stream: TcpStream) -> std::io::Result<()> {
 fn is_whole(bytes: &[u8]) -> bool {
     let Some(head) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
-    let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+    let length =
+        text.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
     bytes.len() >= head + 4 + length.unwrap_or(0)
 }

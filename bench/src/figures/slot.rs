@@ -3,7 +3,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use doorbuster_core::slot::{Request, Slot, Terms, TicketAnswer};
-use doorbuster_core::{BuyerId, Epoch, GrantId, IdKey, ItemId, Millis, NodeId, RequestKey, Token, Units};
+use doorbuster_core::{
+    BuyerId, Epoch, GrantId, IdKey, ItemId, Millis, NodeId, RequestKey, Token, Units,
+};
 
 use crate::process;
 
@@ -12,7 +14,9 @@ use crate::process;
 /// # Errors
 /// When that process fails.
 pub fn measured_apart(requests: u32) -> Result<f64> {
-    let output = Command::new(std::env::current_exe()?).args(["--slot-alone", &requests.to_string()]).output();
+    let output = Command::new(std::env::current_exe()?)
+        .args(["--slot-alone", &requests.to_string()])
+        .output();
     let output = output.context("starting this program once more")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).trim().parse().context("a number of bytes")
@@ -31,7 +35,8 @@ pub fn alone(requests: u32) -> Result<f64> {
     let mut taken = Vec::new();
     for number in 0..requests {
         let name = format!("buyer-{number:08}");
-        let (buyer, request_key) = (BuyerId::new(&name).context("a name")?, RequestKey::new(&name).context("a key")?);
+        let (buyer, request_key) =
+            (BuyerId::new(&name).context("a name")?, RequestKey::new(&name).context("a key")?);
         let request = Request {
             token: Token(u64::from(number)),
             buyer_hash: key.buyer_hash(&name),

@@ -34,7 +34,11 @@ fn ready(setting: &Setting, nothing_there: bool) -> Result<Figure> {
     let dir = setting.scratch("start")?;
     let mut times = Vec::new();
     for number in 0..STARTS {
-        let data = dir.path().join(if nothing_there { format!("data-{number}") } else { "data".to_owned() });
+        let data = dir.path().join(if nothing_there {
+            format!("data-{number}")
+        } else {
+            "data".to_owned()
+        });
         let server = setting.server(&data, None, None)?;
         // The first start warms the file cache, and makes what the others find.
         if number > 0 {
@@ -55,15 +59,25 @@ fn at_rest(setting: &Setting) -> Result<Figure> {
 
 /// The distributed binary if it was built, else this one without its symbols.
 fn binary(setting: &Setting) -> Result<Figure> {
-    let size = |path: &Path| anyhow::Ok(std::fs::metadata(path).context("the binary")?.len() as f64 / MIB);
+    let size =
+        |path: &Path| anyhow::Ok(std::fs::metadata(path).context("the binary")?.len() as f64 / MIB);
     let plain = size(&setting.program)?;
-    let dist = setting.program.parent().and_then(Path::parent).map(|target| target.join("dist/doorbuster"));
+    let dist = setting
+        .program
+        .parent()
+        .and_then(Path::parent)
+        .map(|target| target.join("dist/doorbuster"));
     let (stripped, how) = match dist.filter(|file| file.is_file()) {
         Some(dist) => (size(&dist)?, "profile dist"),
         None => {
             let dir = setting.scratch("strip")?;
             let file = dir.path().join("stripped");
-            let status = Command::new("strip").arg("-o").arg(&file).arg(&setting.program).status().context("strip")?;
+            let status = Command::new("strip")
+                .arg("-o")
+                .arg(&file)
+                .arg(&setting.program)
+                .status()
+                .context("strip")?;
             ensure!(status.success(), "strip ended with {status}");
             (size(&file)?, "the release binary, stripped")
         }

@@ -5,7 +5,9 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use doorbuster_core::limits::SETTLE_BATCH_MAX;
 use doorbuster_core::slot::{Bounds, Request, Slot, Terms, TicketAnswer};
-use doorbuster_core::{BuyerId, Epoch, GrantId, IdKey, ItemId, Millis, NodeId, RequestKey, SlotKey, Token, Units};
+use doorbuster_core::{
+    BuyerId, Epoch, GrantId, IdKey, ItemId, Millis, NodeId, RequestKey, SlotKey, Token, Units,
+};
 use doorbuster_slots::{Done, Slots};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
@@ -27,7 +29,10 @@ const UNDER_WAY: usize = 64;
 
 /// Measures S1.
 pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
-    vec![or_invalid("S1", ALONE, RATE, alone(setting)), or_invalid("S1", BESIDE, RATIO, beside(setting))]
+    vec![
+        or_invalid("S1", ALONE, RATE, alone(setting)),
+        or_invalid("S1", BESIDE, RATIO, beside(setting)),
+    ]
 }
 
 /// From the first ticket to the last acknowledgement, all by one thread.
@@ -43,7 +48,10 @@ fn alone(setting: &Setting) -> Result<Figure> {
         }
     }
     let figure = Figure::new("S1", ALONE, RATE).plain(median(&rates), "/s");
-    let note = format!("{} different buyers; cut, taken in batches of {BATCH} and acknowledged", requests.len());
+    let note = format!(
+        "{} different buyers; cut, taken in batches of {BATCH} and acknowledged",
+        requests.len()
+    );
     Ok(Figure { rounds: rates, ..figure }.note(note))
 }
 
@@ -52,7 +60,10 @@ async fn cut_and_acknowledge(requests: &[Request]) -> Result<f64> {
     let began = Instant::now();
     for some in requests.chunks(BATCH) {
         for request in some {
-            ensure!(matches!(slots.ticket(SLOT, request).await?, TicketAnswer::Cut(_)), "a ticket for each");
+            ensure!(
+                matches!(slots.ticket(SLOT, request).await?, TicketAnswer::Cut(_)),
+                "a ticket for each"
+            );
         }
         let taken = slots.take(BATCH).await?;
         let done = |taken: &doorbuster_slots::Taken| Done {
@@ -72,7 +83,11 @@ async fn cut_and_acknowledge(requests: &[Request]) -> Result<f64> {
 fn beside(setting: &Setting) -> Result<Figure> {
     let requests = Arc::new(requests(setting)?);
     let runtime = Builder::new_multi_thread().worker_threads(2).build()?;
-    let compared = alternate(setting.rounds, || by_lock(&runtime, &requests), || by_owner(&runtime, &requests))?;
+    let compared = alternate(
+        setting.rounds,
+        || by_lock(&runtime, &requests),
+        || by_owner(&runtime, &requests),
+    )?;
     Ok(Figure::new("S1", BESIDE, RATIO).compared(&compared, "/s", "by an owner /s"))
 }
 
@@ -119,7 +134,10 @@ where
             runtime.spawn(async move {
                 let mut cut = 0;
                 for request in requests.iter().skip(first).step_by(UNDER_WAY) {
-                    cut += usize::from(matches!(ask(request.clone()).await, Some(TicketAnswer::Cut(_))));
+                    cut += usize::from(matches!(
+                        ask(request.clone()).await,
+                        Some(TicketAnswer::Cut(_))
+                    ));
                 }
                 cut
             })
@@ -145,7 +163,13 @@ fn bounds(requests: usize) -> Bounds {
 }
 
 fn terms(stock: usize) -> Terms {
-    Terms { grant: GrantId(1), epoch: Epoch(1), counted: true, available: stock as u64, threshold: 0 }
+    Terms {
+        grant: GrantId(1),
+        epoch: Epoch(1),
+        counted: true,
+        available: stock as u64,
+        threshold: 0,
+    }
 }
 
 fn key() -> IdKey {

@@ -47,11 +47,13 @@ fn through_a_cache(setting: &Setting) -> Result<Figure> {
     let folder = setting.scratch("pages")?;
     export(setting, &shop, folder.path())?;
     let cache = Cache::start(setting.parent(), folder.path(), shop.addr())?;
-    let assets = assets(&std::fs::read_to_string(folder.path().join("sale").join(SALE).join("index.html"))?);
+    let assets =
+        assets(&std::fs::read_to_string(folder.path().join("sale").join(SALE).join("index.html"))?);
     let mut visits = Visits::new(SALE, &assets, views);
     let half = Duration::from_secs_f64(visits.loads() as f64 / REQUESTS_PER_SEC / 2.0);
     let opens_at = jiff::Timestamp::try_from(SystemTime::now() + half)?;
-    shop.server().announce(&NewSale { id: SALE, stock: PLENTY, limit: 1 }, &format!("{opens_at:.3}"))?;
+    shop.server()
+        .announce(&NewSale { id: SALE, stock: PLENTY, limit: 1 }, &format!("{opens_at:.3}"))?;
     visits.opens(Instant::now() + opens_at.duration_since(jiff::Timestamp::now()).unsigned_abs());
     let before = shop.server().answered(&ROUTES)?;
     let (cpu, cpu_in_front) = (shop.server().process().cpu()?, cache.process().cpu()?);
@@ -63,8 +65,9 @@ fn through_a_cache(setting: &Setting) -> Result<Figure> {
     let came = shop.server().answered(&ROUTES)? - before;
     ensure!(visits.left() == 0, "{} views were not made", visits.left());
     ensure!(visits.versions() > 1, "the sale did not open");
-    let rest =
-        came.checked_sub(visits.clocks()).context("a request that no cache may answer did not reach the server")?;
+    let rest = came
+        .checked_sub(visits.clocks())
+        .context("a request that no cache may answer did not reach the server")?;
     ensure!(rest > 0, "nothing reached the server");
     let secs = run.time.as_secs_f64();
     let note = format!(
@@ -85,7 +88,14 @@ fn through_a_cache(setting: &Setting) -> Result<Figure> {
 
 fn load(addr: SocketAddr) -> Load {
     let pace = Pace::Open(REQUESTS_PER_SEC);
-    Load { addr, connections: REFUSAL_CONNECTIONS, pace, lead: Duration::ZERO, time: AS_LONG_AS_IT_TAKES, core: None }
+    Load {
+        addr,
+        connections: REFUSAL_CONNECTIONS,
+        pace,
+        lead: Duration::ZERO,
+        time: AS_LONG_AS_IT_TAKES,
+        core: None,
+    }
 }
 
 /// Writes the pages as an operator does.
@@ -94,12 +104,20 @@ fn export(setting: &Setting, shop: &Shop, folder: &Path) -> Result<()> {
     let mut command = Command::new(&setting.program);
     command.arg("export").arg(folder).args(["--sale", SALE, "--url", &url]);
     let made = command.output().context("starting the export")?;
-    ensure!(made.status.success(), "nothing was exported: {}", String::from_utf8_lossy(&made.stderr));
+    ensure!(
+        made.status.success(),
+        "nothing was exported: {}",
+        String::from_utf8_lossy(&made.stderr)
+    );
     Ok(())
 }
 
 /// The assets that a page names.
 fn assets(page: &str) -> Vec<String> {
     let name = |rest: &str| rest.split(['"', '\'']).next().map(|name| format!("/assets/{name}"));
-    page.split("/assets/").skip(1).filter_map(name).filter(|name| name.matches('.').count() == 2).collect()
+    page.split("/assets/")
+        .skip(1)
+        .filter_map(name)
+        .filter(|name| name.matches('.').count() == 2)
+        .collect()
 }

@@ -59,8 +59,10 @@ pub(super) fn run(load: &Load, addrs: &[SocketAddr], script: &mut impl Script) -
         Pace::Crowd(rate) => driver.open(rate, false)?,
     };
     let spent = cores::spent().saturating_sub(cpu);
-    driver.run.generator_busy = spent.as_secs_f64() / last.duration_since(start).as_secs_f64().max(f64::MIN_POSITIVE);
-    driver.run.time = if driver.ended { last.duration_since(driver.opens_at).min(load.time) } else { load.time };
+    driver.run.generator_busy =
+        spent.as_secs_f64() / last.duration_since(start).as_secs_f64().max(f64::MIN_POSITIVE);
+    driver.run.time =
+        if driver.ended { last.duration_since(driver.opens_at).min(load.time) } else { load.time };
     driver.run.lost = driver.under_way as u64;
     Ok(driver.run)
 }
@@ -70,12 +72,18 @@ impl<'a, S: Script> Driver<'a, S> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("epoll")?;
         let mut connections = Vec::with_capacity(load.connections);
         for (number, addr) in (0..load.connections).zip(addrs.iter().cycle()) {
-            let stream = TcpStream::connect(addr).with_context(|| format!("connection {number}"))?;
+            let stream =
+                TcpStream::connect(addr).with_context(|| format!("connection {number}"))?;
             stream.set_nodelay(true)?;
             stream.set_nonblocking(true)?;
             let data = epoll::EventData::new_u64(number as u64);
             epoll::add(&epoll, &stream, data, epoll::EventFlags::IN | epoll::EventFlags::ET)?;
-            connections.push(Connection { stream, begun: Vec::new(), due: Instant::now(), asks: false });
+            connections.push(Connection {
+                stream,
+                begun: Vec::new(),
+                due: Instant::now(),
+                asks: false,
+            });
         }
         Ok(Self {
             script,
@@ -118,7 +126,8 @@ impl<'a, S: Script> Driver<'a, S> {
     /// Requests are due at random instants. When the last answer came.
     fn open(&mut self, rate: f64, stand_in_line: bool) -> Result<Instant> {
         let mut rng = SmallRng::seed_from_u64(SEED);
-        let mut gap = || Duration::from_secs_f64(-rng.random::<f64>().max(f64::MIN_POSITIVE).ln() / rate);
+        let mut gap =
+            || Duration::from_secs_f64(-rng.random::<f64>().max(f64::MIN_POSITIVE).ln() / rate);
         let mut events = Vec::with_capacity(EVENTS_MAX);
         let mut inbox = vec![0; ANSWER_MAX];
         let mut last = Instant::now();
@@ -134,10 +143,13 @@ impl<'a, S: Script> Driver<'a, S> {
                 due += gap();
             }
             let over = due >= self.closes_at || self.ended;
-            if over && self.under_way == 0 && self.line.is_empty() || now > self.closes_at + DRAIN_WITHIN {
+            if over && self.under_way == 0 && self.line.is_empty()
+                || now > self.closes_at + DRAIN_WITHIN
+            {
                 return Ok(last);
             }
-            let pause = if over { Duration::from_millis(100) } else { due.saturating_duration_since(now) };
+            let pause =
+                if over { Duration::from_millis(100) } else { due.saturating_duration_since(now) };
             self.wait(&mut events, pause)?;
             for event in events.drain(..) {
                 let number = event.data.u64() as u32;
@@ -153,7 +165,8 @@ impl<'a, S: Script> Driver<'a, S> {
     }
 
     fn wait(&self, events: &mut Vec<epoll::Event>, pause: Duration) -> Result<()> {
-        let timeout = Timespec { tv_sec: pause.as_secs() as i64, tv_nsec: pause.subsec_nanos().into() };
+        let timeout =
+            Timespec { tv_sec: pause.as_secs() as i64, tv_nsec: pause.subsec_nanos().into() };
         match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error).context("epoll"),
@@ -193,7 +206,11 @@ impl<'a, S: Script> Driver<'a, S> {
         let read = match connection.stream.read(inbox) {
             Ok(0) => return Ok(self.hang_up(number)),
             Ok(read) => read,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return Ok(None),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+            {
+                return Ok(None);
+            }
             Err(error) if is_closed(error.kind()) => return Ok(self.hang_up(number)),
             Err(error) => return Err(error).context("reading an answer"),
         };
@@ -240,5 +257,8 @@ impl<'a, S: Script> Driver<'a, S> {
 }
 
 fn is_closed(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted)
+    matches!(
+        kind,
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted
+    )
 }

@@ -19,10 +19,16 @@ fn parts(inbox: &[u8]) -> Result<Option<Parts>> {
     let mut status = 0;
     loop {
         let Some(line) = inbox[at..].iter().position(|&b| b == b'\n') else { return Ok(None) };
-        let text = inbox[at..at + line].strip_suffix(b"\r").context("a line of a head without its return")?;
+        let text = inbox[at..at + line]
+            .strip_suffix(b"\r")
+            .context("a line of a head without its return")?;
         if at == 0 {
-            let digits = text.strip_prefix(b"HTTP/1.1 ").and_then(|t| t.get(..3)).context("not an HTTP/1.1 answer")?;
-            status = u16::try_from(number(digits).context("a status that is no number")?).unwrap_or(u16::MAX);
+            let digits = text
+                .strip_prefix(b"HTTP/1.1 ")
+                .and_then(|t| t.get(..3))
+                .context("not an HTTP/1.1 answer")?;
+            status = u16::try_from(number(digits).context("a status that is no number")?)
+                .unwrap_or(u16::MAX);
         } else if text.is_empty() {
             break;
         } else if text.len() > 15
@@ -40,7 +46,11 @@ fn parts(inbox: &[u8]) -> Result<Option<Parts>> {
 
 fn number(digits: &[u8]) -> Option<usize> {
     let fits = (1..=9).contains(&digits.len());
-    fits.then(|| digits.iter().try_fold(0, |sum, d| d.is_ascii_digit().then(|| sum * 10 + usize::from(d - b'0'))))?
+    fits.then(|| {
+        digits
+            .iter()
+            .try_fold(0, |sum, d| d.is_ascii_digit().then(|| sum * 10 + usize::from(d - b'0')))
+    })?
 }
 
 /// Tells answers apart; the body of the last refusal is kept, so that most are checked by one comparison.
@@ -187,10 +197,17 @@ mod tests {
     fn an_answer_is_whole_at_its_last_byte_and_not_before() {
         let mut reader = Reader::default();
         for cut in 0..SOLD_OUT.len() {
-            assert_eq!(reader.read(&SOLD_OUT.as_bytes()[..cut]).expect("a good beginning"), None, "{cut}");
+            assert_eq!(
+                reader.read(&SOLD_OUT.as_bytes()[..cut]).expect("a good beginning"),
+                None,
+                "{cut}"
+            );
         }
         for _ in 0..2 {
-            assert_eq!(reader.read(SOLD_OUT.as_bytes()).expect("a good answer"), Some(Kind::SoldOut));
+            assert_eq!(
+                reader.read(SOLD_OUT.as_bytes()).expect("a good answer"),
+                Some(Kind::SoldOut)
+            );
         }
     }
 
@@ -205,7 +222,12 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_is_an_error() {
-        for text in ["SMTP ready\r\n", "HTTP/1.1 20x OK\r\n", "HTTP/1.1 200 OK\r\n\r\n", &format!("{SOLD_OUT}more")] {
+        for text in [
+            "SMTP ready\r\n",
+            "HTTP/1.1 20x OK\r\n",
+            "HTTP/1.1 200 OK\r\n\r\n",
+            &format!("{SOLD_OUT}more"),
+        ] {
             assert!(Reader::default().read(text.as_bytes()).is_err(), "{text}");
         }
     }

@@ -55,7 +55,10 @@ mod tests {
         let mut script = Evalsha::new("abc", "item", "1");
         let mut out = Vec::new();
         assert!(script.next(&mut out));
-        assert_eq!(out, b"*5\r\n$7\r\nEVALSHA\r\n$3\r\nabc\r\n$1\r\n1\r\n$4\r\nitem\r\n$1\r\n1\r\n");
+        assert_eq!(
+            out,
+            b"*5\r\n$7\r\nEVALSHA\r\n$3\r\nabc\r\n$1\r\n1\r\n$4\r\nitem\r\n$1\r\n1\r\n"
+        );
         assert_eq!(script.read(b":1").expect("a beginning"), None);
         assert_eq!(script.read(b":1\r\n").expect("a verdict"), Some(Kind::Accepted));
         assert_eq!(script.read(b":0\r\n").expect("a verdict"), Some(Kind::SoldOut));

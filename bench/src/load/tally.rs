@@ -65,7 +65,8 @@ impl Default for Run {
             given_up: 0,
             lost: 0,
             closed: 0,
-            latency: Histogram::new_with_bounds(1, LATENCY_MAX_US, DIGITS).expect("constant bounds in order"),
+            latency: Histogram::new_with_bounds(1, LATENCY_MAX_US, DIGITS)
+                .expect("constant bounds in order"),
             generator_busy: 0.0,
             odd: None,
         }
@@ -97,7 +98,8 @@ impl Run {
     /// Answers of this kind per second, those in time.
     #[must_use]
     pub fn per_sec(&self, kind: Kind) -> f64 {
-        self.in_time.get(&kind).copied().unwrap_or(0) as f64 / self.time.as_secs_f64().max(f64::MIN_POSITIVE)
+        self.in_time.get(&kind).copied().unwrap_or(0) as f64
+            / self.time.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
     /// Requests that were due in time and sent, per second.
@@ -151,7 +153,10 @@ mod tests {
         run.answer(Kind::Accepted, Duration::from_millis(1), true);
         run.answer(Kind::Accepted, Duration::from_millis(1), false);
         assert!(run.only(&[Kind::Accepted]).is_ok());
-        assert!((run.per_sec(Kind::Accepted) - 0.5).abs() < 1e-9, "only what came in time is a rate");
+        assert!(
+            (run.per_sec(Kind::Accepted) - 0.5).abs() < 1e-9,
+            "only what came in time is a rate"
+        );
         run.answer(Kind::Overloaded, Duration::from_millis(1), true);
         assert!(run.only(&[Kind::Accepted]).is_err());
         assert!(run.only(&[Kind::Accepted, Kind::Overloaded]).is_ok());

@@ -29,11 +29,14 @@ impl Cache {
         let dir = Scratch::new(parent, "cache")?;
         let addr = process::free_address()?;
         let file = dir.path().join("nginx.conf");
-        std::fs::write(&file, config(dir.path(), addr, folder, server)?).context("writing nginx's configuration")?;
+        std::fs::write(&file, config(dir.path(), addr, folder, server)?)
+            .context("writing nginx's configuration")?;
         let here = dir.path().display().to_string();
         let mut process = Process::start(Start {
             program: &process::find("nginx")?,
-            arguments: ["-p", &here, "-c", &file.display().to_string(), "-e", "error.log"].map(str::to_owned).into(),
+            arguments: ["-p", &here, "-c", &file.display().to_string(), "-e", "error.log"]
+                .map(str::to_owned)
+                .into(),
             environment: Vec::new(),
             user: None,
             core: None,

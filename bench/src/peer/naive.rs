@@ -59,7 +59,9 @@ impl Naive {
             log: self.dir.path().join("log"),
         })?;
         let addr = self.addr;
-        process::wait_until(&mut process, READY_WITHIN, || std::net::TcpStream::connect(addr).is_ok())?;
+        process::wait_until(&mut process, READY_WITHIN, || {
+            std::net::TcpStream::connect(addr).is_ok()
+        })?;
         self.process = Some(process);
         Ok(())
     }
@@ -105,7 +107,8 @@ impl Naive {
         let mut before = None;
         loop {
             let left = self.redis.ask(&["LLEN", QUEUE])?;
-            let rows: u64 = self.postgres.query("SELECT count(*) FROM naive_order")?.trim().parse()?;
+            let rows: u64 =
+                self.postgres.query("SELECT count(*) FROM naive_order")?.trim().parse()?;
             if left == "0" && before == Some(rows) {
                 return Ok(rows);
             }
@@ -133,7 +136,12 @@ impl Naive {
 /// This program, also when a test of it asks.
 fn program() -> Result<std::path::PathBuf> {
     let mine = std::env::current_exe()?;
-    let beside = mine.parent().and_then(Path::parent).map(|profile| profile.join("doorbuster-bench"));
+    let beside =
+        mine.parent().and_then(Path::parent).map(|profile| profile.join("doorbuster-bench"));
     let is_test = mine.parent().is_some_and(|dir| dir.ends_with("deps"));
-    if is_test { beside.filter(|file| file.is_file()).context("doorbuster-bench is not built") } else { Ok(mine) }
+    if is_test {
+        beside.filter(|file| file.is_file()).context("doorbuster-bench is not built")
+    } else {
+        Ok(mine)
+    }
 }

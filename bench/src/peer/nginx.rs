@@ -33,7 +33,9 @@ impl Nginx {
         let here = dir.path().display().to_string();
         let mut process = Process::start(Start {
             program: &process::find("nginx")?,
-            arguments: ["-p", &here, "-c", &file.display().to_string(), "-e", "error.log"].map(str::to_owned).into(),
+            arguments: ["-p", &here, "-c", &file.display().to_string(), "-e", "error.log"]
+                .map(str::to_owned)
+                .into(),
             environment: Vec::new(),
             user: None,
             core,
@@ -93,8 +95,14 @@ mod tests {
         let body = r#"{"code":"sold_out","detail":"it's gone"}"#;
         let nginx = Nginx::start(&std::env::temp_dir(), body, None).expect("nginx is installed");
         let time = Duration::from_millis(50);
-        let load =
-            Load { addr: nginx.addr(), connections: 4, pace: Pace::Closed, lead: Duration::ZERO, time, core: None };
+        let load = Load {
+            addr: nginx.addr(),
+            connections: 4,
+            pace: Pace::Closed,
+            lead: Duration::ZERO,
+            time,
+            core: None,
+        };
         let run = load.run(&mut Same::get("/")).expect("answers");
         run.only(&[Kind::Fine]).expect("only these");
         assert!(run.sent == run.total() && run.total() >= 4, "{run:?}");

@@ -36,15 +36,29 @@ impl Postgres {
         let dir = Scratch::new(parent, "postgres")?;
         let user = if geteuid().is_root() { Some(USER) } else { None };
         if let Some(user) = user {
-            chown(dir.path(), Some(user_id(user)?), None).context("giving PostgreSQL its directory")?;
+            chown(dir.path(), Some(user_id(user)?), None)
+                .context("giving PostgreSQL its directory")?;
         }
         let data = dir.path().join("data").display().to_string();
         let initdb = programs.join("initdb").display().to_string();
-        let made = run(&as_user(user, &[&initdb, "-D", &data, "-U", USER, "-A", "trust", "-E", "UTF8", "--no-sync"]));
+        let made = run(&as_user(
+            user,
+            &[&initdb, "-D", &data, "-U", USER, "-A", "trust", "-E", "UTF8", "--no-sync"],
+        ));
         made.context("initdb")?;
         let here = dir.path().display().to_string();
-        let arguments =
-            ["-D", &data, "-k", &here, "-c", "listen_addresses=", "-c", "synchronous_commit=on", "-c", "fsync=on"];
+        let arguments = [
+            "-D",
+            &data,
+            "-k",
+            &here,
+            "-c",
+            "listen_addresses=",
+            "-c",
+            "synchronous_commit=on",
+            "-c",
+            "fsync=on",
+        ];
         let mut process = Process::start(Start {
             program: &programs.join("postgres"),
             arguments: arguments.map(str::to_owned).into(),
@@ -98,7 +112,10 @@ impl Postgres {
         let rows = self.query("SELECT count(*) || ' ' || (SELECT stock FROM item) FROM orders")?;
         let (orders, stock) = rows.trim().split_once(' ').context("a count and a stock")?;
         let (orders, stock): (u64, u64) = (orders.parse()?, stock.parse()?);
-        ensure!(orders + stock == PLENTY, "{orders} orders and a stock of {stock} do not make {PLENTY}");
+        ensure!(
+            orders + stock == PLENTY,
+            "{orders} orders and a stock of {stock} do not make {PLENTY}"
+        );
         ensure!(orders as f64 >= processed, "{processed} orders told, {orders} in the table");
         Ok(rate)
     }
@@ -128,8 +145,24 @@ impl Drop for Postgres {
 fn query(programs: &Path, socket: &Path, sql: &str) -> Result<String> {
     let psql = programs.join("psql").display().to_string();
     let socket = socket.display().to_string();
-    run(&[&psql, "-h", &socket, "-U", USER, "-d", USER, "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql]
-        .map(str::to_owned))
+    run(&[
+        &psql,
+        "-h",
+        &socket,
+        "-U",
+        USER,
+        "-d",
+        USER,
+        "-X",
+        "-q",
+        "-A",
+        "-t",
+        "-v",
+        "ON_ERROR_STOP=1",
+        "-c",
+        sql,
+    ]
+    .map(str::to_owned))
 }
 
 /// The newest version's programs.

@@ -60,7 +60,12 @@ impl Redis {
         })?;
         let ready = || TcpStream::connect(addr).is_ok();
         process::wait_until(&mut process, READY_WITHIN, ready).context("redis-server")?;
-        Ok(Self { control: BufReader::new(TcpStream::connect(addr)?), addr, _process: process, _dir: dir })
+        Ok(Self {
+            control: BufReader::new(TcpStream::connect(addr)?),
+            addr,
+            _process: process,
+            _dir: dir,
+        })
     }
 
     /// Where it listens.

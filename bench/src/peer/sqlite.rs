@@ -6,7 +6,8 @@ use anyhow::{Context, Result, ensure};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
 /// The store's own settings, but for the thread that carries its log: here SQLite carries it itself.
-const SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+const SETTINGS: &str =
+    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
      PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;";
 /// How the file of a store ends.
 const SUFFIX: &str = ".sqlite3";
@@ -54,7 +55,10 @@ impl Rows {
     pub fn read(file: &Path) -> Result<Self> {
         let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let schema = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY rowid";
-        let schema = db.prepare(schema)?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+        let schema = db
+            .prepare(schema)?
+            .query_map([], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
         let orders = "SELECT id, buyer, request_key, item_id, units, grant_id, n, reserved_at, pay_by, state FROM orders ORDER BY seq";
         let orders = db
             .prepare(orders)?
@@ -64,7 +68,14 @@ impl Rows {
                     id: row.get(0)?,
                     buyer: row.get(1)?,
                     request_key: row.get(2)?,
-                    numbers: [number(3)?, number(4)?, number(5)?, number(6)?, number(7)?, number(8)?],
+                    numbers: [
+                        number(3)?,
+                        number(4)?,
+                        number(5)?,
+                        number(6)?,
+                        number(7)?,
+                        number(8)?,
+                    ],
                     state: row.get(9)?,
                 })
             })?
@@ -74,14 +85,18 @@ impl Rows {
             .prepare(quotas)?
             .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
             .collect::<rusqlite::Result<Vec<_>>>()?;
-        let events =
-            "SELECT type, actor, grant_id, n, at, pay_by FROM event WHERE type = 'order.reserved' ORDER BY seq";
+        let events = "SELECT type, actor, grant_id, n, at, pay_by FROM event WHERE type = 'order.reserved' ORDER BY seq";
         let events = db
             .prepare(events)?
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, [row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?])))?
+            .query_map([], |row| {
+                Ok((row.get(0)?, row.get(1)?, [row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?]))
+            })?
             .collect::<rusqlite::Result<Vec<_>>>()?;
         let rows = (orders.len(), quotas.len(), events.len());
-        ensure!(rows.0 > 0 && rows.1 == rows.0 && rows.2 == rows.0, "orders, quotas, events: {rows:?}");
+        ensure!(
+            rows.0 > 0 && rows.1 == rows.0 && rows.2 == rows.0,
+            "orders, quotas, events: {rows:?}"
+        );
         Ok(Self { schema, orders, quotas, events })
     }
 
@@ -102,22 +117,27 @@ impl Rows {
             insert(&mut db, orders, quotas, events)?;
         }
         let time = start.elapsed();
-        let count =
-            "SELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM quota) + (SELECT count(*) FROM event)";
+        let count = "SELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM quota) + (SELECT count(*) FROM event)";
         let rows: i64 = db.query_row(count, [], |r| r.get(0))?;
         ensure!(rows as usize == self.orders.len() * 3, "{rows} rows in the peer's file");
         Ok(time)
     }
 }
 
-fn insert(db: &mut Connection, orders: &[Order], quotas: &[Quota], events: &[Event]) -> rusqlite::Result<()> {
+fn insert(
+    db: &mut Connection,
+    orders: &[Order],
+    quotas: &[Quota],
+    events: &[Event],
+) -> rusqlite::Result<()> {
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     {
         let mut order = transaction.prepare_cached(
             "INSERT INTO orders (id, buyer, request_key, item_id, units, grant_id, n, reserved_at, pay_by, state)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?;
-        let mut quota = transaction.prepare_cached("INSERT INTO quota (buyer, item_id, used) VALUES (?1, ?2, ?3)")?;
+        let mut quota = transaction
+            .prepare_cached("INSERT INTO quota (buyer, item_id, used) VALUES (?1, ?2, ?3)")?;
         let mut event = transaction.prepare_cached(
             "INSERT INTO event (type, actor, grant_id, n, at, pay_by) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;

@@ -20,7 +20,13 @@ pub struct Reply {
 ///
 /// # Errors
 /// When the connection fails or the answer is none.
-pub fn ask(addr: SocketAddr, method: &str, path: &str, key: Option<&str>, body: &str) -> Result<Reply> {
+pub fn ask(
+    addr: SocketAddr,
+    method: &str,
+    path: &str,
+    key: Option<&str>,
+    body: &str,
+) -> Result<Reply> {
     let mut stream = TcpStream::connect(addr)?;
     stream.set_read_timeout(Some(ADMIN_WITHIN))?;
     let key = key.map_or(String::new(), |key| format!("Authorization: Bearer {key}\r\n"));
@@ -33,7 +39,8 @@ pub fn ask(addr: SocketAddr, method: &str, path: &str, key: Option<&str>, body: 
     let mut text = String::new();
     stream.read_to_string(&mut text).context("reading an answer")?;
     let (head, body) = text.split_once("\r\n\r\n").context("an answer has a head")?;
-    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).context("an answer has a status")?;
+    let status =
+        head.split(' ').nth(1).and_then(|s| s.parse().ok()).context("an answer has a status")?;
     Ok(Reply { status, body: body.to_owned() })
 }
 
@@ -92,7 +99,8 @@ impl StockRow {
     /// When it is none.
     pub fn read(value: &Value) -> Result<Self> {
         let row = &value["items"][0];
-        let number = |name: &str| row[name].as_u64().with_context(|| format!("no {name} in {value}"));
+        let number =
+            |name: &str| row[name].as_u64().with_context(|| format!("no {name} in {value}"));
         Ok(Self {
             total: number("total")?,
             pool: number("pool")?,

@@ -23,14 +23,16 @@ pub(crate) fn object<'a, T>(
     members: &'static [&'static str],
     shape: impl FnOnce(&mut Object<'a, '_>) -> Option<T>,
 ) -> Result<T, Problem> {
-    let text = std::str::from_utf8(bytes).map_err(|_| Problem::malformed_request("the body is not UTF-8"))?;
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| Problem::malformed_request("the body is not UTF-8"))?;
     let root: &RawValue = serde_json::from_str(text)
         .map_err(|fault| Problem::malformed_request(format!("the body is not JSON: {fault}")))?;
     if !json::Kind::of(root).is_object() {
         return Err(Problem::malformed_request("the body is not a JSON object"));
     }
     let mut faults = Faults::default();
-    let found = Object::open(root, String::new(), members, &mut faults).and_then(|mut object| shape(&mut object));
+    let found = Object::open(root, String::new(), members, &mut faults)
+        .and_then(|mut object| shape(&mut object));
     faults.verdict(found)
 }
 
@@ -46,7 +48,10 @@ pub fn nothing(bytes: &[u8]) -> Result<(), Problem> {
 ///
 /// # Errors
 /// The problem of the body, the fault of the key, or both together.
-pub fn with_key<T>(key: Result<&str, Fault>, body: Result<T, Problem>) -> Result<(&str, T), Problem> {
+pub fn with_key<T>(
+    key: Result<&str, Fault>,
+    body: Result<T, Problem>,
+) -> Result<(&str, T), Problem> {
     match (key, body) {
         (Ok(key), Ok(body)) => Ok((key, body)),
         (Ok(_), Err(problem)) => Err(problem),

@@ -167,7 +167,10 @@ impl Endpoint {
     /// Every problem code that this endpoint may answer, by status; `internal`, which is never expected, aside.
     #[must_use]
     pub fn problem_codes(&self) -> Vec<Code> {
-        Code::ALL.into_iter().filter(|code| self.codes.contains(code) || self.implies(*code)).collect()
+        Code::ALL
+            .into_iter()
+            .filter(|code| self.codes.contains(code) || self.implies(*code))
+            .collect()
     }
 
     /// Whether the shape of this endpoint makes `code` possible.
@@ -176,7 +179,9 @@ impl Endpoint {
         let takes = |wanted: &[Param]| self.params.iter().any(|param| wanted.contains(param));
         match code {
             Code::MethodNotAllowed => true,
-            Code::NotAcceptable => api && self.answers.iter().any(|answer| answer.content.media_type().is_some()),
+            Code::NotAcceptable => {
+                api && self.answers.iter().any(|answer| answer.content.media_type().is_some())
+            }
             Code::Unauthenticated => self.auth != Auth::Nobody,
             Code::Forbidden => matches!(self.auth, Auth::Operator(_)),
             Code::NotFound => self.path.contains('{'),
@@ -185,7 +190,8 @@ impl Endpoint {
             Code::MalformedRequest => self.body.is_some() || self.method == Method::Post,
             Code::BodyTooLarge => matches!(self.method, Method::Post | Method::Put | Method::Patch),
             Code::InvalidRequest => {
-                self.implies(Code::MalformedRequest) || self.params.iter().any(|param| param.can_be_wrong())
+                self.implies(Code::MalformedRequest)
+                    || self.params.iter().any(|param| param.can_be_wrong())
             }
             Code::PreconditionFailed => takes(&[Param::IfMatch]),
             Code::Overloaded | Code::Unavailable => api,

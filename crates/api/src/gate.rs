@@ -120,7 +120,10 @@ mod tests {
     #[test]
     fn the_words_of_the_front_door_are_those_that_serde_writes() {
         fn check<T: Serialize>(value: T, word: &str) {
-            assert_eq!(serde_json::to_string(&value).expect("plain data serialises"), format!("\"{word}\""));
+            assert_eq!(
+                serde_json::to_string(&value).expect("plain data serialises"),
+                format!("\"{word}\"")
+            );
         }
         Asked::ALL.into_iter().for_each(|word| check(word, word.as_str()));
         ChallengeKind::ALL.into_iter().for_each(|word| check(word, word.as_str()));

@@ -28,7 +28,9 @@ pub fn idempotency_key<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result
     let fault = |detail: &'static str| Fault::new(Place::Header(IDEMPOTENCY_KEY), detail);
     let mut values = values.into_iter();
     let Some(value) = values.next() else {
-        return Err(fault("is missing: choose a new one for each thing you want done, and keep it for repeats"));
+        return Err(fault(
+            "is missing: choose a new one for each thing you want done, and keep it for repeats",
+        ));
     };
     if values.next().is_some() {
         return Err(fault("is sent twice"));
@@ -73,7 +75,8 @@ impl BodyType {
         }
         let mut parts = value.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
         let media = parts.next().unwrap_or_default();
-        let known = self.media_types().iter().any(|known| media.eq_ignore_ascii_case(known.as_bytes()));
+        let known =
+            self.media_types().iter().any(|known| media.eq_ignore_ascii_case(known.as_bytes()));
         known && parts.all(|parameter| !is_foreign_charset(parameter))
     }
 }
@@ -116,7 +119,9 @@ mod tests {
             let found = found.as_ref().map(|key| *key).map_err(|fault| fault.detail.as_ref());
             match expected {
                 Ok(key) => assert_eq!(found, Ok(key)),
-                Err(word) => assert!(found.is_err_and(|detail| detail.contains(word)), "{values:?}"),
+                Err(word) => {
+                    assert!(found.is_err_and(|detail| detail.contains(word)), "{values:?}")
+                }
             }
         };
         let long = [b'k'; 65];

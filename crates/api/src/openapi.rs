@@ -6,7 +6,9 @@ mod problems;
 use utoipa::openapi::path::{PathItem, PathsBuilder};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
-use utoipa::openapi::{ComponentsBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, OpenApiVersion};
+use utoipa::openapi::{
+    ComponentsBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, OpenApiVersion,
+};
 
 use crate::endpoints::{self, Chapter, Method};
 use crate::problem::Code;
@@ -18,9 +20,15 @@ const OPERATOR: &str = "operator";
 /// The document that `GET /openapi.json` answers with; `version` is the program's.
 #[must_use]
 pub fn openapi(version: &str) -> OpenApi {
-    let info =
-        InfoBuilder::new().title("Doorbuster").version(version).description(Some(description())).license(Some(
-            LicenseBuilder::new().name("MIT OR Apache-2.0").identifier(Some("MIT OR Apache-2.0")).build(),
+    let info = InfoBuilder::new()
+        .title("Doorbuster")
+        .version(version)
+        .description(Some(description()))
+        .license(Some(
+            LicenseBuilder::new()
+                .name("MIT OR Apache-2.0")
+                .identifier(Some("MIT OR Apache-2.0"))
+                .build(),
         ));
     OpenApiBuilder::new()
         .openapi(OpenApiVersion::Version31)
@@ -78,7 +86,10 @@ fn components() -> utoipa::openapi::Components {
         .schemas_from_iter(schemas)
         .responses_from_iter(problems::responses())
         .security_scheme(BUYER, bearer(Some("JWT"), "The shop's token for a buyer."))
-        .security_scheme(OPERATOR, bearer(None, "An operator's key; its role decides what it may do."))
+        .security_scheme(
+            OPERATOR,
+            bearer(None, "An operator's key; its role decides what it may do."),
+        )
         .build()
 }
 

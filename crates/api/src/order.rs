@@ -25,7 +25,8 @@ pub enum OrderState {
 
 impl OrderState {
     /// Every state, in the order of an order's life.
-    pub const ALL: [OrderState; 5] = [Self::Reserved, Self::Paid, Self::Cancelled, Self::Expired, Self::Refunded];
+    pub const ALL: [OrderState; 5] =
+        [Self::Reserved, Self::Paid, Self::Cancelled, Self::Expired, Self::Refunded];
 
     /// The word on the wire.
     #[must_use]
@@ -380,7 +381,10 @@ mod tests {
             RefusalCode::IdempotencyKeyReused,
             RefusalCode::Left,
         ] {
-            assert_eq!(serde_json::to_string(&code).expect("a word"), format!("\"{}\"", code.as_str()));
+            assert_eq!(
+                serde_json::to_string(&code).expect("a word"),
+                format!("\"{}\"", code.as_str())
+            );
         }
     }
 }

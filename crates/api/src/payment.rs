@@ -74,7 +74,8 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 5] = [Self::Paid, Self::Refunded, Self::Noted, Self::Repeated, Self::Ignored];
+    pub const ALL: [Self; 5] =
+        [Self::Paid, Self::Refunded, Self::Noted, Self::Repeated, Self::Ignored];
 
     /// The word on the wire.
     #[must_use]

@@ -128,7 +128,12 @@ impl Problem {
         Self { code, detail: detail.into(), more, retry_after: None }
     }
 
-    fn later(code: Code, detail: impl Into<Cow<'static, str>>, more: More, retry_after: u32) -> Self {
+    fn later(
+        code: Code,
+        detail: impl Into<Cow<'static, str>>,
+        more: More,
+        retry_after: u32,
+    ) -> Self {
         Self { code, detail: detail.into(), more, retry_after: Some(retry_after) }
     }
 
@@ -194,7 +199,10 @@ impl Problem {
     /// `403`: the sale has a waiting room that has not called this buyer in.
     #[must_use]
     pub fn waiting_room() -> Self {
-        Self::plain(Code::WaitingRoom, "take a place in the waiting room, and come when it calls you in")
+        Self::plain(
+            Code::WaitingRoom,
+            "take a place in the waiting room, and come when it calls you in",
+        )
     }
 
     /// `404`: there is no such thing, or it is not for this caller's eyes.
@@ -254,7 +262,11 @@ impl Problem {
     /// `409`: with what the buyer already has, the request passes the limit.
     #[must_use]
     pub fn limit_reached(limit: u32, used: u32) -> Self {
-        Self::with(Code::LimitReached, "more than a buyer may have of this item", More::Limit { limit, used })
+        Self::with(
+            Code::LimitReached,
+            "more than a buyer may have of this item",
+            More::Limit { limit, used },
+        )
     }
 
     /// `409`: the sale opens later, at `opens_at` if that is fixed.
@@ -277,7 +289,10 @@ impl Problem {
 
     /// `409`: what is asked cannot be done in the present `state`.
     #[must_use]
-    pub fn wrong_state(state: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Self {
+    pub fn wrong_state(
+        state: impl Into<Cow<'static, str>>,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
         Self::with(Code::WrongState, detail, More::State { state: state.into(), free: None })
     }
 
@@ -308,13 +323,20 @@ impl Problem {
     #[must_use]
     pub fn invalid_request(faults: Vec<Fault>) -> Self {
         debug_assert!(!faults.is_empty(), "a request without a fault is not invalid");
-        Self::with(Code::InvalidRequest, "the request is not what this address takes", More::Errors(faults))
+        Self::with(
+            Code::InvalidRequest,
+            "the request is not what this address takes",
+            More::Errors(faults),
+        )
     }
 
     /// `422`: the key already belongs to a request with other content.
     #[must_use]
     pub fn idempotency_key_reused() -> Self {
-        Self::plain(Code::IdempotencyKeyReused, "this Idempotency-Key belongs to a request with other content")
+        Self::plain(
+            Code::IdempotencyKeyReused,
+            "this Idempotency-Key belongs to a request with other content",
+        )
     }
 
     /// `429`: too many requests.

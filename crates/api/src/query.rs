@@ -7,7 +7,9 @@ use pairs::Pairs;
 
 use crate::admin::dead_letters::DeadKind;
 use crate::admin::webhooks::DeliveryState;
-use crate::limits::{CURSOR_BYTES_MAX, EVENT_SALES_MAX, ORDER_TEXT_CHARS_MAX, PAGE_DEFAULT, PAGE_MAX};
+use crate::limits::{
+    CURSOR_BYTES_MAX, EVENT_SALES_MAX, ORDER_TEXT_CHARS_MAX, PAGE_DEFAULT, PAGE_MAX,
+};
 use crate::order::OrderState;
 use crate::problem::Problem;
 use crate::sale::Phase;
@@ -113,7 +115,8 @@ impl SaleQuery {
     /// `422`, with each parameter that is wrong.
     pub fn of_operator(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
-        let phase = pairs.one("phase", "must be draft, scheduled, open, paused or closed", Phase::parse);
+        let phase =
+            pairs.one("phase", "must be draft, scheduled, open, paused or closed", Phase::parse);
         let page = page(&mut pairs);
         pairs.verdict(Self { phase, page })
     }
@@ -137,7 +140,8 @@ impl OrderQuery {
     /// `422`, with each parameter that is wrong.
     pub fn of_operator(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
-        let [sale, item, buyer] = ["sale", "item", "buyer"].map(|parameter| name(&mut pairs, parameter));
+        let [sale, item, buyer] =
+            ["sale", "item", "buyer"].map(|parameter| name(&mut pairs, parameter));
         let state = state(&mut pairs);
         let page = page(&mut pairs);
         pairs.verdict(Self { sale, item, buyer, state, page })
@@ -160,10 +164,15 @@ impl MoneyQuery {
     /// `422`, with each parameter that is wrong.
     pub fn parse(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
-        let order = pairs.one("order", "must be at most 200 characters, none of them a control character", |text| {
-            let fits = text.chars().count() <= ORDER_TEXT_CHARS_MAX && !text.chars().any(|c| c < ' ' || c == '\u{7F}');
-            fits.then(|| text.to_owned())
-        });
+        let order = pairs.one(
+            "order",
+            "must be at most 200 characters, none of them a control character",
+            |text| {
+                let fits = text.chars().count() <= ORDER_TEXT_CHARS_MAX
+                    && !text.chars().any(|c| c < ' ' || c == '\u{7F}');
+                fits.then(|| text.to_owned())
+            },
+        );
         let page = page(&mut pairs);
         pairs.verdict(Self { order, page })
     }
@@ -221,7 +230,8 @@ fn state(pairs: &mut Pairs<'_>) -> Option<OrderState> {
 
 fn cursor(pairs: &mut Pairs<'_>) -> Option<String> {
     pairs.one("cursor", "is not a cursor that was given out", |text| {
-        let fits = text.len() <= CURSOR_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic());
+        let fits =
+            text.len() <= CURSOR_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic());
         fits.then(|| text.to_owned())
     })
 }
@@ -242,24 +252,33 @@ mod tests {
 
     #[test]
     fn lists_of_orders_are_asked_for_by_name_state_and_page() {
-        let check =
-            |query: &str, expected: Result<OrderQuery, &[&str]>| match (OrderQuery::of_operator(query), expected) {
-                (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{query}"),
-                (Err(problem), Err(parameters)) => {
-                    let found: Vec<_> =
-                        problem.faults().iter().filter_map(|fault| fault.parameter.as_deref()).collect();
-                    assert_eq!(found, parameters, "{query}");
-                    assert_eq!(problem.status(), 422);
-                }
-                (found, _) => panic!("{query}: {found:?}"),
-            };
+        let check = |query: &str, expected: Result<OrderQuery, &[&str]>| match (
+            OrderQuery::of_operator(query),
+            expected,
+        ) {
+            (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{query}"),
+            (Err(problem), Err(parameters)) => {
+                let found: Vec<_> = problem
+                    .faults()
+                    .iter()
+                    .filter_map(|fault| fault.parameter.as_deref())
+                    .collect();
+                assert_eq!(found, parameters, "{query}");
+                assert_eq!(problem.status(), 422);
+            }
+            (found, _) => panic!("{query}: {found:?}"),
+        };
         let all = OrderQuery::default();
         check("", Ok(all.clone()));
         check("state=&cursor=&limit=", Ok(all.clone()));
         check("unknown=1&&=&x", Ok(all.clone()));
         check(
             "state=paid&limit=200",
-            Ok(OrderQuery { state: Some(OrderState::Paid), page: Page { cursor: None, limit: 200 }, ..all.clone() }),
+            Ok(OrderQuery {
+                state: Some(OrderState::Paid),
+                page: Page { cursor: None, limit: 200 },
+                ..all.clone()
+            }),
         );
         check(
             "sale=a%3Ab&item=i&buyer=b&cursor=abc",
@@ -271,18 +290,37 @@ mod tests {
                 ..all
             }),
         );
-        for wrong in ["0", "201", "-1", "+5", "1.0", "ten", "99999999999999999999", "5&limit=5", "%", "%zz", "%FF"] {
+        for wrong in [
+            "0",
+            "201",
+            "-1",
+            "+5",
+            "1.0",
+            "ten",
+            "99999999999999999999",
+            "5&limit=5",
+            "%",
+            "%zz",
+            "%FF",
+        ] {
             check(&format!("limit={wrong}"), Err(&["limit"]));
         }
-        check("limit=%35", Ok(OrderQuery { page: Page { cursor: None, limit: 5 }, ..OrderQuery::default() }));
-        check("state=queued&sale=a+b&limit=0&cursor=%00", Err(&["sale", "state", "cursor", "limit"]));
+        check(
+            "limit=%35",
+            Ok(OrderQuery { page: Page { cursor: None, limit: 5 }, ..OrderQuery::default() }),
+        );
+        check(
+            "state=queued&sale=a+b&limit=0&cursor=%00",
+            Err(&["sale", "state", "cursor", "limit"]),
+        );
     }
 
     #[test]
     fn a_stream_follows_each_named_sale_once() {
         let check = |query: &str, expected: Option<&[&str]>| {
             let found = followed_sales(query).ok();
-            let expected = expected.map(|names| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+            let expected = expected
+                .map(|names| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
             assert_eq!(found, expected, "{query}");
         };
         check("", Some(&[]));

@@ -25,7 +25,8 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase, in the order of a sale's life.
-    pub const ALL: [Phase; 5] = [Self::Draft, Self::Scheduled, Self::Open, Self::Paused, Self::Closed];
+    pub const ALL: [Phase; 5] =
+        [Self::Draft, Self::Scheduled, Self::Open, Self::Paused, Self::Closed];
 
     /// The word on the wire.
     #[must_use]
@@ -233,7 +234,10 @@ mod tests {
     #[test]
     fn the_words_of_phases_and_states_are_those_that_serde_writes() {
         fn check<T: Serialize>(value: T, word: &str) {
-            assert_eq!(serde_json::to_string(&value).expect("plain data serialises"), format!("\"{word}\""));
+            assert_eq!(
+                serde_json::to_string(&value).expect("plain data serialises"),
+                format!("\"{word}\"")
+            );
         }
         for phase in Phase::ALL {
             check(phase, phase.as_str());

@@ -189,9 +189,14 @@ pub fn bare_event_id(position: i64) -> String {
 #[must_use]
 pub fn event_position(id: &str) -> Option<i64> {
     let rest = id.strip_prefix("evt_")?;
-    let (digits, mark) = rest.split_once('_').map_or((rest, None), |(digits, mark)| (digits, Some(mark)));
-    let is_mark = |mark: &str| mark.len() == 10 && mark.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    let is_id = digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_digit()) && mark.is_none_or(is_mark);
+    let (digits, mark) =
+        rest.split_once('_').map_or((rest, None), |(digits, mark)| (digits, Some(mark)));
+    let is_mark = |mark: &str| {
+        mark.len() == 10 && mark.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let is_id = digits.len() == 16
+        && digits.bytes().all(|b| b.is_ascii_digit())
+        && mark.is_none_or(is_mark);
     digits.parse().ok().filter(|position| is_id && *position > 0)
 }
 
@@ -240,7 +245,11 @@ mod tests {
     fn an_event_that_stands_where_another_was_lost_has_an_id_of_its_own() {
         let id = |what, at_ms, about| event_id(1_001, what, at_ms, about);
         let lost = id("order.paid", 1_795_168_842_000, "ord_1");
-        assert_eq!(lost, id("order.paid", 1_795_168_842_000, "ord_1"), "the same for each attempt and endpoint");
+        assert_eq!(
+            lost,
+            id("order.paid", 1_795_168_842_000, "ord_1"),
+            "the same for each attempt and endpoint"
+        );
         for other in [
             id("order.reserved", 1_795_168_842_000, "ord_1"),
             id("order.paid", 1_795_168_842_001, "ord_1"),
@@ -257,6 +266,9 @@ mod tests {
     fn the_document_of_events_is_up_to_date() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/events.md");
         let written = std::fs::read_to_string(path).expect("docs/events.md is in the repository");
-        assert!(written == document(), "docs/events.md is not what the code says: run `cargo xtask events`");
+        assert!(
+            written == document(),
+            "docs/events.md is not what the code says: run `cargo xtask events`"
+        );
     }
 }

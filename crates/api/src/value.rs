@@ -18,7 +18,9 @@ pub const NAME_PATTERN: &str = "^[A-Za-z0-9_.:-]{1,64}$";
 #[must_use]
 pub fn is_name(text: &str) -> bool {
     (1..=NAME_MAX).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-'))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-'))
 }
 
 #[cfg(test)]

@@ -86,7 +86,8 @@ impl Address {
     /// Whether a text is meant to be the address of a broker.
     #[must_use]
     pub fn is_meant(text: &str) -> bool {
-        text.split_once("://").is_some_and(|(scheme, _)| Kind::of_scheme(&scheme.to_ascii_lowercase()).is_some())
+        text.split_once("://")
+            .is_some_and(|(scheme, _)| Kind::of_scheme(&scheme.to_ascii_lowercase()).is_some())
     }
 
     /// Reads an address. Whether this program was built with its kind is another question.
@@ -95,8 +96,8 @@ impl Address {
     /// What is wrong with it, without any part of it.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let url = Url::parse(text).map_err(|_| "it is not an address")?;
-        let (kind, is_tls) =
-            Kind::of_scheme(url.scheme()).ok_or("it must begin with amqp://, amqps://, nats:// or tls://")?;
+        let (kind, is_tls) = Kind::of_scheme(url.scheme())
+            .ok_or("it must begin with amqp://, amqps://, nats:// or tls://")?;
         let host = url.host_str().unwrap_or_default();
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         if host.is_empty() {
@@ -109,16 +110,21 @@ impl Address {
             return Err("it must not have a fragment");
         }
         let user = Some(decoded(url.username())?).filter(|user| !user.is_empty());
-        let password = url.password().map(decoded).transpose()?.filter(|password| !password.is_empty());
+        let password =
+            url.password().map(decoded).transpose()?.filter(|password| !password.is_empty());
         if [&user, &password].into_iter().flatten().any(|word| word == HIDDEN) {
             return Err("*** stands for a password that is not shown; write the password");
         }
         let space = decoded(url.path().trim_start_matches('/'))?;
         match kind {
             Kind::Amqp if user.is_none() || password.is_none() => {
-                return Err("it needs a user name and a password: amqp://USER:PASSWORD@HOST/VIRTUAL-HOST");
+                return Err(
+                    "it needs a user name and a password: amqp://USER:PASSWORD@HOST/VIRTUAL-HOST",
+                );
             }
-            Kind::Nats if user.is_none() && password.is_some() => return Err("it has a password and no user name"),
+            Kind::Nats if user.is_none() && password.is_some() => {
+                return Err("it has a password and no user name");
+            }
             Kind::Nats if !space.is_empty() => return Err("it must not have a path"),
             Kind::Amqp | Kind::Nats => {}
         }
@@ -154,7 +160,10 @@ impl Address {
     }
 }
 
-#[cfg_attr(not(any(feature = "amqp", feature = "nats")), allow(dead_code, reason = "nobody connects"))]
+#[cfg_attr(
+    not(any(feature = "amqp", feature = "nats")),
+    allow(dead_code, reason = "nobody connects")
+)]
 impl Address {
     pub(crate) fn is_tls(&self) -> bool {
         self.is_tls
@@ -192,7 +201,10 @@ impl fmt::Debug for Address {
 }
 
 fn decoded(text: &str) -> Result<String, &'static str> {
-    percent_decode_str(text).decode_utf8().map(Into::into).map_err(|_| "it holds %-codes that are not UTF-8")
+    percent_decode_str(text)
+        .decode_utf8()
+        .map(Into::into)
+        .map_err(|_| "it holds %-codes that are not UTF-8")
 }
 
 /// The name in the query, which may say nothing else.
@@ -208,12 +220,17 @@ fn name(kind: Kind, url: &Url) -> Result<String, &'static str> {
         found = Some(value.into_owned());
     }
     let name = found.unwrap_or_else(|| NAME.to_owned());
-    let is_word =
-        |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    let is_word = |word: &str| {
+        !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+    };
     if name.len() > NAME_MAX || !name.split('.').all(is_word) {
         return Err(match kind {
-            Kind::Amqp => "the exchange must be words of A-Z a-z 0-9 _ - with dots between, up to 127 characters",
-            Kind::Nats => "the prefix must be words of A-Z a-z 0-9 _ - with dots between, up to 127 characters",
+            Kind::Amqp => {
+                "the exchange must be words of A-Z a-z 0-9 _ - with dots between, up to 127 characters"
+            }
+            Kind::Nats => {
+                "the prefix must be words of A-Z a-z 0-9 _ - with dots between, up to 127 characters"
+            }
         });
     }
     Ok(name)

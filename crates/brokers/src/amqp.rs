@@ -14,7 +14,8 @@ use lapin::tcp::OwnedTLSConfig;
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
 use lapin::{
-    AsyncTcpStream, BasicProperties, Channel, Confirmation, ConnectionProperties, ErrorKind, ExchangeKind, runtime,
+    AsyncTcpStream, BasicProperties, Channel, Confirmation, ConnectionProperties, ErrorKind,
+    ExchangeKind, runtime,
 };
 use tokio::time::Instant;
 
@@ -108,15 +109,25 @@ impl Amqp {
         let channel = connection.channel().await.map_err(doubt)?;
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let (exchange, what) = (self.address.name(), message.what.as_str());
-        let sending = channel.basic_publish(exchange.into(), what.into(), options, &message.body, properties(message));
+        let sending = channel.basic_publish(
+            exchange.into(),
+            what.into(),
+            options,
+            &message.body,
+            properties(message),
+        );
         let confirmed = sending.await.map_err(doubt)?.await.map_err(doubt)?;
         connection.give_back(channel);
         match confirmed {
             Confirmation::Ack(None) => Ok(()),
-            Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => Err(Failed::Refused(Error::new(format!(
-                "it went to no queue: none is bound to the exchange {exchange} for {what}"
-            )))),
-            Confirmation::Nack(None) => Err(Failed::Refused(Error::new("it could not keep the message"))),
+            Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => {
+                Err(Failed::Refused(Error::new(format!(
+                    "it went to no queue: none is bound to the exchange {exchange} for {what}"
+                ))))
+            }
+            Confirmation::Nack(None) => {
+                Err(Failed::Refused(Error::new("it could not keep the message")))
+            }
             Confirmation::NotRequested => Err(Failed::Doubt(Error::new("it confirms nothing"))),
         }
     }
@@ -137,7 +148,9 @@ impl Amqp {
             async move |uri, runtime| {
                 let (host, is_tls) = (uri.authority.host.clone(), uri.scheme == AMQPScheme::AMQPS);
                 let connecting = async {
-                    let at: Vec<_> = tokio::net::lookup_host((host.as_str(), uri.authority.port)).await?.collect();
+                    let at: Vec<_> = tokio::net::lookup_host((host.as_str(), uri.authority.port))
+                        .await?
+                        .collect();
                     let stream = AsyncTcpStream::connect(&runtime, at).await?;
                     if let AsyncTcpStream::Plain(plain) = &stream {
                         let plain = plain.get_ref();
@@ -160,7 +173,9 @@ impl Amqp {
         let channel = made.channel().await?;
         let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         let exchange = self.address.name();
-        channel.exchange_declare(exchange.into(), ExchangeKind::Topic, options, FieldTable::default()).await?;
+        channel
+            .exchange_declare(exchange.into(), ExchangeKind::Topic, options, FieldTable::default())
+            .await?;
         made.give_back(channel);
         Ok(made)
     }
@@ -171,12 +186,18 @@ impl Amqp {
         AMQPUri {
             scheme: if address.is_tls() { AMQPScheme::AMQPS } else { AMQPScheme::AMQP },
             authority: AMQPAuthority {
-                userinfo: AMQPUserInfo { username: text(address.user()), password: text(address.password()) },
+                userinfo: AMQPUserInfo {
+                    username: text(address.user()),
+                    password: text(address.password()),
+                },
                 host: address.host().to_owned(),
                 port: address.port(),
             },
             vhost: address.space().to_owned(),
-            query: AMQPQueryString { heartbeat: Some(HEARTBEAT_SECS), ..AMQPQueryString::default() },
+            query: AMQPQueryString {
+                heartbeat: Some(HEARTBEAT_SECS),
+                ..AMQPQueryString::default()
+            },
         }
     }
 
@@ -191,11 +212,15 @@ impl Amqp {
                 AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => {
                     format!("its exchange {exchange} is not a durable topic exchange")
                 }
-                AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => format!("its exchange {exchange} is gone"),
+                AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => {
+                    format!("its exchange {exchange} is gone")
+                }
                 AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => {
                     "its virtual host is not there, or not for this user".to_owned()
                 }
-                AMQPErrorKind::Hard(AMQPHardError::CONNECTIONFORCED) => "it closed the connection".to_owned(),
+                AMQPErrorKind::Hard(AMQPHardError::CONNECTIONFORCED) => {
+                    "it closed the connection".to_owned()
+                }
                 _ => format!("it refused with {}", error.get_id()),
             },
             ErrorKind::IOError(error) => format!("no connection: {}", error.kind()),

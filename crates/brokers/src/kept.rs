@@ -74,7 +74,8 @@ impl<C: Live> Kept<C> {
         work: impl Future<Output = Result<(), Failed>>,
     ) -> Result<(), Error> {
         let done = tokio::time::timeout_at(until, work).await;
-        match done.unwrap_or_else(|_| Err(Failed::Doubt(Error::new("it did not confirm in time")))) {
+        match done.unwrap_or_else(|_| Err(Failed::Doubt(Error::new("it did not confirm in time"))))
+        {
             Ok(()) => Ok(()),
             Err(Failed::Refused(error)) => Err(error),
             Err(Failed::Doubt(error)) => {

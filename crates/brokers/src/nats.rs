@@ -5,7 +5,10 @@ use std::error::Error as _;
 use std::io;
 use std::time::Duration;
 
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, Request, RequestErrorKind, ServerAddr};
+use async_nats::{
+    Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, Request, RequestErrorKind,
+    ServerAddr,
+};
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -85,20 +88,25 @@ impl Nats {
         headers.insert(KEY, one_line(&message.key).as_str());
         let request = Request::new().headers(headers).payload(message.body.clone()).timeout(None);
         let subject = format!("{}.{}", self.address.name(), message.what);
-        let answer = client.send_request(subject, request).await.map_err(|error| match error.kind() {
-            RequestErrorKind::NoResponders => {
-                let name = self.address.name();
-                Failed::Refused(Error::new(format!("no stream takes its subject: there must be one that has {name}.>")))
-            }
-            RequestErrorKind::MaxPayloadExceeded => Failed::Refused(Error::new("the message is too large for it")),
-            _ => Failed::Doubt(Error::new("the connection broke")),
-        })?;
+        let answer =
+            client.send_request(subject, request).await.map_err(|error| match error.kind() {
+                RequestErrorKind::NoResponders => {
+                    let name = self.address.name();
+                    Failed::Refused(Error::new(format!(
+                        "no stream takes its subject: there must be one that has {name}.>"
+                    )))
+                }
+                RequestErrorKind::MaxPayloadExceeded => {
+                    Failed::Refused(Error::new("the message is too large for it"))
+                }
+                _ => Failed::Doubt(Error::new("the connection broke")),
+            })?;
         let ack: Ack = serde_json::from_slice(&answer.payload)
             .map_err(|_| Failed::Refused(Error::new("something else than a stream answered")))?;
         match ack.error {
-            Some(Refused { code, err_code }) => {
-                Err(Failed::Refused(Error::new(format!("the stream refused it with {code}, error {err_code}"))))
-            }
+            Some(Refused { code, err_code }) => Err(Failed::Refused(Error::new(format!(
+                "the stream refused it with {code}, error {err_code}"
+            )))),
             None if ack.stream.is_empty() || ack.seq == 0 => {
                 Err(Failed::Refused(Error::new("something else than a stream answered")))
             }
@@ -123,7 +131,9 @@ impl Nats {
                 async {}
             });
         options = match (self.address.user(), self.address.password()) {
-            (Some(user), Some(password)) => options.user_and_password(user.to_owned(), password.to_owned()),
+            (Some(user), Some(password)) => {
+                options.user_and_password(user.to_owned(), password.to_owned())
+            }
             (Some(token), None) => options.token(token.to_owned()),
             (None, _) => options,
         };

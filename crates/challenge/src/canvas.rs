@@ -40,9 +40,15 @@ impl Canvas {
         let height = self.height as f32;
         for (y, row) in self.pixels.chunks_exact_mut(self.width).enumerate() {
             let at = 2.0 * y as f32 / height;
-            let (from, to, at) = if at < 1.0 { (top, middle, at) } else { (middle, bottom, at - 1.0) };
+            let (from, to, at) =
+                if at < 1.0 { (top, middle, at) } else { (middle, bottom, at - 1.0) };
             let mix = |from: f32, to: f32| ((from + (to - from) * at) * 255.0) as u8;
-            let pixel = [mix(from.red(), to.red()), mix(from.green(), to.green()), mix(from.blue(), to.blue()), 255];
+            let pixel = [
+                mix(from.red(), to.red()),
+                mix(from.green(), to.green()),
+                mix(from.blue(), to.blue()),
+                255,
+            ];
             row.fill(pixel);
         }
     }
@@ -95,7 +101,9 @@ impl Canvas {
             let pixels = &mut self.pixels[y * width..(y + 1) * width];
             let mut sum = 0.0;
             let start = columns.start.min(width);
-            for (x, (pixel, edge)) in pixels[start..].iter_mut().zip(&mut sums[columns.clone()]).enumerate() {
+            for (x, (pixel, edge)) in
+                pixels[start..].iter_mut().zip(&mut sums[columns.clone()]).enumerate()
+            {
                 sum += std::mem::take(edge);
                 let covered = sum.abs().min(1.0);
                 if covered > 0.004 {
@@ -139,8 +147,10 @@ impl Canvas {
         }
         self.edge(here, start);
         let within = |at: f32, most: usize| (at.max(0.0) as usize).min(most);
-        let rows = within(bounds.top() - 1.0, self.height)..within(bounds.bottom() + 2.0, self.height);
-        let columns = within(bounds.left() - 1.0, self.width)..within(bounds.right() + 3.0, self.width + 2);
+        let rows =
+            within(bounds.top() - 1.0, self.height)..within(bounds.bottom() + 2.0, self.height);
+        let columns =
+            within(bounds.left() - 1.0, self.width)..within(bounds.right() + 3.0, self.width + 2);
         Touched { rows, columns }
     }
 

@@ -26,7 +26,11 @@ pub struct Captcha {
 /// What somebody read, as answers are compared: capital or small makes no difference, spaces do not count.
 #[must_use]
 pub fn normalised(read: &str) -> String {
-    read.chars().filter(|c| !c.is_whitespace()).flat_map(char::to_lowercase).take(CHARACTERS + 1).collect()
+    read.chars()
+        .filter(|c| !c.is_whitespace())
+        .flat_map(char::to_lowercase)
+        .take(CHARACTERS + 1)
+        .collect()
 }
 
 /// How one picture is bent: two waves across it.
@@ -37,7 +41,9 @@ struct Waves {
 
 impl Waves {
     fn new(chance: &mut Chance) -> Self {
-        let mut wave = |height, length| (chance.float(height), 6.3 / chance.float(length), chance.float(0.0..6.3));
+        let mut wave = |height, length| {
+            (chance.float(height), 6.3 / chance.float(length), chance.float(0.0..6.3))
+        };
         Self { across: wave(2.0..4.0, 60.0..110.0), down: wave(1.5..3.0, 36.0..64.0) }
     }
 
@@ -53,7 +59,9 @@ pub fn draw_captcha(chance: &mut Chance) -> Captcha {
     let mut canvas = Canvas::new(CAPTCHA_WIDTH, CAPTCHA_HEIGHT);
     let hue = chance.float(0.0..1.0);
     let is_dark = chance.coin();
-    let light = |chance: &mut Chance| if is_dark { chance.float(0.16..0.3) } else { chance.float(0.74..0.88) };
+    let light = |chance: &mut Chance| {
+        if is_dark { chance.float(0.16..0.3) } else { chance.float(0.74..0.88) }
+    };
     let (from, to) = (light(chance), light(chance));
     let (top, bottom) = (colour(hue, 0.4, from, 1.0), colour(hue + 0.1, 0.4, to, 1.0));
     let paper = colour(hue + 0.05, 0.4, f32::midpoint(from, to), 1.0);
@@ -74,7 +82,8 @@ pub fn draw_captcha(chance: &mut Chance) -> Captcha {
 /// Bits of what characters are made of, which are none.
 fn litter(canvas: &mut Canvas, chance: &mut Chance, ink: Color) {
     for _ in 0..20 {
-        let (x, y) = (chance.float(0.0..CAPTCHA_WIDTH as f32), chance.float(0.0..CAPTCHA_HEIGHT as f32));
+        let (x, y) =
+            (chance.float(0.0..CAPTCHA_WIDTH as f32), chance.float(0.0..CAPTCHA_HEIGHT as f32));
         let mut reach = || chance.float(-16.0..16.0);
         let (cx, cy, tx, ty) = (reach(), reach(), reach(), reach());
         let mut path = PathBuilder::new();
@@ -100,8 +109,10 @@ fn letters(canvas: &mut Canvas, chance: &mut Chance, waves: &Waves, ink: Color) 
         // What is left is shared by those that are left.
         let room = (CAPTCHA_WIDTH as f32 - 16.0 - x) / (CHARACTERS - n) as f32;
         // Small letters are drawn larger, so that all are about as high.
-        let size = chance.float(62.0..74.0) * if glyph.shows.is_ascii_lowercase() { 1.18 } else { 1.0 };
-        let stretch = (room * chance.float(0.98..1.12) / (f32::from(glyph.advance) / EM * size)).clamp(0.75, 1.2);
+        let size =
+            chance.float(62.0..74.0) * if glyph.shows.is_ascii_lowercase() { 1.18 } else { 1.0 };
+        let stretch = (room * chance.float(0.98..1.12) / (f32::from(glyph.advance) / EM * size))
+            .clamp(0.75, 1.2);
         let width = f32::from(glyph.advance) / EM * size * stretch;
         if let Some(path) = letter(glyph, chance, waves, (x + width / 2.0, size, stretch)) {
             draw_letter(canvas, chance, &path, ink);
@@ -112,7 +123,12 @@ fn letters(canvas: &mut Canvas, chance: &mut Chance, waves: &Waves, ink: Color) 
 }
 
 /// A character round `(middle, …)`: sized, sheared, turned, then bent with everything else.
-fn letter(glyph: &Glyph, chance: &mut Chance, waves: &Waves, (middle, size, stretch): (f32, f32, f32)) -> Option<Path> {
+fn letter(
+    glyph: &Glyph,
+    chance: &mut Chance,
+    waves: &Waves,
+    (middle, size, stretch): (f32, f32, f32),
+) -> Option<Path> {
     let (sin, cos) = chance.float(-0.32..0.32).sin_cos();
     let shear = chance.float(-0.25..0.25);
     let height = CAPTCHA_HEIGHT as f32 / 2.0 + chance.float(-9.0..9.0);
@@ -168,7 +184,10 @@ mod tests {
         for _ in 0..50 {
             let Captcha { png, text } = draw_captcha(&mut chance);
             assert_eq!(text.len(), CHARACTERS);
-            assert!(text.chars().all(|c| c.is_ascii_alphanumeric() && !"01568biloqsvz9g".contains(c)), "{text}");
+            assert!(
+                text.chars().all(|c| c.is_ascii_alphanumeric() && !"01568biloqsvz9g".contains(c)),
+                "{text}"
+            );
             assert_eq!(normalised(&text.to_uppercase()), text);
             assert_eq!(chunks(&png), ["IHDR", "IDAT", "IEND"]);
             assert!(png.len() < 64 * 1_024, "{}", png.len());

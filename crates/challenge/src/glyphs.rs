@@ -54,12 +54,15 @@ impl Glyph {
                     let to = (f32::from(x), f32::from(y));
                     (((here.0 + to.0) / 2.0, (here.1 + to.1) / 2.0), to)
                 }
-                Step::Q(cx, cy, x, y) => ((f32::from(cx), f32::from(cy)), (f32::from(x), f32::from(y))),
+                Step::Q(cx, cy, x, y) => {
+                    ((f32::from(cx), f32::from(cy)), (f32::from(x), f32::from(y)))
+                }
             };
             for n in 1..=PIECES {
                 let t = f32::from(n) / f32::from(PIECES);
                 let (a, b, c) = ((1.0 - t) * (1.0 - t), 2.0 * t * (1.0 - t), t * t);
-                let along = (a * here.0 + b * control.0 + c * to.0, a * here.1 + b * control.1 + c * to.1);
+                let along =
+                    (a * here.0 + b * control.0 + c * to.0, a * here.1 + b * control.1 + c * to.1);
                 let (x, y) = bend(along.0, along.1);
                 path.line_to(x, y);
             }
@@ -82,7 +85,10 @@ mod tests {
             for glyph in face {
                 let path = glyph.bent(|x, y| (x, y)).expect("an outline");
                 let bounds = path.bounds();
-                assert!(bounds.width() > 300.0 && bounds.height() > 800.0 && glyph.advance > 600, "{glyph:?}");
+                assert!(
+                    bounds.width() > 300.0 && bounds.height() > 800.0 && glyph.advance > 600,
+                    "{glyph:?}"
+                );
             }
         }
     }

@@ -13,5 +13,7 @@ mod work;
 
 pub use captcha::{CAPTCHA_HEIGHT, CAPTCHA_WIDTH, CHARACTERS, Captcha, draw_captcha, normalised};
 pub use chance::Chance;
-pub use puzzle::{PIECE_SIDE, PUZZLE_HEIGHT, PUZZLE_WIDTH, Puzzle, TOLERANCE_PX, draw_puzzle, is_in_place};
+pub use puzzle::{
+    PIECE_SIDE, PUZZLE_HEIGHT, PUZZLE_WIDTH, Puzzle, TOLERANCE_PX, draw_puzzle, is_in_place,
+};
 pub use work::{Effort, PAYLOAD_MAX, Work, WorkKeys, solve};

@@ -25,7 +25,8 @@ fn write(canvas: &Canvas, data: &[u8], colours: ColorType) -> Vec<u8> {
     encoder.set_depth(BitDepth::Eight);
     encoder.set_compression(Compression::Fast);
     encoder.set_filter(Filter::Paeth);
-    let mut writer = encoder.write_header().expect("writing into memory does not fail, and no side is 0");
+    let mut writer =
+        encoder.write_header().expect("writing into memory does not fail, and no side is 0");
     writer.write_image_data(data).expect("there are as many bytes as the header says");
     writer.finish().expect("writing into memory does not fail");
     file
@@ -38,7 +39,8 @@ pub(crate) fn colour(hue: f32, saturation: f32, lightness: f32, alpha: f32) -> C
         let reach = saturation * lightness.min(1.0 - lightness);
         (lightness - reach * (k - 3.0).min(9.0 - k).clamp(-1.0, 1.0)).clamp(0.0, 1.0)
     };
-    Color::from_rgba(part(0.0), part(8.0), part(4.0), alpha.clamp(0.0, 1.0)).expect("every part is from 0 to 1")
+    Color::from_rgba(part(0.0), part(8.0), part(4.0), alpha.clamp(0.0, 1.0))
+        .expect("every part is from 0 to 1")
 }
 
 /// Grain over a picture, in squares of two pixels, so that no two places look exactly alike. Only some have any: grain is what makes a file large.
@@ -57,7 +59,9 @@ pub(crate) fn grain(canvas: &mut Canvas, chance: &mut Chance, strength: u8) {
             if bits & 31 < 2 {
                 for row in rows.chunks_mut(width) {
                     let end = (column + 2).min(width);
-                    row[column..end].iter_mut().for_each(|p| *p = [step(p[0]), step(p[1]), step(p[2]), p[3]]);
+                    row[column..end]
+                        .iter_mut()
+                        .for_each(|p| *p = [step(p[0]), step(p[1]), step(p[2]), p[3]]);
                 }
             }
             (bits, left) = (bits >> 5, left - 1);
@@ -99,6 +103,9 @@ pub(crate) mod tests {
             let c = colour(hue, 1.0, 0.5, 1.0);
             [c.red(), c.green(), c.blue()].map(|part| (part * 255.0).round() as u8)
         };
-        assert_eq!([rgb(0.0), rgb(1.0 / 3.0), rgb(2.0 / 3.0)], [[255, 0, 0], [0, 255, 0], [0, 0, 255]]);
+        assert_eq!(
+            [rgb(0.0), rgb(1.0 / 3.0), rgb(2.0 / 3.0)],
+            [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
+        );
     }
 }

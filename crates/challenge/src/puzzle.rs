@@ -98,7 +98,8 @@ struct Form([Edge; 4]);
 
 impl Form {
     fn draw(chance: &mut Chance) -> Self {
-        let mut sides = [Side::Tongue, Side::Notch, *chance.pick(&[Side::Tongue, Side::Notch]), Side::Straight];
+        let mut sides =
+            [Side::Tongue, Side::Notch, *chance.pick(&[Side::Tongue, Side::Notch]), Side::Straight];
         chance.shuffle(&mut sides);
         Self(sides.map(|side| Edge { side, along: chance.float(0.36..0.64), radius: TONGUE }))
     }
@@ -125,7 +126,8 @@ impl Form {
     fn outline(&self) -> Vec<Point> {
         let side = |(n, edge): (usize, &Edge)| {
             let straight = |from: f32, to: f32| {
-                (0..STEPS).map(move |k| on_side(n, from + (to - from) * k as f32 / STEPS as f32, 0.0))
+                (0..STEPS)
+                    .map(move |k| on_side(n, from + (to - from) * k as f32 / STEPS as f32, 0.0))
             };
             let middle = BODY * edge.along;
             // Where a tongue begins and ends.
@@ -170,12 +172,16 @@ impl Pose {
     /// Upright, with the corner of the piece's file at `(x, y)`.
     fn upright(x: i32, y: i32) -> Self {
         let half = PIECE_SIDE as f32 / 2.0;
-        Self { place: Transform::from_translate(x as f32 + half, y as f32 + half), bends: [(0.0, 0.0); 2] }
+        Self {
+            place: Transform::from_translate(x as f32 + half, y as f32 + half),
+            bends: [(0.0, 0.0); 2],
+        }
     }
 
     fn askew(x: i32, y: i32, chance: &mut Chance) -> Self {
         let size = chance.float(0.92..1.06);
-        let place = Self::upright(x, y).place.pre_concat(Transform::from_rotate(chance.float(-10.0..10.0)));
+        let place =
+            Self::upright(x, y).place.pre_concat(Transform::from_rotate(chance.float(-10.0..10.0)));
         let bends = [(); 2].map(|()| (chance.float(-BEND..BEND), chance.float(0.0..TAU)));
         Self { place: place.pre_scale(size, size), bends }
     }
@@ -187,7 +193,8 @@ impl Pose {
         let bent = |(far, from): (f32, f32), at: f32| far * (from + at * TAU / BODY).sin();
         let mut path = PathBuilder::new();
         for (n, point) in form.outline().into_iter().enumerate() {
-            let mut at = Point::from_xy(point.x + bent(across, point.y), point.y + bent(down, point.x));
+            let mut at =
+                Point::from_xy(point.x + bent(across, point.y), point.y + bent(down, point.x));
             self.place.map_point(&mut at);
             if n == 0 { path.move_to(at.x, at.y) } else { path.line_to(at.x, at.y) }
         }
@@ -205,7 +212,8 @@ pub fn draw_puzzle(chance: &mut Chance) -> Puzzle {
     let y = chance.int(2..(PUZZLE_HEIGHT - PIECE_SIDE) as i32 - 2);
     let places = places(chance);
     // From anywhere: were it what stood in the gap, colours would go on across its rim, and a robot sees that better than a person.
-    let anywhere = (chance.int(0..PUZZLE_WIDTH as i32 - SIDE), chance.int(0..PUZZLE_HEIGHT as i32 - SIDE));
+    let anywhere =
+        (chance.int(0..PUZZLE_WIDTH as i32 - SIDE), chance.int(0..PUZZLE_HEIGHT as i32 - SIDE));
     let piece = cut(&picture, &form, anywhere, chance);
     let whole = picture.pixels.clone();
     for (n, &x) in places.iter().enumerate() {
@@ -239,7 +247,8 @@ fn places(chance: &mut Chance) -> [i32; GAPS] {
 /// The piece, cut out before the gaps are made: a little lighter or darker than where it came from.
 fn cut(picture: &Canvas, form: &Form, (x, y): (i32, i32), chance: &mut Chance) -> Canvas {
     let mut piece = Canvas::new(PIECE_SIDE, PIECE_SIDE);
-    let (x, y) = (usize::try_from(x).expect("from the left"), usize::try_from(y).expect("from the top"));
+    let (x, y) =
+        (usize::try_from(x).expect("from the left"), usize::try_from(y).expect("from the top"));
     for (row, to) in piece.pixels.chunks_exact_mut(PIECE_SIDE as usize).enumerate() {
         let from = (y + row) * picture.width + x;
         to.copy_from_slice(&picture.pixels[from..from + PIECE_SIDE as usize]);
@@ -255,7 +264,8 @@ fn cut(picture: &Canvas, form: &Form, (x, y): (i32, i32), chance: &mut Chance) -
 
 /// A gap: what lies elsewhere in the picture, darker or lighter, more or less so by chance. What was there before is not seen through it.
 fn hollow(picture: &mut Canvas, whole: &[[u8; 4]], path: &Path, chance: &mut Chance) {
-    let shift = (chance.int(40..300).unsigned_abs() as usize, chance.int(10..90).unsigned_abs() as usize);
+    let shift =
+        (chance.int(40..300).unsigned_abs() as usize, chance.int(10..90).unsigned_abs() as usize);
     picture.fill_from(path, whole, shift);
     let light = if chance.coin() { 0.0 } else { 1.0 };
     picture.fill(path, colour(0.0, 0.0, light, chance.float(TINT)));
@@ -288,7 +298,8 @@ mod tests {
         for _ in 0..500 {
             let form = Form::draw(&mut chance);
             let (other, worn) = (form.other(&mut chance), form.like(&mut chance));
-            let differ = |a: &Form| a.0.iter().zip(&form.0).filter(|(a, b)| a.side != b.side).count();
+            let differ =
+                |a: &Form| a.0.iter().zip(&form.0).filter(|(a, b)| a.side != b.side).count();
             assert_eq!((differ(&other), differ(&worn)), (1, 0), "{form:?} {other:?} {worn:?}");
         }
     }
@@ -311,7 +322,15 @@ mod tests {
     #[test]
     fn a_place_is_right_within_the_tolerance() {
         let within = u32::from(TOLERANCE_PX);
-        assert!(is_in_place(100, 100) && is_in_place(100 - within, 100) && is_in_place(100 + within, 100));
-        assert!(!is_in_place(99 - within, 100) && !is_in_place(101 + within, 100) && !is_in_place(u32::MAX, 100));
+        assert!(
+            is_in_place(100, 100)
+                && is_in_place(100 - within, 100)
+                && is_in_place(100 + within, 100)
+        );
+        assert!(
+            !is_in_place(99 - within, 100)
+                && !is_in_place(101 + within, 100)
+                && !is_in_place(u32::MAX, 100)
+        );
     }
 }

@@ -6,8 +6,8 @@
 use std::fmt;
 
 use altcha::{
-    Challenge, CreateChallengeOptions, Payload, SolveChallengeOptions, VerifySolutionOptions, create_challenge,
-    solve_challenge, verify_solution,
+    Challenge, CreateChallengeOptions, Payload, SolveChallengeOptions, VerifySolutionOptions,
+    create_challenge, solve_challenge, verify_solution,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -39,7 +39,11 @@ impl Effort {
     /// device and for the server.
     #[must_use]
     pub const fn of(keys: u32) -> Self {
-        Self { rounds: 1_000, keys_min: keys.saturating_mul(2) / 5, keys_max: keys.saturating_mul(8) / 5 }
+        Self {
+            rounds: 1_000,
+            keys_min: keys.saturating_mul(2) / 5,
+            keys_max: keys.saturating_mul(8) / 5,
+        }
     }
 }
 
@@ -86,8 +90,13 @@ impl WorkKeys {
             ..CreateChallengeOptions::default()
         })
         .expect("the algorithm is known and the keys are not empty");
-        let mark = mark(&challenge).expect("a challenge that is signed has a signature of 32 bytes");
-        Work { json: serde_json::to_value(&challenge).expect("words and numbers serialise into memory"), mark }
+        let mark =
+            mark(&challenge).expect("a challenge that is signed has a signature of 32 bytes");
+        Work {
+            json: serde_json::to_value(&challenge)
+                .expect("words and numbers serialise into memory"),
+            mark,
+        }
     }
 
     /// Whether the payload answers the challenge of this mark.
@@ -102,7 +111,8 @@ impl WorkKeys {
         }
         let payload: Payload = serde_json::from_slice(&STANDARD.decode(payload).ok()?).ok()?;
         let is_this = bool::from(mark(&payload.challenge)?.ct_eq(wanted));
-        let mut options = VerifySolutionOptions::new(&payload.challenge, &payload.solution, &self.challenge);
+        let mut options =
+            VerifySolutionOptions::new(&payload.challenge, &payload.solution, &self.challenge);
         options.hmac_key_signature_secret = Some(self.answer.clone());
         Some(is_this && verify_solution(options).ok()?.verified)
     }
@@ -140,8 +150,10 @@ mod tests {
 
     /// What the protocol's own solver answers.
     fn solved(work: &Work) -> Payload {
-        let challenge: Challenge = serde_json::from_value(work.json.clone()).expect("it was made from one");
-        let solution = solve_challenge(SolveChallengeOptions::new(&challenge)).expect("it is well formed");
+        let challenge: Challenge =
+            serde_json::from_value(work.json.clone()).expect("it was made from one");
+        let solution =
+            solve_challenge(SolveChallengeOptions::new(&challenge)).expect("it is well formed");
         Payload { solution: solution.expect("it is easy"), challenge }
     }
 
@@ -175,7 +187,10 @@ mod tests {
         let (work, other) = (keys.make(&mut chance, EASY), keys.make(&mut chance, EASY));
         let good = solved(&work);
         assert!(!keys.check(&wire(&good), &other.mark), "an answer to another challenge");
-        assert!(!WorkKeys::new(&[3; 32], &[2; 32]).check(&wire(&good), &work.mark), "another deployment's");
+        assert!(
+            !WorkKeys::new(&[3; 32], &[2; 32]).check(&wire(&good), &work.mark),
+            "another deployment's"
+        );
         let altered = |change: &dyn Fn(&mut Payload)| {
             let mut payload = good.clone();
             change(&mut payload);
@@ -183,7 +198,10 @@ mod tests {
         };
         assert!(altered(&|_| {}));
         assert!(!altered(&|p| p.challenge.parameters.cost = 1), "made easier");
-        assert!(!altered(&|p| p.challenge.parameters.key_signature = None), "made to be derived again");
+        assert!(
+            !altered(&|p| p.challenge.parameters.key_signature = None),
+            "made to be derived again"
+        );
         assert!(!altered(&|p| p.challenge.signature = None), "unsigned");
         assert!(!altered(&|p| p.solution.derived_key = "00".repeat(32)), "another key");
         let prefix = good.challenge.parameters.key_prefix.clone();
@@ -198,6 +216,9 @@ mod tests {
         let work = keys().make(&mut Chance::repeatable(3), EASY);
         let text = work.json.to_string();
         let answer = solved(&work).solution.derived_key;
-        assert!(!text.contains(&answer) && !text.contains(&answer[32..]) && !text.contains("counter"), "{text}");
+        assert!(
+            !text.contains(&answer) && !text.contains(&answer[32..]) && !text.contains("counter"),
+            "{text}"
+        );
     }
 }

@@ -222,7 +222,12 @@ impl Event {
 }
 
 /// Appends that an order changed to the state that it has now.
-pub(crate) fn of_order<L: Ledger>(ledger: &mut L, order: &Order, by: &By, at: Millis) -> Result<(), L::Error> {
+pub(crate) fn of_order<L: Ledger>(
+    ledger: &mut L,
+    order: &Order,
+    by: &By,
+    at: Millis,
+) -> Result<(), L::Error> {
     append(ledger, EventType::of(order.state), Subject::Order(order.clone()), by, at)
 }
 

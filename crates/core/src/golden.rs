@@ -6,11 +6,14 @@ use crate::refill::{self, Portion};
 use crate::rows::Item;
 use crate::slot::{Request, Slot, Terms, TicketAnswer};
 use crate::spread::{Choose, Counter, Spread};
-use crate::value::{BuyerId, GrantId, ItemId, Millis, NodeId, RequestKey, Seq, SlotKey, Stock, Token, Units};
+use crate::value::{
+    BuyerId, GrantId, ItemId, Millis, NodeId, RequestKey, Seq, SlotKey, Stock, Token, Units,
+};
 use crate::{IdKey, Ledger, Verdict, settle, stock};
 
 /// One partition, opened with 400; a counter with fewer than 380 is refilled with 100.
-const SPREAD: Spread = Spread { partitions: 1, choose: Choose::Buyer, initial: 400, threshold: 380, refill: 100 };
+const SPREAD: Spread =
+    Spread { partitions: 1, choose: Choose::Buyer, initial: 400, threshold: 380, refill: 100 };
 const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
 
 fn sure<T>(result: Result<T, std::convert::Infallible>) -> T {
@@ -27,7 +30,8 @@ fn shows(model: &mut Model) -> (u64, u64, u64) {
 
 fn sell(slot: &mut Slot, key: &IdKey, nth: u64) {
     let name = format!("b{nth}");
-    let (buyer, request_key) = (BuyerId::new(&name).expect("a name"), RequestKey::new("k").expect("a key"));
+    let (buyer, request_key) =
+        (BuyerId::new(&name).expect("a name"), RequestKey::new("k").expect("a key"));
     let answer = slot.ticket(&Request {
         token: Token(nth),
         buyer,
@@ -48,7 +52,16 @@ fn ten_thousand_units_in_portions() {
     let key = IdKey::new([3; 32]);
     let mut model = Model::default();
     let total = Stock::Counted(10_000);
-    let item = Item { id: SLOT.item, total, pool: 10_000, limit: 1, hold_ms: 60_000, ended: 0, paid: 0, waiting: 0 };
+    let item = Item {
+        id: SLOT.item,
+        total,
+        pool: 10_000,
+        limit: 1,
+        hold_ms: 60_000,
+        ended: 0,
+        paid: 0,
+        waiting: 0,
+    };
     sure(model.put_item(&item));
 
     // Allocate 400: pool 9,600, pre-allocated 400.

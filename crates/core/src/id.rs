@@ -161,7 +161,11 @@ impl IdKey {
     #[must_use]
     pub fn erased_key(&self, buyer: &BuyerId, key: &str) -> RequestKey {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        hasher.update(b"erased key\0").update(buyer.as_str().as_bytes()).update(b"\0").update(key.as_bytes());
+        hasher
+            .update(b"erased key\0")
+            .update(buyer.as_str().as_bytes())
+            .update(b"\0")
+            .update(key.as_bytes());
         let name = format!("{}{:032x}", BuyerId::ERASED, first16(&hasher));
         RequestKey::new(&name).expect("39 visible bytes")
     }
@@ -285,7 +289,10 @@ mod tests {
         assert_ne!(key.erased_buyer(&buyer("bert")), name);
         assert_ne!(IdKey::new([8; 32]).erased_buyer(&anna), name);
         let request = key.erased_key(&anna, "k1");
-        assert!(request.as_str().starts_with("erased:") && request.as_str() != name.as_str(), "{request}");
+        assert!(
+            request.as_str().starts_with("erased:") && request.as_str() != name.as_str(),
+            "{request}"
+        );
         assert_eq!(key.erased_key(&anna, "k1"), request);
         for (who, word) in [("anna", "k2"), ("bert", "k1")] {
             assert_ne!(key.erased_key(&buyer(who), word), request);
@@ -294,9 +301,14 @@ mod tests {
 
     #[test]
     fn text_that_is_not_an_id_is_refused() {
-        for bad in
-            ["", "ord_", "ord_AAAA", "pay_", &format!("ord_{}", "*".repeat(52)), &format!("ord_{}", "A".repeat(53))]
-        {
+        for bad in [
+            "",
+            "ord_",
+            "ord_AAAA",
+            "pay_",
+            &format!("ord_{}", "*".repeat(52)),
+            &format!("ord_{}", "A".repeat(53)),
+        ] {
             assert_eq!(TicketId::parse(bad), None, "{bad}");
         }
     }
@@ -304,7 +316,8 @@ mod tests {
     #[test]
     fn later_ids_sort_later() {
         let key = IdKey::new([7; 32]);
-        let later = TicketParts { decide_by: parts().decide_by.plus(1), token: Token(0), ..parts() };
+        let later =
+            TicketParts { decide_by: parts().decide_by.plus(1), token: Token(0), ..parts() };
         assert!(key.seal(&parts(), "a") < key.seal(&later, "a"));
     }
 }

@@ -6,7 +6,9 @@ use crate::event::{Actor, Event};
 use crate::id::TicketId;
 use crate::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
 use crate::rows::{Feed, Grant, Item, Order, Place, Recall, Resolution};
-use crate::value::{BuyerId, Epoch, GrantId, ItemId, Millis, RecallId, RequestKey, SlotKey, TicketN};
+use crate::value::{
+    BuyerId, Epoch, GrantId, ItemId, Millis, RecallId, RequestKey, SlotKey, TicketN,
+};
 
 /// Rows under a transaction. Reads see this transaction's own writes.
 pub trait Ledger {
@@ -49,9 +51,11 @@ pub trait Ledger {
     /// The order of this id.
     fn order(&mut self, id: &TicketId) -> Result<Option<Order>, Self::Error>;
     /// The order that a request holds.
-    fn order_of(&mut self, buyer: &BuyerId, key: &RequestKey) -> Result<Option<Order>, Self::Error>;
+    fn order_of(&mut self, buyer: &BuyerId, key: &RequestKey)
+    -> Result<Option<Order>, Self::Error>;
     /// The buyer's orders of one item (a handful).
-    fn orders_of_buyer(&mut self, buyer: &BuyerId, item: ItemId) -> Result<Vec<Order>, Self::Error>;
+    fn orders_of_buyer(&mut self, buyer: &BuyerId, item: ItemId)
+    -> Result<Vec<Order>, Self::Error>;
     /// The first by number of the buyer's orders under this grant that expired, or were cancelled by this actor (`None`: by anybody).
     fn first_unpaid(
         &mut self,

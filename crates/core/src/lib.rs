@@ -48,11 +48,13 @@ pub use id::{IdKey, TicketId, TicketParts};
 pub use ledger::Ledger;
 pub use queue::Delivery;
 pub use rows::{
-    Cause, Feed, Grant, Item, Order, OrderState, Place, PlaceState, Recall, RecallTarget, Resolution, Verdict,
+    Cause, Feed, Grant, Item, Order, OrderState, Place, PlaceState, Recall, RecallTarget,
+    Resolution, Verdict,
 };
 pub use sale::Phase;
 pub use spread::{Choose, Counter, Spread, SpreadFault};
 pub use ticket::{RequestHash, Ticket};
 pub use value::{
-    BuyerId, Epoch, GrantId, ItemId, Millis, NodeId, RecallId, RequestKey, Seq, SlotKey, Stock, TicketN, Token, Units,
+    BuyerId, Epoch, GrantId, ItemId, Millis, NodeId, RecallId, RequestKey, Seq, SlotKey, Stock,
+    TicketN, Token, Units,
 };

@@ -93,13 +93,22 @@ pub fn spread_out(ms: i64, spread: u32) -> i64 {
 
 const _: () = assert!(SETTLE_BATCH_MAX <= SLOT_QUEUE_MAX, "a batch fits in a queue");
 const _: () = assert!(PARK_MS < DECIDE_WITHIN_MS, "a parked request can still be decided in time");
+const _: () = assert!(
+    SLOT_QUEUE_AGE_MAX_MS < DECIDE_WITHIN_MS / 2,
+    "what is cut behind a full queue is still settled in time"
+);
 const _: () =
-    assert!(SLOT_QUEUE_AGE_MAX_MS < DECIDE_WITHIN_MS / 2, "what is cut behind a full queue is still settled in time");
-const _: () = assert!(STOCK_MAX <= u32::MAX as u64, "free and held units pack into one atomic word");
+    assert!(STOCK_MAX <= u32::MAX as u64, "free and held units pack into one atomic word");
 const _: () = assert!(
     DELIVERIES_AT_ONCE <= DELIVERY_WINDOW && DELIVERY_WINDOW <= DELIVERIES_PENDING_MAX,
     "what is sent was read, and may fail"
 );
-const _: () = assert!(1 < DELIVERY_REFUSALS && DELIVERY_REFUSALS < DELIVERY_TRIES, "who refuses once may not mean it");
-const _: () = assert!(PROVIDER_GRACE_MS < PROVIDER_ASK_WITHIN_MS, "a question in vain makes nobody wait longer");
+const _: () = assert!(
+    1 < DELIVERY_REFUSALS && DELIVERY_REFUSALS < DELIVERY_TRIES,
+    "who refuses once may not mean it"
+);
+const _: () = assert!(
+    PROVIDER_GRACE_MS < PROVIDER_ASK_WITHIN_MS,
+    "a question in vain makes nobody wait longer"
+);
 const _: () = assert!(UNITS_MAX < 1 << 24, "units fit in the three bytes of a ticket id");

@@ -9,7 +9,9 @@ use crate::ledger::Ledger;
 use crate::limits::LINE_HOLD_MS;
 use crate::rows::{Cause, Grant, Item, Order, OrderState, Place, PlaceState, Resolution, Verdict};
 use crate::rules::{Rule, keeps};
-use crate::value::{BuyerId, Epoch, GrantId, ItemId, Millis, RequestKey, Seq, SlotKey, Stock, TicketN, Token, Units};
+use crate::value::{
+    BuyerId, Epoch, GrantId, ItemId, Millis, RequestKey, Seq, SlotKey, Stock, TicketN, Token, Units,
+};
 
 /// What joining a line came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,7 +166,11 @@ pub fn join<L: Ledger>(
 
 /// The order that a buyer got out of this line and let lapse, or gave up: what somebody else cancelled is not their doing. Under the line's lock no order
 /// of it changes.
-fn lapsed<L: Ledger>(ledger: &mut L, line: Option<&Grant>, buyer: &BuyerId) -> Result<Option<Order>, L::Error> {
+fn lapsed<L: Ledger>(
+    ledger: &mut L,
+    line: Option<&Grant>,
+    buyer: &BuyerId,
+) -> Result<Option<Order>, L::Error> {
     let Some(line) = line.filter(|_| keeps(Rule::LapsedStaysOut)) else { return Ok(None) };
     let by = Some(&Actor::Buyer).filter(|_| keeps(Rule::OwnDoingStaysOut));
     ledger.first_unpaid(line.id, buyer, by)
@@ -198,7 +204,12 @@ pub fn leave<L: Ledger>(ledger: &mut L, id: &TicketId, now: Millis) -> Result<Le
 }
 
 /// Serves those who have waited longest with units of the pool: at most so many places, one after the other.
-pub fn serve<L: Ledger>(ledger: &mut L, id: ItemId, places: usize, now: Millis) -> Result<LineServed, L::Error> {
+pub fn serve<L: Ledger>(
+    ledger: &mut L,
+    id: ItemId,
+    places: usize,
+    now: Millis,
+) -> Result<LineServed, L::Error> {
     let mut served = LineServed::default();
     if !ledger.on_sale(id)? && keeps(Rule::LineOnSale) {
         return Ok(served);
@@ -264,7 +275,12 @@ fn serve_first<L: Ledger>(ledger: &mut L, id: ItemId, now: Millis) -> Result<Fir
 
 /// Ends the places of a line whose sale has ended, by turn: at most so many at once. Nobody is served after a sale's end, so none of them can become an
 /// order. What is left is read from the rows: whoever ends the line again, after whatever happened, goes on behind what ended before.
-pub fn end_with_sale<L: Ledger>(ledger: &mut L, id: ItemId, places: usize, now: Millis) -> Result<LineEnded, L::Error> {
+pub fn end_with_sale<L: Ledger>(
+    ledger: &mut L,
+    id: ItemId,
+    places: usize,
+    now: Millis,
+) -> Result<LineEnded, L::Error> {
     let mut ended = LineEnded::default();
     let is_over = ledger.has_ended(id)? || !keeps(Rule::PauseKeepsLine);
     if !is_over || !keeps(Rule::LineEndsWithSale) {
@@ -333,7 +349,12 @@ fn return_unserved<L: Ledger>(
     now: Millis,
 ) -> Result<(), L::Error> {
     let (id, item, buyer) = (place.id, place.item, place.buyer.clone());
-    ledger.insert_resolution(&Resolution { ticket: id, grant: line.id, n: Some(place.n), verdict })?;
+    ledger.insert_resolution(&Resolution {
+        ticket: id,
+        grant: line.id,
+        n: Some(place.n),
+        verdict,
+    })?;
     if let Verdict::Order(_) = verdict {
         // The request has its answer.
         return Ok(());

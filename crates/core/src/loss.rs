@@ -15,7 +15,9 @@ pub fn evidence(before: &Grant, slot: Option<&SlotView>, feed_len: Seq) -> Optio
     if !before.open || (!before.acked && keeps(Rule::EvidenceAfterInit)) {
         return None;
     }
-    let Some(slot) = slot else { return keeps(Rule::LossEpochMissing).then_some(Cause::EpochMissing) };
+    let Some(slot) = slot else {
+        return keeps(Rule::LossEpochMissing).then_some(Cause::EpochMissing);
+    };
     if slot.grant != before.id || slot.epoch != before.epoch {
         return keeps(Rule::LossEpochForeign).then_some(Cause::EpochForeign);
     }
@@ -28,9 +30,19 @@ pub fn evidence(before: &Grant, slot: Option<&SlotView>, feed_len: Seq) -> Optio
 /// Read in this order: `before`, the slot, `recalls_pending`, `after`. A recall that is finished between the last two shows in `after`; read the other way
 /// round it would show nowhere, and a sound slot that gave units up would look as if it had lost them.
 #[must_use]
-pub fn quiet_evidence(before: &Grant, slot: &SlotView, after: &Grant, recalls_pending: bool) -> Option<Cause> {
-    let same = before == after && before.open && before.acked && slot.grant == after.id && slot.epoch == after.epoch;
-    let at_rest = slot.unacknowledged == 0 && slot.n.0 == after.resolved && slot.applied == after.feed_len;
+pub fn quiet_evidence(
+    before: &Grant,
+    slot: &SlotView,
+    after: &Grant,
+    recalls_pending: bool,
+) -> Option<Cause> {
+    let same = before == after
+        && before.open
+        && before.acked
+        && slot.grant == after.id
+        && slot.epoch == after.epoch;
+    let at_rest =
+        slot.unacknowledged == 0 && slot.n.0 == after.resolved && slot.applied == after.feed_len;
     if !same || !at_rest || recalls_pending || !after.counted {
         return None;
     }

@@ -6,8 +6,12 @@ use crate::event::{Actor, Event, EventType, Subject};
 use crate::id::TicketId;
 use crate::ledger::Ledger;
 use crate::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
-use crate::rows::{Feed, Grant, Item, Order, OrderState, Place, PlaceState, Recall, Resolution, Verdict};
-use crate::value::{BuyerId, Epoch, GrantId, ItemId, Millis, RecallId, RequestKey, Seq, SlotKey, TicketN};
+use crate::rows::{
+    Feed, Grant, Item, Order, OrderState, Place, PlaceState, Recall, Resolution, Verdict,
+};
+use crate::value::{
+    BuyerId, Epoch, GrantId, ItemId, Millis, RecallId, RequestKey, Seq, SlotKey, TicketN,
+};
 
 /// Every table, in memory. A transaction that must be rolled back is run on a clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,17 +83,29 @@ impl Ledger for Model {
     }
 
     fn open_grants(&mut self, item: ItemId) -> Result<Vec<Grant>, Infallible> {
-        let mut open: Vec<_> = self.grants.values().filter(|g| g.open && g.slot.item == item).cloned().collect();
+        let mut open: Vec<_> =
+            self.grants.values().filter(|g| g.open && g.slot.item == item).cloned().collect();
         open.sort_by_key(|g| g.slot);
         Ok(open)
     }
 
     fn in_slots(&mut self, item: ItemId) -> Result<u64, Infallible> {
-        Ok(self.grants.values().filter(|g| g.open && g.slot.item == item).map(Grant::unsettled).sum())
+        Ok(self
+            .grants
+            .values()
+            .filter(|g| g.open && g.slot.item == item)
+            .map(Grant::unsettled)
+            .sum())
     }
 
     fn last_epoch(&mut self, slot: SlotKey) -> Result<Epoch, Infallible> {
-        Ok(self.grants.values().filter(|g| g.slot == slot).map(|g| g.epoch).max().unwrap_or_default())
+        Ok(self
+            .grants
+            .values()
+            .filter(|g| g.slot == slot)
+            .map(|g| g.epoch)
+            .max()
+            .unwrap_or_default())
     }
 
     fn put_grant(&mut self, grant: &Grant) -> Result<(), Infallible> {

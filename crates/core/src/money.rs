@@ -20,7 +20,8 @@ pub use checkout::{Checkout, CheckoutKept, asked_in_vain, close_checkout, keep_c
 pub(crate) use refund::refund;
 pub use refund::{RefundNews, RefundTold, answer_refund, note_refund, retry_refund, settle_refund};
 pub use rows::{
-    Capture, Money, Payment, PaymentId, PaymentState, Refund, RefundCause, RefundId, RefundState, ReversalKind,
+    Capture, Money, Payment, PaymentId, PaymentState, Refund, RefundCause, RefundId, RefundState,
+    ReversalKind,
 };
 
 /// What a captured payment came to.
@@ -42,7 +43,12 @@ pub enum Captured {
 }
 
 /// Takes a captured payment: its order is paid by it, or it is refunded.
-pub fn capture<L: Ledger>(ledger: &mut L, told: &Capture, now: Millis, last: bool) -> Result<Captured, L::Error> {
+pub fn capture<L: Ledger>(
+    ledger: &mut L,
+    told: &Capture,
+    now: Millis,
+    last: bool,
+) -> Result<Captured, L::Error> {
     // The order's locks come first, as everywhere.
     let id = TicketId::parse(&told.order);
     let order = match id {
@@ -61,7 +67,10 @@ pub fn capture<L: Ledger>(ledger: &mut L, told: &Capture, now: Millis, last: boo
     let by = By::actor(event::Actor::Provider(told.provider.clone()));
     let decided = match order {
         None => Err(RefundCause::UnknownOrder),
-        Some(order) if price(ledger, &order)?.as_ref() != Some(&told.money) && keeps(Rule::AmountMatches) => {
+        Some(order)
+            if price(ledger, &order)?.as_ref() != Some(&told.money)
+                && keeps(Rule::AmountMatches) =>
+        {
             Err(RefundCause::Mismatch)
         }
         Some(order) => {
@@ -123,8 +132,11 @@ fn lacks<L: Ledger>(ledger: &mut L, order: &Order) -> Result<Option<u64>, L::Err
         return Ok(None);
     }
     let units = order.units.wide();
-    let in_slots: u64 = ledger.open_grants(order.item)?.iter().map(crate::rows::Grant::unsettled).sum();
-    let is_short = matches!(item.total, Stock::Counted(_)) && item.pool < units && item.pool + in_slots >= units;
+    let in_slots: u64 =
+        ledger.open_grants(order.item)?.iter().map(crate::rows::Grant::unsettled).sum();
+    let is_short = matches!(item.total, Stock::Counted(_))
+        && item.pool < units
+        && item.pool + in_slots >= units;
     Ok(is_short.then(|| units - item.pool))
 }
 

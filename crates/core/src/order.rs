@@ -60,7 +60,13 @@ pub(crate) fn locked<L: Ledger>(ledger: &mut L, id: &TicketId) -> Result<Option<
 }
 
 /// Ends an order: units to the pool, share of the limit back, in the truth and (while its grant is open) in its slot.
-pub fn end<L: Ledger>(ledger: &mut L, id: &TicketId, how: Ending, by: &By, now: Millis) -> Result<Changed, L::Error> {
+pub fn end<L: Ledger>(
+    ledger: &mut L,
+    id: &TicketId,
+    how: Ending,
+    by: &By,
+    now: Millis,
+) -> Result<Changed, L::Error> {
     let Some(mut order) = locked(ledger, id)? else { return Ok(Changed::NotFound) };
     if order.state == how.after() && keeps(Rule::EndOnce) {
         return Ok(Changed::Already(order));
@@ -131,7 +137,8 @@ pub fn extend<L: Ledger>(
     if order.state == OrderState::Reserved && order.pay_by == pay_by {
         return Ok(Changed::Already(order));
     }
-    let later = (pay_by > order.pay_by || !keeps(Rule::ExtendOnlyLater)) && pay_by <= now.plus(EXTEND_MS_MAX);
+    let later = (pay_by > order.pay_by || !keeps(Rule::ExtendOnlyLater))
+        && pay_by <= now.plus(EXTEND_MS_MAX);
     if order.state != OrderState::Reserved || !later {
         return Ok(Changed::WrongState(order));
     }
@@ -156,7 +163,12 @@ pub enum Paid {
 }
 
 /// Marks an order paid. One that ended is paid after all when a unit lies in the pool and the limit allows it.
-pub fn pay<L: Ledger>(ledger: &mut L, id: &TicketId, by: &By, now: Millis) -> Result<Paid, L::Error> {
+pub fn pay<L: Ledger>(
+    ledger: &mut L,
+    id: &TicketId,
+    by: &By,
+    now: Millis,
+) -> Result<Paid, L::Error> {
     let Some(mut order) = locked(ledger, id)? else { return Ok(Paid::NotFound) };
     let Some(mut item) = ledger.item(order.item)? else { return Ok(Paid::NotFound) };
     let units = order.units.wide();
@@ -195,7 +207,11 @@ pub fn pay<L: Ledger>(ledger: &mut L, id: &TicketId, by: &By, now: Millis) -> Re
 }
 
 /// Tells that the last unit of an item was paid for. An item of which nothing was ever sold is not sold out, whatever its operator leaves of it.
-pub(crate) fn sold_out<L: Ledger>(ledger: &mut L, item: &Item, now: Millis) -> Result<(), L::Error> {
+pub(crate) fn sold_out<L: Ledger>(
+    ledger: &mut L,
+    item: &Item,
+    now: Millis,
+) -> Result<(), L::Error> {
     if item.paid > 0 && item.total == Stock::Counted(item.paid) {
         event::append(ledger, EventType::ItemSoldOut, Subject::Item(item.id), By::ENGINE, now)?;
     }

@@ -124,7 +124,8 @@ impl Desk {
     /// Events that wait or are on their way, of those that are known here.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        let fresh = self.window.values().filter(|fresh| matches!(fresh, Fresh::Waits(_) | Fresh::Flies));
+        let fresh =
+            self.window.values().filter(|fresh| matches!(fresh, Fresh::Waits(_) | Fresh::Flies));
         fresh.count() + self.rows.len()
     }
 
@@ -140,7 +141,8 @@ impl Desk {
     /// try on. Whoever asks for that ends a pause that the endpoint asked for. Only while the store has every [`Note`].
     pub fn know(&mut self, rows: Vec<Parcel>) {
         let known: HashSet<i64> = rows.iter().map(|row| row.position).collect();
-        self.rows.retain(|at, row| !row.saved || self.flying.contains_key(at) || known.contains(at));
+        self.rows
+            .retain(|at, row| !row.saved || self.flying.contains_key(at) || known.contains(at));
         for parcel in rows {
             match self.rows.get_mut(&parcel.position) {
                 // As it stands here, but for its time: an endpoint that came up again is told at once what the store has for later.
@@ -192,11 +194,14 @@ impl Desk {
             let retries = self.flying.keys().filter(|at| self.rows.contains_key(at)).count();
             // Those that failed before leave half of the places to others, as long as there are others.
             let is_due = |row: &Row| row.parcel.next_at <= now;
-            let of_rows = |desk: &Self| desk.rows_ready().find(|row| is_due(row)).map(|row| row.parcel.position);
+            let of_rows = |desk: &Self| {
+                desk.rows_ready().find(|row| is_due(row)).map(|row| row.parcel.position)
+            };
             if self.flying.len() >= self.bounds.at_once {
                 return None;
             }
-            let first = if retries < self.bounds.at_once.div_ceil(2) { of_rows(self) } else { None };
+            let first =
+                if retries < self.bounds.at_once.div_ceil(2) { of_rows(self) } else { None };
             first.or_else(|| self.fresh_ready(0)).or_else(|| of_rows(self))?
         };
         let about = match (self.rows.get(&at), self.window.get_mut(&at)) {
@@ -292,7 +297,8 @@ impl Desk {
     /// Rows that may be sent whatever the time: the first of what they are about, in the store, nothing of theirs on its way.
     fn rows_ready(&self) -> impl Iterator<Item = &Row> {
         let mut seen = self.on_their_way();
-        let mut is_first = move |row: &Row| seen.insert(row.parcel.about.clone()) || !keeps(Rule::RowsInTurn);
+        let mut is_first =
+            move |row: &Row| seen.insert(row.parcel.about.clone()) || !keeps(Rule::RowsInTurn);
         self.rows.values().filter(move |row| is_first(row) && row.saved)
     }
 
@@ -304,7 +310,9 @@ impl Desk {
         }
         for (at, fresh) in &self.window {
             match fresh {
-                Fresh::Waits(about) if seen.insert(about.clone()) && *at > after => return Some(*at),
+                Fresh::Waits(about) if seen.insert(about.clone()) && *at > after => {
+                    return Some(*at);
+                }
                 Fresh::Failed(parcel) => drop(seen.insert(parcel.about.clone())),
                 Fresh::Waits(_) | Fresh::Flies | Fresh::Done => {}
             }
@@ -325,8 +333,17 @@ impl Desk {
 
 /// An event that waits behind another one of what it is about.
 fn behind(position: i64, about: &Arc<str>) -> Parcel {
-    Parcel { position, about: about.clone(), tries: 0, next_at: Millis(0), error: None, dead: false }
+    Parcel {
+        position,
+        about: about.clone(),
+        tries: 0,
+        next_at: Millis(0),
+        error: None,
+        dead: false,
+    }
 }
 
-const _: () = assert!(BREAKER_AFTER >= 2, "one event that is always refused does not stop the others");
-const _: () = assert!(BREAKER_PAUSE_MAX_MS >= 1_000, "an endpoint that is down is left alone for a while");
+const _: () =
+    assert!(BREAKER_AFTER >= 2, "one event that is always refused does not stop the others");
+const _: () =
+    assert!(BREAKER_PAUSE_MAX_MS >= 1_000, "an endpoint that is down is left alone for a while");

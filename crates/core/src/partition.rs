@@ -94,8 +94,14 @@ pub fn first_try(spread: &Spread, registry: Registry, buyer_hash: u64, number: u
 /// `seen` says what is granted and not settled as of the latest snapshot ([`unsettled`]); with equals, the next one around, so that what one partition turns
 /// away does not fall on one other.
 #[must_use]
-pub fn second_try(registry: Registry, first: u32, units: Units, seen: impl Fn(u32) -> u64) -> Option<u32> {
-    let elsewhere = registry.from(first).filter(|&i| i != first || !keeps(Rule::SecondTryElsewhere));
+pub fn second_try(
+    registry: Registry,
+    first: u32,
+    units: Units,
+    seen: impl Fn(u32) -> u64,
+) -> Option<u32> {
+    let elsewhere =
+        registry.from(first).filter(|&i| i != first || !keeps(Rule::SecondTryElsewhere));
     let enough = elsewhere.map(|i| (i, seen(i))).filter(|&(_, has)| has >= units.wide());
     if !keeps(Rule::SecondTryFullest) {
         return enough.map(|(i, _)| i).next();
@@ -109,7 +115,11 @@ pub fn second_try(registry: Registry, first: u32, units: Units, seen: impl Fn(u3
 ///
 /// An earlier try of the same request (sent again at another node, say) may be undecided in any of them, which then knows it. A request whose own try is
 /// undecided is never refused.
-pub fn last_tries(spread: &Spread, buyer_hash: u64, number: u64) -> impl Iterator<Item = u32> + use<> {
+pub fn last_tries(
+    spread: &Spread,
+    buyer_hash: u64,
+    number: u64,
+) -> impl Iterator<Item = u32> + use<> {
     let all = if keeps(Rule::LastTryEverywhere) { spread.partitions.max(1) as usize } else { 1 };
     Registry::all(spread.partitions.max(1)).from(home(spread, buyer_hash, number)).take(all)
 }
@@ -128,7 +138,10 @@ mod tests {
         assert_eq!(Registry::of(1, [3, 0, 1]), Registry::all(3));
         assert!(Registry::of(0, [0, 0, 0]).is_empty());
         assert_eq!(Registry::of(0, [1; 64]), Registry::all(64));
-        assert_eq!((Registry::all(64).len(), Registry::all(1).len(), Registry::all(0).len()), (64, 1, 0));
+        assert_eq!(
+            (Registry::all(64).len(), Registry::all(1).len(), Registry::all(0).len()),
+            (64, 1, 0)
+        );
         assert!(!Registry::all(64).has(64));
     }
 
@@ -170,7 +183,8 @@ mod tests {
     fn a_second_try_goes_to_the_fullest_elsewhere_or_nowhere() {
         let seen = [9, 4, 6, 6];
         let units = |n| Units::new(n).expect("in range");
-        let try_for = |first, n| second_try(Registry::all(4), first, units(n), |i| seen[i as usize]);
+        let try_for =
+            |first, n| second_try(Registry::all(4), first, units(n), |i| seen[i as usize]);
         assert_eq!(try_for(1, 1), Some(0));
         assert_eq!(try_for(0, 5), Some(2));
         assert_eq!(try_for(2, 7), Some(0));

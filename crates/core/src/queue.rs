@@ -68,7 +68,10 @@ impl Queue {
     pub(crate) fn take(&mut self, at_most: usize, out: &mut Vec<Delivery>) {
         let until = self.entries.len().min(self.delivered + at_most);
         for i in self.delivered..until {
-            out.push(Delivery { at: self.first + i as u64, ticket: self.entries[i].ticket.clone() });
+            out.push(Delivery {
+                at: self.first + i as u64,
+                ticket: self.entries[i].ticket.clone(),
+            });
         }
         self.delivered = until;
     }

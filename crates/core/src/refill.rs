@@ -54,7 +54,13 @@ pub fn pour(pool: u64, least: u64, levels: &[u64]) -> Vec<u64> {
 /// `slots` is how many share the pool. `on_its_way` is what feed rows bring that the slot has not applied yet: feed it first, then look, then decide. The mark is
 /// a hint, so a slot without one is looked at too.
 #[must_use]
-pub fn wanted(spread: &Spread, pool: u64, slots: u32, view: &SlotView, on_its_way: u64) -> Option<Portion> {
+pub fn wanted(
+    spread: &Spread,
+    pool: u64,
+    slots: u32,
+    view: &SlotView,
+    on_its_way: u64,
+) -> Option<Portion> {
     let drained = view.active.other();
     let [active, inactive] = [view.active, drained].map(|c| view.counters[c.index()]);
     let low = inactive < spread.threshold && (view.mark || active < spread.threshold);
@@ -91,7 +97,8 @@ mod tests {
     use super::*;
     use crate::value::{Epoch, GrantId, Seq, TicketN};
 
-    const SPREAD: Spread = Spread { partitions: 4, choose: Choose::Buyer, initial: 400, threshold: 50, refill: 100 };
+    const SPREAD: Spread =
+        Spread { partitions: 4, choose: Choose::Buyer, initial: 400, threshold: 50, refill: 100 };
 
     fn view(counters: [u64; 2], active: Counter, mark: bool) -> SlotView {
         SlotView {

@@ -28,7 +28,8 @@ impl Free {
     #[must_use]
     pub fn refuses(&self, units: Units) -> Option<SoldOut> {
         let available = self.free?;
-        (units.wide() > available).then_some(SoldOut { available, may_return: available + self.reserved > 0 })
+        (units.wide() > available)
+            .then_some(SoldOut { available, may_return: available + self.reserved > 0 })
     }
 
     /// What a node says when a request was parked as long as it may be.

@@ -2,7 +2,8 @@
 use crate::id::TicketId;
 use crate::spread::Counter;
 use crate::value::{
-    BuyerId, Epoch, GrantId, ItemId, Millis, RecallId, RequestKey, Seq, SlotKey, Stock, TicketN, Units,
+    BuyerId, Epoch, GrantId, ItemId, Millis, RecallId, RequestKey, Seq, SlotKey, Stock, TicketN,
+    Units,
 };
 
 /// An item on sale.
@@ -288,7 +289,8 @@ pub enum OrderState {
 
 impl OrderState {
     /// Every state.
-    pub const ALL: &[Self] = &[Self::Reserved, Self::Paid, Self::Cancelled, Self::Expired, Self::Refunded];
+    pub const ALL: &[Self] =
+        &[Self::Reserved, Self::Paid, Self::Cancelled, Self::Expired, Self::Refunded];
 
     /// Whether its units are taken.
     #[must_use]

@@ -43,7 +43,8 @@ pub enum Stepped {
 
 impl Phase {
     /// Every phase.
-    pub const ALL: &[Self] = &[Self::Draft, Self::Scheduled, Self::Open, Self::Paused, Self::Closed];
+    pub const ALL: &[Self] =
+        &[Self::Draft, Self::Scheduled, Self::Open, Self::Paused, Self::Closed];
 
     /// The word for it, everywhere.
     #[must_use]

@@ -24,7 +24,12 @@ pub struct Resolved {
 }
 
 /// Resolves one ticket at store time `now`.
-pub fn settle<L: Ledger>(ledger: &mut L, key: &IdKey, ticket: &Ticket, now: Millis) -> Result<Resolved, L::Error> {
+pub fn settle<L: Ledger>(
+    ledger: &mut L,
+    key: &IdKey,
+    ticket: &Ticket,
+    now: Millis,
+) -> Result<Resolved, L::Error> {
     let id = key.id_of(ticket);
     let asked = Asked {
         id,
@@ -47,7 +52,9 @@ pub fn settle<L: Ledger>(ledger: &mut L, key: &IdKey, ticket: &Ticket, now: Mill
     let mut case = Case { asked, reused: false };
     case.look_for_fault(ledger)?;
     let used = ledger.quota(ticket.item, &ticket.buyer)?;
-    let Some(item) = ledger.item(ticket.item)? else { return case.give_back(ledger, Verdict::Unavailable, None) };
+    let Some(item) = ledger.item(ticket.item)? else {
+        return case.give_back(ledger, Verdict::Unavailable, None);
+    };
     if let Some(order) = existing {
         let same = order.item == ticket.item && order.units == ticket.units;
         return match same || !keeps(Rule::OrderExistsCompares) {
@@ -77,7 +84,8 @@ pub fn force<L: Ledger>(
 ) -> Result<Option<Resolved>, L::Error> {
     let grant = ledger.grant(parts.grant)?;
     let item = grant.as_ref().map_or(ItemId(0), |g| g.slot.item);
-    let mut asked = Asked { id, grant, n: parts.n, buyer, key: None, units: parts.units.wide(), now };
+    let mut asked =
+        Asked { id, grant, n: parts.n, buyer, key: None, units: parts.units.wide(), now };
     if let Some(resolved) = earlier(ledger, &asked)? {
         return Ok(Some(resolved));
     }
@@ -90,7 +98,8 @@ pub fn force<L: Ledger>(
     }
     let existing = match keeps(Rule::ForcedFindsOrder) {
         true => ledger.orders_of_buyer(buyer, item)?.into_iter().find(|o| {
-            o.units == parts.units && key.request_hash(buyer.as_str(), o.key.as_str()).short() == parts.request
+            o.units == parts.units
+                && key.request_hash(buyer.as_str(), o.key.as_str()).short() == parts.request
         }),
         false => None,
     };
@@ -153,7 +162,9 @@ impl Case<'_> {
         if self.asked.n <= grant.max_n && keeps(Rule::ReusedNumber) {
             self.reused = ledger.ticket_of(grant.id, self.asked.n)?.is_some();
         }
-        let over = grant.counted && grant.settled + self.asked.units > grant.granted && keeps(Rule::SettleGuard);
+        let over = grant.counted
+            && grant.settled + self.asked.units > grant.granted
+            && keeps(Rule::SettleGuard);
         let cause = match (over, self.reused) {
             (true, _) => Cause::OverGranted,
             (_, true) => Cause::NumberReused,
@@ -218,7 +229,13 @@ impl Case<'_> {
         if let Some(mut grant) = self.asked.grant {
             // One that holds an order has its answer; whoever hears of that order needs no other.
             if !matches!(verdict, Verdict::Order(_)) {
-                let subject = Subject::Ticket { id, item: grant.slot.item, buyer: buyer.clone(), units, verdict };
+                let subject = Subject::Ticket {
+                    id,
+                    item: grant.slot.item,
+                    buyer: buyer.clone(),
+                    units,
+                    verdict,
+                };
                 event::append(ledger, EventType::OrderRefused, subject, By::ENGINE, now)?;
             }
             let credit = match grant.open {

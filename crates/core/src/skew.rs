@@ -8,13 +8,21 @@ use crate::slot::{Recalled, Request, Slot, Terms, TicketAnswer};
 use crate::spread::{Choose, Counter, Spread};
 use crate::stock::blank;
 use crate::tail::{Holding, gather};
-use crate::value::{BuyerId, Epoch, GrantId, ItemId, Millis, NodeId, RecallId, RequestKey, Seq, SlotKey, Token, Units};
+use crate::value::{
+    BuyerId, Epoch, GrantId, ItemId, Millis, NodeId, RecallId, RequestKey, Seq, SlotKey, Token,
+    Units,
+};
 use crate::{Feed, RequestHash};
 
 const PARTITIONS: u32 = 8;
 const STOCK: u64 = 10_000;
-const SPREAD: Spread =
-    Spread { partitions: PARTITIONS, choose: Choose::Random, initial: 120, threshold: 40, refill: 80 };
+const SPREAD: Spread = Spread {
+    partitions: PARTITIONS,
+    choose: Choose::Random,
+    initial: 120,
+    threshold: 40,
+    refill: 80,
+};
 /// Tickets that are cut between two looks of the leader.
 const BETWEEN_LOOKS: u64 = 20;
 /// Units of one request at most.
@@ -42,7 +50,13 @@ impl Shop {
             slot
         };
         let slots = shares.iter().enumerate().map(slot).collect();
-        Self { pool: STOCK - shares.iter().sum::<u64>(), slots, asked: 0, second_tries: 0, parked: 0 }
+        Self {
+            pool: STOCK - shares.iter().sum::<u64>(),
+            slots,
+            asked: 0,
+            second_tries: 0,
+            parked: 0,
+        }
     }
 
     fn has(&self, i: u32) -> u64 {
@@ -56,7 +70,13 @@ impl Shop {
     /// A feed row for a slot.
     fn bring(&mut self, i: usize, units: u64, counter: Counter, cause: FeedCause) {
         let view = self.slots[i].view().expect("an epoch");
-        let row = Feed { grant: view.grant, seq: Seq(view.applied.0 + 1), units, counter, ..blank(cause) };
+        let row = Feed {
+            grant: view.grant,
+            seq: Seq(view.applied.0 + 1),
+            units,
+            counter,
+            ..blank(cause)
+        };
         self.slots[i].apply(view.epoch, &row, &IdKey::new([5; 32]));
     }
 
@@ -101,8 +121,13 @@ impl Shop {
             return self.ticket(second, units);
         }
         self.parked += 1;
-        let holding =
-            |i| Holding { slot: key(i), available: self.has(i), on_its_way: 0, reachable: true, asked: false };
+        let holding = |i| Holding {
+            slot: key(i),
+            available: self.has(i),
+            on_its_way: 0,
+            reachable: true,
+            asked: false,
+        };
         let holdings: Vec<_> = (0..PARTITIONS).map(holding).collect();
         let Some(gathered) = gather(units, key(first), self.pool, &holdings) else { return false };
         let into = gathered.into.index as usize;
@@ -153,5 +178,10 @@ fn a_lopsided_crowd_buys_everything_and_no_slot_hoards() {
         assert!(most <= bound, "a slot holds {most}");
     }
     assert_eq!((sold, shop.free()), (STOCK, 0), "the last unit is sold");
-    assert!(refused > 0 && shop.second_tries > 0 && shop.parked > 0, "{} {}", shop.second_tries, shop.parked);
+    assert!(
+        refused > 0 && shop.second_tries > 0 && shop.parked > 0,
+        "{} {}",
+        shop.second_tries,
+        shop.parked
+    );
 }

@@ -22,7 +22,10 @@ use crate::rows::{Feed, FeedCause};
 use crate::rules::{Rule, keeps};
 use crate::spread::Counter;
 use crate::ticket::{RequestHash, Ticket};
-use crate::value::{BuyerId, Epoch, GrantId, ItemId, Millis, NodeId, RecallId, RequestKey, Seq, TicketN, Token, Units};
+use crate::value::{
+    BuyerId, Epoch, GrantId, ItemId, Millis, NodeId, RecallId, RequestKey, Seq, TicketN, Token,
+    Units,
+};
 
 /// One request for units, as a node puts it to a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -235,7 +238,13 @@ impl Slot {
         let Some(term) = &mut self.term else {
             if !keeps(Rule::FailClosed) {
                 let available = request.units.wide();
-                self.init(Terms { grant: GrantId(0), epoch: Epoch(0), counted: true, available, threshold: 0 });
+                self.init(Terms {
+                    grant: GrantId(0),
+                    epoch: Epoch(0),
+                    counted: true,
+                    available,
+                    threshold: 0,
+                });
                 return self.ticket(request);
             }
             return TicketAnswer::NoEpoch;
@@ -380,7 +389,8 @@ impl Slot {
             n: TicketN(term.n),
             unacknowledged: self.queue.open(),
             stopped: self.stopped,
-            sealed: term.requests.len() >= self.bounds.requests || term.recalls.len() >= self.bounds.recalls,
+            sealed: term.requests.len() >= self.bounds.requests
+                || term.recalls.len() >= self.bounds.recalls,
         })
     }
 }

@@ -156,7 +156,13 @@ mod tests {
     use super::*;
 
     fn check(change: impl FnOnce(&mut Spread), wanted: Option<SpreadFault>) {
-        let mut spread = Spread { partitions: 8, choose: Choose::Buyer, initial: 400, threshold: 50, refill: 100 };
+        let mut spread = Spread {
+            partitions: 8,
+            choose: Choose::Buyer,
+            initial: 400,
+            threshold: 50,
+            refill: 100,
+        };
         change(&mut spread);
         assert_eq!(spread.fault(), wanted, "{spread:?}");
     }
@@ -178,7 +184,11 @@ mod tests {
 
     #[test]
     fn words_mean_what_they_say() {
-        assert!(Counter::ALL.iter().all(|&c| Counter::parse(c.as_str()) == Some(c) && c.other().other() == c));
+        assert!(
+            Counter::ALL
+                .iter()
+                .all(|&c| Counter::parse(c.as_str()) == Some(c) && c.other().other() == c)
+        );
         assert!(Choose::ALL.iter().all(|&c| Choose::parse(c.as_str()) == Some(c)));
     }
 }

@@ -14,7 +14,12 @@ use crate::value::{Epoch, GrantId, ItemId, Millis, Seq, SlotKey, Stock, TicketN}
 ///
 /// `None`: no such item; or its sale is not announced or open, whatever the caller read before this transaction; or this id opened a grant before that is closed
 /// by now (a transaction whose outcome was not learnt is run again).
-pub fn open<L: Ledger>(ledger: &mut L, slot: SlotKey, id: GrantId, units: u64) -> Result<Option<Grant>, L::Error> {
+pub fn open<L: Ledger>(
+    ledger: &mut L,
+    slot: SlotKey,
+    id: GrantId,
+    units: u64,
+) -> Result<Option<Grant>, L::Error> {
     if let Some(grant) = ledger.open_grant(slot)? {
         return Ok(Some(grant));
     }
@@ -58,7 +63,12 @@ pub fn acknowledge_init<L: Ledger>(ledger: &mut L, id: GrantId) -> Result<(), L:
 /// Gives at most `units` from the pool to an open grant, for one of its slot's counters. Returns how many; 0 does nothing.
 ///
 /// A grant that its slot has not taken yet gets nothing: `init` is still to carry what was granted, and the feed would carry it again.
-pub fn refill<L: Ledger>(ledger: &mut L, id: GrantId, units: u64, counter: Counter) -> Result<u64, L::Error> {
+pub fn refill<L: Ledger>(
+    ledger: &mut L,
+    id: GrantId,
+    units: u64,
+    counter: Counter,
+) -> Result<u64, L::Error> {
     let Some(mut grant) = ledger.grant(id)? else { return Ok(0) };
     if !grant.open || !grant.counted || !takes_feed(&grant) {
         return Ok(0);
@@ -105,7 +115,11 @@ pub fn close_item<L: Ledger>(ledger: &mut L, item: ItemId, cause: Cause) -> Resu
 }
 
 /// [`close`] for a grant that the caller holds and will write.
-pub(crate) fn close_locked<L: Ledger>(ledger: &mut L, grant: &mut Grant, cause: Cause) -> Result<(), L::Error> {
+pub(crate) fn close_locked<L: Ledger>(
+    ledger: &mut L,
+    grant: &mut Grant,
+    cause: Cause,
+) -> Result<(), L::Error> {
     if keeps(Rule::CloseFinishesRecalls) {
         for recall in ledger.pending_recalls(grant.id)? {
             ledger.put_recall(&Recall { taken: 0, done: true, ..recall })?;
@@ -135,12 +149,19 @@ pub enum Adjusted {
 }
 
 /// Raises or lowers the total by `delta` units. Lowering takes only what lies in the pool.
-pub fn adjust<L: Ledger>(ledger: &mut L, id: ItemId, delta: i64, now: Millis) -> Result<Adjusted, L::Error> {
+pub fn adjust<L: Ledger>(
+    ledger: &mut L,
+    id: ItemId,
+    delta: i64,
+    now: Millis,
+) -> Result<Adjusted, L::Error> {
     let Some(mut item) = ledger.item(id)? else { return Ok(Adjusted::NotFound) };
     let Stock::Counted(total) = item.total else { return Ok(Adjusted::Unlimited) };
     let by = delta.unsigned_abs();
     if delta >= 0 {
-        let Some(more) = Stock::counted(total.saturating_add(by)) else { return Ok(Adjusted::TooMuch) };
+        let Some(more) = Stock::counted(total.saturating_add(by)) else {
+            return Ok(Adjusted::TooMuch);
+        };
         item.total = more;
         item.pool += by;
     } else {
@@ -158,7 +179,11 @@ pub fn adjust<L: Ledger>(ledger: &mut L, id: ItemId, delta: i64, now: Millis) ->
 }
 
 /// Finishes a recall with what the slot gave up. Each call after the first does nothing.
-pub(crate) fn move_recalled<L: Ledger>(ledger: &mut L, recall: &Recall, units: u64) -> Result<(), L::Error> {
+pub(crate) fn move_recalled<L: Ledger>(
+    ledger: &mut L,
+    recall: &Recall,
+    units: u64,
+) -> Result<(), L::Error> {
     let Some(mut from) = ledger.grant(recall.grant)? else { return Ok(()) };
     from.granted = from.granted.saturating_sub(units);
     ledger.put_grant(&from)?;
@@ -177,7 +202,11 @@ pub(crate) fn move_recalled<L: Ledger>(ledger: &mut L, recall: &Recall, units: u
 }
 
 /// Appends a row to a grant that the caller holds and will write.
-pub(crate) fn feed<L: Ledger>(ledger: &mut L, grant: &mut Grant, row: Feed) -> Result<(), L::Error> {
+pub(crate) fn feed<L: Ledger>(
+    ledger: &mut L,
+    grant: &mut Grant,
+    row: Feed,
+) -> Result<(), L::Error> {
     grant.feed_len = Seq(grant.feed_len.0 + 1);
     ledger.append_feed(&Feed { grant: grant.id, seq: grant.feed_len, ..row })
 }
@@ -185,10 +214,24 @@ pub(crate) fn feed<L: Ledger>(ledger: &mut L, grant: &mut Grant, row: Feed) -> R
 /// A feed row that changes nothing yet.
 pub(crate) fn blank(cause: FeedCause) -> Feed {
     let (grant, seq, counter) = (GrantId(0), Seq(0), Counter::A);
-    Feed { grant, seq, ticket: None, buyer: None, key: None, units: 0, counter, quota_delta: 0, cause }
+    Feed {
+        grant,
+        seq,
+        ticket: None,
+        buyer: None,
+        key: None,
+        units: 0,
+        counter,
+        quota_delta: 0,
+        cause,
+    }
 }
 
-pub(crate) fn add_to_pool<L: Ledger>(ledger: &mut L, id: ItemId, units: u64) -> Result<(), L::Error> {
+pub(crate) fn add_to_pool<L: Ledger>(
+    ledger: &mut L,
+    id: ItemId,
+    units: u64,
+) -> Result<(), L::Error> {
     if units > 0
         && let Some(mut item) = ledger.item(id)?
     {

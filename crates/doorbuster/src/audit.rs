@@ -13,7 +13,9 @@ use crate::{config, print, table};
 /// Runs `audit`.
 pub fn run(args: &AuditArgs) -> Outcome {
     let store = match &args.store {
-        Some(url) => Store::parse(url).map_err(|error| Failure::Settings(format!("--store: {error}")))?,
+        Some(url) => {
+            Store::parse(url).map_err(|error| Failure::Settings(format!("--store: {error}")))?
+        }
         None => configured(args)?,
     };
     let report = audit::run(&store, args.answers.as_deref()).context("there is no audit")?;
@@ -30,7 +32,9 @@ fn configured(args: &AuditArgs) -> Result<Store, Failure> {
     let settings = config::settings(&args.settings)?;
     let place = match &settings.shape {
         Shape::Embedded => settings.data_dir.display().to_string(),
-        Shape::Postgres { store } | Shape::Cluster { store, .. } => store.expose_secret().to_owned(),
+        Shape::Postgres { store } | Shape::Cluster { store, .. } => {
+            store.expose_secret().to_owned()
+        }
     };
     Store::parse(&place).map_err(|error| Failure::Settings(format!("store.url: {error}")))
 }
@@ -39,7 +43,8 @@ fn told(report: &AuditReport, with_answers: bool) -> String {
     let audit = &report.audit;
     let mut out = String::new();
     if !audit.items.is_empty() {
-        let mut rows = table::with_header(&["sale", "item", "total", "pool", "in slots", "held", "paid"]);
+        let mut rows =
+            table::with_header(&["sale", "item", "total", "pool", "in slots", "held", "paid"]);
         for item in &audit.items {
             rows.add_row([
                 Cell::new(&item.sale),
@@ -54,7 +59,12 @@ fn told(report: &AuditReport, with_answers: bool) -> String {
         out += &format!("{rows}\n");
     }
     for finding in &audit.findings {
-        let place = [&finding.sale, &finding.item].into_iter().flatten().cloned().collect::<Vec<_>>().join("/");
+        let place = [&finding.sale, &finding.item]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect::<Vec<_>>()
+            .join("/");
         let at = if place.is_empty() { String::new() } else { format!(" {place}") };
         out += &format!("{}{at}: {}\n", finding.rule, finding.detail);
     }
@@ -63,15 +73,20 @@ fn told(report: &AuditReport, with_answers: bool) -> String {
         out += &format!("note, {}{order}: {}\n", notice.kind, notice.detail);
     }
     if audit.repairs > 0 {
-        out +=
-            &format!("{} slots were begun anew after a fault; their units are back.\n", table::grouped(audit.repairs));
+        out += &format!(
+            "{} slots were begun anew after a fault; their units are back.\n",
+            table::grouped(audit.repairs)
+        );
     }
     if report.orders_erased > 0 {
         let erased = table::grouped(report.orders_erased);
         out += &format!("Orders of erased buyers, checked by id and not by name: {erased}.\n");
     }
-    let answers =
-        if with_answers { format!(" and {} answers", table::grouped(report.answers_checked)) } else { String::new() };
+    let answers = if with_answers {
+        format!(" and {} answers", table::grouped(report.answers_checked))
+    } else {
+        String::new()
+    };
     let found = match audit.findings.len() {
         0 => "nothing is wrong".to_owned(),
         1 => "1 finding".to_owned(),

@@ -54,14 +54,23 @@ impl Part {
         name.push(format!(".{:016x}.part", rand::random::<u64>()));
         let path = file.with_file_name(name);
         let open = File::create_new(&path).with_context(|| {
-            let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(FilePath::new("."));
-            format!("cannot write {}: no file can be begun in the folder {}", file.display(), folder.display())
+            let folder = file
+                .parent()
+                .filter(|folder| !folder.as_os_str().is_empty())
+                .unwrap_or(FilePath::new("."));
+            format!(
+                "cannot write {}: no file can be begun in the folder {}",
+                file.display(),
+                folder.display()
+            )
         })?;
         Ok(Self { wanted: file.to_owned(), path, file: BufWriter::new(open) })
     }
 
     fn write(&mut self, bytes: &[u8]) -> anyhow::Result<bool> {
-        self.file.write_all(bytes).with_context(|| format!("cannot write {}", self.wanted.display()))?;
+        self.file
+            .write_all(bytes)
+            .with_context(|| format!("cannot write {}", self.wanted.display()))?;
         Ok(true)
     }
 
@@ -83,12 +92,14 @@ impl Drop for Part {
 pub fn reconcile(args: &ReconcileArgs) -> Outcome {
     let client = Client::new(&args.shop)?;
     let texts = [("sale", &args.sale), ("cursor", &args.cursor)];
-    let pairs: Vec<_> = texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?))).collect();
+    let pairs: Vec<_> =
+        texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?))).collect();
     client::block_on(async {
         let asked = client.get(Path(&["v1", "admin", "exports", "reconciliation"], &pairs)).await;
         let mut ok = true;
         // What is not understood is told of where it is shown.
-        let asked = asked.inspect(|answer| ok = answer.read::<Reconciliation>().is_ok_and(|report| report.ok));
+        let asked = asked
+            .inspect(|answer| ok = answer.read::<Reconciliation>().is_ok_and(|report| report.ok));
         client.tell(asked, told)?;
         Ok(Verdict::of(ok))
     })
@@ -156,7 +167,8 @@ mod tests {
 
     #[test]
     fn of_two_at_once_into_one_file_the_last_whole_one_is_there() {
-        let dir = std::env::temp_dir().join(format!("doorbuster-books-{:016x}", rand::random::<u64>()));
+        let dir =
+            std::env::temp_dir().join(format!("doorbuster-books-{:016x}", rand::random::<u64>()));
         std::fs::create_dir(&dir).expect("a random name is free");
         let file = dir.join("orders.csv");
         let begin = || Part::beside(&file).expect("it can be written");
@@ -170,7 +182,11 @@ mod tests {
         drop(broken);
         other.finish().expect("it is whole");
         assert_eq!(read(), "other");
-        assert_eq!(std::fs::read_dir(&dir).expect("it is there").count(), 1, "nothing else is left");
+        assert_eq!(
+            std::fs::read_dir(&dir).expect("it is there").count(),
+            1,
+            "nothing else is left"
+        );
         std::fs::remove_dir_all(&dir).expect("it is ours");
     }
 }

@@ -42,7 +42,8 @@ pub struct Answer {
 impl Answer {
     /// The body, understood.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        Ok(serde_json::from_str(&self.text).context("the server's answer is not what this program knows")?)
+        Ok(serde_json::from_str(&self.text)
+            .context("the server's answer is not what this program knows")?)
     }
 }
 
@@ -101,7 +102,9 @@ impl Client {
     /// A client for this server, with this key.
     pub fn with(url: Url, key: String) -> Result<Self, Failure> {
         if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() {
-            return Err(Failure::Settings(format!("{url} is not an address like http://127.0.0.1:8080")));
+            return Err(Failure::Settings(format!(
+                "{url} is not an address like http://127.0.0.1:8080"
+            )));
         }
         let mut http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -113,7 +116,9 @@ impl Client {
             http = http.tls_certs_only([]);
         }
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-        if host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback()) {
+        if host == "localhost"
+            || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+        {
             http = http.no_proxy();
         }
         let http = http.build().context("cannot set up HTTP")?;
@@ -132,11 +137,14 @@ impl Client {
         take: &mut dyn FnMut(&[u8]) -> anyhow::Result<bool>,
     ) -> Result<(), Failure> {
         let request = self.request(Method::GET, &path).timeout(DOWNLOAD_TIMEOUT);
-        let mut answer = request.send().await.map_err(|error| self.broken(error, DOWNLOAD_TIMEOUT))?;
+        let mut answer =
+            request.send().await.map_err(|error| self.broken(error, DOWNLOAD_TIMEOUT))?;
         if !answer.status().is_success() {
             return Err(self.whole(answer).await.err().map_or(Failure::Told, Into::into));
         }
-        while let Some(piece) = answer.chunk().await.map_err(|error| self.broken(error, DOWNLOAD_TIMEOUT))? {
+        while let Some(piece) =
+            answer.chunk().await.map_err(|error| self.broken(error, DOWNLOAD_TIMEOUT))?
+        {
             if !take(&piece)? {
                 break;
             }
@@ -170,7 +178,11 @@ impl Client {
     }
 
     /// Tells what came of asking: the server's own JSON, or what `human` makes of it.
-    pub fn tell<T: DeserializeOwned>(&self, asked: Asked, human: impl FnOnce(&T) -> String) -> Outcome {
+    pub fn tell<T: DeserializeOwned>(
+        &self,
+        asked: Asked,
+        human: impl FnOnce(&T) -> String,
+    ) -> Outcome {
         match asked {
             Ok(answer) if self.json => print::line(answer.text.trim_end()),
             Ok(answer) => print::text(&human(&answer.read()?)),
@@ -207,9 +219,14 @@ impl Client {
     async fn whole(&self, mut answer: reqwest::Response) -> Asked {
         let status = answer.status();
         let mut bytes = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| self.broken(error, ANSWER_TIMEOUT))? {
+        while let Some(chunk) =
+            answer.chunk().await.map_err(|error| self.broken(error, ANSWER_TIMEOUT))?
+        {
             if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
-                return Err(Refused::Broken(anyhow!("{} answers more than anybody asked for", self.url)));
+                return Err(Refused::Broken(anyhow!(
+                    "{} answers more than anybody asked for",
+                    self.url
+                )));
             }
             bytes.extend_from_slice(&chunk);
         }
@@ -217,7 +234,10 @@ impl Client {
             Ok(text) if status.is_success() => Ok(Answer { text }),
             text => Err(match text.ok().as_deref().and_then(problem::Problem::read) {
                 Some(problem) => Refused::Problem(problem),
-                None => Refused::Broken(anyhow!("{} answers {status}, and not as a doorbuster server would", self.url)),
+                None => Refused::Broken(anyhow!(
+                    "{} answers {status}, and not as a doorbuster server would",
+                    self.url
+                )),
             }),
         }
     }
@@ -225,7 +245,10 @@ impl Client {
     fn broken(&self, error: reqwest::Error, limit: Duration) -> Refused {
         let url = self.url.as_str().trim_end_matches('/');
         if error.is_connect() {
-            let error = anyhow!("nothing answers at {url} ({}); is the server running there?", cause(&error));
+            let error = anyhow!(
+                "nothing answers at {url} ({}); is the server running there?",
+                cause(&error)
+            );
             return Refused::Broken(error);
         }
         if error.is_timeout() {

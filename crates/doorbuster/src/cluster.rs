@@ -41,8 +41,13 @@ fn up(args: &UpArgs) -> Outcome {
         // Half an installation is of no use to anyone; its logs are.
         let stopped = cluster::down(dir).map(drop);
         let logs = dir.join("log").display().to_string();
-        let rest = stopped.err().map(|error| format!("\n  and what was started could not be stopped: {error}"));
-        return Err(Failure::Refused(format!("{error}{}\n  The logs are in {logs}.", rest.unwrap_or_default())));
+        let rest = stopped
+            .err()
+            .map(|error| format!("\n  and what was started could not be stopped: {error}"));
+        return Err(Failure::Refused(format!(
+            "{error}{}\n  The logs are in {logs}.",
+            rest.unwrap_or_default()
+        )));
     }
     let found = noted(dir)?.context("the installation is not there")?;
     tell(&found, args.json, "")
@@ -93,10 +98,18 @@ fn tell(found: &Found, json: bool, first: &str) -> Outcome {
     }
     let mut rows = table::with_header(&["server", "address", "process"]);
     for part in &found.parts {
-        rows.add_row([Cell::new(&part.name), Cell::new(&part.address), table::number(table::or_dash(part.pid))]);
+        rows.add_row([
+            Cell::new(&part.name),
+            Cell::new(&part.address),
+            table::number(table::or_dash(part.pid)),
+        ]);
     }
     let mut text = format!("{first}{rows}\n");
-    let slots = found.slots_urls.as_deref().map(|urls| format!("  slots            {urls}\n")).unwrap_or_default();
+    let slots = found
+        .slots_urls
+        .as_deref()
+        .map(|urls| format!("  slots            {urls}\n"))
+        .unwrap_or_default();
     text += &format!(
         "Shape {}, at {}\n  store            {}\n{slots}  operators' key   {}\n  buyers' secret   {}\n",
         found.shape,

@@ -2,7 +2,8 @@
 
 use comfy_table::Cell;
 use doorbuster_api::admin::dead_letters::{
-    DeadKind, DeadLetterDetail, DeadLetterList, DeadRequest, Discard, ManyDead, ManySeenTo, SeenTo, SeenToState,
+    DeadKind, DeadLetterDetail, DeadLetterList, DeadRequest, Discard, ManyDead, ManySeenTo, SeenTo,
+    SeenToState,
 };
 
 use crate::cli::{DeadArgs, DeadCommand, Which};
@@ -55,12 +56,14 @@ async fn many(client: &Client, how: &str, which: &ManyDead) -> Outcome {
     loop {
         let mut pairs = vec![("limit", PAGE)];
         pairs.extend(sum.next_cursor.as_deref().map(|cursor| ("cursor", cursor)));
-        let asked = client.post_json(Path(&[LETTERS[0], LETTERS[1], LETTERS[2], how], &pairs), which).await;
+        let asked =
+            client.post_json(Path(&[LETTERS[0], LETTERS[1], LETTERS[2], how], &pairs), which).await;
         let page: ManySeenTo = match asked {
             Ok(answer) => answer.read()?,
             Err(refused) => return client.tell(Err(refused), |_: &ManySeenTo| String::new()),
         };
-        sum = ManySeenTo { done: sum.done + page.done, skipped: sum.skipped + page.skipped, ..page };
+        sum =
+            ManySeenTo { done: sum.done + page.done, skipped: sum.skipped + page.skipped, ..page };
         if sum.next_cursor.is_none() {
             break;
         }
@@ -90,7 +93,16 @@ fn list(list: &DeadLetterList) -> String {
     if list.dead_letters.is_empty() {
         return "Nothing was given up.\n".into();
     }
-    let mut rows = table::with_header(&["dead letter", "what", "about", "endpoint", "event", "tries", "error", "when"]);
+    let mut rows = table::with_header(&[
+        "dead letter",
+        "what",
+        "about",
+        "endpoint",
+        "event",
+        "tries",
+        "error",
+        "when",
+    ]);
     for letter in &list.dead_letters {
         let what = letter.what.clone().unwrap_or_else(|| letter.kind.as_str().to_owned());
         let cells = [
@@ -113,10 +125,21 @@ fn show(detail: &DeadLetterDetail) -> String {
     let mut rows = table::report();
     let tries = letter.tries.to_string();
     let (kind, at) = (letter.kind.as_str(), letter.at.to_string());
-    let lines =
-        [("dead letter", letter.id.as_str()), ("kind", kind), ("about", &letter.about), ("error", &letter.error)];
-    rows.add_rows(lines.into_iter().chain([("tries", tries.as_str()), ("when", at.as_str())]).map(<[&str; 2]>::from));
-    for (name, text) in [("endpoint", &letter.endpoint), ("event", &letter.event), ("type", &letter.what)] {
+    let lines = [
+        ("dead letter", letter.id.as_str()),
+        ("kind", kind),
+        ("about", &letter.about),
+        ("error", &letter.error),
+    ];
+    rows.add_rows(
+        lines
+            .into_iter()
+            .chain([("tries", tries.as_str()), ("when", at.as_str())])
+            .map(<[&str; 2]>::from),
+    );
+    for (name, text) in
+        [("endpoint", &letter.endpoint), ("event", &letter.event), ("type", &letter.what)]
+    {
         rows.add_rows(text.iter().map(|text| [name, text]));
     }
     if let Some(refund) = &detail.refund {

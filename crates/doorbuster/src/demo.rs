@@ -72,9 +72,19 @@ async fn hold(args: &DemoArgs, scratch: &Scratch, stop: &mut Stop) -> Result<Sum
     let sold = sold.ok_or_else(|| Failure::Refused("stopped before the end".into()))?;
     let (storm, row, reached_store) = sold.map_err(|failure| shop.explain(failure, &stopped))?;
     bar.say("auditing");
-    let audit = audit::run(&shop.store()?, Some(&scratch.answers())).context("the audit did not take place")?;
+    let audit = audit::run(&shop.store()?, Some(&scratch.answers()))
+        .context("the audit did not take place")?;
     drop(bar);
-    Ok(Sum { buyers: args.buyers, units: args.units, stock: args.stock, storm, row, audit, reached_store, stopped })
+    Ok(Sum {
+        buyers: args.buyers,
+        units: args.units,
+        stock: args.stock,
+        storm,
+        row,
+        audit,
+        reached_store,
+        stopped,
+    })
 }
 
 /// Makes the sale, opens it, sends the crowd, and asks the server how it went.
@@ -89,7 +99,8 @@ async fn sell(
     client.post(Path::of(&["v1", "admin", "sales", SALE, "open"])).await?;
     bar.say("signing the buyers in");
     let storm = crowd::send(args, shop, scratch, bar).await?;
-    let stock: StockList = client.get(Path::of(&["v1", "admin", "sales", SALE, "stock"])).await?.read()?;
+    let stock: StockList =
+        client.get(Path::of(&["v1", "admin", "sales", SALE, "stock"])).await?.read()?;
     let row = stock.items.into_iter().next().context("the sale has lost its item")?;
     let reached_store = shop.tickets_settled(&client).await?;
     Ok((storm, row, reached_store))

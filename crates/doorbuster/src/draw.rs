@@ -29,13 +29,17 @@ pub fn run(args: &DrawArgs) -> Outcome {
 
 async fn gather(args: &VerifyArgs) -> Result<Claim, Failure> {
     if args.sale.is_none() && args.participants.is_none() {
-        return Err(Failure::Settings("who took part? give --participants, or --sale and --key".into()));
+        return Err(Failure::Settings(
+            "who took part? give --participants, or --sale and --key".into(),
+        ));
     }
-    let mut claim = Claim { commitments: args.commitment.iter().cloned().collect(), ..Claim::default() };
+    let mut claim =
+        Claim { commitments: args.commitment.iter().cloned().collect(), ..Claim::default() };
     let mut lines = None;
     if let Some(sale) = &args.sale {
         let client = Client::with(args.url.clone(), args.key.clone().unwrap_or_default())?;
-        let shown: Draw = client.get(client::Path::of(&["v1", "sales", sale, "draw"])).await?.read()?;
+        let shown: Draw =
+            client.get(client::Path::of(&["v1", "sales", sale, "draw"])).await?.read()?;
         if shown.algorithm != ALGORITHM {
             return Err(Failure::Refused(format!(
                 "the draw is by {}, which this program does not know",
@@ -45,7 +49,9 @@ async fn gather(args: &VerifyArgs) -> Result<Claim, Failure> {
         let seed = args.seed.clone().or(shown.seed);
         claim.seed = seed.ok_or_else(|| {
             let noted = &shown.commitment;
-            Failure::Refused(format!("{sale} has not opened: note its commitment, {noted}, and come again then"))
+            Failure::Refused(format!(
+                "{sale} has not opened: note its commitment, {noted}, and come again then"
+            ))
         })?;
         claim.commitments.push(shown.commitment);
         claim.participants = Some(shown.participants);
@@ -94,7 +100,8 @@ fn told(report: &DrawReport) -> String {
         out += &format!("{finding}\n");
     }
     let participants = table::grouped(report.order.len() as u64);
-    let verdict = if report.ok { "the draw agrees with its commitment" } else { "the draw does not agree" };
+    let verdict =
+        if report.ok { "the draw agrees with its commitment" } else { "the draw does not agree" };
     out + &format!("{participants} participants: {verdict}.\n")
 }
 

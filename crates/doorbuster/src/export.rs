@@ -19,7 +19,9 @@ pub fn run(args: &ExportArgs) -> Outcome {
     let settings = config::settings(&args.settings)?;
     let api = args.api.as_ref().map(|url| url.origin().ascii_serialization());
     if args.api.as_ref().is_some_and(|url| !url.origin().is_tuple() || url.path() != "/") {
-        return Err(Failure::Settings("--api is no origin: write it like https://api.shop.example".into()));
+        return Err(Failure::Settings(
+            "--api is no origin: write it like https://api.shop.example".into(),
+        ));
     }
     let sales = match args.sales.as_slice() {
         [] => client::block_on(shown(args))?,
@@ -32,7 +34,12 @@ pub fn run(args: &ExportArgs) -> Outcome {
     for file in &files {
         write(&args.dir.join(&file.path), &file.bytes)?;
     }
-    print::line(&format!("{} files for {} sales are in {}", files.len(), sales.len(), args.dir.display()))
+    print::line(&format!(
+        "{} files for {} sales are in {}",
+        files.len(),
+        sales.len(),
+        args.dir.display()
+    ))
 }
 
 /// Whether it is a sale's id that can also be the name of a directory.

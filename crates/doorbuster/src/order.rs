@@ -24,12 +24,22 @@ pub fn run(args: OrderArgs) -> Outcome {
                 let asked = client.get(Path::of(&["v1", "admin", "orders", &order])).await;
                 client.tell(asked, show::one)
             }
-            OrderCommand::Cancel { order, reason } => change(&client, &order, "cancel", &Reason { reason }).await,
-            OrderCommand::Refund { order, reason } => change(&client, &order, "refund", &Reason { reason }).await,
-            OrderCommand::Extend { order, until, reason } => extend(&client, &order, until, reason).await,
+            OrderCommand::Cancel { order, reason } => {
+                change(&client, &order, "cancel", &Reason { reason }).await
+            }
+            OrderCommand::Refund { order, reason } => {
+                change(&client, &order, "refund", &Reason { reason }).await
+            }
+            OrderCommand::Extend { order, until, reason } => {
+                extend(&client, &order, until, reason).await
+            }
             OrderCommand::Erase(args) => erase::run(&client, &args).await,
-            OrderCommand::Payments(query) => client.tell(money(&client, "payments", &query).await, show::payments),
-            OrderCommand::Refunds(query) => client.tell(money(&client, "refunds", &query).await, show::refunds),
+            OrderCommand::Payments(query) => {
+                client.tell(money(&client, "payments", &query).await, show::payments)
+            }
+            OrderCommand::Refunds(query) => {
+                client.tell(money(&client, "refunds", &query).await, show::refunds)
+            }
         }
     })
 }
@@ -41,7 +51,12 @@ async fn change(client: &Client, order: &str, how: &str, body: &impl Serialize) 
 }
 
 /// Gives an order more time. What is sent names the instant, so that sending it again gives no more.
-async fn extend(client: &Client, order: &str, Until { secs, pay_by }: Until, reason: Option<String>) -> Outcome {
+async fn extend(
+    client: &Client,
+    order: &str,
+    Until { secs, pay_by }: Until,
+    reason: Option<String>,
+) -> Outcome {
     let mut extension = Extension { secs, pay_by, reason };
     if let Some(secs) = secs {
         let answer = match client.get(Path::of(&["v1", "admin", "orders", order])).await {
@@ -54,12 +69,15 @@ async fn extend(client: &Client, order: &str, Until { secs, pay_by }: Until, rea
             extension = Extension { secs: None, pay_by: Some(Time::from_millis(end)), ..extension };
         }
     }
-    let asked = client.post_json(Path::of(&["v1", "admin", "orders", order, "extend"]), &extension).await;
+    let asked =
+        client.post_json(Path::of(&["v1", "admin", "orders", order, "extend"]), &extension).await;
     if secs.is_some()
         && let Some(end) = extension.pay_by
         && may_be_done(&asked)
     {
-        eprintln!("To send the same again and have it done once, say --pay-by {end} in place of --secs");
+        eprintln!(
+            "To send the same again and have it done once, say --pay-by {end} in place of --secs"
+        );
     }
     client.tell(asked, |order: &Order| format!("{}, until {}.\n", now(order), order.pay_by))
 }
@@ -81,7 +99,12 @@ async fn money(client: &Client, list: &str, query: &MoneyQuery) -> Asked {
 async fn list(client: &Client, query: &OrderQuery) -> Outcome {
     let limit = query.limit.to_string();
     let mut pairs = vec![("limit", limit.as_str())];
-    let texts = [("sale", &query.sale), ("item", &query.item), ("buyer", &query.buyer), ("cursor", &query.cursor)];
+    let texts = [
+        ("sale", &query.sale),
+        ("item", &query.item),
+        ("buyer", &query.buyer),
+        ("cursor", &query.cursor),
+    ];
     pairs.extend(texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?))));
     pairs.extend(query.state.map(|state| ("state", state.as_str())));
     let asked = client.get(Path(&["v1", "admin", "orders"], &pairs)).await;

@@ -11,7 +11,9 @@ use crate::exit::{Outcome, Verdict};
 pub fn text(text: &str) -> Outcome {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write to standard output")?,
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")?
+        }
         _ => Ok(Verdict::Fine),
     }
 }

@@ -25,7 +25,9 @@ pub fn run(args: SaleArgs) -> Outcome {
     client::block_on(async {
         match args.command {
             SaleCommand::Create(args) => create(&client, args).await,
-            SaleCommand::List { phase, limit, cursor } => list(&client, phase, limit, cursor.as_deref()).await,
+            SaleCommand::List { phase, limit, cursor } => {
+                list(&client, phase, limit, cursor.as_deref()).await
+            }
             SaleCommand::Show { sale, slots: false } => show(&client, &sale).await,
             SaleCommand::Show { sale, slots: true } => {
                 let asked = client.get(Path::of(&["v1", "admin", "sales", &sale, "slots"])).await;
@@ -51,7 +53,8 @@ async fn create(client: &Client, args: CreateArgs) -> Outcome {
     let asked = client.post_json(Path::of(&["v1", "admin", "sales"]), &body).await;
     client.tell(asked, |sale: &AdminSale| {
         // To open it would open it at once.
-        let (what, step) = if sale.starts_at.is_some() { ("Schedule", "schedule") } else { ("Open", "open") };
+        let (what, step) =
+            if sale.starts_at.is_some() { ("Schedule", "schedule") } else { ("Open", "open") };
         format!(
             "{} is made, as a {}. {what} it with: doorbuster sale {step} {}\n",
             sale.id,
@@ -82,7 +85,9 @@ fn read(file: &FilePath) -> Result<serde_json::Value, Failure> {
     } else {
         std::fs::File::open(file).and_then(|file| file.take(most).read_to_string(&mut text))
     };
-    let wrong = |why: String| Failure::Settings(format!("the sale in {} cannot be read: {why}", file.display()));
+    let wrong = |why: String| {
+        Failure::Settings(format!("the sale in {} cannot be read: {why}", file.display()))
+    };
     read.map_err(|error| wrong(error.to_string()))?;
     if text.len() > ADMIN_BODY_BYTES_MAX {
         return Err(wrong(format!("it is larger than {} KiB", ADMIN_BODY_BYTES_MAX / 1024)));
@@ -114,12 +119,17 @@ async fn step(client: &Client, sale: &str, step: &str) -> Outcome {
 }
 
 async fn adjust(client: &Client, args: &AdjustArgs) -> Outcome {
-    let key = args.idempotency_key.clone().unwrap_or_else(|| format!("cli-{:032x}", rand::random::<u128>()));
+    let key = args
+        .idempotency_key
+        .clone()
+        .unwrap_or_else(|| format!("cli-{:032x}", rand::random::<u128>()));
     let path = ["v1", "admin", "sales", &args.sale, "items", &args.item, "adjustments"];
     let body = Adjustment { units: args.units, reason: args.reason.clone() };
     let asked = client.post_once(Path::of(&path), &key, &body).await;
     if may_be_done(&asked) {
-        eprintln!("To send the same adjustment again and have it done once, add: --idempotency-key {key}");
+        eprintln!(
+            "To send the same adjustment again and have it done once, add: --idempotency-key {key}"
+        );
     }
     client.tell(asked, |row: &StockRow| {
         let total = table::grouped_or_dash(row.total);

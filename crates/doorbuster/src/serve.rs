@@ -14,7 +14,8 @@ use crate::signals::{self, Stop};
 
 /// Runs `serve`.
 pub fn run(args: &ServeArgs) -> Outcome {
-    let settings = settings::load(&args.flags.flags(), std::env::vars_os()).map_err(config::refused)?;
+    let settings =
+        settings::load(&args.flags.flags(), std::env::vars_os()).map_err(config::refused)?;
     log::init(&settings.log);
     let runtime = boot::runtime(&settings).context("cannot start threads")?;
     runtime.block_on(async {

@@ -18,7 +18,10 @@ impl Stop {
     /// Catches them. Needs an event loop.
     pub fn listen() -> anyhow::Result<Self> {
         let catch = |kind| signal(kind).context("cannot catch signals");
-        Ok(Self { interrupt: catch(SignalKind::interrupt())?, terminate: catch(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: catch(SignalKind::interrupt())?,
+            terminate: catch(SignalKind::terminate())?,
+        })
     }
 
     /// Waits for the next one.
@@ -41,7 +44,10 @@ pub fn set_when_asked(stop: Arc<AtomicBool>) -> anyhow::Result<()> {
         runtime.block_on(asked.asked());
         std::process::exit(1);
     };
-    std::thread::Builder::new().name("signals".into()).spawn(wait).context("cannot start a thread")?;
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(wait)
+        .context("cannot start a thread")?;
     Ok(())
 }
 

@@ -32,7 +32,10 @@ pub fn run(args: &StormArgs) -> Outcome {
     raise_handles();
     let secret = match &args.buyer_secret_file {
         Some(file) => storm::read_secret(file).map_err(refused)?,
-        None => token::buyer_secret(&config::settings(&args.settings)?)?.expose_secret().as_bytes().to_vec(),
+        None => token::buyer_secret(&config::settings(&args.settings)?)?
+            .expose_secret()
+            .as_bytes()
+            .to_vec(),
     };
     let stop = Arc::new(AtomicBool::new(false));
     signals::set_when_asked(Arc::clone(&stop))?;
@@ -62,10 +65,16 @@ const ASTRAY: [(&str, &str); 4] = [
 
 /// Why a storm tried nothing, if no answer of it was about the sale.
 fn astray(report: &StormReport) -> Option<String> {
-    let hint = |kind: &str| ASTRAY.iter().find(|(astray, _)| *astray == kind).map(|(_, hint)| *hint);
+    let hint =
+        |kind: &str| ASTRAY.iter().find(|(astray, _)| *astray == kind).map(|(_, hint)| *hint);
     let (most, _) = report.answers.iter().max_by_key(|(_, count)| **count)?;
     let all = report.answers.keys().all(|kind| hint(kind).is_some());
-    all.then(|| format!("no buyer came as far as the sale, nearly all got {most}: {}", hint(most).unwrap_or_default()))
+    all.then(|| {
+        format!(
+            "no buyer came as far as the sale, nearly all got {most}: {}",
+            hint(most).unwrap_or_default()
+        )
+    })
 }
 
 /// Raises the soft limit of open files to the hard one: each connection is a file.
@@ -99,7 +108,8 @@ fn send(plan: StormPlan, args: &StormArgs, stop: &AtomicBool) -> Result<StormRep
 
 /// Passes progress on. When nobody reads it any more, nobody waits for the storm either.
 fn relay(progress: &Progress, stop: &AtomicBool) {
-    let mut line = serde_json::to_vec(&Line::Progress(progress.clone())).expect("numbers and words are JSON");
+    let mut line =
+        serde_json::to_vec(&Line::Progress(progress.clone())).expect("numbers and words are JSON");
     line.push(b'\n');
     if std::io::stdout().lock().write_all(&line).is_err() {
         stop.store(true, Ordering::Relaxed);
@@ -156,7 +166,8 @@ pub fn add_speed(rows: &mut Table, report: &StormReport) {
     let rate = grouped(report.answers_per_second.round() as u64);
     rows.add_row(["Answers a second".into(), number(rate), secs.as_str().into()]);
     let latency = &report.latency_ms;
-    for (name, ms, remark) in [("Latency", latency.p50, "p50"), ("", latency.p99, "p99"), ("", latency.max, "slowest")]
+    for (name, ms, remark) in
+        [("Latency", latency.p50, "p50"), ("", latency.p99, "p99"), ("", latency.max, "slowest")]
     {
         rows.add_row([name.into(), number(format!("{ms:.1} ms")), remark.into()]);
     }

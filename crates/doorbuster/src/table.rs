@@ -4,7 +4,8 @@ use comfy_table::{Cell, CellAlignment, ContentLineStyle, LineStyle, Table, Table
 use doorbuster_api::value::Money;
 
 /// A list: one line under its headings.
-const LIST: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+const LIST: TableStyle =
+    TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 /// A report: framed, nothing between its rows.
 const REPORT: TableStyle = TableStyle::new()

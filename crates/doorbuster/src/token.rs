@@ -21,7 +21,9 @@ pub fn run(args: &TokenArgs) -> Outcome {
 fn buyer(args: &BuyerArgs) -> Outcome {
     let settings = config::settings(&args.settings)?;
     let secret = buyer_secret(&settings)?;
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("the clock stands before 1970")?;
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .context("the clock stands before 1970")?;
     let now_secs = i64::try_from(now.as_secs()).context("the clock is beyond all years")?;
     let claims = NewToken {
         iss: settings.auth.issuer.as_deref(),

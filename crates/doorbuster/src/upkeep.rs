@@ -22,7 +22,9 @@ pub fn backup(args: &BackupArgs) -> Outcome {
 /// Runs `migrate`.
 pub fn migrate(args: &MigrateArgs) -> Outcome {
     let settings = config::settings(&args.settings)?;
-    client::block_on(async { Ok(upkeep::migrate(&settings).await.context("nothing is migrated")?) })?;
+    client::block_on(async {
+        Ok(upkeep::migrate(&settings).await.context("nothing is migrated")?)
+    })?;
     let place = match settings.shape.store() {
         Some(_) => "PostgreSQL".to_owned(),
         None => settings.data_dir.display().to_string(),

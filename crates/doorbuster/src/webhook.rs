@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 use comfy_table::Cell;
 use doorbuster_api::admin::webhooks::{
-    CreatedWebhookEndpoint, DeliveryList, NewWebhookEndpoint, Redelivery, SecretRotation, WebhookEndpoint,
-    WebhookEndpointList, WebhookEndpointPatch,
+    CreatedWebhookEndpoint, DeliveryList, NewWebhookEndpoint, Redelivery, SecretRotation,
+    WebhookEndpoint, WebhookEndpointList, WebhookEndpointPatch,
 };
 
 use crate::cli::{EndpointCommand, NewEndpointArgs, WebhookArgs, WebhookCommand};
@@ -33,12 +33,17 @@ pub fn run(args: WebhookArgs) -> Outcome {
                 let limit = limit.to_string();
                 let mut pairs = vec![("limit", limit.as_str())];
                 pairs.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-                client.tell(client.get(Path(&under(&endpoint, "deliveries"), &pairs)).await, deliveries)
+                client.tell(
+                    client.get(Path(&under(&endpoint, "deliveries"), &pairs)).await,
+                    deliveries,
+                )
             }
             WebhookCommand::Redeliver { endpoint, event } => {
                 let path = under(&endpoint, "deliveries");
                 let asked = client.post_json(Path::of(&path), &Redelivery { event }).await;
-                client.tell(asked, |again: &Redelivery| format!("{} will be told once more.\n", again.event))
+                client.tell(asked, |again: &Redelivery| {
+                    format!("{} will be told once more.\n", again.event)
+                })
             }
             WebhookCommand::Listen(_) => unreachable!("seen to above"),
         }
@@ -62,20 +67,29 @@ async fn endpoint(client: &Client, command: EndpointCommand) -> Outcome {
         EndpointCommand::List => client.tell(client.get(Path::of(&ENDPOINTS)).await, list),
         EndpointCommand::Edit { endpoint, to, types, enabled } => {
             let url = to.map(written).transpose()?;
-            let patch = WebhookEndpointPatch { url, types: (!types.is_empty()).then_some(types), enabled };
+            let patch =
+                WebhookEndpointPatch { url, types: (!types.is_empty()).then_some(types), enabled };
             let asked = client.patch_json(Path::of(&one(&endpoint)), &patch).await;
             client.tell(asked, |endpoint: &WebhookEndpoint| {
-                let told = if endpoint.enabled { endpoint.types.join(", ") } else { "nothing".to_owned() };
+                let told =
+                    if endpoint.enabled { endpoint.types.join(", ") } else { "nothing".to_owned() };
                 format!("{} at {} is told of {told}.\n", endpoint.id, endpoint.url)
             })
         }
         EndpointCommand::Rotate { endpoint, overlap } => {
             let body = SecretRotation { overlap_secs: secs(overlap) };
-            client.tell(client.post_json(Path::of(&under(&endpoint, "rotate-secret")), &body).await, shown_once)
+            client.tell(
+                client.post_json(Path::of(&under(&endpoint, "rotate-secret")), &body).await,
+                shown_once,
+            )
         }
         EndpointCommand::Remove { endpoint } => {
             client.delete(Path::of(&one(&endpoint))).await?;
-            if client.wants_json() { print::line("{}") } else { print::line(&format!("{endpoint} is gone.")) }
+            if client.wants_json() {
+                print::line("{}")
+            } else {
+                print::line(&format!("{endpoint} is gone."))
+            }
         }
     }
 }
@@ -96,7 +110,8 @@ fn written(address: String) -> anyhow::Result<String> {
 }
 
 fn shown_once(endpoint: &CreatedWebhookEndpoint) -> String {
-    let mut text = format!("{} at {} is told of {}.\n", endpoint.id, endpoint.url, endpoint.types.join(", "));
+    let mut text =
+        format!("{} at {} is told of {}.\n", endpoint.id, endpoint.url, endpoint.types.join(", "));
     if let Some(secret) = &endpoint.secret {
         text += &format!("Its secret, shown this once: {secret}\n");
     }
@@ -107,8 +122,16 @@ fn list(list: &WebhookEndpointList) -> String {
     if list.endpoints.is_empty() {
         return "Nobody is told anything.\n".into();
     }
-    let mut rows =
-        table::with_header(&["endpoint", "address", "types", "enabled", "waiting", "failing", "dead", "waits since"]);
+    let mut rows = table::with_header(&[
+        "endpoint",
+        "address",
+        "types",
+        "enabled",
+        "waiting",
+        "failing",
+        "dead",
+        "waits since",
+    ]);
     for endpoint in &list.endpoints {
         let cells = [
             endpoint.id.clone(),
@@ -129,8 +152,16 @@ fn deliveries(list: &DeliveryList) -> String {
     if list.deliveries.is_empty() {
         return "It took everything at once.\n".into();
     }
-    let mut rows =
-        table::with_header(&["event", "type", "about", "state", "tries", "next try", "error", "dead letter"]);
+    let mut rows = table::with_header(&[
+        "event",
+        "type",
+        "about",
+        "state",
+        "tries",
+        "next try",
+        "error",
+        "dead letter",
+    ]);
     for delivery in &list.deliveries {
         let cells = [
             delivery.event.clone(),

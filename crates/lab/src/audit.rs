@@ -49,9 +49,11 @@ impl Store {
         if ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
             return Ok(Self::Postgres(text.into()));
         }
-        if let Some((scheme, _)) = text.split_once("://").filter(|(scheme, _)| *scheme != "sqlite") {
-            let reason =
-                format!("{scheme} is not a store that can be audited; give postgres://…, sqlite:PATH or a path");
+        if let Some((scheme, _)) = text.split_once("://").filter(|(scheme, _)| *scheme != "sqlite")
+        {
+            let reason = format!(
+                "{scheme} is not a store that can be audited; give postgres://…, sqlite:PATH or a path"
+            );
             return Err(AuditError::Store { store: text.into(), reason });
         }
         let path = text.strip_prefix("sqlite:").unwrap_or(text);

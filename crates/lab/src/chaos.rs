@@ -144,7 +144,8 @@ impl Round {
         for finding in self.findings.iter().take(FINDINGS_SHOWN) {
             text += &format!("\n    {finding}");
         }
-        if let Some(more) = self.findings.len().checked_sub(FINDINGS_SHOWN).filter(|more| *more > 0) {
+        if let Some(more) = self.findings.len().checked_sub(FINDINGS_SHOWN).filter(|more| *more > 0)
+        {
             text += &format!("\n    and {more} more");
         }
         text
@@ -166,8 +167,10 @@ pub fn run(plan: &ChaosPlan, mut say: impl FnMut(&Round)) -> Result<Vec<Round>, 
         let mut dice = SmallRng::seed_from_u64(plan.seed.wrapping_add(number));
         // Sums of two small numbers.
         let fault = faults[(number % faults.len() as u64) as usize];
-        let round = round::hold(&mut cluster, number, fault, plan.buyers, &mut dice)
-            .map_err(|error| ClusterError::failed(format!("round {number}, {}", fault.name()), error))?;
+        let round =
+            round::hold(&mut cluster, number, fault, plan.buyers, &mut dice).map_err(|error| {
+                ClusterError::failed(format!("round {number}, {}", fault.name()), error)
+            })?;
         say(&round);
         rounds.push(round);
     }

@@ -135,7 +135,10 @@ impl Cluster {
     /// Starts everything, and waits until every node is ready.
     pub fn start(plan: &Plan) -> Result<Self, ClusterError> {
         if !(1..=limits::NODES_MAX).contains(&plan.nodes) || plan.shards == 0 {
-            return Err(ClusterError::failed("starting nodes", format!("1 to {} are possible", limits::NODES_MAX)));
+            return Err(ClusterError::failed(
+                "starting nodes",
+                format!("1 to {} are possible", limits::NODES_MAX),
+            ));
         }
         let place = Place::make(&plan.dir)?;
         let (admin_key, buyer_secret) = (secret(), secret());
@@ -143,9 +146,11 @@ impl Cluster {
         let mut redis_doors = Vec::new();
         let redis = match plan.shape {
             Shape::Postgres => None,
-            Shape::Cluster => Some(Redis::make(&place, plan.shards, plan.replicas, plan.tethered, |port| {
-                Ok(if plan.doors { Some(door(port, &mut redis_doors)?) } else { None })
-            })?),
+            Shape::Cluster => {
+                Some(Redis::make(&place, plan.shards, plan.replicas, plan.tethered, |port| {
+                    Ok(if plan.doors { Some(door(port, &mut redis_doors)?) } else { None })
+                })?)
+            }
         };
         let urls = redis.as_ref().map(|redis| slots_urls(redis, &redis_doors));
         let clock = if plan.clocks { Some(clock::build(&place)?) } else { None };
@@ -156,19 +161,28 @@ impl Cluster {
             ("DOORBUSTER_AUTH__ADMIN_KEY".to_owned(), admin_key.clone()),
             ("DOORBUSTER_AUTH__BUYER_SECRET".to_owned(), buyer_secret.clone()),
             ("DOORBUSTER_AUTH__ID_KEY".to_owned(), secret()),
-            ("DOORBUSTER_PAYMENT__WEBHOOK_SECRET".to_owned(), format!("whsec_{}", STANDARD.encode(secret_bytes()))),
+            (
+                "DOORBUSTER_PAYMENT__WEBHOOK_SECRET".to_owned(),
+                format!("whsec_{}", STANDARD.encode(secret_bytes())),
+            ),
         ];
         for number in 1..=plan.nodes {
-            let port = if plan.doors { door(postgres.port(), &mut postgres_doors)? } else { postgres.port() };
+            let port = if plan.doors {
+                door(postgres.port(), &mut postgres_doors)?
+            } else {
+                postgres.port()
+            };
             let mut environment = shared.to_vec();
             environment.push(("DOORBUSTER_STORE__URL".to_owned(), postgres.url(port)));
-            environment.extend(urls.clone().map(|urls| ("DOORBUSTER_SLOTS__URLS".to_owned(), urls)));
+            environment
+                .extend(urls.clone().map(|urls| ("DOORBUSTER_SLOTS__URLS".to_owned(), urls)));
             let roles = plan.roles.get(number - 1);
             environment.extend(roles.map(|roles| ("DOORBUSTER_ROLES".to_owned(), roles.clone())));
             environment.extend(plan.settings.iter().cloned());
             let (program, tethered) = (plan.program.clone(), plan.tethered);
             let name = format!("node-{number}");
-            let start = Start { name, program, arguments: Vec::new(), environment, user: None, tethered };
+            let start =
+                Start { name, program, arguments: Vec::new(), environment, user: None, tethered };
             nodes.push(Node::make(&place, start, clock.as_deref())?.with_next(plan.next.clone()));
         }
         nodes.iter_mut().try_for_each(Node::start)?;
@@ -177,8 +191,18 @@ impl Cluster {
         place.keep("admin_key", &admin_key)?;
         let buyer_secret = place.keep("buyer_secret", &buyer_secret)?;
         let shape = plan.shape;
-        let cluster =
-            Self { place, shape, postgres, redis, nodes, postgres_doors, redis_doors, front, admin_key, buyer_secret };
+        let cluster = Self {
+            place,
+            shape,
+            postgres,
+            redis,
+            nodes,
+            postgres_doors,
+            redis_doors,
+            front,
+            admin_key,
+            buyer_secret,
+        };
         found::note(&cluster)?;
         Ok(cluster)
     }
@@ -218,7 +242,13 @@ impl Cluster {
 
     /// One request of the operator, at the one address.
     pub fn admin(&self, method: &str, path: &str, body: &str) -> Result<http::Reply, ClusterError> {
-        http::ask(self.addr(), method, path, &format!("Authorization: Bearer {}\r\n", self.admin_key), body)
+        http::ask(
+            self.addr(),
+            method,
+            path,
+            &format!("Authorization: Bearer {}\r\n", self.admin_key),
+            body,
+        )
     }
 
     /// Stops the nodes in good order, and leaves the truth running, for whoever wants to look at it.
@@ -239,10 +269,15 @@ impl Cluster {
 
 impl Front {
     fn start(plan: &Plan, place: &Place, nodes: &[Node]) -> Result<Self, ClusterError> {
-        let serves =
-            |number: usize| plan.roles.get(number).is_none_or(|roles| roles.split(',').any(|role| role == "api"));
-        let targets: Vec<SocketAddr> =
-            nodes.iter().enumerate().filter(|(number, _)| serves(*number)).map(|(_, node)| node.addr()).collect();
+        let serves = |number: usize| {
+            plan.roles.get(number).is_none_or(|roles| roles.split(',').any(|role| role == "api"))
+        };
+        let targets: Vec<SocketAddr> = nodes
+            .iter()
+            .enumerate()
+            .filter(|(number, _)| serves(*number))
+            .map(|(_, node)| node.addr())
+            .collect();
         let listen = SocketAddr::from(([127, 0, 0, 1], ports::free()?));
         if plan.tethered {
             return Ok(Self::Here(Proxy::start(listen, targets)?));
@@ -251,7 +286,8 @@ impl Front {
             ["cluster", "front", "--listen", &listen.to_string()].map(str::to_owned).into();
         arguments.extend(targets.iter().flat_map(|target| ["--to".to_owned(), target.to_string()]));
         let (name, program, tethered) = ("front".to_owned(), plan.program.clone(), false);
-        let start = Start { name, program, arguments, environment: Vec::new(), user: None, tethered };
+        let start =
+            Start { name, program, arguments, environment: Vec::new(), user: None, tethered };
         let mut process = Process::start(place, &start)?;
         process.until_ready(limits::READY_WITHIN, || {
             http::ask(listen, "GET", "/readyz", "", "").is_ok_and(|reply| reply.status == 200)
@@ -271,8 +307,11 @@ fn door(port: u16, doors: &mut Vec<Proxy>) -> Result<u16, ClusterError> {
 
 fn slots_urls(redis: &Redis, doors: &[Proxy]) -> String {
     let servers = redis.servers().iter().take(redis.shards()).map(Server::addr);
-    let addrs: Vec<SocketAddr> =
-        if doors.is_empty() { servers.collect() } else { doors.iter().take(redis.shards()).map(Proxy::addr).collect() };
+    let addrs: Vec<SocketAddr> = if doors.is_empty() {
+        servers.collect()
+    } else {
+        doors.iter().take(redis.shards()).map(Proxy::addr).collect()
+    };
     addrs.iter().map(|addr| format!("redis://{addr}")).collect::<Vec<_>>().join(",")
 }
 

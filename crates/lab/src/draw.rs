@@ -48,18 +48,28 @@ pub struct DrawReport {
 pub fn verify(claim: &Claim) -> DrawReport {
     let Some(seed) = unhex(&claim.seed) else {
         let finding = format!("the seed is not {SEED_BYTES} bytes in hexadecimal");
-        return DrawReport { ok: false, findings: vec![finding], commitment: None, order: Vec::new() };
+        return DrawReport {
+            ok: false,
+            findings: vec![finding],
+            commitment: None,
+            order: Vec::new(),
+        };
     };
     let mut findings = Vec::new();
     let commitment = format!("sha256:{}", hex(digest::digest(&digest::SHA256, &seed).as_ref()));
     for noted in &claim.commitments {
         if !noted.eq_ignore_ascii_case(&commitment) {
-            findings.push(format!("the commitment {noted} is of another seed: this one gives {commitment}"));
+            findings.push(format!(
+                "the commitment {noted} is of another seed: this one gives {commitment}"
+            ));
         }
     }
     let distinct: BTreeSet<&str> = claim.list.iter().map(String::as_str).collect();
     if distinct.len() < claim.list.len() {
-        findings.push(format!("the list names {} participants more than once", claim.list.len() - distinct.len()));
+        findings.push(format!(
+            "the list names {} participants more than once",
+            claim.list.len() - distinct.len()
+        ));
     }
     if let Some(published) = claim.participants
         && published != distinct.len() as u64
@@ -77,7 +87,8 @@ pub fn verify(claim: &Claim) -> DrawReport {
 fn line(seed: &[u8; SEED_BYTES], participants: &BTreeSet<&str>) -> Vec<String> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, seed);
     let lot = |buyer: &&str| hmac::sign(&key, buyer.as_bytes()).as_ref().to_vec();
-    let mut lots: Vec<(Vec<u8>, &str)> = participants.iter().map(|buyer| (lot(buyer), *buyer)).collect();
+    let mut lots: Vec<(Vec<u8>, &str)> =
+        participants.iter().map(|buyer| (lot(buyer), *buyer)).collect();
     lots.sort();
     lots.into_iter().map(|(_, buyer)| buyer.to_owned()).collect()
 }
@@ -85,9 +96,16 @@ fn line(seed: &[u8; SEED_BYTES], participants: &BTreeSet<&str>) -> Vec<String> {
 fn compare(order: &[String], claimed: &[String], findings: &mut Vec<String>) {
     let wrong = |at: &usize| order.get(*at) != claimed.get(*at);
     let places: Vec<usize> = (0..order.len().max(claimed.len())).filter(wrong).collect();
-    let name = |line: &[String], at: usize| line.get(at).map_or_else(|| "nobody".to_owned(), String::clone);
+    let name = |line: &[String], at: usize| {
+        line.get(at).map_or_else(|| "nobody".to_owned(), String::clone)
+    };
     for &at in places.iter().take(TOLD_MAX) {
-        findings.push(format!("rank {} is {}'s, and {} had it", at + 1, name(order, at), name(claimed, at)));
+        findings.push(format!(
+            "rank {} is {}'s, and {} had it",
+            at + 1,
+            name(order, at),
+            name(claimed, at)
+        ));
     }
     if places.len() > TOLD_MAX {
         findings.push(format!("and {} further ranks differ", places.len() - TOLD_MAX));
@@ -115,14 +133,21 @@ mod tests {
     use super::*;
 
     const SEED: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
-    const COMMITMENT: &str = "sha256:630dcd2966c4336691125448bbb25b4ff412a49c732db2c8abc1b8581bd710dd";
+    const COMMITMENT: &str =
+        "sha256:630dcd2966c4336691125448bbb25b4ff412a49c732db2c8abc1b8581bd710dd";
     /// Made with Python's `hmac`.
     const ORDER: [&str; 5] = ["erin", "alice", "carol", "bob", "dave"];
 
     fn claim() -> Claim {
         let list = ["alice", "bob", "carol", "dave", "erin"].map(String::from).to_vec();
         let claimed = Some(ORDER.map(String::from).to_vec());
-        Claim { seed: SEED.into(), commitments: vec![COMMITMENT.into()], participants: Some(5), list, claimed }
+        Claim {
+            seed: SEED.into(),
+            commitments: vec![COMMITMENT.into()],
+            participants: Some(5),
+            list,
+            claimed,
+        }
     }
 
     #[test]
@@ -139,7 +164,10 @@ mod tests {
             let mut claim = claim();
             change(&mut claim);
             let report = verify(&claim);
-            assert!(!report.ok && report.findings.iter().any(|finding| finding.contains(words)), "{words}: {report:?}");
+            assert!(
+                !report.ok && report.findings.iter().any(|finding| finding.contains(words)),
+                "{words}: {report:?}"
+            );
         };
         check(|claim| claim.seed.replace_range(..2, "ff"), "of another seed");
         check(|claim| claim.seed.truncate(10), "hexadecimal");

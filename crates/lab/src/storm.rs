@@ -163,6 +163,8 @@ fn watch(
 /// What the answers file holds for one refusal, for the auditor's test that both speak of the same lines.
 #[cfg(test)]
 pub(crate) fn answer_line_of_a_sold_out_buyer() -> Vec<u8> {
-    let told = answer::Told { status: 409, code: Some("sold_out".into()), ..answer::Told::default() };
-    serde_json::to_vec(&answers_file::Line::new("b", "k", "spring", "phone", 10, &told)).expect("plain values")
+    let told =
+        answer::Told { status: 409, code: Some("sold_out".into()), ..answer::Told::default() };
+    serde_json::to_vec(&answers_file::Line::new("b", "k", "spring", "phone", 10, &told))
+        .expect("plain values")
 }

@@ -62,7 +62,9 @@ impl Asked {
     fn take(text: &str) -> Result<(String, Self), AddressError> {
         let mut asked = Self { mode: None, check: Check::Nothing, roots: None };
         let is_url = ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme));
-        let Some((place, query)) = text.split_once('?').filter(|_| is_url) else { return Ok((text.to_owned(), asked)) };
+        let Some((place, query)) = text.split_once('?').filter(|_| is_url) else {
+            return Ok((text.to_owned(), asked));
+        };
         let mut kept = Vec::new();
         for pair in query.split('&') {
             match pair.split_once('=') {
@@ -98,7 +100,10 @@ fn unescaped(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {
-        let byte = after.get(..2).filter(|_| *first == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = after
+            .get(..2)
+            .filter(|_| *first == b'%')
+            .and_then(|digits| std::str::from_utf8(digits).ok());
         match byte.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
             Some(byte) => {
                 bytes.push(byte);
@@ -152,9 +157,17 @@ mod tests {
     #[test]
     fn a_mode_that_is_not_spoken_and_certificates_that_are_not_there_are_told() {
         let told = |text: &str| Address::parse(text).expect_err("it cannot be used").to_string();
-        assert!(told("postgres://a@b/c?sslmode=allow").contains("sslmode=allow is not spoken; write"));
-        assert!(told("postgres://a@b/c?sslmode=verify-full&sslrootcert=/nowhere.pem").contains("/nowhere.pem"));
+        assert!(
+            told("postgres://a@b/c?sslmode=allow").contains("sslmode=allow is not spoken; write")
+        );
+        assert!(
+            told("postgres://a@b/c?sslmode=verify-full&sslrootcert=/nowhere.pem")
+                .contains("/nowhere.pem")
+        );
         assert!(told("postgres://a@b/c?sslcert=/mine.pem").contains("not an address"));
-        assert!(Address::parse("postgres://a@b/c?sslmode=prefer&sslrootcert=/nowhere.pem").is_ok(), "it is not used");
+        assert!(
+            Address::parse("postgres://a@b/c?sslmode=prefer&sslrootcert=/nowhere.pem").is_ok(),
+            "it is not used"
+        );
     }
 }

@@ -30,7 +30,9 @@ pub enum TlsError {
         reason: String,
     },
     /// The system's certificates.
-    #[error("this system trusts no certificates (is ca-certificates installed?); name the database's in sslrootcert")]
+    #[error(
+        "this system trusts no certificates (is ca-certificates installed?); name the database's in sslrootcert"
+    )]
     System,
     /// Something else that TLS needs.
     #[error("TLS cannot be set up: {0}")]
@@ -50,7 +52,8 @@ impl Tls {
             (_, Some(path)) => from_file(&path)?,
             (_, None) => rustls_native_certs::load_native_certs().certs,
         };
-        let authorities = (check != Check::Nothing).then(|| authorities(&own, &provider)).transpose()?;
+        let authorities =
+            (check != Check::Nothing).then(|| authorities(&own, &provider)).transpose()?;
         let verifier = Arc::new(Verifier::new(Arc::clone(&provider), check, authorities, own));
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -67,7 +70,11 @@ fn from_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let certificates: Result<Vec<_>, _> =
         CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?.collect();
     let certificates = certificates.map_err(|error| wrong(error.to_string()))?;
-    if certificates.is_empty() { Err(wrong("there is none in it".to_owned())) } else { Ok(certificates) }
+    if certificates.is_empty() {
+        Err(wrong("there is none in it".to_owned()))
+    } else {
+        Ok(certificates)
+    }
 }
 
 fn authorities(
@@ -76,7 +83,8 @@ fn authorities(
 ) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(certificates.iter().cloned());
-    let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build();
+    let built =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build();
     built.map_err(|error| match error {
         VerifierBuilderError::NoRootAnchors => TlsError::System,
         error => TlsError::Setup(error.to_string()),
@@ -129,13 +137,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Stream<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(cx, into)
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, bytes)
     }
 

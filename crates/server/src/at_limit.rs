@@ -48,7 +48,14 @@ impl AtLimit {
 
     /// What the buyer holds, if with `units` more that passes the limit, no order of the item ended since it was read, and this node has looked at the truth
     /// since: `unseen_for` ago.
-    pub(crate) fn refuses(&self, buyer: u64, units: Units, limit: u32, told: u64, unseen_for: Duration) -> Option<u32> {
+    pub(crate) fn refuses(
+        &self,
+        buyer: u64,
+        units: Units,
+        limit: u32,
+        told: u64,
+        unseen_for: Duration,
+    ) -> Option<u32> {
         if self.count.load(Ordering::Acquire) == 0 {
             return None;
         }

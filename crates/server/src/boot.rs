@@ -60,7 +60,9 @@ pub enum ServeError {
         error: io::Error,
     },
     /// Fewer files may be open than a server needs.
-    #[error("only {allowed} files may be open, too few for a server: raise the limit (ulimit -n) to {needed} at least")]
+    #[error(
+        "only {allowed} files may be open, too few for a server: raise the limit (ulimit -n) to {needed} at least"
+    )]
     Handles {
         /// As many as may be open.
         allowed: u64,
@@ -101,11 +103,15 @@ fn event_loop(workers: usize) -> io::Result<Runtime> {
 ///
 /// # Errors
 /// Why it did not start, or did not end well.
-pub async fn serve(settings: Settings, asked_to_stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+pub async fn serve(
+    settings: Settings,
+    asked_to_stop: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
     let say = |address| {
         // Whoever started the server may have closed its output: then nobody waits for the line.
         let mut out = io::stdout().lock();
-        let _ = writeln!(out, "doorbuster listening on http://{address}").and_then(|()| out.flush());
+        let _ =
+            writeln!(out, "doorbuster listening on http://{address}").and_then(|()| out.flush());
     };
     serve_telling(settings, say, asked_to_stop).await
 }
@@ -204,15 +210,21 @@ async fn run(
     ended
 }
 
-fn options(settings: &Settings, secrets: &Secrets, failed: oneshot::Sender<String>) -> EngineOptions {
+fn options(
+    settings: &Settings,
+    secrets: &Secrets,
+    failed: oneshot::Sender<String>,
+) -> EngineOptions {
     let failed = Mutex::new(Some(failed));
     EngineOptions {
         place: match &settings.shape {
             Shape::Embedded => Place::Directory(settings.data_dir.clone()),
             Shape::Postgres { store } => Place::Postgres(store.clone()),
-            Shape::Cluster { store, slots, wait_replicas } => {
-                Place::Cluster { store: store.clone(), slots: slots.clone(), wait_replicas: *wait_replicas }
-            }
+            Shape::Cluster { store, slots, wait_replicas } => Place::Cluster {
+                store: store.clone(),
+                slots: slots.clone(),
+                wait_replicas: *wait_replicas,
+            },
         },
         roles: settings.roles,
         id_key: secrets.id_key.clone(),
@@ -220,7 +232,9 @@ fn options(settings: &Settings, secrets: &Secrets, failed: oneshot::Sender<Strin
         node: match settings.shape {
             Shape::Embedded => NodeId(1),
             // Another one after each start: what a node's last life left is not this one's.
-            Shape::Postgres { .. } | Shape::Cluster { .. } => NodeId(rand::random_range(1..1 << 31)),
+            Shape::Postgres { .. } | Shape::Cluster { .. } => {
+                NodeId(rand::random_range(1..1 << 31))
+            }
         },
         bounds: doorbuster_core::slot::Bounds::default(),
         leads_regardless: false,
@@ -235,8 +249,13 @@ fn options(settings: &Settings, secrets: &Secrets, failed: oneshot::Sender<Strin
     }
 }
 
-async fn app(settings: &Settings, secrets: &Secrets, engine: &Arc<Engine>) -> Result<Arc<App>, ServeError> {
-    let expected = Expected { issuer: settings.auth.issuer.clone(), audience: settings.auth.audience.clone() };
+async fn app(
+    settings: &Settings,
+    secrets: &Secrets,
+    engine: &Arc<Engine>,
+) -> Result<Arc<App>, ServeError> {
+    let expected =
+        Expected { issuer: settings.auth.issuer.clone(), audience: settings.auth.audience.clone() };
     let buyers = match (&secrets.buyer, &settings.auth.buyers) {
         (Some(secret), _) => Buyers::with_secret(secret, expected),
         (None, Some(keys @ (BuyerKeys::JwksFile(_) | BuyerKeys::JwksUrl(_)))) => {
@@ -247,8 +266,15 @@ async fn app(settings: &Settings, secrets: &Secrets, engine: &Arc<Engine>) -> Re
     let operators = Operators::new(&secrets.admin_key);
     operators.know(engine.store().keys().await.map_err(EngineError::from)?);
     let guests = settings.demo.then(|| secrets.buyer.clone()).flatten();
-    let app =
-        App::new(settings, engine.clone(), buyers, operators, guests, secrets.pass_keys.clone(), &secrets.webhook);
+    let app = App::new(
+        settings,
+        engine.clone(),
+        buyers,
+        operators,
+        guests,
+        secrets.pass_keys.clone(),
+        &secrets.webhook,
+    );
     // Whom operators turn away is known before the first request.
     app.know_blocks().await.map_err(EngineError::from)?;
     Ok(app)
@@ -260,11 +286,17 @@ async fn announce(parts: Parts<'_>, address: SocketAddr) -> Result<(), ServeErro
     let near = SocketAddr::new(seen_from_elsewhere(address.ip()), address.port());
     if !settings.demo && matches!(settings.payment.provider, ProviderSettings::Sandbox) {
         let buttons = settings.payment.sandbox_page;
-        tracing::warn!(buttons, "payment.provider is the sandbox, which moves no money: orders are paid with none");
+        tracing::warn!(
+            buttons,
+            "payment.provider is the sandbox, which moves no money: orders are paid with none"
+        );
     }
     if settings.demo {
         let sale = demo::open(engine).await?;
-        eprintln!("sale page:      http://{near}/sale/{sale}   opens in {} s", demo::OPENS_IN.as_secs());
+        eprintln!(
+            "sale page:      http://{near}/sale/{sale}   opens in {} s",
+            demo::OPENS_IN.as_secs()
+        );
         eprintln!("all sales:      http://{near}/");
         eprintln!("operator's key: {}", secrets.admin_key.expose_secret());
     } else if secrets.admin_key_is_new {

@@ -71,7 +71,9 @@ impl Wanted for News {
         let said = shared.get(&key(shared)).await?;
         Ok(match said {
             None => Left::Nothing,
-            Some(mark) if mark == engine.catalogue().mark().to_string().into_bytes() => Left::This(()),
+            Some(mark) if mark == engine.catalogue().mark().to_string().into_bytes() => {
+                Left::This(())
+            }
             Some(_) => Left::Other,
         })
     }
@@ -86,7 +88,11 @@ impl Wanted for Sales<'_> {
     type Found = CatalogueRows;
     const LOCK: &'static str = "catalogue:sales";
 
-    async fn left(&self, engine: &Engine, shared: &Shared) -> Result<Left<CatalogueRows>, SlotError> {
+    async fn left(
+        &self,
+        engine: &Engine,
+        shared: &Shared,
+    ) -> Result<Left<CatalogueRows>, SlotError> {
         copy::get(shared, engine.id_key(), self.version).await
     }
 }
@@ -120,14 +126,19 @@ impl Cache {
     }
 
     /// All sales as of this version, which the truth has just named, or of a later one: another node's copy, else the truth.
-    pub(crate) async fn rows(&self, engine: &Engine, version: &str) -> Result<CatalogueRows, StoreError> {
+    pub(crate) async fn rows(
+        &self,
+        engine: &Engine,
+        version: &str,
+    ) -> Result<CatalogueRows, StoreError> {
         let Some((shared, locks)) = self.shared() else { return read(engine).await };
         match one_reads(engine, (shared, locks), &Sales { version }).await {
             Turn::There(rows) => Ok(rows),
             Turn::Reads(None) => read(engine).await,
             Turn::Reads(Some(held)) => {
                 let rows = read(engine).await;
-                let parcel = rows.as_ref().ok().map(|rows| copy::Parcel::of(shared, engine.id_key(), rows));
+                let parcel =
+                    rows.as_ref().ok().map(|rows| copy::Parcel::of(shared, engine.id_key(), rows));
                 let shared = shared.clone();
                 // Beside: what was read is shown here at once, however long a Redis takes.
                 engine.tasks().spawn(async move {
@@ -156,7 +167,11 @@ enum Turn<T> {
 }
 
 /// Has one node of several read what all of them want, and the others wait for it a little; whoever cannot ask them reads for itself.
-async fn one_reads<W: Wanted>(engine: &Engine, (shared, locks): (&Shared, &Locks), wanted: &W) -> Turn<W::Found> {
+async fn one_reads<W: Wanted>(
+    engine: &Engine,
+    (shared, locks): (&Shared, &Locks),
+    wanted: &W,
+) -> Turn<W::Found> {
     let (until, mut held) = (Instant::now() + OTHER_READS_MAX, None);
     loop {
         match timeout_at(until, wanted.left(engine, shared)).await {
@@ -186,7 +201,9 @@ impl Engine {
         }
         let cache = self.cache();
         let mut looked = cache.looked.lock().await;
-        let is_due = |(began, took): (Instant, Duration)| began.elapsed() >= NOTHING_NEW.max(took * BUSY_PARTS);
+        let is_due = |(began, took): (Instant, Duration)| {
+            began.elapsed() >= NOTHING_NEW.max(took * BUSY_PARTS)
+        };
         if looked.is_none_or(is_due) {
             let began = Instant::now();
             cache.look(self).await;

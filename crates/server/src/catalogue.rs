@@ -208,7 +208,8 @@ impl SaleState {
     /// Whether its waiting room opened by itself, and is open.
     #[must_use]
     pub fn is_held(&self, now: Millis) -> bool {
-        self.door.waiting_room == Room::Auto && now.0 < self.flags.held_until.load(Ordering::Relaxed)
+        self.door.waiting_room == Room::Auto
+            && now.0 < self.flags.held_until.load(Ordering::Relaxed)
     }
 
     /// Whether its waiting room is open: whoever was not called in has to wait.
@@ -226,10 +227,14 @@ impl SaleState {
     /// Whether the status is called so, or was before one of the last few changes.
     #[must_use]
     pub fn has_been(&self, called: &str, key: &IdKey) -> bool {
-        let earlier = || (self.row.version.saturating_sub(VERSIONS_SHARED)..=self.row.version).rev();
-        let of = |row: u64| Phase::ALL.iter().map(move |phase| state_version(key, &self.row.id, row, *phase));
+        let earlier =
+            || (self.row.version.saturating_sub(VERSIONS_SHARED)..=self.row.version).rev();
+        let of = |row: u64| {
+            Phase::ALL.iter().map(move |phase| state_version(key, &self.row.id, row, *phase))
+        };
         called.len() == VERSION_DIGITS
-            && (called == self.version() || earlier().flat_map(of).any(|state| called == version(state)))
+            && (called == self.version()
+                || earlier().flat_map(of).any(|state| called == version(state)))
     }
 
     /// The item of this name.
@@ -247,7 +252,8 @@ impl SaleState {
     /// Whether it ended so long ago that this node need not remember who holds its orders: the store is asked instead.
     #[must_use]
     pub fn is_long_over(&self, now: Millis) -> bool {
-        self.row.phase == Phase::Closed && self.row.closed_at.is_none_or(|at| at.plus(REMEMBERED_AFTER_END_MS) <= now)
+        self.row.phase == Phase::Closed
+            && self.row.closed_at.is_none_or(|at| at.plus(REMEMBERED_AFTER_END_MS) <= now)
     }
 
     /// Whether its slots hold units: from its announcement to its close, but for its pauses.
@@ -273,7 +279,10 @@ fn version(state: u64) -> String {
 #[must_use]
 pub fn door(row: &SaleRow) -> FrontDoor {
     FrontDoor::parse(&row.front_door).unwrap_or_else(|| {
-        tracing::error!(sale = row.id, "the front door of this sale cannot be read, and lets nobody in");
+        tracing::error!(
+            sale = row.id,
+            "the front door of this sale cannot be read, and lets nobody in"
+        );
         FrontDoor::SHUT
     })
 }
@@ -295,7 +304,9 @@ impl Catalogue {
     /// A number that is another one after each change of a sale's row, the same on all nodes.
     #[must_use]
     pub fn mark(&self) -> u64 {
-        self.sales.values().fold(self.sales.len() as u64, |mark, sale| mark.wrapping_add(sale.state_version))
+        self.sales
+            .values()
+            .fold(self.sales.len() as u64, |mark, sale| mark.wrapping_add(sale.state_version))
     }
 
     /// Every sale, in no order.
@@ -325,7 +336,13 @@ impl Catalogue {
                 };
                 let work = known.map(|k| k.work.clone()).unwrap_or_default();
                 let slots = layout.slots(item.id, &item.spread);
-                Some(Arc::new(ItemState { sale: id.clone(), row: item.clone(), gauge, slots, work }))
+                Some(Arc::new(ItemState {
+                    sale: id.clone(),
+                    row: item.clone(),
+                    gauge,
+                    slots,
+                    work,
+                }))
             })
             .collect();
         for item in &items {
@@ -333,9 +350,19 @@ impl Catalogue {
         }
         let state_version = state_version(key, &id, row.version, row.phase);
         let door = door(&row);
-        let (limits, challenge_limits) = (Rules::new(&door.limits), Rules::of_challenges(&door.limits));
+        let (limits, challenge_limits) =
+            (Rules::new(&door.limits), Rules::of_challenges(&door.limits));
         let checkout_limits = Rules::of_checkouts(&door.limits);
-        let sale = SaleState { door, limits, challenge_limits, checkout_limits, row, items, state_version, flags };
+        let sale = SaleState {
+            door,
+            limits,
+            challenge_limits,
+            checkout_limits,
+            row,
+            items,
+            state_version,
+            flags,
+        };
         self.sales.insert(id, Arc::new(sale));
     }
 

@@ -59,7 +59,9 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Millis {
         let run = i64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(i64::MAX);
-        Millis(self.0.base.saturating_add(run).saturating_add(self.0.offset.load(Ordering::Relaxed)))
+        Millis(
+            self.0.base.saturating_add(run).saturating_add(self.0.offset.load(Ordering::Relaxed)),
+        )
     }
 
     /// What the machine's wall clock says, however it was set: for what others write their own time on, who know nothing of the store's.

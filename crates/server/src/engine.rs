@@ -90,7 +90,11 @@ pub struct Engine {
 
 impl Engine {
     pub(crate) fn warm_items(&self) -> Vec<Arc<ItemState>> {
-        self.catalogue().sales().filter(|s| s.is_warm()).flat_map(|s| s.items.iter().cloned()).collect()
+        self.catalogue()
+            .sales()
+            .filter(|s| s.is_warm())
+            .flat_map(|s| s.items.iter().cloned())
+            .collect()
     }
 
     /// Takes a sale's row into the catalogue; `counts` are for items that are not known yet.

@@ -13,7 +13,9 @@ use crate::engine::Engine;
 use room::Rooms;
 
 pub(crate) use block::{BLOCKS_MAX, Blocks};
-pub(crate) use challenge::{ChallengeFault, Challenges, Kind as ChallengeKind, Offer, Outcome, Shown};
+pub(crate) use challenge::{
+    ChallengeFault, Challenges, Kind as ChallengeKind, Offer, Outcome, Shown,
+};
 pub use eligible::{Entry, enter, threshold};
 pub use limit::SaleLimits;
 pub(crate) use limit::{Caller, Limited, Limiter, Route, Rules, SCOPES, Sharing, Standing};
@@ -38,7 +40,8 @@ impl Gate {
     /// The rooms of this node.
     #[must_use]
     pub fn new(engine: &Engine, settings: &Settings, masters: Masters) -> Self {
-        let sharing = engine.shared().cloned().map(|shared| Sharing::new(shared, engine.living().clone()));
+        let sharing =
+            engine.shared().cloned().map(|shared| Sharing::new(shared, engine.living().clone()));
         Self {
             room: Rooms::new(&masters, settings.pass_ttl, settings.room_per_sec),
             challenges: Challenges::new(&masters, engine.id_key()),

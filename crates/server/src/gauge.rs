@@ -121,7 +121,9 @@ impl Gauge {
 
 fn pack(counts: &ItemCounts) -> u64 {
     let free = match counts.total {
-        Stock::Counted(_) => (counts.pool.saturating_sub(counts.kept) + counts.in_slots).min(UNLIMITED - 1),
+        Stock::Counted(_) => {
+            (counts.pool.saturating_sub(counts.kept) + counts.in_slots).min(UNLIMITED - 1)
+        }
         Stock::Unlimited => UNLIMITED,
     };
     // What is kept for those in line may come back as what they hold may.

@@ -17,8 +17,12 @@ impl Layout {
     #[must_use]
     pub fn slots(self, item: ItemId, spread: &Spread) -> Box<[SlotKey]> {
         match self {
-            Self::Alone | Self::Shared => (0..spread.partitions.max(1)).map(|index| SlotKey { item, index }).collect(),
-            Self::PerNode(node) => node.into_iter().map(|node| SlotKey { item, index: node.0 }).collect(),
+            Self::Alone | Self::Shared => {
+                (0..spread.partitions.max(1)).map(|index| SlotKey { item, index }).collect()
+            }
+            Self::PerNode(node) => {
+                node.into_iter().map(|node| SlotKey { item, index: node.0 }).collect()
+            }
         }
     }
 

@@ -23,10 +23,16 @@ pub fn init(settings: &LogSettings) {
     let lines = if text {
         fmt::layer().with_writer(std::io::stderr).with_ansi(terminal).boxed()
     } else {
-        fmt::layer().with_writer(std::io::stderr).json().flatten_event(true).with_current_span(false).boxed()
+        fmt::layer()
+            .with_writer(std::io::stderr)
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .boxed()
     };
-    let filter =
-        SILENT.iter().fold(settings.filter.clone(), |filter, part| filter.with_target(*part, LevelFilter::OFF));
+    let filter = SILENT
+        .iter()
+        .fold(settings.filter.clone(), |filter, part| filter.with_target(*part, LevelFilter::OFF));
     let registry = registry().with(lines.with_filter(filter));
     #[cfg(feature = "otel")]
     let registry = registry.with(crate::trace::layer().unwrap_or_else(|why| {

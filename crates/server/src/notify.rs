@@ -124,7 +124,12 @@ struct Shared {
 impl Shared {
     fn new(last_id: u64) -> Self {
         let readers = Mutex::new(Readers { last_id, ..Readers::default() });
-        Self { readers, count: AtomicUsize::default(), made_at: Instant::now(), kept_until_ms: AtomicU64::default() }
+        Self {
+            readers,
+            count: AtomicUsize::default(),
+            made_at: Instant::now(),
+            kept_until_ms: AtomicU64::default(),
+        }
     }
 }
 
@@ -184,10 +189,12 @@ impl Hub {
                 return None;
             }
             followers.add(&mailbox);
-            let from =
-                after.map_or(readers.kept.len(), |after| readers.kept.partition_point(|event| event.id <= after));
+            let from = after.map_or(readers.kept.len(), |after| {
+                readers.kept.partition_point(|event| event.id <= after)
+            });
             let missed = readers.kept.range(from..).rev();
-            let missed: Vec<_> = missed.filter(|event| event.kind.buyer() == Some(buyer)).take(MISSED_MAX).collect();
+            let missed: Vec<_> =
+                missed.filter(|event| event.kind.buyer() == Some(buyer)).take(MISSED_MAX).collect();
             missed.into_iter().rev().for_each(|event| mailbox.push(event.clone()));
         }
         for sale in sales.iter() {
@@ -206,9 +213,9 @@ impl Hub {
         let mut readers = self.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
         let followers = match &kind {
             Kind::Order(order) => readers.buyers.get(&order.buyer),
-            Kind::Refused { buyer, .. } | Kind::LineEnded { buyer, .. } | Kind::Place { buyer, .. } => {
-                readers.buyers.get(buyer)
-            }
+            Kind::Refused { buyer, .. }
+            | Kind::LineEnded { buyer, .. }
+            | Kind::Place { buyer, .. } => readers.buyers.get(buyer),
             Kind::Status(sale) | Kind::Room(sale) => readers.sales.get(sale),
         };
         let boxes: Vec<_> = followers.into_iter().flat_map(|followers| followers.all()).collect();
@@ -244,7 +251,14 @@ impl Hub {
     /// Whether this buyer reads.
     #[must_use]
     pub fn reads(&self, buyer: &BuyerId) -> bool {
-        self.readers() > 0 && self.0.readers.lock().unwrap_or_else(PoisonError::into_inner).buyers.contains_key(buyer)
+        self.readers() > 0
+            && self
+                .0
+                .readers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .buyers
+                .contains_key(buyer)
     }
 
     /// Readers now.
@@ -294,7 +308,10 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         let mut readers = self.hub.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
         let until = self.hub.0.made_at.elapsed() + KEPT_FOR;
-        self.hub.0.kept_until_ms.store(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.hub
+            .0
+            .kept_until_ms
+            .store(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.hub.0.count.fetch_sub(1, Ordering::Release);
         if let Some(buyer) = &self.buyer
             && let Some(followers) = readers.buyers.get_mut(buyer)

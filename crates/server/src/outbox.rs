@@ -83,7 +83,8 @@ impl Outbox {
     /// What the settings say.
     pub(crate) fn new(engine: Arc<Engine>, settings: &Settings) -> Self {
         let guard = Guard::new(settings.webhooks_allow_private);
-        let brokers = BrokerGuard::new(settings.broker_hosts.clone(), settings.webhooks_allow_private);
+        let brokers =
+            BrokerGuard::new(settings.broker_hosts.clone(), settings.webhooks_allow_private);
         Self {
             engine,
             webhooks: Webhooks::new(guard.clone(), settings.webhooks_timeout),
@@ -236,7 +237,8 @@ impl Outbox {
             if let Some(sender) = known.get(&id) {
                 // Its position moves all the time, and is the worker's to know.
                 sender.send_if_modified(|before| {
-                    let same = Endpoint { position: before.position, ..Endpoint::clone(&endpoint) } == **before;
+                    let same = Endpoint { position: before.position, ..Endpoint::clone(&endpoint) }
+                        == **before;
                     if !same {
                         *before = endpoint;
                     }

@@ -17,7 +17,9 @@ use std::time::Duration;
 use doorbuster_core::limits::DECIDE_WITHIN_MS;
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::slot::{Cut, Request, TicketAnswer};
-use doorbuster_core::{BuyerId, Phase, RequestKey, SlotKey, TicketId, TicketParts, Token, Units, Verdict};
+use doorbuster_core::{
+    BuyerId, Phase, RequestKey, SlotKey, TicketId, TicketParts, Token, Units, Verdict,
+};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -107,8 +109,10 @@ impl Engine {
 
     /// What a node says of the truth it says only from a recent snapshot: others may have sold, resumed or ended since.
     pub(crate) fn if_recent(&self, refusal: Refusal) -> Refusal {
-        let is_of_truth =
-            matches!(refusal, Refusal::SoldOut(_) | Refusal::NotStarted { .. } | Refusal::Paused | Refusal::Ended);
+        let is_of_truth = matches!(
+            refusal,
+            Refusal::SoldOut(_) | Refusal::NotStarted { .. } | Refusal::Paused | Refusal::Ended
+        );
         match is_of_truth && !self.is_recent() {
             true => Refusal::Unavailable { retry_after_secs: RETRY_SECS },
             false => refusal,
@@ -122,7 +126,9 @@ impl Engine {
         }
         match sale.row.phase {
             Phase::Open => None,
-            Phase::Draft | Phase::Scheduled => Some(Refusal::NotStarted { opens_at: sale.row.starts_at }),
+            Phase::Draft | Phase::Scheduled => {
+                Some(Refusal::NotStarted { opens_at: sale.row.starts_at })
+            }
             Phase::Paused => Some(Refusal::Paused),
             Phase::Closed => Some(Refusal::Ended),
         }
@@ -193,7 +199,9 @@ impl Engine {
                 return self.refused_by_slot(purchase, request, Refusal::KeyReused, tries).await;
             }
             // The share of an order that ended before this request came is on its way to the slot. Any node may bring it.
-            TicketAnswer::LimitReached { .. } if purchase.item.work.feed.is_behind(slot, tries.told) => {
+            TicketAnswer::LimitReached { .. }
+                if purchase.item.work.feed.is_behind(slot, tries.told) =>
+            {
                 self.control().wake(purchase.item.row.id);
                 return match self.remembered(purchase, request).await {
                     Some(bought) => Attempt::Answer(bought),
@@ -250,12 +258,16 @@ impl Engine {
         };
         match heard {
             Ok(resolved)
-                if resolved.verdict == Verdict::Unavailable && asker.is_first && self.now() <= cut.decide_by =>
+                if resolved.verdict == Verdict::Unavailable
+                    && asker.is_first
+                    && self.now() <= cut.decide_by =>
             {
                 Attempt::AskAgain
             }
             // Boxed: whoever waits for a verdict keeps no room for it.
-            Ok(resolved) => Attempt::Answer(Box::pin(self.answer(purchase, resolved, asker.is_first)).await),
+            Ok(resolved) => {
+                Attempt::Answer(Box::pin(self.answer(purchase, resolved, asker.is_first)).await)
+            }
             Err(Silence::Gone) => Attempt::AskAgain,
             // Not yet, or the settler is gone: the verdict can be asked for.
             Err(Silence::NotYet) => Attempt::Answer(self.still_queued(purchase, cut)),
@@ -270,10 +282,15 @@ impl Engine {
             (Verdict::LimitReached, _) => {
                 let (limit, work) = (purchase.item.row.limit, &purchase.item.work);
                 let told = work.feed.told();
-                let quota = Box::pin(self.store().quota(purchase.item.row.id, purchase.buyer.clone()));
+                let quota =
+                    Box::pin(self.store().quota(purchase.item.row.id, purchase.buyer.clone()));
                 let used = quota.await;
                 if let Ok(used) = used {
-                    work.at_limit.learn(self.id_key().buyer_hash(purchase.buyer.as_str()), used, told);
+                    work.at_limit.learn(
+                        self.id_key().buyer_hash(purchase.buyer.as_str()),
+                        used,
+                        told,
+                    );
                 }
                 let used = used.unwrap_or(limit);
                 Bought::Refused(Refusal::LimitReached { limit, used })

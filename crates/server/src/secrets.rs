@@ -115,7 +115,9 @@ pub async fn prepare(settings: &Settings) -> Result<Secrets, SecretsError> {
         None => {
             let (text, _) = kept(settings, "pass_key").await?;
             let spoilt = || SecretsError::Spoilt { name: "pass_key", place: place(settings) };
-            parse_key(text.expose_secret()).and_then(|key| Masters::new(vec![key])).ok_or_else(spoilt)?
+            parse_key(text.expose_secret())
+                .and_then(|key| Masters::new(vec![key]))
+                .ok_or_else(spoilt)?
         }
     };
     Ok(Secrets { buyer, admin_key, admin_key_is_new, webhook, id_key, pass_keys })
@@ -137,7 +139,11 @@ pub async fn buyer_secret(settings: &Settings) -> Result<SecretString, SecretsEr
             read(&path).map_err(|error| SecretsError::Kept { path, error })?
         }
     };
-    found.ok_or_else(|| SecretsError::Missing { name, place: place(settings), setting: "auth.buyer_secret" })
+    found.ok_or_else(|| SecretsError::Missing {
+        name,
+        place: place(settings),
+        setting: "auth.buyer_secret",
+    })
 }
 
 /// Where secrets are kept, for a person.
@@ -203,7 +209,11 @@ pub(crate) fn make_directory(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(dir)
 }
 
-fn read_or_make(dir: &Path, path: &Path, make: impl Fn() -> String) -> io::Result<(SecretString, bool)> {
+fn read_or_make(
+    dir: &Path,
+    path: &Path,
+    make: impl Fn() -> String,
+) -> io::Result<(SecretString, bool)> {
     if let Some(secret) = read(path)? {
         return Ok((secret, false));
     }
@@ -251,7 +261,8 @@ mod tests {
     use crate::scratch::Scratch;
 
     fn settings(dir: &Path) -> Settings {
-        load(&Flags { data_dir: Some(dir.join("data")), ..Flags::default() }, []).expect("the defaults")
+        load(&Flags { data_dir: Some(dir.join("data")), ..Flags::default() }, [])
+            .expect("the defaults")
     }
 
     #[tokio::test]
@@ -269,7 +280,10 @@ mod tests {
             .expect("it was made")
             .map(|entry| {
                 let entry = entry.expect("it can be read");
-                assert_eq!(entry.metadata().expect("it can be read").permissions().mode() & 0o777, FILE_MODE);
+                assert_eq!(
+                    entry.metadata().expect("it can be read").permissions().mode() & 0o777,
+                    FILE_MODE
+                );
                 entry.file_name()
             })
             .collect();
@@ -280,7 +294,8 @@ mod tests {
     fn of_many_makers_at_once_one_wins() {
         let scratch = Scratch::new();
         let dir = scratch.path().join("data");
-        let make = || in_directory(&dir, "admin_key").expect("writable").0.expose_secret().to_owned();
+        let make =
+            || in_directory(&dir, "admin_key").expect("writable").0.expose_secret().to_owned();
         let keys: Vec<String> = std::thread::scope(|scope| {
             let makers: Vec<_> = (0..8).map(|_| scope.spawn(make)).collect();
             makers.into_iter().map(|maker| maker.join().expect("no panic")).collect()
@@ -304,9 +319,13 @@ mod tests {
         let scratch = Scratch::new();
         let settings = settings(scratch.path());
         let told = buyer_secret(&settings).await.expect_err("there is none").to_string();
-        assert!(told.contains("start the server once") && told.contains("auth.buyer_secret"), "{told}");
+        assert!(
+            told.contains("start the server once") && told.contains("auth.buyer_secret"),
+            "{told}"
+        );
         assert!(!settings.data_dir.exists());
-        let made = prepare(&settings).await.expect("a writable directory").buyer.expect("no public keys");
+        let made =
+            prepare(&settings).await.expect("a writable directory").buyer.expect("no public keys");
         let read = buyer_secret(&settings).await.expect("it was made");
         assert_eq!(read.expose_secret(), made.expose_secret());
     }

@@ -52,8 +52,10 @@ async fn settle(engine: &Arc<Engine>, taken: &[Taken]) -> bool {
         }
     };
     failpoint::pass(Point::SettleCommitted);
-    let done: Vec<Done> =
-        taken.iter().map(|t| Done { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token }).collect();
+    let done: Vec<Done> = taken
+        .iter()
+        .map(|t| Done { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token })
+        .collect();
     if let Err(error) = engine.slots().acknowledge(&done).await {
         tracing::warn!(%error, "settled tickets will be delivered again");
     }
@@ -73,8 +75,18 @@ fn tell(engine: &Arc<Engine>, ticket: &Ticket, resolved: Resolved) {
     let (id, verdict) = (resolved.id, resolved.verdict);
     let told = engine.waiters().tell(ticket.token, resolved);
     // Of another node's tickets that node hears by itself.
-    if refused && ticket.node == engine.node() && !matches!(told, Told::Heard) && engine.hub().is_heard() {
+    if refused
+        && ticket.node == engine.node()
+        && !matches!(told, Told::Heard)
+        && engine.hub().is_heard()
+    {
         let (item, units) = (ticket.item, ticket.units);
-        engine.hub().publish(Kind::Refused { id, item, buyer: ticket.buyer.clone(), units, verdict });
+        engine.hub().publish(Kind::Refused {
+            id,
+            item,
+            buyer: ticket.buyer.clone(),
+            units,
+            verdict,
+        });
     }
 }

@@ -87,7 +87,9 @@ pub fn sign(id: &str, at_secs: i64, body: &[u8], keys: &[SigningKey]) -> String 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unbelieved {
     /// A header is missing, empty, or there twice.
-    #[error("the headers webhook-id, webhook-timestamp and webhook-signature are needed, once each")]
+    #[error(
+        "the headers webhook-id, webhook-timestamp and webhook-signature are needed, once each"
+    )]
     Headers,
     /// The id is longer than [`ID_MAX`].
     #[error("webhook-id is too long: it must have at most {} characters", ID_MAX)]
@@ -124,9 +126,15 @@ pub fn verify<'h>(
     if id.len() > ID_MAX {
         return Err(Unbelieved::LongId);
     }
-    let id = id.to_str().ok().filter(|id| id.bytes().all(|byte| byte.is_ascii_graphic())).ok_or(Unbelieved::OddId)?;
+    let id = id
+        .to_str()
+        .ok()
+        .filter(|id| id.bytes().all(|byte| byte.is_ascii_graphic()))
+        .ok_or(Unbelieved::OddId)?;
     // Digits alone: `+5`, ` 5` and `5e0` are times to some parsers and would be signed as they are written.
-    let is_time = |text: &&str| text.len() <= TIME_DIGITS_MAX && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_time = |text: &&str| {
+        text.len() <= TIME_DIGITS_MAX && text.bytes().all(|byte| byte.is_ascii_digit())
+    };
     let timestamp = timestamp.to_str().ok().filter(is_time).ok_or(Unbelieved::Time)?;
     let at_secs: i64 = timestamp.parse().map_err(|_| Unbelieved::Time)?;
     if now.0.abs_diff(at_secs * 1_000) > tolerance_ms.unsigned_abs() {
@@ -138,8 +146,10 @@ pub fn verify<'h>(
     }
     // What is no ASCII fits nothing.
     let offered = signatures.to_str().unwrap_or_default().split(' ').take(SIGNATURES_MAX);
-    let mut proofs = offered.filter_map(|signature| BASE64.decode(signature.strip_prefix(VERSION)?).ok());
-    let is_good = proofs.any(|proof| keys.iter().any(|key| hmac::verify(&key.0, &message, &proof).is_ok()));
+    let mut proofs =
+        offered.filter_map(|signature| BASE64.decode(signature.strip_prefix(VERSION)?).ok());
+    let is_good =
+        proofs.any(|proof| keys.iter().any(|key| hmac::verify(&key.0, &message, &proof).is_ok()));
     if is_good { Ok(id) } else { Err(Unbelieved::Forged) }
 }
 

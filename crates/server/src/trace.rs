@@ -37,7 +37,8 @@ where
         return Ok(None);
     }
     let share = share(env::var("OTEL_TRACES_SAMPLER_ARG").ok().as_deref())?;
-    let exporter = SpanExporter::builder().with_http().build().map_err(|error| error.to_string())?;
+    let exporter =
+        SpanExporter::builder().with_http().build().map_err(|error| error.to_string())?;
     let name = env::var("OTEL_SERVICE_NAME").unwrap_or_else(|_| "doorbuster".to_owned());
     let provider = SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
@@ -128,6 +129,10 @@ mod tests {
         assert_eq!(share(Some("0")), Ok(0));
         assert_eq!(share(Some("0.25")), Ok(1 << 30));
         assert!(share(None).is_ok());
-        assert!([Some("2"), Some("-1"), Some("NaN"), Some("all")].into_iter().all(|text| share(text).is_err()));
+        assert!(
+            [Some("2"), Some("-1"), Some("NaN"), Some("all")]
+                .into_iter()
+                .all(|text| share(text).is_err())
+        );
     }
 }

@@ -29,7 +29,12 @@ impl About {
     /// What this request is about.
     #[must_use]
     pub fn of(item: ItemId, request: &Request) -> Self {
-        Self { item, buyer: request.buyer.clone(), units: request.units, decide_by: request.decide_by }
+        Self {
+            item,
+            buyer: request.buyer.clone(),
+            units: request.units,
+            decide_by: request.decide_by,
+        }
     }
 }
 
@@ -72,7 +77,11 @@ impl Default for Waiters {
 }
 
 impl Waiters {
-    fn with<T>(&self, token: Token, f: impl FnOnce(&mut HashMap<Token, Entry, foldhash::fast::FixedState>) -> T) -> T {
+    fn with<T>(
+        &self,
+        token: Token,
+        f: impl FnOnce(&mut HashMap<Token, Entry, foldhash::fast::FixedState>) -> T,
+    ) -> T {
         let shard = &self.shards[token.0 as usize % SHARDS];
         f(&mut shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -80,7 +89,9 @@ impl Waiters {
     /// Opens an entry for a token that was just drawn. Unless it is [kept](Opened::keep), it goes with the second of the two.
     pub fn open(&self, token: Token, about: About) -> (oneshot::Receiver<Resolved>, Opened<'_>) {
         let (tx, rx) = oneshot::channel();
-        self.with(token, |map| map.insert(token, Entry { about, first: Some(tx), others: Vec::new() }));
+        self.with(token, |map| {
+            map.insert(token, Entry { about, first: Some(tx), others: Vec::new() })
+        });
         (rx, Opened { waiters: self, token: Some(token) })
     }
 
@@ -194,12 +205,17 @@ mod tests {
         let also = waiters.join(Token(2)).expect("it is open");
         waiters.forget_lost(Millis(10));
         assert!(waiters.are_open(Millis(11)), "it is due, and heard");
-        assert!([1, 2, 3].iter().all(|&token| waiters.join(Token(token)).is_some()), "heard, heard, not due");
+        assert!(
+            [1, 2, 3].iter().all(|&token| waiters.join(Token(token)).is_some()),
+            "heard, heard, not due"
+        );
         drop((listener, also));
         assert!(waiters.are_open(Millis(10)) && !waiters.are_open(Millis(11)));
         waiters.forget_lost(Millis(10));
         assert!(
-            waiters.join(Token(1)).is_none() && waiters.join(Token(2)).is_none() && waiters.join(Token(3)).is_some()
+            waiters.join(Token(1)).is_none()
+                && waiters.join(Token(2)).is_none()
+                && waiters.join(Token(3)).is_some()
         );
     }
 }

@@ -44,7 +44,11 @@ impl Wants {
         if self.is_empty() {
             return None;
         }
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).first_key_value().map(|(_, want)| *want)
+        self.queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .first_key_value()
+            .map(|(_, want)| *want)
     }
 }
 

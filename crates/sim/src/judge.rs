@@ -18,7 +18,8 @@ use doorbuster_core::model::Model;
 use doorbuster_core::money::{Refund, RefundId};
 use doorbuster_core::refuse::SoldOut;
 use doorbuster_core::{
-    BuyerId, GrantId, ItemId, Millis, OrderState, Phase, RecallId, RequestKey, Seq, TicketId, TicketN, Units, Verdict,
+    BuyerId, GrantId, ItemId, Millis, OrderState, Phase, RecallId, RequestKey, Seq, TicketId,
+    TicketN, Units, Verdict,
 };
 use hashbrown::{HashMap, HashSet};
 
@@ -109,7 +110,9 @@ impl Told {
             Self::Order(_) => "told order",
             Self::Queued(_) => "told queued",
             Self::SoldOut { parked: true, .. } => "told sold_out after parking",
-            Self::SoldOut { refusal: SoldOut { may_return: true, .. }, .. } => "told sold_out, may return",
+            Self::SoldOut { refusal: SoldOut { may_return: true, .. }, .. } => {
+                "told sold_out, may return"
+            }
             Self::SoldOut { .. } => "told sold_out",
             Self::LimitReached => "told limit_reached",
             Self::KeyReused => "told key_reused",

@@ -130,17 +130,29 @@ fn weights(profile: Profile, dice: &mut Dice) -> Weights {
         Profile::Money | Profile::Silence => {
             Weights { money: 34, endings: 5, time: 5, lose: 5, recalls: 2, phases: 0, ..base }
         }
-        Profile::Telling => Weights { telling: 34, endings: 9, money: 3, lose: 8, recalls: 1, ..base },
-        Profile::Line => {
-            Weights { line: 36, buy: 36, settle: 34, deliver: 70, endings: 6, lose: 2, phases: 3, recalls: 1, ..base }
+        Profile::Telling => {
+            Weights { telling: 34, endings: 9, money: 3, lose: 8, recalls: 1, ..base }
         }
+        Profile::Line => Weights {
+            line: 36,
+            buy: 36,
+            settle: 34,
+            deliver: 70,
+            endings: 6,
+            lose: 2,
+            phases: 3,
+            recalls: 1,
+            ..base
+        },
         Profile::Calm => Weights { lose: 0, crashes: 0, leases: 0, ..base },
         Profile::Partitions => Weights { grants: 18, recalls: 8, buy: 22, ..base },
         Profile::Nodes => Weights { leases: 9, grants: 12, crashes: 2, ..base },
         Profile::Network => Weights { lose: 9, crashes: 2, ..base },
         Profile::Slots => Weights { faults: 8, look: 7, ..base },
         Profile::SlotsTail => Weights { faults: 7, recalls: 12, grants: 9, look: 7, ..base },
-        Profile::Epochs => Weights { rolls: 8, recalls: 10, grants: 12, lose: 14, endings: 6, ..base },
+        Profile::Epochs => {
+            Weights { rolls: 8, recalls: 10, grants: 12, lose: 14, endings: 6, ..base }
+        }
         Profile::Restarts => Weights { crashes: 5, rolls: 2, ..base },
         Profile::Tail => Weights { recalls: 14, grants: 10, ..base },
         Profile::Endings => Weights { endings: 12, time: 6, ..base },
@@ -212,7 +224,8 @@ fn setup(profile: Profile, dice: &mut Dice) -> Setup {
             _ => (!dice.chance(6)).then(|| dice.between(0, 14) as u8),
         };
         let (limit, hold_secs) = (dice.between(1, 5) as u8, dice.between(1, 30) as u8);
-        let in_use = total.is_some() && dice.chance(if profile == Profile::Partitions { 80 } else { 25 });
+        let in_use =
+            total.is_some() && dice.chance(if profile == Profile::Partitions { 80 } else { 25 });
         let [initial, threshold, refill] = if in_use { sizes(dice) } else { [0; 3] };
         let choose = dice.below(3) as u8;
         setup.items.push(ItemSetup { total, limit, hold_secs, choose, initial, threshold, refill });
@@ -284,7 +297,13 @@ fn buy(profile: Profile, dice: &mut Dice) -> Op {
         _ => 3,
     };
     let units = dice.between(1, most) as u8;
-    Op::Buy { node: small(dice), buyer: dice.below(6) as u8, key: dice.below(6) as u8, item: small(dice), units }
+    Op::Buy {
+        node: small(dice),
+        buyer: dice.below(6) as u8,
+        key: dice.below(6) as u8,
+        item: small(dice),
+        units,
+    }
 }
 
 fn replay(_: Profile, dice: &mut Dice) -> Op {
@@ -375,7 +394,12 @@ fn grants(_: Profile, dice: &mut Dice) -> Op {
 fn recalls(_: Profile, dice: &mut Dice) -> Op {
     let leader = small(dice);
     match dice.below(8) {
-        0 | 1 => Op::Recall { leader, slot: small(dice), units: dice.between(1, 5) as u8, target: dice.below(5) as u8 },
+        0 | 1 => Op::Recall {
+            leader,
+            slot: small(dice),
+            units: dice.between(1, 5) as u8,
+            target: dice.below(5) as u8,
+        },
         2 => Op::RecallAgain { leader, recall: any(dice) },
         3 => Op::Adjust { item: small(dice), delta: dice.between(0, 8) as i8 - 4 },
         _ => Op::ServeParked { leader, item: small(dice) },

@@ -58,7 +58,8 @@ impl Story {
         if let Some(finding) = world.run(&case.ops) {
             return Err(format!("{}: {}", finding.what, finding.detail));
         }
-        let (trace, calls) = (world.truth.trace.take().unwrap_or_default(), world.calls.take().unwrap_or_default());
+        let (trace, calls) =
+            (world.truth.trace.take().unwrap_or_default(), world.calls.take().unwrap_or_default());
         Ok(Self { before, trace, places, calls })
     }
 
@@ -101,7 +102,8 @@ pub struct Compared {
 pub fn compare(first: u64, seeds: u64, threads: usize) -> Result<Compared, String> {
     let start = Instant::now();
     let work = |nth: usize| {
-        let runtime = Builder::new_current_thread().enable_time().build().map_err(|e| e.to_string())?;
+        let runtime =
+            Builder::new_current_thread().enable_time().build().map_err(|e| e.to_string())?;
         let mut all = Compared::default();
         for seed in (first..first.saturating_add(seeds)).skip(nth).step_by(threads.max(1)) {
             all.lists += 1;
@@ -113,7 +115,8 @@ pub fn compare(first: u64, seeds: u64, threads: usize) -> Result<Compared, Strin
     };
     let mut all = Compared::default();
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads.max(1)).map(|nth| scope.spawn(move || work(nth))).collect();
+        let threads: Vec<_> =
+            (0..threads.max(1)).map(|nth| scope.spawn(move || work(nth))).collect();
         for thread in threads {
             all.add(thread.join().map_err(|_| "a comparison panicked".to_owned())??);
         }

@@ -37,7 +37,12 @@ impl Reproduction {
     /// The name that no rule has.
     pub fn without(&self) -> Result<Option<Rule>, String> {
         let Some(name) = &self.rule else { return Ok(None) };
-        Rule::ALL.iter().copied().find(|rule| rule.name() == name).map(Some).ok_or_else(|| name.clone())
+        Rule::ALL
+            .iter()
+            .copied()
+            .find(|rule| rule.name() == name)
+            .map(Some)
+            .ok_or_else(|| name.clone())
     }
 
     /// Runs it with every rule in place, or without one.
@@ -82,7 +87,8 @@ impl Reproduction {
         for entry in fs::read_dir(dir)? {
             let path = entry?.path();
             if path.extension().is_some_and(|e| e == "json") {
-                let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+                let name =
+                    path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
                 let kept = serde_json::from_str(&fs::read_to_string(&path)?);
                 found.push((name, kept.map_err(io::Error::other)?));
             }

@@ -96,7 +96,10 @@ fn run_counting(case: &Case, reached: &mut Reached) -> Option<Finding> {
     }));
     QUIET.set(false);
     result.unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
+        let said = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref().copied());
         Some(Finding { what: "panic", detail: said.unwrap_or("no message").into() })
     })
 }

@@ -56,13 +56,16 @@ impl Setup {
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let reaches = |item: usize, node: u8| {
-            let here = |s: &&SlotSetup| usize::from(s.item) == item && s.node.is_none_or(|n| n == node);
+            let here =
+                |s: &&SlotSetup| usize::from(s.item) == item && s.node.is_none_or(|n| n == node);
             self.slots.iter().any(|s| here(&s))
         };
         let nodes = 0..self.nodes;
         let items = 0..self.items.len();
         let known = self.slots.iter().all(|s| usize::from(s.item) < self.items.len());
-        known && self.nodes > 0 && items.into_iter().all(|item| nodes.clone().all(|node| reaches(item, node)))
+        known
+            && self.nodes > 0
+            && items.into_iter().all(|item| nodes.clone().all(|node| reaches(item, node)))
     }
 }
 

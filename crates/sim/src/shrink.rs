@@ -8,7 +8,11 @@ use crate::op::{Case, Op, Setup};
 const RUNS_MAX: usize = 20_000;
 
 /// A smaller list that is judged in the same way, with its finding.
-pub fn shrink(case: &Case, finding: Finding, run: impl Fn(&Case) -> Option<Finding>) -> (Case, Finding) {
+pub fn shrink(
+    case: &Case,
+    finding: Finding,
+    run: impl Fn(&Case) -> Option<Finding>,
+) -> (Case, Finding) {
     let mut shrinker = Shrinker { best: case.clone(), finding, run, runs: 0 };
     loop {
         let before = shrinker.best.clone();

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use doorbuster_core::event::By;
 use doorbuster_core::line::{Joined, Joiner, Left, LineEnded, LineServed};
 use doorbuster_core::model::Model;
-use doorbuster_core::money::{Capture, Captured, Checkout, CheckoutKept, Refund, RefundId, RefundNews};
+use doorbuster_core::money::{
+    Capture, Captured, Checkout, CheckoutKept, Refund, RefundId, RefundNews,
+};
 use doorbuster_core::order::{Changed, Ending};
 use doorbuster_core::refuse::Free;
 use doorbuster_core::rows::{OrderState, RecallTarget, Verdict};
@@ -16,8 +18,8 @@ use doorbuster_core::rules::{Rule, keeps};
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::stock::Adjusted;
 use doorbuster_core::{
-    BuyerId, Cause, Counter, Grant, GrantId, IdKey, ItemId, Millis, Order, Phase, Recall, RecallId, RequestKey,
-    SlotKey, Ticket, TicketId, TicketParts,
+    BuyerId, Cause, Counter, Grant, GrantId, IdKey, ItemId, Millis, Order, Phase, Recall, RecallId,
+    RequestKey, SlotKey, Ticket, TicketId, TicketParts,
 };
 use hashbrown::HashMap;
 
@@ -167,9 +169,23 @@ impl Truth {
     /// Over these rows.
     #[must_use]
     pub fn new(model: Model, key: IdKey) -> Self {
-        let phases = model.items.keys().map(|&i| (i, PhaseRow { shown: Phase::Open, intent: None })).collect();
+        let phases = model
+            .items
+            .keys()
+            .map(|&i| (i, PhaseRow { shown: Phase::Open, intent: None }))
+            .collect();
         let (closed, winners) = (HashMap::default(), Vec::new());
-        Self { model, phases, wrote: Vec::new(), version: 0, closed, winners, xid: 0, key, trace: None }
+        Self {
+            model,
+            phases,
+            wrote: Vec::new(),
+            version: 0,
+            closed,
+            winners,
+            xid: 0,
+            key,
+            trace: None,
+        }
     }
 
     /// Runs one transaction and commits it.
@@ -187,7 +203,12 @@ impl Truth {
         };
         let closes = matches!(
             tx,
-            Tx::Open(..) | Tx::Close(..) | Tx::Settle(..) | Tx::Force(..) | Tx::RecallFinish(..) | Tx::Show(..)
+            Tx::Open(..)
+                | Tx::Close(..)
+                | Tx::Settle(..)
+                | Tx::Force(..)
+                | Tx::RecallFinish(..)
+                | Tx::Show(..)
         );
         if closes {
             for grant in self.model.grants.values().filter(|g| !g.open) {
@@ -207,9 +228,13 @@ impl Truth {
         match (tx, &done) {
             (Tx::Show(..), _) => return Done::Closed(true),
             (Tx::Settle(..), Done::Settled(all)) => {
-                all.iter().filter_map(|resolved| resolved.order.as_ref()).for_each(|order| self.note_winner(order));
+                all.iter()
+                    .filter_map(|resolved| resolved.order.as_ref())
+                    .for_each(|order| self.note_winner(order));
             }
-            (Tx::Serve(..), Done::Served(served)) => served.orders.iter().for_each(|order| self.note_winner(order)),
+            (Tx::Serve(..), Done::Served(served)) => {
+                served.orders.iter().for_each(|order| self.note_winner(order))
+            }
             _ => {}
         }
         done
@@ -218,7 +243,9 @@ impl Truth {
     /// Whether the phase is changed now: an old leader's wish to show what is no longer intended does nothing.
     fn shows(&mut self, item: ItemId, intent: Option<(Phase, u64)>) -> bool {
         let any = !keeps(Rule::ShowAsIntended);
-        let Some(row) = self.phases.get_mut(&item).filter(|row| row.intent == intent || any) else { return false };
+        let Some(row) = self.phases.get_mut(&item).filter(|row| row.intent == intent || any) else {
+            return false;
+        };
         match intent {
             Some((phase, _)) => {
                 *row = PhaseRow { shown: phase, intent: None };

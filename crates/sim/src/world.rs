@@ -30,7 +30,8 @@ use doorbuster_core::model::Model;
 use doorbuster_core::money::Money;
 use doorbuster_core::rows::Item;
 use doorbuster_core::{
-    BuyerId, Counter, GrantId, IdKey, ItemId, Millis, RequestHash, RequestKey, SlotKey, Stock, Units,
+    BuyerId, Counter, GrantId, IdKey, ItemId, Millis, RequestHash, RequestKey, SlotKey, Stock,
+    Units,
 };
 
 use crate::dice::mix;
@@ -70,10 +71,15 @@ impl Names {
     fn new() -> Self {
         let key = IdKey::new([7; 32]);
         let name = |c: char, i: usize| format!("{c}{i:02}");
-        let buyers =
-            (0..BUYERS_ALL).map(|i| BuyerId::new(&name('b', i)).expect("a letter and digits")).collect::<Vec<_>>();
-        let keys = (0..KEYS).map(|i| RequestKey::new(&name('k', i)).expect("a letter and digits")).collect::<Vec<_>>();
-        let hash = |b: &BuyerId| keys.iter().map(|k| key.request_hash(b.as_str(), k.as_str())).collect::<Vec<_>>();
+        let buyers = (0..BUYERS_ALL)
+            .map(|i| BuyerId::new(&name('b', i)).expect("a letter and digits"))
+            .collect::<Vec<_>>();
+        let keys = (0..KEYS)
+            .map(|i| RequestKey::new(&name('k', i)).expect("a letter and digits"))
+            .collect::<Vec<_>>();
+        let hash = |b: &BuyerId| {
+            keys.iter().map(|k| key.request_hash(b.as_str(), k.as_str())).collect::<Vec<_>>()
+        };
         let requests = buyers.iter().flat_map(hash).collect();
         let hashes = buyers.iter().map(|b| key.buyer_hash(b.as_str())).collect();
         Self { key, buyers, keys, requests, hashes }
@@ -155,7 +161,10 @@ impl World {
             let (limit, hold_ms) = (u32::from(item.limit), i64::from(item.hold_secs) * 1_000);
             let minor = 10 * (i as i64 + 1) + 7;
             model.prices.insert(id, Money { minor, currency: "EUR".into() });
-            model.items.insert(id, Item { id, total, pool, limit, hold_ms, ended: 0, paid: 0, waiting: 0 });
+            model.items.insert(
+                id,
+                Item { id, total, pool, limit, hold_ms, ended: 0, paid: 0, waiting: 0 },
+            );
         }
         let places = setup.slots.iter().enumerate().map(|(i, s)| Place {
             at: SlotKey { item: ItemId(i64::from(s.item) + 1), index: i as u32 },
@@ -250,7 +259,9 @@ impl World {
 
     fn control(&mut self, op: Op) {
         match op {
-            Op::Open { leader, slot, units } => self.open_slot(leader % 2, self.slot_of(slot), u64::from(units)),
+            Op::Open { leader, slot, units } => {
+                self.open_slot(leader % 2, self.slot_of(slot), u64::from(units))
+            }
             Op::Refill { leader, slot, units, counter } => {
                 let counter = Counter::ALL[usize::from(counter % 2)];
                 self.refill(leader % 2, self.slot_of(slot), u64::from(units), counter);
@@ -259,7 +270,9 @@ impl World {
             Op::Leases { leader } => self.leases(leader % 2),
             Op::Feed { leader, slot } => self.send_feed(leader % 2, self.slot_of(slot)),
             Op::Look { leader, slot } => self.look(leader % 2, self.slot_of(slot)),
-            Op::Recall { leader, slot, units, target } => self.recall(leader % 2, slot, units, target),
+            Op::Recall { leader, slot, units, target } => {
+                self.recall(leader % 2, slot, units, target)
+            }
             Op::RecallAgain { leader, recall } => self.recall_again(leader % 2, recall),
             Op::ServeParked { leader, item } => self.serve_parked(leader, self.item_of(item)),
             Op::Adjust { item, delta } => self.adjust(self.item_of(item), i64::from(delta)),

@@ -127,7 +127,8 @@ fn seeds_find_nothing_and_reach_everything() {
     assert_eq!(report.seeds, wanted_seeds());
     let found: Vec<_> = report.broken.iter().take(3).collect();
     assert!(found.is_empty(), "{} seeds found something, such as {found:#?}", report.broken.len());
-    let missed: Vec<_> = REACHED.iter().filter(|what| !report.reached.contains_key(**what)).collect();
+    let missed: Vec<_> =
+        REACHED.iter().filter(|what| !report.reached.contains_key(**what)).collect();
     assert!(missed.is_empty() || wanted_seeds() < SEEDS, "never reached: {missed:?}");
 }
 
@@ -139,9 +140,11 @@ fn every_kind_of_operation_is_drawn() {
         Roll Unstop Snapshot Tick Step Skew CrashNode Die Rise Beat Leases CrashLeader Lapse Forget Save Swap \
         Checkout PayAt Charge TellAgain CaptureAgain Provider Reconcile AskRefund RefundArrives RetryRefund Extend \
         Wait Tell Endpoint CrashTeller Line";
-    let kind = |op: &op::Op| format!("{op:?}").split([' ', '(']).next().unwrap_or_default().to_owned();
-    let drawn: BTreeSet<String> =
-        (0..2_000).flat_map(|seed| profile::case(seed).ops.iter().map(kind).collect::<Vec<_>>()).collect();
+    let kind =
+        |op: &op::Op| format!("{op:?}").split([' ', '(']).next().unwrap_or_default().to_owned();
+    let drawn: BTreeSet<String> = (0..2_000)
+        .flat_map(|seed| profile::case(seed).ops.iter().map(kind).collect::<Vec<_>>())
+        .collect();
     assert_eq!(drawn, KINDS.split_whitespace().map(str::to_owned).collect());
 }
 
@@ -176,7 +179,11 @@ fn what_was_found_once_is_found_no_more() {
     for (name, list) in Reproduction::all(&regressions_dir()).expect("regressions can be read") {
         assert_eq!(list.run(None), None, "{name}");
         if let Some(rule) = list.without().expect("its rule exists") {
-            assert!(list.run(Some(rule)).is_some(), "{name} is no reproduction without {}", rule.name());
+            assert!(
+                list.run(Some(rule)).is_some(),
+                "{name} is no reproduction without {}",
+                rule.name()
+            );
         }
     }
 }
@@ -200,7 +207,9 @@ fn a_seed_means_the_same_list_and_the_same_run_each_time() {
 #[test]
 fn a_finding_is_shrunk_to_a_short_list_that_is_kept_and_read_again() {
     let rule = Rule::GrantOpen;
-    let broken = run(SimPlan { without: Some(rule), stop_at_first: true, threads: 1, ..plan(MUTANT_SEEDS) }).broken;
+    let broken =
+        run(SimPlan { without: Some(rule), stop_at_first: true, threads: 1, ..plan(MUTANT_SEEDS) })
+            .broken;
     let broken: &Broken = broken.first().expect("noticed within a few seeds");
     let kept = mutants::shortest(broken, Some(rule));
     assert!(kept.ops.len() < 20, "{} operations", kept.ops.len());

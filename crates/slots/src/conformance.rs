@@ -7,8 +7,8 @@ use doorbuster_core::limits::SLOT_QUEUE_AGE_MAX_MS;
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::slot::{Applied, Cut, Recalled, Request, Terms, TicketAnswer};
 use doorbuster_core::{
-    BuyerId, Counter, Epoch, Feed, GrantId, IdKey, ItemId, Millis, NodeId, RecallId, RequestKey, Seq, SlotKey, Ticket,
-    Token, Units,
+    BuyerId, Counter, Epoch, Feed, GrantId, IdKey, ItemId, Millis, NodeId, RecallId, RequestKey,
+    Seq, SlotKey, Ticket, Token, Units,
 };
 
 use crate::{Done, Slots, Taken};
@@ -118,7 +118,10 @@ fn refill(seq: u64, n: u64) -> Feed {
 /// A slot without an epoch cuts nothing, applies nothing and gives nothing up.
 pub async fn a_slot_without_an_epoch_fails_closed(slots: Slots) {
     assert_eq!(ask(&slots, "a", "k", 1, 9).await, TicketAnswer::NoEpoch);
-    assert_eq!(slots.apply(SLOT, EPOCH, &[refill(1, 5)]).await.expect("reachable"), Applied::Foreign);
+    assert_eq!(
+        slots.apply(SLOT, EPOCH, &[refill(1, 5)]).await.expect("reachable"),
+        Applied::Foreign
+    );
     let recalled = slots.recall(SLOT, RecallId(1), GRANT, EPOCH, 5).await.expect("reachable");
     assert_eq!(recalled, Recalled::Refused);
     assert_eq!(slots.view(SLOT).await.expect("reachable"), None);
@@ -155,7 +158,10 @@ pub async fn unlimited_stock_holds_limits_only(slots: Slots) {
     for i in 0..20 {
         cut(&slots, &format!("b{i}"), "k", 1_000_000).await;
     }
-    assert_eq!(ask(&slots, "b0", "k2", 2, 1_000_001).await, TicketAnswer::LimitReached { used: 1_000_000 });
+    assert_eq!(
+        ask(&slots, "b0", "k2", 2, 1_000_001).await,
+        TicketAnswer::LimitReached { used: 1_000_000 }
+    );
 }
 
 /// The same request gets its ticket again; other content is a reused key; neither deducts.
@@ -188,7 +194,8 @@ pub async fn a_credit_gives_back_once_and_forgets(slots: Slots) {
     let taken = take(&slots, 1).await;
     let row = returned(&taken[0].delivery.ticket, 1);
     for _ in 0..2 {
-        let applied = slots.apply(SLOT, EPOCH, std::slice::from_ref(&row)).await.expect("reachable");
+        let applied =
+            slots.apply(SLOT, EPOCH, std::slice::from_ref(&row)).await.expect("reachable");
         assert_eq!(applied, Applied::At(Seq(1)));
         assert_eq!(available(&slots).await, 5);
     }
@@ -208,7 +215,8 @@ pub async fn a_credit_without_its_key_forgets_too(slots: Slots) {
 /// Feed rows are applied in their turn, of the slot's own grant and epoch.
 pub async fn feed_rows_wait_for_their_turn(slots: Slots) {
     ready(&slots, 0).await;
-    let apply = async |epoch, rows: Vec<Feed>| slots.apply(SLOT, epoch, &rows).await.expect("reachable");
+    let apply =
+        async |epoch, rows: Vec<Feed>| slots.apply(SLOT, epoch, &rows).await.expect("reachable");
     assert_eq!(apply(EPOCH, vec![refill(2, 5)]).await, Applied::At(Seq(0)));
     assert_eq!(apply(EPOCH, vec![refill(1, 5), refill(2, 7)]).await, Applied::At(Seq(2)));
     assert_eq!(apply(Epoch(4), vec![refill(3, 5)]).await, Applied::Foreign);
@@ -220,8 +228,9 @@ pub async fn feed_rows_wait_for_their_turn(slots: Slots) {
 /// A recall takes what is there, once per id, from its own epoch.
 pub async fn a_recall_takes_once(slots: Slots) {
     ready(&slots, 10).await;
-    let recall =
-        async |id, grant, epoch, n| slots.recall(SLOT, RecallId(id), grant, epoch, n).await.expect("reachable");
+    let recall = async |id, grant, epoch, n| {
+        slots.recall(SLOT, RecallId(id), grant, epoch, n).await.expect("reachable")
+    };
     assert_eq!(recall(1, GRANT, EPOCH, 4).await, Recalled::Taken(4));
     assert_eq!(recall(1, GRANT, EPOCH, 4).await, Recalled::Taken(4));
     assert_eq!(recall(2, GRANT, Epoch(4), 4).await, Recalled::Refused);
@@ -308,7 +317,8 @@ pub async fn the_counters_flip_mark_and_merge(slots: Slots) {
     cut(&slots, "a", "3", 5).await;
     assert_eq!(stands().await, ([0, 0], Counter::A, true), "merged");
     fill(3, Counter::B, 4).await;
-    let recalled = slots.recall(SLOT, RecallId(1), GrantId(2), Epoch(6), 3).await.expect("reachable");
+    let recalled =
+        slots.recall(SLOT, RecallId(1), GrantId(2), Epoch(6), 3).await.expect("reachable");
     assert_eq!((recalled, stands().await), (Recalled::Taken(3), ([0, 1], Counter::A, false)));
 }
 

@@ -146,7 +146,11 @@ impl Slots {
     ///
     /// # Errors
     /// When the slot cannot be reached; the request may be asked again under the same key only while no id was handed out.
-    pub async fn ticket(&self, slot: SlotKey, request: &Request) -> Result<TicketAnswer, SlotError> {
+    pub async fn ticket(
+        &self,
+        slot: SlotKey,
+        request: &Request,
+    ) -> Result<TicketAnswer, SlotError> {
         match self {
             Self::Local(local) => Ok(local.ticket(slot, request)),
             Self::Redis(redis) => Box::pin(redis.ticket(slot, request)).await,
@@ -157,7 +161,12 @@ impl Slots {
     ///
     /// # Errors
     /// When the slot cannot be reached; rows may be sent again.
-    pub async fn apply(&self, slot: SlotKey, epoch: Epoch, rows: &[Feed]) -> Result<Applied, SlotError> {
+    pub async fn apply(
+        &self,
+        slot: SlotKey,
+        epoch: Epoch,
+        rows: &[Feed],
+    ) -> Result<Applied, SlotError> {
         match self {
             Self::Local(local) => Ok(local.apply(slot, epoch, rows)),
             Self::Redis(redis) => Box::pin(redis.apply(slot, epoch, rows)).await,

@@ -23,7 +23,8 @@ impl Shared {
     /// # Errors
     /// When no server can be reached, or its answer does not come in time: then it may have been charged. It is not to be charged again.
     pub async fn charge(&self, charges: &[Charge]) -> Result<Vec<u64>, SlotError> {
-        let (mut keys, mut numbers) = (Vec::with_capacity(charges.len()), Vec::with_capacity(2 * charges.len()));
+        let (mut keys, mut numbers) =
+            (Vec::with_capacity(charges.len()), Vec::with_capacity(2 * charges.len()));
         let mut name = String::with_capacity(16);
         for charge in charges {
             name.clear();

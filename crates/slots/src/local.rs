@@ -6,7 +6,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use doorbuster_core::slot::{Applied, Bounds, Recalled, Request, Slot, SlotView, Terms, TicketAnswer};
+use doorbuster_core::slot::{
+    Applied, Bounds, Recalled, Request, Slot, SlotView, Terms, TicketAnswer,
+};
 use doorbuster_core::{Epoch, Feed, GrantId, IdKey, RecallId, SlotKey};
 use tokio::sync::Notify;
 
@@ -42,7 +44,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Local {
     pub(crate) fn new(key: IdKey, bounds: Bounds) -> Self {
-        Self(Arc::new(Shared { key, bounds, places: RwLock::default(), ready: Mutex::default(), wake: Notify::new() }))
+        Self(Arc::new(Shared {
+            key,
+            bounds,
+            places: RwLock::default(),
+            ready: Mutex::default(),
+            wake: Notify::new(),
+        }))
     }
 
     fn place(&self, slot: SlotKey) -> Option<Arc<Place>> {
@@ -85,11 +93,20 @@ impl Local {
     pub(crate) fn apply(&self, slot: SlotKey, epoch: Epoch, rows: &[Feed]) -> Applied {
         let at = self.view(slot).map_or(Applied::Foreign, |v| Applied::At(v.applied));
         rows.chunks(APPLY_AT_ONCE).fold(at, |_, few| {
-            self.with(slot, Applied::Foreign, |s| few.iter().fold(at, |_, row| s.apply(epoch, row, &self.0.key)))
+            self.with(slot, Applied::Foreign, |s| {
+                few.iter().fold(at, |_, row| s.apply(epoch, row, &self.0.key))
+            })
         })
     }
 
-    pub(crate) fn recall(&self, slot: SlotKey, id: RecallId, grant: GrantId, epoch: Epoch, units: u64) -> Recalled {
+    pub(crate) fn recall(
+        &self,
+        slot: SlotKey,
+        id: RecallId,
+        grant: GrantId,
+        epoch: Epoch,
+        units: u64,
+    ) -> Recalled {
         self.with(slot, Recalled::Refused, |s| s.recall(id, grant, epoch, units))
     }
 

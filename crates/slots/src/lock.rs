@@ -58,7 +58,11 @@ impl Locks {
     /// # Errors
     /// When there is no server.
     pub fn living(servers: Vec<Shared>, lives: Duration) -> Result<Self, SlotError> {
-        Self::at(servers.into_iter().map(Place::Redis).collect(), lives, StdRng::seed_from_u64(rand::random()))
+        Self::at(
+            servers.into_iter().map(Place::Redis).collect(),
+            lives,
+            StdRng::seed_from_u64(rand::random()),
+        )
     }
 
     fn at(mut places: Vec<Place>, lives: Duration, dice: StdRng) -> Result<Self, SlotError> {
@@ -66,7 +70,10 @@ impl Locks {
             places.pop();
         }
         if places.is_empty() {
-            return Err(SlotError { reason: "locks need a server".to_owned(), may_have_happened: false });
+            return Err(SlotError {
+                reason: "locks need a server".to_owned(),
+                may_have_happened: false,
+            });
         }
         Ok(Self(Arc::new(Inner { places, lives, dice: Mutex::new(dice) })))
     }
@@ -87,7 +94,8 @@ impl Locks {
         let fence = fences.iter().copied().max().unwrap_or(0);
         // Where several servers decide, the greatest number must be known to a majority before it is used: any later majority then goes on from it.
         let is_known = self.is_majority(fences.len())
-            && (self.0.places.len() == 1 || self.renew(name, &owner, fence).await.is_ok_and(|renewed| renewed));
+            && (self.0.places.len() == 1
+                || self.renew(name, &owner, fence).await.is_ok_and(|renewed| renewed));
         let until = asked + self.safe();
         if is_known && Instant::now() < until {
             return Ok(Some(Held::new(self.clone(), name, owner, fence, until)));
@@ -158,7 +166,10 @@ impl Locks {
         }
         let mut said = Vec::with_capacity(self.0.places.len());
         while let Some(one) = asking.join_next().await {
-            let lost = |e: tokio::task::JoinError| SlotError { reason: e.to_string(), may_have_happened: true };
+            let lost = |e: tokio::task::JoinError| SlotError {
+                reason: e.to_string(),
+                may_have_happened: true,
+            };
             said.push(one.map_err(lost).and_then(|one| one));
         }
         said

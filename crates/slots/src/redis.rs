@@ -31,7 +31,8 @@ use self::inbox::Inbox;
 use self::keys::Keys;
 use self::lane::Setting;
 use self::limits::{
-    ATTEMPT_PAUSE, ATTEMPTS_MAX, EPOCH_MAX, RETIRED_KEEP, SCRIPT_DONE_MAX, SCRIPT_ROWS_MAX, SERVED_MAX,
+    ATTEMPT_PAUSE, ATTEMPTS_MAX, EPOCH_MAX, RETIRED_KEEP, SCRIPT_DONE_MAX, SCRIPT_ROWS_MAX,
+    SERVED_MAX,
 };
 use self::reader::Reader;
 use self::routes::Routes;
@@ -108,7 +109,12 @@ impl Redis {
     }
 
     /// One call of a script. Asked again only while nothing was done.
-    async fn call(&self, slot: SlotKey, script: Script, arguments: impl Fn(&mut Cmd)) -> Result<Value, Fail> {
+    async fn call(
+        &self,
+        slot: SlotKey,
+        script: Script,
+        arguments: impl Fn(&mut Cmd),
+    ) -> Result<Value, Fail> {
         let keys = self.keys(slot);
         let mut said = self.call_once(slot, script, &keys, &arguments).await;
         for _ in 1..ATTEMPTS_MAX {
@@ -158,7 +164,11 @@ impl Redis {
         Ok(applied(&self.call(slot, Script::Init, arguments).await?)?)
     }
 
-    pub(crate) async fn ticket(&self, slot: SlotKey, request: &Request) -> Result<TicketAnswer, SlotError> {
+    pub(crate) async fn ticket(
+        &self,
+        slot: SlotKey,
+        request: &Request,
+    ) -> Result<TicketAnswer, SlotError> {
         let mut said = self.ticket_once(slot, request).await;
         for _ in 1..ATTEMPTS_MAX {
             if !is_elsewhere(&said) {
@@ -175,19 +185,35 @@ impl Redis {
         server.lane.ask(slot, request).await
     }
 
-    pub(crate) async fn apply(&self, slot: SlotKey, epoch: Epoch, rows: &[Feed]) -> Result<Applied, SlotError> {
+    pub(crate) async fn apply(
+        &self,
+        slot: SlotKey,
+        epoch: Epoch,
+        rows: &[Feed],
+    ) -> Result<Applied, SlotError> {
         let mut at = None;
-        for some in rows.chunk_by(|a, b| a.grant == b.grant).flat_map(|of_grant| of_grant.chunks(SCRIPT_ROWS_MAX)) {
+        for some in rows
+            .chunk_by(|a, b| a.grant == b.grant)
+            .flat_map(|of_grant| of_grant.chunks(SCRIPT_ROWS_MAX))
+        {
             at = Some(self.apply_some(slot, epoch, some).await?);
         }
         match at {
             Some(at) => Ok(at),
-            None => Ok(self.view(slot).await?.map_or(Applied::Foreign, |view| Applied::At(view.applied))),
+            None => Ok(self
+                .view(slot)
+                .await?
+                .map_or(Applied::Foreign, |view| Applied::At(view.applied))),
         }
     }
 
     /// Rows of one grant, in one call. A row that names a ticket and no request makes the script ask which request it was, if the queue does not know.
-    async fn apply_some(&self, slot: SlotKey, epoch: Epoch, rows: &[Feed]) -> Result<Applied, Fail> {
+    async fn apply_some(
+        &self,
+        slot: SlotKey,
+        epoch: Epoch,
+        rows: &[Feed],
+    ) -> Result<Applied, Fail> {
         let mut found: HashMap<usize, Vec<u8>> = HashMap::new();
         loop {
             let arguments = |call: &mut Cmd| {
@@ -202,7 +228,9 @@ impl Redis {
             let Some(i) = unknown else { return applied(&said) };
             let i = usize::try_from(i).unwrap_or(0).wrapping_sub(1);
             let token = rows.get(i).and_then(|row| row.ticket?.parts()).map(|parts| parts.token);
-            let (Some(token), false) = (token, found.contains_key(&i)) else { return Err(strange(&said)) };
+            let (Some(token), false) = (token, found.contains_key(&i)) else {
+                return Err(strange(&said));
+            };
             let hash = search::request_of(&self.0.routes, slot, &self.keys(slot), token).await?;
             found.insert(i, hash.unwrap_or_else(|| b"-".to_vec()));
         }
@@ -218,7 +246,11 @@ impl Redis {
             None => call.arg(""),
         };
         call.arg(row.quota_delta);
-        let parts = if row.cause == FeedCause::Returned { row.ticket.and_then(|ticket| ticket.parts()) } else { None };
+        let parts = if row.cause == FeedCause::Returned {
+            row.ticket.and_then(|ticket| ticket.parts())
+        } else {
+            None
+        };
         let Some(parts) = parts else {
             call.arg("").arg("").arg("");
             return;
@@ -265,7 +297,8 @@ impl Redis {
             });
         }
         if slots.len() > SERVED_MAX {
-            let reason = format!("{} slots are more than one node reads, {SERVED_MAX}", slots.len());
+            let reason =
+                format!("{} slots are more than one node reads, {SERVED_MAX}", slots.len());
             return Err(SlotError { reason, may_have_happened: false });
         }
         Ok(())
@@ -273,7 +306,13 @@ impl Redis {
 
     fn reader(&self, slot: SlotKey) -> Reader {
         let Shared { consumer, routes, inbox, .. } = &*self.0;
-        Reader { slot, keys: self.keys(slot), consumer: consumer.clone(), routes: routes.clone(), inbox: inbox.clone() }
+        Reader {
+            slot,
+            keys: self.keys(slot),
+            consumer: consumer.clone(),
+            routes: routes.clone(),
+            inbox: inbox.clone(),
+        }
     }
 
     pub(crate) async fn take(&self, at_most: usize) -> Vec<Taken> {
@@ -283,7 +322,10 @@ impl Redis {
     pub(crate) async fn acknowledge(&self, done: &[Done]) -> Result<(), SlotError> {
         let mut done = done.to_vec();
         done.sort_by_key(|d| (d.slot, d.at));
-        for some in done.chunk_by(|a, b| a.slot == b.slot).flat_map(|of_slot| of_slot.chunks(SCRIPT_DONE_MAX)) {
+        for some in done
+            .chunk_by(|a, b| a.slot == b.slot)
+            .flat_map(|of_slot| of_slot.chunks(SCRIPT_DONE_MAX))
+        {
             let arguments = |call: &mut Cmd| {
                 for one in some {
                     call.arg(words::entry_id(one.at)).arg(one.token.0);

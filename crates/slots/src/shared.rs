@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError,
-    ServerErrorKind, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind,
+    IntoConnectionInfo, RedisError, ServerErrorKind, Value,
 };
 use tokio::time::Instant;
 
@@ -81,7 +81,9 @@ impl Said {
             Value::BulkString(bytes) => Self::Bytes(bytes),
             Value::SimpleString(text) => Self::Bytes(text.into_bytes()),
             Value::Okay => Self::Bytes(b"OK".to_vec()),
-            Value::Array(values) => Self::Several(values.into_iter().map(Self::of).collect::<Result<_, _>>()?),
+            Value::Array(values) => {
+                Self::Several(values.into_iter().map(Self::of).collect::<Result<_, _>>()?)
+            }
             other => return Err(strange(&other)),
         })
     }
@@ -127,7 +129,10 @@ impl Shared {
         // Every node must come to the same order.
         urls.sort();
         urls.dedup();
-        let refused = |e: RedisError| SlotError { reason: format!("slots.urls: {e}"), may_have_happened: false };
+        let refused = |e: RedisError| SlotError {
+            reason: format!("slots.urls: {e}"),
+            may_have_happened: false,
+        };
         let servers = urls.iter().map(|url| url.as_str().into_connection_info().map_err(refused));
         Ok(Self(Arc::new(Inner {
             prefix: prefix.to_owned(),
@@ -216,7 +221,11 @@ impl Shared {
         let said = self.ask(Cmd::new().arg("SCRIPT").arg("LOAD").arg(script)).await?;
         let Said::Bytes(bytes) = said else { return Ok(None) };
         let Ok(digest) = String::from_utf8(bytes) else { return Ok(None) };
-        self.0.digests.lock().unwrap_or_else(PoisonError::into_inner).insert(script, digest.clone());
+        self.0
+            .digests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(script, digest.clone());
         Ok(Some(digest))
     }
 
@@ -235,7 +244,9 @@ impl Shared {
             connection = self.follow(host, port).await?;
         }
         self.0.at.lock().await.connection = None;
-        Err(Fail::Elsewhere("the keys are on none of the servers that were said to have them".to_owned()))
+        Err(Fail::Elsewhere(
+            "the keys are on none of the servers that were said to have them".to_owned(),
+        ))
     }
 
     async fn connection(&self) -> Result<MultiplexedConnection, Fail> {
@@ -255,7 +266,8 @@ impl Shared {
             match (connect(server).await, &at.connection) {
                 (Ok(connection), _) => {
                     let first_again = (nth > 0).then(|| Instant::now() + FIRST_AGAIN);
-                    *at = At { connection: Some(connection.clone()), first_again, down_until: None };
+                    *at =
+                        At { connection: Some(connection.clone()), first_again, down_until: None };
                     return Ok(connection);
                 }
                 (Err(_), Some(connection)) => {
@@ -272,7 +284,8 @@ impl Shared {
 
     /// Another server of the cluster, which has the keys.
     async fn follow(&self, host: String, port: u16) -> Result<MultiplexedConnection, Fail> {
-        let manner = self.0.servers.first().ok_or_else(|| Fail::Elsewhere("no server".to_owned()))?;
+        let manner =
+            self.0.servers.first().ok_or_else(|| Fail::Elsewhere("no server".to_owned()))?;
         let host = match manner.addr() {
             // A server that does not know its own name means the one that was asked.
             ConnectionAddr::Tcp(asked, _) | ConnectionAddr::TcpTls { host: asked, .. }
@@ -283,9 +296,12 @@ impl Shared {
             _ => host,
         };
         let addr = match manner.addr() {
-            ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
-                ConnectionAddr::TcpTls { host, port, insecure: *insecure, tls_params: tls_params.clone() }
-            }
+            ConnectionAddr::TcpTls { insecure, tls_params, .. } => ConnectionAddr::TcpTls {
+                host,
+                port,
+                insecure: *insecure,
+                tls_params: tls_params.clone(),
+            },
             _ => ConnectionAddr::Tcp(host, port),
         };
         let connection = connect(&manner.clone().set_addr(addr)).await?;
@@ -298,10 +314,17 @@ impl Shared {
 /// Connects to a server; when that fails nothing was sent.
 async fn connect(server: &ConnectionInfo) -> Result<MultiplexedConnection, Fail> {
     let address = server.addr().to_string();
-    let client = Client::open(server.clone()).map_err(|e| Fail::Refused(format!("{address}: {e}")))?;
-    let config =
-        AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_MAX)).set_response_timeout(Some(RESPONSE_MAX));
-    match tokio::time::timeout(CONNECT_MAX, client.get_multiplexed_async_connection_with_config(&config)).await {
+    let client =
+        Client::open(server.clone()).map_err(|e| Fail::Refused(format!("{address}: {e}")))?;
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_MAX))
+        .set_response_timeout(Some(RESPONSE_MAX));
+    match tokio::time::timeout(
+        CONNECT_MAX,
+        client.get_multiplexed_async_connection_with_config(&config),
+    )
+    .await
+    {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(Fail::Elsewhere(format!("{address}: {error}"))),
         Err(_) => Err(Fail::Elsewhere(format!("{address} does not accept a connection"))),
@@ -311,7 +334,9 @@ async fn connect(server: &ConnectionInfo) -> Result<MultiplexedConnection, Fail>
 /// Where a server of a cluster says that the keys are.
 fn moved_to(said: &Result<Value, RedisError>) -> Option<(String, u16)> {
     let place = match said {
-        Ok(Value::ServerError(error)) if error.kind() == Some(ServerErrorKind::Moved) => error.details()?,
+        Ok(Value::ServerError(error)) if error.kind() == Some(ServerErrorKind::Moved) => {
+            error.details()?
+        }
         Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::Moved) => {
             return error.redirect_node().and_then(|(place, _)| split(place));
         }

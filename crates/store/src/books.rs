@@ -275,7 +275,9 @@ pub(crate) struct ItemRow {
 }
 
 /// Of each kind that is to be read: its query, and after which place. All of them, or those of which there was more.
-pub(crate) fn wanted(after: Option<&[(DifferenceKind, i64)]>) -> Vec<(DifferenceKind, &'static str, i64)> {
+pub(crate) fn wanted(
+    after: Option<&[(DifferenceKind, i64)]>,
+) -> Vec<(DifferenceKind, &'static str, i64)> {
     let place = |kind: DifferenceKind| match after {
         None => Some(0),
         Some(more) => more.iter().find(|(of, _)| *of == kind).map(|(_, place)| *place),
@@ -325,7 +327,13 @@ pub(crate) fn bind(
 fn units(row: &ItemRow, found: &mut Vec<Difference>) {
     let ItemBooks { item, pool, in_slots, held, paid, ended, .. } = &row.books;
     let mut differ = |detail| {
-        found.push(Difference { kind: DifferenceKind::Units, item: Some(*item), order: None, payment: None, detail });
+        found.push(Difference {
+            kind: DifferenceKind::Units,
+            item: Some(*item),
+            order: None,
+            payment: None,
+            detail,
+        });
     };
     if let doorbuster_core::Stock::Counted(total) = row.books.total {
         let sum = pool + in_slots + held + paid;
@@ -336,6 +344,9 @@ fn units(row: &ItemRow, found: &mut Vec<Difference>) {
         }
     }
     if row.noted != (*paid, *ended) {
-        differ(format!("noted paid {} and ended {}, orders have {paid} and {ended}", row.noted.0, row.noted.1));
+        differ(format!(
+            "noted paid {} and ended {}, orders have {paid} and {ended}",
+            row.noted.0, row.noted.1
+        ));
     }
 }

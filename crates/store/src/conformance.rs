@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::{
-    BuyerId, Grant, GrantId, IdKey, ItemId, Millis, NodeId, Order, RequestKey, SlotKey, Spread, Stock, Ticket,
-    TicketId, TicketN, Token, Units,
+    BuyerId, Grant, GrantId, IdKey, ItemId, Millis, NodeId, Order, RequestKey, SlotKey, Spread,
+    Stock, Ticket, TicketId, TicketN, Token, Units,
 };
 
 use crate::contract::{CommitSink, Committed, ItemCounts, NewItem, NewSale};
@@ -136,7 +136,14 @@ pub fn new_item(name: &str, stock: Stock, limit: u32) -> NewItem {
 #[must_use]
 pub fn new_sale(id: &str, items: Vec<NewItem>) -> NewSale {
     let front_door = r#"{"pass":"off"}"#.to_owned();
-    NewSale { id: id.to_owned(), title: format!("Sale {id}"), starts_at: None, ends_at: None, front_door, items }
+    NewSale {
+        id: id.to_owned(),
+        title: format!("Sale {id}"),
+        starts_at: None,
+        ends_at: None,
+        front_door,
+        items,
+    }
 }
 
 fn buyer(name: &str) -> BuyerId {
@@ -165,7 +172,11 @@ impl Rig {
 
     /// Opens and acknowledges a grant.
     pub async fn open(&self, slot: SlotKey, units: u64) -> Grant {
-        let id = GrantId(slot.item.0.unsigned_abs() << 32 | u64::from(slot.index) << 16 | self.grants(slot.item).await);
+        let id = GrantId(
+            slot.item.0.unsigned_abs() << 32
+                | u64::from(slot.index) << 16
+                | self.grants(slot.item).await,
+        );
         let grant = self.store.open_grant(slot, id, units).await.expect("writes").expect("an item");
         self.store.acknowledge_init(grant.id).await.expect("writes");
         Grant { acked: true, ..grant }
@@ -216,7 +227,11 @@ impl Rig {
     /// Asserts where an item's units are.
     pub async fn expect_units(&self, item: ItemId, pool: u64, in_slots: u64, held: u64, paid: u64) {
         let c = self.counts(item).await;
-        assert_eq!((c.pool, c.in_slots, c.held, c.paid), (pool, in_slots, held, paid), "pool, in slots, held, paid");
+        assert_eq!(
+            (c.pool, c.in_slots, c.held, c.paid),
+            (pool, in_slots, held, paid),
+            "pool, in slots, held, paid"
+        );
         self.adds_up().await;
     }
 

@@ -19,17 +19,23 @@ mod room;
 mod told;
 
 pub use block::{Block, BlockKind, BlocksMark};
-pub use books::{Adjusted, BookPage, Books, Difference, DifferenceKind, ItemBooks, MoneySums, Opening, OrderMoved};
+pub use books::{
+    Adjusted, BookPage, Books, Difference, DifferenceKind, ItemBooks, MoneySums, Opening,
+    OrderMoved,
+};
 pub use codes::{CodeCounts, CodesOutcome};
 pub use erase::{Erased, HeldBack, Holds, Traces};
 pub use line::{LinePlace, LineServed};
-pub use money::{Dispute, MoneyPage, MoneyQuery, Notice, PutOff, Reversal, ReversalKind, Reversed, Reversing};
+pub use money::{
+    Dispute, MoneyPage, MoneyQuery, Notice, PutOff, Reversal, ReversalKind, Reversed, Reversing,
+};
 pub use moves::Moves;
 pub use once::{Spending, Spent};
 pub use open::{BackupError, OpenError, PostgresOptions, SqliteOptions};
 pub use outbox::{
-    Dead, DeadCounts, DeadId, DeadKind, DeadOutcome, Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange,
-    EndpointKind, EndpointSecret, Forget, Held, NewEndpoint, OutboxPage, Redelivery, Rotation, Standing,
+    Dead, DeadCounts, DeadId, DeadKind, DeadOutcome, Delivery, DeliveryQuery, DeliveryState,
+    Endpoint, EndpointChange, EndpointKind, EndpointSecret, Forget, Held, NewEndpoint, OutboxPage,
+    Redelivery, Rotation, Standing,
 };
 pub use room::{Entered, WaitingPlace, WaitingRoom, WaitingView};
 pub(crate) use told::about_of;
@@ -62,7 +68,10 @@ impl StoreError {
 
     /// More waits than a queue holds.
     pub(crate) fn busy() -> Self {
-        Self::Unavailable { reason: "too much waits for the store".to_owned(), may_have_happened: false }
+        Self::Unavailable {
+            reason: "too much waits for the store".to_owned(),
+            may_have_happened: false,
+        }
     }
 }
 

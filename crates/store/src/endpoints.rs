@@ -23,8 +23,9 @@ fn wanted_of(document: &str) -> Option<Wanted> {
 
 /// Its secrets, as a document.
 pub(crate) fn secrets(secrets: &[EndpointSecret]) -> String {
-    let each =
-        secrets.iter().map(|secret| json!({"secret": secret.secret, "until": secret.until.map(|until| until.0)}));
+    let each = secrets
+        .iter()
+        .map(|secret| json!({"secret": secret.secret, "until": secret.until.map(|until| until.0)}));
     Value::Array(each.collect()).to_string()
 }
 

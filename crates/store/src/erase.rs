@@ -109,7 +109,8 @@ pub(crate) const IS_BLOCKED: &str =
 
 pub(crate) const ORDER: &str =
     "UPDATE orders SET buyer = $1, request_key = $2 WHERE grant_id = $3 AND n = $4 AND buyer = $5";
-pub(crate) const LESS_QUOTA: &str = "UPDATE quota SET used = used - $1 WHERE buyer = $2 AND item_id = $3";
+pub(crate) const LESS_QUOTA: &str =
+    "UPDATE quota SET used = used - $1 WHERE buyer = $2 AND item_id = $3";
 pub(crate) const MORE_QUOTA: &str = "INSERT INTO quota (buyer, item_id, used) VALUES ($1, $2, $3)
      ON CONFLICT (buyer, item_id) DO UPDATE SET used = quota.used + excluded.used";
 /// No row means that the buyer never had an order.
@@ -117,16 +118,19 @@ pub(crate) const NO_QUOTA: &str = "DELETE FROM quota WHERE buyer = $1 AND item_i
      AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.buyer = $1 AND o.item_id = $2)";
 pub(crate) const FEED: &str =
     "UPDATE feed SET buyer = $1, request_key = $2 WHERE grant_id = $3 AND seq = $4 AND buyer = $5";
-pub(crate) const LETTER: &str = "UPDATE dead_letter SET buyer = $1, request_key = $2 WHERE seq = $3 AND buyer = $4";
+pub(crate) const LETTER: &str =
+    "UPDATE dead_letter SET buyer = $1, request_key = $2 WHERE seq = $3 AND buyer = $4";
 pub(crate) const LINE: &str =
     "UPDATE waitlist SET buyer = $1, request_key = $2 WHERE item_id = $3 AND n = $4 AND buyer = $5";
 pub(crate) const EVENT: &str = "UPDATE event SET data = replace(data, '\"buyer\":\"' || CAST($1 AS text) || '\"', '\"buyer\":\"' || CAST($2 AS text) || '\"') WHERE seq = $3";
 /// Of whoever took part in the draw the lot changes with the name, or it would tell the old one.
-pub(crate) const DRAWN: &str =
-    "UPDATE waiting_place SET buyer = $1, lot = $2 WHERE sale_id = $3 AND buyer = $4 AND lot IS NOT NULL";
-pub(crate) const PLACE: &str = "UPDATE waiting_place SET buyer = $1 WHERE sale_id = $2 AND buyer = $3 AND lot IS NULL";
-pub(crate) const CODE: &str = "UPDATE access_code_use SET buyer = $1 WHERE sale_id = $2 AND hash = $3 AND buyer = $4";
-pub(crate) const BLOCK: &str = "DELETE FROM block WHERE kind = 'buyer' AND value = $1 AND until <= $2";
+pub(crate) const DRAWN: &str = "UPDATE waiting_place SET buyer = $1, lot = $2 WHERE sale_id = $3 AND buyer = $4 AND lot IS NOT NULL";
+pub(crate) const PLACE: &str =
+    "UPDATE waiting_place SET buyer = $1 WHERE sale_id = $2 AND buyer = $3 AND lot IS NULL";
+pub(crate) const CODE: &str =
+    "UPDATE access_code_use SET buyer = $1 WHERE sale_id = $2 AND hash = $3 AND buyer = $4";
+pub(crate) const BLOCK: &str =
+    "DELETE FROM block WHERE kind = 'buyer' AND value = $1 AND until <= $2";
 
 /// A buyer, and the name that takes their place.
 pub(crate) struct Names {
@@ -169,7 +173,13 @@ pub(crate) struct Found {
 
 impl Traces {
     /// Counts a row of `traces`. `None`: its word is unknown.
-    pub(crate) fn count(&mut self, sale: String, word: &str, is_order: bool, rows: u64) -> Option<()> {
+    pub(crate) fn count(
+        &mut self,
+        sale: String,
+        word: &str,
+        is_order: bool,
+        rows: u64,
+    ) -> Option<()> {
         let (orders, other) = if is_order { (rows, 0) } else { (0, rows) };
         if word == "erasable" {
             (self.orders, self.other) = (self.orders + orders, self.other + other);

@@ -122,9 +122,15 @@ impl EventRow {
             return Some(Subject::Order(Order { state, pay_by, paid_at, ended_at, ..self.order? }));
         }
         match what {
-            EventType::OrderRefused => ticket(&serde_json::from_str(self.data.as_deref()?).ok()?, self.item?),
-            EventType::PaymentRefunded => payment(&serde_json::from_str(self.data.as_deref()?).ok()?),
-            EventType::PaymentReversed => reversal(&serde_json::from_str(self.data.as_deref()?).ok()?),
+            EventType::OrderRefused => {
+                ticket(&serde_json::from_str(self.data.as_deref()?).ok()?, self.item?)
+            }
+            EventType::PaymentRefunded => {
+                payment(&serde_json::from_str(self.data.as_deref()?).ok()?)
+            }
+            EventType::PaymentReversed => {
+                reversal(&serde_json::from_str(self.data.as_deref()?).ok()?)
+            }
             EventType::ItemSoldOut => self.item.map(Subject::Item),
             EventType::SaleOpened | EventType::SaleClosed => self.sale.map(Subject::Sale),
             _ => None,
@@ -133,8 +139,14 @@ impl EventRow {
 }
 
 /// What the row of an event is about that cannot be read: the order or sale that it names, so that later ones about the same come after it.
-pub(crate) fn about_unreadable(position: i64, order: Option<String>, sale: Option<String>) -> String {
-    order.or_else(|| sale.map(|sale| format!("sale:{sale}"))).unwrap_or_else(|| format!("event:{position}"))
+pub(crate) fn about_unreadable(
+    position: i64,
+    order: Option<String>,
+    sale: Option<String>,
+) -> String {
+    order
+        .or_else(|| sale.map(|sale| format!("sale:{sale}")))
+        .unwrap_or_else(|| format!("event:{position}"))
 }
 
 fn text<'a>(document: &'a Value, key: &str) -> Option<&'a str> {

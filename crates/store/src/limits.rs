@@ -60,7 +60,10 @@ pub const NOTICES_MAX: usize = 100;
 pub const DIFFERENCES_MAX: usize = 1_000;
 
 const _: () = assert!(CHECKPOINT_PAGES < LOG_PAGES_MAX, "in their order");
-const _: () = assert!(GROUP_WEIGHT_MAX >= doorbuster_core::limits::SETTLE_BATCH_MAX, "a settle job fits in a group");
+const _: () = assert!(
+    GROUP_WEIGHT_MAX >= doorbuster_core::limits::SETTLE_BATCH_MAX,
+    "a settle job fits in a group"
+);
 
 /// Sessions of one node that write to PostgreSQL; who finds them all busy waits.
 pub const PG_WRITERS: usize = 6;
@@ -115,7 +118,11 @@ const _: () = assert!(
     4 * PG_SILENCE.as_millis() < FORGET_AFTER_MS.unsigned_abs() as u128,
     "a transaction of a few statements is over before what was not over at its beginning is forgotten"
 );
-const _: () =
-    assert!(PG_LOCK_WAIT.as_millis() < PG_STATEMENT_WAIT.as_millis(), "a lock is given up before its statement");
-const _: () =
-    assert!(PG_STATEMENT_WAIT.as_millis() < PG_SILENCE.as_millis(), "the server gives up before the node does");
+const _: () = assert!(
+    PG_LOCK_WAIT.as_millis() < PG_STATEMENT_WAIT.as_millis(),
+    "a lock is given up before its statement"
+);
+const _: () = assert!(
+    PG_STATEMENT_WAIT.as_millis() < PG_SILENCE.as_millis(),
+    "the server gives up before the node does"
+);

@@ -80,7 +80,8 @@ impl Postgres {
         let warnings = connect::look(&client, allow_fsync_off).await?;
         migrate::migrate(&mut client).await?;
         drop(client);
-        let (writes, reads) = (connect::writers(&address, PG_WRITERS)?, connect::readers(&address, PG_READERS)?);
+        let (writes, reads) =
+            (connect::writers(&address, PG_WRITERS)?, connect::readers(&address, PG_READERS)?);
         let (news, heard) = mpsc::channel(PG_NEWS_MAX);
         let clock = Clock::new(clock);
         let parts = Parts { id_key, node, clock, sink, on_fatal, address, writes, reads, news };

@@ -91,7 +91,16 @@ impl Sqlite {
         let conn = open::writer(&dir, &lock)?;
         let files = Present::remember(&dir, &lock)?;
         let (failed, carries, closed) = (OnceLock::new(), false.into(), false.into());
-        let shared = Arc::new(Shared { id_key, clock, sink, on_fatal, log_pages_max, failed, carries, closed });
+        let shared = Arc::new(Shared {
+            id_key,
+            clock,
+            sink,
+            on_fatal,
+            log_pages_max,
+            failed,
+            carries,
+            closed,
+        });
         let (writes, write_jobs) = sync_channel(WRITE_QUEUE_MAX);
         let (reads, read_jobs) = sync_channel(READ_QUEUE_MAX);
         let (readers_live, readers_end) = watch::channel(());
@@ -100,7 +109,8 @@ impl Sqlite {
         let data = Arc::new(open::data(&dir)?);
         let readers_live = Arc::new(readers_live);
         for _ in 0..READERS {
-            let (conn, jobs, lives) = (open::reader(&dir)?, Arc::clone(&read_jobs), Arc::clone(&readers_live));
+            let (conn, jobs, lives) =
+                (open::reader(&dir)?, Arc::clone(&read_jobs), Arc::clone(&readers_live));
             let data = Arc::clone(&data);
             spawn("store-read", &shared, move || {
                 read::work(conn, &jobs);
@@ -109,10 +119,22 @@ impl Sqlite {
             })?;
         }
         let (wake, woken) = sync_channel(1);
-        let (carrier, shared_too, data_too) = (open::checkpointer(&dir)?, Arc::clone(&shared), Arc::clone(&data));
-        let carrier = spawn("store-checkpoint", &shared, move || carry_log(carrier, &data_too, &woken, &shared_too))?;
+        let (carrier, shared_too, data_too) =
+            (open::checkpointer(&dir)?, Arc::clone(&shared), Arc::clone(&data));
+        let carrier = spawn("store-checkpoint", &shared, move || {
+            carry_log(carrier, &data_too, &woken, &shared_too)
+        })?;
         let (jobs, shared_too) = (write_jobs, Arc::clone(&shared));
-        let writer = writer::Writer { conn, jobs, shared: shared_too, checkpoint: wake, carrier, data, files, lock };
+        let writer = writer::Writer {
+            conn,
+            jobs,
+            shared: shared_too,
+            checkpoint: wake,
+            carrier,
+            data,
+            files,
+            lock,
+        };
         spawn("store-write", &shared, move || {
             writer.run();
             drop(writer_lives);
@@ -164,7 +186,9 @@ impl Sqlite {
                 result => Ok(result.map_err(StoreError::from)),
             });
             match result {
-                Ok(result) => Ok(Box::new(move |fate: StoreResult<()>| drop(answer.send(fate.and(result))))),
+                Ok(result) => {
+                    Ok(Box::new(move |fate: StoreResult<()>| drop(answer.send(fate.and(result)))))
+                }
                 Err(why) => {
                     let _ = answer.send(Err(why.clone()));
                     Err(why)
@@ -183,7 +207,9 @@ impl Sqlite {
         let (answer, answered) = oneshot::channel();
         let shared = Arc::clone(&self.0.shared);
         let run: read::Run = Box::new(move |reader| {
-            let _ = answer.send(reader.and_then(|reader| work(reader).map_err(|failure| shared.judge(failure))));
+            let _ = answer.send(
+                reader.and_then(|reader| work(reader).map_err(|failure| shared.judge(failure))),
+            );
         });
         self.submit(&self.0.reads, read::Job::Read(run))?;
         self.answer(answered).await
@@ -212,12 +238,15 @@ impl Sqlite {
 /// SQLite syncs the file only when the last page of the log is carried, which is the writer's to do while others wait for it. So what was carried is synced
 /// here, beside the writer, and the writer's own sync finds next to nothing. Nothing moves while somebody reads an old snapshot, and then nothing is synced.
 fn carry_log(conn: Connection, data: &File, woken: &Receiver<()>, shared: &Shared) {
-    let carried =
-        |mode: &str| conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(2));
+    let carried = |mode: &str| {
+        conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(2))
+    };
     while woken.recv().is_ok() && shared.health().is_ok() {
         let moved = carried("NOOP").and_then(|before| Ok(carried("PASSIVE")? != before));
         let done = moved.map_err(Failure::from).and_then(|moved| match shared.health() {
-            Ok(()) if moved => data.sync_data().map_err(|error| Failure::Unsynced(error.to_string())),
+            Ok(()) if moved => {
+                data.sync_data().map_err(|error| Failure::Unsynced(error.to_string()))
+            }
             // After a failed sync elsewhere there is nothing more to be made durable.
             _ => Ok(()),
         });

@@ -11,9 +11,9 @@ use doorbuster_core::sale::Step;
 use doorbuster_core::{BuyerId, ItemId, Millis, NodeId, Spread};
 
 use crate::contract::{
-    AdjustOutcome, Adjustment, AdminKey, BackupError, CatalogueRows, Check, DeleteOutcome, ItemCounts, NewSale,
-    OpenError, PatchOutcome, PostgresOptions, SalePatch, SaleRow, SpreadOutcome, SqliteOptions, StepOutcome,
-    StoreError,
+    AdjustOutcome, Adjustment, AdminKey, BackupError, CatalogueRows, Check, DeleteOutcome,
+    ItemCounts, NewSale, OpenError, PatchOutcome, PostgresOptions, SalePatch, SaleRow,
+    SpreadOutcome, SqliteOptions, StepOutcome, StoreError,
 };
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
@@ -166,7 +166,12 @@ impl Store {
     }
 
     /// Changes a sale's description. The version rises if anything changed.
-    pub async fn patch_sale(&self, id: &str, if_version: Option<u64>, patch: SalePatch) -> StoreResult<PatchOutcome> {
+    pub async fn patch_sale(
+        &self,
+        id: &str,
+        if_version: Option<u64>,
+        patch: SalePatch,
+    ) -> StoreResult<PatchOutcome> {
         match self {
             Self::Sqlite(s) => s.patch_sale(id, if_version, patch).await,
             Self::Postgres(s) => Box::pin(s.patch_sale(id, if_version, patch)).await,
@@ -182,7 +187,11 @@ impl Store {
     }
 
     /// Deletes a draft.
-    pub async fn delete_sale(&self, id: &str, if_version: Option<u64>) -> StoreResult<DeleteOutcome> {
+    pub async fn delete_sale(
+        &self,
+        id: &str,
+        if_version: Option<u64>,
+    ) -> StoreResult<DeleteOutcome> {
         match self {
             Self::Sqlite(s) => s.delete_sale(id, if_version).await,
             Self::Postgres(s) => Box::pin(s.delete_sale(id, if_version)).await,

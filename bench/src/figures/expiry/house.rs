@@ -65,7 +65,8 @@ impl House {
         let kind = match truth {
             Truth::Sqlite => Kind::Alone(setting.server(&dir.path().join("data"), None, None)?),
             Truth::Postgres => {
-                let mut plan = Plan::new(&setting.program, &dir.path().join("cluster"), Shape::Postgres);
+                let mut plan =
+                    Plan::new(&setting.program, &dir.path().join("cluster"), Shape::Postgres);
                 plan.nodes = 1;
                 Kind::Node(Box::new(Cluster::start(&plan)?))
             }
@@ -114,7 +115,8 @@ impl House {
     /// Units of a sale that can be had: those that its slots can hand out, and those in the pool. A unit on its way between them is in neither.
     pub fn back(&self, sale: &str) -> Result<u64> {
         let shown = self.operate("GET", &format!("/v1/admin/sales/{sale}/slots"), "", 200)?;
-        let slots = shown["slots"].as_array().context("slots")?.iter().filter(|slot| slot["open"] == true);
+        let slots =
+            shown["slots"].as_array().context("slots")?.iter().filter(|slot| slot["open"] == true);
         let units = |available: &Value| match available {
             Value::Object(counters) => counters.values().filter_map(Value::as_u64).sum(),
             one => one.as_u64().unwrap_or(0),
@@ -125,8 +127,11 @@ impl House {
 
     /// Has holds end from the instant on that `at` names just before it is written, as if an operator had said so of each; that instant.
     pub fn all_due_from(&self, at: impl Fn() -> SystemTime, how: Ends) -> Result<SystemTime> {
-        let millis = |at: SystemTime| Ok::<_, anyhow::Error>(at.duration_since(SystemTime::UNIX_EPOCH)?.as_millis());
-        let first = self.sql(&format!("SELECT min(reserved_at) FROM orders WHERE item_id IN {HELD}"))?;
+        let millis = |at: SystemTime| {
+            Ok::<_, anyhow::Error>(at.duration_since(SystemTime::UNIX_EPOCH)?.as_millis())
+        };
+        let first =
+            self.sql(&format!("SELECT min(reserved_at) FROM orders WHERE item_id IN {HELD}"))?;
         let due = at();
         let (now, from) = (millis(SystemTime::now())?, millis(due)?);
         let pay_by = match how {
@@ -146,7 +151,9 @@ impl House {
     /// How long after the first of the holds the last one ended by its own time, and how long after its own time the slowest one did, in seconds.
     pub fn spread_and_slowest(&self) -> Result<(f64, f64)> {
         let seconds = |of: &str| -> Result<f64> {
-            let millis = self.sql(&format!("SELECT {of} FROM orders WHERE item_id IN {HELD} AND state = 'expired'"))?;
+            let millis = self.sql(&format!(
+                "SELECT {of} FROM orders WHERE item_id IN {HELD} AND state = 'expired'"
+            ))?;
             Ok(millis.parse::<f64>()? / 1e3)
         };
         Ok((seconds("max(pay_by) - min(pay_by)")?, seconds("max(ended_at - pay_by)")?))
@@ -178,7 +185,10 @@ impl House {
     /// Checks that so many holds expired, each told of once, and that so many other orders are there; stops it and has it audited.
     pub fn close(self, holds: u64, others: u64) -> Result<()> {
         let row = self.stock("held")?;
-        ensure!(row.adds_up() && row.held == 0 && row.pool + row.in_slots == holds, "not every unit is back: {row:?}");
+        ensure!(
+            row.adds_up() && row.held == 0 && row.pool + row.in_slots == holds,
+            "not every unit is back: {row:?}"
+        );
         let each = "SELECT DISTINCT grant_id, n FROM event WHERE type = 'order.expired'";
         for of in ["event WHERE type = 'order.expired'", &format!("({each}) AS each")] {
             let told = self.sql(&format!("SELECT count(*) FROM {of}"))?;

@@ -35,10 +35,14 @@ pub(super) fn open(setting: &Setting) -> Result<Figure> {
     let placed = shop.server().process().resident_at_rest()?;
     let (begun, mut tabs) = (Instant::now(), Vec::with_capacity(count as usize));
     for number in 0..count {
-        std::thread::sleep((Duration::from_secs(1) / TABS_PER_SEC * number).saturating_sub(begun.elapsed()));
-        let mut stream = TcpStream::connect(shop.addr()).with_context(|| format!("tab {number}"))?;
+        std::thread::sleep(
+            (Duration::from_secs(1) / TABS_PER_SEC * number).saturating_sub(begun.elapsed()),
+        );
+        let mut stream =
+            TcpStream::connect(shop.addr()).with_context(|| format!("tab {number}"))?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        sockets::greet(&mut stream, SALE, &buyers.token(number)).with_context(|| format!("tab {number}"))?;
+        sockets::greet(&mut stream, SALE, &buyers.token(number))
+            .with_context(|| format!("tab {number}"))?;
         tabs.push(stream);
     }
     let after = shop.server().process().resident_at_rest()?;

@@ -130,7 +130,12 @@ impl Visits {
         let soon = !wait.is_zero() && wait <= SOON;
         let leaves = if soon { self.opens + STAYS } else { now + STAYS };
         if soon {
-            self.here.push(Reverse(Visitor { due: now, next: Next::Clock, leaves, version: self.newest() }));
+            self.here.push(Reverse(Visitor {
+                due: now,
+                next: Next::Clock,
+                leaves,
+                version: self.newest(),
+            }));
         } else {
             self.stay(now, leaves);
         }
@@ -227,16 +232,27 @@ mod tests {
     #[test]
     fn a_view_asks_for_everything_and_sets_its_clock_only_shortly_before_the_opening() {
         let second = Duration::from_secs(1);
-        for (opens, clocks) in
-            [(Instant::now() + second * 60, 2), (Instant::now() + second * 600, 0), (Instant::now(), 0)]
-        {
+        for (opens, clocks) in [
+            (Instant::now() + second * 60, 2),
+            (Instant::now() + second * 600, 0),
+            (Instant::now(), 0),
+        ] {
             let mut visits = Visits::new("spring", &["/assets/a.0.js".to_owned()], 2);
             visits.opens(opens);
             assert_eq!(visits.loads(), 8);
             let (paths, counted) = asked(&mut visits);
-            let load = ["/sale/spring", "/assets/a.0.js", "/v1/sales/spring", "/v1/sales/spring/status?v="];
+            let load = [
+                "/sale/spring",
+                "/assets/a.0.js",
+                "/v1/sales/spring",
+                "/v1/sales/spring/status?v=",
+            ];
             assert_eq!(paths[..4], load, "{paths:?}");
-            assert_eq!((counted, paths.len(), visits.left()), (clocks, 8 + clocks as usize, 0), "{paths:?}");
+            assert_eq!(
+                (counted, paths.len(), visits.left()),
+                (clocks, 8 + clocks as usize, 0),
+                "{paths:?}"
+            );
         }
     }
 

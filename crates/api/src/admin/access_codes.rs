@@ -62,8 +62,17 @@ mod tests {
     fn codes_are_made_in_bounds() {
         let read = |body: &str| NewCodes::from_json(body.as_bytes());
         assert_eq!(read(r#"{"count":100}"#), Ok(NewCodes { count: 100, uses: 1 }));
-        assert_eq!(read(r#"{"count":10000,"uses":1000000}"#), Ok(NewCodes { count: 10_000, uses: 1_000_000 }));
-        for body in [r#"{"count":0}"#, r#"{"count":10001}"#, r#"{"count":1,"uses":0}"#, r#"{"uses":1}"#, "{}"] {
+        assert_eq!(
+            read(r#"{"count":10000,"uses":1000000}"#),
+            Ok(NewCodes { count: 10_000, uses: 1_000_000 })
+        );
+        for body in [
+            r#"{"count":0}"#,
+            r#"{"count":10001}"#,
+            r#"{"count":1,"uses":0}"#,
+            r#"{"uses":1}"#,
+            "{}",
+        ] {
             assert_eq!(read(body).expect_err(body).status(), 422, "{body}");
         }
     }

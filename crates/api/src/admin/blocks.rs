@@ -68,7 +68,12 @@ impl PartialSchema for NewBlock {
         let block = |kind: BlockKind, value: Schema| {
             ObjectBuilder::new()
                 .schema_type(Type::Object)
-                .property("kind", ObjectBuilder::new().schema_type(Type::String).enum_values(Some([kind.as_str()])))
+                .property(
+                    "kind",
+                    ObjectBuilder::new()
+                        .schema_type(Type::String)
+                        .enum_values(Some([kind.as_str()])),
+                )
                 .required("kind")
                 .property("value", value)
                 .required("value")
@@ -153,10 +158,16 @@ mod tests {
     fn a_block_is_read_strictly() {
         let read = |json: &str| NewBlock::from_json(json.as_bytes());
         let block = read(r#"{"kind":"buyer","value":"robot"}"#).expect("whole");
-        let expected =
-            NewBlock { kind: BlockKind::Buyer, value: "robot".into(), expires_at: None, reason: String::new() };
+        let expected = NewBlock {
+            kind: BlockKind::Buyer,
+            value: "robot".into(),
+            expires_at: None,
+            reason: String::new(),
+        };
         assert_eq!(block, expected);
-        let block = read(r#"{"kind":"ip","value":"::1","expires_at":"2026-11-20T12:00:00Z","reason":"why"}"#);
+        let block = read(
+            r#"{"kind":"ip","value":"::1","expires_at":"2026-11-20T12:00:00Z","reason":"why"}"#,
+        );
         let block = block.expect("whole");
         assert_eq!((block.kind, block.reason.as_str()), (BlockKind::Ip, "why"));
         assert!(block.expires_at.is_some());

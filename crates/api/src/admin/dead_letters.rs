@@ -141,7 +141,9 @@ impl Discard {
         if bytes.is_empty() {
             return Ok(Self { reason: "none given".to_owned() });
         }
-        body::object(bytes, &["reason"], |body| Some(Self { reason: body.required("reason", read::title)? }))
+        body::object(bytes, &["reason"], |body| {
+            Some(Self { reason: body.required("reason", read::title)? })
+        })
     }
 }
 
@@ -164,7 +166,8 @@ pub struct ManyToRetry;
 
 impl PartialSchema for ManyToRetry {
     fn schema() -> RefOr<Schema> {
-        let shape = many(|object| object).description(Some("Those of one endpoint, or all, are tried again."));
+        let shape = many(|object| object)
+            .description(Some("Those of one endpoint, or all, are tried again."));
         shape.examples([serde_json::json!({"endpoint": "end_8Qm2Zr0aT1kP"})]).into()
     }
 }
@@ -181,10 +184,10 @@ pub struct ManyToDiscard;
 
 impl PartialSchema for ManyToDiscard {
     fn schema() -> RefOr<Schema> {
-        let shape = many(|object| object.property("reason", super::schema::title()).required("reason"));
+        let shape =
+            many(|object| object.property("reason", super::schema::title()).required("reason"));
         let shape = shape.description(Some("Those of one endpoint, or all, are let be, and why."));
-        let example =
-            serde_json::json!({"endpoint": "end_8Qm2Zr0aT1kP", "reason": "the shop took them from the export"});
+        let example = serde_json::json!({"endpoint": "end_8Qm2Zr0aT1kP", "reason": "the shop took them from the export"});
         shape.examples([example]).into()
     }
 }
@@ -198,9 +201,15 @@ impl ToSchema for ManyToDiscard {
 /// Either an endpoint or all, with what else there is to say.
 fn many(more: impl Fn(ObjectBuilder) -> ObjectBuilder) -> OneOfBuilder {
     let object = || more(ObjectBuilder::new().schema_type(Type::Object));
-    let all = |value: bool| ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([value]));
-    let closed = |shape: ObjectBuilder| shape.additional_properties(Some(AdditionalProperties::FreeForm(false)));
-    let of_one = object().property("endpoint", super::schema::name()).required("endpoint").property("all", all(false));
+    let all =
+        |value: bool| ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([value]));
+    let closed = |shape: ObjectBuilder| {
+        shape.additional_properties(Some(AdditionalProperties::FreeForm(false)))
+    };
+    let of_one = object()
+        .property("endpoint", super::schema::name())
+        .required("endpoint")
+        .property("all", all(false));
     let of_all = object().property("all", all(true)).required("all");
     OneOfBuilder::new().item(closed(of_one)).item(closed(of_all))
 }

@@ -113,7 +113,10 @@ mod tests {
     #[test]
     fn an_erasure_is_read_strictly() {
         let read = |json: &str| NewErasure::from_json(json.as_bytes());
-        assert_eq!(read(r#"{"buyer":"anna"}"#), Ok(NewErasure { buyer: "anna".into(), dry_run: false }));
+        assert_eq!(
+            read(r#"{"buyer":"anna"}"#),
+            Ok(NewErasure { buyer: "anna".into(), dry_run: false })
+        );
         assert!(read(r#"{"buyer":"anna","dry_run":true}"#).is_ok_and(|wanted| wanted.dry_run));
         for wrong in [
             "{}",

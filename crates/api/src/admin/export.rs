@@ -43,7 +43,9 @@ impl Export {
     #[must_use]
     pub const fn header(self) -> &'static str {
         match self {
-            Self::Orders => "id,sale,item,buyer,units,amount_minor,currency,state,reserved_at,pay_by,paid_at,ended_at",
+            Self::Orders => {
+                "id,sale,item,buyer,units,amount_minor,currency,state,reserved_at,pay_by,paid_at,ended_at"
+            }
             Self::Payments => "payment,order,amount_minor,currency,state,provider,at",
             Self::Refunds => {
                 "refund,payment,order,amount_minor,currency,state,cause,provider,tries,error,at,settled_at"
@@ -162,7 +164,12 @@ mod tests {
     fn each_export_is_known_by_its_name() {
         for export in Export::ALL {
             assert_eq!(Export::parse(export.as_str()), Some(export));
-            assert!(export.header().bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b',' | b'_')));
+            assert!(
+                export
+                    .header()
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || matches!(byte, b',' | b'_'))
+            );
         }
         assert_eq!(Export::parse("buyers"), None);
     }

@@ -103,7 +103,11 @@ impl FrontDoor {
         min_level: u8::MAX,
         access_codes: Asked::Required,
         waiting_room: Room::Off,
-        limits: Limits { buyer: LimitSetting::Default, ip: LimitSetting::Default, interface: LimitSetting::Default },
+        limits: Limits {
+            buyer: LimitSetting::Default,
+            ip: LimitSetting::Default,
+            interface: LimitSetting::Default,
+        },
     };
 
     /// Reads a door as it is kept; `None`: a version that knows more words wrote it.
@@ -220,7 +224,11 @@ fn changed<T: Default>(change: Change<T>, before: T) -> T {
     }
 }
 
-fn limit(name: &str, change: Change<LimitPatch>, before: LimitSetting) -> Result<LimitSetting, Problem> {
+fn limit(
+    name: &str,
+    change: Change<LimitPatch>,
+    before: LimitSetting,
+) -> Result<LimitSetting, Problem> {
     let patch = match change {
         Change::Keep => return Ok(before),
         Change::Clear => return Ok(LimitSetting::None),
@@ -233,7 +241,10 @@ fn limit(name: &str, change: Change<LimitPatch>, before: LimitSetting) -> Result
     let half = |member: &str, given: Option<u32>, known: Option<u32>| {
         given.or(known).ok_or_else(|| {
             let pointer = format!("/front_door/limits/{name}/{member}");
-            Problem::invalid_request(vec![Fault::new(Place::Body(pointer), "is missing, and was not set before")])
+            Problem::invalid_request(vec![Fault::new(
+                Place::Body(pointer),
+                "is missing, and was not set before",
+            )])
         })
     };
     Ok(LimitSetting::Some(Limit {
@@ -242,8 +253,16 @@ fn limit(name: &str, change: Change<LimitPatch>, before: LimitSetting) -> Result
     }))
 }
 
-const MEMBERS: &[&str] =
-    &["pass", "challenge", "pow_effort", "members_only", "min_level", "access_codes", "waiting_room", "limits"];
+const MEMBERS: &[&str] = &[
+    "pass",
+    "challenge",
+    "pow_effort",
+    "members_only",
+    "min_level",
+    "access_codes",
+    "waiting_room",
+    "limits",
+];
 const LIMITS: &[&str] = &["buyer", "ip", "interface"];
 const LIMIT: &[&str] = &["burst", "per_minute"];
 
@@ -271,7 +290,11 @@ pub(super) fn read(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option
 }
 
 /// Reads changes to a front door.
-pub(super) fn read_patch(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<FrontDoorPatch> {
+pub(super) fn read_patch(
+    raw: &RawValue,
+    pointer: &str,
+    faults: &mut Faults,
+) -> Option<FrontDoorPatch> {
     let mut door = Object::open(raw, pointer.to_owned(), MEMBERS, faults)?;
     let pass = door.patched("pass", asked);
     let challenge = door.patched("challenge", challenge);

@@ -6,7 +6,9 @@ use utoipa::ToSchema;
 
 use super::front_door::{self, FrontDoor};
 use crate::body::{self, Faults, Object, read};
-use crate::limits::{HOLD_SECS_DEFAULT, HOLD_SECS_MAX, LIMIT_PER_BUYER_DEFAULT, LIMIT_PER_BUYER_MAX};
+use crate::limits::{
+    HOLD_SECS_DEFAULT, HOLD_SECS_MAX, LIMIT_PER_BUYER_DEFAULT, LIMIT_PER_BUYER_MAX,
+};
 use crate::problem::Problem;
 use crate::value::{Money, Stock, Time};
 
@@ -77,35 +79,53 @@ impl NewSale {
     /// # Errors
     /// `400` or `422`.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
-        body::object(bytes, &["id", "title", "starts_at", "ends_at", "items", "front_door"], |sale| {
-            let id = sale.required("id", read::name);
-            let title = sale.required("title", read::title);
-            let starts_at = sale.optional("starts_at", None, read::nullable(read::time));
-            let ends_at = sale.optional("ends_at", None, read::nullable(read::time));
-            let items = sale.required("items", read::items(item, |item: &NewItem| &item.id));
-            let front_door = sale.optional("front_door", FrontDoor::default(), front_door::read);
-            check_order(sale, starts_at.flatten(), ends_at.flatten());
-            Some(Self {
-                id: id?.into_owned(),
-                title: title?,
-                starts_at: starts_at?,
-                ends_at: ends_at?,
-                items: items?,
-                front_door: front_door?,
-            })
-        })
+        body::object(
+            bytes,
+            &["id", "title", "starts_at", "ends_at", "items", "front_door"],
+            |sale| {
+                let id = sale.required("id", read::name);
+                let title = sale.required("title", read::title);
+                let starts_at = sale.optional("starts_at", None, read::nullable(read::time));
+                let ends_at = sale.optional("ends_at", None, read::nullable(read::time));
+                let items = sale.required("items", read::items(item, |item: &NewItem| &item.id));
+                let front_door =
+                    sale.optional("front_door", FrontDoor::default(), front_door::read);
+                check_order(sale, starts_at.flatten(), ends_at.flatten());
+                Some(Self {
+                    id: id?.into_owned(),
+                    title: title?,
+                    starts_at: starts_at?,
+                    ends_at: ends_at?,
+                    items: items?,
+                    front_door: front_door?,
+                })
+            },
+        )
     }
 }
 
 /// A sale that ends has to end after it starts.
-pub(super) fn check_order(sale: &mut Object<'_, '_>, starts_at: Option<Time>, ends_at: Option<Time>) {
+pub(super) fn check_order(
+    sale: &mut Object<'_, '_>,
+    starts_at: Option<Time>,
+    ends_at: Option<Time>,
+) {
     if starts_at.zip(ends_at).is_some_and(|(starts_at, ends_at)| ends_at <= starts_at) {
         sale.fault("ends_at", "must be after starts_at");
     }
 }
 
-const ITEM: &[&str] =
-    &["id", "title", "price", "stock", "limit_per_buyer", "hold_secs", "description", "image", "list_price"];
+const ITEM: &[&str] = &[
+    "id",
+    "title",
+    "price",
+    "stock",
+    "limit_per_buyer",
+    "hold_secs",
+    "description",
+    "image",
+    "list_price",
+];
 
 fn item(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<NewItem> {
     let mut item = Object::open(raw, pointer.to_owned(), ITEM, faults)?;

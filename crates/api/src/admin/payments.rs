@@ -267,7 +267,9 @@ impl PartialSchema for Extension {
         OneOfBuilder::new()
             .item(by("secs", secs.into()))
             .item(by("pay_by", Time::schema()))
-            .description(Some("More time to pay for an order: `secs`, or a `pay_by` later than the present one."))
+            .description(Some(
+                "More time to pay for an order: `secs`, or a `pay_by` later than the present one.",
+            ))
             .examples([serde_json::json!({"secs": 600, "reason": "the bank is slow"})])
             .into()
     }
@@ -314,7 +316,11 @@ mod tests {
     #[test]
     fn an_extension_says_one_of_two_things() {
         let check = |json: &str, expected: Option<Until>| {
-            assert_eq!(Extension::from_json(json.as_bytes()).ok().map(|read| read.0), expected, "{json}");
+            assert_eq!(
+                Extension::from_json(json.as_bytes()).ok().map(|read| read.0),
+                expected,
+                "{json}"
+            );
         };
         check(r#"{"secs":60}"#, Some(Until::Secs(60)));
         check(r#"{"secs":60,"reason":"why"}"#, Some(Until::Secs(60)));

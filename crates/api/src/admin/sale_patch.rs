@@ -6,7 +6,9 @@ use utoipa::ToSchema;
 use super::front_door::{self, FrontDoorPatch};
 use super::new_sale::check_order;
 use crate::body::{self, Change, Faults, Object, read};
-use crate::limits::{HOLD_SECS_DEFAULT, HOLD_SECS_MAX, LIMIT_PER_BUYER_DEFAULT, LIMIT_PER_BUYER_MAX};
+use crate::limits::{
+    HOLD_SECS_DEFAULT, HOLD_SECS_MAX, LIMIT_PER_BUYER_DEFAULT, LIMIT_PER_BUYER_MAX,
+};
 use crate::problem::Problem;
 use crate::value::{Money, Stock, Time};
 
@@ -87,7 +89,8 @@ impl SalePatch {
             let title = sale.optional("title", None, read::some(read::title));
             let starts_at = sale.patched("starts_at", read::time);
             let ends_at = sale.patched("ends_at", read::time);
-            let items = sale.optional("items", Vec::new(), read::items(item, |item: &ItemPatch| &item.id));
+            let items =
+                sale.optional("items", Vec::new(), read::items(item, |item: &ItemPatch| &item.id));
             let front_door = sale.patched("front_door", front_door::read_patch);
             check_order(sale, starts_at.and_then(Change::set), ends_at.and_then(Change::set));
             Some(Self {
@@ -101,8 +104,17 @@ impl SalePatch {
     }
 }
 
-const ITEM: &[&str] =
-    &["id", "title", "description", "image", "price", "list_price", "limit_per_buyer", "hold_secs", "stock"];
+const ITEM: &[&str] = &[
+    "id",
+    "title",
+    "description",
+    "image",
+    "price",
+    "list_price",
+    "limit_per_buyer",
+    "hold_secs",
+    "stock",
+];
 
 fn item(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<ItemPatch> {
     let mut item = Object::open(raw, pointer.to_owned(), ITEM, faults)?;

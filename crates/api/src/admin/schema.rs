@@ -3,7 +3,9 @@
 use utoipa::openapi::schema::{AdditionalProperties, OneOfBuilder, SchemaType};
 use utoipa::openapi::{ObjectBuilder, Schema, Type};
 
-use crate::limits::{DESCRIPTION_CHARS_MAX, IMAGE_BYTES_MAX, PRICE_MINOR_MAX, STOCK_MAX, TITLE_CHARS_MAX};
+use crate::limits::{
+    DESCRIPTION_CHARS_MAX, IMAGE_BYTES_MAX, PRICE_MINOR_MAX, STOCK_MAX, TITLE_CHARS_MAX,
+};
 use crate::value::{NAME_PATTERN, assigned_currency};
 
 /// A sum of amounts in minor units, which may be longer than any of them.
@@ -69,7 +71,9 @@ pub(crate) fn price() -> Schema {
 
 /// The same, or `null`.
 pub(crate) fn nullable_price() -> Schema {
-    price_object(nullable(Type::Object)).description(Some("What one unit costs elsewhere, to compare.")).into()
+    price_object(nullable(Type::Object))
+        .description(Some("What one unit costs elsewhere, to compare."))
+        .into()
 }
 
 fn price_object(kind: SchemaType) -> ObjectBuilder {
@@ -92,7 +96,11 @@ fn price_object(kind: SchemaType) -> ObjectBuilder {
 pub(crate) fn adjustment_units() -> Schema {
     let most = i64::from(STOCK_MAX);
     let range = |from: i64, to: i64| {
-        ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(from)).maximum(Some(to)).build()
+        ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(from))
+            .maximum(Some(to))
+            .build()
     };
     OneOfBuilder::new()
         .item(range(1, most))
@@ -119,8 +127,12 @@ fn front_door_object(is_patch: bool) -> ObjectBuilder {
         if is_patch { object } else { object.default(Some("off".into())) }
     };
     let limit = || {
-        let count =
-            || ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(crate::limits::LIMIT_MAX));
+        let count = || {
+            ObjectBuilder::new()
+                .schema_type(Type::Integer)
+                .minimum(Some(1))
+                .maximum(Some(crate::limits::LIMIT_MAX))
+        };
         let object = ObjectBuilder::new()
             .schema_type(nullable(Type::Object))
             .property("burst", count())
@@ -130,16 +142,23 @@ fn front_door_object(is_patch: bool) -> ObjectBuilder {
     };
     let limits = ["buyer", "ip", "interface"]
         .into_iter()
-        .fold(ObjectBuilder::new().schema_type(kind(Type::Object)), |object, name| object.property(name, limit()))
+        .fold(ObjectBuilder::new().schema_type(kind(Type::Object)), |object, name| {
+            object.property(name, limit())
+        })
         .additional_properties(Some(AdditionalProperties::FreeForm(false)))
         .description(Some("How often may be asked; left out: the default, `null`: no limit."));
-    let level = ObjectBuilder::new().schema_type(kind(Type::Integer)).minimum(Some(0)).maximum(Some(255));
+    let level =
+        ObjectBuilder::new().schema_type(kind(Type::Integer)).minimum(Some(0)).maximum(Some(255));
     let effort = ObjectBuilder::new()
         .schema_type(kind(Type::Integer))
         .minimum(Some(crate::limits::POW_EFFORT_MIN))
         .maximum(Some(crate::limits::POW_EFFORT_MAX))
         .description(Some("How many keys a device tries on the average for a proof of work."));
-    let effort = if is_patch { effort } else { effort.default(Some(crate::limits::POW_EFFORT_DEFAULT.into())) };
+    let effort = if is_patch {
+        effort
+    } else {
+        effort.default(Some(crate::limits::POW_EFFORT_DEFAULT.into()))
+    };
     ObjectBuilder::new()
         .schema_type(kind(Type::Object))
         .property("pass", word(&["off", "required"]))

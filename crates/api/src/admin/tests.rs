@@ -11,10 +11,15 @@ use crate::gate::Asked;
 use crate::problem::Problem;
 use crate::value::{Currency, Money, Stock, Time};
 
-const ITEM: &str = r#"{"id":"phone","title":"Phone","price":{"amount_minor":10,"currency":"CNY"},"stock":100}"#;
+const ITEM: &str =
+    r#"{"id":"phone","title":"Phone","price":{"amount_minor":10,"currency":"CNY"},"stock":100}"#;
 
 /// What the reader finds wrong with `body`: each pointer with the start of its detail.
-fn check<T: std::fmt::Debug>(read: fn(&[u8]) -> Result<T, Problem>, body: &str, expected: &[(&str, &str)]) {
+fn check<T: std::fmt::Debug>(
+    read: fn(&[u8]) -> Result<T, Problem>,
+    body: &str,
+    expected: &[(&str, &str)],
+) {
     let found = read(body.as_bytes());
     if expected.is_empty() {
         assert!(found.is_ok(), "{body}\n  {found:?}");
@@ -22,9 +27,16 @@ fn check<T: std::fmt::Debug>(read: fn(&[u8]) -> Result<T, Problem>, body: &str, 
     }
     let problem = found.expect_err(body);
     assert_eq!(problem.status(), 422, "{body}");
-    let faults: Vec<_> = problem.faults().iter().map(|fault| (fault.pointer.as_str(), fault.detail.as_ref())).collect();
+    let faults: Vec<_> = problem
+        .faults()
+        .iter()
+        .map(|fault| (fault.pointer.as_str(), fault.detail.as_ref()))
+        .collect();
     let same = faults.len() == expected.len()
-        && faults.iter().zip(expected).all(|(found, wanted)| found.0 == wanted.0 && found.1.starts_with(wanted.1));
+        && faults
+            .iter()
+            .zip(expected)
+            .all(|(found, wanted)| found.0 == wanted.0 && found.1.starts_with(wanted.1));
     assert!(same, "{body}\n  {faults:?}");
 }
 
@@ -46,7 +58,10 @@ fn a_new_sale_gets_its_defaults() {
     let item = &sale.items[0];
     assert_eq!((sale.id.as_str(), sale.starts_at, sale.ends_at), ("spring", None, None));
     assert_eq!((item.limit_per_buyer, item.hold_secs, item.description.as_str()), (1, 900, ""));
-    assert_eq!((item.stock, item.image.as_deref(), item.list_price), (Stock::Counted(100), None, None));
+    assert_eq!(
+        (item.stock, item.image.as_deref(), item.list_price),
+        (Stock::Counted(100), None, None)
+    );
 }
 
 #[test]
@@ -65,7 +80,10 @@ fn a_new_sale_is_read_in_full() {
         r#"{"id":"a b","title":" ","items":[]}"#,
         &[("/id", "must be 1"), ("/title", "must not be blank"), ("/items", "must have 1 to 100")],
     );
-    new(r#"{"id":"a","title":"x\ny","items":{}}"#, &[("/title", "must be one line"), ("/items", "must be a list")]);
+    new(
+        r#"{"id":"a","title":"x\ny","items":{}}"#,
+        &[("/title", "must be one line"), ("/items", "must be a list")],
+    );
     new(
         &format!(r#"{{"id":"a","title":"A","items":[{ITEM},7,{ITEM}]}}"#),
         &[("/items/1", "must be an object"), ("/items/2/id", "is the id of an earlier")],
@@ -76,7 +94,9 @@ fn a_new_sale_is_read_in_full() {
 
 #[test]
 fn each_member_of_an_item_has_its_bounds() {
-    let item = |item: String, expected: &[(&str, &str)]| check(NewSale::from_json, &sale_of(&item), expected);
+    let item = |item: String, expected: &[(&str, &str)]| {
+        check(NewSale::from_json, &sale_of(&item), expected)
+    };
     for right in [
         r#""limit_per_buyer":1000000"#,
         r#""hold_secs":86400"#,
@@ -90,24 +110,42 @@ fn each_member_of_an_item_has_its_bounds() {
     ] {
         item(with(right), &[]);
     }
-    item(with(r#""limit_per_buyer":0"#), &[("/items/0/limit_per_buyer", "must be a whole number from 1 to 1000000")]);
+    item(
+        with(r#""limit_per_buyer":0"#),
+        &[("/items/0/limit_per_buyer", "must be a whole number from 1 to 1000000")],
+    );
     item(
         with(r#""limit_per_buyer":null"#),
         &[("/items/0/limit_per_buyer", "must be a whole number from 1 to 1000000, not null")],
     );
-    item(with(r#""hold_secs":86401"#), &[("/items/0/hold_secs", "must be a whole number from 1 to 86400")]);
+    item(
+        with(r#""hold_secs":86401"#),
+        &[("/items/0/hold_secs", "must be a whole number from 1 to 86400")],
+    );
     item(with(r#""description":"\u0000""#), &[("/items/0/description", "must not hold control")]);
     item(with(r#""image":"javascript:alert(1)""#), &[("/items/0/image", "must be an http")]);
     item(with(r#""image":"a b""#), &[("/items/0/image", "must be an http")]);
     item(with(r#""image":"""#), &[("/items/0/image", "must be an http")]);
     item(with(r#""id":"phone""#), &[("/items/0/id", "is given twice")]);
-    item(ITEM.replace("10,", "-1,"), &[("/items/0/price/amount_minor", "must be a whole number from 0")]);
+    item(
+        ITEM.replace("10,", "-1,"),
+        &[("/items/0/price/amount_minor", "must be a whole number from 0")],
+    );
     item(
         ITEM.replace("10,", "0.1,"),
-        &[("/items/0/price/amount_minor", "must be a whole number from 0 to 1000000000000, without fraction")],
+        &[(
+            "/items/0/price/amount_minor",
+            "must be a whole number from 0 to 1000000000000, without fraction",
+        )],
     );
-    item(ITEM.replace("CNY", "cny"), &[("/items/0/price/currency", "must be the code of a currency")]);
-    item(ITEM.replace("CNY", "ZZZ"), &[("/items/0/price/currency", "must be the code of a currency")]);
+    item(
+        ITEM.replace("CNY", "cny"),
+        &[("/items/0/price/currency", "must be the code of a currency")],
+    );
+    item(
+        ITEM.replace("CNY", "ZZZ"),
+        &[("/items/0/price/currency", "must be the code of a currency")],
+    );
     item(
         ITEM.replace("\"currency\"", "\"unit\""),
         &[("/items/0/price/unit", "is not known"), ("/items/0/price/currency", "is missing")],
@@ -138,7 +176,9 @@ fn every_word_of_a_front_door_is_read() {
     for room in ["off", "auto", "always"] {
         door(&format!(r#"{{"waiting_room":"{room}","members_only":true,"min_level":255}}"#), &[]);
     }
-    let limits = |limits: &str, expected: &[(&str, &str)]| door(&format!(r#"{{"limits":{limits}}}"#), expected);
+    let limits = |limits: &str, expected: &[(&str, &str)]| {
+        door(&format!(r#"{{"limits":{limits}}}"#), expected)
+    };
     limits("{}", &[]);
     limits(r#"{"buyer":{"burst":1,"per_minute":10000000},"ip":null,"interface":null}"#, &[]);
     limits(r#"{"buyer":{"burst":1}}"#, &[("/front_door/limits/buyer/per_minute", "is missing")]);
@@ -150,7 +190,10 @@ fn every_word_of_a_front_door_is_read() {
             ("/front_door/limits/ip/per_minute", "must be a whole number from 1 to 10000000"),
         ],
     );
-    limits(r#"{"interface":7}"#, &[("/front_door/limits/interface", "must be an object, not a number")]);
+    limits(
+        r#"{"interface":7}"#,
+        &[("/front_door/limits/interface", "must be an object, not a number")],
+    );
     limits(r#"{"sale":null}"#, &[("/front_door/limits/sale", "is not known")]);
     limits("null", &[("/front_door/limits", "must be an object, not null")]);
     door(
@@ -162,7 +205,10 @@ fn every_word_of_a_front_door_is_read() {
             ("/front_door/waiting_room", "must be a string, not null"),
         ],
     );
-    door(r#"{"min_level":256}"#, &[("/front_door/min_level", "must be a whole number from 0 to 255")]);
+    door(
+        r#"{"min_level":256}"#,
+        &[("/front_door/min_level", "must be a whole number from 0 to 255")],
+    );
     for right in [100, 5_000, 50_000] {
         door(&format!(r#"{{"pow_effort":{right}}}"#), &[]);
     }
@@ -193,43 +239,63 @@ fn a_front_door_is_kept_word_for_word() {
     );
     check(
         r#"{"challenge":"pow","pow_effort":20000}"#,
-        &format!(r#"{{"pass":"off","challenge":"pow",{},"limits":{{}}}}"#, rest.replace("5000", "20000")),
+        &format!(
+            r#"{{"pass":"off","challenge":"pow",{},"limits":{{}}}}"#,
+            rest.replace("5000", "20000")
+        ),
     );
     assert_eq!(FrontDoor::parse("{}"), Some(FrontDoor::default()));
-    assert_eq!(FrontDoor::parse("{}").map(|door| door.pow_effort.0), Some(5_000), "a row from before it could be set");
+    assert_eq!(
+        FrontDoor::parse("{}").map(|door| door.pow_effort.0),
+        Some(5_000),
+        "a row from before it could be set"
+    );
     assert_eq!(FrontDoor::parse(r#"{"pass":"sometimes"}"#), None);
-    assert!(FrontDoor::SHUT.needs_pass() && !FrontDoor::SHUT.is_off() && FrontDoor::default().is_off());
+    assert!(
+        FrontDoor::SHUT.needs_pass() && !FrontDoor::SHUT.is_off() && FrontDoor::default().is_off()
+    );
 }
 
 #[test]
 fn a_patch_of_a_front_door_merges_member_by_member() {
     let limit = |burst, per_minute| LimitSetting::Some(Limit { burst, per_minute });
-    let before =
-        FrontDoor { min_level: 3, limits: Limits { buyer: limit(1, 2), ..Limits::default() }, ..FrontDoor::default() };
+    let before = FrontDoor {
+        min_level: 3,
+        limits: Limits { buyer: limit(1, 2), ..Limits::default() },
+        ..FrontDoor::default()
+    };
     let patched = |door: &str| {
-        let patch = SalePatch::from_json(format!(r#"{{"front_door":{door}}}"#).as_bytes()).expect(door);
+        let patch =
+            SalePatch::from_json(format!(r#"{{"front_door":{door}}}"#).as_bytes()).expect(door);
         let Change::Set(patch) = patch.front_door else { panic!("{door}") };
         patch.apply(before)
     };
-    let check = |door: &str, after: FrontDoor| assert_eq!(patched(door).expect(door), after, "{door}");
+    let check =
+        |door: &str, after: FrontDoor| assert_eq!(patched(door).expect(door), after, "{door}");
     check("{}", before);
     check(r#"{"pass":"required"}"#, FrontDoor { pass: Asked::Required, ..before });
     check(r#"{"min_level":null,"pass":null}"#, FrontDoor { min_level: 0, ..before });
     check(r#"{"pow_effort":100}"#, FrontDoor { pow_effort: PowEffort(100), ..before });
     check(r#"{"limits":null}"#, FrontDoor { limits: Limits::default(), ..before });
-    let limits = |buyer, ip| FrontDoor { limits: Limits { buyer, ip, ..Limits::default() }, ..before };
+    let limits =
+        |buyer, ip| FrontDoor { limits: Limits { buyer, ip, ..Limits::default() }, ..before };
     check(r#"{"limits":{"ip":null}}"#, limits(limit(1, 2), LimitSetting::None));
     check(r#"{"limits":{"buyer":{"burst":9}}}"#, limits(limit(9, 2), LimitSetting::Default));
     check(r#"{"limits":{"ip":{"burst":9,"per_minute":8}}}"#, limits(limit(1, 2), limit(9, 8)));
     let half = patched(r#"{"limits":{"ip":{"burst":9}}}"#).expect_err("no rate was ever set");
-    assert_eq!((half.status(), half.faults()[0].pointer.as_str()), (422, "/front_door/limits/ip/per_minute"));
+    assert_eq!(
+        (half.status(), half.faults()[0].pointer.as_str()),
+        (422, "/front_door/limits/ip/per_minute")
+    );
 }
 
 #[test]
 fn a_patch_tells_absent_null_and_value_apart() {
     let read = |body: &str| SalePatch::from_json(body.as_bytes()).expect(body);
     assert!(read("{}").is_empty());
-    let patch = read(r#"{"title":"New","starts_at":null,"ends_at":"2026-11-20T10:00:00Z","front_door":null}"#);
+    let patch = read(
+        r#"{"title":"New","starts_at":null,"ends_at":"2026-11-20T10:00:00Z","front_door":null}"#,
+    );
     assert_eq!(patch.title.as_deref(), Some("New"));
     assert_eq!(patch.starts_at, Change::Clear);
     assert_eq!(patch.ends_at, Change::Set(Time::from_millis(1_795_168_800_000)));
@@ -239,7 +305,10 @@ fn a_patch_tells_absent_null_and_value_apart() {
     let patch = read(
         r#"{"items":[{"id":"phone","price":{"amount_minor":12,"currency":"CNY"},"limit_per_buyer":null,"description":null,"image":null}]}"#,
     );
-    let price = Money { amount_minor: 12, currency: Currency::parse("CNY").expect("three capital letters") };
+    let price = Money {
+        amount_minor: 12,
+        currency: Currency::parse("CNY").expect("three capital letters"),
+    };
     let expected = ItemPatch {
         id: "phone".into(),
         price: Some(price),
@@ -255,8 +324,14 @@ fn a_patch_tells_absent_null_and_value_apart() {
     wrong(r#"{"phase":"open"}"#, &[("/phase", "is not known here")]);
     wrong(r#"{"items":[]}"#, &[("/items", "must have 1 to 100")]);
     wrong(r#"{"items":[{"title":"x"}]}"#, &[("/items/0/id", "is missing")]);
-    wrong(r#"{"items":[{"id":"a","price":null}]}"#, &[("/items/0/price", "must be an object, not null")]);
-    wrong(r#"{"front_door":{"pass":"x"}}"#, &[("/front_door/pass", "must be one of off, required")]);
+    wrong(
+        r#"{"items":[{"id":"a","price":null}]}"#,
+        &[("/items/0/price", "must be an object, not null")],
+    );
+    wrong(
+        r#"{"front_door":{"pass":"x"}}"#,
+        &[("/front_door/pass", "must be one of off, required")],
+    );
     wrong(
         r#"{"starts_at":"2026-11-20T10:00:00Z","ends_at":"2026-11-20T10:00:00Z"}"#,
         &[("/ends_at", "must be after starts_at")],
@@ -265,19 +340,30 @@ fn a_patch_tells_absent_null_and_value_apart() {
 
 #[test]
 fn an_adjustment_has_units_and_a_reason() {
-    let adjustment = |body: &str, expected: &[(&str, &str)]| check(Adjustment::from_json, body, expected);
+    let adjustment =
+        |body: &str, expected: &[(&str, &str)]| check(Adjustment::from_json, body, expected);
     adjustment(r#"{"units":50,"reason":"recount"}"#, &[]);
     adjustment(r#"{"units":-1000000000,"reason":"recount"}"#, &[]);
     adjustment(r#"{"units":0,"reason":"recount"}"#, &[("/units", "must not be 0")]);
-    adjustment(r#"{"units":1000000001,"reason":"recount"}"#, &[("/units", "must be a whole number from -1000000000")]);
-    adjustment(r#"{"units":1.5,"reason":"recount"}"#, &[("/units", "must be a whole number from -1000000000")]);
-    adjustment(r#"{"units":"5"}"#, &[("/units", "must be a whole number"), ("/reason", "is missing")]);
+    adjustment(
+        r#"{"units":1000000001,"reason":"recount"}"#,
+        &[("/units", "must be a whole number from -1000000000")],
+    );
+    adjustment(
+        r#"{"units":1.5,"reason":"recount"}"#,
+        &[("/units", "must be a whole number from -1000000000")],
+    );
+    adjustment(
+        r#"{"units":"5"}"#,
+        &[("/units", "must be a whole number"), ("/reason", "is missing")],
+    );
     adjustment(r#"{"units":5,"reason":""}"#, &[("/reason", "must not be blank")]);
 }
 
 #[test]
 fn a_key_has_a_name_and_a_role() {
-    let read = NewKey::from_json(br#"{"name":"night shift","role":"operator"}"#).expect("all is well");
+    let read =
+        NewKey::from_json(br#"{"name":"night shift","role":"operator"}"#).expect("all is well");
     assert_eq!(read, NewKey { name: "night shift".into(), role: Role::Operator });
     let key = |body: &str, expected: &[(&str, &str)]| check(NewKey::from_json, body, expected);
     key(r#"{"name":"x","role":"root"}"#, &[("/role", "must be one of viewer, operator, admin")]);
@@ -293,18 +379,32 @@ fn what_is_wrong_with_an_address_is_said() {
         let fault = problem.faults().first().expect("a fault");
         assert!(fault.pointer == "/url" && fault.detail.contains(words), "{url}: {}", fault.detail);
     };
-    for none in ["", "shop.example", "ftp://shop.example/", "https:/shop.example/", "a b", "://shop.example/"] {
+    for none in [
+        "",
+        "shop.example",
+        "ftp://shop.example/",
+        "https:/shop.example/",
+        "a b",
+        "://shop.example/",
+    ] {
         check(none, "must be an https address");
     }
-    for hostless in ["https://", "HTTPS://", "https:///x", "https://\\x", "http://?x", "http://#x", "amqp:///v"] {
+    for hostless in
+        ["https://", "HTTPS://", "https:///x", "https://\\x", "http://?x", "http://#x", "amqp:///v"]
+    {
         check(hostless, "must name a host");
     }
-    for spaced in ["http://127.0.0.1/a b", " https://shop.example/", "https://shop.example/ ", "https:// x/é"] {
+    for spaced in
+        ["http://127.0.0.1/a b", " https://shop.example/", "https://shop.example/ ", "https:// x/é"]
+    {
         check(spaced, "must not hold a space: write it as %20");
     }
     check("http://127.0.0.1/é", "must not hold 'é'");
     check("https://caf\u{e9}.example/", "Punycode");
     check("https://shop.example/\u{200b}", r"must not hold '\u{200b}'");
     check("https://shop.example/\n", "control characters");
-    check(&format!("https://shop.example/{}", "x".repeat(crate::limits::WEBHOOK_URL_BYTES_MAX)), "at most");
+    check(
+        &format!("https://shop.example/{}", "x".repeat(crate::limits::WEBHOOK_URL_BYTES_MAX)),
+        "at most",
+    );
 }

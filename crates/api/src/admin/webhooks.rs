@@ -77,7 +77,11 @@ impl NewWebhookEndpoint {
     }
 }
 
-fn read_types(raw: &serde_json::value::RawValue, pointer: &str, faults: &mut body::Faults) -> Option<Vec<String>> {
+fn read_types(
+    raw: &serde_json::value::RawValue,
+    pointer: &str,
+    faults: &mut body::Faults,
+) -> Option<Vec<String>> {
     let words = read::words(raw, pointer, faults, EventType::ALL.len())?;
     let mut is_good = true;
     for (index, word) in words.iter().enumerate() {
@@ -154,7 +158,11 @@ impl SecretRotation {
             return Ok(Self::default());
         }
         body::object(bytes, &["overlap_secs"], |body| {
-            let overlap = body.optional("overlap_secs", OVERLAP_SECS_DEFAULT, read::count(0..=OVERLAP_SECS_MAX));
+            let overlap = body.optional(
+                "overlap_secs",
+                OVERLAP_SECS_DEFAULT,
+                read::count(0..=OVERLAP_SECS_MAX),
+            );
             Some(Self { overlap_secs: overlap? })
         })
     }
@@ -350,7 +358,8 @@ mod tests {
         assert_eq!((read.types.len(), read.enabled), (2, true));
         let check = |body: &str, pointers: &[&str]| {
             let problem = NewWebhookEndpoint::from_json(body.as_bytes()).expect_err(body);
-            let found: Vec<_> = problem.faults().iter().map(|fault| fault.pointer.as_str()).collect();
+            let found: Vec<_> =
+                problem.faults().iter().map(|fault| fault.pointer.as_str()).collect();
             assert_eq!(found, pointers, "{body}");
         };
         check(r#"{}"#, &["/url", "/types"]);
@@ -358,20 +367,40 @@ mod tests {
             let body = format!(r#"{{"url":"{broker}","types":["*"]}}"#);
             assert_eq!(NewWebhookEndpoint::from_json(body.as_bytes()).expect("good").url, broker);
         }
-        assert!(NewWebhookEndpoint::from_json(br#"{"url":"HTTPS://shop.example/","types":["*"]}"#).is_ok());
+        assert!(
+            NewWebhookEndpoint::from_json(br#"{"url":"HTTPS://shop.example/","types":["*"]}"#)
+                .is_ok()
+        );
         check(r#"{"url":"ftp://x","types":[]}"#, &["/url", "/types"]);
-        check(r#"{"url":"https://x","types":["order.payed","order.paid","order.paid",7]}"#, &["/types/3"]);
-        check(r#"{"url":"https://x","types":["order.payed","order.paid","order.paid"]}"#, &["/types/0", "/types/2"]);
-        check(r#"{"url":"https://x","types":"*","enabled":1,"secret":"x"}"#, &["/secret", "/types", "/enabled"]);
+        check(
+            r#"{"url":"https://x","types":["order.payed","order.paid","order.paid",7]}"#,
+            &["/types/3"],
+        );
+        check(
+            r#"{"url":"https://x","types":["order.payed","order.paid","order.paid"]}"#,
+            &["/types/0", "/types/2"],
+        );
+        check(
+            r#"{"url":"https://x","types":"*","enabled":1,"secret":"x"}"#,
+            &["/secret", "/types", "/enabled"],
+        );
     }
 
     #[test]
     fn a_rotation_may_say_nothing() {
         assert_eq!(SecretRotation::from_json(b"").expect("empty"), SecretRotation::default());
-        assert_eq!(SecretRotation::from_json(br#"{"overlap_secs":0}"#).expect("at once").overlap_secs, 0);
+        assert_eq!(
+            SecretRotation::from_json(br#"{"overlap_secs":0}"#).expect("at once").overlap_secs,
+            0
+        );
         assert!(SecretRotation::from_json(br#"{"overlap_secs":604801}"#).is_err());
         assert!(Redelivery::from_json(br#"{"event":"evt_0000000000000042_f2aa95665c"}"#).is_ok());
-        for wrong in [r#"{"event":"42"}"#, r#"{"event":"evt_0000000000000000"}"#, r#"{"event":"evt_-1"}"#, "{}"] {
+        for wrong in [
+            r#"{"event":"42"}"#,
+            r#"{"event":"evt_0000000000000000"}"#,
+            r#"{"event":"evt_-1"}"#,
+            "{}",
+        ] {
             assert_eq!(Redelivery::from_json(wrong.as_bytes()).expect_err(wrong).status(), 422);
         }
     }

@@ -18,9 +18,10 @@ impl Faults {
     pub(crate) fn add(&mut self, pointer: &str, detail: impl Into<Cow<'static, str>>) {
         match self.0.len() {
             full if full > FAULTS_MAX => {}
-            FAULTS_MAX => {
-                self.0.push(Fault::new(Place::Body(String::new()), "there are more faults; mend these first"))
-            }
+            FAULTS_MAX => self.0.push(Fault::new(
+                Place::Body(String::new()),
+                "there are more faults; mend these first",
+            )),
             _ => self.0.push(Fault::new(Place::Body(pointer.to_owned()), detail)),
         }
     }
@@ -43,7 +44,10 @@ pub(crate) struct Object<'a, 'f> {
 }
 
 /// How one member's value is read: a fault is noted at the pointer, and `None` returned.
-pub(crate) trait Reader<'a, T>: FnOnce(&'a RawValue, &str, &mut Faults) -> Option<T> {}
+pub(crate) trait Reader<'a, T>:
+    FnOnce(&'a RawValue, &str, &mut Faults) -> Option<T>
+{
+}
 impl<'a, T, F: FnOnce(&'a RawValue, &str, &mut Faults) -> Option<T>> Reader<'a, T> for F {}
 
 impl<'a, 'f> Object<'a, 'f> {
@@ -81,12 +85,21 @@ impl<'a, 'f> Object<'a, 'f> {
         self.members.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
     }
 
-    fn read<T>(&mut self, name: &'static str, value: &'a RawValue, reader: impl Reader<'a, T>) -> Option<T> {
+    fn read<T>(
+        &mut self,
+        name: &'static str,
+        value: &'a RawValue,
+        reader: impl Reader<'a, T>,
+    ) -> Option<T> {
         reader(value, &format!("{}/{name}", self.pointer), self.faults)
     }
 
     /// A member that must be there.
-    pub(crate) fn required<T>(&mut self, name: &'static str, reader: impl Reader<'a, T>) -> Option<T> {
+    pub(crate) fn required<T>(
+        &mut self,
+        name: &'static str,
+        reader: impl Reader<'a, T>,
+    ) -> Option<T> {
         match self.find(name) {
             Some(value) => self.read(name, value, reader),
             None => {
@@ -97,7 +110,12 @@ impl<'a, 'f> Object<'a, 'f> {
     }
 
     /// A member that stands for `default` when it is left out.
-    pub(crate) fn optional<T>(&mut self, name: &'static str, default: T, reader: impl Reader<'a, T>) -> Option<T> {
+    pub(crate) fn optional<T>(
+        &mut self,
+        name: &'static str,
+        default: T,
+        reader: impl Reader<'a, T>,
+    ) -> Option<T> {
         match self.find(name) {
             Some(value) => self.read(name, value, reader),
             None => Some(default),
@@ -105,7 +123,11 @@ impl<'a, 'f> Object<'a, 'f> {
     }
 
     /// A member that is left out, `null`, or read: what a merge patch tells apart.
-    pub(crate) fn patched<T>(&mut self, name: &'static str, reader: impl Reader<'a, T>) -> Option<Change<T>> {
+    pub(crate) fn patched<T>(
+        &mut self,
+        name: &'static str,
+        reader: impl Reader<'a, T>,
+    ) -> Option<Change<T>> {
         match self.find(name) {
             None => Some(Change::Keep),
             Some(value) if Kind::of(value) == Kind::Null => Some(Change::Clear),
@@ -125,5 +147,9 @@ fn unknown(known: &[&str]) -> String {
 
 /// A member's name as RFC 6901 writes it in a pointer.
 fn escaped(name: &str) -> Cow<'_, str> {
-    if name.contains(['~', '/']) { name.replace('~', "~0").replace('/', "~1").into() } else { name.into() }
+    if name.contains(['~', '/']) {
+        name.replace('~', "~0").replace('/', "~1").into()
+    } else {
+        name.into()
+    }
 }

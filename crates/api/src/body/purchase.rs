@@ -57,7 +57,8 @@ impl<'a> Purchase<'a> {
         // A list of three would pass for the object otherwise.
         bytes.trim_ascii_start().starts_with(b"{").then_some(())?;
         let Plain { sale, item, units } = serde_json::from_slice(bytes).ok()?;
-        let right = is_name(sale) && is_name(item) && (1..=crate::limits::UNITS_MAX).contains(&units);
+        let right =
+            is_name(sale) && is_name(item) && (1..=crate::limits::UNITS_MAX).contains(&units);
         right.then_some(Self { sale: Cow::Borrowed(sale), item: Cow::Borrowed(item), units })
     }
 

@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 use super::json::{self, Kind};
 use super::object::{Faults, Object};
 use crate::limits::{
-    DESCRIPTION_CHARS_MAX, IMAGE_BYTES_MAX, ITEMS_MAX, PRICE_MINOR_MAX, STOCK_MAX, TITLE_CHARS_MAX, UNITS_MAX,
-    WEBHOOK_URL_BYTES_MAX,
+    DESCRIPTION_CHARS_MAX, IMAGE_BYTES_MAX, ITEMS_MAX, PRICE_MINOR_MAX, STOCK_MAX, TITLE_CHARS_MAX,
+    UNITS_MAX, WEBHOOK_URL_BYTES_MAX,
 };
 use crate::told::event_position;
 use crate::value::{Currency, Money, Stock, Time, is_name};
@@ -17,7 +17,9 @@ use crate::value::{Currency, Money, Stock, Time, is_name};
 type Raw<'a> = &'a RawValue;
 
 /// A whole number within `range`, written with digits alone.
-pub(crate) fn integer<'a>(range: RangeInclusive<i64>) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<i64> {
+pub(crate) fn integer<'a>(
+    range: RangeInclusive<i64>,
+) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<i64> {
     move |raw, pointer, faults| {
         let kind = Kind::of(raw);
         if kind == Kind::Number {
@@ -26,7 +28,8 @@ pub(crate) fn integer<'a>(range: RangeInclusive<i64>) -> impl FnOnce(Raw<'a>, &s
             match text.parse().ok().filter(|number| range.contains(number) && !signed) {
                 Some(number) => return Some(number),
                 None if text.contains(['.', 'e', 'E']) => {
-                    faults.add(pointer, format!("{}, without fraction or exponent", wanted(&range)));
+                    faults
+                        .add(pointer, format!("{}, without fraction or exponent", wanted(&range)));
                 }
                 None => faults.add(pointer, wanted(&range)),
             }
@@ -42,9 +45,13 @@ fn wanted(range: &RangeInclusive<i64>) -> String {
 }
 
 /// The same where the range fits a `u32`.
-pub(crate) fn count<'a>(range: RangeInclusive<u32>) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<u32> {
+pub(crate) fn count<'a>(
+    range: RangeInclusive<u32>,
+) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<u32> {
     let range = i64::from(*range.start())..=i64::from(*range.end());
-    move |raw, pointer, faults| integer(range)(raw, pointer, faults).and_then(|number| u32::try_from(number).ok())
+    move |raw, pointer, faults| {
+        integer(range)(raw, pointer, faults).and_then(|number| u32::try_from(number).ok())
+    }
 }
 
 /// Units of one request.
@@ -64,7 +71,11 @@ pub(crate) fn boolean(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Optio
 }
 
 /// Any string.
-pub(crate) fn string<'a>(raw: Raw<'a>, pointer: &str, faults: &mut Faults) -> Option<std::borrow::Cow<'a, str>> {
+pub(crate) fn string<'a>(
+    raw: Raw<'a>,
+    pointer: &str,
+    faults: &mut Faults,
+) -> Option<std::borrow::Cow<'a, str>> {
     match Kind::of(raw) {
         Kind::String => {
             let text = json::string(raw);
@@ -95,7 +106,11 @@ pub(crate) fn word<'a>(
 }
 
 /// The name of a sale, item or buyer.
-pub(crate) fn name<'a>(raw: Raw<'a>, pointer: &str, faults: &mut Faults) -> Option<std::borrow::Cow<'a, str>> {
+pub(crate) fn name<'a>(
+    raw: Raw<'a>,
+    pointer: &str,
+    faults: &mut Faults,
+) -> Option<std::borrow::Cow<'a, str>> {
     let text = string(raw, pointer, faults)?;
     if is_name(&text) {
         return Some(text);
@@ -123,7 +138,10 @@ pub(crate) fn title(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
 /// A text of several lines, maybe empty.
 pub(crate) fn description(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
     let text = string(raw, pointer, faults)?;
-    if text.chars().any(|char| (char < ' ' && !matches!(char, '\n' | '\r' | '\t')) || char == '\u{7F}') {
+    if text
+        .chars()
+        .any(|char| (char < ' ' && !matches!(char, '\n' | '\r' | '\t')) || char == '\u{7F}')
+    {
         faults.add(pointer, "must not hold control characters other than tabs and line ends");
     } else if text.chars().count() > DESCRIPTION_CHARS_MAX {
         faults.add(pointer, format!("must have at most {DESCRIPTION_CHARS_MAX} characters"));
@@ -136,7 +154,9 @@ pub(crate) fn description(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> O
 /// Address of a picture: `http(s)`, or a reference without a scheme; visible ASCII only.
 pub(crate) fn image(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
     let text = string(raw, pointer, faults)?;
-    let absolute = ["https://", "http://"].iter().any(|scheme| text.len() > scheme.len() && text.starts_with(scheme));
+    let absolute = ["https://", "http://"]
+        .iter()
+        .any(|scheme| text.len() > scheme.len() && text.starts_with(scheme));
     let visible = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
     if !visible || (!absolute && text.contains(':')) {
         faults.add(pointer, "must be an http or https address, or a path, in visible ASCII");
@@ -165,8 +185,11 @@ pub(crate) fn address(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Optio
 
 /// What is wrong with the address of an endpoint.
 fn wrong_address(text: &str) -> Option<Cow<'static, str>> {
-    let is_known = |scheme: &str| ENDPOINT_SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme));
-    let Some((_, rest)) = text.trim_start().split_once("://").filter(|(scheme, _)| is_known(scheme)) else {
+    let is_known =
+        |scheme: &str| ENDPOINT_SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme));
+    let Some((_, rest)) =
+        text.trim_start().split_once("://").filter(|(scheme, _)| is_known(scheme))
+    else {
         let wanted = "must be an https address, such as https://shop.example/hooks/doorbuster, or that of a broker";
         return Some(wanted.into());
     };
@@ -174,14 +197,18 @@ fn wrong_address(text: &str) -> Option<Cow<'static, str>> {
         return Some(match odd {
             ' ' => "must not hold a space: write it as %20".into(),
             odd if odd.is_control() => "must not hold control characters".into(),
-            odd => format!("must not hold {odd:?}: write it in %-codes, and in a host's name in Punycode").into(),
+            odd => format!(
+                "must not hold {odd:?}: write it in %-codes, and in a host's name in Punycode"
+            )
+            .into(),
         });
     }
     // Parsers of addresses pass over more slashes, and take for the host what follows them.
     if rest.is_empty() || rest.starts_with(['/', '\\', '?', '#']) {
         return Some("must name a host, as https://shop.example/hooks/doorbuster does".into());
     }
-    (text.len() > WEBHOOK_URL_BYTES_MAX).then(|| format!("must have at most {WEBHOOK_URL_BYTES_MAX} characters").into())
+    (text.len() > WEBHOOK_URL_BYTES_MAX)
+        .then(|| format!("must have at most {WEBHOOK_URL_BYTES_MAX} characters").into())
 }
 
 /// An event's id.
@@ -195,7 +222,12 @@ pub(crate) fn event_id(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Opti
 }
 
 /// A list of 1 to `most` strings.
-pub(crate) fn words(raw: Raw<'_>, pointer: &str, faults: &mut Faults, most: usize) -> Option<Vec<String>> {
+pub(crate) fn words(
+    raw: Raw<'_>,
+    pointer: &str,
+    faults: &mut Faults,
+    most: usize,
+) -> Option<Vec<String>> {
     let Some(elements) = json::elements(raw) else {
         faults.add(pointer, format!("must be a list, not {}", Kind::of(raw).words()));
         return None;
@@ -207,7 +239,9 @@ pub(crate) fn words(raw: Raw<'_>, pointer: &str, faults: &mut Faults, most: usiz
     let all = elements.len();
     let each = elements.into_iter().enumerate();
     let found: Vec<String> = each
-        .filter_map(|(index, element)| Some(string(element, &format!("{pointer}/{index}"), faults)?.into_owned()))
+        .filter_map(|(index, element)| {
+            Some(string(element, &format!("{pointer}/{index}"), faults)?.into_owned())
+        })
         .collect();
     (found.len() == all).then_some(found)
 }
@@ -231,7 +265,10 @@ pub(crate) fn stock(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
         // `parse` takes a plus sign, JSON does not, so digits alone come this far.
         Some(units) => Some(Stock::Counted(units)),
         None => {
-            faults.add(pointer, format!("must be a whole number from 0 to {STOCK_MAX}, or \"unlimited\""));
+            faults.add(
+                pointer,
+                format!("must be a whole number from 0 to {STOCK_MAX}, or \"unlimited\""),
+            );
             None
         }
     }
@@ -246,7 +283,8 @@ pub(crate) fn price(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
 }
 
 fn currency(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<Currency> {
-    let currency = Currency::parse(&string(raw, pointer, faults)?).filter(|currency| currency.is_assigned());
+    let currency =
+        Currency::parse(&string(raw, pointer, faults)?).filter(|currency| currency.is_assigned());
     if currency.is_none() {
         faults.add(pointer, "must be the code of a currency, as ISO 4217 has them, such as CNY");
     }
@@ -287,7 +325,9 @@ pub(crate) fn items<'a, T>(
         let all = elements.len();
         let mut found: Vec<T> = Vec::with_capacity(all);
         for (index, element) in elements.into_iter().enumerate() {
-            let Some(item) = reader(element, &format!("{pointer}/{index}"), faults) else { continue };
+            let Some(item) = reader(element, &format!("{pointer}/{index}"), faults) else {
+                continue;
+            };
             if found.iter().any(|other| id(other) == id(&item)) {
                 faults.add(&format!("{pointer}/{index}/id"), "is the id of an earlier entry");
             }

@@ -25,7 +25,10 @@ fn told<T>(read: Result<T, Problem>) -> String {
 fn a_purchase_is_an_object_of_three_members() {
     let check = |body: &str, expected: &str| {
         let found = told(Purchase::from_json(body.as_bytes()));
-        assert!(found.starts_with(expected) && found.is_empty() == expected.is_empty(), "{body}\n  {found}");
+        assert!(
+            found.starts_with(expected) && found.is_empty() == expected.is_empty(),
+            "{body}\n  {found}"
+        );
     };
     check(r#"{"sale":"spring","item":"phone","units":10}"#, "");
     check(" \n{\"units\":1000000, \"item\":\"a:b\", \"sale\":\"s\"} ", "");
@@ -77,18 +80,25 @@ fn a_purchase_is_an_object_of_three_members() {
 fn a_purchase_without_fault_borrows_its_names() {
     let body = br#"{"sale":"spring","item":"phone","units":10}"#;
     let purchase = Purchase::from_json(body).expect("a body without fault");
-    assert!(matches!((purchase.sale, purchase.item), (Cow::Borrowed("spring"), Cow::Borrowed("phone"))));
+    assert!(matches!(
+        (purchase.sale, purchase.item),
+        (Cow::Borrowed("spring"), Cow::Borrowed("phone"))
+    ));
 }
 
 #[test]
 fn depth_and_number_of_faults_are_bounded() {
     let deep = format!(r#"{{"sale":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
-    assert!(told(Purchase::from_json(deep.as_bytes())).starts_with("422 | /sale: must be a string, not a list"));
+    assert!(
+        told(Purchase::from_json(deep.as_bytes()))
+            .starts_with("422 | /sale: must be a string, not a list")
+    );
     let unclosed = format!(r#"{{"sale":{}"#, "[".repeat(100_000));
     assert_eq!(told(Purchase::from_json(unclosed.as_bytes())), "400");
 
     let many: Vec<String> = (0..1_000).map(|number| format!("\"x{number}\":0")).collect();
-    let problem = Purchase::from_json(format!("{{{}}}", many.join(",")).as_bytes()).expect_err("unknown members");
+    let problem = Purchase::from_json(format!("{{{}}}", many.join(",")).as_bytes())
+        .expect_err("unknown members");
     assert_eq!(problem.faults().len(), crate::limits::FAULTS_MAX + 1);
     assert!(problem.faults().last().is_some_and(|fault| fault.detail.contains("more faults")));
 }
@@ -144,7 +154,9 @@ fn all_read(bytes: &[u8]) -> Result<(), TestCaseError> {
             Code::InvalidRequest => prop_assert!(!problem.faults().is_empty()),
             other => prop_assert!(false, "{}", other.as_str()),
         }
-        prop_assert!(serde_json::from_slice::<crate::problem::ProblemBody<'_>>(&problem.to_json()).is_ok());
+        prop_assert!(
+            serde_json::from_slice::<crate::problem::ProblemBody<'_>>(&problem.to_json()).is_ok()
+        );
     }
     Ok(())
 }
@@ -159,14 +171,16 @@ fn json() -> impl Strategy<Value = String> {
     ];
     leaf.prop_recursive(5, 40, 8, |inner| {
         prop_oneof![
-            proptest::collection::vec(inner.clone(), 0..4).prop_map(|list| format!("[{}]", list.join(","))),
+            proptest::collection::vec(inner.clone(), 0..4)
+                .prop_map(|list| format!("[{}]", list.join(","))),
             proptest::collection::vec((name(), inner), 0..8).prop_map(object_text),
         ]
     })
 }
 
 fn object_text(members: Vec<(&'static str, String)>) -> String {
-    let members: Vec<String> = members.into_iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    let members: Vec<String> =
+        members.into_iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
     format!("{{{}}}", members.join(","))
 }
 

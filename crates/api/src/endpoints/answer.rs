@@ -125,7 +125,9 @@ impl AnswerHeader {
         match self {
             Self::Location => "Where the thing made can be read.",
             Self::RetryAfter => "Seconds to wait before asking again.",
-            Self::IdempotentReplayed => "`true`: the order was there already, nothing new was done.",
+            Self::IdempotentReplayed => {
+                "`true`: the order was there already, nothing new was done."
+            }
             Self::ETag => "The present version, for `If-Match` or `If-None-Match`.",
             Self::CacheControl => "How long it may be kept.",
             Self::WwwAuthenticate => "How to present oneself.",
@@ -137,7 +139,9 @@ impl AnswerHeader {
     #[must_use]
     pub fn schema(self) -> Schema {
         match self {
-            Self::RetryAfter => ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).into(),
+            Self::RetryAfter => {
+                ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).into()
+            }
             Self::IdempotentReplayed => {
                 ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["true"])).into()
             }
@@ -183,5 +187,6 @@ pub(super) const fn json<T: ToSchema>() -> Content {
 }
 
 /// The reader has it already.
-pub(super) const UNCHANGED: Answer = Answer::new(304, Content::None, "Still what `If-None-Match` says.")
-    .headers(&[AnswerHeader::ETag, AnswerHeader::CacheControl]);
+pub(super) const UNCHANGED: Answer =
+    Answer::new(304, Content::None, "Still what `If-None-Match` says.")
+        .headers(&[AnswerHeader::ETag, AnswerHeader::CacheControl]);

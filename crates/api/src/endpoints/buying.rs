@@ -38,9 +38,14 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         answers: &[
             ok::<Order>("The key already has this order; here it is as it stands now.")
                 .headers(&[AnswerHeader::IdempotentReplayed, AnswerHeader::Location]),
-            Answer::new(201, json::<Order>(), "The units are reserved.").headers(&[AnswerHeader::Location]),
-            Answer::new(202, json::<QueuedOrder>(), "A place in the queue; the verdict follows by `decide_by`.")
-                .headers(&[AnswerHeader::Location, AnswerHeader::RetryAfter]),
+            Answer::new(201, json::<Order>(), "The units are reserved.")
+                .headers(&[AnswerHeader::Location]),
+            Answer::new(
+                202,
+                json::<QueuedOrder>(),
+                "A place in the queue; the verdict follows by `decide_by`.",
+            )
+            .headers(&[AnswerHeader::Location, AnswerHeader::RetryAfter]),
         ],
         codes: &[
             Code::Forbidden,
@@ -97,7 +102,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         description: "Every sale but drafts.",
         params: &[Param::Cursor, Param::Limit, Param::IfNoneMatch],
         answers: &[
-            ok::<SaleList>("A page of sales.").headers(&[AnswerHeader::ETag, AnswerHeader::CacheControl]),
+            ok::<SaleList>("A page of sales.")
+                .headers(&[AnswerHeader::ETag, AnswerHeader::CacheControl]),
             UNCHANGED,
         ],
         ..BUYING
@@ -109,7 +115,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         summary: "Read a sale and its items",
         description: "Texts, prices, limits and times; cacheable for a minute.",
         params: &[Param::IfNoneMatch],
-        answers: &[ok::<Sale>("The sale.").headers(&[AnswerHeader::ETag, AnswerHeader::CacheControl]), UNCHANGED],
+        answers: &[
+            ok::<Sale>("The sale.").headers(&[AnswerHeader::ETag, AnswerHeader::CacheControl]),
+            UNCHANGED,
+        ],
         ..BUYING
     },
     Endpoint {
@@ -119,7 +128,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         summary: "Read what changes quickly: phase, and what is left of each item",
         description: "Cacheable for a second.",
         params: &[Param::IfNoneMatch],
-        answers: &[ok::<Status>("The status.").headers(&[AnswerHeader::ETag, AnswerHeader::CacheControl]), UNCHANGED],
+        answers: &[
+            ok::<Status>("The status.").headers(&[AnswerHeader::ETag, AnswerHeader::CacheControl]),
+            UNCHANGED,
+        ],
         ..BUYING
     },
     Endpoint {

@@ -21,8 +21,12 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         answers: &[
             ok::<AnyOrder>("The place that the buyer had, or the order that the key has.")
                 .headers(&[AnswerHeader::IdempotentReplayed, AnswerHeader::Location]),
-            Answer::new(201, json::<AnyOrder>(), "The buyer has this place since now; a unit may have come already.")
-                .headers(&[AnswerHeader::Location]),
+            Answer::new(
+                201,
+                json::<AnyOrder>(),
+                "The buyer has this place since now; a unit may have come already.",
+            )
+            .headers(&[AnswerHeader::Location]),
         ],
         codes: &[
             Code::Forbidden,

@@ -15,7 +15,9 @@ const MESSAGE: Endpoint = Endpoint {
     method: Method::Post,
     chapter: Chapter::Service,
     auth: Auth::Nobody,
-    answers: &[ok::<Taken>("Taken, now or before, or nothing that is used here. It need not be sent again.")],
+    answers: &[ok::<Taken>(
+        "Taken, now or before, or nothing that is used here. It need not be sent again.",
+    )],
     ..BUYING
 };
 

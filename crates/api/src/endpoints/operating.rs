@@ -50,9 +50,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         summary: "Make a sale",
         description: "It begins as a draft, which buyers do not see.",
         body: Some(Body { media: BodyType::Json, shape: Shape::of::<NewSale>() }),
-        answers: &[
-            Answer::new(201, json::<AdminSale>(), "The draft.").headers(&[AnswerHeader::Location, AnswerHeader::ETag])
-        ],
+        answers: &[Answer::new(201, json::<AdminSale>(), "The draft.")
+            .headers(&[AnswerHeader::Location, AnswerHeader::ETag])],
         codes: &[Code::AlreadyExists],
         ..RUNNING
     },
@@ -140,7 +139,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
             without end cannot be adjusted. The same key with the same content is done once.",
         params: &[Param::IdempotencyKey],
         body: Some(Body { media: BodyType::Json, shape: Shape::of::<Adjustment>() }),
-        answers: &[ok::<StockRow>("The item's stock after it.").headers(&[AnswerHeader::IdempotentReplayed])],
+        answers: &[ok::<StockRow>("The item's stock after it.")
+            .headers(&[AnswerHeader::IdempotentReplayed])],
         codes: &[Code::WrongState, Code::IdempotencyKeyReused],
         ..RUNNING
     },
@@ -182,7 +182,14 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "list_all_orders",
         summary: "List orders of all buyers",
         description: "Newest first, without queued and refused ones.",
-        params: &[Param::Sale, Param::Item, Param::Buyer, Param::State, Param::Cursor, Param::Limit],
+        params: &[
+            Param::Sale,
+            Param::Item,
+            Param::Buyer,
+            Param::State,
+            Param::Cursor,
+            Param::Limit,
+        ],
         answers: &[ok::<OrderList>("A page of orders.")],
         ..VIEWING
     },

@@ -5,7 +5,9 @@ use utoipa::openapi::{ArrayBuilder, ObjectBuilder, OneOfBuilder, RefOr, Schema, 
 use crate::admin::dead_letters::DeadKind;
 use crate::admin::webhooks::DeliveryState;
 use crate::header::{IDEMPOTENCY_KEY, KEY_PATTERN, PURCHASE_PASS};
-use crate::limits::{CURSOR_BYTES_MAX, EVENT_SALES_MAX, ORDER_TEXT_CHARS_MAX, PAGE_DEFAULT, PAGE_MAX};
+use crate::limits::{
+    CURSOR_BYTES_MAX, EVENT_SALES_MAX, ORDER_TEXT_CHARS_MAX, PAGE_DEFAULT, PAGE_MAX,
+};
 use crate::order::OrderState;
 use crate::sale::Phase;
 use crate::value::NAME_PATTERN;
@@ -229,7 +231,10 @@ impl Param {
         match (self, self.place()) {
             (Self::Follow, _) => {
                 let item = OneOfBuilder::new().item(self.value()).item(empty());
-                ArrayBuilder::new().items(RefOr::T(item.into())).max_items(Some(EVENT_SALES_MAX)).into()
+                ArrayBuilder::new()
+                    .items(RefOr::T(item.into()))
+                    .max_items(Some(EVENT_SALES_MAX))
+                    .into()
             }
             (_, ParamPlace::Query) => OneOfBuilder::new().item(self.value()).item(empty()).into(),
             _ => self.value(),
@@ -241,18 +246,30 @@ impl Param {
         let text = || ObjectBuilder::new().schema_type(Type::String);
         let name = || text().pattern(Some(NAME_PATTERN));
         match self {
-            Self::PathSale | Self::PathItem | Self::Sale | Self::Item | Self::Buyer | Self::Follow => name().into(),
+            Self::PathSale
+            | Self::PathItem
+            | Self::Sale
+            | Self::Item
+            | Self::Buyer
+            | Self::Follow => name().into(),
             Self::PathOrder => text().pattern(Some("^ord_[A-Za-z0-9_-]{1,64}$")).into(),
-            Self::Order => text().pattern(Some(ORDER_TEXT_PATTERN)).max_length(Some(ORDER_TEXT_CHARS_MAX)).into(),
+            Self::Order => text()
+                .pattern(Some(ORDER_TEXT_PATTERN))
+                .max_length(Some(ORDER_TEXT_CHARS_MAX))
+                .into(),
             Self::PathKey => text().pattern(Some("^key_[A-Za-z0-9_-]{1,64}$")).into(),
             Self::PathBlock => text().pattern(Some("^blk_[0-9a-f]{12}$")).into(),
             Self::PathEndpoint => text().pattern(Some("^end_[A-Za-z0-9_-]{1,64}$")).into(),
             Self::PathLetter => text().pattern(Some("^(dlv|ref|ord)_[A-Za-z0-9_-]{1,64}$")).into(),
-            Self::DeliveryState => text().enum_values(Some(DeliveryState::ALL.map(DeliveryState::as_str))).into(),
+            Self::DeliveryState => {
+                text().enum_values(Some(DeliveryState::ALL.map(DeliveryState::as_str))).into()
+            }
             Self::DeadKind => text().enum_values(Some(DeadKind::ALL.map(DeadKind::as_str))).into(),
             Self::State => text().enum_values(Some(OrderState::ALL.map(OrderState::as_str))).into(),
             Self::Phase => text().enum_values(Some(Phase::ALL.map(Phase::as_str))).into(),
-            Self::Cursor => text().pattern(Some("^[!-~]+$")).max_length(Some(CURSOR_BYTES_MAX)).into(),
+            Self::Cursor => {
+                text().pattern(Some("^[!-~]+$")).max_length(Some(CURSOR_BYTES_MAX)).into()
+            }
             Self::Limit => ObjectBuilder::new()
                 .schema_type(Type::Integer)
                 .minimum(Some(1))

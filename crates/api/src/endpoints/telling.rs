@@ -8,8 +8,8 @@ use crate::admin::dead_letters::{
 };
 use crate::admin::keys::Role;
 use crate::admin::webhooks::{
-    CreatedWebhookEndpoint, DeliveryList, NewWebhookEndpoint, Redelivery, SecretRotation, WebhookEndpoint,
-    WebhookEndpointList, WebhookEndpointPatch,
+    CreatedWebhookEndpoint, DeliveryList, NewWebhookEndpoint, Redelivery, SecretRotation,
+    WebhookEndpoint, WebhookEndpointList, WebhookEndpointPatch,
 };
 use crate::header::BodyType;
 use crate::problem::Code;
@@ -34,7 +34,11 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         description: "It is told of what happens from now on: a webhook signed as Standard Webhooks, a broker in CloudEvents' envelope. A webhook's secret is \
             shown in this answer and never again. An address that may not be gone to is refused here already. There are at most 50.",
         body: Some(Body { media: BodyType::Json, shape: Shape::of::<NewWebhookEndpoint>() }),
-        answers: &[Answer::new(201, json::<CreatedWebhookEndpoint>(), "The endpoint, with its secret.")],
+        answers: &[Answer::new(
+            201,
+            json::<CreatedWebhookEndpoint>(),
+            "The endpoint, with its secret.",
+        )],
         codes: &[Code::WrongState],
         ..CHANGING
     },
@@ -51,7 +55,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "change_webhook_endpoint",
         summary: "Change an endpoint by a JSON merge patch",
         description: "Holds for everything that it was not told yet.",
-        body: Some(Body { media: BodyType::MergePatch, shape: Shape::of::<WebhookEndpointPatch>() }),
+        body: Some(Body {
+            media: BodyType::MergePatch,
+            shape: Shape::of::<WebhookEndpointPatch>(),
+        }),
         answers: &[ok::<WebhookEndpoint>("The endpoint, changed.")],
         ..CHANGING
     },

@@ -9,12 +9,21 @@ fn each_endpoint_stands_once_and_in_full() {
     let mut seen = BTreeSet::new();
     let mut ids = BTreeSet::new();
     for endpoint in all() {
-        assert!(seen.insert((endpoint.path, endpoint.method)), "{} {}", endpoint.method.as_str(), endpoint.path);
+        assert!(
+            seen.insert((endpoint.path, endpoint.method)),
+            "{} {}",
+            endpoint.method.as_str(),
+            endpoint.path
+        );
         assert!(ids.insert(endpoint.id), "{}", endpoint.id);
         assert!(endpoint.path.starts_with('/') && !endpoint.summary.is_empty(), "{}", endpoint.id);
         assert!(!endpoint.answers.is_empty(), "{}", endpoint.id);
         assert_eq!(endpoint.path.matches('{').count(), endpoint.path_params().count());
-        assert!(endpoint.params.iter().all(|param| param.place() != ParamPlace::Path), "{}", endpoint.id);
+        assert!(
+            endpoint.params.iter().all(|param| param.place() != ParamPlace::Path),
+            "{}",
+            endpoint.id
+        );
         let admin = endpoint.path.starts_with("/v1/admin/");
         assert_eq!(admin, matches!(endpoint.auth, Auth::Operator(_)), "{}", endpoint.id);
     }
@@ -39,7 +48,10 @@ fn what_follows_from_an_endpoints_shape_is_among_its_codes() {
          precondition_failed body_too_large unsupported_media_type invalid_request overloaded unavailable",
     );
     check("get_status", "not_found method_not_allowed not_acceptable overloaded unavailable");
-    check("delete_key", "unauthenticated forbidden not_found method_not_allowed overloaded unavailable");
+    check(
+        "delete_key",
+        "unauthenticated forbidden not_found method_not_allowed overloaded unavailable",
+    );
     check("readiness", "method_not_allowed unavailable");
 }
 

@@ -93,7 +93,8 @@ impl ChallengeRequest {
         }
         object(bytes, &["kind"], |body| {
             let kind = body.optional("kind", None, read::some(read::word(KINDS)))?;
-            let named = |word: &str| ChallengeKind::ALL.into_iter().find(|kind| kind.as_str() == word);
+            let named =
+                |word: &str| ChallengeKind::ALL.into_iter().find(|kind| kind.as_str() == word);
             Some(Self { kind: kind.and_then(named) })
         })
     }
@@ -105,11 +106,14 @@ mod tests {
 
     #[test]
     fn a_kind_may_be_asked_for() {
-        let asked = |body: &str| ChallengeRequest::from_json(body.as_bytes()).map(|asked| asked.kind);
+        let asked =
+            |body: &str| ChallengeRequest::from_json(body.as_bytes()).map(|asked| asked.kind);
         assert_eq!(asked(""), Ok(None));
         assert_eq!(asked("{}"), Ok(None));
         assert_eq!(asked(r#"{"kind":"pow"}"#), Ok(Some(ChallengeKind::Pow)));
-        for bad in [r#"{"kind":"off"}"#, r#"{"kind":null}"#, r#"{"kind":7}"#, r#"{"item":"phone"}"#, "[]"] {
+        for bad in
+            [r#"{"kind":"off"}"#, r#"{"kind":null}"#, r#"{"kind":7}"#, r#"{"item":"phone"}"#, "[]"]
+        {
             assert!(asked(bad).is_err(), "{bad}");
         }
     }

@@ -59,12 +59,21 @@ impl PartialSchema for ChallengeAnswer {
                 .required(member)
                 .additional_properties(Some(AdditionalProperties::FreeForm(false)))
         };
-        let text =
-            || ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(ANSWER_BYTES_MAX));
-        let x = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(X_MAX));
+        let text = || {
+            ObjectBuilder::new()
+                .schema_type(Type::String)
+                .min_length(Some(1))
+                .max_length(Some(ANSWER_BYTES_MAX))
+        };
+        let x =
+            ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(X_MAX));
         OneOfBuilder::new()
             .item(only("text", text(), "To `image`: the letters and digits."))
-            .item(only("x", x, "To `slider`: how far the piece was moved, in pixels from the left."))
+            .item(only(
+                "x",
+                x,
+                "To `slider`: how far the piece was moved, in pixels from the left.",
+            ))
             .item(only("altcha", text(), "To `pow`: the payload that an ALTCHA widget makes."))
             .description(Some("The answer to a challenge: exactly one of these."))
             .into()
@@ -87,8 +96,14 @@ impl NewPass {
             let item = body.required("item", read::name);
             let challenge = body.optional("challenge", None, read::some(text(CHALLENGE_BYTES_MAX)));
             let answer = body.optional("answer", None, read::some(answer));
-            let access_code = body.optional("access_code", None, read::some(text(ACCESS_CODE_CHARS_MAX)));
-            Some(Self { item: item?.into_owned(), challenge: challenge?, answer: answer?, access_code: access_code? })
+            let access_code =
+                body.optional("access_code", None, read::some(text(ACCESS_CODE_CHARS_MAX)));
+            Some(Self {
+                item: item?.into_owned(),
+                challenge: challenge?,
+                answer: answer?,
+                access_code: access_code?,
+            })
         })
     }
 }
@@ -148,7 +163,8 @@ mod tests {
             assert!(expected.is_empty(), "{body}");
             return;
         };
-        let faults: Vec<_> = problem.faults().iter().map(|fault| (fault.pointer.as_str(), &*fault.detail)).collect();
+        let faults: Vec<_> =
+            problem.faults().iter().map(|fault| (fault.pointer.as_str(), &*fault.detail)).collect();
         assert_eq!(faults.len(), expected.len(), "{body}: {faults:?}");
         for (found, wanted) in faults.iter().zip(expected) {
             assert!(found.0 == wanted.0 && found.1.starts_with(wanted.1), "{body}: {faults:?}");
@@ -159,7 +175,12 @@ mod tests {
     fn what_is_brought_for_a_pass_is_read_in_full() {
         check(r#"{"item":"phone"}"#, &[]);
         for answer in [r#"{"text":"k7q2m"}"#, r#"{"x":143}"#, r#"{"altcha":"eyJ9"}"#] {
-            check(&format!(r#"{{"item":"phone","challenge":"c","answer":{answer},"access_code":"a"}}"#), &[]);
+            check(
+                &format!(
+                    r#"{{"item":"phone","challenge":"c","answer":{answer},"access_code":"a"}}"#
+                ),
+                &[],
+            );
         }
         check("{}", &[("/item", "is missing")]);
         check(
@@ -171,14 +192,20 @@ mod tests {
                 ("/access_code", "must be a string"),
             ],
         );
-        check(r#"{"item":"phone","answer":{"x":1,"text":"a"}}"#, &[("/answer", "must have exactly one")]);
+        check(
+            r#"{"item":"phone","answer":{"x":1,"text":"a"}}"#,
+            &[("/answer", "must have exactly one")],
+        );
         check(r#"{"item":"phone","answer":{"x":1.5}}"#, &[("/answer/x", "must be a whole number")]);
         check(
             r#"{"item":"phone","answer":{"y":1}}"#,
             &[("/answer/y", "is not known"), ("/answer", "must have exactly one")],
         );
         check(r#"{"item":"phone","answer":null}"#, &[("/answer", "must be an object, not null")]);
-        check(&format!(r#"{{"item":"phone","access_code":"{}"}}"#, "x".repeat(65)), &[("/access_code", "must have 1")]);
+        check(
+            &format!(r#"{{"item":"phone","access_code":"{}"}}"#, "x".repeat(65)),
+            &[("/access_code", "must have 1")],
+        );
         check(r#"{"item":"phone","pass":"x"}"#, &[("/pass", "is not known")]);
     }
 }

@@ -50,7 +50,8 @@ fn is_refused(parameters: &[u8]) -> bool {
     parameters.split(|byte| *byte == b';').any(|parameter| {
         let (name, value) = halves(parameter.trim_ascii(), b'=');
         let digits = value.strip_prefix(b"0").map(|rest| rest.strip_prefix(b".").unwrap_or(rest));
-        name.eq_ignore_ascii_case(b"q") && digits.is_some_and(|rest| rest.iter().all(|byte| *byte == b'0'))
+        name.eq_ignore_ascii_case(b"q")
+            && digits.is_some_and(|rest| rest.iter().all(|byte| *byte == b'0'))
     })
 }
 

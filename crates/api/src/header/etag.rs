@@ -13,7 +13,8 @@ pub fn if_match<'a>(values: impl IntoIterator<Item = &'a [u8]>, etag: &str) -> b
 /// Whether the reader already has it: `values` are those of `If-None-Match`. A weak tag matches too.
 #[must_use]
 pub fn if_none_match<'a>(values: impl IntoIterator<Item = &'a [u8]>, etag: &str) -> bool {
-    elements(values).any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes())
+    elements(values)
+        .any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes())
 }
 
 #[cfg(test)]
@@ -23,7 +24,11 @@ mod tests {
     #[test]
     fn a_change_goes_ahead_when_nothing_or_the_present_tag_is_asked_for() {
         let check = |values: &[&str], expected: bool| {
-            assert_eq!(if_match(values.iter().map(|value| value.as_bytes()), "\"v3\""), expected, "{values:?}");
+            assert_eq!(
+                if_match(values.iter().map(|value| value.as_bytes()), "\"v3\""),
+                expected,
+                "{values:?}"
+            );
         };
         check(&[], true);
         check(&["\"v3\""], true);
@@ -39,7 +44,11 @@ mod tests {
     #[test]
     fn a_reader_has_it_when_the_present_tag_is_named() {
         let check = |values: &[&str], expected: bool| {
-            assert_eq!(if_none_match(values.iter().map(|value| value.as_bytes()), "\"v3\""), expected, "{values:?}");
+            assert_eq!(
+                if_none_match(values.iter().map(|value| value.as_bytes()), "\"v3\""),
+                expected,
+                "{values:?}"
+            );
         };
         check(&[], false);
         check(&["\"v3\""], true);

@@ -42,7 +42,11 @@ impl Prefer {
 fn seconds(digits: &[u8]) -> Option<u32> {
     // `str::parse` would also take a sign.
     let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    let number = plain.then_some(digits).and_then(|digits| std::str::from_utf8(digits).ok())?.parse().ok()?;
+    let number = plain
+        .then_some(digits)
+        .and_then(|digits| std::str::from_utf8(digits).ok())?
+        .parse()
+        .ok()?;
     (number <= WAIT_SECS_MAX).then_some(number)
 }
 

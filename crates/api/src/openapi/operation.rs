@@ -1,7 +1,9 @@
 //! One endpoint as an OpenAPI operation.
 
 use utoipa::openapi::header::HeaderBuilder;
-use utoipa::openapi::path::{Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::path::{
+    Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn,
+};
 use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
 use utoipa::openapi::response::{Response, ResponseBuilder, Responses, ResponsesBuilder};
 use utoipa::openapi::schema::ObjectBuilder;
@@ -9,7 +11,9 @@ use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{Content as MediaType, ContentBuilder, Header, Ref, Required, Type};
 
 use super::{BUYER, OPERATOR, problems};
-use crate::endpoints::{Answer, AnswerHeader, Auth, Body, Content, Endpoint, Param, ParamPlace, Shape};
+use crate::endpoints::{
+    Answer, AnswerHeader, Auth, Body, Content, Endpoint, Param, ParamPlace, Shape,
+};
 
 /// The operation of `endpoint`.
 pub(super) fn operation(endpoint: &Endpoint) -> Operation {
@@ -31,7 +35,9 @@ pub(super) fn operation(endpoint: &Endpoint) -> Operation {
     };
     let no_scopes = std::iter::empty::<String>;
     ways.iter()
-        .fold(operation, |operation, way| operation.security(SecurityRequirement::new(*way, no_scopes())))
+        .fold(operation, |operation, way| {
+            operation.security(SecurityRequirement::new(*way, no_scopes()))
+        })
         .build()
 }
 
@@ -81,19 +87,24 @@ fn media_type(shape: Shape) -> MediaType {
 }
 
 fn responses(endpoint: &Endpoint) -> Responses {
-    let success = endpoint.answers.iter().map(|answer| (answer.status.to_string(), response(answer)));
+    let success =
+        endpoint.answers.iter().map(|answer| (answer.status.to_string(), response(answer)));
     let problems = problems::of(&endpoint.problem_codes());
     ResponsesBuilder::new().responses_from_iter(success).responses_from_iter(problems).build()
 }
 
 fn response(answer: &Answer) -> Response {
-    let builder =
-        answer.headers.iter().fold(ResponseBuilder::new().description(answer.description), |response, named| {
+    let builder = answer
+        .headers
+        .iter()
+        .fold(ResponseBuilder::new().description(answer.description), |response, named| {
             response.header(named.name(), header(*named))
         });
     match (answer.content.media_type(), answer.content) {
         (Some(media), Content::Json(shape)) => builder.content(media, media_type(shape)),
-        (Some(media), Content::OpenApi) => builder.content(media, MediaType::new(Some(ObjectBuilder::new()))),
+        (Some(media), Content::OpenApi) => {
+            builder.content(media, MediaType::new(Some(ObjectBuilder::new())))
+        }
         (Some(media), content) => builder.content(media, text(content)),
         (None, _) => builder,
     }
@@ -103,9 +114,10 @@ fn response(answer: &Answer) -> Response {
 fn text(content: Content) -> MediaType {
     let example = match content {
         Content::Csv(header) => Some(format!("{header}\r\n")),
-        Content::Events(_) => {
-            Some("id: 1\ndata: {\"type\":\"hello\",\"server_time\":\"2026-11-20T10:00:00.000Z\"}\n\n".to_owned())
-        }
+        Content::Events(_) => Some(
+            "id: 1\ndata: {\"type\":\"hello\",\"server_time\":\"2026-11-20T10:00:00.000Z\"}\n\n"
+                .to_owned(),
+        ),
         _ => None,
     };
     let schema = ObjectBuilder::new().schema_type(Type::String);

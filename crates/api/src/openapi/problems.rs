@@ -30,7 +30,9 @@ fn schema_name(code: Code) -> String {
 /// Any problem, but with this code and its members.
 fn schema(code: Code) -> RefOr<Schema> {
     let sample = example(code);
-    let only = |kind: Type, value: Value| ObjectBuilder::new().schema_type(kind).enum_values(Some([value]));
+    let only = |kind: Type, value: Value| {
+        ObjectBuilder::new().schema_type(kind).enum_values(Some([value]))
+    };
     let own = ObjectBuilder::new()
         .property("status", only(Type::Integer, code.status().into()))
         .property("code", only(Type::String, code.as_str().into()));
@@ -67,12 +69,17 @@ pub(super) fn of(codes: &[Code]) -> Vec<(String, RefOr<Response>)> {
 fn response(codes: &[Code]) -> Response {
     let names: Vec<String> = codes.iter().map(|code| format!("`{}`", code.as_str())).collect();
     let builder = ResponseBuilder::new().description(names.join(", "));
-    let builder =
-        headers(codes[0]).iter().fold(builder, |response, named| response.header(named.name(), header(*named)));
-    let content =
-        ContentBuilder::new().schema(Some(any_of(codes))).examples_from_iter(codes.iter().map(|code| {
-            (code.as_str(), ExampleBuilder::new().summary(code.title()).value(Some(example(*code))).build())
-        }));
+    let builder = headers(codes[0])
+        .iter()
+        .fold(builder, |response, named| response.header(named.name(), header(*named)));
+    let content = ContentBuilder::new().schema(Some(any_of(codes))).examples_from_iter(
+        codes.iter().map(|code| {
+            (
+                code.as_str(),
+                ExampleBuilder::new().summary(code.title()).value(Some(example(*code))).build(),
+            )
+        }),
+    );
     builder.content(MEDIA_TYPE, content.build()).build()
 }
 
@@ -84,7 +91,9 @@ fn any_of(codes: &[Code]) -> RefOr<Schema> {
     let mapping = codes.iter().map(|code| (code.as_str().to_owned(), place(code)));
     codes
         .iter()
-        .fold(OneOfBuilder::new(), |one_of, code| one_of.item(Ref::from_schema_name(schema_name(*code))))
+        .fold(OneOfBuilder::new(), |one_of, code| {
+            one_of.item(Ref::from_schema_name(schema_name(*code)))
+        })
         .discriminator(Some(Discriminator::with_mapping("code", mapping)))
         .into()
 }
@@ -100,7 +109,8 @@ fn headers(code: Code) -> &'static [AnswerHeader] {
 }
 
 fn example(code: Code) -> Value {
-    serde_json::to_value(sample(code).body()).expect("strings, numbers and lists serialise into memory")
+    serde_json::to_value(sample(code).body())
+        .expect("strings, numbers and lists serialise into memory")
 }
 
 /// A problem with this code, as an example of its members.
@@ -138,7 +148,9 @@ pub(super) fn sample(code: Code) -> Problem {
         Code::IdempotencyKeyReused => Problem::idempotency_key_reused(),
         Code::RateLimited => Problem::rate_limited(Scope::Buyer, 1),
         Code::Overloaded => Problem::overloaded(1),
-        Code::Unavailable => Problem::unavailable("the store is away; send the same request again", 1),
+        Code::Unavailable => {
+            Problem::unavailable("the store is away; send the same request again", 1)
+        }
         Code::Internal => Problem::internal(),
     }
 }

@@ -23,13 +23,20 @@ fn the_document_is_3_1_and_has_every_endpoint_with_every_status() {
         .sum();
     assert_eq!(operations, endpoints::all().count());
     for endpoint in endpoints::all() {
-        let operation = &document["paths"][endpoint.path][endpoint.method.as_str().to_ascii_lowercase()];
+        let operation =
+            &document["paths"][endpoint.path][endpoint.method.as_str().to_ascii_lowercase()];
         assert_eq!(operation["operationId"], endpoint.id);
         let answers = endpoint.answers.iter().map(|answer| answer.status);
-        let expected: BTreeSet<String> =
-            answers.chain(endpoint.problem_codes().iter().map(|code| code.status())).map(|s| s.to_string()).collect();
-        let found: BTreeSet<String> =
-            operation["responses"].as_object().into_iter().flatten().map(|(s, _)| s.clone()).collect();
+        let expected: BTreeSet<String> = answers
+            .chain(endpoint.problem_codes().iter().map(|code| code.status()))
+            .map(|s| s.to_string())
+            .collect();
+        let found: BTreeSet<String> = operation["responses"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(s, _)| s.clone())
+            .collect();
         assert_eq!(found, expected, "{}", endpoint.id);
     }
 }
@@ -40,7 +47,8 @@ fn every_reference_leads_somewhere() {
         match value {
             Value::Object(members) => {
                 if let Some(Value::String(reference)) = members.get("$ref") {
-                    let pointer = reference.strip_prefix('#').expect("references stay within the document");
+                    let pointer =
+                        reference.strip_prefix('#').expect("references stay within the document");
                     assert!(document.pointer(pointer).is_some(), "{reference}");
                 }
                 members.values().for_each(|value| walk(value, document));
@@ -56,7 +64,9 @@ fn every_reference_leads_somewhere() {
 #[test]
 fn every_code_has_its_schema_and_a_true_example() {
     let document = document();
-    let codes = document["components"]["schemas"]["Code"]["enum"].as_array().expect("the closed set of codes");
+    let codes = document["components"]["schemas"]["Code"]["enum"]
+        .as_array()
+        .expect("the closed set of codes");
     assert_eq!(codes.len(), Code::ALL.len());
     for code in Code::ALL {
         assert_eq!(sample(code).code(), code);
@@ -65,7 +75,10 @@ fn every_code_has_its_schema_and_a_true_example() {
         let members = schema["allOf"][1]["required"].as_array().cloned().unwrap_or_default();
         for member in members {
             let name = member.as_str().expect("names are strings");
-            assert!(document["components"]["schemas"]["Problem"]["properties"][name].is_object(), "{name}");
+            assert!(
+                document["components"]["schemas"]["Problem"]["properties"][name].is_object(),
+                "{name}"
+            );
         }
     }
 }

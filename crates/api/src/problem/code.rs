@@ -7,7 +7,9 @@ use utoipa::ToSchema;
 const TYPE_PREFIX: &str = "/docs#";
 
 /// A problem's stable name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     /// The body is not UTF-8 JSON, or not an object.
@@ -137,7 +139,9 @@ impl Code {
             Self::AlreadyExists => ("/docs#already_exists", 409, "Already exists"),
             Self::PreconditionFailed => ("/docs#precondition_failed", 412, "Precondition failed"),
             Self::BodyTooLarge => ("/docs#body_too_large", 413, "Body too large"),
-            Self::UnsupportedMediaType => ("/docs#unsupported_media_type", 415, "Unsupported media type"),
+            Self::UnsupportedMediaType => {
+                ("/docs#unsupported_media_type", 415, "Unsupported media type")
+            }
             Self::InvalidRequest => ("/docs#invalid_request", 422, "Invalid request"),
             Self::IdempotencyKeyReused => ("/docs#idempotency_key_reused", 422, "Key reused"),
             Self::RateLimited => ("/docs#rate_limited", 429, "Too many requests"),

@@ -66,7 +66,9 @@ fn the_words_are_those_that_serde_writes_and_each_code_is_listed_once() {
 
 #[test]
 fn retry_after_comes_with_exactly_the_codes_that_promise_it() {
-    let check = |problem: Problem| assert_eq!(problem.retry_after().is_some(), problem.code().has_retry_after());
+    let check = |problem: Problem| {
+        assert_eq!(problem.retry_after().is_some(), problem.code().has_retry_after())
+    };
     check(Problem::overloaded(1));
     check(Problem::unavailable("the store is away", 1));
     check(Problem::not_ready(Vec::new(), 1));

@@ -37,7 +37,8 @@ impl<'a> Pairs<'a> {
         read: impl Fn(&str) -> Option<T>,
     ) -> Vec<T> {
         let values = self.pairs.iter().filter(|(name, _)| name == parameter);
-        let read: Vec<Option<T>> = values.map(|(_, value)| value.as_deref().and_then(&read)).collect();
+        let read: Vec<Option<T>> =
+            values.map(|(_, value)| value.as_deref().and_then(&read)).collect();
         if read.iter().any(Option::is_none) {
             self.fault(parameter, wanted);
         }

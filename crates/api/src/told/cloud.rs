@@ -24,8 +24,25 @@ impl<'a> CloudEvent<'a> {
 
     /// The event `id` of type `what`, which happened at `time` to what `key` names; `source` says which deployment tells of it.
     #[must_use]
-    pub fn new(id: &'a str, source: &'a str, what: &'a str, key: &'a str, time: &'a str, data: &'a RawValue) -> Self {
+    pub fn new(
+        id: &'a str,
+        source: &'a str,
+        what: &'a str,
+        key: &'a str,
+        time: &'a str,
+        data: &'a RawValue,
+    ) -> Self {
         let (specversion, datacontenttype) = ("1.0", "application/json");
-        Self { specversion, id, source, what, subject: key, time, datacontenttype, partitionkey: key, data }
+        Self {
+            specversion,
+            id,
+            source,
+            what,
+            subject: key,
+            time,
+            datacontenttype,
+            partitionkey: key,
+            data,
+        }
     }
 }

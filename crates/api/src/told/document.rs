@@ -7,7 +7,8 @@ use serde_json::Value;
 use utoipa::{PartialSchema, ToSchema};
 
 use super::{
-    Data, EventType, ItemData, Message, OrderData, PaymentData, RefusedData, ReversalData, SaleData, event_id,
+    Data, EventType, ItemData, Message, OrderData, PaymentData, RefusedData, ReversalData,
+    SaleData, event_id,
 };
 use crate::admin::payments::{Payment, PaymentState, Refund, RefundCause};
 use crate::order::{Order, OrderState};
@@ -54,8 +55,14 @@ const TOLD: [Told; 12] = [
         "The buyer or an operator gave it up before it was paid; its units went back on sale.",
     ),
     order(EventType::OrderExpired, "It was not paid in time; its units went back on sale."),
-    order(EventType::OrderRefunded, "An operator refunded it: the money goes back, its units went back on sale."),
-    order(EventType::OrderExtended, "An operator gave it more time: `pay_by` is later than it was."),
+    order(
+        EventType::OrderRefunded,
+        "An operator refunded it: the money goes back, its units went back on sale.",
+    ),
+    order(
+        EventType::OrderExtended,
+        "An operator gave it more time: `pay_by` is later than it was.",
+    ),
     Told {
         what: EventType::OrderRefused,
         when: "A request that had an id, or a place in line, ended without an order. Requests that were refused at once are not told of.",
@@ -105,7 +112,9 @@ fn an_order(what: EventType) -> Data {
         EventType::OrderPaid => order.paid_at = at("2026-11-20T10:00:42.000Z"),
         EventType::OrderCancelled => order.ended_at = at("2026-11-20T10:05:00.000Z"),
         EventType::OrderExpired => order.ended_at = at("2026-11-20T10:15:01.000Z"),
-        EventType::OrderExtended => order.pay_by = at("2026-11-20T10:25:00.123Z").unwrap_or(order.pay_by),
+        EventType::OrderExtended => {
+            order.pay_by = at("2026-11-20T10:25:00.123Z").unwrap_or(order.pay_by)
+        }
         EventType::OrderRefunded => {
             order.paid_at = at("2026-11-20T10:00:42.000Z");
             order.ended_at = at("2026-11-20T12:00:00.000Z");
@@ -124,7 +133,8 @@ fn a_payment(_: EventType) -> Data {
 /// The type's own example.
 fn example<T: PartialSchema + DeserializeOwned>() -> T {
     let schema = serde_json::to_value(T::schema()).expect("a schema is plain data");
-    let example = schema.pointer("/examples/0").cloned().expect("each of these types has an example");
+    let example =
+        schema.pointer("/examples/0").cloned().expect("each of these types has an example");
     serde_json::from_value(example).expect("an example of it is one of it")
 }
 
@@ -144,7 +154,8 @@ pub fn document() -> String {
     let _ = writeln!(text, "\n| type | when | `data` |\n|---|---|---|");
     for told in &TOLD {
         let schemas = (told.schema)();
-        let names: Vec<String> = properties(&schemas[0].1).into_iter().map(|(name, _)| format!("`{name}`")).collect();
+        let names: Vec<String> =
+            properties(&schemas[0].1).into_iter().map(|(name, _)| format!("`{name}`")).collect();
         let _ = writeln!(
             text,
             "| [`{0}`](#{1}) | {2} | {3} |",
@@ -157,8 +168,12 @@ pub fn document() -> String {
     for told in &TOLD {
         let what = told.what.as_str();
         let timestamp = Time::parse("2026-11-20T10:00:42.000Z").expect("a time");
-        let message =
-            Message { id: &event_id(42, what, EXAMPLE_MS, what), what, timestamp, data: (told.example)(told.what) };
+        let message = Message {
+            id: &event_id(42, what, EXAMPLE_MS, what),
+            what,
+            timestamp,
+            data: (told.example)(told.what),
+        };
         let pretty = serde_json::to_string_pretty(&message).expect("plain data serialises");
         let _ = writeln!(text, "\n## {what}\n\n{}\n\n```json\n{pretty}\n```", told.when);
     }
@@ -173,7 +188,8 @@ pub fn document() -> String {
         let _ = writeln!(text, "### {name}\n\n| member | type | what it is |\n|---|---|---|");
         for (member, schema) in properties(schema) {
             let words = schema.get("description").and_then(Value::as_str).unwrap_or_default();
-            let _ = writeln!(text, "| `{member}` | {} | {} |", kind(&schema), words.replace('\n', " "));
+            let _ =
+                writeln!(text, "| `{member}` | {} | {} |", kind(&schema), words.replace('\n', " "));
         }
         text.push('\n');
     }
@@ -193,12 +209,15 @@ fn kind(schema: &Value) -> String {
     if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
         return format!("`{}`", name.rsplit('/').next().unwrap_or(name));
     }
-    if let Some(any) = schema.get("oneOf").or_else(|| schema.get("allOf")).and_then(Value::as_array) {
+    if let Some(any) = schema.get("oneOf").or_else(|| schema.get("allOf")).and_then(Value::as_array)
+    {
         return any.iter().map(kind).collect::<Vec<_>>().join(" or ");
     }
     match schema.get("type") {
         Some(Value::String(word)) => word.clone(),
-        Some(Value::Array(words)) => words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" or "),
+        Some(Value::Array(words)) => {
+            words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" or ")
+        }
         _ => "any".to_owned(),
     }
 }

@@ -45,8 +45,8 @@ impl Currency {
     #[must_use]
     pub fn decimals(self) -> u32 {
         match &self.0 {
-            b"BIF" | b"CLP" | b"DJF" | b"GNF" | b"ISK" | b"JPY" | b"KMF" | b"KRW" | b"PYG" | b"RWF" | b"UGX"
-            | b"UYI" | b"VND" | b"VUV" | b"XAF" | b"XOF" | b"XPF" => 0,
+            b"BIF" | b"CLP" | b"DJF" | b"GNF" | b"ISK" | b"JPY" | b"KMF" | b"KRW" | b"PYG"
+            | b"RWF" | b"UGX" | b"UYI" | b"VND" | b"VUV" | b"XAF" | b"XOF" | b"XPF" => 0,
             b"BHD" | b"IQD" | b"JOD" | b"KWD" | b"LYD" | b"OMR" | b"TND" => 3,
             b"CLF" | b"UYW" => 4,
             _ => 2,
@@ -148,7 +148,9 @@ mod tests {
 
     #[test]
     fn a_currency_is_three_capital_letters() {
-        let check = |text: &str, expected: bool| assert_eq!(Currency::parse(text).is_some(), expected, "{text:?}");
+        let check = |text: &str, expected: bool| {
+            assert_eq!(Currency::parse(text).is_some(), expected, "{text:?}")
+        };
         check("CNY", true);
         check("EUR", true);
         check("eur", false);
@@ -162,7 +164,11 @@ mod tests {
     #[test]
     fn a_new_price_is_in_money_that_there_is() {
         let check = |text: &str, expected: bool| {
-            assert_eq!(Currency::parse(text).expect("three capital letters").is_assigned(), expected, "{text}");
+            assert_eq!(
+                Currency::parse(text).expect("three capital letters").is_assigned(),
+                expected,
+                "{text}"
+            );
         };
         for code in ["AED", "CNY", "EUR", "JPY", "KWD", "CLF", "USD", "XAF", "XTS", "ZWG"] {
             check(code, true);
@@ -172,12 +178,18 @@ mod tests {
             check(code, false);
         }
         let codes: Vec<&str> = ASSIGNED.split(' ').collect();
-        assert!(codes.is_sorted() && codes.iter().all(|code| Currency::parse(code).is_some()), "{codes:?}");
+        assert!(
+            codes.is_sorted() && codes.iter().all(|code| Currency::parse(code).is_some()),
+            "{codes:?}"
+        );
     }
 
     #[test]
     fn money_reads_what_it_writes() {
-        let money = Money { amount_minor: 10, currency: Currency::parse("CNY").expect("three capital letters") };
+        let money = Money {
+            amount_minor: 10,
+            currency: Currency::parse("CNY").expect("three capital letters"),
+        };
         let text = serde_json::to_string(&money).expect("plain data serialises");
         assert_eq!(text, r#"{"amount_minor":10,"currency":"CNY"}"#);
         assert_eq!(serde_json::from_str::<Money>(&text).expect("its own output"), money);

@@ -46,7 +46,8 @@ impl Time {
         let seconds = whole.parse::<Timestamp>().ok()?.as_second();
         if head.ends_with("60") {
             // A leap second is the last of a day in UTC; the calendar has none, so it is the first instant of the next.
-            let midnight = (seconds + 1).checked_mul(1000).filter(|_| (seconds + 1) % 86_400 == 0)?;
+            let midnight =
+                (seconds + 1).checked_mul(1000).filter(|_| (seconds + 1) % 86_400 == 0)?;
             return (midnight <= Self::MAX.0).then_some(Self(midnight));
         }
         let digits = format!("{:0<3}", &fraction[..fraction.len().min(3)]);
@@ -85,12 +86,14 @@ fn split(text: &str) -> Option<(&str, &str, &str)> {
     };
     let zulu = matches!(offset, "Z" | "z");
     let is_of_a_day = || offset[1..3] < *"24" && offset[4..6] < *"60";
-    (zulu || (fits(b"+dd:dd", offset.as_bytes()) && is_of_a_day())).then_some((head, fraction, offset))
+    (zulu || (fits(b"+dd:dd", offset.as_bytes()) && is_of_a_day()))
+        .then_some((head, fraction, offset))
 }
 
 impl fmt::Display for Time {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let stamp = Timestamp::from_millisecond(self.0).expect("the constructors keep what the calendar knows");
+        let stamp = Timestamp::from_millisecond(self.0)
+            .expect("the constructors keep what the calendar knows");
         write!(out, "{stamp:.3}")
     }
 }
@@ -119,7 +122,9 @@ impl PartialSchema for Time {
         ObjectBuilder::new()
             .schema_type(Type::String)
             .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
-            .description(Some("RFC 3339. Always UTC with milliseconds in answers; any offset in requests."))
+            .description(Some(
+                "RFC 3339. Always UTC with milliseconds in answers; any offset in requests.",
+            ))
             .examples(["2026-11-20T10:00:00.000Z"])
             .into()
     }
@@ -179,7 +184,9 @@ mod tests {
 
     #[test]
     fn milliseconds_out_of_range_are_moved_to_the_edge_and_never_panic() {
-        let check = |millis: i64, expected: &str| assert_eq!(Time::from_millis(millis).to_string(), expected);
+        let check = |millis: i64, expected: &str| {
+            assert_eq!(Time::from_millis(millis).to_string(), expected)
+        };
         check(i64::MIN, "0000-01-01T00:00:00.000Z");
         check(i64::MAX, "9999-12-30T22:00:00.000Z");
         check(0, "1970-01-01T00:00:00.000Z");

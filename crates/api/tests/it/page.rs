@@ -47,8 +47,9 @@ fn who(endpoint: &Endpoint) -> &'static str {
 
 #[test]
 fn the_page_mentions_every_endpoint_and_no_other() {
-    let expected: BTreeSet<String> =
-        endpoints::all().map(|endpoint| format!("{} {}", endpoint.method.as_str(), endpoint.path)).collect();
+    let expected: BTreeSet<String> = endpoints::all()
+        .map(|endpoint| format!("{} {}", endpoint.method.as_str(), endpoint.path))
+        .collect();
     assert_eq!(mentions(&page()), expected);
 }
 
@@ -57,11 +58,13 @@ fn each_endpoints_row_says_who_may_call_and_what_it_answers() {
     let page = page();
     for endpoint in endpoints::all() {
         let name = format!("`{} {}`", endpoint.method.as_str(), endpoint.path);
-        let rows: Vec<_> = page.lines().filter_map(cells).filter(|cells| cells[0] == name).collect();
+        let rows: Vec<_> =
+            page.lines().filter_map(cells).filter(|cells| cells[0] == name).collect();
         let [row] = rows.as_slice() else { panic!("{name} has {} rows", rows.len()) };
         let [_, auth, success, codes, summary] = row.as_slice() else { panic!("{name}: {row:?}") };
         assert_eq!(*auth, who(endpoint), "{name}");
-        let statuses: Vec<String> = endpoint.answers.iter().map(|answer| answer.status.to_string()).collect();
+        let statuses: Vec<String> =
+            endpoint.answers.iter().map(|answer| answer.status.to_string()).collect();
         assert_eq!(*success, statuses.join(" "), "{name}");
         let own: Vec<&str> = endpoint.codes.iter().map(|code| code.as_str()).collect();
         assert_eq!(quoted(codes), own, "{name}");
@@ -92,11 +95,16 @@ fn the_table_of_problems_has_every_code_and_no_other() {
 #[test]
 fn the_tables_of_headers_have_every_header() {
     let page = page();
-    let named: BTreeSet<&str> = page.lines().filter_map(cells).flat_map(|cells| quoted(cells[0])).collect();
+    let named: BTreeSet<&str> =
+        page.lines().filter_map(cells).flat_map(|cells| quoted(cells[0])).collect();
     for endpoint in endpoints::all() {
-        let asked =
-            endpoint.params.iter().filter(|param| param.place() == ParamPlace::Header).map(|param| param.name());
-        let given = endpoint.answers.iter().flat_map(|answer| answer.headers).map(|header| header.name());
+        let asked = endpoint
+            .params
+            .iter()
+            .filter(|param| param.place() == ParamPlace::Header)
+            .map(|param| param.name());
+        let given =
+            endpoint.answers.iter().flat_map(|answer| answer.headers).map(|header| header.name());
         for header in asked.chain(given) {
             assert!(named.contains(header), "{header}");
         }

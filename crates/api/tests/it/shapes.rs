@@ -3,7 +3,9 @@
 use doorbuster_api::admin::access_codes::{CodeCounts, CreatedCodes, NewCodes};
 use doorbuster_api::admin::audit::Audit;
 use doorbuster_api::admin::blocks::{Block, NewBlock};
-use doorbuster_api::admin::dead_letters::{DeadLetter, DeadLetterDetail, Discard, ManySeenTo, SeenTo};
+use doorbuster_api::admin::dead_letters::{
+    DeadLetter, DeadLetterDetail, Discard, ManySeenTo, SeenTo,
+};
 use doorbuster_api::admin::erasures::{Erasure, NewErasure};
 use doorbuster_api::admin::export::Reconciliation;
 use doorbuster_api::admin::keys::{CreatedKey, NewKey};
@@ -16,7 +18,8 @@ use doorbuster_api::admin::spread::Spread;
 use doorbuster_api::admin::stats::Stats;
 use doorbuster_api::admin::stock::{Adjustment, SlotList, StockRow};
 use doorbuster_api::admin::webhooks::{
-    CreatedWebhookEndpoint, Delivery, NewWebhookEndpoint, Redelivery, SecretRotation, WebhookEndpoint,
+    CreatedWebhookEndpoint, Delivery, NewWebhookEndpoint, Redelivery, SecretRotation,
+    WebhookEndpoint,
 };
 use doorbuster_api::body::Purchase;
 use doorbuster_api::event::Event;
@@ -41,7 +44,8 @@ fn examples(page: &str) -> Vec<(String, String)> {
     for block in blocks {
         let (json, after) = block.split_once("```").expect("a block of code has an end");
         let comment = before.trim_end().lines().last().unwrap_or_default();
-        let shape = comment.strip_prefix("<!-- shape: ").and_then(|comment| comment.strip_suffix(" -->"));
+        let shape =
+            comment.strip_prefix("<!-- shape: ").and_then(|comment| comment.strip_suffix(" -->"));
         examples.push((shape.expect("every example names its shape").to_owned(), json.to_owned()));
         before = after;
     }
@@ -55,7 +59,10 @@ fn check<T: Serialize + DeserializeOwned>(json: &str) {
 }
 
 /// Reads a request, and compares what is written with what was read.
-fn check_request<'a, T: Serialize>(read: impl FnOnce(&'a [u8]) -> Result<T, Problem>, json: &'a str) {
+fn check_request<'a, T: Serialize>(
+    read: impl FnOnce(&'a [u8]) -> Result<T, Problem>,
+    json: &'a str,
+) {
     match read(json.as_bytes()) {
         Ok(request) => same(&request, json),
         Err(problem) => panic!("{json}\n{:?}", problem.faults()),
@@ -121,7 +128,9 @@ fn every_example_is_what_its_type_reads_and_writes() {
             "PaymentEvent" => check::<PaymentEvent>(json),
             "Taken" => check::<Taken>(json),
             "Reason" => check_request(Reason::from_json, json),
-            "Extension" => check_request(|bytes| Extension::from_json(bytes).map(|read| read.1), json),
+            "Extension" => {
+                check_request(|bytes| Extension::from_json(bytes).map(|read| read.1), json)
+            }
             _ => operating(shape.as_str(), json),
         }
     }

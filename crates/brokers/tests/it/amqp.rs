@@ -21,7 +21,8 @@ fn shared() -> &'static Rabbit {
 #[tokio::test]
 async fn a_message_is_in_the_queue_once_publish_says_so() {
     let (rabbit, exchange) = (shared(), name());
-    let (orders, all) = (rabbit.queue(&exchange, "order.*").await, rabbit.queue(&exchange, "#").await);
+    let (orders, all) =
+        (rabbit.queue(&exchange, "order.*").await, rabbit.queue(&exchange, "#").await);
     let broker = broker(&rabbit.url(&exchange));
     broker.publish(&message("evt_1", "order.paid")).await.expect("taken");
     broker.publish(&message("evt_2", "sale.opened")).await.expect("taken");
@@ -29,13 +30,22 @@ async fn a_message_is_in_the_queue_once_publish_says_so() {
     assert!(orders.take().await.is_none(), "consumers choose by type");
     assert_eq!(all.take().await.expect("both").data, paid.data);
     assert_eq!(all.take().await.expect("both").routing_key.as_str(), "sale.opened");
-    assert_eq!((paid.data.as_slice(), paid.routing_key.as_str()), (br#"{"id":"evt_1"}"#.as_slice(), "order.paid"));
+    assert_eq!(
+        (paid.data.as_slice(), paid.routing_key.as_str()),
+        (br#"{"id":"evt_1"}"#.as_slice(), "order.paid")
+    );
     let has = &paid.properties;
-    let text = |text: &Option<lapin::types::ShortString>| text.as_ref().map(|text| text.as_str().to_owned());
+    let text = |text: &Option<lapin::types::ShortString>| {
+        text.as_ref().map(|text| text.as_str().to_owned())
+    };
     assert_eq!(text(has.message_id()).as_deref(), Some("evt_1"));
     assert_eq!(text(has.kind()).as_deref(), Some("order.paid"));
     assert_eq!(text(has.content_type()).as_deref(), Some("application/cloudevents+json"));
-    assert_eq!((*has.delivery_mode(), *has.timestamp()), (Some(2), Some(1_795_168_842)), "it survives a restart");
+    assert_eq!(
+        (*has.delivery_mode(), *has.timestamp()),
+        (Some(2), Some(1_795_168_842)),
+        "it survives a restart"
+    );
     let headers = has.headers().as_ref().expect("headers").inner();
     assert_eq!(headers.get("partitionkey"), Some(&AMQPValue::LongString("ord_evt_1".into())));
 }
@@ -48,10 +58,14 @@ async fn what_goes_to_no_queue_is_not_taken_and_takes_nothing_else_with_it() {
     let broker = Arc::new(broker(&rabbit.url(&exchange)));
     for round in 0..20 {
         // Side by side over one connection, those that come back among the others.
-        let each = (0..AT_ONCE).map(|n| {
-            let (broker, what) = (broker.clone(), if n % 3 == 0 { "sale.opened" } else { "order.paid" });
-            async move { (n % 3 != 0, broker.publish(&message(&format!("{round}-{n}"), what)).await) }
-        });
+        let each =
+            (0..AT_ONCE).map(|n| {
+                let (broker, what) =
+                    (broker.clone(), if n % 3 == 0 { "sale.opened" } else { "order.paid" });
+                async move {
+                    (n % 3 != 0, broker.publish(&message(&format!("{round}-{n}"), what)).await)
+                }
+            });
         for (is_wanted, done) in join_all(each).await {
             let why = done.as_ref().err().map(ToString::to_string).unwrap_or_default();
             assert_eq!(done.is_ok(), is_wanted, "{why}");
@@ -69,7 +83,8 @@ async fn what_goes_to_no_queue_is_not_taken_and_takes_nothing_else_with_it() {
 async fn what_the_broker_refuses_is_said_without_its_words_and_without_the_password() {
     let (rabbit, exchange) = (shared(), name());
     let check = async |url: &str, word: &str| {
-        let error = broker(url).publish(&message("evt_1", "order.paid")).await.expect_err(word).to_string();
+        let error =
+            broker(url).publish(&message("evt_1", "order.paid")).await.expect_err(word).to_string();
         assert!(error.contains(word), "{error}");
         assert!(!error.contains("wrong-password") && !error.contains("guest"), "{error}");
     };
@@ -78,8 +93,12 @@ async fn what_the_broker_refuses_is_said_without_its_words_and_without_the_passw
     check(&format!("amqp://guest:guest@127.0.0.1:{port}/nowhere"), "virtual host").await;
     let (_connection, channel) = rabbit.connect().await;
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-    let declared =
-        channel.exchange_declare(exchange.as_str().into(), ExchangeKind::Fanout, durable, FieldTable::default());
+    let declared = channel.exchange_declare(
+        exchange.as_str().into(),
+        ExchangeKind::Fanout,
+        durable,
+        FieldTable::default(),
+    );
     declared.await.expect("an exchange");
     check(&rabbit.url(&exchange), "not a durable topic exchange").await;
     let [closed] = crate::keeper::free_ports();
@@ -90,7 +109,8 @@ async fn what_the_broker_refuses_is_said_without_its_words_and_without_the_passw
 /// Threads of the client's.
 fn threads() -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
-    let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    let names =
+        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
     names.filter(|name| name.starts_with("lapin-io-loop")).count()
 }
 
@@ -99,7 +119,8 @@ async fn a_broker_that_says_nothing_costs_bounded_time_and_no_thread() {
     /// More than other tests have at once.
     const ATTEMPTS: usize = 16;
     let port = silence().await;
-    let broker = broker_within(&format!("amqp://a:b@127.0.0.1:{port}/"), Duration::from_millis(300));
+    let broker =
+        broker_within(&format!("amqp://a:b@127.0.0.1:{port}/"), Duration::from_millis(300));
     let (before, message) = (Instant::now(), message("evt_1", "order.paid"));
     for _ in 0..ATTEMPTS {
         // Whoever waits for the same connection hears the same, and does not try again.
@@ -133,7 +154,11 @@ async fn what_was_not_confirmed_is_not_taken_though_the_broker_is_killed_with_it
         let broker = broker.clone();
         async move { broker.publish(&message("evt_2", "order.paid")).await }
     });
-    assert_ne!(orders.next().await.data, first.data, "the broker has it, and its confirm is held back");
+    assert_ne!(
+        orders.next().await.data,
+        first.data,
+        "the broker has it, and its confirm is held back"
+    );
     assert!(!publishing.is_finished(), "so it is not taken yet");
     rabbit.kill();
     proxy.cut();

@@ -30,7 +30,12 @@ pub struct Keeper {
 
 impl Keeper {
     /// In a directory that is there. Both commands are words without quotes; an empty helper is none.
-    pub fn new(dir: PathBuf, helper: String, broker: String, environment: Vec<(String, String)>) -> Self {
+    pub fn new(
+        dir: PathBuf,
+        helper: String,
+        broker: String,
+        environment: Vec<(String, String)>,
+    ) -> Self {
         Self { dir, helper, broker, environment, running: None }
     }
 
@@ -94,7 +99,8 @@ impl Drop for Keeper {
 
 /// A new directory.
 pub fn directory(what: &str) -> PathBuf {
-    let dir = std::env::temp_dir().join(format!("doorbuster-{what}-{:016x}", rand::random::<u64>()));
+    let dir =
+        std::env::temp_dir().join(format!("doorbuster-{what}-{:016x}", rand::random::<u64>()));
     std::fs::create_dir(&dir).expect("a fresh name in the temporary directory");
     dir
 }
@@ -102,7 +108,10 @@ pub fn directory(what: &str) -> PathBuf {
 /// Ports that nobody listens on, below those that the system gives away: a server that is started again finds its own free.
 pub fn free_ports<const N: usize>() -> [u16; N] {
     let anywhere = || rand::rng().random_range(10_000..30_000);
-    let bind = || std::iter::repeat_with(anywhere).find_map(|port: u16| TcpListener::bind(("127.0.0.1", port)).ok());
+    let bind = || {
+        std::iter::repeat_with(anywhere)
+            .find_map(|port: u16| TcpListener::bind(("127.0.0.1", port)).ok())
+    };
     let held = [(); N].map(|()| bind().expect("a free port"));
     held.map(|listener| listener.local_addr().expect("an address").port())
 }

@@ -28,7 +28,11 @@ async fn a_message_is_in_the_stream_once_publish_says_so_and_only_once() {
     assert_eq!(kept.len(), 2, "the stream knows what it has by its id: {kept:?}");
     assert_eq!(kept[0].subject, format!("{prefix}.order.paid"));
     assert_eq!(kept[0].body, br#"{"id":"evt_1"}"#);
-    for line in ["Nats-Msg-Id: evt_1", "Content-Type: application/cloudevents+json", "ce-partitionkey: ord_evt_1"] {
+    for line in [
+        "Nats-Msg-Id: evt_1",
+        "Content-Type: application/cloudevents+json",
+        "ce-partitionkey: ord_evt_1",
+    ] {
         assert!(kept[0].headers.contains(line), "{}", kept[0].headers);
     }
 }
@@ -37,7 +41,8 @@ async fn a_message_is_in_the_stream_once_publish_says_so_and_only_once() {
 async fn what_the_server_refuses_is_said_without_its_words_and_without_the_password() {
     let (server, prefix) = (shared(), name());
     let check = async |url: &str, word: &str| {
-        let error = broker(url).publish(&message("evt_1", "order.paid")).await.expect_err(word).to_string();
+        let error =
+            broker(url).publish(&message("evt_1", "order.paid")).await.expect_err(word).to_string();
         assert!(error.contains(word), "{error}");
         assert!(!error.contains("wrong-password") && !error.contains("shop"), "{error}");
     };
@@ -64,11 +69,15 @@ async fn somebody_who_is_no_stream_does_not_count() {
     client.flush().await.expect("it is there");
     tokio::spawn(async move {
         while let Some(message) = asked.next().await {
-            let answer = client.publish(message.reply.expect("an answer is awaited"), r#"{"ok":true}"#.into());
+            let answer = client
+                .publish(message.reply.expect("an answer is awaited"), r#"{"ok":true}"#.into());
             answer.await.expect("sent");
         }
     });
-    let error = broker(&server.url(&prefix)).publish(&message("evt_1", "order.paid")).await.expect_err("no stream");
+    let error = broker(&server.url(&prefix))
+        .publish(&message("evt_1", "order.paid"))
+        .await
+        .expect_err("no stream");
     assert_eq!(error.to_string(), "something else than a stream answered");
 }
 
@@ -111,7 +120,8 @@ async fn held_back(
 ) -> JoinHandle<Result<(), Error>> {
     proxy.hold();
     let broker = broker.clone();
-    let publishing = tokio::spawn(async move { broker.publish(&message("evt_2", "order.paid")).await });
+    let publishing =
+        tokio::spawn(async move { broker.publish(&message("evt_2", "order.paid")).await });
     let since = Instant::now();
     while server.kept(prefix).await.len() < 2 {
         assert!(since.elapsed() < Duration::from_secs(30), "the stream gets it");
@@ -136,7 +146,11 @@ async fn what_was_not_acked_is_not_taken_though_the_server_is_killed_with_it() {
     server.start_again();
     broker.publish(&message("evt_2", "order.paid")).await.expect("taken, over a new connection");
     broker.publish(&message("evt_3", "order.paid")).await.expect("taken");
-    let ids: Vec<_> =
-        server.kept(&prefix).await.into_iter().map(|kept| String::from_utf8(kept.body).expect("text")).collect();
+    let ids: Vec<_> = server
+        .kept(&prefix)
+        .await
+        .into_iter()
+        .map(|kept| String::from_utf8(kept.body).expect("text"))
+        .collect();
     assert_eq!(ids, [r#"{"id":"evt_1"}"#, r#"{"id":"evt_2"}"#, r#"{"id":"evt_3"}"#]);
 }

@@ -39,7 +39,8 @@ impl NatsServer {
 
     /// One that speaks TLS alone; both files' paths are without blanks.
     pub fn start_with_tls(key: &Path, certificate: &Path) -> Self {
-        let words = format!(" --tls --tlscert {} --tlskey {}", certificate.display(), key.display());
+        let words =
+            format!(" --tls --tlscert {} --tlskey {}", certificate.display(), key.display());
         Self::start_with(&words, Some(certificate.to_owned()))
     }
 
@@ -47,8 +48,11 @@ impl NatsServer {
         let [port] = free_ports();
         let dir = directory("nats");
         let here = dir.display();
-        let server = format!("nats-server -a 127.0.0.1 -p {port} -js -sd {here} --user shop --pass secret{words}");
-        let mut server = Self { keeper: Keeper::new(dir, String::new(), server, Vec::new()), port, certificate };
+        let server = format!(
+            "nats-server -a 127.0.0.1 -p {port} -js -sd {here} --user shop --pass secret{words}"
+        );
+        let mut server =
+            Self { keeper: Keeper::new(dir, String::new(), server, Vec::new()), port, certificate };
         server.start_again();
         server
     }
@@ -109,7 +113,9 @@ impl NatsServer {
         for seq in 1_u64.. {
             let got = ask(&client, &format!("STREAM.MSG.GET.{stream}"), &json!({"seq": seq})).await;
             let Some(message) = got.get("message") else { break };
-            let bytes = |name: &str| STANDARD.decode(message[name].as_str().unwrap_or_default()).expect("base64");
+            let bytes = |name: &str| {
+                STANDARD.decode(message[name].as_str().unwrap_or_default()).expect("base64")
+            };
             all.push(Kept {
                 subject: message["subject"].as_str().expect("a subject").to_owned(),
                 headers: String::from_utf8(bytes("hdrs")).expect("text"),

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use lapin::message::Delivery;
-use lapin::options::{BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 
@@ -67,12 +69,20 @@ impl Rabbit {
             ("RABBITMQ_PID_FILE", at("pid")),
             // What it leaves where it dies is not left in the sources.
             ("ERL_CRASH_DUMP", at("crash")),
-            ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "+S 2:2 +A 4 -kernel inet_dist_use_interface {127,0,0,1}".into()),
+            (
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+                "+S 2:2 +A 4 -kernel inet_dist_use_interface {127,0,0,1}".into(),
+            ),
             // Makes the script become the broker, so that ending it ends the broker.
             ("detached", "1".into()),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value)).into();
-        let keeper = Keeper::new(dir, format!("epmd -port {names} -address 127.0.0.1"), SERVER.into(), environment);
+        let keeper = Keeper::new(
+            dir,
+            format!("epmd -port {names} -address 127.0.0.1"),
+            SERVER.into(),
+            environment,
+        );
         let mut rabbit = Self { keeper, port };
         rabbit.start_again();
         rabbit
@@ -109,7 +119,8 @@ impl Rabbit {
 
     pub async fn connect(&self) -> (Connection, Channel) {
         let url = format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port);
-        let connection = Connection::connect(&url, ConnectionProperties::default()).await.expect("it is there");
+        let connection =
+            Connection::connect(&url, ConnectionProperties::default()).await.expect("it is there");
         let channel = connection.create_channel().await.expect("a channel");
         (connection, channel)
     }
@@ -119,12 +130,18 @@ impl Rabbit {
         let (connection, channel) = self.connect().await;
         let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         let none = FieldTable::default;
-        channel.exchange_declare(exchange.into(), ExchangeKind::Topic, durable, none()).await.expect("an exchange");
+        channel
+            .exchange_declare(exchange.into(), ExchangeKind::Topic, durable, none())
+            .await
+            .expect("an exchange");
         let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         let name = format!("{exchange}.{:08x}", rand::random::<u32>());
         channel.queue_declare(name.as_str().into(), durable, none()).await.expect("a queue");
         let bind = QueueBindOptions::default();
-        channel.queue_bind(name.as_str().into(), exchange.into(), types.into(), bind, none()).await.expect("bound");
+        channel
+            .queue_bind(name.as_str().into(), exchange.into(), types.into(), bind, none())
+            .await
+            .expect("bound");
         Queue { name, _connection: connection, channel }
     }
 }
@@ -140,7 +157,11 @@ impl Queue {
     /// The next message, which is gone from the queue then; none: there is none now.
     pub async fn take(&self) -> Option<Delivery> {
         let options = BasicGetOptions { no_ack: true };
-        let got = self.channel.basic_get(self.name.as_str().into(), options).await.expect("the queue is there");
+        let got = self
+            .channel
+            .basic_get(self.name.as_str().into(), options)
+            .await
+            .expect("the queue is there");
         got.map(|got| got.delivery)
     }
 

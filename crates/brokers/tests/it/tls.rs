@@ -19,7 +19,17 @@ impl Certificate {
     fn make() -> Self {
         let certificate = Self { dir: directory("broker-tls") };
         let made = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+                "-nodes",
+                "-days",
+                "2",
+            ])
             .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"])
             .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
             .arg(certificate.key())
@@ -44,7 +54,12 @@ impl Certificate {
     fn is_asked_for(&self, url: &str) {
         let publish = |trusted: PathBuf| -> Output {
             let mut inner = Command::new(std::env::current_exe().expect("this program"));
-            inner.args(["--exact", "tls::a_message_is_published_over_tls", "--ignored", "--nocapture"]);
+            inner.args([
+                "--exact",
+                "tls::a_message_is_published_over_tls",
+                "--ignored",
+                "--nocapture",
+            ]);
             inner.env("SSL_CERT_FILE", trusted).env_remove("SSL_CERT_DIR").env(URL, url);
             inner.output().expect("this program")
         };
@@ -65,7 +80,8 @@ impl Drop for Certificate {
 #[tokio::test]
 async fn a_nats_that_speaks_tls_is_told_where_its_certificate_is_trusted() {
     let certificate = Certificate::make();
-    let (server, prefix) = (NatsServer::start_with_tls(&certificate.key(), &certificate.file()), name());
+    let (server, prefix) =
+        (NatsServer::start_with_tls(&certificate.key(), &certificate.file()), name());
     server.make_stream(&prefix).await;
     certificate.is_asked_for(&server.url(&prefix).replace("nats://", "tls://"));
     let kept = server.kept(&prefix).await;
@@ -76,7 +92,8 @@ async fn a_nats_that_speaks_tls_is_told_where_its_certificate_is_trusted() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rabbitmq_that_speaks_tls_is_told_where_its_certificate_is_trusted() {
     let certificate = Certificate::make();
-    let ((rabbit, port), exchange) = (Rabbit::start_with_tls(&certificate.key(), &certificate.file()), name());
+    let ((rabbit, port), exchange) =
+        (Rabbit::start_with_tls(&certificate.key(), &certificate.file()), name());
     let orders = rabbit.queue(&exchange, "order.*").await;
     let url = rabbit.url(&exchange).replace("amqp://", "amqps://");
     certificate.is_asked_for(&url.replace(&format!(":{}/", rabbit.port()), &format!(":{port}/")));

@@ -93,7 +93,8 @@ fn patch(picture: &mut Canvas, chance: &mut Chance, hue: f32, rows: Range<f32>, 
     }
     if let Some(path) = path.finish() {
         let light = chance.float(0.1..0.9);
-        picture.fill(&path, colour(hue + chance.float(-0.3..0.6), 0.45, light, chance.float(dense)));
+        picture
+            .fill(&path, colour(hue + chance.float(-0.3..0.6), 0.45, light, chance.float(dense)));
     }
 }
 
@@ -116,6 +117,10 @@ fn edge(picture: &mut Canvas, chance: &mut Chance, rows: Range<f32>) {
     }
     let light = if chance.coin() { chance.float(0.0..0.2) } else { chance.float(0.8..1.0) };
     if let Some(path) = path.finish() {
-        picture.stroke(&path, colour(0.0, 0.0, light, chance.float(0.2..0.55)), chance.float(1.0..2.4));
+        picture.stroke(
+            &path,
+            colour(0.0, 0.0, light, chance.float(0.2..0.55)),
+            chance.float(1.0..2.4),
+        );
     }
 }

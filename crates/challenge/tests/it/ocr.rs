@@ -15,7 +15,14 @@ const MOST: usize = 4;
 /// What Tesseract reads when it looks for characters that captchas have, in a line (7) or a word (8).
 fn reads(png: &[u8], mode: &str) -> Option<String> {
     let mut child = Command::new("tesseract")
-        .args(["stdin", "stdout", "--psm", mode, "-c", "tessedit_char_whitelist=2347ACDEFHJKNPRTUXYadekpxy"])
+        .args([
+            "stdin",
+            "stdout",
+            "--psm",
+            mode,
+            "-c",
+            "tessedit_char_whitelist=2347ACDEFHJKNPRTUXYadekpxy",
+        ])
         .env("OMP_THREAD_LIMIT", "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -58,7 +65,11 @@ fn written(width: usize, height: usize, colours: ColorType, data: &[u8]) -> Vec<
     let mut encoder = Encoder::new(&mut file, width as u32, height as u32);
     encoder.set_color(colours);
     encoder.set_depth(BitDepth::Eight);
-    encoder.write_header().expect("into memory").write_image_data(data).expect("as many as were announced");
+    encoder
+        .write_header()
+        .expect("into memory")
+        .write_image_data(data)
+        .expect("as many as were announced");
     file
 }
 
@@ -69,14 +80,21 @@ fn cleaned(png: &[u8]) -> Vec<u8> {
     let mean = picture.light.iter().sum::<f32>() / picture.light.len() as f32;
     // Most of a picture is paper.
     let lighter = picture.light.iter().filter(|light| **light > mean).count();
-    let is_ink = |light: f32| if lighter * 2 > picture.light.len() { light < mean - 25.0 } else { light > mean + 25.0 };
+    let is_ink = |light: f32| {
+        if lighter * 2 > picture.light.len() { light < mean - 25.0 } else { light > mean + 25.0 }
+    };
     let ink = |x: usize, y: usize| x < width && y < height && is_ink(picture.at(x, y));
     // A pixel is kept if it lies in a square of ink of three by three.
     let is_thick = |x: usize, y: usize| {
-        (0..9).any(|n| (0..9).all(|m| ink((x + n % 3 + m % 3).wrapping_sub(2), (y + n / 3 + m / 3).wrapping_sub(2))))
+        (0..9).any(|n| {
+            (0..9).all(|m| {
+                ink((x + n % 3 + m % 3).wrapping_sub(2), (y + n / 3 + m / 3).wrapping_sub(2))
+            })
+        })
     };
     let kept: Vec<bool> = (0..width * height).map(|n| is_thick(n % width, n / width)).collect();
-    let pixel = |n: usize| if kept[n / (width * 2) / 2 * width + n % (width * 2) / 2] { 0 } else { 255 };
+    let pixel =
+        |n: usize| if kept[n / (width * 2) / 2 * width + n % (width * 2) / 2] { 0 } else { 255 };
     let data: Vec<u8> = (0..width * height * 4).map(pixel).collect();
     written(width * 2, height * 2, ColorType::Grayscale, &data)
 }

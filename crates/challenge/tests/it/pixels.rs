@@ -17,7 +17,8 @@ impl Grey {
 
     /// Red, green and blue, each as a picture of its own.
     pub fn channels(file: &[u8]) -> [Self; 3] {
-        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]].map(|weights| Self::weighed(file, weights))
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+            .map(|weights| Self::weighed(file, weights))
     }
 
     fn weighed(file: &[u8], [red, green, blue]: [f32; 3]) -> Self {
@@ -30,7 +31,9 @@ impl Grey {
             other => panic!("{other:?}"),
         };
         let pixels = data.chunks_exact(step);
-        let light = pixels.clone().map(|p| red * f32::from(p[0]) + green * f32::from(p[1]) + blue * f32::from(p[2]));
+        let light = pixels
+            .clone()
+            .map(|p| red * f32::from(p[0]) + green * f32::from(p[1]) + blue * f32::from(p[2]));
         let alpha = pixels.clone().map(|p| p.get(3).copied().unwrap_or(255));
         let (width, height) = (info.width as usize, info.height as usize);
         Self { width, height, light: light.collect(), alpha: alpha.collect() }

@@ -52,8 +52,10 @@ impl Seen {
     fn rim(&self, near: usize) -> Vec<(usize, usize)> {
         let clear = |x: usize, y: usize| x >= SIDE || y >= SIDE || !self.piece.is_solid(x, y);
         let by_it = |&(x, y): &(usize, usize)| {
-            (0..=2 * near)
-                .any(|dx| (0..=2 * near).any(|dy| clear((x + dx).wrapping_sub(near), (y + dy).wrapping_sub(near))))
+            (0..=2 * near).any(|dx| {
+                (0..=2 * near)
+                    .any(|dy| clear((x + dx).wrapping_sub(near), (y + dy).wrapping_sub(near)))
+            })
         };
         self.inside().into_iter().filter(by_it).collect()
     }
@@ -78,10 +80,13 @@ fn darkest(seen: &Seen) -> u16 {
 fn differs(seen: &Seen) -> u16 {
     let mean = |from: usize, to: usize| {
         let all = (from..to).flat_map(|x| (seen.y + 14..seen.y + 54).map(move |y| (x, y)));
-        let (sum, count) = all.fold((0.0, 0), |(sum, n), (x, y)| (sum + seen.picture.at(x, y), n + 1));
+        let (sum, count) =
+            all.fold((0.0, 0), |(sum, n), (x, y)| (sum + seen.picture.at(x, y), n + 1));
         sum / count as f32
     };
-    seen.best(|at| (mean(at + 12, at + 56) - f32::midpoint(mean(at, at + 9), mean(at + 59, at + 68))).abs())
+    seen.best(|at| {
+        (mean(at + 12, at + 56) - f32::midpoint(mean(at, at + 9), mean(at + 59, at + 68))).abs()
+    })
 }
 
 /// Template matching: where the picture has the strongest edges along the piece's outline.
@@ -112,7 +117,9 @@ fn outlines(seen: &Seen) -> Vec<f32> {
 fn content(seen: &Seen) -> u16 {
     let (picture, piece, inside) = (seen.picture.smooth(), seen.piece.smooth(), seen.inside());
     let count = inside.len() as f32;
-    let mean = |light: &dyn Fn(usize, usize) -> f32| inside.iter().map(|&(x, y)| light(x, y)).sum::<f32>() / count;
+    let mean = |light: &dyn Fn(usize, usize) -> f32| {
+        inside.iter().map(|&(x, y)| light(x, y)).sum::<f32>() / count
+    };
     let of_piece = mean(&|x, y| piece.at(x, y));
     seen.best(|at| {
         let under = mean(&|x, y| picture.at(at + x, seen.y + y));
@@ -142,7 +149,10 @@ const ROBOTS: [(&str, Robot, RangeInclusive<usize>); 9] = [
 fn plain(form: Grey, x: usize, y: usize) -> Seen {
     let light = |part: usize, x: usize, y: usize| {
         let (x, y, part) = (x as f32, y as f32, part as f32);
-        140.0 + 35.0 * (x / 23.0 + part).sin() + 25.0 * (y / 17.0 + 2.0 * part).sin() + 15.0 * (x * y / 300.0).sin()
+        140.0
+            + 35.0 * (x / 23.0 + part).sin()
+            + 25.0 * (y / 17.0 + 2.0 * part).sin()
+            + 15.0 * (x * y / 300.0).sin()
     };
     let is_gap = |at: usize, down: usize| {
         let (at, down) = (at.wrapping_sub(x), down.wrapping_sub(y));
@@ -151,7 +161,8 @@ fn plain(form: Grey, x: usize, y: usize) -> Seen {
     let (width, height) = (PUZZLE_WIDTH as usize, PUZZLE_HEIGHT as usize);
     let colour = |part: usize| {
         let all = (0..width * height).map(|n| (n % width, n / width));
-        let picture = all.map(|(x, y)| light(part, x, y) * if is_gap(x, y) { 0.6 } else { 1.0 }).collect();
+        let picture =
+            all.map(|(x, y)| light(part, x, y) * if is_gap(x, y) { 0.6 } else { 1.0 }).collect();
         let piece = cells().map(|(at, down)| light(part, x + at, y + down)).collect();
         let picture = Grey { width, height, light: picture, alpha: vec![255; width * height] };
         (picture, Grey { light: piece, alpha: form.alpha.clone(), ..form })
@@ -174,7 +185,11 @@ fn every_robot_but_the_one_that_guesses_solves_a_plain_puzzle() {
     }
     for (n, (name, _, _)) in ROBOTS.iter().enumerate().skip(1) {
         let least = PLAIN_LEAST * PLAIN_ROUNDS;
-        assert!(solved[n] * 100 >= least, "a robot that {name} solves {} of {PLAIN_ROUNDS} plain ones", solved[n]);
+        assert!(
+            solved[n] * 100 >= least,
+            "a robot that {name} solves {} of {PLAIN_ROUNDS} plain ones",
+            solved[n]
+        );
     }
 }
 
@@ -186,7 +201,8 @@ fn robots_against_the_puzzle() {
     for round in 0..ROUNDS {
         let Puzzle { background, piece, piece_y, x } = draw_puzzle(&mut chance);
         let mut pieces = Grey::channels(&piece).into_iter();
-        let colours = Grey::channels(&background).map(|of_it| (of_it, pieces.next().expect("as many")));
+        let colours =
+            Grey::channels(&background).map(|of_it| (of_it, pieces.next().expect("as many")));
         let (picture, grey) = (Grey::read(&background), Grey::read(&piece));
         let pairs = rim::pairs(&grey);
         let seen = Seen { picture, piece: grey, colours, pairs, y: usize::from(piece_y), round };
@@ -206,6 +222,10 @@ fn robots_against_the_puzzle() {
     }
     for (n, (name, _, may)) in ROBOTS.iter().enumerate() {
         let within = may.start() * ROUNDS..=may.end() * ROUNDS;
-        assert!(within.contains(&(solved[n] * 100)), "a robot that {name} solves {} of {ROUNDS}", solved[n]);
+        assert!(
+            within.contains(&(solved[n] * 100)),
+            "a robot that {name} solves {} of {ROUNDS}",
+            solved[n]
+        );
     }
 }

@@ -10,7 +10,8 @@ use doorbuster_challenge::{Chance, Effort, Work, WorkKeys};
 const ROUNDS: u32 = 3;
 
 fn solve(work: &Work, from: u32) -> Payload {
-    let challenge: Challenge = serde_json::from_value(work.json.clone()).expect("a challenge of the protocol");
+    let challenge: Challenge =
+        serde_json::from_value(work.json.clone()).expect("a challenge of the protocol");
     let mut options = SolveChallengeOptions::new(&challenge);
     options.counter_start = from;
     let solution = solve_challenge(options).expect("it is well formed").expect("in time");

@@ -64,12 +64,21 @@ mod tests {
         let code = written(random);
         assert_eq!(code, "0123-4567-89AB-CDEF");
         let kept = hash("spring", &code).expect("a code");
-        for typed in ["0123456789abcdef", "O1 23-45 67 89ab cdef", "oi23-4567-89AB-CDEF", "0l23-4567-89ab-cdef"] {
+        for typed in [
+            "0123456789abcdef",
+            "O1 23-45 67 89ab cdef",
+            "oi23-4567-89AB-CDEF",
+            "0l23-4567-89ab-cdef",
+        ] {
             assert_eq!(hash("spring", typed), Some(kept), "{typed}");
         }
-        for other in
-            ["", "0123-4567-89AB-CDE", "0123-4567-89AB-CDEF0", "0123-4567-89AB-CDEU", "0123-4567-89AB-CDE\u{c9}"]
-        {
+        for other in [
+            "",
+            "0123-4567-89AB-CDE",
+            "0123-4567-89AB-CDEF0",
+            "0123-4567-89AB-CDEU",
+            "0123-4567-89AB-CDE\u{c9}",
+        ] {
             assert_eq!(hash("spring", other), None, "{other}");
         }
         assert_eq!(hash("spring", &" ".repeat(CODE_TEXT_MAX + 1)), None);

@@ -25,7 +25,11 @@ impl Crowd {
         let at = (hash as u32 % REGISTERS) * 4;
         let rank = ((hash >> 4).trailing_zeros() as u64) + 1;
         let rank = if rank > RANK_MAX { RANK_MAX } else { rank };
-        if self.0 >> at & RANK_MAX >= rank { self } else { Self(self.0 & !(RANK_MAX << at) | rank << at) }
+        if self.0 >> at & RANK_MAX >= rank {
+            self
+        } else {
+            Self(self.0 & !(RANK_MAX << at) | rank << at)
+        }
     }
 
     /// About how many.
@@ -61,7 +65,8 @@ mod tests {
         for size in [1_u64, 10, 30, 100, 1_000, 10_000, 100_000, 300_000] {
             let mut worst = (f64::MAX, 0.0_f64);
             for series in 0..60 {
-                let crowd = (0..size).fold(Crowd::default(), |crowd, n| crowd.with(hash((series << 40) | (n + 1))));
+                let crowd = (0..size)
+                    .fold(Crowd::default(), |crowd, n| crowd.with(hash((series << 40) | (n + 1))));
                 let ratio = crowd.about() as f64 / size as f64;
                 worst = (worst.0.min(ratio), worst.1.max(ratio));
                 mean += ratio / 480.0;

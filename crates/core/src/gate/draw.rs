@@ -53,7 +53,8 @@ impl Seed {
     /// The lot of this buyer.
     #[must_use]
     pub fn lot(&self, buyer: &str) -> Lot {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
         mac.update(buyer.as_bytes());
         Lot(mac.finalize().into_bytes().into())
     }
@@ -89,7 +90,8 @@ impl fmt::Debug for Lot {
 /// Participants in the order in which they are called.
 #[must_use]
 pub fn order<'a>(seed: &Seed, participants: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
-    let mut drawn: Vec<(Lot, &str)> = participants.into_iter().map(|buyer| (seed.lot(buyer), buyer)).collect();
+    let mut drawn: Vec<(Lot, &str)> =
+        participants.into_iter().map(|buyer| (seed.lot(buyer), buyer)).collect();
     drawn.sort_unstable();
     drawn.into_iter().map(|(_, buyer)| buyer).collect()
 }
@@ -112,7 +114,10 @@ mod tests {
     fn a_draw_is_what_was_published_of_it() {
         let seed = Seed::new(std::array::from_fn(|at| u8::try_from(at).expect("below 32")));
         assert_eq!(seed.text(), "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f");
-        assert_eq!(seed.commitment(), "sha256:630dcd2966c4336691125448bbb25b4ff412a49c732db2c8abc1b8581bd710dd");
+        assert_eq!(
+            seed.commitment(),
+            "sha256:630dcd2966c4336691125448bbb25b4ff412a49c732db2c8abc1b8581bd710dd"
+        );
         assert_eq!(hex(seed.lot("alice").bytes()), ALICE);
         assert_eq!(order(&seed, ["alice", "bob", "carol", "dave", "erin"]), ORDER);
     }
@@ -130,7 +135,10 @@ mod tests {
         let other = order(&Seed::new([8; 32]), names.iter().map(String::as_str));
         assert_ne!(forth, other);
         // A fair draw puts about half of those who came first into the first half of the line.
-        let first: usize = forth[..500].iter().filter(|name| names[..500].iter().any(|early| early == **name)).count();
+        let first: usize = forth[..500]
+            .iter()
+            .filter(|name| names[..500].iter().any(|early| early == **name))
+            .count();
         assert!((180..320).contains(&first), "{first}");
     }
 

@@ -36,7 +36,8 @@ impl Pace {
     /// Of `burst` requests at once and `per_minute` after that; both at least one, and at most ten million.
     #[must_use]
     pub const fn new(burst: u32, per_minute: u32) -> Self {
-        let (burst, per_minute) = (if burst == 0 { 1 } else { burst }, if per_minute == 0 { 1 } else { per_minute });
+        let (burst, per_minute) =
+            (if burst == 0 { 1 } else { burst }, if per_minute == 0 { 1 } else { per_minute });
         let interval = NANOS_PER_MINUTE.div_ceil(per_minute as u64);
         // At most 2^32 × 6 × 10^10: it takes a limit above ten million to meet the bound.
         Self { interval, reach: interval.saturating_mul(burst as u64) }
@@ -157,7 +158,9 @@ mod tests {
 
     /// Rates by which a minute can be divided without a rest.
     fn even_rate() -> impl Strategy<Value = u32> {
-        prop::sample::select(vec![1, 2, 3, 5, 6, 10, 12, 60, 100, 600, 6_000, 60_000, 1_000_000, 10_000_000])
+        prop::sample::select(vec![
+            1, 2, 3, 5, 6, 10, 12, 60, 100, 600, 6_000, 60_000, 1_000_000, 10_000_000,
+        ])
     }
 
     proptest! {
@@ -227,7 +230,9 @@ mod tests {
     #[test]
     fn a_request_taken_back_may_be_had_again() {
         let (pace, mut state) = (Pace::new(2, 1), 0);
-        assert!(takes(pace, &mut state, 7) && takes(pace, &mut state, 7) && !takes(pace, &mut state, 7));
+        assert!(
+            takes(pace, &mut state, 7) && takes(pace, &mut state, 7) && !takes(pace, &mut state, 7)
+        );
         state = give_back(state, pace.cost(1));
         assert_eq!(pace.left(state, 7), 1);
         assert!(takes(pace, &mut state, 7) && !takes(pace, &mut state, 7));
@@ -238,7 +243,10 @@ mod tests {
         let (slow, quick, mut state) = (Pace::new(5, 1), Pace::new(10, 600), 0);
         while takes(slow, &mut state, 0) {}
         let end = quick.reach();
-        assert_eq!(quick.ask(state, 0, quick.cost(1)), Turn::Wait { state: end, nanos: 100_000_000 });
+        assert_eq!(
+            quick.ask(state, 0, quick.cost(1)),
+            Turn::Wait { state: end, nanos: 100_000_000 }
+        );
         assert!(!takes(quick, &mut state, 0) && takes(quick, &mut state, 100_000_000));
     }
 
@@ -248,6 +256,9 @@ mod tests {
         assert_eq!((pace.burst(), pace.window_secs(), pace.left(0, 9)), (60, 12, 60));
         let largest = Pace::new(10_000_000, 1);
         assert_eq!((largest.burst(), largest.window_secs()), (10_000_000, 600_000_000));
-        assert_eq!([seconds(0), seconds(1), seconds(NANOS_PER_SEC), seconds(NANOS_PER_SEC + 1)], [0, 1, 1, 2]);
+        assert_eq!(
+            [seconds(0), seconds(1), seconds(NANOS_PER_SEC), seconds(NANOS_PER_SEC + 1)],
+            [0, 1, 1, 2]
+        );
     }
 }

@@ -28,7 +28,10 @@ const FREE: u8 = 2;
 /// Head and buyer, then sale and item with a byte each for their length.
 const MESSAGE_BYTES_MAX: usize = HEAD_BYTES + 3 * NAME_MAX + 3;
 
-const _: () = assert!(EARLY_MS + TTL_MAX_MS < PERIOD_MS, "a pass expires in the period after its key's at the latest");
+const _: () = assert!(
+    EARLY_MS + TTL_MAX_MS < PERIOD_MS,
+    "a pass expires in the period after its key's at the latest"
+);
 
 /// What the shop says of a buyer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -139,10 +142,12 @@ impl<'a> Sealed<'a> {
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (signed, tag) = bytes.split_last_chunk::<TAG_BYTES>()?;
         let (head, buyer) = signed.split_first_chunk::<HEAD_BYTES>()?;
-        if head[0] != VERSION || head[15] > MEMBER | FREE || !(1..=NAME_MAX).contains(&buyer.len()) {
+        if head[0] != VERSION || head[15] > MEMBER | FREE || !(1..=NAME_MAX).contains(&buyer.len())
+        {
             return None;
         }
-        let time = |bytes: &[u8]| Millis(bytes.iter().fold(0, |all, byte| all << 8 | i64::from(*byte)));
+        let time =
+            |bytes: &[u8]| Millis(bytes.iter().fold(0, |all, byte| all << 8 | i64::from(*byte)));
         let terms = Terms {
             buyer: std::str::from_utf8(buyer).ok()?,
             standing: Standing { member: head[15] & MEMBER != 0, level: head[16] },
@@ -209,7 +214,9 @@ mod tests {
     #[test]
     fn a_pass_for_one_sale_and_item_is_of_no_use_for_another() {
         let pass = key().seal(&TERMS, "spring", "phone");
-        for (sale, item) in [("spring", "case"), ("autumn", "phone"), ("springp", "hone"), ("sprin", "gphone")] {
+        for (sale, item) in
+            [("spring", "case"), ("autumn", "phone"), ("springp", "hone"), ("sprin", "gphone")]
+        {
             assert!(!holds(&pass, &key(), sale, item), "{sale} {item}");
         }
     }

@@ -153,7 +153,11 @@ impl Place {
             (None, Some(rank)) => {
                 // Called by another node this instant: next in line until this one hears of it.
                 let position = rank.saturating_sub(line.called).max(1);
-                if free.is_some_and(|free| position > free) { Told::Gone(position) } else { Told::Waiting(position) }
+                if free.is_some_and(|free| position > free) {
+                    Told::Gone(position)
+                } else {
+                    Told::Waiting(position)
+                }
             }
         }
     }

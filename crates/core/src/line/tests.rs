@@ -93,7 +93,10 @@ fn a_line_is_no_longer_than_what_may_come_back() {
     assert_eq!(stand(&mut model, "cleo"), Joined::Full, "two are kept");
     let served = sure(serve(&mut model, ITEM, 1, NOW)).orders;
     assert!(matches!(stand(&mut model, "cleo"), Joined::Done(_)), "one is kept, one is held");
-    assert!(matches!(sure(order::pay(&mut model, &served[0].id, By::BUYER, NOW)), order::Paid::Done(_)));
+    assert!(matches!(
+        sure(order::pay(&mut model, &served[0].id, By::BUYER, NOW)),
+        order::Paid::Done(_)
+    ));
     assert_eq!(stand(&mut model, "dora"), Joined::Full, "what is paid for does not come back");
     assert_eq!(item(&mut model).waiting, 2, "whoever stands there stays");
 }
@@ -112,7 +115,8 @@ fn served_in_vain(how: Ending, by: &By) -> (Model, Place) {
 
 #[test]
 fn whose_order_out_of_a_line_an_operator_cancelled_may_join_it_again() {
-    let (mut model, anna) = served_in_vain(Ending::Cancel, &By::actor(Actor::Operator("key_1".to_owned())));
+    let (mut model, anna) =
+        served_in_vain(Ending::Cancel, &By::actor(Actor::Operator("key_1".to_owned())));
     assert_eq!(model.orders[&anna.id].state, OrderState::Cancelled);
     let (grant, token, places_max) = (GrantId(9), Token(3), LINE_PLACES_MAX);
     let again = Joiner { buyer: buyer("anna"), key: key("new"), grant, token, places_max };
@@ -131,7 +135,10 @@ fn whoever_let_an_order_out_of_a_line_lapse_does_not_join_it_again() {
         assert_eq!(sure(join(&mut model, &id_key(), ITEM, &again, NOW)), Joined::Lapsed(ended));
         let holder = Joiner { buyer: buyer("holder"), ..again };
         let joined = sure(join(&mut model, &id_key(), ITEM, &holder, NOW));
-        assert!(matches!(joined, Joined::Done(_)), "an order that was bought is another matter: {joined:?}");
+        assert!(
+            matches!(joined, Joined::Done(_)),
+            "an order that was bought is another matter: {joined:?}"
+        );
     }
 }
 
@@ -142,16 +149,25 @@ fn units_that_come_back_are_kept_and_more_than_that_is_for_slots() {
     sure(order::end(&mut model, &order.id, Ending::Cancel, By::BUYER, NOW));
     assert_eq!((item(&mut model).pool, item(&mut model).kept()), (2, 1));
     sure(stock::acknowledge_init(&mut model, GrantId(7)));
-    assert_eq!(sure(stock::refill(&mut model, GrantId(7), 2, crate::Counter::A)), 1, "one is anna's");
+    assert_eq!(
+        sure(stock::refill(&mut model, GrantId(7), 2, crate::Counter::A)),
+        1,
+        "one is anna's"
+    );
     let served = sure(serve(&mut model, ITEM, 9, NOW));
     let orders: Vec<_> = served.orders.iter().map(|order| (order.id, order.pay_by)).collect();
     assert_eq!((orders, served.more), (vec![(anna.id, NOW.plus(LINE_HOLD_MS))], false));
     assert_eq!(sure(serve(&mut model, ITEM, 9, NOW)), LineServed::default());
     assert_eq!((item(&mut model).pool, item(&mut model).waiting), (0, 0));
-    let from_line: Vec<_> = model.events.iter().map(|event| (event.what, event.is_from_line())).collect();
+    let from_line: Vec<_> =
+        model.events.iter().map(|event| (event.what, event.is_from_line())).collect();
     assert_eq!(
         from_line,
-        [(EventType::OrderReserved, false), (EventType::OrderCancelled, false), (EventType::OrderReserved, true)]
+        [
+            (EventType::OrderReserved, false),
+            (EventType::OrderCancelled, false),
+            (EventType::OrderReserved, true)
+        ]
     );
     let line = sure(model.line(ITEM)).expect("its grant");
     assert!(!line.open && line.closed == Some(Cause::Line));
@@ -166,7 +182,10 @@ fn the_id_of_a_place_proves_itself_and_is_not_decided_while_it_waits() {
     assert_eq!((parts.n, parts.units, parts.grant), (anna.n, Units::ONE, GrantId(9)));
     assert!(id_key().open(&anna.id, "bert").is_none());
     let late = NOW.plus(1_000_000);
-    assert_eq!(sure(settle::force(&mut model, &id_key(), anna.id, &parts, &anna.buyer, late)), None);
+    assert_eq!(
+        sure(settle::force(&mut model, &id_key(), anna.id, &parts, &anna.buyer, late)),
+        None
+    );
     assert!(matches!(sure(leave(&mut model, &anna.id, late)), Left::Done(_)));
     let verdict = sure(settle::force(&mut model, &id_key(), anna.id, &parts, &anna.buyer, late));
     assert_eq!(verdict.map(|resolved| resolved.verdict), Some(Verdict::Unavailable));
@@ -183,7 +202,11 @@ fn a_line_ends_with_its_sale_and_not_before() {
     assert_eq!(sure(end_with_sale(&mut model, ITEM, 9, NOW)), LineEnded::default(), "it is paused");
     model.over.insert(ITEM);
     sure(order::end(&mut model, &order.id, Ending::Cancel, By::BUYER, NOW));
-    assert_eq!(sure(serve(&mut model, ITEM, 9, NOW)), LineServed::default(), "nobody is served after the end");
+    assert_eq!(
+        sure(serve(&mut model, ITEM, 9, NOW)),
+        LineServed::default(),
+        "nobody is served after the end"
+    );
     let mut ended = Vec::new();
     for more in [true, false] {
         let some = sure(end_with_sale(&mut model, ITEM, 1, NOW));
@@ -191,11 +214,21 @@ fn a_line_ends_with_its_sale_and_not_before() {
         ended.extend(some.places.iter().map(|place| (place.id, place.state)));
     }
     assert_eq!(ended, [(anna.id, PlaceState::PassedOver), (bert.id, PlaceState::PassedOver)]);
-    assert_eq!(sure(end_with_sale(&mut model, ITEM, 9, NOW)), LineEnded::default(), "nobody is left");
+    assert_eq!(
+        sure(end_with_sale(&mut model, ITEM, 9, NOW)),
+        LineEnded::default(),
+        "nobody is left"
+    );
     let row = item(&mut model);
     assert_eq!((row.waiting, row.kept(), row.pool), (0, 0, 2));
-    assert_eq!(model.events.iter().filter(|event| event.is_end_of_line()).count(), 2, "each is told once");
-    assert!([anna.id, bert.id].iter().all(|id| model.resolutions[id].verdict == Verdict::Unavailable));
+    assert_eq!(
+        model.events.iter().filter(|event| event.is_end_of_line()).count(),
+        2,
+        "each is told once"
+    );
+    assert!(
+        [anna.id, bert.id].iter().all(|id| model.resolutions[id].verdict == Verdict::Unavailable)
+    );
     assert!(matches!(sure(leave(&mut model, &anna.id, NOW)), Left::Already(_)), "it ended before");
     assert_eq!(sure(model.line(ITEM)).map(|line| (line.settled, line.resolved)), Some((0, 2)));
 }

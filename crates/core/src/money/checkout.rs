@@ -83,7 +83,11 @@ pub fn keep_checkout<L: Ledger>(ledger: &mut L, new: &Checkout) -> Result<Checko
 }
 
 /// Notes that a provider takes no money at this session any more, and took none. False if the order keeps another one.
-pub fn close_checkout<L: Ledger>(ledger: &mut L, order: &TicketId, session: &str) -> Result<bool, L::Error> {
+pub fn close_checkout<L: Ledger>(
+    ledger: &mut L,
+    order: &TicketId,
+    session: &str,
+) -> Result<bool, L::Error> {
     if order::locked(ledger, order)?.is_none() {
         return Ok(false);
     }

@@ -86,7 +86,9 @@ pub fn note_refund<L: Ledger>(
 ) -> Result<Option<Refund>, L::Error> {
     let Some(mut refund) = ledger.refund(id)? else { return Ok(None) };
     let news = match news {
-        RefundNews::Arrived(minor) if *minor < refund.money.minor => &RefundNews::Accepted { again_ms: 0 },
+        RefundNews::Arrived(minor) if *minor < refund.money.minor => {
+            &RefundNews::Accepted { again_ms: 0 }
+        }
         news => news,
     };
     let came_back = has_come_back(&refund);
@@ -167,7 +169,9 @@ pub fn answer_refund<L: Ledger>(
         RefundNews::Accepted { .. } | RefundNews::Settled if !has_come_back(&refund) => {
             &RefundNews::Accepted { again_ms: 0 }
         }
-        RefundNews::CameBack(_) if refund.state == RefundState::Settled => &RefundNews::Ask { lost: true },
+        RefundNews::CameBack(_) if refund.state == RefundState::Settled => {
+            &RefundNews::Ask { lost: true }
+        }
         _ => return Ok(Some(refund)),
     };
     note_refund(ledger, &asked.id, news, now)
@@ -199,8 +203,14 @@ fn once(refund: &Refund) -> Option<String> {
 }
 
 /// Asks the provider once more for a refund that was given up: anew, whatever it once took. `None`: there is none that was.
-pub fn retry_refund<L: Ledger>(ledger: &mut L, id: &RefundId, now: Millis) -> Result<Option<Refund>, L::Error> {
-    let Some(mut refund) = ledger.refund(id)?.filter(|r| r.state == RefundState::Failed) else { return Ok(None) };
+pub fn retry_refund<L: Ledger>(
+    ledger: &mut L,
+    id: &RefundId,
+    now: Millis,
+) -> Result<Option<Refund>, L::Error> {
+    let Some(mut refund) = ledger.refund(id)?.filter(|r| r.state == RefundState::Failed) else {
+        return Ok(None);
+    };
     refund.state = RefundState::Pending;
     refund.accepted = false;
     refund.tries = 0;
@@ -225,9 +235,13 @@ pub fn settle_refund<L: Ledger>(
     let Some(refund) = ledger.refund(id)? else { return Ok(RefundTold::NoRefund) };
     ledger.insert_inbox(provider, event, now)?;
     // It may be news of what came back.
-    let may_be_old = refund.state != RefundState::Settled && once(&refund).is_some() && keeps(Rule::OldNewsAsk);
-    let is_old =
-        may_be_old && matches!(news, RefundNews::Accepted { .. } | RefundNews::Settled | RefundNews::Arrived(_));
+    let may_be_old =
+        refund.state != RefundState::Settled && once(&refund).is_some() && keeps(Rule::OldNewsAsk);
+    let is_old = may_be_old
+        && matches!(
+            news,
+            RefundNews::Accepted { .. } | RefundNews::Settled | RefundNews::Arrived(_)
+        );
     let news = if is_old { &RefundNews::Ask { lost: false } } else { news };
     note_refund(ledger, id, news, now)?;
     Ok(RefundTold::Taken)

@@ -122,7 +122,8 @@ pub enum RefundCause {
 
 impl RefundCause {
     /// Every cause.
-    pub const ALL: &[Self] = &[Self::Late, Self::Mismatch, Self::Second, Self::UnknownOrder, Self::Operator];
+    pub const ALL: &[Self] =
+        &[Self::Late, Self::Mismatch, Self::Second, Self::UnknownOrder, Self::Operator];
 
     /// The word for it, everywhere.
     #[must_use]

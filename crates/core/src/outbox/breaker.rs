@@ -2,7 +2,9 @@
 //! endpoint asks for, which holds for everything that it is to be told.
 use std::collections::BTreeSet;
 
-use crate::limits::{BREAKER_AFTER, BREAKER_EACH, BREAKER_PAUSE_MAX_MS, BREAKER_SAME, backoff_ms, spread_out};
+use crate::limits::{
+    BREAKER_AFTER, BREAKER_EACH, BREAKER_PAUSE_MAX_MS, BREAKER_SAME, backoff_ms, spread_out,
+};
 use crate::value::Millis;
 
 /// Whether an endpoint counts as down, and when it is tried.

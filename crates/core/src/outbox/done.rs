@@ -2,7 +2,9 @@
 use std::sync::Arc;
 
 use super::{Desk, Fresh, Note, Outcome, Parcel};
-use crate::limits::{LATER_PAUSE_MAX_MS, LATER_TIMES_MAX, REFUSED_PAUSE_MAX_MS, backoff_ms, spread_out};
+use crate::limits::{
+    LATER_PAUSE_MAX_MS, LATER_TIMES_MAX, REFUSED_PAUSE_MAX_MS, backoff_ms, spread_out,
+};
 use crate::rules::{Rule, keeps};
 use crate::value::Millis;
 
@@ -25,7 +27,13 @@ struct Verdict {
 impl Desk {
     /// What came of an event that was on its way; `spread` is any number, by which those that fail together are not tried together again. The
     /// store must be told the note.
-    pub fn done(&mut self, position: i64, outcome: Outcome, now: Millis, spread: u32) -> Option<Note> {
+    pub fn done(
+        &mut self,
+        position: i64,
+        outcome: Outcome,
+        now: Millis,
+        spread: u32,
+    ) -> Option<Note> {
         let (about, counts) = self.flying.remove(&position)?;
         self.learn(position, &outcome, now, spread);
         if outcome == Outcome::Told {
@@ -40,7 +48,8 @@ impl Desk {
             return None;
         };
         let dead = verdict.is_over && keeps(Rule::DeadAtLast);
-        let (tries, next_at, error) = (verdict.tries, now.plus(verdict.wait_ms), Some(verdict.error));
+        let (tries, next_at, error) =
+            (verdict.tries, now.plus(verdict.wait_ms), Some(verdict.error));
         let parcel = Parcel { position, about, tries, next_at, error, dead };
         let Some(row) = self.rows.get_mut(&position) else {
             self.window.insert(position, Fresh::Failed(parcel));
@@ -90,7 +99,14 @@ impl Desk {
     }
 
     /// What becomes of the event. `None`: its try cost it nothing, since it was before its time, or said nothing about it.
-    fn judge(&mut self, position: i64, outcome: Outcome, counts: bool, now: Millis, spread: u32) -> Option<Verdict> {
+    fn judge(
+        &mut self,
+        position: i64,
+        outcome: Outcome,
+        counts: bool,
+        now: Millis,
+        spread: u32,
+    ) -> Option<Verdict> {
         let before = self.rows.get(&position).map_or(0, |row| row.parcel.tries);
         let tries = before.saturating_add(1);
         let is_last = tries >= self.bounds.tries;
@@ -102,12 +118,18 @@ impl Desk {
                 Some(Verdict { error, tries, wait_ms, is_over: is_last })
             }
             Outcome::Refused { error } => {
-                let refused = self.refused.entry(position).or_insert(Refused { times: 0, since: now });
+                let refused =
+                    self.refused.entry(position).or_insert(Refused { times: 0, since: now });
                 refused.times += 1;
                 let refused = *refused;
                 // It is there: what it refuses while it is renewed is not kept from it for long afterwards.
                 let wait_ms = spread_out(backoff_ms(tries).min(REFUSED_PAUSE_MAX_MS), spread);
-                Some(Verdict { error, tries, wait_ms, is_over: is_last || self.is_final(refused, now) })
+                Some(Verdict {
+                    error,
+                    tries,
+                    wait_ms,
+                    is_over: is_last || self.is_final(refused, now),
+                })
             }
             // The endpoint was asked nothing, so this is none of the event's tries, and it is not given up for it soon.
             Outcome::Later { error } => {
@@ -116,16 +138,20 @@ impl Desk {
                 let wait_ms = spread_out(backoff_ms(*times).min(LATER_PAUSE_MAX_MS), spread);
                 Some(Verdict { error, tries: before, wait_ms, is_over: *times >= LATER_TIMES_MAX })
             }
-            Outcome::Never { error } => {
-                Some(Verdict { error, tries, wait_ms: spread_out(backoff_ms(tries), spread), is_over: true })
-            }
+            Outcome::Never { error } => Some(Verdict {
+                error,
+                tries,
+                wait_ms: spread_out(backoff_ms(tries), spread),
+                is_over: true,
+            }),
         }
     }
 
     /// Whether the endpoint means it: it refused for a while, or refuses so much that nothing else could wait.
     fn is_final(&self, refused: Refused, now: Millis) -> bool {
         let is_crowded = self.refused.len() * 2 >= self.bounds.pending;
-        refused.times >= self.bounds.refusals && (now.0 - refused.since.0 >= self.bounds.refused_ms || is_crowded)
+        refused.times >= self.bounds.refusals
+            && (now.0 - refused.since.0 >= self.bounds.refused_ms || is_crowded)
     }
 
     /// An event whose try costs it nothing.

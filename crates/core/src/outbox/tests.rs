@@ -60,7 +60,11 @@ fn what_failed_is_tried_again_later_each_time_and_those_behind_it_wait() {
     desk.done(1, failed(), AT, 0);
     desk.done(3, Outcome::Told, AT, 0);
     let progress = desk.go().expect("all is decided");
-    assert_eq!((progress.to, progress.failed.len()), (3, 2), "what failed, and what waits behind it");
+    assert_eq!(
+        (progress.to, progress.failed.len()),
+        (3, 2),
+        "what failed, and what waits behind it"
+    );
     assert_eq!((progress.failed[0].tries, progress.failed[1].tries), (1, 0));
     desk.gone();
     let mut now = AT;
@@ -83,11 +87,16 @@ fn what_failed_is_tried_again_later_each_time_and_those_behind_it_wait() {
 
 #[test]
 fn where_every_place_is_taken_nothing_is_due() {
-    let rows = (1..=4).map(|at| Parcel { tries: 1, next_at: AT, ..behind(at, &format!("o-{at}").into()) });
+    let rows =
+        (1..=4).map(|at| Parcel { tries: 1, next_at: AT, ..behind(at, &format!("o-{at}").into()) });
     let mut desk = Desk::new(bounds(), 4, rows.collect());
     assert_eq!(desk.due(), Some(AT));
     assert_eq!(sent(&mut desk, AT), [1, 2, 3]);
-    assert_eq!(desk.due(), None, "or whoever drives it would ask again and again while they are on their way");
+    assert_eq!(
+        desk.due(),
+        None,
+        "or whoever drives it would ask again and again while they are on their way"
+    );
     assert_eq!(desk.done(2, Outcome::Told, AT, 0), Some(Note::Told(2)));
     assert_eq!(desk.due(), Some(AT));
 }
@@ -122,7 +131,9 @@ fn an_endpoint_that_refuses_many_is_not_down_and_goes_on_hearing_the_others() {
             let outcome = if at == 40 { Outcome::Told } else { refused() };
             told += u32::from(at == 40);
             let note = desk.done(at, outcome, now, 0);
-            dead += u32::from(matches!(note, Some(Note::Again(parcel)) if parcel.dead && parcel.tries >= 3));
+            dead += u32::from(
+                matches!(note, Some(Note::Again(parcel)) if parcel.dead && parcel.tries >= 3),
+            );
             assert!(!desk.is_open(), "it is there: it answers");
         }
         desk.go();
@@ -143,7 +154,8 @@ fn what_is_refused_while_a_shop_is_renewed_is_told_soon_after() {
         while desk.waiting() > 0 {
             for at in sent(&mut desk, now) {
                 let is_away = now.0 - AT.0 < away_ms && at < 3;
-                let note = desk.done(at, if is_away { refused() } else { Outcome::Told }, now, spread);
+                let note =
+                    desk.done(at, if is_away { refused() } else { Outcome::Told }, now, spread);
                 dead += u32::from(matches!(note, Some(Note::Again(parcel)) if parcel.dead));
                 told.extend((!is_away).then_some(at));
             }
@@ -170,7 +182,11 @@ fn what_can_never_be_sent_is_dead_at_once_and_says_nothing_of_the_endpoint() {
     desk.read(9, "order-1", true);
     for _ in 0..3 {
         for at in sent(&mut desk, AT) {
-            let outcome = if at < 9 { Outcome::Never { error: "it cannot be read".to_owned() } } else { Outcome::Told };
+            let outcome = if at < 9 {
+                Outcome::Never { error: "it cannot be read".to_owned() }
+            } else {
+                Outcome::Told
+            };
             assert_eq!(desk.done(at, outcome, AT, 0), None);
         }
     }
@@ -203,13 +219,19 @@ fn what_only_a_newer_program_can_send_waits_and_says_nothing_of_the_endpoint() {
     let now = now.plus(1_000);
     let sent_now = sent(&mut desk, now);
     assert_eq!(sent_now, (1..=8).collect::<Vec<_>>());
-    sent_now.into_iter().for_each(|at| assert_eq!(desk.done(at, Outcome::Told, now, 0), Some(Note::Told(at))));
+    sent_now
+        .into_iter()
+        .for_each(|at| assert_eq!(desk.done(at, Outcome::Told, now, 0), Some(Note::Told(at))));
     assert_eq!(sent(&mut desk, now), [9]);
 }
 
 #[test]
 fn what_could_not_be_sent_through_no_fault_of_the_endpoints_uses_up_no_try() {
-    let mut desk = Desk::new(Bounds { tries: 2, at_once: 8, window: 8, pending: 8, ..bounds() }, 0, Vec::new());
+    let mut desk = Desk::new(
+        Bounds { tries: 2, at_once: 8, window: 8, pending: 8, ..bounds() },
+        0,
+        Vec::new(),
+    );
     (1..=8).for_each(|at| desk.read(at, &format!("order-{at}"), true));
     let (mut now, mut pauses) = (AT, Vec::new());
     for _ in 0..20 {
@@ -217,7 +239,9 @@ fn what_could_not_be_sent_through_no_fault_of_the_endpoints_uses_up_no_try() {
         assert_eq!(all.len(), 8);
         for at in all {
             let note = desk.done(at, later(), now, 0);
-            assert!(note.is_none_or(|note| matches!(note, Note::Again(parcel) if parcel.tries == 0 && !parcel.dead)));
+            assert!(note.is_none_or(
+                |note| matches!(note, Note::Again(parcel) if parcel.tries == 0 && !parcel.dead)
+            ));
         }
         assert!(!desk.is_open(), "the endpoint was asked nothing");
         desk.go();
@@ -226,21 +250,34 @@ fn what_could_not_be_sent_through_no_fault_of_the_endpoints_uses_up_no_try() {
         pauses.push(due.0 - now.0);
         now = due;
     }
-    assert!(pauses.is_sorted() && pauses[0] < 1_000 && pauses[19] <= LATER_PAUSE_MAX_MS, "{pauses:?}");
+    assert!(
+        pauses.is_sorted() && pauses[0] < 1_000 && pauses[19] <= LATER_PAUSE_MAX_MS,
+        "{pauses:?}"
+    );
     // What the endpoint does not take counts from its first try on.
     assert_eq!(sent(&mut desk, now).len(), 8);
-    assert!(matches!(desk.done(1, failed(), now, 0), Some(Note::Again(parcel)) if parcel.tries == 1 && !parcel.dead));
+    assert!(
+        matches!(desk.done(1, failed(), now, 0), Some(Note::Again(parcel)) if parcel.tries == 1 && !parcel.dead)
+    );
     now = now.plus(750);
     assert_eq!(sent(&mut desk, now), [1]);
-    assert!(matches!(desk.done(1, failed(), now, 0), Some(Note::Again(parcel)) if parcel.tries == 2 && parcel.dead));
+    assert!(
+        matches!(desk.done(1, failed(), now, 0), Some(Note::Again(parcel)) if parcel.tries == 2 && parcel.dead)
+    );
 }
 
 #[test]
 fn what_only_a_newer_program_can_send_is_not_used_up_while_the_endpoint_is_down() {
-    let mut desk = Desk::new(Bounds { tries: 20, at_once: 20, window: 20, pending: 20, ..bounds() }, 0, Vec::new());
+    let mut desk = Desk::new(
+        Bounds { tries: 20, at_once: 20, window: 20, pending: 20, ..bounds() },
+        0,
+        Vec::new(),
+    );
     (1..=8).for_each(|at| desk.read(at, &format!("order-{at}"), true));
     let outcome = |at| if at > 5 { later() } else { failed() };
-    sent(&mut desk, AT).into_iter().for_each(|at| assert_eq!(desk.done(at, outcome(at), AT, 0), None));
+    sent(&mut desk, AT)
+        .into_iter()
+        .for_each(|at| assert_eq!(desk.done(at, outcome(at), AT, 0), None));
     assert!(desk.is_open() && desk.go().is_some_and(|progress| progress.to == 8));
     desk.gone();
     let (mut now, mut known, mut tries) = (AT, 0, [0; 9]);
@@ -313,12 +350,16 @@ fn a_refusal_after_other_failures_is_the_first_and_says_that_an_endpoint_is_up()
 #[test]
 fn an_event_that_waits_for_long_is_tried_at_once_when_an_operator_asks() {
     let row = |tries, next_at| Parcel { tries, next_at, ..behind(1, &"a".into()) };
-    let mut desk = Desk::new(Bounds { tries: 20, ..bounds() }, 1, vec![row(14, AT.plus(8_000_000))]);
+    let mut desk =
+        Desk::new(Bounds { tries: 20, ..bounds() }, 1, vec![row(14, AT.plus(8_000_000))]);
     assert_eq!(desk.next(AT), None);
     desk.know(vec![row(0, AT)]);
     assert_eq!(sent(&mut desk, AT), [1]);
     let note = desk.done(1, failed(), AT, 0);
-    assert!(matches!(note, Some(Note::Again(parcel)) if parcel.tries == 1), "it has all its tries again");
+    assert!(
+        matches!(note, Some(Note::Again(parcel)) if parcel.tries == 1),
+        "it has all its tries again"
+    );
 }
 
 #[test]
@@ -330,21 +371,33 @@ fn those_behind_an_event_that_is_given_up_wait_until_the_store_knows() {
     desk.done(1, failed(), AT, 0);
     let progress = desk.go().expect("it is decided");
     assert!(progress.failed[0].dead && !progress.failed[1].dead);
-    assert_eq!(desk.next(AT), None, "whoever starts again from the store would send the first once more");
+    assert_eq!(
+        desk.next(AT),
+        None,
+        "whoever starts again from the store would send the first once more"
+    );
     desk.gone();
     assert_eq!(sent(&mut desk, AT), [2]);
 }
 
 #[test]
 fn a_full_pile_of_rows_is_told_of_nothing_new() {
-    let rows = (1..=6).map(|at| Parcel { next_at: AT.plus(60_000), tries: 1, ..behind(at, &format!("o-{at}").into()) });
+    let rows = (1..=6).map(|at| Parcel {
+        next_at: AT.plus(60_000),
+        tries: 1,
+        ..behind(at, &format!("o-{at}").into())
+    });
     let mut desk = Desk::new(bounds(), 10, rows.collect());
     (11..=18).for_each(|at| desk.read(at, "x", true));
     assert_eq!(desk.room(), 0);
     assert_eq!(sent(&mut desk, AT), [11]);
     desk.done(11, failed(), AT, 0);
     assert_eq!(desk.go(), None, "there is no room for another row");
-    assert_eq!(sent(&mut desk, AT.plus(50_000)), [] as [i64; 0], "nor is it sent again without one");
+    assert_eq!(
+        sent(&mut desk, AT.plus(50_000)),
+        [] as [i64; 0],
+        "nor is it sent again without one"
+    );
     desk.know(vec![]);
     assert!(desk.go().is_some(), "an operator discarded the rows");
 }
@@ -356,6 +409,10 @@ fn what_an_operator_adds_is_sent_and_holds_back_what_is_about_the_same() {
     desk.know(vec![behind(position, &"a".into())]);
     assert_eq!(sent(&mut desk, AT), [position, 2]);
     desk.know(vec![]);
-    assert_eq!(desk.done(position, Outcome::Told, AT, 0), Some(Note::Told(position)), "what flies is not forgotten");
+    assert_eq!(
+        desk.done(position, Outcome::Told, AT, 0),
+        Some(Note::Told(position)),
+        "what flies is not forgotten"
+    );
     assert_eq!(sent(&mut desk, AT), [1]);
 }

@@ -20,7 +20,9 @@ impl Packed {
     }
 
     pub(super) fn cut(&self, grant: GrantId) -> Cut {
-        let big = |range: std::ops::Range<usize>| self.0[range].iter().fold(0u64, |acc, &b| acc << 8 | u64::from(b));
+        let big = |range: std::ops::Range<usize>| {
+            self.0[range].iter().fold(0u64, |acc, &b| acc << 8 | u64::from(b))
+        };
         Cut {
             token: Token(big(0..6)),
             grant,
@@ -36,14 +38,20 @@ impl Held {
     pub(super) fn forget(&mut self, row: &Feed, queue: &Queue, key: &IdKey) {
         let Some(parts) = row.ticket.and_then(|t| t.parts()) else { return };
         let known = match (&row.buyer, &row.key) {
-            (Some(buyer), Some(request)) => Some(key.request_hash(buyer.as_str(), request.as_str())),
+            (Some(buyer), Some(request)) => {
+                Some(key.request_hash(buyer.as_str(), request.as_str()))
+            }
             // Forced from an id alone: a ticket that was never settled is still in the queue.
-            _ => queue.find(self.grant, parts.n).map(|t| key.request_hash(t.buyer.as_str(), t.key.as_str())),
+            _ => queue
+                .find(self.grant, parts.n)
+                .map(|t| key.request_hash(t.buyer.as_str(), t.key.as_str())),
         };
         let grant = self.grant;
         let is_meant = |packed: &Packed| packed.cut(grant).token == parts.token;
         match known.map(|hash| hash.0.to_be_bytes()) {
-            Some(memory) if self.requests.get(&memory).is_some_and(is_meant) => drop(self.requests.remove(&memory)),
+            Some(memory) if self.requests.get(&memory).is_some_and(is_meant) => {
+                drop(self.requests.remove(&memory))
+            }
             Some(_) => {}
             // Nobody knows the request any more, which takes a slot that lost its queue and not its memory: look for the ticket.
             None => self.requests.retain(|_, packed| !is_meant(packed)),

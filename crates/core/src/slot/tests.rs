@@ -42,7 +42,10 @@ fn stands(slot: &Slot) -> ([u64; 2], Counter, bool) {
 
 fn check(a: u64, b: u64, units: u64, wanted: ([u64; 2], Counter, bool)) {
     let mut slot = slot(a, b);
-    assert!(matches!(slot.ticket(&request(1, units)), TicketAnswer::Cut(_)), "{units} of {a} and {b}");
+    assert!(
+        matches!(slot.ticket(&request(1, units)), TicketAnswer::Cut(_)),
+        "{units} of {a} and {b}"
+    );
     assert_eq!(stands(&slot), wanted, "{units} of {a} and {b}");
 }
 

@@ -71,7 +71,9 @@ pub enum DeadCommand {
         which: Which,
     },
     /// Let one be, or many. It is not listed any more; why is kept.
-    #[command(after_help = "Example:\n  doorbuster dead-letter discard dlv_7 --reason 'taken from the export'")]
+    #[command(
+        after_help = "Example:\n  doorbuster dead-letter discard dlv_7 --reason 'taken from the export'"
+    )]
     Discard {
         #[command(flatten)]
         which: Which,

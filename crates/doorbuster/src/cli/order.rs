@@ -41,7 +41,9 @@ pub enum OrderCommand {
         reason: Option<String>,
     },
     /// Refund a paid order: its units go back on sale at once, its money goes back, exactly once.
-    #[command(after_help = "Example:\n  doorbuster order refund ord_… --reason 'broken in transit'")]
+    #[command(
+        after_help = "Example:\n  doorbuster order refund ord_… --reason 'broken in transit'"
+    )]
     Refund {
         /// The order's id.
         order: String,

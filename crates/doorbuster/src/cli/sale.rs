@@ -48,7 +48,9 @@ pub enum SaleCommand {
         cursor: Option<String>,
     },
     /// Show a sale, its items and where their units are.
-    #[command(after_help = "Examples:\n  doorbuster sale show spring\n  doorbuster sale show spring --slots")]
+    #[command(
+        after_help = "Examples:\n  doorbuster sale show spring\n  doorbuster sale show spring --slots"
+    )]
     Show {
         /// The sale's id.
         #[arg(value_parser = values::name)]

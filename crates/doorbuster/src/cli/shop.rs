@@ -17,7 +17,13 @@ pub struct ShopArgs {
     )]
     pub url: reqwest::Url,
     /// The operator's key.
-    #[arg(long, global = true, env = "DOORBUSTER_ADMIN_KEY", hide_env_values = true, value_name = "KEY")]
+    #[arg(
+        long,
+        global = true,
+        env = "DOORBUSTER_ADMIN_KEY",
+        hide_env_values = true,
+        value_name = "KEY"
+    )]
     pub key: Option<String>,
     /// Print the server's own JSON answer instead of a table.
     #[arg(long, global = true)]
@@ -26,6 +32,9 @@ pub struct ShopArgs {
 
 impl std::fmt::Debug for ShopArgs {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("ShopArgs").field("url", &self.url.as_str()).field("json", &self.json).finish_non_exhaustive()
+        out.debug_struct("ShopArgs")
+            .field("url", &self.url.as_str())
+            .field("json", &self.json)
+            .finish_non_exhaustive()
     }
 }

@@ -18,7 +18,10 @@ fn every_command_and_argument_has_help() {
         let path = format!("{path} {}", command.get_name());
         assert!(command.get_about().is_some(), "{path} says what it does");
         for argument in command.get_arguments() {
-            assert!(argument.get_help().is_some() || argument.is_hide_set(), "{path} {argument} is explained");
+            assert!(
+                argument.get_help().is_some() || argument.is_hide_set(),
+                "{path} {argument} is explained"
+            );
         }
         for inner in command.get_subcommands() {
             check(inner, &path);
@@ -74,7 +77,8 @@ fn words(line: &str) -> Vec<String> {
             (None, '#') if word.is_none() => break,
             (None, '<' | '>' | '|' | ';' | '&') => {
                 // The number of a stream, as in `2>`, is no word.
-                word = word.filter(|word| !matches!(next, '<' | '>') || word.parse::<u8>().is_err());
+                word =
+                    word.filter(|word| !matches!(next, '<' | '>') || word.parse::<u8>().is_err());
                 break;
             }
             (None, _) => word.get_or_insert_default().push(next),
@@ -86,21 +90,25 @@ fn words(line: &str) -> Vec<String> {
 
 /// Whether the word sets a variable for the command after it.
 fn is_setting(word: &str) -> bool {
-    let is_name = |name: &str| !name.is_empty() && name.chars().all(|part| part.is_ascii_alphanumeric() || part == '_');
+    let is_name = |name: &str| {
+        !name.is_empty() && name.chars().all(|part| part.is_ascii_alphanumeric() || part == '_')
+    };
     word.split_once('=').is_some_and(|(name, _)| is_name(name))
 }
 
 /// Whether the reader is to put something in: `<ID>`, `…`.
 fn has_placeholder(line: &str) -> bool {
     let command = line.split(" #").next().unwrap_or(line);
-    command.contains('…') || command.split_whitespace().any(|word| word.contains('<') && word.ends_with('>'))
+    command.contains('…')
+        || command.split_whitespace().any(|word| word.contains('<') && word.ends_with('>'))
 }
 
 fn documents() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let pages = std::fs::read_dir(root.join("docs")).expect("the documents are beside the code");
     let pages = pages.map(|page| page.expect("it can be read").path());
-    let mut pages: Vec<PathBuf> = pages.filter(|page| page.extension().is_some_and(|end| end == "md")).collect();
+    let mut pages: Vec<PathBuf> =
+        pages.filter(|page| page.extension().is_some_and(|end| end == "md")).collect();
     pages.push(root.join("README.md"));
     pages.sort();
     pages
@@ -112,7 +120,8 @@ fn every_command_in_a_document_is_understood() {
     for page in documents() {
         let text = std::fs::read_to_string(&page).expect("it can be read");
         for line in typed(&text) {
-            let words: Vec<String> = words(&line).into_iter().skip_while(|word| is_setting(word)).collect();
+            let words: Vec<String> =
+                words(&line).into_iter().skip_while(|word| is_setting(word)).collect();
             let Some(program) = words.first() else { continue };
             if Path::new(program).file_name().is_none_or(|name| name != "doorbuster") {
                 continue;
@@ -122,14 +131,18 @@ fn every_command_in_a_document_is_understood() {
                 continue;
             }
             if let Err(error) = Cli::try_parse_from(&words) {
-                let is_asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+                let is_asked_for =
+                    matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
                 assert!(is_asked_for, "{}: {line}\n{error}", page.display());
             }
             understood += 1;
         }
     }
     assert!(understood >= SHOWN_MIN, "{understood} commands were found");
-    assert!(passed_over.len() * 10 <= understood, "{understood} commands, and not looked at: {passed_over:#?}");
+    assert!(
+        passed_over.len() * 10 <= understood,
+        "{understood} commands, and not looked at: {passed_over:#?}"
+    );
 }
 
 #[test]
@@ -144,5 +157,9 @@ fn a_line_of_a_document_is_read_as_a_shell_reads_it() {
     let text = "$ a\n```sh\nb \\\n  c\n```\n```text\nd\n```\n```console\n$ e\nsaid\n$ f\n```\n";
     assert_eq!(typed(text), ["b c", "e", "f"]);
     assert!(is_setting("A_1=b c") && !is_setting("--a=b") && !is_setting("id"));
-    assert!(has_placeholder("a <ID>") && has_placeholder("a b_…") && !has_placeholder("a < b > c  # d…"));
+    assert!(
+        has_placeholder("a <ID>")
+            && has_placeholder("a b_…")
+            && !has_placeholder("a < b > c  # d…")
+    );
 }

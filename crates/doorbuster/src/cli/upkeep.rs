@@ -12,7 +12,9 @@ use super::settings::SettingsArgs;
 /// into an empty data directory as `doorbuster.sqlite3`, with the secrets (`id_key` and the others) of the old one.
 /// In shapes postgres and cluster the store is PostgreSQL's to copy: pg_dump, pg_basebackup.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  doorbuster backup /backups/friday.sqlite3 --data-dir /var/lib/doorbuster")]
+#[command(
+    after_help = "Example:\n  doorbuster backup /backups/friday.sqlite3 --data-dir /var/lib/doorbuster"
+)]
 pub struct BackupArgs {
     /// Where the copy goes; nothing may be there yet.
     pub file: PathBuf,

@@ -17,7 +17,11 @@ type Parsed<T> = Result<T, String>;
 
 /// An id that people choose.
 pub fn name(text: &str) -> Parsed<String> {
-    if value::is_name(text) { Ok(text.to_owned()) } else { Err("must be 1 to 64 of A-Z a-z 0-9 _ . : -".into()) }
+    if value::is_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be 1 to 64 of A-Z a-z 0-9 _ . : -".into())
+    }
 }
 
 /// How many of a list.
@@ -47,13 +51,16 @@ pub fn limit(text: &str) -> Parsed<LimitWord> {
     if text == "default" {
         return Ok(LimitWord::Default);
     }
-    let wrong = || "must be like buyer=5/60, ip=none or default; there are buyer, ip and interface".to_owned();
+    let wrong = || {
+        "must be like buyer=5/60, ip=none or default; there are buyer, ip and interface".to_owned()
+    };
     let (whose, value) = text.split_once('=').ok_or_else(wrong)?;
     let whose = WHOSE.into_iter().find(|word| *word == whose).ok_or_else(wrong)?;
     if value == "none" {
         return Ok(LimitWord::None(whose));
     }
-    let count = |text: &str| text.parse().ok().filter(|count| (1..=limits::LIMIT_MAX).contains(count));
+    let count =
+        |text: &str| text.parse().ok().filter(|count| (1..=limits::LIMIT_MAX).contains(count));
     let counts = value.split_once('/').and_then(|(burst, rate)| count(burst).zip(count(rate)));
     counts.map(|(burst, per_minute)| LimitWord::Some(whose, burst, per_minute)).ok_or_else(wrong)
 }
@@ -94,14 +101,19 @@ fn one_of<const N: usize>(words: [&str; N]) -> String {
 
 /// Units to add or, with a minus, to take away.
 pub fn units_change(text: &str) -> Parsed<i64> {
-    text.parse().ok().filter(|units| *units != 0).ok_or_else(|| "must be like 50, +50 or -20, and not 0".into())
+    text.parse()
+        .ok()
+        .filter(|units| *units != 0)
+        .ok_or_else(|| "must be like 50, +50 or -20, and not 0".into())
 }
 
 /// An item of a sale to be made: `id=phone,stock=100,price=10CNY,limit=10,hold=15m,title=Phone`.
 pub fn item(text: &str) -> Parsed<NewItem> {
-    let (mut id, mut title, mut stock, mut price, mut limit, mut hold_secs) = (None, None, None, None, None, None);
+    let (mut id, mut title, mut stock, mut price, mut limit, mut hold_secs) =
+        (None, None, None, None, None, None);
     for part in text.split(',') {
-        let (key, value) = part.split_once('=').ok_or_else(|| format!("{part:?} is not like stock=100"))?;
+        let (key, value) =
+            part.split_once('=').ok_or_else(|| format!("{part:?} is not like stock=100"))?;
         let again = match key {
             "id" => id.replace(name(value)?).is_some(),
             "title" => title.replace(value.to_owned()).is_some(),
@@ -109,7 +121,11 @@ pub fn item(text: &str) -> Parsed<NewItem> {
             "price" => price.replace(money(value)?).is_some(),
             "limit" => limit.replace(number(key, value)?).is_some(),
             "hold" => hold_secs.replace(whole_secs(value)?).is_some(),
-            _ => return Err(format!("{key:?} is unknown; there are id, title, stock, price, limit and hold")),
+            _ => {
+                return Err(format!(
+                    "{key:?} is unknown; there are id, title, stock, price, limit and hold"
+                ));
+            }
         };
         if again {
             return Err(format!("{key} is given twice"));
@@ -141,7 +157,11 @@ fn number<T: FromStr>(key: &str, text: &str) -> Parsed<T> {
 }
 
 fn count_or_unlimited(text: &str) -> Parsed<Stock> {
-    if text == "unlimited" { Ok(Stock::UNLIMITED) } else { number("stock", text).map(Stock::Counted) }
+    if text == "unlimited" {
+        Ok(Stock::UNLIMITED)
+    } else {
+        number("stock", text).map(Stock::Counted)
+    }
 }
 
 fn money(text: &str) -> Parsed<Money> {
@@ -160,12 +180,19 @@ mod tests {
 
     #[test]
     fn an_item_is_read_from_its_parts_in_any_order() {
-        let full = item("price=10CNY,id=phone,stock=100,hold=15m,limit=10,title=The Phone").expect("a whole item");
+        let full = item("price=10CNY,id=phone,stock=100,hold=15m,limit=10,title=The Phone")
+            .expect("a whole item");
         assert_eq!((full.id.as_str(), full.title.as_str()), ("phone", "The Phone"));
-        assert_eq!((full.stock, full.limit_per_buyer, full.hold_secs), (Stock::Counted(100), 10, 900));
+        assert_eq!(
+            (full.stock, full.limit_per_buyer, full.hold_secs),
+            (Stock::Counted(100), 10, 900)
+        );
         assert_eq!((full.price.amount_minor, full.price.currency.as_str()), (10, "CNY"));
         let least = item("id=a,stock=unlimited,price=0EUR").expect("what is required");
-        assert_eq!((least.title.as_str(), least.stock, least.limit_per_buyer), ("a", Stock::UNLIMITED, 1));
+        assert_eq!(
+            (least.title.as_str(), least.stock, least.limit_per_buyer),
+            ("a", Stock::UNLIMITED, 1)
+        );
     }
 
     #[test]
@@ -194,7 +221,16 @@ mod tests {
         assert_eq!(limit("buyer=5/60"), Ok(LimitWord::Some("buyer", 5, 60)));
         assert_eq!(limit("interface=none"), Ok(LimitWord::None("interface")));
         assert_eq!(limit("default"), Ok(LimitWord::Default));
-        for wrong in ["", "buyer", "buyer=", "buyer=5", "buyer=0/1", "buyer=1/10000001", "sale=1/1", "ip=default"] {
+        for wrong in [
+            "",
+            "buyer",
+            "buyer=",
+            "buyer=5",
+            "buyer=0/1",
+            "buyer=1/10000001",
+            "sale=1/1",
+            "ip=default",
+        ] {
             assert!(limit(wrong).is_err(), "{wrong}");
         }
     }

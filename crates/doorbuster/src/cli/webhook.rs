@@ -43,7 +43,9 @@ pub enum WebhookCommand {
         cursor: Option<String>,
     },
     /// Tell an endpoint of one event once more.
-    #[command(after_help = "Example:\n  doorbuster webhook redeliver end_8Qm2Zr0aT1kP evt_0000000000000042_f2aa95665c")]
+    #[command(
+        after_help = "Example:\n  doorbuster webhook redeliver end_8Qm2Zr0aT1kP evt_0000000000000042_f2aa95665c"
+    )]
     Redeliver {
         /// The endpoint's id.
         endpoint: String,
@@ -61,7 +63,9 @@ pub enum EndpointCommand {
     #[command(after_help = "Example:\n  doorbuster webhook endpoint list")]
     List,
     /// Change where an endpoint is, what it is told of, or whether it is told anything.
-    #[command(after_help = "Example:\n  doorbuster webhook endpoint edit end_8Qm2Zr0aT1kP --type '*'")]
+    #[command(
+        after_help = "Example:\n  doorbuster webhook endpoint edit end_8Qm2Zr0aT1kP --type '*'"
+    )]
     Edit {
         /// The endpoint's id.
         endpoint: String,
@@ -76,7 +80,9 @@ pub enum EndpointCommand {
         enabled: Option<bool>,
     },
     /// Give an endpoint a new secret, which is shown this once.
-    #[command(after_help = "Example:\n  doorbuster webhook endpoint rotate end_8Qm2Zr0aT1kP --overlap 24h")]
+    #[command(
+        after_help = "Example:\n  doorbuster webhook endpoint rotate end_8Qm2Zr0aT1kP --overlap 24h"
+    )]
     Rotate {
         /// The endpoint's id.
         endpoint: String,
@@ -127,6 +133,9 @@ pub struct ListenArgs {
 
 impl std::fmt::Debug for ListenArgs {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("ListenArgs").field("address", &self.address).field("port", &self.port).finish_non_exhaustive()
+        out.debug_struct("ListenArgs")
+            .field("address", &self.address)
+            .field("port", &self.port)
+            .finish_non_exhaustive()
     }
 }

@@ -93,7 +93,10 @@ mod tests {
             "Invalid request: /id is missing; /items/0/stock must not be negative (invalid_request)."
         );
         let text = r#"{"title":"Unavailable","code":"unavailable","detail":"the store is away.","retryable":true}"#;
-        assert_eq!(sentence(text), "Unavailable: the store is away; try again in a moment (unavailable).");
+        assert_eq!(
+            sentence(text),
+            "Unavailable: the store is away; try again in a moment (unavailable)."
+        );
     }
 
     #[test]
@@ -109,10 +112,15 @@ mod tests {
         );
         let text = r#"{"title":"Unavailable","code":"unavailable","retryable":true,
             "detail":"the store is away; send the same request again"}"#;
-        assert_eq!(sentence(text), "Unavailable: the store is away; send the same request again (unavailable).");
-        let text =
-            r#"{"title":"Forbidden","code":"forbidden","detail":"this key's role is viewer; operator is needed"}"#;
-        assert_eq!(sentence(text), "Forbidden: this key's role is viewer; operator is needed (forbidden).");
+        assert_eq!(
+            sentence(text),
+            "Unavailable: the store is away; send the same request again (unavailable)."
+        );
+        let text = r#"{"title":"Forbidden","code":"forbidden","detail":"this key's role is viewer; operator is needed"}"#;
+        assert_eq!(
+            sentence(text),
+            "Forbidden: this key's role is viewer; operator is needed (forbidden)."
+        );
     }
 
     #[test]

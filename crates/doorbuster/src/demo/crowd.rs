@@ -19,7 +19,12 @@ use crate::storm::progress::Bar;
 const COMPLAINT_BYTES_MAX: u64 = 4 * 1024;
 
 /// Sends all buyers and waits until each has its answer or is lost.
-pub async fn send(args: &DemoArgs, shop: &Shop, scratch: &Scratch, bar: &Bar) -> Result<StormReport, Failure> {
+pub async fn send(
+    args: &DemoArgs,
+    shop: &Shop,
+    scratch: &Scratch,
+    bar: &Bar,
+) -> Result<StormReport, Failure> {
     let mut command = this_program()?;
     command
         .args(["storm", "--relay", "--url", &shop.url(), "--sale", SALE, "--item", ITEM])
@@ -47,7 +52,10 @@ pub async fn send(args: &DemoArgs, shop: &Shop, scratch: &Scratch, bar: &Bar) ->
 }
 
 /// Shows each progress, and keeps the report.
-async fn listen(output: impl tokio::io::AsyncRead + Unpin, bar: &Bar) -> anyhow::Result<Option<StormReport>> {
+async fn listen(
+    output: impl tokio::io::AsyncRead + Unpin,
+    bar: &Bar,
+) -> anyhow::Result<Option<StormReport>> {
     let mut lines = BufReader::new(output).lines();
     let mut report = None;
     while let Some(line) = lines.next_line().await.context("the crowd cannot be heard")? {

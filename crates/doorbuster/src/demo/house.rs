@@ -59,7 +59,15 @@ impl House {
         let (admin_key, buyer_secret) = (secret(), secret());
         let log = File::create(scratch.log()).context("cannot write the server's log")?;
         let mut child = this_program()?
-            .args(["serve", "--until-stdin-ends", "--log-format", "text", "--listen", "127.0.0.1:0", "--data-dir"])
+            .args([
+                "serve",
+                "--until-stdin-ends",
+                "--log-format",
+                "text",
+                "--listen",
+                "127.0.0.1:0",
+                "--data-dir",
+            ])
             .arg(scratch.data_dir())
             .env("DOORBUSTER_AUTH__ADMIN_KEY", &admin_key)
             .env("DOORBUSTER_AUTH__BUYER_SECRET", &buyer_secret)
@@ -95,7 +103,10 @@ impl House {
 
     /// Where it listens, `http://host:port`.
     pub fn url(&self) -> String {
-        self.url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned()).unwrap_or_default()
+        self.url
+            .as_ref()
+            .map(|url| url.as_str().trim_end_matches('/').to_owned())
+            .unwrap_or_default()
     }
 
     /// Where the secret is that buyers' tokens are signed with.
@@ -148,9 +159,14 @@ pub async fn tickets_settled(client: &Client) -> Result<u64, Failure> {
 fn counter(text: &str, name: &str) -> anyhow::Result<u64> {
     let mut sum = None;
     for line in text.lines().filter(|line| !line.starts_with('#')) {
-        let Some(rest) = line.strip_prefix(name).filter(|rest| rest.starts_with([' ', '{'])) else { continue };
-        let value = rest.rsplit_once('}').map_or(rest, |(_, value)| value).split_whitespace().next();
-        let value: f64 = value.and_then(|value| value.parse().ok()).with_context(|| format!("{line:?} is no count"))?;
+        let Some(rest) = line.strip_prefix(name).filter(|rest| rest.starts_with([' ', '{'])) else {
+            continue;
+        };
+        let value =
+            rest.rsplit_once('}').map_or(rest, |(_, value)| value).split_whitespace().next();
+        let value: f64 = value
+            .and_then(|value| value.parse().ok())
+            .with_context(|| format!("{line:?} is no count"))?;
         sum = Some(sum.unwrap_or(0.0) + value);
     }
     match sum {

@@ -17,7 +17,8 @@ pub struct Scratch {
 impl Scratch {
     /// Makes it, for nobody else to look into; `passable`: others may go through it, as servers that run as somebody else do.
     pub fn make(keep: bool, passable: bool) -> anyhow::Result<Self> {
-        let path = std::env::temp_dir().join(format!("doorbuster-demo-{:016x}", rand::random::<u64>()));
+        let path =
+            std::env::temp_dir().join(format!("doorbuster-demo-{:016x}", rand::random::<u64>()));
         let made = DirBuilder::new().mode(if passable { 0o711 } else { 0o700 }).create(&path);
         made.with_context(|| format!("cannot make the scratch directory {}", path.display()))?;
         Ok(Self { path, keep })

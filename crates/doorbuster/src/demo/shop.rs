@@ -92,8 +92,11 @@ impl Shop {
         match (self, failure) {
             (Self::One(house), failure) => house.explain(failure, stopped),
             (Self::Several(cluster), Failure::Refused(text)) => {
-                let said: Vec<String> =
-                    cluster.nodes.iter().map(|node| format!("{}: {}", node.name(), node.said())).collect();
+                let said: Vec<String> = cluster
+                    .nodes
+                    .iter()
+                    .map(|node| format!("{}: {}", node.name(), node.said()))
+                    .collect();
                 Failure::Refused(format!("{text}\n{}", said.join("\n")))
             }
             (Self::Several(_), failure) => failure,

@@ -42,7 +42,8 @@ impl Sum {
     pub fn units(&self) -> (u64, u64) {
         let items = &self.audit.audit.items;
         let sold = items.iter().map(|item| item.held + item.paid).sum();
-        let left = items.iter().map(|item| item.pool.unwrap_or(0) + item.in_slots.unwrap_or(0)).sum();
+        let left =
+            items.iter().map(|item| item.pool.unwrap_or(0) + item.in_slots.unwrap_or(0)).sum();
         (sold, left)
     }
 
@@ -63,7 +64,10 @@ impl Sum {
             elapsed_ms: self.storm.elapsed_ms,
             answers_per_second: self.storm.answers_per_second,
             latency_ms: self.storm.latency_ms,
-            audit: AuditVerdict { ok: self.audit.audit.ok, findings: self.audit.audit.findings.clone() },
+            audit: AuditVerdict {
+                ok: self.audit.audit.ok,
+                findings: self.audit.audit.findings.clone(),
+            },
         }
     }
 
@@ -75,7 +79,11 @@ impl Sum {
         self.check_audit(&mut faults);
         let (reached, orders) = (self.reached_store, self.audit.orders_checked);
         if !(orders..=orders + HANDFUL).contains(&reached) {
-            faults.say(format!("{} requests reached the store for {} orders", grouped(reached), grouped(orders)));
+            faults.say(format!(
+                "{} requests reached the store for {} orders",
+                grouped(reached),
+                grouped(orders)
+            ));
         }
         if let Err(why) = &self.stopped {
             faults.say(why.clone());
@@ -89,8 +97,15 @@ impl Sum {
         faults.differ("buyers that came", storm.buyers, buyers);
         faults.differ("answers lost", storm.lost_answers, 0);
         faults.differ("final answers", storm.answers.values().sum(), buyers);
-        faults.differ("promises", storm.answers.get("reserved").copied().unwrap_or(0), self.orders_due());
-        let strange = storm.answers.iter().filter(|(kind, _)| !matches!(kind.as_str(), "reserved" | "sold_out"));
+        faults.differ(
+            "promises",
+            storm.answers.get("reserved").copied().unwrap_or(0),
+            self.orders_due(),
+        );
+        let strange = storm
+            .answers
+            .iter()
+            .filter(|(kind, _)| !matches!(kind.as_str(), "reserved" | "sold_out"));
         for (kind, count) in strange.chain(&storm.faults) {
             faults.say(format!("{} answers that nobody should get: {kind}", grouped(*count)));
         }
@@ -103,14 +118,22 @@ impl Sum {
         faults.differ("units sold and left together", sold + left, self.stock.into());
         let row = &self.row;
         faults.differ("units sold, by the server", row.held + row.paid, sold);
-        faults.differ("units left, by the server", row.pool.unwrap_or(0) + row.in_slots.unwrap_or(0), left);
+        faults.differ(
+            "units left, by the server",
+            row.pool.unwrap_or(0) + row.in_slots.unwrap_or(0),
+            left,
+        );
     }
 
     fn check_audit(&self, faults: &mut Faults) {
         for finding in &self.audit.audit.findings {
             faults.say(format!("the auditor found {}: {}", finding.rule, finding.detail));
         }
-        faults.differ("answers that the auditor read", self.audit.answers_checked, self.buyers.into());
+        faults.differ(
+            "answers that the auditor read",
+            self.audit.answers_checked,
+            self.buyers.into(),
+        );
         faults.differ("slots begun anew", self.audit.audit.repairs, 0);
     }
 }

@@ -9,25 +9,39 @@ use crate::table::{self, grouped, number};
 /// The table and the verdict.
 pub fn report(sum: &Sum, report: &DemoReport, faults: &[String]) -> String {
     let mut rows = table::report();
-    let connections = format!("over {} keep-alive connections", grouped(sum.storm.connections as u64));
+    let connections =
+        format!("over {} keep-alive connections", grouped(sum.storm.connections as u64));
     rows.add_row(["Buyers".into(), number(grouped(report.buyers)), connections.as_str().into()]);
     add_answers(&mut rows, &sum.storm);
-    let (each, of) =
-        (format!("of {} each", table::units(report.units_each.into())), format!("of {}", grouped(report.stock)));
+    let (each, of) = (
+        format!("of {} each", table::units(report.units_each.into())),
+        format!("of {}", grouped(report.stock)),
+    );
     rows.add_row(["Orders".into(), number(grouped(report.orders)), each.as_str().into()]);
     rows.add_row(["Units sold".into(), number(grouped(report.units_sold)), of.as_str().into()]);
     rows.add_row(["Units left".into(), number(grouped(report.units_left)), "".into()]);
     let of = format!("of {} requests", grouped(sum.storm.requests));
-    rows.add_row(["Reached the store".into(), number(grouped(report.reached_store)), of.as_str().into()]);
+    rows.add_row([
+        "Reached the store".into(),
+        number(grouped(report.reached_store)),
+        of.as_str().into(),
+    ]);
     add_speed(&mut rows, &sum.storm);
-    let checked =
-        format!("{} orders, {} answers checked", grouped(sum.audit.orders_checked), grouped(sum.audit.answers_checked));
+    let checked = format!(
+        "{} orders, {} answers checked",
+        grouped(sum.audit.orders_checked),
+        grouped(sum.audit.answers_checked)
+    );
     let found = match report.audit.findings.len() {
         0 => "clean".to_owned(),
         found => format!("{} found", grouped(found as u64)),
     };
     rows.add_row(["Audit".into(), number(found), checked.as_str().into()]);
-    let debug = if cfg!(debug_assertions) { "This is a debug build: its speed says nothing.\n" } else { "" };
+    let debug = if cfg!(debug_assertions) {
+        "This is a debug build: its speed says nothing.\n"
+    } else {
+        ""
+    };
     format!("{rows}\n{debug}{}\n", verdict(report, faults))
 }
 

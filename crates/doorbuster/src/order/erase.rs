@@ -69,8 +69,9 @@ fn told(erasure: &Erasure) -> String {
 
 /// So many orders, and rows that are none.
 fn counted(orders: u64, other: u64) -> String {
-    let some =
-        |number: u64, what: &str| format!("{} {what}{}", table::grouped(number), if number == 1 { "" } else { "s" });
+    let some = |number: u64, what: &str| {
+        format!("{} {what}{}", table::grouped(number), if number == 1 { "" } else { "s" })
+    };
     match (orders, other) {
         (_, 0) => some(orders, "order"),
         (0, _) => some(other, "row"),
@@ -91,7 +92,10 @@ mod tests {
 
     #[test]
     fn one_is_and_several_are() {
-        assert_eq!(told(&erasure(0, 0)), "There is nothing of this buyer that can be erased now.\n");
+        assert_eq!(
+            told(&erasure(0, 0)),
+            "There is nothing of this buyer that can be erased now.\n"
+        );
         assert_eq!(told(&erasure(1, 0)), "1 order is erased:5f now.\n");
         assert_eq!(told(&erasure(0, 1)), "1 row is erased:5f now.\n");
         assert_eq!(told(&erasure(1, 1)), "1 order and 1 other row are erased:5f now.\n");
@@ -109,13 +113,38 @@ mod tests {
             assert_eq!(told.lines().last(), Some(expected), "{told}");
             assert!(!found.is_whole());
         };
-        check(HeldBackReason::NotClosed, 1, 2, "spring: 1 order and 2 other rows stay: the sale is not closed.");
+        check(
+            HeldBackReason::NotClosed,
+            1,
+            2,
+            "spring: 1 order and 2 other rows stay: the sale is not closed.",
+        );
         check(HeldBackReason::Unpaid, 1, 0, "spring: 1 order stays: it waits for its payment.");
         check(HeldBackReason::Unpaid, 4, 0, "spring: 4 orders stay: they wait for their payments.");
-        check(HeldBackReason::OpenCheckout, 1, 0, "spring: 1 order stays: its checkout is not closed yet.");
-        check(HeldBackReason::OpenCheckout, 2, 0, "spring: 2 orders stay: their checkouts are not closed yet.");
-        check(HeldBackReason::RefundDue, 1, 0, "spring: 1 order stays: its refund has not arrived.");
-        check(HeldBackReason::RefundDue, 2, 0, "spring: 2 orders stay: their refunds have not arrived.");
+        check(
+            HeldBackReason::OpenCheckout,
+            1,
+            0,
+            "spring: 1 order stays: its checkout is not closed yet.",
+        );
+        check(
+            HeldBackReason::OpenCheckout,
+            2,
+            0,
+            "spring: 2 orders stay: their checkouts are not closed yet.",
+        );
+        check(
+            HeldBackReason::RefundDue,
+            1,
+            0,
+            "spring: 1 order stays: its refund has not arrived.",
+        );
+        check(
+            HeldBackReason::RefundDue,
+            2,
+            0,
+            "spring: 2 orders stay: their refunds have not arrived.",
+        );
     }
 
     #[test]
@@ -124,7 +153,8 @@ mod tests {
         assert!(blocked.is_whole());
         let told = told(&blocked);
         assert!(
-            told.contains("A block names this buyer") && told.contains("doorbuster block remove BLOCK.\n"),
+            told.contains("A block names this buyer")
+                && told.contains("doorbuster block remove BLOCK.\n"),
             "{told}"
         );
     }

@@ -12,7 +12,9 @@ pub fn list(list: &OrderList) -> String {
     if list.orders.is_empty() {
         return "There are no such orders.\n".into();
     }
-    let mut rows = table::with_header(&["order", "sale", "item", "buyer", "units", "amount", "state", "reserved"]);
+    let mut rows = table::with_header(&[
+        "order", "sale", "item", "buyer", "units", "amount", "state", "reserved",
+    ]);
     for order in &list.orders {
         rows.add_row([
             Cell::new(&order.id),
@@ -52,7 +54,9 @@ pub fn refunds(list: &RefundList) -> String {
     if list.refunds.is_empty() {
         return "There are no such refunds.\n".into();
     }
-    let mut rows = table::with_header(&["refund", "payment", "order", "amount", "state", "because", "at", "error"]);
+    let mut rows = table::with_header(&[
+        "refund", "payment", "order", "amount", "state", "because", "at", "error",
+    ]);
     for refund in &list.refunds {
         rows.add_row([
             Cell::new(&refund.refund),
@@ -117,7 +121,12 @@ fn whole(detail: &OrderDetail) -> String {
         rows.add_row([entry.event.as_str(), &format!("{} by {}{why}", entry.at, entry.by)]);
     }
     for payment in &detail.payments {
-        let text = format!("{} {}, {}", payment.payment, table::money(&payment.amount), payment.state.as_str());
+        let text = format!(
+            "{} {}, {}",
+            payment.payment,
+            table::money(&payment.amount),
+            payment.state.as_str()
+        );
         rows.add_row(["payment", &text]);
     }
     format!("{rows}\n")

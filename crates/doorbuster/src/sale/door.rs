@@ -12,17 +12,23 @@ use crate::table;
 /// `sale edit`
 pub async fn edit(client: &Client, args: &EditArgs) -> Outcome {
     if args.contradicts() {
-        return Err(Failure::Settings("--limit default puts all limits back: give it alone".into()));
+        return Err(Failure::Settings(
+            "--limit default puts all limits back: give it alone".into(),
+        ));
     }
     let patch = match &args.file {
         Some(file) => super::read(file)?,
         None => args.patch(),
     };
     if patch.as_object().is_some_and(serde_json::Map::is_empty) {
-        return Err(Failure::Settings("there is nothing to change; see doorbuster sale edit --help".into()));
+        return Err(Failure::Settings(
+            "there is nothing to change; see doorbuster sale edit --help".into(),
+        ));
     }
     let asked = client.patch_json(Path::of(&["v1", "admin", "sales", &args.sale]), &patch).await;
-    client.tell(asked, |sale: &AdminSale| format!("{} is changed.\n{}", sale.id, show::door(&sale.front_door)))
+    client.tell(asked, |sale: &AdminSale| {
+        format!("{} is changed.\n{}", sale.id, show::door(&sale.front_door))
+    })
 }
 
 /// `sale codes`
@@ -32,9 +38,14 @@ pub async fn codes(client: &Client, args: &CodesArgs) -> Outcome {
         return client.tell(client.get(Path::of(&parts)).await, |counts: &CodeCounts| {
             let CodeCounts { codes, uses, spent } = *counts;
             let [codes, uses, spent] = [codes, uses, spent].map(table::grouped);
-            format!("{} has {codes} access codes, good for {uses} buyers; {spent} of them are spent.\n", args.sale)
+            format!(
+                "{} has {codes} access codes, good for {uses} buyers; {spent} of them are spent.\n",
+                args.sale
+            )
         });
     };
     let asked = client.post_json(Path::of(&parts), &NewCodes { count, uses: args.uses }).await;
-    client.tell(asked, |made: &CreatedCodes| made.codes.iter().map(|code| format!("{code}\n")).collect())
+    client.tell(asked, |made: &CreatedCodes| {
+        made.codes.iter().map(|code| format!("{code}\n")).collect()
+    })
 }

@@ -29,12 +29,18 @@ pub fn list(list: &AdminSaleList) -> String {
 
 /// One sale, its items and where their units are.
 pub fn one(sale: &AdminSale, stock: &StockList) -> String {
-    let header = ["item", "price", "limit", "hold", "total", "free", "kept", "held", "paid", "in line", "title"];
+    let header = [
+        "item", "price", "limit", "hold", "total", "free", "kept", "held", "paid", "in line",
+        "title",
+    ];
     let mut rows = table::with_header(&header);
     for item in &sale.items {
         let row = stock.items.iter().find(|row| row.item == item.id);
         let free = row.and_then(free);
-        let total = item.stock.count().map_or_else(|| "unlimited".into(), |count| table::grouped(count.into()));
+        let total = item
+            .stock
+            .count()
+            .map_or_else(|| "unlimited".into(), |count| table::grouped(count.into()));
         rows.add_row([
             Cell::new(&item.id),
             table::number(table::money(&item.price)),
@@ -66,7 +72,12 @@ pub fn door(door: &FrontDoor) -> String {
         ("access codes", door.access_codes.as_str()),
         ("waiting room", door.waiting_room.as_str()),
     ];
-    asked.extend(words.iter().filter(|(_, word)| *word != "off").map(|(what, word)| format!("{what} {word}")));
+    asked.extend(
+        words
+            .iter()
+            .filter(|(_, word)| *word != "off")
+            .map(|(what, word)| format!("{what} {word}")),
+    );
     if door.pow_effort != PowEffort::DEFAULT {
         asked.push(format!("proof of work of {} keys", table::grouped(door.pow_effort.0.into())));
     }
@@ -76,9 +87,11 @@ pub fn door(door: &FrontDoor) -> String {
     if door.min_level > 0 {
         asked.push(format!("level {} or higher", door.min_level));
     }
-    for (whose, limit) in
-        [("buyer", door.limits.buyer), ("address", door.limits.ip), ("interface", door.limits.interface)]
-    {
+    for (whose, limit) in [
+        ("buyer", door.limits.buyer),
+        ("address", door.limits.ip),
+        ("interface", door.limits.interface),
+    ] {
         match limit {
             LimitSetting::Default => {}
             LimitSetting::None => asked.push(format!("no limit by {whose}")),
@@ -95,7 +108,19 @@ pub fn slots(list: &SlotList) -> String {
     if list.slots.is_empty() {
         return "There are no slots: the sale is not on.\n".into();
     }
-    let header = ["item", "partition", "slot", "epoch", "granted", "settled", "a", "b", "refills", "recalls", ""];
+    let header = [
+        "item",
+        "partition",
+        "slot",
+        "epoch",
+        "granted",
+        "settled",
+        "a",
+        "b",
+        "refills",
+        "recalls",
+        "",
+    ];
     let mut rows = table::with_header(&header);
     for slot in &list.slots {
         let marked = |counter: Counter, units: u64| {
@@ -121,9 +146,14 @@ pub fn slots(list: &SlotList) -> String {
             Cell::new(if slot.open { "" } else { "closed" }),
         ]);
     }
-    let sum = |part: fn(&doorbuster_api::admin::stock::SlotRow) -> u64| list.slots.iter().map(part).sum();
+    let sum =
+        |part: fn(&doorbuster_api::admin::stock::SlotRow) -> u64| list.slots.iter().map(part).sum();
     let (granted, settled) = (sum(|slot| slot.granted), sum(|slot| slot.settled));
-    format!("{rows}\n{} of {} granted units are settled.\n", table::grouped(settled), table::grouped(granted))
+    format!(
+        "{rows}\n{} of {} granted units are settled.\n",
+        table::grouped(settled),
+        table::grouped(granted)
+    )
 }
 
 /// Where a sale stands, with the time that belongs to it.

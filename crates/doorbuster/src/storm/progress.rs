@@ -11,9 +11,14 @@ pub struct Bar(ProgressBar);
 impl Bar {
     /// A bar for this many buyers.
     pub fn new(buyers: u32, shown: bool) -> Self {
-        let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let style = ProgressStyle::with_template("{bar:24.cyan/dim} {wide_msg}").expect("it is fixed, and valid");
-        Self(ProgressBar::with_draw_target(Some(buyers.into()), target).with_style(style.progress_chars("━━─")))
+        let target =
+            if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let style = ProgressStyle::with_template("{bar:24.cyan/dim} {wide_msg}")
+            .expect("it is fixed, and valid");
+        Self(
+            ProgressBar::with_draw_target(Some(buyers.into()), target)
+                .with_style(style.progress_chars("━━─")),
+        )
     }
 
     /// Says what is being done before the first answer.

@@ -37,7 +37,8 @@ struct Receiver {
 
 /// Receives until it is interrupted.
 pub fn run(args: &ListenArgs, json: bool) -> Outcome {
-    let keys: Option<Vec<SigningKey>> = args.secret.iter().map(|secret| SigningKey::parse(secret)).collect();
+    let keys: Option<Vec<SigningKey>> =
+        args.secret.iter().map(|secret| SigningKey::parse(secret)).collect();
     let wrong = || Failure::Settings("a secret is whsec_ and 24 to 64 bytes in base64".into());
     let keys = keys.ok_or_else(wrong)?;
     let answer = StatusCode::from_u16(args.answer).context("no status of HTTP")?;
@@ -46,12 +47,14 @@ pub fn run(args: &ListenArgs, json: bool) -> Outcome {
 }
 
 async fn serve(address: SocketAddr, receiver: Receiver) -> Outcome {
-    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     let address = listener.local_addr().context("no address")?;
     print::line(&format!("listening on http://{address}/"))?;
     let (receiver, places) = (Arc::new(receiver), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
     loop {
-        let place = places.clone().acquire_owned().await.map_err(|_| anyhow!("nobody closes it"))?;
+        let place =
+            places.clone().acquire_owned().await.map_err(|_| anyhow!("nobody closes it"))?;
         let (stream, _) = listener.accept().await.context("no connection can be taken")?;
         let receiver = receiver.clone();
         tokio::spawn(async move {
@@ -65,7 +68,10 @@ async fn serve(address: SocketAddr, receiver: Receiver) -> Outcome {
     }
 }
 
-async fn answer(receiver: &Receiver, request: Request<Incoming>) -> Result<Response<Empty<Bytes>>, Infallible> {
+async fn answer(
+    receiver: &Receiver,
+    request: Request<Incoming>,
+) -> Result<Response<Empty<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();
     let status = match Limited::new(body, BODY_BYTES_MAX).collect().await {
         Ok(body) => judge(receiver, &parts.headers, &body.to_bytes()),
@@ -94,7 +100,9 @@ fn judge(receiver: &Receiver, headers: &hyper::HeaderMap, body: &[u8]) -> Status
 
 /// A message for people.
 fn shown(id: &str, body: &[u8]) -> String {
-    let Ok(message) = serde_json::from_slice::<Value>(body) else { return format!("{id} is signed, and no JSON\n") };
+    let Ok(message) = serde_json::from_slice::<Value>(body) else {
+        return format!("{id} is signed, and no JSON\n");
+    };
     let text = |name: &str| message[name].as_str().unwrap_or("–").to_owned();
     let data = serde_json::to_string_pretty(&message["data"]).unwrap_or_default();
     format!("{}  {}  {id}  the signature holds\n{data}\n", text("timestamp"), text("type"))

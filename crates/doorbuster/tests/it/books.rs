@@ -11,17 +11,28 @@ use crate::house::{House, KEY, Ran, Scratch, program, run};
 
 const PHONE: &str = "id=phone,title=Phone,stock=100,price=10CNY,limit=10,hold=5m";
 /// What comes of an export before it breaks off.
-const LINES: &str = "payment,order,amount_minor,currency\r\npay_1,ord_1,10,CNY\r\npay_2,ord_2,10,CNY\r\n";
+const LINES: &str =
+    "payment,order,amount_minor,currency\r\npay_1,ord_1,10,CNY\r\npay_2,ord_2,10,CNY\r\n";
 
 /// A storm of this many buyers at an open sale of 100 phones, ten each; its answers, one JSON object a line.
 pub fn storm(scratch: &Scratch, house: &House, buyers: u32) -> Vec<Value> {
-    house.ask(scratch, &["sale", "create", "spring", "--title", "Spring drop", "--item", PHONE]).fine();
+    house
+        .ask(scratch, &["sale", "create", "spring", "--title", "Spring drop", "--item", PHONE])
+        .fine();
     house.ask(scratch, &["sale", "open", "spring"]).fine();
     let answers = scratch.join("answers.jsonl");
     let buyers = buyers.to_string();
-    let storm = ["storm", "--sale", "spring", "--item", "phone", "--units", "10", "--json", "--buyers", &buyers];
+    let storm = [
+        "storm", "--sale", "spring", "--item", "phone", "--units", "10", "--json", "--buyers",
+        &buyers,
+    ];
     let mut command = program(scratch);
-    command.args(storm).args(["--url", house.url(), "--data-dir"]).arg(house.data_dir()).arg("--answers").arg(&answers);
+    command
+        .args(storm)
+        .args(["--url", house.url(), "--data-dir"])
+        .arg(house.data_dir())
+        .arg("--answers")
+        .arg(&answers);
     run(&mut command).fine();
     let text = std::fs::read_to_string(answers).expect("it was written");
     text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
@@ -33,10 +44,14 @@ fn lists_are_written_as_csv_and_units_and_money_add_up() {
     let house = House::open(&scratch);
     let ask = |arguments: &[&str]| -> Ran { house.ask(&scratch, arguments) };
     let answers = storm(&scratch, &house, 20);
-    let held = answers.iter().find(|answer| answer["state"] == "reserved").expect("somebody has ten");
+    let held =
+        answers.iter().find(|answer| answer["state"] == "reserved").expect("somebody has ten");
     ask(&["order", "cancel", held["id"].as_str().expect("an id")]).fine();
     let orders = ask(&["csv", "orders", "--sale", "spring"]).fine();
-    assert!(orders.starts_with("id,sale,item,buyer,units,") && orders.lines().count() == 11, "{orders}");
+    assert!(
+        orders.starts_with("id,sale,item,buyer,units,") && orders.lines().count() == 11,
+        "{orders}"
+    );
     let file = scratch.join("ledger.csv");
     let path = file.to_str().expect("it is text");
     assert_eq!(ask(&["csv", "ledger", "--output", path]).fine(), "");
@@ -47,10 +62,14 @@ fn lists_are_written_as_csv_and_units_and_money_add_up() {
     assert!(ask(&["csv", "buyers"]).refused(2).contains("orders, payments, refunds, ledger"));
     assert!(ask(&["csv", "orders", "--sale", "none"]).refused(1).contains("not_found"));
     let nowhere = scratch.join("nowhere/orders.csv");
-    let said = ask(&["csv", "orders", "--output", nowhere.to_str().expect("it is text")]).refused(1);
+    let said =
+        ask(&["csv", "orders", "--output", nowhere.to_str().expect("it is text")]).refused(1);
     let folder = scratch.join("nowhere");
-    let expected =
-        format!("cannot write {}: no file can be begun in the folder {}: ", nowhere.display(), folder.display());
+    let expected = format!(
+        "cannot write {}: no file can be begun in the folder {}: ",
+        nowhere.display(),
+        folder.display()
+    );
     assert!(said.contains(&expected) && !said.contains(".part"), "{said}");
     assert!(ask(&["csv", "orders", "--json"]).refused(2).contains("leave --json out"));
 
@@ -65,7 +84,9 @@ fn lists_are_written_as_csv_and_units_and_money_add_up() {
 
 /// Files of this directory that are not whole yet.
 fn parts(dir: &Path) -> usize {
-    let entries = std::fs::read_dir(dir).expect("it is there").map(|entry| entry.expect("it can be read").file_name());
+    let entries = std::fs::read_dir(dir)
+        .expect("it is there")
+        .map(|entry| entry.expect("it can be read").file_name());
     entries.filter(|name| name.to_string_lossy().ends_with(".part")).count()
 }
 
@@ -96,11 +117,13 @@ fn a_list_that_breaks_off_is_an_error_and_leaves_no_file_or_the_one_of_before() 
         if let Some(text) = before {
             std::fs::write(&file, text).expect("it can be written");
         }
-        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let head =
+            "HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nTransfer-Encoding: chunked\r\n\r\n";
         let (url, asked) = breaks_off(format!("{head}{announced:x}\r\n{LINES}\r\n"), dir.clone());
         let mut command = program(&scratch);
         command.args(["csv", "payments", "--output"]).arg(&file);
-        let said = run(command.env("DOORBUSTER_URL", &url).env("DOORBUSTER_ADMIN_KEY", KEY)).refused(1);
+        let said =
+            run(command.env("DOORBUSTER_URL", &url).env("DOORBUSTER_ADMIN_KEY", KEY)).refused(1);
         assert!(said.contains(&format!("the connection to {url} broke")), "{said}");
         assert_eq!(asked.join().expect("it was asked"), 1, "it was begun");
         assert_eq!(parts(&dir), 0, "{announced}");

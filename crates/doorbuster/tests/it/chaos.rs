@@ -17,12 +17,15 @@ fn every_fault(shape: Shape) {
         return;
     }
     let scratch = Scratch::new();
-    let mut plan = ChaosPlan::new(Path::new(env!("CARGO_BIN_EXE_doorbuster")), &scratch.join("chaos"), shape);
+    let mut plan =
+        ChaosPlan::new(Path::new(env!("CARGO_BIN_EXE_doorbuster")), &scratch.join("chaos"), shape);
     plan.buyers = BUYERS;
     println!("cargo xtask chaos --shape {} --buyers {BUYERS} --seed {}", shape.as_str(), plan.seed);
-    let rounds = chaos::run(&plan, |round| println!("{}", round.told())).unwrap_or_else(|error| panic!("{error}"));
+    let rounds = chaos::run(&plan, |round| println!("{}", round.told()))
+        .unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(rounds.len(), Fault::of(shape).len());
-    let wrong: Vec<String> = rounds.iter().filter(|round| !round.ok()).map(chaos::Round::told).collect();
+    let wrong: Vec<String> =
+        rounds.iter().filter(|round| !round.ok()).map(chaos::Round::told).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

@@ -42,7 +42,8 @@ fn a_demo_adds_up_and_leaves_nothing_behind() {
     for member in ["elapsed_ms", "answers_per_second"] {
         assert!(report[member].as_f64().is_some_and(|figure| figure > 0.0), "{member}: {report}");
     }
-    let [p50, p99, max] = ["p50", "p99", "max"].map(|name| report["latency_ms"][name].as_f64().expect("a number"));
+    let [p50, p99, max] =
+        ["p50", "p99", "max"].map(|name| report["latency_ms"][name].as_f64().expect("a number"));
     assert!(0.0 < p50 && p50 <= p99 && p99 <= max, "{report}");
     assert_eq!(report.as_object().expect("an object").len(), 14, "{report}");
     assert_eq!(scratch.entries(), [""; 0].map(PathBuf::from));
@@ -66,10 +67,13 @@ fn the_same_seed_is_the_same_crowd() {
     let buyers = |seed: &str| {
         let scratch = Scratch::new();
         demo(&scratch, &["--buyers", "60", "--connections", "1", "--keep", "--seed", seed]);
-        let [kept] = &scratch.entries()[..] else { panic!("one directory: {:?}", scratch.entries()) };
+        let [kept] = &scratch.entries()[..] else {
+            panic!("one directory: {:?}", scratch.entries())
+        };
         let answers = std::fs::read_to_string(kept.join("answers.jsonl")).expect("it was kept");
         let line = |line: &str| serde_json::from_str::<Value>(line).expect("JSON");
-        let mut buyers: Vec<String> = answers.lines().map(line).map(|answer| answer["buyer"].to_string()).collect();
+        let mut buyers: Vec<String> =
+            answers.lines().map(line).map(|answer| answer["buyer"].to_string()).collect();
         buyers.sort_unstable();
         buyers
     };
@@ -82,8 +86,22 @@ fn the_same_seed_is_the_same_crowd() {
 fn the_table_of_a_demo_ends_with_its_verdict() {
     let scratch = Scratch::new();
     let told = run(program(&scratch).args(["demo", "--buyers", "50", "--stock", "101"])).fine();
-    assert!(told.ends_with("\n10 orders of 10. 100 of 101 sold, 1 left. Nothing oversold, nothing lost.\n"), "{told}");
-    for row in ["Buyers", "reserved", "sold out", "Orders", "Units left", "Reached the store", "p99", "Audit"] {
+    assert!(
+        told.ends_with(
+            "\n10 orders of 10. 100 of 101 sold, 1 left. Nothing oversold, nothing lost.\n"
+        ),
+        "{told}"
+    );
+    for row in [
+        "Buyers",
+        "reserved",
+        "sold out",
+        "Orders",
+        "Units left",
+        "Reached the store",
+        "p99",
+        "Audit",
+    ] {
         assert!(told.contains(row), "{row} in {told}");
     }
 }
@@ -94,21 +112,32 @@ fn somebody_at_a_terminal_sees_how_far_a_demo_has_come() {
     let plain = program(&scratch);
     // A terminal, by the program that every Linux has for that; without it this fails.
     let mut command = Command::new("script");
-    command.args(["-qec", "stty cols 120 rows 24; exec \"$DEMO\" demo --buyers 20000", "/dev/null"]);
+    command.args([
+        "-qec",
+        "stty cols 120 rows 24; exec \"$DEMO\" demo --buyers 20000",
+        "/dev/null",
+    ]);
     for (name, value) in plain.get_envs() {
         match value {
             Some(value) => command.env(name, value),
             None => command.env_remove(name),
         };
     }
-    command.env("DEMO", plain.get_program()).env("SHELL", "/bin/sh").env("TERM", "xterm").stdin(Stdio::null());
+    command
+        .env("DEMO", plain.get_program())
+        .env("SHELL", "/bin/sh")
+        .env("TERM", "xterm")
+        .stdin(Stdio::null());
     let told = run(&mut command).fine();
     let (before, verdict) = told.split_once("Nothing oversold, nothing lost.").expect("a verdict");
     assert!(!verdict.contains("20,000"), "the verdict comes last: {told}");
     // "12,345 of 20,000 · 10 reserved · 12,335 sold out", one over the other.
     let parts: Vec<&str> = before.split(" of 20,000 · ").collect();
     let last_figure = |part: &&str| {
-        part.rsplit(|text: char| !text.is_ascii_digit() && text != ',').next().unwrap_or_default().to_owned()
+        part.rsplit(|text: char| !text.is_ascii_digit() && text != ',')
+            .next()
+            .unwrap_or_default()
+            .to_owned()
     };
     let counts: Vec<String> = parts[..parts.len() - 1].iter().map(last_figure).collect();
     assert!(
@@ -146,7 +175,11 @@ fn what_a_demo_keeps_can_be_audited_and_a_forged_promise_is_found() {
     assert_eq!(report.json()["findings"][0]["rule"], json!("I3"), "{}", report.out());
     let told = audit(false);
     told.refused(1);
-    assert!(told.out().contains("ord_forged") && told.out().ends_with("1 finding.\n"), "{}", told.out());
+    assert!(
+        told.out().contains("ord_forged") && told.out().ends_with("1 finding.\n"),
+        "{}",
+        told.out()
+    );
 }
 
 #[test]
@@ -155,24 +188,30 @@ fn a_demo_that_does_not_add_up_says_so_and_ends_with_1() {
     let mut command = program(&scratch);
     // So many that the crowd is there still when the first units are sold.
     command.args(["demo", "--json", "--buyers", "50000"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
     // The crowd comes when the sale is open; before that nobody else may touch the store.
     let file = until("a crowd at work", || {
         let work = scratch.entries().pop()?;
         work.join("answers.jsonl").is_file().then(|| work.join("data/doorbuster.sqlite3"))
     });
-    let store = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE).expect("it is there");
+    let store =
+        Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE).expect("it is there");
     store.busy_timeout(Duration::from_secs(60)).expect("it can be set");
     // A unit out of nowhere, behind everybody's back.
     let forge = "UPDATE item SET pool = pool + 1 WHERE EXISTS (SELECT 1 FROM orders)";
     until("a unit too many", || {
-        assert!(child.try_wait().expect("it is ours").is_none(), "it ended before anything was sold");
+        assert!(
+            child.try_wait().expect("it is ours").is_none(),
+            "it ended before anything was sold"
+        );
         (store.execute(forge, []).expect("it can be written") == 1).then_some(())
     });
     drop(store);
     let ended = child.wait_with_output().expect("it is ours");
     let told = String::from_utf8_lossy(&ended.stderr);
-    let report: Value = serde_json::from_slice(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {told}"));
+    let report: Value =
+        serde_json::from_slice(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {told}"));
     assert_eq!(ended.status.code(), Some(1), "{report}{told}");
     assert_eq!((&report["ok"], &report["audit"]["ok"]), (&json!(false), &json!(false)), "{report}");
     assert_eq!(report["audit"]["findings"][0]["rule"], json!("I2"), "{report}");
@@ -205,7 +244,8 @@ fn a_demo_keeps_its_connections_all_the_while() {
     let mut command = program(&scratch);
     // More buyers than will have come when this has seen enough.
     command.args(["demo", "--json", "--buyers", "300000"]);
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+    let mut child =
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
     let address: SocketAddr = until("its server says where it listens", || {
         let log = std::fs::read_to_string(scratch.entries().pop()?.join("server.log")).ok()?;
         log.split("address=").nth(1)?.split_whitespace().next()?.parse().ok()
@@ -231,7 +271,8 @@ fn a_demo_that_is_interrupted_takes_its_server_and_its_scratch_with_it() {
     let scratch = Scratch::new();
     let mut command = program(&scratch);
     command.args(["demo", "--json", "--buyers", "500000", "--stock", "1000000"]);
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+    let mut child =
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
     until("a server at work", || {
         let [work] = &scratch.entries()[..] else { return None };
         work.join("data").is_dir().then_some(())
@@ -246,7 +287,8 @@ fn a_demo_that_is_killed_leaves_no_server_running() {
     let scratch = Scratch::new();
     let mut command = program(&scratch);
     command.args(["demo", "--json", "--buyers", "500000", "--stock", "1000000"]);
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+    let mut child =
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
     // The crowd comes when the server is ready, and asks it from then on.
     let work = until("a crowd at work", || {
         let work = scratch.entries().pop()?;
@@ -262,7 +304,9 @@ fn a_demo_that_is_killed_leaves_no_server_running() {
 #[test]
 fn wrong_numbers_are_wrong_usage() {
     let scratch = Scratch::new();
-    for arguments in [["--buyers", "0"], ["--units", "0"], ["--connections", "0"], ["--stock", "1000000001"]] {
+    for arguments in
+        [["--buyers", "0"], ["--units", "0"], ["--connections", "0"], ["--stock", "1000000001"]]
+    {
         let said = run(program(&scratch).arg("demo").args(arguments)).refused(2);
         assert!(said.contains(arguments[0]), "{said}");
     }

@@ -25,17 +25,38 @@ fn a_draw_is_made_again_from_files_alone() {
     let scratch = Scratch::new();
     let buyers = write(&scratch.join("buyers"), &["alice", "bob", "carol", "dave", "erin"]);
     let order = write(&scratch.join("order"), &ORDER);
-    let honest =
-        ["--seed", SEED, "--commitment", COMMITMENT, "--participants", buyers.as_str(), "--order", order.as_str()];
+    let honest = [
+        "--seed",
+        SEED,
+        "--commitment",
+        COMMITMENT,
+        "--participants",
+        buyers.as_str(),
+        "--order",
+        order.as_str(),
+    ];
     let told = verify(&scratch, &honest).fine();
     assert!(told.starts_with(&format!("1\t{}\n2\t{}\n", ORDER[0], ORDER[1])), "{told}");
     assert!(told.ends_with("5 participants: the draw agrees with its commitment.\n"), "{told}");
     let other = write(&scratch.join("other"), &[ORDER[1], ORDER[0], ORDER[2], ORDER[3], ORDER[4]]);
-    let wrong = verify(&scratch, &["--seed", SEED, "--participants", &buyers, "--order", &other, "--json"]);
+    let wrong =
+        verify(&scratch, &["--seed", SEED, "--participants", &buyers, "--order", &other, "--json"]);
     assert_eq!(wrong.code(), Some(1));
-    assert_eq!(wrong.json()["findings"][0], json!(format!("rank 1 is {}'s, and {} had it", ORDER[0], ORDER[1])));
-    let changed =
-        verify(&scratch, &["--seed", &SEED.replace("00", "ff"), "--commitment", COMMITMENT, "--participants", &buyers]);
+    assert_eq!(
+        wrong.json()["findings"][0],
+        json!(format!("rank 1 is {}'s, and {} had it", ORDER[0], ORDER[1]))
+    );
+    let changed = verify(
+        &scratch,
+        &[
+            "--seed",
+            &SEED.replace("00", "ff"),
+            "--commitment",
+            COMMITMENT,
+            "--participants",
+            &buyers,
+        ],
+    );
     assert_eq!(changed.code(), Some(1));
     assert!(changed.out().contains("is of another seed"), "{}", changed.out());
     assert!(verify(&scratch, &["--seed", SEED]).refused(2).contains("--participants"));
@@ -44,11 +65,16 @@ fn a_draw_is_made_again_from_files_alone() {
 /// Sends as this buyer.
 fn enter(scratch: &Scratch, house: &House, buyer: &str) {
     let data_dir = house.data_dir().to_str().expect("it is text");
-    let token = run(program(scratch).args(["token", "buyer", "--data-dir", data_dir, "--", buyer])).fine();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
+    let token =
+        run(program(scratch).args(["token", "buyer", "--data-dir", data_dir, "--", buyer])).fine();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
     let status = runtime.block_on(async {
-        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().expect("a client");
-        let request = client.post(format!("{}/v1/sales/spring/waiting-room", house.url())).bearer_auth(token.trim());
+        let client =
+            reqwest::Client::builder().no_proxy().tls_certs_only([]).build().expect("a client");
+        let request = client
+            .post(format!("{}/v1/sales/spring/waiting-room", house.url()))
+            .bearer_auth(token.trim());
         request.send().await.expect("the server answers").status()
     });
     assert_eq!(status, 201);
@@ -68,14 +94,21 @@ fn a_draw_is_held_against_what_a_server_shows() {
         enter(&scratch, &house, buyer);
     }
     let early = house.ask(&scratch, &["draw", "verify", "--sale", "spring"]).refused(1);
-    let commitment = early.split_once("sha256:").and_then(|(_, rest)| rest.split_once(',')).expect("it is told").0;
+    let commitment = early
+        .split_once("sha256:")
+        .and_then(|(_, rest)| rest.split_once(','))
+        .expect("it is told")
+        .0;
     house.ask(&scratch, &["sale", "open", "spring"]).fine();
     let noted = format!("sha256:{commitment}");
-    let told = house.ask(&scratch, &["draw", "verify", "--sale", "spring", "--commitment", &noted]).fine();
+    let told =
+        house.ask(&scratch, &["draw", "verify", "--sale", "spring", "--commitment", &noted]).fine();
     assert!(told.ends_with("3 participants: the draw agrees with its commitment.\n"), "{told}");
     // A buyer has no key, and a list from elsewhere.
     let list = write(&scratch.join("list"), &["alice", "bob", "-carol"]);
-    let asked = |list: &str| verify(&scratch, &["--url", house.url(), "--sale", "spring", "--participants", list]);
+    let asked = |list: &str| {
+        verify(&scratch, &["--url", house.url(), "--sale", "spring", "--participants", list])
+    };
     assert_eq!(asked(&list).fine(), told);
     let short = asked(&write(&scratch.join("short"), &["alice", "bob"]));
     assert_eq!(short.code(), Some(1));

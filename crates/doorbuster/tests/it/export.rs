@@ -49,7 +49,13 @@ impl Cdn {
         );
         let file = dir.join("nginx.conf");
         std::fs::write(&file, config).expect("it can be written");
-        let child = Command::new("nginx").arg("-p").arg(&dir).arg("-c").arg(&file).stderr(Stdio::null()).spawn();
+        let child = Command::new("nginx")
+            .arg("-p")
+            .arg(&dir)
+            .arg("-c")
+            .arg(&file)
+            .stderr(Stdio::null())
+            .spawn();
         let cdn = Self { child: child.expect("nginx is installed: run scripts/setup"), address };
         let begun = Instant::now();
         while std::net::TcpStream::connect(address).is_err() {
@@ -78,7 +84,12 @@ pub fn export(rig: &Rig, more: &[&str]) -> std::path::PathBuf {
     let folder = rig.scratch.join("www");
     let url = format!("http://{}", rig.address);
     let mut command = program(&rig.scratch);
-    command.arg("export").arg(&folder).args(["--url", &url, "--data-dir"]).arg(rig.data_dir()).args(more);
+    command
+        .arg("export")
+        .arg(&folder)
+        .args(["--url", &url, "--data-dir"])
+        .arg(rig.data_dir())
+        .args(more);
     let made = command.output().expect("the program starts");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     folder
@@ -90,9 +101,13 @@ async fn get(wire: &mut Wire, path: &str, more: &str) -> Reply {
 
 /// The assets that a text names.
 fn named(text: &str) -> Vec<String> {
-    let part =
-        |rest: &str| rest.chars().take_while(|c| c.is_ascii_alphanumeric() || ".-_".contains(*c)).collect::<String>();
-    let names = text.split("/assets/").skip(1).map(part).filter(|name| name.matches('.').count() == 2);
+    let part = |rest: &str| {
+        rest.chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || ".-_".contains(*c))
+            .collect::<String>()
+    };
+    let names =
+        text.split("/assets/").skip(1).map(part).filter(|name| name.matches('.').count() == 2);
     names.map(|name| format!("/assets/{name}")).collect()
 }
 
@@ -102,7 +117,8 @@ async fn reached(rig: &Rig) -> u64 {
     let text = String::from_utf8(page.body).expect("text");
     let counts = text.lines().filter(|line| line.starts_with("doorbuster_http_requests_total{"));
     let of_pages = ["get_sale", "get_status", "page", "asset"];
-    let is_pages = |line: &&str| of_pages.iter().any(|route| line.contains(&format!("\"{route}\"")));
+    let is_pages =
+        |line: &&str| of_pages.iter().any(|route| line.contains(&format!("\"{route}\"")));
     counts.filter(is_pages).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
@@ -118,7 +134,10 @@ async fn visits(mut wire: Wire, count: usize) -> usize {
         for asset in &assets {
             let asset = get(&mut wire, asset, "").await;
             assert_eq!(
-                (asset.status, asset.header("cache-control").is_some_and(|c| c.contains("immutable"))),
+                (
+                    asset.status,
+                    asset.header("cache-control").is_some_and(|c| c.contains("immutable"))
+                ),
                 (200, true)
             );
         }
@@ -155,9 +174,12 @@ fn simulated(views: u64, span: Duration, caches: u64) -> u64 {
 fn of_a_million_page_views_a_few_hundred_reach_the_server() {
     let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
     // The table in the guide.
-    for (span, caches, expected) in
-        [(minutes(1), 1, 61), (minutes(10), 1, 610), (minutes(10), 50, 30_500), (minutes(60), 1, 3_660)]
-    {
+    for (span, caches, expected) in [
+        (minutes(1), 1, 61),
+        (minutes(10), 1, 610),
+        (minutes(10), 50, 30_500),
+        (minutes(60), 1, 3_660),
+    ] {
         let came = simulated(1_000_000, span, caches);
         println!("1,000,000 views over {span:?}, {caches} caches: {came} reach the server");
         assert!(came.abs_diff(expected) <= expected / 20, "{came}, not about {expected}");
@@ -185,12 +207,17 @@ async fn a_cache_in_front_takes_nearly_every_page_view() {
     assert!((1..=most).contains(&came), "{came} of {requests} in {took:?}, more than {most}");
 
     // What must not be kept is not: each purchase reaches the server, and its answer nobody else.
-    let sold = cdn.wire().await.ask(&super::windows::client::Wish::new("anna", "k", "spring", 1).bytes()).await;
+    let sold = cdn
+        .wire()
+        .await
+        .ask(&super::windows::client::Wish::new("anna", "k", "spring", 1).bytes())
+        .await;
     assert_eq!(sold.expect("an answer").verdict(), "201");
     let own = super::windows::client::signed_in("anna");
     let orders = get(&mut cdn.wire().await, "/v1/orders", &own).await;
     assert_eq!(orders.json()["orders"].as_array().map(Vec::len), Some(1), "{orders}");
-    let bert = get(&mut cdn.wire().await, "/v1/orders", &super::windows::client::signed_in("bert")).await;
+    let bert =
+        get(&mut cdn.wire().await, "/v1/orders", &super::windows::client::signed_in("bert")).await;
     assert_eq!(bert.json()["orders"].as_array().map(Vec::len), Some(0), "{bert}");
 }
 
@@ -203,10 +230,18 @@ async fn each_kind_of_file_says_how_long_it_may_be_kept_and_comes_compressed() {
     let mut wire = cdn.wire().await;
     let page = get(&mut wire, "/sale/spring", "Accept-Encoding: gzip\r\n").await;
     assert_eq!((page.status, page.header("content-encoding")), (200, Some("gzip")), "{page}");
-    assert_eq!(page.body, std::fs::read(folder.join("sale/spring/index.html.gz")).expect("made once"));
+    assert_eq!(
+        page.body,
+        std::fs::read(folder.join("sale/spring/index.html.gz")).expect("made once")
+    );
     assert_eq!(page.header("cache-control"), Some("public, max-age=60"));
     let tag = page.header("etag").expect("it has one").to_owned();
-    let again = get(&mut wire, "/sale/spring", &format!("Accept-Encoding: gzip\r\nIf-None-Match: {tag}\r\n")).await;
+    let again = get(
+        &mut wire,
+        "/sale/spring",
+        &format!("Accept-Encoding: gzip\r\nIf-None-Match: {tag}\r\n"),
+    )
+    .await;
     assert_eq!(again.status, 304);
     let plain = get(&mut wire, "/sale/spring", "").await;
     let text = String::from_utf8(plain.body.clone()).expect("text");
@@ -217,8 +252,14 @@ async fn each_kind_of_file_says_how_long_it_may_be_kept_and_comes_compressed() {
     // Addresses that somebody made up are answered, and take no room that honest readers share.
     for n in 0..100 {
         for path in ["status?v=", "status?x=", "?"] {
-            let made_up = get(&mut wire, &format!("/v1/sales/spring/{path}{n:013x}").replace("/?", "?"), "").await;
-            assert_eq!((made_up.status, made_up.header("cache-control")), (200, Some("no-store")), "{path}{n}");
+            let made_up =
+                get(&mut wire, &format!("/v1/sales/spring/{path}{n:013x}").replace("/?", "?"), "")
+                    .await;
+            assert_eq!(
+                (made_up.status, made_up.header("cache-control")),
+                (200, Some("no-store")),
+                "{path}{n}"
+            );
         }
     }
     let kept = std::fs::read_dir(rig.scratch.join("cdn/cache")).expect("nginx made it").count();
@@ -261,7 +302,8 @@ async fn the_status_has_a_new_version_when_the_sale_opens() {
     let before = get(&mut wire, "/v1/sales/spring/status?v=", "").await.json();
     rig.step("spring", "open").await;
     let version = before["version"].as_str().expect("a version");
-    let after = get(&mut wire, &format!("/v1/sales/spring/status?v={version}-open"), "").await.json();
+    let after =
+        get(&mut wire, &format!("/v1/sales/spring/status?v={version}-open"), "").await.json();
     assert_eq!((&after["phase"], &after["started"]), (&"open".into(), &true.into()));
     assert_ne!(after["version"], before["version"]);
 }
@@ -278,17 +320,31 @@ async fn a_page_on_the_configured_origin_may_buy_and_one_elsewhere_may_not() {
         request("OPTIONS", path, &lines, None)
     };
     let may = rig.ask(&ask(ORIGIN, "/v1/orders")).await;
-    assert_eq!((may.status, may.header("access-control-allow-origin")), (204, Some(ORIGIN)), "{may}");
+    assert_eq!(
+        (may.status, may.header("access-control-allow-origin")),
+        (204, Some(ORIGIN)),
+        "{may}"
+    );
     assert_eq!(may.header("access-control-max-age"), Some("86400"));
-    assert!(may.header("access-control-allow-headers").is_some_and(|all| all.contains("idempotency-key")), "{may}");
-    for (origin, path) in [("https://evil.example", "/v1/orders"), (ORIGIN, "/v1/admin/sales"), ("null", "/v1/orders")]
-    {
+    assert!(
+        may.header("access-control-allow-headers")
+            .is_some_and(|all| all.contains("idempotency-key")),
+        "{may}"
+    );
+    for (origin, path) in [
+        ("https://evil.example", "/v1/orders"),
+        (ORIGIN, "/v1/admin/sales"),
+        ("null", "/v1/orders"),
+    ] {
         let may_not = rig.ask(&ask(origin, path)).await;
         assert!(
             may_not.status >= 400 && may_not.header("access-control-allow-methods").is_none(),
             "{origin}: {may_not}"
         );
-        assert!(may_not.header("access-control-allow-origin").is_none_or(|named| named == ORIGIN), "{may_not}");
+        assert!(
+            may_not.header("access-control-allow-origin").is_none_or(|named| named == ORIGIN),
+            "{may_not}"
+        );
     }
     // On the purchase's own way, on the general one, for a refusal and for what anybody may read.
     let wish = super::windows::client::Wish::new("anna", "k", "spring", 1);
@@ -303,7 +359,9 @@ async fn a_page_on_the_configured_origin_may_buy_and_one_elsewhere_may_not() {
         let reply = rig.ask(&asked).await;
         assert_eq!(reply.header("access-control-allow-origin"), Some(ORIGIN), "{reply}");
         assert!(
-            reply.header("access-control-expose-headers").is_some_and(|all| all.contains("retry-after")),
+            reply
+                .header("access-control-expose-headers")
+                .is_some_and(|all| all.contains("retry-after")),
             "{reply}"
         );
     }
@@ -321,16 +379,29 @@ fn a_folder_for_another_origin_names_the_server_and_nothing_is_written_for_stran
     let scratch = crate::house::Scratch::new();
     let run = |arguments: &[&str]| {
         let mut command = program(&scratch);
-        command.args(["export", &scratch.join("www").display().to_string(), "--data-dir"]).arg(scratch.join("data"));
+        command
+            .args(["export", &scratch.join("www").display().to_string(), "--data-dir"])
+            .arg(scratch.join("data"));
         command.args(arguments).output().expect("the program starts")
     };
-    for wrong in [["--sale", ".."], ["--sale", "a/b"], ["--api", "https://api.example/v1"], ["--api", "data:x"]] {
+    for wrong in [
+        ["--sale", ".."],
+        ["--sale", "a/b"],
+        ["--api", "https://api.example/v1"],
+        ["--api", "data:x"],
+    ] {
         let said = run(&wrong);
-        assert_eq!(said.status.code(), Some(2), "{wrong:?}: {}", String::from_utf8_lossy(&said.stderr));
+        assert_eq!(
+            said.status.code(),
+            Some(2),
+            "{wrong:?}: {}",
+            String::from_utf8_lossy(&said.stderr)
+        );
     }
     assert!(!scratch.join("www").exists());
     let made = run(&["--sale", "spring", "--api", "https://api.example"]);
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let page = std::fs::read_to_string(scratch.join("www/sale/spring/index.html")).expect("it is there");
+    let page =
+        std::fs::read_to_string(scratch.join("www/sale/spring/index.html")).expect("it is there");
     assert!(page.contains("connect-src 'self' https://api.example wss://api.example;"));
 }

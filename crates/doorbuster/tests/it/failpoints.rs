@@ -118,7 +118,9 @@ fn die_at_each(points: &[Point], at_once: usize, truth: impl Fn(&str) -> Truth +
 fn in_each_round(points: &[Point], at_once: usize, dies: impl Fn(&str, u64) -> bool + Sync) {
     let rounds = number("DOORBUSTER_FAILPOINT_ROUNDS").unwrap_or(1);
     let only = std::env::var("DOORBUSTER_FAILPOINTS").ok();
-    let is_wanted = |point: &Point| only.as_ref().is_none_or(|only| only.split(',').any(|name| name == point.name()));
+    let is_wanted = |point: &Point| {
+        only.as_ref().is_none_or(|only| only.split(',').any(|name| name == point.name()))
+    };
     let mut waiting: Vec<(Point, u64)> = (1..=rounds)
         .flat_map(|round| points.iter().copied().filter(is_wanted).map(move |point| (point, round)))
         .collect();
@@ -132,16 +134,25 @@ fn in_each_round(points: &[Point], at_once: usize, dies: impl Fn(&str, u64) -> b
                     let begun = Instant::now();
                     let one = std::thread::Builder::new().name(format!("{name}:{passing}"));
                     let one_life = || dies(&name, passing);
-                    let died =
-                        std::thread::scope(|scope| one.spawn_scoped(scope, one_life).expect("a thread starts").join());
+                    let died = std::thread::scope(|scope| {
+                        one.spawn_scoped(scope, one_life).expect("a thread starts").join()
+                    });
                     match died {
                         Ok(false) if passing == 1 => {
                             println!("nothing came to {name}");
-                            wrong.lock().expect("nobody panics with it").push(format!("{name}:{passing}"));
+                            wrong
+                                .lock()
+                                .expect("nobody panics with it")
+                                .push(format!("{name}:{passing}"));
                         }
-                        Ok(died) => println!("{name}:{passing}: died {died}, {:?}", begun.elapsed()),
+                        Ok(died) => {
+                            println!("{name}:{passing}: died {died}, {:?}", begun.elapsed())
+                        }
                         // What was wrong stands above, under the thread's name.
-                        Err(_) => wrong.lock().expect("nobody panics with it").push(format!("{name}:{passing}")),
+                        Err(_) => wrong
+                            .lock()
+                            .expect("nobody panics with it")
+                            .push(format!("{name}:{passing}")),
                     }
                 }
             });
@@ -157,7 +168,10 @@ fn next(waiting: &Mutex<Vec<(Point, u64)>>) -> Option<(Point, u64)> {
 
 /// A sale on an installation of its own that loses its server at a point; whether it did.
 fn life(sale: impl Future<Output = bool>) -> bool {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime starts");
     runtime.block_on(sale)
 }
 
@@ -176,7 +190,8 @@ async fn sale(armed: &str, truth: Truth) -> bool {
     let mut rig = Rig::with(&[&settings(&truth)[..], &[(SETTING, armed)]].concat());
     let counter = Counter::new(rig.address);
     // Holds that last, holds that end before a payment that is late, one unit that two want, and three that others wait in line for.
-    let items = [("phone", 50, 5, 300), ("watch", 50, 5, 2), ("ring", 1, 1, 2), (line::ITEM, 3, 1, 4)];
+    let items =
+        [("phone", 50, 5, 300), ("watch", 50, 5, 2), ("ring", 1, 1, 2), (line::ITEM, 3, 1, 4)];
     rig.open_sale("spring", &items).await;
     let (at, of, told) = (counter.clone(), truth.clone(), shop.clone());
     let dir = rig.data_dir().to_owned();
@@ -195,7 +210,12 @@ async fn sale(armed: &str, truth: Truth) -> bool {
             let said = second.as_ref().map_or_else(|| rig.said(), Rig::said);
             println!("{armed}: it takes long: {}\n{said}", counter.waiting());
         }
-        assert!(begun.elapsed() < PATIENCE, "it does not settle: {}\n{}", counter.waiting(), rig.said());
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "it does not settle: {}\n{}",
+            counter.waiting(),
+            rig.said()
+        );
         let status = rig.end().filter(|_| !died);
         if let Some(status) = status {
             assert_eq!(status.signal(), Some(9), "it ended by itself ({status}): {}", rig.said());

@@ -18,7 +18,8 @@ pub struct Scratch(PathBuf);
 impl Scratch {
     /// A new, empty one.
     pub fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>()));
+        let path =
+            std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>()));
         std::fs::create_dir(&path).expect("a random name is free");
         Self(path)
     }
@@ -30,7 +31,10 @@ impl Scratch {
 
     /// What is in it.
     pub fn entries(&self) -> Vec<PathBuf> {
-        std::fs::read_dir(&self.0).expect("it exists").map(|entry| entry.expect("it can be read").path()).collect()
+        std::fs::read_dir(&self.0)
+            .expect("it exists")
+            .map(|entry| entry.expect("it can be read").path())
+            .collect()
     }
 }
 
@@ -48,7 +52,11 @@ pub fn program(scratch: &Scratch) -> Command {
     for (name, _) in std::env::vars_os().filter(|(name, _)| ours(&name.to_string_lossy())) {
         command.env_remove(name);
     }
-    command.env("TMPDIR", &scratch.0).env("HOME", &scratch.0).env_remove("XDG_DATA_HOME").stdin(Stdio::null());
+    command
+        .env("TMPDIR", &scratch.0)
+        .env("HOME", &scratch.0)
+        .env_remove("XDG_DATA_HOME")
+        .stdin(Stdio::null());
     command
 }
 
@@ -93,7 +101,8 @@ impl Ran {
     /// Standard output as JSON.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.out()).unwrap_or_else(|error| panic!("{error}: {}{}", self.out(), self.err()))
+        serde_json::from_str(&self.out())
+            .unwrap_or_else(|error| panic!("{error}: {}{}", self.out(), self.err()))
     }
 }
 
@@ -149,25 +158,44 @@ impl House {
     /// A client command to this server, as its operator.
     pub fn ask(&self, scratch: &Scratch, arguments: &[&str]) -> Ran {
         let mut command = program(scratch);
-        run(command.args(arguments).env("DOORBUSTER_URL", &self.url).env("DOORBUSTER_ADMIN_KEY", KEY))
+        run(command
+            .args(arguments)
+            .env("DOORBUSTER_URL", &self.url)
+            .env("DOORBUSTER_ADMIN_KEY", KEY))
     }
 
     /// A buyer's token.
     pub fn token(&self, scratch: &Scratch, buyer: &str) -> String {
         let mut command = program(scratch);
-        let made = run(command.args(["token", "buyer", buyer, "--data-dir"]).arg(&self.data_dir)).fine();
+        let made =
+            run(command.args(["token", "buyer", buyer, "--data-dir"]).arg(&self.data_dir)).fine();
         made.trim().to_owned()
     }
 
     /// Sends a request with this token as the shop's page would; status and body of the answer.
-    pub fn send(&self, token: &str, method: &str, path: &str, lines: &str, body: &str) -> (u16, serde_json::Value) {
+    pub fn send(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        lines: &str,
+        body: &str,
+    ) -> (u16, serde_json::Value) {
         let (head, body) = self.exchange(token, method, path, lines, body);
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        let status =
+            head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
         (status, serde_json::from_str(&body).expect("JSON"))
     }
 
     /// The same; head and body of the answer as they came.
-    pub fn exchange(&self, token: &str, method: &str, path: &str, lines: &str, body: &str) -> (String, String) {
+    pub fn exchange(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        lines: &str,
+        body: &str,
+    ) -> (String, String) {
         let address = self.url.strip_prefix("http://").expect("an address");
         let mut stream = TcpStream::connect(address).expect("the server listens");
         let head = format!(
@@ -211,14 +239,20 @@ pub fn serve(scratch: &Scratch, data_dir: &Path) -> Command {
     // Buyers pay at the sandbox by its buttons.
     command.env("DOORBUSTER_PAYMENT__SANDBOX_PAGE", "true");
     // Few lines, so that nobody has to read them while it runs.
-    command.env("DOORBUSTER_AUTH__ADMIN_KEY", KEY).env("DOORBUSTER_LOG__FILTER", "warn").stderr(Stdio::piped());
+    command
+        .env("DOORBUSTER_AUTH__ADMIN_KEY", KEY)
+        .env("DOORBUSTER_LOG__FILTER", "warn")
+        .stderr(Stdio::piped());
     command
 }
 
 /// Sends a signal, by the shell that every system has.
 pub fn signal(child: &Child, name: &str) {
     let kill = format!("kill -{name} {}", child.id());
-    assert!(Command::new("sh").args(["-c", &kill]).status().expect("a shell starts").success(), "{kill}");
+    assert!(
+        Command::new("sh").args(["-c", &kill]).status().expect("a shell starts").success(),
+        "{kill}"
+    );
 }
 
 /// Waits for the end of a child; the exit code.

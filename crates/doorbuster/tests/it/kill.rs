@@ -53,7 +53,11 @@ async fn a_server_that_is_killed_at_any_instant_keeps_every_promise() {
         let stock = dice.random_range(40..400);
         let hold_secs = if round % 5 == 3 { SHORT } else { LONG };
         rig.open_sale(&sale, &[("phone", stock, LIMIT, hold_secs)]).await;
-        let may = May { queue: round < ROUNDS_WITH_QUEUE, pause: round % 2 == 1, expire: hold_secs < LONG };
+        let may = May {
+            queue: round < ROUNDS_WITH_QUEUE,
+            pause: round % 2 == 1,
+            expire: hold_secs < LONG,
+        };
         let plan = Plan::new(rig.address, &sale, seed + round, 16, may);
         // On a slow disk more is in flight, undecided or not yet told, when the end comes.
         faults.slow_disk(Duration::from_millis([0, 25, 5][(round % 3) as usize]));
@@ -92,7 +96,10 @@ async fn an_order_that_was_committed_and_never_told_is_found_by_its_key() {
         let mut wire = rig.wire().await;
         // Nobody is told that they have to wait, however late the server is killed.
         wire.send(&wish.with("Prefer: wait=30\r\n")).await.expect("it is sent");
-        rig.until("a commit", Duration::from_secs(10), async || (faults.syncs() > before).then_some(())).await;
+        rig.until("a commit", Duration::from_secs(10), async || {
+            (faults.syncs() > before).then_some(())
+        })
+        .await;
         rig.kill();
         assert!(wire.reply().await.is_err(), "it was told");
         faults.linger(Duration::ZERO);
@@ -112,7 +119,8 @@ async fn a_server_that_is_killed_at_any_step_of_its_first_start_starts_again() {
         rig.move_to(&format!("data{step}"));
         let before = faults.syncs();
         faults.linger(Duration::from_millis(12));
-        let came = rig.restart_and_kill_when(Duration::from_secs(10), || faults.syncs() >= before + step);
+        let came =
+            rig.restart_and_kill_when(Duration::from_secs(10), || faults.syncs() >= before + step);
         faults.linger(Duration::ZERO);
         if !came {
             assert!(step > 5, "a first start syncs more often than {step} times");

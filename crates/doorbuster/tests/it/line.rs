@@ -21,20 +21,40 @@ fn a_place_in_line_and_how_many_wait_are_shown() {
     operate(&["sale", "open", "spring"]).fine();
     let token = |name: &str| house.token(&scratch, name);
     let lines = "Idempotency-Key: k\r\nContent-Type: application/json\r\n";
-    let order =
-        ask(&house, &token("alice"), "POST", "/v1/orders", lines, r#"{"sale":"spring","item":"phone","units":1}"#);
-    let place = ask(&house, &token("bob"), "POST", "/v1/sales/spring/items/phone/line", "Idempotency-Key: k\r\n", "");
+    let order = ask(
+        &house,
+        &token("alice"),
+        "POST",
+        "/v1/orders",
+        lines,
+        r#"{"sale":"spring","item":"phone","units":1}"#,
+    );
+    let place = ask(
+        &house,
+        &token("bob"),
+        "POST",
+        "/v1/sales/spring/items/phone/line",
+        "Idempotency-Key: k\r\n",
+        "",
+    );
     let id = place["id"].as_str().expect("an id");
     let shown = operate(&["order", "show", id]).fine();
-    assert!(shown.starts_with(&format!("{id}, for 1 unit of phone in spring, waits in line since ")), "{shown}");
+    assert!(
+        shown.starts_with(&format!("{id}, for 1 unit of phone in spring, waits in line since ")),
+        "{shown}"
+    );
     assert!(shown.ends_with(": 0 before it.\n"), "{shown}");
     assert_eq!(operate(&["order", "show", id, "--json"]).json()["state"], "waiting");
     let shown = operate(&["sale", "show", "spring"]).fine();
     let cells = |shown: &str, name: &str| -> String {
         let at = |line: &str| {
-            line.split("  ").map(|cell| cell.trim().to_owned()).filter(|cell| !cell.is_empty()).collect::<Vec<_>>()
+            line.split("  ")
+                .map(|cell| cell.trim().to_owned())
+                .filter(|cell| !cell.is_empty())
+                .collect::<Vec<_>>()
         };
-        let mut lines = shown.lines().filter(|line| line.contains("in line") || line.contains("phone")).map(at);
+        let mut lines =
+            shown.lines().filter(|line| line.contains("in line") || line.contains("phone")).map(at);
         let (header, row) = (lines.next().expect("a header"), lines.next().expect("a row"));
         row[header.iter().position(|cell| cell == name).expect("a column")].clone()
     };
@@ -53,6 +73,12 @@ fn a_place_in_line_and_how_many_wait_are_shown() {
         "{shown}"
     );
     operate(&["sale", "resume", "spring"]).fine();
-    until("the place is an order", || operate(&["order", "show", id]).fine().contains("reserved").then_some(()));
-    assert!(operate(&["order", "show", id]).fine().contains("by engine: a unit came back for the first in line"));
+    until("the place is an order", || {
+        operate(&["order", "show", id]).fine().contains("reserved").then_some(())
+    });
+    assert!(
+        operate(&["order", "show", id])
+            .fine()
+            .contains("by engine: a unit came back for the first in line")
+    );
 }

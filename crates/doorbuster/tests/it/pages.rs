@@ -81,9 +81,19 @@ fn link(address: SocketAddr, path: &str, buyer: &str) -> String {
 }
 
 /// The same, for a buyer of whom the shop says more.
-fn as_somebody(address: SocketAddr, path: &str, buyer: &str, member: bool, level: Option<u8>) -> String {
+fn as_somebody(
+    address: SocketAddr,
+    path: &str,
+    buyer: &str,
+    member: bool,
+    level: Option<u8>,
+) -> String {
     let soon = Timestamp::now().as_second();
-    let claims = NewToken { member, level, ..NewToken::new(buyer, soon, std::time::Duration::from_secs(3600)) };
+    let claims = NewToken {
+        member,
+        level,
+        ..NewToken::new(buyer, soon, std::time::Duration::from_secs(3600))
+    };
     format!("http://{address}{path}#token={}", token(SECRET.as_bytes(), &claims))
 }
 

@@ -24,7 +24,8 @@ fn the_log_of_a_storm_names_no_buyer() {
     let log = scratch.join("log");
     let house = House::logging(&scratch, File::create(&log).expect("it can be written"));
     let answers = storm(&scratch, &house, 200);
-    let held = answers.iter().find(|answer| answer["state"] == "reserved").expect("somebody has ten");
+    let held =
+        answers.iter().find(|answer| answer["state"] == "reserved").expect("somebody has ten");
     house.ask(&scratch, &["order", "cancel", held["id"].as_str().expect("an id")]).fine();
     house.ask(&scratch, &["sale", "close", "spring"]).fine();
     assert_eq!(house.terminate().0, Some(0));
@@ -46,17 +47,23 @@ fn no_line_is_written_for_a_request_whatever_comes_of_it() {
     let log = scratch.join("log");
     let house = House::logging(&scratch, File::create(&log).expect("it can be written"));
     let item = "id=phone,title=Phone,stock=200,price=10CNY,limit=1";
-    house.ask(&scratch, &["sale", "create", "spring", "--title", "Spring drop", "--item", item]).fine();
+    house
+        .ask(&scratch, &["sale", "create", "spring", "--title", "Spring drop", "--item", item])
+        .fine();
     house.ask(&scratch, &["sale", "open", "spring"]).fine();
     let mut crowd = program(&scratch);
-    crowd.args(["storm", "--sale", "spring", "--item", "phone", "--units", "1", "--buyers", "400", "--json"]);
+    crowd.args([
+        "storm", "--sale", "spring", "--item", "phone", "--units", "1", "--buyers", "400", "--json",
+    ]);
     let told = run(crowd.args(["--url", house.url(), "--data-dir"]).arg(house.data_dir()));
     told.fine();
     assert_eq!(told.json()["answers"], json!({"reserved": 200, "sold_out": 200}), "{}", told.out());
     let (token, key) = (house.token(&scratch, NAME), "Idempotency-Key: k\r\n");
     let json = format!("{key}Content-Type: application/json\r\n");
-    let (one, none) =
-        (r#"{"sale":"spring","item":"phone","units":1}"#, r#"{"sale":"spring","item":"phone","units":0}"#);
+    let (one, none) = (
+        r#"{"sale":"spring","item":"phone","units":1}"#,
+        r#"{"sale":"spring","item":"phone","units":0}"#,
+    );
     for (token, lines, body, expected) in [
         ("nobody", json.as_str(), one, 401),
         (token.as_str(), json.as_str(), one, 409),
@@ -84,7 +91,9 @@ async fn closed_shop() -> String {
             let mut bytes = [0; 16 * 1024];
             // Whatever comes of it: the next one is another.
             let _ = stream.read(&mut bytes).await;
-            let _ = stream.write_all(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+            let _ = stream
+                .write_all(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                .await;
         }
     });
     format!("http://{address}/hooks")
@@ -95,7 +104,8 @@ fn wish(n: u32) -> Wish {
 }
 
 fn shell(rig: &Rig) -> Connection {
-    let conn = Connection::open(rig.data_dir().join("doorbuster.sqlite3")).expect("the store's file");
+    let conn =
+        Connection::open(rig.data_dir().join("doorbuster.sqlite3")).expect("the store's file");
     conn.busy_timeout(PATIENCE).expect("it can be set");
     conn
 }
@@ -123,19 +133,23 @@ impl Shop {
 
     async fn operate(&mut self, path: &str, body: &Value, expected: &str) -> Reply {
         let key = format!("Authorization: Bearer {KEY}\r\n");
-        self.ask(&request("POST", path, &key, Some(body).filter(|body| !body.is_null())), expected).await
+        self.ask(&request("POST", path, &key, Some(body).filter(|body| !body.is_null())), expected)
+            .await
     }
 
     /// Presses a button of the order's checkout.
     async fn press(&mut self, n: u32, order: &str, button: &str) {
         let opened = self.ask(&wish(n).order("POST", order, "/checkout"), "200").await.json();
         let url = opened["checkout_url"].as_str().expect("an address");
-        let path = url.strip_prefix("http://shop.example").expect("the name that the request came to");
+        let path =
+            url.strip_prefix("http://shop.example").expect("the name that the request came to");
         self.ask(&request("POST", &format!("{path}/{button}"), "", None), "200").await;
     }
 
     async fn is(&self, what: &str, path: &str, holds: impl Fn(&Value) -> bool) -> Value {
-        self.rig.until(what, PATIENCE, async || Some(self.rig.shown(path).await).filter(&holds)).await
+        self.rig
+            .until(what, PATIENCE, async || Some(self.rig.shown(path).await).filter(&holds))
+            .await
     }
 }
 
@@ -145,13 +159,19 @@ async fn money(shop: &mut Shop) {
     shop.press(1, &paid, "pay").await;
     shop.press(2, &twice, "twice").await;
     shop.press(3, &failed, "fail").await;
-    shop.is("it is paid", &format!("/v1/admin/orders/{paid}"), |order| order["state"] == "paid").await;
-    let settled =
-        |list: &Value| list["refunds"].as_array().is_some_and(|all| all.iter().any(|one| one["state"] == "settled"));
+    shop.is("it is paid", &format!("/v1/admin/orders/{paid}"), |order| order["state"] == "paid")
+        .await;
+    let settled = |list: &Value| {
+        list["refunds"]
+            .as_array()
+            .is_some_and(|all| all.iter().any(|one| one["state"] == "settled"))
+    };
     shop.is("the second goes back", "/v1/admin/refunds", settled).await;
     shop.operate(&format!("/v1/admin/orders/{paid}/refund"), &json!({}), "200").await;
     let all_settled = |list: &Value| {
-        list["refunds"].as_array().is_some_and(|all| all.len() == 2 && all.iter().all(|one| one["state"] == "settled"))
+        list["refunds"]
+            .as_array()
+            .is_some_and(|all| all.len() == 2 && all.iter().all(|one| one["state"] == "settled"))
     };
     shop.is("the first goes back", "/v1/admin/refunds", all_settled).await;
     shop.ask(&wish(3).order("POST", &failed, "/cancel"), "200").await;
@@ -159,7 +179,11 @@ async fn money(shop: &mut Shop) {
     shop.ask(&wish(1).order("POST", &paid, "/checkout"), "409 wrong_state").await;
     shop.ask(&wish(9).order("GET", &paid, ""), "404 not_found").await;
     let forged = json!({"type": "payment.captured", "data": {"order": NAME}});
-    shop.ask(&request("POST", "/v1/payments/sandbox/webhook", "", Some(&forged)), "401 unauthenticated").await;
+    shop.ask(
+        &request("POST", "/v1/payments/sandbox/webhook", "", Some(&forged)),
+        "401 unauthenticated",
+    )
+    .await;
 }
 
 /// Refusals, wrong requests, and what fails inside.
@@ -170,7 +194,12 @@ async fn trouble(shop: &mut Shop) {
     shop.ask(&wish(4).item("none").bytes(), "404 not_found").await;
     shop.ask(&wish(4).key(&format!("{NAME} with a space")).bytes(), "422 invalid_request").await;
     let body = json!({"sale": "spring", "item": "phone", "units": 1, "buyer": NAME});
-    let odd = request("POST", "/v1/orders", &format!("{}Idempotency-Key: k\r\n", signed_in(NAME)), Some(&body));
+    let odd = request(
+        "POST",
+        "/v1/orders",
+        &format!("{}Idempotency-Key: k\r\n", signed_in(NAME)),
+        Some(&body),
+    );
     shop.ask(&odd, "422 invalid_request").await;
     let erased = request("GET", "/v1/orders", &signed_in("erased:0123"), None);
     shop.ask(&erased, "401 unauthenticated").await;
@@ -188,8 +217,15 @@ async fn trouble(shop: &mut Shop) {
     shell(&shop.rig).execute_batch(poison).expect("triggers");
     let lost = Wish { units: 3, ..wish(6) }.item("case");
     shop.ask(&lost.bytes(), "503 unavailable").await;
-    shop.operate("/v1/admin/blocks", &json!({"kind": "buyer", "value": format!("{NAME}.6")}), "201").await;
-    shell(&shop.rig).execute_batch("DROP TRIGGER poison; DROP TRIGGER no_note").expect("no triggers");
+    shop.operate(
+        "/v1/admin/blocks",
+        &json!({"kind": "buyer", "value": format!("{NAME}.6")}),
+        "201",
+    )
+    .await;
+    shell(&shop.rig)
+        .execute_batch("DROP TRIGGER poison; DROP TRIGGER no_note")
+        .expect("no triggers");
 }
 
 /// Deliveries that were given up: one is tried again, one let be.
@@ -249,7 +285,11 @@ async fn neither_log_nor_numbers_nor_problems_name_a_buyer() {
     let numbers = shop.rig.ask(&request("GET", "/metrics", "", None)).await.to_string();
     assert!(numbers.contains("doorbuster_dead_letters{"), "{numbers}");
     assert!(!numbers.contains(NAME), "{numbers}");
-    assert!(shop.told.len() >= 10 && shop.told.iter().all(|told| !told.contains(NAME)), "{:#?}", shop.told);
+    assert!(
+        shop.told.len() >= 10 && shop.told.iter().all(|told| !told.contains(NAME)),
+        "{:#?}",
+        shop.told
+    );
     shop.rig.ask_to_stop();
     shop.rig.ended(PATIENCE).expect("it ends");
     let log = shop.rig.said();
@@ -279,15 +319,27 @@ fn a_buyer_is_erased_from_a_shell() {
     let scratch = Scratch::new();
     let house = House::open(&scratch);
     let answers = storm(&scratch, &house, 20);
-    let held = answers.iter().find(|answer| answer["state"] == "reserved").expect("somebody has ten");
+    let held =
+        answers.iter().find(|answer| answer["state"] == "reserved").expect("somebody has ten");
     let text = |name: &str| held[name].as_str().expect("a text");
     let (buyer, order) = (text("buyer"), text("id"));
-    let erase = |more: &[&str]| house.ask(&scratch, &[&["order", "erase", "--buyer", buyer], more].concat());
+    let erase = |more: &[&str]| {
+        house.ask(&scratch, &[&["order", "erase", "--buyer", buyer], more].concat())
+    };
     let on = erase(&["--yes"]);
-    assert!(on.out().contains("the sale is not closed") && on.code() == Some(1), "{}{}", on.out(), on.err());
+    assert!(
+        on.out().contains("the sale is not closed") && on.code() == Some(1),
+        "{}{}",
+        on.out(),
+        on.err()
+    );
     house.ask(&scratch, &["sale", "close", "spring"]).fine();
     let unpaid = erase(&["--dry-run"]);
-    assert!(unpaid.out().contains("waits for its payment") && unpaid.code() == Some(1), "{}", unpaid.out());
+    assert!(
+        unpaid.out().contains("waits for its payment") && unpaid.code() == Some(1),
+        "{}",
+        unpaid.out()
+    );
     house.ask(&scratch, &["order", "cancel", order]).fine();
 
     assert!(erase(&[]).refused(2).contains("--yes"), "nobody can be asked");
@@ -298,7 +350,10 @@ fn a_buyer_is_erased_from_a_shell() {
     assert!(done.starts_with("1 order") && done.contains(" erased:"), "{done}");
     assert!(erase(&["--yes"]).fine().contains("nothing of this buyer"));
     house.ask(&scratch, &["block", "add", "--buyer", buyer]).fine();
-    assert!(erase(&["--yes"]).fine().contains("doorbuster block remove"), "it is for the operator to end");
+    assert!(
+        erase(&["--yes"]).fine().contains("doorbuster block remove"),
+        "it is for the operator to end"
+    );
     let again = erase(&["--yes", "--json"]).json();
     let name = again["erased_as"].as_str().expect("a name");
     assert!(done.contains(name), "{done}");
@@ -311,7 +366,11 @@ fn a_buyer_is_erased_from_a_shell() {
     // What the buyer was told is held against the order by its id.
     let audit = |more: &[&str]| {
         let mut command = program(&scratch);
-        command.args(["audit", "--store"]).arg(house.data_dir()).arg("--answers").arg(scratch.join("answers.jsonl"));
+        command
+            .args(["audit", "--store"])
+            .arg(house.data_dir())
+            .arg("--answers")
+            .arg(scratch.join("answers.jsonl"));
         run(command.args(more))
     };
     let told = audit(&[]).fine();

@@ -16,7 +16,9 @@ use crate::house::{House, KEY, Scratch, program, run, serve, until};
 #[test]
 fn a_setting_that_does_not_exist_is_named_and_nothing_starts() {
     let scratch = Scratch::new();
-    for command in [&["serve"][..], &["config", "check"], &["token", "buyer", "alice"], &["backup", "copy"]] {
+    for command in
+        [&["serve"][..], &["config", "check"], &["token", "buyer", "alice"], &["backup", "copy"]]
+    {
         let said = run(program(&scratch).args(command).env("DOORBUSTER_NONSENSE", "1")).refused(2);
         assert!(said.contains("DOORBUSTER_NONSENSE"), "{command:?}: {said}");
     }
@@ -35,7 +37,8 @@ fn a_place_that_cannot_be_used_is_named_with_its_setting() {
             let said = run(program(&scratch).args(command).args(["--data-dir", wrong])).refused(2);
             assert!(said.contains("data_dir") && said.contains(wrong), "{command:?}: {said}");
         }
-        let said = run(program(&scratch).args(command).env("DOORBUSTER_AUTH__BUYER_JWKS", &empty)).refused(2);
+        let said = run(program(&scratch).args(command).env("DOORBUSTER_AUTH__BUYER_JWKS", &empty))
+            .refused(2);
         assert!(said.contains("auth.buyer_jwks") && said.contains("no key"), "{command:?}: {said}");
     }
     for nowhere in ["/proc/nope/data", "/proc"] {
@@ -45,7 +48,8 @@ fn a_place_that_cannot_be_used_is_named_with_its_setting() {
     let mut away = program(&scratch);
     away.args(["serve", "--listen", "127.0.0.1:0"]).env("DOORBUSTER_SHAPE", "postgres");
     // A database that is away is no wrong setting: it may be there at the next try.
-    let said = run(away.env("DOORBUSTER_STORE__URL", "postgres://shop:hush@127.0.0.1:1/door")).refused(1);
+    let said =
+        run(away.env("DOORBUSTER_STORE__URL", "postgres://shop:hush@127.0.0.1:1/door")).refused(1);
     assert!(said.contains("store.url") && !said.contains("hush"), "{said}");
 }
 
@@ -56,7 +60,10 @@ fn a_token_is_signed_by_a_servers_secret_and_by_no_new_one() {
     let storm = ["storm", "--sale", "s", "--item", "i", "--buyers", "1"];
     for command in [&["token", "buyer", "alice"][..], &storm] {
         let said = run(program(&scratch).args(command).arg("--data-dir").arg(&empty)).refused(2);
-        assert!(said.contains("start the server once") && said.contains("auth.buyer_secret"), "{said}");
+        assert!(
+            said.contains("start the server once") && said.contains("auth.buyer_secret"),
+            "{said}"
+        );
     }
     assert!(!empty.exists());
 }
@@ -65,11 +72,14 @@ fn a_token_is_signed_by_a_servers_secret_and_by_no_new_one() {
 fn the_default_settings_are_settings() {
     let scratch = Scratch::new();
     let file = scratch.join("doorbuster.toml");
-    std::fs::write(&file, run(program(&scratch).args(["config", "default"])).fine()).expect("it can be written");
+    std::fs::write(&file, run(program(&scratch).args(["config", "default"])).fine())
+        .expect("it can be written");
     run(program(&scratch).args(["config", "check", "--config"]).arg(&file)).fine();
     let secret = "nobody-shall-ever-read-this-secret";
     let mut show = program(&scratch);
-    show.args(["config", "show", "--config"]).arg(&file).env("DOORBUSTER_AUTH__BUYER_SECRET", secret);
+    show.args(["config", "show", "--config"])
+        .arg(&file)
+        .env("DOORBUSTER_AUTH__BUYER_SECRET", secret);
     let shown = run(&mut show).fine();
     assert!(shown.contains("DOORBUSTER_AUTH__BUYER_SECRET") && !shown.contains(secret), "{shown}");
 }
@@ -109,7 +119,10 @@ fn a_second_server_on_the_same_data_directory_is_refused() {
     let first = House::open(&scratch);
     let second = run(&mut serve(&scratch, first.data_dir()));
     let said = second.refused(1);
-    assert!(said.contains("in use") && said.contains(&*first.data_dir().display().to_string()), "{said}");
+    assert!(
+        said.contains("in use") && said.contains(&*first.data_dir().display().to_string()),
+        "{said}"
+    );
     assert_eq!(second.out(), "");
 }
 
@@ -118,7 +131,9 @@ fn an_address_that_is_taken_is_told() {
     let scratch = Scratch::new();
     let first = House::open(&scratch);
     let address = first.url().strip_prefix("http://").expect("an address");
-    let second = run(program(&scratch).args(["serve", "--listen", address, "--data-dir"]).arg(scratch.join("other")));
+    let second = run(program(&scratch)
+        .args(["serve", "--listen", address, "--data-dir"])
+        .arg(scratch.join("other")));
     assert!(second.refused(1).contains(address), "{}", second.err());
 }
 
@@ -126,7 +141,12 @@ fn an_address_that_is_taken_is_told() {
 fn a_running_store_is_copied_and_the_copy_is_sound() {
     let scratch = Scratch::new();
     let house = House::open(&scratch);
-    house.ask(&scratch, &["sale", "create", "spring", "--title", "T", "--item", "id=a,stock=7,price=1EUR"]).fine();
+    house
+        .ask(
+            &scratch,
+            &["sale", "create", "spring", "--title", "T", "--item", "id=a,stock=7,price=1EUR"],
+        )
+        .fine();
     let copy = scratch.join("copy.sqlite3");
     let backup = || {
         let mut command = program(&scratch);
@@ -137,7 +157,9 @@ fn a_running_store_is_copied_and_the_copy_is_sound() {
     assert!(audited.contains("spring") && audited.contains('7'), "{audited}");
     let again = backup().refused(1);
     assert!(again.contains("exists already"), "{again}");
-    let migrate = |data_dir: &std::path::Path| run(program(&scratch).args(["migrate", "--data-dir"]).arg(data_dir));
+    let migrate = |data_dir: &std::path::Path| {
+        run(program(&scratch).args(["migrate", "--data-dir"]).arg(data_dir))
+    };
     let said = migrate(house.data_dir()).refused(1);
     assert!(said.contains("in use"), "{said}");
 
@@ -166,8 +188,24 @@ fn a_store_that_is_written_to_is_copied_and_the_copy_is_sound() {
     house.ask(&scratch, &["sale", "create", "spring", "--title", "T", "--item", item]).fine();
     house.ask(&scratch, &["sale", "open", "spring"]).fine();
     let mut storm = program(&scratch);
-    storm.args(["storm", "--sale", "spring", "--item", "a", "--buyers", "1000000", "--url", house.url(), "--data-dir"]);
-    let storm = storm.arg(house.data_dir()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    storm.args([
+        "storm",
+        "--sale",
+        "spring",
+        "--item",
+        "a",
+        "--buyers",
+        "1000000",
+        "--url",
+        house.url(),
+        "--data-dir",
+    ]);
+    let storm = storm
+        .arg(house.data_dir())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
     let _storm = Killed(storm);
     let sold = || {
         let stock = house.send(KEY, "GET", "/v1/admin/sales/spring/stock", "", "").1;
@@ -197,8 +235,13 @@ fn what_is_no_store_is_not_touched() {
         let said = run(program(&scratch).args([command, "--data-dir"]).arg(&data_dir)).refused(1);
         assert!(said.contains("is not a doorbuster store"), "{command}: {said}");
     }
-    assert_eq!(std::fs::read(data_dir.join("doorbuster.sqlite3")).expect("it is there"), b"my diary");
-    let said = run(program(&scratch).args(["backup", "copy", "--data-dir"]).arg(scratch.join("nowhere"))).refused(1);
+    assert_eq!(
+        std::fs::read(data_dir.join("doorbuster.sqlite3")).expect("it is there"),
+        b"my diary"
+    );
+    let said =
+        run(program(&scratch).args(["backup", "copy", "--data-dir"]).arg(scratch.join("nowhere")))
+            .refused(1);
     assert!(said.contains("there is no backup"), "{said}");
 }
 
@@ -206,7 +249,10 @@ fn what_is_no_store_is_not_touched() {
 fn every_shell_gets_its_completions() {
     let scratch = Scratch::new();
     for shell in ["bash", "zsh", "fish"] {
-        assert!(run(program(&scratch).args(["completions", shell])).fine().contains("doorbuster"), "{shell}");
+        assert!(
+            run(program(&scratch).args(["completions", shell])).fine().contains("doorbuster"),
+            "{shell}"
+        );
     }
     run(program(&scratch).args(["completions", "abacus"])).refused(2);
 }
@@ -235,11 +281,15 @@ fn a_server_that_may_open_few_files_takes_few_connections_and_says_so() {
     let scratch = Scratch::new();
     let data_dir = scratch.join("data");
     let said = run(&mut with_files(&serve(&scratch, &data_dir), 100)).refused(1);
-    assert!(said.contains("only 100 files") && said.contains("ulimit -n") && said.contains("272"), "{said}");
+    assert!(
+        said.contains("only 100 files") && said.contains("ulimit -n") && said.contains("272"),
+        "{said}"
+    );
     // 256 of them are not for connections.
     let house = House::start(with_files(&serve(&scratch, &data_dir), 300), data_dir);
     let address = house.url().strip_prefix("http://").expect("an address").to_owned();
-    let taken: Vec<TcpStream> = (0..44).map(|_| TcpStream::connect(&address).expect("it listens")).collect();
+    let taken: Vec<TcpStream> =
+        (0..44).map(|_| TcpStream::connect(&address).expect("it listens")).collect();
     let hear = |mut stream: TcpStream| {
         let ask = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         // One that is turned away may be closed before it has asked.
@@ -253,17 +303,24 @@ fn a_server_that_may_open_few_files_takes_few_connections_and_says_so() {
     assert!(taken.into_iter().map(hear).all(|heard| heard.starts_with("HTTP/1.1 200")));
     let (code, _, said) = house.terminate();
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("the limit of open files (ulimit -n) is 300") && said.contains("44"), "{said}");
+    assert!(
+        said.contains("the limit of open files (ulimit -n) is 300") && said.contains("44"),
+        "{said}"
+    );
 }
 
 #[test]
 fn the_limit_of_open_files_is_raised_as_far_as_it_goes() {
     let scratch = Scratch::new();
     let data_dir = scratch.join("data");
-    let house = House::start(with_limit(&serve(&scratch, &data_dir), "ulimit -Sn 300 && ulimit -Hn 700"), data_dir);
+    let house = House::start(
+        with_limit(&serve(&scratch, &data_dir), "ulimit -Sn 300 && ulimit -Hn 700"),
+        data_dir,
+    );
     let address = house.url().strip_prefix("http://").expect("an address").to_owned();
     // 256 of 700 are not for connections; 300 would leave 44.
-    let taken: Vec<TcpStream> = (0..400).map(|_| TcpStream::connect(&address).expect("it listens")).collect();
+    let taken: Vec<TcpStream> =
+        (0..400).map(|_| TcpStream::connect(&address).expect("it listens")).collect();
     let hear = |mut stream: TcpStream| {
         let ask = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         stream.write_all(ask.as_bytes()).expect("it is open");
@@ -274,7 +331,10 @@ fn the_limit_of_open_files_is_raised_as_far_as_it_goes() {
     assert!(taken.into_iter().map(hear).all(|heard| heard.starts_with("HTTP/1.1 200")));
     let (code, _, said) = house.terminate();
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("the limit of open files (ulimit -n) is 700") && said.contains("444"), "{said}");
+    assert!(
+        said.contains("the limit of open files (ulimit -n) is 700") && said.contains("444"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -287,18 +347,25 @@ fn a_demonstration_sells_to_whoever_comes() {
     let begun = Instant::now();
     let house = House::start(command, data_dir);
     let said = std::fs::read_to_string(&log).expect("it is there");
-    let word = |start: &str| said.lines().find_map(|line| line.strip_prefix(start)).expect(start).trim();
+    let word =
+        |start: &str| said.lines().find_map(|line| line.strip_prefix(start)).expect(start).trim();
     assert_eq!(word("sale page:"), format!("{}/sale/demo   opens in 20 s", house.url()));
     assert_eq!(word("all sales:"), format!("{}/", house.url()));
     let key = word("operator's key:");
     let show = || house.send(key, "GET", "/v1/admin/sales/demo", "", "").1;
     assert_eq!(show()["phase"], "scheduled");
     let guests: Vec<String> = (0..51)
-        .map(|_| house.send("", "POST", "/demo/guest", "", "").1["token"].as_str().expect("a token").to_owned())
+        .map(|_| {
+            house.send("", "POST", "/demo/guest", "", "").1["token"]
+                .as_str()
+                .expect("a token")
+                .to_owned()
+        })
         .collect();
     let lines = "Idempotency-Key: press\r\nContent-Type: application/json\r\nPrefer: wait=30\r\n";
-    let buy =
-        |guest: &str| house.send(guest, "POST", "/v1/orders", lines, r#"{"sale":"demo","item":"lamp","units":1}"#);
+    let buy = |guest: &str| {
+        house.send(guest, "POST", "/v1/orders", lines, r#"{"sale":"demo","item":"lamp","units":1}"#)
+    };
     let (status, told) = buy(&guests[0]);
     assert_eq!((status, &told["code"]), (409, &"not_started".into()), "{told}");
     until("it opens", || (show()["phase"] == "open").then_some(()));
@@ -306,7 +373,10 @@ fn a_demonstration_sells_to_whoever_comes() {
     let told: Vec<(u16, Value)> = guests.iter().map(|guest| buy(guest)).collect();
     let orders = told.iter().filter(|(status, _)| *status == 201).count();
     assert_eq!(orders, 40, "forty were made: {told:?}");
-    assert!(told.iter().all(|(status, told)| *status == 201 || told["code"] == "sold_out"), "{told:?}");
+    assert!(
+        told.iter().all(|(status, told)| *status == 201 || told["code"] == "sold_out"),
+        "{told:?}"
+    );
     // The first gives theirs back, and whoever found none has it.
     let id = told[0].1["id"].as_str().expect("an order");
     assert_eq!(house.send(&guests[0], "POST", &format!("/v1/orders/{id}/cancel"), "", "").0, 200);
@@ -330,15 +400,20 @@ fn a_request_that_failed_is_found_in_the_log_by_the_id_of_its_answer() {
     command.stderr(File::create(&log).expect("a fresh directory"));
     let house = House::start(command, data_dir);
     let item = "id=phone,title=Phone,stock=9,price=1000EUR,limit=9";
-    house.ask(&scratch, &["sale", "create", "spring", "--title", "Spring drop", "--item", item]).fine();
+    house
+        .ask(&scratch, &["sale", "create", "spring", "--title", "Spring drop", "--item", item])
+        .fine();
     house.ask(&scratch, &["sale", "open", "spring"]).fine();
     let token = house.token(&scratch, "alice");
     let lines = "Idempotency-Key: k\r\nContent-Type: application/json\r\nPrefer: wait=5\r\n";
-    let order = house.send(&token, "POST", "/v1/orders", lines, r#"{"sale":"spring","item":"phone","units":1}"#).1;
+    let order = house
+        .send(&token, "POST", "/v1/orders", lines, r#"{"sale":"spring","item":"phone","units":1}"#)
+        .1;
     let path = format!("/v1/orders/{}/checkout", order["id"].as_str().expect("an order"));
     let ask = |lines: &str| {
         let (head, _) = house.exchange(&token, "POST", &path, lines, "");
-        let id = head.lines().find_map(|line| line.strip_prefix("x-request-id: ")).map(str::to_owned);
+        let id =
+            head.lines().find_map(|line| line.strip_prefix("x-request-id: ")).map(str::to_owned);
         (head.split(' ').nth(1).expect("a status").to_owned(), id)
     };
     let logged = |id: &str| {
@@ -347,9 +422,11 @@ fn a_request_that_failed_is_found_in_the_log_by_the_id_of_its_answer() {
         lines.filter(|line| line["request_id"] == id).collect::<Vec<_>>()
     };
     // Its own id, if it brings one that can be one; else one that is drawn.
-    for (brings, expected) in
-        [("X-Request-Id: from-the-shop-1\r\n", Some("from-the-shop-1")), ("", None), ("X-Request-Id: a b\r\n", None)]
-    {
+    for (brings, expected) in [
+        ("X-Request-Id: from-the-shop-1\r\n", Some("from-the-shop-1")),
+        ("", None),
+        ("X-Request-Id: a b\r\n", None),
+    ] {
         let (status, id) = ask(brings);
         let id = id.expect("an id");
         assert_eq!(status, "503");
@@ -360,12 +437,21 @@ fn a_request_that_failed_is_found_in_the_log_by_the_id_of_its_answer() {
         let lines = logged(&id);
         assert_eq!(lines.len(), 1, "{id}");
         let line = &lines[0];
-        assert_eq!((&line["message"], &line["status"]), (&"a request failed".into(), &503.into()), "{line}");
+        assert_eq!(
+            (&line["message"], &line["status"]),
+            (&"a request failed".into(), &503.into()),
+            "{line}"
+        );
         assert!(line["cause"].as_str().is_some_and(|cause| !cause.is_empty()), "{line}");
-        assert_eq!((&line["method"], &line["client"]), (&"POST".into(), &"127.0.0.1".into()), "{line}");
+        assert_eq!(
+            (&line["method"], &line["client"]),
+            (&"POST".into(), &"127.0.0.1".into()),
+            "{line}"
+        );
     }
     // What only the client can put right has neither.
-    let (head, _) = house.exchange(&token, "GET", "/v1/orders/none", "X-Request-Id: from-the-shop-2\r\n", "");
+    let (head, _) =
+        house.exchange(&token, "GET", "/v1/orders/none", "X-Request-Id: from-the-shop-2\r\n", "");
     assert!(head.starts_with("HTTP/1.1 404") && !head.contains("x-request-id"), "{head}");
     assert!(logged("from-the-shop-2").is_empty());
 }

@@ -15,7 +15,10 @@ pub fn installed() -> bool {
     ];
     let missing: Vec<&str> = missing.into_iter().flatten().collect();
     if !missing.is_empty() {
-        println!("passed over, as these packages are missing (scripts/setup installs them): {}", missing.join(", "));
+        println!(
+            "passed over, as these packages are missing (scripts/setup installs them): {}",
+            missing.join(", ")
+        );
     }
     missing.is_empty()
 }
@@ -46,16 +49,26 @@ fn an_installation_is_started_once_shown_and_removed() {
     let shown = cluster(&scratch, &["up", "--json"]);
     shown.fine();
     let found = shown.json();
-    let names: Vec<&str> =
-        found["parts"].as_array().expect("parts").iter().filter_map(|p| p["name"].as_str()).collect();
-    let due =
-        ["postgres", "redis-1", "redis-2", "redis-3", "redis-4", "redis-5", "redis-6", "node-1", "node-2", "front"];
+    let names: Vec<&str> = found["parts"]
+        .as_array()
+        .expect("parts")
+        .iter()
+        .filter_map(|p| p["name"].as_str())
+        .collect();
+    let due = [
+        "postgres", "redis-1", "redis-2", "redis-3", "redis-4", "redis-5", "redis-6", "node-1",
+        "node-2", "front",
+    ];
     assert_eq!(names, due);
     let told = cluster(&scratch, &["up"]).fine();
     assert!(told.starts_with("It is up already"));
-    let password = found["store_url"].as_str().and_then(|url| url.split([':', '@']).nth(2)).expect("a password");
+    let password = found["store_url"]
+        .as_str()
+        .and_then(|url| url.split([':', '@']).nth(2))
+        .expect("a password");
     assert!(password.len() > 8 && !told.contains(password), "{told}");
-    let key = std::fs::read_to_string(found["admin_key_file"].as_str().expect("a path")).expect("a key");
+    let key =
+        std::fs::read_to_string(found["admin_key_file"].as_str().expect("a path")).expect("a key");
     let list = run(program(&scratch)
         .args(["sale", "list"])
         .env("DOORBUSTER_URL", found["url"].as_str().expect("an address"))

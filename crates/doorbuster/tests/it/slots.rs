@@ -7,9 +7,12 @@ use crate::house::{House, KEY, Scratch, until};
 fn open(house: &House, scratch: &Scratch, sale: &str, threshold: u32) {
     let item = "id=phone,title=Phone,stock=10000,price=10CNY,limit=10";
     house.ask(scratch, &["sale", "create", sale, "--title", "Spring drop", "--item", item]).fine();
-    let spread = format!(r#"{{"partitions":1,"choose":"buyer","initial":400,"threshold":{threshold},"refill":100}}"#);
+    let spread = format!(
+        r#"{{"partitions":1,"choose":"buyer","initial":400,"threshold":{threshold},"refill":100}}"#
+    );
     let path = format!("/v1/admin/sales/{sale}/items/phone/spread");
-    let (status, said) = house.send(KEY, "PUT", &path, "Content-Type: application/json\r\n", &spread);
+    let (status, said) =
+        house.send(KEY, "PUT", &path, "Content-Type: application/json\r\n", &spread);
     assert_eq!(status, 200, "{said}");
     house.ask(scratch, &["sale", "open", sale]).fine();
 }
@@ -21,10 +24,25 @@ fn shown(house: &House, scratch: &Scratch, sale: &str) -> (Vec<String>, [u64; 2]
     let header = told.lines().find(|line| line.contains("partition")).map(cells).expect("a header");
     assert_eq!(
         header,
-        ["item", "partition", "slot", "epoch", "granted", "settled", "a", "b", "refills", "recalls"],
+        [
+            "item",
+            "partition",
+            "slot",
+            "epoch",
+            "granted",
+            "settled",
+            "a",
+            "b",
+            "refills",
+            "recalls"
+        ],
         "{told}"
     );
-    let row = told.lines().find(|line| line.trim_start().starts_with("phone")).map(cells).expect("a slot");
+    let row = told
+        .lines()
+        .find(|line| line.trim_start().starts_with("phone"))
+        .map(cells)
+        .expect("a slot");
     let (_, stock) = house.send(KEY, "GET", &format!("/v1/admin/sales/{sale}/stock"), "", "");
     let units = |place: &str| stock["items"][0][place].as_u64().expect("counted");
     (row[3..].to_vec(), [units("pool"), units("in_slots")])
@@ -40,8 +58,11 @@ fn wait_for(house: &House, scratch: &Scratch, sale: &str, slot: [&str; 7], place
 fn sell_thirty(house: &House, scratch: &Scratch, sale: &str) {
     for buyer in ["anna", "bert", "carl"] {
         let body = format!(r#"{{"sale":"{sale}","item":"phone","units":10}}"#);
-        let lines = format!("Idempotency-Key: {sale}\r\nContent-Type: application/json\r\nPrefer: wait=5\r\n");
-        let (status, said) = house.send(&house.token(scratch, buyer), "POST", "/v1/orders", &lines, &body);
+        let lines = format!(
+            "Idempotency-Key: {sale}\r\nContent-Type: application/json\r\nPrefer: wait=5\r\n"
+        );
+        let (status, said) =
+            house.send(&house.token(scratch, buyer), "POST", "/v1/orders", &lines, &body);
         assert_eq!(status, 201, "{said}");
     }
 }
@@ -60,5 +81,11 @@ fn the_golden_example_is_shown_with_its_numbers() {
     // And one that is: 100 more are allocated (9,500 / 470), and again until the counter that does not sell has no fewer than the threshold.
     open(&house, &scratch, "goes-on", 380);
     sell_thirty(&house, &scratch, "goes-on");
-    wait_for(&house, &scratch, "goes-on", ["1", "800", "30", "[370]", "400", "5", "0"], [9_200, 770]);
+    wait_for(
+        &house,
+        &scratch,
+        "goes-on",
+        ["1", "800", "30", "[370]", "400", "5", "0"],
+        [9_200, 770],
+    );
 }

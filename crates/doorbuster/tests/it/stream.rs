@@ -62,9 +62,17 @@ impl Stream {
             let body: Value = serde_json::from_slice(&kept.body).expect("JSON");
             let event = event(&body);
             assert_eq!(kept.subject, format!("{NAME}.{}", event.what));
-            assert!(kept.headers.contains(&format!("Nats-Msg-Id: {}", event.id)), "{}", kept.headers);
+            assert!(
+                kept.headers.contains(&format!("Nats-Msg-Id: {}", event.id)),
+                "{}",
+                kept.headers
+            );
             let same = *bodies.entry(event.id.clone()).or_insert(kept.body.as_slice());
-            assert_eq!(String::from_utf8_lossy(same), String::from_utf8_lossy(&kept.body), "the same bytes");
+            assert_eq!(
+                String::from_utf8_lossy(same),
+                String::from_utf8_lossy(&kept.body),
+                "the same bytes"
+            );
             events.push(event);
         }
         let first = first(events);

@@ -62,7 +62,10 @@ fn fields(mut bytes: &[u8]) -> Vec<(u64, Field<'_>)> {
         let (value, rest) = bytes.split_at(length);
         bytes = rest;
         let fixed = || value.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
-        found.push((key >> 3, if key & 7 == 2 { Field::Bytes(value) } else { Field::Number(fixed()) }));
+        found.push((
+            key >> 3,
+            if key & 7 == 2 { Field::Bytes(value) } else { Field::Number(fixed()) },
+        ));
     }
     found
 }
@@ -154,7 +157,8 @@ fn sell(share: &str) -> Vec<(String, Vec<u8>)> {
     house.ask(&scratch, &["sale", "open", "drop"]).fine();
     let lines = "Idempotency-Key: once\r\nContent-Type: application/json\r\nPrefer: wait=5\r\n";
     let body = r#"{"sale":"drop","item":"phone","units":1}"#;
-    let (status, said) = house.send(&house.token(&scratch, "anna"), "POST", "/v1/orders", lines, body);
+    let (status, said) =
+        house.send(&house.token(&scratch, "anna"), "POST", "/v1/orders", lines, body);
     assert_eq!(status, 201, "{said}");
     // What is still kept is sent before it ends.
     let (code, _, said) = house.terminate();
@@ -165,10 +169,14 @@ fn sell(share: &str) -> Vec<(String, Vec<u8>)> {
 #[test]
 fn a_collector_gets_the_spans_of_a_sampled_purchase_and_of_its_batch() {
     let got = sell("1");
-    assert!(!got.is_empty() && got.iter().all(|(path, _)| path.starts_with("POST /v1/traces ")), "{got:?}");
+    assert!(
+        !got.is_empty() && got.iter().all(|(path, _)| path.starts_with("POST /v1/traces ")),
+        "{got:?}"
+    );
     let resources: Vec<&[u8]> = got.iter().flat_map(|(_, body)| inner(body, 1)).collect();
     for resource in &resources {
-        let attributes: Vec<_> = inner(inner(resource, 1)[0], 1).into_iter().map(attribute).collect();
+        let attributes: Vec<_> =
+            inner(inner(resource, 1)[0], 1).into_iter().map(attribute).collect();
         let name = ("service.name".to_owned(), Value::Text("spring-shop".to_owned()));
         assert!(attributes.contains(&name), "{attributes:?}");
     }

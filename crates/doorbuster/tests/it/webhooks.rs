@@ -51,7 +51,9 @@ async fn serve(mut stream: TcpStream, taken: Taken, mut dice: SmallRng) {
             let takes = dice.random_ratio(4, 5);
             if takes {
                 // Before the answer: it counts as heard although the server may die before it hears so.
-                let text = |path: &str| body.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+                let text = |path: &str| {
+                    body.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
+                };
                 let event = (text("/data/order/id"), text("/id"), text("/type"));
                 taken.lock().unwrap_or_else(PoisonError::into_inner).push(event);
             }
@@ -74,7 +76,9 @@ async fn serve(mut stream: TcpStream, taken: Taken, mut dice: SmallRng) {
 fn message(bytes: &[u8]) -> Option<(Value, usize)> {
     let head = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
-    let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok())?;
+    let length = text
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok())?;
     let end = head + 4 + length;
     let body = bytes.get(head + 4..end)?;
     Some((serde_json::from_slice(body).expect("JSON"), end))
@@ -88,7 +92,8 @@ async fn trade(address: SocketAddr, round: u64, seed: u64) {
         let wish = Wish::new(&format!("b{round}-{n}"), "k", "spring", 1);
         let Ok(bought) = wire.ask(&wish.bytes()).await else { return };
         if bought.status == 201 && dice.random_ratio(1, 2) {
-            let cancel = operator("POST", &format!("/v1/admin/orders/{}/cancel", bought.id()), "", None);
+            let cancel =
+                operator("POST", &format!("/v1/admin/orders/{}/cancel", bought.id()), "", None);
             if wire.ask(&cancel).await.is_err() {
                 return;
             }
@@ -103,7 +108,10 @@ async fn histories(rig: &Rig) -> HashMap<String, Vec<String>> {
         let id = order["id"].as_str().expect("an id").to_owned();
         let shown = rig.shown(&format!("/v1/admin/orders/{id}")).await;
         let events = shown["history"].as_array().expect("a history").iter();
-        histories.insert(id, events.map(|entry| entry["event"].as_str().expect("a type").to_owned()).collect());
+        histories.insert(
+            id,
+            events.map(|entry| entry["event"].as_str().expect("a type").to_owned()).collect(),
+        );
     }
     histories
 }
@@ -172,28 +180,40 @@ async fn endpoints_are_kept_and_tried_out_from_a_shell() {
     };
     assert_eq!(ask(&["webhook", "endpoint", "list"]).fine(), "Nobody is told anything.\n");
     assert_eq!(ask(&["dead-letter", "list"]).fine(), "Nothing was given up.\n");
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let free =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     let port = free.expect("a free port").port().to_string();
     let address = format!("http://127.0.0.1:{port}/");
-    let added = ask(&["webhook", "endpoint", "add", &address, "--type", "order.reserved", "--json"]).json();
+    let added =
+        ask(&["webhook", "endpoint", "add", &address, "--type", "order.reserved", "--json"]).json();
     let text = |name: &str| added[name].as_str().expect("a text").to_owned();
     let (id, secret) = (text("id"), text("secret"));
     let listen = ["webhook", "listen", "--port", &port, "--secret", &secret, "--json"];
     let mut command = program(&rig.scratch);
-    let mut child = command.args(listen).stdout(std::process::Stdio::piped()).spawn().expect("it starts");
+    let mut child =
+        command.args(listen).stdout(std::process::Stdio::piped()).spawn().expect("it starts");
     let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
     let _listener = Listener(child);
     let mut next = || lines.next().expect("it prints").expect("text");
     assert_eq!(next(), format!("listening on {address}"));
     let order = rig.buy(&Wish::new("anna", "k", "spring", 1)).await.id();
     let told: Value = serde_json::from_str(&next()).expect("JSON");
-    assert_eq!((&told["type"], &told["data"]["order"]["id"]), (&json!("order.reserved"), &json!(order)));
+    assert_eq!(
+        (&told["type"], &told["data"]["order"]["id"]),
+        (&json!("order.reserved"), &json!(order))
+    );
     assert!(ask(&["webhook", "endpoint", "list"]).fine().contains(&id));
-    let level = async || (rig.shown(&format!("/v1/admin/webhook-endpoints/{id}")).await["waiting"] == 0).then_some(());
+    let level = async || {
+        (rig.shown(&format!("/v1/admin/webhook-endpoints/{id}")).await["waiting"] == 0)
+            .then_some(())
+    };
     rig.until("it is level", PATIENCE, level).await;
     assert_eq!(ask(&["webhook", "deliveries", &id]).fine(), "It took everything at once.\n");
     let event = told["id"].as_str().expect("an id");
-    assert_eq!(ask(&["webhook", "redeliver", &id, event]).fine(), format!("{event} will be told once more.\n"));
+    assert_eq!(
+        ask(&["webhook", "redeliver", &id, event]).fine(),
+        format!("{event} will be told once more.\n")
+    );
     let again: Value = serde_json::from_str(&next()).expect("JSON");
     assert_eq!(again, told);
     let rotated = ask(&["webhook", "endpoint", "rotate", &id, "--overlap", "1h"]).fine();
@@ -212,8 +232,15 @@ async fn endpoints_are_kept_and_tried_out_from_a_shell() {
     assert_eq!(ask(&["dead-letter", "retry", "--all"]).fine(), "0 are tried again.\n");
     for gone in [id.as_str(), "end_x"] {
         let said = ask(&["dead-letter", "retry", "--endpoint", gone]).refused(1);
-        assert!(said.contains("there is no such endpoint") && said.ends_with("(not_found).\n"), "{said}");
-        assert!(ask(&["dead-letter", "discard", "--endpoint", gone, "--why", "a test"]).refused(1).contains("no such"));
+        assert!(
+            said.contains("there is no such endpoint") && said.ends_with("(not_found).\n"),
+            "{said}"
+        );
+        assert!(
+            ask(&["dead-letter", "discard", "--endpoint", gone, "--why", "a test"])
+                .refused(1)
+                .contains("no such")
+        );
         let told = ask(&["dead-letter", "retry", "--endpoint", gone, "--json"]);
         assert_eq!((told.refused(1).as_str(), &told.json()["code"]), ("", &json!("not_found")));
     }
@@ -228,20 +255,25 @@ async fn a_receiver_refuses_what_is_not_genuine_and_shows_people_what_is() {
     let key = SigningKey::parse(&secret).expect("a secret");
     let mut command = program(&scratch);
     let listen = ["webhook", "listen", "--port", "0", "--secret", &secret];
-    let mut child = command.args(listen).stdout(std::process::Stdio::piped()).spawn().expect("it starts");
+    let mut child =
+        command.args(listen).stdout(std::process::Stdio::piped()).spawn().expect("it starts");
     let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
     let _listener = Listener(child);
     let mut next = || lines.next().expect("it prints").expect("text");
     let first = next();
-    let address = first.strip_prefix("listening on http://").and_then(|address| address.strip_suffix('/'));
-    let address: SocketAddr = address.and_then(|address| address.parse().ok()).expect("where it is");
+    let address =
+        first.strip_prefix("listening on http://").and_then(|address| address.strip_suffix('/'));
+    let address: SocketAddr =
+        address.and_then(|address| address.parse().ok()).expect("where it is");
     let id = "evt_0000000000000042_f2aa95665c";
     let body = json!({"id": id, "type": "order.paid", "timestamp": "2026-11-20T10:00:42.000Z",
                       "data": {"order": {"id": "ord_1"}}});
     // Sends the message with the signature that another text, or its own, has at this time.
     let send = async |at: i64, signed: &str| {
         let signature = sign(id, at, signed.as_bytes(), std::slice::from_ref(&key));
-        let headers = format!("webhook-id: {id}\r\nwebhook-timestamp: {at}\r\nwebhook-signature: {signature}\r\n");
+        let headers = format!(
+            "webhook-id: {id}\r\nwebhook-timestamp: {at}\r\nwebhook-signature: {signature}\r\n"
+        );
         let mut wire = Wire::connect(address).await.expect("it listens");
         wire.ask(&request("POST", "/", &headers, Some(&body))).await.expect("an answer").status
     };
@@ -260,7 +292,10 @@ async fn a_receiver_refuses_what_is_not_genuine_and_shows_people_what_is() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_given_up_is_tried_again_and_let_be_from_a_shell() {
-    let rig = Rig::with(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"), ("DOORBUSTER_WEBHOOKS__TRIES", "1")]);
+    let rig = Rig::with(&[
+        ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
+        ("DOORBUSTER_WEBHOOKS__TRIES", "1"),
+    ]);
     rig.open_sale("spring", &[("phone", 10, 1, 900)]).await;
     let url = format!("http://{}", rig.address);
     let ask = |arguments: &[&str]| {
@@ -268,10 +303,12 @@ async fn what_was_given_up_is_tried_again_and_let_be_from_a_shell() {
         run(command.args(arguments).env("DOORBUSTER_URL", &url).env("DOORBUSTER_ADMIN_KEY", KEY))
     };
     // Nobody listens there yet, and once is enough.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let free =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     let port = free.expect("a free port").port().to_string();
     let address = format!("http://127.0.0.1:{port}/");
-    let added = ask(&["webhook", "endpoint", "add", &address, "--type", "order.reserved", "--json"]).json();
+    let added =
+        ask(&["webhook", "endpoint", "add", &address, "--type", "order.reserved", "--json"]).json();
     let secret = added["secret"].as_str().expect("a secret");
     let mut orders = Vec::new();
     for buyer in ["anna", "bert"] {
@@ -283,15 +320,23 @@ async fn what_was_given_up_is_tried_again_and_let_be_from_a_shell() {
     };
     let letters = rig.until("both are given up", PATIENCE, given_up).await;
     let of = |order: &str| {
-        let letter = letters.iter().find(|letter| letter["about"].as_str().is_some_and(|about| about.ends_with(order)));
-        letter.and_then(|letter| letter["id"].as_str()).unwrap_or_else(|| panic!("{letters:?}")).to_owned()
+        let letter = letters
+            .iter()
+            .find(|letter| letter["about"].as_str().is_some_and(|about| about.ends_with(order)));
+        letter
+            .and_then(|letter| letter["id"].as_str())
+            .unwrap_or_else(|| panic!("{letters:?}"))
+            .to_owned()
     };
     let (retried, discarded) = (of(&orders[0]), of(&orders[1]));
     let listed = ask(&["dead-letter", "list", "--kind", "delivery"]).fine();
     assert!([&retried, &discarded].iter().all(|letter| listed.contains(*letter)), "{listed}");
     assert_eq!(ask(&["dead-letter", "list", "--kind", "refund"]).fine(), "Nothing was given up.\n");
     let whole = ask(&["dead-letter", "show", &retried, "--json"]).json();
-    assert_eq!((&whole["id"], &whole["message"]["type"]), (&json!(retried), &json!("order.reserved")));
+    assert_eq!(
+        (&whole["id"], &whole["message"]["type"]),
+        (&json!(retried), &json!("order.reserved"))
+    );
     assert_eq!(whole["message"]["data"]["order"]["id"], json!(orders[0]));
     let shown = ask(&["dead-letter", "show", &retried]).fine();
     for part in [&retried, "order.reserved", whole["error"].as_str().expect("why"), "\"data\": {"] {
@@ -299,32 +344,43 @@ async fn what_was_given_up_is_tried_again_and_let_be_from_a_shell() {
     }
     let mut command = program(&rig.scratch);
     let listen = ["webhook", "listen", "--port", &port, "--secret", secret, "--json"];
-    let mut child = command.args(listen).stdout(std::process::Stdio::piped()).spawn().expect("it starts");
+    let mut child =
+        command.args(listen).stdout(std::process::Stdio::piped()).spawn().expect("it starts");
     let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
     let _listener = Listener(child);
     let mut next = || lines.next().expect("it prints").expect("text");
     assert_eq!(next(), format!("listening on {address}"));
-    assert_eq!(ask(&["dead-letter", "retry", &retried]).fine(), format!("{retried} is tried again.\n"));
+    assert_eq!(
+        ask(&["dead-letter", "retry", &retried]).fine(),
+        format!("{retried} is tried again.\n")
+    );
     let told: Value = serde_json::from_str(&next()).expect("JSON");
     assert_eq!(told["data"]["order"]["id"], json!(orders[0]));
-    let let_be = ask(&["dead-letter", "discard", &discarded, "--reason", "taken from the export"]).fine();
+    let let_be =
+        ask(&["dead-letter", "discard", &discarded, "--reason", "taken from the export"]).fine();
     assert_eq!(let_be, format!("{discarded} is let be.\n"));
-    let nothing = async || (ask(&["dead-letter", "list"]).fine() == "Nothing was given up.\n").then_some(());
+    let nothing =
+        async || (ask(&["dead-letter", "list"]).fine() == "Nothing was given up.\n").then_some(());
     rig.until("nothing is left", PATIENCE, nothing).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_row_that_cannot_be_read_is_a_dead_letter_one_of_a_later_program_waits_and_the_rest_goes_on() {
+async fn a_row_that_cannot_be_read_is_a_dead_letter_one_of_a_later_program_waits_and_the_rest_goes_on()
+ {
     let rig = Rig::with(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")]);
     rig.open_sale("spring", &[("phone", 10, 1, 900)]).await;
     let (address, taken) = shop(u64::MAX).await;
     let endpoint = json!({"url": format!("http://{address}/"), "types": ["*"]});
     let added = rig.admin("POST", "/v1/admin/webhook-endpoints", Some(&endpoint)).await;
     assert_eq!(added.status, 201, "{added}");
-    let deliveries = format!("/v1/admin/webhook-endpoints/{}/deliveries", added.json()["id"].as_str().expect("an id"));
+    let deliveries = format!(
+        "/v1/admin/webhook-endpoints/{}/deliveries",
+        added.json()["id"].as_str().expect("an id")
+    );
     let before = rig.buy(&Wish::new("anna", "k", "spring", 1)).await.id();
     // A second hand on the store, as a damaged page or a later program would have one.
-    let store = rusqlite::Connection::open(rig.data_dir().join("doorbuster.sqlite3")).expect("the store's file");
+    let store = rusqlite::Connection::open(rig.data_dir().join("doorbuster.sqlite3"))
+        .expect("the store's file");
     store.busy_timeout(Duration::from_secs(10)).expect("it can be set");
     let sql = "INSERT INTO event (type, sale_id, at, actor)
                VALUES ('sale.opened', 'spring', 1, 'nobody'), ('sale.moved', 'spring', 2, 'engine')";
@@ -332,7 +388,10 @@ async fn a_row_that_cannot_be_read_is_a_dead_letter_one_of_a_later_program_waits
     let after = rig.buy(&Wish::new("bert", "k", "spring", 1)).await.id();
     let told = async || {
         let taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
-        [&before, &after].iter().all(|order| taken.iter().any(|(of, ..)| of == *order)).then_some(())
+        [&before, &after]
+            .iter()
+            .all(|order| taken.iter().any(|(of, ..)| of == *order))
+            .then_some(())
     };
     rig.until("what happened around it is told", PATIENCE, told).await;
     let letter = rig.until("it is given up", PATIENCE, async || {
@@ -341,9 +400,18 @@ async fn a_row_that_cannot_be_read_is_a_dead_letter_one_of_a_later_program_waits
     });
     let letter = letter.await;
     assert_eq!((&letter["type"], &letter["about"]), (&json!("sale.opened"), &json!("sale:spring")));
-    assert!(letter["error"].as_str().is_some_and(|error| error.contains("cannot be read")), "{letter}");
-    let shown = rig.shown(&format!("/v1/admin/dead-letters/{}", letter["id"].as_str().expect("an id"))).await;
-    assert_eq!((&shown["id"], &shown["message"]), (&letter["id"], &Value::Null), "there is nothing to show");
+    assert!(
+        letter["error"].as_str().is_some_and(|error| error.contains("cannot be read")),
+        "{letter}"
+    );
+    let shown = rig
+        .shown(&format!("/v1/admin/dead-letters/{}", letter["id"].as_str().expect("an id")))
+        .await;
+    assert_eq!(
+        (&shown["id"], &shown["message"]),
+        (&letter["id"], &Value::Null),
+        "there is nothing to show"
+    );
     let waits = rig.until("what only a later program knows waits", PATIENCE, async || {
         let list = rig.shown(&deliveries).await;
         list["deliveries"]
@@ -353,7 +421,10 @@ async fn a_row_that_cannot_be_read_is_a_dead_letter_one_of_a_later_program_waits
             .cloned()
     });
     let waits = waits.await;
-    assert!(waits["error"].as_str().is_some_and(|error| error.contains("a newer one does")), "{waits}");
+    assert!(
+        waits["error"].as_str().is_some_and(|error| error.contains("a newer one does")),
+        "{waits}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -364,21 +435,33 @@ async fn a_broker_is_added_from_a_shell_without_its_password_on_the_command_line
     let ask = |address: &str, arguments: &[&str]| {
         std::fs::write(&file, format!("{address}\n")).expect("a directory of our own");
         let mut command = program(&rig.scratch);
-        let command = command.args(arguments).stdin(std::fs::File::open(&file).expect("it was written"));
+        let command =
+            command.args(arguments).stdin(std::fs::File::open(&file).expect("it was written"));
         run(command.env("DOORBUSTER_URL", &url).env("DOORBUSTER_ADMIN_KEY", KEY))
     };
     let add = ["webhook", "endpoint", "add", "-", "--type", "order.paid"];
     let added = ask("amqp://shop:s3cr3t@rabbit.internal/live?exchange=events", &add).fine();
     assert!(
-        added.ends_with(" at amqp://shop:***@rabbit.internal/live?exchange=events is told of order.paid.\n"),
+        added.ends_with(
+            " at amqp://shop:***@rabbit.internal/live?exchange=events is told of order.paid.\n"
+        ),
         "{added}"
     );
     let id = added.split(' ').next().expect("an id");
-    let edited = ask("amqp://shop:n3w@rabbit.internal/live", &["webhook", "endpoint", "edit", id, "--to", "-"]).fine();
-    assert_eq!(edited, format!("{id} at amqp://shop:***@rabbit.internal/live is told of order.paid.\n"));
+    let edited = ask(
+        "amqp://shop:n3w@rabbit.internal/live",
+        &["webhook", "endpoint", "edit", id, "--to", "-"],
+    )
+    .fine();
+    assert_eq!(
+        edited,
+        format!("{id} at amqp://shop:***@rabbit.internal/live is told of order.paid.\n")
+    );
     let listed = ask("", &["webhook", "endpoint", "list"]).fine();
     assert!(listed.contains("shop:***@") && !listed.contains("n3w"), "{listed}");
     let refused = ask("amqp://shop:s3cr3t@elsewhere.internal/live", &add).refused(1);
     assert!(refused.contains("brokers.hosts") && !refused.contains("s3cr3t"), "{refused}");
-    assert!(ask("", &["webhook", "endpoint", "rotate", id]).refused(1).ends_with("(wrong_state).\n"));
+    assert!(
+        ask("", &["webhook", "endpoint", "rotate", id]).refused(1).ends_with("(wrong_state).\n")
+    );
 }

@@ -13,7 +13,11 @@ use super::limits::ANSWER_LINE_BYTES_MAX;
 use super::rows::{Order, Truth};
 
 /// Checks every line of an answers file; returns how many there were.
-pub(super) fn check(truth: &Truth, path: &Path, findings: &mut Findings<'_>) -> Result<u64, AuditError> {
+pub(super) fn check(
+    truth: &Truth,
+    path: &Path,
+    findings: &mut Findings<'_>,
+) -> Result<u64, AuditError> {
     let failed = |reason: String| AuditError::Answers { path: path.display().to_string(), reason };
     let mut file = BufReader::new(File::open(path).map_err(|error| failed(error.to_string()))?);
     let mut auditor = Auditor::new(truth);
@@ -53,10 +57,15 @@ struct Auditor<'a> {
 
 impl<'a> Auditor<'a> {
     fn new(truth: &'a Truth) -> Self {
-        let items = truth.items.values().map(|item| ((&*item.sale, &*item.name), item.id)).collect();
-        let requests = truth.orders.iter().map(|order| ((&*order.buyer, &*order.key), order)).collect();
-        let returned =
-            truth.resolutions.iter().map(|row| (&*row.ticket, (&*row.verdict, row.order.as_deref()))).collect();
+        let items =
+            truth.items.values().map(|item| ((&*item.sale, &*item.name), item.id)).collect();
+        let requests =
+            truth.orders.iter().map(|order| ((&*order.buyer, &*order.key), order)).collect();
+        let returned = truth
+            .resolutions
+            .iter()
+            .map(|row| (&*row.ticket, (&*row.verdict, row.order.as_deref())))
+            .collect();
         let (told, asked, refused) = (HashSet::new(), HashSet::new(), Vec::new());
         Self { truth, items, requests, returned, told, asked, refused }
     }
@@ -76,7 +85,14 @@ impl<'a> Auditor<'a> {
     }
 
     /// Somebody was told of an order.
-    fn promise(&mut self, answer: &AnswerLine, state: &str, id: &str, item: Option<i64>, findings: &mut Findings<'_>) {
+    fn promise(
+        &mut self,
+        answer: &AnswerLine,
+        state: &str,
+        id: &str,
+        item: Option<i64>,
+        findings: &mut Findings<'_>,
+    ) {
         let at = item.unwrap_or(0);
         let (buyer, key, units) = (&answer.buyer, &answer.key, answer.units);
         // An id that was cut second for a request shows the order of the first.
@@ -85,7 +101,11 @@ impl<'a> Auditor<'a> {
             _ => id,
         };
         let Some(order) = self.truth.order(real) else {
-            findings.item("I3", at, format!("{buyer} was told {state} of order {id}, which does not exist"));
+            findings.item(
+                "I3",
+                at,
+                format!("{buyer} was told {state} of order {id}, which does not exist"),
+            );
             return;
         };
         self.told.insert(&order.id);
@@ -99,7 +119,11 @@ impl<'a> Auditor<'a> {
             findings.item("I3", at, detail);
         }
         if !can_become(state, &order.state) {
-            findings.item("I8", at, format!("{buyer} was told {state} of order {id}, which is {} now", order.state));
+            findings.item(
+                "I8",
+                at,
+                format!("{buyer} was told {state} of order {id}, which is {} now", order.state),
+            );
         }
     }
 
@@ -110,7 +134,10 @@ impl<'a> Auditor<'a> {
             findings.item(
                 "I8",
                 item,
-                format!("{buyer} was refused ({code}) under {id}, which is an order ({})", order.state),
+                format!(
+                    "{buyer} was refused ({code}) under {id}, which is an order ({})",
+                    order.state
+                ),
             );
             return;
         }
@@ -118,14 +145,20 @@ impl<'a> Auditor<'a> {
         let word = if code == "idempotency_key_reused" { "key_reused" } else { code };
         if verdict != Some(word) {
             let found = verdict.unwrap_or("no verdict");
-            findings.item("I8", item, format!("{buyer} was refused ({code}) under {id}, the store has {found}"));
+            findings.item(
+                "I8",
+                item,
+                format!("{buyer} was refused ({code}) under {id}, the store has {found}"),
+            );
         }
     }
 
     /// Somebody was refused at once: then that request holds no order, unless a later try got one.
     fn refusal(&mut self, answer: &AnswerLine) {
         let final_codes = ["sold_out", "limit_reached", "not_started", "paused", "ended"];
-        let Some(code) = answer.code.as_deref().filter(|code| final_codes.contains(code)) else { return };
+        let Some(code) = answer.code.as_deref().filter(|code| final_codes.contains(code)) else {
+            return;
+        };
         if let Some(order) = self.requests.get(&(&*answer.buyer, &*answer.key)) {
             self.refused.push((order, code.to_owned()));
         }
@@ -141,18 +174,21 @@ impl<'a> Auditor<'a> {
                 findings.item("I8", order.item, detail);
             }
         }
-        let untold = self
-            .truth
-            .orders
-            .iter()
-            .filter(|order| self.asked.contains(&order.item) && !self.told.contains(&*order.id));
+        let untold =
+            self.truth.orders.iter().filter(|order| {
+                self.asked.contains(&order.item) && !self.told.contains(&*order.id)
+            });
         let (mut count, mut first) = (0_u64, None);
         for order in untold {
             count += 1;
             first = first.or(Some(&*order.id));
         }
         if count > 0 {
-            findings.notice("untold", first, format!("{count} orders of the items asked for are in no answer"));
+            findings.notice(
+                "untold",
+                first,
+                format!("{count} orders of the items asked for are in no answer"),
+            );
         }
     }
 }

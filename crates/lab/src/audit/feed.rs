@@ -14,7 +14,8 @@ pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
     for id in feeds.keys().filter(|id| !truth.grants.contains_key(id)) {
         findings.store("I6", format!("a feed of grant {id}, which does not exist"));
     }
-    let returned: HashMap<&str, i64> = truth.resolutions.iter().map(|row| (&*row.ticket, row.grant)).collect();
+    let returned: HashMap<&str, i64> =
+        truth.resolutions.iter().map(|row| (&*row.ticket, row.grant)).collect();
     let gone = recalled_to(truth);
     for grant in truth.grants.values() {
         let rows = feeds.get(&grant.id).map_or(&[][..], Vec::as_slice);
@@ -49,7 +50,11 @@ fn sequence(grant: &Grant, rows: &[&Feed], findings: &mut Findings<'_>) {
         );
     }
     if let Some((row, turn)) = rows.iter().zip(1_i64..).find(|(row, turn)| row.seq != *turn) {
-        findings.item("I6", grant.item, format!("the feed of grant {id} has {} where {turn} belongs", row.seq));
+        findings.item(
+            "I6",
+            grant.item,
+            format!("the feed of grant {id} has {} where {turn} belongs", row.seq),
+        );
     }
 }
 
@@ -57,7 +62,9 @@ fn one_row(grant: &Grant, row: &Feed, findings: &mut Findings<'_>) {
     let Feed { units, quota_delta, .. } = *row;
     let (ticket, buyer) = (row.ticket.is_some(), row.buyer.is_some());
     let right = match &*row.cause {
-        "refill" | "recalled" => grant.counted && units > 0 && quota_delta == 0 && !ticket && !buyer,
+        "refill" | "recalled" => {
+            grant.counted && units > 0 && quota_delta == 0 && !ticket && !buyer
+        }
         "returned" if grant.counted => ticket && buyer && units > 0 && quota_delta == -units,
         "returned" => ticket && buyer && units == 0 && quota_delta < 0,
         "order_ended" => buyer && units == 0 && quota_delta < 0,
@@ -77,18 +84,30 @@ fn one_row(grant: &Grant, row: &Feed, findings: &mut Findings<'_>) {
 }
 
 /// Each ticket is given back once, and only one that was returned under this grant.
-fn credits(grant: &Grant, rows: &[&Feed], returned: &HashMap<&str, i64>, findings: &mut Findings<'_>) {
+fn credits(
+    grant: &Grant,
+    rows: &[&Feed],
+    returned: &HashMap<&str, i64>,
+    findings: &mut Findings<'_>,
+) {
     let mut seen = HashSet::new();
     for row in rows.iter().filter(|row| row.cause == "returned") {
         let Some(ticket) = row.ticket.as_deref() else { continue };
         if !seen.insert(ticket) {
-            findings.item("I6", grant.item, format!("ticket {ticket} was given back twice under grant {}", grant.id));
+            findings.item(
+                "I6",
+                grant.item,
+                format!("ticket {ticket} was given back twice under grant {}", grant.id),
+            );
         }
         if returned.get(ticket) != Some(&grant.id) {
             findings.item(
                 "I6",
                 grant.item,
-                format!("ticket {ticket} was given back under grant {}, but never returned there", grant.id),
+                format!(
+                    "ticket {ticket} was given back under grant {}, but never returned there",
+                    grant.id
+                ),
             );
         }
     }
@@ -96,9 +115,13 @@ fn credits(grant: &Grant, rows: &[&Feed], returned: &HashMap<&str, i64>, finding
 
 /// What recalls brought is what they took; less only when the target was closed before they were done.
 fn recalls(grant: &Grant, rows: &[&Feed], meant: i128, findings: &mut Findings<'_>) {
-    let brought: i128 = rows.iter().filter(|row| row.cause == "recalled").map(|row| i128::from(row.units)).sum();
+    let brought: i128 =
+        rows.iter().filter(|row| row.cause == "recalled").map(|row| i128::from(row.units)).sum();
     if brought > meant || (grant.open && brought != meant) {
-        let detail = format!("recalls meant {meant} units for grant {}, its feed brought {brought}", grant.id);
+        let detail = format!(
+            "recalls meant {meant} units for grant {}, its feed brought {brought}",
+            grant.id
+        );
         findings.item("I2", grant.item, detail);
     }
 }
@@ -110,16 +133,22 @@ fn complete(truth: &Truth, feeds: &BTreeMap<i64, Vec<&Feed>>, findings: &mut Fin
     let mut shares: HashMap<(i64, &str), i128> = HashMap::new();
     for row in feeds.values().flatten().filter(|row| is_open(row.grant)) {
         told.extend(row.ticket.as_deref());
-        if let (Some(buyer), "order_ended" | "order_revived") = (row.buyer.as_deref(), &*row.cause) {
+        if let (Some(buyer), "order_ended" | "order_revived") = (row.buyer.as_deref(), &*row.cause)
+        {
             *shares.entry((row.grant, buyer)).or_default() += i128::from(row.quota_delta);
         }
     }
-    for row in truth.resolutions.iter().filter(|row| is_open(row.grant) && !told.contains(&*row.ticket)) {
+    for row in
+        truth.resolutions.iter().filter(|row| is_open(row.grant) && !told.contains(&*row.ticket))
+    {
         let item = truth.grants[&row.grant].item;
         findings.item(
             "I6",
             item,
-            format!("ticket {} was returned, but never given back to grant {}", row.ticket, row.grant),
+            format!(
+                "ticket {} was returned, but never given back to grant {}",
+                row.ticket, row.grant
+            ),
         );
     }
     for order in truth.orders.iter().filter(|order| !order.is_active() && is_open(order.grant)) {
@@ -128,8 +157,12 @@ fn complete(truth: &Truth, feeds: &BTreeMap<i64, Vec<&Feed>>, findings: &mut Fin
     let mut wrong: Vec<_> = shares.into_iter().filter(|(_, left)| *left != 0).collect();
     wrong.sort_unstable();
     for ((grant, buyer), left) in wrong {
-        let (item, way) = (truth.grants[&grant].item, if left > 0 { "too little" } else { "too much" });
-        let detail = format!("the slot of grant {grant} was given back {} {way} of {buyer}'s limit", left.abs());
+        let (item, way) =
+            (truth.grants[&grant].item, if left > 0 { "too little" } else { "too much" });
+        let detail = format!(
+            "the slot of grant {grant} was given back {} {way} of {buyer}'s limit",
+            left.abs()
+        );
         findings.item("I6", item, detail);
     }
 }

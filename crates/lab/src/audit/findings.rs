@@ -42,7 +42,8 @@ impl<'a> Findings<'a> {
     /// Something about one item.
     pub fn item(&mut self, rule: &'static str, item: i64, detail: String) {
         let known = self.truth.items.get(&item);
-        let (sale, name) = (known.map(|item| item.sale.clone()), known.map(|item| item.name.clone()));
+        let (sale, name) =
+            (known.map(|item| item.sale.clone()), known.map(|item| item.name.clone()));
         self.add(rule, sale, name, detail);
     }
 
@@ -56,7 +57,13 @@ impl<'a> Findings<'a> {
         self.notices.push(Notice { kind: kind.into(), order: order.map(str::to_owned), detail });
     }
 
-    fn add(&mut self, rule: &'static str, sale: Option<String>, item: Option<String>, detail: String) {
+    fn add(
+        &mut self,
+        rule: &'static str,
+        sale: Option<String>,
+        item: Option<String>,
+        detail: String,
+    ) {
         let count = self.counts.entry(rule).or_default();
         *count += 1;
         if *count <= FINDINGS_PER_RULE_MAX {

@@ -44,9 +44,15 @@ fn look(truth: &Truth) -> HashMap<i64, Seen> {
 fn units(truth: &Truth, grant: &Grant, seen: &Seen, findings: &mut Findings<'_>) {
     let Grant { id, item, granted, settled, .. } = *grant;
     match truth.items.get(&item) {
-        None => findings.item("I2", item, format!("grant {id} is of item {item}, which does not exist")),
+        None => {
+            findings.item("I2", item, format!("grant {id} is of item {item}, which does not exist"))
+        }
         Some(known) if known.total.is_some() != grant.counted => {
-            findings.item("I2", item, format!("grant {id} and its item differ on whether stock is counted"));
+            findings.item(
+                "I2",
+                item,
+                format!("grant {id} and its item differ on whether stock is counted"),
+            );
         }
         Some(_) => {}
     }
@@ -57,14 +63,21 @@ fn units(truth: &Truth, grant: &Grant, seen: &Seen, findings: &mut Findings<'_>)
         findings.item("I2", item, format!("grant {id} of unlimited stock was granted {granted}"));
     }
     if i128::from(settled) != seen.sold {
-        findings.item("I2", item, format!("grant {id} settled {settled}, its orders have {} units", seen.sold));
+        findings.item(
+            "I2",
+            item,
+            format!("grant {id} settled {settled}, its orders have {} units", seen.sold),
+        );
     }
     let initial = i128::from(granted) - seen.fed + seen.recalled;
     if initial < 0 {
         findings.item(
             "I2",
             item,
-            format!("grant {id} has {granted}, but its feed gave {} and recalls took {}", seen.fed, seen.recalled),
+            format!(
+                "grant {id} has {granted}, but its feed gave {} and recalls took {}",
+                seen.fed, seen.recalled
+            ),
         );
     }
 }
@@ -72,10 +85,18 @@ fn units(truth: &Truth, grant: &Grant, seen: &Seen, findings: &mut Findings<'_>)
 fn closing(grant: &Grant, findings: &mut Findings<'_>) {
     let (id, item) = (grant.id, grant.item);
     if grant.open != grant.closed_cause.is_none() || grant.open != grant.closed_at.is_none() {
-        findings.item("I2", item, format!("grant {id} is neither open nor closed with time and cause"));
+        findings.item(
+            "I2",
+            item,
+            format!("grant {id} is neither open nor closed with time and cause"),
+        );
     }
     if grant.closed_at.is_some_and(|at| at < grant.opened_at) {
-        findings.notice("clock", None, format!("grant {id} was closed before it was opened: the clock went back"));
+        findings.notice(
+            "clock",
+            None,
+            format!("grant {id} was closed before it was opened: the clock went back"),
+        );
     }
 }
 
@@ -93,7 +114,9 @@ fn slots(truth: &Truth, findings: &mut Findings<'_>) {
                 findings.item("I2", item, format!("slot {slot} has two grants of epoch {epoch}"));
             }
             if pair[0].open {
-                let detail = format!("slot {slot} has an open grant of epoch {epoch} beside one of epoch {later}");
+                let detail = format!(
+                    "slot {slot} has an open grant of epoch {epoch} beside one of epoch {later}"
+                );
                 findings.item("I2", item, detail);
             }
         }
@@ -103,7 +126,10 @@ fn slots(truth: &Truth, findings: &mut Findings<'_>) {
 fn one_recall(truth: &Truth, recall: &Recall, findings: &mut Findings<'_>) {
     let Recall { id, asked, taken, done, .. } = *recall;
     let Some(from) = truth.grants.get(&recall.grant) else {
-        findings.store("I2", format!("recall {id} takes from grant {}, which does not exist", recall.grant));
+        findings.store(
+            "I2",
+            format!("recall {id} takes from grant {}, which does not exist", recall.grant),
+        );
         return;
     };
     let item = from.item;
@@ -114,11 +140,19 @@ fn one_recall(truth: &Truth, recall: &Recall, findings: &mut Findings<'_>) {
         findings.item("I2", item, format!("recall {id} is not done and took {taken}"));
     }
     if !done && !from.open {
-        findings.item("I2", item, format!("recall {id} is pending on grant {}, which is closed", from.id));
+        findings.item(
+            "I2",
+            item,
+            format!("recall {id} is pending on grant {}, which is closed", from.id),
+        );
     }
     if let Some(target) = recall.target
         && truth.grants.get(&target).is_none_or(|to| to.item != item)
     {
-        findings.item("I2", item, format!("recall {id} gives to grant {target}, which is not one of its item"));
+        findings.item(
+            "I2",
+            item,
+            format!("recall {id} gives to grant {target}, which is not one of its item"),
+        );
     }
 }

@@ -17,10 +17,18 @@ const STEPS: [(&str, &str); 7] = [
 /// Checks the history of every order.
 pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
     // Orders of the version that kept no histories were all made before the first one that has one.
-    let kept_since = truth.events.iter().filter(|event| event.kind == "order.reserved").map(|event| event.at).min();
+    let kept_since = truth
+        .events
+        .iter()
+        .filter(|event| event.kind == "order.reserved")
+        .map(|event| event.at)
+        .min();
     let (mut before, mut example) = (0_u64, None);
     for order in &truth.orders {
-        let mut events = truth.history((order.grant, order.n)).filter(|event| event.state().is_some()).peekable();
+        let mut events = truth
+            .history((order.grant, order.n))
+            .filter(|event| event.state().is_some())
+            .peekable();
         let begins = events.peek().is_some_and(|event| event.kind == "order.reserved");
         let is_old = !begins && kept_since.is_none_or(|since| order.reserved_at < since);
         if is_old {
@@ -32,18 +40,32 @@ pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
         }
         follow(order, is_old, events, findings);
     }
-    for event in truth.events.iter().filter(|event| event.order.is_some_and(|at| truth.order_at(at).is_none())) {
-        findings.store("history", format!("event {} ({}) is of an order that is not there", event.seq, event.kind));
+    for event in truth
+        .events
+        .iter()
+        .filter(|event| event.order.is_some_and(|at| truth.order_at(at).is_none()))
+    {
+        findings.store(
+            "history",
+            format!("event {} ({}) is of an order that is not there", event.seq, event.kind),
+        );
     }
     money(truth, findings);
     if before > 0 {
-        let detail = format!("{before} orders have no whole history: they were made before histories were kept");
+        let detail = format!(
+            "{before} orders have no whole history: they were made before histories were kept"
+        );
         findings.notice("history", example, detail);
     }
 }
 
 /// Follows an order's events to what it is now.
-fn follow<'e>(order: &Order, is_old: bool, events: impl Iterator<Item = &'e Event>, findings: &mut Findings<'_>) {
+fn follow<'e>(
+    order: &Order,
+    is_old: bool,
+    events: impl Iterator<Item = &'e Event>,
+    findings: &mut Findings<'_>,
+) {
     let Order { id, item, .. } = order;
     let mut last: Option<&Event> = None;
     for event in events {
@@ -56,19 +78,34 @@ fn follow<'e>(order: &Order, is_old: bool, events: impl Iterator<Item = &'e Even
         };
         if !allowed {
             let from = from.unwrap_or("nothing");
-            findings.item("history", *item, format!("order {id} went from {from} to {to} (event {})", event.seq));
+            findings.item(
+                "history",
+                *item,
+                format!("order {id} went from {from} to {to} (event {})", event.seq),
+            );
         }
         last = Some(event);
     }
     let Some(last) = last else {
-        findings.item("history", *item, format!("order {id} is {:?}, and nothing is told of it", order.state));
+        findings.item(
+            "history",
+            *item,
+            format!("order {id} is {:?}, and nothing is told of it", order.state),
+        );
         return;
     };
     if last.state() != Some(&*order.state) {
         let told = last.state().unwrap_or_default();
-        findings.item("history", *item, format!("order {id} is {:?}, its last event says {told:?}", order.state));
+        findings.item(
+            "history",
+            *item,
+            format!("order {id} is {:?}, its last event says {told:?}", order.state),
+        );
     }
-    let (is, told) = ((Some(order.pay_by), order.paid_at, order.ended_at), (last.pay_by, last.paid_at, last.ended_at));
+    let (is, told) = (
+        (Some(order.pay_by), order.paid_at, order.ended_at),
+        (last.pay_by, last.paid_at, last.ended_at),
+    );
     if is != told {
         let say = |(pay_by, paid_at, ended_at)| {
             format!("pay by {}, paid {}, ended {}", when(pay_by), when(paid_at), when(ended_at))
@@ -83,6 +120,9 @@ fn money(truth: &Truth, findings: &mut Findings<'_>) {
     let told = truth.events.iter().filter(|event| event.kind == "payment.refunded").count();
     let due = truth.refunds.iter().filter(|refund| refund.cause != "operator").count();
     if told != due {
-        findings.store("history", format!("{due} payments go back by themselves, {told} of them are told of"));
+        findings.store(
+            "history",
+            format!("{due} payments go back by themselves, {told} of them are told of"),
+        );
     }
 }

@@ -18,7 +18,11 @@ pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
     let mut known = HashSet::new();
     for place in &truth.places {
         let Some(grant) = lines.get(&place.item).copied() else {
-            findings.item("line", place.item, format!("place {} is of a line that has no grant", place.id));
+            findings.item(
+                "line",
+                place.item,
+                format!("place {} is of a line that has no grant", place.id),
+            );
             continue;
         };
         known.insert((grant, place.n));
@@ -29,11 +33,18 @@ pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
     turns(truth, findings);
     for order in truth.orders.iter().filter(|order| truth.is_line(order.grant)) {
         if !known.contains(&(order.grant, order.n)) {
-            findings.item("line", order.item, format!("order {} came out of a line, and nobody stood there", order.id));
+            findings.item(
+                "line",
+                order.item,
+                format!("order {} came out of a line, and nobody stood there", order.id),
+            );
         }
     }
     for (at, ticket) in refused.iter().filter(|(at, _)| !known.contains(*at)) {
-        findings.store("line", format!("{ticket} was refused a unit of line {}, and nobody stood there", at.0));
+        findings.store(
+            "line",
+            format!("{ticket} was refused a unit of line {}, and nobody stood there", at.0),
+        );
     }
 }
 
@@ -65,20 +76,32 @@ fn names(place: &Place, grant: i64, findings: &mut Findings<'_>) {
         Some(parts) if (parts.grant, parts.n, parts.units) == (grant, *n, 1) => {}
         Some(parts) => {
             let said = format!("{} of line {}, {} units", parts.n, parts.grant, parts.units);
-            findings.item("line", *item, format!("place {id} is {n} of line {grant}, its id says {said}"));
+            findings.item(
+                "line",
+                *item,
+                format!("place {id} is {n} of line {grant}, its id says {said}"),
+            );
         }
         None => findings.item("line", *item, format!("place {id} has an id that is none")),
     }
 }
 
 /// A place that waits is nothing yet; one that was served is an order of that buyer; any other was refused.
-fn end(truth: &Truth, place: &Place, grant: i64, refused: Option<&str>, findings: &mut Findings<'_>) {
+fn end(
+    truth: &Truth,
+    place: &Place,
+    grant: i64,
+    refused: Option<&str>,
+    findings: &mut Findings<'_>,
+) {
     let Place { id, item, n, .. } = place;
     let order = truth.order_at((grant, *n));
     let is_timed = place.ended_at.is_some() == (place.state != "waiting");
     let right = match &*place.state {
         "waiting" => order.is_none() && refused.is_none(),
-        "served" => order.is_some_and(|order| order.id == *id && order.item == *item) && refused.is_none(),
+        "served" => {
+            order.is_some_and(|order| order.id == *id && order.item == *item) && refused.is_none()
+        }
         "left" | "passed_over" => order.is_none() && refused == Some(id),
         _ => false,
     };
@@ -95,7 +118,11 @@ fn end(truth: &Truth, place: &Place, grant: i64, refused: Option<&str>, findings
     if let Some(order) = order.filter(|order| !order.is_erased())
         && (&order.buyer, &order.key) != (&place.buyer, &place.key)
     {
-        findings.item("line", *item, format!("place {id} is of {}, its order of {}", place.key, order.key));
+        findings.item(
+            "line",
+            *item,
+            format!("place {id} is of {}, its order of {}", place.key, order.key),
+        );
     }
 }
 
@@ -106,24 +133,35 @@ fn waiting(truth: &Truth, findings: &mut Findings<'_>) {
     for place in truth.places.iter().filter(|place| place.state == "waiting") {
         *waiting.entry(place.item).or_default() += 1;
         if !buyers.insert((place.item, &*place.buyer)) {
-            findings.item("line", place.item, format!("place {} is its buyer's second one", place.id));
+            findings.item(
+                "line",
+                place.item,
+                format!("place {} is its buyer's second one", place.id),
+            );
         }
     }
     for item in truth.items.values() {
         let found = waiting.remove(&item.id).unwrap_or(0);
         if found != item.waiting {
-            findings.item("line", item.id, format!("waiting says {}, {found} places wait", item.waiting));
+            findings.item(
+                "line",
+                item.id,
+                format!("waiting says {}, {found} places wait", item.waiting),
+            );
         }
     }
     for (item, places) in waiting {
-        findings.store("line", format!("{places} places wait for item {item}, which does not exist"));
+        findings
+            .store("line", format!("{places} places wait for item {item}, which does not exist"));
     }
 }
 
 /// First come, first served: nobody still waits who stood before somebody whose turn it was.
 fn turns(truth: &Truth, findings: &mut Findings<'_>) {
     let mut last: HashMap<i64, &Place> = HashMap::new();
-    for place in truth.places.iter().filter(|place| matches!(&*place.state, "served" | "passed_over")) {
+    for place in
+        truth.places.iter().filter(|place| matches!(&*place.state, "served" | "passed_over"))
+    {
         let known = last.entry(place.item).or_insert(place);
         if place.n > known.n {
             *known = place;
@@ -131,7 +169,10 @@ fn turns(truth: &Truth, findings: &mut Findings<'_>) {
     }
     for place in truth.places.iter().filter(|place| place.state == "waiting") {
         if let Some(later) = last.get(&place.item).filter(|later| later.n > place.n) {
-            let detail = format!("place {} still waits, and {} behind it is {}", place.id, later.id, later.state);
+            let detail = format!(
+                "place {} still waits, and {} behind it is {}",
+                place.id, later.id, later.state
+            );
             findings.item("line", place.item, detail);
         }
     }

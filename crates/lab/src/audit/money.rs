@@ -25,12 +25,18 @@ pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
             && let Some(order) = payment.order
             && let Some(other) = stands.insert(order, payment)
         {
-            let detail = format!("payments {} and {} both stand for order {}", other.id, payment.id, payment.named);
+            let detail = format!(
+                "payments {} and {} both stand for order {}",
+                other.id, payment.id, payment.named
+            );
             findings.store("I5", detail);
         }
     }
     for refund in truth.refunds.iter().filter(|refund| !known.contains_key(&*refund.payment)) {
-        findings.store("I5", format!("refund {} is of payment {}, which is not there", refund.id, refund.payment));
+        findings.store(
+            "I5",
+            format!("refund {} is of payment {}, which is not there", refund.id, refund.payment),
+        );
     }
     paid_orders(truth, &stands, findings);
     reversals(truth, &known, findings);
@@ -55,9 +61,13 @@ fn one(truth: &Truth, payment: &Payment, refunds: &[&Refund], findings: &mut Fin
                     find(format!("payment {id} stands for order {named}, which is {state:?}"));
                 }
                 Some(order) if truth.price(order) != Some((payment.minor, &*payment.currency)) => {
-                    let price = truth.price(order).map_or("nothing".to_owned(), |(minor, of)| format!("{minor} {of}"));
+                    let price = truth
+                        .price(order)
+                        .map_or("nothing".to_owned(), |(minor, of)| format!("{minor} {of}"));
                     let Payment { minor, currency, .. } = payment;
-                    find(format!("payment {id} is {minor} {currency}, order {named} costs {price}"));
+                    find(format!(
+                        "payment {id} is {minor} {currency}, order {named} costs {price}"
+                    ));
                 }
                 Some(_) => {}
             }
@@ -77,11 +87,20 @@ fn one(truth: &Truth, payment: &Payment, refunds: &[&Refund], findings: &mut Fin
 }
 
 /// A payment that goes back, by its one refund.
-fn goes_back(truth: &Truth, payment: &Payment, refund: &Refund, order: Option<&Order>, find: &mut impl FnMut(String)) {
+fn goes_back(
+    truth: &Truth,
+    payment: &Payment,
+    refund: &Refund,
+    order: Option<&Order>,
+    find: &mut impl FnMut(String),
+) {
     let Payment { id, minor, currency, .. } = payment;
     if (refund.minor, &refund.currency, &refund.provider) != (*minor, currency, &payment.provider) {
         let (back, of, by) = (refund.minor, &refund.currency, &refund.provider);
-        find(format!("payment {id} of {minor} {currency} by {} goes back as {back} {of} by {by}", payment.provider));
+        find(format!(
+            "payment {id} of {minor} {currency} by {} goes back as {back} {of} by {by}",
+            payment.provider
+        ));
     }
     let price = order.and_then(|order| truth.price(order));
     let is_price = price == Some((*minor, &**currency));
@@ -95,7 +114,9 @@ fn goes_back(truth: &Truth, payment: &Payment, refund: &Refund, order: Option<&O
     if !fits {
         let state = order.map_or("not there", |order| &order.state);
         let cause = &refund.cause;
-        find(format!("payment {id} of {minor} {currency} goes back as {cause:?}; its order is {state}"));
+        find(format!(
+            "payment {id} of {minor} {currency} goes back as {cause:?}; its order is {state}"
+        ));
     }
     if !matches!(&*refund.state, "pending" | "settled" | "failed") {
         find(format!("refund {} is {:?}", refund.id, refund.state));
@@ -106,10 +127,15 @@ fn goes_back(truth: &Truth, payment: &Payment, refund: &Refund, order: Option<&O
 fn paid_orders(truth: &Truth, stands: &HashMap<(i64, i64), &Payment>, findings: &mut Findings<'_>) {
     for order in truth.orders.iter().filter(|order| order.state == "paid") {
         let at = (order.grant, order.n);
-        let by_provider =
-            truth.history(at).any(|event| event.kind == "order.paid" && event.actor.starts_with("provider:"));
+        let by_provider = truth
+            .history(at)
+            .any(|event| event.kind == "order.paid" && event.actor.starts_with("provider:"));
         if by_provider && !stands.contains_key(&at) {
-            findings.item("I5", order.item, format!("order {} is paid, and no payment stands for it", order.id));
+            findings.item(
+                "I5",
+                order.item,
+                format!("order {} is paid, and no payment stands for it", order.id),
+            );
         }
     }
 }
@@ -123,14 +149,17 @@ fn reversals(truth: &Truth, known: &HashMap<&str, &Payment>, findings: &mut Find
             "disputed" => "is disputed by the buyer's bank",
             _ => "was given back at the provider's own console",
         };
-        let detail = format!("payment {payment}: {minor} {currency} in minor units {said}; its order is as it was");
+        let detail = format!(
+            "payment {payment}: {minor} {currency} in minor units {said}; its order is as it was"
+        );
         findings.notice(kind, Some(&of.named), detail);
     }
 }
 
 /// What others did wrong, newest first.
 fn notices(truth: &Truth, findings: &mut Findings<'_>) {
-    let wrong = |refund: &&Refund| matches!(&*refund.cause, "mismatch" | "second" | "unknown_order");
+    let wrong =
+        |refund: &&Refund| matches!(&*refund.cause, "mismatch" | "second" | "unknown_order");
     for refund in truth.refunds.iter().rev().filter(wrong).take(MONEY_NOTICES_MAX) {
         let said = match &*refund.cause {
             "mismatch" => "is not what its order costs",
@@ -138,7 +167,9 @@ fn notices(truth: &Truth, findings: &mut Findings<'_>) {
             _ => "named no order when it came",
         };
         let Refund { payment, minor, currency, state, .. } = refund;
-        let detail = format!("payment {payment}, {minor} {currency} in minor units, {said}; its refund is {state}");
+        let detail = format!(
+            "payment {payment}, {minor} {currency} in minor units, {said}; its refund is {state}"
+        );
         findings.notice(&refund.cause, Some(&refund.named), detail);
     }
 }

@@ -59,7 +59,9 @@ mod tests {
         let parts = Parts { decide_by: 1_795_000_000_123, grant: -7, n: 42, units: 1_000_000 };
         let id = write(parts);
         assert_eq!((id.len(), read(&id)), (56, Some(parts)));
-        for other in ["", "ord_", "pay_1", &id[..55], &format!("{id}A"), &id.replace("ord_", "evt_")] {
+        for other in
+            ["", "ord_", "pay_1", &id[..55], &format!("{id}A"), &id.replace("ord_", "evt_")]
+        {
             assert_eq!(read(other), None, "{other}");
         }
     }

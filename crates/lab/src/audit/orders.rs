@@ -19,7 +19,10 @@ pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
             findings.item("I8", order.item, format!("two orders have the id {}", order.id));
         }
         if !requests.insert((&*order.buyer, &*order.key)) {
-            let detail = format!("{}'s request {:?} has two orders, one is {}", order.buyer, order.key, order.id);
+            let detail = format!(
+                "{}'s request {:?} has two orders, one is {}",
+                order.buyer, order.key, order.id
+            );
             findings.item("I8", order.item, detail);
         }
         names(truth, order, findings);
@@ -48,7 +51,10 @@ fn names(truth: &Truth, order: &Order, findings: &mut Findings<'_>) {
         findings.item(
             "I2",
             *item,
-            format!("order {id} was settled under grant {}, which is not one of its item", order.grant),
+            format!(
+                "order {id} was settled under grant {}, which is not one of its item",
+                order.grant
+            ),
         );
     }
     let Some(known) = truth.items.get(item) else {
@@ -60,10 +66,13 @@ fn names(truth: &Truth, order: &Order, findings: &mut Findings<'_>) {
     let pay_by = told("order.reserved").and_then(|event| event.pay_by).unwrap_or(order.pay_by);
     // Of one without a whole history only the present end is known.
     let is_known = told("order.reserved").is_some() || told("order.extended").is_none();
-    let window = if truth.is_line(order.grant) { known.hold_ms.min(LINE_WINDOW_MS) } else { known.hold_ms };
+    let window =
+        if truth.is_line(order.grant) { known.hold_ms.min(LINE_WINDOW_MS) } else { known.hold_ms };
     if is_known && pay_by.checked_sub(order.reserved_at) != Some(window) {
-        let detail =
-            format!("order {id}: from {} to {pay_by} is not the {window} ms it has to be paid in", order.reserved_at);
+        let detail = format!(
+            "order {id}: from {} to {pay_by} is not the {window} ms it has to be paid in",
+            order.reserved_at
+        );
         findings.item("order", *item, detail);
     }
     if let Some(sale) = truth.sales.get(&known.sale) {
@@ -75,9 +84,14 @@ fn names(truth: &Truth, order: &Order, findings: &mut Findings<'_>) {
 fn opening(truth: &Truth, order: &Order, findings: &mut Findings<'_>) {
     let Order { id, item, reserved_at, .. } = order;
     let sale = truth.items.get(item).and_then(|item| truth.sales.get(&item.sale));
-    if let Some(opened) = sale.and_then(|sale| sale.opened_at).filter(|opened| reserved_at < opened) {
+    if let Some(opened) = sale.and_then(|sale| sale.opened_at).filter(|opened| reserved_at < opened)
+    {
         let early = opened - reserved_at;
-        findings.item("phase", *item, format!("order {id} was made {early} ms before the sale opened"));
+        findings.item(
+            "phase",
+            *item,
+            format!("order {id} was made {early} ms before the sale opened"),
+        );
     }
 }
 
@@ -85,10 +99,18 @@ fn opening(truth: &Truth, order: &Order, findings: &mut Findings<'_>) {
 fn ending(order: &Order, sale: &Sale, findings: &mut Findings<'_>) {
     let Order { id, item, reserved_at, .. } = order;
     if sale.opened_at.is_none() {
-        findings.item("phase", *item, format!("order {id} of a sale that never opened (phase {:?})", sale.phase));
+        findings.item(
+            "phase",
+            *item,
+            format!("order {id} of a sale that never opened (phase {:?})", sale.phase),
+        );
     }
     if let Some(closed) = sale.closed_at.filter(|closed| reserved_at > closed) {
-        findings.item("phase", *item, format!("order {id} was made {} ms after the sale closed", reserved_at - closed));
+        findings.item(
+            "phase",
+            *item,
+            format!("order {id} was made {} ms after the sale closed", reserved_at - closed),
+        );
     }
 }
 
@@ -106,7 +128,11 @@ fn state(order: &Order, findings: &mut Findings<'_>) {
         ("expired", None, Some(ended)) => {
             if ended < order.pay_by {
                 let early = order.pay_by - ended;
-                findings.item("order", *item, format!("order {id} expired {early} ms before it had to be paid"));
+                findings.item(
+                    "order",
+                    *item,
+                    format!("order {id} expired {early} ms before it had to be paid"),
+                );
             }
             true
         }
@@ -116,12 +142,21 @@ fn state(order: &Order, findings: &mut Findings<'_>) {
         findings.item(
             "order",
             *item,
-            format!("order {id} is {}, paid {}, ended {}", order.state, when(order.paid_at), when(order.ended_at)),
+            format!(
+                "order {id} is {}, paid {}, ended {}",
+                order.state,
+                when(order.paid_at),
+                when(order.ended_at)
+            ),
         );
     }
     // Only a clock that went back can do this; it harms no stock.
     let steps = [Some(order.reserved_at), order.paid_at, order.ended_at];
     if !steps.into_iter().flatten().is_sorted() {
-        findings.notice("clock", Some(id), "it was paid or ended before what came before: the clock went back".into());
+        findings.notice(
+            "clock",
+            Some(id),
+            "it was paid or ended before what came before: the clock went back".into(),
+        );
     }
 }

@@ -6,8 +6,8 @@ use tokio_postgres::{Client, Row};
 use super::AuditError;
 use super::limits::CONNECT_TIMEOUT;
 use super::rows::{
-    Adjustment, DeadLetter, Event, Feed, Grant, Index, Item, Order, Payment, Place, Quota, Recall, Refund, Resolution,
-    Reversal, Sale, Truth,
+    Adjustment, DeadLetter, Event, Feed, Grant, Index, Item, Order, Payment, Place, Quota, Recall,
+    Refund, Resolution, Reversal, Sale, Truth,
 };
 
 /// Reads everything that the checks look at. On a thread of its own, so that whoever asks may have an event loop already.
@@ -43,15 +43,33 @@ async fn read_rows(db: &Client) -> Result<Truth, tokio_postgres::Error> {
     // One snapshot for all of them.
     db.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let mut truth = Truth {
-        sales: all(db, "SELECT id, phase, opened_at, closed_at FROM sale", sale).await?.into_iter().collect(),
+        sales: all(db, "SELECT id, phase, opened_at, closed_at FROM sale", sale)
+            .await?
+            .into_iter()
+            .collect(),
         items: all(db, ITEMS, item).await?.into_iter().map(|item| (item.id, item)).collect(),
         grants: all(db, GRANTS, grant).await?.into_iter().map(|grant| (grant.id, grant)).collect(),
         feed: all(db, FEED, feed).await?,
-        resolutions: all(db, "SELECT ticket, grant_id, n, verdict, order_id FROM resolution", resolution).await?,
+        resolutions: all(
+            db,
+            "SELECT ticket, grant_id, n, verdict, order_id FROM resolution",
+            resolution,
+        )
+        .await?,
         orders: all(db, ORDERS, order).await?,
         quotas: all(db, "SELECT buyer, item_id, used FROM quota", quota).await?,
-        recalls: all(db, "SELECT id, grant_id, target_grant, asked, taken, done FROM recall", recall).await?,
-        adjustments: all(db, "SELECT item_id, units, total_after FROM adjustment ORDER BY seq", adjustment).await?,
+        recalls: all(
+            db,
+            "SELECT id, grant_id, target_grant, asked, taken, done FROM recall",
+            recall,
+        )
+        .await?,
+        adjustments: all(
+            db,
+            "SELECT item_id, units, total_after FROM adjustment ORDER BY seq",
+            adjustment,
+        )
+        .await?,
         dead_letters: all(db, "SELECT ticket, item_id FROM dead_letter", dead_letter).await?,
         damage: Vec::new(),
         events: all(db, EVENTS, event).await?,
@@ -75,7 +93,10 @@ async fn all<T>(
 }
 
 fn sale(row: &Row) -> Result<(String, Sale), tokio_postgres::Error> {
-    Ok((row.try_get(0)?, Sale { phase: row.try_get(1)?, opened_at: row.try_get(2)?, closed_at: row.try_get(3)? }))
+    Ok((
+        row.try_get(0)?,
+        Sale { phase: row.try_get(1)?, opened_at: row.try_get(2)?, closed_at: row.try_get(3)? },
+    ))
 }
 
 const ITEMS: &str = "SELECT id, sale_id, name, limit_per_buyer, hold_ms, initial_total, total, pool, ended, paid, price_minor, \
@@ -189,7 +210,8 @@ fn dead_letter(row: &Row) -> Result<DeadLetter, tokio_postgres::Error> {
     Ok(DeadLetter { ticket: row.try_get(0)?, item: row.try_get(1)? })
 }
 
-const EVENTS: &str = "SELECT seq, type, grant_id, n, at, actor, pay_by, paid_at, ended_at FROM event ORDER BY seq";
+const EVENTS: &str =
+    "SELECT seq, type, grant_id, n, at, actor, pay_by, paid_at, ended_at FROM event ORDER BY seq";
 
 fn event(row: &Row) -> Result<Event, tokio_postgres::Error> {
     let (grant, n): (Option<i64>, Option<i64>) = (row.try_get(2)?, row.try_get(3)?);
@@ -205,8 +227,7 @@ fn event(row: &Row) -> Result<Event, tokio_postgres::Error> {
     })
 }
 
-const PAYMENTS: &str =
-    "SELECT id, provider, order_id, grant_id, n, amount_minor, currency, state FROM payment ORDER BY seq";
+const PAYMENTS: &str = "SELECT id, provider, order_id, grant_id, n, amount_minor, currency, state FROM payment ORDER BY seq";
 
 fn payment(row: &Row) -> Result<Payment, tokio_postgres::Error> {
     let (grant, n): (Option<i64>, Option<i64>) = (row.try_get(3)?, row.try_get(4)?);
@@ -221,8 +242,7 @@ fn payment(row: &Row) -> Result<Payment, tokio_postgres::Error> {
     })
 }
 
-const REFUNDS: &str =
-    "SELECT id, payment_id, provider, order_id, amount_minor, currency, cause, state FROM refund ORDER BY seq";
+const REFUNDS: &str = "SELECT id, payment_id, provider, order_id, amount_minor, currency, cause, state FROM refund ORDER BY seq";
 
 fn refund(row: &Row) -> Result<Refund, tokio_postgres::Error> {
     Ok(Refund {
@@ -245,10 +265,16 @@ const REVERSALS: &str = "SELECT payment_id, kind, amount_minor, currency FROM
      WHERE stands ORDER BY at DESC, payment_id, kind, amount_minor";
 
 fn reversal(row: &Row) -> Result<Reversal, tokio_postgres::Error> {
-    Ok(Reversal { payment: row.try_get(0)?, kind: row.try_get(1)?, minor: row.try_get(2)?, currency: row.try_get(3)? })
+    Ok(Reversal {
+        payment: row.try_get(0)?,
+        kind: row.try_get(1)?,
+        minor: row.try_get(2)?,
+        currency: row.try_get(3)?,
+    })
 }
 
-const PLACES: &str = "SELECT item_id, n, id, buyer, request_key, state, ended_at FROM waitlist ORDER BY item_id, n";
+const PLACES: &str =
+    "SELECT item_id, n, id, buyer, request_key, state, ended_at FROM waitlist ORDER BY item_id, n";
 
 fn place(row: &Row) -> Result<Place, tokio_postgres::Error> {
     Ok(Place {

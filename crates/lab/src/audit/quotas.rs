@@ -23,11 +23,18 @@ pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
     for quota in &truth.quotas {
         let held = holds.remove(&(quota.item, &*quota.buyer)).unwrap_or(0);
         if i128::from(quota.used) != held {
-            let detail = format!("{}'s share says {}, active orders have {held} units", quota.buyer, quota.used);
+            let detail = format!(
+                "{}'s share says {}, active orders have {held} units",
+                quota.buyer, quota.used
+            );
             findings.item("I4", quota.item, detail);
         }
     }
     for ((item, buyer), units) in holds {
-        findings.item("I4", item, format!("{buyer} has orders ({units} units now), but no share of the limit"));
+        findings.item(
+            "I4",
+            item,
+            format!("{buyer} has orders ({units} units now), but no share of the limit"),
+        );
     }
 }

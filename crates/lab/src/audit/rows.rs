@@ -115,7 +115,9 @@ impl Grant {
 
     /// Closed because its slot failed, and not by plan: each of these is a repair.
     pub fn is_repair(&self) -> bool {
-        self.closed_cause.as_deref().is_some_and(|cause| !matches!(cause, "ended" | "rolled" | "lease_lapsed" | "line"))
+        self.closed_cause
+            .as_deref()
+            .is_some_and(|cause| !matches!(cause, "ended" | "rolled" | "lease_lapsed" | "line"))
     }
 }
 

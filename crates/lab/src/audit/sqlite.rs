@@ -7,8 +7,8 @@ use rusqlite::{Connection, OpenFlags, Row};
 use super::AuditError;
 use super::limits::BUSY_TIMEOUT;
 use super::rows::{
-    Adjustment, DeadLetter, Event, Feed, Grant, Index, Item, Order, Payment, Place, Quota, Recall, Refund, Resolution,
-    Reversal, Sale, Truth,
+    Adjustment, DeadLetter, Event, Feed, Grant, Index, Item, Order, Payment, Place, Quota, Recall,
+    Refund, Resolution, Reversal, Sale, Truth,
 };
 
 /// Marks a file as Doorbuster's own ("DbrM").
@@ -20,7 +20,8 @@ pub(super) fn find(dir: &Path) -> Result<PathBuf, AuditError> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(|error| failed(error.to_string()))? {
         let path = entry.map_err(|error| failed(error.to_string()))?.path();
-        let is_database = path.extension().is_some_and(|end| end == "db" || end == "sqlite" || end == "sqlite3");
+        let is_database =
+            path.extension().is_some_and(|end| end == "db" || end == "sqlite" || end == "sqlite3");
         if is_database && open(&path).is_ok() {
             found.push(path);
         }
@@ -44,8 +45,9 @@ fn open(path: &Path) -> Result<Connection, String> {
     let db = Connection::open_with_flags(path, flags).map_err(|error| error.to_string())?;
     // A program that is just starting or stopping holds the file for a moment.
     db.busy_timeout(BUSY_TIMEOUT).map_err(|error| error.to_string())?;
-    let application: i64 =
-        db.query_row("PRAGMA application_id", [], |row| row.get(0)).map_err(|error| error.to_string())?;
+    let application: i64 = db
+        .query_row("PRAGMA application_id", [], |row| row.get(0))
+        .map_err(|error| error.to_string())?;
     if application != APPLICATION_ID {
         return Err("not a store of Doorbuster".into());
     }
@@ -56,15 +58,29 @@ fn read_rows(db: &mut Connection) -> rusqlite::Result<Truth> {
     // Deferred: the first SELECT takes the snapshot that all of them see.
     let snapshot = db.transaction()?;
     let mut truth = Truth {
-        sales: all(&snapshot, "SELECT id, phase, opened_at, closed_at FROM sale", sale)?.into_iter().collect(),
+        sales: all(&snapshot, "SELECT id, phase, opened_at, closed_at FROM sale", sale)?
+            .into_iter()
+            .collect(),
         items: all(&snapshot, ITEMS, item)?.into_iter().map(|item| (item.id, item)).collect(),
         grants: all(&snapshot, GRANTS, grant)?.into_iter().map(|grant| (grant.id, grant)).collect(),
         feed: all(&snapshot, FEED, feed)?,
-        resolutions: all(&snapshot, "SELECT ticket, grant_id, n, verdict, order_id FROM resolution", resolution)?,
+        resolutions: all(
+            &snapshot,
+            "SELECT ticket, grant_id, n, verdict, order_id FROM resolution",
+            resolution,
+        )?,
         orders: all(&snapshot, ORDERS, order)?,
         quotas: all(&snapshot, "SELECT buyer, item_id, used FROM quota", quota)?,
-        recalls: all(&snapshot, "SELECT id, grant_id, target_grant, asked, taken, done FROM recall", recall)?,
-        adjustments: all(&snapshot, "SELECT item_id, units, total_after FROM adjustment ORDER BY seq", adjustment)?,
+        recalls: all(
+            &snapshot,
+            "SELECT id, grant_id, target_grant, asked, taken, done FROM recall",
+            recall,
+        )?,
+        adjustments: all(
+            &snapshot,
+            "SELECT item_id, units, total_after FROM adjustment ORDER BY seq",
+            adjustment,
+        )?,
         dead_letters: all(&snapshot, "SELECT ticket, item_id FROM dead_letter", dead_letter)?,
         damage: all(&snapshot, "PRAGMA quick_check", |row| row.get(0))?,
         events: all(&snapshot, EVENTS, event)?,
@@ -79,7 +95,11 @@ fn read_rows(db: &mut Connection) -> rusqlite::Result<Truth> {
     Ok(truth)
 }
 
-fn all<T>(db: &Connection, sql: &str, read: impl Fn(&Row<'_>) -> rusqlite::Result<T>) -> rusqlite::Result<Vec<T>> {
+fn all<T>(
+    db: &Connection,
+    sql: &str,
+    read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
     db.prepare(sql)?.query_map([], |row| read(row))?.collect()
 }
 
@@ -145,7 +165,13 @@ fn feed(row: &Row<'_>) -> rusqlite::Result<Feed> {
 }
 
 fn resolution(row: &Row<'_>) -> rusqlite::Result<Resolution> {
-    Ok(Resolution { ticket: row.get(0)?, grant: row.get(1)?, n: row.get(2)?, verdict: row.get(3)?, order: row.get(4)? })
+    Ok(Resolution {
+        ticket: row.get(0)?,
+        grant: row.get(1)?,
+        n: row.get(2)?,
+        verdict: row.get(3)?,
+        order: row.get(4)?,
+    })
 }
 
 const ORDERS: &str = "SELECT id, buyer, request_key, item_id, units, state, grant_id, n, reserved_at, pay_by, paid_at, \
@@ -191,7 +217,8 @@ fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
     Ok(DeadLetter { ticket: row.get(0)?, item: row.get(1)? })
 }
 
-const EVENTS: &str = "SELECT seq, type, grant_id, n, at, actor, pay_by, paid_at, ended_at FROM event ORDER BY seq";
+const EVENTS: &str =
+    "SELECT seq, type, grant_id, n, at, actor, pay_by, paid_at, ended_at FROM event ORDER BY seq";
 
 fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
     let (grant, n): (Option<i64>, Option<i64>) = (row.get(2)?, row.get(3)?);
@@ -207,8 +234,7 @@ fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
     })
 }
 
-const PAYMENTS: &str =
-    "SELECT id, provider, order_id, grant_id, n, amount_minor, currency, state FROM payment ORDER BY seq";
+const PAYMENTS: &str = "SELECT id, provider, order_id, grant_id, n, amount_minor, currency, state FROM payment ORDER BY seq";
 
 fn payment(row: &Row<'_>) -> rusqlite::Result<Payment> {
     let (grant, n): (Option<i64>, Option<i64>) = (row.get(3)?, row.get(4)?);
@@ -223,8 +249,7 @@ fn payment(row: &Row<'_>) -> rusqlite::Result<Payment> {
     })
 }
 
-const REFUNDS: &str =
-    "SELECT id, payment_id, provider, order_id, amount_minor, currency, cause, state FROM refund ORDER BY seq";
+const REFUNDS: &str = "SELECT id, payment_id, provider, order_id, amount_minor, currency, cause, state FROM refund ORDER BY seq";
 
 fn refund(row: &Row<'_>) -> rusqlite::Result<Refund> {
     Ok(Refund {
@@ -247,10 +272,16 @@ const REVERSALS: &str = "SELECT payment_id, kind, amount_minor, currency FROM
      WHERE stands ORDER BY at DESC, payment_id, kind, amount_minor";
 
 fn reversal(row: &Row<'_>) -> rusqlite::Result<Reversal> {
-    Ok(Reversal { payment: row.get(0)?, kind: row.get(1)?, minor: row.get(2)?, currency: row.get(3)? })
+    Ok(Reversal {
+        payment: row.get(0)?,
+        kind: row.get(1)?,
+        minor: row.get(2)?,
+        currency: row.get(3)?,
+    })
 }
 
-const PLACES: &str = "SELECT item_id, n, id, buyer, request_key, state, ended_at FROM waitlist ORDER BY item_id, n";
+const PLACES: &str =
+    "SELECT item_id, n, id, buyer, request_key, state, ended_at FROM waitlist ORDER BY item_id, n";
 
 fn place(row: &Row<'_>) -> rusqlite::Result<Place> {
     Ok(Place {

@@ -19,7 +19,11 @@ pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
             (total, initial) => findings.item(
                 "I2",
                 item.id,
-                format!("counted and unlimited at once: total {}, initial total {}", or_none(total), or_none(initial)),
+                format!(
+                    "counted and unlimited at once: total {}, initial total {}",
+                    or_none(total),
+                    or_none(initial)
+                ),
             ),
         }
     }
@@ -29,10 +33,18 @@ pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
 fn counters(truth: &Truth, item: &Item, findings: &mut Findings<'_>) {
     let sums = truth.sums(item.id);
     if i128::from(item.paid) != sums.paid {
-        findings.item("I2", item.id, format!("paid says {}, paid orders have {} units", item.paid, sums.paid));
+        findings.item(
+            "I2",
+            item.id,
+            format!("paid says {}, paid orders have {} units", item.paid, sums.paid),
+        );
     }
     if i128::from(item.ended) != sums.ended {
-        findings.item("I2", item.id, format!("ended says {}, ended orders have {} units", item.ended, sums.ended));
+        findings.item(
+            "I2",
+            item.id,
+            format!("ended says {}, ended orders have {} units", item.ended, sums.ended),
+        );
     }
 }
 
@@ -40,7 +52,11 @@ fn counted(truth: &Truth, item: &Item, total: i64, findings: &mut Findings<'_>) 
     let sums = truth.sums(item.id);
     if sums.active() > total.into() {
         let over = sums.active() - i128::from(total);
-        findings.item("I1", item.id, format!("oversold by {over}: {} units sold of {total}", sums.active()));
+        findings.item(
+            "I1",
+            item.id,
+            format!("oversold by {over}: {} units sold of {total}", sums.active()),
+        );
     }
     let found = i128::from(item.pool) + sums.in_slots + sums.active();
     if found != total.into() {
@@ -53,7 +69,9 @@ fn counted(truth: &Truth, item: &Item, total: i64, findings: &mut Findings<'_>) 
             ),
         );
     }
-    for (what, units) in [("total", i128::from(total)), ("pool", item.pool.into()), ("in slots", sums.in_slots)] {
+    for (what, units) in
+        [("total", i128::from(total)), ("pool", item.pool.into()), ("in slots", sums.in_slots)]
+    {
         if units < 0 {
             findings.item("I2", item.id, format!("{what} is {units}"));
         }
@@ -67,11 +85,19 @@ fn ledger(truth: &Truth, item: &Item, initial: i64, total: i64, findings: &mut F
         sum += i128::from(adjustment.units);
         if sum != adjustment.total_after.into() || sum < 0 {
             let (turn, told) = (at + 1, adjustment.total_after);
-            findings.item("I2", item.id, format!("adjustment {turn} says total {told}, the ledger adds up to {sum}"));
+            findings.item(
+                "I2",
+                item.id,
+                format!("adjustment {turn} says total {told}, the ledger adds up to {sum}"),
+            );
         }
     }
     if sum != total.into() {
-        findings.item("I2", item.id, format!("total {total} is not {initial} and its adjustments, which make {sum}"));
+        findings.item(
+            "I2",
+            item.id,
+            format!("total {total} is not {initial} and its adjustments, which make {sum}"),
+        );
     }
 }
 

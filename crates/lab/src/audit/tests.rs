@@ -38,7 +38,8 @@ fn breaks(sql: &str, rule: &str, words: &str) {
 fn a_store_that_adds_up_has_no_finding_and_says_where_every_unit_is() {
     let report = audit(&Shop::good());
     assert_eq!(found(&report), []);
-    let notices: Vec<_> = report.audit.notices.iter().map(|notice| (&*notice.kind, notice.order.clone())).collect();
+    let notices: Vec<_> =
+        report.audit.notices.iter().map(|notice| (&*notice.kind, notice.order.clone())).collect();
     assert_eq!(notices, [("mismatch", Some(order_of("ann")))]);
     assert_eq!((report.audit.ok, report.audit.repairs, report.orders_checked), (true, 0, 7));
     let json = serde_json::to_value(&report).expect("plain values");
@@ -81,8 +82,16 @@ fn units_that_do_not_add_up_are_found() {
     breaks("UPDATE item SET pool = -1 WHERE id = 1", "I2", "pool is -1");
     breaks("UPDATE item SET paid = 14 WHERE id = 1", "I2", "paid says 14, paid orders have 15");
     breaks("UPDATE item SET ended = 18 WHERE id = 1", "I2", "ended says 18, ended orders have 19");
-    breaks("UPDATE item SET total = 20, pool = 0 WHERE id = 1", "I1", "oversold by 5: 25 units sold of 20");
-    breaks("UPDATE item SET initial_total = NULL WHERE id = 1", "I2", "counted and unlimited at once");
+    breaks(
+        "UPDATE item SET total = 20, pool = 0 WHERE id = 1",
+        "I1",
+        "oversold by 5: 25 units sold of 20",
+    );
+    breaks(
+        "UPDATE item SET initial_total = NULL WHERE id = 1",
+        "I2",
+        "counted and unlimited at once",
+    );
     breaks("UPDATE item SET pool = 1 WHERE id = 2", "I2", "unlimited, with 1 units in the pool");
     breaks("DELETE FROM sale", "I2", "its sale \"spring\" does not exist");
 }
@@ -94,18 +103,42 @@ fn a_total_that_is_not_its_ledger_is_found() {
         "I2",
         "adjustment 1 says total 110, the ledger adds up to 111",
     );
-    breaks("DELETE FROM adjustment WHERE seq = 2", "I2", "total 100 is not 90 and its adjustments, which make 110");
+    breaks(
+        "DELETE FROM adjustment WHERE seq = 2",
+        "I2",
+        "total 100 is not 90 and its adjustments, which make 110",
+    );
     breaks("UPDATE adjustment SET item_id = 2", "I2", "unlimited, and its total was adjusted");
 }
 
 #[test]
 fn grants_that_gave_more_than_they_had_are_found() {
-    breaks("UPDATE slot_grant SET granted = 28 WHERE id = 12", "I1", "grant 12 settled 29 of 28 granted");
-    breaks("UPDATE slot_grant SET settled = 28 WHERE id = 12", "I2", "grant 12 settled 28, its orders have 29");
-    breaks("UPDATE slot_grant SET granted = 5 WHERE id = 31", "I2", "grant 31 of unlimited stock was granted 5");
-    breaks("UPDATE slot_grant SET counted = 0 WHERE id = 21", "I2", "differ on whether stock is counted");
+    breaks(
+        "UPDATE slot_grant SET granted = 28 WHERE id = 12",
+        "I1",
+        "grant 12 settled 29 of 28 granted",
+    );
+    breaks(
+        "UPDATE slot_grant SET settled = 28 WHERE id = 12",
+        "I2",
+        "grant 12 settled 28, its orders have 29",
+    );
+    breaks(
+        "UPDATE slot_grant SET granted = 5 WHERE id = 31",
+        "I2",
+        "grant 31 of unlimited stock was granted 5",
+    );
+    breaks(
+        "UPDATE slot_grant SET counted = 0 WHERE id = 21",
+        "I2",
+        "differ on whether stock is counted",
+    );
     breaks("UPDATE slot_grant SET item_id = 7 WHERE id = 21", "I2", "item 7, which does not exist");
-    breaks("UPDATE feed SET units = 90 WHERE grant_id = 12 AND seq = 1", "I2", "grant 12 has 54, but its feed gave 92");
+    breaks(
+        "UPDATE feed SET units = 90 WHERE grant_id = 12 AND seq = 1",
+        "I2",
+        "grant 12 has 54, but its feed gave 92",
+    );
 }
 
 #[test]
@@ -120,7 +153,11 @@ fn grants_that_are_open_and_closed_wrongly_are_found() {
         "I2",
         "total 100 is not",
     );
-    breaks("UPDATE slot_grant SET closed_cause = NULL WHERE id = 11", "I2", "neither open nor closed");
+    breaks(
+        "UPDATE slot_grant SET closed_cause = NULL WHERE id = 11",
+        "I2",
+        "neither open nor closed",
+    );
     breaks("UPDATE slot_grant SET epoch = 2 WHERE id = 11", "I2", "two grants of epoch 2");
     breaks(
         "UPDATE slot_grant SET open = 0, closed_at = 1, closed_cause = 'ended' WHERE id = 12",
@@ -138,10 +175,26 @@ fn grants_that_are_open_and_closed_wrongly_are_found() {
 fn recalls_that_took_what_was_not_there_are_found() {
     breaks("UPDATE recall SET taken = 6 WHERE id = 1", "I2", "recall 1 took 6 of 5");
     breaks("UPDATE recall SET taken = 1 WHERE id = 3", "I2", "recall 3 is not done and took 1");
-    breaks("UPDATE recall SET grant_id = 5 WHERE id = 1", "I2", "takes from grant 5, which does not exist");
-    breaks("UPDATE recall SET target_grant = 31 WHERE id = 2", "I2", "gives to grant 31, which is not one of its item");
-    breaks("UPDATE recall SET taken = 1 WHERE id = 2", "I2", "recalls meant 1 units for grant 12, its feed brought 2");
-    breaks("UPDATE recall SET done = 0 WHERE id = 2", "I2", "recalls meant 0 units for grant 12, its feed brought 2");
+    breaks(
+        "UPDATE recall SET grant_id = 5 WHERE id = 1",
+        "I2",
+        "takes from grant 5, which does not exist",
+    );
+    breaks(
+        "UPDATE recall SET target_grant = 31 WHERE id = 2",
+        "I2",
+        "gives to grant 31, which is not one of its item",
+    );
+    breaks(
+        "UPDATE recall SET taken = 1 WHERE id = 2",
+        "I2",
+        "recalls meant 1 units for grant 12, its feed brought 2",
+    );
+    breaks(
+        "UPDATE recall SET done = 0 WHERE id = 2",
+        "I2",
+        "recalls meant 0 units for grant 12, its feed brought 2",
+    );
 }
 
 #[test]
@@ -151,36 +204,92 @@ fn a_feed_with_a_gap_or_a_wrong_row_is_found() {
         "I6",
         "the feed of grant 12 has 9 rows, its grant says 10",
     );
-    breaks("UPDATE feed SET seq = 11 WHERE grant_id = 12 AND seq = 10", "I6", "has 11 where 10 belongs");
-    breaks("UPDATE feed SET grant_id = 5 WHERE seq = 1", "I6", "a feed of grant 5, which does not exist");
+    breaks(
+        "UPDATE feed SET seq = 11 WHERE grant_id = 12 AND seq = 10",
+        "I6",
+        "has 11 where 10 belongs",
+    );
+    breaks(
+        "UPDATE feed SET grant_id = 5 WHERE seq = 1",
+        "I6",
+        "a feed of grant 5, which does not exist",
+    );
     breaks("UPDATE feed SET units = 0 WHERE seq = 1", "I6", "\"refill\" of 0 units");
-    breaks("UPDATE feed SET quota_delta = -4 WHERE seq = 2", "I6", "\"returned\" of 5 units and -4");
+    breaks(
+        "UPDATE feed SET quota_delta = -4 WHERE seq = 2",
+        "I6",
+        "\"returned\" of 5 units and -4",
+    );
     breaks("UPDATE feed SET units = 10 WHERE seq = 3", "I6", "\"order_ended\" of 10 units");
-    breaks("UPDATE feed SET quota_delta = -5 WHERE seq = 5", "I6", "\"order_revived\" of 0 units and -5");
+    breaks(
+        "UPDATE feed SET quota_delta = -5 WHERE seq = 5",
+        "I6",
+        "\"order_revived\" of 0 units and -5",
+    );
     breaks("UPDATE feed SET cause = 'gift' WHERE seq = 1", "I6", "\"gift\"");
     breaks("UPDATE feed SET buyer = NULL WHERE seq = 3", "I6", "\"order_ended\"");
 }
 
 #[test]
 fn credits_that_are_missing_doubled_or_for_nothing_are_found() {
-    breaks("UPDATE feed SET ticket = '{12:2}' WHERE seq = 9", "I6", "was given back twice under grant 12");
-    breaks("UPDATE feed SET ticket = '{12:2}' WHERE seq = 9", "I6", "was returned, but never given back to grant 12");
+    breaks(
+        "UPDATE feed SET ticket = '{12:2}' WHERE seq = 9",
+        "I6",
+        "was given back twice under grant 12",
+    );
+    breaks(
+        "UPDATE feed SET ticket = '{12:2}' WHERE seq = 9",
+        "I6",
+        "was returned, but never given back to grant 12",
+    );
     breaks("UPDATE feed SET ticket = '{11:2}' WHERE seq = 2", "I6", "but never returned there");
     breaks("UPDATE feed SET ticket = '{bob}' WHERE seq = 2", "I6", "but never returned there");
-    breaks("UPDATE feed SET quota_delta = -9 WHERE seq = 3", "I6", "was given back 1 too little of cat's limit");
-    breaks("UPDATE feed SET buyer = 'bob' WHERE seq = 8", "I6", "was given back 4 too much of bob's limit");
+    breaks(
+        "UPDATE feed SET quota_delta = -9 WHERE seq = 3",
+        "I6",
+        "was given back 1 too little of cat's limit",
+    );
+    breaks(
+        "UPDATE feed SET buyer = 'bob' WHERE seq = 8",
+        "I6",
+        "was given back 4 too much of bob's limit",
+    );
 }
 
 #[test]
 fn a_ticket_with_two_verdicts_or_none_is_found() {
-    breaks("UPDATE resolution SET n = 3 WHERE n = 2 AND grant_id = 12", "I8", "number 3 of grant 12 has two verdicts");
-    breaks("UPDATE orders SET n = 1 WHERE id = '{cat}'", "I8", "number 1 of grant 12 has two verdicts");
-    breaks("UPDATE resolution SET n = 8 WHERE n = 7", "I8", "7 tickets resolved up to number 7; there are 7 up to 8");
-    breaks("UPDATE slot_grant SET resolved = 6 WHERE id = 12", "I8", "grant 12 says 6 tickets resolved");
-    breaks("UPDATE slot_grant SET max_n = 1 WHERE id = 21", "I8", "grant 21 says 0 tickets resolved up to number 1");
+    breaks(
+        "UPDATE resolution SET n = 3 WHERE n = 2 AND grant_id = 12",
+        "I8",
+        "number 3 of grant 12 has two verdicts",
+    );
+    breaks(
+        "UPDATE orders SET n = 1 WHERE id = '{cat}'",
+        "I8",
+        "number 1 of grant 12 has two verdicts",
+    );
+    breaks(
+        "UPDATE resolution SET n = 8 WHERE n = 7",
+        "I8",
+        "7 tickets resolved up to number 7; there are 7 up to 8",
+    );
+    breaks(
+        "UPDATE slot_grant SET resolved = 6 WHERE id = 12",
+        "I8",
+        "grant 12 says 6 tickets resolved",
+    );
+    breaks(
+        "UPDATE slot_grant SET max_n = 1 WHERE id = 21",
+        "I8",
+        "grant 21 says 0 tickets resolved up to number 1",
+    );
     breaks("UPDATE resolution SET ticket = '{cat}' WHERE n = 7", "I8", "was consumed and returned");
     breaks("UPDATE resolution SET ticket = '{12:2}' WHERE n = 7", "I8", "was returned twice");
-    breaks("UPDATE resolution SET grant_id = 99 WHERE n = 7", "I8", "grant 99, which does not exist");
+    breaks(
+        "UPDATE resolution SET grant_id = 99 WHERE n = 7",
+        "I8",
+        "grant 99, which does not exist",
+    );
     breaks("UPDATE resolution SET verdict = 'sold' WHERE n = 7", "I8", "has the verdict sold");
     breaks(
         "UPDATE resolution SET order_id = NULL WHERE verdict = 'order'",
@@ -192,17 +301,31 @@ fn a_ticket_with_two_verdicts_or_none_is_found() {
         "I3",
         "told of order ord_x, which is not there",
     );
-    breaks("UPDATE resolution SET ticket = 'x' WHERE n = 7", "I8", "ticket x has an id that is none");
-    breaks("DELETE FROM resolution WHERE n IS NULL", "I8", "is a dead letter, but was not returned");
+    breaks(
+        "UPDATE resolution SET ticket = 'x' WHERE n = 7",
+        "I8",
+        "ticket x has an id that is none",
+    );
+    breaks(
+        "DELETE FROM resolution WHERE n IS NULL",
+        "I8",
+        "is a dead letter, but was not returned",
+    );
 }
 
 #[test]
 fn an_id_that_tells_another_story_than_its_order_is_found() {
-    breaks("UPDATE orders SET id = 'ord_x' WHERE id = '{ann}'", "I8", "order ord_x has an id that is none");
+    breaks(
+        "UPDATE orders SET id = 'ord_x' WHERE id = '{ann}'",
+        "I8",
+        "order ord_x has an id that is none",
+    );
     breaks("UPDATE orders SET id = '{bob}' WHERE id = '{ann}'", "I8", "two orders have the id");
     breaks("UPDATE orders SET units = 9 WHERE id = '{ann}'", "I8", "its id says 11, 1, 10");
-    let late =
-        format!("UPDATE orders SET reserved_at = {0}, pay_by = {0} + 900000 WHERE id = '{{ann}}'", OPENED + 10_001);
+    let late = format!(
+        "UPDATE orders SET reserved_at = {0}, pay_by = {0} + 900000 WHERE id = '{{ann}}'",
+        OPENED + 10_001
+    );
     breaks(&late, "I8", "was made 1 ms after its verdict was due");
 }
 
@@ -213,7 +336,11 @@ fn an_order_that_cannot_be_is_found() {
         "I8",
         "bob's request \"k-bob\" has two orders",
     );
-    breaks("UPDATE orders SET item_id = 9 WHERE id = '{ann}'", "I2", "is of item 9, which does not exist");
+    breaks(
+        "UPDATE orders SET item_id = 9 WHERE id = '{ann}'",
+        "I2",
+        "is of item 9, which does not exist",
+    );
     breaks(
         "UPDATE orders SET grant_id = 31 WHERE id = '{ann}'",
         "I2",
@@ -234,8 +361,16 @@ fn an_order_that_cannot_be_is_found() {
 
 #[test]
 fn a_sale_outside_its_time_is_found() {
-    breaks("UPDATE sale SET opened_at = opened_at + 1001", "phase", "was made 1 ms before the sale opened");
-    breaks("UPDATE sale SET opened_at = NULL, phase = 'draft'", "phase", "never opened (phase \"draft\")");
+    breaks(
+        "UPDATE sale SET opened_at = opened_at + 1001",
+        "phase",
+        "was made 1 ms before the sale opened",
+    );
+    breaks(
+        "UPDATE sale SET opened_at = NULL, phase = 'draft'",
+        "phase",
+        "never opened (phase \"draft\")",
+    );
     breaks(
         "UPDATE sale SET closed_at = opened_at + 998, phase = 'closed'",
         "phase",
@@ -245,12 +380,36 @@ fn a_sale_outside_its_time_is_found() {
 
 #[test]
 fn a_limit_that_was_passed_or_miscounted_is_found() {
-    breaks("UPDATE item SET limit_per_buyer = 9 WHERE id = 1", "I4", "ann holds 10 units, the limit is 9");
-    breaks("UPDATE orders SET buyer = 'ann' WHERE id = '{bob}'", "I4", "ann holds 20 units, the limit is 10");
-    breaks("UPDATE quota SET used = 9 WHERE buyer = 'ann'", "I4", "ann's share says 9, active orders have 10");
-    breaks("UPDATE quota SET used = 10 WHERE buyer = 'cat'", "I4", "cat's share says 10, active orders have 0");
-    breaks("DELETE FROM quota WHERE buyer = 'bob'", "I4", "bob has orders (10 units now), but no share");
-    breaks("INSERT INTO quota VALUES ('zoe', 1, 2)", "I4", "zoe's share says 2, active orders have 0");
+    breaks(
+        "UPDATE item SET limit_per_buyer = 9 WHERE id = 1",
+        "I4",
+        "ann holds 10 units, the limit is 9",
+    );
+    breaks(
+        "UPDATE orders SET buyer = 'ann' WHERE id = '{bob}'",
+        "I4",
+        "ann holds 20 units, the limit is 10",
+    );
+    breaks(
+        "UPDATE quota SET used = 9 WHERE buyer = 'ann'",
+        "I4",
+        "ann's share says 9, active orders have 10",
+    );
+    breaks(
+        "UPDATE quota SET used = 10 WHERE buyer = 'cat'",
+        "I4",
+        "cat's share says 10, active orders have 0",
+    );
+    breaks(
+        "DELETE FROM quota WHERE buyer = 'bob'",
+        "I4",
+        "bob has orders (10 units now), but no share",
+    );
+    breaks(
+        "INSERT INTO quota VALUES ('zoe', 1, 2)",
+        "I4",
+        "zoe's share says 2, active orders have 0",
+    );
 }
 
 #[test]
@@ -264,7 +423,8 @@ fn repairs_are_counted_and_a_clock_that_went_back_is_a_notice() {
     let report = audit(&shop);
     assert_eq!(found(&report), []);
     assert_eq!((report.audit.ok, report.audit.repairs), (true, 1));
-    let orders: Vec<_> = report.audit.notices.iter().map(|notice| (&*notice.kind, notice.order.clone())).collect();
+    let orders: Vec<_> =
+        report.audit.notices.iter().map(|notice| (&*notice.kind, notice.order.clone())).collect();
     let expected = [("clock", "cat"), ("clock", "eve"), ("mismatch", "ann")];
     assert_eq!(orders, expected.map(|(kind, name)| (kind, Some(order_of(name)))));
 }
@@ -278,11 +438,18 @@ fn what_is_no_store_or_no_answer_is_an_error_and_not_a_clean_report() {
         matches!(run(&store, Some(&garbage)), Err(AuditError::Answers { reason, .. }) if reason.contains("line 1"))
     );
     assert!(matches!(run(&store, Some(&shop.path().join("x"))), Err(AuditError::Answers { .. })));
-    assert!(matches!(run(&Store::Sqlite("/nowhere/store.db".into()), None), Err(AuditError::Store { .. })));
+    assert!(matches!(
+        run(&Store::Sqlite("/nowhere/store.db".into()), None),
+        Err(AuditError::Store { .. })
+    ));
     shop.run("PRAGMA application_id = 1");
-    assert!(matches!(run(&store, None), Err(AuditError::Store { reason, .. }) if reason.contains("not a store")));
+    assert!(
+        matches!(run(&store, None), Err(AuditError::Store { reason, .. }) if reason.contains("not a store"))
+    );
     shop.run("PRAGMA application_id = 1147302477; DROP TABLE quota");
-    assert!(matches!(run(&store, None), Err(AuditError::Store { reason, .. }) if reason.contains("quota")));
+    assert!(
+        matches!(run(&store, None), Err(AuditError::Store { reason, .. }) if reason.contains("quota"))
+    );
 }
 
 #[test]
@@ -291,12 +458,18 @@ fn a_store_is_named_by_file_by_directory_or_by_address() {
     let (file, dir) = (shop.path(), shop.path().parent().expect("its directory").to_owned());
     let (file_text, dir_text) = (file.display().to_string(), dir.display().to_string());
     let found = |text: &str| Store::parse(text).map_err(|error| error.to_string());
-    for text in [&file_text, &dir_text, &format!("sqlite:{file_text}"), &format!("sqlite://{dir_text}")] {
+    for text in
+        [&file_text, &dir_text, &format!("sqlite:{file_text}"), &format!("sqlite://{dir_text}")]
+    {
         assert_eq!(found(text), Ok(Store::Sqlite(file.clone())), "{text}");
     }
     assert!(found("mysql://host/db").is_err_and(|error| error.contains("mysql is not a store")));
     std::fs::write(dir.join("other.db"), "no database").expect("a scratch file");
-    assert_eq!(found(&dir_text), Ok(Store::Sqlite(file.clone())), "what is no store is passed over");
+    assert_eq!(
+        found(&dir_text),
+        Ok(Store::Sqlite(file.clone())),
+        "what is no store is passed over"
+    );
     std::fs::copy(&file, dir.join("copy.db")).expect("a scratch file");
     assert!(found(&dir_text).is_err_and(|error| error.contains("several stores")));
     std::fs::create_dir(dir.join("empty")).expect("a scratch directory");

@@ -51,7 +51,11 @@ pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
         }
     }
     for letter in truth.dead_letters.iter().filter(|letter| !tickets.contains(&*letter.ticket)) {
-        findings.item("I8", letter.item, format!("ticket {} is a dead letter, but was not returned", letter.ticket));
+        findings.item(
+            "I8",
+            letter.item,
+            format!("ticket {} is a dead letter, but was not returned", letter.ticket),
+        );
     }
 }
 
@@ -92,14 +96,21 @@ fn order_says(truth: &Truth, order: &Order, findings: &mut Findings<'_>) {
     // In line there is no telling when.
     if order.reserved_at > parts.decide_by && !truth.is_line(order.grant) {
         let late = order.reserved_at - parts.decide_by;
-        findings.item("I8", order.item, format!("order {} was made {late} ms after its verdict was due", order.id));
+        findings.item(
+            "I8",
+            order.item,
+            format!("order {} was made {late} ms after its verdict was due", order.id),
+        );
     }
 }
 
 fn returned_ticket(truth: &Truth, row: &Resolution, findings: &mut Findings<'_>) {
     let Resolution { ticket, grant, verdict, .. } = row;
     let Some(known) = truth.grants.get(grant) else {
-        findings.store("I8", format!("ticket {ticket} was returned under grant {grant}, which does not exist"));
+        findings.store(
+            "I8",
+            format!("ticket {ticket} was returned under grant {grant}, which does not exist"),
+        );
         return;
     };
     let item = known.item;
@@ -122,12 +133,19 @@ fn returned_ticket(truth: &Truth, row: &Resolution, findings: &mut Findings<'_>)
     match (&**verdict, row.order.as_deref()) {
         ("order", Some(order)) => {
             if truth.order(order).is_none_or(|order| order.item != item) {
-                findings.item("I3", item, format!("ticket {ticket} was told of order {order}, which is not there"));
+                findings.item(
+                    "I3",
+                    item,
+                    format!("ticket {ticket} was told of order {order}, which is not there"),
+                );
             }
         }
         ("key_reused" | "limit_reached" | "unavailable", None) => {}
         (_, order) => {
-            let detail = format!("ticket {ticket} has the verdict {verdict} for the order {}", or_none(order));
+            let detail = format!(
+                "ticket {ticket} has the verdict {verdict} for the order {}",
+                or_none(order)
+            );
             findings.item("I8", item, detail);
         }
     }

@@ -52,17 +52,37 @@ const TABLE: [(Fault, &str, &str); 20] = [
     (Fault::Calm, "calm", "nothing goes wrong"),
     (Fault::NodeKill, "node-kill", "a node is killed and started again"),
     (Fault::NodePause, "node-pause", "a node hangs for a while (SIGSTOP, SIGCONT)"),
-    (Fault::NodeRoll, "node-roll", "every node in turn is stopped and started again, as in an upgrade"),
+    (
+        Fault::NodeRoll,
+        "node-roll",
+        "every node in turn is stopped and started again, as in an upgrade",
+    ),
     (Fault::NodeClock, "node-clock", "a node's wall clock is an hour off for a while"),
     (Fault::PostgresCrash, "postgres-crash", "PostgreSQL ends at once and is started again"),
     (Fault::PostgresCut, "postgres-cut", "nodes are cut off from PostgreSQL"),
     (Fault::PostgresSlow, "postgres-slow", "the network to PostgreSQL is slow"),
     (Fault::RedisPrimaryKill, "redis-primary-kill", "a primary is killed, its replica takes over"),
-    (Fault::RedisPrimaryPause, "redis-primary-pause", "a primary hangs until its replica has taken over"),
-    (Fault::RedisRestartEmpty, "redis-restart-empty", "a primary is killed and is back at once, empty"),
-    (Fault::RedisSnapshot, "redis-snapshot", "a primary is killed and is back with an old snapshot"),
+    (
+        Fault::RedisPrimaryPause,
+        "redis-primary-pause",
+        "a primary hangs until its replica has taken over",
+    ),
+    (
+        Fault::RedisRestartEmpty,
+        "redis-restart-empty",
+        "a primary is killed and is back at once, empty",
+    ),
+    (
+        Fault::RedisSnapshot,
+        "redis-snapshot",
+        "a primary is killed and is back with an old snapshot",
+    ),
     (Fault::RedisReload, "redis-reload", "a primary loads an old snapshot while it runs"),
-    (Fault::RedisStaleFailover, "redis-stale-failover", "a replica that missed the last sales takes over"),
+    (
+        Fault::RedisStaleFailover,
+        "redis-stale-failover",
+        "a replica that missed the last sales takes over",
+    ),
     (Fault::RedisReplicaKill, "redis-replica-kill", "a replica is killed and started again"),
     (Fault::RedisReplicaPause, "redis-replica-pause", "a replica hangs for a while"),
     (Fault::RedisFlush, "redis-flush", "FLUSHALL on every primary"),
@@ -95,7 +115,14 @@ impl Fault {
 
     /// Whether slots may be lost by it, and be begun anew.
     pub fn may_cost_a_slot(self) -> bool {
-        !matches!(self, Self::Calm | Self::NodeRoll | Self::NodeClock | Self::PostgresSlow | Self::RedisScriptFlush)
+        !matches!(
+            self,
+            Self::Calm
+                | Self::NodeRoll
+                | Self::NodeClock
+                | Self::PostgresSlow
+                | Self::RedisScriptFlush
+        )
     }
 
     fn row(self) -> &'static (Self, &'static str, &'static str) {

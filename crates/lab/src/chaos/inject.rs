@@ -10,7 +10,11 @@ use super::limits::{CLOCK_STEP_MS, HANG, NETWORK_DELAY, OUTAGE, SETTLE, TAKEOVER
 use crate::cluster::{Cluster, ClusterError, Node, Redis, Role, Signal, Weather};
 
 /// Breaks something, waits, and mends it. What was done, for the report.
-pub(super) fn inject(cluster: &mut Cluster, fault: Fault, dice: &mut SmallRng) -> Result<String, ClusterError> {
+pub(super) fn inject(
+    cluster: &mut Cluster,
+    fault: Fault,
+    dice: &mut SmallRng,
+) -> Result<String, ClusterError> {
     match fault {
         Fault::Calm => Ok("nothing".into()),
         Fault::NodeKill | Fault::NodePause | Fault::NodeClock => node(cluster, fault, dice),
@@ -23,15 +27,20 @@ pub(super) fn inject(cluster: &mut Cluster, fault: Fault, dice: &mut SmallRng) -
             cluster.postgres.crash()?;
             std::thread::sleep(pause);
             cluster.postgres.start()?;
-            Ok(format!("away for {} ms, back after {} ms", pause.as_millis(), begun.elapsed().as_millis()))
+            Ok(format!(
+                "away for {} ms, back after {} ms",
+                pause.as_millis(),
+                begun.elapsed().as_millis()
+            ))
         }
         Fault::PostgresCut | Fault::PostgresSlow => {
             let (weather, how) = weather(fault == Fault::PostgresSlow, dice);
             let pause = some(dice, OUTAGE);
             // One node or all of them: a node alone is the harder case for the others, all of them for the buyers.
             let one = dice.random_range(0..=cluster.postgres_doors.len());
-            let doors: Vec<usize> =
-                (0..cluster.postgres_doors.len()).filter(|door| one == 0 || *door + 1 == one).collect();
+            let doors: Vec<usize> = (0..cluster.postgres_doors.len())
+                .filter(|door| one == 0 || *door + 1 == one)
+                .collect();
             doors.iter().for_each(|door| cluster.postgres_doors[*door].set(weather));
             std::thread::sleep(pause);
             doors.iter().for_each(|door| cluster.postgres_doors[*door].set(Weather::Fair));
@@ -121,7 +130,10 @@ fn redis(cluster: &mut Cluster, fault: Fault, dice: &mut SmallRng) -> Result<Str
             Ok("every primary emptied".into())
         }
         Fault::RedisScriptFlush => {
-            redis.servers().iter().try_for_each(|server| server.ask(&["SCRIPT", "FLUSH"]).map(drop))?;
+            redis
+                .servers()
+                .iter()
+                .try_for_each(|server| server.ask(&["SCRIPT", "FLUSH"]).map(drop))?;
             Ok("every script forgotten".into())
         }
         _ => {
@@ -130,13 +142,23 @@ fn redis(cluster: &mut Cluster, fault: Fault, dice: &mut SmallRng) -> Result<Str
             [primary, replica].iter().for_each(|server| doors[*server].set(weather));
             std::thread::sleep(pause);
             [primary, replica].iter().for_each(|server| doors[*server].set(Weather::Fair));
-            Ok(format!("redis-{} and redis-{} {how} for {} ms", primary + 1, replica + 1, pause.as_millis()))
+            Ok(format!(
+                "redis-{} and redis-{} {how} for {} ms",
+                primary + 1,
+                replica + 1,
+                pause.as_millis()
+            ))
         }
     }
 }
 
 /// Saves a snapshot, lets sales go on, and loads it: into a new process, or into the one that runs.
-fn snapshot(redis: &mut Redis, primary: usize, fault: Fault, dice: &mut SmallRng) -> Result<String, ClusterError> {
+fn snapshot(
+    redis: &mut Redis,
+    primary: usize,
+    fault: Fault,
+    dice: &mut SmallRng,
+) -> Result<String, ClusterError> {
     let server = redis.server(primary);
     server.ask(&["SAVE"])?;
     let age = some(dice, SETTLE);
@@ -152,7 +174,12 @@ fn snapshot(redis: &mut Redis, primary: usize, fault: Fault, dice: &mut SmallRng
 }
 
 /// Hangs up on the replica, lets sales go on, kills the primary, and tells the replica to take over.
-fn stale(redis: &mut Redis, primary: usize, replica: usize, dice: &mut SmallRng) -> Result<String, ClusterError> {
+fn stale(
+    redis: &mut Redis,
+    primary: usize,
+    replica: usize,
+    dice: &mut SmallRng,
+) -> Result<String, ClusterError> {
     let age = some(dice, SETTLE);
     redis.server(primary).let_follow(false)?;
     std::thread::sleep(age);
@@ -181,7 +208,9 @@ fn busiest(redis: &Redis) -> usize {
     let scripts = |shard: &usize| {
         let (primary, _) = redis.pair(*shard);
         let stats = redis.servers()[primary].ask(&["INFO", "commandstats"]).unwrap_or_default();
-        let calls = |line: &str| line.strip_prefix("cmdstat_evalsha:calls=")?.split(',').next()?.parse::<u64>().ok();
+        let calls = |line: &str| {
+            line.strip_prefix("cmdstat_evalsha:calls=")?.split(',').next()?.parse::<u64>().ok()
+        };
         stats.lines().find_map(calls)
     };
     (0..redis.shards()).max_by_key(scripts).unwrap_or(0)
@@ -203,7 +232,11 @@ fn weather(slow: bool, dice: &mut SmallRng) -> (Weather, String) {
         let by = some(dice, NETWORK_DELAY);
         return (Weather::Slow(by), format!("{} ms slower", by.as_millis()));
     }
-    if dice.random_bool(0.5) { (Weather::Cut, "cut off".into()) } else { (Weather::Stalled, "unheard".into()) }
+    if dice.random_bool(0.5) {
+        (Weather::Cut, "cut off".into())
+    } else {
+        (Weather::Stalled, "unheard".into())
+    }
 }
 
 /// A time between these two.

@@ -18,11 +18,14 @@ pub(super) const PARTITIONS: [u32; 4] = [1, 1, 3, 8];
 /// How long a process hangs or stays away.
 pub(super) const HANG: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(4));
 /// How long a network or a store is away.
-pub(super) const OUTAGE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(3));
+pub(super) const OUTAGE: (Duration, Duration) =
+    (Duration::from_millis(200), Duration::from_secs(3));
 /// How much a slow network delays each chunk.
-pub(super) const NETWORK_DELAY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
+pub(super) const NETWORK_DELAY: (Duration, Duration) =
+    (Duration::from_millis(10), Duration::from_millis(200));
 /// How old a snapshot or a stale replica is.
-pub(super) const SETTLE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(600));
+pub(super) const SETTLE: (Duration, Duration) =
+    (Duration::from_millis(50), Duration::from_millis(600));
 /// How wrong a clock is.
 pub(super) const CLOCK_STEP_MS: i64 = 3_600_000;
 /// A replica that has not taken over by then never will.

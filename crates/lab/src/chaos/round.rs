@@ -11,8 +11,8 @@ use serde_json::json;
 
 use super::inject::{count_anew, inject};
 use super::limits::{
-    ARRIVALS_PER_SEC, AWARE_WITHIN, CONNECTIONS, FAULT_PART, LAST_BUYERS_MAX, PARTITIONS, REST_WITHIN, SOLD_OUT_WITHIN,
-    STOCK_PART, UNITS,
+    ARRIVALS_PER_SEC, AWARE_WITHIN, CONNECTIONS, FAULT_PART, LAST_BUYERS_MAX, PARTITIONS,
+    REST_WITHIN, SOLD_OUT_WITHIN, STOCK_PART, UNITS,
 };
 use super::watch::{Stock, Watch};
 use super::{Fault, Round};
@@ -44,14 +44,16 @@ pub(super) fn hold(
     buyers: u32,
     dice: &mut SmallRng,
 ) -> Result<Round, ClusterError> {
-    let secret = storm::read_secret(cluster.buyer_secret()).map_err(|error| ClusterError::failed("a secret", error))?;
+    let secret = storm::read_secret(cluster.buyer_secret())
+        .map_err(|error| ClusterError::failed("a secret", error))?;
     let units = dice.random_range(UNITS);
     let part = dice.random_range(STOCK_PART);
     // Never more than there is, and whole units.
     let stock = (f64::from(buyers * units) * part) as u64;
     let round = Round::new(number, fault, buyers, stock);
     let (sale, seed) = (format!("s{number}"), dice.random::<u32>().into());
-    let mut stage = Stage { cluster, secret, sale, units, buyers, seed, unaware: Cell::new(0), round };
+    let mut stage =
+        Stage { cluster, secret, sale, units, buyers, seed, unaware: Cell::new(0), round };
     let begun = Instant::now();
     let before = stage.repairs()?;
     stage.open(stock, dice)?;
@@ -134,7 +136,10 @@ impl Stage<'_> {
             self.round.early = self.round.answers.get("sold_out").copied().unwrap_or(0);
         }
         if self.round.early > 0 && self.round.fault == Fault::Calm {
-            self.round.findings.push(format!("{} heard \"sold out\" while {left} units are free", self.round.early));
+            self.round.findings.push(format!(
+                "{} heard \"sold out\" while {left} units are free",
+                self.round.early
+            ));
         }
         Ok(())
     }
@@ -182,11 +187,15 @@ impl Stage<'_> {
         }
         let unaware = self.unaware.get();
         if unaware > 0 {
-            self.round.findings.push(format!("{unaware} times a node did not know what another had just written"));
+            self.round
+                .findings
+                .push(format!("{unaware} times a node did not know what another had just written"));
         }
         self.round.repairs = self.repairs()?.saturating_sub(before);
         if self.round.repairs > 0 && !self.round.fault.may_cost_a_slot() {
-            self.round.findings.push(format!("{} slots begun anew without a reason", self.round.repairs));
+            self.round
+                .findings
+                .push(format!("{} slots begun anew without a reason", self.round.repairs));
         }
         self.operate("POST", &format!("/v1/admin/sales/{}/close", self.sale), "", 200).map(drop)
     }
@@ -204,22 +213,29 @@ impl Stage<'_> {
             findings.push(format!("{} buyers never heard their verdict", report.lost_answers));
         }
         if report.server_error_retries > 0 {
-            findings.push(format!("{} answers were a failure of the server (500)", report.server_error_retries));
+            findings.push(format!(
+                "{} answers were a failure of the server (500)",
+                report.server_error_retries
+            ));
         }
-        findings.extend(report.faults.iter().map(|(what, count)| format!("{count} answers: {what}")));
+        findings
+            .extend(report.faults.iter().map(|(what, count)| format!("{count} answers: {what}")));
         if !calm {
             self.round.answers = report.answers;
             self.round.retries = report.retries;
         }
         let judged = self.audit(Some(file))?;
         let findings = judged.audit.findings.iter();
-        self.round.findings.extend(findings.map(|finding| format!("{}: {}", finding.rule, finding.detail)));
+        self.round
+            .findings
+            .extend(findings.map(|finding| format!("{}: {}", finding.rule, finding.detail)));
         Ok(())
     }
 
     fn audit(&self, answers: Option<&Path>) -> Result<audit::AuditReport, ClusterError> {
         let failed = |error: audit::AuditError| ClusterError::failed("the audit", error);
-        audit::run(&audit::Store::parse(&self.cluster.store_url()).map_err(failed)?, answers).map_err(failed)
+        audit::run(&audit::Store::parse(&self.cluster.store_url()).map_err(failed)?, answers)
+            .map_err(failed)
     }
 
     fn repairs(&self) -> Result<u64, ClusterError> {
@@ -227,7 +243,8 @@ impl Stage<'_> {
     }
 
     fn plan(&self, name: &str, buyers: u32, units: u32, seed: u64) -> StormPlan {
-        let mut plan = StormPlan::new(&self.cluster.url(), &self.sale, ITEM, buyers, self.secret.clone());
+        let mut plan =
+            StormPlan::new(&self.cluster.url(), &self.sale, ITEM, buyers, self.secret.clone());
         plan.units = units;
         plan.connections = CONNECTIONS;
         plan.seed = seed;
@@ -242,12 +259,19 @@ impl Stage<'_> {
     }
 
     fn stock(&self) -> Result<Stock, ClusterError> {
-        let reply = self.operate("GET", &format!("/v1/admin/sales/{}/stock", self.sale), "", 200)?;
+        let reply =
+            self.operate("GET", &format!("/v1/admin/sales/{}/stock", self.sale), "", 200)?;
         Stock::read(&reply.json()).map_err(|why| ClusterError::failed("the stock", why))
     }
 
     /// One request of the operator, again while the answer is that it cannot be answered now.
-    fn operate(&self, method: &str, path: &str, body: &str, status: u16) -> Result<http::Reply, ClusterError> {
+    fn operate(
+        &self,
+        method: &str,
+        path: &str,
+        body: &str,
+        status: u16,
+    ) -> Result<http::Reply, ClusterError> {
         let begun = Instant::now();
         loop {
             let reply = self.cluster.admin(method, path, body);

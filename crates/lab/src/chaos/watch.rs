@@ -29,7 +29,11 @@ impl Stock {
         let part = |name: &str| row[name].as_u64().ok_or_else(|| format!("no {name} in {body}"));
         let (total, free) = (part("total")?, part("pool")? + part("in_slots")?);
         let sold = part("held")? + part("paid")?;
-        if free + sold == total { Ok(Self { total, free, sold }) } else { Err(format!("it does not add up: {row}")) }
+        if free + sold == total {
+            Ok(Self { total, free, sold })
+        } else {
+            Err(format!("it does not add up: {row}"))
+        }
     }
 }
 
@@ -44,7 +48,8 @@ impl Watch {
     /// Begins to look at a sale.
     pub fn begin(addr: SocketAddr, key: &str, sale: &str) -> Result<Self, ClusterError> {
         let stop = Arc::new(AtomicBool::new(false));
-        let (path, line) = (format!("/v1/admin/sales/{sale}/stock"), format!("Authorization: Bearer {key}\r\n"));
+        let (path, line) =
+            (format!("/v1/admin/sales/{sale}/stock"), format!("Authorization: Bearer {key}\r\n"));
         let until = Arc::clone(&stop);
         let look = move || {
             let (mut polls, mut wrong) = (0, Vec::new());
@@ -55,7 +60,9 @@ impl Watch {
                         polls += 1;
                         wrong.extend(Stock::read(&reply.json()).err());
                     }
-                    Ok(reply) if reply.status != 503 => wrong.push(format!("{path}: {} {}", reply.status, reply.body)),
+                    Ok(reply) if reply.status != 503 => {
+                        wrong.push(format!("{path}: {} {}", reply.status, reply.body))
+                    }
                     _ => {}
                 }
                 std::thread::sleep(POLL_EVERY);
@@ -63,7 +70,9 @@ impl Watch {
             (polls, wrong)
         };
         let thread = std::thread::Builder::new().name("watch".into()).spawn(look);
-        thread.map(|thread| Self { stop, thread }).map_err(|error| ClusterError::failed("watching", error))
+        thread
+            .map(|thread| Self { stop, thread })
+            .map_err(|error| ClusterError::failed("watching", error))
     }
 
     /// Ends it: how often there was an answer, and what was wrong.

@@ -27,7 +27,10 @@ pub(super) struct Clock(File);
 
 impl Clock {
     /// A clock that is right, and what a node must have in its environment to go by it.
-    pub fn make(library: &Path, file: &Path) -> Result<(Self, [(String, String); 2]), ClusterError> {
+    pub fn make(
+        library: &Path,
+        file: &Path,
+    ) -> Result<(Self, [(String, String); 2]), ClusterError> {
         let what = || format!("making {}", file.display());
         keep(file, "")?;
         let opened = File::options().write(true).open(file).tried(what)?;

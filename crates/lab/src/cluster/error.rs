@@ -4,7 +4,9 @@
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     /// A program is not installed.
-    #[error("{0} is not installed: it needs Debian's packages postgresql and redis-server, or the like")]
+    #[error(
+        "{0} is not installed: it needs Debian's packages postgresql and redis-server, or the like"
+    )]
     Missing(String),
     /// Something went wrong.
     #[error("{what}: {reason}")]

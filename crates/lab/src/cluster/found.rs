@@ -75,7 +75,8 @@ pub(super) fn note(cluster: &Cluster) -> Result<(), ClusterError> {
         buyer_secret_file: cluster.buyer_secret().display().to_string(),
         parts,
     };
-    let text = serde_json::to_string_pretty(&found).tried(|| "writing down the installation".into())?;
+    let text =
+        serde_json::to_string_pretty(&found).tried(|| "writing down the installation".into())?;
     cluster.place.keep(NOTE, &text).map(drop)
 }
 

@@ -23,7 +23,13 @@ impl Reply {
 }
 
 /// Asks once, with these further header lines, each with its line end.
-pub fn ask(addr: SocketAddr, method: &str, path: &str, lines: &str, body: &str) -> Result<Reply, ClusterError> {
+pub fn ask(
+    addr: SocketAddr,
+    method: &str,
+    path: &str,
+    lines: &str,
+    body: &str,
+) -> Result<Reply, ClusterError> {
     let what = || format!("{method} {path} at {addr}");
     let mut stream = TcpStream::connect_timeout(&addr, CONNECT_WITHIN).tried(what)?;
     stream.set_read_timeout(Some(ANSWER_WITHIN)).tried(what)?;

@@ -27,7 +27,11 @@ pub struct Node {
 impl Node {
     /// A node that is not started yet. `start` has the program, its environment and its name; the rest is filled in here.
     /// `clock`: what lets its wall clock be set.
-    pub(super) fn make(place: &Place, mut start: Start, clock: Option<&Path>) -> Result<Self, ClusterError> {
+    pub(super) fn make(
+        place: &Place,
+        mut start: Start,
+        clock: Option<&Path>,
+    ) -> Result<Self, ClusterError> {
         let dir = place.private(&start.name)?;
         let addr = SocketAddr::from(([127, 0, 0, 1], ports::free()?));
         let listen = addr.to_string();
@@ -60,7 +64,10 @@ impl Node {
     pub fn until_ready(&mut self) -> Result<(), ClusterError> {
         let addr = self.addr;
         let Some(process) = &mut self.process else {
-            return Err(ClusterError::failed(format!("waiting for {}", self.start.name), "it was not started"));
+            return Err(ClusterError::failed(
+                format!("waiting for {}", self.start.name),
+                "it was not started",
+            ));
         };
         process.until_ready(READY_WITHIN, || {
             http::ask(addr, "GET", "/readyz", "", "").is_ok_and(|reply| reply.status == 200)

@@ -60,12 +60,14 @@ impl Place {
 /// Writes a file that only this user may read, in place of one that is there.
 pub(super) fn keep(path: &Path, text: &str) -> Result<(), ClusterError> {
     let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
-    file.and_then(|mut file| file.write_all(text.as_bytes())).tried(|| format!("writing {}", path.display()))
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .tried(|| format!("writing {}", path.display()))
 }
 
 fn directory(path: &Path, mode: u32) -> Result<(), ClusterError> {
     let made = DirBuilder::new().mode(mode).recursive(true).create(path);
     // The mode of a new directory is cut by the umask.
-    let made = made.and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)));
+    let made =
+        made.and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)));
     made.tried(|| format!("making {}", path.display()))
 }

@@ -28,8 +28,11 @@ fn one(offsets: &[u16]) -> Result<u16, ClusterError> {
     let given = given.get_or_insert_default();
     let mut dice = rand::rng();
     let mut tries = std::iter::repeat_with(|| dice.random_range(PORTS)).take(PORT_TRIES_MAX);
-    let good = |port: &u16| offsets.iter().all(|above| !given.contains(&(port + above)) && is_free(port + above));
-    let port = tries.find(good).ok_or_else(|| ClusterError::failed("finding a port", "none is free"))?;
+    let good = |port: &u16| {
+        offsets.iter().all(|above| !given.contains(&(port + above)) && is_free(port + above))
+    };
+    let port =
+        tries.find(good).ok_or_else(|| ClusterError::failed("finding a port", "none is free"))?;
     given.extend(offsets.iter().map(|above| port + above));
     Ok(port)
 }

@@ -45,7 +45,18 @@ impl Postgres {
         }
         let data = dir.join("data").display().to_string();
         let secret = secret.display().to_string();
-        let made = ["-U", NAME, "-A", "scram-sha-256", "--pwfile", &secret, "-E", "UTF8", "--locale=C", "--no-sync"];
+        let made = [
+            "-U",
+            NAME,
+            "-A",
+            "scram-sha-256",
+            "--pwfile",
+            &secret,
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "--no-sync",
+        ];
         initdb(&programs, user.as_deref(), &data, &made)?;
         let port = ports::free()?;
         let settings = [
@@ -60,10 +71,20 @@ impl Postgres {
             "log_line_prefix=%m [%p] ".to_owned(),
         ];
         let arguments = ["-D".to_owned(), data.clone()].into_iter();
-        let arguments = arguments.chain(settings.into_iter().flat_map(|setting| ["-c".to_owned(), setting])).collect();
+        let arguments = arguments
+            .chain(settings.into_iter().flat_map(|setting| ["-c".to_owned(), setting]))
+            .collect();
         let program = programs.join("postgres");
-        let start = Start { name: "postgres".into(), program, arguments, environment: Vec::new(), user, tethered };
-        let mut postgres = Self { place: place.clone(), programs, data, port, password, start, process: None };
+        let start = Start {
+            name: "postgres".into(),
+            program,
+            arguments,
+            environment: Vec::new(),
+            user,
+            tethered,
+        };
+        let mut postgres =
+            Self { place: place.clone(), programs, data, port, password, start, process: None };
         postgres.start()?;
         let words = ["-c", &format!("CREATE DATABASE {NAME}")];
         postgres.psql("postgres", &words)?;
@@ -116,7 +137,21 @@ impl Postgres {
     fn psql(&self, database: &str, words: &[&str]) -> Result<String, ClusterError> {
         let psql = self.programs.join("psql").display().to_string();
         let port = self.port.to_string();
-        let fixed = [&psql, "-h", "127.0.0.1", "-p", &port, "-U", NAME, "-d", database, "-X", "-q", "-A", "-t"];
+        let fixed = [
+            &psql,
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &port,
+            "-U",
+            NAME,
+            "-d",
+            database,
+            "-X",
+            "-q",
+            "-A",
+            "-t",
+        ];
         let words: Vec<String> = fixed.iter().chain(words).map(|&word| word.to_owned()).collect();
         run(&words, &[("PGPASSWORD", &self.password), ("PGCONNECT_TIMEOUT", "2")])
     }
@@ -132,7 +167,12 @@ impl Drop for Postgres {
 }
 
 /// Runs `initdb` over this directory, as this user.
-fn initdb(programs: &Path, user: Option<&str>, data: &str, words: &[&str]) -> Result<(), ClusterError> {
+fn initdb(
+    programs: &Path,
+    user: Option<&str>,
+    data: &str,
+    words: &[&str],
+) -> Result<(), ClusterError> {
     let initdb = programs.join("initdb").display().to_string();
     let user = user.map(|user| ["setpriv", "--reuid", user, "--regid", user, "--clear-groups"]);
     let user = user.iter().flatten().copied();

@@ -67,11 +67,23 @@ impl Process {
         // What is typed at a terminal reaches whoever started it, who then ends all in their order.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let child = command.spawn().tried(what)?;
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or("it has no id").tried(what)?;
+        let pid = i32::try_from(child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or("it has no id")
+            .tried(what)?;
         let began = began(pid).unwrap_or(0);
         let file = place.run().join(format!("{}.pid", start.name));
         keep(&file, &format!("{} {began}\n", pid.as_raw_nonzero()))?;
-        Ok(Self { name: start.name.clone(), pid, began, child: Some(child), file, log, tethered: start.tethered })
+        Ok(Self {
+            name: start.name.clone(),
+            pid,
+            began,
+            child: Some(child),
+            file,
+            log,
+            tethered: start.tethered,
+        })
     }
 
     /// Every process that the place has a file of, latest first, whether it runs or not.
@@ -80,18 +92,27 @@ impl Process {
         let Ok(entries) = std::fs::read_dir(place.run()) else { return Ok(found) };
         for entry in entries {
             let file = entry.tried(|| format!("reading {}", place.run().display()))?.path();
-            let Some(name) = file.file_name().and_then(|name| name.to_str()?.strip_suffix(".pid")) else { continue };
-            let text = std::fs::read_to_string(&file).tried(|| format!("reading {}", file.display()))?;
+            let Some(name) = file.file_name().and_then(|name| name.to_str()?.strip_suffix(".pid"))
+            else {
+                continue;
+            };
+            let text =
+                std::fs::read_to_string(&file).tried(|| format!("reading {}", file.display()))?;
             let mut numbers = text.split_whitespace();
             let pid = numbers.next().and_then(|pid| Pid::from_raw(pid.parse().ok()?));
             let began = numbers.next().and_then(|began| began.parse().ok());
             let (Some(pid), Some(began)) = (pid, began) else {
-                return Err(ClusterError::failed(format!("reading {}", file.display()), "not a process id"));
+                return Err(ClusterError::failed(
+                    format!("reading {}", file.display()),
+                    "not a process id",
+                ));
             };
             let (name, log) = (name.to_owned(), place.log(name));
             found.push(Self { name, pid, began, child: None, file, log, tethered: false });
         }
-        found.sort_by_key(|process| std::cmp::Reverse((process.began, process.pid.as_raw_nonzero())));
+        found.sort_by_key(|process| {
+            std::cmp::Reverse((process.began, process.pid.as_raw_nonzero()))
+        });
         Ok(found)
     }
 
@@ -141,7 +162,10 @@ impl Process {
         if !self.ended(STOP_WITHIN) {
             self.signal(Signal::KILL)?;
             if !self.ended(STOP_WITHIN) {
-                return Err(ClusterError::failed(format!("stopping {}", self.name), "it cannot be killed"));
+                return Err(ClusterError::failed(
+                    format!("stopping {}", self.name),
+                    "it cannot be killed",
+                ));
             }
         }
         // Gone already when somebody else stops the same place.
@@ -154,18 +178,28 @@ impl Process {
         self.signal(Signal::TERM)?;
         let what = format!("stopping {}", self.name);
         if !self.ended(STOP_WITHIN) {
-            return Err(ClusterError::failed(what, format!("it had more than {} s", STOP_WITHIN.as_secs())));
+            return Err(ClusterError::failed(
+                what,
+                format!("it had more than {} s", STOP_WITHIN.as_secs()),
+            ));
         }
         let status = self.child.as_mut().map(Child::wait).transpose().tried(|| what.clone())?;
         if status.is_some_and(|status| !status.success()) {
-            return Err(ClusterError::failed(what, format!("it did not end well: {}", self.said())));
+            return Err(ClusterError::failed(
+                what,
+                format!("it did not end well: {}", self.said()),
+            ));
         }
         let _ = std::fs::remove_file(&self.file);
         Ok(())
     }
 
     /// Waits until `ready` says so, or it ends, or `within` is over.
-    pub fn until_ready(&mut self, within: Duration, mut ready: impl FnMut() -> bool) -> Result<(), ClusterError> {
+    pub fn until_ready(
+        &mut self,
+        within: Duration,
+        mut ready: impl FnMut() -> bool,
+    ) -> Result<(), ClusterError> {
         let until = Instant::now() + within;
         while !ready() {
             let reason = match (self.is_running(), Instant::now() > until) {
@@ -176,7 +210,10 @@ impl Process {
                     continue;
                 }
             };
-            return Err(ClusterError::failed(format!("starting {}", self.name), format!("{reason}: {}", self.said())));
+            return Err(ClusterError::failed(
+                format!("starting {}", self.name),
+                format!("{reason}: {}", self.said()),
+            ));
         }
         Ok(())
     }
@@ -208,7 +245,9 @@ fn began(pid: Pid) -> Option<u64> {
 
 /// Leaves out of its environment what somebody set for another server.
 fn without_settings(command: &mut Command) {
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DOORBUSTER_")) {
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DOORBUSTER_"))
+    {
         command.env_remove(name);
     }
 }
@@ -225,7 +264,11 @@ pub(super) fn find(name: &str) -> Result<PathBuf, ClusterError> {
 pub(super) fn run(words: &[String], environment: &[(&str, &str)]) -> Result<String, ClusterError> {
     let what = || format!("running {}", words[0]);
     let mut command = Command::new(&words[0]);
-    command.args(&words[1..]).current_dir("/").stdin(Stdio::null()).envs(environment.iter().copied());
+    command
+        .args(&words[1..])
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .envs(environment.iter().copied());
     let output = command.output().tried(what)?;
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())

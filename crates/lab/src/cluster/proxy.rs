@@ -48,7 +48,8 @@ impl Proxy {
         let addr = listener.local_addr().tried(what)?;
         let (weather, told) = watch::channel(Weather::Fair);
         let (end, ended) = oneshot::channel::<()>();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().tried(what)?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().tried(what)?;
         let serve = move || {
             runtime.block_on(async {
                 let Ok(listener) = TcpListener::from_std(listener) else { return };
@@ -91,7 +92,11 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: &TcpListener, targets: Arc<[SocketAddr]>, weather: &watch::Receiver<Weather>) {
+async fn accept(
+    listener: &TcpListener,
+    targets: Arc<[SocketAddr]>,
+    weather: &watch::Receiver<Weather>,
+) {
     let next = Arc::new(AtomicUsize::new(0));
     loop {
         // Out of file handles, or a connection that was gone again at once: others may do better a little later.
@@ -128,7 +133,9 @@ async fn serve(
 async fn reach(targets: &[SocketAddr], next: &AtomicUsize) -> Option<TcpStream> {
     for _ in targets {
         let target = targets[next.fetch_add(1, Ordering::Relaxed) % targets.len()];
-        if let Ok(Ok(stream)) = tokio::time::timeout(TARGET_WITHIN, TcpStream::connect(target)).await {
+        if let Ok(Ok(stream)) =
+            tokio::time::timeout(TARGET_WITHIN, TcpStream::connect(target)).await
+        {
             return Some(stream);
         }
     }
@@ -136,7 +143,11 @@ async fn reach(targets: &[SocketAddr], next: &AtomicUsize) -> Option<TcpStream> 
 }
 
 /// Passes on what comes, in this weather, until one side has ended.
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut weather: watch::Receiver<Weather>) {
+async fn pass(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut weather: watch::Receiver<Weather>,
+) {
     let mut chunk = vec![0; CHUNK_BYTES];
     while let Ok(read @ 1..) = from.read(&mut chunk).await {
         if weather.wait_for(|now| *now != Weather::Stalled).await.is_err() {
@@ -197,11 +208,17 @@ mod tests {
 
     #[test]
     fn connections_go_to_the_targets_in_turn_and_pass_over_one_that_is_gone() {
-        let gone = std::net::TcpListener::bind(anywhere()).expect("a free port").local_addr().expect("it was bound");
+        let gone = std::net::TcpListener::bind(anywhere())
+            .expect("a free port")
+            .local_addr()
+            .expect("it was bound");
         let proxy = Proxy::start(anywhere(), vec![echo("a"), gone, echo("b")]).expect("it starts");
         let mut heard: Vec<Option<char>> = (0..6).map(|_| hear(&mut connect(&proxy))).collect();
         heard.sort_unstable();
-        assert!(heard.contains(&Some('a')) && heard.contains(&Some('b')) && !heard.contains(&None), "{heard:?}");
+        assert!(
+            heard.contains(&Some('a')) && heard.contains(&Some('b')) && !heard.contains(&None),
+            "{heard:?}"
+        );
     }
 
     #[test]
@@ -213,7 +230,11 @@ mod tests {
         let begun = Instant::now();
         stream.write_all(b"x").expect("it is open");
         assert_eq!(hear(&mut stream), Some('x'));
-        assert!(begun.elapsed() >= Duration::from_millis(100), "there and back: {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() >= Duration::from_millis(100),
+            "there and back: {:?}",
+            begun.elapsed()
+        );
         proxy.set(Weather::Stalled);
         stream.write_all(b"y").expect("it is open");
         stream.set_read_timeout(Some(Duration::from_millis(100))).expect("a socket");

@@ -48,7 +48,13 @@ pub enum Role {
 }
 
 impl Server {
-    fn make(place: &Place, index: usize, door: Option<u16>, port: u16, tethered: bool) -> Result<Self, ClusterError> {
+    fn make(
+        place: &Place,
+        index: usize,
+        door: Option<u16>,
+        port: u16,
+        tethered: bool,
+    ) -> Result<Self, ClusterError> {
         let name = format!("redis-{}", index + 1);
         let dir = place.private(&name)?;
         let announced = door.unwrap_or(port);
@@ -79,7 +85,8 @@ impl Server {
         let file = place.keep(&format!("{name}/redis.conf"), &(lines.join("\n") + "\n"))?;
         let program = find("redis-server")?;
         let arguments = vec![file.display().to_string()];
-        let start = Start { name, program, arguments, environment: Vec::new(), user: None, tethered };
+        let start =
+            Start { name, program, arguments, environment: Vec::new(), user: None, tethered };
         Ok(Self { place: place.clone(), dir, port, start, process: None })
     }
 
@@ -87,7 +94,9 @@ impl Server {
     pub fn start(&mut self) -> Result<(), ClusterError> {
         let addr = self.addr();
         let mut process = Process::start(&self.place, &self.start)?;
-        process.until_ready(READY_WITHIN, || resp::ask(addr, &["PING"]).is_ok_and(|said| said == "PONG"))?;
+        process.until_ready(READY_WITHIN, || {
+            resp::ask(addr, &["PING"]).is_ok_and(|said| said == "PONG")
+        })?;
         self.process = Some(process);
         Ok(())
     }
@@ -173,7 +182,8 @@ impl Redis {
     fn join(&self) -> Result<(), ClusterError> {
         let (primaries, replicas) = self.servers.split_at(self.shards);
         for (index, server) in primaries.iter().enumerate() {
-            let (from, to) = (index * HASH_SLOTS / self.shards, (index + 1) * HASH_SLOTS / self.shards - 1);
+            let (from, to) =
+                (index * HASH_SLOTS / self.shards, (index + 1) * HASH_SLOTS / self.shards - 1);
             server.ask(&["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()])?;
             server.ask(&["CLUSTER", "ADDSLOTSRANGE", &from.to_string(), &to.to_string()])?;
         }
@@ -181,7 +191,9 @@ impl Redis {
         for (primary, replica) in primaries.iter().zip(replicas) {
             let id = primary.ask(&["CLUSTER", "MYID"])?;
             // A server that was met a moment ago may not yet have been heard of everywhere.
-            until("a replica knows its primary", || replica.ask(&["CLUSTER", "REPLICATE", &id]).is_ok())?;
+            until("a replica knows its primary", || {
+                replica.ask(&["CLUSTER", "REPLICATE", &id]).is_ok()
+            })?;
         }
         self.until_healthy()
     }
@@ -190,14 +202,22 @@ impl Redis {
     /// them all for a while: then they meet again.
     fn meet(&self) -> Result<(), ClusterError> {
         let known = format!("cluster_known_nodes:{}\r", self.servers.len());
-        let knows = |server: &Server| server.ask(&["CLUSTER", "INFO"]).is_ok_and(|info| info.contains(&known));
+        let knows = |server: &Server| {
+            server.ask(&["CLUSTER", "INFO"]).is_ok_and(|info| info.contains(&known))
+        };
         let mut met = None::<Instant>;
         until("they know each other", || {
             if met.is_none_or(|met| met.elapsed() > MEET_AGAIN) {
                 met = Some(Instant::now());
                 for server in &self.servers[1..] {
                     let bus = (server.port + BUS_AFTER).to_string();
-                    drop(self.servers[0].ask(&["CLUSTER", "MEET", "127.0.0.1", &server.port.to_string(), &bus]));
+                    drop(self.servers[0].ask(&[
+                        "CLUSTER",
+                        "MEET",
+                        "127.0.0.1",
+                        &server.port.to_string(),
+                        &bus,
+                    ]));
                 }
             }
             self.servers.iter().all(knows)
@@ -207,7 +227,8 @@ impl Redis {
     /// Waits until every shard has its primary and a replica that follows it, and all agree that all is well.
     pub fn until_healthy(&self) -> Result<(), ClusterError> {
         self.until("all is well", |server| {
-            let fine = |info: String| info.contains("cluster_state:ok") && info.contains("slots_fail:0");
+            let fine =
+                |info: String| info.contains("cluster_state:ok") && info.contains("slots_fail:0");
             server.ask(&["CLUSTER", "INFO"]).is_ok_and(fine)
         })?;
         let with_replica = self.servers.len() / self.shards > 1;
@@ -242,7 +263,8 @@ impl Redis {
     /// The server that decides for a shard now, and the one that follows it; without replicas the same.
     pub fn pair(&self, shard: usize) -> (usize, usize) {
         let (one, other) = (shard, (shard + self.shards) % self.servers.len());
-        let swapped = self.servers[one].role() != Role::Primary && self.servers[other].role() == Role::Primary;
+        let swapped = self.servers[one].role() != Role::Primary
+            && self.servers[other].role() == Role::Primary;
         if swapped { (other, one) } else { (one, other) }
     }
 

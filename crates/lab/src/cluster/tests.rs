@@ -37,7 +37,8 @@ fn a_postgresql_that_crashed_comes_back() {
 #[test]
 fn a_redis_cluster_loses_a_primary_and_is_whole_again() {
     let scratch = Scratch::new();
-    let mut redis = Redis::make(&scratch.place(), 3, true, true, |_| Ok(None)).expect("it is installed");
+    let mut redis =
+        Redis::make(&scratch.place(), 3, true, true, |_| Ok(None)).expect("it is installed");
     let (primary, replica) = redis.pair(1);
     assert_eq!((primary, replica), (1, 4));
     redis.server(primary).kill().expect("it ends");
@@ -54,7 +55,8 @@ fn a_redis_cluster_loses_a_primary_and_is_whole_again() {
 #[test]
 fn a_replica_that_may_not_follow_goes_stale_and_takes_over_when_told() {
     let scratch = Scratch::new();
-    let mut redis = Redis::make(&scratch.place(), 1, true, true, |_| Ok(None)).expect("it is installed");
+    let mut redis =
+        Redis::make(&scratch.place(), 1, true, true, |_| Ok(None)).expect("it is installed");
     redis.server(0).ask(&["SET", "k", "before"]).expect("it is set");
     redis.server(0).ask(&["WAIT", "1", "1000"]).expect("it is there");
     redis.server(0).let_follow(false).expect("it is forbidden");

@@ -102,12 +102,18 @@ pub(super) fn rule<'a>(head: &Head, body: &'a [u8], asked: &Asked<'_>) -> Ruling
     let status = head.status;
     match status {
         409 => match find_code(body) {
-            Some(code) => Ruling::Final(Told { status, code: Some(Cow::Borrowed(code)), ..Told::default() }),
+            Some(code) => {
+                Ruling::Final(Told { status, code: Some(Cow::Borrowed(code)), ..Told::default() })
+            }
             None => Ruling::Malformed("a refusal without a code"),
         },
         429 | 500..=599 => again(head),
         200..=202 => rule_order(status, body, asked),
-        400..=499 => Ruling::Final(Told { status, code: find_code(body).map(Cow::Borrowed), ..Told::default() }),
+        400..=499 => Ruling::Final(Told {
+            status,
+            code: find_code(body).map(Cow::Borrowed),
+            ..Told::default()
+        }),
         _ => Ruling::Malformed("a status that is no answer to a purchase"),
     }
 }
@@ -129,7 +135,8 @@ fn rule_order<'a>(status: u16, body: &'a [u8], asked: &Asked<'_>) -> Ruling<'a> 
     match (status, &*order.state, order.decide_by) {
         (202, "queued", Some(decide_by)) => Ruling::Queued { id: order.id, decide_by },
         (202, ..) => Ruling::Malformed("accepted, but not queued until a time"),
-        (201, "reserved", _) | (200, "reserved" | "paid" | "cancelled" | "expired" | "refunded", _) => {
+        (201, "reserved", _)
+        | (200, "reserved" | "paid" | "cancelled" | "expired" | "refunded", _) => {
             Ruling::Final(Told { status, code: None, id: Some(order.id), state: Some(order.state) })
         }
         _ => Ruling::Malformed("an order in a state that it cannot be in"),
@@ -153,7 +160,8 @@ pub(super) fn rule_verdict<'a>(head: &Head, body: &'a [u8], id: &str) -> Ruling<
 
 /// The verdict that an event carries for `id`, if it is about that order and tells one.
 pub(super) fn heard<'a>(json: &'a [u8], id: &str) -> Result<Option<Told<'a>>, &'static str> {
-    let event = serde_json::from_slice::<Event<'_>>(json).map_err(|_| "an event that is not of the contract")?;
+    let event = serde_json::from_slice::<Event<'_>>(json)
+        .map_err(|_| "an event that is not of the contract")?;
     let order = event.order.filter(|order| event.r#type == "order" && order.id == id);
     Ok(order.and_then(|order| verdict(order, id)).flatten())
 }
@@ -166,12 +174,18 @@ fn verdict<'a>(order: OrderView<'a>, id: &str) -> Option<Option<Told<'a>>> {
         "queued" if other_id => None,
         "queued" => Some(None),
         "refused" if other_id => None,
-        "refused" => {
-            Some(Some(Told { status: 202, code: Some(order.code?), id: Some(order.id), state: Some(order.state) }))
-        }
-        "reserved" | "paid" | "cancelled" | "expired" | "refunded" => {
-            Some(Some(Told { status: 202, code: None, id: Some(order.id), state: Some(order.state) }))
-        }
+        "refused" => Some(Some(Told {
+            status: 202,
+            code: Some(order.code?),
+            id: Some(order.id),
+            state: Some(order.state),
+        })),
+        "reserved" | "paid" | "cancelled" | "expired" | "refunded" => Some(Some(Told {
+            status: 202,
+            code: None,
+            id: Some(order.id),
+            state: Some(order.state),
+        })),
         _ => None,
     }
 }
@@ -188,10 +202,12 @@ fn find_code(body: &[u8]) -> Option<&str> {
         return None;
     }
     let at = body.windows(WORD.len()).position(|window| window == WORD)? + WORD.len();
-    let rest = body[at..].trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
+    let rest =
+        body[at..].trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
     let end = rest.iter().position(|&byte| byte == b'"')?;
     let code = &rest[..end];
-    let plain = !code.is_empty() && code.iter().all(|byte| byte.is_ascii_lowercase() || *byte == b'_');
+    let plain =
+        !code.is_empty() && code.iter().all(|byte| byte.is_ascii_lowercase() || *byte == b'_');
     if plain { std::str::from_utf8(code).ok() } else { None }
 }
 
@@ -210,9 +226,11 @@ mod tests {
     const ORDER: &str = r#"{"id":"ord_1","sale":"spring","item":"phone","buyer":"ann","units":10,"amount":{"amount_minor":100,"currency":"CNY"},"state":"STATE","reserved_at":"2026-11-20T10:00:00.000Z","pay_by":null,"paid_at":null,"ended_at":null}"#;
 
     fn ruling(status: u16, body: &str, rule_it: impl Fn(&Head, &[u8]) -> String) -> String {
-        let mut bytes =
-            format!("HTTP/1.1 {status} X\r\nRetry-After: 2\r\nContent-Length: {}\r\n\r\n{body}", body.len())
-                .into_bytes();
+        let mut bytes = format!(
+            "HTTP/1.1 {status} X\r\nRetry-After: 2\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes();
         let reply = response::read(&mut bytes).expect("well-formed").expect("complete");
         rule_it(&reply.head, &bytes[reply.body.clone()])
     }
@@ -228,21 +246,30 @@ mod tests {
 
     #[track_caller]
     fn check_verdict(status: u16, body: &str, expected: &str) {
-        assert_eq!(ruling(status, body, |head, body| summary(&rule_verdict(head, body, "ord_1"))), expected);
+        assert_eq!(
+            ruling(status, body, |head, body| summary(&rule_verdict(head, body, "ord_1"))),
+            expected
+        );
     }
 
     fn summary(ruling: &Ruling<'_>) -> String {
         match ruling {
             Ruling::Final(told) => format!("final {} {}", told.status, told.kind()),
             Ruling::Queued { id, .. } => format!("queued {id}"),
-            Ruling::Again { after, status } => format!("again {status} {:?}", after.map(|after| after.as_secs())),
+            Ruling::Again { after, status } => {
+                format!("again {status} {:?}", after.map(|after| after.as_secs()))
+            }
             Ruling::Malformed(why) => format!("malformed: {why}"),
         }
     }
 
     #[test]
     fn refusals_are_final_under_their_code() {
-        check(409, r#"{"type":"x","status":409,"code":"sold_out","may_return":true}"#, "final 409 sold_out");
+        check(
+            409,
+            r#"{"type":"x","status":409,"code":"sold_out","may_return":true}"#,
+            "final 409 sold_out",
+        );
         check(409, r#"{"detail":"say \"code\":\"x\"","code" : "ended"}"#, "final 409 ended");
         check(409, r#"{"status":409}"#, "malformed: a refusal without a code");
         check(409, r#"{"code":"sold_out""#, "malformed: a refusal without a code");
@@ -266,9 +293,14 @@ mod tests {
         check(201, &ORDER.replace("STATE", "reserved"), "final 201 reserved");
         check(200, &ORDER.replace("STATE", "reserved"), "final 200 reserved");
         check(200, &ORDER.replace("STATE", "cancelled"), "final 200 cancelled");
-        check(201, &ORDER.replace("STATE", "paid"), "malformed: an order in a state that it cannot be in");
+        check(
+            201,
+            &ORDER.replace("STATE", "paid"),
+            "malformed: an order in a state that it cannot be in",
+        );
         check(201, "{}", "malformed: not an order");
-        for (from, to) in [("ann", "bob"), ("phone", "case"), ("spring", "autumn"), (":10,", ":1,")] {
+        for (from, to) in [("ann", "bob"), ("phone", "case"), ("spring", "autumn"), (":10,", ":1,")]
+        {
             let body = ORDER.replace("STATE", "reserved").replacen(from, to, 1);
             check(201, &body, "malformed: an order of something else");
         }
@@ -283,11 +315,23 @@ mod tests {
     fn a_place_in_the_queue_is_followed_under_its_id() {
         let queued = r#"{"id":"ord_1","sale":"spring","item":"phone","buyer":"ann","units":10,"state":"queued","decide_by":"2026-11-20T10:00:10.000Z"}"#;
         check(202, queued, "queued ord_1");
-        check(202, &ORDER.replace("STATE", "reserved"), "malformed: accepted, but not queued until a time");
+        check(
+            202,
+            &ORDER.replace("STATE", "reserved"),
+            "malformed: accepted, but not queued until a time",
+        );
         check_verdict(200, queued, "again 200 None");
         check_verdict(200, &ORDER.replace("STATE", "reserved"), "final 202 reserved");
-        check_verdict(200, r#"{"id":"ord_1","state":"refused","code":"sold_out"}"#, "final 202 sold_out");
-        check_verdict(200, r#"{"id":"ord_1","state":"refused"}"#, "malformed: not the verdict that was asked for");
+        check_verdict(
+            200,
+            r#"{"id":"ord_1","state":"refused","code":"sold_out"}"#,
+            "final 202 sold_out",
+        );
+        check_verdict(
+            200,
+            r#"{"id":"ord_1","state":"refused"}"#,
+            "malformed: not the verdict that was asked for",
+        );
         check_verdict(
             200,
             r#"{"id":"ord_2","state":"refused","code":"sold_out"}"#,

@@ -41,7 +41,14 @@ pub(super) struct Line<'a> {
 
 impl<'a> Line<'a> {
     /// What this buyer was told.
-    pub fn new(buyer: &'a str, key: &'a str, sale: &'a str, item: &'a str, units: u32, told: &'a Told<'_>) -> Self {
+    pub fn new(
+        buyer: &'a str,
+        key: &'a str,
+        sale: &'a str,
+        item: &'a str,
+        units: u32,
+        told: &'a Told<'_>,
+    ) -> Self {
         let (code, id, state) = (told.code.as_deref(), told.id.as_deref(), told.state.as_deref());
         Self { buyer, key, sale, item, units, status: told.status, code, id, state }
     }
@@ -50,8 +57,8 @@ impl<'a> Line<'a> {
 impl AnswersFile {
     /// Creates or empties the file.
     pub fn create(path: &Path) -> Result<Self, StormError> {
-        let file =
-            File::create(path).map_err(|source| StormError::Answers { path: path.display().to_string(), source })?;
+        let file = File::create(path)
+            .map_err(|source| StormError::Answers { path: path.display().to_string(), source })?;
         Ok(Self { path: path.into(), state: Mutex::new(State { file, failed: None }) })
     }
 
@@ -67,7 +74,9 @@ impl AnswersFile {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match state.failed.take() {
             None => Ok(()),
-            Some(source) => Err(StormError::Answers { path: self.path.display().to_string(), source }),
+            Some(source) => {
+                Err(StormError::Answers { path: self.path.display().to_string(), source })
+            }
         }
     }
 }
@@ -87,7 +96,8 @@ impl Lines {
 
     /// Adds one line.
     pub fn add(&mut self, line: &Line<'_>) {
-        serde_json::to_writer(&mut self.gathered, line).expect("text and numbers are JSON, and memory takes them");
+        serde_json::to_writer(&mut self.gathered, line)
+            .expect("text and numbers are JSON, and memory takes them");
         self.gathered.push(b'\n');
         if self.gathered.len() >= limits::ANSWERS_CHUNK_BYTES {
             self.flush();

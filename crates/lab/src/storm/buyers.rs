@@ -39,7 +39,8 @@ impl Buyers {
         let exp = (now + TOKEN_LIFE).as_secs();
         let claims = format!(r#"{{"sub":"{prefix}0000000","exp":{exp}}}"#).into_bytes();
         let digits_at = br#"{"sub":""#.len() + prefix.len();
-        let mut buyers = Self { prefix, claims, digits_at, signatures: vec![[0; 32]; count as usize] };
+        let mut buyers =
+            Self { prefix, claims, digits_at, signatures: vec![[0; 32]; count as usize] };
         let mut signatures = std::mem::take(&mut buyers.signatures);
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
         let threads = std::thread::available_parallelism().map_or(1, usize::from);

@@ -17,7 +17,10 @@ use super::{limits, listener};
 pub(super) async fn run(worker: Rc<Worker>) {
     let shared = &worker.shared;
     let mut line = Line {
-        wire: Wire::new(shared.target.addr, Duration::from_secs(shared.plan.wait_secs.into()) + limits::ANSWER_GRACE),
+        wire: Wire::new(
+            shared.target.addr,
+            Duration::from_secs(shared.plan.wait_secs.into()) + limits::ANSWER_GRACE,
+        ),
         request: OrderRequest::new(&shared.plan, &shared.target, &shared.buyers),
         worker: &worker,
     };
@@ -86,7 +89,8 @@ impl Line<'_> {
         let worker = self.worker;
         let shared = &worker.shared;
         let path = format!("/v1/orders/{}", queued.id);
-        let bytes = request::get(&path, "application/json", &shared.target, &shared.buyers, case.buyer);
+        let bytes =
+            request::get(&path, "application/json", &shared.target, &shared.buyers, case.buyer);
         let (head, body) = match self.wire.exchange(&bytes).await {
             Ok(answer) => answer,
             Err(fault) => return broken(worker, case, fault),
@@ -110,7 +114,8 @@ fn follow(worker: &Rc<Worker>, case: Case, id: String, decide_by: Timestamp) {
     let due = decide_by.duration_since(Timestamp::now());
     let wait = Duration::try_from(due).unwrap_or_default() + worker.shared.plan.verdict_grace;
     let deadline = Instant::now() + wait.min(limits::VERDICT_WAIT_MAX);
-    let listens = worker.shared.listeners.fetch_add(1, Ordering::Relaxed) < worker.shared.plan.listeners;
+    let listens =
+        worker.shared.listeners.fetch_add(1, Ordering::Relaxed) < worker.shared.plan.listeners;
     let first_look = if listens { limits::POLL_MAX } else { limits::POLL_MIN };
     let case = worker.queued(case, Queued::new(id, deadline, first_look));
     if listens {

@@ -18,7 +18,9 @@ use super::{limits, request};
 pub(super) async fn listen(worker: Rc<Worker>, case: Case) {
     let Some(queued) = case.queued.clone() else { return };
     // What is over time is told by asking; nothing to do here.
-    if let Ok(Err(Fault::Malformed(what))) = timeout_at(queued.deadline.into(), hear(&worker, &case, &queued)).await {
+    if let Ok(Err(Fault::Malformed(what))) =
+        timeout_at(queued.deadline.into(), hear(&worker, &case, &queued)).await
+    {
         worker.fault(what);
     }
 }
@@ -26,7 +28,8 @@ pub(super) async fn listen(worker: Rc<Worker>, case: Case) {
 async fn hear(worker: &Worker, case: &Case, queued: &Queued) -> Result<(), Fault> {
     let shared = &worker.shared;
     let mut stream = wire::connect(shared.target.addr).await?;
-    let bytes = request::get("/v1/events", "text/event-stream", &shared.target, &shared.buyers, case.buyer);
+    let bytes =
+        request::get("/v1/events", "text/event-stream", &shared.target, &shared.buyers, case.buyer);
     stream.write_all(&bytes).await?;
     let mut inbox = Inbox::default();
     let mut raw = vec![0; limits::ANSWER_BYTES_START];
@@ -105,7 +108,10 @@ mod tests {
     #[test]
     fn events_come_out_whole_however_they_are_cut() {
         let body = ": ping\n\nid: 1\nevent: hello\ndata: {\"type\":\"hello\"}\n\ndata: {\"a\":\ndata: 1}\n\n";
-        let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n", body.len());
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n",
+            body.len()
+        );
         for size in [1, 2, 7, answer.len()] {
             let mut inbox = Inbox::default();
             let mut events = Vec::new();

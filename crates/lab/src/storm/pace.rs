@@ -25,7 +25,9 @@ fn run(shared: &Shared) {
     while !shared.stopped() {
         // Before the start nobody can arrive yet.
         let pause = match shared.next_arrival() {
-            Some(at) => at.saturating_duration_since(Instant::now()).clamp(limits::PACE_MIN, limits::PACE_MAX),
+            Some(at) => at
+                .saturating_duration_since(Instant::now())
+                .clamp(limits::PACE_MIN, limits::PACE_MAX),
             None => limits::PACE_MAX / 10,
         };
         std::thread::sleep(pause);

@@ -82,13 +82,24 @@ impl StormPlan {
     pub(super) fn check(&self) -> Result<Target, StormError> {
         let plan = |text: String| Err(StormError::Plan(text));
         if self.buyers == 0 || self.buyers > limits::BUYERS_MAX {
-            return plan(format!("buyers must be 1 to {}, not {}", limits::BUYERS_MAX, self.buyers));
+            return plan(format!(
+                "buyers must be 1 to {}, not {}",
+                limits::BUYERS_MAX,
+                self.buyers
+            ));
         }
         if self.connections == 0 || self.connections > limits::CONNECTIONS_MAX {
-            return plan(format!("connections must be 1 to {}, not {}", limits::CONNECTIONS_MAX, self.connections));
+            return plan(format!(
+                "connections must be 1 to {}, not {}",
+                limits::CONNECTIONS_MAX,
+                self.connections
+            ));
         }
         if self.secret.len() < 32 {
-            return plan(format!("the buyer secret has {} bytes, at least 32 are needed", self.secret.len()));
+            return plan(format!(
+                "the buyer secret has {} bytes, at least 32 are needed",
+                self.secret.len()
+            ));
         }
         if self.rate.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
             return plan("rate must be a number of arrivals per second above 0".into());
@@ -144,14 +155,17 @@ pub(super) struct Target {
 impl Target {
     fn parse(url: &str) -> Result<Self, StormError> {
         let bad = |why: &str| StormError::Plan(format!("{url:?}: {why}"));
-        let rest = url
-            .strip_prefix("http://")
-            .ok_or_else(|| bad("the storm speaks plain HTTP; an address looks like http://127.0.0.1:8080"))?;
+        let rest = url.strip_prefix("http://").ok_or_else(|| {
+            bad("the storm speaks plain HTTP; an address looks like http://127.0.0.1:8080")
+        })?;
         let authority = rest.strip_suffix('/').unwrap_or(rest);
-        if authority.is_empty() || !authority.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/') {
+        if authority.is_empty()
+            || !authority.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/')
+        {
             return Err(bad("give host and port only, without a path"));
         }
-        let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let has_port =
+            authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         let named = if has_port { authority.to_owned() } else { format!("{authority}:80") };
         let addr = named
             .to_socket_addrs()
@@ -165,8 +179,9 @@ impl Target {
 
 /// Reads a secret from a file; the line end that editors and `echo` leave behind is no part of it.
 pub fn read_secret(path: &Path) -> Result<Vec<u8>, StormError> {
-    let mut secret = std::fs::read(path)
-        .map_err(|error| StormError::Plan(format!("cannot read the buyer secret {}: {error}", path.display())))?;
+    let mut secret = std::fs::read(path).map_err(|error| {
+        StormError::Plan(format!("cannot read the buyer secret {}: {error}", path.display()))
+    })?;
     while secret.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
         secret.pop();
     }
@@ -174,7 +189,8 @@ pub fn read_secret(path: &Path) -> Result<Vec<u8>, StormError> {
 }
 
 fn is_id(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte))
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte))
 }
 
 #[cfg(test)]
@@ -200,7 +216,9 @@ mod tests {
         assert!(refusal(|plan| plan.sale = "a b".into()).contains("sale"));
         assert!(refusal(|plan| plan.item = String::new()).contains("item"));
         assert!(refusal(|plan| plan.url = "https://shop".into()).contains("plain HTTP"));
-        assert!(refusal(|plan| plan.url = "http://127.0.0.1:1/v1".into()).contains("without a path"));
+        assert!(
+            refusal(|plan| plan.url = "http://127.0.0.1:1/v1".into()).contains("without a path")
+        );
     }
 
     #[test]

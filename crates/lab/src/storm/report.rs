@@ -47,7 +47,11 @@ impl Progress {
 /// Latencies from the first (with a rate: the intended) send to the final answer.
 fn latency(micros: &Histogram<u64>) -> LatencyMs {
     let ms = |micros: u64| micros as f64 / 1000.0;
-    LatencyMs { p50: ms(micros.value_at_quantile(0.5)), p99: ms(micros.value_at_quantile(0.99)), max: ms(micros.max()) }
+    LatencyMs {
+        p50: ms(micros.value_at_quantile(0.5)),
+        p99: ms(micros.value_at_quantile(0.99)),
+        max: ms(micros.max()),
+    }
 }
 
 /// The result of a storm: the report of the contract, and more.
@@ -110,9 +114,11 @@ pub struct StormReport {
 impl StormReport {
     pub(super) fn new(plan: &StormPlan, tally: &Tally, started_at: Instant) -> Self {
         let counts = &tally.counts;
-        let elapsed = tally.last_answer.map_or(started_at.elapsed(), |last| last.duration_since(started_at));
+        let elapsed =
+            tally.last_answer.map_or(started_at.elapsed(), |last| last.duration_since(started_at));
         // A clock outside the years that a timestamp can hold would have failed long before.
-        let first_sent_at = Timestamp::try_from(SystemTime::now() - started_at.elapsed()).unwrap_or_default();
+        let first_sent_at =
+            Timestamp::try_from(SystemTime::now() - started_at.elapsed()).unwrap_or_default();
         Self {
             url: plan.url.clone(),
             sale: plan.sale.clone(),

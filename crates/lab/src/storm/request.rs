@@ -14,7 +14,8 @@ pub(super) struct OrderRequest {
 impl OrderRequest {
     /// The request of no buyer yet.
     pub fn new(plan: &StormPlan, target: &Target, buyers: &Buyers) -> Self {
-        let body = format!(r#"{{"sale":"{}","item":"{}","units":{}}}"#, plan.sale, plan.item, plan.units);
+        let body =
+            format!(r#"{{"sale":"{}","item":"{}","units":{}}}"#, plan.sale, plan.item, plan.units);
         let mut bytes = format!(
             "POST /v1/orders HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
              Prefer: wait={}\r\nAuthorization: Bearer ",
@@ -35,19 +36,28 @@ impl OrderRequest {
 
     /// The bytes to send for this buyer.
     pub fn of(&mut self, buyer: u32, buyers: &Buyers) -> &[u8] {
-        buyers.write_token(buyer, &mut self.bytes[self.token_at..self.token_at + buyers.token_len()]);
+        buyers
+            .write_token(buyer, &mut self.bytes[self.token_at..self.token_at + buyers.token_len()]);
         buyers.write_key(buyer, &mut self.bytes[self.key_at..self.key_at + buyers.name_len()]);
         &self.bytes
     }
 }
 
 /// A `GET` with the buyer's token, for what happens rarely: asking for a verdict, listening to events.
-pub(super) fn get(path: &str, accept: &str, target: &Target, buyers: &Buyers, buyer: u32) -> Vec<u8> {
+pub(super) fn get(
+    path: &str,
+    accept: &str,
+    target: &Target,
+    buyers: &Buyers,
+    buyer: u32,
+) -> Vec<u8> {
     let mut token = vec![0; buyers.token_len()];
     buyers.write_token(buyer, &mut token);
-    let mut bytes =
-        format!("GET {path} HTTP/1.1\r\nHost: {}\r\nAccept: {accept}\r\nAuthorization: Bearer ", target.authority)
-            .into_bytes();
+    let mut bytes = format!(
+        "GET {path} HTTP/1.1\r\nHost: {}\r\nAccept: {accept}\r\nAuthorization: Bearer ",
+        target.authority
+    )
+    .into_bytes();
     bytes.extend_from_slice(&token);
     bytes.extend_from_slice(b"\r\n\r\n");
     bytes
@@ -73,9 +83,15 @@ mod tests {
             let mut token = vec![0; buyers.token_len()];
             buyers.write_token(buyer, &mut token);
             let token = String::from_utf8(token).expect("ASCII");
-            assert!(head.starts_with("POST /v1/orders HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n"), "{head}");
+            assert!(
+                head.starts_with("POST /v1/orders HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n"),
+                "{head}"
+            );
             assert!(head.contains(&format!("\r\nAuthorization: Bearer {token}\r\n")), "{head}");
-            assert!(head.ends_with(&format!("\r\nIdempotency-Key: {}", buyers.key(buyer))), "{head}");
+            assert!(
+                head.ends_with(&format!("\r\nIdempotency-Key: {}", buyers.key(buyer))),
+                "{head}"
+            );
             assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())), "{head}");
             assert!(head.contains("\r\nPrefer: wait=2\r\n"), "{head}");
             assert_eq!(body, r#"{"sale":"spring","item":"phone","units":10}"#);

@@ -111,7 +111,9 @@ fn read_one_head(buf: &[u8]) -> Result<Option<Head>, &'static str> {
     let framing = match (length, chunked) {
         (Some(_), true) => return Err("both Content-Length and Transfer-Encoding"),
         (None, true) => Framing::Chunked,
-        (Some(length), false) if length > limits::ANSWER_BYTES_MAX => return Err("larger than an answer may be"),
+        (Some(length), false) if length > limits::ANSWER_BYTES_MAX => {
+            return Err("larger than an answer may be");
+        }
         (Some(length), false) => Framing::Length(length),
         (None, false) if status < 200 || status == 204 || status == 304 => Framing::Length(0),
         (None, false) => return Err("neither Content-Length nor chunks"),
@@ -123,7 +125,9 @@ fn number(value: &[u8]) -> Option<usize> {
     if value.is_empty() || value.len() > 10 {
         return None;
     }
-    value.iter().try_fold(0_usize, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + usize::from(byte - b'0')))
+    value.iter().try_fold(0_usize, |sum, byte| {
+        byte.is_ascii_digit().then(|| sum * 10 + usize::from(byte - b'0'))
+    })
 }
 
 /// Takes the chunks of a body apart, over any number of reads.
@@ -217,7 +221,10 @@ mod tests {
     fn all(text: &str) -> Result<Option<(u16, String)>, &'static str> {
         let mut buf = text.as_bytes().to_vec();
         Ok(read(&mut buf)?.map(|reply| {
-            (reply.head.status, String::from_utf8(buf[reply.body].to_vec()).expect("the tests' bodies are text"))
+            (
+                reply.head.status,
+                String::from_utf8(buf[reply.body].to_vec()).expect("the tests' bodies are text"),
+            )
         }))
     }
 
@@ -233,13 +240,21 @@ mod tests {
     fn an_answer_is_complete_at_its_last_byte_and_not_before() {
         check("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", 200, "hi");
         check("HTTP/1.1 409 Conflict\r\ncontent-length: 0\r\n\r\n", 409, "");
-        check("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n1;x=y\r\n!\r\n0\r\n\r\n", 200, "hi!");
+        check(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n1;x=y\r\n!\r\n0\r\n\r\n",
+            200,
+            "hi!",
+        );
         check(
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nA\r\n0123456789\r\n0\r\nT: 1\r\n\r\n",
             200,
             "0123456789",
         );
-        check("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 1\r\n\r\nx", 201, "x");
+        check(
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 1\r\n\r\nx",
+            201,
+            "x",
+        );
         check("HTTP/1.1 204 No Content\r\n\r\n", 204, "");
     }
 
@@ -267,7 +282,8 @@ mod tests {
 
     #[test]
     fn retry_after_and_the_end_of_the_connection_are_read() {
-        let text = "HTTP/1.1 503 Busy\r\nRETRY-AFTER: 3\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+        let text =
+            "HTTP/1.1 503 Busy\r\nRETRY-AFTER: 3\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
         let head = read_head(text.as_bytes()).expect("well-formed").expect("complete");
         assert_eq!((head.retry_after_secs, head.closes), (Some(3), true));
         let text = "HTTP/1.1 503 Busy\r\nRetry-After: Fri, 31 Dec 1999 23:59:59 GMT\r\nContent-Length: 0\r\n\r\n";

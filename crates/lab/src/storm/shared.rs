@@ -51,7 +51,12 @@ pub(super) enum Fresh {
 
 impl Shared {
     /// A storm that has not begun.
-    pub fn new(plan: StormPlan, target: Target, buyers: Buyers, answers: Option<AnswersFile>) -> Self {
+    pub fn new(
+        plan: StormPlan,
+        target: Target,
+        buyers: Buyers,
+        answers: Option<AnswersFile>,
+    ) -> Self {
         let mut order: Vec<u32> = (0..plan.buyers).collect();
         order.shuffle(&mut SmallRng::seed_from_u64(plan.seed));
         let workers = plan.workers_used();
@@ -115,7 +120,11 @@ impl Shared {
     fn peek_at(&self, next: u32, now: Instant) -> Fresh {
         let Some(&buyer) = self.order.get(next as usize) else { return Fresh::NoMore };
         let at = self.arrival(next).unwrap_or(now);
-        if self.plan.duration.is_some_and(|duration| at.duration_since(self.started_at()) >= duration) {
+        if self
+            .plan
+            .duration
+            .is_some_and(|duration| at.duration_since(self.started_at()) >= duration)
+        {
             return Fresh::NoMore;
         }
         if at > now { Fresh::NotYet } else { Fresh::Buyer(buyer, at) }
@@ -127,7 +136,11 @@ impl Shared {
             let next = self.next.load(Ordering::Relaxed);
             let found = self.peek_at(next, now);
             let Fresh::Buyer(..) = found else { return found };
-            if self.next.compare_exchange(next, next + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            if self
+                .next
+                .compare_exchange(next, next + 1, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+            {
                 return found;
             }
         }

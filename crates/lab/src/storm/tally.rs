@@ -106,8 +106,14 @@ pub(super) struct Tally {
 impl Default for Tally {
     fn default() -> Self {
         // A microsecond to an hour in three digits, which is what is shown; longer counts as an hour.
-        let histogram = || Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("these bounds are allowed");
-        Self { counts: Counts::default(), latency: histogram(), reserved_latency: histogram(), last_answer: None }
+        let histogram =
+            || Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("these bounds are allowed");
+        Self {
+            counts: Counts::default(),
+            latency: histogram(),
+            reserved_latency: histogram(),
+            last_answer: None,
+        }
     }
 }
 
@@ -126,8 +132,10 @@ impl Tally {
     /// Adds what another worker counted.
     pub fn add(&mut self, other: &Self) {
         self.counts.add(&other.counts);
-        for (sum, part) in [(&mut self.latency, &other.latency), (&mut self.reserved_latency, &other.reserved_latency)]
-        {
+        for (sum, part) in [
+            (&mut self.latency, &other.latency),
+            (&mut self.reserved_latency, &other.reserved_latency),
+        ] {
             sum.add(part).expect("both have the same bounds");
         }
         self.last_answer = self.last_answer.max(other.last_answer);

@@ -64,20 +64,29 @@ fn every_buyer_asks_once_with_its_own_token_and_key_and_has_one_answer() {
     assert_eq!(kinds(&report), [("reserved", 10), ("sold_out", 490)]);
     assert_eq!((report.buyers, report.lost_answers, report.requests), (500, 0, 500));
     assert_eq!((report.connection_errors, report.faults.len()), (0, 0));
-    assert!(report.latency_ms.max >= report.latency_ms.p99 && report.latency_ms.p99 >= report.latency_ms.p50);
+    assert!(
+        report.latency_ms.max >= report.latency_ms.p99
+            && report.latency_ms.p99 >= report.latency_ms.p50
+    );
 
     let seen = server.seen();
     assert_eq!(seen.iter().map(Request::buyer).collect::<HashSet<_>>().len(), 500);
     assert_eq!(seen.iter().map(|request| &request.key).collect::<HashSet<_>>().len(), 500);
-    assert!(seen.iter().all(|request| request.body == r#"{"sale":"spring","item":"phone","units":10}"#));
+    assert!(
+        seen.iter().all(|request| request.body == r#"{"sale":"spring","item":"phone","units":10}"#)
+    );
 
     let lines = lines(&path);
     assert_eq!(lines.len(), 500);
-    let by_key: BTreeMap<_, _> = seen.iter().map(|request| (request.key.as_str(), request)).collect();
+    let by_key: BTreeMap<_, _> =
+        seen.iter().map(|request| (request.key.as_str(), request)).collect();
     for line in &lines {
         let request = by_key[line["key"].as_str().expect("a key")];
         assert_eq!(line["buyer"], request.buyer());
-        assert_eq!((&line["sale"], &line["item"], &line["units"]), (&"spring".into(), &"phone".into(), &10.into()));
+        assert_eq!(
+            (&line["sale"], &line["item"], &line["units"]),
+            (&"spring".into(), &"phone".into(), &10.into())
+        );
         let told = (&line["status"], &line["code"], &line["id"], &line["state"]);
         if request.before < 10 {
             let id = Value::from(format!("ord_{}", request.before));
@@ -99,12 +108,19 @@ fn overload_is_sent_again_with_the_same_key_and_is_no_refusal() {
     });
     let report = storm(plan(&server, 20));
     assert_eq!(kinds(&report), [("sold_out", 20)]);
-    assert_eq!((report.overloaded_retries, report.rate_limited_retries, report.server_error_retries), (20, 20, 20));
+    assert_eq!(
+        (report.overloaded_retries, report.rate_limited_retries, report.server_error_retries),
+        (20, 20, 20)
+    );
     assert_eq!((report.requests, report.lost_answers), (80, 0));
     assert_eq!(report.faults.get("http_500"), Some(&20));
     let json = serde_json::to_value(&report).expect("plain values");
-    assert_eq!((&json["retries"], &json["buyers"], &json["sale"]), (&60.into(), &20.into(), &"spring".into()));
-    let keys: HashSet<_> = server.seen().into_iter().map(|request| (request.key.clone(), request.buyer())).collect();
+    assert_eq!(
+        (&json["retries"], &json["buyers"], &json["sale"]),
+        (&60.into(), &20.into(), &"spring".into())
+    );
+    let keys: HashSet<_> =
+        server.seen().into_iter().map(|request| (request.key.clone(), request.buyer())).collect();
     assert_eq!(keys.len(), 20, "a key never changes");
 }
 
@@ -121,7 +137,10 @@ fn a_server_that_stays_overloaded_loses_answers_and_refuses_nobody() {
 fn a_broken_connection_is_opened_again_and_the_same_key_finds_its_order() {
     let server = Fake::start(|request| match (request.nth, request.before % 4) {
         (0, 0) => vec![Act::Close],
-        (0, 1) => vec![Act::Send("HTTP/1.1 201 Created\r\nContent-Length: 100\r\n\r\n{".into()), Act::Close],
+        (0, 1) => vec![
+            Act::Send("HTTP/1.1 201 Created\r\nContent-Length: 100\r\n\r\n{".into()),
+            Act::Close,
+        ],
         (0, 2) => vec![Act::Send("NOT HTTP\r\n\r\n".into())],
         (0, _) => answer(201, "{}"),
         _ => answer(200, &order(request, "ord_1", "reserved")),
@@ -138,11 +157,17 @@ fn a_broken_connection_is_opened_again_and_the_same_key_finds_its_order() {
 fn a_connection_that_the_server_ends_politely_is_no_error() {
     let server = Fake::start(|_| {
         let body = r#"{"code":"ended"}"#;
-        let head = format!("HTTP/1.1 409 X\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let head = format!(
+            "HTTP/1.1 409 X\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
         vec![Act::Send(head), Act::Close]
     });
     let report = storm(plan(&server, 40));
-    assert_eq!((kinds(&report), report.connection_errors, report.requests), (vec![("ended", 40)], 0, 40));
+    assert_eq!(
+        (kinds(&report), report.connection_errors, report.requests),
+        (vec![("ended", 40)], 0, 40)
+    );
 }
 
 #[test]
@@ -152,7 +177,10 @@ fn a_connection_that_the_server_dropped_while_it_was_idle_is_no_error() {
     plan.connections = 1;
     plan.rate = Some(0.8);
     let report = storm(plan);
-    assert_eq!((kinds(&report), report.connection_errors, report.requests), (vec![("ended", 2)], 0, 2));
+    assert_eq!(
+        (kinds(&report), report.connection_errors, report.requests),
+        (vec![("ended", 2)], 0, 2)
+    );
 }
 
 #[test]
@@ -207,7 +235,10 @@ fn a_queued_buyer_is_followed_to_the_verdict_by_asking() {
         assert_eq!(line["code"], if reserved { Value::Null } else { "limit_reached".into() });
     }
     let looks = server.seen().into_iter().filter(|request| request.method == "GET");
-    assert!(looks.into_iter().all(|request| request.path.ends_with(&request.buyer()[1..])), "with its own token");
+    assert!(
+        looks.into_iter().all(|request| request.path.ends_with(&request.buyer()[1..])),
+        "with its own token"
+    );
 }
 
 #[test]
@@ -256,7 +287,10 @@ fn other_refusals_are_final_under_their_own_code() {
         _ => answer(404, r#"{"code":"not_found"}"#),
     });
     let report = storm(plan(&server, 9));
-    assert_eq!(kinds(&report), [("idempotency_key_reused", 3), ("not_found", 3), ("unauthenticated", 3)]);
+    assert_eq!(
+        kinds(&report),
+        [("idempotency_key_reused", 3), ("not_found", 3), ("unauthenticated", 3)]
+    );
     assert_eq!(report.requests, 9);
 }
 
@@ -273,7 +307,11 @@ fn a_silent_server_ends_the_storm_with_what_was_answered_written() {
     plan.answers = Some(path.clone());
     let report = storm(plan);
     assert_eq!(kinds(&report), [("paused", 5)]);
-    assert_eq!((report.buyers, report.lost_answers), (13, 8), "eight connections hang, the rest never began");
+    assert_eq!(
+        (report.buyers, report.lost_answers),
+        (13, 8),
+        "eight connections hang, the rest never began"
+    );
     assert_eq!(lines(&path).len(), 5);
 }
 
@@ -296,7 +334,9 @@ fn with_a_rate_latency_counts_from_the_intended_start() {
 
 #[test]
 fn after_its_duration_a_storm_takes_no_new_buyers() {
-    let server = Fake::start(|_| [vec![Act::Pause(Duration::from_millis(10))], refusal("sold_out")].concat());
+    let server = Fake::start(|_| {
+        [vec![Act::Pause(Duration::from_millis(10))], refusal("sold_out")].concat()
+    });
     let mut timed = plan(&server, 1_000_000);
     timed.connections = 2;
     timed.duration = Some(Duration::from_millis(100));
@@ -319,7 +359,9 @@ fn the_same_seed_brings_the_same_buyers_in_the_same_order() {
         (plan.connections, plan.seed) = (1, seed);
         let before = server.seen().len();
         storm(plan);
-        orders.push(server.seen()[before..].iter().map(|request| request.key.clone()).collect::<Vec<_>>());
+        orders.push(
+            server.seen()[before..].iter().map(|request| request.key.clone()).collect::<Vec<_>>(),
+        );
     }
     assert_eq!(orders[0], orders[1]);
     assert_ne!(orders[0], orders[2]);

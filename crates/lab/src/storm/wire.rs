@@ -51,7 +51,14 @@ impl Wire {
     /// Not open yet; an answer may take `patience`.
     pub fn new(addr: SocketAddr, patience: Duration) -> Self {
         let inbox = vec![0; limits::ANSWER_BYTES_START];
-        Self { addr, patience, stream: None, used: Instant::now(), inbox, timer: Box::pin(sleep(patience)) }
+        Self {
+            addr,
+            patience,
+            stream: None,
+            used: Instant::now(),
+            inbox,
+            timer: Box::pin(sleep(patience)),
+        }
     }
 
     /// Opens the connection unless it is open. One that lay idle may have been dropped by the server, which is no fault.

@@ -61,10 +61,11 @@ pub(super) struct Worker {
 
 /// Runs worker `index` to its end: all its buyers answered or lost, or the storm stopped.
 pub(super) fn run(shared: &Arc<Shared>, index: usize) -> Result<Tally, StormError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
-        shared.stop();
-        StormError::Generator(error.to_string())
-    })?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+            shared.stop();
+            StormError::Generator(error.to_string())
+        })?;
     let (all, workers) = (shared.plan.connections_used(), shared.workers());
     let connections = all / workers + usize::from(index < all % workers);
     let worker = Rc::new(Worker::new(Arc::clone(shared), index));
@@ -210,7 +211,9 @@ impl Worker {
         let mut tally = self.tally.borrow_mut();
         tally.answer(&told.kind(), now.duration_since(case.first), now);
         match via {
-            Via::Answer => tally.counts.replayed += u64::from(told.status == 200 && told.id.is_some()),
+            Via::Answer => {
+                tally.counts.replayed += u64::from(told.status == 200 && told.id.is_some())
+            }
             Via::Poll => tally.counts.told_by_poll += 1,
             Via::Event => tally.counts.told_by_event += 1,
         }

@@ -35,7 +35,8 @@ mod tests {
     #[test]
     fn one_bearer_is_taken_and_nothing_else() {
         let check = |values: &[&str], expected: Result<&str, bool>| {
-            let found = bearer(values.iter().map(|value| value.as_bytes())).map_err(|denied| denied == Denied::Missing);
+            let found = bearer(values.iter().map(|value| value.as_bytes()))
+                .map_err(|denied| denied == Denied::Missing);
             assert_eq!(found, expected, "{values:?}");
         };
         check(&["Bearer abc"], Ok("abc"));

@@ -70,7 +70,9 @@ impl Buyers {
             tracing::warn!(%error, "the buyers' public keys could not be read again");
         }
         match keys.check(token, &self.expected, now_secs) {
-            Err(Denied::Unknown) if !keys.is_empty() => Err(Denied::Bad("the token is signed with an unknown key")),
+            Err(Denied::Unknown) if !keys.is_empty() => {
+                Err(Denied::Bad("the token is signed with an unknown key"))
+            }
             verdict => verdict,
         }
     }

@@ -117,12 +117,18 @@ enum Audience {
 
 impl Claims<'_> {
     /// Reads the claims of a token whose signature holds, and judges them.
-    pub(super) fn judge(json: &[u8], expected: &Expected, now_secs: i64) -> Result<Shopper, Denied> {
+    pub(super) fn judge(
+        json: &[u8],
+        expected: &Expected,
+        now_secs: i64,
+    ) -> Result<Shopper, Denied> {
         // A list of as many values would pass for the object otherwise.
         let object = json.trim_ascii_start().starts_with(b"{").then_some(json);
         match object.and_then(|json| serde_json::from_slice::<Claims<'_>>(json).ok()) {
             Some(claims) => claims.hold(expected, now_secs),
-            None => Err(Denied::Bad("the token's claims are not as they must be: sub and exp, rightly typed")),
+            None => Err(Denied::Bad(
+                "the token's claims are not as they must be: sub and exp, rightly typed",
+            )),
         }
     }
 
@@ -146,8 +152,10 @@ impl Claims<'_> {
                 return Err(Denied::Bad("the token is for another audience"));
             }
         }
-        let name = BuyerName::new(&self.sub).ok_or(Denied::Bad("the token's sub cannot be a buyer's name"))?;
-        let standing = Standing { member: self.member.unwrap_or(false), level: self.level.unwrap_or(0) };
+        let name = BuyerName::new(&self.sub)
+            .ok_or(Denied::Bad("the token's sub cannot be a buyer's name"))?;
+        let standing =
+            Standing { member: self.member.unwrap_or(false), level: self.level.unwrap_or(0) };
         Ok(Shopper { name, standing })
     }
 }

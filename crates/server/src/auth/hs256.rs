@@ -19,8 +19,11 @@ const CLAIMS_SMALL: usize = 512;
 const SIGNATURE_BYTES: usize = 32;
 
 /// Headers as nearly every library writes them, in base64url: `alg` and `typ` in either order, or `alg` alone.
-const USUAL_HEADERS: [&str; 3] =
-    ["eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9", "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9", "eyJhbGciOiJIUzI1NiJ9"];
+const USUAL_HEADERS: [&str; 3] = [
+    "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9",
+    "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9",
+    "eyJhbGciOiJIUzI1NiJ9",
+];
 
 /// Checks tokens with one secret.
 #[derive(Debug)]
@@ -45,7 +48,12 @@ impl Hs256 {
     }
 
     /// The buyer that `token` names, if the signature and the claims hold.
-    pub(super) fn check(&self, token: &str, expected: &Expected, now_secs: i64) -> Result<Shopper, Denied> {
+    pub(super) fn check(
+        &self,
+        token: &str,
+        expected: &Expected,
+        now_secs: i64,
+    ) -> Result<Shopper, Denied> {
         const SHAPE: Denied = Denied::Bad("the token is not three parts of base64url");
         let (message, signature) = token.rsplit_once('.').ok_or(SHAPE)?;
         let (header, claims) = message.split_once('.').ok_or(SHAPE)?;
@@ -80,7 +88,9 @@ fn check_header(header: &str) -> Result<(), Denied> {
     let header = object.and_then(|json| serde_json::from_slice::<Header<'_>>(json).ok());
     match header {
         Some(Header { alg, crit: None }) if alg == "HS256" => Ok(()),
-        Some(Header { crit: Some(_), .. }) => Err(Denied::Bad("the token asks for an extension that is not known")),
+        Some(Header { crit: Some(_), .. }) => {
+            Err(Denied::Bad("the token asks for an extension that is not known"))
+        }
         Some(_) => Err(Denied::Bad("the token is not signed with HS256")),
         None => Err(Denied::Bad("the token's header cannot be read")),
     }
@@ -120,7 +130,11 @@ mod tests {
             signed(r#"{ "alg": "HS256", "kid": "one", "typ": "at+jwt" }"#, claims),
         ];
         for token in &good {
-            assert_eq!(check(token).map(|shopper| shopper.name.as_str().to_owned()), Ok("anna".to_owned()), "{token}");
+            assert_eq!(
+                check(token).map(|shopper| shopper.name.as_str().to_owned()),
+                Ok("anna".to_owned()),
+                "{token}"
+            );
         }
         let bad = [
             signed(r#"{"alg":"none"}"#, claims),

@@ -31,7 +31,14 @@ impl<'a> NewToken<'a> {
     #[must_use]
     pub fn new(sub: &'a str, now_secs: i64, ttl: Duration) -> Self {
         let ttl_secs = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
-        Self { sub, exp: now_secs.saturating_add(ttl_secs), iss: None, aud: None, member: false, level: None }
+        Self {
+            sub,
+            exp: now_secs.saturating_add(ttl_secs),
+            iss: None,
+            aud: None,
+            member: false,
+            level: None,
+        }
     }
 }
 

@@ -85,13 +85,18 @@ impl Jwks {
     }
 
     /// The buyer that `token` names, if signature and claims hold. [`Denied::Unknown`]: its key is not in the set.
-    pub(super) fn check(&self, token: &str, expected: &Expected, now_secs: i64) -> Result<Shopper, Denied> {
+    pub(super) fn check(
+        &self,
+        token: &str,
+        expected: &Expected,
+        now_secs: i64,
+    ) -> Result<Shopper, Denied> {
         const SHAPE: Denied = Denied::Bad("the token is not three parts of base64url");
         let (message, signature) = token.rsplit_once('.').ok_or(SHAPE)?;
         let (header, claims) = message.split_once('.').ok_or(SHAPE)?;
         let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| SHAPE)?;
-        let header: Header =
-            serde_json::from_slice(&header).map_err(|_| Denied::Bad("the token's header cannot be read"))?;
+        let header: Header = serde_json::from_slice(&header)
+            .map_err(|_| Denied::Bad("the token's header cannot be read"))?;
         if header.crit.is_some() {
             return Err(Denied::Bad("the token asks for an extension that is not known"));
         }
@@ -104,13 +109,16 @@ impl Jwks {
         let keys = self.keys.load();
         let mut fitting = keys
             .iter()
-            .filter(|key| key.algorithm == algorithm && (header.kid.is_none() || key.kid == header.kid))
+            .filter(|key| {
+                key.algorithm == algorithm && (header.kid.is_none() || key.kid == header.kid)
+            })
             .peekable();
         if fitting.peek().is_none() {
             return Err(Denied::Unknown);
         }
         let holds = fitting.any(|key| {
-            jsonwebtoken::crypto::verify(signature, message.as_bytes(), &key.key, algorithm).is_ok_and(|holds| holds)
+            jsonwebtoken::crypto::verify(signature, message.as_bytes(), &key.key, algorithm)
+                .is_ok_and(|holds| holds)
         });
         if !holds {
             return Err(Denied::Bad("the token's signature does not hold"));
@@ -147,8 +155,13 @@ impl Jwks {
 
     async fn fetch(&self, url: &str) -> Result<Vec<u8>, String> {
         let why = |error: reqwest::Error| error.without_url().to_string();
-        let mut answer =
-            self.client.get(url).send().await.and_then(reqwest::Response::error_for_status).map_err(why)?;
+        let mut answer = self
+            .client
+            .get(url)
+            .send()
+            .await
+            .and_then(reqwest::Response::error_for_status)
+            .map_err(why)?;
         let mut bytes = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(why)? {
             bytes.extend_from_slice(&chunk);
@@ -183,7 +196,8 @@ pub(crate) fn check_file(path: &Path) -> Result<(), String> {
 
 /// The keys of a set that can check a token. One that cannot be read, or is for something else, is passed over.
 fn keys(bytes: &[u8]) -> Result<Vec<Key>, String> {
-    let set: Set = serde_json::from_slice(bytes).map_err(|error| format!("it is not a JSON Web Key Set: {error}"))?;
+    let set: Set = serde_json::from_slice(bytes)
+        .map_err(|error| format!("it is not a JSON Web Key Set: {error}"))?;
     let keys: Vec<Key> = set.keys.into_iter().filter_map(key).take(KEYS_MAX).collect();
     if keys.is_empty() {
         return Err("it holds no key for RS256, ES256 or EdDSA".to_owned());
@@ -195,8 +209,12 @@ fn key(value: serde_json::Value) -> Option<Key> {
     let jwk: Jwk = serde_json::from_value(value).ok()?;
     let algorithm = match &jwk.algorithm {
         AlgorithmParameters::RSA(_) => Algorithm::RS256,
-        AlgorithmParameters::EllipticCurve(of) if of.curve == EllipticCurve::P256 => Algorithm::ES256,
-        AlgorithmParameters::OctetKeyPair(of) if of.curve == EllipticCurve::Ed25519 => Algorithm::EdDSA,
+        AlgorithmParameters::EllipticCurve(of) if of.curve == EllipticCurve::P256 => {
+            Algorithm::ES256
+        }
+        AlgorithmParameters::OctetKeyPair(of) if of.curve == EllipticCurve::Ed25519 => {
+            Algorithm::EdDSA
+        }
         _ => return None,
     };
     let said = jwk.common.key_algorithm.map(|said| said.to_string());

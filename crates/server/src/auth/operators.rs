@@ -53,8 +53,10 @@ impl Operators {
 
     /// Takes over the keys that were made, as the store has them now.
     pub fn know(&self, keys: Vec<AdminKey>) {
-        let known =
-            |key: AdminKey| Known { operator: Operator { id: key.id.into(), role: role(key.role) }, hash: key.hash };
+        let known = |key: AdminKey| Known {
+            operator: Operator { id: key.id.into(), role: role(key.role) },
+            hash: key.hash,
+        };
         self.made.store(Arc::new(keys.into_iter().map(known).collect()));
     }
 

@@ -40,7 +40,13 @@ pub(super) async fn open(engine: &Engine) -> Result<String, EngineError> {
 }
 
 fn items() -> Vec<NewItem> {
-    let item = |name: &str, title: &str, description: &str, price_minor, list_price_minor, limit, stock| NewItem {
+    let item = |name: &str,
+                title: &str,
+                description: &str,
+                price_minor,
+                list_price_minor,
+                limit,
+                stock| NewItem {
         name: name.into(),
         title: title.into(),
         description: description.into(),
@@ -54,8 +60,24 @@ fn items() -> Vec<NewItem> {
         spread: Spread::default(),
     };
     vec![
-        item("lamp", "Table lamp", "Oiled oak and linen. Forty were made.", 4_900, Some(8_900), 2, Stock::Counted(40)),
-        item("shade", "Spare shade", "Linen, fits the table lamp.", 1_200, None, 4, Stock::Counted(100)),
+        item(
+            "lamp",
+            "Table lamp",
+            "Oiled oak and linen. Forty were made.",
+            4_900,
+            Some(8_900),
+            2,
+            Stock::Counted(40),
+        ),
+        item(
+            "shade",
+            "Spare shade",
+            "Linen, fits the table lamp.",
+            1_200,
+            None,
+            4,
+            Stock::Counted(100),
+        ),
         item("bulb", "Warm bulb", "As many as anyone wants.", 350, None, 10, Stock::Unlimited),
     ]
 }

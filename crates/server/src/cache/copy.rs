@@ -23,8 +23,14 @@ const PROOF_DIGITS: usize = 32;
 const TOO_LONG: &[u8] = b"-";
 
 /// The copy of this version, if it is there.
-pub(super) async fn get(shared: &Shared, key: &IdKey, version: &str) -> Result<Left<CatalogueRows>, SlotError> {
-    let Some(bytes) = shared.get(&name(shared, key, version)).await? else { return Ok(Left::Nothing) };
+pub(super) async fn get(
+    shared: &Shared,
+    key: &IdKey,
+    version: &str,
+) -> Result<Left<CatalogueRows>, SlotError> {
+    let Some(bytes) = shared.get(&name(shared, key, version)).await? else {
+        return Ok(Left::Nothing);
+    };
     Ok(parse(&bytes, key, version).map_or(Left::Other, Left::This))
 }
 
@@ -58,12 +64,14 @@ fn proof(key: &IdKey, version: &str, copy: &str) -> String {
 }
 
 fn text(key: &IdKey, rows: &CatalogueRows) -> Option<Vec<u8>> {
-    let words =
-        |sale: &SaleRow| sale.front_door.len() + sale.items.iter().map(|item| item.description.len()).sum::<usize>();
+    let words = |sale: &SaleRow| {
+        sale.front_door.len() + sale.items.iter().map(|item| item.description.len()).sum::<usize>()
+    };
     if rows.sales.iter().map(words).sum::<usize>() > SIZE_MAX {
         return None;
     }
-    let copy = serde_json::to_string(&Copy { sales: rows.sales.iter().map(Sale::of).collect() }).ok()?;
+    let copy =
+        serde_json::to_string(&Copy { sales: rows.sales.iter().map(Sale::of).collect() }).ok()?;
     let bytes = [proof(key, &rows.version, &copy).as_bytes(), copy.as_bytes()].concat();
     (bytes.len() <= SIZE_MAX).then_some(bytes)
 }
@@ -186,7 +194,8 @@ impl Item {
 
     fn row(self) -> Option<ItemRow> {
         let Self { partitions, initial, threshold, refill, .. } = self;
-        let spread = Spread { partitions, choose: Choose::parse(&self.choose)?, initial, threshold, refill };
+        let spread =
+            Spread { partitions, choose: Choose::parse(&self.choose)?, initial, threshold, refill };
         Some(ItemRow {
             id: ItemId(self.id),
             name: self.name,
@@ -225,9 +234,21 @@ mod tests {
             limit: 3,
             hold_ms: 900_000,
             counted: true,
-            spread: Spread { partitions: 4, choose: Choose::RoundRobin, initial: 40, threshold: 10, refill: 20 },
+            spread: Spread {
+                partitions: 4,
+                choose: Choose::RoundRobin,
+                initial: 40,
+                threshold: 10,
+                refill: 20,
+            },
         };
-        let plain = ItemRow { id: ItemId(8), image: None, list_price_minor: None, counted: false, ..item.clone() };
+        let plain = ItemRow {
+            id: ItemId(8),
+            image: None,
+            list_price_minor: None,
+            counted: false,
+            ..item.clone()
+        };
         let sale = SaleRow {
             id: "spring".to_owned(),
             title: "t".repeat(titles),
@@ -273,7 +294,9 @@ mod tests {
         for nothing in [TOO_LONG, b"", b"{}", "抢".repeat(20).as_bytes()] {
             assert_eq!(parse(nothing, &key(), &rows.version), None);
         }
-        let changed = String::from_utf8(bytes).expect("text").replace("\"price_minor\":10,", "\"price_minor\":11,");
+        let changed = String::from_utf8(bytes)
+            .expect("text")
+            .replace("\"price_minor\":10,", "\"price_minor\":11,");
         assert_eq!(parse(changed.as_bytes(), &key(), &rows.version), None, "somebody else's price");
     }
 

@@ -11,7 +11,10 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::fault::{SettingFault, SettingsError};
 use super::raw::{Environment, Origin, Raw};
-use super::{AuthSettings, BrokerHost, BuyerKeys, Cidr, LogFormat, LogSettings, Settings, Shape, payment, shape};
+use super::{
+    AuthSettings, BrokerHost, BuyerKeys, Cidr, LogFormat, LogSettings, Settings, Shape, payment,
+    shape,
+};
 
 use crate::auth::check_jwks_file;
 use crate::gate::{MASTERS_MAX, Masters, room};
@@ -33,7 +36,10 @@ pub(super) fn check(
     let mut read = Reader::new(raw, faults);
     let shape = shape::shape(&mut read);
     let roles = shape::roles(&mut read, shape.as_ref());
-    let listen = read.parsed("listen", "is not an address with a port; write it like 127.0.0.1:8080 or [::1]:8080");
+    let listen = read.parsed(
+        "listen",
+        "is not an address with a port; write it like 127.0.0.1:8080 or [::1]:8080",
+    );
     let workers = read.whole("workers", 1..=1024).map_or_else(cores, clamp);
     let data_dir = data_dir(&mut read, environment, shape.as_ref());
     let trusted_proxies = proxies(&mut read);
@@ -50,7 +56,8 @@ pub(super) fn check(
     let webhooks_tries = read.whole("webhooks.tries", 1..=u64::from(DELIVERY_TRIES_MAX));
     let webhooks_timeout = read.whole("webhooks.timeout_secs", 1..=60).map(Duration::from_secs);
     let broker_hosts = broker_hosts(&mut read);
-    let connections_max = read.whole("limits.connections", 16..=1_000_000).map(|number| clamp(number).get());
+    let connections_max =
+        read.whole("limits.connections", 16..=1_000_000).map(|number| clamp(number).get());
     let idle = read.whole("limits.idle_secs", 1..=3600).map(Duration::from_secs);
     let stop_notice = read.whole("limits.stop_notice_secs", 0..=300).map(Duration::from_secs);
     let log = log(&mut read);
@@ -93,7 +100,11 @@ fn clamp(number: u64) -> NonZeroUsize {
     usize::try_from(number).ok().and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN)
 }
 
-fn data_dir(read: &mut Reader<'_>, environment: &Environment, shape: Option<&Shape>) -> Option<PathBuf> {
+fn data_dir(
+    read: &mut Reader<'_>,
+    environment: &Environment,
+    shape: Option<&Shape>,
+) -> Option<PathBuf> {
     if read.is_given("data_dir") {
         let text = read.text("data_dir")?;
         if text.is_empty() {
@@ -103,13 +114,17 @@ fn data_dir(read: &mut Reader<'_>, environment: &Environment, shape: Option<&Sha
         if std::fs::metadata(&text).is_ok_and(|there| !there.is_dir()) {
             read.fault(
                 "data_dir",
-                format!("{text} is no directory; write the path of one, or of one that can be made"),
+                format!(
+                    "{text} is no directory; write the path of one, or of one that can be made"
+                ),
             );
             return None;
         }
         return Some(text.into());
     }
-    let set = |name: &str| environment.get(name.as_ref() as &std::ffi::OsStr).filter(|value| !value.is_empty());
+    let set = |name: &str| {
+        environment.get(name.as_ref() as &std::ffi::OsStr).filter(|value| !value.is_empty())
+    };
     let path = match (set("XDG_DATA_HOME"), set("HOME")) {
         // A relative XDG path is to be ignored, says its specification.
         (Some(xdg), _) if std::path::Path::new(xdg).is_absolute() => Some(PathBuf::from(xdg)),
@@ -121,7 +136,10 @@ fn data_dir(read: &mut Reader<'_>, environment: &Environment, shape: Option<&Sha
         return Some(PathBuf::new());
     }
     if path.is_none() {
-        read.fault("data_dir", "has no default here, as neither XDG_DATA_HOME nor HOME is set; write a directory");
+        read.fault(
+            "data_dir",
+            "has no default here, as neither XDG_DATA_HOME nor HOME is set; write a directory",
+        );
     }
     path.map(|path| path.join("doorbuster"))
 }
@@ -131,7 +149,10 @@ fn proxies(read: &mut Reader<'_>) -> Vec<Cidr> {
     for text in read.list("trusted_proxies").unwrap_or_default() {
         match Cidr::parse(&text) {
             Some(network) => networks.push(network),
-            None => read.fault("trusted_proxies", format!("{text:?} is no network; write them like 10.0.0.0/8")),
+            None => read.fault(
+                "trusted_proxies",
+                format!("{text:?} is no network; write them like 10.0.0.0/8"),
+            ),
         }
     }
     networks
@@ -142,7 +163,10 @@ fn broker_hosts(read: &mut Reader<'_>) -> Vec<BrokerHost> {
     for text in read.list("brokers.hosts").unwrap_or_default() {
         match BrokerHost::parse(&text) {
             Some(host) => hosts.push(host),
-            None => read.fault("brokers.hosts", format!("{text:?} is no host; write them like rabbit.internal:5672")),
+            None => read.fault(
+                "brokers.hosts",
+                format!("{text:?} is no host; write them like rabbit.internal:5672"),
+            ),
         }
     }
     hosts
@@ -160,10 +184,14 @@ fn shop(read: &mut Reader<'_>) -> Option<String> {
 /// An origin as browsers write it.
 fn origin(read: &mut Reader<'_>, path: &'static str) -> Option<String> {
     let text = read.text(path)?;
-    let origin = reqwest::Url::parse(&text).ok().map(|url| url.origin()).filter(|origin| origin.is_tuple());
+    let origin =
+        reqwest::Url::parse(&text).ok().map(|url| url.origin()).filter(|origin| origin.is_tuple());
     let is_web = text.starts_with("https://") || text.starts_with("http://");
     if !is_web || origin.is_none_or(|origin| origin.ascii_serialization() != text) {
-        read.fault(path, "is no origin; write it as browsers do, like https://shop.example, without a path");
+        read.fault(
+            path,
+            "is no origin; write it as browsers do, like https://shop.example, without a path",
+        );
     }
     Some(text)
 }
@@ -171,7 +199,10 @@ fn origin(read: &mut Reader<'_>, path: &'static str) -> Option<String> {
 fn auth(read: &mut Reader<'_>, demo: bool) -> AuthSettings {
     let secret = read.secret("auth.buyer_secret").inspect(|secret| {
         if secret.expose_secret().len() < SECRET_BYTES_MIN {
-            read.fault("auth.buyer_secret", format!("is shorter than {SECRET_BYTES_MIN} bytes; make a longer one"));
+            read.fault(
+                "auth.buyer_secret",
+                format!("is shorter than {SECRET_BYTES_MIN} bytes; make a longer one"),
+            );
         }
     });
     let jwks = read.is_given("auth.buyer_jwks").then(|| jwks(read)).flatten();
@@ -179,7 +210,10 @@ fn auth(read: &mut Reader<'_>, demo: bool) -> AuthSettings {
         read.fault("auth.buyer_jwks", "contradicts auth.buyer_secret; keep one of the two");
     }
     if read.is_given("auth.buyer_jwks") && demo {
-        read.fault("auth.buyer_jwks", "contradicts --demo, which signs guests in with a secret; keep one of the two");
+        read.fault(
+            "auth.buyer_jwks",
+            "contradicts --demo, which signs guests in with a secret; keep one of the two",
+        );
     }
     AuthSettings {
         buyers: jwks.or(secret.map(BuyerKeys::Secret)),
@@ -214,10 +248,14 @@ fn admin_key(read: &mut Reader<'_>) -> Option<SecretString> {
 
 fn pass_keys(read: &mut Reader<'_>) -> Option<Masters> {
     let entries = read.is_given("pass.keys").then(|| read.list("pass.keys")).flatten()?;
-    let keys = entries.iter().map(|entry| crate::secrets::parse_key(entry)).collect::<Option<Vec<_>>>();
+    let keys =
+        entries.iter().map(|entry| crate::secrets::parse_key(entry)).collect::<Option<Vec<_>>>();
     let masters = keys.and_then(Masters::new);
     if masters.is_none() {
-        read.fault("pass.keys", format!("must be 1 to {MASTERS_MAX} keys of 64 hexadecimal digits"));
+        read.fault(
+            "pass.keys",
+            format!("must be 1 to {MASTERS_MAX} keys of 64 hexadecimal digits"),
+        );
     }
     masters
 }
@@ -239,9 +277,13 @@ fn jwks(read: &mut Reader<'_>) -> Option<BuyerKeys> {
             return None;
         };
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-        let here = host == "localhost" || host.parse().is_ok_and(|host: std::net::IpAddr| host.is_loopback());
+        let here = host == "localhost"
+            || host.parse().is_ok_and(|host: std::net::IpAddr| host.is_loopback());
         if url.scheme() == "http" && !here {
-            read.fault("auth.buyer_jwks", "would fetch keys unprotected; write https://… or the path of a file");
+            read.fault(
+                "auth.buyer_jwks",
+                "would fetch keys unprotected; write https://… or the path of a file",
+            );
         }
         return Some(BuyerKeys::JwksUrl(text));
     }
@@ -257,7 +299,9 @@ fn jwks(read: &mut Reader<'_>) -> Option<BuyerKeys> {
 fn sign_in_url(read: &mut Reader<'_>) -> Option<String> {
     let text = read.text("auth.sign_in_url")?;
     let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
-    let absolute = ["https://", "http://"].iter().any(|scheme| text.starts_with(scheme) && text.len() > scheme.len());
+    let absolute = ["https://", "http://"]
+        .iter()
+        .any(|scheme| text.starts_with(scheme) && text.len() > scheme.len());
     // `//host` would be another site, `javascript:` another language.
     let path = text.starts_with('/') && !text.starts_with("//") && !text.starts_with("/\\");
     if !visible || !(absolute || path) {
@@ -277,7 +321,9 @@ fn log(read: &mut Reader<'_>) -> Option<LogSettings> {
         }
         None => None,
     };
-    let filter =
-        read.parsed("log.filter", "is no filter; write a level, or levels by part: info,doorbuster_server=debug");
+    let filter = read.parsed(
+        "log.filter",
+        "is no filter; write a level, or levels by part: info,doorbuster_server=debug",
+    );
     Some(LogSettings { format: format?, filter: filter? })
 }

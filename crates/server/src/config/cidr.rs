@@ -88,7 +88,11 @@ mod tests {
     fn a_network_holds_the_addresses_that_share_its_leading_bits() {
         let check = |network: &str, address: &str, expected: bool| {
             let network = Cidr::parse(network).expect("a network");
-            assert_eq!(network.contains(address.parse().expect("an address")), expected, "{network} {address}");
+            assert_eq!(
+                network.contains(address.parse().expect("an address")),
+                expected,
+                "{network} {address}"
+            );
         };
         check("10.0.0.0/8", "10.200.3.4", true);
         check("10.0.0.0/8", "11.0.0.0", false);
@@ -121,7 +125,16 @@ mod tests {
 
     #[test]
     fn what_is_no_network_is_refused() {
-        for text in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/+8", "host/8"] {
+        for text in [
+            "",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0/8",
+            "10.0.0.0/",
+            "10.0.0.0/-1",
+            "10.0.0.0/+8",
+            "host/8",
+        ] {
             assert_eq!(Cidr::parse(text), None, "{text:?}");
         }
     }

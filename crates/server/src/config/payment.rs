@@ -11,7 +11,8 @@ const SECRETS_MAX: usize = 8;
 /// Where Stripe's API is.
 const STRIPE_API: &str = "https://api.stripe.com";
 /// Settings of Stripe alone.
-const OF_STRIPE: [&str; 3] = ["payment.stripe.secret_key", "payment.stripe.webhook_secret", "payment.stripe.api_url"];
+const OF_STRIPE: [&str; 3] =
+    ["payment.stripe.secret_key", "payment.stripe.webhook_secret", "payment.stripe.api_url"];
 
 /// The provider. `None`: something is wrong, and was told.
 pub(super) fn payment(read: &mut Reader<'_>, demo: bool) -> Option<PaymentSettings> {
@@ -30,8 +31,7 @@ pub(super) fn payment(read: &mut Reader<'_>, demo: bool) -> Option<PaymentSettin
         }
         Some("stripe") => {
             if read.is_given("payment.webhook_secret") {
-                let detail =
-                    "contradicts payment.provider = \"stripe\", whose own is payment.stripe.webhook_secret; remove it";
+                let detail = "contradicts payment.provider = \"stripe\", whose own is payment.stripe.webhook_secret; remove it";
                 read.fault("payment.webhook_secret", detail);
             }
             if !read.is_given("page.url") && !read.is_given("page.origin") {
@@ -41,7 +41,10 @@ pub(super) fn payment(read: &mut Reader<'_>, demo: bool) -> Option<PaymentSettin
             stripe(read).map(ProviderSettings::Stripe)
         }
         _ => {
-            read.fault("payment.provider", "is no provider of this version; write sandbox or stripe");
+            read.fault(
+                "payment.provider",
+                "is no provider of this version; write sandbox or stripe",
+            );
             None
         }
     };
@@ -57,7 +60,10 @@ fn webhook_secrets(read: &mut Reader<'_>) -> Vec<SecretString> {
     let is_good = |secret: &SecretString| SigningKey::parse(secret.expose_secret()).is_some();
     if !(1..=SECRETS_MAX).contains(&secrets.len()) || !secrets.iter().all(is_good) {
         let each = "must be whsec_ and 24 to 64 bytes in base64";
-        read.fault(path, format!("{each}; up to {SECRETS_MAX} of them, newest first, while one is replaced"));
+        read.fault(
+            path,
+            format!("{each}; up to {SECRETS_MAX} of them, newest first, while one is replaced"),
+        );
     }
     secrets
 }
@@ -70,21 +76,29 @@ fn stripe(read: &mut Reader<'_>) -> Option<StripeSettings> {
         }
     }
     let secret_key = read.secret(key_path).filter(|_| read.is_given(key_path));
-    let is_word = |text: &str| (8..=512).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let is_word = |text: &str| {
+        (8..=512).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+    };
     if secret_key.as_ref().is_some_and(|key| !is_word(key.expose_secret())) {
         read.fault(key_path, "is no key of Stripe; write sk_live_…, sk_test_… or rk_…");
     }
-    let webhook_secrets = if read.is_given(secret_path) { read.secrets(secret_path) } else { Vec::new() };
+    let webhook_secrets =
+        if read.is_given(secret_path) { read.secrets(secret_path) } else { Vec::new() };
     let is_secret = |secret: &SecretString| {
         let text = secret.expose_secret();
         text.starts_with("whsec_") && is_word(text)
     };
     if read.is_given(secret_path)
-        && (!(1..=SECRETS_MAX).contains(&webhook_secrets.len()) || !webhook_secrets.iter().all(is_secret))
+        && (!(1..=SECRETS_MAX).contains(&webhook_secrets.len())
+            || !webhook_secrets.iter().all(is_secret))
     {
-        read.fault(secret_path, format!("must be 1 to {SECRETS_MAX} of Stripe's whsec_…, newest first"));
+        read.fault(
+            secret_path,
+            format!("must be 1 to {SECRETS_MAX} of Stripe's whsec_…, newest first"),
+        );
     }
-    let api_url = if read.is_given(url_path) { read.text(url_path) } else { Some(STRIPE_API.to_owned()) };
+    let api_url =
+        if read.is_given(url_path) { read.text(url_path) } else { Some(STRIPE_API.to_owned()) };
     let api_url = api_url.filter(|text| url_is_safe(text));
     if api_url.is_none() {
         read.fault(url_path, "must be an origin with https://, or with http:// on this machine");
@@ -96,7 +110,9 @@ fn stripe(read: &mut Reader<'_>) -> Option<StripeSettings> {
 fn url_is_safe(text: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(text) else { return false };
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    let here = host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
-    let is_origin = url.origin().is_tuple() && url.origin().ascii_serialization() == text.trim_end_matches('/');
+    let here = host == "localhost"
+        || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
+    let is_origin =
+        url.origin().is_tuple() && url.origin().ascii_serialization() == text.trim_end_matches('/');
     is_origin && (url.scheme() == "https" || (url.scheme() == "http" && here))
 }

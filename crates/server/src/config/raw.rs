@@ -76,7 +76,11 @@ impl Raw {
 }
 
 /// Lays the four layers over each other. What cannot belong to any setting is noted in `faults`.
-pub(super) fn gather(flags: &Flags, environment: &Environment, faults: &mut Vec<SettingFault>) -> Raw {
+pub(super) fn gather(
+    flags: &Flags,
+    environment: &Environment,
+    faults: &mut Vec<SettingFault>,
+) -> Raw {
     let mut raw = Raw::default();
     read_file(&mut raw, DEFAULT_FILE, &Origin::Default, faults);
     if let Some(path) = &flags.config {
@@ -99,8 +103,10 @@ fn read_file(raw: &mut Raw, text: &str, origin: &Origin, faults: &mut Vec<Settin
         Err(error) => {
             // Neither the line nor a value is shown: it may be a secret.
             let before = error.span().map_or("", |span| &text[..span.start]);
-            let (line, column) =
-                (before.split('\n').count(), before.rsplit('\n').next().unwrap_or("").chars().count() + 1);
+            let (line, column) = (
+                before.split('\n').count(),
+                before.rsplit('\n').next().unwrap_or("").chars().count() + 1,
+            );
             let what = Some(error.message()).filter(|said| !said.starts_with("invalid type"));
             let what = what.unwrap_or("a value that no setting takes");
             let detail = format!("is not TOML: line {line}, column {column}: {what}");
@@ -111,9 +117,17 @@ fn read_file(raw: &mut Raw, text: &str, origin: &Origin, faults: &mut Vec<Settin
     flatten(&table, "", &mut |path, value| match named(path) {
         Some((setting, in_file)) => match file_value(value, in_file) {
             Some(value) => layer.add(setting, value, origin.clone()),
-            None => faults.push(fault(path, origin, "write a text, a whole number, true, false, or a list of texts")),
+            None => faults.push(fault(
+                path,
+                origin,
+                "write a text, a whole number, true, false, or a list of texts",
+            )),
         },
-        None => faults.push(fault(path, origin, "there is no such setting; `doorbuster config default` lists them")),
+        None => faults.push(fault(
+            path,
+            origin,
+            "there is no such setting; `doorbuster config default` lists them",
+        )),
     });
     layer.settle(raw, faults);
 }
@@ -122,7 +136,8 @@ fn read_file(raw: &mut Raw, text: &str, origin: &Origin, faults: &mut Vec<Settin
 fn flatten(table: &toml::Table, prefix: &str, each: &mut impl FnMut(&str, &toml::Value)) {
     for (name, value) in table {
         let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
-        let holds_settings = SETTINGS.iter().any(|setting| setting.path.starts_with(&format!("{path}.")));
+        let holds_settings =
+            SETTINGS.iter().any(|setting| setting.path.starts_with(&format!("{path}.")));
         match value {
             toml::Value::Table(inner) if holds_settings => flatten(inner, &path, each),
             value => each(&path, value),
@@ -132,10 +147,14 @@ fn flatten(table: &toml::Table, prefix: &str, each: &mut impl FnMut(&str, &toml:
 
 /// The setting that `path` names, and whether it names the file of a secret.
 fn named(path: &str) -> Option<(&'static str, bool)> {
-    let plain = SETTINGS.iter().find(|setting| setting.path == path).map(|setting| (setting.path, false));
+    let plain =
+        SETTINGS.iter().find(|setting| setting.path == path).map(|setting| (setting.path, false));
     plain.or_else(|| {
         let path = path.strip_suffix(FILE_SUFFIX)?;
-        SETTINGS.iter().find(|setting| setting.secret && setting.path == path).map(|setting| (setting.path, true))
+        SETTINGS
+            .iter()
+            .find(|setting| setting.secret && setting.path == path)
+            .map(|setting| (setting.path, true))
     })
 }
 
@@ -146,9 +165,9 @@ fn file_value(value: &toml::Value, in_file: bool) -> Option<Value> {
         toml::Value::String(text) => Value::Text(text.clone()),
         toml::Value::Integer(number) => Value::Whole(*number),
         toml::Value::Boolean(flag) => Value::Flag(*flag),
-        toml::Value::Array(entries) => {
-            Value::List(entries.iter().map(|entry| entry.as_str().map(str::to_owned)).collect::<Option<_>>()?)
-        }
+        toml::Value::Array(entries) => Value::List(
+            entries.iter().map(|entry| entry.as_str().map(str::to_owned)).collect::<Option<_>>()?,
+        ),
         _ => return None,
     })
 }
@@ -168,16 +187,20 @@ fn read_environment(raw: &mut Raw, environment: &Environment, faults: &mut Vec<S
         let origin = Origin::Environment(shown.to_string());
         let path = shown[ENV_PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
         // Only the one spelling: DOORBUSTER_listen would be a setting that somebody believes to have made.
-        let spelled = name.to_str().filter(|name| !name.bytes().any(|byte| byte.is_ascii_lowercase()));
+        let spelled =
+            name.to_str().filter(|name| !name.bytes().any(|byte| byte.is_ascii_lowercase()));
         let Some((setting, in_file)) = spelled.and_then(|_| named(&path)) else {
             let detail = "there is no such setting; `doorbuster config default` lists them";
             faults.push(SettingFault { setting: shown.to_string(), detail: detail.into() });
             continue;
         };
         match environment[name].to_str() {
-            _ if in_file => layer.add(setting, Value::InFile(Path::new(&environment[name]).into()), origin),
+            _ if in_file => {
+                layer.add(setting, Value::InFile(Path::new(&environment[name]).into()), origin)
+            }
             Some(text) => layer.add(setting, Value::Spelled(text.to_owned()), origin),
-            None => faults.push(SettingFault { setting: shown.to_string(), detail: "is not UTF-8".into() }),
+            None => faults
+                .push(SettingFault { setting: shown.to_string(), detail: "is not UTF-8".into() }),
         }
     }
     layer.settle(raw, faults);
@@ -211,7 +234,11 @@ impl Layer {
     fn settle(self, raw: &mut Raw, faults: &mut Vec<SettingFault>) {
         for (index, (path, given)) in self.0.iter().enumerate() {
             if self.0[..index].iter().any(|(earlier, _)| earlier == path) {
-                faults.push(fault(path, &given.origin, "is given both itself and as a file; keep one of the two"));
+                faults.push(fault(
+                    path,
+                    &given.origin,
+                    "is given both itself and as a file; keep one of the two",
+                ));
             }
             raw.set(path, given.value.clone(), given.origin.clone());
         }

@@ -13,7 +13,8 @@ const REPLICAS_MAX: u64 = 10;
 
 /// Whether somebody wants this of servers of slots: none to wait for is what the default file says.
 fn is_asked_for(read: &mut Reader<'_>, path: &'static str) -> bool {
-    read.is_given(path) && (path != "slots.wait_replicas" || read.whole(path, 0..=REPLICAS_MAX) != Some(0))
+    read.is_given(path)
+        && (path != "slots.wait_replicas" || read.whole(path, 0..=REPLICAS_MAX) != Some(0))
 }
 
 /// The shape, with the addresses that it needs.
@@ -39,7 +40,11 @@ pub(super) fn shape(read: &mut Reader<'_>) -> Option<Shape> {
         Some("cluster") => {
             let (store, slots) = (store(read, "cluster"), slots(read));
             let wait_replicas = read.whole("slots.wait_replicas", 0..=REPLICAS_MAX)?;
-            Some(Shape::Cluster { store: store?, slots: slots?, wait_replicas: u32::try_from(wait_replicas).ok()? })
+            Some(Shape::Cluster {
+                store: store?,
+                slots: slots?,
+                wait_replicas: u32::try_from(wait_replicas).ok()?,
+            })
         }
         Some(_) => {
             read.fault("shape", "is no shape; write embedded, postgres or cluster");
@@ -51,12 +56,21 @@ pub(super) fn shape(read: &mut Reader<'_>) -> Option<Shape> {
 /// The address is never told: it may hold a password.
 fn store(read: &mut Reader<'_>, shape: &str) -> Option<SecretString> {
     if !read.is_given("store.url") {
-        read.fault("store.url", format!("is missing, and shape = \"{shape}\" needs it; write postgres://…"));
+        read.fault(
+            "store.url",
+            format!("is missing, and shape = \"{shape}\" needs it; write postgres://…"),
+        );
         return None;
     }
     let url = read.text("store.url")?;
-    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme) && url.len() > scheme.len()) {
-        read.fault("store.url", "is no address of a PostgreSQL server; write postgres://user@host/database");
+    if !["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| url.starts_with(scheme) && url.len() > scheme.len())
+    {
+        read.fault(
+            "store.url",
+            "is no address of a PostgreSQL server; write postgres://user@host/database",
+        );
         return None;
     }
     if let Err(error) = check_address(&url) {
@@ -69,11 +83,20 @@ fn store(read: &mut Reader<'_>, shape: &str) -> Option<SecretString> {
 fn slots(read: &mut Reader<'_>) -> Option<Vec<SecretString>> {
     let urls = if read.is_given("slots.urls") { read.list("slots.urls")? } else { Vec::new() };
     if urls.is_empty() || urls.len() > URLS_MAX {
-        read.fault("slots.urls", format!("must name 1 to {URLS_MAX} servers for shape = \"cluster\"; write redis://…"));
+        read.fault(
+            "slots.urls",
+            format!("must name 1 to {URLS_MAX} servers for shape = \"cluster\"; write redis://…"),
+        );
         return None;
     }
-    if !urls.iter().all(|url| ["redis://", "rediss://"].iter().any(|scheme| url.starts_with(scheme))) {
-        read.fault("slots.urls", "names something else than a Redis server; write redis://host:6379, or rediss://…");
+    if !urls
+        .iter()
+        .all(|url| ["redis://", "rediss://"].iter().any(|scheme| url.starts_with(scheme)))
+    {
+        read.fault(
+            "slots.urls",
+            "names something else than a Redis server; write redis://host:6379, or rediss://…",
+        );
         return None;
     }
     Some(urls.into_iter().map(SecretString::from).collect())
@@ -82,7 +105,9 @@ fn slots(read: &mut Reader<'_>) -> Option<Vec<SecretString>> {
 /// The roles, as far as the shape lets them be apart.
 pub(super) fn roles(read: &mut Reader<'_>, shape: Option<&Shape>) -> Option<Roles> {
     let roles = read.list("roles")?;
-    if let Some(other) = roles.iter().find(|role| !["api", "settle", "control"].contains(&role.as_str())) {
+    if let Some(other) =
+        roles.iter().find(|role| !["api", "settle", "control"].contains(&role.as_str()))
+    {
         read.fault("roles", format!("{other:?} is no role; roles are api, settle and control"));
         return None;
     }
@@ -93,7 +118,10 @@ pub(super) fn roles(read: &mut Reader<'_>, shape: Option<&Shape>) -> Option<Role
             read.fault("roles", "names none; write api,settle,control or some of them");
         }
         Some(Shape::Embedded) if roles != Roles::ALL => {
-            read.fault("roles", "shape = \"embedded\" does all work in one process; write api,settle,control");
+            read.fault(
+                "roles",
+                "shape = \"embedded\" does all work in one process; write api,settle,control",
+            );
         }
         Some(Shape::Postgres { .. }) if roles.api != roles.settle => {
             read.fault(

@@ -17,13 +17,17 @@ pub(super) fn lines(raw: &Raw, settings: Option<&Settings>) -> String {
         }
         let given = raw.get(setting.path);
         let origin = given.map_or(&Origin::Default, |given| &given.origin);
-        if *origin == Origin::Default && settings.is_some_and(|settings| opened_by_demo(setting.path, settings)) {
+        if *origin == Origin::Default
+            && settings.is_some_and(|settings| opened_by_demo(setting.path, settings))
+        {
             // Writing into a string cannot fail.
             let _ = writeln!(out, "{name} = true  # --demo");
             continue;
         }
         let value = match given.map(|given| &given.value) {
-            Some(Value::InFile(path)) => Some(format!("\"***\"  # from the file {}", path.display())),
+            Some(Value::InFile(path)) => {
+                Some(format!("\"***\"  # from the file {}", path.display()))
+            }
             Some(Value::List(entries)) if entries.is_empty() => Some("[]".to_owned()),
             Some(_) if setting.secret => Some("\"***\"".to_owned()),
             Some(value) => Some(shown(value)),
@@ -44,7 +48,8 @@ fn shown(value: &Value) -> String {
         Value::Whole(number) => number.to_string(),
         Value::Flag(flag) => flag.to_string(),
         Value::List(entries) => {
-            toml::Value::Array(entries.iter().cloned().map(toml::Value::String).collect()).to_string()
+            toml::Value::Array(entries.iter().cloned().map(toml::Value::String).collect())
+                .to_string()
         }
         Value::InFile(path) => path.display().to_string(),
     }
@@ -65,7 +70,9 @@ fn derived(path: &str, settings: Option<&Settings>) -> Option<String> {
     let settings = settings?;
     match path {
         "workers" => Some(settings.workers.to_string()),
-        "data_dir" => Some(toml::Value::String(settings.data_dir.display().to_string()).to_string()),
+        "data_dir" => {
+            Some(toml::Value::String(settings.data_dir.display().to_string()).to_string())
+        }
         _ => None,
     }
 }

@@ -25,7 +25,11 @@ fn the_defaults_alone_are_a_working_configuration() {
     assert_eq!(settings.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(settings.data_dir.to_str(), Some("/home/someone/.local/share/doorbuster"));
     assert_eq!((settings.pass_ttl.as_secs(), settings.room_per_sec), (120, 2_000));
-    assert!(settings.auth.buyers.is_none() && settings.auth.admin_key.is_none() && !settings.webhooks_allow_private);
+    assert!(
+        settings.auth.buyers.is_none()
+            && settings.auth.admin_key.is_none()
+            && !settings.webhooks_allow_private
+    );
 }
 
 #[test]
@@ -33,10 +37,13 @@ fn the_default_file_names_every_setting_and_no_other() {
     let table: toml::Table = DEFAULT_FILE.parse().expect("TOML");
     for setting in SETTINGS {
         let (section, name) = setting.path.split_once('.').unwrap_or(("", setting.path));
-        let body =
-            DEFAULT_FILE.split("\n[").find(|part| section.is_empty() || part.starts_with(&format!("{section}]")));
+        let body = DEFAULT_FILE
+            .split("\n[")
+            .find(|part| section.is_empty() || part.starts_with(&format!("{section}]")));
         let body = body.unwrap_or_else(|| panic!("the default file has no section {section}"));
-        let stands = body.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{name} = ")));
+        let stands = body
+            .lines()
+            .any(|line| line.trim_start_matches("# ").starts_with(&format!("{name} = ")));
         assert!(stands, "{} stands in the default file", setting.path);
     }
     assert!(table.contains_key("listen"));
@@ -47,7 +54,10 @@ fn a_stronger_layer_wins() {
     let (_dir, mut flags) = file("listen = \"127.0.0.1:1\"\nworkers = 3\n[pass]\nttl_secs = 60\n");
     let told = environment(&[("DOORBUSTER_LISTEN", "127.0.0.1:2"), ("DOORBUSTER_WORKERS", "4")]);
     let settings = load(&flags, told.clone()).expect("valid");
-    assert_eq!((settings.listen.port(), settings.workers.get(), settings.pass_ttl.as_secs()), (2, 4, 60));
+    assert_eq!(
+        (settings.listen.port(), settings.workers.get(), settings.pass_ttl.as_secs()),
+        (2, 4, 60)
+    );
     flags.listen = Some("127.0.0.1:3".into());
     assert_eq!(load(&flags, told).expect("valid").listen.port(), 3);
 }
@@ -59,16 +69,24 @@ fn a_demonstration_lets_webhooks_go_to_private_addresses_unless_told_otherwise()
     let told = environment(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "false")]);
     assert!(!load(&flags, told.clone()).expect("valid").webhooks_allow_private);
     let shown = |told| show(&flags, told).0;
-    assert!(shown(environment(&[])).contains("allow_private = true  # --demo\n"), "{}", shown(environment(&[])));
+    assert!(
+        shown(environment(&[])).contains("allow_private = true  # --demo\n"),
+        "{}",
+        shown(environment(&[]))
+    );
     assert!(shown(told.clone()).contains("allow_private = \"false\"  # "), "{}", shown(told));
 }
 
 #[test]
 fn the_sandboxs_buttons_work_in_a_demonstration_unless_told_otherwise_and_elsewhere_if_told() {
     let demo = Flags { demo: true, ..Flags::default() };
-    let works =
-        |flags: &Flags, told: &[(&str, &str)]| load(flags, environment(told)).expect("valid").payment.sandbox_page;
-    let (on, off) = (("DOORBUSTER_PAYMENT__SANDBOX_PAGE", "true"), ("DOORBUSTER_PAYMENT__SANDBOX_PAGE", "false"));
+    let works = |flags: &Flags, told: &[(&str, &str)]| {
+        load(flags, environment(told)).expect("valid").payment.sandbox_page
+    };
+    let (on, off) = (
+        ("DOORBUSTER_PAYMENT__SANDBOX_PAGE", "true"),
+        ("DOORBUSTER_PAYMENT__SANDBOX_PAGE", "false"),
+    );
     assert_eq!([works(&demo, &[]), works(&demo, &[off])], [true, false]);
     assert_eq!([works(&Flags::default(), &[]), works(&Flags::default(), &[on])], [false, true]);
 }
@@ -79,7 +97,10 @@ fn check(name: &str, value: &str, setting: &str, word: &str) {
     let error = load(&Flags::default(), environment(&[(name, value)])).expect_err(name);
     let told = error.to_string();
     assert_eq!(error.0.len(), 1, "{told}");
-    assert!(told.contains(name) && told.starts_with(setting) && told.contains(word), "{name}={value}: {told}");
+    assert!(
+        told.contains(name) && told.starts_with(setting) && told.contains(word),
+        "{name}={value}: {told}"
+    );
 }
 
 #[test]
@@ -99,7 +120,12 @@ fn what_is_wrong_in_the_environment_is_named() {
     check("DOORBUSTER_SLOTS__WAIT_REPLICAS", "1", "slots.wait_replicas", "contradicts");
     check("DOORBUSTER_AUTH__BUYER_SECRET", "short", "auth.buyer_secret", "32 bytes");
     check("DOORBUSTER_AUTH__BUYER_JWKS", "/no/such/file", "auth.buyer_jwks", "cannot read");
-    check("DOORBUSTER_AUTH__BUYER_JWKS", "/etc/passwd", "auth.buyer_jwks", "not a JSON Web Key Set");
+    check(
+        "DOORBUSTER_AUTH__BUYER_JWKS",
+        "/etc/passwd",
+        "auth.buyer_jwks",
+        "not a JSON Web Key Set",
+    );
     check("DOORBUSTER_AUTH__BUYER_JWKS", "/dev/null", "auth.buyer_jwks", "not a JSON Web Key Set");
     check("DOORBUSTER_AUTH__BUYER_JWKS", "http://shop.example/jwks", "auth.buyer_jwks", "https://");
     check("DOORBUSTER_AUTH__BUYER_JWKS", "https://", "auth.buyer_jwks", "https://");
@@ -110,10 +136,25 @@ fn what_is_wrong_in_the_environment_is_named() {
     check("DOORBUSTER_AUTH__SIGN_IN_URL", "//evil.example", "auth.sign_in_url", "https://");
     check("DOORBUSTER_AUTH__ISSUER", " ", "auth.issuer", "empty");
     check("DOORBUSTER_PAYMENT__PROVIDER", "bank", "payment.provider", "sandbox");
-    check("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", "whsec_short", "payment.webhook_secret", "24 to 64");
+    check(
+        "DOORBUSTER_PAYMENT__WEBHOOK_SECRET",
+        "whsec_short",
+        "payment.webhook_secret",
+        "24 to 64",
+    );
     check("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", ",", "payment.webhook_secret", "up to 8");
-    check("DOORBUSTER_PAYMENT__STRIPE__SECRET_KEY", "sk_test_1", "payment.stripe.secret_key", "contradicts");
-    check("DOORBUSTER_PAYMENT__STRIPE__API_URL", "https://x.example", "payment.stripe.api_url", "contradicts");
+    check(
+        "DOORBUSTER_PAYMENT__STRIPE__SECRET_KEY",
+        "sk_test_1",
+        "payment.stripe.secret_key",
+        "contradicts",
+    );
+    check(
+        "DOORBUSTER_PAYMENT__STRIPE__API_URL",
+        "https://x.example",
+        "payment.stripe.api_url",
+        "contradicts",
+    );
     check("DOORBUSTER_PAGE__URL", "shop.example", "page.url", "https://");
     check("DOORBUSTER_PASS__KEYS", "beef", "pass.keys", "64");
     check("DOORBUSTER_PASS__KEYS", ",", "pass.keys", "1 to 8");
@@ -121,8 +162,18 @@ fn what_is_wrong_in_the_environment_is_named() {
     check("DOORBUSTER_PASS__TTL_SECS", "3601", "pass.ttl_secs", "5 to 3600");
     check("DOORBUSTER_WAITING_ROOM__PER_SEC", "3", "waiting_room.per_sec", "4 to 100000");
     check("DOORBUSTER_WAITING_ROOM__PER_SEC", "100001", "waiting_room.per_sec", "4 to 100000");
-    check("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "perhaps", "webhooks.allow_private", "true or false");
-    check("DOORBUSTER_BROKERS__HOSTS", "rabbit.internal,http://rabbit", "brokers.hosts", "is no host");
+    check(
+        "DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE",
+        "perhaps",
+        "webhooks.allow_private",
+        "true or false",
+    );
+    check(
+        "DOORBUSTER_BROKERS__HOSTS",
+        "rabbit.internal,http://rabbit",
+        "brokers.hosts",
+        "is no host",
+    );
     check("DOORBUSTER_TRUSTED_PROXIES", "10.0.0.0/8,proxy", "trusted_proxies", "\"proxy\"");
     check("DOORBUSTER_LIMITS__CONNECTIONS", "1", "limits.connections", "16 to");
     check("DOORBUSTER_LOG__FORMAT", "xml", "log.format", "json");
@@ -156,16 +207,22 @@ fn what_is_no_origin_and_what_is_no_setting_is_named() {
 
 #[test]
 fn names_of_the_command_line_are_left_alone() {
-    let told = environment(&[("DOORBUSTER_URL", "http://x"), ("DOORBUSTER_ADMIN_KEY", "k"), ("NOTDOORBUSTER_X", "1")]);
+    let told = environment(&[
+        ("DOORBUSTER_URL", "http://x"),
+        ("DOORBUSTER_ADMIN_KEY", "k"),
+        ("NOTDOORBUSTER_X", "1"),
+    ]);
     assert!(load(&Flags::default(), told).is_ok());
 }
 
 #[test]
 fn what_is_wrong_in_a_file_is_named_all_at_once() {
-    let (_dir, flags) =
-        file("listen = 8080\nworkers = \"4\"\nnonsense = 1\n[auth]\nadmin = \"x\"\n[pass]\nttl_secs = 1.5\n");
+    let (_dir, flags) = file(
+        "listen = 8080\nworkers = \"4\"\nnonsense = 1\n[auth]\nadmin = \"x\"\n[pass]\nttl_secs = 1.5\n",
+    );
     let told = load(&flags, environment(&[])).expect_err("five faults").to_string();
-    for word in ["listen", "workers", "nonsense", "auth.admin ", "pass.ttl_secs", "doorbuster.toml"] {
+    for word in ["listen", "workers", "nonsense", "auth.admin ", "pass.ttl_secs", "doorbuster.toml"]
+    {
         assert!(told.contains(word), "{word}: {told}");
     }
     let (_dir, flags) = file("listen = ");
@@ -192,7 +249,8 @@ fn a_secret_may_be_in_a_file_without_its_line_end() {
     let (dir, flags) = file("");
     let path = dir.path().join("secret");
     std::fs::write(&path, "0123456789012345678901234567890123456789\n").expect("a scratch file");
-    let told = environment(&[("DOORBUSTER_AUTH__BUYER_SECRET_FILE", path.to_str().expect("UTF-8"))]);
+    let told =
+        environment(&[("DOORBUSTER_AUTH__BUYER_SECRET_FILE", path.to_str().expect("UTF-8"))]);
     match load(&flags, told).expect("valid").auth.buyers {
         Some(BuyerKeys::Secret(secret)) => {
             assert_eq!(secret.expose_secret(), "0123456789012345678901234567890123456789");
@@ -213,7 +271,10 @@ fn showing_hides_secrets_and_says_where_each_value_comes_from() {
     assert!(verdict.is_ok() && !text.contains("dontshow"), "{text}");
     assert!(text.contains("listen = \"127.0.0.1:9\"  # DOORBUSTER_LISTEN"), "{text}");
     assert!(text.contains("admin_key = \"***\"  # DOORBUSTER_AUTH__ADMIN_KEY"), "{text}");
-    assert!(text.contains("data_dir = \"/home/someone/.local/share/doorbuster\"  # default"), "{text}");
+    assert!(
+        text.contains("data_dir = \"/home/someone/.local/share/doorbuster\"  # default"),
+        "{text}"
+    );
     assert!(text.parse::<toml::Table>().is_ok(), "{text}");
 }
 
@@ -231,19 +292,37 @@ fn a_shape_asks_for_what_it_needs_and_refuses_what_it_cannot_have() {
     };
     refused("postgres", &[], "store.url: is missing");
     refused("postgres", &[("DOORBUSTER_STORE__URL", "mysql://x:hush@y/z")], "postgres://");
-    refused("postgres", &[("DOORBUSTER_STORE__URL", "postgres://shop:hush@db:port/z")], "store.url");
-    refused("postgres", &[("DOORBUSTER_STORE__URL", "postgres://db/z?sslmode=perhaps")], "sslmode=perhaps");
+    refused(
+        "postgres",
+        &[("DOORBUSTER_STORE__URL", "postgres://shop:hush@db:port/z")],
+        "store.url",
+    );
+    refused(
+        "postgres",
+        &[("DOORBUSTER_STORE__URL", "postgres://db/z?sslmode=perhaps")],
+        "sslmode=perhaps",
+    );
     refused("postgres", &[STORE, SLOTS], "slots.urls");
     refused("postgres", &[STORE, ("DOORBUSTER_ROLES", "api,control")], "api and settle together");
     refused("cluster", &[STORE], "slots.urls: must name");
     refused("postgres", &[STORE, ("DOORBUSTER_SLOTS__WAIT_REPLICAS", "1")], "slots.wait_replicas");
     refused("cluster", &[SLOTS], "store.url: is missing");
-    refused("cluster", &[STORE, SLOTS, ("DOORBUSTER_SLOTS__WAIT_REPLICAS", "11")], "slots.wait_replicas");
+    refused(
+        "cluster",
+        &[STORE, SLOTS, ("DOORBUSTER_SLOTS__WAIT_REPLICAS", "11")],
+        "slots.wait_replicas",
+    );
     refused("cluster", &[STORE, ("DOORBUSTER_SLOTS__URLS", "http://x:hush@y")], "redis://");
     refused("cluster", &[STORE, SLOTS, ("DOORBUSTER_ROLES", "")], "names none");
-    let control = with("postgres", &[STORE, ("DOORBUSTER_ROLES", "control")]).expect("control alone");
-    assert!(matches!(control.shape, Shape::Postgres { .. }) && !control.roles.api && control.roles.control);
-    let settle = with("cluster", &[STORE, SLOTS, ("DOORBUSTER_ROLES", "settle")]).expect("settle alone");
+    let control =
+        with("postgres", &[STORE, ("DOORBUSTER_ROLES", "control")]).expect("control alone");
+    assert!(
+        matches!(control.shape, Shape::Postgres { .. })
+            && !control.roles.api
+            && control.roles.control
+    );
+    let settle =
+        with("cluster", &[STORE, SLOTS, ("DOORBUSTER_ROLES", "settle")]).expect("settle alone");
     match settle.shape {
         Shape::Cluster { store, slots, wait_replicas } => {
             assert_eq!((store.expose_secret(), slots.len(), wait_replicas), (STORE.1, 2, 0));
@@ -251,7 +330,8 @@ fn a_shape_asks_for_what_it_needs_and_refuses_what_it_cannot_have() {
         }
         other => panic!("{other:?}"),
     }
-    let (text, verdict) = show(&Flags::default(), environment(&[("DOORBUSTER_SHAPE", "cluster"), STORE, SLOTS]));
+    let (text, verdict) =
+        show(&Flags::default(), environment(&[("DOORBUSTER_SHAPE", "cluster"), STORE, SLOTS]));
     assert!(verdict.is_ok() && !text.contains("hush") && text.contains("url = \"***\""), "{text}");
 }
 
@@ -265,15 +345,24 @@ fn stripe_is_configured_whole_and_alone() {
     ];
     let settings = load(&Flags::default(), environment(&good)).expect("valid");
     let ProviderSettings::Stripe(stripe) = settings.payment.provider else { panic!("stripe") };
-    assert_eq!((stripe.webhook_secrets.len(), stripe.api_url.as_str()), (2, "https://api.stripe.com"));
+    assert_eq!(
+        (stripe.webhook_secrets.len(), stripe.api_url.as_str()),
+        (2, "https://api.stripe.com")
+    );
     let shown = show(&Flags::default(), environment(&good)).0;
     assert!(!shown.contains("sk_test_key") && !shown.contains("whsec_new"), "{shown}");
-    let missing = load(&Flags::default(), environment(&good[..1])).expect_err("nothing but its name").to_string();
+    let missing = load(&Flags::default(), environment(&good[..1]))
+        .expect_err("nothing but its name")
+        .to_string();
     for path in ["payment.stripe.secret_key: ", "payment.stripe.webhook_secret: ", "page.url: "] {
         assert!(missing.contains(&format!("{path}is missing")), "{missing}");
     }
     for (name, value, wanted) in [
-        ("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "contradicts"),
+        (
+            "DOORBUSTER_PAYMENT__WEBHOOK_SECRET",
+            "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+            "contradicts",
+        ),
         ("DOORBUSTER_PAYMENT__STRIPE__API_URL", "http://api.stripe.example", "https://"),
         ("DOORBUSTER_PAYMENT__STRIPE__API_URL", "https://api.stripe.com/v1", "https://"),
         ("DOORBUSTER_PAYMENT__STRIPE__SECRET_KEY", "a key", "no key of Stripe"),
@@ -291,15 +380,20 @@ fn a_mangled_file_is_read_or_refused_with_a_reason_and_tells_no_secret() {
     const FILES: usize = 2_000;
     const CHANGES_MAX: usize = 3;
     const SECRET: &str = "not-for-anybodys-eyes-not-for-anybodys-eyes";
-    let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte == b'.');
+    let is_name = |name: &str| {
+        name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte == b'.')
+    };
     let setting = |line: &'static str| {
         let line = line.strip_prefix("# ").unwrap_or(line);
-        Some(line).filter(|line| line.starts_with('[') || line.split_once(" = ").is_some_and(|(name, _)| is_name(name)))
+        Some(line).filter(|line| {
+            line.starts_with('[') || line.split_once(" = ").is_some_and(|(name, _)| is_name(name))
+        })
     };
     let lines = DEFAULT_FILE.lines().filter_map(setting).map(|line| line.replace("…", SECRET));
     let right = lines.collect::<Vec<_>>().join("\n");
     assert!(right.parse::<toml::Table>().is_ok() && right.matches(SECRET).count() >= 5, "{right}");
-    let plain = DEFAULT_FILE.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
+    let plain =
+        DEFAULT_FILE.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
     let seed = rand::random();
     let mut rng = SmallRng::seed_from_u64(seed);
     let (mut read, mut refused) = (0, 0);
@@ -320,14 +414,21 @@ fn a_mangled_file_is_read_or_refused_with_a_reason_and_tells_no_secret() {
         let text = String::from_utf8(bytes).expect("ASCII");
         let (_dir, flags) = file(&text);
         let (shown, loaded) = show(&flags, environment(&[]));
-        let said = format!("{shown}{}", loaded.as_ref().err().map_or_else(String::new, ToString::to_string));
+        let said = format!(
+            "{shown}{}",
+            loaded.as_ref().err().map_or_else(String::new, ToString::to_string)
+        );
         assert!(!said.contains(SECRET), "seed {seed}: {said}\nof\n{text}");
         match loaded {
             Ok(()) => read += 1,
             Err(SettingsError(faults)) => {
                 refused += 1;
-                let whole = |fault: &SettingFault| !fault.setting.is_empty() && !fault.detail.is_empty();
-                assert!(!faults.is_empty() && faults.iter().all(whole), "seed {seed}: {faults:?}\nof\n{text}");
+                let whole =
+                    |fault: &SettingFault| !fault.setting.is_empty() && !fault.detail.is_empty();
+                assert!(
+                    !faults.is_empty() && faults.iter().all(whole),
+                    "seed {seed}: {faults:?}\nof\n{text}"
+                );
             }
         }
     }

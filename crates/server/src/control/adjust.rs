@@ -52,7 +52,11 @@ impl Engine {
         outcome
     }
 
-    async fn adjust_locked(&self, item: &ItemState, adjustment: Adjustment) -> Result<Adjusted, EngineError> {
+    async fn adjust_locked(
+        &self,
+        item: &ItemState,
+        adjustment: Adjustment,
+    ) -> Result<Adjusted, EngineError> {
         let wanted = adjustment.units.unsigned_abs();
         let until = Instant::now() + PATIENCE;
         loop {
@@ -99,15 +103,21 @@ impl Engine {
         let pending = self.store().pending_recalls().await?;
         let (mut lacks, mut moved) = (units, 0);
         for (grant, is_here, has) in sources {
-            let is_asked = pending.iter().any(|r| r.grant == grant.id && r.target == RecallTarget::Pool);
+            let is_asked =
+                pending.iter().any(|r| r.grant == grant.id && r.target == RecallTarget::Pool);
             if lacks == 0 || has == 0 || (is_asked && !is_here) {
                 continue;
             }
             let id = RecallId(rand::random::<u64>() >> 1);
-            let begun = self.store().begin_recall(id, grant.id, RecallTarget::Pool, lacks.min(has)).await?;
+            let begun =
+                self.store().begin_recall(id, grant.id, RecallTarget::Pool, lacks.min(has)).await?;
             let Some(recall) = begun else { continue };
             failpoint::pass(Point::RecallBegun);
-            let taken = if is_here { gather::carry_out(self, &grant, &recall).await?.unwrap_or(0) } else { 0 };
+            let taken = if is_here {
+                gather::carry_out(self, &grant, &recall).await?.unwrap_or(0)
+            } else {
+                0
+            };
             moved += taken;
             lacks -= taken.min(lacks);
         }
@@ -115,7 +125,11 @@ impl Engine {
     }
 
     /// The item's open grants, whether this node reaches their slots, and how many units may be there.
-    async fn sources(&self, item: &ItemState, grants: Vec<Grant>) -> Result<Vec<(Grant, bool, u64)>, EngineError> {
+    async fn sources(
+        &self,
+        item: &ItemState,
+        grants: Vec<Grant>,
+    ) -> Result<Vec<(Grant, bool, u64)>, EngineError> {
         let mut sources = Vec::new();
         for grant in grants.into_iter().filter(|grant| grant.open) {
             let is_here = item.slots.contains(&grant.slot);

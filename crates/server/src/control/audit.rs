@@ -98,8 +98,15 @@ impl Engine {
     pub(crate) async fn act_on(&self, view: &AuditView) {
         self.meter().find(view.findings.len());
         for finding in &view.findings {
-            let (sale, item) = finding.item.as_ref().map(|(sale, item)| (sale.as_str(), item.as_str())).unzip();
-            tracing::error!(rule = finding.rule, sale, item, detail = finding.detail, "the audit found a fault");
+            let (sale, item) =
+                finding.item.as_ref().map(|(sale, item)| (sale.as_str(), item.as_str())).unzip();
+            tracing::error!(
+                rule = finding.rule,
+                sale,
+                item,
+                detail = finding.detail,
+                "the audit found a fault"
+            );
             let sales: Vec<String> = match &finding.item {
                 Some((sale, _)) => vec![sale.clone()],
                 None => {

@@ -73,7 +73,9 @@ async fn drain_own(engine: &Engine, sale: &SaleState) -> Result<(), EngineError>
 
 /// Closes the grants of slots that only this node reaches, so that whoever waits for them need not wait for more.
 async fn close_own(engine: &Engine, slots: &[SlotKey]) -> Result<(), EngineError> {
-    for grant in engine.store().open_grants().await?.iter().filter(|grant| slots.contains(&grant.slot)) {
+    for grant in
+        engine.store().open_grants().await?.iter().filter(|grant| slots.contains(&grant.slot))
+    {
         engine.store().close_grant(grant.id, Cause::Rolled).await?;
     }
     Ok(())
@@ -89,7 +91,9 @@ async fn wait_until_over(engine: &Engine, sale: &SaleState) -> Result<(), Engine
                 }
             }
             Ok(None) => return Ok(()),
-            Err(error) if sale.row.draining_until.is_none_or(|until| until <= engine.now()) => return Err(error.into()),
+            Err(error) if sale.row.draining_until.is_none_or(|until| until <= engine.now()) => {
+                return Err(error.into());
+            }
             Err(_) => {}
         }
         tokio::time::sleep(LOOK).await;
@@ -133,7 +137,9 @@ impl Engine {
         }
         // Another node may take a step of its own at the same time, and wait for these.
         close_own(self, &slots).await?;
-        let is_theirs = |slot: SlotKey| !slots.contains(&slot) && sale.items.iter().any(|i| i.row.id == slot.item);
+        let is_theirs = |slot: SlotKey| {
+            !slots.contains(&slot) && sale.items.iter().any(|i| i.row.id == slot.item)
+        };
         while self.store().open_grants().await?.iter().any(|grant| is_theirs(grant.slot)) {
             if Instant::now() > until {
                 tracing::warn!(

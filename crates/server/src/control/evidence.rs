@@ -8,7 +8,11 @@ use crate::catalogue::ItemState;
 use crate::engine::{DRAIN_MAX, Engine, EngineError};
 
 /// Why this grant has to be closed, if it has.
-pub(super) async fn evidence(engine: &Engine, item: &ItemState, before: &Grant) -> Result<Option<Cause>, EngineError> {
+pub(super) async fn evidence(
+    engine: &Engine,
+    item: &ItemState,
+    before: &Grant,
+) -> Result<Option<Cause>, EngineError> {
     let view = engine.slots().view(before.slot).await?;
     // Before the grant: a recall that is finished in between shows there.
     let pending = engine.store().pending_recalls().await?.iter().any(|r| r.grant == before.id);

@@ -41,7 +41,9 @@ async fn expire(engine: &Engine, batch: &mut usize) -> Duration {
     match engine.store().next_due().await {
         Ok(Some(due)) if due <= engine.store().careful_now() => expire_all(engine, batch).await,
         Ok(Some(due)) => {
-            let until = Duration::from_millis((due.0 - engine.store().careful_now().0).max(0).unsigned_abs());
+            let until = Duration::from_millis(
+                (due.0 - engine.store().careful_now().0).max(0).unsigned_abs(),
+            );
             until.clamp(LOOK_AT_MOST, LOOK_AT_LEAST)
         }
         Ok(None) => LOOK_AT_LEAST,
@@ -58,7 +60,8 @@ async fn expire(engine: &Engine, batch: &mut usize) -> Duration {
 /// nobody else less.
 async fn expire_all(engine: &Engine, batch: &mut usize) -> Duration {
     // A writer's groups have what waits for it: a batch that waited there would be in one with the batch before, twice as long.
-    let (ahead, time) = if engine.layout().is_alone() { (1, BATCH_TIME_ALONE) } else { (AHEAD, BATCH_TIME) };
+    let (ahead, time) =
+        if engine.layout().is_alone() { (1, BATCH_TIME_ALONE) } else { (AHEAD, BATCH_TIME) };
     let (mut under_way, mut more, mut wait) = (FuturesUnordered::new(), true, Duration::ZERO);
     let mut began = Instant::now();
     loop {
@@ -103,7 +106,9 @@ mod tests {
     #[test]
     fn a_batch_takes_about_as_long_as_a_purchase_may_wait() {
         // What an order costs, in microseconds, and how many are expired together.
-        for (order_us, expected) in [(1, BATCH_MAX), (15, BATCH_MAX), (80, 130), (10_000, BATCH_MIN)] {
+        for (order_us, expected) in
+            [(1, BATCH_MAX), (15, BATCH_MAX), (80, 130), (10_000, BATCH_MIN)]
+        {
             let mut batch = BATCH_MAX;
             for _ in 0..50 {
                 batch = next(batch, Duration::from_micros(order_us * batch as u64), BATCH_TIME);

@@ -43,17 +43,25 @@ pub(super) async fn gather(
 ) -> Result<bool, EngineError> {
     let Some(want) = item.work.wants.first() else { return Ok(false) };
     let holdings = holdings(places, &known);
-    let Some(plan) = tail::gather(want.units, want.slot, item.gauge.open_pool(), &holdings) else { return Ok(false) };
-    let Some(target) = places.iter().find(|place| place.grant.slot == plan.into) else { return Ok(false) };
-    let mut moved = give(engine, target, Portion { units: plan.refill, counter: Counter::A }).await?;
+    let Some(plan) = tail::gather(want.units, want.slot, item.gauge.open_pool(), &holdings) else {
+        return Ok(false);
+    };
+    let Some(target) = places.iter().find(|place| place.grant.slot == plan.into) else {
+        return Ok(false);
+    };
+    let mut moved =
+        give(engine, target, Portion { units: plan.refill, counter: Counter::A }).await?;
     if known.gave_away && !plan.recalls.is_empty() {
         later(engine, item);
         return Ok(moved);
     }
     for part in plan.recalls {
         let Some(from) = known.open().find(|grant| grant.slot == part.from) else { continue };
-        let (id, into) = (RecallId(rand::random::<u64>() >> 1), RecallTarget::Grant(target.grant.id));
-        let Some(recall) = engine.store().begin_recall(id, from.id, into, part.units).await? else { continue };
+        let (id, into) =
+            (RecallId(rand::random::<u64>() >> 1), RecallTarget::Grant(target.grant.id));
+        let Some(recall) = engine.store().begin_recall(id, from.id, into, part.units).await? else {
+            continue;
+        };
         moved = true;
         if places.iter().any(|place| place.grant.id == from.id) {
             carry_out(engine, from, &recall).await?;
@@ -70,7 +78,12 @@ fn holdings(places: &[Place], known: &Known<'_>) -> Vec<Holding> {
         Holding {
             slot: grant.slot,
             available: here.map_or(grant.unsettled(), |place| place.view.available),
-            on_its_way: known.pending.iter().filter(|recall| recall.target == into).map(|recall| recall.asked).sum(),
+            on_its_way: known
+                .pending
+                .iter()
+                .filter(|recall| recall.target == into)
+                .map(|recall| recall.asked)
+                .sum(),
             reachable: here.is_some(),
             asked: known.pending.iter().any(|recall| recall.grant == grant.id),
         }
@@ -81,7 +94,11 @@ fn holdings(places: &[Place], known: &Known<'_>) -> Vec<Holding> {
 }
 
 /// Asks a slot for what is recalled, and finishes it: how many units moved. A refusal finishes nothing: closing the grant will.
-pub(super) async fn carry_out(engine: &Engine, from: &Grant, recall: &Recall) -> Result<Option<u64>, EngineError> {
+pub(super) async fn carry_out(
+    engine: &Engine,
+    from: &Grant,
+    recall: &Recall,
+) -> Result<Option<u64>, EngineError> {
     match engine.slots().recall(from.slot, recall.id, from.id, from.epoch, recall.asked).await? {
         Recalled::Taken(taken) => {
             failpoint::pass(Point::RecallTaken);

@@ -43,8 +43,10 @@ pub(super) async fn run_errands(engine: Arc<Engine>) {
 
 fn pause(engine: &Engine) -> Duration {
     let catalogue = engine.catalogue();
-    let open = catalogue.sales().filter(|sale| sale.row.phase == Phase::Open).flat_map(|sale| &sale.items);
-    let is_at_the_tail = |item: &Arc<ItemState>| item.gauge.open_pool() == 0 && item.gauge.counts().in_slots > 0;
+    let open =
+        catalogue.sales().filter(|sale| sale.row.phase == Phase::Open).flat_map(|sale| &sale.items);
+    let is_at_the_tail =
+        |item: &Arc<ItemState>| item.gauge.open_pool() == 0 && item.gauge.counts().in_slots > 0;
     let pauses = open.map(|item| if is_at_the_tail(item) { ERRANDS_AT_THE_TAIL } else { ERRANDS });
     pauses.min().unwrap_or(ERRANDS_AT_REST)
 }

@@ -25,7 +25,9 @@ impl Engine {
             self.catch_up().await?;
         }
         let catalogue = self.catalogue().clone();
-        let Some(item) = catalogue.item_of(order.item) else { return Ok(self.store().capture(told, true).await?) };
+        let Some(item) = catalogue.item_of(order.item) else {
+            return Ok(self.store().capture(told, true).await?);
+        };
         let _alone = item.work.tending.lock().await;
         let captured = self.capture_gathering(item, told).await;
         failpoint::pass(Point::LateCaptured);
@@ -37,7 +39,11 @@ impl Engine {
         captured
     }
 
-    async fn capture_gathering(&self, item: &ItemState, told: Capture) -> Result<Captured, EngineError> {
+    async fn capture_gathering(
+        &self,
+        item: &ItemState,
+        told: Capture,
+    ) -> Result<Captured, EngineError> {
         let until = Instant::now() + PATIENCE;
         loop {
             // Enabled before the store is asked: a unit that comes back in the very same commit is not missed.

@@ -48,7 +48,9 @@ pub(super) async fn tell_from_elsewhere(engine: Arc<Engine>) {
         for id in engine.control().refused.take() {
             let told = async {
                 match engine.store().line_place(id).await?.map(|found| found.place) {
-                    Some(place) if place.state == PlaceState::PassedOver => tell(&engine, place).await,
+                    Some(place) if place.state == PlaceState::PassedOver => {
+                        tell(&engine, place).await
+                    }
                     // Whoever gave a place up knows of it.
                     _ => Ok(()),
                 }
@@ -139,7 +141,13 @@ async fn tell(engine: &Engine, place: Place) -> Result<(), EngineError> {
         (None, Verdict::Unavailable) => tell_of_end(engine, place),
         (None, verdict) => {
             let Place { id, item, buyer, .. } = place;
-            engine.hub().publish(Kind::Refused { id, item, buyer, units: doorbuster_core::Units::ONE, verdict });
+            engine.hub().publish(Kind::Refused {
+                id,
+                item,
+                buyer,
+                units: doorbuster_core::Units::ONE,
+                verdict,
+            });
         }
     }
     Ok(())

@@ -3,7 +3,9 @@ use std::sync::atomic::Ordering;
 
 use doorbuster_core::sale::{Step, Stepped};
 use doorbuster_core::{Cause, Phase, Spread};
-use doorbuster_store::{DeleteOutcome, NewSale, PatchOutcome, SalePatch, SaleRow, SpreadOutcome, StepOutcome};
+use doorbuster_store::{
+    DeleteOutcome, NewSale, PatchOutcome, SalePatch, SaleRow, SpreadOutcome, StepOutcome,
+};
 use tokio::sync::MutexGuard;
 
 use super::Control;
@@ -55,7 +57,9 @@ impl Engine {
         if_version: Option<u64>,
         patch: SalePatch,
     ) -> Result<PatchOutcome, EngineError> {
-        let Some(flags) = self.catalogue().sale(id).map(|s| s.flags.clone()) else { return Ok(PatchOutcome::NotFound) };
+        let Some(flags) = self.catalogue().sale(id).map(|s| s.flags.clone()) else {
+            return Ok(PatchOutcome::NotFound);
+        };
         let _alone = self.operate(&flags).await;
         let outcome = self.store().patch_sale(id, if_version, patch).await?;
         if let PatchOutcome::Done(row) = &outcome {
@@ -68,7 +72,11 @@ impl Engine {
     ///
     /// # Errors
     /// When the store is away.
-    pub async fn delete_sale(&self, id: &str, if_version: Option<u64>) -> Result<DeleteOutcome, EngineError> {
+    pub async fn delete_sale(
+        &self,
+        id: &str,
+        if_version: Option<u64>,
+    ) -> Result<DeleteOutcome, EngineError> {
         let Some(flags) = self.catalogue().sale(id).map(|s| s.flags.clone()) else {
             return Ok(DeleteOutcome::NotFound);
         };
@@ -85,9 +93,13 @@ impl Engine {
     /// # Errors
     /// When the store is away; the step may be repeated.
     pub async fn step_sale(&self, id: &str, step: Step) -> Result<StepOutcome, EngineError> {
-        let Some(flags) = self.catalogue().sale(id).map(|s| s.flags.clone()) else { return Ok(StepOutcome::NotFound) };
+        let Some(flags) = self.catalogue().sale(id).map(|s| s.flags.clone()) else {
+            return Ok(StepOutcome::NotFound);
+        };
         let _alone = self.operate(&flags).await;
-        let Some(sale) = self.catalogue().sale(id).cloned() else { return Ok(StepOutcome::NotFound) };
+        let Some(sale) = self.catalogue().sale(id).cloned() else {
+            return Ok(StepOutcome::NotFound);
+        };
         let outcome = match sale.row.phase.step(step) {
             Stepped::WrongState => return Ok(StepOutcome::WrongState(sale.row.phase)),
             Stepped::Already => Ok(StepOutcome::Done { sale: sale.row.clone(), changed: false }),
@@ -130,7 +142,11 @@ impl Engine {
     ///
     /// # Errors
     /// When a store or slot is away; it may be repeated.
-    pub async fn set_spread(&self, item: &ItemState, spread: Spread) -> Result<SpreadOutcome, EngineError> {
+    pub async fn set_spread(
+        &self,
+        item: &ItemState,
+        spread: Spread,
+    ) -> Result<SpreadOutcome, EngineError> {
         let Some(flags) = self.catalogue().sale(&item.sale).map(|s| s.flags.clone()) else {
             return Ok(SpreadOutcome::NotFound);
         };
@@ -144,7 +160,9 @@ impl Engine {
                 let _alone = item.work.tending.lock().await;
                 self.take_in(row.clone()).await?;
                 // A slot has the portions that its grant came with.
-                for grant in self.store().grants(item.row.id).await?.iter().filter(|grant| grant.open) {
+                for grant in
+                    self.store().grants(item.row.id).await?.iter().filter(|grant| grant.open)
+                {
                     self.store().close_grant(grant.id, Cause::Rolled).await?;
                 }
             }
@@ -166,7 +184,8 @@ impl Engine {
     async fn show(&self, row: SaleRow, is_new: bool) -> Result<bool, EngineError> {
         // Also a known sale may have items that are not: it was deleted elsewhere, and made again.
         let known = self.catalogue().clone();
-        let items: Vec<_> = row.items.iter().map(|i| i.id).filter(|id| known.item_of(*id).is_none()).collect();
+        let items: Vec<_> =
+            row.items.iter().map(|i| i.id).filter(|id| known.item_of(*id).is_none()).collect();
         let counts = match items.is_empty() {
             true => Vec::new(),
             false => self.store().counts(Some(items.clone())).await?,

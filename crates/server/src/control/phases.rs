@@ -27,7 +27,9 @@ pub(super) async fn run(engine: Arc<Engine>) {
         let now = engine.store().careful_now();
         let mut wait = LOOK_AT_LEAST;
         for sale in sales {
-            let Some((step, at)) = next_step(&sale).filter(|_| engine.control().leads()) else { continue };
+            let Some((step, at)) = next_step(&sale).filter(|_| engine.control().leads()) else {
+                continue;
+            };
             if at > now {
                 wait = wait.min(Duration::from_millis((at.0 - now.0).unsigned_abs()));
             } else if under_way.insert(sale.row.id.clone()) {

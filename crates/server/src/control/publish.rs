@@ -32,7 +32,9 @@ const PUBLISH: &str = include_str!("publish.lua");
 
 /// Publishes until the program stops, whenever it is this node's turn.
 pub(super) async fn run(engine: Arc<Engine>) {
-    let Some((shared, locks)) = engine.cache().shared() else { return std::future::pending().await };
+    let Some((shared, locks)) = engine.cache().shared() else {
+        return std::future::pending().await;
+    };
     loop {
         match locks.take(NAME, PATIENCE).await {
             Ok(Some(held)) => {
@@ -65,7 +67,8 @@ async fn publish(engine: &Engine, shared: &Shared, held: &Held) -> Result<(), Sl
             }
             let mut arguments = vec![held.fence().to_string(), LIVES.as_millis().to_string()];
             arguments.extend_from_slice(&fields);
-            let said = shared.eval(PUBLISH, &[shared.key("status", &sale.row.id)], &arguments).await?;
+            let said =
+                shared.eval(PUBLISH, &[shared.key("status", &sale.row.id)], &arguments).await?;
             if said.number() != Some(1) {
                 // Somebody else publishes since.
                 return Ok(());
@@ -80,7 +83,8 @@ async fn publish(engine: &Engine, shared: &Shared, held: &Held) -> Result<(), Sl
 /// The sales whose numbers are of interest, those first whose numbers change.
 fn in_turn(engine: &Engine) -> Vec<Arc<SaleState>> {
     let (catalogue, now) = (engine.catalogue(), engine.now());
-    let mut sales: Vec<_> = catalogue.sales().filter_map(|sale| Some((turn(&sale.row, now)?, sale.clone()))).collect();
+    let mut sales: Vec<_> =
+        catalogue.sales().filter_map(|sale| Some((turn(&sale.row, now)?, sale.clone()))).collect();
     sales.sort_by_key(|(turn, _)| *turn);
     sales.into_iter().map(|(_, sale)| sale).collect()
 }
@@ -100,7 +104,8 @@ fn turn(row: &SaleRow, now: Millis) -> Option<u8> {
 async fn fields(engine: &Engine, sale: &SaleState) -> Vec<String> {
     let version = sale.version();
     let start = u8::from(sale.row.phase == Phase::Open);
-    let mut fields = vec!["phase".into(), sale.row.phase.as_str().into(), "version".into(), version];
+    let mut fields =
+        vec!["phase".into(), sale.row.phase.as_str().into(), "version".into(), version];
     for item in &sale.items {
         let numbers = engine.numbers(item).await;
         let mut text = numbers.count.map_or_else(|| "-".to_owned(), |count| count.to_string());
@@ -136,9 +141,16 @@ mod tests {
             super::turn(&row, now)
         };
         let ended = |ms_ago: i64| turn(Phase::Closed, Some(now.0 - ms_ago));
-        let published =
-            [turn(Phase::Open, None), turn(Phase::Paused, None), turn(Phase::Scheduled, None), ended(AFTER_END_MS - 1)];
+        let published = [
+            turn(Phase::Open, None),
+            turn(Phase::Paused, None),
+            turn(Phase::Scheduled, None),
+            ended(AFTER_END_MS - 1),
+        ];
         assert!(published.is_sorted() && published.iter().all(Option::is_some), "{published:?}");
-        assert_eq!([turn(Phase::Draft, None), ended(AFTER_END_MS), turn(Phase::Closed, None)], [None; 3]);
+        assert_eq!(
+            [turn(Phase::Draft, None), ended(AFTER_END_MS), turn(Phase::Closed, None)],
+            [None; 3]
+        );
     }
 }

@@ -47,7 +47,11 @@ impl Portions {
         let first = |units| Portion { units, counter: Counter::A };
         if !self.spread.in_use() {
             let levels: Vec<u64> = places.iter().map(|place| place.view.available).collect();
-            return refill::pour(pool, u64::from(limit), &levels).into_iter().map(first).map(Some).collect();
+            return refill::pour(pool, u64::from(limit), &levels)
+                .into_iter()
+                .map(first)
+                .map(Some)
+                .collect();
         }
         let fresh = places.iter().filter(|place| place.grant.granted == 0).count();
         let others = (self.slots as usize).saturating_sub(places.len());
@@ -61,14 +65,21 @@ impl Portions {
 }
 
 /// Gives the slots what they shall have of the pool. True: something was given.
-pub(super) async fn refill(engine: &Engine, item: &ItemState, places: &[Place]) -> Result<bool, EngineError> {
+pub(super) async fn refill(
+    engine: &Engine,
+    item: &ItemState,
+    places: &[Place],
+) -> Result<bool, EngineError> {
     let pool = item.gauge.open_pool();
     if pool == 0 {
         return Ok(false);
     }
     let rest_ms = item.work.rests_until.load(Ordering::Acquire) - engine.now().0;
     if rest_ms > 0 {
-        engine.wake_after(Duration::from_millis(rest_ms.unsigned_abs().min(REST_MS.unsigned_abs())), item.row.id);
+        engine.wake_after(
+            Duration::from_millis(rest_ms.unsigned_abs().min(REST_MS.unsigned_abs())),
+            item.row.id,
+        );
         return Ok(false);
     }
     let parts = Portions::of(engine, item).share(pool, item.row.limit, places);
@@ -82,7 +93,11 @@ pub(super) async fn refill(engine: &Engine, item: &ItemState, places: &[Place]) 
 }
 
 /// One refill; true: the pool had something.
-pub(super) async fn give(engine: &Engine, place: &Place, part: Portion) -> Result<bool, EngineError> {
+pub(super) async fn give(
+    engine: &Engine,
+    place: &Place,
+    part: Portion,
+) -> Result<bool, EngineError> {
     if part.units == 0 {
         return Ok(false);
     }

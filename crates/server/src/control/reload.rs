@@ -66,7 +66,11 @@ async fn reload(engine: &Engine, since: Option<&str>) -> Result<Option<String>, 
 }
 
 /// Takes in one sale that was read again, unless it is being changed here: then whoever does has it read once more in the end.
-async fn reload_one(engine: &Engine, row: SaleRow, before: Option<&Arc<SaleState>>) -> Result<bool, EngineError> {
+async fn reload_one(
+    engine: &Engine,
+    row: SaleRow,
+    before: Option<&Arc<SaleState>>,
+) -> Result<bool, EngineError> {
     let id = row.id.clone();
     {
         let _alone = match before.map(|before| before.flags.operating.try_lock()) {
@@ -141,7 +145,9 @@ impl Engine {
         while !missing.is_empty() {
             let seen: Vec<_> = missing
                 .iter()
-                .filter_map(|&id| catalogue.item_of(id).map(|item| (item.clone(), item.gauge.published())))
+                .filter_map(|&id| {
+                    catalogue.item_of(id).map(|item| (item.clone(), item.gauge.published()))
+                })
                 .collect();
             let counts = self.store().counts(Some(missing)).await?;
             missing = seen

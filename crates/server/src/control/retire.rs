@@ -36,13 +36,16 @@ async fn retire(engine: &Engine, gone: &mut HashSet<SlotKey>) {
     let over: HashSet<SlotKey> = engine
         .catalogue()
         .sales()
-        .filter(|sale| sale.row.phase == Phase::Closed && sale.row.closed_at.is_some_and(|at| at > since))
+        .filter(|sale| {
+            sale.row.phase == Phase::Closed && sale.row.closed_at.is_some_and(|at| at > since)
+        })
         .flat_map(|sale| &sale.items)
         .flat_map(|item| item.slots.iter().copied())
         .collect();
     gone.retain(|slot| over.contains(slot));
     let left: Vec<SlotKey> = over.difference(gone).copied().collect();
-    let asked = futures_util::stream::iter(left).map(|slot| async move { (slot, engine.slots().retire(slot).await) });
+    let asked = futures_util::stream::iter(left)
+        .map(|slot| async move { (slot, engine.slots().retire(slot).await) });
     let mut asked = asked.buffer_unordered(ASKED_AT_ONCE);
     while let Some((slot, said)) = asked.next().await {
         match said {

@@ -71,7 +71,8 @@ impl Engine {
             is_on && other.id != row.id && others_begin < ends && begins < others_end
         };
         let catalogue = self.catalogue();
-        let others = catalogue.sales().filter(|other| meets(&other.row)).flat_map(|other| &other.items);
+        let others =
+            catalogue.sales().filter(|other| meets(&other.row)).flat_map(|other| &other.items);
         own + others.map(|item| item.slots.len()).sum::<usize>()
     }
 }

@@ -24,9 +24,11 @@ pub(super) async fn run(engine: Arc<Engine>) {
             engine.control().sales_changed.notified().await;
         }
         put_off.extend(engine.control().take_sales());
-        let (catalogue, now, readers) = (engine.catalogue(), Instant::now(), engine.hub().readers());
+        let (catalogue, now, readers) =
+            (engine.catalogue(), Instant::now(), engine.hub().readers());
         put_off.retain(|sale: &Arc<str>| {
-            let is_due = told.is_due(sale, catalogue.sale(sale).map(|sale| Gist::of(sale)), now, readers);
+            let is_due =
+                told.is_due(sale, catalogue.sale(sale).map(|sale| Gist::of(sale)), now, readers);
             if is_due {
                 engine.hub().publish(Kind::Status(sale.clone()));
             }
@@ -42,7 +44,8 @@ struct Gist(u64, Vec<(bool, bool)>);
 
 impl Gist {
     fn of(sale: &SaleState) -> Self {
-        let state = |free: doorbuster_core::refuse::Free| (free.free == Some(0), free.reserved == 0);
+        let state =
+            |free: doorbuster_core::refuse::Free| (free.free == Some(0), free.reserved == 0);
         Self(sale.state_version, sale.items.iter().map(|item| state(item.gauge.free())).collect())
     }
 }
@@ -53,7 +56,13 @@ struct Told(HashMap<Arc<str>, (Instant, Gist)>);
 
 impl Told {
     /// Whether so many readers are told of the sale now; if not, they are when this is asked again later. A sale without a gist is none any more.
-    fn is_due(&mut self, sale: &Arc<str>, gist: Option<Gist>, now: Instant, readers: usize) -> bool {
+    fn is_due(
+        &mut self,
+        sale: &Arc<str>,
+        gist: Option<Gist>,
+        now: Instant,
+        readers: usize,
+    ) -> bool {
         let Some(gist) = gist else {
             self.0.remove(sale);
             return true;
@@ -77,8 +86,9 @@ mod tests {
         let sale: Arc<str> = "spring".into();
         let gist = |version, is_gone| Some(Gist(version, vec![(is_gone, false)]));
         let (begun, mut told) = (Instant::now(), Told::default());
-        let mut is_due =
-            |after_ms, gist, readers| told.is_due(&sale, gist, begun + Duration::from_millis(after_ms), readers);
+        let mut is_due = |after_ms, gist, readers| {
+            told.is_due(&sale, gist, begun + Duration::from_millis(after_ms), readers)
+        };
         assert!(is_due(0, gist(1, false), 10), "the first time");
         assert!(!is_due(249, gist(1, false), 10));
         assert!(is_due(250, gist(1, false), 10), "four times a second where there are few readers");

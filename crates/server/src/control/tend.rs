@@ -119,7 +119,8 @@ pub(super) async fn tend_locked(engine: &Engine, item: &ItemState) -> Result<(),
     }
     // Before the grants are read: what was told by then is in their feeds.
     let told = item.work.feed.told();
-    let grants: Vec<Grant> = engine.store().grants(item.row.id).await?.into_iter().filter(|grant| grant.open).collect();
+    let grants: Vec<Grant> =
+        engine.store().grants(item.row.id).await?.into_iter().filter(|grant| grant.open).collect();
     let mut pending = engine.store().pending_recalls().await?;
     pending.retain(|recall| grants.iter().any(|grant| grant.id == recall.grant));
     let mut places = bring_up(engine, item, &sale, &grants).await?;
@@ -153,7 +154,8 @@ fn see(item: &ItemState, places: &[Place]) {
         true => Registry::of(pool, item.slots.iter().map(|slot| of(slot).map_or(0, in_flight))),
         false => Registry::all(item.slots.len() as u32),
     };
-    let units = item.slots.iter().map(|slot| of(slot).map_or(0, |place| place.view.available)).collect();
+    let units =
+        item.slots.iter().map(|slot| of(slot).map_or(0, |place| place.view.available)).collect();
     item.work.seen.store(Arc::new(Seen { registry, units }));
 }
 
@@ -272,7 +274,9 @@ async fn feed_all(engine: &Engine, places: &mut [Place], all: bool) -> Result<()
 
 async fn feed_and_look(engine: &Engine, place: &mut Place) -> Result<(), EngineError> {
     place.knows = feed(engine, place).await?;
-    if let Some(view) = engine.slots().view(place.grant.slot).await?.filter(|view| view.grant == place.grant.id) {
+    if let Some(view) =
+        engine.slots().view(place.grant.slot).await?.filter(|view| view.grant == place.grant.id)
+    {
         place.view = view;
     }
     Ok(())
@@ -302,7 +306,12 @@ pub(super) async fn fed(engine: &Engine, grant: &Grant) -> Result<u64, EngineErr
 /// The one place that lets slots cut tickets; a drain takes the item's lock before it stops them.
 ///
 /// A slot that all nodes reach goes on by the hand that stopped it, by the leader's, or under a new grant: another node may be draining it.
-async fn let_cut(engine: &Engine, item: &ItemState, sale: &SaleState, places: &[Place]) -> Result<(), EngineError> {
+async fn let_cut(
+    engine: &Engine,
+    item: &ItemState,
+    sale: &SaleState,
+    places: &[Place],
+) -> Result<(), EngineError> {
     let is_own = engine.layout().is_own();
     let halt = sale.is_draining() || (is_own && engine.is_stopping());
     let stopped_here = item.work.stopped_here.swap(halt, Ordering::AcqRel);

@@ -23,7 +23,8 @@ const WATCHED_AT_ONCE: usize = 64;
 pub(super) async fn run(engine: Arc<Engine>) {
     loop {
         tokio::time::sleep(if engine.watches() { PACE } else { EVERY }).await;
-        let suspects = tokio::time::timeout(EVERY, engine.control().suspicion.notified()).await.is_ok();
+        let suspects =
+            tokio::time::timeout(EVERY, engine.control().suspicion.notified()).await.is_ok();
         if engine.layout().is_alone() {
             discipline(&engine);
         }

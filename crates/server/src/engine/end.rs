@@ -56,8 +56,12 @@ impl Engine {
         self.tasks.wait().await;
         match tokio::time::timeout(HAND_BACK_MAX, self.slots.hand_back()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "tickets that were read and not settled wait for others longer"),
-            Err(_) => tracing::warn!("tickets that were read and not settled wait for others longer"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "tickets that were read and not settled wait for others longer")
+            }
+            Err(_) => {
+                tracing::warn!("tickets that were read and not settled wait for others longer")
+            }
         }
         self.store.close().await;
     }
@@ -106,7 +110,9 @@ impl Engine {
     async fn leave(&self) -> Result<(), EngineError> {
         if self.layout.is_own() {
             let mine = self.own_slots();
-            for grant in self.store.open_grants().await?.iter().filter(|grant| mine.contains(&grant.slot)) {
+            for grant in
+                self.store.open_grants().await?.iter().filter(|grant| mine.contains(&grant.slot))
+            {
                 self.store.close_grant(grant.id, Cause::LeaseLapsed).await?;
             }
         }

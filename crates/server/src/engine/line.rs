@@ -4,7 +4,8 @@
 use doorbuster_core::limits::LINE_PLACES_MAX;
 use doorbuster_core::line::{Joined, Left};
 use doorbuster_core::{
-    BuyerId, ItemId, Order, OrderState, Phase, Place, PlaceState, RequestKey, TicketId, Units, Verdict,
+    BuyerId, ItemId, Order, OrderState, Phase, Place, PlaceState, RequestKey, TicketId, Units,
+    Verdict,
 };
 use doorbuster_store::LinePlace;
 
@@ -96,7 +97,12 @@ impl Engine {
     ///
     /// # Errors
     /// When the store is away: the same request may be sent again.
-    pub async fn join_line(&self, item: &ItemState, buyer: &BuyerId, key: &RequestKey) -> Result<InLine, EngineError> {
+    pub async fn join_line(
+        &self,
+        item: &ItemState,
+        buyer: &BuyerId,
+        key: &RequestKey,
+    ) -> Result<InLine, EngineError> {
         let id = item.row.id;
         if let Some(why) = self.refusal_of_line(item) {
             // Whoever stands there already is told so.
@@ -133,9 +139,15 @@ impl Engine {
     ///
     /// # Errors
     /// When the store is away.
-    pub async fn place_in_line(&self, item: ItemId, buyer: &BuyerId) -> Result<Option<Option<LinePlace>>, EngineError> {
+    pub async fn place_in_line(
+        &self,
+        item: ItemId,
+        buyer: &BuyerId,
+    ) -> Result<Option<Option<LinePlace>>, EngineError> {
         let reading = self.store.line_place_of(item, buyer);
-        let Some(read) = self.holders().line_lanes.read(self.lane(buyer), reading).await else { return Ok(None) };
+        let Some(read) = self.holders().line_lanes.read(self.lane(buyer), reading).await else {
+            return Ok(None);
+        };
         Ok(Some(read?.filter(|found| found.place.state == PlaceState::Waiting)))
     }
 
@@ -143,7 +155,12 @@ impl Engine {
     ///
     /// # Errors
     /// When the store is away: the same request may be sent again.
-    pub async fn leave_line(&self, item: ItemId, buyer: &BuyerId, is_over: bool) -> Result<Leaving, EngineError> {
+    pub async fn leave_line(
+        &self,
+        item: ItemId,
+        buyer: &BuyerId,
+        is_over: bool,
+    ) -> Result<Leaving, EngineError> {
         let Some(found) = self.place_in_line(item, buyer).await? else { return Ok(Leaving::Busy) };
         if let Some(LinePlace { place, .. }) = found {
             if is_over {
@@ -169,7 +186,9 @@ impl Engine {
     pub async fn leave_lines(&self, buyer: &BuyerId) -> Result<(), EngineError> {
         let catalogue = self.catalogue().clone();
         let sales = catalogue.sales().filter(|sale| sale.row.phase != Phase::Closed);
-        for item in sales.flat_map(|sale| &sale.items).filter(|item| item.gauge.counts().waiting > 0) {
+        for item in
+            sales.flat_map(|sale| &sale.items).filter(|item| item.gauge.counts().waiting > 0)
+        {
             if let Some(found) = self.store.line_place_of(item.row.id, buyer).await? {
                 self.store.leave_line(found.place.id).await?;
             }
@@ -184,7 +203,9 @@ impl Engine {
         item: ItemId,
         buyer: Option<&BuyerId>,
     ) -> Result<Looked, EngineError> {
-        let Some(LinePlace { place, ahead }) = self.store.line_place(id).await? else { return Ok(Looked::NotFound) };
+        let Some(LinePlace { place, ahead }) = self.store.line_place(id).await? else {
+            return Ok(Looked::NotFound);
+        };
         if buyer.is_some_and(|buyer| place.buyer != *buyer) {
             // The id proves whose it was.
             return Ok(Looked::NotFound);
@@ -198,7 +219,9 @@ impl Engine {
                 Some(resolved) => match resolved.order {
                     Some(order) => Looked::Order(order),
                     // A turn that came is refused for the limit alone.
-                    None if resolved.verdict == Verdict::Unavailable => Looked::Ended { item, place },
+                    None if resolved.verdict == Verdict::Unavailable => {
+                        Looked::Ended { item, place }
+                    }
                     None => Looked::Refused { item, units: Units::ONE, verdict: resolved.verdict },
                 },
                 None => Looked::NotFound,
@@ -222,7 +245,12 @@ impl Engine {
         }
     }
 
-    async fn place(&self, id: TicketId, buyer: &BuyerId, is_new: bool) -> Result<InLine, EngineError> {
+    async fn place(
+        &self,
+        id: TicketId,
+        buyer: &BuyerId,
+        is_new: bool,
+    ) -> Result<InLine, EngineError> {
         Ok(InLine::Place { id, looked: self.look(id, Some(buyer)).await?, is_new })
     }
 

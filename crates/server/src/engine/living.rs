@@ -40,7 +40,8 @@ impl Living {
         let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
         self.now.store(nodes, Ordering::Relaxed);
         let counted = nodes.max(1);
-        let fewer = if counted < self.lately() { self.fewer.load(Ordering::Relaxed) + 1 } else { 0 };
+        let fewer =
+            if counted < self.lately() { self.fewer.load(Ordering::Relaxed) + 1 } else { 0 };
         let is_sure = fewer == 0 || fewer >= LOOKS;
         if is_sure {
             self.lately.store(counted, Ordering::Relaxed);
@@ -73,7 +74,11 @@ mod tests {
         let gone = |nodes: usize| vec![nodes; LOOKS as usize];
         assert_eq!(after(&[vec![3], gone(1)].concat()), (1, 1));
         assert_eq!(after(&[vec![3], gone(1)[1..].to_vec()].concat()), (1, 3));
-        assert_eq!(after(&[vec![3], gone(2), gone(1)[1..].to_vec()].concat()), (1, 2), "one after the other");
+        assert_eq!(
+            after(&[vec![3], gone(2), gone(1)[1..].to_vec()].concat()),
+            (1, 2),
+            "one after the other"
+        );
         assert_eq!(after(&[vec![2], gone(0)].concat()), (0, 1), "a limit has one part at least");
     }
 }

@@ -106,12 +106,19 @@ impl Engine {
                 self.control().wake(grant.slot.item);
             }
         }
-        let Some(item) = self.item_or_new(grant.slot.item).await? else { return Ok(Looked::NotFound) };
+        let Some(item) = self.item_or_new(grant.slot.item).await? else {
+            return Ok(Looked::NotFound);
+        };
         Ok(match (resolved, buyer) {
-            (Some(resolved), _) => Looked::Refused { item, units: parts.units, verdict: resolved.verdict },
-            (None, Some(buyer)) => {
-                Looked::Queued { item, buyer: buyer.clone(), units: parts.units, decide_by: parts.decide_by }
+            (Some(resolved), _) => {
+                Looked::Refused { item, units: parts.units, verdict: resolved.verdict }
             }
+            (None, Some(buyer)) => Looked::Queued {
+                item,
+                buyer: buyer.clone(),
+                units: parts.units,
+                decide_by: parts.decide_by,
+            },
             (None, None) => Looked::NotFound,
         })
     }
@@ -124,7 +131,10 @@ impl Engine {
     }
 
     /// The item of this number, though another node made it just now.
-    pub(super) async fn item_or_new(&self, id: ItemId) -> Result<Option<Arc<ItemState>>, EngineError> {
+    pub(super) async fn item_or_new(
+        &self,
+        id: ItemId,
+    ) -> Result<Option<Arc<ItemState>>, EngineError> {
         if self.catalogue().item_of(id).is_none() {
             self.catch_up().await?;
         }
@@ -135,14 +145,18 @@ impl Engine {
     ///
     /// # Errors
     /// When the store is away; or when one is in no sale: what is about it must not be left out in silence.
-    pub(crate) async fn items_of(&self, ids: &[ItemId]) -> Result<Vec<Arc<ItemState>>, EngineError> {
+    pub(crate) async fn items_of(
+        &self,
+        ids: &[ItemId],
+    ) -> Result<Vec<Arc<ItemState>>, EngineError> {
         let known = |id: &ItemId| self.catalogue().item_of(*id).cloned();
         if let Some(items) = ids.iter().map(known).collect::<Option<Vec<_>>>() {
             return Ok(items);
         }
         self.catch_up().await?;
         let reason = |id: &ItemId| format!("item {} is in no sale that is known here yet", id.0);
-        let unknown = |id: &ItemId| StoreError::Unavailable { reason: reason(id), may_have_happened: false };
+        let unknown =
+            |id: &ItemId| StoreError::Unavailable { reason: reason(id), may_have_happened: false };
         Ok(ids.iter().map(|id| known(id).ok_or_else(|| unknown(id))).collect::<Result<_, _>>()?)
     }
 

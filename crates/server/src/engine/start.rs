@@ -123,8 +123,8 @@ impl Engine {
     async fn recover(&self, roles: Roles) -> Result<(), EngineError> {
         if self.layout.is_alone() {
             let open = self.store.open_grants().await?;
-            let closing =
-                futures_util::stream::iter(open).map(|grant| self.store.close_grant(grant.id, Cause::LeaseLapsed));
+            let closing = futures_util::stream::iter(open)
+                .map(|grant| self.store.close_grant(grant.id, Cause::LeaseLapsed));
             closing.buffer_unordered(RECOVER_AT_ONCE).try_for_each(async |_| Ok(())).await?;
         }
         // Counts before the requests that hold an order: the latter are complete up to the former.
@@ -132,7 +132,9 @@ impl Engine {
         let sales = self.store.sales().await?;
         let items = sales.iter().flat_map(|row| row.items.iter().map(|item| item.id)).collect();
         let (key, layout) = (&self.views.key, self.layout);
-        self.change_catalogue(|c| sales.into_iter().for_each(|row| c.put(row, &counts, key, layout)));
+        self.change_catalogue(|c| {
+            sales.into_iter().for_each(|row| c.put(row, &counts, key, layout))
+        });
         if !self.layout.is_alone() {
             self.read_counts(items).await?;
         }
@@ -154,7 +156,10 @@ impl Engine {
         let now = self.now();
         let items: Vec<ItemId> = {
             let catalogue = self.catalogue();
-            let kept = catalogue.sales().filter(|sale| !sale.is_long_over(now)).flat_map(|sale| &sale.items);
+            let kept = catalogue
+                .sales()
+                .filter(|sale| !sale.is_long_over(now))
+                .flat_map(|sale| &sale.items);
             kept.map(|item| item.row.id).collect()
         };
         let mut after = 0;
@@ -170,7 +175,10 @@ impl Engine {
 }
 
 /// The one place that knows what a shape is made of.
-async fn open(options: &EngineOptions, views: &Arc<Views>) -> Result<(Store, Slots, Layout), EngineError> {
+async fn open(
+    options: &EngineOptions,
+    views: &Arc<Views>,
+) -> Result<(Store, Slots, Layout), EngineError> {
     let sink = views.clone();
     let sink: CommitSink = Arc::new(move |committed| sink.publish(committed));
     match &options.place {
@@ -200,7 +208,11 @@ async fn open(options: &EngineOptions, views: &Arc<Views>) -> Result<(Store, Slo
     }
 }
 
-async fn open_postgres(options: &EngineOptions, url: &SecretString, sink: CommitSink) -> Result<Store, EngineError> {
+async fn open_postgres(
+    options: &EngineOptions,
+    url: &SecretString,
+    sink: CommitSink,
+) -> Result<Store, EngineError> {
     let store = Store::open_postgres(PostgresOptions {
         url: url.expose_secret().to_owned(),
         id_key: options.id_key.clone(),
@@ -219,7 +231,8 @@ fn shared(options: &EngineOptions, slots: &Slots) -> Result<Option<(Shared, Lock
     let (urls, prefix) = (exposed(urls), prefix(options));
     let shared = Shared::new(&urls, &prefix)?;
     // Servers that know nothing of each other decide by majority; a cluster is one, whatever it is made of.
-    let places = if slots.are_in_a_cluster() { vec![shared.clone()] } else { Shared::each(&urls, &prefix)? };
+    let places =
+        if slots.are_in_a_cluster() { vec![shared.clone()] } else { Shared::each(&urls, &prefix)? };
     Ok(Some((shared, Locks::new(places)?)))
 }
 
@@ -233,7 +246,11 @@ fn prefix(options: &EngineOptions) -> String {
     format!("doorbuster:{deployment:06x}")
 }
 
-async fn open_redis(options: &EngineOptions, urls: &[SecretString], wait_replicas: u32) -> Result<Slots, EngineError> {
+async fn open_redis(
+    options: &EngineOptions,
+    urls: &[SecretString],
+    wait_replicas: u32,
+) -> Result<Slots, EngineError> {
     let slots = Slots::redis(RedisOptions {
         urls: exposed(urls),
         prefix: prefix(options),

@@ -97,7 +97,8 @@ async fn buy_within(engine: &Engine, buyer: &str, key: &str, units: u32, wait: D
     if let Some(refusal) = engine.glance((buyer, key), &sale, &item, units, || None) {
         return Bought::Refused(refusal);
     }
-    let (buyer, key) = (BuyerId::new(buyer).expect("a buyer"), RequestKey::new(key).expect("a key"));
+    let (buyer, key) =
+        (BuyerId::new(buyer).expect("a buyer"), RequestKey::new(key).expect("a key"));
     engine.buy(&Purchase { buyer, key, sale, item, units, wait, door: None }).await
 }
 
@@ -145,20 +146,31 @@ async fn units_that_come_back_are_sold_again_and_replays_find_their_order() {
     open_sale(&engine, Stock::Counted(3), 3, 900_000).await;
     let first = bought(&engine, "anna", "k1", 2).await;
     let answer = buy(&engine, "bert", "k1", 2).await;
-    assert!(matches!(answer, Bought::Refused(Refusal::SoldOut(s)) if s.available == 1 && s.may_return), "{answer:?}");
+    assert!(
+        matches!(answer, Bought::Refused(Refusal::SoldOut(s)) if s.available == 1 && s.may_return),
+        "{answer:?}"
+    );
     let last = bought(&engine, "bert", "k1", 1).await;
     assert!(is_sold_out(&buy(&engine, "carl", "k1", 1).await, true));
     assert_eq!(buy(&engine, "anna", "k1", 2).await, Bought::Replayed(first.clone()));
     assert_eq!(buy(&engine, "anna", "k1", 1).await, Bought::Refused(Refusal::KeyReused));
-    assert!(matches!(engine.cancel(first.id, doorbuster_core::event::By::BUYER.clone()).await, Ok(Changed::Done(_))));
+    assert!(matches!(
+        engine.cancel(first.id, doorbuster_core::event::By::BUYER.clone()).await,
+        Ok(Changed::Done(_))
+    ));
     assert!(matches!(
         engine.cancel(first.id, doorbuster_core::event::By::BUYER.clone()).await,
         Ok(Changed::Already(_))
     ));
     assert_eq!(bought(&engine, "carl", "k1", 2).await.units.get(), 2);
     let limit = buy(&engine, "carl", "k2", 2).await;
-    assert!(matches!(limit, Bought::Refused(Refusal::SoldOut(_) | Refusal::LimitReached { .. })), "{limit:?}");
-    let Looked::Order(seen) = engine.look(last.id, Some(&last.buyer)).await.expect("there") else { panic!("an order") };
+    assert!(
+        matches!(limit, Bought::Refused(Refusal::SoldOut(_) | Refusal::LimitReached { .. })),
+        "{limit:?}"
+    );
+    let Looked::Order(seen) = engine.look(last.id, Some(&last.buyer)).await.expect("there") else {
+        panic!("an order")
+    };
     assert_eq!(seen, last);
     let other = BuyerId::new("anna").expect("a buyer");
     assert!(matches!(engine.look(last.id, Some(&other)).await, Ok(Looked::NotFound)));
@@ -176,11 +188,16 @@ async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale() {
     loop {
         match buy(&engine, "bert", "k", 1).await {
             Bought::Created(_) => break,
-            other => assert!(is_sold_out(&other, true) && tokio::time::Instant::now() < deadline, "{other:?}"),
+            other => assert!(
+                is_sold_out(&other, true) && tokio::time::Instant::now() < deadline,
+                "{other:?}"
+            ),
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let Looked::Order(seen) = engine.look(order.id, None).await.expect("there") else { panic!("an order") };
+    let Looked::Order(seen) = engine.look(order.id, None).await.expect("there") else {
+        panic!("an order")
+    };
     assert_eq!(seen.state.as_str(), "expired");
     engine.stop().await;
 }
@@ -221,7 +238,10 @@ async fn stock_is_raised_and_lowered_while_the_sale_runs_but_never_below_what_is
         engine.adjust(adjustment).await.expect("the store is there")
     };
     assert!(matches!(adjust(-5, "a").await, Adjusted::Done(c) if c.total == Stock::Counted(5)));
-    assert!(matches!(adjust(-5, "a").await, Adjusted::Repeated(_)), "the same key does nothing twice");
+    assert!(
+        matches!(adjust(-5, "a").await, Adjusted::Repeated(_)),
+        "the same key does nothing twice"
+    );
     assert_eq!(adjust(-2, "b").await, Adjusted::MoreThanFree { free: 1 });
     assert_eq!(adjust(-1, "a").await, Adjusted::KeyReused);
     assert!(is_sold_out(&buy(&engine, "bert", "k", 2).await, true));
@@ -284,7 +304,8 @@ async fn past_the_bound_of_its_memory_a_node_looks_a_few_up_and_asks_the_others_
     assert!(engine.holders().is_empty() && engine.holders().is_full());
     assert_eq!(buy(&engine, "anna", "k", 1).await, Bought::Replayed(first.clone()));
     assert!(is_sold_out(&buy(&engine, "carl", "k", 1).await, true));
-    let places: Vec<_> = (0..LOOKED_UP_MAX).map(|_| engine.holders().look_up().expect("one is free")).collect();
+    let places: Vec<_> =
+        (0..LOOKED_UP_MAX).map(|_| engine.holders().look_up().expect("one is free")).collect();
     for buyer in ["anna", "carl"] {
         let answer = buy(&engine, buyer, "k2", 1).await;
         assert!(matches!(answer, Bought::Refused(Refusal::Unavailable { .. })), "{answer:?}");
@@ -312,7 +333,9 @@ async fn a_sale_that_is_long_over_takes_no_room_and_its_orders_are_found() {
     let later = clock_of_days_later(2);
     let second = engine_at(&dir, Roles { control: false, ..Roles::ALL }, later).await;
     assert!(second.holders().is_empty());
-    assert!(matches!(buy(&second, "anna", "k", 1).await, Bought::Replayed(again) if again.id == order.id));
+    assert!(
+        matches!(buy(&second, "anna", "k", 1).await, Bought::Replayed(again) if again.id == order.id)
+    );
     assert_eq!(buy(&second, "bert", "k", 1).await, Bought::Refused(Refusal::Ended));
     second.stop().await;
 }
@@ -327,7 +350,11 @@ async fn a_finding_that_is_no_items_own_pauses_whatever_is_open() {
     let dir = Scratch::new();
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(10), 10, 60_000).await;
-    let finding = FindingView { rule: "I2".into(), item: None, detail: "orders name a grant that is none".into() };
+    let finding = FindingView {
+        rule: "I2".into(),
+        item: None,
+        detail: "orders name a grant that is none".into(),
+    };
     let mut view = engine.audit().await.expect("the store is there");
     engine.act_on(&view).await;
     let phase = || engine.catalogue().sale("spring").expect("it was made").row.phase;
@@ -345,7 +372,8 @@ async fn a_request_that_waits_keeps_little_room() {
     open_sale(&engine, Stock::Counted(1), 1, 900_000).await;
     let sale = engine.catalogue().sale("spring").cloned().expect("created");
     let item = sale.items[0].clone();
-    let (buyer, key) = (BuyerId::new("anna").expect("a buyer"), RequestKey::new("k").expect("a key"));
+    let (buyer, key) =
+        (BuyerId::new("anna").expect("a buyer"), RequestKey::new("k").expect("a key"));
     let units = Units::new(1).expect("in range");
     let purchase = Purchase { buyer, key, sale, item, units, wait: WAIT, door: None };
     let buying = engine.buy(&purchase);

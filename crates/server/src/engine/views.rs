@@ -34,7 +34,8 @@ impl Views {
         let mut woken: Option<ItemId> = None;
         for order in &committed.orders {
             // In any state: another node's order may have ended before this node heard of it.
-            self.holders.insert(self.key.request_hash(order.buyer.as_str(), order.key.as_str()).half());
+            self.holders
+                .insert(self.key.request_hash(order.buyer.as_str(), order.key.as_str()).half());
             if order.state != OrderState::Reserved && woken != Some(order.item) {
                 if let Some(item) = catalogue.item_of(order.item) {
                     item.work.feed.tell();
@@ -66,7 +67,9 @@ impl Views {
                     let (id, verdict) = (resolved.id, resolved.verdict);
                     self.hub.publish(Kind::Refused { id, item, buyer, units, verdict });
                 }
-                Told::Unknown if refused && self.hub.is_heard() => self.control.refused_elsewhere(resolved.id),
+                Told::Unknown if refused && self.hub.is_heard() => {
+                    self.control.refused_elsewhere(resolved.id)
+                }
                 Told::Heard | Told::Unheard(_) | Told::Unknown => {}
             }
         }

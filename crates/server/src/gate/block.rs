@@ -54,11 +54,17 @@ impl Known {
                 (BlockKind::Ip, Some(network)) => {
                     known.networks.insert(network, until);
                     // Of the sizes that are known, none is this network's.
-                    if known.sizes.iter().all(|size| size.around(network.address()) != Some(network)) {
+                    if known
+                        .sizes
+                        .iter()
+                        .all(|size| size.around(network.address()) != Some(network))
+                    {
                         known.sizes.push(network);
                     }
                 }
-                (BlockKind::Ip, None) => tracing::error!(value = block.value, "a block in the store is no network"),
+                (BlockKind::Ip, None) => {
+                    tracing::error!(value = block.value, "a block in the store is no network")
+                }
             }
         }
         known
@@ -69,14 +75,21 @@ impl Known {
         if holds(self.buyers.get(buyer)) {
             return Some(BlockKind::Buyer);
         }
-        let blocked = |size: &Cidr| size.around(address).is_some_and(|network| holds(self.networks.get(&network)));
+        let blocked = |size: &Cidr| {
+            size.around(address).is_some_and(|network| holds(self.networks.get(&network)))
+        };
         self.sizes.iter().any(blocked).then_some(BlockKind::Ip)
     }
 }
 
 impl Blocks {
     /// Whether this caller, who has one of these addresses, is turned away. It is counted.
-    pub(crate) fn turns_away(&self, addresses: impl IntoIterator<Item = IpAddr>, buyer: &str, now: Millis) -> bool {
+    pub(crate) fn turns_away(
+        &self,
+        addresses: impl IntoIterator<Item = IpAddr>,
+        buyer: &str,
+        now: Millis,
+    ) -> bool {
         if !self.are_any.load(Ordering::Acquire) {
             return false;
         }
@@ -142,7 +155,13 @@ mod tests {
     use super::*;
 
     fn block(kind: BlockKind, value: &str, until: Option<i64>) -> Block {
-        Block { kind, value: value.into(), until: until.map(Millis), reason: String::new(), at: Millis(0) }
+        Block {
+            kind,
+            value: value.into(),
+            until: until.map(Millis),
+            reason: String::new(),
+            at: Millis(0),
+        }
     }
 
     #[test]
@@ -158,7 +177,11 @@ mod tests {
         ]);
         let check = |address: &str, buyer: &str, now: i64, expected: bool| {
             let address: IpAddr = address.parse().expect("an address");
-            assert_eq!(blocks.turns_away([address], buyer, Millis(now)), expected, "{address} {buyer} {now}");
+            assert_eq!(
+                blocks.turns_away([address], buyer, Millis(now)),
+                expected,
+                "{address} {buyer} {now}"
+            );
         };
         check("203.0.113.1", "anna", 0, false);
         check("203.0.113.1", "robot", 999, true);
@@ -173,7 +196,10 @@ mod tests {
         check("2001:db8:ffff::1", "anna", 0, true);
         check("2001:db9::1", "anna", 0, false);
         check("fe80::1", "anna", 0, false);
-        assert_eq!((blocks.turned_away(BlockKind::Buyer), blocks.turned_away(BlockKind::Ip)), (2, 4));
+        assert_eq!(
+            (blocks.turned_away(BlockKind::Buyer), blocks.turned_away(BlockKind::Ip)),
+            (2, 4)
+        );
     }
 
     #[test]

@@ -34,8 +34,10 @@ const TURNS: usize = 64;
 /// How long before a sale opens its challenges are drawn in advance.
 const AHEAD_MS: i64 = 600_000;
 
-const _: () =
-    assert!(Effort::of(PowEffort::DEFAULT.0).keys_max == Effort::USUAL.keys_max, "what is usual is what is measured");
+const _: () = assert!(
+    Effort::of(PowEffort::DEFAULT.0).keys_max == Effort::USUAL.keys_max,
+    "what is usual is what is measured"
+);
 
 /// Why an answer did not count. The challenge is spent all the same.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +84,8 @@ pub(crate) enum Outcome {
 
 impl Outcome {
     /// Every outcome.
-    pub(crate) const ALL: [Self; 5] = [Self::Right, Self::Wrong, Self::Again, Self::Invalid, Self::TooMany];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Right, Self::Wrong, Self::Again, Self::Invalid, Self::TooMany];
 
     /// Its word in metrics.
     pub(crate) const fn as_str(self) -> &'static str {
@@ -115,7 +118,8 @@ impl Challenges {
     pub fn new(masters: &Masters, id_key: &IdKey) -> Self {
         let challenges = masters.keys("doorbuster: challenges of work");
         let pairs = challenges.zip(masters.keys("doorbuster: answers of work"));
-        let work: Box<[_]> = pairs.map(|(challenge, answer)| WorkKeys::new(&challenge, &answer)).collect();
+        let work: Box<[_]> =
+            pairs.map(|(challenge, answer)| WorkKeys::new(&challenge, &answer)).collect();
         let studio = Studio::new(work.first().expect("there is always one master").clone());
         Self {
             seals: Seals::new(masters, id_key),
@@ -168,7 +172,8 @@ impl Challenges {
         let by = self.seals.name_of(sale, buyer.as_str());
         // One buyer's answers wait for each other in the store: here, where that takes nobody else's sessions.
         let _turn = self.turns[usize::from(by[0]) % TURNS].lock().await;
-        let spending = Spending { id: sealed.id, until: sealed.until, by, is_right, window_ms: MISSES_MS };
+        let spending =
+            Spending { id: sealed.id, until: sealed.until, by, is_right, window_ms: MISSES_MS };
         match store.spend(spending).await? {
             Spent::Before => self.count(Outcome::Again),
             // On its way to the store.
@@ -176,7 +181,9 @@ impl Challenges {
             Spent::Now { misses, until } if misses >= MISSES_MAX => {
                 self.count(Outcome::TooMany);
                 let secs = until.0.saturating_sub(now.0).max(0) / 1_000 + 1;
-                return Err(ChallengeFault::TooMany { retry_secs: u32::try_from(secs).unwrap_or(u32::MAX) });
+                return Err(ChallengeFault::TooMany {
+                    retry_secs: u32::try_from(secs).unwrap_or(u32::MAX),
+                });
             }
             Spent::Now { .. } if is_right => {
                 self.count(Outcome::Right);
@@ -193,7 +200,9 @@ impl Challenges {
 
     fn is_right(&self, sealed: &Sealed, answer: &ChallengeAnswer) -> bool {
         match (sealed.kind, answer) {
-            (Kind::Image, ChallengeAnswer::Text(text)) => sealed.text() == Some(normalised(text).as_str()),
+            (Kind::Image, ChallengeAnswer::Text(text)) => {
+                sealed.text() == Some(normalised(text).as_str())
+            }
             (Kind::Slider, ChallengeAnswer::X(x)) => is_in_place(*x, sealed.x()),
             (Kind::Work, ChallengeAnswer::Altcha(payload)) => {
                 self.work.iter().any(|keys| keys.check(payload, &sealed.answer))

@@ -8,8 +8,14 @@ use doorbuster_store::{CodeHash, CodesOutcome, Store, StoreError};
 ///
 /// # Errors
 /// When the store is away; codes that nobody saw may have been kept.
-pub async fn make(store: &Store, sale: &str, count: u32, uses: u32) -> Result<(Vec<String>, CodesOutcome), StoreError> {
-    let codes: Vec<String> = (0..count).map(|_| code::written(rand::random::<[u8; CODE_BYTES]>())).collect();
+pub async fn make(
+    store: &Store,
+    sale: &str,
+    count: u32,
+    uses: u32,
+) -> Result<(Vec<String>, CodesOutcome), StoreError> {
+    let codes: Vec<String> =
+        (0..count).map(|_| code::written(rand::random::<[u8; CODE_BYTES]>())).collect();
     let hashes: Vec<CodeHash> = codes.iter().filter_map(|text| code::hash(sale, text)).collect();
     debug_assert_eq!(hashes.len(), codes.len(), "what is written as a code is read as one");
     let outcome = store.add_codes(sale, hashes, uses).await?;
@@ -20,7 +26,12 @@ pub async fn make(store: &Store, sale: &str, count: u32, uses: u32) -> Result<(V
 ///
 /// # Errors
 /// When the store is away. Asked again, the same buyer is not charged twice.
-pub async fn spend(store: &Store, sale: &str, typed: &str, buyer: &BuyerId) -> Result<bool, StoreError> {
+pub async fn spend(
+    store: &Store,
+    sale: &str,
+    typed: &str,
+    buyer: &BuyerId,
+) -> Result<bool, StoreError> {
     match code::hash(sale, typed) {
         Some(hash) => store.spend_code(sale, hash, buyer).await,
         None => Ok(false),

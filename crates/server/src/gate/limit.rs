@@ -60,7 +60,8 @@ pub(crate) enum Route {
 
 impl Route {
     /// Every one.
-    pub(crate) const ALL: [Self; 5] = [Self::Purchase, Self::Pass, Self::Challenge, Self::Room, Self::Checkout];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Purchase, Self::Pass, Self::Challenge, Self::Room, Self::Checkout];
 
     /// Its word in metrics.
     pub(crate) const fn as_str(self) -> &'static str {
@@ -138,14 +139,25 @@ impl Limiter {
     ///
     /// # Errors
     /// It is one too many: nothing was used up.
-    pub(crate) fn ask(&self, route: Route, caller: Caller<'_>, sale: &SaleState) -> Result<Standing, Limited> {
+    pub(crate) fn ask(
+        &self,
+        route: Route,
+        caller: Caller<'_>,
+        sale: &SaleState,
+    ) -> Result<Standing, Limited> {
         if sale.limits_of(route).is_none() {
             return Ok(Standing::default());
         }
         self.ask_at(route, caller, sale, self.now())
     }
 
-    fn ask_at(&self, route: Route, caller: Caller<'_>, sale: &SaleState, now: u64) -> Result<Standing, Limited> {
+    fn ask_at(
+        &self,
+        route: Route,
+        caller: Caller<'_>,
+        sale: &SaleState,
+        now: u64,
+    ) -> Result<Standing, Limited> {
         let mut standing = Standing::default();
         let mut used = None;
         if let Some(pace) = self.pace(route, sale, Scope::Buyer) {
@@ -153,14 +165,16 @@ impl Limiter {
             let cost = pace.cost(1);
             let turn = self.table.with(key, now, |cell| self.step(cell, pace, now, cost, key));
             standing.note(Scope::Buyer, pace, state_of(turn), now);
-            refuse(turn, Scope::Buyer, standing).inspect_err(|_| sale.refuses(route, Scope::Buyer))?;
+            refuse(turn, Scope::Buyer, standing)
+                .inspect_err(|_| sale.refuses(route, Scope::Buyer))?;
             used = Some((pace, key, cost));
         }
         let mut used_here = None;
         if let Some(pace) = self.pace(route, sale, Scope::Ip) {
             let address = self.hash(route, sale, Scope::Ip, &network(caller.address));
             let cost = pace.cost(self.budgets(caller, now));
-            let turn = self.table.with(address, now, |cell| self.step(cell, pace, now, cost, address));
+            let turn =
+                self.table.with(address, now, |cell| self.step(cell, pace, now, cost, address));
             standing.note(Scope::Ip, pace, state_of(turn), now);
             if let Err(mut limited) = refuse(turn, Scope::Ip, standing) {
                 self.take_back(used, &mut limited.standing, Scope::Buyer, now);
@@ -186,7 +200,13 @@ impl Limiter {
     ///
     /// # Errors
     /// It is one too many: nothing was used up.
-    pub(crate) fn ask_about(&self, route: Route, thing: &str, pace: Pace, sale: &SaleState) -> Result<(), Limited> {
+    pub(crate) fn ask_about(
+        &self,
+        route: Route,
+        thing: &str,
+        pace: Pace,
+        sale: &SaleState,
+    ) -> Result<(), Limited> {
         let (mut standing, now) = (Standing::default(), self.now());
         // No buyer's name has a control character.
         let key = self.hash(route, sale, Scope::Buyer, format!("\u{1}{thing}").as_bytes());
@@ -205,7 +225,9 @@ impl Limiter {
             let state = match scope {
                 Scope::Buyer => known(self.hash(route, sale, scope, caller.buyer.as_bytes())),
                 Scope::Ip => known(self.hash(route, sale, scope, &network(caller.address))),
-                Scope::Interface => sale.flags.limits.everybody[route as usize].state.load(Ordering::Relaxed),
+                Scope::Interface => {
+                    sale.flags.limits.everybody[route as usize].state.load(Ordering::Relaxed)
+                }
             };
             standing.note(scope, pace, state, now);
         }
@@ -237,16 +259,24 @@ impl Limiter {
 
     fn hash(&self, route: Route, sale: &SaleState, scope: Scope, who: &[u8]) -> u64 {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(&[route as u8, scope as u8]).update(sale.row.id.as_bytes()).update(b"\0").update(who);
+        hasher
+            .update(&[route as u8, scope as u8])
+            .update(sale.row.id.as_bytes())
+            .update(b"\0")
+            .update(who);
         first_word(&hasher)
     }
 
     /// How many budgets an address has: as many as it has buyers for, whatever they asked for and of which sale. This one is counted among them.
     fn budgets(&self, caller: Caller<'_>, now: u64) -> u32 {
-        let hash = |what: u8, who: &[u8]| first_word(blake3::Hasher::new_keyed(&self.key).update(&[what]).update(who));
+        let hash = |what: u8, who: &[u8]| {
+            first_word(blake3::Hasher::new_keyed(&self.key).update(&[what]).update(who))
+        };
         let buyer = hash(BUYER_OF_CROWD, caller.buyer.as_bytes());
         self.table.with(hash(CROWD, &network(caller.address)), now, |cell| {
-            let budgets = u32::try_from(count(cell, buyer, now) / BUYERS_PER_BUDGET).unwrap_or(u32::MAX).max(1);
+            let budgets = u32::try_from(count(cell, buyer, now) / BUYERS_PER_BUDGET)
+                .unwrap_or(u32::MAX)
+                .max(1);
             // Without a crowd nobody behind an address misses what is forgotten of it, and addresses are to be had in any number: they push nobody out who
             // has used up anything. Buyers are not: few addresses have a crowd, and it takes hundreds of buyers to count it anew.
             cell.state = if budgets > 1 { now + CROWD_STAYS_NANOS } else { now };
@@ -262,7 +292,8 @@ impl Limiter {
             cell.rest += cost;
             let is_worth_it = cell.rest > sharing.silent(pace.reach());
             if is_worth_it && !cell.is_queued {
-                cell.is_queued = sharing.owe(Owed::Cell { key, reach_us: pace.reach() / NANOS_PER_MICRO });
+                cell.is_queued =
+                    sharing.owe(Owed::Cell { key, reach_us: pace.reach() / NANOS_PER_MICRO });
             }
         }
         turn
@@ -282,7 +313,8 @@ impl Limiter {
             if !everybody.is_queued.swap(true, Ordering::AcqRel) {
                 let key = self.hash(route, sale, Scope::Interface, b"");
                 let flags = sale.flags.clone();
-                let owed = Owed::Everybody { key, flags, route, reach_us: pace.reach() / NANOS_PER_MICRO };
+                let owed =
+                    Owed::Everybody { key, flags, route, reach_us: pace.reach() / NANOS_PER_MICRO };
                 if !sharing.owe(owed) {
                     everybody.is_queued.store(false, Ordering::Release);
                 }
@@ -292,7 +324,13 @@ impl Limiter {
     }
 
     /// Takes back what a request used by an earlier measure.
-    fn take_back(&self, used: Option<(Pace, u64, u64)>, standing: &mut Standing, scope: Scope, now: u64) {
+    fn take_back(
+        &self,
+        used: Option<(Pace, u64, u64)>,
+        standing: &mut Standing,
+        scope: Scope,
+        now: u64,
+    ) {
         let Some((pace, key, cost)) = used else { return };
         let state = self.table.with_known(key, |cell| {
             cell.state = gcra::give_back(cell.state, cost);

@@ -56,7 +56,9 @@ impl<'a> Presented<'a> {
     pub(crate) fn new(mut values: impl Iterator<Item = &'a [u8]>) -> Self {
         match (values.next(), values.next()) {
             (None, _) => Self::Nothing,
-            (Some(one), None) => std::str::from_utf8(one).map_or(Self::Nonsense, |text| Self::Pass(text.trim())),
+            (Some(one), None) => {
+                std::str::from_utf8(one).map_or(Self::Nonsense, |text| Self::Pass(text.trim()))
+            }
             (Some(_), Some(_)) => Self::Nonsense,
         }
     }
@@ -73,7 +75,9 @@ struct Ring {
 impl Ring {
     fn new(masters: &Masters, period: i64) -> Self {
         let periods = [period, period - 1, period + 1];
-        let known = periods.iter().flat_map(|at| masters.0.iter().map(|master| PassKey::derive(master, *at)));
+        let known = periods
+            .iter()
+            .flat_map(|at| masters.0.iter().map(|master| PassKey::derive(master, *at)));
         Self { period, signing: PassKey::derive(&masters.0[0], period), known: known.collect() }
     }
 }
@@ -125,7 +129,10 @@ impl Passes {
 
     /// Counts how a request for a pass was answered.
     pub fn count(&self, answer: &str) {
-        let at = PASS_ANSWERS.iter().position(|known| *known == answer).unwrap_or(PASS_ANSWERS.len() - 1);
+        let at = PASS_ANSWERS
+            .iter()
+            .position(|known| *known == answer)
+            .unwrap_or(PASS_ANSWERS.len() - 1);
         self.answers[at].fetch_add(1, Ordering::Relaxed);
     }
 
@@ -156,10 +163,18 @@ impl Passes {
     }
 
     /// Reads the pass `text` if it was made in this deployment for `item` of `sale`, whoever's it is, and whether or not it has expired.
-    pub fn open<'a>(&self, text: &str, sale: &str, item: &str, now: Millis, room: &'a mut Room) -> Option<Terms<'a>> {
+    pub fn open<'a>(
+        &self,
+        text: &str,
+        sale: &str,
+        item: &str,
+        now: Millis,
+        room: &'a mut Room,
+    ) -> Option<Terms<'a>> {
         let len = URL_SAFE_NO_PAD.decode_slice(text, room).ok()?;
         let pass = Sealed::parse(&room[..len])?;
-        let holds = self.with_ring(now, |ring| ring.known.iter().any(|key| pass.is_sealed_by(key, sale, item)));
+        let holds = self
+            .with_ring(now, |ring| ring.known.iter().any(|key| pass.is_sealed_by(key, sale, item)));
         holds.then(|| pass.terms())
     }
 }
@@ -178,7 +193,13 @@ mod tests {
 
     fn issued(passes: &Passes, now: Millis) -> Issued {
         let standing = Standing { member: true, level: 3 };
-        let terms = Terms { buyer: "anna", standing, is_free: false, valid_from: now, expires_at: Millis(i64::MAX) };
+        let terms = Terms {
+            buyer: "anna",
+            standing,
+            is_free: false,
+            valid_from: now,
+            expires_at: Millis(i64::MAX),
+        };
         passes.issue(now, terms, "spring", "phone")
     }
 
@@ -191,9 +212,16 @@ mod tests {
         let (one, other) = (passes(&[1]), passes(&[1]));
         let pass = issued(&one, NOW);
         let mut room = [0; PASS_BYTES_MAX + 2];
-        let terms = other.open(&pass.text, "spring", "phone", NOW, &mut room).expect("it was made here");
-        assert_eq!((terms.buyer, terms.valid_from, terms.expires_at), ("anna", NOW, NOW.plus(120_000)));
-        assert_eq!((terms.standing, pass.expires_at), (Standing { member: true, level: 3 }, terms.expires_at));
+        let terms =
+            other.open(&pass.text, "spring", "phone", NOW, &mut room).expect("it was made here");
+        assert_eq!(
+            (terms.buyer, terms.valid_from, terms.expires_at),
+            ("anna", NOW, NOW.plus(120_000))
+        );
+        assert_eq!(
+            (terms.standing, pass.expires_at),
+            (Standing { member: true, level: 3 }, terms.expires_at)
+        );
         assert!(other.open(&pass.text, "spring", "case", NOW, &mut room).is_none());
         assert!(!holds(&passes(&[2]), &pass.text, NOW));
     }
@@ -201,7 +229,13 @@ mod tests {
     #[test]
     fn a_pass_ends_with_what_it_was_given_on() {
         let standing = Standing { member: true, level: 3 };
-        let terms = Terms { buyer: "anna", standing, is_free: false, valid_from: NOW, expires_at: NOW.plus(5_000) };
+        let terms = Terms {
+            buyer: "anna",
+            standing,
+            is_free: false,
+            valid_from: NOW,
+            expires_at: NOW.plus(5_000),
+        };
         let short = passes(&[1]).issue(NOW, terms, "spring", "phone");
         assert_eq!(short.expires_at, NOW.plus(5_000));
     }
@@ -234,7 +268,16 @@ mod tests {
         let passes = passes(&[1]);
         let good = issued(&passes, NOW).text;
         let long = "A".repeat(10_000);
-        for text in ["", "A", "====", "\u{e4}", &long, &good[1..], &format!("{good}="), &format!("{good}AA")] {
+        for text in [
+            "",
+            "A",
+            "====",
+            "\u{e4}",
+            &long,
+            &good[1..],
+            &format!("{good}="),
+            &format!("{good}AA"),
+        ] {
             assert!(!holds(&passes, text, NOW), "{text}");
         }
         assert_eq!(Presented::new([].into_iter()), Presented::Nothing);

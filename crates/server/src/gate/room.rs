@@ -112,7 +112,12 @@ impl Rooms {
     ///
     /// # Errors
     /// When the room is full, or the store is away.
-    pub async fn enter(&self, engine: &Engine, sale: &SaleState, buyer: &BuyerId) -> Result<(bool, Shown), RoomError> {
+    pub async fn enter(
+        &self,
+        engine: &Engine,
+        sale: &SaleState,
+        buyer: &BuyerId,
+    ) -> Result<(bool, Shown), RoomError> {
         let hall = self.hall(&sale.row.id);
         self.note(sale, buyer.as_str());
         // A place in memory that has not lapsed is the place; the store is not asked again by a reload.
@@ -126,20 +131,31 @@ impl Rooms {
             Some(Entered::Full) | None => return Err(RoomError::Busy),
         };
         self.drawn(engine, sale, &hall).await?;
-        Ok((is_new, self.shown(engine, sale, &hall, buyer).unwrap_or_else(|| self.over(sale, buyer))))
+        Ok((
+            is_new,
+            self.shown(engine, sale, &hall, buyer).unwrap_or_else(|| self.over(sale, buyer)),
+        ))
     }
 
     /// The buyer's place. `None`: there is none, or it has lapsed.
     ///
     /// # Errors
     /// When the store has to be asked and is away.
-    pub async fn look(&self, engine: &Engine, sale: &SaleState, buyer: &BuyerId) -> Result<Option<Shown>, RoomError> {
+    pub async fn look(
+        &self,
+        engine: &Engine,
+        sale: &SaleState,
+        buyer: &BuyerId,
+    ) -> Result<Option<Shown>, RoomError> {
         if let Some(shown) = self.glimpse(engine, sale, buyer) {
             return Ok(Some(shown));
         }
         let hall = self.hall(&sale.row.id);
         for _ in 0..limits::LOOKS_MAX {
-            let Some(Entered::Known(place)) = self.desk.ask(hall.sale(), buyer, false).await? else { return Ok(None) };
+            let Some(Entered::Known(place)) = self.desk.ask(hall.sale(), buyer, false).await?
+            else {
+                return Ok(None);
+            };
             if place.until.is_some_and(|until| until <= engine.now()) {
                 return Ok(None);
             }
@@ -164,7 +180,12 @@ impl Rooms {
     ///
     /// # Errors
     /// When the store has to be asked and is away.
-    pub async fn admission(&self, engine: &Engine, sale: &SaleState, buyer: &BuyerId) -> Result<Admission, RoomError> {
+    pub async fn admission(
+        &self,
+        engine: &Engine,
+        sale: &SaleState,
+        buyer: &BuyerId,
+    ) -> Result<Admission, RoomError> {
         match sale.door.waiting_room {
             Room::Off => return Ok(Admission::Free),
             Room::Auto => {
@@ -213,7 +234,9 @@ impl Rooms {
             None => {
                 let seed = Seed::new(rand::random());
                 let made = engine.store().open_room(&sale.row.id, seed).await?;
-                made.ok_or_else(|| StoreError::Unexpected("a sale of the catalogue is not in the store".to_owned()))?
+                made.ok_or_else(|| {
+                    StoreError::Unexpected("a sale of the catalogue is not in the store".to_owned())
+                })?
             }
         };
         hall.know(&room);
@@ -267,7 +290,13 @@ impl Rooms {
         Ok(())
     }
 
-    fn shown(&self, engine: &Engine, sale: &SaleState, hall: &Hall, buyer: &BuyerId) -> Option<Shown> {
+    fn shown(
+        &self,
+        engine: &Engine,
+        sale: &SaleState,
+        hall: &Hall,
+        buyer: &BuyerId,
+    ) -> Option<Shown> {
         let (told, estimate) = hall.tell(buyer, free(sale), engine.now())?;
         if sale.row.phase == Phase::Closed {
             return Some(self.over(sale, buyer));
@@ -282,7 +311,10 @@ impl Rooms {
     fn token(&self, sale: &str, buyer: &BuyerId) -> String {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         hasher.update(sale.as_bytes()).update(b"\0").update(buyer.as_str().as_bytes());
-        format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(&hasher.finalize().as_bytes()[..TOKEN_BYTES]))
+        format!(
+            "{TOKEN_PREFIX}{}",
+            URL_SAFE_NO_PAD.encode(&hasher.finalize().as_bytes()[..TOKEN_BYTES])
+        )
     }
 
     fn known_hall(&self, sale: &str) -> Option<Arc<Hall>> {

@@ -103,7 +103,11 @@ impl Lanes {
     }
 
     /// Waits until a reading may begin. `None`: not until then.
-    async fn begin(&self, turn: &mut MutexGuard<'_, Turn>, until: Instant) -> Option<SemaphorePermit<'_>> {
+    async fn begin(
+        &self,
+        turn: &mut MutexGuard<'_, Turn>,
+        until: Instant,
+    ) -> Option<SemaphorePermit<'_>> {
         let now = Instant::now();
         let rests_at = turn.rests_at.map_or(now, |at| at.max(now)) + self.pace.every;
         let ahead = rests_at - now;
@@ -125,7 +129,8 @@ impl Lanes {
         if lanes.len() >= LANES_MAX {
             let now = Instant::now();
             lanes.retain(|_, lane| {
-                let rests = lane.turn.try_lock().is_ok_and(|turn| turn.rests_at.is_none_or(|at| at <= now));
+                let rests =
+                    lane.turn.try_lock().is_ok_and(|turn| turn.rests_at.is_none_or(|at| at <= now));
                 Arc::strong_count(lane) > 1 || !rests
             });
         }
@@ -203,7 +208,11 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_asks_without_end_is_slowed_and_in_the_end_asked_to_come_again() {
-        let pace = Pace { burst: 5, every: Duration::from_secs(3_600), patience: Duration::from_secs(7_200) };
+        let pace = Pace {
+            burst: 5,
+            every: Duration::from_secs(3_600),
+            patience: Duration::from_secs(7_200),
+        };
         let lanes = Lanes { pace, ..Lanes::default() };
         let rig = Arc::new(Rig { lanes, readings: Default::default() });
         for n in 0..5 {
@@ -215,7 +224,10 @@ mod tests {
         assert!(rig.clone().ask(2, 1).await, "nobody else is");
         assert_eq!(rig.count(), 6);
         let hasty = Pace { patience: Duration::from_secs(1_800), ..pace };
-        let rig = Arc::new(Rig { lanes: Lanes { pace: hasty, ..Lanes::default() }, readings: Default::default() });
+        let rig = Arc::new(Rig {
+            lanes: Lanes { pace: hasty, ..Lanes::default() },
+            readings: Default::default(),
+        });
         for n in 0..6 {
             assert_eq!(rig.clone().ask(1, n).await, n < 5, "{n}");
         }

@@ -49,7 +49,11 @@ impl Undecided {
             }
         }
         let due = queued.cut.decide_by;
-        if state.told.insert(request.half(), queued).is_none_or(|before| before.cut.decide_by != due) {
+        if state
+            .told
+            .insert(request.half(), queued)
+            .is_none_or(|before| before.cut.decide_by != due)
+        {
             state.due.push_back((due, request.half()));
         }
         self.count.store(state.told.len(), Ordering::Release);
@@ -81,7 +85,13 @@ mod tests {
 
     fn queued(token: u64, due: i64) -> Queued {
         let units = Units::new(1).expect("in range");
-        let cut = Cut { token: Token(token), grant: GrantId(1), n: TicketN(1), units, decide_by: Millis(due) };
+        let cut = Cut {
+            token: Token(token),
+            grant: GrantId(1),
+            n: TicketN(1),
+            units,
+            decide_by: Millis(due),
+        };
         Queued { item: ItemId(1), cut }
     }
 
@@ -108,7 +118,11 @@ mod tests {
     fn there_is_a_bound() {
         let (undecided, key) = (Undecided::default(), IdKey::new([1; 32]));
         for n in 0..UNDECIDED_MAX + 10 {
-            undecided.tell(key.request_hash("anna", &n.to_string()), queued(n as u64, 10), Millis(0));
+            undecided.tell(
+                key.request_hash("anna", &n.to_string()),
+                queued(n as u64, 10),
+                Millis(0),
+            );
         }
         let state = undecided.lock();
         assert_eq!((state.told.len(), state.due.len()), (UNDECIDED_MAX, UNDECIDED_MAX));

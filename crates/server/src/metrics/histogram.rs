@@ -5,9 +5,10 @@ use std::time::Duration;
 
 /// Upper bounds of the buckets, in microseconds; one more bucket has none.
 pub const BOUNDS_US: [u64; 40] = [
-    5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1_000, 1_500, 2_000, 3_000, 5_000, 7_000, 10_000,
-    15_000, 20_000, 30_000, 50_000, 70_000, 100_000, 150_000, 200_000, 300_000, 500_000, 700_000, 1_000_000, 1_500_000,
-    2_000_000, 3_000_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000,
+    5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1_000, 1_500, 2_000, 3_000, 5_000,
+    7_000, 10_000, 15_000, 20_000, 30_000, 50_000, 70_000, 100_000, 150_000, 200_000, 300_000,
+    500_000, 700_000, 1_000_000, 1_500_000, 2_000_000, 3_000_000, 5_000_000, 10_000_000,
+    30_000_000, 60_000_000,
 ];
 
 const BUCKETS: usize = BOUNDS_US.len() + 1;
@@ -78,7 +79,9 @@ impl Snapshot {
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         Self {
-            buckets: std::array::from_fn(|bucket| self.buckets[bucket].saturating_sub(earlier.buckets[bucket])),
+            buckets: std::array::from_fn(|bucket| {
+                self.buckets[bucket].saturating_sub(earlier.buckets[bucket])
+            }),
             sum_us: self.sum_us.saturating_sub(earlier.sum_us),
         }
     }
@@ -91,8 +94,10 @@ impl Snapshot {
             return 0.0;
         }
         let rank = ((all as f64 * share).ceil() as u64).clamp(1, all);
-        let bound =
-            self.cumulative().find(|(_, sum)| *sum >= rank).map_or(BOUNDS_US[BOUNDS_US.len() - 1], |(us, _)| us);
+        let bound = self
+            .cumulative()
+            .find(|(_, sum)| *sum >= rank)
+            .map_or(BOUNDS_US[BOUNDS_US.len() - 1], |(us, _)| us);
         bound as f64 / 1_000.0
     }
 }
@@ -104,7 +109,9 @@ mod tests {
     #[test]
     fn a_quantile_is_the_bound_that_covers_it() {
         let histogram = Histogram::default();
-        let check = |share: f64, expected: f64| assert_eq!(histogram.read().quantile_ms(share), expected, "{share}");
+        let check = |share: f64, expected: f64| {
+            assert_eq!(histogram.read().quantile_ms(share), expected, "{share}")
+        };
         check(0.5, 0.0);
         for us in [90, 90, 90, 90, 90, 90, 90, 90, 90, 4_000] {
             histogram.record(Duration::from_micros(us));

@@ -9,11 +9,14 @@ use doorbuster_api::endpoints;
 pub struct RouteIndex(pub u8);
 
 /// Routes beside the endpoints of the API.
-pub const ROUTES_OTHER: [&str; 6] = ["unmatched", "page", "asset", "docs_asset", "guest", "sandbox"];
+pub const ROUTES_OTHER: [&str; 6] =
+    ["unmatched", "page", "asset", "docs_asset", "guest", "sandbox"];
 
 /// Statuses that are told apart; the last stands for all others.
-const STATUSES: [u16; 22] =
-    [101, 200, 201, 202, 204, 304, 400, 401, 403, 404, 405, 406, 409, 412, 413, 415, 422, 429, 431, 500, 503, 0];
+const STATUSES: [u16; 22] = [
+    101, 200, 201, 202, 204, 304, 400, 401, 403, 404, 405, 406, 409, 412, 413, 415, 422, 429, 431,
+    500, 503, 0,
+];
 
 /// Most routes that can be told apart.
 const ROUTES_MAX: usize = 128;
@@ -26,7 +29,12 @@ pub fn routes() -> impl Iterator<Item = &'static str> {
 /// The index of the route called `name`; that of `unmatched` if there is none.
 #[must_use]
 pub fn route_index(name: &str) -> RouteIndex {
-    RouteIndex(routes().position(|route| route == name).and_then(|index| u8::try_from(index).ok()).unwrap_or(0))
+    RouteIndex(
+        routes()
+            .position(|route| route == name)
+            .and_then(|index| u8::try_from(index).ok())
+            .unwrap_or(0),
+    )
 }
 
 /// The name of a route.
@@ -48,15 +56,18 @@ impl Default for Requests {
 impl Requests {
     /// Counts one answer.
     pub fn count(&self, route: RouteIndex, status: u16) {
-        let column = STATUSES.iter().position(|known| *known == status).unwrap_or(STATUSES.len() - 1);
+        let column =
+            STATUSES.iter().position(|known| *known == status).unwrap_or(STATUSES.len() - 1);
         self.0[usize::from(route.0) % ROUTES_MAX][column].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Every combination that has been seen.
     pub fn read(&self) -> impl Iterator<Item = (&'static str, u16, u64)> {
         routes().zip(self.0.iter()).flat_map(|(route, row)| {
-            let cells =
-                STATUSES.iter().zip(row).map(move |(status, count)| (route, *status, count.load(Ordering::Relaxed)));
+            let cells = STATUSES
+                .iter()
+                .zip(row)
+                .map(move |(status, count)| (route, *status, count.load(Ordering::Relaxed)));
             cells.filter(|(_, _, count)| *count > 0)
         })
     }

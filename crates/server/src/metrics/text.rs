@@ -107,7 +107,9 @@ mod tests {
         let histogram = Histogram::default();
         histogram.record(std::time::Duration::from_micros(1_200));
         let mut text = Text::default();
-        text.metric("a_total", Kind::Counter, "Things.").sample(&[("x", "1"), ("y", "b")], 7).sample(&[], 1.5);
+        text.metric("a_total", Kind::Counter, "Things.")
+            .sample(&[("x", "1"), ("y", "b")], 7)
+            .sample(&[], 1.5);
         text.metric("b_seconds", Kind::Histogram, "Times.").histogram(&histogram.read());
         text.metric("c_tickets", Kind::Histogram, "Sizes.").buckets(&[1, 4, 16], &[2, 1, 5], 90);
         let page = text.finish();

@@ -24,7 +24,11 @@ impl Sample {
     /// The counts now.
     #[must_use]
     pub fn take(tally: &Tally, latencies: Snapshot) -> Self {
-        Self { at: Instant::now(), answers: std::array::from_fn(|index| tally.get(Answer::ALL[index])), latencies }
+        Self {
+            at: Instant::now(),
+            answers: std::array::from_fn(|index| tally.get(Answer::ALL[index])),
+            latencies,
+        }
     }
 
     /// All answers.
@@ -70,7 +74,8 @@ mod tests {
 
     #[test]
     fn a_window_forgets_what_is_older_and_shrinks_while_nothing_happens() {
-        let (tally, sample) = (Tally::default(), |tally: &Tally| Sample::take(tally, Snapshot::default()));
+        let (tally, sample) =
+            (Tally::default(), |tally: &Tally| Sample::take(tally, Snapshot::default()));
         let mut window = Window::new(sample(&tally));
         for second in 0..30 {
             tally.count(Answer::SoldOut);

@@ -47,7 +47,10 @@ impl Followers {
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = Arc<Mailbox>> {
-        self.one.iter().chain(self.others.iter().flat_map(|others| others.values())).filter_map(Weak::upgrade)
+        self.one
+            .iter()
+            .chain(self.others.iter().flat_map(|others| others.values()))
+            .filter_map(Weak::upgrade)
     }
 }
 

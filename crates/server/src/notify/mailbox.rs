@@ -71,9 +71,14 @@ impl Mailbox {
         let mut waiting = self.lock();
         // A status or a place that still waits says nothing that a newer one does not.
         match &event.kind {
-            Kind::Status(sale) => waiting.events.retain(|e| !matches!(&e.kind, Kind::Status(s) if s == sale)),
-            Kind::Room(sale) => waiting.events.retain(|e| !matches!(&e.kind, Kind::Room(s) if s == sale)),
-            Kind::Order(_) | Kind::Refused { .. } | Kind::LineEnded { .. } | Kind::Place { .. } => {}
+            Kind::Status(sale) => {
+                waiting.events.retain(|e| !matches!(&e.kind, Kind::Status(s) if s == sale))
+            }
+            Kind::Room(sale) => {
+                waiting.events.retain(|e| !matches!(&e.kind, Kind::Room(s) if s == sale))
+            }
+            Kind::Order(_) | Kind::Refused { .. } | Kind::LineEnded { .. } | Kind::Place { .. } => {
+            }
         }
         if waiting.events.len() >= BACKLOG_MAX {
             waiting.lagged = true;

@@ -17,7 +17,13 @@ async fn a_slow_reader_is_dropped_and_status_is_folded() {
     let units = Units::new(1).expect("in range");
     for _ in 0..=BACKLOG_MAX {
         let buyer = buyer.clone();
-        hub.publish(Kind::Refused { id, item: ItemId(1), buyer, units, verdict: Verdict::Unavailable });
+        hub.publish(Kind::Refused {
+            id,
+            item: ItemId(1),
+            buyer,
+            units,
+            verdict: Verdict::Unavailable,
+        });
     }
     assert!(matches!(slow.next().await, Next::Lagged));
     drop((reader, slow));
@@ -27,7 +33,13 @@ async fn a_slow_reader_is_dropped_and_status_is_folded() {
 fn refused(buyer: &BuyerId) -> Kind {
     let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
     let units = Units::new(1).expect("in range");
-    Kind::Refused { id, item: ItemId(1), buyer: buyer.clone(), units, verdict: Verdict::Unavailable }
+    Kind::Refused {
+        id,
+        item: ItemId(1),
+        buyer: buyer.clone(),
+        units,
+        verdict: Verdict::Unavailable,
+    }
 }
 
 /// The ids that wait for a reader.
@@ -39,7 +51,9 @@ fn waiting(reader: &Subscription) -> Vec<u64> {
 fn who_comes_back_gets_what_was_missed_of_its_own_and_no_more_than_that() {
     let hub = Hub::new(Millis(1_795_000_000_000));
     let [anna, bert] = ["anna", "bert"].map(|name| BuyerId::new(name).expect("a buyer"));
-    let read = |buyer: &BuyerId, after| hub.subscribe(Some(buyer.clone()), vec![], 1, after).expect("the first");
+    let read = |buyer: &BuyerId, after| {
+        hub.subscribe(Some(buyer.clone()), vec![], 1, after).expect("the first")
+    };
     hub.publish(refused(&anna));
     let first = read(&anna, Some(0));
     assert!(waiting(&first).is_empty(), "nobody had read: nothing was kept");
@@ -138,7 +152,8 @@ async fn what_is_for_one_alone_is_rung_for_though_something_for_all_waits() {
     let hub = Hub::new(Millis(1_795_000_000_000));
     let bell = Arc::new(Bell::default());
     let anna = BuyerId::new("anna").expect("a buyer");
-    let mut reader = hub.subscribe(Some(anna.clone()), vec!["spring".into()], 1, None).expect("the first");
+    let mut reader =
+        hub.subscribe(Some(anna.clone()), vec!["spring".into()], 1, None).expect("the first");
     let place = Kind::Place { sale: "spring".into(), buyer: anna.clone() };
     for own in [refused(&anna), place] {
         assert!(reader.rest(&bell, 7).is_none());
@@ -147,7 +162,11 @@ async fn what_is_for_one_alone_is_rung_for_though_something_for_all_waits() {
         hub.publish(own.clone());
         hub.publish(own);
         hub.publish(Kind::Status("spring".into()));
-        assert_eq!(bell.rung().await, Rung { own: vec![7], crowd: vec![7] }, "once for either reason");
+        assert_eq!(
+            bell.rung().await,
+            Rung { own: vec![7], crowd: vec![7] },
+            "once for either reason"
+        );
         assert!(bell.rung().now_or_never().is_none());
         while reader.rest(&bell, 7).is_some() {}
     }
@@ -161,7 +180,9 @@ fn a_crowd_that_leaves_together_holds_up_nobody() {
     const CROWD: usize = 100_000;
     let hub = Hub::new(Millis(1_795_000_000_000));
     let anna = BuyerId::new("anna").expect("a buyer");
-    let read = |_| hub.subscribe(Some(anna.clone()), vec!["spring".into()], CROWD, None).expect("not too many");
+    let read = |_| {
+        hub.subscribe(Some(anna.clone()), vec!["spring".into()], CROWD, None).expect("not too many")
+    };
     let crowd: Vec<Subscription> = (0..CROWD).map(read).collect();
     hub.publish(Kind::Status("spring".into()));
     assert!(crowd.iter().all(|reader| waiting(reader).len() == 1), "everybody hears of it");

@@ -1,7 +1,9 @@
 //! What is said of an event: the same bytes for each attempt and each receiver, since everything comes from the event's row and from what never changes.
 use doorbuster_api::admin::payments::{Reversal, ReversalKind};
 use doorbuster_api::order::RefusalCode;
-use doorbuster_api::told::{self, Data, ItemData, OrderData, PaymentData, RefusedData, ReversalData, SaleData};
+use doorbuster_api::told::{
+    self, Data, ItemData, OrderData, PaymentData, RefusedData, ReversalData, SaleData,
+};
 use doorbuster_core::event::{Actor, Event, Subject};
 use doorbuster_core::money::{self, Payment, PaymentState, Refund, RefundId, RefundState};
 use doorbuster_core::outbox::about;
@@ -45,9 +47,13 @@ fn data(catalogue: &Catalogue, event: &Event) -> Option<Data> {
             let code = match event.by.actor {
                 Actor::Buyer => RefusalCode::Left,
                 Actor::Engine if event.is_end_of_line() => RefusalCode::Ended,
-                Actor::Provider(_) | Actor::Operator(_) | Actor::Engine => wire::refusal_code(*verdict),
+                Actor::Provider(_) | Actor::Operator(_) | Actor::Engine => {
+                    wire::refusal_code(*verdict)
+                }
             };
-            Data::Refused(RefusedData { order: wire::refused(*id, buyer.as_str(), item, units, code) })
+            Data::Refused(RefusedData {
+                order: wire::refused(*id, buyer.as_str(), item, units, code),
+            })
         }
         Subject::Payment { .. } => Data::Payment(payment(event)?),
         Subject::Reversal { .. } => Data::Reversal(ReversalData { reversal: reversal(event)? }),
@@ -61,7 +67,9 @@ fn data(catalogue: &Catalogue, event: &Event) -> Option<Data> {
 
 /// What a provider said of a payment, as it was written with the event.
 fn reversal(event: &Event) -> Option<Reversal> {
-    let Subject::Reversal { payment, order, money, kind, dispute, stands } = &event.subject else { return None };
+    let Subject::Reversal { payment, order, money, kind, dispute, stands } = &event.subject else {
+        return None;
+    };
     let kind = match kind {
         money::ReversalKind::Returned => ReversalKind::Returned,
         money::ReversalKind::Disputed => ReversalKind::Disputed,

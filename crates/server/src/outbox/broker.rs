@@ -33,7 +33,11 @@ impl BrokerGuard {
         if !address.kind().is_built() {
             return Err(address.kind().not_built());
         }
-        if self.hosts.as_ref().is_some_and(|hosts| !hosts.iter().any(|host| host.is(address.host(), address.port()))) {
+        if self
+            .hosts
+            .as_ref()
+            .is_some_and(|hosts| !hosts.iter().any(|host| host.is(address.host(), address.port())))
+        {
             return Err("its host is not one of brokers.hosts in the settings");
         }
         Ok(address)
@@ -45,7 +49,9 @@ pub(crate) fn shown(endpoint: &Endpoint) -> String {
     match endpoint.kind {
         EndpointKind::Webhook => endpoint.url.clone(),
         // One that a later version may have added shows nothing rather than everything.
-        EndpointKind::Broker => Address::parse(&endpoint.url).map(|address| address.to_string()).unwrap_or_default(),
+        EndpointKind::Broker => {
+            Address::parse(&endpoint.url).map(|address| address.to_string()).unwrap_or_default()
+        }
     }
 }
 
@@ -60,7 +66,12 @@ pub(super) struct Brokers {
 
 impl Brokers {
     pub(super) fn new(guard: BrokerGuard, timeout: Duration, source: Option<String>) -> Self {
-        Self { guard, timeout, source: source.unwrap_or_else(|| SOURCE.to_owned()), made: Mutex::default() }
+        Self {
+            guard,
+            timeout,
+            source: source.unwrap_or_else(|| SOURCE.to_owned()),
+            made: Mutex::default(),
+        }
     }
 
     pub(super) fn guard(&self) -> &BrokerGuard {
@@ -85,7 +96,10 @@ impl Brokers {
 
     /// Lets go of those whose endpoints are not told any more.
     pub(super) fn keep(&self, is_told: impl Fn(&str) -> bool) {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).retain(|endpoint, _| is_told(endpoint));
+        self.made
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|endpoint, _| is_told(endpoint));
     }
 
     fn broker(&self, endpoint: &Endpoint, address: &Address) -> Result<Arc<Broker>, Refusal> {
@@ -95,7 +109,8 @@ impl Brokers {
         {
             return Ok(broker.clone());
         }
-        let broker = Broker::new(address, self.timeout).map_err(|error| Refusal::new(error.to_string()))?;
+        let broker =
+            Broker::new(address, self.timeout).map_err(|error| Refusal::new(error.to_string()))?;
         let broker = Arc::new(broker);
         made.insert(endpoint.id.clone(), (endpoint.url.clone(), broker.clone()));
         Ok(broker)
@@ -112,7 +127,8 @@ fn envelope(source: &str, message: &Message) -> Result<Vec<u8>, Refusal> {
     }
     let wrong = |_| Refusal::new("the event cannot be put into an envelope");
     let Body { timestamp, data } = serde_json::from_slice(&message.body).map_err(wrong)?;
-    let event = CloudEvent::new(&message.id, source, message.what.as_str(), &message.key, timestamp, data);
+    let event =
+        CloudEvent::new(&message.id, source, message.what.as_str(), &message.key, timestamp, data);
     serde_json::to_vec(&event).map_err(wrong)
 }
 
@@ -128,7 +144,8 @@ mod tests {
     #[test]
     fn only_named_hosts_are_brokers() {
         let hosts = ["Rabbit.internal:5672", "10.0.0.7", "[fd00::1]:4222", "fd00::2"];
-        let hosts: Vec<_> = hosts.iter().map(|text| BrokerHost::parse(text).expect("a host")).collect();
+        let hosts: Vec<_> =
+            hosts.iter().map(|text| BrokerHost::parse(text).expect("a host")).collect();
         let guard = BrokerGuard::new(hosts, false);
         for good in [
             "amqp://a:b@rabbit.internal/",
@@ -148,16 +165,25 @@ mod tests {
             "nats://[fd00::1]:1",
             "nats://127.0.0.1",
         ] {
-            assert_eq!(guard.check(wrong), Err("its host is not one of brokers.hosts in the settings"), "{wrong}");
+            assert_eq!(
+                guard.check(wrong),
+                Err("its host is not one of brokers.hosts in the settings"),
+                "{wrong}"
+            );
         }
-        assert!(BrokerGuard::new(Vec::new(), false).check("nats://8.8.8.8").is_err(), "nothing is named");
-        assert!(BrokerGuard::new(Vec::new(), true).check("nats://127.0.0.1").is_ok(), "everything is allowed");
+        assert!(
+            BrokerGuard::new(Vec::new(), false).check("nats://8.8.8.8").is_err(),
+            "nothing is named"
+        );
+        assert!(
+            BrokerGuard::new(Vec::new(), true).check("nats://127.0.0.1").is_ok(),
+            "everything is allowed"
+        );
     }
 
     #[test]
     fn the_envelope_is_a_cloud_event_around_the_same_data() {
-        let body =
-            r#"{"id":"evt_1","type":"sale.opened","timestamp":"2026-11-20T10:00:42.000Z","data":{"sale":"spring"}}"#;
+        let body = r#"{"id":"evt_1","type":"sale.opened","timestamp":"2026-11-20T10:00:42.000Z","data":{"sale":"spring"}}"#;
         let message = Message {
             id: "evt_1".into(),
             what: EventType::SaleOpened,
@@ -166,7 +192,8 @@ mod tests {
             body: Bytes::from_static(body.as_bytes()),
         };
         let made: Value =
-            serde_json::from_slice(&envelope("https://shop.example", &message).expect("made")).expect("JSON");
+            serde_json::from_slice(&envelope("https://shop.example", &message).expect("made"))
+                .expect("JSON");
         let wanted = json!({
             "specversion": "1.0", "id": "evt_1", "source": "https://shop.example", "type": "sale.opened", "subject": "sale:spring",
             "time": "2026-11-20T10:00:42.000Z", "datacontenttype": "application/json", "partitionkey": "sale:spring",

@@ -41,7 +41,9 @@ impl Guard {
 
     /// Looks a URL's name up, if it has one, and says why it cannot be used. A name that cannot be looked up now may be there later.
     pub(crate) async fn look_up(&self, url: &Url) -> Result<(), &'static str> {
-        let (Some(Host::Name(name)), false) = (host(url), self.allow_private) else { return Ok(()) };
+        let (Some(Host::Name(name)), false) = (host(url), self.allow_private) else {
+            return Ok(());
+        };
         let found = tokio::time::timeout(LOOK_UP_MAX, self.look_ups.addresses(name)).await;
         let Ok(Ok(addresses)) = found else { return Ok(()) };
         let mut addresses = addresses.iter().map(SocketAddr::ip).peekable();
@@ -57,7 +59,8 @@ impl Resolve for Guard {
         let guard = self.clone();
         Box::pin(async move {
             let found = guard.look_ups.addresses(name.as_str()).await?;
-            let allowed: Vec<SocketAddr> = found.into_iter().filter(|address| guard.allows(address.ip())).collect();
+            let allowed: Vec<SocketAddr> =
+                found.into_iter().filter(|address| guard.allows(address.ip())).collect();
             if allowed.is_empty() {
                 return Err(PRIVATE.into());
             }
@@ -67,7 +70,8 @@ impl Resolve for Guard {
 }
 
 /// What is said of an address that may not be gone to.
-pub(super) const PRIVATE: &str = "it is a private, local or reserved address; webhooks.allow_private would allow it";
+pub(super) const PRIVATE: &str =
+    "it is a private, local or reserved address; webhooks.allow_private would allow it";
 
 /// The address of an endpoint, if it may be gone to as far as that can be seen without looking its name up.
 pub(crate) fn check(text: &str, guard: &Guard) -> Result<Url, &'static str> {
@@ -75,7 +79,9 @@ pub(crate) fn check(text: &str, guard: &Guard) -> Result<Url, &'static str> {
     match url.scheme() {
         "https" => {}
         "http" if guard.allow_private => {}
-        "http" => return Err("it must begin with https://; webhooks.allow_private would allow http://"),
+        "http" => {
+            return Err("it must begin with https://; webhooks.allow_private would allow http://");
+        }
         _ => return Err("it must begin with https://"),
     }
     if !url.username().is_empty() || url.password().is_some() {
@@ -111,7 +117,8 @@ fn host(url: &Url) -> Option<Host<'_>> {
 /// Names that never mean anything public, however they are looked up.
 fn is_local_name(name: &str) -> bool {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
-    name == "localhost" || [".localhost", ".local", ".internal"].iter().any(|end| name.ends_with(end))
+    name == "localhost"
+        || [".localhost", ".local", ".internal"].iter().any(|end| name.ends_with(end))
 }
 
 /// Whether an address is one of the public internet, by the registries of special addresses (IANA; RFC 6890 and after).
@@ -142,7 +149,9 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         ([240, 0, 0, 0], 4),
     ];
     let bits = u32::from(address);
-    !CLOSED.iter().any(|(network, length)| (bits ^ u32::from_be_bytes(*network)) >> (32 - length) == 0)
+    !CLOSED
+        .iter()
+        .any(|(network, length)| (bits ^ u32::from_be_bytes(*network)) >> (32 - length) == 0)
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
@@ -152,7 +161,9 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         // An IPv4 address in IPv6's clothes, and one behind a translator.
         [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => is_public_v4(inner()),
         // Special purposes (Teredo among them), documents, 6to4, which can lead to any IPv4 address.
-        [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => false,
+        [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => {
+            false
+        }
         // Of all the rest only this eighth is given out.
         [first, ..] => first >> 13 == 1,
     }

@@ -47,7 +47,9 @@ impl Outbox {
     /// Sends one message, once.
     pub(super) async fn send(&self, endpoint: &Endpoint, message: &Message) -> Result<(), Refusal> {
         let sent = match endpoint.kind {
-            EndpointKind::Webhook => self.webhooks.send(endpoint, message, self.engine.clock().wall()).await,
+            EndpointKind::Webhook => {
+                self.webhooks.send(endpoint, message, self.engine.clock().wall()).await
+            }
             EndpointKind::Broker => self.brokers.send(endpoint, message).await,
         };
         if let Err(Refusal { error, .. }) = &sent {

@@ -60,11 +60,18 @@ impl Webhooks {
     }
 
     /// Sends a message once, signed by every secret that is live.
-    pub(super) async fn send(&self, endpoint: &Endpoint, message: &Message, now: Millis) -> Result<(), Refusal> {
+    pub(super) async fn send(
+        &self,
+        endpoint: &Endpoint,
+        message: &Message,
+        now: Millis,
+    ) -> Result<(), Refusal> {
         // Once more: what was allowed when it was added need not be now, and an address in the URL is never looked up.
         let url = check(&endpoint.url, &self.guard).map_err(Refusal::new)?;
-        let live = endpoint.secrets.iter().filter(|secret| secret.until.is_none_or(|until| now < until));
-        let keys: Vec<SigningKey> = live.filter_map(|secret| SigningKey::parse(&secret.secret)).collect();
+        let live =
+            endpoint.secrets.iter().filter(|secret| secret.until.is_none_or(|until| now < until));
+        let keys: Vec<SigningKey> =
+            live.filter_map(|secret| SigningKey::parse(&secret.secret)).collect();
         if keys.is_empty() {
             return Err(Refusal::new("the endpoint has no secret to sign with"));
         }
@@ -75,7 +82,10 @@ impl Webhooks {
             .header(CONTENT_TYPE, "application/json")
             .header(signing::ID_HEADER, &message.id)
             .header(signing::TIMESTAMP_HEADER, at_secs)
-            .header(signing::SIGNATURE_HEADER, signing::sign(&message.id, at_secs, &message.body, &keys))
+            .header(
+                signing::SIGNATURE_HEADER,
+                signing::sign(&message.id, at_secs, &message.body, &keys),
+            )
             .body(message.body.clone());
         let answer = request.send().await.map_err(|error| refused(&error))?;
         let status = answer.status();
@@ -88,13 +98,19 @@ impl Webhooks {
             true => format!("it answered {}: redirects are not followed", status.as_u16()),
             false => format!("it answered {}", status.as_u16()),
         };
-        Err(Refusal { error, pause_ms, is_final: is_final(status), is_gone: status == StatusCode::GONE })
+        Err(Refusal {
+            error,
+            pause_ms,
+            is_final: is_final(status),
+            is_gone: status == StatusCode::GONE,
+        })
     }
 }
 
 /// Whether a status is about the message that it answers, and not about the moment or the place.
 fn is_final(status: StatusCode) -> bool {
-    let may_pass = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+    let may_pass =
+        [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
     status.is_client_error() && !may_pass.contains(&status)
 }
 

@@ -29,7 +29,10 @@ const KNOW_EVERY: Duration = Duration::from_secs(2);
 const WRITE_EVERY: Duration = Duration::from_millis(50);
 
 /// Tells an endpoint until it is removed or disabled; gives its id back.
-pub(super) async fn run(outbox: Arc<Outbox>, mut endpoint: watch::Receiver<Arc<Endpoint>>) -> String {
+pub(super) async fn run(
+    outbox: Arc<Outbox>,
+    mut endpoint: watch::Receiver<Arc<Endpoint>>,
+) -> String {
     let id = endpoint.borrow().id.clone();
     let store = outbox.engine.store();
     loop {
@@ -99,10 +102,16 @@ impl From<Refusal> for Unsent {
 }
 
 /// Tells while the lease is held. Ends well when another one has the endpoint, or it is gone.
-async fn tell(outbox: &Arc<Outbox>, id: &str, endpoint: &mut watch::Receiver<Arc<Endpoint>>) -> Result<(), StoreError> {
+async fn tell(
+    outbox: &Arc<Outbox>,
+    id: &str,
+    endpoint: &mut watch::Receiver<Arc<Endpoint>>,
+) -> Result<(), StoreError> {
     let store = outbox.engine.store();
     let mut news = outbox.news.subscribe();
-    let Some(row) = store.endpoints().await?.into_iter().find(|row| row.id == id) else { return Ok(()) };
+    let Some(row) = store.endpoints().await?.into_iter().find(|row| row.id == id) else {
+        return Ok(());
+    };
     let rows = store.pending_deliveries(id, outbox.bounds.pending).await?;
     let mut worker = Worker {
         outbox,
@@ -208,10 +217,16 @@ impl Worker<'_> {
         self.may_read = told.len() == room;
         for read in told {
             let (position, about, is_wanted) = match &read {
-                Ok(told) => (told.position, about(&told.event), endpoint.wanted.has(told.event.what.as_str())),
-                Err(unreadable) => {
-                    (unreadable.position, unreadable.about.clone(), endpoint.wanted.has(&unreadable.what))
-                }
+                Ok(told) => (
+                    told.position,
+                    about(&told.event),
+                    endpoint.wanted.has(told.event.what.as_str()),
+                ),
+                Err(unreadable) => (
+                    unreadable.position,
+                    unreadable.about.clone(),
+                    endpoint.wanted.has(&unreadable.what),
+                ),
             };
             self.desk.read(position, &about, is_wanted);
             if is_wanted {
@@ -245,15 +260,21 @@ impl Worker<'_> {
 
     /// When there is something to do though nothing happens.
     fn wake(&self, now: Millis) -> Instant {
-        let due =
-            self.desk.due().map_or(POLL_EVERY, |due| Duration::from_millis((due.0 - now.0).max(0).unsigned_abs()));
-        let write = if self.may_go { (self.wrote + WRITE_EVERY).duration_since(Instant::now()) } else { POLL_EVERY };
+        let due = self
+            .desk
+            .due()
+            .map_or(POLL_EVERY, |due| Duration::from_millis((due.0 - now.0).max(0).unsigned_abs()));
+        let write = if self.may_go {
+            (self.wrote + WRITE_EVERY).duration_since(Instant::now())
+        } else {
+            POLL_EVERY
+        };
         Instant::now() + due.min(write).min(POLL_EVERY)
     }
 
     fn sent(&mut self, sent: Result<Answered, JoinError>) -> Result<(), StoreError> {
-        let (position, to, answer) =
-            sent.map_err(|error| StoreError::Unexpected(format!("a message was dropped: {error}")))?;
+        let (position, to, answer) = sent
+            .map_err(|error| StoreError::Unexpected(format!("a message was dropped: {error}")))?;
         if answer.is_err() && to.url != self.url {
             self.desk.sent_elsewhere(position);
             return Ok(());
@@ -269,7 +290,9 @@ impl Worker<'_> {
         let now = self.outbox.engine.now();
         let note = self.desk.done(position, outcome, now, rand::random());
         if was_sent {
-            self.outbox.meter.count(self.kind, if error.is_none() { Sent::Told } else { Sent::Failed });
+            self.outbox
+                .meter
+                .count(self.kind, if error.is_none() { Sent::Told } else { Sent::Failed });
         }
         if let Some(Note::Again(parcel)) = &note
             && parcel.dead
@@ -296,7 +319,12 @@ impl Worker<'_> {
         failpoint::pass(Point::OutboxDead);
         self.outbox.meter.count(self.kind, Sent::Dead);
         let event = told::bare_event_id(position);
-        tracing::error!(endpoint = self.id, event, error, "an event was given up and is a dead letter");
+        tracing::error!(
+            endpoint = self.id,
+            event,
+            error,
+            "an event was given up and is a dead letter"
+        );
     }
 
     /// The endpoint asked for it: what it was not told waits until an operator enables it again.
@@ -304,7 +332,10 @@ impl Worker<'_> {
         let store = self.outbox.engine.store();
         let off = EndpointChange { enabled: Some(false), ..EndpointChange::default() };
         store.update_endpoint(self.id, off).await?;
-        tracing::error!(endpoint = self.id, "an endpoint answered 410 Gone and is disabled: an operator must look");
+        tracing::error!(
+            endpoint = self.id,
+            "an endpoint answered 410 Gone and is disabled: an operator must look"
+        );
         let detail = serde_json::json!({"endpoint": self.id, "reason": "it answered 410"});
         store.log_action("engine", "webhook_endpoint.disable", &detail.to_string()).await?;
         self.outbox.wake();
@@ -337,21 +368,35 @@ fn outcome(answer: Result<(), Unsent>) -> (Outcome, Option<String>) {
 }
 
 /// Sends one event, which is looked up again if it was read long ago.
-async fn send(outbox: &Outbox, endpoint: &Endpoint, position: i64, read: Option<Arc<Read>>) -> Result<(), Unsent> {
+async fn send(
+    outbox: &Outbox,
+    endpoint: &Endpoint,
+    position: i64,
+    read: Option<Arc<Read>>,
+) -> Result<(), Unsent> {
     let read = match read {
         Some(read) => read,
         None => match outbox.engine.store().told_at(position).await {
             Ok(Some(read)) => Arc::new(read),
             Ok(None) => return Err(Unsent::Unreadable("the event is forgotten".to_owned())),
-            Err(error) => return Err(Unsent::Later(format!("the event could not be read: {error}"))),
+            Err(error) => {
+                return Err(Unsent::Later(format!("the event could not be read: {error}")));
+            }
         },
     };
     let told = match &*read {
         Ok(told) => told,
         Err(Unreadable { what, .. }) if EventType::parse(what).is_none() && is_type(what) => {
-            return Err(Unsent::Later(format!("this version knows no event {what:?}; a newer one does")));
+            return Err(Unsent::Later(format!(
+                "this version knows no event {what:?}; a newer one does"
+            )));
         }
-        Err(unreadable) => return Err(Unsent::Unreadable(format!("its row cannot be read: {}", unreadable.reason))),
+        Err(unreadable) => {
+            return Err(Unsent::Unreadable(format!(
+                "its row cannot be read: {}",
+                unreadable.reason
+            )));
+        }
     };
     match outbox.message(told).await {
         Some(message) => Ok(outbox.send(endpoint, &message).await?),
@@ -361,7 +406,9 @@ async fn send(outbox: &Outbox, endpoint: &Endpoint, position: i64, read: Option<
 
 /// Whether a text may be an event's type that only a newer version knows.
 fn is_type(text: &str) -> bool {
-    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let is_word = |word: &str| {
+        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    };
     text.split_once('.').is_some_and(|(of, what)| is_word(of) && is_word(what))
 }
 

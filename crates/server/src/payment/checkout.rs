@@ -49,7 +49,9 @@ impl Payments {
         }
         let before = store.checkout(id).await?;
         let kept = before.as_ref().filter(|kept| kept.open);
-        if let Some(kept) = kept.filter(|kept| kept.expires_at > now && kept.provider == self.provider.name()) {
+        if let Some(kept) =
+            kept.filter(|kept| kept.expires_at > now && kept.provider == self.provider.name())
+        {
             return Ok(Opening::Open(shown(kept.clone(), &order)));
         }
         if let Err(limited) = may_ask(&order) {
@@ -61,7 +63,9 @@ impl Payments {
                 return Ok(other);
             }
         }
-        let Some(wanted) = self.wanted(&order, before.as_ref(), base) else { return Ok(Opening::NotFound) };
+        let Some(wanted) = self.wanted(&order, before.as_ref(), base) else {
+            return Ok(Opening::NotFound);
+        };
         let opened = match self.provider.open(&wanted, now).await {
             Ok(opened) => opened,
             Err(error) if error.is_refusal => {
@@ -77,7 +81,11 @@ impl Payments {
     }
 
     /// Closes a checkout that takes no money any more, so that another may follow. `Some`: another does not.
-    async fn replace(&self, order: &Order, kept: &Checkout) -> Result<Option<Opening>, EngineError> {
+    async fn replace(
+        &self,
+        order: &Order,
+        kept: &Checkout,
+    ) -> Result<Option<Opening>, EngineError> {
         if kept.provider != self.provider.name() {
             let error = ProviderError::away(format!(
                 "the order has a checkout at {}, which is not asked any more",
@@ -93,12 +101,17 @@ impl Payments {
             }
             Ok(Standing::Paid(found)) => {
                 self.found(found).await?;
-                let state = self.engine.store().order(order.id).await?.map_or(order.state, |order| order.state);
+                let state = self
+                    .engine
+                    .store()
+                    .order(order.id)
+                    .await?
+                    .map_or(order.state, |order| order.state);
                 Ok(Some(Opening::WrongState(state)))
             }
-            Ok(Standing::Undecided) => {
-                Ok(Some(Opening::Away(ProviderError::away("a payment of this order is on its way"))))
-            }
+            Ok(Standing::Undecided) => Ok(Some(Opening::Away(ProviderError::away(
+                "a payment of this order is on its way",
+            )))),
             Err(error) => Ok(Some(Opening::Away(error))),
         }
     }

@@ -67,7 +67,9 @@ impl Meter {
 
     /// Messages by what they came to.
     pub(crate) fn messages(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        Outcome::ALL.into_iter().map(|outcome| (outcome.as_str(), get(&self.messages[outcome as usize])))
+        Outcome::ALL
+            .into_iter()
+            .map(|outcome| (outcome.as_str(), get(&self.messages[outcome as usize])))
     }
 
     /// Messages that were refused.

@@ -179,10 +179,17 @@ pub(crate) enum Provider {
 
 impl Provider {
     /// The one that is configured. `secrets` verify and sign the sandbox's messages, newest first.
-    pub(super) fn configured(engine: &Arc<Engine>, settings: &ProviderSettings, secrets: &[SecretString]) -> Self {
+    pub(super) fn configured(
+        engine: &Arc<Engine>,
+        settings: &ProviderSettings,
+        secrets: &[SecretString],
+    ) -> Self {
         match settings {
             ProviderSettings::Sandbox => {
-                let keys = secrets.iter().filter_map(|secret| SigningKey::parse(secret.expose_secret())).collect();
+                let keys = secrets
+                    .iter()
+                    .filter_map(|secret| SigningKey::parse(secret.expose_secret()))
+                    .collect();
                 Self::Sandbox(Sandbox::new(engine.clone(), keys))
             }
             ProviderSettings::Stripe(stripe) => {
@@ -219,7 +226,11 @@ impl Provider {
     }
 
     /// Makes a checkout.
-    pub(crate) async fn open(&self, wanted: &NewCheckout, now: Millis) -> Result<Opened, ProviderError> {
+    pub(crate) async fn open(
+        &self,
+        wanted: &NewCheckout,
+        now: Millis,
+    ) -> Result<Opened, ProviderError> {
         match self {
             Self::Sandbox(provider) => provider.open(wanted).await,
             Self::Stripe(provider) => provider.open(wanted, now).await,
@@ -227,7 +238,11 @@ impl Provider {
     }
 
     /// Closes a checkout, and says what it came to. May be asked again.
-    pub(crate) async fn close(&self, order: &TicketId, session: &str) -> Result<Standing, ProviderError> {
+    pub(crate) async fn close(
+        &self,
+        order: &TicketId,
+        session: &str,
+    ) -> Result<Standing, ProviderError> {
         match self {
             Self::Sandbox(provider) => provider.close(order, session).await,
             Self::Stripe(provider) => provider.close(order, session).await,
@@ -251,7 +266,12 @@ impl Provider {
     }
 
     /// Verifies and reads a message.
-    pub(crate) fn read(&self, headers: &HeaderMap, body: &Bytes, now: Millis) -> Result<Message, Unread> {
+    pub(crate) fn read(
+        &self,
+        headers: &HeaderMap,
+        body: &Bytes,
+        now: Millis,
+    ) -> Result<Message, Unread> {
         match self {
             Self::Sandbox(provider) => provider.read(headers, body, now),
             Self::Stripe(provider) => provider.read(headers, body, now),

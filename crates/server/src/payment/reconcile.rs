@@ -116,7 +116,9 @@ impl Payments {
 
     /// Puts those off that nobody is asked about while the provider is silent, many at once. False: that could not be written down.
     async fn spare(&self, spared: Vec<(Checkout, Order)>, in_vain: bool) -> bool {
-        let later = spared.into_iter().map(|(checkout, order)| self.later(checkout, &order, in_vain, AGAIN_SILENT_MS));
+        let later = spared
+            .into_iter()
+            .map(|(checkout, order)| self.later(checkout, &order, in_vain, AGAIN_SILENT_MS));
         for some in later.collect::<Vec<_>>().chunks(PUT_OFF_AT_ONCE) {
             if let Err(error) = self.engine.store().put_off_checkouts(some.to_vec()).await {
                 tracing::warn!(%error, "checkouts of a silent provider could not be put off");
@@ -127,7 +129,12 @@ impl Payments {
     }
 
     /// Has a checkout asked about once more, later. `in_vain`: its provider was asked, or cannot be.
-    async fn put_off(&self, checkout: Checkout, order: &Order, in_vain: bool) -> Result<(), EngineError> {
+    async fn put_off(
+        &self,
+        checkout: Checkout,
+        order: &Order,
+        in_vain: bool,
+    ) -> Result<(), EngineError> {
         let later = self.later(checkout, order, in_vain, 0);
         self.engine.store().put_off_checkouts(vec![later]).await?;
         Ok(())
@@ -135,21 +142,34 @@ impl Payments {
 
     fn later(&self, checkout: Checkout, order: &Order, in_vain: bool, least_ms: i64) -> PutOff {
         let ms = again_ms(order.state, waits_since(order, self.engine.now())).max(least_ms);
-        PutOff { order: order.id, session: checkout.session, ms: spread_out(ms, rand::random()), in_vain }
+        PutOff {
+            order: order.id,
+            session: checkout.session,
+            ms: spread_out(ms, rand::random()),
+            in_vain,
+        }
     }
 
     /// Whether the order ended longer ago than a bank takes to decide. By a clock that was set, everything may have.
     fn is_long_over(&self, order: &Order) -> bool {
         let waited_ms = waits_since(order, self.engine.store().careful_now());
-        order.state != OrderState::Reserved && waited_ms >= ASK_FOR_MS && !self.engine.clock_was_set()
+        order.state != OrderState::Reserved
+            && waited_ms >= ASK_FOR_MS
+            && !self.engine.clock_was_set()
     }
 
     async fn ask(&self, checkout: Checkout, order: Order) -> Result<Heard, EngineError> {
         let store = self.engine.store();
         if checkout.provider != self.provider.name() {
             if self.is_long_over(&order) {
-                let (order, session, provider) = (order.id.to_string(), &checkout.session, &checkout.provider);
-                tracing::warn!(order, session, provider, "nobody can be asked about a checkout of another provider");
+                let (order, session, provider) =
+                    (order.id.to_string(), &checkout.session, &checkout.provider);
+                tracing::warn!(
+                    order,
+                    session,
+                    provider,
+                    "nobody can be asked about a checkout of another provider"
+                );
             }
             self.put_off(checkout, &order, true).await?;
             return Ok(Heard::Unasked);
@@ -170,7 +190,11 @@ impl Payments {
             }
             Ok(Standing::Undecided) if self.is_long_over(&order) => {
                 let (order, session) = (order.id.to_string(), &checkout.session);
-                tracing::error!(order, session, "a provider did not decide about a checkout, and is not asked again");
+                tracing::error!(
+                    order,
+                    session,
+                    "a provider did not decide about a checkout, and is not asked again"
+                );
             }
             Ok(Standing::Undecided) => {
                 self.put_off(checkout, &order, true).await?;

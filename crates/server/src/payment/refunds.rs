@@ -58,7 +58,9 @@ impl Payments {
             return Ok(Duration::ZERO);
         }
         let next = self.engine.store().next_refund_due().await?;
-        let until = next.map(|next| Duration::from_millis((next.0 - self.engine.now().0).max(0).unsigned_abs()));
+        let until = next.map(|next| {
+            Duration::from_millis((next.0 - self.engine.now().0).max(0).unsigned_abs())
+        });
         Ok(until.unwrap_or(LOOK_EVERY).min(LOOK_EVERY))
     }
 
@@ -66,14 +68,20 @@ impl Payments {
         failpoint::pass(Point::RefundDue);
         let asked = match () {
             () if refund.provider != self.provider.name() => {
-                let why = format!("payment.provider is {}, and this is of {}", self.provider.name(), refund.provider);
+                let why = format!(
+                    "payment.provider is {}, and this is of {}",
+                    self.provider.name(),
+                    refund.provider
+                );
                 Err(super::provider::ProviderError::away(why))
             }
             () if refund.accepted => self.provider.look(&refund).await,
             () => self.provider.refund(&refund).await,
         };
         failpoint::pass(Point::RefundAsked);
-        let news = asked.unwrap_or_else(|error| RefundNews::Failed(error.why.chars().take(ERROR_CHARS_MAX).collect()));
+        let news = asked.unwrap_or_else(|error| {
+            RefundNews::Failed(error.why.chars().take(ERROR_CHARS_MAX).collect())
+        });
         self.meter.refund(match &news {
             RefundNews::Accepted { .. } | RefundNews::Ask { .. } => RefundStep::Accepted,
             RefundNews::Settled | RefundNews::Arrived(_) => RefundStep::Settled,
@@ -83,7 +91,11 @@ impl Payments {
         failpoint::pass(Point::RefundNoted);
         if let Some(refund) = noted.filter(|refund| refund.state == RefundState::Failed) {
             let error = refund.error.as_deref().unwrap_or_default();
-            tracing::error!(refund = refund.id.0, error, "a refund was given up: an operator must look");
+            tracing::error!(
+                refund = refund.id.0,
+                error,
+                "a refund was given up: an operator must look"
+            );
         }
         Ok(())
     }

@@ -131,7 +131,8 @@ impl Sandbox {
 
     /// See [`super::provider::Provider::open`].
     pub(super) async fn open(&self, wanted: &NewCheckout) -> Result<Opened, ProviderError> {
-        let hash = blake3::hash(format!("{}\0{}", wanted.key, self.secret_word()).as_bytes()).to_hex();
+        let hash =
+            blake3::hash(format!("{}\0{}", wanted.key, self.secret_word()).as_bytes()).to_hex();
         let id = format!("cs_{}", &hash[..32]);
         let session = Session {
             order: wanted.order.to_string(),
@@ -160,7 +161,11 @@ impl Sandbox {
     }
 
     /// See [`super::provider::Provider::close`].
-    pub(super) async fn close(&self, order: &TicketId, id: &str) -> Result<Standing, ProviderError> {
+    pub(super) async fn close(
+        &self,
+        order: &TicketId,
+        id: &str,
+    ) -> Result<Standing, ProviderError> {
         let closing = self.change(id, |session| {
             let paid: Vec<_> = session.payments.iter().filter(|p| !p.late).cloned().collect();
             session.closed = true;
@@ -181,8 +186,15 @@ impl Sandbox {
             };
             let money = Some(money.clone());
             let back = paid.reversal();
-            let back =
-                back.map(|kind| Reversal { event: None, provider, payment, kind, money, stands: true, dispute: None });
+            let back = back.map(|kind| Reversal {
+                event: None,
+                provider,
+                payment,
+                kind,
+                money,
+                stands: true,
+                dispute: None,
+            });
             Found { told, back }
         };
         Ok(Standing::Paid(paid.into_iter().map(found).collect()))
@@ -192,7 +204,9 @@ impl Sandbox {
     pub(super) async fn refund(&self, refund: &Refund) -> Result<RefundNews, ProviderError> {
         let unknown = RefundNews::Accepted { again_ms: UNKNOWN_AGAIN_MS };
         let payment = &refund.payment.0;
-        let Some(id) = self.engine.store().sandbox_get(&format!("payment/{payment}")).await.map_err(away)? else {
+        let Some(id) =
+            self.engine.store().sandbox_get(&format!("payment/{payment}")).await.map_err(away)?
+        else {
             return Ok(unknown);
         };
         let now = self.engine.now();
@@ -208,7 +222,14 @@ impl Sandbox {
             let body = message::refund_settled(now, payment, &order, &money, &refund.id.0);
             let id = format!("msg_{}_settled", refund.id.0);
             let due = now.0 + REFUND_TAKES_MS;
-            session.posts.push(Post { id, body, due, tries: 0, done: false, notice: notice.clone() });
+            session.posts.push(Post {
+                id,
+                body,
+                due,
+                tries: 0,
+                done: false,
+                notice: notice.clone(),
+            });
             Some(false)
         });
         Ok(match taken.await.map_err(away)?.flatten() {
@@ -219,7 +240,12 @@ impl Sandbox {
     }
 
     /// See [`super::provider::Provider::read`].
-    pub(super) fn read(&self, headers: &HeaderMap, body: &[u8], now: Millis) -> Result<Message, Unread> {
+    pub(super) fn read(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: Millis,
+    ) -> Result<Message, Unread> {
         let event = signing::verify(headers, body, &self.keys, now, signing::TOLERANCE_MS)
             .map_err(|why| Unread::Unproved(why.to_string()))?;
         message::read(event, body)
@@ -232,9 +258,15 @@ impl Sandbox {
     }
 
     /// Changes a session by compare-and-set. `None`: there is no such session.
-    async fn change<T>(&self, id: &str, change: impl Fn(&mut Session) -> T) -> Result<Option<T>, EngineError> {
+    async fn change<T>(
+        &self,
+        id: &str,
+        change: impl Fn(&mut Session) -> T,
+    ) -> Result<Option<T>, EngineError> {
         for _ in 0..TRIES_MAX {
-            let Some(old) = self.engine.store().sandbox_get(&key_of(id)).await? else { return Ok(None) };
+            let Some(old) = self.engine.store().sandbox_get(&key_of(id)).await? else {
+                return Ok(None);
+            };
             let Ok(mut session) = serde_json::from_str(&old) else { return Ok(None) };
             let made = change(&mut session);
             let new = text(&session);

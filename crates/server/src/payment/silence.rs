@@ -126,14 +126,21 @@ mod tests {
     fn a_silent_provider_is_asked_about_a_few_and_the_first_of_those_that_wait() {
         let mut waiting: Vec<u32> = (0..100).collect();
         let silence = Silence::default();
-        assert_eq!((silence.free(0), silence.free(AT_ONCE - 1), silence.free(AT_ONCE)), (AT_ONCE, 1, 0));
+        assert_eq!(
+            (silence.free(0), silence.free(AT_ONCE - 1), silence.free(AT_ONCE)),
+            (AT_ONCE, 1, 0)
+        );
         assert!(silence.spare(&mut waiting, 0).is_empty() && waiting.len() == 100);
         let silence = silent();
         assert_eq!((silence.free(1), silence.free(AT_ONCE)), (PROBES - 1, 0));
         assert_eq!(silence.spare(&mut waiting, 1).len(), 100 - PROBES + 1);
         assert_eq!(waiting, (100 - PROBES as u32 + 1..100).collect::<Vec<_>>());
         assert!(silence.spare(&mut waiting, 1).is_empty(), "these are asked about");
-        assert_eq!(silence.spare(&mut waiting, AT_ONCE).len(), PROBES - 1, "questions of before are under way");
+        assert_eq!(
+            silence.spare(&mut waiting, AT_ONCE).len(),
+            PROBES - 1,
+            "questions of before are under way"
+        );
         assert!(silence.spare(&mut waiting, 0).is_empty());
     }
 
@@ -152,7 +159,12 @@ mod tests {
     #[test]
     fn whoever_says_no_or_not_now_answers() {
         let busy = ProviderError { is_busy: true, ..ProviderError::away("too many") };
-        for said in [Ok(Standing::Closed), Ok(Standing::Undecided), Err(ProviderError::refusal("no")), Err(busy)] {
+        for said in [
+            Ok(Standing::Closed),
+            Ok(Standing::Undecided),
+            Err(ProviderError::refusal("no")),
+            Err(busy),
+        ] {
             assert_eq!(Heard::of(&said), Heard::Answer, "{said:?}");
         }
         assert_eq!(Heard::of(&Err(ProviderError::away("no route"))), Heard::Nothing);

@@ -13,7 +13,9 @@ use doorbuster_core::{Millis, TicketId};
 use http::HeaderMap;
 use serde_json::Value;
 
-use super::provider::{Found, Message, NewCheckout, Opened, ProviderError, Standing, Unpayable, Unread};
+use super::provider::{
+    Found, Message, NewCheckout, Opened, ProviderError, Standing, Unpayable, Unread,
+};
 use crate::config::StripeSettings;
 use crate::signing::SigningKey;
 use api::Api;
@@ -52,17 +54,25 @@ impl Stripe {
     pub(crate) fn new(settings: &StripeSettings, mark: String) -> Self {
         use secrecy::ExposeSecret;
         // Stripe signs with the secret as it is written, prefix and all.
-        let keys = settings.webhook_secrets.iter().map(|secret| SigningKey::new(secret.expose_secret().as_bytes()));
+        let keys = settings
+            .webhook_secrets
+            .iter()
+            .map(|secret| SigningKey::new(secret.expose_secret().as_bytes()));
         let api = Api::new(&settings.api_url, settings.secret_key.clone());
         Self { keys: keys.collect(), api, mark, has_warned: AtomicBool::new(false) }
     }
 
     /// See [`super::provider::Provider::open`].
-    pub(super) async fn open(&self, wanted: &NewCheckout, now: Millis) -> Result<Opened, ProviderError> {
+    pub(super) async fn open(
+        &self,
+        wanted: &NewCheckout,
+        now: Millis,
+    ) -> Result<Opened, ProviderError> {
         if let Some(no) = refuses_price(wanted.price.minor, &wanted.price.currency) {
             return Err(ProviderError::refusal(no.why));
         }
-        let life = Duration::from_millis((wanted.pay_by.0 - now.0).max(0).unsigned_abs()).clamp(LIFE_MIN, LIFE_MAX);
+        let life = Duration::from_millis((wanted.pay_by.0 - now.0).max(0).unsigned_abs())
+            .clamp(LIFE_MIN, LIFE_MAX);
         // The same all through a minute, so that asking again with the same key says the same.
         let minute_secs = now.0.div_euclid(60_000) * 60;
         let ends_secs = match life {
@@ -89,12 +99,21 @@ impl Stripe {
         // Stripe keeps an answer for each key for a day, even that it was out of order: another minute, another key.
         let key = format!("{}_{ends_secs}_{}", wanted.key, now.0.div_euclid(60_000));
         let made = self.api.post("/v1/checkout/sessions", &form, Some(&key)).await?;
-        let word = |name: &str| made[name].as_str().map(str::to_owned).ok_or_else(|| nonsense(name));
-        Ok(Opened { session: word("id")?, url: word("url")?, expires_at: Millis(ends_secs * 1_000) })
+        let word =
+            |name: &str| made[name].as_str().map(str::to_owned).ok_or_else(|| nonsense(name));
+        Ok(Opened {
+            session: word("id")?,
+            url: word("url")?,
+            expires_at: Millis(ends_secs * 1_000),
+        })
     }
 
     /// See [`super::provider::Provider::close`].
-    pub(super) async fn close(&self, order: &TicketId, session: &str) -> Result<Standing, ProviderError> {
+    pub(super) async fn close(
+        &self,
+        order: &TicketId,
+        session: &str,
+    ) -> Result<Standing, ProviderError> {
         let path = format!("/v1/checkout/sessions/{}", escaped(session));
         let said = match self.api.post(&format!("{path}/expire"), &[], None).await {
             // Only an open session can be closed: it was paid, or is over already.
@@ -106,13 +125,21 @@ impl Stripe {
             (Some("expired"), _) => Ok(Standing::Closed),
             (Some("complete"), Some("paid" | "no_payment_required")) => {
                 let told = captured(&said, &format!("ask:{session}"));
-                let told = told.map_err(|why| ProviderError::away(format!("Stripe's session {session}: {why}")))?;
+                let told = told.map_err(|why| {
+                    ProviderError::away(format!("Stripe's session {session}: {why}"))
+                })?;
                 let told = Capture { order: order.to_string(), ..told };
-                Ok(Standing::Paid(vec![Found { told, back: event::given_back(&payment["latest_charge"]) }]))
+                Ok(Standing::Paid(vec![Found {
+                    told,
+                    back: event::given_back(&payment["latest_charge"]),
+                }]))
             }
             // The bank refused what it was asked for: nothing was taken, and a session that was gone through is spent.
             (Some("complete"), _)
-                if matches!(payment["status"].as_str(), Some("requires_payment_method" | "canceled")) =>
+                if matches!(
+                    payment["status"].as_str(),
+                    Some("requires_payment_method" | "canceled")
+                ) =>
             {
                 Ok(Standing::Closed)
             }
@@ -164,7 +191,9 @@ impl Stripe {
             Ok(made) if has_arrived(&made) && !is_whole(&made, refund) => self.look(refund).await,
             Ok(made) => Ok(event::news(&made)),
             // Somebody refunded it by hand, or our key was forgotten: what there is counts.
-            Err(error) if error.code.as_deref() == Some("charge_already_refunded") => self.look(refund).await,
+            Err(error) if error.code.as_deref() == Some("charge_already_refunded") => {
+                self.look(refund).await
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -188,7 +217,12 @@ impl Stripe {
     }
 
     /// See [`super::provider::Provider::read`].
-    pub(super) fn read(&self, headers: &HeaderMap, body: &[u8], now: Millis) -> Result<Message, Unread> {
+    pub(super) fn read(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: Millis,
+    ) -> Result<Message, Unread> {
         event::verify(headers, body, &self.keys, now)?;
         event::read(body, &self.mark)
     }
@@ -197,8 +231,7 @@ impl Stripe {
 /// Why Stripe takes no money at this price here, if it does not.
 pub(super) fn refuses_price(minor: i64, currency: &str) -> Option<Unpayable> {
     if OTHER_UNITS.contains(&currency) {
-        let why =
-            "the payment provider counts this currency in other units (ISK, MGA, UGX); prices must be in another one";
+        let why = "the payment provider counts this currency in other units (ISK, MGA, UGX); prices must be in another one";
         return Some(Unpayable { member: "currency", why });
     }
     // An order is a multiple of it, and ends in the same digit.
@@ -246,7 +279,9 @@ fn how_far(all: &[Value], refund: &Refund) -> Option<RefundNews> {
         return Some(RefundNews::Accepted { again_ms: ASK_AGAIN_MS });
     }
     if ours().any(has_arrived) {
-        return Some(RefundNews::CameBack("a part that was given back by hand did not arrive".to_owned()));
+        return Some(RefundNews::CameBack(
+            "a part that was given back by hand did not arrive".to_owned(),
+        ));
     }
     // What is left came to nothing.
     let made = ours().next().or_else(|| all.iter().find(|made| is_whole(made, refund)));
@@ -260,7 +295,11 @@ fn nonsense(name: &str) -> ProviderError {
 /// An id as a part of a path or a query.
 fn escaped(text: &str) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-    text.bytes().map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    text.bytes()
+        .map(
+            |byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") },
+        )
+        .collect()
 }
 
 #[cfg(test)]
@@ -268,13 +307,16 @@ mod tests {
     use super::*;
 
     /// What Stripe's documentation says of currencies without decimals; all others that it takes in have two, or three.
-    const WITHOUT_DECIMALS: [&str; 15] =
-        ["BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "VND", "VUV", "XAF", "XOF", "XPF"];
+    const WITHOUT_DECIMALS: [&str; 15] = [
+        "BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "VND", "VUV", "XAF",
+        "XOF", "XPF",
+    ];
 
     #[test]
     fn amounts_are_sent_only_where_stripe_counts_as_iso_4217_does() {
         use doorbuster_api::value::Currency;
-        let more = ["ISK", "UGX", "CNY", "EUR", "USD", "HUF", "TWD", "KWD", "BHD", "JOD", "OMR", "TND"];
+        let more =
+            ["ISK", "UGX", "CNY", "EUR", "USD", "HUF", "TWD", "KWD", "BHD", "JOD", "OMR", "TND"];
         for code in WITHOUT_DECIMALS.iter().chain(&more) {
             let ours = Currency::parse(code).expect("three capitals").decimals();
             let theirs = match *code {
@@ -282,7 +324,11 @@ mod tests {
                 "KWD" | "BHD" | "JOD" | "OMR" | "TND" => 3,
                 _ => 2,
             };
-            assert_eq!(refuses_price(0, code).map(|no| no.member), (ours != theirs).then_some("currency"), "{code}");
+            assert_eq!(
+                refuses_price(0, code).map(|no| no.member),
+                (ours != theirs).then_some("currency"),
+                "{code}"
+            );
         }
     }
 

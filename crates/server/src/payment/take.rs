@@ -22,8 +22,11 @@ impl Payments {
             Message::Failed(failed) => self.failed(failed).await?,
             Message::Refund { event, id, news, otherwise } => {
                 let provider = self.provider.name().to_owned();
-                let came_back =
-                    if let RefundNews::CameBack(why) = &news { Some((id.0.clone(), why.clone())) } else { None };
+                let came_back = if let RefundNews::CameBack(why) = &news {
+                    Some((id.0.clone(), why.clone()))
+                } else {
+                    None
+                };
                 let told = self.engine.store().settle_refund(provider, event, id, news).await?;
                 if let Some((refund, why)) = came_back.filter(|_| told == RefundTold::Taken) {
                     tracing::error!(refund, why, "a refund came back: an operator must look");
@@ -32,12 +35,16 @@ impl Payments {
                 match (told, otherwise) {
                     (RefundTold::Taken, _) => Outcome::Noted,
                     (RefundTold::Repeated, _) => Outcome::Repeated,
-                    (RefundTold::NoRefund, Some(reversal)) => reversed(self.reversed(reversal).await?),
+                    (RefundTold::NoRefund, Some(reversal)) => {
+                        reversed(self.reversed(reversal).await?)
+                    }
                     (RefundTold::NoRefund, None) => Outcome::Ignored,
                 }
             }
             Message::Reversed { told, order } => match self.reversed(told).await? {
-                Reversing::NoPayment if self.knows(order).await? => return Err(EngineError::TooEarly),
+                Reversing::NoPayment if self.knows(order).await? => {
+                    return Err(EngineError::TooEarly);
+                }
                 reversing => reversed(reversing),
             },
             Message::Closed { order, session } => {
@@ -62,7 +69,11 @@ impl Payments {
         Ok(match self.engine.capture(told).await? {
             Captured::Paid(_) => Outcome::Paid,
             Captured::Refund(refund) => {
-                tracing::info!(refund = refund.id.0, cause = refund.cause.as_str(), "a payment goes back");
+                tracing::info!(
+                    refund = refund.id.0,
+                    cause = refund.cause.as_str(),
+                    "a payment goes back"
+                );
                 self.wake_refunds();
                 self.hint(&refund.order).await;
                 Outcome::Refunded
@@ -78,7 +89,11 @@ impl Payments {
         let (payment, kind, stands) = (told.payment.0.clone(), told.kind.as_str(), told.stands);
         let reversing = self.engine.store().reverse(told).await?;
         if reversing == Reversing::Noted && stands {
-            tracing::error!(payment, kind, "money went back that nobody here asked for: an operator must look");
+            tracing::error!(
+                payment,
+                kind,
+                "money went back that nobody here asked for: an operator must look"
+            );
         }
         Ok(reversing)
     }
@@ -102,7 +117,9 @@ impl Payments {
 
     /// Has the buyer's page look again, though the order itself is as it was. No more than a hint: it looks by itself too.
     async fn hint(&self, order: &str) {
-        let Some(id) = TicketId::parse(order).filter(|_| self.engine.hub().is_heard()) else { return };
+        let Some(id) = TicketId::parse(order).filter(|_| self.engine.hub().is_heard()) else {
+            return;
+        };
         if let Ok(Some(order)) = self.engine.store().order(id).await {
             self.engine.hub().publish(Kind::Order(Arc::new(order)));
         }
@@ -124,7 +141,8 @@ impl Payments {
         };
         let Some(money) = money else { return Ok(Outcome::Ignored) };
         let provider = self.provider.name().to_owned();
-        let told = Capture { event, provider, payment: PaymentId(payment), order: order.clone(), money };
+        let told =
+            Capture { event, provider, payment: PaymentId(payment), order: order.clone(), money };
         let is_new = self.engine.store().fail_payment(told).await?;
         if is_new {
             self.hint(&order).await;

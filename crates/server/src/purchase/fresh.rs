@@ -26,7 +26,8 @@ impl Engine {
         let mut undecided = 0;
         let mut waits = 0;
         let mut was_short = false;
-        let mut tries = Tries { verdict: until.verdict, told: item.work.feed.told(), unsure: false };
+        let mut tries =
+            Tries { verdict: until.verdict, told: item.work.feed.told(), unsure: false };
         loop {
             // Made before the slot is asked: what happens after its answer is not missed.
             let news = News::of(item);
@@ -74,7 +75,13 @@ impl Engine {
             if is_late || tokio::time::timeout_at(patience, news).await.is_err() && is_short {
                 // Who was never short before has not waited for units: that there are none is not told.
                 tries.unsure |= is_short && is_late && !was_short;
-                return Box::pin(self.parked_too_long(purchase, request, (tries, &mut places), is_short)).await;
+                return Box::pin(self.parked_too_long(
+                    purchase,
+                    request,
+                    (tries, &mut places),
+                    is_short,
+                ))
+                .await;
             }
             waits += 1;
             was_short |= is_short;

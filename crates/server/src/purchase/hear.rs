@@ -74,7 +74,8 @@ impl Engine {
         }
         let Ok(_alone) = item.work.reading.try_lock() else { return false };
         let Ok(grants) = self.store().grants(item.row.id).await else { return false };
-        let grants: Vec<GrantId> = grants.into_iter().filter(|grant| grant.open).map(|grant| grant.id).collect();
+        let grants: Vec<GrantId> =
+            grants.into_iter().filter(|grant| grant.open).map(|grant| grant.id).collect();
         let gone = !grants.contains(&grant);
         *item.work.open_grants.lock().unwrap_or_else(PoisonError::into_inner) =
             OpenGrants { read: Some(Instant::now()), grants };

@@ -66,11 +66,17 @@ impl Engine {
     }
 
     /// What a request hears that was told it is queued; `None`: it was refused since, and this is a new try.
-    async fn as_told(&self, purchase: &Purchase, request: RequestHash, queued: Queued) -> Option<Bought> {
+    async fn as_told(
+        &self,
+        purchase: &Purchase,
+        request: RequestHash,
+        queued: Queued,
+    ) -> Option<Bought> {
         let Queued { item, cut } = queued;
         let attempt = match self.waiters().join(cut.token) {
             Some(verdict) => {
-                let asker = Asker { is_first: false, until: Until::from_now(purchase.wait).verdict };
+                let asker =
+                    Asker { is_first: false, until: Until::from_now(purchase.wait).verdict };
                 self.wait(purchase, &cut, verdict, asker).await
             }
             None => self.find(purchase, &cut).await,

@@ -91,7 +91,8 @@ impl Engine {
                 tries.unsure = true;
                 break;
             }
-            let (verdict, entry) = self.waiters().open(request.token, About::of(purchase.item.row.id, request));
+            let (verdict, entry) =
+                self.waiters().open(request.token, About::of(purchase.item.row.id, request));
             let answer = asking.one(self.slots().ticket(slot, request)).await;
             let answer = answer.and_then(Result::ok).unwrap_or(TicketAnswer::NoEpoch);
             places.leave_with(&answer);
@@ -106,14 +107,20 @@ impl Engine {
 
     /// What comes of the request's own ticket, if any slot that this node reaches has it. None cuts a new one: whoever may have nothing is told of no more
     /// than what is known.
-    pub(super) async fn ticket_anywhere(&self, purchase: &Purchase, request: &Request, tries: Tries) -> Option<Bought> {
+    pub(super) async fn ticket_anywhere(
+        &self,
+        purchase: &Purchase,
+        request: &Request,
+        tries: Tries,
+    ) -> Option<Bought> {
         let known = Request { limit: 0, ..request.clone() };
         let mut asking = Asking::default();
         for slot in purchase.item.every_slot(request) {
             if asking.is_over() {
                 return Some(UNAVAILABLE);
             }
-            if let Some(Ok(TicketAnswer::Again(cut))) = asking.one(self.slots().ticket(slot, &known)).await
+            if let Some(Ok(TicketAnswer::Again(cut))) =
+                asking.one(self.slots().ticket(slot, &known)).await
                 && let Attempt::Answer(bought) = self.again(purchase, &cut, tries).await
             {
                 return Some(bought);
@@ -123,7 +130,11 @@ impl Engine {
     }
 
     /// Says "sold out" if the truth allows it.
-    pub(super) async fn refuse_short(&self, purchase: &Purchase, request: &Request) -> Option<Bought> {
+    pub(super) async fn refuse_short(
+        &self,
+        purchase: &Purchase,
+        request: &Request,
+    ) -> Option<Bought> {
         let sold_out = purchase.item.gauge.free().refuses(purchase.units)?;
         Some(self.refuse(purchase, request, sold_out).await)
     }

@@ -16,7 +16,13 @@ impl Engine {
         let limit = purchase.item.row.limit;
         // What is held may be this request's own order, which this node knows of once it has looked after that was read.
         let unseen_for = self.store().unseen_for();
-        let used = work.at_limit.refuses(request.buyer_hash, request.units, limit, work.feed.told(), unseen_for)?;
+        let used = work.at_limit.refuses(
+            request.buyer_hash,
+            request.units,
+            limit,
+            work.feed.told(),
+            unseen_for,
+        )?;
         if !self.is_recent() {
             return None;
         }
@@ -28,7 +34,11 @@ impl Engine {
 
     /// What the request holds as far as this node remembers. A slot may have begun a new epoch since the request was first looked up: its order comes
     /// before a refusal.
-    pub(super) async fn remembered(&self, purchase: &Purchase, request: &Request) -> Option<Bought> {
+    pub(super) async fn remembered(
+        &self,
+        purchase: &Purchase,
+        request: &Request,
+    ) -> Option<Bought> {
         match self.may_hold(&purchase.sale, request.request) {
             true => Box::pin(self.held(purchase, request.request)).await,
             false => None,
@@ -68,11 +78,18 @@ impl Engine {
     }
 
     /// What the truth makes of a slot's refusal; `None`: the buyer may yet have as much as is asked for.
-    async fn confirmed(&self, purchase: &Purchase, request: &Request, refusal: Refusal) -> Option<Bought> {
+    async fn confirmed(
+        &self,
+        purchase: &Purchase,
+        request: &Request,
+        refusal: Refusal,
+    ) -> Option<Bought> {
         let (item, limit) = (&purchase.item, purchase.item.row.limit);
         let told = item.work.feed.told();
         // The share before the order: an order that is in the share is seen.
-        let Ok(used) = self.store().quota(item.row.id, purchase.buyer.clone()).await else { return Some(UNAVAILABLE) };
+        let Ok(used) = self.store().quota(item.row.id, purchase.buyer.clone()).await else {
+            return Some(UNAVAILABLE);
+        };
         match self.store().order_of(purchase.buyer.clone(), purchase.key.clone()).await {
             Err(_) => Some(UNAVAILABLE),
             Ok(Some(order)) => Some(purchase.shown(order)),

@@ -43,7 +43,12 @@ impl<'a> News<'a> {
 
     /// Returns when it is worth asking again, which was done so many times: after any commit, or what was told of as progress. Whoever is short waits for
     /// units, and hears of progress at once; where they are gathered for it, of nothing else.
-    pub(super) async fn worth_another_try(self, is_short: bool, is_gathered_for: bool, waits: usize) {
+    pub(super) async fn worth_another_try(
+        self,
+        is_short: bool,
+        is_gathered_for: bool,
+        waits: usize,
+    ) {
         let Self { progress, commit } = self;
         let pace = PACE_MS.get(waits).or(PACE_MS.last()).copied().unwrap_or_default();
         let paced = tokio::time::sleep(Duration::from_millis(pace));
@@ -81,7 +86,13 @@ pub(super) struct Places<'a> {
 
 impl<'a> Places<'a> {
     /// Takes a place among the parked, and one in the line for the last units if that is what is missing. False: there is none among the parked.
-    pub(super) fn stand(&mut self, engine: &'a Engine, item: &'a ItemState, request: &Request, is_short: bool) -> bool {
+    pub(super) fn stand(
+        &mut self,
+        engine: &'a Engine,
+        item: &'a ItemState,
+        request: &Request,
+        is_short: bool,
+    ) -> bool {
         if is_short && self.wanted.is_none() {
             self.wanted = Wanted::enter(engine, item, request);
         }
@@ -158,6 +169,9 @@ impl Drop for Wanted<'_> {
 pub(super) fn serves(answer: &TicketAnswer) -> bool {
     matches!(
         answer,
-        TicketAnswer::Cut(_) | TicketAnswer::Again(_) | TicketAnswer::KeyReused | TicketAnswer::LimitReached { .. }
+        TicketAnswer::Cut(_)
+            | TicketAnswer::Again(_)
+            | TicketAnswer::KeyReused
+            | TicketAnswer::LimitReached { .. }
     )
 }

@@ -20,8 +20,15 @@ fn headers(of: &[(&'static str, &str)]) -> HeaderMap {
     headers
 }
 
-fn heard(id: &str, at: &str, signature: &str, body: &[u8], now_secs: i64) -> Result<String, Unbelieved> {
-    let headers = headers(&[(ID_HEADER, id), (TIMESTAMP_HEADER, at), (SIGNATURE_HEADER, signature)]);
+fn heard(
+    id: &str,
+    at: &str,
+    signature: &str,
+    body: &[u8],
+    now_secs: i64,
+) -> Result<String, Unbelieved> {
+    let headers =
+        headers(&[(ID_HEADER, id), (TIMESTAMP_HEADER, at), (SIGNATURE_HEADER, signature)]);
     verify(&headers, body, &[key()], Millis(now_secs * 1_000), TOLERANCE_MS).map(str::to_owned)
 }
 
@@ -40,14 +47,16 @@ fn a_changed_message_is_not_believed() {
     assert_eq!(heard(ID, &at, &SIGNATURE.replace("v1,", "v2,"), BODY, AT), Err(Unbelieved::Forged));
     assert_eq!(heard(ID, &at, "v1,", BODY, AT), Err(Unbelieved::Forged));
     assert_eq!(heard(ID, &at, "nonsense", BODY, AT), Err(Unbelieved::Forged));
-    let truncated = format!("v1,{}", BASE64.encode(&BASE64.decode(&SIGNATURE[3..]).expect("base64")[..16]));
+    let truncated =
+        format!("v1,{}", BASE64.encode(&BASE64.decode(&SIGNATURE[3..]).expect("base64")[..16]));
     assert_eq!(heard(ID, &at, &truncated, BODY, AT), Err(Unbelieved::Forged));
 }
 
 #[test]
 fn a_message_of_another_time_is_not_believed() {
     let at = AT.to_string();
-    for (now, is_good) in [(AT + 300, true), (AT - 300, true), (AT + 301, false), (AT - 301, false)] {
+    for (now, is_good) in [(AT + 300, true), (AT - 300, true), (AT + 301, false), (AT - 301, false)]
+    {
         assert_eq!(heard(ID, &at, SIGNATURE, BODY, now).is_ok(), is_good, "{now}");
     }
     let wrong = ["-5", "+1614265330", "1614265330.0", "1614265330 ", "99999999999999999999", "x"];
@@ -66,12 +75,22 @@ fn each_header_is_needed_once() {
     for left_out in 0..3 {
         let mut some = all.to_vec();
         let twice = some.remove(left_out);
-        assert_eq!(verify(&headers(&some), BODY, &[key()], now, TOLERANCE_MS), Err(Unbelieved::Headers));
+        assert_eq!(
+            verify(&headers(&some), BODY, &[key()], now, TOLERANCE_MS),
+            Err(Unbelieved::Headers)
+        );
         some.extend([twice, twice]);
-        assert_eq!(verify(&headers(&some), BODY, &[key()], now, TOLERANCE_MS), Err(Unbelieved::Headers));
+        assert_eq!(
+            verify(&headers(&some), BODY, &[key()], now, TOLERANCE_MS),
+            Err(Unbelieved::Headers)
+        );
     }
     for empty in [("", at.as_str(), SIGNATURE), (ID, "", SIGNATURE), (ID, at.as_str(), "")] {
-        assert_eq!(heard(empty.0, empty.1, empty.2, BODY, AT), Err(Unbelieved::Headers), "{empty:?}");
+        assert_eq!(
+            heard(empty.0, empty.1, empty.2, BODY, AT),
+            Err(Unbelieved::Headers),
+            "{empty:?}"
+        );
     }
 }
 
@@ -87,12 +106,22 @@ fn what_is_wrong_with_a_header_is_said_whether_or_not_its_signature_fits() {
         let fits = SigningKey::new(&[7; 32]);
         let proof = sign(id, AT, BODY, std::slice::from_ref(&fits));
         for proof in [proof.as_str(), "v1,bm9uZQ=="] {
-            let headers = headers(&[(ID_HEADER, id), (TIMESTAMP_HEADER, at), (SIGNATURE_HEADER, proof)]);
-            let heard = verify(&headers, BODY, std::slice::from_ref(&fits), Millis(AT * 1_000), TOLERANCE_MS);
+            let headers =
+                headers(&[(ID_HEADER, id), (TIMESTAMP_HEADER, at), (SIGNATURE_HEADER, proof)]);
+            let heard = verify(
+                &headers,
+                BODY,
+                std::slice::from_ref(&fits),
+                Millis(AT * 1_000),
+                TOLERANCE_MS,
+            );
             assert_eq!(heard, Err(expected));
         }
     }
-    assert_eq!(Unbelieved::LongId.to_string(), "webhook-id is too long: it must have at most 256 characters");
+    assert_eq!(
+        Unbelieved::LongId.to_string(),
+        "webhook-id is too long: it must have at most 256 characters"
+    );
     // The longest id there may be.
     let key = [key()];
     let signed = sign(&long[1..], AT, BODY, &key);
@@ -103,9 +132,14 @@ fn what_is_wrong_with_a_header_is_said_whether_or_not_its_signature_fits() {
 fn what_is_no_ascii_is_told_of_as_what_it_was_to_be() {
     let at = AT.to_string();
     let check = |name: &'static str, expected: Unbelieved| {
-        let mut all = headers(&[(ID_HEADER, ID), (TIMESTAMP_HEADER, &at), (SIGNATURE_HEADER, SIGNATURE)]);
+        let mut all =
+            headers(&[(ID_HEADER, ID), (TIMESTAMP_HEADER, &at), (SIGNATURE_HEADER, SIGNATURE)]);
         all.insert(name, HeaderValue::from_bytes("mß".as_bytes()).expect("a header may hold it"));
-        assert_eq!(verify(&all, BODY, &[key()], Millis(AT * 1_000), TOLERANCE_MS), Err(expected), "{name}");
+        assert_eq!(
+            verify(&all, BODY, &[key()], Millis(AT * 1_000), TOLERANCE_MS),
+            Err(expected),
+            "{name}"
+        );
     };
     check(ID_HEADER, Unbelieved::OddId);
     check(TIMESTAMP_HEADER, Unbelieved::Time);
@@ -132,7 +166,10 @@ fn while_a_secret_is_replaced_both_sign_and_either_is_believed() {
     for keys in [vec![old.clone()], vec![new.clone()], vec![SigningKey::new(&[8; 32]), new]] {
         assert_eq!(verify(&headers, BODY, &keys, now, TOLERANCE_MS), Ok(ID));
     }
-    assert_eq!(verify(&headers, BODY, &[SigningKey::new(&[8; 32])], now, TOLERANCE_MS), Err(Unbelieved::Forged));
+    assert_eq!(
+        verify(&headers, BODY, &[SigningKey::new(&[8; 32])], now, TOLERANCE_MS),
+        Err(Unbelieved::Forged)
+    );
     assert_eq!(verify(&headers, BODY, &[], now, TOLERANCE_MS), Err(Unbelieved::Forged));
     assert_eq!(heard(ID, &at, &format!("v1a,xyz v2,abc {SIGNATURE}"), BODY, AT), Ok(ID.to_owned()));
 }
@@ -143,7 +180,15 @@ fn a_secret_is_read_as_it_is_written() {
     let signed = |secret: &str| sign(ID, AT, BODY, &[SigningKey::parse(secret).expect("a secret")]);
     assert_eq!(signed(&secret), sign(ID, AT, BODY, &[SigningKey::new(&[9; 32])]));
     assert_eq!(signed(secret.trim_end_matches('=')), signed(&secret), "padding may be left out");
-    for wrong in ["", "whsec_", "whsec_***", "secret", "whsec_c2hvcnQ=", &write_secret(&[1; 65]), &secret[6..]] {
+    for wrong in [
+        "",
+        "whsec_",
+        "whsec_***",
+        "secret",
+        "whsec_c2hvcnQ=",
+        &write_secret(&[1; 65]),
+        &secret[6..],
+    ] {
         assert!(SigningKey::parse(wrong).is_none(), "{wrong}");
     }
 }

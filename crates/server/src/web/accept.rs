@@ -39,7 +39,9 @@ pub fn bind(address: SocketAddr) -> io::Result<Listener> {
     // What is accepted inherits these three.
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE.0).with_interval(KEEPALIVE.1))?;
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new().with_time(KEEPALIVE.0).with_interval(KEEPALIVE.1),
+    )?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into()).map(Listener)
@@ -56,7 +58,13 @@ impl Listener {
 
     /// Serves `app` until `stop`; then nothing is accepted any more, requests in progress are finished, and idle
     /// connections are closed. `connections_max` at once, each idle for at most `idle`.
-    pub async fn serve(self, app: &Arc<App>, connections_max: usize, idle: Duration, stop: &CancellationToken) {
+    pub async fn serve(
+        self,
+        app: &Arc<App>,
+        connections_max: usize,
+        idle: Duration,
+        stop: &CancellationToken,
+    ) {
         let open = TaskTracker::new();
         // Past the time for finishing, what is left is cut.
         let cut = CancellationToken::new();
@@ -96,7 +104,10 @@ impl Listener {
         drop(self);
         open.close();
         if tokio::time::timeout(FINISH_TIMEOUT, open.wait()).await.is_err() {
-            tracing::warn!(connections = open.len(), "connections did not finish in time and are cut");
+            tracing::warn!(
+                connections = open.len(),
+                "connections did not finish in time and are cut"
+            );
             cut.cancel();
             // What is not a connection any more cannot be cut; the program does not wait for it either.
             let _ = tokio::time::timeout(ACCEPT_PAUSE, open.wait()).await;

@@ -70,7 +70,8 @@ impl<'a> Asked<'a> {
     ) -> Self {
         let mut types = values(Field::ContentType);
         let is_json = matches!((types.next(), types.next()), (Some(one), None) if BodyType::Json.matches(one));
-        let (forwarded, x_forwarded_for) = (|| values(Field::Forwarded), || values(Field::XForwardedFor));
+        let (forwarded, x_forwarded_for) =
+            (|| values(Field::Forwarded), || values(Field::XForwardedFor));
         Self {
             takes_json: accepts(values(Field::Accept), "application/json"),
             is_json,

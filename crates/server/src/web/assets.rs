@@ -18,8 +18,8 @@ use doorbuster_api::problem::Problem;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
-    REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
+    IF_NONE_MATCH, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use rust_embed::RustEmbed;
@@ -113,7 +113,9 @@ impl Assets {
             let file = Arc::new(File {
                 plain,
                 gzip: OnceLock::new(),
-                media_type: HeaderValue::from_static(text_of(&name).unwrap_or("application/octet-stream")),
+                media_type: HeaderValue::from_static(
+                    text_of(&name).unwrap_or("application/octet-stream"),
+                ),
                 cache: if is_page { BRIEFLY } else { FOR_EVER },
             });
             match addresses.get(&name) {
@@ -126,7 +128,10 @@ impl Assets {
 
     /// The page in the file `name`.
     pub(crate) fn page(&self, name: &str, headers: &HeaderMap) -> Answer {
-        let file = self.pages.get(name).ok_or_else(|| Problem::not_found("this program has no such page"))?;
+        let file = self
+            .pages
+            .get(name)
+            .ok_or_else(|| Problem::not_found("this program has no such page"))?;
         Ok(file.reply(headers))
     }
 
@@ -144,7 +149,11 @@ impl Assets {
 }
 
 /// `GET /assets/{name}`
-pub(crate) async fn get(State(app): State<Arc<App>>, name: Option<Path<String>>, headers: HeaderMap) -> Answer {
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    name: Option<Path<String>>,
+    headers: HeaderMap,
+) -> Answer {
     let file = name.and_then(|Path(name)| app.assets.assets.get(&name));
     match file {
         Some(file) => Ok(file.reply(&headers)),
@@ -166,7 +175,8 @@ fn embedded() -> HashMap<String, Source> {
 fn take<F: RustEmbed>(files: &mut HashMap<String, Source>, names_others: bool) {
     for name in F::iter().filter(|name| text_of(name).is_some()) {
         if let Some(file) = F::get(&name) {
-            let source = Source { data: file.data, hash: file.metadata.sha256_hash(), names_others };
+            let source =
+                Source { data: file.data, hash: file.metadata.sha256_hash(), names_others };
             files.insert(name.into_owned(), source);
         }
     }
@@ -208,7 +218,8 @@ impl File {
         let gzip = if takes_gzip(headers) { self.gzip() } else { None };
         let it = gzip.unwrap_or(&self.plain);
         let etag = it.etag.to_str().expect("it was made of ASCII");
-        let known = if_none_match(headers.get_all(IF_NONE_MATCH).iter().map(HeaderValue::as_bytes), etag);
+        let known =
+            if_none_match(headers.get_all(IF_NONE_MATCH).iter().map(HeaderValue::as_bytes), etag);
         let mut reply = match known {
             true => empty(StatusCode::NOT_MODIFIED),
             false => Response::new(ReplyBody::Bytes(Some(it.bytes.clone()))),
@@ -230,14 +241,17 @@ impl File {
     }
 
     fn gzip(&self) -> Option<&Rendered> {
-        self.gzip.get_or_init(|| packed(&self.plain.bytes).map(|packed| Rendered::of(packed.into()))).as_ref()
+        self.gzip
+            .get_or_init(|| packed(&self.plain.bytes).map(|packed| Rendered::of(packed.into())))
+            .as_ref()
     }
 }
 
 /// The same in less room, where that is so.
 fn packed(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut packer = GzEncoder::new(Vec::new(), Compression::default());
-    let packed = packer.write_all(bytes).and_then(|()| packer.finish()).expect("a vector takes everything");
+    let packed =
+        packer.write_all(bytes).and_then(|()| packer.finish()).expect("a vector takes everything");
     (packed.len() < bytes.len()).then_some(packed)
 }
 
@@ -246,7 +260,10 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
     let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|element| {
         let (coding, weight) = element.split_once(';').unwrap_or((element, "q=1"));
-        let refused = weight.trim().strip_prefix("q=0").is_some_and(|rest| rest.trim_matches(['.', '0']).is_empty());
+        let refused = weight
+            .trim()
+            .strip_prefix("q=0")
+            .is_some_and(|rest| rest.trim_matches(['.', '0']).is_empty());
         coding.trim().eq_ignore_ascii_case("gzip") && !refused
     })
 }
@@ -269,8 +286,10 @@ mod tests {
         for file in assets.assets.values().chain(assets.pages.values()) {
             let text = String::from_utf8_lossy(&file.plain.bytes);
             for part in text.split("/assets/").skip(1) {
-                let name: String =
-                    part.chars().take_while(|c| c.is_ascii_alphanumeric() || ".-_".contains(*c)).collect();
+                let name: String = part
+                    .chars()
+                    .take_while(|c| c.is_ascii_alphanumeric() || ".-_".contains(*c))
+                    .collect();
                 if name.contains('.') {
                     named += 1;
                     assert!(assets.assets.contains_key(&name), "{name} is served");
@@ -283,17 +302,25 @@ mod tests {
                     .iter()
                     .all(|page| assets.pages.contains_key(*page))
         );
-        assert!(assets.assets.keys().all(|name| name.matches('.').count() >= 2), "{:?}", assets.assets.keys());
+        assert!(
+            assets.assets.keys().all(|name| name.matches('.').count() >= 2),
+            "{:?}",
+            assets.assets.keys()
+        );
     }
 
     #[test]
     fn what_the_owner_configured_changes_the_scripts_address() {
-        let address = |assets: &Assets| assets.assets.keys().find(|name| name.starts_with("site.")).cloned();
+        let address =
+            |assets: &Assets| assets.assets.keys().find(|name| name.starts_with("site.")).cloned();
         let (plain, demo) = (assets(false), assets(true));
         assert_ne!(address(&plain), address(&demo));
         let site = &demo.assets[&address(&demo).expect("it is served")];
         let text = std::str::from_utf8(&site.plain.bytes).expect("UTF-8");
-        assert!(text.contains(r#""guest":true"#) && text.contains(r#""shop":"A \"shop\" </script>""#), "{text}");
+        assert!(
+            text.contains(r#""guest":true"#) && text.contains(r#""shop":"A \"shop\" </script>""#),
+            "{text}"
+        );
     }
 
     #[test]

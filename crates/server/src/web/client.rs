@@ -56,7 +56,12 @@ pub(crate) fn nearest<'a, I: Iterator<Item = &'a [u8]>>(
     let walk = |values: I, read: fn(&str) -> Option<IpAddr>| {
         let values: Vec<&[u8]> = values.collect();
         let mut nearest = peer;
-        for entry in values.iter().rev().flat_map(|value| value.rsplit(|&byte| byte == b',')).take(ENTRIES_MAX) {
+        for entry in values
+            .iter()
+            .rev()
+            .flat_map(|value| value.rsplit(|&byte| byte == b','))
+            .take(ENTRIES_MAX)
+        {
             // What cannot be read was written by somebody beyond the last proxy that is trusted.
             let Some(address) = std::str::from_utf8(entry).ok().and_then(read) else { break };
             nearest = address;
@@ -67,7 +72,9 @@ pub(crate) fn nearest<'a, I: Iterator<Item = &'a [u8]>>(
         (!values.is_empty()).then_some(nearest)
     };
     match (walk(forwarded(), forwarded_for), walk(x_forwarded_for(), plain)) {
-        (Some(one), Some(other)) if one != other => Client { address: peer, said: Some([one, other]) },
+        (Some(one), Some(other)) if one != other => {
+            Client { address: peer, said: Some([one, other]) }
+        }
         (one, other) => at(one.or(other).unwrap_or(peer)),
     }
 }
@@ -81,8 +88,12 @@ pub(crate) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]) -> Cli
 
 fn plain(entry: &str) -> Option<IpAddr> {
     let entry = entry.trim().trim_matches('"');
-    let bare = entry.strip_prefix('[').and_then(|rest| rest.split_once(']')).map_or(entry, |(inside, _)| inside);
-    let address = bare.parse().ok().or_else(|| entry.parse::<SocketAddr>().ok().map(|socket| socket.ip()));
+    let bare = entry
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once(']'))
+        .map_or(entry, |(inside, _)| inside);
+    let address =
+        bare.parse().ok().or_else(|| entry.parse::<SocketAddr>().ok().map(|socket| socket.ip()));
     address.map(|address: IpAddr| address.to_canonical())
 }
 
@@ -98,10 +109,16 @@ mod tests {
     use super::*;
 
     fn check(peer: &str, headers: &[(&'static str, &str)], expected: &str) {
-        let trusted = [Cidr::parse("10.0.0.0/8").expect("a network"), Cidr::parse("fd00::/8").expect("a network")];
+        let trusted = [
+            Cidr::parse("10.0.0.0/8").expect("a network"),
+            Cidr::parse("fd00::/8").expect("a network"),
+        ];
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.append(*name, http::HeaderValue::from_bytes(value.as_bytes()).expect("a header value"));
+            map.append(
+                *name,
+                http::HeaderValue::from_bytes(value.as_bytes()).expect("a header value"),
+            );
         }
         let found = client(peer.parse().expect("an address"), &map, &trusted);
         assert_eq!(found.address.to_string(), expected, "{peer} {headers:?}");
@@ -121,7 +138,12 @@ mod tests {
         one("::ffff:10.0.0.1", "x-forwarded-for", "2001:db8::1", "2001:db8::1");
         one("10.0.0.1", "x-forwarded-for", "::ffff:198.51.100.1", "198.51.100.1");
         one("10.0.0.1", "x-forwarded-for", "1.2.3.4, \u{fc}\u{fc}", "10.0.0.1");
-        one("10.0.0.1", "forwarded", "for=1.2.3.4, for=\"[2001:db8::7]:4711\";proto=https", "2001:db8::7");
+        one(
+            "10.0.0.1",
+            "forwarded",
+            "for=1.2.3.4, for=\"[2001:db8::7]:4711\";proto=https",
+            "2001:db8::7",
+        );
         one("fd00::1", "forwarded", "For=198.51.100.1:80", "198.51.100.1");
         one("10.0.0.1", "forwarded", "proto=https", "10.0.0.1");
         one("10.0.0.1", "forwarded", "for=unknown", "10.0.0.1");
@@ -146,10 +168,13 @@ mod tests {
 
     #[test]
     fn what_two_headers_say_that_do_not_agree_is_kept() {
-        let headers: HeaderMap = [("forwarded", "for=1.2.3.4"), ("x-forwarded-for", "198.51.100.1")]
-            .into_iter()
-            .map(|(name, value)| (name.parse().expect("a name"), HeaderValue::from_static(value)))
-            .collect();
+        let headers: HeaderMap =
+            [("forwarded", "for=1.2.3.4"), ("x-forwarded-for", "198.51.100.1")]
+                .into_iter()
+                .map(|(name, value)| {
+                    (name.parse().expect("a name"), HeaderValue::from_static(value))
+                })
+                .collect();
         let found = |trusted: &str| {
             let trusted = [Cidr::parse(trusted).expect("a network")];
             let all = client("10.0.0.1".parse().expect("an address"), &headers, &trusted).all();

@@ -54,7 +54,10 @@ async fn general(this: Arc<Connection>, stream: TcpStream, before: Vec<u8>) {
         .header_read_timeout(this.idle)
         .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
-        .serve_connection(TokioIo::new(Socket::new(stream, before, this.service.app.write_stall)), answer)
+        .serve_connection(
+            TokioIo::new(Socket::new(stream, before, this.service.app.write_stall)),
+            answer,
+        )
         .with_upgrades();
     let mut connection = pin!(connection);
     // A token of its own: the shared one is locked by whoever looks at it, which would be everybody, all the time.

@@ -58,7 +58,10 @@ pub(crate) fn position(list: List, cursor: Option<&str>) -> Result<Option<(i64, 
 /// One that was not given out.
 pub(crate) fn unknown() -> Problem {
     let place = Place::Query("cursor".into());
-    Problem::invalid_request(vec![Fault::new(place, "is not a cursor that was given out for this list")])
+    Problem::invalid_request(vec![Fault::new(
+        place,
+        "is not a cursor that was given out for this list",
+    )])
 }
 
 fn read(list: List, cursor: &str) -> Option<(i64, String)> {
@@ -80,7 +83,11 @@ mod tests {
         assert_eq!(position(List::Sales, None), Ok(None));
         assert!(text.len() < doorbuster_api::limits::CURSOR_BYTES_MAX);
         for bad in [text.as_str(), "", "x", "AAAA", "====", "é"] {
-            assert_eq!(position(List::Orders, Some(bad)).map_err(|problem| problem.status()), Err(422), "{bad}");
+            assert_eq!(
+                position(List::Orders, Some(bad)).map_err(|problem| problem.status()),
+                Err(422),
+                "{bad}"
+            );
         }
     }
 }

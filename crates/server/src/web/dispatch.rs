@@ -44,13 +44,17 @@ impl Service {
     pub(crate) async fn answer(connection: Arc<Connection>, request: Request<Incoming>) -> Reply {
         let this = &connection.service;
         if request.method() == Method::POST && request.uri().path() == "/v1/orders" {
-            let reply = AssertUnwindSafe(hot::purchase(&this.app, connection.peer, request)).catch_unwind().await;
+            let reply = AssertUnwindSafe(hot::purchase(&this.app, connection.peer, request))
+                .catch_unwind()
+                .await;
             let mut reply = reply.unwrap_or_else(|_| fault());
             this.app.pages_at.mark("/v1/orders", reply.headers_mut());
             this.app.metrics.requests.count(this.purchase, reply.status().as_u16());
             return reply;
         }
-        if let Some(reply) = this.app.pages_at.preflight(request.method(), request.uri().path(), request.headers()) {
+        if let Some(reply) =
+            this.app.pages_at.preflight(request.method(), request.uri().path(), request.headers())
+        {
             this.app.metrics.requests.count(RouteIndex(0), reply.status().as_u16());
             return reply;
         }
@@ -69,7 +73,8 @@ impl Service {
             self.app.metrics.requests.count(RouteIndex(0), 404);
             let (parts, body) = request.into_parts();
             unread::read(&parts.headers, body).await;
-            return Refused::from(Problem::not_found("there is nothing at so long an address")).reply();
+            return Refused::from(Problem::not_found("there is nothing at so long an address"))
+                .reply();
         }
         // A WebSocket outlives the request and keeps the connection's place.
         if request.headers().contains_key(UPGRADE) {
@@ -108,7 +113,14 @@ impl Service {
     }
 
     /// Gives a failed request its id, and writes down why it failed where that is known.
-    fn note(&self, peer: IpAddr, method: &Method, route: RouteIndex, headers: &HeaderMap, reply: &mut Reply) {
+    fn note(
+        &self,
+        peer: IpAddr,
+        method: &Method,
+        route: RouteIndex,
+        headers: &HeaderMap,
+        reply: &mut Reply,
+    ) {
         let id = request_id(headers);
         let cause = reply.extensions_mut().remove::<Cause>();
         let second = self.app.engine.now().0.div_euclid(1_000).unsigned_abs();
@@ -132,9 +144,10 @@ impl Service {
 
 /// The id that the request brought, if it can be one, or a new one.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let brought = headers
-        .get(REQUEST_ID)
-        .filter(|id| (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic));
+    let brought = headers.get(REQUEST_ID).filter(|id| {
+        (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
+            && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    });
     brought.cloned().unwrap_or_else(|| {
         let id = format!("req_{:016x}", rand::random::<u64>());
         HeaderValue::from_str(&id).expect("hexadecimal digits")
@@ -143,5 +156,9 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 
 /// A handler panicked: that is logged by the panic's own line, and ends this request alone.
 pub(crate) fn fault() -> Reply {
-    Refused { problem: Box::new(Problem::internal()), cause: Some(Cause("a panic, see above".into())) }.reply()
+    Refused {
+        problem: Box::new(Problem::internal()),
+        cause: Some(Cause("a panic, see above".into())),
+    }
+    .reply()
 }

@@ -17,7 +17,9 @@ use super::views::Rendered;
 const CODES_MARK: &str = "<!-- codes -->";
 
 static DOCUMENT: LazyLock<Rendered> = LazyLock::new(|| {
-    let json = document(env!("CARGO_PKG_VERSION")).to_json().expect("the document serialises: a test reads it");
+    let json = document(env!("CARGO_PKG_VERSION"))
+        .to_json()
+        .expect("the document serialises: a test reads it");
     Rendered::of(json.into())
 });
 

@@ -22,15 +22,20 @@ pub(crate) fn failed(error: impl Into<EngineError>) -> Refused {
     let error = error.into();
     let problem = match &error {
         EngineError::Store(StoreError::Unexpected(_)) | EngineError::Open(_) => Problem::internal(),
-        EngineError::Drain => {
-            Problem::unavailable("what is in flight has not settled yet; send the same request again", RETRY_SECS)
-        }
+        EngineError::Drain => Problem::unavailable(
+            "what is in flight has not settled yet; send the same request again",
+            RETRY_SECS,
+        ),
         EngineError::TooEarly => Problem::unavailable(
             "what it is about is not known or not decided yet; send the same message again",
             RETRY_SECS,
         ),
-        EngineError::Store(_) => Problem::unavailable("the store is away; send the same request again", RETRY_SECS),
-        EngineError::Slot(_) => Problem::unavailable("the slots are away; send the same request again", RETRY_SECS),
+        EngineError::Store(_) => {
+            Problem::unavailable("the store is away; send the same request again", RETRY_SECS)
+        }
+        EngineError::Slot(_) => {
+            Problem::unavailable("the slots are away; send the same request again", RETRY_SECS)
+        }
     };
     Refused { problem: Box::new(problem), cause: Some(Cause(error.to_string().into())) }
 }

@@ -123,18 +123,30 @@ where
         Box::pin(tokio::time::sleep(rest)).await;
     }
     match sold {
-        Sold::Refused(refusal, stand) => Stand::insert(stand.as_ref(), app.refusals.reply(&refusal)),
+        Sold::Refused(refusal, stand) => {
+            Stand::insert(stand.as_ref(), app.refusals.reply(&refusal))
+        }
         Sold::Told(reply) => reply,
     }
 }
 
 /// The same behind the router, where it stands for the sake of `405` and its `Allow`.
-pub(crate) async fn routed(State(app): State<Arc<App>>, client: Client, request: axum::extract::Request) -> Answer {
+pub(crate) async fn routed(
+    State(app): State<Arc<App>>,
+    client: Client,
+    request: axum::extract::Request,
+) -> Answer {
     Ok(purchase(&app, client.address, request).await)
 }
 
 /// Sells, or says why not, as far as that goes without waiting. `came` is when the request came, by both clocks.
-pub(crate) fn sell(app: &Arc<App>, asked: &Asked<'_>, body: &[u8], came: (Instant, Millis), learned: &Learned) -> Step {
+pub(crate) fn sell(
+    app: &Arc<App>,
+    asked: &Asked<'_>,
+    body: &[u8],
+    came: (Instant, Millis),
+    learned: &Learned,
+) -> Step {
     let trace = trace::purchase();
     match trace.within(|| begin(app, asked, body, came, learned)) {
         Ok(Begun::Refused(refusal, stand)) => Step::Sold(Sold::Refused(refusal, stand)),
@@ -207,24 +219,29 @@ fn look(
     (sale, item): (&Arc<SaleState>, &Arc<ItemState>),
     (started, now): (Instant, Millis),
 ) -> Begun {
-    let units = Units::new(units).expect("the contract and the core have the same bounds for units");
+    let units =
+        Units::new(units).expect("the contract and the core have the same bounds for units");
     let Entry { buyer, refusal } = enter(&app.gate.passes, sale, item, token, asked.pass, now);
     let client = asked.client;
     let Some(buyer) = buyer else {
         // Nobody proved to be anybody, so nobody's order is looked for.
         let refusal = app.engine.refusal_of_phase(sale).unwrap_or(Refusal::PassInvalid);
         sale.flags.tally.count(refusal.answer());
-        let stand = Stand::new(sale, || app.gate.limits.look(Route::Purchase, client.caller(""), sale));
+        let stand =
+            Stand::new(sale, || app.gate.limits.look(Route::Purchase, client.caller(""), sale));
         return Begun::Refused(refusal, stand);
     };
     let caller = client.caller(buyer.as_str());
     let mut standing = None;
     let mut kept_out = None;
-    let door = || *kept_out.insert(app.keeps_out((client, caller.buyer), sale, refusal, now, &mut standing));
+    let door = || {
+        *kept_out.insert(app.keeps_out((client, caller.buyer), sale, refusal, now, &mut standing))
+    };
     if let Some(refusal) = app.engine.glance((caller.buyer, key), sale, item, units, door) {
         sale.flags.tally.count(refusal.answer());
         app.took(sale, started);
-        let standing = || standing.unwrap_or_else(|| app.gate.limits.look(Route::Purchase, caller, sale));
+        let standing =
+            || standing.unwrap_or_else(|| app.gate.limits.look(Route::Purchase, caller, sale));
         return Begun::Refused(refusal, Stand::new(sale, standing));
     }
     let key = RequestKey::new(key).expect("the contract and the core have the same rule for keys");
@@ -249,7 +266,8 @@ async fn finish(app: &App, going: &Going) -> Sold {
     let Purchase { buyer, sale, item, units, .. } = &going.purchase;
     sale.flags.tally.count(bought.answer());
     let caller = going.client.caller(buyer.as_str());
-    let look = || going.standing.unwrap_or_else(|| app.gate.limits.look(Route::Purchase, caller, sale));
+    let look =
+        || going.standing.unwrap_or_else(|| app.gate.limits.look(Route::Purchase, caller, sale));
     let sold = sold(bought, Stand::new(sale, look), item, buyer.as_str(), *units);
     app.took(sale, going.started);
     sold
@@ -353,7 +371,8 @@ fn shown<'a>(
 ) -> Result<(&'a Arc<SaleState>, &'a Arc<ItemState>), Problem> {
     let sale = catalogue.sale(&wanted.sale).filter(|sale| sale.row.phase != Phase::Draft);
     let sale = sale.ok_or_else(|| Problem::not_found("there is no such sale"))?;
-    let item = sale.item(&wanted.item).ok_or_else(|| Problem::not_found("the sale has no such item"))?;
+    let item =
+        sale.item(&wanted.item).ok_or_else(|| Problem::not_found("the sale has no such item"))?;
     Ok((sale, item))
 }
 
@@ -374,7 +393,8 @@ async fn run(app: &App, purchase: &Purchase) -> Bought {
 fn placed(status: StatusCode, id: TicketId, order: &impl serde::Serialize) -> Reply {
     let mut reply = json(status, order);
     let location = format!("/v1/orders/{id}");
-    let location = HeaderValue::from_str(&location).expect("ids are written in a small part of ASCII");
+    let location =
+        HeaderValue::from_str(&location).expect("ids are written in a small part of ASCII");
     reply.headers_mut().insert(LOCATION, location);
     reply
 }

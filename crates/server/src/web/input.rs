@@ -40,7 +40,11 @@ where
 }
 
 /// The same from the parts of a request.
-pub(crate) async fn read<B>(headers: &HeaderMap, body: B, bytes_max: usize) -> Result<Bytes, Problem>
+pub(crate) async fn read<B>(
+    headers: &HeaderMap,
+    body: B,
+    bytes_max: usize,
+) -> Result<Bytes, Problem>
 where
     B: Body<Data = Bytes>,
 {
@@ -141,7 +145,8 @@ impl<S: Send + Sync, const N: usize> FromRequestParts<S> for Names<N> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
         // What cannot be decoded names nothing that exists.
         let nothing = || Problem::not_found("there is nothing of this name");
-        let params = RawPathParams::from_request_parts(parts, state).await.map_err(|_| nothing())?;
+        let params =
+            RawPathParams::from_request_parts(parts, state).await.map_err(|_| nothing())?;
         let names: Vec<String> = params.iter().map(|(_, name)| name.to_owned()).collect();
         Ok(Self(names.try_into().map_err(|_| nothing())?))
     }

@@ -48,11 +48,18 @@ impl OnLimited {
         let (mut parts, body) = request.into_parts();
         let sale = match route {
             Route::Checkout => None,
-            Route::Purchase => Names::from_request_parts(&mut parts, &()).await.ok().map(|Names([sale, _])| sale),
+            Route::Purchase => {
+                Names::from_request_parts(&mut parts, &()).await.ok().map(|Names([sale, _])| sale)
+            }
             _ => Names::from_request_parts(&mut parts, &()).await.ok().map(|Names([sale])| sale),
         };
         let buyer = parts.extensions.get::<Buyer>().map(|Buyer(buyer)| buyer.clone());
-        let this = parts.extensions.get::<Client>().map(|client| Self { route, sale, buyer, client: *client });
+        let this = parts.extensions.get::<Client>().map(|client| Self {
+            route,
+            sale,
+            buyer,
+            client: *client,
+        });
         (this, Request::from_parts(parts, body))
     }
 
@@ -74,14 +81,24 @@ static BY_DEFAULT: LazyLock<[Rules; 3]> = LazyLock::new(|| {
 
 impl App {
     /// Says in an answer where the caller stands, unless it does so already. Who proved to be nobody stands as one who used nothing up.
-    pub(super) fn tell_standing(&self, route: Route, caller: Caller<'_>, sale: Option<&str>, headers: &mut HeaderMap) {
+    pub(super) fn tell_standing(
+        &self,
+        route: Route,
+        caller: Caller<'_>,
+        sale: Option<&str>,
+        headers: &mut HeaderMap,
+    ) {
         if Standing::is_in(headers) {
             return;
         }
         let catalogue = self.engine.catalogue();
-        let sale = sale.and_then(|sale| catalogue.sale(sale)).filter(|sale| sale.row.phase != Phase::Draft);
+        let sale = sale
+            .and_then(|sale| catalogue.sale(sale))
+            .filter(|sale| sale.row.phase != Phase::Draft);
         match sale {
-            Some(sale) => self.gate.limits.look(route, caller, sale).insert(sale.limits_of(route), headers),
+            Some(sale) => {
+                self.gate.limits.look(route, caller, sale).insert(sale.limits_of(route), headers)
+            }
             None => {
                 let [plain, challenges, checkouts] = &*BY_DEFAULT;
                 let rules = match route {
@@ -109,7 +126,13 @@ impl App {
     ///
     /// # Errors
     /// `403` or `429`.
-    pub(crate) fn admit(&self, route: Route, client: Client, buyer: &BuyerId, sale: &SaleState) -> Result<(), Problem> {
+    pub(crate) fn admit(
+        &self,
+        route: Route,
+        client: Client,
+        buyer: &BuyerId,
+        sale: &SaleState,
+    ) -> Result<(), Problem> {
         self.not_blocked(client, buyer)?;
         self.let_in(route, client, buyer, sale)
     }
@@ -128,7 +151,9 @@ impl App {
         let caller = client.caller(buyer.as_str());
         match self.gate.limits.ask(route, caller, sale) {
             Ok(_) => Ok(()),
-            Err(Limited { scope, retry_after_secs, .. }) => Err(Problem::rate_limited(scope, retry_after_secs)),
+            Err(Limited { scope, retry_after_secs, .. }) => {
+                Err(Problem::rate_limited(scope, retry_after_secs))
+            }
         }
     }
 }

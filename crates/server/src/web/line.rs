@@ -56,7 +56,9 @@ pub(crate) async fn join(
     let shown = shown(&app, id, looked, Some(&buyer))?;
     let mut reply = json(status, &shown);
     let location = HeaderValue::from_str(&format!("/v1/orders/{}", shown.id()));
-    reply.headers_mut().insert(LOCATION, location.expect("ids are written in a small part of ASCII"));
+    reply
+        .headers_mut()
+        .insert(LOCATION, location.expect("ids are written in a small part of ASCII"));
     if status == StatusCode::OK {
         reply.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
     }
@@ -64,7 +66,11 @@ pub(crate) async fn join(
 }
 
 /// `GET /v1/sales/{sale}/items/{item}/line`
-pub(crate) async fn get(State(app): State<Arc<App>>, Buyer(buyer): Buyer, Names([sale, item]): Names<2>) -> Answer {
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    Buyer(buyer): Buyer,
+    Names([sale, item]): Names<2>,
+) -> Answer {
     let (sale, item) = found(&app, &sale, &item).await?;
     let read = app.engine.place_in_line(item.row.id, &buyer).await.map_err(failed)?;
     let place = read.ok_or_else(busy)?.filter(|_| sale.row.phase != Phase::Closed);
@@ -73,9 +79,18 @@ pub(crate) async fn get(State(app): State<Arc<App>>, Buyer(buyer): Buyer, Names(
 }
 
 /// `DELETE /v1/sales/{sale}/items/{item}/line`
-pub(crate) async fn leave(State(app): State<Arc<App>>, Buyer(buyer): Buyer, Names([sale, item]): Names<2>) -> Answer {
+pub(crate) async fn leave(
+    State(app): State<Arc<App>>,
+    Buyer(buyer): Buyer,
+    Names([sale, item]): Names<2>,
+) -> Answer {
     let (sale, item) = found(&app, &sale, &item).await?;
-    match app.engine.leave_line(item.row.id, &buyer, sale.row.phase == Phase::Closed).await.map_err(failed)? {
+    match app
+        .engine
+        .leave_line(item.row.id, &buyer, sale.row.phase == Phase::Closed)
+        .await
+        .map_err(failed)?
+    {
         Leaving::Done => Ok(empty(StatusCode::NO_CONTENT)),
         Leaving::Served(state) => {
             let detail = "a unit came back: the place is an order, which can be cancelled while it is reserved";
@@ -86,7 +101,11 @@ pub(crate) async fn leave(State(app): State<Arc<App>>, Buyer(buyer): Buyer, Name
 }
 
 /// What the path names, as far as buyers see it.
-async fn found(app: &App, sale: &str, item: &str) -> Result<(Arc<SaleState>, Arc<ItemState>), Problem> {
+async fn found(
+    app: &App,
+    sale: &str,
+    item: &str,
+) -> Result<(Arc<SaleState>, Arc<ItemState>), Problem> {
     let sale = shown_or_new(app, sale).await?;
     let item = sale.item(item).cloned().ok_or_else(no_item)?;
     Ok((sale, item))
@@ -108,12 +127,15 @@ fn pass_door(
     item: &ItemState,
 ) -> Result<(), Problem> {
     let now = app.engine.now();
-    let name = BuyerName::new(buyer.as_str()).expect("the contract and the core have the same rule for names");
-    let pass = Presented::new(headers.get_all(Field::Pass.name()).iter().map(HeaderValue::as_bytes));
+    let name = BuyerName::new(buyer.as_str())
+        .expect("the contract and the core have the same rule for names");
+    let pass =
+        Presented::new(headers.get_all(Field::Pass.name()).iter().map(HeaderValue::as_bytes));
     let Entry { refusal: against, .. } =
         enter(&app.gate.passes, sale, item, Some(Shopper { name, standing }), pass, now);
     let refusal = app.engine.refusal_of_phase(sale);
-    match refusal.or_else(|| app.keeps_out((client, buyer.as_str()), sale, against, now, &mut None)) {
+    match refusal.or_else(|| app.keeps_out((client, buyer.as_str()), sale, against, now, &mut None))
+    {
         Some(refusal) => Err(refusals::told(&app.engine.if_recent(refusal))),
         None => Ok(()),
     }
@@ -133,10 +155,17 @@ fn refused(app: &App, sale: &SaleState, why: NotInLine) -> Problem {
         NotInLine::Full => Problem::line_full(),
         NotInLine::NotOnSale => {
             // The store knows more than this node did when it looked.
-            let now = app.engine.catalogue().sale(&sale.row.id).and_then(|sale| app.engine.refusal_of_phase(sale));
+            let now = app
+                .engine
+                .catalogue()
+                .sale(&sale.row.id)
+                .and_then(|sale| app.engine.refusal_of_phase(sale));
             match now {
                 Some(refusal) => refusals::told(&app.engine.if_recent(refusal)),
-                None => Problem::unavailable("send the same request with the same key again", RETRY_SECS),
+                None => Problem::unavailable(
+                    "send the same request with the same key again",
+                    RETRY_SECS,
+                ),
             }
         }
         NotInLine::NotFound => no_item(),

@@ -29,7 +29,11 @@ use crate::failpoint::{self, Point};
 const REFUNDS_MAX: usize = 20;
 
 /// `GET /v1/orders`
-pub(crate) async fn list(State(app): State<Arc<App>>, Buyer(buyer): Buyer, RawQuery(query): RawQuery) -> Answer {
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    Buyer(buyer): Buyer,
+    RawQuery(query): RawQuery,
+) -> Answer {
     let query = OrderQuery::of_buyer(query.as_deref().unwrap_or_default())?;
     // Nobody's limits are asked, so that what it costs is bounded by turns.
     let turn = app.engine.id_key().buyer_hash(buyer.as_str());
@@ -38,7 +42,12 @@ pub(crate) async fn list(State(app): State<Arc<App>>, Buyer(buyer): Buyer, RawQu
 }
 
 /// A page of orders, of one buyer or of all, of some items or of all.
-pub(crate) async fn page(app: &App, query: &OrderQuery, buyer: Option<BuyerId>, items: Option<Vec<ItemId>>) -> Answer {
+pub(crate) async fn page(
+    app: &App,
+    query: &OrderQuery,
+    buyer: Option<BuyerId>,
+    items: Option<Vec<ItemId>>,
+) -> Answer {
     let after = position(List::Orders, query.page.cursor.as_deref())?.map(|(after, _)| after);
     let wanted = doorbuster_store::OrderQuery {
         buyer,
@@ -54,14 +63,21 @@ pub(crate) async fn page(app: &App, query: &OrderQuery, buyer: Option<BuyerId>, 
 }
 
 /// All of these orders as they are told: none is left out because this node has not heard of its sale yet.
-pub(crate) async fn shown_all(app: &App, rows: &[doorbuster_core::Order]) -> Result<Vec<Order>, EngineError> {
+pub(crate) async fn shown_all(
+    app: &App,
+    rows: &[doorbuster_core::Order],
+) -> Result<Vec<Order>, EngineError> {
     let ids: Vec<ItemId> = rows.iter().map(|row| row.item).collect();
     let items = app.engine.items_of(&ids).await?;
     Ok(rows.iter().zip(&items).map(|(row, item)| wire::order(row, item)).collect())
 }
 
 /// `GET /v1/orders/{order}`
-pub(crate) async fn get(State(app): State<Arc<App>>, asker: Asker, Names([order]): Names<1>) -> Answer {
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    asker: Asker,
+    Names([order]): Names<1>,
+) -> Answer {
     let buyer = match &asker {
         Asker::Buyer(buyer) => Some(buyer),
         Asker::Operator => None,
@@ -72,7 +88,11 @@ pub(crate) async fn get(State(app): State<Arc<App>>, asker: Asker, Names([order]
 }
 
 /// `GET /v1/orders/{order}/history`
-pub(crate) async fn history(State(app): State<Arc<App>>, asker: Asker, Names([order]): Names<1>) -> Answer {
+pub(crate) async fn history(
+    State(app): State<Arc<App>>,
+    asker: Asker,
+    Names([order]): Names<1>,
+) -> Answer {
     let id = id(&order)?;
     let buyer = match &asker {
         Asker::Buyer(buyer) => Some(buyer),
@@ -82,20 +102,27 @@ pub(crate) async fn history(State(app): State<Arc<App>>, asker: Asker, Names([or
         AnyOrder::Order(order) => order,
         // What is no order has not begun to happen.
         AnyOrder::Queued(_) | AnyOrder::Refused(_) | AnyOrder::Waiting(_) => {
-            let none = History { history: Vec::new(), refunds: Vec::new(), payment_failed_at: None };
+            let none =
+                History { history: Vec::new(), refunds: Vec::new(), payment_failed_at: None };
             return Ok(json(StatusCode::OK, &none));
         }
     };
     let store = app.engine.store();
     let told = store.history(id).await.map_err(failed)?;
-    let of_order = MoneyQuery { order: Some(order), oldest_first: true, limit: REFUNDS_MAX, ..MoneyQuery::default() };
+    let of_order = MoneyQuery {
+        order: Some(order),
+        oldest_first: true,
+        limit: REFUNDS_MAX,
+        ..MoneyQuery::default()
+    };
     let newest = MoneyQuery { oldest_first: false, limit: 1, ..of_order.clone() };
     let refunds = store.refunds(of_order).await.map_err(failed)?;
     let refunds = refunds.rows.iter().map(wire::order_refund).collect();
     let payment_failed_at = match found.state {
         OrderState::Reserved => {
             let last = store.payments(newest).await.map_err(failed)?.rows.pop();
-            last.filter(|payment| payment.state == PaymentState::Failed).map(|payment| wire::time(payment.at))
+            last.filter(|payment| payment.state == PaymentState::Failed)
+                .map(|payment| wire::time(payment.at))
         }
         _ => None,
     };
@@ -114,7 +141,10 @@ pub(crate) async fn cancel(
     let id = id(&order)?;
     match look(&app, id, Some(&buyer)).await? {
         AnyOrder::Order(_) => Ok(end(&app, id, By::BUYER.clone()).await?.0),
-        other => Err(Problem::wrong_state(other.state(), "only a reserved order can be cancelled").into()),
+        other => {
+            Err(Problem::wrong_state(other.state(), "only a reserved order can be cancelled")
+                .into())
+        }
     }
 }
 
@@ -130,7 +160,9 @@ pub(crate) async fn end(app: &App, id: TicketId, by: By) -> Result<(Reply, bool)
 pub(crate) fn told(app: &App, changed: Changed, only: &'static str) -> Answer {
     let order = match changed {
         Changed::Done(order) | Changed::Already(order) => order,
-        Changed::WrongState(order) => return Err(Problem::wrong_state(order.state.as_str(), only).into()),
+        Changed::WrongState(order) => {
+            return Err(Problem::wrong_state(order.state.as_str(), only).into());
+        }
         Changed::NotFound => return Err(nothing().into()),
     };
     let order = wire::order_in(&app.engine.catalogue(), &order).ok_or_else(nothing)?;
@@ -138,17 +170,28 @@ pub(crate) fn told(app: &App, changed: Changed, only: &'static str) -> Answer {
 }
 
 /// What an id stands for, to its buyer or to an operator.
-pub(crate) async fn look(app: &App, id: TicketId, buyer: Option<&BuyerId>) -> Result<AnyOrder, Refused> {
+pub(crate) async fn look(
+    app: &App,
+    id: TicketId,
+    buyer: Option<&BuyerId>,
+) -> Result<AnyOrder, Refused> {
     let looked = app.engine.look(id, buyer).await.map_err(failed)?;
     Ok(shown(app, id, looked, buyer)?)
 }
 
 /// What an id was found to stand for.
-pub(crate) fn shown(app: &App, id: TicketId, looked: Looked, buyer: Option<&BuyerId>) -> Result<AnyOrder, Problem> {
+pub(crate) fn shown(
+    app: &App,
+    id: TicketId,
+    looked: Looked,
+    buyer: Option<&BuyerId>,
+) -> Result<AnyOrder, Problem> {
     let catalogue = app.engine.catalogue();
     let name = buyer.map(BuyerId::as_str).unwrap_or_default();
     Ok(match looked {
-        Looked::Order(order) => AnyOrder::Order(wire::order_in(&catalogue, &order).ok_or_else(nothing)?),
+        Looked::Order(order) => {
+            AnyOrder::Order(wire::order_in(&catalogue, &order).ok_or_else(nothing)?)
+        }
         Looked::Queued { item, buyer, units, decide_by } => {
             AnyOrder::Queued(wire::queued(id, buyer.as_str(), &item, units, decide_by))
         }

@@ -20,8 +20,7 @@ const HEADERS: HeaderValue = HeaderValue::from_static(
     "authorization, content-type, idempotency-key, if-none-match, last-event-id, prefer, purchase-pass, x-request-id",
 );
 /// What a page may read, beside what it always may.
-const EXPOSED: &str =
-    "age, date, etag, idempotent-replayed, location, ratelimit, ratelimit-policy, retry-after, x-request-id";
+const EXPOSED: &str = "age, date, etag, idempotent-replayed, location, ratelimit, ratelimit-policy, retry-after, x-request-id";
 /// So long a browser need not ask again: the longest that any keeps.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("86400");
 
@@ -36,7 +35,9 @@ pub(crate) struct PageOrigin {
 impl PageOrigin {
     /// An origin as the settings have it, `https://shop.example`.
     pub(crate) fn new(origin: Option<&str>) -> Self {
-        let Some(value) = origin.and_then(|origin| HeaderValue::from_str(origin).ok()) else { return Self::default() };
+        let Some(value) = origin.and_then(|origin| HeaderValue::from_str(origin).ok()) else {
+            return Self::default();
+        };
         let lines = format!(
             "\r\n{ACCESS_CONTROL_ALLOW_ORIGIN}: {}\r\n{ACCESS_CONTROL_EXPOSE_HEADERS}: {EXPOSED}",
             origin.unwrap_or_default()
@@ -50,9 +51,16 @@ impl PageOrigin {
     }
 
     /// The answer to a browser that asks whether a page of that origin may send such a request.
-    pub(crate) fn preflight(&self, method: &Method, path: &str, headers: &HeaderMap) -> Option<Reply> {
-        let asks = *method == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-        let origin = self.origin.as_ref().filter(|origin| asks && headers.get(ORIGIN) == Some(*origin))?;
+    pub(crate) fn preflight(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Option<Reply> {
+        let asks =
+            *method == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+        let origin =
+            self.origin.as_ref().filter(|origin| asks && headers.get(ORIGIN) == Some(*origin))?;
         if !is_buyers(path) {
             return None;
         }
@@ -81,7 +89,9 @@ impl PageOrigin {
 
 /// Whether buyers' pages ask there.
 fn is_buyers(path: &str) -> bool {
-    let below = |room: &str| path.strip_prefix(room).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let below = |room: &str| {
+        path.strip_prefix(room).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
     below("/v1") && !below("/v1/admin")
 }
 

@@ -26,7 +26,9 @@ use crate::config::AuthSettings;
 /// Paths beside the API: path, name of the route, handler.
 pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter<Arc<App>>)> {
     let page = |name: &'static str| {
-        get(move |State(app): State<Arc<App>>, headers: HeaderMap| async move { app.assets.page(name, &headers) })
+        get(move |State(app): State<Arc<App>>, headers: HeaderMap| async move {
+            app.assets.page(name, &headers)
+        })
     };
     let mut routes = vec![
         ("/", "page", page("index.html")),
@@ -112,7 +114,8 @@ impl Guests {
 /// `POST /demo/guest`, in a demonstration only.
 async fn guest(State(app): State<Arc<App>>, request: axum::extract::Request) -> Answer {
     input::body(request, BODY_BYTES_MAX).await?;
-    let guests = app.guests.as_ref().ok_or_else(|| Problem::not_found("this is no demonstration"))?;
+    let guests =
+        app.guests.as_ref().ok_or_else(|| Problem::not_found("this is no demonstration"))?;
     let token = guests.token(app.engine.now().0)?;
     Ok(json(StatusCode::CREATED, &GuestToken { token }))
 }

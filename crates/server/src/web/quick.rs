@@ -159,12 +159,19 @@ async fn read(stream: &mut TcpStream, room: &mut Vec<u8>) -> io::Result<usize> {
 }
 
 /// The bytes of an answer, none of which is kept while the connection is idle; and whether the connection stays.
-fn told(connection: &Connection, sold: Option<Sold>, date: &Date, is_last: bool) -> (Vec<u8>, bool) {
+fn told(
+    connection: &Connection,
+    sold: Option<Sold>,
+    date: &Date,
+    is_last: bool,
+) -> (Vec<u8>, bool) {
     let app = &connection.service.app;
     let is_last = is_last || app.stopping.load(Ordering::Relaxed);
     let mut out = Vec::with_capacity(ANSWER_BYTES);
     let status = match sold {
-        Some(Sold::Refused(refusal, stand)) => app.refusals.write((&refusal, stand.as_ref()), date, is_last, &mut out),
+        Some(Sold::Refused(refusal, stand)) => {
+            app.refusals.write((&refusal, stand.as_ref()), date, is_last, &mut out)
+        }
         Some(Sold::Told(reply)) => bytes::write(reply, date, is_last, &mut out),
         None => bytes::write(fault(), date, is_last, &mut out),
     };

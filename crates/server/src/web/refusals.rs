@@ -21,7 +21,8 @@ use crate::gate::SCOPES;
 use crate::purchase::Refusal;
 
 /// What is said of a pass that does not hold, for a person.
-const PASS_INVALID: &str = "the Purchase-Pass is not for this buyer, sale and item, or was not made here";
+const PASS_INVALID: &str =
+    "the Purchase-Pass is not for this buyer, sale and item, or was not made here";
 
 /// What is said to whom operators turn away, for a person.
 pub(crate) const BLOCKED: &str = "the shop lets this buyer, or this address, not buy";
@@ -65,7 +66,8 @@ pub(crate) struct Refusals {
 
 impl Default for Refusals {
     fn default() -> Self {
-        let sold_out = |may_return| Ready::new(&Refusal::SoldOut(SoldOut { available: 0, may_return }));
+        let sold_out =
+            |may_return| Ready::new(&Refusal::SoldOut(SoldOut { available: 0, may_return }));
         Self {
             sold_out: sold_out(false),
             held_out: sold_out(true),
@@ -159,13 +161,17 @@ impl Refusals {
 /// The problem that a refusal is told as.
 pub(crate) fn told(refusal: &Refusal) -> Problem {
     match *refusal {
-        Refusal::SoldOut(SoldOut { available, may_return }) => Problem::sold_out(may_return, available),
+        Refusal::SoldOut(SoldOut { available, may_return }) => {
+            Problem::sold_out(may_return, available)
+        }
         Refusal::LimitReached { limit, used } => Problem::limit_reached(limit, used),
         Refusal::NotStarted { opens_at } => Problem::not_started(opens_at.map(wire::time)),
         Refusal::Paused => Problem::paused(),
         Refusal::Ended => Problem::ended(),
         Refusal::Blocked => Problem::forbidden(BLOCKED),
-        Refusal::RateLimited { scope, retry_after_secs } => Problem::rate_limited(scope, retry_after_secs),
+        Refusal::RateLimited { scope, retry_after_secs } => {
+            Problem::rate_limited(scope, retry_after_secs)
+        }
         Refusal::NotEligible(lacking) => Problem::not_eligible(requirement(lacking)),
         Refusal::PassRequired => Problem::pass_required(),
         Refusal::PassInvalid => Problem::pass_invalid(PASS_INVALID),

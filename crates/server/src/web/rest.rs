@@ -23,7 +23,8 @@ pub(crate) struct Rests {
 
 impl Rests {
     pub(crate) fn new(workers: NonZeroUsize) -> Self {
-        let per_sec = HEARD_AGAIN_PER_SEC.saturating_mul(u64::try_from(workers.get()).unwrap_or(u64::MAX));
+        let per_sec =
+            HEARD_AGAIN_PER_SEC.saturating_mul(u64::try_from(workers.get()).unwrap_or(u64::MAX));
         Self::every((1_000_000 / per_sec).max(1), REST_MAX_US)
     }
 

@@ -29,10 +29,15 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         router = router.route(endpoint.path, handler(endpoint).layer(guard));
     }
     for (path, name, handler) in pages::routes(app) {
-        router = router.route(path, handler.layer(middleware::map_response_with_state(route_index(name), marked)));
+        router = router.route(
+            path,
+            handler.layer(middleware::map_response_with_state(route_index(name), marked)),
+        );
     }
     router
-        .fallback(|| async { Refused::from(Problem::not_found("there is nothing at this address")) })
+        .fallback(|| async {
+            Refused::from(Problem::not_found("there is nothing at this address"))
+        })
         .method_not_allowed_fallback(|| async { Refused::from(Problem::method_not_allowed()) })
         .with_state(app.clone())
 }
@@ -80,7 +85,8 @@ fn handler(endpoint: &Endpoint) -> MethodRouter<Arc<App>> {
 fn operating(endpoint: &Endpoint, filter: MethodFilter) -> MethodRouter<Arc<App>> {
     use doorbuster_core::sale::Step;
     let step = |step: Step| {
-        let stepping = move |state, by, names, request| admin::phases::step(step, state, by, names, request);
+        let stepping =
+            move |state, by, names, request| admin::phases::step(step, state, by, names, request);
         on(filter, stepping)
     };
     match endpoint.id {
@@ -174,7 +180,10 @@ fn is_an_operators_work(endpoint: &Endpoint) -> bool {
 
 /// In a task of its own: what an operator began is done, shown and written down, whoever hangs up in between.
 async fn to_its_end(app: &App, work: impl Future<Output = Response> + Send + 'static) -> Response {
-    app.buying.spawn(work).await.unwrap_or_else(|_| Refused::from(Problem::internal()).into_response())
+    app.buying
+        .spawn(work)
+        .await
+        .unwrap_or_else(|_| Refused::from(Problem::internal()).into_response())
 }
 
 async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<(), Problem> {

@@ -24,10 +24,15 @@ const SALE_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=60");
 const STATUS_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=1");
 
 /// `GET /v1/sales`
-pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Answer {
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Answer {
     let query = SaleQuery::of_buyer(query.as_deref().unwrap_or_default())?;
     let limit = query.page.limit as usize;
-    let (sales, next) = page(&app, query.page.cursor.as_deref(), limit, |phase| phase != Phase::Draft)?;
+    let (sales, next) =
+        page(&app, query.page.cursor.as_deref(), limit, |phase| phase != Phase::Draft)?;
     let mut body = BytesMut::from(&br#"{"sales":["#[..]);
     for (index, sale) in sales.iter().enumerate() {
         if index > 0 {
@@ -41,13 +46,21 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery,
 }
 
 /// `GET /v1/sales/{sale}`
-pub(crate) async fn get(State(app): State<Arc<App>>, Names([sale]): Names<1>, headers: HeaderMap) -> Answer {
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    Names([sale]): Names<1>,
+    headers: HeaderMap,
+) -> Answer {
     let sale = shown_or_new(&app, &sale).await?;
     Ok(cached(&headers, &app.views.sale(&app.engine, &sale).await, SALE_CACHE))
 }
 
 /// `GET /v1/sales/{sale}/status`
-pub(crate) async fn status(State(app): State<Arc<App>>, Names([sale]): Names<1>, headers: HeaderMap) -> Answer {
+pub(crate) async fn status(
+    State(app): State<Arc<App>>,
+    Names([sale]): Names<1>,
+    headers: HeaderMap,
+) -> Answer {
     let sale = shown_or_new(&app, &sale).await?;
     Ok(cached(&headers, &app.views.status(&app.engine, &sale).await, STATUS_CACHE))
 }
@@ -83,7 +96,9 @@ pub(crate) fn page(
     let catalogue = app.engine.catalogue();
     let mut sales: Vec<_> = catalogue
         .sales()
-        .filter(|sale| is_wanted(sale.row.phase) && after.as_ref().is_none_or(|after| place(sale) > *after))
+        .filter(|sale| {
+            is_wanted(sale.row.phase) && after.as_ref().is_none_or(|after| place(sale) > *after)
+        })
         .cloned()
         .collect();
     sales.sort_by_cached_key(|sale| place(sale));
@@ -97,7 +112,8 @@ pub(crate) fn page(
 /// JSON that may be kept for a while, or word that the reader has it already.
 pub(crate) fn cached(headers: &HeaderMap, it: &Rendered, cache: HeaderValue) -> Reply {
     let etag = it.etag.to_str().expect("it was made of ASCII");
-    let known = if_none_match(headers.get_all(IF_NONE_MATCH).iter().map(HeaderValue::as_bytes), etag);
+    let known =
+        if_none_match(headers.get_all(IF_NONE_MATCH).iter().map(HeaderValue::as_bytes), etag);
     let mut reply = match known {
         true => empty(StatusCode::NOT_MODIFIED),
         false => rendered(StatusCode::OK, "application/json", it.bytes.clone()),

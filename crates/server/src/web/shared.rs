@@ -11,7 +11,8 @@ const AT_OPENING: &str = "-open";
 
 /// Says `no-store` of an answer that was asked for under any other address than pages ask under.
 pub(crate) fn withhold(app: &App, uri: &Uri, headers: &mut HeaderMap) {
-    let is_public = headers.get(CACHE_CONTROL).is_some_and(|said| said.as_bytes().starts_with(b"public"));
+    let is_public =
+        headers.get(CACHE_CONTROL).is_some_and(|said| said.as_bytes().starts_with(b"public"));
     if is_public && !(is_plain(uri.path()) && is_known(app, uri)) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }

@@ -44,13 +44,21 @@ impl Full {
         Self::start_for(CONNECTIONS, more, change).await
     }
 
-    async fn start_for(connections: usize, more: &[(&str, &str)], change: impl FnOnce(&mut App)) -> Self {
+    async fn start_for(
+        connections: usize,
+        more: &[(&str, &str)],
+        change: impl FnOnce(&mut App),
+    ) -> Self {
         let dir = Scratch::new();
-        let flags =
-            Flags { listen: Some("127.0.0.1:0".into()), data_dir: Some(dir.path().to_owned()), ..Flags::default() };
+        let flags = Flags {
+            listen: Some("127.0.0.1:0".into()),
+            data_dir: Some(dir.path().to_owned()),
+            ..Flags::default()
+        };
         let mut told = vec![("DOORBUSTER_AUTH__BUYER_SECRET", SECRET)];
         told.extend_from_slice(more);
-        let settings = load(&flags, told.into_iter().map(|(name, value)| (name.into(), value.into())));
+        let settings =
+            load(&flags, told.into_iter().map(|(name, value)| (name.into(), value.into())));
         let settings = settings.expect("valid settings");
         let mut app = app(&dir, &settings, 100).await;
         change(Arc::get_mut(&mut app).expect("nobody else has it"));
@@ -64,17 +72,26 @@ impl Full {
 
     /// Sends so many purchases on a connection of their own.
     async fn ask(&self, times: usize) -> TcpStream {
-        self.send(&Self::purchase(|body| format!("Content-Length: {}\r\n\r\n{body}", body.len())).repeat(times)).await
+        self.send(
+            &Self::purchase(|body| format!("Content-Length: {}\r\n\r\n{body}", body.len()))
+                .repeat(times),
+        )
+        .await
     }
 
     /// One that is not read straight off the connection, but by the general server.
     async fn ask_generally(&self) -> TcpStream {
-        let chunked = |body: &str| format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+        let chunked = |body: &str| {
+            format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len())
+        };
         self.send(&Self::purchase(chunked)).await
     }
 
     fn purchase(framed: impl Fn(&str) -> String) -> String {
-        let token = token(SECRET.as_bytes(), &NewToken { exp: 4_000_000_000, ..NewToken::new("anna", 0, PATIENCE) });
+        let token = token(
+            SECRET.as_bytes(),
+            &NewToken { exp: 4_000_000_000, ..NewToken::new("anna", 0, PATIENCE) },
+        );
         let body = r#"{"sale":"spring","item":"phone","units":1}"#;
         format!(
             "POST /v1/orders HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nIdempotency-Key: k\r\n\
@@ -112,7 +129,11 @@ async fn engine(dir: &Scratch, stock: u64) -> Arc<Engine> {
         on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
     };
     let engine = Engine::start(options).await.expect("a fresh directory opens");
-    engine.create_sale(sale("spring", stock, "CNY")).await.expect("the store is there").expect("the id is free");
+    engine
+        .create_sale(sale("spring", stock, "CNY"))
+        .await
+        .expect("the store is there")
+        .expect("the id is free");
     engine.step_sale("spring", Step::Open).await.expect("the store is there");
     engine
 }
@@ -166,7 +187,9 @@ async fn a_server_that_stops_ends_a_rest_and_answers_what_came_meanwhile() {
     full.stop.cancel();
     hear(&mut stream, &mut heard, 2).await;
     assert_eq!(heard.matches("HTTP/1.1 503").count(), 2, "{heard}");
-    let ended = tokio::time::timeout(PATIENCE, stream.read(&mut [0; 1])).await.expect("the connection ends");
+    let ended = tokio::time::timeout(PATIENCE, stream.read(&mut [0; 1]))
+        .await
+        .expect("the connection ends");
     assert_eq!(ended.expect("in good order"), 0);
 }
 
@@ -203,7 +226,8 @@ async fn raw_socket(full: &Full) -> TcpStream {
 
 /// One of this buyer, with this query.
 async fn socket_of(full: &Full, buyer: &str, query: &str) -> TcpStream {
-    upgraded(TcpStream::connect(full.address).await.expect("it listens"), &websocket(buyer, query)).await
+    upgraded(TcpStream::connect(full.address).await.expect("it listens"), &websocket(buyer, query))
+        .await
 }
 
 /// One that is asked for with this over this connection.
@@ -215,7 +239,10 @@ async fn upgraded(mut stream: TcpStream, asked: &str) -> TcpStream {
 
 /// What this buyer asks for a WebSocket with.
 fn websocket(buyer: &str, query: &str) -> String {
-    let token = token(SECRET.as_bytes(), &NewToken { exp: 4_000_000_000, ..NewToken::new(buyer, 0, PATIENCE) });
+    let token = token(
+        SECRET.as_bytes(),
+        &NewToken { exp: 4_000_000_000, ..NewToken::new(buyer, 0, PATIENCE) },
+    );
     format!(
         "GET /v1/ws{query} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nConnection: Upgrade\r\n\
          Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
@@ -266,8 +293,11 @@ async fn a_socket_that_answers_no_ping_is_dropped_and_one_that_does_stays() {
     // It stays for three times as long as a silent one may.
     let most = silence.pings_max as usize;
     let enough = 3 * most;
-    let both = async { tokio::join!(pings(&mut gone, false, usize::MAX), pings(&mut there, true, enough)) };
-    let (unanswered, answered) = tokio::time::timeout(PATIENCE, both).await.expect("the silent one is dropped");
+    let both = async {
+        tokio::join!(pings(&mut gone, false, usize::MAX), pings(&mut there, true, enough))
+    };
+    let (unanswered, answered) =
+        tokio::time::timeout(PATIENCE, both).await.expect("the silent one is dropped");
     assert_eq!(unanswered, most);
     assert_eq!(answered, enough, "the other one is still there");
     assert_eq!(full.app.metrics.sockets.get(), 1);
@@ -279,9 +309,15 @@ async fn a_server_that_stood_still_keeps_whoever_answers() {
     let full = Full::start_with(&[], |app| app.silence = silence).await;
     let mut there = raw_socket(&full).await;
     for _ in 0..5 {
-        assert_eq!(tokio::time::timeout(PATIENCE, pings(&mut there, true, 2)).await.expect("it goes on"), 2);
+        assert_eq!(
+            tokio::time::timeout(PATIENCE, pings(&mut there, true, 2)).await.expect("it goes on"),
+            2
+        );
         // All of this test is one thread: nothing is pinged, answered or heard meanwhile.
         std::thread::sleep(10 * silence.ping_every);
     }
-    assert_eq!(tokio::time::timeout(PATIENCE, pings(&mut there, true, 2)).await.expect("it goes on"), 2);
+    assert_eq!(
+        tokio::time::timeout(PATIENCE, pings(&mut there, true, 2)).await.expect("it goes on"),
+        2
+    );
 }

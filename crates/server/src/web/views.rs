@@ -40,7 +40,8 @@ impl Rendered {
     /// These bytes, whose `hash` is known already.
     pub(crate) fn known(bytes: Bytes, hash: &[u8; 32]) -> Self {
         let tag: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        let etag = HeaderValue::from_str(&format!("\"{tag}\"")).expect("hexadecimal digits between quotes");
+        let etag = HeaderValue::from_str(&format!("\"{tag}\""))
+            .expect("hexadecimal digits between quotes");
         Self { bytes, etag }
     }
 }
@@ -93,7 +94,12 @@ impl Views {
         let now = Sample::take(&sale.flags.tally, Default::default());
         let fresh = || {
             let (latencies, window) = (Histogram::default(), Mutex::new(Window::new(now)));
-            Arc::new(View { shown: Mutex::default(), making: tokio::sync::Mutex::default(), latencies, window })
+            Arc::new(View {
+                shown: Mutex::default(),
+                making: tokio::sync::Mutex::default(),
+                latencies,
+                window,
+            })
         };
         let view = views.entry(sale.row.id.as_str().into()).or_insert_with(fresh).clone();
         self.by_sale.store(Arc::new(views));
@@ -122,12 +128,22 @@ impl Views {
     }
 
     /// Its status as it was when event number `event` was raised, or later, if somebody has made it.
-    pub(crate) fn status_at_hand(&self, engine: &Engine, sale: &Arc<SaleState>, event: u64) -> Option<Rendered> {
+    pub(crate) fn status_at_hand(
+        &self,
+        engine: &Engine,
+        sale: &Arc<SaleState>,
+        event: u64,
+    ) -> Option<Rendered> {
         self.of(engine, sale).known(sale, event)
     }
 
     /// The same, which is made if nobody has.
-    pub(crate) async fn status_of_event(&self, engine: &Engine, sale: &Arc<SaleState>, event: u64) -> Rendered {
+    pub(crate) async fn status_of_event(
+        &self,
+        engine: &Engine,
+        sale: &Arc<SaleState>,
+        event: u64,
+    ) -> Rendered {
         let view = self.of(engine, sale);
         if let Some(status) = view.known(sale, event) {
             return status;
@@ -153,7 +169,8 @@ impl Views {
         let view = self.of(engine, sale);
         let look = |at_least: Option<std::time::Duration>| match view.lock().as_ref() {
             Some(shown) if Arc::ptr_eq(&shown.of, sale) => {
-                let is_good = at_least.map_or(!is_old(shown), |most| shown.status_at.elapsed() <= most);
+                let is_good =
+                    at_least.map_or(!is_old(shown), |most| shown.status_at.elapsed() <= most);
                 is_good.then(|| take(shown))
             }
             _ => None,
@@ -188,7 +205,8 @@ impl View {
     /// The status that was made for event number `event` of `sale` as it is, or for a later one.
     fn known(&self, sale: &Arc<SaleState>, event: u64) -> Option<Rendered> {
         let shown = self.lock();
-        let known = shown.as_ref().filter(|shown| shown.event >= event && Arc::ptr_eq(&shown.of, sale));
+        let known =
+            shown.as_ref().filter(|shown| shown.event >= event && Arc::ptr_eq(&shown.of, sale));
         known.map(|shown| shown.status.clone())
     }
 
@@ -220,7 +238,8 @@ async fn status(engine: &Engine, sale: &SaleState) -> Status {
         server_time: wire::time(engine.now()),
         sale: sale.row.id.clone(),
         phase,
-        started: sale.row.opened_at.is_some() || matches!(phase, PhaseWord::Open | PhaseWord::Paused),
+        started: sale.row.opened_at.is_some()
+            || matches!(phase, PhaseWord::Open | PhaseWord::Paused),
         starts_at: sale.row.starts_at.map(wire::time),
         ends_at: sale.row.ends_at.map(wire::time),
         version: sale.version(),
@@ -311,7 +330,9 @@ mod tests {
                 crowd.spawn(async move { views.status(&engine, &sale).await.bytes });
             }
             let shown = crowd.join_all().await;
-            let times = u64::try_from(began.elapsed().as_millis() / STATUS_EVERY.as_millis()).unwrap_or(u64::MAX) + 1;
+            let times = u64::try_from(began.elapsed().as_millis() / STATUS_EVERY.as_millis())
+                .unwrap_or(u64::MAX)
+                + 1;
             let made = engine.meter().read().pictures - before;
             assert!((1..=times).contains(&made), "{made} in {:?}", began.elapsed());
             assert_eq!(shown.len(), READERS);

@@ -46,12 +46,16 @@ impl App {
     /// The problem of somebody who is not let in.
     pub(crate) fn denied(&self, denied: Denied) -> Problem {
         match denied {
-            Denied::Missing => Problem::unauthenticated("send Authorization: Bearer, and the token or key"),
+            Denied::Missing => {
+                Problem::unauthenticated("send Authorization: Bearer, and the token or key")
+            }
             Denied::Bad(why) => {
                 self.metrics.denied.add_one();
                 Problem::unauthenticated(why)
             }
-            Denied::Unknown => Problem::unavailable("the keys that tokens are checked with are away", RETRY_SECS),
+            Denied::Unknown => {
+                Problem::unavailable("the keys that tokens are checked with are away", RETRY_SECS)
+            }
         }
     }
 
@@ -72,7 +76,11 @@ impl App {
     }
 
     /// The operator that the headers present, if the role is enough.
-    pub(crate) async fn operator(&self, headers: &HeaderMap, wanted: Role) -> Result<Operator, Problem> {
+    pub(crate) async fn operator(
+        &self,
+        headers: &HeaderMap,
+        wanted: Role,
+    ) -> Result<Operator, Problem> {
         let check = || bearer(presented(headers)).and_then(|key| self.operators.check(key));
         let checked = match check() {
             // Another node may have made it just now.
@@ -110,7 +118,10 @@ impl App {
             return Ok(Asker::Operator);
         }
         // A buyer's token has dots, a key has none.
-        if !token.contains('.') && self.know_keys_again().await && self.operators.check(token).is_ok() {
+        if !token.contains('.')
+            && self.know_keys_again().await
+            && self.operators.check(token).is_ok()
+        {
             return Ok(Asker::Operator);
         }
         self.buyer_of(token).await.map(|shopper| Asker::Buyer(owned(shopper.name)))

@@ -4,7 +4,9 @@ mod money;
 
 use doorbuster_api::admin::sale::{AdminItem, AdminSale};
 use doorbuster_api::admin::stock::StockRow;
-use doorbuster_api::order::{Order, OrderState, QueuedOrder, RefusalCode, RefusedOrder, WaitingOrder};
+use doorbuster_api::order::{
+    Order, OrderState, QueuedOrder, RefusalCode, RefusedOrder, WaitingOrder,
+};
 use doorbuster_api::sale::{Item, Phase, Sale};
 use doorbuster_api::value::{Currency, Money, Stock, Time};
 use doorbuster_core as core;
@@ -21,7 +23,8 @@ pub(crate) fn time(millis: Millis) -> Time {
 
 /// Money in the store's currency.
 pub(crate) fn amount(amount_minor: i64, currency: &str) -> Money {
-    let currency = Currency::parse(currency).expect("what is stored was read by this very rule when it came in");
+    let currency = Currency::parse(currency)
+        .expect("what is stored was read by this very rule when it came in");
     Money { amount_minor, currency }
 }
 
@@ -67,7 +70,10 @@ pub(crate) fn order(order: &core::Order, item: &ItemState) -> Order {
         buyer: order.buyer.to_string(),
         units: order.units.get(),
         // Prices stay once a sale has opened, and both factors are bounded so that this fits.
-        amount: amount(item.row.price_minor.saturating_mul(i64::from(order.units.get())), &item.row.currency),
+        amount: amount(
+            item.row.price_minor.saturating_mul(i64::from(order.units.get())),
+            &item.row.currency,
+        ),
         state: state(order.state),
         reserved_at: time(order.reserved_at),
         pay_by: time(order.pay_by),
@@ -82,7 +88,13 @@ pub(crate) fn order_in(catalogue: &Catalogue, row: &core::Order) -> Option<Order
 }
 
 /// A request that is not decided yet.
-pub(crate) fn queued(id: TicketId, buyer: &str, item: &ItemState, units: Units, decide_by: Millis) -> QueuedOrder {
+pub(crate) fn queued(
+    id: TicketId,
+    buyer: &str,
+    item: &ItemState,
+    units: Units,
+    decide_by: Millis,
+) -> QueuedOrder {
     QueuedOrder {
         id: id.to_string(),
         sale: item.sale.to_string(),
@@ -109,7 +121,13 @@ pub(crate) fn waiting(item: &ItemState, place: &Place, ahead: u64) -> WaitingOrd
 }
 
 /// A request whose verdict was no, or a place in line that ended.
-pub(crate) fn refused(id: TicketId, buyer: &str, item: &ItemState, units: Units, code: RefusalCode) -> RefusedOrder {
+pub(crate) fn refused(
+    id: TicketId,
+    buyer: &str,
+    item: &ItemState,
+    units: Units,
+    code: RefusalCode,
+) -> RefusedOrder {
     RefusedOrder {
         id: id.to_string(),
         sale: item.sale.to_string(),

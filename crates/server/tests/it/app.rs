@@ -41,25 +41,37 @@ impl TestApp {
 
     /// A server with these settings from the environment.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
-        let dir = std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>()));
+        let dir =
+            std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>()));
         Self::try_at(dir, settings, false).await.expect("the server starts")
     }
 
     /// A demonstration.
     pub(crate) async fn demo() -> Self {
-        let dir = std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>()));
+        let dir =
+            std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>()));
         Self::try_at(dir, &[], true).await.expect("the server starts")
     }
 
     /// A server in this directory, or why there is none.
-    pub(crate) async fn try_at(dir: PathBuf, settings: &[(&str, &str)], demo: bool) -> Result<Self, ServeError> {
-        let flags = Flags { listen: Some("127.0.0.1:0".into()), data_dir: Some(dir.clone()), demo, ..Flags::default() };
+    pub(crate) async fn try_at(
+        dir: PathBuf,
+        settings: &[(&str, &str)],
+        demo: bool,
+    ) -> Result<Self, ServeError> {
+        let flags = Flags {
+            listen: Some("127.0.0.1:0".into()),
+            data_dir: Some(dir.clone()),
+            demo,
+            ..Flags::default()
+        };
         let mut told = vec![("DOORBUSTER_AUTH__ADMIN_KEY", ADMIN_KEY), ("DOORBUSTER_WORKERS", "2")];
         if !settings.iter().any(|(name, _)| *name == "DOORBUSTER_AUTH__BUYER_JWKS") {
             told.push(("DOORBUSTER_AUTH__BUYER_SECRET", SECRET));
         }
         told.extend_from_slice(settings);
-        let settings = load(&flags, told.into_iter().map(|(name, value)| (name.into(), value.into())));
+        let settings =
+            load(&flags, told.into_iter().map(|(name, value)| (name.into(), value.into())));
         let (ready, address) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
         let serving = serve_telling(
@@ -98,7 +110,13 @@ impl TestApp {
     }
 
     /// Sends one request on a connection of its own.
-    pub(crate) async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+    pub(crate) async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Reply {
         let mut wire = self.connect().await;
         wire.send(&request(method, path, headers, body)).await;
         let reply = wire.reply(method == "HEAD").await;
@@ -137,14 +155,36 @@ impl TestApp {
     }
 
     /// A purchase, of somebody who waits.
-    pub(crate) async fn buy(&self, buyer: &str, key: &str, sale: &str, item: &str, units: u32) -> Reply {
-        self.buy_with(buyer, key, &[PATIENT], &json!({"sale": sale, "item": item, "units": units}).to_string()).await
+    pub(crate) async fn buy(
+        &self,
+        buyer: &str,
+        key: &str,
+        sale: &str,
+        item: &str,
+        units: u32,
+    ) -> Reply {
+        self.buy_with(
+            buyer,
+            key,
+            &[PATIENT],
+            &json!({"sale": sale, "item": item, "units": units}).to_string(),
+        )
+        .await
     }
 
-    pub(crate) async fn buy_with(&self, buyer: &str, key: &str, more: &[(&str, &str)], body: &str) -> Reply {
+    pub(crate) async fn buy_with(
+        &self,
+        buyer: &str,
+        key: &str,
+        more: &[(&str, &str)],
+        body: &str,
+    ) -> Reply {
         let bearer = bearer(buyer);
-        let mut headers =
-            vec![("Authorization", bearer.as_str()), ("Idempotency-Key", key), ("Content-Type", "application/json")];
+        let mut headers = vec![
+            ("Authorization", bearer.as_str()),
+            ("Idempotency-Key", key),
+            ("Content-Type", "application/json"),
+        ];
         headers.extend_from_slice(more);
         self.call("POST", "/v1/orders", &headers, body.as_bytes()).await
     }
@@ -167,7 +207,12 @@ impl TestApp {
     }
 
     /// Asks until `holds`.
-    pub(crate) async fn until(&self, path: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn until(
+        &self,
+        path: &str,
+        what: &str,
+        holds: impl Fn(&Value) -> bool,
+    ) -> Value {
         let begun = Watch::start();
         loop {
             let found = self.admin("GET", path, None).await.json();
@@ -194,7 +239,10 @@ impl Drop for TestApp {
 
 /// The header of a buyer whom the shop has signed in.
 pub(crate) fn bearer(buyer: &str) -> String {
-    format!("Bearer {}", token(SECRET.as_bytes(), &NewToken { exp: FAR, ..NewToken::new(buyer, 0, Duration::ZERO) }))
+    format!(
+        "Bearer {}",
+        token(SECRET.as_bytes(), &NewToken { exp: FAR, ..NewToken::new(buyer, 0, Duration::ZERO) })
+    )
 }
 
 /// The body of a sale with one item, `phone`.

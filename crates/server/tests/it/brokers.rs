@@ -85,9 +85,15 @@ impl Ear {
         match (home, &self.queue) {
             (Home::Nats(nats), _) => {
                 let kept = nats.kept(NAME).await;
-                self.heard = kept.iter().map(|kept| serde_json::from_slice(&kept.body).expect("JSON")).collect();
+                self.heard = kept
+                    .iter()
+                    .map(|kept| serde_json::from_slice(&kept.body).expect("JSON"))
+                    .collect();
                 for (kept, event) in kept.iter().zip(&self.heard) {
-                    assert_eq!(kept.subject, format!("{NAME}.{}", event["type"].as_str().expect("a type")));
+                    assert_eq!(
+                        kept.subject,
+                        format!("{NAME}.{}", event["type"].as_str().expect("a type"))
+                    );
                 }
             }
             (Home::Rabbit(_), Some(queue)) => {
@@ -130,11 +136,19 @@ impl Ear {
 
 async fn start(port: u16) -> TestApp {
     let host = format!("127.0.0.1:{port}");
-    TestApp::with(&[("DOORBUSTER_BROKERS__HOSTS", host.as_str()), ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "5")]).await
+    TestApp::with(&[
+        ("DOORBUSTER_BROKERS__HOSTS", host.as_str()),
+        ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "5"),
+    ])
+    .await
 }
 
 /// Buys and, of every second order, gives it up; what happened is added.
-async fn trade(app: &TestApp, buyers: std::ops::Range<usize>, wanted: &mut BTreeMap<String, Vec<String>>) {
+async fn trade(
+    app: &TestApp,
+    buyers: std::ops::Range<usize>,
+    wanted: &mut BTreeMap<String, Vec<String>>,
+) {
     for n in buyers {
         let order = buy(app, n).await;
         let mut happened = vec!["order.reserved".to_owned()];
@@ -159,7 +173,12 @@ async fn a_broker_hears_everything(home: Home, password: &str) {
     let mut wanted = BTreeMap::new();
     trade(&app, 0..4, &mut wanted).await;
     ear.until(&home, &wanted).await;
-    let event = ear.heard.iter().find(|event| event["type"] == "order.reserved").expect("it was told").clone();
+    let event = ear
+        .heard
+        .iter()
+        .find(|event| event["type"] == "order.reserved")
+        .expect("it was told")
+        .clone();
     let order = &event["data"]["order"];
     assert_eq!((&event["specversion"], &event["source"]), (&json!("1.0"), &json!("doorbuster")));
     assert_eq!(event["datacontenttype"], "application/json");
@@ -174,7 +193,8 @@ async fn a_broker_hears_everything(home: Home, password: &str) {
     assert!(begun.elapsed() < Duration::from_secs(20), "buyers go on: {:?}", begun.elapsed());
     let home = ending.join().expect("no panic");
     trade(&app, 34..44, &mut wanted).await;
-    let standing = app.until(&one, "something waits", |one| one["waiting"].as_u64() > Some(0)).await;
+    let standing =
+        app.until(&one, "something waits", |one| one["waiting"].as_u64() > Some(0)).await;
     assert_eq!(standing["dead"], 0);
     for path in [PATH.to_owned(), one.clone(), format!("{one}/deliveries")] {
         let shown = app.admin("GET", &path, None).await.text();
@@ -184,10 +204,19 @@ async fn a_broker_hears_everything(home: Home, password: &str) {
     ear.again(&home).await;
     trade(&app, 44..48, &mut wanted).await;
     ear.until(&home, &wanted).await;
-    app.until(&one, "it is level", |one| one["waiting"] == 0 && one["failing"] == 0 && one["dead"] == 0).await;
+    app.until(&one, "it is level", |one| {
+        one["waiting"] == 0 && one["failing"] == 0 && one["dead"] == 0
+    })
+    .await;
     let metrics = app.get("/metrics").await.text();
-    assert!(!metrics.contains(r#"doorbuster_deliveries_total{kind="broker",outcome="told"} 0"#), "{metrics}");
-    assert!(metrics.contains(r#"doorbuster_deliveries_total{kind="broker",outcome="dead"} 0"#), "{metrics}");
+    assert!(
+        !metrics.contains(r#"doorbuster_deliveries_total{kind="broker",outcome="told"} 0"#),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains(r#"doorbuster_deliveries_total{kind="broker",outcome="dead"} 0"#),
+        "{metrics}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -211,24 +240,41 @@ async fn what_is_no_broker_to_go_to_is_refused_with_the_reason() {
         let reply = app.admin(method, path, Some(body)).await;
         assert_eq!(reply.verdict(), "422 invalid_request", "{url}");
         assert_eq!(reply.json()["errors"][0]["pointer"], "/url", "{url}");
-        assert!(reply.text().contains(word) && !reply.text().contains("s3cr3t"), "{}", reply.text());
+        assert!(
+            reply.text().contains(word) && !reply.text().contains("s3cr3t"),
+            "{}",
+            reply.text()
+        );
     };
-    for elsewhere in ["amqp://a:s3cr3t@127.0.0.1/", "nats://10.0.0.1:5999", "amqps://a:s3cr3t@rabbit.example:5999"] {
+    for elsewhere in [
+        "amqp://a:s3cr3t@127.0.0.1/",
+        "nats://10.0.0.1:5999",
+        "amqps://a:s3cr3t@rabbit.example:5999",
+    ] {
         refused("POST", PATH, elsewhere, "brokers.hosts").await;
     }
     refused("POST", PATH, "amqp://127.0.0.1:5999/", "password").await;
     refused("POST", PATH, "nats://127.0.0.1:5999/?exchange=s3cr3t", "prefix=NAME").await;
-    let add =
-        async |url: &str| app.admin("POST", PATH, Some(json!({"url": url, "types": ["order.paid"]}))).await.json();
+    let add = async |url: &str| {
+        app.admin("POST", PATH, Some(json!({"url": url, "types": ["order.paid"]}))).await.json()
+    };
     let broker = add("amqp://a:s3cr3t@127.0.0.1:5999/v").await;
     assert_eq!(broker["url"], "amqp://a:***@127.0.0.1:5999/v");
     let path = format!("{PATH}/{}", broker["id"].as_str().expect("an id"));
     refused("PATCH", &path, "amqp://a:***@127.0.0.1:5999/v", "write the password").await;
     refused("PATCH", &path, "https://8.8.8.8/", "stays").await;
-    let changed = app.admin("PATCH", &path, Some(json!({"url": "nats://s3cr3t@127.0.0.1:5999", "types": ["*"]}))).await;
-    assert_eq!((changed.verdict().as_str(), &changed.json()["url"]), ("200", &json!("nats://***@127.0.0.1:5999")));
+    let changed = app
+        .admin("PATCH", &path, Some(json!({"url": "nats://s3cr3t@127.0.0.1:5999", "types": ["*"]})))
+        .await;
+    assert_eq!(
+        (changed.verdict().as_str(), &changed.json()["url"]),
+        ("200", &json!("nats://***@127.0.0.1:5999"))
+    );
     let rotated = app.admin("POST", &format!("{path}/rotate-secret"), None).await;
-    assert_eq!((rotated.verdict().as_str(), &rotated.json()["state"]), ("409 wrong_state", &json!("broker")));
+    assert_eq!(
+        (rotated.verdict().as_str(), &rotated.json()["state"]),
+        ("409 wrong_state", &json!("broker"))
+    );
     let webhook = add("https://8.8.8.8/hook").await;
     assert_eq!(webhook["kind"], "webhook");
     let path = format!("{PATH}/{}", webhook["id"].as_str().expect("an id"));
@@ -242,16 +288,24 @@ async fn a_host_that_is_not_allowed_any_more_is_not_gone_to() {
     let app = start(port).await;
     app.open_sale("spring", 9.into(), 1).await;
     let url = format!("amqp://a:b@127.0.0.1:{port}/");
-    let made = app.admin("POST", PATH, Some(json!({"url": url, "types": ["*"], "enabled": false}))).await.json();
+    let made = app
+        .admin("POST", PATH, Some(json!({"url": url, "types": ["*"], "enabled": false})))
+        .await
+        .json();
     let dir = app.stop().await;
     let app = TestApp::try_at(dir, &[], false).await.expect("it starts again, and allows less");
     let one = format!("{PATH}/{}", made["id"].as_str().expect("an id"));
     app.admin("PATCH", &one, Some(json!({"enabled": true}))).await;
     buy(&app, 1).await;
     let page = app
-        .until(&format!("{one}/deliveries"), "it failed", |page| page["deliveries"][0]["tries"].as_u64() > Some(0))
+        .until(&format!("{one}/deliveries"), "it failed", |page| {
+            page["deliveries"][0]["tries"].as_u64() > Some(0)
+        })
         .await;
-    assert_eq!(page["deliveries"][0]["error"], "its host is not one of brokers.hosts in the settings");
+    assert_eq!(
+        page["deliveries"][0]["error"],
+        "its host is not one of brokers.hosts in the settings"
+    );
     listener.set_nonblocking(true).expect("a socket of our own");
     assert!(listener.accept().is_err(), "nobody came");
 }

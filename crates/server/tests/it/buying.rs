@@ -37,8 +37,15 @@ async fn a_purchase_is_a_durable_order_with_an_address() {
     let read = app.buyer("anna", "GET", &format!("/v1/orders/{id}")).await;
     assert_eq!((read.verdict().as_str(), read.json()), ("200", order.clone()));
     assert_eq!(read.header("cache-control"), Some("no-store"));
-    assert_eq!(app.buyer("bert", "GET", &format!("/v1/orders/{id}")).await.verdict(), "404 not_found");
-    assert_eq!(app.admin("GET", &format!("/v1/orders/{id}"), None).await.json(), order, "an operator may look");
+    assert_eq!(
+        app.buyer("bert", "GET", &format!("/v1/orders/{id}")).await.verdict(),
+        "404 not_found"
+    );
+    assert_eq!(
+        app.admin("GET", &format!("/v1/orders/{id}"), None).await.json(),
+        order,
+        "an operator may look"
+    );
 }
 
 #[tokio::test]
@@ -67,7 +74,11 @@ async fn refusals_name_themselves() {
 
     app.make_sale("later", 1.into(), 1).await;
     let buy = async |sale: &str, item: &str| app.buy("carl", "k2", sale, item, 1).await;
-    assert_eq!(buy("later", "phone").await.verdict(), "404 not_found", "a draft does not exist for buyers");
+    assert_eq!(
+        buy("later", "phone").await.verdict(),
+        "404 not_found",
+        "a draft does not exist for buyers"
+    );
     assert_eq!(buy("spring", "none").await.verdict(), "404 not_found");
     assert_eq!(buy("none", "phone").await.verdict(), "404 not_found");
     let times = json!({"starts_at": "2100-01-01T00:00:00+01:00"});
@@ -89,13 +100,20 @@ async fn a_key_finds_its_order_again_and_shows_it_as_it_stands() {
     assert_eq!((again.verdict().as_str(), again.json()), ("200", first.json()));
     assert_eq!(again.header("idempotent-replayed"), Some("true"));
     assert_eq!(again.header("location"), first.header("location"));
-    assert_eq!(app.buy("bert", "k1", "spring", "phone", 1).await.verdict(), "409 sold_out", "keys are the buyer's own");
+    assert_eq!(
+        app.buy("bert", "k1", "spring", "phone", 1).await.verdict(),
+        "409 sold_out",
+        "keys are the buyer's own"
+    );
     for _ in 0..2 {
         let cancelled = app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await;
         assert_eq!(cancelled.verdict(), "200");
         assert_eq!(cancelled.json()["state"], "cancelled");
     }
-    assert_eq!(app.buyer("bert", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(), "404 not_found");
+    assert_eq!(
+        app.buyer("bert", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(),
+        "404 not_found"
+    );
     let after = app.buy("anna", "k1", "spring", "phone", 1).await;
     assert_eq!((after.verdict().as_str(), &after.json()["state"]), ("200", &json!("cancelled")));
     let again = app.buy("bert", "k1", "spring", "phone", 1).await;
@@ -115,8 +133,16 @@ async fn prefer_says_how_long_to_wait() {
     let location = reply.header("location").expect("Location").to_owned();
     for path in [location.clone(), location.replace("/v1/", "/v1/admin/")] {
         let read = app.admin("GET", &path, None).await;
-        assert_eq!(read.verdict(), "200", "{path}: an operator finds it whether or not it is decided");
-        assert_eq!((&read.json()["id"], &read.json()["buyer"]), (&queued["id"], &json!("async")), "{path}");
+        assert_eq!(
+            read.verdict(),
+            "200",
+            "{path}: an operator finds it whether or not it is decided"
+        );
+        assert_eq!(
+            (&read.json()["id"], &read.json()["buyer"]),
+            (&queued["id"], &json!("async")),
+            "{path}"
+        );
     }
     let begun = Watch::start();
     loop {
@@ -128,7 +154,9 @@ async fn prefer_says_how_long_to_wait() {
         }
         assert!(begun.elapsed() < PATIENCE, "the verdict comes: {}", read.text());
     }
-    for (index, prefer) in ["wait=0.5", "wait=99", "wait=nonsense", "wait=30", "handling=lenient"].iter().enumerate() {
+    for (index, prefer) in
+        ["wait=0.5", "wait=99", "wait=nonsense", "wait=30", "handling=lenient"].iter().enumerate()
+    {
         let reply = app.buy_with(&format!("b{index}"), "k", &[("Prefer", prefer)], body).await;
         assert_eq!(reply.verdict(), "201", "{prefer}");
     }
@@ -139,7 +167,10 @@ async fn a_buyers_orders_come_newest_first_in_pages() {
     let app = TestApp::start().await;
     app.open_sale("spring", 100.into(), 100).await;
     for number in 0..7 {
-        assert_eq!(app.buy("anna", &format!("k{number}"), "spring", "phone", 1 + number).await.verdict(), "201");
+        assert_eq!(
+            app.buy("anna", &format!("k{number}"), "spring", "phone", 1 + number).await.verdict(),
+            "201"
+        );
     }
     assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "201");
     let list = async |query: &str| {
@@ -148,7 +179,12 @@ async fn a_buyers_orders_come_newest_first_in_pages() {
         reply.json()
     };
     let units = |page: &Value| -> Vec<u64> {
-        page["orders"].as_array().expect("orders").iter().map(|order| order["units"].as_u64().expect("units")).collect()
+        page["orders"]
+            .as_array()
+            .expect("orders")
+            .iter()
+            .map(|order| order["units"].as_u64().expect("units"))
+            .collect()
     };
     assert_eq!(units(&list("").await), [7, 6, 5, 4, 3, 2, 1]);
     let (mut seen, mut cursor) = (Vec::new(), String::new());
@@ -162,7 +198,10 @@ async fn a_buyers_orders_come_newest_first_in_pages() {
     }
     assert_eq!(seen, [7, 6, 5, 4, 3, 2, 1]);
     let id = list("?limit=1").await["orders"][0]["id"].as_str().expect("an id").to_owned();
-    assert_eq!(app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(), "200");
+    assert_eq!(
+        app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(),
+        "200"
+    );
     assert_eq!(units(&list("?state=cancelled").await), [7]);
     assert_eq!(units(&list("?state=reserved").await).len(), 6);
     assert_eq!(units(&list("?state=paid").await), [0; 0]);
@@ -188,14 +227,21 @@ async fn buyers_see_sales_and_how_they_stand() {
     );
     let etag = reply.header("etag").expect("ETag").to_owned();
     let known = app.call("GET", "/v1/sales/spring", &[("If-None-Match", &etag)], b"").await;
-    assert_eq!((known.status, known.body.len(), known.header("etag")), (304, 0, Some(etag.as_str())));
+    assert_eq!(
+        (known.status, known.body.len(), known.header("etag")),
+        (304, 0, Some(etag.as_str()))
+    );
     assert_eq!(app.get("/v1/sales/draft").await.verdict(), "404 not_found");
     assert_eq!(app.get("/v1/sales/draft/status").await.verdict(), "404 not_found");
     let list = app.get("/v1/sales").await.json();
     assert_eq!(list, json!({"sales": [shown], "next_cursor": null}));
     for path in ["/v1/sales", "/v1/sales/spring/status", "/openapi.json"] {
         let etag = app.get(path).await.header("etag").expect("ETag").to_owned();
-        assert_eq!(app.call("GET", path, &[("If-None-Match", &etag)], b"").await.status, 304, "{path}");
+        assert_eq!(
+            app.call("GET", path, &[("If-None-Match", &etag)], b"").await.status,
+            304,
+            "{path}"
+        );
     }
 
     let status = app.get("/v1/sales/spring/status").await;
@@ -211,7 +257,8 @@ async fn buyers_see_sales_and_how_they_stand() {
         let begun = Watch::start();
         loop {
             let item = app.get("/v1/sales/spring/status").await.json()["items"][0].clone();
-            let found = ["count", "access", "remaining", "held"].map(|member| item[member].as_u64().expect("a count"));
+            let found = ["count", "access", "remaining", "held"]
+                .map(|member| item[member].as_u64().expect("a count"));
             if item["state"] == state && found == numbers {
                 break;
             }
@@ -237,7 +284,10 @@ async fn stock_without_end_is_sold_within_the_limit() {
     assert_eq!(app.buy("anna", "k1", "spring", "phone", 1_000_000).await.verdict(), "201");
     assert_eq!(app.buy("anna", "k2", "spring", "phone", 1).await.verdict(), "409 limit_reached");
     let item = app.get("/v1/sales/spring/status").await.json()["items"][0].clone();
-    assert_eq!((&item["count"], &item["remaining"], &item["state"]), (&Value::Null, &Value::Null, &json!("on_sale")));
+    assert_eq!(
+        (&item["count"], &item["remaining"], &item["state"]),
+        (&Value::Null, &Value::Null, &json!("on_sale"))
+    );
 }
 
 #[tokio::test]
@@ -270,14 +320,23 @@ async fn a_crowd_gets_exactly_what_there_is() {
         told.extend(part.await.expect("no panic"));
     }
     let count = |verdict: &str| told.iter().filter(|told| *told == verdict).count();
-    assert_eq!((count("201"), count("409 sold_out")), (10, 390), "{:?}", told.iter().collect::<HashSet<_>>());
-    let row = app.admin("GET", "/v1/admin/sales/spring/stock", None).await.json()["items"][0].clone();
+    assert_eq!(
+        (count("201"), count("409 sold_out")),
+        (10, 390),
+        "{:?}",
+        told.iter().collect::<HashSet<_>>()
+    );
+    let row =
+        app.admin("GET", "/v1/admin/sales/spring/stock", None).await.json()["items"][0].clone();
     assert_eq!(
         row,
         json!({"item": "phone", "total": 100, "pool": 0, "in_slots": 0, "held": 100, "paid": 0, "kept": 0, "waiting": 0})
     );
     let audit = app.admin("GET", "/v1/admin/audit", None).await.json();
-    assert_eq!((&audit["ok"], &audit["repairs"], &audit["findings"]), (&json!(true), &json!(0), &json!([])));
+    assert_eq!(
+        (&audit["ok"], &audit["repairs"], &audit["findings"]),
+        (&json!(true), &json!(0), &json!([]))
+    );
 }
 
 /// After a pause a slot begins anew and does not know what buyers hold. One press tells the node.
@@ -290,13 +349,19 @@ async fn a_buyer_at_the_limit_reaches_the_store_once_and_not_with_each_press() {
     app.step("spring", "resume").await;
     let settled = async || {
         let text = app.get("/metrics").await.text();
-        let line = text.lines().find(|line| line.starts_with("doorbuster_tickets_settled_total ")).expect("a count");
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("doorbuster_tickets_settled_total "))
+            .expect("a count");
         line.rsplit(' ').next().and_then(|n| n.parse::<u64>().ok()).expect("a number")
     };
     let before = settled().await;
     for n in 0..20 {
         let told = app.buy("anna", &format!("k{n}"), "spring", "phone", 1).await;
-        assert_eq!((told.verdict().as_str(), &told.json()["used"]), ("409 limit_reached", &json!(2)));
+        assert_eq!(
+            (told.verdict().as_str(), &told.json()["used"]),
+            ("409 limit_reached", &json!(2))
+        );
     }
     assert_eq!(settled().await, before + 1);
     assert_eq!(
@@ -334,11 +399,17 @@ async fn what_has_nothing_to_say_must_not_say_anything() {
         check(&anna, "/v1/sales/spring/waiting-room", body, expected).await;
     }
     check(&admin, "/v1/admin/sales/spring/open", b"{}", "200").await;
-    let id = app.buy("anna", "k", "spring", "phone", 1).await.json()["id"].as_str().expect("an id").to_owned();
+    let id = app.buy("anna", "k", "spring", "phone", 1).await.json()["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
     for (body, expected) in wrong {
         check(&anna, &format!("/v1/orders/{id}/checkout"), body, expected).await;
         check(&anna, &format!("/v1/orders/{id}/cancel"), body, expected).await;
     }
-    assert_eq!(app.buyer("anna", "GET", &format!("/v1/orders/{id}")).await.json()["state"], "reserved");
+    assert_eq!(
+        app.buyer("anna", "GET", &format!("/v1/orders/{id}")).await.json()["state"],
+        "reserved"
+    );
     check(&anna, &format!("/v1/orders/{id}/cancel"), b"{}", "200").await;
 }

@@ -36,7 +36,13 @@ async fn challenge(app: &TestApp, buyer: &str, sale: &str, body: Value) -> Value
 }
 
 /// What comes of asking for a pass with this challenge and answer.
-async fn answer(app: &TestApp, buyer: &str, sale: &str, challenge: &Value, answer: &Value) -> String {
+async fn answer(
+    app: &TestApp,
+    buyer: &str,
+    sale: &str,
+    challenge: &Value,
+    answer: &Value,
+) -> String {
     let body = json!({"item": "phone", "challenge": challenge["challenge"], "answer": answer});
     post(app, buyer, &format!("/v1/sales/{sale}/passes"), &body).await.verdict()
 }
@@ -65,8 +71,15 @@ async fn a_solved_challenge_gives_one_pass_which_buys() {
     let pass = passed.json()["pass"].as_str().expect("a pass").to_owned();
     let purchase = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
     assert_eq!(app.buy_with("anna", "k1", &[], &purchase).await.verdict(), "403 pass_required");
-    assert_eq!(app.buy_with("anna", "k1", &[("Purchase-Pass", &pass)], &purchase).await.verdict(), "201");
-    assert_eq!(answer(&app, "anna", "spring", &asked, &solved).await, "403 challenge_failed", "it is spent");
+    assert_eq!(
+        app.buy_with("anna", "k1", &[("Purchase-Pass", &pass)], &purchase).await.verdict(),
+        "201"
+    );
+    assert_eq!(
+        answer(&app, "anna", "spring", &asked, &solved).await,
+        "403 challenge_failed",
+        "it is spent"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -88,16 +101,25 @@ async fn each_kind_goes_from_challenge_over_answer_and_pass_to_an_order() {
         let purchase = json!({"sale": kind, "item": "phone", "units": 1}).to_string();
         let bought = app.buy_with("anna", kind, &[("Purchase-Pass", &pass)], &purchase).await;
         assert_eq!(bought.verdict(), "201", "{kind}: {}", bought.text());
-        assert_eq!(answer(&app, "anna", kind, &asked, &solved).await, "403 challenge_failed", "{kind}: it is spent");
+        assert_eq!(
+            answer(&app, "anna", kind, &asked, &solved).await,
+            "403 challenge_failed",
+            "{kind}: it is spent"
+        );
     }
     // A little beside the gap is in place, capitals or not are the same, and nothing else is.
     for (beside, verdict) in [(4, "201"), (-4, "201"), (9, "403 challenge_failed")] {
         let asked = challenge(&app, "anna", "slider", json!({})).await;
         let x = looked_up([0x5a; 32], &asked, "slider", "anna")["x"].as_i64().expect("a number");
-        assert_eq!(answer(&app, "anna", "slider", &asked, &json!({"x": x + beside})).await, verdict, "{beside}");
+        assert_eq!(
+            answer(&app, "anna", "slider", &asked, &json!({"x": x + beside})).await,
+            verdict,
+            "{beside}"
+        );
     }
     let asked = challenge(&app, "anna", "image", json!({})).await;
-    let text = looked_up([0x5a; 32], &asked, "image", "anna")["text"].as_str().expect("text").to_owned();
+    let text =
+        looked_up([0x5a; 32], &asked, "image", "anna")["text"].as_str().expect("text").to_owned();
     let spaced = format!(" {} {} ", text[..2].to_uppercase(), text[2..].to_lowercase());
     assert_eq!(answer(&app, "anna", "image", &asked, &json!({"text": spaced})).await, "201");
 }
@@ -114,9 +136,21 @@ async fn a_challenge_is_its_buyers_and_its_sales_alone() {
     let forged = json!({"challenge": "AAAA"});
     assert_eq!(answer(&app, "anna", "spring", &forged, &solved).await, "403 challenge_failed");
     let other = challenge(&app, "anna", "spring", json!({"kind": "pow"})).await;
-    assert_eq!(answer(&app, "anna", "spring", &other, &solved).await, "403 challenge_failed", "another one's answer");
-    assert_eq!(answer(&app, "anna", "spring", &other, &worked(&other)).await, "403 challenge_failed", "which spent it");
-    assert_eq!(answer(&app, "anna", "spring", &asked, &solved).await, "201", "strangers spent nothing");
+    assert_eq!(
+        answer(&app, "anna", "spring", &other, &solved).await,
+        "403 challenge_failed",
+        "another one's answer"
+    );
+    assert_eq!(
+        answer(&app, "anna", "spring", &other, &worked(&other)).await,
+        "403 challenge_failed",
+        "which spent it"
+    );
+    assert_eq!(
+        answer(&app, "anna", "spring", &asked, &solved).await,
+        "201",
+        "strangers spent nothing"
+    );
 }
 
 /// How many keys a device tried for this answer.
@@ -132,8 +166,13 @@ async fn the_work_is_as_much_as_the_sale_asks_for_when_the_challenge_is_made() {
     open(&app, "spring", "pow").await;
     open(&app, "autumn", "image").await;
     let set = async |effort: Value| {
-        let changed =
-            app.admin("PATCH", "/v1/admin/sales/spring", Some(json!({"front_door": {"pow_effort": effort}}))).await;
+        let changed = app
+            .admin(
+                "PATCH",
+                "/v1/admin/sales/spring",
+                Some(json!({"front_door": {"pow_effort": effort}})),
+            )
+            .await;
         assert_eq!(changed.verdict(), "200", "{}", changed.text());
         changed.json()["front_door"]["pow_effort"].clone()
     };
@@ -146,13 +185,25 @@ async fn the_work_is_as_much_as_the_sale_asks_for_when_the_challenge_is_made() {
     assert!((40..=160).contains(&tried(&little)), "{}", tried(&little));
     assert_eq!(set(json!(1_000)).await, 1_000);
     let hard = ask("spring").await;
-    assert_eq!((&hard["tries_max"], &ask("autumn").await["tries_max"]), (&json!(1_600), &json!(8_000)), "one sale's");
-    assert_eq!(answer(&app, "anna", "spring", &hard, &little).await, "403 challenge_failed", "work for an easier one");
+    assert_eq!(
+        (&hard["tries_max"], &ask("autumn").await["tries_max"]),
+        (&json!(1_600), &json!(8_000)),
+        "one sale's"
+    );
+    assert_eq!(
+        answer(&app, "anna", "spring", &hard, &little).await,
+        "403 challenge_failed",
+        "work for an easier one"
+    );
     let hard = ask("spring").await;
     let much = worked(&hard);
     assert!((400..=1_600).contains(&tried(&much)), "{}", tried(&much));
     assert_eq!(answer(&app, "anna", "spring", &hard, &much).await, "201");
-    assert_eq!(answer(&app, "anna", "spring", &easy, &little).await, "201", "what was given out before counts");
+    assert_eq!(
+        answer(&app, "anna", "spring", &easy, &little).await,
+        "201",
+        "what was given out before counts"
+    );
     assert_eq!(set(Value::Null).await, 5_000, "the default is back");
     assert_eq!(ask("spring").await["tries_max"], 8_000);
     for wrong in [99, 50_001] {
@@ -175,7 +226,10 @@ async fn of_parallel_answers_one_gets_a_pass() {
         let (a, b, c, d) = tokio::join!(ask(), ask(), ask(), ask());
         let mut verdicts = [a, b, c, d];
         verdicts.sort();
-        assert_eq!(verdicts, ["201", "403 challenge_failed", "403 challenge_failed", "403 challenge_failed"]);
+        assert_eq!(
+            verdicts,
+            ["201", "403 challenge_failed", "403 challenge_failed", "403 challenge_failed"]
+        );
     }
 }
 
@@ -184,18 +238,36 @@ async fn pictures_come_as_files_that_tell_nothing_and_a_wrong_answer_spends_them
     let app = TestApp::start().await;
     open(&app, "spring", "slider").await;
     let puzzle = challenge(&app, "anna", "spring", json!({})).await;
-    let members: Vec<&str> = puzzle.as_object().expect("an object").keys().map(String::as_str).collect();
-    assert_eq!(members, ["background", "challenge", "expires_at", "height", "kind", "piece", "piece_y", "width"]);
-    assert_eq!((&puzzle["kind"], &puzzle["width"], &puzzle["height"]), (&json!("slider"), &json!(340), &json!(170)));
+    let members: Vec<&str> =
+        puzzle.as_object().expect("an object").keys().map(String::as_str).collect();
+    assert_eq!(
+        members,
+        ["background", "challenge", "expires_at", "height", "kind", "piece", "piece_y", "width"]
+    );
+    assert_eq!(
+        (&puzzle["kind"], &puzzle["width"], &puzzle["height"]),
+        (&json!("slider"), &json!(340), &json!(170))
+    );
     let image = challenge(&app, "anna", "spring", json!({"kind": "image"})).await;
     for url in [&puzzle["background"], &puzzle["piece"], &image["image"]] {
         assert!(url.as_str().expect("text").starts_with("data:image/png;base64,iVBORw0KGgo"));
     }
-    for (wrong, kind) in [(json!({"x": 0}), "slider"), (json!({"text": "k7q2m"}), "slider"), (json!({"x": 1}), "image")]
-    {
+    for (wrong, kind) in [
+        (json!({"x": 0}), "slider"),
+        (json!({"text": "k7q2m"}), "slider"),
+        (json!({"x": 1}), "image"),
+    ] {
         let asked = challenge(&app, "anna", "spring", json!({"kind": kind})).await;
-        assert_eq!(answer(&app, "anna", "spring", &asked, &wrong).await, "403 challenge_failed", "{kind} {wrong}");
-        assert_eq!(answer(&app, "anna", "spring", &asked, &wrong).await, "403 challenge_failed", "{kind} {wrong}");
+        assert_eq!(
+            answer(&app, "anna", "spring", &asked, &wrong).await,
+            "403 challenge_failed",
+            "{kind} {wrong}"
+        );
+        assert_eq!(
+            answer(&app, "anna", "spring", &asked, &wrong).await,
+            "403 challenge_failed",
+            "{kind} {wrong}"
+        );
     }
     let twice = challenge(&app, "anna", "spring", json!({})).await;
     assert_ne!(twice["challenge"], puzzle["challenge"]);
@@ -206,11 +278,18 @@ async fn pictures_come_as_files_that_tell_nothing_and_a_wrong_answer_spends_them
 async fn who_is_wrong_too_often_is_told_to_wait() {
     let app = TestApp::start().await;
     open(&app, "spring", "pow").await;
-    app.admin("PATCH", "/v1/admin/sales/spring", Some(json!({"front_door": {"limits": {"buyer": null, "ip": null}}})))
-        .await;
+    app.admin(
+        "PATCH",
+        "/v1/admin/sales/spring",
+        Some(json!({"front_door": {"limits": {"buyer": null, "ip": null}}})),
+    )
+    .await;
     for _ in 0..10 {
         let asked = challenge(&app, "robot", "spring", json!({"kind": "image"})).await;
-        assert_eq!(answer(&app, "robot", "spring", &asked, &json!({"text": "22222"})).await, "403 challenge_failed");
+        assert_eq!(
+            answer(&app, "robot", "spring", &asked, &json!({"text": "22222"})).await,
+            "403 challenge_failed"
+        );
     }
     let asked = challenge(&app, "robot", "spring", json!({})).await;
     let body = json!({"item": "phone", "challenge": asked["challenge"], "answer": worked(&asked)});
@@ -237,7 +316,9 @@ async fn what_cannot_be_asked_for_is_refused() {
         assert_eq!(ask("spring", body).await, "422 invalid_request");
     }
     assert_eq!(ask("spring", json!([])).await, "400 malformed_request");
-    let nobody = app.call("POST", "/v1/sales/spring/challenges", &[("Content-Type", "application/json")], b"{}").await;
+    let nobody = app
+        .call("POST", "/v1/sales/spring/challenges", &[("Content-Type", "application/json")], b"{}")
+        .await;
     assert_eq!(nobody.verdict(), "401 unauthenticated");
     app.step("spring", "close").await;
     assert_eq!(ask("spring", json!({})).await, "409 ended");
@@ -253,14 +334,22 @@ async fn metric(app: &TestApp, line: &str) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn challenges_of_an_open_sale_are_drawn_in_advance_and_counted() {
     let app = TestApp::start().await;
-    assert_eq!(metric(&app, "doorbuster_challenges_ready{kind=\"image\"}").await, 0, "nobody wants any");
+    assert_eq!(
+        metric(&app, "doorbuster_challenges_ready{kind=\"image\"}").await,
+        0,
+        "nobody wants any"
+    );
     open(&app, "spring", "image").await;
     let begun = Instant::now();
     while metric(&app, "doorbuster_challenges_ready{kind=\"image\"}").await == 0 {
         assert!(begun.elapsed() < Duration::from_secs(120), "they are drawn within moments");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(metric(&app, "doorbuster_challenges_ready{kind=\"slider\"}").await, 0, "this sale asks for none");
+    assert_eq!(
+        metric(&app, "doorbuster_challenges_ready{kind=\"slider\"}").await,
+        0,
+        "this sale asks for none"
+    );
     let asked = challenge(&app, "anna", "spring", json!({})).await;
     let wrong = json!({"text": "22222"});
     assert_eq!(answer(&app, "anna", "spring", &asked, &wrong).await, "403 challenge_failed");
@@ -268,7 +357,11 @@ async fn challenges_of_an_open_sale_are_drawn_in_advance_and_counted() {
     assert_eq!(answer(&app, "bert", "spring", &asked, &wrong).await, "403 challenge_failed");
     assert_eq!(metric(&app, "doorbuster_challenges_total{kind=\"image\"}").await, 1);
     for outcome in ["wrong", "again", "invalid"] {
-        assert_eq!(metric(&app, &format!("doorbuster_challenge_answers_total{{outcome=\"{outcome}\"}}")).await, 1);
+        assert_eq!(
+            metric(&app, &format!("doorbuster_challenge_answers_total{{outcome=\"{outcome}\"}}"))
+                .await,
+            1
+        );
     }
 }
 
@@ -285,9 +378,15 @@ async fn open_limited(app: &TestApp, limits: Value) {
 async fn a_burst_of_one_gives_exactly_one_challenge() {
     let app = TestApp::start().await;
     open_limited(&app, json!({"buyer": {"burst": 1, "per_minute": 1}})).await;
-    let ask = async |buyer: &str| post(&app, buyer, "/v1/sales/spring/challenges", &json!({})).await.verdict();
+    let ask = async |buyer: &str| {
+        post(&app, buyer, "/v1/sales/spring/challenges", &json!({})).await.verdict()
+    };
     for buyer in ["anna", "bert"] {
-        assert_eq!((ask(buyer).await, ask(buyer).await), ("201".into(), "429 rate_limited".into()), "{buyer}");
+        assert_eq!(
+            (ask(buyer).await, ask(buyer).await),
+            ("201".into(), "429 rate_limited".into()),
+            "{buyer}"
+        );
     }
     let metrics = app.get("/metrics").await.text();
     let line = "doorbuster_rate_limited_total{route=\"challenge\",scope=\"buyer\"} 2";
@@ -314,7 +413,10 @@ async fn one_buyer_gets_so_many_challenges_and_no_more_where_nothing_else_is_lim
     assert_eq!(refused.verdict(), "429 rate_limited");
     assert_eq!(refused.json()["scope"], "buyer");
     assert_eq!(refused.header("retry-after"), Some("1"), "{refused:?}");
-    assert_eq!(post(&app, "anna", "/v1/sales/spring/challenges", &json!({})).await.verdict(), "201");
+    assert_eq!(
+        post(&app, "anna", "/v1/sales/spring/challenges", &json!({})).await.verdict(),
+        "201"
+    );
     app.stop().await;
 }
 
@@ -322,7 +424,9 @@ async fn one_buyer_gets_so_many_challenges_and_no_more_where_nothing_else_is_lim
 async fn a_sales_name_that_is_written_in_another_way_is_limited_and_blocked_like_the_sale() {
     let app = TestApp::start().await;
     open_limited(&app, json!({"buyer": {"burst": 1, "per_minute": 1}})).await;
-    let blocked = app.admin("POST", "/v1/admin/blocks", Some(json!({"kind": "buyer", "value": "robot"}))).await;
+    let blocked = app
+        .admin("POST", "/v1/admin/blocks", Some(json!({"kind": "buyer", "value": "robot"})))
+        .await;
     assert_eq!(blocked.verdict(), "201", "{}", blocked.text());
     let item = json!({"item": "phone"});
     let routes = [
@@ -334,17 +438,29 @@ async fn a_sales_name_that_is_written_in_another_way_is_limited_and_blocked_like
     for (method, route, body, first) in routes {
         let ask = async |buyer: &str, sale: &str| {
             let bearer = bearer(buyer);
-            let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+            let headers =
+                [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
             let body = if method == "GET" { String::new() } else { body.to_string() };
             app.call(method, &format!("/v1/sales/{sale}/{route}"), &headers, body.as_bytes()).await
         };
         let anna = format!("anna-{method}");
         let told = ask(&anna, "spr%69ng").await;
         assert_eq!(told.verdict(), first, "{method} {route}");
-        assert!(told.header("ratelimit").is_some_and(|left| left.starts_with("\"buyer\";r=0;")), "{told:?}");
+        assert!(
+            told.header("ratelimit").is_some_and(|left| left.starts_with("\"buyer\";r=0;")),
+            "{told:?}"
+        );
         for sale in ["spr%69ng", "%73pring", "spring"] {
-            assert_eq!(ask(&anna, sale).await.verdict(), "429 rate_limited", "{method} {route} {sale}");
-            assert_eq!(ask("robot", sale).await.verdict(), "403 forbidden", "{method} {route} {sale}");
+            assert_eq!(
+                ask(&anna, sale).await.verdict(),
+                "429 rate_limited",
+                "{method} {route} {sale}"
+            );
+            assert_eq!(
+                ask("robot", sale).await.verdict(),
+                "403 forbidden",
+                "{method} {route} {sale}"
+            );
         }
     }
     app.stop().await;

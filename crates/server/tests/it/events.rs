@@ -38,7 +38,8 @@ pub(crate) async fn open(
 }
 
 pub(crate) async fn socket(app: &TestApp, buyer: &str, query: &str) -> WebSocketStream<TcpStream> {
-    let (mut socket, _) = open(app, query, &[("authorization", &bearer(buyer))]).await.expect("an upgrade");
+    let (mut socket, _) =
+        open(app, query, &[("authorization", &bearer(buyer))]).await.expect("an upgrade");
     let hello = next(&mut socket).await;
     assert!(hello["type"] == "hello" && hello["server_time"].is_string(), "{hello}");
     socket
@@ -47,7 +48,8 @@ pub(crate) async fn socket(app: &TestApp, buyer: &str, query: &str) -> WebSocket
 /// The next event.
 pub(crate) async fn next(socket: &mut WebSocketStream<TcpStream>) -> Value {
     loop {
-        let message = tokio::time::timeout(PATIENCE, socket.next()).await.expect("an event in time");
+        let message =
+            tokio::time::timeout(PATIENCE, socket.next()).await.expect("an event in time");
         match message.expect("the socket is open").expect("a message") {
             Message::Text(text) => return serde_json::from_str(&text).expect("JSON"),
             Message::Ping(_) | Message::Pong(_) => {}
@@ -97,7 +99,10 @@ async fn a_socket_tells_of_the_buyers_orders_and_of_the_sales_asked_for() {
         // Nothing changes any more, and each is told what there is.
         let mut other = socket(&app, "anna", "?sale=spring").await;
         let present = next(&mut other).await;
-        assert_eq!((&present["type"], &present["status"]["items"][0]["remaining"]), (&json!("status"), &json!(10)));
+        assert_eq!(
+            (&present["type"], &present["status"]["items"][0]["remaining"]),
+            (&json!("status"), &json!(10))
+        );
     }
     let mut bert = socket(&app, "bert", "").await;
     assert_eq!(app.buy("anna", "k", "spring", "phone", 3).await.verdict(), "201");
@@ -111,10 +116,20 @@ async fn a_socket_tells_of_the_buyers_orders_and_of_the_sales_asked_for() {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!((&order["order"]["state"], &order["order"]["units"]), (&json!("reserved"), &json!(3)));
-    assert_eq!((&status["status"]["sale"], &status["status"]["items"][0]["remaining"]), (&json!("spring"), &json!(7)));
+    assert_eq!(
+        (&order["order"]["state"], &order["order"]["units"]),
+        (&json!("reserved"), &json!(3))
+    );
+    assert_eq!(
+        (&status["status"]["sale"], &status["status"]["items"][0]["remaining"]),
+        (&json!("spring"), &json!(7))
+    );
     assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "201");
-    assert_eq!(next(&mut bert).await["order"]["buyer"], "bert", "nobody hears of anybody else's orders");
+    assert_eq!(
+        next(&mut bert).await["order"]["buyer"],
+        "bert",
+        "nobody hears of anybody else's orders"
+    );
 }
 
 #[tokio::test]
@@ -122,16 +137,21 @@ async fn a_browser_offers_its_token_as_a_subprotocol() {
     let app = TestApp::start().await;
     let token = bearer("anna").trim_start_matches("Bearer ").to_owned();
     let offered = format!("doorbuster.v1, bearer.{token}");
-    let (_, response) = open(&app, "", &[("sec-websocket-protocol", &offered)]).await.expect("an upgrade");
+    let (_, response) =
+        open(&app, "", &[("sec-websocket-protocol", &offered)]).await.expect("an upgrade");
     assert_eq!(response.headers()["sec-websocket-protocol"], "doorbuster.v1");
-    let check =
-        async |headers: &[(&'static str, &str)], query: &str, expected: u16| match open(&app, query, headers).await {
-            Err(Error::Http(response)) => assert_eq!(response.status(), expected),
-            other => panic!("{headers:?}: {:?}", other.map(|(_, response)| response)),
-        };
+    let check = async |headers: &[(&'static str, &str)], query: &str, expected: u16| match open(
+        &app, query, headers,
+    )
+    .await
+    {
+        Err(Error::Http(response)) => assert_eq!(response.status(), expected),
+        other => panic!("{headers:?}: {:?}", other.map(|(_, response)| response)),
+    };
     check(&[("sec-websocket-protocol", "doorbuster.v1, bearer.nonsense")], "", 401).await;
     check(&[("sec-websocket-protocol", "doorbuster.v1")], "", 401).await;
-    check(&[("authorization", "Bearer nonsense"), ("sec-websocket-protocol", &offered)], "", 401).await;
+    check(&[("authorization", "Bearer nonsense"), ("sec-websocket-protocol", &offered)], "", 401)
+        .await;
     check(&[], "", 401).await;
     let known = bearer("anna");
     check(&[("authorization", &known)], "?sale=none", 404).await;
@@ -146,7 +166,11 @@ async fn what_a_socket_sends_is_bounded_and_not_used() {
     let mut small = socket(&app, "anna", "").await;
     small.send(Message::Text("hello yourself".into())).await.expect("it is taken");
     small.send(Message::Ping(vec![1, 2].into())).await.expect("it is taken");
-    let pong = tokio::time::timeout(PATIENCE, small.next()).await.expect("in time").expect("open").expect("a message");
+    let pong = tokio::time::timeout(PATIENCE, small.next())
+        .await
+        .expect("in time")
+        .expect("open")
+        .expect("a message");
     assert_eq!(pong, Message::Pong(vec![1, 2].into()));
     // The frame that each of these ends with. A closed one says why, one that closes is answered.
     let farewell = async |mut socket: Socket| {
@@ -162,7 +186,9 @@ async fn what_a_socket_sends_is_bounded_and_not_used() {
     assert_eq!(answered, Some(Message::Close(None)));
     let mut large = socket(&app, "anna", "").await;
     large.send(Message::Text("x".repeat(5_000).into())).await.expect("it is sent");
-    let told = tokio::time::timeout(PATIENCE, farewell(large)).await.expect("a message over the bound ends the socket");
+    let told = tokio::time::timeout(PATIENCE, farewell(large))
+        .await
+        .expect("a message over the bound ends the socket");
     let Some(Message::Close(Some(frame))) = told else { panic!("{told:?}") };
     assert_eq!(u16::from(frame.code), 1002);
     assert_eq!(app.get("/healthz").await.verdict(), "200");
@@ -175,7 +201,10 @@ async fn server_sent_events_have_decimal_ids_and_go_on_where_they_were_left() {
     let (mut wire, mut text) = stream(&app, "/v1/events?sale=spring&sale=spring", &[]).await;
     let (id, present) = sent(&mut wire, &mut text).await;
     assert_eq!(id, None, "it is told for this reader, not because something changed");
-    assert_eq!((&present["type"], &present["status"]["items"][0]["remaining"]), (&json!("status"), &json!(10)));
+    assert_eq!(
+        (&present["type"], &present["status"]["items"][0]["remaining"]),
+        (&json!("status"), &json!(10))
+    );
     let placed = app.buy("anna", "k", "spring", "phone", 3).await.json();
     let mut last = 0;
     loop {
@@ -188,7 +217,8 @@ async fn server_sent_events_have_decimal_ids_and_go_on_where_they_were_left() {
             break;
         }
     }
-    let (mut wire, mut text) = stream(&app, "/v1/events?sale=spring", &[("Last-Event-ID", &last.to_string())]).await;
+    let (mut wire, mut text) =
+        stream(&app, "/v1/events?sale=spring", &[("Last-Event-ID", &last.to_string())]).await;
     let (_, event) = sent(&mut wire, &mut text).await;
     assert_eq!(
         (&event["type"], &event["status"]["sale"]),
@@ -198,14 +228,20 @@ async fn server_sent_events_have_decimal_ids_and_go_on_where_they_were_left() {
     // Gone while the order is cancelled, and others' are made.
     drop((wire, text));
     let id = placed["id"].as_str().expect("an id");
-    assert_eq!(app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(), "200");
+    assert_eq!(
+        app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(),
+        "200"
+    );
     assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "201");
     let next_order = async |last: &str| {
         let (mut wire, mut text) = stream(&app, "/v1/events", &[("Last-Event-ID", last)]).await;
         let again = app.buy("anna", &format!("behind-{last}"), "spring", "phone", 1).await.json();
         let (first_id, first) = sent(&mut wire, &mut text).await;
         let id = again["id"].as_str().expect("an id");
-        assert_eq!(app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(), "200");
+        assert_eq!(
+            app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(),
+            "200"
+        );
         (first_id.expect("an id"), first["order"].clone(), again)
     };
     let (id, first, _) = next_order(&last.to_string()).await;
@@ -246,7 +282,8 @@ async fn narrow(app: &TestApp, buyer: &str) -> WebSocketStream<TcpStream> {
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4 * 1024).expect("a socket");
     let stream = socket.connect(app.address).await.expect("the server listens");
-    let mut asked = format!("ws://{}/v1/ws", app.address).into_client_request().expect("an address");
+    let mut asked =
+        format!("ws://{}/v1/ws", app.address).into_client_request().expect("an address");
     asked.headers_mut().insert("authorization", bearer(buyer).parse().expect("a header value"));
     client_async_with_config(asked, stream, None).await.expect("an upgrade").0
 }
@@ -284,12 +321,17 @@ async fn a_reader_that_is_too_slow_is_dropped_and_nobody_else_is_slowed() {
             assert_eq!(wire.reply(false).await.expect("an answer").verdict(), "201");
         }
     }
-    tokio::time::timeout(PATIENCE, reading).await.expect("in time").expect("the quick reader hears of every order");
+    tokio::time::timeout(PATIENCE, reading)
+        .await
+        .expect("in time")
+        .expect("the quick reader hears of every order");
     let close = async {
         let mut read = 0;
         loop {
             match slow.next().await {
-                Some(Ok(Message::Close(frame))) => return (read, frame.map(|frame| u16::from(frame.code))),
+                Some(Ok(Message::Close(frame))) => {
+                    return (read, frame.map(|frame| u16::from(frame.code)));
+                }
                 Some(Ok(_)) => read += 1,
                 other => panic!("after {read} events: {other:?}"),
             }
@@ -315,7 +357,10 @@ async fn a_buyer_has_so_many_streams_of_both_ways_and_no_more() {
     }
     let refused = app.buyer("anna", "GET", "/v1/events").await;
     assert_eq!(refused.verdict(), "429 rate_limited");
-    assert_eq!((&refused.json()["scope"], refused.header("retry-after")), (&json!("buyer"), Some("10")));
+    assert_eq!(
+        (&refused.json()["scope"], refused.header("retry-after")),
+        (&json!("buyer"), Some("10"))
+    );
     match open(&app, "", &[("authorization", &bearer("anna"))]).await {
         Err(Error::Http(refused)) => assert_eq!(refused.status(), 429),
         other => panic!("{:?}", other.map(|(_, response)| response)),
@@ -347,7 +392,8 @@ async fn whom_operators_turn_away_is_told_nothing_more() {
     };
     let mut robot = socket(&app, "anna", "").await;
     let (mut wire, text) = stream(&app, "/v1/events", &[]).await;
-    let (mut farm, farm_text) = stream(&app, "/v1/events", &[("X-Forwarded-For", "192.0.2.7")]).await;
+    let (mut farm, farm_text) =
+        stream(&app, "/v1/events", &[("X-Forwarded-For", "192.0.2.7")]).await;
     let mut bert = socket(&app, "bert", "?sale=spring").await;
     block("ip", "192.0.2.0/24").await;
     is_over(&mut farm, &farm_text).await;
@@ -383,9 +429,15 @@ async fn streams_end_with_the_server() {
     let (mut wire, _) = stream(&app, "/v1/events", &[]).await;
     let begun = Watch::start();
     let ended = app.ask_to_stop();
-    let close =
-        tokio::time::timeout(PATIENCE, socket.next()).await.expect("in time").expect("a frame").expect("a frame");
-    assert!(matches!(&close, Message::Close(Some(frame)) if u16::from(frame.code) == 1001), "{close:?}");
+    let close = tokio::time::timeout(PATIENCE, socket.next())
+        .await
+        .expect("in time")
+        .expect("a frame")
+        .expect("a frame");
+    assert!(
+        matches!(&close, Message::Close(Some(frame)) if u16::from(frame.code) == 1001),
+        "{close:?}"
+    );
     drop(socket);
     wire.ends().await;
     ended.await.expect("no panic").expect("a good end");

@@ -30,8 +30,11 @@ impl Refused {
     /// Asks until everything that is made once is made, and remembers how the answer ends.
     async fn new(app: &TestApp, sale: &str, code: &str) -> Self {
         let bearer = bearer("late");
-        let headers =
-            [("Authorization", bearer.as_str()), ("Idempotency-Key", "late"), ("Content-Type", "application/json")];
+        let headers = [
+            ("Authorization", bearer.as_str()),
+            ("Idempotency-Key", "late"),
+            ("Content-Type", "application/json"),
+        ];
         let body = json!({"sale": sale, "item": "phone", "units": 1}).to_string();
         let request = request("POST", "/v1/orders", &headers, body.as_bytes());
         let mut wire = app.connect().await;
@@ -43,7 +46,10 @@ impl Refused {
         let mut answer = vec![0; 4_096];
         wire.stream.write_all(&request).await.expect("it is sent");
         let length = wire.stream.read(&mut answer).await.expect("an answer");
-        assert!(length < answer.len() && answer[..length].ends_with(b"}"), "it came at once, and whole");
+        assert!(
+            length < answer.len() && answer[..length].ends_with(b"}"),
+            "it came at once, and whole"
+        );
         answer.truncate(length);
         Self { stream: wire.stream, request, answer }
     }
@@ -74,13 +80,17 @@ fn a_refusal_allocates_room_for_its_bytes_and_nothing_else() {
         app.step("soon", "schedule").await;
         app
     });
-    for (sale, code) in [("gone", "sold_out"), ("paused", "paused"), ("ended", "ended"), ("soon", "not_started")] {
+    for (sale, code) in
+        [("gone", "sold_out"), ("paused", "paused"), ("ended", "ended"), ("soon", "not_started")]
+    {
         let mut refused = runtime.block_on(Refused::new(&app, sale, code));
         let mut counted = Vec::new();
         for _ in 0..BURSTS {
             let burst = allocation_counter::measure(|| {
                 runtime.block_on(async {
-                    tokio::time::timeout(PATIENCE, refused.again(BURST)).await.expect("answers in time");
+                    tokio::time::timeout(PATIENCE, refused.again(BURST))
+                        .await
+                        .expect("answers in time");
                 });
             });
             counted.push(burst.count_total);

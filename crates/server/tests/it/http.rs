@@ -21,7 +21,8 @@ pub(crate) struct Reply {
 impl Reply {
     /// The one header of this name.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let mut values = self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        let mut values =
+            self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str());
         let value = values.next();
         assert!(values.next().is_none(), "{name} comes once: {self:?}");
         value
@@ -32,7 +33,8 @@ impl Reply {
     }
 
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     /// The status and, for a problem, its code. What every problem must have is checked on the way.
@@ -48,7 +50,11 @@ impl Reply {
         }
         let retryable = matches!(self.status, 429 | 500 | 503);
         assert_eq!(problem["retryable"], retryable, "{problem}");
-        assert_eq!(self.header("retry-after").is_some(), matches!(self.status, 429 | 503), "{self:?}");
+        assert_eq!(
+            self.header("retry-after").is_some(),
+            matches!(self.status, 429 | 503),
+            "{self:?}"
+        );
         assert_eq!(self.header("www-authenticate").is_some(), self.status == 401, "{self:?}");
         assert_eq!(self.header("allow").is_some(), self.status == 405, "{self:?}");
         format!("{} {}", self.status, problem["code"].as_str().expect("a code"))
@@ -96,7 +102,8 @@ impl Wire {
         let text = String::from_utf8(self.read[..end].to_vec()).expect("a head is ASCII");
         self.read.drain(..end + 4);
         let mut lines = text.split("\r\n");
-        let status = lines.next().and_then(|line| line.get(9..12)).and_then(|status| status.parse().ok());
+        let status =
+            lines.next().and_then(|line| line.get(9..12)).and_then(|status| status.parse().ok());
         let headers: Vec<(String, String)> = lines
             .map(|line| line.split_once(':').expect("a header"))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
@@ -140,7 +147,9 @@ impl Wire {
             }
             self.more().await?;
         };
-        let size = std::str::from_utf8(&self.read[..end]).ok().and_then(|size| usize::from_str_radix(size, 16).ok());
+        let size = std::str::from_utf8(&self.read[..end])
+            .ok()
+            .and_then(|size| usize::from_str_radix(size, 16).ok());
         self.read.drain(..end + 2);
         let mut chunk = self.exactly(size.expect("a chunk's size") + 2).await?;
         chunk.truncate(chunk.len() - 2);
@@ -161,7 +170,9 @@ impl Wire {
 
     /// Whether the other end closes, and what it said before.
     pub(crate) async fn ends(&mut self) -> Vec<u8> {
-        tokio::time::timeout(PATIENCE, async { while self.more().await.is_some() {} }).await.expect("it ends");
+        tokio::time::timeout(PATIENCE, async { while self.more().await.is_some() {} })
+            .await
+            .expect("it ends");
         std::mem::take(&mut self.read)
     }
 }
@@ -172,8 +183,9 @@ pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: 
     for (name, value) in headers {
         text.push_str(&format!("{name}: {value}\r\n"));
     }
-    let has_length =
-        headers.iter().any(|(name, _)| ["content-length", "transfer-encoding"].contains(&&*name.to_ascii_lowercase()));
+    let has_length = headers.iter().any(|(name, _)| {
+        ["content-length", "transfer-encoding"].contains(&&*name.to_ascii_lowercase())
+    });
     if !body.is_empty() && !has_length {
         text.push_str(&format!("Content-Length: {}\r\n", body.len()));
     }

@@ -12,7 +12,11 @@ use crate::watch::Watch;
 
 fn purchase(buyer: &str) -> Vec<u8> {
     let bearer = bearer(buyer);
-    let headers = [("Authorization", bearer.as_str()), ("Idempotency-Key", "k"), ("Content-Type", "application/json")];
+    let headers = [
+        ("Authorization", bearer.as_str()),
+        ("Idempotency-Key", "k"),
+        ("Content-Type", "application/json"),
+    ];
     request("POST", "/v1/orders", &headers, br#"{"sale":"spring","item":"phone","units":1}"#)
 }
 
@@ -25,7 +29,10 @@ async fn a_client_that_hangs_up_changes_nothing() {
         wire.send(&purchase(&format!("b{number}"))).await;
         // Nobody waits for the answer.
     }
-    app.until("/v1/admin/sales/spring/stock", "all of it is sold", |stock| stock["items"][0]["held"] == 20).await;
+    app.until("/v1/admin/sales/spring/stock", "all of it is sold", |stock| {
+        stock["items"][0]["held"] == 20
+    })
+    .await;
     let again = app.buy("b7", "k", "spring", "phone", 1).await;
     assert_eq!((again.verdict().as_str(), &again.json()["state"]), ("200", &json!("reserved")));
 }
@@ -108,15 +115,22 @@ async fn a_server_that_stops_answers_what_it_accepted() {
                     let buyer = format!("b{part}-{number}");
                     wire.send(&purchase(&buyer)).await;
                     match wire.reply(false).await {
-                        Some(reply) if reply.verdict() == "201" => told.lock().expect("no panic").push(buyer),
-                        Some(reply) => assert!(matches!(reply.status, 409 | 503), "{}", reply.verdict()),
+                        Some(reply) if reply.verdict() == "201" => {
+                            told.lock().expect("no panic").push(buyer)
+                        }
+                        Some(reply) => {
+                            assert!(matches!(reply.status, 409 | 503), "{}", reply.verdict())
+                        }
                         None => break,
                     }
                 }
             })
         })
         .collect();
-    app.until("/v1/admin/sales/spring/stock", "it sells", |stock| stock["items"][0]["held"].as_u64() > Some(40)).await;
+    app.until("/v1/admin/sales/spring/stock", "it sells", |stock| {
+        stock["items"][0]["held"].as_u64() > Some(40)
+    })
+    .await;
     let begun = Watch::start();
     app.ask_to_stop().await.expect("no panic").expect("a good end");
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
@@ -142,15 +156,24 @@ async fn a_directory_has_one_server_at_a_time_and_outlives_it() {
     let placed = app.buy("anna", "k", "spring", "phone", 2).await.json();
     let second = TestApp::try_at(app.dir(), &[], false).await;
     match second {
-        Err(error @ ServeError::Engine(_)) => assert!(error.to_string().contains("in use"), "{error}"),
-        other => panic!("{:?}", other.map(|_| "a second server").map_err(|error| error.to_string())),
+        Err(error @ ServeError::Engine(_)) => {
+            assert!(error.to_string().contains("in use"), "{error}")
+        }
+        other => {
+            panic!("{:?}", other.map(|_| "a second server").map_err(|error| error.to_string()))
+        }
     }
     let app = TestApp::try_at(app.stop().await, &[], false).await.expect("it starts again");
     let again = app.buy("anna", "k", "spring", "phone", 2).await;
     assert_eq!((again.verdict().as_str(), again.json()), ("200", placed));
-    let row = app.admin("GET", "/v1/admin/sales/spring/stock", None).await.json()["items"][0].clone();
+    let row =
+        app.admin("GET", "/v1/admin/sales/spring/stock", None).await.json()["items"][0].clone();
     assert_eq!(row["total"], 5);
-    assert_eq!(app.buy("bert", "k", "spring", "phone", 3).await.verdict(), "201", "the sale goes on");
+    assert_eq!(
+        app.buy("bert", "k", "spring", "phone", 3).await.verdict(),
+        "201",
+        "the sale goes on"
+    );
 }
 
 #[tokio::test]
@@ -159,12 +182,19 @@ async fn an_address_that_is_taken_is_said_so() {
     let taken = app.address.to_string();
     let flags = doorbuster_server::config::Flags {
         listen: Some(taken.clone()),
-        data_dir: Some(std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>()))),
+        data_dir: Some(
+            std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>())),
+        ),
         ..Default::default()
     };
     let settings = doorbuster_server::config::load(&flags, []).expect("valid settings");
     let dir = settings.data_dir.clone();
-    let error = doorbuster_server::boot::serve(settings, std::future::pending()).await.expect_err("it is taken");
-    assert!(error.to_string().contains(&taken) && error.to_string().contains("--listen"), "{error}");
+    let error = doorbuster_server::boot::serve(settings, std::future::pending())
+        .await
+        .expect_err("it is taken");
+    assert!(
+        error.to_string().contains(&taken) && error.to_string().contains("--listen"),
+        "{error}"
+    );
     std::fs::remove_dir_all(dir).expect("it was made");
 }

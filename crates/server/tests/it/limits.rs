@@ -25,8 +25,11 @@ async fn open(app: &TestApp, id: &str, stock: u32, limits: Value) {
 async fn set(app: &TestApp, id: &str, limits: Value) {
     let patch = json!({"front_door": {"limits": limits}});
     let bearer = format!("Bearer {}", crate::app::ADMIN_KEY);
-    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/merge-patch+json")];
-    let told = app.call("PATCH", &format!("/v1/admin/sales/{id}"), &headers, patch.to_string().as_bytes()).await;
+    let headers =
+        [("Authorization", bearer.as_str()), ("Content-Type", "application/merge-patch+json")];
+    let told = app
+        .call("PATCH", &format!("/v1/admin/sales/{id}"), &headers, patch.to_string().as_bytes())
+        .await;
     assert_eq!(told.verdict(), "200", "{}", told.text());
 }
 
@@ -44,7 +47,11 @@ fn said(reply: &Reply, header: &str, scope: &str, name: &str) -> Option<u64> {
 }
 
 /// Sends `each` purchases on each of 64 connections at once; how many were not too many, and one that was.
-async fn press(apps: &[&TestApp], each: u32, buyer: impl Fn(u32) -> String) -> (u32, Option<Reply>) {
+async fn press(
+    apps: &[&TestApp],
+    each: u32,
+    buyer: impl Fn(u32) -> String,
+) -> (u32, Option<Reply>) {
     let mut crowd = tokio::task::JoinSet::new();
     for n in 0..64_u32 {
         let (mut wire, bearer) = (apps[n as usize % apps.len()].connect().await, bearer(&buyer(n)));
@@ -95,15 +102,22 @@ async fn limits_are_exact_under_64_connections_and_say_by_which_measure() {
         assert_eq!(too_many.verdict(), "429 rate_limited");
         assert_eq!(too_many.json()["scope"], scope);
         assert_eq!(too_many.header("cache-control"), Some("no-store"));
-        assert_eq!(too_many.header("ratelimit-policy"), Some(&*format!("\"{scope}\";q=100;w=6000")));
+        assert_eq!(
+            too_many.header("ratelimit-policy"),
+            Some(&*format!("\"{scope}\";q=100;w=6000"))
+        );
         assert_eq!(said(&too_many, "ratelimit", scope, "r"), Some(0));
-        let wait: u64 = too_many.header("retry-after").and_then(|secs| secs.parse().ok()).expect("whole seconds");
+        let wait: u64 = too_many
+            .header("retry-after")
+            .and_then(|secs| secs.parse().ok())
+            .expect("whole seconds");
         assert!((1..=60).contains(&wait), "{wait}");
         let stats = app.admin("GET", "/v1/admin/sales/spring/stats", None).await.json();
         assert_eq!(stats["refusals"]["rate_limited"], 540, "{stats}");
         assert_eq!(stats["rate_limited"]["purchase"][scope], 540, "{stats}");
         let metrics = app.get("/metrics").await.text();
-        let line = format!("doorbuster_rate_limited_total{{route=\"purchase\",scope=\"{scope}\"}} 540");
+        let line =
+            format!("doorbuster_rate_limited_total{{route=\"purchase\",scope=\"{scope}\"}} 540");
         assert!(metrics.lines().any(|found| found == line), "{line}\n{metrics}");
         app.stop().await;
     }
@@ -141,8 +155,11 @@ async fn every_answer_to_a_purchase_says_where_the_buyer_stands() {
     check(&buy_by(&app, "carl", "k", &[("Purchase-Pass", "none")]).await, "403 pass_invalid", 3);
     // Who proved to be nobody used nothing up.
     for more in [&[][..], &close] {
-        let nobody = [&[("Content-Type", "application/json"), ("Idempotency-Key", "k")], more].concat();
-        let order = |sale: &str, units: u32| json!({"sale": sale, "item": "phone", "units": units}).to_string();
+        let nobody =
+            [&[("Content-Type", "application/json"), ("Idempotency-Key", "k")], more].concat();
+        let order = |sale: &str, units: u32| {
+            json!({"sale": sale, "item": "phone", "units": units}).to_string()
+        };
         let ask = async |body: &str| app.call("POST", "/v1/orders", &nobody, body.as_bytes()).await;
         check(&ask(&order("spring", 1)).await, "401 unauthenticated", 3);
         // What is about no sale tells the limits that a sale has by default.
@@ -159,10 +176,15 @@ async fn every_answer_to_a_purchase_says_where_the_buyer_stands() {
     }
     app.step("spring", "close").await;
     check(&buy("other").await, "409 ended", 0);
-    for path in ["/v1/sales/spring/challenges", "/v1/sales/spring/passes", "/v1/sales/nowhere/waiting-room"] {
+    for path in
+        ["/v1/sales/spring/challenges", "/v1/sales/spring/passes", "/v1/sales/nowhere/waiting-room"]
+    {
         let reply = app.call("POST", path, &[], b"").await;
         assert_eq!(reply.verdict(), "401 unauthenticated");
-        assert!(reply.header("ratelimit").is_some() && reply.header("ratelimit-policy").is_some(), "{path}");
+        assert!(
+            reply.header("ratelimit").is_some() && reply.header("ratelimit-policy").is_some(),
+            "{path}"
+        );
     }
     app.stop().await;
 }
@@ -172,7 +194,10 @@ async fn by_default_limits_are_so_wide_that_only_a_flood_meets_them() {
     let app = TestApp::start().await;
     app.open_sale("spring", 1.into(), 1).await;
     let first = app.buy("robot", "k", "spring", "phone", 1).await;
-    assert_eq!(first.header("ratelimit-policy"), Some("\"buyer\";q=50000;w=50, \"ip\";q=200000;w=20"));
+    assert_eq!(
+        first.header("ratelimit-policy"),
+        Some("\"buyer\";q=50000;w=50, \"ip\";q=200000;w=20")
+    );
     let (let_in, _) = press(&[&app], 10, |_| "robot".into()).await;
     assert_eq!(let_in, 640, "whoever is eager is no robot yet");
     let (let_in, _) = press(&[&app], 5, |n| format!("buyer-{n}")).await;
@@ -189,7 +214,13 @@ async fn press_once(wire: &mut Wire, buyer: &str, address: &str, key: &str) -> R
         ("Content-Type", "application/json"),
         ("X-Forwarded-For", address),
     ];
-    wire.send(&request("POST", "/v1/orders", &headers, br#"{"sale":"spring","item":"phone","units":1}"#)).await;
+    wire.send(&request(
+        "POST",
+        "/v1/orders",
+        &headers,
+        br#"{"sale":"spring","item":"phone","units":1}"#,
+    ))
+    .await;
     wire.reply(false).await.expect("an answer")
 }
 
@@ -197,7 +228,8 @@ async fn press_once(wire: &mut Wire, buyer: &str, address: &str, key: &str) -> R
 async fn a_robot_is_held_by_limits_for_people_and_disturbs_nobody() {
     let app = TestApp::with(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")]).await;
     // As docs/front-door.md has them.
-    let limits = json!({"buyer": {"burst": 10, "per_minute": 60}, "ip": {"burst": 600, "per_minute": 6000}});
+    let limits =
+        json!({"buyer": {"burst": 10, "per_minute": 60}, "ip": {"burst": 600, "per_minute": 6000}});
     open(&app, "spring", 1, limits).await;
     assert_eq!(app.buy("winner", "k", "spring", "phone", 1).await.verdict(), "201");
     let mut people = tokio::task::JoinSet::new();
@@ -207,15 +239,23 @@ async fn a_robot_is_held_by_limits_for_people_and_disturbs_nobody() {
             for m in 0..5 {
                 let (buyer, address) = (format!("buyer-{n}"), format!("198.51.100.{n}"));
                 let told = press_once(&mut wire, &buyer, &address, &format!("k{m}")).await;
-                assert_eq!(told.verdict(), "409 sold_out", "whoever presses five times is a person");
+                assert_eq!(
+                    told.verdict(),
+                    "409 sold_out",
+                    "whoever presses five times is a person"
+                );
             }
         });
     }
     let (mut wire, begun, mut let_in) = (app.connect().await, Instant::now(), 0);
-    let mut robot = async |key: u32| press_once(&mut wire, "robot", "203.0.113.7", &format!("k{key}")).await;
+    let mut robot =
+        async |key: u32| press_once(&mut wire, "robot", "203.0.113.7", &format!("k{key}")).await;
     for n in 0..300 {
         let verdict = robot(n).await.verdict();
-        assert!(verdict == "409 sold_out" || n >= 10 && verdict == "429 rate_limited", "{n}: {verdict}");
+        assert!(
+            verdict == "409 sold_out" || n >= 10 && verdict == "429 rate_limited",
+            "{n}: {verdict}"
+        );
         let_in += u64::from(verdict == "409 sold_out");
     }
     // Ten at once, then one a second.
@@ -269,7 +309,10 @@ async fn forwarding_headers_are_believed_from_trusted_proxies_and_from_the_right
     assert_eq!(app.buy("winner", "k", "spring", "phone", 1).await.verdict(), "201");
     // What the client wrote stands at the left, and may be anything.
     assert_eq!(refused(&app, "X-Forwarded-For", "203.0.113.{n}, 198.51.100.1", 8).await, 5);
-    assert_eq!(refused(&app, "X-Forwarded-For", "203.0.113.{n}, 198.51.100.2, 10.0.0.1", 8).await, 5);
+    assert_eq!(
+        refused(&app, "X-Forwarded-For", "203.0.113.{n}, 198.51.100.2, 10.0.0.1", 8).await,
+        5
+    );
     assert_eq!(refused(&app, "Forwarded", "for=203.0.113.{n}, for=198.51.100.3", 8).await, 5);
     // Addresses of one network of 64 bits are one customer's.
     assert_eq!(refused(&app, "X-Forwarded-For", "2001:db8:7:8::{n}", 8).await, 5);
@@ -284,7 +327,11 @@ async fn forwarding_headers_are_believed_from_trusted_proxies_and_from_the_right
     for n in 0..8 {
         told.push(both(n).await);
     }
-    assert_eq!(told.iter().filter(|status| **status == 429).count(), 8 - 2, "the winner came from there as well");
+    assert_eq!(
+        told.iter().filter(|status| **status == 429).count(),
+        8 - 2,
+        "the winner came from there as well"
+    );
     app.stop().await;
 }
 
@@ -304,7 +351,11 @@ async fn limits_change_while_the_sale_runs() {
     assert_eq!(told.header("ratelimit-policy"), None, "nothing is limited any more");
     set(&app, "spring", Value::Null).await;
     let told = app.buy("anna", "b", "spring", "phone", 1).await;
-    assert_eq!(said(&told, "ratelimit-policy", "buyer", "q"), Some(50_000), "the defaults are back");
+    assert_eq!(
+        said(&told, "ratelimit-policy", "buyer", "q"),
+        Some(50_000),
+        "the defaults are back"
+    );
     app.stop().await;
 }
 
@@ -316,14 +367,18 @@ async fn whom_operators_turn_away_cannot_buy_until_it_is_over() {
     let robot = block(json!({"kind": "buyer", "value": "robot", "reason": "a script"})).await;
     assert_eq!(robot.verdict(), "201", "{}", robot.text());
     let farm = block(json!({"kind": "ip", "value": "192.0.2.77/24"})).await.json();
-    assert_eq!((farm["value"].as_str(), farm["expires_at"].is_null()), (Some("192.0.2.0/24"), true));
+    assert_eq!(
+        (farm["value"].as_str(), farm["expires_at"].is_null()),
+        (Some("192.0.2.0/24"), true)
+    );
     let listed = app.admin("GET", "/v1/admin/blocks", None).await.json();
     assert_eq!(listed["blocks"].as_array().map(Vec::len), Some(2), "{listed}");
     let blocked = app.buy("robot", "k", "spring", "phone", 1).await;
     assert_eq!(blocked.verdict(), "403 forbidden");
     assert_eq!(said(&blocked, "ratelimit", "buyer", "r"), Some(50_000));
-    let from =
-        async |buyer: &str, address: &str| buy_by(&app, buyer, "k", &[("X-Forwarded-For", address)]).await.verdict();
+    let from = async |buyer: &str, address: &str| {
+        buy_by(&app, buyer, "k", &[("X-Forwarded-For", address)]).await.verdict()
+    };
     assert_eq!(from("anna", "192.0.2.9").await, "403 forbidden");
     assert_eq!(from("anna", "192.0.3.9").await, "201");
     // An order that is held is shown to whoever holds it.
@@ -347,7 +402,11 @@ async fn whom_operators_turn_away_cannot_buy_until_it_is_over() {
         if again.status == 201 {
             break again;
         }
-        assert!(std::time::Instant::now() >= ends, "refused, though it had not ended yet: {}", again.text());
+        assert!(
+            std::time::Instant::now() >= ends,
+            "refused, though it had not ended yet: {}",
+            again.text()
+        );
     };
     assert_eq!(again.json()["id"], robot.json()["id"], "said again of the same");
     let begun = Watch::start();
@@ -356,7 +415,10 @@ async fn whom_operators_turn_away_cannot_buy_until_it_is_over() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let metrics = app.get("/metrics").await.text();
-    assert!(metrics.lines().any(|line| line == "doorbuster_blocked_total{kind=\"ip\"} 1"), "{metrics}");
+    assert!(
+        metrics.lines().any(|line| line == "doorbuster_blocked_total{kind=\"ip\"} 1"),
+        "{metrics}"
+    );
     let stats = app.admin("GET", "/v1/admin/sales/spring/stats", None).await.json();
     assert!(stats["refusals"]["forbidden"].as_u64() >= Some(3), "{stats}");
     app.stop().await;

@@ -24,7 +24,8 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 
 impl TestApp {
     async fn join(&self, buyer: &str, key: &str) -> Reply {
-        self.call("POST", LINE, &[("Authorization", &bearer(buyer)), ("Idempotency-Key", key)], b"").await
+        self.call("POST", LINE, &[("Authorization", &bearer(buyer)), ("Idempotency-Key", key)], b"")
+            .await
     }
 
     async fn joined(&self, buyer: &str) -> String {
@@ -73,7 +74,10 @@ impl TestApp {
             let bought = self.buy(&format!("other{n}"), "k", "spring", "phone", 1).await;
             assert_eq!(bought.verdict(), "201", "{}", bought.text());
             let path = format!("/v1/admin/orders/{}/extend", id(&bought.json()));
-            assert_eq!(self.admin("POST", &path, Some(json!({"secs": 3_600}))).await.verdict(), "200");
+            assert_eq!(
+                self.admin("POST", &path, Some(json!({"secs": 3_600}))).await.verdict(),
+                "200"
+            );
         }
         let bought = self.buy("a", "k", "spring", "phone", stock).await;
         assert_eq!(bought.verdict(), "201", "{}", bought.text());
@@ -95,7 +99,10 @@ async fn a_unit_that_comes_back_is_the_first_in_lines_and_then_the_nexts() {
     let app = TestApp::start().await;
     // Windows that end while they are looked at, and not before, on a slow machine: that of the first order by no means.
     let (first, long) = (app.held_out(1, 1, 6).await, json!({"secs": 3_600}));
-    assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{first}/extend"), Some(long)).await.verdict(), "200");
+    assert_eq!(
+        app.admin("POST", &format!("/v1/admin/orders/{first}/extend"), Some(long)).await.verdict(),
+        "200"
+    );
     let joined = app.join("b", "line").await;
     assert_eq!(joined.verdict(), "201");
     let place = joined.json();
@@ -111,7 +118,11 @@ async fn a_unit_that_comes_back_is_the_first_in_lines_and_then_the_nexts() {
     assert_eq!((read.verdict().as_str(), &read.json()["ahead"]), ("200", &json!(1)));
     assert_eq!(app.stands("c", &c).await, read.json());
     let again = app.join("b", "another").await;
-    assert_eq!((again.verdict().as_str(), again.json()), ("200", expected), "one place for a buyer");
+    assert_eq!(
+        (again.verdict().as_str(), again.json()),
+        ("200", expected),
+        "one place for a buyer"
+    );
     assert_eq!(again.header("idempotent-replayed"), Some("true"));
     let row = app.row().await;
     assert_eq!((&row["waiting"], &row["kept"]), (&json!(2), &json!(0)));
@@ -131,13 +142,21 @@ async fn a_unit_that_comes_back_is_the_first_in_lines_and_then_the_nexts() {
     assert_eq!(app.buyer("b", "GET", LINE).await.verdict(), "404 not_found");
     assert_eq!(app.stands("c", &c).await["ahead"], 0);
     let again = app.join("b", "line").await;
-    assert_eq!((again.verdict().as_str(), &again.json()["state"]), ("200", &json!("reserved")), "the key has an order");
+    assert_eq!(
+        (again.verdict().as_str(), &again.json()["state"]),
+        ("200", &json!("reserved")),
+        "the key has an order"
+    );
     let history = app.buyer("b", "GET", &format!("/v1/orders/{b}/history")).await.json();
     assert_eq!(history["history"][0]["event"], "order.reserved", "{history}");
     assert_eq!(history["history"][0]["by"], "engine", "{history}");
     assert_eq!(history["history"][0]["from_line"], true, "{history}");
     let history = app.buyer("a", "GET", &format!("/v1/orders/{first}/history")).await.json();
-    assert!(history["history"].as_array().is_some_and(|all| all.iter().all(|one| one.get("from_line").is_none())));
+    assert!(
+        history["history"]
+            .as_array()
+            .is_some_and(|all| all.iter().all(|one| one.get("from_line").is_none()))
+    );
 
     // Its window passes: the next has it. That one gives it up: anybody has it.
     app.becomes("b", &b, "expired").await;
@@ -145,7 +164,11 @@ async fn a_unit_that_comes_back_is_the_first_in_lines_and_then_the_nexts() {
     app.cancel("c", &c).await;
     let begun = Instant::now();
     while app.buy("d", "last", "spring", "phone", 1).await.status != 201 {
-        assert!(begun.elapsed() < PATIENCE, "what nobody in line wants is for sale: {}", app.row().await);
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "what nobody in line wants is for sale: {}",
+            app.row().await
+        );
     }
     assert_eq!(
         app.row().await,
@@ -172,7 +195,10 @@ async fn whoever_was_served_in_vain_does_not_stand_there_again() {
         held = id;
     }
     let told = app.join("b", "new").await;
-    assert_eq!((told.verdict().as_str(), &told.json()["state"]), ("409 wrong_state", &json!("cancelled")));
+    assert_eq!(
+        (told.verdict().as_str(), &told.json()["state"]),
+        ("409 wrong_state", &json!("cancelled"))
+    );
     assert_eq!(app.join("b", "line").await.json()["state"], "cancelled", "the key has an order");
     let a = app.joined("a").await;
     assert_eq!(app.stands("a", &a).await["ahead"], 0, "who bought and gave it up may");
@@ -187,7 +213,8 @@ async fn whoever_was_served_in_vain_does_not_stand_there_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_window_of_a_unit_from_the_line_is_five_minutes_at_most_and_its_buyer_is_told_at_once() {
+async fn the_window_of_a_unit_from_the_line_is_five_minutes_at_most_and_its_buyer_is_told_at_once()
+{
     let app = TestApp::start().await;
     let first = app.held_out(1, 1, 900).await;
     let b = app.joined("b").await;
@@ -202,8 +229,9 @@ async fn the_window_of_a_unit_from_the_line_is_five_minutes_at_most_and_its_buye
     };
     assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
     assert_eq!((&told["id"], &told["state"]), (&json!(b), &json!("reserved")));
-    let time =
-        |member: &str| doorbuster_api::value::Time::parse(told[member].as_str().expect("a time")).expect("a time");
+    let time = |member: &str| {
+        doorbuster_api::value::Time::parse(told[member].as_str().expect("a time")).expect("a time")
+    };
     assert_eq!(time("pay_by").millis() - time("reserved_at").millis(), 300_000, "{told}");
 }
 
@@ -216,8 +244,14 @@ async fn who_leaves_is_in_line_no_more_and_those_behind_move_up() {
         assert_eq!(app.buyer("b", "DELETE", LINE).await.verdict(), "204");
     }
     let left = app.stands("b", &b).await;
-    assert_eq!((&left["state"], &left["code"], &left["buyer"]), (&json!("refused"), &json!("left"), &json!("b")));
-    assert_eq!(app.admin("GET", &format!("/v1/admin/orders/{b}"), None).await.json()["code"], "left");
+    assert_eq!(
+        (&left["state"], &left["code"], &left["buyer"]),
+        (&json!("refused"), &json!("left"), &json!("b"))
+    );
+    assert_eq!(
+        app.admin("GET", &format!("/v1/admin/orders/{b}"), None).await.json()["code"],
+        "left"
+    );
     assert_eq!(app.stands("c", &c).await["ahead"], 0);
     let operators = app.admin("GET", &format!("/v1/admin/orders/{c}"), None).await.json();
     assert_eq!((&operators["state"], &operators["buyer"]), (&json!("waiting"), &json!("c")));
@@ -254,11 +288,18 @@ async fn there_is_no_line_where_units_are_to_be_had_or_none_will_come_back() {
             assert_eq!((&told.json()["limit"], &told.json()["used"]), (&json!(2), &json!(2)));
             break;
         }
-        assert!(told.verdict() == "409 not_held_out" && begun.elapsed() < PATIENCE, "{}", told.text());
+        assert!(
+            told.verdict() == "409 not_held_out" && begun.elapsed() < PATIENCE,
+            "{}",
+            told.text()
+        );
     }
     assert_eq!(app.join("a", "k").await.verdict(), "422 idempotency_key_reused", "an order of two");
     // Nobody, somebody with half a request, and somebody else's place.
-    assert_eq!(app.call("POST", LINE, &[("Idempotency-Key", "k")], b"").await.verdict(), "401 unauthenticated");
+    assert_eq!(
+        app.call("POST", LINE, &[("Idempotency-Key", "k")], b"").await.verdict(),
+        "401 unauthenticated"
+    );
     let name = bearer("b");
     let bare = app.call("POST", LINE, &[("Authorization", &name)], b"").await;
     assert_eq!(bare.verdict(), "422 invalid_request");
@@ -267,14 +308,20 @@ async fn there_is_no_line_where_units_are_to_be_had_or_none_will_come_back() {
         assert_eq!(app.join("b", key).await.verdict(), "422 invalid_request", "{key}");
     }
     let b = app.joined("b").await;
-    for (method, path) in [("GET", format!("/v1/orders/{b}")), ("POST", format!("/v1/orders/{b}/cancel"))] {
+    for (method, path) in
+        [("GET", format!("/v1/orders/{b}")), ("POST", format!("/v1/orders/{b}/cancel"))]
+    {
         assert_eq!(app.buyer("c", method, &path).await.verdict(), "404 not_found", "{method}");
     }
     assert_eq!(app.buyer("c", "GET", LINE).await.verdict(), "404 not_found");
     assert_eq!(app.buyer("c", "DELETE", LINE).await.verdict(), "204");
     for step in ["cancel", "checkout"] {
         let told = app.buyer("b", "POST", &format!("/v1/orders/{b}/{step}")).await;
-        assert_eq!((told.verdict().as_str(), &told.json()["state"]), ("409 wrong_state", &json!("waiting")), "{step}");
+        assert_eq!(
+            (told.verdict().as_str(), &told.json()["state"]),
+            ("409 wrong_state", &json!("waiting")),
+            "{step}"
+        );
     }
     let history = app.buyer("b", "GET", &format!("/v1/orders/{b}/history")).await.json();
     assert_eq!(history["history"], json!([]));

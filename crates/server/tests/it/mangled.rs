@@ -29,9 +29,11 @@ struct Mangler {
 
 impl Mangler {
     fn new() -> Self {
-        let told = |name: &str| std::env::var(name).ok().map(|value| value.parse().expect("a number"));
+        let told =
+            |name: &str| std::env::var(name).ok().map(|value| value.parse().expect("a number"));
         let seed = told("DOORBUSTER_RANDOM_SEED").unwrap_or_else(rand::random);
-        let of_each = told("DOORBUSTER_MANGLED").map_or(MANGLED, |n| usize::try_from(n).expect("not so many"));
+        let of_each = told("DOORBUSTER_MANGLED")
+            .map_or(MANGLED, |n| usize::try_from(n).expect("not so many"));
         Self { seed, rng: SmallRng::seed_from_u64(seed), of_each }
     }
 
@@ -41,7 +43,11 @@ impl Mangler {
         let begin = [&all[..], &[right.to_owned()]].concat();
         while all.len() < self.of_each {
             // The right one half of the time: what is nearly right goes furthest.
-            let from = if self.rng.random() { right } else { &begin[self.rng.random_range(0..begin.len())] };
+            let from = if self.rng.random() {
+                right
+            } else {
+                &begin[self.rng.random_range(0..begin.len())]
+            };
             let bytes = self.changed(from.as_bytes().to_vec(), plain);
             let text = String::from_utf8_lossy(&bytes).into_owned();
             if text != right {
@@ -55,7 +61,11 @@ impl Mangler {
         for _ in 0..self.rng.random_range(1..=CHANGES_MAX) {
             let at = self.rng.random_range(0..=bytes.len());
             let end = (at + self.rng.random_range(0..PIECE_MAX)).min(bytes.len());
-            let byte = if plain { PLAIN[self.rng.random_range(0..PLAIN.len())] } else { self.rng.random() };
+            let byte = if plain {
+                PLAIN[self.rng.random_range(0..PLAIN.len())]
+            } else {
+                self.rng.random()
+            };
             match self.rng.random_range(0..5) {
                 0 if at < bytes.len() => bytes[at] = byte,
                 0 | 1 => bytes.insert(at, byte),
@@ -93,19 +103,34 @@ async fn a_mangled_token_or_pass_is_nobodys_and_a_mangled_id_no_order() {
     app.step("spring", "open").await;
     let anna = bearer("anna");
     let headers = [("Authorization", anna.as_str()), ("Content-Type", "application/json")];
-    let pass = app.call("POST", "/v1/sales/spring/passes", &headers, br#"{"item":"phone"}"#).await.json();
+    let pass =
+        app.call("POST", "/v1/sales/spring/passes", &headers, br#"{"item":"phone"}"#).await.json();
     let pass = pass["pass"].as_str().expect("a pass").to_owned();
-    let bought =
-        app.buy_with("anna", "k", &[("Purchase-Pass", &pass)], r#"{"sale":"spring","item":"phone","units":1}"#).await;
+    let bought = app
+        .buy_with(
+            "anna",
+            "k",
+            &[("Purchase-Pass", &pass)],
+            r#"{"sale":"spring","item":"phone","units":1}"#,
+        )
+        .await;
     assert_eq!(bought.verdict(), "201", "{}", bought.text());
     let id = bought.json()["id"].as_str().expect("an id").to_owned();
-    for token in mangler.texts(include_str!("../corpus/tokens.txt"), anna.trim_start_matches("Bearer "), true) {
-        let reply = app.call("GET", "/v1/orders", &[("Authorization", &format!("Bearer {token}"))], b"").await;
+    for token in mangler.texts(
+        include_str!("../corpus/tokens.txt"),
+        anna.trim_start_matches("Bearer "),
+        true,
+    ) {
+        let reply = app
+            .call("GET", "/v1/orders", &[("Authorization", &format!("Bearer {token}"))], b"")
+            .await;
         mangler.judge(&reply, &[401], &token);
     }
     for wrong in mangler.texts(include_str!("../corpus/passes.txt"), &pass, true) {
         let more = [("Purchase-Pass", wrong.as_str())];
-        let reply = app.buy_with("anna", "another", &more, r#"{"sale":"spring","item":"phone","units":1}"#).await;
+        let reply = app
+            .buy_with("anna", "another", &more, r#"{"sale":"spring","item":"phone","units":1}"#)
+            .await;
         mangler.judge(&reply, &[403], &wrong);
     }
     for wrong in mangler.texts(include_str!("../corpus/orders.txt"), &id, true) {
@@ -123,7 +148,9 @@ async fn a_mangled_message_moves_no_money_and_a_mangled_frame_ends_its_connectio
     money::open_sale(&app, 100.into(), 10, 900).await;
     let id = money::order(&app, "anna", "k", 1).await;
     let right = captured("pay_1", &id, 10).to_string();
-    for (n, body) in mangler.texts(include_str!("../corpus/messages.txt"), &right, false).into_iter().enumerate() {
+    for (n, body) in
+        mangler.texts(include_str!("../corpus/messages.txt"), &right, false).into_iter().enumerate()
+    {
         let believed = tell_text(&app, &format!("msg_{n}"), &body).await;
         mangler.judge(&believed, &[200, 400, 422], &body);
     }
@@ -134,7 +161,11 @@ async fn a_mangled_message_moves_no_money_and_a_mangled_frame_ends_its_connectio
         if wrong.contains(by.trim_end_matches('=')) {
             continue;
         }
-        let headers = [("webhook-id", "msg_right"), ("webhook-timestamp", &now), ("webhook-signature", &wrong)];
+        let headers = [
+            ("webhook-id", "msg_right"),
+            ("webhook-timestamp", &now),
+            ("webhook-signature", &wrong),
+        ];
         mangler.judge(&send(&app, &headers, &right).await, &[401], &wrong);
     }
     let anna = bearer("anna");
@@ -146,8 +177,10 @@ async fn a_mangled_message_moves_no_money_and_a_mangled_frame_ends_its_connectio
         ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
     ];
     let byte = |text: &str| u8::from_str_radix(text, 16).expect("a byte");
-    let corpus: Vec<Vec<u8>> =
-        include_str!("../corpus/frames.txt").lines().map(|line| line.split(' ').map(byte).collect()).collect();
+    let corpus: Vec<Vec<u8>> = include_str!("../corpus/frames.txt")
+        .lines()
+        .map(|line| line.split(' ').map(byte).collect())
+        .collect();
     for n in 0..mangler.of_each {
         let mut bytes = corpus[n % corpus.len()].clone();
         if n >= corpus.len() {

@@ -43,8 +43,11 @@ pub(crate) fn secret(key: &[u8]) -> String {
 
 /// A server that believes messages signed with [`KEY`].
 pub(crate) async fn start() -> TestApp {
-    TestApp::with(&[("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", &secret(KEY)), ("DOORBUSTER_PAYMENT__SANDBOX_PAGE", "true")])
-        .await
+    TestApp::with(&[
+        ("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", &secret(KEY)),
+        ("DOORBUSTER_PAYMENT__SANDBOX_PAGE", "true"),
+    ])
+    .await
 }
 
 /// Seconds since the epoch.
@@ -67,7 +70,12 @@ pub(crate) async fn tell(app: &TestApp, id: &str, body: &Value) -> Reply {
 pub(crate) async fn tell_text(app: &TestApp, id: &str, body: &str) -> Reply {
     let timestamp = now_secs().to_string();
     let signature = signature(KEY, id, &timestamp, body);
-    send(app, &[("webhook-id", id), ("webhook-timestamp", &timestamp), ("webhook-signature", &signature)], body).await
+    send(
+        app,
+        &[("webhook-id", id), ("webhook-timestamp", &timestamp), ("webhook-signature", &signature)],
+        body,
+    )
+    .await
 }
 
 /// Sends a message with these headers.
@@ -107,7 +115,9 @@ pub(crate) async fn refunds(app: &TestApp, order: &str) -> Vec<(String, String)>
 /// Refunds that were given up and that nobody has seen to, as the metrics say.
 async fn dead_refunds(app: &TestApp) -> u64 {
     let metrics = app.get("/metrics").await.text();
-    let number = metrics.lines().find_map(|line| line.strip_prefix(r#"doorbuster_dead_letters{kind="refund"} "#));
+    let number = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix(r#"doorbuster_dead_letters{kind="refund"} "#));
     number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{metrics}"))
 }
 
@@ -137,7 +147,11 @@ pub(crate) async fn adds_up(app: &TestApp) {
     let stock = app.admin("GET", "/v1/admin/sales/spring/stock", None).await.json();
     let item = &stock["items"][0];
     let units = |name: &str| item[name].as_u64().expect("counted");
-    assert_eq!(units("total"), ["pool", "in_slots", "held", "paid"].map(units).iter().sum::<u64>(), "{item}");
+    assert_eq!(
+        units("total"),
+        ["pool", "in_slots", "held", "paid"].map(units).iter().sum::<u64>(),
+        "{item}"
+    );
 }
 
 /// Payment windows in which what a buyer does is done, on a slow machine, and which are waited for to end.

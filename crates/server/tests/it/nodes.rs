@@ -39,7 +39,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// What a metric counts.
 pub(crate) async fn number(app: &TestApp, name: &str) -> u64 {
     let metrics = app.get("/metrics").await.text();
-    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+    let value =
+        metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
     value.unwrap_or_else(|| panic!("{name} is there"))
 }
 
@@ -49,7 +50,8 @@ async fn sell_out(nodes: &[&Node], stock: u64, patience: Duration) -> u64 {
     let give_up = Arc::new(AtomicBool::new(false));
     let mut crowd = tokio::task::JoinSet::new();
     for n in 0..24 {
-        let (node, sold, next, give_up) = (nodes[n % nodes.len()].shop(), sold.clone(), next.clone(), give_up.clone());
+        let (node, sold, next, give_up) =
+            (nodes[n % nodes.len()].shop(), sold.clone(), next.clone(), give_up.clone());
         crowd.spawn(async move {
             while sold.load(Ordering::Acquire) < stock && !give_up.load(Ordering::Acquire) {
                 let n = next.fetch_add(1, Ordering::Relaxed);
@@ -61,13 +63,19 @@ async fn sell_out(nodes: &[&Node], stock: u64, patience: Duration) -> u64 {
                         }
                         Bought::Refused(Refusal::SoldOut(left)) if left.available > 0 => {
                             units = left.available.min(units - 1).max(1);
-                            if !give_up.load(Ordering::Acquire) && sold.load(Ordering::Acquire) < stock {
+                            if !give_up.load(Ordering::Acquire)
+                                && sold.load(Ordering::Acquire) < stock
+                            {
                                 continue;
                             }
                         }
-                        Bought::Refused(Refusal::SoldOut(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
+                        Bought::Refused(Refusal::SoldOut(_)) => {
+                            tokio::time::sleep(Duration::from_millis(5)).await
+                        }
                         Bought::Queued { .. } => {}
-                        Bought::Refused(Refusal::Unavailable { .. } | Refusal::Overloaded { .. }) => {
+                        Bought::Refused(
+                            Refusal::Unavailable { .. } | Refusal::Overloaded { .. },
+                        ) => {
                             tokio::time::sleep(Duration::from_millis(5)).await;
                             if !give_up.load(Ordering::Acquire) {
                                 continue;
@@ -108,7 +116,8 @@ async fn nodes_with_a_slot_each_sell_exactly_what_there_is() {
     is_sold(&first, 400, told).await;
     assert_eq!(first.audit().await.repairs, 0);
     // Whoever holds an order finds it at any node, also now that nothing is left.
-    until("the other node knows that all is sold", async || second.gauge().free().free == Some(0)).await;
+    until("the other node knows that all is sold", async || second.gauge().free().free == Some(0))
+        .await;
     let again = second.buy("b0", "k", 1).await;
     assert!(matches!(again, Bought::Replayed(_)), "{again:?}");
     first.stop().await;
@@ -122,11 +131,17 @@ async fn the_units_of_a_node_that_died_are_sold_by_the_other() {
     first.open_sale(100, 10, Spread::default()).await;
     second.follows(doorbuster_core::Phase::Open).await;
     let shop = second.shop();
-    assert!(matches!(shop.buy("kept", "k", 2).await, Bought::Created(_)), "the second node has a share");
+    assert!(
+        matches!(shop.buy("kept", "k", 2).await, Bought::Created(_)),
+        "the second node has a share"
+    );
     second.crash();
     let told = sell_out(&[&first], 98, AFTER_LEASE + PATIENCE).await;
     is_sold(&first, 100, told + 2).await;
-    assert!(matches!(first.buy("kept", "k", 2).await, Bought::Replayed(_)), "what was told is kept");
+    assert!(
+        matches!(first.buy("kept", "k", 2).await, Bought::Replayed(_)),
+        "what was told is kept"
+    );
     first.stop().await;
 }
 
@@ -161,10 +176,18 @@ async fn a_limit_holds_over_nodes_and_what_one_does_the_others_follow() {
     }
     let answers = asking.join_all().await;
     let created = answers.iter().filter(|a| matches!(a, Bought::Created(_))).count();
-    let limited = answers.iter().filter(|a| matches!(a, Bought::Refused(Refusal::LimitReached { .. }))).count();
+    let limited = answers
+        .iter()
+        .filter(|a| matches!(a, Bought::Refused(Refusal::LimitReached { .. })))
+        .count();
     assert_eq!((created, limited), (3, 17), "{answers:?}");
     // Lowering takes what lies at both nodes.
-    let adjustment = Adjustment { item: first.item().row.id, units: -57, reason: "recount".into(), key: "a".into() };
+    let adjustment = Adjustment {
+        item: first.item().row.id,
+        units: -57,
+        reason: "recount".into(),
+        key: "a".into(),
+    };
     let lowered = first.engine.adjust(adjustment).await.expect("the store is there");
     assert!(matches!(lowered, doorbuster_server::control::Adjusted::Done(_)), "{lowered:?}");
     first.step(Step::Pause).await;
@@ -193,7 +216,9 @@ async fn pauses_under_load(home: Home, spread: Spread) {
                 asked += 1;
                 match shop.buy(&format!("b{n}-{asked}"), "k", 1).await {
                     Bought::Created(_) => sold += 1,
-                    Bought::Refused(Refusal::Unavailable { .. } | Refusal::Overloaded { .. } | Refusal::Paused) => {
+                    Bought::Refused(
+                        Refusal::Unavailable { .. } | Refusal::Overloaded { .. } | Refusal::Paused,
+                    ) => {
                         tokio::time::sleep(Duration::from_millis(2)).await;
                     }
                     other => panic!("{other:?}"),
@@ -235,9 +260,11 @@ async fn a_pause_drains_the_slots_that_nodes_share() {
 async fn nodes_over_partitions_in_redis_sell_exactly_what_there_is() {
     let home = Home::cluster();
     let buyers = Roles { api: true, settle: false, control: false };
-    let (first, second) = (home.node(Roles { api: false, ..Roles::ALL }).await, home.node(buyers).await);
+    let (first, second) =
+        (home.node(Roles { api: false, ..Roles::ALL }).await, home.node(buyers).await);
     let third = home.node(buyers).await;
-    let spread = Spread { partitions: 4, choose: Choose::Buyer, initial: 40, threshold: 5, refill: 20 };
+    let spread =
+        Spread { partitions: 4, choose: Choose::Buyer, initial: 40, threshold: 5, refill: 20 };
     first.open_sale(500, 10, spread).await;
     second.follows(doorbuster_core::Phase::Open).await;
     third.follows(doorbuster_core::Phase::Open).await;
@@ -284,7 +311,8 @@ async fn sell_out_from(nodes: &[&Node], stock: u64) -> u64 {
         let told = nodes[n % nodes.len()].buy(&format!("late{n}"), "k", 1).await;
         match told {
             Bought::Created(order) => sold += order.units.wide(),
-            Bought::Refused(Refusal::Unavailable { .. } | Refusal::Overloaded { .. }) | Bought::Queued { .. } => {}
+            Bought::Refused(Refusal::Unavailable { .. } | Refusal::Overloaded { .. })
+            | Bought::Queued { .. } => {}
             other => panic!("{sold} of {stock}: {other:?}"),
         }
     }

@@ -7,7 +7,8 @@ use crate::app::{TestApp, sale};
 #[tokio::test]
 async fn a_sale_is_made_with_its_defaults_and_its_name_is_taken_then() {
     let app = TestApp::start().await;
-    let reply = app.admin("POST", "/v1/admin/sales", Some(sale("spring", "unlimited".into(), 3))).await;
+    let reply =
+        app.admin("POST", "/v1/admin/sales", Some(sale("spring", "unlimited".into(), 3))).await;
     assert_eq!(reply.verdict(), "201");
     assert_eq!(reply.header("location"), Some("/v1/admin/sales/spring"));
     let etag = reply.header("etag").expect("ETag").to_owned();
@@ -59,17 +60,24 @@ async fn phases_follow_each_other_and_repeating_is_harmless() {
     check("resume", "200", "open").await;
     check("close", "200", "closed").await;
     check("resume", "409 wrong_state", "closed").await;
-    assert_eq!(app.admin("POST", "/v1/admin/sales/none/open", None).await.verdict(), "404 not_found");
+    assert_eq!(
+        app.admin("POST", "/v1/admin/sales/none/open", None).await.verdict(),
+        "404 not_found"
+    );
     let phases = app.admin("GET", "/v1/admin/sales?phase=closed", None).await.json();
     assert_eq!(phases["sales"].as_array().map(Vec::len), Some(1));
-    assert_eq!(app.admin("GET", "/v1/admin/sales?phase=open", None).await.json()["sales"], json!([]));
+    assert_eq!(
+        app.admin("GET", "/v1/admin/sales?phase=open", None).await.json()["sales"],
+        json!([])
+    );
 }
 
 #[tokio::test]
 async fn a_scheduled_sale_opens_and_closes_by_itself() {
     let app = TestApp::start().await;
     let at = |secs: f64| {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        let now =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
         let millis = now.as_millis() as i64 + (secs * 1_000.0) as i64;
         doorbuster_api::value::Time::from_millis(millis).to_string()
     };
@@ -110,7 +118,10 @@ async fn changes_are_merged_and_guarded_by_the_tag() {
         (&item["price"]["currency"], &item["description"], &item["stock"]),
         (&json!("EUR"), &json!("New."), &json!(5))
     );
-    assert_eq!(change(Some(&tag), json!({"title": "Late"})).await.verdict(), "412 precondition_failed");
+    assert_eq!(
+        change(Some(&tag), json!({"title": "Late"})).await.verdict(),
+        "412 precondition_failed"
+    );
     assert_eq!(change(Some("nonsense"), json!({})).await.verdict(), "412 precondition_failed");
     assert_eq!(change(Some("*"), json!({"title": "Anyone"})).await.verdict(), "200");
     let new = changed.header("etag").expect("ETag");
@@ -125,11 +136,16 @@ async fn changes_are_merged_and_guarded_by_the_tag() {
         assert_eq!(change(None, wrong.clone()).await.verdict(), "422 invalid_request", "{wrong}");
     }
     app.step("spring", "open").await;
-    let dearer = json!({"items": [{"id": "phone", "price": {"amount_minor": 13, "currency": "EUR"}}]});
+    let dearer =
+        json!({"items": [{"id": "phone", "price": {"amount_minor": 13, "currency": "EUR"}}]});
     let same = json!({"title": "Open", "items": [{"id": "phone", "limit_per_buyer": 4, "image": "/phone.webp"}]});
     assert_eq!(change(None, dearer).await.verdict(), "409 wrong_state");
     assert_eq!(change(None, same).await.verdict(), "200", "texts change at any time");
-    assert_eq!(app.get("/v1/sales/spring").await.json()["items"][0]["image"], "/phone.webp", "buyers see it at once");
+    assert_eq!(
+        app.get("/v1/sales/spring").await.json()["items"][0]["image"],
+        "/phone.webp",
+        "buyers see it at once"
+    );
 
     assert_eq!(app.admin("DELETE", path, None).await.verdict(), "409 wrong_state");
     app.make_sale("mistake", 5.into(), 1).await;
@@ -140,7 +156,10 @@ async fn changes_are_merged_and_guarded_by_the_tag() {
     );
     let gone = app.admin("DELETE", "/v1/admin/sales/mistake", None).await;
     assert_eq!((gone.status, gone.body.len()), (204, 0));
-    assert_eq!(app.admin("DELETE", "/v1/admin/sales/mistake", None).await.verdict(), "404 not_found");
+    assert_eq!(
+        app.admin("DELETE", "/v1/admin/sales/mistake", None).await.verdict(),
+        "404 not_found"
+    );
     app.make_sale("mistake", 5.into(), 1).await;
 }
 
@@ -159,16 +178,23 @@ async fn stock_is_adjusted_once_for_each_key_and_never_below_what_is_sold() {
     assert_eq!((&more.json()["total"], &more.json()["held"]), (&json!(60), &json!(4)));
     assert_eq!(more.header("idempotent-replayed"), None);
     let again = adjust("a", 50).await;
-    assert_eq!((&again.json()["total"], again.header("idempotent-replayed")), (&json!(60), Some("true")));
+    assert_eq!(
+        (&again.json()["total"], again.header("idempotent-replayed")),
+        (&json!(60), Some("true"))
+    );
     assert_eq!(adjust("a", 51).await.verdict(), "422 idempotency_key_reused");
     assert_eq!(adjust("b", -20).await.json()["total"], 40);
     let too_much = adjust("c", -37).await;
-    assert_eq!((too_much.verdict().as_str(), &too_much.json()["free"]), ("409 wrong_state", &json!(36)));
+    assert_eq!(
+        (too_much.verdict().as_str(), &too_much.json()["free"]),
+        ("409 wrong_state", &json!(36))
+    );
     assert_eq!(adjust("d", -36).await.json()["total"], 4);
     assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "409 sold_out");
     assert_eq!(adjust("e", 1_000_000_000).await.verdict(), "422 invalid_request");
     assert_eq!(adjust("f", 0).await.verdict(), "422 invalid_request");
-    let row = app.admin("GET", "/v1/admin/sales/spring/stock", None).await.json()["items"][0].clone();
+    let row =
+        app.admin("GET", "/v1/admin/sales/spring/stock", None).await.json()["items"][0].clone();
     assert_eq!(
         row,
         json!({"item": "phone", "total": 4, "pool": 0, "in_slots": 0, "held": 4, "paid": 0, "kept": 0, "waiting": 0})
@@ -181,14 +207,18 @@ async fn stock_is_adjusted_once_for_each_key_and_never_below_what_is_sold() {
     );
     assert_eq!((&slot["available"], &slot["active"]), (&json!(0), &Value::Null));
     let moved = |what: &str| slot[what].as_u64().expect("a count");
-    assert!(moved("refills") >= 2 && moved("recalls") >= 2, "raised from 10, lowered twice: {slot}");
+    assert!(
+        moved("refills") >= 2 && moved("recalls") >= 2,
+        "raised from 10, lowered twice: {slot}"
+    );
 
     app.make_sale("endless", "unlimited".into(), 1).await;
     let path = "/v1/admin/sales/endless/items/phone/adjustments";
     let body = json!({"units": 1, "reason": "recount"});
     let reply = app.admin_with("POST", path, &[("Idempotency-Key", "a")], Some(body.clone())).await;
     assert_eq!(reply.verdict(), "409 wrong_state");
-    let row = app.admin("GET", "/v1/admin/sales/endless/stock", None).await.json()["items"][0].clone();
+    let row =
+        app.admin("GET", "/v1/admin/sales/endless/stock", None).await.json()["items"][0].clone();
     assert_eq!(
         row,
         json!({"item": "phone", "total": null, "pool": null, "in_slots": null, "held": 0, "paid": 0, "kept": 0, "waiting": 0})
@@ -224,21 +254,32 @@ async fn operators_see_and_cancel_orders_of_all_buyers() {
     ] {
         assert_eq!(count(query).await, expected, "{query}");
     }
-    let id = app.admin("GET", "/v1/admin/orders?buyer=bert", None).await.json()["orders"][0]["id"].clone();
+    let id = app.admin("GET", "/v1/admin/orders?buyer=bert", None).await.json()["orders"][0]["id"]
+        .clone();
     let id = id.as_str().expect("an id");
     for _ in 0..2 {
         let reply = app.admin("POST", &format!("/v1/admin/orders/{id}/cancel"), None).await;
-        assert_eq!((reply.verdict().as_str(), &reply.json()["state"]), ("200", &json!("cancelled")));
+        assert_eq!(
+            (reply.verdict().as_str(), &reply.json()["state"]),
+            ("200", &json!("cancelled"))
+        );
     }
     let detail = app.admin("GET", &format!("/v1/admin/orders/{id}"), None).await.json();
     assert_eq!((&detail["state"], &detail["payments"]), (&json!("cancelled"), &json!([])));
-    let states: Vec<_> =
-        detail["history"].as_array().expect("history").iter().map(|step| step["state"].clone()).collect();
+    let states: Vec<_> = detail["history"]
+        .as_array()
+        .expect("history")
+        .iter()
+        .map(|step| step["state"].clone())
+        .collect();
     assert_eq!(states, ["reserved", "cancelled"]);
     assert_eq!(count("?state=cancelled").await, 1);
     let unknown = format!("/v1/admin/orders/ord_{}", "A".repeat(52));
     assert_eq!(app.admin("GET", &unknown, None).await.verdict(), "404 not_found");
-    assert_eq!(app.admin("POST", &format!("{unknown}/cancel"), None).await.verdict(), "404 not_found");
+    assert_eq!(
+        app.admin("POST", &format!("{unknown}/cancel"), None).await.verdict(),
+        "404 not_found"
+    );
 }
 
 #[tokio::test]
@@ -262,7 +303,10 @@ async fn exports_hold_every_order_and_no_formula() {
     );
     assert_eq!(all.lines().count(), 4, "{all}");
     let line = |number: usize| all.lines().nth(number).unwrap_or_default();
-    assert!(line(1).contains(",'-anna,1,10,CNY,reserved,") && line(3).contains(",carl,"), "oldest first: {all}");
+    assert!(
+        line(1).contains(",'-anna,1,10,CNY,reserved,") && line(3).contains(",carl,"),
+        "oldest first: {all}"
+    );
     assert_eq!(export("?sale=autumn").await.lines().count(), 2);
     let none = app.admin("GET", "/v1/admin/exports/orders.csv?sale=none", None).await;
     assert_eq!(none.verdict(), "404 not_found");
@@ -301,7 +345,8 @@ async fn lists_of_sales_come_newest_first_in_pages() {
     for list in ["/v1/sales", "/v1/admin/sales"] {
         let (mut seen, mut cursor) = (Vec::new(), String::new());
         loop {
-            let page = app.admin("GET", &format!("{list}?limit=2&cursor={cursor}"), None).await.json();
+            let page =
+                app.admin("GET", &format!("{list}?limit=2&cursor={cursor}"), None).await.json();
             let sales = page["sales"].as_array().expect("sales");
             seen.extend(sales.iter().map(|sale| sale["id"].as_str().expect("an id").to_owned()));
             match page["next_cursor"].as_str() {

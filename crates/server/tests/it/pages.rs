@@ -10,13 +10,16 @@ use crate::http::Reply;
 
 /// What no sentence speaks of. Orders and payments are the end of it here: what comes after them is the shop's to promise.
 const NEVER: [&str; 21] = [
-    "mail", "receipt", "invoice", "shipp", "shipment", "deliver", "parcel", "courier", "邮", "收据", "发票", "小票",
-    "发货", "运费", "物流", "快递", "配送", "送货", "收货", "包裹", "短信",
+    "mail", "receipt", "invoice", "shipp", "shipment", "deliver", "parcel", "courier", "邮",
+    "收据", "发票", "小票", "发货", "运费", "物流", "快递", "配送", "送货", "收货", "包裹", "短信",
 ];
 
 fn guarded(reply: &Reply) {
     let policy = reply.header("content-security-policy").expect("a policy");
-    assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+    assert!(
+        policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
+        "{policy}"
+    );
     assert!(!policy.contains("unsafe"), "{policy}");
     assert_eq!(reply.header("x-content-type-options"), Some("nosniff"));
     assert_eq!(reply.header("referrer-policy"), Some("no-referrer"));
@@ -25,8 +28,11 @@ fn guarded(reply: &Reply) {
 
 /// Every `/assets/…` that a text names.
 fn named(text: &str) -> BTreeSet<String> {
-    let name =
-        |rest: &str| rest.chars().take_while(|c| c.is_ascii_alphanumeric() || ".-_".contains(*c)).collect::<String>();
+    let name = |rest: &str| {
+        rest.chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || ".-_".contains(*c))
+            .collect::<String>()
+    };
     text.split("/assets/")
         .skip(1)
         .map(name)
@@ -46,7 +52,9 @@ fn words(language: &str) -> BTreeMap<String, String> {
         rest = match rest[at..].strip_prefix("/*") {
             Some(comment) => comment.split_once("*/").expect("it ends").1,
             None => {
-                let text = rest[at..].strip_prefix('\'').unwrap_or_else(|| panic!("not understood: {}", &rest[at..]));
+                let text = rest[at..]
+                    .strip_prefix('\'')
+                    .unwrap_or_else(|| panic!("not understood: {}", &rest[at..]));
                 let (text, after) = text.split_once('\'').expect("it ends");
                 assert!(!text.contains(['\\', '\n']), "not understood: {text}");
                 quoted.push(text.to_owned());
@@ -54,8 +62,13 @@ fn words(language: &str) -> BTreeMap<String, String> {
             }
         };
     }
-    assert_eq!(between, ":,".repeat(quoted.len() / 2).trim_end_matches(','), "keys and sentences by turns");
-    let words: BTreeMap<_, _> = quoted.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
+    assert_eq!(
+        between,
+        ":,".repeat(quoted.len() / 2).trim_end_matches(','),
+        "keys and sentences by turns"
+    );
+    let words: BTreeMap<_, _> =
+        quoted.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
     assert_eq!(words.len() * 2, quoted.len(), "each key once");
     words
 }
@@ -73,7 +86,11 @@ fn both_languages_say_the_same_and_promise_nothing_that_nobody_sends() {
     };
     for (key, sentence) in &english {
         assert_eq!(places(sentence), places(&chinese[key]), "{key} leaves room for the same");
-        assert_eq!(sentence.trim().is_empty(), chinese[key].trim().is_empty(), "{key} is said in both");
+        assert_eq!(
+            sentence.trim().is_empty(),
+            chinese[key].trim().is_empty(),
+            "{key} is said in both"
+        );
     }
     for (key, sentence) in english.iter().chain(&chinese) {
         let small = sentence.to_lowercase();
@@ -86,7 +103,10 @@ fn both_languages_say_the_same_and_promise_nothing_that_nobody_sends() {
 async fn pages_are_the_same_for_everyone_and_load_only_what_is_here() {
     let app = TestApp::start().await;
     app.open_sale("spring", json!(10), 1).await;
-    let order = app.buy("anna", "k", "spring", "phone", 1).await.json()["id"].as_str().expect("an id").to_owned();
+    let order = app.buy("anna", "k", "spring", "phone", 1).await.json()["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
     let order = format!("/order/{order}");
     let mut open: BTreeSet<String> = BTreeSet::new();
     for (path, other) in [
@@ -96,16 +116,28 @@ async fn pages_are_the_same_for_everyone_and_load_only_what_is_here() {
         ("/docs", "/docs"),
     ] {
         let page = app.get(path).await;
-        assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")), "{path}");
+        assert_eq!(
+            (page.status, page.header("content-type")),
+            (200, Some("text/html; charset=utf-8")),
+            "{path}"
+        );
         guarded(&page);
         assert_eq!(page.header("cache-control"), Some("public, max-age=60"));
         let same = app.call("GET", other, &[("Accept", "text/html,*/*;q=0.8")], b"").await;
         assert_eq!(same.body, page.body, "{path}");
         if other.contains("no") {
             guarded(&same);
-            assert_eq!((same.status, same.header("cache-control")), (404, Some("no-store")), "{other}");
+            assert_eq!(
+                (same.status, same.header("cache-control")),
+                (404, Some("no-store")),
+                "{other}"
+            );
             for accept in [&[("Accept", "*/*")][..], &[("Accept", "application/json")], &[]] {
-                assert_eq!(app.call("GET", other, accept, b"").await.verdict(), "404 not_found", "{other}");
+                assert_eq!(
+                    app.call("GET", other, accept, b"").await.verdict(),
+                    "404 not_found",
+                    "{other}"
+                );
             }
         }
         let tag = page.header("etag").expect("ETag");
@@ -114,7 +146,10 @@ async fn pages_are_the_same_for_everyone_and_load_only_what_is_here() {
         for inline in ["<script>", "<style", " style=", " onclick="] {
             assert!(!text.contains(inline), "{path} has {inline}");
         }
-        assert!(!text.contains("src=\"http") && !text.contains("href=\"http"), "{path} loads from elsewhere");
+        assert!(
+            !text.contains("src=\"http") && !text.contains("href=\"http"),
+            "{path} loads from elsewhere"
+        );
         open.extend(named(&text));
     }
     let mut seen = BTreeSet::new();
@@ -132,7 +167,9 @@ async fn pages_are_the_same_for_everyone_and_load_only_what_is_here() {
         let packed = app.call("GET", &path, &[("Accept-Encoding", "gzip")], b"").await;
         if packed.header("content-encoding") == Some("gzip") {
             let mut unpacked = Vec::new();
-            flate2::read::GzDecoder::new(packed.body.as_slice()).read_to_end(&mut unpacked).expect("gzip");
+            flate2::read::GzDecoder::new(packed.body.as_slice())
+                .read_to_end(&mut unpacked)
+                .expect("gzip");
             assert_eq!(unpacked, asset.body, "{path}");
             assert_ne!(packed.header("etag"), asset.header("etag"));
         }
@@ -140,7 +177,11 @@ async fn pages_are_the_same_for_everyone_and_load_only_what_is_here() {
     }
     assert!(seen.len() > 20, "{seen:?}");
     assert_eq!(app.get("/assets/README.md").await.verdict(), "404 not_found");
-    assert_eq!(app.get("/assets/look.css").await.verdict(), "404 not_found", "assets have hashed names only");
+    assert_eq!(
+        app.get("/assets/look.css").await.verdict(),
+        "404 not_found",
+        "assets have hashed names only"
+    );
 }
 
 #[tokio::test]
@@ -151,10 +192,14 @@ async fn the_pages_script_tells_what_the_owner_configured() {
     ];
     let app = TestApp::with(&settings).await;
     let page = app.get("/").await.text();
-    let site = named(&page).into_iter().find(|name| name.contains("/site.")).expect("the page loads it");
+    let site =
+        named(&page).into_iter().find(|name| name.contains("/site.")).expect("the page loads it");
     let text = app.get(&site).await.text();
-    let told =
-        text.trim().strip_prefix("window.doorbuster = ").and_then(|text| text.strip_suffix(';')).expect("a script");
+    let told = text
+        .trim()
+        .strip_prefix("window.doorbuster = ")
+        .and_then(|text| text.strip_suffix(';'))
+        .expect("a script");
     let told: serde_json::Value = serde_json::from_str(told).expect("JSON");
     assert_eq!(
         told,
@@ -166,15 +211,24 @@ async fn the_pages_script_tells_what_the_owner_configured() {
 async fn a_demonstration_has_a_sale_and_guests() {
     let app = TestApp::demo().await;
     let sale = app.get("/v1/sales/demo").await.json();
-    assert!(sale["items"].as_array().expect("items").len() > 1 && sale["starts_at"].is_string(), "{sale}");
+    assert!(
+        sale["items"].as_array().expect("items").len() > 1 && sale["starts_at"].is_string(),
+        "{sale}"
+    );
     assert_eq!(app.get("/v1/sales/demo/status").await.json()["phase"], "scheduled");
     let reply = app.call("POST", "/demo/guest", &[], b"").await;
     assert_eq!(reply.verdict(), "201");
     let token = reply.json()["token"].as_str().expect("a token").to_owned();
-    let other = app.call("POST", "/demo/guest", &[], b"").await.json()["token"].as_str().expect("a token").to_owned();
+    let other = app.call("POST", "/demo/guest", &[], b"").await.json()["token"]
+        .as_str()
+        .expect("a token")
+        .to_owned();
     assert_ne!(token, other);
     let bearer = format!("Bearer {token}");
-    assert_eq!(app.call("GET", "/v1/orders", &[("Authorization", &bearer)], b"").await.verdict(), "200");
+    assert_eq!(
+        app.call("GET", "/v1/orders", &[("Authorization", &bearer)], b"").await.verdict(),
+        "200"
+    );
     assert_eq!(app.get("/demo/guest").await.verdict(), "405 method_not_allowed");
 
     let app = TestApp::start().await;
@@ -200,9 +254,13 @@ async fn what_everybody_is_shown_is_for_caches_under_the_addresses_of_pages_alon
     let version = status().await["version"].as_str().expect("a version").to_owned();
     let page = app.get("/sale/spring").await.text();
     let asset = named(&page).pop_first().expect("it names some");
-    for path in
-        ["/v1/sales", "/v1/sales/spring", "/v1/sales/spring/status", "/v1/sales/spring/status?v=", "/sale/spring"]
-    {
+    for path in [
+        "/v1/sales",
+        "/v1/sales/spring",
+        "/v1/sales/spring/status",
+        "/v1/sales/spring/status?v=",
+        "/sale/spring",
+    ] {
         check(path, true).await;
     }
     check(&format!("/v1/sales/spring/status?v={version}"), true).await;
@@ -211,7 +269,13 @@ async fn what_everybody_is_shown_is_for_caches_under_the_addresses_of_pages_alon
     check("/sale/spring?lang=zh", true).await;
     check(&asset, true).await;
     // Anybody could make up one of these for each request.
-    for path in ["/v1/sales?x=1", "/v1/sales?limit=7", "/v1/sales/spring?x", "/v1/sales/spr%69ng", "/v1/sales/a%3ab"] {
+    for path in [
+        "/v1/sales?x=1",
+        "/v1/sales?limit=7",
+        "/v1/sales/spring?x",
+        "/v1/sales/spr%69ng",
+        "/v1/sales/a%3ab",
+    ] {
         check(path, false).await;
     }
     for query in [

@@ -28,7 +28,12 @@ fn time(millis: i64) -> String {
 
 /// The header of a member or of a buyer with a level.
 fn standing(buyer: &str, member: bool, level: u8) -> String {
-    let claims = NewToken { exp: FAR, member, level: Some(level), ..NewToken::new(buyer, 0, Duration::ZERO) };
+    let claims = NewToken {
+        exp: FAR,
+        member,
+        level: Some(level),
+        ..NewToken::new(buyer, 0, Duration::ZERO)
+    };
     format!("Bearer {}", token(SECRET.as_bytes(), &claims))
 }
 
@@ -58,7 +63,13 @@ impl TestApp {
 
     async fn ask_pass(&self, authorization: &str, sale: &str, body: Value) -> Reply {
         let headers = [("Authorization", authorization), ("Content-Type", "application/json")];
-        self.call("POST", &format!("/v1/sales/{sale}/passes"), &headers, body.to_string().as_bytes()).await
+        self.call(
+            "POST",
+            &format!("/v1/sales/{sale}/passes"),
+            &headers,
+            body.to_string().as_bytes(),
+        )
+        .await
     }
 
     /// A pass for a phone.
@@ -92,7 +103,11 @@ async fn a_pass_opens_one_door_for_one_buyer_and_nothing_else() {
     app.open_door("autumn", json!({"pass": "required"})).await;
     let (anna, bert) = (bearer("anna"), bearer("bert"));
     let pass = app.pass("anna", "spring").await;
-    let forged = [pass[..pass.len() - 2].to_owned() + "AA", pass.replacen(&pass[30..32], "zz", 1), pass.clone() + "AA"];
+    let forged = [
+        pass[..pass.len() - 2].to_owned() + "AA",
+        pass.replacen(&pass[30..32], "zz", 1),
+        pass.clone() + "AA",
+    ];
     let long = "A".repeat(2_000);
     let check = async |headers: &[(&str, &str)], sale: &str, item: &str, expected: &str| {
         // Over the quick way and over the general server.
@@ -105,13 +120,25 @@ async fn a_pass_opens_one_door_for_one_buyer_and_nothing_else() {
     check(&[], "spring", "phone", "401 unauthenticated").await;
     for wrong in forged.iter().map(String::as_str).chain(["nonsense", "e\u{e9}", &long, &anna]) {
         check(&[("Purchase-Pass", wrong)], "spring", "phone", "403 pass_invalid").await;
-        check(&[("Purchase-Pass", wrong), ("Authorization", &anna)], "spring", "phone", "403 pass_invalid").await;
+        check(
+            &[("Purchase-Pass", wrong), ("Authorization", &anna)],
+            "spring",
+            "phone",
+            "403 pass_invalid",
+        )
+        .await;
     }
     let with = [("Purchase-Pass", pass.as_str())];
     check(&with, "autumn", "phone", "403 pass_invalid").await;
     check(&with, "spring", "case", "403 pass_invalid").await;
     check(&[with[0], ("Authorization", &bert)], "spring", "phone", "403 pass_invalid").await;
-    check(&[with[0], ("Authorization", "Bearer nonsense")], "spring", "phone", "401 unauthenticated").await;
+    check(
+        &[with[0], ("Authorization", "Bearer nonsense")],
+        "spring",
+        "phone",
+        "401 unauthenticated",
+    )
+    .await;
     check(&[with[0], with[0]], "spring", "phone", "403 pass_invalid").await;
     check(&with, "winter", "phone", "404 not_found").await;
     check(&with, "spring", "boat", "404 not_found").await;
@@ -179,10 +206,14 @@ async fn a_pass_can_be_had_a_minute_before_the_opening_and_used_after_it() {
     let scheduled = async |id: &str, starts_at: i64| {
         app.door(id, json!({"pass": "required"})).await;
         let body = Some(json!({"starts_at": time(starts_at)}));
-        assert_eq!(app.admin("PATCH", &format!("/v1/admin/sales/{id}"), body).await.verdict(), "200");
+        assert_eq!(
+            app.admin("PATCH", &format!("/v1/admin/sales/{id}"), body).await.verdict(),
+            "200"
+        );
         app.step(id, "schedule").await;
     };
-    let ask = async |sale: &str| app.ask_pass(&bearer("anna"), sale, json!({"item": "phone"})).await;
+    let ask =
+        async |sale: &str| app.ask_pass(&bearer("anna"), sale, json!({"item": "phone"})).await;
     app.door("draft", json!({"pass": "required"})).await;
     assert_eq!(ask("draft").await.verdict(), "404 not_found");
     scheduled("far", now_ms() + 3_600_000).await;
@@ -228,15 +259,25 @@ async fn thresholds_name_what_a_buyer_lacks() {
         assert_eq!(reply.verdict(), "403 not_eligible");
         assert_eq!(reply.json()["requirement"], requirement);
     };
-    let order = async |token: &str, sale: &str| app.order(sale, &[("Authorization", token)], sale, "phone").await;
-    let ask = async |token: &str, sale: &str| app.ask_pass(token, sale, json!({"item": "phone"})).await;
+    let order = async |token: &str, sale: &str| {
+        app.order(sale, &[("Authorization", token)], sale, "phone").await
+    };
+    let ask =
+        async |token: &str, sale: &str| app.ask_pass(token, sale, json!({"item": "phone"})).await;
     lacks(&order(&bearer("anna"), "members").await, "member");
     lacks(&ask(&bearer("anna"), "members").await, "member");
     lacks(&order(&standing("anna", true, 2), "levels").await, "level");
     lacks(&ask(&standing("anna", true, 2), "levels").await, "level");
-    assert_eq!(order(&standing("anna", true, 0), "members").await.verdict(), "201", "the token is enough");
+    assert_eq!(
+        order(&standing("anna", true, 0), "members").await.verdict(),
+        "201",
+        "the token is enough"
+    );
     assert_eq!(order(&standing("anna", false, 3), "levels").await.verdict(), "403 pass_required");
-    let pass = ask(&standing("bert", false, 3), "levels").await.json()["pass"].as_str().expect("a pass").to_owned();
+    let pass = ask(&standing("bert", false, 3), "levels").await.json()["pass"]
+        .as_str()
+        .expect("a pass")
+        .to_owned();
     let with = [("Purchase-Pass", pass.as_str())];
     assert_eq!(app.order("k", &with, "levels", "phone").await.verdict(), "201");
     // A threshold that rises holds for passes that were made before.
@@ -257,7 +298,9 @@ async fn a_front_door_changes_while_the_sale_runs_and_its_status_says_so() {
     });
     assert_eq!(shown().await, all);
     assert_eq!(app.buy("anna", "k", "spring", "phone", 1).await.verdict(), "201");
-    let kept = app.patch_door("spring", json!({"access_codes": "required", "limits": {"interface": null}})).await;
+    let kept = app
+        .patch_door("spring", json!({"access_codes": "required", "limits": {"interface": null}}))
+        .await;
     assert_eq!(
         (&kept["pass"], &kept["access_codes"], &kept["limits"]),
         (&json!("off"), &json!("required"), &json!({"interface": null}))
@@ -270,7 +313,11 @@ async fn a_front_door_changes_while_the_sale_runs_and_its_status_says_so() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(app.buy("anna", "k2", "spring", "phone", 1).await.verdict(), "403 pass_required");
-    assert_eq!(app.buy("anna", "k", "spring", "phone", 1).await.verdict(), "200", "what was bought stays bought");
+    assert_eq!(
+        app.buy("anna", "k", "spring", "phone", 1).await.verdict(),
+        "200",
+        "what was bought stays bought"
+    );
     app.patch_door("spring", Value::Null).await;
     assert_eq!(app.buy("anna", "k2", "spring", "phone", 1).await.verdict(), "201");
 }
@@ -283,7 +330,10 @@ async fn a_pass_from_before_everybody_had_to_wait_leads_to_the_line() {
         let pass = app.pass("anna", before).await;
         let headers = [("Purchase-Pass", pass.as_str())];
         app.patch_door(before, json!({"waiting_room": "always"})).await;
-        assert_eq!(app.order(before, &headers, before, "phone").await.verdict(), "403 waiting_room");
+        assert_eq!(
+            app.order(before, &headers, before, "phone").await.verdict(),
+            "403 waiting_room"
+        );
         app.patch_door(before, json!({"pass": "required", "waiting_room": before})).await;
         assert_eq!(app.order(before, &headers, before, "phone").await.verdict(), "201");
     }
@@ -320,9 +370,11 @@ async fn a_code_is_spent_with_the_pass_and_costs_its_buyer_nothing_again() {
     check("dora", code(&one[1]), "201").await;
     let counts = app.admin("GET", "/v1/admin/sales/spring/access-codes", None).await.json();
     assert_eq!(counts, json!({"codes": 3, "uses": 4, "spent": 4}));
-    let wrong = app.admin("POST", "/v1/admin/sales/spring/access-codes", Some(json!({"count": 0}))).await;
+    let wrong =
+        app.admin("POST", "/v1/admin/sales/spring/access-codes", Some(json!({"count": 0}))).await;
     assert_eq!(wrong.verdict(), "422 invalid_request");
-    let nowhere = app.admin("POST", "/v1/admin/sales/winter/access-codes", Some(json!({"count": 1}))).await;
+    let nowhere =
+        app.admin("POST", "/v1/admin/sales/winter/access-codes", Some(json!({"count": 1}))).await;
     assert_eq!(nowhere.verdict(), "404 not_found");
 }
 
@@ -364,7 +416,8 @@ async fn a_pass_from_another_node_holds_where_the_keys_are_the_same() {
     let check = async |from: &TestApp, to: &TestApp, expected: &str| {
         let pass = from.pass("anna", "spring").await;
         let key = format!("k{}", rand::random::<u32>());
-        let verdict = to.order(&key, &[("Purchase-Pass", &pass)], "spring", "phone").await.verdict();
+        let verdict =
+            to.order(&key, &[("Purchase-Pass", &pass)], "spring", "phone").await.verdict();
         assert_eq!(verdict, expected);
     };
     for pair in [

@@ -66,22 +66,32 @@ async fn no_request_is_answered_by_anything_but_what_the_table_allows() {
             None => Err("there is no answer".to_owned()),
         };
         if let Err(wrong) = verdict {
-            let shown = |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES)]).into_owned();
+            let shown = |bytes: &[u8]| {
+                String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES)]).into_owned()
+            };
             let sent = shown(&bytes);
             let heard = reply.map(|reply| (reply.status, shown(&reply.body), reply.headers));
-            panic!("DOORBUSTER_RANDOM_SEED={seed}, request {number}: {wrong}\nsent: {sent}\nheard: {heard:?}");
+            panic!(
+                "DOORBUSTER_RANDOM_SEED={seed}, request {number}: {wrong}\nsent: {sent}\nheard: {heard:?}"
+            );
         }
         let reply = reply.expect("it was judged");
         good += u64::from(reply.status < 300);
         if reply.status == 503 {
-            come_again.push(format!("request {number}, {} {}: {}", drawn.method, drawn.path(), reply.text()));
+            come_again.push(format!(
+                "request {number}, {} {}: {}",
+                drawn.method,
+                drawn.path(),
+                reply.text()
+            ));
         }
         draw.learn(&drawn, &reply);
     }
     let (orders, busy) = (draw.known.orders.len(), come_again.len());
     println!("seed {seed}: {good} requests succeeded, {orders} orders, {busy} times 503");
     assert!(good >= requests / 20, "few of them meant anything: {good}");
-    let most = usize::try_from(requests / REQUESTS_PER_503).expect("a count of requests") + SPARE_503;
+    let most =
+        usize::try_from(requests / REQUESTS_PER_503).expect("a count of requests") + SPARE_503;
     assert!(
         busy <= most,
         "DOORBUSTER_RANDOM_SEED={seed}: {busy} times 503 on a quiet server\n{}",
@@ -110,7 +120,8 @@ async fn make_a_world(app: &TestApp, draw: &mut Draw) {
         draw.known.sales.push(id.into());
     }
     for role in ["viewer", "operator"] {
-        let made = app.admin("POST", "/v1/admin/keys", Some(json!({"name": role, "role": role}))).await;
+        let made =
+            app.admin("POST", "/v1/admin/keys", Some(json!({"name": role, "role": role}))).await;
         assert_eq!(made.verdict(), "201");
         // Its id is kept from the drawing, so that nothing deletes it.
         draw.known.role_keys.push(made.json()["key"].as_str().expect("a key").into());
@@ -118,9 +129,14 @@ async fn make_a_world(app: &TestApp, draw: &mut Draw) {
 }
 
 /// Sends the request, on the last connection or a new one, and hears its answer.
-async fn exchange(app: &TestApp, kept: &mut Option<Wire>, drawn: &Drawn) -> (Option<Reply>, Vec<u8>) {
+async fn exchange(
+    app: &TestApp,
+    kept: &mut Option<Wire>,
+    drawn: &Drawn,
+) -> (Option<Reply>, Vec<u8>) {
     let head = drawn.method == "HEAD";
-    let mut headers: Vec<(&str, &str)> = drawn.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let mut headers: Vec<(&str, &str)> =
+        drawn.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
     if head {
         // So that whatever comes after the head is a body that should not be there.
         headers.push(("Connection", "close"));
@@ -159,7 +175,10 @@ fn endless(drawn: &Drawn, reply: &Reply) -> bool {
 }
 
 fn stays(reply: &Reply, drawn: &Drawn, head: bool) -> bool {
-    !head && reply.status != 101 && !endless(drawn, reply) && reply.header("connection") != Some("close")
+    !head
+        && reply.status != 101
+        && !endless(drawn, reply)
+        && reply.header("connection") != Some("close")
 }
 
 /// Whether the table allows this answer to this request, and the document says so of its JSON.
@@ -175,10 +194,15 @@ fn judge(drawn: &Drawn, reply: &Reply, document: &Value) -> Result<(), String> {
     if drawn.is_raw && reply.status == 400 && reply.body.is_empty() {
         return Ok(());
     }
-    let there: Vec<&Endpoint> = endpoints::all().filter(|endpoint| matches(endpoint.path, drawn.path())).collect();
+    let there: Vec<&Endpoint> =
+        endpoints::all().filter(|endpoint| matches(endpoint.path, drawn.path())).collect();
     let asked = if drawn.method == "HEAD" { "GET" } else { &*drawn.method };
     let Some(endpoint) = there.iter().find(|endpoint| endpoint.method.as_str() == asked) else {
-        let codes = if there.is_empty() { [Code::NotFound; 2] } else { [Code::MethodNotAllowed, Code::NotFound] };
+        let codes = if there.is_empty() {
+            [Code::NotFound; 2]
+        } else {
+            [Code::MethodNotAllowed, Code::NotFound]
+        };
         return problem(drawn, reply, &codes);
     };
     if reply.status >= 400 {
@@ -191,7 +215,8 @@ fn judge(drawn: &Drawn, reply: &Reply, document: &Value) -> Result<(), String> {
     let Some(answer) = endpoint.answers.iter().find(|answer| answer.status == reply.status) else {
         return Err(format!("{} does not answer with {}", endpoint.id, reply.status));
     };
-    let media = reply.header("content-type").map(|media| media.split(';').next().unwrap_or_default());
+    let media =
+        reply.header("content-type").map(|media| media.split(';').next().unwrap_or_default());
     if media != answer.content.media_type() {
         return Err(format!("{} does not answer with {media:?}", endpoint.id));
     }
@@ -201,10 +226,13 @@ fn judge(drawn: &Drawn, reply: &Reply, document: &Value) -> Result<(), String> {
         }
     }
     if media == Some("application/json") && drawn.method != "HEAD" {
-        let told = serde_json::from_slice::<Value>(&reply.body).map_err(|error| error.to_string())?;
+        let told =
+            serde_json::from_slice::<Value>(&reply.body).map_err(|error| error.to_string())?;
         let schema = schema_of(document, endpoint, reply.status);
-        let schema = schema.ok_or_else(|| format!("the document has no schema for this of {}", endpoint.id))?;
-        schema::check(document, schema, &told).map_err(|wrong| format!("the document says otherwise at {wrong}"))?;
+        let schema = schema
+            .ok_or_else(|| format!("the document has no schema for this of {}", endpoint.id))?;
+        schema::check(document, schema, &told)
+            .map_err(|wrong| format!("the document says otherwise at {wrong}"))?;
     }
     Ok(())
 }
@@ -212,25 +240,36 @@ fn judge(drawn: &Drawn, reply: &Reply, document: &Value) -> Result<(), String> {
 /// What the document says of the JSON that an endpoint answers with.
 fn schema_of<'a>(document: &'a Value, endpoint: &Endpoint, status: u16) -> Option<&'a Value> {
     let method = endpoint.method.as_str().to_ascii_lowercase();
-    let answer = document.get("paths")?.get(endpoint.path)?.get(method)?.get("responses")?.get(status.to_string())?;
+    let answer = document
+        .get("paths")?
+        .get(endpoint.path)?
+        .get(method)?
+        .get("responses")?
+        .get(status.to_string())?;
     answer.get("content")?.get("application/json")?.get("schema")
 }
 
 /// Whether a path is one of `template`.
 fn matches(template: &str, path: &str) -> bool {
-    let fits = |(wanted, part): (&str, &str)| wanted == part || wanted.starts_with('{') && !part.is_empty();
-    template.split('/').count() == path.split('/').count() && template.split('/').zip(path.split('/')).all(fits)
+    let fits = |(wanted, part): (&str, &str)| {
+        wanted == part || wanted.starts_with('{') && !part.is_empty()
+    };
+    template.split('/').count() == path.split('/').count()
+        && template.split('/').zip(path.split('/')).all(fits)
 }
 
 /// Whether the answer is a problem with one of these codes, and all that belongs to one.
 fn problem(drawn: &Drawn, reply: &Reply, codes: &[Code]) -> Result<(), String> {
     let allowed = |status: u16, code: Option<&str>| {
-        codes.iter().any(|known| known.status() == status && code.is_none_or(|code| known.as_str() == code))
+        codes
+            .iter()
+            .any(|known| known.status() == status && code.is_none_or(|code| known.as_str() == code))
     };
     let code = if drawn.method == "HEAD" {
         None
     } else {
-        let problem = serde_json::from_slice::<Value>(&reply.body).map_err(|error| error.to_string())?;
+        let problem =
+            serde_json::from_slice::<Value>(&reply.body).map_err(|error| error.to_string())?;
         if problem["status"] != reply.status {
             return Err("the body has another status".into());
         }
@@ -255,14 +294,18 @@ fn problem(drawn: &Drawn, reply: &Reply, codes: &[Code]) -> Result<(), String> {
 async fn every_unit_is_accounted_for(app: &TestApp, seed: u64) {
     let mut cursor = String::new();
     loop {
-        let page = app.admin("GET", &format!("/v1/admin/sales?limit=200&cursor={cursor}"), None).await.json();
+        let page = app
+            .admin("GET", &format!("/v1/admin/sales?limit=200&cursor={cursor}"), None)
+            .await
+            .json();
         for sale in page["sales"].as_array().expect("sales") {
             let id = sale["id"].as_str().expect("an id");
             let stock = app.admin("GET", &format!("/v1/admin/sales/{id}/stock"), None).await.json();
             for row in stock["items"].as_array().expect("rows") {
                 let count = |member: &str| row[member].as_u64();
                 let Some(total) = count("total") else { continue };
-                let parts: Option<u64> = ["pool", "in_slots", "held", "paid"].into_iter().map(count).sum();
+                let parts: Option<u64> =
+                    ["pool", "in_slots", "held", "paid"].into_iter().map(count).sum();
                 assert_eq!(parts, Some(total), "DOORBUSTER_RANDOM_SEED={seed}: {id} {row}");
             }
         }
@@ -272,6 +315,10 @@ async fn every_unit_is_accounted_for(app: &TestApp, seed: u64) {
         }
     }
     let audit = app.admin("GET", "/v1/admin/audit", None).await.json();
-    assert_eq!((&audit["ok"], &audit["findings"]), (&json!(true), &json!([])), "DOORBUSTER_RANDOM_SEED={seed}");
+    assert_eq!(
+        (&audit["ok"], &audit["findings"]),
+        (&json!(true), &json!([])),
+        "DOORBUSTER_RANDOM_SEED={seed}"
+    );
     assert_eq!(app.get("/readyz").await.verdict(), "200");
 }

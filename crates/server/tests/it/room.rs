@@ -72,8 +72,10 @@ fn unhex(text: &str) -> Vec<u8> {
 /// The order of a draw, by the words of the documents alone.
 fn drawn(seed: &str, buyers: &[String]) -> Vec<String> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, &unhex(seed));
-    let mut lots: Vec<(Vec<u8>, String)> =
-        buyers.iter().map(|buyer| (hmac::sign(&key, buyer.as_bytes()).as_ref().to_vec(), buyer.clone())).collect();
+    let mut lots: Vec<(Vec<u8>, String)> = buyers
+        .iter()
+        .map(|buyer| (hmac::sign(&key, buyer.as_bytes()).as_ref().to_vec(), buyer.clone()))
+        .collect();
     lots.sort();
     lots.into_iter().map(|(_, buyer)| buyer).collect()
 }
@@ -90,19 +92,32 @@ async fn those_who_came_before_are_called_in_an_order_that_anybody_can_make_agai
         assert_eq!(first.verdict(), "201", "{}", first.text());
         let place = first.json();
         assert_eq!((&place["state"], &place["position"]), (&json!("before"), &Value::Null));
-        assert_eq!((&place["estimate_secs"], &place["admitted_until"]), (&Value::Null, &Value::Null));
+        assert_eq!(
+            (&place["estimate_secs"], &place["admitted_until"]),
+            (&Value::Null, &Value::Null)
+        );
         let again = enter(&app, buyer).await;
-        assert_eq!((again.verdict().as_str(), again.json()), ("200", place.clone()), "a reload keeps the place");
+        assert_eq!(
+            (again.verdict().as_str(), again.json()),
+            ("200", place.clone()),
+            "a reload keeps the place"
+        );
         assert_eq!(look(&app, buyer).await, place);
     }
-    assert_eq!(app.buyer("nobody", "GET", "/v1/sales/spring/waiting-room").await.verdict(), "404 not_found");
+    assert_eq!(
+        app.buyer("nobody", "GET", "/v1/sales/spring/waiting-room").await.verdict(),
+        "404 not_found"
+    );
     assert_eq!(draw(&app).await["commitment"], before["commitment"]);
     app.step("spring", "open").await;
     let after = draw(&app).await;
     assert_eq!((&after["commitment"], &after["participants"]), (&before["commitment"], &json!(12)));
     let seed = after["seed"].as_str().expect("it is revealed");
-    let hash: String =
-        digest::digest(&digest::SHA256, &unhex(seed)).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = digest::digest(&digest::SHA256, &unhex(seed))
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     assert_eq!(after["commitment"], format!("sha256:{hash}"));
     let late = enter(&app, "late").await;
     assert_eq!(late.verdict(), "201");
@@ -159,7 +174,11 @@ async fn a_buyer_who_asks_64_times_at_once_has_one_place() {
     assert_eq!(made, 1);
     assert!(answers.iter().all(|answer| answer.json()["place"] == answers[0].json()["place"]));
     assert_eq!(draw(&app).await["participants"], 1);
-    assert_ne!(enter(&app, "bert").await.json()["place"], answers[0].json()["place"], "a place is its buyer's own");
+    assert_ne!(
+        enter(&app, "bert").await.json()["place"],
+        answers[0].json()["place"],
+        "a place is its buyer's own"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -170,7 +189,10 @@ async fn a_sale_without_a_room_has_none() {
         let reply = app.buyer("anna", method, &format!("/v1/sales/spring/{path}")).await;
         assert_eq!(reply.verdict(), "404 not_found", "{method} {path}");
     }
-    assert_eq!(app.call("POST", "/v1/sales/spring/waiting-room", &[], b"").await.verdict(), "401 unauthenticated");
+    assert_eq!(
+        app.call("POST", "/v1/sales/spring/waiting-room", &[], b"").await.verdict(),
+        "401 unauthenticated"
+    );
     let patch = json!({"front_door": {"waiting_room": "always"}});
     assert_eq!(app.admin("PATCH", "/v1/admin/sales/spring", Some(patch)).await.verdict(), "200");
     assert_eq!(enter(&app, "anna").await.verdict(), "201", "it opens while the sale runs");
@@ -198,7 +220,8 @@ async fn told(events: &mut Socket, place: &Value) {
 /// Places that were looked for in the store.
 async fn looks(app: &TestApp) -> u64 {
     let metrics = app.get("/metrics").await.text();
-    let line = metrics.lines().find_map(|line| line.strip_prefix("doorbuster_waiting_room_looks_total "));
+    let line =
+        metrics.lines().find_map(|line| line.strip_prefix("doorbuster_waiting_room_looks_total "));
     line.and_then(|count| count.parse::<u64>().ok()).expect("it is there")
 }
 
@@ -306,7 +329,10 @@ async fn whoever_does_not_come_loses_the_place_to_the_next() {
         assert!(begun.elapsed() < PATIENCE, "the share goes on");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert_eq!(app.buyer("a", "GET", "/v1/sales/spring/waiting-room").await.verdict(), "404 not_found");
+    assert_eq!(
+        app.buyer("a", "GET", "/v1/sales/spring/waiting-room").await.verdict(),
+        "404 not_found"
+    );
     assert_eq!(enter(&app, "a").await.verdict(), "201", "a new place, at the end");
     until(&app, "a", "waits", |place| place["state"] == "waiting" && place["position"] == 1).await;
 }
@@ -337,7 +363,9 @@ async fn who_took_part_is_told_to_operators_once_the_draw_is_made() {
     app.step("spring", "open").await;
     enter(&app, "late").await;
     let seed = draw(&app).await["seed"].as_str().expect("revealed").to_owned();
-    let line = |(at, buyer): (usize, &String)| format!("{},{}\r\n", at + 1, buyer.replace("-bert", "'-bert"));
+    let line = |(at, buyer): (usize, &String)| {
+        format!("{},{}\r\n", at + 1, buyer.replace("-bert", "'-bert"))
+    };
     let lines: String = drawn(&seed, &buyers).iter().enumerate().map(line).collect();
     assert_eq!(app.admin("GET", path, None).await.text(), format!("rank,buyer\r\n{lines}"));
     assert_eq!(app.buyer("anna", "GET", path).await.verdict(), "401 unauthenticated");
@@ -366,6 +394,10 @@ async fn a_draw_can_be_checked_after_the_room_was_turned_off() {
     assert_eq!(draw(&app).await, before);
     app.step("other", "open").await;
     for _ in 0..3 {
-        assert_eq!(app.get("/v1/sales/other/draw").await.verdict(), "404 not_found", "it never had one");
+        assert_eq!(
+            app.get("/v1/sales/other/draw").await.verdict(),
+            "404 not_found",
+            "it never had one"
+        );
     }
 }

@@ -14,7 +14,9 @@ pub fn looked_up(master: [u8; 32], challenge: &Value, sale: &str, buyer: &str) -
     let mut sealed = token.split_off(12);
     let nonce = Nonce::try_assume_unique_for_key(&token).expect("12 bytes");
     let bound = format!("{sale}\0{buyer}");
-    let inside = key.open_in_place(nonce, Aad::from(bound.as_bytes()), &mut sealed).expect("it is this buyer's");
+    let inside = key
+        .open_in_place(nonce, Aad::from(bound.as_bytes()), &mut sealed)
+        .expect("it is this buyer's");
     // After the id, the kind and the end.
     let answer = &inside[25..];
     match challenge["kind"].as_str() {

@@ -13,7 +13,10 @@ async fn health_and_readiness_are_told() {
     let app = TestApp::start().await;
     for path in ["/healthz", "/readyz"] {
         let reply = app.get(path).await;
-        assert_eq!((reply.verdict().as_str(), reply.text().as_str()), ("200", r#"{"status":"ok"}"#));
+        assert_eq!(
+            (reply.verdict().as_str(), reply.text().as_str()),
+            ("200", r#"{"status":"ok"}"#)
+        );
     }
 }
 
@@ -32,7 +35,10 @@ async fn a_server_that_is_asked_to_stop_gives_notice_and_serves_meanwhile() {
         }
         assert!(asked.elapsed() < NOTICE, "it is not ready any more");
     };
-    assert_eq!((told.verdict().as_str(), &told.json()["reasons"]), ("503 unavailable", &json!(["stopping"])));
+    assert_eq!(
+        (told.verdict().as_str(), &told.json()["reasons"]),
+        ("503 unavailable", &json!(["stopping"]))
+    );
     assert!(told.header("retry-after").is_some());
     assert_eq!(app.buy("anna", "k", "spring", "phone", 1).await.verdict(), "201");
     assert_eq!(app.get("/healthz").await.verdict(), "200");
@@ -70,16 +76,23 @@ async fn metrics_count_and_every_name_stands_in_the_operating_guide() {
         let reply = app.get("/metrics").await;
         assert_eq!(reply.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
         let page = reply.text();
-        let Some(missing) = lines.iter().find(|line| !page.lines().any(|found| found == **line)) else { break page };
+        let Some(missing) = lines.iter().find(|line| !page.lines().any(|found| found == **line))
+        else {
+            break page;
+        };
         assert!(begun.elapsed() < PATIENCE, "{missing}\n{page}");
     };
     let names: BTreeSet<&str> =
         page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     let guide =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operating.md")).expect("the guide");
-    let told: BTreeSet<&str> =
-        guide.lines().filter_map(|line| line.strip_prefix("| `doorbuster_")?.split('`').next()).collect();
-    let told: BTreeSet<String> = told.into_iter().map(|name| format!("doorbuster_{name}")).collect();
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operating.md"))
+            .expect("the guide");
+    let told: BTreeSet<&str> = guide
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `doorbuster_")?.split('`').next())
+        .collect();
+    let told: BTreeSet<String> =
+        told.into_iter().map(|name| format!("doorbuster_{name}")).collect();
     let named: BTreeSet<String> = names.iter().map(|&name| name.to_owned()).collect();
     assert_eq!(named, told, "the guide's table and the page have the same names");
 }
@@ -114,7 +127,8 @@ async fn the_contract_is_served_as_a_document() {
 #[tokio::test]
 async fn every_setting_stands_in_the_operating_guide() {
     let guide =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operating.md")).expect("the guide");
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operating.md"))
+            .expect("the guide");
     for setting in doorbuster_server::config::SETTINGS {
         let row = format!("| `{}` | `{}` |", setting.path, setting.env_name());
         assert!(guide.contains(&row), "{row}");

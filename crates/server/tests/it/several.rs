@@ -17,20 +17,30 @@ use crate::watch::Watch;
 /// `host=… user=… dbname=…`, as an address.
 pub(crate) fn address(home: &Cluster, database: &str) -> String {
     let words = home.url(database);
-    let word = |name: &str| words.split(' ').find_map(|w| w.strip_prefix(name)).expect("the rig names it").to_owned();
+    let word = |name: &str| {
+        words.split(' ').find_map(|w| w.strip_prefix(name)).expect("the rig names it").to_owned()
+    };
     format!("postgres://{}@{}/{database}", word("user="), word("host=").replace('/', "%2F"))
 }
 
 /// A server of shape `postgres` on this database.
 async fn server(home: &Cluster, database: &str, roles: &str) -> TestApp {
     let url = address(home, database);
-    let settings =
-        [("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url.as_str()), ("DOORBUSTER_ROLES", roles)];
+    let settings = [
+        ("DOORBUSTER_SHAPE", "postgres"),
+        ("DOORBUSTER_STORE__URL", url.as_str()),
+        ("DOORBUSTER_ROLES", roles),
+    ];
     TestApp::with(&settings).await
 }
 
 /// Makes a sale as another node does, but for the notice, and asks for it once. A node finds it by itself as well, within about a second.
-async fn is_known_at_once(app: &TestApp, (home, database): (&Cluster, &str), way: &str, number: u32) -> bool {
+async fn is_known_at_once(
+    app: &TestApp,
+    (home, database): (&Cluster, &str),
+    way: &str,
+    number: u32,
+) -> bool {
     let id = format!("{way}{number}");
     app.make_sale(&id, 20.into(), 10).await;
     let rest = Watch::start();
@@ -70,7 +80,8 @@ async fn what_one_server_wrote_the_others_show_at_once() {
     let home = Cluster::start(&[]);
     let database = home.database();
     let all = "api,settle,control";
-    let (first, second) = (server(&home, &database, all).await, server(&home, &database, all).await);
+    let (first, second) =
+        (server(&home, &database, all).await, server(&home, &database, all).await);
     let control = server(&home, &database, "control").await;
     for n in 0..5 {
         let (id, key) = (format!("sale{n}"), format!("k{n}"));
@@ -89,14 +100,26 @@ async fn what_one_server_wrote_the_others_show_at_once() {
         assert!(matches!(bought.status, 200 | 201), "{}", bought.text());
         let order = bought.json()["id"].as_str().expect("an id").to_owned();
         let seen = second.buyer("anna", "GET", &format!("/v1/orders/{order}")).await;
-        assert_eq!((seen.verdict().as_str(), seen.json()["state"].as_str()), ("200", Some("reserved")));
-        assert_eq!(second.buy("anna", &key, &id, "phone", 3).await.verdict(), "200", "a replay at another server");
+        assert_eq!(
+            (seen.verdict().as_str(), seen.json()["state"].as_str()),
+            ("200", Some("reserved"))
+        );
+        assert_eq!(
+            second.buy("anna", &key, &id, "phone", 3).await.verdict(),
+            "200",
+            "a replay at another server"
+        );
         let stock = second.admin("GET", &format!("/v1/admin/sales/{id}/stock"), None).await.json();
         assert_eq!(stock["items"][0]["held"], 3);
     }
-    let made = first.admin("POST", "/v1/admin/keys", Some(json!({"name": "night", "role": "viewer"}))).await.json();
+    let made = first
+        .admin("POST", "/v1/admin/keys", Some(json!({"name": "night", "role": "viewer"})))
+        .await
+        .json();
     let bearer = format!("Bearer {}", made["key"].as_str().expect("a key"));
-    let list = async || second.call("GET", "/v1/admin/sales", &[("Authorization", &bearer)], b"").await.verdict();
+    let list = async || {
+        second.call("GET", "/v1/admin/sales", &[("Authorization", &bearer)], b"").await.verdict()
+    };
     assert_eq!(list().await, "200", "a key made at another server");
     let path = format!("/v1/admin/keys/{}", made["id"].as_str().expect("an id"));
     assert_eq!(first.admin("DELETE", &path, None).await.verdict(), "204");
@@ -159,17 +182,23 @@ async fn an_order_of_a_sale_that_another_node_just_made_is_in_its_buyers_list() 
 
 /// A node's settings: a directory of its own, if it has any.
 fn settings(dir: Option<&Path>, url: &str, configured: &[(&str, &str)]) -> Settings {
-    let told = [&[("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url)], configured].concat();
+    let told =
+        [&[("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url)], configured].concat();
     let flags = Flags { data_dir: dir.map(Path::to_owned), ..Flags::default() };
     load(&flags, told.into_iter().map(|(name, value)| (name.into(), value.into()))).expect("sound")
 }
 
 /// The secrets of a node, and whether its operators' key is new.
-async fn secrets(dir: Option<&Path>, url: &str, configured: &[(&str, &str)]) -> (bool, Vec<String>) {
+async fn secrets(
+    dir: Option<&Path>,
+    url: &str,
+    configured: &[(&str, &str)],
+) -> (bool, Vec<String>) {
     let settings = settings(dir, url, configured);
     let made = prepare(&settings).await.expect("the database is there");
     let buyer = made.buyer.expect("no public keys are configured");
-    let texts = [&buyer, &made.admin_key, &made.webhook[0]].map(|secret| secret.expose_secret().to_owned());
+    let texts =
+        [&buyer, &made.admin_key, &made.webhook[0]].map(|secret| secret.expose_secret().to_owned());
     let request = format!("{:?}", made.id_key.request_hash("anna", "k"));
     (made.admin_key_is_new, texts.into_iter().chain([request]).collect())
 }
@@ -179,7 +208,8 @@ async fn servers_that_share_a_truth_have_the_same_secrets_and_write_them_nowhere
     let home = Cluster::start(&[]);
     let url = address(&home, &home.database());
     let dir = std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>()));
-    let told = buyer_secret(&settings(None, &url, &[])).await.expect_err("nobody made one").to_string();
+    let told =
+        buyer_secret(&settings(None, &url, &[])).await.expect_err("nobody made one").to_string();
     assert!(told.contains("the database of store.url"), "{told}");
     // With a directory, or without any: in an environment that has neither XDG_DATA_HOME nor HOME.
     let (first, second) = tokio::join!(secrets(Some(&dir), &url, &[]), secrets(None, &url, &[]));
@@ -217,7 +247,10 @@ async fn a_server_is_not_ready_while_its_store_is_away() {
     assert_eq!(told.verdict(), "503 unavailable");
     assert!(told.header("retry-after").is_some());
     let reasons = told.json()["reasons"].as_array().expect("a list").clone();
-    assert!(!reasons.is_empty() && reasons.iter().all(|reason| reason != "stopping"), "{reasons:?}");
+    assert!(
+        !reasons.is_empty() && reasons.iter().all(|reason| reason != "stopping"),
+        "{reasons:?}"
+    );
     assert_eq!(app.get("/healthz").await.verdict(), "200", "it is alive");
     home.restart();
     let begun = Watch::start();
@@ -248,13 +281,17 @@ async fn what_an_operator_began_is_done_and_written_down_though_they_hang_up() {
     let (locks, of) = (home.clone(), database.clone());
     let lock = "BEGIN; LOCK TABLE orders IN EXCLUSIVE MODE; SELECT pg_sleep(3); COMMIT";
     let locking = std::thread::spawn(move || locks.psql(&of, lock));
-    let held =
-        "SELECT count(*) FROM pg_locks WHERE relation = 'orders'::regclass AND mode = 'ExclusiveLock' AND granted";
+    let held = "SELECT count(*) FROM pg_locks WHERE relation = 'orders'::regclass AND mode = 'ExclusiveLock' AND granted";
     until("the orders are locked", held).await;
     let mut operator = app.connect().await;
     let bearer = format!("Bearer {ADMIN_KEY}");
     operator
-        .send(&request("POST", &format!("/v1/admin/orders/{order}/cancel"), &[("Authorization", &bearer)], b""))
+        .send(&request(
+            "POST",
+            &format!("/v1/admin/orders/{order}/cancel"),
+            &[("Authorization", &bearer)],
+            b"",
+        ))
         .await;
     until(
         "the cancelling waits",
@@ -263,12 +300,18 @@ async fn what_an_operator_began_is_done_and_written_down_though_they_hang_up() {
     .await;
     drop(operator);
     locking.join().expect("no panic").expect("it is locked and let go");
-    until("it is written down", "SELECT count(*) FROM action_log WHERE action = 'order.cancel'").await;
+    until("it is written down", "SELECT count(*) FROM action_log WHERE action = 'order.cancel'")
+        .await;
     let seen = app.buyer("anna", "GET", &format!("/v1/orders/{order}")).await;
     assert_eq!(seen.json()["state"], "cancelled", "{}", seen.text());
     let again = app.admin("POST", &format!("/v1/admin/orders/{order}/cancel"), None).await;
     assert_eq!(again.verdict(), "200", "{}", again.text());
-    let noted = home.psql(&database, "SELECT count(*) FROM action_log WHERE action = 'order.cancel'");
-    assert_eq!(noted.expect("the database answers").trim(), "1", "a repetition does nothing, and is no action");
+    let noted =
+        home.psql(&database, "SELECT count(*) FROM action_log WHERE action = 'order.cancel'");
+    assert_eq!(
+        noted.expect("the database answers").trim(),
+        "1",
+        "a repetition does nothing, and is no action"
+    );
     app.stop().await;
 }

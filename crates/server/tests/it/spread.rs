@@ -9,24 +9,33 @@ const SLOTS: &str = "/v1/admin/sales/spring/slots";
 /// What is shown of a slot besides its names.
 fn numbers(slot: &Value) -> Value {
     let shown = ["granted", "settled", "active", "available", "refills", "recalls", "open"];
-    shown.iter().map(|&name| (name.to_owned(), slot[name].clone())).collect::<serde_json::Map<_, _>>().into()
+    shown
+        .iter()
+        .map(|&name| (name.to_owned(), slot[name].clone()))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 #[tokio::test]
 async fn both_counters_of_every_partition_are_shown_as_they_sell_and_are_refilled() {
     let app = TestApp::start().await;
     app.make_sale("spring", 1_000.into(), 20).await;
-    let spread = json!({"partitions": 3, "choose": "buyer", "initial": 20, "threshold": 5, "refill": 10});
-    let set = app.admin("PUT", "/v1/admin/sales/spring/items/phone/spread", Some(spread.clone())).await;
+    let spread =
+        json!({"partitions": 3, "choose": "buyer", "initial": 20, "threshold": 5, "refill": 10});
+    let set =
+        app.admin("PUT", "/v1/admin/sales/spring/items/phone/spread", Some(spread.clone())).await;
     assert_eq!((set.verdict().as_str(), set.json()), ("200", spread));
     app.step("spring", "open").await;
     let slots = |shown: &Value| shown["slots"].as_array().expect("slots").clone();
     let untouched = json!({"granted": 20, "settled": 0, "active": "a", "available": {"a": 20, "b": 0}, "refills": 1,
                            "recalls": 0, "open": true});
     let shown = app
-        .until(SLOTS, "each has its first units", |shown| slots(shown).iter().all(|slot| numbers(slot) == untouched))
+        .until(SLOTS, "each has its first units", |shown| {
+            slots(shown).iter().all(|slot| numbers(slot) == untouched)
+        })
         .await;
-    let names = |slot: &Value| (slot["item"].clone(), slot["partition"].clone(), slot["epoch"].clone());
+    let names =
+        |slot: &Value| (slot["item"].clone(), slot["partition"].clone(), slot["epoch"].clone());
     assert_eq!(
         slots(&shown).iter().map(names).collect::<Vec<_>>(),
         [0, 1, 2].map(|n| (json!("phone"), json!(n), json!(1)))
@@ -47,7 +56,8 @@ async fn both_counters_of_every_partition_are_shown_as_they_sell_and_are_refille
     let flipped = json!({"granted": 40, "settled": 17, "active": "b", "available": {"a": 13, "b": 10}, "refills": 3,
                          "recalls": 0, "open": true});
     app.until(SLOTS, "the other counter sells", |shown| is_at(shown, &flipped)).await;
-    let stock = app.admin("GET", "/v1/admin/sales/spring/stock", None).await.json()["items"][0].clone();
+    let stock =
+        app.admin("GET", "/v1/admin/sales/spring/stock", None).await.json()["items"][0].clone();
     assert_eq!(
         (&stock["pool"], &stock["in_slots"], &stock["held"]),
         (&json!(1_000 - 2 * 20 - 40), &json!(2 * 20 + 23), &json!(17))

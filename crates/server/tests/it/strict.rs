@@ -12,7 +12,8 @@ use crate::http::request;
 fn named(problem: &Value) -> Vec<String> {
     let errors = problem["errors"].as_array().cloned().unwrap_or_default();
     let name = |error: &Value| {
-        let members = ["pointer", "header", "parameter"].map(|member| error[member].as_str().unwrap_or_default());
+        let members = ["pointer", "header", "parameter"]
+            .map(|member| error[member].as_str().unwrap_or_default());
         assert!(error["detail"].is_string(), "{error}");
         members.concat()
     };
@@ -35,19 +36,35 @@ async fn a_wrong_purchase_is_told_what_is_wrong() {
     check("[]", "400 malformed_request", &[]).await;
     check("\"x\"", "400 malformed_request", &[]).await;
     check("{}", "422 invalid_request", &["/sale", "/item", "/units"]).await;
-    for units in ["0", "-1", "1.0", "1e1", "\"1\"", "null", "1000001", "99999999999999999999", "[1]", "true"] {
+    for units in
+        ["0", "-1", "1.0", "1e1", "\"1\"", "null", "1000001", "99999999999999999999", "[1]", "true"]
+    {
         let body = format!(r#"{{"sale":"spring","item":"phone","units":{units}}}"#);
         check(&body, "422 invalid_request", &["/units"]).await;
     }
     check(r#"{"sale":"a b","item":"phone","units":1}"#, "422 invalid_request", &["/sale"]).await;
     check(r#"{"sale":"spring","item":"","units":1}"#, "422 invalid_request", &["/item"]).await;
-    check(r#"{"sale":"spring","item":"phone","units":1,"colour":"red"}"#, "422 invalid_request", &["/colour"]).await;
-    check(r#"{"sale":"spring","item":"phone","units":1,"units":1}"#, "422 invalid_request", &["/units"]).await;
+    check(
+        r#"{"sale":"spring","item":"phone","units":1,"colour":"red"}"#,
+        "422 invalid_request",
+        &["/colour"],
+    )
+    .await;
+    check(
+        r#"{"sale":"spring","item":"phone","units":1,"units":1}"#,
+        "422 invalid_request",
+        &["/units"],
+    )
+    .await;
     let deep = format!(r#"{{"sale":{}}}"#, "[".repeat(5_000));
     check(&deep, "400 malformed_request", &[]).await;
     let list = app.buyer("anna", "GET", "/v1/orders").await.json();
     assert_eq!(list["orders"], json!([]), "nothing was done");
-    assert_eq!(app.buy("anna", "k1", "spring", "phone", 1).await.verdict(), "201", "nor was the key used up");
+    assert_eq!(
+        app.buy("anna", "k1", "spring", "phone", 1).await.verdict(),
+        "201",
+        "nor was the key used up"
+    );
 }
 
 #[tokio::test]
@@ -68,10 +85,21 @@ async fn a_wrong_key_or_type_or_size_is_told_before_who_asks() {
     check(&[json_type, ("Idempotency-Key", "a b")], body, "422 invalid_request").await;
     check(&[json_type, ("Idempotency-Key", "é")], body, "422 invalid_request").await;
     check(&[json_type, ("Idempotency-Key", &"k".repeat(65))], body, "422 invalid_request").await;
-    check(&[json_type, ("Idempotency-Key", "a"), ("Idempotency-Key", "a")], body, "422 invalid_request").await;
+    check(
+        &[json_type, ("Idempotency-Key", "a"), ("Idempotency-Key", "a")],
+        body,
+        "422 invalid_request",
+    )
+    .await;
     check(&[("Idempotency-Key", "k")], body, "415 unsupported_media_type").await;
-    check(&[("Idempotency-Key", "k"), ("Content-Type", "text/plain")], body, "415 unsupported_media_type").await;
-    check(&[("Idempotency-Key", "k"), json_type, json_type], body, "415 unsupported_media_type").await;
+    check(
+        &[("Idempotency-Key", "k"), ("Content-Type", "text/plain")],
+        body,
+        "415 unsupported_media_type",
+    )
+    .await;
+    check(&[("Idempotency-Key", "k"), json_type, json_type], body, "415 unsupported_media_type")
+        .await;
     check(&[("Idempotency-Key", "k"), json_type], body, "401 unauthenticated").await;
     let large = format!("{body}{}", " ".repeat(16 * 1024));
     check(&[json_type], &large, "413 body_too_large").await;
@@ -99,7 +127,9 @@ async fn the_first_check_that_fails_answers() {
     let (anna, member) = (bearer("anna"), format!("Bearer {}", token(SECRET.as_bytes(), &claims)));
     let json_type = ("Content-Type", "application/json");
     let by = |who, key| vec![json_type, ("Authorization", who), ("Idempotency-Key", key)];
-    let order = |sale: &str, item: &str, units: u32| json!({"sale": sale, "item": item, "units": units}).to_string();
+    let order = |sale: &str, item: &str, units: u32| {
+        json!({"sale": sale, "item": item, "units": units}).to_string()
+    };
     let ask = async |headers: &[(&str, &str)], body: &str| {
         app.call("POST", "/v1/orders", headers, body.as_bytes()).await.verdict()
     };
@@ -142,12 +172,22 @@ async fn the_first_check_that_fails_answers() {
         ("members, who", vec![json_type, key], order("spring", "phone", 0), "422 invalid_request"),
         ("no key, who", vec![json_type], order("spring", "phone", 1), "422 invalid_request"),
         ("who, sale", vec![json_type, key], order("none", "phone", 1), "401 unauthenticated"),
-        ("who, draft", by("Bearer nonsense", "new"), order("draft", "phone", 1), "401 unauthenticated"),
+        (
+            "who, draft",
+            by("Bearer nonsense", "new"),
+            order("draft", "phone", 1),
+            "401 unauthenticated",
+        ),
         ("who, item", vec![json_type, key], order("spring", "none", 1), "401 unauthenticated"),
         ("sale, key", by(&anna, "used"), order("none", "phone", 2), "404 not_found"),
         ("draft, key", by(&anna, "used"), order("draft", "phone", 2), "404 not_found"),
         ("item, key", by(&anna, "used"), order("spring", "none", 2), "404 not_found"),
-        ("key, phase", by(&anna, "used"), order("resting", "phone", 2), "422 idempotency_key_reused"),
+        (
+            "key, phase",
+            by(&anna, "used"),
+            order("resting", "phone", 2),
+            "422 idempotency_key_reused",
+        ),
         ("known key, phase", by(&anna, "kept"), order("over", "phone", 1), "200"),
         ("phase, pass", by(&anna, "new"), order("shut", "phone", 1), "409 paused"),
         ("phase, limits", by(&anna, "new"), order("narrow-resting", "phone", 1), "409 paused"),
@@ -157,7 +197,11 @@ async fn the_first_check_that_fails_answers() {
     ] {
         // Over the quick way and over the general server.
         for more in [&[][..], &[("Connection", "close")]] {
-            assert_eq!(ask(&[headers.as_slice(), more].concat(), &body).await, expected, "{what} {more:?}");
+            assert_eq!(
+                ask(&[headers.as_slice(), more].concat(), &body).await,
+                expected,
+                "{what} {more:?}"
+            );
         }
     }
 }
@@ -167,14 +211,20 @@ async fn a_body_that_is_too_large_is_told_so_and_does_no_harm() {
     let app = TestApp::start().await;
     let known = bearer("anna");
     let headers = |more: (&'static str, &'static str)| {
-        [("Authorization", known.as_str()), ("Content-Type", "application/json"), ("Idempotency-Key", "k"), more]
+        [
+            ("Authorization", known.as_str()),
+            ("Content-Type", "application/json"),
+            ("Idempotency-Key", "k"),
+            more,
+        ]
     };
     // A megabyte that is sent whether or not anybody listens.
     let large = vec![b' '; 1024 * 1024];
     let reply = app.call("POST", "/v1/orders", &headers(("X", "y")), &large).await;
     assert_eq!(reply.verdict(), "413 body_too_large");
     // The same in chunks, without a length.
-    let mut chunked = request("POST", "/v1/orders", &headers(("Transfer-Encoding", "chunked")), b"");
+    let mut chunked =
+        request("POST", "/v1/orders", &headers(("Transfer-Encoding", "chunked")), b"");
     for _ in 0..40 {
         chunked.extend_from_slice(b"400\r\n");
         chunked.extend_from_slice(&[b' '; 1024]);
@@ -186,13 +236,19 @@ async fn a_body_that_is_too_large_is_told_so_and_does_no_harm() {
     assert_eq!(wire.reply(false).await.expect("an answer").verdict(), "413 body_too_large");
     // Somebody who asks first is told before sending.
     let mut wire = app.connect().await;
-    let ask = [headers(("Content-Length", "99999999")).as_slice(), &[("Expect", "100-continue")]].concat();
+    let ask = [headers(("Content-Length", "99999999")).as_slice(), &[("Expect", "100-continue")]]
+        .concat();
     wire.send(&request("POST", "/v1/orders", &ask, b"")).await;
     assert_eq!(wire.reply(false).await.expect("an answer").verdict(), "413 body_too_large");
     let admin = [("Authorization", "Bearer x"), ("Content-Type", "application/json")];
     let reply = app.call("POST", "/v1/admin/sales", &admin, &vec![b' '; 300 * 1024]).await;
-    assert_eq!(reply.verdict(), "401 unauthenticated", "an operator is asked who that is before the body is read");
-    let huge = app.admin("POST", "/v1/admin/sales", Some(json!({"title": "x".repeat(256 * 1024)}))).await;
+    assert_eq!(
+        reply.verdict(),
+        "401 unauthenticated",
+        "an operator is asked who that is before the body is read"
+    );
+    let huge =
+        app.admin("POST", "/v1/admin/sales", Some(json!({"title": "x".repeat(256 * 1024)}))).await;
     assert_eq!(huge.verdict(), "413 body_too_large");
 }
 
@@ -219,8 +275,11 @@ async fn a_body_that_nobody_reads_costs_neither_the_answer_nor_the_connection() 
 async fn wrong_queries_name_the_parameter() {
     let app = TestApp::start().await;
     let check = async |path: &str, wrong: &[&str]| {
-        let bearer =
-            if path.contains("/admin/") { format!("Bearer {}", crate::app::ADMIN_KEY) } else { bearer("anna") };
+        let bearer = if path.contains("/admin/") {
+            format!("Bearer {}", crate::app::ADMIN_KEY)
+        } else {
+            bearer("anna")
+        };
         let reply = app.call("GET", path, &[("Authorization", &bearer)], b"").await;
         if wrong.is_empty() {
             assert_eq!(reply.verdict(), "200", "{path}");
@@ -269,9 +328,14 @@ async fn a_wrong_sale_is_not_made() {
     check(&|body| body["items"] = json!([]), &["/items"]).await;
     check(&|body| body["items"][0]["stock"] = json!(-1), &["/items/0/stock"]).await;
     check(&|body| body["items"][0]["stock"] = json!("many"), &["/items/0/stock"]).await;
-    check(&|body| body["items"][0]["price"]["currency"] = json!("yuan"), &["/items/0/price/currency"]).await;
+    check(
+        &|body| body["items"][0]["price"]["currency"] = json!("yuan"),
+        &["/items/0/price/currency"],
+    )
+    .await;
     check(&|body| body["items"][0]["hold_secs"] = json!(0), &["/items/0/hold_secs"]).await;
-    check(&|body| body["items"][0]["limit_per_buyer"] = json!(0), &["/items/0/limit_per_buyer"]).await;
+    check(&|body| body["items"][0]["limit_per_buyer"] = json!(0), &["/items/0/limit_per_buyer"])
+        .await;
     check(
         &|body| body["items"][0]["list_price"] = json!({"amount_minor": 1, "currency": "EUR"}),
         &["/items/0/list_price/currency"],
@@ -298,13 +362,21 @@ async fn heads_that_are_no_http_or_too_large_end_the_connection() {
         let mut wire = app.connect().await;
         wire.send(bytes).await;
         let said = String::from_utf8_lossy(&wire.ends().await).into_owned();
-        assert!(said.starts_with(expected), "{}: {said}", String::from_utf8_lossy(&bytes[..bytes.len().min(60)]));
+        assert!(
+            said.starts_with(expected),
+            "{}: {said}",
+            String::from_utf8_lossy(&bytes[..bytes.len().min(60)])
+        );
     };
     check(b"nonsense\r\n\r\n", "HTTP/1.1 400").await;
     check(b"GET /healthz HTTP/9.9\r\n\r\n", "HTTP/1.1 400").await;
-    check(b"POST /v1/orders HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "HTTP/1.1 400")
+    check(
+        b"POST /v1/orders HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        "HTTP/1.1 400",
+    )
+    .await;
+    check(b"POST /v1/orders HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", "HTTP/1.1 400")
         .await;
-    check(b"POST /v1/orders HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", "HTTP/1.1 400").await;
     let wide = format!("GET /healthz HTTP/1.1\r\nX: {}\r\n\r\n", "y".repeat(20 * 1024));
     check(wide.as_bytes(), "HTTP/1.1 431").await;
     let many = format!("GET /healthz HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(150));
@@ -325,16 +397,33 @@ async fn a_purchase_is_answered_the_same_whichever_way_it_comes() {
     let cases: Vec<(Vec<(&str, &str)>, String)> = vec![
         (vec![json_type, ("Authorization", &anna), ("Idempotency-Key", "k")], body.into()),
         (vec![json_type, ("Authorization", &first), ("Idempotency-Key", "k")], body.into()),
-        (vec![json_type, ("Authorization", &first), ("Idempotency-Key", "k")], body.replace('1', "2")),
-        (vec![json_type, ("Authorization", &anna), ("Idempotency-Key", "k")], body.replace("spring", "paused")),
-        (vec![json_type, ("Authorization", &anna), ("Idempotency-Key", "k")], body.replace("spring", "none")),
+        (
+            vec![json_type, ("Authorization", &first), ("Idempotency-Key", "k")],
+            body.replace('1', "2"),
+        ),
+        (
+            vec![json_type, ("Authorization", &anna), ("Idempotency-Key", "k")],
+            body.replace("spring", "paused"),
+        ),
+        (
+            vec![json_type, ("Authorization", &anna), ("Idempotency-Key", "k")],
+            body.replace("spring", "none"),
+        ),
         (vec![json_type, ("Authorization", &anna), ("Idempotency-Key", "k")], "nonsense".into()),
         (vec![json_type, ("Authorization", &anna), ("Idempotency-Key", "a b")], "{}".into()),
         (vec![json_type, ("Authorization", "Bearer x"), ("Idempotency-Key", "k")], body.into()),
         (vec![json_type, ("Idempotency-Key", "k")], body.into()),
         (vec![json_type, ("Authorization", &anna)], body.into()),
         (vec![("Authorization", &anna), ("Idempotency-Key", "k")], body.into()),
-        (vec![json_type, ("Accept", "text/html"), ("Authorization", &anna), ("Idempotency-Key", "k")], body.into()),
+        (
+            vec![
+                json_type,
+                ("Accept", "text/html"),
+                ("Authorization", &anna),
+                ("Idempotency-Key", "k"),
+            ],
+            body.into(),
+        ),
     ];
     for (headers, body) in &cases {
         let straight = app.call("POST", "/v1/orders", headers, body.as_bytes()).await;
@@ -344,7 +433,10 @@ async fn a_purchase_is_answered_the_same_whichever_way_it_comes() {
         let told = |reply: &crate::http::Reply| {
             let mut headers = reply.headers.clone();
             // Each of them uses up one of its buyer's limit.
-            headers.iter_mut().filter(|(name, _)| name == "ratelimit").for_each(|(_, value)| value.clear());
+            headers
+                .iter_mut()
+                .filter(|(name, _)| name == "ratelimit")
+                .for_each(|(_, value)| value.clear());
             headers.retain(|(name, _)| name != "date");
             headers.sort_unstable();
             (reply.verdict(), headers, reply.text())

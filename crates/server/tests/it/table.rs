@@ -31,7 +31,9 @@ async fn every_endpoint_is_served_as_its_row_says() {
             ("purchase", _) => assert_eq!(told, "422 invalid_request"),
             ("take_sandbox_message", _) => assert_eq!(told, "401 unauthenticated"),
             ("take_stripe_message", _) => assert_eq!(told, "404 not_found"),
-            (_, Auth::Nobody) if endpoint.path.contains('{') => assert_eq!(told, "404 not_found", "{path}"),
+            (_, Auth::Nobody) if endpoint.path.contains('{') => {
+                assert_eq!(told, "404 not_found", "{path}")
+            }
             (_, Auth::Nobody) => assert_eq!(told, "200", "{path}"),
             _ => assert_eq!(told, "401 unauthenticated", "{method} {path}"),
         }
@@ -44,7 +46,9 @@ async fn every_endpoint_is_served_as_its_row_says() {
                 // No body is no reason, and needs none; an object is to give one.
                 (_, true) if endpoint.id == "discard_dead_letter" => "422 invalid_request",
                 // An empty patch changes nothing, and is one.
-                (_, true) if endpoint.method != Method::Patch && !endpoint.may_lack_body => "422 invalid_request",
+                (_, true) if endpoint.method != Method::Patch && !endpoint.may_lack_body => {
+                    "422 invalid_request"
+                }
                 (true, _) => "404 not_found",
                 (false, _) => "200",
             };
@@ -78,8 +82,10 @@ async fn another_method_is_405_with_the_methods_there_are() {
     let app = TestApp::start().await;
     for endpoint in endpoints::all() {
         let path = path(endpoint);
-        let mut there: Vec<&str> =
-            endpoints::all().filter(|other| other.path == endpoint.path).map(|other| other.method.as_str()).collect();
+        let mut there: Vec<&str> = endpoints::all()
+            .filter(|other| other.path == endpoint.path)
+            .map(|other| other.method.as_str())
+            .collect();
         if there.contains(&"GET") {
             there.push("HEAD");
         }
@@ -89,7 +95,8 @@ async fn another_method_is_405_with_the_methods_there_are() {
             }
             let reply = app.call(method, &path, &[], b"").await;
             assert_eq!(reply.verdict(), "405 method_not_allowed", "{method} {path}");
-            let mut allow: Vec<&str> = reply.header("allow").expect("Allow").split(',').map(str::trim).collect();
+            let mut allow: Vec<&str> =
+                reply.header("allow").expect("Allow").split(',').map(str::trim).collect();
             allow.sort_unstable();
             there.sort_unstable();
             assert_eq!(allow, there, "{method} {path}");
@@ -111,9 +118,16 @@ async fn an_accept_that_rules_out_what_is_served_is_406() {
     check("/v1/sales/spring/status", "application/json;q=0", "406 not_acceptable").await;
     check("/v1/sales/none", "application/problem+json, application/json", "404 not_found").await;
     let accept = [("Accept", "text/csv")];
-    assert_eq!(app.admin_with("GET", "/v1/admin/exports/orders.csv", &accept, None).await.verdict(), "200");
-    assert_eq!(app.admin_with("GET", "/v1/admin/sales", &accept, None).await.verdict(), "406 not_acceptable");
-    let bought = app.buy_with("anna", "k", &accept, r#"{"sale":"spring","item":"phone","units":1}"#).await;
+    assert_eq!(
+        app.admin_with("GET", "/v1/admin/exports/orders.csv", &accept, None).await.verdict(),
+        "200"
+    );
+    assert_eq!(
+        app.admin_with("GET", "/v1/admin/sales", &accept, None).await.verdict(),
+        "406 not_acceptable"
+    );
+    let bought =
+        app.buy_with("anna", "k", &accept, r#"{"sale":"spring","item":"phone","units":1}"#).await;
     assert_eq!(bought.verdict(), "406 not_acceptable");
     assert!(BodyType::Json.matches(b"application/json"));
 }

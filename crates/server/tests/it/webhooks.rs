@@ -32,7 +32,10 @@ pub(crate) async fn start() -> TestApp {
 
 /// One that waits for an answer for a second only: for receivers that give none in time.
 async fn start_hasty() -> TestApp {
-    let settings = [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"), ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "1")];
+    let settings = [
+        ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
+        ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "1"),
+    ];
     TestApp::with(&settings).await
 }
 
@@ -55,6 +58,7 @@ pub(crate) async fn buy(app: &TestApp, n: usize) -> String {
 
 /// Its buyer gives an order up.
 pub(crate) async fn cancel(app: &TestApp, n: usize, order: &str) {
-    let reply = app.buyer(&format!("buyer-{n}"), "POST", &format!("/v1/orders/{order}/cancel")).await;
+    let reply =
+        app.buyer(&format!("buyer-{n}"), "POST", &format!("/v1/orders/{order}/cancel")).await;
     assert_eq!(reply.verdict(), "200", "{}", reply.text());
 }

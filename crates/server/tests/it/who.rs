@@ -10,25 +10,34 @@ use crate::app::{ADMIN_KEY, FAR, SECRET, TestApp, bearer};
 #[tokio::test]
 async fn a_buyer_is_whoever_the_shop_has_signed() {
     let app = TestApp::start().await;
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs() as i64;
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("after 1970")
+        .as_secs() as i64;
     let check = async |authorization: &str, expected: &str| {
         let reply = app.call("GET", "/v1/orders", &[("Authorization", authorization)], b"").await;
         assert_eq!(reply.verdict(), expected, "{authorization}");
     };
     let signed = |secret: &str, sub: &str, exp: i64| {
-        let claims = NewToken { exp, member: true, level: Some(3), ..NewToken::new(sub, 0, Duration::ZERO) };
+        let claims =
+            NewToken { exp, member: true, level: Some(3), ..NewToken::new(sub, 0, Duration::ZERO) };
         format!("Bearer {}", token(secret.as_bytes(), &claims))
     };
     check(&signed(SECRET, "anna", FAR), "200").await;
     check(&signed(SECRET, "anna", now - 20), "200").await;
     check(&signed(SECRET, "anna", now - 40), "401 unauthenticated").await;
-    check(&signed("another secret of the shop, long enough", "anna", FAR), "401 unauthenticated").await;
+    check(&signed("another secret of the shop, long enough", "anna", FAR), "401 unauthenticated")
+        .await;
     check(&signed(SECRET, "no name", FAR), "401 unauthenticated").await;
     check("Bearer nonsense", "401 unauthenticated").await;
     check("Bearer", "401 unauthenticated").await;
     check("Basic YTpi", "401 unauthenticated").await;
     // {"alg":"none"} and {"sub":"anna","exp":4000000000}
-    check("Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbm5hIiwiZXhwIjo0MDAwMDAwMDAwfQ.", "401 unauthenticated").await;
+    check(
+        "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbm5hIiwiZXhwIjo0MDAwMDAwMDAwfQ.",
+        "401 unauthenticated",
+    )
+    .await;
     check(&format!("Bearer {ADMIN_KEY}"), "401 unauthenticated").await;
     let twice = [("Authorization", bearer("anna")), ("Authorization", bearer("anna"))];
     let twice: Vec<_> = twice.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -38,11 +47,18 @@ async fn a_buyer_is_whoever_the_shop_has_signed() {
 
 #[tokio::test]
 async fn issuer_and_audience_are_checked_where_they_are_configured() {
-    let app = TestApp::with(&[("DOORBUSTER_AUTH__ISSUER", "shop"), ("DOORBUSTER_AUTH__AUDIENCE", "door")]).await;
+    let app = TestApp::with(&[
+        ("DOORBUSTER_AUTH__ISSUER", "shop"),
+        ("DOORBUSTER_AUTH__AUDIENCE", "door"),
+    ])
+    .await;
     let check = async |iss: Option<&str>, aud: Option<&str>, expected: &str| {
         let claims = NewToken { iss, aud, exp: FAR, ..NewToken::new("anna", 0, Duration::ZERO) };
         let bearer = format!("Bearer {}", token(SECRET.as_bytes(), &claims));
-        assert_eq!(app.call("GET", "/v1/orders", &[("Authorization", &bearer)], b"").await.verdict(), expected);
+        assert_eq!(
+            app.call("GET", "/v1/orders", &[("Authorization", &bearer)], b"").await.verdict(),
+            expected
+        );
     };
     check(Some("shop"), Some("door"), "200").await;
     check(Some("other"), Some("door"), "401 unauthenticated").await;
@@ -54,11 +70,16 @@ async fn a_key_works_from_its_making_to_its_deletion_within_its_role() {
     let app = TestApp::start().await;
     app.make_sale("spring", 5.into(), 1).await;
     let made = async |role: &str| {
-        let reply = app.admin("POST", "/v1/admin/keys", Some(json!({"name": "night shift", "role": role}))).await;
+        let reply = app
+            .admin("POST", "/v1/admin/keys", Some(json!({"name": "night shift", "role": role})))
+            .await;
         assert_eq!(reply.verdict(), "201");
         let key = reply.json();
         assert!(key["id"].as_str().expect("an id").starts_with("key_"));
-        (key["id"].as_str().expect("an id").to_owned(), key["key"].as_str().expect("a key").to_owned())
+        (
+            key["id"].as_str().expect("an id").to_owned(),
+            key["key"].as_str().expect("a key").to_owned(),
+        )
     };
     let (viewer_id, viewer) = made("viewer").await;
     let (_, operator) = made("operator").await;
@@ -91,12 +112,29 @@ async fn a_key_works_from_its_making_to_its_deletion_within_its_role() {
     check(&operator, "POST", "/v1/admin/keys", new_key, "403 forbidden").await;
     check(&operator, "DELETE", &format!("/v1/admin/keys/{viewer_id}"), "", "403 forbidden").await;
     check(&admin, "POST", "/v1/admin/keys", new_key, "201").await;
-    check("nobodys-key-nobodys-key-nobodys-key", "GET", "/v1/admin/sales", "", "401 unauthenticated").await;
-    check(bearer("anna").trim_start_matches("Bearer "), "GET", "/v1/admin/sales", "", "401 unauthenticated").await;
+    check(
+        "nobodys-key-nobodys-key-nobodys-key",
+        "GET",
+        "/v1/admin/sales",
+        "",
+        "401 unauthenticated",
+    )
+    .await;
+    check(
+        bearer("anna").trim_start_matches("Bearer "),
+        "GET",
+        "/v1/admin/sales",
+        "",
+        "401 unauthenticated",
+    )
+    .await;
 
     let listed = app.admin("GET", "/v1/admin/keys", None).await.json();
     let keys = listed["keys"].as_array().expect("keys");
-    assert!(keys.len() == 4 && keys.iter().all(|key| key["key"].is_null() && key["role"].is_string()), "{listed}");
+    assert!(
+        keys.len() == 4 && keys.iter().all(|key| key["key"].is_null() && key["role"].is_string()),
+        "{listed}"
+    );
     check(&admin, "DELETE", &format!("/v1/admin/keys/{viewer_id}"), "", "204").await;
     check(&viewer, "GET", "/v1/admin/sales", "", "401 unauthenticated").await;
     check(&admin, "DELETE", &format!("/v1/admin/keys/{viewer_id}"), "", "404 not_found").await;
@@ -116,7 +154,8 @@ async fn public_keys_let_in_whom_the_shop_has_signed() {
     let set = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "one", "x": b64(pair.public_key().as_ref())}]});
     let path = std::env::temp_dir().join(format!("doorbuster-jwks-{:016x}", rand::random::<u64>()));
     std::fs::write(&path, set.to_string()).expect("writable");
-    let app = TestApp::with(&[("DOORBUSTER_AUTH__BUYER_JWKS", path.to_str().expect("UTF-8"))]).await;
+    let app =
+        TestApp::with(&[("DOORBUSTER_AUTH__BUYER_JWKS", path.to_str().expect("UTF-8"))]).await;
     std::fs::remove_file(&path).expect("it was written");
     let signed = |kid: &str| {
         let header = b64(json!({"alg": "EdDSA", "kid": kid}).to_string().as_bytes());
@@ -145,21 +184,26 @@ async fn public_keys_are_fetched_from_the_shop_and_waited_for() {
     let url = format!("http://{}/jwks.json", shop.local_addr().expect("an address"));
     let serving = tokio::spawn(async move {
         let body = set.to_string();
-        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        );
         while let Ok((mut stream, _)) = shop.accept().await {
             let _ = stream.read(&mut [0; 2048]).await;
             let _ = stream.write_all(answer.as_bytes()).await;
         }
     });
     let header = b64(json!({"alg": "EdDSA", "kid": "one"}).to_string().as_bytes());
-    let message = format!("{header}.{}", b64(json!({"sub": "anna", "exp": FAR}).to_string().as_bytes()));
+    let message =
+        format!("{header}.{}", b64(json!({"sub": "anna", "exp": FAR}).to_string().as_bytes()));
     let token = format!("Bearer {message}.{}", b64(pair.sign(message.as_bytes()).as_ref()));
     let app = TestApp::with(&[("DOORBUSTER_AUTH__BUYER_JWKS", &url)]).await;
     let known = app.call("GET", "/v1/orders", &[("Authorization", &token)], b"").await;
     assert_eq!(known.verdict(), "200");
     serving.abort();
     // Nobody answers there: whether a token holds cannot be known, which is not the buyer's fault.
-    let app = TestApp::with(&[("DOORBUSTER_AUTH__BUYER_JWKS", "http://127.0.0.1:9/jwks.json")]).await;
+    let app =
+        TestApp::with(&[("DOORBUSTER_AUTH__BUYER_JWKS", "http://127.0.0.1:9/jwks.json")]).await;
     let unknown = app.call("GET", "/v1/orders", &[("Authorization", &token)], b"").await;
     assert_eq!(unknown.verdict(), "503 unavailable");
 }

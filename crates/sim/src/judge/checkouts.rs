@@ -31,7 +31,9 @@ impl Judge {
                 let now = kept(order).is_some_and(|c| c.open);
                 let was = before.checkout.as_ref();
                 let wanted = was.is_some_and(|c| c.open && c.session != *session);
-                self.check(now == wanted, "checkout", || format!("{order}: {was:?}, {session} closed, open {now}"));
+                self.check(now == wanted, "checkout", || {
+                    format!("{order}: {was:?}, {session} closed, open {now}")
+                });
             }
             (Tx::AskInVain(order, session, now), Done::Taken(took)) => {
                 self.asked_in_vain((session.as_str(), *now), *took, before, kept(order));
@@ -41,9 +43,13 @@ impl Judge {
                 // What was asked before does not count any more.
                 let asked = kept(order).and_then(|c| c.asked_at);
                 let right = asked.is_none() || !matches!(changed, Changed::Done(_));
-                self.check(right, "extend", || format!("{order} to {pay_by:?}, and was asked about at {asked:?}"));
+                self.check(right, "extend", || {
+                    format!("{order} to {pay_by:?}, and was asked about at {asked:?}")
+                });
             }
-            (Tx::End(id, Ending::Expire, _, now), Done::Ended(changed)) => self.expired(id, *now, changed, before),
+            (Tx::End(id, Ending::Expire, _, now), Done::Ended(changed)) => {
+                self.expired(id, *now, changed, before)
+            }
             _ => {}
         }
     }
@@ -63,24 +69,35 @@ impl Judge {
     }
 
     /// The first question in vain since an order is due is the one that counts.
-    fn asked_in_vain(&mut self, asked: (&str, Millis), took: bool, before: &Before, now: Option<&Checkout>) {
+    fn asked_in_vain(
+        &mut self,
+        asked: (&str, Millis),
+        took: bool,
+        before: &Before,
+        now: Option<&Checkout>,
+    ) {
         let ((session, at), was) = (asked, before.checkout.as_ref());
         let keeps = was.is_some_and(|c| c.open && c.session == session);
-        let due = before.order.as_ref().filter(|o| o.state == OrderState::Reserved && o.pay_by <= at);
+        let due =
+            before.order.as_ref().filter(|o| o.state == OrderState::Reserved && o.pay_by <= at);
         let counts = keeps && due.is_some_and(|o| asked_since(was, o.pay_by).is_none());
-        let wanted = was.map(|c| Checkout { asked_at: if counts { Some(at) } else { c.asked_at }, ..c.clone() });
+        let wanted = was.map(|c| Checkout {
+            asked_at: if counts { Some(at) } else { c.asked_at },
+            ..c.clone()
+        });
         let right = took == keeps && now == wanted.as_ref();
-        self.check(right, "checkout", || format!("{session} asked about at {at:?}: {took}, {was:?} became {now:?}"));
+        self.check(right, "checkout", || {
+            format!("{session} asked about at {at:?}: {took}, {was:?} became {now:?}")
+        });
         if counts {
             self.reach("asked in vain");
         }
     }
 
     fn extended(&mut self, pay_by: Millis, now: Millis, changed: &Changed, before: &Before) {
-        let may = before
-            .order
-            .as_ref()
-            .is_some_and(|o| o.state == OrderState::Reserved && pay_by > o.pay_by && pay_by.0 - now.0 <= EXTEND_MS);
+        let may = before.order.as_ref().is_some_and(|o| {
+            o.state == OrderState::Reserved && pay_by > o.pay_by && pay_by.0 - now.0 <= EXTEND_MS
+        });
         let did = matches!(changed, Changed::Done(_));
         self.check(may == did, "extend", || format!("to {pay_by:?} at {now:?}: {changed:?}"));
         if did {
@@ -90,7 +107,9 @@ impl Judge {
 
     /// An order whose provider may still take money waits for it: a while after it was asked, and longer for that it can be.
     fn expired(&mut self, id: &TicketId, now: Millis, changed: &Changed, before: &Before) {
-        let Some(order) = before.order.as_ref().filter(|o| o.state == OrderState::Reserved && o.pay_by <= now) else {
+        let Some(order) =
+            before.order.as_ref().filter(|o| o.state == OrderState::Reserved && o.pay_by <= now)
+        else {
             return;
         };
         let open = before.checkout.as_ref().filter(|c| c.open);
@@ -100,19 +119,38 @@ impl Judge {
         let waits = open.is_some() && now.0 < until;
         let did = matches!(changed, Changed::Done(_));
         self.check(did != waits, "expiry", || {
-            format!("{id} due, checkout open {}, asked {asked:?}, at {now:?}: {changed:?}", open.is_some())
+            format!(
+                "{id} due, checkout open {}, asked {asked:?}, at {now:?}: {changed:?}",
+                open.is_some()
+            )
         });
         if did && open.is_some() {
-            self.reach(if asked.is_some() { "expired though the provider was away" } else { "expired unasked" });
+            self.reach(if asked.is_some() {
+                "expired though the provider was away"
+            } else {
+                "expired unasked"
+            });
         }
     }
 
     /// A checkout counts as closed from now on: nobody asks about it any more.
-    pub(crate) fn closed_checkout(&mut self, truth: &Truth, provider: &Provider, session: usize, mono: Millis) {
+    pub(crate) fn closed_checkout(
+        &mut self,
+        truth: &Truth,
+        provider: &Provider,
+        session: usize,
+        mono: Millis,
+    ) {
         let takes = provider.takes_money(session, mono);
-        self.check(!takes, "checkout", || format!("checkout {session} counts as closed, and still takes money"));
+        self.check(!takes, "checkout", || {
+            format!("checkout {session} counts as closed, and still takes money")
+        });
         for charge in provider.charges.iter().filter(|c| c.captured && c.session == Some(session)) {
-            let known = truth.model.payments.get(&charge.payment).is_some_and(|p| p.state != PaymentState::Failed);
+            let known = truth
+                .model
+                .payments
+                .get(&charge.payment)
+                .is_some_and(|p| p.state != PaymentState::Failed);
             self.check(known, "checkout", || {
                 format!("checkout {session} counts as closed, and {charge:?} is not known")
             });

@@ -65,7 +65,9 @@ impl Judge {
             let written = Due { what: event.what, about: about(event) };
             match self.telling.due.iter().position(|due| *due == written) {
                 Some(at) => drop(self.telling.due.swap_remove(at)),
-                None => self.find("history", || format!("{written:?} was written, and nothing changed")),
+                None => {
+                    self.find("history", || format!("{written:?} was written, and nothing changed"))
+                }
             }
             if let Subject::Order(order) = &event.subject {
                 let same = model.orders.get(&order.id) == Some(order);
@@ -84,16 +86,23 @@ impl Judge {
         if model.resolutions.len() != self.telling.resolutions {
             self.telling.resolutions = model.resolutions.len();
             for resolution in model.resolutions.values() {
-                if self.decided.insert(resolution.ticket) && !matches!(resolution.verdict, Verdict::Order(_)) {
+                if self.decided.insert(resolution.ticket)
+                    && !matches!(resolution.verdict, Verdict::Order(_))
+                {
                     self.must_be_told(EventType::OrderRefused, resolution.ticket.to_string());
                 }
             }
         }
         for id in self.new_refunds(model, tx) {
-            let Some(refund) = model.refunds.get(&id).filter(|r| r.cause != RefundCause::Operator) else { continue };
+            let Some(refund) = model.refunds.get(&id).filter(|r| r.cause != RefundCause::Operator)
+            else {
+                continue;
+            };
             self.must_be_told(EventType::PaymentRefunded, refund.order.clone());
         }
-        let Some((was, is)) = before.item.as_ref().and_then(|was| Some((was, model.items.get(&was.id)?))) else {
+        let Some((was, is)) =
+            before.item.as_ref().and_then(|was| Some((was, model.items.get(&was.id)?)))
+        else {
             return;
         };
         let lowered = matches!(tx, Tx::Adjust(_, delta, _) if *delta < 0) && was.total != is.total;
@@ -104,14 +113,24 @@ impl Judge {
     }
 
     /// An endpoint took an event. Whatever happened before to the same order was taken before, or is a dead letter.
-    pub(crate) fn heard_of(&mut self, events: &[Event], endpoint: usize, event: usize, dead: &[usize]) {
+    pub(crate) fn heard_of(
+        &mut self,
+        events: &[Event],
+        endpoint: usize,
+        event: usize,
+        dead: &[usize],
+    ) {
         self.telling.heard.insert((endpoint, event));
         let word = about(&events[event]);
         for (earlier, it) in events[..event].iter().enumerate() {
-            let fine =
-                about(it) != word || self.telling.heard.contains(&(endpoint, earlier)) || dead.contains(&earlier);
+            let fine = about(it) != word
+                || self.telling.heard.contains(&(endpoint, earlier))
+                || dead.contains(&earlier);
             self.check(fine, "order of events", || {
-                format!("endpoint {endpoint} heard {:?} of {word} before {:?}", events[event].what, it.what)
+                format!(
+                    "endpoint {endpoint} heard {:?} of {word} before {:?}",
+                    events[event].what, it.what
+                )
             });
         }
         self.reach("told an endpoint");
@@ -125,7 +144,9 @@ impl Judge {
     /// An endpoint's position moved.
     pub(crate) fn advanced(&mut self, back: bool, pending: usize, bound: usize) {
         self.check(!back, "position", || "an endpoint's position went back".into());
-        self.check(pending <= bound, "I9", || format!("{pending} events wait for one endpoint, bound {bound}"));
+        self.check(pending <= bound, "I9", || {
+            format!("{pending} events wait for one endpoint, bound {bound}")
+        });
     }
 
     /// What came of a try is written down.

@@ -3,7 +3,9 @@ use doorbuster_core::event::By;
 use doorbuster_core::line::{Joined, Joiner, Left, LineEnded, LineServed};
 use doorbuster_core::model::Model;
 use doorbuster_core::order::{Changed, Ending};
-use doorbuster_core::{ItemId, Millis, Order, OrderState, Phase, PlaceState, Stock, TicketId, Units, Verdict};
+use doorbuster_core::{
+    ItemId, Millis, Order, OrderState, Phase, PlaceState, Stock, TicketId, Units, Verdict,
+};
 use hashbrown::{HashMap, HashSet};
 
 use super::money::Before;
@@ -70,13 +72,28 @@ impl Judge {
     }
 
     /// Judges what a transaction did to a line.
-    pub(super) fn line(&mut self, truth: &Truth, tx: &Tx, done: &Done, before: &Before, now: Millis) {
+    pub(super) fn line(
+        &mut self,
+        truth: &Truth,
+        tx: &Tx,
+        done: &Done,
+        before: &Before,
+        now: Millis,
+    ) {
         match (tx, done) {
-            (Tx::Join(item, joiner, _), Done::Joined(joined)) => self.joined(truth, *item, joiner, joined, before),
+            (Tx::Join(item, joiner, _), Done::Joined(joined)) => {
+                self.joined(truth, *item, joiner, joined, before)
+            }
             (Tx::Leave(id, _), Done::Left(left)) => self.left(id, left),
-            (Tx::Serve(item, _), Done::Served(served)) => self.served(truth, *item, served, before, now),
-            (Tx::EndLine(item, _), Done::LineEnded(ended)) => self.ended_with_sale(truth, *item, ended),
-            (Tx::End(id, Ending::Cancel, by, _), Done::Ended(Changed::Done(_))) if by != By::BUYER => {
+            (Tx::Serve(item, _), Done::Served(served)) => {
+                self.served(truth, *item, served, before, now)
+            }
+            (Tx::EndLine(item, _), Done::LineEnded(ended)) => {
+                self.ended_with_sale(truth, *item, ended)
+            }
+            (Tx::End(id, Ending::Cancel, by, _), Done::Ended(Changed::Done(_)))
+                if by != By::BUYER =>
+            {
                 self.lines.taken_away.insert(*id);
             }
             (Tx::Force(id, ..), Done::Forced(Some(_))) => {
@@ -99,32 +116,53 @@ impl Judge {
         let (Some(was), Some(is)) = (&before.item, truth.model.items.get(&item)) else { return };
         let kept = was.pool.min(self.lines.of(item).count() as u64);
         self.check(is.pool >= kept, "line", || {
-            format!("{} of {} units are left in the pool, {kept} were kept for those in line", is.pool, was.pool)
+            format!(
+                "{} of {} units are left in the pool, {kept} were kept for those in line",
+                is.pool, was.pool
+            )
         });
         if kept > 0 && is.pool < was.pool {
             self.reach("refilled past a line");
         }
     }
 
-    fn joined(&mut self, truth: &Truth, item: ItemId, joiner: &Joiner, joined: &Joined, before: &Before) {
+    fn joined(
+        &mut self,
+        truth: &Truth,
+        item: ItemId,
+        joiner: &Joiner,
+        joined: &Joined,
+        before: &Before,
+    ) {
         let who = (number(joiner.buyer.as_str()), number(joiner.key.as_str()));
-        let (Some(row), places) = (&before.item, self.lines.of(item).count() as u64) else { return };
+        let (Some(row), places) = (&before.item, self.lines.of(item).count() as u64) else {
+            return;
+        };
         let stands = self.lines.of(item).find(|s| s.who.0 == who.0).map(|s| s.id);
         let order = self.requests.get(&who).copied();
         let free = row.pool - row.pool.min(places) + before.in_slots;
         let shown = truth.phases.get(&item).map(|p| p.shown);
         let wanted = match (stands, order) {
             (Some(id), _) => format!("already {id}"),
-            (None, Some(id)) if truth.model.orders[&id].item == item && truth.model.orders[&id].units == Units::ONE => {
+            (None, Some(id))
+                if truth.model.orders[&id].item == item
+                    && truth.model.orders[&id].units == Units::ONE =>
+            {
                 format!("order {id}")
             }
             (None, Some(_)) => "key reused".into(),
             _ if shown != Some(Phase::Open) => "not on sale".into(),
             _ if row.total == Stock::Unlimited || free > 0 => "not held out".into(),
             _ if row.total == Stock::Counted(row.paid) => "sold out".into(),
-            _ if let Some(id) = self.served_in_vain(&truth.model, item, who.0) => format!("lapsed {id}"),
+            _ if let Some(id) = self.served_in_vain(&truth.model, item, who.0) => {
+                format!("lapsed {id}")
+            }
             _ if units(&truth.model, item, who.0) >= row.limit => "limit reached".into(),
-            _ if places >= joiner.places_max.min(reserved(&truth.model, item) + row.pool.min(places)) => "full".into(),
+            _ if places
+                >= joiner.places_max.min(reserved(&truth.model, item) + row.pool.min(places)) =>
+            {
+                "full".into()
+            }
             _ => "a place".into(),
         };
         let said = match joined {
@@ -140,9 +178,13 @@ impl Judge {
             Joined::Full => "full".into(),
             Joined::NotFound => String::new(),
         };
-        self.check(said == wanted, "line", || format!("{joiner:?} was told {said}, and was to be told {wanted}"));
+        self.check(said == wanted, "line", || {
+            format!("{joiner:?} was told {said}, and was to be told {wanted}")
+        });
         self.reach(match joined {
-            Joined::Done(_) if self.served_and_taken(item, who.0, &truth.model) => "joined a line again",
+            Joined::Done(_) if self.served_and_taken(item, who.0, &truth.model) => {
+                "joined a line again"
+            }
             Joined::Done(_) => "joined a line",
             Joined::Already(_) => "stood in line already",
             Joined::Full if places >= joiner.places_max => "a line was full",
@@ -163,7 +205,8 @@ impl Judge {
             began: truth.version,
             attempt: usize::MAX,
         };
-        let (version, grant) = (truth.version, place.id.parts().map(|p| p.grant).unwrap_or_default());
+        let (version, grant) =
+            (truth.version, place.id.parts().map(|p| p.grant).unwrap_or_default());
         self.cuts.insert(place.id, Cutting { asked, units: Units::ONE, grant, version });
         self.tickets.entry(who).or_default().push(place.id);
     }
@@ -183,15 +226,25 @@ impl Judge {
 
     /// Whether an order of theirs out of the line was taken from them.
     fn served_and_taken(&self, item: ItemId, buyer: u8, model: &Model) -> bool {
-        let taken =
-            |id: &TicketId| model.orders.get(id).is_some_and(|o| o.item == item && number(o.buyer.as_str()) == buyer);
-        let mut away = self.lines.taken_away.iter().filter(|id| self.lines.ended.get(*id) == Some(&PlaceState::Served));
+        let taken = |id: &TicketId| {
+            model
+                .orders
+                .get(id)
+                .is_some_and(|o| o.item == item && number(o.buyer.as_str()) == buyer)
+        };
+        let mut away = self
+            .lines
+            .taken_away
+            .iter()
+            .filter(|id| self.lines.ended.get(*id) == Some(&PlaceState::Served));
         away.any(taken)
     }
 
     fn end(&mut self, id: &TicketId, state: PlaceState, how: &'static str) {
         let at = self.lines.standing.iter().position(|s| s.id == *id);
-        let Some(at) = at else { return self.find("line", || format!("{id} is {} and did not wait", state.as_str())) };
+        let Some(at) = at else {
+            return self.find("line", || format!("{id} is {} and did not wait", state.as_str()));
+        };
         self.lines.standing.remove(at);
         self.lines.ended.insert(*id, state);
         self.reach(how);
@@ -203,14 +256,23 @@ impl Judge {
             Left::Done(_) => self.end(id, PlaceState::Left, "left"),
             Left::Already(place) => {
                 let ended = self.lines.ended.get(id).copied();
-                self.check(ended == Some(place.state), "line", || format!("{id} is {place:?}, it was {ended:?}"));
+                self.check(ended == Some(place.state), "line", || {
+                    format!("{id} is {place:?}, it was {ended:?}")
+                });
             }
             Left::NotFound => self.check(!stands, "line", || format!("{id} is gone")),
         }
     }
 
     /// First come, first served: whoever may have a unit of what the pool held, in the order in which they came.
-    fn served(&mut self, truth: &Truth, item: ItemId, served: &LineServed, before: &Before, now: Millis) {
+    fn served(
+        &mut self,
+        truth: &Truth,
+        item: ItemId,
+        served: &LineServed,
+        before: &Before,
+        now: Millis,
+    ) {
         let Some(row) = &before.item else { return };
         let on = truth.phases.get(&item).is_some_and(|p| p.shown == Phase::Open);
         let mut pool = row.pool;
@@ -232,14 +294,22 @@ impl Judge {
         let ids: Vec<_> = served.orders.iter().map(|o| o.id).collect();
         let over: Vec<_> = served.passed_over.iter().map(|p| p.id).collect();
         self.check(ids == orders && over == passed, "line", || {
-            format!("served {ids:?} and passed over {over:?}; by turn it was {orders:?} and {passed:?}")
+            format!(
+                "served {ids:?} and passed over {over:?}; by turn it was {orders:?} and {passed:?}"
+            )
         });
         let left = truth.model.items.get(&item).map(|i| i.pool);
-        self.check(left == Some(pool), "line", || format!("the pool held {}, now {left:?}", row.pool));
+        self.check(left == Some(pool), "line", || {
+            format!("the pool held {}, now {left:?}", row.pool)
+        });
         for order in &served.orders {
             let window = row.hold_ms.min(WINDOW_MS);
-            let right = order.units == Units::ONE && order.reserved_at == now && order.pay_by == now.plus(window);
-            self.check(right, "line", || format!("{order:?} out of a line, its window {window} ms"));
+            let right = order.units == Units::ONE
+                && order.reserved_at == now
+                && order.pay_by == now.plus(window);
+            self.check(right, "line", || {
+                format!("{order:?} out of a line, its window {window} ms")
+            });
             self.end(&order.id, PlaceState::Served, "served");
         }
         over.iter().for_each(|id| self.end(id, PlaceState::PassedOver, "passed_over"));
@@ -253,7 +323,10 @@ impl Judge {
         let ids: Vec<_> = ended.places.iter().map(|p| p.id).collect();
         let right = ids == wanted && ended.more == (standing.len() > wanted.len());
         self.check(right, "line", || {
-            format!("ended {ids:?}, more: {}, with the sale of item {item}; they were to be {wanted:?}", ended.more)
+            format!(
+                "ended {ids:?}, more: {}, with the sale of item {item}; they were to be {wanted:?}",
+                ended.more
+            )
         });
         ids.iter().for_each(|id| self.end(id, PlaceState::PassedOver, "ended with its sale"));
     }
@@ -263,14 +336,19 @@ impl Judge {
         let model = &truth.model;
         for item in model.items.values() {
             let standing = self.lines.of(item.id).count() as u64;
-            self.check(item.waiting == standing, "line", || format!("{} noted, {standing} wait", item.waiting));
+            self.check(item.waiting == standing, "line", || {
+                format!("{} noted, {standing} wait", item.waiting)
+            });
         }
-        self.check(model.places.len() == self.lines.standing.len() + self.lines.ended.len(), "line", || {
-            "a place is gone, or nobody asked for it".into()
-        });
+        self.check(
+            model.places.len() == self.lines.standing.len() + self.lines.ended.len(),
+            "line",
+            || "a place is gone, or nobody asked for it".into(),
+        );
         for place in model.places.values() {
             let state = self.lines.ended.get(&place.id).copied().unwrap_or(PlaceState::Waiting);
-            let (sold, refused) = (model.orders.contains_key(&place.id), model.resolutions.contains_key(&place.id));
+            let (sold, refused) =
+                (model.orders.contains_key(&place.id), model.resolutions.contains_key(&place.id));
             let right = match state {
                 PlaceState::Waiting => !sold && !refused && place.ended_at.is_none(),
                 PlaceState::Served => sold && !refused,
@@ -292,7 +370,9 @@ impl Judge {
     /// A buyer asked for a place whose sale has ended, and heard so: it never becomes an order.
     pub(crate) fn told_over(&mut self, id: &TicketId) {
         let first = *self.told.entry(*id).or_insert(Verdict::Unavailable);
-        self.check(first == Verdict::Unavailable, "I8", || format!("{id}: told {first:?}, then that its sale is over"));
+        self.check(first == Verdict::Unavailable, "I8", || {
+            format!("{id}: told {first:?}, then that its sale is over")
+        });
         self.reach("told that its sale is over");
     }
 
@@ -306,7 +386,10 @@ impl Judge {
                 format!("{waits} wait at rest for item {}, whose sale has ended", item.id)
             });
             self.check(!on || waits == 0 || item.pool == 0, "line", || {
-                format!("{waits} wait at rest for item {}, and its pool holds {}", item.id, item.pool)
+                format!(
+                    "{waits} wait at rest for item {}, and its pool holds {}",
+                    item.id, item.pool
+                )
             });
         }
     }

@@ -1,7 +1,8 @@
 //! I5: what came in at the provider ends as exactly one paid order or one refund. Decided here by tables of its own, and added up against the provider's books.
 use doorbuster_core::model::Model;
 use doorbuster_core::money::{
-    Capture, Captured, Checkout, Money, Payment, PaymentState, Refund, RefundCause, RefundId, RefundNews, RefundState,
+    Capture, Captured, Checkout, Money, Payment, PaymentState, Refund, RefundCause, RefundId,
+    RefundNews, RefundState,
 };
 use doorbuster_core::{Item, ItemId, Millis, Order, OrderState, Stock, TicketId};
 
@@ -32,7 +33,9 @@ impl Before {
     pub(crate) fn of(truth: &Truth, tx: &Tx) -> Self {
         let mut before = Self::default();
         match tx {
-            Tx::Adjust(item, ..) | Tx::Serve(item, _) => before.item = truth.model.items.get(item).cloned(),
+            Tx::Adjust(item, ..) | Tx::Serve(item, _) => {
+                before.item = truth.model.items.get(item).cloned()
+            }
             Tx::Open(slot, ..) => before.item = truth.model.items.get(&slot.item).cloned(),
             Tx::Refill(grant, ..) => {
                 let of = truth.model.grants.get(grant).map(|grant| grant.slot.item);
@@ -42,16 +45,25 @@ impl Before {
                 before.item = truth.model.items.get(item).cloned();
                 before.in_slots = in_slots(truth, *item);
             }
-            Tx::End(id, ..) | Tx::Extend(id, ..) | Tx::CloseCheckout(id, _) | Tx::AskInVain(id, ..) => {
+            Tx::End(id, ..)
+            | Tx::Extend(id, ..)
+            | Tx::CloseCheckout(id, _)
+            | Tx::AskInVain(id, ..) => {
                 before.about_order(truth, id);
             }
             Tx::KeepCheckout(checkout) => before.about_order(truth, &checkout.order),
             Tx::Capture(told, ..) | Tx::FailPayment(told, _) => {
-                let named = truth.model.orders.values().find(|o| o.id.to_string() == told.order).map(|o| o.id);
+                let named = truth
+                    .model
+                    .orders
+                    .values()
+                    .find(|o| o.id.to_string() == told.order)
+                    .map(|o| o.id);
                 if let Some(id) = named {
                     before.about_order(truth, &id);
                 }
-                before.taken = truth.model.inbox.contains_key(&(told.provider.clone(), told.event.clone()));
+                before.taken =
+                    truth.model.inbox.contains_key(&(told.provider.clone(), told.event.clone()));
                 before.payment = truth.model.payments.get(&told.payment).cloned();
             }
             Tx::SettleRefund(event, id, ..) => {
@@ -59,7 +71,9 @@ impl Before {
                 before.taken = taken.any(|(_, e)| e == event);
                 before.refund = truth.model.refunds.get(id).cloned();
             }
-            Tx::AnswerRefund(asked, ..) => before.refund = truth.model.refunds.get(&asked.id).cloned(),
+            Tx::AnswerRefund(asked, ..) => {
+                before.refund = truth.model.refunds.get(&asked.id).cloned()
+            }
             Tx::RetryRefund(id, _) => before.refund = truth.model.refunds.get(id).cloned(),
             _ => {}
         }
@@ -74,8 +88,10 @@ impl Before {
         self.in_slots = in_slots(truth, order.item);
         self.used = model.quotas.get(&(order.item, order.buyer.clone())).copied().unwrap_or(0);
         let each = model.prices.get(&order.item);
-        self.price =
-            each.map(|p| Money { minor: p.minor * i64::from(order.units.get()), currency: p.currency.clone() });
+        self.price = each.map(|p| Money {
+            minor: p.minor * i64::from(order.units.get()),
+            currency: p.currency.clone(),
+        });
         self.order = Some(order.clone());
     }
 }
@@ -94,7 +110,8 @@ fn came_back(refund: &Refund) -> bool {
 /// Whether money came back once and did not arrive since, and nobody waits for an operator: a message may be about what came back.
 fn is_doubted(refund: &Refund) -> bool {
     let once = refund.error.as_deref().is_some_and(|error| error.starts_with("came back once: "));
-    (once && refund.state != RefundState::Settled) || (came_back(refund) && refund.state == RefundState::Pending)
+    (once && refund.state != RefundState::Settled)
+        || (came_back(refund) && refund.state == RefundState::Pending)
 }
 
 /// What must come of a captured payment.
@@ -122,7 +139,9 @@ fn must(before: &Before, told: &Capture, last: bool) -> Must {
         OrderState::Reserved => Must::Pay,
         OrderState::Paid => Must::Refund(RefundCause::Second),
         OrderState::Refunded => Must::Refund(RefundCause::Late),
-        OrderState::Cancelled | OrderState::Expired if before.used + order.units.get() > item.limit => {
+        OrderState::Cancelled | OrderState::Expired
+            if before.used + order.units.get() > item.limit =>
+        {
             Must::Refund(RefundCause::Late)
         }
         _ if item.total == Stock::Unlimited || item.pool >= units => Must::Pay,
@@ -135,25 +154,36 @@ impl Judge {
     /// Judges what a transaction about money did.
     pub(super) fn money(&mut self, truth: &Truth, tx: &Tx, done: &Done, before: &Before) {
         match (tx, done) {
-            (Tx::Capture(told, last, _), Done::Captured(captured)) => self.captured(told, *last, captured, before),
+            (Tx::Capture(told, last, _), Done::Captured(captured)) => {
+                self.captured(told, *last, captured, before)
+            }
             (Tx::FailPayment(told, _), Done::Taken(took)) => {
                 let now = truth.model.payments.get(&told.payment);
                 let kept = before.payment.as_ref().is_none_or(|p| now == Some(p));
-                self.check(kept && *took != before.taken, "I5", || format!("{told:?}: {took}, then {now:?}"));
+                self.check(kept && *took != before.taken, "I5", || {
+                    format!("{told:?}: {took}, then {now:?}")
+                });
             }
             (Tx::SettleRefund(_, id, news, _), Done::Taken(took)) => {
                 let now = truth.model.refunds.get(id);
                 if before.taken {
                     let same = now == before.refund.as_ref() && !took;
-                    return self
-                        .check(same, "I5", || format!("{id:?}: taken twice, {:?}, then {now:?}", before.refund));
+                    return self.check(same, "I5", || {
+                        format!("{id:?}: taken twice, {:?}, then {now:?}", before.refund)
+                    });
                 }
                 // Of money that came back a message may tell old news: the provider is asked.
                 if before.refund.as_ref().is_some_and(is_doubted)
-                    && matches!(news, RefundNews::Accepted { .. } | RefundNews::Settled | RefundNews::Arrived(_))
+                    && matches!(
+                        news,
+                        RefundNews::Accepted { .. } | RefundNews::Settled | RefundNews::Arrived(_)
+                    )
                 {
-                    let waits = now.is_some_and(|now| now.state == RefundState::Pending && is_doubted(now));
-                    return self.check(waits, "refund", || format!("{:?}, {news:?}: {now:?}", before.refund));
+                    let waits =
+                        now.is_some_and(|now| now.state == RefundState::Pending && is_doubted(now));
+                    return self.check(waits, "refund", || {
+                        format!("{:?}, {news:?}: {now:?}", before.refund)
+                    });
                 }
                 self.refund_news(news, before, now);
             }
@@ -173,11 +203,15 @@ impl Judge {
             Captured::Lacks { units, .. } => Must::Wait(*units),
             Captured::Refund(refund) => Must::Refund(refund.cause),
         };
-        self.check(came == must, "I5", || format!("{told:?}: {came:?}, must {must:?}, before {before:?}"));
+        self.check(came == must, "I5", || {
+            format!("{told:?}: {came:?}, must {must:?}, before {before:?}")
+        });
         self.reach(match came {
             Must::Repeat => "payment repeated",
             Must::Wait(_) => "payment waits for units",
-            Must::Pay if before.order.as_ref().is_some_and(|o| o.state == OrderState::Reserved) => "payment in time",
+            Must::Pay if before.order.as_ref().is_some_and(|o| o.state == OrderState::Reserved) => {
+                "payment in time"
+            }
             Must::Pay => "payment late, paid",
             Must::Refund(cause) => match cause {
                 RefundCause::Late => "payment late, refunded",
@@ -191,10 +225,12 @@ impl Judge {
 
     fn refund_news(&mut self, news: &RefundNews, before: &Before, now: Option<&Refund>) {
         let (Some(was), Some(now)) = (&before.refund, now) else {
-            return self
-                .check(before.refund.is_none() && now.is_none(), "I5", || "a refund came or went by news".into());
+            return self.check(before.refund.is_none() && now.is_none(), "I5", || {
+                "a refund came or went by news".into()
+            });
         };
-        let is_over = was.state == RefundState::Settled || (was.state == RefundState::Failed && came_back(was));
+        let is_over = was.state == RefundState::Settled
+            || (was.state == RefundState::Failed && came_back(was));
         if is_over && !matches!(news, RefundNews::CameBack(_)) {
             return self.check(was == now, "I5", || format!("{was:?} was over, now {now:?}"));
         }
@@ -225,13 +261,18 @@ impl Judge {
             return self.refund_news(news, before, now);
         };
         let asks = match news {
-            RefundNews::Accepted { .. } | RefundNews::Settled => was.state != RefundState::Settled && !came_back(was),
+            RefundNews::Accepted { .. } | RefundNews::Settled => {
+                was.state != RefundState::Settled && !came_back(was)
+            }
             RefundNews::CameBack(_) => was.state == RefundState::Settled,
             _ => false,
         };
-        let is_asked = |now: &Refund| now.state == RefundState::Pending && now.accepted && now.next_at == at;
+        let is_asked =
+            |now: &Refund| now.state == RefundState::Pending && now.accepted && now.next_at == at;
         let right = if asks { now.is_some_and(is_asked) } else { now == Some(was) };
-        self.check(right, "refund", || format!("{was:?}, asked about as {asked:?}, {news:?}: {now:?}"));
+        self.check(right, "refund", || {
+            format!("{was:?}, asked about as {asked:?}, {news:?}: {now:?}")
+        });
         self.reach("refund answered late");
     }
 
@@ -290,7 +331,9 @@ impl Judge {
         let twice = provider.backs.iter().any(|b| b.payment == back.payment && !b.came_back);
         self.check(!twice, "I5", || format!("{back:?} a second time"));
         let state = truth.model.payments.get(&back.payment).map(|p| p.state);
-        self.check(state == Some(PaymentState::Refunded), "I5", || format!("{back:?} of a payment that is {state:?}"));
+        self.check(state == Some(PaymentState::Refunded), "I5", || {
+            format!("{back:?} of a payment that is {state:?}")
+        });
         let charge = provider.charges.iter().find(|c| c.payment == back.payment);
         let right = charge.is_some_and(|c| c.captured && c.money == back.money);
         self.check(right, "I5", || format!("{back:?} of {charge:?}"));
@@ -304,7 +347,8 @@ impl Judge {
             let row = model.payments.get(&charge.payment);
             let same = row.is_some_and(|p| p.money == charge.money && p.order == charge.order);
             self.check(same, "I5", || format!("{charge:?} is known as {row:?}"));
-            let back = provider.backs.iter().filter(|b| b.payment == charge.payment && b.arrived).count();
+            let back =
+                provider.backs.iter().filter(|b| b.payment == charge.payment && b.arrived).count();
             let order = model.orders.values().find(|o| o.id.to_string() == charge.order);
             let pays = row.is_some_and(|p| p.state == PaymentState::Captured)
                 && order.is_some_and(|o| o.state == OrderState::Paid);
@@ -316,12 +360,15 @@ impl Judge {
         if let Some(refund) = unsettled {
             self.find("refund", || format!("{refund:?} at rest"));
         }
-        let taken: i64 = provider.charges.iter().filter(|c| c.captured).map(|c| c.money.minor).sum();
+        let taken: i64 =
+            provider.charges.iter().filter(|c| c.captured).map(|c| c.money.minor).sum();
         let sent: i64 = provider.backs.iter().filter(|b| !b.came_back).map(|b| b.money.minor).sum();
         let paid = model.orders.values().filter(|o| o.state == OrderState::Paid);
         let price = |item: ItemId| model.prices.get(&item).map_or(0, |p| p.minor);
         let earned: i64 = paid.map(|o| price(o.item) * i64::from(o.units.get())).sum();
-        self.check(taken - sent == earned, "I5", || format!("took {taken}, sent {sent} back, sold for {earned}"));
+        self.check(taken - sent == earned, "I5", || {
+            format!("took {taken}, sent {sent} back, sold for {earned}")
+        });
     }
 
     /// Every order that waited for its payment is paid or ended by now.

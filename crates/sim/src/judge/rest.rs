@@ -26,7 +26,10 @@ impl Judge {
             let sells = truth.phases.get(&at.item).is_some_and(|p| p.shown == Phase::Open);
             let done = view.unacknowledged == 0 && view.stopped != sells;
             self.check(same && units && fed && done, "I6", || {
-                format!("slot {at}: {view:?}, truth: unsettled {unsettled}, feed {rows}, epoch {}", grant.epoch)
+                format!(
+                    "slot {at}: {view:?}, truth: unsettled {unsettled}, feed {rows}, epoch {}",
+                    grant.epoch
+                )
             });
         }
         let pending = truth.model.recalls.values().filter(|r| !r.done).count();
@@ -35,7 +38,8 @@ impl Judge {
 
     /// Slots that went with their nodes hold nothing of the stock any more.
     pub(crate) fn gone_at_rest(&mut self, truth: &Truth, slots: &[SlotKey]) {
-        let held = truth.model.grants.values().find(|g| g.open && slots.contains(&g.slot)).map(|g| g.slot);
+        let held =
+            truth.model.grants.values().find(|g| g.open && slots.contains(&g.slot)).map(|g| g.slot);
         if let Some(slot) = held {
             self.find("lease", || format!("slot {slot} went with its node, and its grant is open"));
         }
@@ -62,7 +66,9 @@ impl Judge {
     pub(crate) fn must_be_refused(&mut self, asked: &Asked) {
         let heard = self.heard(asked.attempt);
         let refused = matches!(heard, Some(Told::SoldOut { .. }));
-        self.check(refused, "sold_out", || format!("{asked:?} heard {heard:?} at rest with nothing free"));
+        self.check(refused, "sold_out", || {
+            format!("{asked:?} heard {heard:?} at rest with nothing free")
+        });
     }
 
     /// A request that asks at rest when the sale is not open hears why.

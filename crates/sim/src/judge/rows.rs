@@ -1,7 +1,9 @@
 //! I1, I2, I4 and I7 after every commit, and what a single commit may never do: sums over the rows, done again from nothing.
 use doorbuster_core::event::EventType;
 use doorbuster_core::model::Model;
-use doorbuster_core::{Cause, ItemId, Millis, OrderState, Phase, Place, PlaceState, SlotKey, Stock, Verdict};
+use doorbuster_core::{
+    Cause, ItemId, Millis, OrderState, Phase, Place, PlaceState, SlotKey, Stock, Verdict,
+};
 
 use super::money::Before;
 use super::{Counts, Held, Judge, Moment};
@@ -51,14 +53,22 @@ fn sums(model: &Model) -> [Sums; 2] {
 
 impl Judge {
     /// Judges one commit, knowing the rows that it is about as they were before.
-    pub(crate) fn committed(&mut self, truth: &Truth, (tx, done): (&Tx, &Done), before: &Before, at: (Millis, Millis)) {
+    pub(crate) fn committed(
+        &mut self,
+        truth: &Truth,
+        (tx, done): (&Tx, &Done),
+        before: &Before,
+        at: (Millis, Millis),
+    ) {
         let (now, mono) = at;
         let model = &truth.model;
         let phases = [1, 2].map(|i| truth.phases.get(&ItemId(i)).map_or(Phase::Draft, |p| p.shown));
         self.remember(model, truth.version, mono, phases);
         match tx {
             Tx::Intend(item, phase) => self.stopping[place(*item)] = Some((*phase, truth.version)),
-            Tx::Show(item, intent) if *done == Done::Closed(true) => self.shown(truth, *item, *intent),
+            Tx::Show(item, intent) if *done == Done::Closed(true) => {
+                self.shown(truth, *item, *intent)
+            }
             _ => {}
         }
         self.line(truth, tx, done, before, now);
@@ -70,7 +80,9 @@ impl Judge {
             Done::Settled(all) => all.iter().for_each(|r| self.resolved(truth, r)),
             Done::Forced(Some(resolved)) => {
                 if let (true, Tx::Force(id, parts, ..)) = (resolved.fresh, tx) {
-                    self.check(now > parts.decide_by, "I8", || format!("{id} forced before its decide_by"));
+                    self.check(now > parts.decide_by, "I8", || {
+                        format!("{id} forced before its decide_by")
+                    });
                 }
                 self.resolved(truth, resolved);
             }
@@ -94,12 +106,18 @@ impl Judge {
                 self.check(active <= total, "I1", || format!("{active} active of {total}"));
                 let all = item.pool.wrapping_add(sums.in_slots).wrapping_add(active);
                 self.check(all == total, "I2", || {
-                    format!("total {total} ≠ pool {} + in slots {} + active {active}", item.pool, sums.in_slots)
+                    format!(
+                        "total {total} ≠ pool {} + in slots {} + active {active}",
+                        item.pool, sums.in_slots
+                    )
                 });
             }
             let carried = item.paid == sums.paid && item.ended == sums.ended;
             self.check(carried, "I2", || {
-                format!("item says paid {} ended {}, orders say {} {}", item.paid, item.ended, sums.paid, sums.ended)
+                format!(
+                    "item says paid {} ended {}, orders say {} {}",
+                    item.paid, item.ended, sums.paid, sums.ended
+                )
             });
             let waits = |p: &&Place| p.item == item.id && p.state == PlaceState::Waiting;
             let kept = item.pool.min(model.places.values().filter(waits).count() as u64);
@@ -114,7 +132,9 @@ impl Judge {
                 }
             }
             for (buyer, &held) in sums.held_by.iter().enumerate() {
-                self.check(held <= item.limit, "I4", || format!("buyer {buyer} holds {held}, limit {}", item.limit));
+                self.check(held <= item.limit, "I4", || {
+                    format!("buyer {buyer} holds {held}, limit {}", item.limit)
+                });
             }
         }
         self.history.push(Moment { version, at, items, phases });
@@ -130,33 +150,46 @@ impl Judge {
             let Some(cause) = grant.closed else { continue };
             // A closed grant's units went back when it was closed: nothing is promised to its slot any more.
             if let Some(&len) = self.closed.get(&id) {
-                self.check(len == grant.feed_len, "feed", || format!("a row for the closed grant {id}"));
+                self.check(len == grant.feed_len, "feed", || {
+                    format!("a row for the closed grant {id}")
+                });
                 continue;
             }
             self.closed.insert(id, grant.feed_len);
             if grant.slot.index == SlotKey::LINE {
                 let never = !grant.open && !grant.acked && grant.feed_len.0 == 0;
-                self.check(never && cause == Cause::Line, "line", || format!("{grant:?} is a line's"));
+                self.check(never && cause == Cause::Line, "line", || {
+                    format!("{grant:?} is a line's")
+                });
                 continue;
             }
             self.reach(cause.as_str());
             let fault = !matches!(cause, Cause::Ended | Cause::Rolled | Cause::LeaseLapsed);
-            self.check(self.faulty || !fault, "I7", || format!("grant {id} closed: {}", cause.as_str()));
+            self.check(self.faulty || !fault, "I7", || {
+                format!("grant {id} closed: {}", cause.as_str())
+            });
         }
         let mut open: Vec<_> = model.grants.values().filter(|g| g.open).map(|g| g.slot).collect();
         open.sort_unstable();
-        self.check(open.windows(2).all(|w| w[0] != w[1]), "I2", || "a slot has two open grants".into());
+        self.check(open.windows(2).all(|w| w[0] != w[1]), "I2", || {
+            "a slot has two open grants".into()
+        });
     }
 
     /// A phase shows because it was asked for, and what was cut before that is decided by then.
     fn shown(&mut self, truth: &Truth, item: ItemId, intent: Option<(Phase, u64)>) {
         let wanted = self.stopping[place(item)].take();
-        self.check(wanted == intent, "phase", || format!("shown as {intent:?}, asked for {wanted:?}"));
+        self.check(wanted == intent, "phase", || {
+            format!("shown as {intent:?}, asked for {wanted:?}")
+        });
         let Some((_, asked_to_stop)) = wanted else { return };
         let waits = self.cuts.iter().find(|(id, cut)| {
-            let closes =
-                truth.model.grants.get(&cut.grant).is_some_and(|g| !g.open) && !self.closed.contains_key(&cut.grant);
-            closes && cut.asked.item == item && cut.version < asked_to_stop && truth.verdict(id).is_none()
+            let closes = truth.model.grants.get(&cut.grant).is_some_and(|g| !g.open)
+                && !self.closed.contains_key(&cut.grant);
+            closes
+                && cut.asked.item == item
+                && cut.version < asked_to_stop
+                && truth.verdict(id).is_none()
         });
         if let Some(id) = waits.map(|(id, _)| *id).filter(|_| !self.faulty) {
             self.find("drain", || format!("{id} was in flight when the phase was shown"));
@@ -172,7 +205,9 @@ impl Judge {
                     use OrderState::{Cancelled, Expired, Paid, Refunded, Reserved};
                     let may = matches!(
                         (before, order.state),
-                        (Reserved, Paid | Cancelled | Expired) | (Paid, Refunded) | (Cancelled | Expired, Paid)
+                        (Reserved, Paid | Cancelled | Expired)
+                            | (Paid, Refunded)
+                            | (Cancelled | Expired, Paid)
                     );
                     let early = order.state == Expired && now < order.pay_by;
                     self.check(may && !early, "order", || {
@@ -201,23 +236,40 @@ impl Judge {
     fn order_appeared(&mut self, truth: &Truth, order: &doorbuster_core::Order) {
         let request = (number(order.buyer.as_str()), number(order.key.as_str()));
         let id = order.id;
-        self.orders
-            .insert(id, Held { version: truth.version, state: order.state, pay_by: order.pay_by, revived: false });
+        self.orders.insert(
+            id,
+            Held {
+                version: truth.version,
+                state: order.state,
+                pay_by: order.pay_by,
+                revived: false,
+            },
+        );
         self.must_be_told(Self::state_told(order.state), id.to_string());
         let other = self.requests.insert(request, id);
-        self.check(other.is_none(), "one order", || format!("{id} beside {other:?} for one request"));
+        self.check(other.is_none(), "one order", || {
+            format!("{id} beside {other:?} for one request")
+        });
         let other = self.numbers.insert((order.grant, order.n), id).filter(|o| *o != id);
         self.check(other.is_none(), "number", || format!("{id} has the number of {other:?}"));
-        let late = id.parts().is_some_and(|p| order.reserved_at > p.decide_by) && !self.is_place(&id);
+        let late =
+            id.parts().is_some_and(|p| order.reserved_at > p.decide_by) && !self.is_place(&id);
         self.check(!late, "decide_by", || format!("{id} consumed after its decide_by"));
         let shown = truth.phases.get(&order.item).map(|p| p.shown);
         self.check(shown == Some(Phase::Open), "phase", || format!("{id} sold while {shown:?}"));
         let refused = self.told.get(&id).is_some_and(|v| *v != Verdict::Reserved);
         self.check(!refused, "I8", || format!("{id} was refused and is an order now"));
         // An attempt that was answered with an id is over with that id: no other order may come of it.
-        let handed = self.cuts.get(&id).and_then(|c| self.handed_by.get(&c.asked.attempt)).filter(|h| **h != id);
+        let handed = self
+            .cuts
+            .get(&id)
+            .and_then(|c| self.handed_by.get(&c.asked.attempt))
+            .filter(|h| **h != id);
         if let Some(handed) = handed.copied()
-            && self.told.get(&handed).is_some_and(|v| !matches!(v, Verdict::Reserved | Verdict::Order(_)))
+            && self
+                .told
+                .get(&handed)
+                .is_some_and(|v| !matches!(v, Verdict::Reserved | Verdict::Order(_)))
         {
             self.find("ask again", || format!("{handed} was refused, yet its request became {id}"));
         }
@@ -227,7 +279,8 @@ impl Judge {
     fn resolved(&mut self, truth: &Truth, resolved: &Resolved) {
         let (id, verdict) = (resolved.id, resolved.verdict);
         if let Some((first, _)) = self.verdicts.get(&id).copied() {
-            return self.check(first == verdict, "I8", || format!("{id}: {first:?}, then {verdict:?}"));
+            return self
+                .check(first == verdict, "I8", || format!("{id}: {first:?}, then {verdict:?}"));
         }
         self.verdicts.insert(id, (verdict, truth.version));
         self.reach(match verdict {
@@ -238,7 +291,9 @@ impl Judge {
             Verdict::Unavailable => "verdict unavailable",
         });
         let Some(cut) = self.cuts.get(&id).copied() else { return };
-        let Some(order) = self.requests.get(&cut.asked.request()).filter(|o| **o != id) else { return };
+        let Some(order) = self.requests.get(&cut.asked.request()).filter(|o| **o != id) else {
+            return;
+        };
         // Within one commit a ticket may be returned before another one of its request is consumed.
         let earlier = self.orders.get(order).is_some_and(|held| held.version < truth.version);
         let Some(row) = truth.model.orders.get(order).filter(|_| earlier) else { return };
@@ -248,7 +303,9 @@ impl Judge {
             Verdict::KeyReused => !same,
             _ => !same,
         };
-        self.check(right, "two ids", || format!("{id}: {verdict:?}, though its request holds an order"));
+        self.check(right, "two ids", || {
+            format!("{id}: {verdict:?}, though its request holds an order")
+        });
     }
 
     /// What was recalled for a slot is granted to that slot, unless its grant is closed by then.
@@ -258,14 +315,20 @@ impl Judge {
             if !self.recalls.insert(recall.id) {
                 continue;
             }
-            self.check(moved == recall.taken, "recall", || format!("{} moved, {} taken", moved, recall.taken));
+            self.check(moved == recall.taken, "recall", || {
+                format!("{} moved, {} taken", moved, recall.taken)
+            });
             self.reach("recalled");
             let doorbuster_core::RecallTarget::Grant(target) = recall.target else { continue };
             self.reach("recalled for a slot");
-            let Some(grant) = model.grants.get(&target).filter(|g| g.open && g.acked) else { continue };
+            let Some(grant) = model.grants.get(&target).filter(|g| g.open && g.acked) else {
+                continue;
+            };
             let row = model.feed.get(&(target, grant.feed_len));
             let fed = row.is_some_and(|r| r.units == recall.taken);
-            self.check(fed, "recall", || format!("{moved} units recalled for grant {target} did not reach it"));
+            self.check(fed, "recall", || {
+                format!("{moved} units recalled for grant {target} did not reach it")
+            });
         }
     }
 }

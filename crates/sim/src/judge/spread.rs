@@ -39,7 +39,9 @@ fn deducted(before: &SlotView, after: &SlotView, units: u64, threshold: u64) -> 
 fn recalled(before: &SlotView, after: &SlotView) -> bool {
     let ((active, other), (active_left, other_left)) = (pair(before), pair(after));
     let taken = (active + other).wrapping_sub(active_left + other_left);
-    after.active == before.active && other_left == other - taken.min(other) && after.mark == before.mark
+    after.active == before.active
+        && other_left == other - taken.min(other)
+        && after.mark == before.mark
 }
 
 /// A row's units are where it says; those that a leader brings answer the slot's wish.
@@ -47,7 +49,9 @@ fn applied(before: &SlotView, after: &SlotView, row: &Feed) -> bool {
     let mut counters = before.counters;
     counters[row.counter.index()] += row.units;
     let brought = row.units > 0 && matches!(row.cause, FeedCause::Refill | FeedCause::Recalled);
-    after.counters == counters && after.active == before.active && after.mark == (before.mark && !brought)
+    after.counters == counters
+        && after.active == before.active
+        && after.mark == (before.mark && !brought)
 }
 
 impl Judge {
@@ -71,9 +75,15 @@ impl Judge {
             (Call::Apply(_, row), Said::Applied(Applied::At(at))) if *at > before.applied => {
                 applied(before, after, row)
             }
-            _ => after.counters == before.counters && after.active == before.active && after.mark == before.mark,
+            _ => {
+                after.counters == before.counters
+                    && after.active == before.active
+                    && after.mark == before.mark
+            }
         };
-        self.check(fine, "counters", || format!("{call:?}, threshold {threshold}: {before:?}, then {after:?}"));
+        self.check(fine, "counters", || {
+            format!("{call:?}, threshold {threshold}: {before:?}, then {after:?}")
+        });
         if after.active != before.active {
             self.reach("flipped");
         }
@@ -81,7 +91,8 @@ impl Judge {
 
     /// New slots get what the spread says, or equal parts of what there is.
     pub(crate) fn warmed_up(&mut self, spread: &Spread, total: u64, shares: &[u64]) {
-        let (least, most) = (shares.iter().min().copied().unwrap_or(0), shares.iter().max().copied().unwrap_or(0));
+        let (least, most) =
+            (shares.iter().min().copied().unwrap_or(0), shares.iter().max().copied().unwrap_or(0));
         let all = total.min(spread.initial * shares.len() as u64);
         let fair = most - least <= 1 && shares.iter().sum::<u64>() == all;
         self.check(fair, "warm-up", || format!("{total} for {spread:?}: {shares:?}"));
@@ -107,7 +118,8 @@ impl Judge {
 
     /// A partition is listed while the pool or the partition has something.
     pub(crate) fn listed(&mut self, pool: u64, levels: &[u64], listed: &[bool]) {
-        let right = levels.iter().zip(listed).all(|(&level, &listed)| listed == (pool > 0 || level > 0));
+        let right =
+            levels.iter().zip(listed).all(|(&level, &listed)| listed == (pool > 0 || level > 0));
         self.check(right, "registry", || format!("pool {pool}, {levels:?}: {listed:?}"));
         if listed.contains(&false) {
             self.reach("left the registry");

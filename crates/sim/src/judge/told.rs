@@ -24,11 +24,16 @@ impl Judge {
     pub(crate) fn cut(&mut self, truth: &Truth, asked: &Asked, cut: &Cut, limit: u32) {
         let id = answer_id(asked, cut);
         let known = truth.model.grants.get(&cut.grant);
-        self.check(known.is_some(), "fail closed", || format!("{id} cut under a grant that the truth does not know"));
+        self.check(known.is_some(), "fail closed", || {
+            format!("{id} cut under a grant that the truth does not know")
+        });
         if !self.faulty && known.is_some_and(|g| g.open) {
             self.cut_by_a_sound_slot(truth, asked, cut, limit);
         }
-        self.cuts.insert(id, Cutting { asked: *asked, units: cut.units, grant: cut.grant, version: truth.version });
+        self.cuts.insert(
+            id,
+            Cutting { asked: *asked, units: cut.units, grant: cut.grant, version: truth.version },
+        );
         self.tickets.entry(asked.request()).or_default().push(id);
     }
 
@@ -44,10 +49,13 @@ impl Judge {
     fn cut_by_a_sound_slot(&mut self, truth: &Truth, asked: &Asked, cut: &Cut, limit: u32) {
         let mut held = cut.units.get();
         let mut again = None;
-        for (id, earlier) in self.cuts.iter().filter(|(_, c)| c.grant == cut.grant && c.asked.buyer == asked.buyer) {
+        for (id, earlier) in
+            self.cuts.iter().filter(|(_, c)| c.grant == cut.grant && c.asked.buyer == asked.buyer)
+        {
             let order = truth.model.orders.get(id);
             let undecided = order.is_none() && !truth.model.resolutions.contains_key(id);
-            let active = order.is_some_and(|o| matches!(o.state, OrderState::Reserved | OrderState::Paid));
+            let active =
+                order.is_some_and(|o| matches!(o.state, OrderState::Reserved | OrderState::Paid));
             // The slot may not know yet that an order lives again.
             let revived = self.orders.get(id).is_some_and(|held| held.revived);
             if undecided || (active && !revived) {
@@ -57,8 +65,12 @@ impl Judge {
                 again = Some(*id);
             }
         }
-        self.check(again.is_none(), "one ticket", || format!("a second ticket beside {again:?} under one grant"));
-        self.check(held <= limit, "slot limit", || format!("one grant's slot cut {held} for one buyer, limit {limit}"));
+        self.check(again.is_none(), "one ticket", || {
+            format!("a second ticket beside {again:?} under one grant")
+        });
+        self.check(held <= limit, "slot limit", || {
+            format!("one grant's slot cut {held} for one buyer, limit {limit}")
+        });
     }
 
     /// A buyer hears the answer to an attempt.
@@ -80,9 +92,12 @@ impl Judge {
                 self.refused(asked, told, Some(as_of));
                 let counts = self.moment(as_of).items[asked.item.0 as usize - 1];
                 let fits = counts.free.is_none_or(|free| asked.units.wide() <= free);
-                self.check(parked || !fits, "sold_out", || format!("{asked:?} refused with {:?} free", counts.free));
+                self.check(parked || !fits, "sold_out", || {
+                    format!("{asked:?} refused with {:?} free", counts.free)
+                });
                 let returns = counts.free.unwrap_or(0) + counts.reserved > 0;
-                let wrong = if parked { !refusal.may_return } else { refusal.may_return != returns };
+                let wrong =
+                    if parked { !refusal.may_return } else { refusal.may_return != returns };
                 self.check(!wrong, "may_return", || {
                     format!("{refusal:?}, free {:?}, {}", counts.free, counts.reserved)
                 });
@@ -91,17 +106,24 @@ impl Judge {
                 self.fresh_enough(as_of, at.mono, "phase");
                 self.refused(asked, told, Some(as_of));
                 let was = self.moment(as_of).phases[asked.item.0 as usize - 1];
-                self.check(was == phase && phase != Phase::Open, "phase", || format!("told {phase:?}, was {was:?}"));
+                self.check(was == phase && phase != Phase::Open, "phase", || {
+                    format!("told {phase:?}, was {was:?}")
+                });
             }
             Told::LimitReached | Told::KeyReused => self.refused(asked, told, None),
             Told::Unavailable | Told::Retry => {}
         }
         if told == Told::KeyReused {
             let others = self.tickets.get(&asked.request());
-            let other =
-                |id: &TicketId| self.cuts.get(id).is_some_and(|c| c.asked.item != asked.item || c.units != asked.units);
+            let other = |id: &TicketId| {
+                self.cuts
+                    .get(id)
+                    .is_some_and(|c| c.asked.item != asked.item || c.units != asked.units)
+            };
             let used = others.is_some_and(|ids| ids.iter().any(other));
-            self.check(used, "key reused", || format!("{asked:?}: no other content was ever asked"));
+            self.check(used, "key reused", || {
+                format!("{asked:?}: no other content was ever asked")
+            });
         }
     }
 
@@ -109,9 +131,11 @@ impl Judge {
     fn known_to_no_slot(&mut self, truth: &Truth, asked: &Asked, at: &At<'_>) {
         let ids = self.tickets.get(&asked.request()).into_iter().flatten();
         let known = ids.copied().find(|id| {
-            let cut = self.cuts.get(id).filter(|c| c.version < at.last_try && c.units == asked.units);
+            let cut =
+                self.cuts.get(id).filter(|c| c.version < at.last_try && c.units == asked.units);
             let grant = cut.and_then(|c| truth.model.grants.get(&c.grant));
-            grant.is_some_and(|g| g.open && at.slots.contains(&g.slot)) && truth.verdict(id).is_none()
+            grant.is_some_and(|g| g.open && at.slots.contains(&g.slot))
+                && truth.verdict(id).is_none()
         });
         if let Some(id) = known.filter(|_| !self.faulty) {
             self.find("last try", || format!("{asked:?} refused though its slot holds {id}"));
@@ -121,16 +145,23 @@ impl Judge {
     /// A buyer hears of this ticket. A refusal from before they asked is not their verdict: the same key is a new try.
     pub(crate) fn refused_with(&mut self, asked: &Asked, id: TicketId) {
         let Some((verdict, version)) = self.verdicts.get(&id).copied() else { return };
-        let old = version <= asked.began && !matches!(verdict, Verdict::Reserved | Verdict::Order(_));
-        self.check(!old, "new try", || format!("{asked:?} told of {id}, which was {verdict:?} before"));
+        let old =
+            version <= asked.began && !matches!(verdict, Verdict::Reserved | Verdict::Order(_));
+        self.check(!old, "new try", || {
+            format!("{asked:?} told of {id}, which was {verdict:?} before")
+        });
     }
 
     fn told_order(&mut self, truth: &Truth, asked: &Asked, id: TicketId) {
         let order = truth.model.orders.get(&id);
         let own = |o: &doorbuster_core::Order| o.buyer == asked.buyer() && o.key == asked.key();
-        self.check(order.is_some_and(own), "I3", || format!("{asked:?} told of {id}, which is no order of theirs"));
+        self.check(order.is_some_and(own), "I3", || {
+            format!("{asked:?} told of {id}, which is no order of theirs")
+        });
         let same = order.is_some_and(|o| o.item == asked.item && o.units == asked.units);
-        self.check(same, "key reused", || format!("{asked:?} told of {id}, which has other content"));
+        self.check(same, "key reused", || {
+            format!("{asked:?} told of {id}, which has other content")
+        });
         self.told_orders.insert((asked.node, id));
     }
 
@@ -145,18 +176,32 @@ impl Judge {
         let Some(id) = self.requests.get(&asked.request()).copied() else { return };
         let Some(held) = self.orders.get(&id).copied() else { return };
         let before = as_of.unwrap_or(asked.began);
-        let known = held.version <= before || (as_of.is_some() && self.told_orders.contains(&(asked.node, id)));
-        let same = self.cuts.get(&id).is_some_and(|c| c.asked.item == asked.item && c.units == asked.units);
+        let known = held.version <= before
+            || (as_of.is_some() && self.told_orders.contains(&(asked.node, id)));
+        let same = self
+            .cuts
+            .get(&id)
+            .is_some_and(|c| c.asked.item == asked.item && c.units == asked.units);
         let fine = !known || (told == Told::KeyReused && !same);
         self.check(fine, "replay", || format!("{asked:?} told {told:?}, though it holds {id}"));
     }
 
     /// A buyer hears the verdict of an id, by event or by asking.
-    pub(crate) fn verdict_told(&mut self, truth: &Truth, id: TicketId, verdict: Verdict, _now: Millis) {
+    pub(crate) fn verdict_told(
+        &mut self,
+        truth: &Truth,
+        id: TicketId,
+        verdict: Verdict,
+        _now: Millis,
+    ) {
         let committed = truth.verdict(&id);
-        self.check(committed == Some(verdict), "I8", || format!("{id}: told {verdict:?}, committed {committed:?}"));
+        self.check(committed == Some(verdict), "I8", || {
+            format!("{id}: told {verdict:?}, committed {committed:?}")
+        });
         if let Verdict::Order(order) = verdict {
-            self.check(truth.model.orders.contains_key(&order), "I3", || format!("{id} told of {order}, no order"));
+            self.check(truth.model.orders.contains_key(&order), "I3", || {
+                format!("{id} told of {order}, no order")
+            });
         }
         let first = *self.told.entry(id).or_insert(verdict);
         self.check(first == verdict, "I8", || format!("{id}: told {first:?}, then {verdict:?}"));
@@ -165,6 +210,8 @@ impl Judge {
     /// A buyer asked for a verdict and was told that there is none yet.
     pub(crate) fn undecided_told(&mut self, parts: &TicketParts, now: Millis) {
         let due = now > parts.decide_by;
-        self.check(!due, "I8", || format!("undecided {} ms after decide_by", now.0 - parts.decide_by.0));
+        self.check(!due, "I8", || {
+            format!("undecided {} ms after decide_by", now.0 - parts.decide_by.0)
+        });
     }
 }

@@ -19,7 +19,9 @@ pub(super) fn money(_: Profile, dice: &mut Dice) -> Op {
         21..=24 => Op::CaptureAgain { payment: any(dice) },
         25..=28 => Op::Reconcile { leader, checkout: any(dice) },
         29..=32 => Op::AskRefund { leader, refund: any(dice) },
-        33..=35 => Op::RefundArrives { refund: any(dice), how: [0, 3, 5, 7][dice.below(4) as usize] },
+        33..=35 => {
+            Op::RefundArrives { refund: any(dice), how: [0, 3, 5, 7][dice.below(4) as usize] }
+        }
         40 | 43 => Op::RetryRefund { refund: any(dice) },
         36 => Op::Extend { order: any(dice), secs: dice.between(1, 60) as u8 },
         37 => Op::Wait { tens: dice.between(1, 15) as u8 },
@@ -33,8 +35,11 @@ pub(super) fn scene(profile: Profile, dice: &mut Dice) -> Vec<Op> {
         return Vec::new();
     }
     let (order, leader) = (any(dice), small(dice));
-    let ask = |dice: &mut Dice| [Op::Reconcile { leader, checkout: any(dice) }, Op::DeliverMany { count: 12 }];
-    let mut ops = vec![Op::Checkout { order }, Op::DeliverMany { count: 12 }, Op::Provider { how: 1 }];
+    let ask = |dice: &mut Dice| {
+        [Op::Reconcile { leader, checkout: any(dice) }, Op::DeliverMany { count: 12 }]
+    };
+    let mut ops =
+        vec![Op::Checkout { order }, Op::DeliverMany { count: 12 }, Op::Provider { how: 1 }];
     ops.push(Op::Wait { tens: dice.between(0, 4) as u8 });
     if dice.chance(75) {
         ops.extend(ask(dice));

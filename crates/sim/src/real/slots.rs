@@ -16,7 +16,10 @@ const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// What differs, or what could not be asked.
-pub async fn slots_follow(story: &Story, fresh: impl AsyncFn() -> Result<Slots, SlotError>) -> Result<(), String> {
+pub async fn slots_follow(
+    story: &Story,
+    fresh: impl AsyncFn() -> Result<Slots, SlotError>,
+) -> Result<(), String> {
     let mut followers = Vec::new();
     for &at in &story.places {
         followers.push(Follower::new(at, &fresh).await.map_err(|e| e.to_string())?);
@@ -34,7 +37,9 @@ pub async fn slots_follow(story: &Story, fresh: impl AsyncFn() -> Result<Slots, 
         let said = said.map_err(|e| format!("call {i}, {call:?}: {e}"))?;
         let view = follower.slots.view(follower.at).await.map_err(|e| e.to_string())?;
         if said != *wanted || view != *stood {
-            return Err(format!("call {i}, {call:?}: {said:?}, {view:?}; the reference: {wanted:?}, {stood:?}"));
+            return Err(format!(
+                "call {i}, {call:?}: {said:?}, {view:?}; the reference: {wanted:?}, {stood:?}"
+            ));
         }
     }
     Ok(())
@@ -55,10 +60,19 @@ struct Follower {
 }
 
 impl Follower {
-    async fn new(at: SlotKey, fresh: &impl AsyncFn() -> Result<Slots, SlotError>) -> Result<Self, SlotError> {
+    async fn new(
+        at: SlotKey,
+        fresh: &impl AsyncFn() -> Result<Slots, SlotError>,
+    ) -> Result<Self, SlotError> {
         let slots = fresh().await?;
         slots.serve(&[at])?;
-        Ok(Self { slots, at, positions: HashMap::default(), acknowledged: HashSet::default(), stopped: false })
+        Ok(Self {
+            slots,
+            at,
+            positions: HashMap::default(),
+            acknowledged: HashSet::default(),
+            stopped: false,
+        })
     }
 
     async fn follow(&mut self, call: &Call, wanted: &Said) -> Result<Said, SlotError> {
@@ -73,7 +87,9 @@ impl Follower {
                 Said::Applied(said)
             }
             Call::Ticket(request) => Said::Ticket(slots.ticket(at, request).await?),
-            Call::Apply(epoch, row) => Said::Applied(slots.apply(at, *epoch, std::slice::from_ref(row)).await?),
+            Call::Apply(epoch, row) => {
+                Said::Applied(slots.apply(at, *epoch, std::slice::from_ref(row)).await?)
+            }
             Call::Recall(id, grant, epoch, units) => {
                 Said::Recalled(slots.recall(at, *id, *grant, *epoch, *units).await?)
             }
@@ -86,7 +102,9 @@ impl Follower {
             Call::Acknowledge(position, token) => {
                 if let Some(&position) = self.positions.get(position) {
                     self.acknowledged.insert((position, *token));
-                    slots.acknowledge(&[Acknowledged { slot: at, at: position, token: *token }]).await?;
+                    slots
+                        .acknowledge(&[Acknowledged { slot: at, at: position, token: *token }])
+                        .await?;
                 }
                 Said::Done
             }
@@ -105,10 +123,14 @@ impl Follower {
     async fn take(&mut self, at_most: usize, wanted: &Said) -> Result<Vec<Delivery>, SlotError> {
         let Said::Taken(wanted) = wanted else { return Ok(Vec::new()) };
         let acknowledged = &self.acknowledged;
-        let is_news = |delivery: &Delivery| !acknowledged.contains(&(delivery.at, delivery.ticket.token));
+        let is_news =
+            |delivery: &Delivery| !acknowledged.contains(&(delivery.at, delivery.ticket.token));
         let mut taken = Vec::new();
         while taken.len() < wanted.len() {
-            let Ok(some) = timeout(ARRIVES_WITHIN, self.slots.take(at_most - taken.len())).await else { break };
+            let Ok(some) = timeout(ARRIVES_WITHIN, self.slots.take(at_most - taken.len())).await
+            else {
+                break;
+            };
             taken.extend(some?.into_iter().map(|t| t.delivery).filter(is_news));
         }
         if taken.len() < at_most {

@@ -10,7 +10,9 @@ use doorbuster_core::sale::Step;
 use doorbuster_core::stock::Adjusted;
 use doorbuster_core::{IdKey, ItemId, Millis, Phase, Spread};
 use doorbuster_store::inspect::{self, InMemory};
-use doorbuster_store::{AdjustOutcome, Adjustment, CommitSink, NewItem, NewSale, PutOff, Store, StoreError};
+use doorbuster_store::{
+    AdjustOutcome, Adjustment, CommitSink, NewItem, NewSale, PutOff, Store, StoreError,
+};
 
 use super::Story;
 use crate::truth::{Done, Tx, rules};
@@ -38,10 +40,13 @@ pub fn rules_follow(story: &Story) -> Result<u64, String> {
             let phase = intent.map_or(Phase::Open, |(phase, _)| phase);
             sqlite.set_phase(*item, phase).map_err(|e| e.to_string())?;
         }
-        let got = sqlite.run(time_of(tx).unwrap_or_default(), |ledger| rules::run(ledger, &NAMES.key, tx));
+        let got = sqlite
+            .run(time_of(tx).unwrap_or_default(), |ledger| rules::run(ledger, &NAMES.key, tx));
         let got = got.map_err(|e| format!("transaction {i}, {tx:?}: {e}"))?;
         if got != *wanted {
-            return Err(format!("transaction {i}, {tx:?}: the store says {got:?}, the model {wanted:?}"));
+            return Err(format!(
+                "transaction {i}, {tx:?}: the store says {got:?}, the model {wanted:?}"
+            ));
         }
         on_model(&mut model, tx);
         if i % DUMP_EVERY == 0 || i + 1 == story.trace.len() {
@@ -61,7 +66,9 @@ fn price(story: &Story, item: &ItemId) -> Money {
 fn same_rows(i: usize, tx: &Tx, rows: &Model, model: &Model) -> Result<(), String> {
     match rows == model {
         true => Ok(()),
-        false => Err(format!("after transaction {i}, {tx:?}: rows {rows:#?}, the model's {model:#?}")),
+        false => {
+            Err(format!("after transaction {i}, {tx:?}: rows {rows:#?}, the model's {model:#?}"))
+        }
     }
 }
 
@@ -114,7 +121,10 @@ pub struct Opening {
 ///
 /// # Errors
 /// What differs, or what could not be done.
-pub async fn store_follows(story: &Story, open: impl AsyncFn(Opening) -> Result<Store, String>) -> Result<(), String> {
+pub async fn store_follows(
+    story: &Story,
+    open: impl AsyncFn(Opening) -> Result<Store, String>,
+) -> Result<(), String> {
     let time = Arc::new(AtomicI64::new(0));
     let clock = {
         let time = time.clone();
@@ -136,7 +146,9 @@ async fn follow(store: &Store, story: &Story, time: &AtomicI64) -> Result<(), St
         time_of(tx).iter().for_each(|now| time.store(now.0, Ordering::SeqCst));
         let got = make(store, i, tx).await.map_err(|e| format!("transaction {i}, {tx:?}: {e}"))?;
         if let Some(got) = got.filter(|got| got != wanted) {
-            return Err(format!("transaction {i}, {tx:?}: the store says {got:?}, the model {wanted:?}"));
+            return Err(format!(
+                "transaction {i}, {tx:?}: the store says {got:?}, the model {wanted:?}"
+            ));
         }
         on_model(&mut model, tx);
         if i % DUMP_EVERY == 0 || i + 1 == story.trace.len() {
@@ -174,9 +186,16 @@ async fn create(store: &Store, item: &Item, price: Money) -> Result<(), String> 
         front_door: "{}".into(),
         items: vec![new],
     };
-    let sale = store.create_sale(sale).await.map_err(|e| e.to_string())?.ok_or("a fresh store has no sales")?;
+    let sale = store
+        .create_sale(sale)
+        .await
+        .map_err(|e| e.to_string())?
+        .ok_or("a fresh store has no sales")?;
     if sale.items[0].id != item.id {
-        return Err(format!("a fresh store numbers its items from 1: {}, not {}", sale.items[0].id, item.id));
+        return Err(format!(
+            "a fresh store numbers its items from 1: {}, not {}",
+            sale.items[0].id, item.id
+        ));
     }
     store.step_sale(&id, Step::Open).await.map_err(|e| e.to_string())?;
     Ok(())
@@ -195,8 +214,12 @@ async fn make(store: &Store, i: usize, tx: &Tx) -> Result<Option<Done>, StoreErr
         // A record of an adjustment by nothing is refused.
         Tx::Adjust(_, 0, _) => return Ok(None),
         Tx::Adjust(item, units, _) => {
-            let adjustment =
-                Adjustment { item: *item, units: *units, reason: "simulated".into(), key: format!("key-{i}") };
+            let adjustment = Adjustment {
+                item: *item,
+                units: *units,
+                reason: "simulated".into(),
+                key: format!("key-{i}"),
+            };
             match store.adjust(adjustment).await? {
                 AdjustOutcome::Done(_) => return Ok(None),
                 AdjustOutcome::NotInPool(pool) => Done::Adjusted(Adjusted::NotInPool(pool)),
@@ -206,14 +229,22 @@ async fn make(store: &Store, i: usize, tx: &Tx) -> Result<Option<Done>, StoreErr
             }
         }
         Tx::Settle(tickets, _) => Done::Settled(store.settle(tickets.clone()).await?),
-        Tx::Force(id, parts, buyer, _) => Done::Forced(store.force(*id, *parts, buyer.clone()).await?),
-        Tx::End(id, how, by, _) => Done::Ended(store.end_order(*id, *how, by.clone()).await?),
-        Tx::Extend(id, pay_by, _) => Done::Ended(store.extend_order(*id, *pay_by, By::ENGINE.clone()).await?),
-        Tx::Capture(..) | Tx::FailPayment(..) | Tx::SettleRefund(..) | Tx::AnswerRefund(..) | Tx::RetryRefund(..) => {
-            about_money(store, tx).await?
+        Tx::Force(id, parts, buyer, _) => {
+            Done::Forced(store.force(*id, *parts, buyer.clone()).await?)
         }
+        Tx::End(id, how, by, _) => Done::Ended(store.end_order(*id, *how, by.clone()).await?),
+        Tx::Extend(id, pay_by, _) => {
+            Done::Ended(store.extend_order(*id, *pay_by, By::ENGINE.clone()).await?)
+        }
+        Tx::Capture(..)
+        | Tx::FailPayment(..)
+        | Tx::SettleRefund(..)
+        | Tx::AnswerRefund(..)
+        | Tx::RetryRefund(..) => about_money(store, tx).await?,
         Tx::KeepCheckout(checkout) => Done::Kept(store.keep_checkout(checkout.clone()).await?),
-        Tx::CloseCheckout(id, session) => Done::Taken(store.close_checkout(*id, session.clone()).await?),
+        Tx::CloseCheckout(id, session) => {
+            Done::Taken(store.close_checkout(*id, session.clone()).await?)
+        }
         Tx::AskInVain(id, session, _) => {
             let it = PutOff { order: *id, session: session.clone(), ms: 0, in_vain: true };
             Done::Taken(store.put_off_checkouts(vec![it]).await? == 1)
@@ -222,7 +253,9 @@ async fn make(store: &Store, i: usize, tx: &Tx) -> Result<Option<Done>, StoreErr
             Done::Recall(store.begin_recall(*id, *grant, *target, *units).await?)
         }
         Tx::RecallFinish(id, taken) => Done::Moved(store.finish_recall(*id, *taken).await?),
-        Tx::Join(item, joiner, _) => Done::Joined(inspect::join_line(store, *item, joiner.clone()).await?),
+        Tx::Join(item, joiner, _) => {
+            Done::Joined(inspect::join_line(store, *item, joiner.clone()).await?)
+        }
         Tx::Leave(id, _) => Done::Left(store.leave_line(*id).await?),
         Tx::Serve(item, _) => Done::Served(store.serve_line(*item).await?),
         Tx::EndLine(item, _) => Done::LineEnded(store.end_line(*item).await?),
@@ -244,10 +277,14 @@ async fn about_money(store: &Store, tx: &Tx) -> Result<Done, StoreError> {
         Tx::Capture(told, last, _) => Done::Captured(store.capture(told.clone(), *last).await?),
         Tx::FailPayment(told, _) => Done::Taken(store.fail_payment(told.clone()).await?),
         Tx::SettleRefund(event, id, news, _) => {
-            let told = store.settle_refund(rules::PROVIDER.into(), event.clone(), id.clone(), news.clone()).await?;
+            let told = store
+                .settle_refund(rules::PROVIDER.into(), event.clone(), id.clone(), news.clone())
+                .await?;
             Done::Taken(told == RefundTold::Taken)
         }
-        Tx::AnswerRefund(asked, news, _) => Done::Refund(store.answer_refund(asked.clone(), news.clone()).await?),
+        Tx::AnswerRefund(asked, news, _) => {
+            Done::Refund(store.answer_refund(asked.clone(), news.clone()).await?)
+        }
         Tx::RetryRefund(id, _) => Done::Refund(store.retry_refund(id.clone()).await?),
         _ => Done::Nothing,
     })

@@ -20,24 +20,37 @@ pub fn run<L: Ledger>(ledger: &mut L, key: &IdKey, tx: &Tx) -> Result<Done, L::E
             stock::acknowledge_init(ledger, *id)?;
             Done::Nothing
         }
-        Tx::Refill(id, units, counter) => Done::Moved(stock::refill(ledger, *id, *units, *counter)?),
+        Tx::Refill(id, units, counter) => {
+            Done::Moved(stock::refill(ledger, *id, *units, *counter)?)
+        }
         Tx::Close(id, cause) => Done::Closed(stock::close(ledger, *id, *cause)?),
         Tx::Adjust(item, delta, now) => Done::Adjusted(stock::adjust(ledger, *item, *delta, *now)?),
         Tx::Settle(tickets, now) => Done::Settled(settle_all(ledger, key, tickets, *now)?),
-        Tx::Force(id, parts, buyer, now) => Done::Forced(settle::force(ledger, key, *id, parts, buyer, *now)?),
+        Tx::Force(id, parts, buyer, now) => {
+            Done::Forced(settle::force(ledger, key, *id, parts, buyer, *now)?)
+        }
         Tx::End(id, how, by, now) => Done::Ended(order::end(ledger, id, *how, by, *now)?),
-        Tx::Extend(id, pay_by, now) => Done::Ended(order::extend(ledger, id, *pay_by, By::ENGINE, *now)?),
+        Tx::Extend(id, pay_by, now) => {
+            Done::Ended(order::extend(ledger, id, *pay_by, By::ENGINE, *now)?)
+        }
         Tx::Capture(told, last, now) => Done::Captured(money::capture(ledger, told, *now, *last)?),
         Tx::FailPayment(told, now) => Done::Taken(money::fail(ledger, told, *now)?),
-        Tx::SettleRefund(event, id, news, now) => {
-            Done::Taken(money::settle_refund(ledger, PROVIDER, event, id, news, *now)? == money::RefundTold::Taken)
+        Tx::SettleRefund(event, id, news, now) => Done::Taken(
+            money::settle_refund(ledger, PROVIDER, event, id, news, *now)?
+                == money::RefundTold::Taken,
+        ),
+        Tx::AnswerRefund(asked, news, now) => {
+            Done::Refund(money::answer_refund(ledger, asked, news, *now)?)
         }
-        Tx::AnswerRefund(asked, news, now) => Done::Refund(money::answer_refund(ledger, asked, news, *now)?),
         Tx::RetryRefund(id, now) => Done::Refund(money::retry_refund(ledger, id, *now)?),
         Tx::KeepCheckout(checkout) => Done::Kept(money::keep_checkout(ledger, checkout)?),
         Tx::CloseCheckout(id, session) => Done::Taken(money::close_checkout(ledger, id, session)?),
-        Tx::AskInVain(id, session, now) => Done::Taken(money::asked_in_vain(ledger, id, session, *now)?),
-        Tx::RecallBegin(id, grant, target, units) => Done::Recall(recall::begin(ledger, *id, *grant, *target, *units)?),
+        Tx::AskInVain(id, session, now) => {
+            Done::Taken(money::asked_in_vain(ledger, id, session, *now)?)
+        }
+        Tx::RecallBegin(id, grant, target, units) => {
+            Done::Recall(recall::begin(ledger, *id, *grant, *target, *units)?)
+        }
         Tx::RecallFinish(id, taken) => Done::Moved(recall::finish(ledger, *id, *taken)?),
         Tx::Join(item, joiner, now) => Done::Joined(line::join(ledger, key, *item, joiner, *now)?),
         Tx::Leave(id, now) => Done::Left(line::leave(ledger, id, *now)?),
@@ -46,8 +59,12 @@ pub fn run<L: Ledger>(ledger: &mut L, key: &IdKey, tx: &Tx) -> Result<Done, L::E
             let places = usize::try_from(kept).unwrap_or(usize::MAX).min(LINE_BATCH_MAX);
             Done::Served(line::serve(ledger, *item, places, *now)?)
         }
-        Tx::EndLine(item, now) => Done::LineEnded(line::end_with_sale(ledger, *item, LINE_BATCH_MAX, *now)?),
-        Tx::Show(item, Some((Phase::Closed, _))) => Done::Moved(stock::close_item(ledger, *item, Cause::Ended)?),
+        Tx::EndLine(item, now) => {
+            Done::LineEnded(line::end_with_sale(ledger, *item, LINE_BATCH_MAX, *now)?)
+        }
+        Tx::Show(item, Some((Phase::Closed, _))) => {
+            Done::Moved(stock::close_item(ledger, *item, Cause::Ended)?)
+        }
         Tx::Show(item, Some(_)) => Done::Moved(stock::close_item(ledger, *item, Cause::Rolled)?),
         Tx::Show(_, None) | Tx::Intend(..) => Done::Nothing,
     })

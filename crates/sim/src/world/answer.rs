@@ -27,7 +27,9 @@ impl World {
             TicketAnswer::KeyReused => self.refused(i, Told::KeyReused, version),
             TicketAnswer::LimitReached { .. } => self.refused(i, Told::LimitReached, version),
             TicketAnswer::Short { .. } => self.ask(i),
-            TicketAnswer::Full | TicketAnswer::Stopped | TicketAnswer::NoEpoch => self.tell(i, Told::Retry),
+            TicketAnswer::Full | TicketAnswer::Stopped | TicketAnswer::NoEpoch => {
+                self.tell(i, Told::Retry)
+            }
         }
     }
 
@@ -107,8 +109,12 @@ impl World {
                 continue;
             }
             match self.attempts[i].state {
-                State::Waiting { id: mine } | State::Handed { id: mine } if mine == id => self.verdict(i, id, verdict),
-                State::Asking { .. } if self.token_of(i) == token => self.note_early(i, id, verdict),
+                State::Waiting { id: mine } | State::Handed { id: mine } if mine == id => {
+                    self.verdict(i, id, verdict)
+                }
+                State::Asking { .. } if self.token_of(i) == token => {
+                    self.note_early(i, id, verdict)
+                }
                 _ => {}
             }
         }

@@ -48,7 +48,9 @@ impl World {
     }
 
     pub(crate) fn poll_one(&mut self, attempt: u8) {
-        if let Some(i) = self.pick(attempt, |s| matches!(s, State::Waiting { .. } | State::Handed { .. })) {
+        if let Some(i) =
+            self.pick(attempt, |s| matches!(s, State::Waiting { .. } | State::Handed { .. }))
+        {
             self.poll(i);
         }
     }
@@ -69,7 +71,8 @@ impl World {
     /// A buyer asks for the verdict of an id: the truth's, or one that is forced now.
     pub(crate) fn get_id(&mut self, id: TicketId, buyer: u8) -> Option<Verdict> {
         let name = &NAMES.buyers[usize::from(buyer)];
-        let parts = NAMES.key.open(&id, name.as_str()).expect("an id that was handed out to this buyer");
+        let parts =
+            NAMES.key.open(&id, name.as_str()).expect("an id that was handed out to this buyer");
         let verdict = match self.truth.verdict(&id) {
             Some(verdict) => Some(verdict),
             None => match self.commit(Tx::Force(id, parts, name.clone(), self.now)) {

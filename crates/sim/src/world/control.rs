@@ -40,8 +40,10 @@ impl World {
     pub(crate) fn send_init(&mut self, leader: u8, slot: usize) {
         let at = self.places[slot].at;
         let Some(grant) = self.truth.open_grant(at).filter(|g| !g.acked) else { return };
-        let (grant, epoch, counted, available) = (grant.id, grant.epoch, grant.counted, grant.granted);
-        let terms = Terms { grant, epoch, counted, available, threshold: self.spread(at.item).threshold };
+        let (grant, epoch, counted, available) =
+            (grant.id, grant.epoch, grant.counted, grant.granted);
+        let terms =
+            Terms { grant, epoch, counted, available, threshold: self.spread(at.item).threshold };
         self.send(Message::Init { leader, slot, terms });
     }
 
@@ -56,13 +58,16 @@ impl World {
     /// Sends the rows after the slot's position.
     pub(crate) fn send_feed(&mut self, _leader: u8, slot: usize) {
         let place = &self.places[slot];
-        let (Some(grant), Some(view)) = (self.truth.open_grant(place.at), place.slot.view()) else { return };
+        let (Some(grant), Some(view)) = (self.truth.open_grant(place.at), place.slot.view()) else {
+            return;
+        };
         if view.grant != grant.id || view.epoch != grant.epoch {
             return;
         }
         let from = (grant.id, Seq(view.applied.0 + 1));
         let to = (grant.id, Seq(view.applied.0 + FEED_ROWS));
-        let rows: Vec<_> = self.truth.model.feed.range(from..=to).map(|(_, row)| Arc::new(row.clone())).collect();
+        let rows: Vec<_> =
+            self.truth.model.feed.range(from..=to).map(|(_, row)| Arc::new(row.clone())).collect();
         let epoch = grant.epoch;
         for row in rows {
             self.send(Message::Apply { slot, epoch, row });
@@ -110,7 +115,14 @@ impl World {
         let Some(recall) = self.truth.model.recalls.get(&id) else { return };
         let Some(grant) = self.truth.grant(recall.grant) else { return };
         let Some(slot) = self.places.iter().position(|p| p.at == grant.slot) else { return };
-        let message = Message::Recall { leader, slot, id, grant: grant.id, epoch: grant.epoch, units: recall.asked };
+        let message = Message::Recall {
+            leader,
+            slot,
+            id,
+            grant: grant.id,
+            epoch: grant.epoch,
+            units: recall.asked,
+        };
         self.send(message);
     }
 
@@ -120,13 +132,18 @@ impl World {
         let seat = leader % self.setup.nodes;
         let shared = self.places.iter().any(|p| p.at.item == item && p.node.is_none());
         let mine = |a: &super::Attempt| shared || a.asked.node == seat;
-        let waits = |a: &&super::Attempt| a.state == State::Parked && a.asked.item == item && mine(a);
-        let Some(first) = self.attempts.iter().filter(waits).min_by_key(|a| (a.parked, a.asked.attempt)) else {
+        let waits =
+            |a: &&super::Attempt| a.state == State::Parked && a.asked.item == item && mine(a);
+        let Some(first) =
+            self.attempts.iter().filter(waits).min_by_key(|a| (a.parked, a.asked.attempt))
+        else {
             return;
         };
         let (asked, home) = (first.asked, self.places[self.home_of(first.asked.attempt)].at);
         let holdings = self.holdings(leader, item, asked.node);
-        let Some(gather) = tail::gather(asked.units, home, self.truth.pool(item), &holdings) else { return };
+        let Some(gather) = tail::gather(asked.units, home, self.truth.pool(item), &holdings) else {
+            return;
+        };
         let Some(into) = self.places.iter().position(|p| p.at == gather.into) else { return };
         if gather.refill > 0 {
             let counter = self.places[into].slot.view().map_or(Counter::A, |v| v.active);
@@ -150,7 +167,8 @@ impl World {
                 (true, None) => (0, 0),
                 (false, _) => (grant.unsettled(), 0),
             };
-            let recalled = self.truth.pending().filter(|r| r.target == RecallTarget::Grant(grant.id));
+            let recalled =
+                self.truth.pending().filter(|r| r.target == RecallTarget::Grant(grant.id));
             Some(Holding {
                 slot: place.at,
                 available,
@@ -164,7 +182,8 @@ impl World {
 
     /// Units in feed rows that the slot has not applied yet.
     pub(super) fn on_its_way(&self, grant: doorbuster_core::GrantId, applied: Seq) -> u64 {
-        let rows = self.truth.model.feed.range((grant, Seq(applied.0 + 1))..=(grant, Seq(u64::MAX)));
+        let rows =
+            self.truth.model.feed.range((grant, Seq(applied.0 + 1))..=(grant, Seq(u64::MAX)));
         rows.map(|(_, row)| row.units).sum()
     }
 

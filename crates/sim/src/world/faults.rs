@@ -30,8 +30,16 @@ impl World {
             }
         };
         let (holders, since) = self.holders(node);
-        let levels = self.places.iter().map(|p| partition::unsettled(self.truth.open_grant(p.at))).collect();
-        Snapshot { version: self.truth.version, at: self.mono, holders, since, items: [seen(0), seen(1)], levels }
+        let levels =
+            self.places.iter().map(|p| partition::unsettled(self.truth.open_grant(p.at))).collect();
+        Snapshot {
+            version: self.truth.version,
+            at: self.mono,
+            holders,
+            since,
+            items: [seen(0), seen(1)],
+            levels,
+        }
     }
 
     /// The requests that hold an order and that the node may not know yet, and the first transaction that the next snapshot must look at again: the

@@ -177,7 +177,9 @@ impl World {
         }
         match message {
             Message::Ticket { attempt, slot, request } => self.cut(attempt, slot, &request),
-            Message::Answer { attempt, slot, token, answer } => self.answered(attempt, slot, token, answer),
+            Message::Answer { attempt, slot, token, answer } => {
+                self.answered(attempt, slot, token, answer)
+            }
             Message::Settle { slot, xid, batch } => self.settle(slot, xid, &batch),
             Message::Acknowledge { slot, batch } => {
                 for delivery in batch.iter() {
@@ -191,9 +193,13 @@ impl World {
                 }
             }
             Message::Commit { leader, tx } => self.leader_commits(leader, tx),
-            Message::Apply { slot, epoch, row } => drop(self.call(slot, Call::Apply(epoch, (*row).clone()))),
+            Message::Apply { slot, epoch, row } => {
+                drop(self.call(slot, Call::Apply(epoch, (*row).clone())))
+            }
             Message::Recall { leader, slot, id, grant, epoch, units } => {
-                if let Said::Recalled(answer) = self.call(slot, Call::Recall(id, grant, epoch, units)) {
+                if let Said::Recalled(answer) =
+                    self.call(slot, Call::Recall(id, grant, epoch, units))
+                {
                     self.recall_answered(leader, id, answer);
                 }
             }
@@ -202,9 +208,13 @@ impl World {
                 self.send(Message::View { leader, before, view });
             }
             Message::View { leader, before, view } => self.viewed(leader, before, view),
-            Message::Compare { leader, before, view, read } => self.compared(leader, &before, view.as_ref(), read),
+            Message::Compare { leader, before, view, read } => {
+                self.compared(leader, &before, view.as_ref(), read)
+            }
             Message::Stop { slot, stopped } => drop(self.call(slot, Call::Stop(stopped))),
-            Message::Drain { leader, item, intent, next } => self.drained(leader, item, intent, next),
+            Message::Drain { leader, item, intent, next } => {
+                self.drained(leader, item, intent, next)
+            }
             Message::Roll { leader, slot } => self.rolled(leader, slot),
             Message::Snapshot { node, snapshot } => self.take_snapshot(usize::from(node), snapshot),
             Message::Errand(errand) => self.run_errand(errand),
@@ -226,7 +236,9 @@ impl World {
         };
         match self.commit(tx) {
             Done::Closed(true) => {
-                let of = |g: Grant| Some((self.places.iter().position(|p| p.at == g.slot)?, g.unsettled()));
+                let of = |g: Grant| {
+                    Some((self.places.iter().position(|p| p.at == g.slot)?, g.unsettled()))
+                };
                 if let Some((slot, units)) = rolled.and_then(of) {
                     self.open_slot(leader, slot, units);
                     self.send(Message::Stop { slot, stopped: false });
@@ -258,7 +270,9 @@ impl World {
     fn recall_answered(&mut self, leader: u8, id: RecallId, answer: Recalled) {
         use doorbuster_core::rules::{Rule, keeps};
         match answer {
-            Recalled::Taken(units) => self.send(Message::Commit { leader, tx: Tx::RecallFinish(id, units) }),
+            Recalled::Taken(units) => {
+                self.send(Message::Commit { leader, tx: Tx::RecallFinish(id, units) })
+            }
             Recalled::Refused if !keeps(Rule::RecallRefusalFinishesNothing) => {
                 self.send(Message::Commit { leader, tx: Tx::RecallFinish(id, 0) });
             }

@@ -12,13 +12,18 @@ const LEASE_MS: i64 = 5_000;
 impl World {
     /// Whether the slot is in the memory of a dead node.
     pub(crate) fn is_gone(&self, slot: usize) -> bool {
-        self.places[slot].node.is_some_and(|n| self.nodes.get(usize::from(n)).is_some_and(|n| n.is_dead))
+        self.places[slot]
+            .node
+            .is_some_and(|n| self.nodes.get(usize::from(n)).is_some_and(|n| n.is_dead))
     }
 
     /// This node, or the next one that lives: whom a balancer picks.
     pub(crate) fn living(&self, node: u8) -> u8 {
         let nodes = self.setup.nodes;
-        (0..nodes).map(|step| (node + step) % nodes).find(|&n| !self.nodes[usize::from(n)].is_dead).unwrap_or(node)
+        (0..nodes)
+            .map(|step| (node + step) % nodes)
+            .find(|&n| !self.nodes[usize::from(n)].is_dead)
+            .unwrap_or(node)
     }
 
     /// The node's requests die with it, and so do the slots in its memory. It starts again at once.
@@ -95,7 +100,8 @@ impl World {
         };
         let open: Vec<_> = self.places.iter().filter_map(of_node).collect();
         let numbered = (0_u32..).zip(&self.nodes);
-        let live: Vec<_> = numbered.filter(|(_, n)| n.until >= self.now).map(|(i, _)| NodeId(i)).collect();
+        let live: Vec<_> =
+            numbered.filter(|(_, n)| n.until >= self.now).map(|(i, _)| NodeId(i)).collect();
         let lapsed: Vec<_> = lease::lapsed(&open, &live, NodeId(u32::from(seat)))
             .into_iter()
             .map(|g| (g.id, NodeId(g.slot.index)))

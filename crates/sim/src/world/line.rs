@@ -44,14 +44,16 @@ impl World {
             tight => u64::from(tight),
         };
         let (grant, token) = (self.draw_grant(), Token(self.draw() >> 16));
-        let (buyer, key) = (NAMES.buyers[usize::from(buyer)].clone(), NAMES.keys[usize::from(key)].clone());
+        let (buyer, key) =
+            (NAMES.buyers[usize::from(buyer)].clone(), NAMES.keys[usize::from(key)].clone());
         let joiner = Joiner { buyer, key, grant, token, places_max };
         self.commit(Tx::Join(item, joiner, self.now));
     }
 
     /// A leader that sees somebody in line and a unit for them serves; one that sees somebody there after the sale's end ends the line.
     pub(crate) fn tend_line(&mut self, leader: u8, item: ItemId) {
-        let (waiting, kept) = self.truth.model.items.get(&item).map_or((0, 0), |i| (i.waiting, i.kept()));
+        let (waiting, kept) =
+            self.truth.model.items.get(&item).map_or((0, 0), |i| (i.waiting, i.kept()));
         let tx = match self.truth.phases.get(&item).map(|row| row.shown) {
             Some(Phase::Open) if kept > 0 => Tx::Serve(item, self.now),
             Some(Phase::Closed) if waiting > 0 => Tx::EndLine(item, self.now),
@@ -62,8 +64,14 @@ impl World {
 
     fn ask_for_place(&mut self, pick: u8) {
         let Some(id) = self.nth_place(pick) else { return };
-        let Some(place) = self.truth.model.places.values().find(|place| place.id == id).cloned() else { return };
-        let parts = NAMES.key.open(&id, place.buyer.as_str()).expect("a place proves itself with its buyer");
+        let Some(place) = self.truth.model.places.values().find(|place| place.id == id).cloned()
+        else {
+            return;
+        };
+        let parts = NAMES
+            .key
+            .open(&id, place.buyer.as_str())
+            .expect("a place proves itself with its buyer");
         let verdict = match self.truth.verdict(&id) {
             Some(verdict) => Some(verdict),
             None => match self.commit(Tx::Force(id, parts, place.buyer, self.now)) {
@@ -71,7 +79,8 @@ impl World {
                 _ => None,
             },
         };
-        let is_over = self.truth.phases.get(&place.item).is_some_and(|row| row.shown == Phase::Closed);
+        let is_over =
+            self.truth.phases.get(&place.item).is_some_and(|row| row.shown == Phase::Closed);
         match verdict {
             Some(verdict) => self.judge.verdict_told(&self.truth, id, verdict, self.now),
             None if is_over => self.judge.told_over(&id),

@@ -47,7 +47,13 @@ impl World {
     }
 
     /// Everything is read: decides.
-    pub(crate) fn compared(&mut self, leader: u8, before: &Grant, view: Option<&SlotView>, read: Read) {
+    pub(crate) fn compared(
+        &mut self,
+        leader: u8,
+        before: &Grant,
+        view: Option<&SlotView>,
+        read: Read,
+    ) {
         let recalls = read.recalls.unwrap_or_else(|| self.recalls_pending(before.id));
         let after = read.after.or_else(|| self.truth.grant(before.id).cloned().map(Arc::new));
         let Some(after) = after else { return };

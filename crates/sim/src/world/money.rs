@@ -1,6 +1,8 @@
 //! What nodes and leaders do about money: take the provider's messages, hand out checkouts, ask the provider, and have refunds made.
 use doorbuster_core::limits::PARK_MS;
-use doorbuster_core::money::{Capture, Captured, Checkout, CheckoutKept, Refund, RefundNews, RefundState};
+use doorbuster_core::money::{
+    Capture, Captured, Checkout, CheckoutKept, Refund, RefundNews, RefundState,
+};
 use doorbuster_core::rules::{Rule, keeps};
 use doorbuster_core::{Millis, OrderState, TicketId};
 
@@ -77,7 +79,9 @@ impl World {
             }
             Errand::Made { order, session } => self.keep_checkout(order, session),
             Errand::Close { leader, order, session } => self.close_session(leader, order, session),
-            Errand::Closed { leader, order, session, found } => self.closed(leader, order, session, &found),
+            Errand::Closed { leader, order, session, found } => {
+                self.closed(leader, order, session, &found)
+            }
             Errand::NoteClosed { order, session, .. } => self.note_closed(order, session),
             Errand::NoteInVain { order, session, .. } => {
                 self.commit(Tx::AskInVain(order, name_of(session), self.now));
@@ -86,7 +90,9 @@ impl World {
                 let news = self.asked_for_refund(&key, &refund);
                 self.send(Message::Errand(Errand::Said { leader, asked: refund, news }));
             }
-            Errand::Said { asked, news, .. } => drop(self.commit(Tx::AnswerRefund(asked, news, self.now))),
+            Errand::Said { asked, news, .. } => {
+                drop(self.commit(Tx::AnswerRefund(asked, news, self.now)))
+            }
         }
     }
 
@@ -138,7 +144,10 @@ impl World {
 
     /// Takes a captured payment. One that lacks units waits for them to be recalled, in the memory of whoever took it.
     pub(crate) fn capture(&mut self, told: Capture, charge: usize, last: bool) -> bool {
-        let Done::Captured(captured) = self.commit(Tx::Capture(told.clone(), last, self.now)) else { return false };
+        let Done::Captured(captured) = self.commit(Tx::Capture(told.clone(), last, self.now))
+        else {
+            return false;
+        };
         let Captured::Lacks { order, units } = captured else {
             self.answered_hook(charge, &told.event);
             return true;
@@ -280,7 +289,8 @@ impl World {
 
     pub(crate) fn retry_refund(&mut self, pick: u8) {
         let refunds = &self.truth.model.refunds;
-        let failed: Vec<_> = refunds.values().filter(|r| r.state == RefundState::Failed).map(|r| &r.id).collect();
+        let failed: Vec<_> =
+            refunds.values().filter(|r| r.state == RefundState::Failed).map(|r| &r.id).collect();
         let all: Vec<_> = refunds.keys().collect();
         let of = if failed.is_empty() { all } else { failed };
         if let Some(nth) = usize::from(pick).checked_rem(of.len()) {

@@ -25,7 +25,11 @@ impl World {
             self.deliver_all();
             self.recall_for_late_payments();
             for (order, session) in self.checkouts_to_close() {
-                self.send(super::flight::Message::Errand(super::money::Errand::Close { leader: 0, order, session }));
+                self.send(super::flight::Message::Errand(super::money::Errand::Close {
+                    leader: 0,
+                    order,
+                    session,
+                }));
             }
             self.deliver_all();
             let waits = !self.lacking.is_empty() || !self.checkouts_to_close().is_empty();

@@ -104,7 +104,15 @@ impl World {
     pub(crate) fn arrive(&mut self, node: u8, buyer: u8, key: u8, item: ItemId, units: Units) {
         let node = self.living(node);
         let half = NAMES.half(buyer, key);
-        let asked = Asked { node, buyer, key, item, units, began: self.truth.version, attempt: self.attempts.len() };
+        let asked = Asked {
+            node,
+            buyer,
+            key,
+            item,
+            units,
+            began: self.truth.version,
+            attempt: self.attempts.len(),
+        };
         self.judge.asked(&asked);
         let token = Token(0);
         let number = self.number_of(item, self.attempts.len());
@@ -270,9 +278,13 @@ impl World {
             }
             match self.attempts[i].state {
                 State::Parked => drop(self.answer_from_order(i) || self.answer_from_snapshot(i)),
-                State::Refused { told, version: asked_after } if version >= asked_after => self.confirm(i, told),
+                State::Refused { told, version: asked_after } if version >= asked_after => {
+                    self.confirm(i, told)
+                }
                 State::Waiting { id } => self.epoch_over(i, id, version),
-                State::Handed { id } if !keeps(Rule::AskAgainOnlyWithoutId) => self.epoch_over(i, id, version),
+                State::Handed { id } if !keeps(Rule::AskAgainOnlyWithoutId) => {
+                    self.epoch_over(i, id, version)
+                }
                 _ => {}
             }
         }

@@ -28,7 +28,8 @@ impl World {
 
     pub(crate) fn close_sale(&mut self, item: ItemId) {
         let Some(row) = self.truth.phases.get(&item) else { return };
-        if row.shown != Phase::Closed && row.intent.is_none_or(|(phase, _)| phase != Phase::Closed) {
+        if row.shown != Phase::Closed && row.intent.is_none_or(|(phase, _)| phase != Phase::Closed)
+        {
             self.stop_for(item, Phase::Closed);
         }
     }
@@ -53,7 +54,10 @@ impl World {
     /// was seen drained may have cut again since an earlier pause.
     pub(crate) fn drained(&mut self, leader: u8, item: ItemId, intent: (Phase, u64), next: usize) {
         match self.places.get(next) {
-            Some(place) if place.at.item == item && !self.is_drained(next) && keeps(Rule::PhaseAfterDrain) => {}
+            Some(place)
+                if place.at.item == item
+                    && !self.is_drained(next)
+                    && keeps(Rule::PhaseAfterDrain) => {}
             Some(_) => self.send(Message::Drain { leader, item, intent, next: next + 1 }),
             None => self.send(Message::Commit { leader, tx: Tx::Show(item, Some(intent)) }),
         }

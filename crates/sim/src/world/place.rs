@@ -1,5 +1,7 @@
 //! A slot where it stands. All that is asked of it passes through one call, so that the same calls can be made to a real slot and compared.
-use doorbuster_core::slot::{Applied, Bounds, Recalled, Request, Slot, SlotView, Terms, TicketAnswer};
+use doorbuster_core::slot::{
+    Applied, Bounds, Recalled, Request, Slot, SlotView, Terms, TicketAnswer,
+};
 use doorbuster_core::{Delivery, Epoch, Feed, GrantId, ItemId, RecallId, SlotKey, Token};
 
 use super::{NAMES, World};
@@ -97,7 +99,9 @@ fn make(slot: &mut Slot, call: &Call, fresh: Slot) -> Said {
         Call::Init(terms) => Said::Applied(slot.init(*terms)),
         Call::Ticket(request) => Said::Ticket(slot.ticket(request)),
         Call::Apply(epoch, row) => Said::Applied(slot.apply(*epoch, row, &NAMES.key)),
-        Call::Recall(id, grant, epoch, units) => Said::Recalled(slot.recall(*id, *grant, *epoch, *units)),
+        Call::Recall(id, grant, epoch, units) => {
+            Said::Recalled(slot.recall(*id, *grant, *epoch, *units))
+        }
         Call::Take(at_most) => {
             let mut batch = Vec::new();
             slot.take(*at_most, &mut batch);

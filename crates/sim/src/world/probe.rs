@@ -75,9 +75,14 @@ impl World {
 
     /// A request that holds an order finds it at any node, in any phase.
     fn replay_winners(&mut self, item: ItemId) {
-        let ids: Vec<_> = self.truth.model.orders.values().filter(|o| o.item == item).map(|o| o.id).collect();
+        let ids: Vec<_> =
+            self.truth.model.orders.values().filter(|o| o.item == item).map(|o| o.id).collect();
         for (nth, id) in ids.into_iter().rev().enumerate().take(2) {
-            let Some(asked) = self.attempts.iter().map(|a| a.asked).find(|a| self.judge.holds(a, id)) else { continue };
+            let Some(asked) =
+                self.attempts.iter().map(|a| a.asked).find(|a| self.judge.holds(a, id))
+            else {
+                continue;
+            };
             let node = nth % self.nodes.len();
             let i = self.probe(node, asked.buyer, asked.key, item, asked.units.wide());
             let asked = self.attempts[i].asked;
@@ -131,10 +136,18 @@ impl World {
         let ended = |o: &&doorbuster_core::Order| {
             o.item == item && matches!(o.state, OrderState::Cancelled | OrderState::Expired)
         };
-        let first = self.truth.model.orders.values().find(ended).map(|o| (o.id, o.units.wide(), o.buyer.clone()));
+        let first = self
+            .truth
+            .model
+            .orders
+            .values()
+            .find(ended)
+            .map(|o| (o.id, o.units.wide(), o.buyer.clone()));
         let Some((id, units, buyer)) = first.filter(|_| !self.judge.found()) else { return };
         let Some(buyer) = NAMES.buyers.iter().position(|b| *b == buyer) else { return };
-        if self.judge.free(item).is_some_and(|free| free < units) || self.may_hold(item, buyer as u8) < units {
+        if self.judge.free(item).is_some_and(|free| free < units)
+            || self.may_hold(item, buyer as u8) < units
+        {
             return;
         }
         let Some(nth) = self.truth.model.orders.keys().position(|o| *o == id) else { return };
@@ -143,7 +156,9 @@ impl World {
         self.payments_at_rest();
         let state = self.truth.model.orders[&id].state;
         if state != OrderState::Paid {
-            self.judge.find("undersell", || format!("{id} paid late with units free is {}", state.as_str()));
+            self.judge.find("undersell", || {
+                format!("{id} paid late with units free is {}", state.as_str())
+            });
         }
         self.give_up(id);
     }
@@ -162,7 +177,8 @@ impl World {
         for _ in 0..RETRIES_MAX {
             self.recall_to_pool(item, free);
             done = self.commit(Tx::Adjust(item, -(free as i64), self.now));
-            if matches!(&done, Done::Adjusted(Adjusted::Done(i)) if matches!(i.total, Stock::Counted(_))) {
+            if matches!(&done, Done::Adjusted(Adjusted::Done(i)) if matches!(i.total, Stock::Counted(_)))
+            {
                 return;
             }
         }

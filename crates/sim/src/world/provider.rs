@@ -1,7 +1,9 @@
 //! A payment provider, as bad as they come: it tells late, twice, out of order or not at all, takes money for the wrong order, and is away for a while.
 //!
 //! It stands outside: what it captured and sent back is what happened to people's money, whatever the truth believes.
-use doorbuster_core::money::{Capture, Money, PaymentId, Refund, RefundId, RefundNews, RefundState};
+use doorbuster_core::money::{
+    Capture, Money, PaymentId, Refund, RefundId, RefundNews, RefundState,
+};
 use doorbuster_core::{Millis, TicketId};
 
 use super::flight::Message;
@@ -131,12 +133,25 @@ impl World {
         }
     }
 
-    fn new_charge(&mut self, name: String, order: String, money: Money, session: Option<usize>) -> Option<usize> {
+    fn new_charge(
+        &mut self,
+        name: String,
+        order: String,
+        money: Money,
+        session: Option<usize>,
+    ) -> Option<usize> {
         if self.provider.charges.len() >= CHARGES_MAX && !self.provider.at_rest {
             return None;
         }
         let payment = PaymentId(name);
-        self.provider.charges.push(Charge { payment, order, money, captured: false, session, unanswered: None });
+        self.provider.charges.push(Charge {
+            payment,
+            order,
+            money,
+            captured: false,
+            session,
+            unanswered: None,
+        });
         Some(self.provider.charges.len() - 1)
     }
 
@@ -172,7 +187,10 @@ impl World {
     pub(crate) fn cost_of(&self, id: &TicketId) -> Option<Money> {
         let order = self.truth.model.orders.get(id)?;
         let each = self.truth.model.prices.get(&order.item)?;
-        Some(Money { minor: each.minor * i64::from(order.units.get()), currency: each.currency.clone() })
+        Some(Money {
+            minor: each.minor * i64::from(order.units.get()),
+            currency: each.currency.clone(),
+        })
     }
 
     /// Captures an order's price and tells of it at once, or tells of that payment again.
@@ -184,7 +202,9 @@ impl World {
             None => {
                 let Some(id) = self.nth_order(order) else { return };
                 let Some(money) = self.cost_of(&id) else { return };
-                let Some(charge) = self.new_charge(name, id.to_string(), money, None) else { return };
+                let Some(charge) = self.new_charge(name, id.to_string(), money, None) else {
+                    return;
+                };
                 charge
             }
         };
@@ -225,7 +245,9 @@ impl World {
 
     /// A buyer pays where the address leads.
     pub(crate) fn pay_at(&mut self, pick: u8, how: u8) {
-        let handed: Vec<_> = (0..self.provider.sessions.len()).filter(|&i| self.provider.sessions[i].handed).collect();
+        let handed: Vec<_> = (0..self.provider.sessions.len())
+            .filter(|&i| self.provider.sessions[i].handed)
+            .collect();
         let Some(nth) = usize::from(pick).checked_rem(handed.len()) else { return };
         let session = handed[nth];
         if !self.provider.takes_money(session, self.mono) {
@@ -233,7 +255,9 @@ impl World {
         }
         let Session { order, money, .. } = self.provider.sessions[session].clone();
         let name = self.next_name();
-        let Some(charge) = self.new_charge(name, order.to_string(), money, Some(session)) else { return };
+        let Some(charge) = self.new_charge(name, order.to_string(), money, Some(session)) else {
+            return;
+        };
         self.judge.reach("paid at a checkout");
         if how % 4 >= 2 {
             self.fails(charge);
@@ -244,7 +268,9 @@ impl World {
     }
 
     pub(crate) fn tell_again(&mut self, pick: u8, how: u8) {
-        let Some(charge) = usize::from(pick).checked_rem(self.provider.charges.len()) else { return };
+        let Some(charge) = usize::from(pick).checked_rem(self.provider.charges.len()) else {
+            return;
+        };
         if !self.provider.charges[charge].captured {
             return;
         }
@@ -298,7 +324,14 @@ impl World {
             return RefundNews::Failed("refused".into());
         }
         let (payment, money) = (refund.payment.clone(), refund.money.clone());
-        let back = Back { key: anew, refund: refund.id.clone(), payment, money, arrived: false, came_back: false };
+        let back = Back {
+            key: anew,
+            refund: refund.id.clone(),
+            payment,
+            money,
+            arrived: false,
+            came_back: false,
+        };
         self.judge.sent_back(&self.truth, &self.provider, &back);
         self.provider.backs.push(back);
         RefundNews::Accepted { again_ms: AGAIN_MS }
@@ -333,8 +366,9 @@ impl World {
     /// A provider tells until it is answered: also of money that came back after it had arrived.
     pub(crate) fn tell_what_came_back(&mut self) {
         let backs = &self.provider.backs;
-        let is_lost =
-            |b: &&Back| b.came_back && !backs.iter().any(|other| other.refund == b.refund && !other.came_back);
+        let is_lost = |b: &&Back| {
+            b.came_back && !backs.iter().any(|other| other.refund == b.refund && !other.came_back)
+        };
         let unknown = |b: &&Back| {
             let row = self.truth.model.refunds.get(&b.refund);
             row.is_some_and(|refund| refund.state == RefundState::Settled)

@@ -35,9 +35,12 @@ impl World {
         self.payments_at_rest();
         self.settle_down();
         let living = (0..self.places.len()).filter(|&slot| !self.is_gone(slot));
-        let slots: Vec<_> = living.map(|i| (self.places[i].at, self.places[i].slot.view())).collect();
-        let gone =
-            (0..self.places.len()).filter(|&slot| self.is_gone(slot)).map(|i| self.places[i].at).collect::<Vec<_>>();
+        let slots: Vec<_> =
+            living.map(|i| (self.places[i].at, self.places[i].slot.view())).collect();
+        let gone = (0..self.places.len())
+            .filter(|&slot| self.is_gone(slot))
+            .map(|i| self.places[i].at)
+            .collect::<Vec<_>>();
         self.judge.gone_at_rest(&self.truth, &gone);
         self.judge.slots_at_rest(&self.truth, &slots);
         self.judge.verdicts_at_rest(&self.truth);
@@ -66,9 +69,11 @@ impl World {
         };
         let open = self.attempts.iter().map(weight).sum();
         let slot = |p: &super::Place| {
-            p.slot
-                .view()
-                .map_or(0, |v| v.available + 1_000 * v.applied.0 + 1_000_000 * (v.n.0 + 100 * v.unacknowledged as u64))
+            p.slot.view().map_or(0, |v| {
+                v.available
+                    + 1_000 * v.applied.0
+                    + 1_000_000 * (v.n.0 + 100 * v.unacknowledged as u64)
+            })
         };
         let slots = self.places.iter().map(slot).sum();
         Signature { version: self.truth.version, attempts: self.attempts.len(), open, slots }

@@ -10,9 +10,12 @@ impl World {
     /// How an item is spread.
     pub(crate) fn spread(&self, item: ItemId) -> Spread {
         let setup = self.setup.items[item.0 as usize - 1];
-        let partitions = self.places.iter().filter(|p| p.at.item == item && p.node.is_none()).count().max(1) as u32;
+        let partitions =
+            self.places.iter().filter(|p| p.at.item == item && p.node.is_none()).count().max(1)
+                as u32;
         let choose = Choose::ALL[usize::from(setup.choose) % Choose::ALL.len()];
-        let sizes = [setup.initial.max(setup.threshold), setup.threshold, setup.refill].map(u64::from);
+        let sizes =
+            [setup.initial.max(setup.threshold), setup.threshold, setup.refill].map(u64::from);
         let [initial, threshold, refill] = if sizes.contains(&0) { [0; 3] } else { sizes };
         Spread { partitions, choose, initial, threshold, refill }
     }
@@ -58,7 +61,8 @@ impl World {
         } else if round == 0 {
             partition::first_try(&spread, registry, hash, number)
         } else if let (1, Some(first)) = (round, before) {
-            let second = partition::second_try(registry, first, asked.units, |i| levels[i as usize]);
+            let second =
+                partition::second_try(registry, first, asked.units, |i| levels[i as usize]);
             self.judge.tried(first, second, &levels);
             second
         } else {

@@ -20,7 +20,9 @@ impl World {
         if self.is_gone(slot) {
             return;
         }
-        let Said::Taken(batch) = self.call(slot, Call::Take(at_most.min(SETTLE_BATCH_MAX))) else { return };
+        let Said::Taken(batch) = self.call(slot, Call::Take(at_most.min(SETTLE_BATCH_MAX))) else {
+            return;
+        };
         if batch.is_empty() {
             return;
         }
@@ -28,7 +30,11 @@ impl World {
         if !keeps(Rule::TellAfterCommit) {
             for delivery in batch.iter() {
                 let node = delivery.ticket.node.0 as u8;
-                self.send(Message::Notice { node, id: NAMES.key.id_of(&delivery.ticket), verdict: Verdict::Reserved });
+                self.send(Message::Notice {
+                    node,
+                    id: NAMES.key.id_of(&delivery.ticket),
+                    verdict: Verdict::Reserved,
+                });
             }
         }
         if !keeps(Rule::AcknowledgeAfterCommit) {

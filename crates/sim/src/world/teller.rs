@@ -77,7 +77,10 @@ pub(crate) struct From {
 }
 
 fn no_answer(from: From) -> Message {
-    Message::Tale(Tale::Answer { from, outcome: Outcome::Failed { error: "no answer".into(), pause_ms: 0 } })
+    Message::Tale(Tale::Answer {
+        from,
+        outcome: Outcome::Failed { error: "no answer".into(), pause_ms: 0 },
+    })
 }
 
 /// Everything about telling.
@@ -138,7 +141,8 @@ impl World {
         for _ in 0..SENDS_MAX {
             let Some(at) = desk.next(self.mono) else { break };
             self.tellers.sendings += 1;
-            let from = From { worker: w, endpoint: e, position: at, sending: self.tellers.sendings };
+            let from =
+                From { worker: w, endpoint: e, position: at, sending: self.tellers.sendings };
             self.tellers.workers[w].sendings.insert((e, at), from.sending);
             self.send(Message::Tale(Tale::Send { from, event: self.event_at(at) }));
         }

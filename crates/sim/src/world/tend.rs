@@ -11,7 +11,8 @@ impl World {
         if !spread.in_use() {
             return u64::from(self.setup.slots[slot].first);
         }
-        let slots: Vec<_> = (0..self.places.len()).filter(|&i| self.places[i].at.item == item).collect();
+        let slots: Vec<_> =
+            (0..self.places.len()).filter(|&i| self.places[i].at.item == item).collect();
         let total = u64::from(self.setup.items[item.0 as usize - 1].total.unwrap_or(0));
         let shares = refill::warm_up(&spread, total, slots.len());
         self.judge.warmed_up(&spread, total, &shares);
@@ -22,14 +23,23 @@ impl World {
     pub(crate) fn tend(&mut self, leader: u8, slot: usize) {
         let at = self.places[slot].at;
         let spread = self.spread(at.item);
-        let (Some(grant), Some(view)) = (self.truth.open_grant(at), self.places[slot].slot.view()) else { return };
+        let (Some(grant), Some(view)) = (self.truth.open_grant(at), self.places[slot].slot.view())
+        else {
+            return;
+        };
         if self.held || !spread.in_use() || view.grant != grant.id || !grant.counted {
             return;
         }
-        let (pool, on_its_way) = (self.truth.pool(at.item), self.on_its_way(grant.id, view.applied));
+        let (pool, on_its_way) =
+            (self.truth.pool(at.item), self.on_its_way(grant.id, view.applied));
         let slots = self.places.iter().filter(|p| p.at.item == at.item).count() as u32;
         if let Some(portion) = refill::wanted(&spread, pool, slots, &view, on_its_way) {
-            self.judge.portion(&spread, &view, (pool, on_its_way), (portion.counter, portion.units));
+            self.judge.portion(
+                &spread,
+                &view,
+                (pool, on_its_way),
+                (portion.counter, portion.units),
+            );
             self.refill(leader, slot, portion.units, portion.counter);
         }
     }

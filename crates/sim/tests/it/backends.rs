@@ -33,7 +33,8 @@ struct Dir(PathBuf);
 
 impl Dir {
     fn new() -> Self {
-        let dir = std::env::temp_dir().join(format!("doorbuster-sim-{:016x}", rand::random::<u64>()));
+        let dir =
+            std::env::temp_dir().join(format!("doorbuster-sim-{:016x}", rand::random::<u64>()));
         std::fs::create_dir(&dir).expect("a fresh name in the temporary directory");
         Self(dir)
     }
@@ -57,15 +58,24 @@ impl Redis {
         let dir = Dir::new();
         let here = dir.0.display().to_string();
         let socket = dir.0.join("socket").display().to_string();
-        let words = ["redis-server", "--port", "0", "--unixsocket", &socket, "--dir", &here, "--save", ""];
-        let keeper = Command::new("sh").args(["-c", KEEPER, "keeper", &here]).args(words).stdin(Stdio::piped()).spawn();
+        let words =
+            ["redis-server", "--port", "0", "--unixsocket", &socket, "--dir", &here, "--save", ""];
+        let keeper = Command::new("sh")
+            .args(["-c", KEEPER, "keeper", &here])
+            .args(words)
+            .stdin(Stdio::piped())
+            .spawn();
         let mut keeper = keeper.expect("a shell");
         let input = keeper.stdin.take().expect("piped");
         let redis = Self { dir, keeper: Some((keeper, input)) };
         let since = Instant::now();
         while std::os::unix::net::UnixStream::connect(redis.dir.0.join("socket")).is_err() {
             let log = || std::fs::read_to_string(redis.dir.0.join("log")).unwrap_or_default();
-            assert!(since.elapsed() < READY_WITHIN, "redis-server is installed and starts: {}", log());
+            assert!(
+                since.elapsed() < READY_WITHIN,
+                "redis-server is installed and starts: {}",
+                log()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
         redis

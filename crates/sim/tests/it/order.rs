@@ -11,7 +11,9 @@ fn code() -> String {
             let path = entry.expect("it can be read").path();
             if path.is_dir() && !path.ends_with("crates/sim") {
                 gather(&path, into);
-            } else if path.extension().is_some_and(|kind| kind == "rs") && !path.ends_with("core/src/rules.rs") {
+            } else if path.extension().is_some_and(|kind| kind == "rs")
+                && !path.ends_with("core/src/rules.rs")
+            {
                 into.push_str(&std::fs::read_to_string(&path).expect("text"));
             }
         }
@@ -33,15 +35,20 @@ fn the_rules_that_stand_in_this_world_alone_are_listed_with_tests_that_exist() {
         let after = code.match_indices(&name).map(|(at, found)| &code[at + found.len()..]);
         after.filter(|rest| !rest.starts_with(|next: char| next.is_ascii_alphanumeric())).count()
     };
-    let alone: BTreeSet<&str> = Rule::ALL.iter().map(|rule| rule.name()).filter(|name| names(name) == 0).collect();
+    let alone: BTreeSet<&str> =
+        Rule::ALL.iter().map(|rule| rule.name()).filter(|name| names(name) == 0).collect();
     let page = std::fs::read_to_string(root().join("docs/protocol.md")).expect("the page");
     let (_, section) = page.split_once("\n## Rules of order\n").expect("the section");
     let (section, _) = section.split_once("\n## ").expect("another one behind it");
-    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`')).map(|(name, _)| name);
+    let rows = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(name, _)| name);
     assert_eq!(rows.collect::<BTreeSet<_>>(), alone);
     let quoted = section.split('`').skip(1).step_by(2);
-    let is_test =
-        |word: &&str| word.matches('_').count() > 2 && word.chars().all(|c| c == '_' || c.is_ascii_lowercase());
+    let is_test = |word: &&str| {
+        word.matches('_').count() > 2 && word.chars().all(|c| c == '_' || c.is_ascii_lowercase())
+    };
     let tests: Vec<&str> = quoted.filter(is_test).collect();
     assert!(tests.len() > 20, "{tests:?}");
     let gone: Vec<_> = tests.iter().filter(|name| !code.contains(&format!("fn {name}("))).collect();

@@ -21,7 +21,12 @@ pub(super) enum Place {
 
 impl Place {
     /// The fencing number, if nobody had the lock.
-    pub(super) async fn take(&self, name: &str, owner: &str, lives: Duration) -> Result<Option<u64>, SlotError> {
+    pub(super) async fn take(
+        &self,
+        name: &str,
+        owner: &str,
+        lives: Duration,
+    ) -> Result<Option<u64>, SlotError> {
         match self {
             Self::Redis(shared) => {
                 let said = shared.eval(TAKE, &keys(shared, name), &[owner, &millis(lives)]).await?;
@@ -33,7 +38,13 @@ impl Place {
     }
 
     /// Whether it was this owner's.
-    pub(super) async fn renew(&self, name: &str, owner: &str, lives: Duration, fence: u64) -> Result<bool, SlotError> {
+    pub(super) async fn renew(
+        &self,
+        name: &str,
+        owner: &str,
+        lives: Duration,
+        fence: u64,
+    ) -> Result<bool, SlotError> {
         match self {
             Self::Redis(shared) => {
                 let words = [owner, &millis(lives), &fence.to_string()];
@@ -48,7 +59,8 @@ impl Place {
     pub(super) async fn release(&self, name: &str, owner: &str) -> Result<bool, SlotError> {
         match self {
             Self::Redis(shared) => {
-                Ok(shared.eval(RELEASE, &keys(shared, name)[..1], &[owner]).await?.number() == Some(1))
+                Ok(shared.eval(RELEASE, &keys(shared, name)[..1], &[owner]).await?.number()
+                    == Some(1))
             }
             #[cfg(test)]
             Self::Model(model) => model.release(name, owner).await,

@@ -64,8 +64,12 @@ struct Wrong {
     raises_nothing: bool,
 }
 
-const NOTHING_WRONG: Wrong =
-    Wrong { servers_forget: false, clocks_differ: false, releases_anybodys: false, raises_nothing: false };
+const NOTHING_WRONG: Wrong = Wrong {
+    servers_forget: false,
+    clocks_differ: false,
+    releases_anybodys: false,
+    raises_nothing: false,
+};
 
 fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
     it.lock().unwrap_or_else(PoisonError::into_inner)
@@ -117,14 +121,20 @@ impl Model {
         }
     }
 
-    pub(super) async fn take(&self, name: &str, owner: &str, lives: Duration) -> Result<Option<u64>, SlotError> {
+    pub(super) async fn take(
+        &self,
+        name: &str,
+        owner: &str,
+        lives: Duration,
+    ) -> Result<Option<u64>, SlotError> {
         let began = self.world.began;
         let step = |server: &mut Server, now: Instant| {
             if server.locks.get(name).is_some_and(|(_, until)| now < *until) {
                 return None;
             }
             server.locks.insert(name.to_owned(), (owner.to_owned(), now + lives));
-            let time = 1 + server.ahead + u64::try_from((now - began).as_micros()).unwrap_or(u64::MAX);
+            let time =
+                1 + server.ahead + u64::try_from((now - began).as_micros()).unwrap_or(u64::MAX);
             let fence = time.max(server.fences.get(name).map_or(0, |last| last + 1));
             server.fences.insert(name.to_owned(), fence);
             Some(fence)
@@ -132,7 +142,13 @@ impl Model {
         self.call(step).await
     }
 
-    pub(super) async fn renew(&self, name: &str, owner: &str, lives: Duration, fence: u64) -> Result<bool, SlotError> {
+    pub(super) async fn renew(
+        &self,
+        name: &str,
+        owner: &str,
+        lives: Duration,
+        fence: u64,
+    ) -> Result<bool, SlotError> {
         let raises = !self.world.wrong.raises_nothing;
         let step = |server: &mut Server, now: Instant| match server.locks.get_mut(name) {
             Some((who, until)) if who == owner && now < *until => {
@@ -174,7 +190,8 @@ impl Judge {
         let mut others = lock(&self.held);
         for (other, theirs) in others.iter().filter(|(other, _)| **other != process) {
             if theirs.is_held() && held.is_held() {
-                lock(&self.faults).push(format!("{at:?}: {process} and {other} believe in the same lock"));
+                lock(&self.faults)
+                    .push(format!("{at:?}: {process} and {other} believe in the same lock"));
             }
         }
         let mut last = lock(&self.fence);
@@ -204,11 +221,24 @@ async fn run(seed: u64, servers: usize, wrong: Wrong) -> Vec<String> {
     for process in 0..PROCESSES {
         let me = Arc::new(Mutex::new(Process::default()));
         let model = |server: &Arc<Mutex<Server>>| {
-            Place::Model(Model { server: server.clone(), process: me.clone(), world: world.clone() })
+            Place::Model(Model {
+                server: server.clone(),
+                process: me.clone(),
+                world: world.clone(),
+            })
         };
-        let locks =
-            Locks::at(servers.iter().map(model).collect(), LIVES, StdRng::seed_from_u64(seed ^ (process as u64 + 1)));
-        tasks.spawn(live(process, locks.expect("there are servers"), me, world.clone(), judge.clone()));
+        let locks = Locks::at(
+            servers.iter().map(model).collect(),
+            LIVES,
+            StdRng::seed_from_u64(seed ^ (process as u64 + 1)),
+        );
+        tasks.spawn(live(
+            process,
+            locks.expect("there are servers"),
+            me,
+            world.clone(),
+            judge.clone(),
+        ));
     }
     tasks.spawn(break_servers(servers, world.clone()));
     while let Some(ended) = tasks.join_next().await {
@@ -223,7 +253,13 @@ async fn run(seed: u64, servers: usize, wrong: Wrong) -> Vec<String> {
 }
 
 /// A process: takes the lock, works in steps, now and then sleeps through its time, releases.
-async fn live(process: usize, locks: Locks, me: Arc<Mutex<Process>>, world: World, judge: Arc<Judge>) {
+async fn live(
+    process: usize,
+    locks: Locks,
+    me: Arc<Mutex<Process>>,
+    world: World,
+    judge: Arc<Judge>,
+) {
     let end = world.began + FAULTY_FOR + Duration::from_secs(10);
     while Instant::now() < end {
         if let Ok(Some(held)) = locks.take(NAME, Duration::from_secs(3)).await {
@@ -262,7 +298,8 @@ async fn break_servers(servers: Vec<Arc<Mutex<Server>>>, world: World) {
 
 fn runs(seeds: std::ops::Range<u64>, servers: usize, wrong: Wrong) -> Vec<(u64, Vec<String>)> {
     let of = |seed| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.expect("a runtime").block_on(run(seed, servers, wrong))
     };
     seeds.map(|seed| (seed, of(seed))).filter(|(_, faults)| !faults.is_empty()).collect()

@@ -22,8 +22,12 @@ impl Fail {
     /// From an error that came instead of answers.
     pub(crate) fn of(error: &RedisError) -> Self {
         match error.kind() {
-            ErrorKind::Server(kind) => Self::of_kind(Some(kind), error.code().unwrap_or_default(), error.to_string()),
-            ErrorKind::Extension => Self::of_kind(None, error.code().unwrap_or_default(), error.to_string()),
+            ErrorKind::Server(kind) => {
+                Self::of_kind(Some(kind), error.code().unwrap_or_default(), error.to_string())
+            }
+            ErrorKind::Extension => {
+                Self::of_kind(None, error.code().unwrap_or_default(), error.to_string())
+            }
             ErrorKind::InvalidClientConfig | ErrorKind::Client => Self::Refused(error.to_string()),
             _ => Self::Lost(error.to_string()),
         }
@@ -38,13 +42,21 @@ impl Fail {
         use ServerErrorKind as K;
         match kind {
             Some(K::NoScript) => Self::NoScript,
-            Some(K::Moved | K::Ask | K::TryAgain | K::ClusterDown | K::MasterDown | K::ReadOnly | K::BusyLoading) => {
-                Self::Elsewhere(said)
-            }
+            Some(
+                K::Moved
+                | K::Ask
+                | K::TryAgain
+                | K::ClusterDown
+                | K::MasterDown
+                | K::ReadOnly
+                | K::BusyLoading,
+            ) => Self::Elsewhere(said),
             Some(K::CrossSlot | K::NoPerm) => Self::Refused(said),
             None if code == "BUSY" => Self::Busy(said),
             // Said of a script's first write, so that nothing was written.
-            None if matches!(code, "OOM" | "MISCONF" | "NOREPLICAS" | "NOAUTH" | "DOORBUSTER") => Self::Refused(said),
+            None if matches!(code, "OOM" | "MISCONF" | "NOREPLICAS" | "NOAUTH" | "DOORBUSTER") => {
+                Self::Refused(said)
+            }
             // Said of a queue that is not there, no longer there, or something else.
             None if matches!(code, "NOGROUP" | "UNBLOCKED" | "WRONGTYPE") => Self::Refused(said),
             _ => Self::Lost(said),
@@ -79,7 +91,10 @@ impl From<Fail> for SlotError {
             Fail::Elsewhere(reason) | Fail::Busy(reason) | Fail::Refused(reason) => {
                 Self { reason, may_have_happened: false }
             }
-            Fail::NoScript => Self { reason: "the server forgets the scripts".to_owned(), may_have_happened: false },
+            Fail::NoScript => Self {
+                reason: "the server forgets the scripts".to_owned(),
+                may_have_happened: false,
+            },
             Fail::Lost(reason) => Self { reason, may_have_happened: true },
         }
     }

@@ -44,7 +44,9 @@ pub(super) fn refuse(health: &Health) -> Result<(), String> {
     let Health { address, version: (major, minor), policy, .. } = health;
     if health.version < VERSION_MIN {
         let (wanted, at_least) = VERSION_MIN;
-        return Err(format!("{address} is Redis {major}.{minor}: slots need {wanted}.{at_least} or newer"));
+        return Err(format!(
+            "{address} is Redis {major}.{minor}: slots need {wanted}.{at_least} or newer"
+        ));
     }
     if health.maxmemory > 0 && policy != "noeviction" {
         return Err(format!(

@@ -24,7 +24,10 @@ pub(super) struct Keys(pub(super) [String; 5]);
 impl Keys {
     pub(super) fn of(prefix: &str, slot: SlotKey) -> Self {
         let tag = tag(slot);
-        Self(["term", "requests", "buyers", "recalls", "queue"].map(|what| format!("{prefix}:{{{tag}}}:{what}")))
+        Self(
+            ["term", "requests", "buyers", "recalls", "queue"]
+                .map(|what| format!("{prefix}:{{{tag}}}:{what}")),
+        )
     }
 
     pub(super) fn requests(&self) -> &str {
@@ -54,7 +57,9 @@ pub(super) fn server_of(slot: SlotKey, servers: usize) -> usize {
 /// CRC-16/XMODEM, as the cluster specification has it.
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, &byte| {
-        (0..8).fold(crc ^ u16::from(byte) << 8, |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 })
+        (0..8).fold(crc ^ u16::from(byte) << 8, |crc, _| {
+            if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 }
+        })
     })
 }
 

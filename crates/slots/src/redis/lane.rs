@@ -12,7 +12,9 @@ use tokio::sync::{Mutex, oneshot};
 
 use super::fail::{Fail, answer};
 use super::keys::Keys;
-use super::limits::{LANE_BATCH_MAX, LANE_WAITING_MAX, LANE_WRITES, REPLICAS_WAIT, RESPONSE_MAX, SCRIPT_TICKETS_MAX};
+use super::limits::{
+    LANE_BATCH_MAX, LANE_WAITING_MAX, LANE_WRITES, REPLICAS_WAIT, RESPONSE_MAX, SCRIPT_TICKETS_MAX,
+};
 use super::link::Link;
 use super::script::{By, Script};
 use super::words;
@@ -93,7 +95,8 @@ impl Writer {
         let unknown = |said: &Result<Value, Fail>| matches!(said, Err(Fail::NoScript));
         if said.iter().any(unknown) {
             let again: Vec<usize> = (0..parts.len()).filter(|&i| unknown(&said[i])).collect();
-            let some: Vec<Vec<Ask>> = again.iter().map(|&i| std::mem::take(&mut parts[i])).collect();
+            let some: Vec<Vec<Ask>> =
+                again.iter().map(|&i| std::mem::take(&mut parts[i])).collect();
             let answers = self.write(&some, By::Source).await;
             for ((i, part), answer) in again.into_iter().zip(some).zip(answers) {
                 (parts[i], said[i]) = (part, answer);
@@ -116,7 +119,11 @@ impl Writer {
         };
         let mut pipe = Pipeline::with_capacity(parts.len());
         for part in parts {
-            let mut call = self.link.scripts.call(Script::Ticket, by, &Keys::of(&self.setting.prefix, part[0].slot));
+            let mut call = self.link.scripts.call(
+                Script::Ticket,
+                by,
+                &Keys::of(&self.setting.prefix, part[0].slot),
+            );
             words::ticket_bounds(&mut call, &self.setting.bounds);
             part.iter().for_each(|ask| words::ticket_request(&mut call, &ask.request));
             pipe.add_command(call);
@@ -127,9 +134,14 @@ impl Writer {
             expected += 1;
         }
         match connection.send_packed_commands(&pipe, 0, expected).await {
-            Ok(values) if values.len() == expected => values.into_iter().take(parts.len()).map(answer).collect(),
+            Ok(values) if values.len() == expected => {
+                values.into_iter().take(parts.len()).map(answer).collect()
+            }
             said => {
-                let fail = said.map_or_else(|e| Fail::of(&e), |_| Fail::Lost("answers are missing".to_owned()));
+                let fail = said.map_or_else(
+                    |e| Fail::of(&e),
+                    |_| Fail::Lost("answers are missing".to_owned()),
+                );
                 let fail = fail.at(&self.link.address);
                 self.connection = None;
                 self.link.disturb();
@@ -144,7 +156,9 @@ fn split(asks: &mut Vec<Ask>) -> Vec<Vec<Ask>> {
     let mut parts: Vec<Vec<Ask>> = Vec::new();
     for ask in asks.drain(..) {
         match parts.last_mut() {
-            Some(part) if part[0].slot == ask.slot && part.len() < SCRIPT_TICKETS_MAX => part.push(ask),
+            Some(part) if part[0].slot == ask.slot && part.len() < SCRIPT_TICKETS_MAX => {
+                part.push(ask)
+            }
             _ => parts.push(vec![ask]),
         }
     }
@@ -161,7 +175,9 @@ fn tell(part: Vec<Ask>, said: Result<Value, Fail>) {
                 drop(ask.answer.send(said));
             }
         }
-        Ok(None) => part.into_iter().for_each(|ask| drop(ask.answer.send(Ok(TicketAnswer::NoEpoch)))),
+        Ok(None) => {
+            part.into_iter().for_each(|ask| drop(ask.answer.send(Ok(TicketAnswer::NoEpoch))))
+        }
         Err(fail) => part.into_iter().for_each(|ask| drop(ask.answer.send(Err(fail.clone())))),
     }
 }

@@ -33,10 +33,21 @@ impl Redis {
         let (keys, consumer, mut from) = (self.keys(slot), &self.0.consumer, "-".to_owned());
         loop {
             let mut given = Cmd::new();
-            given.arg("XPENDING").arg(keys.queue()).arg(GROUP).arg(&from).arg("+").arg(READ_MAX).arg(consumer);
+            given
+                .arg("XPENDING")
+                .arg(keys.queue())
+                .arg(GROUP)
+                .arg(&from)
+                .arg("+")
+                .arg(READ_MAX)
+                .arg(consumer);
             let said = self.0.routes.server(slot)?.link.ask(&given).await;
             // No queue: nothing was given.
-            let said = if matches!(said, Err(Fail::Refused(_))) { Value::Array(Vec::new()) } else { said? };
+            let said = if matches!(said, Err(Fail::Refused(_))) {
+                Value::Array(Vec::new())
+            } else {
+                said?
+            };
             let ids = array(said)?.into_iter().map(id_of).collect::<Result<Vec<String>, Fail>>()?;
             let Some(last) = ids.last() else { return Ok(()) };
             let mut silent = Cmd::new();

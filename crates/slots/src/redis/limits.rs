@@ -58,7 +58,10 @@ pub(super) const EPOCH_MAX: u64 = (1 << 24) - 1;
 /// Oldest version of Redis whose behaviour the scripts were tried on.
 pub(super) const VERSION_MIN: (u32, u32) = (7, 0);
 
-const _: () = assert!(REPLICAS_WAIT.as_millis() * 2 < RESPONSE_MAX.as_millis(), "a write that waits is no lost one");
+const _: () = assert!(
+    REPLICAS_WAIT.as_millis() * 2 < RESPONSE_MAX.as_millis(),
+    "a write that waits is no lost one"
+);
 const _: () = assert!(SCRIPT_TICKETS_MAX <= LANE_BATCH_MAX, "a call fits in a write");
 const _: () = assert!(READ_MAX <= INBOX_MAX, "a read fits in the inbox");
 const _: () = assert!(SCRIPT_DONE_MAX <= 4_000, "Lua passes at most some 8,000 values to one call");

@@ -45,7 +45,10 @@ impl Link {
     }
 
     /// A connection of one's own. Without a time limit for answers it may carry commands that wait.
-    pub(super) async fn connect(&self, response_max: Option<Duration>) -> Result<MultiplexedConnection, Fail> {
+    pub(super) async fn connect(
+        &self,
+        response_max: Option<Duration>,
+    ) -> Result<MultiplexedConnection, Fail> {
         let until = *self.down_until.lock().unwrap_or_else(PoisonError::into_inner);
         if until.is_some_and(|until| Instant::now() < until) {
             return Err(Fail::Elsewhere(format!("{} cannot be reached", self.address)));
@@ -88,10 +91,18 @@ impl Link {
 }
 
 /// Connects to a server; when that fails nothing was sent.
-pub(super) async fn connect(client: &Client, response_max: Option<Duration>) -> Result<MultiplexedConnection, Fail> {
-    let config =
-        AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_MAX)).set_response_timeout(response_max);
-    let made = tokio::time::timeout(CONNECT_MAX, client.get_multiplexed_async_connection_with_config(&config)).await;
+pub(super) async fn connect(
+    client: &Client,
+    response_max: Option<Duration>,
+) -> Result<MultiplexedConnection, Fail> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_MAX))
+        .set_response_timeout(response_max);
+    let made = tokio::time::timeout(
+        CONNECT_MAX,
+        client.get_multiplexed_async_connection_with_config(&config),
+    )
+    .await;
     let address = || client.get_connection_info().addr().to_string();
     match made {
         Ok(Ok(connection)) => Ok(connection),
@@ -99,7 +110,9 @@ pub(super) async fn connect(client: &Client, response_max: Option<Duration>) -> 
             Err(Fail::Refused(format!("{}: {error}", address())))
         }
         // Whoever runs somebody's long script does not change to the URL's database; of that the client keeps only the words.
-        Ok(Err(error)) if error.detail().is_some_and(|said| said.contains("is busy running a script")) => {
+        Ok(Err(error))
+            if error.detail().is_some_and(|said| said.contains("is busy running a script")) =>
+        {
             Err(Fail::Busy(format!("{}: {error}", address())))
         }
         Ok(Err(error)) => Err(Fail::Elsewhere(format!("{}: {error}", address()))),

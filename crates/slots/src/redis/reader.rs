@@ -60,7 +60,10 @@ impl Reader {
         }
     }
 
-    async fn read(&self, connection: &mut MultiplexedConnection) -> Result<std::convert::Infallible, Fail> {
+    async fn read(
+        &self,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<std::convert::Infallible, Fail> {
         // What this node was given before it started again, or before the connection broke.
         let mut from = "0".to_owned();
         loop {
@@ -89,7 +92,11 @@ impl Reader {
 
     /// Drops entries that nobody could read for as long as a ticket waits for another settler: they would hold up every drain, and make the slot look as if
     /// nobody settled. Whatever they were, nothing was promised for it.
-    async fn drop_strange(&self, connection: &mut MultiplexedConnection, ids: &[String]) -> Result<(), Fail> {
+    async fn drop_strange(
+        &self,
+        connection: &mut MultiplexedConnection,
+        ids: &[String],
+    ) -> Result<(), Fail> {
         if ids.is_empty() {
             return Ok(());
         }
@@ -104,8 +111,17 @@ impl Reader {
 
     fn xreadgroup(&self, from: &str) -> Cmd {
         let mut call = Cmd::new();
-        call.arg("XREADGROUP").arg("GROUP").arg(GROUP).arg(&self.consumer).arg("COUNT").arg(READ_MAX);
-        call.arg("BLOCK").arg(READ_BLOCK.as_millis() as u64).arg("STREAMS").arg(self.keys.queue()).arg(from);
+        call.arg("XREADGROUP")
+            .arg("GROUP")
+            .arg(GROUP)
+            .arg(&self.consumer)
+            .arg("COUNT")
+            .arg(READ_MAX);
+        call.arg("BLOCK")
+            .arg(READ_BLOCK.as_millis() as u64)
+            .arg("STREAMS")
+            .arg(self.keys.queue())
+            .arg(from);
         call
     }
 
@@ -125,7 +141,9 @@ impl Reader {
 
 /// Says something that may wait as long as a read of a queue does.
 async fn say(connection: &mut MultiplexedConnection, call: &Cmd) -> Result<Value, Fail> {
-    match tokio::time::timeout(READ_BLOCK + RESPONSE_MAX, connection.send_packed_command(call)).await {
+    match tokio::time::timeout(READ_BLOCK + RESPONSE_MAX, connection.send_packed_command(call))
+        .await
+    {
         Ok(said) => said.map_err(|e| Fail::of(&e)).and_then(answer),
         Err(_) => Err(Fail::Lost("the queue was not read in time".to_owned())),
     }
@@ -134,7 +152,14 @@ async fn say(connection: &mut MultiplexedConnection, call: &Cmd) -> Result<Value
 /// Makes this consumer's what was delivered so long ago, from this id on.
 pub(super) fn claim(keys: &Keys, consumer: &str, idle_ms: u64, from: &str) -> Cmd {
     let mut call = Cmd::new();
-    call.arg("XAUTOCLAIM").arg(keys.queue()).arg(GROUP).arg(consumer).arg(idle_ms).arg(from).arg("COUNT").arg(READ_MAX);
+    call.arg("XAUTOCLAIM")
+        .arg(keys.queue())
+        .arg(GROUP)
+        .arg(consumer)
+        .arg(idle_ms)
+        .arg(from)
+        .arg("COUNT")
+        .arg(READ_MAX);
     call
 }
 

@@ -57,7 +57,10 @@ struct Range {
 
 impl Routes {
     /// Connects to all servers of these URLs, looks at each, and loads the scripts.
-    pub(super) async fn open(urls: &[String], setting: Arc<Setting>) -> Result<(Arc<Self>, Vec<Health>), Fail> {
+    pub(super) async fn open(
+        urls: &[String],
+        setting: Arc<Setting>,
+    ) -> Result<(Arc<Self>, Vec<Health>), Fail> {
         // What speaks TLS to `rediss://` servers, unless the program chose already.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let mut urls = urls.to_vec();
@@ -73,14 +76,17 @@ impl Routes {
             let looked = look(&client, until).await;
             opened.push((info, client, looked));
         }
-        let is_cluster = opened.iter().any(|(.., looked)| looked.as_ref().is_ok_and(|(health, _)| health.is_cluster));
+        let is_cluster = opened
+            .iter()
+            .any(|(.., looked)| looked.as_ref().is_ok_and(|(health, _)| health.is_cluster));
         // Of a cluster a server may be away, or busy all the time. One unreachable server of several plain ones is a part of the stock that cannot be sold: not the time
         // to start. One that may not hold slots is refused in any case.
         let mut fails = opened.iter().filter_map(|(.., looked)| looked.as_ref().err());
         if let Some(fail) = fails.find(|fail| !is_cluster || matches!(fail, Fail::Refused(_))) {
             return Err(fail.clone());
         }
-        let (manner, _, _) = opened.first().ok_or_else(|| Fail::Refused("slots.urls names no server".to_owned()))?;
+        let (manner, _, _) =
+            opened.first().ok_or_else(|| Fail::Refused("slots.urls names no server".to_owned()))?;
         let manner = manner.clone();
         let mut healths = Vec::new();
         let mut scripts = None;
@@ -92,7 +98,8 @@ impl Routes {
             }
             clients.push(client);
         }
-        let scripts = scripts.ok_or_else(|| Fail::Refused("no server could be reached".to_owned()))?;
+        let scripts =
+            scripts.ok_or_else(|| Fail::Refused("no server could be reached".to_owned()))?;
         let routes = Self {
             setting,
             scripts,
@@ -117,7 +124,8 @@ impl Routes {
     async fn look_at_all(&self, known: Vec<Health>, until: Instant) -> Result<Vec<Health>, Fail> {
         let mut healths = Vec::new();
         for server in self.servers() {
-            if let Some(health) = known.iter().find(|health| health.address == server.link.address) {
+            if let Some(health) = known.iter().find(|health| health.address == server.link.address)
+            {
                 healths.push(health.clone());
                 continue;
             }
@@ -199,8 +207,11 @@ impl Routes {
         let mut map = Map::default();
         for range in array(said)? {
             let parts = array(range)?;
-            let [first, last, primary, ..] = parts.as_slice() else { return Err(strange(&Value::Array(parts))) };
-            let hash_slot = |value| Ok::<_, Fail>(u16::try_from(number(value)?).unwrap_or(HASH_SLOTS));
+            let [first, last, primary, ..] = parts.as_slice() else {
+                return Err(strange(&Value::Array(parts)));
+            };
+            let hash_slot =
+                |value| Ok::<_, Fail>(u16::try_from(number(value)?).unwrap_or(HASH_SLOTS));
             let (first, last) = (hash_slot(first)?, hash_slot(last)?);
             let place = array(primary.clone())?;
             let [host, port, ..] = place.as_slice() else { return Err(strange(primary)) };
@@ -254,7 +265,10 @@ async fn look(client: &Client, until: Instant) -> Result<(Health, Scripts), Fail
     }
 }
 
-async fn look_over(connection: &mut MultiplexedConnection, address: &str) -> Result<(Health, Scripts), Fail> {
+async fn look_over(
+    connection: &mut MultiplexedConnection,
+    address: &str,
+) -> Result<(Health, Scripts), Fail> {
     let said = connection.send_packed_command(Cmd::new().arg("INFO")).await;
     let said = said.map_err(|e| Fail::of(&e)).and_then(answer).map_err(|fail| fail.at(address))?;
     let health = Health::read(address, text(&said)?);
@@ -282,9 +296,12 @@ fn host_of(manner: &ConnectionInfo) -> String {
 /// Another server's address, to be spoken to in the manner of this one.
 fn address(manner: &ConnectionInfo, host: String, port: u16) -> ConnectionAddr {
     match manner.addr() {
-        ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
-            ConnectionAddr::TcpTls { host, port, insecure: *insecure, tls_params: tls_params.clone() }
-        }
+        ConnectionAddr::TcpTls { insecure, tls_params, .. } => ConnectionAddr::TcpTls {
+            host,
+            port,
+            insecure: *insecure,
+            tls_params: tls_params.clone(),
+        },
         _ => ConnectionAddr::Tcp(host, port),
     }
 }

@@ -56,9 +56,14 @@ impl Scripts {
         for source in SOURCES {
             pipe.cmd("SCRIPT").arg("LOAD").arg(source);
         }
-        let values = connection.send_packed_commands(&pipe, 0, SOURCES.len()).await.map_err(|e| Fail::of(&e))?;
+        let values = connection
+            .send_packed_commands(&pipe, 0, SOURCES.len())
+            .await
+            .map_err(|e| Fail::of(&e))?;
         let mut digests = values.into_iter().map(|value| match answer(value)? {
-            Value::BulkString(bytes) => String::from_utf8(bytes).map_err(|e| Fail::Lost(e.to_string())),
+            Value::BulkString(bytes) => {
+                String::from_utf8(bytes).map_err(|e| Fail::Lost(e.to_string()))
+            }
             other => Err(strange(&other)),
         });
         let mut all = [const { String::new() }; SOURCES.len()];

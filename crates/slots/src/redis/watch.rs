@@ -38,7 +38,11 @@ impl Watch {
             replication_id: h.replication_id.clone(),
         };
         let refusals = seen.iter().filter_map(|h| health::refuse(h).err()).collect();
-        Evidence { changes: *self.changes.borrow(), servers: seen.iter().map(server).collect(), refusals }
+        Evidence {
+            changes: *self.changes.borrow(),
+            servers: seen.iter().map(server).collect(),
+            refusals,
+        }
     }
 
     /// Looks until the slots are dropped.
@@ -63,13 +67,22 @@ impl Watch {
             }
         }
         let who = |all: &[Health]| {
-            let id =
-                |h: &Health| (h.address.clone(), h.run_id.clone(), h.replication_id.clone(), health::refuse(h).err());
+            let id = |h: &Health| {
+                (
+                    h.address.clone(),
+                    h.run_id.clone(),
+                    h.replication_id.clone(),
+                    health::refuse(h).err(),
+                )
+            };
             let mut ids: Vec<_> = all.iter().map(id).collect();
             ids.sort();
             ids
         };
-        let before = std::mem::replace(&mut *self.seen.write().unwrap_or_else(PoisonError::into_inner), next.clone());
+        let before = std::mem::replace(
+            &mut *self.seen.write().unwrap_or_else(PoisonError::into_inner),
+            next.clone(),
+        );
         if who(&before) != who(&next) {
             self.changes.send_modify(|n| *n += 1);
         }

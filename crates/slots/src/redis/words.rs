@@ -4,7 +4,8 @@ use std::sync::Arc;
 use doorbuster_core::limits::SLOT_QUEUE_AGE_MAX_MS;
 use doorbuster_core::slot::{Bounds, Cut, Request, SlotView, TicketAnswer};
 use doorbuster_core::{
-    BuyerId, Counter, Delivery, Epoch, GrantId, Millis, NodeId, RequestKey, Seq, SlotKey, Ticket, TicketN, Token, Units,
+    BuyerId, Counter, Delivery, Epoch, GrantId, Millis, NodeId, RequestKey, Seq, SlotKey, Ticket,
+    TicketN, Token, Units,
 };
 use redis::{Cmd, Value};
 
@@ -40,7 +41,10 @@ pub(super) fn ticket_request(call: &mut Cmd, request: &Request) {
 }
 
 /// The grant that answered requests, and the answer to each; `None`: the slot has no epoch.
-pub(super) fn ticket_answers(value: Value, asked: usize) -> Result<Option<(GrantId, Vec<Value>)>, Fail> {
+pub(super) fn ticket_answers(
+    value: Value,
+    asked: usize,
+) -> Result<Option<(GrantId, Vec<Value>)>, Fail> {
     let mut values = array(value)?;
     match values.len() {
         0 => Ok(None),
@@ -53,7 +57,11 @@ pub(super) fn ticket_answers(value: Value, asked: usize) -> Result<Option<(Grant
 }
 
 /// The answer to one request.
-pub(super) fn ticket_answer(grant: GrantId, value: &Value, request: &Request) -> Result<TicketAnswer, Fail> {
+pub(super) fn ticket_answer(
+    grant: GrantId,
+    value: &Value,
+    request: &Request,
+) -> Result<TicketAnswer, Fail> {
     let text = match value {
         Value::Int(n) => {
             let &Request { token, units, decide_by, .. } = request;
@@ -64,7 +72,8 @@ pub(super) fn ticket_answer(grant: GrantId, value: &Value, request: &Request) ->
     };
     let mut words = text.split(' ');
     let what = words.next();
-    let mut next = || words.next().and_then(|w| w.parse::<u64>().ok()).ok_or_else(|| strange(value));
+    let mut next =
+        || words.next().and_then(|w| w.parse::<u64>().ok()).ok_or_else(|| strange(value));
     Ok(match what {
         Some("again") => {
             let (n, units, decide_by, token) = (next()?, next()?, next()?, next()?);
@@ -73,12 +82,16 @@ pub(super) fn ticket_answer(grant: GrantId, value: &Value, request: &Request) ->
             TicketAnswer::Again(Cut { token: Token(token), grant, n: TicketN(n), units, decide_by })
         }
         Some("reused") => TicketAnswer::KeyReused,
-        Some("limit") => TicketAnswer::LimitReached { used: u32::try_from(next()?).map_err(|_| strange(value))? },
+        Some("limit") => {
+            TicketAnswer::LimitReached { used: u32::try_from(next()?).map_err(|_| strange(value))? }
+        }
         Some("short") => TicketAnswer::Short { available: next()? },
         Some("full") => TicketAnswer::Full,
         Some("stopped") => TicketAnswer::Stopped,
         Some("damaged") => {
-            return Err(Fail::Refused("what the slot remembers of the request makes no sense".to_owned()));
+            return Err(Fail::Refused(
+                "what the slot remembers of the request makes no sense".to_owned(),
+            ));
         }
         _ => return Err(strange(value)),
     })

@@ -18,11 +18,19 @@ const STOCK: u64 = 1_000;
 const LONG_SCRIPT: &str = "local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end \
      local from = now() while now() < from + ARGV[1] do end return 1";
 /// Servers say BUSY soon, and read their file slowly.
-const SLOW: [&str; 6] =
-    ["--busy-reply-threshold", "20", "--key-load-delay", "5000", "--loading-process-events-interval-bytes", "1024"];
+const SLOW: [&str; 6] = [
+    "--busy-reply-threshold",
+    "20",
+    "--key-load-delay",
+    "5000",
+    "--loading-process-events-interval-bytes",
+    "1024",
+];
 
 async fn open(server: &Server) -> Slots {
-    let slots = Slots::redis(options(vec![server.url()], "shop")).await.expect("a server that may hold slots");
+    let slots = Slots::redis(options(vec![server.url()], "shop"))
+        .await
+        .expect("a server that may hold slots");
     slots.init(SLOT, terms(GrantId(1), Epoch(1), STOCK)).await.expect("reachable");
     slots
 }
@@ -52,7 +60,8 @@ fn wait_for(url: &str, word: &str) {
 fn keep_busy(url: String, millis: u64) -> std::thread::JoinHandle<()> {
     let at = url.clone();
     let running = std::thread::spawn(move || {
-        let mut connection = redis::Client::open(at).expect("a URL").get_connection().expect("reachable");
+        let mut connection =
+            redis::Client::open(at).expect("a URL").get_connection().expect("reachable");
         let script = redis::cmd("EVAL").arg(LONG_SCRIPT).arg(0).arg(millis).exec(&mut connection);
         // The server may end before its script does.
         drop(script);
@@ -66,7 +75,10 @@ async fn ask_until(slots: &Slots, done: impl Fn() -> bool) -> (Vec<u64>, Vec<Slo
     let (mut cut, mut failed, began) = (Vec::new(), Vec::new(), Instant::now());
     while !done() {
         assert!(began.elapsed() < WITHIN, "{} tickets, then {:?}", cut.len(), failed.last());
-        match slots.ticket(SLOT, &request(&format!("b{}", cut.len() + failed.len()), "k", 1, 9)).await {
+        match slots
+            .ticket(SLOT, &request(&format!("b{}", cut.len() + failed.len()), "k", 1, 9))
+            .await
+        {
             Ok(TicketAnswer::Cut(ticket)) => cut.push(ticket.n.0),
             Err(error) => failed.push(error),
             other => panic!("{other:?}"),
@@ -89,7 +101,10 @@ async fn is_none_the_worse(slots: &Slots, word: &str, cut: u64, failed: &[SlotEr
         }
     };
     let lost = failed.iter().filter(|error| error.may_have_happened).count() as u64;
-    assert!((cut + 1..=cut + 1 + lost).contains(&next), "{next} after {cut} tickets and {lost} lost answers");
+    assert!(
+        (cut + 1..=cut + 1 + lost).contains(&next),
+        "{next} after {cut} tickets and {lost} lost answers"
+    );
     let view = slots.view(SLOT).await.expect("reachable").expect("has an epoch");
     assert_eq!((view.n.0, view.available), (next, STOCK - next));
 }

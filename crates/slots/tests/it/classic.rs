@@ -13,7 +13,8 @@ use super::faults::SLOT;
 use super::server::{Server, options};
 
 const CLASSIC: &str = include_str!("../../../../bench/src/peer/booked.lua");
-const OURS: &str = concat!(include_str!("../../src/redis/term.lua"), include_str!("../../src/redis/ticket.lua"));
+const OURS: &str =
+    concat!(include_str!("../../src/redis/term.lua"), include_str!("../../src/redis/ticket.lua"));
 /// The stock of both at the start.
 const TOTAL: u64 = 40;
 
@@ -32,7 +33,8 @@ impl Both {
     }
 
     async fn slots(&self, epoch: u64) -> Slots {
-        let slots = Slots::redis(options(vec![self.server.url()], "shop")).await.expect("may hold slots");
+        let slots =
+            Slots::redis(options(vec![self.server.url()], "shop")).await.expect("may hold slots");
         slots.init(SLOT, terms(GrantId(epoch), Epoch(epoch), TOTAL)).await.expect("reachable");
         slots
     }
@@ -59,7 +61,13 @@ impl Both {
         for what in ["term", "requests", "buyers", "recalls", "queue"] {
             call.key(format!("shop:{{7#2}}:{what}"));
         }
-        call.arg(&[1_000, 1_000, 3_000]).arg("request").arg("buyer").arg(n).arg(1_000_000).arg(1).arg("1 1 b k");
+        call.arg(&[1_000, 1_000, 3_000])
+            .arg("request")
+            .arg("buyer")
+            .arg(n)
+            .arg(1_000_000)
+            .arg(1)
+            .arg("1 1 b k");
         match call.invoke::<Vec<Value>>(&mut self.connection()) {
             Ok(said) => matches!(said.get(1), Some(Value::Int(_))),
             Err(_) => false,
@@ -69,10 +77,12 @@ impl Both {
 
 #[test]
 fn the_classic_script_and_the_slot_book_the_same() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let both = Both::start();
     let epoch = Cell::new(0);
-    let config = ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() };
+    let config =
+        ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() };
     let lists = prop::collection::vec(1..15_u32, 1..20);
     proptest!(config, |(wanted in lists)| {
         epoch.set(epoch.get() + 1);
@@ -97,14 +107,32 @@ fn the_classic_script_and_the_slot_book_the_same() {
 
 #[test]
 fn what_is_no_number_of_units_books_nothing_and_less_than_nothing_adds_none() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let both = Both::start();
     both.stock();
     let slots = runtime.block_on(both.slots(1));
-    let available = || runtime.block_on(slots.view(SLOT)).expect("reachable").expect("has an epoch").available;
+    let available =
+        || runtime.block_on(slots.view(SLOT)).expect("reachable").expect("has an epoch").available;
     let missing = "";
-    for n in [missing, "0", "-0", "0.5", "1.5", "abc", "nan", "inf", "41", "9007199254740993", "99999999999999999999"] {
-        assert_eq!((both.ours(n), available(), both.classic(n), both.booked()), (false, TOTAL, 0, 0), "{n}");
+    for n in [
+        missing,
+        "0",
+        "-0",
+        "0.5",
+        "1.5",
+        "abc",
+        "nan",
+        "inf",
+        "41",
+        "9007199254740993",
+        "99999999999999999999",
+    ] {
+        assert_eq!(
+            (both.ours(n), available(), both.classic(n), both.booked()),
+            (false, TOTAL, 0, 0),
+            "{n}"
+        );
     }
     for n in ["1e1", "0x10", " 1", "+1"] {
         assert_eq!((both.ours(n), available()), (false, TOTAL), "{n}");

@@ -20,31 +20,48 @@ const REPLACED_AFTER_MS: &str = "4000";
 
 /// Three primaries, each with so many replicas.
 fn start_with(replicas: usize) -> Vec<Server> {
-    let arguments =
-        ["--cluster-enabled", "yes", "--cluster-node-timeout", MISSED_AFTER_MS, "--repl-diskless-sync-delay", "0"];
-    let servers: Vec<Server> = (0..PRIMARIES * (replicas + 1)).map(|_| Server::start_on_port(&arguments)).collect();
+    let arguments = [
+        "--cluster-enabled",
+        "yes",
+        "--cluster-node-timeout",
+        MISSED_AFTER_MS,
+        "--repl-diskless-sync-delay",
+        "0",
+    ];
+    let servers: Vec<Server> =
+        (0..PRIMARIES * (replicas + 1)).map(|_| Server::start_on_port(&arguments)).collect();
     let (primaries, others) = servers.split_at(PRIMARIES);
     for (i, server) in primaries.iter().enumerate() {
         let (first, last) = (i * HASH_SLOTS / PRIMARIES, (i + 1) * HASH_SLOTS / PRIMARIES - 1);
         let _: () = server.ask(&["CLUSTER", "SET-CONFIG-EPOCH", &(i + 1).to_string()]);
-        let _: () = server.ask(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]);
+        let _: () =
+            server.ask(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]);
     }
     for server in &servers[1..] {
         let _: () = servers[0].ask(&["CLUSTER", "MEET", "127.0.0.1", &server.port().to_string()]);
     }
     let all = format!("cluster_known_nodes:{}\r", servers.len());
-    let says = |server: &Server, what: &str| server.ask::<String>(&["CLUSTER", "INFO"]).contains(what);
+    let says =
+        |server: &Server, what: &str| server.ask::<String>(&["CLUSTER", "INFO"]).contains(what);
     wait_until("the servers know each other", || servers.iter().all(|server| says(server, &all)));
     for (i, server) in others.iter().enumerate() {
         let id: String = primaries[i % PRIMARIES].ask(&["CLUSTER", "MYID"]);
         // It may not know yet that this one is a primary.
-        wait_until("a replica follows", || server.try_ask::<()>(&["CLUSTER", "REPLICATE", &id]).is_ok());
+        wait_until("a replica follows", || {
+            server.try_ask::<()>(&["CLUSTER", "REPLICATE", &id]).is_ok()
+        });
     }
     let whole = |server: &Server| {
-        server.ask::<String>(&["CLUSTER", "NODES"]).lines().filter(|line| line.contains("slave")).count()
+        server
+            .ask::<String>(&["CLUSTER", "NODES"])
+            .lines()
+            .filter(|line| line.contains("slave"))
+            .count()
             == others.len()
     };
-    wait_until("the servers agree", || servers.iter().all(|s| says(s, "cluster_state:ok\r") && whole(s)));
+    wait_until("the servers agree", || {
+        servers.iter().all(|s| says(s, "cluster_state:ok\r") && whole(s))
+    });
     for server in servers.iter().filter(|_| replicas > 0) {
         let _: () = server.ask(&["CONFIG", "SET", "cluster-node-timeout", REPLACED_AFTER_MS]);
     }
@@ -86,7 +103,9 @@ const SLOTS: [SlotKey; 8] = {
 const STOCK: u64 = 200;
 
 async fn stocked(servers: &[Server], prefix: &str) -> Slots {
-    let slots = Slots::redis(options(vec![servers[0].url()], prefix)).await.expect("servers that may hold slots");
+    let slots = Slots::redis(options(vec![servers[0].url()], prefix))
+        .await
+        .expect("servers that may hold slots");
     for (i, &slot) in SLOTS.iter().enumerate() {
         slots.init(slot, terms(GrantId(i as u64 + 1), Epoch(1), STOCK)).await.expect("reachable");
     }
@@ -133,7 +152,9 @@ async fn a_slot_that_moves_in_mid_storm_is_followed() {
             servers
         });
         let servers = moving.await.expect("moved");
-        let home = servers.iter().filter(|s| !s.ask::<Vec<String>>(&["KEYS", "shop:{5#0}:term"]).is_empty());
+        let home = servers
+            .iter()
+            .filter(|s| !s.ask::<Vec<String>>(&["KEYS", "shop:{5#0}:term"]).is_empty());
         assert_eq!(home.count(), 1);
         // Reads and calls follow too.
         let view = slots.view(slot).await.expect("reachable").expect("has an epoch");
@@ -143,7 +164,10 @@ async fn a_slot_that_moves_in_mid_storm_is_followed() {
         servers
     });
     let failed = &outcome.failed;
-    assert!(failed.iter().all(|e| !e.may_have_happened), "nothing was done where nothing was found: {failed:?}");
+    assert!(
+        failed.iter().all(|e| !e.may_have_happened),
+        "nothing was done where nothing was found: {failed:?}"
+    );
     let numbers = outcome.numbers_of(slot);
     assert_eq!(numbers, (1..=STOCK).collect::<Vec<_>>(), "{} failed", failed.len());
 }
@@ -194,7 +218,12 @@ async fn take_over(from: impl Fn(&mut Server)) {
     let mut taken = std::collections::BTreeSet::new();
     while taken.len() < STOCK as usize {
         let some = tokio::time::timeout(READY_WITHIN, slots.take(500)).await;
-        taken.extend(some.expect("tickets are waiting").expect("reachable").iter().map(|t| t.delivery.ticket.n.0));
+        taken.extend(
+            some.expect("tickets are waiting")
+                .expect("reachable")
+                .iter()
+                .map(|t| t.delivery.ticket.n.0),
+        );
     }
 }
 
@@ -203,14 +232,18 @@ async fn a_server_of_a_cluster_that_evicts_is_refused_whether_or_not_it_is_named
     let servers = start();
     let open = |named: Vec<String>| Slots::redis(options(named, "shop"));
     let evict = |server: &Server, policy: &str| {
-        let _: () = server.ask(&["CONFIG", "SET", "maxmemory", "100mb", "maxmemory-policy", policy]);
+        let _: () =
+            server.ask(&["CONFIG", "SET", "maxmemory", "100mb", "maxmemory-policy", policy]);
     };
     let all: Vec<String> = servers.iter().map(Server::url).collect();
     for evicts in [&servers[0], &servers[2]] {
         evict(evicts, "allkeys-lru");
         for named in [all.clone(), all[..1].to_vec(), all[1..2].to_vec()] {
             let said = open(named.clone()).await.expect_err("refused").reason;
-            assert!(said.contains(&evicts.port().to_string()) && said.contains("noeviction"), "{named:?}: {said}");
+            assert!(
+                said.contains(&evicts.port().to_string()) && said.contains("noeviction"),
+                "{named:?}: {said}"
+            );
         }
         evict(evicts, "noeviction");
     }
@@ -219,9 +252,14 @@ async fn a_server_of_a_cluster_that_evicts_is_refused_whether_or_not_it_is_named
     let seen = slots.evidence();
     assert_eq!(seen.refusals, Vec::<String>::new());
     evict(&servers[1], "volatile-ttl");
-    let changes = tokio::time::timeout(READY_WITHIN, slots.changed(seen.changes)).await.expect("looked at");
+    let changes =
+        tokio::time::timeout(READY_WITHIN, slots.changed(seen.changes)).await.expect("looked at");
     let now = slots.evidence();
-    assert_eq!((changes, now.changes, now.refusals.len()), (seen.changes + 1, seen.changes + 1, 1), "{now:?}");
+    assert_eq!(
+        (changes, now.changes, now.refusals.len()),
+        (seen.changes + 1, seen.changes + 1, 1),
+        "{now:?}"
+    );
     assert!(now.refusals[0].contains("volatile-ttl"), "{now:?}");
     evict(&servers[1], "noeviction");
     tokio::time::timeout(READY_WITHIN, slots.changed(now.changes)).await.expect("looked at");
@@ -240,10 +278,12 @@ async fn of_a_cluster_one_that_is_named_may_be_away() {
 fn move_hash_slot(servers: &[Server], tag: &str) {
     let at: u16 = servers[0].ask(&["CLUSTER", "KEYSLOT", tag]);
     let at = at.to_string();
-    let has = |s: &&Server| !s.ask::<Vec<String>>(&["CLUSTER", "GETKEYSINSLOT", &at, "9"]).is_empty();
+    let has =
+        |s: &&Server| !s.ask::<Vec<String>>(&["CLUSTER", "GETKEYSINSLOT", &at, "9"]).is_empty();
     let from = servers.iter().find(has).expect("one has it");
     let to = servers.iter().find(|s| s.port() != from.port()).expect("another one");
-    let (from_id, to_id): (String, String) = (from.ask(&["CLUSTER", "MYID"]), to.ask(&["CLUSTER", "MYID"]));
+    let (from_id, to_id): (String, String) =
+        (from.ask(&["CLUSTER", "MYID"]), to.ask(&["CLUSTER", "MYID"]));
     let _: () = to.ask(&["CLUSTER", "SETSLOT", &at, "IMPORTING", &from_id]);
     let _: () = from.ask(&["CLUSTER", "SETSLOT", &at, "MIGRATING", &to_id]);
     let port = to.port().to_string();

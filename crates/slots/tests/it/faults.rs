@@ -128,7 +128,10 @@ async fn a_slot_that_was_flushed_fails_closed_until_its_next_epoch() {
     take(&slots, 1).await;
     let _: () = server.ask(&["FLUSHALL"]);
     assert_eq!(ask(&slots, "b", "k").await.expect("reachable"), TicketAnswer::NoEpoch);
-    assert_eq!(slots.apply(SLOT, Epoch(1), &[refill(1, 1, 5)]).await.expect("reachable"), Applied::Foreign);
+    assert_eq!(
+        slots.apply(SLOT, Epoch(1), &[refill(1, 1, 5)]).await.expect("reachable"),
+        Applied::Foreign
+    );
     assert_eq!(view(&slots).await, None);
     assert_eq!(server.ask::<u64>(&["DBSIZE"]), 0, "nothing was written");
     ready(&slots, 2, 9).await;
@@ -168,7 +171,11 @@ async fn a_server_restarted_from_an_old_snapshot_is_suspected_and_shows_it() {
         closed: None,
     };
     assert_eq!(loss::evidence(&before, Some(&after), Seq(1)), Some(Cause::NumberBehind));
-    assert_eq!(cut(&slots, "d", "k").await.0, 2, "a number that is another ticket's, which settle sees");
+    assert_eq!(
+        cut(&slots, "d", "k").await.0,
+        2,
+        "a number that is another ticket's, which settle sees"
+    );
 }
 
 /// All that stands under the slot's keys.
@@ -189,7 +196,11 @@ async fn a_key_of_a_wrong_type_is_refused_before_anything_is_written() {
         let _: u64 = server.ask(&["DEL", &key(what)]);
         let _: () = server.ask(&["SET", &key(what), "x"]);
         let before = dump(&server);
-        assert_eq!(ask(&slots, "b", "k").await.expect("reachable"), TicketAnswer::NoEpoch, "{what}");
+        assert_eq!(
+            ask(&slots, "b", "k").await.expect("reachable"),
+            TicketAnswer::NoEpoch,
+            "{what}"
+        );
         let applied = slots.apply(SLOT, Epoch(epoch), &[refill(epoch, 1, 5)]).await;
         assert_eq!(applied.expect("reachable"), Applied::Foreign, "{what}");
         slots.stop(SLOT, true).await.expect("reachable");
@@ -204,7 +215,8 @@ async fn a_key_of_a_wrong_type_is_refused_before_anything_is_written() {
 async fn a_value_that_makes_no_sense_is_refused_before_anything_is_written() {
     let server = Server::start(&[]);
     let slots = open_unread(&server).await;
-    let fields = ["epoch", "counted", "a", "b", "active", "mark", "threshold", "applied", "n", "stopped"];
+    let fields =
+        ["epoch", "counted", "a", "b", "active", "mark", "threshold", "applied", "n", "stopped"];
     let bad = ["x", "-1", "1.5", "1e3", "9007199254740992", "", " 1", "nan", "0x10"];
     for (i, (field, bad)) in fields.into_iter().flat_map(|f| bad.map(|b| (f, b))).enumerate() {
         let epoch = i as u64 + 1;
@@ -224,7 +236,8 @@ async fn a_share_that_makes_no_sense_fails_its_buyer_alone() {
     ready(&slots, 1, 10).await;
     cut(&slots, "a", "1").await;
     let hashes: Vec<Vec<u8>> = server.ask(&["HKEYS", &key("buyers")]);
-    let mut connection = redis::Client::open(server.url()).expect("a URL").get_connection().expect("running");
+    let mut connection =
+        redis::Client::open(server.url()).expect("a URL").get_connection().expect("running");
     let mut plant = redis::Cmd::new();
     plant.arg("HSET").arg(key("buyers")).arg(&hashes[0]).arg("x");
     let _: u64 = plant.query(&mut connection).expect("a hash");
@@ -302,7 +315,11 @@ async fn an_entry_that_makes_no_sense_holds_up_none_behind_it() {
     slots.acknowledge(&[wrong]).await.expect("reachable");
     let queued = async || view(&slots).await.expect("has an epoch").unacknowledged;
     assert_eq!(queued().await, 3);
-    let done = taken.iter().map(|t| Done { slot: SLOT, at: t.delivery.at, token: t.delivery.ticket.token });
+    let done = taken.iter().map(|t| Done {
+        slot: SLOT,
+        at: t.delivery.at,
+        token: t.delivery.ticket.token,
+    });
     slots.acknowledge(&done.collect::<Vec<_>>()).await.expect("reachable");
     let since = std::time::Instant::now();
     while queued().await > 0 {
@@ -334,7 +351,10 @@ async fn a_server_without_memory_refuses_and_nothing_is_written() {
     let before = dump(&server);
     let _: () = server.ask(&["CONFIG", "SET", "maxmemory", "1"]);
     let said = ask(&slots, "b", "k").await;
-    assert!(said.as_ref().is_err_and(|e| !e.may_have_happened && e.reason.contains("OOM")), "{said:?}");
+    assert!(
+        said.as_ref().is_err_and(|e| !e.may_have_happened && e.reason.contains("OOM")),
+        "{said:?}"
+    );
     assert!(matches!(ask(&slots, "a", "k").await, Ok(TicketAnswer::Again(_))));
     assert_eq!(dump(&server), before);
     let _: () = server.ask(&["CONFIG", "SET", "maxmemory", "0"]);

@@ -17,12 +17,15 @@ const DEAD_AFTER: Duration = Duration::from_secs(3);
 #[tokio::test]
 async fn tickets_that_a_settler_hands_back_are_given_to_another_at_once() {
     let server = Server::start(&[]);
-    let first = Slots::redis(options(vec![server.url()], "shop")).await.expect("a server that may hold slots");
+    let first = Slots::redis(options(vec![server.url()], "shop"))
+        .await
+        .expect("a server that may hold slots");
     first.init(SLOT, terms(GrantId(1), Epoch(1), 1_000)).await.expect("reachable");
     first.serve(&[SLOT]).expect("one slot");
     let before = Watch::start();
     for n in 0..TICKETS {
-        let told = first.ticket(SLOT, &request(&format!("b{n}"), "k", 1, 9)).await.expect("reachable");
+        let told =
+            first.ticket(SLOT, &request(&format!("b{n}"), "k", 1, 9)).await.expect("reachable");
         assert!(matches!(told, TicketAnswer::Cut(_)), "{told:?}");
     }
     let mut read = Vec::new();

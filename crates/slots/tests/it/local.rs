@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::slot::{Applied, Bounds, Recalled, TicketAnswer};
-use doorbuster_core::{Counter, Epoch, Feed, GrantId, ItemId, RecallId, Seq, SlotKey, Ticket, Token};
+use doorbuster_core::{
+    Counter, Epoch, Feed, GrantId, ItemId, RecallId, Seq, SlotKey, Ticket, Token,
+};
 use doorbuster_slots::{Done, Slots, Taken, conformance};
 
 async fn slots(_test: &str) -> Slots {
@@ -21,17 +23,25 @@ fn threads_share_a_slot_without_losing_or_inventing_a_unit() {
     const STOCK: u64 = 20_000;
     let slots = Slots::local(conformance::id_key(), Bounds::default());
     let slot = SlotKey { item: ItemId(1), index: 0 };
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without drivers");
-    runtime.block_on(slots.init(slot, conformance::terms(GrantId(1), Epoch(1), STOCK))).expect("local");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().build().expect("a runtime without drivers");
+    runtime
+        .block_on(slots.init(slot, conformance::terms(GrantId(1), Epoch(1), STOCK)))
+        .expect("local");
     let cut = Arc::new(AtomicU64::new(0));
     std::thread::scope(|scope| {
         for thread in 0..4 {
             let (slots, cut) = (slots.clone(), cut.clone());
             scope.spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+                let runtime =
+                    tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
                 for i in 0..8_000 {
-                    let mut request =
-                        conformance::request(&format!("b{}", i % 100), &format!("{thread}-{i}"), 1, 1_000_000);
+                    let mut request = conformance::request(
+                        &format!("b{}", i % 100),
+                        &format!("{thread}-{i}"),
+                        1,
+                        1_000_000,
+                    );
                     request.token = Token(thread * 1_000_000 + i);
                     match runtime.block_on(slots.ticket(slot, &request)).expect("local") {
                         TicketAnswer::Cut(_) => drop(cut.fetch_add(1, Ordering::Relaxed)),
@@ -56,7 +66,11 @@ fn threads_share_a_slot_without_losing_or_inventing_a_unit() {
                 }
                 let done: Vec<_> = taken
                     .iter()
-                    .map(|t| Done { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token })
+                    .map(|t| Done {
+                        slot: t.slot,
+                        at: t.delivery.at,
+                        token: t.delivery.ticket.token,
+                    })
                     .collect();
                 runtime.block_on(slots.acknowledge(&done)).expect("local");
             }
@@ -137,7 +151,8 @@ impl Attacked {
                 quota_delta: 0,
                 cause: FeedCause::Refill,
             };
-            let applied = runtime.block_on(self.slots.apply(self.slot, Self::EPOCH, &[row])).expect("local");
+            let applied =
+                runtime.block_on(self.slots.apply(self.slot, Self::EPOCH, &[row])).expect("local");
             assert_eq!(applied, Applied::At(Seq(step)));
             let recall = self.slots.recall(self.slot, RecallId(step), Self::GRANT, Self::EPOCH, 2);
             match runtime.block_on(recall).expect("local") {
@@ -150,18 +165,28 @@ impl Attacked {
 
     /// Takes and acknowledges until nobody cuts any more.
     fn settle(&self) -> Vec<Arc<Ticket>> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let mut taken = Vec::new();
-        while self.working.load(Ordering::Acquire) > 0 || (taken.len() as u64) < self.cut.load(Ordering::Acquire) {
+        while self.working.load(Ordering::Acquire) > 0
+            || (taken.len() as u64) < self.cut.load(Ordering::Acquire)
+        {
             // A ticket may be taken before it is counted.
             if taken.len() as u64 >= self.cut.load(Ordering::Acquire) {
                 std::thread::yield_now();
                 continue;
             }
-            let take = runtime.block_on(async { tokio::time::timeout(TAKE_MAX, self.slots.take(64)).await });
+            let take = runtime
+                .block_on(async { tokio::time::timeout(TAKE_MAX, self.slots.take(64)).await });
             let batch = take.expect("what was cut is delivered").expect("local");
-            let done = |t: &Taken| Done { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token };
-            runtime.block_on(self.slots.acknowledge(&batch.iter().map(done).collect::<Vec<_>>())).expect("local");
+            let done = |t: &Taken| Done {
+                slot: t.slot,
+                at: t.delivery.at,
+                token: t.delivery.ticket.token,
+            };
+            runtime
+                .block_on(self.slots.acknowledge(&batch.iter().map(done).collect::<Vec<_>>()))
+                .expect("local");
             taken.extend(batch.into_iter().map(|t| t.delivery.ticket));
         }
         taken
@@ -194,11 +219,15 @@ fn threads_that_send_the_same_requests_get_one_ticket_for_each_and_keep_the_limi
     let mut requests = HashSet::new();
     let mut used = HashMap::<_, u32>::new();
     for ticket in &taken {
-        assert!(requests.insert((&ticket.buyer, &ticket.key)), "one ticket for each request: {ticket:?}");
+        assert!(
+            requests.insert((&ticket.buyer, &ticket.key)),
+            "one ticket for each request: {ticket:?}"
+        );
         *used.entry(&ticket.buyer).or_default() += ticket.units.get();
     }
     assert!(used.values().all(|&used| used <= Attacked::LIMIT), "{used:?}");
-    let (view, cut) = (Attacked::runtime().block_on(slots.view(*slot)).expect("local"), taken.len() as u64);
+    let (view, cut) =
+        (Attacked::runtime().block_on(slots.view(*slot)).expect("local"), taken.len() as u64);
     let view = view.expect("has an epoch");
     assert_eq!((view.unacknowledged, view.n.0), (0, cut));
     let units = Attacked::STOCK + Attacked::REFILL * Attacked::STEPS;

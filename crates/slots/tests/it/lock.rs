@@ -12,7 +12,8 @@ const LIVES: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn on(servers: &[&Server], lives: Duration) -> Locks {
-    let shared = servers.iter().map(|server| Shared::new(&[server.url()], "shop").expect("an address"));
+    let shared =
+        servers.iter().map(|server| Shared::new(&[server.url()], "shop").expect("an address"));
     Locks::living(shared.collect(), lives).expect("there are servers")
 }
 
@@ -44,7 +45,10 @@ async fn work_longer_than_a_locks_life_keeps_it_and_another_waits() {
     }
     let inside = held.enter();
     held.release().await;
-    assert!(inside.is_held() && other.try_take(NAME).await.expect("reachable").is_none(), "the work inside goes on");
+    assert!(
+        inside.is_held() && other.try_take(NAME).await.expect("reachable").is_none(),
+        "the work inside goes on"
+    );
     let fence = inside.fence();
     inside.release().await;
     let next = other.try_take(NAME).await.expect("reachable").expect("it is free");
@@ -93,10 +97,12 @@ async fn nobody_releases_or_renews_the_lock_of_another() {
 #[test]
 fn a_holder_that_stood_still_through_its_time_knows_it_at_once() {
     let server = Server::start(&[]);
-    let sleeper = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let sleeper =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let late = sleeper.block_on(async { take(&on(&[&server], LIVES)).await });
     // Nothing of it runs while its runtime is not driven: no renewal either.
-    let other = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let other =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     other.block_on(async {
         let locks = on(&[&server], LIVES);
         let next = take(&locks).await;
@@ -129,14 +135,18 @@ async fn follows(replica: &Server, primary: &Server, keys: &[&str]) {
     let until = Instant::now() + PATIENCE;
     // While it is loading it says nothing else.
     let said = |server: &Server, key: &str| server.try_ask::<Option<String>>(&["GET", key]).ok();
-    while keys.iter().any(|key| said(replica, key).is_none_or(|found| Some(found) != said(primary, key))) {
+    while keys
+        .iter()
+        .any(|key| said(replica, key).is_none_or(|found| Some(found) != said(primary, key)))
+    {
         assert!(Instant::now() < until, "the replica follows");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
 #[tokio::test]
-async fn a_replica_without_the_lock_that_takes_over_gives_a_greater_number_and_the_first_holder_hears_of_it() {
+async fn a_replica_without_the_lock_that_takes_over_gives_a_greater_number_and_the_first_holder_hears_of_it()
+ {
     // Renewed after ten seconds: whoever knows much earlier than it ends was told.
     const LONG: Duration = Duration::from_secs(30);
     const LOCK: &str = "shop:{shared}:lock:loader";
@@ -170,21 +180,32 @@ async fn a_replica_without_the_lock_that_takes_over_gives_a_greater_number_and_t
         }
     };
     assert!(next.fence() > late.fence(), "{} after {}", next.fence(), late.fence());
-    assert!(written.write(&next) && !written.write(&late), "the number shows that it comes too late");
+    assert!(
+        written.write(&next) && !written.write(&late),
+        "the number shows that it comes too late"
+    );
     // Whatever a node asks next finds the connection broken; from then on it asks where everybody does.
     while mine.get(FENCE).await.is_err() {
         assert!(taken_over.elapsed() < PATIENCE, "the replica is found");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     tokio::time::timeout(PATIENCE, late.lost()).await.expect("the next renewal tells");
-    assert!(taken_over.elapsed() < LONG / 2, "long before it would have ended: {:?}", taken_over.elapsed());
+    assert!(
+        taken_over.elapsed() < LONG / 2,
+        "long before it would have ended: {:?}",
+        taken_over.elapsed()
+    );
     late.release().await;
-    assert!(next.is_held() && one.try_take(NAME).await.expect("reachable").is_none(), "it took nothing from the other");
+    assert!(
+        next.is_held() && one.try_take(NAME).await.expect("reachable").is_none(),
+        "it took nothing from the other"
+    );
 }
 
 #[tokio::test]
 async fn a_majority_of_servers_decides() {
-    let mut servers = [Server::start_on_port(&[]), Server::start_on_port(&[]), Server::start_on_port(&[])];
+    let mut servers =
+        [Server::start_on_port(&[]), Server::start_on_port(&[]), Server::start_on_port(&[])];
     let all: Vec<&Server> = servers.iter().collect();
     let (one, other) = (on(&all, LIVES), on(&all, LIVES));
     let held = take(&one).await;
@@ -217,7 +238,8 @@ async fn of_many_who_wait_each_gets_it_once_and_never_two() {
     for _ in 0..MANY {
         let (locks, inside) = (on(&[&server], LIVES), inside.clone());
         tasks.spawn(async move {
-            let held = locks.take(NAME, 3 * PATIENCE).await.expect("reachable").expect("its turn comes");
+            let held =
+                locks.take(NAME, 3 * PATIENCE).await.expect("reachable").expect("its turn comes");
             assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
             tokio::time::sleep(Duration::from_millis(5)).await;
             inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);

@@ -6,7 +6,8 @@ use std::time::Duration;
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::slot::{Applied, Bounds, Cut, Recalled, Request, Slot, Terms, TicketAnswer};
 use doorbuster_core::{
-    Counter, Delivery, Epoch, Feed, GrantId, IdKey, ItemId, RecallId, RequestKey, Seq, SlotKey, Ticket, Token,
+    Counter, Delivery, Epoch, Feed, GrantId, IdKey, ItemId, RecallId, RequestKey, Seq, SlotKey,
+    Ticket, Token,
 };
 use doorbuster_slots::conformance::{id_key, request};
 use doorbuster_slots::{Done, RedisOptions, Slots, Taken};
@@ -81,7 +82,13 @@ enum Op {
 
 fn seeds() -> impl Strategy<Value = Seed> {
     (0..4_u8, 0..4_u8, 1..5_u32, select(vec![3, 6, 1_000]), select(vec![0, 0, 0, 500, 3_500]))
-        .prop_map(|(buyer, key, units, limit, later_ms)| Seed { buyer, key, units, limit, later_ms })
+        .prop_map(|(buyer, key, units, limit, later_ms)| Seed {
+            buyer,
+            key,
+            units,
+            limit,
+            later_ms,
+        })
 }
 
 fn rows() -> impl Strategy<Value = Row> {
@@ -176,8 +183,13 @@ impl Both {
     async fn step(&mut self, op: &Op) -> (String, String) {
         match op {
             &Op::Init { epoch, counted, available, threshold } => {
-                let terms =
-                    Terms { grant: GrantId(epoch << 53 | 1), epoch: Epoch(epoch), counted, available, threshold };
+                let terms = Terms {
+                    grant: GrantId(epoch << 53 | 1),
+                    epoch: Epoch(epoch),
+                    counted,
+                    available,
+                    threshold,
+                };
                 let is_first = self.slot.view().is_none();
                 let there = self.slot.init(terms);
                 let here = self.slots.init(SLOT, terms).await.expect("reachable");
@@ -194,7 +206,11 @@ impl Both {
             &Op::Recall { id, units, foreign } => {
                 let grant = if foreign { GrantId(9) } else { self.grant };
                 let there = self.slot.recall(RecallId(id), grant, self.epoch, units);
-                let here = self.slots.recall(SLOT, RecallId(id), grant, self.epoch, units).await.expect("reachable");
+                let here = self
+                    .slots
+                    .recall(SLOT, RecallId(id), grant, self.epoch, units)
+                    .await
+                    .expect("reachable");
                 said::<Recalled>(here, there)
             }
             &Op::Take(at_most) => self.take(at_most).await,
@@ -225,7 +241,12 @@ impl Both {
         for seed in seeds {
             self.now_ms += seed.later_ms;
             self.tokens += 1;
-            let mut one = request(&format!("b{}", seed.buyer), &format!("k{}", seed.key), seed.units, seed.limit);
+            let mut one = request(
+                &format!("b{}", seed.buyer),
+                &format!("k{}", seed.key),
+                seed.units,
+                seed.limit,
+            );
             (one.token, one.decide_by.0) = (Token(self.tokens), self.now_ms);
             asked.push(one);
         }
@@ -302,14 +323,21 @@ impl Both {
         self.slot.take(at_most, &mut there);
         let mut here: Vec<Taken> = Vec::new();
         // A ticket may come twice, which is no other ticket.
-        let mut known: HashSet<(GrantId, Token)> = self.delivered.iter().map(|(d, _)| name(d)).collect();
+        let mut known: HashSet<(GrantId, Token)> =
+            self.delivered.iter().map(|(d, _)| name(d)).collect();
         while here.len() < there.len() {
-            let taken = tokio::time::timeout(TAKE_MAX, self.slots.take(there.len() - here.len())).await;
+            let taken =
+                tokio::time::timeout(TAKE_MAX, self.slots.take(there.len() - here.len())).await;
             let taken = taken.expect("tickets are waiting").expect("reachable");
             here.extend(taken.into_iter().filter(|t| known.insert(name(&t.delivery))));
         }
-        let tickets = |all: Vec<&Delivery>| all.into_iter().map(|d| Ticket::clone(&d.ticket)).collect::<Vec<_>>();
-        let said = said(tickets(here.iter().map(|t| &t.delivery).collect()), tickets(there.iter().collect()));
+        let tickets = |all: Vec<&Delivery>| {
+            all.into_iter().map(|d| Ticket::clone(&d.ticket)).collect::<Vec<_>>()
+        };
+        let said = said(
+            tickets(here.iter().map(|t| &t.delivery).collect()),
+            tickets(there.iter().collect()),
+        );
         self.delivered.extend(there.into_iter().zip(here));
         said
     }
@@ -333,7 +361,8 @@ impl Both {
     async fn forget(&mut self) {
         let keys: Vec<String> = self.server.ask(&["KEYS", &format!("{}:*", self.prefix)]);
         if !keys.is_empty() {
-            let words: Vec<&str> = ["DEL"].into_iter().chain(keys.iter().map(String::as_str)).collect();
+            let words: Vec<&str> =
+                ["DEL"].into_iter().chain(keys.iter().map(String::as_str)).collect();
             let _: u64 = self.server.ask(&words);
         }
         let fresh = Self::new(self.bounds).await;
@@ -364,7 +393,8 @@ fn ticket(request: &Request, cut: &Cut) -> Ticket {
 }
 
 fn follow(bounds: Bounds, ops: &[Op]) {
-    let runtime: Runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime: Runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async { Both::new(bounds).await.run(ops).await });
 }
 

@@ -46,7 +46,9 @@ async fn a_password_is_needed_where_it_is_set_and_told_nowhere() {
 #[tokio::test]
 async fn servers_are_named_and_one_that_keeps_no_file_is_none_the_worse() {
     let (forgets, keeps) = (Server::start(&[]), Server::start(&["--appendonly", "yes"]));
-    let slots = Slots::redis(options(vec![forgets.url(), keeps.url()], "shop")).await.expect("may hold slots");
+    let slots = Slots::redis(options(vec![forgets.url(), keeps.url()], "shop"))
+        .await
+        .expect("may hold slots");
     let said = slots.evidence();
     assert_eq!((said.servers.len(), &*said.refusals), (2, &[][..]), "{said:?}");
 }

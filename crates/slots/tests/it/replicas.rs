@@ -36,7 +36,8 @@ fn waits(server: &Server) -> u64 {
 #[tokio::test]
 async fn tickets_are_told_once_replicas_have_them_or_a_moment_later_without_them() {
     let primary = Server::start_on_port(&["--repl-diskless-sync-delay", "0"]);
-    let mut replica = Server::start_on_port(&["--replicaof", &format!("127.0.0.1 {}", primary.port())]);
+    let mut replica =
+        Server::start_on_port(&["--replicaof", &format!("127.0.0.1 {}", primary.port())]);
     let until = Instant::now() + WITHIN;
     while !primary.ask::<String>(&["INFO", "replication"]).contains("state=online") {
         assert!(Instant::now() < until, "the replica follows");

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::slot::{Applied, Bounds, Cut, Request, Slot, Terms, TicketAnswer};
-use doorbuster_core::{Counter, Delivery, Epoch, Feed, GrantId, IdKey, ItemId, RecallId, Seq, SlotKey, Ticket, Token};
+use doorbuster_core::{
+    Counter, Delivery, Epoch, Feed, GrantId, IdKey, ItemId, RecallId, Seq, SlotKey, Ticket, Token,
+};
 use doorbuster_slots::Slots;
 use doorbuster_slots::conformance::{id_key, request};
 use rand::rngs::SmallRng;
@@ -25,8 +27,19 @@ const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
 /// The slot's first epoch. Its grant has the same number, and so has every later one.
 const EPOCH: u64 = 2;
 /// What all schedules together hear. Anything else would be judged and never tried.
-const REACHED: &[&str] =
-    &["Again", "At", "Cut", "Foreign", "Full", "KeyReused", "LimitReached", "Refused", "Short", "Stopped", "Taken"];
+const REACHED: &[&str] = &[
+    "Again",
+    "At",
+    "Cut",
+    "Foreign",
+    "Full",
+    "KeyReused",
+    "LimitReached",
+    "Refused",
+    "Short",
+    "Stopped",
+    "Taken",
+];
 
 /// What a thread is to do. What it needs to know for that, it learns on the way.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +107,9 @@ impl World {
             14..=15 => Step::GiveBack,
             16 => Step::Refill(rng.random_range(1..4), one(rng, Counter::ALL)),
             17 => Step::Recall(rng.random_range(1..4), rng.random_range(1..4)),
-            18 => one(rng, &[Step::Redeliver, Step::Stop(true), Step::Stop(false), Step::Stop(false)]),
+            18 => {
+                one(rng, &[Step::Redeliver, Step::Stop(true), Step::Stop(false), Step::Stop(false)])
+            }
             _ if rng.random_bool(0.3) => Step::Roll(rng.random_range(1..6), rng.random_range(0..5)),
             _ => Step::Look,
         }
@@ -133,7 +148,10 @@ impl World {
     /// What is left in the slot, and what it remembers.
     fn rest(&self) -> Vec<Did> {
         let asks = self.requests.iter().step_by(2).cloned();
-        let calls = [Call::View, Call::TakeAll].into_iter().chain(asks.map(Call::Ticket)).chain([Call::View]);
+        let calls = [Call::View, Call::TakeAll]
+            .into_iter()
+            .chain(asks.map(Call::Ticket))
+            .chain([Call::View]);
         calls.map(|call| self.did(call)).collect()
     }
 
@@ -148,9 +166,13 @@ impl World {
         // Whatever is answered first comes before all that is called after it.
         let Some(first) = threads.iter().zip(&*asked).filter_map(next).min() else { return true };
         for (thread, all) in threads.iter().enumerate() {
-            let Some(did) = all.get(asked[thread]).filter(|did| did.called < first) else { continue };
+            let Some(did) = all.get(asked[thread]).filter(|did| did.called < first) else {
+                continue;
+            };
             let mut slot = slot.clone();
-            if did.answer != Answer::Taken(None) && did.call.there(&mut slot, &self.key) != did.answer {
+            if did.answer != Answer::Taken(None)
+                && did.call.there(&mut slot, &self.key) != did.answer
+            {
                 continue;
             }
             asked[thread] += 1;
@@ -176,14 +198,24 @@ struct Caller<'a> {
 
 impl<'a> Caller<'a> {
     fn new(world: &'a World, number: usize) -> Self {
-        Self { world, token: (number as u64 + 1) << 32, epoch: EPOCH, applied: 0, cut: None, taken: None }
+        Self {
+            world,
+            token: (number as u64 + 1) << 32,
+            epoch: EPOCH,
+            applied: 0,
+            cut: None,
+            taken: None,
+        }
     }
 
     fn call(&mut self, step: Step) -> Call {
         match step {
             Step::Ask(which) => {
                 self.token += 1;
-                Call::Ticket(Request { token: Token(self.token), ..self.world.requests[which].clone() })
+                Call::Ticket(Request {
+                    token: Token(self.token),
+                    ..self.world.requests[which].clone()
+                })
             }
             Step::Take => Call::Take,
             Step::Acknowledge => match self.taken.take() {
@@ -194,12 +226,17 @@ impl<'a> Caller<'a> {
                 Some((request, cut)) => Call::Apply(Epoch(self.epoch), self.returned(request, cut)),
                 None => Call::Apply(Epoch(self.epoch), self.refill(1, Counter::A)),
             },
-            Step::Refill(units, counter) => Call::Apply(Epoch(self.epoch), self.refill(units, counter)),
+            Step::Refill(units, counter) => {
+                Call::Apply(Epoch(self.epoch), self.refill(units, counter))
+            }
             Step::Recall(id, units) => Call::Recall(RecallId(id), Epoch(self.epoch), units),
             Step::Redeliver => Call::Redeliver,
-            Step::Roll(epoch, available) => {
-                Call::Init(Terms { grant: GrantId(epoch), epoch: Epoch(epoch), available, ..self.world.terms })
-            }
+            Step::Roll(epoch, available) => Call::Init(Terms {
+                grant: GrantId(epoch),
+                epoch: Epoch(epoch),
+                available,
+                ..self.world.terms
+            }),
             Step::Stop(stopped) => Call::Stop(stopped),
             Step::Look => Call::View,
         }
@@ -224,7 +261,17 @@ impl<'a> Caller<'a> {
         let Request { buyer, key, node, .. } = request;
         let Cut { token, grant, n, units, decide_by } = cut;
         let (item, refill) = (SLOT.item, self.refill(units.wide(), Counter::A));
-        let ticket = Ticket { token, grant, n, item, buyer: buyer.clone(), key: key.clone(), units, decide_by, node };
+        let ticket = Ticket {
+            token,
+            grant,
+            n,
+            item,
+            buyer: buyer.clone(),
+            key: key.clone(),
+            units,
+            decide_by,
+            node,
+        };
         let (buyer, key, quota_delta) = (Some(buyer), Some(key), -i64::from(units.get()));
         let ticket = Some(self.world.key.id_of(&ticket));
         Feed { ticket, buyer, key, quota_delta, cause: FeedCause::Returned, ..refill }
@@ -232,11 +279,17 @@ impl<'a> Caller<'a> {
 
     fn learn(&mut self, did: &Did) {
         match (&did.call, &did.answer) {
-            (Call::Ticket(request), Answer::Ticket(TicketAnswer::Cut(cut))) => self.cut = Some((request.clone(), *cut)),
-            (Call::Init(terms), Answer::Applied(Applied::At(at))) => (self.epoch, self.applied) = (terms.epoch.0, at.0),
+            (Call::Ticket(request), Answer::Ticket(TicketAnswer::Cut(cut))) => {
+                self.cut = Some((request.clone(), *cut))
+            }
+            (Call::Init(terms), Answer::Applied(Applied::At(at))) => {
+                (self.epoch, self.applied) = (terms.epoch.0, at.0)
+            }
             (_, Answer::Applied(Applied::At(at))) => self.applied = at.0,
             (_, Answer::Taken(Some(taken))) => self.taken = Some(taken.clone()),
-            (_, Answer::Seen(Some(view))) => (self.epoch, self.applied) = (view.epoch.0, view.applied.0),
+            (_, Answer::Seen(Some(view))) => {
+                (self.epoch, self.applied) = (view.epoch.0, view.applied.0)
+            }
             _ => {}
         }
     }
@@ -269,8 +322,10 @@ fn schedule(seed: u64) -> (World, Vec<Vec<Did>>) {
     };
     let plans: [_; THREADS] = std::array::from_fn(|_| steps());
     let mut threads: Vec<Vec<Did>> = std::thread::scope(|scope| {
-        let callers = plans.iter().enumerate().map(|(number, steps)| (Caller::new(&world, number), steps));
-        let walks: Vec<_> = callers.map(|(caller, steps)| scope.spawn(move || caller.walk(steps))).collect();
+        let callers =
+            plans.iter().enumerate().map(|(number, steps)| (Caller::new(&world, number), steps));
+        let walks: Vec<_> =
+            callers.map(|(caller, steps)| scope.spawn(move || caller.walk(steps))).collect();
         walks.into_iter().map(|walk| walk.join().expect("no panic")).collect()
     });
     threads.push(world.rest());
@@ -278,11 +333,15 @@ fn schedule(seed: u64) -> (World, Vec<Vec<Did>>) {
 }
 
 fn shown(threads: &[Vec<Did>]) -> String {
-    let mut all: Vec<_> =
-        threads.iter().enumerate().flat_map(|(thread, all)| all.iter().map(move |d| (thread, d))).collect();
+    let mut all: Vec<_> = threads
+        .iter()
+        .enumerate()
+        .flat_map(|(thread, all)| all.iter().map(move |d| (thread, d)))
+        .collect();
     all.sort_by_key(|(_, did)| did.called);
     all.iter().fold(String::new(), |mut text, (thread, Did { call, answer, called, answered })| {
-        writeln!(text, "thread {thread}, {called} to {answered}: {call:?}: {answer:?}").expect("a string takes all");
+        writeln!(text, "thread {thread}, {called} to {answered}: {call:?}: {answer:?}")
+            .expect("a string takes all");
         text
     })
 }
@@ -290,13 +349,17 @@ fn shown(threads: &[Vec<Did>]) -> String {
 /// Calls that were not alone.
 fn met(threads: &[Vec<Did>]) -> usize {
     let all = || threads.iter().flatten();
-    let meets = |one: &&Did| all().filter(|did| did.called < one.answered && one.called < did.answered).count() > 1;
+    let meets = |one: &&Did| {
+        all().filter(|did| did.called < one.answered && one.called < did.answered).count() > 1
+    };
     all().filter(meets).count()
 }
 
 fn wanted_schedules() -> u64 {
     let wanted = std::env::var("DOORBUSTER_SCHEDULES").ok();
-    wanted.map_or(SCHEDULES, |text| text.parse().expect("DOORBUSTER_SCHEDULES is a number of schedules"))
+    wanted.map_or(SCHEDULES, |text| {
+        text.parse().expect("DOORBUSTER_SCHEDULES is a number of schedules")
+    })
 }
 
 #[test]
@@ -304,7 +367,11 @@ fn what_threads_hear_at_once_they_could_have_heard_one_after_the_other() {
     let (mut reached, mut calls, mut together) = (BTreeSet::new(), 0, 0);
     for seed in 0..wanted_schedules() {
         let (world, threads) = schedule(seed);
-        assert!(world.explains(&threads), "seed {seed}: no order explains this:\n{}", shown(&threads));
+        assert!(
+            world.explains(&threads),
+            "seed {seed}: no order explains this:\n{}",
+            shown(&threads)
+        );
         reached.extend(threads.iter().flatten().map(|did| did.answer.word()));
         calls += threads.iter().flatten().count();
         together += met(&threads);
@@ -316,7 +383,13 @@ fn what_threads_hear_at_once_they_could_have_heard_one_after_the_other() {
 
 #[test]
 fn a_judge_of_schedules_says_no_to_a_lost_update_and_to_a_word_from_the_future() {
-    let terms = Terms { grant: GrantId(EPOCH), epoch: Epoch(EPOCH), counted: true, available: 9, threshold: 0 };
+    let terms = Terms {
+        grant: GrantId(EPOCH),
+        epoch: Epoch(EPOCH),
+        counted: true,
+        available: 9,
+        threshold: 0,
+    };
     let world = World::new(Bounds::default(), terms, 9);
     let ask = |token| Call::Ticket(Request { token: Token(token), ..world.requests[0].clone() });
     let did = |token, answer: &Answer, (called, answered)| {
@@ -326,9 +399,15 @@ fn a_judge_of_schedules_says_no_to_a_lost_update_and_to_a_word_from_the_future()
     let first = ask(1).there(&mut slot, &world.key);
     let again = ask(2).there(&mut slot, &world.key);
     let second = ask(2).there(&mut world.reference(), &world.key);
-    assert!(!world.explains(&[did(1, &first, (0, 2)), did(2, &second, (1, 3))]), "one request was cut twice");
+    assert!(
+        !world.explains(&[did(1, &first, (0, 2)), did(2, &second, (1, 3))]),
+        "one request was cut twice"
+    );
     assert!(world.explains(&[did(1, &first, (0, 2)), did(2, &again, (1, 3))]));
     assert!(world.explains(&[did(1, &first, (1, 3)), did(2, &again, (0, 2))]));
     assert!(world.explains(&[did(1, &first, (0, 1)), did(2, &again, (2, 3))]));
-    assert!(!world.explains(&[did(1, &first, (2, 3)), did(2, &again, (0, 1))]), "the ticket was not cut yet");
+    assert!(
+        !world.explains(&[did(1, &first, (2, 3)), did(2, &again, (0, 1))]),
+        "the ticket was not cut yet"
+    );
 }

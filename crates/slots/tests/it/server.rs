@@ -43,7 +43,8 @@ impl Server {
     pub fn start_with_tls(key: &str, certificate: &str) -> (Self, u16) {
         let port = free_port();
         let number = port.to_string();
-        let arguments = ["--tls-port", &number, "--tls-key-file", key, "--tls-cert-file", certificate];
+        let arguments =
+            ["--tls-port", &number, "--tls-key-file", key, "--tls-cert-file", certificate];
         let rest = ["--tls-ca-cert-file", certificate, "--tls-auth-clients", "no"];
         (Self::start(&[&arguments[..], &rest[..]].concat()), port)
     }
@@ -51,7 +52,8 @@ impl Server {
     fn start_at(port: Option<u16>, arguments: &[&str]) -> Self {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let nth = STARTED.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("doorbuster-slots-{}-{nth}", std::process::id()));
+        let dir =
+            std::env::temp_dir().join(format!("doorbuster-slots-{}-{nth}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a temporary directory");
         let arguments = arguments.iter().map(|&a| a.to_owned()).collect();
         let mut server = Self { dir, port, arguments, guard: None };
@@ -63,7 +65,16 @@ impl Server {
         let here = self.dir.display().to_string();
         let port = self.port.unwrap_or(0).to_string();
         let socket = self.dir.join("socket").display().to_string();
-        let mut words = vec![&here, "redis-server", "--bind", "127.0.0.1", "--port", &port, "--unixsocket", &socket];
+        let mut words = vec![
+            &here,
+            "redis-server",
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            &port,
+            "--unixsocket",
+            &socket,
+        ];
         let pid = self.dir.join("pid").display().to_string();
         words.extend(["--dir", &here, "--pidfile", &pid, "--save", "", "--appendonly", "no"]);
         words.extend(self.arguments.iter().map(String::as_str));
@@ -131,7 +142,8 @@ impl Server {
     }
 
     pub fn try_ask<T: FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
-        let mut connection = redis::Client::open(self.url())?.get_connection_with_timeout(READY_WITHIN)?;
+        let mut connection =
+            redis::Client::open(self.url())?.get_connection_with_timeout(READY_WITHIN)?;
         connection.set_read_timeout(Some(READY_WITHIN))?;
         let mut command = Cmd::new();
         words.iter().for_each(|word| drop(command.arg(word).args_iter()));
@@ -155,7 +167,9 @@ impl Drop for Server {
 fn free_port() -> u16 {
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     let anywhere = || rand::rng().random_range(10_000..20_000);
-    std::iter::repeat_with(anywhere).find(|&port| is_free(port) && is_free(port + 10_000)).expect("a free port")
+    std::iter::repeat_with(anywhere)
+        .find(|&port| is_free(port) && is_free(port + 10_000))
+        .expect("a free port")
 }
 
 /// Slots of their own on these servers.

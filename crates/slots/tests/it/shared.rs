@@ -23,7 +23,10 @@ async fn a_script_runs_also_on_a_server_that_forgot_it() {
     server.ask::<String>(&["SCRIPT", "FLUSH"]);
     counts(&shared, 4).await;
     shared.set(&shared.key("status", "s"), b"x", Duration::from_secs(60)).await.expect("reachable");
-    assert_eq!(shared.get(&shared.key("status", "s")).await.expect("reachable"), Some(b"x".to_vec()));
+    assert_eq!(
+        shared.get(&shared.key("status", "s")).await.expect("reachable"),
+        Some(b"x".to_vec())
+    );
     assert!(server.ask::<i64>(&["PTTL", "shop:{shared}:status:s"]) > 1_000);
     assert_eq!(shared.get(&shared.key("status", "t")).await.expect("reachable"), None);
 }
@@ -32,7 +35,8 @@ async fn a_script_runs_also_on_a_server_that_forgot_it() {
 async fn a_cluster_is_followed_to_the_server_that_has_the_keys() {
     let servers = cluster::start();
     for server in &servers {
-        let shared = Shared::new(&[server.url()], &format!("shop{}", server.port())).expect("an address");
+        let shared =
+            Shared::new(&[server.url()], &format!("shop{}", server.port())).expect("an address");
         counts(&shared, 2).await;
         counts(&shared, 4).await;
     }
@@ -93,7 +97,9 @@ async fn a_limit_is_charged_by_all_nodes_together_and_forgets_itself() {
     let [first, second] = [0, 1].map(|_| Shared::new(&[server.url()], "shop").expect("an address"));
     let charge = |key, used_us| Charge { key, used_us, reach_us: 60_000_000 };
     // A little of what was charged is worked off before the next call.
-    let near = |ahead: u64, expected: u64| assert!((expected - 5_000_000..=expected).contains(&ahead), "{ahead}");
+    let near = |ahead: u64, expected: u64| {
+        assert!((expected - 5_000_000..=expected).contains(&ahead), "{ahead}")
+    };
     let told = first.charge(&[charge(1, 20_000_000), charge(2, 0)]).await.expect("reachable");
     assert_eq!((told[0], told[1]), (20_000_000, 0));
     near(second.charge(&[charge(1, 10_000_000)]).await.expect("reachable")[0], 30_000_000);
@@ -119,5 +125,9 @@ async fn a_limit_is_charged_by_all_nodes_together_and_forgets_itself() {
     }
     assert_eq!(first.charge(&[]).await.expect("reachable"), Vec::<u64>::new());
     server.ask::<String>(&["SET", &first.key("limit", &format!("{:016x}", 4)), "nonsense"]);
-    assert_eq!(first.charge(&[charge(4, 7_000)]).await.expect("reachable"), [7_000], "what is no state counts as none");
+    assert_eq!(
+        first.charge(&[charge(4, 7_000)]).await.expect("reachable"),
+        [7_000],
+        "what is no state counts as none"
+    );
 }

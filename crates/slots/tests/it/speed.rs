@@ -18,9 +18,12 @@ const TIME: Duration = Duration::from_secs(3);
 const CLASSIC: &str = include_str!("../../../../bench/src/peer/booked.lua");
 
 /// Runs a body for each caller until the time is over, and says how many times a second it ran through.
-async fn rate<F: Future<Output = ()> + Send + 'static>(caller: impl Fn(u64, Arc<AtomicU64>) -> F) -> f64 {
+async fn rate<F: Future<Output = ()> + Send + 'static>(
+    caller: impl Fn(u64, Arc<AtomicU64>) -> F,
+) -> f64 {
     let count = Arc::new(AtomicU64::new(0));
-    let callers: Vec<_> = (0..CALLERS).map(|nth| tokio::spawn(caller(nth, count.clone()))).collect();
+    let callers: Vec<_> =
+        (0..CALLERS).map(|nth| tokio::spawn(caller(nth, count.clone()))).collect();
     let (start, before) = (Instant::now(), count.load(Ordering::Relaxed));
     tokio::time::sleep(TIME).await;
     let ran = count.load(Ordering::Relaxed) - before;
@@ -38,7 +41,11 @@ async fn through_slots(url: String, stock: u64) -> f64 {
     let settler = tokio::spawn(async move {
         loop {
             let taken = settler.take(500).await.expect("reachable");
-            let done = taken.iter().map(|t| Done { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token });
+            let done = taken.iter().map(|t| Done {
+                slot: t.slot,
+                at: t.delivery.at,
+                token: t.delivery.ticket.token,
+            });
             settler.acknowledge(&done.collect::<Vec<_>>()).await.expect("reachable");
         }
     });
@@ -67,7 +74,9 @@ async fn through_slots(url: String, stock: u64) -> f64 {
 async fn bare(url: String, shared: bool) -> f64 {
     let client = Client::open(url).expect("a URL");
     let config = AsyncConnectionConfig::new();
-    let connect = async || client.get_multiplexed_async_connection_with_config(&config).await.expect("running");
+    let connect = async || {
+        client.get_multiplexed_async_connection_with_config(&config).await.expect("running")
+    };
     let mut one = connect().await;
     redis::cmd("HSET")
         .arg("item")
@@ -75,7 +84,8 @@ async fn bare(url: String, shared: bool) -> f64 {
         .exec_async(&mut one)
         .await
         .expect("set");
-    let digest: String = redis::cmd("SCRIPT").arg("LOAD").arg(CLASSIC).query_async(&mut one).await.expect("loaded");
+    let digest: String =
+        redis::cmd("SCRIPT").arg("LOAD").arg(CLASSIC).query_async(&mut one).await.expect("loaded");
     let mut connections = Vec::new();
     for _ in 0..CALLERS {
         connections.push(if shared { one.clone() } else { connect().await });
@@ -98,21 +108,31 @@ async fn bare(url: String, shared: bool) -> f64 {
 /// Seconds that the server has been at work.
 fn busy(server: &Server) -> f64 {
     let info: String = server.ask(&["INFO", "cpu"]);
-    let of = |name| info.lines().find_map(|line| line.strip_prefix(name)).and_then(|s| s.trim().parse::<f64>().ok());
+    let of = |name| {
+        info.lines()
+            .find_map(|line| line.strip_prefix(name))
+            .and_then(|s| s.trim().parse::<f64>().ok())
+    };
     of("used_cpu_user:").expect("a number") + of("used_cpu_sys:").expect("a number")
 }
 
 #[test]
 #[ignore = "measures for twelve seconds, on a machine that does nothing else"]
 fn tickets_a_second_through_one_server() {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let server = Server::start_on_port(&[]);
     let run = |what, future: std::pin::Pin<Box<dyn Future<Output = f64>>>| {
         let before = busy(&server);
         let rate = runtime.block_on(future);
         let each = (busy(&server) - before) / (rate * TIME.as_secs_f64());
-        println!("{what}: {rate:.0} a second, {:.1} microseconds of the server's processor each", each * 1e6);
+        println!(
+            "{what}: {rate:.0} a second, {:.1} microseconds of the server's processor each",
+            each * 1e6
+        );
     };
     run("classic script, a connection for each caller", Box::pin(bare(server.url(), false)));
     run("classic script, one connection", Box::pin(bare(server.url(), true)));

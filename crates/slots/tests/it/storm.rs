@@ -20,7 +20,8 @@ pub struct Outcome {
 impl Outcome {
     /// The numbers of a slot's tickets, sorted.
     pub fn numbers_of(&self, slot: SlotKey) -> Vec<u64> {
-        let mut numbers: Vec<u64> = self.cut.iter().filter(|(s, _)| *s == slot).map(|(_, cut)| cut.n.0).collect();
+        let mut numbers: Vec<u64> =
+            self.cut.iter().filter(|(s, _)| *s == slot).map(|(_, cut)| cut.n.0).collect();
         numbers.sort_unstable();
         numbers
     }

@@ -13,12 +13,23 @@ const URL: &str = "SLOTS_TLS_URL";
 
 #[test]
 fn slots_are_reached_over_tls_where_the_certificate_is_trusted() {
-    let certificates = std::env::temp_dir().join(format!("doorbuster-slots-tls-{}", std::process::id()));
+    let certificates =
+        std::env::temp_dir().join(format!("doorbuster-slots-tls-{}", std::process::id()));
     std::fs::create_dir_all(&certificates).expect("a temporary directory");
     let file = |name: &str| certificates.join(name).display().to_string();
     let (key, certificate) = (file("key"), file("certificate"));
     let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+        ])
         .args([
             "-subj",
             "/CN=localhost",
@@ -51,7 +62,8 @@ fn slots_are_reached_over_tls_where_the_certificate_is_trusted() {
 #[ignore = "started by the test above"]
 async fn a_program_that_trusts_the_certificate() {
     let url = std::env::var(URL).expect("given by the test that starts this one");
-    let slots = Slots::redis(options(vec![url], "shop")).await.expect("a server that may hold slots");
+    let slots =
+        Slots::redis(options(vec![url], "shop")).await.expect("a server that may hold slots");
     slots.init(SLOT, terms(GrantId(1), Epoch(1), 10)).await.expect("reachable");
     slots.serve(&[SLOT]).expect("one slot");
     slots.ticket(SLOT, &request("a", "k", 1, 9)).await.expect("reachable");

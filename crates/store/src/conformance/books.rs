@@ -58,7 +58,10 @@ async fn a_busy_sale(rig: &Rig) -> Vec<Order> {
     assert!(matches!(pay(rig, &orders[1], "pay_bert", 3_998).await, Captured::Paid(_)));
     rig.store.end_order(orders[1].id, Ending::Refund, By::ENGINE.clone()).await.expect("writes");
     for late in [2, 3] {
-        rig.store.end_order(orders[late].id, Ending::Cancel, By::BUYER.clone()).await.expect("writes");
+        rig.store
+            .end_order(orders[late].id, Ending::Cancel, By::BUYER.clone())
+            .await
+            .expect("writes");
     }
     assert!(matches!(pay(rig, &orders[2], "pay_carl", 3_998).await, Captured::Paid(_)));
     assert!(matches!(pay(rig, &orders[5], "pay_less", 1).await, Captured::Refund(_)));
@@ -73,7 +76,8 @@ pub async fn movements_end_at_the_counts(rig: Rig) {
     rig.clock.pass(HOLD_MS);
     assert_eq!(rig.store.expire_due(10).await.expect("writes").len(), 2);
     let item = orders[0].item;
-    let steps: Vec<_> = moved(&rig, Some("sale-0")).await.iter().map(|m| (m.order, m.before, m.after)).collect();
+    let steps: Vec<_> =
+        moved(&rig, Some("sale-0")).await.iter().map(|m| (m.order, m.before, m.after)).collect();
     let [anna, bert, carl, dora, emil, other] = [0, 1, 2, 3, 4, 5].map(|n: usize| orders[n].id);
     let begun = [anna, bert, carl, dora, emil].map(|id| (id, None, Reserved));
     let ended = [
@@ -88,9 +92,16 @@ pub async fn movements_end_at_the_counts(rig: Rig) {
     assert_eq!(steps, [&begun[..], &ended[..]].concat());
     let all = moved(&rig, None).await;
     assert_eq!(all.len(), steps.len() + 2, "with the other item's: {all:?}");
-    assert!(all.iter().any(|m| (m.order, m.units, &*m.by) == (other, 1, "engine") && m.after == Expired), "{all:?}");
+    assert!(
+        all.iter()
+            .any(|m| (m.order, m.units, &*m.by) == (other, 1, "engine") && m.after == Expired),
+        "{all:?}"
+    );
     let openings = rig.store.openings(Some("sale-0".to_owned())).await.expect("reads");
-    assert_eq!(openings.iter().map(|o| (o.item, o.total)).collect::<Vec<_>>(), [(item, Stock::Counted(20))]);
+    assert_eq!(
+        openings.iter().map(|o| (o.item, o.total)).collect::<Vec<_>>(),
+        [(item, Stock::Counted(20))]
+    );
     assert_eq!(rig.store.openings(None).await.expect("reads").len(), 2);
     let adjusted = rig.store.adjusted(None, 0, 10).await.expect("reads");
     assert_eq!((adjusted.rows.len(), adjusted.next), (1, None));
@@ -106,7 +117,10 @@ pub async fn books_add_up(rig: Rig) {
     let found = books(&rig, None).await;
     assert_eq!((&found.differences[..], &found.more[..]), (&[][..], &[][..]));
     let [one, two] = &found.items[..] else { panic!("two items: {found:?}") };
-    assert_eq!((one.item, &*one.sale, &*one.name, one.total), (orders[0].item, "sale-0", "item", Stock::Counted(24)));
+    assert_eq!(
+        (one.item, &*one.sale, &*one.name, one.total),
+        (orders[0].item, "sale-0", "item", Stock::Counted(24))
+    );
     assert_eq!((one.held, one.paid, one.ended), (2, 4, 4));
     assert_eq!(one.pool + one.in_slots, 18);
     let eur = |captured, standing, pending| MoneySums {
@@ -134,9 +148,15 @@ pub async fn money_for_nothing_is_elsewhere(rig: Rig) {
         order: "no order".to_owned(),
         money: Money { minor: 7, currency: "EUR".to_owned() },
     };
-    assert!(matches!(rig.store.capture(told.clone(), true).await.expect("writes"), Captured::Refund(_)));
+    assert!(matches!(
+        rig.store.capture(told.clone(), true).await.expect("writes"),
+        Captured::Refund(_)
+    ));
     let found = books(&rig, None).await;
-    assert_eq!(found.elsewhere.iter().map(|sums| (sums.captured, sums.pending)).collect::<Vec<_>>(), [(7, 7)]);
+    assert_eq!(
+        found.elsewhere.iter().map(|sums| (sums.captured, sums.pending)).collect::<Vec<_>>(),
+        [(7, 7)]
+    );
     assert_eq!(found.differences, []);
     assert_eq!(books(&rig, Some("sale-0")).await.elsewhere, []);
     // Sums are longer than any amount.
@@ -144,9 +164,15 @@ pub async fn money_for_nothing_is_elsewhere(rig: Rig) {
         let money = Money { minor: i64::MAX, currency: "EUR".to_owned() };
         let (event, payment) = (payment.to_owned(), PaymentId(payment.to_owned()));
         let told = Capture { event, payment, money, ..told.clone() };
-        assert!(matches!(rig.store.capture(told, true).await.expect("writes"), Captured::Refund(_)));
+        assert!(matches!(
+            rig.store.capture(told, true).await.expect("writes"),
+            Captured::Refund(_)
+        ));
     }
     let found = books(&rig, None).await;
     let all = 2 * i128::from(i64::MAX) + 7;
-    assert_eq!(found.elsewhere.iter().map(|sums| (sums.captured, sums.pending)).collect::<Vec<_>>(), [(all, all)]);
+    assert_eq!(
+        found.elsewhere.iter().map(|sums| (sums.captured, sums.pending)).collect::<Vec<_>>(),
+        [(all, all)]
+    );
 }

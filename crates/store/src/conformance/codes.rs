@@ -18,7 +18,10 @@ async fn sale(rig: &Rig, id: &str) {
 }
 
 async fn add(rig: &Rig, hashes: &[u8], uses: u32) -> CodesOutcome {
-    rig.store.add_codes("spring", hashes.iter().map(|n| hash(*n)).collect(), uses).await.expect("writes")
+    rig.store
+        .add_codes("spring", hashes.iter().map(|n| hash(*n)).collect(), uses)
+        .await
+        .expect("writes")
 }
 
 async fn spend(rig: &Rig, n: u8, who: &str) -> bool {
@@ -51,7 +54,9 @@ pub async fn of_a_crowd_as_many_spend_a_code_as_it_has_uses(rig: Rig) {
     assert_eq!(add(&rig, &[1], 3).await, CodesOutcome::Done);
     let spending = (0..CROWD).map(|n| {
         let (store, buyer) = (rig.store.clone(), buyer(&format!("buyer-{}", n % (CROWD / 2))));
-        tokio::spawn(async move { (buyer.clone(), store.spend_code("spring", hash(1), &buyer).await.expect("writes")) })
+        tokio::spawn(async move {
+            (buyer.clone(), store.spend_code("spring", hash(1), &buyer).await.expect("writes"))
+        })
     });
     let mut let_in: Vec<BuyerId> = Vec::new();
     for task in spending.collect::<Vec<_>>() {

@@ -10,7 +10,8 @@ use crate::contract::{AdjustOutcome, Adjustment};
 pub async fn a_slot_has_one_open_grant(rig: Rig) {
     let item = rig.item(Stock::Counted(100), 1).await;
     let slot = SlotKey { item, index: 3 };
-    let first = rig.store.open_grant(slot, GrantId(11), 30).await.expect("writes").expect("an item");
+    let first =
+        rig.store.open_grant(slot, GrantId(11), 30).await.expect("writes").expect("an item");
     assert_eq!(
         (first.id, first.epoch, first.granted, first.open, first.acked),
         (GrantId(11), Epoch(1), 30, true, false)
@@ -57,7 +58,10 @@ pub async fn only_a_sale_that_is_on_has_grants(rig: Rig) {
     rig.reserve(&first, 1, "anna", 2).await;
     step(Step::Pause).await;
     assert_eq!(rig.grant(&first).await.closed, Some(Cause::Rolled));
-    assert_eq!(rig.settle(&rig.ticket(&first, 2, "bert", "k", 2)).await.verdict, Verdict::Unavailable);
+    assert_eq!(
+        rig.settle(&rig.ticket(&first, 2, "bert", "k", 2)).await.verdict,
+        Verdict::Unavailable
+    );
     assert_eq!(open().await, None, "paused");
     rig.expect_units(slot.item, 7, 0, 2, 0).await;
     step(Step::Resume).await;
@@ -82,10 +86,18 @@ pub async fn a_refill_reaches_the_slot_through_its_feed(rig: Rig) {
     let item = rig.item(Stock::Counted(100), 1).await;
     let slot = SlotKey { item, index: 0 };
     let grant = rig.store.open_grant(slot, GrantId(7), 10).await.expect("writes").expect("an item");
-    assert_eq!(rig.store.refill(grant.id, 5, Counter::A).await.expect("writes"), 0, "its slot did not take it yet");
+    assert_eq!(
+        rig.store.refill(grant.id, 5, Counter::A).await.expect("writes"),
+        0,
+        "its slot did not take it yet"
+    );
     rig.store.acknowledge_init(grant.id).await.expect("writes");
     assert_eq!(rig.store.refill(grant.id, 60, Counter::A).await.expect("writes"), 60);
-    assert_eq!(rig.store.refill(grant.id, 60, Counter::A).await.expect("writes"), 30, "what is left");
+    assert_eq!(
+        rig.store.refill(grant.id, 60, Counter::A).await.expect("writes"),
+        30,
+        "what is left"
+    );
     assert_eq!(rig.store.refill(grant.id, 60, Counter::A).await.expect("writes"), 0);
     assert_eq!(rig.store.refill(GrantId(404), 1, Counter::A).await.expect("writes"), 0);
     rig.expect_units(item, 0, 100, 0, 0).await;
@@ -106,12 +118,19 @@ pub async fn closing_returns_what_was_not_settled_once(rig: Rig) {
     assert!(!rig.store.close_grant(GrantId(404), Cause::Ended).await.expect("writes"));
     rig.expect_units(item, 96, 0, 4, 0).await;
     let closed = rig.grant(&grant).await;
-    assert_eq!((closed.open, closed.closed, closed.granted, closed.settled), (false, Some(Cause::Rolled), 40, 4));
+    assert_eq!(
+        (closed.open, closed.closed, closed.granted, closed.settled),
+        (false, Some(Cause::Rolled), 40, 4)
+    );
     let next = rig.open(grant.slot, 10).await;
     assert_eq!((next.epoch, next.granted), (Epoch(2), 10));
     let all = rig.store.grants(item).await.expect("reads");
     assert_eq!(all.iter().map(|g| g.epoch.0).collect::<Vec<_>>(), [2, 1], "newest first");
-    assert_eq!(rig.store.refill(grant.id, 1, Counter::A).await.expect("writes"), 0, "closed grants get nothing");
+    assert_eq!(
+        rig.store.refill(grant.id, 1, Counter::A).await.expect("writes"),
+        0,
+        "closed grants get nothing"
+    );
 }
 
 /// Closings are counted by cause, and those that mended a failed slot are repairs.
@@ -134,13 +153,20 @@ pub async fn a_feed_has_no_gaps(rig: Rig) {
     rig.store.refill(grant.id, 3, Counter::A).await.expect("writes");
     rig.settle(&rig.ticket(&grant, 2, "anna", "too-many", 5)).await;
     rig.store
-        .end_order(kept.id, doorbuster_core::order::Ending::Cancel, doorbuster_core::event::By::BUYER.clone())
+        .end_order(
+            kept.id,
+            doorbuster_core::order::Ending::Cancel,
+            doorbuster_core::event::By::BUYER.clone(),
+        )
         .await
         .expect("writes");
     rig.store.refill(grant.id, 3, Counter::A).await.expect("writes");
     let feed = rig.store.feed_after(grant.id, Seq(0), 100).await.expect("reads");
     let causes: Vec<_> = feed.iter().map(|f| f.cause).collect();
-    assert_eq!(causes, [FeedCause::Refill, FeedCause::Returned, FeedCause::OrderEnded, FeedCause::Refill]);
+    assert_eq!(
+        causes,
+        [FeedCause::Refill, FeedCause::Returned, FeedCause::OrderEnded, FeedCause::Refill]
+    );
     assert_eq!(feed.iter().map(|f| f.seq.0).collect::<Vec<_>>(), [1, 2, 3, 4]);
     let part = rig.store.feed_after(grant.id, Seq(1), 2).await.expect("reads");
     assert_eq!(part, feed[1..3]);
@@ -173,16 +199,24 @@ pub async fn an_adjustment_happens_once(rig: Rig) {
     let grant = rig.slot(100, 60, 1).await;
     let item = grant.slot.item;
     let adjust = async |change| rig.store.adjust(change).await.expect("writes");
-    let AdjustOutcome::Done(raised) = adjust(by(item, 50, "a")).await else { panic!("raising is possible") };
+    let AdjustOutcome::Done(raised) = adjust(by(item, 50, "a")).await else {
+        panic!("raising is possible")
+    };
     assert_eq!((raised.total, raised.pool), (Stock::Counted(150), 90));
-    let AdjustOutcome::Repeated(again) = adjust(by(item, 50, "a")).await else { panic!("the same again") };
+    let AdjustOutcome::Repeated(again) = adjust(by(item, 50, "a")).await else {
+        panic!("the same again")
+    };
     assert_eq!(again, raised);
     assert_eq!(adjust(by(item, 51, "a")).await, AdjustOutcome::KeyReused);
-    let AdjustOutcome::Done(lowered) = adjust(by(item, -90, "b")).await else { panic!("the pool holds them") };
+    let AdjustOutcome::Done(lowered) = adjust(by(item, -90, "b")).await else {
+        panic!("the pool holds them")
+    };
     assert_eq!((lowered.total, lowered.pool), (Stock::Counted(60), 0));
     assert_eq!(adjust(by(item, -1, "c")).await, AdjustOutcome::NotInPool(0));
     rig.store.close_grant(grant.id, Cause::Rolled).await.expect("writes");
-    let AdjustOutcome::Done(last) = adjust(by(item, -1, "c")).await else { panic!("a refusal is not remembered") };
+    let AdjustOutcome::Done(last) = adjust(by(item, -1, "c")).await else {
+        panic!("a refusal is not remembered")
+    };
     assert_eq!(last.total, Stock::Counted(59));
     rig.adds_up().await;
 }

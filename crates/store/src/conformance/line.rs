@@ -7,7 +7,8 @@ use doorbuster_core::line::{Joined, Left};
 use doorbuster_core::order::Ending;
 use doorbuster_core::sale::Step;
 use doorbuster_core::{
-    BuyerId, Counter, Grant, ItemId, Millis, Order, Place, PlaceState, SlotKey, Stock, TicketId, Verdict,
+    BuyerId, Counter, Grant, ItemId, Millis, Order, Place, PlaceState, SlotKey, Stock, TicketId,
+    Verdict,
 };
 
 use super::{HOLD_MS, Rig, buyer, new_item, new_sale, request_key};
@@ -32,7 +33,9 @@ async fn join(rig: &Rig, item: ItemId, who: &str, key: &str) -> Joined {
 
 /// Joins and expects a new place.
 async fn stand(rig: &Rig, item: ItemId, who: &str) -> Place {
-    let Joined::Done(place) = join(rig, item, who, &format!("line-{who}")).await else { panic!("{who} gets a place") };
+    let Joined::Done(place) = join(rig, item, who, &format!("line-{who}")).await else {
+        panic!("{who} gets a place")
+    };
     place
 }
 
@@ -76,7 +79,8 @@ pub async fn a_buyer_has_one_place(rig: Rig) {
     }
     let bert = stand(&rig, item, "bert").await;
     assert_eq!((place(&rig, anna.id).await.1, place(&rig, bert.id).await.1), (0, 1));
-    let found = rig.store.line_place_of(item, &buyer("bert")).await.expect("reads").expect("a place");
+    let found =
+        rig.store.line_place_of(item, &buyer("bert")).await.expect("reads").expect("a place");
     assert_eq!((&found.place, found.ahead), (&bert, 1));
     assert_eq!(rig.store.line_place_of(item, &buyer("cleo")).await.expect("reads"), None);
     expect_line(&rig, item, 2, 0).await;
@@ -94,9 +98,12 @@ pub async fn a_crowd_joins_at_once(rig: Rig) {
     let asked = (0..BUYERS * EACH).map(|i| {
         let store = rig.store.clone();
         let (who, key) = (format!("b{}", i % BUYERS), format!("k{i}"));
-        tokio::spawn(async move { store.join_line(item, buyer(&who), request_key(&key)).await.expect("writes") })
+        tokio::spawn(async move {
+            store.join_line(item, buyer(&who), request_key(&key)).await.expect("writes")
+        })
     });
-    let answers: Vec<Joined> = join_all(asked).await.into_iter().map(|a| a.expect("no panic")).collect();
+    let answers: Vec<Joined> =
+        join_all(asked).await.into_iter().map(|a| a.expect("no panic")).collect();
     let mut new: Vec<Place> = Vec::new();
     for answer in &answers {
         match answer {
@@ -106,7 +113,10 @@ pub async fn a_crowd_joins_at_once(rig: Rig) {
         }
     }
     new.sort_by_key(|place| place.n);
-    assert_eq!(new.iter().map(|place| place.n.0).collect::<Vec<_>>(), (1..=BUYERS as u64).collect::<Vec<_>>());
+    assert_eq!(
+        new.iter().map(|place| place.n.0).collect::<Vec<_>>(),
+        (1..=BUYERS as u64).collect::<Vec<_>>()
+    );
     for answer in answers {
         let (Joined::Done(place) | Joined::Already(place)) = answer else { panic!("a place") };
         assert!(new.contains(&place), "{place:?}");
@@ -119,7 +129,11 @@ pub async fn a_line_is_for_what_is_held_out(rig: Rig) {
     let in_pool = rig.item(Stock::Counted(1), 1).await;
     assert_eq!(join(&rig, in_pool, "anna", "k").await, Joined::NotHeldOut, "it lies in the pool");
     let in_slot = rig.slot(1, 1, 1).await;
-    assert_eq!(join(&rig, in_slot.slot.item, "anna", "k").await, Joined::NotHeldOut, "it is in a slot");
+    assert_eq!(
+        join(&rig, in_slot.slot.item, "anna", "k").await,
+        Joined::NotHeldOut,
+        "it is in a slot"
+    );
     let endless = rig.item(Stock::Unlimited, 1).await;
     assert_eq!(join(&rig, endless, "anna", "k").await, Joined::NotHeldOut);
     assert_eq!(join(&rig, ItemId(404), "anna", "k").await, Joined::NotFound);
@@ -139,7 +153,11 @@ pub async fn a_line_is_for_what_is_held_out(rig: Rig) {
     let full = rig.slot(1, 1, 1).await;
     rig.reserve(&full, 9, "holder-9", 1).await;
     assert_eq!(join(&rig, full.slot.item, "holder-9", "k").await, Joined::LimitReached);
-    assert_eq!(join(&rig, full.slot.item, "holder-2", "key-2").await, Joined::KeyReused, "of another item's order");
+    assert_eq!(
+        join(&rig, full.slot.item, "holder-2", "key-2").await,
+        Joined::KeyReused,
+        "of another item's order"
+    );
     expect_line(&rig, item, 1, 0).await;
 }
 
@@ -157,12 +175,21 @@ pub async fn those_in_line_are_served_by_turn(rig: Rig) {
     rig.clock.pass(1_000);
     rig.told.forget();
     let served = serve(&rig, item).await;
-    assert_eq!((names(&served.orders), served.passed_over.len(), served.more), (vec!["anna"], 0, false));
+    assert_eq!(
+        (names(&served.orders), served.passed_over.len(), served.more),
+        (vec!["anna"], 0, false)
+    );
     let order = &served.orders[0];
     assert_eq!((order.id, &order.key, order.units.get()), (anna.id, &anna.key, 1));
-    assert_eq!((order.reserved_at, order.pay_by), (rig.clock.now(), rig.clock.now().plus(LINE_HOLD_MS)));
+    assert_eq!(
+        (order.reserved_at, order.pay_by),
+        (rig.clock.now(), rig.clock.now().plus(LINE_HOLD_MS))
+    );
     assert_eq!(rig.store.order(anna.id).await.expect("reads").as_ref(), Some(order));
-    assert_eq!(rig.store.verdict(anna.id).await.expect("reads").map(|r| r.verdict), Some(Verdict::Reserved));
+    assert_eq!(
+        rig.store.verdict(anna.id).await.expect("reads").map(|r| r.verdict),
+        Some(Verdict::Reserved)
+    );
     let told = rig.told.take();
     assert!(told.iter().any(|c| c.orders.contains(order) && c.events), "{told:?}");
     let counts = told.iter().flat_map(|c| &c.counts).next_back().expect("counts are told");
@@ -217,7 +244,11 @@ pub async fn served_at_once_nobody_is_twice(rig: Rig) {
     all.extend(serve(&rig, item).await.orders);
     all.sort_by_key(|order| order.n);
     let first: Vec<_> = places.iter().take(UNITS as usize).map(|place| place.id).collect();
-    assert_eq!(all.iter().map(|order| order.id).collect::<Vec<_>>(), first, "those who had waited longest");
+    assert_eq!(
+        all.iter().map(|order| order.id).collect::<Vec<_>>(),
+        first,
+        "those who had waited longest"
+    );
     expect_line(&rig, item, WAIT - UNITS, 0).await;
     rig.expect_units(item, 0, 0, WAIT, 0).await;
 }
@@ -230,11 +261,17 @@ pub async fn whoever_has_enough_is_passed_over(rig: Rig) {
     let bert = stand(&rig, item, "bert").await;
     let cleo = stand(&rig, item, "cleo").await;
     // Three for those in line, two for everybody: the first two buy one, the second under the key of the place.
-    let more = crate::contract::Adjustment { item, units: 5, reason: "found".to_owned(), key: "a".to_owned() };
+    let more = crate::contract::Adjustment {
+        item,
+        units: 5,
+        reason: "found".to_owned(),
+        key: "a".to_owned(),
+    };
     rig.store.adjust(more).await.expect("writes");
     assert_eq!(rig.store.refill(grant.id, 9, Counter::A).await.expect("writes"), 2);
     rig.settle(&rig.ticket(&grant, 4, "anna", "bought", 1)).await.order.expect("an order");
-    let bought = rig.settle(&rig.ticket(&grant, 5, "bert", "line-bert", 1)).await.order.expect("an order");
+    let bought =
+        rig.settle(&rig.ticket(&grant, 5, "bert", "line-bert", 1)).await.order.expect("an order");
     rig.told.forget();
     let served = serve(&rig, item).await;
     assert_eq!(names(&served.orders), ["cleo"]);
@@ -246,7 +283,10 @@ pub async fn whoever_has_enough_is_passed_over(rig: Rig) {
     let of_bert = verdict(bert.id).await;
     assert_eq!((of_bert.verdict, of_bert.order), (Verdict::Order(bought.id), Some(bought)));
     assert_eq!(verdict(cleo.id).await.verdict, Verdict::Reserved);
-    assert_eq!(rig.store.leave_line(anna.id).await.expect("writes"), Left::Already(served.passed_over[0].clone()));
+    assert_eq!(
+        rig.store.leave_line(anna.id).await.expect("writes"),
+        Left::Already(served.passed_over[0].clone())
+    );
     rig.expect_units(item, 2, 0, 6, 0).await;
     assert_eq!(orders.len(), 3);
     expect_line(&rig, item, 0, 0).await;
@@ -259,21 +299,32 @@ pub async fn a_place_is_given_up_once(rig: Rig) {
     let (anna, bert) = (stand(&rig, item, "anna").await, stand(&rig, item, "bert").await);
     rig.clock.pass(500);
     rig.told.forget();
-    let Left::Done(left) = rig.store.leave_line(anna.id).await.expect("writes") else { panic!("it waited") };
+    let Left::Done(left) = rig.store.leave_line(anna.id).await.expect("writes") else {
+        panic!("it waited")
+    };
     assert_eq!((left.state, left.ended_at), (PlaceState::Left, Some(rig.clock.now())));
     assert!(rig.told.take().iter().any(|c| c.events && c.counts.iter().any(|c| c.waiting == 1)));
     assert_eq!(rig.store.leave_line(anna.id).await.expect("writes"), Left::Already(left));
-    assert_eq!(rig.store.verdict(anna.id).await.expect("reads").map(|r| r.verdict), Some(Verdict::Unavailable));
+    assert_eq!(
+        rig.store.verdict(anna.id).await.expect("reads").map(|r| r.verdict),
+        Some(Verdict::Unavailable)
+    );
     assert_eq!(place(&rig, bert.id).await, (PlaceState::Waiting, 0));
     // The same key as before: a refusal is not remembered by key.
     let again = stand(&rig, item, "anna").await;
     assert_eq!(place(&rig, again.id).await, (PlaceState::Waiting, 1), "at the end of the line");
     let stranger = TicketId::parse(&orders[0].id.to_string()).expect("an id");
-    assert_eq!(rig.store.leave_line(stranger).await.expect("writes"), Left::NotFound, "an order is no place");
+    assert_eq!(
+        rig.store.leave_line(stranger).await.expect("writes"),
+        Left::NotFound,
+        "an order is no place"
+    );
     cancel(&rig, &orders[0]).await;
     let served = serve(&rig, item).await.orders;
     assert_eq!(names(&served), ["bert"]);
-    let Left::Already(served) = rig.store.leave_line(bert.id).await.expect("writes") else { panic!("it was served") };
+    let Left::Already(served) = rig.store.leave_line(bert.id).await.expect("writes") else {
+        panic!("it was served")
+    };
     assert_eq!(served.state, PlaceState::Served);
     expect_line(&rig, item, 1, 0).await;
 }
@@ -315,7 +366,10 @@ pub async fn a_line_stands_while_its_sale_does(rig: Rig) {
     cancel(&rig, &orders[1]).await;
     assert_eq!(serve(&rig, item).await, LineServed::default());
     rig.expect_units(item, 1, 0, 1, 0).await;
-    assert!(matches!(rig.store.leave_line(bert.id).await.expect("writes"), Left::Done(_)), "nobody has to stay");
+    assert!(
+        matches!(rig.store.leave_line(bert.id).await.expect("writes"), Left::Done(_)),
+        "nobody has to stay"
+    );
     expect_line(&rig, item, 0, 0).await;
 }
 

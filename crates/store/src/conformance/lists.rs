@@ -48,7 +48,11 @@ pub async fn orders_are_listed_page_by_page(rig: Rig) {
     assert!(list(&rig, items(Vec::new())).await.is_empty());
     let state = |state| OrderQuery { state: Some(state), ..OrderQuery::default() };
     assert_eq!(list(&rig, state(OrderState::Cancelled)).await, [3]);
-    let mixed = OrderQuery { state: Some(OrderState::Reserved), items: Some(vec![a.slot.item]), ..of("anna") };
+    let mixed = OrderQuery {
+        state: Some(OrderState::Reserved),
+        items: Some(vec![a.slot.item]),
+        ..of("anna")
+    };
     assert!(list(&rig, mixed).await.is_empty());
     let page = rig.store.orders(OrderQuery { limit: 7, ..all.clone() }).await.expect("reads");
     assert_eq!((page.orders.len(), page.next), (7, None), "a full last page is the last");
@@ -60,19 +64,24 @@ pub async fn orders_are_listed_page_by_page(rig: Rig) {
 /// An export goes from the oldest order on and meets those made meanwhile at its end.
 pub async fn orders_are_exported_oldest_first(rig: Rig) {
     let (a, _, _) = seven(&rig).await;
-    let mut query = OrderQuery { limit: 3, items: Some(vec![a.slot.item]), ..OrderQuery::default() };
+    let mut query =
+        OrderQuery { limit: 3, items: Some(vec![a.slot.item]), ..OrderQuery::default() };
     let first = rig.store.orders_oldest_first(query.clone()).await.expect("reads");
     assert_eq!(first.orders.iter().map(|o| o.n.0).collect::<Vec<_>>(), [1, 3, 5]);
     rig.reserve(&a, 8, "dora", 1).await;
     query.after = first.next;
     let second = rig.store.orders_oldest_first(query).await.expect("reads");
-    assert_eq!((second.orders.iter().map(|o| o.n.0).collect::<Vec<_>>(), second.next), (vec![7, 8], None));
+    assert_eq!(
+        (second.orders.iter().map(|o| o.n.0).collect::<Vec<_>>(), second.next),
+        (vec![7, 8], None)
+    );
 }
 
 /// New orders do not disturb a listing that goes on.
 pub async fn new_orders_do_not_shift_pages(rig: Rig) {
     let (a, _, _) = seven(&rig).await;
-    let first = rig.store.orders(OrderQuery { limit: 3, ..OrderQuery::default() }).await.expect("reads");
+    let first =
+        rig.store.orders(OrderQuery { limit: 3, ..OrderQuery::default() }).await.expect("reads");
     rig.reserve(&a, 8, "dora", 1).await;
     let query = OrderQuery { limit: 3, after: first.next, ..OrderQuery::default() };
     let second = rig.store.orders(query).await.expect("reads");

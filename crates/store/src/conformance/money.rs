@@ -4,8 +4,8 @@ use std::slice::from_ref;
 use doorbuster_core::event::By;
 use doorbuster_core::limits::{REFUND_TRIES_MAX, backoff_ms};
 use doorbuster_core::money::{
-    Capture, Captured, Money, Payment, PaymentId, PaymentState, Refund, RefundCause, RefundId, RefundNews, RefundState,
-    RefundTold,
+    Capture, Captured, Money, Payment, PaymentId, PaymentState, Refund, RefundCause, RefundId,
+    RefundNews, RefundState, RefundTold,
 };
 use doorbuster_core::order::{Changed, Ending};
 use doorbuster_core::{Cause, Counter, Millis, Order, OrderState};
@@ -78,7 +78,10 @@ pub async fn a_payment_pays_once(rig: Rig) {
     let Captured::Paid(paid) = capture(&rig, &told).await else { panic!("it is the right amount") };
     assert_eq!((paid.state, paid.paid_at), (OrderState::Paid, Some(rig.clock.now())));
     assert_eq!(now(&rig, &order).await, paid);
-    assert!(rig.told.take().iter().any(|t| t.events && t.orders == [paid.clone()]), "publishers and pages hear of it");
+    assert!(
+        rig.told.take().iter().any(|t| t.events && t.orders == [paid.clone()]),
+        "publishers and pages hear of it"
+    );
     let payment = Payment {
         id: told.payment.clone(),
         provider: PROVIDER.to_owned(),
@@ -91,14 +94,19 @@ pub async fn a_payment_pays_once(rig: Rig) {
     rig.clock.pass(1);
     assert_eq!(capture(&rig, &told).await, Captured::Repeated, "the same message");
     let other = Capture { event: "evt_2".to_owned(), ..told.clone() };
-    assert_eq!(capture(&rig, &other).await, Captured::Repeated, "the same payment in another message");
+    assert_eq!(
+        capture(&rig, &other).await,
+        Captured::Repeated,
+        "the same payment in another message"
+    );
     assert_eq!(capture(&rig, &other).await, Captured::Repeated);
     assert_eq!(payments(&rig, of(&order)).await, [payment]);
     assert_eq!(refunds(&rig, of(&order)).await, []);
     rig.expect_units(grant.slot.item, 0, 7, 0, 3).await;
     assert_eq!(notices(&rig).await, []);
     // What one provider calls its message says nothing about another's.
-    let second = Capture { provider: "other".to_owned(), payment: PaymentId("pay_2".to_owned()), ..told };
+    let second =
+        Capture { provider: "other".to_owned(), payment: PaymentId("pay_2".to_owned()), ..told };
     assert_eq!(refunded(capture(&rig, &second).await).cause, RefundCause::Second);
 }
 
@@ -155,7 +163,9 @@ pub async fn what_is_not_the_price_goes_back(rig: Rig) {
     ];
     for (n, money) in wrong.into_iter().enumerate() {
         let (event, payment) = (format!("evt_{n}"), PaymentId(format!("pay_{n}")));
-        let refund = refunded(capture(&rig, &Capture { event, payment, money: money.clone(), ..right.clone() }).await);
+        let refund = refunded(
+            capture(&rig, &Capture { event, payment, money: money.clone(), ..right.clone() }).await,
+        );
         assert_eq!((refund.cause, refund.money), (RefundCause::Mismatch, money));
     }
     assert_eq!(now(&rig, &order).await, order, "it waits for its payment still");
@@ -176,7 +186,10 @@ pub async fn a_payment_for_nothing_goes_back(rig: Rig) {
         let told = Capture { order: named.to_owned(), ..right };
         let refund = refunded(capture(&rig, &told).await);
         assert_eq!((refund.cause, refund.order.as_str()), (RefundCause::UnknownOrder, named));
-        assert_eq!(refunds(&rig, MoneyQuery { order: Some(named.to_owned()), ..of(&order) }).await, [refund]);
+        assert_eq!(
+            refunds(&rig, MoneyQuery { order: Some(named.to_owned()), ..of(&order) }).await,
+            [refund]
+        );
     }
     assert_eq!(now(&rig, &order).await, order);
     assert_eq!(payments(&rig, of(&order)).await, []);
@@ -197,8 +210,13 @@ pub async fn a_late_payment_takes_what_is_there(rig: Rig) {
     let order = rig.reserve(&grant, 1, "anna", 3).await;
     rig.clock.pass(HOLD_MS);
     assert_eq!(rig.store.expire_due(10).await.expect("writes").len(), 1);
-    let Captured::Paid(paid) = capture(&rig, &message(&order, "evt_1", "pay_1")).await else { panic!("3 lie there") };
-    assert_eq!((paid.state, paid.ended_at, paid.paid_at), (OrderState::Paid, None, Some(rig.clock.now())));
+    let Captured::Paid(paid) = capture(&rig, &message(&order, "evt_1", "pay_1")).await else {
+        panic!("3 lie there")
+    };
+    assert_eq!(
+        (paid.state, paid.ended_at, paid.paid_at),
+        (OrderState::Paid, None, Some(rig.clock.now()))
+    );
     assert_eq!(capture(&rig, &message(&order, "evt_1", "pay_1")).await, Captured::Repeated);
     rig.expect_units(grant.slot.item, 0, 7, 0, 3).await;
 }
@@ -212,7 +230,11 @@ pub async fn a_late_payment_waits_for_units_in_slots(rig: Rig) {
     let told = message(&order, "evt_1", "pay_1");
     let cancelled = now(&rig, &order).await;
     assert_eq!(capture(&rig, &told).await, Captured::Lacks { order: cancelled.clone(), units: 2 });
-    assert_eq!((payments(&rig, of(&order)).await, refunds(&rig, of(&order)).await), (vec![], vec![]), "not written");
+    assert_eq!(
+        (payments(&rig, of(&order)).await, refunds(&rig, of(&order)).await),
+        (vec![], vec![]),
+        "not written"
+    );
     let late = rig.store.capture(told.clone(), true).await.expect("writes");
     assert_eq!(refunded(late).cause, RefundCause::Late);
     assert_eq!(rig.store.capture(told, true).await.expect("writes"), Captured::Repeated);
@@ -227,7 +249,10 @@ pub async fn a_late_payment_beyond_the_limit_is_refunded(rig: Rig) {
     let order = rig.reserve(&grant, 1, "anna", 3).await;
     rig.store.end_order(order.id, Ending::Cancel, By::BUYER.clone()).await.expect("writes");
     rig.reserve(&grant, 2, "anna", 2).await;
-    assert_eq!(refunded(capture(&rig, &message(&order, "evt_1", "pay_1")).await).cause, RefundCause::Late);
+    assert_eq!(
+        refunded(capture(&rig, &message(&order, "evt_1", "pay_1")).await).cause,
+        RefundCause::Late
+    );
     rig.expect_units(grant.slot.item, 3, 5, 2, 0).await;
 }
 
@@ -239,7 +264,10 @@ pub async fn a_late_payment_for_what_is_gone_is_refunded(rig: Rig) {
     rig.store.close_grant(grant.id, Cause::Ended).await.expect("writes");
     let again = rig.open(grant.slot, 3).await;
     rig.reserve(&again, 1, "bert", 3).await;
-    assert_eq!(refunded(capture(&rig, &message(&order, "evt_1", "pay_1")).await).cause, RefundCause::Late);
+    assert_eq!(
+        refunded(capture(&rig, &message(&order, "evt_1", "pay_1")).await).cause,
+        RefundCause::Late
+    );
     rig.expect_units(grant.slot.item, 0, 0, 3, 0).await;
 }
 
@@ -270,7 +298,8 @@ pub async fn a_refunded_order_refunds_its_payment(rig: Rig) {
     assert!(matches!(end().await.expect("writes"), Changed::Done(_)));
     assert!(matches!(end().await.expect("writes"), Changed::Already(_)));
     let refund = refunds(&rig, of(&order)).await.remove(0);
-    let pending = (RefundCause::Operator, RefundState::Pending, RefundId::of(&PaymentId("pay_1".to_owned())));
+    let pending =
+        (RefundCause::Operator, RefundState::Pending, RefundId::of(&PaymentId("pay_1".to_owned())));
     assert_eq!((refund.cause, refund.state, refund.id.clone()), pending);
     assert_eq!(payments(&rig, of(&order)).await[0].state, PaymentState::Refunded);
     rig.expect_units(grant.slot.item, 2, 8, 0, 0).await;
@@ -285,27 +314,45 @@ pub async fn a_refunded_order_refunds_its_payment(rig: Rig) {
     assert_eq!((settled.state, settled.settled_at), (RefundState::Settled, Some(rig.clock.now())));
     rig.clock.pass(9);
     assert_eq!(tell("evt_3", &refund.id, RefundNews::Settled).await, RefundTold::Taken);
-    let failed = rig.store.note_refund(refund.id.clone(), RefundNews::Failed("?".to_owned())).await.expect("writes");
+    let failed = rig
+        .store
+        .note_refund(refund.id.clone(), RefundNews::Failed("?".to_owned()))
+        .await
+        .expect("writes");
     assert_eq!(failed, Some(settled.clone()), "what arrived has arrived");
     let nobodys = RefundId("re_none".to_owned());
     for _ in 0..2 {
-        assert_eq!(tell("evt_4", &nobodys, RefundNews::Settled).await, RefundTold::NoRefund, "it is not taken");
+        assert_eq!(
+            tell("evt_4", &nobodys, RefundNews::Settled).await,
+            RefundTold::NoRefund,
+            "it is not taken"
+        );
     }
     assert_eq!(refunds(&rig, of(&order)).await, from_ref(&settled));
     // But for the money itself: the provider says that it came back.
-    let news = async |news| rig.store.note_refund(refund.id.clone(), news).await.expect("writes").expect("a refund");
+    let news = async |news| {
+        rig.store.note_refund(refund.id.clone(), news).await.expect("writes").expect("a refund")
+    };
     let why = || RefundNews::CameBack("the account is closed".to_owned());
     assert_eq!(tell("evt_5", &refund.id, why()).await, RefundTold::Taken);
     let back = refunds(&rig, of(&order)).await.remove(0);
     assert_eq!((back.state, back.settled_at, back.accepted), (RefundState::Failed, None, false));
-    assert!(back.error.as_deref().is_some_and(|error| error.contains("the account is closed")), "{back:?}");
+    assert!(
+        back.error.as_deref().is_some_and(|error| error.contains("the account is closed")),
+        "{back:?}"
+    );
     assert_eq!(rig.store.dead_counts().await.expect("reads").refunds, 1, "an operator is to look");
     assert_eq!(tell("evt_6", &refund.id, RefundNews::Settled).await, RefundTold::Taken);
-    for late in [RefundNews::Settled, RefundNews::Accepted { again_ms: 5 }, RefundNews::Failed("?".to_owned())] {
+    for late in [
+        RefundNews::Settled,
+        RefundNews::Accepted { again_ms: 5 },
+        RefundNews::Failed("?".to_owned()),
+    ] {
         assert_eq!(news(late).await, back, "nothing late undoes it");
     }
     // An operator has it asked for anew; older news are of what came back.
-    let again = rig.store.retry_refund(refund.id.clone()).await.expect("writes").expect("it was given up");
+    let again =
+        rig.store.retry_refund(refund.id.clone()).await.expect("writes").expect("it was given up");
     assert_eq!((again.state, again.accepted, again.tries), (RefundState::Pending, false, 0));
     assert_eq!(tell("evt_7", &refund.id, RefundNews::Settled).await, RefundTold::Taken);
     assert_eq!(refunds(&rig, of(&order)).await[0].state, RefundState::Pending);
@@ -326,19 +373,29 @@ pub async fn a_refund_is_tried_again_and_given_up(rig: Rig) {
     let grant = rig.slot(10, 10, 4).await;
     let order = rig.reserve(&grant, 1, "anna", 2).await;
     assert_eq!(rig.store.next_refund_due().await.expect("reads"), None);
-    let named = |n: u32| Capture { order: "none".to_owned(), ..message(&order, &format!("e{n}"), &format!("p{n}")) };
+    let named = |n: u32| Capture {
+        order: "none".to_owned(),
+        ..message(&order, &format!("e{n}"), &format!("p{n}"))
+    };
     let first = refunded(capture(&rig, &named(1)).await);
     rig.clock.pass(1);
     let second = refunded(capture(&rig, &named(2)).await);
-    let due = async || rig.store.refunds_due(9).await.expect("reads").into_iter().map(|r| r.id).collect::<Vec<_>>();
-    let news = async |news| rig.store.note_refund(first.id.clone(), news).await.expect("writes").expect("a refund");
+    let due = async || {
+        rig.store.refunds_due(9).await.expect("reads").into_iter().map(|r| r.id).collect::<Vec<_>>()
+    };
+    let news = async |news| {
+        rig.store.note_refund(first.id.clone(), news).await.expect("writes").expect("a refund")
+    };
     assert_eq!(due().await, [first.id.clone(), second.id.clone()], "the longest due first");
     assert_eq!(rig.store.refunds_due(1).await.expect("reads"), from_ref(&first));
     let waiting = news(RefundNews::Accepted { again_ms: 500 }).await;
     assert!(waiting.accepted && waiting.state == RefundState::Pending);
     assert_eq!(due().await, from_ref(&second.id));
     rig.store.note_refund(second.id, RefundNews::Settled).await.expect("writes");
-    assert_eq!((due().await, rig.store.next_refund_due().await.expect("reads")), (vec![], Some(waiting.next_at)));
+    assert_eq!(
+        (due().await, rig.store.next_refund_due().await.expect("reads")),
+        (vec![], Some(waiting.next_at))
+    );
     rig.clock.pass(500);
     let mut spread = false;
     for tries in 1..REFUND_TRIES_MAX {
@@ -346,22 +403,31 @@ pub async fn a_refund_is_tried_again_and_given_up(rig: Rig) {
         let failed = news(RefundNews::Failed(format!("no {tries}"))).await;
         assert_eq!((failed.tries, failed.error), (tries, Some(format!("no {tries}"))));
         let (wait, about) = (failed.next_at.0 - rig.clock.now().0, backoff_ms(tries));
-        assert!((about * 3 / 4..=about * 5 / 4).contains(&wait) && failed.accepted, "{wait} is about {about}");
+        assert!(
+            (about * 3 / 4..=about * 5 / 4).contains(&wait) && failed.accepted,
+            "{wait} is about {about}"
+        );
         spread |= wait != about;
         rig.clock.pass(wait - 1);
         assert_eq!(due().await, []);
         rig.clock.pass(1);
     }
     assert!(spread, "what fails together is not asked for together");
-    let discard = async || rig.store.discard_refund(first.id.clone(), "paid by hand".to_owned()).await.expect("writes");
+    let discard = async || {
+        rig.store.discard_refund(first.id.clone(), "paid by hand".to_owned()).await.expect("writes")
+    };
     assert!(!discard().await, "it may still succeed");
     assert_eq!(rig.store.retry_refund(first.id.clone()).await.expect("writes"), None);
     assert_eq!(news(RefundNews::Failed("no".to_owned())).await.state, RefundState::Failed);
     assert_eq!((due().await, rig.store.next_refund_due().await.expect("reads")), (vec![], None));
     assert!(discard().await);
     assert!(!discard().await, "once");
-    let again = rig.store.retry_refund(first.id.clone()).await.expect("writes").expect("it was given up");
-    assert_eq!((again.state, again.tries, again.next_at), (RefundState::Pending, 0, rig.clock.now()));
+    let again =
+        rig.store.retry_refund(first.id.clone()).await.expect("writes").expect("it was given up");
+    assert_eq!(
+        (again.state, again.tries, again.next_at),
+        (RefundState::Pending, 0, rig.clock.now())
+    );
     assert_eq!(due().await, [first.id]);
     rig.adds_up().await;
 }

@@ -28,7 +28,9 @@ async fn at_once(rig: &Rig, answers: impl Iterator<Item = Spending>) -> Vec<(boo
     let asked: Vec<_> = answers
         .map(|spending| {
             let store = rig.store.clone();
-            tokio::spawn(async move { (spending.is_right, store.spend(spending).await.expect("writes")) })
+            tokio::spawn(async move {
+                (spending.is_right, store.spend(spending).await.expect("writes"))
+            })
         })
         .collect();
     let mut heard = Vec::new();
@@ -71,7 +73,11 @@ pub async fn wrong_answers_are_counted_for_a_while(rig: Rig) {
     for n in 0..4 {
         assert_eq!(spend(&rig, n, 1, false).await, Some(u32::from(n)));
     }
-    assert_eq!(spend(&rig, 10, 1, true).await, Some(4), "a right answer hears of them and adds none");
+    assert_eq!(
+        spend(&rig, 10, 1, true).await,
+        Some(4),
+        "a right answer hears of them and adds none"
+    );
     assert_eq!(spend(&rig, 11, 1, true).await, Some(4));
     assert_eq!(spend(&rig, 12, 2, true).await, Some(0), "another buyer has none");
     assert_eq!(spend(&rig, 13, 2, false).await, Some(0), "a right one added none");
@@ -90,7 +96,8 @@ pub async fn of_wrong_answers_at_once_as_many_are_looked_at_as_may_be(rig: Rig) 
         let answers = (0..40).map(|n| spending(&rig, 50 * by + n, by, n % 4 == 3));
         let heard = at_once(&rig, answers).await;
         assert!(heard.iter().all(|(_, misses)| *misses <= WRONG), "{heard:?}");
-        let mut wrong: Vec<u32> = heard.iter().filter(|(is_right, _)| !is_right).map(|(_, misses)| *misses).collect();
+        let mut wrong: Vec<u32> =
+            heard.iter().filter(|(is_right, _)| !is_right).map(|(_, misses)| *misses).collect();
         wrong.sort_unstable();
         assert_eq!(wrong, (0..WRONG).collect::<Vec<_>>());
         let looked_at = wrong.iter().filter(|misses| **misses < LOOKED_AT).count();
@@ -112,7 +119,11 @@ pub async fn what_has_ended_counts_for_nothing(rig: Rig) {
     assert_eq!(spend(&rig, 3, 2, true).await, Some(0), "nor is it a wrong answer");
     rig.clock.pass(FORGET_AFTER_MS);
     assert_eq!(spend(&rig, 4, 1, true).await, Some(0));
-    assert_eq!(rig.store.spent().await.expect("reads"), 2, "the first is forgotten, the late ones were never kept");
+    assert_eq!(
+        rig.store.spent().await.expect("reads"),
+        2,
+        "the first is forgotten, the late ones were never kept"
+    );
     assert_eq!(rig.store.spend(spent).await.expect("writes"), Spent::Over);
 }
 

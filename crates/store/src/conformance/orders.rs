@@ -26,8 +26,13 @@ pub async fn an_order_is_cancelled_once(rig: Rig) {
     let grant = rig.slot(10, 10, 4).await;
     let order = rig.reserve(&grant, 1, "anna", 4).await;
     rig.clock.pass(70);
-    let Changed::Done(cancelled) = end(&rig, &order, Ending::Cancel).await else { panic!("it was reserved") };
-    assert_eq!((cancelled.state, cancelled.ended_at), (OrderState::Cancelled, Some(rig.clock.now())));
+    let Changed::Done(cancelled) = end(&rig, &order, Ending::Cancel).await else {
+        panic!("it was reserved")
+    };
+    assert_eq!(
+        (cancelled.state, cancelled.ended_at),
+        (OrderState::Cancelled, Some(rig.clock.now()))
+    );
     assert_eq!(rig.store.order(order.id).await.expect("reads"), Some(cancelled.clone()));
     assert_eq!(end(&rig, &order, Ending::Cancel).await, Changed::Already(cancelled.clone()));
     assert_eq!(end(&rig, &order, Ending::Expire).await, Changed::WrongState(cancelled.clone()));
@@ -46,7 +51,10 @@ pub async fn an_order_is_cancelled_once(rig: Rig) {
 pub async fn what_is_no_order_cannot_change(rig: Rig) {
     let grant = rig.slot(10, 10, 4).await;
     let id: TicketId = id_of(&rig.ticket(&grant, 1, "anna", "a", 1));
-    assert_eq!(rig.store.end_order(id, Ending::Cancel, By::BUYER.clone()).await.expect("writes"), Changed::NotFound);
+    assert_eq!(
+        rig.store.end_order(id, Ending::Cancel, By::BUYER.clone()).await.expect("writes"),
+        Changed::NotFound
+    );
     assert_eq!(rig.store.pay_order(id).await.expect("writes"), Paid::NotFound);
     assert_eq!(rig.store.order(id).await.expect("reads"), None);
     assert_eq!(rig.store.verdict(id).await.expect("reads"), None);
@@ -62,11 +70,18 @@ pub async fn holds_expire_when_they_are_due(rig: Rig) {
     let third = rig.reserve(&grant, 3, "cleo", 3).await;
     assert_eq!(rig.store.next_due().await.expect("reads"), Some(first.pay_by));
     rig.clock.pass(HOLD_MS - 11);
-    assert_eq!(end(&rig, &first, Ending::Expire).await, Changed::WrongState(first.clone()), "not yet");
+    assert_eq!(
+        end(&rig, &first, Ending::Expire).await,
+        Changed::WrongState(first.clone()),
+        "not yet"
+    );
     assert_eq!(rig.store.expire_due(10).await.expect("writes"), []);
     rig.clock.pass(1);
     let expired = rig.store.expire_due(10).await.expect("writes");
-    assert_eq!(expired.iter().map(|o| (o.id, o.state)).collect::<Vec<_>>(), [(first.id, OrderState::Expired)]);
+    assert_eq!(
+        expired.iter().map(|o| (o.id, o.state)).collect::<Vec<_>>(),
+        [(first.id, OrderState::Expired)]
+    );
     assert_eq!(rig.store.next_due().await.expect("reads"), Some(second.pay_by));
     pay(&rig, &second).await;
     rig.clock.pass(HOLD_MS);
@@ -115,11 +130,14 @@ pub async fn expiries_at_once_end_different_orders(rig: Rig) {
 pub async fn expiry_gives_every_share_back(rig: Rig) {
     let (first, other) = (rig.slot(20, 10, 9).await, rig.slot(20, 10, 9).await);
     let second = rig.open(SlotKey { index: 1, ..first.slot }, 10).await;
-    for (at, (grant, units)) in [(&first, 1), (&second, 2), (&other, 3), (&first, 4)].into_iter().enumerate() {
+    for (at, (grant, units)) in
+        [(&first, 1), (&second, 2), (&other, 3), (&first, 4)].into_iter().enumerate()
+    {
         rig.settle(&rig.ticket(grant, at as u64 + 1, "anna", &format!("key-{at}"), units)).await;
     }
     rig.clock.pass(HOLD_MS / 2);
-    let stays = rig.settle(&rig.ticket(&first, 9, "anna", "stays", 2)).await.order.expect("an order");
+    let stays =
+        rig.settle(&rig.ticket(&first, 9, "anna", "stays", 2)).await.order.expect("an order");
     rig.clock.pass(HOLD_MS / 2);
     assert_eq!(rig.store.expire_due(10).await.expect("writes").len(), 4);
     for (item, used) in [(first.slot.item, stays.units.get()), (other.slot.item, 0)] {
@@ -155,7 +173,12 @@ pub async fn expiry_beside_the_same_buyers_loses_no_share(rig: Rig) {
             store.settle(vec![ticket]).await.expect("settles");
             match n % 3 {
                 0 => drop(store.pay_order(order).await.expect("writes")),
-                1 => drop(store.end_order(order, Ending::Cancel, By::BUYER.clone()).await.expect("writes")),
+                1 => drop(
+                    store
+                        .end_order(order, Ending::Cancel, By::BUYER.clone())
+                        .await
+                        .expect("writes"),
+                ),
                 _ => {}
             }
         });
@@ -163,9 +186,11 @@ pub async fn expiry_beside_the_same_buyers_loses_no_share(rig: Rig) {
     tasks.join_all().await;
     while !rig.store.expire_due(100).await.expect("writes").is_empty() {}
     for n in 1..=BUYERS {
-        let paid = rig.store.order(orders[n as usize - 1].id).await.expect("reads").expect("an order");
+        let paid =
+            rig.store.order(orders[n as usize - 1].id).await.expect("reads").expect("an order");
         let holds = if paid.state == OrderState::Paid { 3 } else { 1 };
-        let quota = rig.store.quota(due.slot.item, buyer(&format!("buyer-{n}"))).await.expect("reads");
+        let quota =
+            rig.store.quota(due.slot.item, buyer(&format!("buyer-{n}"))).await.expect("reads");
         assert_eq!(quota, holds, "buyer-{n}");
     }
     rig.adds_up().await;
@@ -178,12 +203,17 @@ pub async fn a_paid_order_is_refunded_once(rig: Rig) {
     assert_eq!(state(&end(&rig, &order, Ending::Refund).await), None, "nothing was paid");
     rig.clock.pass(5);
     let Paid::Done(paid) = pay(&rig, &order).await else { panic!("it was reserved") };
-    assert_eq!((paid.state, paid.paid_at, paid.ended_at), (OrderState::Paid, Some(rig.clock.now()), None));
+    assert_eq!(
+        (paid.state, paid.paid_at, paid.ended_at),
+        (OrderState::Paid, Some(rig.clock.now()), None)
+    );
     assert_eq!(pay(&rig, &order).await, Paid::Already(paid.clone()));
     rig.expect_units(grant.slot.item, 0, 7, 0, 3).await;
     assert_eq!(end(&rig, &order, Ending::Cancel).await, Changed::WrongState(paid));
     assert_eq!(state(&end(&rig, &order, Ending::Refund).await), Some(OrderState::Refunded));
-    let Changed::Already(refunded) = end(&rig, &order, Ending::Refund).await else { panic!("once") };
+    let Changed::Already(refunded) = end(&rig, &order, Ending::Refund).await else {
+        panic!("once")
+    };
     assert_eq!(pay(&rig, &order).await, Paid::Refund(refunded));
     rig.expect_units(grant.slot.item, 3, 7, 0, 0).await;
     assert_eq!(rig.store.quota(grant.slot.item, buyer("anna")).await.expect("reads"), 0);
@@ -261,7 +291,11 @@ pub async fn at_the_same_instant_one_wins(rig: Rig) {
         let endings = usize::from(cancelled) + expired;
         let now = rig.store.order(order.id).await.expect("reads").expect("an order").state;
         assert!(endings <= 1, "it ended {endings} times");
-        assert_eq!(now.is_active(), paid, "{now:?} after paid {paid}, cancelled {cancelled}, expired {expired}");
+        assert_eq!(
+            now.is_active(),
+            paid,
+            "{now:?} after paid {paid}, cancelled {cancelled}, expired {expired}"
+        );
         let held = if paid { 2 } else { 0 };
         assert_eq!(rig.store.quota(grant.slot.item, order.buyer).await.expect("reads"), held);
         rig.adds_up().await;

@@ -10,8 +10,9 @@ use doorbuster_core::{Millis, NodeId, Order, OrderState, TicketId};
 use super::Rig;
 use super::money::message;
 use crate::contract::{
-    DeadCounts, DeadId, DeadKind, DeadOutcome, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind,
-    EndpointSecret, Forget, Held, MoneyQuery, NewEndpoint, Read, Redelivery, Rotation, Told,
+    DeadCounts, DeadId, DeadKind, DeadOutcome, DeliveryQuery, DeliveryState, Endpoint,
+    EndpointChange, EndpointKind, EndpointSecret, Forget, Held, MoneyQuery, NewEndpoint, Read,
+    Redelivery, Rotation, Told,
 };
 
 const MOST: usize = 3;
@@ -81,9 +82,16 @@ pub async fn events_are_told_in_their_order_as_they_were(rig: Rig) {
     rig.store.end_order(first.id, Ending::Cancel, by.clone()).await.expect("writes");
     let events = told(&rig, from).await;
     let what: Vec<_> = events.iter().map(|told| told.event.what).collect();
-    assert_eq!(what, [EventType::OrderReserved, EventType::OrderReserved, EventType::OrderCancelled]);
+    assert_eq!(
+        what,
+        [EventType::OrderReserved, EventType::OrderReserved, EventType::OrderCancelled]
+    );
     assert!(events.windows(2).all(|pair| pair[0].position < pair[1].position));
-    assert_eq!(events[0].event.subject, Subject::Order(first.clone()), "though it is cancelled by now");
+    assert_eq!(
+        events[0].event.subject,
+        Subject::Order(first.clone()),
+        "though it is cancelled by now"
+    );
     assert_eq!(events[1].event.subject, Subject::Order(second));
     let Subject::Order(cancelled) = &events[2].event.subject else { panic!("an order") };
     assert_eq!(
@@ -109,15 +117,30 @@ pub async fn endpoints_come_change_and_go(rig: Rig) {
     let second = add(&rig, "end_2").await;
     rig.clock.pass(1);
     add(&rig, "end_3").await;
-    assert_eq!(rig.store.insert_endpoint(new("end_4"), MOST).await.expect("writes"), None, "as many as there may be");
+    assert_eq!(
+        rig.store.insert_endpoint(new("end_4"), MOST).await.expect("writes"),
+        None,
+        "as many as there may be"
+    );
     let wanted = Wanted::Only(vec!["order.paid".to_owned(), "sale.moved".to_owned()]);
     let url = "https://other.example/".to_owned();
-    let change =
-        EndpointChange { url: Some(url.clone()), wanted: Some(wanted.clone()), enabled: Some(false), rotate: None };
-    let changed = rig.store.update_endpoint("end_2", change.clone()).await.expect("writes").expect("it is there");
+    let change = EndpointChange {
+        url: Some(url.clone()),
+        wanted: Some(wanted.clone()),
+        enabled: Some(false),
+        rotate: None,
+    };
+    let changed = rig
+        .store
+        .update_endpoint("end_2", change.clone())
+        .await
+        .expect("writes")
+        .expect("it is there");
     assert_eq!(changed, Endpoint { url, wanted, enabled: false, ..second.clone() });
     assert_eq!(rig.store.update_endpoint("end_9", change).await.expect("writes"), None);
-    let ids = |endpoints: Vec<Endpoint>| endpoints.into_iter().map(|endpoint| endpoint.id).collect::<Vec<_>>();
+    let ids = |endpoints: Vec<Endpoint>| {
+        endpoints.into_iter().map(|endpoint| endpoint.id).collect::<Vec<_>>()
+    };
     let all = rig.store.endpoints().await.expect("reads");
     assert_eq!(all[1], changed);
     assert_eq!(ids(all), ["end_1", "end_2", "end_3"]);
@@ -130,9 +153,11 @@ pub async fn endpoints_come_change_and_go(rig: Rig) {
 pub async fn a_secret_is_replaced_while_the_old_one_signs(rig: Rig) {
     add(&rig, "end_1").await;
     let rotate = async |word: &str, for_ms: i64| {
-        let rotation = Rotation { secret: secret(word), old_until: rig.clock.now().plus(for_ms), keep: 3 };
+        let rotation =
+            Rotation { secret: secret(word), old_until: rig.clock.now().plus(for_ms), keep: 3 };
         let change = EndpointChange { rotate: Some(rotation), ..EndpointChange::default() };
-        let endpoint = rig.store.update_endpoint("end_1", change).await.expect("writes").expect("it is there");
+        let endpoint =
+            rig.store.update_endpoint("end_1", change).await.expect("writes").expect("it is there");
         endpoint
             .secrets
             .into_iter()
@@ -141,7 +166,10 @@ pub async fn a_secret_is_replaced_while_the_old_one_signs(rig: Rig) {
     };
     let named = |word: &str, until: Option<i64>| (word.to_owned(), until);
     assert_eq!(rotate("two", 100).await, [named("two", None), named("one", Some(100))]);
-    assert_eq!(rotate("three", 500).await, [named("three", None), named("two", Some(500)), named("one", Some(100))]);
+    assert_eq!(
+        rotate("three", 500).await,
+        [named("three", None), named("two", Some(500)), named("one", Some(100))]
+    );
     assert_eq!(rotate("four", 500).await.len(), 3, "no more than are kept");
     rig.clock.pass(500);
     assert_eq!(rotate("five", 0).await, [named("five", None)], "what does not sign any more goes");
@@ -165,9 +193,20 @@ pub async fn an_endpoint_advances_once_from_each_place(rig: Rig) {
 pub async fn what_was_not_told_is_kept(rig: Rig) {
     let (from, events) = three(&rig).await;
     let at: Vec<i64> = events.iter().map(|told| told.position).collect();
-    let failed = vec![parcel(at[0], "a", false), parcel(at[1], "b", false), parcel(at[2], "c", true)];
-    assert!(rig.store.advance_endpoint("end_1", Progress { from, to: at[2], failed }).await.expect("writes"));
-    let again = Parcel { tries: 2, next_at: Millis(9), error: Some("502".to_owned()), ..parcel(at[0], "a", false) };
+    let failed =
+        vec![parcel(at[0], "a", false), parcel(at[1], "b", false), parcel(at[2], "c", true)];
+    assert!(
+        rig.store
+            .advance_endpoint("end_1", Progress { from, to: at[2], failed })
+            .await
+            .expect("writes")
+    );
+    let again = Parcel {
+        tries: 2,
+        next_at: Millis(9),
+        error: Some("502".to_owned()),
+        ..parcel(at[0], "a", false)
+    };
     let notes = vec![Note::Again(again.clone()), Note::Told(at[1]), Note::Told(at[2])];
     rig.store.note_deliveries("end_1", notes).await.expect("writes");
     assert_eq!(
@@ -175,8 +214,9 @@ pub async fn what_was_not_told_is_kept(rig: Rig) {
         std::slice::from_ref(&again),
         "one was told, and a dead one is not touched"
     );
-    let page =
-        |state, after, limit| rig.store.deliveries(DeliveryQuery { endpoint: "end_1".to_owned(), state, after, limit });
+    let page = |state, after, limit| {
+        rig.store.deliveries(DeliveryQuery { endpoint: "end_1".to_owned(), state, after, limit })
+    };
     let all = page(None, None, 1).await.expect("reads");
     assert_eq!((all.rows[0].position, all.rows[0].state), (at[2], DeliveryState::Dead));
     let rest = page(None, all.next, 1).await.expect("reads");
@@ -185,14 +225,24 @@ pub async fn what_was_not_told_is_kept(rig: Rig) {
     assert_eq!(rest.rows[0].event, Some(seen), "what makes its id");
     assert_eq!(page(Some(DeliveryState::Discarded), None, 9).await.expect("reads").rows, []);
     rig.clock.pass(3);
-    rig.store.note_deliveries("end_1", vec![Note::Again(Parcel { dead: true, ..again })]).await.expect("writes");
+    rig.store
+        .note_deliveries("end_1", vec![Note::Again(Parcel { dead: true, ..again })])
+        .await
+        .expect("writes");
     assert_eq!(pending(&rig, "end_1").await, []);
     let dead = page(Some(DeliveryState::Dead), None, 9).await.expect("reads").rows;
     assert_eq!(dead.iter().map(|row| row.at).max(), Some(rig.clock.now()));
     let standing = rig.store.standings().await.expect("reads").remove(0);
-    assert_eq!((standing.waiting, standing.pending, standing.dead, standing.oldest_at), (0, 0, 2, None));
+    assert_eq!(
+        (standing.waiting, standing.pending, standing.dead, standing.oldest_at),
+        (0, 0, 2, None)
+    );
     assert!(rig.store.delete_endpoint("end_1").await.expect("writes"));
-    assert_eq!(rig.store.dead_counts().await.expect("reads"), DeadCounts::default(), "they go with their endpoint");
+    assert_eq!(
+        rig.store.dead_counts().await.expect("reads"),
+        DeadCounts::default(),
+        "they go with their endpoint"
+    );
 }
 
 /// What happened waits for every endpoint from then on, also while nobody has given it a position.
@@ -224,7 +274,8 @@ pub async fn what_has_no_position_yet_waits(rig: Rig) {
 /// One node at a time tells an endpoint, until its lease ends.
 pub async fn one_node_at_a_time_has_an_endpoint(rig: Rig) {
     add(&rig, "end_1").await;
-    let lease = async |node, ms| rig.store.lease_endpoint("end_1", NodeId(node), ms).await.expect("writes");
+    let lease =
+        async |node, ms| rig.store.lease_endpoint("end_1", NodeId(node), ms).await.expect("writes");
     assert!(lease(1, 100).await && !lease(2, 100).await && lease(1, 100).await);
     rig.clock.pass(100);
     assert!(lease(2, 100).await && !lease(1, 100).await);
@@ -237,31 +288,57 @@ pub async fn what_was_given_up_is_listed_until_somebody_saw_to_it(rig: Rig) {
     let (from, events) = three(&rig).await;
     let at: Vec<i64> = events.iter().map(|told| told.position).collect();
     let failed = at.iter().map(|at| parcel(*at, "a", true)).collect();
-    assert!(rig.store.advance_endpoint("end_1", Progress { from, to: at[2], failed }).await.expect("writes"));
-    assert_eq!(rig.store.dead_counts().await.expect("reads"), DeadCounts { deliveries: 3, ..DeadCounts::default() });
+    assert!(
+        rig.store
+            .advance_endpoint("end_1", Progress { from, to: at[2], failed })
+            .await
+            .expect("writes")
+    );
+    assert_eq!(
+        rig.store.dead_counts().await.expect("reads"),
+        DeadCounts { deliveries: 3, ..DeadCounts::default() }
+    );
     let page = rig.store.dead(DeadKind::Delivery, None, 2).await.expect("reads");
     let rest = rig.store.dead(DeadKind::Delivery, page.next, 2).await.expect("reads");
     let letters: Vec<_> = page.rows.iter().chain(&rest.rows).collect();
-    let of: Vec<_> = letters.iter().filter_map(|dead| dead.delivery.clone()).map(|(_, at, _)| at).collect();
+    let of: Vec<_> =
+        letters.iter().filter_map(|dead| dead.delivery.clone()).map(|(_, at, _)| at).collect();
     assert_eq!((of, rest.next), (vec![at[2], at[1], at[0]], None), "newest first");
-    assert_eq!((letters[0].reason.as_str(), letters[0].about.as_str(), letters[0].tries), ("500", "a", 1));
+    assert_eq!(
+        (letters[0].reason.as_str(), letters[0].about.as_str(), letters[0].tries),
+        ("500", "a", 1)
+    );
     let show = async |id: &DeadId| rig.store.dead_letter(id.clone()).await.expect("reads");
     for (letter, event) in letters.iter().zip(events.iter().rev()) {
-        let Some((dead, Held::Event(Some(read)))) = show(&letter.id).await else { panic!("it holds its event") };
-        assert_eq!((&dead, read.as_ref().as_ref().expect("a row as it was written")), (*letter, event));
+        let Some((dead, Held::Event(Some(read)))) = show(&letter.id).await else {
+            panic!("it holds its event")
+        };
+        assert_eq!(
+            (&dead, read.as_ref().as_ref().expect("a row as it was written")),
+            (*letter, event)
+        );
     }
-    let retry = async |id: &DeadId, most| rig.store.retry_dead(id.clone(), most).await.expect("writes");
+    let retry =
+        async |id: &DeadId, most| rig.store.retry_dead(id.clone(), most).await.expect("writes");
     assert_eq!(retry(&letters[0].id, 0).await, DeadOutcome::Full);
     assert_eq!(retry(&letters[0].id, 1).await, DeadOutcome::Done);
     assert_eq!(retry(&letters[0].id, 9).await, DeadOutcome::NotFound);
     let again = pending(&rig, "end_1").await;
-    assert_eq!((again.len(), again[0].position, again[0].tries, again[0].next_at), (1, at[2], 0, rig.clock.now()));
-    let discard =
-        async |id: &DeadId| rig.store.discard_dead(id.clone(), "not needed".to_owned()).await.expect("writes");
+    assert_eq!(
+        (again.len(), again[0].position, again[0].tries, again[0].next_at),
+        (1, at[2], 0, rig.clock.now())
+    );
+    let discard = async |id: &DeadId| {
+        rig.store.discard_dead(id.clone(), "not needed".to_owned()).await.expect("writes")
+    };
     assert!(discard(&letters[1].id).await && !discard(&letters[1].id).await);
     assert_eq!(retry(&letters[1].id, 9).await, DeadOutcome::NotFound);
-    let query =
-        DeliveryQuery { endpoint: "end_1".to_owned(), state: Some(DeliveryState::Discarded), after: None, limit: 9 };
+    let query = DeliveryQuery {
+        endpoint: "end_1".to_owned(),
+        state: Some(DeliveryState::Discarded),
+        after: None,
+        limit: 9,
+    };
     let discarded = rig.store.deliveries(query).await.expect("reads").rows;
     assert_eq!((discarded.len(), discarded[0].why.as_deref()), (1, Some("not needed")));
     assert_eq!(rig.store.dead_counts().await.expect("reads").deliveries, 1);
@@ -271,7 +348,10 @@ pub async fn what_was_given_up_is_listed_until_somebody_saw_to_it(rig: Rig) {
         assert!(!discard(&id).await);
         assert!(show(&id).await.is_none());
     }
-    assert!(show(&letters[0].id).await.is_none() && show(&letters[1].id).await.is_none(), "they were seen to");
+    assert!(
+        show(&letters[0].id).await.is_none() && show(&letters[1].id).await.is_none(),
+        "they were seen to"
+    );
     assert!(show(&letters[2].id).await.is_some());
     for kind in [DeadKind::Refund, DeadKind::Ticket] {
         assert_eq!(rig.store.dead(kind, None, 9).await.expect("reads").rows, []);
@@ -282,7 +362,8 @@ pub async fn what_was_given_up_is_listed_until_somebody_saw_to_it(rig: Rig) {
 pub async fn an_event_is_told_once_more_when_asked(rig: Rig) {
     let (from, events) = three(&rig).await;
     let at: Vec<i64> = events.iter().map(|told| told.position).collect();
-    let again = async |id: &str, at: i64, most| rig.store.redeliver(id, at, most).await.expect("writes");
+    let again =
+        async |id: &str, at: i64, most| rig.store.redeliver(id, at, most).await.expect("writes");
     let done = Progress { from, to: at[1], failed: vec![parcel(at[1], "b", true)] };
     assert!(rig.store.advance_endpoint("end_1", done).await.expect("writes"));
     assert_eq!(again("end_9", at[0], 9).await, Redelivery::NoEndpoint);
@@ -295,15 +376,25 @@ pub async fn an_event_is_told_once_more_when_asked(rig: Rig) {
     assert_eq!(again("end_1", at[0], 9).await, Redelivery::Done, "repeating is harmless");
     assert_eq!(again("end_1", at[1], 9).await, Redelivery::Done, "also what was dead");
     let rows = pending(&rig, "end_1").await;
-    assert_eq!(rows.iter().map(|row| (row.position, row.tries)).collect::<Vec<_>>(), [(at[0], 0), (at[1], 0)]);
+    assert_eq!(
+        rows.iter().map(|row| (row.position, row.tries)).collect::<Vec<_>>(),
+        [(at[0], 0), (at[1], 0)]
+    );
     let Subject::Order(order) = &events[0].event.subject else { panic!("an order") };
     assert_eq!(&*rows[0].about, order.id.to_string());
     let standing = rig.store.standings().await.expect("reads").remove(0);
     assert_eq!((standing.waiting, standing.pending), (1, 2));
     let to = Progress { from: at[1], to: at[2], failed: vec![] };
-    assert!(events[2].event.at < asked && rig.store.advance_endpoint("end_1", to).await.expect("writes"));
+    assert!(
+        events[2].event.at < asked
+            && rig.store.advance_endpoint("end_1", to).await.expect("writes")
+    );
     let standing = rig.store.standings().await.expect("reads").remove(0);
-    assert_eq!((standing.waiting, standing.oldest_at), (0, Some(asked)), "an old event waits since it was asked for");
+    assert_eq!(
+        (standing.waiting, standing.oldest_at),
+        (0, Some(asked)),
+        "an old event waits since it was asked for"
+    );
 }
 
 /// What is about no order goes once everybody was told, what is dead or discarded after a while; an order's history stays.
@@ -317,13 +408,29 @@ pub async fn what_nobody_needs_is_forgotten(rig: Rig) {
     assert_eq!(rig.store.forget(before(1_000), 100).await.expect("writes"), 0, "not old enough");
     let sale = whole(rig.store.told_after(0, 1).await.expect("reads")).remove(0);
     assert_eq!(sale.event.what, EventType::SaleOpened);
-    assert_eq!(rig.store.redeliver("end_1", sale.position, 9).await.expect("writes"), Redelivery::Done);
-    assert_eq!(rig.store.forget(before(0), 100).await.expect("writes"), 0, "it is to be told once more");
+    assert_eq!(
+        rig.store.redeliver("end_1", sale.position, 9).await.expect("writes"),
+        Redelivery::Done
+    );
+    assert_eq!(
+        rig.store.forget(before(0), 100).await.expect("writes"),
+        0,
+        "it is to be told once more"
+    );
     let dead = Parcel { dead: true, ..parcel(sale.position, "sale", true) };
     rig.store.note_deliveries("end_1", vec![Note::Again(dead)]).await.expect("writes");
     let to = events[2].position;
-    assert!(rig.store.advance_endpoint("end_1", Progress { from, to, failed: vec![] }).await.expect("writes"));
-    assert_eq!(rig.store.forget(before(0), 100).await.expect("writes"), 0, "nor what may be tried again");
+    assert!(
+        rig.store
+            .advance_endpoint("end_1", Progress { from, to, failed: vec![] })
+            .await
+            .expect("writes")
+    );
+    assert_eq!(
+        rig.store.forget(before(0), 100).await.expect("writes"),
+        0,
+        "nor what may be tried again"
+    );
     rig.clock.pass(1);
     let forgotten = rig.store.forget(before(0), 100).await.expect("writes");
     assert_eq!(forgotten, 2, "the dead letter, and then its event");
@@ -337,19 +444,26 @@ pub async fn what_nobody_needs_is_forgotten(rig: Rig) {
 
 /// Of a provider's messages the old ones are not known any more. What they tell again changes nothing: the payment is known by its own id.
 async fn old_messages_go_and_their_payment_stays(rig: &Rig, order: &Order) {
-    let capture = async || rig.store.capture(message(order, "evt_1", "pay_1"), false).await.expect("writes");
-    let fail = async |event: &str| rig.store.fail_payment(message(order, event, "pay_1")).await.expect("writes");
+    let capture =
+        async || rig.store.capture(message(order, "evt_1", "pay_1"), false).await.expect("writes");
+    let fail = async |event: &str| {
+        rig.store.fail_payment(message(order, event, "pay_1")).await.expect("writes")
+    };
     assert!(matches!(capture().await, Captured::Paid(_)));
     assert!(fail("evt_2").await, "a message that came late");
     rig.clock.pass(1_000);
     assert!(fail("evt_3").await);
-    let what = Forget { events_before: Millis(0), dead_before: Millis(0), inbox_before: rig.clock.now() };
+    let what =
+        Forget { events_before: Millis(0), dead_before: Millis(0), inbox_before: rig.clock.now() };
     assert_eq!(rig.store.forget(what, 100).await.expect("writes"), 2, "the two old ones");
     assert_eq!((fail("evt_2").await, fail("evt_3").await), (true, false), "the young one is known");
     assert_eq!(capture().await, Captured::Repeated, "and so is the payment");
     let all = MoneyQuery { limit: 9, ..MoneyQuery::default() };
     let payments = rig.store.payments(all.clone()).await.expect("reads").rows;
-    assert_eq!(payments.iter().map(|payment| payment.state).collect::<Vec<_>>(), [PaymentState::Captured]);
+    assert_eq!(
+        payments.iter().map(|payment| payment.state).collect::<Vec<_>>(),
+        [PaymentState::Captured]
+    );
     assert_eq!(rig.store.refunds(all).await.expect("reads").rows, []);
     rig.expect_units(order.item, 0, 7, 2, 1).await;
 }

@@ -8,7 +8,9 @@ use crate::contract::Moves;
 /// Units recalled to the pool lie there once.
 pub async fn a_recall_to_the_pool_happens_once(rig: Rig) {
     let grant = rig.slot(10, 10, 4).await;
-    let begin = async || rig.store.begin_recall(RecallId(5), grant.id, RecallTarget::Pool, 6).await.expect("writes");
+    let begin = async || {
+        rig.store.begin_recall(RecallId(5), grant.id, RecallTarget::Pool, 6).await.expect("writes")
+    };
     let recall = begin().await.expect("something to ask");
     assert_eq!((recall.grant, recall.asked, recall.taken, recall.done), (grant.id, 6, 0, false));
     assert_eq!(begin().await, Some(recall.clone()));
@@ -29,13 +31,20 @@ pub async fn a_recall_for_a_slot_reaches_it(rig: Rig) {
     let from = rig.open(SlotKey { item, index: 0 }, 6).await;
     let to = rig.open(SlotKey { item, index: 1 }, 4).await;
     let target = RecallTarget::Grant(to.id);
-    rig.store.begin_recall(RecallId(1), from.id, target, 5).await.expect("writes").expect("something to ask");
+    rig.store
+        .begin_recall(RecallId(1), from.id, target, 5)
+        .await
+        .expect("writes")
+        .expect("something to ask");
     rig.told.forget();
     assert_eq!(rig.store.finish_recall(RecallId(1), 5).await.expect("writes"), 5);
     assert!(rig.told.take().iter().flat_map(|told| &told.counts).any(|counts| counts.item == item));
     assert_eq!((rig.grant(&from).await.granted, rig.grant(&to).await.granted), (1, 9));
     let feed = rig.store.feed_after(to.id, Seq(0), 9).await.expect("reads");
-    assert_eq!(feed.iter().map(|f| (f.cause, f.units)).collect::<Vec<_>>(), [(FeedCause::Recalled, 5)]);
+    assert_eq!(
+        feed.iter().map(|f| (f.cause, f.units)).collect::<Vec<_>>(),
+        [(FeedCause::Recalled, 5)]
+    );
     rig.expect_units(item, 0, 10, 0, 0).await;
 }
 
@@ -45,7 +54,11 @@ pub async fn a_recall_for_a_closed_slot_goes_to_the_pool(rig: Rig) {
     let from = rig.open(SlotKey { item, index: 0 }, 6).await;
     let to = rig.open(SlotKey { item, index: 1 }, 4).await;
     let target = RecallTarget::Grant(to.id);
-    rig.store.begin_recall(RecallId(1), from.id, target, 5).await.expect("writes").expect("something to ask");
+    rig.store
+        .begin_recall(RecallId(1), from.id, target, 5)
+        .await
+        .expect("writes")
+        .expect("something to ask");
     rig.store.close_grant(to.id, Cause::Ended).await.expect("writes");
     assert_eq!(rig.store.finish_recall(RecallId(1), 5).await.expect("writes"), 5);
     rig.expect_units(item, 9, 1, 0, 0).await;
@@ -62,14 +75,24 @@ pub async fn moves_are_counted(rig: Rig) {
         assert_eq!(rig.store.refill(from.id, units, Counter::A).await.expect("writes"), units);
     }
     for (id, taken) in [(1, 4), (2, 0)] {
-        rig.store.begin_recall(RecallId(id), from.id, RecallTarget::Grant(to.id), 5).await.expect("writes");
+        rig.store
+            .begin_recall(RecallId(id), from.id, RecallTarget::Grant(to.id), 5)
+            .await
+            .expect("writes");
         rig.store.finish_recall(RecallId(id), taken).await.expect("writes");
     }
     rig.store.begin_recall(RecallId(3), to.id, RecallTarget::Pool, 1).await.expect("writes");
     let mut moves = rig.store.moves(item).await.expect("reads");
     moves.sort_by_key(|moves| moves.grant != from.id);
-    let due = [(from.id, 2, 2), (to.id, 0, 0)].map(|(grant, refills, recalls)| Moves { grant, refills, recalls });
-    assert_eq!(moves, due, "what is asked and not answered, and what a slot got, is none of its moves");
+    let due = [(from.id, 2, 2), (to.id, 0, 0)].map(|(grant, refills, recalls)| Moves {
+        grant,
+        refills,
+        recalls,
+    });
+    assert_eq!(
+        moves, due,
+        "what is asked and not answered, and what a slot got, is none of its moves"
+    );
 }
 
 /// No more leaves a grant than is unsettled, whatever its slot says it gave.
@@ -85,14 +108,18 @@ pub async fn a_recall_is_clamped(rig: Rig) {
 pub async fn closing_finishes_recalls(rig: Rig) {
     let grant = rig.slot(10, 10, 8).await;
     for id in 1..=2 {
-        rig.store.begin_recall(RecallId(id), grant.id, RecallTarget::Pool, 3).await.expect("writes");
+        rig.store
+            .begin_recall(RecallId(id), grant.id, RecallTarget::Pool, 3)
+            .await
+            .expect("writes");
     }
     assert_eq!(rig.store.pending_recalls().await.expect("reads").len(), 2);
     rig.store.close_grant(grant.id, Cause::EpochForeign).await.expect("writes");
     assert_eq!(rig.store.pending_recalls().await.expect("reads"), []);
     assert_eq!(rig.store.finish_recall(RecallId(1), 3).await.expect("writes"), 0);
     rig.expect_units(grant.slot.item, 10, 0, 0, 0).await;
-    let begun = rig.store.begin_recall(RecallId(9), grant.id, RecallTarget::Pool, 3).await.expect("writes");
+    let begun =
+        rig.store.begin_recall(RecallId(9), grant.id, RecallTarget::Pool, 3).await.expect("writes");
     assert_eq!(begun, None, "nothing to ask of a closed grant");
 }
 

@@ -55,8 +55,12 @@ pub async fn a_room_has_one_seed(rig: Rig) {
     assert_eq!(rig.store.rooms(vec![SALE.into()]).await.expect("reads"), []);
     assert_eq!(rig.store.view_room(SALE).await.expect("reads"), None);
     let made = rig.store.open_room(SALE, seed()).await.expect("writes").expect("a sale");
-    assert_eq!((made.sale.as_str(), &made.seed, made.line, made.open_until), (SALE, &seed(), Line::default(), None));
-    let again = rig.store.open_room(SALE, Seed::new([4; 32])).await.expect("writes").expect("a sale");
+    assert_eq!(
+        (made.sale.as_str(), &made.seed, made.line, made.open_until),
+        (SALE, &seed(), Line::default(), None)
+    );
+    let again =
+        rig.store.open_room(SALE, Seed::new([4; 32])).await.expect("writes").expect("a sale");
     assert_eq!(again, made, "the first seed stays");
     enter(&rig, &["anna", "bert"]).await;
     open(&rig).await;
@@ -73,19 +77,32 @@ pub async fn a_buyer_has_one_place(rig: Rig) {
     sale(&rig, 5, 1).await;
     let first = enter(&rig, &["anna", "anna", "bert"]).await;
     let Entered::New(place) = &first[0] else { panic!("{first:?}") };
-    assert_eq!(place, &WaitingPlace { buyer: buyer("anna"), lot: Some(seed().lot("anna")), rank: None, until: None });
+    assert_eq!(
+        place,
+        &WaitingPlace {
+            buyer: buyer("anna"),
+            lot: Some(seed().lot("anna")),
+            rank: None,
+            until: None
+        }
+    );
     assert_eq!(first[1], Entered::Known(place.clone()));
     assert!(matches!(first[2], Entered::New(_)));
     let one = || rig.store.enter_room(SALE, seed(), buyers(&["cleo"]));
     let (a, b, c, d) = tokio::join!(one(), one(), one(), one());
     let answers = [a, b, c, d].map(|answer| answer.expect("writes").expect("a sale").1.remove(0));
-    assert_eq!(answers.iter().filter(|answer| matches!(answer, Entered::New(_))).count(), 1, "{answers:?}");
+    assert_eq!(
+        answers.iter().filter(|answer| matches!(answer, Entered::New(_))).count(),
+        1,
+        "{answers:?}"
+    );
     open(&rig).await;
     assert_eq!(enter(&rig, &["anna"]).await, [Entered::Known(place.clone())]);
     let late = enter(&rig, &["dora"]).await;
     let Entered::New(late) = &late[0] else { panic!("{late:?}") };
     assert_eq!((late.lot, late.rank, late.until), (None, Some(4), None));
-    let mut found = rig.store.places(SALE, buyers(&["dora", "nobody", "anna"])).await.expect("reads");
+    let mut found =
+        rig.store.places(SALE, buyers(&["dora", "nobody", "anna"])).await.expect("reads");
     found.sort_by(|a, b| a.buyer.cmp(&b.buyer));
     assert_eq!(found, [place.clone(), late.clone()]);
     assert_eq!(rig.store.places("other", buyers(&["anna"])).await.expect("reads"), []);
@@ -113,7 +130,8 @@ pub async fn the_drawn_come_first(rig: Rig) {
     assert_eq!(call(&rig).await[..40], drawn, "all at once: there is enough");
     let called = rig.store.called_after(SALE, 38, 10).await.expect("reads");
     let ranks: Vec<_> = called.iter().map(|place| (place.buyer.as_str(), place.rank)).collect();
-    let last = [(drawn[38], Some(39)), (drawn[39], Some(40)), ("late-1", Some(41)), ("late-2", Some(42))];
+    let last =
+        [(drawn[38], Some(39)), (drawn[39], Some(40)), ("late-1", Some(41)), ("late-2", Some(42))];
     assert_eq!(ranks, last);
     assert!(called.iter().all(|place| place.until == Some(rig.clock.now().plus(FOR_MS))));
 }
@@ -135,7 +153,10 @@ pub async fn nobody_is_called_into_an_empty_shop(rig: Rig) {
     let grant = rig.open(SlotKey { item, index: 0 }, 3).await;
     assert_eq!(shop(&rig).await.1.free, Some(3), "units in a slot are still there");
     let order = rig.reserve(&grant, 1, "a", 1).await;
-    assert_eq!(shop(&rig).await.1, Shop { free: Some(2), limit: 1, out: 2, used: 1, used_units: 1 });
+    assert_eq!(
+        shop(&rig).await.1,
+        Shop { free: Some(2), limit: 1, out: 2, used: 1, used_units: 1 }
+    );
     assert!(call(&rig).await.is_empty());
     // A unit that comes back is the next one's.
     rig.store.end_order(order.id, Ending::Cancel, By::BUYER.clone()).await.expect("writes");
@@ -143,7 +164,11 @@ pub async fn nobody_is_called_into_an_empty_shop(rig: Rig) {
     // An old look calls nobody for a unit that is gone.
     let seen = rig.store.view_room(SALE).await.expect("reads").expect("a room");
     rig.store.step_sale(SALE, Step::Pause).await.expect("writes");
-    assert_eq!(rig.store.call_in(SALE, &seen, CALLS_MAX, FOR_MS).await.expect("writes"), [], "paused");
+    assert_eq!(
+        rig.store.call_in(SALE, &seen, CALLS_MAX, FOR_MS).await.expect("writes"),
+        [],
+        "paused"
+    );
     assert_eq!(shop(&rig).await.1.free, Some(0));
     rig.store.step_sale(SALE, Step::Resume).await.expect("writes");
     assert_eq!(call(&rig).await, ["d"]);
@@ -157,7 +182,9 @@ pub async fn an_admission_lapses(rig: Rig) {
     enter(&rig, &["late"]).await;
     let drawn = draw::order(&seed(), ["early-1", "early-2"]);
     assert_eq!(call(&rig).await, drawn[..1]);
-    assert!(matches!(&enter(&rig, &drawn[..1]).await[0], Entered::Known(place) if place.until.is_some()));
+    assert!(
+        matches!(&enter(&rig, &drawn[..1]).await[0], Entered::Known(place) if place.until.is_some())
+    );
     rig.clock.pass(FOR_MS - 1);
     assert!(call(&rig).await.is_empty());
     rig.clock.pass(1);
@@ -165,7 +192,11 @@ pub async fn an_admission_lapses(rig: Rig) {
     let again = enter(&rig, &drawn[..1]).await;
     let Entered::New(again) = &again[0] else { panic!("{again:?}") };
     assert_eq!((again.rank, again.until), (Some(4), None));
-    assert_eq!(rig.store.drawn_after(SALE, None, 10).await.expect("reads").len(), 2, "the draw stays what it was");
+    assert_eq!(
+        rig.store.drawn_after(SALE, None, 10).await.expect("reads").len(),
+        2,
+        "the draw stays what it was"
+    );
     rig.clock.pass(FOR_MS);
     assert_eq!(call(&rig).await, ["late"]);
     rig.clock.pass(FOR_MS);

@@ -3,7 +3,9 @@ use doorbuster_core::sale::{Phase, Step};
 use doorbuster_core::{Choose, ItemId, Millis, NodeId, Spread, Stock};
 
 use super::{Rig, new_item, new_sale};
-use crate::contract::{AdminKey, AdminRole, DeleteOutcome, PatchOutcome, SaleRow, SpreadOutcome, StepOutcome};
+use crate::contract::{
+    AdminKey, AdminRole, DeleteOutcome, PatchOutcome, SaleRow, SpreadOutcome, StepOutcome,
+};
 
 async fn create(rig: &Rig, id: &str) -> SaleRow {
     let items = vec![new_item("zebra", Stock::Counted(5), 2), new_item("ape", Stock::Unlimited, 1)];
@@ -43,7 +45,10 @@ pub async fn the_catalogue_is_newest_first(rig: Rig) {
 pub async fn the_catalogue_has_another_version_after_each_change(rig: Rig) {
     let store = &rig.store;
     let version = async || {
-        let (read, asked) = (store.catalogue().await.expect("reads"), store.catalogue_version().await.expect("reads"));
+        let (read, asked) = (
+            store.catalogue().await.expect("reads"),
+            store.catalogue_version().await.expect("reads"),
+        );
         assert_eq!(read.version, asked);
         assert_eq!(read.sales, store.sales().await.expect("reads"));
         asked
@@ -155,14 +160,20 @@ pub async fn a_sale_walks_through_its_phases(rig: Rig) {
     create(&rig, "spring").await;
     let step = async |step| rig.store.step_sale("spring", step).await.expect("writes");
     assert_eq!(step(Step::Pause).await, StepOutcome::WrongState(Phase::Draft));
-    let walk = [(Step::Schedule, Phase::Scheduled), (Step::Open, Phase::Open), (Step::Pause, Phase::Paused)];
+    let walk = [
+        (Step::Schedule, Phase::Scheduled),
+        (Step::Open, Phase::Open),
+        (Step::Pause, Phase::Paused),
+    ];
     let walk = walk.into_iter().chain([(Step::Resume, Phase::Open), (Step::Close, Phase::Closed)]);
     let mut version = 1;
     for (asked, phase) in walk {
         rig.clock.pass(1_000);
         version += 1;
         for changed in [true, false] {
-            let StepOutcome::Done { sale, changed: moved } = step(asked).await else { panic!("{asked:?}") };
+            let StepOutcome::Done { sale, changed: moved } = step(asked).await else {
+                panic!("{asked:?}")
+            };
             assert_eq!((sale.phase, sale.version, moved), (phase, version, changed));
         }
     }
@@ -197,7 +208,10 @@ pub async fn keys_come_and_go(rig: Rig) {
         rig.store.insert_key(key.clone()).await.expect("writes");
     }
     assert_eq!(rig.store.keys().await.expect("reads"), keys);
-    assert!(rig.store.insert_key(key("key_b", AdminRole::Admin, 3, 9)).await.is_err(), "the id is taken");
+    assert!(
+        rig.store.insert_key(key("key_b", AdminRole::Admin, 3, 9)).await.is_err(),
+        "the id is taken"
+    );
     assert!(rig.store.delete_key("key_b").await.expect("writes"));
     assert!(!rig.store.delete_key("key_b").await.expect("writes"));
     assert_eq!(rig.store.keys().await.expect("reads"), keys[1..]);
@@ -230,10 +244,19 @@ pub async fn a_spread_changes_before_the_sale_opens(rig: Rig) {
     let sale = create(&rig, "spring").await;
     let item = sale.items[1].id;
     assert_eq!(sale.items[1].spread, Spread::default());
-    let spread = Spread { partitions: 8, choose: Choose::RoundRobin, initial: 400, threshold: 30, refill: 100 };
+    let spread = Spread {
+        partitions: 8,
+        choose: Choose::RoundRobin,
+        initial: 400,
+        threshold: 30,
+        refill: 100,
+    };
     let set = async |item, spread| rig.store.set_spread(item, spread).await.expect("writes");
     let SpreadOutcome::Done(after) = set(item, spread).await else { panic!("a draft takes it") };
-    assert_eq!((after.version, after.items[0].spread, after.items[1].spread), (2, Spread::default(), spread));
+    assert_eq!(
+        (after.version, after.items[0].spread, after.items[1].spread),
+        (2, Spread::default(), spread)
+    );
     assert_eq!(set(item, spread).await, SpreadOutcome::Done(after.clone()), "nothing changed");
     assert_eq!(rig.store.sale("spring").await.expect("reads"), Some(after));
     assert_eq!(set(ItemId(404), spread).await, SpreadOutcome::NotFound);

@@ -12,7 +12,10 @@ pub async fn a_consumed_ticket_is_an_order(rig: Rig) {
     let ticket = rig.ticket(&grant, 1, "anna", "k", 4);
     rig.clock.pass(5);
     let resolved = rig.settle(&ticket).await;
-    assert_eq!((resolved.id, resolved.verdict, resolved.fresh), (id_of(&ticket), Verdict::Reserved, true));
+    assert_eq!(
+        (resolved.id, resolved.verdict, resolved.fresh),
+        (id_of(&ticket), Verdict::Reserved, true)
+    );
     let order = resolved.order.expect("an order");
     assert_eq!(
         (order.id, order.item, &order.buyer, &order.key),
@@ -25,11 +28,17 @@ pub async fn a_consumed_ticket_is_an_order(rig: Rig) {
     assert_eq!((order.reserved_at, order.pay_by), (rig.clock.now(), rig.clock.now().plus(HOLD_MS)));
     assert_eq!((order.paid_at, order.ended_at), (None, None));
     assert_eq!(rig.store.order(order.id).await.expect("reads"), Some(order.clone()));
-    assert_eq!(rig.store.order_of(buyer("anna"), request_key("k")).await.expect("reads"), Some(order));
+    assert_eq!(
+        rig.store.order_of(buyer("anna"), request_key("k")).await.expect("reads"),
+        Some(order)
+    );
     assert_eq!(rig.store.order_of(buyer("anna"), request_key("other")).await.expect("reads"), None);
     assert_eq!(rig.store.quota(ticket.item, buyer("anna")).await.expect("reads"), 4);
     let after = rig.grant(&grant).await;
-    assert_eq!((after.settled, after.max_n, after.resolved, after.feed_len), (4, TicketN(1), 1, Seq(0)));
+    assert_eq!(
+        (after.settled, after.max_n, after.resolved, after.feed_len),
+        (4, TicketN(1), 1, Seq(0))
+    );
     rig.expect_units(ticket.item, 60, 36, 4, 0).await;
 }
 
@@ -42,15 +51,22 @@ pub async fn a_ticket_is_resolved_once(rig: Rig) {
     let before = (rig.grant(&grant).await, rig.counts(consumed.item).await);
     rig.clock.pass(60_000);
     for _ in 0..2 {
-        let again = rig.store.settle(vec![returned.clone(), consumed.clone()]).await.expect("settles");
-        assert_eq!((again[0].verdict, again[1].verdict), (Verdict::LimitReached, Verdict::Reserved));
+        let again =
+            rig.store.settle(vec![returned.clone(), consumed.clone()]).await.expect("settles");
+        assert_eq!(
+            (again[0].verdict, again[1].verdict),
+            (Verdict::LimitReached, Verdict::Reserved)
+        );
         assert_eq!((again[0].fresh, again[1].fresh), (false, false));
         assert_eq!(again[1].order, first[0].order);
     }
     assert_eq!((rig.grant(&grant).await, rig.counts(consumed.item).await), before);
     for (ticket, told) in [(&consumed, &first[0]), (&returned, &first[1])] {
         let verdict = rig.store.verdict(id_of(ticket)).await.expect("reads").expect("resolved");
-        assert_eq!((verdict.id, verdict.verdict, &verdict.order), (told.id, told.verdict, &told.order));
+        assert_eq!(
+            (verdict.id, verdict.verdict, &verdict.order),
+            (told.id, told.verdict, &told.order)
+        );
     }
     rig.adds_up().await;
 }
@@ -62,7 +78,10 @@ pub async fn a_second_ticket_of_a_request_gets_its_order(rig: Rig) {
     let order = rig.settle(&first).await.order.expect("an order");
     let second = rig.ticket(&grant, 2, "anna", "k", 2);
     let resolved = rig.settle(&second).await;
-    assert_eq!((resolved.verdict, resolved.order.as_ref()), (Verdict::Order(order.id), Some(&order)));
+    assert_eq!(
+        (resolved.verdict, resolved.order.as_ref()),
+        (Verdict::Order(order.id), Some(&order))
+    );
     let feed = rig.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
     let [credit] = &feed[..] else { panic!("one credit, not {feed:?}") };
     assert_eq!((credit.ticket, credit.units, credit.quota_delta), (Some(id_of(&second)), 2, -2));
@@ -93,7 +112,8 @@ pub async fn a_key_with_other_content_is_refused(rig: Rig) {
 /// The limit counts a buyer's active units, in one batch and over many.
 pub async fn the_limit_holds_within_a_batch_and_over_batches(rig: Rig) {
     let grant = rig.slot(100, 100, 5).await;
-    let tickets: Vec<_> = (1..=4).map(|n| rig.ticket(&grant, n, "anna", &format!("k{n}"), 2)).collect();
+    let tickets: Vec<_> =
+        (1..=4).map(|n| rig.ticket(&grant, n, "anna", &format!("k{n}"), 2)).collect();
     let resolved = rig.store.settle(tickets).await.expect("settles");
     let verdicts: Vec<_> = resolved.iter().map(|r| r.verdict).collect();
     use Verdict::{LimitReached, Reserved};
@@ -127,9 +147,14 @@ pub async fn limits_are_an_items_own(rig: Rig) {
 /// Past its `decide_by` a ticket is returned.
 pub async fn a_late_ticket_is_returned(rig: Rig) {
     let grant = rig.slot(10, 10, 5).await;
-    let (just, late) = (rig.ticket(&grant, 1, "anna", "a", 1), rig.ticket(&grant, 2, "bert", "b", 1));
+    let (just, late) =
+        (rig.ticket(&grant, 1, "anna", "a", 1), rig.ticket(&grant, 2, "bert", "b", 1));
     rig.clock.pass(10_000);
-    assert_eq!(rig.settle(&just).await.verdict, Verdict::Reserved, "at the instant it still is in time");
+    assert_eq!(
+        rig.settle(&just).await.verdict,
+        Verdict::Reserved,
+        "at the instant it still is in time"
+    );
     rig.clock.pass(1);
     assert_eq!(rig.settle(&late).await.verdict, Verdict::Unavailable);
     assert_eq!(rig.grant(&grant).await.feed_len, Seq(1), "credited");
@@ -179,7 +204,11 @@ pub async fn a_reused_number_closes_the_grant(rig: Rig) {
     }
     let verdict = rig.store.verdict(id_of(&twin)).await.expect("reads").expect("recorded");
     assert_eq!(verdict.verdict, Verdict::Unavailable);
-    assert_eq!(rig.store.order(id_of(&twin)).await.expect("reads"), None, "its number is another's");
+    assert_eq!(
+        rig.store.order(id_of(&twin)).await.expect("reads"),
+        None,
+        "its number is another's"
+    );
     rig.expect_units(grant.slot.item, 9, 0, 1, 0).await;
 }
 
@@ -187,8 +216,14 @@ pub async fn a_reused_number_closes_the_grant(rig: Rig) {
 pub async fn a_returned_tickets_number_is_taken(rig: Rig) {
     let grant = rig.slot(10, 10, 1).await;
     rig.reserve(&grant, 1, "anna", 1).await;
-    assert_eq!(rig.settle(&rig.ticket(&grant, 2, "anna", "b", 1)).await.verdict, Verdict::LimitReached);
-    assert_eq!(rig.settle(&rig.ticket(&grant, 2, "bert", "b", 1)).await.verdict, Verdict::Unavailable);
+    assert_eq!(
+        rig.settle(&rig.ticket(&grant, 2, "anna", "b", 1)).await.verdict,
+        Verdict::LimitReached
+    );
+    assert_eq!(
+        rig.settle(&rig.ticket(&grant, 2, "bert", "b", 1)).await.verdict,
+        Verdict::Unavailable
+    );
     assert_eq!(rig.grant(&grant).await.closed, Some(Cause::NumberReused));
     rig.adds_up().await;
 }
@@ -200,7 +235,10 @@ pub async fn numbers_come_in_any_order(rig: Rig) {
     let tickets = numbers.map(|n| rig.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)).to_vec();
     let resolved = rig.store.settle(tickets).await.expect("settles");
     assert!(resolved.iter().all(|r| r.verdict == Verdict::Reserved));
-    assert_eq!(resolved.iter().map(|r| r.order.as_ref().map_or(0, |o| o.n.0)).collect::<Vec<_>>(), numbers);
+    assert_eq!(
+        resolved.iter().map(|r| r.order.as_ref().map_or(0, |o| o.n.0)).collect::<Vec<_>>(),
+        numbers
+    );
     let after = rig.grant(&grant).await;
     assert_eq!((after.max_n, after.resolved, after.open), (TicketN(9), 4, true));
     rig.expect_units(grant.slot.item, 0, 6, 4, 0).await;
@@ -220,7 +258,8 @@ pub async fn a_ticket_of_no_grant_leaves_nothing(rig: Rig) {
 pub async fn a_batch_is_told_before_it_is_answered(rig: Rig) {
     let grant = rig.slot(1_000, 400, 1).await;
     rig.told.forget();
-    let tickets: Vec<_> = (1..=500).map(|n| rig.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)).collect();
+    let tickets: Vec<_> =
+        (1..=500).map(|n| rig.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)).collect();
     let resolved = rig.store.settle(tickets).await.expect("settles");
     assert_eq!(resolved.len(), 500);
     assert_eq!(resolved.iter().filter(|r| r.verdict == Verdict::Reserved).count(), 400);
@@ -243,15 +282,25 @@ pub async fn a_verdict_is_forced_after_its_time(rig: Rig) {
     let ticket = rig.ticket(&grant, 1, "anna", "a", 2);
     let (id, parts) = (id_of(&ticket), id_key().open(&id_of(&ticket), "anna").expect("our own id"));
     rig.clock.pass(10_000);
-    assert_eq!(rig.store.force(id, parts, buyer("anna")).await.expect("writes"), None, "it may still be settled");
+    assert_eq!(
+        rig.store.force(id, parts, buyer("anna")).await.expect("writes"),
+        None,
+        "it may still be settled"
+    );
     rig.clock.pass(1);
     let forced = rig.store.force(id, parts, buyer("anna")).await.expect("writes").expect("due");
     assert_eq!((forced.verdict, forced.fresh), (Verdict::Unavailable, true));
     let again = rig.store.force(id, parts, buyer("anna")).await.expect("writes").expect("due");
     assert_eq!((again.verdict, again.fresh), (Verdict::Unavailable, false));
     let feed = rig.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
-    assert_eq!(feed.iter().map(|f| (f.units, f.ticket, f.key.clone())).collect::<Vec<_>>(), [(2, Some(id), None)]);
-    let late = Arc::new(doorbuster_core::Ticket { decide_by: Millis(parts.decide_by.0), ..(*ticket).clone() });
+    assert_eq!(
+        feed.iter().map(|f| (f.units, f.ticket, f.key.clone())).collect::<Vec<_>>(),
+        [(2, Some(id), None)]
+    );
+    let late = Arc::new(doorbuster_core::Ticket {
+        decide_by: Millis(parts.decide_by.0),
+        ..(*ticket).clone()
+    });
     assert_eq!(rig.settle(&late).await.verdict, Verdict::Unavailable, "the first commit wins");
     rig.expect_units(grant.slot.item, 0, 10, 0, 0).await;
 }
@@ -269,9 +318,15 @@ pub async fn a_forced_verdict_finds_the_order(rig: Rig) {
         rig.store.force(id, parts, buyer("anna")).await.expect("writes").expect("resolved")
     };
     let first = force(&*consumed).await;
-    assert_eq!((first.verdict, first.order.as_ref(), first.fresh), (Verdict::Reserved, Some(&order), false));
+    assert_eq!(
+        (first.verdict, first.order.as_ref(), first.fresh),
+        (Verdict::Reserved, Some(&order), false)
+    );
     let second = force(&*twin).await;
-    assert_eq!((second.verdict, second.order.as_ref(), second.fresh), (Verdict::Order(order.id), Some(&order), true));
+    assert_eq!(
+        (second.verdict, second.order.as_ref(), second.fresh),
+        (Verdict::Order(order.id), Some(&order), true)
+    );
     rig.expect_units(grant.slot.item, 0, 8, 2, 0).await;
 }
 

@@ -90,14 +90,22 @@ pub struct Dispute {
 
 impl Reversal {
     /// Takes its message, once, and not before its payment, which it gives; or what it comes to when nothing is to be written.
-    pub(crate) fn take<L: Ledger>(&self, ledger: &mut L, now: Millis) -> Result<Result<Payment, Reversing>, L::Error> {
+    pub(crate) fn take<L: Ledger>(
+        &self,
+        ledger: &mut L,
+        now: Millis,
+    ) -> Result<Result<Payment, Reversing>, L::Error> {
         if let Some(event) = &self.event
             && ledger.inbox(&self.provider, event)?
         {
             return Ok(Err(Reversing::Known));
         }
-        let is_it = |payment: &Payment| payment.provider == self.provider && payment.state != PaymentState::Failed;
-        let Some(payment) = ledger.payment(&self.payment)?.filter(is_it) else { return Ok(Err(Reversing::NoPayment)) };
+        let is_it = |payment: &Payment| {
+            payment.provider == self.provider && payment.state != PaymentState::Failed
+        };
+        let Some(payment) = ledger.payment(&self.payment)?.filter(is_it) else {
+            return Ok(Err(Reversing::NoPayment));
+        };
         if let Some(event) = &self.event {
             ledger.insert_inbox(&self.provider, event, now)?;
         }
@@ -106,7 +114,8 @@ impl Reversal {
 
     /// The dispute that it is told of. One without an id is the payment's only one, and what is heard last of it is believed.
     pub(crate) fn dispute(&self, now: Millis) -> Option<(String, Millis)> {
-        let Dispute { id, said_at } = self.dispute.clone().unwrap_or(Dispute { id: String::new(), said_at: None });
+        let Dispute { id, said_at } =
+            self.dispute.clone().unwrap_or(Dispute { id: String::new(), said_at: None });
         (self.kind == ReversalKind::Disputed).then(|| (id, said_at.unwrap_or(now)))
     }
 

@@ -50,7 +50,9 @@ pub enum OpenError {
     #[error("{} is not a doorbuster store", .0.display())]
     NotAStore(PathBuf),
     /// A newer program wrote it.
-    #[error("the store has schema version {found}, this program knows versions up to {known}: run the newer program")]
+    #[error(
+        "the store has schema version {found}, this program knows versions up to {known}: run the newer program"
+    )]
     TooNew {
         /// The file's version.
         found: i64,

@@ -47,7 +47,8 @@ impl Postgres {
     ) -> StoreResult<Option<Block>> {
         let (value, reason) = (value.to_owned(), reason.to_owned());
         let write = move |ledger: &mut PostgresLedger<'_>| {
-            let block = Block { kind, value: value.clone(), until, reason: reason.clone(), at: ledger.now };
+            let block =
+                Block { kind, value: value.clone(), until, reason: reason.clone(), at: ledger.now };
             Ok(put(ledger, &block, most)?.then_some(block))
         };
         self.job(Again::Safe, write).await
@@ -63,14 +64,17 @@ impl Postgres {
     }
 
     pub(crate) async fn blocks(&self) -> StoreResult<Vec<Block>> {
-        let sql = "SELECT kind, value, until, reason, at FROM block WHERE until IS NULL OR until > $1
+        let sql =
+            "SELECT kind, value, until, reason, at FROM block WHERE until IS NULL OR until > $1
              ORDER BY at DESC, kind, value";
         self.all(sql, &[&self.now().0], block).await
     }
 
     pub(crate) async fn blocks_mark(&self) -> StoreResult<BlocksMark> {
         let sql = "SELECT count(*), coalesce(sum(at + coalesce(until, 0)), 0)::bigint FROM block";
-        let marks = self.all(sql, &[], |row| Ok(BlocksMark { count: row.try_get(0)?, sum: row.try_get(1)? })).await?;
+        let marks = self
+            .all(sql, &[], |row| Ok(BlocksMark { count: row.try_get(0)?, sum: row.try_get(1)? }))
+            .await?;
         Ok(marks.into_iter().next().unwrap_or_default())
     }
 }

@@ -3,9 +3,12 @@ use tokio_postgres::Row;
 
 use doorbuster_core::{ItemId, Millis, Stock, TicketId};
 
-use crate::books::{self, ADJUSTED, ITEMS, ItemRow, MONEY, MOVED_BY_POSITION, OPENINGS, state_after};
+use crate::books::{
+    self, ADJUSTED, ITEMS, ItemRow, MONEY, MOVED_BY_POSITION, OPENINGS, state_after,
+};
 use crate::contract::{
-    Adjusted, BookPage, Books, Difference, DifferenceKind, ItemBooks, MoneySums, Opening, OrderMoved,
+    Adjusted, BookPage, Books, Difference, DifferenceKind, ItemBooks, MoneySums, Opening,
+    OrderMoved,
 };
 use crate::limits::{DIFFERENCES_MAX, PAGE_ROWS_MAX, PG_CHECK_WAIT};
 use crate::store::StoreResult;
@@ -21,7 +24,9 @@ use super::shared::Shared;
 type Done<T> = Result<T, Failure>;
 
 fn total(row: &Row, at: usize) -> Done<Stock> {
-    Ok(row.try_get::<_, Option<i64>>(at)?.map_or(Stock::Unlimited, |units| Stock::Counted(units.cast_unsigned())))
+    Ok(row
+        .try_get::<_, Option<i64>>(at)?
+        .map_or(Stock::Unlimited, |units| Stock::Counted(units.cast_unsigned())))
 }
 
 fn item(row: &Row) -> Done<ItemRow> {
@@ -57,7 +62,13 @@ fn money(row: &Row) -> Done<(Option<ItemId>, MoneySums)> {
 
 fn difference(kind: DifferenceKind, row: &Row) -> Done<Difference> {
     let item = row.try_get::<_, Option<i64>>(0)?.map(ItemId);
-    Ok(Difference { kind, item, order: row.try_get(1)?, payment: row.try_get(2)?, detail: row.try_get(3)? })
+    Ok(Difference {
+        kind,
+        item,
+        order: row.try_get(1)?,
+        payment: row.try_get(2)?,
+        detail: row.try_get(3)?,
+    })
 }
 
 /// A difference with its place.
@@ -65,11 +76,19 @@ fn placed(kind: DifferenceKind, row: &Row) -> Done<(i64, Difference)> {
     Ok((row.try_get(4)?, difference(kind, row)?))
 }
 
-async fn books(shared: &Shared, sale: &Option<String>, after: Option<&[(DifferenceKind, i64)]>) -> Done<Books> {
+async fn books(
+    shared: &Shared,
+    sale: &Option<String>,
+    after: Option<&[(DifferenceKind, i64)]>,
+) -> Done<Books> {
     snapshot(shared, async |client| {
-        client.batch_execute(&format!("SET LOCAL statement_timeout = {}", PG_CHECK_WAIT.as_millis())).await?;
-        let items = client.query(ITEMS, &[sale]).await?.iter().map(item).collect::<Done<Vec<_>>>()?;
-        let sums = client.query(MONEY, &[sale]).await?.iter().map(money).collect::<Done<Vec<_>>>()?;
+        client
+            .batch_execute(&format!("SET LOCAL statement_timeout = {}", PG_CHECK_WAIT.as_millis()))
+            .await?;
+        let items =
+            client.query(ITEMS, &[sale]).await?.iter().map(item).collect::<Done<Vec<_>>>()?;
+        let sums =
+            client.query(MONEY, &[sale]).await?.iter().map(money).collect::<Done<Vec<_>>>()?;
         let (mut found, mut more) = (Vec::new(), Vec::new());
         for (kind, text, place) in books::wanted(after) {
             let rows = client.query(text, &[sale, &place, &as_limit(DIFFERENCES_MAX + 1)]).await?;
@@ -84,7 +103,11 @@ async fn books(shared: &Shared, sale: &Option<String>, after: Option<&[(Differen
 }
 
 fn opening(row: &Row) -> Done<Opening> {
-    Ok(Opening { item: ItemId(row.try_get(0)?), total: total(row, 1)?, at: Millis(row.try_get(2)?) })
+    Ok(Opening {
+        item: ItemId(row.try_get(0)?),
+        total: total(row, 1)?,
+        at: Millis(row.try_get(2)?),
+    })
 }
 
 fn adjusted(row: &Row) -> Done<(i64, Adjusted)> {
@@ -119,7 +142,9 @@ impl Postgres {
         loop {
             match books(shared, &sale, after.as_deref()).await {
                 Ok(books) => return Ok(books),
-                Err(failure) => tries.again(shared, failure, Again::Safe).await.map_err(|f| shared.judge(f))?,
+                Err(failure) => {
+                    tries.again(shared, failure, Again::Safe).await.map_err(|f| shared.judge(f))?
+                }
             }
         }
     }

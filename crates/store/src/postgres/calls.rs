@@ -3,8 +3,8 @@ use doorbuster_core::event::By;
 use doorbuster_core::order::{self, Changed, Ending, Paid};
 use doorbuster_core::settle::{self, Resolved};
 use doorbuster_core::{
-    BuyerId, Cause, Counter, Grant, GrantId, Ledger, Recall, RecallId, RecallTarget, SlotKey, TicketId, TicketParts,
-    recall, stock,
+    BuyerId, Cause, Counter, Grant, GrantId, Ledger, Recall, RecallId, RecallTarget, SlotKey,
+    TicketId, TicketParts, recall, stock,
 };
 
 use crate::store::StoreResult;
@@ -15,7 +15,12 @@ use super::ledger::PostgresLedger;
 use super::run::Again;
 
 impl Postgres {
-    pub(crate) async fn open_grant(&self, slot: SlotKey, id: GrantId, units: u64) -> StoreResult<Option<Grant>> {
+    pub(crate) async fn open_grant(
+        &self,
+        slot: SlotKey,
+        id: GrantId,
+        units: u64,
+    ) -> StoreResult<Option<Grant>> {
         self.job(Again::Safe, move |ledger| stock::open(ledger, slot, id, units)).await
     }
 
@@ -23,7 +28,12 @@ impl Postgres {
         self.job(Again::Safe, move |ledger| stock::acknowledge_init(ledger, id)).await
     }
 
-    pub(crate) async fn refill(&self, id: GrantId, units: u64, counter: Counter) -> StoreResult<u64> {
+    pub(crate) async fn refill(
+        &self,
+        id: GrantId,
+        units: u64,
+        counter: Counter,
+    ) -> StoreResult<u64> {
         self.job(Again::Never, move |ledger| stock::refill(ledger, id, units, counter)).await
     }
 
@@ -53,8 +63,11 @@ impl Postgres {
                 Ok((row.try_get::<_, i64>(0)?, row.try_get::<_, Option<i64>>(1)?))
             })?;
             let Some((from, to)) = found else { return Ok(0) };
-            let grants: Vec<GrantId> =
-                [Some(from), to].into_iter().flatten().map(|g| GrantId(g.cast_unsigned())).collect();
+            let grants: Vec<GrantId> = [Some(from), to]
+                .into_iter()
+                .flatten()
+                .map(|g| GrantId(g.cast_unsigned()))
+                .collect();
             ledger.lock_grants(&grants)?;
             recall::finish(ledger, id, taken)
         };
@@ -79,7 +92,12 @@ impl Postgres {
         self.job(Again::Safe, force).await
     }
 
-    pub(crate) async fn end_order(&self, id: TicketId, how: Ending, by: By) -> StoreResult<Changed> {
+    pub(crate) async fn end_order(
+        &self,
+        id: TicketId,
+        how: Ending,
+        by: By,
+    ) -> StoreResult<Changed> {
         let end = move |ledger: &mut PostgresLedger<'_>| {
             if how == Ending::Refund {
                 // Its payments come before its item.

@@ -129,7 +129,9 @@ impl Postgres {
         loop {
             match check(shared).await {
                 Ok((findings, notices)) => return Ok(Check { checked_at, findings, notices }),
-                Err(failure) => tries.again(shared, failure, Again::Safe).await.map_err(|f| shared.judge(f))?,
+                Err(failure) => {
+                    tries.again(shared, failure, Again::Safe).await.map_err(|f| shared.judge(f))?
+                }
             }
         }
     }
@@ -164,7 +166,11 @@ fn notice(row: &Row) -> Result<Notice, Failure> {
 }
 
 fn finding(rule: &'static str, row: &Row) -> Result<Finding, Failure> {
-    Ok(Finding { rule, item: row.try_get::<_, Option<i64>>(0)?.map(ItemId), detail: row.try_get(1)? })
+    Ok(Finding {
+        rule,
+        item: row.try_get::<_, Option<i64>>(0)?.map(ItemId),
+        detail: row.try_get(1)?,
+    })
 }
 
 /// Reads in one snapshot, on a session of its own that goes with it: an audit that is given up does not hold up others.
@@ -179,7 +185,8 @@ pub(super) async fn snapshot<T>(
         object.batch_execute("COMMIT").await?;
         Ok(value)
     };
-    let outcome = tokio::time::timeout(PG_CHECK_WAIT, outcome).await.unwrap_or(Err(Failure::Silent));
+    let outcome =
+        tokio::time::timeout(PG_CHECK_WAIT, outcome).await.unwrap_or(Err(Failure::Silent));
     if outcome.is_err() {
         drop(deadpool_postgres::Object::take(object));
     }

@@ -29,17 +29,27 @@ impl Postgres {
 
     pub(crate) async fn checkout(&self, order: TicketId) -> StoreResult<Option<Checkout>> {
         let Some(parts) = order.parts() else { return Ok(None) };
-        const SQL: &str =
-            concat!("SELECT ", checkout_columns!(), " FROM checkout c WHERE c.grant_id = $1 AND c.n = $2");
+        const SQL: &str = concat!(
+            "SELECT ",
+            checkout_columns!(),
+            " FROM checkout c WHERE c.grant_id = $1 AND c.n = $2"
+        );
         let found = self.one(SQL, &[&int(parts.grant.0), &int(parts.n.0)], row).await?;
         Ok(found.filter(|checkout| checkout.order == order))
     }
 
-    pub(crate) async fn close_checkout(&self, order: TicketId, session: String) -> StoreResult<bool> {
+    pub(crate) async fn close_checkout(
+        &self,
+        order: TicketId,
+        session: String,
+    ) -> StoreResult<bool> {
         self.job(Again::Safe, move |ledger| money::close_checkout(ledger, &order, &session)).await
     }
 
-    pub(crate) async fn checkouts_to_close(&self, limit: usize) -> StoreResult<Vec<(Checkout, Order)>> {
+    pub(crate) async fn checkouts_to_close(
+        &self,
+        limit: usize,
+    ) -> StoreResult<Vec<(Checkout, Order)>> {
         const SQL: &str = concat!(
             "SELECT ",
             rows::order_columns!(),
@@ -49,7 +59,10 @@ impl Postgres {
               WHERE c.open AND c.due <= $1 ORDER BY o.state <> 'reserved', c.due LIMIT $2"
         );
         let limit = as_limit(limit.min(PAGE_ROWS_MAX));
-        self.all(SQL, &[&self.now().0, &limit], |row| Ok((checkout_at(row, 12)?, rows::order(row)?))).await
+        self.all(SQL, &[&self.now().0, &limit], |row| {
+            Ok((checkout_at(row, 12)?, rows::order(row)?))
+        })
+        .await
     }
 
     /// Whoever does not learn what came of it finds the same when it is run again, put off from then on.
@@ -63,34 +76,48 @@ impl Postgres {
                     Ok(done) => return Ok(done.told(&shared, &tries).await),
                     Err(failure) => failure,
                 };
-                tries.again(&shared, failure, Again::Safe).await.map_err(|failure| shared.judge(failure))?;
+                tries
+                    .again(&shared, failure, Again::Safe)
+                    .await
+                    .map_err(|failure| shared.judge(failure))?;
             }
         })
         .await
     }
 
     pub(crate) async fn sandbox_get(&self, key: &str) -> StoreResult<Option<String>> {
-        self.one("SELECT value FROM sandbox WHERE key = $1", &[&key], |row| Ok(row.try_get(0)?)).await
+        self.one("SELECT value FROM sandbox WHERE key = $1", &[&key], |row| Ok(row.try_get(0)?))
+            .await
     }
 
     /// Whoever does not learn what came of it has to look: the same again would find its own document.
-    pub(crate) async fn sandbox_swap(&self, key: String, old: Option<String>, new: String) -> StoreResult<bool> {
+    pub(crate) async fn sandbox_swap(
+        &self,
+        key: String,
+        old: Option<String>,
+        new: String,
+    ) -> StoreResult<bool> {
         let swap = move |ledger: &mut PostgresLedger<'_>| {
             let changed = match &old {
                 None => {
-                    let sql = "INSERT INTO sandbox (key, value) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+                    let sql =
+                        "INSERT INTO sandbox (key, value) VALUES ($1, $2) ON CONFLICT DO NOTHING";
                     ledger.run(sql, &[&key, &new])?
                 }
-                Some(old) => {
-                    ledger.run("UPDATE sandbox SET value = $3 WHERE key = $1 AND value = $2", &[&key, old, &new])?
-                }
+                Some(old) => ledger.run(
+                    "UPDATE sandbox SET value = $3 WHERE key = $1 AND value = $2",
+                    &[&key, old, &new],
+                )?,
             };
             Ok(changed == 1)
         };
         self.job(Again::Never, swap).await
     }
 
-    pub(crate) async fn sandbox_forget(&self, documents: Vec<(String, String)>) -> StoreResult<usize> {
+    pub(crate) async fn sandbox_forget(
+        &self,
+        documents: Vec<(String, String)>,
+    ) -> StoreResult<usize> {
         let (keys, values): (Vec<String>, Vec<String>) = documents.into_iter().unzip();
         let forget = move |ledger: &mut PostgresLedger<'_>| {
             let sql = "DELETE FROM sandbox s USING unnest($1::text[], $2::text[]) AS t (key, value)
@@ -109,7 +136,8 @@ impl Postgres {
     ) -> StoreResult<Vec<(String, String)>> {
         let sql = "SELECT key, value FROM sandbox WHERE key >= $1 AND key > $2 AND starts_with(key, $1) ORDER BY key LIMIT $3";
         let limit = as_limit(limit.min(PAGE_ROWS_MAX));
-        self.all(sql, &[&prefix, &after, &limit], |row| Ok((row.try_get(0)?, row.try_get(1)?))).await
+        self.all(sql, &[&prefix, &after, &limit], |row| Ok((row.try_get(0)?, row.try_get(1)?)))
+            .await
     }
 }
 
@@ -118,7 +146,8 @@ async fn put_off(shared: &Shared, all: &[PutOff]) -> Result<Committed<usize>, Fa
     let object = connect::get(&shared.writes).await?;
     let outcome = async {
         let parts = all.iter().filter_map(|it| it.order.parts());
-        let due: Vec<Due> = parts.map(|parts| Due { grant: parts.grant, n: parts.n, item: None }).collect();
+        let due: Vec<Due> =
+            parts.map(|parts| Due { grant: parts.grant, n: parts.n, item: None }).collect();
         let (held, told) = answer(prefetch::orders(&object, &due)).await?;
         let mut ledger = PostgresLedger::prefetched(held, shared.clock.of(told));
         let mut later = Vec::with_capacity(all.len());
@@ -129,7 +158,11 @@ async fn put_off(shared: &Shared, all: &[PutOff]) -> Result<Committed<usize>, Fa
                 money::asked_in_vain(&mut ledger, &it.order, &it.session, now)?;
             }
             // One that got more time meanwhile is not due before.
-            let waits = ledger.held.orders.get(&it.order).filter(|order| order.state == OrderState::Reserved);
+            let waits = ledger
+                .held
+                .orders
+                .get(&it.order)
+                .filter(|order| order.state == OrderState::Reserved);
             let due = waits.map_or(now, |order| order.pay_by).max(now.plus(it.ms));
             later.push((parts.grant, parts.n, due));
         }

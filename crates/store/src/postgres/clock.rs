@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use doorbuster_core::Millis;
 
-use crate::limits::{PG_CLOCK_PULL_EVERY, PG_CLOCK_PULL_MAX, PG_CLOCK_ROUND_TRIP_MAX, PG_CLOCK_STEP_MAX};
+use crate::limits::{
+    PG_CLOCK_PULL_EVERY, PG_CLOCK_PULL_MAX, PG_CLOCK_ROUND_TRIP_MAX, PG_CLOCK_STEP_MAX,
+};
 
 /// Store time.
 pub(super) struct Clock {
@@ -47,7 +49,8 @@ impl Clock {
             Some(fixed) => fixed(),
             None => {
                 let careful = self.careful_at_birth.load(Ordering::Acquire);
-                Millis(careful.min(self.at_birth.load(Ordering::Acquire))).plus(millis(self.born.elapsed()))
+                Millis(careful.min(self.at_birth.load(Ordering::Acquire)))
+                    .plus(millis(self.born.elapsed()))
             }
         }
     }
@@ -70,7 +73,9 @@ impl Clock {
     /// How old what this node shows may be.
     pub(super) fn unseen_for(&self) -> Duration {
         let now = millis(self.born.elapsed());
-        Duration::from_millis(now.saturating_sub(self.saw.load(Ordering::Acquire)).max(0).unsigned_abs())
+        Duration::from_millis(
+            now.saturating_sub(self.saw.load(Ordering::Acquire)).max(0).unsigned_abs(),
+        )
     }
 
     /// The time of a transaction to which the database told its own.
@@ -141,13 +146,19 @@ mod tests {
         tell(0, 10_000_000);
         assert!(!clock.was_stepped());
         tell(10, 13_600_000);
-        assert!(clock.was_stepped() && clock.now().0 >= 13_600_000, "the database's time is the time");
+        assert!(
+            clock.was_stepped() && clock.now().0 >= 13_600_000,
+            "the database's time is the time"
+        );
         assert!((10_000_000..10_001_000).contains(&clock.careful().0), "{:?}", clock.careful());
         tell(20, 13_600_000);
         tell(5_000, 13_600_000);
         assert!(clock.careful().0 < 10_001_000, "it is pulled by little: {:?}", clock.careful());
         tell(6_500, 6_400_000);
-        assert!(clock.was_stepped() && clock.careful().0 < 6_401_000, "nothing is late by a clock that was set back");
+        assert!(
+            clock.was_stepped() && clock.careful().0 < 6_401_000,
+            "nothing is late by a clock that was set back"
+        );
         tell(8_000, 10_000_000);
         assert!(!clock.was_stepped());
     }

@@ -14,16 +14,25 @@ use super::{Postgres, PostgresLedger};
 
 type Done<T> = Result<T, Failure>;
 
-const COUNTS: &str = "SELECT count(*), coalesce(sum(uses), 0)::bigint, coalesce(sum(spent), 0)::bigint
+const COUNTS: &str =
+    "SELECT count(*), coalesce(sum(uses), 0)::bigint, coalesce(sum(spent), 0)::bigint
      FROM access_code WHERE sale_id = $1";
 
 fn counted(row: &Row) -> Done<CodeCounts> {
     Ok(CodeCounts { codes: number(row, 0)?, uses: number(row, 1)?, spent: number(row, 2)? })
 }
 
-fn add(ledger: &mut PostgresLedger<'_>, sale: &str, hashes: &[CodeHash], uses: u32) -> Done<CodesOutcome> {
+fn add(
+    ledger: &mut PostgresLedger<'_>,
+    sale: &str,
+    hashes: &[CodeHash],
+    uses: u32,
+) -> Done<CodesOutcome> {
     // The sale is held, so that two who add at once are counted one after the other.
-    if ledger.one("SELECT 1 FROM sale WHERE id = $1 FOR NO KEY UPDATE", &[&sale], |_| Ok(()))?.is_none() {
+    if ledger
+        .one("SELECT 1 FROM sale WHERE id = $1 FOR NO KEY UPDATE", &[&sale], |_| Ok(()))?
+        .is_none()
+    {
         return Ok(CodesOutcome::NotFound);
     }
     let before = ledger.one(COUNTS, &[&sale], counted)?.unwrap_or_default();
@@ -31,16 +40,17 @@ fn add(ledger: &mut PostgresLedger<'_>, sale: &str, hashes: &[CodeHash], uses: u
         return Ok(CodesOutcome::TooMany);
     }
     let hashes: Vec<&[u8]> = hashes.iter().map(|hash| hash.as_slice()).collect();
-    let sql =
-        "INSERT INTO access_code (sale_id, hash, uses) SELECT $1, hash, $3 FROM unnest($2::bytea[]) AS new (hash)";
+    let sql = "INSERT INTO access_code (sale_id, hash, uses) SELECT $1, hash, $3 FROM unnest($2::bytea[]) AS new (hash)";
     ledger.run(sql, &[&sale, &hashes, &i64::from(uses)])?;
     Ok(CodesOutcome::Done)
 }
 
 fn spend(ledger: &mut PostgresLedger<'_>, sale: &str, hash: &[u8], buyer: &str) -> Done<bool> {
     // Whoever spends a code holds it until the end, so that the uses are counted one after the other.
-    let free = "SELECT spent < uses FROM access_code WHERE sale_id = $1 AND hash = $2 FOR NO KEY UPDATE";
-    let Some(is_free) = ledger.one(free, &[&sale, &hash], |row| Ok(row.try_get::<_, bool>(0)?))? else {
+    let free =
+        "SELECT spent < uses FROM access_code WHERE sale_id = $1 AND hash = $2 FOR NO KEY UPDATE";
+    let Some(is_free) = ledger.one(free, &[&sale, &hash], |row| Ok(row.try_get::<_, bool>(0)?))?
+    else {
         return Ok(false);
     };
     let known = "SELECT 1 FROM access_code_use WHERE sale_id = $1 AND hash = $2 AND buyer = $3";
@@ -50,20 +60,33 @@ fn spend(ledger: &mut PostgresLedger<'_>, sale: &str, hash: &[u8], buyer: &str) 
     if !is_free {
         return Ok(false);
     }
-    ledger.run("UPDATE access_code SET spent = spent + 1 WHERE sale_id = $1 AND hash = $2", &[&sale, &hash])?;
+    ledger.run(
+        "UPDATE access_code SET spent = spent + 1 WHERE sale_id = $1 AND hash = $2",
+        &[&sale, &hash],
+    )?;
     let insert = "INSERT INTO access_code_use (sale_id, buyer, hash, at) VALUES ($1, $2, $3, $4)";
     ledger.run(insert, &[&sale, &buyer, &hash, &ledger.now.0])?;
     Ok(true)
 }
 
 impl Postgres {
-    pub(crate) async fn add_codes(&self, sale: &str, hashes: Vec<CodeHash>, uses: u32) -> StoreResult<CodesOutcome> {
+    pub(crate) async fn add_codes(
+        &self,
+        sale: &str,
+        hashes: Vec<CodeHash>,
+        uses: u32,
+    ) -> StoreResult<CodesOutcome> {
         let sale = sale.to_owned();
         // Done twice it would meet its own codes: its caller is told that nobody knows, and makes others.
         self.job(Again::Never, move |ledger| add(ledger, &sale, &hashes, uses)).await
     }
 
-    pub(crate) async fn spend_code(&self, sale: &str, hash: CodeHash, buyer: &BuyerId) -> StoreResult<bool> {
+    pub(crate) async fn spend_code(
+        &self,
+        sale: &str,
+        hash: CodeHash,
+        buyer: &BuyerId,
+    ) -> StoreResult<bool> {
         // Looked up first: somebody who guesses costs a reading, not a transaction.
         let found = "SELECT 1 FROM access_code WHERE sale_id = $1 AND hash = $2";
         if self.one(found, &[&sale, &hash.as_slice()], |_| Ok(())).await?.is_none() {

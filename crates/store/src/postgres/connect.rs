@@ -1,13 +1,16 @@
 //! Ways to the database: the address, what a session is set to, pools, and what is looked at before the first one is used.
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
+use deadpool_postgres::{
+    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
+};
 use doorbuster_postgres_tls::Address;
 use tokio_postgres::Client;
 
 use crate::contract::OpenError;
 use crate::limits::{
-    PG_CONNECT_WAIT, PG_IDLE_IN_TRANSACTION, PG_LOCK_WAIT, PG_POOL_WAIT, PG_SILENCE, PG_STATEMENT_WAIT, PG_WAITING_MAX,
+    PG_CONNECT_WAIT, PG_IDLE_IN_TRANSACTION, PG_LOCK_WAIT, PG_POOL_WAIT, PG_SILENCE,
+    PG_STATEMENT_WAIT, PG_WAITING_MAX,
 };
 
 use super::failure::Failure;
@@ -16,8 +19,7 @@ use super::failure::Failure;
 const SERVER_MIN: i32 = 130_000;
 
 /// Plans are made once, when tables are still empty, and kept: nothing but the indexes may be chosen then.
-const WRITER_PLANS: &str =
-    " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off";
+const WRITER_PLANS: &str = " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off";
 
 fn failed(reason: impl std::fmt::Display) -> OpenError {
     OpenError::Failed(reason.to_string())
@@ -36,8 +38,11 @@ pub(super) fn address(url: &str) -> Result<Address, OpenError> {
     let mut address = Address::parse(url).map_err(|error| failed(format!("store.url: {error}")))?;
     let config = &mut address.config;
     let given = config.get_options().unwrap_or_default();
-    let (statement, lock, idle) =
-        (PG_STATEMENT_WAIT.as_millis(), PG_LOCK_WAIT.as_millis(), PG_IDLE_IN_TRANSACTION.as_millis());
+    let (statement, lock, idle) = (
+        PG_STATEMENT_WAIT.as_millis(),
+        PG_LOCK_WAIT.as_millis(),
+        PG_IDLE_IN_TRANSACTION.as_millis(),
+    );
     let options = format!(
         "-c statement_timeout={statement} -c lock_timeout={lock} -c idle_in_transaction_session_timeout={idle} \
          -c jit=off -c client_min_messages=warning {given}"
@@ -67,8 +72,13 @@ fn pool(address: Address, size: usize) -> Result<Pool, OpenError> {
     // Whoever fails in a transaction drops or rolls back its connection itself, so giving it back needs no query.
     let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let manager = Manager::from_config(address.config, address.tls, manager);
-    let timeouts = Timeouts { wait: Some(PG_POOL_WAIT), create: Some(PG_CONNECT_WAIT), recycle: Some(PG_CONNECT_WAIT) };
-    let pool = Pool::builder(manager).max_size(size).timeouts(timeouts).runtime(Runtime::Tokio1).build();
+    let timeouts = Timeouts {
+        wait: Some(PG_POOL_WAIT),
+        create: Some(PG_CONNECT_WAIT),
+        recycle: Some(PG_CONNECT_WAIT),
+    };
+    let pool =
+        Pool::builder(manager).max_size(size).timeouts(timeouts).runtime(Runtime::Tokio1).build();
     pool.map_err(failed)
 }
 
@@ -88,7 +98,9 @@ pub(super) async fn client(address: &Address) -> Result<Client, OpenError> {
     let Address { config, tls } = address;
     let away = |error| {
         let failure = Failure::from(error);
-        failed(format!("store.url: cannot connect to the database: {failure}; start it, or write where it is"))
+        failed(format!(
+            "store.url: cannot connect to the database: {failure}; start it, or write where it is"
+        ))
     };
     let (client, connection) = config.connect(tls.clone()).await.map_err(away)?;
     // It ends with its client.
@@ -109,7 +121,9 @@ pub(super) async fn look(client: &Client, allow_fsync_off: bool) -> Result<Vec<S
         return Err(failed(format!("PostgreSQL {version} is too old: 13 or newer is needed")));
     }
     if standby {
-        return Err(failed("this PostgreSQL is a standby and takes no writes: name the primary in store.url"));
+        return Err(failed(
+            "this PostgreSQL is a standby and takes no writes: name the primary in store.url",
+        ));
     }
     let mut warnings = Vec::new();
     if fsync == "off" || full_pages == "off" {

@@ -20,7 +20,8 @@ use super::run::Again;
 
 type Done<T> = Result<T, Failure>;
 
-const DELIVERIES: &str = "SELECT d.seq, d.endpoint_id, d.position, e.type, d.about, d.tries, d.error, d.at, e.at
+const DELIVERIES: &str =
+    "SELECT d.seq, d.endpoint_id, d.position, e.type, d.about, d.tries, d.error, d.at, e.at
      FROM delivery d LEFT JOIN event e ON e.position = d.position
      WHERE d.state = 'dead' AND d.seq < $1 ORDER BY d.seq DESC LIMIT $2";
 const REFUNDS: &str = "SELECT seq, id, order_id, tries, error, at FROM refund
@@ -56,7 +57,10 @@ fn refund(row: &Row) -> Done<(i64, Dead)> {
 fn ticket(row: &Row) -> Done<(i64, Dead)> {
     let ticket = rows::ticket(row, 1)?;
     let (reason, at, about) = (row.try_get(2)?, Millis(row.try_get(3)?), ticket.to_string());
-    Ok((row.try_get(0)?, Dead { id: DeadId::Ticket(ticket), reason, about, at, tries: 1, delivery: None }))
+    Ok((
+        row.try_get(0)?,
+        Dead { id: DeadId::Ticket(ticket), reason, about, at, tries: 1, delivery: None },
+    ))
 }
 
 fn retry(ledger: &PostgresLedger<'_>, id: &DeadId, most: usize) -> Done<DeadOutcome> {
@@ -94,7 +98,8 @@ fn discard(ledger: &PostgresLedger<'_>, id: &DeadId, why: &str) -> Done<bool> {
             ledger.run(sql, &[seq, &why, &ledger.now.0])?
         }
         DeadId::Ticket(ticket) => {
-            let sql = "UPDATE dead_letter SET discarded = $2 WHERE ticket = $1 AND discarded IS NULL";
+            let sql =
+                "UPDATE dead_letter SET discarded = $2 WHERE ticket = $1 AND discarded IS NULL";
             ledger.run(sql, &[&ticket.text().as_str(), &why])?
         }
         DeadId::Refund(_) => 0,
@@ -114,19 +119,29 @@ fn list(kind: DeadKind) -> (&'static str, Read) {
 }
 
 impl Postgres {
-    pub(crate) async fn dead(&self, kind: DeadKind, after: Option<i64>, limit: usize) -> StoreResult<OutboxPage<Dead>> {
+    pub(crate) async fn dead(
+        &self,
+        kind: DeadKind,
+        after: Option<i64>,
+        limit: usize,
+    ) -> StoreResult<OutboxPage<Dead>> {
         let (after, limit) = (after.unwrap_or(i64::MAX), limit.min(PAGE_ROWS_MAX));
         let (sql, read) = list(kind);
         let rows = self.all(sql, &[&after, &as_limit(limit + 1)], read).await?;
         let found = OutboxPage::of(rows, limit, |(seq, _)| *seq);
-        Ok(OutboxPage { rows: found.rows.into_iter().map(|(_, dead)| dead).collect(), next: found.next })
+        Ok(OutboxPage {
+            rows: found.rows.into_iter().map(|(_, dead)| dead).collect(),
+            next: found.next,
+        })
     }
 
     pub(crate) async fn dead_letter(&self, id: DeadId) -> StoreResult<Option<(Dead, Held)>> {
         let seq = |row: &Row| Ok(row.try_get::<_, i64>(0)?);
         let place = match &id {
             DeadId::Delivery(seq) => Some(*seq),
-            DeadId::Refund(id) => self.one("SELECT seq FROM refund WHERE id = $1", &[&id.0], seq).await?,
+            DeadId::Refund(id) => {
+                self.one("SELECT seq FROM refund WHERE id = $1", &[&id.0], seq).await?
+            }
             DeadId::Ticket(ticket) => {
                 let sought = "SELECT seq FROM dead_letter WHERE ticket = $1";
                 self.one(sought, &[&ticket.text().as_str()], seq).await?
@@ -134,7 +149,10 @@ impl Postgres {
         };
         let Some(place) = place else { return Ok(None) };
         let (sql, read) = list(id.kind());
-        let found = self.one(sql, &[&place.saturating_add(1), &as_limit(1)], read).await?.map(|(_, dead)| dead);
+        let found = self
+            .one(sql, &[&place.saturating_add(1), &as_limit(1)], read)
+            .await?
+            .map(|(_, dead)| dead);
         let Some(dead) = found.filter(|dead| dead.id == id) else { return Ok(None) };
         let held = self.held(&dead, place).await?;
         Ok(held.map(|held| (dead, held)))
@@ -142,7 +160,8 @@ impl Postgres {
 
     /// What a dead letter holds, unless it went since it was found.
     async fn held(&self, dead: &Dead, place: i64) -> StoreResult<Option<Held>> {
-        const REFUND: &str = concat!("SELECT ", refund_columns!(), " FROM refund r WHERE r.id = $1");
+        const REFUND: &str =
+            concat!("SELECT ", refund_columns!(), " FROM refund r WHERE r.id = $1");
         const REQUEST: &str = "SELECT item_id, buyer, units FROM dead_letter WHERE seq = $1";
         let request = |row: &Row| {
             let units = small(row, 2, "number of units")?;
@@ -173,7 +192,11 @@ impl Postgres {
                           (SELECT count(*) FROM refund WHERE state = 'failed' AND discarded IS NULL),
                           (SELECT count(*) FROM dead_letter WHERE discarded IS NULL)";
         let counts = |row: &Row| {
-            Ok(DeadCounts { deliveries: number(row, 0)?, refunds: number(row, 1)?, tickets: number(row, 2)? })
+            Ok(DeadCounts {
+                deliveries: number(row, 0)?,
+                refunds: number(row, 1)?,
+                tickets: number(row, 2)?,
+            })
         };
         Ok(self.one(sql, &[], counts).await?.unwrap_or_default())
     }

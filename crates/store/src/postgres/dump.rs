@@ -22,23 +22,34 @@ impl Postgres {
     }
 }
 
-async fn all<T>(client: &Client, sql: &str, read: impl Fn(&Row) -> Result<T, Failure>) -> Result<Vec<T>, Failure> {
+async fn all<T>(
+    client: &Client,
+    sql: &str,
+    read: impl Fn(&Row) -> Result<T, Failure>,
+) -> Result<Vec<T>, Failure> {
     client.query(sql, &[]).await?.iter().map(read).collect()
 }
 
 async fn dump(client: &Client) -> Result<Model, Failure> {
     let mut model = Model::default();
-    for item in all(client, concat!("SELECT ", rows::item_columns!(), " FROM item"), rows::item).await? {
+    for item in
+        all(client, concat!("SELECT ", rows::item_columns!(), " FROM item"), rows::item).await?
+    {
         model.items.insert(item.id, item);
     }
     let stopped = "SELECT i.id FROM item i JOIN sale s ON s.id = i.sale_id WHERE s.phase NOT IN ('scheduled', 'open')";
     model.stopped.extend(all(client, stopped, |row| Ok(ItemId(row.try_get(0)?))).await?);
     let over = "SELECT i.id FROM item i JOIN sale s ON s.id = i.sale_id WHERE s.phase = 'closed'";
     model.over.extend(all(client, over, |row| Ok(ItemId(row.try_get(0)?))).await?);
-    for grant in all(client, concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant"), rows::grant).await? {
+    for grant in
+        all(client, concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant"), rows::grant)
+            .await?
+    {
         model.grants.insert(grant.id, grant);
     }
-    for row in all(client, concat!("SELECT ", rows::feed_columns!(), " FROM feed"), rows::feed).await? {
+    for row in
+        all(client, concat!("SELECT ", rows::feed_columns!(), " FROM feed"), rows::feed).await?
+    {
         model.feed.insert((row.grant, row.seq), row);
     }
     let resolutions = concat!("SELECT ", rows::resolution_columns!(), " FROM resolution r");
@@ -46,7 +57,10 @@ async fn dump(client: &Client) -> Result<Model, Failure> {
         model.numbers.extend(row.n.map(|n| ((row.grant, n), row.ticket)));
         model.resolutions.insert(row.ticket, row);
     }
-    for order in all(client, concat!("SELECT ", rows::order_columns!(), " FROM orders o"), rows::order).await? {
+    for order in
+        all(client, concat!("SELECT ", rows::order_columns!(), " FROM orders o"), rows::order)
+            .await?
+    {
         model.numbers.insert((order.grant, order.n), order.id);
         model.requests.insert((order.buyer.clone(), order.key.clone()), order.id);
         model.orders.insert(order.id, order);
@@ -56,10 +70,16 @@ async fn dump(client: &Client) -> Result<Model, Failure> {
         Ok(((ItemId(row.try_get(0)?), buyer), rows::small(row, 2, "quota")?))
     });
     model.quotas.extend(quotas.await?);
-    for recall in all(client, concat!("SELECT ", rows::recall_columns!(), " FROM recall"), rows::recall).await? {
+    for recall in
+        all(client, concat!("SELECT ", rows::recall_columns!(), " FROM recall"), rows::recall)
+            .await?
+    {
         model.recalls.insert(recall.id, recall);
     }
-    for place in all(client, concat!("SELECT ", line::place_columns!(), " FROM waitlist w"), line::row).await? {
+    for place in
+        all(client, concat!("SELECT ", line::place_columns!(), " FROM waitlist w"), line::row)
+            .await?
+    {
         model.places.insert((place.item, place.n), place);
     }
     dump_money(client, &mut model).await?;
@@ -68,7 +88,13 @@ async fn dump(client: &Client) -> Result<Model, Failure> {
 
 /// What happened (but to sales, which the rules do not know), prices, messages, payments, refunds and checkouts.
 async fn dump_money(client: &Client, model: &mut Model) -> Result<(), Failure> {
-    let told = concat!("SELECT ", events::told_columns!(), " FROM ", events::told_rows!(), " ORDER BY e.seq");
+    let told = concat!(
+        "SELECT ",
+        events::told_columns!(),
+        " FROM ",
+        events::told_rows!(),
+        " ORDER BY e.seq"
+    );
     let events = all(client, told, events::told).await?.into_iter().map(|told| told.event);
     model.events.extend(events.filter(|event| !matches!(event.subject, Subject::Sale(_))));
     let prices = all(client, "SELECT id, price_minor, currency FROM item", |row| {
@@ -83,7 +109,10 @@ async fn dump_money(client: &Client, model: &mut Model) -> Result<(), Failure> {
     for row in all(client, payments, money::payment).await? {
         model.payments.insert(row.id.clone(), row);
     }
-    for row in all(client, concat!("SELECT ", money::refund_columns!(), " FROM refund r"), money::refund).await? {
+    for row in
+        all(client, concat!("SELECT ", money::refund_columns!(), " FROM refund r"), money::refund)
+            .await?
+    {
         model.refunds.insert(row.id.clone(), row);
     }
     let checkouts = concat!("SELECT ", money::checkout_columns!(), " FROM checkout c");

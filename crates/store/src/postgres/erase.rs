@@ -19,8 +19,7 @@ use super::{Postgres, PostgresLedger, rows};
 
 type Done<T> = Result<T, Failure>;
 
-const LOCK_QUOTAS: &str =
-    "SELECT FROM quota WHERE buyer IN ($1, $2) AND item_id = ANY($3) ORDER BY buyer, item_id FOR NO KEY UPDATE";
+const LOCK_QUOTAS: &str = "SELECT FROM quota WHERE buyer IN ($1, $2) AND item_id = ANY($3) ORDER BY buyer, item_id FOR NO KEY UPDATE";
 
 fn order(row: &Row) -> Done<FoundOrder> {
     let (grant, n, key) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
@@ -31,7 +30,8 @@ fn order(row: &Row) -> Done<FoundOrder> {
 fn orders(ledger: &mut PostgresLedger<'_>, names: &Names) -> Done<u64> {
     let (old, new) = (names.old.as_str(), names.new.as_str());
     let limit = as_limit(ERASE_ROWS);
-    let mut grants: Vec<i64> = ledger.all(erase::FIND_ORDERS, &[&old, &limit], |row| Ok(row.try_get(0)?))?;
+    let mut grants: Vec<i64> =
+        ledger.all(erase::FIND_ORDERS, &[&old, &limit], |row| Ok(row.try_get(0)?))?;
     grants.sort_unstable();
     grants.dedup();
     if grants.is_empty() {
@@ -66,7 +66,8 @@ fn others(ledger: &PostgresLedger<'_>, names: &Names, found: &Found) -> Done<u64
     let mut rows = ledger.run(erase::BLOCK, &[&old, &ledger.now.0])?;
     for (grant, seq, key) in &found.feed {
         let key = key.as_deref().map(|key| names.key(key));
-        rows += ledger.run(erase::FEED, &[&new, &key.as_ref().map(RequestKey::as_str), grant, seq, &old])?;
+        rows += ledger
+            .run(erase::FEED, &[&new, &key.as_ref().map(RequestKey::as_str), grant, seq, &old])?;
     }
     for (seq, key) in &found.letters {
         rows += ledger.run(erase::LETTER, &[&new, &names.key(key).as_str(), seq, &old])?;
@@ -103,7 +104,8 @@ impl Postgres {
             let known = traces.count(sale, &word, is_order, rows);
             known.ok_or_else(|| self.shared().judge(rows::bad("reason to hold a row back")))?;
         }
-        traces.blocked = self.one(erase::IS_BLOCKED, &[&buyer, &self.now().0], |_| Ok(())).await?.is_some();
+        traces.blocked =
+            self.one(erase::IS_BLOCKED, &[&buyer, &self.now().0], |_| Ok(())).await?.is_some();
         Ok(traces)
     }
 
@@ -115,12 +117,24 @@ impl Postgres {
         };
         let by: super::ledger::Params<'_> = &[&buyer, &limit];
         Ok(Found {
-            feed: self.all(erase::FIND_FEED, by, |row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).await?,
-            letters: self.all(erase::FIND_LETTERS, by, |row| Ok((row.try_get(0)?, row.try_get(1)?))).await?,
-            line: self.all(erase::FIND_LINE, by, |row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).await?,
+            feed: self
+                .all(erase::FIND_FEED, by, |row| {
+                    Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
+                })
+                .await?,
+            letters: self
+                .all(erase::FIND_LETTERS, by, |row| Ok((row.try_get(0)?, row.try_get(1)?)))
+                .await?,
+            line: self
+                .all(erase::FIND_LINE, by, |row| {
+                    Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
+                })
+                .await?,
             events: self.all(erase::FIND_EVENTS, by, |row| Ok(row.try_get(0)?)).await?,
             places: self.all(erase::FIND_PLACES, by, seed).await?,
-            codes: self.all(erase::FIND_CODES, by, |row| Ok((row.try_get(0)?, row.try_get(1)?))).await?,
+            codes: self
+                .all(erase::FIND_CODES, by, |row| Ok((row.try_get(0)?, row.try_get(1)?)))
+                .await?,
         })
     }
 

@@ -57,7 +57,9 @@ pub(super) fn told(row: &Row) -> Done<Told> {
         ended_at: rows::time(row, 22)?,
         data: row.try_get(23)?,
     };
-    let event = event.event().ok_or_else(|| Failure::Row(format!("event {seq} tells of nothing that is known")))?;
+    let event = event
+        .event()
+        .ok_or_else(|| Failure::Row(format!("event {seq} tells of nothing that is known")))?;
     Ok(Told { position: row.try_get::<_, Option<i64>>(12)?.unwrap_or(0), seq, event })
 }
 
@@ -84,7 +86,8 @@ const NUMBER: &str = "UPDATE event SET position = $1 + t.place
 /// Gives at most `limit` committed events their positions; how many.
 fn sequence(ledger: &PostgresLedger<'_>, limit: usize) -> Done<u64> {
     let last = ledger.one(TURN, &[], |row| Ok(row.try_get::<_, i64>(0)?))?;
-    let last = last.ok_or_else(|| Failure::Row("nobody can number events: event_turn is empty".to_owned()))?;
+    let last = last
+        .ok_or_else(|| Failure::Row("nobody can number events: event_turn is empty".to_owned()))?;
     let numbered = ledger.run(NUMBER, &[&last, &as_limit(limit)])?;
     if numbered > 0 {
         ledger.run("UPDATE event_turn SET position = $1", &[&(last + int(numbered))])?;
@@ -113,7 +116,9 @@ impl Postgres {
             told_rows!(),
             " WHERE e.grant_id = $1 AND e.n = $2 AND o.id = $3 ORDER BY e.seq"
         );
-        let found = self.all(SQL, &[&int(parts.grant.0), &int(parts.n.0), &id.text().as_str()], read).await?;
+        let found = self
+            .all(SQL, &[&int(parts.grant.0), &int(parts.n.0), &id.text().as_str()], read)
+            .await?;
         Ok(found.into_iter().filter_map(Read::ok).collect())
     }
 }

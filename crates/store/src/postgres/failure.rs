@@ -81,7 +81,8 @@ fn is_io(error: &tokio_postgres::Error) -> bool {
 
 /// The database says that this statement did not happen, and goes on: its transaction is rolled back.
 fn is_refused(code: &SqlState) -> bool {
-    let ends_session = matches!(&code.code()[..2], "57" | "08" | "58") && *code != SqlState::QUERY_CANCELED;
+    let ends_session =
+        matches!(&code.code()[..2], "57" | "08" | "58") && *code != SqlState::QUERY_CANCELED;
     !ends_session
 }
 
@@ -129,5 +130,6 @@ impl From<Failure> for StoreError {
 /// What a panic said.
 pub(super) fn words(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a word".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "without a word".to_owned())
 }

@@ -67,7 +67,8 @@ pub(super) fn queries(held: &Held, now: Millis, writer: i32, catalogue: bool) ->
 }
 
 fn orders(held: &Held, writer: i32, queries: &mut Vec<Query>) {
-    let mut made: Vec<_> = held.made.iter().filter_map(|(id, node)| Some((held.orders.get(id)?, *node))).collect();
+    let mut made: Vec<_> =
+        held.made.iter().filter_map(|(id, node)| Some((held.orders.get(id)?, *node))).collect();
     // Two transactions that insert the same requests wait for each other in one order.
     made.sort_by(|(a, _), (b, _)| (&a.buyer, &a.key).cmp(&(&b.buyer, &b.key)));
     if !made.is_empty() {
@@ -76,8 +77,12 @@ fn orders(held: &Held, writer: i32, queries: &mut Vec<Query>) {
              FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
                          $9::bigint[], $10::bigint[])
                   AS t (id, buyer, key, item, units, grant_id, n, reserved_at, pay_by, node)";
-        let text = |column: &dyn Fn(&Order) -> String| value(made.iter().map(|(o, _)| column(o)).collect::<Vec<_>>());
-        let number = |column: &dyn Fn(&Order) -> i64| value(made.iter().map(|(o, _)| column(o)).collect::<Vec<_>>());
+        let text = |column: &dyn Fn(&Order) -> String| {
+            value(made.iter().map(|(o, _)| column(o)).collect::<Vec<_>>())
+        };
+        let number = |column: &dyn Fn(&Order) -> i64| {
+            value(made.iter().map(|(o, _)| column(o)).collect::<Vec<_>>())
+        };
         let values = vec![
             text(&|o| o.id.to_string()),
             text(&|o| o.buyer.as_str().to_owned()),
@@ -114,8 +119,11 @@ fn orders(held: &Held, writer: i32, queries: &mut Vec<Query>) {
 }
 
 fn resolutions(held: &Held, writer: i32, queries: &mut Vec<Query>) {
-    let returned: Vec<_> =
-        held.returned.iter().filter_map(|(id, node)| Some((held.resolutions.get(id)?, *node))).collect();
+    let returned: Vec<_> = held
+        .returned
+        .iter()
+        .filter_map(|(id, node)| Some((held.resolutions.get(id)?, *node)))
+        .collect();
     if returned.is_empty() {
         return;
     }
@@ -130,7 +138,9 @@ fn resolutions(held: &Held, writer: i32, queries: &mut Vec<Query>) {
         value(returned.iter().map(|(r, _)| r.n.map(|n| int(n.0))).collect::<Vec<_>>()),
         value(words.iter().map(|(word, _)| *word).collect::<Vec<_>>()),
         value(words.iter().map(|(_, order)| order.map(|id| id.to_string())).collect::<Vec<_>>()),
-        value(returned.iter().map(|(_, node)| node.map(|node| i64::from(node.0))).collect::<Vec<_>>()),
+        value(
+            returned.iter().map(|(_, node)| node.map(|node| i64::from(node.0))).collect::<Vec<_>>(),
+        ),
         value(writer),
     ];
     queries.push(Query { sql, values });
@@ -162,8 +172,7 @@ fn feed(held: &Held, queries: &mut Vec<Query>) {
 /// New rows must not have come meanwhile, else the statement fails and all is run again. Those that were there are locked, or only given back to: they are
 /// written by how much they changed, in the order in which they are locked, and hold nothing at the least, as the rules have it.
 fn quotas(held: &Held, queries: &mut Vec<Query>) {
-    let insert =
-        "INSERT INTO quota (buyer, item_id, used) SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])";
+    let insert = "INSERT INTO quota (buyer, item_id, used) SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])";
     let update =
         "UPDATE quota SET used = greatest(quota.used + t.by, 0) FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS t (buyer, item, by)
          WHERE quota.buyer = t.buyer AND quota.item_id = t.item";
@@ -177,7 +186,11 @@ fn quotas(held: &Held, queries: &mut Vec<Query>) {
         let values = vec![
             value(rows.iter().map(|((buyer, _), _)| buyer.as_str().to_owned()).collect::<Vec<_>>()),
             value(rows.iter().map(|((_, item), _)| item.0).collect::<Vec<_>>()),
-            value(rows.iter().map(|(_, q)| i64::from(q.used) - i64::from(q.read.unwrap_or(0))).collect::<Vec<_>>()),
+            value(
+                rows.iter()
+                    .map(|(_, q)| i64::from(q.used) - i64::from(q.read.unwrap_or(0)))
+                    .collect::<Vec<_>>(),
+            ),
         ];
         queries.push(Query { sql, values });
     }
@@ -193,7 +206,9 @@ fn grants(held: &Held, now: Millis, queries: &mut Vec<Query>) {
                                  item_id, slot, epoch, counted, opened_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
     for open in [false, true] {
-        for Kept { row: g, read } in held.grants.values().filter(|kept| kept.is_dirty() && kept.row.open == open) {
+        for Kept { row: g, read } in
+            held.grants.values().filter(|kept| kept.is_dirty() && kept.row.open == open)
+        {
             let mut values = vec![
                 value(int(g.id.0)),
                 value(int(g.granted)),
@@ -299,7 +314,11 @@ impl Hint {
 /// The hint follows COMMIT instead of standing before it: a transaction that notifies commits alone, one after the other, while the log is written.
 ///
 /// Returns the transaction by which its rows are known, if it is news (`hint`).
-pub(super) async fn commit(client: &Object, queries: &[Query], hint: Option<Hint>) -> Result<Option<String>, Failure> {
+pub(super) async fn commit(
+    client: &Object,
+    queries: &[Query],
+    hint: Option<Hint>,
+) -> Result<Option<String>, Failure> {
     let mut statements = Vec::with_capacity(queries.len());
     for query in queries {
         statements.push(client.prepare_cached(query.sql).await?);
@@ -307,7 +326,8 @@ pub(super) async fn commit(client: &Object, queries: &[Query], hint: Option<Hint
     let notify = client.prepare_cached("SELECT pg_notify($1, $2)").await?;
     let transaction = client.prepare_cached("SELECT pg_current_xact_id()::text").await?;
     let writes = queries.iter().zip(&statements).map(async |(query, statement)| {
-        let values: Vec<&(dyn ToSql + Sync)> = query.values.iter().map(|v| v.as_ref() as &(dyn ToSql + Sync)).collect();
+        let values: Vec<&(dyn ToSql + Sync)> =
+            query.values.iter().map(|v| v.as_ref() as &(dyn ToSql + Sync)).collect();
         client.execute(statement, &values).await
     });
     let transaction = async {

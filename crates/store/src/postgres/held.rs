@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use doorbuster_core::event::Event;
 use doorbuster_core::money::{Checkout, Payment, PaymentId, Refund, RefundId};
 use doorbuster_core::{
-    BuyerId, Feed, Grant, GrantId, Item, ItemId, Millis, NodeId, Order, Place, Recall, RecallId, RequestKey,
-    Resolution, TicketId, TicketN, Verdict,
+    BuyerId, Feed, Grant, GrantId, Item, ItemId, Millis, NodeId, Order, Place, Recall, RecallId,
+    RequestKey, Resolution, TicketId, TicketN, Verdict,
 };
 
 use super::flush::Hint;
@@ -190,7 +190,12 @@ impl Held {
     /// The record of a ticket, as far as it is in hand; a consumed one's is its order.
     pub(super) fn resolution(&self, ticket: &TicketId) -> Option<Resolution> {
         match self.orders.get(ticket) {
-            Some(o) => Some(Resolution { ticket: o.id, grant: o.grant, n: Some(o.n), verdict: Verdict::Reserved }),
+            Some(o) => Some(Resolution {
+                ticket: o.id,
+                grant: o.grant,
+                n: Some(o.n),
+                verdict: Verdict::Reserved,
+            }),
             None => self.resolutions.get(ticket).cloned(),
         }
     }

@@ -12,8 +12,8 @@ use tokio_postgres::types::ToSql;
 use doorbuster_core::event::{Actor, Event};
 use doorbuster_core::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
 use doorbuster_core::{
-    BuyerId, Epoch, Feed, Grant, GrantId, Item, ItemId, Ledger, Millis, NodeId, Order, Place, Recall, RecallId,
-    RequestKey, Resolution, SlotKey, TicketId, TicketN,
+    BuyerId, Epoch, Feed, Grant, GrantId, Item, ItemId, Ledger, Millis, NodeId, Order, Place,
+    Recall, RecallId, RequestKey, Resolution, SlotKey, TicketId, TicketN,
 };
 
 use super::failure::Failure;
@@ -34,9 +34,13 @@ pub(super) struct Wire<'c> {
 
 impl Wire<'_> {
     /// Waits for an answer, on a thread that may block.
-    pub(super) fn wait<T>(&self, work: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Done<T> {
+    pub(super) fn wait<T>(
+        &self,
+        work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Done<T> {
         // The timer belongs to the runtime: it is made inside.
-        let answer = self.runtime.block_on(async { tokio::time::timeout(self.patience, work).await });
+        let answer =
+            self.runtime.block_on(async { tokio::time::timeout(self.patience, work).await });
         Ok(answer.map_err(|_| Failure::Silent)??)
     }
 }
@@ -63,21 +67,37 @@ impl<'c> PostgresLedger<'c> {
     }
 
     /// Every row.
-    pub(super) fn all<T>(&self, sql: &str, params: Params<'_>, read: impl Fn(&Row) -> Done<T>) -> Done<Vec<T>> {
+    pub(super) fn all<T>(
+        &self,
+        sql: &str,
+        params: Params<'_>,
+        read: impl Fn(&Row) -> Done<T>,
+    ) -> Done<Vec<T>> {
         let Some(wire) = &self.wire else { return Ok(Vec::new()) };
-        let rows = wire.wait(async { wire.client.query(&wire.client.prepare_cached(sql).await?, params).await })?;
+        let rows = wire.wait(async {
+            wire.client.query(&wire.client.prepare_cached(sql).await?, params).await
+        })?;
         rows.iter().map(read).collect()
     }
 
     /// The first row.
-    pub(super) fn one<T>(&self, sql: &str, params: Params<'_>, read: impl Fn(&Row) -> Done<T>) -> Done<Option<T>> {
+    pub(super) fn one<T>(
+        &self,
+        sql: &str,
+        params: Params<'_>,
+        read: impl Fn(&Row) -> Done<T>,
+    ) -> Done<Option<T>> {
         Ok(self.all(sql, params, read)?.into_iter().next())
     }
 
     /// Runs a statement; how many rows it changed.
     pub(super) fn run(&self, sql: &str, params: Params<'_>) -> Done<u64> {
-        let Some(wire) = &self.wire else { return Err(Failure::Row("nothing can be run here".to_owned())) };
-        wire.wait(async { wire.client.execute(&wire.client.prepare_cached(sql).await?, params).await })
+        let Some(wire) = &self.wire else {
+            return Err(Failure::Row("nothing can be run here".to_owned()));
+        };
+        wire.wait(async {
+            wire.client.execute(&wire.client.prepare_cached(sql).await?, params).await
+        })
     }
 
     /// Locks grants by id, as every transaction must that locks several.
@@ -97,7 +117,8 @@ impl Ledger for PostgresLedger<'_> {
         if let Some(kept) = self.held.items.get(&item) {
             return Ok(Some(kept.row.clone()));
         }
-        const SQL: &str = concat!("SELECT ", rows::item_columns!(), " FROM item WHERE id = $1 FOR NO KEY UPDATE");
+        const SQL: &str =
+            concat!("SELECT ", rows::item_columns!(), " FROM item WHERE id = $1 FOR NO KEY UPDATE");
         let found = self.one(SQL, &[&item.0], rows::item)?;
         Ok(found.map(|row| self.held.keep_item(row)))
     }
@@ -142,7 +163,8 @@ impl Ledger for PostgresLedger<'_> {
             " FROM slot_grant WHERE item_id = $1 AND open ORDER BY id FOR NO KEY UPDATE"
         );
         let found = self.all(SQL, &[&item.0], rows::grant)?;
-        let mut open: Vec<Grant> = found.into_iter().map(|row| self.held.keep_grant(row)).filter(|g| g.open).collect();
+        let mut open: Vec<Grant> =
+            found.into_iter().map(|row| self.held.keep_grant(row)).filter(|g| g.open).collect();
         open.sort_by_key(|grant| grant.slot);
         Ok(open)
     }
@@ -153,7 +175,8 @@ impl Ledger for PostgresLedger<'_> {
 
     fn last_epoch(&mut self, slot: SlotKey) -> Done<Epoch> {
         let sql = "SELECT coalesce(max(epoch), 0) FROM slot_grant WHERE item_id = $1 AND slot = $2";
-        let last = self.one(sql, &[&slot.item.0, &i64::from(slot.index)], |row| rows::number(row, 0))?;
+        let last =
+            self.one(sql, &[&slot.item.0, &i64::from(slot.index)], |row| rows::number(row, 0))?;
         Ok(Epoch(last.unwrap_or(0)))
     }
 
@@ -174,7 +197,11 @@ impl Ledger for PostgresLedger<'_> {
         if self.order(ticket)?.is_some() {
             return Ok(self.held.resolution(ticket));
         }
-        const SQL: &str = concat!("SELECT ", rows::resolution_columns!(), " FROM resolution r WHERE r.ticket = $1");
+        const SQL: &str = concat!(
+            "SELECT ",
+            rows::resolution_columns!(),
+            " FROM resolution r WHERE r.ticket = $1"
+        );
         self.one(SQL, &[&ticket.text().as_str()], rows::resolution)
     }
 
@@ -198,8 +225,11 @@ impl Ledger for PostgresLedger<'_> {
             return Ok(Some(order.clone()));
         }
         let Some(parts) = id.parts() else { return Ok(None) };
-        const SQL: &str =
-            concat!("SELECT ", rows::order_columns!(), " FROM orders o WHERE o.grant_id = $1 AND o.n = $2");
+        const SQL: &str = concat!(
+            "SELECT ",
+            rows::order_columns!(),
+            " FROM orders o WHERE o.grant_id = $1 AND o.n = $2"
+        );
         let found = self.one(SQL, &[&int(parts.grant.0), &int(parts.n.0)], rows::order)?;
         let found = found.filter(|order| order.id == *id);
         if let Some(order) = &found
@@ -214,20 +244,31 @@ impl Ledger for PostgresLedger<'_> {
         if let Some(order) = self.held.requests.get(&(buyer.clone(), key.clone())) {
             return Ok(self.held.orders.get(order).cloned());
         }
-        const SQL: &str =
-            concat!("SELECT ", rows::order_columns!(), " FROM orders o WHERE o.buyer = $1 AND o.request_key = $2");
+        const SQL: &str = concat!(
+            "SELECT ",
+            rows::order_columns!(),
+            " FROM orders o WHERE o.buyer = $1 AND o.request_key = $2"
+        );
         self.one(SQL, &[&buyer.as_str(), &key.as_str()], rows::order)
     }
 
     fn orders_of_buyer(&mut self, buyer: &BuyerId, item: ItemId) -> Done<Vec<Order>> {
-        const SQL: &str =
-            concat!("SELECT ", rows::order_columns!(), " FROM orders o WHERE o.buyer = $1 AND o.item_id = $2");
+        const SQL: &str = concat!(
+            "SELECT ",
+            rows::order_columns!(),
+            " FROM orders o WHERE o.buyer = $1 AND o.item_id = $2"
+        );
         let mut orders = self.all(SQL, &[&buyer.as_str(), &item.0], rows::order)?;
         orders.sort_unstable_by_key(|order| order.id);
         Ok(orders)
     }
 
-    fn first_unpaid(&mut self, grant: GrantId, buyer: &BuyerId, by: Option<&Actor>) -> Done<Option<Order>> {
+    fn first_unpaid(
+        &mut self,
+        grant: GrantId,
+        buyer: &BuyerId,
+        by: Option<&Actor>,
+    ) -> Done<Option<Order>> {
         line::first_unpaid(self, grant, buyer, by)
     }
 
@@ -251,7 +292,8 @@ impl Ledger for PostgresLedger<'_> {
             return Ok(Quota::UNREAD.used);
         }
         let sql = "SELECT used FROM quota WHERE buyer = $1 AND item_id = $2 FOR NO KEY UPDATE";
-        let read = self.one(sql, &[&buyer.as_str(), &item.0], |row| rows::small(row, 0, "quota"))?;
+        let read =
+            self.one(sql, &[&buyer.as_str(), &item.0], |row| rows::small(row, 0, "quota"))?;
         self.held.quotas.insert(at, Quota { used: read.unwrap_or(0), read });
         Ok(read.unwrap_or(0))
     }
@@ -268,7 +310,11 @@ impl Ledger for PostgresLedger<'_> {
         if let Some(kept) = self.held.recalls.get(&id) {
             return Ok(Some(kept.row.clone()));
         }
-        const SQL: &str = concat!("SELECT ", rows::recall_columns!(), " FROM recall WHERE id = $1 FOR NO KEY UPDATE");
+        const SQL: &str = concat!(
+            "SELECT ",
+            rows::recall_columns!(),
+            " FROM recall WHERE id = $1 FOR NO KEY UPDATE"
+        );
         let found = self.one(SQL, &[&int(id.0)], rows::recall)?;
         Ok(found.map(|row| self.held.keep_recall(row)))
     }
@@ -316,7 +362,9 @@ impl Ledger for PostgresLedger<'_> {
 
     fn price(&mut self, item: ItemId) -> Done<Option<Money>> {
         let sql = "SELECT price_minor, currency FROM item WHERE id = $1";
-        self.one(sql, &[&item.0], |row| Ok(Money { minor: row.try_get(0)?, currency: row.try_get(1)? }))
+        self.one(sql, &[&item.0], |row| {
+            Ok(Money { minor: row.try_get(0)?, currency: row.try_get(1)? })
+        })
     }
 
     fn inbox(&mut self, provider: &str, event: &str) -> Done<bool> {
@@ -337,8 +385,11 @@ impl Ledger for PostgresLedger<'_> {
         if let Some(kept) = self.held.payments.get(id) {
             return Ok(Some(kept.row.clone()));
         }
-        const SQL: &str =
-            concat!("SELECT ", money::payment_columns!(), " FROM payment p WHERE p.id = $1 FOR NO KEY UPDATE");
+        const SQL: &str = concat!(
+            "SELECT ",
+            money::payment_columns!(),
+            " FROM payment p WHERE p.id = $1 FOR NO KEY UPDATE"
+        );
         let found = self.one(SQL, &[&id.0], money::payment)?;
         Ok(found.map(|row| self.held.keep_payment(row)))
     }
@@ -366,8 +417,11 @@ impl Ledger for PostgresLedger<'_> {
         if let Some(kept) = self.held.refunds.get(id) {
             return Ok(Some(kept.row.clone()));
         }
-        const SQL: &str =
-            concat!("SELECT ", money::refund_columns!(), " FROM refund r WHERE r.id = $1 FOR NO KEY UPDATE");
+        const SQL: &str = concat!(
+            "SELECT ",
+            money::refund_columns!(),
+            " FROM refund r WHERE r.id = $1 FOR NO KEY UPDATE"
+        );
         let found = self.one(SQL, &[&id.0], money::refund)?;
         Ok(found.map(|row| self.held.keep_refund(row)))
     }
@@ -383,8 +437,11 @@ impl Ledger for PostgresLedger<'_> {
             return Ok(Some(kept.row.clone()));
         }
         let Some(parts) = order.parts() else { return Ok(None) };
-        const SQL: &str =
-            concat!("SELECT ", money::checkout_columns!(), " FROM checkout c WHERE c.grant_id = $1 AND c.n = $2");
+        const SQL: &str = concat!(
+            "SELECT ",
+            money::checkout_columns!(),
+            " FROM checkout c WHERE c.grant_id = $1 AND c.n = $2"
+        );
         let found = self.one(SQL, &[&int(parts.grant.0), &int(parts.n.0)], money::checkout)?;
         Ok(found.filter(|row| row.order == *order).map(|row| self.held.keep_checkout(row)))
     }

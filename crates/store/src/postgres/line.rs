@@ -8,7 +8,8 @@ use doorbuster_core::event::Actor;
 use doorbuster_core::limits::LINE_BATCH_MAX;
 use doorbuster_core::line::{self, Joined, Joiner, Left, LineEnded};
 use doorbuster_core::{
-    BuyerId, Grant, GrantId, ItemId, Ledger, Millis, Order, Place, PlaceState, RequestKey, SlotKey, TicketId, TicketN,
+    BuyerId, Grant, GrantId, ItemId, Ledger, Millis, Order, Place, PlaceState, RequestKey, SlotKey,
+    TicketId, TicketN,
 };
 
 use crate::contract::{LinePlace, LineServed};
@@ -60,7 +61,8 @@ pub(super) fn row(row: &Row) -> Done<Place> {
 }
 
 pub(super) fn in_slots(ledger: &PostgresLedger<'_>, item: ItemId) -> Done<u64> {
-    const SQL: &str = concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant WHERE item_id = $1 AND open");
+    const SQL: &str =
+        concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant WHERE item_id = $1 AND open");
     let mut units: u64 = 0;
     for grant in ledger.all(SQL, &[&item.0], rows::grant)? {
         units += if ledger.held.grants.contains_key(&grant.id) { 0 } else { grant.unsettled() };
@@ -71,7 +73,8 @@ pub(super) fn in_slots(ledger: &PostgresLedger<'_>, item: ItemId) -> Done<u64> {
 
 /// What has ended stays so: nothing is locked.
 pub(super) fn has_ended(ledger: &PostgresLedger<'_>, item: ItemId) -> Done<bool> {
-    let sql = "SELECT s.phase = 'closed' FROM item i JOIN sale s ON s.id = i.sale_id WHERE i.id = $1";
+    let sql =
+        "SELECT s.phase = 'closed' FROM item i JOIN sale s ON s.id = i.sale_id WHERE i.id = $1";
     Ok(ledger.one(sql, &[&item.0], |row| Ok(row.try_get(0)?))?.unwrap_or(false))
 }
 
@@ -81,7 +84,9 @@ fn is_locked(ledger: &PostgresLedger<'_>, item: ItemId) -> bool {
 
 /// Of two who make an item's line at once, the second one's insertion fails, and it is run again.
 pub(super) fn line(ledger: &mut PostgresLedger<'_>, item: ItemId) -> Done<Option<Grant>> {
-    if let Some(kept) = ledger.held.grants.values().find(|kept| kept.row.slot == SlotKey::line(item)) {
+    if let Some(kept) =
+        ledger.held.grants.values().find(|kept| kept.row.slot == SlotKey::line(item))
+    {
         return Ok(Some(kept.row.clone()));
     }
     const SQL: &str = concat!(
@@ -109,13 +114,19 @@ pub(super) fn place(ledger: &mut PostgresLedger<'_>, id: &TicketId) -> Done<Opti
     Ok(found.map(|place| keep_if_locked(ledger, place)))
 }
 
-pub(super) fn place_of(ledger: &mut PostgresLedger<'_>, item: ItemId, buyer: &BuyerId) -> Done<Option<Place>> {
+pub(super) fn place_of(
+    ledger: &mut PostgresLedger<'_>,
+    item: ItemId,
+    buyer: &BuyerId,
+) -> Done<Option<Place>> {
     const SQL: &str = concat!(
         "SELECT ",
         place_columns!(),
         " FROM waitlist w WHERE w.item_id = $1 AND w.buyer = $2 AND w.state = 'waiting'"
     );
-    let waits = |place: &Place| place.item == item && place.buyer == *buyer && place.state == PlaceState::Waiting;
+    let waits = |place: &Place| {
+        place.item == item && place.buyer == *buyer && place.state == PlaceState::Waiting
+    };
     if let Some(kept) = ledger.held.places.values().find(|kept| waits(&kept.row)) {
         return Ok(Some(kept.row.clone()));
     }
@@ -124,7 +135,11 @@ pub(super) fn place_of(ledger: &mut PostgresLedger<'_>, item: ItemId, buyer: &Bu
     Ok(found.map(|place| keep_if_locked(ledger, place)).filter(waits))
 }
 
-pub(super) fn in_line(ledger: &mut PostgresLedger<'_>, item: ItemId, limit: usize) -> Done<Vec<Place>> {
+pub(super) fn in_line(
+    ledger: &mut PostgresLedger<'_>,
+    item: ItemId,
+    limit: usize,
+) -> Done<Vec<Place>> {
     const SQL: &str = concat!(
         "SELECT ",
         place_columns!(),
@@ -167,7 +182,8 @@ fn lock_first(ledger: &mut PostgresLedger<'_>, item: ItemId, at_most: usize) -> 
     let places = ledger.in_line(item, at_most)?;
     let buyers: Vec<&str> = places.iter().map(|place| place.buyer.as_str()).collect();
     let items = vec![item.0; buyers.len()];
-    let quota = |row: &Row| Ok((rows::word(row, 0, "buyer", BuyerId::new)?, rows::small(row, 2, "quota")?));
+    let quota =
+        |row: &Row| Ok((rows::word(row, 0, "buyer", BuyerId::new)?, rows::small(row, 2, "quota")?));
     for (buyer, used) in ledger.all(QUOTAS, &[&buyers, &items], quota)? {
         ledger.held.quotas.insert((buyer, item), Quota { used, read: Some(used) });
     }
@@ -231,7 +247,11 @@ impl Postgres {
     }
 
     /// Looked for among the buyer's orders, as what was not paid for is.
-    pub(crate) async fn line_order_of(&self, item: ItemId, buyer: BuyerId) -> StoreResult<Option<Order>> {
+    pub(crate) async fn line_order_of(
+        &self,
+        item: ItemId,
+        buyer: BuyerId,
+    ) -> StoreResult<Option<Order>> {
         const SQL: &str = concat!(
             "SELECT ",
             rows::order_columns!(),
@@ -248,8 +268,15 @@ impl Postgres {
         self.one(SQL, &[&id.text().as_str()], turn).await
     }
 
-    pub(crate) async fn line_place_of(&self, item: ItemId, buyer: BuyerId) -> StoreResult<Option<LinePlace>> {
-        const SQL: &str = concat!(select_turn!(), " WHERE w.item_id = $1 AND w.buyer = $2 AND w.state = 'waiting'");
+    pub(crate) async fn line_place_of(
+        &self,
+        item: ItemId,
+        buyer: BuyerId,
+    ) -> StoreResult<Option<LinePlace>> {
+        const SQL: &str = concat!(
+            select_turn!(),
+            " WHERE w.item_id = $1 AND w.buyer = $2 AND w.state = 'waiting'"
+        );
         self.one(SQL, &[&item.0, &buyer.as_str()], turn).await
     }
 }

@@ -29,8 +29,7 @@ const SNAPSHOT: &str =
 const CHANGED: &str = " WHERE NOT pg_visible_in_snapshot(i.changed, $1::text::pg_snapshot)
       OR EXISTS (SELECT FROM slot_grant s WHERE s.item_id = i.id AND NOT pg_visible_in_snapshot(s.changed, $1::text::pg_snapshot))
       ORDER BY i.id";
-const CATALOGUE: &str =
-    "SELECT FROM catalogue WHERE writer <> $2 AND NOT pg_visible_in_snapshot(changed, $1::text::pg_snapshot)";
+const CATALOGUE: &str = "SELECT FROM catalogue WHERE writer <> $2 AND NOT pg_visible_in_snapshot(changed, $1::text::pg_snapshot)";
 const ORDERS: &str = concat!(
     "SELECT ",
     rows::order_columns!(),
@@ -59,7 +58,8 @@ const RESOLUTIONS: &str = concat!(
 );
 /// The snapshot that shows nothing.
 const UNKNOWN: &str = "1:1:";
-const ORDER: &str = concat!("SELECT ", rows::order_columns!(), " FROM orders o WHERE o.grant_id = $1 AND o.n = $2");
+const ORDER: &str =
+    concat!("SELECT ", rows::order_columns!(), " FROM orders o WHERE o.grant_id = $1 AND o.n = $2");
 
 /// Where one look ended and the next begins.
 #[derive(Clone, Debug)]
@@ -81,7 +81,8 @@ impl Since {
         let mut parts = self.snapshot.split(':').skip(1);
         let (xmax, running) = (parts.next().unwrap_or("0"), parts.next().unwrap_or(""));
         let number = |text: &str| text.parse::<u64>().unwrap_or(u64::MAX);
-        number(transaction) < number(xmax) && !running.split(',').any(|running| running == transaction)
+        number(transaction) < number(xmax)
+            && !running.split(',').any(|running| running == transaction)
     }
 
     /// The same history, and nothing of it known.
@@ -141,10 +142,22 @@ pub(super) struct Look {
 impl Look {
     pub(super) async fn new(client: Client, node: NodeId) -> Done<Self> {
         let counts = client.prepare(&format!("{COUNTS}{CHANGED}")).await?;
-        let (snapshot, catalogue) = (client.prepare(SNAPSHOT).await?, client.prepare(CATALOGUE).await?);
-        let (orders, resolutions) = (client.prepare(ORDERS).await?, client.prepare(RESOLUTIONS).await?);
+        let (snapshot, catalogue) =
+            (client.prepare(SNAPSHOT).await?, client.prepare(CATALOGUE).await?);
+        let (orders, resolutions) =
+            (client.prepare(ORDERS).await?, client.prepare(RESOLUTIONS).await?);
         let (order, old_orders) = (client.prepare(ORDER).await?, client.prepare(OLD_ORDERS).await?);
-        Ok(Self { client, node, snapshot, counts, catalogue, orders, old_orders, resolutions, order })
+        Ok(Self {
+            client,
+            node,
+            snapshot,
+            counts,
+            catalogue,
+            orders,
+            old_orders,
+            resolutions,
+            order,
+        })
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -199,7 +212,12 @@ impl Look {
     }
 
     /// Reads some of the old orders and goes on behind them. True: none is left.
-    pub(super) async fn read_old(&self, old: &mut Old, writer: i32, tell: &mut (dyn FnMut(Seen) + Send)) -> Done<bool> {
+    pub(super) async fn read_old(
+        &self,
+        old: &mut Old,
+        writer: i32,
+        tell: &mut (dyn FnMut(Seen) + Send),
+    ) -> Done<bool> {
         let limit = PG_LOOK_ROWS as i64;
         let params: [&(dyn ToSql + Sync); 4] = [&old.snapshot, &old.changed, &old.seq, &limit];
         let page = self.client.query(&self.old_orders, &params).await?;
@@ -227,8 +245,10 @@ impl Look {
         let (limit, node, none) = (PG_LOOK_ROWS as i64, i64::from(self.node.0), -1_i64);
         let of_counts: [&(dyn ToSql + Sync); 1] = [snapshot];
         let of_catalogue: [&(dyn ToSql + Sync); 2] = [snapshot, &writer];
-        let orders_since: [&(dyn ToSql + Sync); 6] = [orders_snapshot, &orders_xmin, &own, &"0", &none, &limit];
-        let of_resolutions: [&(dyn ToSql + Sync); 7] = [snapshot, &xmin, &writer, &node, &"0", &"", &limit];
+        let orders_since: [&(dyn ToSql + Sync); 6] =
+            [orders_snapshot, &orders_xmin, &own, &"0", &none, &limit];
+        let of_resolutions: [&(dyn ToSql + Sync); 7] =
+            [snapshot, &xmin, &writer, &node, &"0", &"", &limit];
         // COMMIT is not among them: further pages, if there are some, are of the same snapshot.
         let (begun, (here, answered), counts, catalogue, orders, resolutions) = tokio::join!(
             self.client.batch_execute(BEGIN),
@@ -263,7 +283,9 @@ impl Look {
     ) -> Done<()> {
         loop {
             self.take_orders(&page, writer, seen)?;
-            let Some(last) = page.last().filter(|_| page.len() >= PG_LOOK_ROWS) else { return Ok(()) };
+            let Some(last) = page.last().filter(|_| page.len() >= PG_LOOK_ROWS) else {
+                return Ok(());
+            };
             let (changed, seq): (&str, i64) = (last.try_get(13)?, last.try_get(14)?);
             tell(Seen {
                 orders: std::mem::take(&mut seen.orders),
@@ -272,7 +294,8 @@ impl Look {
             });
             let limit = PG_LOOK_ROWS as i64;
             let xmin = since.xmin();
-            let params: [&(dyn ToSql + Sync); 6] = [&since.snapshot, &xmin, &own, &changed, &seq, &limit];
+            let params: [&(dyn ToSql + Sync); 6] =
+                [&since.snapshot, &xmin, &own, &changed, &seq, &limit];
             page = self.client.query(&self.orders, &params).await?;
         }
     }
@@ -281,7 +304,9 @@ impl Look {
     fn take_orders(&self, page: &[Row], writer: i32, seen: &mut Seen) -> Done<()> {
         for row in page {
             let order = rows::order(row)?;
-            if row.try_get::<_, i64>(12)? == i64::from(self.node.0) && row.try_get::<_, i32>(15)? != writer {
+            if row.try_get::<_, i64>(12)? == i64::from(self.node.0)
+                && row.try_get::<_, i32>(15)? != writer
+            {
                 seen.told.extend(resolved(order.id, Verdict::Reserved, Some(order.clone())));
             }
             seen.orders.push(order);
@@ -306,10 +331,13 @@ impl Look {
                     verdict => seen.told.extend(resolved(found.ticket, verdict, None)),
                 }
             }
-            let Some(last) = page.last().filter(|_| page.len() >= PG_LOOK_ROWS) else { return Ok(named) };
+            let Some(last) = page.last().filter(|_| page.len() >= PG_LOOK_ROWS) else {
+                return Ok(named);
+            };
             let (ticket, changed): (&str, &str) = (last.try_get(0)?, last.try_get(5)?);
             let (limit, node, xmin) = (PG_LOOK_ROWS as i64, i64::from(self.node.0), since.xmin());
-            let params: [&(dyn ToSql + Sync); 7] = [&since.snapshot, &xmin, &writer, &node, &changed, &ticket, &limit];
+            let params: [&(dyn ToSql + Sync); 7] =
+                [&since.snapshot, &xmin, &writer, &node, &changed, &ticket, &limit];
             page = self.client.query(&self.resolutions, &params).await?;
         }
     }
@@ -317,7 +345,8 @@ impl Look {
     async fn named_orders(&self, named: Vec<(TicketId, TicketId)>, seen: &mut Seen) -> Done<()> {
         for (ticket, id) in named {
             let Some(parts) = id.parts() else { continue };
-            let row = self.client.query_opt(&self.order, &[&int(parts.grant.0), &int(parts.n.0)]).await?;
+            let row =
+                self.client.query_opt(&self.order, &[&int(parts.grant.0), &int(parts.n.0)]).await?;
             let order = row.as_ref().map(rows::order).transpose()?.filter(|order| order.id == id);
             seen.told.extend(resolved(ticket, Verdict::Order(id), order));
         }

@@ -40,7 +40,8 @@ pub async fn migrate_postgres(url: &str) -> Result<(), OpenError> {
 /// Brings the schema to what this program knows, all in one transaction.
 pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
     let failed = |error: tokio_postgres::Error| {
-        let said = error.as_db_error().map_or_else(|| error.to_string(), |db| db.message().to_owned());
+        let said =
+            error.as_db_error().map_or_else(|| error.to_string(), |db| db.message().to_owned());
         OpenError::Failed(format!("the store's schema could not be brought up to date: {said}"))
     };
     let transaction = client.transaction().await.map_err(failed)?;
@@ -59,7 +60,8 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
     let history = "CREATE TABLE IF NOT EXISTS schema_migration
                    (version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())";
     transaction.batch_execute(history).await.map_err(failed)?;
-    let row = transaction.query_one("SELECT coalesce(max(version), 0) FROM schema_migration", &[]).await;
+    let row =
+        transaction.query_one("SELECT coalesce(max(version), 0) FROM schema_migration", &[]).await;
     let (found, known): (i32, i32) = (row.map_err(failed)?.get(0), MIGRATIONS.len() as i32);
     if found > known + AHEAD_MAX {
         return Err(OpenError::TooNew { found: found.into(), known: known.into() });
@@ -80,7 +82,10 @@ async fn bring_down(transaction: &Transaction<'_>) -> Result<(), tokio_postgres:
         let ahead = "changed >= pg_snapshot_xmax(pg_current_snapshot())";
         let any = format!("SELECT EXISTS (SELECT FROM {table} WHERE {ahead})");
         if transaction.query_one(&any, &[]).await?.get(0) {
-            tracing::warn!(table, "rows come from another database: they are written anew, which may take a while");
+            tracing::warn!(
+                table,
+                "rows come from another database: they are written anew, which may take a while"
+            );
             transaction.batch_execute("SET LOCAL statement_timeout = 0").await?;
             let anew = format!("UPDATE {table} SET changed = pg_current_xact_id() WHERE {ahead}");
             transaction.batch_execute(&anew).await?;

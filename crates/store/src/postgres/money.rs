@@ -2,7 +2,9 @@
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use doorbuster_core::money::{self, Capture, Captured, Payment, Refund, RefundId, RefundNews, RefundTold};
+use doorbuster_core::money::{
+    self, Capture, Captured, Payment, Refund, RefundId, RefundNews, RefundTold,
+};
 use doorbuster_core::{GrantId, Ledger, Millis, OrderState, TicketId};
 
 use crate::contract::{MoneyPage, MoneyQuery};
@@ -45,7 +47,11 @@ const PAYMENTS: List<Payment> = List {
     select: concat!("SELECT ", payment_columns!(), ", p.seq FROM payment p"),
     table: "p",
     of_items: "EXISTS (SELECT FROM orders o WHERE o.grant_id = p.grant_id AND o.n = p.n AND o.item_id = ANY(",
-    of_notices: concat!("EXISTS (SELECT FROM refund r WHERE r.payment_id = p.id AND ", notices!(), ")"),
+    of_notices: concat!(
+        "EXISTS (SELECT FROM refund r WHERE r.payment_id = p.id AND ",
+        notices!(),
+        ")"
+    ),
     read: payment,
     seq: 7,
 };
@@ -91,7 +97,11 @@ impl Postgres {
         self.job(Again::Safe, settle).await
     }
 
-    pub(crate) async fn note_refund(&self, id: RefundId, news: RefundNews) -> StoreResult<Option<Refund>> {
+    pub(crate) async fn note_refund(
+        &self,
+        id: RefundId,
+        news: RefundNews,
+    ) -> StoreResult<Option<Refund>> {
         // A try in vain that is noted twice only lengthens the rest.
         let note = move |ledger: &mut PostgresLedger<'_>| {
             let now = ledger.now;
@@ -100,7 +110,11 @@ impl Postgres {
         self.job(Again::Safe, note).await
     }
 
-    pub(crate) async fn answer_refund(&self, asked: Refund, news: RefundNews) -> StoreResult<Option<Refund>> {
+    pub(crate) async fn answer_refund(
+        &self,
+        asked: Refund,
+        news: RefundNews,
+    ) -> StoreResult<Option<Refund>> {
         let answer = move |ledger: &mut PostgresLedger<'_>| {
             let now = ledger.now;
             money::answer_refund(ledger, &asked, &news, now)
@@ -156,7 +170,8 @@ impl Postgres {
         };
         let List { select, table, of_items, of_notices, read, seq } = list;
         let after = query.after.unwrap_or(start);
-        let items: Option<Vec<i64>> = query.items.as_ref().map(|items| items.iter().map(|item| item.0).collect());
+        let items: Option<Vec<i64>> =
+            query.items.as_ref().map(|items| items.iter().map(|item| item.0).collect());
         // Conditions that are not asked for are not there: each kind of list has its own plan.
         let mut sql = format!("{select} WHERE {table}.seq {beyond} $1");
         let mut params: Vec<&(dyn ToSql + Sync)> = vec![&after];
@@ -175,7 +190,8 @@ impl Postgres {
         let most = as_limit(limit + 1);
         params.push(&most);
         sql.push_str(&format!(" ORDER BY {table}.seq {direction} LIMIT ${}", params.len()));
-        let mut found = self.all(&sql, &params, |row| Ok((read(row)?, row.try_get::<_, i64>(*seq)?))).await?;
+        let mut found =
+            self.all(&sql, &params, |row| Ok((read(row)?, row.try_get::<_, i64>(*seq)?))).await?;
         let more = found.len() > limit;
         found.truncate(limit);
         let next = found.last().filter(|_| more).map(|(_, seq)| *seq);
@@ -210,8 +226,15 @@ mod tests {
         let expected = format!("cause IN ({})", notices.join(", "));
         assert_eq!(notices!(), format!("r.{expected}"));
         let schema = include_str!("../../migrations/postgres/0005_money.sql");
-        assert!(schema.contains(&format!("refund_notice ON refund (seq) WHERE {expected};")), "{expected}");
-        let causes: Vec<_> = RefundCause::ALL.iter().map(|cause| format!("'{}'", cause.as_str())).collect();
-        assert!(schema.contains(&format!("CHECK (cause IN ({}))", causes.join(", "))), "{causes:?}");
+        assert!(
+            schema.contains(&format!("refund_notice ON refund (seq) WHERE {expected};")),
+            "{expected}"
+        );
+        let causes: Vec<_> =
+            RefundCause::ALL.iter().map(|cause| format!("'{}'", cause.as_str())).collect();
+        assert!(
+            schema.contains(&format!("CHECK (cause IN ({}))", causes.join(", "))),
+            "{causes:?}"
+        );
     }
 }

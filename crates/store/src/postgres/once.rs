@@ -38,7 +38,9 @@ fn spend(ledger: &mut PostgresLedger<'_>, spending: &Spending) -> Result<Spent, 
     let read = |row: &tokio_postgres::Row| Ok((row.try_get::<_, i64>(0)?, Millis(row.try_get(1)?)));
     let counted = ledger.one(MISSES, &[&by, &now.0, &ends.0, &more], read)?;
     let (misses, until) = match counted.filter(|(_, until)| *until > now) {
-        Some((n, until)) => (u32::try_from(n - more).map_err(|_| rows::bad("number of misses"))?, until),
+        Some((n, until)) => {
+            (u32::try_from(n - more).map_err(|_| rows::bad("number of misses"))?, until)
+        }
         None => (0, now.plus(*window_ms)),
     };
     // Last, when nothing more is waited for: two transactions may forget each other's rows.
@@ -55,7 +57,9 @@ impl Postgres {
     }
 
     pub(crate) async fn spent(&self) -> StoreResult<u64> {
-        let count = self.one("SELECT count(*) FROM spent", &[], |row| Ok(row.try_get::<_, i64>(0)?)).await?;
+        let count = self
+            .one("SELECT count(*) FROM spent", &[], |row| Ok(row.try_get::<_, i64>(0)?))
+            .await?;
         Ok(count.unwrap_or_default().cast_unsigned())
     }
 }

@@ -16,7 +16,8 @@ impl Postgres {
     pub(crate) async fn keys(&self) -> StoreResult<Vec<AdminKey>> {
         let sql = "SELECT id, name, role, hash, created_at FROM admin_key ORDER BY created_at, id";
         self.all(sql, &[], |row| {
-            let role = |word: &str| ROLES.iter().find(|(_, name)| *name == word).map(|(role, _)| *role);
+            let role =
+                |word: &str| ROLES.iter().find(|(_, name)| *name == word).map(|(role, _)| *role);
             let hash: &[u8] = row.try_get(3)?;
             Ok(AdminKey {
                 id: row.try_get(0)?,
@@ -33,8 +34,13 @@ impl Postgres {
         let insert = move |ledger: &mut super::PostgresLedger<'_>| {
             let role = ROLES.iter().find(|(role, _)| *role == key.role).map(|(_, name)| *name);
             let sql = "INSERT INTO admin_key (id, name, role, hash, created_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
-            match ledger.run(sql, &[&key.id, &key.name, &role, &key.hash.as_slice(), &key.created_at.0])? {
-                0 => Err(Failure::Row(format!("a key of the id {} or of the same hash exists", key.id))),
+            match ledger
+                .run(sql, &[&key.id, &key.name, &role, &key.hash.as_slice(), &key.created_at.0])?
+            {
+                0 => Err(Failure::Row(format!(
+                    "a key of the id {} or of the same hash exists",
+                    key.id
+                ))),
                 _ => Ok(()),
             }
         };
@@ -43,10 +49,18 @@ impl Postgres {
 
     pub(crate) async fn delete_key(&self, id: &str) -> StoreResult<bool> {
         let id = id.to_owned();
-        self.job(Again::Never, move |ledger| Ok(ledger.run("DELETE FROM admin_key WHERE id = $1", &[&id])? > 0)).await
+        self.job(Again::Never, move |ledger| {
+            Ok(ledger.run("DELETE FROM admin_key WHERE id = $1", &[&id])? > 0)
+        })
+        .await
     }
 
-    pub(crate) async fn log_action(&self, actor: &str, action: &str, detail: &str) -> StoreResult<()> {
+    pub(crate) async fn log_action(
+        &self,
+        actor: &str,
+        action: &str,
+        detail: &str,
+    ) -> StoreResult<()> {
         let (actor, action, detail) = (actor.to_owned(), action.to_owned(), detail.to_owned());
         let log = move |ledger: &mut super::PostgresLedger<'_>| {
             let sql = "INSERT INTO action_log (at, actor, action, detail) VALUES ($1, $2, $3, $4)";
@@ -61,7 +75,8 @@ impl Postgres {
             let sql = "INSERT INTO leader (one, node, until) VALUES (1, $1, $2)
                  ON CONFLICT (one) DO UPDATE SET node = excluded.node, until = excluded.until
                  WHERE leader.node = excluded.node OR leader.until <= $3";
-            let taken = ledger.run(sql, &[&i64::from(node), &ledger.now.plus(lease_ms).0, &ledger.now.0])?;
+            let taken = ledger
+                .run(sql, &[&i64::from(node), &ledger.now.plus(lease_ms).0, &ledger.now.0])?;
             Ok(taken > 0)
         };
         self.job(Again::Safe, lead).await

@@ -46,13 +46,21 @@ impl Postgres {
                     Ok(done) => return Ok(done.told(&shared, &tries).await),
                     Err(failure) => failure,
                 };
-                tries.again(&shared, failure, Again::Safe).await.map_err(|failure| shared.judge(failure))?;
+                tries
+                    .again(&shared, failure, Again::Safe)
+                    .await
+                    .map_err(|failure| shared.judge(failure))?;
             }
         })
         .await
     }
 
-    pub(crate) async fn extend_order(&self, id: TicketId, pay_by: Millis, by: By) -> StoreResult<Changed> {
+    pub(crate) async fn extend_order(
+        &self,
+        id: TicketId,
+        pay_by: Millis,
+        by: By,
+    ) -> StoreResult<Changed> {
         let extend = move |ledger: &mut PostgresLedger<'_>| {
             let now = ledger.now;
             order::extend(ledger, &id, pay_by, &by, now)
@@ -75,13 +83,16 @@ impl Postgres {
             First::Oldest => (">", 0, "ASC"),
         };
         // Conditions that are not asked for are not there: each kind of list has its own plan.
-        let mut sql =
-            format!(concat!("SELECT ", rows::order_columns!(), ", o.seq FROM orders o WHERE o.seq {} $1"), beyond);
+        let mut sql = format!(
+            concat!("SELECT ", rows::order_columns!(), ", o.seq FROM orders o WHERE o.seq {} $1"),
+            beyond
+        );
         let after = query.after.unwrap_or(start);
         // One more than asked tells whether there is a next page.
         let most = as_limit(limit + 1);
         let buyer = query.buyer.as_ref().map(|b| b.as_str());
-        let items: Option<Vec<i64>> = query.items.as_ref().map(|items| items.iter().map(|item| item.0).collect());
+        let items: Option<Vec<i64>> =
+            query.items.as_ref().map(|items| items.iter().map(|item| item.0).collect());
         let state = query.state.map(|state| state.as_str());
         let mut params: Vec<&(dyn ToSql + Sync)> = vec![&after];
         for (value, condition) in [
@@ -97,7 +108,9 @@ impl Postgres {
         }
         params.push(&most);
         sql.push_str(&format!(" ORDER BY o.seq {direction} LIMIT ${}", params.len()));
-        let mut found = self.all(&sql, &params, |row| Ok((rows::order(row)?, row.try_get::<_, i64>(12)?))).await?;
+        let mut found = self
+            .all(&sql, &params, |row| Ok((rows::order(row)?, row.try_get::<_, i64>(12)?)))
+            .await?;
         let more = found.len() > limit;
         found.truncate(limit);
         let next = found.last().filter(|_| more).map(|(_, seq)| *seq);
@@ -112,8 +125,7 @@ impl Postgres {
     ) -> StoreResult<(Vec<u64>, Option<i64>)> {
         let limit = limit.min(PAGE_ROWS_MAX);
         let key = &self.shared().id_key;
-        let sql =
-            "SELECT buyer, request_key, seq FROM orders WHERE seq > $1 AND item_id = ANY($2) ORDER BY seq LIMIT $3";
+        let sql = "SELECT buyer, request_key, seq FROM orders WHERE seq > $1 AND item_id = ANY($2) ORDER BY seq LIMIT $3";
         let items: Vec<i64> = items.iter().map(|item| item.0).collect();
         let mut last = None;
         let requests = self
@@ -129,7 +141,11 @@ impl Postgres {
     pub(crate) async fn dead_letters(&self, limit: usize) -> StoreResult<Vec<DeadLetter>> {
         let sql = "SELECT ticket, reason, at FROM dead_letter ORDER BY seq DESC LIMIT $1";
         self.all(sql, &[&as_limit(limit)], |row| {
-            Ok(DeadLetter { ticket: rows::ticket(row, 0)?, reason: row.try_get(1)?, at: Millis(row.try_get(2)?) })
+            Ok(DeadLetter {
+                ticket: rows::ticket(row, 0)?,
+                reason: row.try_get(1)?,
+                at: Millis(row.try_get(2)?),
+            })
         })
         .await
     }
@@ -142,7 +158,9 @@ async fn expire(shared: &Shared, limit: usize) -> Result<Committed<Vec<Order>>, 
         let due = answer(async {
             // What is due by this clock and not by the database's is left as it is by the rules, under the locks.
             let now = shared.clock.careful();
-            let found = object.query(&object.prepare_cached(DUE).await?, &[&now.0, &as_limit(limit)]).await?;
+            let found = object
+                .query(&object.prepare_cached(DUE).await?, &[&now.0, &as_limit(limit)])
+                .await?;
             let mut due = found.iter().map(due).collect::<Result<Vec<_>, _>>()?;
             // Those that are due at the same instant stand as they were made, whatever was written of them since.
             due.sort_unstable_by_key(|(place, _)| *place);
@@ -150,7 +168,12 @@ async fn expire(shared: &Shared, limit: usize) -> Result<Committed<Vec<Order>>, 
         })
         .await?;
         if due.is_empty() {
-            return Ok(Committed { value: Vec::new(), orders: Vec::new(), events: false, news: None });
+            return Ok(Committed {
+                value: Vec::new(),
+                orders: Vec::new(),
+                events: false,
+                news: None,
+            });
         }
         let (held, told) = answer(prefetch::orders(&object, &due)).await?;
         let mut ledger = PostgresLedger::prefetched(held, shared.clock.of(told));

@@ -5,8 +5,8 @@ use doorbuster_core::outbox::{Note, Parcel, Progress};
 use doorbuster_core::{Millis, NodeId};
 
 use crate::contract::{
-    Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, NewEndpoint, OutboxPage, Read,
-    Redelivery, Standing, about_of,
+    Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, NewEndpoint,
+    OutboxPage, Read, Redelivery, Standing, about_of,
 };
 use crate::endpoints::{self, EndpointRow};
 use crate::limits::{PAGE_ROWS_MAX, SEQUENCE_AT_ONCE, UNPLACED_COUNTED_MAX};
@@ -28,8 +28,10 @@ macro_rules! endpoint_columns {
     };
 }
 
-const FIND: &str = concat!("SELECT ", endpoint_columns!(), " FROM endpoint WHERE id = $1 FOR UPDATE");
-pub(super) const TOLD_AT: &str = concat!("SELECT ", told_columns!(), " FROM ", told_rows!(), " WHERE e.position = $1");
+const FIND: &str =
+    concat!("SELECT ", endpoint_columns!(), " FROM endpoint WHERE id = $1 FOR UPDATE");
+pub(super) const TOLD_AT: &str =
+    concat!("SELECT ", told_columns!(), " FROM ", told_rows!(), " WHERE e.position = $1");
 const LAST: &str = "SELECT position FROM event_turn";
 
 fn endpoint(row: &Row) -> Done<Endpoint> {
@@ -44,7 +46,9 @@ fn endpoint(row: &Row) -> Done<Endpoint> {
         enabled: row.try_get(6)?,
         created_at: Millis(row.try_get(7)?),
     };
-    found.endpoint().ok_or_else(|| Failure::Row(format!("endpoint {id} is not as this program writes one")))
+    found
+        .endpoint()
+        .ok_or_else(|| Failure::Row(format!("endpoint {id} is not as this program writes one")))
 }
 
 fn insert(ledger: &PostgresLedger<'_>, new: &NewEndpoint, most: usize) -> Done<Option<Endpoint>> {
@@ -63,14 +67,31 @@ fn insert(ledger: &PostgresLedger<'_>, new: &NewEndpoint, most: usize) -> Done<O
     let sql = "INSERT INTO endpoint (id, kind, url, types, secrets, position, enabled, created_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     let (types, secrets) = (endpoints::wanted(&new.wanted), endpoints::secrets(&secrets));
-    ledger.run(sql, &[&new.id, &new.kind.as_str(), &new.url, &types, &secrets, &last, &new.enabled, &ledger.now.0])?;
+    ledger.run(
+        sql,
+        &[
+            &new.id,
+            &new.kind.as_str(),
+            &new.url,
+            &types,
+            &secrets,
+            &last,
+            &new.enabled,
+            &ledger.now.0,
+        ],
+    )?;
     ledger.one(FIND, &[&new.id], endpoint)
 }
 
-fn update(ledger: &PostgresLedger<'_>, id: &str, change: &EndpointChange) -> Done<Option<Endpoint>> {
+fn update(
+    ledger: &PostgresLedger<'_>,
+    id: &str,
+    change: &EndpointChange,
+) -> Done<Option<Endpoint>> {
     let Some(mut endpoint) = ledger.one(FIND, &[&id], endpoint)? else { return Ok(None) };
     change.apply(&mut endpoint, ledger.now);
-    let (types, secrets) = (endpoints::wanted(&endpoint.wanted), endpoints::secrets(&endpoint.secrets));
+    let (types, secrets) =
+        (endpoints::wanted(&endpoint.wanted), endpoints::secrets(&endpoint.secrets));
     let sql = "UPDATE endpoint SET url = $2, types = $3, secrets = $4, enabled = $5 WHERE id = $1";
     ledger.run(sql, &[&id, &endpoint.url, &types, &secrets, &endpoint.enabled])?;
     Ok(Some(endpoint))
@@ -85,15 +106,18 @@ fn advance(ledger: &PostgresLedger<'_>, id: &str, progress: &Progress) -> Done<b
     if !failed.is_empty() {
         let positions: Vec<i64> = failed.iter().map(|parcel| parcel.position).collect();
         let about: Vec<&str> = failed.iter().map(|parcel| &*parcel.about).collect();
-        let states: Vec<&str> = failed.iter().map(|parcel| DeliveryState::of(parcel).as_str()).collect();
+        let states: Vec<&str> =
+            failed.iter().map(|parcel| DeliveryState::of(parcel).as_str()).collect();
         let tries: Vec<i64> = failed.iter().map(|parcel| i64::from(parcel.tries)).collect();
         let next: Vec<i64> = failed.iter().map(|parcel| parcel.next_at.0).collect();
-        let errors: Vec<Option<&str>> = failed.iter().map(|parcel| parcel.error.as_deref()).collect();
+        let errors: Vec<Option<&str>> =
+            failed.iter().map(|parcel| parcel.error.as_deref()).collect();
         let sql = "INSERT INTO delivery (endpoint_id, position, about, state, tries, next_at, error, at)
              SELECT $1, t.position, t.about, t.state, t.tries, t.next_at, t.error, $8
              FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[])
                   AS t (position, about, state, tries, next_at, error)";
-        ledger.run(sql, &[&id, &positions, &about, &states, &tries, &next, &errors, &ledger.now.0])?;
+        ledger
+            .run(sql, &[&id, &positions, &about, &states, &tries, &next, &errors, &ledger.now.0])?;
     }
     Ok(true)
 }
@@ -111,7 +135,18 @@ fn note(ledger: &PostgresLedger<'_>, id: &str, notes: &[Note]) -> Done<()> {
                      WHERE endpoint_id = $1 AND position = $2 AND state = 'pending'";
                 let tries = i64::from(parcel.tries);
                 let (at, next, now) = (&parcel.position, &parcel.next_at.0, &ledger.now.0);
-                ledger.run(sql, &[&id, at, &DeliveryState::of(parcel).as_str(), &tries, next, &parcel.error, now])?;
+                ledger.run(
+                    sql,
+                    &[
+                        &id,
+                        at,
+                        &DeliveryState::of(parcel).as_str(),
+                        &tries,
+                        next,
+                        &parcel.error,
+                        now,
+                    ],
+                )?;
             }
         }
     }
@@ -124,9 +159,18 @@ pub(super) fn pending_count(ledger: &PostgresLedger<'_>, id: &str) -> Done<u64> 
     Ok(ledger.one(count, &[&id], |row| number(row, 0))?.unwrap_or(0))
 }
 
-fn redeliver(ledger: &PostgresLedger<'_>, id: &str, position: i64, most: usize) -> Done<Redelivery> {
-    let Some(endpoint) = ledger.one(FIND, &[&id], endpoint)? else { return Ok(Redelivery::NoEndpoint) };
-    let Some(told) = ledger.one(TOLD_AT, &[&position], events::read)? else { return Ok(Redelivery::NoEvent) };
+fn redeliver(
+    ledger: &PostgresLedger<'_>,
+    id: &str,
+    position: i64,
+    most: usize,
+) -> Done<Redelivery> {
+    let Some(endpoint) = ledger.one(FIND, &[&id], endpoint)? else {
+        return Ok(Redelivery::NoEndpoint);
+    };
+    let Some(told) = ledger.one(TOLD_AT, &[&position], events::read)? else {
+        return Ok(Redelivery::NoEvent);
+    };
     if position > endpoint.position {
         return Ok(Redelivery::Ahead);
     }
@@ -196,27 +240,44 @@ impl Postgres {
     }
 
     pub(crate) async fn endpoints(&self) -> StoreResult<Vec<Endpoint>> {
-        const SQL: &str = concat!("SELECT ", endpoint_columns!(), " FROM endpoint ORDER BY created_at, id");
+        const SQL: &str =
+            concat!("SELECT ", endpoint_columns!(), " FROM endpoint ORDER BY created_at, id");
         self.all(SQL, &[], endpoint).await
     }
 
-    pub(crate) async fn insert_endpoint(&self, new: NewEndpoint, most: usize) -> StoreResult<Option<Endpoint>> {
+    pub(crate) async fn insert_endpoint(
+        &self,
+        new: NewEndpoint,
+        most: usize,
+    ) -> StoreResult<Option<Endpoint>> {
         // What happened before is not told: it gets its positions first. Where nobody was told of anything these are many.
         while self.sequence_events(SEQUENCE_AT_ONCE).await? == SEQUENCE_AT_ONCE {}
         self.job(Again::Safe, move |ledger| insert(ledger, &new, most)).await
     }
 
-    pub(crate) async fn update_endpoint(&self, id: &str, change: EndpointChange) -> StoreResult<Option<Endpoint>> {
+    pub(crate) async fn update_endpoint(
+        &self,
+        id: &str,
+        change: EndpointChange,
+    ) -> StoreResult<Option<Endpoint>> {
         let id = id.to_owned();
         self.job(Again::Safe, move |ledger| update(ledger, &id, &change)).await
     }
 
     pub(crate) async fn delete_endpoint(&self, id: &str) -> StoreResult<bool> {
         let id = id.to_owned();
-        self.job(Again::Never, move |ledger| Ok(ledger.run("DELETE FROM endpoint WHERE id = $1", &[&id])? > 0)).await
+        self.job(Again::Never, move |ledger| {
+            Ok(ledger.run("DELETE FROM endpoint WHERE id = $1", &[&id])? > 0)
+        })
+        .await
     }
 
-    pub(crate) async fn lease_endpoint(&self, id: &str, node: NodeId, lease_ms: i64) -> StoreResult<bool> {
+    pub(crate) async fn lease_endpoint(
+        &self,
+        id: &str,
+        node: NodeId,
+        lease_ms: i64,
+    ) -> StoreResult<bool> {
         let (id, node) = (id.to_owned(), i64::from(node.0));
         let lease = move |ledger: &mut PostgresLedger<'_>| {
             let sql = "UPDATE endpoint SET node = $2, until = $3
@@ -246,7 +307,11 @@ impl Postgres {
         self.job(Again::Safe, move |ledger| advance(ledger, &id, &progress)).await
     }
 
-    pub(crate) async fn pending_deliveries(&self, id: &str, limit: usize) -> StoreResult<Vec<Parcel>> {
+    pub(crate) async fn pending_deliveries(
+        &self,
+        id: &str,
+        limit: usize,
+    ) -> StoreResult<Vec<Parcel>> {
         let sql = "SELECT position, about, tries, next_at, error FROM delivery
              WHERE endpoint_id = $1 AND state = 'pending' ORDER BY position LIMIT $2";
         let parcel = |row: &Row| {
@@ -267,7 +332,10 @@ impl Postgres {
         self.job(Again::Safe, move |ledger| note(ledger, &id, &notes)).await
     }
 
-    pub(crate) async fn deliveries(&self, query: DeliveryQuery) -> StoreResult<OutboxPage<Delivery>> {
+    pub(crate) async fn deliveries(
+        &self,
+        query: DeliveryQuery,
+    ) -> StoreResult<OutboxPage<Delivery>> {
         let limit = query.limit.min(PAGE_ROWS_MAX);
         let sql = "SELECT d.seq, d.endpoint_id, d.position, e.type, d.about, d.state, d.tries, d.next_at, d.error, d.why, d.at, e.at
              FROM delivery d LEFT JOIN event e ON e.position = d.position
@@ -275,11 +343,18 @@ impl Postgres {
              ORDER BY d.position DESC LIMIT $4";
         let state = query.state.map(DeliveryState::as_str);
         let after = query.after.unwrap_or(i64::MAX);
-        let rows = self.all(sql, &[&query.endpoint, &state, &after, &as_limit(limit + 1)], delivery).await?;
+        let rows = self
+            .all(sql, &[&query.endpoint, &state, &after, &as_limit(limit + 1)], delivery)
+            .await?;
         Ok(OutboxPage::of(rows, limit, |row| row.position))
     }
 
-    pub(crate) async fn redeliver(&self, id: &str, position: i64, most: usize) -> StoreResult<Redelivery> {
+    pub(crate) async fn redeliver(
+        &self,
+        id: &str,
+        position: i64,
+        most: usize,
+    ) -> StoreResult<Redelivery> {
         let id = id.to_owned();
         self.job(Again::Safe, move |ledger| redeliver(ledger, &id, position, most)).await
     }

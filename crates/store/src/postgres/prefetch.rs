@@ -17,10 +17,16 @@ type Done<T> = Result<T, Failure>;
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 /// Store time, after every lock was had.
 pub(super) const NOW: &str = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
-pub(super) const GRANTS: &str =
-    concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE");
-pub(super) const RECALLS: &str =
-    concat!("SELECT ", rows::recall_columns!(), " FROM recall WHERE grant_id = ANY($1) AND NOT done");
+pub(super) const GRANTS: &str = concat!(
+    "SELECT ",
+    rows::grant_columns!(),
+    " FROM slot_grant WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE"
+);
+pub(super) const RECALLS: &str = concat!(
+    "SELECT ",
+    rows::recall_columns!(),
+    " FROM recall WHERE grant_id = ANY($1) AND NOT done"
+);
 const ITEMS: &str = concat!("SELECT ", rows::item_columns!(), " FROM item WHERE id = ANY($1)");
 /// Rows for buyers who have none, in the order in which they are locked.
 const NEW_QUOTAS: &str = "INSERT INTO quota (buyer, item_id, used) SELECT buyer, item, 0 FROM unnest($1::text[], $2::bigint[]) AS t (buyer, item)
@@ -90,9 +96,11 @@ pub(super) async fn tickets(
 ) -> Done<(Held, Millis)> {
     let asked = Asked::of(key, tickets);
     let statements = [GRANTS, NEW_QUOTAS, QUOTAS, ORDERS, RESOLUTIONS, ITEMS, RECALLS, NOW];
-    let [grants, new_quotas, quotas, orders, resolutions, items, recalls, now] = prepare(client, statements).await?;
+    let [grants, new_quotas, quotas, orders, resolutions, items, recalls, now] =
+        prepare(client, statements).await?;
     let buyers: [&(dyn ToSql + Sync); 2] = [&asked.quota_buyers, &asked.quota_items];
-    let of_orders: [&(dyn ToSql + Sync); 4] = [&asked.buyers, &asked.keys, &asked.grants, &asked.numbers];
+    let of_orders: [&(dyn ToSql + Sync); 4] =
+        [&asked.buyers, &asked.keys, &asked.grants, &asked.numbers];
     let of_resolutions: [&(dyn ToSql + Sync); 3] = [&asked.ids, &asked.grants, &asked.numbers];
     let locked: [&(dyn ToSql + Sync); 1] = [&asked.locked];
     let of_items: [&(dyn ToSql + Sync); 1] = [&asked.items];
@@ -143,7 +151,8 @@ pub(super) async fn orders(client: &Object, orders: &[Due]) -> Done<(Held, Milli
     let locked: Vec<i64> = locked.into_iter().collect();
     let of_items: BTreeSet<i64> = orders.iter().filter_map(|o| o.item).map(|item| item.0).collect();
     let of_items: Vec<i64> = of_items.into_iter().collect();
-    let (of, numbers): (Vec<i64>, Vec<i64>) = orders.iter().map(|o| (int(o.grant.0), int(o.n.0))).unzip();
+    let (of, numbers): (Vec<i64>, Vec<i64>) =
+        orders.iter().map(|o| (int(o.grant.0), int(o.n.0))).unzip();
     let locked: [&(dyn ToSql + Sync); 1] = [&locked];
     let of_orders: [&(dyn ToSql + Sync); 2] = [&of, &numbers];
     let of_items: [&(dyn ToSql + Sync); 1] = [&of_items];
@@ -184,7 +193,8 @@ struct Asked<'a> {
 impl<'a> Asked<'a> {
     fn of(key: &IdKey, tickets: &'a [Arc<Ticket>]) -> Self {
         let mut asked = Self::default();
-        let (mut quotas, mut grants, mut items) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let (mut quotas, mut grants, mut items) =
+            (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for ticket in tickets {
             asked.ids.push(key.id_of(ticket).to_string());
             asked.buyers.push(ticket.buyer.as_str());

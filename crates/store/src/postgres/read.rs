@@ -1,7 +1,8 @@
 //! What is only read: each query is a snapshot of its own, which holds every commit that was told before it was asked.
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::{
-    BuyerId, Cause, Feed, Grant, GrantId, ItemId, Millis, Order, Recall, RequestKey, Seq, SlotKey, TicketId, Verdict,
+    BuyerId, Cause, Feed, Grant, GrantId, ItemId, Millis, Order, Recall, RequestKey, Seq, SlotKey,
+    TicketId, Verdict,
 };
 
 use crate::contract::{ItemCounts, Moves};
@@ -30,7 +31,8 @@ impl Postgres {
     }
 
     pub(crate) async fn grant(&self, id: GrantId) -> StoreResult<Option<Grant>> {
-        const SQL: &str = concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant WHERE id = $1");
+        const SQL: &str =
+            concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant WHERE id = $1");
         self.one(SQL, &[&int(id.0)], rows::grant).await
     }
 
@@ -44,12 +46,20 @@ impl Postgres {
     }
 
     pub(crate) async fn open_grants(&self) -> StoreResult<Vec<Grant>> {
-        const SQL: &str =
-            concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant WHERE open ORDER BY item_id, slot");
+        const SQL: &str = concat!(
+            "SELECT ",
+            rows::grant_columns!(),
+            " FROM slot_grant WHERE open ORDER BY item_id, slot"
+        );
         self.all(SQL, &[], rows::grant).await
     }
 
-    pub(crate) async fn feed_after(&self, id: GrantId, seq: Seq, limit: usize) -> StoreResult<Vec<Feed>> {
+    pub(crate) async fn feed_after(
+        &self,
+        id: GrantId,
+        seq: Seq,
+        limit: usize,
+    ) -> StoreResult<Vec<Feed>> {
         const SQL: &str = concat!(
             "SELECT ",
             rows::feed_columns!(),
@@ -73,37 +83,62 @@ impl Postgres {
     }
 
     pub(crate) async fn pending_recalls(&self) -> StoreResult<Vec<Recall>> {
-        const SQL: &str = concat!("SELECT ", rows::recall_columns!(), " FROM recall WHERE NOT done ORDER BY id");
+        const SQL: &str =
+            concat!("SELECT ", rows::recall_columns!(), " FROM recall WHERE NOT done ORDER BY id");
         self.all(SQL, &[], rows::recall).await
     }
 
     pub(crate) async fn closings(&self) -> StoreResult<Vec<(Cause, u64)>> {
         let sql = "SELECT closed_cause, count(*) FROM slot_grant WHERE NOT open AND slot <> $1 GROUP BY closed_cause ORDER BY closed_cause";
-        self.all(sql, &[&i64::from(SlotKey::LINE)], |row| Ok((rows::closing(row, 0)?, rows::number(row, 1)?))).await
+        self.all(sql, &[&i64::from(SlotKey::LINE)], |row| {
+            Ok((rows::closing(row, 0)?, rows::number(row, 1)?))
+        })
+        .await
     }
 
     pub(crate) async fn order(&self, id: TicketId) -> StoreResult<Option<Order>> {
         // The id names its grant and number, by which orders are unique; the rest of it must be the same as well.
         let Some(parts) = id.parts() else { return Ok(None) };
-        const SQL: &str =
-            concat!("SELECT ", rows::order_columns!(), " FROM orders o WHERE o.grant_id = $1 AND o.n = $2");
+        const SQL: &str = concat!(
+            "SELECT ",
+            rows::order_columns!(),
+            " FROM orders o WHERE o.grant_id = $1 AND o.n = $2"
+        );
         let found = self.one(SQL, &[&int(parts.grant.0), &int(parts.n.0)], rows::order).await?;
         Ok(found.filter(|order| order.id == id))
     }
 
-    pub(crate) async fn order_of(&self, buyer: BuyerId, key: RequestKey) -> StoreResult<Option<Order>> {
-        const SQL: &str =
-            concat!("SELECT ", rows::order_columns!(), " FROM orders o WHERE o.buyer = $1 AND o.request_key = $2");
+    pub(crate) async fn order_of(
+        &self,
+        buyer: BuyerId,
+        key: RequestKey,
+    ) -> StoreResult<Option<Order>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            rows::order_columns!(),
+            " FROM orders o WHERE o.buyer = $1 AND o.request_key = $2"
+        );
         self.one(SQL, &[&buyer.as_str(), &key.as_str()], rows::order).await
     }
 
     /// A verdict never changes, so that it may be looked for in one table after the other.
     pub(crate) async fn verdict(&self, id: TicketId) -> StoreResult<Option<Resolved>> {
         if let Some(order) = self.order(id).await? {
-            return Ok(Some(Resolved { id, verdict: Verdict::Reserved, order: Some(order), fresh: false }));
+            return Ok(Some(Resolved {
+                id,
+                verdict: Verdict::Reserved,
+                order: Some(order),
+                fresh: false,
+            }));
         }
-        const SQL: &str = concat!("SELECT ", rows::resolution_columns!(), " FROM resolution r WHERE r.ticket = $1");
-        let Some(found) = self.one(SQL, &[&id.text().as_str()], rows::resolution).await? else { return Ok(None) };
+        const SQL: &str = concat!(
+            "SELECT ",
+            rows::resolution_columns!(),
+            " FROM resolution r WHERE r.ticket = $1"
+        );
+        let Some(found) = self.one(SQL, &[&id.text().as_str()], rows::resolution).await? else {
+            return Ok(None);
+        };
         let order = match found.verdict {
             Verdict::Order(id) => self.order(id).await?,
             _ => None,
@@ -118,7 +153,8 @@ impl Postgres {
 
     pub(crate) async fn quota(&self, item: ItemId, buyer: BuyerId) -> StoreResult<u32> {
         let sql = "SELECT used FROM quota WHERE buyer = $1 AND item_id = $2";
-        let used = self.one(sql, &[&buyer.as_str(), &item.0], |row| rows::small(row, 0, "quota")).await?;
+        let used =
+            self.one(sql, &[&buyer.as_str(), &item.0], |row| rows::small(row, 0, "quota")).await?;
         Ok(used.unwrap_or(0))
     }
 }

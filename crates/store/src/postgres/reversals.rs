@@ -37,7 +37,8 @@ const DISPUTED: &str = "INSERT INTO dispute (payment_id, id, amount_minor, curre
      WHERE dispute.id = '' OR dispute.said_at < excluded.said_at
         OR dispute.said_at = excluded.said_at AND (dispute.stands OR NOT excluded.stands)
      RETURNING amount_minor, currency";
-const KNOWN: &str = "SELECT amount_minor, currency, stands FROM dispute WHERE payment_id = $1 AND id = $2";
+const KNOWN: &str =
+    "SELECT amount_minor, currency, stands FROM dispute WHERE payment_id = $1 AND id = $2";
 const LIST: &str = "SELECT r.kind, o.item_id, p.id, p.order_id, r.amount_minor, r.currency, r.at
      FROM went_back r JOIN payment p ON p.id = r.payment_id LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
      WHERE r.stands AND (p.state = 'captured' OR r.kind = 'disputed') ORDER BY r.at DESC, p.id LIMIT $1";
@@ -62,7 +63,11 @@ fn write(ledger: &PostgresLedger<'_>, told: &Reversal) -> Result<Option<Money>, 
     let Reversal { payment, provider, stands, .. } = told;
     let (minor, currency) = told.money.as_ref().map(|money| (money.minor, &money.currency)).unzip();
     let Some((id, said_at)) = told.dispute(ledger.now) else {
-        return ledger.one(RETURNED, &[&payment.0, provider, &minor, &currency, stands, &ledger.now.0], money);
+        return ledger.one(
+            RETURNED,
+            &[&payment.0, provider, &minor, &currency, stands, &ledger.now.0],
+            money,
+        );
     };
     let before = ledger.one(KNOWN, &[&payment.0, &id], |row| Ok((money(row)?, row.try_get(2)?)))?;
     let values: [&(dyn ToSql + Sync); 8] =

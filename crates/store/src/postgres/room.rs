@@ -24,10 +24,11 @@ macro_rules! room_columns {
         "r.sale_id, r.seed, r.participants, r.entered, r.called, r.open_until"
     };
 }
-const ROOM: &str = concat!("SELECT ", room_columns!(), " FROM waiting_room r WHERE r.sale_id = $1 FOR UPDATE");
-const ROOMS: &str = concat!("SELECT ", room_columns!(), " FROM waiting_room r WHERE r.sale_id = ANY($1)");
-const PLACES: &str =
-    "SELECT buyer, lot, rank, admitted_until FROM waiting_place WHERE sale_id = $1 AND buyer = ANY($2)";
+const ROOM: &str =
+    concat!("SELECT ", room_columns!(), " FROM waiting_room r WHERE r.sale_id = $1 FOR UPDATE");
+const ROOMS: &str =
+    concat!("SELECT ", room_columns!(), " FROM waiting_room r WHERE r.sale_id = ANY($1)");
+const PLACES: &str = "SELECT buyer, lot, rank, admitted_until FROM waiting_place WHERE sale_id = $1 AND buyer = ANY($2)";
 /// Units that nobody holds in an open sale, whether all of it is counted, and how many one buyer may have.
 const STOCK: &str =
     "SELECT s.phase = 'open', bool_and(i.total IS NOT NULL), coalesce(max(i.limit_per_buyer), 1)::bigint,
@@ -64,7 +65,11 @@ fn room(row: &Row) -> Done<WaitingRoom> {
     Ok(WaitingRoom {
         sale: row.try_get(0)?,
         seed: Seed::new(bytes(row, 1)?.ok_or_else(|| rows::bad("seed"))?),
-        line: Line { participants: if_number(row, 2)?, entered: rows::number(row, 3)?, called: rows::number(row, 4)? },
+        line: Line {
+            participants: if_number(row, 2)?,
+            entered: rows::number(row, 3)?,
+            called: rows::number(row, 4)?,
+        },
         open_until: rows::time(row, 5)?,
     })
 }
@@ -93,8 +98,11 @@ fn open(ledger: &mut PostgresLedger<'_>, sale: &str, seed: &Seed) -> Done<Option
 }
 
 fn put_line(ledger: &PostgresLedger<'_>, sale: &str, line: &Line) -> Done<()> {
-    let sql = "UPDATE waiting_room SET participants = $2, entered = $3, called = $4 WHERE sale_id = $1";
-    ledger.run(sql, &[&sale, &line.participants.map(int), &int(line.entered), &int(line.called)]).map(drop)
+    let sql =
+        "UPDATE waiting_room SET participants = $2, entered = $3, called = $4 WHERE sale_id = $1";
+    ledger
+        .run(sql, &[&sale, &line.participants.map(int), &int(line.entered), &int(line.called)])
+        .map(drop)
 }
 
 fn enter(
@@ -113,7 +121,9 @@ fn enter(
     let mut entered = Vec::with_capacity(buyers.len());
     let (mut came, mut lots, mut ranks) = (Vec::new(), Vec::new(), Vec::new());
     for buyer in buyers {
-        if let Some(known) = known.get(buyer).filter(|known| known.until.is_none_or(|until| now < until)) {
+        if let Some(known) =
+            known.get(buyer).filter(|known| known.until.is_none_or(|until| now < until))
+        {
             entered.push(Entered::Known(known.clone()));
             continue;
         }
@@ -150,12 +160,18 @@ fn shop_stock(open: bool, counted: bool, limit: u64, free: u64) -> (Option<u64>,
 
 fn stock(row: &Row, at: usize) -> Done<(Option<u64>, u64)> {
     let counted: Option<bool> = row.try_get(at + 1)?;
-    Ok(shop_stock(row.try_get(at)?, counted.unwrap_or(true), rows::number(row, at + 2)?, rows::number(row, at + 3)?))
+    Ok(shop_stock(
+        row.try_get(at)?,
+        counted.unwrap_or(true),
+        rows::number(row, at + 2)?,
+        rows::number(row, at + 3)?,
+    ))
 }
 
 fn view(row: &Row) -> Done<WaitingView> {
     let (free, limit) = stock(row, 6)?;
-    let (out, used, used_units) = (rows::number(row, 10)?, rows::number(row, 11)?, rows::number(row, 12)?);
+    let (out, used, used_units) =
+        (rows::number(row, 10)?, rows::number(row, 11)?, rows::number(row, 12)?);
     Ok(WaitingView { room: room(row)?, shop: Shop { free, limit, out, used, used_units } })
 }
 
@@ -168,7 +184,8 @@ fn call(
     for_ms: i64,
 ) -> Done<Vec<WaitingPlace>> {
     let now = ledger.now;
-    let Some(mut room) = ledger.one(ROOM, &[&sale], room)?.filter(|room| room.line.called == seen) else {
+    let Some(mut room) = ledger.one(ROOM, &[&sale], room)?.filter(|room| room.line.called == seen)
+    else {
         return Ok(Vec::new());
     };
     let (free, _) = ledger.one(STOCK, &[&sale], |row| stock(row, 0))?.unwrap_or((Some(0), 1));
@@ -214,12 +231,21 @@ impl Postgres {
         self.all(ROOMS, &[&sales], room).await
     }
 
-    pub(crate) async fn places(&self, sale: &str, buyers: Vec<BuyerId>) -> StoreResult<Vec<WaitingPlace>> {
+    pub(crate) async fn places(
+        &self,
+        sale: &str,
+        buyers: Vec<BuyerId>,
+    ) -> StoreResult<Vec<WaitingPlace>> {
         let names: Vec<&str> = buyers.iter().map(BuyerId::as_str).collect();
         self.all(PLACES, &[&sale, &names], place).await
     }
 
-    pub(crate) async fn called_after(&self, sale: &str, after: u64, limit: usize) -> StoreResult<Vec<WaitingPlace>> {
+    pub(crate) async fn called_after(
+        &self,
+        sale: &str,
+        after: u64,
+        limit: usize,
+    ) -> StoreResult<Vec<WaitingPlace>> {
         let sql = "SELECT buyer, lot, rank, admitted_until FROM waiting_place
              WHERE sale_id = $1 AND rank > $2 AND called_at IS NOT NULL ORDER BY rank LIMIT $3";
         self.all(sql, &[&sale, &int(after), &as_limit(limit)], place).await
@@ -253,7 +279,8 @@ impl Postgres {
         for_ms: i64,
     ) -> StoreResult<Vec<WaitingPlace>> {
         let sale = sale.to_owned();
-        self.job(Again::Safe, move |ledger| call(ledger, &sale, seen, shop, calls_max, for_ms)).await
+        self.job(Again::Safe, move |ledger| call(ledger, &sale, seen, shop, calls_max, for_ms))
+            .await
     }
 
     pub(crate) async fn hold_room(&self, sale: &str, for_ms: i64) -> StoreResult<()> {

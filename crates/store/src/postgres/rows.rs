@@ -3,8 +3,9 @@ use tokio_postgres::Row;
 
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::{
-    BuyerId, Cause, Counter, Epoch, Feed, Grant, GrantId, Item, ItemId, Millis, Order, OrderState, Recall, RecallId,
-    RecallTarget, RequestKey, Resolution, Seq, SlotKey, Stock, TicketId, TicketN, Units, Verdict,
+    BuyerId, Cause, Counter, Epoch, Feed, Grant, GrantId, Item, ItemId, Millis, Order, OrderState,
+    Recall, RecallId, RecallTarget, RequestKey, Resolution, Seq, SlotKey, Stock, TicketId, TicketN,
+    Units, Verdict,
 };
 
 use crate::contract::ItemCounts;
@@ -46,7 +47,9 @@ macro_rules! resolution_columns {
         "r.ticket, r.grant_id, r.n, r.verdict, r.order_id"
     };
 }
-pub(super) use {feed_columns, grant_columns, item_columns, order_columns, recall_columns, resolution_columns};
+pub(super) use {
+    feed_columns, grant_columns, item_columns, order_columns, recall_columns, resolution_columns,
+};
 
 /// A `u64` as a signed column holds it; every number of ours is below 2^63 but for a damaged one, which stays what it is.
 pub(super) fn int(number: u64) -> i64 {
@@ -66,11 +69,21 @@ pub(super) fn small(row: &Row, at: usize, what: &str) -> Read<u32> {
     u32::try_from(row.try_get::<_, i64>(at)?).map_err(|_| bad(what))
 }
 
-pub(super) fn word<T>(row: &Row, at: usize, what: &str, parse: impl Fn(&str) -> Option<T>) -> Read<T> {
+pub(super) fn word<T>(
+    row: &Row,
+    at: usize,
+    what: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Read<T> {
     parse(row.try_get(at)?).ok_or_else(|| bad(what))
 }
 
-pub(super) fn word_if_any<T>(row: &Row, at: usize, what: &str, parse: impl Fn(&str) -> Option<T>) -> Read<Option<T>> {
+pub(super) fn word_if_any<T>(
+    row: &Row,
+    at: usize,
+    what: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Read<Option<T>> {
     match row.try_get::<_, Option<&str>>(at)? {
         Some(text) => parse(text).ok_or_else(|| bad(what)).map(Some),
         None => Ok(None),
@@ -147,7 +160,8 @@ pub(super) fn order(row: &Row) -> Read<Order> {
         item: ItemId(row.try_get(1)?),
         buyer: word(row, 2, "buyer", BuyerId::new)?,
         key: word(row, 3, "request key", RequestKey::new)?,
-        units: Units::new(small(row, 4, "number of units")?).ok_or_else(|| bad("number of units"))?,
+        units: Units::new(small(row, 4, "number of units")?)
+            .ok_or_else(|| bad("number of units"))?,
         state: word(row, 5, "state", OrderState::parse)?,
         grant: GrantId(number(row, 6)?),
         n: TicketN(number(row, 7)?),

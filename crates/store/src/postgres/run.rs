@@ -46,11 +46,19 @@ impl Tries {
     }
 
     /// Rests and returns when the transaction is to be run again; else the failure that its caller hears.
-    pub(super) async fn again(&mut self, shared: &Shared, failure: Failure, again: Again) -> Result<(), Failure> {
+    pub(super) async fn again(
+        &mut self,
+        shared: &Shared,
+        failure: Failure,
+        again: Again,
+    ) -> Result<(), Failure> {
         match failure.kind() {
             Kind::Conflict if self.conflicts < PG_CONFLICTS_MAX => {
                 self.conflicts += 1;
-                tokio::time::sleep(PG_REST.mul_f64(rand::random::<f64>()) / 4 * self.conflicts.min(8)).await;
+                tokio::time::sleep(
+                    PG_REST.mul_f64(rand::random::<f64>()) / 4 * self.conflicts.min(8),
+                )
+                .await;
                 return Ok(());
             }
             Kind::Unknown => {
@@ -108,7 +116,10 @@ impl Postgres {
                     Ok(done) => return Ok(done.told(&shared, &tries).await),
                     Err(failure) => failure,
                 };
-                tries.again(&shared, failure, again).await.map_err(|failure| shared.judge(failure))?;
+                tries
+                    .again(&shared, failure, again)
+                    .await
+                    .map_err(|failure| shared.judge(failure))?;
             }
         })
         .await
@@ -120,7 +131,9 @@ impl Postgres {
         work: impl Future<Output = StoreResult<T>> + Send + 'static,
     ) -> StoreResult<T> {
         let ended = tokio::spawn(work).await;
-        ended.unwrap_or_else(|error| Err(StoreError::Unexpected(format!("a transaction was dropped: {error}"))))
+        ended.unwrap_or_else(|error| {
+            Err(StoreError::Unexpected(format!("a transaction was dropped: {error}")))
+        })
     }
 
     /// Every row of a query, in a snapshot of its own.
@@ -136,10 +149,15 @@ impl Postgres {
         let rows = loop {
             match query(shared, sql, params).await {
                 Ok(rows) => break rows,
-                Err(failure) => tries.again(shared, failure, Again::Safe).await.map_err(|f| shared.judge(f))?,
+                Err(failure) => {
+                    tries.again(shared, failure, Again::Safe).await.map_err(|f| shared.judge(f))?
+                }
             }
         };
-        rows.iter().map(&mut read).collect::<Result<_, _>>().map_err(|failure| shared.judge(failure))
+        rows.iter()
+            .map(&mut read)
+            .collect::<Result<_, _>>()
+            .map_err(|failure| shared.judge(failure))
     }
 
     /// The first row of a query.
@@ -155,7 +173,8 @@ impl Postgres {
 
 async fn query(shared: &Shared, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Failure> {
     let object = connect::get(&shared.reads).await?;
-    let rows = answer(async { Ok(object.query(&object.prepare_cached(sql).await?, params).await?) }).await;
+    let rows =
+        answer(async { Ok(object.query(&object.prepare_cached(sql).await?, params).await?) }).await;
     if rows.as_ref().is_err_and(|failure| !failure.leaves_connection()) {
         drop(Object::take(object));
     }
@@ -163,7 +182,9 @@ async fn query(shared: &Shared, sql: &str, params: Params<'_>) -> Result<Vec<Row
 }
 
 /// Waits for an answer as long as a node does.
-pub(super) async fn answer<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+pub(super) async fn answer<T>(
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
     timeout(PG_SILENCE, work).await.unwrap_or(Err(Failure::Silent))
 }
 
@@ -175,8 +196,8 @@ pub(super) async fn fate<T>(work: impl Future<Output = Result<T, Failure>>) -> R
 
 /// Gives a connection back after a failed transaction if it can still be used, and drops it otherwise.
 pub(super) async fn leave(object: Object, failure: &Failure) {
-    let rolled_back =
-        failure.leaves_connection() && answer(async { Ok(object.batch_execute("ROLLBACK").await?) }).await.is_ok();
+    let rolled_back = failure.leaves_connection()
+        && answer(async { Ok(object.batch_execute("ROLLBACK").await?) }).await.is_ok();
     if !rolled_back {
         drop(Object::take(object));
     }
@@ -219,8 +240,14 @@ fn transaction<T>(
     let value = catch_unwind(AssertUnwindSafe(|| work(&mut ledger)))
         .unwrap_or_else(|panic| Err(Failure::Panicked(failure::words(&*panic))))?;
     let writer = shared.writer();
-    let hint = ledger.held.hint(writer).or(ledger.catalogue.then_some(Hint { writer, events: false }));
+    let hint =
+        ledger.held.hint(writer).or(ledger.catalogue.then_some(Hint { writer, events: false }));
     let queries = flush::queries(&ledger.held, ledger.now, writer, ledger.catalogue);
     let news = runtime.block_on(async { fate(flush::commit(object, &queries, hint)).await })?;
-    Ok(Committed { value, orders: ledger.held.orders_told(), events: !ledger.held.events.is_empty(), news })
+    Ok(Committed {
+        value,
+        orders: ledger.held.orders_told(),
+        events: !ledger.held.events.is_empty(),
+        news,
+    })
 }

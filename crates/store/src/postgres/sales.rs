@@ -8,8 +8,8 @@ use doorbuster_core::stock::{self, Adjusted};
 use doorbuster_core::{Cause, Choose, GrantId, ItemId, Ledger, Millis, Spread};
 
 use crate::contract::{
-    AdjustOutcome, Adjustment, CatalogueRows, DeleteOutcome, ItemRow, NewItem, NewSale, PatchOutcome, SalePatch,
-    SaleRow, SpreadOutcome, StepOutcome,
+    AdjustOutcome, Adjustment, CatalogueRows, DeleteOutcome, ItemRow, NewItem, NewSale,
+    PatchOutcome, SalePatch, SaleRow, SpreadOutcome, StepOutcome,
 };
 use crate::events::sale_event;
 use crate::store::StoreResult;
@@ -32,7 +32,8 @@ macro_rules! sale_columns {
     };
 }
 /// A sale in each row, with one of its items if it has any.
-const SALES: &str = concat!("SELECT ", sale_columns!(), " FROM sale s LEFT JOIN item i ON i.sale_id = s.id");
+const SALES: &str =
+    concat!("SELECT ", sale_columns!(), " FROM sale s LEFT JOIN item i ON i.sale_id = s.id");
 /// The database's history, and the transaction that changed the catalogue last: a promoted standby counts transactions anew where it stood. Changes wait for
 /// each other at this row, so it names no transaction twice.
 macro_rules! version {
@@ -83,7 +84,8 @@ fn item_row(row: &Row) -> Done<Option<ItemRow>> {
         hold_ms: row.try_get(19)?,
         counted: row.try_get(20)?,
         spread: Spread {
-            partitions: u32::try_from(row.try_get::<_, i32>(21)?).map_err(|_| rows::bad("number of partitions"))?,
+            partitions: u32::try_from(row.try_get::<_, i32>(21)?)
+                .map_err(|_| rows::bad("number of partitions"))?,
             choose: rows::word(row, 22, "way to choose", Choose::parse)?,
             initial: rows::number(row, 23)?,
             threshold: rows::number(row, 24)?,
@@ -140,7 +142,8 @@ impl Postgres {
     }
 
     pub(crate) async fn sale(&self, id: &str) -> StoreResult<Option<SaleRow>> {
-        let pairs = self.all(&format!("{SALES} WHERE s.id = $1 ORDER BY i.id"), &[&id], pair).await?;
+        let pairs =
+            self.all(&format!("{SALES} WHERE s.id = $1 ORDER BY i.id"), &[&id], pair).await?;
         Ok(gather(pairs).into_iter().next())
     }
 
@@ -148,7 +151,12 @@ impl Postgres {
         self.job(Again::Never, move |ledger| create(ledger, &sale)).await
     }
 
-    pub(crate) async fn patch_sale(&self, id: &str, v: Option<u64>, patch: SalePatch) -> StoreResult<PatchOutcome> {
+    pub(crate) async fn patch_sale(
+        &self,
+        id: &str,
+        v: Option<u64>,
+        patch: SalePatch,
+    ) -> StoreResult<PatchOutcome> {
         // A patch can be run once; the sale is locked before, so that nothing but a lost connection makes a second run necessary.
         let (id, patch) = (id.to_owned(), Mutex::new(Some(patch)));
         self.job(Again::Never, move |ledger| apply(ledger, &id, v, &patch)).await
@@ -175,7 +183,11 @@ impl Postgres {
         self.job(Again::Safe, drain).await
     }
 
-    pub(crate) async fn set_spread(&self, item: ItemId, spread: Spread) -> StoreResult<SpreadOutcome> {
+    pub(crate) async fn set_spread(
+        &self,
+        item: ItemId,
+        spread: Spread,
+    ) -> StoreResult<SpreadOutcome> {
         self.job(Again::Safe, move |ledger| set_spread(ledger, item, &spread)).await
     }
 
@@ -189,7 +201,14 @@ fn create(ledger: &mut PostgresLedger<'_>, new: &NewSale) -> Done<Option<SaleRow
     let made = ledger.run(
         "INSERT INTO sale (id, title, phase, starts_at, ends_at, front_door, version, created_at)
          VALUES ($1, $2, 'draft', $3, $4, $5, 1, $6) ON CONFLICT (id) DO NOTHING",
-        &[&new.id, &new.title, &new.starts_at.map(|t| t.0), &new.ends_at.map(|t| t.0), &new.front_door, &ledger.now.0],
+        &[
+            &new.id,
+            &new.title,
+            &new.starts_at.map(|t| t.0),
+            &new.ends_at.map(|t| t.0),
+            &new.front_door,
+            &ledger.now.0,
+        ],
     )?;
     if made == 0 {
         return Ok(None);
@@ -242,7 +261,9 @@ fn apply(
     }
     let patch = patch.lock().unwrap_or_else(PoisonError::into_inner).take();
     let Some(patch) = patch else {
-        return Err(Failure::NoConnection("the connection was lost while a sale was changed".to_owned()));
+        return Err(Failure::NoConnection(
+            "the connection was lost while a sale was changed".to_owned(),
+        ));
     };
     let mut after = before.clone();
     if let Err(refusal) = patch(&mut after) {
@@ -279,7 +300,11 @@ fn apply(
 }
 
 /// Deletes a draft with its items.
-fn delete(ledger: &mut PostgresLedger<'_>, id: &str, if_version: Option<u64>) -> Done<DeleteOutcome> {
+fn delete(
+    ledger: &mut PostgresLedger<'_>,
+    id: &str,
+    if_version: Option<u64>,
+) -> Done<DeleteOutcome> {
     let Some(sale) = locked(ledger, id)? else { return Ok(DeleteOutcome::NotFound) };
     if if_version.is_some_and(|wanted| wanted != sale.version) {
         return Ok(DeleteOutcome::VersionMismatch(sale.version));
@@ -325,13 +350,19 @@ fn move_on(ledger: &mut PostgresLedger<'_>, id: &str, step: Step) -> Done<StepOu
     )?;
     ledger.catalogue = true;
     ledger.held.events.extend(sale_event(&sale, phase, ledger.now));
-    Ok(one(ledger, id)?.map_or(StepOutcome::NotFound, |sale| StepOutcome::Done { sale, changed: true }))
+    Ok(one(ledger, id)?
+        .map_or(StepOutcome::NotFound, |sale| StepOutcome::Done { sale, changed: true }))
 }
 
 /// Changes how an item's stock is spread, before its sale opens.
-fn set_spread(ledger: &mut PostgresLedger<'_>, item: ItemId, spread: &Spread) -> Done<SpreadOutcome> {
-    let id =
-        ledger.one("SELECT sale_id FROM item WHERE id = $1", &[&item.0], |row| Ok(row.try_get::<_, String>(0)?))?;
+fn set_spread(
+    ledger: &mut PostgresLedger<'_>,
+    item: ItemId,
+    spread: &Spread,
+) -> Done<SpreadOutcome> {
+    let id = ledger.one("SELECT sale_id FROM item WHERE id = $1", &[&item.0], |row| {
+        Ok(row.try_get::<_, String>(0)?)
+    })?;
     let Some(id) = id else { return Ok(SpreadOutcome::NotFound) };
     let Some(sale) = locked(ledger, &id)? else { return Ok(SpreadOutcome::NotFound) };
     if !sale.phase.is_before_opening() {

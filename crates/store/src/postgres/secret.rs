@@ -16,7 +16,10 @@ pub async fn shared_secret(url: &str, name: &str, fresh: &str) -> Result<String,
     migrate::migrate(&mut client).await?;
     let keep = "INSERT INTO secret (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
     client.execute(keep, &[&name, &fresh]).await.map_err(failed)?;
-    let row = client.query_one("SELECT value FROM secret WHERE name = $1", &[&name]).await.map_err(failed)?;
+    let row = client
+        .query_one("SELECT value FROM secret WHERE name = $1", &[&name])
+        .await
+        .map_err(failed)?;
     Ok(row.get(0))
 }
 
@@ -27,10 +30,14 @@ pub async fn shared_secret(url: &str, name: &str, fresh: &str) -> Result<String,
 pub async fn kept_secret(url: &str, name: &str) -> Result<Option<String>, OpenError> {
     let failed = |error: tokio_postgres::Error| OpenError::Failed(Failure::from(error).to_string());
     let client = connect::client(&connect::address(url)?).await?;
-    let there = client.query_one("SELECT to_regclass('secret') IS NOT NULL", &[]).await.map_err(failed)?;
+    let there =
+        client.query_one("SELECT to_regclass('secret') IS NOT NULL", &[]).await.map_err(failed)?;
     if !there.get::<_, bool>(0) {
         return Ok(None);
     }
-    let row = client.query_opt("SELECT value FROM secret WHERE name = $1", &[&name]).await.map_err(failed)?;
+    let row = client
+        .query_opt("SELECT value FROM secret WHERE name = $1", &[&name])
+        .await
+        .map_err(failed)?;
     Ok(row.map(|row| row.get(0)))
 }

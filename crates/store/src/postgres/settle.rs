@@ -63,7 +63,11 @@ async fn batch(shared: &Shared, tickets: &[Arc<Ticket>]) -> StoreResult<Vec<Reso
 }
 
 /// Past its `decide_by` a ticket is never consumed: what remains of the rules is to return it.
-async fn give_up(shared: &Shared, ticket: &Arc<Ticket>, failure: &Failure) -> Result<Resolved, StoreError> {
+async fn give_up(
+    shared: &Shared,
+    ticket: &Arc<Ticket>,
+    failure: &Failure,
+) -> Result<Resolved, StoreError> {
     let id = shared.id_key.id_of(ticket);
     let reason = failure.to_string();
     tracing::error!(%reason, ticket = %id, "a ticket cannot be settled and is given up");
@@ -86,7 +90,11 @@ async fn give_up(shared: &Shared, ticket: &Arc<Ticket>, failure: &Failure) -> Re
 }
 
 /// Runs one transaction, again where that helps. A batch whose outcome is not known is settled again: each ticket finds its verdict if it has one.
-async fn insist(shared: &Shared, tickets: &[Arc<Ticket>], task: Task<'_>) -> Result<Vec<Resolved>, Failure> {
+async fn insist(
+    shared: &Shared,
+    tickets: &[Arc<Ticket>],
+    task: Task<'_>,
+) -> Result<Vec<Resolved>, Failure> {
     let mut tries = Tries::new();
     let mut new = NewBuyers::AtTheEnd;
     loop {
@@ -111,16 +119,26 @@ async fn attempt(
     let outcome = async {
         let (held, told) = answer(prefetch::tickets(&object, &shared.id_key, tickets, new)).await?;
         let mut ledger = PostgresLedger::prefetched(held, shared.clock.of(told));
-        let resolved = catch_unwind(AssertUnwindSafe(|| resolve(&mut ledger, &shared.id_key, tickets, task)));
+        let resolved =
+            catch_unwind(AssertUnwindSafe(|| resolve(&mut ledger, &shared.id_key, tickets, task)));
         let resolved = resolved.unwrap_or_else(|panic| Err(Failure::Panicked(words(&*panic))))?;
         let writer = shared.writer();
         let mut queries = flush::queries(&ledger.held, ledger.now, writer, false);
         if let Task::GiveUp(reason) | Task::Bury(reason) = task {
-            queries.extend(tickets.iter().map(|t| Query::dead_letter(&shared.id_key.id_of(t), t, reason, ledger.now)));
+            queries.extend(
+                tickets
+                    .iter()
+                    .map(|t| Query::dead_letter(&shared.id_key.id_of(t), t, reason, ledger.now)),
+            );
         }
         let news = fate(flush::commit(&object, &queries, ledger.held.hint(writer))).await?;
         let Held { events, .. } = &ledger.held;
-        Ok(Committed { value: resolved, orders: ledger.held.orders_told(), events: !events.is_empty(), news })
+        Ok(Committed {
+            value: resolved,
+            orders: ledger.held.orders_told(),
+            events: !events.is_empty(),
+            news,
+        })
     }
     .await;
     if let Err(failure) = &outcome {

@@ -63,7 +63,8 @@ impl Shared {
         let Parts { id_key, node, clock, sink, on_fatal, address, writes, reads, news } = parts;
         let (writer, hint, away) = (draw(), Notify::new(), Mutex::new(None));
         let expiring = tokio::sync::Mutex::new(());
-        let (failed, closed, events) = (OnceLock::new(), AtomicBool::new(false), AtomicBool::new(false));
+        let (failed, closed, events) =
+            (OnceLock::new(), AtomicBool::new(false), AtomicBool::new(false));
         Self {
             id_key,
             node,
@@ -105,7 +106,9 @@ impl Shared {
     pub(super) fn health(&self) -> Result<(), StoreError> {
         self.gate()?;
         match &*self.away.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(reason) => Err(StoreError::Unavailable { reason: reason.clone(), may_have_happened: false }),
+            Some(reason) => {
+                Err(StoreError::Unavailable { reason: reason.clone(), may_have_happened: false })
+            }
             None => Ok(()),
         }
     }

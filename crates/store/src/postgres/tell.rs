@@ -16,7 +16,9 @@ use doorbuster_core::Order;
 use doorbuster_postgres_tls::Address;
 
 use crate::contract::{Committed, OpenError};
-use crate::limits::{PG_CHECK_WAIT, PG_CONNECT_WAIT, PG_LOOK_BACK, PG_LOOK_EVERY, PG_LOOK_WAIT, PG_LOOKS_APART};
+use crate::limits::{
+    PG_CHECK_WAIT, PG_CONNECT_WAIT, PG_LOOK_BACK, PG_LOOK_EVERY, PG_LOOK_WAIT, PG_LOOKS_APART,
+};
 
 use super::failure::Failure;
 use super::flush::{CHANNEL, Hint};
@@ -49,7 +51,10 @@ struct Own {
 
 impl Teller {
     /// Begins here: what is committed before is read by whoever asks for it, what is committed later is told.
-    pub(super) async fn new(shared: Arc<Shared>, news: mpsc::Receiver<News>) -> Result<Self, OpenError> {
+    pub(super) async fn new(
+        shared: Arc<Shared>,
+        news: mpsc::Receiver<News>,
+    ) -> Result<Self, OpenError> {
         let failed = |failure: Failure| OpenError::Failed(failure.to_string());
         let look = connect(&shared).await.map_err(failed)?;
         let began = Instant::now();
@@ -71,7 +76,8 @@ impl Teller {
     async fn work(mut self) {
         let mut looked = Instant::now();
         loop {
-            let due = (looked + if self.old.is_some() { PG_LOOKS_APART } else { PG_LOOK_EVERY }).into();
+            let due =
+                (looked + if self.old.is_some() { PG_LOOKS_APART } else { PG_LOOK_EVERY }).into();
             let first = tokio::select! {
                 biased;
                 news = self.news.recv() => news,
@@ -101,7 +107,8 @@ impl Teller {
             match next {
                 Some(News::Committed(transaction, orders, events, told)) => {
                     // A look that came before the announcement told of it already; the orders may have changed since.
-                    let lives = self.old.is_none() && self.look.as_ref().is_some_and(|look| !look.is_closed());
+                    let lives = self.old.is_none()
+                        && self.look.as_ref().is_some_and(|look| !look.is_closed());
                     let known = lives && transaction.as_ref().is_some_and(|t| self.since.shows(t));
                     self.own.extend(transaction.filter(|_| !known));
                     own.orders.extend(orders.into_iter().filter(|_| !known));
@@ -168,7 +175,8 @@ impl Teller {
     fn publish(&self, mut orders: Vec<Order>, seen: Seen, events: bool) {
         orders.extend(seen.orders);
         // Also counts that are the same as before: units that went from one grant to another are in their slot's feed now, and the counts do not show it.
-        let committed = Committed { counts: seen.counts, orders, told: seen.told, sales: seen.sales, events };
+        let committed =
+            Committed { counts: seen.counts, orders, told: seen.told, sales: seen.sales, events };
         if !is_empty(&committed) {
             (self.shared.sink)(&committed);
         }
@@ -184,7 +192,8 @@ impl Teller {
         let Some(look) = &self.look else { return Err(Failure::Silent) };
         let mut piece = pieces(&shared);
         let looked = look.look(&self.since, &self.own, shared.writer(), &shared.clock, &mut piece);
-        let Looked { here, seen, old } = timeout(wait, looked).await.unwrap_or(Err(Failure::Silent))?;
+        let Looked { here, seen, old } =
+            timeout(wait, looked).await.unwrap_or(Err(Failure::Silent))?;
         // Whatever was announced before this look began is in its snapshot.
         self.since = here;
         self.old = old.or(self.old.take());

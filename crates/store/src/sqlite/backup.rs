@@ -37,8 +37,11 @@ fn failed(error: impl std::fmt::Display) -> BackupError {
 }
 
 fn copy(file: &Path, part: &Path) -> Result<(), BackupError> {
-    let source = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-        .map_err(|e| failed(format!("{}: {e}", file.display())))?;
+    let source = Connection::open_with_flags(
+        file,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )
+    .map_err(|e| failed(format!("{}: {e}", file.display())))?;
     source.busy_timeout(LOCK_WAIT).map_err(failed)?;
     make(part).map_err(failed)?;
     let target = part.to_str().ok_or_else(|| failed("the path is not UTF-8"))?;
@@ -51,7 +54,9 @@ fn publish(part: &Path, path: &Path) -> Result<(), BackupError> {
     File::open(part).and_then(|file| file.sync_all()).map_err(failed)?;
     match fs::hard_link(part, path) {
         Ok(()) => fs::remove_file(part).map_err(failed)?,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(BackupError::Exists(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return Err(BackupError::Exists(path.to_owned()));
+        }
         // A file system without hard links.
         Err(_) if !path.exists() => fs::rename(part, path).map_err(failed)?,
         Err(_) => return Err(BackupError::Exists(path.to_owned())),

@@ -16,7 +16,8 @@ type Done<T> = Result<T, Failure>;
 fn block(row: &Row<'_>) -> Done<Block> {
     let word: String = row.get(0)?;
     Ok(Block {
-        kind: BlockKind::parse(&word).ok_or_else(|| Failure::Row(format!("no block is of the kind {word:?}")))?,
+        kind: BlockKind::parse(&word)
+            .ok_or_else(|| Failure::Row(format!("no block is of the kind {word:?}")))?,
         value: row.get(1)?,
         until: row.get::<_, Option<i64>>(2)?.map(Millis),
         reason: row.get(3)?,
@@ -71,7 +72,8 @@ impl Sqlite {
     }
 
     pub(crate) async fn blocks(&self) -> StoreResult<Vec<Block>> {
-        const SQL: &str = "SELECT kind, value, until, reason, at FROM block WHERE until IS NULL OR until > ?1
+        const SQL: &str =
+            "SELECT kind, value, until, reason, at FROM block WHERE until IS NULL OR until > ?1
              ORDER BY at DESC, kind, value";
         let now = self.now();
         self.read(move |sql| sql.all(SQL, params![now.0], block)).await
@@ -79,8 +81,11 @@ impl Sqlite {
 
     pub(crate) async fn blocks_mark(&self) -> StoreResult<BlocksMark> {
         const SQL: &str = "SELECT count(*), coalesce(sum(at + coalesce(until, 0)), 0) FROM block";
-        let mark =
-            self.read(|sql| sql.one(SQL, [], |row| Ok(BlocksMark { count: row.get(0)?, sum: row.get(1)? }))).await?;
+        let mark = self
+            .read(|sql| {
+                sql.one(SQL, [], |row| Ok(BlocksMark { count: row.get(0)?, sum: row.get(1)? }))
+            })
+            .await?;
         Ok(mark.unwrap_or_default())
     }
 }

@@ -5,7 +5,8 @@ use doorbuster_core::{ItemId, Millis, OrderState, Stock, TicketId};
 
 use crate::books::{self, ADJUSTED, ITEMS, ItemRow, MONEY, MOVED_BY_SEQ, OPENINGS, state_after};
 use crate::contract::{
-    Adjusted, BookPage, Books, Difference, DifferenceKind, ItemBooks, MoneySums, Opening, OrderMoved,
+    Adjusted, BookPage, Books, Difference, DifferenceKind, ItemBooks, MoneySums, Opening,
+    OrderMoved,
 };
 use crate::limits::{DIFFERENCES_MAX, PAGE_ROWS_MAX};
 use crate::store::StoreResult;
@@ -21,7 +22,9 @@ fn count(row: &Row<'_>, at: usize) -> Done<u64> {
 }
 
 fn total(row: &Row<'_>, at: usize) -> Done<Stock> {
-    Ok(row.get::<_, Option<i64>>(at)?.map_or(Stock::Unlimited, |units| Stock::Counted(units.cast_unsigned())))
+    Ok(row
+        .get::<_, Option<i64>>(at)?
+        .map_or(Stock::Unlimited, |units| Stock::Counted(units.cast_unsigned())))
 }
 
 fn item(row: &Row<'_>) -> Done<ItemRow> {
@@ -65,12 +68,18 @@ fn placed(kind: DifferenceKind, row: &Row<'_>) -> Done<(i64, Difference)> {
     Ok((row.get(4)?, difference(kind, row)?))
 }
 
-fn books(sql: &mut Reader<'_>, sale: Option<&str>, after: Option<&[(DifferenceKind, i64)]>) -> Done<Books> {
+fn books(
+    sql: &mut Reader<'_>,
+    sale: Option<&str>,
+    after: Option<&[(DifferenceKind, i64)]>,
+) -> Done<Books> {
     let items = sql.all(ITEMS, params![sale], item)?;
     let sums = sql.all(MONEY, params![sale], money)?;
     let (mut found, mut more) = (Vec::new(), Vec::new());
     for (kind, text, place) in books::wanted(after) {
-        let rows = sql.all(text, params![sale, place, as_limit(DIFFERENCES_MAX + 1)], |row| placed(kind, row))?;
+        let rows = sql.all(text, params![sale, place, as_limit(DIFFERENCES_MAX + 1)], |row| {
+            placed(kind, row)
+        })?;
         let (named, on) = books::cut(rows);
         found.extend(named);
         more.extend(on.map(|place| (kind, place)));
@@ -83,8 +92,12 @@ fn opening(row: &Row<'_>) -> Done<Opening> {
 }
 
 fn adjusted(row: &Row<'_>) -> Done<(i64, Adjusted)> {
-    let adjusted =
-        Adjusted { item: ItemId(row.get(1)?), units: row.get(2)?, reason: row.get(3)?, at: Millis(row.get(4)?) };
+    let adjusted = Adjusted {
+        item: ItemId(row.get(1)?),
+        units: row.get(2)?,
+        reason: row.get(3)?,
+        at: Millis(row.get(4)?),
+    };
     Ok((row.get(0)?, adjusted))
 }
 
@@ -95,7 +108,8 @@ fn state(row: &Row<'_>, at: usize) -> Done<Option<OrderState>> {
 fn moved(row: &Row<'_>) -> Done<(i64, OrderMoved)> {
     let wrong = |what: &str| Failure::Row(format!("what happened to an order has no {what}"));
     let moved = OrderMoved {
-        order: TicketId::parse(row.get_ref(1)?.as_str().unwrap_or_default()).ok_or_else(|| wrong("order"))?,
+        order: TicketId::parse(row.get_ref(1)?.as_str().unwrap_or_default())
+            .ok_or_else(|| wrong("order"))?,
         item: ItemId(row.get(2)?),
         units: count(row, 3)?,
         before: state(row, 8)?,

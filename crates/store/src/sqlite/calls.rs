@@ -6,13 +6,14 @@ use doorbuster_core::order::{self, Changed, Ending, Paid};
 use doorbuster_core::sale::Step;
 use doorbuster_core::settle::{self, Resolved};
 use doorbuster_core::{
-    BuyerId, Cause, Counter, Feed, Grant, GrantId, ItemId, Millis, NodeId, Order, Recall, RecallId, RecallTarget,
-    RequestKey, Seq, SlotKey, Spread, Ticket, TicketId, TicketParts, recall, stock,
+    BuyerId, Cause, Counter, Feed, Grant, GrantId, ItemId, Millis, NodeId, Order, Recall, RecallId,
+    RecallTarget, RequestKey, Seq, SlotKey, Spread, Ticket, TicketId, TicketParts, recall, stock,
 };
 
 use crate::contract::{
-    AdjustOutcome, Adjustment, AdminKey, CatalogueRows, Check, DeadLetter, DeleteOutcome, ItemCounts, Moves, NewSale,
-    OrderPage, OrderQuery, PatchOutcome, SalePatch, SaleRow, SpreadOutcome, StepOutcome,
+    AdjustOutcome, Adjustment, AdminKey, CatalogueRows, Check, DeadLetter, DeleteOutcome,
+    ItemCounts, Moves, NewSale, OrderPage, OrderQuery, PatchOutcome, SalePatch, SaleRow,
+    SpreadOutcome, StepOutcome,
 };
 use crate::store::StoreResult;
 
@@ -42,7 +43,12 @@ impl Sqlite {
         self.job(move |ledger| sales::create(ledger, &sale)).await
     }
 
-    pub(crate) async fn patch_sale(&self, id: &str, v: Option<u64>, patch: SalePatch) -> StoreResult<PatchOutcome> {
+    pub(crate) async fn patch_sale(
+        &self,
+        id: &str,
+        v: Option<u64>,
+        patch: SalePatch,
+    ) -> StoreResult<PatchOutcome> {
         let id = id.to_owned();
         self.job(move |ledger| sales::patch(ledger, &id, v, patch)).await
     }
@@ -57,7 +63,11 @@ impl Sqlite {
         self.job(move |ledger| sales::step(ledger, &id, step)).await
     }
 
-    pub(crate) async fn set_spread(&self, item: ItemId, spread: Spread) -> StoreResult<SpreadOutcome> {
+    pub(crate) async fn set_spread(
+        &self,
+        item: ItemId,
+        spread: Spread,
+    ) -> StoreResult<SpreadOutcome> {
         self.job(move |ledger| sales::set_spread(ledger, item, &spread)).await
     }
 
@@ -69,7 +79,12 @@ impl Sqlite {
         self.job(move |ledger| sales::adjust(ledger, &adjustment)).await
     }
 
-    pub(crate) async fn open_grant(&self, slot: SlotKey, id: GrantId, units: u64) -> StoreResult<Option<Grant>> {
+    pub(crate) async fn open_grant(
+        &self,
+        slot: SlotKey,
+        id: GrantId,
+        units: u64,
+    ) -> StoreResult<Option<Grant>> {
         self.job(move |ledger| stock::open(ledger, slot, id, units)).await
     }
 
@@ -77,7 +92,12 @@ impl Sqlite {
         self.job(move |ledger| stock::acknowledge_init(ledger, id)).await
     }
 
-    pub(crate) async fn refill(&self, id: GrantId, units: u64, counter: Counter) -> StoreResult<u64> {
+    pub(crate) async fn refill(
+        &self,
+        id: GrantId,
+        units: u64,
+        counter: Counter,
+    ) -> StoreResult<u64> {
         self.job(move |ledger| stock::refill(ledger, id, units, counter)).await
     }
 
@@ -101,7 +121,12 @@ impl Sqlite {
         self.read(move |sql| read::moves(sql, item)).await
     }
 
-    pub(crate) async fn feed_after(&self, id: GrantId, seq: Seq, limit: usize) -> StoreResult<Vec<Feed>> {
+    pub(crate) async fn feed_after(
+        &self,
+        id: GrantId,
+        seq: Seq,
+        limit: usize,
+    ) -> StoreResult<Vec<Feed>> {
         self.read(move |sql| read::feed_after(sql, id, seq, limit)).await
     }
 
@@ -154,7 +179,11 @@ impl Sqlite {
         self.read(move |sql| read::order(sql, &id)).await
     }
 
-    pub(crate) async fn order_of(&self, buyer: BuyerId, key: RequestKey) -> StoreResult<Option<Order>> {
+    pub(crate) async fn order_of(
+        &self,
+        buyer: BuyerId,
+        key: RequestKey,
+    ) -> StoreResult<Option<Order>> {
         self.read(move |sql| read::order_of(sql, &buyer, &key)).await
     }
 
@@ -166,7 +195,12 @@ impl Sqlite {
         self.read(move |sql| orders::page(sql, &query, orders::First::Oldest)).await
     }
 
-    pub(crate) async fn extend_order(&self, id: TicketId, pay_by: Millis, by: By) -> StoreResult<Changed> {
+    pub(crate) async fn extend_order(
+        &self,
+        id: TicketId,
+        pay_by: Millis,
+        by: By,
+    ) -> StoreResult<Changed> {
         self.job(move |ledger| {
             let now = ledger.now;
             order::extend(ledger, &id, pay_by, &by, now)
@@ -174,7 +208,12 @@ impl Sqlite {
         .await
     }
 
-    pub(crate) async fn end_order(&self, id: TicketId, how: Ending, by: By) -> StoreResult<Changed> {
+    pub(crate) async fn end_order(
+        &self,
+        id: TicketId,
+        how: Ending,
+        by: By,
+    ) -> StoreResult<Changed> {
         self.job(move |ledger| {
             let now = ledger.now;
             order::end(ledger, &id, how, &by, now)
@@ -225,7 +264,12 @@ impl Sqlite {
         self.job(move |ledger| operators::delete_key(&mut ledger.sql, &id)).await
     }
 
-    pub(crate) async fn log_action(&self, actor: &str, action: &str, detail: &str) -> StoreResult<()> {
+    pub(crate) async fn log_action(
+        &self,
+        actor: &str,
+        action: &str,
+        detail: &str,
+    ) -> StoreResult<()> {
         let (actor, action, detail) = (actor.to_owned(), action.to_owned(), detail.to_owned());
         self.job(move |ledger| operators::log_action(ledger, &actor, &action, &detail)).await
     }

@@ -91,7 +91,11 @@ struct Quota<'a> {
 }
 
 fn quota<'a>(row: &'a Row<'_>) -> Done<Quota<'a>> {
-    Ok(Quota { buyer: text(row, 0)?, item: ItemId(row.get(1)?), used: row.get::<_, i64>(2)?.cast_unsigned() })
+    Ok(Quota {
+        buyer: text(row, 0)?,
+        item: ItemId(row.get(1)?),
+        used: row.get::<_, i64>(2)?.cast_unsigned(),
+    })
 }
 
 fn text<'a>(row: &'a Row<'_>, at: usize) -> Done<&'a str> {
@@ -116,7 +120,9 @@ impl Rest {
 /// Checks I1, I2, I4, I5, the guard of every grant, that feeds have no gaps, and places in line.
 pub(super) fn check(sql: &mut Reader<'_>, now: Millis) -> Done<Check> {
     let mut pass = Pass::default();
-    let limits = sql.all("SELECT id, limit_per_buyer FROM item", [], |row| Ok((ItemId(row.get(0)?), row.get(1)?)))?;
+    let limits = sql.all("SELECT id, limit_per_buyer FROM item", [], |row| {
+        Ok((ItemId(row.get(0)?), row.get(1)?))
+    })?;
     buyers(sql, &mut pass, &limits.into_iter().collect())?;
     let in_slots = grants(sql, &mut pass)?;
     money::check(sql, &mut pass)?;
@@ -135,7 +141,8 @@ fn buyers(sql: &mut Reader<'_>, pass: &mut Pass, limits: &BTreeMap<ItemId, u32>)
     let mut differs: BTreeMap<ItemId, u64> = BTreeMap::new();
     let mut is_over = false;
     let mut rest = Rest::default();
-    let mut orders = conn.prepare_cached("SELECT buyer, item_id, grant_id, state, units FROM orders")?;
+    let mut orders =
+        conn.prepare_cached("SELECT buyer, item_id, grant_id, state, units FROM orders")?;
     let mut rows = orders.query([])?;
     while let Some(row) = rows.next()? {
         let order = counted(row)?;
@@ -164,15 +171,24 @@ fn buyers(sql: &mut Reader<'_>, pass: &mut Pass, limits: &BTreeMap<ItemId, u32>)
 /// Every grant against its orders and its feed. Units in slots by item.
 fn grants(sql: &mut Reader<'_>, pass: &mut Pass) -> Done<BTreeMap<ItemId, u64>> {
     let mut in_slots = BTreeMap::new();
-    let grants = sql.all(concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant"), [], rows::grant)?;
+    let grants =
+        sql.all(concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant"), [], rows::grant)?;
     for grant in grants {
         let (item, id) = (Some(grant.slot.item), grant.id);
         let sold = pass.settled.remove(&id).unwrap_or(0);
         if grant.settled != sold {
-            pass.find("I2", item, format!("grant {id}: settled {}, its orders {sold} units", grant.settled));
+            pass.find(
+                "I2",
+                item,
+                format!("grant {id}: settled {}, its orders {sold} units", grant.settled),
+            );
         }
         if grant.counted && grant.settled > grant.granted {
-            pass.find("I1", item, format!("grant {id}: settled {} of {} granted", grant.settled, grant.granted));
+            pass.find(
+                "I1",
+                item,
+                format!("grant {id}: settled {} of {} granted", grant.settled, grant.granted),
+            );
         }
         if grant.open && grant.counted {
             *in_slots.entry(grant.slot.item).or_default() += grant.unsettled();
@@ -180,11 +196,17 @@ fn grants(sql: &mut Reader<'_>, pass: &mut Pass) -> Done<BTreeMap<ItemId, u64>> 
         let feed = sql.one(
             "SELECT count(*), coalesce(max(seq), 0) FROM feed WHERE grant_id = ?1",
             [rows::int(id.0)],
-            |row| Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get::<_, i64>(1)?.cast_unsigned())),
+            |row| {
+                Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get::<_, i64>(1)?.cast_unsigned()))
+            },
         )?;
         let len = grant.feed_len.0;
         if feed.is_some_and(|feed| feed != (len, len)) {
-            pass.find("I6", item, format!("grant {id}: a feed of {len} rows, rows and last {feed:?}"));
+            pass.find(
+                "I6",
+                item,
+                format!("grant {id}: a feed of {len} rows, rows and last {feed:?}"),
+            );
         }
     }
     for (id, units) in std::mem::take(&mut pass.settled) {
@@ -196,8 +218,9 @@ fn grants(sql: &mut Reader<'_>, pass: &mut Pass) -> Done<BTreeMap<ItemId, u64>> 
 /// Places in line against what the items and orders say.
 fn lines(sql: &mut Reader<'_>, pass: &mut Pass) -> Done<()> {
     for (rule, text) in line::CHECKS {
-        let found =
-            sql.all(text, [], |row| Ok((row.get::<_, Option<i64>>(0)?.map(ItemId), row.get::<_, String>(1)?)))?;
+        let found = sql.all(text, [], |row| {
+            Ok((row.get::<_, Option<i64>>(0)?.map(ItemId), row.get::<_, String>(1)?))
+        })?;
         found.into_iter().for_each(|(item, detail)| pass.find(rule, item, detail));
     }
     Ok(())
@@ -220,7 +243,10 @@ fn items(sql: &mut Reader<'_>, pass: &mut Pass, in_slots: &BTreeMap<ItemId, u64>
         }
         let in_slots = in_slots.get(&item.id).copied().unwrap_or(0);
         if item.pool + in_slots + sums.active != total {
-            let detail = format!("total {total}, pool {} + in slots {in_slots} + active {}", item.pool, sums.active);
+            let detail = format!(
+                "total {total}, pool {} + in slots {in_slots} + active {}",
+                item.pool, sums.active
+            );
             pass.find("I2", Some(item.id), detail);
         }
     }

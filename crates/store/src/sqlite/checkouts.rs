@@ -57,7 +57,10 @@ pub(super) fn checkout(sql: &mut Statements<'_>, id: &TicketId) -> Done<Option<C
 }
 
 pub(super) fn put_checkout(sql: &mut Statements<'_>, checkout: &Checkout) -> Done<()> {
-    let parts = checkout.order.parts().ok_or_else(|| Failure::Row("a checkout names no order".to_owned()))?;
+    let parts = checkout
+        .order
+        .parts()
+        .ok_or_else(|| Failure::Row("a checkout names no order".to_owned()))?;
     let (grant, n) = (int(parts.grant.0), int(parts.n.0));
     sql.run(
         "INSERT INTO checkout (grant_id, n, order_id, provider, session, url, expires_at, open, at, asked_at, due)
@@ -79,11 +82,17 @@ pub(super) fn put_checkout(sql: &mut Statements<'_>, checkout: &Checkout) -> Don
             checkout.asked_at.map(|at| at.0)
         ],
     )?;
-    let pay_by =
-        sql.one("SELECT pay_by FROM orders WHERE grant_id = ?1 AND n = ?2", params![grant, n], |row| Ok(row.get(0)?))?;
+    let pay_by = sql.one(
+        "SELECT pay_by FROM orders WHERE grant_id = ?1 AND n = ?2",
+        params![grant, n],
+        |row| Ok(row.get(0)?),
+    )?;
     if let Some(pay_by) = pay_by {
         let ask_ms = checkout.ask_ms(Millis(pay_by));
-        sql.run("UPDATE orders SET ask_ms = ?3 WHERE grant_id = ?1 AND n = ?2", params![grant, n, ask_ms])?;
+        sql.run(
+            "UPDATE orders SET ask_ms = ?3 WHERE grant_id = ?1 AND n = ?2",
+            params![grant, n, ask_ms],
+        )?;
     }
     Ok(())
 }
@@ -116,10 +125,14 @@ fn put_off(ledger: &mut SqliteLedger<'_>, it: &PutOff) -> Done<usize> {
 
 fn swap(sql: &mut Statements<'_>, key: &str, old: Option<&str>, new: &str) -> Done<bool> {
     let changed = match old {
-        None => {
-            sql.run("INSERT INTO sandbox (key, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING", params![key, new])?
-        }
-        Some(old) => sql.run("UPDATE sandbox SET value = ?3 WHERE key = ?1 AND value = ?2", params![key, old, new])?,
+        None => sql.run(
+            "INSERT INTO sandbox (key, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+            params![key, new],
+        )?,
+        Some(old) => sql.run(
+            "UPDATE sandbox SET value = ?3 WHERE key = ?1 AND value = ?2",
+            params![key, old, new],
+        )?,
     };
     Ok(changed == 1)
 }
@@ -133,11 +146,18 @@ impl Sqlite {
         self.read(move |sql| checkout(sql, &order)).await
     }
 
-    pub(crate) async fn close_checkout(&self, order: TicketId, session: String) -> StoreResult<bool> {
+    pub(crate) async fn close_checkout(
+        &self,
+        order: TicketId,
+        session: String,
+    ) -> StoreResult<bool> {
         self.job(move |ledger| money::close_checkout(ledger, &order, &session)).await
     }
 
-    pub(crate) async fn checkouts_to_close(&self, limit: usize) -> StoreResult<Vec<(Checkout, Order)>> {
+    pub(crate) async fn checkouts_to_close(
+        &self,
+        limit: usize,
+    ) -> StoreResult<Vec<(Checkout, Order)>> {
         let now = self.now();
         self.read(move |sql| to_close(sql, now, limit)).await
     }
@@ -155,19 +175,32 @@ impl Sqlite {
 
     pub(crate) async fn sandbox_get(&self, key: &str) -> StoreResult<Option<String>> {
         let key = key.to_owned();
-        self.read(move |sql| sql.one("SELECT value FROM sandbox WHERE key = ?1", params![key], |row| Ok(row.get(0)?)))
-            .await
+        self.read(move |sql| {
+            sql.one("SELECT value FROM sandbox WHERE key = ?1", params![key], |row| Ok(row.get(0)?))
+        })
+        .await
     }
 
-    pub(crate) async fn sandbox_swap(&self, key: String, old: Option<String>, new: String) -> StoreResult<bool> {
+    pub(crate) async fn sandbox_swap(
+        &self,
+        key: String,
+        old: Option<String>,
+        new: String,
+    ) -> StoreResult<bool> {
         self.job(move |ledger| swap(&mut ledger.sql, &key, old.as_deref(), &new)).await
     }
 
-    pub(crate) async fn sandbox_forget(&self, documents: Vec<(String, String)>) -> StoreResult<usize> {
+    pub(crate) async fn sandbox_forget(
+        &self,
+        documents: Vec<(String, String)>,
+    ) -> StoreResult<usize> {
         self.job(move |ledger| {
             let mut gone = 0;
             for (key, value) in &documents {
-                gone += ledger.sql.run("DELETE FROM sandbox WHERE key = ?1 AND value = ?2", params![key, value])?;
+                gone += ledger.sql.run(
+                    "DELETE FROM sandbox WHERE key = ?1 AND value = ?2",
+                    params![key, value],
+                )?;
             }
             Ok(gone)
         })

@@ -24,7 +24,12 @@ fn counts(sql: &mut Statements<'_>, sale: &str) -> Done<CodeCounts> {
     Ok(found.unwrap_or_default())
 }
 
-fn add(ledger: &mut SqliteLedger<'_>, sale: &str, hashes: &[CodeHash], uses: u32) -> Done<CodesOutcome> {
+fn add(
+    ledger: &mut SqliteLedger<'_>,
+    sale: &str,
+    hashes: &[CodeHash],
+    uses: u32,
+) -> Done<CodesOutcome> {
     let sql = &mut ledger.sql;
     if sql.one("SELECT 1 FROM sale WHERE id = ?1", params![sale], |_| Ok(()))?.is_none() {
         return Ok(CodesOutcome::NotFound);
@@ -33,7 +38,10 @@ fn add(ledger: &mut SqliteLedger<'_>, sale: &str, hashes: &[CodeHash], uses: u32
         return Ok(CodesOutcome::TooMany);
     }
     for hash in hashes {
-        sql.run("INSERT INTO access_code (sale_id, hash, uses) VALUES (?1, ?2, ?3)", params![sale, hash, uses])?;
+        sql.run(
+            "INSERT INTO access_code (sale_id, hash, uses) VALUES (?1, ?2, ?3)",
+            params![sale, hash, uses],
+        )?;
     }
     Ok(CodesOutcome::Done)
 }
@@ -63,12 +71,22 @@ fn spend(ledger: &mut SqliteLedger<'_>, sale: &str, hash: &CodeHash, buyer: &str
 }
 
 impl Sqlite {
-    pub(crate) async fn add_codes(&self, sale: &str, hashes: Vec<CodeHash>, uses: u32) -> StoreResult<CodesOutcome> {
+    pub(crate) async fn add_codes(
+        &self,
+        sale: &str,
+        hashes: Vec<CodeHash>,
+        uses: u32,
+    ) -> StoreResult<CodesOutcome> {
         let sale = sale.to_owned();
         self.job(move |ledger| add(ledger, &sale, &hashes, uses)).await
     }
 
-    pub(crate) async fn spend_code(&self, sale: &str, hash: CodeHash, buyer: &BuyerId) -> StoreResult<bool> {
+    pub(crate) async fn spend_code(
+        &self,
+        sale: &str,
+        hash: CodeHash,
+        buyer: &BuyerId,
+    ) -> StoreResult<bool> {
         // Looked up first: somebody who guesses costs a reading, not a commit.
         const FOUND: &str = "SELECT 1 FROM access_code WHERE sale_id = ?1 AND hash = ?2";
         let (sale, buyer) = (sale.to_owned(), buyer.clone());

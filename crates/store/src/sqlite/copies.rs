@@ -87,7 +87,14 @@ fn update_item(sql: &mut Statements<'_>, item: &Item) -> Result<(), Failure> {
     };
     sql.run(
         "UPDATE item SET total = ?2, pool = ?3, ended = ?4, paid = ?5, waiting = ?6 WHERE id = ?1",
-        params![item.id.0, total, int(item.pool), int(item.ended), int(item.paid), int(item.waiting)],
+        params![
+            item.id.0,
+            total,
+            int(item.pool),
+            int(item.ended),
+            int(item.paid),
+            int(item.waiting)
+        ],
     )?;
     Ok(())
 }

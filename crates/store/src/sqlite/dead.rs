@@ -68,12 +68,20 @@ fn tickets(sql: &mut Statements<'_>, after: i64, limit: i64) -> Done<Vec<(i64, D
             let ticket = rows::ticket(row, 1)?;
             let (reason, at) = (row.get(2)?, Millis(row.get(3)?));
             let about = ticket.to_string();
-            Ok((row.get(0)?, Dead { id: DeadId::Ticket(ticket), reason, about, at, tries: 1, delivery: None }))
+            Ok((
+                row.get(0)?,
+                Dead { id: DeadId::Ticket(ticket), reason, about, at, tries: 1, delivery: None },
+            ))
         },
     )
 }
 
-fn list(sql: &mut Statements<'_>, kind: DeadKind, after: i64, limit: i64) -> Done<Vec<(i64, Dead)>> {
+fn list(
+    sql: &mut Statements<'_>,
+    kind: DeadKind,
+    after: i64,
+    limit: i64,
+) -> Done<Vec<(i64, Dead)>> {
     match kind {
         DeadKind::Delivery => deliveries(sql, after, limit),
         DeadKind::Refund => refunds(sql, after, limit),
@@ -85,7 +93,9 @@ fn list(sql: &mut Statements<'_>, kind: DeadKind, after: i64, limit: i64) -> Don
 fn letter(sql: &mut Statements<'_>, id: &DeadId) -> Done<Option<(Dead, Held)>> {
     let place = match id {
         DeadId::Delivery(seq) => Some(*seq),
-        DeadId::Refund(id) => sql.one("SELECT seq FROM refund WHERE id = ?1", params![id.0], |row| Ok(row.get(0)?))?,
+        DeadId::Refund(id) => {
+            sql.one("SELECT seq FROM refund WHERE id = ?1", params![id.0], |row| Ok(row.get(0)?))?
+        }
         DeadId::Ticket(ticket) => {
             let sought = "SELECT seq FROM dead_letter WHERE ticket = ?1";
             sql.one(sought, params![ticket.text().as_str()], |row| Ok(row.get(0)?))?
@@ -95,12 +105,20 @@ fn letter(sql: &mut Statements<'_>, id: &DeadId) -> Done<Option<(Dead, Held)>> {
     let found = list(sql, id.kind(), place.saturating_add(1), 1)?.pop();
     let Some((_, dead)) = found.filter(|(_, dead)| dead.id == *id) else { return Ok(None) };
     let held = match &dead {
-        Dead { id: DeadId::Refund(id), .. } => money::refund(sql, id)?.map(|refund| Held::Refund(Box::new(refund))),
-        Dead { delivery: Some((_, position, _)), .. } => Some(Held::Event(told_at(sql, *position)?.map(Box::new))),
+        Dead { id: DeadId::Refund(id), .. } => {
+            money::refund(sql, id)?.map(|refund| Held::Refund(Box::new(refund)))
+        }
+        Dead { delivery: Some((_, position, _)), .. } => {
+            Some(Held::Event(told_at(sql, *position)?.map(Box::new)))
+        }
         Dead { .. } => {
             let sought = "SELECT item_id, buyer, units FROM dead_letter WHERE seq = ?1";
             sql.one(sought, params![place], |row| {
-                Ok(Held::Request { item: ItemId(row.get(0)?), buyer: row.get(1)?, units: row.get(2)? })
+                Ok(Held::Request {
+                    item: ItemId(row.get(0)?),
+                    buyer: row.get(1)?,
+                    units: row.get(2)?,
+                })
             })?
         }
     };
@@ -111,8 +129,10 @@ fn retry(ledger: &mut SqliteLedger<'_>, id: &DeadId, most: usize) -> Done<DeadOu
     let (now, sql) = (ledger.now, &mut ledger.sql);
     match id {
         DeadId::Delivery(seq) => {
-            let sought = "SELECT endpoint_id, position FROM delivery WHERE seq = ?1 AND state = 'dead'";
-            let found = sql.one(sought, params![seq], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
+            let sought =
+                "SELECT endpoint_id, position FROM delivery WHERE seq = ?1 AND state = 'dead'";
+            let found =
+                sql.one(sought, params![seq], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
             let Some((endpoint, position)) = found else { return Ok(DeadOutcome::NotFound) };
             if told_at(sql, position)?.is_none() {
                 return Ok(DeadOutcome::Gone);
@@ -157,18 +177,32 @@ fn counts(sql: &mut Statements<'_>) -> Done<DeadCounts> {
                 (SELECT count(*) FROM refund WHERE state = 'failed' AND discarded IS NULL),
                 (SELECT count(*) FROM dead_letter WHERE discarded IS NULL)",
         [],
-        |row| Ok(DeadCounts { deliveries: number(row, 0)?, refunds: number(row, 1)?, tickets: number(row, 2)? }),
+        |row| {
+            Ok(DeadCounts {
+                deliveries: number(row, 0)?,
+                refunds: number(row, 1)?,
+                tickets: number(row, 2)?,
+            })
+        },
     )?;
     Ok(found.unwrap_or_default())
 }
 
 impl Sqlite {
-    pub(crate) async fn dead(&self, kind: DeadKind, after: Option<i64>, limit: usize) -> StoreResult<OutboxPage<Dead>> {
+    pub(crate) async fn dead(
+        &self,
+        kind: DeadKind,
+        after: Option<i64>,
+        limit: usize,
+    ) -> StoreResult<OutboxPage<Dead>> {
         let (after, limit) = (after.unwrap_or(i64::MAX), limit.min(PAGE_ROWS_MAX));
         self.read(move |sql| {
             let rows = list(sql, kind, after, as_limit(limit + 1))?;
             let found = OutboxPage::of(rows, limit, |(seq, _)| *seq);
-            Ok(OutboxPage { rows: found.rows.into_iter().map(|(_, dead)| dead).collect(), next: found.next })
+            Ok(OutboxPage {
+                rows: found.rows.into_iter().map(|(_, dead)| dead).collect(),
+                next: found.next,
+            })
         })
         .await
     }

@@ -31,19 +31,28 @@ fn dump(sql: &mut Reader<'_>) -> Done<Model> {
         [],
         |row| Ok(ItemId(row.get(0)?)),
     )?);
-    let over = "SELECT item.id FROM item JOIN sale ON sale.id = item.sale_id WHERE phase = 'closed'";
+    let over =
+        "SELECT item.id FROM item JOIN sale ON sale.id = item.sale_id WHERE phase = 'closed'";
     model.over.extend(sql.all(over, [], |row| Ok(ItemId(row.get(0)?)))?);
-    for grant in sql.all(concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant"), [], rows::grant)? {
+    for grant in
+        sql.all(concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant"), [], rows::grant)?
+    {
         model.grants.insert(grant.id, grant);
     }
     for row in sql.all(concat!("SELECT ", rows::feed_columns!(), " FROM feed"), [], rows::feed)? {
         model.feed.insert((row.grant, row.seq), row);
     }
-    for row in sql.all(concat!("SELECT ", rows::resolution_columns!(), " FROM resolution"), [], rows::resolution)? {
+    for row in sql.all(
+        concat!("SELECT ", rows::resolution_columns!(), " FROM resolution"),
+        [],
+        rows::resolution,
+    )? {
         model.numbers.extend(row.n.map(|n| ((row.grant, n), row.ticket)));
         model.resolutions.insert(row.ticket, row);
     }
-    for order in sql.all(concat!("SELECT ", rows::order_columns!(), " FROM orders"), [], rows::order)? {
+    for order in
+        sql.all(concat!("SELECT ", rows::order_columns!(), " FROM orders"), [], rows::order)?
+    {
         model.numbers.insert((order.grant, order.n), order.id);
         model.requests.insert((order.buyer.clone(), order.key.clone()), order.id);
         model.orders.insert(order.id, order);
@@ -54,10 +63,14 @@ fn dump(sql: &mut Reader<'_>) -> Done<Model> {
         Ok(((ItemId(row.get(0)?), buyer), row.get(2)?))
     })?;
     model.quotas.extend(quotas);
-    for recall in sql.all(concat!("SELECT ", rows::recall_columns!(), " FROM recall"), [], rows::recall)? {
+    for recall in
+        sql.all(concat!("SELECT ", rows::recall_columns!(), " FROM recall"), [], rows::recall)?
+    {
         model.recalls.insert(recall.id, recall);
     }
-    for place in sql.all(concat!("SELECT ", line::place_columns!(), " FROM waitlist"), [], line::row)? {
+    for place in
+        sql.all(concat!("SELECT ", line::place_columns!(), " FROM waitlist"), [], line::row)?
+    {
         model.places.insert((place.item, place.n), place);
     }
     money(sql, &mut model)?;
@@ -85,11 +98,17 @@ fn money(sql: &mut Reader<'_>, model: &mut Model) -> Done<()> {
         Ok(((row.get(0)?, row.get(1)?), Millis(row.get(2)?)))
     })?);
     let payments = concat!("SELECT ", payment_columns!(), " FROM payment");
-    model.payments.extend(sql.all(payments, [], payment_row)?.into_iter().map(|row| (row.id.clone(), row)));
+    model
+        .payments
+        .extend(sql.all(payments, [], payment_row)?.into_iter().map(|row| (row.id.clone(), row)));
     let refunds = concat!("SELECT ", refund_columns!(), " FROM refund");
-    model.refunds.extend(sql.all(refunds, [], refund_row)?.into_iter().map(|row| (row.id.clone(), row)));
+    model
+        .refunds
+        .extend(sql.all(refunds, [], refund_row)?.into_iter().map(|row| (row.id.clone(), row)));
     let checkouts = concat!("SELECT ", checkouts::checkout_columns!(), " FROM checkout c");
-    model.checkouts.extend(sql.all(checkouts, [], checkouts::row)?.into_iter().map(|row| (row.order, row)));
+    model
+        .checkouts
+        .extend(sql.all(checkouts, [], checkouts::row)?.into_iter().map(|row| (row.order, row)));
     Ok(())
 }
 
@@ -143,11 +162,18 @@ impl Memory {
     }
 
     pub(crate) fn set_phase(&mut self, item: ItemId, phase: Phase) -> Done<()> {
-        self.0.execute("UPDATE sale SET phase = ?2 WHERE id = ?1", params![item.0.to_string(), phase.as_str()])?;
+        self.0.execute(
+            "UPDATE sale SET phase = ?2 WHERE id = ?1",
+            params![item.0.to_string(), phase.as_str()],
+        )?;
         Ok(())
     }
 
-    pub(crate) fn run<T>(&mut self, now: Millis, work: impl FnOnce(&mut SqliteLedger<'_>) -> Done<T>) -> Done<T> {
+    pub(crate) fn run<T>(
+        &mut self,
+        now: Millis,
+        work: impl FnOnce(&mut SqliteLedger<'_>) -> Done<T>,
+    ) -> Done<T> {
         let mut txn = Txn::new(Statements::new(&self.0));
         txn.begin()?;
         txn.set_now(now);

@@ -25,7 +25,8 @@ fn traces(sql: &mut Reader<'_>, buyer: &BuyerId, now: Millis) -> Done<Traces> {
         let counted = traces.count(row.get(0)?, &word, row.get(2)?, rows.unsigned_abs());
         counted.ok_or_else(|| Failure::Row(format!("nothing is held back because of {word:?}")))
     })?;
-    let is_blocked = sql.one(erase::IS_BLOCKED, params![buyer.as_str(), now.0], |_| Ok(()))?.is_some();
+    let is_blocked =
+        sql.one(erase::IS_BLOCKED, params![buyer.as_str(), now.0], |_| Ok(()))?.is_some();
     Ok(Traces { blocked: is_blocked, ..traces })
 }
 
@@ -53,7 +54,10 @@ fn orders(ledger: &mut SqliteLedger<'_>, names: &Names) -> Done<usize> {
     let found = sql.all(erase::FIND_ORDERS, params![old, as_limit(ERASE_ROWS)], order)?;
     let mut shares: BTreeMap<i64, i64> = BTreeMap::new();
     for order in &found {
-        sql.run(erase::ORDER, params![new, names.key(&order.key).as_str(), order.grant, order.n, old])?;
+        sql.run(
+            erase::ORDER,
+            params![new, names.key(&order.key).as_str(), order.grant, order.n, old],
+        )?;
         *shares.entry(order.item).or_default() += order.held;
     }
     for (item, held) in shares {
@@ -71,7 +75,10 @@ fn others(ledger: &mut SqliteLedger<'_>, names: &Names, found: &Found) -> Done<u
     let mut rows = sql.run(erase::BLOCK, params![old, now.0])?;
     for (grant, seq, key) in &found.feed {
         let key = key.as_deref().map(|key| names.key(key));
-        rows += sql.run(erase::FEED, params![new, key.as_ref().map(RequestKey::as_str), grant, seq, old])?;
+        rows += sql.run(
+            erase::FEED,
+            params![new, key.as_ref().map(RequestKey::as_str), grant, seq, old],
+        )?;
     }
     for (seq, key) in &found.letters {
         rows += sql.run(erase::LETTER, params![new, names.key(key).as_str(), seq, old])?;
@@ -104,8 +111,10 @@ impl Sqlite {
         let buyer = buyer.clone();
         let found = self.read(move |sql| find(sql, &buyer)).await?;
         self.job(move |ledger| {
-            let erased =
-                Erased { orders: orders(ledger, &names)? as u64, other: others(ledger, &names, &found)? as u64 };
+            let erased = Erased {
+                orders: orders(ledger, &names)? as u64,
+                other: others(ledger, &names, &found)? as u64,
+            };
             // What is kept of quotas in memory was written, and is read anew.
             ledger.flush()?;
             ledger.forget();

@@ -93,7 +93,9 @@ pub(super) fn told(row: &Row<'_>) -> Done<Told> {
         ended_at: time(21)?,
         data: row.get(22)?,
     };
-    let event = event.event().ok_or_else(|| Failure::Row(format!("event {seq} tells of nothing that is known")))?;
+    let event = event
+        .event()
+        .ok_or_else(|| Failure::Row(format!("event {seq} tells of nothing that is known")))?;
     Ok(Told { position: seq, seq, event })
 }
 

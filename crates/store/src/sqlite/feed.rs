@@ -30,12 +30,20 @@ pub(super) fn append(sql: &mut Statements<'_>, row: &Feed) -> Done<()> {
 }
 
 pub(super) fn recall(sql: &mut Statements<'_>, id: RecallId) -> Done<Option<Recall>> {
-    sql.one(concat!("SELECT ", rows::recall_columns!(), " FROM recall WHERE id = ?1"), params![int(id.0)], rows::recall)
+    sql.one(
+        concat!("SELECT ", rows::recall_columns!(), " FROM recall WHERE id = ?1"),
+        params![int(id.0)],
+        rows::recall,
+    )
 }
 
 pub(super) fn pending_recalls(sql: &mut Statements<'_>, grant: GrantId) -> Done<Vec<Recall>> {
     sql.all(
-        concat!("SELECT ", rows::recall_columns!(), " FROM recall WHERE grant_id = ?1 AND done = 0"),
+        concat!(
+            "SELECT ",
+            rows::recall_columns!(),
+            " FROM recall WHERE grant_id = ?1 AND done = 0"
+        ),
         params![int(grant.0)],
         rows::recall,
     )

@@ -6,8 +6,8 @@ use rusqlite::params;
 use doorbuster_core::event::{Actor, Event};
 use doorbuster_core::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
 use doorbuster_core::{
-    BuyerId, Epoch, Feed, Grant, GrantId, Item, ItemId, Ledger, Millis, Order, Place, Recall, RecallId, RequestKey,
-    Resolution, SlotKey, TicketId, TicketN, Verdict,
+    BuyerId, Epoch, Feed, Grant, GrantId, Item, ItemId, Ledger, Millis, Order, Place, Recall,
+    RecallId, RequestKey, Resolution, SlotKey, TicketId, TicketN, Verdict,
 };
 
 use super::copies::Copies;
@@ -47,7 +47,15 @@ pub struct SqliteLedger<'c> {
 impl<'c> SqliteLedger<'c> {
     pub(super) fn new(sql: Statements<'c>) -> Self {
         let (copies, now) = (Copies::default(), Millis(0));
-        Self { sql, now, copies, seen: None, orders: Vec::new(), touched: Vec::new(), events: false }
+        Self {
+            sql,
+            now,
+            copies,
+            seen: None,
+            orders: Vec::new(),
+            touched: Vec::new(),
+            events: false,
+        }
     }
 
     /// Writes every copy that changed.
@@ -82,7 +90,11 @@ impl<'c> SqliteLedger<'c> {
     fn order_at(&mut self, id: &TicketId) -> Done<Option<Order>> {
         let Some(parts) = id.parts() else { return Ok(None) };
         let found = self.sql.one(
-            concat!("SELECT ", rows::order_columns!(), " FROM orders WHERE grant_id = ?1 AND n = ?2"),
+            concat!(
+                "SELECT ",
+                rows::order_columns!(),
+                " FROM orders WHERE grant_id = ?1 AND n = ?2"
+            ),
             params![int(parts.grant.0), int(parts.n.0)],
             rows::order,
         )?;
@@ -235,7 +247,11 @@ impl Ledger for SqliteLedger<'_> {
             return Ok(None); // a quota row is made with the first order of a buyer, and stays
         }
         self.sql.one(
-            concat!("SELECT ", rows::order_columns!(), " FROM orders WHERE buyer = ?1 AND request_key = ?2"),
+            concat!(
+                "SELECT ",
+                rows::order_columns!(),
+                " FROM orders WHERE buyer = ?1 AND request_key = ?2"
+            ),
             params![buyer.as_str(), key.as_str()],
             rows::order,
         )
@@ -245,7 +261,12 @@ impl Ledger for SqliteLedger<'_> {
         orders::of_buyer(&mut self.sql, buyer, item)
     }
 
-    fn first_unpaid(&mut self, grant: GrantId, buyer: &BuyerId, by: Option<&Actor>) -> Done<Option<Order>> {
+    fn first_unpaid(
+        &mut self,
+        grant: GrantId,
+        buyer: &BuyerId,
+        by: Option<&Actor>,
+    ) -> Done<Option<Order>> {
         orders::first_unpaid(&mut self.sql, grant, buyer, by)
     }
 
@@ -331,7 +352,11 @@ impl Ledger for SqliteLedger<'_> {
     fn line(&mut self, item: ItemId) -> Done<Option<Grant>> {
         self.flush()?;
         let found = self.sql.one(
-            concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant WHERE item_id = ?1 AND slot = ?2"),
+            concat!(
+                "SELECT ",
+                rows::grant_columns!(),
+                " FROM slot_grant WHERE item_id = ?1 AND slot = ?2"
+            ),
             params![item.0, SlotKey::LINE],
             rows::grant,
         )?;

@@ -4,7 +4,8 @@ use rusqlite::{Row, params};
 use doorbuster_core::limits::LINE_BATCH_MAX;
 use doorbuster_core::line::{Joined, Joiner, Left, LineEnded};
 use doorbuster_core::{
-    BuyerId, ItemId, Ledger, Millis, Order, Place, PlaceState, RequestKey, SlotKey, TicketId, TicketN, line,
+    BuyerId, ItemId, Ledger, Millis, Order, Place, PlaceState, RequestKey, SlotKey, TicketId,
+    TicketN, line,
 };
 
 use crate::contract::{LinePlace, LineServed};
@@ -39,13 +40,13 @@ pub(super) fn row(row: &Row<'_>) -> Done<Place> {
 }
 
 pub(super) fn in_slots(sql: &mut Statements<'_>, item: ItemId) -> Done<u64> {
-    let text =
-        "SELECT coalesce(sum(granted - settled), 0) FROM slot_grant WHERE item_id = ?1 AND open = 1 AND counted = 1";
+    let text = "SELECT coalesce(sum(granted - settled), 0) FROM slot_grant WHERE item_id = ?1 AND open = 1 AND counted = 1";
     Ok(sql.one(text, params![item.0], |row| rows::number(row, 0))?.unwrap_or(0))
 }
 
 pub(super) fn has_ended(sql: &mut Statements<'_>, item: ItemId) -> Done<bool> {
-    let text = "SELECT s.phase = 'closed' FROM item i JOIN sale s ON s.id = i.sale_id WHERE i.id = ?1";
+    let text =
+        "SELECT s.phase = 'closed' FROM item i JOIN sale s ON s.id = i.sale_id WHERE i.id = ?1";
     Ok(sql.one(text, params![item.0], |row| Ok(row.get::<_, bool>(0)?))?.unwrap_or(false))
 }
 
@@ -54,9 +55,16 @@ pub(super) fn place(sql: &mut Statements<'_>, id: &TicketId) -> Done<Option<Plac
     sql.one(text, params![id.text().as_str()], row)
 }
 
-pub(super) fn place_of(sql: &mut Statements<'_>, item: ItemId, buyer: &BuyerId) -> Done<Option<Place>> {
-    let text =
-        concat!("SELECT ", place_columns!(), " FROM waitlist WHERE item_id = ?1 AND buyer = ?2 AND state = 'waiting'");
+pub(super) fn place_of(
+    sql: &mut Statements<'_>,
+    item: ItemId,
+    buyer: &BuyerId,
+) -> Done<Option<Place>> {
+    let text = concat!(
+        "SELECT ",
+        place_columns!(),
+        " FROM waitlist WHERE item_id = ?1 AND buyer = ?2 AND state = 'waiting'"
+    );
     sql.one(text, params![item.0, buyer.as_str()], row)
 }
 
@@ -103,8 +111,11 @@ fn with_turn(sql: &mut Reader<'_>, place: Option<Place>) -> Done<Option<LinePlac
     let Some(place) = place else { return Ok(None) };
     let mut ahead = 0;
     if place.state == PlaceState::Waiting {
-        let text = "SELECT count(*) FROM waitlist WHERE item_id = ?1 AND state = 'waiting' AND n < ?2";
-        ahead = sql.one(text, params![place.item.0, int(place.n.0)], |row| rows::number(row, 0))?.unwrap_or(0);
+        let text =
+            "SELECT count(*) FROM waitlist WHERE item_id = ?1 AND state = 'waiting' AND n < ?2";
+        ahead = sql
+            .one(text, params![place.item.0, int(place.n.0)], |row| rows::number(row, 0))?
+            .unwrap_or(0);
     }
     Ok(Some(LinePlace { place, ahead }))
 }
@@ -131,7 +142,12 @@ impl Sqlite {
         self.job(move |ledger| {
             let now = ledger.now;
             let kept = ledger.item(item)?.map_or(0, |item| item.kept());
-            line::serve(ledger, item, usize::try_from(kept).unwrap_or(usize::MAX).min(LINE_BATCH_MAX), now)
+            line::serve(
+                ledger,
+                item,
+                usize::try_from(kept).unwrap_or(usize::MAX).min(LINE_BATCH_MAX),
+                now,
+            )
         })
         .await
     }
@@ -144,7 +160,11 @@ impl Sqlite {
         .await
     }
 
-    pub(crate) async fn line_order_of(&self, item: ItemId, buyer: BuyerId) -> StoreResult<Option<Order>> {
+    pub(crate) async fn line_order_of(
+        &self,
+        item: ItemId,
+        buyer: BuyerId,
+    ) -> StoreResult<Option<Order>> {
         self.read(move |sql| order_of_last(sql, item, &buyer)).await
     }
 
@@ -156,7 +176,11 @@ impl Sqlite {
         .await
     }
 
-    pub(crate) async fn line_place_of(&self, item: ItemId, buyer: BuyerId) -> StoreResult<Option<LinePlace>> {
+    pub(crate) async fn line_place_of(
+        &self,
+        item: ItemId,
+        buyer: BuyerId,
+    ) -> StoreResult<Option<LinePlace>> {
         self.read(move |sql| {
             let found = place_of(sql, item, &buyer)?;
             with_turn(sql, found)

@@ -3,8 +3,8 @@ use rusqlite::types::Value;
 use rusqlite::{Row, params, params_from_iter};
 
 use doorbuster_core::money::{
-    self, Capture, Captured, Money, Payment, PaymentId, PaymentState, Refund, RefundCause, RefundId, RefundNews,
-    RefundState, RefundTold,
+    self, Capture, Captured, Money, Payment, PaymentId, PaymentState, Refund, RefundCause,
+    RefundId, RefundNews, RefundState, RefundTold,
 };
 use doorbuster_core::{ItemId, Millis, TicketId};
 
@@ -80,13 +80,25 @@ pub(super) fn inbox(sql: &mut Statements<'_>, provider: &str, event: &str) -> Do
     Ok(sql.one(taken, params![provider, event], |_| Ok(()))?.is_some())
 }
 
-pub(super) fn insert_inbox(sql: &mut Statements<'_>, provider: &str, event: &str, at: Millis) -> Done<()> {
-    sql.run("INSERT INTO inbox (provider, event_id, at) VALUES (?1, ?2, ?3)", params![provider, event, at.0])?;
+pub(super) fn insert_inbox(
+    sql: &mut Statements<'_>,
+    provider: &str,
+    event: &str,
+    at: Millis,
+) -> Done<()> {
+    sql.run(
+        "INSERT INTO inbox (provider, event_id, at) VALUES (?1, ?2, ?3)",
+        params![provider, event, at.0],
+    )?;
     Ok(())
 }
 
 pub(super) fn payment(sql: &mut Statements<'_>, id: &PaymentId) -> Done<Option<Payment>> {
-    sql.one(concat!("SELECT ", payment_columns!(), " FROM payment WHERE id = ?1"), params![id.0], payment_row)
+    sql.one(
+        concat!("SELECT ", payment_columns!(), " FROM payment WHERE id = ?1"),
+        params![id.0],
+        payment_row,
+    )
 }
 
 pub(super) fn payments_of(sql: &mut Statements<'_>, order: &TicketId) -> Done<Vec<Payment>> {
@@ -121,7 +133,11 @@ pub(super) fn put_payment(ledger: &mut SqliteLedger<'_>, payment: &Payment) -> D
 }
 
 pub(super) fn refund(sql: &mut Statements<'_>, id: &RefundId) -> Done<Option<Refund>> {
-    sql.one(concat!("SELECT ", refund_columns!(), " FROM refund WHERE id = ?1"), params![id.0], refund_row)
+    sql.one(
+        concat!("SELECT ", refund_columns!(), " FROM refund WHERE id = ?1"),
+        params![id.0],
+        refund_row,
+    )
 }
 
 // One that is asked for again was not seen to.
@@ -154,7 +170,8 @@ pub(super) fn put_refund(sql: &mut Statements<'_>, refund: &Refund) -> Done<()> 
 }
 
 fn discard(sql: &mut Statements<'_>, id: &RefundId, why: &str) -> Done<bool> {
-    let text = "UPDATE refund SET discarded = ?2 WHERE id = ?1 AND state = 'failed' AND discarded IS NULL";
+    let text =
+        "UPDATE refund SET discarded = ?2 WHERE id = ?1 AND state = 'failed' AND discarded IS NULL";
     Ok(sql.run(text, params![id.0, why])? == 1)
 }
 
@@ -171,7 +188,9 @@ fn due(sql: &mut Reader<'_>, now: Millis, limit: usize) -> Done<Vec<Refund>> {
 }
 
 fn next_due(sql: &mut Reader<'_>) -> Done<Option<Millis>> {
-    let next = sql.one("SELECT min(next_at) FROM refund WHERE state = 'pending'", [], |row| Ok(row.get(0)?))?;
+    let next = sql.one("SELECT min(next_at) FROM refund WHERE state = 'pending'", [], |row| {
+        Ok(row.get(0)?)
+    })?;
     Ok(next.flatten().map(Millis))
 }
 
@@ -197,7 +216,8 @@ const PAYMENTS: List<Payment> = List {
 };
 const REFUNDS: List<Refund> = List {
     select: concat!("SELECT ", refund_columns!(), ", seq FROM refund m"),
-    of_items: "EXISTS (SELECT 1 FROM payment p JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
+    of_items:
+        "EXISTS (SELECT 1 FROM payment p JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
                        WHERE p.id = m.payment_id AND o.item_id IN",
     of_notices: notices!(),
     read: refund_row,
@@ -273,7 +293,11 @@ impl Sqlite {
         .await
     }
 
-    pub(crate) async fn note_refund(&self, id: RefundId, news: RefundNews) -> StoreResult<Option<Refund>> {
+    pub(crate) async fn note_refund(
+        &self,
+        id: RefundId,
+        news: RefundNews,
+    ) -> StoreResult<Option<Refund>> {
         self.job(move |ledger| {
             let now = ledger.now;
             money::note_refund(ledger, &id, &news, now)
@@ -281,7 +305,11 @@ impl Sqlite {
         .await
     }
 
-    pub(crate) async fn answer_refund(&self, asked: Refund, news: RefundNews) -> StoreResult<Option<Refund>> {
+    pub(crate) async fn answer_refund(
+        &self,
+        asked: Refund,
+        news: RefundNews,
+    ) -> StoreResult<Option<Refund>> {
         self.job(move |ledger| {
             let now = ledger.now;
             money::answer_refund(ledger, &asked, &news, now)
@@ -343,8 +371,15 @@ mod tests {
         let expected = format!("cause IN ({})", notices.join(", "));
         assert_eq!(notices!(), expected);
         let schema = include_str!("../../migrations/V4__money.sql");
-        assert!(schema.contains(&format!("refund_notice ON refund (seq) WHERE {expected};")), "{expected}");
-        let causes: Vec<_> = RefundCause::ALL.iter().map(|cause| format!("'{}'", cause.as_str())).collect();
-        assert!(schema.contains(&format!("CHECK (cause IN ({}))", causes.join(", "))), "{causes:?}");
+        assert!(
+            schema.contains(&format!("refund_notice ON refund (seq) WHERE {expected};")),
+            "{expected}"
+        );
+        let causes: Vec<_> =
+            RefundCause::ALL.iter().map(|cause| format!("'{}'", cause.as_str())).collect();
+        assert!(
+            schema.contains(&format!("CHECK (cause IN ({}))", causes.join(", "))),
+            "{causes:?}"
+        );
     }
 }

@@ -27,12 +27,18 @@ fn spend(ledger: &mut SqliteLedger<'_>, spending: &Spending) -> Result<Spent, Fa
         "DELETE FROM miss WHERE by IN (SELECT by FROM miss WHERE until <= ?1 ORDER BY until LIMIT ?2)",
         params![over.0, FORGET_AT_ONCE],
     )?;
-    if sql.run("INSERT INTO spent (id, until) VALUES (?1, ?2) ON CONFLICT DO NOTHING", params![id, until.0])? == 0 {
+    if sql.run(
+        "INSERT INTO spent (id, until) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+        params![id, until.0],
+    )? == 0
+    {
         return Ok(Spent::Before);
     }
-    let counted = sql.one("SELECT n, until FROM miss WHERE by = ?1 AND until > ?2", params![by, now.0], |row| {
-        Ok((row.get(0)?, Millis(row.get(1)?)))
-    })?;
+    let counted = sql.one(
+        "SELECT n, until FROM miss WHERE by = ?1 AND until > ?2",
+        params![by, now.0],
+        |row| Ok((row.get(0)?, Millis(row.get(1)?))),
+    )?;
     let (misses, until) = counted.unwrap_or((0, now.plus(*window_ms)));
     if !is_right {
         sql.run(
@@ -50,7 +56,9 @@ impl Sqlite {
     }
 
     pub(crate) async fn spent(&self) -> StoreResult<u64> {
-        let count = self.read(|sql| sql.one("SELECT count(*) FROM spent", [], |row| Ok(row.get::<_, i64>(0)?))).await?;
+        let count = self
+            .read(|sql| sql.one("SELECT count(*) FROM spent", [], |row| Ok(row.get::<_, i64>(0)?)))
+            .await?;
         Ok(count.unwrap_or_default().cast_unsigned())
     }
 }

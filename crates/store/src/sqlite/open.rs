@@ -84,7 +84,8 @@ const MARK: &[u8] = b"there is a store in this directory\n";
 /// Refuses to begin anew where a store was: its file was taken away, and what is left of it would be lost with a new one in its place.
 fn expect_store(path: &Path, lock: &File) -> Result<(), OpenError> {
     let bytes = |path: &Path| fs::metadata(path).map_or(0, |there| there.len());
-    let was_there = lock.metadata().is_ok_and(|lock| lock.len() > 0) || bytes(&beside(path, "-wal")) > 0;
+    let was_there =
+        lock.metadata().is_ok_and(|lock| lock.len() > 0) || bytes(&beside(path, "-wal")) > 0;
     match was_there && bytes(path) == 0 {
         true => Err(failed(
             &path.display().to_string(),
@@ -177,7 +178,8 @@ fn fault(path: &Path, error: &rusqlite::Error) -> OpenError {
 /// That the file is ours (or new), whole, and not from the future.
 fn check(conn: &Connection, path: &Path) -> Result<(), OpenError> {
     let fault = |e| fault(path, &e);
-    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0)).map_err(fault)?;
+    let tables: i64 =
+        conn.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0)).map_err(fault)?;
     if tables == 0 {
         return Ok(());
     }
@@ -186,14 +188,21 @@ fn check(conn: &Connection, path: &Path) -> Result<(), OpenError> {
     if id != APPLICATION_ID && !(id == 0 && only_history(conn).map_err(fault)?) {
         return Err(OpenError::NotAStore(path.to_owned()));
     }
-    let verdict: String = conn.query_row("PRAGMA quick_check(1)", [], |r| r.get(0)).map_err(fault)?;
+    let verdict: String =
+        conn.query_row("PRAGMA quick_check(1)", [], |r| r.get(0)).map_err(fault)?;
     if verdict != "ok" {
         return Err(OpenError::Damaged(verdict));
     }
     let found: i64 = conn
-        .query_row("SELECT coalesce(max(version), 0) FROM refinery_schema_history", [], |r| r.get(0))
+        .query_row("SELECT coalesce(max(version), 0) FROM refinery_schema_history", [], |r| {
+            r.get(0)
+        })
         .map_err(fault)?;
-    let known = embedded::migrations::runner().get_migrations().iter().map(|m| i64::from(m.version())).max();
+    let known = embedded::migrations::runner()
+        .get_migrations()
+        .iter()
+        .map(|m| i64::from(m.version()))
+        .max();
     match known.unwrap_or(0) {
         known if found > known => Err(OpenError::TooNew { found, known }),
         _ => Ok(()),
@@ -214,10 +223,17 @@ pub(super) fn migrate(conn: &mut Connection) -> Result<(), OpenError> {
     let report = embedded::migrations::runner().set_grouped(true).run(conn).map_err(|error| {
         // The text of the migration follows the reason, and is not the operator's.
         let said = error.to_string();
-        failed("the store's schema could not be brought up to date", said.lines().next().unwrap_or_default())
+        failed(
+            "the store's schema could not be brought up to date",
+            said.lines().next().unwrap_or_default(),
+        )
     })?;
     for migration in report.applied_migrations() {
-        tracing::info!(version = migration.version(), name = migration.name(), "migrated the store");
+        tracing::info!(
+            version = migration.version(),
+            name = migration.name(),
+            "migrated the store"
+        );
     }
     Ok(())
 }

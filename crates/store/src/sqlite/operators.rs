@@ -16,17 +16,21 @@ const ROLES: [(AdminRole, &str); 3] =
 
 /// Every key, oldest first.
 pub(super) fn keys(sql: &mut Statements<'_>) -> Done<Vec<AdminKey>> {
-    sql.all("SELECT id, name, role, hash, created_at FROM admin_key ORDER BY created_at, id", [], |row| {
-        let word: String = row.get(2)?;
-        let role = ROLES.iter().find(|(_, name)| *name == word);
-        Ok(AdminKey {
-            id: row.get(0)?,
-            name: row.get(1)?,
-            role: role.ok_or_else(|| Failure::Row(format!("no role is called {word:?}")))?.0,
-            hash: row.get(3)?,
-            created_at: Millis(row.get(4)?),
-        })
-    })
+    sql.all(
+        "SELECT id, name, role, hash, created_at FROM admin_key ORDER BY created_at, id",
+        [],
+        |row| {
+            let word: String = row.get(2)?;
+            let role = ROLES.iter().find(|(_, name)| *name == word);
+            Ok(AdminKey {
+                id: row.get(0)?,
+                name: row.get(1)?,
+                role: role.ok_or_else(|| Failure::Row(format!("no role is called {word:?}")))?.0,
+                hash: row.get(3)?,
+                created_at: Millis(row.get(4)?),
+            })
+        },
+    )
 }
 
 /// Adds a key.
@@ -45,7 +49,12 @@ pub(super) fn delete_key(sql: &mut Statements<'_>, id: &str) -> Done<bool> {
 }
 
 /// Notes an action.
-pub(super) fn log_action(ledger: &mut SqliteLedger<'_>, actor: &str, action: &str, detail: &str) -> Done<()> {
+pub(super) fn log_action(
+    ledger: &mut SqliteLedger<'_>,
+    actor: &str,
+    action: &str,
+    detail: &str,
+) -> Done<()> {
     let now = ledger.now;
     ledger.sql.run(
         "INSERT INTO action_log (at, actor, action, detail) VALUES (?1, ?2, ?3, ?4)",
@@ -78,5 +87,7 @@ pub(super) fn beat(ledger: &mut SqliteLedger<'_>, node: NodeId, lease_ms: i64) -
 
 /// Nodes whose lease has not lapsed, by number.
 pub(super) fn live_nodes(sql: &mut Statements<'_>, now: Millis) -> Done<Vec<NodeId>> {
-    sql.all("SELECT node FROM node WHERE until > ?1 ORDER BY node", params![now.0], |row| Ok(NodeId(row.get(0)?)))
+    sql.all("SELECT node FROM node WHERE until > ?1 ORDER BY node", params![now.0], |row| {
+        Ok(NodeId(row.get(0)?))
+    })
 }

@@ -6,7 +6,9 @@ use rusqlite::{params, params_from_iter, types::Value};
 use doorbuster_core::event::{Actor, By};
 use doorbuster_core::order::{self, Changed, Ending};
 use doorbuster_core::settle::{self, Resolved};
-use doorbuster_core::{BuyerId, GrantId, IdKey, ItemId, Ledger, Millis, Order, OrderState, Ticket, TicketId, Verdict};
+use doorbuster_core::{
+    BuyerId, GrantId, IdKey, ItemId, Ledger, Millis, Order, OrderState, Ticket, TicketId, Verdict,
+};
 
 use crate::contract::{DeadLetter, OrderPage, OrderQuery};
 use crate::events::actor;
@@ -22,7 +24,11 @@ use super::txn::Txn;
 type Done<T> = Result<T, Failure>;
 
 /// Settles every ticket. If one cannot be, they are settled one by one, and that one is given up.
-pub(super) fn settle(txn: &mut Txn<'_>, key: &IdKey, tickets: &[Arc<Ticket>]) -> Done<Vec<Resolved>> {
+pub(super) fn settle(
+    txn: &mut Txn<'_>,
+    key: &IdKey,
+    tickets: &[Arc<Ticket>],
+) -> Done<Vec<Resolved>> {
     let now = txn.now();
     let together = txn.attempt(|ledger| {
         let mut resolved = Vec::with_capacity(tickets.len());
@@ -89,9 +95,17 @@ fn bury(ledger: &mut SqliteLedger<'_>, id: &TicketId, ticket: &Ticket, reason: &
     Ok(())
 }
 
-pub(super) fn of_buyer(sql: &mut Statements<'_>, buyer: &BuyerId, item: ItemId) -> Done<Vec<Order>> {
+pub(super) fn of_buyer(
+    sql: &mut Statements<'_>,
+    buyer: &BuyerId,
+    item: ItemId,
+) -> Done<Vec<Order>> {
     let mut orders = sql.all(
-        concat!("SELECT ", rows::order_columns!(), " FROM orders WHERE buyer = ?1 AND item_id = ?2"),
+        concat!(
+            "SELECT ",
+            rows::order_columns!(),
+            " FROM orders WHERE buyer = ?1 AND item_id = ?2"
+        ),
         params![buyer.as_str(), item.0],
         rows::order,
     )?;
@@ -122,9 +136,17 @@ pub(super) fn first_unpaid(
 
 /// At most `limit` dead letters, newest first.
 pub(super) fn dead_letters(sql: &mut Reader<'_>, limit: usize) -> Done<Vec<DeadLetter>> {
-    sql.all("SELECT ticket, reason, at FROM dead_letter ORDER BY seq DESC LIMIT ?1", params![as_limit(limit)], |row| {
-        Ok(DeadLetter { ticket: rows::ticket(row, 0)?, reason: row.get(1)?, at: Millis(row.get(2)?) })
-    })
+    sql.all(
+        "SELECT ticket, reason, at FROM dead_letter ORDER BY seq DESC LIMIT ?1",
+        params![as_limit(limit)],
+        |row| {
+            Ok(DeadLetter {
+                ticket: rows::ticket(row, 0)?,
+                reason: row.get(1)?,
+                at: Millis(row.get(2)?),
+            })
+        },
+    )
 }
 
 /// Expires at most `limit` orders that are due.
@@ -165,7 +187,10 @@ pub(super) fn page(sql: &mut Reader<'_>, query: &OrderQuery, first: First) -> Do
         First::Newest => ("<", i64::MAX, "DESC"),
         First::Oldest => (">", 0, "ASC"),
     };
-    let mut text = format!(concat!("SELECT ", rows::order_columns!(), ", seq FROM orders WHERE seq {} ?"), beyond);
+    let mut text = format!(
+        concat!("SELECT ", rows::order_columns!(), ", seq FROM orders WHERE seq {} ?"),
+        beyond
+    );
     let mut values = vec![Value::Integer(query.after.unwrap_or(start))];
     if let Some(buyer) = &query.buyer {
         text.push_str(" AND buyer = ?");
@@ -215,7 +240,8 @@ pub(super) fn requests_of(
         params![after, format!("[{}]", numbers.join(",")), as_limit(limit)],
         |row| {
             last = Some(row.get(2)?);
-            let text = |at: usize| row.get_ref(at)?.as_str().map_err(|e| Failure::Row(e.to_string()));
+            let text =
+                |at: usize| row.get_ref(at)?.as_str().map_err(|e| Failure::Row(e.to_string()));
             Ok(key.request_hash(text(0)?, text(1)?).half())
         },
     )?;

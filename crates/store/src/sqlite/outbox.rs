@@ -5,8 +5,8 @@ use doorbuster_core::outbox::{Note, Parcel, Progress};
 use doorbuster_core::{Millis, NodeId};
 
 use crate::contract::{
-    Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, NewEndpoint, OutboxPage, Read,
-    Redelivery, Standing, about_of,
+    Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, NewEndpoint,
+    OutboxPage, Read, Redelivery, Standing, about_of,
 };
 use crate::endpoints::{self, EndpointRow};
 use crate::limits::PAGE_ROWS_MAX;
@@ -40,21 +40,29 @@ fn endpoint(row: &Row<'_>) -> Done<Endpoint> {
         enabled: row.get(6)?,
         created_at: Millis(row.get(7)?),
     };
-    found.endpoint().ok_or_else(|| Failure::Row(format!("endpoint {id} is not as this program writes one")))
+    found
+        .endpoint()
+        .ok_or_else(|| Failure::Row(format!("endpoint {id} is not as this program writes one")))
 }
 
 fn last_position(sql: &mut Statements<'_>) -> Done<i64> {
-    let last = sql.one("SELECT max(seq) FROM event", [], |row| Ok(row.get::<_, Option<i64>>(0)?))?;
+    let last =
+        sql.one("SELECT max(seq) FROM event", [], |row| Ok(row.get::<_, Option<i64>>(0)?))?;
     Ok(last.flatten().unwrap_or(0))
 }
 
 pub(super) fn told_at(sql: &mut Statements<'_>, position: i64) -> Done<Option<Read>> {
-    const SQL: &str = concat!("SELECT ", told_columns!(), " FROM ", told_rows!(), " WHERE e.seq = ?1");
+    const SQL: &str =
+        concat!("SELECT ", told_columns!(), " FROM ", told_rows!(), " WHERE e.seq = ?1");
     sql.one(SQL, params![position], events::read)
 }
 
 fn find(sql: &mut Statements<'_>, id: &str) -> Done<Option<Endpoint>> {
-    sql.one(concat!("SELECT ", endpoint_columns!(), " FROM endpoint WHERE id = ?1"), params![id], endpoint)
+    sql.one(
+        concat!("SELECT ", endpoint_columns!(), " FROM endpoint WHERE id = ?1"),
+        params![id],
+        endpoint,
+    )
 }
 
 fn insert(ledger: &mut SqliteLedger<'_>, new: &NewEndpoint, most: usize) -> Done<Option<Endpoint>> {
@@ -81,7 +89,11 @@ fn insert(ledger: &mut SqliteLedger<'_>, new: &NewEndpoint, most: usize) -> Done
     find(sql, &new.id)
 }
 
-fn update(ledger: &mut SqliteLedger<'_>, id: &str, change: &EndpointChange) -> Done<Option<Endpoint>> {
+fn update(
+    ledger: &mut SqliteLedger<'_>,
+    id: &str,
+    change: &EndpointChange,
+) -> Done<Option<Endpoint>> {
     let (now, sql) = (ledger.now, &mut ledger.sql);
     let Some(mut endpoint) = find(sql, id)? else { return Ok(None) };
     change.apply(&mut endpoint, now);
@@ -165,7 +177,12 @@ pub(super) fn pending_count(sql: &mut Statements<'_>, id: &str) -> Done<u64> {
     Ok(sql.one(count, params![id], |row| number(row, 0))?.unwrap_or(0))
 }
 
-fn redeliver(ledger: &mut SqliteLedger<'_>, id: &str, position: i64, most: usize) -> Done<Redelivery> {
+fn redeliver(
+    ledger: &mut SqliteLedger<'_>,
+    id: &str,
+    position: i64,
+    most: usize,
+) -> Done<Redelivery> {
     let (now, sql) = (ledger.now, &mut ledger.sql);
     let Some(endpoint) = find(sql, id)? else { return Ok(Redelivery::NoEndpoint) };
     let Some(told) = told_at(sql, position)? else { return Ok(Redelivery::NoEvent) };
@@ -258,8 +275,13 @@ impl Sqlite {
     }
 
     pub(crate) async fn told_after(&self, position: i64, limit: usize) -> StoreResult<Vec<Read>> {
-        const SQL: &str =
-            concat!("SELECT ", told_columns!(), " FROM ", told_rows!(), " WHERE e.seq > ?1 ORDER BY e.seq LIMIT ?2");
+        const SQL: &str = concat!(
+            "SELECT ",
+            told_columns!(),
+            " FROM ",
+            told_rows!(),
+            " WHERE e.seq > ?1 ORDER BY e.seq LIMIT ?2"
+        );
         self.read(move |sql| sql.all(SQL, params![position, as_limit(limit)], events::read)).await
     }
 
@@ -268,15 +290,24 @@ impl Sqlite {
     }
 
     pub(crate) async fn endpoints(&self) -> StoreResult<Vec<Endpoint>> {
-        const SQL: &str = concat!("SELECT ", endpoint_columns!(), " FROM endpoint ORDER BY created_at, id");
+        const SQL: &str =
+            concat!("SELECT ", endpoint_columns!(), " FROM endpoint ORDER BY created_at, id");
         self.read(|sql| sql.all(SQL, [], endpoint)).await
     }
 
-    pub(crate) async fn insert_endpoint(&self, new: NewEndpoint, most: usize) -> StoreResult<Option<Endpoint>> {
+    pub(crate) async fn insert_endpoint(
+        &self,
+        new: NewEndpoint,
+        most: usize,
+    ) -> StoreResult<Option<Endpoint>> {
         self.job(move |ledger| insert(ledger, &new, most)).await
     }
 
-    pub(crate) async fn update_endpoint(&self, id: &str, change: EndpointChange) -> StoreResult<Option<Endpoint>> {
+    pub(crate) async fn update_endpoint(
+        &self,
+        id: &str,
+        change: EndpointChange,
+    ) -> StoreResult<Option<Endpoint>> {
         let id = id.to_owned();
         self.job(move |ledger| update(ledger, &id, &change)).await
     }
@@ -290,7 +321,12 @@ impl Sqlite {
         .await
     }
 
-    pub(crate) async fn lease_endpoint(&self, id: &str, node: NodeId, lease_ms: i64) -> StoreResult<bool> {
+    pub(crate) async fn lease_endpoint(
+        &self,
+        id: &str,
+        node: NodeId,
+        lease_ms: i64,
+    ) -> StoreResult<bool> {
         let id = id.to_owned();
         self.job(move |ledger| lease(ledger, &id, node, lease_ms)).await
     }
@@ -304,7 +340,11 @@ impl Sqlite {
         self.job(move |ledger| advance(ledger, &id, &progress)).await
     }
 
-    pub(crate) async fn pending_deliveries(&self, id: &str, limit: usize) -> StoreResult<Vec<Parcel>> {
+    pub(crate) async fn pending_deliveries(
+        &self,
+        id: &str,
+        limit: usize,
+    ) -> StoreResult<Vec<Parcel>> {
         const SQL: &str = "SELECT position, about, tries, next_at, error FROM delivery
              WHERE endpoint_id = ?1 AND state = 'pending' ORDER BY position LIMIT ?2";
         let id = id.to_owned();
@@ -316,11 +356,19 @@ impl Sqlite {
         self.job(move |ledger| note(ledger, &id, &notes)).await
     }
 
-    pub(crate) async fn deliveries(&self, query: DeliveryQuery) -> StoreResult<OutboxPage<Delivery>> {
+    pub(crate) async fn deliveries(
+        &self,
+        query: DeliveryQuery,
+    ) -> StoreResult<OutboxPage<Delivery>> {
         self.read(move |sql| deliveries(sql, &query)).await
     }
 
-    pub(crate) async fn redeliver(&self, id: &str, position: i64, most: usize) -> StoreResult<Redelivery> {
+    pub(crate) async fn redeliver(
+        &self,
+        id: &str,
+        position: i64,
+        most: usize,
+    ) -> StoreResult<Redelivery> {
         let id = id.to_owned();
         self.job(move |ledger| redeliver(ledger, &id, position, most)).await
     }

@@ -57,7 +57,9 @@ impl Present {
             let what = match fs::metadata(path) {
                 Ok(there) if Id::of(&there) == *id => continue,
                 Ok(_) => "is no longer the file that is in use".to_owned(),
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+                {
                     format!("cannot be found any more: {error}")
                 }
                 // Nobody can tell: the file that is open may be well.

@@ -9,8 +9,8 @@ use rusqlite::{Connection, Row, params};
 
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::{
-    BuyerId, Cause, Feed, Grant, GrantId, ItemId, Millis, Order, Recall, RequestKey, Seq, SlotKey, Stock, TicketId,
-    Verdict,
+    BuyerId, Cause, Feed, Grant, GrantId, ItemId, Millis, Order, Recall, RequestKey, Seq, SlotKey,
+    Stock, TicketId, Verdict,
 };
 
 use crate::contract::{ItemCounts, Moves, StoreError};
@@ -118,15 +118,28 @@ pub(super) fn grants(sql: &mut Reader<'_>, item: ItemId) -> Done<Vec<Grant>> {
 
 pub(super) fn open_grants(sql: &mut Reader<'_>) -> Done<Vec<Grant>> {
     sql.all(
-        concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant WHERE open = 1 ORDER BY item_id, slot"),
+        concat!(
+            "SELECT ",
+            rows::grant_columns!(),
+            " FROM slot_grant WHERE open = 1 ORDER BY item_id, slot"
+        ),
         [],
         rows::grant,
     )
 }
 
-pub(super) fn feed_after(sql: &mut Reader<'_>, id: GrantId, seq: Seq, limit: usize) -> Done<Vec<Feed>> {
+pub(super) fn feed_after(
+    sql: &mut Reader<'_>,
+    id: GrantId,
+    seq: Seq,
+    limit: usize,
+) -> Done<Vec<Feed>> {
     sql.all(
-        concat!("SELECT ", rows::feed_columns!(), " FROM feed WHERE grant_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3"),
+        concat!(
+            "SELECT ",
+            rows::feed_columns!(),
+            " FROM feed WHERE grant_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3"
+        ),
         params![int(id.0), int(seq.0), as_limit(limit)],
         rows::feed,
     )
@@ -150,7 +163,11 @@ pub(super) fn moves(sql: &mut Reader<'_>, item: ItemId) -> Done<Vec<Moves>> {
 }
 
 pub(super) fn pending_recalls(sql: &mut Reader<'_>) -> Done<Vec<Recall>> {
-    sql.all(concat!("SELECT ", rows::recall_columns!(), " FROM recall WHERE done = 0 ORDER BY id"), [], rows::recall)
+    sql.all(
+        concat!("SELECT ", rows::recall_columns!(), " FROM recall WHERE done = 0 ORDER BY id"),
+        [],
+        rows::recall,
+    )
 }
 
 pub(super) fn closings(sql: &mut Reader<'_>) -> Done<Vec<(Cause, u64)>> {
@@ -172,9 +189,17 @@ pub(super) fn order(sql: &mut Reader<'_>, id: &TicketId) -> Done<Option<Order>> 
     Ok(found.filter(|order| order.id == *id))
 }
 
-pub(super) fn order_of(sql: &mut Reader<'_>, buyer: &BuyerId, key: &RequestKey) -> Done<Option<Order>> {
+pub(super) fn order_of(
+    sql: &mut Reader<'_>,
+    buyer: &BuyerId,
+    key: &RequestKey,
+) -> Done<Option<Order>> {
     sql.one(
-        concat!("SELECT ", rows::order_columns!(), " FROM orders WHERE buyer = ?1 AND request_key = ?2"),
+        concat!(
+            "SELECT ",
+            rows::order_columns!(),
+            " FROM orders WHERE buyer = ?1 AND request_key = ?2"
+        ),
         params![buyer.as_str(), key.as_str()],
         rows::order,
     )
@@ -182,7 +207,12 @@ pub(super) fn order_of(sql: &mut Reader<'_>, buyer: &BuyerId, key: &RequestKey) 
 
 pub(super) fn verdict(sql: &mut Reader<'_>, id: &TicketId) -> Done<Option<Resolved>> {
     if let Some(order) = order(sql, id)? {
-        return Ok(Some(Resolved { id: *id, verdict: Verdict::Reserved, order: Some(order), fresh: false }));
+        return Ok(Some(Resolved {
+            id: *id,
+            verdict: Verdict::Reserved,
+            order: Some(order),
+            fresh: false,
+        }));
     }
     let found = sql.one(
         concat!("SELECT ", rows::resolution_columns!(), " FROM resolution WHERE ticket = ?1"),
@@ -203,10 +233,11 @@ pub(super) fn next_due(sql: &mut Reader<'_>) -> Done<Option<Millis>> {
 }
 
 pub(super) fn quota(sql: &mut Reader<'_>, item: ItemId, buyer: &BuyerId) -> Done<u32> {
-    let used =
-        sql.one("SELECT used FROM quota WHERE buyer = ?1 AND item_id = ?2", params![buyer.as_str(), item.0], |row| {
-            Ok(row.get(0)?)
-        })?;
+    let used = sql.one(
+        "SELECT used FROM quota WHERE buyer = ?1 AND item_id = ?2",
+        params![buyer.as_str(), item.0],
+        |row| Ok(row.get(0)?),
+    )?;
     Ok(used.unwrap_or(0))
 }
 

@@ -35,7 +35,8 @@ const DISPUTED: &str = "INSERT INTO dispute (payment_id, id, amount_minor, curre
      WHERE dispute.id = '' OR dispute.said_at < excluded.said_at
         OR dispute.said_at = excluded.said_at AND (dispute.stands OR NOT excluded.stands)
      RETURNING amount_minor, currency";
-const KNOWN: &str = "SELECT amount_minor, currency, stands FROM dispute WHERE payment_id = ?1 AND id = ?2";
+const KNOWN: &str =
+    "SELECT amount_minor, currency, stands FROM dispute WHERE payment_id = ?1 AND id = ?2";
 const LIST: &str = "SELECT r.kind, o.item_id, p.id, p.order_id, r.amount_minor, r.currency, r.at
      FROM went_back r JOIN payment p ON p.id = r.payment_id LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
      WHERE r.stands = 1 AND (p.state = 'captured' OR r.kind = 'disputed') ORDER BY r.at DESC, p.id LIMIT ?1";
@@ -47,11 +48,17 @@ fn money(row: &Row<'_>) -> Result<Money, Failure> {
 /// Writes down what is told; how much that is by now, if it is news.
 fn write(ledger: &mut SqliteLedger<'_>, told: &Reversal) -> Result<Option<Money>, Failure> {
     let Reversal { payment, provider, stands, .. } = told;
-    let (minor, currency) = told.money.as_ref().map(|money| (money.minor, money.currency.as_str())).unzip();
+    let (minor, currency) =
+        told.money.as_ref().map(|money| (money.minor, money.currency.as_str())).unzip();
     let Some((id, said_at)) = told.dispute(ledger.now) else {
-        return ledger.sql.one(RETURNED, params![payment.0, provider, minor, currency, stands, ledger.now.0], money);
+        return ledger.sql.one(
+            RETURNED,
+            params![payment.0, provider, minor, currency, stands, ledger.now.0],
+            money,
+        );
     };
-    let before = ledger.sql.one(KNOWN, params![payment.0, id], |row| Ok((money(row)?, row.get(2)?)))?;
+    let before =
+        ledger.sql.one(KNOWN, params![payment.0, id], |row| Ok((money(row)?, row.get(2)?)))?;
     let values = params![payment.0, provider, minor, currency, stands, ledger.now.0, id, said_at.0];
     let written = ledger.sql.one(DISPUTED, values, money)?;
     Ok(written.filter(|written| told.is_news(before, written)))

@@ -16,9 +16,9 @@ use super::statements::Statements;
 
 type Done<T> = Result<T, Failure>;
 
-const ROOM: &str =
-    "SELECT sale_id, seed, participants, entered, called, open_until FROM waiting_room WHERE sale_id = ?1";
-const PLACE: &str = "SELECT buyer, lot, rank, admitted_until FROM waiting_place WHERE sale_id = ?1 AND buyer = ?2";
+const ROOM: &str = "SELECT sale_id, seed, participants, entered, called, open_until FROM waiting_room WHERE sale_id = ?1";
+const PLACE: &str =
+    "SELECT buyer, lot, rank, admitted_until FROM waiting_place WHERE sale_id = ?1 AND buyer = ?2";
 
 fn number(row: &Row<'_>, at: usize) -> Done<u64> {
     Ok(row.get::<_, i64>(at)?.cast_unsigned())
@@ -55,7 +55,10 @@ fn place(row: &Row<'_>) -> Done<WaitingPlace> {
 /// The sale's room, made from this seed if there is none, its draw closed if the sale has opened.
 fn open(ledger: &mut SqliteLedger<'_>, sale: &str, seed: &Seed) -> Done<Option<WaitingRoom>> {
     let sql = &mut ledger.sql;
-    let opened = sql.one("SELECT opened_at IS NOT NULL FROM sale WHERE id = ?1", params![sale], |row| Ok(row.get(0)?));
+    let opened =
+        sql.one("SELECT opened_at IS NOT NULL FROM sale WHERE id = ?1", params![sale], |row| {
+            Ok(row.get(0)?)
+        });
     let Some(opened) = opened? else { return Ok(None) };
     sql.run(
         "INSERT INTO waiting_room (sale_id, seed) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
@@ -158,7 +161,9 @@ fn call(
 ) -> Done<Vec<WaitingPlace>> {
     let now = ledger.now;
     let sql = &mut ledger.sql;
-    let Some(mut room) = sql.one(ROOM, params![sale], room)?.filter(|room| room.line.called == seen) else {
+    let Some(mut room) =
+        sql.one(ROOM, params![sale], room)?.filter(|room| room.line.called == seen)
+    else {
         return Ok(Vec::new());
     };
     let (free, _) = stock(sql, sale)?;
@@ -171,7 +176,10 @@ fn call(
         place,
     )?;
     if let Some(last) = called.last().and_then(|last| last.lot) {
-        sql.run("UPDATE waiting_room SET called_lot = ?2 WHERE sale_id = ?1", params![sale, last.bytes()])?;
+        sql.run(
+            "UPDATE waiting_room SET called_lot = ?2 WHERE sale_id = ?1",
+            params![sale, last.bytes()],
+        )?;
     }
     called.extend(sql.all(
         "SELECT buyer, lot, rank, admitted_until FROM waiting_place WHERE sale_id = ?1 AND rank > ?2 AND rank <= ?3 ORDER BY rank",
@@ -200,7 +208,10 @@ impl Sqlite {
         buyers: Vec<BuyerId>,
     ) -> StoreResult<Option<(WaitingRoom, Vec<Entered>)>> {
         let sale = sale.to_owned();
-        self.write(buyers.len().max(1), move |txn| txn.attempt(|ledger| enter(ledger, &sale, &seed, &buyers))).await
+        self.write(buyers.len().max(1), move |txn| {
+            txn.attempt(|ledger| enter(ledger, &sale, &seed, &buyers))
+        })
+        .await
     }
 
     pub(crate) async fn rooms(&self, sales: Vec<String>) -> StoreResult<Vec<WaitingRoom>> {
@@ -214,7 +225,11 @@ impl Sqlite {
         .await
     }
 
-    pub(crate) async fn places(&self, sale: &str, buyers: Vec<BuyerId>) -> StoreResult<Vec<WaitingPlace>> {
+    pub(crate) async fn places(
+        &self,
+        sale: &str,
+        buyers: Vec<BuyerId>,
+    ) -> StoreResult<Vec<WaitingPlace>> {
         let sale = sale.to_owned();
         self.read(move |sql| {
             let mut places = Vec::with_capacity(buyers.len());
@@ -226,7 +241,12 @@ impl Sqlite {
         .await
     }
 
-    pub(crate) async fn called_after(&self, sale: &str, after: u64, limit: usize) -> StoreResult<Vec<WaitingPlace>> {
+    pub(crate) async fn called_after(
+        &self,
+        sale: &str,
+        after: u64,
+        limit: usize,
+    ) -> StoreResult<Vec<WaitingPlace>> {
         const SQL: &str = "SELECT buyer, lot, rank, admitted_until FROM waiting_place
              WHERE sale_id = ?1 AND rank > ?2 AND called_at IS NOT NULL ORDER BY rank LIMIT ?3";
         let (sale, limit) = (sale.to_owned(), i64::try_from(limit).unwrap_or(i64::MAX));
@@ -243,7 +263,9 @@ impl Sqlite {
         let (sale, limit) = (sale.to_owned(), i64::try_from(limit).unwrap_or(i64::MAX));
         self.read(move |sql| {
             let after = after.as_ref().map_or(&[][..], |lot| lot.bytes());
-            sql.all(SQL, params![sale, after, limit], |row| Ok((Lot::new(row.get(0)?), buyer(row, 1)?)))
+            sql.all(SQL, params![sale, after, limit], |row| {
+                Ok((Lot::new(row.get(0)?), buyer(row, 1)?))
+            })
         })
         .await
     }

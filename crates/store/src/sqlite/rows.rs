@@ -3,8 +3,9 @@ use rusqlite::Row;
 
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::{
-    BuyerId, Cause, Counter, Epoch, Feed, Grant, GrantId, Item, ItemId, Millis, Order, OrderState, Recall, RecallId,
-    RecallTarget, RequestKey, Resolution, Seq, SlotKey, Stock, TicketId, TicketN, Units, Verdict,
+    BuyerId, Cause, Counter, Epoch, Feed, Grant, GrantId, Item, ItemId, Millis, Order, OrderState,
+    Recall, RecallId, RecallTarget, RequestKey, Resolution, Seq, SlotKey, Stock, TicketId, TicketN,
+    Units, Verdict,
 };
 
 use super::failure::Failure;
@@ -42,7 +43,9 @@ macro_rules! resolution_columns {
         "ticket, grant_id, n, verdict, order_id"
     };
 }
-pub(super) use {feed_columns, grant_columns, item_columns, order_columns, recall_columns, resolution_columns};
+pub(super) use {
+    feed_columns, grant_columns, item_columns, order_columns, recall_columns, resolution_columns,
+};
 
 /// A `u64` as SQLite holds it; every number of ours is below 2^63 but for a damaged one, which stays what it is.
 pub(super) fn int(number: u64) -> i64 {
@@ -57,7 +60,12 @@ pub(super) fn number(row: &Row<'_>, at: usize) -> Read<u64> {
     Ok(row.get::<_, i64>(at)?.cast_unsigned())
 }
 
-pub(super) fn word<T>(row: &Row<'_>, at: usize, what: &str, parse: impl Fn(&str) -> Option<T>) -> Read<T> {
+pub(super) fn word<T>(
+    row: &Row<'_>,
+    at: usize,
+    what: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Read<T> {
     parse(row.get_ref(at)?.as_str().map_err(|_| bad(what))?).ok_or_else(|| bad(what))
 }
 

@@ -6,8 +6,8 @@ use doorbuster_core::stock::{self, Adjusted};
 use doorbuster_core::{Cause, Choose, ItemId, Ledger, Millis, Spread, Stock};
 
 use crate::contract::{
-    AdjustOutcome, Adjustment, DeleteOutcome, ItemRow, NewItem, NewSale, PatchOutcome, SalePatch, SaleRow,
-    SpreadOutcome, StepOutcome,
+    AdjustOutcome, Adjustment, DeleteOutcome, ItemRow, NewItem, NewSale, PatchOutcome, SalePatch,
+    SaleRow, SpreadOutcome, StepOutcome,
 };
 use crate::events::sale_event;
 
@@ -37,7 +37,8 @@ fn sale_row(row: &Row<'_>) -> Done<SaleRow> {
     Ok(SaleRow {
         id: row.get(0)?,
         title: row.get(1)?,
-        phase: Phase::parse(&phase).ok_or_else(|| Failure::Row(format!("no phase is called {phase:?}")))?,
+        phase: Phase::parse(&phase)
+            .ok_or_else(|| Failure::Row(format!("no phase is called {phase:?}")))?,
         starts_at: time(3)?,
         ends_at: time(4)?,
         front_door: row.get(5)?,
@@ -68,7 +69,8 @@ fn item_row(row: &Row<'_>) -> Done<ItemRow> {
         counted: row.get::<_, Option<i64>>(10)?.is_some(),
         spread: Spread {
             partitions: row.get(12)?,
-            choose: Choose::parse(&choose).ok_or_else(|| Failure::Row(format!("nobody chooses by {choose:?}")))?,
+            choose: Choose::parse(&choose)
+                .ok_or_else(|| Failure::Row(format!("nobody chooses by {choose:?}")))?,
             initial: units(14)?,
             threshold: units(15)?,
             refill: units(16)?,
@@ -78,12 +80,14 @@ fn item_row(row: &Row<'_>) -> Done<ItemRow> {
 
 /// Every sale, newest first.
 pub(super) fn all(sql: &mut Statements<'_>) -> Done<Vec<SaleRow>> {
-    let mut sales = sql.all(concat!("SELECT ", sale_columns!(), " FROM sale ORDER BY seq DESC"), [], sale_row)?;
+    let mut sales =
+        sql.all(concat!("SELECT ", sale_columns!(), " FROM sale ORDER BY seq DESC"), [], sale_row)?;
     let at: std::collections::HashMap<String, usize> =
         sales.iter().enumerate().map(|(at, sale)| (sale.id.clone(), at)).collect();
-    let items = sql.all(concat!("SELECT ", item_columns!(), " FROM item ORDER BY id"), [], |row| {
-        Ok((row.get::<_, String>(11)?, item_row(row)?))
-    })?;
+    let items =
+        sql.all(concat!("SELECT ", item_columns!(), " FROM item ORDER BY id"), [], |row| {
+            Ok((row.get::<_, String>(11)?, item_row(row)?))
+        })?;
     for (sale, item) in items {
         if let Some(at) = at.get(&sale) {
             sales[*at].items.push(item);
@@ -94,7 +98,11 @@ pub(super) fn all(sql: &mut Statements<'_>) -> Done<Vec<SaleRow>> {
 
 /// The sale of this id.
 pub(super) fn one(sql: &mut Statements<'_>, id: &str) -> Done<Option<SaleRow>> {
-    let sale = sql.one(concat!("SELECT ", sale_columns!(), " FROM sale WHERE id = ?1"), params![id], sale_row)?;
+    let sale = sql.one(
+        concat!("SELECT ", sale_columns!(), " FROM sale WHERE id = ?1"),
+        params![id],
+        sale_row,
+    )?;
     let Some(mut sale) = sale else { return Ok(None) };
     sale.items = sql.all(
         concat!("SELECT ", item_columns!(), " FROM item WHERE sale_id = ?1 ORDER BY id"),
@@ -110,7 +118,14 @@ pub(super) fn create(ledger: &mut SqliteLedger<'_>, new: &NewSale) -> Done<Optio
     let made = sql.run(
         "INSERT INTO sale (id, title, phase, starts_at, ends_at, front_door, version, created_at)
          VALUES (?1, ?2, 'draft', ?3, ?4, ?5, 1, ?6) ON CONFLICT (id) DO NOTHING",
-        params![new.id, new.title, new.starts_at.map(|t| t.0), new.ends_at.map(|t| t.0), new.front_door, now.0],
+        params![
+            new.id,
+            new.title,
+            new.starts_at.map(|t| t.0),
+            new.ends_at.map(|t| t.0),
+            new.front_door,
+            now.0
+        ],
     )?;
     if made == 0 {
         return Ok(None);
@@ -205,9 +220,15 @@ pub(super) fn patch(
 }
 
 /// Changes how an item's stock is spread, before its sale opens.
-pub(super) fn set_spread(ledger: &mut SqliteLedger<'_>, item: ItemId, spread: &Spread) -> Done<SpreadOutcome> {
+pub(super) fn set_spread(
+    ledger: &mut SqliteLedger<'_>,
+    item: ItemId,
+    spread: &Spread,
+) -> Done<SpreadOutcome> {
     let sql = &mut ledger.sql;
-    let id = sql.one("SELECT sale_id FROM item WHERE id = ?1", params![item.0], |row| Ok(row.get::<_, String>(0)?))?;
+    let id = sql.one("SELECT sale_id FROM item WHERE id = ?1", params![item.0], |row| {
+        Ok(row.get::<_, String>(0)?)
+    })?;
     let Some(id) = id else { return Ok(SpreadOutcome::NotFound) };
     let Some(sale) = one(sql, &id)? else { return Ok(SpreadOutcome::NotFound) };
     if !sale.phase.is_before_opening() {
@@ -232,7 +253,11 @@ pub(super) fn set_spread(ledger: &mut SqliteLedger<'_>, item: ItemId, spread: &S
 }
 
 /// Deletes a draft with its items.
-pub(super) fn delete(ledger: &mut SqliteLedger<'_>, id: &str, if_version: Option<u64>) -> Done<DeleteOutcome> {
+pub(super) fn delete(
+    ledger: &mut SqliteLedger<'_>,
+    id: &str,
+    if_version: Option<u64>,
+) -> Done<DeleteOutcome> {
     let Some(sale) = one(&mut ledger.sql, id)? else { return Ok(DeleteOutcome::NotFound) };
     if if_version.is_some_and(|wanted| wanted != sale.version) {
         return Ok(DeleteOutcome::VersionMismatch(sale.version));
@@ -276,11 +301,15 @@ pub(super) fn step(ledger: &mut SqliteLedger<'_>, id: &str, step: Step) -> Done<
     if let Some(event) = sale_event(&sale, phase, now) {
         ledger.append_event(&event)?;
     }
-    Ok(one(&mut ledger.sql, id)?.map_or(StepOutcome::NotFound, |sale| StepOutcome::Done { sale, changed: true }))
+    Ok(one(&mut ledger.sql, id)?
+        .map_or(StepOutcome::NotFound, |sale| StepOutcome::Done { sale, changed: true }))
 }
 
 /// Changes an item's total and records it, once for each key.
-pub(super) fn adjust(ledger: &mut SqliteLedger<'_>, adjustment: &Adjustment) -> Done<AdjustOutcome> {
+pub(super) fn adjust(
+    ledger: &mut SqliteLedger<'_>,
+    adjustment: &Adjustment,
+) -> Done<AdjustOutcome> {
     let Adjustment { item, units, reason, key } = adjustment;
     let earlier = ledger.sql.one(
         "SELECT units FROM adjustment WHERE item_id = ?1 AND key = ?2",

@@ -55,13 +55,17 @@ impl Rig {
             ledger.sql.run(sql, params!["x".repeat(bytes)])?;
             Ok(began)
         });
-        tokio::time::timeout(PATIENCE, written).await.expect("no commit waits for ever").expect("writes")
+        tokio::time::timeout(PATIENCE, written)
+            .await
+            .expect("no commit waits for ever")
+            .expect("writes")
     }
 
     /// Pages in the log that are not carried, and those that are.
     fn log(&self) -> (i64, i64) {
         let of = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
-        let (pages, carried) = self.shell.query_row("PRAGMA wal_checkpoint(NOOP)", [], of).expect("the log");
+        let (pages, carried) =
+            self.shell.query_row("PRAGMA wal_checkpoint(NOOP)", [], of).expect("the log");
         (pages - carried, carried)
     }
 
@@ -161,7 +165,10 @@ fn a_thread_that_panics_fails_the_store() {
     });
     spawn("store-test", &shared, || {}).expect("a thread").join().expect("a good end");
     assert!(shared.gate().is_ok(), "an end is no panic");
-    spawn("store-test", &shared, || panic!("on purpose")).expect("a thread").join().expect_err("it panicked");
+    spawn("store-test", &shared, || panic!("on purpose"))
+        .expect("a thread")
+        .join()
+        .expect_err("it panicked");
     assert_eq!(reasons.try_iter().collect::<Vec<_>>(), ["a thread of the store panicked"]);
     assert!(matches!(shared.gate(), Err(StoreError::Fatal(_))), "{:?}", shared.gate());
 }

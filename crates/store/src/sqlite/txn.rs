@@ -95,7 +95,11 @@ impl<'c> Txn<'c> {
         let touched = std::mem::take(&mut self.ledger.touched);
         let mut counts: Vec<ItemCounts> = Vec::with_capacity(touched.len());
         for item in touched {
-            counts.extend(self.ledger.sql.one(read::COUNTS_OF_ITEM, params![item.0], read::counts_row)?);
+            counts.extend(self.ledger.sql.one(
+                read::COUNTS_OF_ITEM,
+                params![item.0],
+                read::counts_row,
+            )?);
         }
         self.ledger.sql.run("COMMIT", [])?;
         self.ledger.forget();
@@ -106,7 +110,10 @@ impl<'c> Txn<'c> {
 
     /// Pages in the write-ahead log, and how many of them are carried into the database.
     pub(super) fn log_pages(&mut self) -> Result<(i64, i64), Failure> {
-        let pages = self.ledger.sql.one("PRAGMA wal_checkpoint(NOOP)", [], |row| Ok((row.get(1)?, row.get(2)?)))?;
+        let pages = self
+            .ledger
+            .sql
+            .one("PRAGMA wal_checkpoint(NOOP)", [], |row| Ok((row.get(1)?, row.get(2)?)))?;
         Ok(pages.unwrap_or((0, 0)))
     }
 
@@ -136,5 +143,6 @@ impl<'c> Txn<'c> {
 
 fn said(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a word".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "without a word".to_owned())
 }

@@ -13,8 +13,8 @@ use rusqlite::Connection;
 
 use crate::contract::StoreError;
 use crate::limits::{
-    CHECKPOINT_PAGES, CHECKPOINT_REST_PAGES, CHECKPOINT_REST_PART, FILES_LOOK_EVERY, GROUP_JOBS_MAX, GROUP_WEIGHT_MAX,
-    LOG_PAUSE, STATEMENTS_MAX,
+    CHECKPOINT_PAGES, CHECKPOINT_REST_PAGES, CHECKPOINT_REST_PART, FILES_LOOK_EVERY,
+    GROUP_JOBS_MAX, GROUP_WEIGHT_MAX, LOG_PAUSE, STATEMENTS_MAX,
 };
 
 use super::failure::Failure;
@@ -26,7 +26,8 @@ use super::txn::Txn;
 /// Answers the caller once the fate of the commit is known.
 pub(super) type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 /// Runs in a transaction, or hears why it cannot.
-pub(super) type Run = Box<dyn FnOnce(Result<&mut Txn<'_>, StoreError>) -> Result<Reply, StoreError> + Send>;
+pub(super) type Run =
+    Box<dyn FnOnce(Result<&mut Txn<'_>, StoreError>) -> Result<Reply, StoreError> + Send>;
 
 /// What a handle sends to the writer.
 pub(super) enum Job {
@@ -114,7 +115,12 @@ impl Drop for Ends {
 }
 
 /// Waits for the first job of a group; `None` when no more shall come. Without work it looks after the files now and then.
-fn next(jobs: &Receiver<Job>, txn: &mut Txn<'_>, files: &Present, shared: &Shared) -> Option<(usize, Run)> {
+fn next(
+    jobs: &Receiver<Job>,
+    txn: &mut Txn<'_>,
+    files: &Present,
+    shared: &Shared,
+) -> Option<(usize, Run)> {
     loop {
         match jobs.recv_timeout(FILES_LOOK_EVERY) {
             Ok(Job::Write { weight, run }) => return Some((weight, run)),
@@ -136,7 +142,10 @@ fn look(txn: &mut Txn<'_>, files: &Present) -> Result<(), Failure> {
     files.look().inspect_err(|_| {
         let carried = txn.carry_all();
         if !matches!(carried, Ok(true)) {
-            tracing::warn!(?carried, "the write-ahead log of a store that is gone could not be carried into its file");
+            tracing::warn!(
+                ?carried,
+                "the write-ahead log of a store that is gone could not be carried into its file"
+            );
         }
     })
 }
@@ -163,7 +172,13 @@ fn refuse(group: Vec<Run>, why: &StoreError) {
     }
 }
 
-fn commit(txn: &mut Txn<'_>, group: Vec<Run>, files: &Present, shared: &Shared, checkpoint: &SyncSender<()>) {
+fn commit(
+    txn: &mut Txn<'_>,
+    group: Vec<Run>,
+    files: &Present,
+    shared: &Shared,
+    checkpoint: &SyncSender<()>,
+) {
     if let Err(failure) = txn.begin() {
         return refuse(group, &shared.judge(failure));
     }

@@ -11,7 +11,12 @@ pub type CodeHash = [u8; 32];
 /// Access codes.
 impl Store {
     /// Adds codes that may each be spent by so many buyers; all of them or none.
-    pub async fn add_codes(&self, sale: &str, hashes: Vec<CodeHash>, uses: u32) -> StoreResult<CodesOutcome> {
+    pub async fn add_codes(
+        &self,
+        sale: &str,
+        hashes: Vec<CodeHash>,
+        uses: u32,
+    ) -> StoreResult<CodesOutcome> {
         match self {
             Self::Sqlite(s) => s.add_codes(sale, hashes, uses).await,
             Self::Postgres(s) => Box::pin(s.add_codes(sale, hashes, uses)).await,
@@ -20,7 +25,12 @@ impl Store {
 
     /// Spends a code for the buyer. True: it is the buyer's, by this call or by an earlier one, which costs nothing again. False: there is no such
     /// code, or others have spent it.
-    pub async fn spend_code(&self, sale: &str, hash: CodeHash, buyer: &BuyerId) -> StoreResult<bool> {
+    pub async fn spend_code(
+        &self,
+        sale: &str,
+        hash: CodeHash,
+        buyer: &BuyerId,
+    ) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.spend_code(sale, hash, buyer).await,
             Self::Postgres(s) => Box::pin(s.spend_code(sale, hash, buyer)).await,

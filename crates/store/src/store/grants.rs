@@ -1,5 +1,7 @@
 //! Grants, feeds and recalls: how units reach the slots and come back.
-use doorbuster_core::{Cause, Counter, Feed, Grant, GrantId, ItemId, Recall, RecallId, RecallTarget, Seq, SlotKey};
+use doorbuster_core::{
+    Cause, Counter, Feed, Grant, GrantId, ItemId, Recall, RecallId, RecallTarget, Seq, SlotKey,
+};
 
 use super::{Store, StoreResult};
 use crate::contract::Moves;
@@ -7,7 +9,12 @@ use crate::contract::Moves;
 /// Grants, feeds and recalls.
 impl Store {
     /// See [`doorbuster_core::stock::open`]. `None`: no such item.
-    pub async fn open_grant(&self, slot: SlotKey, id: GrantId, units: u64) -> StoreResult<Option<Grant>> {
+    pub async fn open_grant(
+        &self,
+        slot: SlotKey,
+        id: GrantId,
+        units: u64,
+    ) -> StoreResult<Option<Grant>> {
         match self {
             Self::Sqlite(s) => s.open_grant(slot, id, units).await,
             Self::Postgres(s) => Box::pin(s.open_grant(slot, id, units)).await,
@@ -111,7 +118,11 @@ impl Store {
     /// Grants that were closed because their slot failed.
     pub async fn repairs(&self) -> StoreResult<u64> {
         let closings = self.closings().await?;
-        Ok(closings.into_iter().filter(|(cause, _)| cause.is_fault()).map(|(_, grants)| grants).sum())
+        Ok(closings
+            .into_iter()
+            .filter(|(cause, _)| cause.is_fault())
+            .map(|(_, grants)| grants)
+            .sum())
     }
 
     /// Closed grants of slots by cause, causes without any left out.

@@ -12,10 +12,17 @@ impl Store {
     /// Puts a buyer in an item's line, for one unit. See [`doorbuster_core::line::join`].
     ///
     /// Once it committed, asking again with the same key gives the same place, or the order that it became; so it may be asked again whatever the error.
-    pub async fn join_line(&self, item: ItemId, buyer: BuyerId, key: RequestKey) -> StoreResult<Joined> {
+    pub async fn join_line(
+        &self,
+        item: ItemId,
+        buyer: BuyerId,
+        key: RequestKey,
+    ) -> StoreResult<Joined> {
         // Ids of grants have 63 bits, tokens 48.
-        let (grant, token) = (GrantId(rand::random::<u64>() >> 1), Token(rand::random::<u64>() >> 16));
-        self.join_line_as(item, Joiner { buyer, key, grant, token, places_max: LINE_PLACES_MAX }).await
+        let (grant, token) =
+            (GrantId(rand::random::<u64>() >> 1), Token(rand::random::<u64>() >> 16));
+        self.join_line_as(item, Joiner { buyer, key, grant, token, places_max: LINE_PLACES_MAX })
+            .await
     }
 
     pub(crate) async fn join_line_as(&self, item: ItemId, joiner: Joiner) -> StoreResult<Joined> {
@@ -72,7 +79,11 @@ impl Store {
     }
 
     /// The place in which a buyer waits for the item.
-    pub async fn line_place_of(&self, item: ItemId, buyer: &BuyerId) -> StoreResult<Option<LinePlace>> {
+    pub async fn line_place_of(
+        &self,
+        item: ItemId,
+        buyer: &BuyerId,
+    ) -> StoreResult<Option<LinePlace>> {
         match self {
             Self::Sqlite(s) => s.line_place_of(item, buyer.clone()).await,
             Self::Postgres(s) => Box::pin(s.line_place_of(item, buyer.clone())).await,

@@ -51,7 +51,11 @@ impl Store {
     }
 
     /// See [`doorbuster_core::money::answer_refund`].
-    pub async fn answer_refund(&self, asked: Refund, news: RefundNews) -> StoreResult<Option<Refund>> {
+    pub async fn answer_refund(
+        &self,
+        asked: Refund,
+        news: RefundNews,
+    ) -> StoreResult<Option<Refund>> {
         match self {
             Self::Sqlite(s) => s.answer_refund(asked, news).await,
             Self::Postgres(s) => Box::pin(s.answer_refund(asked, news)).await,
@@ -210,7 +214,12 @@ impl Store {
     }
 
     /// Writes `new` if the document is `old` now (`None`: there is none). False: it is another one.
-    pub async fn sandbox_swap(&self, key: String, old: Option<String>, new: String) -> StoreResult<bool> {
+    pub async fn sandbox_swap(
+        &self,
+        key: String,
+        old: Option<String>,
+        new: String,
+    ) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.sandbox_swap(key, old, new).await,
             Self::Postgres(s) => Box::pin(s.sandbox_swap(key, old, new)).await,

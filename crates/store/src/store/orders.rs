@@ -23,7 +23,12 @@ impl Store {
     }
 
     /// See [`doorbuster_core::settle::force`]. `None`: it may still be settled.
-    pub async fn force(&self, id: TicketId, parts: TicketParts, buyer: BuyerId) -> StoreResult<Option<Resolved>> {
+    pub async fn force(
+        &self,
+        id: TicketId,
+        parts: TicketParts,
+        buyer: BuyerId,
+    ) -> StoreResult<Option<Resolved>> {
         match self {
             Self::Sqlite(s) => s.force(id, parts, buyer).await,
             Self::Postgres(s) => Box::pin(s.force(id, parts, buyer)).await,

@@ -3,8 +3,8 @@ use doorbuster_core::NodeId;
 use doorbuster_core::outbox::{Note, Parcel, Progress};
 
 use crate::contract::{
-    Dead, DeadCounts, DeadId, DeadKind, DeadOutcome, Delivery, DeliveryQuery, Endpoint, EndpointChange, Forget, Held,
-    NewEndpoint, OutboxPage, Read, Redelivery, Standing,
+    Dead, DeadCounts, DeadId, DeadKind, DeadOutcome, Delivery, DeliveryQuery, Endpoint,
+    EndpointChange, Forget, Held, NewEndpoint, OutboxPage, Read, Redelivery, Standing,
 };
 
 use super::{Store, StoreResult};
@@ -63,7 +63,11 @@ impl Store {
     }
 
     /// Adds an endpoint, which is told of what happens from now on. `None`: there are `most` already.
-    pub async fn insert_endpoint(&self, new: NewEndpoint, most: usize) -> StoreResult<Option<Endpoint>> {
+    pub async fn insert_endpoint(
+        &self,
+        new: NewEndpoint,
+        most: usize,
+    ) -> StoreResult<Option<Endpoint>> {
         match self {
             Self::Sqlite(s) => s.insert_endpoint(new, most).await,
             Self::Postgres(s) => Box::pin(s.insert_endpoint(new, most)).await,
@@ -71,7 +75,11 @@ impl Store {
     }
 
     /// Changes an endpoint. `None`: there is none of this id.
-    pub async fn update_endpoint(&self, id: &str, change: EndpointChange) -> StoreResult<Option<Endpoint>> {
+    pub async fn update_endpoint(
+        &self,
+        id: &str,
+        change: EndpointChange,
+    ) -> StoreResult<Option<Endpoint>> {
         match self {
             Self::Sqlite(s) => s.update_endpoint(id, change).await,
             Self::Postgres(s) => Box::pin(s.update_endpoint(id, change)).await,
@@ -149,7 +157,12 @@ impl Store {
 /// Dead letters of every kind.
 impl Store {
     /// A page of what was given up of one kind and not seen to, newest first.
-    pub async fn dead(&self, kind: DeadKind, after: Option<i64>, limit: usize) -> StoreResult<OutboxPage<Dead>> {
+    pub async fn dead(
+        &self,
+        kind: DeadKind,
+        after: Option<i64>,
+        limit: usize,
+    ) -> StoreResult<OutboxPage<Dead>> {
         match self {
             Self::Sqlite(s) => s.dead(kind, after, limit).await,
             Self::Postgres(s) => Box::pin(s.dead(kind, after, limit)).await,

@@ -44,7 +44,12 @@ impl Store {
     }
 
     /// At most `limit` places that were called in, of ranks above `after`, by rank.
-    pub async fn called_after(&self, sale: &str, after: u64, limit: usize) -> StoreResult<Vec<WaitingPlace>> {
+    pub async fn called_after(
+        &self,
+        sale: &str,
+        after: u64,
+        limit: usize,
+    ) -> StoreResult<Vec<WaitingPlace>> {
         match self {
             Self::Sqlite(s) => s.called_after(sale, after, limit).await,
             Self::Postgres(s) => Box::pin(s.called_after(sale, after, limit)).await,
@@ -52,7 +57,12 @@ impl Store {
     }
 
     /// At most `limit` of those who take part in the draw, in its order, after this lot.
-    pub async fn drawn_after(&self, sale: &str, after: Option<Lot>, limit: usize) -> StoreResult<Vec<(Lot, BuyerId)>> {
+    pub async fn drawn_after(
+        &self,
+        sale: &str,
+        after: Option<Lot>,
+        limit: usize,
+    ) -> StoreResult<Vec<(Lot, BuyerId)>> {
         match self {
             Self::Sqlite(s) => s.drawn_after(sale, after, limit).await,
             Self::Postgres(s) => Box::pin(s.drawn_after(sale, after, limit)).await,

@@ -16,7 +16,13 @@ async fn told(rig: &Rig, orders: usize) -> BTreeSet<String> {
     let (since, mut keys) = (Instant::now(), BTreeSet::new());
     while keys.len() < orders {
         assert!(since.elapsed() < WITHIN, "told of {} of {orders}", keys.len());
-        keys.extend(rig.told.take().iter().flat_map(|c| &c.orders).map(|order| order.key.as_str().to_owned()));
+        keys.extend(
+            rig.told
+                .take()
+                .iter()
+                .flat_map(|c| &c.orders)
+                .map(|order| order.key.as_str().to_owned()),
+        );
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     keys
@@ -67,7 +73,9 @@ async fn rows_that_came_with_a_dump_are_not_news_at_every_look() {
     rig.store.close().await;
     // As a dump brings them: written by transactions that this server has not counted to.
     for table in ["catalogue", "item", "slot_grant", "orders"] {
-        cluster.psql(&database, &format!("UPDATE {table} SET changed = '900000000000'::xid8")).expect("writes");
+        cluster
+            .psql(&database, &format!("UPDATE {table} SET changed = '900000000000'::xid8"))
+            .expect("writes");
     }
     let again = open_postgres(&cluster.url(&database), 2).await;
     again.told.forget();

@@ -65,7 +65,8 @@ const DAMAGES: [(&str, &str, &str); 10] = [
 /// A paid order, and one with a payment of another amount.
 async fn one_paid_and_one_mistaken(rig: &Rig) {
     let grant = rig.slot(20, 10, 3).await;
-    let (paid, mistaken) = (rig.reserve(&grant, 1, "anna", 2).await, rig.reserve(&grant, 2, "bert", 1).await);
+    let (paid, mistaken) =
+        (rig.reserve(&grant, 1, "anna", 2).await, rig.reserve(&grant, 2, "bert", 1).await);
     let came = rig.store.capture(message(&paid, "pay_1", 3_998), true).await.expect("writes");
     assert!(matches!(came, Captured::Paid(_)));
     let came = rig.store.capture(message(&mistaken, "pay_2", 1), true).await.expect("writes");
@@ -78,7 +79,10 @@ async fn each_is_found(rig: &Rig, run: impl Fn(&str)) {
     for (damage, repair, words) in DAMAGES {
         run(damage);
         let found = rig.store.check().await.expect("reads").findings;
-        assert!(found.iter().any(|f| f.rule == "I5" && f.detail.contains(words)), "{damage}: {found:?}");
+        assert!(
+            found.iter().any(|f| f.rule == "I5" && f.detail.contains(words)),
+            "{damage}: {found:?}"
+        );
         run(repair);
         rig.adds_up().await;
     }
@@ -90,7 +94,11 @@ async fn each_is_found(rig: &Rig, run: impl Fn(&str)) {
 const UNIT_DAMAGES: [(&str, &str, &str); 9] = [
     ("UPDATE quota SET used = used + 1", "UPDATE quota SET used = used - 1", "I4"),
     ("UPDATE quota SET used = 3 - used", "UPDATE quota SET used = 3 - used", "I4"),
-    ("UPDATE quota SET buyer = 'carl' WHERE used = 2", "UPDATE quota SET buyer = 'anna' WHERE used = 2", "I4"),
+    (
+        "UPDATE quota SET buyer = 'carl' WHERE used = 2",
+        "UPDATE quota SET buyer = 'anna' WHERE used = 2",
+        "I4",
+    ),
     ("UPDATE item SET limit_per_buyer = 1", "UPDATE item SET limit_per_buyer = 3", "I4"),
     ("UPDATE slot_grant SET settled = 4", "UPDATE slot_grant SET settled = 3", "I2"),
     ("UPDATE item SET pool = 3", "UPDATE item SET pool = 9", "I2"),
@@ -101,13 +109,17 @@ const UNIT_DAMAGES: [(&str, &str, &str); 9] = [
 
 async fn each_unit_is_found(rig: &Rig, run: impl Fn(&str)) {
     let grant = rig.slot(20, 10, 3).await;
-    let (_, bert) = (rig.reserve(&grant, 1, "anna", 2).await, rig.reserve(&grant, 2, "bert", 1).await);
+    let (_, bert) =
+        (rig.reserve(&grant, 1, "anna", 2).await, rig.reserve(&grant, 2, "bert", 1).await);
     rig.store.refill(grant.id, 1, Counter::A).await.expect("writes");
     rig.adds_up().await;
     for (damage, repair, rule) in UNIT_DAMAGES {
         run(damage);
         let found = rig.store.check().await.expect("reads").findings;
-        assert!(found.iter().any(|f| f.rule == rule && f.item == Some(grant.slot.item)), "{damage}: {found:?}");
+        assert!(
+            found.iter().any(|f| f.rule == rule && f.item == Some(grant.slot.item)),
+            "{damage}: {found:?}"
+        );
         let names_bert = found.iter().any(|f| f.detail.contains(&bert.id.to_string()));
         assert_eq!(names_bert, damage.starts_with("UPDATE quota SET used"), "{damage}: {found:?}");
         run(repair);
@@ -121,7 +133,8 @@ async fn units_that_do_not_add_up_are_found() {
     let dir = Dir::new();
     let rig = open(dir.path());
     let shell = dir.shell();
-    each_unit_is_found(&rig, |sql| assert!(shell.execute(sql, []).expect("a change") > 0, "{sql}")).await;
+    each_unit_is_found(&rig, |sql| assert!(shell.execute(sql, []).expect("a change") > 0, "{sql}"))
+        .await;
 }
 
 #[tokio::test]
@@ -139,7 +152,8 @@ async fn money_that_does_not_add_up_is_found() {
     let dir = Dir::new();
     let rig = open(dir.path());
     let shell = dir.shell();
-    each_is_found(&rig, |sql| assert!(shell.execute(sql, []).expect("a change") > 0, "{sql}")).await;
+    each_is_found(&rig, |sql| assert!(shell.execute(sql, []).expect("a change") > 0, "{sql}"))
+        .await;
 }
 
 #[tokio::test]
@@ -159,7 +173,11 @@ async fn an_order_is_never_paid_by_two_payments() {
                   FROM payment WHERE id = 'pay_1'";
     let refused = dir.shell().execute(second, []).expect_err("it is refused").to_string();
     assert!(refused.contains("UNIQUE"), "{refused}");
-    let changed = dir.shell().execute("UPDATE event SET type = 'order.paid'", []).expect_err("refused").to_string();
+    let changed = dir
+        .shell()
+        .execute("UPDATE event SET type = 'order.paid'", [])
+        .expect_err("refused")
+        .to_string();
     assert!(changed.contains("not changed"), "{changed}");
     rig.store.close().await;
 }
@@ -180,16 +198,23 @@ async fn a_database_of_the_version_before_is_taken_over() {
     let ids = open(model.path());
     let item = ids.item(Stock::Counted(20), 3).await;
     let grant = ids.open(doorbuster_core::SlotKey { item, index: 0 }, 10).await;
-    let (anna, bert) = (ids.reserve(&grant, 1, "anna", 1).await, ids.reserve(&grant, 2, "bert", 2).await);
+    let (anna, bert) =
+        (ids.reserve(&grant, 1, "anna", 1).await, ids.reserve(&grant, 2, "bert", 2).await);
     let dir = Dir::new();
     let mut shell = dir.shell();
-    migrations::migrations::runner().set_target(refinery::Target::Version(3)).run(&mut shell).expect("migrates");
+    migrations::migrations::runner()
+        .set_target(refinery::Target::Version(3))
+        .run(&mut shell)
+        .expect("migrates");
     shell.execute_batch(&BEFORE.replace("4294967297", &grant.id.0.to_string())).expect("rows");
     let order =
         "INSERT INTO orders (id, buyer, request_key, item_id, units, state, grant_id, n, reserved_at, pay_by, paid_at)
                  VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
-    for (of, state, paid_at) in [(&anna, "reserved", None), (&bert, "paid", Some(bert.reserved_at.0))] {
-        let (id, units, grant, n) = (of.id.to_string(), of.units.get(), of.grant.0.cast_signed(), of.n.0.cast_signed());
+    for (of, state, paid_at) in
+        [(&anna, "reserved", None), (&bert, "paid", Some(bert.reserved_at.0))]
+    {
+        let (id, units, grant, n) =
+            (of.id.to_string(), of.units.get(), of.grant.0.cast_signed(), of.n.0.cast_signed());
         let row = rusqlite::params![
             id,
             of.buyer.as_str(),
@@ -208,11 +233,18 @@ async fn a_database_of_the_version_before_is_taken_over() {
     let rig = open(dir.path());
     assert_eq!(rig.store.order(anna.id).await.expect("reads"), Some(anna.clone()));
     assert_eq!(rig.store.next_due().await.expect("reads"), Some(anna.pay_by));
-    assert_eq!(rig.store.history(anna.id).await.expect("reads"), [], "what happened before was not kept");
+    assert_eq!(
+        rig.store.history(anna.id).await.expect("reads"),
+        [],
+        "what happened before was not kept"
+    );
     rig.expect_units(item, 10, 7, 1, 2).await;
     rig.clock.pass(HOLD_MS);
     let expired = rig.store.expire_due(9).await.expect("writes");
-    assert_eq!(expired.iter().map(|o| (o.id, o.state)).collect::<Vec<_>>(), [(anna.id, OrderState::Expired)]);
+    assert_eq!(
+        expired.iter().map(|o| (o.id, o.state)).collect::<Vec<_>>(),
+        [(anna.id, OrderState::Expired)]
+    );
     assert_eq!(rig.store.history(anna.id).await.expect("reads").len(), 1);
     let second = rig.store.capture(message(&bert, "pay_1", 3_998), false).await.expect("writes");
     assert!(matches!(second, Captured::Refund(refund) if refund.cause == RefundCause::Second));

@@ -140,7 +140,11 @@ async fn each_is_named_once(rig: &Rig, run: impl Fn(&str)) {
                     assert!(named.insert(found.payment.clone()), "once: {found:?}");
                 }
                 other => {
-                    assert_eq!((other, pages), (DifferenceKind::PaidTwice, 0), "all of a kind at first: {found:?}")
+                    assert_eq!(
+                        (other, pages),
+                        (DifferenceKind::PaidTwice, 0),
+                        "all of a kind at first: {found:?}"
+                    )
                 }
             }
         }

@@ -45,7 +45,8 @@ pub fn shared() -> &'static Cluster {
 impl Cluster {
     /// Starts one with these settings.
     pub fn start(settings: &[&str]) -> Self {
-        let dir = std::env::temp_dir().join(format!("doorbuster-pg-{:016x}", rand::random::<u64>()));
+        let dir =
+            std::env::temp_dir().join(format!("doorbuster-pg-{:016x}", rand::random::<u64>()));
         std::fs::create_dir(&dir).expect("a fresh name in the temporary directory");
         let user = (said(&["id", "-u"]).trim() == "0").then_some(USER);
         if let Some(user) = user {
@@ -61,7 +62,17 @@ impl Cluster {
         let init = [&initdb, "-D", &data, "-U", USER, "-A", "trust", "-E", "UTF8", "--no-sync"];
         said(&[prefix, &init].concat());
         let postgres = bin.join("postgres").display().to_string();
-        let run = [&postgres, "-D", &data, "-k", &here, "-c", "listen_addresses=", "-c", "max_connections=300"];
+        let run = [
+            &postgres,
+            "-D",
+            &data,
+            "-k",
+            &here,
+            "-c",
+            "listen_addresses=",
+            "-c",
+            "max_connections=300",
+        ];
         let keeper = Command::new("sh")
             .args(["-c", KEEPER, "keeper", &here])
             .args([prefix, &run, settings].concat())
@@ -109,8 +120,22 @@ impl Cluster {
     /// What a person with a shell does.
     pub fn psql(&self, database: &str, sql: &str) -> Result<String, String> {
         let (psql, here) = (programs().join("psql"), self.dir.display().to_string());
-        let words =
-            ["-h", &here, "-U", USER, "-d", database, "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql];
+        let words = [
+            "-h",
+            &here,
+            "-U",
+            USER,
+            "-d",
+            database,
+            "-X",
+            "-q",
+            "-A",
+            "-t",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-c",
+            sql,
+        ];
         let output = Command::new(psql).args(words).output().expect("psql is installed");
         match output.status.success() {
             true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
@@ -121,7 +146,9 @@ impl Cluster {
     fn tell(&self, word: &str) {
         let mut keeper = self.keeper.lock().expect("no test panics with it");
         let input = keeper.stdin.as_mut().expect("it is piped");
-        writeln!(input, "{word}").and_then(|()| input.flush()).expect("the keeper lives as long as its input");
+        writeln!(input, "{word}")
+            .and_then(|()| input.flush())
+            .expect("the keeper lives as long as its input");
         let mut answer = [0; 5];
         let output = keeper.stdout.as_mut().expect("it is piped");
         std::io::Read::read_exact(output, &mut answer).expect("the keeper answers");
@@ -155,9 +182,11 @@ impl Drop for Cluster {
 
 fn programs() -> &'static Path {
     static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
-        let versions = std::fs::read_dir("/usr/lib/postgresql").expect("postgresql is installed: run scripts/setup");
+        let versions = std::fs::read_dir("/usr/lib/postgresql")
+            .expect("postgresql is installed: run scripts/setup");
         let programs = versions.filter_map(|entry| Some(entry.ok()?.path().join("bin")));
-        let mut found: Vec<PathBuf> = programs.filter(|bin| bin.join("postgres").is_file()).collect();
+        let mut found: Vec<PathBuf> =
+            programs.filter(|bin| bin.join("postgres").is_file()).collect();
         found.sort();
         found.pop().expect("postgresql is installed: run scripts/setup")
     });
@@ -165,7 +194,11 @@ fn programs() -> &'static Path {
 }
 
 fn said(words: &[&str]) -> String {
-    let output = Command::new(words[0]).args(&words[1..]).current_dir("/").output().expect("it is installed");
+    let output = Command::new(words[0])
+        .args(&words[1..])
+        .current_dir("/")
+        .output()
+        .expect("it is installed");
     assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

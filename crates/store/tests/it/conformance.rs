@@ -3,7 +3,8 @@ use doorbuster_store::conformance::line::{ends as line_ends, orders as line_orde
 use doorbuster_store::conformance::money::races::late;
 use doorbuster_store::conformance::money::{by_hand, checkouts, pages, races, told};
 use doorbuster_store::conformance::{
-    Rig, blocks, books, codes, grants, line, lists, money, once, orders, outbox, recalls, rooms, sales, settle,
+    Rig, blocks, books, codes, grants, line, lists, money, once, orders, outbox, recalls, rooms,
+    sales, settle,
 };
 
 use crate::cluster;

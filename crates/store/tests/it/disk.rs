@@ -23,7 +23,8 @@ async fn child_that_settles_until_it_cannot() {
     let grant = rig.slot(900_000_000, 900_000_000, 1).await;
     for batch in 0_u64.. {
         let numbers = batch * 20 + 1..=batch * 20 + 20;
-        let tickets = numbers.map(|n| rig.ticket(&grant, n, &format!("buyer-{n}"), "a-key-that-takes-some-room", 1));
+        let tickets = numbers
+            .map(|n| rig.ticket(&grant, n, &format!("buyer-{n}"), "a-key-that-takes-some-room", 1));
         match rig.store.settle(tickets.collect()).await {
             Ok(resolved) => {
                 assert!(resolved.iter().all(|r| r.verdict == Verdict::Reserved));
@@ -39,7 +40,11 @@ async fn child_that_settles_until_it_cannot() {
     }
     let reasons = fatal.lock().expect("nobody panicked").clone();
     assert_eq!(reasons.len(), 1, "told once: {reasons:?}");
-    for refused in [rig.store.health().await.err(), rig.store.lead(1, 1).await.err(), rig.store.sales().await.err()] {
+    for refused in [
+        rig.store.health().await.err(),
+        rig.store.lead(1, 1).await.err(),
+        rig.store.sales().await.err(),
+    ] {
         assert!(matches!(refused, Some(StoreError::Fatal(_))), "{refused:?}");
     }
     rig.store.close().await;
@@ -50,7 +55,12 @@ async fn child_that_settles_until_it_cannot() {
 fn child(dir: &Dir, line: &str) -> Child {
     let program = std::env::current_exe().expect("this test");
     let mut shell = Command::new("bash");
-    shell.args(["-c", line, "bash"]).arg(program).args(["--exact", CHILD, "--ignored", "--nocapture"]);
+    shell.args(["-c", line, "bash"]).arg(program).args([
+        "--exact",
+        CHILD,
+        "--ignored",
+        "--nocapture",
+    ]);
     shell.env(DIR, dir.path()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     shell.spawn().expect("a shell")
 }
@@ -76,7 +86,10 @@ fn listen(child: &mut Child, mut stop: impl FnMut(&str) -> bool) -> (Vec<TicketI
 async fn expect_told(dir: &Dir, told: &[TicketId]) {
     let rig = open(dir.path());
     for id in told {
-        assert!(rig.store.order(*id).await.expect("reads").is_some(), "{id} was told and is not there");
+        assert!(
+            rig.store.order(*id).await.expect("reads").is_some(),
+            "{id} was told and is not there"
+        );
     }
     rig.adds_up().await;
     let grant = rig.store.open_grants().await.expect("reads").remove(0);
@@ -112,7 +125,10 @@ async fn a_full_disk_stops_the_store_and_loses_nothing() {
         eprintln!("not run: this system gives no disk to a test without privileges");
         return;
     }
-    assert!(said.iter().any(|line| line.starts_with("fatal ") && line.contains("full")), "{said:?}");
+    assert!(
+        said.iter().any(|line| line.starts_with("fatal ") && line.contains("full")),
+        "{said:?}"
+    );
     assert!(said.iter().any(|line| line == "stopped in good order"), "{said:?}");
     assert!(told.len() > 100, "it worked before: {}", told.len());
     expect_told(&kept, &told).await;

@@ -5,10 +5,14 @@ use std::collections::BTreeSet;
 use doorbuster_core::event::By;
 use doorbuster_core::gate::draw::Seed;
 use doorbuster_core::line::{Joined, Left};
-use doorbuster_core::money::{Capture, Captured, Checkout, CheckoutKept, Money, PaymentId, RefundId, RefundNews};
+use doorbuster_core::money::{
+    Capture, Captured, Checkout, CheckoutKept, Money, PaymentId, RefundId, RefundNews,
+};
 use doorbuster_core::order::{Changed, Ending};
 use doorbuster_core::sale::Step;
-use doorbuster_core::{BuyerId, Grant, ItemId, Order, OrderState, RequestKey, SlotKey, Stock, Verdict};
+use doorbuster_core::{
+    BuyerId, Grant, ItemId, Order, OrderState, RequestKey, SlotKey, Stock, Verdict,
+};
 use doorbuster_store::conformance::{HOLD_MS, Rig, id_key, new_item, new_sale};
 use doorbuster_store::limits::ERASE_ROWS;
 use doorbuster_store::{BlockKind, CodesOutcome, Erased, HeldBack, Holds, OrderQuery, Traces};
@@ -84,8 +88,10 @@ async fn step(rig: &Rig, sale: &str, step: Step) {
 
 /// A sale with two items of one slot each.
 async fn sale(rig: &Rig, id: &str) -> Vec<ItemId> {
-    let items = vec![new_item("phone", Stock::Counted(20), 6), new_item("rare", Stock::Counted(1), 6)];
-    let sale = rig.store.create_sale(new_sale(id, items)).await.expect("writes").expect("a free id");
+    let items =
+        vec![new_item("phone", Stock::Counted(20), 6), new_item("rare", Stock::Counted(1), 6)];
+    let sale =
+        rig.store.create_sale(new_sale(id, items)).await.expect("writes").expect("a free id");
     sale.items.iter().map(|item| item.id).collect()
 }
 
@@ -161,10 +167,17 @@ async fn buy(rig: &Rig, grant: &Grant) -> Orders {
 /// Leaves the buyer in every table that can hold one, in the sale `spring`.
 async fn everywhere(rig: &Rig, shell: &Shell) -> Orders {
     let items = sale(rig, "spring").await;
-    assert_eq!(rig.store.add_codes("spring", vec![[1; 32]], 3).await.expect("writes"), CodesOutcome::Done);
+    assert_eq!(
+        rig.store.add_codes("spring", vec![[1; 32]], 3).await.expect("writes"),
+        CodesOutcome::Done
+    );
     assert!(rig.store.spend_code("spring", [1; 32], &anna()).await.expect("writes"));
     let crowd = ["bert", BUYER, "carl"].map(|name| BuyerId::new(name).expect("a name"));
-    rig.store.enter_room("spring", Seed::new(SEED), crowd.to_vec()).await.expect("writes").expect("a sale");
+    rig.store
+        .enter_room("spring", Seed::new(SEED), crowd.to_vec())
+        .await
+        .expect("writes")
+        .expect("a sale");
     step(rig, "spring", Step::Open).await;
     let phone = grant(rig, items[0], 15).await;
     let orders = buy(rig, &phone).await;
@@ -174,18 +187,27 @@ async fn everywhere(rig: &Rig, shell: &Shell) -> Orders {
     let lost = rig.settle(&rig.ticket(&phone, 7, BUYER, &key(7), POISON)).await;
     assert_eq!(lost.verdict, Verdict::Unavailable);
     let letter = &rig.store.dead_letters(1).await.expect("reads")[0];
-    assert!(letter.reason.contains("poison") && !letter.reason.contains(BUYER), "{}", letter.reason);
+    assert!(
+        letter.reason.contains("poison") && !letter.reason.contains(BUYER),
+        "{}",
+        letter.reason
+    );
     let rare = grant(rig, items[1], 1).await;
     rig.reserve(&rare, 1, "bert", 1).await;
     let join = async |n| {
-        let joined = rig.store.join_line(items[1], anna(), RequestKey::new(&key(n)).expect("a key")).await;
+        let joined =
+            rig.store.join_line(items[1], anna(), RequestKey::new(&key(n)).expect("a key")).await;
         let Ok(Joined::Done(place)) = joined else { panic!("{joined:?}") };
         place
     };
     let left = join(8).await;
     assert!(matches!(rig.store.leave_line(left.id).await, Ok(Left::Done(_))));
     join(10).await;
-    rig.store.put_block(BlockKind::Buyer, BUYER, None, "a robot", 9).await.expect("writes").expect("there is room");
+    rig.store
+        .put_block(BlockKind::Buyer, BUYER, None, "a robot", 9)
+        .await
+        .expect("writes")
+        .expect("there is room");
     orders
 }
 
@@ -208,9 +230,15 @@ const FILLED: [&str; 13] = [
 async fn nothing_is_left(rig: Rig, shell: Shell) -> Shell {
     let orders = everywhere(&rig, &shell).await;
     assert_eq!(shell.holding(BUYER), FILLED.map(str::to_owned).into());
-    for column in shell.columns().iter().filter(|column| column.ends_with(".buyer") || column.ends_with(".request_key"))
+    for column in shell
+        .columns()
+        .iter()
+        .filter(|column| column.ends_with(".buyer") || column.ends_with(".request_key"))
     {
-        assert!(FILLED.contains(&column.as_str()), "{column} can hold a buyer and is not filled here");
+        assert!(
+            FILLED.contains(&column.as_str()),
+            "{column} can hold a buyer and is not filled here"
+        );
     }
     a_finding_names_nobody(&rig, &shell).await;
     let autumn = sale(&rig, "autumn").await;
@@ -242,11 +270,17 @@ async fn nothing_is_left(rig: Rig, shell: Shell) -> Shell {
     assert_eq!(traces(&rig).await, Traces { orders: 0, other: 0, ..closed });
     let item = orders.paid.item;
     let shares = async |buyer: BuyerId| rig.store.quota(item, buyer).await.expect("reads");
-    assert_eq!((shares(anna()).await, shares(other_name()).await), (1, 1), "what is reserved, what is paid");
+    assert_eq!(
+        (shares(anna()).await, shares(other_name()).await),
+        (1, 1),
+        "what is reserved, what is paid"
+    );
 
     // What waited for money has had its end.
     end(&rig, &orders.reserved, Ending::Cancel).await;
-    assert!(rig.store.close_checkout(orders.at_provider.id, "one".to_owned()).await.expect("writes"));
+    assert!(
+        rig.store.close_checkout(orders.at_provider.id, "one".to_owned()).await.expect("writes")
+    );
     let refund = RefundId::of(&PaymentId(format!("pay_{}", orders.refunded.id)));
     rig.store.note_refund(refund, RefundNews::Settled).await.expect("writes").expect("a refund");
     assert_eq!(erase(&rig).await, Erased { orders: 3, other: 0 });
@@ -254,7 +288,11 @@ async fn nothing_is_left(rig: Rig, shell: Shell) -> Shell {
     assert_eq!(erase(&rig).await, Erased { orders: 1, other: 1 });
     assert_eq!(shell.holding(BUYER), ["block.value".to_owned()].into(), "an operator's own word");
     let soon = rig.clock.now().plus(1_000);
-    rig.store.put_block(BlockKind::Buyer, BUYER, Some(soon), "", 9).await.expect("writes").expect("there is room");
+    rig.store
+        .put_block(BlockKind::Buyer, BUYER, Some(soon), "", 9)
+        .await
+        .expect("writes")
+        .expect("there is room");
     rig.clock.pass(2_000);
     assert!(!traces(&rig).await.blocked, "it is over");
     assert_eq!(erase(&rig).await, Erased { orders: 0, other: 1 });
@@ -271,7 +309,10 @@ async fn a_finding_names_nobody(rig: &Rig, shell: &Shell) {
         shell.ask(&format!("UPDATE quota SET used = used {change} 1 WHERE buyer = '{BUYER}'"));
         let found = rig.store.check().await.expect("reads").findings;
         assert_eq!(found.is_empty(), is_sound, "{found:?}");
-        assert!(found.iter().all(|it| it.detail.contains("ord_") && !it.detail.contains(BUYER)), "{found:?}");
+        assert!(
+            found.iter().all(|it| it.detail.contains("ord_") && !it.detail.contains(BUYER)),
+            "{found:?}"
+        );
     }
 }
 
@@ -282,9 +323,20 @@ async fn is_all_there(rig: &Rig, orders: &Orders) {
     let found = rig.store.orders(query(other_name())).await.expect("reads").orders;
     assert_eq!(found.len(), 6);
     for before in orders.all() {
-        let now = rig.store.order(before.id).await.expect("reads").expect("an operator finds it by its id");
-        assert_eq!((&now.buyer, &now.key), (&other_name(), &id_key().erased_key(&anna(), before.key.as_str())));
-        assert_eq!((now.item, now.units, now.reserved_at), (before.item, before.units, before.reserved_at));
+        let now = rig
+            .store
+            .order(before.id)
+            .await
+            .expect("reads")
+            .expect("an operator finds it by its id");
+        assert_eq!(
+            (&now.buyer, &now.key),
+            (&other_name(), &id_key().erased_key(&anna(), before.key.as_str()))
+        );
+        assert_eq!(
+            (now.item, now.units, now.reserved_at),
+            (before.item, before.units, before.reserved_at)
+        );
         let told = rig.store.history(before.id).await.expect("reads");
         assert!(told.len() >= 2, "{told:?}");
         let found = rig.store.order_of(now.buyer.clone(), now.key.clone()).await.expect("reads");
@@ -293,7 +345,10 @@ async fn is_all_there(rig: &Rig, orders: &Orders) {
     // Whoever has the seed cannot find the name by its lot.
     let drawn = rig.store.drawn_after("spring", None, 9).await.expect("reads");
     assert!(drawn.iter().any(|(_, buyer)| *buyer == other_name()) && drawn.len() == 3, "{drawn:?}");
-    assert!(drawn.iter().all(|(lot, buyer)| *lot == Seed::new(SEED).lot(buyer.as_str())), "{drawn:?}");
+    assert!(
+        drawn.iter().all(|(lot, buyer)| *lot == Seed::new(SEED).lot(buyer.as_str())),
+        "{drawn:?}"
+    );
     // A refund of what was paid goes on as before.
     end(rig, &orders.paid, Ending::Refund).await;
     assert_eq!(rig.store.quota(orders.paid.item, other_name()).await.expect("reads"), 0);
@@ -314,7 +369,11 @@ async fn many_take_several_transactions(rig: Rig, shell: Shell) -> Shell {
     let first = rig.store.erase_some(&anna()).await.expect("writes");
     assert_eq!(first.orders, ERASE_ROWS as u64);
     let rest = erase(&rig).await;
-    assert_eq!((rest.orders, first.other + rest.other), (50, many), "each slot was told of each end");
+    assert_eq!(
+        (rest.orders, first.other + rest.other),
+        (50, many),
+        "each slot was told of each end"
+    );
     assert_eq!(shell.holding(BUYER), BTreeSet::new());
     shell
 }
@@ -330,7 +389,8 @@ async fn erasing_and_refunding_at_once(rig: Rig, shell: Shell) -> Shell {
         pay(&rig, &orders[orders.len() - 1]).await;
     }
     step(&rig, "sale-0", Step::Close).await;
-    let erase = async || while rig.store.erase_some(&anna()).await.expect("writes") != Erased::default() {};
+    let erase =
+        async || while rig.store.erase_some(&anna()).await.expect("writes") != Erased::default() {};
     let refund = async || {
         for order in &orders {
             end(&rig, order, Ending::Refund).await;
@@ -340,7 +400,11 @@ async fn erasing_and_refunding_at_once(rig: Rig, shell: Shell) -> Shell {
     rig.adds_up().await;
     for order in &orders {
         let refund = RefundId::of(&PaymentId(format!("pay_{}", order.id)));
-        rig.store.note_refund(refund, RefundNews::Settled).await.expect("writes").expect("a refund");
+        rig.store
+            .note_refund(refund, RefundNews::Settled)
+            .await
+            .expect("writes")
+            .expect("a refund");
     }
     erase().await;
     assert_eq!(shell.holding(BUYER), BTreeSet::new());
@@ -386,7 +450,9 @@ async fn a_file_that_is_written_anew_holds_nothing() {
     step(&rig, "sale-0", Step::Close).await;
     erase(&rig).await;
     rig.store.close().await;
-    dir.shell().execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);").expect("nobody else has it");
+    dir.shell()
+        .execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")
+        .expect("nobody else has it");
     for entry in std::fs::read_dir(dir.path()).expect("it exists") {
         let path = entry.expect("it can be read").path();
         let bytes = std::fs::read(&path).expect("it can be read");

@@ -33,7 +33,9 @@ pub async fn run(client: &Client, sql: &str) {
 }
 
 fn happen(sale: &str) -> String {
-    format!("INSERT INTO event (type, sale_id, at, actor) VALUES ('sale.opened', '{sale}', 1, 'engine')")
+    format!(
+        "INSERT INTO event (type, sale_id, at, actor) VALUES ('sale.opened', '{sale}', 1, 'engine')"
+    )
 }
 
 /// What follows a position: the sales that are named, and where it ends.
@@ -63,7 +65,11 @@ async fn what_commits_late_is_told_to_those_who_read_on() {
     assert_eq!(a.store.sequence_events(100).await.expect("writes"), 0);
     assert_eq!(read_on(&a.store, &mut position).await, Vec::<String>::new());
     run(&quick, "COMMIT").await;
-    assert_eq!(read_on(&a.store, &mut position).await, Vec::<String>::new(), "it has no position yet");
+    assert_eq!(
+        read_on(&a.store, &mut position).await,
+        Vec::<String>::new(),
+        "it has no position yet"
+    );
     assert_eq!(b.store.sequence_events(1).await.expect("writes"), 1);
     assert_eq!(a.store.sequence_events(100).await.expect("writes"), 1);
     assert_eq!(read_on(&a.store, &mut position).await, ["second", "third"]);
@@ -101,8 +107,7 @@ async fn numbers_are_given_by_one_at_a_time() {
     run(&quick, &happen("second")).await;
     let store = a.store.clone();
     let waits = tokio::spawn(async move { store.sequence_events(100).await.expect("writes") });
-    let waiting =
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     while quick.query_one(waiting, &[]).await.expect("a query").get::<_, i64>(0) == 0 {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
@@ -151,13 +156,22 @@ fn storm(rigs: [&Rig; 2], order: &Order, tasks: &mut JoinSet<()>) {
             }),
             Box::pin({
                 let store = store.clone();
-                async move { drop(store.end_order(id, Ending::Cancel, By::BUYER.clone()).await.expect("writes")) }
+                async move {
+                    drop(
+                        store
+                            .end_order(id, Ending::Cancel, By::BUYER.clone())
+                            .await
+                            .expect("writes"),
+                    )
+                }
             }),
             Box::pin({
                 let store = store.clone();
                 async move { drop(store.extend_order(id, pay_by, operator()).await.expect("writes")) }
             }),
-            Box::pin(async move { drop(store.end_order(id, Ending::Refund, operator()).await.expect("writes")) }),
+            Box::pin(async move {
+                drop(store.end_order(id, Ending::Refund, operator()).await.expect("writes"))
+            }),
         ];
         work.into_iter().for_each(|one| drop(tasks.spawn(one)));
     }
@@ -186,12 +200,22 @@ async fn readers_miss_nothing_and_money_comes_to_one_thing_whatever_happens_at_o
     let (a, b, database) = two().await;
     let grant = a.slot(600, 500, 4).await;
     let done = Arc::new(AtomicBool::new(false));
-    let readers: Vec<_> =
-        [&a, &b].map(|rig| tokio::spawn(follow(rig.store.clone(), Arc::clone(&done)))).into_iter().collect();
+    let readers: Vec<_> = [&a, &b]
+        .map(|rig| tokio::spawn(follow(rig.store.clone(), Arc::clone(&done))))
+        .into_iter()
+        .collect();
     let mut orders: BTreeSet<TicketId> = BTreeSet::new();
     for round in 0..12_u64 {
         let tickets: Vec<_> = (1..=10)
-            .map(|n| a.ticket(&grant, round * 10 + n, &format!("buyer-{}", n % 7), &format!("key-{round}-{n}"), 1))
+            .map(|n| {
+                a.ticket(
+                    &grant,
+                    round * 10 + n,
+                    &format!("buyer-{}", n % 7),
+                    &format!("key-{round}-{n}"),
+                    1,
+                )
+            })
             .collect();
         let mut tasks = JoinSet::new();
         for resolved in b.store.settle(tickets).await.expect("settles") {
@@ -216,7 +240,11 @@ async fn readers_miss_nothing_and_money_comes_to_one_thing_whatever_happens_at_o
     let second = heard.pop().expect("two");
     assert_eq!(heard[0], second, "each reader hears the same in the same order");
     holds(&a.store, &orders, &heard[0]).await;
-    let events = session(&database).await.query_one("SELECT count(*) FROM event", &[]).await.expect("a query");
+    let events = session(&database)
+        .await
+        .query_one("SELECT count(*) FROM event", &[])
+        .await
+        .expect("a query");
     assert_eq!(events.get::<_, i64>(0), heard[0].len() as i64);
     a.adds_up().await;
     let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
@@ -240,7 +268,9 @@ async fn holds(store: &Store, orders: &BTreeSet<TicketId>, heard: &[Told]) {
         assert_eq!(changes[0].0, EventType::OrderReserved);
         for pair in changes.windows(2) {
             let may_follow = match (pair[0].1.state, pair[1].0) {
-                (OrderState::Reserved, what) => what != EventType::OrderReserved && what != EventType::OrderRefunded,
+                (OrderState::Reserved, what) => {
+                    what != EventType::OrderReserved && what != EventType::OrderRefunded
+                }
                 (OrderState::Paid, what) => what == EventType::OrderRefunded,
                 (OrderState::Cancelled | OrderState::Expired, what) => what == EventType::OrderPaid,
                 (OrderState::Refunded, _) => false,

@@ -107,7 +107,10 @@ async fn a_crash_of_the_database_is_survived_with_every_promise() {
         if at % 2 == 1 {
             tokio::task::block_in_place(|| if at == 1 { cluster.crash() } else { cluster.stop() });
             let refused = rig.store.counts(None);
-            assert!(matches!(refused.await, Err(StoreError::Unavailable { may_have_happened: false, .. })));
+            assert!(matches!(
+                refused.await,
+                Err(StoreError::Unavailable { may_have_happened: false, .. })
+            ));
             tokio::task::block_in_place(|| cluster.restart());
         }
         promised.extend(settling.await.expect("it settles in the end"));
@@ -145,7 +148,15 @@ async fn a_poisonous_ticket_is_given_up_alone_and_the_rest_settles() {
     let grant = rig.slot(20, 20, 3).await;
     poison(&database, "orders", "NEW.buyer = 'poison'");
     let tickets: Vec<_> = (1..=7)
-        .map(|n| rig.ticket(&grant, n, &if n == 4 { "poison".to_owned() } else { format!("buyer-{n}") }, "k", 1))
+        .map(|n| {
+            rig.ticket(
+                &grant,
+                n,
+                &if n == 4 { "poison".to_owned() } else { format!("buyer-{n}") },
+                "k",
+                1,
+            )
+        })
         .collect();
     let mut wanted = vec![Verdict::Reserved; 7];
     wanted[3] = Verdict::Unavailable;
@@ -156,11 +167,16 @@ async fn a_poisonous_ticket_is_given_up_alone_and_the_rest_settles() {
         let id = id_key().id_of(&tickets[3]);
         assert_eq!(letters.iter().map(|l| l.ticket).collect::<Vec<_>>(), [id], "{round}");
         assert!(letters[0].reason.contains("poison"), "{}", letters[0].reason);
-        let (_, held) = rig.store.dead_letter(DeadId::Ticket(id)).await.expect("reads").expect("it is there");
+        let (_, held) =
+            rig.store.dead_letter(DeadId::Ticket(id)).await.expect("reads").expect("it is there");
         let Held::Request { item, buyer, units } = held else { panic!("{held:?}") };
         assert_eq!((item, buyer.as_str(), units), (grant.slot.item, "poison", 1));
         let feed = rig.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
-        assert_eq!(feed.iter().map(|f| (f.ticket, f.units)).collect::<Vec<_>>(), [(Some(id), 1)], "credited once");
+        assert_eq!(
+            feed.iter().map(|f| (f.ticket, f.units)).collect::<Vec<_>>(),
+            [(Some(id), 1)],
+            "credited once"
+        );
     }
     poison(&database, "resolution", "TRUE");
     let lost = rig.ticket(&grant, 8, "poison", "k", 1);
@@ -185,7 +201,10 @@ async fn a_job_that_panics_is_undone_and_the_store_goes_on() {
     assert!(matches!(rig.store.sales().await, Err(StoreError::Unavailable { .. })), "closed");
 }
 
-async fn opened(url: &str, change: impl FnOnce(&mut doorbuster_store::PostgresOptions)) -> Result<Store, String> {
+async fn opened(
+    url: &str,
+    change: impl FnOnce(&mut doorbuster_store::PostgresOptions),
+) -> Result<Store, String> {
     let mut options = postgres_options(url, 1, &Clock::new(), &Told::default());
     change(&mut options);
     Store::open_postgres(options).await.map_err(|error: OpenError| error.to_string())
@@ -206,7 +225,8 @@ async fn a_database_that_is_not_fit_is_refused_and_what_it_lacks_is_said() {
     let (a, b) = (a.expect("opens"), b.expect("opens, and waits for the other's migration"));
     let warnings = a.warnings();
     assert!(
-        warnings.iter().any(|w| w.contains("fsync")) && warnings.iter().any(|w| w.contains("standby")),
+        warnings.iter().any(|w| w.contains("fsync"))
+            && warnings.iter().any(|w| w.contains("standby")),
         "{warnings:?}"
     );
     let refused = a.backup(std::path::Path::new("/nowhere/copy")).await;
@@ -231,7 +251,8 @@ async fn the_time_is_the_databases() {
     let database = cluster.database();
     let store = opened(&cluster.url(&database), |o| o.clock = None).await.expect("opens");
     let sql = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
-    let there = || cluster.psql(&database, sql).expect("a query").trim().parse::<i64>().expect("a number");
+    let there =
+        || cluster.psql(&database, sql).expect("a query").trim().parse::<i64>().expect("a number");
     let (before, here, after) = (there(), store.now().0, there());
     assert!((before - 500..after + 500).contains(&here), "{here} here, {before} to {after} there");
     store.close().await;

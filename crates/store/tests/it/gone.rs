@@ -12,7 +12,8 @@ use doorbuster_store::{Store, StoreError, StoreResult};
 use crate::rig::{Dir, Fatal, open, options};
 
 /// What a store has open in its directory.
-const NAMES: [&str; 4] = ["doorbuster.sqlite3", "doorbuster.sqlite3-wal", "doorbuster.sqlite3-shm", "lock"];
+const NAMES: [&str; 4] =
+    ["doorbuster.sqlite3", "doorbuster.sqlite3-wal", "doorbuster.sqlite3-shm", "lock"];
 /// For what comes by itself, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -58,7 +59,10 @@ impl Shop {
             store.lead(1, 1).await.err(),
             store.sales().await.err(),
         ];
-        assert!(refused.iter().all(|error| matches!(error, Some(StoreError::Fatal(_)))), "{refused:?}");
+        assert!(
+            refused.iter().all(|error| matches!(error, Some(StoreError::Fatal(_)))),
+            "{refused:?}"
+        );
         store.close().await;
         assert!(self.rig.told.take().is_empty(), "nothing more is told");
         let mut reasons = self.fatal.lock().expect("nobody panicked").clone();
@@ -80,7 +84,10 @@ async fn expect_told(dir: &Dir, order: TicketId) {
 fn expect_refused(dir: &Dir) {
     let (options, _) = options(dir.path(), &Clock::new(), &Told::default());
     let error = Store::open_sqlite(options).err().expect("there was a store").to_string();
-    assert!(error.contains("/doorbuster.sqlite3: the store that was in this directory is gone: "), "{error}");
+    assert!(
+        error.contains("/doorbuster.sqlite3: the store that was in this directory is gone: "),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -132,7 +139,10 @@ async fn another_file_in_the_place_of_one_stops_the_store_before_it_tells_more()
         fs::remove_file(dir.path().join(name)).expect("ours");
         fs::write(dir.path().join(name), "").expect("writes");
         let reason = shop.stops().await;
-        assert!(reason.contains(&format!("/{name} is no longer the file that is in use")), "{reason}");
+        assert!(
+            reason.contains(&format!("/{name} is no longer the file that is in use")),
+            "{reason}"
+        );
         match name == NAMES[0] {
             true => expect_refused(&dir),
             false => expect_told(&dir, order).await,
@@ -185,7 +195,9 @@ async fn copies_and_writing_the_file_anew_stop_nothing() {
     let shop = Shop::open(dir.path()).await;
     shop.rig.store.backup(&elsewhere.file()).await.expect("copies");
     shop.settle(2).await.expect("settles");
-    dir.shell().execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);").expect("nobody else is at work");
+    dir.shell()
+        .execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")
+        .expect("nobody else is at work");
     shop.settle(3).await.expect("settles");
     assert_eq!(shop.rig.told.take().len(), 2, "each commit was told");
     shop.rig.adds_up().await;

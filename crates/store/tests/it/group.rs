@@ -43,8 +43,9 @@ async fn what_waits_is_committed_together() {
     let grant = rig.slot(100, 100, 1).await;
     let (go, held) = hold_writer(&rig).await;
     rig.told.forget();
-    let jobs: Vec<_> =
-        (1..=20).map(|n| send(rig.store.settle(vec![rig.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)]))).collect();
+    let jobs: Vec<_> = (1..=20)
+        .map(|n| send(rig.store.settle(vec![rig.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)])))
+        .collect();
     drop(go);
     held.await.expect("runs");
     for job in jobs {
@@ -63,7 +64,8 @@ async fn a_group_is_bounded() {
     let (go, held) = hold_writer(&rig).await;
     rig.told.forget();
     let batch = |b: u64| {
-        let tickets = (1..=500).map(|i| rig.ticket(&grant, b * 500 + i, &format!("buyer-{b}-{i}"), "k", 1));
+        let tickets =
+            (1..=500).map(|i| rig.ticket(&grant, b * 500 + i, &format!("buyer-{b}-{i}"), "k", 1));
         send(rig.store.settle(tickets.collect()))
     };
     let jobs: Vec<_> = (0..6).map(batch).collect();
@@ -84,9 +86,13 @@ async fn a_full_queue_refuses_at_once_and_keeps_what_it_took() {
     let rig = open(dir.path());
     rig.slot(10, 10, 1).await;
     let (go, held) = hold_writer(&rig).await;
-    let waiting: Vec<_> = (0..limits::WRITE_QUEUE_MAX).map(|_| send(rig.store.lead(1, 1_000))).collect();
+    let waiting: Vec<_> =
+        (0..limits::WRITE_QUEUE_MAX).map(|_| send(rig.store.lead(1, 1_000))).collect();
     let refused = rig.store.lead(1, 1_000).await;
-    assert!(matches!(refused, Err(StoreError::Unavailable { may_have_happened: false, .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(StoreError::Unavailable { may_have_happened: false, .. })),
+        "{refused:?}"
+    );
     assert_eq!(rig.store.sales().await.expect("readers are apart").len(), 1);
     drop(go);
     held.await.expect("runs");
@@ -121,7 +127,10 @@ async fn closing_finishes_what_was_asked_before_and_refuses_what_comes_after() {
     let poll = closing.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     assert_eq!(poll, Poll::Pending);
     let after = rig.store.lead(1, 1).await;
-    assert!(matches!(after, Err(StoreError::Unavailable { may_have_happened: false, .. })), "{after:?}");
+    assert!(
+        matches!(after, Err(StoreError::Unavailable { may_have_happened: false, .. })),
+        "{after:?}"
+    );
     drop(go);
     held.await.expect("runs");
     assert_eq!(before.await.expect("settles")[0].verdict, Verdict::Reserved);

@@ -41,10 +41,15 @@ async fn old_letters_go_and_verdicts_stay(rig: Rig, shell: Shell) -> Shell {
         letters.into_iter().map(|letter| DeadId::Ticket(letter.ticket)).collect::<Vec<_>>()
     };
     assert_eq!(left().await, [id(&young)]);
-    assert_eq!(rig.store.dead_counts().await.expect("reads"), DeadCounts { tickets: 1, ..DeadCounts::default() });
-    for (ticket, outcome) in
-        [(&unseen, DeadOutcome::NotFound), (&seen, DeadOutcome::NotFound), (&young, DeadOutcome::Gone)]
-    {
+    assert_eq!(
+        rig.store.dead_counts().await.expect("reads"),
+        DeadCounts { tickets: 1, ..DeadCounts::default() }
+    );
+    for (ticket, outcome) in [
+        (&unseen, DeadOutcome::NotFound),
+        (&seen, DeadOutcome::NotFound),
+        (&young, DeadOutcome::Gone),
+    ] {
         assert_eq!(rig.store.retry_dead(id(ticket), 9).await.expect("writes"), outcome);
         let shown = rig.store.dead_letter(id(ticket)).await.expect("reads");
         assert_eq!(shown.is_some(), outcome == DeadOutcome::Gone);

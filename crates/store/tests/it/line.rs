@@ -50,7 +50,9 @@ async fn another_node_is_told_who_waits_and_who_is_served() {
     let item = grant.slot.item;
     let held = a.reserve(&grant, 1, "holder", 1).await;
     let place = stand(&a, item, "anna").await;
-    let waits = |all: &[doorbuster_store::Committed]| all.iter().flat_map(|c| &c.counts).any(|c| c.waiting == 1);
+    let waits = |all: &[doorbuster_store::Committed]| {
+        all.iter().flat_map(|c| &c.counts).any(|c| c.waiting == 1)
+    };
     told(&b, SOON, waits).await;
     let Joined::Already(there) = join(&b, item, "anna").await else { panic!("the place is there") };
     assert_eq!(there, place);
@@ -58,8 +60,14 @@ async fn another_node_is_told_who_waits_and_who_is_served() {
     let served = b.store.serve_line(item).await.expect("writes").orders;
     let all = told(&a, SOON, |all| all.iter().any(|c| c.orders.contains(&served[0]))).await;
     let at = all.iter().position(|c| c.orders.contains(&served[0])).expect("waited for");
-    assert!(all[at..].iter().any(|c| c.counts.iter().any(|c| c.waiting == 0 && c.held == 1)), "{all:?}");
-    assert_eq!(a.store.serve_line(item).await.expect("writes"), doorbuster_store::LineServed::default());
+    assert!(
+        all[at..].iter().any(|c| c.counts.iter().any(|c| c.waiting == 0 && c.held == 1)),
+        "{all:?}"
+    );
+    assert_eq!(
+        a.store.serve_line(item).await.expect("writes"),
+        doorbuster_store::LineServed::default()
+    );
     a.adds_up().await;
     for rig in [a, b] {
         rig.store.close().await;
@@ -116,8 +124,12 @@ async fn two_nodes_whose_sessions_are_killed_serve_each_place_once_and_by_turn()
         all.push(Box::pin(async move {
             let (who, key) = (BuyerId::new(&format!("b{n}")), RequestKey::new("k"));
             let (who, key) = (who.expect("a name"), key.expect("a key"));
-            let joined = insist(async || store.join_line(item, who.clone(), key.clone()).await).await;
-            assert!(matches!(joined, Joined::Done(_) | Joined::Already(_) | Joined::Order(_)), "{joined:?}");
+            let joined =
+                insist(async || store.join_line(item, who.clone(), key.clone()).await).await;
+            assert!(
+                matches!(joined, Joined::Done(_) | Joined::Already(_) | Joined::Order(_)),
+                "{joined:?}"
+            );
             came.fetch_add(1, Ordering::SeqCst);
         }));
     }
@@ -136,8 +148,11 @@ async fn two_nodes_whose_sessions_are_killed_serve_each_place_once_and_by_turn()
         let store = rig.store.clone();
         all.push(Box::pin(async move {
             let since = Instant::now();
-            let orders = OrderQuery { items: Some(vec![item]), limit: 100, ..OrderQuery::default() };
-            while insist(async || store.orders(orders.clone()).await).await.orders.len() < (BUYERS + UNITS) as usize {
+            let orders =
+                OrderQuery { items: Some(vec![item]), limit: 100, ..OrderQuery::default() };
+            while insist(async || store.orders(orders.clone()).await).await.orders.len()
+                < (BUYERS + UNITS) as usize
+            {
                 insist(async || store.serve_line(item).await).await;
                 assert!(since.elapsed() < AGAIN_WITHIN, "they are served");
             }
@@ -148,10 +163,14 @@ async fn two_nodes_whose_sessions_are_killed_serve_each_place_once_and_by_turn()
     assert!(killer.await.expect("no panic") > 0, "sessions were killed");
     let orders = OrderQuery { items: Some(vec![item]), limit: 100, ..OrderQuery::default() };
     let made = insist(async || a.store.orders(orders.clone()).await).await.orders;
-    let served: BTreeSet<u64> = made.iter().filter(|o| o.grant != grant.id).map(|o| o.n.0).collect();
+    let served: BTreeSet<u64> =
+        made.iter().filter(|o| o.grant != grant.id).map(|o| o.n.0).collect();
     assert_eq!(served, (1..=UNITS).collect(), "those who came first");
     let counts = insist(async || a.store.counts(Some(vec![item])).await).await[0];
-    assert_eq!((counts.waiting, counts.kept, counts.pool, counts.held), (BUYERS - UNITS, 0, 0, BUYERS));
+    assert_eq!(
+        (counts.waiting, counts.kept, counts.pool, counts.held),
+        (BUYERS - UNITS, 0, 0, BUYERS)
+    );
     let known = |all: &[doorbuster_store::Committed]| {
         let ids: BTreeSet<_> = all.iter().flat_map(|c| &c.orders).map(|order| order.id).collect();
         made.iter().all(|order| ids.contains(&order.id))
@@ -165,7 +184,11 @@ async fn two_nodes_whose_sessions_are_killed_serve_each_place_once_and_by_turn()
 
 /// Each damage and its repair, and what of the finding's words tells that it is the right one.
 const DAMAGES: [(&str, &str, &str); 5] = [
-    ("UPDATE item SET waiting = 2", "UPDATE item SET waiting = 1", "2 in line noted, 1 places wait"),
+    (
+        "UPDATE item SET waiting = 2",
+        "UPDATE item SET waiting = 1",
+        "2 in line noted, 1 places wait",
+    ),
     (
         "UPDATE waitlist SET state = 'left' WHERE state = 'waiting'",
         "UPDATE waitlist SET state = 'waiting' WHERE state = 'left' AND ended_at IS NULL",
@@ -222,7 +245,8 @@ async fn a_line_that_does_not_add_up_is_found() {
     let dir = Dir::new();
     let rig = open(dir.path());
     let shell = dir.shell();
-    each_is_found(&rig, |sql| assert!(shell.execute(sql, []).expect("a change") > 0, "{sql}")).await;
+    each_is_found(&rig, |sql| assert!(shell.execute(sql, []).expect("a change") > 0, "{sql}"))
+        .await;
 }
 
 #[tokio::test]

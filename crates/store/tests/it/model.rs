@@ -9,8 +9,9 @@ use doorbuster_core::money::RefundCause;
 use doorbuster_core::order::{self, Changed, Ending};
 use doorbuster_core::sale::Step;
 use doorbuster_core::{
-    BuyerId, Cause, Counter, GrantId, Item, ItemId, Ledger, Millis, NodeId, Order, Phase, RecallId, RecallTarget,
-    RequestKey, SlotKey, Stock, Ticket, TicketId, TicketN, Token, Units, Verdict, recall, settle, stock,
+    BuyerId, Cause, Counter, GrantId, Item, ItemId, Ledger, Millis, NodeId, Order, Phase, RecallId,
+    RecallTarget, RequestKey, SlotKey, Stock, Ticket, TicketId, TicketN, Token, Units, Verdict,
+    recall, settle, stock,
 };
 use doorbuster_store::conformance::{Clock, HOLD_MS, Rig, id_key, new_item, new_sale};
 use doorbuster_store::{Store, inspect};
@@ -138,14 +139,18 @@ fn expire_due<L: Ledger>(world: &World, ledger: &mut L) -> Result<Vec<Order>, L:
     let mut due = Vec::new();
     for made in &world.made {
         let (checkout, order) = (ledger.checkout(made)?, ledger.order(made)?);
-        due.extend(order.map(|o| (o.pay_by.plus(checkout.map_or(0, |checkout| checkout.ask_ms(o.pay_by))), o.id)));
+        due.extend(order.map(|o| {
+            (o.pay_by.plus(checkout.map_or(0, |checkout| checkout.ask_ms(o.pay_by))), o.id)
+        }));
     }
     let expired = world.expired.borrow();
     let place = |id: &TicketId| expired.iter().position(|it| it == id);
     due.sort_by_key(|(due, id)| (*due, place(id)));
     let mut expired = Vec::new();
     for (_, id) in due {
-        if let Changed::Done(order) = order::end(ledger, &id, Ending::Expire, By::ENGINE, world.now)? {
+        if let Changed::Done(order) =
+            order::end(ledger, &id, Ending::Expire, By::ENGINE, world.now)?
+        {
             expired.push(order);
         }
     }
@@ -170,7 +175,9 @@ fn by_the_rules<L: Ledger>(
             stock::acknowledge_init(ledger, GrantId(*id))?;
             String::new()
         }
-        Op::Refill(id, units) => said(stock::refill(ledger, GrantId(*id), *units, counter_of(*units))?),
+        Op::Refill(id, units) => {
+            said(stock::refill(ledger, GrantId(*id), *units, counter_of(*units))?)
+        }
         Op::Close(id, cause) => said(stock::close(ledger, GrantId(*id), Cause::ALL[*cause])?),
         Op::BeginRecall { id, grant, to, units } => {
             let to = to.map_or(RecallTarget::Pool, |to| RecallTarget::Grant(GrantId(to)));
@@ -235,14 +242,27 @@ async fn by_the_store(world: &World, store: &Store, op: &Op, tickets: &[Arc<Tick
             store.acknowledge_init(GrantId(*id)).await.expect("writes");
             String::new()
         }
-        Op::Refill(id, units) => said(store.refill(GrantId(*id), *units, counter_of(*units)).await.expect("writes")),
-        Op::Close(id, cause) => said(store.close_grant(GrantId(*id), Cause::ALL[*cause]).await.expect("writes")),
+        Op::Refill(id, units) => {
+            said(store.refill(GrantId(*id), *units, counter_of(*units)).await.expect("writes"))
+        }
+        Op::Close(id, cause) => {
+            said(store.close_grant(GrantId(*id), Cause::ALL[*cause]).await.expect("writes"))
+        }
         Op::BeginRecall { id, grant, to, units } => {
             let to = to.map_or(RecallTarget::Pool, |to| RecallTarget::Grant(GrantId(to)));
-            said(store.begin_recall(RecallId(*id), GrantId(*grant), to, *units).await.expect("writes"))
+            said(
+                store
+                    .begin_recall(RecallId(*id), GrantId(*grant), to, *units)
+                    .await
+                    .expect("writes"),
+            )
         }
-        Op::FinishRecall(id, units) => said(store.finish_recall(RecallId(*id), *units).await.expect("writes")),
-        Op::Settle(_) | Op::Again(_) => said(store.settle(tickets.to_vec()).await.expect("settles")),
+        Op::FinishRecall(id, units) => {
+            said(store.finish_recall(RecallId(*id), *units).await.expect("writes"))
+        }
+        Op::Settle(_) | Op::Again(_) => {
+            said(store.settle(tickets.to_vec()).await.expect("settles"))
+        }
         Op::Force(_) => match first {
             Some(t) => {
                 let parts = id(t).parts().expect("our own id");
@@ -251,7 +271,9 @@ async fn by_the_store(world: &World, store: &Store, op: &Op, tickets: &[Arc<Tick
             None => String::new(),
         },
         Op::End(_, how) => match first {
-            Some(t) => said(store.end_order(id(t), *how, By::ENGINE.clone()).await.expect("writes")),
+            Some(t) => {
+                said(store.end_order(id(t), *how, By::ENGINE.clone()).await.expect("writes"))
+            }
             None => String::new(),
         },
         Op::Pay(_) => match first {
@@ -277,8 +299,16 @@ async fn by_the_store(world: &World, store: &Store, op: &Op, tickets: &[Arc<Tick
 }
 
 fn items(ids: [ItemId; 2]) -> [Item; 2] {
-    let item =
-        |id, total, pool, limit| Item { id, total, pool, limit, hold_ms: HOLD_MS, ended: 0, paid: 0, waiting: 0 };
+    let item = |id, total, pool, limit| Item {
+        id,
+        total,
+        pool,
+        limit,
+        hold_ms: HOLD_MS,
+        ended: 0,
+        paid: 0,
+        waiting: 0,
+    };
     [item(ids[0], Stock::Counted(15), 15, 4), item(ids[1], Stock::Unlimited, 0, 3)]
 }
 
@@ -286,7 +316,16 @@ fn world(ids: [ItemId; 2], now: Millis) -> (World, Model) {
     let mut model = Model::default();
     model.items.extend(items(ids).map(|item| (item.id, item)));
     model.prices.extend(ids.map(|id| (id, money::price())));
-    (World { now, items: ids, tickets: Vec::new(), made: Vec::new(), expired: RefCell::default() }, model)
+    (
+        World {
+            now,
+            items: ids,
+            tickets: Vec::new(),
+            made: Vec::new(),
+            expired: RefCell::default(),
+        },
+        model,
+    )
 }
 
 /// Runs the transaction on the model, and notes its orders and whether its sale is on.
@@ -358,7 +397,14 @@ async fn on_a_store(rig: Rig, list: Vec<Op>) -> Result<(), TestCaseError> {
     let mut ids = [ItemId(0); 2];
     for (at, item) in items(ids).into_iter().enumerate() {
         let (id, items) = (format!("sale-{at}"), vec![new_item("item", item.total, item.limit)]);
-        ids[at] = rig.store.create_sale(new_sale(&id, items)).await.expect("writes").expect("a free id").items[0].id;
+        ids[at] = rig
+            .store
+            .create_sale(new_sale(&id, items))
+            .await
+            .expect("writes")
+            .expect("a free id")
+            .items[0]
+            .id;
         rig.store.step_sale(&id, Step::Open).await.expect("writes");
     }
     let (mut world, mut model) = world(ids, rig.clock.now());
@@ -373,12 +419,21 @@ async fn on_a_store(rig: Rig, list: Vec<Op>) -> Result<(), TestCaseError> {
         prop_assert_eq!(&inspect::dump(&rig.store).await.expect("reads"), &model, "after {:?}", op);
     }
     for id in &world.made {
-        let of: Vec<_> = rig.store.history(*id).await.expect("reads").into_iter().map(|told| told.event).collect();
+        let of: Vec<_> = rig
+            .store
+            .history(*id)
+            .await
+            .expect("reads")
+            .into_iter()
+            .map(|told| told.event)
+            .collect();
         let text = id.to_string();
         let about = |event: &&Event| match &event.subject {
             Subject::Order(order) => order.id == *id,
             // Money that named it before there was such an order came for nothing, and stays so.
-            Subject::Payment { order, cause, .. } => *order == text && *cause != RefundCause::UnknownOrder,
+            Subject::Payment { order, cause, .. } => {
+                *order == text && *cause != RefundCause::UnknownOrder
+            }
             _ => false,
         };
         prop_assert_eq!(of, model.events.iter().filter(about).cloned().collect::<Vec<_>>());

@@ -12,8 +12,8 @@ use doorbuster_core::money::{Captured, PaymentState, RefundCause};
 use doorbuster_core::order::{Changed, Ending};
 use doorbuster_core::sale::Step;
 use doorbuster_core::{
-    BuyerId, Counter, NodeId, Order, OrderState, RecallId, RecallTarget, RequestKey, Seq, SlotKey, Stock, Ticket,
-    TicketId, Verdict,
+    BuyerId, Counter, NodeId, Order, OrderState, RecallId, RecallTarget, RequestKey, Seq, SlotKey,
+    Stock, Ticket, TicketId, Verdict,
 };
 use doorbuster_store::conformance::{Rig, id_key, new_item, new_sale};
 use doorbuster_store::{Committed, MoneyQuery};
@@ -36,7 +36,11 @@ pub async fn two() -> (Rig, Rig, String) {
 }
 
 /// Collects what a node is told until it is enough.
-pub async fn told(rig: &Rig, within: Duration, enough: impl Fn(&[Committed]) -> bool) -> Vec<Committed> {
+pub async fn told(
+    rig: &Rig,
+    within: Duration,
+    enough: impl Fn(&[Committed]) -> bool,
+) -> Vec<Committed> {
     let (since, mut all) = (Watch::start(), Vec::new());
     loop {
         all.extend(rig.told.take());
@@ -59,7 +63,10 @@ async fn units_that_one_node_gives_another_are_told_though_the_counts_stay() {
     let from = a.slot(10, 6, 5).await;
     let item = from.slot.item;
     let into = b.open(SlotKey { item, index: 2 }, 4).await;
-    b.store.begin_recall(RecallId(1), from.id, RecallTarget::Grant(into.id), 5).await.expect("writes");
+    b.store
+        .begin_recall(RecallId(1), from.id, RecallTarget::Grant(into.id), 5)
+        .await
+        .expect("writes");
     let now = b.counts(item).await;
     told(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.counts.contains(&now))).await;
     // What is told late of the steps before is not to be taken for it: a look shows each of them once.
@@ -94,11 +101,16 @@ async fn what_one_node_commits_the_other_is_told_with_its_orders_and_counts() {
         assert_eq!(known, [&order], "whoever knows the counts knows the order");
         assert!(all.iter().all(|c| !c.sales && c.told.is_empty()), "{all:?}");
     }
-    let id =
-        a.store.orders(doorbuster_store::OrderQuery { limit: 1, ..Default::default() }).await.expect("reads").orders[0]
-            .id;
+    let id = a
+        .store
+        .orders(doorbuster_store::OrderQuery { limit: 1, ..Default::default() })
+        .await
+        .expect("reads")
+        .orders[0]
+        .id;
     a.store.end_order(id, Ending::Cancel, By::BUYER.clone()).await.expect("writes");
-    let ended = |c: &Committed| c.orders.iter().any(|o| o.id == id && o.state == OrderState::Cancelled);
+    let ended =
+        |c: &Committed| c.orders.iter().any(|o| o.id == id && o.state == OrderState::Cancelled);
     told(&b, KNOWN_WITHIN, |all| all.iter().any(ended)).await;
     b.store.step_sale("sale-0", Step::Pause).await.expect("writes");
     told(&a, KNOWN_WITHIN, |all| all.iter().any(|c| c.sales)).await;
@@ -114,14 +126,18 @@ async fn verdicts_are_told_to_the_node_that_waits_for_them() {
     let tickets: Vec<_> = [("anna", "k", 2), ("anna", "l", 1), ("anna", "k", 2), ("bert", "k", 1)]
         .into_iter()
         .zip(1..)
-        .map(|((who, key, units), n)| for_node(&a.ticket(&grant, n, who, key, units), if n == 4 { 1 } else { 2 }))
+        .map(|((who, key, units), n)| {
+            for_node(&a.ticket(&grant, n, who, key, units), if n == 4 { 1 } else { 2 })
+        })
         .collect();
     b.told.forget();
     let resolved = a.store.settle(tickets.clone()).await.expect("settles");
-    let all = told(&b, KNOWN_WITHIN, |all| all.iter().map(|c| c.told.len()).sum::<usize>() >= 3).await;
+    let all =
+        told(&b, KNOWN_WITHIN, |all| all.iter().map(|c| c.told.len()).sum::<usize>() >= 3).await;
     let mut heard: Vec<_> = all.into_iter().flat_map(|c| c.told).collect();
     heard.sort_by_key(|(token, _)| *token);
-    let mut wanted: Vec<_> = tickets[..3].iter().zip(&resolved).map(|(t, r)| (t.token, r.clone())).collect();
+    let mut wanted: Vec<_> =
+        tickets[..3].iter().zip(&resolved).map(|(t, r)| (t.token, r.clone())).collect();
     wanted.sort_by_key(|(token, _)| *token);
     assert_eq!(heard, wanted);
     assert_eq!(resolved[1].verdict, Verdict::LimitReached);
@@ -137,7 +153,8 @@ fn crowd(rig: &Rig, grant: &doorbuster_core::Grant, side: u64) -> Vec<Vec<Arc<Ti
         .map(|i| {
             let buyer = (i * 7 + side * 3) % 40;
             // A third of the requests is sent to both sides.
-            let key = if i % 3 == 0 { format!("both-{}", i / 40) } else { format!("{side}-{}", i / 40) };
+            let key =
+                if i % 3 == 0 { format!("both-{}", i / 40) } else { format!("{side}-{}", i / 40) };
             let ticket = rig.ticket(grant, i + 1, &format!("buyer-{buyer:02}"), &key, 1);
             for_node(&ticket, side as u32 + 1)
         })
@@ -149,7 +166,10 @@ fn crowd(rig: &Rig, grant: &doorbuster_core::Grant, side: u64) -> Vec<Vec<Arc<Ti
 async fn settlers_on_two_nodes_never_pass_a_limit() {
     let (a, b, _) = two().await;
     let item = a.item(Stock::Counted(1_000), 3).await;
-    let grants = [a.open(SlotKey { item, index: 0 }, 500).await, a.open(SlotKey { item, index: 1 }, 500).await];
+    let grants = [
+        a.open(SlotKey { item, index: 0 }, 500).await,
+        a.open(SlotKey { item, index: 1 }, 500).await,
+    ];
     let mut settlers = tokio::task::JoinSet::new();
     for (side, rig) in [&a, &b].into_iter().enumerate() {
         for batch in crowd(&a, &grants[side], side as u64) {
@@ -188,12 +208,19 @@ async fn judge(rig: &Rig, order: &Order, ended: bool, captured: Option<&Captured
     let refunds = rig.store.refunds(of).await.expect("reads").rows;
     match captured {
         Some(Captured::Paid(paid)) => {
-            assert_eq!((&now, payments.len(), refunds.len()), (paid, 1, 0), "{payments:?} {refunds:?}");
+            assert_eq!(
+                (&now, payments.len(), refunds.len()),
+                (paid, 1, 0),
+                "{payments:?} {refunds:?}"
+            );
             assert_eq!(payments[0].state, PaymentState::Captured);
         }
         Some(Captured::Refund(refund)) => {
             assert_eq!((payments.len(), &refunds[..]), (1, std::slice::from_ref(refund)));
-            assert_eq!((payments[0].state, refund.cause), (PaymentState::Refunded, RefundCause::Late));
+            assert_eq!(
+                (payments[0].state, refund.cause),
+                (PaymentState::Refunded, RefundCause::Late)
+            );
         }
         None => assert_eq!((payments.len(), refunds.len()), (0, 0), "nobody paid"),
         other => panic!("neither paid nor refunded: {other:?}"),
@@ -203,9 +230,14 @@ async fn judge(rig: &Rig, order: &Order, ended: bool, captured: Option<&Captured
     assert_eq!(is_paid, matches!(captured, Some(Captured::Paid(_))), "{captured:?}");
     assert!(is_paid || ended, "{now:?}");
     let history = rig.store.history(order.id).await.expect("reads");
-    let times = |what: &[EventType]| history.iter().filter(|told| what.contains(&told.event.what)).count();
+    let times =
+        |what: &[EventType]| history.iter().filter(|told| what.contains(&told.event.what)).count();
     assert_eq!(times(&[EventType::OrderPaid]), usize::from(is_paid), "{history:?}");
-    assert_eq!(times(&[EventType::OrderCancelled, EventType::OrderExpired]), usize::from(ended), "{history:?}");
+    assert_eq!(
+        times(&[EventType::OrderCancelled, EventType::OrderExpired]),
+        usize::from(ended),
+        "{history:?}"
+    );
     now.state
 }
 
@@ -220,20 +252,28 @@ async fn two_nodes_do_not_pay_expire_and_cancel_the_same_order_twice() {
     }
     a.clock.pass(doorbuster_store::conformance::HOLD_MS);
     b.clock.pass(doorbuster_store::conformance::HOLD_MS);
-    let (mut pays, mut ends, mut refills) = (JoinSet::new(), JoinSet::<Vec<TicketId>>::new(), JoinSet::new());
+    let (mut pays, mut ends, mut refills) =
+        (JoinSet::new(), JoinSet::<Vec<TicketId>>::new(), JoinSet::new());
     for (at, order) in orders.iter().enumerate() {
         let (from_a, from_b, id) = (a.store.clone(), b.store.clone(), order.id);
         if at % 4 == 0 {
             for store in [a.store.clone(), b.store.clone()] {
                 ends.spawn(async move {
-                    store.expire_due(3).await.expect("writes").into_iter().map(|order| order.id).collect::<Vec<_>>()
+                    store
+                        .expire_due(3)
+                        .await
+                        .expect("writes")
+                        .into_iter()
+                        .map(|order| order.id)
+                        .collect::<Vec<_>>()
                 });
             }
             let (store, into) = (b.store.clone(), grant.id);
             refills.spawn(async move { store.refill(into, 4, Counter::A).await.expect("writes") });
         }
         ends.spawn(async move {
-            let changed = from_b.end_order(id, Ending::Cancel, By::BUYER.clone()).await.expect("writes");
+            let changed =
+                from_b.end_order(id, Ending::Cancel, By::BUYER.clone()).await.expect("writes");
             if matches!(changed, Changed::Done(_)) { vec![id] } else { Vec::new() }
         });
         if at % 3 > 0 {
@@ -266,8 +306,11 @@ async fn one_key_is_one_adjustment_and_one_slot_has_one_grant_whichever_node_ask
         let store = if at % 2 == 0 { a.store.clone() } else { b.store.clone() };
         tasks.spawn(async move {
             let slot = SlotKey { item, index: 0 };
-            let grant =
-                store.open_grant(slot, doorbuster_core::GrantId(at + 1), 10).await.expect("writes").expect("an item");
+            let grant = store
+                .open_grant(slot, doorbuster_core::GrantId(at + 1), 10)
+                .await
+                .expect("writes")
+                .expect("an item");
             let (reason, key) = ("more came".to_owned(), "one".to_owned());
             let adjustment = doorbuster_store::Adjustment { item, units: 7, reason, key };
             (grant.id, store.adjust(adjustment).await.expect("writes"))
@@ -275,11 +318,18 @@ async fn one_key_is_one_adjustment_and_one_slot_has_one_grant_whichever_node_ask
     }
     let answers = tasks.join_all().await;
     assert_eq!(answers.iter().map(|(id, _)| *id).collect::<BTreeSet<_>>().len(), 1);
-    let done = answers.iter().filter(|(_, o)| matches!(o, doorbuster_store::AdjustOutcome::Done(_))).count();
+    let done = answers
+        .iter()
+        .filter(|(_, o)| matches!(o, doorbuster_store::AdjustOutcome::Done(_)))
+        .count();
     assert_eq!(done, 1);
     a.expect_units(item, 97, 10, 0, 0).await;
     let again = new_sale("sale-0", vec![new_item("item", Stock::Counted(1), 1)]);
-    assert_eq!(b.store.create_sale(again).await.expect("writes"), None, "the id is taken at every node");
+    assert_eq!(
+        b.store.create_sale(again).await.expect("writes"),
+        None,
+        "the id is taken at every node"
+    );
     a.store.close().await;
     b.store.close().await;
 }
@@ -293,7 +343,8 @@ async fn a_forced_verdict_is_told_to_whoever_may_wait() {
     let parts = id_key().open(&id, "anna").expect("our own id");
     a.clock.pass(10_001);
     b.told.forget();
-    let forced = a.store.force(id, parts, ticket.buyer.clone()).await.expect("writes").expect("due");
+    let forced =
+        a.store.force(id, parts, ticket.buyer.clone()).await.expect("writes").expect("due");
     let all = told(&b, KNOWN_WITHIN, |all| all.iter().any(|c| !c.told.is_empty())).await;
     let heard: Vec<_> = all.into_iter().flat_map(|c| c.told).collect();
     assert_eq!(heard, [(ticket.token, forced)]);
@@ -313,7 +364,15 @@ async fn whoever_knows_the_counts_knows_the_orders_behind_them_whoever_commits_m
         let batches: Vec<Vec<_>> = (0..25)
             .map(|batch| {
                 (1..=10)
-                    .map(|i| a.ticket(&grant, batch * 10 + i, &format!("buyer-{index}-{batch}-{i}"), "k", 1))
+                    .map(|i| {
+                        a.ticket(
+                            &grant,
+                            batch * 10 + i,
+                            &format!("buyer-{index}-{batch}-{i}"),
+                            "k",
+                            1,
+                        )
+                    })
                     .collect()
             })
             .collect();
@@ -325,13 +384,19 @@ async fn whoever_knows_the_counts_knows_the_orders_behind_them_whoever_commits_m
         });
     }
     settlers.join_all().await;
-    let done = |all: &[Committed]| all.iter().flat_map(|c| &c.counts).any(|c| c.item == item && c.held == 1_000);
+    let done = |all: &[Committed]| {
+        all.iter().flat_map(|c| &c.counts).any(|c| c.item == item && c.held == 1_000)
+    };
     for rig in [&a, &b] {
         let mut known = BTreeSet::new();
         for committed in told(rig, KNOWN_WITHIN, done).await {
             known.extend(committed.orders.iter().map(|o| o.id));
             for counts in committed.counts.iter().filter(|c| c.item == item) {
-                assert!(counts.held <= known.len() as u64, "{counts:?} and {} orders known", known.len());
+                assert!(
+                    counts.held <= known.len() as u64,
+                    "{counts:?} and {} orders known",
+                    known.len()
+                );
             }
         }
     }

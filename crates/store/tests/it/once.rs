@@ -10,8 +10,7 @@ use crate::rig::open_postgres;
 /// For whatever comes by itself, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How many sessions wait for a row that another one holds.
-const WAITING: &str =
-    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_right_answer_waits_for_the_wrong_ones_on_their_way() {
@@ -22,7 +21,10 @@ async fn a_right_answer_waits_for_the_wrong_ones_on_their_way() {
     let (node, watch) = (session(&database).await, session(&database).await);
     // The last wrong answers that are looked at, at a node that has not committed them yet.
     run(&node, "BEGIN").await;
-    let wrong = format!("INSERT INTO miss (by, n, until) VALUES (decode(repeat('07', 16), 'hex'), 10, {})", until.0);
+    let wrong = format!(
+        "INSERT INTO miss (by, n, until) VALUES (decode(repeat('07', 16), 'hex'), 10, {})",
+        until.0
+    );
     run(&node, &wrong).await;
     let ends = rig.store.now().plus(120_000);
     let right = Spending { id: [1; 16], until: ends, by, is_right: true, window_ms: 120_000 };

@@ -31,11 +31,17 @@ async fn a_directory_has_one_store_at_a_time() {
 async fn nobody_but_its_owner_reads_a_store_or_its_copy() {
     let dir = Dir::new();
     // As a directory that somebody made beforehand is, with a store in it from before.
-    let set = |path: &std::path::Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours");
+    let set = |path: &std::path::Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours")
+    };
     let modes = || -> Vec<(String, u32)> {
-        let files = fs::read_dir(dir.path()).expect("it is there").map(|entry| entry.expect("it can be read"));
+        let files = fs::read_dir(dir.path())
+            .expect("it is there")
+            .map(|entry| entry.expect("it can be read"));
         let stores = files.filter(|entry| entry.file_name() != "lock");
-        let mode = |entry: &fs::DirEntry| entry.metadata().expect("it can be read").permissions().mode() & 0o777;
+        let mode = |entry: &fs::DirEntry| {
+            entry.metadata().expect("it can be read").permissions().mode() & 0o777
+        };
         stores.map(|entry| (entry.file_name().display().to_string(), mode(&entry))).collect()
     };
     set(dir.path(), 0o755);
@@ -56,10 +62,12 @@ async fn a_store_comes_back_as_it_was() {
     let dir = Dir::new();
     let rig = open(dir.path());
     let grant = rig.slot(100, 50, 3).await;
-    let tickets = (1..=40).map(|n| rig.ticket(&grant, n, &format!("buyer-{}", n % 9), &format!("k{n}"), 1));
+    let tickets =
+        (1..=40).map(|n| rig.ticket(&grant, n, &format!("buyer-{}", n % 9), &format!("k{n}"), 1));
     rig.store.settle(tickets.collect()).await.expect("settles");
     rig.store.refill(grant.id, 5, Counter::A).await.expect("writes");
-    let (sales, rows) = (rig.store.sales().await.expect("reads"), inspect::dump(&rig.store).await.expect("reads"));
+    let (sales, rows) =
+        (rig.store.sales().await.expect("reads"), inspect::dump(&rig.store).await.expect("reads"));
     rig.store.close().await;
     let log = std::fs::metadata(dir.path().join("doorbuster.sqlite3-wal"));
     assert!(log.is_ok_and(|log| log.len() == 0), "closed in good order: the log was carried whole");
@@ -80,7 +88,9 @@ async fn a_handle_that_is_dropped_closes_the_store() {
     loop {
         match try_open(&dir) {
             Ok(store) => return store.close().await,
-            Err(OpenError::Locked(_)) if std::time::Instant::now() < until => tokio::task::yield_now().await,
+            Err(OpenError::Locked(_)) if std::time::Instant::now() < until => {
+                tokio::task::yield_now().await
+            }
             Err(other) => panic!("{other}"),
         }
     }
@@ -89,11 +99,16 @@ async fn a_handle_that_is_dropped_closes_the_store() {
 #[tokio::test]
 async fn a_file_that_is_not_ours_is_left_alone() {
     let dir = Dir::new();
-    fs::write(dir.file(), "a letter, not a database, and long enough to be read as a header of one".repeat(9))
-        .expect("writes");
+    fs::write(
+        dir.file(),
+        "a letter, not a database, and long enough to be read as a header of one".repeat(9),
+    )
+    .expect("writes");
     assert!(matches!(error(&dir), OpenError::NotAStore(_)));
     fs::remove_file(dir.file()).expect("removes");
-    dir.shell().execute_batch("CREATE TABLE contacts (name TEXT)").expect("another program's table");
+    dir.shell()
+        .execute_batch("CREATE TABLE contacts (name TEXT)")
+        .expect("another program's table");
     let before = fs::read(dir.file()).expect("reads");
     assert!(matches!(error(&dir), OpenError::NotAStore(_)));
     assert_eq!(fs::read(dir.file()).expect("reads"), before);
@@ -104,7 +119,8 @@ async fn an_empty_file_becomes_a_store() {
     let dir = Dir::new();
     fs::write(dir.file(), "").expect("writes");
     try_open(&dir).expect("opens").close().await;
-    let mode: String = dir.shell().query_row("PRAGMA journal_mode", [], |r| r.get(0)).expect("reads");
+    let mode: String =
+        dir.shell().query_row("PRAGMA journal_mode", [], |r| r.get(0)).expect("reads");
     assert_eq!(mode, "wal");
 }
 
@@ -145,7 +161,8 @@ async fn a_backup_is_a_store_of_one_instant() {
     let rig = open(dir.path());
     let grant = rig.slot(10_000, 10_000, 1).await;
     let store = rig.store.clone();
-    let tickets: Vec<_> = (1..=5_000).map(|n| rig.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)).collect();
+    let tickets: Vec<_> =
+        (1..=5_000).map(|n| rig.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)).collect();
     let settling = tokio::spawn(async move {
         for batch in tickets.chunks(50) {
             let resolved = store.settle(batch.to_vec()).await.expect("settles");
@@ -156,7 +173,10 @@ async fn a_backup_is_a_store_of_one_instant() {
     settling.await.expect("runs");
     let again = rig.store.backup(&elsewhere.file()).await;
     assert!(matches!(again, Err(BackupError::Exists(_))), "{again:?}");
-    let names: Vec<_> = fs::read_dir(elsewhere.path()).expect("reads").map(|e| e.expect("reads").file_name()).collect();
+    let names: Vec<_> = fs::read_dir(elsewhere.path())
+        .expect("reads")
+        .map(|e| e.expect("reads").file_name())
+        .collect();
     assert_eq!(names, ["doorbuster.sqlite3"], "nothing else is left");
     let copy = open(elsewhere.path());
     copy.adds_up().await;

@@ -32,8 +32,14 @@ async fn one_payment_told_at_two_nodes_at_once_is_taken_once() {
     let item = a.item(Stock::Counted(9), 3).await;
     for round in 0..40 {
         // It names no order: nothing but its own id keeps the two apart.
-        let told =
-            |at: u32| message("basket 7", 1, &format!("evt_{round}_{}", at * (round % 2)), &format!("pay_{round}"));
+        let told = |at: u32| {
+            message(
+                "basket 7",
+                1,
+                &format!("evt_{round}_{}", at * (round % 2)),
+                &format!("pay_{round}"),
+            )
+        };
         let (x, y) = tokio::join!(a.store.capture(told(1), false), b.store.capture(told(2), false));
         let (x, y) = (x.expect("writes"), y.expect("writes"));
         let refund = |captured: &Captured| matches!(captured, Captured::Refund(_));
@@ -54,7 +60,8 @@ async fn one_payment_told_at_two_nodes_at_once_is_taken_once() {
 async fn what_the_version_before_writes_is_understood() {
     let (a, b, database) = two().await;
     let grant = a.slot(10, 10, 4).await;
-    let [first, second] = [a.reserve(&grant, 1, "anna", 1).await, a.reserve(&grant, 2, "bert", 1).await];
+    let [first, second] =
+        [a.reserve(&grant, 1, "anna", 1).await, a.reserve(&grant, 2, "bert", 1).await];
     let older = session(&database).await;
     // A cancellation and an expiry as it writes them.
     let end = |state: &str, order: &Order| {
@@ -70,12 +77,25 @@ async fn what_the_version_before_writes_is_understood() {
         )
     };
     run(&older, &end("cancelled", &first)).await;
-    let due = format!("SELECT id FROM orders o WHERE o.state = 'reserved' AND o.pay_by <= {}", second.pay_by.0);
+    let due = format!(
+        "SELECT id FROM orders o WHERE o.state = 'reserved' AND o.pay_by <= {}",
+        second.pay_by.0
+    );
     assert_eq!(older.query(&due, &[]).await.expect("a query").len(), 1);
-    told(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.orders.iter().any(|o| o.state == OrderState::Cancelled))).await;
+    told(&b, KNOWN_WITHIN, |all| {
+        all.iter().any(|c| c.orders.iter().any(|o| o.state == OrderState::Cancelled))
+    })
+    .await;
     let history = b.store.history(first.id).await.expect("reads");
-    assert_eq!(history.iter().map(|told| told.event.what).collect::<Vec<_>>(), [EventType::OrderReserved]);
-    let paid = b.store.capture(message(&first.id.to_string(), 1, "evt_1", "pay_1"), false).await.expect("writes");
+    assert_eq!(
+        history.iter().map(|told| told.event.what).collect::<Vec<_>>(),
+        [EventType::OrderReserved]
+    );
+    let paid = b
+        .store
+        .capture(message(&first.id.to_string(), 1, "evt_1", "pay_1"), false)
+        .await
+        .expect("writes");
     assert!(matches!(paid, Captured::Paid(_)), "{paid:?}");
     a.adds_up().await;
     for rig in [a, b] {
@@ -113,7 +133,8 @@ fn kill(database: &str, stop: &AtomicBool) -> usize {
 
 async fn reserved(rig: &Rig, count: u64) -> (doorbuster_core::Grant, Vec<Order>) {
     let grant = rig.slot(1_000, 1_000, 4).await;
-    let tickets = (1..=count).map(|n| rig.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)).collect();
+    let tickets =
+        (1..=count).map(|n| rig.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)).collect();
     let resolved = rig.store.settle(tickets).await.expect("settles");
     (grant, resolved.into_iter().filter_map(|resolved| resolved.order).collect())
 }
@@ -135,7 +156,9 @@ async fn payments_over_sessions_that_are_killed_pay_once() {
         payers.spawn(async move {
             for order in share {
                 let id = order.id.to_string();
-                let captured = insist(&store, &message(&id, 1, &format!("evt_{id}"), &format!("pay_{id}"))).await;
+                let captured =
+                    insist(&store, &message(&id, 1, &format!("evt_{id}"), &format!("pay_{id}")))
+                        .await;
                 // Repeated: it is the effect of a try whose outcome nobody heard.
                 assert!(matches!(captured, Captured::Paid(_) | Captured::Repeated), "{captured:?}");
             }
@@ -145,7 +168,8 @@ async fn payments_over_sessions_that_are_killed_pay_once() {
     stop.store(true, Ordering::SeqCst);
     assert!(killer.await.expect("it kills") > 0);
     rig.expect_units(grant.slot.item, 0, 600, 0, 400).await;
-    let paid: BTreeSet<_> = rig.told.take().iter().flat_map(|c| &c.orders).map(|o| (o.id, o.state)).collect();
+    let paid: BTreeSet<_> =
+        rig.told.take().iter().flat_map(|c| &c.orders).map(|o| (o.id, o.state)).collect();
     for order in orders {
         assert!(paid.contains(&(order.id, OrderState::Paid)), "the node was told of it");
         let history = rig.store.history(order.id).await.expect("reads");
@@ -167,7 +191,8 @@ async fn late_payments_and_settlers_do_not_stand_in_each_others_way() {
     for index in 1..4_u32 {
         let grant = a.open(SlotKey { item: first.slot.item, index }, 10).await;
         a.store.refill(grant.id, 10, doorbuster_core::Counter::A).await.expect("writes");
-        let tickets: Vec<_> = (1..=20).map(|n| a.ticket(&grant, n, &format!("late-{index}-{n}"), "k", 1)).collect();
+        let tickets: Vec<_> =
+            (1..=20).map(|n| a.ticket(&grant, n, &format!("late-{index}-{n}"), "k", 1)).collect();
         let store = if index == 1 { a.store.clone() } else { b.store.clone() };
         tasks.spawn(async move {
             for batch in tickets.chunks(2) {

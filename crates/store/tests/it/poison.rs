@@ -37,17 +37,29 @@ async fn a_poisonous_ticket_is_returned_and_the_rest_settles() {
     poison(&dir, "orders", "NEW.buyer = 'poison'");
     rig.told.forget();
     assert_eq!(batch_with_poison(&rig).await, wanted());
-    assert_eq!(rig.told.take().iter().map(|t| t.orders.len()).collect::<Vec<_>>(), [6], "one commit");
+    assert_eq!(
+        rig.told.take().iter().map(|t| t.orders.len()).collect::<Vec<_>>(),
+        [6],
+        "one commit"
+    );
     let letters = rig.store.dead_letters(9).await.expect("reads");
     let ticket = id_key().id_of(&rig.ticket(&grant, 4, "poison", "k", 1));
-    assert_eq!(letters.iter().map(|l| (l.ticket, l.at)).collect::<Vec<_>>(), [(ticket, rig.clock.now())]);
+    assert_eq!(
+        letters.iter().map(|l| (l.ticket, l.at)).collect::<Vec<_>>(),
+        [(ticket, rig.clock.now())]
+    );
     assert!(letters[0].reason.contains("poison"), "{}", letters[0].reason);
-    let (dead, held) = rig.store.dead_letter(DeadId::Ticket(ticket)).await.expect("reads").expect("it is there");
+    let (dead, held) =
+        rig.store.dead_letter(DeadId::Ticket(ticket)).await.expect("reads").expect("it is there");
     assert_eq!((&dead.reason, dead.about), (&letters[0].reason, ticket.to_string()));
     let Held::Request { item, buyer, units } = held else { panic!("{held:?}") };
     assert_eq!((item, buyer.as_str(), units), (grant.slot.item, "poison", 1));
     let feed = rig.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
-    assert_eq!(feed.iter().map(|f| (f.ticket, f.units)).collect::<Vec<_>>(), [(Some(ticket), 1)], "credited");
+    assert_eq!(
+        feed.iter().map(|f| (f.ticket, f.units)).collect::<Vec<_>>(),
+        [(Some(ticket), 1)],
+        "credited"
+    );
     rig.expect_units(grant.slot.item, 0, 4, 6, 0).await;
     assert_eq!(batch_with_poison(&rig).await, wanted(), "delivered again");
     assert_eq!(rig.store.dead_letters(9).await.expect("reads").len(), 1);
@@ -104,6 +116,9 @@ async fn a_job_that_fails_or_panics_is_undone_alone() {
         Ok(())
     };
     let renamed = rig.store.patch_sale(&sale, Some(2), Box::new(rename)).await;
-    assert!(matches!(renamed, Ok(PatchOutcome::Done(row)) if row.title == "whole"), "the store goes on");
+    assert!(
+        matches!(renamed, Ok(PatchOutcome::Done(row)) if row.title == "whole"),
+        "the store goes on"
+    );
     rig.store.close().await;
 }

@@ -13,7 +13,9 @@ const BATCHES: usize = 60;
 
 fn batch(rig: &Rig, grant: &Grant, at: usize) -> Vec<Arc<Ticket>> {
     let first = at * SETTLE_BATCH_MAX + 1;
-    let ticket = |n: usize| rig.ticket(grant, n as u64, &format!("buyer-{}-{n:06}", grant.slot.index), "k", 1);
+    let ticket = |n: usize| {
+        rig.ticket(grant, n as u64, &format!("buyer-{}-{n:06}", grant.slot.index), "k", 1)
+    };
     (first..first + SETTLE_BATCH_MAX).map(ticket).collect()
 }
 
@@ -52,7 +54,10 @@ async fn measure(open: impl AsyncFn() -> Rig) {
         let (rate, slowest) = settle(&rig, &grants).await;
         let began = Instant::now();
         rig.adds_up().await;
-        println!("{slots} slots: {rate:.0} orders/s, slowest batch {slowest:?}, check {:?}", began.elapsed());
+        println!(
+            "{slots} slots: {rate:.0} orders/s, slowest batch {slowest:?}, check {:?}",
+            began.elapsed()
+        );
         rig.store.close().await;
     }
 }
@@ -98,7 +103,9 @@ async fn expire(rig: &Rig, at_once: usize) {
         slowest = slowest.max(asked.elapsed());
     }
     let each = began.elapsed().as_secs_f64() * 1e6 / ended as f64;
-    println!("{at_once} at once: {each:.1} us for each of {ended}, slowest transaction {slowest:?}");
+    println!(
+        "{at_once} at once: {each:.1} us for each of {ended}, slowest transaction {slowest:?}"
+    );
     rig.adds_up().await;
 }
 

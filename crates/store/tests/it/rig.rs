@@ -12,7 +12,8 @@ pub struct Dir(PathBuf);
 impl Dir {
     /// A new one.
     pub fn new() -> Self {
-        let dir = std::env::temp_dir().join(format!("doorbuster-store-{:016x}", rand::random::<u64>()));
+        let dir =
+            std::env::temp_dir().join(format!("doorbuster-store-{:016x}", rand::random::<u64>()));
         std::fs::create_dir(&dir).expect("a fresh name in the temporary directory");
         Self(dir)
     }
@@ -47,9 +48,14 @@ pub type Fatal = Arc<Mutex<Vec<String>>>;
 pub fn options(dir: &Path, clock: &Clock, told: &Told) -> (SqliteOptions, Fatal) {
     let fatal = Fatal::default();
     let heard = Arc::clone(&fatal);
-    let on_fatal = Arc::new(move |reason: &str| heard.lock().expect("no test panics with it").push(reason.to_owned()));
+    let on_fatal = Arc::new(move |reason: &str| {
+        heard.lock().expect("no test panics with it").push(reason.to_owned())
+    });
     let dir = dir.to_owned();
-    (SqliteOptions { dir, id_key: id_key(), clock: clock.reader(), sink: told.sink(), on_fatal }, fatal)
+    (
+        SqliteOptions { dir, id_key: id_key(), clock: clock.reader(), sink: told.sink(), on_fatal },
+        fatal,
+    )
 }
 
 /// A store in a directory.
@@ -75,6 +81,7 @@ pub fn postgres_options(url: &str, node: u32, clock: &Clock, told: &Told) -> Pos
 /// A store in a PostgreSQL database, as one node has it.
 pub async fn open_postgres(url: &str, node: u32) -> Rig {
     let (clock, told) = (Clock::new(), Told::default());
-    let store = Store::open_postgres(postgres_options(url, node, &clock, &told)).await.expect("opens");
+    let store =
+        Store::open_postgres(postgres_options(url, node, &clock, &told)).await.expect("opens");
     Rig { store, clock, told }
 }

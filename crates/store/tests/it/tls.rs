@@ -23,11 +23,19 @@ struct Server {
 impl Server {
     fn start() -> Self {
         let files = Dir::new();
-        let (listen, hba) = (format!("listen_addresses={ADDRESS}"), format!("hba_file={}/hba", files.path().display()));
-        std::fs::write(files.path().join("hba"), "local all all trust\nhost all all 127.0.0.0/8 scram-sha-256\n")
-            .expect("writable");
+        let (listen, hba) = (
+            format!("listen_addresses={ADDRESS}"),
+            format!("hba_file={}/hba", files.path().display()),
+        );
+        std::fs::write(
+            files.path().join("hba"),
+            "local all all trust\nhost all all 127.0.0.0/8 scram-sha-256\n",
+        )
+        .expect("writable");
         let cluster = Cluster::start(&["-c", "fsync=off", "-c", &listen, "-c", &hba]);
-        cluster.psql("postgres", "ALTER ROLE postgres PASSWORD 'one day'").expect("the socket is trusted");
+        cluster
+            .psql("postgres", "ALTER ROLE postgres PASSWORD 'one day'")
+            .expect("the socket is trusted");
         Self { cluster, files }
     }
 
@@ -36,19 +44,28 @@ impl Server {
     }
 
     fn openssl(&self, words: &str) {
-        let run = Command::new("openssl").args(words.split_whitespace()).current_dir(self.files.path()).output();
+        let run = Command::new("openssl")
+            .args(words.split_whitespace())
+            .current_dir(self.files.path())
+            .output();
         let run = run.expect("openssl is installed");
         assert!(run.status.success(), "{words}: {}", String::from_utf8_lossy(&run.stderr));
     }
 
     /// The server shows this certificate from now on, and takes no connection that is not protected.
     fn show(&self, name: &str) {
-        let (certificate, key) = (self.file(&format!("{name}.pem")), self.file(&format!("{name}.key")));
+        let (certificate, key) =
+            (self.file(&format!("{name}.pem")), self.file(&format!("{name}.key")));
         self.cluster.give(&key);
-        std::fs::write(self.file("hba"), "local all all trust\nhostssl all all 127.0.0.0/8 scram-sha-256\n")
-            .expect("writable");
+        std::fs::write(
+            self.file("hba"),
+            "local all all trust\nhostssl all all 127.0.0.0/8 scram-sha-256\n",
+        )
+        .expect("writable");
         let set = |what: &str, to: &Path| {
-            self.cluster.psql("postgres", &format!("ALTER SYSTEM SET {what} = '{}'", to.display())).expect("its owner");
+            self.cluster
+                .psql("postgres", &format!("ALTER SYSTEM SET {what} = '{}'", to.display()))
+                .expect("its owner");
         };
         set("ssl_cert_file", &certificate);
         set("ssl_key_file", &key);
@@ -65,7 +82,8 @@ impl Server {
 
     /// What comes of opening a store over TCP, under the name `host`.
     async fn open(&self, host: &str, words: &str) -> Result<(), String> {
-        let url = format!("postgres://postgres:one%20day@{host}/postgres?hostaddr={ADDRESS}{words}");
+        let url =
+            format!("postgres://postgres:one%20day@{host}/postgres?hostaddr={ADDRESS}{words}");
         let (clock, told) = (Clock::new(), Told::default());
         match Store::open_postgres(postgres_options(&url, 1, &clock, &told)).await {
             Ok(store) => {
@@ -95,8 +113,12 @@ async fn every_sslmode_protects_as_much_as_it_says() {
     let server = Server::start();
     // As PostgreSQL's documents make one: it signs itself, and is its own authority.
     server.openssl("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=db.example -addext subjectAltName=DNS:db.example -keyout own.key -out own.pem");
-    server.openssl("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=Authority -keyout ca.key -out ca.pem");
-    server.openssl("req -newkey rsa:2048 -nodes -subj /CN=db.example -keyout signed.key -out signed.csr");
+    server.openssl(
+        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=Authority -keyout ca.key -out ca.pem",
+    );
+    server.openssl(
+        "req -newkey rsa:2048 -nodes -subj /CN=db.example -keyout signed.key -out signed.csr",
+    );
     std::fs::write(server.file("names"), "subjectAltName=DNS:db.example\n").expect("writable");
     server.openssl(
         "x509 -req -in signed.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out signed.pem",
@@ -105,7 +127,13 @@ async fn every_sslmode_protects_as_much_as_it_says() {
     // Without a certificate: only who insists on one goes away.
     server.check("db.example", "", None).await;
     server.check("db.example", "&sslmode=require", Some("does not support TLS")).await;
-    server.check("db.example", &server.trusting("verify-full", "ca.pem"), Some("does not support TLS")).await;
+    server
+        .check(
+            "db.example",
+            &server.trusting("verify-full", "ca.pem"),
+            Some("does not support TLS"),
+        )
+        .await;
 
     // With one that it made itself, and takes nothing unprotected.
     server.show("own");
@@ -114,17 +142,47 @@ async fn every_sslmode_protects_as_much_as_it_says() {
         server.check("other.example", words, None).await;
     }
     server.check("db.example", "&sslmode=verify-full", Some("certificate")).await;
-    server.check("db.example", &server.trusting("verify-full", "ca.pem"), Some("invalid peer certificate")).await;
-    server.check("db.example", &server.trusting("require", "ca.pem"), Some("invalid peer certificate")).await;
+    server
+        .check(
+            "db.example",
+            &server.trusting("verify-full", "ca.pem"),
+            Some("invalid peer certificate"),
+        )
+        .await;
+    server
+        .check(
+            "db.example",
+            &server.trusting("require", "ca.pem"),
+            Some("invalid peer certificate"),
+        )
+        .await;
     server.check("db.example", &server.trusting("verify-full", "own.pem"), None).await;
-    server.check("other.example", &server.trusting("verify-full", "own.pem"), Some("not valid for name")).await;
+    server
+        .check(
+            "other.example",
+            &server.trusting("verify-full", "own.pem"),
+            Some("not valid for name"),
+        )
+        .await;
     server.check("other.example", &server.trusting("verify-ca", "own.pem"), None).await;
 
     // With one that an authority signed.
     server.show("signed");
     server.check("db.example", &server.trusting("verify-full", "ca.pem"), None).await;
-    server.check("other.example", &server.trusting("verify-full", "ca.pem"), Some("not valid for name")).await;
+    server
+        .check(
+            "other.example",
+            &server.trusting("verify-full", "ca.pem"),
+            Some("not valid for name"),
+        )
+        .await;
     server.check("other.example", &server.trusting("verify-ca", "ca.pem"), None).await;
     server.check("other.example", &server.trusting("require", "ca.pem"), None).await;
-    server.check("db.example", &server.trusting("verify-ca", "own.pem"), Some("invalid peer certificate")).await;
+    server
+        .check(
+            "db.example",
+            &server.trusting("verify-ca", "own.pem"),
+            Some("invalid peer certificate"),
+        )
+        .await;
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use doorbuster_core::Millis;
 use doorbuster_core::outbox::{Parcel, Progress, Wanted};
 use doorbuster_store::conformance::Rig;
-use doorbuster_store::{DeadId, DeadKind, DeadOutcome, EndpointKind, NewEndpoint, Redelivery, Unreadable};
+use doorbuster_store::{
+    DeadId, DeadKind, DeadOutcome, EndpointKind, NewEndpoint, Redelivery, Unreadable,
+};
 
 use crate::events::{run, session};
 use crate::nodes::two;
@@ -21,13 +23,24 @@ const EVENTS: &str = "INSERT INTO event (type, sale_id, item_id, at, actor, data
 async fn expect(rig: &Rig) {
     while rig.store.sequence_events(100).await.expect("writes") > 0 {}
     let read = rig.store.told_after(0, 100).await.expect("the rows around them are read");
-    let positions: Vec<_> = read.iter().map(|r| r.as_ref().map_or_else(|bad| bad.position, |t| t.position)).collect();
+    let positions: Vec<_> =
+        read.iter().map(|r| r.as_ref().map_or_else(|bad| bad.position, |t| t.position)).collect();
     assert_eq!(positions, [1, 2, 3, 4, 5]);
     let bad: Vec<&Unreadable> = read.iter().filter_map(|read| read.as_ref().err()).collect();
     let told: Vec<_> = bad.iter().map(|bad| (bad.what.as_str(), bad.about.as_str())).collect();
-    assert_eq!(told, [("sale.moved", "sale:first"), ("payment.refunded", "event:3"), ("sale.opened", "sale:second")]);
+    assert_eq!(
+        told,
+        [
+            ("sale.moved", "sale:first"),
+            ("payment.refunded", "event:3"),
+            ("sale.opened", "sale:second")
+        ]
+    );
     assert!(bad.iter().all(|bad| bad.reason.contains("nothing that is known")), "{bad:?}");
-    assert_eq!(rig.store.told_at(3).await.expect("reads").expect("it is there").as_ref().err(), Some(bad[1]));
+    assert_eq!(
+        rig.store.told_at(3).await.expect("reads").expect("it is there").as_ref().err(),
+        Some(bad[1])
+    );
     // As a dead letter it is listed, tried again and sent once more as any other.
     let parcel = Parcel {
         position: 3,
@@ -42,7 +55,10 @@ async fn expect(rig: &Rig) {
     let dead = rig.store.dead(DeadKind::Delivery, None, 9).await.expect("reads").rows;
     assert_eq!((dead.len(), dead[0].about.as_str()), (1, "event:3"));
     let DeadId::Delivery(_) = dead[0].id else { panic!("a delivery: {dead:?}") };
-    assert_eq!(rig.store.retry_dead(dead[0].id.clone(), 9).await.expect("writes"), DeadOutcome::Done);
+    assert_eq!(
+        rig.store.retry_dead(dead[0].id.clone(), 9).await.expect("writes"),
+        DeadOutcome::Done
+    );
     assert_eq!(rig.store.redeliver("end_1", 2, 9).await.expect("writes"), Redelivery::Done);
     let about: Vec<_> = rig.store.pending_deliveries("end_1", 9).await.expect("reads");
     assert_eq!(about.iter().map(|row| &*row.about).collect::<Vec<_>>(), ["sale:first", "event:3"]);

@@ -37,15 +37,18 @@ static SEEN: LazyLock<Mutex<Seen>> = LazyLock::new(|| {
 });
 
 fn look() {
-    let path = std::env::temp_dir().join(format!("doorbuster-watch-{:016x}", rand::random::<u64>()));
+    let path =
+        std::env::temp_dir().join(format!("doorbuster-watch-{:016x}", rand::random::<u64>()));
     let mut file = File::create_new(&path).expect("a fresh name in the temporary directory");
     // Nobody else needs its name.
     std::fs::remove_file(&path).expect("it was made just now");
     for looks in 0_u32.. {
         std::thread::sleep(EVERY);
         if looks.is_multiple_of(LOOKS_A_SYNC) {
-            let synced =
-                file.seek(SeekFrom::Start(0)).and_then(|_| file.write_all(b"x")).and_then(|()| file.sync_all());
+            let synced = file
+                .seek(SeekFrom::Start(0))
+                .and_then(|_| file.write_all(b"x"))
+                .and_then(|()| file.sync_all());
             synced.expect("a byte can be written");
         }
         let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);

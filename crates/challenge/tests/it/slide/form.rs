@@ -62,7 +62,8 @@ impl Slopes {
     /// How steep the picture is at a place, in a direction.
     fn steep(&self, (x, y): Point, across: Point) -> f32 {
         let of_colour = |(a, d): &(Grey, Grey)| {
-            let (x, y) = ((x.max(0.0) as usize).min(a.width - 1), (y.max(0.0) as usize).min(a.height - 1));
+            let (x, y) =
+                ((x.max(0.0) as usize).min(a.width - 1), (y.max(0.0) as usize).min(a.height - 1));
             (a.at(x, y) * across.0 + d.at(x, y) * across.1).abs().min(STEEP)
         };
         self.0.iter().map(of_colour).sum()
@@ -90,7 +91,10 @@ fn side(n: usize, out: f32, along: f32) -> Vec<Mark> {
         let count = (long / 1.5).ceil() as usize;
         (0..count).map(move |k| {
             let part = (k as f32 + 0.5) / count as f32;
-            (quarter(n, (from.0 + dx * part, from.1 + dy * part)), quarter(n, (-dy / long, dx / long)))
+            (
+                quarter(n, (from.0 + dx * part, from.1 + dy * part)),
+                quarter(n, (-dy / long, dx / long)),
+            )
         })
     });
     marks.collect()
@@ -101,11 +105,13 @@ fn read(piece: &Grey, n: usize) -> (f32, f32) {
     let differs = |out: f32, solid: bool| {
         let places = (6..38).map(|s| s as f32).filter(move |s| {
             let (x, y) = quarter(n, (s - HALF, -HALF - 6.0 * out));
-            piece.is_solid((x + SIDE as f32 / 2.0) as usize, (y + SIDE as f32 / 2.0) as usize) == solid
+            piece.is_solid((x + SIDE as f32 / 2.0) as usize, (y + SIDE as f32 / 2.0) as usize)
+                == solid
         });
         places.collect::<Vec<_>>()
     };
-    let of = |out, found: &[f32]| (out, found.iter().sum::<f32>() / found.len() as f32 / (2.0 * HALF));
+    let of =
+        |out, found: &[f32]| (out, found.iter().sum::<f32>() / found.len() as f32 / (2.0 * HALF));
     match (differs(1.0, true), differs(-1.0, false)) {
         (tongue, _) if tongue.len() >= 4 => of(1.0, &tongue),
         (_, notch) if notch.len() >= 4 => of(-1.0, &notch),
@@ -132,7 +138,8 @@ fn poses(slopes: &Slopes, y: usize) -> Vec<Pose> {
         let x = rated.iter().max_by(|a, b| a.1.total_cmp(&b.1)).expect("there are places").0;
         rated.retain(|(other, _)| other.abs_diff(x) > APART);
         let near = (x - 8..=x + 8).flat_map(|x| (-4..=4).map(move |n| (x, 5 * n / 2)));
-        let mut near = near.flat_map(|(x, n)| (0..5).map(move |s| turned(x, n, 0.92 + 0.035 * s as f32)));
+        let mut near =
+            near.flat_map(|(x, n)| (0..5).map(move |s| turned(x, n, 0.92 + 0.035 * s as f32)));
         found.push(best(&mut near).1);
     }
     found
@@ -145,13 +152,17 @@ pub(super) fn fits(seen: &Seen) -> u16 {
     let seems = |pose: Pose, n: usize| {
         let (own, along) = form[n];
         let clear = |out: f32| {
-            let steps = (0..9).map(|k| 0.3 + 0.05 * k as f32).filter(|at| out != own || (at - along).abs() < 0.2);
+            let steps = (0..9)
+                .map(|k| 0.3 + 0.05 * k as f32)
+                .filter(|at| out != own || (at - along).abs() < 0.2);
             steps.map(|at| slopes.clear(&side(n, out, at), pose)).fold(0.0, f32::max)
         };
         let others = KINDS.into_iter().filter(|kind| *kind != own).map(clear).fold(0.0, f32::max);
         clear(own) - others
     };
-    let rated = poses(&slopes, seen.y).into_iter().map(|pose| ((0..4).map(|n| seems(pose, n)).sum::<f32>(), pose));
+    let rated = poses(&slopes, seen.y)
+        .into_iter()
+        .map(|pose| ((0..4).map(|n| seems(pose, n)).sum::<f32>(), pose));
     let (_, best) = rated.max_by(|a, b| a.0.total_cmp(&b.0)).expect("there are gaps");
     (best.middle.0 - SIDE as f32 / 2.0).round() as u16
 }

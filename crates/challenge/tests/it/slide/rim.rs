@@ -20,7 +20,9 @@ pub(super) type Pair = (Point, Point);
 pub(super) fn pairs(piece: &Grey) -> Vec<Pair> {
     let solid = |x: usize, y: usize| x < SIDE && y < SIDE && piece.is_solid(x, y);
     let is_deep = |x: usize, y: usize| {
-        (0..=2 * INSIDE).all(|n| solid((x + n).wrapping_sub(INSIDE), y) && solid(x, (y + n).wrapping_sub(INSIDE)))
+        (0..=2 * INSIDE).all(|n| {
+            solid((x + n).wrapping_sub(INSIDE), y) && solid(x, (y + n).wrapping_sub(INSIDE))
+        })
     };
     let deep: Vec<bool> = cells().map(|(x, y)| is_deep(x, y)).collect();
     let far = |a: Point, b: Point| (a.0 as f32 - b.0 as f32).hypot(a.1 as f32 - b.1 as f32);
@@ -28,7 +30,8 @@ pub(super) fn pairs(piece: &Grey) -> Vec<Pair> {
     let around = |at: usize| at.saturating_sub(reach)..(at + reach + 1).min(SIDE);
     let pair = |outer: Point| {
         let near = around(outer.1).flat_map(|y| around(outer.0).map(move |x| (x, y)));
-        let near = near.filter(|&(x, y)| deep[y * SIDE + x]).map(|inner| (far(inner, outer), inner));
+        let near =
+            near.filter(|&(x, y)| deep[y * SIDE + x]).map(|inner| (far(inner, outer), inner));
         let (distance, inner) = near.min_by(|a, b| a.0.total_cmp(&b.0))?;
         OUTSIDE.contains(&(distance - INSIDE as f32)).then_some((inner, outer))
     };
@@ -43,7 +46,9 @@ fn median(mut values: Vec<f32>) -> f32 {
 /// How little goes on across the rim at a place: the piece may be a little lighter or darker than where it came from.
 fn breaks(seen: &Seen, at: usize) -> f32 {
     let of_colour = seen.colours.iter().map(|(picture, piece)| {
-        let step = |&(inner, outer): &Pair| piece.at(inner.0, inner.1) - picture.at(at + outer.0, seen.y + outer.1);
+        let step = |&(inner, outer): &Pair| {
+            piece.at(inner.0, inner.1) - picture.at(at + outer.0, seen.y + outer.1)
+        };
         let steps: Vec<f32> = seen.pairs.iter().map(step).collect();
         let tint = median(steps.clone()).clamp(-20.0, 20.0);
         steps.iter().map(|step| (step - tint).abs().min(MOST)).sum::<f32>() / steps.len() as f32
@@ -54,13 +59,13 @@ fn breaks(seen: &Seen, at: usize) -> f32 {
 /// How alike colours vary along the rim on both sides.
 fn alike(seen: &Seen, at: usize) -> f32 {
     let of_colour = seen.colours.iter().map(|(picture, piece)| {
-        let both = seen
-            .pairs
-            .iter()
-            .map(|&(inner, outer)| (piece.at(inner.0, inner.1), picture.at(at + outer.0, seen.y + outer.1)));
+        let both = seen.pairs.iter().map(|&(inner, outer)| {
+            (piece.at(inner.0, inner.1), picture.at(at + outer.0, seen.y + outer.1))
+        });
         let both: Vec<(f32, f32)> = both.collect();
         let count = both.len() as f32;
-        let mean = both.iter().fold((0.0, 0.0), |sum, one| (sum.0 + one.0 / count, sum.1 + one.1 / count));
+        let mean =
+            both.iter().fold((0.0, 0.0), |sum, one| (sum.0 + one.0 / count, sum.1 + one.1 / count));
         let (mut ab, mut aa, mut bb) = (0.0, 1.0, 1.0);
         for (a, b) in both {
             let (a, b) = (a - mean.0, b - mean.1);
@@ -76,7 +81,9 @@ fn gaps(seen: &Seen) -> Vec<usize> {
     let mut scores = outlines(seen);
     let mut found = Vec::new();
     for _ in 0..GAPS {
-        let best = (0..scores.len()).max_by(|a, b| scores[*a].total_cmp(&scores[*b])).expect("there are places");
+        let best = (0..scores.len())
+            .max_by(|a, b| scores[*a].total_cmp(&scores[*b]))
+            .expect("there are places");
         found.push(FROM + best);
         let (from, to) = (best.saturating_sub(40), (best + 40).min(scores.len()));
         scores[from..to].fill(f32::MIN);

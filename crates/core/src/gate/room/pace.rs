@@ -121,7 +121,9 @@ impl Pace {
 
     /// Notes how far the line has come, with so many units free of which one buyer may hold `limit`.
     pub fn mark(&mut self, now: Millis, line: &Line, free: Option<u64>, limit: u64) {
-        while self.waves.len() > WAVES_MAX || self.waves.front().is_some_and(|(_, last)| last.0 + MARK_MS < now.0) {
+        while self.waves.len() > WAVES_MAX
+            || self.waves.front().is_some_and(|(_, last)| last.0 + MARK_MS < now.0)
+        {
             self.waves.pop_front();
         }
         self.is_wave = self.waves.front().is_some_and(|(first, _)| first.0 - MARK_MS <= now.0);
@@ -136,7 +138,9 @@ impl Pace {
             return;
         }
         self.marks.push_back(Mark { at: now, called: line.called, free });
-        while self.marks.len() > 2 && self.marks.front().is_some_and(|first| now.0 - first.at.0 > WINDOW_MS) {
+        while self.marks.len() > 2
+            && self.marks.front().is_some_and(|first| now.0 - first.at.0 > WINDOW_MS)
+        {
             self.marks.pop_front();
         }
         self.known = self.measure(limit);
@@ -164,7 +168,9 @@ impl Pace {
         let spread = 2 * all.calls.isqrt();
         let mut quick = Rate { calls: all.calls + spread, ..all };
         let mut slow = Rate { calls: all.calls.saturating_sub(spread).max(1), ..all };
-        let part = |n: u64| self.marks.get(usize::try_from(n * (self.marks.len() as u64 - 1) / PARTS).ok()?);
+        let part = |n: u64| {
+            self.marks.get(usize::try_from(n * (self.marks.len() as u64 - 1) / PARTS).ok()?)
+        };
         for n in 0..PARTS {
             let rate = between(part(n)?, part(n + 1)?)?;
             if rate.calls == 0 {
@@ -176,7 +182,8 @@ impl Pace {
         if quick.is_above(Rate { calls: UNEVEN_MAX * slow.calls, ..slow }) {
             return None;
         }
-        let wave_ms = self.waves.front().and_then(|(first, _)| u64::try_from(first.0 - last.at.0).ok());
+        let wave_ms =
+            self.waves.front().and_then(|(first, _)| u64::try_from(first.0 - last.at.0).ok());
         let ahead_ms = (AHEAD_MAX * all.ms).min(wave_ms.unwrap_or(u64::MAX));
         Some(Known { quick, slow, up_to: up_to(first, last, slow, limit.max(1)), ahead_ms })
     }

@@ -65,7 +65,8 @@ impl World {
 
     /// One transaction, whichever node runs it.
     fn enter(&mut self, buyer: &str) {
-        let lapsed = self.rows.get(buyer).map(|row| row.until.is_some_and(|until| until <= self.now));
+        let lapsed =
+            self.rows.get(buyer).map(|row| row.until.is_some_and(|until| until <= self.now));
         if lapsed == Some(false) {
             return;
         }
@@ -79,7 +80,8 @@ impl World {
 
     /// One snapshot.
     fn look(&self) -> (Line, Shop) {
-        let on_the_way = self.rows.iter().filter(|(_, row)| row.until.is_some_and(|until| until > self.now));
+        let on_the_way =
+            self.rows.iter().filter(|(_, row)| row.until.is_some_and(|until| until > self.now));
         let mut shop = Shop { free: Some(self.free), limit: self.limit, ..Shop::default() };
         for (buyer, row) in on_the_way {
             match self.held.get(buyer) {
@@ -123,15 +125,22 @@ impl World {
 
     /// Who has this rank: by the row, or the first of those drawn who were not called.
     fn at(&self, rank: u64) -> String {
-        if let Some((buyer, _)) = self.rows.iter().find(|(_, row)| row.rank == Some(rank) && row.until.is_none()) {
+        if let Some((buyer, _)) =
+            self.rows.iter().find(|(_, row)| row.rank == Some(rank) && row.until.is_none())
+        {
             return buyer.clone();
         }
         let drawn = self.rows.iter().filter(|(_, row)| row.early && row.rank.is_none());
-        drawn.map(|(buyer, _)| buyer).min_by_key(|buyer| self.seed.lot(buyer)).expect("a place for each rank").clone()
+        drawn
+            .map(|(buyer, _)| buyer)
+            .min_by_key(|buyer| self.seed.lot(buyer))
+            .expect("a place for each rank")
+            .clone()
     }
 
     fn buy(&mut self, buyer: &str, units: u64) {
-        let admitted = self.rows.get(buyer).is_some_and(|row| row.until.is_some_and(|until| until > self.now));
+        let admitted =
+            self.rows.get(buyer).is_some_and(|row| row.until.is_some_and(|until| until > self.now));
         let has = self.held.get(buyer).map_or(0, |(units, _)| *units);
         if admitted && units <= self.free && has + units <= self.limit {
             self.free -= units;
@@ -151,7 +160,9 @@ impl World {
             let place = Place { rank: row.rank, until: row.until };
             match place.tell(&self.line, Some(self.free), self.now) {
                 Told::Waiting(position) => assert!(position <= self.free, "waits for what is gone"),
-                Told::Gone(position) => assert!(position > self.free, "sent away from what is there"),
+                Told::Gone(position) => {
+                    assert!(position > self.free, "sent away from what is there")
+                }
                 Told::Admitted(until) => assert!(until > self.now),
                 Told::Before | Told::Lapsed => {}
             }
@@ -203,7 +214,10 @@ fn run(seed: u64) {
         world.now = world.now.plus(WINDOW_MS);
         let (line, shop) = world.look();
         let calls = world.call(line, shop);
-        assert!(calls > 0 || world.free == 0 || line.waiting() == 0, "somebody starves: {line:?} {shop:?}");
+        assert!(
+            calls > 0 || world.free == 0 || line.waiting() == 0,
+            "somebody starves: {line:?} {shop:?}"
+        );
         world.judge();
     }
     let (line, _) = world.look();

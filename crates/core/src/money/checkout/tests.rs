@@ -10,7 +10,9 @@ use crate::rows::Item;
 use crate::settle::settle;
 use crate::stock;
 use crate::ticket::Ticket;
-use crate::value::{BuyerId, GrantId, ItemId, NodeId, RequestKey, SlotKey, Stock, TicketN, Token, Units};
+use crate::value::{
+    BuyerId, GrantId, ItemId, NodeId, RequestKey, SlotKey, Stock, TicketN, Token, Units,
+};
 
 const NOW: Millis = Millis(1_000);
 const HOLD_MS: i64 = 60_000;
@@ -37,9 +39,11 @@ fn checkout(order: TicketId, session: &str) -> Checkout {
 fn order_with_checkout() -> (Model, Order) {
     let (mut model, id) = (Model::default(), ItemId(1));
     let total = Stock::Counted(1);
-    let item = Item { id, total, pool: 1, limit: 1, hold_ms: HOLD_MS, ended: 0, paid: 0, waiting: 0 };
+    let item =
+        Item { id, total, pool: 1, limit: 1, hold_ms: HOLD_MS, ended: 0, paid: 0, waiting: 0 };
     model.items.insert(id, item);
-    let grant = sure(stock::open(&mut model, SlotKey { item: id, index: 0 }, GrantId(7), 1)).expect("a grant");
+    let grant = sure(stock::open(&mut model, SlotKey { item: id, index: 0 }, GrantId(7), 1))
+        .expect("a grant");
     let ticket = Ticket {
         token: Token(1),
         grant: grant.id,
@@ -51,7 +55,8 @@ fn order_with_checkout() -> (Model, Order) {
         decide_by: NOW,
         node: NodeId(1),
     };
-    let order = sure(settle(&mut model, &IdKey::new([5; 32]), &ticket, NOW)).order.expect("an order");
+    let order =
+        sure(settle(&mut model, &IdKey::new([5; 32]), &ticket, NOW)).order.expect("an order");
     let new = checkout(order.id, "one");
     assert_eq!(sure(keep_checkout(&mut model, &new)), CheckoutKept::Kept(new));
     (model, order)

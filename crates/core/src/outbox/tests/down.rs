@@ -43,7 +43,11 @@ fn an_endpoint_that_is_down_is_tried_with_one_event_at_a_time_and_a_few_times_wi
     let tried = sent(&mut desk, now);
     desk.done(tried[0], Outcome::Told, now, 0);
     assert!(!desk.is_open());
-    assert_eq!(sent(&mut desk, now).len(), bounds().at_once, "what failed need not wait now that it is up again");
+    assert_eq!(
+        sent(&mut desk, now).len(),
+        bounds().at_once,
+        "what failed need not wait now that it is up again"
+    );
 }
 
 /// Tells `events` of different orders to an endpoint that answers as `takes(event, time of its try)` says. How long it took until each was told or dead, at most
@@ -58,7 +62,8 @@ fn drive(bounds: Bounds, events: i64, mut takes: impl FnMut(i64, u32) -> bool) -
             *tried += 1;
             let is_taken = takes(at, *tried);
             told += usize::from(is_taken);
-            let note = desk.done(at, if is_taken { Outcome::Told } else { failed() }, now, u32::MAX / 2);
+            let note =
+                desk.done(at, if is_taken { Outcome::Told } else { failed() }, now, u32::MAX / 2);
             dead += usize::from(matches!(note, Some(Note::Again(parcel)) if parcel.dead));
         }
         if let Some(progress) = desk.go() {

@@ -52,7 +52,11 @@ fn what_is_new_is_due_at_the_end_of_a_pause() {
     desk.done(1, asks(5_000), AT, 0);
     desk.done(2, Outcome::Told, AT, 0);
     desk.done(3, Outcome::Told, AT, 0);
-    assert_eq!(desk.due(), Some(AT.plus(5_000)), "for the fourth: the first is not in the store yet");
+    assert_eq!(
+        desk.due(),
+        Some(AT.plus(5_000)),
+        "for the fourth: the first is not in the store yet"
+    );
     assert_eq!(sent(&mut desk, AT.plus(5_000)), [4]);
 }
 

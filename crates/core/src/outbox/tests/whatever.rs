@@ -15,7 +15,10 @@ impl Stored {
         assert_eq!(progress.from, self.position);
         self.position = progress.to;
         for parcel in &progress.failed {
-            assert!(self.rows.insert(parcel.position, parcel.clone()).is_none(), "a row is added once");
+            assert!(
+                self.rows.insert(parcel.position, parcel.clone()).is_none(),
+                "a row is added once"
+            );
         }
         assert!(self.rows.values().filter(|row| !row.dead).count() <= bounds().pending);
     }
@@ -24,13 +27,20 @@ impl Stored {
         match note {
             Note::Told(at) => assert!(self.rows.remove(&at).is_some(), "of a row that is there"),
             Note::Again(parcel) => {
-                assert!(self.rows.insert(parcel.position, parcel).is_some(), "of a row that is there")
+                assert!(
+                    self.rows.insert(parcel.position, parcel).is_some(),
+                    "of a row that is there"
+                )
             }
         }
     }
 
     fn desk(&self) -> Desk {
-        Desk::new(bounds(), self.position, self.rows.values().filter(|row| !row.dead).cloned().collect())
+        Desk::new(
+            bounds(),
+            self.position,
+            self.rows.values().filter(|row| !row.dead).cloned().collect(),
+        )
     }
 }
 
@@ -81,7 +91,8 @@ fn tell_all(seed: u64) {
         }
         if let Some(at) = desk.next(now) {
             assert!(wanted[at as usize]);
-            let before = (1..at).filter(|b| about[*b as usize] == about[at as usize] && wanted[*b as usize]);
+            let before =
+                (1..at).filter(|b| about[*b as usize] == about[at as usize] && wanted[*b as usize]);
             for before in before {
                 let dead = stored.rows.get(&before).is_some_and(|row| row.dead);
                 assert!(told.contains(&before) || dead, "{before} comes before {at}, seed {seed}");
@@ -121,7 +132,10 @@ fn tell_all(seed: u64) {
         now = now.plus(dice.roll(2_000) as i64);
     }
     for at in (1..=EVENTS).filter(|at| wanted[*at as usize]) {
-        assert!(told.contains(&at) || stored.rows.contains_key(&at), "{at} was never told, seed {seed}");
+        assert!(
+            told.contains(&at) || stored.rows.contains_key(&at),
+            "{at} was never told, seed {seed}"
+        );
     }
 }
 

@@ -56,7 +56,12 @@ fn a_good_demo_adds_up_whatever_its_numbers() {
         assert!(told.trim_end().ends_with(line), "{told}");
     };
     check(10_000, 10, 100, "10 orders of 10. 100 of 100 sold. Nothing oversold, nothing lost.");
-    check(10_000, 10, 101, "10 orders of 10. 100 of 101 sold, 1 left. Nothing oversold, nothing lost.");
+    check(
+        10_000,
+        10,
+        101,
+        "10 orders of 10. 100 of 101 sold, 1 left. Nothing oversold, nothing lost.",
+    );
     check(1, 3, 100, "1 order of 3. 3 of 100 sold, 97 left. Nothing oversold, nothing lost.");
     check(5, 10, 0, "0 orders of 10. 0 of 0 sold. Nothing oversold, nothing lost.");
     check(
@@ -91,10 +96,14 @@ fn set(counts: &mut BTreeMap<String, u64>, kind: &str, count: u64) {
 #[test]
 fn whatever_does_not_add_up_is_said() {
     wrong("promises: 11 instead of 10", |sum| set(&mut sum.storm.answers, "reserved", 11));
-    wrong("final answers: 9,999 instead of 10,000", |sum| set(&mut sum.storm.answers, "sold_out", 9_989));
+    wrong("final answers: 9,999 instead of 10,000", |sum| {
+        set(&mut sum.storm.answers, "sold_out", 9_989)
+    });
     wrong("answers lost: 1 instead of 0", |sum| sum.storm.lost_answers = 1);
     wrong("buyers that came: 9,999", |sum| sum.storm.buyers = 9_999);
-    wrong("nobody should get: limit_reached", |sum| set(&mut sum.storm.answers, "limit_reached", 1));
+    wrong("nobody should get: limit_reached", |sum| {
+        set(&mut sum.storm.answers, "limit_reached", 1)
+    });
     wrong("nobody should get: http_500", |sum| set(&mut sum.storm.faults, "http_500", 1));
     wrong("orders: 11 instead of 10", |sum| sum.audit.orders_checked = 11);
     wrong("units sold: 110 instead of 100", |sum| sum.audit.audit.items[0].held = 110);
@@ -107,7 +116,8 @@ fn whatever_does_not_add_up_is_said() {
     wrong("9 requests reached the store", |sum| sum.reached_store = 9);
     wrong("did not stop", |sum| sum.stopped = Err("the server did not stop".into()));
     wrong("the auditor found I2: 3 units are missing", |sum| {
-        let finding = json!({"rule": "I2", "sale": "demo", "item": "phone", "detail": "3 units are missing"});
+        let finding =
+            json!({"rule": "I2", "sale": "demo", "item": "phone", "detail": "3 units are missing"});
         sum.audit.audit.findings.push(serde_json::from_value(finding).expect("a finding"));
     });
 }

@@ -15,7 +15,8 @@ use crate::windows::rig::Rig;
 
 const ENDPOINTS: &str = "/v1/admin/webhook-endpoints";
 /// Every step from an event's position to the note that the broker has it.
-const POINTS: [Point; 4] = [Point::OutboxSequenced, Point::OutboxRead, Point::OutboxSent, Point::OutboxAdvanced];
+const POINTS: [Point; 4] =
+    [Point::OutboxSequenced, Point::OutboxRead, Point::OutboxSent, Point::OutboxAdvanced];
 /// Those of events that were not taken at first and are tried again.
 const AGAIN: [Point; 3] = [Point::OutboxSent, Point::OutboxNoted, Point::OutboxAdvanced];
 
@@ -51,10 +52,16 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
         books
     });
     let at = counter.clone();
-    let mut failing = is_away.then(|| tokio::spawn(async move { at.until(ENDPOINTS, has_failed).await }));
+    let mut failing =
+        is_away.then(|| tokio::spawn(async move { at.until(ENDPOINTS, has_failed).await }));
     let (mut died, begun) = (false, Instant::now());
     while !selling.is_finished() {
-        assert!(begun.elapsed() < PATIENCE, "it does not settle: {}\n{}", counter.waiting(), rig.said());
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "it does not settle: {}\n{}",
+            counter.waiting(),
+            rig.said()
+        );
         let status = rig.end().filter(|_| !died);
         if let Some(status) = status {
             assert_eq!(status.signal(), Some(9), "it ended by itself ({status}): {}", rig.said());
@@ -78,7 +85,8 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
     let refunds = counter.list(judge::REFUNDS, "refunds").await;
     judge::announced(&counter, &heard.first, &orders, &refunds).await;
     let known = |id: &str| orders.iter().any(|order| order["id"] == id);
-    let stray = heard.first.iter().find(|event| event.order.as_deref().is_some_and(|id| !known(id)));
+    let stray =
+        heard.first.iter().find(|event| event.order.as_deref().is_some_and(|id| !known(id)));
     assert!(stray.is_none(), "of an order that nobody has: {stray:?}");
     if died && point == Point::OutboxSent.name() {
         assert!(heard.again > 0, "what was acknowledged and not written down is sent once more");
@@ -89,5 +97,9 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
 
 /// Whether an endpoint did not take something.
 fn has_failed(page: &Value) -> bool {
-    page["endpoints"].as_array().expect("a list").iter().any(|one| one["failing"].as_u64() > Some(0))
+    page["endpoints"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .any(|one| one["failing"].as_u64() > Some(0))
 }

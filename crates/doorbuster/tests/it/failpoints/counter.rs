@@ -48,7 +48,9 @@ impl Counter {
 
     /// Asks again and again until somebody answers anything but that the server is busy.
     pub async fn ask(&self, request: &[u8]) -> Reply {
-        let what = String::from_utf8_lossy(request.split(|byte| *byte == b'\r').next().unwrap_or_default());
+        let what = String::from_utf8_lossy(
+            request.split(|byte| *byte == b'\r').next().unwrap_or_default(),
+        );
         loop {
             let address = *self.address.lock().expect("nobody panics with it");
             let asked = async { Wire::connect(address).await?.ask(request).await };
@@ -127,7 +129,8 @@ impl Counter {
     /// Stands in the line of what nobody can have just now, however often it has to be asked; the place, or the order that it is by then.
     pub async fn join(&self, wish: &Wish) -> Value {
         let lines = format!("{}Idempotency-Key: {}\r\n", wish.signed, wish.key);
-        let (request, what) = (request("POST", &line(wish), &lines, None), format!("{} joins", wish.buyer));
+        let (request, what) =
+            (request("POST", &line(wish), &lines, None), format!("{} joins", wish.buyer));
         loop {
             let reply = self.ask(&request).await;
             match reply.status {
@@ -136,7 +139,11 @@ impl Counter {
                     return reply.json();
                 }
                 // What is on its way to somebody counts as free, and is not known to be held.
-                409 if matches!(reply.json()["code"].as_str(), Some("not_held_out" | "line_full")) => {
+                409 if matches!(
+                    reply.json()["code"].as_str(),
+                    Some("not_held_out" | "line_full")
+                ) =>
+                {
                     self.waits(&what, Some(reply.to_string()));
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -165,7 +172,9 @@ impl Counter {
 
     /// Presses a button of the sandbox; what the checkout is then.
     pub async fn press(&self, session: &str, action: &str) -> String {
-        let reply = self.ask(&request("POST", &format!("/sandbox/checkout/{session}/{action}"), "", None)).await;
+        let reply = self
+            .ask(&request("POST", &format!("/sandbox/checkout/{session}/{action}"), "", None))
+            .await;
         assert!(matches!(reply.status, 200 | 409), "{reply}");
         reply.json()["state"].as_str().expect("a state").to_owned()
     }

@@ -36,8 +36,7 @@ pub async fn erased(counter: Counter) -> Vec<Told> {
 
 async fn open(counter: &Counter) {
     let price = json!({"amount_minor": 10, "currency": "CNY"});
-    let item =
-        json!({"id": "phone", "title": "phone", "price": price, "stock": 9, "limit_per_buyer": 5, "hold_secs": 300});
+    let item = json!({"id": "phone", "title": "phone", "price": price, "stock": 9, "limit_per_buyer": 5, "hold_secs": 300});
     let door = json!({"limits": {"buyer": null, "ip": null, "interface": null}});
     let body = json!({"id": SALE, "title": "Autumn drop", "items": [item], "front_door": door});
     let made = counter.operate("POST", "/v1/admin/sales", Some(&body)).await;
@@ -66,7 +65,8 @@ async fn erase(counter: &Counter) {
 }
 
 async fn ask(counter: &Counter) -> Value {
-    let told = counter.operate("POST", "/v1/admin/erasures", Some(&json!({"buyer": FORGOTTEN}))).await;
+    let told =
+        counter.operate("POST", "/v1/admin/erasures", Some(&json!({"buyer": FORGOTTEN}))).await;
     assert_eq!(told.status, 200, "{told}");
     told.json()
 }
@@ -84,10 +84,14 @@ pub async fn judge(counter: &Counter, orders: &[Value], audited: &Value, told: &
     }
     assert!(names.len() == 1 && names.iter().all(|name| name.starts_with("erased:")), "{names:?}");
     for row in orders {
-        let is_theirs = row["buyer"].as_str().is_some_and(|name| name == FORGOTTEN || names.contains(name));
+        let is_theirs =
+            row["buyer"].as_str().is_some_and(|name| name == FORGOTTEN || names.contains(name));
         assert_eq!(is_theirs, ids.contains(id(row)), "{row}");
     }
-    assert!(orders.iter().any(|row| row["buyer"] == BYSTANDER && row["state"] == "paid"), "{orders:?}");
+    assert!(
+        orders.iter().any(|row| row["buyer"] == BYSTANDER && row["state"] == "paid"),
+        "{orders:?}"
+    );
     assert_eq!(audited["orders_erased"], ids.len(), "{audited}");
     let again = ask(counter).await;
     let left = (&again["orders"], &again["other"], &again["held_back"]);

@@ -28,7 +28,9 @@ const IN_VAIN: usize = 2;
 /// Waits until nothing is under way: holds, checkouts, messages, refunds, events. Whatever the shop refused at first is told once more when it was given up.
 pub async fn until_settled(counter: &Counter, truth: &Truth, dir: &Path, shop: &Shop) {
     let dead = "/v1/admin/dead-letters";
-    counter.until(dead, |page| page["dead_letters"].as_array().is_some_and(|all| all.len() >= IN_VAIN)).await;
+    counter
+        .until(dead, |page| page["dead_letters"].as_array().is_some_and(|all| all.len() >= IN_VAIN))
+        .await;
     shop.take_all();
     loop {
         for letter in counter.list(dead, "dead_letters").await {
@@ -57,7 +59,8 @@ pub async fn is_settled(counter: &Counter, truth: &Truth, dir: &Path) -> bool {
 /// What is under way, if anything is.
 async fn unsettled(counter: &Counter, truth: &Truth, dir: &Path) -> Option<String> {
     let sessions = sessions(truth, dir);
-    let mut posts = sessions.iter().flat_map(|session| session["posts"].as_array().expect("a list"));
+    let mut posts =
+        sessions.iter().flat_map(|session| session["posts"].as_array().expect("a list"));
     if let Some(post) = posts.find(|post| post["done"] != true) {
         return Some(format!("a message of the sandbox: {post}"));
     }
@@ -99,13 +102,27 @@ pub async fn judge(rig: &Rig, counter: &Counter, truth: &Truth, shop: &Shop, tol
     reversed::announced(&back, &heard);
     let report = counter.shown("/v1/admin/exports/reconciliation").await;
     reversed::reconciled(&back, &report);
-    for money in report["items"].as_array().expect("items").iter().flat_map(|item| item["money"].as_array()).flatten() {
+    for money in report["items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .flat_map(|item| item["money"].as_array())
+        .flatten()
+    {
         let of = |name: &str| money[name].as_i64().expect("a number");
-        assert_eq!((of("captured"), of("pending"), of("failed")), (of("standing") + of("refunded"), 0, 0), "{money}");
+        assert_eq!(
+            (of("captured"), of("pending"), of("failed")),
+            (of("standing") + of("refunded"), 0, 0),
+            "{money}"
+        );
     }
     exported(rig, [orders.len(), payments.len(), refunds.len()]);
     let own = counter.shown("/v1/admin/audit").await;
-    assert_eq!((&own["ok"], &own["findings"], &own["repairs"]), (&json!(true), &json!([]), &json!(0)), "{own}");
+    assert_eq!(
+        (&own["ok"], &own["findings"], &own["repairs"]),
+        (&json!(true), &json!([]), &json!(0)),
+        "{own}"
+    );
     let audited = truth.audit(rig, &answers(rig, told));
     for audit in [&own, &audited] {
         reversed::noticed(&back, audit);
@@ -115,7 +132,9 @@ pub async fn judge(rig: &Rig, counter: &Counter, truth: &Truth, shop: &Shop, tol
 
 /// Every payment at the provider pays for one order, or went back once, there as well.
 fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Value]) {
-    let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_else(|| panic!("{name} of {row}")).to_owned();
+    let text = |row: &Value, name: &str| {
+        row[name].as_str().unwrap_or_else(|| panic!("{name} of {row}")).to_owned()
+    };
     let states: HashMap<String, String> =
         orders.iter().map(|order| (text(order, "id"), text(order, "state"))).collect();
     let mut stands = HashMap::<String, usize>::new();
@@ -136,7 +155,11 @@ fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Va
             let asked = asked.count();
             let by_itself = reversed::word(payment);
             if known[0]["state"] == "captured" {
-                assert_eq!((states[&order].as_str(), back.len(), asked), ("paid", 0, 0), "{id} pays for {order}");
+                assert_eq!(
+                    (states[&order].as_str(), back.len(), asked),
+                    ("paid", 0, 0),
+                    "{id} pays for {order}"
+                );
                 let is_there = payment["refund"].is_null() || by_itself.is_some();
                 assert!(is_there, "it stands, and went back: {session}");
                 *stands.entry(order.clone()).or_default() += 1;
@@ -149,7 +172,10 @@ fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Va
                     "{session} {back:?}"
                 );
                 assert_eq!(back[0]["state"], "settled", "{session}");
-                assert!(by_itself.is_some() || back[0]["refund"] == payment["refund"][0], "{session} {back:?}");
+                assert!(
+                    by_itself.is_some() || back[0]["refund"] == payment["refund"][0],
+                    "{session} {back:?}"
+                );
             }
         }
     }
@@ -157,7 +183,9 @@ fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Va
         let expected = usize::from(state == "paid");
         assert_eq!(stands.get(order).copied().unwrap_or(0), expected, "{order} is {state}");
     }
-    let invented = |row: &&Value| row["state"] != "failed" && !made.contains(row["payment"].as_str().expect("an id"));
+    let invented = |row: &&Value| {
+        row["state"] != "failed" && !made.contains(row["payment"].as_str().expect("an id"))
+    };
     let invented: Vec<&Value> = payments.iter().filter(invented).collect();
     assert_eq!(invented.len(), 1, "the mismatch alone: {invented:?}");
     assert_eq!(invented[0]["state"], "refunded");
@@ -173,10 +201,15 @@ pub async fn announced(counter: &Counter, heard: &[Event], orders: &[Value], ref
         let history = shown["history"].as_array().expect("a history");
         let of_line = line::LINE.contains(&order["buyer"].as_str().expect("a name"));
         assert_eq!(history[0]["from_line"] == true, of_line, "{shown}");
-        let mut happened: Vec<&str> = history.iter().map(|entry| entry["event"].as_str().expect("a type")).collect();
-        let mine: Vec<&Event> = heard.iter().filter(|event| event.order.as_deref() == Some(id)).collect();
+        let mut happened: Vec<&str> =
+            history.iter().map(|entry| entry["event"].as_str().expect("a type")).collect();
+        let mine: Vec<&Event> =
+            heard.iter().filter(|event| event.order.as_deref() == Some(id)).collect();
         let is_marked = |event: &Event| of_line && event.what == "order.reserved";
-        assert!(mine.iter().all(|event| event.from_line == is_marked(event)), "out of a line or not: {mine:?}");
+        assert!(
+            mine.iter().all(|event| event.from_line == is_marked(event)),
+            "out of a line or not: {mine:?}"
+        );
         let mut heard: Vec<&str> = mine.iter().map(|event| &*event.what).collect();
         if order["buyer"] == STUBBORN {
             // What was given up comes behind what was not.
@@ -188,7 +221,11 @@ pub async fn announced(counter: &Counter, heard: &[Event], orders: &[Value], ref
     let due = refunds.iter().filter(|refund| refund["cause"] != "operator");
     let due: HashSet<&str> = due.map(|refund| refund["refund"].as_str().expect("an id")).collect();
     let told: Vec<&str> = heard.iter().filter_map(|event| event.refund.as_deref()).collect();
-    assert_eq!((told.len(), told.into_iter().collect::<HashSet<_>>()), (due.len(), due), "money that goes back");
+    assert_eq!(
+        (told.len(), told.into_iter().collect::<HashSet<_>>()),
+        (due.len(), due),
+        "money that goes back"
+    );
 }
 
 /// What is exported has every row once, so many orders, payments and refunds, and nobody who was erased.

@@ -29,7 +29,11 @@ pub async fn stood_in(counter: Counter) -> Vec<Told> {
     counter.leave(&restless).await;
     let left = counter.shown(&format!("/v1/admin/orders/{}", id(&place))).await;
     told.push((restless, left));
-    let places = [joins(counter, LINE[0]).await, joins(counter, LINE[1]).await, joins(counter, LINE[2]).await];
+    let places = [
+        joins(counter, LINE[0]).await,
+        joins(counter, LINE[1]).await,
+        joins(counter, LINE[2]).await,
+    ];
     let stranger = pressed(counter, STRANGER, ITEM, "pay");
     let (served, bought) = tokio::join!(turns(counter, owners, places), stranger);
     told.extend(served);
@@ -95,14 +99,22 @@ async fn pays(counter: &Counter, (wish, order): &Told) {
 /// Each place became one order, by turn, before anybody else had what came back; the one that was given up was told of once; nobody stands there any more.
 pub async fn judge(counter: &Counter, heard: &[Event], orders: &[Value], told: &[Told]) {
     // Where they stand in the list, which has the newest first.
-    let of = |buyer: &str| -> Vec<usize> { (0..orders.len()).filter(|at| orders[*at]["buyer"] == buyer).collect() };
+    let of = |buyer: &str| -> Vec<usize> {
+        (0..orders.len()).filter(|at| orders[*at]["buyer"] == buyer).collect()
+    };
     let turns = LINE.map(of);
-    assert!(turns.iter().all(|mine| mine.len() == 1), "one order for each place: {turns:?} of {orders:?}");
+    assert!(
+        turns.iter().all(|mine| mine.len() == 1),
+        "one order for each place: {turns:?} of {orders:?}"
+    );
     let turns = turns.concat();
     assert!(turns.is_sorted_by(|one, next| one > next), "by turn: {turns:?} of {orders:?}");
     // Two units were back for the last one when the one before had not paid in time: the other one was anybody's.
     let first = if orders[turns[1]]["state"] == "paid" { turns[2] } else { turns[1] };
-    assert!(of(STRANGER).iter().all(|at| *at < first), "nobody passes the line: {turns:?} of {orders:?}");
+    assert!(
+        of(STRANGER).iter().all(|at| *at < first),
+        "nobody passes the line: {turns:?} of {orders:?}"
+    );
     let (_, left) = told.iter().find(|(wish, _)| wish.buyer == RESTLESS).expect("it was told");
     let place = counter.shown(&format!("/v1/admin/orders/{}", id(left))).await;
     assert_eq!((&place["state"], &place["code"]), (&json!("refused"), &json!("left")), "{place}");

@@ -14,7 +14,12 @@ const ARGUED: &str = "argued";
 const PRICE: i64 = 10;
 
 /// Pays by one button of the sandbox and has it all back by another; then an operator refunds the order as well, or lets it be.
-pub async fn taken_back(counter: Counter, buyer: &str, [pay, take]: [&str; 2], is_refunded: bool) -> Vec<Told> {
+pub async fn taken_back(
+    counter: Counter,
+    buyer: &str,
+    [pay, take]: [&str; 2],
+    is_refunded: bool,
+) -> Vec<Told> {
     let (mut told, session) = pressed_at(&counter, buyer, "watch", pay).await;
     let state = counter.press(&session.expect("there is enough"), take).await;
     assert!(matches!(&*state, "returned" | "disputed"), "{buyer}: {state}");
@@ -40,7 +45,9 @@ pub async fn argued_about(counter: Counter) -> Vec<Told> {
         json!({"type": "payment.disputed", "data": data})
     };
     let part = PRICE - 6;
-    for (event, minor) in [("msg_part", part), ("msg_all", PRICE), ("msg_part", part), ("msg_again", PRICE)] {
+    for (event, minor) in
+        [("msg_part", part), ("msg_all", PRICE), ("msg_part", part), ("msg_again", PRICE)]
+    {
         message(&counter, event, &said(minor)).await;
     }
     vec![(wish, order)]
@@ -64,11 +71,14 @@ pub struct Back<'a> {
 /// What went back by itself: by the sandbox's documents, and by what was signed here.
 pub fn all<'a>(sessions: &'a [Value], payments: &'a [Value], told: &[Told]) -> Vec<Back<'a>> {
     let (_, argued) = told.iter().find(|(wish, _)| wish.buyer == ARGUED).expect("it was told");
-    let made: Vec<&Value> =
-        sessions.iter().flat_map(|session| session["payments"].as_array().expect("a list")).collect();
+    let made: Vec<&Value> = sessions
+        .iter()
+        .flat_map(|session| session["payments"].as_array().expect("a list"))
+        .collect();
     let mut all = Vec::new();
     for row in payments {
-        let by_itself = made.iter().copied().find(|payment| payment["id"] == row["payment"]).and_then(word);
+        let by_itself =
+            made.iter().copied().find(|payment| payment["id"] == row["payment"]).and_then(word);
         let (kind, told) = match by_itself {
             Some(kind) => (kind, vec![PRICE]),
             None if row["order"] == argued["id"] => ("disputed", vec![PRICE - 6, PRICE]),
@@ -112,34 +122,46 @@ pub fn announced(all: &[Back<'_>], heard: &[Event]) {
 /// The books name those that are open, and nothing else.
 pub fn reconciled(all: &[Back<'_>], report: &Value) {
     let differences = report["differences"].as_array().expect("a list").iter();
-    let mut found: Vec<[String; 4]> =
-        differences.map(|row| ["kind", "order", "payment", "detail"].map(|name| text(row, name))).collect();
+    let mut found: Vec<[String; 4]> = differences
+        .map(|row| ["kind", "order", "payment", "detail"].map(|name| text(row, name)))
+        .collect();
     let difference = |back: &Back<'_>| {
         let (kind, state) = (back.kind, back.text("state"));
         let detail = format!("{PRICE} CNY of {PRICE} CNY is {kind}, the payment is {state}");
         ["reversed".to_owned(), back.text("order"), back.text("payment"), detail]
     };
-    let mut expected: Vec<[String; 4]> = all.iter().filter(|back| back.is_open()).map(difference).collect();
+    let mut expected: Vec<[String; 4]> =
+        all.iter().filter(|back| back.is_open()).map(difference).collect();
     found.sort();
     expected.sort();
     assert_eq!(found, expected, "{report}");
-    assert_eq!((&report["ok"], &report["complete"]), (&json!(expected.is_empty()), &json!(true)), "{report}");
+    assert_eq!(
+        (&report["ok"], &report["complete"]),
+        (&json!(expected.is_empty()), &json!(true)),
+        "{report}"
+    );
 }
 
 /// An auditor's notices are of those that are open, each once.
 pub fn noticed(all: &[Back<'_>], audit: &Value) {
     let notices = audit["notices"].as_array().expect("a list").iter();
-    let notices = notices.filter(|row| matches!(row["kind"].as_str(), Some("returned" | "disputed")));
+    let notices =
+        notices.filter(|row| matches!(row["kind"].as_str(), Some("returned" | "disputed")));
     let notice = |row: &Value| {
         let detail = text(row, "detail");
-        let (said, _) = detail.split_once(" in minor units").unwrap_or_else(|| panic!("no amount in {row}"));
+        let (said, _) =
+            detail.split_once(" in minor units").unwrap_or_else(|| panic!("no amount in {row}"));
         [text(row, "kind"), text(row, "order"), said.to_owned()]
     };
     let mut found: Vec<[String; 3]> = notices.map(notice).collect();
     let open = all.iter().filter(|back| back.is_open());
     let mut expected: Vec<[String; 3]> = open
         .map(|back| {
-            [back.kind.to_owned(), back.text("order"), format!("payment {}: {PRICE} CNY", back.text("payment"))]
+            [
+                back.kind.to_owned(),
+                back.text("order"),
+                format!("payment {}: {PRICE} CNY", back.text("payment")),
+            ]
         })
         .collect();
     found.sort();

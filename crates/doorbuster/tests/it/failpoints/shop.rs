@@ -77,7 +77,8 @@ impl Shop {
         loop {
             while let Some((body, end)) = message(&bytes) {
                 bytes.drain(..end);
-                let refuses = !self.takes_all.load(Ordering::Acquire) && body["data"]["order"]["buyer"] == STUBBORN;
+                let refuses = !self.takes_all.load(Ordering::Acquire)
+                    && body["data"]["order"]["buyer"] == STUBBORN;
                 if !refuses {
                     // Before the answer: it counts as heard although the server may die before it hears so.
                     self.taken.lock().expect("nobody panics with it").push(event(&body));
@@ -121,7 +122,9 @@ pub fn first(came: Vec<Event>) -> Vec<Event> {
 fn message(bytes: &[u8]) -> Option<(Value, usize)> {
     let head = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
-    let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok())?;
+    let length = text
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok())?;
     let end = head + 4 + length;
     let body = bytes.get(head + 4..end)?;
     Some((serde_json::from_slice(body).expect("JSON"), end))

@@ -63,7 +63,12 @@ pub async fn pressed(counter: &Counter, buyer: &str, item: &str, action: &str) -
 }
 
 /// The same, and the checkout where it was pressed; `None`: nothing was left to buy.
-pub async fn pressed_at(counter: &Counter, buyer: &str, item: &str, action: &str) -> (Vec<Told>, Option<String>) {
+pub async fn pressed_at(
+    counter: &Counter,
+    buyer: &str,
+    item: &str,
+    action: &str,
+) -> (Vec<Told>, Option<String>) {
     let mut told = Vec::new();
     for key in 0.. {
         let wish = Wish::new(buyer, &format!("k{key}"), "spring", 1).item(item);
@@ -73,7 +78,11 @@ pub async fn pressed_at(counter: &Counter, buyer: &str, item: &str, action: &str
         if matches!(&*counter.press(&session, action).await, "late" | "paid") {
             return (told, Some(session));
         }
-        counter.until(&format!("/v1/admin/orders/{}", id(&order)), |order| order["state"] != "reserved").await;
+        counter
+            .until(&format!("/v1/admin/orders/{}", id(&order)), |order| {
+                order["state"] != "reserved"
+            })
+            .await;
     }
     (told, None)
 }
@@ -185,9 +194,12 @@ async fn mismatched(counter: Counter) -> Vec<Told> {
     let data = json!({"payment": "pay_mismatch", "order": id(&order), "amount": amount});
     message(&counter, "msg_mismatch", &json!({"type": "payment.captured", "data": data})).await;
     let refunds = counter
-        .until(&format!("/v1/admin/refunds?order={}", id(&order)), |page| page["refunds"][0]["refund"].is_string())
+        .until(&format!("/v1/admin/refunds?order={}", id(&order)), |page| {
+            page["refunds"][0]["refund"].is_string()
+        })
         .await;
-    let settled = json!({"type": "refund.settled", "data": {"refund": refunds["refunds"][0]["refund"]}});
+    let settled =
+        json!({"type": "refund.settled", "data": {"refund": refunds["refunds"][0]["refund"]}});
     message(&counter, "msg_mismatch_settled", &settled).await;
     let session = counter.checkout(&wish, id(&order)).await.expect("there is time");
     counter.press(&session, "pay").await;

@@ -36,7 +36,9 @@ impl Truth {
     pub fn settings(&self) -> Vec<(&'static str, &str)> {
         match self {
             Self::Directory => Vec::new(),
-            Self::Database(url) => vec![("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url)],
+            Self::Database(url) => {
+                vec![("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url)]
+            }
         }
     }
 
@@ -45,7 +47,8 @@ impl Truth {
         match self {
             Self::Directory => {
                 let file = dir.join("doorbuster.sqlite3");
-                let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("it is there");
+                let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)
+                    .expect("it is there");
                 // A server that starts has it to itself for a while.
                 db.busy_timeout(std::time::Duration::from_secs(60)).expect("it can be set");
                 let mut rows = db.prepare(sql).expect("it is SQL");
@@ -53,7 +56,8 @@ impl Truth {
                 rows.collect::<Result<_, _>>().expect("it is text")
             }
             Self::Database(url) => {
-                let asked = Command::new("psql").args([url, "-X", "-q", "-A", "-t", "-c", sql]).output();
+                let asked =
+                    Command::new("psql").args([url, "-X", "-q", "-A", "-t", "-c", sql]).output();
                 let asked = asked.expect("psql comes with postgresql");
                 assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
                 String::from_utf8(asked.stdout).expect("text").lines().map(str::to_owned).collect()

@@ -78,7 +78,8 @@ impl Judge {
         let (mut free, mut number) = (left.free(), 0);
         while free > 0 {
             let units = u32::try_from(free).unwrap_or(LIMIT).min(LIMIT);
-            let mut deal = Deal::new(Wish::new(&format!("{sale}-last-{number}"), "k", sale, units), may);
+            let mut deal =
+                Deal::new(Wish::new(&format!("{sale}-last-{number}"), "k", sale, units), may);
             let reply = deal.buy(wire, "").await.expect("an answer");
             assert_eq!(reply.verdict(), "201", "{units} of {free} units that are free: {reply}");
             self.answers.push(line(&deal));
@@ -91,14 +92,19 @@ impl Judge {
         let reply = rig.buy(&Wish::new(&format!("{sale}-late"), "k", sale, 1)).await;
         assert_eq!(reply.verdict(), "409 sold_out");
         let now = rig.stock(sale).await;
-        assert_eq!(now, Stock { pool: 0, in_slots: 0, held: left.total, ..left }, "sold to the last unit");
+        assert_eq!(
+            now,
+            Stock { pool: 0, in_slots: 0, held: left.total, ..left },
+            "sold to the last unit"
+        );
     }
 
     /// Each id that was told as queued has its verdict after its time, and keeps it.
     pub async fn verdicts(&mut self, rig: &Rig) {
         let mut wire = rig.wire().await;
         for mut deal in std::mem::take(&mut self.queued) {
-            let id = deal.queued.as_ref().expect("only these")["id"].as_str().expect("an id").to_owned();
+            let id =
+                deal.queued.as_ref().expect("only these")["id"].as_str().expect("an id").to_owned();
             let ask = deal.wish.order("GET", &id, "");
             let decided = async || {
                 let reply = rig.ask(&ask).await;
@@ -138,8 +144,14 @@ impl Judge {
 /// The total is what it was, and every change that was told. One that was not told may be either, and sent again is done once.
 async fn total(rig: &Rig, wire: &mut Wire, sale: &str, stock: u64, changes: Vec<Change>) {
     let mut total = i128::from(stock);
-    let lowest = total + changes.iter().filter(|c| c.became == Became::Done).map(|c| i128::from(c.units)).sum::<i128>();
-    let open: Vec<i128> = changes.iter().filter(|c| c.became == Became::Open).map(|c| i128::from(c.units)).collect();
+    let lowest = total
+        + changes
+            .iter()
+            .filter(|c| c.became == Became::Done)
+            .map(|c| i128::from(c.units))
+            .sum::<i128>();
+    let open: Vec<i128> =
+        changes.iter().filter(|c| c.became == Became::Open).map(|c| i128::from(c.units)).collect();
     let found = i128::from(rig.stock(sale).await.total);
     assert!(
         open.len() <= 1 && (found == lowest || Some(&(found - lowest)) == open.first()),
@@ -189,13 +201,21 @@ async fn sums(rig: &Rig, sale: &str) {
 /// The final answer of a deal as a line of `--answers`.
 fn line(deal: &Deal) -> Value {
     match (&deal.order, &deal.refused) {
-        (Some(order), _) => spoken(&deal.wish, 201, None, order["id"].as_str(), order["state"].as_str()),
+        (Some(order), _) => {
+            spoken(&deal.wish, 201, None, order["id"].as_str(), order["state"].as_str())
+        }
         (None, Some((status, code))) => spoken(&deal.wish, *status, Some(code), None, None),
         (None, None) => spoken(&deal.wish, 503, Some("unavailable"), None, None),
     }
 }
 
-fn spoken(wish: &Wish, status: u16, code: Option<&str>, id: Option<&str>, state: Option<&str>) -> Value {
+fn spoken(
+    wish: &Wish,
+    status: u16,
+    code: Option<&str>,
+    id: Option<&str>,
+    state: Option<&str>,
+) -> Value {
     let Wish { buyer, key, sale, item, units, .. } = wish;
     json!({"buyer": buyer, "key": key, "sale": sale, "item": item, "units": units, "status": status, "code": code,
            "id": id, "state": state})

@@ -25,8 +25,13 @@ const SECRET: [u8; 32] = [7; 32];
 const ITEMS: [(&str, u64, u32, u32); 3] =
     [("phone", 1_000_000, 1, LONG), ("watch", 1_000_000, 1, SHORT), ("ring", 5, 1, SHORT)];
 /// How orders are paid for: payments, how often each is told and answered, and how long the first message takes at least.
-const WAYS: [(u32, u32, Duration); 5] =
-    [(0, 0, Duration::ZERO), (1, 1, Duration::ZERO), (1, 2, Duration::ZERO), (2, 1, Duration::ZERO), (1, 1, LATE)];
+const WAYS: [(u32, u32, Duration); 5] = [
+    (0, 0, Duration::ZERO),
+    (1, 1, Duration::ZERO),
+    (1, 2, Duration::ZERO),
+    (2, 1, Duration::ZERO),
+    (1, 1, LATE),
+];
 /// Longer than a short hold.
 const LATE: Duration = Duration::from_secs(2);
 /// Messages take up to so much longer.
@@ -93,8 +98,14 @@ impl Book {
     fn add(&mut self, wish: usize, order: &str, dice: &mut SmallRng) {
         let (payments, times, wait) = WAYS[wish / ITEMS.len() % WAYS.len()];
         for n in 0..payments {
-            let due = Instant::now() + wait + Duration::from_millis(dice.random_range(0..HESITATES_MS));
-            self.open.push(Message { payment: format!("pay_{wish}_{n}"), order: order.to_owned(), due, times });
+            let due =
+                Instant::now() + wait + Duration::from_millis(dice.random_range(0..HESITATES_MS));
+            self.open.push(Message {
+                payment: format!("pay_{wish}_{n}"),
+                order: order.to_owned(),
+                due,
+                times,
+            });
         }
     }
 
@@ -204,7 +215,10 @@ async fn a_server_that_is_killed_while_it_is_paid_takes_each_payment_once() {
     let taken = std::mem::take(&mut book.lock().expect(CALM).taken);
     judge(&rig, &taken).await;
     let report = rig.shown("/v1/admin/exports/reconciliation").await;
-    assert_eq!((&report["ok"], &report["complete"], &report["differences"]), (&json!(true), &json!(true), &json!([])));
+    assert_eq!(
+        (&report["ok"], &report["complete"], &report["differences"]),
+        (&json!(true), &json!(true), &json!([]))
+    );
     rig.audit(None).await;
     rig.ask_to_stop();
     assert_eq!(rig.ended(Duration::from_secs(10)), Some(0), "{}", rig.said());
@@ -220,7 +234,8 @@ async fn settle(rig: &Rig) {
     for refund in rig.list("refunds", "").await {
         let id = word(&refund, "refund");
         let body = json!({"type": "refund.settled", "data": {"refund": id}});
-        let message = client::message(&SigningKey::new(&SECRET), &format!("msg_{id}_settled"), &body);
+        let message =
+            client::message(&SigningKey::new(&SECRET), &format!("msg_{id}_settled"), &body);
         let reply = rig.ask(&message).await;
         assert_eq!(reply.status, 200, "{reply}");
     }
@@ -230,12 +245,14 @@ async fn settle(rig: &Rig) {
 async fn judge(rig: &Rig, taken: &[(Message, String)]) {
     let (orders, payments) = (rig.orders("spring").await, rig.list("payments", "").await);
     let refunds = rig.list("refunds", "").await;
-    let orders: HashMap<&str, &Value> = orders.iter().map(|order| (word(order, "id"), order)).collect();
+    let orders: HashMap<&str, &Value> =
+        orders.iter().map(|order| (word(order, "id"), order)).collect();
     let mut back = HashMap::<&str, Vec<&Value>>::new();
     for refund in &refunds {
         back.entry(word(refund, "payment")).or_default().push(refund);
     }
-    let (mut listed, mut stands, mut late) = (HashMap::<&str, &Value>::new(), HashMap::<&str, &str>::new(), 0);
+    let (mut listed, mut stands, mut late) =
+        (HashMap::<&str, &Value>::new(), HashMap::<&str, &str>::new(), 0);
     for row in &payments {
         let (payment, order) = (word(row, "payment"), word(row, "order"));
         assert!(listed.insert(payment, row).is_none(), "listed twice: {row}");
@@ -247,7 +264,11 @@ async fn judge(rig: &Rig, taken: &[(Message, String)]) {
             assert!(other.is_none(), "{payment} and {other:?} stand for {order}");
         } else {
             assert_eq!((word(row, "state"), its.len()), ("refunded", 1), "{row}: {its:?}");
-            assert_eq!((word(its[0], "state"), &its[0]["amount"]), ("settled", &row["amount"]), "{its:?}");
+            assert_eq!(
+                (word(its[0], "state"), &its[0]["amount"]),
+                ("settled", &row["amount"]),
+                "{its:?}"
+            );
         }
         late += usize::from(word(row, "at") > word(of, "pay_by"));
     }
@@ -270,7 +291,9 @@ async fn judge(rig: &Rig, taken: &[(Message, String)]) {
 fn promises(listed: &HashMap<&str, &Value>, taken: &[(Message, String)]) -> usize {
     let (mut told, mut first, mut repeated) = (HashSet::new(), HashSet::new(), 0);
     for (message, outcome) in taken {
-        let row = listed.get(&*message.payment).unwrap_or_else(|| panic!("answered, and not listed: {message:?}"));
+        let row = listed
+            .get(&*message.payment)
+            .unwrap_or_else(|| panic!("answered, and not listed: {message:?}"));
         assert_eq!(word(row, "order"), message.order, "{row}");
         told.insert(&*message.payment);
         let state = match &**outcome {

@@ -57,12 +57,19 @@ async fn inspect(tab: &Tab<'_>, state: &str) {
             let found = tab.run(&LOOK.replace('$', rules)).await;
             keep_picture(tab, &format!("{state}-{width}-{scheme}.png")).await;
             assert_eq!(found["violations"], json!([]), "{state}, {width} px, {scheme}");
-            assert!(found["rules"].as_u64() >= Some(rules_min), "{state}: {} rules applied", found["rules"]);
+            assert!(
+                found["rules"].as_u64() >= Some(rules_min),
+                "{state}: {} rules applied",
+                found["rules"]
+            );
         }
     }
     tab.width(NARROW).await;
     let wide = tab.eval(WIDEST).await;
-    assert!(wide.as_u64() <= Some(u64::from(NARROW)), "{state} is {wide} px wide on a screen of {NARROW} px");
+    assert!(
+        wide.as_u64() <= Some(u64::from(NARROW)),
+        "{state} is {wide} px wide on a screen of {NARROW} px"
+    );
 }
 
 /// Keeps a picture of the whole page, if they are wanted.
@@ -70,7 +77,8 @@ async fn keep_picture(tab: &Tab<'_>, name: &str) {
     let Some(folder) = std::env::var_os(SHOTS).map(PathBuf::from) else { return };
     let metrics = tab.protocol("Page.getLayoutMetrics", json!({})).await;
     let size = &metrics["cssContentSize"];
-    let clip = json!({"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1});
+    let clip =
+        json!({"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1});
     let whole = json!({"format": "png", "captureBeyondViewport": true, "clip": clip});
     let taken = tab.protocol("Page.captureScreenshot", whole).await;
     let png = decoded(taken["data"].as_str().expect("a picture"));
@@ -101,7 +109,8 @@ fn decoded(base64: &str) -> Vec<u8> {
 
 /// Buys as another visitor would, elsewhere; gives the order's id.
 async fn buy(rig: &Rig, buyer: &str, sale: &str, units: u32) -> String {
-    let bought = rig.buy(&Wish::new(buyer, &format!("k-{sale}-{units}"), sale, units).item("lamp")).await;
+    let bought =
+        rig.buy(&Wish::new(buyer, &format!("k-{sale}-{units}"), sale, units).item("lamp")).await;
     assert_eq!(bought.status, 201, "{bought}");
     bought.id()
 }
@@ -110,14 +119,17 @@ async fn buy(rig: &Rig, buyer: &str, sale: &str, units: u32) -> String {
 async fn every_state_of_a_sale_is_usable_by_everyone() {
     let rig = Rig::start();
     let lamp = |id: &str, stock: Value| json!({"id": id, "title": "有机棉手工灯罩 with a long name", "price": {"amount_minor": 1200, "currency": "CNY"}, "stock": stock});
-    let many = json!([lamp("shade", json!(10)), lamp("bulb", json!("unlimited")), lamp("none", json!(0))]);
+    let many =
+        json!([lamp("shade", json!(10)), lamp("bulb", json!("unlimited")), lamp("none", json!(0))]);
     let (soon, days, end) = (in_secs(3_000).1, in_secs(300_000).1, in_secs(400_000).1);
     for (name, starts_at) in [("soon", soon), ("days", days)] {
         draft(&rig, name, json!({}), json!({ "starts_at": starts_at, "ends_at": end })).await;
         rig.step(name, "schedule").await;
     }
     draft(&rig, "many", json!({}), json!({ "items": many })).await;
-    for (name, item) in [("open", json!({})), ("held", json!({"stock": 1})), ("sold", json!({"stock": 0}))] {
+    for (name, item) in
+        [("open", json!({})), ("held", json!({"stock": 1})), ("sold", json!({"stock": 0}))]
+    {
         draft(&rig, name, item, json!({ "ends_at": end })).await;
     }
     for name in ["many", "open", "held", "sold"] {
@@ -135,7 +147,9 @@ async fn every_state_of_a_sale_is_usable_by_everyone() {
             ("sold", "?lang=en", STATE, "Sold out for good"),
         ];
         for (name, query, place, words) in states {
-            tab.go(&link(rig.address, &format!("/sale/{name}{query}"), "ann").replace("bulb#", "bulb&")).await;
+            tab.go(&link(rig.address, &format!("/sale/{name}{query}"), "ann")
+                .replace("bulb#", "bulb&"))
+                .await;
             tab.says(place, words).await;
             inspect(&tab, &format!("a sale, {name}")).await;
         }
@@ -143,14 +157,19 @@ async fn every_state_of_a_sale_is_usable_by_everyone() {
         tab.click("#act").await;
         tab.says(STATE, "You are next").await;
         inspect(&tab, "in line").await;
-        let place = tab.eval("Object.values(JSON.parse(localStorage['doorbuster.line.held']).places)[0]").await;
-        tab.go(&link(rig.address, &format!("/order/{}", place.as_str().expect("an id")), "ann")).await;
+        let place = tab
+            .eval("Object.values(JSON.parse(localStorage['doorbuster.line.held']).places)[0]")
+            .await;
+        tab.go(&link(rig.address, &format!("/order/{}", place.as_str().expect("an id")), "ann"))
+            .await;
         tab.says("#state", "You are in line").await;
         inspect(&tab, "a place in line").await;
         tab.click("#side").await;
         tab.says("#state", "You left the line").await;
         inspect(&tab, "a line that was left").await;
-        for (step, words) in [("pause", "The shop has paused the sale"), ("close", "The doors are closed")] {
+        for (step, words) in
+            [("pause", "The shop has paused the sale"), ("close", "The doors are closed")]
+        {
             rig.step("open", step).await;
             tab.go(&link(rig.address, "/sale/open", "ann")).await;
             tab.says(STATE, words).await;

@@ -214,7 +214,11 @@ async fn a_cancelled_order_gives_its_unit_back_and_another_visitor_buys_it() {
         ann.click("dialog button[value=keep]").await;
         ann.until("!document.querySelector('dialog').open").await;
         ann.says("#state", "Reserved for you").await;
-        assert_eq!(states(&rig, "last").await, ["reserved"], "nothing is cancelled before it is confirmed");
+        assert_eq!(
+            states(&rig, "last").await,
+            ["reserved"],
+            "nothing is cancelled before it is confirmed"
+        );
         ann.click("#side").await;
         ann.says("#sure-title", "Cancel this order?").await;
         ann.click("dialog button[value=yes]").await;
@@ -296,12 +300,16 @@ async fn a_press_keeps_its_key_over_lost_answers_and_a_reload_and_orders_once() 
         door.set(Mode::LosesAnswers);
         tab.click(BUY).await;
         tab.says(BUY, "Reconnecting").await;
-        tab.until("document.querySelector('#say-text').textContent.includes('never orders twice')").await;
+        tab.until("document.querySelector('#say-text').textContent.includes('never orders twice')")
+            .await;
         assert_eq!(states(&rig, "open").await, ["reserved"], "the first request arrived");
         tab.reload().await;
         tab.until("document.querySelector('#buy').dataset.mode !== 'go'").await;
         let asked = door.keys().len();
-        rig.until("it asks again after the reload", PATIENCE, async || (door.keys().len() > asked).then_some(())).await;
+        rig.until("it asks again after the reload", PATIENCE, async || {
+            (door.keys().len() > asked).then_some(())
+        })
+        .await;
         door.set(Mode::Open);
         tab.says(STATE, "1 reserved for you").await;
         assert_eq!(states(&rig, "open").await, ["reserved"]);

@@ -19,7 +19,8 @@ const HURRY: &str = "const read = Response.prototype.json; Response.prototype.js
     return data;
   };";
 /// Keeps the last challenge that came.
-const KEEP: &str = "const read = Response.prototype.json; Response.prototype.json = async function () {
+const KEEP: &str =
+    "const read = Response.prototype.json; Response.prototype.json = async function () {
     const data = await read.call(this);
     if (data?.challenge) window.asked = { challenge: data.challenge, kind: data.kind };
     return data;
@@ -39,7 +40,8 @@ async fn middle(tab: &Tab<'_>, css: &str, beside: f64) -> (f64, f64) {
 }
 
 async fn mouse(tab: &Tab<'_>, kind: &str, (x, y): (f64, f64)) {
-    let event = json!({"type": kind, "x": x, "y": y, "button": "left", "buttons": 1, "clickCount": 1});
+    let event =
+        json!({"type": kind, "x": x, "y": y, "button": "left", "buttons": 1, "clickCount": 1});
     tab.protocol("Input.dispatchMouseEvent", event).await;
 }
 
@@ -64,7 +66,10 @@ async fn the_puzzle_moves_by_keys_steps_mouse_and_finger_and_a_wrong_place_bring
         tab.click(BUY).await;
         tab.until(PUZZLE).await;
         let first = tab.eval("document.querySelector('#scene').getAttribute('href')").await;
-        assert!(first.as_str().is_some_and(|image| image.starts_with("data:image/png;base64,")), "{first:.40}");
+        assert!(
+            first.as_str().is_some_and(|image| image.starts_with("data:image/png;base64,")),
+            "{first:.40}"
+        );
 
         tab.eval("document.querySelector('#slide').focus()").await;
         tab.keys("\u{e014}\u{e014}\u{e014}").await;
@@ -95,7 +100,8 @@ async fn the_puzzle_moves_by_keys_steps_mouse_and_finger_and_a_wrong_place_bring
         tab.click("#check-send").await;
         tab.says("#check-said", "Not quite. Here is a new one.").await;
         tab.says("#check #announce", "Not quite").await;
-        tab.until(&format!("document.querySelector('#scene').getAttribute('href') !== {first}")).await;
+        tab.until(&format!("document.querySelector('#scene').getAttribute('href') !== {first}"))
+            .await;
         tab.until("document.activeElement.id === 'slide'").await;
         let passes = sent(&tab, "/passes").await;
         assert!(passes.len() == 1 && passes[0]["body"]["answer"] == json!({"x": 0}), "{passes:?}");
@@ -106,11 +112,16 @@ async fn the_puzzle_moves_by_keys_steps_mouse_and_finger_and_a_wrong_place_bring
         tab.click("#nudge-right").await;
         tab.click("#check-send").await;
         tab.until("sent.filter(s => s.path.endsWith('/challenges')).length === 3").await;
-        assert_eq!(sent(&tab, "/passes").await[1]["body"]["answer"], json!({"x": 3}), "in pixels of the picture");
+        assert_eq!(
+            sent(&tab, "/passes").await[1]["body"]["answer"],
+            json!({"x": 3}),
+            "in pixels of the picture"
+        );
         tab.until(PUZZLE).await;
 
         tab.keys("\u{e00c}").await;
-        tab.until("!document.querySelector('#check').open && document.activeElement.id === 'buy'").await;
+        tab.until("!document.querySelector('#check').open && document.activeElement.id === 'buy'")
+            .await;
         tab.says(BUY, "Start the check").await;
     })
     .await;
@@ -120,7 +131,9 @@ async fn the_puzzle_moves_by_keys_steps_mouse_and_finger_and_a_wrong_place_bring
 /// The server whose key is known, and what its pictures hide from everybody else.
 fn transparent() -> (Rig, impl AsyncFn(&Tab<'_>, &str, &str) -> Value) {
     let rig = Rig::with(&[("DOORBUSTER_PASS__KEYS", &"5a".repeat(32))]);
-    (rig, async |tab: &Tab<'_>, sale: &str, buyer: &str| looked_up([0x5a; 32], &tab.eval("asked").await, sale, buyer))
+    (rig, async |tab: &Tab<'_>, sale: &str, buyer: &str| {
+        looked_up([0x5a; 32], &tab.eval("asked").await, sale, buyer)
+    })
 }
 
 #[tokio::test]
@@ -179,7 +192,8 @@ async fn whoever_types_what_the_picture_shows_buys() {
         let seen = answer(&tab, "open", "ann").await["text"].as_str().expect("text").to_lowercase();
         tab.keys(&format!("{seen}\u{e007}")).await;
         tab.says(BUY, "Buy now").await;
-        tab.until("!document.querySelector('#check').open && document.activeElement.id === 'buy'").await;
+        tab.until("!document.querySelector('#check').open && document.activeElement.id === 'buy'")
+            .await;
         tab.keys("\u{e007}").await;
         tab.says(STATE, "1 reserved for you").await;
         assert_eq!(sent(&tab, "/challenges").await.len(), 1, "the first answer was right");

@@ -113,7 +113,8 @@ async fn pass(mut client: TcpStream, state: Arc<State>, mut mode: watch::Receive
 fn key_of(bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(bytes);
     let mut lines = text.strip_prefix("POST /v1/orders HTTP/1.1\r\n")?.lines();
-    let line =
-        lines.find_map(|line| line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("idempotency-key")));
+    let line = lines.find_map(|line| {
+        line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("idempotency-key"))
+    });
     Some(line.map_or("no key at all", |(_, key)| key).to_owned())
 }

@@ -60,7 +60,10 @@ struct Driver {
 
 impl Driver {
     fn start() -> Self {
-        let found = Command::new("sh").args(["-c", "command -v chromedriver"]).output().expect("a shell starts");
+        let found = Command::new("sh")
+            .args(["-c", "command -v chromedriver"])
+            .output()
+            .expect("a shell starts");
         assert!(found.status.success(), "chromedriver is missing: run scripts/setup");
         let mut command = Command::new("sh");
         // A group of its own, so that it can end all of it, and no key pressed in a terminal ends a part of it.
@@ -101,9 +104,11 @@ impl Session {
             "goog:loggingPrefs": {"browser": "ALL"},
         }});
         let made = ask("POST", "/session", json!({ "capabilities": capabilities })).await;
-        let made = made.unwrap_or_else(|error| panic!("Chromium does not start: run scripts/setup ({error})"));
+        let made = made
+            .unwrap_or_else(|error| panic!("Chromium does not start: run scripts/setup ({error})"));
         let path = format!("/session/{}", made["sessionId"].as_str().expect("a session has an id"));
-        let first = ask("GET", &format!("{path}/window"), Value::Null).await.expect("it has a window");
+        let first =
+            ask("GET", &format!("{path}/window"), Value::Null).await.expect("it has a window");
         Self { windows: vec![first.as_str().expect("a handle").to_owned()], path }
     }
 }
@@ -112,8 +117,11 @@ impl Session {
 async fn ask(method: &str, path: &str, body: Value) -> Result<Value, String> {
     let address = DRIVER.get_or_init(Driver::start).address;
     let body = if body.is_null() { String::new() } else { body.to_string() };
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n");
-    let request = format!("{head}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n"
+    );
+    let request =
+        format!("{head}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
     let mut wire = Wire::connect(address).await.expect("chromedriver listens");
     let reply = wire.ask(request.as_bytes()).await.expect("chromedriver answers");
     let mut said = reply.json();
@@ -160,7 +168,10 @@ impl Browser {
         let window = match idle {
             Some(window) => window,
             None => {
-                let made = self.ask("POST", "/window/new", json!({"type": "window"})).await.expect("a window");
+                let made = self
+                    .ask("POST", "/window/new", json!({"type": "window"}))
+                    .await
+                    .expect("a window");
                 made["handle"].as_str().expect("a handle").to_owned()
             }
         };
@@ -181,15 +192,23 @@ impl Browser {
     /// What the console was told since this was last asked, but for answers that were no success: those belong to the pages.
     pub async fn complaints(&self) -> Vec<String> {
         let log = self.ask("POST", "/se/log", json!({"type": "browser"})).await.expect("a log");
-        let lines = log.as_array().expect("entries").iter().filter(|entry| entry["source"] != "network");
-        let texts =
-            lines.map(|entry| format!("{}: {}", entry["source"], entry["message"].as_str().unwrap_or_default()));
+        let lines =
+            log.as_array().expect("entries").iter().filter(|entry| entry["source"] != "network");
+        let texts = lines.map(|entry| {
+            format!("{}: {}", entry["source"], entry["message"].as_str().unwrap_or_default())
+        });
         // A stream that a dead server refuses is a network's error too, however it is filed.
         texts.filter(|text| !text.contains("WebSocket connection to")).collect()
     }
 
     /// One command to a window.
-    pub async fn command(&self, window: &str, method: &str, path: &str, body: Value) -> Result<Value, String> {
+    pub async fn command(
+        &self,
+        window: &str,
+        method: &str,
+        path: &str,
+        body: Value,
+    ) -> Result<Value, String> {
         if *self.front.borrow() != window {
             self.ask("POST", "/window", json!({ "handle": window })).await?;
             *self.front.borrow_mut() = window.to_owned();

@@ -22,7 +22,14 @@ async fn serve(listener: TcpListener, folder: PathBuf) {
             let mut asked = vec![0; 16 * 1024];
             let Ok(read) = stream.read(&mut asked).await else { return };
             let asked = String::from_utf8_lossy(&asked[..read]).into_owned();
-            let path = asked.split(' ').nth(1).unwrap_or("/").split('?').next().unwrap_or("/").trim_start_matches('/');
+            let path = asked
+                .split(' ')
+                .nth(1)
+                .unwrap_or("/")
+                .split('?')
+                .next()
+                .unwrap_or("/")
+                .trim_start_matches('/');
             let (status, kind, bytes) = file(&folder, path);
             let head = format!(
                 "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
@@ -56,7 +63,11 @@ async fn a_page_from_elsewhere_brings_a_visitor_through_the_front_door_to_an_ord
     guarded(&rig, "open", json!({"challenge": "image", "waiting_room": "always"})).await;
     let (folder, api) = (rig.scratch.join("www"), format!("http://{}", rig.address));
     let mut export = program(&rig.scratch);
-    export.arg("export").arg(&folder).args(["--url", &api, "--api", &api, "--data-dir"]).arg(rig.scratch.join("data"));
+    export
+        .arg("export")
+        .arg(&folder)
+        .args(["--url", &api, "--api", &api, "--data-dir"])
+        .arg(rig.scratch.join("data"));
     run(&mut export).fine();
     let serving = tokio::spawn(serve(listener, folder));
     Browser::lend(async |browser| {

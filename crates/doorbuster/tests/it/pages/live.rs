@@ -132,12 +132,14 @@ async fn looking_at_a_sale_asks_the_store_for_nothing() {
     assert_eq!(rig.metric("doorbuster_tickets_settled_total").await, 0);
     let page = rig.ask(&request("GET", "/metrics", "", None)).await;
     let page = String::from_utf8(page.body).expect("text");
-    let asked =
-        page.lines().filter_map(|line| line.strip_prefix("doorbuster_http_requests_total{route=\"")?.split_once('"'));
+    let asked = page.lines().filter_map(|line| {
+        line.strip_prefix("doorbuster_http_requests_total{route=\"")?.split_once('"')
+    });
     // What these answer they have in memory.
     let memory = ["page", "asset", "list_sales", "get_sale", "get_status", "open_websocket"];
     let operators = ["create_sale", "open_sale", "metrics"];
-    let others: Vec<_> = asked.filter(|(route, _)| !memory.contains(route) && !operators.contains(route)).collect();
+    let others: Vec<_> =
+        asked.filter(|(route, _)| !memory.contains(route) && !operators.contains(route)).collect();
     assert!(others.is_empty(), "{others:?}");
     assert!(page.contains("route=\"get_status\"") && page.contains("route=\"page\""), "{page}");
 }

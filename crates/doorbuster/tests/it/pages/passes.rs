@@ -34,7 +34,9 @@ pub async fn noted(browser: &Browser) -> Tab<'_> {
 
 /// What the page has sent to an address that ends so, since it was loaded.
 pub async fn sent(tab: &Tab<'_>, end: &str) -> Vec<Value> {
-    let sent = tab.eval(&format!("sent.filter(s => s.method === 'POST' && s.path.endsWith({}))", json!(end))).await;
+    let sent = tab
+        .eval(&format!("sent.filter(s => s.method === 'POST' && s.path.endsWith({}))", json!(end)))
+        .await;
     sent.as_array().expect("a list").clone()
 }
 
@@ -69,8 +71,14 @@ async fn a_pass_is_there_before_the_doors_open_and_the_first_moment_is_for_press
         tab.says(STATE, "1 reserved for you").await;
         let (passes, orders) = (sent(&tab, "/passes").await, sent(&tab, "/orders").await);
         let early = |asked: &Value| starts - asked["at"].as_f64().expect("a time");
-        assert!(passes.len() == 1 && early(&passes[0]) > 1_000.0, "{passes:?} for a start at {starts}");
-        assert!(orders.iter().all(|order| order["pass"].is_string() && early(order) < 50.0), "{orders:?}");
+        assert!(
+            passes.len() == 1 && early(&passes[0]) > 1_000.0,
+            "{passes:?} for a start at {starts}"
+        );
+        assert!(
+            orders.iter().all(|order| order["pass"].is_string() && early(order) < 50.0),
+            "{orders:?}"
+        );
         assert_eq!(states(&rig, &soon).await, ["reserved"]);
     })
     .await;
@@ -117,7 +125,10 @@ async fn a_pass_that_has_ended_is_fetched_again_with_the_press() {
             tab.click(BUY).await;
             tab.says(STATE, "1 reserved for you").await;
             // The server was not asked with a pass that had ended.
-            assert_eq!((sent(&tab, "/passes").await.len(), sent(&tab, "/orders").await.len()), (presses, presses));
+            assert_eq!(
+                (sent(&tab, "/passes").await.len(), sent(&tab, "/orders").await.len()),
+                (presses, presses)
+            );
             tab.click("#act").await;
         }
     })
@@ -130,7 +141,10 @@ async fn what_a_sale_begins_to_ask_for_while_a_page_is_open_is_met_within_the_pr
     guarded(&rig, "open", json!({})).await;
     Browser::lend(async |browser| {
         let tab = noted(browser).await;
-        tab.before_all("window.WebSocket = class { constructor() { throw new Error('not now'); } };").await;
+        tab.before_all(
+            "window.WebSocket = class { constructor() { throw new Error('not now'); } };",
+        )
+        .await;
         tab.go(&link(rig.address, "/sale/open", "ann")).await;
         tab.says(BUY, "Buy now").await;
         // It hears of no change.
@@ -172,7 +186,9 @@ async fn a_check_that_a_sale_begins_to_ask_for_opens_by_itself_after_the_press()
 async fn an_access_code_is_asked_for_checked_at_once_and_spent_with_the_pass() {
     let rig = Rig::start();
     guarded(&rig, "secret", json!({"access_codes": "required"})).await;
-    let made = rig.admin("POST", "/v1/admin/sales/secret/access-codes", Some(&json!({"count": 1, "uses": 1}))).await;
+    let made = rig
+        .admin("POST", "/v1/admin/sales/secret/access-codes", Some(&json!({"count": 1, "uses": 1})))
+        .await;
     let code = made.json()["codes"][0].as_str().expect("a code").to_owned();
     Browser::lend(async |browser| {
         let (ann, ben) = (browser.tab().await, browser.tab().await);
@@ -181,7 +197,8 @@ async fn an_access_code_is_asked_for_checked_at_once_and_spent_with_the_pass() {
         ann.click(BUY).await;
         ann.until("document.activeElement.id === 'code-typed'").await;
         ann.keys("\u{e00c}").await;
-        ann.until("!document.querySelector('#code').open && document.activeElement.id === 'buy'").await;
+        ann.until("!document.querySelector('#code').open && document.activeElement.id === 'buy'")
+            .await;
         ann.keys("\u{e007}").await;
         ann.keys("0000-0000-0000-0000\u{e007}").await;
         ann.says("#code-said", "This code is not valid").await;
@@ -189,7 +206,8 @@ async fn an_access_code_is_asked_for_checked_at_once_and_spent_with_the_pass() {
         ann.has("#code-typed", "aria-invalid", "true").await;
         ann.keys(&format!("{}\u{e007}", code.to_lowercase())).await;
         ann.says(BUY, "Buy now").await;
-        ann.until("!document.querySelector('#code').open && document.activeElement.id === 'buy'").await;
+        ann.until("!document.querySelector('#code').open && document.activeElement.id === 'buy'")
+            .await;
         ann.click(BUY).await;
         ann.says(STATE, "1 reserved for you").await;
 
@@ -236,7 +254,8 @@ async fn who_may_not_buy_is_told_what_it_takes_before_the_start_and_nothing_is_a
         let tab = noted(browser).await;
         opening(&rig, "members", 600, json!({"members_only": true})).await;
         opening(&rig, "gold", 600, json!({"min_level": 3})).await;
-        guarded(&rig, "now", json!({"members_only": true, "min_level": 3, "pass": "required"})).await;
+        guarded(&rig, "now", json!({"members_only": true, "min_level": 3, "pass": "required"}))
+            .await;
         let visit = async |sale: &str, member: bool, level: Option<u8>| {
             tab.go(&as_somebody(rig.address, &format!("/sale/{sale}"), "ann", member, level)).await;
         };
@@ -278,7 +297,9 @@ async fn who_asks_too_often_is_told_when_to_press_again_and_then_may() {
         tab.says("#say-text", "Pressing more often does not improve your chance").await;
         tab.says(BUY, "Press again in ").await;
         tab.has(BUY, "aria-disabled", "true").await;
-        tokio::time::timeout(Duration::from_secs(40), tab.says(BUY, "Buy now")).await.expect("it ends when it said");
+        tokio::time::timeout(Duration::from_secs(40), tab.says(BUY, "Buy now"))
+            .await
+            .expect("it ends when it said");
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
         assert_eq!(states(&rig, "calm").await.len(), 2);

@@ -68,10 +68,18 @@ async fn a_buyer_goes_from_the_sale_to_paying_and_is_told_by_event_that_it_is_pa
         tab.until("location.pathname.startsWith('/order/')").await;
         tab.says("#state", "Paid. It is yours.").await;
         step(&tab, "Paid").await;
-        assert_eq!(tab.url().await, plain(rig.address, &order), "what the payment page said is gone from the address");
+        assert_eq!(
+            tab.url().await,
+            plain(rig.address, &order),
+            "what the payment page said is gone from the address"
+        );
         other.says("#state", "Paid. It is yours.").await;
         assert_eq!(other.eval("window.same").await, true, "without being loaded again");
-        other.until("document.querySelector('#pay').hidden && document.querySelector('#side').hidden").await;
+        other
+            .until(
+                "document.querySelector('#pay').hidden && document.querySelector('#side').hidden",
+            )
+            .await;
         assert_eq!(states(&rig, "open").await, ["paid"]);
     })
     .await;
@@ -165,7 +173,8 @@ async fn a_late_payment_buys_after_all_or_goes_back_and_the_buyer_is_told_which(
     let rig = Rig::start();
     sale(&rig, "plenty", json!({"hold_secs": TWO_WAYS_SECS})).await;
     sale(&rig, "last", json!({"hold_secs": TWO_WAYS_SECS, "stock": 1})).await;
-    let (plenty, last) = (bought(&rig, "ann", "k", "plenty").await, bought(&rig, "ann", "l", "last").await);
+    let (plenty, last) =
+        (bought(&rig, "ann", "k", "plenty").await, bought(&rig, "ann", "l", "last").await);
     Browser::lend(async |browser| {
         let (lucky, tab) = (browser.tab().await, browser.tab().await);
         lucky.go(&link(rig.address, &format!("/order/{plenty}"), "ann")).await;
@@ -261,7 +270,8 @@ async fn a_payment_page_that_does_not_open_is_said_kindly_and_nothing_is_lost() 
 async fn an_operators_refund_cancellation_and_extension_are_told() {
     let rig = Rig::start();
     sale(&rig, "open", json!({})).await;
-    let (paid, given) = (bought(&rig, "ann", "k", "open").await, bought(&rig, "ann", "l", "open").await);
+    let (paid, given) =
+        (bought(&rig, "ann", "k", "open").await, bought(&rig, "ann", "l", "open").await);
     Browser::lend(async |browser| {
         let (tab, other) = (browser.tab().await, browser.tab().await);
         tab.go(&link(rig.address, &format!("/order/{paid}"), "ann")).await;
@@ -271,7 +281,8 @@ async fn an_operators_refund_cancellation_and_extension_are_told() {
         other.go(&link(rig.address, &format!("/order/{given}"), "ann")).await;
         other.says("#state", "Reserved for you").await;
         let act = async |order: &str, step: &str, body: Option<serde_json::Value>| {
-            let done = rig.admin("POST", &format!("/v1/admin/orders/{order}/{step}"), body.as_ref()).await;
+            let done =
+                rig.admin("POST", &format!("/v1/admin/orders/{order}/{step}"), body.as_ref()).await;
             assert_eq!(done.status, 200, "{done}");
         };
         act(&paid, "refund", None).await;
@@ -353,7 +364,11 @@ async fn what_is_not_there_is_not_found_and_says_so_to_people() {
         ("/order/ord_nothing".to_owned(), 404),
     ] {
         let shown = rig.ask(&request("GET", &path, "Accept: text/html\r\n", None)).await;
-        assert_eq!((shown.status, shown.header("content-type")), (status, Some("text/html; charset=utf-8")), "{path}");
+        assert_eq!(
+            (shown.status, shown.header("content-type")),
+            (status, Some("text/html; charset=utf-8")),
+            "{path}"
+        );
     }
 }
 
@@ -366,7 +381,10 @@ async fn a_sandbox_whose_buttons_are_switched_off_says_so() {
         let tab = browser.tab().await;
         tab.go(&link(rig.address, &format!("/order/{order}"), "ann")).await;
         to_payment(&tab).await;
-        tab.eval("window.fetch = async () => new Response('{\"code\":\"forbidden\"}', { status: 403 })").await;
+        tab.eval(
+            "window.fetch = async () => new Response('{\"code\":\"forbidden\"}', { status: 403 })",
+        )
+        .await;
         tab.click("#pay").await;
         tab.says("#state", "The buttons are switched off").await;
         tab.says("#announce", "payment.sandbox_page").await;

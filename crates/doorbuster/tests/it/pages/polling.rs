@@ -19,7 +19,10 @@ const NO_STREAM: &str = "
 async fn a_page_that_gets_no_stream_asks_now_and_then_and_shows_what_became_of_its_order() {
     let rig = Rig::start();
     sale(&rig, "open", json!({})).await;
-    let (anns, bens) = (Wish::new("ann", "k", "open", 1).item("lamp"), Wish::new("ben", "k", "open", 1).item("lamp"));
+    let (anns, bens) = (
+        Wish::new("ann", "k", "open", 1).item("lamp"),
+        Wish::new("ben", "k", "open", 1).item("lamp"),
+    );
     let (paid, cancelled) = (rig.buy(&anns).await.id(), rig.buy(&bens).await.id());
     Browser::lend(async |browser| {
         let (ann, ben, bank) = (browser.tab().await, browser.tab().await, browser.tab().await);
@@ -35,8 +38,11 @@ async fn a_page_that_gets_no_stream_asks_now_and_then_and_shows_what_became_of_i
         let cancel = bens.order("POST", &cancelled, "/cancel");
         assert_eq!(rig.ask(&cancel).await.status, 200);
         let checkout = rig.ask(&anns.order("POST", &paid, "/checkout")).await.json();
-        let (_, checkout) =
-            checkout["checkout_url"].as_str().expect("an address").split_once("/sandbox/").expect("its page");
+        let (_, checkout) = checkout["checkout_url"]
+            .as_str()
+            .expect("an address")
+            .split_once("/sandbox/")
+            .expect("its page");
         bank.go(&plain(rig.address, &format!("/sandbox/{checkout}"))).await;
         bank.click("[data-does=pay]").await;
         ann.says("#state", "Paid. It is yours.").await;

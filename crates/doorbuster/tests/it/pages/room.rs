@@ -38,10 +38,16 @@ async fn who_is_here_before_the_doors_open_is_in_the_draw_and_buys_when_it_is_th
 }
 
 #[tokio::test]
-async fn who_comes_later_waits_as_long_as_the_units_are_spoken_for_and_is_called_when_one_returns() {
+async fn who_comes_later_waits_as_long_as_the_units_are_spoken_for_and_is_called_when_one_returns()
+{
     let rig = Rig::start();
-    draft(&rig, "one", json!({"stock": 1, "limit_per_buyer": 1}), json!({"front_door": {"waiting_room": "always"}}))
-        .await;
+    draft(
+        &rig,
+        "one",
+        json!({"stock": 1, "limit_per_buyer": 1}),
+        json!({"front_door": {"waiting_room": "always"}}),
+    )
+    .await;
     rig.step("one", "open").await;
     Browser::lend(async |browser| {
         let (ann, ben) = (browser.tab().await, browser.tab().await);
@@ -63,7 +69,10 @@ async fn who_comes_later_waits_as_long_as_the_units_are_spoken_for_and_is_called
         ben.says(BUY, "None left right now").await;
         ben.says("#say-text", "your place is kept").await;
         let order = rig.orders("one").await[0]["id"].as_str().expect("an id").to_owned();
-        assert_eq!(rig.admin("POST", &format!("/v1/admin/orders/{order}/cancel"), None).await.status, 200);
+        assert_eq!(
+            rig.admin("POST", &format!("/v1/admin/orders/{order}/cancel"), None).await.status,
+            200
+        );
         ben.says(STATE, "It is your turn").await;
         ben.click(BUY).await;
         ben.says(STATE, "1 reserved for you").await;
@@ -130,13 +139,22 @@ async fn a_turn_that_went_by_is_said_to_be_over_and_there_is_another_place() {
 #[tokio::test]
 async fn without_events_a_place_is_asked_for_now_and_then() {
     let rig = Rig::start();
-    draft(&rig, "one", json!({"stock": 1, "id": "phone"}), json!({"front_door": {"waiting_room": "always"}})).await;
+    draft(
+        &rig,
+        "one",
+        json!({"stock": 1, "id": "phone"}),
+        json!({"front_door": {"waiting_room": "always"}}),
+    )
+    .await;
     rig.step("one", "open").await;
     let enter = request("POST", "/v1/sales/one/waiting-room", &signed_in("ann"), None);
     assert_eq!(rig.ask(&enter).await.status, 201);
     Browser::lend(async |browser| {
         let tab = browser.tab().await;
-        tab.before_all("window.WebSocket = class { constructor() { throw new Error('not now'); } };").await;
+        tab.before_all(
+            "window.WebSocket = class { constructor() { throw new Error('not now'); } };",
+        )
+        .await;
         tab.go(&link(rig.address, "/sale/one", "ben")).await;
         tab.click(BUY).await;
         tab.says("#clock-label", "Your place in line").await;

@@ -67,7 +67,9 @@ impl<'a> Tab<'a> {
     /// What a script gives to its last argument, a function.
     pub async fn run(&self, script: &str) -> Value {
         let script = json!({"script": script, "args": []});
-        self.command("POST", "/execute/async", script).await.unwrap_or_else(|error| panic!("{error}"))
+        self.command("POST", "/execute/async", script)
+            .await
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Waits until an expression is true of the page, whichever page that is by then; its value.
@@ -88,25 +90,33 @@ impl<'a> Tab<'a> {
 
     /// Waits until the element says these words.
     pub async fn says(&self, css: &str, words: &str) {
-        self.until(&format!("document.querySelector({})?.textContent.includes({})", json!(css), json!(words))).await;
+        self.until(&format!(
+            "document.querySelector({})?.textContent.includes({})",
+            json!(css),
+            json!(words)
+        ))
+        .await;
     }
 
     /// Waits until the element has this value in an attribute.
     pub async fn has(&self, css: &str, name: &str, value: &str) {
         let (css, name, value) = (json!(css), json!(name), json!(value));
-        self.until(&format!("document.querySelector({css})?.getAttribute({name}) === {value}")).await;
+        self.until(&format!("document.querySelector({css})?.getAttribute({name}) === {value}"))
+            .await;
     }
 
     /// What the element says.
     pub async fn text(&self, css: &str) -> String {
-        let text = self.eval(&format!("document.querySelector({}).textContent.trim()", json!(css))).await;
+        let text =
+            self.eval(&format!("document.querySelector({}).textContent.trim()", json!(css))).await;
         text.as_str().expect("it is text").to_owned()
     }
 
     /// Waits until the element can be seen, and clicks on it with the mouse.
     pub async fn click(&self, css: &str) {
         self.until(&format!("document.querySelector({})?.checkVisibility()", json!(css))).await;
-        let found = self.command("POST", "/element", json!({"using": "css selector", "value": css})).await;
+        let found =
+            self.command("POST", "/element", json!({"using": "css selector", "value": css})).await;
         let found = found.expect("it was there just now");
         let path = format!("/element/{}/click", found[ELEMENT].as_str().expect("an element"));
         if let Err(error) = self.command("POST", &path, json!({})).await {
@@ -117,7 +127,8 @@ impl<'a> Tab<'a> {
     /// Presses keys, wherever the focus is; the private characters of the common protocol stand for those without one.
     pub async fn keys(&self, keys: &str) {
         let strokes = keys.chars().flat_map(|key| {
-            let (down, up) = (json!({"type": "keyDown", "value": key}), json!({"type": "keyUp", "value": key}));
+            let (down, up) =
+                (json!({"type": "keyDown", "value": key}), json!({"type": "keyUp", "value": key}));
             [down, up]
         });
         let actions = json!({"actions": [{"type": "key", "id": "keys", "actions": strokes.collect::<Vec<_>>()}]});
@@ -145,14 +156,18 @@ impl<'a> Tab<'a> {
 
     /// Has a script run in every page that this window will show, before the page's own.
     pub async fn before_all(&self, script: &str) {
-        let added = self.protocol("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;
+        let added = self
+            .protocol("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script }))
+            .await;
         self.browser.note_script(&self.handle, added["identifier"].clone());
     }
 
     /// A command of the browser's own protocol, for what the common one lacks.
     pub async fn protocol(&self, command: &str, parameters: Value) -> Value {
         let body = json!({"cmd": command, "params": parameters});
-        self.command("POST", "/goog/cdp/execute", body).await.unwrap_or_else(|error| panic!("{command}: {error}"))
+        self.command("POST", "/goog/cdp/execute", body)
+            .await
+            .unwrap_or_else(|error| panic!("{command}: {error}"))
     }
 
     async fn command(&self, method: &str, path: &str, body: Value) -> Result<Value, String> {

@@ -24,7 +24,14 @@ async fn the_token_leaves_the_address_and_serves_this_tab_alone() {
         let token = link.split_once("#token=").expect("a token").1;
         let stored = ann.eval("sessionStorage.getItem('doorbuster.token')").await;
         assert_eq!(stored, token);
-        assert_eq!(ann.eval("JSON.stringify({ ...localStorage })").await.as_str().expect("text").find(token), None);
+        assert_eq!(
+            ann.eval("JSON.stringify({ ...localStorage })")
+                .await
+                .as_str()
+                .expect("text")
+                .find(token),
+            None
+        );
         ann.reload().await;
         ann.says(BUY, "Buy now").await;
         other.go(&plain(rig.address, "/sale/open")).await;
@@ -35,7 +42,10 @@ async fn the_token_leaves_the_address_and_serves_this_tab_alone() {
 
 #[tokio::test]
 async fn a_visitor_without_a_token_is_asked_to_sign_in() {
-    let rig = Rig::with(&[("DOORBUSTER_AUTH__SIGN_IN_URL", "/sign-in"), ("DOORBUSTER_PAGE__SHOP", "灯坊 & Söhne")]);
+    let rig = Rig::with(&[
+        ("DOORBUSTER_AUTH__SIGN_IN_URL", "/sign-in"),
+        ("DOORBUSTER_PAGE__SHOP", "灯坊 & Söhne"),
+    ]);
     sale(&rig, "open", json!({})).await;
     Browser::lend(async |browser| {
         let tab = browser.tab().await;
@@ -139,15 +149,23 @@ async fn without_javascript_every_page_says_what_is_needed() {
     Browser::lend(async |browser| {
         let tab = browser.tab().await;
         tab.protocol("Emulation.setScriptExecutionDisabled", json!({"value": true})).await;
-        for (path, words) in
-            [("/sale/open", "Buying needs JavaScript"), ("/order/ord_1", "Your order needs"), ("/", "Buying needs")]
-        {
+        for (path, words) in [
+            ("/sale/open", "Buying needs JavaScript"),
+            ("/order/ord_1", "Your order needs"),
+            ("/", "Buying needs"),
+        ] {
             tab.load(&plain(rig.address, path)).await;
             tab.says(".nojs", words).await;
             let seen = tab.eval("document.querySelector('main').innerText").await;
             let seen = seen.as_str().expect("text");
-            assert!(seen.starts_with(words) && seen.contains("需要启用 JavaScript"), "{path}: {seen}");
-            assert!(!seen.contains("Buy now") && !seen.contains('…'), "nothing is shown that does not work: {seen}");
+            assert!(
+                seen.starts_with(words) && seen.contains("需要启用 JavaScript"),
+                "{path}: {seen}"
+            );
+            assert!(
+                !seen.contains("Buy now") && !seen.contains('…'),
+                "nothing is shown that does not work: {seen}"
+            );
         }
     })
     .await;
@@ -161,12 +179,23 @@ async fn a_price_is_shown_as_the_server_means_it_in_any_currency() {
         let tab = browser.tab().await;
         for code in ["EUR", "RSD", "IQD", "KWD", "JPY", "CLF"] {
             let of = |amount_minor: i64| json!({"amount_minor": amount_minor, "currency": code});
-            let name = sale(&rig, &code.to_lowercase(), json!({"price": of(MINOR), "list_price": of(2 * MINOR)})).await;
+            let name = sale(
+                &rig,
+                &code.to_lowercase(),
+                json!({"price": of(MINOR), "list_price": of(2 * MINOR)}),
+            )
+            .await;
             tab.go(&plain(rig.address, &format!("/sale/{name}?lang=en"))).await;
             tab.until("document.querySelector('#price').textContent.length > 0").await;
-            let shown: String =
-                tab.text("#price").await.chars().filter(|letter| letter.is_ascii_digit() || *letter == '.').collect();
-            let meant = Money { amount_minor: MINOR, currency: Currency::parse(code).expect("a currency") }.to_string();
+            let shown: String = tab
+                .text("#price")
+                .await
+                .chars()
+                .filter(|letter| letter.is_ascii_digit() || *letter == '.')
+                .collect();
+            let meant =
+                Money { amount_minor: MINOR, currency: Currency::parse(code).expect("a currency") }
+                    .to_string();
             assert_eq!(Some(shown.as_str()), meant.split(' ').next(), "{code}");
         }
     })

@@ -25,7 +25,8 @@ fn a_server_without_a_key_makes_one_and_shows_it_once() {
     let status = |house: &House, key: &str| house.send(key, "GET", "/v1/admin/sales", "", "").0;
     let house = open(&scratch, &first);
     let said = read(&first);
-    let shown = said.lines().find_map(|line| line.strip_prefix("operator's key, shown this once: "));
+    let shown =
+        said.lines().find_map(|line| line.strip_prefix("operator's key, shown this once: "));
     let key = shown.unwrap_or_else(|| panic!("no key in {said}")).trim();
     assert!(key.starts_with("dbk_") && key.len() > 40, "nobody guesses it: {key}");
     // Nor is it one that whoever reads these tests knows.

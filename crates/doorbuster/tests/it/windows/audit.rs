@@ -15,7 +15,8 @@ const ALARM: &str = "doorbuster_audit_findings_total";
 
 /// Writes into the store behind the server's back, as a person with a shell can; it must change one row.
 fn falsify(rig: &Rig, sql: &str) {
-    let store = Connection::open(rig.data_dir().join("doorbuster.sqlite3")).expect("the store's file");
+    let store =
+        Connection::open(rig.data_dir().join("doorbuster.sqlite3")).expect("the store's file");
     store.busy_timeout(Duration::from_secs(60)).expect("it can be set");
     assert_eq!(store.execute(sql, []).expect("it is SQL"), 1, "{sql}");
 }
@@ -29,7 +30,10 @@ fn names_the_phones_of_spring(report: &Value) {
     let found = &findings[0];
     let (rule, sale, item) = (&found["rule"], &found["sale"], &found["item"]);
     assert_eq!((rule, sale, item), (&json!("I2"), &json!("spring"), &json!("phone")), "{found}");
-    assert!(found["detail"].as_str().is_some_and(|detail| detail.contains("total 10")), "with its numbers: {found}");
+    assert!(
+        found["detail"].as_str().is_some_and(|detail| detail.contains("total 10")),
+        "with its numbers: {found}"
+    );
 }
 
 /// What the log says of findings, line by line.
@@ -51,7 +55,8 @@ async fn what_the_continuous_audit_finds_pauses_the_item_and_raises_the_alarm() 
 
     // A unit out of nowhere. Nobody asks for an audit.
     falsify(&rig, "UPDATE item SET pool = pool + 1 WHERE sale_id = 'spring' AND name = 'phone'");
-    let phase = async |sale: &str| rig.shown(&format!("/v1/admin/sales/{sale}")).await["phase"].clone();
+    let phase =
+        async |sale: &str| rig.shown(&format!("/v1/admin/sales/{sale}")).await["phase"].clone();
     let paused = async || (phase("spring").await == "paused").then_some(());
     rig.until("the sale is paused", PATIENCE, paused).await;
     assert_eq!(rig.buy(&Wish::new("bert", "spring", "spring", 1)).await.verdict(), "409 paused");
@@ -69,7 +74,8 @@ async fn what_the_continuous_audit_finds_pauses_the_item_and_raises_the_alarm() 
         assert_eq!(told, ["ERROR", "I2", "spring", "phone"].map(Some), "{alarm}");
     }
     names_the_phones_of_spring(&rig.shown("/v1/admin/audit").await);
-    let audited = run(program(&rig.scratch).args(["audit", "--json", "--store"]).arg(rig.data_dir()));
+    let audited =
+        run(program(&rig.scratch).args(["audit", "--json", "--store"]).arg(rig.data_dir()));
     audited.refused(1);
     names_the_phones_of_spring(&audited.json());
 

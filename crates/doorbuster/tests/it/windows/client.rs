@@ -128,7 +128,10 @@ impl Wire {
         let mut reply = self.head().await?;
         // These have no body, and need not say so.
         let none = matches!(reply.status, 204 | 304).then_some(0);
-        let length = reply.header("content-length").map(|length| length.parse::<usize>().expect("a length")).or(none);
+        let length = reply
+            .header("content-length")
+            .map(|length| length.parse::<usize>().expect("a length"))
+            .or(none);
         let length = length.unwrap_or_else(|| panic!("an answer of unknown length: {reply}"));
         while self.read.len() < length {
             self.more().await?;
@@ -169,7 +172,10 @@ pub fn request(method: &str, path: &str, lines: &str, body: Option<&Value>) -> V
     let mut text = format!("{method} {path} HTTP/1.1\r\nHost: shop.example\r\n{lines}");
     match body.map(Value::to_string) {
         Some(body) => {
-            text += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            text += &format!(
+                "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
         }
         None => text += "\r\n",
     }
@@ -181,7 +187,9 @@ pub fn message(key: &SigningKey, event: &str, body: &Value) -> Vec<u8> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970");
     let at = i64::try_from(now.as_secs()).expect("it fits");
     let signature = sign(event, at, body.to_string().as_bytes(), std::slice::from_ref(key));
-    let lines = format!("{ID_HEADER}: {event}\r\n{TIMESTAMP_HEADER}: {at}\r\n{SIGNATURE_HEADER}: {signature}\r\n");
+    let lines = format!(
+        "{ID_HEADER}: {event}\r\n{TIMESTAMP_HEADER}: {at}\r\n{SIGNATURE_HEADER}: {signature}\r\n"
+    );
     request("POST", "/v1/payments/sandbox/webhook", &lines, Some(body))
 }
 
@@ -206,7 +214,14 @@ impl Wish {
     /// A wish for phones.
     pub fn new(buyer: &str, key: &str, sale: &str, units: u32) -> Self {
         let signed = signed_in(buyer);
-        Self { buyer: buyer.into(), key: key.into(), sale: sale.into(), item: "phone".into(), units, signed }
+        Self {
+            buyer: buyer.into(),
+            key: key.into(),
+            sale: sale.into(),
+            item: "phone".into(),
+            units,
+            signed,
+        }
     }
 
     /// The same for another item.

@@ -19,7 +19,8 @@ const PAST_ITS_END_MS: i64 = 1_000;
 
 /// The true time, by this process's clock, in milliseconds since the epoch.
 fn now_ms() -> i64 {
-    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("long ago").as_millis()).expect("not so long ago")
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("long ago").as_millis())
+        .expect("not so long ago")
 }
 
 fn instant(told: &Value, member: &str) -> i64 {
@@ -48,7 +49,10 @@ async fn scheduled(rig: &Rig, sale: &str, from_now_ms: i64) -> i64 {
 }
 
 async fn phase(rig: &Rig, sale: &str) -> String {
-    rig.shown(&format!("/v1/admin/sales/{sale}")).await["phase"].as_str().expect("a phase").to_owned()
+    rig.shown(&format!("/v1/admin/sales/{sale}")).await["phase"]
+        .as_str()
+        .expect("a phase")
+        .to_owned()
 }
 
 async fn alarm(rig: &Rig, wanted: u64) {
@@ -65,7 +69,9 @@ async fn a_step_of_the_clock_neither_expires_nor_opens_anything_early() {
     let (long, short) = (Wish::new("anna", "k", "spring", 1), Wish::new("anna", "k2", "short", 1));
     let order = rig.buy(&long).await;
     assert_eq!(order.verdict(), "201");
-    let state = async |wish: &Wish, id: &str| rig.ask(&wish.order("GET", id, "")).await.json()["state"].clone();
+    let state = async |wish: &Wish, id: &str| {
+        rig.ask(&wish.order("GET", id, "")).await.json()["state"].clone()
+    };
     for (step, hours) in [("forward", 1), ("back", -1)] {
         let soon = scheduled(&rig, &format!("soon-{step}"), 2_000).await;
         faults.wall_ahead_ms(hours * HOUR_MS);
@@ -85,7 +91,10 @@ async fn a_step_of_the_clock_neither_expires_nor_opens_anything_early() {
         let while_it_bought = before - OFF_MAX_MS..now_ms() + OFF_MAX_MS;
         for (member, after) in [("reserved_at", 0), ("pay_by", 600_000)] {
             let at = instant(&bought.json(), member) - after;
-            assert!(while_it_bought.contains(&at), "{step}: {member} is not of {while_it_bought:?}: {bought}");
+            assert!(
+                while_it_bought.contains(&at),
+                "{step}: {member} is not of {while_it_bought:?}: {bought}"
+            );
         }
         // What is due by the true time opens; what would be expired rests until the clock is believed again.
         let opened = async || (phase(&rig, &format!("soon-{step}")).await == "open").then_some(());

@@ -54,7 +54,15 @@ pub struct Deal {
 impl Deal {
     /// Nothing was told yet.
     pub fn new(wish: Wish, may: May) -> Self {
-        Self { wish, order: None, queued: None, refused: None, open: false, cancel: Cancel::No, may }
+        Self {
+            wish,
+            order: None,
+            queued: None,
+            refused: None,
+            open: false,
+            cancel: Cancel::No,
+            may,
+        }
     }
 
     /// Sends the purchase, for the first time or again. An error: the connection ended before an answer.
@@ -146,12 +154,17 @@ impl Deal {
         let fits = match told["state"].as_str() {
             Some("reserved") => self.cancel != Cancel::Told,
             Some("cancelled") => self.cancel != Cancel::No,
-            Some("expired") => self.may.expire && self.cancel != Cancel::Told && has_passed(&told["pay_by"]),
+            Some("expired") => {
+                self.may.expire && self.cancel != Cancel::Told && has_passed(&told["pay_by"])
+            }
             _ => false,
         };
         assert!(fits, "{told} for {self:?}");
         if let Some(before) = &self.order {
-            assert!(before["state"] == "reserved" || before["state"] == told["state"], "{before} then {told}");
+            assert!(
+                before["state"] == "reserved" || before["state"] == told["state"],
+                "{before} then {told}"
+            );
             for member in ["id", "amount", "reserved_at", "pay_by", "paid_at"] {
                 assert_eq!(told[member], before[member], "{member}: {before} then {told}");
             }

@@ -15,7 +15,8 @@ const SOON: Duration = Duration::from_secs(30);
 /// How long the disk holds a commit up if nobody lets it go: much longer than any place may be undecided.
 const HELD_UP: Duration = Duration::from_secs(120);
 /// A place is decided ten seconds after it was asked for; how much earlier or later that may be told, with what the request took before and after.
-const DECIDED: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(8), SignedDuration::from_secs(12));
+const DECIDED: (SignedDuration, SignedDuration) =
+    (SignedDuration::from_secs(8), SignedDuration::from_secs(12));
 /// Whoever looks at a place so long before its time is over hears that it is queued, also on a slow machine.
 const EARLY: SignedDuration = SignedDuration::from_secs(5);
 /// How much the server's clock and ours may differ.
@@ -40,9 +41,14 @@ pub(super) struct Place {
 impl Place {
     #[track_caller]
     fn told(wish: Wish, reply: &Reply, asked: Timestamp) -> Self {
-        assert_eq!((&*reply.verdict(), &reply.json()["state"]), ("202", &json!("queued")), "{reply}");
+        assert_eq!(
+            (&*reply.verdict(), &reply.json()["state"]),
+            ("202", &json!("queued")),
+            "{reply}"
+        );
         let told = reply.json();
-        let decide_by: Timestamp = told["decide_by"].as_str().expect("a time").parse().expect("RFC 3339");
+        let decide_by: Timestamp =
+            told["decide_by"].as_str().expect("a time").parse().expect("RFC 3339");
         let (least, most) = (asked + DECIDED.0, Timestamp::now() + DECIDED.1);
         assert!(least <= decide_by && decide_by <= most, "asked at {asked}: {reply}");
         Self { id: reply.id(), wish, decide_by }
@@ -59,7 +65,8 @@ impl Place {
 pub(super) async fn queue_up(rig: &Rig, wishes: Vec<Wish>) -> Vec<Place> {
     let asked = Timestamp::now();
     let replies = at_once(rig, wishes.iter().map(|wish| wish.with(ASYNC)).collect()).await;
-    let told = wishes.into_iter().zip(&replies).filter(|(_, reply)| reply.verdict() != "503 overloaded");
+    let told =
+        wishes.into_iter().zip(&replies).filter(|(_, reply)| reply.verdict() != "503 overloaded");
     let places: Vec<Place> = told.map(|(wish, reply)| Place::told(wish, reply, asked)).collect();
     assert!(!places.is_empty(), "nobody got a place");
     places
@@ -125,7 +132,11 @@ async fn a_place_whose_time_is_over_is_refused_and_stays_refused() {
     // Once its ticket was taken it is in the commit that the disk holds up, and whoever comes now is in the one after.
     let taken = async || (rig.metric(BATCHES).await > batches).then_some(());
     rig.until("the first ticket is being committed", SOON, taken).await;
-    let late = queue_up(&rig, (0..PHONES).map(|n| Wish::new(&format!("b{n}"), "k", "spring", 1)).collect()).await;
+    let late = queue_up(
+        &rig,
+        (0..PHONES).map(|n| Wish::new(&format!("b{n}"), "k", "spring", 1)).collect(),
+    )
+    .await;
     let all: Vec<&Place> = first.iter().chain(&late).collect();
     outlast(&rig, &all).await;
     assert_eq!((rig.stock("spring").await.held, rig.stock("spring").await.free()), (0, PHONES));
@@ -140,19 +151,31 @@ async fn a_place_whose_time_is_over_is_refused_and_stays_refused() {
     faults.slow_disk(Duration::ZERO);
     for (place, wire) in &mut looks {
         let told = wire.reply().await.expect("an answer");
-        assert_eq!((told.status, told.json()), (200, decided(&rig, place).await), "one verdict for whoever asks");
+        assert_eq!(
+            (told.status, told.json()),
+            (200, decided(&rig, place).await),
+            "one verdict for whoever asks"
+        );
     }
     // It was in the commit before its time was over, however long that took.
     assert_eq!(decided(&rig, &first[0]).await["state"], "reserved");
     let mut refused = Vec::new();
     for place in &late {
         let told = decided(&rig, place).await;
-        assert_eq!((&told["state"], &told["code"]), (&json!("refused"), &json!("unavailable")), "{told}");
+        assert_eq!(
+            (&told["state"], &told["code"]),
+            (&json!("refused"), &json!("unavailable")),
+            "{told}"
+        );
         assert_eq!(told["id"], place.id.as_str(), "{told}");
         refused.push(told);
     }
     let stock = rig.stock("spring").await;
-    assert_eq!((stock.total, stock.free(), stock.held, stock.paid), (PHONES, PHONES, 0, 0), "nobody has any");
+    assert_eq!(
+        (stock.total, stock.free(), stock.held, stock.paid),
+        (PHONES, PHONES, 0, 0),
+        "nobody has any"
+    );
     // Their units are for sale again, and so are their shares of the limit.
     stocked(&rig, PHONES).await;
     for (place, refused) in late.iter().zip(&refused) {

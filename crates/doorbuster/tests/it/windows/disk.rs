@@ -33,7 +33,9 @@ const LISTEN_WITHIN: Duration = Duration::from_secs(20);
 async fn storm_to_the_end(rig: &Rig) -> Record {
     rig.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;
     let plan = Plan::new(rig.address, "spring", 3, 16, May::default());
-    let storm = tokio::time::timeout(FILLED_WITHIN, storm::run(plan.clone())).await.expect("the disk fills");
+    let storm = tokio::time::timeout(FILLED_WITHIN, storm::run(plan.clone()))
+        .await
+        .expect("the disk fills");
     assert!(plan.answered.load(Ordering::Relaxed) > 100, "it worked before");
     storm
 }
@@ -82,7 +84,9 @@ async fn a_full_disk_ends_the_program_with_the_reason() {
     let disk = format!(
         r#"unshare -Urm bash -c 'mount -t tmpfs -o size=4m small {data} || exit 77; "$@"; code=$?; cp {data}/* {kept}; exit $code' bash "$@""#
     );
-    let probe = std::process::Command::new("unshare").args(["-Urm", "mount", "-t", "tmpfs", "x", "/mnt"]).status();
+    let probe = std::process::Command::new("unshare")
+        .args(["-Urm", "mount", "-t", "tmpfs", "x", "/mnt"])
+        .status();
     if !probe.is_ok_and(|status| status.success()) {
         eprintln!("not run: this system gives a test no disk of its own (unshare -Urm, mount)");
         return;
@@ -91,10 +95,14 @@ async fn a_full_disk_ends_the_program_with_the_reason() {
     let record = storm_to_the_end(&rig).await;
     assert_eq!(rig.ended(END_WITHIN), Some(1), "{}", rig.said());
     let said = rig.said();
-    assert!(said.contains("the store failed, so the server ended:") && said.contains("full"), "{said}");
+    assert!(
+        said.contains("the store failed, so the server ended:") && said.contains("full"),
+        "{said}"
+    );
     for entry in std::fs::read_dir(rig.scratch.join("kept")).expect("it was copied") {
         let entry = entry.expect("it can be read");
-        std::fs::copy(entry.path(), rig.data_dir().join(entry.file_name())).expect("there is space again");
+        std::fs::copy(entry.path(), rig.data_dir().join(entry.file_name()))
+            .expect("there is space again");
     }
     rig.restart();
     expect_told(&rig, record).await;
@@ -106,12 +114,21 @@ async fn a_disk_that_fills_in_a_storm_ends_the_program_with_the_reason() {
     rig.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;
     let plan = Plan::new(rig.address, "spring", 3, 16, May::default());
     let storm = tokio::spawn(storm::run(plan.clone()));
-    rig.until("a storm", FILLED_WITHIN, async || (plan.answered.load(Ordering::Relaxed) > 200).then_some(())).await;
+    rig.until("a storm", FILLED_WITHIN, async || {
+        (plan.answered.load(Ordering::Relaxed) > 200).then_some(())
+    })
+    .await;
     faults.full_disk(true);
-    let record = tokio::time::timeout(FILLED_WITHIN, storm).await.expect("the disk is full").expect("no panic");
+    let record = tokio::time::timeout(FILLED_WITHIN, storm)
+        .await
+        .expect("the disk is full")
+        .expect("no panic");
     assert_eq!(rig.ended(END_WITHIN), Some(1), "{}", rig.said());
     let said = rig.said();
-    assert!(said.contains("the store failed, so the server ended:") && said.contains("full"), "{said}");
+    assert!(
+        said.contains("the store failed, so the server ended:") && said.contains("full"),
+        "{said}"
+    );
     faults.full_disk(false);
     rig.restart();
     expect_told(&rig, record).await;
@@ -173,7 +190,12 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
     for (wish, place) in places {
         let look = wish.order("GET", &place.id(), "");
         let decided = async || (rig.ask(&look).await.json()["state"] == "reserved").then_some(());
-        rig.until("a verdict by decide_by", Duration::from_secs(11).saturating_sub(begun.elapsed()), decided).await;
+        rig.until(
+            "a verdict by decide_by",
+            Duration::from_secs(11).saturating_sub(begun.elapsed()),
+            decided,
+        )
+        .await;
     }
     assert_eq!(rig.stock("spring").await.held, 30);
     rig.audit(None).await;

@@ -47,11 +47,15 @@ async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
     let half = async || (bytes() >= LOG_HALF_LONG || storm.is_finished()).then_some(());
     rig.until("the log gets long", STORM_WITHIN, half).await;
     // A request that never comes to its end keeps the program from ending before that could happen; unless it was so quick that it is gone by now.
-    let (mut stuck, wish) = (Wire::connect(rig.address).await, Wish::new("stuck", "k", "spring", 1).bytes());
+    let (mut stuck, wish) =
+        (Wire::connect(rig.address).await, Wish::new("stuck", "k", "spring", 1).bytes());
     if let Ok(stuck) = &mut stuck {
         let _ = stuck.send(&wish[..wish.len() - 5]).await;
     }
-    let record = tokio::time::timeout(STORM_WITHIN, storm).await.expect("the log is carried").expect("no panic");
+    let record = tokio::time::timeout(STORM_WITHIN, storm)
+        .await
+        .expect("the log is carried")
+        .expect("no panic");
     let said = expect_reason(&mut rig);
     assert_eq!(faults.syncs_of_main_failed(), 1, "{said}");
     // The next sync would have succeeded, without the pages that the failed one lost.
@@ -70,7 +74,8 @@ async fn expect_end(seed: u64, fails: fn(&Faults, bool)) -> String {
     let storms = async || (plan.answered.load(Ordering::Relaxed) > STORM_MIN).then_some(());
     rig.until("a storm", STORM_WITHIN, storms).await;
     fails(&faults, true);
-    let record = tokio::time::timeout(STORM_WITHIN, storm).await.expect("the disk fails").expect("no panic");
+    let record =
+        tokio::time::timeout(STORM_WITHIN, storm).await.expect("the disk fails").expect("no panic");
     let said = expect_reason(&mut rig);
     fails(&faults, false);
     rig.restart();

@@ -37,11 +37,20 @@ impl Faults {
         let (library, page) = (scratch.join("faults.so"), scratch.join("faults"));
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/windows/faults.c");
         // Whatever linked this test can compile a page of C.
-        let built =
-            Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl").output();
+        let built = Command::new("cc")
+            .args(["-shared", "-fPIC", "-O1", "-o"])
+            .arg(&library)
+            .arg(source)
+            .arg("-ldl")
+            .output();
         let built = built.expect("a C compiler");
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        let file = File::options().create_new(true).read(true).write(true).open(&page).expect("a fresh name");
+        let file = File::options()
+            .create_new(true)
+            .read(true)
+            .write(true)
+            .open(&page)
+            .expect("a fresh name");
         file.set_len(WORDS * 8).expect("a small file");
         let text = |path: &Path| path.to_str().expect("it is text").to_owned();
         let (library, page) = (text(&library), text(&page));

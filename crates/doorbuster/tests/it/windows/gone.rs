@@ -39,9 +39,15 @@ async fn a_store_that_is_moved_away_in_a_storm_ends_the_program_with_the_reason(
     rig.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;
     let plan = Plan::new(rig.address, "spring", 5, 16, May::default());
     let storm = tokio::spawn(storm::run(plan.clone()));
-    rig.until("a storm", STORM_WITHIN, async || (plan.answered.load(Ordering::Relaxed) > 200).then_some(())).await;
+    rig.until("a storm", STORM_WITHIN, async || {
+        (plan.answered.load(Ordering::Relaxed) > 200).then_some(())
+    })
+    .await;
     carry(rig.data_dir(), &away);
-    let record = tokio::time::timeout(STORM_WITHIN, storm).await.expect("the server ends").expect("no panic");
+    let record = tokio::time::timeout(STORM_WITHIN, storm)
+        .await
+        .expect("the server ends")
+        .expect("no panic");
     let file = rig.data_dir().join("doorbuster.sqlite3");
     expect_reason(&mut rig, &file);
     assert!(!file.exists(), "nothing was begun in the place of what is gone");

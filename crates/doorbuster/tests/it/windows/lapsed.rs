@@ -19,7 +19,8 @@ const SOON: Duration = Duration::from_secs(60);
 const OFF_MAX_MS: i64 = 1_000;
 
 fn now_ms() -> i64 {
-    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("long ago").as_millis()).expect("not so long ago")
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("long ago").as_millis())
+        .expect("not so long ago")
 }
 
 /// A request of this buyer's about the sale.
@@ -29,7 +30,8 @@ async fn ask(rig: &Rig, buyer: &str, method: &str, what: &str, body: Option<&Val
 
 /// Puts this door in front of the sale, beside what is there.
 async fn guard(rig: &Rig, door: Value) {
-    let patched = rig.admin("PATCH", "/v1/admin/sales/spring", Some(&json!({ "front_door": door }))).await;
+    let patched =
+        rig.admin("PATCH", "/v1/admin/sales/spring", Some(&json!({ "front_door": door }))).await;
     assert_eq!(patched.status, 200, "{patched}");
 }
 
@@ -64,7 +66,11 @@ async fn an_admission_that_ends_while_its_pass_is_made_gives_none() {
     let settings = [("DOORBUSTER_PASS__TTL_SECS", "8"), ("DOORBUSTER_PASS__KEYS", keys.as_str())];
     let (rig, faults) = Faults::rig(&settings);
     rig.open_sale("spring", &[("phone", 9, 1, 900)]).await;
-    guard(&rig, json!({"waiting_room": "always", "challenge": "slider", "access_codes": "required"})).await;
+    guard(
+        &rig,
+        json!({"waiting_room": "always", "challenge": "slider", "access_codes": "required"}),
+    )
+    .await;
     let codes = "/v1/admin/sales/spring/access-codes";
     let made = rig.admin("POST", codes, Some(&json!({"count": 1, "uses": 9}))).await;
     assert_eq!(made.status, 201, "{made}");

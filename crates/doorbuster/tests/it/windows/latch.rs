@@ -23,7 +23,11 @@ async fn a_unit_that_was_cancelled_is_the_next_buyers() {
     for number in 1..60 {
         let next = Wish::new(&format!("b{number}"), "k", "spring", 2);
         let refused = rig.buy(&next).await;
-        assert_eq!((&*refused.verdict(), &refused.json()["may_return"]), ("409 sold_out", &true.into()), "{refused}");
+        assert_eq!(
+            (&*refused.verdict(), &refused.json()["may_return"]),
+            ("409 sold_out", &true.into()),
+            "{refused}"
+        );
         let cancelled = rig.ask(&owner.order("POST", &order.id(), "/cancel")).await;
         assert_eq!(cancelled.status, 200, "{cancelled}");
         // Whoever comes after the cancelling was told finds the units, wherever they are on their way.
@@ -53,16 +57,21 @@ async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale_within_their_tim
     rig.open_sale("spring", &[("phone", 6, 2, 1)]).await;
     let mut expired = Duration::ZERO;
     for wave in 0..2 {
-        let mine: Vec<_> = (0..3).map(|n| Wish::new(&format!("w{wave}-{n}"), "k", "spring", 2)).collect();
+        let mine: Vec<_> =
+            (0..3).map(|n| Wish::new(&format!("w{wave}-{n}"), "k", "spring", 2)).collect();
         let mut ids = Vec::new();
         for wish in &mine {
             let bought = async || (rig.buy(wish).await.status == 201).then_some(());
-            rig.until("units that came back", FOR_SALE_WITHIN + Duration::from_secs(1), bought).await;
+            rig.until("units that came back", FOR_SALE_WITHIN + Duration::from_secs(1), bought)
+                .await;
             ids.push(rig.buy(wish).await.id());
         }
         let begun = Watch::start();
         for (wish, id) in mine.iter().zip(&ids) {
-            let over = async || (rig.ask(&wish.order("GET", id, "")).await.json()["state"] == "expired").then_some(());
+            let over = async || {
+                (rig.ask(&wish.order("GET", id, "")).await.json()["state"] == "expired")
+                    .then_some(())
+            };
             rig.until("expired", EXPIRED_WITHIN + Duration::from_secs(1), over).await;
         }
         // From the end of the last of the holds on.
@@ -82,15 +91,20 @@ async fn have_it_once(rig: Arc<Rig>, asked: Arc<Barrier>, number: usize) -> usiz
     for refused in 0.. {
         let reply = wire.ask(&wish.bytes()).await.expect("an answer");
         if refused == 0 {
-            tokio::time::timeout(Duration::from_secs(60), asked.wait()).await.expect("everybody asks");
+            tokio::time::timeout(Duration::from_secs(60), asked.wait())
+                .await
+                .expect("everybody asks");
         }
         match &*reply.verdict() {
             "201" => {
-                let cancelled = wire.ask(&wish.order("POST", &reply.id(), "/cancel")).await.expect("an answer");
+                let cancelled =
+                    wire.ask(&wish.order("POST", &reply.id(), "/cancel")).await.expect("an answer");
                 assert_eq!(cancelled.status, 200, "{cancelled}");
                 return refused;
             }
-            "409 sold_out" => assert_eq!(reply.json()["may_return"], true, "somebody holds it: {reply}"),
+            "409 sold_out" => {
+                assert_eq!(reply.json()["may_return"], true, "somebody holds it: {reply}")
+            }
             "503 overloaded" | "503 unavailable" => {}
             other => panic!("{other}: {reply}"),
         }
@@ -105,7 +119,8 @@ async fn a_crowd_that_passes_few_units_on_serves_everybody() {
     let rig = Arc::new(Rig::start());
     rig.open_sale("spring", &[("phone", 3, 1, 900)]).await;
     let asked = Arc::new(Barrier::new(100));
-    let crowd: Vec<_> = (0..100).map(|n| tokio::spawn(have_it_once(rig.clone(), asked.clone(), n))).collect();
+    let crowd: Vec<_> =
+        (0..100).map(|n| tokio::spawn(have_it_once(rig.clone(), asked.clone(), n))).collect();
     let mut refused = 0;
     for one in crowd {
         refused += one.await.expect("everybody has it once");
@@ -113,7 +128,10 @@ async fn a_crowd_that_passes_few_units_on_serves_everybody() {
     assert!(refused >= 97, "three units went to more than three: {refused} refusals");
     assert_eq!(rig.stock("spring").await.free(), 3);
     for number in 0..3 {
-        assert_eq!(rig.buy(&Wish::new(&format!("late{number}"), "k", "spring", 1)).await.verdict(), "201");
+        assert_eq!(
+            rig.buy(&Wish::new(&format!("late{number}"), "k", "spring", 1)).await.verdict(),
+            "201"
+        );
     }
     assert_eq!(rig.buy(&Wish::new("late", "k", "spring", 1)).await.verdict(), "409 sold_out");
     rig.audit(None).await;

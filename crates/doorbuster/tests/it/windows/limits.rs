@@ -21,7 +21,8 @@ const CHECKED_MIN: usize = BUYERS / 4;
 
 /// Milliseconds since the epoch.
 fn now_ms() -> i64 {
-    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("long ago").as_millis()).expect("not so long ago")
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("long ago").as_millis())
+        .expect("not so long ago")
 }
 
 /// The instant that a member names.
@@ -50,7 +51,8 @@ struct Raced {
 /// Two orders of two units are the limit. The first is cancelled when it expires; then two more units can be had, not three.
 async fn race(rig: &Rig, round: u32, number: usize) -> Raced {
     let buyer = format!("b{round}-{number}");
-    let (first, second) = (Wish::new(&buyer, "k1", "spring", 2), Wish::new(&buyer, "k2", "spring", 2));
+    let (first, second) =
+        (Wish::new(&buyer, "k1", "spring", 2), Wish::new(&buyer, "k2", "spring", 2));
     let mut wires: Vec<Wire> = vec![rig.wire().await, rig.wire().await, rig.wire().await];
     let order = wires[0].ask(&first.bytes()).await.expect("an answer");
     assert_eq!(order.verdict(), "201", "{order}");
@@ -68,7 +70,9 @@ async fn race(rig: &Rig, round: u32, number: usize) -> Raced {
     let told = vec![mine.expect("an answer"), theirs.expect("an answer")];
     let mut after = Vec::new();
     for key in ["k3", "k4", "k5"] {
-        after.push(wires[2].ask(&Wish::new(&buyer, key, "spring", 1).bytes()).await.expect("an answer"));
+        after.push(
+            wires[2].ask(&Wish::new(&buyer, key, "spring", 1).bytes()).await.expect("an answer"),
+        );
     }
     if now_ms() > instant(&other.json(), "pay_by") {
         after.clear();
@@ -99,10 +103,20 @@ impl Seen {
         };
         self.cancelled += usize::from(expected == "200");
         self.expired += usize::from(expected != "200");
-        assert!(told.iter().all(|reply| reply.verdict() == expected), "{end}, but told {}, {}", told[0], told[1]);
+        assert!(
+            told.iter().all(|reply| reply.verdict() == expected),
+            "{end}, but told {}, {}",
+            told[0],
+            told[1]
+        );
         let verdicts: Vec<_> = after.iter().map(Reply::verdict).collect();
         if !after.is_empty() {
-            assert_eq!(verdicts, ["201", "201", "409 limit_reached"], "the share of {} comes back once", wish.buyer);
+            assert_eq!(
+                verdicts,
+                ["201", "201", "409 limit_reached"],
+                "the share of {} comes back once",
+                wish.buyer
+            );
             self.checked += 1;
         }
     }
@@ -115,7 +129,9 @@ async fn an_order_that_is_cancelled_when_it_expires_ends_once() {
     let mut seen = Seen::default();
     for round in 0..RACES_MAX {
         let racing: Vec<_> = (0..BUYERS).map(|n| (rig.clone(), n)).collect();
-        let racing = racing.into_iter().map(|(rig, n)| tokio::spawn(async move { race(&rig, round, n).await }));
+        let racing = racing
+            .into_iter()
+            .map(|(rig, n)| tokio::spawn(async move { race(&rig, round, n).await }));
         for raced in racing.collect::<Vec<_>>() {
             seen.judge(&rig, raced.await.expect("no panic")).await;
         }
@@ -127,7 +143,8 @@ async fn an_order_that_is_cancelled_when_it_expires_ends_once() {
     assert!(seen.is_enough(), "the machine is too slow for this test: {seen:?}");
     rig.audit(None).await;
     let all_ended = async || (rig.stock("spring").await.held == 0).then_some(());
-    rig.until("every hold has ended", Duration::from_secs(u64::from(HOLD_SECS) + 4), all_ended).await;
+    rig.until("every hold has ended", Duration::from_secs(u64::from(HOLD_SECS) + 4), all_ended)
+        .await;
     assert_eq!(rig.stock("spring").await.free(), 1_000);
     rig.audit(None).await;
 }
@@ -182,7 +199,8 @@ async fn whoever_cancels_may_buy_again_at_once() {
         let wish = Wish::new("anna", &format!("k{number}"), "spring", 1);
         let order = wire.ask(&wish.bytes()).await.expect("an answer");
         assert_eq!(order.verdict(), "201", "after {number} orders that were cancelled: {order}");
-        let cancelled = wire.ask(&wish.order("POST", &order.id(), "/cancel")).await.expect("an answer");
+        let cancelled =
+            wire.ask(&wish.order("POST", &order.id(), "/cancel")).await.expect("an answer");
         assert_eq!(cancelled.status, 200, "{cancelled}");
     }
 }

@@ -82,8 +82,9 @@ async fn five_times_the_crowd_is_sent_away_and_whoever_is_inside_is_served() {
     let (before, cost_before) = measured(&rig, &mut pulse).await;
     let memory = rig.resident_kib();
     let stop = Arc::new(AtomicBool::new(false));
-    let crowd: Vec<_> =
-        (0..5 * PLACES).map(|n| tokio::spawn(come(rig.clone(), format!("o{n}"), stop.clone()))).collect();
+    let crowd: Vec<_> = (0..5 * PLACES)
+        .map(|n| tokio::spawn(come(rig.clone(), format!("o{n}"), stop.clone())))
+        .collect();
     let busy = rig.busy();
     let is_well = |now: &Served| now.answers * 10 > before.answers;
     let (answers, meanwhile) = pulse.beat_until(WAVE, is_well).await;
@@ -92,8 +93,13 @@ async fn five_times_the_crowd_is_sent_away_and_whoever_is_inside_is_served() {
     stop.store(true, Ordering::Relaxed);
     let mut met = Outside::default();
     for one in crowd {
-        let Outside { served, told, closed } = one.await.expect("nothing but the answers of the contract");
-        met = Outside { served: met.served + served, told: met.told + told, closed: met.closed + closed };
+        let Outside { served, told, closed } =
+            one.await.expect("nothing but the answers of the contract");
+        met = Outside {
+            served: met.served + served,
+            told: met.told + told,
+            closed: met.closed + closed,
+        };
     }
     // Once more without them: the machine may have become slower meanwhile.
     let (after, cost_after) = measured(&rig, &mut pulse).await;
@@ -107,7 +113,10 @@ async fn five_times_the_crowd_is_sent_away_and_whoever_is_inside_is_served() {
     let each = |cost: Duration, of: usize| cost.as_secs_f64() / of as f64;
     let served = each(cost_before, before.answers).max(each(cost_after, after.answers));
     let each = each(cost, contacts);
-    assert!(each < served * 1.3, "to be sent away costs more than to be served: {each} s, served {served} s");
+    assert!(
+        each < served * 1.3,
+        "to be sent away costs more than to be served: {each} s, served {served} s"
+    );
     assert!(is_well(&meanwhile), "{before:?}, meanwhile {meanwhile:?}");
     assert!(grown < GROWTH_KIB_MAX, "{grown} KiB");
     // The crowd goes, and there is room again at once.
@@ -141,7 +150,10 @@ async fn five_times_the_requests_at_once_are_all_answered_and_cost_no_more() {
         let (meanwhile, cost) = measured(&rig, &mut many).await;
         let grown = rig.resident_kib().saturating_sub(memory);
         println!("{before:?}, meanwhile {meanwhile:?} {cost:?}, {grown} KiB");
-        assert!(meanwhile.later * 100 < meanwhile.answers, "so few need not be sent away: {meanwhile:?}");
+        assert!(
+            meanwhile.later * 100 < meanwhile.answers,
+            "so few need not be sent away: {meanwhile:?}"
+        );
         let (each_before, each) = (each(before), each((meanwhile, cost)));
         if each < each_before * 1.5 {
             break grown;
@@ -182,8 +194,9 @@ async fn a_refusal_over_a_kept_connection_costs_less_than_an_acceptance() {
     let (mut held, mut told) = (0, Vec::new());
     // Other work on the machine comes and goes; what the server does wrong stays.
     loop {
-        let accepted: Vec<_> =
-            (held..held + ACCEPTED).map(|number| wish.key(&format!("k{number}")).with(ASYNC)).collect();
+        let accepted: Vec<_> = (held..held + ACCEPTED)
+            .map(|number| wish.key(&format!("k{number}")).with(ASYNC))
+            .collect();
         held += ACCEPTED;
         let acceptance = cost_each(&rig, &accepted, "202", held).await;
         let refusal = cost_each(&rig, &refused, "409 sold_out", held).await;
@@ -203,8 +216,9 @@ async fn whoever_asks_again_at_once_is_heard_in_turn() {
     rig.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900)]).await;
     // Tickets are cut and none is settled, until the oldest has waited for too long.
     faults.slow_disk(Duration::from_secs(60));
-    let wish =
-        |buyer: &str, key: u64| Wish::new(buyer, &format!("k{key}"), "spring", 1).with("Prefer: respond-async\r\n");
+    let wish = |buyer: &str, key: u64| {
+        Wish::new(buyer, &format!("k{key}"), "spring", 1).with("Prefer: respond-async\r\n")
+    };
     let full = AtomicU64::new(0);
     let overloaded = async || {
         let told = rig.ask(&wish("first", full.fetch_add(1, Ordering::Relaxed))).await;

@@ -15,7 +15,8 @@ const TRIES_MAX: i64 = 5;
 
 /// A second hand on the store, as a person with a shell has one.
 fn shell(rig: &Rig) -> Connection {
-    let conn = Connection::open(rig.data_dir().join("doorbuster.sqlite3")).expect("the store's file");
+    let conn =
+        Connection::open(rig.data_dir().join("doorbuster.sqlite3")).expect("the store's file");
     conn.busy_timeout(Duration::from_secs(10)).expect("it can be set");
     conn
 }
@@ -29,14 +30,16 @@ fn poison(rig: &Rig, table: &str, condition: &str) {
 }
 
 fn dead_letters(rig: &Rig) -> i64 {
-    let count = "SELECT count(*) FROM dead_letter WHERE buyer = 'poison' AND reason LIKE '%poison%'";
+    let count =
+        "SELECT count(*) FROM dead_letter WHERE buyer = 'poison' AND reason LIKE '%poison%'";
     shell(rig).query_row(count, [], |row| row.get(0)).expect("a number")
 }
 
 /// Forty buyers and the poisonous one at once, in as few batches as can be. The forty have their orders; the answer to the other.
 async fn crowd(rig: &Rig, faults: &Faults) -> Reply {
     faults.slow_disk(Duration::from_millis(100));
-    let mut requests: Vec<_> = (0..40).map(|n| Wish::new(&format!("a{n}"), "k", "spring", 1).bytes()).collect();
+    let mut requests: Vec<_> =
+        (0..40).map(|n| Wish::new(&format!("a{n}"), "k", "spring", 1).bytes()).collect();
     requests.insert(20, Wish::new("poison", "k", "spring", 1).bytes());
     let mut replies = at_once(rig, requests).await;
     faults.slow_disk(Duration::ZERO);
@@ -55,13 +58,21 @@ async fn a_ticket_that_cannot_settle_is_given_up_alone() {
     assert_eq!(poisoned.verdict(), "503 unavailable", "{poisoned}");
     let letters = dead_letters(&rig);
     assert!((1..=TRIES_MAX).contains(&letters), "{letters} dead letters of one purchase");
-    assert!(rig.said().contains("cannot be settled and is given up"), "the operator reads of it: {}", rig.said());
+    assert!(
+        rig.said().contains("cannot be settled and is given up"),
+        "the operator reads of it: {}",
+        rig.said()
+    );
     let stock = rig.stock("spring").await;
     assert_eq!((stock.held, stock.free()), (40, 60), "its unit came back");
     rig.audit(None).await;
     // All sixty can be had, which needs the credit to have reached the slot.
     for number in 0..60 {
-        assert_eq!(rig.buy(&Wish::new(&format!("b{number}"), "k", "spring", 1)).await.verdict(), "201", "{number}");
+        assert_eq!(
+            rig.buy(&Wish::new(&format!("b{number}"), "k", "spring", 1)).await.verdict(),
+            "201",
+            "{number}"
+        );
     }
     assert_eq!(rig.buy(&Wish::new("late", "k", "spring", 1)).await.verdict(), "409 sold_out");
     // Once it is mended, the same key is a new try.
@@ -85,12 +96,18 @@ async fn a_ticket_that_cannot_even_be_returned_holds_up_nobody() {
     let stock = rig.stock("spring").await;
     assert_eq!((stock.held, stock.free()), (40, 60));
     // Its units are back when the slot begins anew.
-    shell(&rig).execute_batch("DROP TRIGGER poison_orders; DROP TRIGGER poison_resolution").expect("they are there");
+    shell(&rig)
+        .execute_batch("DROP TRIGGER poison_orders; DROP TRIGGER poison_resolution")
+        .expect("they are there");
     rig.ask_to_stop();
     assert_eq!(rig.ended(Duration::from_secs(10)), Some(0), "{}", rig.said());
     rig.restart();
     for number in 0..60 {
-        assert_eq!(rig.buy(&Wish::new(&format!("b{number}"), "k", "spring", 1)).await.verdict(), "201", "{number}");
+        assert_eq!(
+            rig.buy(&Wish::new(&format!("b{number}"), "k", "spring", 1)).await.verdict(),
+            "201",
+            "{number}"
+        );
     }
     assert_eq!(rig.stock("spring").await.held, 100);
     // The auditor of the command line would say that this ticket has no verdict, and be right: nobody asked for it yet.
@@ -110,15 +127,27 @@ async fn an_operator_sees_to_a_ticket_that_was_given_up() {
     assert_eq!(list["dead_letters"].as_array().map(Vec::len), Some(1), "{list}");
     let letter = &list["dead_letters"][0];
     let id = letter["id"].as_str().expect("an id");
-    assert_eq!((&letter["kind"], &letter["about"], &letter["tries"]), (&json!("ticket"), &json!(id), &json!(1)));
+    assert_eq!(
+        (&letter["kind"], &letter["about"], &letter["tries"]),
+        (&json!("ticket"), &json!(id), &json!(1))
+    );
     assert!(letter["error"].as_str().is_some_and(|error| error.contains("poison")), "{letter}");
     assert_eq!(rig.shown("/v1/admin/dead-letters?kind=delivery").await["dead_letters"], json!([]));
     let path = format!("/v1/admin/dead-letters/{id}");
     let shown = rig.shown(&path).await;
-    assert_eq!(shown["request"], json!({"sale": "spring", "item": "phone", "buyer": "poison", "units": 2}));
-    assert_eq!((&shown["id"], &shown["message"], &shown["refund"]), (&json!(id), &Value::Null, &Value::Null));
+    assert_eq!(
+        shown["request"],
+        json!({"sale": "spring", "item": "phone", "buyer": "poison", "units": 2})
+    );
+    assert_eq!(
+        (&shown["id"], &shown["message"], &shown["refund"]),
+        (&json!(id), &Value::Null, &Value::Null)
+    );
     let retried = rig.admin("POST", &format!("{path}/retry"), None).await;
-    assert_eq!((retried.verdict().as_str(), &retried.json()["state"]), ("409 wrong_state", &json!("gone")));
+    assert_eq!(
+        (retried.verdict().as_str(), &retried.json()["state"]),
+        ("409 wrong_state", &json!("gone"))
+    );
     assert_eq!(unseen().await, 1, "it waits still");
     let discard = async || {
         let why = json!({"reason": "the table is mended"});
@@ -126,12 +155,17 @@ async fn an_operator_sees_to_a_ticket_that_was_given_up() {
     };
     assert_eq!(discard().await.json(), json!({"id": id, "state": "discarded"}));
     assert_eq!(unseen().await, 0);
-    let kept = shell(&rig).query_row("SELECT discarded FROM dead_letter", [], |row| row.get::<_, String>(0));
+    let kept = shell(&rig)
+        .query_row("SELECT discarded FROM dead_letter", [], |row| row.get::<_, String>(0));
     assert_eq!(kept.expect("it is kept"), "the table is mended");
     assert_eq!(rig.shown("/v1/admin/dead-letters?kind=ticket").await["dead_letters"], json!([]));
     assert_eq!(discard().await.verdict(), "404 not_found");
     for (method, path) in [("GET", path.clone()), ("POST", format!("{path}/retry"))] {
-        assert_eq!(rig.admin(method, &path, None).await.verdict(), "404 not_found", "{method} {path}");
+        assert_eq!(
+            rig.admin(method, &path, None).await.verdict(),
+            "404 not_found",
+            "{method} {path}"
+        );
     }
     rig.audit(None).await;
 }

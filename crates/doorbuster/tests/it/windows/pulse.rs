@@ -58,7 +58,9 @@ impl Pulse {
         let buyers: Vec<_> = std::mem::take(&mut self.wires)
             .into_iter()
             .enumerate()
-            .map(|(index, wire)| tokio::spawn(one(wire, self.sale.clone(), format!("p{wave}-{index}"), stop.clone())))
+            .map(|(index, wire)| {
+                tokio::spawn(one(wire, self.sale.clone(), format!("p{wave}-{index}"), stop.clone()))
+            })
             .collect();
         let (begun, first) = (Watch::start(), Instant::now());
         while begun.elapsed() < span {
@@ -80,12 +82,17 @@ impl Pulse {
 
     /// [`Pulse::beat`] again, a few times at most, until they are served well: other work on the machine comes and goes,
     /// what the server does wrong stays. All answers of all times, and the best time.
-    pub async fn beat_until(&mut self, span: Duration, is_well: impl Fn(&Served) -> bool) -> (usize, Served) {
+    pub async fn beat_until(
+        &mut self,
+        span: Duration,
+        is_well: impl Fn(&Served) -> bool,
+    ) -> (usize, Served) {
         let (mut answers, mut best): (usize, Option<Served>) = (0, None);
         for _ in 0..TIMES_MAX {
             let served = self.beat(span).await;
             answers += served.answers;
-            best = Some(best.map_or(served, |best| if served.p99 < best.p99 { served } else { best }));
+            best =
+                Some(best.map_or(served, |best| if served.p99 < best.p99 { served } else { best }));
             if is_well(&served) {
                 return (answers, served);
             }
@@ -95,7 +102,12 @@ impl Pulse {
 }
 
 /// One buyer's waits, and how many of them ended in a `503`.
-async fn one(mut wire: Wire, sale: String, name: String, stop: Arc<AtomicBool>) -> (Wire, Vec<Duration>, usize) {
+async fn one(
+    mut wire: Wire,
+    sale: String,
+    name: String,
+    stop: Arc<AtomicBool>,
+) -> (Wire, Vec<Duration>, usize) {
     let look = request("GET", &format!("/v1/sales/{sale}/status"), "", None);
     let wish = Wish::new(&name, "k", &sale, 1);
     let gone = wish.clone().item("gone");

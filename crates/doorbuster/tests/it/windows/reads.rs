@@ -54,12 +54,17 @@ async fn open_sales_that_refuse(rig: &Rig) {
     rig.step("mine", "pause").await;
     rig.step("mine", "resume").await;
     let press = Wish::new("anna", "first", "mine", 1);
-    let is_refused = async || (rig.buy(&press).await.verdict() == "409 limit_reached").then_some(());
+    let is_refused =
+        async || (rig.buy(&press).await.verdict() == "409 limit_reached").then_some(());
     rig.until("the limit is known", Duration::from_secs(60), is_refused).await;
     let limits = json!({"front_door": {"limits": {"buyer": {"burst": 1, "per_minute": 1}}}});
     let limited = rig.admin("PATCH", "/v1/admin/sales/strict", Some(&limits)).await;
     assert_eq!(limited.status, 200, "{limited}");
-    assert_eq!(rig.buy(&Wish::new("anna", "strict", "strict", 1)).await.verdict(), "201", "the one of its minute");
+    assert_eq!(
+        rig.buy(&Wish::new("anna", "strict", "strict", 1)).await.verdict(),
+        "201",
+        "the one of its minute"
+    );
 }
 
 /// What the server does by itself, told from what it reads for those who ask.
@@ -79,7 +84,10 @@ impl Watched {
         let this = Self { rig, faults, at_rest };
         let mine = |_: usize| request("GET", "/v1/orders", &signed_in("anna"), None);
         let (reads, took) = locks(&this.rig, &this.faults, ASKED, mine, "200").await;
-        assert!(reads as f64 - this.by_itself(took) > ASKED as f64, "reading a list of orders is seen: {reads}");
+        assert!(
+            reads as f64 - this.by_itself(took) > ASKED as f64,
+            "reading a list of orders is seen: {reads}"
+        );
         this
     }
 
@@ -116,10 +124,16 @@ async fn refusals_views_and_looks_at_the_status_read_nothing_of_the_store() {
     let watched = Watched::new(rig, faults).await;
     let get = |path: &'static str| move |_| request("GET", path, "", None);
     let late = |number: usize| Wish::new(&format!("b{number}"), "k", "spring", 1).bytes();
-    let nowhere = |number: usize| Wish::new("anna", &format!("k{number}"), &format!("none{number}"), 1).bytes();
+    let nowhere = |number: usize| {
+        Wish::new("anna", &format!("k{number}"), &format!("none{number}"), 1).bytes()
+    };
     let none = |number: usize| Wish::new(&format!("b{number}"), "k", "spring", 0).bytes();
-    let somebody = |sale: &'static str| move |number: usize| Wish::new(&format!("b{number}"), "k", sale, 1).bytes();
-    let anna = |sale: &'static str| move |number: usize| Wish::new("anna", &format!("k{number}"), sale, 1).bytes();
+    let somebody = |sale: &'static str| {
+        move |number: usize| Wish::new(&format!("b{number}"), "k", sale, 1).bytes()
+    };
+    let anna = |sale: &'static str| {
+        move |number: usize| Wish::new("anna", &format!("k{number}"), sale, 1).bytes()
+    };
     let unsigned = |number: usize| {
         let body = json!({"sale": "spring", "item": "phone", "units": 1});
         request("POST", "/v1/orders", &format!("Idempotency-Key: k{number}\r\n"), Some(&body))
@@ -149,7 +163,8 @@ async fn sold_out_behind_a_pass(rig: &Rig, sale: &str) -> String {
     assert_eq!(rig.buy(&Wish::new("first", sale, sale, 1)).await.verdict(), "201");
     guard(rig, sale, json!({"pass": "required"})).await;
     let body = json!({"item": "phone"});
-    let asked = request("POST", &format!("/v1/sales/{sale}/passes"), &signed_in("late"), Some(&body));
+    let asked =
+        request("POST", &format!("/v1/sales/{sale}/passes"), &signed_in("late"), Some(&body));
     let passed = rig.ask(&asked).await;
     assert_eq!(passed.verdict(), "201", "{passed}");
     format!("Purchase-Pass: {}\r\n", passed.json()["pass"].as_str().expect("a pass"))
@@ -157,7 +172,9 @@ async fn sold_out_behind_a_pass(rig: &Rig, sale: &str) -> String {
 
 /// Puts a door in front of a sale.
 async fn guard(rig: &Rig, sale: &str, door: Value) {
-    let patched = rig.admin("PATCH", &format!("/v1/admin/sales/{sale}"), Some(&json!({ "front_door": door }))).await;
+    let patched = rig
+        .admin("PATCH", &format!("/v1/admin/sales/{sale}"), Some(&json!({ "front_door": door })))
+        .await;
     assert_eq!(patched.status, 200, "{patched}");
 }
 
@@ -177,11 +194,23 @@ async fn refusals_at_the_door_read_nothing_of_the_store() {
     let watched = Watched::new(rig, faults).await;
     let kinds: [(&str, Ask<'_>, &str); 6] = [
         ("no pass", &|number| press("late", "guarded", "", number), "403 pass_required"),
-        ("another sale's pass", &|number| press("late", "guarded", &pass, number), "403 pass_invalid"),
-        ("no pass at all", &|number| press("late", "guarded", "Purchase-Pass: x\r\n", number), "403 pass_invalid"),
+        (
+            "another sale's pass",
+            &|number| press("late", "guarded", &pass, number),
+            "403 pass_invalid",
+        ),
+        (
+            "no pass at all",
+            &|number| press("late", "guarded", "Purchase-Pass: x\r\n", number),
+            "403 pass_invalid",
+        ),
         ("no member", &|number| press("late", "members", "", number), "403 not_eligible"),
         ("turned away", &|number| press("robot", "plain", "", number), "403 forbidden"),
-        ("a pass, and nothing left", &|number| press("late", "gone", &pass, number), "409 sold_out"),
+        (
+            "a pass, and nothing left",
+            &|number| press("late", "gone", &pass, number),
+            "409 sold_out",
+        ),
     ];
     watched.read_nothing(&kinds).await;
 }

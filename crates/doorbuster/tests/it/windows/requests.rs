@@ -42,16 +42,23 @@ async fn a_client_that_hangs_up_between_ticket_and_answer_finds_its_order() {
         wire.send(&wish.bytes()).await.expect("it is sent");
         let cut = async || (available(&rig, "spring").await == before - 2).then_some(());
         rig.until("the ticket is cut", SOON, cut).await;
-        assert!(rig.orders("spring").await.iter().all(|order| order["buyer"] != buyer), "not committed yet");
+        assert!(
+            rig.orders("spring").await.iter().all(|order| order["buyer"] != buyer),
+            "not committed yet"
+        );
         hang_up(wire.stream, reset);
         tokio::time::sleep(NOTICE).await;
         faults.slow_disk(Duration::ZERO);
-        let order = async || rig.orders("spring").await.into_iter().find(|order| order["buyer"] == buyer);
+        let order =
+            async || rig.orders("spring").await.into_iter().find(|order| order["buyer"] == buyer);
         let order = rig.until("the order is there though nobody waits", SOON, order).await;
         let again = rig.buy(&wish).await;
         assert!(again.is_replay() && again.json()["id"] == order["id"], "{again}");
     }
-    assert_eq!(rig.stock("spring").await, Stock { total: 10, pool: 0, in_slots: 6, held: 4, paid: 0 });
+    assert_eq!(
+        rig.stock("spring").await,
+        Stock { total: 10, pool: 0, in_slots: 6, held: 4, paid: 0 }
+    );
     rig.audit(None).await;
 }
 
@@ -73,8 +80,15 @@ async fn a_crowd_that_hangs_up_at_once_strands_no_unit() {
     assert_eq!(rig.orders("spring").await.len(), 300);
     let more: Vec<_> = (300..451).map(|n| Wish::new(&format!("b{n}"), "k", "spring", 1)).collect();
     let answers = answers(&rig, &more).await;
-    assert_eq!(answers.iter().filter(|reply| reply.status == 201).count(), 150, "the last unit was for sale");
-    assert_eq!(rig.stock("spring").await, Stock { total: 450, pool: 0, in_slots: 0, held: 450, paid: 0 });
+    assert_eq!(
+        answers.iter().filter(|reply| reply.status == 201).count(),
+        150,
+        "the last unit was for sale"
+    );
+    assert_eq!(
+        rig.stock("spring").await,
+        Stock { total: 450, pool: 0, in_slots: 0, held: 450, paid: 0 }
+    );
     rig.audit(None).await;
 }
 
@@ -119,7 +133,12 @@ async fn the_same_request_many_times_at_once_is_one_order() {
         let replies = at_once(&rig, vec![wish.bytes(); 40]).await;
         let new = replies.iter().filter(|reply| reply.status == 201).count();
         let old = replies.iter().filter(|reply| reply.is_replay()).count();
-        assert_eq!((new, old), (1, 39), "round {round}: {:?}", replies.iter().map(Reply::verdict).collect::<Vec<_>>());
+        assert_eq!(
+            (new, old),
+            (1, 39),
+            "round {round}: {:?}",
+            replies.iter().map(Reply::verdict).collect::<Vec<_>>()
+        );
         assert!(replies.iter().all(|reply| reply.id() == replies[0].id()), "one id");
         assert_eq!(rig.stock("spring").await.held, 3 * (round + 1));
         let other = Wish { units: 2, ..wish };
@@ -152,7 +171,10 @@ async fn a_request_whose_verdict_is_not_out_hears_the_same_id_each_time() {
     assert!(again.is_replay() && again.id() == first.id(), "{again}, and first {first}");
     assert_eq!(rig.buy(&other).await.verdict(), "422 idempotency_key_reused");
     assert_eq!(rig.orders("spring").await.len(), 1);
-    assert_eq!(rig.stock("spring").await, Stock { total: 10, pool: 0, in_slots: 8, held: 2, paid: 0 });
+    assert_eq!(
+        rig.stock("spring").await,
+        Stock { total: 10, pool: 0, in_slots: 8, held: 2, paid: 0 }
+    );
     rig.audit(None).await;
 }
 
@@ -163,11 +185,15 @@ async fn whoever_gets_the_last_unit_never_hears_sold_out_by_any_of_its_requests(
     let items: Vec<_> = names.iter().map(|name| (name.as_str(), 1, 1, 900)).collect();
     rig.open_sale("spring", &items).await;
     for item in &names {
-        let wishes: Vec<_> = (0..4).map(|n| Wish::new(&format!("b{n}"), item, "spring", 1).item(item)).collect();
+        let wishes: Vec<_> =
+            (0..4).map(|n| Wish::new(&format!("b{n}"), item, "spring", 1).item(item)).collect();
         let requests = (0..24).map(|n| wishes[n % 4].bytes()).collect();
         let replies = at_once(&rig, requests).await;
-        let of = |buyer: usize| replies.iter().skip(buyer).step_by(4).map(Reply::verdict).collect::<Vec<_>>();
-        let winners: Vec<_> = (0..4).filter(|&buyer| of(buyer).iter().any(|v| v != "409 sold_out")).collect();
+        let of = |buyer: usize| {
+            replies.iter().skip(buyer).step_by(4).map(Reply::verdict).collect::<Vec<_>>()
+        };
+        let winners: Vec<_> =
+            (0..4).filter(|&buyer| of(buyer).iter().any(|v| v != "409 sold_out")).collect();
         assert_eq!(winners.len(), 1, "{item}: {:?}", (0..4).map(of).collect::<Vec<_>>());
         let mut won = of(winners[0]);
         won.sort();
@@ -187,10 +213,16 @@ async fn an_order_is_found_by_its_key_whatever_became_of_its_sale() {
     let found = async |rig: &Rig, when: &str, stranger: &str| {
         let again = rig.buy(&wish).await;
         assert!(again.is_replay() && again.json() == first.json(), "{when}: {again}");
-        assert_eq!(rig.buy(&Wish::new("bert", "k", "spring", 1)).await.verdict(), stranger, "{when}");
+        assert_eq!(
+            rig.buy(&Wish::new("bert", "k", "spring", 1)).await.verdict(),
+            stranger,
+            "{when}"
+        );
     };
     found(&rig, "sold out", "409 sold_out").await;
-    for (step, stranger) in [("pause", "409 paused"), ("resume", "409 sold_out"), ("close", "409 ended")] {
+    for (step, stranger) in
+        [("pause", "409 paused"), ("resume", "409 sold_out"), ("close", "409 ended")]
+    {
         rig.step("spring", step).await;
         found(&rig, step, stranger).await;
     }
@@ -209,10 +241,15 @@ async fn an_order_is_found_by_its_key_whatever_became_of_its_sale() {
 async fn a_refusal_is_not_remembered() {
     let rig = Rig::start();
     rig.open_sale("spring", &[("phone", 1, 1, 900)]).await;
-    let (first, second) = (Wish::new("anna", "k", "spring", 1), Wish::new("bert", "k", "spring", 1));
+    let (first, second) =
+        (Wish::new("anna", "k", "spring", 1), Wish::new("bert", "k", "spring", 1));
     let order = rig.buy(&first).await;
     let mut wire: Wire = rig.wire().await;
     assert_eq!(wire.ask(&second.bytes()).await.expect("an answer").verdict(), "409 sold_out");
     assert_eq!(rig.ask(&first.order("POST", &order.id(), "/cancel")).await.status, 200);
-    assert_eq!(wire.ask(&second.bytes()).await.expect("an answer").verdict(), "201", "the same key, a new try");
+    assert_eq!(
+        wire.ask(&second.bytes()).await.expect("an answer").verdict(),
+        "201",
+        "the same key, a new try"
+    );
 }

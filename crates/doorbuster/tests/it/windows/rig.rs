@@ -72,28 +72,40 @@ impl Rig {
     pub fn with(settings: &[(&str, &str)]) -> Self {
         let scratch = Scratch::new();
         let data_dir = scratch.join("data");
-        let settings = settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let settings =
+            settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
         Self::launch(scratch, data_dir, settings, None)
     }
 
     /// One that a shell line starts, in which `"$@"` stands for it, in a scratch directory that is there already.
     pub fn by(scratch: Scratch, settings: &[(&str, &str)], line: &str) -> Self {
         let data_dir = scratch.join("data");
-        let settings = settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let settings =
+            settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
         Self::launch(scratch, data_dir, settings, Some(line))
     }
 
-    fn launch(scratch: Scratch, data_dir: PathBuf, settings: Vec<(String, String)>, line: Option<&str>) -> Self {
-        let mut child = command(&scratch, &data_dir, &settings, line).spawn().expect("the program starts");
-        let address = ready(&mut child).unwrap_or_else(|| panic!("it does not start: {}", said(&scratch)));
+    fn launch(
+        scratch: Scratch,
+        data_dir: PathBuf,
+        settings: Vec<(String, String)>,
+        line: Option<&str>,
+    ) -> Self {
+        let mut child =
+            command(&scratch, &data_dir, &settings, line).spawn().expect("the program starts");
+        let address =
+            ready(&mut child).unwrap_or_else(|| panic!("it does not start: {}", said(&scratch)));
         Self { scratch, address, settings, data_dir, child }
     }
 
     /// Starts the server again, which must have ended, on the same directory.
     pub fn restart(&mut self) {
         assert!(self.child.try_wait().expect("it is ours").is_some(), "it runs still");
-        self.child = command(&self.scratch, &self.data_dir, &self.settings, None).spawn().expect("it starts");
-        self.address = ready(&mut self.child).unwrap_or_else(|| panic!("it does not start: {}", self.said()));
+        self.child = command(&self.scratch, &self.data_dir, &self.settings, None)
+            .spawn()
+            .expect("it starts");
+        self.address =
+            ready(&mut self.child).unwrap_or_else(|| panic!("it does not start: {}", self.said()));
     }
 
     /// Starts it, and kills it before it may have come to listen.
@@ -103,7 +115,9 @@ impl Rig {
 
     /// Starts it, and kills it as soon as this holds, or after `most`; whether it held.
     pub fn restart_and_kill_when(&mut self, most: Duration, holds: impl Fn() -> bool) -> bool {
-        self.child = command(&self.scratch, &self.data_dir, &self.settings, None).spawn().expect("it starts");
+        self.child = command(&self.scratch, &self.data_dir, &self.settings, None)
+            .spawn()
+            .expect("it starts");
         let begun = Watch::start();
         while begun.elapsed() < most && !holds() {
             std::thread::sleep(Duration::from_micros(500));
@@ -169,8 +183,12 @@ impl Rig {
 
     /// Resident memory, in KiB.
     pub fn resident_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the kernel tells it");
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .expect("the kernel tells it");
         line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
     }
 
@@ -179,7 +197,12 @@ impl Rig {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
         // After the name, which is in brackets: state is the third field, user and system time are the 14th and 15th.
         let (_, fields) = stat.rsplit_once(')').expect("a name");
-        let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+        let ticks: u64 = fields
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .filter_map(|ticks| ticks.parse::<u64>().ok())
+            .sum();
         Duration::from_millis(ticks * 10)
     }
 
@@ -234,7 +257,8 @@ impl Rig {
     /// Where the units of the sale's first item are. Holds every row to the identity.
     pub async fn stock(&self, sale: &str) -> Stock {
         let rows = self.shown(&format!("/v1/admin/sales/{sale}/stock")).await;
-        let rows: Vec<Stock> = rows["items"].as_array().expect("items").iter().map(Stock::read).collect();
+        let rows: Vec<Stock> =
+            rows["items"].as_array().expect("items").iter().map(Stock::read).collect();
         rows[0]
     }
 
@@ -253,7 +277,9 @@ impl Rig {
         let (mut rows, mut cursor) = (Vec::new(), String::new());
         loop {
             let page = self.shown(&format!("/v1/admin/{of}?{filter}limit=200{cursor}")).await;
-            rows.extend(page[of].as_array().unwrap_or_else(|| panic!("no {of} in {page}")).iter().cloned());
+            rows.extend(
+                page[of].as_array().unwrap_or_else(|| panic!("no {of} in {page}")).iter().cloned(),
+            );
             match page["next_cursor"].as_str() {
                 Some(next) => cursor = format!("&cursor={next}"),
                 None => return rows,
@@ -262,7 +288,12 @@ impl Rig {
     }
 
     /// Asks again and again until there is something, for at most `most`.
-    pub async fn until<T>(&self, what: &str, most: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    pub async fn until<T>(
+        &self,
+        what: &str,
+        most: Duration,
+        mut ask: impl AsyncFnMut() -> Option<T>,
+    ) -> T {
         let begun = Watch::start();
         loop {
             if let Some(answer) = ask().await {
@@ -284,7 +315,11 @@ impl Rig {
     /// Has both auditors look: nothing is wrong, and nothing had to be mended.
     pub async fn audit(&self, answers: Option<&Path>) {
         let own = self.shown("/v1/admin/audit").await;
-        assert_eq!((&own["ok"], &own["repairs"], &own["findings"]), (&json!(true), &json!(0), &json!([])), "{own}");
+        assert_eq!(
+            (&own["ok"], &own["repairs"], &own["findings"]),
+            (&json!(true), &json!(0), &json!([])),
+            "{own}"
+        );
         self.second_opinion(answers);
     }
 
@@ -321,7 +356,12 @@ pub fn adjustment(sale: &str, key: &str, units: i64) -> Vec<u8> {
 }
 
 /// How it is started; what it says goes to a file, so that nobody has to read it while it runs.
-fn command(scratch: &Scratch, data_dir: &Path, settings: &[(String, String)], line: Option<&str>) -> Command {
+fn command(
+    scratch: &Scratch,
+    data_dir: &Path,
+    settings: &[(String, String)],
+    line: Option<&str>,
+) -> Command {
     let plain = serve(scratch, data_dir);
     let mut command = match line {
         None => plain,
@@ -337,9 +377,12 @@ fn command(scratch: &Scratch, data_dir: &Path, settings: &[(String, String)], li
             shell
         }
     };
-    let told = File::options().create(true).append(true).open(scratch.join("stderr")).expect("a file");
+    let told =
+        File::options().create(true).append(true).open(scratch.join("stderr")).expect("a file");
     command.env("DOORBUSTER_PAYMENT__SANDBOX_PAGE", "true");
-    command.env("DOORBUSTER_AUTH__BUYER_SECRET", SECRET).envs(settings.iter().map(|(name, value)| (name, value)));
+    command
+        .env("DOORBUSTER_AUTH__BUYER_SECRET", SECRET)
+        .envs(settings.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(told);
     command
 }
@@ -347,7 +390,9 @@ fn command(scratch: &Scratch, data_dir: &Path, settings: &[(String, String)], li
 /// Where it listens; `None` when it ended before it did.
 fn ready(child: &mut Child) -> Option<SocketAddr> {
     let mut line = String::new();
-    BufReader::new(child.stdout.take().expect("it is piped")).read_line(&mut line).expect("it can be read");
+    BufReader::new(child.stdout.take().expect("it is piped"))
+        .read_line(&mut line)
+        .expect("it can be read");
     let address = line.trim().strip_prefix("doorbuster listening on http://")?;
     Some(address.parse().expect("an address"))
 }

@@ -115,12 +115,16 @@ struct Served {
 impl House {
     async fn open(name: &'static str, sink: Sink) -> Self {
         // What is not answered within a second has failed: that happens several times while buyers buy.
-        let settings = [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"), ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "1")];
+        let settings = [
+            ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
+            ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "1"),
+        ];
         let rig = Rig::with(&settings);
         rig.open_sale("spring", &[("phone", 1_000_000, 1, 900)]).await;
         let mut endpoint = None;
         if let Some(url) = sink.url() {
-            let made = rig.admin("POST", ENDPOINTS, Some(&json!({"url": url, "types": ["*"]}))).await;
+            let made =
+                rig.admin("POST", ENDPOINTS, Some(&json!({"url": url, "types": ["*"]}))).await;
             assert_eq!(made.status, 201, "{made}");
             endpoint = Some(format!("{ENDPOINTS}/{}", made.id()));
         }
@@ -130,13 +134,15 @@ impl House {
     /// Gives some orders up; then whoever is away has missed something and was told of it in vain, and comes back.
     async fn ends_the_silence(&mut self) {
         for order in &self.orders[..CANCELLED] {
-            let cancelled = self.rig.admin("POST", &format!("/v1/admin/orders/{order}/cancel"), None).await;
+            let cancelled =
+                self.rig.admin("POST", &format!("/v1/admin/orders/{order}/cancel"), None).await;
             assert_eq!(cancelled.status, 200, "{cancelled}");
         }
         if let Some(endpoint) = &self.endpoint {
             let has_failed = async || {
                 let one = self.rig.shown(endpoint).await;
-                (one["waiting"].as_u64() > Some(0) && one["failing"].as_u64() > Some(0)).then_some(())
+                (one["waiting"].as_u64() > Some(0) && one["failing"].as_u64() > Some(0))
+                    .then_some(())
             };
             self.rig.until("it was told in vain", PATIENCE, has_failed).await;
         }
@@ -157,7 +163,8 @@ impl House {
             told.entry(order.expect("nothing else happened")).or_default().push(what);
         }
         for (number, order) in self.orders.iter().enumerate() {
-            let happened = &["order.reserved", "order.cancelled"][..1 + usize::from(number < CANCELLED)];
+            let happened =
+                &["order.reserved", "order.cancelled"][..1 + usize::from(number < CANCELLED)];
             let heard = told.remove(order).unwrap_or_default();
             assert_eq!(heard, happened, "{}: {order}", self.name);
         }
@@ -183,7 +190,8 @@ async fn buy(address: SocketAddr, time: usize) -> (Served, Vec<String>) {
             (waited, reply.id())
         });
     }
-    let (mut waits, orders): (Vec<Duration>, Vec<String>) = asking.join_all().await.into_iter().unzip();
+    let (mut waits, orders): (Vec<Duration>, Vec<String>) =
+        asking.join_all().await.into_iter().unzip();
     waits.sort_unstable();
     let at = |percent: usize| waits[PURCHASES * percent / 100];
     (Served { median: at(50), p99: at(99), slowest: waits[PURCHASES - 1] }, orders)
@@ -191,7 +199,8 @@ async fn buy(address: SocketAddr, time: usize) -> (Served, Vec<String>) {
 
 /// The same at all servers at once.
 async fn buy_everywhere(houses: &mut [House], time: usize) -> Vec<Served> {
-    let buying: Vec<_> = houses.iter().map(|house| tokio::spawn(buy(house.rig.address, time))).collect();
+    let buying: Vec<_> =
+        houses.iter().map(|house| tokio::spawn(buy(house.rig.address, time))).collect();
     let mut all = Vec::new();
     for (house, buying) in houses.iter_mut().zip(buying) {
         let (served, orders) = buying.await.expect("everybody is served");

@@ -130,7 +130,8 @@ async fn thousands_of_slow_clients_do_not_slow_the_buyers_and_are_let_go() {
     let (head, _) = chunked.split_once("Content-Type").expect("a head");
     let chunked = format!("{head}Content-Type: application/json\r\n\r\n4000\r\n{{");
     for number in 0..HALF_BODIES {
-        let half = if number % 2 == 0 { &purchase[..purchase.len() - 40] } else { chunked.as_bytes() };
+        let half =
+            if number % 2 == 0 { &purchase[..purchase.len() - 40] } else { chunked.as_bytes() };
         bodies.push(trickle(rig.wire().await, half.to_vec(), Duration::from_millis(900)));
     }
     let mut pulse = Pulse::enter(&rig, "spring", 8).await;
@@ -142,7 +143,9 @@ async fn thousands_of_slow_clients_do_not_slow_the_buyers_and_are_let_go() {
     let sleeping = sleepers(&rig, readers).await;
     let mut pulse = Pulse::enter(&rig, "spring", 8).await;
     let p99_max = before.p99 * 10 + Duration::from_millis(250);
-    let beating = tokio::spawn(async move { pulse.beat_until(Duration::from_secs(4), |now| now.p99 < p99_max).await });
+    let beating = tokio::spawn(async move {
+        pulse.beat_until(Duration::from_secs(4), |now| now.p99 < p99_max).await
+    });
     let bombers: Vec<_> = (0..BOMBERS).map(|_| throw(rig.address, readers / BOMBERS)).collect();
     for number in 0..HALF_HEADS {
         let first = if number % 2 == 0 { "POST /v1/orders" } else { "GET /v1/sales" };
@@ -169,7 +172,8 @@ async fn thousands_of_slow_clients_do_not_slow_the_buyers_and_are_let_go() {
     assert!(meanwhile.p99 < p99_max, "{before:?}, meanwhile {meanwhile:?}");
 
     let most = Duration::from_secs(IDLE_SECS + 2);
-    let (heads, silent, bodies) = (longest(heads).await, longest(silent).await, longest(bodies).await);
+    let (heads, silent, bodies) =
+        (longest(heads).await, longest(silent).await, longest(bodies).await);
     println!("let go: heads {heads:?}, silent {silent:?}, bodies {bodies:?}");
     assert!(heads < most, "half a head was waited for {heads:?}");
     assert!(silent < most, "silence was waited for {silent:?}");
@@ -204,7 +208,8 @@ async fn five_times_the_buyers_are_answered_right_and_in_time_beside_attack_clie
     let (stop, address) = (Arc::new(AtomicBool::new(false)), rig.address);
     let let_go = Arc::new(AtomicUsize::new(0));
     let slow = |number: usize| {
-        let half = format!("POST /v1/orders HTTP/1.1\r\nHost: shop.example\r\nX-Slow-{number}: a").into_bytes();
+        let half = format!("POST /v1/orders HTTP/1.1\r\nHost: shop.example\r\nX-Slow-{number}: a")
+            .into_bytes();
         let let_go = let_go.clone();
         let come = move || {
             let (half, let_go) = (half.clone(), let_go.clone());
@@ -221,7 +226,8 @@ async fn five_times_the_buyers_are_answered_right_and_in_time_beside_attack_clie
     let bombers: Vec<_> = (0..BOMBERS).map(|_| tokio::spawn(again(stop.clone(), bomb))).collect();
     let p99_max = before.p99 * 5 + Duration::from_millis(250);
     let mut pulse = Pulse::enter(&rig, "spring", OVERLOAD).await;
-    let (answers, meanwhile) = pulse.beat_until(Duration::from_secs(4), |now| now.p99 < p99_max).await;
+    let (answers, meanwhile) =
+        pulse.beat_until(Duration::from_secs(4), |now| now.p99 < p99_max).await;
     assert_eq!(rig.metric("doorbuster_events_websockets").await, ATTACKERS as u64);
     let come_again = async || (let_go.load(Ordering::Relaxed) > ATTACKERS).then_some(());
     rig.until("slow heads are let go, and come again", PATIENCE, come_again).await;
@@ -236,12 +242,19 @@ async fn five_times_the_buyers_are_answered_right_and_in_time_beside_attack_clie
             (refused, reset) = (refused + some, reset + others);
         }
     }
-    let after = Pulse::enter(&rig, "spring", OVERLOAD).await.beat(Duration::from_millis(1_500)).await;
+    let after =
+        Pulse::enter(&rig, "spring", OVERLOAD).await.beat(Duration::from_millis(1_500)).await;
     println!(
         "{before:?}, meanwhile {meanwhile:?}, after {after:?}, {answers} answers; {came} slow heads, {refused} + {reset} bombs"
     );
-    assert!(came > ATTACKERS && refused > reset && refused > BOMBERS, "{came} slow heads, {refused} + {reset} bombs");
-    assert!(meanwhile.later * 100 < meanwhile.answers, "so few need not be sent away: {meanwhile:?}");
+    assert!(
+        came > ATTACKERS && refused > reset && refused > BOMBERS,
+        "{came} slow heads, {refused} + {reset} bombs"
+    );
+    assert!(
+        meanwhile.later * 100 < meanwhile.answers,
+        "so few need not be sent away: {meanwhile:?}"
+    );
     assert!(meanwhile.p99 < p99_max, "{before:?}, meanwhile {meanwhile:?}");
     // Whoever attacks takes processor time of the buyers here as well, and other tests take theirs at times.
     let half = before.per_sec().min(after.per_sec()) / 2.0;
@@ -268,17 +281,34 @@ async fn heads_and_bodies_without_end_are_refused() {
         }
         let met = bombs.join_all().await;
         // A reset may outrun the answer, but not often, and never anything else than this answer.
-        let told = met.iter().filter(|(reply, _)| reply.as_ref().is_ok_and(|&told| told == status)).count();
+        let told = met
+            .iter()
+            .filter(|(reply, _)| reply.as_ref().is_ok_and(|&told| told == status))
+            .count();
         let lost = met.iter().filter(|(reply, _)| reply.is_err()).count();
         assert!(told + lost == met.len() && told >= 20, "{what}: {met:?}");
         assert!(met.iter().all(|(_, ended)| ended.is_some()), "{what}: the connection is closed");
     };
     let filler = "x".repeat(64 * 1024);
-    check("one long header", request("GET", "/v1/sales", &format!("X-Bomb: {filler}\r\n"), None), 431).await;
-    check("a purchase with one", Wish::new("b", "k", "spring", 1).with(&format!("X-Bomb: {filler}\r\n")), 431).await;
+    check(
+        "one long header",
+        request("GET", "/v1/sales", &format!("X-Bomb: {filler}\r\n"), None),
+        431,
+    )
+    .await;
+    check(
+        "a purchase with one",
+        Wish::new("b", "k", "spring", 1).with(&format!("X-Bomb: {filler}\r\n")),
+        431,
+    )
+    .await;
     let many: String = (0..2_000).map(|n| format!("X-Bomb-{n}: x\r\n")).collect();
     check("many headers", request("GET", "/v1/sales", &many, None), 431).await;
-    let large = format!("{}Content-Type: application/json\r\nContent-Length: {}\r\n", signed_in("b"), 1_u64 << 40);
+    let large = format!(
+        "{}Content-Type: application/json\r\nContent-Length: {}\r\n",
+        signed_in("b"),
+        1_u64 << 40
+    );
     let mut large = request("POST", "/v1/orders", &large, None);
     large.extend_from_slice(filler.as_bytes());
     check("a body without end", large, 413).await;
@@ -293,7 +323,8 @@ async fn a_purchase_whose_body_does_not_come_is_told_so_and_let_go() {
     let purchase = Wish::new("late", "k", "spring", 1).bytes();
     let mut wire = rig.wire().await;
     wire.send(&purchase[..purchase.len() - 5]).await.expect("it is sent");
-    let answer = tokio::time::timeout(PATIENCE, wire.head()).await.expect("in time").expect("an answer");
+    let answer =
+        tokio::time::timeout(PATIENCE, wire.head()).await.expect("in time").expect("an answer");
     assert_eq!(answer.status, 400);
     assert_eq!(answer.header("connection"), Some("close"));
 }

@@ -51,7 +51,8 @@ async fn the_stock_adds_up_at_every_look_while_buyers_cancel_and_the_operator_ch
         record.took
     );
     let of = |became| record.changes.iter().filter(move |change| change.became == became);
-    let (done, refused, open) = (of(Became::Done).count(), of(Became::Refused).count(), of(Became::Open).count());
+    let (done, refused, open) =
+        (of(Became::Done).count(), of(Became::Refused).count(), of(Became::Open).count());
     assert_eq!(open, 0, "{done} done, {refused} refused, {open} without an answer");
     let total = 60 + of(Became::Done).map(|change| change.units).sum::<i64>();
     let stock = rig.stock("spring").await;
@@ -77,7 +78,8 @@ async fn a_sale_that_is_paused_again_and_again_keeps_every_word_and_every_unit()
     plan.last(STORM, |plan| plan.pauses.load(Ordering::Relaxed) >= PAUSES_MIN).await;
     plan.stop.store(true, Ordering::Relaxed);
     let record = storm.await.expect("nothing contradicted itself");
-    let (answers, pauses) = (plan.answered.load(Ordering::Relaxed), plan.pauses.load(Ordering::Relaxed));
+    let (answers, pauses) =
+        (plan.answered.load(Ordering::Relaxed), plan.pauses.load(Ordering::Relaxed));
     println!("{answers} answers, {pauses} pauses");
     let mut wire = rig.wire().await;
     for mut deal in record.deals {
@@ -93,9 +95,11 @@ async fn a_sale_that_is_paused_again_and_again_keeps_every_word_and_every_unit()
     let all_ended = async || (rig.stock("spring").await.held == 0).then_some(());
     rig.until("every hold has ended", Duration::from_secs(4), all_ended).await;
     let free = rig.stock("spring").await.free();
-    let wishes = (0..free).map(|n| Wish::new(&format!("late{n}"), "k", "spring", 1).bytes()).collect();
+    let wishes =
+        (0..free).map(|n| Wish::new(&format!("late{n}"), "k", "spring", 1).bytes()).collect();
     let replies = at_once(&rig, wishes).await;
-    let verdicts: Vec<_> = replies.iter().map(Reply::verdict).filter(|verdict| verdict != "201").collect();
+    let verdicts: Vec<_> =
+        replies.iter().map(Reply::verdict).filter(|verdict| verdict != "201").collect();
     assert!(verdicts.is_empty(), "{} of {free} units: {verdicts:?}", verdicts.len());
     rig.audit(None).await;
 }
@@ -103,9 +107,11 @@ async fn a_sale_that_is_paused_again_and_again_keeps_every_word_and_every_unit()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sale_is_paused_or_closed_only_when_what_was_in_flight_has_settled() {
     let (rig, faults) = Faults::rig(&[]);
-    for (step, phase, over) in [("pause", "paused", "409 paused"), ("close", "closed", "409 ended")] {
+    for (step, phase, over) in [("pause", "paused", "409 paused"), ("close", "closed", "409 ended")]
+    {
         let sale = format!("to-{step}");
-        let wish = |buyer: &str, units: u32| Wish::new(&format!("{buyer}-{step}"), "k", &sale, units);
+        let wish =
+            |buyer: &str, units: u32| Wish::new(&format!("{buyer}-{step}"), "k", &sale, units);
         rig.open_sale(&sale, &[("phone", 10, 1, 900)]).await;
         let (first, before) = (wish("first", 1), available(&rig, &sale).await);
         let (mut wire, mut console) = (rig.wire().await, rig.wire().await);
@@ -133,7 +139,11 @@ async fn a_sale_is_paused_or_closed_only_when_what_was_in_flight_has_settled() {
         faults.slow_disk(Duration::ZERO);
         let stepped = stepping.await.expect("it is answered");
         assert_eq!((stepped.status, &stepped.json()["phase"]), (200, &json!(phase)), "{stepped}");
-        assert_eq!(rig.orders(&sale).await.len(), 2, "{step}: everything that was in flight is an order by now");
+        assert_eq!(
+            rig.orders(&sale).await.len(),
+            2,
+            "{step}: everything that was in flight is an order by now"
+        );
         let stock = rig.stock(&sale).await;
         assert_eq!((stock.held, stock.in_slots), (2, 0), "{step}");
         assert_eq!(wire.reply().await.expect("an answer").verdict(), "201", "{step}");
@@ -156,7 +166,10 @@ async fn the_same_change_many_times_at_once_happens_once() {
             replies.iter().map(Reply::verdict).collect::<Vec<_>>()
         );
         assert_eq!(rig.stock("spring").await.total, total, "{key}");
-        assert_eq!(rig.adjust("spring", key, units + 1).await.verdict(), "422 idempotency_key_reused");
+        assert_eq!(
+            rig.adjust("spring", key, units + 1).await.verdict(),
+            "422 idempotency_key_reused"
+        );
     }
     rig.audit(None).await;
 }
@@ -172,7 +185,11 @@ async fn lowering_takes_what_is_free_and_never_what_somebody_has() {
     }
     let refused = async |key: &str, units: i64, free: u64| {
         let reply = rig.adjust("spring", key, units).await;
-        assert_eq!((&*reply.verdict(), &reply.json()["free"]), ("409 wrong_state", &json!(free)), "{reply}");
+        assert_eq!(
+            (&*reply.verdict(), &reply.json()["free"]),
+            ("409 wrong_state", &json!(free)),
+            "{reply}"
+        );
     };
     refused("a", -3, 2).await;
     assert_eq!(rig.adjust("spring", "b", -2).await.status, 200);
@@ -193,7 +210,8 @@ async fn a_unit_is_either_sold_or_taken_away_never_both() {
         let sale = format!("s{round}");
         rig.open_sale(&sale, &[("phone", 20, 2, 900)]).await;
         // Twenty units, thirty wanted, and the operator takes twelve away in the same moment.
-        let mut requests: Vec<_> = (0..15).map(|n| Wish::new(&format!("b{n}"), &sale, &sale, 2).bytes()).collect();
+        let mut requests: Vec<_> =
+            (0..15).map(|n| Wish::new(&format!("b{n}"), &sale, &sale, 2).bytes()).collect();
         for part in 0..3 {
             requests.insert(part * 5, adjustment(&sale, &format!("a{part}"), -4));
         }
@@ -202,7 +220,9 @@ async fn a_unit_is_either_sold_or_taken_away_never_both() {
         let taken = 4 * replies.iter().filter(|reply| reply.status == 200).count() as u64;
         let verdicts: Vec<_> = replies.iter().map(Reply::verdict).collect();
         assert!(
-            verdicts.iter().all(|v| ["200", "201", "409 sold_out", "409 wrong_state"].contains(&&**v)),
+            verdicts
+                .iter()
+                .all(|v| ["200", "201", "409 sold_out", "409 wrong_state"].contains(&&**v)),
             "{verdicts:?}"
         );
         let stock = rig.stock(&sale).await;
@@ -220,12 +240,15 @@ async fn a_unit_is_either_sold_or_taken_away_never_both() {
 async fn a_lowering_that_meets_a_cancelling_is_not_refused_for_want_of_what_is_free() {
     let (rig, faults) = Faults::rig(&[]);
     rig.open_sale("spring", &[("phone", 3, 2, 900)]).await;
-    let (first, second) = (Wish::new("anna", "k", "spring", 2), Wish::new("bert", "k", "spring", 1));
+    let (first, second) =
+        (Wish::new("anna", "k", "spring", 2), Wish::new("bert", "k", "spring", 1));
     let order = rig.buy(&first).await.id();
     // While the purchase of the last unit is written, the lowering and behind it the cancelling wait for the next commit.
     faults.slow_disk(Duration::from_millis(300));
     let mut wires = Vec::new();
-    for request in [second.bytes(), adjustment("spring", "a", -2), first.order("POST", &order, "/cancel")] {
+    for request in
+        [second.bytes(), adjustment("spring", "a", -2), first.order("POST", &order, "/cancel")]
+    {
         let mut wire = rig.wire().await;
         wire.send(&request).await.expect("it is sent");
         tokio::time::sleep(Duration::from_millis(60)).await;

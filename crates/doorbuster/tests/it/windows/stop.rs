@@ -37,7 +37,9 @@ async fn a_server_that_is_stopped_in_the_storm_answers_whatever_it_accepted() {
         let plan = Plan::new(rig.address, &sale, round as u64, 16, May::default());
         let storm = tokio::spawn(storm::run(plan.clone()));
         let begun = Watch::start();
-        while begun.elapsed() < Duration::from_millis(500) || plan.answered.load(Ordering::Relaxed) < STORM_MIN {
+        while begun.elapsed() < Duration::from_millis(500)
+            || plan.answered.load(Ordering::Relaxed) < STORM_MIN
+        {
             assert!(begun.elapsed() < STORM_WITHIN, "there is no storm");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -87,7 +89,8 @@ async fn whoever_lingers_does_not_hold_up_the_end() {
         idle.push(wire);
         sockets.push(socket(&rig, &format!("b{number}")).await);
         let mut stream = rig.wire().await;
-        let follow = request("GET", "/v1/events?sale=spring", &signed_in(&format!("b{number}")), None);
+        let follow =
+            request("GET", "/v1/events?sale=spring", &signed_in(&format!("b{number}")), None);
         stream.send(&follow).await.expect("it is sent");
         assert_eq!(stream.head().await.expect("a stream").status, 200);
         streams.push(stream);
@@ -108,7 +111,8 @@ async fn whoever_lingers_does_not_hold_up_the_end() {
     for wire in &mut sockets {
         wire.ends(END_WITHIN).await.expect("it is closed");
         // Unmasked, final, close, 1001: going away.
-        let farewell = wire.unread().windows(4).any(|four| four[0] == 0x88 && four[2..] == [0x03, 0xe9]);
+        let farewell =
+            wire.unread().windows(4).any(|four| four[0] == 0x88 && four[2..] == [0x03, 0xe9]);
         assert!(farewell, "{:?}", String::from_utf8_lossy(wire.unread()));
     }
     assert_eq!(rig.ended(END_WITHIN.saturating_sub(begun.elapsed())), Some(0), "{}", rig.said());
@@ -148,7 +152,8 @@ async fn a_server_that_is_asked_to_stop_settles_whoever_has_a_place() {
     rig.open_sale("spring", &[("phone", QUEUED, 1, 900)]).await;
     stocked(&rig, QUEUED).await;
     faults.slow_disk(HELD_UP);
-    let wishes = (0..QUEUED).map(|number| Wish::new(&format!("b{number}"), "k", "spring", 1)).collect();
+    let wishes =
+        (0..QUEUED).map(|number| Wish::new(&format!("b{number}"), "k", "spring", 1)).collect();
     let places = queue_up(&rig, wishes).await;
     assert_eq!(rig.stock("spring").await.held, 0, "nobody has an order yet");
     rig.ask_to_stop();
@@ -191,8 +196,15 @@ async fn a_second_process_is_refused_while_the_first_lives_and_no_longer() {
     let (code, said) = second(&rig);
     assert_eq!(code, Some(1), "{said}");
     let told = said.lines().last().expect("a reason");
-    assert!(told.starts_with("doorbuster: ") && told.contains("in use by another doorbuster process"), "{said}");
-    assert_eq!(rig.buy(&Wish::new("anna", "k", "spring", 1)).await.verdict(), "201", "the first goes on");
+    assert!(
+        told.starts_with("doorbuster: ") && told.contains("in use by another doorbuster process"),
+        "{said}"
+    );
+    assert_eq!(
+        rig.buy(&Wish::new("anna", "k", "spring", 1)).await.verdict(),
+        "201",
+        "the first goes on"
+    );
     rig.audit(None).await;
     // A lock that outlives its process would need an operator at night.
     rig.kill();

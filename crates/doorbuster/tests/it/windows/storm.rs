@@ -52,7 +52,19 @@ impl Plan {
     pub fn new(address: SocketAddr, sale: &str, seed: u64, buyers: usize, may: May) -> Arc<Self> {
         let [answered, looks, done, refused, pauses] = [0; 5].map(AtomicUsize::new);
         let (stop, sale) = (AtomicBool::new(false), sale.into());
-        Arc::new(Self { address, sale, seed, buyers, may, stop, answered, looks, done, refused, pauses })
+        Arc::new(Self {
+            address,
+            sale,
+            seed,
+            buyers,
+            may,
+            stop,
+            answered,
+            looks,
+            done,
+            refused,
+            pauses,
+        })
     }
 
     /// Lets it storm for so long, and on until it has shown enough.
@@ -101,7 +113,8 @@ pub struct Record {
 /// Storms until it is stopped or its server is gone.
 pub async fn run(plan: Arc<Plan>) -> Record {
     let begun = Instant::now();
-    let buyers: Vec<_> = (0..plan.buyers).map(|index| tokio::spawn(buyer(plan.clone(), index))).collect();
+    let buyers: Vec<_> =
+        (0..plan.buyers).map(|index| tokio::spawn(buyer(plan.clone(), index))).collect();
     let (change, look) = (tokio::spawn(change(plan.clone())), tokio::spawn(look(plan.clone())));
     let pause = tokio::spawn(pause(plan.clone()));
     let mut record = Record::default();
@@ -133,8 +146,13 @@ async fn buyer(plan: Arc<Plan>, index: usize) -> Vec<Deal> {
             Some(step) => step,
             None => {
                 let buyer = format!("{}-{index}-{}", plan.sale, known / WISHES_OF_A_BUYER);
-                let wish = Wish::new(&buyer, &format!("k{known}"), &plan.sale, rng.random_range(1..=3));
-                let prefer = if plan.may.queue && rng.random_ratio(1, 8) { "Prefer: respond-async\r\n" } else { "" };
+                let wish =
+                    Wish::new(&buyer, &format!("k{known}"), &plan.sale, rng.random_range(1..=3));
+                let prefer = if plan.may.queue && rng.random_ratio(1, 8) {
+                    "Prefer: respond-async\r\n"
+                } else {
+                    ""
+                };
                 deals.push(Deal::new(wish, plan.may));
                 deals[known].buy(&mut wire, prefer).await
             }
@@ -187,7 +205,9 @@ impl Change {
             "409 wrong_state" => {
                 let free = reply.json()["free"].as_u64().expect("how many are free");
                 assert!(
-                    self.became != Became::Done && self.units < 0 && free < self.units.unsigned_abs(),
+                    self.became != Became::Done
+                        && self.units < 0
+                        && free < self.units.unsigned_abs(),
                     "{self:?}: {reply}"
                 );
                 self.became = Became::Refused;
@@ -223,7 +243,8 @@ async fn look(plan: Arc<Plan>) {
 async fn pause(plan: Arc<Plan>) {
     let mut rng = SmallRng::seed_from_u64(plan.seed ^ 0x9a05e);
     let Ok(mut wire) = Wire::connect(plan.address).await else { return };
-    let step = |step: &str| operator("POST", &format!("/v1/admin/sales/{}/{step}", plan.sale), "", None);
+    let step =
+        |step: &str| operator("POST", &format!("/v1/admin/sales/{}/{step}", plan.sale), "", None);
     let look = operator("GET", &format!("/v1/admin/sales/{}/stock", plan.sale), "", None);
     while plan.may.pause && !plan.stop.load(Ordering::Relaxed) {
         tokio::time::sleep(Duration::from_millis(rng.random_range(20..120))).await;
@@ -232,7 +253,8 @@ async fn pause(plan: Arc<Plan>) {
         let Ok(first) = wire.ask(&look).await else { break };
         tokio::time::sleep(Duration::from_millis(rng.random_range(0..30))).await;
         let Ok(second) = wire.ask(&look).await else { break };
-        let (first, second) = (Stock::read(&first.json()["items"][0]), Stock::read(&second.json()["items"][0]));
+        let (first, second) =
+            (Stock::read(&first.json()["items"][0]), Stock::read(&second.json()["items"][0]));
         assert!(first.in_slots == 0 && second.in_slots == 0, "{first:?}, {second:?}");
         assert!(second.held <= first.held, "sold in a pause: {first:?}, {second:?}");
         let Ok(resumed) = wire.ask(&step("resume")).await else { break };

@@ -52,24 +52,52 @@ fn a_line_that_adds_up_has_no_finding_and_is_no_repair() {
 fn places_that_do_not_add_up_are_found() {
     breaks("UPDATE item SET waiting = 2 WHERE id = 1", "line", "waiting says 2, 1 places wait");
     breaks("UPDATE waitlist SET item_id = 2 WHERE n = 4", "line", "is of a line that has no grant");
-    breaks("UPDATE waitlist SET item_id = 9 WHERE n = 4", "line", "1 places wait for item 9, which does not exist");
-    breaks("UPDATE waitlist SET buyer = 'kim', state = 'waiting', ended_at = NULL WHERE n = 2", "line", "second one");
-    breaks("UPDATE waitlist SET n = 5 WHERE n = 4", "line", "is 5 of line 51, its id says 4 of line 51, 1 units");
+    breaks(
+        "UPDATE waitlist SET item_id = 9 WHERE n = 4",
+        "line",
+        "1 places wait for item 9, which does not exist",
+    );
+    breaks(
+        "UPDATE waitlist SET buyer = 'kim', state = 'waiting', ended_at = NULL WHERE n = 2",
+        "line",
+        "second one",
+    );
+    breaks(
+        "UPDATE waitlist SET n = 5 WHERE n = 4",
+        "line",
+        "is 5 of line 51, its id says 4 of line 51, 1 units",
+    );
     breaks("UPDATE waitlist SET id = 'ord_x' WHERE n = 4", "line", "has an id that is none");
-    breaks("UPDATE slot_grant SET max_n = 3 WHERE id = 51", "I8", "3 tickets resolved up to number 3");
+    breaks(
+        "UPDATE slot_grant SET max_n = 3 WHERE id = 51",
+        "I8",
+        "3 tickets resolved up to number 3",
+    );
 }
 
 #[test]
 fn a_place_that_did_not_end_once_is_found() {
     breaks("UPDATE waitlist SET state = 'served' WHERE n = 2", "line", "is served, ended ");
     breaks("UPDATE waitlist SET state = 'left' WHERE n = 1", "line", "is left, ended ");
-    breaks("UPDATE waitlist SET state = 'left', ended_at = 9 WHERE n = 4", "line", "its refusal none");
+    breaks(
+        "UPDATE waitlist SET state = 'left', ended_at = 9 WHERE n = 4",
+        "line",
+        "its refusal none",
+    );
     breaks("UPDATE waitlist SET ended_at = NULL WHERE n = 3", "line", "ended never");
     breaks("UPDATE waitlist SET state = 'lost' WHERE n = 4", "line", "is lost");
     breaks("DELETE FROM resolution WHERE n = 3 AND grant_id = 51", "line", "its refusal none");
-    breaks("DELETE FROM waitlist WHERE n = 1", "line", "came out of a line, and nobody stood there");
+    breaks(
+        "DELETE FROM waitlist WHERE n = 1",
+        "line",
+        "came out of a line, and nobody stood there",
+    );
     breaks("DELETE FROM waitlist WHERE n = 2", "line", "was refused a unit of line 51");
-    breaks("UPDATE waitlist SET request_key = 'k-other' WHERE n = 1", "line", "is of k-other, its order of k-lea");
+    breaks(
+        "UPDATE waitlist SET request_key = 'k-other' WHERE n = 1",
+        "line",
+        "is of k-other, its order of k-lea",
+    );
 }
 
 #[test]
@@ -83,7 +111,11 @@ fn whoever_jumped_the_queue_is_found() {
 fn a_line_that_was_open_or_gave_too_long_is_found() {
     breaks("UPDATE slot_grant SET feed_len = 1 WHERE id = 51", "line", "feed 1");
     breaks("UPDATE slot_grant SET granted = 2 WHERE id = 51", "line", "settled 1 of 2");
-    breaks("UPDATE slot_grant SET closed_cause = 'rolled' WHERE id = 51", "line", "closed for rolled");
+    breaks(
+        "UPDATE slot_grant SET closed_cause = 'rolled' WHERE id = 51",
+        "line",
+        "closed for rolled",
+    );
     let second = "INSERT INTO slot_grant (id, item_id, slot, epoch, granted, settled, counted, open, acked, max_n, resolved, feed_len,
                                           closed_cause, opened_at, closed_at)
                   SELECT 52, item_id, slot, epoch + 1, 0, 0, counted, open, 0, 0, 0, 0, closed_cause, opened_at, closed_at FROM slot_grant WHERE id = 51";

@@ -75,7 +75,8 @@ fn rows(shop: &Shop, table: &str, more: &str) -> String {
             other => panic!("{table}.{name}: {other:?}"),
         };
         // Rows are numbered there as they come.
-        let kept = || names.iter().enumerate().filter(|(_, name)| *name != "seq" || table == "feed");
+        let kept =
+            || names.iter().enumerate().filter(|(_, name)| *name != "seq" || table == "feed");
         let mut columns: Vec<String> = kept().map(|(_, name)| name.clone()).collect();
         let mut values: Vec<String> = kept().map(value).collect();
         for column in more.split(", ").filter(|column| !column.is_empty()) {
@@ -83,7 +84,9 @@ fn rows(shop: &Shop, table: &str, more: &str) -> String {
             values.push("1".into());
         }
         let (columns, values) = (columns.join(", "), values.join(", "));
-        sql += &format!("INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE VALUES ({values});\n");
+        sql += &format!(
+            "INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE VALUES ({values});\n"
+        );
     }
     sql
 }
@@ -101,7 +104,9 @@ fn the_same_rows_in_postgresql_give_the_same_report_and_a_broken_one_is_found() 
     let mut here = run(&Store::Sqlite(shop.path()), Some(&answers)).expect("a report");
     let mut there = run(&twin.store, Some(&answers)).expect("a report");
     here.audit.checked_at = there.audit.checked_at;
-    let sorted = |report: &mut super::super::AuditReport| report.audit.notices.sort_by(|a, b| a.detail.cmp(&b.detail));
+    let sorted = |report: &mut super::super::AuditReport| {
+        report.audit.notices.sort_by(|a, b| a.detail.cmp(&b.detail))
+    };
     sorted(&mut here);
     sorted(&mut there);
     assert_eq!(here, there);
@@ -127,7 +132,11 @@ fn the_same_rows_in_postgresql_give_the_same_report_and_a_broken_one_is_found() 
             "UPDATE event SET type = 'order.refunded' WHERE type = 'order.expired' AND actor = 'operator:key'",
             "history",
         ),
-        ("UPDATE waitlist SET ended_at = 1 WHERE n = 4", "UPDATE waitlist SET ended_at = NULL WHERE n = 4", "line"),
+        (
+            "UPDATE waitlist SET ended_at = 1 WHERE n = 4",
+            "UPDATE waitlist SET ended_at = NULL WHERE n = 4",
+            "line",
+        ),
     ] {
         twin.run(damage);
         let found = run(&twin.store, None).expect("a report").audit.findings;

@@ -54,11 +54,13 @@ impl Shop {
     pub fn strict() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("doorbuster-audit-{}-{count}", std::process::id()));
+        let dir =
+            std::env::temp_dir().join(format!("doorbuster-audit-{}-{count}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a scratch directory");
         let db = Connection::open(dir.join("store.db")).expect("a new database");
         // Nothing here has to survive the machine, and a test makes dozens of these.
-        db.execute_batch("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY").expect("a plain database");
+        db.execute_batch("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY")
+            .expect("a plain database");
         db.execute_batch(SCHEMA).expect("the program's own schema");
         Self { db, dir: Scratch(dir) }
     }
@@ -144,7 +146,13 @@ impl Shop {
         match state {
             // He gave it up, and paid all the same.
             "paid" if name == "dan" => {
-                self.event("cancelled", "buyer", grant, n, (at + 400, "NULL", &(at + 400).to_string()));
+                self.event(
+                    "cancelled",
+                    "buyer",
+                    grant,
+                    n,
+                    (at + 400, "NULL", &(at + 400).to_string()),
+                );
                 self.event("paid", "provider:bank", grant, n, (at + 500, &paid, "NULL"));
             }
             "paid" => self.event("paid", "provider:bank", grant, n, (at + 500, &paid, "NULL")),
@@ -159,7 +167,14 @@ impl Shop {
     }
 
     /// That an order's state changed: when, and when it was paid and ended by then.
-    fn event(&self, state: &str, actor: &str, grant: i64, n: i64, (at, paid, ended): (i64, &str, &str)) {
+    fn event(
+        &self,
+        state: &str,
+        actor: &str,
+        grant: i64,
+        n: i64,
+        (at, paid, ended): (i64, &str, &str),
+    ) {
         self.run(&format!(
             "INSERT INTO event (type, grant_id, n, at, actor, pay_by, paid_at, ended_at)
              VALUES ('order.{state}', {grant}, {n}, {at}, '{actor}', {OPENED} + 1000 + {HOLD}, {paid}, {ended});"

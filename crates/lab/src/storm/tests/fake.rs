@@ -27,7 +27,8 @@ impl Request {
     pub fn buyer(&self) -> String {
         use base64::Engine;
         let claims = self.token.split('.').nth(1).expect("a token has three parts");
-        let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims).expect("base64url");
+        let claims =
+            base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims).expect("base64url");
         let claims: serde_json::Value = serde_json::from_slice(&claims).expect("JSON");
         claims["sub"].as_str().expect("a subject").to_owned()
     }
@@ -58,7 +59,10 @@ pub(super) fn busy(status: u16, retry_after_secs: u32) -> Vec<Act> {
 
 /// A refusal as the contract has it.
 pub(super) fn refusal(code: &str) -> Vec<Act> {
-    answer(409, &format!(r#"{{"type":"about:blank","status":409,"code":"{code}","retryable":false}}"#))
+    answer(
+        409,
+        &format!(r#"{{"type":"about:blank","status":409,"code":"{code}","retryable":false}}"#),
+    )
 }
 
 /// The order of this request, as JSON.
@@ -92,7 +96,12 @@ impl Fake {
         runtime.spawn(async move {
             let counts: Arc<Mutex<HashMap<String, usize>>> = Arc::default();
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&script), Arc::clone(&log), Arc::clone(&counts)));
+                tokio::spawn(serve(
+                    stream,
+                    Arc::clone(&script),
+                    Arc::clone(&log),
+                    Arc::clone(&counts),
+                ));
             }
         });
         Self { addr, seen, _runtime: runtime }
@@ -147,12 +156,15 @@ async fn read(stream: &mut TcpStream, buf: &mut Vec<u8>) -> Option<Request> {
         if let Some((head, rest)) = text.split_once("\r\n\r\n") {
             let header = |name: &str| {
                 head.lines()
-                    .find_map(|line| line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name)))
+                    .find_map(|line| {
+                        line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name))
+                    })
                     .map_or(String::new(), |(_, value)| value.to_owned())
             };
             let length: usize = header("content-length").parse().unwrap_or(0);
             if rest.len() >= length {
-                let mut line = head.lines().next().unwrap_or_default().split(' ').map(str::to_owned);
+                let mut line =
+                    head.lines().next().unwrap_or_default().split(' ').map(str::to_owned);
                 let request = Request {
                     method: line.next().unwrap_or_default(),
                     path: line.next().unwrap_or_default(),

@@ -2,7 +2,8 @@
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256,
+    RsaKeyPair,
 };
 use serde_json::{Value, json};
 
@@ -18,7 +19,8 @@ fn signed(alg: &str, kid: Option<&str>, sign: impl Fn(&[u8]) -> Vec<u8>) -> Stri
     if let Some(kid) = kid {
         header["kid"] = kid.into();
     }
-    let message = format!("{}.{}", b64(header.to_string().as_bytes()), b64(br#"{"sub":"anna","exp":9999}"#));
+    let message =
+        format!("{}.{}", b64(header.to_string().as_bytes()), b64(br#"{"sub":"anna","exp":9999}"#));
     format!("{message}.{}", b64(&sign(message.as_bytes())))
 }
 
@@ -46,7 +48,9 @@ impl Shop {
 
     fn rsa(&self, message: &[u8]) -> Vec<u8> {
         let mut signature = vec![0; self.rsa.public_modulus_len()];
-        self.rsa.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature).expect("it signs");
+        self.rsa
+            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
+            .expect("it signs");
         signature
     }
 
@@ -85,10 +89,19 @@ async fn each_kind_of_key_checks_its_own_tokens() {
         signed("EdDSA", Some("ed"), |message| shop.ed(message)),
         signed("RS256", Some("rsa"), |message| shop.rsa(message)),
     ] {
-        assert_eq!(check(&token).map(|shopper| shopper.name.as_str().to_owned()), Ok("anna".to_owned()));
-        assert!(matches!(check(&format!("{}AAAA", &token[..token.len() - 4])), Err(Denied::Bad(_))));
+        assert_eq!(
+            check(&token).map(|shopper| shopper.name.as_str().to_owned()),
+            Ok("anna".to_owned())
+        );
+        assert!(matches!(
+            check(&format!("{}AAAA", &token[..token.len() - 4])),
+            Err(Denied::Bad(_))
+        ));
     }
-    let secret = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, b"0123456789012345678901234567890123456789");
+    let secret = aws_lc_rs::hmac::Key::new(
+        aws_lc_rs::hmac::HMAC_SHA256,
+        b"0123456789012345678901234567890123456789",
+    );
     let hmac = |message: &[u8]| aws_lc_rs::hmac::sign(&secret, message).as_ref().to_vec();
     for token in [
         signed("HS256", Some("secret"), hmac),
@@ -116,7 +129,8 @@ async fn an_unknown_key_makes_the_set_be_read_again_but_not_all_the_time() {
     let token = signed("EdDSA", Some("ed"), |message| shop.ed(message));
     let expected = Expected::default();
     assert_eq!(jwks.check(&token, &expected, 0), Err(Denied::Unknown));
-    std::fs::write(scratch.path().join("jwks.json"), json!({"keys": [ed]}).to_string()).expect("writable");
+    std::fs::write(scratch.path().join("jwks.json"), json!({"keys": [ed]}).to_string())
+        .expect("writable");
     jwks.refresh().await.expect("nothing is read so soon");
     assert_eq!(jwks.check(&token, &expected, 0), Err(Denied::Unknown));
     jwks.refresh_at(Instant::now() + REFRESH_AT_MOST_EVERY).await.expect("a set");

@@ -49,7 +49,10 @@ impl<'a> Reader<'a> {
 
     /// A text, if it is set.
     pub(in crate::config) fn text(&mut self, path: &'static str) -> Option<String> {
-        debug_assert!(SETTINGS.iter().any(|setting| setting.path == path), "{path} stands in the table");
+        debug_assert!(
+            SETTINGS.iter().any(|setting| setting.path == path),
+            "{path} stands in the table"
+        );
         match &self.raw.get(path)?.value {
             Value::Text(text) | Value::Spelled(text) => Some(text.clone()),
             Value::InFile(_) => self.secret_file(path),
@@ -71,15 +74,24 @@ impl<'a> Reader<'a> {
     }
 
     /// A whole number within `range`.
-    pub(in crate::config) fn whole(&mut self, path: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
+    pub(in crate::config) fn whole(
+        &mut self,
+        path: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Option<u64> {
         let number = match &self.raw.get(path)?.value {
             Value::Whole(number) => u64::try_from(*number).ok(),
-            Value::Spelled(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
+            Value::Spelled(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                text.parse().ok()
+            }
             _ => None,
         };
         let number = number.filter(|number| range.contains(number));
         if number.is_none() {
-            self.fault(path, format!("must be a whole number from {} to {}", range.start(), range.end()));
+            self.fault(
+                path,
+                format!("must be a whole number from {} to {}", range.start(), range.end()),
+            );
         }
         number
     }
@@ -147,5 +159,9 @@ impl<'a> Reader<'a> {
 
 /// A list that is written as one text.
 fn entries(text: &str) -> Vec<String> {
-    text.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
+    text.split([',', '\n'])
+        .map(str::trim)
+        .filter(|entry| !entry.is_empty())
+        .map(str::to_owned)
+        .collect()
 }

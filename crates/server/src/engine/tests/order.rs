@@ -19,7 +19,11 @@ async fn grant(engine: &Engine) -> Grant {
 }
 
 /// Buys in a task of its own, and waits until that is parked, or was answered.
-async fn parks(engine: &Arc<Engine>, buyer: &'static str, key: &'static str) -> tokio::task::JoinHandle<Bought> {
+async fn parks(
+    engine: &Arc<Engine>,
+    buyer: &'static str,
+    key: &'static str,
+) -> tokio::task::JoinHandle<Bought> {
     let before = engine.parked().load(Ordering::Acquire);
     let buying = engine.clone();
     let buying = tokio::spawn(async move { buy(&buying, buyer, key, 1).await });
@@ -36,7 +40,13 @@ async fn a_slot_whose_grant_was_closed_gets_the_next_one_though_there_are_no_uni
     open_sale(&engine, Stock::Counted(1), 1, 900_000).await;
     bought(&engine, "anna", "k", 1).await;
     let (item, first) = (item(&engine), grant(&engine).await);
-    assert!(engine.store().close_grant(first.id, Cause::EpochMissing).await.expect("the store is there"));
+    assert!(
+        engine
+            .store()
+            .close_grant(first.id, Cause::EpochMissing)
+            .await
+            .expect("the store is there")
+    );
     tend(&engine, &item).await.expect("the store is there");
     let next = grant(&engine).await;
     assert!(next.epoch > first.epoch && next.acked && next.granted == 0, "{next:?}");
@@ -56,9 +66,16 @@ async fn a_recall_that_its_slot_refused_stays_pending() {
     let alone = item.work.tending.lock().await;
     assert_eq!(engine.recall(&item, 2).await.expect("the store is there"), 2);
     let before = grant(&engine).await;
-    assert_eq!(engine.recall(&item, 3).await.expect("the store is there"), 0, "it remembers no more of them");
+    assert_eq!(
+        engine.recall(&item, 3).await.expect("the store is there"),
+        0,
+        "it remembers no more of them"
+    );
     let pending = engine.store().pending_recalls().await.expect("the store is there");
-    assert_eq!(pending.iter().map(|recall| (recall.grant, recall.asked)).collect::<Vec<_>>(), [(before.id, 3)]);
+    assert_eq!(
+        pending.iter().map(|recall| (recall.grant, recall.asked)).collect::<Vec<_>>(),
+        [(before.id, 3)]
+    );
     assert_eq!(grant(&engine).await, before);
     drop(alone);
     engine.stop().await;

@@ -53,9 +53,13 @@ async fn sell_out(spread: Spread, stock: u64) {
                 let n = next.fetch_add(1, Ordering::Relaxed);
                 let units = (n * 5 % 7 + 1).min(most) as u32;
                 match buy(&engine, &format!("b{n}"), "k", units).await {
-                    Bought::Created(order) => drop(sold.fetch_add(order.units.wide(), Ordering::Relaxed)),
+                    Bought::Created(order) => {
+                        drop(sold.fetch_add(order.units.wide(), Ordering::Relaxed))
+                    }
                     // Fewer are left, or none.
-                    Bought::Refused(Refusal::SoldOut(left)) => most = left.available.min(u64::from(units) - 1),
+                    Bought::Refused(Refusal::SoldOut(left)) => {
+                        most = left.available.min(u64::from(units) - 1)
+                    }
                     Bought::Refused(Refusal::Unavailable { .. } | Refusal::Overloaded { .. }) => {}
                     other => panic!("{other:?}"),
                 }
@@ -68,7 +72,10 @@ async fn sell_out(spread: Spread, stock: u64) {
     stop.store(true, Ordering::Release);
     assert!(adding.await.expect("it added up") > 0);
     let counts = counts(&engine);
-    assert_eq!((sold.load(Ordering::Relaxed), counts.held, counts.pool + counts.in_slots), (stock, stock, 0));
+    assert_eq!(
+        (sold.load(Ordering::Relaxed), counts.held, counts.pool + counts.in_slots),
+        (stock, stock, 0)
+    );
     is_sound(&engine).await;
     engine.stop().await;
 }
@@ -82,7 +89,11 @@ async fn every_unit_is_sold_over_eight_partitions() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_unit_is_sold_in_portions_that_are_refilled() {
     sell_out(Spread { initial: 20, threshold: 5, refill: 10, ..over(4) }, 1_000).await;
-    sell_out(Spread { initial: 40, threshold: 3, refill: 10, choose: Choose::Random, ..over(1) }, 400).await;
+    sell_out(
+        Spread { initial: 40, threshold: 3, refill: 10, choose: Choose::Random, ..over(1) },
+        400,
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,7 +129,10 @@ async fn a_limit_holds_over_all_partitions_and_strands_nothing() {
     }
     let answers = asking.join_all().await;
     let created = answers.iter().filter(|a| matches!(a, Bought::Created(_))).count();
-    let limited = answers.iter().filter(|a| matches!(a, Bought::Refused(Refusal::LimitReached { .. }))).count();
+    let limited = answers
+        .iter()
+        .filter(|a| matches!(a, Bought::Refused(Refusal::LimitReached { .. })))
+        .count();
     assert_eq!((created, limited), (3, 47), "{answers:?}");
     for n in 0..37 {
         bought(&engine, &format!("b{n}"), "k", 1).await;
@@ -180,7 +194,10 @@ async fn stock_without_end_is_sold_from_every_partition() {
     let engine = engine(&dir).await;
     draft(&engine, Stock::Unlimited, 10, 900_000).await;
     let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
-    engine.set_spread(&item, Spread { choose: Choose::RoundRobin, ..over(4) }).await.expect("the store is there");
+    engine
+        .set_spread(&item, Spread { choose: Choose::RoundRobin, ..over(4) })
+        .await
+        .expect("the store is there");
     step(&engine, Step::Open).await;
     for n in 0..40 {
         bought(&engine, &format!("b{n}"), "k", 10).await;
@@ -205,7 +222,10 @@ async fn nobody_hears_sold_out_while_a_slot_has_no_epoch_and_units_may_come_back
         assert!(matches!(buy(&engine, buyer, "k", 4).await, Bought::Created(_)));
     }
     let whole = buy(&engine, "anna", "k", 8).await;
-    assert!(is_short(&whole), "four here and four there, for longer than a request is parked: {whole:?}");
+    assert!(
+        is_short(&whole),
+        "four here and four there, for longer than a request is parked: {whole:?}"
+    );
     engine.slots().retire(item.slots[0]).await.expect("local");
     for buyer in ["bert", "carl", "dora"] {
         let answer = buy(&engine, buyer, "k", 8).await;
@@ -245,7 +265,9 @@ async fn nobody_hears_sold_out_while_an_earlier_try_is_undecided_in_any_partitio
     let mut again = tokio::task::JoinSet::new();
     for n in 0..24 {
         let engine = engine.clone();
-        again.spawn(async move { (n % 8, buy_within(&engine, &format!("b{}", n % 8), "k", 1, Duration::ZERO).await) });
+        again.spawn(async move {
+            (n % 8, buy_within(&engine, &format!("b{}", n % 8), "k", 1, Duration::ZERO).await)
+        });
     }
     for (n, answer) in again.join_all().await {
         assert!(matches!(answer, Bought::Queued { id, .. } if id == ids[n]), "{n}: {answer:?}");
@@ -276,7 +298,8 @@ async fn nobody_hears_of_the_limit_while_an_earlier_try_is_undecided_in_another_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whose_ticket_is_undecided_in_another_partition_does_not_hear_of_the_limit_that_the_truth_tells() {
+async fn whose_ticket_is_undecided_in_another_partition_does_not_hear_of_the_limit_that_the_truth_tells()
+ {
     let dir = Scratch::new();
     let selling = engine(&dir).await;
     spread_sale(&selling, 40, 10, Spread { choose: Choose::RoundRobin, ..over(2) }).await;

@@ -9,14 +9,21 @@ use super::*;
 use crate::settle;
 
 /// A purchase that the door lets in, or not.
-async fn ask(engine: &Engine, key: &str, units: u32, door: Option<Refusal>, wait: Duration) -> Bought {
+async fn ask(
+    engine: &Engine,
+    key: &str,
+    units: u32,
+    door: Option<Refusal>,
+    wait: Duration,
+) -> Bought {
     let sale = engine.catalogue().sale("spring").cloned().expect("created");
     let item = sale.item("phone").cloned().expect("created");
     let units = Units::new(units).expect("in range");
     if let Some(refusal) = engine.glance(("anna", key), &sale, &item, units, || door) {
         return Bought::Refused(refusal);
     }
-    let (buyer, key) = (BuyerId::new("anna").expect("a buyer"), RequestKey::new(key).expect("a key"));
+    let (buyer, key) =
+        (BuyerId::new("anna").expect("a buyer"), RequestKey::new(key).expect("a key"));
     engine.buy(&Purchase { buyer, key, sale, item, units, wait, door }).await
 }
 
@@ -27,16 +34,30 @@ async fn a_request_that_was_let_in_hears_the_same_again_when_its_pass_has_expire
     let dir = Scratch::new();
     let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
     open_sale(&engine, Stock::Counted(10), 10, 900_000).await;
-    assert_eq!(ask(&engine, "k", 2, EXPIRED, Duration::ZERO).await, Bought::Refused(Refusal::PassExpired));
+    assert_eq!(
+        ask(&engine, "k", 2, EXPIRED, Duration::ZERO).await,
+        Bought::Refused(Refusal::PassExpired)
+    );
     let first = ask(&engine, "k", 2, None, Duration::ZERO).await;
     assert!(matches!(first, Bought::Queued { .. }), "{first:?}");
-    let limited = Refusal::RateLimited { scope: doorbuster_api::problem::Scope::Buyer, retry_after_secs: 7 };
+    let limited =
+        Refusal::RateLimited { scope: doorbuster_api::problem::Scope::Buyer, retry_after_secs: 7 };
     for door in [EXPIRED, Some(Refusal::Blocked), Some(limited), None] {
         assert_eq!(ask(&engine, "k", 2, door, Duration::ZERO).await, first, "{door:?}");
     }
-    assert_eq!(ask(&engine, "k", 3, EXPIRED, Duration::ZERO).await, Bought::Refused(Refusal::KeyReused));
-    assert_eq!(ask(&engine, "other", 2, EXPIRED, Duration::ZERO).await, Bought::Refused(Refusal::PassExpired));
-    assert_eq!(ask(&engine, "k", 2, EXPIRED, Duration::from_millis(5)).await, first, "it may wait for the verdict");
+    assert_eq!(
+        ask(&engine, "k", 3, EXPIRED, Duration::ZERO).await,
+        Bought::Refused(Refusal::KeyReused)
+    );
+    assert_eq!(
+        ask(&engine, "other", 2, EXPIRED, Duration::ZERO).await,
+        Bought::Refused(Refusal::PassExpired)
+    );
+    assert_eq!(
+        ask(&engine, "k", 2, EXPIRED, Duration::from_millis(5)).await,
+        first,
+        "it may wait for the verdict"
+    );
     let settling = tokio::spawn(settle::run(engine.clone()));
     let begun = Instant::now();
     let order = loop {

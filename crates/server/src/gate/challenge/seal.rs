@@ -103,7 +103,8 @@ impl fmt::Debug for Seals {
 impl Seals {
     pub(super) fn new(masters: &Masters, id_key: &IdKey) -> Self {
         let key = |bytes: [u8; 32]| {
-            let key = UnboundKey::new(&AES_256_GCM_SIV, &bytes).expect("the key is as long as the cipher's");
+            let key = UnboundKey::new(&AES_256_GCM_SIV, &bytes)
+                .expect("the key is as long as the cipher's");
             LessSafeKey::new(key)
         };
         // No buyer has spaces in the name, so this is no buyer's hash.
@@ -119,7 +120,11 @@ impl Seals {
         let mut token = Vec::with_capacity(TOKEN);
         token.extend_from_slice(&sealed.bytes());
         self.keys[0]
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad(sale, buyer), &mut token)
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                aad(sale, buyer),
+                &mut token,
+            )
             .expect("a few bytes can be sealed");
         token.splice(..0, nonce);
         URL_SAFE_NO_PAD.encode(token)
@@ -180,8 +185,13 @@ mod tests {
         let token = seals.seal(&inside, "spring", "anna");
         let opened = seals.open(&token, "spring", "anna").expect("it was sealed for these");
         assert_eq!((opened.text(), &opened), (Some("k7q2m"), &inside));
-        for (sale, buyer) in [("spring", "bert"), ("autumn", "anna"), ("springa", "nna"), ("", ""), ("anna", "spring")]
-        {
+        for (sale, buyer) in [
+            ("spring", "bert"),
+            ("autumn", "anna"),
+            ("springa", "nna"),
+            ("", ""),
+            ("anna", "spring"),
+        ] {
             assert_eq!(seals.open(&token, sale, buyer), None, "{sale} {buyer}");
         }
     }
@@ -189,7 +199,10 @@ mod tests {
     #[test]
     fn tokens_are_understood_while_masters_change() {
         let token = seals(&[1]).seal(&sealed(Kind::Slider, &[0, 143]), "spring", "anna");
-        assert_eq!(seals(&[2, 1]).open(&token, "spring", "anna").map(|sealed| sealed.x()), Some(143));
+        assert_eq!(
+            seals(&[2, 1]).open(&token, "spring", "anna").map(|sealed| sealed.x()),
+            Some(143)
+        );
         assert_eq!(seals(&[2]).open(&token, "spring", "anna"), None);
     }
 
@@ -204,9 +217,16 @@ mod tests {
             assert_eq!(seals.open(&bad, "spring", "anna"), None, "at {at}");
         }
         let long = "A".repeat(10_000);
-        for bad in
-            ["", "A", "\u{e4}", &long, &good[1..], &good[..good.len() - 1], &format!("{good}A"), &format!("{good}=")]
-        {
+        for bad in [
+            "",
+            "A",
+            "\u{e4}",
+            &long,
+            &good[1..],
+            &good[..good.len() - 1],
+            &format!("{good}A"),
+            &format!("{good}="),
+        ] {
             assert_eq!(seals.open(bad, "spring", "anna"), None, "{bad:.40}");
         }
     }
@@ -215,9 +235,10 @@ mod tests {
     fn tokens_tell_nothing_by_their_length_and_are_never_the_same() {
         let seals = seals(&[1]);
         let one = sealed(Kind::Image, b"k7q2m");
-        let tokens: Vec<String> = [&one, &one, &sealed(Kind::Slider, &[1, 2]), &sealed(Kind::Work, &[9; 32])]
-            .map(|sealed| seals.seal(sealed, "spring", "anna"))
-            .into();
+        let tokens: Vec<String> =
+            [&one, &one, &sealed(Kind::Slider, &[1, 2]), &sealed(Kind::Work, &[9; 32])]
+                .map(|sealed| seals.seal(sealed, "spring", "anna"))
+                .into();
         assert!(tokens.iter().all(|token| token.len() == tokens[0].len()));
         assert_ne!(tokens[0], tokens[1]);
     }

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use doorbuster_challenge::{Captcha, Chance, Effort, Puzzle, Work, WorkKeys, draw_captcha, draw_puzzle};
+use doorbuster_challenge::{
+    Captcha, Chance, Effort, Puzzle, Work, WorkKeys, draw_captcha, draw_puzzle,
+};
 use tokio::sync::oneshot;
 
 use super::seal::{ANSWER, Kind};
@@ -182,14 +184,18 @@ impl Studio {
     pub(super) fn new(work: WorkKeys) -> Self {
         let shared = Arc::new(Shared::default());
         let start = |n: usize| {
-            let (shared, easel) = (shared.clone(), Easel { chance: Chance::new(), work: work.clone() });
+            let (shared, easel) =
+                (shared.clone(), Easel { chance: Chance::new(), work: work.clone() });
             let name = format!("challenge-{n}");
             thread::Builder::new().name(name).spawn(move || draw_for(&shared, easel, n == 0))
         };
         // With fewer threads there is less to give away; without any, requests are told to come again.
         let threads: Vec<_> = (0..THREADS).filter_map(|n| start(n).ok()).collect();
         if threads.len() < THREADS {
-            tracing::error!(started = threads.len(), "not every thread that draws challenges could be started");
+            tracing::error!(
+                started = threads.len(),
+                "not every thread that draws challenges could be started"
+            );
         }
         Self { shared, threads }
     }
@@ -232,7 +238,10 @@ impl Studio {
     /// How many of a kind were given out, and how many are drawn in advance.
     pub(super) fn drawn(&self, kind: Kind) -> (u64, usize) {
         let state = self.shared.lock();
-        (state.given[kind as usize], state.shelves.get(kind as usize).map_or(0, |shelf| shelf.made.len()))
+        (
+            state.given[kind as usize],
+            state.shelves.get(kind as usize).map_or(0, |shelf| shelf.made.len()),
+        )
     }
 }
 
@@ -268,7 +277,11 @@ impl Easel {
             Wish::Slider => {
                 let Puzzle { background, piece, piece_y, x } = draw_puzzle(&mut self.chance);
                 answer[..2].copy_from_slice(&x.to_be_bytes());
-                Shown::Slider { background: data_url(&background), piece: data_url(&piece), piece_y }
+                Shown::Slider {
+                    background: data_url(&background),
+                    piece: data_url(&piece),
+                    piece_y,
+                }
             }
             Wish::Work(effort) => {
                 let Work { json, mark } = self.work.make(&mut self.chance, effort);
@@ -313,7 +326,10 @@ fn draw_for(shared: &Shared, mut easel: Easel, fills: bool) {
                     shelf.put(made);
                 }
             }
-            Some(_) => state = shared.wake.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0,
+            Some(_) => {
+                state =
+                    shared.wake.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0
+            }
             None => state = shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
         }
     }
@@ -326,13 +342,21 @@ mod tests {
     #[test]
     fn a_flood_for_one_kind_makes_no_other_wait() {
         let mut state = State::default();
-        let images: Vec<_> = (0..WAITING_MAX).map(|_| state.wait(Wish::Image).expect("there is room")).collect();
+        let images: Vec<_> =
+            (0..WAITING_MAX).map(|_| state.wait(Wish::Image).expect("there is room")).collect();
         assert!(state.wait(Wish::Image).is_none(), "there is none left for this kind");
-        let sliders = [state.wait(Wish::Slider), state.wait(Wish::Slider)].map(|one| one.expect("another kind's room"));
+        let sliders = [state.wait(Wish::Slider), state.wait(Wish::Slider)]
+            .map(|one| one.expect("another kind's room"));
         let work = state.wait(Wish::Work(Effort::USUAL)).expect("another kind's room");
         let mut next = || state.next_waiting().map(|(wish, _)| wish.kind());
-        assert_eq!([next(), next(), next()], [Some(Kind::Image), Some(Kind::Slider), Some(Kind::Work)]);
-        assert_eq!([next(), next(), next()], [Some(Kind::Image), Some(Kind::Slider), Some(Kind::Image)]);
+        assert_eq!(
+            [next(), next(), next()],
+            [Some(Kind::Image), Some(Kind::Slider), Some(Kind::Work)]
+        );
+        assert_eq!(
+            [next(), next(), next()],
+            [Some(Kind::Image), Some(Kind::Slider), Some(Kind::Image)]
+        );
         drop((images, sliders, work));
         assert_eq!(next(), None, "nobody is drawn for who hung up");
     }

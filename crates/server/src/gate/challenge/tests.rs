@@ -57,12 +57,19 @@ impl Rig {
     }
 
     /// The same of another node.
-    async fn offer_by(&self, node: &Challenges, who: &str, kind: ChallengeKind) -> (String, ChallengeAnswer) {
+    async fn offer_by(
+        &self,
+        node: &Challenges,
+        who: &str,
+        kind: ChallengeKind,
+    ) -> (String, ChallengeAnswer) {
         let offered = node.offer(self.store.now(), "spring", &buyer(who), kind, USUAL).await;
         let Offer { token, shown, .. } = offered.expect("nobody else asks");
         let sealed = node.seals.open(&token, "spring", who).expect("it is this buyer's");
         let answer = match shown {
-            Shown::Image { .. } => ChallengeAnswer::Text(sealed.text().expect("it has one").to_uppercase()),
+            Shown::Image { .. } => {
+                ChallengeAnswer::Text(sealed.text().expect("it has one").to_uppercase())
+            }
             Shown::Slider { .. } => ChallengeAnswer::X(sealed.x().into()),
             Shown::Work { altcha, .. } => ChallengeAnswer::Altcha(worked(&altcha)),
         };
@@ -70,7 +77,8 @@ impl Rig {
     }
 
     async fn redeem(&self, who: &str, token: &str, answer: &ChallengeAnswer) -> Result<(), String> {
-        let outcome = self.challenges.redeem(&self.store, "spring", &buyer(who), token, answer).await;
+        let outcome =
+            self.challenges.redeem(&self.store, "spring", &buyer(who), token, answer).await;
         outcome.map_err(|fault| fault.to_string())
     }
 
@@ -108,8 +116,16 @@ async fn a_wrong_answer_spends_the_challenge() {
     };
     for kind in KINDS {
         let (token, answer) = rig.offer("anna", kind).await;
-        assert_eq!(rig.redeem("anna", &token, &wrong(&answer)).await, Err(FAILED.into()), "{kind:?}");
-        assert_eq!(rig.redeem("anna", &token, &answer).await, Err(FAILED.into()), "{kind:?}: it is spent");
+        assert_eq!(
+            rig.redeem("anna", &token, &wrong(&answer)).await,
+            Err(FAILED.into()),
+            "{kind:?}"
+        );
+        assert_eq!(
+            rig.redeem("anna", &token, &answer).await,
+            Err(FAILED.into()),
+            "{kind:?}: it is spent"
+        );
     }
     // An answer to another kind is a wrong answer.
     let (token, answer) = rig.offer("anna", ChallengeKind::Slider).await;
@@ -123,12 +139,19 @@ async fn nobody_else_can_use_or_spend_a_challenge() {
     let rig = Rig::new();
     let (token, answer) = rig.offer("anna", ChallengeKind::Image).await;
     assert_eq!(rig.redeem("bert", &token, &answer).await, Err(FAILED.into()), "another buyer");
-    let elsewhere = rig.challenges.redeem(&rig.store, "autumn", &buyer("anna"), &token, &answer).await;
+    let elsewhere =
+        rig.challenges.redeem(&rig.store, "autumn", &buyer("anna"), &token, &answer).await;
     assert!(matches!(elsewhere, Err(ChallengeFault::Failed)), "another sale");
     let strangers = Challenges::new(&Masters::new(vec![[4; 32]]).expect("one"), &id_key());
-    let forged = strangers.offer(rig.store.now(), "spring", &buyer("anna"), ChallengeKind::Image, USUAL).await;
+    let forged = strangers
+        .offer(rig.store.now(), "spring", &buyer("anna"), ChallengeKind::Image, USUAL)
+        .await;
     let forged = forged.expect("drawn").token;
-    assert_eq!(rig.redeem("anna", &forged, &answer).await, Err(FAILED.into()), "another deployment's");
+    assert_eq!(
+        rig.redeem("anna", &forged, &answer).await,
+        Err(FAILED.into()),
+        "another deployment's"
+    );
     assert_eq!(rig.redeem("anna", "made up", &answer).await, Err(FAILED.into()));
     assert_eq!(rig.redeem("anna", &token, &answer).await, Ok(()), "none of these spent it");
 }
@@ -151,12 +174,16 @@ async fn an_answer_that_comes_to_the_store_after_the_end_does_not_count() {
     // Whoever looks at this clock finds it a moment later than whoever looked before.
     let clock = Arc::new(std::sync::atomic::AtomicI64::new(rig.store.now().0));
     let looked = Arc::clone(&clock);
-    let store = open_by(dir.path(), Arc::new(move || Millis(looked.fetch_add(1, Ordering::SeqCst))));
+    let store =
+        open_by(dir.path(), Arc::new(move || Millis(looked.fetch_add(1, Ordering::SeqCst))));
     // The challenge ends between the node's look and the store's.
     clock.store(rig.store.now().0 + CHALLENGE_MS - 1, Ordering::SeqCst);
     let outcome = rig.challenges.redeem(&store, "spring", &buyer("anna"), &token, &answer).await;
     assert!(matches!(outcome, Err(ChallengeFault::Failed)), "{outcome:?}");
-    assert_eq!((rig.challenges.answered(Outcome::Invalid), store.spent().await.expect("reads")), (1, 0));
+    assert_eq!(
+        (rig.challenges.answered(Outcome::Invalid), store.spent().await.expect("reads")),
+        (1, 0)
+    );
 }
 
 #[tokio::test]
@@ -168,7 +195,9 @@ async fn of_answers_at_once_at_two_nodes_one_counts() {
         let ask = |node: &'static str| {
             let challenges = if node == "this" { &rig.challenges } else { &other_node };
             let (token, answer, store) = (&token, &answer, &rig.store);
-            async move { challenges.redeem(store, "spring", &buyer("anna"), token, answer).await.is_ok() }
+            async move {
+                challenges.redeem(store, "spring", &buyer("anna"), token, answer).await.is_ok()
+            }
         };
         let (a, b, c, d) = tokio::join!(ask("this"), ask("other"), ask("this"), ask("other"));
         assert_eq!([a, b, c, d].iter().filter(|counts| **counts).count(), 1);
@@ -184,7 +213,11 @@ async fn whoever_is_wrong_too_often_has_to_wait() {
         assert_eq!(rig.redeem("robot", &token, &wrong).await, Err(FAILED.into()));
     }
     let (token, answer) = rig.offer("robot", ChallengeKind::Slider).await;
-    assert_eq!(rig.redeem("robot", &token, &answer).await, Err("too many wrong answers".into()), "also a right one");
+    assert_eq!(
+        rig.redeem("robot", &token, &answer).await,
+        Err("too many wrong answers".into()),
+        "also a right one"
+    );
     let (token, answer) = rig.offer("anna", ChallengeKind::Slider).await;
     assert_eq!(rig.redeem("anna", &token, &answer).await, Ok(()), "nobody else waits");
     rig.pass(MISSES_MS);
@@ -195,10 +228,14 @@ async fn whoever_is_wrong_too_often_has_to_wait() {
 #[tokio::test]
 async fn of_wrong_answers_at_once_at_two_nodes_ten_are_looked_at() {
     let rig = Rig::new();
-    let (other_node, robot, wrong) = (Challenges::new(&masters(), &id_key()), buyer("robot"), ChallengeAnswer::X(0));
+    let (other_node, robot, wrong) =
+        (Challenges::new(&masters(), &id_key()), buyer("robot"), ChallengeAnswer::X(0));
     let mut tokens = Vec::new();
     for _ in 0..3 * MISSES_MAX {
-        let offered = rig.challenges.offer(rig.store.now(), "spring", &robot, ChallengeKind::Pow, USUAL).await;
+        let offered = rig
+            .challenges
+            .offer(rig.store.now(), "spring", &robot, ChallengeKind::Pow, USUAL)
+            .await;
         tokens.push(offered.expect("nobody else asks").token);
     }
     let asked = tokens.iter().enumerate().map(|(n, token)| {
@@ -206,15 +243,28 @@ async fn of_wrong_answers_at_once_at_two_nodes_ten_are_looked_at() {
         node.redeem(&rig.store, "spring", &robot, token, &wrong)
     });
     let outcomes = futures_util::future::join_all(asked).await;
-    let looked_at = outcomes.iter().filter(|outcome| matches!(outcome, Err(ChallengeFault::Failed))).count();
-    let refused = outcomes.iter().filter(|outcome| matches!(outcome, Err(ChallengeFault::TooMany { .. }))).count();
-    assert_eq!((looked_at, refused), (MISSES_MAX as usize, 2 * MISSES_MAX as usize), "{outcomes:?}");
+    let looked_at =
+        outcomes.iter().filter(|outcome| matches!(outcome, Err(ChallengeFault::Failed))).count();
+    let refused = outcomes
+        .iter()
+        .filter(|outcome| matches!(outcome, Err(ChallengeFault::TooMany { .. })))
+        .count();
+    assert_eq!(
+        (looked_at, refused),
+        (MISSES_MAX as usize, 2 * MISSES_MAX as usize),
+        "{outcomes:?}"
+    );
     let (token, answer) = rig.offer("robot", ChallengeKind::Slider).await;
-    assert_eq!(rig.redeem("robot", &token, &answer).await, Err("too many wrong answers".into()), "also a right one");
+    assert_eq!(
+        rig.redeem("robot", &token, &answer).await,
+        Err("too many wrong answers".into()),
+        "also a right one"
+    );
 }
 
 #[tokio::test]
-async fn while_masters_are_changed_every_node_takes_what_any_made_and_counts_wrong_answers_together() {
+async fn while_masters_are_changed_every_node_takes_what_any_made_and_counts_wrong_answers_together()
+ {
     let node = |masters: &[u8]| {
         let masters = masters.iter().map(|&byte| [byte; 32]).collect();
         Challenges::new(&Masters::new(masters).expect("two"), &id_key())
@@ -250,11 +300,15 @@ async fn what_is_drawn_in_advance_is_handed_out_once() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), full_enough).await.expect("it is drawn in advance");
+    tokio::time::timeout(std::time::Duration::from_secs(20), full_enough)
+        .await
+        .expect("it is drawn in advance");
     assert_eq!(on_shelf(Kind::Slider), 0, "nobody wants any");
     let mut seen = std::collections::HashSet::new();
     for _ in 0..30 {
-        let Shown::Image { image } = studio.take(Wish::Image).await.expect("there are threads").shown else {
+        let Shown::Image { image } =
+            studio.take(Wish::Image).await.expect("there are threads").shown
+        else {
             panic!("an image was asked for")
         };
         assert!(seen.insert(image), "twice the same");

@@ -31,7 +31,11 @@ pub(crate) struct Rules {
 impl Rules {
     /// The limits of a sale that is set so.
     pub(crate) fn new(limits: &Limits) -> Self {
-        let settings = [(limits.buyer, Some(BUYER_DEFAULT)), (limits.ip, Some(IP_DEFAULT)), (limits.interface, None)];
+        let settings = [
+            (limits.buyer, Some(BUYER_DEFAULT)),
+            (limits.ip, Some(IP_DEFAULT)),
+            (limits.interface, None),
+        ];
         let paces = settings.map(|(setting, default)| {
             let limit = match setting {
                 LimitSetting::Default => default,
@@ -65,9 +69,10 @@ impl Rules {
     /// These, but of one buyer at most so many.
     fn at_most(limits: &Limits, most: Limit) -> Self {
         let buyer = match limits.buyer {
-            LimitSetting::Some(limit) => {
-                Limit { burst: limit.burst.min(most.burst), per_minute: limit.per_minute.min(most.per_minute) }
-            }
+            LimitSetting::Some(limit) => Limit {
+                burst: limit.burst.min(most.burst),
+                per_minute: limit.per_minute.min(most.per_minute),
+            },
             LimitSetting::Default | LimitSetting::None => most,
         };
         Self::new(&Limits { buyer: LimitSetting::Some(buyer), ..*limits })
@@ -106,7 +111,12 @@ mod tests {
             r#""buyer";q=5;w=5, "interface";q=1000;w=8572"#,
         );
         assert!(
-            Rules::new(&Limits { buyer: LimitSetting::None, ip: LimitSetting::None, ..Limits::default() }).is_none()
+            Rules::new(&Limits {
+                buyer: LimitSetting::None,
+                ip: LimitSetting::None,
+                ..Limits::default()
+            })
+            .is_none()
         );
     }
 

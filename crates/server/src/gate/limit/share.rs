@@ -177,7 +177,11 @@ impl Limiter {
                     cell.is_queued = false;
                     std::mem::take(&mut cell.rest)
                 });
-                Charge { key: *key, used_us: taken.unwrap_or(0).div_ceil(NANOS_PER_MICRO), reach_us: *reach_us }
+                Charge {
+                    key: *key,
+                    used_us: taken.unwrap_or(0).div_ceil(NANOS_PER_MICRO),
+                    reach_us: *reach_us,
+                }
             }
             Owed::Everybody { key, flags, route, reach_us } => {
                 let everybody = &flags.limits.everybody[*route as usize];

@@ -41,8 +41,10 @@ impl Standing {
     /// Notes where the caller stands by one measure.
     pub(super) fn note(&mut self, scope: Scope, pace: Pace, state: u64, now: u64) {
         let narrow = |wide: u64| u32::try_from(wide).unwrap_or(u32::MAX);
-        self.0[scope as usize] =
-            Some(Left { requests: narrow(pace.left(state, now)), secs: narrow(gcra::seconds(pace.ahead(state, now))) });
+        self.0[scope as usize] = Some(Left {
+            requests: narrow(pace.left(state, now)),
+            secs: narrow(gcra::seconds(pace.ahead(state, now))),
+        });
     }
 
     /// The value of `RateLimit`, at the end of `out`: for each measure what is left, and the seconds until all of it is back.
@@ -80,8 +82,10 @@ impl Standing {
         }
         let mut value = Vec::with_capacity(VALUE_BYTES);
         self.write_value(&mut value);
-        for (name, value) in [(RATE_LIMIT_POLICY, rules.policy().as_bytes()), (RATE_LIMIT, &value)] {
-            let value = HeaderValue::from_bytes(value).expect("words and numbers of ours are ASCII");
+        for (name, value) in [(RATE_LIMIT_POLICY, rules.policy().as_bytes()), (RATE_LIMIT, &value)]
+        {
+            let value =
+                HeaderValue::from_bytes(value).expect("words and numbers of ours are ASCII");
             headers.insert(HeaderName::from_static(name), value);
         }
     }
@@ -129,7 +133,10 @@ mod tests {
         standing.insert(&rules, &mut headers);
         assert!(Standing::is_in(&headers));
         for (name, value) in &headers {
-            assert!(text.contains(&format!("{name}: {}\r\n", value.to_str().expect("ASCII"))), "{name}");
+            assert!(
+                text.contains(&format!("{name}: {}\r\n", value.to_str().expect("ASCII"))),
+                "{name}"
+            );
         }
     }
 

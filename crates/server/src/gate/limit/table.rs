@@ -24,8 +24,12 @@ const CELLS: usize = SHARDS * SETS * WAYS;
 /// Memory that they take up at most, in bytes.
 const BYTES_MAX: usize = 32 << 20;
 
-const _: () = assert!(SHARDS.is_power_of_two() && SETS.is_power_of_two(), "a key's set is found by its bits");
-const _: () = assert!(CELLS / WAYS * size_of::<Set>() <= BYTES_MAX, "the table is as small as it is said to be");
+const _: () =
+    assert!(SHARDS.is_power_of_two() && SETS.is_power_of_two(), "a key's set is found by its bits");
+const _: () = assert!(
+    CELLS / WAYS * size_of::<Set>() <= BYTES_MAX,
+    "the table is as small as it is said to be"
+);
 
 /// What [`Cell::rest`] holds at most; the bit above it says whether the cell is queued.
 const REST_MAX: u64 = QUEUED - 1;
@@ -76,7 +80,8 @@ impl Table {
     /// One step on the cell of `key`, which is made if there is none.
     pub(crate) fn with<T>(&self, key: u64, now: u64, step: impl FnOnce(&mut Cell) -> T) -> T {
         let key = key.max(1);
-        let mut shard = self.shards[key as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shard =
+            self.shards[key as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
         if shard.is_empty() {
             *shard = vec![[[0; WAYS]; 4]; SETS];
         }
@@ -92,14 +97,16 @@ impl Table {
             }
         };
         let told = step(&mut cell);
-        (keys[at], states[at], crowds[at], rests[at]) = (key, cell.state, cell.crowd.0, cell.packed());
+        (keys[at], states[at], crowds[at], rests[at]) =
+            (key, cell.state, cell.crowd.0, cell.packed());
         told
     }
 
     /// One step on the cell of `key`, if there is one.
     pub(crate) fn with_known<T>(&self, key: u64, step: impl FnOnce(&mut Cell) -> T) -> Option<T> {
         let key = key.max(1);
-        let mut shard = self.shards[key as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shard =
+            self.shards[key as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
         if shard.is_empty() {
             return None;
         }
@@ -119,7 +126,9 @@ impl Table {
     /// Memory that it takes up.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
-        let sets = |shard: &Mutex<Vec<Set>>| shard.lock().unwrap_or_else(PoisonError::into_inner).capacity();
+        let sets = |shard: &Mutex<Vec<Set>>| {
+            shard.lock().unwrap_or_else(PoisonError::into_inner).capacity()
+        };
         self.shards.iter().map(sets).sum::<usize>() * size_of::<Set>()
     }
 }
@@ -156,7 +165,10 @@ mod tests {
         for n in 0..2 * CELLS as u64 {
             table.with(random(n), 0, |cell| cell.state = 1_000 + n % 7);
         }
-        let kept = limited.iter().filter(|&&key| table.with(key, 0, |cell| cell.state) == 1_000_000).count();
+        let kept = limited
+            .iter()
+            .filter(|&&key| table.with(key, 0, |cell| cell.state) == 1_000_000)
+            .count();
         assert_eq!(kept, limited.len());
         assert!(table.lost() > 0, "losses are counted");
         assert_eq!(table.bytes(), BYTES_MAX);
@@ -173,7 +185,11 @@ mod tests {
         }
         assert_eq!(table.with_known(99, |kept| *kept), None);
         table.with(5, 0, |kept| kept.rest = REST_MAX + 5);
-        assert_eq!(table.with(5, 0, |kept| *kept), Cell { rest: REST_MAX, ..Cell::default() }, "it stays at its bound");
+        assert_eq!(
+            table.with(5, 0, |kept| *kept),
+            Cell { rest: REST_MAX, ..Cell::default() },
+            "it stays at its bound"
+        );
     }
 
     #[test]
@@ -181,7 +197,10 @@ mod tests {
         let table = Table::default();
         std::thread::scope(|scope| {
             for _ in 0..8 {
-                scope.spawn(|| (0..5_000_u64).for_each(|n| table.with(random(n % 50), 0, |cell| cell.state += 1)));
+                scope.spawn(|| {
+                    (0..5_000_u64)
+                        .for_each(|n| table.with(random(n % 50), 0, |cell| cell.state += 1))
+                });
             }
         });
         let all: u64 = (0..50).map(|n| table.with(random(n), 0, |cell| cell.state)).sum();

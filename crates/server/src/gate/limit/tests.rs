@@ -103,18 +103,23 @@ fn a_limit_is_exact_however_many_ask_at_once() {
         let (limiter, sale) = (limiter(), sale("spring", limits));
         let ask = || limiter.ask(Route::Purchase, caller("192.0.2.1", "anna"), &sale).is_ok();
         let let_in: usize = std::thread::scope(|scope| {
-            let asking: Vec<_> = (0..64).map(|_| scope.spawn(|| (0..50).filter(|_| ask()).count())).collect();
+            let asking: Vec<_> =
+                (0..64).map(|_| scope.spawn(|| (0..50).filter(|_| ask()).count())).collect();
             asking.into_iter().map(|thread| thread.join().expect("it does not panic")).sum()
         });
         assert_eq!(let_in, 100, "{limits}");
-        let refused: u64 = super::SCOPES.map(|scope| sale.flags.limits.refused(Route::Purchase, scope)).iter().sum();
+        let refused: u64 = super::SCOPES
+            .map(|scope| sale.flags.limits.refused(Route::Purchase, scope))
+            .iter()
+            .sum();
         assert_eq!(refused, 64 * 50 - 100, "{limits}");
     }
 }
 
 #[test]
 fn whoever_is_refused_hears_by_which_measure_and_until_when_and_is_let_in_then() {
-    let (limiter, sale) = (limiter(), sale("spring", r#"{"buyer":{"burst":2,"per_minute":6},"ip":null}"#));
+    let (limiter, sale) =
+        (limiter(), sale("spring", r#"{"buyer":{"burst":2,"per_minute":6},"ip":null}"#));
     let ask = |now| limiter.ask_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, now);
     assert_eq!(ask(0).map(|standing| header(standing, &sale)), Ok("\"buyer\";r=1;t=10".into()));
     assert_eq!(ask(0).map(|standing| header(standing, &sale)), Ok("\"buyer\";r=0;t=20".into()));
@@ -129,26 +134,34 @@ fn whoever_is_refused_hears_by_which_measure_and_until_when_and_is_let_in_then()
 fn what_a_later_measure_refuses_uses_up_nothing_of_an_earlier_one() {
     let limits = r#"{"buyer":{"burst":5,"per_minute":1},"ip":{"burst":2,"per_minute":1},"interface":{"burst":3,"per_minute":1}}"#;
     let (limiter, sale) = (limiter(), sale("spring", limits));
-    let ask = |address, buyer| limiter.ask_at(Route::Purchase, caller(address, buyer), &sale, SECOND);
+    let ask =
+        |address, buyer| limiter.ask_at(Route::Purchase, caller(address, buyer), &sale, SECOND);
     assert!(ask("192.0.2.1", "anna").is_ok() && ask("192.0.2.1", "anna").is_ok());
     for _ in 0..10 {
         let limited = ask("192.0.2.1", "anna").expect_err("too many from there");
         assert_eq!(limited.scope, Scope::Ip);
-        assert!(header(limited.standing, &sale).starts_with("\"buyer\";r=3;"), "{}", header(limited.standing, &sale));
+        assert!(
+            header(limited.standing, &sale).starts_with("\"buyer\";r=3;"),
+            "{}",
+            header(limited.standing, &sale)
+        );
     }
     assert!(ask("192.0.2.2", "anna").is_ok());
     for _ in 0..10 {
         assert_eq!(scope(ask("192.0.2.2", "anna")), Some(Scope::Interface));
     }
     // Nobody else lost anything by it, and everybody's limit comes back for all.
-    let later = |address, buyer| limiter.ask_at(Route::Purchase, caller(address, buyer), &sale, 61 * SECOND);
+    let later = |address, buyer| {
+        limiter.ask_at(Route::Purchase, caller(address, buyer), &sale, 61 * SECOND)
+    };
     assert!(later("192.0.2.3", "bert").is_ok());
     assert_eq!(scope(later("192.0.2.4", "carl")), Some(Scope::Interface));
 }
 
 #[test]
 fn an_ipv6_network_of_64_bits_is_one_caller_and_an_ipv4_address_the_same_in_both_spellings() {
-    let (limiter, sale) = (limiter(), sale("spring", r#"{"buyer":null,"ip":{"burst":2,"per_minute":1}}"#));
+    let (limiter, sale) =
+        (limiter(), sale("spring", r#"{"buyer":null,"ip":{"burst":2,"per_minute":1}}"#));
     let ask = |address| limiter.ask_at(Route::Purchase, caller(address, "anna"), &sale, 0).is_ok();
     assert!(ask("2001:db8:0:1::1") && ask("2001:db8:0:1:ffff::2"));
     assert!(!ask("2001:db8:0:1:1234:5678:9abc:def0"), "an address of the same network");
@@ -160,9 +173,12 @@ fn an_ipv6_network_of_64_bits_is_one_caller_and_an_ipv4_address_the_same_in_both
 
 #[test]
 fn an_address_with_many_known_buyers_has_a_larger_budget_and_one_robot_has_not() {
-    let (limiter, sale) = (limiter(), sale("spring", r#"{"buyer":null,"ip":{"burst":1000,"per_minute":60}}"#));
+    let (limiter, sale) =
+        (limiter(), sale("spring", r#"{"buyer":null,"ip":{"burst":1000,"per_minute":60}}"#));
     let let_in = |address, names: &mut dyn Iterator<Item = String>| {
-        names.filter(|name| limiter.ask_at(Route::Purchase, caller(address, name), &sale, 0).is_ok()).count()
+        names
+            .filter(|name| limiter.ask_at(Route::Purchase, caller(address, name), &sale, 0).is_ok())
+            .count()
     };
     let robot = let_in("192.0.2.1", &mut (0..2_000).map(|_| "robot".to_owned()));
     assert_eq!(robot, 1_000);
@@ -178,7 +194,9 @@ fn a_crowd_is_known_whatever_it_asked_for_and_of_which_sale_and_for_ten_minutes_
     let (limiter, spring, autumn) = (limiter(), sale("spring", limits), sale("autumn", limits));
     let names: Vec<String> = (0..1_000).map(|n| format!("customer-{n}")).collect();
     let let_in = |route, sale: &SaleState, secs: u64| {
-        let ask = |name: &&String| limiter.ask_at(route, caller("192.0.2.3", name), sale, secs * SECOND).is_ok();
+        let ask = |name: &&String| {
+            limiter.ask_at(route, caller("192.0.2.3", name), sale, secs * SECOND).is_ok()
+        };
         // One of them, as often as it goes.
         (0..9_000).map(|_| &names[0]).filter(ask).count()
     };
@@ -186,7 +204,10 @@ fn a_crowd_is_known_whatever_it_asked_for_and_of_which_sale_and_for_ten_minutes_
         let _ = limiter.ask_at(Route::Pass, caller("192.0.2.3", name), &spring, 590 * SECOND);
     }
     assert!(let_in(Route::Purchase, &spring, 595) > 1_900, "known from their passes");
-    assert!(let_in(Route::Purchase, &autumn, 605) > 1_900, "in another sale, and after the counting began anew");
+    assert!(
+        let_in(Route::Purchase, &autumn, 605) > 1_900,
+        "in another sale, and after the counting began anew"
+    );
     assert_eq!(let_in(Route::Room, &spring, 1_805), 1_000, "nobody came for long");
 }
 
@@ -195,7 +216,9 @@ fn random_addresses_make_neither_robots_at_a_short_limit_nor_a_crowd_forgotten()
     // Ten a second: whoever is at this limit is at it for half a second.
     let limits = r#"{"buyer":{"burst":5,"per_minute":600},"ip":null}"#;
     let (limiter, sale) = (&limiter(), sale("spring", limits));
-    let ask = |address, buyer: &str| limiter.ask_at(Route::Purchase, caller(address, buyer), &sale, SECOND);
+    let ask = |address, buyer: &str| {
+        limiter.ask_at(Route::Purchase, caller(address, buyer), &sale, SECOND)
+    };
     let robots: Vec<String> = (0..500).map(|n| format!("robot-{n}")).collect();
     for robot in &robots {
         assert_eq!((0..9).filter(|_| ask("192.0.2.1", robot).is_ok()).count(), 5);
@@ -211,15 +234,19 @@ fn random_addresses_make_neither_robots_at_a_short_limit_nor_a_crowd_forgotten()
         for part in 0..4_u64 {
             let flood = move || {
                 for n in (0..1 << 18).map(|n| part << 18 | n) {
-                    let address =
-                        IpAddr::V6(std::net::Ipv6Addr::from_bits((0x2001_0db8_u128 << 96) | u128::from(n) << 64));
+                    let address = IpAddr::V6(std::net::Ipv6Addr::from_bits(
+                        (0x2001_0db8_u128 << 96) | u128::from(n) << 64,
+                    ));
                     limiter.budgets(Caller { address, buyer: "somebody" }, SECOND);
                 }
             };
             scope.spawn(flood);
         }
     });
-    assert!(robots.iter().all(|robot| scope(ask("192.0.2.1", robot)) == Some(Scope::Buyer)), "none got a new burst");
+    assert!(
+        robots.iter().all(|robot| scope(ask("192.0.2.1", robot)) == Some(Scope::Buyer)),
+        "none got a new burst"
+    );
     assert_eq!(budgets("customer-0"), before);
     assert_eq!(limiter.lost(), 0, "what was forgotten counted for nothing");
 }
@@ -253,7 +280,10 @@ fn what_all_nodes_keep_to_themselves_is_together_a_sixteenth_of_a_burst() {
         };
         let kept = (0..1_600).take_while(is_kept).count();
         assert!(kept * nodes <= 100, "{nodes} nodes keep {kept} each");
-        assert!((kept + 1) * nodes > 100, "{nodes} nodes tell more than they need, after {kept} each");
+        assert!(
+            (kept + 1) * nodes > 100,
+            "{nodes} nodes tell more than they need, after {kept} each"
+        );
     }
 }
 
@@ -261,7 +291,8 @@ fn what_all_nodes_keep_to_themselves_is_together_a_sixteenth_of_a_burst() {
 fn what_a_node_kept_while_it_knew_of_fewer_is_told_with_the_next_request() {
     let (living, sale) = (living(1), sale("spring", SLOW));
     let limiter = one_of(&living);
-    let ask = || assert!(limiter.ask_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, 0).is_ok());
+    let ask =
+        || assert!(limiter.ask_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, 0).is_ok());
     (0..50).for_each(|_| ask());
     let sharing = limiter.sharing().expect("it is shared");
     assert_eq!(sharing.take().len(), 0);
@@ -296,7 +327,10 @@ fn by_default_ten_thousand_buyers_from_one_address_are_let_in_at_once() {
         let (limiter, sale) = (limiter(), sale("spring", "{}"));
         for n in 0..10_000 {
             let name = format!("buyer-{series}-{n}");
-            assert!(limiter.ask_at(Route::Purchase, caller("127.0.0.1", &name), &sale, 0).is_ok(), "{name}");
+            assert!(
+                limiter.ask_at(Route::Purchase, caller("127.0.0.1", &name), &sale, 0).is_ok(),
+                "{name}"
+            );
         }
     }
 }
@@ -317,8 +351,14 @@ fn routes_and_sales_have_counts_of_their_own() {
     let (limiter, spring, autumn) = (limiter(), sale("spring", limits), sale("autumn", limits));
     for sale in [&spring, &autumn] {
         for route in Route::ALL {
-            assert!(limiter.ask_at(route, caller("192.0.2.1", "anna"), sale, 0).is_ok(), "{route:?}");
-            assert_eq!(scope(limiter.ask_at(route, caller("192.0.2.1", "anna"), sale, 0)), Some(Scope::Buyer));
+            assert!(
+                limiter.ask_at(route, caller("192.0.2.1", "anna"), sale, 0).is_ok(),
+                "{route:?}"
+            );
+            assert_eq!(
+                scope(limiter.ask_at(route, caller("192.0.2.1", "anna"), sale, 0)),
+                Some(Scope::Buyer)
+            );
             assert_eq!(sale.flags.limits.refused(route, Scope::Buyer), 1);
         }
     }
@@ -326,21 +366,34 @@ fn routes_and_sales_have_counts_of_their_own() {
 
 #[test]
 fn a_look_uses_nothing_up() {
-    let (limiter, sale) =
-        (limiter(), sale("spring", r#"{"buyer":{"burst":3,"per_minute":1},"ip":{"burst":9,"per_minute":1}}"#));
+    let (limiter, sale) = (
+        limiter(),
+        sale("spring", r#"{"buyer":{"burst":3,"per_minute":1},"ip":{"burst":9,"per_minute":1}}"#),
+    );
     let look = |route| header(limiter.look(route, caller("192.0.2.1", "anna"), &sale), &sale);
     let fresh = "\"buyer\";r=3;t=0, \"ip\";r=9;t=0";
     assert_eq!((look(Route::Pass), look(Route::Pass)), (fresh.into(), fresh.into()));
     assert!(limiter.ask(Route::Pass, caller("192.0.2.1", "anna"), &sale).is_ok());
-    assert!(look(Route::Pass).starts_with("\"buyer\";r=2;t=60, \"ip\";r=8;"), "{}", look(Route::Pass));
+    assert!(
+        look(Route::Pass).starts_with("\"buyer\";r=2;t=60, \"ip\";r=8;"),
+        "{}",
+        look(Route::Pass)
+    );
     assert_eq!(look(Route::Purchase), fresh);
 }
 
 #[test]
 fn a_sale_without_limits_asks_nothing_and_tells_nothing() {
-    let (limiter, sale) = (limiter(), sale("spring", r#"{"buyer":null,"ip":null,"interface":null}"#));
+    let (limiter, sale) =
+        (limiter(), sale("spring", r#"{"buyer":null,"ip":null,"interface":null}"#));
     for _ in 0..100_000 {
-        assert_eq!(limiter.ask(Route::Purchase, caller("192.0.2.1", "anna"), &sale), Ok(Standing::default()));
+        assert_eq!(
+            limiter.ask(Route::Purchase, caller("192.0.2.1", "anna"), &sale),
+            Ok(Standing::default())
+        );
     }
-    assert_eq!(header(limiter.look(Route::Purchase, caller("192.0.2.1", "anna"), &sale), &sale), "");
+    assert_eq!(
+        header(limiter.look(Route::Purchase, caller("192.0.2.1", "anna"), &sale), &sale),
+        ""
+    );
 }

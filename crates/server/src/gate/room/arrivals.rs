@@ -28,10 +28,13 @@ impl Arrivals {
         if self.came.load(Ordering::Relaxed) >= arrivals_counted_max(per_sec) {
             return;
         }
-        let seen = self.seen.get_or_init(|| (0..arrivals_bits(per_sec) / WORD).map(|_| AtomicU64::new(0)).collect());
+        let seen = self.seen.get_or_init(|| {
+            (0..arrivals_bits(per_sec) / WORD).map(|_| AtomicU64::new(0)).collect()
+        });
         let at = self.secret.hash_one(buyer) as usize % (seen.len() * WORD);
         let (word, bit) = (&seen[at / WORD], 1 << (at % WORD));
-        let is_new = word.load(Ordering::Relaxed) & bit == 0 && word.fetch_or(bit, Ordering::Relaxed) & bit == 0;
+        let is_new = word.load(Ordering::Relaxed) & bit == 0
+            && word.fetch_or(bit, Ordering::Relaxed) & bit == 0;
         if is_new {
             self.came.fetch_add(1, Ordering::Relaxed);
         }

@@ -85,7 +85,8 @@ type Found = StoreResult<Vec<Option<Entered>>>;
 async fn enter(rooms: &Rooms, engine: &Engine, sale: &Arc<str>, buyers: Vec<BuyerId>) -> Found {
     let seed = Seed::new(rand::random());
     let entered = engine.store().enter_room(sale, seed, buyers).await?;
-    let (room, entered) = entered.ok_or_else(|| StoreError::Unexpected(format!("there is no sale {sale}")))?;
+    let (room, entered) =
+        entered.ok_or_else(|| StoreError::Unexpected(format!("there is no sale {sale}")))?;
     let hall = rooms.hall(sale);
     for entered in &entered {
         if let Entered::New(place) | Entered::Known(place) = entered {
@@ -103,7 +104,9 @@ async fn find(rooms: &Rooms, engine: &Engine, sale: &Arc<str>, buyers: Vec<Buyer
     let hall = rooms.hall(sale);
     places.iter().for_each(|place| hall.learn(place));
     rows.iter().for_each(|room| hall.know(room));
-    let find = |buyer: &BuyerId| places.iter().find(|place| place.buyer == *buyer).cloned().map(Entered::Known);
+    let find = |buyer: &BuyerId| {
+        places.iter().find(|place| place.buyer == *buyer).cloned().map(Entered::Known)
+    };
     Ok(buyers.iter().map(find).collect())
 }
 

@@ -9,7 +9,9 @@ use doorbuster_core::{BuyerId, Millis};
 use doorbuster_store::{WaitingPlace, WaitingRoom};
 use tokio::time::Instant;
 
-use super::limits::{FRESH_FOR, PLACES_MAX, TELL_EVERY, TOLD_PER_SEC, arrivals_counted_max, calls_max};
+use super::limits::{
+    FRESH_FOR, PLACES_MAX, TELL_EVERY, TOLD_PER_SEC, arrivals_counted_max, calls_max,
+};
 use super::{Arrivals, RoomCounts};
 
 #[derive(Debug)]
@@ -59,7 +61,12 @@ pub(super) struct Hall {
 
 impl Hall {
     pub(super) fn new(sale: Arc<str>, per_sec: u64) -> Self {
-        Self { sale, per_sec, state: Mutex::new(State::new(per_sec)), drawing: tokio::sync::Mutex::default() }
+        Self {
+            sale,
+            per_sec,
+            state: Mutex::new(State::new(per_sec)),
+            drawing: tokio::sync::Mutex::default(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -121,7 +128,8 @@ impl Hall {
     /// Whether the draw is closed and its ranks are known here.
     pub(super) fn is_drawn(&self) -> bool {
         let state = self.lock();
-        state.lots.is_some() && state.room.as_ref().is_some_and(|room| room.line.participants.is_some())
+        state.lots.is_some()
+            && state.room.as_ref().is_some_and(|room| room.line.participants.is_some())
     }
 
     pub(super) fn know_lots(&self, lots: Vec<Lot>) {
@@ -137,7 +145,11 @@ impl Hall {
     }
 
     /// Takes in who was called in; those of them who are known here, or `reads` here and came to another node.
-    pub(super) fn hear(&self, called: &[WaitingPlace], reads: impl Fn(&BuyerId) -> bool) -> Vec<BuyerId> {
+    pub(super) fn hear(
+        &self,
+        called: &[WaitingPlace],
+        reads: impl Fn(&BuyerId) -> bool,
+    ) -> Vec<BuyerId> {
         let mut state = self.lock();
         let mut here = Vec::new();
         for place in called {
@@ -171,7 +183,12 @@ impl Hall {
     }
 
     /// What the buyer is told. `None`: what is known here is not enough, or the place has lapsed.
-    pub(super) fn tell(&self, buyer: &BuyerId, free: Option<u64>, now: Millis) -> Option<(Told, Option<Estimate>)> {
+    pub(super) fn tell(
+        &self,
+        buyer: &BuyerId,
+        free: Option<u64>,
+        now: Millis,
+    ) -> Option<(Told, Option<Estimate>)> {
         let mut state = self.lock();
         let State { room, places, lots, pace, .. } = &mut *state;
         let place = places.get_mut(buyer)?;
@@ -203,7 +220,9 @@ impl Hall {
     /// Whether more buyers came here in the last second than this node's part of those who can be let in, of so many nodes. Asked more often, it says no.
     pub(super) fn is_pressed(&self, arrivals: &Arrivals, at: Instant, nodes: u64) -> bool {
         let mut state = self.lock();
-        let Some(since) = state.counted.map(|since| at.saturating_duration_since(since).as_millis()) else {
+        let Some(since) =
+            state.counted.map(|since| at.saturating_duration_since(since).as_millis())
+        else {
             state.counted = Some(at);
             arrivals.take();
             return false;
@@ -230,7 +249,8 @@ impl Hall {
         let news = match state.told {
             None => true,
             Some((before, told_line, told_free)) => {
-                let turned = (told_free == Some(0)) != (free == Some(0)) || told_line.participants != line.participants;
+                let turned = (told_free == Some(0)) != (free == Some(0))
+                    || told_line.participants != line.participants;
                 let every = TELL_EVERY.mul_f64((readers as f64 / TOLD_PER_SEC as f64).max(1.0));
                 let changed = told_line.called != line.called || told_free != free;
                 turned || (changed && at.saturating_duration_since(before) >= every)

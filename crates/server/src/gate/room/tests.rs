@@ -60,7 +60,8 @@ fn a_hall_knows_ranks_once_the_draw_is_read() {
     // The first three are called in, elsewhere; one of them is unknown until it is heard of.
     hall.know(&room(20, Some(20), 3));
     assert_eq!(told(&hall, order[0], 9), None);
-    let called: Vec<_> = (0..3).map(|at| place(order[at], Some(at as u64 + 1), Some(2_000))).collect();
+    let called: Vec<_> =
+        (0..3).map(|at| place(order[at], Some(at as u64 + 1), Some(2_000))).collect();
     assert_eq!(hall.hear(&called, |_| false).len(), 3);
     assert_eq!((told(&hall, order[2], 0), hall.heard()), (Some(Told::Admitted(Millis(2_000))), 3));
     assert_eq!(told(&hall, order[3], 9), Some(Told::Waiting(1)));
@@ -75,7 +76,10 @@ fn whoever_was_called_in_is_told_so_also_before_the_draw_is_read() {
     let hall = Hall::new("spring".into(), PER_SEC);
     hall.learn(&place("anna", None, None));
     hall.know(&room(2, None, 0));
-    assert!(hall.can_tell(&buyer("anna"), true) && !hall.can_tell(&buyer("anna"), false), "the sale has opened since");
+    assert!(
+        hall.can_tell(&buyer("anna"), true) && !hall.can_tell(&buyer("anna"), false),
+        "the sale has opened since"
+    );
     hall.know(&room(2, Some(2), 1));
     assert_eq!(hall.hear(&[place("bert", Some(1), Some(2_000))], |_| true), [buyer("bert")]);
     for is_before_opening in [false, true] {
@@ -132,7 +136,8 @@ fn how_many_can_be_let_in_is_as_the_settings_say() {
 fn positions_are_told_when_they_change_and_not_too_often() {
     let hall = Hall::new("spring".into(), PER_SEC);
     let start = Instant::now();
-    let news = |free, readers, secs| hall.is_news(Some(free), readers, start + Duration::from_secs(secs));
+    let news =
+        |free, readers, secs| hall.is_news(Some(free), readers, start + Duration::from_secs(secs));
     assert!(!news(5, 1, 0), "there is no room");
     hall.know(&room(9, Some(9), 0));
     assert!(news(5, 1, 0));

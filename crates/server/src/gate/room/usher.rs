@@ -26,7 +26,10 @@ pub(super) async fn run(rooms: &Rooms, engine: &Engine) {
         let sales = with_rooms(engine);
         rooms.keep(|name| sales.iter().any(|sale| sale.row.id == name));
         let is_idle = !sales.iter().any(|sale| sale.row.phase == Phase::Open);
-        if sales.is_empty() || (is_idle && !ticks.is_multiple_of(IDLE_TICKS)) || engine.is_stopping() {
+        if sales.is_empty()
+            || (is_idle && !ticks.is_multiple_of(IDLE_TICKS))
+            || engine.is_stopping()
+        {
             continue;
         }
         if let Err(error) = look(rooms, engine, &sales).await {
@@ -39,7 +42,11 @@ pub(super) async fn run(rooms: &Rooms, engine: &Engine) {
 fn with_rooms(engine: &Engine) -> Vec<Arc<SaleState>> {
     let is_on = |phase| matches!(phase, Phase::Scheduled | Phase::Open | Phase::Paused);
     let catalogue = engine.catalogue();
-    catalogue.sales().filter(|sale| !sale.door.waiting_room.is_off() && is_on(sale.row.phase)).cloned().collect()
+    catalogue
+        .sales()
+        .filter(|sale| !sale.door.waiting_room.is_off() && is_on(sale.row.phase))
+        .cloned()
+        .collect()
 }
 
 async fn look(rooms: &Rooms, engine: &Engine, sales: &[Arc<SaleState>]) -> Result<(), RoomError> {
@@ -107,7 +114,8 @@ async fn call(rooms: &Rooms, engine: &Engine, sale: &SaleState, hall: &Hall) -> 
         return Ok(());
     }
     let Some(seen) = engine.store().view_room(hall.sale()).await? else { return Ok(()) };
-    let called = engine.store().call_in(hall.sale(), &seen, calls_max(rooms.per_sec), rooms.for_ms).await?;
+    let called =
+        engine.store().call_in(hall.sale(), &seen, calls_max(rooms.per_sec), rooms.for_ms).await?;
     tell(engine, hall, &called);
     Ok(())
 }
@@ -125,8 +133,10 @@ async fn hold(engine: &Engine, sale: &SaleState, hall: &Hall) -> StoreResult<Mil
     let Some(room) = hall.room() else { return Ok(Millis(0)) };
     let left_ms = room.open_until.map_or(0, |until| until.0 - engine.now().0);
     // Counted in any case. Whoever comes to an empty shop hears so, and needs no line.
-    let is_pressed = hall.is_pressed(&sale.flags.arrivals, Instant::now(), engine.nodes()) && free(sale) != Some(0);
-    let is_needed = is_pressed || (left_ms > 0 && room.line.waiting() > 0 && engine.control().leads());
+    let is_pressed = hall.is_pressed(&sale.flags.arrivals, Instant::now(), engine.nodes())
+        && free(sale) != Some(0);
+    let is_needed =
+        is_pressed || (left_ms > 0 && room.line.waiting() > 0 && engine.control().leads());
     if is_needed && left_ms < hold_ms / 2 {
         engine.store().hold_room(hall.sale(), hold_ms).await?;
         return Ok(engine.now().plus(hold_ms));

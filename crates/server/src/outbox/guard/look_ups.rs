@@ -29,8 +29,14 @@ pub(super) struct LookUps {
 }
 
 impl LookUps {
-    pub(super) fn new(names: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static) -> Self {
-        Self { names: Arc::new(names), places: Arc::new(Semaphore::new(LOOK_UPS_MAX)), under_way: Arc::default() }
+    pub(super) fn new(
+        names: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            names: Arc::new(names),
+            places: Arc::new(Semaphore::new(LOOK_UPS_MAX)),
+            under_way: Arc::default(),
+        }
     }
 
     /// What a name stands for.

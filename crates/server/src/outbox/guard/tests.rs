@@ -159,9 +159,14 @@ async fn a_name_that_nobody_answers_for_keeps_no_other_waiting() {
     let (guard, hold, begun) = stuck();
     let mut asking: Vec<_> = (0..2 * LOOK_UPS_MAX).map(|_| ask(&guard, "stuck.example")).collect();
     until(&begun, 1).await;
-    let other = tokio::time::timeout(PATIENCE, ask(&guard, "b.example")).await.expect("it has a place");
+    let other =
+        tokio::time::timeout(PATIENCE, ask(&guard, "b.example")).await.expect("it has a place");
     assert!(other.expect("no panic").is_ok());
-    assert_eq!(*begun.lock().expect("no panic"), ["stuck.example", "b.example"], "one look-up for all who ask");
+    assert_eq!(
+        *begun.lock().expect("no panic"),
+        ["stuck.example", "b.example"],
+        "one look-up for all who ask"
+    );
     assert_eq!(guard.look_ups.free(), LOOK_UPS_MAX - 1);
     // Whoever gives up leaves the others what they wait for.
     let gave_up = asking.remove(0);
@@ -179,16 +184,21 @@ async fn a_name_that_nobody_answers_for_keeps_no_other_waiting() {
 #[tokio::test]
 async fn names_that_nobody_answers_for_take_no_more_threads_than_their_places() {
     let (guard, hold, begun) = stuck();
-    let asking: Vec<_> = (0..LOOK_UPS_MAX).map(|n| ask(&guard, format!("stuck-{n}.example"))).collect();
+    let asking: Vec<_> =
+        (0..LOOK_UPS_MAX).map(|n| ask(&guard, format!("stuck-{n}.example"))).collect();
     until(&begun, LOOK_UPS_MAX).await;
     // Nobody waits for them any more, and still their threads are taken.
     asking.iter().for_each(JoinHandle::abort);
     for asking in asking {
         assert!(asking.await.is_err());
     }
-    let more: Vec<_> = (LOOK_UPS_MAX..NAMES_MAX).map(|n| ask(&guard, format!("stuck-{n}.example"))).collect();
+    let more: Vec<_> =
+        (LOOK_UPS_MAX..NAMES_MAX).map(|n| ask(&guard, format!("stuck-{n}.example"))).collect();
     let too_many = ask(&guard, "stuck.example").await.expect("no panic");
-    assert_eq!(too_many.expect_err("there is an end to it").to_string(), "too many names are being looked up");
+    assert_eq!(
+        too_many.expect_err("there is an end to it").to_string(),
+        "too many names are being looked up"
+    );
     assert_eq!((guard.look_ups.free(), begun.lock().expect("no panic").len()), (0, LOOK_UPS_MAX));
     drop(hold);
     for more in more {

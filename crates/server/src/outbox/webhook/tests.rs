@@ -50,7 +50,9 @@ fn an_answer_asks_for_a_pause_in_seconds_or_until_a_date() {
         for status in [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE] {
             assert_eq!(of(status, text), wanted, "{text:?}");
         }
-        for status in [StatusCode::OK, StatusCode::FOUND, StatusCode::NOT_FOUND, StatusCode::BAD_GATEWAY] {
+        for status in
+            [StatusCode::OK, StatusCode::FOUND, StatusCode::NOT_FOUND, StatusCode::BAD_GATEWAY]
+        {
             assert_eq!(of(status, text), 0, "{status} {text:?}");
         }
     }
@@ -97,9 +99,15 @@ fn heard_nothing(listener: &TcpListener) -> bool {
 async fn a_public_name_that_stands_for_a_private_address_is_not_connected_to() {
     let shop = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = shop.local_addr().expect("bound").port();
-    let error = send(guard(false), &format!("https://shop.example:{port}/")).await.expect_err("it leads inside").error;
+    let error = send(guard(false), &format!("https://shop.example:{port}/"))
+        .await
+        .expect_err("it leads inside")
+        .error;
     assert_eq!(error, format!("no connection: {PRIVATE}"));
-    let error = send(guard(false), &format!("https://127.0.0.1:{port}/")).await.expect_err("it is inside").error;
+    let error = send(guard(false), &format!("https://127.0.0.1:{port}/"))
+        .await
+        .expect_err("it is inside")
+        .error;
     assert_eq!(error, PRIVATE);
     assert!(heard_nothing(&shop));
     // Where it is allowed the same name leads to the same listener.
@@ -126,8 +134,14 @@ fn a_proxy_of_the_environment_hears_nothing() {
     let (_, module) = module_path!().split_once("::").expect("a module of this crate");
     // In a program of its own, as proxies are read from the environment.
     let mut inner = Command::new(std::env::current_exe().expect("this program"));
-    inner.args(["--exact", &format!("{module}::what_is_sent_where_a_proxy_is"), "--ignored", "--nocapture"]);
-    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
+    inner.args([
+        "--exact",
+        &format!("{module}::what_is_sent_where_a_proxy_is"),
+        "--ignored",
+        "--nocapture",
+    ]);
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"]
+    {
         inner.env(name, &address);
     }
     for name in ["NO_PROXY", "no_proxy", "REQUEST_METHOD"] {
@@ -136,12 +150,16 @@ fn a_proxy_of_the_environment_hears_nothing() {
     let ran = inner.output().expect("this program");
     let said = String::from_utf8_lossy(&ran.stdout);
     assert!(said.contains(&format!("it failed: no connection: {PRIVATE}")), "{said}");
-    assert!(heard_nothing(&proxy), "whoever connects through it connects to what the guard never saw");
+    assert!(
+        heard_nothing(&proxy),
+        "whoever connects through it connects to what the guard never saw"
+    );
 }
 
 #[tokio::test]
 #[ignore = "started by the test above"]
 async fn what_is_sent_where_a_proxy_is() {
-    let error = send(guard(false), "https://shop.example/").await.expect_err("it leads inside").error;
+    let error =
+        send(guard(false), "https://shop.example/").await.expect_err("it leads inside").error;
     println!("it failed: {error}");
 }

@@ -26,7 +26,10 @@ async fn outbox(dir: &Scratch) -> Outbox {
     };
     let engine = Engine::start(options).await.expect("a fresh directory opens");
     let flags = Flags { data_dir: Some(dir.path().to_owned()), ..Flags::default() };
-    let secret = ("DOORBUSTER_AUTH__BUYER_SECRET".into(), "a secret of the shop, long enough for anyone".into());
+    let secret = (
+        "DOORBUSTER_AUTH__BUYER_SECRET".into(),
+        "a secret of the shop, long enough for anyone".into(),
+    );
     Outbox::new(engine, &load(&flags, [secret]).expect("valid settings"))
 }
 
@@ -72,7 +75,10 @@ async fn what_this_node_cannot_read_or_does_not_know_is_no_failure_of_an_endpoin
     assert_eq!(forgotten, Err(Unsent::Unreadable("the event is forgotten".to_owned())));
     outbox.engine.stop().await;
     let unsent = send(&outbox, &endpoint, 7, None).await;
-    assert!(matches!(&unsent, Err(Unsent::Later(error)) if error.contains("could not be read")), "{unsent:?}");
+    assert!(
+        matches!(&unsent, Err(Unsent::Later(error)) if error.contains("could not be read")),
+        "{unsent:?}"
+    );
 }
 
 #[test]
@@ -87,7 +93,10 @@ fn each_answer_says_of_an_endpoint_what_it_is_about() {
     assert_eq!(outcome(Ok(())), (Outcome::Told, None));
     assert_eq!(of(Unsent::Later(error())), Outcome::Later { error: error() });
     assert_eq!(of(Unsent::Unreadable(error())), Outcome::Never { error: error() });
-    assert_eq!(of(Unsent::Refused(refusal.clone())), Outcome::Failed { error: error(), pause_ms: 7 });
+    assert_eq!(
+        of(Unsent::Refused(refusal.clone())),
+        Outcome::Failed { error: error(), pause_ms: 7 }
+    );
     let refused = Refusal { is_final: true, ..refusal.clone() };
     assert_eq!(of(Unsent::Refused(refused.clone())), Outcome::Refused { error: error() });
     assert_eq!(of(Unsent::Refused(Refusal { is_gone: true, ..refused })), Outcome::Gone);

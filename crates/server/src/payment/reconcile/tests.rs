@@ -91,9 +91,11 @@ async fn engine_with_checkout(dir: &Scratch, clock: Clock) -> (Arc<Engine>, Chec
     engine.step_sale("spring", Step::Open).await.expect("writes");
     let sale = engine.catalogue().sale("spring").cloned().expect("created");
     let item = sale.items[0].clone();
-    let (buyer, key) = (BuyerId::new("anna").expect("a buyer"), RequestKey::new("k").expect("a key"));
+    let (buyer, key) =
+        (BuyerId::new("anna").expect("a buyer"), RequestKey::new("k").expect("a key"));
     let wait = Duration::from_secs(5);
-    let bought = engine.buy(&Purchase { buyer, key, sale, item, units: Units::ONE, wait, door: None }).await;
+    let bought =
+        engine.buy(&Purchase { buyer, key, sale, item, units: Units::ONE, wait, door: None }).await;
     let Bought::Created(order) = bought else { panic!("{bought:?}") };
     let checkout = Checkout {
         order: order.id,
@@ -115,7 +117,11 @@ async fn units_that_wait_make_the_lag_and_silence_about_ended_orders_does_not() 
     let dir = Scratch::new();
     let (engine, _, order) = engine_with_checkout(&dir, Clock::default()).await;
     let now = order.pay_by.plus(7_000);
-    let ended = Order { state: OrderState::Cancelled, ended_at: Some(now.plus(-3_600_000)), ..order.clone() };
+    let ended = Order {
+        state: OrderState::Cancelled,
+        ended_at: Some(now.plus(-3_600_000)),
+        ..order.clone()
+    };
     assert_eq!(lag_ms([&ended].into_iter(), now), 0);
     assert_eq!(lag_ms([&ended, &order].into_iter(), now), 7_000);
     assert_eq!(lag_ms([&order].into_iter(), order.pay_by.plus(-1)), 0, "its time is not over");
@@ -149,7 +155,10 @@ async fn only_who_does_not_decide_for_very_long_is_not_asked_again() {
     let (engine, checkout, order) = engine_with_checkout(&dir, clock).await;
     let payments = |api_url: String| {
         let secret_key = SecretString::from("sk_test_1");
-        let stripe = Stripe::new(&StripeSettings { api_url, secret_key, webhook_secrets: Vec::new() }, "m1".into());
+        let stripe = Stripe::new(
+            &StripeSettings { api_url, secret_key, webhook_secrets: Vec::new() },
+            "m1".into(),
+        );
         Payments {
             engine: engine.clone(),
             provider: Provider::Stripe(stripe),
@@ -161,7 +170,8 @@ async fn only_who_does_not_decide_for_very_long_is_not_asked_again() {
             refunds: Notify::new(),
         }
     };
-    let (away, undecided) = (payments("http://127.0.0.1:1".to_owned()), payments(undecided().await));
+    let (away, undecided) =
+        (payments("http://127.0.0.1:1".to_owned()), payments(undecided().await));
     let ended = |ago: i64| {
         let ended_at = Some(engine.now().plus(-ago));
         Order { state: OrderState::Cancelled, ended_at, ..order.clone() }

@@ -96,18 +96,28 @@ impl Sandbox {
         let Some(session) = self.session(id).await? else { return Ok(Done::NotFound) };
         match action {
             Action::Return => return self.reverse(id, &session, ReversalKind::Returned, now).await,
-            Action::Dispute => return self.reverse(id, &session, ReversalKind::Disputed, now).await,
+            Action::Dispute => {
+                return self.reverse(id, &session, ReversalKind::Disputed, now).await;
+            }
             _ => {}
         }
         if state(&session, now) != "open" {
             return Ok(Done::Over(desk(&session, now)));
         }
-        let due = Millis(if action == Action::Late { session.expires_at.max(now.0) + LATE_MS } else { now.0 });
+        let due = Millis(if action == Action::Late {
+            session.expires_at.max(now.0) + LATE_MS
+        } else {
+            now.0
+        });
         let (payments, told) = action.makes();
-        let names: Vec<String> = (0..payments.max(1)).map(|_| format!("pay_{:032x}", rand::random::<u128>())).collect();
+        let names: Vec<String> =
+            (0..payments.max(1)).map(|_| format!("pay_{:032x}", rand::random::<u128>())).collect();
         for name in names.iter().take(payments) {
             // Before the payment itself: one that was made is never unknown.
-            self.engine.store().sandbox_swap(format!("payment/{name}"), None, id.to_owned()).await?;
+            self.engine
+                .store()
+                .sandbox_swap(format!("payment/{name}"), None, id.to_owned())
+                .await?;
         }
         failpoint::pass(Point::SandboxNamed);
         let notice = if told > 0 { self.announce(id, due).await? } else { String::new() };
@@ -121,7 +131,14 @@ impl Sandbox {
                 if told > 0 {
                     let body = message::payment(kind, due, name, &session.order, &session.money());
                     let (id, notice) = (format!("msg_{name}"), notice.clone());
-                    session.posts.push(Post { id, body, due: due.0, tries: 0, done: false, notice });
+                    session.posts.push(Post {
+                        id,
+                        body,
+                        due: due.0,
+                        tries: 0,
+                        done: false,
+                        notice,
+                    });
                 }
                 if payments > 0 {
                     let late = action == Action::Late;
@@ -139,7 +156,13 @@ impl Sandbox {
 
 impl Sandbox {
     /// Sends back what was paid, without the shop, which is told by a message.
-    async fn reverse(&self, id: &str, session: &Session, kind: ReversalKind, now: Millis) -> Result<Done, EngineError> {
+    async fn reverse(
+        &self,
+        id: &str,
+        session: &Session,
+        kind: ReversalKind,
+        now: Millis,
+    ) -> Result<Done, EngineError> {
         // Looked at before anything is announced: whoever presses in vain, as anybody may, leaves nothing behind.
         if !session.payments.iter().any(Payment::can_go_back) {
             return Ok(Done::Over(desk(session, now)));
@@ -152,9 +175,22 @@ impl Sandbox {
             };
             // Whoever asks for it as a refund later hears that it arrived.
             paid.refund = Some((kind.as_str().to_owned(), now.0 - REFUND_TAKES_MS));
-            let body = message::payment(&format!("payment.{}", kind.as_str()), now, &paid.id, &order, &money);
+            let body = message::payment(
+                &format!("payment.{}", kind.as_str()),
+                now,
+                &paid.id,
+                &order,
+                &money,
+            );
             let post = format!("msg_{}_{}", paid.id, kind.as_str());
-            session.posts.push(Post { id: post, body, due: now.0, tries: 0, done: false, notice: notice.clone() });
+            session.posts.push(Post {
+                id: post,
+                body,
+                due: now.0,
+                tries: 0,
+                done: false,
+                notice: notice.clone(),
+            });
             Done::Shown(desk(session, now))
         });
         let done = pressed.await?.unwrap_or(Done::NotFound);
@@ -203,8 +239,14 @@ mod tests {
         let session = rig::session(engine.now().plus(3_600_000).0);
         engine.store().sandbox_swap(key_of("cs_1"), None, text(&session)).await.expect("writes");
         let press = async |action| sandbox.press("cs_1", action).await.expect("reads and writes");
-        let announced =
-            async || engine.store().sandbox_list("due/".to_owned(), String::new(), 100).await.expect("reads").len();
+        let announced = async || {
+            engine
+                .store()
+                .sandbox_list("due/".to_owned(), String::new(), 100)
+                .await
+                .expect("reads")
+                .len()
+        };
         for _ in 0..5 {
             for action in [Action::Return, Action::Dispute] {
                 assert!(matches!(press(action).await, Done::Over(_)), "nothing was paid");

@@ -51,8 +51,9 @@ impl Sandbox {
         let mut old = store.sandbox_list("due/".to_owned(), String::new(), PAGE).await?;
         old.retain(|(key, _)| post::parts(key).is_some_and(|(due, _)| due < before.0));
         let sessions = self.next_page("session/", &mut round.sessions).await?;
-        let is_over =
-            |text: &str| serde_json::from_str(text).is_ok_and(|session: Session| session.expires_at < before.0);
+        let is_over = |text: &str| {
+            serde_json::from_str(text).is_ok_and(|session: Session| session.expires_at < before.0)
+        };
         old.extend(sessions.into_iter().filter(|(_, text)| is_over(text)));
         // A payment goes after its session, of which it only says the name.
         for (key, session) in self.next_page("payment/", &mut round.payments).await? {
@@ -64,9 +65,17 @@ impl Sandbox {
     }
 
     /// The next page of these documents; after the last one, the first.
-    async fn next_page(&self, prefix: &str, after: &mut String) -> Result<Vec<(String, String)>, EngineError> {
+    async fn next_page(
+        &self,
+        prefix: &str,
+        after: &mut String,
+    ) -> Result<Vec<(String, String)>, EngineError> {
         let page = self.engine.store().sandbox_list(prefix.to_owned(), after.clone(), PAGE).await?;
-        *after = page.last().filter(|_| page.len() == PAGE).map(|(key, _)| key.clone()).unwrap_or_default();
+        *after = page
+            .last()
+            .filter(|_| page.len() == PAGE)
+            .map(|(key, _)| key.clone())
+            .unwrap_or_default();
         Ok(page)
     }
 }
@@ -88,7 +97,8 @@ mod tests {
         let many = PAGE as i64 + 50;
         for n in 0..2 * many {
             let session = Session { closed: true, ..rig::session(n) };
-            put(key_of(&format!("cs_{:03}", n * 7 % (2 * many))), super::super::text(&session)).await;
+            put(key_of(&format!("cs_{:03}", n * 7 % (2 * many))), super::super::text(&session))
+                .await;
         }
         for n in 0..many {
             put(format!("payment/pay_{n:03}"), format!("cs_{n:03}")).await;
@@ -98,22 +108,33 @@ mod tests {
         let mut round = Round::default();
         let (mut looks, mut gone) = (0, 0);
         while looks < 20 {
-            let forgotten = sandbox.forget_page(&mut round, Millis(many)).await.expect("reads and writes");
+            let forgotten =
+                sandbox.forget_page(&mut round, Millis(many)).await.expect("reads and writes");
             assert!(forgotten <= 3 * PAGE, "a little at a time: {forgotten}");
             (looks, gone) = (looks + 1, gone + forgotten);
         }
         let list = async |prefix: &str| {
             let (mut all, mut after) = (Vec::new(), String::new());
             loop {
-                let page = engine.store().sandbox_list(prefix.to_owned(), after.clone(), PAGE).await.expect("reads");
+                let page = engine
+                    .store()
+                    .sandbox_list(prefix.to_owned(), after.clone(), PAGE)
+                    .await
+                    .expect("reads");
                 let Some((last, _)) = page.last() else { return all };
                 after = last.clone();
                 all.extend(page);
             }
         };
         let sessions = list("session/").await;
-        let young = |text: &str| serde_json::from_str::<Session>(text).expect("a session").expires_at >= many;
-        assert!(sessions.len() == many as usize && sessions.iter().all(|(_, text)| young(text)), "{}", sessions.len());
+        let young = |text: &str| {
+            serde_json::from_str::<Session>(text).expect("a session").expires_at >= many
+        };
+        assert!(
+            sessions.len() == many as usize && sessions.iter().all(|(_, text)| young(text)),
+            "{}",
+            sessions.len()
+        );
         let known = |session: &str| sessions.iter().any(|(key, _)| *key == key_of(session));
         let payments = list("payment/").await;
         assert!(!payments.is_empty() && payments.iter().all(|(_, session)| known(session)));

@@ -22,7 +22,13 @@ pub(super) fn payment(kind: &str, at: Millis, payment: &str, order: &str, money:
 }
 
 /// That a refund arrived.
-pub(super) fn refund_settled(at: Millis, payment: &str, order: &str, money: &Money, refund: &str) -> String {
+pub(super) fn refund_settled(
+    at: Millis,
+    payment: &str,
+    order: &str,
+    money: &Money,
+    refund: &str,
+) -> String {
     json!({
         "type": "refund.settled", "timestamp": time(at),
         "data": {"refund": refund, "payment": payment, "order": order, "amount": amount(money)},
@@ -40,9 +46,11 @@ fn amount(money: &Money) -> Value {
 
 /// Reads a message whose signature holds.
 pub(super) fn read(event: &str, body: &[u8]) -> Result<Message, Unread> {
-    let root: Value = serde_json::from_slice(body).map_err(|error| wrong(format!("the body is not JSON: {error}")))?;
+    let root: Value = serde_json::from_slice(body)
+        .map_err(|error| wrong(format!("the body is not JSON: {error}")))?;
     let root = root.as_object().ok_or_else(|| wrong("the body is not a JSON object"))?;
-    let kind = root.get("type").and_then(Value::as_str).ok_or_else(|| wrong("type must be a string"))?;
+    let kind =
+        root.get("type").and_then(Value::as_str).ok_or_else(|| wrong("type must be a string"))?;
     let kinds = [
         "payment.captured",
         "payment.failed",
@@ -54,7 +62,10 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<Message, Unread> {
     if !kinds.contains(&kind) {
         return Ok(Message::Unused);
     }
-    let data = root.get("data").and_then(Value::as_object).ok_or_else(|| wrong("data must be an object"))?;
+    let data = root
+        .get("data")
+        .and_then(Value::as_object)
+        .ok_or_else(|| wrong("data must be an object"))?;
     let event = event.to_owned();
     match kind {
         "payment.captured" => Ok(Message::Captured(Capture {
@@ -73,11 +84,13 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<Message, Unread> {
             session: None,
         })),
         "payment.returned" => {
-            let told = reversal(event, needed(data, "payment")?, ReversalKind::Returned, money(data)?);
+            let told =
+                reversal(event, needed(data, "payment")?, ReversalKind::Returned, money(data)?);
             Ok(Message::Reversed { told, order: word(data, "order").ok().flatten() })
         }
         "payment.disputed" => {
-            let told = reversal(event, needed(data, "payment")?, ReversalKind::Disputed, money(data)?);
+            let told =
+                reversal(event, needed(data, "payment")?, ReversalKind::Disputed, money(data)?);
             Ok(Message::Reversed { told, order: word(data, "order").ok().flatten() })
         }
         settled_or_failed => {
@@ -88,14 +101,24 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<Message, Unread> {
             let news = match settled_or_failed {
                 "refund.settled" => RefundNews::Settled,
                 _ => {
-                    let why = data.get("reason").and_then(Value::as_str).unwrap_or("the provider says that it failed");
-                    RefundNews::Failed(why.chars().filter(|char| !char.is_control()).take(REASON_CHARS_MAX).collect())
+                    let why = data
+                        .get("reason")
+                        .and_then(Value::as_str)
+                        .unwrap_or("the provider says that it failed");
+                    RefundNews::Failed(
+                        why.chars()
+                            .filter(|char| !char.is_control())
+                            .take(REASON_CHARS_MAX)
+                            .collect(),
+                    )
                 }
             };
-            let payment = word(data, "payment").ok().flatten().filter(|_| news == RefundNews::Settled);
+            let payment =
+                word(data, "payment").ok().flatten().filter(|_| news == RefundNews::Settled);
             // What is wrong with members that a refund does not need is nobody's loss.
-            let otherwise = payment
-                .map(|payment| reversal(event.clone(), payment, ReversalKind::Returned, money(data).ok().flatten()));
+            let otherwise = payment.map(|payment| {
+                reversal(event.clone(), payment, ReversalKind::Returned, money(data).ok().flatten())
+            });
             Ok(Message::Refund { event, id, news, otherwise })
         }
     }
@@ -120,7 +143,8 @@ fn needed(data: &Map<String, Value>, name: &str) -> Result<String, Unread> {
 fn word(data: &Map<String, Value>, name: &str) -> Result<Option<String>, Unread> {
     let Some(value) = data.get(name) else { return Ok(None) };
     let text = value.as_str().ok_or_else(|| wrong(format!("data.{name} must be a string")))?;
-    let fits = (1..=ORDER_TEXT_CHARS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    let fits = (1..=ORDER_TEXT_CHARS_MAX).contains(&text.chars().count())
+        && !text.chars().any(char::is_control);
     fits.then(|| Some(text.to_owned())).ok_or_else(|| {
         wrong(format!("data.{name} must have 1 to {ORDER_TEXT_CHARS_MAX} characters, none of them a control character"))
     })
@@ -130,9 +154,11 @@ fn word(data: &Map<String, Value>, name: &str) -> Result<Option<String>, Unread>
 fn money(data: &Map<String, Value>) -> Result<Option<Money>, Unread> {
     let Some(amount) = data.get("amount") else { return Ok(None) };
     let minor = amount.get("amount_minor").and_then(Value::as_i64).filter(|minor| *minor >= 0);
-    let minor = minor.ok_or_else(|| wrong("data.amount.amount_minor must be a whole number of minor units"))?;
+    let minor = minor
+        .ok_or_else(|| wrong("data.amount.amount_minor must be a whole number of minor units"))?;
     let currency = amount.get("currency").and_then(Value::as_str).and_then(Currency::parse);
-    let currency = currency.ok_or_else(|| wrong("data.amount.currency must be three capital letters"))?;
+    let currency =
+        currency.ok_or_else(|| wrong("data.amount.currency must be three capital letters"))?;
     Ok(Some(Money { minor, currency: currency.as_str().to_owned() }))
 }
 
@@ -149,7 +175,10 @@ mod tests {
         let at = Millis(1_795_000_000_123);
         let body = payment("payment.captured", at, "pay_1", "ord_x", &yuan(100));
         let Ok(Message::Captured(told)) = read("msg_1", body.as_bytes()) else { panic!("{body}") };
-        assert_eq!((told.payment.0.as_str(), told.order.as_str(), told.money), ("pay_1", "ord_x", yuan(100)));
+        assert_eq!(
+            (told.payment.0.as_str(), told.order.as_str(), told.money),
+            ("pay_1", "ord_x", yuan(100))
+        );
         let body = refund_settled(at, "pay_1", "ord_x", &yuan(100), "ref_1");
         let returned = |money| Reversal {
             event: Some("m".into()),
@@ -176,7 +205,8 @@ mod tests {
         let by_payment = br#"{"type":"refund.settled","data":{"payment":"pay_1"}}"#;
         let id = RefundId::of(&PaymentId("pay_1".into()));
         assert_eq!(read("m", by_payment), Ok(settled(id, None)));
-        let failed = br#"{"type":"refund.failed","data":{"refund":"r","reason":"no\u0000t\n now"}}"#;
+        let failed =
+            br#"{"type":"refund.failed","data":{"refund":"r","reason":"no\u0000t\n now"}}"#;
         let Ok(Message::Refund { news, .. }) = read("m", failed) else { panic!("a refund") };
         assert_eq!(news, RefundNews::Failed("not now".to_owned()), "PostgreSQL keeps no NUL");
     }

@@ -51,7 +51,8 @@ impl Sandbox {
         let mut after = from.clone();
         let mut all_done = true;
         loop {
-            let page = self.engine.store().sandbox_list("due/".to_owned(), after.clone(), PAGE).await?;
+            let page =
+                self.engine.store().sandbox_list("due/".to_owned(), after.clone(), PAGE).await?;
             let is_last = page.len() < PAGE;
             for (key, said) in page {
                 let now = self.engine.now();
@@ -73,7 +74,13 @@ impl Sandbox {
     }
 
     /// Sends what was announced. True: nothing is left of it.
-    async fn send_announced(&self, key: &str, due: i64, id: &str, now: Millis) -> Result<bool, EngineError> {
+    async fn send_announced(
+        &self,
+        key: &str,
+        due: i64,
+        id: &str,
+        now: Millis,
+    ) -> Result<bool, EngineError> {
         let posts = self.session(id).await?.map(|session| session.posts).unwrap_or_default();
         let mine: Vec<_> = posts.into_iter().filter(|post| post.notice == key).collect();
         let mut is_over = if mine.is_empty() { now.0 - due > ORPHAN_MS } else { true };
@@ -96,7 +103,10 @@ impl Sandbox {
             is_over &= done.await?.flatten().unwrap_or(true);
         }
         if is_over {
-            self.engine.store().sandbox_swap(key.to_owned(), Some(String::new()), DONE.to_owned()).await?;
+            self.engine
+                .store()
+                .sandbox_swap(key.to_owned(), Some(String::new()), DONE.to_owned())
+                .await?;
         }
         Ok(is_over)
     }
@@ -118,7 +128,11 @@ impl Sandbox {
         match sent.await {
             Ok(answer) if answer.status().as_u16() == 200 => true,
             Ok(answer) => {
-                tracing::warn!(id, status = answer.status().as_u16(), "a message of the sandbox was not taken");
+                tracing::warn!(
+                    id,
+                    status = answer.status().as_u16(),
+                    "a message of the sandbox was not taken"
+                );
                 false
             }
             Err(error) => {

@@ -63,9 +63,15 @@ impl Api {
     }
 
     /// Changes something, once for each key.
-    pub(super) async fn post(&self, path: &str, form: &[(&str, String)], key: Option<&str>) -> Result<Value, ApiError> {
+    pub(super) async fn post(
+        &self,
+        path: &str,
+        form: &[(&str, String)],
+        key: Option<&str>,
+    ) -> Result<Value, ApiError> {
         let body = form.iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value)));
-        let request = self.http.post(format!("{}{path}", self.url)).body(body.collect::<Vec<_>>().join("&"));
+        let request =
+            self.http.post(format!("{}{path}", self.url)).body(body.collect::<Vec<_>>().join("&"));
         let request = request.header("content-type", "application/x-www-form-urlencoded");
         match key {
             Some(key) => self.send(request.header("idempotency-key", key)).await,
@@ -79,7 +85,8 @@ impl Api {
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Value, ApiError> {
-        let request = request.bearer_auth(self.key.expose_secret()).header("stripe-version", VERSION);
+        let request =
+            request.bearer_auth(self.key.expose_secret()).header("stripe-version", VERSION);
         let away = |error: &dyn std::fmt::Display| ApiError {
             is_refusal: false,
             is_forbidden: false,
@@ -101,10 +108,12 @@ impl Api {
             return Ok(said);
         }
         let word = |name: &str| said["error"][name].as_str();
-        let message: String = word("message").unwrap_or_default().chars().take(MESSAGE_CHARS_MAX).collect();
+        let message: String =
+            word("message").unwrap_or_default().chars().take(MESSAGE_CHARS_MAX).collect();
         Err(ApiError {
             // 409: the same key is in work; 429: too many; both are to be sent again.
-            is_refusal: status.is_client_error() && !matches!(status.as_u16(), 401 | 403 | 409 | 429),
+            is_refusal: status.is_client_error()
+                && !matches!(status.as_u16(), 401 | 403 | 409 | 429),
             is_forbidden: matches!(status.as_u16(), 401 | 403),
             is_busy: status.as_u16() == 429,
             code: word("code").map(str::to_owned),
@@ -115,7 +124,8 @@ impl Api {
 
 /// A part of a form.
 fn encoded(text: &str) -> String {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'*');
+    let plain =
+        |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'*');
     let each = text.bytes().map(|byte| match byte {
         b' ' => "+".to_owned(),
         byte if plain(&byte) => char::from(byte).to_string(),

@@ -19,7 +19,12 @@ const SIGNATURES_MAX: usize = 16;
 const MARK: &str = "doorbuster";
 
 /// Looks whether one of `keys` signed this event at about this time.
-pub(super) fn verify(headers: &HeaderMap, body: &[u8], keys: &[SigningKey], now: Millis) -> Result<(), Unread> {
+pub(super) fn verify(
+    headers: &HeaderMap,
+    body: &[u8],
+    keys: &[SigningKey],
+    now: Millis,
+) -> Result<(), Unread> {
     let unproved = |why: &str| Unread::Unproved(why.to_owned());
     let mut values = headers.get_all(SIGNATURE_HEADER).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
@@ -31,8 +36,10 @@ pub(super) fn verify(headers: &HeaderMap, body: &[u8], keys: &[SigningKey], now:
     let (Some(time), None) = (times.next(), times.next()) else {
         return Err(unproved("Stripe-Signature has no time, or several"));
     };
-    let is_number = (1..=12).contains(&time.len()) && time.bytes().all(|byte| byte.is_ascii_digit());
-    let at_secs: i64 = time.parse().ok().filter(|_| is_number).ok_or_else(|| unproved("its time is no number"))?;
+    let is_number =
+        (1..=12).contains(&time.len()) && time.bytes().all(|byte| byte.is_ascii_digit());
+    let at_secs: i64 =
+        time.parse().ok().filter(|_| is_number).ok_or_else(|| unproved("its time is no number"))?;
     if now.0.abs_diff(at_secs * 1_000) > TOLERANCE_MS.unsigned_abs() {
         return Err(unproved("its time is too old or too new"));
     }
@@ -50,7 +57,9 @@ fn bytes(digits: &str) -> Option<Vec<u8>> {
     let pairs = digits.as_bytes().chunks(2);
     pairs
         .map(|pair| match pair {
-            [a, b] => Some((char::from(*a).to_digit(16)? << 4 | char::from(*b).to_digit(16)?) as u8),
+            [a, b] => {
+                Some((char::from(*a).to_digit(16)? << 4 | char::from(*b).to_digit(16)?) as u8)
+            }
             _ => None,
         })
         .collect()
@@ -59,8 +68,10 @@ fn bytes(digits: &str) -> Option<Vec<u8>> {
 /// Reads an event whose signature holds. Sessions without `mark` are somebody else's.
 pub(super) fn read(body: &[u8], mark: &str) -> Result<Message, Unread> {
     let wrong = |why: &str| Unread::Malformed(why.to_owned());
-    let root: Value = serde_json::from_slice(body).map_err(|error| wrong(&format!("the body is not JSON: {error}")))?;
-    let word = |name: &str| root[name].as_str().ok_or_else(|| wrong(&format!("{name} must be a string")));
+    let root: Value = serde_json::from_slice(body)
+        .map_err(|error| wrong(&format!("the body is not JSON: {error}")))?;
+    let word =
+        |name: &str| root[name].as_str().ok_or_else(|| wrong(&format!("{name} must be a string")));
     let (event, kind, object) = (word("id")?, word("type")?, &root["data"]["object"]);
     if kind.starts_with("checkout.session.") && !is_ours(object, mark) {
         return Ok(Message::Unused);
@@ -74,13 +85,24 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<Message, Unread> {
             captured(object, event).map(Message::Captured).map_err(|why| wrong(&why))
         }
         "checkout.session.async_payment_failed" => {
-            let Capture { event, payment, order, money, .. } = captured(object, event).map_err(|why| wrong(&why))?;
+            let Capture { event, payment, order, money, .. } =
+                captured(object, event).map_err(|why| wrong(&why))?;
             let session = object["id"].as_str().map(str::to_owned);
-            Ok(Message::Failed(Failed { event, payment: payment.0, order, money: Some(money), session }))
+            Ok(Message::Failed(Failed {
+                event,
+                payment: payment.0,
+                order,
+                money: Some(money),
+                session,
+            }))
         }
         "checkout.session.expired" => {
-            let session = object["id"].as_str().ok_or_else(|| wrong("data.object.id must be a string"))?;
-            Ok(Message::Closed { order: order_of(object).unwrap_or_default(), session: session.to_owned() })
+            let session =
+                object["id"].as_str().ok_or_else(|| wrong("data.object.id must be a string"))?;
+            Ok(Message::Closed {
+                order: order_of(object).unwrap_or_default(),
+                session: session.to_owned(),
+            })
         }
         "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
             let (event, news) = (event.to_owned(), news(object));
@@ -90,10 +112,17 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<Message, Unread> {
                     Some(minor) => RefundNews::Arrived(minor),
                     None => news,
                 };
-                return Ok(Message::Refund { event, id: RefundId(id.to_owned()), news, otherwise: None });
+                return Ok(Message::Refund {
+                    event,
+                    id: RefundId(id.to_owned()),
+                    news,
+                    otherwise: None,
+                });
             }
             // Made by hand: it may be of a part of the payment, or of all that ours would send.
-            let Some(payment) = object["payment_intent"].as_str() else { return Ok(Message::Unused) };
+            let Some(payment) = object["payment_intent"].as_str() else {
+                return Ok(Message::Unused);
+            };
             let lost = matches!(news, RefundNews::CameBack(_));
             let id = RefundId::of(&PaymentId(payment.to_owned()));
             let otherwise = reversal(object, Some(&event), ReversalKind::Returned, "amount", !lost);
@@ -103,11 +132,16 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<Message, Unread> {
         "charge.refunded" => {
             // A charge has the metadata of the payment that it was made for; refunds and disputes have their own.
             let order = order_of(object).filter(|_| is_ours(object, mark));
-            Ok(reversed(reversal(object, Some(event), ReversalKind::Returned, "amount_refunded", true), order))
+            Ok(reversed(
+                reversal(object, Some(event), ReversalKind::Returned, "amount_refunded", true),
+                order,
+            ))
         }
         kind if kind.starts_with("charge.dispute.") => {
-            let stands = !matches!(object["status"].as_str(), Some("won" | "warning_closed" | "prevented"));
-            let said_at = root["created"].as_i64().and_then(|secs| secs.checked_mul(1_000)).map(Millis);
+            let stands =
+                !matches!(object["status"].as_str(), Some("won" | "warning_closed" | "prevented"));
+            let said_at =
+                root["created"].as_i64().and_then(|secs| secs.checked_mul(1_000)).map(Millis);
             let dispute = object["id"].as_str().map(|id| Dispute { id: plain(id), said_at });
             let told = reversal(object, Some(event), ReversalKind::Disputed, "amount", stands);
             Ok(reversed(told.map(|told| Reversal { dispute, ..told }), None))
@@ -121,8 +155,17 @@ fn reversed(told: Option<Reversal>, order: Option<String>) -> Message {
 }
 
 /// What a charge, a refund or a dispute says of money that went back, `amount` being where it says how much.
-fn reversal(object: &Value, event: Option<&str>, kind: ReversalKind, amount: &str, stands: bool) -> Option<Reversal> {
-    let currency = object["currency"].as_str().map(str::to_ascii_uppercase).filter(|c| Currency::parse(c).is_some());
+fn reversal(
+    object: &Value,
+    event: Option<&str>,
+    kind: ReversalKind,
+    amount: &str,
+    stands: bool,
+) -> Option<Reversal> {
+    let currency = object["currency"]
+        .as_str()
+        .map(str::to_ascii_uppercase)
+        .filter(|c| Currency::parse(c).is_some());
     let money = object[amount].as_i64().filter(|minor| *minor >= 0).zip(currency);
     Some(Reversal {
         event: event.map(str::to_owned),
@@ -153,8 +196,12 @@ pub(super) fn captured(session: &Value, event: &str) -> Result<Capture, String> 
     let payment = payment.as_str().or_else(|| payment["id"].as_str());
     let minor = session["amount_total"].as_i64().filter(|minor| *minor >= 0);
     // Where nothing is to be paid there is no payment: the session stands for it.
-    let payment = payment.or_else(|| session["id"].as_str().filter(|_| minor == Some(0))).map(str::to_owned);
-    let currency = session["currency"].as_str().map(str::to_ascii_uppercase).filter(|c| Currency::parse(c).is_some());
+    let payment =
+        payment.or_else(|| session["id"].as_str().filter(|_| minor == Some(0))).map(str::to_owned);
+    let currency = session["currency"]
+        .as_str()
+        .map(str::to_ascii_uppercase)
+        .filter(|c| Currency::parse(c).is_some());
     Ok(Capture {
         event: event.to_owned(),
         provider: NAME.to_owned(),
@@ -168,7 +215,8 @@ pub(super) fn captured(session: &Value, event: &str) -> Result<Capture, String> 
 }
 
 fn order_of(session: &Value) -> Option<String> {
-    let named = session["client_reference_id"].as_str().or_else(|| session["metadata"]["order"].as_str());
+    let named =
+        session["client_reference_id"].as_str().or_else(|| session["metadata"]["order"].as_str());
     named.map(str::to_owned)
 }
 
@@ -212,7 +260,11 @@ mod tests {
             if let Some(header) = header {
                 headers.insert(SIGNATURE_HEADER, HeaderValue::from_str(header).expect("ASCII"));
             }
-            assert_eq!(verify(&headers, body.as_bytes(), &keys, now).is_ok(), expected, "{header:?} {body}");
+            assert_eq!(
+                verify(&headers, body.as_bytes(), &keys, now).is_ok(),
+                expected,
+                "{header:?} {body}"
+            );
         };
         let body = r#"{"id":"evt_1"}"#;
         let good = GOOD;
@@ -224,15 +276,22 @@ mod tests {
         check(Some(good), body, now.plus(-300_001), false);
         check(Some(good), r#"{"id":"evt_2"}"#, now, false);
         check(Some(&old), body, now, false);
-        for wrong in
-            ["", "t=1795000000", "v1=00", "t=,v1=00", "t=1795000000,v1=", "t=1795000000,v1=zz", "t=1795000000,t=1,v1=0"]
-        {
+        for wrong in [
+            "",
+            "t=1795000000",
+            "v1=00",
+            "t=,v1=00",
+            "t=1795000000,v1=",
+            "t=1795000000,v1=zz",
+            "t=1795000000,t=1,v1=0",
+        ] {
             check(Some(wrong), body, now, false);
         }
         check(None, body, now, false);
     }
 
-    const GOOD: &str = "t=1795000000,v1=9768205fbb644a6a645cdd13f225c6791ed91580e4d16c14b9a8e73cd4ba4393";
+    const GOOD: &str =
+        "t=1795000000,v1=9768205fbb644a6a645cdd13f225c6791ed91580e4d16c14b9a8e73cd4ba4393";
 
     #[test]
     fn sessions_and_refunds_are_read_and_what_is_not_known_is_unused() {
@@ -241,15 +300,28 @@ mod tests {
             "payment_status": "paid", "status": "complete", "metadata": {"doorbuster": "m1"},
         });
         let event = |kind: &str, object: &Value| {
-            read(json!({"id": "evt_1", "type": kind, "data": {"object": object}}).to_string().as_bytes(), "m1")
+            read(
+                json!({"id": "evt_1", "type": kind, "data": {"object": object}})
+                    .to_string()
+                    .as_bytes(),
+                "m1",
+            )
         };
-        let Ok(Message::Captured(told)) = event("checkout.session.completed", &session) else { panic!("captured") };
+        let Ok(Message::Captured(told)) = event("checkout.session.completed", &session) else {
+            panic!("captured")
+        };
         let money = Money { minor: 100, currency: "CNY".into() };
-        assert_eq!((told.payment.0.as_str(), told.order.as_str(), &told.money), ("pi_1", "ord_x", &money));
+        assert_eq!(
+            (told.payment.0.as_str(), told.order.as_str(), &told.money),
+            ("pi_1", "ord_x", &money)
+        );
         let mut unpaid = session.clone();
         unpaid["payment_status"] = json!("unpaid");
         assert_eq!(event("checkout.session.completed", &unpaid), Ok(Message::Unused));
-        assert!(matches!(event("checkout.session.async_payment_failed", &unpaid), Ok(Message::Failed(_))));
+        assert!(matches!(
+            event("checkout.session.async_payment_failed", &unpaid),
+            Ok(Message::Failed(_))
+        ));
         let mut broken = session.clone();
         broken["amount_total"] = json!("100");
         assert!(matches!(event("checkout.session.completed", &broken), Err(Unread::Malformed(_))));
@@ -257,34 +329,45 @@ mod tests {
         assert_eq!(event("checkout.session.expired", &session), Ok(closed));
         let refund = json!({"id": "re_1", "payment_intent": "pi_1", "status": "succeeded"});
         let id = RefundId::of(&PaymentId("pi_1".into()));
-        let Ok(Message::Refund { id: told, news: RefundNews::Ask { lost: false }, otherwise, .. }) =
-            event("refund.updated", &refund)
+        let Ok(Message::Refund {
+            id: told, news: RefundNews::Ask { lost: false }, otherwise, ..
+        }) = event("refund.updated", &refund)
         else {
             panic!("by hand")
         };
         assert_eq!((told, otherwise.expect("it may be nobody's here").money), (id, None));
         let mut ours = refund.clone();
         ours["metadata"] = json!({"refund": "ref_1"});
-        let settled = |said| matches!(said, Ok(Message::Refund { otherwise: None, news: RefundNews::Settled, .. }));
+        let settled = |said| {
+            matches!(said, Ok(Message::Refund { otherwise: None, news: RefundNews::Settled, .. }))
+        };
         assert!(settled(event("refund.updated", &ours)));
         ours["amount"] = json!(12);
-        let Ok(Message::Refund { news, .. }) = event("refund.updated", &ours) else { panic!("ours") };
+        let Ok(Message::Refund { news, .. }) = event("refund.updated", &ours) else {
+            panic!("ours")
+        };
         assert_eq!(news, RefundNews::Arrived(12));
-        let charge =
-            json!({"id": "ch_1", "payment_intent": "pi_1", "amount": 100, "amount_refunded": 40, "currency": "cny"});
-        let Ok(Message::Reversed { told: back, order: None }) = event("charge.refunded", &charge) else {
+        let charge = json!({"id": "ch_1", "payment_intent": "pi_1", "amount": 100, "amount_refunded": 40, "currency": "cny"});
+        let Ok(Message::Reversed { told: back, order: None }) = event("charge.refunded", &charge)
+        else {
             panic!("went back")
         };
-        assert_eq!((back.payment.0.as_str(), back.money.map(|money| money.minor)), ("pi_1", Some(40)));
+        assert_eq!(
+            (back.payment.0.as_str(), back.money.map(|money| money.minor)),
+            ("pi_1", Some(40))
+        );
         for (status, stands) in [("needs_response", true), ("lost", true), ("won", false)] {
-            let dispute =
-                json!({"id": "dp_1", "payment_intent": "pi_1", "amount": 100, "currency": "cny", "status": status});
-            let Ok(Message::Reversed { told, .. }) = event("charge.dispute.closed", &dispute) else {
+            let dispute = json!({"id": "dp_1", "payment_intent": "pi_1", "amount": 100, "currency": "cny", "status": status});
+            let Ok(Message::Reversed { told, .. }) = event("charge.dispute.closed", &dispute)
+            else {
                 panic!("{status}")
             };
             assert_eq!((told.kind, told.stands), (ReversalKind::Disputed, stands), "{status}");
         }
-        assert_eq!(event("charge.dispute.created", &json!({"payment_intent": null})), Ok(Message::Unused));
+        assert_eq!(
+            event("charge.dispute.created", &json!({"payment_intent": null})),
+            Ok(Message::Unused)
+        );
         assert_eq!(event("customer.created", &json!({})), Ok(Message::Unused));
         assert!(matches!(read(b"[]", "m1"), Err(Unread::Malformed(_))));
     }
@@ -292,16 +375,23 @@ mod tests {
     #[test]
     fn a_session_without_our_mark_is_anothers_and_one_that_costs_nothing_is_its_own_payment() {
         let event = |kind: &str, object: &Value| {
-            read(json!({"id": "evt_1", "type": kind, "data": {"object": object}}).to_string().as_bytes(), "m1")
+            read(
+                json!({"id": "evt_1", "type": kind, "data": {"object": object}})
+                    .to_string()
+                    .as_bytes(),
+                "m1",
+            )
         };
         let mut session = json!({
             "id": "cs_1", "client_reference_id": "cart_1", "payment_intent": null, "amount_total": 0, "currency": "cny",
             "payment_status": "no_payment_required", "status": "complete", "metadata": {"doorbuster": "m2"},
         });
         let kinds = ["completed", "async_payment_succeeded", "async_payment_failed", "expired"];
-        for (metadata, mode) in
-            [(json!({"doorbuster": "m2"}), "payment"), (json!({}), "setup"), (Value::Null, "subscription")]
-        {
+        for (metadata, mode) in [
+            (json!({"doorbuster": "m2"}), "payment"),
+            (json!({}), "setup"),
+            (Value::Null, "subscription"),
+        ] {
             (session["metadata"], session["mode"]) = (metadata, json!(mode));
             for kind in kinds {
                 assert_eq!(
@@ -312,7 +402,9 @@ mod tests {
             }
         }
         session["metadata"] = json!({"doorbuster": "m1"});
-        let Ok(Message::Captured(told)) = event("checkout.session.completed", &session) else { panic!("captured") };
+        let Ok(Message::Captured(told)) = event("checkout.session.completed", &session) else {
+            panic!("captured")
+        };
         assert_eq!((told.payment.0.as_str(), told.money.minor), ("cs_1", 0));
         session["amount_total"] = json!(1);
         assert!(
@@ -326,7 +418,9 @@ mod tests {
             "no row can keep it"
         );
         let failed = json!({"id": "re_1", "payment_intent": "pi_1", "status": "failed", "failure_reason": "lost\u{0}card", "metadata": {"refund": "ref_1"}});
-        let Ok(Message::Refund { news, .. }) = event("refund.failed", &failed) else { panic!("a refund") };
+        let Ok(Message::Refund { news, .. }) = event("refund.failed", &failed) else {
+            panic!("a refund")
+        };
         assert_eq!(news, RefundNews::CameBack("Stripe's refund failed: lostcard".to_owned()));
     }
 }

@@ -31,7 +31,8 @@ pub(crate) async fn create(
     input::content_type(&headers, BodyType::Json)?;
     let NewCodes { count, uses } = NewCodes::from_json(&body)?;
     let sale = sale(&app, &name)?;
-    let (codes, outcome) = codes::make(app.engine.store(), &name, count, uses).await.map_err(failed)?;
+    let (codes, outcome) =
+        codes::make(app.engine.store(), &name, count, uses).await.map_err(failed)?;
     match outcome {
         CodesOutcome::Done => {}
         CodesOutcome::NotFound => return Err(no_sale().into()),

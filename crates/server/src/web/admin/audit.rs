@@ -39,7 +39,12 @@ pub(crate) async fn get(State(app): State<Arc<App>>) -> Answer {
         checked_at: wire::time(view.checked_at),
         repairs: view.repairs,
         findings,
-        notices: view.reversals.iter().map(reversed).chain(view.notices.iter().map(notice)).collect(),
+        notices: view
+            .reversals
+            .iter()
+            .map(reversed)
+            .chain(view.notices.iter().map(notice))
+            .collect(),
         items: items.collect(),
     };
     Ok(json(StatusCode::OK, &audit))
@@ -74,6 +79,9 @@ fn notice(found: &store::Notice) -> Notice {
     Notice {
         kind: found.what.as_str().to_owned(),
         order: Some(found.order.clone()),
-        detail: format!("payment {}, {} {} in minor units, {said}", found.payment.0, money.minor, money.currency),
+        detail: format!(
+            "payment {}, {} {} in minor units, {said}",
+            found.payment.0, money.minor, money.currency
+        ),
     }
 }

@@ -28,11 +28,18 @@ const ID_DIGITS: usize = 12;
 /// `GET /v1/admin/blocks`
 pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer {
     let blocks = app.engine.store().blocks().await.map_err(failed)?;
-    Ok(json(StatusCode::OK, &BlockList { blocks: blocks.iter().map(|block| shown(&app, block)).collect() }))
+    Ok(json(
+        StatusCode::OK,
+        &BlockList { blocks: blocks.iter().map(|block| shown(&app, block)).collect() },
+    ))
 }
 
 /// `POST /v1/admin/blocks`
-pub(crate) async fn create(State(app): State<Arc<App>>, By(by): By, request: axum::extract::Request) -> Answer {
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    By(by): By,
+    request: axum::extract::Request,
+) -> Answer {
     let headers = request.headers().clone();
     let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
     input::content_type(&headers, BodyType::Json)?;
@@ -42,9 +49,14 @@ pub(crate) async fn create(State(app): State<Arc<App>>, By(by): By, request: axu
     if until.is_some_and(|until| until <= app.engine.now()) {
         return Err(fault("/expires_at", "must be in the future; null is for good").into());
     }
-    let put = app.engine.store().put_block(kind(wanted.kind), &value, until, &wanted.reason, BLOCKS_MAX);
+    let put =
+        app.engine.store().put_block(kind(wanted.kind), &value, until, &wanted.reason, BLOCKS_MAX);
     let Some(block) = put.await.map_err(failed)? else {
-        return Err(Problem::wrong_state("full", "there are as many blocks as there may be; delete one first").into());
+        return Err(Problem::wrong_state(
+            "full",
+            "there are as many blocks as there may be; delete one first",
+        )
+        .into());
     };
     app.gate.blocks.catch_up(&app.engine).await.map_err(failed)?;
     if block.kind == store::BlockKind::Buyer
@@ -53,13 +65,18 @@ pub(crate) async fn create(State(app): State<Arc<App>>, By(by): By, request: axu
         app.engine.leave_lines(&buyer).await.map_err(failed)?;
     }
     let block = shown(&app, &block);
-    let detail = object!({"block": block.id, "expires_at": wanted.expires_at, "reason": wanted.reason});
+    let detail =
+        object!({"block": block.id, "expires_at": wanted.expires_at, "reason": wanted.reason});
     note(&app, &by, "block.create", &detail).await;
     Ok(json(StatusCode::CREATED, &block))
 }
 
 /// `DELETE /v1/admin/blocks/{block}`
-pub(crate) async fn delete(State(app): State<Arc<App>>, By(by): By, Names([wanted]): Names<1>) -> Answer {
+pub(crate) async fn delete(
+    State(app): State<Arc<App>>,
+    By(by): By,
+    Names([wanted]): Names<1>,
+) -> Answer {
     let blocks = app.engine.store().blocks().await.map_err(failed)?;
     let found = blocks.into_iter().find(|block| id(&app, block) == wanted);
     let gone = || Problem::not_found("there is no such block");
@@ -76,7 +93,9 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, By(by): By, Names([wante
 fn value(wanted: &NewBlock) -> Result<String, Problem> {
     match wanted.kind {
         BlockKind::Buyer if is_name(&wanted.value) => Ok(wanted.value.clone()),
-        BlockKind::Buyer => Err(fault("/value", "must be a buyer's id: 1 to 64 of A-Z a-z 0-9 _ . : -")),
+        BlockKind::Buyer => {
+            Err(fault("/value", "must be a buyer's id: 1 to 64 of A-Z a-z 0-9 _ . : -"))
+        }
         BlockKind::Ip => {
             let network = Cidr::parse(&wanted.value).and_then(|network| network.canonical());
             let network = network.ok_or_else(|| {
@@ -116,6 +135,7 @@ fn shown(app: &App, block: &store::Block) -> Block {
 /// A block's id: made of what it says, so that it is the same at every node and each time; and by a key, so that the log of actions, which has the id and
 /// is never changed, names nobody.
 fn id(app: &App, block: &store::Block) -> String {
-    let hash = app.engine.id_key().buyer_hash(&format!("block {} {}", block.kind.as_str(), block.value));
+    let hash =
+        app.engine.id_key().buyer_hash(&format!("block {} {}", block.kind.as_str(), block.value));
     format!("blk_{}", &format!("{hash:016x}")[..ID_DIGITS])
 }

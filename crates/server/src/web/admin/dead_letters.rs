@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, Request, State};
 use doorbuster_api::admin::dead_letters::{
-    DeadKind, DeadLetter, DeadLetterDetail, DeadLetterList, DeadRequest, Discard, ManyDead, ManySeenTo, SeenTo,
-    SeenToState,
+    DeadKind, DeadLetter, DeadLetterDetail, DeadLetterList, DeadRequest, Discard, ManyDead,
+    ManySeenTo, SeenTo, SeenToState,
 };
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
@@ -37,7 +37,10 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
 }
 
 /// A page of dead letters, and where it goes on.
-async fn page(app: &App, query: &DeadLetterQuery) -> Result<(Vec<(DeadKind, Dead)>, Option<String>), Refused> {
+async fn page(
+    app: &App,
+    query: &DeadLetterQuery,
+) -> Result<(Vec<(DeadKind, Dead)>, Option<String>), Refused> {
     let limit = query.page.limit as usize;
     let from = cursor::position(List::DeadLetters, query.page.cursor.as_deref())?;
     // A cursor names the kind that it stands in, and where.
@@ -48,13 +51,18 @@ async fn page(app: &App, query: &DeadLetterQuery) -> Result<(Vec<(DeadKind, Dead
     let mut all: Vec<(DeadKind, Dead)> = Vec::new();
     let mut next_cursor = None;
     let begun = |kind: &DeadKind| first.is_none_or(|first| *kind as u8 >= first as u8);
-    for kind in DeadKind::ALL.into_iter().filter(begun).filter(|kind| query.kind.is_none_or(|only| only == *kind)) {
+    for kind in DeadKind::ALL
+        .into_iter()
+        .filter(begun)
+        .filter(|kind| query.kind.is_none_or(|only| only == *kind))
+    {
         let room = limit - all.len();
         if room == 0 {
             next_cursor = Some(cursor::cursor(List::DeadLetters, i64::MAX, kind.as_str()));
             break;
         }
-        let page = app.engine.store().dead(stored(kind), after.take(), room).await.map_err(failed)?;
+        let page =
+            app.engine.store().dead(stored(kind), after.take(), room).await.map_err(failed)?;
         all.extend(page.rows.into_iter().map(|dead| (kind, dead)));
         if let Some(position) = page.next {
             next_cursor = Some(cursor::cursor(List::DeadLetters, position, kind.as_str()));
@@ -72,8 +80,10 @@ pub(crate) async fn get(State(app): State<Arc<App>>, Names([letter]): Names<1>) 
         DeadId::Refund(_) => DeadKind::Refund,
         DeadId::Ticket(_) => DeadKind::Ticket,
     };
-    let (dead, held) = app.engine.store().dead_letter(id).await.map_err(failed)?.ok_or_else(no_letter)?;
-    let mut detail = DeadLetterDetail { letter: shown(kind, &dead), message: None, refund: None, request: None };
+    let (dead, held) =
+        app.engine.store().dead_letter(id).await.map_err(failed)?.ok_or_else(no_letter)?;
+    let mut detail =
+        DeadLetterDetail { letter: shown(kind, &dead), message: None, refund: None, request: None };
     match held {
         Held::Event(read) => detail.message = message(&app, read.as_deref()).await,
         Held::Refund(refund) => detail.refund = Some(wire::refund(&refund)),
@@ -141,7 +151,8 @@ async fn many(app: &App, by: &Operator, query: Option<&str>, which: &ManyDead) -
         let is_done = match &which.reason {
             Some(reason) => store.discard_dead(dead.id, reason.clone()).await.map_err(failed)?,
             None => {
-                let retried = store.retry_dead(dead.id, DELIVERIES_PENDING_MAX).await.map_err(failed)?;
+                let retried =
+                    store.retry_dead(dead.id, DELIVERIES_PENDING_MAX).await.map_err(failed)?;
                 retried == DeadOutcome::Done
             }
         };
@@ -159,7 +170,8 @@ async fn many(app: &App, by: &Operator, query: Option<&str>, which: &ManyDead) -
             "dead_letter.retry"
         }
     };
-    note(app, by, action, &object!({"which": which, "done": told.done, "skipped": told.skipped})).await;
+    note(app, by, action, &object!({"which": which, "done": told.done, "skipped": told.skipped}))
+        .await;
     Ok(json(StatusCode::OK, &told))
 }
 
@@ -176,11 +188,16 @@ pub(crate) async fn retry(
         DeadOutcome::Done => {}
         DeadOutcome::NotFound => return Err(no_letter().into()),
         DeadOutcome::Gone => {
-            let detail = "it cannot be tried again: a ticket's units went back, or the event is forgotten";
+            let detail =
+                "it cannot be tried again: a ticket's units went back, or the event is forgotten";
             return Err(Problem::wrong_state("gone", detail).into());
         }
         DeadOutcome::Full => {
-            return Err(Problem::wrong_state("full", "as many events wait for its endpoint as may wait").into());
+            return Err(Problem::wrong_state(
+                "full",
+                "as many events wait for its endpoint as may wait",
+            )
+            .into());
         }
     }
     match id {
@@ -208,7 +225,8 @@ pub(crate) async fn discard(
     if !app.engine.store().discard_dead(id(&letter)?, reason.clone()).await.map_err(failed)? {
         return Err(no_letter().into());
     }
-    note(&app, &by, "dead_letter.discard", &object!({"dead_letter": letter, "reason": reason})).await;
+    note(&app, &by, "dead_letter.discard", &object!({"dead_letter": letter, "reason": reason}))
+        .await;
     Ok(json(StatusCode::OK, &SeenTo { id: letter, state: SeenToState::Discarded }))
 }
 

@@ -20,7 +20,11 @@ use crate::web::reply::{Answer, Refused, json};
 use crate::web::who::By;
 
 /// `POST /v1/admin/erasures`
-pub(crate) async fn create(State(app): State<Arc<App>>, By(by): By, request: axum::extract::Request) -> Answer {
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    By(by): By,
+    request: axum::extract::Request,
+) -> Answer {
     let headers = request.headers().clone();
     let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
     input::content_type(&headers, BodyType::Json)?;
@@ -40,7 +44,13 @@ pub(crate) async fn create(State(app): State<Arc<App>>, By(by): By, request: axu
     let left = erase(&app, &buyer, &mut all).await;
     app.engine.hub().forget(&buyer);
     // Who did it and when; a part that was done before the store went away as well.
-    note(&app, &by, "buyer.erase", &object!({"erased_as": erased_as, "orders": all.orders, "other": all.other})).await;
+    note(
+        &app,
+        &by,
+        "buyer.erase",
+        &object!({"erased_as": erased_as, "orders": all.orders, "other": all.other}),
+    )
+    .await;
     Ok(json(StatusCode::OK, &told(erased_as, false, all, left?)))
 }
 
@@ -81,7 +91,14 @@ fn told(erased_as: String, dry_run: bool, done: Erased, left: store::Traces) -> 
         other: held.other,
     };
     let held_back = left.held_back.into_iter().map(held).collect();
-    Erasure { erased_as, dry_run, orders: done.orders, other: done.other, held_back, blocked: left.blocked }
+    Erasure {
+        erased_as,
+        dry_run,
+        orders: done.orders,
+        other: done.other,
+        held_back,
+        blocked: left.blocked,
+    }
 }
 
 fn fault(detail: &'static str) -> Problem {

@@ -66,12 +66,19 @@ async fn export(app: Arc<App>, query: Option<&str>, export: Export) -> Answer {
         Export::Ledger => Source::Ledger(Box::new(Ledger::of(sale))),
         _ => Source::List { items: items(&app, sale.as_deref(), None), at: At::Start },
     };
-    let body = axum::body::Body::from_stream(unfold(Some(Writer { app, export, source, begun: false }), write));
+    let body = axum::body::Body::from_stream(unfold(
+        Some(Writer { app, export, source, begun: false }),
+        write,
+    ));
     let mut reply = Response::new(ReplyBody::Routed(body));
     let headers = reply.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present"));
+    headers
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present"));
     let name = format!("attachment; filename=\"{}.csv\"", export.as_str());
-    headers.insert(CONTENT_DISPOSITION, HeaderValue::from_str(&name).expect("a plain word between quotes"));
+    headers.insert(
+        CONTENT_DISPOSITION,
+        HeaderValue::from_str(&name).expect("a plain word between quotes"),
+    );
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     Ok(reply)
 }
@@ -148,7 +155,13 @@ async fn page(
     lines: &mut Lines,
 ) -> Result<Option<i64>, EngineError> {
     let store = app.engine.store();
-    let money = |items| MoneyQuery { items, after, limit: EXPORT_PAGE, oldest_first: true, ..MoneyQuery::default() };
+    let money = |items| MoneyQuery {
+        items,
+        after,
+        limit: EXPORT_PAGE,
+        oldest_first: true,
+        ..MoneyQuery::default()
+    };
     match export {
         Export::Payments => {
             let page = store.payments(money(items)).await?;
@@ -177,14 +190,27 @@ fn order(lines: &mut Lines, row: &Order) {
 }
 
 fn payment(lines: &mut Lines, row: &Payment) {
-    lines.text(&row.payment).text(&row.order).ours(row.amount.amount_minor).ours(row.amount.currency);
+    lines
+        .text(&row.payment)
+        .text(&row.order)
+        .ours(row.amount.amount_minor)
+        .ours(row.amount.currency);
     lines.ours(row.state.as_str()).text(&row.provider).ours(row.at).end();
 }
 
 fn refund(lines: &mut Lines, row: &Refund) {
     lines.ours(&row.refund).text(&row.payment).text(&row.order).ours(row.amount.amount_minor);
-    lines.ours(row.amount.currency).ours(row.state.as_str()).ours(row.cause.as_str()).text(&row.provider);
-    lines.ours(row.tries).text(row.error.as_deref().unwrap_or_default()).ours(row.at).maybe(row.settled_at).end();
+    lines
+        .ours(row.amount.currency)
+        .ours(row.state.as_str())
+        .ours(row.cause.as_str())
+        .text(&row.provider);
+    lines
+        .ours(row.tries)
+        .text(row.error.as_deref().unwrap_or_default())
+        .ours(row.at)
+        .maybe(row.settled_at)
+        .end();
 }
 
 #[cfg(test)]
@@ -202,7 +228,12 @@ mod tests {
         let mut lines = Lines::default();
         write(&mut lines);
         assert_eq!(lines.into_text(), format!("{expected}\r\n"));
-        assert_eq!(expected.matches(',').count(), export.header().matches(',').count(), "{}", export.as_str());
+        assert_eq!(
+            expected.matches(',').count(),
+            export.header().matches(',').count(),
+            "{}",
+            export.as_str()
+        );
     }
 
     #[test]

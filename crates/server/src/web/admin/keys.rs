@@ -35,14 +35,22 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer {
 }
 
 /// `POST /v1/admin/keys`
-pub(crate) async fn create(State(app): State<Arc<App>>, By(by): By, request: axum::extract::Request) -> Answer {
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    By(by): By,
+    request: axum::extract::Request,
+) -> Answer {
     let headers = request.headers().clone();
     let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
     input::content_type(&headers, BodyType::Json)?;
     let wanted = NewKey::from_json(&body)?;
     let _alone = app.keys.lock().await;
     if app.engine.store().keys().await.map_err(failed)?.len() >= OPERATOR_KEYS_MAX {
-        return Err(Problem::wrong_state("full", "there are as many keys as there may be; delete one first").into());
+        return Err(Problem::wrong_state(
+            "full",
+            "there are as many keys as there may be; delete one first",
+        )
+        .into());
     }
     let id = format!("key_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 9]>()));
     let key = format!("dbk_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
@@ -56,13 +64,29 @@ pub(crate) async fn create(State(app): State<Arc<App>>, By(by): By, request: axu
     };
     app.engine.store().insert_key(row).await.map_err(failed)?;
     know(&app).await?;
-    note(&app, &by, "key.create", &object!({"key": id, "name": wanted.name, "role": wanted.role.as_str()})).await;
-    let created = CreatedKey { id, key, name: wanted.name, role: wanted.role, created_at: wire::time(created_at) };
+    note(
+        &app,
+        &by,
+        "key.create",
+        &object!({"key": id, "name": wanted.name, "role": wanted.role.as_str()}),
+    )
+    .await;
+    let created = CreatedKey {
+        id,
+        key,
+        name: wanted.name,
+        role: wanted.role,
+        created_at: wire::time(created_at),
+    };
     Ok(json(StatusCode::CREATED, &created))
 }
 
 /// `DELETE /v1/admin/keys/{key}`
-pub(crate) async fn delete(State(app): State<Arc<App>>, By(by): By, Names([key]): Names<1>) -> Answer {
+pub(crate) async fn delete(
+    State(app): State<Arc<App>>,
+    By(by): By,
+    Names([key]): Names<1>,
+) -> Answer {
     let _alone = app.keys.lock().await;
     if !app.engine.store().delete_key(&key).await.map_err(failed)? {
         return Err(Problem::not_found("there is no such key").into());

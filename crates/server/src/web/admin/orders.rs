@@ -61,7 +61,11 @@ pub(crate) async fn get(State(app): State<Arc<App>>, Names([order]): Names<1>) -
         AnyOrder::Order(order) => {
             let told = app.engine.store().history(id).await.map_err(failed)?;
             let payments = of_order(&app, id).await?;
-            AnyOrderDetail::Order(OrderDetail { history: wire::history(&told, false), order, payments })
+            AnyOrderDetail::Order(OrderDetail {
+                history: wire::history(&told, false),
+                order,
+                payments,
+            })
         }
         AnyOrder::Queued(queued) => AnyOrderDetail::Queued(queued),
         AnyOrder::Refused(refused) => AnyOrderDetail::Refused(refused),
@@ -127,19 +131,25 @@ pub(crate) async fn extend(
     let changed = store.extend_order(id, pay_by, by_whom).await.map_err(failed)?;
     if matches!(&changed, Changed::WrongState(order) if order.state == OrderState::Reserved) {
         let detail = "must be later than the order's pay_by, and at most 30 days from now";
-        return Err(Problem::invalid_request(vec![Fault::new(Place::Body(place.into()), detail)]).into());
+        return Err(
+            Problem::invalid_request(vec![Fault::new(Place::Body(place.into()), detail)]).into()
+        );
     }
     let is_new = matches!(changed, Changed::Done(_));
     let reply = told(&app, changed, "only a reserved order can be extended")?;
     if is_new {
-        let detail = object!({"order": order, "pay_by": wire::time(pay_by), "reason": wanted.reason});
+        let detail =
+            object!({"order": order, "pay_by": wire::time(pay_by), "reason": wanted.reason});
         note(&app, &by, "order.extend", &detail).await;
     }
     Ok(reply)
 }
 
 /// The order that a request names, and why something is done to it, if the request says.
-async fn asked(order: &str, request: axum::extract::Request) -> Result<(TicketId, Option<String>), Problem> {
+async fn asked(
+    order: &str,
+    request: axum::extract::Request,
+) -> Result<(TicketId, Option<String>), Problem> {
     let headers = request.headers().clone();
     let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
     if !body.is_empty() {

@@ -23,7 +23,10 @@ pub(crate) async fn payments(State(app): State<Arc<App>>, RawQuery(query): RawQu
     let query = wanted(List::Payments, query.as_deref())?;
     let page = app.engine.store().payments(query).await.map_err(failed)?;
     let next_cursor = page.next.map(|next| cursor(List::Payments, next, ""));
-    Ok(json(StatusCode::OK, &PaymentList { payments: page.rows.iter().map(wire::payment).collect(), next_cursor }))
+    Ok(json(
+        StatusCode::OK,
+        &PaymentList { payments: page.rows.iter().map(wire::payment).collect(), next_cursor },
+    ))
 }
 
 /// `GET /v1/admin/refunds`
@@ -31,7 +34,10 @@ pub(crate) async fn refunds(State(app): State<Arc<App>>, RawQuery(query): RawQue
     let query = wanted(List::Refunds, query.as_deref())?;
     let page = app.engine.store().refunds(query).await.map_err(failed)?;
     let next_cursor = page.next.map(|next| cursor(List::Refunds, next, ""));
-    Ok(json(StatusCode::OK, &RefundList { refunds: page.rows.iter().map(wire::refund).collect(), next_cursor }))
+    Ok(json(
+        StatusCode::OK,
+        &RefundList { refunds: page.rows.iter().map(wire::refund).collect(), next_cursor },
+    ))
 }
 
 /// What came for one order, oldest first.

@@ -30,20 +30,26 @@ pub(crate) async fn step(
     input::no_body(request, ADMIN_BODY_BYTES_MAX).await?;
     let before = sale(&app, &name)?;
     if step == Step::Schedule && before.row.phase == Phase::Draft {
-        let opens_later = before.row.starts_at.is_some_and(|starts_at| starts_at > app.engine.now());
+        let opens_later =
+            before.row.starts_at.is_some_and(|starts_at| starts_at > app.engine.now());
         if !opens_later {
-            let fault = Fault::new(Place::Body("/starts_at".into()), "has to lie in the future; change the sale first");
+            let fault = Fault::new(
+                Place::Body("/starts_at".into()),
+                "has to lie in the future; change the sale first",
+            );
             return Err(Problem::invalid_request(vec![fault]).into());
         }
     }
-    let begins = matches!(step, Step::Schedule | Step::Open) && before.row.phase.is_before_opening();
+    let begins =
+        matches!(step, Step::Schedule | Step::Open) && before.row.phase.is_before_opening();
     if begins {
         let own = before.items.iter().map(|item| item.slots.len()).sum();
         may_read(&app, &before.row, own)?;
         // It may have been made when another provider took the money.
         let items = before.row.items.iter().enumerate();
-        let faults: Vec<Fault> =
-            items.filter_map(|(index, item)| unpayable(&app, index, item.price_minor, &item.currency)).collect();
+        let faults: Vec<Fault> = items
+            .filter_map(|(index, item)| unpayable(&app, index, item.price_minor, &item.currency))
+            .collect();
         if !faults.is_empty() {
             return Err(Problem::invalid_request(faults).into());
         }

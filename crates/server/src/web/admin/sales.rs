@@ -30,7 +30,11 @@ use crate::web::who::By;
 use crate::web::{App, wire};
 
 /// `POST /v1/admin/sales`
-pub(crate) async fn create(State(app): State<Arc<App>>, By(by): By, request: axum::extract::Request) -> Answer {
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    By(by): By,
+    request: axum::extract::Request,
+) -> Answer {
     let headers = request.headers().clone();
     let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
     input::content_type(&headers, BodyType::Json)?;
@@ -38,22 +42,26 @@ pub(crate) async fn create(State(app): State<Arc<App>>, By(by): By, request: axu
     check_currencies(&app, &wanted)?;
     let id = wanted.id.clone();
     let created = app.engine.create_sale(stored(wanted)).await.map_err(failed)?;
-    let row = created.ok_or_else(|| Problem::already_exists("there is a sale of this id already"))?;
+    let row =
+        created.ok_or_else(|| Problem::already_exists("there is a sale of this id already"))?;
     note(&app, &by, "sale.create", &object!({"sale": id})).await;
     let mut reply = shown(&app, StatusCode::CREATED, &row);
-    let location = HeaderValue::from_str(&format!("/v1/admin/sales/{id}")).expect("a name is ASCII");
+    let location =
+        HeaderValue::from_str(&format!("/v1/admin/sales/{id}")).expect("a name is ASCII");
     reply.headers_mut().insert(LOCATION, location);
     Ok(reply)
 }
 
 /// The store keeps one currency for an item, and the provider has to take it.
 fn check_currencies(app: &App, wanted: &NewSale) -> Result<(), Problem> {
-    let differs = |item: &NewItem| item.list_price.is_some_and(|list| list.currency != item.price.currency);
+    let differs =
+        |item: &NewItem| item.list_price.is_some_and(|list| list.currency != item.price.currency);
     let items = || wanted.items.iter().enumerate();
     let mut faults: Vec<Fault> =
         items().filter(|(_, item)| differs(item)).map(|(index, _)| other_currency(index)).collect();
-    let unpayable =
-        |(index, item): (usize, &NewItem)| unpayable(app, index, item.price.amount_minor, item.price.currency.as_str());
+    let unpayable = |(index, item): (usize, &NewItem)| {
+        unpayable(app, index, item.price.amount_minor, item.price.currency.as_str())
+    };
     faults.extend(items().filter_map(unpayable));
     if faults.is_empty() { Ok(()) } else { Err(Problem::invalid_request(faults)) }
 }

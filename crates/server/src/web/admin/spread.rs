@@ -31,10 +31,15 @@ pub(crate) async fn set(
     input::content_type(&headers, BodyType::Json)?;
     let spread = spread(&Wanted::from_json(&body)?)?;
     let sale = sale(&app, &name)?;
-    let item = sale.item(&item).ok_or_else(|| Problem::not_found("the sale has no such item"))?.clone();
+    let item =
+        sale.item(&item).ok_or_else(|| Problem::not_found("the sale has no such item"))?.clone();
     if sale.row.phase == Phase::Scheduled {
         let others = sale.items.iter().filter(|other| other.row.id != item.row.id);
-        may_read(&app, &sale.row, others.map(|item| item.slots.len()).sum::<usize>() + spread.partitions as usize)?;
+        may_read(
+            &app,
+            &sale.row,
+            others.map(|item| item.slots.len()).sum::<usize>() + spread.partitions as usize,
+        )?;
     }
     let outcome = app.engine.set_spread(&item, spread).await.map_err(failed)?;
     let row = match outcome {
@@ -42,7 +47,9 @@ pub(crate) async fn set(
         SpreadOutcome::WrongState(phase) => {
             return Err(Problem::wrong_state(phase.as_str(), "only before the sale opens").into());
         }
-        SpreadOutcome::NotFound => return Err(Problem::not_found("the sale has no such item").into()),
+        SpreadOutcome::NotFound => {
+            return Err(Problem::not_found("the sale has no such item").into());
+        }
     };
     let now = row.items.iter().find(|row| row.id == item.row.id).map_or(spread, |row| row.spread);
     let detail = object!({"sale": name, "item": item.row.name, "spread": written(&now)});

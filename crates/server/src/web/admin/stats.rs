@@ -22,7 +22,12 @@ pub(crate) async fn get(State(app): State<Arc<App>>, Names([name]): Names<1>) ->
     let oldest = view.window.lock().unwrap_or_else(PoisonError::into_inner).oldest().clone();
     let secs = now.at.duration_since(oldest.at).as_secs_f64().max(0.001);
     let count = |sample: &Sample, wanted: &dyn Fn(Kind) -> bool| -> u64 {
-        Kind::ALL.iter().zip(sample.answers).filter(|(kind, _)| wanted(**kind)).map(|(_, count)| count).sum()
+        Kind::ALL
+            .iter()
+            .zip(sample.answers)
+            .filter(|(kind, _)| wanted(**kind))
+            .map(|(_, count)| count)
+            .sum()
     };
     let rate = |wanted: &dyn Fn(Kind) -> bool| {
         let fresh = count(&now, wanted).saturating_sub(count(&oldest, wanted));
@@ -30,7 +35,10 @@ pub(crate) async fn get(State(app): State<Arc<App>>, Names([name]): Names<1>) ->
     };
     let recent = now.latencies.since(&oldest.latencies);
     let of = |kind: Kind| count(&now, &|other| other == kind);
-    let refusals = Kind::ALL.iter().filter(|kind| is_refusal(**kind)).map(|kind| (kind.as_str().to_owned(), of(*kind)));
+    let refusals = Kind::ALL
+        .iter()
+        .filter(|kind| is_refusal(**kind))
+        .map(|kind| (kind.as_str().to_owned(), of(*kind)));
     let stats = Stats {
         sale: name,
         server_time: wire::time(app.engine.now()),

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use doorbuster_api::admin::stock::{Adjustment as Wanted, Available, Counter, SlotList, SlotRow, StockList};
+use doorbuster_api::admin::stock::{
+    Adjustment as Wanted, Available, Counter, SlotList, SlotRow, StockList,
+};
 use doorbuster_api::body::with_key;
 use doorbuster_api::header::{BodyType, idempotency_key};
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
@@ -48,8 +50,12 @@ pub(crate) async fn adjust(
     let (key, wanted) = with_key(key, Wanted::from_json(&body))?;
     let sale = sale(&app, &name)?;
     let item = sale.item(&item).ok_or_else(|| Problem::not_found("the sale has no such item"))?;
-    let adjustment =
-        Adjustment { item: item.row.id, units: wanted.units, reason: wanted.reason.clone(), key: key.to_owned() };
+    let adjustment = Adjustment {
+        item: item.row.id,
+        units: wanted.units,
+        reason: wanted.reason.clone(),
+        key: key.to_owned(),
+    };
     let adjusted = app.engine.adjust(adjustment).await.map_err(failed)?;
     let repeated = matches!(adjusted, Adjusted::Repeated(_));
     let counts = counted(adjusted, &sale)?;
@@ -71,10 +77,15 @@ fn counted(adjusted: Adjusted, sale: &SaleState) -> Result<doorbuster_store::Ite
         Adjusted::MoreThanFree { free } => Problem::too_little_free(phase, free),
         Adjusted::KeyReused => Problem::idempotency_key_reused(),
         Adjusted::TooMuch => {
-            let fault = Fault::new(Place::Body("/units".into()), "would raise the stock over 1000000000 units");
+            let fault = Fault::new(
+                Place::Body("/units".into()),
+                "would raise the stock over 1000000000 units",
+            );
             Problem::invalid_request(vec![fault])
         }
-        Adjusted::Unlimited => Problem::wrong_state("unlimited", "stock without end cannot be adjusted"),
+        Adjusted::Unlimited => {
+            Problem::wrong_state("unlimited", "stock without end cannot be adjusted")
+        }
         Adjusted::NotFound => Problem::not_found("the sale has no such item"),
     })
 }
@@ -86,7 +97,8 @@ pub(crate) async fn slots(State(app): State<Arc<App>>, Names([name]): Names<1>) 
     for item in &sale.items {
         let grants = app.engine.store().grants(item.row.id).await.map_err(failed)?;
         // Of each slot its newest grant: the open one, if there is one. What is left of nodes and spreads that are gone is history.
-        let newest = grants.iter().filter(|grant| grants.iter().all(|other| !is_newer(other, grant)));
+        let newest =
+            grants.iter().filter(|grant| grants.iter().all(|other| !is_newer(other, grant)));
         let newest = newest.filter(|grant| grant.open || item.slots.contains(&grant.slot));
         let moves = app.engine.store().moves(item.row.id).await.map_err(failed)?;
         for grant in newest {
@@ -102,7 +114,12 @@ fn is_newer(a: &Grant, b: &Grant) -> bool {
     a.slot == b.slot && a.epoch > b.epoch
 }
 
-async fn row(app: &App, item: &ItemState, grant: &Grant, moved: Option<&Moves>) -> Result<SlotRow, Refused> {
+async fn row(
+    app: &App,
+    item: &ItemState,
+    grant: &Grant,
+    moved: Option<&Moves>,
+) -> Result<SlotRow, Refused> {
     let view = app.engine.slots().view(grant.slot).await.ok().flatten();
     // A slot that still lives under another grant says nothing about this one.
     let view = view.filter(|view| view.epoch == grant.epoch && grant.counted);

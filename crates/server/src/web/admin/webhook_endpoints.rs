@@ -6,8 +6,9 @@ use axum::extract::{RawQuery, Request, State};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorbuster_api::admin::webhooks::{
-    self, CreatedWebhookEndpoint, Delivery, DeliveryList, DeliveryState, LiveSecret, NewWebhookEndpoint, Redelivery,
-    SecretRotation, WebhookEndpoint, WebhookEndpointList, WebhookEndpointPatch,
+    self, CreatedWebhookEndpoint, Delivery, DeliveryList, DeliveryState, LiveSecret,
+    NewWebhookEndpoint, Redelivery, SecretRotation, WebhookEndpoint, WebhookEndpointList,
+    WebhookEndpointPatch,
 };
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
@@ -16,7 +17,9 @@ use doorbuster_api::query::DeliveryQuery;
 use doorbuster_api::told::{ALL_TYPES, event_position, names_event};
 use doorbuster_core::limits::DELIVERIES_PENDING_MAX;
 use doorbuster_core::outbox::Wanted;
-use doorbuster_store::{self as store, EndpointChange, EndpointKind, EndpointSecret, NewEndpoint, Rotation, Standing};
+use doorbuster_store::{
+    self as store, EndpointChange, EndpointKind, EndpointSecret, NewEndpoint, Rotation, Standing,
+};
 use http::StatusCode;
 use serde_json::json as object;
 
@@ -40,7 +43,10 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer {
     let shown = |endpoint: &store::Endpoint| {
         shown(&app, endpoint, standings.iter().find(|standing| standing.endpoint == endpoint.id))
     };
-    Ok(json(StatusCode::OK, &WebhookEndpointList { endpoints: endpoints.iter().map(shown).collect() }))
+    Ok(json(
+        StatusCode::OK,
+        &WebhookEndpointList { endpoints: endpoints.iter().map(shown).collect() },
+    ))
 }
 
 /// `GET /v1/admin/webhook-endpoints/{endpoint}`
@@ -56,7 +62,8 @@ pub(crate) async fn create(State(app): State<Arc<App>>, By(by): By, request: Req
     input::content_type(&headers, BodyType::Json)?;
     let wanted = NewWebhookEndpoint::from_json(&body)?;
     let (kind, url) = address(&app, &wanted.url).await?;
-    let secret = (kind == EndpointKind::Webhook).then(|| write_secret(&rand::random::<[u8; SECRET_BYTES]>()));
+    let secret = (kind == EndpointKind::Webhook)
+        .then(|| write_secret(&rand::random::<[u8; SECRET_BYTES]>()));
     let new = NewEndpoint {
         id: format!("end_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 9]>())),
         kind,
@@ -65,18 +72,28 @@ pub(crate) async fn create(State(app): State<Arc<App>>, By(by): By, request: Req
         secret: secret.clone().map(|secret| EndpointSecret { secret, until: None }),
         enabled: wanted.enabled,
     };
-    let Some(endpoint) = app.engine.store().insert_endpoint(new, ENDPOINTS_MAX).await.map_err(failed)? else {
-        let detail = format!("there are {ENDPOINTS_MAX} endpoints, as many as there may be; delete one first");
+    let Some(endpoint) =
+        app.engine.store().insert_endpoint(new, ENDPOINTS_MAX).await.map_err(failed)?
+    else {
+        let detail = format!(
+            "there are {ENDPOINTS_MAX} endpoints, as many as there may be; delete one first"
+        );
         return Err(Problem::wrong_state("full", detail).into());
     };
     app.outbox.wake();
-    let detail = object!({"endpoint": endpoint.id, "host": host(&endpoint.url), "types": wanted.types});
+    let detail =
+        object!({"endpoint": endpoint.id, "host": host(&endpoint.url), "types": wanted.types});
     note(&app, &by, "webhook_endpoint.create", &detail).await;
     Ok(json(StatusCode::CREATED, &created(&endpoint, secret)))
 }
 
 /// `PATCH /v1/admin/webhook-endpoints/{endpoint}`
-pub(crate) async fn change(State(app): State<Arc<App>>, By(by): By, Names([id]): Names<1>, request: Request) -> Answer {
+pub(crate) async fn change(
+    State(app): State<Arc<App>>,
+    By(by): By,
+    Names([id]): Names<1>,
+    request: Request,
+) -> Answer {
     let headers = request.headers().clone();
     let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
     input::content_type(&headers, BodyType::MergePatch)?;
@@ -86,19 +103,28 @@ pub(crate) async fn change(State(app): State<Arc<App>>, By(by): By, Names([id]):
         Some(url) => Some(address_of(&app, endpoint.kind, url).await?),
         None => None,
     };
-    let change =
-        EndpointChange { url, wanted: patch.types.as_deref().map(types), enabled: patch.enabled, rotate: None };
+    let change = EndpointChange {
+        url,
+        wanted: patch.types.as_deref().map(types),
+        enabled: patch.enabled,
+        rotate: None,
+    };
     let changed = app.engine.store().update_endpoint(&id, change).await.map_err(failed)?;
     let endpoint = changed.ok_or_else(no_endpoint)?;
     app.outbox.wake_and_wait().await;
     let host = patch.url.as_deref().map(host);
-    let detail = object!({"endpoint": id, "host": host, "types": patch.types, "enabled": patch.enabled});
+    let detail =
+        object!({"endpoint": id, "host": host, "types": patch.types, "enabled": patch.enabled});
     note(&app, &by, "webhook_endpoint.change", &detail).await;
     one(&app, &endpoint).await
 }
 
 /// `DELETE /v1/admin/webhook-endpoints/{endpoint}`
-pub(crate) async fn delete(State(app): State<Arc<App>>, By(by): By, Names([id]): Names<1>) -> Answer {
+pub(crate) async fn delete(
+    State(app): State<Arc<App>>,
+    By(by): By,
+    Names([id]): Names<1>,
+) -> Answer {
     find(&app, &id).await?;
     if !app.engine.store().delete_endpoint(&id).await.map_err(failed)? {
         return Err(no_endpoint().into());
@@ -109,7 +135,12 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, By(by): By, Names([id]):
 }
 
 /// `POST /v1/admin/webhook-endpoints/{endpoint}/rotate-secret`
-pub(crate) async fn rotate(State(app): State<Arc<App>>, By(by): By, Names([id]): Names<1>, request: Request) -> Answer {
+pub(crate) async fn rotate(
+    State(app): State<Arc<App>>,
+    By(by): By,
+    Names([id]): Names<1>,
+    request: Request,
+) -> Answer {
     let headers = request.headers().clone();
     let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
     if !body.is_empty() {
@@ -117,7 +148,11 @@ pub(crate) async fn rotate(State(app): State<Arc<App>>, By(by): By, Names([id]):
     }
     let SecretRotation { overlap_secs } = SecretRotation::from_json(&body)?;
     if find(&app, &id).await?.kind == EndpointKind::Broker {
-        return Err(Problem::wrong_state("broker", "messages to a broker are not signed; it has no secret").into());
+        return Err(Problem::wrong_state(
+            "broker",
+            "messages to a broker are not signed; it has no secret",
+        )
+        .into());
     }
     let secret = write_secret(&rand::random::<[u8; SECRET_BYTES]>());
     let rotation = Rotation {
@@ -129,7 +164,13 @@ pub(crate) async fn rotate(State(app): State<Arc<App>>, By(by): By, Names([id]):
     let changed = app.engine.store().update_endpoint(&id, change).await.map_err(failed)?;
     let endpoint = changed.ok_or_else(no_endpoint)?;
     app.outbox.wake_and_wait().await;
-    note(&app, &by, "webhook_endpoint.rotate", &object!({"endpoint": id, "overlap_secs": overlap_secs})).await;
+    note(
+        &app,
+        &by,
+        "webhook_endpoint.rotate",
+        &object!({"endpoint": id, "overlap_secs": overlap_secs}),
+    )
+    .await;
     Ok(json(StatusCode::OK, &created(&endpoint, Some(secret))))
 }
 
@@ -140,13 +181,18 @@ pub(crate) async fn deliveries(
     RawQuery(query): RawQuery,
 ) -> Answer {
     let query = DeliveryQuery::of_operator(query.as_deref().unwrap_or_default())?;
-    let after = cursor::position(List::Deliveries, query.page.cursor.as_deref())?.map(|(position, _)| position);
+    let after = cursor::position(List::Deliveries, query.page.cursor.as_deref())?
+        .map(|(position, _)| position);
     find(&app, &id).await?;
     let state = query.state.map(stored_state);
-    let asked = store::DeliveryQuery { endpoint: id, state, after, limit: query.page.limit as usize };
+    let asked =
+        store::DeliveryQuery { endpoint: id, state, after, limit: query.page.limit as usize };
     let page = app.engine.store().deliveries(asked).await.map_err(failed)?;
     let next_cursor = page.next.map(|position| cursor::cursor(List::Deliveries, position, ""));
-    Ok(json(StatusCode::OK, &DeliveryList { deliveries: page.rows.iter().map(delivery).collect(), next_cursor }))
+    Ok(json(
+        StatusCode::OK,
+        &DeliveryList { deliveries: page.rows.iter().map(delivery).collect(), next_cursor },
+    ))
 }
 
 /// `POST /v1/admin/webhook-endpoints/{endpoint}/deliveries`
@@ -160,27 +206,47 @@ pub(crate) async fn redeliver(
     let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
     input::content_type(&headers, BodyType::Json)?;
     let wanted = Redelivery::from_json(&body)?;
-    let position = event_position(&wanted.event).expect("the reader let only ids of events through");
+    let position =
+        event_position(&wanted.event).expect("the reader let only ids of events through");
     // Another event may stand there now than the one that is meant.
     if let Some(Ok(told)) = app.engine.store().told_at(position).await.map_err(failed)?
         && !names_event(&wanted.event, &event_id(&told))
     {
         return Err(no_event().into());
     }
-    let done = app.engine.store().redeliver(&id, position, DELIVERIES_PENDING_MAX).await.map_err(failed)?;
+    let done = app
+        .engine
+        .store()
+        .redeliver(&id, position, DELIVERIES_PENDING_MAX)
+        .await
+        .map_err(failed)?;
     match done {
         store::Redelivery::Done => {}
         store::Redelivery::NoEndpoint => return Err(no_endpoint().into()),
         store::Redelivery::NoEvent => return Err(no_event().into()),
         store::Redelivery::Ahead => {
-            return Err(Problem::wrong_state("waiting", "the endpoint was not told of it yet, and will be").into());
+            return Err(Problem::wrong_state(
+                "waiting",
+                "the endpoint was not told of it yet, and will be",
+            )
+            .into());
         }
         store::Redelivery::Full => {
-            return Err(Problem::wrong_state("full", "as many events wait for this endpoint as may wait").into());
+            return Err(Problem::wrong_state(
+                "full",
+                "as many events wait for this endpoint as may wait",
+            )
+            .into());
         }
     }
     app.outbox.wake();
-    note(&app, &by, "webhook_endpoint.redeliver", &object!({"endpoint": id, "event": wanted.event})).await;
+    note(
+        &app,
+        &by,
+        "webhook_endpoint.redeliver",
+        &object!({"endpoint": id, "event": wanted.event}),
+    )
+    .await;
     Ok(json(StatusCode::ACCEPTED, &wanted))
 }
 
@@ -193,7 +259,10 @@ fn no_endpoint() -> Problem {
 }
 
 /// The endpoint of this id.
-pub(super) async fn find(app: &App, id: &str) -> Result<store::Endpoint, crate::web::reply::Refused> {
+pub(super) async fn find(
+    app: &App,
+    id: &str,
+) -> Result<store::Endpoint, crate::web::reply::Refused> {
     let endpoints = app.engine.store().endpoints().await.map_err(failed)?;
     let found = endpoints.into_iter().find(|row| row.id == id);
     Ok(found.ok_or_else(no_endpoint)?)
@@ -263,7 +332,8 @@ fn created(endpoint: &store::Endpoint, secret: Option<String>) -> CreatedWebhook
 
 fn shown(app: &App, endpoint: &store::Endpoint, standing: Option<&Standing>) -> WebhookEndpoint {
     let now = app.engine.now();
-    let live = endpoint.secrets.iter().filter(|secret| secret.until.is_none_or(|until| now < until));
+    let live =
+        endpoint.secrets.iter().filter(|secret| secret.until.is_none_or(|until| now < until));
     WebhookEndpoint {
         id: endpoint.id.clone(),
         kind: kind(endpoint),
@@ -271,7 +341,9 @@ fn shown(app: &App, endpoint: &store::Endpoint, standing: Option<&Standing>) -> 
         types: words(&endpoint.wanted),
         enabled: endpoint.enabled,
         created_at: wire::time(endpoint.created_at),
-        secrets: live.map(|secret| LiveSecret { signs_until: secret.until.map(wire::time) }).collect(),
+        secrets: live
+            .map(|secret| LiveSecret { signs_until: secret.until.map(wire::time) })
+            .collect(),
         waiting: standing.map_or(0, |standing| standing.waiting),
         failing: standing.map_or(0, |standing| standing.pending),
         dead: standing.map_or(0, |standing| standing.dead),
@@ -303,6 +375,7 @@ fn delivery(row: &store::Delivery) -> Delivery {
         error: row.error.clone(),
         reason: row.why.clone(),
         since: wire::time(row.at),
-        dead_letter: is(store::DeliveryState::Dead).then(|| super::dead_letters::delivery_id(row.seq)),
+        dead_letter: is(store::DeliveryState::Dead)
+            .then(|| super::dead_letters::delivery_id(row.seq)),
     }
 }

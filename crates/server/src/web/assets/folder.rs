@@ -101,8 +101,11 @@ fn policy(api: Option<&str>) -> String {
 /// A page with its rules inside. Who may frame it can only be said by a header.
 fn ruled(page: &str, api: Option<&str>) -> String {
     let policy = policy(api);
-    let inside: Vec<&str> =
-        policy.split("; ").map(str::trim).filter(|rule| !rule.starts_with("frame-ancestors")).collect();
+    let inside: Vec<&str> = policy
+        .split("; ")
+        .map(str::trim)
+        .filter(|rule| !rule.starts_with("frame-ancestors"))
+        .collect();
     let rules = format!(
         "{HEAD}\n<meta http-equiv=\"Content-Security-Policy\" content=\"{}\">\n<meta name=\"referrer\" content=\"no-referrer\">",
         inside.join("; ")
@@ -135,8 +138,9 @@ mod tests {
 
     fn text(files: &[FolderFile], path: &str) -> String {
         let file = files.iter().find(|file| file.path.to_str() == Some(path));
-        let file =
-            file.unwrap_or_else(|| panic!("{path} is there: {:?}", files.iter().map(|f| &f.path).collect::<Vec<_>>()));
+        let file = file.unwrap_or_else(|| {
+            panic!("{path} is there: {:?}", files.iter().map(|f| &f.path).collect::<Vec<_>>())
+        });
         String::from_utf8(file.bytes.clone()).expect("UTF-8")
     }
 
@@ -149,19 +153,34 @@ mod tests {
             assert!(!text(&files, &format!("assets/{name}")).is_empty());
         }
         let all: Vec<&str> = files.iter().filter_map(|file| file.path.to_str()).collect();
-        assert!(all.contains(&"index.html") && all.contains(&"sale/spring/index.html.gz"), "{all:?}");
-        assert!(!all.iter().any(|path| path.contains("docs") || path.contains("scalar")), "{all:?}");
-        assert!(page.contains("http-equiv=\"Content-Security-Policy\"") && !page.contains("frame-ancestors"));
+        assert!(
+            all.contains(&"index.html") && all.contains(&"sale/spring/index.html.gz"),
+            "{all:?}"
+        );
+        assert!(
+            !all.iter().any(|path| path.contains("docs") || path.contains("scalar")),
+            "{all:?}"
+        );
+        assert!(
+            page.contains("http-equiv=\"Content-Security-Policy\"")
+                && !page.contains("frame-ancestors")
+        );
     }
 
     #[test]
     fn a_server_elsewhere_is_named_where_pages_look_for_it_and_in_their_rules() {
         let (here, there) = (made(None), made(Some("https://api.example")));
         let page = text(&there, "sale.html");
-        assert!(page.contains("connect-src 'self' https://api.example wss://api.example;"), "{page}");
+        assert!(
+            page.contains("connect-src 'self' https://api.example wss://api.example;"),
+            "{page}"
+        );
         let site = |files: &[FolderFile]| {
             let path = |file: &FolderFile| {
-                file.path.to_str().filter(|path| path.starts_with("assets/site.")).map(str::to_owned)
+                file.path
+                    .to_str()
+                    .filter(|path| path.starts_with("assets/site."))
+                    .map(str::to_owned)
             };
             files.iter().filter_map(path).find(|path| path.ends_with(".js")).expect("it is there")
         };

@@ -26,7 +26,11 @@ pub(super) fn hashed(sources: &HashMap<String, Source>) -> HashMap<String, Strin
     sources.keys().map(|name| (name.clone(), address(name, &hash(name, sources, &named)))).collect()
 }
 
-fn hash(name: &str, sources: &HashMap<String, Source>, named: &HashMap<&str, BTreeSet<&str>>) -> String {
+fn hash(
+    name: &str,
+    sources: &HashMap<String, Source>,
+    named: &HashMap<&str, BTreeSet<&str>>,
+) -> String {
     let mut reached = BTreeSet::from([name]);
     let mut open = vec![name];
     while let Some(name) = open.pop() {
@@ -81,7 +85,10 @@ mod tests {
     use super::*;
 
     fn sources(files: &[(&str, &str)]) -> HashMap<String, Source> {
-        files.iter().map(|(name, text)| ((*name).to_owned(), Source::made((*text).to_owned()))).collect()
+        files
+            .iter()
+            .map(|(name, text)| ((*name).to_owned(), Source::made((*text).to_owned())))
+            .collect()
     }
 
     #[test]
@@ -108,6 +115,9 @@ mod tests {
         let check = |text: &str, expected: &str| assert_eq!(rewrite(text, &addresses), expected);
         check("src=\"/assets/a.js\"", "src=\"/assets/a.1.js\"");
         check("'/assets/a.js' '/assets/a.js'", "'/assets/a.1.js' '/assets/a.1.js'");
-        check("/assets/a.json /assets/aa.js a.js /assets/", "/assets/a.json /assets/aa.js a.js /assets/");
+        check(
+            "/assets/a.json /assets/aa.js a.js /assets/",
+            "/assets/a.json /assets/aa.js a.js /assets/",
+        );
     }
 }

@@ -167,7 +167,8 @@ impl Dormitory {
     /// Lets a newcomer sleep. What came for it since it lay down is told first.
     fn admit(&mut self, sleeper: Box<Sleeper>) {
         let Some(key) = self.lay_down(sleeper) else { return };
-        let is_turned_away = self.sleepers.get_mut(&key).is_some_and(|it| it.reader.feed.is_turned_away());
+        let is_turned_away =
+            self.sleepers.get_mut(&key).is_some_and(|it| it.reader.feed.is_turned_away());
         match is_turned_away {
             true => self.wake(key, Wake::TurnedAway),
             false => self.tell(key, false),
@@ -214,7 +215,11 @@ impl Dormitory {
             if at.is_multiple_of(SLEEPERS_AT_ONCE) {
                 yield_now().await;
             }
-            if self.sleepers.get_mut(&key).is_some_and(|sleeper| sleeper.reader.feed.is_turned_away()) {
+            if self
+                .sleepers
+                .get_mut(&key)
+                .is_some_and(|sleeper| sleeper.reader.feed.is_turned_away())
+            {
                 self.wake(key, Wake::TurnedAway);
             }
         }
@@ -307,7 +312,9 @@ impl Dormitory {
             // Whoever says no farewell is told none.
             Ok(0) => drop(self.take(key)),
             // One who says more than that does not let others sleep.
-            Ok(read) if read < HEARD_BYTES && are_pongs(&bytes[..read]) => sleeper.reader.unanswered = 0,
+            Ok(read) if read < HEARD_BYTES && are_pongs(&bytes[..read]) => {
+                sleeper.reader.unanswered = 0
+            }
             Ok(read) => self.wake(key, Wake::Heard(bytes[..read].to_vec())),
             Err(error) if is_later(&error) => {}
             Err(_) => drop(self.take(key)),
@@ -327,7 +334,11 @@ impl Dormitory {
     /// Pings the sleeper that is the first to be pinged, or lets it go if it has answered none for long.
     fn ping(&mut self, key: u64, now: Instant) {
         let silence = self.app.silence;
-        if self.sleepers.get(&key).is_some_and(|sleeper| sleeper.reader.unanswered >= silence.pings_max) {
+        if self
+            .sleepers
+            .get(&key)
+            .is_some_and(|sleeper| sleeper.reader.unanswered >= silence.pings_max)
+        {
             // It may have, just now.
             self.hear(key);
         }

@@ -78,7 +78,8 @@ impl Feed {
         blocks: watch::Receiver<()>,
         after: Option<u64>,
     ) -> Option<Self> {
-        let subscription = app.engine.hub().subscribe(Some(buyer), sales, app.streams_max, after)?;
+        let subscription =
+            app.engine.hub().subscribe(Some(buyer), sales, app.streams_max, after)?;
         Some(Self { app, subscription, client, blocks, place: None, kept: None })
     }
 
@@ -121,7 +122,8 @@ impl Feed {
             Room::Always => sale.row.phase != Phase::Closed,
         };
         let followed = self.subscription.sales().iter();
-        let sales: Vec<_> = followed.filter_map(|sale| shown(&self.app, sale).ok()).filter(waits).collect();
+        let sales: Vec<_> =
+            followed.filter_map(|sale| shown(&self.app, sale).ok()).filter(waits).collect();
         let is_to_be_looked_for = |sale: &&Arc<SaleState>| {
             self.app.gate.room.glimpse(&self.app.engine, sale, self.buyer()).is_none()
                 && self.app.let_in(Route::Room, self.client, self.buyer(), sale).is_ok()
@@ -248,12 +250,14 @@ impl Feed {
             }
             Kind::Refused { id, item, buyer, units, verdict } => {
                 let item = self.app.engine.catalogue().item_of(*item)?.clone();
-                let refused = wire::refused(*id, buyer.as_str(), &item, *units, wire::refusal_code(*verdict));
+                let refused =
+                    wire::refused(*id, buyer.as_str(), &item, *units, wire::refusal_code(*verdict));
                 Some(json(&Event::Order { order: AnyOrder::Refused(refused) }))
             }
             Kind::LineEnded { id, item, buyer } => {
                 let item = self.app.engine.catalogue().item_of(*item)?.clone();
-                let refused = wire::refused(*id, buyer.as_str(), &item, Units::ONE, RefusalCode::Ended);
+                let refused =
+                    wire::refused(*id, buyer.as_str(), &item, Units::ONE, RefusalCode::Ended);
                 Some(json(&Event::Order { order: AnyOrder::Refused(refused) }))
             }
             Kind::Room(sale) | Kind::Place { sale, .. } => {

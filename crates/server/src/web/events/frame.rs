@@ -111,8 +111,13 @@ mod tests {
         for first in [&ping[..], &text[..]] {
             assert!(!is_farewell(first) && is_farewell(&[first, &empty[..]].concat()), "{first:?}");
         }
-        let others: [&[u8]; 5] =
-            [&[], &pong.repeat(3), &pong[..3], &text[..9], &[0x82, 0xff, 0, 0, 0, 0, 0, 0, 0x88, 0x88]];
+        let others: [&[u8]; 5] = [
+            &[],
+            &pong.repeat(3),
+            &pong[..3],
+            &text[..9],
+            &[0x82, 0xff, 0, 0, 0, 0, 0, 0, 0x88, 0x88],
+        ];
         for other in others {
             assert!(!is_farewell(other), "{other:?}");
         }

@@ -29,7 +29,9 @@ use crate::auth::Shopper;
 use crate::metrics::Present;
 use crate::web::App;
 use crate::web::connection::Connection;
-use crate::web::limits::{CLOSE_TIMEOUT, SLEEPLESS, WS_BUFFER_BYTES, WS_MESSAGE_BYTES_MAX, WS_WRITE_BYTES_MAX};
+use crate::web::limits::{
+    CLOSE_TIMEOUT, SLEEPLESS, WS_BUFFER_BYTES, WS_MESSAGE_BYTES_MAX, WS_WRITE_BYTES_MAX,
+};
 use crate::web::refusals::BLOCKED;
 use crate::web::reply::Refused;
 use crate::web::socket::Socket;
@@ -73,7 +75,8 @@ async fn buyer(app: &App, headers: &HeaderMap) -> Result<Shopper, Problem> {
     if headers.contains_key(AUTHORIZATION) {
         return app.buyer(headers).await;
     }
-    let offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let offered =
+        headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
     let token = offered
         .flat_map(|value| value.split(','))
         .find_map(|protocol| protocol.trim().strip_prefix(BEARER_SUBPROTOCOL_PREFIX));
@@ -281,7 +284,8 @@ impl Awake {
 
     /// A bed, if there is one, and nothing is lost with the task.
     fn bed(&mut self) -> Option<Bed> {
-        let is_sent = self.holds_nothing() && matches!(self.socket.flush().now_or_never(), Some(Ok(())));
+        let is_sent =
+            self.holds_nothing() && matches!(self.socket.flush().now_or_never(), Some(Ok(())));
         if !is_sent {
             return None;
         }
@@ -334,7 +338,8 @@ mod tests {
 
     #[test]
     fn a_frame_is_as_long_as_its_head_its_mask_and_what_it_holds() {
-        for (payload, bytes) in [(0, 6), (125, 131), (126, 134), (65_535, 65_543), (65_536, 65_550)] {
+        for (payload, bytes) in [(0, 6), (125, 131), (126, 134), (65_535, 65_543), (65_536, 65_550)]
+        {
             assert_eq!(frame_bytes(payload), bytes, "{payload}");
         }
     }

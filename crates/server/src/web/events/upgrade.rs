@@ -7,7 +7,8 @@ use axum::response::Response;
 use doorbuster_api::event::SUBPROTOCOL;
 use doorbuster_api::problem::{Fault, Place, Problem};
 use http::header::{
-    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
@@ -38,7 +39,8 @@ pub(super) fn not_asked_for() -> Refused {
 
 /// Whether a word of this header's list `is` what is looked for.
 fn lists(headers: &HeaderMap, name: HeaderName, is: impl Fn(&[u8]) -> bool) -> bool {
-    let mut words = headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let mut words =
+        headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     words.any(|word| is(word.trim_ascii()))
 }
 
@@ -51,13 +53,19 @@ impl<S: Sync> FromRequestParts<S> for Upgrade {
             && parts.version == Version::HTTP_11
             && lists(headers, CONNECTION, |word| word.eq_ignore_ascii_case(b"upgrade"))
             && lists(headers, UPGRADE, |word| word.eq_ignore_ascii_case(b"websocket"))
-            && headers.get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version.as_bytes() == VERSION);
+            && headers
+                .get(SEC_WEBSOCKET_VERSION)
+                .is_some_and(|version| version.as_bytes() == VERSION);
         let key = headers.get(SEC_WEBSOCKET_KEY).filter(|_| asks).ok_or_else(not_asked_for)?;
         let accept = derive_accept_key(key.as_bytes());
         let is_ours = lists(headers, SEC_WEBSOCKET_PROTOCOL, |word| word == SUBPROTOCOL.as_bytes());
         // The server put it there if the connection can be had.
         let connection = parts.extensions.remove::<OnUpgrade>().ok_or_else(not_asked_for)?;
-        Ok(Self { connection, accept: HeaderValue::from_str(&accept).expect("base64 is ASCII"), is_ours })
+        Ok(Self {
+            connection,
+            accept: HeaderValue::from_str(&accept).expect("base64 is ASCII"),
+            is_ours,
+        })
     }
 }
 

@@ -45,21 +45,31 @@ pub(crate) async fn create(
     }
     app.admit(Route::Challenge, client, &buyer, &sale)?;
     let kind = asked.kind.unwrap_or(sale.door.challenge);
-    let offered = app.gate.challenges.offer(app.engine.now(), &sale.row.id, &buyer, kind, sale.door.pow_effort).await;
+    let offered = app
+        .gate
+        .challenges
+        .offer(app.engine.now(), &sale.row.id, &buyer, kind, sale.door.pow_effort)
+        .await;
     let Offer { token, until, shown } = offered.ok_or_else(|| Problem::overloaded(RETRY_SECS))?;
     Ok(json(StatusCode::CREATED, &written(token, wire::time(until), shown)))
 }
 
 fn written(challenge: String, expires_at: Time, shown: Shown) -> Challenge {
     match shown {
-        Shown::Image { image } => {
-            Challenge::Image { challenge, expires_at, image, width: CAPTCHA_WIDTH, height: CAPTCHA_HEIGHT }
-        }
+        Shown::Image { image } => Challenge::Image {
+            challenge,
+            expires_at,
+            image,
+            width: CAPTCHA_WIDTH,
+            height: CAPTCHA_HEIGHT,
+        },
         Shown::Slider { background, piece, piece_y } => {
             let (width, height) = (PUZZLE_WIDTH, PUZZLE_HEIGHT);
             Challenge::Slider { challenge, expires_at, background, piece, width, height, piece_y }
         }
-        Shown::Work { altcha, tries_max } => Challenge::Pow { challenge, expires_at, altcha, tries_max },
+        Shown::Work { altcha, tries_max } => {
+            Challenge::Pow { challenge, expires_at, altcha, tries_max }
+        }
     }
 }
 
@@ -87,7 +97,9 @@ pub(crate) async fn redeem(
 fn refused(fault: ChallengeFault) -> Refused {
     match fault {
         ChallengeFault::Failed => Problem::challenge_failed().into(),
-        ChallengeFault::TooMany { retry_secs } => Problem::rate_limited(Scope::Buyer, retry_secs).into(),
+        ChallengeFault::TooMany { retry_secs } => {
+            Problem::rate_limited(Scope::Buyer, retry_secs).into()
+        }
         ChallengeFault::Store(error) => failed(error),
     }
 }

@@ -39,7 +39,9 @@ pub(crate) async fn issue(
     let wanted = NewPass::from_json(&body)?;
     let sale = shown_or_new(&app, &sale).await?;
     let made = make(&app, &sale, &buyer, standing, client, wanted).await;
-    app.gate.passes.count(made.as_ref().map_or_else(|refused| refused.problem.code().as_str(), |_| "issued"));
+    app.gate
+        .passes
+        .count(made.as_ref().map_or_else(|refused| refused.problem.code().as_str(), |_| "issued"));
     Ok(json(StatusCode::CREATED, &made?))
 }
 
@@ -52,7 +54,8 @@ async fn make(
     client: Client,
     wanted: NewPass,
 ) -> Result<Pass, Refused> {
-    let item = sale.item(&wanted.item).ok_or_else(|| Problem::not_found("the sale has no such item"))?;
+    let item =
+        sale.item(&wanted.item).ok_or_else(|| Problem::not_found("the sale has no such item"))?;
     let opening = opening(app, sale).map_err(|refusal| told(&refusal))?;
     app.not_blocked(client, buyer)?;
     if let Some(refusal) = threshold(sale, standing) {
@@ -60,12 +63,13 @@ async fn make(
     }
     app.let_in(Route::Pass, client, buyer, sale)?;
     // A pass ends with the admission that it was given on: its share of the units goes to the next in line then.
-    let (until, is_free) = match app.gate.room.admission(&app.engine, sale, buyer).await.map_err(room::refused)? {
-        // Should a room open after all, nobody gets past it who was here before.
-        Admission::Free => (Millis(i64::MAX), true),
-        Admission::Until(until) => (until, false),
-        Admission::Wait => return Err(Problem::waiting_room().into()),
-    };
+    let (until, is_free) =
+        match app.gate.room.admission(&app.engine, sale, buyer).await.map_err(room::refused)? {
+            // Should a room open after all, nobody gets past it who was here before.
+            Admission::Free => (Millis(i64::MAX), true),
+            Admission::Until(until) => (until, false),
+            Admission::Wait => return Err(Problem::waiting_room().into()),
+        };
     proven(app, sale, buyer, &wanted, until).await?;
     let now = app.engine.now();
     holds(until, now)?;
@@ -84,9 +88,14 @@ async fn make(
 fn opening(app: &App, sale: &SaleState) -> Result<Millis, Refusal> {
     let starts_at = sale.row.starts_at;
     match (sale.row.phase, starts_at) {
-        (Phase::Scheduled, Some(starts_at)) if app.engine.now().plus(EARLY_MS) >= starts_at => Ok(starts_at),
+        (Phase::Scheduled, Some(starts_at)) if app.engine.now().plus(EARLY_MS) >= starts_at => {
+            Ok(starts_at)
+        }
         (Phase::Open, _) if !sale.is_draining() => Ok(sale.row.opened_at.unwrap_or(Millis(0))),
-        _ => Err(app.engine.refusal_of_phase(sale).unwrap_or(Refusal::NotStarted { opens_at: starts_at })),
+        _ => Err(app
+            .engine
+            .refusal_of_phase(sale)
+            .unwrap_or(Refusal::NotStarted { opens_at: starts_at })),
     }
 }
 
@@ -97,14 +106,21 @@ fn holds(until: Millis, now: Millis) -> Result<(), Problem> {
 
 /// Asks for everything that a pass stands for beside the buyer's standing. What can be refused without spending anything is refused first, and nothing more is
 /// spent once the admission has ended.
-async fn proven(app: &App, sale: &SaleState, buyer: &BuyerId, wanted: &NewPass, until: Millis) -> Result<(), Refused> {
+async fn proven(
+    app: &App,
+    sale: &SaleState,
+    buyer: &BuyerId,
+    wanted: &NewPass,
+    until: Millis,
+) -> Result<(), Refused> {
     let code = match (&wanted.access_code, sale.door.access_codes.is_required()) {
         (Some(code), true) => Some(code),
         (None, true) => return Err(Problem::not_eligible(Requirement::AccessCode).into()),
         (_, false) => None,
     };
     holds(until, app.engine.now())?;
-    challenges::redeem(app, sale, buyer, wanted.challenge.as_deref(), wanted.answer.as_ref()).await?;
+    challenges::redeem(app, sale, buyer, wanted.challenge.as_deref(), wanted.answer.as_ref())
+        .await?;
     holds(until, app.engine.now())?;
     if let Some(code) = code
         && !codes::spend(app.engine.store(), &sale.row.id, code, buyer).await.map_err(failed)?

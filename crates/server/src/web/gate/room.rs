@@ -60,7 +60,9 @@ pub(crate) async fn get(
     let sale = with_room(&app, &sale).await?;
     app.admit(Route::Room, client, &buyer, &sale)?;
     let found = app.gate.room.look(&app.engine, &sale, &buyer).await.map_err(refused)?;
-    let shown = found.ok_or_else(|| Problem::not_found("there is no place in this waiting room for this buyer"))?;
+    let shown = found.ok_or_else(|| {
+        Problem::not_found("there is no place in this waiting room for this buyer")
+    })?;
     Ok(json(StatusCode::OK, &place(shown)))
 }
 
@@ -86,7 +88,11 @@ struct At(u64, Option<Lot>);
 pub(crate) async fn export(State(app): State<Arc<App>>, Names([sale]): Names<1>) -> Answer {
     let (sale, room) = with_draw(&app, &sale).await?;
     if room.line.participants.is_none() {
-        return Err(Problem::wrong_state(sale.row.phase.as_str(), "the draw is made when the sale opens").into());
+        return Err(Problem::wrong_state(
+            sale.row.phase.as_str(),
+            "the draw is made when the sale opens",
+        )
+        .into());
     }
     let name: Arc<str> = sale.row.id.as_str().into();
     let body = axum::body::Body::from_stream(unfold(Some(At(1, None)), move |at| {
@@ -99,15 +105,17 @@ pub(crate) async fn export(State(app): State<Arc<App>>, Names([sale]): Names<1>)
                 Ok(page) => page,
                 Err(error) => return Some((Err(error), None)),
             };
-            let next =
-                (page.len() == EXPORT_PAGE).then(|| At(rank + page.len() as u64, page.last().map(|(lot, _)| *lot)));
+            let next = (page.len() == EXPORT_PAGE)
+                .then(|| At(rank + page.len() as u64, page.last().map(|(lot, _)| *lot)));
             Some((Ok(lines(rank, &page)), next))
         }
     }));
     let mut reply = Response::new(ReplyBody::Routed(body));
     let headers = reply.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present"));
-    headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"draw.csv\""));
+    headers
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present"));
+    headers
+        .insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"draw.csv\""));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     Ok(reply)
 }
@@ -130,7 +138,14 @@ fn lines(first: u64, page: &[(Lot, BuyerId)]) -> Bytes {
 pub(crate) fn event(app: &App, sale: &SaleState, buyer: &BuyerId) -> Option<Event> {
     let shown = app.gate.room.glimpse(&app.engine, sale, buyer)?;
     let WaitingPlace { place, state, position, estimate_secs, admitted_until } = place(shown);
-    Some(Event::WaitingRoom { sale: sale.row.id.clone(), place, state, position, estimate_secs, admitted_until })
+    Some(Event::WaitingRoom {
+        sale: sale.row.id.clone(),
+        place,
+        state,
+        position,
+        estimate_secs,
+        admitted_until,
+    })
 }
 
 /// The sale of this name, if it has a waiting room.
@@ -145,7 +160,9 @@ async fn with_room(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
 /// The sale of this name and its room, if it has one or had one: what was promised of a draw can be checked for good.
 async fn with_draw(app: &App, name: &str) -> Result<(Arc<SaleState>, WaitingRoom), Refused> {
     let sale = shown_or_new(app, name).await?;
-    if sale.door.waiting_room.is_off() && !app.gate.room.was_open(&app.engine, &sale).await.map_err(refused)? {
+    if sale.door.waiting_room.is_off()
+        && !app.gate.room.was_open(&app.engine, &sale).await.map_err(refused)?
+    {
         return Err(no_room().into());
     }
     let room = app.gate.room.draw(&app.engine, &sale).await.map_err(refused)?;
@@ -165,8 +182,15 @@ fn place(shown: Shown) -> WaitingPlace {
         // A place that has lapsed is not shown.
         Told::Lapsed => (PlaceState::Gone, None, None),
     };
-    let estimate_secs = shown.estimate.map(|it| EstimateSecs { from: it.from_secs, to: it.to_secs });
-    WaitingPlace { place: shown.token, state, position, estimate_secs, admitted_until: until.map(wire::time) }
+    let estimate_secs =
+        shown.estimate.map(|it| EstimateSecs { from: it.from_secs, to: it.to_secs });
+    WaitingPlace {
+        place: shown.token,
+        state,
+        position,
+        estimate_secs,
+        admitted_until: until.map(wire::time),
+    }
 }
 
 /// What a room that cannot do what it was asked answers.

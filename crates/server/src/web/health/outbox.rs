@@ -9,19 +9,31 @@ use crate::web::App;
 /// How far endpoints are, what came of attempts, what was given up.
 pub(super) async fn show(app: &App, text: &mut Text) {
     let meter = app.outbox.meter();
-    text.metric("doorbuster_deliveries_total", Kind::Counter, "Attempts to tell an endpoint of an event, by outcome.");
+    text.metric(
+        "doorbuster_deliveries_total",
+        Kind::Counter,
+        "Attempts to tell an endpoint of an event, by outcome.",
+    );
     for &kind in EndpointKind::ALL {
         for sent in Sent::ALL {
-            text.sample(&[("kind", kind.as_str()), ("outcome", sent.as_str())], meter.sent(kind, sent));
+            text.sample(
+                &[("kind", kind.as_str()), ("outcome", sent.as_str())],
+                meter.sent(kind, sent),
+            );
         }
     }
-    text.metric("doorbuster_outbox_forgotten_rows_total", Kind::Counter, "Old rows that were of use to nobody.")
-        .sample(&[], meter.forgotten());
+    text.metric(
+        "doorbuster_outbox_forgotten_rows_total",
+        Kind::Counter,
+        "Old rows that were of use to nobody.",
+    )
+    .sample(&[], meter.forgotten());
     // The store may be away: then these are missing rather than wrong.
     if let Ok(standings) = app.engine.store().standings().await {
         let now = app.engine.now();
-        let of =
-            |kind: EndpointKind| standings.iter().filter(move |standing| standing.enabled && standing.kind == kind);
+        let of = |kind: EndpointKind| {
+            standings.iter().filter(move |standing| standing.enabled && standing.kind == kind)
+        };
         text.metric(
             "doorbuster_outbox_lag_seconds",
             Kind::Gauge,
@@ -30,17 +42,30 @@ pub(super) async fn show(app: &App, text: &mut Text) {
         for &kind in EndpointKind::ALL {
             let oldest = of(kind).filter_map(|standing| standing.oldest_at).min();
             let age_ms = oldest.map_or(0, |at| (now.0 - at.0).max(0));
-            text.sample(&[("kind", kind.as_str())], format_args!("{}.{:03}", age_ms / 1_000, age_ms % 1_000));
+            text.sample(
+                &[("kind", kind.as_str())],
+                format_args!("{}.{:03}", age_ms / 1_000, age_ms % 1_000),
+            );
         }
-        text.metric("doorbuster_outbox_waiting_events", Kind::Gauge, "Events that endpoints were not told yet.");
+        text.metric(
+            "doorbuster_outbox_waiting_events",
+            Kind::Gauge,
+            "Events that endpoints were not told yet.",
+        );
         for &kind in EndpointKind::ALL {
             let waiting: u64 = of(kind).map(|standing| standing.waiting + standing.pending).sum();
             text.sample(&[("kind", kind.as_str())], waiting);
         }
     }
     if let Ok(dead) = app.engine.store().dead_counts().await {
-        text.metric("doorbuster_dead_letters", Kind::Gauge, "What was given up and not seen to; any is an alarm.");
-        for (kind, count) in [("delivery", dead.deliveries), ("refund", dead.refunds), ("ticket", dead.tickets)] {
+        text.metric(
+            "doorbuster_dead_letters",
+            Kind::Gauge,
+            "What was given up and not seen to; any is an alarm.",
+        );
+        for (kind, count) in
+            [("delivery", dead.deliveries), ("refund", dead.refunds), ("ticket", dead.tickets)]
+        {
             text.sample(&[("kind", kind)], count);
         }
     }

@@ -29,23 +29,52 @@ pub(super) async fn text(app: &App) -> String {
 
 fn http(app: &App, text: &mut Text) {
     let metrics = &app.metrics;
-    text.metric("doorbuster_http_requests_total", Kind::Counter, "Requests answered, by route and status.");
+    text.metric(
+        "doorbuster_http_requests_total",
+        Kind::Counter,
+        "Requests answered, by route and status.",
+    );
     for (route, status, count) in metrics.requests.read() {
         let status = if status == 0 { "other".to_owned() } else { status.to_string() };
         text.sample(&[("route", route), ("status", &status)], count);
     }
     let numbers = [
-        ("doorbuster_http_connections", Kind::Gauge, "Connections open now.", metrics.connections.get()),
-        ("doorbuster_http_connections_accepted_total", Kind::Counter, "Connections accepted.", metrics.accepted.get()),
+        (
+            "doorbuster_http_connections",
+            Kind::Gauge,
+            "Connections open now.",
+            metrics.connections.get(),
+        ),
+        (
+            "doorbuster_http_connections_accepted_total",
+            Kind::Counter,
+            "Connections accepted.",
+            metrics.accepted.get(),
+        ),
         (
             "doorbuster_http_connections_turned_away_total",
             Kind::Counter,
             "Connections over the cap, which heard 503 or nothing.",
             metrics.turned_away.get(),
         ),
-        ("doorbuster_auth_denied_total", Kind::Counter, "Tokens and keys that did not hold.", metrics.denied.get()),
-        ("doorbuster_events_sse", Kind::Gauge, "Streams of server-sent events open now.", metrics.streams.get()),
-        ("doorbuster_events_websockets", Kind::Gauge, "WebSockets open now.", metrics.sockets.get()),
+        (
+            "doorbuster_auth_denied_total",
+            Kind::Counter,
+            "Tokens and keys that did not hold.",
+            metrics.denied.get(),
+        ),
+        (
+            "doorbuster_events_sse",
+            Kind::Gauge,
+            "Streams of server-sent events open now.",
+            metrics.streams.get(),
+        ),
+        (
+            "doorbuster_events_websockets",
+            Kind::Gauge,
+            "WebSockets open now.",
+            metrics.sockets.get(),
+        ),
         (
             "doorbuster_events_websockets_asleep",
             Kind::Gauge,
@@ -65,27 +94,48 @@ fn http(app: &App, text: &mut Text) {
 }
 
 fn purchases(app: &App, text: &mut Text) {
-    text.metric("doorbuster_purchases_total", Kind::Counter, "Purchase requests that named an item, by answer.");
+    text.metric(
+        "doorbuster_purchases_total",
+        Kind::Counter,
+        "Purchase requests that named an item, by answer.",
+    );
     let catalogue = app.engine.catalogue();
     for answer in Answer::ALL {
         let count: u64 = catalogue.sales().map(|sale| sale.flags.tally.get(*answer)).sum();
         text.sample(&[("answer", answer.as_str())], count);
     }
-    text.metric("doorbuster_purchase_duration_seconds", Kind::Histogram, "From a purchase's head to its answer.")
-        .histogram(&app.metrics.purchases.read());
-    text.metric("doorbuster_purchases_in_progress", Kind::Gauge, "Purchases past the look from memory, not answered.")
-        .sample(&[], app.buying.len());
+    text.metric(
+        "doorbuster_purchase_duration_seconds",
+        Kind::Histogram,
+        "From a purchase's head to its answer.",
+    )
+    .histogram(&app.metrics.purchases.read());
+    text.metric(
+        "doorbuster_purchases_in_progress",
+        Kind::Gauge,
+        "Purchases past the look from memory, not answered.",
+    )
+    .sample(&[], app.buying.len());
     let parked = app.engine.parked().load(std::sync::atomic::Ordering::Relaxed);
-    text.metric("doorbuster_purchases_parked", Kind::Gauge, "Purchases waiting for a refill, a recall or a commit.")
-        .sample(&[], parked);
+    text.metric(
+        "doorbuster_purchases_parked",
+        Kind::Gauge,
+        "Purchases waiting for a refill, a recall or a commit.",
+    )
+    .sample(&[], parked);
 }
 
 fn limits(app: &App, text: &mut Text) {
-    text.metric("doorbuster_rate_limited_total", Kind::Counter, "Requests that were too many, by route and measure.");
+    text.metric(
+        "doorbuster_rate_limited_total",
+        Kind::Counter,
+        "Requests that were too many, by route and measure.",
+    );
     let catalogue = app.engine.catalogue();
     for route in Route::ALL {
         for scope in SCOPES {
-            let count: u64 = catalogue.sales().map(|sale| sale.flags.limits.refused(route, scope)).sum();
+            let count: u64 =
+                catalogue.sales().map(|sale| sale.flags.limits.refused(route, scope)).sum();
             text.sample(&[("route", route.as_str()), ("scope", scope.as_str())], count);
         }
     }
@@ -98,15 +148,27 @@ fn limits(app: &App, text: &mut Text) {
         text.sample(&[("kind", kind.as_str())], app.gate.blocks.turned_away(kind));
     }
     let limits = &app.gate.limits;
-    text.metric("doorbuster_limits_lost_total", Kind::Counter, "States of limits forgotten early for want of room.")
-        .sample(&[], limits.lost());
+    text.metric(
+        "doorbuster_limits_lost_total",
+        Kind::Counter,
+        "States of limits forgotten early for want of room.",
+    )
+    .sample(&[], limits.lost());
     // Zero where nodes share nothing.
     let counts = limits.sharing().map(Sharing::counts).unwrap_or_default();
-    text.metric("doorbuster_limits_shared_total", Kind::Counter, "Round trips that tell other nodes what was let in.")
-        .sample(&[("outcome", "told")], counts.batches)
-        .sample(&[("outcome", "failed")], counts.failures);
-    text.metric("doorbuster_limits_kept_total", Kind::Counter, "Keys that waited to be told of because too many did.")
-        .sample(&[], counts.kept);
+    text.metric(
+        "doorbuster_limits_shared_total",
+        Kind::Counter,
+        "Round trips that tell other nodes what was let in.",
+    )
+    .sample(&[("outcome", "told")], counts.batches)
+    .sample(&[("outcome", "failed")], counts.failures);
+    text.metric(
+        "doorbuster_limits_kept_total",
+        Kind::Counter,
+        "Keys that waited to be told of because too many did.",
+    )
+    .sample(&[], counts.kept);
     text.metric(
         "doorbuster_limits_away",
         Kind::Gauge,
@@ -116,7 +178,11 @@ fn limits(app: &App, text: &mut Text) {
 }
 
 fn passes(app: &App, text: &mut Text) {
-    text.metric("doorbuster_passes_total", Kind::Counter, "Requests for a purchase pass, by answer.");
+    text.metric(
+        "doorbuster_passes_total",
+        Kind::Counter,
+        "Requests for a purchase pass, by answer.",
+    );
     for (answer, count) in app.gate.passes.counts() {
         text.sample(&[("answer", answer)], count);
     }
@@ -132,22 +198,34 @@ fn challenges(app: &App, text: &mut Text) {
     for kind in ChallengeKind::ALL {
         text.sample(&[("kind", kind.as_str())], challenges.drawn(kind).1);
     }
-    text.metric("doorbuster_challenge_answers_total", Kind::Counter, "Answers to challenges, by what came of them.");
+    text.metric(
+        "doorbuster_challenge_answers_total",
+        Kind::Counter,
+        "Answers to challenges, by what came of them.",
+    );
     for outcome in Outcome::ALL {
         text.sample(&[("outcome", outcome.as_str())], challenges.answered(outcome));
     }
 }
 
 fn stock(app: &App, text: &mut Text) {
-    text.metric("doorbuster_item_units", Kind::Gauge, "Units of each item by where they are; counted stock only.");
+    text.metric(
+        "doorbuster_item_units",
+        Kind::Gauge,
+        "Units of each item by where they are; counted stock only.",
+    );
     let catalogue = app.engine.catalogue();
     let mut sales: Vec<_> = catalogue.sales().filter(|sale| sale.is_warm()).collect();
     sales.sort_by(|a, b| a.row.id.cmp(&b.row.id));
     for item in sales.iter().flat_map(|sale| &sale.items) {
         let counts = item.gauge.counts();
         let Stock::Counted(_) = counts.total else { continue };
-        let places =
-            [("pool", counts.pool), ("in_slots", counts.in_slots), ("held", counts.held), ("paid", counts.paid)];
+        let places = [
+            ("pool", counts.pool),
+            ("in_slots", counts.in_slots),
+            ("held", counts.held),
+            ("paid", counts.paid),
+        ];
         for (place, units) in places {
             text.sample(&[("sale", &item.sale), ("item", &item.row.name), ("place", place)], units);
         }
@@ -157,15 +235,25 @@ fn stock(app: &App, text: &mut Text) {
 /// Who waits for units that come back.
 fn lines(app: &App, text: &mut Text) {
     let catalogue = app.engine.catalogue();
-    let mut sales: Vec<_> =
-        catalogue.sales().filter(|sale| sale.is_warm() || sale.row.phase == Phase::Paused).collect();
+    let mut sales: Vec<_> = catalogue
+        .sales()
+        .filter(|sale| sale.is_warm() || sale.row.phase == Phase::Paused)
+        .collect();
     sales.sort_by(|a, b| a.row.id.cmp(&b.row.id));
     let items = || sales.iter().flat_map(|sale| &sale.items);
-    text.metric("doorbuster_line_places", Kind::Gauge, "Buyers in line for a unit of an item that comes back.");
+    text.metric(
+        "doorbuster_line_places",
+        Kind::Gauge,
+        "Buyers in line for a unit of an item that comes back.",
+    );
     for item in items() {
         text.sample(&[("sale", &item.sale), ("item", &item.row.name)], item.gauge.counts().waiting);
     }
-    text.metric("doorbuster_line_kept_units", Kind::Gauge, "Units of an item's pool that are kept for those in line.");
+    text.metric(
+        "doorbuster_line_kept_units",
+        Kind::Gauge,
+        "Units of an item's pool that are kept for those in line.",
+    );
     for item in items() {
         text.sample(&[("sale", &item.sale), ("item", &item.row.name)], item.gauge.counts().kept);
     }
@@ -182,35 +270,56 @@ fn lines(app: &App, text: &mut Text) {
 
 fn rooms(app: &App, text: &mut Text) {
     let counts = app.gate.room.counts();
-    let mut show = |name: &'static str, kind, help: &'static str, number: fn(&RoomCounts) -> u64| {
-        text.metric(name, kind, help);
-        for room in &counts {
-            text.sample(&[("sale", &room.sale)], number(room));
-        }
-    };
-    show("doorbuster_waiting_room_waiting", Kind::Gauge, "Places that were not called in yet.", |room| room.waiting);
+    let mut show =
+        |name: &'static str, kind, help: &'static str, number: fn(&RoomCounts) -> u64| {
+            text.metric(name, kind, help);
+            for room in &counts {
+                text.sample(&[("sale", &room.sale)], number(room));
+            }
+        };
+    show(
+        "doorbuster_waiting_room_waiting",
+        Kind::Gauge,
+        "Places that were not called in yet.",
+        |room| room.waiting,
+    );
     let called = "Places that were called in, by whichever node.";
     show("doorbuster_waiting_room_called_total", Kind::Counter, called, |room| room.called);
-    show("doorbuster_waiting_room_places", Kind::Gauge, "Places in this node's memory.", |room| room.in_memory);
+    show("doorbuster_waiting_room_places", Kind::Gauge, "Places in this node's memory.", |room| {
+        room.in_memory
+    });
     let looks = "Places that were looked for in the store because memory did not say enough.";
-    text.metric("doorbuster_waiting_room_looks_total", Kind::Counter, looks).sample(&[], app.gate.room.looks());
+    text.metric("doorbuster_waiting_room_looks_total", Kind::Counter, looks)
+        .sample(&[], app.gate.room.looks());
 }
 
 async fn money(app: &App, text: &mut Text) {
     let meter = app.payments.meter();
-    text.metric("doorbuster_payment_messages_total", Kind::Counter, "Providers' messages, by what they came to.");
+    text.metric(
+        "doorbuster_payment_messages_total",
+        Kind::Counter,
+        "Providers' messages, by what they came to.",
+    );
     for (outcome, count) in meter.messages() {
         text.sample(&[("outcome", outcome)], count);
     }
     text.sample(&[("outcome", "refused")], meter.refused());
-    text.metric("doorbuster_refunds_total", Kind::Counter, "Questions to a provider about a refund, by its answer.");
+    text.metric(
+        "doorbuster_refunds_total",
+        Kind::Counter,
+        "Questions to a provider about a refund, by its answer.",
+    );
     for (answer, count) in meter.refunds() {
         text.sample(&[("answer", answer)], count);
     }
     let (answered, in_vain) = meter.asked();
-    text.metric("doorbuster_checkouts_asked_total", Kind::Counter, "Questions to a provider about a checkout.")
-        .sample(&[("outcome", "answered")], answered)
-        .sample(&[("outcome", "failed")], in_vain);
+    text.metric(
+        "doorbuster_checkouts_asked_total",
+        Kind::Counter,
+        "Questions to a provider about a checkout.",
+    )
+    .sample(&[("outcome", "answered")], answered)
+    .sample(&[("outcome", "failed")], in_vain);
     text.metric(
         "doorbuster_checkouts_lag_seconds",
         Kind::Gauge,
@@ -219,7 +328,8 @@ async fn money(app: &App, text: &mut Text) {
     .sample(&[], meter.lag_secs());
     // The store may be away: then it is missing rather than wrong.
     if let Ok(refunds) = app.engine.store().refunds_pending().await {
-        text.metric("doorbuster_refunds_pending", Kind::Gauge, "Refunds that did not arrive yet.").sample(&[], refunds);
+        text.metric("doorbuster_refunds_pending", Kind::Gauge, "Refunds that did not arrive yet.")
+            .sample(&[], refunds);
     }
 }
 
@@ -234,14 +344,26 @@ fn counters(reading: &Reading) -> [(&'static str, &'static str, u64); 13] {
         ("doorbuster_refilled_units_total", "Units in these refills.", reading.refilled_units),
         ("doorbuster_orders_expired_total", "Orders whose hold ended unpaid.", reading.expired),
         ("doorbuster_recalls_total", "Recalls of units from slots.", reading.recalls),
-        ("doorbuster_lead_changes_total", "Times that this node took or lost the lead.", reading.leads),
-        ("doorbuster_lease_lapses_total", "Times that this node was away for longer than its lease.", reading.lapses),
+        (
+            "doorbuster_lead_changes_total",
+            "Times that this node took or lost the lead.",
+            reading.leads,
+        ),
+        (
+            "doorbuster_lease_lapses_total",
+            "Times that this node was away for longer than its lease.",
+            reading.lapses,
+        ),
         (
             "doorbuster_requests_put_again_total",
             "Requests put again because their ticket's grant was closed.",
             reading.asked_again,
         ),
-        ("doorbuster_sales_read_again_total", "Sales read again because another node changed them.", reading.reloads),
+        (
+            "doorbuster_sales_read_again_total",
+            "Sales read again because another node changed them.",
+            reading.reloads,
+        ),
         (
             "doorbuster_catalogue_readings_total",
             "Looks at the truth for others' changes of the catalogue.",
@@ -252,29 +374,44 @@ fn counters(reading: &Reading) -> [(&'static str, &'static str, u64); 13] {
             "Times that this node read all sales from the truth, for itself and for others.",
             reading.read_all,
         ),
-        ("doorbuster_pictures_total", "Pictures of sales that were made anew for readers.", reading.pictures),
-        ("doorbuster_audit_findings_total", "Findings of the continuous audit; any is an alarm.", reading.findings),
+        (
+            "doorbuster_pictures_total",
+            "Pictures of sales that were made anew for readers.",
+            reading.pictures,
+        ),
+        (
+            "doorbuster_audit_findings_total",
+            "Findings of the continuous audit; any is an alarm.",
+            reading.findings,
+        ),
     ]
 }
 
 async fn engine(app: &App, text: &mut Text) {
     let reading = app.engine.meter().read();
     let depth = queue_depth(app).await;
-    text.metric("doorbuster_settle_queue_tickets", Kind::Gauge, "Tickets cut and not settled.").sample(&[], depth);
-    text.metric("doorbuster_settle_batch_tickets", Kind::Histogram, "Tickets settled in one commit.").buckets(
-        &BATCH_BOUNDS,
-        &reading.batches,
-        reading.tickets,
-    );
+    text.metric("doorbuster_settle_queue_tickets", Kind::Gauge, "Tickets cut and not settled.")
+        .sample(&[], depth);
+    text.metric(
+        "doorbuster_settle_batch_tickets",
+        Kind::Histogram,
+        "Tickets settled in one commit.",
+    )
+    .buckets(&BATCH_BOUNDS, &reading.batches, reading.tickets);
     for (name, help, number) in counters(&reading) {
         text.metric(name, Kind::Counter, help).sample(&[], number);
     }
     text.metric("doorbuster_leads", Kind::Gauge, "1 while this node does the work of one for all.")
         .sample(&[], u8::from(app.engine.control().leads()));
-    text.metric("doorbuster_nodes", Kind::Gauge, "Nodes alive, this one included.").sample(&[], app.engine.nodes());
+    text.metric("doorbuster_nodes", Kind::Gauge, "Nodes alive, this one included.")
+        .sample(&[], app.engine.nodes());
     let alarm = u8::from(app.engine.clock_was_set());
-    text.metric("doorbuster_clock_alarm", Kind::Gauge, "1 while the wall clock is not believed and nothing expires.")
-        .sample(&[], alarm);
+    text.metric(
+        "doorbuster_clock_alarm",
+        Kind::Gauge,
+        "1 while the wall clock is not believed and nothing expires.",
+    )
+    .sample(&[], alarm);
     // The store may be away: then these are missing rather than wrong.
     if let Ok(closings) = app.engine.store().closings().await {
         text.metric(
@@ -285,9 +422,14 @@ async fn engine(app: &App, text: &mut Text) {
         for (cause, grants) in &closings {
             text.sample(&[("cause", cause.as_str())], grants);
         }
-        let repairs: u64 = closings.iter().filter(|(cause, _)| cause.is_fault()).map(|(_, grants)| grants).sum();
-        text.metric("doorbuster_repairs_total", Kind::Counter, "Grants closed because a slot failed.")
-            .sample(&[], repairs);
+        let repairs: u64 =
+            closings.iter().filter(|(cause, _)| cause.is_fault()).map(|(_, grants)| grants).sum();
+        text.metric(
+            "doorbuster_repairs_total",
+            Kind::Counter,
+            "Grants closed because a slot failed.",
+        )
+        .sample(&[], repairs);
     }
 }
 

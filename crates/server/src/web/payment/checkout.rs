@@ -50,7 +50,13 @@ pub(crate) async fn open(
 }
 
 /// Asks for the order's checkout, in a task of its own: what was made at the provider is kept, or closed, whoever hangs up.
-async fn ask(app: &Arc<App>, id: TicketId, buyer: BuyerId, client: Client, base: String) -> Result<Opening, Refused> {
+async fn ask(
+    app: &Arc<App>,
+    id: TicketId,
+    buyer: BuyerId,
+    client: Client,
+    base: String,
+) -> Result<Opening, Refused> {
     let asked = app.clone();
     let opening = app.buying.spawn(async move {
         let may_ask = |order: &Order| within_limits(&asked, client, &buyer, order);
@@ -63,9 +69,15 @@ async fn ask(app: &Arc<App>, id: TicketId, buyer: BuyerId, client: Client, base:
 fn answer(app: &App, sale: &str, base: &str, opened: Opening) -> Answer {
     match opened {
         Opening::Open(checkout) => {
-            let checkout_url =
-                if checkout.url.starts_with('/') { format!("{base}{}", checkout.url) } else { checkout.url };
-            Ok(json(StatusCode::OK, &Checkout { checkout_url, expires_at: wire::time(checkout.expires_at) }))
+            let checkout_url = if checkout.url.starts_with('/') {
+                format!("{base}{}", checkout.url)
+            } else {
+                checkout.url
+            };
+            Ok(json(
+                StatusCode::OK,
+                &Checkout { checkout_url, expires_at: wire::time(checkout.expires_at) },
+            ))
         }
         Opening::WrongState(state) => Err(wrong_state(state.as_str())),
         Opening::Limited(Limited { scope, retry_after_secs, standing }) => {
@@ -105,7 +117,11 @@ fn within_limits(app: &App, client: Client, buyer: &BuyerId, order: &Order) -> R
 }
 
 fn wrong_state(state: &'static str) -> Refused {
-    Problem::wrong_state(state, "only a reserved order can be paid for, and only until its time is over").into()
+    Problem::wrong_state(
+        state,
+        "only a reserved order can be paid for, and only until its time is over",
+    )
+    .into()
 }
 
 /// The name that this server was asked by, if it can be one.

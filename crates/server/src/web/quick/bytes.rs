@@ -30,7 +30,8 @@ impl Date {
         if self.second != Some(second) {
             self.second = Some(second);
             let stamp = Timestamp::from_second(second).unwrap_or_default();
-            self.text = DateTimePrinter::new().timestamp_to_rfc9110_string(&stamp).unwrap_or_default();
+            self.text =
+                DateTimePrinter::new().timestamp_to_rfc9110_string(&stamp).unwrap_or_default();
             self.text.push_str(&self.after);
         }
         self
@@ -69,7 +70,13 @@ impl Head {
     }
 
     /// The same with more lines, each of which ends with a line end.
-    pub(crate) fn write_with(&self, date: &Date, is_last: bool, out: &mut Vec<u8>, more: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn write_with(
+        &self,
+        date: &Date,
+        is_last: bool,
+        out: &mut Vec<u8>,
+        more: impl FnOnce(&mut Vec<u8>),
+    ) {
         out.extend_from_slice(&self.bytes);
         out.extend_from_slice(date.text.as_bytes());
         out.extend_from_slice(b"\r\n");
@@ -111,6 +118,8 @@ mod tests {
         );
         let mut out = Vec::new();
         write(json(StatusCode::OK, &[1]), &date, true, &mut out);
-        assert!(String::from_utf8(out).expect("UTF-8").contains("\r\nconnection: close\r\n\r\n[1]"));
+        assert!(
+            String::from_utf8(out).expect("UTF-8").contains("\r\nconnection: close\r\n\r\n[1]")
+        );
     }
 }

@@ -105,7 +105,12 @@ mod tests {
             Came::Purchase { known, body, len } => {
                 let asked = known.asked(PEER, &[]);
                 let (key, token) = (asked.key.unwrap_or("?"), asked.token.unwrap_or("?"));
-                format!("{key} {token} {} {} {} {len}", asked.takes_json, asked.is_json, String::from_utf8_lossy(body))
+                format!(
+                    "{key} {token} {} {} {} {len}",
+                    asked.takes_json,
+                    asked.is_json,
+                    String::from_utf8_lossy(body)
+                )
             }
             Came::Part => "part".to_owned(),
             Came::Other => "other".to_owned(),
@@ -137,10 +142,13 @@ mod tests {
         let trusted = [Cidr::parse("127.0.0.0/8").expect("a network")];
         for header in ["X-Forwarded-For: 192.0.2.1", "forwarded: for=192.0.2.1"] {
             let proxied = request(&format!("{PLAIN}{header}\r\n"), "{}");
-            asked(proxied.as_bytes(), &trusted, &|asked| assert_eq!(asked.client.address.to_string(), "192.0.2.1"));
+            asked(proxied.as_bytes(), &trusted, &|asked| {
+                assert_eq!(asked.client.address.to_string(), "192.0.2.1")
+            });
             asked(proxied.as_bytes(), &[], &|asked| assert_eq!(asked.client.address, PEER));
         }
-        let kept = request(&format!("{PLAIN}Connection: Keep-Alive\r\nPrefer: wait=3\r\nX: y\r\n"), "{}");
+        let kept =
+            request(&format!("{PLAIN}Connection: Keep-Alive\r\nPrefer: wait=3\r\nX: y\r\n"), "{}");
         assert!(told(kept.as_bytes()).starts_with("k t true true"));
     }
 

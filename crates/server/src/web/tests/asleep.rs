@@ -57,9 +57,17 @@ fn tell(full: &Full, units: u32) {
 fn tell_of(buyer: &str, full: &Full, units: u32) {
     let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
     let catalogue = full.app.engine.catalogue();
-    let item = catalogue.sale("spring").expect("it was made").item("phone").expect("it was made").row.id;
-    let (buyer, units) = (BuyerId::new(buyer).expect("a buyer"), Units::new(units).expect("in range"));
-    full.app.engine.hub().publish(Kind::Refused { id, item, buyer, units, verdict: Verdict::Unavailable });
+    let item =
+        catalogue.sale("spring").expect("it was made").item("phone").expect("it was made").row.id;
+    let (buyer, units) =
+        (BuyerId::new(buyer).expect("a buyer"), Units::new(units).expect("in range"));
+    full.app.engine.hub().publish(Kind::Refused {
+        id,
+        item,
+        buyer,
+        units,
+        verdict: Verdict::Unavailable,
+    });
 }
 
 /// Tells anna of so many refused requests, the first for one unit and each for one more, as fast as she can be told in her sleep.
@@ -149,7 +157,8 @@ async fn whoever_answers_pings_sleeps_on_and_stays() {
     let mut there = raw_socket(&full).await;
     asleep_are(&full, 1).await;
     for _ in 0..4 * silence.pings_max {
-        let pinged = tokio::time::timeout(PATIENCE, pings(&mut there, true, 1)).await.expect("it is pinged");
+        let pinged =
+            tokio::time::timeout(PATIENCE, pings(&mut there, true, 1)).await.expect("it is pinged");
         assert_eq!((pinged, asleep(&full)), (1, 1), "it answers in its sleep");
     }
     tell(&full, 7);

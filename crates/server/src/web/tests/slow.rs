@@ -42,8 +42,13 @@ impl Reader {
 
     /// The same, with this query.
     async fn following(mut stream: TcpStream, query: &str) -> Self {
-        let token = token(SECRET.as_bytes(), &NewToken { exp: 4_000_000_000, ..NewToken::new("anna", 0, PATIENCE) });
-        let asked = format!("GET /v1/events{query} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
+        let token = token(
+            SECRET.as_bytes(),
+            &NewToken { exp: 4_000_000_000, ..NewToken::new("anna", 0, PATIENCE) },
+        );
+        let asked = format!(
+            "GET /v1/events{query} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
+        );
         stream.write_all(asked.as_bytes()).await.expect("it reads");
         let mut reader = Self(BufReader::new(stream).lines());
         assert_eq!(reader.line().await, "HTTP/1.1 200 OK");
@@ -52,7 +57,8 @@ impl Reader {
     }
 
     async fn line(&mut self) -> String {
-        let line = tokio::time::timeout(PATIENCE, self.0.next_line()).await.expect("a line in time");
+        let line =
+            tokio::time::timeout(PATIENCE, self.0.next_line()).await.expect("a line in time");
         line.expect("no reset").expect("the connection is open")
     }
 
@@ -69,10 +75,17 @@ fn tell(full: &Full, times: usize) {
     let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
     let units = Units::new(1).expect("in range");
     let catalogue = full.app.engine.catalogue();
-    let item = catalogue.sale("spring").expect("it was made").item("phone").expect("it was made").row.id;
+    let item =
+        catalogue.sale("spring").expect("it was made").item("phone").expect("it was made").row.id;
     for _ in 0..times {
         let buyer = BuyerId::new("anna").expect("a buyer");
-        full.app.engine.hub().publish(Kind::Refused { id, item, buyer, units, verdict: Verdict::Unavailable });
+        full.app.engine.hub().publish(Kind::Refused {
+            id,
+            item,
+            buyer,
+            units,
+            verdict: Verdict::Unavailable,
+        });
     }
 }
 
@@ -108,7 +121,11 @@ async fn a_stream_that_takes_nothing_is_dropped_and_others_hear_everything() {
         bytes += line.len() + 1;
     }
     assert!(bytes < HELD_MAX, "{heard} events were kept for it, {bytes} bytes");
-    assert_eq!((full.app.metrics.dropped.get(), full.app.metrics.streams.get()), (1, 1), "after {heard} events");
+    assert_eq!(
+        (full.app.metrics.dropped.get(), full.app.metrics.streams.get()),
+        (1, 1),
+        "after {heard} events"
+    );
     assert_eq!(full.app.engine.hub().readers(), 1);
     tell(&full, 1);
     quick.hear("data: ", 1).await;
@@ -161,7 +178,8 @@ async fn a_stream_that_is_due_for_a_ping_hears_of_a_status_that_takes_its_time()
 async fn answer_bytes(full: &Full, request: &str) -> usize {
     let last = request.replacen("\r\n", "\r\nConnection: close\r\n", 1);
     let (mut stream, mut answer) = (full.send(&last).await, Vec::new());
-    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("in time");
+    let read =
+        tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("in time");
     read.expect("no reset")
 }
 
@@ -191,12 +209,17 @@ fn whoever_asks_without_end_and_takes_no_answer_is_let_go_and_costs_no_more_than
     for request in [page, purchase] {
         let each = runtime.block_on(answer_bytes(&full, &request));
         let before = answered(&full);
-        let counted = allocation_counter::measure(|| runtime.block_on(ask_without_end(&full, &request)));
-        runtime.block_on(until("nothing of it is left", || full.app.metrics.connections.get() == 0));
+        let counted =
+            allocation_counter::measure(|| runtime.block_on(ask_without_end(&full, &request)));
+        runtime
+            .block_on(until("nothing of it is left", || full.app.metrics.connections.get() == 0));
         let answers = (answered(&full) - before) as usize;
         let told = request.lines().next();
         // The last one was begun and not taken whole.
-        assert!(answers > 0 && (answers - 1) * each < HELD_MAX, "{told:?}: {answers} answers of {each} bytes");
+        assert!(
+            answers > 0 && (answers - 1) * each < HELD_MAX,
+            "{told:?}: {answers} answers of {each} bytes"
+        );
         assert!(counted.bytes_max < COST_MAX, "{told:?}: {counted:?}");
     }
     runtime.block_on(async move { drop(full) });

@@ -68,14 +68,21 @@ pub(crate) fn history(told: &[Told], for_buyer: bool) -> Vec<HistoryEntry> {
             }
             Subject::Order(order) => (state(order.state), Some(time(order.pay_by))),
             // Money that came and goes back changes nothing about the order.
-            _ => (last.map_or(OrderState::Reserved, |last| last.state), last.and_then(|last| last.pay_by)),
+            _ => (
+                last.map_or(OrderState::Reserved, |last| last.state),
+                last.and_then(|last| last.pay_by),
+            ),
         };
         entries.push(HistoryEntry {
             at: time(event.at),
             event: event.what.as_str().to_owned(),
             state,
             by: by(event, for_buyer),
-            why: event.by.why.clone().filter(|_| !(for_buyer && matches!(event.by.actor, Actor::Operator(_)))),
+            why: event
+                .by
+                .why
+                .clone()
+                .filter(|_| !(for_buyer && matches!(event.by.actor, Actor::Operator(_)))),
             pay_by,
             from_line: event.is_from_line().then_some(true),
         });

@@ -17,7 +17,8 @@ const SOME: u64 = 8;
 fn soon() -> String {
     let moment = SystemTime::now() + Duration::from_secs(570);
     let millis = moment.duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
-    doorbuster_api::value::Time::from_millis(i64::try_from(millis).expect("not for a long time")).to_string()
+    doorbuster_api::value::Time::from_millis(i64::try_from(millis).expect("not for a long time"))
+        .to_string()
 }
 
 /// A sale that asks for this and opens then.
@@ -57,7 +58,8 @@ async fn takes_what_is_ready(app: &TestApp, sale: &str, kind: &str) {
     let (begun, already) = (Watch::start(), given(app, kind).await);
     for round in 1.. {
         let before = ready(app, kind).await;
-        let ask = async |buyer: &str| challenge(app, &format!("{buyer}-{round}"), sale, json!({})).await;
+        let ask =
+            async |buyer: &str| challenge(app, &format!("{buyer}-{round}"), sale, json!({})).await;
         let asked = tokio::join!(ask("anna"), ask("bert"), ask("carl"), ask("dora"));
         let after = ready(app, kind).await;
         for one in [&asked.0, &asked.1, &asked.2, &asked.3] {
@@ -84,7 +86,11 @@ async fn challenges_of_a_sale_that_opens_soon_are_drawn_before_and_given_to_who_
     // The emptiest shelf is filled first: were the other kind wanted, it would be there by now.
     until_ready(&app, "image", |ready| ready >= SOME).await;
     assert_eq!(ready(&app, "slider").await, 0, "that sale opens in years");
-    assert_eq!((given(&app, "image").await, given(&app, "slider").await), (0, 0), "nobody has asked");
+    assert_eq!(
+        (given(&app, "image").await, given(&app, "slider").await),
+        (0, 0),
+        "nobody has asked"
+    );
     takes_what_is_ready(&app, "near", "image").await;
     assert_eq!(phase(&app, "near").await, "scheduled");
 
@@ -108,5 +114,9 @@ async fn nothing_is_drawn_for_sales_that_ask_for_no_picture_or_are_over() {
         app.step(kind, "close").await;
         until_ready(&app, kind, |ready| ready == 0).await;
     }
-    assert_eq!((given(&app, "slider").await, given(&app, "image").await), (0, 0), "nobody has asked");
+    assert_eq!(
+        (given(&app, "slider").await, given(&app, "image").await),
+        (0, 0),
+        "nobody has asked"
+    );
 }

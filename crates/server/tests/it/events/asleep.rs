@@ -17,7 +17,8 @@ const A_WHILE: Duration = Duration::from_millis(400);
 /// How many are asleep.
 async fn asleep(app: &TestApp) -> u64 {
     let page = app.get("/metrics").await.text();
-    let number = page.lines().find_map(|line| line.strip_prefix("doorbuster_events_websockets_asleep "));
+    let number =
+        page.lines().find_map(|line| line.strip_prefix("doorbuster_events_websockets_asleep "));
     number.and_then(|number| number.parse().ok()).expect("it is counted")
 }
 
@@ -63,9 +64,15 @@ async fn a_sleeper_hears_of_its_orders_in_turn_and_of_the_sale() {
         assert_eq!(order(&mut anna).await, "reserved");
         assert_eq!(asleep(&app).await, 2, "nobody is woken for it");
         let id = placed["id"].as_str().expect("an id");
-        assert_eq!(app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(), "200");
+        assert_eq!(
+            app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(),
+            "200"
+        );
         assert_eq!(order(&mut anna).await, "cancelled");
-        assert_eq!(app.buy("carl", &format!("k{round}"), "spring", "phone", 1).await.verdict(), "201");
+        assert_eq!(
+            app.buy("carl", &format!("k{round}"), "spring", "phone", 1).await.verdict(),
+            "201"
+        );
         loop {
             let event = next(&mut anna).await;
             if event["status"]["items"][0]["held"] == round + 1 {
@@ -120,7 +127,9 @@ async fn what_a_sleeper_says_is_answered() {
     let mut long = socket(&app, "anna", "").await;
     asleep_are(&app, 1).await;
     long.send(Message::Text("x".repeat(5_000).into())).await.expect("it is sent");
-    let Some(Message::Close(Some(frame))) = message(&mut long).await else { panic!("it is closed") };
+    let Some(Message::Close(Some(frame))) = message(&mut long).await else {
+        panic!("it is closed")
+    };
     assert_eq!(u16::from(frame.code), 1002);
 }
 
@@ -152,10 +161,15 @@ async fn whom_operators_turn_away_is_told_in_its_sleep_and_counted_once() {
     asleep_are(&app, 2).await;
     let body = Some(json!({"kind": "buyer", "value": "anna"}));
     assert_eq!(app.admin("POST", "/v1/admin/blocks", body).await.verdict(), "201");
-    let Some(Message::Close(Some(frame))) = message(&mut anna).await else { panic!("it is closed") };
+    let Some(Message::Close(Some(frame))) = message(&mut anna).await else {
+        panic!("it is closed")
+    };
     assert_eq!(u16::from(frame.code), 1008);
     let page = app.get("/metrics").await.text();
-    assert!(page.lines().any(|line| line == "doorbuster_blocked_total{kind=\"buyer\"} 1"), "{page}");
+    assert!(
+        page.lines().any(|line| line == "doorbuster_blocked_total{kind=\"buyer\"} 1"),
+        "{page}"
+    );
     assert_eq!(asleep(&app).await, 1, "nobody else was woken");
     assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "201");
     assert_eq!(order(&mut bert).await, "reserved");
@@ -170,7 +184,8 @@ async fn whose_network_operators_turn_away_is_told_in_its_sleep() {
         let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
         open(&app, "", &headers).await.expect("an upgrade").0
     };
-    let (mut anna, mut bert) = (from("anna", "192.0.2.7").await, from("bert", "198.51.100.7").await);
+    let (mut anna, mut bert) =
+        (from("anna", "192.0.2.7").await, from("bert", "198.51.100.7").await);
     asleep_are(&app, 2).await;
     let body = Some(json!({"kind": "ip", "value": "192.0.2.0/24"}));
     assert_eq!(app.admin("POST", "/v1/admin/blocks", body).await.verdict(), "201");
@@ -199,7 +214,9 @@ async fn sleepers_are_told_that_the_server_stops() {
     let begun = Watch::start();
     let ended = app.ask_to_stop();
     for socket in &mut sockets {
-        let Some(Message::Close(Some(frame))) = message(socket).await else { panic!("it is closed") };
+        let Some(Message::Close(Some(frame))) = message(socket).await else {
+            panic!("it is closed")
+        };
         assert_eq!(u16::from(frame.code), 1001);
     }
     drop(sockets);

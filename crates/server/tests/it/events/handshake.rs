@@ -8,8 +8,12 @@ const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// What asks for a WebSocket, as clients write it.
-const ASKED: [(&str, &str); 4] =
-    [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", KEY)];
+const ASKED: [(&str, &str); 4] = [
+    ("Connection", "Upgrade"),
+    ("Upgrade", "websocket"),
+    ("Sec-WebSocket-Version", "13"),
+    ("Sec-WebSocket-Key", KEY),
+];
 
 /// The same, but for one header, which is another or none.
 fn but(name: &'static str, value: Option<&'static str>) -> Vec<(&'static str, &'static str)> {
@@ -32,9 +36,19 @@ async fn headers_are_lists_of_words_in_any_case() {
         let mut wire = app.connect().await;
         wire.send(&request("GET", "/v1/ws", &headers, b"")).await;
         let head = wire.head().await;
-        assert_eq!((head.status, head.header("sec-websocket-accept")), (101, Some(ACCEPT)), "{headers:?}");
-        assert!(head.header("upgrade").is_some_and(|to| to.eq_ignore_ascii_case("websocket")), "{head:?}");
-        assert!(head.header("connection").is_some_and(|to| to.eq_ignore_ascii_case("upgrade")), "{head:?}");
+        assert_eq!(
+            (head.status, head.header("sec-websocket-accept")),
+            (101, Some(ACCEPT)),
+            "{headers:?}"
+        );
+        assert!(
+            head.header("upgrade").is_some_and(|to| to.eq_ignore_ascii_case("websocket")),
+            "{head:?}"
+        );
+        assert!(
+            head.header("connection").is_some_and(|to| to.eq_ignore_ascii_case("upgrade")),
+            "{head:?}"
+        );
         assert_eq!(head.header("sec-websocket-protocol"), None, "none was offered");
     }
 }

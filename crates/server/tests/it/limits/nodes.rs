@@ -72,7 +72,8 @@ async fn nodes_of_a_cluster_hold_a_limit_together() {
     let mut let_in = 0;
     for n in 0..30 {
         let app = [&first, &second][n % 2];
-        let_in += u32::from(app.buy("anna", &format!("k{n}"), "spring", "phone", 1).await.status != 429);
+        let_in +=
+            u32::from(app.buy("anna", &format!("k{n}"), "spring", "phone", 1).await.status != 429);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!((15..=16).contains(&let_in), "{let_in}");
@@ -80,7 +81,14 @@ async fn nodes_of_a_cluster_hold_a_limit_together() {
     set(&first, "spring", patch).await;
     for app in [&first, &second] {
         let begun = Watch::start();
-        let policy = async || said(&app.buy("carl", "k", "spring", "phone", 1).await, "ratelimit-policy", "buyer", "q");
+        let policy = async || {
+            said(
+                &app.buy("carl", "k", "spring", "phone", 1).await,
+                "ratelimit-policy",
+                "buyer",
+                "q",
+            )
+        };
         while policy().await != Some(BURST.into()) {
             assert!(begun.elapsed() < PATIENCE, "both know of the new limit");
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -129,10 +137,9 @@ async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
     let (begun, mut let_in, mut waves) = (Instant::now(), 0_u32, 0_u32);
     loop {
         waves += 1;
-        let asked = wires
-            .iter_mut()
-            .enumerate()
-            .map(|(n, wire)| async move { press_once(wire, "bert", "203.0.113.7", &format!("k{waves}-{n}")).await });
+        let asked = wires.iter_mut().enumerate().map(|(n, wire)| async move {
+            press_once(wire, "bert", "203.0.113.7", &format!("k{waves}-{n}")).await
+        });
         let mut taken = 0;
         for reply in join_all(asked).await {
             match reply.verdict().as_str() {
@@ -153,7 +160,10 @@ async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
                     return None;
                 }
             }
-            assert!(patience.elapsed() < PATIENCE, "{scope}: what was let in is told, but for a sixteenth");
+            assert!(
+                patience.elapsed() < PATIENCE,
+                "{scope}: what was let in is told, but for a sixteenth"
+            );
         }
     }
     // One comes back each minute.
@@ -179,7 +189,10 @@ async fn by_each_measure_two_nodes_let_in_a_burst_and_a_sixteenth_of_it() {
         }
         let let_in = let_in.expect("the Redis is there at one of three times");
         // The buyer who left nothing used up a little of what is everybody's.
-        assert!((BURST - BURST / 10..=BURST + UNTOLD + UNHEARD).contains(&let_in), "{scope}: {let_in}");
+        assert!(
+            (BURST - BURST / 10..=BURST + UNTOLD + UNHEARD).contains(&let_in),
+            "{scope}: {let_in}"
+        );
     }
 }
 
@@ -207,7 +220,10 @@ async fn without_its_redis_a_node_holds_to_its_share_and_comes_back() {
         let mut let_in = 0;
         for n in 0..20 {
             let verdict = app.buy(buyer, &format!("k{n}"), "spring", "phone", 1).await.verdict();
-            assert!(verdict == "409 sold_out" || verdict == "429 rate_limited", "{buyer}: {verdict}");
+            assert!(
+                verdict == "409 sold_out" || verdict == "429 rate_limited",
+                "{buyer}: {verdict}"
+            );
             let_in += u32::from(verdict == "409 sold_out");
         }
         let_in

@@ -23,7 +23,10 @@ async fn a_header_of_the_clients_own_hides_no_blocked_address() {
         assert_eq!(buy_by(&app, "anna", "k2", &headers).await.verdict(), expected, "{headers:?}");
         let own = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
         let headers = [&headers[..], &own].concat();
-        let pass = app.call("POST", "/v1/sales/spring/passes", &headers, br#"{"item":"phone"}"#).await.verdict();
+        let pass = app
+            .call("POST", "/v1/sales/spring/passes", &headers, br#"{"item":"phone"}"#)
+            .await
+            .verdict();
         assert_eq!(pass == "403 forbidden", expected == "403 forbidden", "{headers:?}: {pass}");
     }
     app.stop().await;

@@ -12,17 +12,18 @@ use crate::app::{FAR, SECRET, TestApp, sale};
 async fn the_front_door_asks_what_it_asks_of_a_purchase() {
     let app = TestApp::start().await;
     let mut body = sale("spring", 1.into(), 1);
-    body["front_door"] =
-        json!({"pass": "required", "min_level": 1, "limits": {"buyer": {"burst": 5, "per_minute": 1}, "ip": null}});
+    body["front_door"] = json!({"pass": "required", "min_level": 1, "limits": {"buyer": {"burst": 5, "per_minute": 1}, "ip": null}});
     assert_eq!(app.admin("POST", "/v1/admin/sales", Some(body)).await.verdict(), "201");
     app.step("spring", "open").await;
     let name = |buyer: &str, level: u8| {
-        let claims = NewToken { exp: FAR, level: Some(level), ..NewToken::new(buyer, 0, Duration::ZERO) };
+        let claims =
+            NewToken { exp: FAR, level: Some(level), ..NewToken::new(buyer, 0, Duration::ZERO) };
         format!("Bearer {}", token(SECRET.as_bytes(), &claims))
     };
     let pass = async |buyer: &str| {
         let headers = [("Authorization", &*name(buyer, 1)), ("Content-Type", "application/json")];
-        let made = app.call("POST", "/v1/sales/spring/passes", &headers, br#"{"item":"phone"}"#).await;
+        let made =
+            app.call("POST", "/v1/sales/spring/passes", &headers, br#"{"item":"phone"}"#).await;
         made.json()["pass"].as_str().expect("a pass").to_owned()
     };
     let purchase = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
@@ -37,7 +38,11 @@ async fn the_front_door_asks_what_it_asks_of_a_purchase() {
     assert_eq!(join("b", 0, None).await.verdict(), "403 not_eligible");
     assert_eq!(join("b", 1, None).await.verdict(), "403 pass_required");
     assert_eq!(join("b", 1, Some("forged")).await.verdict(), "403 pass_invalid");
-    assert_eq!(join("b", 1, Some(&pass("c").await)).await.verdict(), "403 pass_invalid", "another buyer's");
+    assert_eq!(
+        join("b", 1, Some(&pass("c").await)).await.verdict(),
+        "403 pass_invalid",
+        "another buyer's"
+    );
     let held = pass("b").await;
     let joined = join("b", 1, Some(&held)).await;
     assert_eq!(joined.verdict(), "201", "{}", joined.text());
@@ -45,7 +50,11 @@ async fn the_front_door_asks_what_it_asks_of_a_purchase() {
     for _ in 0..4 {
         assert_eq!(join("b", 1, Some(&held)).await.verdict(), "200");
     }
-    assert_eq!(join("b", 1, Some(&held)).await.verdict(), "429 rate_limited", "as many as purchases");
+    assert_eq!(
+        join("b", 1, Some(&held)).await.verdict(),
+        "429 rate_limited",
+        "as many as purchases"
+    );
     let block = json!({"kind": "buyer", "value": "c", "reason": "a robot"});
     assert_eq!(app.admin("POST", "/v1/admin/blocks", Some(block)).await.verdict(), "201");
     assert_eq!(join("c", 1, None).await.verdict(), "403 forbidden");

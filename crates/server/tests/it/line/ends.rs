@@ -78,12 +78,20 @@ async fn a_sale_that_closes_ends_its_line_and_each_place_is_told_of() {
     let mut over = Vec::new();
     for (buyer, id) in [("b", &b), ("c", &c)] {
         let read = app.stands(buyer, id).await;
-        assert_eq!((&read["state"], &read["code"]), (&json!("refused"), &json!("ended")), "from the close on");
+        assert_eq!(
+            (&read["state"], &read["code"]),
+            (&json!("refused"), &json!("ended")),
+            "from the close on"
+        );
         over.push(read);
     }
     nobody_waits(&app).await;
     for (buyer, read) in [("b", &over[0]), ("c", &over[1])] {
-        assert_eq!(app.stands(buyer, read["id"].as_str().expect("an id")).await, *read, "a verdict stays");
+        assert_eq!(
+            app.stands(buyer, read["id"].as_str().expect("an id")).await,
+            *read,
+            "a verdict stays"
+        );
         assert_eq!(app.buyer(buyer, "DELETE", LINE).await.verdict(), "204");
         assert_eq!(app.join(buyer, "line").await.verdict(), "409 ended");
     }
@@ -100,11 +108,17 @@ async fn a_sale_that_closes_ends_its_line_and_each_place_is_told_of() {
     app.cancel("a", &first).await;
     let row = nobody_waits(&app).await;
     assert_eq!((&row["pool"], &row["held"]), (&json!(2), &json!(1)));
-    let heard = shop.until(10, "the cancellation", |heard| heard.iter().any(|one| one.order() == first)).await;
+    let heard = shop
+        .until(10, "the cancellation", |heard| heard.iter().any(|one| one.order() == first))
+        .await;
     for read in &over {
         let id = read["id"].as_str().expect("an id");
         let mine = heard.iter().find(|one| one.order() == id).expect("told of");
-        assert_eq!((mine.what().as_str(), &mine.json()["data"]["order"]), ("order.refused", read), "as it reads");
+        assert_eq!(
+            (mine.what().as_str(), &mine.json()["data"]["order"]),
+            ("order.refused", read),
+            "as it reads"
+        );
         assert_eq!(told(&heard, id).len(), 1, "once: {heard:?}");
     }
     let (line, begun) = ("doorbuster_line_ended_total{outcome=\"closed\"} 2", Instant::now());
@@ -133,10 +147,16 @@ async fn a_line_that_outlived_its_sale_ends_when_the_server_starts_and_is_told_o
     nobody_waits(&app).await;
     // Whatever is told of the line is told before this.
     app.cancel("a", &first).await;
-    let heard = shop.until(10, "the cancellation", |heard| heard.iter().any(|one| one.order() == first)).await;
+    let heard = shop
+        .until(10, "the cancellation", |heard| heard.iter().any(|one| one.order() == first))
+        .await;
     for id in &places {
         let told = told(&heard, id);
-        assert_eq!(told.iter().map(|(what, _)| what.as_str()).collect::<Vec<_>>(), ["order.refused"], "{heard:?}");
+        assert_eq!(
+            told.iter().map(|(what, _)| what.as_str()).collect::<Vec<_>>(),
+            ["order.refused"],
+            "{heard:?}"
+        );
     }
     app.is_well().await;
 }
@@ -163,9 +183,17 @@ async fn a_place_that_became_an_order_is_not_left() {
         assert_eq!(leave("c").await.0, "204", "a place that is given up, and no place");
     }
     app.cancel("b", &b).await;
-    assert_eq!(leave("b").await, ("409 wrong_state".into(), json!("cancelled")), "whatever became of it");
+    assert_eq!(
+        leave("b").await,
+        ("409 wrong_state".into(), json!("cancelled")),
+        "whatever became of it"
+    );
     app.step("spring", "close").await;
-    assert_eq!(leave("b").await, ("409 wrong_state".into(), json!("cancelled")), "also after the end");
+    assert_eq!(
+        leave("b").await,
+        ("409 wrong_state".into(), json!("cancelled")),
+        "also after the end"
+    );
     app.is_well().await;
 }
 
@@ -181,8 +209,15 @@ async fn money_that_names_a_place_goes_back_and_stays_for_no_order_whatever_the_
     assert_eq!(history["refunds"][0]["cause"], "unknown_order", "{history}");
     let audit = app.admin("GET", "/v1/admin/audit", None).await.json();
     let notice = &audit["notices"][0];
-    assert_eq!((&notice["kind"], &notice["order"]), (&json!("unknown_order"), &json!(b)), "{audit}");
-    assert!(notice["detail"].as_str().is_some_and(|said| said.contains("named no order when it came")), "{notice}");
+    assert_eq!(
+        (&notice["kind"], &notice["order"]),
+        (&json!("unknown_order"), &json!(b)),
+        "{audit}"
+    );
+    assert!(
+        notice["detail"].as_str().is_some_and(|said| said.contains("named no order when it came")),
+        "{notice}"
+    );
     for (list, has_it) in [("payments.csv", true), ("payments.csv?sale=spring", false)] {
         let export = app.admin("GET", &format!("/v1/admin/exports/{list}"), None).await.text();
         assert_eq!(export.contains("pay_early"), has_it, "{list}: {export}");

@@ -14,7 +14,8 @@ use crate::postgres::Cluster;
 /// A server of shape `postgres` on this database.
 async fn node(home: &Cluster, database: &str) -> TestApp {
     let url = crate::several::address(home, database);
-    TestApp::with(&[("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url.as_str())]).await
+    TestApp::with(&[("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url.as_str())])
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -32,11 +33,19 @@ async fn a_line_is_one_over_all_nodes() {
             if told.status == 201 {
                 break id(&told.json());
             }
-            assert!(told.verdict() != "500 internal" && begun.elapsed() < PATIENCE, "{}", told.text());
+            assert!(
+                told.verdict() != "500 internal" && begun.elapsed() < PATIENCE,
+                "{}",
+                told.text()
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
         let there = nodes[n % 2].stands(buyer, &id).await;
-        assert_eq!((&there["state"], &there["ahead"]), (&json!("waiting"), &json!(n)), "the same at the other node");
+        assert_eq!(
+            (&there["state"], &there["ahead"]),
+            (&json!("waiting"), &json!(n)),
+            "the same at the other node"
+        );
         places.push((buyer, id));
     }
     // Whoever is served at whichever node gives it up at the other one, and the next hears of it there.
@@ -47,7 +56,11 @@ async fn a_line_is_one_over_all_nodes() {
         there.cancel(held.0, &held.1).await;
         for node in [here, there] {
             let told = node.buy("d", &format!("k{n}"), "spring", "phone", 1).await;
-            assert!(matches!(&*told.verdict(), "409 sold_out" | "503 unavailable"), "{}", told.text());
+            assert!(
+                matches!(&*told.verdict(), "409 sold_out" | "503 unavailable"),
+                "{}",
+                told.text()
+            );
         }
         loop {
             let event = next(&mut events).await;
@@ -79,10 +92,13 @@ async fn in_cluster(home: &Cluster, database: &str, slots: &str) -> TestApp {
 /// Two servers of shape `cluster`: the one that leads, and the other.
 async fn pair(home: &Cluster, slots: &str) -> (TestApp, TestApp) {
     let database = home.database();
-    let (one, other) = (in_cluster(home, &database, slots).await, in_cluster(home, &database, slots).await);
+    let (one, other) =
+        (in_cluster(home, &database, slots).await, in_cluster(home, &database, slots).await);
     let begun = Instant::now();
     loop {
-        let leads = async |app: &TestApp| app.get("/metrics").await.text().lines().any(|l| l == "doorbuster_leads 1");
+        let leads = async |app: &TestApp| {
+            app.get("/metrics").await.text().lines().any(|l| l == "doorbuster_leads 1")
+        };
         match (leads(&one).await, leads(&other).await) {
             (true, false) => return (one, other),
             (false, true) => return (other, one),
@@ -122,7 +138,11 @@ async fn in_a_cluster_a_hold_that_lapses_is_heard_of_where_the_next_in_line_list
         }
     }
     assert_eq!(leader.stands("a", &first).await["state"], "expired");
-    assert_eq!(here.buy("d", "k", "spring", "phone", 1).await.verdict(), "409 sold_out", "it was never for sale");
+    assert_eq!(
+        here.buy("d", "k", "spring", "phone", 1).await.verdict(),
+        "409 sold_out",
+        "it was never for sale"
+    );
     leader.is_well().await;
 }
 

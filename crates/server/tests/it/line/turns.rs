@@ -23,7 +23,12 @@ async fn of_64_who_join_at_once_each_has_one_place_and_a_turn_of_their_own() {
     assert_eq!(app.row().await["waiting"], 32);
     let mut turns = Vec::new();
     for n in 0..32 {
-        turns.push((app.buyer(&format!("b{n}"), "GET", LINE).await.json()["ahead"].as_u64().expect("a number"), n));
+        turns.push((
+            app.buyer(&format!("b{n}"), "GET", LINE).await.json()["ahead"]
+                .as_u64()
+                .expect("a number"),
+            n,
+        ));
     }
     turns.sort_unstable();
     assert!(turns.iter().enumerate().all(|(at, (ahead, _))| *ahead == at as u64), "{turns:?}");
@@ -75,7 +80,8 @@ async fn a_shop_is_told_what_became_of_each_place() {
     let left = app.stands("b", &b).await;
     app.cancel("a", &first).await;
     let order = app.becomes("c", &c, "reserved").await;
-    let heard = shop.until(10, "both places", |heard| heard.iter().any(|one| one.order() == c)).await;
+    let heard =
+        shop.until(10, "both places", |heard| heard.iter().any(|one| one.order() == c)).await;
     let of = |id: &str| {
         let mine = heard.iter().find(|one| one.order() == id).expect("told of");
         (mine.what(), mine.json()["data"]["order"].clone())
@@ -91,10 +97,19 @@ async fn a_shop_is_told_what_became_of_each_place() {
         }
         assert!(begun.elapsed() < PATIENCE, "{}", told.text());
     };
-    let heard = shop.until(10, "the one who bought", |heard| heard.iter().any(|one| one.order() == d)).await;
+    let heard = shop
+        .until(10, "the one who bought", |heard| heard.iter().any(|one| one.order() == d))
+        .await;
     let marked = |id: &str| {
-        let mine = heard.iter().find(|one| one.order() == id && one.what() == "order.reserved").expect("told of");
+        let mine = heard
+            .iter()
+            .find(|one| one.order() == id && one.what() == "order.reserved")
+            .expect("told of");
         mine.json()["data"].get("from_line").cloned()
     };
-    assert_eq!((marked(&c), marked(&d)), (Some(json!(true)), None), "which of them came out of the line");
+    assert_eq!(
+        (marked(&c), marked(&d)),
+        (Some(json!(true)), None),
+        "which of them came out of the line"
+    );
 }

@@ -21,7 +21,9 @@ async fn erase(app: &TestApp) -> Value {
 /// What an erasure says of how much it did and what has to stay.
 fn summary(erasure: &Value) -> (u64, Vec<(&str, u64)>) {
     let held = erasure["held_back"].as_array().expect("a list").iter();
-    let held = held.map(|held| (held["reason"].as_str().expect("a word"), held["orders"].as_u64().expect("a number")));
+    let held = held.map(|held| {
+        (held["reason"].as_str().expect("a word"), held["orders"].as_u64().expect("a number"))
+    });
     (erasure["orders"].as_u64().expect("a number"), held.collect())
 }
 
@@ -53,12 +55,17 @@ async fn a_buyer_is_erased_from_what_is_over_and_the_rest_is_named() {
     assert_eq!((summary(&counted), &counted["dry_run"]), ((2, vec![("unpaid", 1)]), &json!(true)));
     assert_eq!(orders_of(&app, BUYER).await, 3, "it was only counted");
     let erased = erase(&app).await;
-    assert_eq!((summary(&erased), &erased["erased_as"]), ((2, vec![("unpaid", 1)]), &counted["erased_as"]));
+    assert_eq!(
+        (summary(&erased), &erased["erased_as"]),
+        ((2, vec![("unpaid", 1)]), &counted["erased_as"])
+    );
     let name = erased["erased_as"].as_str().expect("a name");
     assert!(name.starts_with("erased:") && name.len() == 39, "{name}");
 
     // What is not theirs any more they cannot read, pay or cancel, though they still know its id; an operator can.
-    for (method, tail) in [("GET", ""), ("GET", "/history"), ("POST", "/cancel"), ("POST", "/checkout")] {
+    for (method, tail) in
+        [("GET", ""), ("GET", "/history"), ("POST", "/cancel"), ("POST", "/checkout")]
+    {
         let told = app.buyer(BUYER, method, &format!("/v1/orders/{paid}{tail}")).await;
         assert_eq!(told.verdict(), "404 not_found", "{method} {tail}");
     }
@@ -77,7 +84,10 @@ async fn a_buyer_is_erased_from_what_is_over_and_the_rest_is_named() {
     assert_eq!((orders_of(&app, BUYER).await, orders_of(&app, "bert").await), (0, 1));
 
     // Money and books go on under the other name.
-    assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{paid}/refund"), None).await.verdict(), "200");
+    assert_eq!(
+        app.admin("POST", &format!("/v1/admin/orders/{paid}/refund"), None).await.verdict(),
+        "200"
+    );
     assert_eq!(payments(&app, &paid).await, [("pay_1".to_owned(), "refunded".to_owned())]);
     let orders = csv(&app, "orders").await;
     assert!(orders.contains(name) && orders.contains("bert"), "{orders}");
@@ -92,7 +102,10 @@ async fn a_buyer_is_erased_from_what_is_over_and_the_rest_is_named() {
 #[tokio::test]
 async fn only_an_admin_erases_and_only_a_buyer() {
     let app = start().await;
-    let made = app.admin("POST", "/v1/admin/keys", Some(json!({"name": "night", "role": "operator"}))).await.json();
+    let made = app
+        .admin("POST", "/v1/admin/keys", Some(json!({"name": "night", "role": "operator"})))
+        .await
+        .json();
     let weaker = format!("Bearer {}", made["key"].as_str().expect("a key"));
     let headers = [("Authorization", weaker.as_str()), ("Content-Type", "application/json")];
     let body = json!({"buyer": BUYER}).to_string();
@@ -104,16 +117,30 @@ async fn only_an_admin_erases_and_only_a_buyer() {
         app.call("POST", "/v1/admin/erasures", &headers, body.as_bytes()).await.verdict(),
         "401 unauthenticated"
     );
-    for buyer in [json!("a b"), json!(""), json!("x".repeat(65)), json!(7), json!("erased:0123456789abcdef")] {
-        assert_eq!(ask(&app, json!({"buyer": buyer})).await.verdict(), "422 invalid_request", "{buyer}");
+    for buyer in
+        [json!("a b"), json!(""), json!("x".repeat(65)), json!(7), json!("erased:0123456789abcdef")]
+    {
+        assert_eq!(
+            ask(&app, json!({"buyer": buyer})).await.verdict(),
+            "422 invalid_request",
+            "{buyer}"
+        );
     }
     let nobody = erase(&app).await;
-    assert_eq!((summary(&nobody), &nobody["other"], &nobody["blocked"]), ((0, vec![]), &json!(0), &json!(false)));
+    assert_eq!(
+        (summary(&nobody), &nobody["other"], &nobody["blocked"]),
+        ((0, vec![]), &json!(0), &json!(false))
+    );
     let name = nobody["erased_as"].as_str().expect("a name");
-    assert_eq!(app.buyer(name, "GET", "/v1/orders").await.verdict(), "401 unauthenticated", "nobody signs in as that");
+    assert_eq!(
+        app.buyer(name, "GET", "/v1/orders").await.verdict(),
+        "401 unauthenticated",
+        "nobody signs in as that"
+    );
 
     // A block is an operator's own word.
-    let blocked = app.admin("POST", "/v1/admin/blocks", Some(json!({"kind": "buyer", "value": BUYER}))).await;
+    let blocked =
+        app.admin("POST", "/v1/admin/blocks", Some(json!({"kind": "buyer", "value": BUYER}))).await;
     assert_eq!(blocked.verdict(), "201");
     assert_eq!(erase(&app).await["blocked"], true);
     let id = blocked.json()["id"].as_str().expect("an id").to_owned();

@@ -15,8 +15,11 @@ async fn lines(app: &TestApp, list: &str, query: &str) -> Vec<HashMap<String, St
     let text = reply.text();
     assert!(text.ends_with("\r\n"));
     let mut lines = text.split("\r\n").filter(|line| !line.is_empty());
-    let names: Vec<_> = lines.next().expect("a line of names").split(',').map(str::to_owned).collect();
-    lines.map(|line| names.iter().cloned().zip(line.split(',').map(str::to_owned)).collect()).collect()
+    let names: Vec<_> =
+        lines.next().expect("a line of names").split(',').map(str::to_owned).collect();
+    lines
+        .map(|line| names.iter().cloned().zip(line.split(',').map(str::to_owned)).collect())
+        .collect()
 }
 
 pub(super) async fn reconciliation(app: &TestApp, query: &str) -> Value {
@@ -45,11 +48,23 @@ async fn a_sale_with_a_bit_of_everything(app: &TestApp) {
     ];
     tell(app, "m1", &captured("pay_anna", &anna, 50)).await;
     tell(app, "m2", &captured("pay_bert", &bert, 40)).await;
-    assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{bert}/refund"), None).await.verdict(), "200");
-    assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{carl}/cancel"), None).await.verdict(), "200");
+    assert_eq!(
+        app.admin("POST", &format!("/v1/admin/orders/{bert}/refund"), None).await.verdict(),
+        "200"
+    );
+    assert_eq!(
+        app.admin("POST", &format!("/v1/admin/orders/{carl}/cancel"), None).await.verdict(),
+        "200"
+    );
     assert_eq!(tell(app, "m3", &captured("pay_carl", &carl, 30)).await.json()["outcome"], "paid");
-    assert_eq!(tell(app, "m4", &captured("pay_dora", &dora, 19)).await.json()["outcome"], "refunded");
-    assert_eq!(tell(app, "m5", &captured("pay_nobody", "no order", 7)).await.json()["outcome"], "refunded");
+    assert_eq!(
+        tell(app, "m4", &captured("pay_dora", &dora, 19)).await.json()["outcome"],
+        "refunded"
+    );
+    assert_eq!(
+        tell(app, "m5", &captured("pay_nobody", "no order", 7)).await.json()["outcome"],
+        "refunded"
+    );
     adds_up(app).await;
 }
 
@@ -57,8 +72,9 @@ async fn a_sale_with_a_bit_of_everything(app: &TestApp) {
 async fn payments_and_refunds_are_exported_oldest_first() {
     let app = start().await;
     a_sale_with_a_bit_of_everything(&app).await;
-    let names =
-        |lines: &[HashMap<String, String>]| lines.iter().map(|line| line["payment"].clone()).collect::<Vec<_>>();
+    let names = |lines: &[HashMap<String, String>]| {
+        lines.iter().map(|line| line["payment"].clone()).collect::<Vec<_>>()
+    };
     let of_sale = lines(&app, "payments", "?sale=spring").await;
     assert_eq!(names(&of_sale), ["pay_anna", "pay_bert", "pay_carl", "pay_dora"]);
     assert_eq!(names(&lines(&app, "payments", "").await)[4], "pay_nobody");
@@ -102,7 +118,8 @@ async fn the_ledger_ends_at_the_stock() {
         ]
     );
     assert_eq!((&*ledger[1]["why"], &*ledger[9]["by"]), ("'=broken", "operator:configured"));
-    let stock = app.admin("GET", "/v1/admin/sales/spring/stock", None).await.json()["items"][0].clone();
+    let stock =
+        app.admin("GET", "/v1/admin/sales/spring/stock", None).await.json()["items"][0].clone();
     let units = |name: &str| stock[name].as_u64().expect("counted");
     let last = ledger.last().expect("lines");
     let cell = |name: &str| last[name].parse::<u64>().expect("a number");
@@ -113,7 +130,10 @@ async fn the_ledger_ends_at_the_stock() {
     let all = lines(&app, "ledger", "").await;
     assert_eq!(all.len(), ledger.len() + 2);
     let last = all.last().expect("lines");
-    assert_eq!((&*last["sale"], &*last["total"], &*last["free"], &*last["held"]), ("autumn", "", "", "2"));
+    assert_eq!(
+        (&*last["sale"], &*last["total"], &*last["free"], &*last["held"]),
+        ("autumn", "", "", "2")
+    );
 }
 
 #[tokio::test]
@@ -121,7 +141,10 @@ async fn units_and_money_are_reconciled() {
     let app = start().await;
     a_sale_with_a_bit_of_everything(&app).await;
     let report = reconciliation(&app, "").await;
-    assert_eq!((&report["ok"], &report["complete"], &report["differences"]), (&json!(true), &json!(true), &json!([])));
+    assert_eq!(
+        (&report["ok"], &report["complete"], &report["differences"]),
+        (&json!(true), &json!(true), &json!([]))
+    );
     let item = &report["items"][0];
     assert_eq!(
         (&item["sale"], &item["total"], &item["held"], &item["paid"], &item["ended"]),
@@ -134,7 +157,9 @@ async fn units_and_money_are_reconciled() {
     assert_eq!(reconciliation(&app, "?sale=spring").await["elsewhere"], json!([]));
     assert_eq!(report["next_cursor"], json!(null));
     for cursor in ["nonsense", "AAAA"] {
-        let odd = app.admin("GET", &format!("/v1/admin/exports/reconciliation?cursor={cursor}"), None).await;
+        let odd = app
+            .admin("GET", &format!("/v1/admin/exports/reconciliation?cursor={cursor}"), None)
+            .await;
         assert_eq!(odd.verdict(), "422 invalid_request", "{cursor}");
     }
 }

@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::{
-    KEY, adds_up, captured, now_secs, open_sale, order, payments, read, refunds, secret, send, signature, start, tell,
-    tell_text,
+    KEY, adds_up, captured, now_secs, open_sale, order, payments, read, refunds, secret, send,
+    signature, start, tell, tell_text,
 };
 use crate::app::{PATIENCE, TestApp};
 use crate::watch::Watch;
@@ -16,7 +16,12 @@ async fn a_payment_pays_for_its_order_once_however_often_it_is_told() {
     let id = order(&app, "anna", "k", 10).await;
     assert_eq!(read(&app, &id).await["payments"], json!([]));
     let first = tell(&app, "msg_1", &captured("pay_1", &id, 100)).await;
-    assert_eq!((first.verdict().as_str(), &first.json()["outcome"]), ("200", &json!("paid")), "{}", first.text());
+    assert_eq!(
+        (first.verdict().as_str(), &first.json()["outcome"]),
+        ("200", &json!("paid")),
+        "{}",
+        first.text()
+    );
     let paid = read(&app, &id).await;
     assert_eq!(paid["state"], "paid", "{paid}");
     assert!(paid["paid_at"].is_string() && paid["ended_at"].is_null(), "{paid}");
@@ -33,10 +38,18 @@ async fn a_payment_pays_for_its_order_once_however_often_it_is_told() {
         ("msg_3", captured("pay_1", "ord_other", 1)),
     ] {
         let again = tell(&app, message, &body).await;
-        assert_eq!((again.verdict().as_str(), &again.json()["outcome"]), ("200", &json!("repeated")), "{message}");
+        assert_eq!(
+            (again.verdict().as_str(), &again.json()["outcome"]),
+            ("200", &json!("repeated")),
+            "{message}"
+        );
     }
     assert_eq!(payments(&app, &id).await, [("pay_1".into(), "captured".into())]);
-    assert_eq!(read(&app, &id).await["payments"], paid["payments"], "as it was, whatever was told since");
+    assert_eq!(
+        read(&app, &id).await["payments"],
+        paid["payments"],
+        "as it was, whatever was told since"
+    );
     assert!(refunds(&app, &id).await.is_empty());
     assert_eq!(app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"], json!([]));
     adds_up(&app).await;
@@ -59,7 +72,12 @@ async fn a_payment_for_what_is_not_decided_yet_is_asked_for_again() {
             match told.verdict().as_str() {
                 "503 unavailable" => assert!(told.header("retry-after").is_some()),
                 verdict => {
-                    assert_eq!((verdict, &told.json()["outcome"]), ("200", &json!("paid")), "{}", told.text());
+                    assert_eq!(
+                        (verdict, &told.json()["outcome"]),
+                        ("200", &json!("paid")),
+                        "{}",
+                        told.text()
+                    );
                     break;
                 }
             }
@@ -69,8 +87,15 @@ async fn a_payment_for_what_is_not_decided_yet_is_asked_for_again() {
         // One that is nearly the same is nobody's, and goes back at once.
         let last = if id.ends_with('A') { "B" } else { "A" };
         let other = format!("{}{last}", &id[..id.len() - 1]);
-        let told = tell(&app, &format!("other_{round}"), &captured(&format!("pay_o{round}"), &other, 10)).await;
-        assert_eq!((told.verdict().as_str(), &told.json()["outcome"]), ("200", &json!("refunded")), "{}", told.text());
+        let told =
+            tell(&app, &format!("other_{round}"), &captured(&format!("pay_o{round}"), &other, 10))
+                .await;
+        assert_eq!(
+            (told.verdict().as_str(), &told.json()["outcome"]),
+            ("200", &json!("refunded")),
+            "{}",
+            told.text()
+        );
     }
     adds_up(&app).await;
 }
@@ -93,24 +118,38 @@ async fn money_that_does_not_fit_goes_back_once_and_is_a_notice() {
     }
     assert_eq!(read(&app, &id).await["state"], "reserved", "nothing was paid");
     assert_eq!(tell(&app, "good", &captured("pay_good", &id, 100)).await.json()["outcome"], "paid");
-    assert_eq!(tell(&app, "second", &captured("pay_second", &id, 100)).await.json()["outcome"], "refunded");
-    for unknown in [format!("ord_{}", "A".repeat(52)), "ord_nonsense".into(), "no order at all".into()] {
+    assert_eq!(
+        tell(&app, "second", &captured("pay_second", &id, 100)).await.json()["outcome"],
+        "refunded"
+    );
+    for unknown in
+        [format!("ord_{}", "A".repeat(52)), "ord_nonsense".into(), "no order at all".into()]
+    {
         let payment = format!("pay_{}", unknown.len());
-        assert_eq!(tell(&app, &payment, &captured(&payment, &unknown, 7)).await.json()["outcome"], "refunded");
-        assert_eq!(refunds(&app, &unknown).await, [(payment.clone(), "pending".into())], "{unknown}");
+        assert_eq!(
+            tell(&app, &payment, &captured(&payment, &unknown, 7)).await.json()["outcome"],
+            "refunded"
+        );
+        assert_eq!(
+            refunds(&app, &unknown).await,
+            [(payment.clone(), "pending".into())],
+            "{unknown}"
+        );
         assert_eq!(payments(&app, &unknown).await, [(payment, "refunded".into())], "{unknown}");
     }
     let mut states = payments(&app, &id).await;
     states.sort_unstable();
     let refunded = |name: &str| (name.to_owned(), "refunded".to_owned());
-    let expected = ["pay_euros", "pay_good", "pay_less", "pay_more", "pay_nothing", "pay_second"].map(refunded);
+    let expected = ["pay_euros", "pay_good", "pay_less", "pay_more", "pay_nothing", "pay_second"]
+        .map(refunded);
     let mut expected = expected.to_vec();
     expected[1].1 = "captured".into();
     assert_eq!(states, expected);
     assert_eq!(refunds(&app, &id).await.len(), 5);
     let listed = app.admin("GET", "/v1/admin/refunds?limit=3", None).await.json();
     let next = listed["next_cursor"].as_str().expect("there are more");
-    let rest = app.admin("GET", &format!("/v1/admin/refunds?limit=200&cursor={next}"), None).await.json();
+    let rest =
+        app.admin("GET", &format!("/v1/admin/refunds?limit=200&cursor={next}"), None).await.json();
     assert_eq!(rest["refunds"].as_array().map(Vec::len), Some(5));
     assert!(rest["next_cursor"].is_null());
     let audit = app.admin("GET", "/v1/admin/audit", None).await.json();
@@ -154,7 +193,11 @@ async fn what_is_unsigned_forged_or_stale_is_401_and_nothing_is_done() {
         with("msg_1", &time, &good[3..]),
         with("msg_1", &time, &good[..good.len() - 4]),
         with("msg_1", &time, &format!("{good},{good}")),
-        vec![("webhook-id", long), ("webhook-timestamp", time.clone()), ("webhook-signature", long_proof)],
+        vec![
+            ("webhook-id", long),
+            ("webhook-timestamp", time.clone()),
+            ("webhook-signature", long_proof),
+        ],
     ];
     for missing in 0..3 {
         let mut headers = with("msg_1", &time, &good);
@@ -174,7 +217,11 @@ async fn what_is_unsigned_forged_or_stale_is_401_and_nothing_is_done() {
     assert_eq!(send(&app, &good, "").await.verdict(), "401 unauthenticated");
     assert_eq!(read(&app, &id).await["state"], "reserved");
     assert!(payments(&app, &id).await.is_empty());
-    assert_eq!(send(&app, &good, &body).await.json()["outcome"], "paid", "the very message, as it was signed");
+    assert_eq!(
+        send(&app, &good, &body).await.json()["outcome"],
+        "paid",
+        "the very message, as it was signed"
+    );
 }
 
 #[tokio::test]
@@ -191,7 +238,8 @@ async fn a_malformed_header_hears_what_is_wrong_with_it_and_not_whether_its_sign
     ] {
         let fits = signature(KEY, id, time, "{}");
         for proof in [fits.as_str(), "v1,bm9uZQ==", "v1,a"] {
-            let headers = [("webhook-id", id), ("webhook-timestamp", time), ("webhook-signature", proof)];
+            let headers =
+                [("webhook-id", id), ("webhook-timestamp", time), ("webhook-signature", proof)];
             let told = send(&app, &headers, "{}").await;
             assert_eq!(told.verdict(), "401 unauthenticated", "{id} {time}");
             let detail = told.json()["detail"].as_str().unwrap_or_default().to_owned();
@@ -199,7 +247,11 @@ async fn a_malformed_header_hears_what_is_wrong_with_it_and_not_whether_its_sign
         }
     }
     let missing = send(&app, &[("webhook-id", "msg_1"), ("webhook-timestamp", &secs)], "{}").await;
-    assert!(missing.json()["detail"].as_str().is_some_and(|detail| detail.contains("are needed, once each")));
+    assert!(
+        missing.json()["detail"]
+            .as_str()
+            .is_some_and(|detail| detail.contains("are needed, once each"))
+    );
 }
 
 #[tokio::test]
@@ -220,35 +272,59 @@ async fn what_is_signed_and_malformed_is_400_and_not_remembered() {
         captured("", &id, 100).to_string(),
         "\u{0}".into(),
     ] {
-        assert_eq!(tell_text(&app, "msg_1", &wrong).await.verdict(), "400 malformed_request", "{wrong}");
+        assert_eq!(
+            tell_text(&app, "msg_1", &wrong).await.verdict(),
+            "400 malformed_request",
+            "{wrong}"
+        );
     }
-    for unknown in [r#"{"type":"customer.created","data":{}}"#, r#"{"type":"payment.authorised"}"#] {
+    for unknown in [r#"{"type":"customer.created","data":{}}"#, r#"{"type":"payment.authorised"}"#]
+    {
         let told = tell_text(&app, "msg_1", unknown).await;
-        assert_eq!((told.verdict().as_str(), &told.json()["outcome"]), ("200", &json!("ignored")), "{unknown}");
+        assert_eq!(
+            (told.verdict().as_str(), &told.json()["outcome"]),
+            ("200", &json!("ignored")),
+            "{unknown}"
+        );
     }
     let mut extended = captured("pay_1", &id, 100);
     extended["api_version"] = json!("next");
     extended["data"]["method"] = json!({"card": true});
-    assert_eq!(tell(&app, "msg_1", &extended).await.json()["outcome"], "paid", "none of them spent the message's id");
+    assert_eq!(
+        tell(&app, "msg_1", &extended).await.json()["outcome"],
+        "paid",
+        "none of them spent the message's id"
+    );
 }
 
 #[tokio::test]
 async fn secrets_rotate_and_one_good_signature_of_several_is_enough() {
-    let (old, new): (&[u8], &[u8]) = (b"the old secret of the provider..", b"the new secret of the provider..");
+    let (old, new): (&[u8], &[u8]) =
+        (b"the old secret of the provider..", b"the new secret of the provider..");
     let both = format!("{},{}", secret(new), secret(old));
     let app = TestApp::with(&[("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", &both)]).await;
     open_sale(&app, 100.into(), 10, 900).await;
     let time = now_secs().to_string();
-    for (n, (signed_by, expected)) in
-        [(vec![old], "200"), (vec![new], "200"), (vec![KEY, old], "200"), (vec![KEY], "401 unauthenticated")]
-            .into_iter()
-            .enumerate()
+    for (n, (signed_by, expected)) in [
+        (vec![old], "200"),
+        (vec![new], "200"),
+        (vec![KEY, old], "200"),
+        (vec![KEY], "401 unauthenticated"),
+    ]
+    .into_iter()
+    .enumerate()
     {
         let id = order(&app, "anna", &format!("k{n}"), 1).await;
-        let (message, body) = (format!("msg_{n}"), captured(&format!("pay_{n}"), &id, 10).to_string());
-        let proofs: Vec<_> = signed_by.iter().map(|key| signature(key, &message, &time, &body)).collect();
+        let (message, body) =
+            (format!("msg_{n}"), captured(&format!("pay_{n}"), &id, 10).to_string());
+        let proofs: Vec<_> =
+            signed_by.iter().map(|key| signature(key, &message, &time, &body)).collect();
         let proofs = format!("v2,abcd {}", proofs.join(" "));
-        let headers = [("webhook-id", message.as_str()), ("webhook-timestamp", &time), ("webhook-signature", &proofs)];
+        let headers = [
+            ("webhook-id", message.as_str()),
+            ("webhook-timestamp", &time),
+            ("webhook-signature", &proofs),
+        ];
         assert_eq!(send(&app, &headers, &body).await.verdict(), expected, "{n}");
     }
 }

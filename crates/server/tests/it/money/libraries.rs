@@ -8,8 +8,8 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use super::{
-    BRIEF_SECS, KEY, adds_up, captured, now_secs, open_sale, order, payments, read, refunds, secret, send, start, tell,
-    until,
+    BRIEF_SECS, KEY, adds_up, captured, now_secs, open_sale, order, payments, read, refunds,
+    secret, send, start, tell, until,
 };
 use crate::app::TestApp;
 use crate::http::Reply;
@@ -172,7 +172,8 @@ async fn what_is_signed_too_late_buys_what_is_left(library: &Library) {
     open_sale(&app, 2.into(), 1, BRIEF_SECS).await;
     let (first, second) = (order(&app, "anna", "k", 1).await, order(&app, "bert", "k", 1).await);
     for id in [&first, &second] {
-        until("it expires", async || (read(&app, id).await["state"] == "expired").then_some(())).await;
+        until("it expires", async || (read(&app, id).await["state"] == "expired").then_some(()))
+            .await;
     }
     // One of the two units is sold to somebody else meanwhile.
     let sold = until("a unit is for sale", async || {
@@ -180,10 +181,19 @@ async fn what_is_signed_too_late_buys_what_is_left(library: &Library) {
         (bought.status == 201).then(|| bought.json()["id"].as_str().expect("an id").to_owned())
     })
     .await;
-    assert_eq!(tell(&app, "msg_carl", &captured("pay_carl", &sold, 10)).await.json()["outcome"], "paid");
-    assert_eq!(library.message("msg_1", &captured("pay_1", &first, 10)).outcome(&app).await, "paid");
+    assert_eq!(
+        tell(&app, "msg_carl", &captured("pay_carl", &sold, 10)).await.json()["outcome"],
+        "paid"
+    );
+    assert_eq!(
+        library.message("msg_1", &captured("pay_1", &first, 10)).outcome(&app).await,
+        "paid"
+    );
     assert_eq!(read(&app, &first).await["state"], "paid");
-    assert_eq!(library.message("msg_2", &captured("pay_2", &second, 10)).outcome(&app).await, "refunded");
+    assert_eq!(
+        library.message("msg_2", &captured("pay_2", &second, 10)).outcome(&app).await,
+        "refunded"
+    );
     assert_eq!(read(&app, &second).await["state"], "expired");
     assert!(refunds(&app, &first).await.is_empty());
     assert_eq!(refunds(&app, &second).await, [("pay_2".into(), "pending".into())]);

@@ -1,6 +1,8 @@
 //! Money where several servers share a truth: a message may come to any of them, and units may lie at another.
 
-use super::{KEY, adds_up, captured, open_sale, order, payments, read, refunds, secret, tell, until};
+use super::{
+    KEY, adds_up, captured, open_sale, order, payments, read, refunds, secret, tell, until,
+};
 use crate::app::TestApp;
 use crate::postgres::Cluster;
 use crate::several::address;
@@ -26,7 +28,8 @@ async fn money_comes_to_any_server_and_units_are_recalled_from_the_other() {
     let id = order(&first, "anna", "k", 2).await;
     let told = captured("pay_1", &id, 20);
     let (here, there) = tokio::join!(tell(&first, "msg_1", &told), tell(&second, "msg_1", &told));
-    let mut outcomes = [here, there].map(|reply| reply.json()["outcome"].as_str().expect("a word").to_owned());
+    let mut outcomes =
+        [here, there].map(|reply| reply.json()["outcome"].as_str().expect("a word").to_owned());
     outcomes.sort_unstable();
     assert_eq!(outcomes, ["paid", "repeated"]);
     // Late, again and again, at the other server: units are in this one's slots or that one's, or in the pool.
@@ -43,7 +46,8 @@ async fn money_comes_to_any_server_and_units_are_recalled_from_the_other() {
         assert_eq!(refunds(&first, &id).await, [(payment, "pending".into())]);
         until("its units are there", async || {
             let stock = first.admin("GET", "/v1/admin/sales/spring/stock", None).await.json();
-            let free = stock["items"][0]["pool"].as_u64()? + stock["items"][0]["in_slots"].as_u64()?;
+            let free =
+                stock["items"][0]["pool"].as_u64()? + stock["items"][0]["in_slots"].as_u64()?;
             // The truth has them, and the node that sells them has heard so.
             let status = first.get("/v1/sales/spring/status").await.json();
             (free == 8 && status["items"][0]["remaining"] == 8).then_some(())
@@ -53,14 +57,21 @@ async fn money_comes_to_any_server_and_units_are_recalled_from_the_other() {
     // A checkout that one made is shown by the other, and paid at either.
     let id = order(&first, "anna", "k2", 1).await;
     let path = format!("/v1/orders/{id}/checkout");
-    let (here, there) = (first.buyer("anna", "POST", &path).await, second.buyer("anna", "POST", &path).await);
+    let (here, there) =
+        (first.buyer("anna", "POST", &path).await, second.buyer("anna", "POST", &path).await);
     assert_eq!(here.json(), there.json());
     let url = here.json()["checkout_url"].as_str().expect("an address").to_owned();
-    let page = url.strip_prefix("http://shop.example").expect("the name that the request came to").to_owned();
+    let page = url
+        .strip_prefix("http://shop.example")
+        .expect("the name that the request came to")
+        .to_owned();
     assert_eq!(second.call("POST", &format!("{page}/twice"), &[], b"").await.status, 200);
     until("it is paid once", async || {
         let is_paid = read(&first, &id).await["state"] == "paid";
-        (is_paid && payments(&second, &id).await.len() == 2 && refunds(&second, &id).await.len() == 1).then_some(())
+        (is_paid
+            && payments(&second, &id).await.len() == 2
+            && refunds(&second, &id).await.len() == 1)
+            .then_some(())
     })
     .await;
     adds_up(&first).await;

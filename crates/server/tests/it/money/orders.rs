@@ -7,7 +7,9 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use super::exports::reconciliation;
-use super::{BRIEF_SECS, adds_up, captured, open_sale, order, payments, read, refunds, start, tell, until};
+use super::{
+    BRIEF_SECS, adds_up, captured, open_sale, order, payments, read, refunds, start, tell, until,
+};
 use crate::app::TestApp;
 
 #[tokio::test]
@@ -17,13 +19,19 @@ async fn an_operator_refunds_a_paid_order_exactly_once() {
     let id = order(&app, "anna", "k", 10).await;
     let path = format!("/v1/admin/orders/{id}/refund");
     let refused = app.admin("POST", &path, None).await;
-    assert_eq!((refused.verdict().as_str(), &refused.json()["state"]), ("409 wrong_state", &json!("reserved")));
+    assert_eq!(
+        (refused.verdict().as_str(), &refused.json()["state"]),
+        ("409 wrong_state", &json!("reserved"))
+    );
     tell(&app, "msg_1", &captured("pay_1", &id, 100)).await;
     assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "409 sold_out");
     let reason = json!({"reason": "broken in transit"});
     for _ in 0..3 {
         let refunded = app.admin("POST", &path, Some(reason.clone())).await;
-        assert_eq!((refunded.verdict().as_str(), &refunded.json()["state"]), ("200", &json!("refunded")));
+        assert_eq!(
+            (refunded.verdict().as_str(), &refunded.json()["state"]),
+            ("200", &json!("refunded"))
+        );
         assert_eq!(refunds(&app, &id).await, [("pay_1".into(), "pending".into())]);
     }
     assert_eq!(payments(&app, &id).await, [("pay_1".into(), "refunded".into())]);
@@ -31,8 +39,13 @@ async fn an_operator_refunds_a_paid_order_exactly_once() {
         (app.buy("bert", "k", "spring", "phone", 10).await.status == 201).then_some(())
     })
     .await;
-    let row = app.admin("GET", &format!("/v1/admin/refunds?order={id}"), None).await.json()["refunds"][0].clone();
-    assert_eq!((&row["cause"], &row["amount"]), (&json!("operator"), &json!({"amount_minor": 100, "currency": "CNY"})));
+    let row =
+        app.admin("GET", &format!("/v1/admin/refunds?order={id}"), None).await.json()["refunds"][0]
+            .clone();
+    assert_eq!(
+        (&row["cause"], &row["amount"]),
+        (&json!("operator"), &json!({"amount_minor": 100, "currency": "CNY"}))
+    );
     let refund = row["refund"].as_str().expect("an id");
     assert!(refund.starts_with("ref_"), "{refund}");
     let settled = json!({"type": "refund.settled", "data": {"refund": refund, "order": id}});
@@ -42,14 +55,30 @@ async fn an_operator_refunds_a_paid_order_exactly_once() {
     assert_eq!(app.admin("POST", &path, None).await.verdict(), "200", "still harmless");
     assert_eq!(refunds(&app, &id).await, [("pay_1".into(), "settled".into())]);
     let history = read(&app, &id).await["history"].clone();
-    let events: Vec<_> =
-        history.as_array().expect("a list").iter().map(|step| step["event"].as_str().expect("a word")).collect();
+    let events: Vec<_> = history
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|step| step["event"].as_str().expect("a word"))
+        .collect();
     assert_eq!(events, ["order.reserved", "order.paid", "order.refunded"], "{history}");
-    assert_eq!((&history[0]["by"], &history[1]["by"]), (&json!("buyer"), &json!("provider:sandbox")));
-    assert_eq!((&history[2]["by"], &history[2]["why"]), (&json!("operator:configured"), &json!("broken in transit")));
+    assert_eq!(
+        (&history[0]["by"], &history[1]["by"]),
+        (&json!("buyer"), &json!("provider:sandbox"))
+    );
+    assert_eq!(
+        (&history[2]["by"], &history[2]["why"]),
+        (&json!("operator:configured"), &json!("broken in transit"))
+    );
     let own = app.buyer("anna", "GET", &format!("/v1/orders/{id}/history")).await.json();
-    assert_eq!((&own["history"][2]["by"], &own["history"][2]["why"]), (&json!("operator"), &json!(null)));
-    assert_eq!(app.buyer("bert", "GET", &format!("/v1/orders/{id}/history")).await.verdict(), "404 not_found");
+    assert_eq!(
+        (&own["history"][2]["by"], &own["history"][2]["why"]),
+        (&json!("operator"), &json!(null))
+    );
+    assert_eq!(
+        app.buyer("bert", "GET", &format!("/v1/orders/{id}/history")).await.verdict(),
+        "404 not_found"
+    );
     adds_up(&app).await;
 }
 
@@ -65,7 +94,8 @@ async fn a_refund_settles_by_its_payment_as_well() {
 }
 
 #[tokio::test]
-async fn a_message_about_a_refund_or_payment_that_is_not_known_is_ignored_however_often_it_is_told() {
+async fn a_message_about_a_refund_or_payment_that_is_not_known_is_ignored_however_often_it_is_told()
+{
     let app = start().await;
     let amount = json!({"amount_minor": 100, "currency": "CNY"});
     let unknown = [
@@ -80,7 +110,11 @@ async fn a_message_about_a_refund_or_payment_that_is_not_known_is_ignored_howeve
     for (kind, data) in &unknown {
         for _ in 0..2 {
             let told = tell(&app, "msg_1", &json!({"type": kind, "data": data})).await;
-            assert_eq!((told.verdict().as_str(), &told.json()["outcome"]), ("200", &json!("ignored")), "{kind} {data}");
+            assert_eq!(
+                (told.verdict().as_str(), &told.json()["outcome"]),
+                ("200", &json!("ignored")),
+                "{kind} {data}"
+            );
         }
     }
     // None of them spent the message's id.
@@ -98,8 +132,10 @@ async fn a_late_payment_takes_a_unit_from_the_pool_or_one_recalled_from_a_slot()
         assert_eq!(cancelled.verdict(), "200");
         if n % 2 == 0 {
             // The units that came back go to the slot, where nobody has them.
-            app.until("/v1/admin/sales/spring/stock", "they are in the slot", |stock| stock["items"][0]["pool"] == 0)
-                .await;
+            app.until("/v1/admin/sales/spring/stock", "they are in the slot", |stock| {
+                stock["items"][0]["pool"] == 0
+            })
+            .await;
         }
         let told = tell(&app, &format!("msg_{n}"), &captured(&format!("pay_{n}"), &id, 20)).await;
         assert_eq!(told.json()["outcome"], "paid", "{n}");
@@ -115,24 +151,47 @@ async fn a_late_payment_without_a_unit_or_beyond_the_limit_gets_one_refund() {
     let app = start().await;
     open_sale(&app, 4.into(), 2, 900).await;
     let gone = order(&app, "anna", "k", 2).await;
-    assert_eq!(app.buyer("anna", "POST", &format!("/v1/orders/{gone}/cancel")).await.verdict(), "200");
+    assert_eq!(
+        app.buyer("anna", "POST", &format!("/v1/orders/{gone}/cancel")).await.verdict(),
+        "200"
+    );
     // Anna holds as many as she may by another order: units there are, but no share of the limit.
     let other = order(&app, "anna", "k2", 2).await;
-    assert_eq!(tell(&app, "msg_1", &captured("pay_1", &gone, 20)).await.json()["outcome"], "refunded");
+    assert_eq!(
+        tell(&app, "msg_1", &captured("pay_1", &gone, 20)).await.json()["outcome"],
+        "refunded"
+    );
     assert_eq!(refunds(&app, &gone).await, [("pay_1".into(), "pending".into())]);
-    assert_eq!(app.buyer("anna", "POST", &format!("/v1/orders/{other}/cancel")).await.verdict(), "200");
+    assert_eq!(
+        app.buyer("anna", "POST", &format!("/v1/orders/{other}/cancel")).await.verdict(),
+        "200"
+    );
     // All is sold to others: a share of the limit, but no units.
-    until("both are sold", async || (app.buy("bert", "k", "spring", "phone", 2).await.status < 300).then_some(()))
-        .await;
-    until("both are sold", async || (app.buy("carl", "k", "spring", "phone", 2).await.status < 300).then_some(()))
-        .await;
-    assert_eq!(tell(&app, "msg_2", &captured("pay_2", &other, 20)).await.json()["outcome"], "refunded");
-    assert_eq!(tell(&app, "msg_3", &captured("pay_2", &other, 20)).await.json()["outcome"], "repeated");
+    until("both are sold", async || {
+        (app.buy("bert", "k", "spring", "phone", 2).await.status < 300).then_some(())
+    })
+    .await;
+    until("both are sold", async || {
+        (app.buy("carl", "k", "spring", "phone", 2).await.status < 300).then_some(())
+    })
+    .await;
+    assert_eq!(
+        tell(&app, "msg_2", &captured("pay_2", &other, 20)).await.json()["outcome"],
+        "refunded"
+    );
+    assert_eq!(
+        tell(&app, "msg_3", &captured("pay_2", &other, 20)).await.json()["outcome"],
+        "repeated"
+    );
     assert_eq!(refunds(&app, &other).await, [("pay_2".into(), "pending".into())]);
     assert_eq!(read(&app, &other).await["state"], "cancelled");
     let history = read(&app, &other).await["history"].clone();
     let last = history.as_array().and_then(|steps| steps.last()).expect("steps").clone();
-    assert_eq!((&last["event"], &last["state"]), (&json!("payment.refunded"), &json!("cancelled")), "{history}");
+    assert_eq!(
+        (&last["event"], &last["state"]),
+        (&json!("payment.refunded"), &json!("cancelled")),
+        "{history}"
+    );
     adds_up(&app).await;
 }
 
@@ -143,7 +202,8 @@ async fn an_unpaid_order_may_be_given_more_time() {
     let id = order(&app, "anna", "k", 1).await;
     let path = format!("/v1/admin/orders/{id}/extend");
     let before = read(&app, &id).await["pay_by"].as_str().expect("a time").to_owned();
-    let extended = app.admin("POST", &path, Some(json!({"secs": 600, "reason": "the bank is slow"}))).await;
+    let extended =
+        app.admin("POST", &path, Some(json!({"secs": 600, "reason": "the bank is slow"}))).await;
     assert_eq!(extended.verdict(), "200", "{}", extended.text());
     let after = extended.json()["pay_by"].as_str().expect("a time").to_owned();
     assert!(after > before, "{after}");
@@ -158,7 +218,11 @@ async fn an_unpaid_order_may_be_given_more_time() {
         json!({"secs": 2_592_000}),
         json!({"secs": 1, "pay_by": after}),
     ] {
-        assert_eq!(app.admin("POST", &path, Some(wrong.clone())).await.verdict(), "422 invalid_request", "{wrong}");
+        assert_eq!(
+            app.admin("POST", &path, Some(wrong.clone())).await.verdict(),
+            "422 invalid_request",
+            "{wrong}"
+        );
     }
     let detail = read(&app, &id).await;
     assert_eq!((&detail["pay_by"], &detail["state"]), (&json!(after), &json!("reserved")));
@@ -169,9 +233,15 @@ async fn an_unpaid_order_may_be_given_more_time() {
     );
     assert!(detail["history"][2].is_null(), "the repetition is no step: {detail}");
     tell(&app, "msg_1", &captured("pay_1", &id, 10)).await;
-    assert_eq!(app.admin("POST", &path, Some(json!({"secs": 60}))).await.verdict(), "409 wrong_state");
+    assert_eq!(
+        app.admin("POST", &path, Some(json!({"secs": 60}))).await.verdict(),
+        "409 wrong_state"
+    );
     let nobody = format!("/v1/admin/orders/ord_{}/extend", "A".repeat(52));
-    assert_eq!(app.admin("POST", &nobody, Some(json!({"secs": 60}))).await.verdict(), "404 not_found");
+    assert_eq!(
+        app.admin("POST", &nobody, Some(json!({"secs": 60}))).await.verdict(),
+        "404 not_found"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -184,8 +254,11 @@ async fn of_paying_and_cancelling_at_once_exactly_one_wins_and_money_is_one_thin
         let (message, payment) = (format!("msg_{n}"), format!("pay_{n}"));
         let (path, told) = (format!("/v1/orders/{id}/cancel"), captured(&payment, &id, 10));
         let twin = format!("{message}_b");
-        let (first, cancelled, again) =
-            tokio::join!(tell(&app, &message, &told), app.buyer("anna", "POST", &path), tell(&app, &twin, &told));
+        let (first, cancelled, again) = tokio::join!(
+            tell(&app, &message, &told),
+            app.buyer("anna", "POST", &path),
+            tell(&app, &twin, &told)
+        );
         assert_eq!((first.status, again.status), (200, 200));
         let state = read(&app, &id).await["state"].as_str().expect("a word").to_owned();
         let owed = refunds(&app, &id).await.len();
@@ -204,17 +277,22 @@ async fn of_paying_and_cancelling_at_once_exactly_one_wins_and_money_is_one_thin
 
 /// Sends a payment twice, so long after its order is due, while somebody else wants the unit; what the money came to.
 async fn pay_when_due(app: &TestApp, n: i64, id: &str, after_ms: i64) -> String {
-    let pay_by = read(app, id).await["pay_by"].as_str().and_then(Time::parse).expect("a time").millis();
+    let pay_by =
+        read(app, id).await["pay_by"].as_str().and_then(Time::parse).expect("a time").millis();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
     let wait = pay_by + after_ms - i64::try_from(now).expect("not that late");
     tokio::time::sleep(Duration::from_millis(u64::try_from(wait).unwrap_or(0))).await;
     let (message, twin, rival) = (format!("msg_{n}"), format!("msg_{n}_b"), format!("rival{n}"));
     let told = captured(&format!("pay_{n}"), id, 10);
-    let (first, bought, again) =
-        tokio::join!(tell(app, &message, &told), app.buy(&rival, "k", "spring", "phone", 1), tell(app, &twin, &told));
+    let (first, bought, again) = tokio::join!(
+        tell(app, &message, &told),
+        app.buy(&rival, "k", "spring", "phone", 1),
+        tell(app, &twin, &told)
+    );
     assert!(bought.status < 300 || bought.verdict() == "409 sold_out", "{}", bought.text());
     assert_eq!((first.status, again.status), (200, 200), "{} {}", first.text(), again.text());
-    let mut outcomes = [first, again].map(|reply| reply.json()["outcome"].as_str().expect("a word").to_owned());
+    let mut outcomes =
+        [first, again].map(|reply| reply.json()["outcome"].as_str().expect("a word").to_owned());
     outcomes.sort_unstable();
     let [came, repeated] = outcomes;
     assert_eq!(repeated, "repeated", "{came}");
@@ -228,7 +306,8 @@ async fn of_paying_and_expiring_at_once_exactly_one_wins_and_money_is_one_thing(
     let buyers: Vec<_> = (0..24).map(|n| format!("buyer{n}")).collect();
     let ids = join_all(buyers.iter().map(|buyer| order(&app, buyer, "k", 1))).await;
     // The first come before the end, the last when others may have the units.
-    let came = join_all(ids.iter().zip(0..).map(|(id, n)| pay_when_due(&app, n, id, 3 * n - 24))).await;
+    let came =
+        join_all(ids.iter().zip(0..).map(|(id, n)| pay_when_due(&app, n, id, 3 * n - 24))).await;
     for (n, (id, came)) in ids.iter().zip(came).enumerate() {
         let state = read(&app, id).await["state"].as_str().expect("a word").to_owned();
         let owed = refunds(&app, id).await.len();

@@ -9,8 +9,10 @@ use crate::webhooks::receiver::Receiver;
 #[tokio::test]
 async fn a_shop_is_told_once_of_money_that_went_back_by_itself() {
     let key = secret(KEY);
-    let settings =
-        [("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", key.as_str()), ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")];
+    let settings = [
+        ("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", key.as_str()),
+        ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
+    ];
     let (app, shop) = (TestApp::with(&settings).await, Receiver::start().await);
     app.open_sale("spring", 10.into(), 10).await;
     crate::webhooks::add(&app, &shop.url(), json!(["payment.reversed", "order.paid"])).await;
@@ -20,21 +22,33 @@ async fn a_shop_is_told_once_of_money_that_went_back_by_itself() {
         let amount = json!({"amount_minor": minor, "currency": "CNY"});
         json!({"type": what, "timestamp": "2026-11-20T10:00:00.000Z", "data": {"payment": "pay_1", "order": id, "amount": amount}})
     };
-    for (message, what, minor) in
-        [("m2", "payment.returned", 4), ("m3", "payment.returned", 4), ("m4", "payment.disputed", 10)]
-    {
+    for (message, what, minor) in [
+        ("m2", "payment.returned", 4),
+        ("m3", "payment.returned", 4),
+        ("m4", "payment.disputed", 10),
+    ] {
         assert_eq!(tell(&app, message, &reversed(what, minor)).await.verdict(), "200", "{what}");
     }
-    let heard = shop.until(10, "the dispute", |heard| heard.iter().any(|one| kind(&one.json()) == "disputed")).await;
-    let told: Vec<Value> =
-        heard.iter().filter(|one| one.what() == "payment.reversed").map(|one| one.json()["data"].clone()).collect();
+    let heard = shop
+        .until(10, "the dispute", |heard| heard.iter().any(|one| kind(&one.json()) == "disputed"))
+        .await;
+    let told: Vec<Value> = heard
+        .iter()
+        .filter(|one| one.what() == "payment.reversed")
+        .map(|one| one.json()["data"].clone())
+        .collect();
     let expected = |kind: &str, minor: i64| {
         json!({"reversal": {"payment": "pay_1", "order": id, "amount": {"amount_minor": minor, "currency": "CNY"}, "kind": kind, "dispute": null, "stands": true,
                             "provider": "sandbox"}})
     };
-    assert_eq!(told, [expected("returned", 4), expected("disputed", 10)], "each once, in their order");
+    assert_eq!(
+        told,
+        [expected("returned", 4), expected("disputed", 10)],
+        "each once, in their order"
+    );
     assert_eq!(heard[0].what(), "order.paid", "behind what happened to the order before");
-    let history = app.admin("GET", &format!("/v1/admin/orders/{id}"), None).await.json()["history"].clone();
+    let history =
+        app.admin("GET", &format!("/v1/admin/orders/{id}"), None).await.json()["history"].clone();
     let last = history.as_array().and_then(|all| all.last()).expect("steps");
     assert_eq!(
         (&last["event"], &last["state"], &last["by"]),

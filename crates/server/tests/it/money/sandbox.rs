@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{BRIEF_SECS, adds_up, captured, open_sale, order, payments, read, refunds, start, tell, until};
+use super::{
+    BRIEF_SECS, adds_up, captured, open_sale, order, payments, read, refunds, start, tell, until,
+};
 use crate::app::TestApp;
 use crate::watch::Watch;
 
@@ -24,7 +26,8 @@ async fn press(app: &TestApp, page: &str, button: &str) -> (u16, Value) {
 /// Waits until the order is in this state.
 async fn becomes(app: &TestApp, order: &str, state: &str) -> Value {
     let what = format!("{order} becomes {state}");
-    until(&what, async || Some(read(app, order).await).filter(|order| order["state"] == state)).await
+    until(&what, async || Some(read(app, order).await).filter(|order| order["state"] == state))
+        .await
 }
 
 #[tokio::test]
@@ -34,36 +37,59 @@ async fn a_buyer_pays_at_the_checkout_and_the_message_comes_back_over_http() {
     let id = order(&app, "anna", "k", 10).await;
     let path = format!("/v1/orders/{id}/checkout");
     let first = app.buyer("anna", "POST", &path).await.json();
-    assert_eq!(app.buyer("anna", "POST", &path).await.json(), first, "the same for as long as it takes money");
+    assert_eq!(
+        app.buyer("anna", "POST", &path).await.json(),
+        first,
+        "the same for as long as it takes money"
+    );
     assert_eq!(first["expires_at"], read(&app, &id).await["pay_by"]);
     assert_eq!(app.buyer("bert", "POST", &path).await.verdict(), "404 not_found");
     let page = checkout(&app, "anna", &id).await;
     let shown = app.get(&page).await;
-    assert_eq!((shown.status, shown.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    assert_eq!(
+        (shown.status, shown.header("content-type")),
+        (200, Some("text/html; charset=utf-8"))
+    );
     let policy = shown.header("content-security-policy").expect("a policy");
     assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
     let state = app.get(&format!("{page}/state")).await.json();
     assert_eq!((&state["state"], &state["order"]), (&json!("open"), &json!(id)));
     assert_eq!(state["amount"], json!({"amount_minor": 100, "currency": "CNY"}));
-    assert!(state["return_url"].as_str().is_some_and(|url| url.ends_with(&format!("/order/{id}"))), "{state}");
+    assert!(
+        state["return_url"].as_str().is_some_and(|url| url.ends_with(&format!("/order/{id}"))),
+        "{state}"
+    );
     let (status, state) = press(&app, &page, "pay").await;
     assert_eq!((status, &state["state"]), (200, &json!("paid")));
     becomes(&app, &id, "paid").await;
     assert_eq!(press(&app, &page, "pay").await.0, 409, "once");
     assert_eq!(payments(&app, &id).await.len(), 1);
     let again = app.buyer("anna", "POST", &path).await;
-    assert_eq!((again.verdict().as_str(), &again.json()["state"]), ("409 wrong_state", &json!("paid")));
+    assert_eq!(
+        (again.verdict().as_str(), &again.json()["state"]),
+        ("409 wrong_state", &json!("paid"))
+    );
     // An operator gives the money back, and the sandbox says when it arrived.
-    assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(), "200");
-    until("the refund settles", async || (refunds(&app, &id).await[0].1 == "settled").then_some(())).await;
+    assert_eq!(
+        app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
+        "200"
+    );
+    until("the refund settles", async || {
+        (refunds(&app, &id).await[0].1 == "settled").then_some(())
+    })
+    .await;
     assert_eq!(app.get("/sandbox/checkout/cs_none/state").await.verdict(), "404 not_found");
-    assert_eq!(app.call("POST", &format!("{page}/steal"), &[], b"").await.verdict(), "404 not_found");
+    assert_eq!(
+        app.call("POST", &format!("{page}/steal"), &[], b"").await.verdict(),
+        "404 not_found"
+    );
     adds_up(&app).await;
 }
 
 #[tokio::test]
 async fn nobody_pays_by_a_button_unless_it_is_a_demonstration_or_wanted() {
-    let app = TestApp::with(&[("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", &super::secret(super::KEY))]).await;
+    let app =
+        TestApp::with(&[("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", &super::secret(super::KEY))]).await;
     open_sale(&app, 10.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 1).await;
     let page = checkout(&app, "anna", &id).await;
@@ -102,13 +128,17 @@ async fn a_failed_payment_leaves_the_checkout_open() {
     let page = checkout(&app, "anna", &id).await;
     let (status, state) = press(&app, &page, "fail").await;
     assert_eq!((status, &state["state"]), (200, &json!("open")));
-    let history = async || app.buyer("anna", "GET", &format!("/v1/orders/{id}/history")).await.json();
+    let history =
+        async || app.buyer("anna", "GET", &format!("/v1/orders/{id}/history")).await.json();
     assert_eq!(state["state"], "open");
     until("it is written down", async || {
         payments(&app, &id).await.first().is_some_and(|payment| payment.1 == "failed").then_some(())
     })
     .await;
-    assert!(history().await["payment_failed_at"].is_string(), "its buyer is told that it can be tried again");
+    assert!(
+        history().await["payment_failed_at"].is_string(),
+        "its buyer is told that it can be tried again"
+    );
     assert_eq!(press(&app, &page, "pay").await.0, 200);
     becomes(&app, &id, "paid").await;
     assert_eq!(history().await["payment_failed_at"], json!(null));
@@ -129,13 +159,27 @@ async fn money_that_goes_back_without_the_shop_leaves_the_order_paid_and_is_not_
         assert_eq!(press(&app, &page, button).await.0, 409, "once");
         let notice = until("it is noticed", async || {
             let audit = app.admin("GET", "/v1/admin/audit", None).await.json();
-            audit["notices"].as_array().expect("a list").iter().find(|notice| notice["order"] == json!(id)).cloned()
+            audit["notices"]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .find(|notice| notice["order"] == json!(id))
+                .cloned()
         })
         .await;
         assert_eq!(notice["kind"], kind, "{notice}");
-        assert_eq!((&read(&app, &id).await["state"], refunds(&app, &id).await.len()), (&json!("paid"), 0));
-        assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(), "200");
-        until("the refund settles", async || (refunds(&app, &id).await[0].1 == "settled").then_some(())).await;
+        assert_eq!(
+            (&read(&app, &id).await["state"], refunds(&app, &id).await.len()),
+            (&json!("paid"), 0)
+        );
+        assert_eq!(
+            app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
+            "200"
+        );
+        until("the refund settles", async || {
+            (refunds(&app, &id).await[0].1 == "settled").then_some(())
+        })
+        .await;
     }
     adds_up(&app).await;
 }
@@ -148,7 +192,8 @@ async fn a_lost_message_is_made_good_by_asking_before_the_units_return() {
     let page = checkout(&app, "anna", &id).await;
     assert_eq!(press(&app, &page, "lose").await.0, 200);
     let paid = becomes(&app, &id, "paid").await;
-    let events: Vec<_> = paid["history"].as_array().expect("a list").iter().map(|step| &step["event"]).collect();
+    let events: Vec<_> =
+        paid["history"].as_array().expect("a list").iter().map(|step| &step["event"]).collect();
     assert_eq!(events, ["order.reserved", "order.paid"], "it never expired: {paid}");
     adds_up(&app).await;
 }
@@ -165,9 +210,14 @@ async fn an_open_checkout_is_closed_when_its_order_is_due_and_the_units_return_i
     assert!(begun.elapsed() < most, "{:?}", begun.elapsed());
     let (status, state) = press(&app, &page, "pay").await;
     assert_eq!((status, &state["state"]), (409, &json!("closed")));
-    until("it is for sale", async || (app.buy("bert", "k", "spring", "phone", 1).await.status == 201).then_some(()))
-        .await;
-    assert_eq!(app.buyer("anna", "POST", &format!("/v1/orders/{id}/checkout")).await.verdict(), "409 wrong_state");
+    until("it is for sale", async || {
+        (app.buy("bert", "k", "spring", "phone", 1).await.status == 201).then_some(())
+    })
+    .await;
+    assert_eq!(
+        app.buyer("anna", "POST", &format!("/v1/orders/{id}/checkout")).await.verdict(),
+        "409 wrong_state"
+    );
 }
 
 #[tokio::test]
@@ -187,9 +237,13 @@ async fn money_that_comes_too_late_buys_a_unit_that_is_left_or_goes_back() {
         (bought.status == 201).then(|| bought.json()["id"].as_str().expect("an id").to_owned())
     })
     .await;
-    assert_eq!(tell(&app, "msg_carl", &captured("pay_carl", &sold, 10)).await.json()["outcome"], "paid");
+    assert_eq!(
+        tell(&app, "msg_carl", &captured("pay_carl", &sold, 10)).await.json()["outcome"],
+        "paid"
+    );
     let ends = until("both are decided", async || {
-        let states = [read(&app, &first).await, read(&app, &second).await].map(|order| order["state"].clone());
+        let states = [read(&app, &first).await, read(&app, &second).await]
+            .map(|order| order["state"].clone());
         let back = refunds(&app, &first).await.len() + refunds(&app, &second).await.len();
         (states.contains(&json!("paid")) && back == 1).then_some(states)
     })
@@ -204,12 +258,19 @@ async fn a_cancelled_order_closes_its_checkout_and_an_extended_one_gets_another(
     open_sale(&app, 10.into(), 10, BRIEF_SECS).await;
     let id = order(&app, "anna", "k", 1).await;
     let page = checkout(&app, "anna", &id).await;
-    assert_eq!(app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(), "200");
-    until("it is closed", async || (app.get(&format!("{page}/state")).await.json()["state"] == "closed").then_some(()))
-        .await;
+    assert_eq!(
+        app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(),
+        "200"
+    );
+    until("it is closed", async || {
+        (app.get(&format!("{page}/state")).await.json()["state"] == "closed").then_some(())
+    })
+    .await;
     let id = order(&app, "anna", "k2", 1).await;
     let page = checkout(&app, "anna", &id).await;
-    let longer = app.admin("POST", &format!("/v1/admin/orders/{id}/extend"), Some(json!({"secs": 600}))).await;
+    let longer = app
+        .admin("POST", &format!("/v1/admin/orders/{id}/extend"), Some(json!({"secs": 600})))
+        .await;
     assert_eq!(longer.verdict(), "200", "{}", longer.text());
     let other = until("the first one is over", async || {
         let other = checkout(&app, "anna", &id).await;
@@ -259,6 +320,7 @@ async fn refunds_of_payments_that_others_invented_stay_pending_until_somebody_se
     })
     .await;
     assert_eq!(refunds(&app, "ord_unknown").await, [("pay_theirs".into(), "pending".into())]);
-    tell(&app, "msg_2", &json!({"type": "refund.settled", "data": {"payment": "pay_theirs"}})).await;
+    tell(&app, "msg_2", &json!({"type": "refund.settled", "data": {"payment": "pay_theirs"}}))
+        .await;
     assert_eq!(refunds(&app, "ord_unknown").await, [("pay_theirs".into(), "settled".into())]);
 }

@@ -21,7 +21,9 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use super::{BRIEF_SECS, adds_up, dead_refunds, now_secs, open_sale, order, payments, read, refunds, until};
+use super::{
+    BRIEF_SECS, adds_up, dead_refunds, now_secs, open_sale, order, payments, read, refunds, until,
+};
 use crate::app::TestApp;
 use crate::http::Reply;
 use stand_in::{Sent, StandIn};
@@ -48,12 +50,14 @@ async fn start_with(stripe: &StandIn, more: &[(&str, &str)]) -> TestApp {
 fn header(body: &str, at: u64, secret: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length");
     mac.update(format!("{at}.{body}").as_bytes());
-    let digits: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits: String =
+        mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("t={at},v1={digits}")
 }
 
 async fn send(app: &TestApp, body: &str, header: &str) -> Reply {
-    let headers = [("Content-Type", "application/json; charset=utf-8"), ("Stripe-Signature", header)];
+    let headers =
+        [("Content-Type", "application/json; charset=utf-8"), ("Stripe-Signature", header)];
     app.call("POST", "/v1/payments/stripe/webhook", &headers, body.as_bytes()).await
 }
 
@@ -71,7 +75,9 @@ async fn tell_of(app: &TestApp, id: &str, kind: &str, object: &Value, created: u
 
 /// The mark that the server puts into its sessions; it has made one, or tried.
 fn mark(stripe: &StandIn) -> String {
-    let [Sent { form, .. }, ..] = &stripe.sent("POST", "/v1/checkout/sessions")[..] else { panic!("no session") };
+    let [Sent { form, .. }, ..] = &stripe.sent("POST", "/v1/checkout/sessions")[..] else {
+        panic!("no session")
+    };
     form.iter().find(|(name, _)| name == "metadata[doorbuster]").expect("a mark").1.clone()
 }
 
@@ -97,11 +103,13 @@ async fn an_order_is_paid_and_refunded_at_stripe() {
     let url = checkout(&app, &id).await;
     assert_eq!(url, "https://checkout.stripe.example/c/pay/cs_test_1");
     assert_eq!(checkout(&app, &id).await, url, "the same for as long as it takes money");
-    let [made]: [Sent; 1] = stripe.sent("POST", "/v1/checkout/sessions").try_into().expect("made once");
+    let [made]: [Sent; 1] =
+        stripe.sent("POST", "/v1/checkout/sessions").try_into().expect("made once");
     let Sent { form, key, authorization, .. } = made;
     assert_eq!(authorization, format!("Bearer {KEY}"));
     assert!(key.is_some_and(|key| key.len() <= 255));
-    let field = |name: &str| form.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    let field =
+        |name: &str| form.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
     assert_eq!((field("client_reference_id"), field("mode")), (Some(id.as_str()), Some("payment")));
     let back = |what: &str| format!("https://sale.example/order/{id}?back={what}");
     assert_eq!(field("success_url"), Some(back("paid").as_str()));
@@ -110,7 +118,9 @@ async fn an_order_is_paid_and_refunded_at_stripe() {
     assert!((1_800..24 * 3_600).contains(&(ends - now_secs())), "as Stripe allows: {ends}");
 
     let event = paid(&stripe, "cs_test_1", &id, 100);
-    let body = json!({"id": "evt_1", "type": "checkout.session.completed", "data": {"object": event}}).to_string();
+    let body =
+        json!({"id": "evt_1", "type": "checkout.session.completed", "data": {"object": event}})
+            .to_string();
     let now = now_secs();
     for wrong in [
         String::new(),
@@ -126,10 +136,24 @@ async fn an_order_is_paid_and_refunded_at_stripe() {
     assert_eq!(send(&app, "{", &header("{", now, SECRET)).await.verdict(), "400 malformed_request");
     assert_eq!(read(&app, &id).await["state"], "reserved");
     let taken = send(&app, &body, &header(&body, now, SECRET)).await;
-    assert_eq!((taken.verdict().as_str(), &taken.json()["outcome"]), ("200", &json!("paid")), "{}", taken.text());
-    assert_eq!(tell(&app, "evt_1", "checkout.session.completed", &event).await.json()["outcome"], "repeated");
-    assert_eq!(tell(&app, "evt_2", "checkout.session.completed", &event).await.json()["outcome"], "repeated");
-    assert_eq!(tell(&app, "evt_3", "customer.created", &json!({})).await.json()["outcome"], "ignored");
+    assert_eq!(
+        (taken.verdict().as_str(), &taken.json()["outcome"]),
+        ("200", &json!("paid")),
+        "{}",
+        taken.text()
+    );
+    assert_eq!(
+        tell(&app, "evt_1", "checkout.session.completed", &event).await.json()["outcome"],
+        "repeated"
+    );
+    assert_eq!(
+        tell(&app, "evt_2", "checkout.session.completed", &event).await.json()["outcome"],
+        "repeated"
+    );
+    assert_eq!(
+        tell(&app, "evt_3", "customer.created", &json!({})).await.json()["outcome"],
+        "ignored"
+    );
     assert_eq!(payments(&app, &id).await, [("pi_1".into(), "captured".into())]);
 
     let refunded = app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await;
@@ -140,8 +164,7 @@ async fn an_order_is_paid_and_refunded_at_stripe() {
     assert_eq!(asked.key.as_deref(), Some(refund.as_str()), "the refund's id is the key");
     assert_eq!((asked.form.len(), &asked.form[0]), (3, &("payment_intent".into(), "pi_1".into())));
     assert_eq!(refunds(&app, &id).await, [("pi_1".into(), "pending".into())]);
-    let settled =
-        json!({"id": "re_1", "payment_intent": "pi_1", "status": "succeeded", "metadata": {"refund": refund}});
+    let settled = json!({"id": "re_1", "payment_intent": "pi_1", "status": "succeeded", "metadata": {"refund": refund}});
     assert_eq!(tell(&app, "evt_4", "refund.updated", &settled).await.json()["outcome"], "noted");
     assert_eq!(refunds(&app, &id).await, [("pi_1".into(), "settled".into())]);
     assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1, "asked once");
@@ -180,16 +203,22 @@ async fn a_provider_that_is_away_keeps_nobody_for_ever_and_loses_no_refund() {
     let away = app.buyer("anna", "POST", &format!("/v1/orders/{id}/checkout")).await;
     assert_eq!(away.verdict(), "503 unavailable");
     assert_eq!(
-        tell(&app, "evt_1", "checkout.session.completed", &paid(&stripe, "cs_x", &id, 1)).await.json()["outcome"],
+        tell(&app, "evt_1", "checkout.session.completed", &paid(&stripe, "cs_x", &id, 1))
+            .await
+            .json()["outcome"],
         "refunded"
     );
-    let row = async || app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"][0].clone();
-    let failed = until("it was asked in vain", async || Some(row().await).filter(|row| row["tries"] != 0)).await;
+    let row =
+        async || app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"][0].clone();
+    let failed =
+        until("it was asked in vain", async || Some(row().await).filter(|row| row["tries"] != 0))
+            .await;
     assert_eq!(failed["state"], "pending");
     assert!(failed["error"].as_str().is_some_and(|error| error.contains("500")), "{failed}");
     stripe.fail(false);
     until("it was taken", async || (row().await["error"].is_null()).then_some(())).await;
-    let keys: Vec<_> = stripe.sent("POST", "/v1/refunds").into_iter().map(|sent| sent.key).collect();
+    let keys: Vec<_> =
+        stripe.sent("POST", "/v1/refunds").into_iter().map(|sent| sent.key).collect();
     // Stripe answers a key as it did the first time, and is asked under another one only once it knows of no refund.
     assert!(keys.len() == 2 && keys[0] != keys[1], "{keys:?}");
     assert!(!stripe.sent("GET", "/v1/refunds").is_empty(), "it was looked at first");
@@ -203,21 +232,34 @@ async fn a_refund_that_came_back_is_a_dead_letter_and_is_asked_for_anew() {
     let id = order(&app, "anna", "k", 10).await;
     checkout(&app, &id).await;
     let event = paid(&stripe, "cs_test_1", &id, 1);
-    assert_eq!(tell(&app, "evt_1", "checkout.session.completed", &event).await.json()["outcome"], "refunded");
-    let row = async || app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"][0].clone();
+    assert_eq!(
+        tell(&app, "evt_1", "checkout.session.completed", &event).await.json()["outcome"],
+        "refunded"
+    );
+    let row =
+        async || app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"][0].clone();
     until("Stripe is asked", async || stripe.sent("POST", "/v1/refunds").pop()).await;
     let refund = row().await["refund"].as_str().expect("an id").to_owned();
     let made = |status: &str| {
         json!({"id": "re_1", "payment_intent": "pi_1", "status": status, "failure_reason": "lost_or_stolen_card",
                                      "metadata": {"refund": refund}})
     };
-    assert_eq!(tell(&app, "evt_2", "refund.created", &made("succeeded")).await.json()["outcome"], "noted");
+    assert_eq!(
+        tell(&app, "evt_2", "refund.created", &made("succeeded")).await.json()["outcome"],
+        "noted"
+    );
     assert_eq!(row().await["state"], "settled");
     stripe.refunds_are("failed");
-    assert_eq!(tell(&app, "evt_3", "refund.failed", &made("failed")).await.json()["outcome"], "noted");
+    assert_eq!(
+        tell(&app, "evt_3", "refund.failed", &made("failed")).await.json()["outcome"],
+        "noted"
+    );
     let failed = row().await;
     assert_eq!((&failed["state"], &failed["settled_at"]), (&json!("failed"), &Value::Null));
-    assert!(failed["error"].as_str().is_some_and(|error| error.contains("lost_or_stolen_card")), "{failed}");
+    assert!(
+        failed["error"].as_str().is_some_and(|error| error.contains("lost_or_stolen_card")),
+        "{failed}"
+    );
     assert_eq!(tell(&app, "evt_4", "refund.updated", &made("succeeded")).await.verdict(), "200");
     assert_eq!(row().await["state"], "failed", "late news do not undo it");
     let dead = app.admin("GET", "/v1/admin/dead-letters?kind=refund", None).await;
@@ -232,10 +274,20 @@ async fn a_refund_that_came_back_is_a_dead_letter_and_is_asked_for_anew() {
     );
     let retried = app.admin("POST", &format!("/v1/admin/dead-letters/{letter}/retry"), None).await;
     assert!(matches!(retried.status, 200 | 202), "{}", retried.text());
-    let asked = until("it is asked for anew", async || stripe.sent("POST", "/v1/refunds").into_iter().nth(1)).await;
-    assert_ne!(asked.key.as_deref(), Some(refund.as_str()), "the old key would hear of the old refund");
+    let asked = until("it is asked for anew", async || {
+        stripe.sent("POST", "/v1/refunds").into_iter().nth(1)
+    })
+    .await;
+    assert_ne!(
+        asked.key.as_deref(),
+        Some(refund.as_str()),
+        "the old key would hear of the old refund"
+    );
     stripe.refunds_are("succeeded");
-    assert_eq!(tell(&app, "evt_5", "refund.updated", &made("succeeded")).await.json()["outcome"], "noted");
+    assert_eq!(
+        tell(&app, "evt_5", "refund.updated", &made("succeeded")).await.json()["outcome"],
+        "noted"
+    );
     until("it settles", async || (row().await["state"] == "settled").then_some(())).await;
     assert_eq!(dead_refunds(&app).await, 0, "it arrived");
     adds_up(&app).await;
@@ -249,16 +301,29 @@ async fn what_others_sell_by_the_same_account_is_theirs() {
     let id = order(&app, "anna", "k", 10).await;
     checkout(&app, &id).await;
     let ours = paid(&stripe, "cs_test_1", &id, 100);
-    for (nth, (order, metadata)) in
-        [("cart_1234", json!({})), (id.as_str(), json!({"order": id})), (id.as_str(), json!({"doorbuster": "another"}))]
-            .into_iter()
-            .enumerate()
+    for (nth, (order, metadata)) in [
+        ("cart_1234", json!({})),
+        (id.as_str(), json!({"order": id})),
+        (id.as_str(), json!({"doorbuster": "another"})),
+    ]
+    .into_iter()
+    .enumerate()
     {
         let mut theirs = ours.clone();
         (theirs["client_reference_id"], theirs["metadata"]) = (json!(order), metadata);
         for kind in ["completed", "async_payment_failed", "expired"] {
-            let told = tell(&app, &format!("evt_{nth}_{kind}"), &format!("checkout.session.{kind}"), &theirs).await;
-            assert_eq!((told.status, &told.json()["outcome"]), (200, &json!("ignored")), "{kind} {theirs}");
+            let told = tell(
+                &app,
+                &format!("evt_{nth}_{kind}"),
+                &format!("checkout.session.{kind}"),
+                &theirs,
+            )
+            .await;
+            assert_eq!(
+                (told.status, &told.json()["outcome"]),
+                (200, &json!("ignored")),
+                "{kind} {theirs}"
+            );
         }
     }
     let subscription = json!({"id": "cs_2", "mode": "subscription", "payment_intent": null, "payment_status": "paid"});
@@ -267,9 +332,15 @@ async fn what_others_sell_by_the_same_account_is_theirs() {
         200,
         "none of ours to judge"
     );
-    assert_eq!((payments(&app, &id).await.len(), read(&app, &id).await["state"].clone()), (0, json!("reserved")));
+    assert_eq!(
+        (payments(&app, &id).await.len(), read(&app, &id).await["state"].clone()),
+        (0, json!("reserved"))
+    );
     assert_eq!(app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"], json!([]));
-    assert_eq!(tell(&app, "evt_o", "checkout.session.completed", &ours).await.json()["outcome"], "paid");
+    assert_eq!(
+        tell(&app, "evt_o", "checkout.session.completed", &ours).await.json()["outcome"],
+        "paid"
+    );
     adds_up(&app).await;
 }
 
@@ -284,10 +355,17 @@ async fn an_order_that_costs_nothing_is_paid_by_its_session_and_goes_back_by_its
     let id = order(&app, "anna", "k", 1).await;
     checkout(&app, &id).await;
     let mut event = paid(&stripe, "cs_test_1", &id, 0);
-    (event["payment_intent"], event["payment_status"]) = (Value::Null, json!("no_payment_required"));
-    assert_eq!(tell(&app, "evt_1", "checkout.session.completed", &event).await.json()["outcome"], "paid");
+    (event["payment_intent"], event["payment_status"]) =
+        (Value::Null, json!("no_payment_required"));
+    assert_eq!(
+        tell(&app, "evt_1", "checkout.session.completed", &event).await.json()["outcome"],
+        "paid"
+    );
     assert_eq!(payments(&app, &id).await, [("cs_test_1".into(), "captured".into())]);
-    assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(), "200");
+    assert_eq!(
+        app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
+        "200"
+    );
     until("it settles", async || (refunds(&app, &id).await[0].1 == "settled").then_some(())).await;
     assert!(stripe.sent("POST", "/v1/refunds").is_empty(), "there is nothing to ask for");
     adds_up(&app).await;

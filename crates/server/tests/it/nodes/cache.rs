@@ -147,7 +147,9 @@ async fn of_four_nodes_one_reads_what_was_changed_and_the_others_take_its_copy()
             (quick, read) = (quick + 1, read + round);
         }
     }
-    println!("{quick} of {CHANGES} changes at four nodes went quickly: all sales were read {read} times for these");
+    println!(
+        "{quick} of {CHANGES} changes at four nodes went quickly: all sales were read {read} times for these"
+    );
     assert!(read <= quick + quick / 4, "{read} for {quick}");
     // Nothing is read where nothing was changed.
     let before = read_all(&nodes);
@@ -166,7 +168,10 @@ async fn of_four_nodes_one_reads_what_was_changed_and_the_others_take_its_copy()
     nodes[0].engine.create_sale(another(CHANGES)).await.expect("a store").expect("a free id");
     for node in &nodes {
         node.engine.catch_up().await.expect("a store");
-        assert!(node.engine.catalogue().sale(&format!("other-{CHANGES}")).is_some(), "without the Redis");
+        assert!(
+            node.engine.catalogue().sale(&format!("other-{CHANGES}")).is_some(),
+            "without the Redis"
+        );
     }
     for node in nodes {
         node.crash();
@@ -206,7 +211,10 @@ async fn one_node_publishes_the_numbers_and_another_goes_on_when_it_dies() {
     let home = Home::cluster();
     let first = home.node(Roles::ALL).await;
     first.open_sale(20, 10, Spread::default()).await;
-    until("the numbers are there", async || published(&home).is_some_and(|(text, _)| text == "20 1 0")).await;
+    until("the numbers are there", async || {
+        published(&home).is_some_and(|(text, _)| text == "20 1 0")
+    })
+    .await;
     let second = home.node(Roles::ALL).await;
     assert!(matches!(first.buy("anna", "k", 3).await, Bought::Created(_)));
     until("they follow", async || published(&home).is_some_and(|(text, _)| text == "20 1 3")).await;
@@ -219,7 +227,8 @@ async fn one_node_publishes_the_numbers_and_another_goes_on_when_it_dies() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     second.step(Step::Pause).await;
-    until("a pause shows", async || published(&home).is_some_and(|(text, _)| text == "20 0 3")).await;
+    until("a pause shows", async || published(&home).is_some_and(|(text, _)| text == "20 0 3"))
+        .await;
     second.stop().await;
 }
 
@@ -235,8 +244,7 @@ async fn numbers_of_a_later_writer_are_not_written_over() {
     let key = |ends: String| redis.ask(&["KEYS", &format!("*:{ends}")]).trim().to_owned();
     let (numbers, taken) = (key(format!("status:{SALE}")), key("fence:status".to_owned()));
     // For good, unless somebody writes over it.
-    let write =
-        "redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'item:phone', 'later') return redis.call('PERSIST', KEYS[1])";
+    let write = "redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'item:phone', 'later') return redis.call('PERSIST', KEYS[1])";
     redis.ask(&["EVAL", write, "1", &numbers, &LATER.to_string()]);
     let is_there = || published(&home) == Some(("later".to_owned(), LATER));
     // Whoever is refused gives the lock up and takes it anew: once it was taken three times, somebody was refused who had it since.
@@ -250,7 +258,10 @@ async fn numbers_of_a_later_writer_are_not_written_over() {
     }
     assert!(is_there(), "{:?}", published(&home));
     redis.ask(&["DEL", &numbers]);
-    until("the numbers are back", async || published(&home).is_some_and(|(text, _)| text == "20 1 0")).await;
+    until("the numbers are back", async || {
+        published(&home).is_some_and(|(text, _)| text == "20 1 0")
+    })
+    .await;
     node.stop().await;
 }
 

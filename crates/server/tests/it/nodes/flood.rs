@@ -42,7 +42,9 @@ async fn node(home: &Cluster, database: &str, slots: Option<&str>) -> TestApp {
     let store = address(home, database);
     let mut settings = vec![("DOORBUSTER_STORE__URL", store.as_str())];
     match slots {
-        Some(slots) => settings.extend([("DOORBUSTER_SHAPE", "cluster"), ("DOORBUSTER_SLOTS__URLS", slots)]),
+        Some(slots) => {
+            settings.extend([("DOORBUSTER_SHAPE", "cluster"), ("DOORBUSTER_SLOTS__URLS", slots)])
+        }
         None => settings.push(("DOORBUSTER_SHAPE", "postgres")),
     }
     TestApp::with(&settings).await
@@ -83,7 +85,11 @@ impl Flood {
 
 async fn ask_for_nothing(mut wire: Wire, stop: Arc<AtomicBool>, asked: Arc<AtomicU64>) {
     let bearer = bearer("robot");
-    let headers = [("Authorization", bearer.as_str()), ("Idempotency-Key", "k"), ("Content-Type", "application/json")];
+    let headers = [
+        ("Authorization", bearer.as_str()),
+        ("Idempotency-Key", "k"),
+        ("Content-Type", "application/json"),
+    ];
     while !stop.load(Ordering::Acquire) {
         let sale = format!("s{:016x}", rand::random::<u64>());
         let body = json!({"sale": sale, "item": "phone", "units": 1}).to_string();
@@ -135,7 +141,11 @@ async fn marker_is_short(redis: &Redis) {
 }
 
 /// Floods two nodes, makes sales in the midst of it, and counts what the store was read for all of that, and for how long.
-async fn flood(nodes: &[&TestApp; 2], (home, database): (&Cluster, &str), redis: Option<&Redis>) -> (u64, Duration) {
+async fn flood(
+    nodes: &[&TestApp; 2],
+    (home, database): (&Cluster, &str),
+    redis: Option<&Redis>,
+) -> (u64, Duration) {
     let (before, began) = (readings(nodes).await, Instant::now());
     let flood = Flood::start(nodes).await;
     for nth in 0..SALES {
@@ -152,13 +162,17 @@ async fn flood(nodes: &[&TestApp; 2], (home, database): (&Cluster, &str), redis:
     let asked = flood.asked.clone();
     flood.end().await;
     let (read, took) = (readings(nodes).await - before, began.elapsed());
-    println!("{} unknown ids in {took:?}: the store was read {read} times", asked.load(Ordering::Acquire));
+    println!(
+        "{} unknown ids in {took:?}: the store was read {read} times",
+        asked.load(Ordering::Acquire)
+    );
     (read, took)
 }
 
 /// Once in each of these pauses, and for the sales.
 fn at_most(took: Duration, pause: Duration) -> u64 {
-    u64::try_from(took.as_millis() / pause.as_millis()).unwrap_or(u64::MAX) + READINGS_A_SALE * u64::from(SALES)
+    u64::try_from(took.as_millis() / pause.as_millis()).unwrap_or(u64::MAX)
+        + READINGS_A_SALE * u64::from(SALES)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -176,8 +190,10 @@ async fn a_flood_of_unknown_ids_reads_the_store_seldom_and_hides_no_new_sale() {
 async fn a_flood_of_unknown_ids_at_two_nodes_of_a_cluster_is_read_for_by_one() {
     let (home, (redis, slots)) = (Cluster::start(&[]), Redis::start_on_port());
     let database = home.database();
-    let (first, second) =
-        (node(&home, &database, Some(slots.as_str())).await, node(&home, &database, Some(slots.as_str())).await);
+    let (first, second) = (
+        node(&home, &database, Some(slots.as_str())).await,
+        node(&home, &database, Some(slots.as_str())).await,
+    );
     let (read, took) = flood(&[&first, &second], (&home, &database), Some(&redis)).await;
     // Whoever waited for the other's reading in vain reads for itself.
     let most = at_most(took, NOTHING_NEW) + at_most(took, OTHER_READS_MAX);
@@ -192,7 +208,10 @@ async fn thousands_of_looks_at_the_status_ask_the_slots_a_few_times_a_second() {
     let app = node(&home, &home.database(), Some(slots.as_str())).await;
     app.open_sale("spring", 20.into(), 10).await;
     // Slots that were given nothing are not asked.
-    app.until("/v1/admin/sales/spring/stock", "the slots are full", |told| told["items"][0]["in_slots"] == 20).await;
+    app.until("/v1/admin/sales/spring/stock", "the slots are full", |told| {
+        told["items"][0]["in_slots"] == 20
+    })
+    .await;
     let made = async || number(&app, "doorbuster_pictures_total").await;
     let (calls, pictures, began) = (redis.script_calls(), made().await, Instant::now());
     let mut crowd = JoinSet::new();
@@ -207,10 +226,15 @@ async fn thousands_of_looks_at_the_status_ask_the_slots_a_few_times_a_second() {
         });
     }
     crowd.join_all().await;
-    let (calls, pictures, took) = (redis.script_calls() - calls, made().await - pictures, began.elapsed());
-    println!("{} looks in {took:?}: {pictures} pictures, {calls} scripts", CONNECTIONS as u64 * LOOKS);
+    let (calls, pictures, took) =
+        (redis.script_calls() - calls, made().await - pictures, began.elapsed());
+    println!(
+        "{} looks in {took:?}: {pictures} pictures, {calls} scripts",
+        CONNECTIONS as u64 * LOOKS
+    );
     // One at the beginning, and one if the sale was put anew.
-    let most = u64::try_from(took.as_millis() / STATUS_EVERY.as_millis()).expect("a short test") + 2;
+    let most =
+        u64::try_from(took.as_millis() / STATUS_EVERY.as_millis()).expect("a short test") + 2;
     assert!((1..=most).contains(&pictures), "{pictures} in {took:?}");
     let by_itself = CALLS_A_SECOND * (took.as_secs() + 1);
     assert!((1..=pictures + by_itself).contains(&calls), "{calls} in {took:?}");

@@ -23,19 +23,34 @@ async fn a_buyer_at_the_limit_hears_so_at_a_node_that_does_not_lead() {
     first.open_sale(100, 1, Spread { partitions: 2, ..Spread::default() }).await;
     second.follows(Phase::Open).await;
     assert!(matches!(second.buy("anna", "k1", 1).await, Bought::Created(_)));
-    let Bought::Created(order) = first.buy("bert", "k1", 1).await else { panic!("there are units") };
+    let Bought::Created(order) = first.buy("bert", "k1", 1).await else {
+        panic!("there are units")
+    };
     let engine = first.engine.clone();
-    let cancelled =
-        first.run(async move { engine.cancel(order.id, doorbuster_core::event::By::BUYER.clone()).await }).await;
+    let cancelled = first
+        .run(
+            async move { engine.cancel(order.id, doorbuster_core::event::By::BUYER.clone()).await },
+        )
+        .await;
     assert!(matches!(cancelled, Ok(Changed::Done(_))), "{cancelled:?}");
     until("the second node knows", async || second.gauge().counts().held == 1).await;
     for n in 2..6 {
         let asked = Watch::start();
         let told = second.buy("anna", &format!("k{n}"), 1).await;
-        assert!(matches!(told, Bought::Refused(Refusal::LimitReached { limit: 1, used: 1 })), "{told:?}");
-        assert!(asked.elapsed() < Duration::from_millis(900), "not after it was parked: {:?}", asked.elapsed());
+        assert!(
+            matches!(told, Bought::Refused(Refusal::LimitReached { limit: 1, used: 1 })),
+            "{told:?}"
+        );
+        assert!(
+            asked.elapsed() < Duration::from_millis(900),
+            "not after it was parked: {:?}",
+            asked.elapsed()
+        );
     }
-    assert!(matches!(second.buy("bert", "k2", 1).await, Bought::Created(_)), "whose order ended may buy again");
+    assert!(
+        matches!(second.buy("bert", "k2", 1).await, Bought::Created(_)),
+        "whose order ended may buy again"
+    );
     first.stop().await;
     second.stop().await;
 }
@@ -89,7 +104,11 @@ async fn a_sale_is_paused_and_closed_while_its_slots_cannot_be_asked() {
     home.redis().end();
     first.step(Step::Pause).await;
     let counts = first.counts().await;
-    assert_eq!((counts.pool, counts.in_slots, counts.held), (99, 0, 1), "nothing can be sold from them");
+    assert_eq!(
+        (counts.pool, counts.in_slots, counts.held),
+        (99, 0, 1),
+        "nothing can be sold from them"
+    );
     second.follows(Phase::Paused).await;
     assert!(matches!(second.buy("bert", "k", 1).await, Bought::Refused(Refusal::Paused)));
     second.step(Step::Close).await;
@@ -115,11 +134,17 @@ async fn two_nodes_that_pause_a_sale_at_once_do_not_wait_for_each_other() {
         node.run(async move { engine.step_sale(SALE, Step::Pause).await }).await
     };
     let paused = tokio::join!(pause(&first), pause(&second));
-    assert!(matches!(paused, (Ok(StepOutcome::Done { .. }), Ok(StepOutcome::Done { .. }))), "{paused:?}");
+    assert!(
+        matches!(paused, (Ok(StepOutcome::Done { .. }), Ok(StepOutcome::Done { .. }))),
+        "{paused:?}"
+    );
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     first.step(Step::Resume).await;
     second.follows(Phase::Open).await;
-    until("it sells again", async || matches!(second.buy("anna", "k", 1).await, Bought::Created(_))).await;
+    until("it sells again", async || {
+        matches!(second.buy("anna", "k", 1).await, Bought::Created(_))
+    })
+    .await;
     first.stop().await;
     second.stop().await;
 }
@@ -135,7 +160,10 @@ async fn what_a_slot_keeps_of_a_closed_sale_goes_once_it_can() {
     node.step(Step::Close).await;
     assert_eq!(home.redis().keys(":requests"), 1, "nothing could be dropped");
     home.redis().refuse_writes(false);
-    until("it is dropped", async || home.redis().keys(":requests") + home.redis().keys(":queue") == 0).await;
+    until("it is dropped", async || {
+        home.redis().keys(":requests") + home.redis().keys(":queue") == 0
+    })
+    .await;
     node.stop().await;
 }
 
@@ -150,8 +178,15 @@ async fn slots_that_lost_their_memory_are_found_by_whoever_reaches_them() {
     let stands = first.stand_still(Duration::from_millis(2_800));
     home.redis().flush();
     let lost = Watch::start();
-    until("the slot has units again", async || matches!(second.buy("bert", "k", 1).await, Bought::Created(_))).await;
-    assert!(lost.elapsed() < Duration::from_millis(2_300), "not by a new leader: {:?}", lost.elapsed());
+    until("the slot has units again", async || {
+        matches!(second.buy("bert", "k", 1).await, Bought::Created(_))
+    })
+    .await;
+    assert!(
+        lost.elapsed() < Duration::from_millis(2_300),
+        "not by a new leader: {:?}",
+        lost.elapsed()
+    );
     stands.await.expect("no panic");
     assert!(matches!(second.buy("anna", "k", 1).await, Bought::Replayed(_)));
     first.stop().await;
@@ -165,7 +200,8 @@ async fn nobody_is_refused_from_what_a_node_saw_long_ago() {
     first.open_sale(1, 1, Spread::default()).await;
     second.follows(Phase::Open).await;
     assert!(matches!(first.buy("anna", "k", 1).await, Bought::Created(_)));
-    until("the second node knows that all is sold", async || second.gauge().free().free == Some(0)).await;
+    until("the second node knows that all is sold", async || second.gauge().free().free == Some(0))
+        .await;
     let told = second.buy("bert", "k", 1).await;
     assert!(matches!(told, Bought::Refused(Refusal::SoldOut(_))), "{told:?}");
     let (go_on, stands) = second.stand_still_until_told();
@@ -175,7 +211,10 @@ async fn nobody_is_refused_from_what_a_node_saw_long_ago() {
     .await;
     drop(go_on);
     stands.await.expect("no panic");
-    until("it has looked again", async || matches!(second.glance("bert", "k", 1), Some(Refusal::SoldOut(_)))).await;
+    until("it has looked again", async || {
+        matches!(second.glance("bert", "k", 1), Some(Refusal::SoldOut(_)))
+    })
+    .await;
     first.stop().await;
     second.stop().await;
 }
@@ -195,7 +234,11 @@ async fn slots_that_would_be_read_at_a_time_are_counted_before_a_sale_opens() {
     };
     assert_eq!(node.engine.slots_beside(&row, 64), 64, "it does not stand beside itself");
     assert_eq!(node.engine.slots_beside(&other(None, None), 1_000), 1_064);
-    assert_eq!(node.engine.slots_beside(&other(Some(60_000), Some(90_000)), 1_000), 1_064, "the first has no end");
+    assert_eq!(
+        node.engine.slots_beside(&other(Some(60_000), Some(90_000)), 1_000),
+        1_064,
+        "the first has no end"
+    );
     node.step(Step::Close).await;
     assert_eq!(node.engine.slots_beside(&other(None, None), 1_000), 1_000);
     node.stop().await;
@@ -213,10 +256,15 @@ async fn the_only_unit_is_sold_at_once_wherever_it_lies() {
         let Bought::Created(order) = told else { panic!("{n}: {told:?}") };
         let engine = node.engine.clone();
         let cancelled =
-            node.run(async move { engine.cancel(order.id, doorbuster_core::event::By::BUYER.clone()).await }).await;
-        assert!(matches!(cancelled, Ok(Changed::Done(_))), "{cancelled:?}");
-        until("both know", async || first.gauge().free().free == Some(1) && second.gauge().free().free == Some(1))
+            node.run(async move {
+                engine.cancel(order.id, doorbuster_core::event::By::BUYER.clone()).await
+            })
             .await;
+        assert!(matches!(cancelled, Ok(Changed::Done(_))), "{cancelled:?}");
+        until("both know", async || {
+            first.gauge().free().free == Some(1) && second.gauge().free().free == Some(1)
+        })
+        .await;
     }
     first.stop().await;
     second.stop().await;
@@ -229,7 +277,10 @@ async fn a_request_that_waits_for_another_hears_as_soon_as_that_is_decided() {
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(100, 1, Spread::default()).await;
     second.follows(Phase::Open).await;
-    assert!(matches!(second.buy("kept", "k", 1).await, Bought::Created(_)), "the second node has a share");
+    assert!(
+        matches!(second.buy("kept", "k", 1).await, Bought::Created(_)),
+        "the second node has a share"
+    );
     // Where the database took its time nothing is shown: once more with another buyer.
     for n in 0.. {
         assert!(n < 20, "the database answers soon");
@@ -241,8 +292,12 @@ async fn a_request_that_waits_for_another_hears_as_soon_as_that_is_decided() {
         // By the clock that the request goes by.
         let asked = Instant::now();
         let (shop, of) = (second.shop(), buyer.clone());
-        let waits = tokio::spawn(async move { (shop.buy(&of, "second", 1).await, asked.elapsed()) });
-        until("the second waits, or was answered", async || second.parked() == 1 || waits.is_finished()).await;
+        let waits =
+            tokio::spawn(async move { (shop.buy(&of, "second", 1).await, asked.elapsed()) });
+        until("the second waits, or was answered", async || {
+            second.parked() == 1 || waits.is_finished()
+        })
+        .await;
         locked.release();
         let decided = decided.await.expect("no panic");
         let decided_after = asked.elapsed();
@@ -295,7 +350,10 @@ async fn a_buyer_who_comes_before_the_first_units_is_served_as_soon_as_they_are_
         assert!(n < 6, "units are heard of only in the last moment");
         let (there_after, heard, after) = bought_before_the_first_units().await;
         if there_after < SOON && after < LAST {
-            assert!(matches!(heard, Bought::Created(_)), "{heard:?} after {after:?}, units after {there_after:?}");
+            assert!(
+                matches!(heard, Bought::Created(_)),
+                "{heard:?} after {after:?}, units after {there_after:?}"
+            );
             break;
         }
     }

@@ -28,10 +28,14 @@ fn both_led(nodes: [&Node; 2]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_leaders_refill_and_mend_the_same_slots_and_everything_adds_up() {
     let mut home = Home::cluster();
-    let spread = Spread { partitions: 4, choose: Choose::Buyer, initial: 20, threshold: 10, refill: 10 };
+    let spread =
+        Spread { partitions: 4, choose: Choose::Buyer, initial: 20, threshold: 10, refill: 10 };
     let [first, second] = two_leaders(&mut home, spread).await;
     let early = sell_out(&[&first, &second], STOCK / 2, PATIENCE).await;
-    assert!([&first, &second].iter().all(|node| node.engine.meter().read().refills > 0), "both refill");
+    assert!(
+        [&first, &second].iter().all(|node| node.engine.meter().read().refills > 0),
+        "both refill"
+    );
     // Both find that every slot lost its memory.
     home.redis().flush();
     let told = sell_out_from(&[&first, &second], STOCK - early).await;

@@ -26,7 +26,10 @@ fn one_each(slots: u32) -> Spread {
 async fn with_one_each(home: &Home, slots: u32) -> Node {
     let node = home.node(Roles::ALL).await;
     node.open_sale(u64::from(slots), 2, one_each(slots)).await;
-    until("every slot has its unit", async || node.engine.at_hand(&node.item()).await == u64::from(slots)).await;
+    until("every slot has its unit", async || {
+        node.engine.at_hand(&node.item()).await == u64::from(slots)
+    })
+    .await;
     node
 }
 
@@ -41,7 +44,10 @@ async fn bought_while_all_slots_hang() -> (Duration, Bought, Duration) {
     let home = Home::cluster();
     let node = with_one_each(&home, 8).await;
     let said = home.redis().ask(&["INFO", "server"]);
-    let server = said.lines().find_map(|line| line.strip_prefix("process_id:")).expect("a server says who it is");
+    let server = said
+        .lines()
+        .find_map(|line| line.strip_prefix("process_id:"))
+        .expect("a server says who it is");
     let server = server.trim();
     let stat = format!("/proc/{server}/stat");
     // Nothing is gathered for the buyer meanwhile.
@@ -53,7 +59,10 @@ async fn bought_while_all_slots_hang() -> (Duration, Bought, Duration) {
     let waits = tokio::spawn(async move { (shop.buy("anna", "k", 2).await, asked.elapsed()) });
     until("it waits, or was answered", async || node.parked() == 1 || waits.is_finished()).await;
     signal(server, "-STOP");
-    until("the server hangs", async || std::fs::read_to_string(&stat).is_ok_and(|said| said.contains(") T "))).await;
+    until("the server hangs", async || {
+        std::fs::read_to_string(&stat).is_ok_and(|said| said.contains(") T "))
+    })
+    .await;
     let hung_after = asked.elapsed();
     let (heard, after) = waits.await.expect("no panic");
     assert_eq!(node.parked(), 0, "its place is free");
@@ -75,7 +84,10 @@ async fn a_slot_that_hangs_holds_nobody_much_longer_than_its_second() {
         let (hung_after, heard, after) = bought_while_all_slots_hang().await;
         // Whoever asked all slots before they hung may know better.
         if hung_after < SOON {
-            assert!(matches!(heard, Bought::Refused(Refusal::Unavailable { .. })), "{heard:?} after {after:?}");
+            assert!(
+                matches!(heard, Bought::Refused(Refusal::Unavailable { .. })),
+                "{heard:?} after {after:?}"
+            );
             if after < HEARD {
                 break;
             }
@@ -103,7 +115,10 @@ async fn bought_with_a_ticket_that_dies_late() -> (Bought, u64) {
         door: None,
     };
     let waits = tokio::spawn(async move { engine.buy(&purchase).await });
-    until("its ticket is cut, or it was answered", async || first.queued().await == 1 || waits.is_finished()).await;
+    until("its ticket is cut, or it was answered", async || {
+        first.queued().await == 1 || waits.is_finished()
+    })
+    .await;
     let cut = Instant::now();
     until("its second is over", async || cut.elapsed() > PARKED).await;
     home.redis().flush();
@@ -146,7 +161,10 @@ async fn bought_after_a_wait() -> (bool, Bought) {
     until("it waits, or was answered", async || node.parked() == 1 || waits.is_finished()).await;
     // Now the other slot's unit is gathered for it.
     drop(untended);
-    until("it has its ticket, or was answered", async || has_left_its_places(&node).await || waits.is_finished()).await;
+    until("it has its ticket, or was answered", async || {
+        has_left_its_places(&node).await || waits.is_finished()
+    })
+    .await;
     // In this order: whoever was answered has left them as well.
     let has_left = has_left_its_places(&node).await && !waits.is_finished();
     locked.release();

@@ -4,8 +4,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Runs the server until its own input ends, which it does with the test's process at the latest.
-const KEEPER: &str =
-    r#"dir=$1; shift; "$@" >"$dir/log" 2>&1 & server=$!; read -r word; kill -9 $server; rm -rf "$dir""#;
+const KEEPER: &str = r#"dir=$1; shift; "$@" >"$dir/log" 2>&1 & server=$!; read -r word; kill -9 $server; rm -rf "$dir""#;
 
 pub(crate) struct Redis {
     dir: PathBuf,
@@ -20,13 +19,17 @@ impl Redis {
 
     /// One that also listens on a port, for programs that are told of it by their settings; and its address.
     pub(crate) fn start_on_port() -> (Self, String) {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address");
+        let free = std::net::TcpListener::bind("127.0.0.1:0")
+            .expect("a free port")
+            .local_addr()
+            .expect("an address");
         (Self::listening(Some(free.port())), format!("redis://{free}"))
     }
 
     fn listening(port: Option<u16>) -> Self {
         let port = port.unwrap_or(0).to_string();
-        let dir = std::env::temp_dir().join(format!("doorbuster-redis-{:016x}", rand::random::<u64>()));
+        let dir =
+            std::env::temp_dir().join(format!("doorbuster-redis-{:016x}", rand::random::<u64>()));
         std::fs::create_dir(&dir).expect("a fresh name in the temporary directory");
         let (here, socket) = (dir.display().to_string(), dir.join("socket").display().to_string());
         let server = [
@@ -52,7 +55,10 @@ impl Redis {
         let redis = Self { dir, keeper, input };
         let since = Instant::now();
         while redis.cli(&["PING"]).trim() != "PONG" {
-            assert!(since.elapsed() < Duration::from_secs(20), "redis-server is installed: run scripts/setup");
+            assert!(
+                since.elapsed() < Duration::from_secs(20),
+                "redis-server is installed: run scripts/setup"
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
         redis
@@ -96,7 +102,8 @@ impl Redis {
     }
 
     fn cli(&self, words: &[&str]) -> String {
-        let said = Command::new("redis-cli").arg("-s").arg(self.dir.join("socket")).args(words).output();
+        let said =
+            Command::new("redis-cli").arg("-s").arg(self.dir.join("socket")).args(words).output();
         String::from_utf8_lossy(&said.expect("redis-cli is installed").stdout).into_owned()
     }
 }

@@ -43,7 +43,12 @@ pub(crate) struct Home {
 
 impl Home {
     pub(crate) fn postgres() -> Self {
-        Self { database: postgres::shared().database(), redis: None, bounds: Bounds::default(), all_lead: false }
+        Self {
+            database: postgres::shared().database(),
+            redis: None,
+            bounds: Bounds::default(),
+            all_lead: false,
+        }
     }
 
     pub(crate) fn cluster() -> Self {
@@ -66,7 +71,11 @@ impl Home {
         let began = Watch::start();
         while held_by.is_empty() {
             assert!(began.elapsed() < PATIENCE, "{table} is locked");
-            held_by = postgres::shared().psql(&self.database, &held).expect("the database answers").trim().to_owned();
+            held_by = postgres::shared()
+                .psql(&self.database, &held)
+                .expect("the database answers")
+                .trim()
+                .to_owned();
         }
         Locked { held_by, locking }
     }
@@ -76,9 +85,12 @@ impl Home {
         let store = postgres::shared().url(&self.database).into();
         let place = match &self.redis {
             None => Place::Postgres(store),
-            Some(redis) => Place::Cluster { store, slots: vec![redis.url().into()], wait_replicas: 0 },
+            Some(redis) => {
+                Place::Cluster { store, slots: vec![redis.url().into()], wait_replicas: 0 }
+            }
         };
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
+        let runtime =
+            Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
         let options = EngineOptions {
             place,
             roles,
@@ -90,7 +102,11 @@ impl Home {
             allow_fsync_off: true,
             on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
         };
-        let engine = runtime.spawn(Engine::start(options)).await.expect("no panic").expect("the servers are there");
+        let engine = runtime
+            .spawn(Engine::start(options))
+            .await
+            .expect("no panic")
+            .expect("the servers are there");
         Node { engine, runtime: OnceLock::from(runtime) }
     }
 }
@@ -149,7 +165,8 @@ impl Shop {
             if let Some(refusal) = engine.glance((&buyer, &key), &sale, &item, units, || None) {
                 return Bought::Refused(refusal);
             }
-            let (buyer, key) = (BuyerId::new(&buyer).expect("a buyer"), RequestKey::new(&key).expect("a key"));
+            let (buyer, key) =
+                (BuyerId::new(&buyer).expect("a buyer"), RequestKey::new(&key).expect("a key"));
             engine.buy(&Purchase { buyer, key, sale, item, units, wait: WAIT, door: None }).await
         });
         buying.await.expect("no panic")
@@ -175,7 +192,10 @@ impl Node {
     }
 
     /// Does something as this node's own work is done.
-    pub(crate) async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> T {
         let handle = self.runtime.get().expect("it lives").handle().clone();
         handle.spawn(work).await.expect("no panic")
     }
@@ -187,7 +207,9 @@ impl Node {
     }
 
     /// The same until it is told to go on, by a word or by an end of the channel.
-    pub(crate) fn stand_still_until_told(&self) -> (std::sync::mpsc::SyncSender<()>, tokio::task::JoinHandle<()>) {
+    pub(crate) fn stand_still_until_told(
+        &self,
+    ) -> (std::sync::mpsc::SyncSender<()>, tokio::task::JoinHandle<()>) {
         let (go_on, told) = std::sync::mpsc::sync_channel(1);
         let handle = self.runtime.get().expect("it lives").handle().clone();
         let stands = handle.spawn(async move {
@@ -199,7 +221,13 @@ impl Node {
     /// What a buyer hears from this node's memory alone.
     pub(crate) fn glance(&self, buyer: &str, key: &str, units: u32) -> Option<Refusal> {
         let sale = self.engine.catalogue().sale(SALE).cloned().expect("created");
-        self.engine.glance((buyer, key), &sale, &sale.items[0], Units::new(units).expect("in range"), || None)
+        self.engine.glance(
+            (buyer, key),
+            &sale,
+            &sale.items[0],
+            Units::new(units).expect("in range"),
+            || None,
+        )
     }
 
     /// Tickets in this node's reach that wait for their verdicts.
@@ -248,7 +276,8 @@ impl Node {
 
     /// Waits until this node shows what another did.
     pub(crate) async fn follows(&self, phase: Phase) {
-        let shows = async || self.engine.catalogue().sale(SALE).is_some_and(|sale| sale.row.phase == phase);
+        let shows =
+            async || self.engine.catalogue().sale(SALE).is_some_and(|sale| sale.row.phase == phase);
         until("the other node follows", shows).await;
     }
 

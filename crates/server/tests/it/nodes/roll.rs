@@ -21,12 +21,16 @@ async fn sells_on(mut home: Home) {
     is_sold(&first, STOCK, told).await;
     let rolled = async |node: &Node| {
         let closed = node.engine.store().closings().await.expect("the store is there");
-        closed.iter().find(|(cause, _)| *cause == doorbuster_core::Cause::Rolled).map_or(0, |(_, times)| *times)
+        closed
+            .iter()
+            .find(|(cause, _)| *cause == doorbuster_core::Cause::Rolled)
+            .map_or(0, |(_, times)| *times)
     };
     assert!(rolled(&first).await >= STOCK / REQUESTS as u64 / 2, "{}", rolled(&first).await);
     assert_eq!(first.audit().await.repairs, 0, "a full memory is no fault");
     // Whoever bought before a slot went on holds that order all the same.
-    until("the other node knows that all is sold", async || second.gauge().free().free == Some(0)).await;
+    until("the other node knows that all is sold", async || second.gauge().free().free == Some(0))
+        .await;
     for node in [&first, &second] {
         let again = node.buy("late1", "k", 1).await;
         assert!(matches!(again, Bought::Replayed(_)), "{again:?}");

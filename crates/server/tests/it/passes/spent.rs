@@ -43,7 +43,12 @@ async fn two_nodes(settings: &[(&str, &str)], door: Value) -> [TestApp; 2] {
 }
 
 /// How many of a crowd get a pass for this, half of them at each node, at once.
-async fn let_in(nodes: &[TestApp; 2], buyer: impl Fn(usize) -> String, body: &Value, refused: &str) -> usize {
+async fn let_in(
+    nodes: &[TestApp; 2],
+    buyer: impl Fn(usize) -> String,
+    body: &Value,
+    refused: &str,
+) -> usize {
     let asking = (0..CROWD).map(|n| {
         let (token, body) = (bearer(&buyer(n)), body.clone());
         async move { nodes[n % 2].ask_pass(&token, "spring", body).await.verdict() }
@@ -64,7 +69,9 @@ async fn once_at_two_nodes(settings: &[(&str, &str)]) {
     let begun = Watch::start();
     let none = json!({"item": "phone"});
     for node in &nodes {
-        while node.ask_pass(&bearer("zoe"), "spring", none.clone()).await.verdict() != "403 not_eligible" {
+        while node.ask_pass(&bearer("zoe"), "spring", none.clone()).await.verdict()
+            != "403 not_eligible"
+        {
             assert!(begun.elapsed() < PATIENCE, "both know of the new door");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -88,8 +95,11 @@ async fn a_challenge_and_a_code_are_spent_once_at_two_nodes_with_postgresql() {
 async fn a_challenge_and_a_code_are_spent_once_at_two_nodes_with_redis() {
     let (home, (_redis, slots)) = (Cluster::start(&[]), Redis::start_on_port());
     let store = address(&home, &home.database());
-    let settings =
-        [("DOORBUSTER_SHAPE", "cluster"), ("DOORBUSTER_STORE__URL", &store), ("DOORBUSTER_SLOTS__URLS", &slots)];
+    let settings = [
+        ("DOORBUSTER_SHAPE", "cluster"),
+        ("DOORBUSTER_STORE__URL", &store),
+        ("DOORBUSTER_SLOTS__URLS", &slots),
+    ];
     once_at_two_nodes(&settings).await;
 }
 
@@ -97,14 +107,20 @@ async fn a_challenge_and_a_code_are_spent_once_at_two_nodes_with_redis() {
 async fn who_is_sent_away_for_asking_too_often_has_spent_nothing() {
     let app = TestApp::start().await;
     let limits = json!({"buyer": {"burst": 2, "per_minute": 1}, "ip": null, "interface": null});
-    app.open_door("spring", json!({"challenge": "pow", "access_codes": "required", "limits": limits})).await;
+    app.open_door(
+        "spring",
+        json!({"challenge": "pow", "access_codes": "required", "limits": limits}),
+    )
+    .await;
     let code = &app.codes("spring", 1, 1).await[0];
     let mut body = solved(&app, "anna").await;
     body["access_code"] = json!(code);
     let anna = bearer("anna");
     // Asked for with nothing to show, until that was too often.
     let mut asked = 0;
-    while app.ask_pass(&anna, "spring", json!({"item": "phone"})).await.verdict() == "403 not_eligible" {
+    while app.ask_pass(&anna, "spring", json!({"item": "phone"})).await.verdict()
+        == "403 not_eligible"
+    {
         asked += 1;
         assert!(asked < 5, "there is a limit");
     }
@@ -115,7 +131,11 @@ async fn who_is_sent_away_for_asking_too_often_has_spent_nothing() {
     assert_eq!(counts, json!({"codes": 1, "uses": 1, "spent": 0}));
     app.patch_door("spring", unlimited(json!({}))).await;
     assert_eq!(app.ask_pass(&anna, "spring", body.clone()).await.verdict(), "201");
-    assert_eq!(app.ask_pass(&anna, "spring", body).await.verdict(), "403 challenge_failed", "now it is spent");
+    assert_eq!(
+        app.ask_pass(&anna, "spring", body).await.verdict(),
+        "403 challenge_failed",
+        "now it is spent"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -130,7 +150,9 @@ async fn nobody_can_read_a_code_in_what_the_server_keeps() {
     for entry in std::fs::read_dir(&dir).expect("the server's directory").flatten() {
         kept.extend(std::fs::read(entry.path()).expect("a file"));
     }
-    let has = |word: &str| kept.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()));
+    let has = |word: &str| {
+        kept.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
+    };
     assert!(has("spring") && has("phone"), "it is looked for where things are kept");
     for code in &codes {
         for word in [code.clone(), code.replace('-', "")] {

@@ -49,7 +49,10 @@ fn change(rng: &mut SmallRng, value: &mut Value) {
             match rng.random_range(0..3) {
                 0 => drop(members.remove(&name)),
                 1 => drop(members.insert(name, odd(rng))),
-                _ => drop(members.insert((*pick(rng, &["colour", "", "é", "a/b~c", "__proto__"])).into(), odd(rng))),
+                _ => drop(members.insert(
+                    (*pick(rng, &["colour", "", "é", "a/b~c", "__proto__"])).into(),
+                    odd(rng),
+                )),
             }
         }
         Value::Array(entries) if !entries.is_empty() => {
@@ -80,15 +83,23 @@ pub(crate) fn spoil(rng: &mut SmallRng, mut value: Value, bytes_max: usize) -> V
             let at = rng.random_range(0..=bytes.len());
             bytes.insert(at, *pick(rng, &[0xFF, 0xC3, 0, b'"', b'{', b'\\', b',']));
         }
-        3 => bytes = format!("{{\"sale\":{}}}", "[".repeat(rng.random_range(1..8_000))).into_bytes(),
+        3 => {
+            bytes = format!("{{\"sale\":{}}}", "[".repeat(rng.random_range(1..8_000))).into_bytes()
+        }
         4 => bytes = "{\"a\":".repeat(rng.random_range(1..3_000)).into_bytes(),
         5 => bytes.resize(bytes_max + rng.random_range(0..3), b' '),
         6 => bytes = format!("{{\"title\":\"{}\"}}", "x".repeat(bytes_max)).into_bytes(),
         7 => bytes = numbers(rng, &String::from_utf8_lossy(&bytes)).into_bytes(),
-        8 => bytes = String::from_utf8_lossy(&bytes).replacen('{', "{\"units\":1,\"units\":1,", 1).into_bytes(),
+        8 => {
+            bytes = String::from_utf8_lossy(&bytes)
+                .replacen('{', "{\"units\":1,\"units\":1,", 1)
+                .into_bytes()
+        }
         9 => {
             bytes =
-                pick(rng, &["[]", "null", "1", "\"x\"", "\u{feff}{}", "{}{}", " ", "\"\\ud800\""]).as_bytes().to_vec()
+                pick(rng, &["[]", "null", "1", "\"x\"", "\u{feff}{}", "{}{}", " ", "\"\\ud800\""])
+                    .as_bytes()
+                    .to_vec()
         }
         10 => bytes = members(rng).into_bytes(),
         _ => {}
@@ -98,7 +109,10 @@ pub(crate) fn spoil(rng: &mut SmallRng, mut value: Value, bytes_max: usize) -> V
 
 /// Numbers as JSON allows them and the contract does not.
 fn numbers(rng: &mut SmallRng, text: &str) -> String {
-    let odd = *pick(rng, &["1e999", "-0", "10.0", "99999999999999999999", "1E1", "01", "+1", "0x1", "NaN"]);
+    let odd = *pick(
+        rng,
+        &["1e999", "-0", "10.0", "99999999999999999999", "1E1", "01", "+1", "0x1", "NaN"],
+    );
     let digits = text.find(|digit: char| digit.is_ascii_digit()).unwrap_or(0);
     let rest = text[digits..].trim_start_matches(|digit: char| digit.is_ascii_digit());
     format!("{}{odd}{rest}", &text[..digits])
@@ -106,6 +120,7 @@ fn numbers(rng: &mut SmallRng, text: &str) -> String {
 
 /// More wrong members than are ever listed.
 fn members(rng: &mut SmallRng) -> String {
-    let many: Vec<String> = (0..rng.random_range(200..1_000)).map(|n| format!("\"m{n}\":1")).collect();
+    let many: Vec<String> =
+        (0..rng.random_range(200..1_000)).map(|n| format!("\"m{n}\":1")).collect();
     format!("{{{}}}", many.join(","))
 }

@@ -105,7 +105,11 @@ impl Draw {
             is_raw: false,
         };
         if !sound && one_in(&mut self.rng, 12) {
-            drawn.method = (*pick(&mut self.rng, &["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW"])).into();
+            drawn.method = (*pick(
+                &mut self.rng,
+                &["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW"],
+            ))
+            .into();
         }
         if drawn.method == "GET" && endpoint.method == Method::Get && one_in(&mut self.rng, 6) {
             drawn.method = "HEAD".into();
@@ -129,7 +133,8 @@ impl Draw {
         }
         let mut query = Vec::new();
         for param in endpoint.params.iter().filter(|param| param.place() == ParamPlace::Query) {
-            let times = if sound { self.rng.random_range(0..2) } else { self.rng.random_range(0..3) };
+            let times =
+                if sound { self.rng.random_range(0..2) } else { self.rng.random_range(0..3) };
             for _ in 0..times {
                 query.push(format!("{}={}", param.name(), self.value(*param, sound)));
             }
@@ -167,8 +172,12 @@ impl Draw {
             Param::DeliveryState => pick(rng, &["pending", "dead", "discarded"]).to_string(),
             Param::DeadKind => pick(rng, &["delivery", "refund", "ticket"]).to_string(),
             Param::Buyer => pick(rng, &["anna", "bob", "carl"]).to_string(),
-            Param::State => pick(rng, &["reserved", "paid", "cancelled", "expired", "refunded"]).to_string(),
-            Param::Phase => pick(rng, &["draft", "scheduled", "open", "paused", "closed"]).to_string(),
+            Param::State => {
+                pick(rng, &["reserved", "paid", "cancelled", "expired", "refunded"]).to_string()
+            }
+            Param::Phase => {
+                pick(rng, &["draft", "scheduled", "open", "paused", "closed"]).to_string()
+            }
             Param::Cursor if known.cursors.is_empty() => String::new(),
             Param::Cursor => of(rng, &known.cursors),
             Param::Limit => rng.random_range(1..=200).to_string(),
@@ -182,7 +191,11 @@ impl Draw {
         }
         let spoils = self.spoils(sound);
         if let Some(body) = endpoint.body {
-            let media = if spoils { pick(&mut self.rng, words::MEDIA) } else { pick(&mut self.rng, right(body.media)) };
+            let media = if spoils {
+                pick(&mut self.rng, words::MEDIA)
+            } else {
+                pick(&mut self.rng, right(body.media))
+            };
             drawn.headers.push(("Content-Type".into(), (*media).into()));
         }
         for param in endpoint.params.iter().filter(|param| param.place() == ParamPlace::Header) {
@@ -269,7 +282,11 @@ impl Draw {
             }
         } else {
             let value = self.right_body(endpoint);
-            drawn.body = if spoils { body::spoil(&mut self.rng, value, max) } else { value.to_string().into_bytes() };
+            drawn.body = if spoils {
+                body::spoil(&mut self.rng, value, max)
+            } else {
+                value.to_string().into_bytes()
+            };
         }
         if !sound && !drawn.body.is_empty() && one_in(&mut self.rng, 10) {
             drawn.headers.push(("Transfer-Encoding".into(), "chunked".into()));
@@ -292,16 +309,22 @@ impl Draw {
         let sale = self.value(Param::Sale, true);
         let rng = &mut self.rng;
         match endpoint.id {
-            "purchase" => value = json!({"sale": sale, "item": "phone", "units": rng.random_range(1..6)}),
+            "purchase" => {
+                value = json!({"sale": sale, "item": "phone", "units": rng.random_range(1..6)})
+            }
             "create_sale" => {
                 value["id"] = format!("sale{}", self.made).into();
-                value["starts_at"] = pick(rng, &[Value::Null, json!("2100-01-01T00:00:00Z")]).clone();
+                value["starts_at"] =
+                    pick(rng, &[Value::Null, json!("2100-01-01T00:00:00Z")]).clone();
             }
             "change_sale" => {
-                value["items"] = json!([{"id": "phone", "description": format!("the {}th", self.made)}]);
+                value["items"] =
+                    json!([{"id": "phone", "description": format!("the {}th", self.made)}]);
             }
             // Nobody listens there, and no name is looked up.
-            "create_webhook_endpoint" | "change_webhook_endpoint" => value["url"] = "http://127.0.0.1:1/".into(),
+            "create_webhook_endpoint" | "change_webhook_endpoint" => {
+                value["url"] = "http://127.0.0.1:1/".into()
+            }
             "adjust_stock" => {
                 value = json!({"units": pick(rng, &[-5, -1, 1, 20, -1_000]), "reason": "counted again"});
             }

@@ -33,10 +33,18 @@ const NOWHERE: &str = "http://127.0.0.1:1/";
 /// number, or a parameter after a question mark; one that ends in a slash is all that lies below.
 const RULES: [(&str, &str, &str); 16] = [
     ("?cursor", "is not a cursor that was given out", "what a cursor seals is the server's"),
-    ("/items/*/id", "is the id of an earlier entry", "entries are different in one member, not as a whole"),
+    (
+        "/items/*/id",
+        "is the id of an earlier entry",
+        "entries are different in one member, not as a whole",
+    ),
     ("/items/*/id", "the sale has no such item", "it depends on the sale"),
     ("/items/*/stock", "is changed by an adjustment", "it depends on the sale"),
-    ("/items/*/list_price/currency", "must be the currency of the price", "one member is held against another"),
+    (
+        "/items/*/list_price/currency",
+        "must be the currency of the price",
+        "one member is held against another",
+    ),
     ("/starts_at", "a scheduled sale has to have one", "it depends on the sale's phase"),
     ("/starts_at", "has to lie in the future", "it depends on the sale and the clock"),
     ("/ends_at", "must be after starts_at", "one member is held against another"),
@@ -46,7 +54,11 @@ const RULES: [(&str, &str, &str); 16] = [
     ("/secs", "must be later than the order's pay_by", "it depends on the order and the clock"),
     ("/pay_by", "must be later than the order's pay_by", "it depends on the order and the clock"),
     ("/units", "would raise the stock over", "it depends on the item"),
-    ("/initial", "initial, threshold and refill must all be", "three members are held against each other"),
+    (
+        "/initial",
+        "initial, threshold and refill must all be",
+        "three members are held against each other",
+    ),
     ("/threshold", "threshold must not be above initial", "one member is held against another"),
 ];
 
@@ -60,9 +72,12 @@ struct Operation<'a> {
 
 impl<'a> Operation<'a> {
     fn all(document: &'a Value) -> Vec<Self> {
-        let members = |value: &'a Value| value.as_object().expect("the document has an object here").iter();
+        let members =
+            |value: &'a Value| value.as_object().expect("the document has an object here").iter();
         members(&document["paths"])
-            .flat_map(|(path, item)| members(item).map(move |(method, told)| Self { path, method, told }))
+            .flat_map(|(path, item)| {
+                members(item).map(move |(method, told)| Self { path, method, told })
+            })
             .collect()
     }
 
@@ -103,7 +118,8 @@ async fn what_the_document_allows_is_never_malformed() {
     let operations = Operation::all(&document);
     let requests = told("DOORBUSTER_RANDOM_REQUESTS").unwrap_or(REQUESTS);
     let each = usize::try_from(requests).expect("a count of requests").div_ceil(operations.len());
-    let mut asked: Vec<Operation<'_>> = operations.iter().flat_map(|one| std::iter::repeat_n(*one, each)).collect();
+    let mut asked: Vec<Operation<'_>> =
+        operations.iter().flat_map(|one| std::iter::repeat_n(*one, each)).collect();
     asked.shuffle(&mut rng);
     let mut tally = Tally::new(seed, &operations);
     let mut wire = None;
@@ -118,10 +134,14 @@ async fn what_the_document_allows_is_never_malformed() {
             None => Err("there is no answer".to_owned()),
         };
         if let Err(wrong) = verdict {
-            let shown = |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES)]).into_owned();
+            let shown = |bytes: &[u8]| {
+                String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES)]).into_owned()
+            };
             let heard = reply.map(|reply| (reply.status, shown(&reply.body)));
             let (name, sent) = (operation.id(), shown(&bytes));
-            panic!("DOORBUSTER_RANDOM_SEED={seed}, request {number}, {name}: {wrong}\nsent: {sent}\nheard: {heard:?}");
+            panic!(
+                "DOORBUSTER_RANDOM_SEED={seed}, request {number}, {name}: {wrong}\nsent: {sent}\nheard: {heard:?}"
+            );
         }
         let reply = reply.expect("it was judged");
         tally.count(*operation, &reply);
@@ -135,7 +155,8 @@ impl<'a> Tally<'a> {
     fn new(seed: u64, operations: &[Operation<'a>]) -> Self {
         let takers = operations.iter().filter(|one| one.told.get("requestBody").is_some());
         // What a provider says is read only if it is signed.
-        let unread = takers.map(|one| one.id()).filter(|id| *id != "take_sandbox_message").collect();
+        let unread =
+            takers.map(|one| one.id()).filter(|id| *id != "take_sandbox_message").collect();
         Self { seed, good: 0, unread, come_again: Vec::new() }
     }
 
@@ -152,8 +173,14 @@ impl<'a> Tally<'a> {
     /// Holds the whole of `requests`, so many of `each` operation, to what makes them mean anything.
     fn check(&self, requests: usize, each: usize) {
         let Self { seed, good, unread, come_again } = self;
-        println!("seed {seed}: {good} of {requests} requests succeeded, {} times 503", come_again.len());
-        assert!(*good >= requests / 5, "DOORBUSTER_RANDOM_SEED={seed}: few of them meant anything: {good}");
+        println!(
+            "seed {seed}: {good} of {requests} requests succeeded, {} times 503",
+            come_again.len()
+        );
+        assert!(
+            *good >= requests / 5,
+            "DOORBUSTER_RANDOM_SEED={seed}: few of them meant anything: {good}"
+        );
         let is_read = each < EACH_FOR_LUCK || unread.len() <= UNLUCKY;
         assert!(is_read, "DOORBUSTER_RANDOM_SEED={seed}: no body was taken by {unread:?}");
         let per_503 = usize::try_from(REQUESTS_PER_503).expect("a count of requests");
@@ -169,12 +196,14 @@ impl<'a> Tally<'a> {
 /// A sale before its opening, a key and an endpoint, and names for what cannot be drawn so that it means something.
 async fn a_world(app: &TestApp) -> Known {
     app.make_sale("draft", 50.into(), 40).await;
-    let key = app.admin("POST", "/v1/admin/keys", Some(json!({"name": "one", "role": "viewer"}))).await;
+    let key =
+        app.admin("POST", "/v1/admin/keys", Some(json!({"name": "one", "role": "viewer"}))).await;
     let endpoint = json!({"url": NOWHERE, "types": ["*"]});
     let endpoint = app.admin("POST", "/v1/admin/webhook-endpoints", Some(endpoint)).await;
     assert_eq!((key.verdict(), endpoint.verdict()), ("201".to_owned(), "201".to_owned()));
     let id = |made: &Reply| vec![made.json()["id"].as_str().expect("an id").to_owned()];
-    let words = |words: &[&str]| -> Vec<String> { words.iter().map(|word| (*word).to_owned()).collect() };
+    let words =
+        |words: &[&str]| -> Vec<String> { words.iter().map(|word| (*word).to_owned()).collect() };
     Known::from([
         ("sale", words(&["draft"])),
         ("item", words(&["phone"])),
@@ -211,7 +240,10 @@ fn request(rng: &mut SmallRng, document: &Value, known: &Known, operation: Opera
     };
     parameters(rng, document, known, told, &mut drawn);
     if let Some(ways) = told.get("security").and_then(Value::as_array) {
-        let way = pick(rng, ways).as_object().and_then(|way| way.keys().next()).expect("a way has a name");
+        let way = pick(rng, ways)
+            .as_object()
+            .and_then(|way| way.keys().next())
+            .expect("a way has a name");
         let credentials = match way.as_str() {
             "operator" => format!("Bearer {ADMIN_KEY}"),
             "buyer" => bearer(pick::<&str>(rng, &["anna", "bob"])),
@@ -222,7 +254,8 @@ fn request(rng: &mut SmallRng, document: &Value, known: &Known, operation: Opera
     if let Some(body) = told.get("requestBody")
         && (body["required"] == true || !one_in(rng, 3))
     {
-        let media: Vec<(&String, &Value)> = body["content"].as_object().expect("media types").iter().collect();
+        let media: Vec<(&String, &Value)> =
+            body["content"].as_object().expect("media types").iter().collect();
         let (media, content) = *pick(rng, &media);
         let values = Values { document, known, is_header: false };
         drawn.headers.push(("Content-Type".into(), media.clone()));
@@ -242,13 +275,20 @@ fn request(rng: &mut SmallRng, document: &Value, known: &Known, operation: Opera
 }
 
 /// Draws what stands in the path, the query and the headers.
-fn parameters(rng: &mut SmallRng, document: &Value, known: &Known, told: &Value, drawn: &mut Drawn) {
+fn parameters(
+    rng: &mut SmallRng,
+    document: &Value,
+    known: &Known,
+    told: &Value,
+    drawn: &mut Drawn,
+) {
     let mut query = Vec::new();
     for parameter in told.get("parameters").and_then(Value::as_array).into_iter().flatten() {
         if parameter["required"] != true && rng.random_bool(0.5) {
             continue;
         }
-        let word = |member: &str| parameter[member].as_str().expect("a parameter has a name and a place");
+        let word =
+            |member: &str| parameter[member].as_str().expect("a parameter has a name and a place");
         let (name, place) = (word("name"), word("in"));
         let values = Values { document, known, is_header: place == "header" };
         let several = match values.draw(rng, &parameter["schema"], name) {
@@ -258,7 +298,9 @@ fn parameters(rng: &mut SmallRng, document: &Value, known: &Known, told: &Value,
         for value in several {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             match place {
-                "path" => drawn.target = drawn.target.replacen(&format!("{{{name}}}"), &encoded(&text), 1),
+                "path" => {
+                    drawn.target = drawn.target.replacen(&format!("{{{name}}}"), &encoded(&text), 1)
+                }
                 "query" => query.push(format!("{name}={}", encoded(&text))),
                 "header" => drawn.headers.push((name.to_owned(), text)),
                 other => panic!("there is no place {other}"),
@@ -272,19 +314,34 @@ fn parameters(rng: &mut SmallRng, document: &Value, known: &Known, told: &Value,
 
 /// A text as it stands in an address.
 fn encoded(text: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    let is_plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
     text.bytes()
-        .map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .map(
+            |byte| {
+                if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+            },
+        )
         .collect()
 }
 
 /// Whether this may be answered to what the document allows.
-fn judge(operation: Operation<'_>, drawn: &Drawn, reply: &Reply, document: &Value) -> Result<(), String> {
+fn judge(
+    operation: Operation<'_>,
+    drawn: &Drawn,
+    reply: &Reply,
+    document: &Value,
+) -> Result<(), String> {
     super::judge(drawn, reply, document)?;
     match reply.status {
-        401 if operation.told.get("security").is_some() => Err("these credentials are of the right kind".into()),
+        401 if operation.told.get("security").is_some() => {
+            Err("these credentials are of the right kind".into())
+        }
         400 | 405 | 406 | 415 => Err("the document allows this".into()),
-        404 if reply.json()["detail"].as_str().is_some_and(|detail| detail.starts_with("there is nothing at")) => {
+        404 if reply.json()["detail"]
+            .as_str()
+            .is_some_and(|detail| detail.starts_with("there is nothing at")) =>
+        {
             Err("the document has this address".into())
         }
         422 => {
@@ -303,7 +360,8 @@ fn judge(operation: Operation<'_>, drawn: &Drawn, reply: &Reply, document: &Valu
 fn is_beyond_schemas(fault: &Value) -> bool {
     let word = |member: &str| fault[member].as_str().unwrap_or_default();
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    let parts: Vec<&str> = word("pointer").split('/').map(|part| if is_number(part) { "*" } else { part }).collect();
+    let parts: Vec<&str> =
+        word("pointer").split('/').map(|part| if is_number(part) { "*" } else { part }).collect();
     let place = match word("parameter") {
         "" => parts.join("/"),
         parameter => format!("?{parameter}"),

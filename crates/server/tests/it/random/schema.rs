@@ -17,8 +17,9 @@ pub(crate) fn check(document: &Value, schema: &Value, value: &Value) -> Verdict 
         Value::Bool(true) => Ok(()),
         Value::Bool(false) => Err(": nothing may be here".into()),
         Value::Object(keywords) => {
-            let holds =
-                |(keyword, wanted): (&String, &Value)| holds(document, keywords, (keyword.as_str(), wanted), value);
+            let holds = |(keyword, wanted): (&String, &Value)| {
+                holds(document, keywords, (keyword.as_str(), wanted), value)
+            };
             // Each is looked at, so that an unknown one is met also after another that does not hold.
             keywords.iter().map(holds).fold(Ok(()), Result::and)
         }
@@ -27,10 +28,19 @@ pub(crate) fn check(document: &Value, schema: &Value, value: &Value) -> Verdict 
 }
 
 /// Holds `value` to one keyword of a schema.
-fn holds(document: &Value, schema: &Map<String, Value>, (keyword, wanted): (&str, &Value), value: &Value) -> Verdict {
+fn holds(
+    document: &Value,
+    schema: &Map<String, Value>,
+    (keyword, wanted): (&str, &Value),
+    value: &Value,
+) -> Verdict {
     let says = |holds: bool| {
         let shown = || value.to_string().chars().take(SHOWN_CHARS).collect::<String>();
-        if holds { Ok(()) } else { Err(format!(": {keyword} is {wanted}, and this is {}", shown())) }
+        if holds {
+            Ok(())
+        } else {
+            Err(format!(": {keyword} is {wanted}, and this is {}", shown()))
+        }
     };
     let within = |name: &str, schema: &Value, inner: &Value| {
         check(document, schema, inner).map_err(|wrong| format!("/{name}{wrong}"))
@@ -38,13 +48,19 @@ fn holds(document: &Value, schema: &Map<String, Value>, (keyword, wanted): (&str
     let members = || value.as_object().into_iter().flatten();
     let fitting = || {
         let schemas = list(wanted);
-        let wrong: Vec<String> = schemas.iter().filter_map(|schema| check(document, schema, value).err()).collect();
+        let wrong: Vec<String> =
+            schemas.iter().filter_map(|schema| check(document, schema, value).err()).collect();
         (schemas.len() - wrong.len(), wrong.join(" | "))
     };
     match keyword {
         "$ref" => {
-            let place = word(wanted).strip_prefix('#').expect("references stay within the document");
-            check(document, document.pointer(place).expect("every reference leads somewhere"), value)
+            let place =
+                word(wanted).strip_prefix('#').expect("references stay within the document");
+            check(
+                document,
+                document.pointer(place).expect("every reference leads somewhere"),
+                value,
+            )
         }
         "type" => match wanted {
             Value::Array(kinds) => says(kinds.iter().any(|kind| is(value, word(kind)))),
@@ -53,24 +69,36 @@ fn holds(document: &Value, schema: &Map<String, Value>, (keyword, wanted): (&str
         "enum" => says(list(wanted).contains(value)),
         "const" => says(value == wanted),
         "required" => {
-            let has_all = |there: &Map<String, Value>| list(wanted).iter().all(|name| there.contains_key(word(name)));
+            let has_all = |there: &Map<String, Value>| {
+                list(wanted).iter().all(|name| there.contains_key(word(name)))
+            };
             says(value.as_object().is_none_or(has_all))
         }
         "properties" => {
-            let named = members().filter_map(|(name, inner)| Some(within(name, wanted.get(name)?, inner)));
+            let named =
+                members().filter_map(|(name, inner)| Some(within(name, wanted.get(name)?, inner)));
             named.fold(Ok(()), Result::and)
         }
         "additionalProperties" => {
-            let is_named = |name: &str| schema.get("properties").is_some_and(|named| named.get(name).is_some());
+            let is_named = |name: &str| {
+                schema.get("properties").is_some_and(|named| named.get(name).is_some())
+            };
             let others = members().filter(|(name, _)| !is_named(name));
             others.map(|(name, inner)| within(name, wanted, inner)).fold(Ok(()), Result::and)
         }
-        "propertyNames" => members().map(|(name, _)| within(name, wanted, &json!(name))).fold(Ok(()), Result::and),
+        "propertyNames" => {
+            members().map(|(name, _)| within(name, wanted, &json!(name))).fold(Ok(()), Result::and)
+        }
         "items" => {
             let entries = value.as_array().into_iter().flatten().enumerate();
-            entries.map(|(at, inner)| within(&at.to_string(), wanted, inner)).fold(Ok(()), Result::and)
+            entries
+                .map(|(at, inner)| within(&at.to_string(), wanted, inner))
+                .fold(Ok(()), Result::and)
         }
-        "allOf" => list(wanted).iter().map(|schema| check(document, schema, value)).fold(Ok(()), Result::and),
+        "allOf" => list(wanted)
+            .iter()
+            .map(|schema| check(document, schema, value))
+            .fold(Ok(()), Result::and),
         "anyOf" | "oneOf" => match fitting() {
             (1, _) => Ok(()),
             (2.., _) if keyword == "anyOf" => Ok(()),
@@ -78,13 +106,18 @@ fn holds(document: &Value, schema: &Map<String, Value>, (keyword, wanted): (&str
         },
         "minimum" => says(value.as_f64().is_none_or(|number| number >= bound(wanted))),
         "maximum" => says(value.as_f64().is_none_or(|number| number <= bound(wanted))),
-        "minLength" => says(value.as_str().is_none_or(|text| text.chars().count() >= count(wanted))),
-        "maxLength" => says(value.as_str().is_none_or(|text| text.chars().count() <= count(wanted))),
+        "minLength" => {
+            says(value.as_str().is_none_or(|text| text.chars().count() >= count(wanted)))
+        }
+        "maxLength" => {
+            says(value.as_str().is_none_or(|text| text.chars().count() <= count(wanted)))
+        }
         "minItems" => says(value.as_array().is_none_or(|entries| entries.len() >= count(wanted))),
         "maxItems" => says(value.as_array().is_none_or(|entries| entries.len() <= count(wanted))),
         // The only pattern in answers, a currency's.
         "pattern" if wanted == "^[A-Z]{3}$" => {
-            let fits = |text: &str| text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase());
+            let fits =
+                |text: &str| text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase());
             says(value.as_str().is_none_or(fits))
         }
         // These describe, and rule nothing out.
@@ -121,7 +154,10 @@ fn bound(value: &Value) -> f64 {
 }
 
 fn count(value: &Value) -> usize {
-    value.as_u64().and_then(|count| usize::try_from(count).ok()).expect("the schema has a count here")
+    value
+        .as_u64()
+        .and_then(|count| usize::try_from(count).ok())
+        .expect("the schema has a count here")
 }
 
 #[test]
@@ -136,13 +172,29 @@ fn a_value_is_held_to_each_keyword() {
         }
     };
     let units = json!({"$ref": "#/schemas/Units"});
-    check(units.clone(), &[json!(1), json!(5), json!(2.0)], &[json!(0), json!(6), json!(1.5), json!("1"), json!(null)]);
-    check(json!({"type": ["string", "null"]}), &[json!("x"), json!(null)], &[json!(1), json!({}), json!([])]);
+    check(
+        units.clone(),
+        &[json!(1), json!(5), json!(2.0)],
+        &[json!(0), json!(6), json!(1.5), json!("1"), json!(null)],
+    );
+    check(
+        json!({"type": ["string", "null"]}),
+        &[json!("x"), json!(null)],
+        &[json!(1), json!({}), json!([])],
+    );
     check(json!({"type": "number"}), &[json!(1.5), json!(-1)], &[json!("1"), json!(true)]);
     check(json!({"enum": ["a", null]}), &[json!("a"), json!(null)], &[json!("b")]);
     check(json!({"const": 1}), &[json!(1)], &[json!(2)]);
-    check(json!({"pattern": "^[A-Z]{3}$"}), &[json!("EUR"), json!(1)], &[json!("EURO"), json!("eur")]);
-    check(json!({"minLength": 1, "maxLength": 2}), &[json!("é"), json!("ab")], &[json!(""), json!("abc")]);
+    check(
+        json!({"pattern": "^[A-Z]{3}$"}),
+        &[json!("EUR"), json!(1)],
+        &[json!("EURO"), json!("eur")],
+    );
+    check(
+        json!({"minLength": 1, "maxLength": 2}),
+        &[json!("é"), json!("ab")],
+        &[json!(""), json!("abc")],
+    );
     check(
         json!({"items": units, "minItems": 1, "maxItems": 2}),
         &[json!([1, 5])],
@@ -154,7 +206,11 @@ fn a_value_is_held_to_each_keyword() {
         &[json!({"units": 1}), json!({"units": 1, "more": 0})],
         &[json!({}), json!({"units": 0}), json!([])],
     );
-    check(json!({"properties": {"a": true}, "additionalProperties": false}), &[json!({"a": 0})], &[json!({"b": 0})]);
+    check(
+        json!({"properties": {"a": true}, "additionalProperties": false}),
+        &[json!({"a": 0})],
+        &[json!({"b": 0})],
+    );
     let counts = json!({"additionalProperties": units, "propertyNames": {"maxLength": 1}});
     check(counts, &[json!({"a": 1})], &[json!({"a": 0}), json!({"ab": 1})]);
     check(
@@ -169,7 +225,8 @@ fn a_value_is_held_to_each_keyword() {
 
 #[test]
 fn what_is_wrong_is_told_with_its_place() {
-    let schema = json!({"properties": {"items": {"items": {"properties": {"units": {"type": "integer"}}}}}});
+    let schema =
+        json!({"properties": {"items": {"items": {"properties": {"units": {"type": "integer"}}}}}});
     let wrong = check(&Value::Null, &schema, &json!({"items": [{"units": 1}, {"units": "x"}]}));
     assert_eq!(wrong, Err(r#"/items/1/units: type is "integer", and this is "x""#.to_owned()));
 }

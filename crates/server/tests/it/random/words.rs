@@ -47,7 +47,8 @@ pub(crate) const ODD: &[&str] = &[
 ];
 
 /// Bytes that HTTP has no room for in a target; the server may refuse the whole request.
-pub(crate) const RAW: &[&str] = &["é", "\"", "<", "{sale}", "a|b", "^", "`", "\\", "#", "\u{7f}", "\u{1}"];
+pub(crate) const RAW: &[&str] =
+    &["é", "\"", "<", "{sale}", "a|b", "^", "`", "\\", "#", "\u{7f}", "\u{1}"];
 
 /// Queries that belong to no parameter.
 pub(crate) const STRAY_QUERIES: &[&str] = &[
@@ -86,8 +87,17 @@ pub(crate) const STRAY_HEADERS: &[(&str, &str)] = &[
 ];
 
 /// Ways to say what is accepted.
-pub(crate) const ACCEPTS: &[&str] =
-    &["*/*", "application/json", "text/html", "application/*;q=0.1", "é", ";;q=,", "*/*;q=0", "a/b/c, /, */json", ""];
+pub(crate) const ACCEPTS: &[&str] = &[
+    "*/*",
+    "application/json",
+    "text/html",
+    "application/*;q=0.1",
+    "é",
+    ";;q=,",
+    "*/*;q=0",
+    "a/b/c, /, */json",
+    "",
+];
 
 /// Ways to be nobody.
 pub(crate) const NOBODIES: &[&str] = &[
@@ -127,8 +137,18 @@ pub(crate) const KEYS: &[&str] = &[
 ];
 
 /// What may be preferred.
-pub(crate) const PREFERENCES: &[&str] =
-    &["respond-async", "wait=0", "wait=1", "wait=-1", "wait=x", "wait=99999999999999999999", ",,=;", "é", "wait=\"1\""];
+pub(crate) const PREFERENCES: &[&str] = &[
+    "respond-async",
+    "wait=0",
+    "wait=1",
+    "wait=-1",
+    "wait=x",
+    "wait=99999999999999999999",
+    ",,=;",
+    "é",
+    "wait=\"1\"",
+];
 
 /// What may have to match.
-pub(crate) const TAGS: &[&str] = &["*", "\"\"", "W/\"1\"", "nonsense", "\"1\", \"2\", é", "", "\"", ",,,"];
+pub(crate) const TAGS: &[&str] =
+    &["*", "\"\"", "W/\"1\"", "nonsense", "\"1\", \"2\", é", "", "\"", ",,,"];

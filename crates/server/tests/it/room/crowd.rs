@@ -8,17 +8,28 @@ use crate::app::TestApp;
 /// Bytes that this process has in memory.
 fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
-    let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number");
+    let pages: u64 =
+        statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number");
     pages * 4_096
 }
 
 /// Sends one request for each of these buyers on one connection; how long each took, in microseconds.
-async fn each(app: &TestApp, method: &str, buyers: impl Iterator<Item = usize>, wanted: u16) -> Vec<u64> {
+async fn each(
+    app: &TestApp,
+    method: &str,
+    buyers: impl Iterator<Item = usize>,
+    wanted: u16,
+) -> Vec<u64> {
     let mut wire = app.connect().await;
     let mut took = Vec::new();
     for buyer in buyers {
         let bearer = crate::app::bearer(&format!("buyer-{buyer}"));
-        let asked = crate::http::request(method, "/v1/sales/spring/waiting-room", &[("Authorization", &bearer)], b"");
+        let asked = crate::http::request(
+            method,
+            "/v1/sales/spring/waiting-room",
+            &[("Authorization", &bearer)],
+            b"",
+        );
         let begun = Instant::now();
         wire.send(&asked).await;
         let reply = wire.reply(false).await.expect("an answer");
@@ -38,7 +49,8 @@ async fn a_hundred_thousand_wait_on_one_node() {
     each(&app, "POST", 0..1, 201).await;
     let before = resident();
     let begun = Instant::now();
-    let crowd = (0..CONNECTIONS).map(|at| each(&app, "POST", (1 + at..WAITING).step_by(CONNECTIONS), 201));
+    let crowd =
+        (0..CONNECTIONS).map(|at| each(&app, "POST", (1 + at..WAITING).step_by(CONNECTIONS), 201));
     let mut took: Vec<u64> = futures_util::future::join_all(crowd).await.concat();
     let (entering, after) = (begun.elapsed(), resident());
     took.sort_unstable();
@@ -48,14 +60,19 @@ async fn a_hundred_thousand_wait_on_one_node() {
     let begun = Instant::now();
     app.step("spring", "open").await;
     let seed = draw(&app).await["seed"].as_str().expect("revealed").to_owned();
-    let first = drawn(&seed, &(0..WAITING).map(|n| format!("buyer-{n}")).collect::<Vec<_>>()).remove(0);
+    let first =
+        drawn(&seed, &(0..WAITING).map(|n| format!("buyer-{n}")).collect::<Vec<_>>()).remove(0);
     until(&app, &first, "is called in", is("admitted")).await;
     println!("drawn and called in after {:?}", begun.elapsed());
     let begun = Instant::now();
-    let crowd = (0..CONNECTIONS).map(|at| each(&app, "GET", (at..20_000).step_by(CONNECTIONS), 200));
+    let crowd =
+        (0..CONNECTIONS).map(|at| each(&app, "GET", (at..20_000).step_by(CONNECTIONS), 200));
     let mut took: Vec<u64> = futures_util::future::join_all(crowd).await.concat();
     took.sort_unstable();
     println!("20,000 asked in {:?}, p99 {} µs", begun.elapsed(), took[took.len() * 99 / 100]);
-    println!("{} bytes for each place after the draw", resident().saturating_sub(before) / WAITING as u64);
+    println!(
+        "{} bytes for each place after the draw",
+        resident().saturating_sub(before) / WAITING as u64
+    );
     assert!(each_bytes < 1_024);
 }

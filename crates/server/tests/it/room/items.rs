@@ -24,7 +24,10 @@ async fn whoever_comes_for_what_is_sold_out_is_called_in_while_there_is_somethin
         assert_eq!(enter(&app, buyer).await.verdict(), "201");
     }
     until(&app, "bert", "is called in, as there is a case", is("admitted")).await;
-    until(&app, "carl", "waits for the same", |place| place["state"] == "waiting" && place["position"] == 1).await;
+    until(&app, "carl", "waits for the same", |place| {
+        place["state"] == "waiting" && place["position"] == 1
+    })
+    .await;
     assert_eq!(buy(&app, "bert").await.verdict(), "409 sold_out");
     assert_eq!(buy_item(&app, "bert", "case").await.verdict(), "201");
     let gone = until(&app, "carl", "is told that nothing is left", is("gone")).await;

@@ -13,7 +13,8 @@ use crate::postgres::Cluster;
 /// A server of shape `postgres` on this database.
 async fn node(home: &Cluster, database: &str) -> TestApp {
     let url = crate::several::address(home, database);
-    TestApp::with(&[("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url.as_str())]).await
+    TestApp::with(&[("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url.as_str())])
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -27,7 +28,11 @@ async fn nodes_share_a_room() {
         let (here, there) = (&nodes[n % 2], &nodes[(n + 1) % 2]);
         let place = enter(here, buyer).await;
         assert_eq!(place.verdict(), "201", "{}", place.text());
-        assert_eq!(enter(there, buyer).await.json(), place.json(), "the same place at the other node");
+        assert_eq!(
+            enter(there, buyer).await.json(),
+            place.json(),
+            "the same place at the other node"
+        );
     }
     assert_eq!(draw(&nodes[0]).await["commitment"], draw(&nodes[1]).await["commitment"]);
     nodes[1].step("spring", "open").await;
@@ -49,7 +54,11 @@ async fn nodes_share_a_room() {
                 _ => "gone",
             };
             let place = until(node, buyer, "is told", |place| place["state"] == state).await;
-            assert_eq!(place["position"], if at < 3 { Value::Null } else { json!(at - 2) }, "{buyer}: {place}");
+            assert_eq!(
+                place["position"],
+                if at < 3 { Value::Null } else { json!(at - 2) },
+                "{buyer}: {place}"
+            );
         }
     }
 }
@@ -92,11 +101,16 @@ async fn a_pass_from_before_the_room_opened_by_itself_leads_to_the_line() {
     until(&app, "bert", "is called in", is("admitted")).await;
     let called = pass(&app, "bert").await;
     assert_eq!(order(&app, "bert", "called", &called).await, "201");
-    assert_eq!(order(&app, "bert", "again", &bert).await, "403 waiting_room", "the other one is as it was");
+    assert_eq!(
+        order(&app, "bert", "again", &bert).await,
+        "403 waiting_room",
+        "the other one is as it was"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_room_that_opened_by_itself_closes_again_and_passes_from_before_are_as_good_as_they_were() {
+async fn a_room_that_opened_by_itself_closes_again_and_passes_from_before_are_as_good_as_they_were()
+{
     let home = Cluster::start(&[]);
     let database = home.database();
     let app = node(&home, &database).await;
@@ -124,7 +138,11 @@ async fn a_stream_tells_of_a_place_that_was_taken_at_another_node() {
     let mut anna = socket(&second, "anna", "?sale=spring").await;
     assert_eq!(next(&mut anna).await["type"], "status");
     let event = next(&mut anna).await;
-    assert_eq!((&event["type"], &event["sale"]), (&json!("waiting_room"), &json!("spring")), "{event}");
+    assert_eq!(
+        (&event["type"], &event["sale"]),
+        (&json!("waiting_room"), &json!("spring")),
+        "{event}"
+    );
     assert_eq!((&event["place"], &event["state"]), (&place["place"], &json!("before")));
     // One more takes a place there after a stream began here, which follows no sale.
     let mut bert = socket(&second, "bert", "").await;
@@ -145,8 +163,11 @@ async fn each_node_looks_after_its_part_of_those_who_come() {
     let told = crowd.press(&app, "k").await;
     assert!(told.iter().all(|told| told == "201"), "they are not many: {told:?}");
     // Of a thousand nodes each looks after two who come in a second; the others of this installation are silent.
-    home.psql(&database, "INSERT INTO node SELECT n, 4000000000000 FROM generate_series(60001, 60999) n")
-        .expect("a table");
+    home.psql(
+        &database,
+        "INSERT INTO node SELECT n, 4000000000000 FROM generate_series(60001, 60999) n",
+    )
+    .expect("a table");
     let begun = Instant::now();
     while !app.get("/metrics").await.text().lines().any(|line| line == "doorbuster_nodes 1000") {
         assert!(begun.elapsed() < PATIENCE, "the node knows of the others");

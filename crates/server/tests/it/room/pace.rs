@@ -36,7 +36,10 @@ async fn in_a_line_that_moves_evenly_it_is_said_when_one_is_called_and_so_it_is(
         let order = buy(&app, &buyer).await;
         assert_eq!(order.verdict(), "201", "{}", order.text());
         let id = order.json()["id"].as_str().expect("an id").to_owned();
-        assert_eq!(app.buyer(&buyer, "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(), "200");
+        assert_eq!(
+            app.buyer(&buyer, "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(),
+            "200"
+        );
         let Some((buyer, at, estimate)) = &told else {
             let buyer = format!("b{}", n + UNITS + AHEAD);
             let place = look(&app, &buyer).await;
@@ -64,7 +67,11 @@ async fn in_a_line_that_moves_evenly_it_is_said_when_one_is_called_and_so_it_is(
     }
     // The stream says the same as the page.
     let last = format!("b{}", 400 - 1);
-    assert_eq!(look(&app, &last).await["estimate_secs"], Value::Null, "nothing is said of what may be gone by then");
+    assert_eq!(
+        look(&app, &last).await["estimate_secs"],
+        Value::Null,
+        "nothing is said of what may be gone by then"
+    );
     let (buyer, _, _) = told.expect("it was");
     let near: usize = buyer[1..].parse().expect("a number");
     let mut events = socket(&app, &format!("b{}", near + 3), "?sale=spring").await;
@@ -75,6 +82,9 @@ async fn in_a_line_that_moves_evenly_it_is_said_when_one_is_called_and_so_it_is(
         }
     };
     assert_eq!(event["state"], json!("waiting"), "{event}");
-    assert!(event["estimate_secs"]["from"].as_u64() <= event["estimate_secs"]["to"].as_u64(), "{event}");
+    assert!(
+        event["estimate_secs"]["from"].as_u64() <= event["estimate_secs"]["to"].as_u64(),
+        "{event}"
+    );
     assert!(event["estimate_secs"]["to"].is_u64(), "{event}");
 }

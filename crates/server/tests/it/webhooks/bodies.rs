@@ -10,8 +10,10 @@ use crate::money::{BRIEF_SECS, KEY, captured, open_sale, order, read, secret, te
 /// A server that may tell this machine, and believes messages signed with [`KEY`].
 async fn start() -> TestApp {
     let believed = secret(KEY);
-    let settings =
-        [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"), ("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", believed.as_str())];
+    let settings = [
+        ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
+        ("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", believed.as_str()),
+    ];
     TestApp::with(&settings).await
 }
 
@@ -54,26 +56,38 @@ async fn what_is_told_of_money_and_of_the_last_unit_is_what_operators_are_shown(
     open_sale(&app, 1.into(), 1, 900).await;
     let (endpoint, key) = add(&app, &shop.url(), json!(["*"])).await;
     let path = format!("/v1/admin/webhook-endpoints/{endpoint}");
-    let level = async || app.until(&path, "it is level", |one| one["waiting"] == 0 && one["failing"] == 0).await;
+    let level = async || {
+        app.until(&path, "it is level", |one| one["waiting"] == 0 && one["failing"] == 0).await
+    };
     let id = order(&app, "anna", "k", 1).await;
     assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "409 sold_out");
     level().await;
     let reserved = last(&app, &id, "order.reserved").await;
-    assert_eq!(bare(&shop.heard()), std::slice::from_ref(&reserved), "nothing is left, but what is held may return");
+    assert_eq!(
+        bare(&shop.heard()),
+        std::slice::from_ref(&reserved),
+        "nothing is left, but what is held may return"
+    );
 
     assert_eq!(tell(&app, "msg_1", &captured("pay_1", &id, 10)).await.json()["outcome"], "paid");
     let paid = last(&app, &id, "order.paid").await;
-    assert_eq!(tell(&app, "msg_2", &captured("pay_2", &id, 10)).await.json()["outcome"], "refunded");
+    assert_eq!(
+        tell(&app, "msg_2", &captured("pay_2", &id, 10)).await.json()["outcome"],
+        "refunded"
+    );
     let refund = app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await;
     assert_eq!(refund.verdict(), "200", "{}", refund.text());
     let refunded = last(&app, &id, "order.refunded").await;
     assert_eq!([&reserved, &paid, &refunded].map(state), ["reserved", "paid", "refunded"]);
-    let (payment, refund) = (row(&app, "payments", &id, "pay_2").await, row(&app, "refunds", &id, "pay_2").await);
-    assert_eq!((&refund["cause"], &refund["state"]), (&json!("second"), &json!("pending")), "{refund}");
-    let returned =
-        json!({"type": "payment.refunded", "timestamp": refund["at"], "data": {"payment": payment, "refund": refund}});
-    let gone =
-        json!({"type": "item.sold_out", "timestamp": paid["timestamp"], "data": {"sale": "spring", "item": "phone"}});
+    let (payment, refund) =
+        (row(&app, "payments", &id, "pay_2").await, row(&app, "refunds", &id, "pay_2").await);
+    assert_eq!(
+        (&refund["cause"], &refund["state"]),
+        (&json!("second"), &json!("pending")),
+        "{refund}"
+    );
+    let returned = json!({"type": "payment.refunded", "timestamp": refund["at"], "data": {"payment": payment, "refund": refund}});
+    let gone = json!({"type": "item.sold_out", "timestamp": paid["timestamp"], "data": {"sale": "spring", "item": "phone"}});
 
     level().await;
     let heard = shop.heard();
@@ -91,11 +105,14 @@ async fn what_is_told_of_more_time_and_of_its_end_is_what_operators_were_shown_t
     let (_, key) = add(&app, &shop.url(), json!(["*"])).await;
     let id = order(&app, "anna", "k", 1).await;
     let reserved = last(&app, &id, "order.reserved").await;
-    let longer = app.admin("POST", &format!("/v1/admin/orders/{id}/extend"), Some(json!({"secs": 1}))).await;
+    let longer =
+        app.admin("POST", &format!("/v1/admin/orders/{id}/extend"), Some(json!({"secs": 1}))).await;
     assert_eq!(longer.verdict(), "200", "{}", longer.text());
     let extended = last(&app, &id, "order.extended").await;
     assert_ne!(extended["data"]["order"]["pay_by"], reserved["data"]["order"]["pay_by"]);
-    let heard = shop.until(30, "its end", |heard| heard.iter().any(|one| one.what() == "order.expired")).await;
+    let heard = shop
+        .until(30, "its end", |heard| heard.iter().any(|one| one.what() == "order.expired"))
+        .await;
     let expired = last(&app, &id, "order.expired").await;
     assert_eq!([&reserved, &extended, &expired].map(state), ["reserved", "reserved", "expired"]);
     heard.iter().for_each(|one| one.verify(&key));

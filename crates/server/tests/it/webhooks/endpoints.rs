@@ -12,7 +12,8 @@ const PATH: &str = "/v1/admin/webhook-endpoints";
 async fn endpoints_come_change_and_go() {
     let app = start().await;
     assert_eq!(app.admin("GET", PATH, None).await.json(), json!({"endpoints": []}));
-    let (id, secret) = add(&app, "http://127.0.0.1:9/hook", json!(["order.paid", "sale.closed"])).await;
+    let (id, secret) =
+        add(&app, "http://127.0.0.1:9/hook", json!(["order.paid", "sale.closed"])).await;
     assert!(id.starts_with("end_") && secret.starts_with("whsec_"), "{id} {secret}");
     let one = format!("{PATH}/{id}");
     let reply = app.admin("GET", &one, None).await;
@@ -21,14 +22,24 @@ async fn endpoints_come_change_and_go() {
         (&shown["url"], &shown["types"]),
         (&json!("http://127.0.0.1:9/hook"), &json!(["order.paid", "sale.closed"]))
     );
-    assert_eq!((&shown["enabled"], &shown["secrets"]), (&json!(true), &json!([{"signs_until": null}])));
+    assert_eq!(
+        (&shown["enabled"], &shown["secrets"]),
+        (&json!(true), &json!([{"signs_until": null}]))
+    );
     assert!(!reply.text().contains("whsec_"), "a secret is shown once");
     assert_eq!(app.admin("GET", PATH, None).await.json()["endpoints"], json!([shown]));
     let patch = json!({"types": ["*"], "enabled": false});
     let changed = app.admin("PATCH", &one, Some(patch)).await;
     assert_eq!(changed.verdict(), "200", "{}", changed.text());
-    assert_eq!((&changed.json()["types"], &changed.json()["enabled"]), (&json!(["*"]), &json!(false)));
-    assert_eq!(app.admin("PATCH", &one, Some(json!({}))).await.json()["types"], json!(["*"]), "what is left out stays");
+    assert_eq!(
+        (&changed.json()["types"], &changed.json()["enabled"]),
+        (&json!(["*"]), &json!(false))
+    );
+    assert_eq!(
+        app.admin("PATCH", &one, Some(json!({}))).await.json()["types"],
+        json!(["*"]),
+        "what is left out stays"
+    );
     assert_eq!(app.admin("DELETE", &one, None).await.verdict(), "204");
     for (method, path) in [
         ("GET", one.clone()),
@@ -36,7 +47,11 @@ async fn endpoints_come_change_and_go() {
         ("GET", format!("{one}/deliveries")),
         ("POST", format!("{one}/rotate-secret")),
     ] {
-        assert_eq!(app.admin(method, &path, None).await.verdict(), "404 not_found", "{method} {path}");
+        assert_eq!(
+            app.admin(method, &path, None).await.verdict(),
+            "404 not_found",
+            "{method} {path}"
+        );
     }
 }
 
@@ -68,14 +83,26 @@ async fn what_is_no_endpoint_is_refused_with_the_reason() {
     check(url("https://user:pw@shop.example/"), "/url", "user name").await;
     check(url("shop.example"), "/url", "https").await;
     check(url("https:///x"), "/url", "must name a host").await;
-    check(json!({"url": "https://8.8.8.8/", "types": ["order.payed"]}), "/types/0", "known are").await;
+    check(json!({"url": "https://8.8.8.8/", "types": ["order.payed"]}), "/types/0", "known are")
+        .await;
     check(json!({"url": "https://8.8.8.8/", "types": []}), "/types", "1 to").await;
-    check(json!({"url": "https://8.8.8.8/", "types": ["*"], "secret": "mine"}), "/secret", "not known").await;
-    let viewer = closed.admin("POST", "/v1/admin/keys", Some(json!({"name": "v", "role": "operator"}))).await.json();
+    check(
+        json!({"url": "https://8.8.8.8/", "types": ["*"], "secret": "mine"}),
+        "/secret",
+        "not known",
+    )
+    .await;
+    let viewer = closed
+        .admin("POST", "/v1/admin/keys", Some(json!({"name": "v", "role": "operator"})))
+        .await
+        .json();
     let bearer = format!("Bearer {}", viewer["key"].as_str().expect("a key"));
     let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
     let body = json!({"url": "https://8.8.8.8/", "types": ["*"]}).to_string();
-    assert_eq!(closed.call("POST", PATH, &headers, body.as_bytes()).await.verdict(), "403 forbidden");
+    assert_eq!(
+        closed.call("POST", PATH, &headers, body.as_bytes()).await.verdict(),
+        "403 forbidden"
+    );
     assert_eq!(closed.call("GET", PATH, &headers[..1], b"").await.verdict(), "200");
 }
 
@@ -86,11 +113,18 @@ async fn an_address_is_kept_in_its_plain_form() {
     let path = format!("{PATH}/{id}");
     assert_eq!(app.admin("GET", &path, None).await.json()["url"], "https://shop.example/Hook");
     let changed = app.admin("PATCH", &path, Some(json!({"url": "Http://127.0.0.1:9/"}))).await;
-    assert_eq!((changed.verdict().as_str(), &changed.json()["url"]), ("200", &json!("http://127.0.0.1:9/")));
+    assert_eq!(
+        (changed.verdict().as_str(), &changed.json()["url"]),
+        ("200", &json!("http://127.0.0.1:9/"))
+    );
     for (wrong, word) in [("http://127.0.0.1/a b", "a space"), ("http://127.0.0.1/é", "'é'")] {
         let told = app.admin("PATCH", &path, Some(json!({"url": wrong}))).await;
         assert_eq!(told.verdict(), "422 invalid_request", "{wrong}");
-        assert!(told.json()["errors"][0]["detail"].as_str().is_some_and(|why| why.contains(word)), "{}", told.text());
+        assert!(
+            told.json()["errors"][0]["detail"].as_str().is_some_and(|why| why.contains(word)),
+            "{}",
+            told.text()
+        );
     }
 }
 
@@ -115,7 +149,9 @@ async fn an_address_that_became_private_is_not_gone_to() {
     let app = TestApp::try_at(dir, &[], false).await.expect("it starts again, and allows less");
     buy(&app, 1).await;
     let path = format!("{PATH}/{id}/deliveries");
-    let page = app.until(&path, "it failed", |page| page["deliveries"][0]["tries"].as_u64() > Some(0)).await;
+    let page = app
+        .until(&path, "it failed", |page| page["deliveries"][0]["tries"].as_u64() > Some(0))
+        .await;
     let error = page["deliveries"][0]["error"].as_str().expect("why");
     assert!(error.starts_with("it is a private"), "{error}");
     assert_eq!(
@@ -143,7 +179,11 @@ async fn while_a_secret_rotates_both_sign() {
     let newest = rotate(Some(json!({"overlap_secs": 0}))).await;
     buy(&app, 2).await;
     let heard = shop.until(30, "two", |heard| heard.len() == 2).await;
-    assert!(heard[1].is_signed_by(&newest) && !heard[1].is_signed_by(&old) && !heard[1].is_signed_by(&new));
+    assert!(
+        heard[1].is_signed_by(&newest)
+            && !heard[1].is_signed_by(&old)
+            && !heard[1].is_signed_by(&new)
+    );
     let shown = app.admin("GET", &format!("{PATH}/{id}"), None).await.json();
     assert_eq!(shown["secrets"], json!([{"signs_until": null}]));
 }
@@ -165,10 +205,17 @@ async fn one_event_is_told_once_more_when_an_operator_asks() {
     assert_eq!((heard[1].id(), &heard[1].text), (heard[0].id(), &heard[0].text));
     heard[1].verify(&secret);
     let of = |event: &str| json!({"event": event});
-    assert_eq!(app.admin("POST", &path, Some(of("evt_0000000000009999"))).await.verdict(), "404 not_found");
+    assert_eq!(
+        app.admin("POST", &path, Some(of("evt_0000000000009999"))).await.verdict(),
+        "404 not_found"
+    );
     let (bare, mark) = heard[0].headers["webhook-id"].rsplit_once('_').expect("a mark");
     let other = format!("{bare}_{:010x}", u64::from_str_radix(mark, 16).expect("a number") ^ 1);
-    assert_eq!(app.admin("POST", &path, Some(of(&other))).await.verdict(), "404 not_found", "its place was another's");
+    assert_eq!(
+        app.admin("POST", &path, Some(of(&other))).await.verdict(),
+        "404 not_found",
+        "its place was another's"
+    );
     assert_eq!(app.admin("POST", &path, Some(of("9999"))).await.verdict(), "422 invalid_request");
 }
 
@@ -178,7 +225,8 @@ async fn a_disabled_endpoint_hears_what_it_missed_once_it_is_enabled() {
     app.open_sale("spring", 9.into(), 1).await;
     let (id, _) = add(&app, &shop.url(), json!(["*"])).await;
     let enable = async |enabled: bool| {
-        let reply = app.admin("PATCH", &format!("{PATH}/{id}"), Some(json!({"enabled": enabled}))).await;
+        let reply =
+            app.admin("PATCH", &format!("{PATH}/{id}"), Some(json!({"enabled": enabled}))).await;
         assert_eq!(reply.verdict(), "200");
     };
     enable(false).await;

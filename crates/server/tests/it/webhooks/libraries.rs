@@ -18,12 +18,14 @@ use crate::money::now_secs;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Signatures that prove nothing: some are none at all, with no comma or several, or are no base64.
-const FORGED: [&str; 5] = ["garbage", "v1,a,b", "v1,a", "v1,", "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4="];
+const FORGED: [&str; 5] =
+    ["garbage", "v1,a,b", "v1,a", "v1,", "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4="];
 
 /// The first block of the guide in this language.
 fn example(language: &str) -> String {
     let guide =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/webhooks.md")).expect("the guide");
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/webhooks.md"))
+            .expect("the guide");
     let (_, rest) = guide.split_once(&format!("```{language}\n")).expect("an example");
     rest.split_once("```").expect("its end").0.to_owned()
 }
@@ -45,7 +47,10 @@ impl Drop for Example {
 async fn hears_everything(official: Official, mut command: Command) {
     let app = start().await;
     app.make_sale("spring", 9.into(), 1).await;
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|l| l.local_addr())
+        .expect("a free port")
+        .port();
     let (_, secret) = add(&app, &format!("http://127.0.0.1:{port}/"), json!(["*"])).await;
     command.env("PORT", port.to_string()).env("WEBHOOK_SECRET", &secret);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
@@ -53,7 +58,9 @@ async fn hears_everything(official: Official, mut command: Command) {
     let _example = Example { child, _official: official };
     let (line, mut lines) = mpsc::channel(64);
     // Ends with the example, whose output it reads.
-    std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|text| line.blocking_send(text)));
+    std::thread::spawn(move || {
+        output.lines().map_while(Result::ok).try_for_each(|text| line.blocking_send(text))
+    });
     let mut heard = async || {
         let heard = tokio::time::timeout(PATIENCE, lines.recv()).await.expect("it prints in time");
         heard.expect("it runs")
@@ -75,7 +82,8 @@ async fn hears_everything(official: Official, mut command: Command) {
 async fn refuses_what_is_forged(port: u16) {
     let time = now_secs().to_string();
     for forged in FORGED {
-        let headers = [("webhook-id", "msg_1"), ("webhook-timestamp", &time), ("webhook-signature", forged)];
+        let headers =
+            [("webhook-id", "msg_1"), ("webhook-timestamp", &time), ("webhook-signature", forged)];
         let mut wire = Wire::connect(([127, 0, 0, 1], port).into()).await;
         wire.send(&request("POST", "/", &headers, b"{}")).await;
         assert_eq!(wire.head().await.status, 401, "{forged}");
@@ -85,7 +93,8 @@ async fn refuses_what_is_forged(port: u16) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_example_in_python_verifies_real_messages() {
     let Some(python) = Official::of("python3") else { return };
-    std::fs::write(python.path().join("receiver.py"), example("python")).expect("it can be written");
+    std::fs::write(python.path().join("receiver.py"), example("python"))
+        .expect("it can be written");
     let mut command = python.command();
     command.arg("receiver.py").stderr(Stdio::null());
     hears_everything(python, command).await;

@@ -21,7 +21,11 @@ async fn node(home: &Cluster, database: &str) -> TestApp {
 }
 
 fn taken(heard: &[Heard]) -> HashSet<String> {
-    heard.iter().filter(|one| one.taken && one.what() == "order.reserved").map(Heard::order).collect()
+    heard
+        .iter()
+        .filter(|one| one.taken && one.what() == "order.reserved")
+        .map(Heard::order)
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -38,18 +38,29 @@ pub(crate) struct Official {
 impl Official {
     /// `None`: the language is missing here, as somebody said that it may be.
     pub(crate) fn of(language: &'static str) -> Option<Self> {
-        let version = Command::new(language).arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).status();
+        let version = Command::new(language)
+            .arg("--version")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .status();
         if !version.is_ok_and(|status| status.success()) {
             let allowed = std::env::var(WITHOUT).unwrap_or_default();
             let may_lack = may_lack(&allowed, language);
-            assert!(may_lack, "{language} is missing: scripts/setup installs it; {WITHOUT}={language} goes without");
-            not_checked(&format!("the official library of Standard Webhooks in {language}, which is missing"));
+            assert!(
+                may_lack,
+                "{language} is missing: scripts/setup installs it; {WITHOUT}={language} goes without"
+            );
+            not_checked(&format!(
+                "the official library of Standard Webhooks in {language}, which is missing"
+            ));
             return None;
         }
-        let dir = std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>()));
+        let dir =
+            std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>()));
         std::fs::create_dir(&dir).expect("a random name is free");
         // Where Node looks for it.
-        symlink(Path::new(LIBRARIES).join("node_modules"), dir.join("node_modules")).expect("a new directory");
+        symlink(Path::new(LIBRARIES).join("node_modules"), dir.join("node_modules"))
+            .expect("a new directory");
         Some(Self { dir, language })
     }
 
@@ -82,7 +93,9 @@ fn may_lack(list: &str, language: &str) -> bool {
 #[test]
 fn only_a_language_that_is_named_may_be_missing() {
     assert!(may_lack("python3", "python3") && may_lack("node, python3", "python3"));
-    assert!(!may_lack("", "python3") && !may_lack("node", "python3") && !may_lack("python", "python3"));
+    assert!(
+        !may_lack("", "python3") && !may_lack("node", "python3") && !may_lack("python", "python3")
+    );
     let none = std::panic::catch_unwind(|| Official::of("no-language-that-anybody-has").is_none());
     assert!(none.is_err(), "what is missing is a failure");
 }

@@ -12,7 +12,8 @@ use super::{add, buy, cancel, start};
 use crate::app::TestApp;
 
 async fn change(app: &TestApp, endpoint: &str, patch: Value) {
-    let reply = app.admin("PATCH", &format!("/v1/admin/webhook-endpoints/{endpoint}"), Some(patch)).await;
+    let reply =
+        app.admin("PATCH", &format!("/v1/admin/webhook-endpoints/{endpoint}"), Some(patch)).await;
     assert_eq!(reply.verdict(), "200", "{}", reply.text());
 }
 
@@ -39,8 +40,10 @@ async fn a_shop_that_asks_for_a_pause_hears_nothing_before_it_is_over_and_then_e
     // What is new waits as well.
     orders.push(buy(&app, DELIVERIES_AT_ONCE).await);
     let steps = ["order.reserved", "order.cancelled"];
-    let is_told = |heard: &[Heard], n: usize| told(heard, &orders[n]) == steps[..if n < 2 { 2 } else { 1 }];
-    let heard = shop.until(60, "everything", |heard| (0..orders.len()).all(|n| is_told(heard, n))).await;
+    let is_told =
+        |heard: &[Heard], n: usize| told(heard, &orders[n]) == steps[..if n < 2 { 2 } else { 1 }];
+    let heard =
+        shop.until(60, "everything", |heard| (0..orders.len()).all(|n| is_told(heard, n))).await;
     let first: HashSet<_> = heard[..DELIVERIES_AT_ONCE].iter().map(Heard::order).collect();
     assert_eq!(first.len(), DELIVERIES_AT_ONCE, "each about another one");
     // The server's clock may be pulled a little meanwhile.

@@ -73,7 +73,8 @@ impl Heard {
     }
 
     pub(crate) fn is_signed_by(&self, secret: &str) -> bool {
-        let key = STANDARD.decode(secret.strip_prefix("whsec_").expect("a secret")).expect("base64");
+        let key =
+            STANDARD.decode(secret.strip_prefix("whsec_").expect("a secret")).expect("base64");
         let wanted = signature(&key, &self.id(), &self.headers["webhook-timestamp"], &self.text);
         self.headers["webhook-signature"].split(' ').any(|one| one == wanted)
     }
@@ -122,7 +123,9 @@ impl Receiver {
     }
 
     /// One that answers by this rule, which is told how many came before.
-    pub(crate) async fn with(rule: impl Fn(usize, &Heard) -> Answer + Send + Sync + 'static) -> Self {
+    pub(crate) async fn with(
+        rule: impl Fn(usize, &Heard) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let kept: Arc<Kept> = Arc::default();
@@ -157,7 +160,12 @@ impl Receiver {
     }
 
     /// Waits until what was heard is enough, for at most `secs` seconds.
-    pub(crate) async fn until(&self, secs: u64, what: &str, holds: impl Fn(&[Heard]) -> bool) -> Vec<Heard> {
+    pub(crate) async fn until(
+        &self,
+        secs: u64,
+        what: &str,
+        holds: impl Fn(&[Heard]) -> bool,
+    ) -> Vec<Heard> {
         let begun = Watch::start();
         loop {
             let heard = self.heard();
@@ -226,7 +234,13 @@ async fn respond(stream: &mut TcpStream, answer: Answer, kept: &Kept) -> bool {
 }
 
 /// Writes a body piece by piece until it is whole, or the other end has closed the connection; whether it is whole.
-async fn pour(stream: &mut TcpStream, length: usize, piece: usize, pause: Duration, kept: &Kept) -> bool {
+async fn pour(
+    stream: &mut TcpStream,
+    length: usize,
+    piece: usize,
+    pause: Duration,
+    kept: &Kept,
+) -> bool {
     let (begun, piece, mut bytes) = (Watch::start(), vec![b'x'; piece], 0);
     while bytes < length && stream.write_all(&piece).await.is_ok() {
         bytes += piece.len();
@@ -246,9 +260,11 @@ async fn read(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<Heard> {
             let lines = head.lines().skip(1).filter_map(|line| line.split_once(": "));
             let headers: HashMap<String, String> =
                 lines.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
-            let length: usize = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+            let length: usize =
+                headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
             if bytes.len() >= end + 4 + length {
-                let text = String::from_utf8(bytes[end + 4..end + 4 + length].to_vec()).expect("UTF-8");
+                let text =
+                    String::from_utf8(bytes[end + 4..end + 4 + length].to_vec()).expect("UTF-8");
                 bytes.drain(..end + 4 + length);
                 return Some(Heard { headers, text, at: Instant::now(), taken: false });
             }

@@ -15,7 +15,8 @@ use crate::app::TestApp;
 /// The types that were taken for one order, each once, in the order of their first arrival.
 pub(super) fn told(heard: &[Heard], order: &str) -> Vec<String> {
     let mut seen = HashSet::new();
-    let mine = heard.iter().filter(|one| one.taken && one.order() == order && seen.insert(one.id()));
+    let mine =
+        heard.iter().filter(|one| one.taken && one.order() == order && seen.insert(one.id()));
     mine.map(Heard::what).collect()
 }
 
@@ -39,20 +40,32 @@ async fn an_endpoint_hears_what_happens_signed_and_as_it_was() {
     app.step("spring", "close").await;
     let heard = shop.until(30, "all of it", |heard| heard.len() >= 4).await;
     heard.iter().for_each(|one| one.verify(&secret));
-    let of = |what: &str| heard.iter().find(|one| one.what() == what).unwrap_or_else(|| panic!("{what}")).json();
+    let of = |what: &str| {
+        heard.iter().find(|one| one.what() == what).unwrap_or_else(|| panic!("{what}")).json()
+    };
     assert_eq!(of("sale.opened")["data"], json!({"sale": "spring"}));
     assert_eq!(of("sale.closed")["data"], json!({"sale": "spring"}));
-    assert_eq!(of("order.reserved")["data"]["order"], reserved, "as it was, though it is cancelled by now");
+    assert_eq!(
+        of("order.reserved")["data"]["order"],
+        reserved,
+        "as it was, though it is cancelled by now"
+    );
     let cancelled = of("order.cancelled");
     assert_eq!(cancelled["data"]["order"]["state"], "cancelled");
     assert_eq!(cancelled["timestamp"], cancelled["data"]["order"]["ended_at"]);
-    assert_eq!(heard.iter().map(Heard::id).collect::<HashSet<_>>().len(), 4, "each has an id of its own");
+    assert_eq!(
+        heard.iter().map(Heard::id).collect::<HashSet<_>>().len(),
+        4,
+        "each has an id of its own"
+    );
     assert_eq!(told(&heard, &order), ["order.reserved", "order.cancelled"]);
     // What was told is written down a little later.
     crate::money::until("the metrics say so", async || {
         let metrics = app.get("/metrics").await.text();
-        let told = metrics.contains(r#"doorbuster_deliveries_total{kind="webhook",outcome="told"} 4"#);
-        (told && metrics.contains(r#"doorbuster_outbox_waiting_events{kind="webhook"} 0"#)).then_some(())
+        let told =
+            metrics.contains(r#"doorbuster_deliveries_total{kind="webhook",outcome="told"} 4"#);
+        (told && metrics.contains(r#"doorbuster_outbox_waiting_events{kind="webhook"} 0"#))
+            .then_some(())
     })
     .await;
 }
@@ -76,28 +89,38 @@ async fn an_endpoint_hears_only_what_it_wants_and_what_came_after_it() {
 #[tokio::test]
 async fn a_receiver_that_fails_at_first_hears_everything_in_order() {
     let app = start().await;
-    let shop = Receiver::with(|n, _| if n < 3 { Answer::Status(500) } else { Answer::Status(204) }).await;
+    let shop =
+        Receiver::with(|n, _| if n < 3 { Answer::Status(500) } else { Answer::Status(204) }).await;
     app.open_sale("spring", 9.into(), 1).await;
     let (_, secret) = add(&app, &shop.url(), json!(["*"])).await;
     let orders = [buy(&app, 1).await, buy(&app, 2).await];
     cancel(&app, 1, &orders[0]).await;
     let wanted = ["order.reserved", "order.cancelled"];
-    let holds = |heard: &[Heard]| told(heard, &orders[0]) == wanted && told(heard, &orders[1]) == wanted[..1];
+    let holds = |heard: &[Heard]| {
+        told(heard, &orders[0]) == wanted && told(heard, &orders[1]) == wanted[..1]
+    };
     let heard = shop.until(60, "all of it", holds).await;
     heard.iter().for_each(|one| one.verify(&secret));
     let mut gaps: HashMap<String, Vec<Instant>> = HashMap::new();
     heard.iter().for_each(|one| gaps.entry(one.id()).or_default().push(one.at));
     for tries in gaps.values().filter(|tries| tries.len() > 1) {
-        assert!(tries[1] - tries[0] >= Duration::from_millis(700), "the first wait is about a second");
+        assert!(
+            tries[1] - tries[0] >= Duration::from_millis(700),
+            "the first wait is about a second"
+        );
     }
     let first: Vec<_> = heard.iter().filter(|one| one.order() == orders[0]).collect();
     let cancelled = first.iter().position(|one| one.what() == "order.cancelled").expect("it came");
-    assert!(first[..cancelled].iter().any(|one| one.taken), "nothing overtakes what was not taken yet");
+    assert!(
+        first[..cancelled].iter().any(|one| one.taken),
+        "nothing overtakes what was not taken yet"
+    );
 }
 
 #[tokio::test]
 async fn one_slow_endpoint_does_not_hold_up_another() {
-    let (app, slow, quick) = (start_hasty().await, Receiver::with(|_, _| Answer::Hang).await, Receiver::start().await);
+    let (app, slow, quick) =
+        (start_hasty().await, Receiver::with(|_, _| Answer::Hang).await, Receiver::start().await);
     app.open_sale("spring", 99.into(), 1).await;
     add(&app, &slow.url(), json!(["*"])).await;
     add(&app, &quick.url(), json!(["*"])).await;
@@ -115,7 +138,10 @@ async fn one_slow_endpoint_does_not_hold_up_another() {
 #[tokio::test]
 async fn an_endpoint_that_hangs_is_asked_no_more_at_once_than_it_may_be() {
     // Longer than the test lasts: nothing fails meanwhile, which would make room for more.
-    let settings = [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"), ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "60")];
+    let settings = [
+        ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
+        ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "60"),
+    ];
     let app = TestApp::with(&settings).await;
     let (slow, quick) = (Receiver::with(|_, _| Answer::Hang).await, Receiver::start().await);
     app.open_sale("spring", 99.into(), 1).await;
@@ -142,7 +168,9 @@ async fn answers_that_misbehave_cost_nothing_and_mislead_nobody() {
         let other = Receiver::start().await;
         let target = other.url();
         let shop = Receiver::with(move |n, _| match (&answer, n) {
-            (Answer::With(status, _), 0) => Answer::With(*status, format!("location: {target}\r\n")),
+            (Answer::With(status, _), 0) => {
+                Answer::With(*status, format!("location: {target}\r\n"))
+            }
             (answer, 0) => answer.clone(),
             _ => Answer::Status(200),
         })
@@ -182,7 +210,10 @@ async fn answers_that_misbehave_cost_nothing_and_mislead_nobody() {
 
 #[tokio::test]
 async fn bodies_without_measure_are_cut_off_long_before_an_attempt_is_over() {
-    let settings = [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"), ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "60")];
+    let settings = [
+        ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
+        ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "60"),
+    ];
     let app = TestApp::with(&settings).await;
     let floods = Receiver::with(|_, _| Answer::Flood(256 << 20)).await;
     let trickles = Receiver::with(|_, _| Answer::Trickle).await;
@@ -202,7 +233,9 @@ async fn an_endpoint_that_is_down_is_left_alone_and_hears_all_once_it_is_back() 
     let app = start().await;
     let is_up = Arc::new(AtomicBool::new(false));
     let up = is_up.clone();
-    let answer = move |_: usize, _: &Heard| Answer::Status(if up.load(Ordering::SeqCst) { 200 } else { 503 });
+    let answer = move |_: usize, _: &Heard| {
+        Answer::Status(if up.load(Ordering::SeqCst) { 200 } else { 503 })
+    };
     let shop = Receiver::with(answer).await;
     app.open_sale("spring", 99.into(), 1).await;
     let (id, _) = add(&app, &shop.url(), json!(["*"])).await;
@@ -221,10 +254,14 @@ async fn an_endpoint_that_is_down_is_left_alone_and_hears_all_once_it_is_back() 
     let before = shop.heard().len();
     assert!(before < 30, "it is tried with one at a time: {before}");
     let metrics = app.get("/metrics").await.text();
-    assert!(!metrics.contains(r#"doorbuster_outbox_waiting_events{kind="webhook"} 0"#), "{metrics}");
+    assert!(
+        !metrics.contains(r#"doorbuster_outbox_waiting_events{kind="webhook"} 0"#),
+        "{metrics}"
+    );
     is_up.store(true, Ordering::SeqCst);
     let all = |heard: &[Heard]| {
-        orders.iter().all(|order| !told(heard, order).is_empty()) && told(heard, &orders[0]).len() == 2
+        orders.iter().all(|order| !told(heard, order).is_empty())
+            && told(heard, &orders[0]).len() == 2
     };
     let heard = shop.until(120, "everything", all).await;
     assert_eq!(told(&heard, &orders[0]), ["order.reserved", "order.cancelled"]);
@@ -234,12 +271,14 @@ async fn an_endpoint_that_is_down_is_left_alone_and_hears_all_once_it_is_back() 
 
 #[tokio::test]
 async fn what_is_always_refused_becomes_a_dead_letter_and_later_ones_go_on() {
-    let settings = [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"), ("DOORBUSTER_WEBHOOKS__TRIES", "2")];
+    let settings =
+        [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"), ("DOORBUSTER_WEBHOOKS__TRIES", "2")];
     let app = TestApp::with(&settings).await;
     let is_mended = Arc::new(AtomicBool::new(false));
     let mended = is_mended.clone();
     let answer = move |_: usize, heard: &Heard| {
-        let is_bad = heard.what() == "order.reserved" && heard.json()["data"]["order"]["buyer"] == "buyer-1";
+        let is_bad =
+            heard.what() == "order.reserved" && heard.json()["data"]["order"]["buyer"] == "buyer-1";
         Answer::Status(if is_bad && !mended.load(Ordering::SeqCst) { 400 } else { 200 })
     };
     let shop = Receiver::with(answer).await;
@@ -247,25 +286,41 @@ async fn what_is_always_refused_becomes_a_dead_letter_and_later_ones_go_on() {
     let (endpoint, _) = add(&app, &shop.url(), json!(["*"])).await;
     let order = buy(&app, 1).await;
     cancel(&app, 1, &order).await;
-    let heard = shop.until(30, "the later one", |heard| told(heard, &order) == ["order.cancelled"]).await;
-    assert_eq!(heard.iter().filter(|one| one.what() == "order.reserved").count(), 2, "as often as it may be");
-    let letters = app.until("/v1/admin/dead-letters", "it is listed", |list| list["dead_letters"][0].is_object()).await;
+    let heard =
+        shop.until(30, "the later one", |heard| told(heard, &order) == ["order.cancelled"]).await;
+    assert_eq!(
+        heard.iter().filter(|one| one.what() == "order.reserved").count(),
+        2,
+        "as often as it may be"
+    );
+    let letters = app
+        .until("/v1/admin/dead-letters", "it is listed", |list| list["dead_letters"][0].is_object())
+        .await;
     let letter = &letters["dead_letters"][0];
     assert_eq!(letter["kind"], "delivery");
     assert_eq!(
         (&letter["about"], &letter["type"], &letter["tries"]),
         (&json!(order), &json!("order.reserved"), &json!(2))
     );
-    assert_eq!((&letter["endpoint"], &letter["error"]), (&json!(endpoint), &json!("it answered 400")));
+    assert_eq!(
+        (&letter["endpoint"], &letter["error"]),
+        (&json!(endpoint), &json!("it answered 400"))
+    );
     assert_eq!(letters["next_cursor"], json!(null));
     let metrics = app.get("/metrics").await.text();
     assert!(metrics.contains(r#"doorbuster_dead_letters{kind="delivery"} 1"#), "{metrics}");
-    assert!(metrics.contains(r#"doorbuster_deliveries_total{kind="webhook",outcome="dead"} 1"#), "{metrics}");
+    assert!(
+        metrics.contains(r#"doorbuster_deliveries_total{kind="webhook",outcome="dead"} 1"#),
+        "{metrics}"
+    );
     is_mended.store(true, Ordering::SeqCst);
     let path = format!("/v1/admin/dead-letters/{}", letter["id"].as_str().expect("an id"));
     let retried = app.admin("POST", &format!("{path}/retry"), None).await;
     assert_eq!(retried.json(), json!({"id": letter["id"], "state": "pending"}));
     shop.until(30, "it is told after all", |heard| told(heard, &order).len() == 2).await;
-    app.until("/v1/admin/dead-letters", "nothing is left", |list| list["dead_letters"] == json!([])).await;
+    app.until("/v1/admin/dead-letters", "nothing is left", |list| {
+        list["dead_letters"] == json!([])
+    })
+    .await;
     assert_eq!(app.admin("POST", &format!("{path}/retry"), None).await.verdict(), "404 not_found");
 }

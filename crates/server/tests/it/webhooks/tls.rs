@@ -27,14 +27,32 @@ shop.serve_forever()
 
 #[test]
 fn a_shop_is_told_over_tls_where_its_certificate_is_trusted() {
-    let dir = std::env::temp_dir().join(format!("doorbuster-shop-tls-{:016x}", rand::random::<u64>()));
+    let dir =
+        std::env::temp_dir().join(format!("doorbuster-shop-tls-{:016x}", rand::random::<u64>()));
     std::fs::create_dir_all(&dir).expect("a temporary directory");
     let file = |name: &str| dir.join(name).display().to_string();
     let (key, certificate) = (file("key"), file("certificate"));
     let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+        ])
         .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"])
-        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", &key, "-out", &certificate])
+        .args([
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+            "-keyout",
+            &key,
+            "-out",
+            &certificate,
+        ])
         .output()
         .expect("openssl is installed");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -45,15 +63,22 @@ fn a_shop_is_told_over_tls_where_its_certificate_is_trusted() {
         .spawn()
         .expect("Python is installed");
     let mut port = String::new();
-    BufReader::new(shop.stdout.take().expect("piped")).read_line(&mut port).expect("it says where it is");
+    BufReader::new(shop.stdout.take().expect("piped"))
+        .read_line(&mut port)
+        .expect("it says where it is");
     let url = format!("https://127.0.0.1:{}/hook", port.trim());
     let this = std::thread::current().name().expect("a test's thread").to_owned();
-    let other =
-        this.replace("a_shop_is_told_over_tls_where_its_certificate_is_trusted", "a_server_tells_a_shop_over_tls");
+    let other = this.replace(
+        "a_shop_is_told_over_tls_where_its_certificate_is_trusted",
+        "a_server_tells_a_shop_over_tls",
+    );
     // In programs of their own, as what a machine trusts is read from its environment.
     let inner = |trusted: &str| {
         let mut inner = Command::new(std::env::current_exe().expect("this program"));
-        inner.args(["--exact", &other, "--ignored", "--nocapture"]).env("SSL_CERT_FILE", trusted).env(URL, &url);
+        inner
+            .args(["--exact", &other, "--ignored", "--nocapture"])
+            .env("SSL_CERT_FILE", trusted)
+            .env(URL, &url);
         inner.output().expect("this program")
     };
     let (trusts, doubts) = (inner(&certificate), inner("/dev/null"));
@@ -70,10 +95,16 @@ fn a_shop_is_told_over_tls_where_its_certificate_is_trusted() {
 async fn a_server_tells_a_shop_over_tls() {
     let app = start().await;
     app.open_sale("spring", 9.into(), 1).await;
-    let (id, _) = add(&app, &std::env::var(URL).expect("given by the test that starts this one"), json!(["*"])).await;
+    let (id, _) = add(
+        &app,
+        &std::env::var(URL).expect("given by the test that starts this one"),
+        json!(["*"]),
+    )
+    .await;
     buy(&app, 1).await;
     let path = format!("/v1/admin/webhook-endpoints/{id}");
-    let decided = |one: &serde_json::Value| one["waiting"] == 0 || one["failing"].as_u64() > Some(0);
+    let decided =
+        |one: &serde_json::Value| one["waiting"] == 0 || one["failing"].as_u64() > Some(0);
     let one = app.until(&path, "it is told or it failed", decided).await;
     if one["failing"] == 0 {
         println!("it was told");

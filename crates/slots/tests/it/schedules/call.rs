@@ -66,7 +66,9 @@ impl Call {
     pub(super) fn here(&self, slots: &Slots) -> Answer {
         match self {
             Self::Ticket(request) => Answer::Ticket(now(slots.ticket(SLOT, request))),
-            Self::Take => Answer::Taken(at_once(slots.take(1)).map(|mut taken| taken.remove(0).delivery)),
+            Self::Take => {
+                Answer::Taken(at_once(slots.take(1)).map(|mut taken| taken.remove(0).delivery))
+            }
             Self::TakeAll => {
                 let mut all = Vec::new();
                 while let Some(taken) = at_once(slots.take(ALL)) {
@@ -74,7 +76,9 @@ impl Call {
                 }
                 Answer::All(all)
             }
-            Self::Apply(epoch, row) => Answer::Applied(now(slots.apply(SLOT, *epoch, std::slice::from_ref(row)))),
+            Self::Apply(epoch, row) => {
+                Answer::Applied(now(slots.apply(SLOT, *epoch, std::slice::from_ref(row))))
+            }
             &Self::Recall(id, epoch, units) => {
                 Answer::Recalled(now(slots.recall(SLOT, id, GrantId(epoch.0), epoch, units)))
             }
@@ -109,7 +113,9 @@ impl Call {
                 Answer::All(taken)
             }
             Self::Apply(epoch, row) => Answer::Applied(slot.apply(*epoch, row, key)),
-            &Self::Recall(id, epoch, units) => Answer::Recalled(slot.recall(id, GrantId(epoch.0), epoch, units)),
+            &Self::Recall(id, epoch, units) => {
+                Answer::Recalled(slot.recall(id, GrantId(epoch.0), epoch, units))
+            }
             Self::Init(terms) => Answer::Applied(slot.init(*terms)),
             Self::View => Answer::Seen(slot.view()),
             &Self::Acknowledge(at, token) => {

@@ -51,14 +51,22 @@ pub async fn a_line_ends_with_its_sale(rig: Rig) {
     let ended = end(&rig, item).await;
     assert_eq!((ended.places.len(), ended.more), (2, false));
     for (was, is) in [&anna, &bert].into_iter().zip(&ended.places) {
-        assert_eq!((is.id, is.state, is.ended_at), (was.id, PlaceState::PassedOver, Some(rig.clock.now())));
+        assert_eq!(
+            (is.id, is.state, is.ended_at),
+            (was.id, PlaceState::PassedOver, Some(rig.clock.now()))
+        );
         assert_eq!(place(&rig, was.id).await, (PlaceState::PassedOver, 0));
         let verdict = rig.store.verdict(was.id).await.expect("reads").expect("a verdict");
         assert_eq!((verdict.verdict, verdict.order), (Verdict::Unavailable, None));
         let left = rig.store.leave_line(was.id).await.expect("writes");
         assert_eq!(left, Left::Already(is.clone()), "a verdict stays");
     }
-    assert!(rig.told.take().iter().any(|c| c.events && c.counts.iter().any(|c| (c.waiting, c.kept) == (0, 0))));
+    assert!(
+        rig.told
+            .take()
+            .iter()
+            .any(|c| c.events && c.counts.iter().any(|c| (c.waiting, c.kept) == (0, 0)))
+    );
     assert_eq!(told(&rig).await, [anna.id, bert.id], "each is told once, by turn");
     expect_line(&rig, item, 0, 0).await;
     rig.expect_units(item, 1, 0, 2, 0).await;
@@ -120,6 +128,9 @@ pub async fn the_last_place_of_a_buyer_is_known_by_its_order(rig: Rig) {
     assert_eq!(of("anna").await, None, "it was left");
     let bert = served("bert", &orders[1]).await;
     cancel(&rig, &bert).await;
-    assert_eq!(of("bert").await.map(|order| (order.id, order.state)), Some((bert.id, OrderState::Cancelled)));
+    assert_eq!(
+        of("bert").await.map(|order| (order.id, order.state)),
+        Some((bert.id, OrderState::Cancelled))
+    );
     rig.adds_up().await;
 }

@@ -16,8 +16,14 @@ async fn served(rig: &Rig, item: doorbuster_core::ItemId) -> Order {
 
 /// Where an item's own window is shorter, it holds.
 pub async fn the_window_is_the_shorter_one(rig: Rig) {
-    let short = super::super::NewItem { hold_ms: 60_000, ..new_item("phone", Stock::Counted(1), 1) };
-    let sale = rig.store.create_sale(new_sale("short", vec![short])).await.expect("writes").expect("a free id");
+    let short =
+        super::super::NewItem { hold_ms: 60_000, ..new_item("phone", Stock::Counted(1), 1) };
+    let sale = rig
+        .store
+        .create_sale(new_sale("short", vec![short]))
+        .await
+        .expect("writes")
+        .expect("a free id");
     rig.store.step_sale("short", doorbuster_core::sale::Step::Open).await.expect("writes");
     let item = sale.items[0].id;
     let grant = rig.open(SlotKey { item, index: 0 }, 1).await;
@@ -43,7 +49,10 @@ pub async fn an_order_out_of_a_line_lives_as_others_do(rig: Rig) {
     assert_eq!(rig.store.next_due().await.expect("reads"), Some(bert.pay_by));
     rig.clock.pass(LINE_HOLD_MS);
     let expired = rig.store.expire_due(9).await.expect("writes");
-    assert_eq!(expired.iter().map(|o| (o.id, o.state)).collect::<Vec<_>>(), [(bert.id, OrderState::Expired)]);
+    assert_eq!(
+        expired.iter().map(|o| (o.id, o.state)).collect::<Vec<_>>(),
+        [(bert.id, OrderState::Expired)]
+    );
     expect_line(&rig, item, 2, 1).await;
     let cleo = served(&rig, item).await;
     assert!(matches!(rig.store.pay_order(cleo.id).await.expect("writes"), Paid::Done(_)));
@@ -82,7 +91,11 @@ pub async fn whoever_was_served_in_vain_does_not_join_again(rig: Rig) {
         assert_eq!(ended.state, state);
         let who = order.buyer.as_str();
         assert_eq!(join(&rig, item, who, "new").await, Joined::Lapsed(ended.clone()), "{who}");
-        assert_eq!(join(&rig, item, who, order.key.as_str()).await, Joined::Order(ended), "the key has an order");
+        assert_eq!(
+            join(&rig, item, who, order.key.as_str()).await,
+            Joined::Order(ended),
+            "the key has an order"
+        );
     }
     rig.store.end_order(served[2].id, Ending::Refund, By::ENGINE.clone()).await.expect("writes");
     rig.store.refill(grant.id, 9, Counter::A).await.expect("writes");
@@ -108,7 +121,9 @@ pub async fn whose_order_an_operator_cancelled_joins_again(rig: Rig) {
     cancel(&rig, &bought).await;
     rig.store.refill(grant.id, 9, Counter::A).await.expect("writes");
     let bert = rig.reserve(&grant, 4, "bert", 1).await;
-    let Joined::Done(again) = join(&rig, item, "anna", "again").await else { panic!("anna gets a place") };
+    let Joined::Done(again) = join(&rig, item, "anna", "again").await else {
+        panic!("anna gets a place")
+    };
     assert_eq!(again.n.0, 2, "a turn of its own");
     cancel(&rig, &bert).await;
     let second = served(&rig, item).await;
@@ -118,7 +133,11 @@ pub async fn whose_order_an_operator_cancelled_joins_again(rig: Rig) {
     rig.store.refill(grant.id, 9, Counter::A).await.expect("writes");
     rig.reserve(&grant, 5, "cleo", 1).await;
     let expired = rig.store.order(second.id).await.expect("reads").expect("an order");
-    assert_eq!(join(&rig, item, "anna", "new").await, Joined::Lapsed(expired), "not for the order that was taken away");
+    assert_eq!(
+        join(&rig, item, "anna", "new").await,
+        Joined::Lapsed(expired),
+        "not for the order that was taken away"
+    );
     expect_line(&rig, item, 0, 0).await;
 }
 
@@ -146,8 +165,13 @@ pub async fn the_books_of_a_line_add_up(rig: Rig) {
     assert_eq!((row.pool, row.in_slots, row.held, row.paid, row.ended), (0, 0, 1, 1, 2));
     while rig.store.sequence_events(100).await.expect("writes") > 0 {}
     let moved = rig.store.moved(None, 0, 100).await.expect("reads").rows;
-    let of = |id| moved.iter().filter(|m| m.order == id).map(|m| (m.before, m.after)).collect::<Vec<_>>();
-    assert_eq!(of(anna.id), [(None, OrderState::Reserved), (Some(OrderState::Reserved), OrderState::Paid)]);
+    let of = |id| {
+        moved.iter().filter(|m| m.order == id).map(|m| (m.before, m.after)).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        of(anna.id),
+        [(None, OrderState::Reserved), (Some(OrderState::Reserved), OrderState::Paid)]
+    );
     assert_eq!(of(bert.id), [(None, OrderState::Reserved)]);
     rig.adds_up().await;
 }
@@ -170,6 +194,9 @@ pub async fn a_late_payment_and_the_next_in_line(rig: Rig) {
     rig.store.end_order(anna.id, Ending::Refund, By::ENGINE.clone()).await.expect("writes");
     let bert = served(&rig, item).await;
     assert_eq!(bert.buyer.as_str(), "bert");
-    assert!(matches!(rig.store.pay_order(orders[0].id).await.expect("writes"), Paid::Refund(_)), "it is bert's now");
+    assert!(
+        matches!(rig.store.pay_order(orders[0].id).await.expect("writes"), Paid::Refund(_)),
+        "it is bert's now"
+    );
     rig.expect_units(item, 0, 0, 2, 0).await;
 }

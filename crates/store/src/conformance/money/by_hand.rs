@@ -2,7 +2,9 @@
 use doorbuster_core::Millis;
 use doorbuster_core::event::{By, Subject};
 use doorbuster_core::limits::REFUND_TRIES_MAX;
-use doorbuster_core::money::{Money, PaymentId, Refund, RefundId, RefundNews, RefundState, RefundTold};
+use doorbuster_core::money::{
+    Money, PaymentId, Refund, RefundId, RefundNews, RefundState, RefundTold,
+};
 use doorbuster_core::order::Ending;
 
 use super::{PROVIDER, capture, message, of, price, refunds};
@@ -16,12 +18,18 @@ pub async fn what_is_given_back_by_hand_hurries_a_question(rig: Rig) {
     capture(&rig, &message(&order, "evt_1", "pay_1")).await;
     rig.store.end_order(order.id, Ending::Refund, By::ENGINE.clone()).await.expect("writes");
     let id = refunds(&rig, of(&order)).await.remove(0).id;
-    let note = async |news| rig.store.note_refund(id.clone(), news).await.expect("writes").expect("a refund");
+    let note = async |news| {
+        rig.store.note_refund(id.clone(), news).await.expect("writes").expect("a refund")
+    };
     let failed = || RefundNews::Failed("away".to_owned());
     let told = async |event: &str, lost: bool| -> Refund {
         rig.clock.pass(1);
-        let settle =
-            rig.store.settle_refund(PROVIDER.to_owned(), event.to_owned(), id.clone(), RefundNews::Ask { lost });
+        let settle = rig.store.settle_refund(
+            PROVIDER.to_owned(),
+            event.to_owned(),
+            id.clone(),
+            RefundNews::Ask { lost },
+        );
         assert_eq!(settle.await.expect("writes"), RefundTold::Taken, "{event}");
         refunds(&rig, of(&order)).await.remove(0)
     };
@@ -62,7 +70,9 @@ pub async fn a_refund_that_was_let_be_is_a_dead_letter_again_after_news(rig: Rig
     capture(&rig, &message(&order, "evt_1", "pay_1")).await;
     rig.store.end_order(order.id, Ending::Refund, By::ENGINE.clone()).await.expect("writes");
     let id = refunds(&rig, of(&order)).await.remove(0).id;
-    let note = async |news| rig.store.note_refund(id.clone(), news).await.expect("writes").expect("a refund");
+    let note = async |news| {
+        rig.store.note_refund(id.clone(), news).await.expect("writes").expect("a refund")
+    };
     let dead = async || rig.store.dead_counts().await.expect("reads").refunds;
     let give_up = async || {
         for _ in 0..REFUND_TRIES_MAX {
@@ -102,14 +112,19 @@ pub async fn an_answer_that_is_older_than_a_message_is_not_taken(rig: Rig) {
     let asked = due().await.expect("it is due");
     rig.clock.pass(1);
     let (provider, event) = (PROVIDER.to_owned(), "evt_2".to_owned());
-    let told = rig.store.settle_refund(provider, event, asked.id.clone(), RefundNews::Ask { lost: true });
+    let told =
+        rig.store.settle_refund(provider, event, asked.id.clone(), RefundNews::Ask { lost: true });
     assert_eq!(told.await.expect("writes"), RefundTold::Taken);
     let again = due().await.expect("it is due still");
     let back = RefundNews::CameBack("the account is closed".to_owned());
     assert_eq!(answer(&asked, back.clone()).await, again, "the answer is older");
     let again = Refund { accepted: true, ..again };
     for late in [RefundNews::Settled, RefundNews::Accepted { again_ms: 5 }] {
-        assert_eq!(answer(&asked, late).await, again, "the provider took it, and is asked how far it is");
+        assert_eq!(
+            answer(&asked, late).await,
+            again,
+            "the provider took it, and is asked how far it is"
+        );
     }
     assert_eq!(due().await.as_ref(), Some(&again));
     let again = answer(&asked, RefundNews::Failed("away".to_owned())).await;
@@ -136,14 +151,19 @@ pub async fn a_late_word_that_a_refund_was_taken_counts_though_it_was_given_up(r
     capture(&rig, &message(&order, "evt_1", "pay_1")).await;
     rig.store.end_order(order.id, Ending::Refund, By::ENGINE.clone()).await.expect("writes");
     let id = refunds(&rig, of(&order)).await.remove(0).id;
-    let note = async |news| rig.store.note_refund(id.clone(), news).await.expect("writes").expect("a refund");
+    let note = async |news| {
+        rig.store.note_refund(id.clone(), news).await.expect("writes").expect("a refund")
+    };
     let now = async || refunds(&rig, of(&order)).await.remove(0);
     let took = async |asked: Refund| {
         rig.clock.pass(1);
         let answer = rig.store.answer_refund(asked, RefundNews::Accepted { again_ms: 5 });
         let refund = answer.await.expect("writes").expect("a refund");
         let is_due = refund.state == RefundState::Pending && refund.next_at == rig.clock.now();
-        assert!(is_due && refund.accepted && refund.tries == 0 && refund.error.is_none(), "{refund:?}");
+        assert!(
+            is_due && refund.accepted && refund.tries == 0 && refund.error.is_none(),
+            "{refund:?}"
+        );
     };
     for _ in 1..REFUND_TRIES_MAX {
         note(RefundNews::Failed("away".to_owned())).await;
@@ -175,7 +195,8 @@ pub async fn a_reversal_is_taken_once(rig: Rig) {
     let grant = rig.slot(10, 10, 4).await;
     let order = rig.reserve(&grant, 1, "anna", 2).await;
     let tell = async |event: &str, kind, minor: Option<i64>, stands| {
-        let (event, money) = (Some(event.to_owned()), minor.map(|minor| Money { minor, ..price(2) }));
+        let (event, money) =
+            (Some(event.to_owned()), minor.map(|minor| Money { minor, ..price(2) }));
         let (provider, payment) = (PROVIDER.to_owned(), PaymentId("pay_1".to_owned()));
         rig.store
             .reverse(Reversal { event, provider, payment, kind, money, stands, dispute: None })
@@ -190,7 +211,11 @@ pub async fn a_reversal_is_taken_once(rig: Rig) {
     assert!(rig.store.fail_payment(early).await.expect("writes"));
     assert_eq!(tell("evt_1", Disputed, None, true).await, NoPayment, "nothing was captured");
     capture(&rig, &message(&order, "evt_0", "pay_1")).await;
-    assert_eq!(tell("evt_1", Disputed, None, true).await, Noted, "it was not taken before its payment");
+    assert_eq!(
+        tell("evt_1", Disputed, None, true).await,
+        Noted,
+        "it was not taken before its payment"
+    );
     assert_eq!(tell("evt_2", Disputed, None, false).await, Noted, "it was won");
     assert_eq!(tell("evt_1", Disputed, None, true).await, Known, "the first message comes again");
     assert_eq!(stands().await, []);
@@ -211,7 +236,9 @@ pub async fn a_reversal_is_taken_once(rig: Rig) {
     assert_eq!(tell("evt_10", Returned, Some(70), false).await, Noted);
     // What names no refund of ours leaves its id to what it says beside that.
     let no_refund = RefundId::of(&PaymentId("pay_1".to_owned()));
-    for (taken, first, came) in [("evt_7", RefundTold::NoRefund, Noted), ("evt_7", RefundTold::Repeated, Known)] {
+    for (taken, first, came) in
+        [("evt_7", RefundTold::NoRefund, Noted), ("evt_7", RefundTold::Repeated, Known)]
+    {
         let settled = rig.store.settle_refund(
             PROVIDER.to_owned(),
             taken.to_owned(),
@@ -233,9 +260,12 @@ pub async fn each_dispute_is_as_its_provider_said_last(rig: Rig) {
     let heard = std::cell::Cell::new(0);
     let tell = async |dispute: Option<(&str, i64)>, minor: Option<i64>, stands| {
         heard.set(heard.get() + 1);
-        let (event, money) = (Some(format!("evt_{}", heard.get())), minor.map(|minor| Money { minor, ..price(2) }));
-        let (provider, payment, kind) = (PROVIDER.to_owned(), PaymentId("pay_1".to_owned()), ReversalKind::Disputed);
-        let dispute = dispute.map(|(id, at)| Dispute { id: id.to_owned(), said_at: Some(Millis(at)) });
+        let (event, money) =
+            (Some(format!("evt_{}", heard.get())), minor.map(|minor| Money { minor, ..price(2) }));
+        let (provider, payment, kind) =
+            (PROVIDER.to_owned(), PaymentId("pay_1".to_owned()), ReversalKind::Disputed);
+        let dispute =
+            dispute.map(|(id, at)| Dispute { id: id.to_owned(), said_at: Some(Millis(at)) });
         let told = Reversal { event, provider, payment, kind, money, stands, dispute };
         rig.store.reverse(told).await.expect("writes")
     };
@@ -287,7 +317,8 @@ pub async fn each_dispute_is_as_its_provider_said_last(rig: Rig) {
         _ => None,
     });
     let of = |n: u32, minor, stands| (Some(format!("dp_{n}")), minor, stands);
-    let first = [of(1, 60, true), of(2, 40, true), of(3, 40, true), of(1, 60, false), of(2, 40, false)];
+    let first =
+        [of(1, 60, true), of(2, 40, true), of(3, 40, true), of(1, 60, false), of(2, 40, false)];
     assert_eq!(told.take(5).collect::<Vec<_>>(), first);
     rig.adds_up().await;
 }

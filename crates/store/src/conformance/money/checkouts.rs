@@ -45,7 +45,8 @@ fn put_off(order: &Order, session: &str, ms: i64, in_vain: bool) -> PutOff {
 
 /// Notes that its provider was asked in vain; whether it keeps that session, open.
 async fn ask_in_vain(rig: &Rig, order: &Order, session: &str) -> bool {
-    rig.store.put_off_checkouts(vec![put_off(order, session, 300, true)]).await.expect("writes") == 1
+    rig.store.put_off_checkouts(vec![put_off(order, session, 300, true)]).await.expect("writes")
+        == 1
 }
 
 async fn asked_at(rig: &Rig, order: &Order) -> Option<Millis> {
@@ -68,7 +69,11 @@ pub async fn an_order_keeps_one_checkout(rig: Rig) {
     let first = checkout(&rig, order.id, "one");
     assert_eq!(keep(&rig, &order, "one").await, CheckoutKept::Kept(first.clone()));
     rig.clock.pass(1);
-    assert_eq!(keep(&rig, &order, "two").await, CheckoutKept::Kept(first.clone()), "there is one already");
+    assert_eq!(
+        keep(&rig, &order, "two").await,
+        CheckoutKept::Kept(first.clone()),
+        "there is one already"
+    );
     assert_eq!(rig.store.checkout(order.id).await.expect("reads"), Some(first.clone()));
     assert!(!close(&rig, &order, "two").await, "that one was not kept");
     assert!(close(&rig, &order, "one").await);
@@ -80,7 +85,9 @@ pub async fn an_order_keeps_one_checkout(rig: Rig) {
     assert_eq!(rig.store.checkout(order.id).await.expect("reads"), Some(third));
     // Other orders have their own; what is no order has none.
     let other = rig.reserve(&grant, 2, "bert", 2).await;
-    assert!(matches!(keep(&rig, &other, "four").await, CheckoutKept::Kept(kept) if kept.session == "four"));
+    assert!(
+        matches!(keep(&rig, &other, "four").await, CheckoutKept::Kept(kept) if kept.session == "four")
+    );
     let none = id_of(&rig.ticket(&grant, 1, "anna", "another", 2));
     let kept = rig.store.keep_checkout(checkout(&rig, none, "five")).await.expect("writes");
     assert_eq!(kept, CheckoutKept::NotFound);
@@ -116,10 +123,12 @@ pub async fn expiry_waits_for_the_provider(rig: Rig) {
     assert_eq!(expire(&rig).await, [closed.id]);
     assert_eq!(expire(&rig).await, []);
     assert_eq!(next_due(&rig).await, Some(asked.pay_by.plus(PROVIDER_ASK_WITHIN_MS)));
-    let ending = rig.store.end_order(asked.id, Ending::Expire, By::ENGINE.clone()).await.expect("writes");
+    let ending =
+        rig.store.end_order(asked.id, Ending::Expire, By::ENGINE.clone()).await.expect("writes");
     assert_eq!(ending, Changed::WrongState(asked.clone()), "its provider was not asked");
     let due = rig.store.checkouts_to_close(100).await.expect("reads");
-    let found: Vec<_> = due.iter().map(|(checkout, order)| (checkout.session.as_str(), order)).collect();
+    let found: Vec<_> =
+        due.iter().map(|(checkout, order)| (checkout.session.as_str(), order)).collect();
     assert_eq!(found, [("asked", asked), ("silent", silent)]);
     assert_eq!(rig.store.checkouts_to_close(1).await.expect("reads").len(), 1);
     close(&rig, asked, "asked").await;
@@ -161,13 +170,18 @@ pub async fn a_question_in_vain_begins_the_grace(rig: Rig) {
     }
     // More time: it is asked about anew.
     let pay_by = later(&rig, 5_000);
-    let extended = rig.store.extend_order(order.id, pay_by, By::ENGINE.clone()).await.expect("writes");
+    let extended =
+        rig.store.extend_order(order.id, pay_by, By::ENGINE.clone()).await.expect("writes");
     assert!(matches!(extended, Changed::Done(_)), "{extended:?}");
     assert_eq!((asked_at(&rig, &order).await, to_close(&rig).await.len()), (None, 0));
     assert_eq!(next_due(&rig).await, Some(pay_by.plus(PROVIDER_ASK_WITHIN_MS)));
     rig.clock.pass(5_000 + PROVIDER_ASK_WITHIN_MS - 10);
     assert!(ask_in_vain(&rig, &order, "one").await);
-    assert_eq!(next_due(&rig).await, Some(pay_by.plus(PROVIDER_ASK_WITHIN_MS)), "no question makes it wait longer");
+    assert_eq!(
+        next_due(&rig).await,
+        Some(pay_by.plus(PROVIDER_ASK_WITHIN_MS)),
+        "no question makes it wait longer"
+    );
     assert_eq!(expire(&rig).await, []);
     // Another session knows of no question.
     close(&rig, &order, "one").await;
@@ -200,8 +214,10 @@ pub async fn a_page_of_checkouts_is_put_off(rig: Rig) {
     // The same grant and number, another request.
     let none = id_of(&rig.ticket(&grants[0], 2, "anna", "another", 1));
     // Backwards: whoever locks their grants does so in one order.
-    let mut all: Vec<_> =
-        (0..6).rev().map(|at| put_off(&orders[at], &format!("session-{}", at + 1), 700, at != 4)).collect();
+    let mut all: Vec<_> = (0..6)
+        .rev()
+        .map(|at| put_off(&orders[at], &format!("session-{}", at + 1), 700, at != 4))
+        .collect();
     all.push(put_off(&orders[0], "session-9", 1, true));
     all.push(PutOff { order: none, session: "session-2".to_owned(), ms: 1, in_vain: true });
     assert_eq!(rig.store.put_off_checkouts(all).await.expect("writes"), 5, "one was closed");
@@ -269,13 +285,18 @@ pub async fn an_order_gets_more_time(rig: Rig) {
     let grant = rig.slot(10, 10, 4).await;
     let order = rig.reserve(&grant, 1, "anna", 2).await;
     keep(&rig, &order, "session").await;
-    let extend = async |pay_by| rig.store.extend_order(order.id, pay_by, By::ENGINE.clone()).await.expect("writes");
+    let extend = async |pay_by| {
+        rig.store.extend_order(order.id, pay_by, By::ENGINE.clone()).await.expect("writes")
+    };
     let later_by = order.pay_by.plus(500);
     rig.told.forget();
     let Changed::Done(extended) = extend(later_by).await else { panic!("it is later") };
     assert_eq!(extended, Order { pay_by: later_by, ..order.clone() });
     assert_eq!(now(&rig, &order).await, extended);
-    assert!(rig.told.take().iter().any(|t| t.events && t.orders == [extended.clone()]), "the buyer's page hears of it");
+    assert!(
+        rig.told.take().iter().any(|t| t.events && t.orders == [extended.clone()]),
+        "the buyer's page hears of it"
+    );
     assert_eq!(extend(later_by).await, Changed::Already(extended.clone()));
     assert_eq!(extend(order.pay_by).await, Changed::WrongState(extended.clone()), "not less");
     let too_late = later(&rig, EXTEND_MS_MAX + 1);
@@ -285,13 +306,18 @@ pub async fn an_order_gets_more_time(rig: Rig) {
     assert_eq!(next_due(&rig).await, Some(later_by.plus(PROVIDER_ASK_WITHIN_MS)));
     rig.clock.pass(500);
     assert_eq!(to_close(&rig).await, ["session"]);
-    let Changed::Done(_) = extend(later(&rig, EXTEND_MS_MAX)).await else { panic!("it was not expired yet") };
+    let Changed::Done(_) = extend(later(&rig, EXTEND_MS_MAX)).await else {
+        panic!("it was not expired yet")
+    };
     assert_eq!(to_close(&rig).await, [""; 0], "it waits for its payment again");
     assert!(matches!(cancel(&rig, &order).await, Changed::Done(_)));
-    let Changed::WrongState(ended) = extend(later(&rig, EXTEND_MS_MAX - 1)).await else { panic!("it ended") };
+    let Changed::WrongState(ended) = extend(later(&rig, EXTEND_MS_MAX - 1)).await else {
+        panic!("it ended")
+    };
     assert_eq!(ended.state, OrderState::Cancelled);
     let none = id_of(&rig.ticket(&grant, 9, "anna", "another", 2));
-    let extended = rig.store.extend_order(none, later_by, By::ENGINE.clone()).await.expect("writes");
+    let extended =
+        rig.store.extend_order(none, later_by, By::ENGINE.clone()).await.expect("writes");
     assert_eq!(extended, Changed::NotFound);
     rig.adds_up().await;
 }

@@ -18,17 +18,26 @@ pub async fn money_is_listed_page_by_page(rig: Rig) {
         capture(&rig, &Capture { money: if n > 4 { wrong } else { price(1) }, ..told }).await;
         rig.clock.pass(1);
         if n == 2 {
-            rig.store.end_order(order.id, Ending::Refund, By::ENGINE.clone()).await.expect("writes");
+            rig.store
+                .end_order(order.id, Ending::Refund, By::ENGINE.clone())
+                .await
+                .expect("writes");
         }
     }
     let everything = MoneyQuery::default();
     let oldest = MoneyQuery { oldest_first: true, ..everything.clone() };
     let item = |item: ItemId| MoneyQuery { items: Some(vec![item]), ..everything.clone() };
     let noticed = MoneyQuery { notices: true, ..everything.clone() };
-    assert_eq!(listed(&rig, everything.clone()).await, ([7, 6, 5, 4, 3, 2, 1].into(), [7, 6, 5, 2].into()));
+    assert_eq!(
+        listed(&rig, everything.clone()).await,
+        ([7, 6, 5, 4, 3, 2, 1].into(), [7, 6, 5, 2].into())
+    );
     assert_eq!(listed(&rig, oldest).await, ([1, 2, 3, 4, 5, 6, 7].into(), [2, 5, 6, 7].into()));
     assert_eq!(listed(&rig, item(b.slot.item)).await, ([6, 4, 2].into(), [6, 2].into()));
-    assert_eq!(listed(&rig, MoneyQuery { items: Some(vec![]), ..everything }).await, (vec![], vec![]));
+    assert_eq!(
+        listed(&rig, MoneyQuery { items: Some(vec![]), ..everything }).await,
+        (vec![], vec![])
+    );
     assert_eq!(listed(&rig, noticed.clone()).await, ([7, 6, 5].into(), [7, 6, 5].into()));
     let both = MoneyQuery { items: Some(vec![a.slot.item]), ..noticed };
     assert_eq!(listed(&rig, both).await, ([7, 5].into(), [7, 5].into()));
@@ -59,7 +68,10 @@ async fn listed(rig: &Rig, query: MoneyQuery) -> (Vec<u64>, Vec<u64>) {
 /// What the built-in provider keeps is changed by whoever saw it last.
 pub async fn a_document_is_swapped_by_one(rig: Rig) {
     let swap = async |key: &str, old: Option<&str>, new: &str| {
-        rig.store.sandbox_swap(key.to_owned(), old.map(str::to_owned), new.to_owned()).await.expect("writes")
+        rig.store
+            .sandbox_swap(key.to_owned(), old.map(str::to_owned), new.to_owned())
+            .await
+            .expect("writes")
     };
     let get = async |key: &str| rig.store.sandbox_get(key).await.expect("reads");
     assert_eq!(get("s/1").await, None);
@@ -73,7 +85,11 @@ pub async fn a_document_is_swapped_by_one(rig: Rig) {
         assert!(swap(key, None, key).await);
     }
     let list = async |prefix: &str, after: &str, limit| {
-        let found = rig.store.sandbox_list(prefix.to_owned(), after.to_owned(), limit).await.expect("reads");
+        let found = rig
+            .store
+            .sandbox_list(prefix.to_owned(), after.to_owned(), limit)
+            .await
+            .expect("reads");
         found.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
     };
     assert_eq!(list("s/", "", 9).await, ["s/1", "s/2", "s/3"]);
@@ -86,7 +102,10 @@ pub async fn a_document_is_swapped_by_one(rig: Rig) {
     let old = [("s/1", "w"), ("s/2", "s/2"), ("s/9", "s/9"), ("t/1", "t/1")];
     let old = old.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
     assert_eq!(rig.store.sandbox_forget(old).await.expect("writes"), 2, "what is as it was seen");
-    assert_eq!((get("s/1").await, list("s/", "", 9).await), (Some(now), vec!["s/1".to_owned(), "s/3".to_owned()]));
+    assert_eq!(
+        (get("s/1").await, list("s/", "", 9).await),
+        (Some(now), vec!["s/1".to_owned(), "s/3".to_owned()])
+    );
 }
 
 /// What went back without having been asked to is noticed while its payment stands, or is disputed; our own refunds are not.
@@ -108,7 +127,8 @@ pub async fn money_that_went_back_is_noticed(rig: Rig) {
         stands,
         dispute: None,
     };
-    let reverse = async |told: Reversal| rig.store.reverse(told).await.expect("writes") == Reversing::Noted;
+    let reverse =
+        async |told: Reversal| rig.store.reverse(told).await.expect("writes") == Reversing::Noted;
     let listed = async || {
         let found = rig.store.reversals().await.expect("reads");
         found.iter().map(|r| (r.payment.0.clone(), r.kind, r.money.minor)).collect::<Vec<_>>()
@@ -119,10 +139,15 @@ pub async fn money_that_went_back_is_noticed(rig: Rig) {
     assert!(reverse(told(1, Returned, Some(7), true)).await, "more of it");
     assert!(!reverse(told(1, Returned, Some(5), true)).await, "an old message");
     assert!(!reverse(told(9, Returned, None, true)).await, "no payment of ours");
-    assert!(!reverse(Reversal { provider: "other".to_owned(), ..told(2, Returned, None, true) }).await);
+    assert!(
+        !reverse(Reversal { provider: "other".to_owned(), ..told(2, Returned, None, true) }).await
+    );
     rig.clock.pass(1);
     assert!(reverse(told(2, Disputed, None, true)).await);
-    assert_eq!(listed().await, [("pay_2".to_owned(), Disputed, price(1).minor), ("pay_1".to_owned(), Returned, 7)]);
+    assert_eq!(
+        listed().await,
+        [("pay_2".to_owned(), Disputed, price(1).minor), ("pay_1".to_owned(), Returned, 7)]
+    );
     let first = &rig.store.reversals().await.expect("reads")[1];
     assert_eq!((first.item, &first.order), (Some(grant.slot.item), &orders[0].id.to_string()));
     rig.store.end_order(orders[2].id, Ending::Refund, By::ENGINE.clone()).await.expect("writes");
@@ -135,18 +160,30 @@ pub async fn money_that_went_back_is_noticed(rig: Rig) {
     let mut told = Vec::new();
     for order in &orders {
         for it in rig.store.history(order.id).await.expect("reads") {
-            if let Subject::Reversal { payment, order: named, money, kind, dispute, stands } = it.event.subject {
+            if let Subject::Reversal { payment, order: named, money, kind, dispute, stands } =
+                it.event.subject
+            {
                 assert_eq!(dispute, None);
-                assert_eq!((it.event.what, named), (EventType::PaymentReversed, order.id.to_string()));
+                assert_eq!(
+                    (it.event.what, named),
+                    (EventType::PaymentReversed, order.id.to_string())
+                );
                 assert_eq!(it.event.by, By::actor(Actor::Provider(super::PROVIDER.to_owned())));
                 told.push((payment.0, kind, money, stands));
             }
         }
     }
-    let of = |n: u32, kind, minor, stands| (format!("pay_{n}"), kind, Money { minor, ..price(1) }, stands);
+    let of = |n: u32, kind, minor, stands| {
+        (format!("pay_{n}"), kind, Money { minor, ..price(1) }, stands)
+    };
     let all = price(1).minor;
     assert_eq!(
         told,
-        [of(1, Returned, 5, true), of(1, Returned, 7, true), of(2, Disputed, all, true), of(2, Disputed, all, false)]
+        [
+            of(1, Returned, 5, true),
+            of(1, Returned, 7, true),
+            of(2, Disputed, all, true),
+            of(2, Disputed, all, false)
+        ]
     );
 }

@@ -57,10 +57,14 @@ fn follows(order: &Order, history: &[Event]) -> Vec<OrderState> {
         let from: Option<&Order> = last;
         let may = match (from.map(|o| o.state), event.what) {
             (None, EventType::OrderReserved) => true,
-            (Some(OrderState::Reserved), EventType::OrderExtended) => from.is_some_and(|o| o.pay_by < then.pay_by),
+            (Some(OrderState::Reserved), EventType::OrderExtended) => {
+                from.is_some_and(|o| o.pay_by < then.pay_by)
+            }
             (Some(OrderState::Reserved), EventType::OrderCancelled) => true,
             (Some(OrderState::Reserved), EventType::OrderExpired) => event.at >= then.pay_by,
-            (Some(from), EventType::OrderPaid) => from != OrderState::Paid && from != OrderState::Refunded,
+            (Some(from), EventType::OrderPaid) => {
+                from != OrderState::Paid && from != OrderState::Refunded
+            }
             (Some(OrderState::Paid), EventType::OrderRefunded) => true,
             _ => false,
         };
@@ -85,7 +89,10 @@ async fn judge(rig: &Rig, order: &Order, captured: &[Captured]) -> (OrderState, 
     assert_eq!(standing, usize::from(order.state == OrderState::Paid), "{order:?} {payments:?}");
     assert_eq!(refunds.len() + standing, payments.len(), "{payments:?} {refunds:?}");
     for payment in payments.iter().filter(|p| p.state == PaymentState::Refunded) {
-        assert_eq!(refunds.iter().filter(|r| r.payment == payment.id && r.money == payment.money).count(), 1);
+        assert_eq!(
+            refunds.iter().filter(|r| r.payment == payment.id && r.money == payment.money).count(),
+            1
+        );
     }
     let states = follows(&order, &history(rig, &order).await);
     assert_eq!(states.iter().filter(|s| **s == OrderState::Paid).count(), paid, "{states:?}");
@@ -104,7 +111,8 @@ pub async fn paying_cancelling_expiring_and_extending_at_once(rig: Rig) {
         rig.clock.pass(HOLD_MS);
         let races = orders.iter().enumerate().map(|(n, order)| {
             let (store, id, later) = (rig.store.clone(), order.id, order.pay_by.plus(1_000));
-            let extend = async move { store.extend_order(id, later, By::ENGINE.clone()).await.is_ok() };
+            let extend =
+                async move { store.extend_order(id, later, By::ENGINE.clone()).await.is_ok() };
             let told = message(order, &format!("evt_{at}_{n}"), &format!("pay_{at}_{n}"));
             let again = Capture { event: format!("more_{at}_{n}"), ..told.clone() };
             // Who is asked first goes round.
@@ -114,16 +122,20 @@ pub async fn paying_cancelling_expiring_and_extending_at_once(rig: Rig) {
                 let (mut pays, mut others, mut extend) = (Vec::new(), Vec::new(), Some(extend));
                 for turn in 0..4 {
                     match (turn + n as u64 + at) % 4 {
-                        0 => pays.extend([&told, &told, &again].map(|told| pay(&store, told.clone()))),
+                        0 => pays
+                            .extend([&told, &told, &again].map(|told| pay(&store, told.clone()))),
                         1 => others.push(end(&store, &order, Ending::Cancel)),
                         2 => others.extend(extend.take().map(tokio::spawn)),
                         _ => {
                             let store = store.clone();
-                            others.push(tokio::spawn(async move { store.expire_due(3).await.is_ok() }));
+                            others.push(tokio::spawn(
+                                async move { store.expire_due(3).await.is_ok() },
+                            ));
                         }
                     }
                 }
-                let captured: Vec<_> = join_all(pays).await.into_iter().map(|c| c.expect("runs")).collect();
+                let captured: Vec<_> =
+                    join_all(pays).await.into_iter().map(|c| c.expect("runs")).collect();
                 let done = join_all(others).await.into_iter().map(|task| task.expect("runs"));
                 assert!(done.into_iter().all(|done| done), "each was answered");
                 (order, captured)
@@ -137,7 +149,11 @@ pub async fn paying_cancelling_expiring_and_extending_at_once(rig: Rig) {
         }
         rig.adds_up().await;
     }
-    assert_eq!(came_to.get(&OrderState::Paid), Some(&(WAVE * WAVES)), "units and limits allow each late payment");
+    assert_eq!(
+        came_to.get(&OrderState::Paid),
+        Some(&(WAVE * WAVES)),
+        "units and limits allow each late payment"
+    );
 }
 
 /// Two payments for one order at once, and an ending among them: one pays at most, the rest goes back once.
@@ -149,8 +165,11 @@ pub async fn two_payments_and_an_ending_at_once(rig: Rig) {
         let races = orders.into_iter().enumerate().map(|(n, order)| {
             let store = rig.store.clone();
             let told = message(&order, &format!("a_{at}_{n}"), &format!("a_{at}_{n}"));
-            let other =
-                Capture { event: format!("b_{at}_{n}"), payment: PaymentId(format!("b_{at}_{n}")), ..told.clone() };
+            let other = Capture {
+                event: format!("b_{at}_{n}"),
+                payment: PaymentId(format!("b_{at}_{n}")),
+                ..told.clone()
+            };
             async move {
                 let how = if n % 2 == 0 { Ending::Refund } else { Ending::Cancel };
                 let tasks = match n % 3 {
@@ -172,10 +191,16 @@ pub async fn two_payments_and_an_ending_at_once(rig: Rig) {
             let (state, _) = judge(&rig, &order, &captured).await;
             let (paid, back) = tally(&captured);
             assert_eq!(paid + back.len(), 2, "{captured:?}");
-            assert!(matches!(state, OrderState::Paid | OrderState::Refunded), "{state:?} {captured:?}");
+            assert!(
+                matches!(state, OrderState::Paid | OrderState::Refunded),
+                "{state:?} {captured:?}"
+            );
             *came_to.entry(state).or_default() += 1;
         }
         rig.adds_up().await;
     }
-    assert!(came_to.contains_key(&OrderState::Paid) && came_to.contains_key(&OrderState::Refunded), "{came_to:?}");
+    assert!(
+        came_to.contains_key(&OrderState::Paid) && came_to.contains_key(&OrderState::Refunded),
+        "{came_to:?}"
+    );
 }

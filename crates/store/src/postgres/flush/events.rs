@@ -63,7 +63,10 @@ fn numbers(held: &Held, event: &Event) -> Option<(i64, i64)> {
 fn item(event: &Event) -> Option<ItemId> {
     match &event.subject {
         Subject::Ticket { item, .. } | Subject::Item(item) => Some(*item),
-        Subject::Order(_) | Subject::Payment { .. } | Subject::Reversal { .. } | Subject::Sale(_) => None,
+        Subject::Order(_)
+        | Subject::Payment { .. }
+        | Subject::Reversal { .. }
+        | Subject::Sale(_) => None,
     }
 }
 

@@ -13,7 +13,10 @@ use super::{Query, value};
 pub(super) fn money(held: &Held, queries: &mut Vec<Query>) {
     for ((provider, event), at) in &held.taken {
         let sql = "INSERT INTO inbox (provider, event_id, at) VALUES ($1, $2, $3)";
-        queries.push(Query { sql, values: vec![value(provider.clone()), value(event.clone()), value(at.0)] });
+        queries.push(Query {
+            sql,
+            values: vec![value(provider.clone()), value(event.clone()), value(at.0)],
+        });
     }
     payments(held, queries);
     refunds(held, queries);
@@ -83,12 +86,17 @@ fn refunds(held: &Held, queries: &mut Vec<Query>) {
 /// Each with how long its order waits for its provider; a page of them may be put off at once.
 fn checkouts(held: &Held, queries: &mut Vec<Query>) {
     let dirty = held.checkouts.values().filter(|kept| kept.is_dirty()).map(|kept| &kept.row);
-    let rows: Vec<(&Checkout, &Order)> = dirty.filter_map(|c| Some((c, held.orders.get(&c.order)?))).collect();
+    let rows: Vec<(&Checkout, &Order)> =
+        dirty.filter_map(|c| Some((c, held.orders.get(&c.order)?))).collect();
     if rows.is_empty() {
         return;
     }
-    let text = |column: &dyn Fn(&Checkout) -> String| value(rows.iter().map(|(c, _)| column(c)).collect::<Vec<_>>());
-    let number = |column: &dyn Fn(&Order) -> i64| value(rows.iter().map(|(_, o)| column(o)).collect::<Vec<_>>());
+    let text = |column: &dyn Fn(&Checkout) -> String| {
+        value(rows.iter().map(|(c, _)| column(c)).collect::<Vec<_>>())
+    };
+    let number = |column: &dyn Fn(&Order) -> i64| {
+        value(rows.iter().map(|(_, o)| column(o)).collect::<Vec<_>>())
+    };
     let (grants, numbers) = (|o: &Order| int(o.grant.0), |o: &Order| int(o.n.0));
     let sql = "INSERT INTO checkout (grant_id, n, order_id, provider, session, url, expires_at, open, at, asked_at, due)
          SELECT t.grant_id, t.n, t.order_id, t.provider, t.session, t.url, t.expires_at, t.open, t.at, t.asked_at, t.due

@@ -44,7 +44,8 @@ fn seen(row: &Row<'_>) -> Done<Seen> {
         None => None,
         Some(item) => {
             let units: i64 = row.get(6)?;
-            let price = money(row, 7)?.and_then(|each| Some(Money { minor: each.minor.checked_mul(units)?, ..each }));
+            let price = money(row, 7)?
+                .and_then(|each| Some(Money { minor: each.minor.checked_mul(units)?, ..each }));
             Some((word(row, 4, "state", OrderState::parse)?, ItemId(item), price))
         }
     };
@@ -90,14 +91,22 @@ fn one(seen: &Seen, pass: &mut Pass) {
                 }
             }
             Some((state, ..)) => {
-                pass.find("I5", item, format!("payment {payment} stands for an order that is {}", state.as_str()));
+                pass.find(
+                    "I5",
+                    item,
+                    format!("payment {payment} stands for an order that is {}", state.as_str()),
+                );
             }
             None => pass.find("I5", None, format!("payment {payment} stands for no order")),
         },
         PaymentState::Refunded => match refund {
             Some(back) if back == money => {}
             Some(back) => {
-                let detail = format!("payment {payment}: {} came, {} goes back", amount(money), amount(back));
+                let detail = format!(
+                    "payment {payment}: {} came, {} goes back",
+                    amount(money),
+                    amount(back)
+                );
                 pass.find("I5", item, detail);
             }
             None => pass.find("I5", item, format!("payment {payment} goes back and has no refund")),

@@ -27,10 +27,17 @@ fn used(row: &Row<'_>) -> Done<Units> {
 }
 
 /// Orders and quotas side by side, buyer by buyer, in the snapshot in which they differ.
-pub(super) fn find(sql: &mut Reader<'_>, pass: &mut Pass, limits: &BTreeMap<ItemId, u32>) -> Done<()> {
+pub(super) fn find(
+    sql: &mut Reader<'_>,
+    pass: &mut Pass,
+    limits: &BTreeMap<ItemId, u32>,
+) -> Done<()> {
     let conn = sql.conn();
-    let mut orders = conn.prepare_cached("SELECT buyer, item_id, grant_id, state, units FROM orders ORDER BY buyer")?;
-    let mut quotas = conn.prepare_cached("SELECT buyer, item_id, used FROM quota ORDER BY buyer")?;
+    let mut orders = conn.prepare_cached(
+        "SELECT buyer, item_id, grant_id, state, units FROM orders ORDER BY buyer",
+    )?;
+    let mut quotas =
+        conn.prepare_cached("SELECT buyer, item_id, used FROM quota ORDER BY buyer")?;
     let mut orders = orders.query_and_then([], held)?.peekable();
     let mut quotas = quotas.query_and_then([], used)?.peekable();
     let mut rest = Rest::default();
@@ -40,12 +47,16 @@ pub(super) fn find(sql: &mut Reader<'_>, pass: &mut Pass, limits: &BTreeMap<Item
         let buyer = [order, quota].into_iter().flatten().min().cloned();
         // Units in active orders, and in the quota, by item.
         let mut both: BTreeMap<ItemId, (u64, u64)> = BTreeMap::new();
-        while let Some(order) = orders.next_if(|o| o.as_ref().map_or(true, |o| Some(&o.buyer) == buyer.as_ref())) {
+        while let Some(order) =
+            orders.next_if(|o| o.as_ref().map_or(true, |o| Some(&o.buyer) == buyer.as_ref()))
+        {
             let order = order?;
             both.entry(order.item).or_default().0 += order.units;
             rest.after_one();
         }
-        while let Some(quota) = quotas.next_if(|q| q.as_ref().map_or(true, |q| Some(&q.buyer) == buyer.as_ref())) {
+        while let Some(quota) =
+            quotas.next_if(|q| q.as_ref().map_or(true, |q| Some(&q.buyer) == buyer.as_ref()))
+        {
             let quota = quota?;
             both.entry(quota.item).or_default().1 += quota.units;
         }
@@ -55,10 +66,12 @@ pub(super) fn find(sql: &mut Reader<'_>, pass: &mut Pass, limits: &BTreeMap<Item
             if held != used || held > limit {
                 // It goes to the log, which names nobody: whose it is, the order says.
                 let sql = "SELECT id FROM orders WHERE buyer = ?1 AND item_id = ?2 ORDER BY seq DESC LIMIT 1";
-                let order: Option<String> = conn.query_row(sql, params![buyer, item.0], |row| row.get(0)).optional()?;
+                let order: Option<String> =
+                    conn.query_row(sql, params![buyer, item.0], |row| row.get(0)).optional()?;
                 let order = order.as_deref().unwrap_or("no order");
-                let detail =
-                    format!("the buyer of {order}: {held} units in active orders, {used} in the quota, limit {limit}");
+                let detail = format!(
+                    "the buyer of {order}: {held} units in active orders, {used} in the quota, limit {limit}"
+                );
                 pass.find("I4", Some(item), detail);
             }
         }

@@ -68,7 +68,9 @@ impl Shell {
                 dir.shell().execute_batch(&sql).expect("a trigger");
             }
             Self::Postgres(_) => {
-                self.ask(&format!("ALTER TABLE orders ADD CONSTRAINT poison CHECK (units <> {units})"));
+                self.ask(&format!(
+                    "ALTER TABLE orders ADD CONSTRAINT poison CHECK (units <> {units})"
+                ));
             }
         }
     }

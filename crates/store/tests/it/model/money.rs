@@ -2,8 +2,8 @@
 use doorbuster_core::event::{Actor, By};
 use doorbuster_core::limits::REFUND_TRIES_MAX;
 use doorbuster_core::money::{
-    self, Capture, Checkout, Money, PaymentId, RefundId, RefundNews, asked_in_vain, capture, close_checkout,
-    keep_checkout, note_refund, retry_refund, settle_refund,
+    self, Capture, Checkout, Money, PaymentId, RefundId, RefundNews, asked_in_vain, capture,
+    close_checkout, keep_checkout, note_refund, retry_refund, settle_refund,
 };
 use doorbuster_core::order;
 use doorbuster_core::{Ledger, Millis, Ticket, TicketId};
@@ -52,7 +52,15 @@ fn news() -> impl Strategy<Value = RefundNews> {
 /// A transaction and the ticket that it is about.
 pub fn ops() -> impl Strategy<Value = (Index, Op)> {
     let (event, payment) = (|| 0..12_u8, || 0..8_u8);
-    let how = select(vec![How::Right, How::Right, How::Right, How::Right, How::Amount, How::Currency, How::Order]);
+    let how = select(vec![
+        How::Right,
+        How::Right,
+        How::Right,
+        How::Right,
+        How::Amount,
+        How::Currency,
+        How::Order,
+    ]);
     let op = prop_oneof![
         8 => (event(), payment(), how, any::<bool>())
             .prop_map(|(event, payment, how, last)| Op::Capture { event, payment, how, last }),
@@ -94,7 +102,13 @@ fn message(ticket: &Ticket, event: u8, of: u8, how: How) -> Capture {
         How::Currency => money.currency = "USD".to_owned(),
         How::Order => order = "ord_of_nobody".to_owned(),
     }
-    Capture { event: format!("evt_{event}"), provider: PROVIDER.to_owned(), payment: payment(of), order, money }
+    Capture {
+        event: format!("evt_{event}"),
+        provider: PROVIDER.to_owned(),
+        payment: payment(of),
+        order,
+        money,
+    }
 }
 
 fn session(order: TicketId, n: u8, now: Millis) -> Checkout {
@@ -107,20 +121,29 @@ fn operator() -> By {
     By { actor: Actor::Operator("key_1".to_owned()), why: Some("they asked".to_owned()) }
 }
 
-pub fn by_the_rules<L: Ledger>(ledger: &mut L, op: &Op, ticket: &Ticket, now: Millis) -> Result<String, L::Error> {
+pub fn by_the_rules<L: Ledger>(
+    ledger: &mut L,
+    op: &Op,
+    ticket: &Ticket,
+    now: Millis,
+) -> Result<String, L::Error> {
     let id = id_key().id_of(ticket);
     Ok(match op {
         Op::Capture { event, payment, how, last } => {
             said(capture(ledger, &message(ticket, *event, *payment, *how), now, *last)?)
         }
-        Op::Fail { event, payment } => said(money::fail(ledger, &message(ticket, *event, *payment, How::Right), now)?),
+        Op::Fail { event, payment } => {
+            said(money::fail(ledger, &message(ticket, *event, *payment, How::Right), now)?)
+        }
         Op::Extend(ms) => {
             let pay_by = ledger.order(&id)?.map_or(now, |order| order.pay_by.plus(*ms));
             said(order::extend(ledger, &id, pay_by, &operator(), now)?)
         }
         Op::Checkout(n) => said(keep_checkout(ledger, &session(id, *n, now))?),
         Op::CloseCheckout(n) => said(close_checkout(ledger, &id, &session(id, *n, now).session)?),
-        Op::PutOff { n, in_vain: true } => said(asked_in_vain(ledger, &id, &session(id, *n, now).session, now)?),
+        Op::PutOff { n, in_vain: true } => {
+            said(asked_in_vain(ledger, &id, &session(id, *n, now).session, now)?)
+        }
         Op::PutOff { n, in_vain: false } => {
             let kept = ledger.checkout(&id)?.filter(|kept| kept.open);
             said(kept.is_some_and(|kept| kept.session == session(id, *n, now).session))
@@ -129,13 +152,23 @@ pub fn by_the_rules<L: Ledger>(ledger: &mut L, op: &Op, ticket: &Ticket, now: Mi
         Op::GiveUpRefund(payment) => {
             let mut last = None;
             for _ in 0..REFUND_TRIES_MAX {
-                last = note_refund(ledger, &refund(*payment), &RefundNews::Failed("no".to_owned()), now)?;
+                last = note_refund(
+                    ledger,
+                    &refund(*payment),
+                    &RefundNews::Failed("no".to_owned()),
+                    now,
+                )?;
             }
             said(last)
         }
-        Op::SettleRefund { event, payment, news } => {
-            said(settle_refund(ledger, PROVIDER, &format!("evt_{event}"), &refund(*payment), news, now)?)
-        }
+        Op::SettleRefund { event, payment, news } => said(settle_refund(
+            ledger,
+            PROVIDER,
+            &format!("evt_{event}"),
+            &refund(*payment),
+            news,
+            now,
+        )?),
         Op::RetryRefund(payment) => said(retry_refund(ledger, &refund(*payment), now)?),
     })
 }
@@ -146,20 +179,25 @@ pub async fn by_the_store(store: &Store, op: &Op, ticket: &Ticket, now: Millis) 
         Op::Capture { event, payment, how, last } => {
             said(store.capture(message(ticket, event, payment, how), last).await.expect("writes"))
         }
-        Op::Fail { event, payment } => {
-            said(store.fail_payment(message(ticket, event, payment, How::Right)).await.expect("writes"))
-        }
+        Op::Fail { event, payment } => said(
+            store.fail_payment(message(ticket, event, payment, How::Right)).await.expect("writes"),
+        ),
         Op::Extend(ms) => {
-            let pay_by = store.order(id).await.expect("reads").map_or(now, |order| order.pay_by.plus(ms));
+            let pay_by =
+                store.order(id).await.expect("reads").map_or(now, |order| order.pay_by.plus(ms));
             said(store.extend_order(id, pay_by, operator()).await.expect("writes"))
         }
         Op::Checkout(n) => said(store.keep_checkout(session(id, n, now)).await.expect("writes")),
-        Op::CloseCheckout(n) => said(store.close_checkout(id, session(id, n, now).session).await.expect("writes")),
+        Op::CloseCheckout(n) => {
+            said(store.close_checkout(id, session(id, n, now).session).await.expect("writes"))
+        }
         Op::PutOff { n, in_vain } => {
             let it = PutOff { order: id, session: session(id, n, now).session, ms: 50, in_vain };
             said(store.put_off_checkouts(vec![it]).await.expect("writes") == 1)
         }
-        Op::Refund(payment, news) => said(store.note_refund(refund(payment), news).await.expect("writes")),
+        Op::Refund(payment, news) => {
+            said(store.note_refund(refund(payment), news).await.expect("writes"))
+        }
         Op::GiveUpRefund(payment) => {
             let mut last = None;
             for _ in 0..REFUND_TRIES_MAX {
@@ -172,6 +210,8 @@ pub async fn by_the_store(store: &Store, op: &Op, ticket: &Ticket, now: Millis) 
             let (provider, event) = (PROVIDER.to_owned(), format!("evt_{event}"));
             said(store.settle_refund(provider, event, refund(payment), news).await.expect("writes"))
         }
-        Op::RetryRefund(payment) => said(store.retry_refund(refund(payment)).await.expect("writes")),
+        Op::RetryRefund(payment) => {
+            said(store.retry_refund(refund(payment)).await.expect("writes"))
+        }
     }
 }

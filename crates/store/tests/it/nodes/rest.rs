@@ -35,7 +35,8 @@ const GONE_WITHIN: Duration = Duration::from_secs(30);
 /// Orders, checkouts, refunds and deliveries whose time comes in an hour.
 async fn fill(rig: &Rig, database: &str) {
     let grant = rig.slot(ROWS, ROWS, 4).await;
-    let tickets: Vec<_> = (1..=ROWS).map(|n| rig.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)).collect();
+    let tickets: Vec<_> =
+        (1..=ROWS).map(|n| rig.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)).collect();
     for batch in tickets.chunks(SETTLE_BATCH_MAX) {
         rig.store.settle(batch.to_vec()).await.expect("settles");
     }
@@ -74,7 +75,10 @@ async fn ask(rig: &Rig) {
         assert!(store.checkouts_to_close(100).await.expect("reads").is_empty());
         assert!(store.refunds_due(100).await.expect("reads").is_empty());
         assert!(store.next_refund_due().await.expect("reads").is_some());
-        assert_eq!(store.pending_deliveries("end_1", 100).await.expect("reads").len() as u64, PENDING);
+        assert_eq!(
+            store.pending_deliveries("end_1", 100).await.expect("reads").len() as u64,
+            PENDING
+        );
     }
 }
 

@@ -43,7 +43,12 @@ fn an_estimate_is_the_measured_rate_and_how_sure_it_is() {
 fn calls_in_waves_have_no_rate() {
     let mut pace = full();
     for second in 0..60 {
-        pace.mark(Millis(second * 1_000), &line(if second < 30 { 100 } else { 300 }), Some(1_000), 1);
+        pace.mark(
+            Millis(second * 1_000),
+            &line(if second < 30 { 100 } else { 300 }),
+            Some(1_000),
+            1,
+        );
     }
     assert_eq!(pace.estimate(1), None);
 }
@@ -53,7 +58,12 @@ fn whoever_fills_the_shop_has_no_pace_and_neither_has_a_line_that_waits_for_come
     let mut pace = full();
     let steady = |pace: &mut Pace, from: i64| {
         for second in from..from + 30 {
-            pace.mark(Millis(second * 1_000), &line(10 * u64::try_from(second).expect("small")), None, 1);
+            pace.mark(
+                Millis(second * 1_000),
+                &line(10 * u64::try_from(second).expect("small")),
+                None,
+                1,
+            );
         }
     };
     steady(&mut pace, 0);
@@ -74,7 +84,12 @@ fn nobody_is_told_who_stands_behind_the_last_unit() {
     let told = |free: fn(u64) -> u64, limit| {
         let mut pace = full();
         for second in 0..=60 {
-            pace.mark(Millis(second * 1_000), &line(second as u64 * 10), Some(free(second as u64)), limit);
+            pace.mark(
+                Millis(second * 1_000),
+                &line(second as u64 * 10),
+                Some(free(second as u64)),
+                limit,
+            );
         }
         move |position| pace.estimate(position).is_some()
     };
@@ -116,7 +131,8 @@ impl Sale {
         let mut it = Line { entered: self.entered, participants: Some(self.entered), called: 0 };
         let (mut called_at, mut heard) = (BTreeMap::new(), Vec::new());
         // Time and rank: who gives up, who buys, whose unit comes back.
-        let (mut lapses, mut buys, mut returns) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let (mut lapses, mut buys, mut returns) =
+            (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let (mut out, mut used, mut dice) = (0, BTreeSet::new(), self.seed);
         let mut below = |bound: u64| {
             dice ^= dice << 13;
@@ -182,10 +198,22 @@ fn what_is_told_comes_true() {
 
 fn play(seed: u64) {
     for (name, sale, told_min) in [
-        ("5,000 for 20,000", Sale { seed, free: Some(5_000), entered: 20_000, lost: 5, back: 10 }, 0),
+        (
+            "5,000 for 20,000",
+            Sale { seed, free: Some(5_000), entered: 20_000, lost: 5, back: 10 },
+            0,
+        ),
         ("500 for 20,000", Sale { seed, free: Some(500), entered: 20_000, lost: 3, back: 10 }, 0),
-        ("20,000 for 100,000", Sale { seed, free: Some(20_000), entered: 100_000, lost: 5, back: 10 }, 1_000),
-        ("everybody for ever", Sale { seed, free: None, entered: 100_000, lost: 5, back: 10 }, 1_000),
+        (
+            "20,000 for 100,000",
+            Sale { seed, free: Some(20_000), entered: 100_000, lost: 5, back: 10 },
+            1_000,
+        ),
+        (
+            "everybody for ever",
+            Sale { seed, free: None, entered: 100_000, lost: 5, back: 10 },
+            1_000,
+        ),
     ] {
         let (called_at, heard) = sale.play();
         let (mut wrong, mut never) = (Vec::new(), Vec::new());
@@ -201,7 +229,12 @@ fn play(seed: u64) {
             }
         }
         assert!(heard.len() >= told_min, "{name}: {} were told something", heard.len());
-        assert!(wrong.len() * 20 <= heard.len(), "{name}: {} of {}: {wrong:?}", wrong.len(), heard.len());
+        assert!(
+            wrong.len() * 20 <= heard.len(),
+            "{name}: {} of {}: {wrong:?}",
+            wrong.len(),
+            heard.len()
+        );
         assert!(never.is_empty(), "{name}: {} of {}: {never:?}", never.len(), heard.len());
     }
 }

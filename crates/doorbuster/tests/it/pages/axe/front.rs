@@ -21,7 +21,8 @@ const BUSY_HOUR: &str = "const read = Response.prototype.json; Response.prototyp
   window.WebSocket = class { constructor() { throw new Error('not now'); } };";
 
 /// What the page hears while its place is drawn.
-const DRAWN: &str = "const read = Response.prototype.json; Response.prototype.json = async function () {
+const DRAWN: &str =
+    "const read = Response.prototype.json; Response.prototype.json = async function () {
     const data = await read.call(this);
     return data?.place ? { ...data, state: 'before', position: null, estimate_secs: null } : data;
   };
@@ -81,7 +82,12 @@ async fn every_way_to_be_kept_out_is_usable_by_everyone() {
     guarded(&rig, "level", json!({"min_level": 3})).await;
     guarded(&rig, "code", json!({"access_codes": "required"})).await;
     let one = json!({"burst": 1, "per_minute": 1});
-    guarded(&rig, "limits", json!({"pass": "required", "limits": {"buyer": one, "ip": null, "interface": null}})).await;
+    guarded(
+        &rig,
+        "limits",
+        json!({"pass": "required", "limits": {"buyer": one, "ip": null, "interface": null}}),
+    )
+    .await;
     opening(&rig, "soon", 3_000, json!({"waiting_room": "always", "challenge": "image"})).await;
     guarded(&rig, "open", json!({})).await;
     let robot = json!({"kind": "buyer", "value": "robot"});

@@ -36,7 +36,9 @@ impl Balance {
         match state {
             Some(OrderState::Reserved) => &mut self.held,
             Some(OrderState::Paid) => &mut self.paid,
-            None | Some(OrderState::Cancelled | OrderState::Expired | OrderState::Refunded) => &mut self.free,
+            None | Some(OrderState::Cancelled | OrderState::Expired | OrderState::Refunded) => {
+                &mut self.free
+            }
         }
     }
 }
@@ -112,7 +114,8 @@ impl Ledger {
                     Stock::Unlimited => None,
                 };
                 let balance = Balance { total, free: total.unwrap_or(0), ..Balance::default() };
-                let (account, said) = (Account { item, balance }, Said { at: opening.at, ..Said::default() });
+                let (account, said) =
+                    (Account { item, balance }, Said { at: opening.at, ..Said::default() });
                 account.line(lines, "initial", &said);
                 self.items.insert(opening.item, account);
             }
@@ -148,7 +151,8 @@ impl Ledger {
             let Some(account) = self.items.get_mut(&row.item) else { return true };
             account.balance.total = account.balance.total.map(|total| total + row.units);
             account.balance.free += row.units;
-            let said = Said { at: row.at, units: row.units, why: Some(row.reason), ..Said::default() };
+            let said =
+                Said { at: row.at, units: row.units, why: Some(row.reason), ..Said::default() };
             account.line(lines, "adjusted", &said);
             return true;
         }
@@ -158,7 +162,13 @@ impl Ledger {
         let free = account.balance.free;
         account.balance.moved(row.before, row.after, row.units.cast_signed());
         let units = account.balance.free - free;
-        let said = Said { at: row.at, units, order: Some(row.order.to_string()), by: row.by, why: row.why };
+        let said = Said {
+            at: row.at,
+            units,
+            order: Some(row.order.to_string()),
+            by: row.by,
+            why: row.why,
+        };
         account.line(lines, word(row.before, row.after), &said);
         true
     }
@@ -168,10 +178,20 @@ impl Account {
     fn line(&self, lines: &mut Lines, movement: &str, said: &Said) {
         let Self { item, balance: after } = self;
         let units = if movement == "initial" { after.total.unwrap_or(0) } else { said.units };
-        lines.ours(wire::time(said.at)).text(&item.sale).text(&item.row.name).ours(movement).ours(units);
+        lines
+            .ours(wire::time(said.at))
+            .text(&item.sale)
+            .text(&item.row.name)
+            .ours(movement)
+            .ours(units);
         lines.text(said.order.as_deref().unwrap_or_default()).text(&said.by);
         lines.text(said.why.as_deref().unwrap_or_default());
-        lines.maybe(after.total).maybe(after.total.map(|_| after.free)).ours(after.held).ours(after.paid).end();
+        lines
+            .maybe(after.total)
+            .maybe(after.total.map(|_| after.free))
+            .ours(after.held)
+            .ours(after.paid)
+            .end();
     }
 }
 
@@ -204,7 +224,11 @@ mod tests {
             (Some(Reserved), Cancelled, 1, (8, 0, 2)),
         ] {
             balance.moved(before, after, units);
-            assert_eq!((balance.free, balance.held, balance.paid), expected, "{before:?} {after:?}");
+            assert_eq!(
+                (balance.free, balance.held, balance.paid),
+                expected,
+                "{before:?} {after:?}"
+            );
         }
         assert_eq!(word(Some(Expired), Paid), "paid_late");
         assert_eq!((word(None, Reserved), word(Some(Reserved), Paid)), ("reserved", "paid"));

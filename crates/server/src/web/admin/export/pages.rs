@@ -21,7 +21,10 @@ const STOCK: usize = 9_999;
 
 async fn start(dir: &Scratch) -> Arc<App> {
     let flags = Flags { data_dir: Some(dir.path().to_owned()), ..Flags::default() };
-    let told = ("DOORBUSTER_AUTH__BUYER_SECRET".into(), "a secret of the shop, long enough for anyone".into());
+    let told = (
+        "DOORBUSTER_AUTH__BUYER_SECRET".into(),
+        "a secret of the shop, long enough for anyone".into(),
+    );
     let settings = load(&flags, [told]).expect("valid settings");
     tests::app(dir, &settings, STOCK as u64).await
 }
@@ -36,7 +39,8 @@ async fn crowd(app: &App, buyers: Range<usize>) -> Vec<Order> {
     };
     let wishes = buyers.map(|n| {
         let (buyer, key) = (BuyerId::new(&format!("buyer-{n}")), RequestKey::new("k"));
-        let (buyer, key, units) = (buyer.expect("a name"), key.expect("a key"), Units::new(1).expect("one"));
+        let (buyer, key, units) =
+            (buyer.expect("a name"), key.expect("a key"), Units::new(1).expect("one"));
         let wait = Duration::from_secs(30);
         Purchase { buyer, key, sale: sale.clone(), item: item.clone(), units, wait, door: None }
     });
@@ -71,15 +75,22 @@ async fn while_rows_are_written(
         }
         let next = before.len();
         for at in [count, next - count] {
-            let gone = app.engine.store().end_order(before[at].id, Ending::Cancel, By::ENGINE.clone()).await;
+            let gone = app
+                .engine
+                .store()
+                .end_order(before[at].id, Ending::Cancel, By::ENGINE.clone())
+                .await;
             gone.expect("writes");
         }
         before.extend(crowd(app, next..next + 50).await);
     }
     assert!(count > 2, "it has pages: {count}");
     let mut lines = text.lines();
-    let names: Vec<_> = lines.next().expect("a line of names").split(',').map(str::to_owned).collect();
-    lines.map(|line| names.iter().cloned().zip(line.split(',').map(str::to_owned)).collect()).collect()
+    let names: Vec<_> =
+        lines.next().expect("a line of names").split(',').map(str::to_owned).collect();
+    lines
+        .map(|line| names.iter().cloned().zip(line.split(',').map(str::to_owned)).collect())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -90,7 +101,10 @@ async fn every_order_is_exported_once_while_others_come_and_go() {
     let lines = while_rows_are_written(&app, Export::Orders, &mut orders).await;
     let exported: BTreeSet<String> = lines.iter().map(|line| line["id"].clone()).collect();
     assert_eq!(exported.len(), lines.len(), "none twice");
-    assert!(exported == ids(&orders), "none is lost, and those that came before the last page are in it");
+    assert!(
+        exported == ids(&orders),
+        "none is lost, and those that came before the last page are in it"
+    );
     app.engine.stop().await;
 }
 
@@ -123,7 +137,9 @@ async fn what_is_about_an_item_that_is_not_known_is_never_left_out_in_silence() 
     let app = start(&dir).await;
     crowd(&app, 0..3).await;
     let begun = async |which: Export| {
-        let ReplyBody::Routed(body) = export(app.clone(), None, which).await.expect("it begins").into_body() else {
+        let ReplyBody::Routed(body) =
+            export(app.clone(), None, which).await.expect("it begins").into_body()
+        else {
             panic!("it is streamed")
         };
         body.into_data_stream()
@@ -143,7 +159,9 @@ async fn what_is_about_an_item_that_is_not_known_is_never_left_out_in_silence() 
         assert!(has_broken, "{} looks whole", which.as_str());
     }
     let query = doorbuster_api::query::OrderQuery::of_operator("").expect("no conditions");
-    let refused = crate::web::orders::page(&app, &query, None, None).await.expect_err("a list that is not whole");
+    let refused = crate::web::orders::page(&app, &query, None, None)
+        .await
+        .expect_err("a list that is not whole");
     assert_eq!(refused.problem.status(), 503);
     app.engine.stop().await;
 }

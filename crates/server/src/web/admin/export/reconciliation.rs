@@ -51,7 +51,8 @@ pub(crate) async fn get(State(app): State<Arc<App>>, RawQuery(query): RawQuery) 
         elsewhere: books.elsewhere.iter().map(sums).collect(),
         differences,
         complete: books.more.is_empty(),
-        next_cursor: (!books.more.is_empty()).then(|| cursor::cursor(List::Differences, 0, &written(&books.more))),
+        next_cursor: (!books.more.is_empty())
+            .then(|| cursor::cursor(List::Differences, 0, &written(&books.more))),
     };
     Ok(json(StatusCode::OK, &report))
 }
@@ -104,9 +105,13 @@ fn places(text: &str) -> Option<Vec<(DifferenceKind, i64)>> {
     }
     let mut digits = text.split(is_letter);
     digits.next().filter(|before| before.is_empty())?;
-    let kind = |wanted: char| DifferenceKind::ALL.iter().copied().find(|kind| letter(*kind) == wanted);
+    let kind =
+        |wanted: char| DifferenceKind::ALL.iter().copied().find(|kind| letter(*kind) == wanted);
     let letters = text.chars().filter(|c| is_letter(*c));
-    letters.zip(digits).map(|(of, place)| Some((kind(of)?, i64::from_str_radix(place, 16).ok()?))).collect()
+    letters
+        .zip(digits)
+        .map(|(of, place)| Some((kind(of)?, i64::from_str_radix(place, 16).ok()?)))
+        .collect()
 }
 
 fn letter(kind: DifferenceKind) -> char {
@@ -120,7 +125,8 @@ mod tests {
 
     #[test]
     fn a_cursor_leads_back_to_the_place_in_each_kind() {
-        let all: Vec<_> = DifferenceKind::ALL.iter().map(|kind| (*kind, i64::MAX - *kind as i64)).collect();
+        let all: Vec<_> =
+            DifferenceKind::ALL.iter().map(|kind| (*kind, i64::MAX - *kind as i64)).collect();
         for more in [&all[..], &all[2..3], &[(DifferenceKind::Reversed, 0)]] {
             assert_eq!(places(&written(more)).as_deref(), Some(more));
         }

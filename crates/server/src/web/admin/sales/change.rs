@@ -64,7 +64,8 @@ pub(crate) async fn change(
 
 /// Stock may be named only as it is; adjustments change it.
 fn check_stock(patch: &SalePatch, sale: &SaleState) -> Result<(), Problem> {
-    let is = |item: &ItemPatch| sale.item(&item.id).map(|item| wire::stock(item.gauge.counts().total));
+    let is =
+        |item: &ItemPatch| sale.item(&item.id).map(|item| wire::stock(item.gauge.counts().total));
     let differs = |item: &ItemPatch, stock: Stock| is(item).is_some_and(|is| is != stock);
     let faults: Vec<Fault> = patch
         .items
@@ -78,8 +79,11 @@ fn check_stock(patch: &SalePatch, sale: &SaleState) -> Result<(), Problem> {
 
 /// The payment provider has to take what things cost from now on.
 fn check_prices(app: &App, patch: &SalePatch) -> Result<(), Problem> {
-    let prices = patch.items.iter().enumerate().filter_map(|(index, item)| Some((index, item.price?)));
-    let unpayable = |(index, price): (usize, Money)| unpayable(app, index, price.amount_minor, price.currency.as_str());
+    let prices =
+        patch.items.iter().enumerate().filter_map(|(index, item)| Some((index, item.price?)));
+    let unpayable = |(index, price): (usize, Money)| {
+        unpayable(app, index, price.amount_minor, price.currency.as_str())
+    };
     let faults: Vec<Fault> = prices.filter_map(unpayable).collect();
     if faults.is_empty() { Ok(()) } else { Err(Problem::invalid_request(faults)) }
 }
@@ -96,7 +100,8 @@ fn apply(patch: SalePatch, row: &mut SaleRow) -> Result<(), Problem> {
     row.starts_at = moved(patch.starts_at, row.starts_at);
     row.ends_at = moved(patch.ends_at, row.ends_at);
     if row.phase == Phase::Scheduled && row.starts_at.is_none() {
-        faults.push(Fault::new(Place::Body("/starts_at".into()), "a scheduled sale has to have one"));
+        faults
+            .push(Fault::new(Place::Body("/starts_at".into()), "a scheduled sale has to have one"));
     }
     if row.starts_at.zip(row.ends_at).is_some_and(|(starts_at, ends_at)| ends_at <= starts_at) {
         faults.push(Fault::new(Place::Body("/ends_at".into()), "must be after starts_at"));
@@ -110,7 +115,9 @@ fn apply(patch: SalePatch, row: &mut SaleRow) -> Result<(), Problem> {
     for (index, item) in patch.items.into_iter().enumerate() {
         match row.items.iter_mut().find(|known| known.name == item.id) {
             Some(known) => late |= apply_item(item, known, index, &mut faults),
-            None => faults.push(fault(index, "id", "the sale has no such item; items cannot be added")),
+            None => {
+                faults.push(fault(index, "id", "the sale has no such item; items cannot be added"))
+            }
         }
     }
     if !faults.is_empty() {
@@ -160,6 +167,8 @@ fn apply_item(patch: ItemPatch, row: &mut ItemRow, index: usize, faults: &mut Ve
     if let Some(hold_secs) = patch.hold_secs {
         row.hold_ms = i64::from(hold_secs) * 1_000;
     }
-    let terms = |row: &ItemRow| (row.price_minor, row.currency.clone(), row.list_price_minor, row.limit, row.hold_ms);
+    let terms = |row: &ItemRow| {
+        (row.price_minor, row.currency.clone(), row.list_price_minor, row.limit, row.hold_ms)
+    };
     terms(row) != terms(&before)
 }

@@ -28,7 +28,8 @@ impl Ears {
     /// Listens to a connection, which is called by this key from now on. What it said already is heard as well.
     pub(super) fn add(&self, stream: &TcpStream, key: u64) -> io::Result<()> {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
-        epoll::add(self.0.get_ref(), stream, epoll::EventData::new_u64(key), flags).map_err(io::Error::from)
+        epoll::add(self.0.get_ref(), stream, epoll::EventData::new_u64(key), flags)
+            .map_err(io::Error::from)
     }
 
     /// Listens no more to a connection that was added.

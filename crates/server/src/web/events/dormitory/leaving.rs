@@ -46,7 +46,11 @@ impl Leaver {
 
 impl Dormitory {
     /// Tells everybody farewell, and waits until they have left; until the `cut` at most.
-    pub(super) async fn close(mut self, newcomers: &mut mpsc::Receiver<Box<Sleeper>>, cut: &CancellationToken) {
+    pub(super) async fn close(
+        mut self,
+        newcomers: &mut mpsc::Receiver<Box<Sleeper>>,
+        cut: &CancellationToken,
+    ) {
         // Nobody lies down here any more; whoever has a bed comes still.
         newcomers.close();
         while let Some(sleeper) = newcomers.recv().await {
@@ -86,7 +90,11 @@ impl Dormitory {
             }
             Ok(written) => {
                 let (stream, reader) = self.take(key)?;
-                see_off(Leaver::new(stream, reader), words[written..].to_vec(), self.app.write_stall);
+                see_off(
+                    Leaver::new(stream, reader),
+                    words[written..].to_vec(),
+                    self.app.write_stall,
+                );
                 None
             }
             Err(_) => {

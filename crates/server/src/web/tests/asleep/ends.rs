@@ -111,7 +111,8 @@ async fn whoever_takes_nothing_is_not_waited_for_when_connections_are_cut() {
 #[tokio::test]
 async fn a_fault_in_telling_one_ends_that_one_and_nobody_else() {
     let full = start(|_| {}).await;
-    let (mut anna, mut bert) = (socket_of(&full, "anna", "").await, socket_of(&full, "bert", "").await);
+    let (mut anna, mut bert) =
+        (socket_of(&full, "anna", "").await, socket_of(&full, "bert", "").await);
     asleep_are(&full, 2).await;
     // Its currency is none, which nobody can tell.
     let made = full.app.engine.create_sale(sale("fall", 1, "none")).await;

@@ -35,19 +35,27 @@ async fn money_that_goes_back_by_hand_is_noticed_and_goes_back_once() {
         let told = tell(&app, event, "charge.refunded", &charge("pi_1", 20)).await;
         assert_eq!((told.status, &told.json()["outcome"]), (200, &json!(outcome)), "{event}");
     }
-    let refund =
-        json!({"id": "re_9", "payment_intent": "pi_1", "status": "succeeded", "amount": 20, "currency": "cny"});
+    let refund = json!({"id": "re_9", "payment_intent": "pi_1", "status": "succeeded", "amount": 20, "currency": "cny"});
     assert_eq!(tell(&app, "evt_3", "refund.updated", &refund).await.status, 200);
     assert_eq!(notices(&app).await, [("returned".to_owned(), id.clone())]);
-    assert_eq!((read(&app, &id).await["state"].clone(), refunds(&app, &id).await), (json!("paid"), vec![]));
+    assert_eq!(
+        (read(&app, &id).await["state"].clone(), refunds(&app, &id).await),
+        (json!("paid"), vec![])
+    );
     assert!(stripe.sent("POST", "/v1/refunds").is_empty(), "nobody asked for it");
     // The operator's refund finds that the money is back.
-    assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(), "200");
+    assert_eq!(
+        app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
+        "200"
+    );
     until("it settles", async || (refunds(&app, &id).await[0].1 == "settled").then_some(())).await;
     assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1, "asked once, and refused");
     assert_eq!(notices(&app).await, []);
     // Stripe tells of what we asked for, too: that is no news.
-    assert_eq!(tell(&app, "evt_4", "charge.refunded", &charge("pi_1", 20)).await.json()["outcome"], "repeated");
+    assert_eq!(
+        tell(&app, "evt_4", "charge.refunded", &charge("pi_1", 20)).await.json()["outcome"],
+        "repeated"
+    );
     assert_eq!(
         tell(&app, "evt_5", "charge.refunded", &charge("pi_theirs", 20)).await.status,
         200,
@@ -68,14 +76,23 @@ async fn state(app: &TestApp, id: &str) -> String {
 
 /// Our refund of an order, of which a part went back by hand, is of the rest, and settles when that arrived.
 async fn the_rest_goes_back(app: &TestApp, stripe: &StandIn, id: &str) {
-    until("the rest is asked for", async || (stripe.sent("POST", "/v1/refunds").len() == 1).then_some(())).await;
+    until("the rest is asked for", async || {
+        (stripe.sent("POST", "/v1/refunds").len() == 1).then_some(())
+    })
+    .await;
     for (event, status) in [("evt_more", "pending"), ("evt_most", "succeeded")] {
-        assert_eq!(tell(app, event, "refund.updated", &by_hand(8, status)).await.json()["outcome"], "noted");
+        assert_eq!(
+            tell(app, event, "refund.updated", &by_hand(8, status)).await.json()["outcome"],
+            "noted"
+        );
     }
     until("it is looked at", async || stripe.sent("GET", "/v1/refunds").pop()).await;
     assert_eq!(state(app, id).await, "pending", "the rest did not arrive");
     stripe.refunds_are("succeeded");
-    assert_eq!(tell(app, "evt_hurry", "refund.updated", &by_hand(8, "succeeded")).await.status, 200);
+    assert_eq!(
+        tell(app, "evt_hurry", "refund.updated", &by_hand(8, "succeeded")).await.status,
+        200
+    );
     until("it settles", async || (state(app, id).await == "settled").then_some(())).await;
     assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1);
     adds_up(app).await;
@@ -88,9 +105,15 @@ async fn a_part_given_back_by_hand_before_our_refund_is_a_notice_and_the_rest_is
     open_sale(&app, 10.into(), 10, 900).await;
     let id = bought(&app, &stripe, "k", "pi_1").await;
     stripe.refunded_in_part(8, 20);
-    assert_eq!(tell(&app, "evt_1", "refund.updated", &by_hand(8, "succeeded")).await.json()["outcome"], "noted");
+    assert_eq!(
+        tell(&app, "evt_1", "refund.updated", &by_hand(8, "succeeded")).await.json()["outcome"],
+        "noted"
+    );
     assert_eq!(notices(&app).await, [("returned".to_owned(), id.clone())]);
-    assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(), "200");
+    assert_eq!(
+        app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
+        "200"
+    );
     the_rest_goes_back(&app, &stripe, &id).await;
 }
 
@@ -101,9 +124,15 @@ async fn a_part_given_back_by_hand_while_our_refund_waits_does_not_settle_it() {
     open_sale(&app, 10.into(), 10, 900).await;
     let id = bought(&app, &stripe, "k", "pi_1").await;
     stripe.fail(true);
-    assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(), "200");
+    assert_eq!(
+        app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
+        "200"
+    );
     for (event, status) in [("evt_1", "pending"), ("evt_2", "succeeded"), ("evt_3", "failed")] {
-        assert_eq!(tell(&app, event, "refund.updated", &by_hand(8, status)).await.json()["outcome"], "noted");
+        assert_eq!(
+            tell(&app, event, "refund.updated", &by_hand(8, status)).await.json()["outcome"],
+            "noted"
+        );
         assert_eq!(state(&app, &id).await, "pending", "{status}");
     }
     let asked = stripe.sent("POST", "/v1/refunds").len();
@@ -121,11 +150,18 @@ async fn a_refund_of_the_whole_by_hand_that_fails_is_not_ours_that_arrived() {
     open_sale(&app, 10.into(), 10, 900).await;
     let id = bought(&app, &stripe, "k", "pi_1").await;
     stripe.refunded_by_hand(20);
-    assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(), "200");
+    assert_eq!(
+        app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
+        "200"
+    );
     until("it settles", async || (state(&app, &id).await == "settled").then_some(())).await;
     stripe.by_hand_is("failed");
-    assert_eq!(tell(&app, "evt_1", "refund.failed", &by_hand(20, "failed")).await.json()["outcome"], "noted");
-    until("an operator is to look", async || (state(&app, &id).await == "failed").then_some(())).await;
+    assert_eq!(
+        tell(&app, "evt_1", "refund.failed", &by_hand(20, "failed")).await.json()["outcome"],
+        "noted"
+    );
+    until("an operator is to look", async || (state(&app, &id).await == "failed").then_some(()))
+        .await;
 }
 
 /// Our refund, as Stripe tells of it.
@@ -137,17 +173,27 @@ async fn ours(app: &TestApp, amount: i64, status: &str) -> Value {
 
 /// What an operator has asked for anew is what was lost, and all of it arrives.
 async fn the_lost_part_is_sent(app: &TestApp, stripe: &StandIn, id: &str) {
-    until("an operator is to look", async || (state(app, id).await == "failed").then_some(())).await;
+    until("an operator is to look", async || (state(app, id).await == "failed").then_some(()))
+        .await;
     let dead = app.admin("GET", "/v1/admin/dead-letters?kind=refund", None).await.json();
     let letter = dead["dead_letters"][0]["id"].as_str().expect("an id").to_owned();
     let retried = app.admin("POST", &format!("/v1/admin/dead-letters/{letter}/retry"), None).await;
     assert!(matches!(retried.status, 200 | 202), "{}", retried.text());
-    until("the lost part is asked for", async || (stripe.sent("POST", "/v1/refunds").len() == 2).then_some(())).await;
+    until("the lost part is asked for", async || {
+        (stripe.sent("POST", "/v1/refunds").len() == 2).then_some(())
+    })
+    .await;
     assert_eq!(stripe.amounts(), [8, 12]);
-    assert_eq!(tell(app, "evt_part", "refund.updated", &ours(app, 8, "pending").await).await.status, 200);
+    assert_eq!(
+        tell(app, "evt_part", "refund.updated", &ours(app, 8, "pending").await).await.status,
+        200
+    );
     assert_eq!(state(app, id).await, "pending");
     stripe.refunds_are("succeeded");
-    assert_eq!(tell(app, "evt_rest", "refund.updated", &ours(app, 8, "succeeded").await).await.status, 200);
+    assert_eq!(
+        tell(app, "evt_rest", "refund.updated", &ours(app, 8, "succeeded").await).await.status,
+        200
+    );
     until("it settles", async || (state(app, id).await == "settled").then_some(())).await;
     adds_up(app).await;
 }
@@ -159,13 +205,22 @@ async fn a_part_given_back_by_hand_that_fails_after_the_rest_arrived_is_missed()
     open_sale(&app, 10.into(), 10, 900).await;
     let id = bought(&app, &stripe, "k", "pi_1").await;
     stripe.refunded_in_part(8, 20);
-    assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(), "200");
+    assert_eq!(
+        app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
+        "200"
+    );
     until("the rest is asked for", async || (stripe.amounts() == [12]).then_some(())).await;
     stripe.refunds_are("succeeded");
-    assert_eq!(tell(&app, "evt_1", "refund.updated", &ours(&app, 12, "succeeded").await).await.status, 200);
+    assert_eq!(
+        tell(&app, "evt_1", "refund.updated", &ours(&app, 12, "succeeded").await).await.status,
+        200
+    );
     until("it settles", async || (state(&app, &id).await == "settled").then_some(())).await;
     stripe.by_hand_is("failed");
-    assert_eq!(tell(&app, "evt_2", "refund.failed", &by_hand(8, "failed")).await.json()["outcome"], "noted");
+    assert_eq!(
+        tell(&app, "evt_2", "refund.failed", &by_hand(8, "failed")).await.json()["outcome"],
+        "noted"
+    );
     the_lost_part_is_sent(&app, &stripe, &id).await;
 }
 
@@ -176,12 +231,21 @@ async fn a_part_given_back_by_hand_that_fails_before_the_rest_arrived_is_missed(
     open_sale(&app, 10.into(), 10, 900).await;
     let id = bought(&app, &stripe, "k", "pi_1").await;
     stripe.refunded_in_part(8, 20);
-    assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(), "200");
+    assert_eq!(
+        app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
+        "200"
+    );
     until("the rest is asked for", async || (stripe.amounts() == [12]).then_some(())).await;
     stripe.by_hand_is("failed");
-    assert_eq!(tell(&app, "evt_1", "refund.failed", &by_hand(8, "failed")).await.json()["outcome"], "noted");
+    assert_eq!(
+        tell(&app, "evt_1", "refund.failed", &by_hand(8, "failed")).await.json()["outcome"],
+        "noted"
+    );
     stripe.refunds_are("succeeded");
-    assert_eq!(tell(&app, "evt_2", "refund.updated", &ours(&app, 12, "succeeded").await).await.status, 200);
+    assert_eq!(
+        tell(&app, "evt_2", "refund.updated", &ours(&app, 12, "succeeded").await).await.status,
+        200
+    );
     the_lost_part_is_sent(&app, &stripe, &id).await;
 }
 
@@ -193,7 +257,10 @@ async fn a_part_given_back_by_hand_that_fails_before_stripes_answer_was_taken_is
     let id = bought(&app, &stripe, "k", "pi_1").await;
     stripe.refunded_in_part(8, 20);
     stripe.by_hand_fails_next();
-    assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(), "200");
+    assert_eq!(
+        app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
+        "200"
+    );
     the_lost_part_is_sent(&app, &stripe, &id).await;
 }
 
@@ -208,12 +275,23 @@ async fn a_dispute_is_noticed_until_it_is_won() {
         tell(&app, "evt_1", "charge.dispute.created", &dispute("needs_response")).await.json()["outcome"],
         "noted"
     );
-    assert_eq!(tell(&app, "evt_2", "charge.dispute.funds_withdrawn", &dispute("under_review")).await.status, 200);
+    assert_eq!(
+        tell(&app, "evt_2", "charge.dispute.funds_withdrawn", &dispute("under_review"))
+            .await
+            .status,
+        200
+    );
     assert_eq!(notices(&app).await, [("disputed".to_owned(), id.clone())]);
-    assert_eq!(tell(&app, "evt_3", "charge.dispute.closed", &dispute("won")).await.json()["outcome"], "noted");
+    assert_eq!(
+        tell(&app, "evt_3", "charge.dispute.closed", &dispute("won")).await.json()["outcome"],
+        "noted"
+    );
     let again = tell(&app, "evt_1", "charge.dispute.created", &dispute("needs_response")).await;
     assert_eq!(again.json()["outcome"], "repeated", "Stripe sends a message again when it likes");
-    assert_eq!((notices(&app).await, read(&app, &id).await["state"].clone()), (vec![], json!("paid")));
+    assert_eq!(
+        (notices(&app).await, read(&app, &id).await["state"].clone()),
+        (vec![], json!("paid"))
+    );
     adds_up(&app).await;
 }
 
@@ -222,7 +300,8 @@ async fn a_dispute_whose_end_is_heard_of_first_is_over() {
     let stripe = StandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, 900).await;
-    let (won, lost) = (bought(&app, &stripe, "k", "pi_1").await, bought(&app, &stripe, "l", "pi_2").await);
+    let (won, lost) =
+        (bought(&app, &stripe, "k", "pi_1").await, bought(&app, &stripe, "l", "pi_2").await);
     let dispute = |id: &str, payment: &str, status: &str| json!({"id": id, "payment_intent": payment, "amount": 20, "currency": "cny", "status": status});
     let now = now_secs();
     for (nth, (kind, status, ago, outcome)) in [
@@ -251,7 +330,8 @@ async fn a_dispute_whose_end_is_heard_of_first_is_over() {
     }
     assert_eq!(notices(&app).await, [("disputed".to_owned(), lost)]);
     // Another one about the first payment is another one.
-    tell(&app, "evt_other", "charge.dispute.created", &dispute("dp_3", "pi_1", "needs_response")).await;
+    tell(&app, "evt_other", "charge.dispute.created", &dispute("dp_3", "pi_1", "needs_response"))
+        .await;
     assert!(notices(&app).await.contains(&("disputed".to_owned(), won)));
     adds_up(&app).await;
 }
@@ -285,10 +365,17 @@ async fn money_that_went_back_before_its_capture_was_taken_is_told_of_again() {
         (json!({"order": id, "doorbuster": mark(&stripe)}), "503 unavailable"),
     ] {
         charge["metadata"] = metadata;
-        assert_eq!(tell(&app, "evt_1", "charge.refunded", &charge).await.verdict(), verdict, "{charge}");
+        assert_eq!(
+            tell(&app, "evt_1", "charge.refunded", &charge).await.verdict(),
+            verdict,
+            "{charge}"
+        );
     }
     let capture = paid(&stripe, "cs_test_1", &id, 20);
-    assert_eq!(tell(&app, "evt_2", "checkout.session.completed", &capture).await.json()["outcome"], "paid");
+    assert_eq!(
+        tell(&app, "evt_2", "checkout.session.completed", &capture).await.json()["outcome"],
+        "paid"
+    );
     assert_eq!(tell(&app, "evt_1", "charge.refunded", &charge).await.json()["outcome"], "noted");
     assert_eq!(notices(&app).await, [("returned".to_owned(), id)]);
 }
@@ -306,18 +393,31 @@ async fn money_that_went_back_by_itself_does_not_add_up_until_it_went_back_once(
     let stripe = StandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, 900).await;
-    let (returned, disputed) = (bought(&app, &stripe, "k", "pi_1").await, bought(&app, &stripe, "l", "pi_2").await);
+    let (returned, disputed) =
+        (bought(&app, &stripe, "k", "pi_1").await, bought(&app, &stripe, "l", "pi_2").await);
     assert_eq!(differences(&app).await, [""; 0]);
-    assert_eq!(tell(&app, "evt_1", "charge.refunded", &charge("pi_1", 20)).await.json()["outcome"], "noted");
+    assert_eq!(
+        tell(&app, "evt_1", "charge.refunded", &charge("pi_1", 20)).await.json()["outcome"],
+        "noted"
+    );
     assert_eq!(differences(&app).await, ["reversed"]);
     stripe.refunded_by_hand(20);
-    assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{returned}/refund"), None).await.verdict(), "200");
+    assert_eq!(
+        app.admin("POST", &format!("/v1/admin/orders/{returned}/refund"), None).await.verdict(),
+        "200"
+    );
     until("it settles", async || (state(&app, &returned).await == "settled").then_some(())).await;
     assert_eq!(differences(&app).await, [""; 0], "the order says what became of the money");
     let dispute = json!({"id": "dp_1", "payment_intent": "pi_2", "amount": 20, "currency": "cny", "status": "lost"});
-    assert_eq!(tell(&app, "evt_2", "charge.dispute.closed", &dispute).await.json()["outcome"], "noted");
+    assert_eq!(
+        tell(&app, "evt_2", "charge.dispute.closed", &dispute).await.json()["outcome"],
+        "noted"
+    );
     assert_eq!(differences(&app).await, ["reversed"]);
-    assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{disputed}/refund"), None).await.verdict(), "200");
+    assert_eq!(
+        app.admin("POST", &format!("/v1/admin/orders/{disputed}/refund"), None).await.verdict(),
+        "200"
+    );
     until("it settles", async || (state(&app, &disputed).await == "settled").then_some(())).await;
     assert_eq!(differences(&app).await, ["reversed"], "it went back twice");
 }
@@ -329,7 +429,8 @@ async fn stripe_is_asked_for_checkouts_only_so_often() {
     open_sale(&app, 10.into(), 10, 900).await;
     let (one, other) = (order(&app, "anna", "k", 1).await, order(&app, "anna", "l", 1).await);
     stripe.fail(true);
-    let ask = async |id: &str| app.buyer("anna", "POST", &format!("/v1/orders/{id}/checkout")).await;
+    let ask =
+        async |id: &str| app.buyer("anna", "POST", &format!("/v1/orders/{id}/checkout")).await;
     for n in 0..10 {
         assert_eq!(ask(&one).await.verdict(), "503 unavailable", "{n}");
     }
@@ -340,7 +441,11 @@ async fn stripe_is_asked_for_checkouts_only_so_often() {
         left.is_some_and(|said| said.starts_with("\"buyer\";r=0;t=")),
         "of this order, whose buyer may ask for others: {left:?}"
     );
-    assert!(limited.header("retry-after").is_some_and(|secs| secs.parse::<u32>().is_ok_and(|secs| secs > 0)));
+    assert!(
+        limited
+            .header("retry-after")
+            .is_some_and(|secs| secs.parse::<u32>().is_ok_and(|secs| secs > 0))
+    );
     assert_eq!(stripe.sent("POST", "/v1/checkout/sessions").len(), 10);
     assert_eq!(ask(&other).await.verdict(), "503 unavailable", "another order's is its own");
     stripe.fail(false);

@@ -26,7 +26,11 @@ impl Shop {
         let (home, stripe) = (Cluster::start(&[]), StandIn::start().await);
         let database = home.database();
         let url = address(&home, &database);
-        let app = start_with(&stripe, &[("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", &url)]).await;
+        let app = start_with(
+            &stripe,
+            &[("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", &url)],
+        )
+        .await;
         open_sale(&app, stock.into(), 2, hold_secs).await;
         Self { app, stripe, home, database }
     }
@@ -65,7 +69,8 @@ impl Shop {
     }
 
     async fn held(&self) -> Value {
-        self.app.admin("GET", "/v1/admin/sales/spring/stock", None).await.json()["items"][0]["held"].clone()
+        self.app.admin("GET", "/v1/admin/sales/spring/stock", None).await.json()["items"][0]["held"]
+            .clone()
     }
 }
 
@@ -76,7 +81,11 @@ async fn a_provider_that_is_down_delays_the_return_for_a_while_and_no_longer() {
     checkout(&shop.app, &id).await;
     shop.stripe.fail(true);
     shop.asked_again("cs_test_1", 2).await;
-    assert_eq!(shop.state(&id).await, "reserved", "its time is over, and nobody knows whether it was paid");
+    assert_eq!(
+        shop.state(&id).await,
+        "reserved",
+        "its time is over, and nobody knows whether it was paid"
+    );
     // Half of the grace, then the rest.
     shop.pass(PROVIDER_GRACE_MS / 2);
     shop.asked_again("cs_test_1", 2).await;
@@ -97,7 +106,11 @@ async fn an_order_about_which_nobody_could_ask_waits_for_that_and_not_for_ever()
     shop.pass(2 * PROVIDER_GRACE_MS);
     shop.asked_again("cs_test_1", 2).await;
     assert_eq!(shop.state(&first).await, "reserved", "Stripe never said anything about it");
-    assert_eq!(shop.checkouts("asked_at IS NOT NULL"), 0, "that it is asked too much begins no grace");
+    assert_eq!(
+        shop.checkouts("asked_at IS NOT NULL"),
+        0,
+        "that it is asked too much begins no grace"
+    );
     // It was paid in time, and the message is lost: whoever is asked in the end knows.
     shop.stripe.put("cs_test_1", paid(&shop.stripe, "cs_test_1", &first, 10));
     shop.stripe.busy(false);
@@ -111,7 +124,8 @@ async fn an_order_about_which_nobody_could_ask_waits_for_that_and_not_for_ever()
     shop.asked_again("cs_test_2", 1).await;
     assert_eq!(shop.state(&second).await, "reserved");
     shop.pass(PROVIDER_GRACE_MS);
-    until("its unit returns", async || (shop.state(&second).await == "expired").then_some(())).await;
+    until("its unit returns", async || (shop.state(&second).await == "expired").then_some(()))
+        .await;
     adds_up(&shop.app).await;
     shop.app.stop().await;
 }
@@ -132,10 +146,18 @@ async fn the_units_of_many_orders_return_in_time_though_the_provider_is_silent()
     until("all are put off", async || (shop.checkouts(put_off) == MANY).then_some(())).await;
     assert_ne!(shop.checkouts("asked_at IS NULL"), 0, "the silence is young");
     tokio::time::sleep(BELIEVED_AFTER).await;
-    shop.home.psql(&shop.database, "UPDATE checkout SET due = 0 WHERE asked_at IS NULL").expect("a change");
-    until("the grace of all begins", async || (shop.checkouts("asked_at IS NULL") == 0).then_some(())).await;
+    shop.home
+        .psql(&shop.database, "UPDATE checkout SET due = 0 WHERE asked_at IS NULL")
+        .expect("a change");
+    until("the grace of all begins", async || {
+        (shop.checkouts("asked_at IS NULL") == 0).then_some(())
+    })
+    .await;
     let questions = shop.questions();
-    assert!((1..MANY).contains(&questions), "{questions} of {MANY}: others do not wait for their turn to hear nothing");
+    assert!(
+        (1..MANY).contains(&questions),
+        "{questions} of {MANY}: others do not wait for their turn to hear nothing"
+    );
     assert_eq!(shop.held().await, json!(MANY));
     shop.pass(PROVIDER_GRACE_MS);
     until("all units return", async || (shop.held().await == json!(0)).then_some(())).await;

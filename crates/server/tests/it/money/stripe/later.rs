@@ -18,11 +18,15 @@ async fn a_payment_on_its_way_holds_its_order_until_it_failed() {
         let id = order(&app, "anna", "k", 2).await;
         checkout(&app, &id).await;
         stripe.put("cs_test_1", gone_through(&stripe, &id, "processing"));
-        let asked = async || stripe.sent("GET", "/v1/checkout/sessions/cs_test_1").into_iter().nth(1);
+        let asked =
+            async || stripe.sent("GET", "/v1/checkout/sessions/cs_test_1").into_iter().nth(1);
         until("it is asked again and again", asked).await;
         assert_eq!(read(&app, &id).await["state"], "reserved");
         stripe.put("cs_test_1", gone_through(&stripe, &id, failed));
-        until("its units return", async || (read(&app, &id).await["state"] == "expired").then_some(())).await;
+        until("its units return", async || {
+            (read(&app, &id).await["state"] == "expired").then_some(())
+        })
+        .await;
         assert!(payments(&app, &id).await.is_empty());
         adds_up(&app).await;
     }
@@ -38,7 +42,10 @@ async fn after_a_payment_that_failed_later_the_buyer_pays_at_another_checkout() 
     let mut session = gone_through(&stripe, &id, "processing");
     stripe.put("cs_test_1", session.clone());
     session["payment_intent"] = json!("pi_1");
-    assert_eq!(tell(&app, "evt_1", "checkout.session.completed", &session).await.json()["outcome"], "ignored");
+    assert_eq!(
+        tell(&app, "evt_1", "checkout.session.completed", &session).await.json()["outcome"],
+        "ignored"
+    );
     assert_eq!(checkout(&app, &id).await, spent, "it may succeed yet");
     stripe.put("cs_test_1", gone_through(&stripe, &id, "requires_payment_method"));
     let failed = "checkout.session.async_payment_failed";
@@ -52,7 +59,10 @@ async fn after_a_payment_that_failed_later_the_buyer_pays_at_another_checkout() 
     assert_eq!(checkout(&app, &id).await, other, "that one is not spent");
     let mut event = paid(&stripe, "cs_test_2", &id, 20);
     event["payment_intent"] = json!("pi_2");
-    assert_eq!(tell(&app, "evt_4", "checkout.session.completed", &event).await.json()["outcome"], "paid");
+    assert_eq!(
+        tell(&app, "evt_4", "checkout.session.completed", &event).await.json()["outcome"],
+        "paid"
+    );
     adds_up(&app).await;
 }
 
@@ -67,7 +77,11 @@ async fn a_key_that_may_not_read_payments_finds_what_was_paid() {
     stripe.put("cs_test_1", gone_through(&stripe, &id, "requires_payment_method"));
     let asked = async || stripe.sent("GET", "/v1/checkout/sessions/cs_test_1").into_iter().nth(3);
     until("it is asked again", asked).await;
-    assert_eq!(read(&app, &id).await["state"], "reserved", "whether that payment may still succeed is not to be seen");
+    assert_eq!(
+        read(&app, &id).await["state"],
+        "reserved",
+        "whether that payment may still succeed is not to be seen"
+    );
     stripe.put("cs_test_1", paid(&stripe, "cs_test_1", &id, 20));
     until("it is paid", async || (read(&app, &id).await["state"] == "paid").then_some(())).await;
     assert_eq!(payments(&app, &id).await, [("pi_1".into(), "captured".into())]);

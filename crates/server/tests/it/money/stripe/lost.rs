@@ -15,11 +15,16 @@ async fn a_refund_whose_answer_is_lost_is_looked_for_and_not_made_twice() {
     let event = paid(&stripe, "cs_test_1", &id, 20);
     assert_eq!(tell(&app, "evt_1", PAID, &event).await.json()["outcome"], "paid");
     stripe.lose_next("POST", "/v1/refunds");
-    assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(), "200");
+    assert_eq!(
+        app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
+        "200"
+    );
     // Only after a try in vain.
     until("Stripe is asked what there is", async || stripe.sent("GET", "/v1/refunds").pop()).await;
-    let row = async || app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"][0].clone();
-    let found = until("it is found", async || Some(row().await).filter(|row| row["error"].is_null())).await;
+    let row =
+        async || app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"][0].clone();
+    let found =
+        until("it is found", async || Some(row().await).filter(|row| row["error"].is_null())).await;
     assert_eq!((&found["state"], &found["tries"]), (&json!("pending"), &json!(0)), "{found}");
     stripe.refunds_are("succeeded");
     let arrived = json!({"id": "re_1", "payment_intent": "pi_1", "status": "succeeded", "amount": 20, "currency": "cny",
@@ -54,7 +59,11 @@ async fn asked_again_within_a_minute(app: &TestApp, stripe: &StandIn) -> (String
         lose_session(app, stripe, &id).await;
         let session = format!("cs_test_{}", stripe.made());
         let url = checkout(app, &id).await;
-        let keys: Vec<_> = stripe.sent("POST", SESSIONS).into_iter().map(|sent| sent.key.expect("a key")).collect();
+        let keys: Vec<_> = stripe
+            .sent("POST", SESSIONS)
+            .into_iter()
+            .map(|sent| sent.key.expect("a key"))
+            .collect();
         let [.., first, second] = &keys[..] else { panic!("asked twice") };
         if first == second {
             assert_eq!(url, format!("https://checkout.stripe.example/c/pay/{session}"));
@@ -93,18 +102,29 @@ async fn of_two_sessions_of_an_order_one_pays_and_what_the_other_took_goes_back_
     // As under the key of another minute.
     stripe.forget_keys();
     assert!(checkout(&app, &id).await.ends_with("/cs_test_2"));
-    for (message, nth, outcome) in [("evt_1", 1, "paid"), ("evt_2", 2, "refunded"), ("evt_3", 2, "repeated")] {
+    for (message, nth, outcome) in
+        [("evt_1", 1, "paid"), ("evt_2", 2, "refunded"), ("evt_3", 2, "repeated")]
+    {
         let mut session = paid(&stripe, &format!("cs_test_{nth}"), &id, 20);
         session["payment_intent"] = json!(format!("pi_{nth}"));
-        assert_eq!(tell(&app, message, PAID, &session).await.json()["outcome"], outcome, "{message}");
+        assert_eq!(
+            tell(&app, message, PAID, &session).await.json()["outcome"],
+            outcome,
+            "{message}"
+        );
     }
-    let asked = until("the second payment goes back", async || stripe.sent("POST", "/v1/refunds").pop()).await;
+    let asked =
+        until("the second payment goes back", async || stripe.sent("POST", "/v1/refunds").pop())
+            .await;
     assert_eq!(asked.form[0], ("payment_intent".into(), "pi_2".into()));
     let mut taken = payments(&app, &id).await;
     taken.sort_unstable();
     assert_eq!(taken, [("pi_1".into(), "captured".into()), ("pi_2".into(), "refunded".into())]);
     assert_eq!(refunds(&app, &id).await, [("pi_2".into(), "pending".into())]);
-    assert_eq!((read(&app, &id).await["state"].clone(), stripe.amounts()), (json!("paid"), vec![20]));
+    assert_eq!(
+        (read(&app, &id).await["state"].clone(), stripe.amounts()),
+        (json!("paid"), vec![20])
+    );
     let again = app.buyer("anna", "POST", &format!("/v1/orders/{id}/checkout")).await;
     assert_eq!(again.verdict(), "409 wrong_state", "{}", again.text());
     adds_up(&app).await;

@@ -7,14 +7,22 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::stand_in::{Sent, StandIn};
-use super::{BRIEF_SECS, KEY, SECRET, checkout, header, mark, now_secs, open_sale, order, paid, send, start, until};
+use super::{
+    BRIEF_SECS, KEY, SECRET, checkout, header, mark, now_secs, open_sale, order, paid, send, start,
+    until,
+};
 use crate::webhooks::official::not_checked;
 
 /// A Python with Stripe's official library, installed once for all test runs; `None`: it cannot be had here.
 fn python() -> Option<PathBuf> {
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("stripe-python");
     let python = dir.join("bin/python");
-    let has_it = || Command::new(&python).args(["-c", "import stripe"]).output().is_ok_and(|out| out.status.success());
+    let has_it = || {
+        Command::new(&python)
+            .args(["-c", "import stripe"])
+            .output()
+            .is_ok_and(|out| out.status.success())
+    };
     if has_it() {
         return Some(python);
     }
@@ -24,15 +32,27 @@ fn python() -> Option<PathBuf> {
         command
     };
     let made = bounded(Path::new("python3")).arg("-m").arg("venv").arg(&dir).output().ok()?;
-    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--timeout", "10", "stripe"];
-    let installed = made.status.success() && bounded(&python).args(install).output().ok()?.status.success();
+    let install = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--timeout",
+        "10",
+        "stripe",
+    ];
+    let installed =
+        made.status.success() && bounded(&python).args(install).output().ok()?.status.success();
     (installed && has_it()).then_some(python)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_and_signatures_are_those_of_stripes_official_library() {
     let Some(python) = tokio::task::spawn_blocking(python).await.expect("no panic") else {
-        not_checked("requests to Stripe and its signatures, as its official library cannot be installed here");
+        not_checked(
+            "requests to Stripe and its signatures, as its official library cannot be installed here",
+        );
         return;
     };
     let stripe = StandIn::start().await;
@@ -45,13 +65,16 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
     stripe.refuse_refunds();
     until("the refund was looked at", async || stripe.sent("GET", "/v1/refunds").pop()).await;
     let ours = stripe.all();
-    let one =
-        |method: &str, path: &str| ours.iter().find(|sent| sent.method == method && sent.path == path).expect(path);
+    let one = |method: &str, path: &str| {
+        ours.iter().find(|sent| sent.method == method && sent.path == path).expect(path)
+    };
     let made = one("POST", "/v1/checkout/sessions");
-    let field = |name: &str| made.form.iter().find(|(known, _)| known == name).expect(name).1.clone();
+    let field =
+        |name: &str| made.form.iter().find(|(known, _)| known == name).expect(name).1.clone();
     let asked = one("POST", "/v1/refunds");
-    let (now, event) =
-        (now_secs(), |id: &str| json!({"id": id, "type": "customer.created", "data": {"object": {}}}).to_string());
+    let (now, event) = (now_secs(), |id: &str| {
+        json!({"id": id, "type": "customer.created", "data": {"object": {}}}).to_string()
+    });
     let (payload, next_payload) = (event("evt_1"), event("evt_2"));
     let given = json!({
         "key": KEY, "api": stripe.address, "order": id, "paid_url": field("success_url"), "left_url": field("cancel_url"), "units": 3,
@@ -63,10 +86,14 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
     let theirs = StandIn::start().await;
     let mut given = given;
     given["api"] = json!(theirs.address);
-    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/money/stripe/official.py");
+    let script =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/money/stripe/official.py");
     let mut command = Command::new("timeout");
     command.args(["-k", "5", "240"]).arg(python).arg(script).arg(given.to_string());
-    let ran = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic").expect("it starts");
+    let ran = tokio::task::spawn_blocking(move || command.output())
+        .await
+        .expect("no panic")
+        .expect("it starts");
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     for path in [
         "/v1/checkout/sessions",

@@ -2,7 +2,8 @@
 use super::*;
 
 #[tokio::test]
-async fn what_stripe_counts_otherwise_is_not_for_sale_and_what_it_refuses_is_not_to_be_sent_again() {
+async fn what_stripe_counts_otherwise_is_not_for_sale_and_what_it_refuses_is_not_to_be_sent_again()
+{
     let stripe = StandIn::start().await;
     let app = start(&stripe).await;
     for currency in ["ISK", "UGX", "MGA"] {
@@ -16,7 +17,10 @@ async fn what_stripe_counts_otherwise_is_not_for_sale_and_what_it_refuses_is_not
     let id = order(&app, "anna", "k", 10).await;
     stripe.refuse_sessions(true);
     let refused = app.buyer("anna", "POST", &format!("/v1/orders/{id}/checkout")).await;
-    assert_eq!((refused.verdict().as_str(), &refused.json()["retryable"]), ("409 wrong_state", &json!(false)));
+    assert_eq!(
+        (refused.verdict().as_str(), &refused.json()["retryable"]),
+        ("409 wrong_state", &json!(false))
+    );
     assert!(refused.header("x-request-id").is_some(), "why is in the log");
     stripe.refuse_sessions(false);
 }
@@ -30,15 +34,26 @@ async fn a_price_of_three_decimals_ends_in_nought() {
     sale["items"][0]["price"] = price(1_234);
     let refused = app.admin("POST", "/v1/admin/sales", Some(sale.clone())).await;
     assert_eq!(refused.verdict(), "422 invalid_request", "{}", refused.text());
-    assert_eq!(refused.json()["errors"][0]["pointer"], "/items/0/price/amount_minor", "{}", refused.text());
+    assert_eq!(
+        refused.json()["errors"][0]["pointer"],
+        "/items/0/price/amount_minor",
+        "{}",
+        refused.text()
+    );
     sale["items"][0]["price"] = price(1_230);
     assert_eq!(app.admin("POST", "/v1/admin/sales", Some(sale)).await.verdict(), "201");
     let patch = json!({"items": [{"id": "phone", "price": price(1_231)}]}).to_string();
     let bearer = format!("Bearer {}", crate::app::ADMIN_KEY);
-    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/merge-patch+json")];
+    let headers =
+        [("Authorization", bearer.as_str()), ("Content-Type", "application/merge-patch+json")];
     let refused = app.call("PATCH", "/v1/admin/sales/spring", &headers, patch.as_bytes()).await;
     assert_eq!(refused.verdict(), "422 invalid_request", "{}", refused.text());
-    assert_eq!(refused.json()["errors"][0]["pointer"], "/items/0/price/amount_minor", "{}", refused.text());
+    assert_eq!(
+        refused.json()["errors"][0]["pointer"],
+        "/items/0/price/amount_minor",
+        "{}",
+        refused.text()
+    );
     app.step("spring", "open").await;
     let id = order(&app, "anna", "k", 3).await;
     checkout(&app, &id).await;

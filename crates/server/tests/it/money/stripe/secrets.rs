@@ -39,7 +39,11 @@ async fn secrets_rotate_and_one_good_signature_of_two_is_enough() {
         let proof = signed(&body, by);
         assert_eq!(proof.matches("v1=").count(), by.len(), "{proof}");
         let taken = send(&app, &body, &proof).await;
-        assert_eq!((taken.verdict().as_str(), &taken.json()["outcome"]), ("200", &json!(outcome)), "{proof}");
+        assert_eq!(
+            (taken.verdict().as_str(), &taken.json()["outcome"]),
+            ("200", &json!(outcome)),
+            "{proof}"
+        );
     }
     assert_eq!(payments(&app, &id).await, [("pi_1".into(), "captured".into())]);
     adds_up(&app).await;

@@ -114,7 +114,9 @@ impl StandIn {
 
     /// Every refund so far is in this state from now on.
     pub(super) fn refunds_are(&self, status: &str) {
-        self.with(|state| state.refunds.values_mut().for_each(|refund| refund["status"] = json!(status)));
+        self.with(|state| {
+            state.refunds.values_mut().for_each(|refund| refund["status"] = json!(status))
+        });
     }
 
     /// From now on every payment was refunded by hand already.
@@ -134,7 +136,9 @@ impl StandIn {
 
     /// What refunds of ours are of, the least first.
     pub(super) fn amounts(&self) -> Vec<i64> {
-        let amounts = |state: &mut State| state.refunds.values().filter_map(|made| made["amount"].as_i64()).collect();
+        let amounts = |state: &mut State| {
+            state.refunds.values().filter_map(|made| made["amount"].as_i64()).collect()
+        };
         let mut all: Vec<i64> = self.with(amounts);
         all.sort_unstable();
         all
@@ -180,7 +184,10 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
         if let Some(key) = &sent.key {
             state.answers.insert(key.clone(), answer.clone());
         }
-        let is_lost = state.loses.take_if(|(method, path)| *method == sent.method && *path == sent.path).is_some();
+        let is_lost = state
+            .loses
+            .take_if(|(method, path)| *method == sent.method && *path == sent.path)
+            .is_some();
         state.sent.push(sent);
         (answer, is_lost)
     };
@@ -198,21 +205,30 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
 }
 
 fn answer(state: &mut State, sent: &Sent) -> (u16, Value) {
-    let refused =
-        |code: &str| (400, json!({"error": {"type": "invalid_request_error", "code": code, "message": "no"}}));
-    let field = |name: &str| sent.form.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    let refused = |code: &str| {
+        (400, json!({"error": {"type": "invalid_request_error", "code": code, "message": "no"}}))
+    };
+    let field = |name: &str| {
+        sent.form.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+    };
     let number = |name: &str| field(name).and_then(|value| value.parse::<i64>().ok());
-    let price = number("line_items[0][quantity]").zip(number("line_items[0][price_data][unit_amount]"));
+    let price =
+        number("line_items[0][quantity]").zip(number("line_items[0][price_data][unit_amount]"));
     state.paid = price.map_or(state.paid, |(units, each)| units * each);
     if state.fails {
         return (500, json!({"error": {"type": "api_error", "message": "out of order"}}));
     }
     let parts: Vec<&str> = sent.path.trim_start_matches('/').split('/').collect();
     if state.is_busy && parts.last() == Some(&"expire") {
-        return (429, json!({"error": {"type": "invalid_request_error", "code": "rate_limit", "message": "too many"}}));
+        return (
+            429,
+            json!({"error": {"type": "invalid_request_error", "code": "rate_limit", "message": "too many"}}),
+        );
     }
     match (sent.method.as_str(), parts.as_slice()) {
-        ("POST", ["v1", "checkout", "sessions"]) if state.refuses_sessions => refused("amount_too_small"),
+        ("POST", ["v1", "checkout", "sessions"]) if state.refuses_sessions => {
+            refused("amount_too_small")
+        }
         ("POST", ["v1", "checkout", "sessions"]) => {
             state.made += 1;
             let id = format!("cs_test_{}", state.made);
@@ -225,27 +241,36 @@ fn answer(state: &mut State, sent: &Sent) -> (u16, Value) {
         ("POST", ["v1", "checkout", "sessions", id, "expire"]) => match state.sessions.get(*id) {
             Some(_) => refused("resource_missing"),
             None => {
-                let session =
-                    json!({"id": id, "object": "checkout.session", "status": "expired", "payment_status": "unpaid"});
+                let session = json!({"id": id, "object": "checkout.session", "status": "expired", "payment_status": "unpaid"});
                 state.sessions.insert((*id).to_owned(), session.clone());
                 (200, session)
             }
         },
-        ("GET", ["v1", "checkout", "sessions", _]) if state.hides_payments && field("expand[0]").is_some() => (
-            403,
-            json!({"error": {"type": "invalid_request_error", "message": "the key does not have the permission"}}),
-        ),
+        ("GET", ["v1", "checkout", "sessions", _])
+            if state.hides_payments && field("expand[0]").is_some() =>
+        {
+            (
+                403,
+                json!({"error": {"type": "invalid_request_error", "message": "the key does not have the permission"}}),
+            )
+        }
         ("GET", ["v1", "checkout", "sessions", id]) => match state.sessions.get(*id) {
-            Some(session) => (200, read_session(session, field("expand[0]").as_deref(), state.by_hand)),
-            None => {
-                (404, json!({"error": {"type": "invalid_request_error", "code": "resource_missing", "message": "no"}}))
+            Some(session) => {
+                (200, read_session(session, field("expand[0]").as_deref(), state.by_hand))
             }
+            None => (
+                404,
+                json!({"error": {"type": "invalid_request_error", "code": "resource_missing", "message": "no"}}),
+            ),
         },
         ("POST", ["v1", "refunds"]) if state.refuses_refunds => refused("charge_already_refunded"),
         ("POST", ["v1", "refunds"]) => {
             let refund = give_back(state, field("payment_intent"), field("metadata[refund]"));
             // The same key is the same refund.
-            (200, state.refunds.entry(sent.key.clone().unwrap_or_default()).or_insert(refund).clone())
+            (
+                200,
+                state.refunds.entry(sent.key.clone().unwrap_or_default()).or_insert(refund).clone(),
+            )
         }
         ("GET", ["v1", "refunds"]) => {
             let by_hand = json!({"id": "re_9", "object": "refund", "status": state.by_hand_is, "amount": state.by_hand, "currency": "cny",
@@ -261,7 +286,8 @@ fn answer(state: &mut State, sent: &Sent) -> (u16, Value) {
 /// A refund of what is left of a payment: what failed is there again.
 fn give_back(state: &mut State, payment: Option<String>, id: Option<String>) -> Value {
     let lives = |status: &str| !matches!(status, "failed" | "canceled");
-    let of_it = state.refunds.values().filter(|made| made["payment_intent"].as_str() == payment.as_deref());
+    let of_it =
+        state.refunds.values().filter(|made| made["payment_intent"].as_str() == payment.as_deref());
     let made = of_it.filter(|made| made["status"].as_str().is_some_and(lives));
     let gone: i64 = made.filter_map(|made| made["amount"].as_i64()).sum();
     let by_hand = if lives(state.by_hand_is) { state.by_hand } else { 0 };
@@ -284,8 +310,7 @@ fn read_session(session: &Value, expand: Option<&str>, by_hand: i64) -> Value {
     session["payment_intent"] = match (id, expand) {
         (Some(id), Some("payment_intent.latest_charge")) => {
             let status = payment["status"].as_str().unwrap_or("succeeded");
-            let charge =
-                json!({"object": "charge", "payment_intent": id, "amount_refunded": by_hand, "currency": "cny"});
+            let charge = json!({"object": "charge", "payment_intent": id, "amount_refunded": by_hand, "currency": "cny"});
             json!({"id": id, "object": "payment_intent", "status": status, "latest_charge": charge})
         }
         (id, _) => json!(id),
@@ -304,9 +329,13 @@ async fn read(stream: &mut TcpStream) -> Option<(Sent, Vec<u8>)> {
     let head = String::from_utf8(bytes[..end].to_vec()).ok()?;
     let header = |name: &str| {
         let lines = head.lines().skip(1).filter_map(|line| line.split_once(':'));
-        lines.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned()).next()
+        lines
+            .filter(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim().to_owned())
+            .next()
     };
-    let length: usize = header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    let length: usize =
+        header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     while bytes.len() < end + 4 + length {
         more(stream, &mut bytes).await?;
     }
@@ -316,10 +345,15 @@ async fn read(stream: &mut TcpStream) -> Option<(Sent, Vec<u8>)> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let form = [query, std::str::from_utf8(&body).ok()?].concat();
     let pairs = form.split('&').filter(|pair| !pair.is_empty());
-    let form =
-        pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(a, b)| (decoded(a), decoded(b))).collect();
+    let form = pairs
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(a, b)| (decoded(a), decoded(b)))
+        .collect();
     let authorization = header("authorization").unwrap_or_default();
-    Some((Sent { method, path: path.to_owned(), form, key: header("idempotency-key"), authorization }, body))
+    Some((
+        Sent { method, path: path.to_owned(), form, key: header("idempotency-key"), authorization },
+        body,
+    ))
 }
 
 async fn more(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<()> {
@@ -337,7 +371,8 @@ fn decoded(text: &str) -> String {
             b'+' => b' ',
             b'%' => {
                 let digits = [rest.next().expect("two digits"), rest.next().expect("two digits")];
-                u8::from_str_radix(std::str::from_utf8(&digits).expect("ASCII"), 16).expect("two digits")
+                u8::from_str_radix(std::str::from_utf8(&digits).expect("ASCII"), 16)
+                    .expect("two digits")
             }
             other => other,
         });

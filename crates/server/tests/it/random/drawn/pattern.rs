@@ -40,7 +40,10 @@ impl Pattern {
     /// At what it does not know: what it passed over could say anything.
     pub(crate) fn parse(text: &str) -> Self {
         let whole = text.strip_prefix('^').and_then(|text| text.strip_suffix('$'));
-        let mut rest = whole.unwrap_or_else(|| panic!("this holds for a part of a text: {text}")).chars().peekable();
+        let mut rest = whole
+            .unwrap_or_else(|| panic!("this holds for a part of a text: {text}"))
+            .chars()
+            .peekable();
         let runs = runs(&mut rest);
         assert_eq!(rest.next(), None, "this is not understood: {text}");
         Self(runs)
@@ -76,7 +79,9 @@ fn runs(rest: &mut Peekable<Chars<'_>>) -> Vec<Vec<Piece>> {
                 What::Group(group)
             }
             '[' => class(rest),
-            '^' | '$' | '.' | '\\' | '*' | '+' | '?' | '{' => panic!("{next} is not understood here"),
+            '^' | '$' | '.' | '\\' | '*' | '+' | '?' | '{' => {
+                panic!("{next} is not understood here")
+            }
             plain => What::Char { negated: false, ranges: vec![(plain, plain)] },
         };
         let (least, most) = times(rest);
@@ -114,7 +119,10 @@ fn plain(next: char, rest: &mut Peekable<Chars<'_>>) -> char {
     }
     assert_eq!(rest.next(), Some('u'), "characters are spelt by their numbers");
     let digits: String = rest.by_ref().take(4).collect();
-    u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32).expect("four digits of a character")
+    u32::from_str_radix(&digits, 16)
+        .ok()
+        .and_then(char::from_u32)
+        .expect("four digits of a character")
 }
 
 /// Reads how often the piece before stands there.
@@ -150,9 +158,16 @@ impl What {
 }
 
 /// Adds one of the runs to `text`, at most `spare` characters longer than the shortest of them.
-fn fill(rng: &mut SmallRng, runs: &[Vec<Piece>], spare: &mut usize, is_long: bool, text: &mut String) {
+fn fill(
+    rng: &mut SmallRng,
+    runs: &[Vec<Piece>],
+    spare: &mut usize,
+    is_long: bool,
+    text: &mut String,
+) {
     let run = pick(rng, runs);
-    *spare = spare.checked_sub(shortest_run(run) - shortest(runs)).expect("there is room for every run");
+    *spare =
+        spare.checked_sub(shortest_run(run) - shortest(runs)).expect("there is room for every run");
     for piece in run {
         let room = *spare / piece.what.shortest();
         let more = piece.most.map_or(room, |most| room.min(most - piece.least));
@@ -190,12 +205,17 @@ fn what_is_drawn_fits_its_pattern() {
         assert!(lengths().all(|length| length <= most), "{pattern:?}: {texts:?}");
         lengths().max().expect("there are some")
     };
-    let is_key = |text: &str| text.strip_prefix("key_").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_graphic()));
+    let is_key = |text: &str| {
+        text.strip_prefix("key_").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_graphic()))
+    };
     assert_eq!(check("^key_[A-Za-z0-9_-]{1,64}$", 80, &is_key), 68);
     let is_line = |text: &str| !text.trim().is_empty() && !text.contains(['\n', '\u{0}', '\u{7f}']);
-    let line = r"^[^\u0000-\u001F\u007F]*[^\u0000-\u0020\u007F\u0085\u00A0\u2028][^\u0000-\u001F\u007F]*$";
+    let line =
+        r"^[^\u0000-\u001F\u007F]*[^\u0000-\u0020\u007F\u0085\u00A0\u2028][^\u0000-\u001F\u007F]*$";
     assert_eq!(check(line, 200, &is_line), 200);
-    let is_image = |text: &str| text.starts_with("http://") || text.starts_with("https://") || !text.contains(':');
+    let is_image = |text: &str| {
+        text.starts_with("http://") || text.starts_with("https://") || !text.contains(':')
+    };
     assert_eq!(check("^(https?://[!-~]+|[!-9;-~]+)$", 30, &is_image), 30);
     let is_event = |text: &str| matches!(text.len(), 5 | 8) && text.starts_with("e_");
     assert_eq!(check("^e_[0-9]{3}(_[0-9a-f]{2})?$", 80, &is_event), 8);

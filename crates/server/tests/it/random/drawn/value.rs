@@ -36,7 +36,8 @@ const HEEDED: [&str; 20] = [
     "allOf",
 ];
 /// Keywords that describe, and rule nothing out.
-const WORDS: [&str; 7] = ["title", "description", "default", "example", "examples", "deprecated", "writeOnly"];
+const WORDS: [&str; 7] =
+    ["title", "description", "default", "example", "examples", "deprecated", "writeOnly"];
 /// How much longer than they must be texts get that may be of any length.
 const FREE_CHARS: usize = 80;
 /// Where a known name is given for good: nothing is sent to an address that was drawn.
@@ -73,7 +74,9 @@ impl Values<'_> {
         }
         if let Some(parts) = schema.get("allOf") {
             let drawn = list(parts).iter().map(|part| self.draw(rng, part, name));
-            return drawn.flat_map(|part| part.as_object().expect("parts are objects").clone()).collect();
+            return drawn
+                .flat_map(|part| part.as_object().expect("parts are objects").clone())
+                .collect();
         }
         if let Some(words) = schema.get("enum") {
             return pick(rng, list(words)).clone();
@@ -124,7 +127,8 @@ impl Values<'_> {
             1 => most,
             _ => rng.random_range(least..=most.min(least + 12)),
         };
-        let allowed: Vec<char> = CHARS.chars().filter(|char| !self.is_header || char.is_ascii_graphic()).collect();
+        let allowed: Vec<char> =
+            CHARS.chars().filter(|char| !self.is_header || char.is_ascii_graphic()).collect();
         (0..chars).map(|_| *pick(rng, &allowed)).collect()
     }
 
@@ -142,7 +146,8 @@ impl Values<'_> {
             let entry = self.draw(rng, &schema["items"], name);
             let id = entry.get("id");
             // That ids differ cannot be said in a schema; most lists would be refused for it.
-            let is_other = id.is_some() && drawn.iter().any(|other| other.get("id") == id) && !one_in(rng, 12);
+            let is_other =
+                id.is_some() && drawn.iter().any(|other| other.get("id") == id) && !one_in(rng, 12);
             if !(is_other || is_set && drawn.contains(&entry)) {
                 drawn.push(entry);
             }
@@ -155,11 +160,15 @@ impl Values<'_> {
         let none = Map::new();
         let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&none);
         let required = schema.get("required").map_or(&[][..], list);
-        assert!(required.iter().all(|name| properties.contains_key(word(name))), "what is required is told: {schema}");
+        assert!(
+            required.iter().all(|name| properties.contains_key(word(name))),
+            "what is required is told: {schema}"
+        );
         let mut drawn = Map::new();
         for (member, inner) in properties {
             if required.iter().any(|name| name == member) || rng.random_bool(0.4) {
-                let called = if name == "items" && member == "id" { "item" } else { member.as_str() };
+                let called =
+                    if name == "items" && member == "id" { "item" } else { member.as_str() };
                 drawn.insert(member.clone(), self.draw(rng, inner, called));
             }
         }
@@ -176,7 +185,9 @@ impl Values<'_> {
 }
 
 fn integer(rng: &mut SmallRng, schema: &Value) -> i64 {
-    let bound = |keyword: &str| schema.get(keyword).map(|bound| bound.as_i64().expect("bounds are whole numbers"));
+    let bound = |keyword: &str| {
+        schema.get(keyword).map(|bound| bound.as_i64().expect("bounds are whole numbers"))
+    };
     let least = bound("minimum").unwrap_or(i32::MIN.into());
     let most = bound("maximum").unwrap_or(i32::MAX.into());
     match rng.random_range(0..6) {
@@ -195,11 +206,14 @@ fn instant(rng: &mut SmallRng) -> String {
         _ => rng.random_range(2_020..=2_040),
     };
     let (month, day) = (rng.random_range(1..=12), rng.random_range(1..=28));
-    let (hour, minute, second) = (rng.random_range(0..24), rng.random_range(0..60), rng.random_range(0..60));
+    let (hour, minute, second) =
+        (rng.random_range(0..24), rng.random_range(0..60), rng.random_range(0..60));
     let between = pick(rng, &["T", "t"]);
     let fraction = pick(rng, &["", ".5", ".123", ".123456789"]);
     let offset = pick(rng, &["Z", "z", "+14:00", "-23:59", "+00:00"]);
-    format!("{year:04}-{month:02}-{day:02}{between}{hour:02}:{minute:02}:{second:02}{fraction}{offset}")
+    format!(
+        "{year:04}-{month:02}-{day:02}{between}{hour:02}:{minute:02}:{second:02}{fraction}{offset}"
+    )
 }
 
 fn word(value: &Value) -> &str {
@@ -245,7 +259,10 @@ fn a_value_that_is_drawn_is_one_that_its_schema_allows() {
     }
     let set = json!({"type": "array", "items": {"enum": [1, 2]}, "minItems": 1, "maxItems": 2, "uniqueItems": true});
     let drawn: Vec<Value> = (0..100).map(|_| values.draw(&mut rng, &set, "")).collect();
-    assert!(drawn.iter().all(|set| set[0] != set[1]) && drawn.iter().any(|set| set[1] != Value::Null), "{drawn:?}");
+    assert!(
+        drawn.iter().all(|set| set[0] != set[1]) && drawn.iter().any(|set| set[1] != Value::Null),
+        "{drawn:?}"
+    );
     let buyer = json!({"type": "string", "pattern": "^[a-z]{1,9}$"});
     assert!((0..100).any(|_| values.draw(&mut rng, &buyer, "buyer") == "anna"));
 }

@@ -32,7 +32,13 @@ impl Slot {
     /// An empty one. No recall of two waves has the same number.
     fn new(rig: &Rig, grant: &Grant, at: u64) -> Self {
         let (store, grant) = (rig.store.clone(), grant.clone());
-        Self { store, grant, units: Mutex::new(0), recall: AtomicU64::new(at * 10_000), lacked: AtomicU64::new(0) }
+        Self {
+            store,
+            grant,
+            units: Mutex::new(0),
+            recall: AtomicU64::new(at * 10_000),
+            lacked: AtomicU64::new(0),
+        }
     }
 
     /// Gives up as many units as it has, at most so many.
@@ -53,7 +59,11 @@ impl Slot {
         let Captured::Lacks { units, .. } = &first else { return first };
         self.lacked.fetch_add(1, Ordering::SeqCst);
         let id = RecallId(self.recall.fetch_add(1, Ordering::SeqCst) + 1);
-        let begun = self.store.begin_recall(id, self.grant.id, RecallTarget::Pool, *units).await.expect("writes");
+        let begun = self
+            .store
+            .begin_recall(id, self.grant.id, RecallTarget::Pool, *units)
+            .await
+            .expect("writes");
         assert!(begun.is_some(), "the grant is open");
         let given = self.give(*units);
         assert_eq!(self.store.finish_recall(id, given).await.expect("writes"), given);
@@ -83,7 +93,12 @@ fn expire(store: &Store) -> JoinHandle<bool> {
 }
 
 /// One order: its payment, told twice, its ending and a rival at once. Who is asked first goes round. Says what came of the payment, and whether the rival bought.
-async fn fight(slot: Arc<Slot>, order: Order, rival: Arc<Ticket>, first: u64) -> (Order, Vec<Captured>, bool) {
+async fn fight(
+    slot: Arc<Slot>,
+    order: Order,
+    rival: Arc<Ticket>,
+    first: u64,
+) -> (Order, Vec<Captured>, bool) {
     let told = message(&order, &format!("evt_{}", order.id), &format!("pay_{}", order.id));
     let (mut pays, mut ends, mut buys) = (Vec::new(), Vec::new(), Vec::new());
     for turn in 0..4 {
@@ -125,7 +140,9 @@ pub async fn late_payments_and_rivals_for_what_came_back(rig: Rig) {
             let (pays, back) = tally(&captured);
             match (state, pays, &back[..]) {
                 (OrderState::Paid, 1, []) => paid += order.units.wide(),
-                (OrderState::Cancelled | OrderState::Expired, 0, [RefundCause::Late]) => refunded += 1,
+                (OrderState::Cancelled | OrderState::Expired, 0, [RefundCause::Late]) => {
+                    refunded += 1
+                }
                 other => panic!("neither paid nor refunded, or both: {other:?}"),
             }
             revived += u64::from(after_all);
@@ -141,5 +158,8 @@ pub async fn late_payments_and_rivals_for_what_came_back(rig: Rig) {
         let expired = rig.store.expire_due(WAVE as usize).await.expect("writes");
         assert_eq!(expired.len() as u64, held);
     }
-    assert!(revived > 0 && refunded > 0 && lacked > 0, "{revived} revived, {refunded} refunded, {lacked} lacked");
+    assert!(
+        revived > 0 && refunded > 0 && lacked > 0,
+        "{revived} revived, {refunded} refunded, {lacked} lacked"
+    );
 }
