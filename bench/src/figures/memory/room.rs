@@ -36,7 +36,7 @@ pub(super) fn places(setting: &Setting) -> Result<Figure> {
     let after = shop.server().process().resident_at_rest()?;
     let begun = Instant::now();
     shop.server().step(SALE, "open")?;
-    while shop.server().metric("doorbuster_waiting_room_called_total", SALE)? == 0 {
+    while shop.server().metric("doorbuster_waiting_room_admitted_total", SALE)? == 0 {
         ensure!(begun.elapsed() < CALLED_WITHIN, "nobody was called in");
         std::thread::sleep(Duration::from_millis(10));
     }

@@ -46,7 +46,7 @@ pub(super) fn open(setting: &Setting) -> Result<Figure> {
         tabs.push(stream);
     }
     let after = shop.server().process().resident_at_rest()?;
-    let listening = shop.server().metric("doorbuster_waiting_room_places", SALE)?;
+    let listening = shop.server().metric("doorbuster_waiting_room_positions", SALE)?;
     ensure!(listening == u64::from(count), "{listening} places of {count} tabs");
     drop(tabs);
     shop.close()?;

@@ -177,8 +177,8 @@ async fn a_unit_that_comes_back_is_the_first_in_lines_and_then_the_nexts() {
     app.is_well().await;
     let metrics = app.get("/metrics").await.text();
     for line in [
-        "doorbuster_line_ended_total{outcome=\"served\"} 2",
-        "doorbuster_line_places{sale=\"spring\",item=\"phone\"} 0",
+        "doorbuster_waitlist_ended_total{outcome=\"served\"} 2",
+        "doorbuster_waitlist_entries{sale=\"spring\",item=\"phone\"} 0",
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line}");
     }
@@ -396,7 +396,7 @@ async fn whoever_holds_as_much_as_they_may_when_their_turn_comes_is_passed_over_
         }
     }
     let metrics = app.get("/metrics").await.text();
-    let line = "doorbuster_line_ended_total{outcome=\"passed_over\"} 1";
+    let line = "doorbuster_waitlist_ended_total{outcome=\"passed_over\"} 1";
     assert!(metrics.lines().any(|found| found == line), "{line}");
     app.is_well().await;
 }

@@ -221,7 +221,7 @@ async fn told(events: &mut Socket, place: &Value) {
 async fn looks(app: &TestApp) -> u64 {
     let metrics = app.get("/metrics").await.text();
     let line =
-        metrics.lines().find_map(|line| line.strip_prefix("doorbuster_waiting_room_looks_total "));
+        metrics.lines().find_map(|line| line.strip_prefix("doorbuster_waiting_room_polls_total "));
     line.and_then(|count| count.parse::<u64>().ok()).expect("it is there")
 }
 

@@ -23,7 +23,7 @@ pub(super) async fn show(app: &App, text: &mut Text) {
         }
     }
     text.metric(
-        "doorbuster_outbox_forgotten_rows_total",
+        "doorbuster_outbox_deleted_rows_total",
         Kind::Counter,
         "Old rows that were of use to nobody.",
     )

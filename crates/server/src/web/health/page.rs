@@ -76,7 +76,7 @@ fn http(app: &App, text: &mut Text) {
             metrics.sockets.get(),
         ),
         (
-            "doorbuster_events_websockets_asleep",
+            "doorbuster_events_websockets_idle",
             Kind::Gauge,
             "WebSockets open now to which nothing happens and of which little is kept.",
             metrics.asleep.get(),
@@ -170,7 +170,7 @@ fn limits(app: &App, text: &mut Text) {
     )
     .sample(&[], counts.kept);
     text.metric(
-        "doorbuster_limits_away",
+        "doorbuster_limits_unavailable",
         Kind::Gauge,
         "1 while limits cannot be shared and each node holds to its share.",
     )
@@ -242,7 +242,7 @@ fn lines(app: &App, text: &mut Text) {
     sales.sort_by(|a, b| a.row.id.cmp(&b.row.id));
     let items = || sales.iter().flat_map(|sale| &sale.items);
     text.metric(
-        "doorbuster_line_places",
+        "doorbuster_waitlist_entries",
         Kind::Gauge,
         "Buyers in line for a unit of an item that comes back.",
     );
@@ -250,7 +250,7 @@ fn lines(app: &App, text: &mut Text) {
         text.sample(&[("sale", &item.sale), ("item", &item.row.name)], item.gauge.counts().waiting);
     }
     text.metric(
-        "doorbuster_line_kept_units",
+        "doorbuster_waitlist_kept_units",
         Kind::Gauge,
         "Units of an item's pool that are kept for those in line.",
     );
@@ -259,7 +259,7 @@ fn lines(app: &App, text: &mut Text) {
     }
     let reading = app.engine.meter().read();
     text.metric(
-        "doorbuster_line_ended_total",
+        "doorbuster_waitlist_ended_total",
         Kind::Counter,
         "Places in line that this node ended, by what became of them.",
     )
@@ -284,12 +284,12 @@ fn rooms(app: &App, text: &mut Text) {
         |room| room.waiting,
     );
     let called = "Places that were called in, by whichever node.";
-    show("doorbuster_waiting_room_called_total", Kind::Counter, called, |room| room.called);
-    show("doorbuster_waiting_room_places", Kind::Gauge, "Places in this node's memory.", |room| {
+    show("doorbuster_waiting_room_admitted_total", Kind::Counter, called, |room| room.called);
+    show("doorbuster_waiting_room_positions", Kind::Gauge, "Places in this node's memory.", |room| {
         room.in_memory
     });
     let looks = "Places that were looked for in the store because memory did not say enough.";
-    text.metric("doorbuster_waiting_room_looks_total", Kind::Counter, looks)
+    text.metric("doorbuster_waiting_room_polls_total", Kind::Counter, looks)
         .sample(&[], app.gate.room.looks());
 }
 
@@ -345,7 +345,7 @@ fn counters(reading: &Reading) -> [(&'static str, &'static str, u64); 13] {
         ("doorbuster_orders_expired_total", "Orders whose hold ended unpaid.", reading.expired),
         ("doorbuster_recalls_total", "Recalls of units from slots.", reading.recalls),
         (
-            "doorbuster_lead_changes_total",
+            "doorbuster_leader_changes_total",
             "Times that this node took or lost the lead.",
             reading.leads,
         ),
@@ -355,17 +355,17 @@ fn counters(reading: &Reading) -> [(&'static str, &'static str, u64); 13] {
             reading.lapses,
         ),
         (
-            "doorbuster_requests_put_again_total",
+            "doorbuster_requests_retried_total",
             "Requests put again because their ticket's grant was closed.",
             reading.asked_again,
         ),
         (
-            "doorbuster_sales_read_again_total",
+            "doorbuster_sales_reread_total",
             "Sales read again because another node changed them.",
             reading.reloads,
         ),
         (
-            "doorbuster_catalogue_readings_total",
+            "doorbuster_catalogue_reads_total",
             "Looks at the truth for others' changes of the catalogue.",
             reading.looks,
         ),
@@ -375,7 +375,7 @@ fn counters(reading: &Reading) -> [(&'static str, &'static str, u64); 13] {
             reading.read_all,
         ),
         (
-            "doorbuster_pictures_total",
+            "doorbuster_challenge_images_total",
             "Pictures of sales that were made anew for readers.",
             reading.pictures,
         ),
@@ -401,7 +401,7 @@ async fn engine(app: &App, text: &mut Text) {
     for (name, help, number) in counters(&reading) {
         text.metric(name, Kind::Counter, help).sample(&[], number);
     }
-    text.metric("doorbuster_leads", Kind::Gauge, "1 while this node does the work of one for all.")
+    text.metric("doorbuster_is_leader", Kind::Gauge, "1 while this node does the work of one for all.")
         .sample(&[], u8::from(app.engine.control().leads()));
     text.metric("doorbuster_nodes", Kind::Gauge, "Nodes alive, this one included.")
         .sample(&[], app.engine.nodes());

@@ -18,7 +18,7 @@ const A_WHILE: Duration = Duration::from_millis(400);
 async fn asleep(app: &TestApp) -> u64 {
     let page = app.get("/metrics").await.text();
     let number =
-        page.lines().find_map(|line| line.strip_prefix("doorbuster_events_websockets_asleep "));
+        page.lines().find_map(|line| line.strip_prefix("doorbuster_events_websockets_idle "));
     number.and_then(|number| number.parse().ok()).expect("it is counted")
 }
 

@@ -206,7 +206,7 @@ async fn without_its_redis_a_node_holds_to_its_share_and_comes_back() {
     let away = async |app: &TestApp, expected: &str| {
         let begun = Watch::start();
         let mut n = 0;
-        let line = format!("doorbuster_limits_away {expected}");
+        let line = format!("doorbuster_limits_unavailable {expected}");
         while !says(app, &line).await {
             assert!(begun.elapsed() < PATIENCE, "{line}");
             // Somebody has to come for it to be noticed.

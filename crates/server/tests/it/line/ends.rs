@@ -121,7 +121,7 @@ async fn a_sale_that_closes_ends_its_line_and_each_place_is_told_of() {
         );
         assert_eq!(told(&heard, id).len(), 1, "once: {heard:?}");
     }
-    let (line, begun) = ("doorbuster_line_ended_total{outcome=\"closed\"} 2", Instant::now());
+    let (line, begun) = ("doorbuster_waitlist_ended_total{outcome=\"closed\"} 2", Instant::now());
     while !app.get("/metrics").await.text().lines().any(|found| found == line) {
         assert!(begun.elapsed() < PATIENCE, "{line}");
     }

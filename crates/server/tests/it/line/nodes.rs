@@ -97,7 +97,7 @@ async fn pair(home: &Cluster, slots: &str) -> (TestApp, TestApp) {
     let begun = Instant::now();
     loop {
         let leads = async |app: &TestApp| {
-            app.get("/metrics").await.text().lines().any(|l| l == "doorbuster_leads 1")
+            app.get("/metrics").await.text().lines().any(|l| l == "doorbuster_is_leader 1")
         };
         match (leads(&one).await, leads(&other).await) {
             (true, false) => return (one, other),

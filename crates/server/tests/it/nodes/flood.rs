@@ -53,7 +53,7 @@ async fn node(home: &Cluster, database: &str, slots: Option<&str>) -> TestApp {
 async fn readings(nodes: &[&TestApp]) -> u64 {
     let mut all = 0;
     for app in nodes {
-        all += number(app, "doorbuster_catalogue_readings_total").await;
+        all += number(app, "doorbuster_catalogue_reads_total").await;
     }
     all
 }
@@ -212,7 +212,7 @@ async fn thousands_of_looks_at_the_status_ask_the_slots_a_few_times_a_second() {
         told["items"][0]["in_slots"] == 20
     })
     .await;
-    let made = async || number(&app, "doorbuster_pictures_total").await;
+    let made = async || number(&app, "doorbuster_challenge_images_total").await;
     let (calls, pictures, began) = (redis.script_calls(), made().await, Instant::now());
     let mut crowd = JoinSet::new();
     for _ in 0..CONNECTIONS {

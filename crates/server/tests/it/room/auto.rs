@@ -173,7 +173,7 @@ async fn a_crowd_that_asks_for_passes_opens_the_room_and_is_led_to_the_line() {
 /// How many were called in.
 async fn called(app: &TestApp) -> u128 {
     let metrics = app.get("/metrics").await.text();
-    let name = "doorbuster_waiting_room_called_total{sale=\"spring\"} ";
+    let name = "doorbuster_waiting_room_admitted_total{sale=\"spring\"} ";
     let line = metrics.lines().find_map(|line| line.strip_prefix(name));
     line.map_or(0, |count| count.parse().expect("a number"))
 }
