@@ -5,7 +5,7 @@ use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorbuster_core::Millis;
-use doorbuster_core::gate::pass::{PassKey, Standing, Terms, period};
+use doorbuster_core::gate::pass::{PassKey, Membership, PassTerms, period};
 
 use crate::buyers::{Buyers, Template};
 use crate::load::http::Reader;
@@ -49,18 +49,18 @@ impl Passes {
         };
         let key = PassKey::derive(&MASTER, period(valid_from));
         let expires_at = valid_from.plus(i64::try_from(life.as_millis()).unwrap_or(i64::MAX));
-        let is_free = paper == Paper::Free;
+        let issued_without_room = paper == Paper::Free;
         let mut text = Vec::new();
         for buyer in 0..buyers.count() {
             let name = buyers.name(buyer);
-            let terms = Terms {
+            let terms = PassTerms {
                 buyer: &name,
-                standing: Standing::default(),
-                is_free,
+                standing: Membership::default(),
+                issued_without_room,
                 valid_from,
                 expires_at,
             };
-            text.extend_from_slice(URL_SAFE_NO_PAD.encode(key.seal(&terms, sale, item)).as_bytes());
+            text.extend_from_slice(URL_SAFE_NO_PAD.encode(key.sign(&terms, sale, item)).as_bytes());
         }
         let len = text.len() / (buyers.count() as usize).max(1);
         Self { text, len }
@@ -137,24 +137,24 @@ impl Script for WithPass<'_> {
 #[must_use]
 pub fn check_nanos(checks: u32) -> f64 {
     let key = PassKey::derive(&MASTER, 0);
-    let terms = Terms {
+    let terms = PassTerms {
         buyer: "buyer-00000000",
-        standing: Standing::default(),
-        is_free: false,
+        standing: Membership::default(),
+        issued_without_room: false,
         valid_from: Millis(0),
         expires_at: Millis(i64::MAX >> 16),
     };
-    let text = URL_SAFE_NO_PAD.encode(key.seal(&terms, "spring", "item"));
+    let text = URL_SAFE_NO_PAD.encode(key.sign(&terms, "spring", "item"));
     let began = std::time::Instant::now();
     let mut held = 0_u32;
     for _ in 0..checks {
         let mut room = [0; doorbuster_core::gate::pass::PASS_BYTES_MAX + 2];
         let read = URL_SAFE_NO_PAD.decode_slice(std::hint::black_box(&text), &mut room);
         let pass =
-            read.ok().and_then(|len| doorbuster_core::gate::pass::Sealed::parse(&room[..len]));
+            read.ok().and_then(|len| doorbuster_core::gate::pass::UnverifiedPass::parse(&room[..len]));
         held +=
             u32::from(pass.is_some_and(|pass| {
-                pass.is_sealed_by(std::hint::black_box(&key), "spring", "item")
+                pass.is_signed_by(std::hint::black_box(&key), "spring", "item")
             }));
     }
     let took = began.elapsed();

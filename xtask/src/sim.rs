@@ -5,7 +5,7 @@ use std::thread::available_parallelism;
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::Args;
 use doorbuster_core::rules::Rule;
-use doorbuster_sim::mutants::{Killed, directed_list, mutants};
+use doorbuster_sim::mutants::{MutantResult, directed_list, run_mutants};
 use doorbuster_sim::reproduction::{Reproduction, directed_dir, regressions_dir};
 use doorbuster_sim::run::{Report, SimPlan};
 
@@ -104,9 +104,9 @@ fn keep(report: &Report, without: Option<Rule>) -> anyhow::Result<()> {
 }
 
 fn remove_rules(rules: &[Rule], plan: SimPlan, keep: bool) -> anyhow::Result<()> {
-    let all = mutants(rules, plan)?;
+    let all = run_mutants(rules, plan)?;
     for killed in &all {
-        let Killed { rule, seeds, broken, directed } = killed;
+        let MutantResult { rule, seeds, broken, directed } = killed;
         let seeds = seeds.map_or_else(|| "-".to_owned(), |n| n.to_string());
         let what = broken.as_ref().map_or("", |b| b.finding.what);
         println!(

@@ -2,7 +2,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use doorbuster_challenge::{Chance, Effort, WorkKeys, draw_captcha, draw_puzzle};
+use doorbuster_challenge::{RandomSource, Effort, WorkKeys, draw_captcha, draw_puzzle};
 
 use super::or_invalid;
 use super::shop::{self, Shop};
@@ -38,16 +38,16 @@ const FILL: Duration = Duration::from_secs(6);
 /// Measures E4.
 pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
     let keys = WorkKeys::new(&[1; 32], &[2; 32]);
-    let mut chance = Chance::new();
+    let mut chance = RandomSource::new();
     vec![
         cost(setting, "drawing a captcha", || {
             drop(std::hint::black_box(draw_captcha(&mut chance)))
         }),
         cost(setting, "drawing a sliding puzzle", || {
-            drop(std::hint::black_box(draw_puzzle(&mut Chance::new())))
+            drop(std::hint::black_box(draw_puzzle(&mut RandomSource::new())))
         }),
         cost(setting, "making proof of work", || {
-            drop(std::hint::black_box(keys.make(&mut Chance::new(), Effort::USUAL)));
+            drop(std::hint::black_box(keys.new_challenge(&mut RandomSource::new(), Effort::DEFAULT)));
         }),
         or_invalid("E4", MINUTE, WAIT, handed_out(setting)),
     ]

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use doorbuster_core::limits::{DECIDE_WITHIN_MS, SETTLE_BATCH_MAX};
-use doorbuster_core::sale::Step;
-use doorbuster_core::slot::{Bounds, Request, Terms, TicketAnswer};
+use doorbuster_core::sale::PhaseStep;
+use doorbuster_core::slot::{SlotBounds, TicketRequest, GrantTerms, TicketAnswer};
 use doorbuster_core::{
     BuyerId, GrantId, IdKey, Millis, NodeId, RequestKey, SlotKey, Spread, Stock, Token, Units,
     Verdict,
 };
 use doorbuster_lab::audit;
-use doorbuster_slots::{Done, Slots};
+use doorbuster_slots::{DeliveryRef, Slots};
 use doorbuster_store::{NewItem, NewSale, SqliteOptions, Store};
 use tokio::sync::Semaphore;
 
@@ -85,7 +85,7 @@ async fn settle(dir: &Path, names: &[(BuyerId, RequestKey)]) -> Result<Duration>
         sink: Arc::new(|_| {}),
         on_fatal: Arc::new(|reason| eprintln!("bench: the store failed: {reason}")),
     })?;
-    let slots = Slots::local(key.clone(), Bounds::default());
+    let slots = Slots::local(key.clone(), SlotBounds::default());
     let slot = open(&store, &slots, names.len() as u64).await?;
     let places = Arc::new(Semaphore::new(UNDER_WAY));
     let start = Instant::now();
@@ -94,7 +94,7 @@ async fn settle(dir: &Path, names: &[(BuyerId, RequestKey)]) -> Result<Duration>
         places.acquire_many(batch.len() as u32).await?.forget();
         for (buyer, request_key) in batch {
             let answer = slots.ticket(slot, &request(&key, buyer, request_key)).await?;
-            ensure!(matches!(answer, TicketAnswer::Cut(_)), "a ticket was refused: {answer:?}");
+            ensure!(matches!(answer, TicketAnswer::Issued(_)), "a ticket was refused: {answer:?}");
         }
     }
     settler.await??;
@@ -137,10 +137,10 @@ async fn open(store: &Store, slots: &Slots, units: u64) -> Result<SlotKey> {
         items: vec![item],
     };
     let sale = store.create_sale(sale).await?.context("a new store has no sale")?;
-    store.step_sale("spring", Step::Open).await?;
+    store.step_sale("spring", PhaseStep::Open).await?;
     let slot = SlotKey { item: sale.items[0].id, index: 0 };
     let grant = store.open_grant(slot, GrantId(1), units).await?.context("the item is there")?;
-    let terms = Terms {
+    let terms = GrantTerms {
         grant: grant.id,
         epoch: grant.epoch,
         counted: true,
@@ -152,8 +152,8 @@ async fn open(store: &Store, slots: &Slots, units: u64) -> Result<SlotKey> {
     Ok(slot)
 }
 
-fn request(key: &IdKey, buyer: &BuyerId, request_key: &RequestKey) -> Request {
-    Request {
+fn request(key: &IdKey, buyer: &BuyerId, request_key: &RequestKey) -> TicketRequest {
+    TicketRequest {
         token: Token(rand::random::<u64>() >> 16),
         buyer: buyer.clone(),
         key: request_key.clone(),
@@ -181,9 +181,9 @@ async fn settler(
             resolved.iter().all(|r| r.verdict == Verdict::Reserved),
             "not every ticket was consumed"
         );
-        let done: Vec<Done> = taken
+        let done: Vec<DeliveryRef> = taken
             .iter()
-            .map(|t| Done { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token })
+            .map(|t| DeliveryRef { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token })
             .collect();
         slots.acknowledge(&done).await?;
         left -= taken.len();

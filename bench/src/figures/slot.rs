@@ -2,7 +2,7 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use doorbuster_core::slot::{Request, Slot, Terms, TicketAnswer};
+use doorbuster_core::slot::{TicketRequest, Slot, GrantTerms, TicketAnswer};
 use doorbuster_core::{
     BuyerId, Epoch, GrantId, IdKey, ItemId, Millis, NodeId, RequestKey, Token, Units,
 };
@@ -31,13 +31,13 @@ pub fn alone(requests: u32) -> Result<f64> {
     let mut slot = Slot::new(ItemId(1));
     let before = process::resident("self")?;
     let (grant, epoch, available) = (GrantId(1), Epoch(1), u64::from(requests));
-    slot.init(Terms { grant, epoch, counted: true, available, threshold: 0 });
+    slot.init(GrantTerms { grant, epoch, counted: true, available, threshold: 0 });
     let mut taken = Vec::new();
     for number in 0..requests {
         let name = format!("buyer-{number:08}");
         let (buyer, request_key) =
             (BuyerId::new(&name).context("a name")?, RequestKey::new(&name).context("a key")?);
-        let request = Request {
+        let request = TicketRequest {
             token: Token(u64::from(number)),
             buyer_hash: key.buyer_hash(&name),
             request: key.request_hash(&name, &name),
@@ -48,7 +48,7 @@ pub fn alone(requests: u32) -> Result<f64> {
             decide_by: Millis(1),
             node: NodeId(1),
         };
-        ensure!(matches!(slot.ticket(&request), TicketAnswer::Cut(_)), "the slot refused");
+        ensure!(matches!(slot.ticket(&request), TicketAnswer::Issued(_)), "the slot refused");
         slot.take(1, &mut taken);
         taken.drain(..).for_each(|delivery| slot.acknowledge(delivery.at, delivery.ticket.token));
     }

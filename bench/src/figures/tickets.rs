@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use doorbuster_core::limits::SETTLE_BATCH_MAX;
-use doorbuster_core::slot::{Bounds, Request, Slot, Terms, TicketAnswer};
+use doorbuster_core::slot::{SlotBounds, TicketRequest, Slot, GrantTerms, TicketAnswer};
 use doorbuster_core::{
     BuyerId, Epoch, GrantId, IdKey, ItemId, Millis, NodeId, RequestKey, SlotKey, Token, Units,
 };
-use doorbuster_slots::{Done, Slots};
+use doorbuster_slots::{DeliveryRef, Slots};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
 
@@ -55,18 +55,18 @@ fn alone(setting: &Setting) -> Result<Figure> {
     Ok(Figure { rounds: rates, ..figure }.note(note))
 }
 
-async fn cut_and_acknowledge(requests: &[Request]) -> Result<f64> {
+async fn cut_and_acknowledge(requests: &[TicketRequest]) -> Result<f64> {
     let slots = slots(requests.len()).await?;
     let began = Instant::now();
     for some in requests.chunks(BATCH) {
         for request in some {
             ensure!(
-                matches!(slots.ticket(SLOT, request).await?, TicketAnswer::Cut(_)),
+                matches!(slots.ticket(SLOT, request).await?, TicketAnswer::Issued(_)),
                 "a ticket for each"
             );
         }
         let taken = slots.take(BATCH).await?;
-        let done = |taken: &doorbuster_slots::Taken| Done {
+        let done = |taken: &doorbuster_slots::Taken| DeliveryRef {
             slot: taken.slot,
             at: taken.delivery.at,
             token: taken.delivery.ticket.token,
@@ -91,7 +91,7 @@ fn beside(setting: &Setting) -> Result<Figure> {
     Ok(Figure::new("S1", BESIDE, RATIO).compared(&compared, "/s", "by an owner /s"))
 }
 
-fn by_lock(runtime: &Runtime, requests: &Arc<Vec<Request>>) -> Result<f64> {
+fn by_lock(runtime: &Runtime, requests: &Arc<Vec<TicketRequest>>) -> Result<f64> {
     let slots = runtime.block_on(slots(requests.len()))?;
     timed(runtime, requests, move |request| {
         let slots = slots.clone();
@@ -99,9 +99,9 @@ fn by_lock(runtime: &Runtime, requests: &Arc<Vec<Request>>) -> Result<f64> {
     })
 }
 
-fn by_owner(runtime: &Runtime, requests: &Arc<Vec<Request>>) -> Result<f64> {
-    let (ask, mut asked) = mpsc::channel::<(Request, oneshot::Sender<TicketAnswer>)>(UNDER_WAY);
-    let mut slot = Slot::bounded(SLOT.item, bounds(requests.len()));
+fn by_owner(runtime: &Runtime, requests: &Arc<Vec<TicketRequest>>) -> Result<f64> {
+    let (ask, mut asked) = mpsc::channel::<(TicketRequest, oneshot::Sender<TicketAnswer>)>(UNDER_WAY);
+    let mut slot = Slot::with_bounds(SLOT.item, bounds(requests.len()));
     slot.init(terms(requests.len()));
     runtime.spawn(async move {
         while let Some((request, answer)) = asked.recv().await {
@@ -121,8 +121,8 @@ fn by_owner(runtime: &Runtime, requests: &Arc<Vec<Request>>) -> Result<f64> {
 /// Tickets a second where `ask` gets each.
 fn timed<F>(
     runtime: &Runtime,
-    requests: &Arc<Vec<Request>>,
-    ask: impl Fn(Request) -> F + Send + Clone + 'static,
+    requests: &Arc<Vec<TicketRequest>>,
+    ask: impl Fn(TicketRequest) -> F + Send + Clone + 'static,
 ) -> Result<f64>
 where
     F: Future<Output = Option<TicketAnswer>> + Send,
@@ -136,7 +136,7 @@ where
                 for request in requests.iter().skip(first).step_by(UNDER_WAY) {
                     cut += usize::from(matches!(
                         ask(request.clone()).await,
-                        Some(TicketAnswer::Cut(_))
+                        Some(TicketAnswer::Issued(_))
                     ));
                 }
                 cut
@@ -158,12 +158,12 @@ async fn slots(stock: usize) -> Result<Slots> {
     Ok(slots)
 }
 
-fn bounds(requests: usize) -> Bounds {
-    Bounds { queue: requests, requests, ..Bounds::default() }
+fn bounds(requests: usize) -> SlotBounds {
+    SlotBounds { queue: requests, requests, ..SlotBounds::default() }
 }
 
-fn terms(stock: usize) -> Terms {
-    Terms {
+fn terms(stock: usize) -> GrantTerms {
+    GrantTerms {
         grant: GrantId(1),
         epoch: Epoch(1),
         counted: true,
@@ -177,11 +177,11 @@ fn key() -> IdKey {
 }
 
 /// One unit for each of so many buyers.
-fn requests(setting: &Setting) -> Result<Vec<Request>> {
+fn requests(setting: &Setting) -> Result<Vec<TicketRequest>> {
     let key = key();
     let request = |number: u32| {
         let name = format!("buyer-{number:08}");
-        Ok(Request {
+        Ok(TicketRequest {
             token: Token(u64::from(number)),
             buyer_hash: key.buyer_hash(&name),
             request: key.request_hash(&name, &name),

@@ -61,7 +61,7 @@ impl DeliveryQuery {
     }
 }
 
-/// `GET /v1/admin/dead-letters`.
+/// `GET /v1/admin/dead-draw_letters`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeadLetterQuery {
     /// Only dead letters of this kind.

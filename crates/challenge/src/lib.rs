@@ -5,15 +5,15 @@
 
 mod canvas;
 mod captcha;
-mod chance;
+mod random;
 mod glyphs;
 mod picture;
 mod puzzle;
 mod work;
 
-pub use captcha::{CAPTCHA_HEIGHT, CAPTCHA_WIDTH, CHARACTERS, Captcha, draw_captcha, normalised};
-pub use chance::Chance;
+pub use captcha::{CAPTCHA_HEIGHT, CAPTCHA_WIDTH, CAPTCHA_CHARACTERS, Captcha, draw_captcha, normalize_answer};
+pub use random::RandomSource;
 pub use puzzle::{
     PIECE_SIDE, PUZZLE_HEIGHT, PUZZLE_WIDTH, Puzzle, TOLERANCE_PX, draw_puzzle, is_in_place,
 };
-pub use work::{Effort, PAYLOAD_MAX, Work, WorkKeys, solve};
+pub use work::{Effort, PAYLOAD_MAX, WorkChallenge, WorkKeys, solve_work};

@@ -5,7 +5,7 @@
 use crate::event::{Actor, Event};
 use crate::id::TicketId;
 use crate::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
-use crate::rows::{Feed, Grant, Item, Order, Place, Recall, Resolution};
+use crate::rows::{FeedRow, Grant, Item, Order, WaitlistEntry, Recall, Resolution};
 use crate::value::{
     BuyerId, Epoch, GrantId, ItemId, Millis, RecallId, RequestKey, SlotKey, TicketN,
 };
@@ -39,7 +39,7 @@ pub trait Ledger {
     /// Writes a grant, new or changed.
     fn put_grant(&mut self, grant: &Grant) -> Result<(), Self::Error>;
     /// Appends a feed row; its `seq` is the grant's new `feed_len`.
-    fn append_feed(&mut self, row: &Feed) -> Result<(), Self::Error>;
+    fn append_feed(&mut self, row: &FeedRow) -> Result<(), Self::Error>;
 
     /// The resolution of a ticket; a consumed one is read from its order.
     fn resolution(&mut self, ticket: &TicketId) -> Result<Option<Resolution>, Self::Error>;
@@ -81,15 +81,15 @@ pub trait Ledger {
     fn put_recall(&mut self, recall: &Recall) -> Result<(), Self::Error>;
 
     /// The grant of an item's line, locked until the transaction ends.
-    fn line(&mut self, item: ItemId) -> Result<Option<Grant>, Self::Error>;
+    fn waitlist(&mut self, item: ItemId) -> Result<Option<Grant>, Self::Error>;
     /// The place of this id.
-    fn place(&mut self, id: &TicketId) -> Result<Option<Place>, Self::Error>;
+    fn waitlist_entry(&mut self, id: &TicketId) -> Result<Option<WaitlistEntry>, Self::Error>;
     /// The place in which a buyer waits for the item.
-    fn place_of(&mut self, item: ItemId, buyer: &BuyerId) -> Result<Option<Place>, Self::Error>;
+    fn waitlist_entry_of(&mut self, item: ItemId, buyer: &BuyerId) -> Result<Option<WaitlistEntry>, Self::Error>;
     /// The places that wait, by turn: at most this many.
-    fn in_line(&mut self, item: ItemId, limit: usize) -> Result<Vec<Place>, Self::Error>;
+    fn waiting_entries(&mut self, item: ItemId, limit: usize) -> Result<Vec<WaitlistEntry>, Self::Error>;
     /// Writes a place, new or changed.
-    fn put_place(&mut self, place: &Place) -> Result<(), Self::Error>;
+    fn put_waitlist_entry(&mut self, place: &WaitlistEntry) -> Result<(), Self::Error>;
 
     /// Appends what happened.
     fn append_event(&mut self, event: &Event) -> Result<(), Self::Error>;

@@ -20,7 +20,7 @@ mod id;
 pub mod lease;
 mod ledger;
 pub mod limits;
-pub mod line;
+pub mod waitlist;
 pub mod loss;
 pub mod model;
 pub mod money;
@@ -30,7 +30,7 @@ pub mod partition;
 mod queue;
 pub mod recall;
 pub mod refill;
-pub mod refuse;
+pub mod refusal;
 pub mod rows;
 pub mod rules;
 pub mod sale;
@@ -48,11 +48,11 @@ pub use id::{IdKey, TicketId, TicketParts};
 pub use ledger::Ledger;
 pub use queue::Delivery;
 pub use rows::{
-    Cause, Feed, Grant, Item, Order, OrderState, Place, PlaceState, Recall, RecallTarget,
+    CloseCause, FeedRow, Grant, Item, Order, OrderState, WaitlistEntry, WaitlistState, Recall, RecallTarget,
     Resolution, Verdict,
 };
 pub use sale::Phase;
-pub use spread::{Choose, Counter, Spread, SpreadFault};
+pub use spread::{PartitionChoice, Counter, Spread, SpreadFault};
 pub use ticket::{RequestHash, Ticket};
 pub use value::{
     BuyerId, Epoch, GrantId, ItemId, Millis, NodeId, RecallId, RequestKey, Seq, SlotKey, Stock,

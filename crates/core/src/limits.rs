@@ -32,16 +32,16 @@ pub const PARKED_MAX: usize = 20_000;
 /// Longest payment window, in seconds; more is refused at the edge.
 pub const HOLD_SECS_MAX: u32 = 86_400;
 /// Places in one item's line; at the bound nobody joins.
-pub const LINE_PLACES_MAX: u64 = 10_000;
+pub const WAITLIST_ENTRIES_MAX: u64 = 10_000;
 /// Places that one transaction serves, or ends with their sale; the rest waits for the next one.
-pub const LINE_BATCH_MAX: usize = 100;
+pub const WAITLIST_BATCH_MAX: usize = 100;
 /// Longest payment window of an order that came out of a line; an item's own holds where it is shorter. Others wait behind it.
-pub const LINE_HOLD_MS: i64 = 5 * 60_000;
+pub const WAITLIST_HOLD_MS: i64 = 5 * 60_000;
 /// How long the units of an order that is due wait after its provider was first asked in vain whether it took money; then the order expires, and money
 /// that comes later is a late payment.
 pub const PROVIDER_GRACE_MS: i64 = 120_000;
 /// How long they wait at most after the order's `pay_by`, also where nobody could ask its provider by then: so many orders were due before it.
-pub const PROVIDER_ASK_WITHIN_MS: i64 = 30 * 60_000;
+pub const PROVIDER_CHECK_WITHIN_MS: i64 = 30 * 60_000;
 /// Farthest that an operator puts off an order's `pay_by`, from now; more is refused.
 pub const EXTEND_MS_MAX: i64 = 30 * 86_400_000;
 /// How often a provider is asked in vain for one refund; then it is failed, and an operator must look.
@@ -60,21 +60,21 @@ pub const DELIVERY_REFUSED_MS: i64 = 600_000;
 /// Longest wait between two tries of what was refused: a shop that is back hears of it soon.
 pub const REFUSED_PAUSE_MAX_MS: i64 = 60_000;
 /// Longest wait between two tries of what could not be sent for a reason that is not the endpoint's.
-pub const LATER_PAUSE_MAX_MS: i64 = 60_000;
+pub const DEFERRED_PAUSE_MAX_MS: i64 = 60_000;
 /// Times in a row that an event cannot be sent for such a reason, until it is given up: a day and a half.
-pub const LATER_TIMES_MAX: u32 = 2_160;
+pub const DEFERRALS_MAX: u32 = 2_160;
 /// Events that are on their way to one endpoint at once; more wait.
-pub const DELIVERIES_AT_ONCE: usize = 8;
+pub const DELIVERIES_IN_FLIGHT_MAX: usize = 8;
 /// Events that are read ahead of an endpoint's position; more stay in the store.
 pub const DELIVERY_WINDOW: usize = 256;
 /// Events that one endpoint keeps to be tried again; at the bound it is told of nothing new until one of them is told, dead or discarded.
 pub const DELIVERIES_PENDING_MAX: usize = 1_000;
 /// Events that fail with no success between them until an endpoint counts as down, and is only tried with one at a time.
-pub const BREAKER_AFTER: usize = 5;
+pub const BREAKER_FAILURES: usize = 5;
 /// How often in a row an endpoint that is down is tried with the same event.
-pub const BREAKER_EACH: u32 = 3;
+pub const BREAKER_TRIES_PER_EVENT: u32 = 3;
 /// How many tries of an endpoint that is down follow each other after the same wait, before it doubles: one that fails for a moment is told soon after.
-pub const BREAKER_SAME: u32 = 4;
+pub const BREAKER_TRIES_PER_PAUSE: u32 = 4;
 /// Longest wait between two tries of an endpoint that is down.
 pub const BREAKER_PAUSE_MAX_MS: i64 = 60_000;
 
@@ -87,7 +87,7 @@ pub fn backoff_ms(tries: u32) -> i64 {
 
 /// Somewhere between three quarters and five quarters of `ms`, by a random `spread`: what failed together is not tried again together.
 #[must_use]
-pub fn spread_out(ms: i64, spread: u32) -> i64 {
+pub fn with_jitter(ms: i64, spread: u32) -> i64 {
     ms - ms / 4 + (ms / 2).saturating_mul(i64::from(spread >> 16)) / (1 << 16)
 }
 
@@ -100,7 +100,7 @@ const _: () = assert!(
 const _: () =
     assert!(STOCK_MAX <= u32::MAX as u64, "free and held units pack into one atomic word");
 const _: () = assert!(
-    DELIVERIES_AT_ONCE <= DELIVERY_WINDOW && DELIVERY_WINDOW <= DELIVERIES_PENDING_MAX,
+    DELIVERIES_IN_FLIGHT_MAX <= DELIVERY_WINDOW && DELIVERY_WINDOW <= DELIVERIES_PENDING_MAX,
     "what is sent was read, and may fail"
 );
 const _: () = assert!(
@@ -108,7 +108,7 @@ const _: () = assert!(
     "who refuses once may not mean it"
 );
 const _: () = assert!(
-    PROVIDER_GRACE_MS < PROVIDER_ASK_WITHIN_MS,
+    PROVIDER_GRACE_MS < PROVIDER_CHECK_WITHIN_MS,
     "a question in vain makes nobody wait longer"
 );
 const _: () = assert!(UNITS_MAX < 1 << 24, "units fit in the three bytes of a ticket id");

@@ -2,8 +2,8 @@
 //!
 //! Evidence is read in the order truth (grant) → slot → feed length, and closes the grant that was read, by its id, so that an old
 //! reading harms nobody.
-use crate::rows::{Cause, Grant};
-use crate::rules::{Rule, keeps};
+use crate::rows::{CloseCause, Grant};
+use crate::rules::{Rule, enforces};
 use crate::slot::SlotView;
 use crate::value::Seq;
 
@@ -11,18 +11,18 @@ use crate::value::Seq;
 ///
 /// `slot` is `None` when the slot answered that it has no epoch (not when it did not answer). `feed_len` is read last.
 #[must_use]
-pub fn evidence(before: &Grant, slot: Option<&SlotView>, feed_len: Seq) -> Option<Cause> {
-    if !before.open || (!before.acked && keeps(Rule::EvidenceAfterInit)) {
+pub fn evidence(before: &Grant, slot: Option<&SlotView>, feed_len: Seq) -> Option<CloseCause> {
+    if !before.open || (!before.acked && enforces(Rule::EvidenceAfterInit)) {
         return None;
     }
     let Some(slot) = slot else {
-        return keeps(Rule::LossEpochMissing).then_some(Cause::EpochMissing);
+        return enforces(Rule::LossEpochMissing).then_some(CloseCause::EpochMissing);
     };
     if slot.grant != before.id || slot.epoch != before.epoch {
-        return keeps(Rule::LossEpochForeign).then_some(Cause::EpochForeign);
+        return enforces(Rule::LossEpochForeign).then_some(CloseCause::EpochForeign);
     }
     let behind = slot.n < before.max_n || slot.applied > feed_len;
-    (behind && keeps(Rule::LossNumberBehind)).then_some(Cause::NumberBehind)
+    (behind && enforces(Rule::LossNumberBehind)).then_some(CloseCause::NumberBehind)
 }
 
 /// What a slot at rest proves: all numbers resolved, feed applied, queue empty, no recall pending, and the truth the same before and after.
@@ -35,7 +35,7 @@ pub fn quiet_evidence(
     slot: &SlotView,
     after: &Grant,
     recalls_pending: bool,
-) -> Option<Cause> {
+) -> Option<CloseCause> {
     let same = before == after
         && before.open
         && before.acked
@@ -47,5 +47,5 @@ pub fn quiet_evidence(
         return None;
     }
     let differs = slot.available != after.unsettled();
-    (differs && keeps(Rule::LossQuietMismatch)).then_some(Cause::QuietMismatch)
+    (differs && enforces(Rule::LossQuietMismatch)).then_some(CloseCause::QuietMismatch)
 }

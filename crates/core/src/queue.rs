@@ -2,7 +2,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::rules::{Rule, keeps};
+use crate::rules::{Rule, enforces};
 use crate::ticket::Ticket;
 use crate::value::{GrantId, Millis, TicketN, Token};
 
@@ -16,7 +16,7 @@ pub struct Delivery {
 }
 
 #[derive(Clone, Debug)]
-struct Entry {
+struct QueuedTicket {
     ticket: Arc<Ticket>,
     done: bool,
 }
@@ -24,7 +24,7 @@ struct Entry {
 /// Tickets from the first one not yet acknowledged on.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queue {
-    entries: VecDeque<Entry>,
+    entries: VecDeque<QueuedTicket>,
     /// Position of `entries[0]`.
     first: u64,
     /// How many of the entries were delivered.
@@ -61,7 +61,7 @@ impl Queue {
     }
 
     pub(crate) fn push(&mut self, ticket: Arc<Ticket>) {
-        self.entries.push_back(Entry { ticket, done: false });
+        self.entries.push_back(QueuedTicket { ticket, done: false });
         self.open += 1;
     }
 
@@ -87,7 +87,7 @@ impl Queue {
     pub(crate) fn acknowledge(&mut self, at: u64, token: Token) {
         let Some(i) = at.checked_sub(self.first) else { return };
         let Some(entry) = self.entries.get_mut(i as usize) else { return };
-        let same = entry.ticket.token == token || !keeps(Rule::AcknowledgeCompares);
+        let same = entry.ticket.token == token || !enforces(Rule::AcknowledgeCompares);
         if !same || entry.done {
             return;
         }

@@ -1,6 +1,6 @@
 //! The protocol's rules by name, so that the simulator can remove each in turn and must notice.
 //!
-//! Without the `mutants` feature every rule always holds and [`keeps`] compiles to `true`.
+//! Without the `run_mutants` feature every rule always holds and [`enforces`] compiles to `true`.
 
 macro_rules! rules {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -333,7 +333,7 @@ mod removed {
 
     /// Whether this rule holds on this thread.
     #[must_use]
-    pub fn keeps(rule: Rule) -> bool {
+    pub fn enforces(rule: Rule) -> bool {
         REMOVED.get() != Some(rule)
     }
 
@@ -344,12 +344,12 @@ mod removed {
 }
 
 #[cfg(feature = "mutants")]
-pub use removed::{keeps, remove};
+pub use removed::{enforces, remove};
 
 /// Whether this rule holds: always.
 #[cfg(not(feature = "mutants"))]
 #[inline(always)]
 #[must_use]
-pub const fn keeps(_rule: Rule) -> bool {
+pub const fn enforces(_rule: Rule) -> bool {
     true
 }

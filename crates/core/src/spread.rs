@@ -54,7 +54,7 @@ impl Counter {
 
 /// How a request finds the partition that it is put to first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub enum Choose {
+pub enum PartitionChoice {
     /// By the buyer: all requests of one buyer meet in one slot, which so knows the whole limit and every repetition.
     #[default]
     Buyer,
@@ -64,7 +64,7 @@ pub enum Choose {
     RoundRobin,
 }
 
-impl Choose {
+impl PartitionChoice {
     /// Every way.
     pub const ALL: &[Self] = &[Self::Buyer, Self::Random, Self::RoundRobin];
 
@@ -93,7 +93,7 @@ pub struct Spread {
     /// Slots of the item that stand by themselves: 1 to [`PARTITIONS_MAX`]. (A shape whose slots live in nodes has one for each node instead.)
     pub partitions: u32,
     /// How a request finds its partition.
-    pub choose: Choose,
+    pub choose: PartitionChoice,
     /// Units that each slot gets first.
     pub initial: u64,
     /// A counter with fewer units than this is refilled.
@@ -105,7 +105,7 @@ pub struct Spread {
 impl Default for Spread {
     /// One slot, which holds everything.
     fn default() -> Self {
-        Self { partitions: 1, choose: Choose::Buyer, initial: 0, threshold: 0, refill: 0 }
+        Self { partitions: 1, choose: PartitionChoice::Buyer, initial: 0, threshold: 0, refill: 0 }
     }
 }
 
@@ -146,7 +146,7 @@ impl Spread {
 
     /// Whether slots hold little and are refilled (rather than holding all there is).
     #[must_use]
-    pub fn in_use(&self) -> bool {
+    pub fn uses_sub_domains(&self) -> bool {
         self.refill > 0
     }
 }
@@ -158,7 +158,7 @@ mod tests {
     fn check(change: impl FnOnce(&mut Spread), wanted: Option<SpreadFault>) {
         let mut spread = Spread {
             partitions: 8,
-            choose: Choose::Buyer,
+            choose: PartitionChoice::Buyer,
             initial: 400,
             threshold: 50,
             refill: 100,
@@ -189,6 +189,6 @@ mod tests {
                 .iter()
                 .all(|&c| Counter::parse(c.as_str()) == Some(c) && c.other().other() == c)
         );
-        assert!(Choose::ALL.iter().all(|&c| Choose::parse(c.as_str()) == Some(c)));
+        assert!(PartitionChoice::ALL.iter().all(|&c| PartitionChoice::parse(c.as_str()) == Some(c)));
     }
 }

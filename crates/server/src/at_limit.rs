@@ -47,7 +47,7 @@ impl AtLimit {
     }
 
     /// What the buyer holds, if with `units` more that passes the limit, no order of the item ended since it was read, and this node has looked at the truth
-    /// since: `unseen_for` ago.
+    /// since: `staleness` ago.
     pub(crate) fn refuses(
         &self,
         buyer: u64,
@@ -64,7 +64,7 @@ impl AtLimit {
         if read.elapsed() < unseen_for {
             return None;
         }
-        (u64::from(used) + units.wide() > u64::from(limit)).then_some(used)
+        (u64::from(used) + units.to_u64() > u64::from(limit)).then_some(used)
     }
 }
 

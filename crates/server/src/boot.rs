@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::{Buyers, Expected, JwksError, Operators};
+use crate::auth::{Buyers, ExpectedClaims, JwksError, Operators};
 use crate::clock::Clock;
 use crate::config::{BuyerKeys, ProviderSettings, Settings, Shape};
 use crate::engine::{Engine, EngineError, EngineOptions, Place};
@@ -170,7 +170,7 @@ async fn run(
     let at = |error| ServeError::Listen { address: settings.listen, error };
     let listener = web::bind(settings.listen).map_err(at)?;
     let address = listener.address().map_err(at)?;
-    app.serve_at(&format!("http://{}", SocketAddr::new(reachable(address.ip()), address.port())));
+    app.set_server_address(&format!("http://{}", SocketAddr::new(reachable(address.ip()), address.port())));
     announce(parts, address).await?;
     tell(&[NotifyState::Ready]);
     ready(address);
@@ -178,7 +178,7 @@ async fn run(
     let stop = CancellationToken::new();
     let serving = async {
         let served = listener.serve(&app, connections_max, settings.idle, &stop);
-        tokio::join!(served, app.tend());
+        tokio::join!(served, app.run_jobs());
     };
     let mut serving = std::pin::pin!(serving);
     let asked_to_stop = async {
@@ -188,7 +188,7 @@ async fn run(
                 for_secs = settings.stop_notice.as_secs(),
                 "asked to stop: not ready any more, and served all the same"
             );
-            app.give_notice();
+            app.mark_not_ready();
             tokio::time::sleep(settings.stop_notice).await;
         }
     };
@@ -199,7 +199,7 @@ async fn run(
         Ok(reason) = fatal => Err(ServeError::Fatal(reason)),
     };
     tracing::info!("stopping: requests in progress are finished");
-    app.begin_to_stop();
+    app.begin_shutdown();
     stop.cancel();
     // Beside the requests in progress, and not for ever: an operator's change may hold an item while the disk hangs.
     tokio::join!(serving, tokio::time::timeout(FINISH_TIMEOUT, engine.begin_to_stop())).0;
@@ -236,7 +236,7 @@ fn options(
                 NodeId(rand::random_range(1..1 << 31))
             }
         },
-        bounds: doorbuster_core::slot::Bounds::default(),
+        bounds: doorbuster_core::slot::SlotBounds::default(),
         leads_regardless: false,
         allow_fsync_off: false,
         on_fatal: Arc::new(move |reason| {
@@ -255,7 +255,7 @@ async fn app(
     engine: &Arc<Engine>,
 ) -> Result<Arc<App>, ServeError> {
     let expected =
-        Expected { issuer: settings.auth.issuer.clone(), audience: settings.auth.audience.clone() };
+        ExpectedClaims { issuer: settings.auth.issuer.clone(), audience: settings.auth.audience.clone() };
     let buyers = match (&secrets.buyer, &settings.auth.buyers) {
         (Some(secret), _) => Buyers::with_secret(secret, expected),
         (None, Some(keys @ (BuyerKeys::JwksFile(_) | BuyerKeys::JwksUrl(_)))) => {
@@ -264,7 +264,7 @@ async fn app(
         (None, _) => unreachable!("without public keys a secret was prepared"),
     };
     let operators = Operators::new(&secrets.admin_key);
-    operators.know(engine.store().keys().await.map_err(EngineError::from)?);
+    operators.replace_keys(engine.store().keys().await.map_err(EngineError::from)?);
     let guests = settings.demo.then(|| secrets.buyer.clone()).flatten();
     let app = App::new(
         settings,
@@ -276,7 +276,7 @@ async fn app(
         &secrets.webhook,
     );
     // Whom operators turn away is known before the first request.
-    app.know_blocks().await.map_err(EngineError::from)?;
+    app.load_blocks().await.map_err(EngineError::from)?;
     Ok(app)
 }
 

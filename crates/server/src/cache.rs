@@ -11,7 +11,7 @@ mod numbers;
 
 use std::time::Duration;
 
-use doorbuster_slots::{Held, Locks, Shared, SlotError};
+use doorbuster_slots::{LockGuard, Locks, Shared, SlotError};
 use doorbuster_store::{CatalogueRows, StoreError};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
@@ -163,7 +163,7 @@ enum Turn<T> {
     /// Nobody's: another node left what was asked for.
     There(T),
     /// This node reads the truth: for all of them while it has the lock, else for itself.
-    Reads(Option<Held>),
+    Reads(Option<LockGuard>),
 }
 
 /// Has one node of several read what all of them want, and the others wait for it a little; whoever cannot ask them reads for itself.

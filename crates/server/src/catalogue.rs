@@ -9,13 +9,13 @@ use arc_swap::ArcSwap;
 use doorbuster_api::admin::front_door::FrontDoor;
 use doorbuster_api::gate::Room;
 use doorbuster_core::partition::{self, Registry};
-use doorbuster_core::slot::Request;
-use doorbuster_core::{Choose, IdKey, ItemId, Millis, Phase, SlotKey, Spread};
+use doorbuster_core::slot::TicketRequest;
+use doorbuster_core::{PartitionChoice, IdKey, ItemId, Millis, Phase, SlotKey, Spread};
 use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
 
 use crate::at_limit::AtLimit;
-use crate::gate::room::Arrivals;
-use crate::gate::{Route, Rules, SaleLimits};
+use crate::gate::waiting_room::Arrivals;
+use crate::gate::{Route, LimitRules, SaleLimitState};
 use crate::gauge::Gauge;
 use crate::layout::Layout;
 use crate::purchase::OpenGrants;
@@ -75,15 +75,15 @@ impl ItemState {
     ///
     /// A request that is sent again by the same buyer, or under the same key, comes to the same slot, unless requests take turns.
     #[must_use]
-    pub fn home(&self, request: &Request) -> Option<SlotKey> {
+    pub fn home(&self, request: &TicketRequest) -> Option<SlotKey> {
         let slots = self.slots.len();
         if slots <= 1 {
             return self.slots.first().copied();
         }
         let number = match self.row.spread.choose {
-            Choose::Buyer => 0,
-            Choose::Random => request.request.half(),
-            Choose::RoundRobin => self.work.turn.fetch_add(1, Ordering::Relaxed),
+            PartitionChoice::Buyer => 0,
+            PartitionChoice::Random => request.request.low_64_bits(),
+            PartitionChoice::RoundRobin => self.work.turn.fetch_add(1, Ordering::Relaxed),
         };
         let (spread, hash) = (&self.row.spread, request.buyer_hash);
         let seen = self.work.seen.load();
@@ -93,15 +93,15 @@ impl ItemState {
     }
 
     /// Every slot that this node reaches, the request's own first: where it is put before it is refused for having been parked as long as it may be.
-    pub fn every_slot(&self, request: &Request) -> impl Iterator<Item = SlotKey> {
+    pub fn every_slot(&self, request: &TicketRequest) -> impl Iterator<Item = SlotKey> {
         let spread = Spread { partitions: self.slots.len() as u32, ..self.row.spread };
-        let tries = partition::last_tries(&spread, request.buyer_hash, request.request.half());
+        let tries = partition::last_tries(&spread, request.buyer_hash, request.request.low_64_bits());
         tries.filter_map(|at| self.slots.get(at as usize).copied())
     }
 
     /// The slot for a second try, after `first` could not serve; `None`: none was seen with enough.
     #[must_use]
-    pub fn elsewhere(&self, first: SlotKey, request: &Request) -> Option<SlotKey> {
+    pub fn elsewhere(&self, first: SlotKey, request: &TicketRequest) -> Option<SlotKey> {
         if self.slots.len() <= 1 {
             return None;
         }
@@ -166,7 +166,7 @@ pub struct SaleFlags {
     /// Counts answers.
     pub tally: Tally,
     /// What everybody together asked for, and what was too much.
-    pub limits: SaleLimits,
+    pub limits: SaleLimitState,
     /// Who came to a waiting room that opens by itself, or past it.
     pub arrivals: Arrivals,
     /// Until when the waiting room is open that opens by itself, as of the last look at it.
@@ -183,10 +183,10 @@ pub struct SaleState {
     /// What it asks of its buyers, read from the row.
     pub door: FrontDoor,
     /// How often it may be asked, as the door says.
-    pub(crate) limits: Rules,
+    pub(crate) limits: LimitRules,
     /// The same of its challenges, which have a limit of their own besides.
-    challenge_limits: Rules,
-    checkout_limits: Rules,
+    challenge_limits: LimitRules,
+    checkout_limits: LimitRules,
     /// Its items, in the shop's order.
     pub items: Vec<Arc<ItemState>>,
     /// Changes whenever the row does: the parameter under which the status is cached. Not guessable before.
@@ -197,7 +197,7 @@ pub struct SaleState {
 
 impl SaleState {
     /// How often this may be asked.
-    pub(crate) fn limits_of(&self, route: Route) -> &Rules {
+    pub(crate) fn limits_of(&self, route: Route) -> &LimitRules {
         match route {
             Route::Challenge => &self.challenge_limits,
             Route::Checkout => &self.checkout_limits,
@@ -268,7 +268,7 @@ const VERSION_DIGITS: usize = 13;
 
 /// A number for a sale whose row has this version and phase, which nobody can know before.
 fn state_version(key: &IdKey, id: &str, row: u64, phase: Phase) -> u64 {
-    key.request_hash(id, &format!("{row} {}", phase.as_str())).half()
+    key.request_hash(id, &format!("{row} {}", phase.as_str())).low_64_bits()
 }
 
 fn version(state: u64) -> String {
@@ -351,8 +351,8 @@ impl Catalogue {
         let state_version = state_version(key, &id, row.version, row.phase);
         let door = door(&row);
         let (limits, challenge_limits) =
-            (Rules::new(&door.limits), Rules::of_challenges(&door.limits));
-        let checkout_limits = Rules::of_checkouts(&door.limits);
+            (LimitRules::new(&door.limits), LimitRules::for_challenges(&door.limits));
+        let checkout_limits = LimitRules::for_checkouts(&door.limits);
         let sale = SaleState {
             door,
             limits,

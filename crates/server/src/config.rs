@@ -28,7 +28,7 @@ use std::time::Duration;
 use doorbuster_core::IdKey;
 use secrecy::SecretString;
 
-use crate::gate::Masters;
+use crate::gate::MasterKeys;
 
 /// The default file, word for word.
 pub const DEFAULT_FILE: &str = include_str!("../config/default.toml");
@@ -124,7 +124,7 @@ pub struct Settings {
     /// Money that comes in.
     pub payment: PaymentSettings,
     /// The secrets that keys of the front door are made from, if they are configured.
-    pub pass_keys: Option<Masters>,
+    pub pass_keys: Option<MasterKeys>,
     /// How long a purchase pass may be used.
     pub pass_ttl: Duration,
     /// How many buyers are called out of a sale's waiting room within a second; more than so many open one that opens by itself.
@@ -252,7 +252,7 @@ pub fn show(
 fn gather(
     flags: &Flags,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> (raw::Raw, Result<Settings, SettingsError>) {
+) -> (raw::RawSettings, Result<Settings, SettingsError>) {
     // A map of the environment: the home directory is looked up there too, so that a test needs no real one.
     let environment = environment.into_iter().collect();
     let mut faults = Vec::new();

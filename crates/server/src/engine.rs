@@ -177,13 +177,13 @@ impl Engine {
 
     /// Whether the clock that the store goes by was set, and is not believed for what must not come early.
     #[must_use]
-    pub fn clock_was_set(&self) -> bool {
-        self.clock.has_alarm() || self.store.clock_was_set()
+    pub fn clock_stepped(&self) -> bool {
+        self.clock.has_alarm() || self.store.clock_stepped()
     }
 
     /// Whether what this node shows of the truth is recent enough to refuse anybody for it.
     pub(crate) fn is_recent(&self) -> bool {
-        self.store.unseen_for() <= SHOWN_MAX
+        self.store.staleness() <= SHOWN_MAX
     }
 
     /// The deployment's key for ids.

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use doorbuster_core::Stock;
-use doorbuster_core::refuse::Free;
+use doorbuster_core::refusal::FreeUnits;
 use doorbuster_store::ItemCounts;
 use tokio::sync::Notify;
 
@@ -81,10 +81,10 @@ impl Gauge {
 
     /// What may yet be had, in one atomic load. Read it *before* looking whether a request holds an order.
     #[must_use]
-    pub fn free(&self) -> Free {
+    pub fn free(&self) -> FreeUnits {
         let packed = self.packed.load(Ordering::SeqCst);
         let free = packed & UNLIMITED;
-        Free { free: (free != UNLIMITED).then_some(free), reserved: packed >> 32 }
+        FreeUnits { free: (free != UNLIMITED).then_some(free), reserved: packed >> 32 }
     }
 
     /// All counts.
@@ -148,13 +148,13 @@ mod tests {
             waiting: 0,
         };
         let gauge = Gauge::new(counts);
-        assert_eq!(gauge.free(), Free { free: Some(7), reserved: 5 });
+        assert_eq!(gauge.free(), FreeUnits { free: Some(7), reserved: 5 });
         gauge.publish(ItemCounts { kept: 2, waiting: 2, ..counts });
-        assert_eq!(gauge.free(), Free { free: Some(5), reserved: 7 }, "two are for those in line");
+        assert_eq!(gauge.free(), FreeUnits { free: Some(5), reserved: 7 }, "two are for those in line");
         gauge.publish(ItemCounts { total: Stock::Unlimited, ..counts });
-        assert_eq!(gauge.free(), Free { free: None, reserved: 5 });
+        assert_eq!(gauge.free(), FreeUnits { free: None, reserved: 5 });
         let most = ItemCounts { pool: 1_000_000_000, in_slots: 0, held: 1_000_000_000, ..counts };
         gauge.publish(most);
-        assert_eq!(gauge.free(), Free { free: Some(1_000_000_000), reserved: 1_000_000_000 });
+        assert_eq!(gauge.free(), FreeUnits { free: Some(1_000_000_000), reserved: 1_000_000_000 });
     }
 }

@@ -75,7 +75,7 @@ impl Holders {
     /// Whether the request is remembered.
     #[must_use]
     pub fn holds(&self, request: RequestHash) -> bool {
-        let half = request.half();
+        let half = request.low_64_bits();
         self.shard(half).lock().unwrap_or_else(PoisonError::into_inner).contains(&half)
     }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use doorbuster_core::limits::DECIDE_WITHIN_MS;
 use doorbuster_core::settle::Resolved;
-use doorbuster_core::slot::{Cut, Request, TicketAnswer};
+use doorbuster_core::slot::{IssuedTicket, TicketRequest, TicketAnswer};
 use doorbuster_core::{
     BuyerId, Phase, RequestKey, SlotKey, TicketId, TicketParts, Token, Units, Verdict,
 };
@@ -152,9 +152,9 @@ impl Engine {
         self.buy_fresh(purchase, &mut request).await
     }
 
-    fn request(&self, purchase: &Purchase) -> Request {
+    fn request(&self, purchase: &Purchase) -> TicketRequest {
         let (buyer, key) = (purchase.buyer.as_str(), purchase.key.as_str());
-        Request {
+        TicketRequest {
             token: Token(rand::random::<u64>() >> 16),
             buyer: purchase.buyer.clone(),
             key: purchase.key.clone(),
@@ -171,12 +171,12 @@ impl Engine {
     async fn heed(
         &self,
         purchase: &Purchase,
-        request: &Request,
+        request: &TicketRequest,
         answered: &(SlotKey, TicketAnswer),
         (verdict, entry): (oneshot::Receiver<Resolved>, Opened<'_>),
         tries: &Tries,
     ) -> Attempt {
-        let TicketAnswer::Cut(cut) = &answered.1 else {
+        let TicketAnswer::Issued(cut) = &answered.1 else {
             drop(entry);
             return Box::pin(self.not_cut(purchase, request, *answered, *tries)).await;
         };
@@ -187,13 +187,13 @@ impl Engine {
     async fn not_cut(
         &self,
         purchase: &Purchase,
-        request: &Request,
+        request: &TicketRequest,
         (slot, answer): (SlotKey, TicketAnswer),
         tries: Tries,
     ) -> Attempt {
         Attempt::Answer(match answer {
-            TicketAnswer::Cut(_) => UNAVAILABLE,
-            TicketAnswer::Again(cut) => return self.again(purchase, &cut, tries).await,
+            TicketAnswer::Issued(_) => UNAVAILABLE,
+            TicketAnswer::Repeated(cut) => return self.again(purchase, &cut, tries).await,
             TicketAnswer::Short { .. } => return Attempt::Short,
             TicketAnswer::KeyReused => {
                 return self.refused_by_slot(purchase, request, Refusal::KeyReused, tries).await;
@@ -219,7 +219,7 @@ impl Engine {
     }
 
     /// The verdict of a ticket that was cut for an earlier try.
-    async fn again(&self, purchase: &Purchase, cut: &Cut, tries: Tries) -> Attempt {
+    async fn again(&self, purchase: &Purchase, cut: &IssuedTicket, tries: Tries) -> Attempt {
         match self.waiters().join(cut.token) {
             Some(verdict) => {
                 let asker = Asker { is_first: false, until: tries.verdict };
@@ -230,7 +230,7 @@ impl Engine {
     }
 
     /// The verdict of a ticket that nobody on this node waits for any more.
-    async fn find(&self, purchase: &Purchase, cut: &Cut) -> Attempt {
+    async fn find(&self, purchase: &Purchase, cut: &IssuedTicket) -> Attempt {
         let id = self.id_of(purchase, cut);
         Attempt::Answer(match self.store().verdict(id).await {
             Ok(Some(resolved)) if resolved.order.is_none() => {
@@ -247,7 +247,7 @@ impl Engine {
     async fn wait(
         &self,
         purchase: &Purchase,
-        cut: &Cut,
+        cut: &IssuedTicket,
         verdict: oneshot::Receiver<Resolved>,
         asker: Asker,
     ) -> Attempt {
@@ -299,7 +299,7 @@ impl Engine {
         }
     }
 
-    fn id_of(&self, purchase: &Purchase, cut: &Cut) -> TicketId {
+    fn id_of(&self, purchase: &Purchase, cut: &IssuedTicket) -> TicketId {
         let (buyer, key) = (purchase.buyer.as_str(), purchase.key.as_str());
         let parts = TicketParts {
             decide_by: cut.decide_by,
@@ -307,8 +307,8 @@ impl Engine {
             grant: cut.grant,
             n: cut.n,
             units: cut.units,
-            request: self.id_key().request_hash(buyer, key).short(),
+            request: self.id_key().request_hash(buyer, key).id_bits(),
         };
-        self.id_key().seal(&parts, buyer)
+        self.id_key().sign(&parts, buyer)
     }
 }

@@ -17,11 +17,11 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use doorbuster_core::IdKey;
-use doorbuster_store::{OpenError, kept_secret, shared_secret};
+use doorbuster_store::{OpenError, stored_secret, shared_secret};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::{BuyerKeys, Settings};
-use crate::gate::Masters;
+use crate::gate::MasterKeys;
 
 /// Random bytes in each secret.
 const SECRET_BYTES: usize = 32;
@@ -81,7 +81,7 @@ pub struct Secrets {
     /// Key of order ids.
     pub id_key: IdKey,
     /// What the keys of the front door are made from.
-    pub pass_keys: Masters,
+    pub pass_keys: MasterKeys,
 }
 
 /// Reads the secrets that are configured or kept, and makes those that are missing.
@@ -116,7 +116,7 @@ pub async fn prepare(settings: &Settings) -> Result<Secrets, SecretsError> {
             let (text, _) = kept(settings, "pass_key").await?;
             let spoilt = || SecretsError::Spoilt { name: "pass_key", place: place(settings) };
             parse_key(text.expose_secret())
-                .and_then(|key| Masters::new(vec![key]))
+                .and_then(|key| MasterKeys::new(vec![key]))
                 .ok_or_else(spoilt)?
         }
     };
@@ -133,7 +133,7 @@ pub async fn buyer_secret(settings: &Settings) -> Result<SecretString, SecretsEr
         return Ok(secret.clone());
     }
     let found = match settings.shape.store() {
-        Some(url) => kept_secret(url.expose_secret(), name).await?.map(SecretString::from),
+        Some(url) => stored_secret(url.expose_secret(), name).await?.map(SecretString::from),
         None => {
             let path = settings.data_dir.join(name);
             read(&path).map_err(|error| SecretsError::Kept { path, error })?

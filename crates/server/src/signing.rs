@@ -65,7 +65,7 @@ impl SigningKey {
 
 /// A secret of these bytes as it is written.
 #[must_use]
-pub fn write_secret(bytes: &[u8]) -> String {
+pub fn format_secret(bytes: &[u8]) -> String {
     format!("{PREFIX}{}", BASE64.encode(bytes))
 }
 
@@ -85,7 +85,7 @@ pub fn sign(id: &str, at_secs: i64, body: &[u8], keys: &[SigningKey]) -> String 
 
 /// Why a message was not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unbelieved {
+pub enum SignatureError {
     /// A header is missing, empty, or there twice.
     #[error(
         "the headers webhook-id, webhook-timestamp and webhook-signature are needed, once each"
@@ -120,25 +120,25 @@ pub fn verify<'h>(
     keys: &[SigningKey],
     now: Millis,
     tolerance_ms: i64,
-) -> Result<&'h str, Unbelieved> {
+) -> Result<&'h str, SignatureError> {
     let (id, timestamp) = (single(headers, ID_HEADER)?, single(headers, TIMESTAMP_HEADER)?);
     let signatures = single(headers, SIGNATURE_HEADER)?;
     if id.len() > ID_MAX {
-        return Err(Unbelieved::LongId);
+        return Err(SignatureError::LongId);
     }
     let id = id
         .to_str()
         .ok()
         .filter(|id| id.bytes().all(|byte| byte.is_ascii_graphic()))
-        .ok_or(Unbelieved::OddId)?;
+        .ok_or(SignatureError::OddId)?;
     // Digits alone: `+5`, ` 5` and `5e0` are times to some parsers and would be signed as they are written.
     let is_time = |text: &&str| {
         text.len() <= TIME_DIGITS_MAX && text.bytes().all(|byte| byte.is_ascii_digit())
     };
-    let timestamp = timestamp.to_str().ok().filter(is_time).ok_or(Unbelieved::Time)?;
-    let at_secs: i64 = timestamp.parse().map_err(|_| Unbelieved::Time)?;
+    let timestamp = timestamp.to_str().ok().filter(is_time).ok_or(SignatureError::Time)?;
+    let at_secs: i64 = timestamp.parse().map_err(|_| SignatureError::Time)?;
     if now.0.abs_diff(at_secs * 1_000) > tolerance_ms.unsigned_abs() {
-        return Err(Unbelieved::Stale);
+        return Err(SignatureError::Stale);
     }
     let mut message = Vec::with_capacity(id.len() + timestamp.len() + 2 + body.len());
     for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
@@ -150,15 +150,15 @@ pub fn verify<'h>(
         offered.filter_map(|signature| BASE64.decode(signature.strip_prefix(VERSION)?).ok());
     let is_good =
         proofs.any(|proof| keys.iter().any(|key| hmac::verify(&key.0, &message, &proof).is_ok()));
-    if is_good { Ok(id) } else { Err(Unbelieved::Forged) }
+    if is_good { Ok(id) } else { Err(SignatureError::Forged) }
 }
 
 /// A header that is there once and is not empty.
-fn single<'h>(headers: &'h HeaderMap, name: &str) -> Result<&'h HeaderValue, Unbelieved> {
+fn single<'h>(headers: &'h HeaderMap, name: &str) -> Result<&'h HeaderValue, SignatureError> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (Some(value), None) if !value.is_empty() => Ok(value),
-        _ => Err(Unbelieved::Headers),
+        _ => Err(SignatureError::Headers),
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use doorbuster_core::settle::Resolved;
-use doorbuster_core::slot::Request;
+use doorbuster_core::slot::TicketRequest;
 use doorbuster_core::{BuyerId, ItemId, Millis, Token, Units};
 use tokio::sync::oneshot;
 
@@ -28,7 +28,7 @@ pub struct About {
 impl About {
     /// What this request is about.
     #[must_use]
-    pub fn of(item: ItemId, request: &Request) -> Self {
+    pub fn of(item: ItemId, request: &TicketRequest) -> Self {
         Self {
             item,
             buyer: request.buyer.clone(),

@@ -5,8 +5,8 @@
 //! ([`doorbuster_core::rules::Rule`]) must be noticed.
 #![forbid(unsafe_code)]
 
-pub mod dice;
-pub mod judge;
+pub mod rng;
+pub mod checker;
 pub mod mutants;
 pub mod op;
 pub mod profile;

@@ -1,5 +1,5 @@
 //! What happens in a simulated sale: small integers, read modulo what exists then, so that lists shrink, mean something in part, and are stored as JSON.
-pub mod line;
+pub mod waitlist;
 pub use crate::setup::{Case, ItemSetup, Setup, SlotSetup};
 use serde::{Deserialize, Serialize};
 
@@ -48,7 +48,7 @@ pub enum Op {
         /// Among the parked attempts.
         attempt: u8,
     },
-    /// A buyer gives up an unpaid order; an operator does by [`line::Line::TakeAway`].
+    /// A buyer gives up an unpaid order; an operator does by [`line::Waitlist::TakeAway`].
     Cancel {
         /// Among all orders.
         order: u8,
@@ -395,6 +395,6 @@ pub enum Op {
         /// Which worker.
         worker: u8,
     },
-    /// See [`line::Line`].
-    Line(line::Line),
+    /// See [`line::Waitlist`].
+    Waitlist(waitlist::Waitlist),
 }

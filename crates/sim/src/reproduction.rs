@@ -5,7 +5,7 @@ use std::{fs, io};
 use doorbuster_core::rules::{Rule, remove};
 use serde::{Deserialize, Serialize};
 
-use crate::judge::Finding;
+use crate::checker::Finding;
 use crate::op::{Case, Op, Setup};
 use crate::run::run_case;
 

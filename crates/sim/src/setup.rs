@@ -54,7 +54,7 @@ pub struct Setup {
 impl Setup {
     /// Whether every node reaches a slot of every item.
     #[must_use]
-    pub fn is_sound(&self) -> bool {
+    pub fn is_valid(&self) -> bool {
         let reaches = |item: usize, node: u8| {
             let here =
                 |s: &&SlotSetup| usize::from(s.item) == item && s.node.is_none_or(|n| n == node);

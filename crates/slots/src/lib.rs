@@ -11,14 +11,14 @@ mod lock;
 mod redis;
 mod shared;
 
-use doorbuster_core::slot::{Applied, Bounds, Recalled, Request, SlotView, Terms, TicketAnswer};
-use doorbuster_core::{Delivery, Epoch, Feed, GrantId, IdKey, RecallId, SlotKey, Token};
+use doorbuster_core::slot::{ApplyOutcome, SlotBounds, RecallOutcome, TicketRequest, SlotView, GrantTerms, TicketAnswer};
+use doorbuster_core::{Delivery, Epoch, FeedRow, GrantId, IdKey, RecallId, SlotKey, Token};
 
 pub use self::redis::{Redis, RedisOptions};
-pub use limit::Charge;
+pub use limit::LimitCharge;
 pub use local::Local;
-pub use lock::{Held, Locks};
-pub use shared::{Said, Shared};
+pub use lock::{LockGuard, Locks};
+pub use shared::{ScriptReply, Shared};
 
 /// A slot that could not be asked, or whose answer did not arrive.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -41,7 +41,7 @@ pub struct Taken {
 
 /// The ticket that an acknowledgement means.
 #[derive(Clone, Copy, Debug)]
-pub struct Done {
+pub struct DeliveryRef {
     /// Whose queue.
     pub slot: SlotKey,
     /// Its position.
@@ -52,7 +52,7 @@ pub struct Done {
 
 /// A server that holds slots, as it was seen last.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerSeen {
+pub struct ServerIdentity {
     /// Where it is.
     pub address: String,
     /// Another one after each start.
@@ -63,11 +63,11 @@ pub struct ServerSeen {
 
 /// What may have made slots lose their memory. A hint: it proves nothing, and a loss need not show here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Evidence {
-    /// How often a server changed, came or went so far. See [`Slots::changed`].
+pub struct LossEvidence {
+    /// How often a server changed, came or went so far. See [`Slots::wait_for_change`].
     pub changes: u64,
     /// The servers.
-    pub servers: Vec<ServerSeen>,
+    pub servers: Vec<ServerIdentity>,
     /// Which of them may not hold slots, and why: since they were opened, when such a server is refused.
     pub refusals: Vec<String>,
 }
@@ -84,7 +84,7 @@ pub enum Slots {
 impl Slots {
     /// Slots in this node's memory: they live as long as the process. `bounds` are how much one may hold.
     #[must_use]
-    pub fn local(key: IdKey, bounds: Bounds) -> Self {
+    pub fn local(key: IdKey, bounds: SlotBounds) -> Self {
         Self::Local(Local::new(key, bounds))
     }
 
@@ -109,24 +109,24 @@ impl Slots {
 
     /// Whether they are in a Redis Cluster, whose servers are one.
     #[must_use]
-    pub fn are_in_a_cluster(&self) -> bool {
+    pub fn is_cluster(&self) -> bool {
         matches!(self, Self::Redis(redis) if redis.is_cluster())
     }
 
     /// What was seen of the servers that hold slots.
     #[must_use]
-    pub fn evidence(&self) -> Evidence {
+    pub fn evidence(&self) -> LossEvidence {
         match self {
-            Self::Local(_) => Evidence::default(),
+            Self::Local(_) => LossEvidence::default(),
             Self::Redis(redis) => redis.evidence(),
         }
     }
 
-    /// Waits until [`Evidence::changes`] is not `seen` any more, and says what it is then: time to look at all slots.
-    pub async fn changed(&self, seen: u64) -> u64 {
+    /// Waits until [`LossEvidence::changes`] is not `seen` any more, and says what it is then: time to look at all slots.
+    pub async fn wait_for_change(&self, seen: u64) -> u64 {
         match self {
             Self::Local(_) => std::future::pending().await,
-            Self::Redis(redis) => Box::pin(redis.changed(seen)).await,
+            Self::Redis(redis) => Box::pin(redis.wait_for_change(seen)).await,
         }
     }
 
@@ -135,7 +135,7 @@ impl Slots {
     ///
     /// # Errors
     /// When the slot cannot be reached; `init` may be sent again.
-    pub async fn init(&self, slot: SlotKey, terms: Terms) -> Result<Applied, SlotError> {
+    pub async fn init(&self, slot: SlotKey, terms: GrantTerms) -> Result<ApplyOutcome, SlotError> {
         match self {
             Self::Local(local) => Ok(local.init(slot, terms)),
             Self::Redis(redis) => Box::pin(redis.init(slot, terms)).await,
@@ -149,7 +149,7 @@ impl Slots {
     pub async fn ticket(
         &self,
         slot: SlotKey,
-        request: &Request,
+        request: &TicketRequest,
     ) -> Result<TicketAnswer, SlotError> {
         match self {
             Self::Local(local) => Ok(local.ticket(slot, request)),
@@ -165,8 +165,8 @@ impl Slots {
         &self,
         slot: SlotKey,
         epoch: Epoch,
-        rows: &[Feed],
-    ) -> Result<Applied, SlotError> {
+        rows: &[FeedRow],
+    ) -> Result<ApplyOutcome, SlotError> {
         match self {
             Self::Local(local) => Ok(local.apply(slot, epoch, rows)),
             Self::Redis(redis) => Box::pin(redis.apply(slot, epoch, rows)).await,
@@ -184,7 +184,7 @@ impl Slots {
         grant: GrantId,
         epoch: Epoch,
         units: u64,
-    ) -> Result<Recalled, SlotError> {
+    ) -> Result<RecallOutcome, SlotError> {
         match self {
             Self::Local(local) => Ok(local.recall(slot, id, grant, epoch, units)),
             Self::Redis(redis) => Box::pin(redis.recall(slot, id, grant, epoch, units)).await,
@@ -207,7 +207,7 @@ impl Slots {
     ///
     /// # Errors
     /// When the queues cannot be reached; they are then delivered again, which does no harm.
-    pub async fn acknowledge(&self, done: &[Done]) -> Result<(), SlotError> {
+    pub async fn acknowledge(&self, done: &[DeliveryRef]) -> Result<(), SlotError> {
         match self {
             Self::Local(local) => local.acknowledge(done),
             Self::Redis(redis) => Box::pin(redis.acknowledge(done)).await?,
@@ -232,10 +232,10 @@ impl Slots {
     ///
     /// # Errors
     /// When some queue cannot be reached; others get what is left there when this node counts as dead.
-    pub async fn hand_back(&self) -> Result<(), SlotError> {
+    pub async fn release_tickets(&self) -> Result<(), SlotError> {
         match self {
             Self::Local(_) => Ok(()),
-            Self::Redis(redis) => Box::pin(redis.hand_back()).await,
+            Self::Redis(redis) => Box::pin(redis.release_tickets()).await,
         }
     }
 

@@ -16,7 +16,7 @@ mod it {
     mod several;
     mod shared;
     mod speed;
-    mod storm;
+    mod burst;
     mod tls;
     #[path = "../../../store/tests/it/watch.rs"]
     mod watch;

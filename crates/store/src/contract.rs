@@ -6,40 +6,40 @@ use doorbuster_core::settle::Resolved;
 use doorbuster_core::{BuyerId, ItemId, Millis, Order, OrderState, Spread, Stock, TicketId, Token};
 
 mod block;
-mod books;
+mod reconciliation;
 mod codes;
 mod erase;
-mod line;
+mod waitlist;
 mod money;
-mod moves;
-mod once;
+mod transfers;
+mod challenge;
 mod open;
 mod outbox;
 mod room;
-mod told;
+mod event;
 
-pub use block::{Block, BlockKind, BlocksMark};
-pub use books::{
-    Adjusted, BookPage, Books, Difference, DifferenceKind, ItemBooks, MoneySums, Opening,
-    OrderMoved,
+pub use block::{Block, BlockKind, BlocksVersion};
+pub use reconciliation::{
+    StockAdjustment, LedgerPage, Reconciliation, Difference, DifferenceKind, ItemTotals, MoneyTotals, OpeningStock,
+    OrderTransition,
 };
 pub use codes::{CodeCounts, CodesOutcome};
-pub use erase::{Erased, HeldBack, Holds, Traces};
-pub use line::{LinePlace, LineServed};
+pub use erase::{Erased, RetainedRows, RetainReason, BuyerTraces};
+pub use waitlist::{WaitlistPosition, WaitlistServed};
 pub use money::{
-    Dispute, MoneyPage, MoneyQuery, Notice, PutOff, Reversal, ReversalKind, Reversed, Reversing,
+    Dispute, MoneyPage, MoneyQuery, RefundNotice, CheckoutDeferral, Reversal, ReversalKind, ReversedPayment, ReversalOutcome,
 };
-pub use moves::Moves;
-pub use once::{Spending, Spent};
+pub use transfers::GrantTransfers;
+pub use challenge::{AnswerSpend, SpendOutcome};
 pub use open::{BackupError, OpenError, PostgresOptions, SqliteOptions};
 pub use outbox::{
-    Dead, DeadCounts, DeadId, DeadKind, DeadOutcome, Delivery, DeliveryQuery, DeliveryState,
-    Endpoint, EndpointChange, EndpointKind, EndpointSecret, Forget, Held, NewEndpoint, OutboxPage,
-    Redelivery, Rotation, Standing,
+    Dead, DeadLetterCounts, DeadLetterId, DeadLetterKind, DeadLetterOutcome, Delivery, DeliveryQuery, DeliveryState,
+    Endpoint, EndpointChange, EndpointKind, EndpointSecret, RetentionCutoffs, DeadLetterContent, NewEndpoint, OutboxPage,
+    Redelivery, Rotation, EndpointStatus,
 };
-pub use room::{Entered, WaitingPlace, WaitingRoom, WaitingView};
-pub(crate) use told::about_of;
-pub use told::{Read, Told, Unreadable};
+pub use room::{EnterOutcome, RoomVisitor, WaitingRoom, WaitingRoomView};
+pub(crate) use event::event_about;
+pub use event::{EventRead, StoredEvent, UnreadableEvent};
 
 /// A store that could not do what was asked. The transaction was rolled back, unless `may_have_happened`.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -266,7 +266,7 @@ pub enum AdjustOutcome {
     Repeated(ItemCounts),
     /// The key was used for other units.
     KeyReused,
-    /// See [`doorbuster_core::stock::Adjusted`]: recall into the pool first. The pool as it is.
+    /// See [`doorbuster_core::stock::StockAdjustment`]: recall into the pool first. The pool as it is.
     NotInPool(u64),
     /// The total would pass the bound.
     TooMuch,
@@ -369,7 +369,7 @@ pub struct AdminKey {
 
 /// A ticket that could not be settled and was given up: its units went back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadLetter {
+pub struct DeadTicket {
     /// The ticket.
     pub ticket: TicketId,
     /// What failed.
@@ -397,5 +397,5 @@ pub struct Check {
     /// Empty: all is well.
     pub findings: Vec<Finding>,
     /// What somebody else did wrong, newest first, at most [`crate::limits::NOTICES_MAX`]. All is well all the same.
-    pub notices: Vec<Notice>,
+    pub notices: Vec<RefundNotice>,
 }

@@ -1,5 +1,5 @@
 //! The store seen from below, for those who compare it with the model: whole tables as the rules' values, and the rules' ledger without threads.
-use doorbuster_core::line::{Joined, Joiner};
+use doorbuster_core::waitlist::{JoinOutcome, JoinRequest};
 use doorbuster_core::model::Model;
 use doorbuster_core::money::Money;
 use doorbuster_core::{Item, ItemId, Millis, Phase};
@@ -56,7 +56,7 @@ impl InMemory {
     }
 }
 
-/// [`Store::join_line`] with everything that it draws given.
-pub async fn join_line(store: &Store, item: ItemId, joiner: Joiner) -> StoreResult<Joined> {
-    store.join_line_as(item, joiner).await
+/// [`Store::join_waitlist`] with everything that it draws given.
+pub async fn join_waitlist(store: &Store, item: ItemId, joiner: JoinRequest) -> StoreResult<JoinOutcome> {
+    store.join_waitlist_as(item, joiner).await
 }

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use doorbuster_core::sale::Step;
+use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{BuyerId, ItemId, Millis, NodeId, Spread};
 
 use crate::contract::{
@@ -19,13 +19,13 @@ use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
 
 mod blocks;
-mod books;
+mod reconciliation;
 mod codes;
 mod erase;
 mod grants;
-mod line;
+mod waitlist;
 mod money;
-mod once;
+mod challenge;
 mod orders;
 mod outbox;
 mod room;
@@ -76,28 +76,28 @@ impl Store {
 
     /// The store's time, or less where its clock was set forward while this process ran: what must not come early goes by it.
     #[must_use]
-    pub fn careful_now(&self) -> Millis {
+    pub fn monotonic_now(&self) -> Millis {
         match self {
             Self::Sqlite(s) => s.now(),
-            Self::Postgres(s) => s.careful_now(),
+            Self::Postgres(s) => s.monotonic_now(),
         }
     }
 
     /// Whether the clock of a database was set while this process ran. The clock of a store in a directory is its caller's.
     #[must_use]
-    pub fn clock_was_set(&self) -> bool {
+    pub fn clock_stepped(&self) -> bool {
         match self {
             Self::Sqlite(_) => false,
-            Self::Postgres(s) => s.clock_was_set(),
+            Self::Postgres(s) => s.clock_stepped(),
         }
     }
 
     /// How old what was last told of the truth may be: others may have committed something since. Zero where there are no others.
     #[must_use]
-    pub fn unseen_for(&self) -> Duration {
+    pub fn staleness(&self) -> Duration {
         match self {
             Self::Sqlite(_) => Duration::ZERO,
-            Self::Postgres(s) => s.unseen_for(),
+            Self::Postgres(s) => s.staleness(),
         }
     }
 
@@ -199,7 +199,7 @@ impl Store {
     }
 
     /// Moves a sale to its next phase.
-    pub async fn step_sale(&self, id: &str, step: Step) -> StoreResult<StepOutcome> {
+    pub async fn step_sale(&self, id: &str, step: PhaseStep) -> StoreResult<StepOutcome> {
         match self {
             Self::Sqlite(s) => s.step_sale(id, step).await,
             Self::Postgres(s) => Box::pin(s.step_sale(id, step)).await,
@@ -267,18 +267,18 @@ impl Store {
     }
 
     /// Takes or renews the lease of the node that does the work of one for all. True: it is this node's for `lease_ms` from now.
-    pub async fn lead(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {
+    pub async fn take_leader_lease(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {
         match self {
-            Self::Sqlite(s) => s.lead(node, lease_ms).await,
-            Self::Postgres(s) => Box::pin(s.lead(node, lease_ms)).await,
+            Self::Sqlite(s) => s.take_leader_lease(node, lease_ms).await,
+            Self::Postgres(s) => Box::pin(s.take_leader_lease(node, lease_ms)).await,
         }
     }
 
     /// Takes or renews the node's own lease: it lives for `lease_ms` from now, by the store's time.
-    pub async fn beat(&self, node: NodeId, lease_ms: i64) -> StoreResult<()> {
+    pub async fn renew_node_lease(&self, node: NodeId, lease_ms: i64) -> StoreResult<()> {
         match self {
-            Self::Sqlite(s) => s.beat(node, lease_ms).await,
-            Self::Postgres(s) => Box::pin(s.beat(node, lease_ms)).await,
+            Self::Sqlite(s) => s.renew_node_lease(node, lease_ms).await,
+            Self::Postgres(s) => Box::pin(s.renew_node_lease(node, lease_ms)).await,
         }
     }
 

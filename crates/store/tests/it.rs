@@ -6,8 +6,8 @@ mod again;
 mod ahead;
 #[path = "it/audit.rs"]
 mod audit;
-#[path = "it/books.rs"]
-mod books;
+#[path = "it/reconciliation.rs"]
+mod reconciliation;
 #[path = "it/cluster.rs"]
 mod cluster;
 #[path = "it/conformance.rs"]
@@ -28,14 +28,14 @@ mod grace;
 mod group;
 #[path = "it/letters.rs"]
 mod letters;
-#[path = "it/line.rs"]
-mod line;
+#[path = "it/waitlist.rs"]
+mod waitlist;
 #[path = "it/model.rs"]
 mod model;
 #[path = "it/nodes.rs"]
 mod nodes;
-#[path = "it/once.rs"]
-mod once;
+#[path = "it/challenge.rs"]
+mod challenge;
 #[path = "it/open.rs"]
 mod open;
 #[path = "it/payments.rs"]
@@ -44,8 +44,8 @@ mod payments;
 mod poison;
 #[path = "it/rate.rs"]
 mod rate;
-#[path = "it/rig.rs"]
-mod rig;
+#[path = "it/fixture.rs"]
+mod fixture;
 #[path = "it/tls.rs"]
 mod tls;
 #[path = "it/unreadable.rs"]

@@ -133,7 +133,7 @@ pub struct Discard {
 }
 
 impl Discard {
-    /// Reads the body of `POST /v1/admin/dead-letters/{letter}/discard`, which may be left out.
+    /// Reads the body of `POST /v1/admin/dead-draw_letters/{letter}/discard`, which may be left out.
     ///
     /// # Errors
     /// `400` or `422`.
@@ -215,7 +215,7 @@ fn many(more: impl Fn(ObjectBuilder) -> ObjectBuilder) -> OneOfBuilder {
 }
 
 impl ManyDead {
-    /// Reads the body of `POST /v1/admin/dead-letters/retry`.
+    /// Reads the body of `POST /v1/admin/dead-draw_letters/retry`.
     ///
     /// # Errors
     /// `400` or `422`.
@@ -223,7 +223,7 @@ impl ManyDead {
         body::object(bytes, &["endpoint", "all"], |body| Self::read(body, None))
     }
 
-    /// Reads the body of `POST /v1/admin/dead-letters/discard`.
+    /// Reads the body of `POST /v1/admin/dead-draw_letters/discard`.
     ///
     /// # Errors
     /// `400` or `422`.

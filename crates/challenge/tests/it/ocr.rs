@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use doorbuster_challenge::{CHARACTERS, Captcha, Chance, draw_captcha, normalised};
+use doorbuster_challenge::{CAPTCHA_CHARACTERS, Captcha, RandomSource, draw_captcha, normalize_answer};
 use png::{BitDepth, ColorType, Encoder};
 
 use crate::pixels::Grey;
@@ -32,7 +32,7 @@ fn reads(png: &[u8], mode: &str) -> Option<String> {
     // Dropped at once, so that it sees the end of the file.
     child.stdin.take()?.write_all(png).ok()?;
     let output = child.wait_with_output().ok()?;
-    output.status.success().then(|| normalised(&String::from_utf8_lossy(&output.stdout)))
+    output.status.success().then(|| normalize_answer(&String::from_utf8_lossy(&output.stdout)))
 }
 
 /// The three ways of reading a picture.
@@ -107,10 +107,10 @@ fn tesseract_against_the_captcha() {
     }
     // Or a Tesseract that can read nothing would pass for one that cannot read captchas.
     assert_eq!(reads_it_each_way(&plain()), ["teeth"; 3], "a plain word is read");
-    let mut chance = Chance::repeatable(2_026);
+    let mut random = RandomSource::from_seed(2_026);
     let (mut whole, mut characters) = ([0; 3], [0; 3]);
     for _ in 0..ROUNDS {
-        let Captcha { png, text } = draw_captcha(&mut chance);
+        let Captcha { png, text } = draw_captcha(&mut random);
         for (n, read) in reads_it_each_way(&png).into_iter().enumerate() {
             whole[n] += usize::from(read == text);
             characters[n] += text.chars().zip(read.chars()).filter(|(a, b)| a == b).count();
@@ -118,7 +118,7 @@ fn tesseract_against_the_captcha() {
     }
     let of = |n: usize, all: usize| n as f32 * 100.0 / all as f32;
     for (n, how) in ["as a line", "as a word", "cleaned, as a line"].into_iter().enumerate() {
-        let (all, some) = (of(whole[n], ROUNDS), of(characters[n], ROUNDS * CHARACTERS));
+        let (all, some) = (of(whole[n], ROUNDS), of(characters[n], ROUNDS * CAPTCHA_CHARACTERS));
         println!("of 100 captchas Tesseract reads {all:.1}, of 100 characters {some:.1}: {how}");
         assert!(whole[n] * 100 <= MOST * ROUNDS, "Tesseract reads {} of {ROUNDS}: {how}", whole[n]);
     }

@@ -1,7 +1,7 @@
 //! Robots against the sliding puzzle.
 
 use doorbuster_challenge::{
-    Chance, PIECE_SIDE, PUZZLE_HEIGHT, PUZZLE_WIDTH, Puzzle, TOLERANCE_PX, draw_puzzle, is_in_place,
+    RandomSource, PIECE_SIDE, PUZZLE_HEIGHT, PUZZLE_WIDTH, Puzzle, TOLERANCE_PX, draw_puzzle, is_in_place,
 };
 
 use std::ops::RangeInclusive;
@@ -174,10 +174,10 @@ fn plain(form: Grey, x: usize, y: usize) -> Seen {
 
 #[test]
 fn every_robot_but_the_one_that_guesses_solves_a_plain_puzzle() {
-    let mut chance = Chance::repeatable(2_027);
+    let mut random = RandomSource::from_seed(2_027);
     let mut solved = [0; ROBOTS.len()];
     for _ in 0..PLAIN_ROUNDS {
-        let Puzzle { piece, piece_y, x, .. } = draw_puzzle(&mut chance);
+        let Puzzle { piece, piece_y, x, .. } = draw_puzzle(&mut random);
         let seen = plain(Grey::read(&piece), x.into(), piece_y.into());
         for (n, (_, robot, _)) in ROBOTS.iter().enumerate() {
             solved[n] += usize::from(is_in_place(robot(&seen).into(), x));
@@ -195,11 +195,11 @@ fn every_robot_but_the_one_that_guesses_solves_a_plain_puzzle() {
 
 #[test]
 fn robots_against_the_puzzle() {
-    let mut chance = Chance::repeatable(2_026);
+    let mut random = RandomSource::from_seed(2_026);
     let mut solved = [0; ROBOTS.len()];
     let mut near = [0; ROBOTS.len()];
     for round in 0..ROUNDS {
-        let Puzzle { background, piece, piece_y, x } = draw_puzzle(&mut chance);
+        let Puzzle { background, piece, piece_y, x } = draw_puzzle(&mut random);
         let mut pieces = Grey::channels(&piece).into_iter();
         let colours =
             Grey::channels(&background).map(|of_it| (of_it, pieces.next().expect("as many")));

@@ -89,7 +89,7 @@ impl fmt::Debug for Lot {
 
 /// Participants in the order in which they are called.
 #[must_use]
-pub fn order<'a>(seed: &Seed, participants: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+pub fn drawn_order<'a>(seed: &Seed, participants: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let mut drawn: Vec<(Lot, &str)> =
         participants.into_iter().map(|buyer| (seed.lot(buyer), buyer)).collect();
     drawn.sort_unstable();
@@ -119,7 +119,7 @@ mod tests {
             "sha256:630dcd2966c4336691125448bbb25b4ff412a49c732db2c8abc1b8581bd710dd"
         );
         assert_eq!(hex(seed.lot("alice").bytes()), ALICE);
-        assert_eq!(order(&seed, ["alice", "bob", "carol", "dave", "erin"]), ORDER);
+        assert_eq!(drawn_order(&seed, ["alice", "bob", "carol", "dave", "erin"]), ORDER);
     }
 
     const ALICE: &str = "6eefad2bed97b6d93ee663d67a44b46016b3d79dcad54ada39b61a1d14874d1b";
@@ -129,10 +129,10 @@ mod tests {
     fn the_order_of_arrival_says_nothing() {
         let seed = Seed::new([7; 32]);
         let names: Vec<String> = (0..1_000).map(|n| format!("buyer-{n}")).collect();
-        let forth = order(&seed, names.iter().map(String::as_str));
-        let back = order(&seed, names.iter().rev().map(String::as_str));
+        let forth = drawn_order(&seed, names.iter().map(String::as_str));
+        let back = drawn_order(&seed, names.iter().rev().map(String::as_str));
         assert_eq!(forth, back);
-        let other = order(&Seed::new([8; 32]), names.iter().map(String::as_str));
+        let other = drawn_order(&Seed::new([8; 32]), names.iter().map(String::as_str));
         assert_ne!(forth, other);
         // A fair draw puts about half of those who came first into the first half of the line.
         let first: usize = forth[..500]

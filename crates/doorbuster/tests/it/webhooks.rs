@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use doorbuster_server::signing::{SigningKey, sign, write_secret};
+use doorbuster_server::signing::{SigningKey, sign, format_secret};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
@@ -251,7 +251,7 @@ async fn endpoints_are_kept_and_tried_out_from_a_shell() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receiver_refuses_what_is_not_genuine_and_shows_people_what_is() {
-    let (scratch, secret) = (Scratch::new(), write_secret(&[7; 32]));
+    let (scratch, secret) = (Scratch::new(), format_secret(&[7; 32]));
     let key = SigningKey::parse(&secret).expect("a secret");
     let mut command = program(&scratch);
     let listen = ["webhook", "listen", "--port", "0", "--secret", &secret];

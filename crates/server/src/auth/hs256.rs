@@ -11,7 +11,7 @@ use sha2::Sha256;
 
 use super::Denied;
 use super::bearer::TOKEN_BYTES_MAX;
-use super::claims::{Claims, Expected, Shopper};
+use super::claims::{Claims, ExpectedClaims, VerifiedBuyer};
 
 /// Claims up to this many bytes are decoded on the stack.
 const CLAIMS_SMALL: usize = 512;
@@ -34,7 +34,7 @@ pub(super) struct Hs256 {
 
 /// The part of a token's header that decides anything.
 #[derive(Deserialize)]
-struct Header<'a> {
+struct TokenHeader<'a> {
     #[serde(borrow)]
     alg: std::borrow::Cow<'a, str>,
     /// Extensions that must be understood: none is.
@@ -51,9 +51,9 @@ impl Hs256 {
     pub(super) fn check(
         &self,
         token: &str,
-        expected: &Expected,
+        expected: &ExpectedClaims,
         now_secs: i64,
-    ) -> Result<Shopper, Denied> {
+    ) -> Result<VerifiedBuyer, Denied> {
         const SHAPE: Denied = Denied::Bad("the token is not three parts of base64url");
         let (message, signature) = token.rsplit_once('.').ok_or(SHAPE)?;
         let (header, claims) = message.split_once('.').ok_or(SHAPE)?;
@@ -77,7 +77,7 @@ impl Hs256 {
             }
         };
         let len = URL_SAFE_NO_PAD.decode_slice(claims, room).map_err(|_| SHAPE)?;
-        Claims::judge(&room[..len], expected, now_secs)
+        Claims::verify(&room[..len], expected, now_secs)
     }
 }
 
@@ -85,10 +85,10 @@ impl Hs256 {
 fn check_header(header: &str) -> Result<(), Denied> {
     let json = URL_SAFE_NO_PAD.decode(header).unwrap_or_default();
     let object = json.trim_ascii_start().starts_with(b"{").then_some(&json);
-    let header = object.and_then(|json| serde_json::from_slice::<Header<'_>>(json).ok());
+    let header = object.and_then(|json| serde_json::from_slice::<TokenHeader<'_>>(json).ok());
     match header {
-        Some(Header { alg, crit: None }) if alg == "HS256" => Ok(()),
-        Some(Header { crit: Some(_), .. }) => {
+        Some(TokenHeader { alg, crit: None }) if alg == "HS256" => Ok(()),
+        Some(TokenHeader { crit: Some(_), .. }) => {
             Err(Denied::Bad("the token asks for an extension that is not known"))
         }
         Some(_) => Err(Denied::Bad("the token is not signed with HS256")),
@@ -117,8 +117,8 @@ mod tests {
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(mac))
     }
 
-    fn check(token: &str) -> Result<Shopper, Denied> {
-        Hs256::new(SECRET).check(token, &Expected::default(), 1_000)
+    fn check(token: &str) -> Result<VerifiedBuyer, Denied> {
+        Hs256::new(SECRET).check(token, &ExpectedClaims::default(), 1_000)
     }
 
     #[test]
@@ -215,7 +215,7 @@ mod tests {
             tokens.push(format!("{token}x"));
         }
         for token in &tokens {
-            let ours = Hs256::new(SECRET).check(token, &Expected::default(), now);
+            let ours = Hs256::new(SECRET).check(token, &ExpectedClaims::default(), now);
             let theirs = jsonwebtoken::decode::<Sub>(token, &key, &rules);
             assert_eq!(ours.is_ok(), theirs.is_ok(), "{token}: {ours:?} {:?}", theirs.err());
         }

@@ -4,7 +4,7 @@
 //! itself by the deployment's secret, it goes by itself, and what is too large for it is read by each node.
 use std::time::Duration;
 
-use doorbuster_core::{Choose, IdKey, ItemId, Millis, Phase, Spread};
+use doorbuster_core::{PartitionChoice, IdKey, ItemId, Millis, Phase, Spread};
 use doorbuster_slots::{Shared, SlotError};
 use doorbuster_store::{CatalogueRows, ItemRow, SaleRow};
 use serde::{Deserialize, Serialize};
@@ -195,7 +195,7 @@ impl Item {
     fn row(self) -> Option<ItemRow> {
         let Self { partitions, initial, threshold, refill, .. } = self;
         let spread =
-            Spread { partitions, choose: Choose::parse(&self.choose)?, initial, threshold, refill };
+            Spread { partitions, choose: PartitionChoice::parse(&self.choose)?, initial, threshold, refill };
         Some(ItemRow {
             id: ItemId(self.id),
             name: self.name,
@@ -236,7 +236,7 @@ mod tests {
             counted: true,
             spread: Spread {
                 partitions: 4,
-                choose: Choose::RoundRobin,
+                choose: PartitionChoice::RoundRobin,
                 initial: 40,
                 threshold: 10,
                 refill: 20,

@@ -267,8 +267,8 @@ fn showing_hides_secrets_and_says_where_each_value_comes_from() {
         ("DOORBUSTER_AUTH__ADMIN_KEY", "dontshowdontshowdontshowdontshow"),
         ("DOORBUSTER_LISTEN", "127.0.0.1:9"),
     ]);
-    let (text, verdict) = show(&Flags::default(), told);
-    assert!(verdict.is_ok() && !text.contains("dontshow"), "{text}");
+    let (text, finish) = show(&Flags::default(), told);
+    assert!(finish.is_ok() && !text.contains("dontshow"), "{text}");
     assert!(text.contains("listen = \"127.0.0.1:9\"  # DOORBUSTER_LISTEN"), "{text}");
     assert!(text.contains("admin_key = \"***\"  # DOORBUSTER_AUTH__ADMIN_KEY"), "{text}");
     assert!(
@@ -330,9 +330,9 @@ fn a_shape_asks_for_what_it_needs_and_refuses_what_it_cannot_have() {
         }
         other => panic!("{other:?}"),
     }
-    let (text, verdict) =
+    let (text, finish) =
         show(&Flags::default(), environment(&[("DOORBUSTER_SHAPE", "cluster"), STORE, SLOTS]));
-    assert!(verdict.is_ok() && !text.contains("hush") && text.contains("url = \"***\""), "{text}");
+    assert!(finish.is_ok() && !text.contains("hush") && text.contains("url = \"***\""), "{text}");
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbuster_core::sale::Step;
+use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{Millis, Phase};
-use doorbuster_store::{ItemCounts, Notice, Reversed};
+use doorbuster_store::{ItemCounts, RefundNotice, ReversedPayment};
 use tokio::time::Instant;
 
 use crate::catalogue::SaleState;
@@ -33,9 +33,9 @@ pub struct AuditView {
     /// What does not add up. Empty: all is well.
     pub findings: Vec<FindingView>,
     /// What others did wrong, and what was dealt with: money that goes back. All is well all the same.
-    pub notices: Vec<Notice>,
+    pub notices: Vec<RefundNotice>,
     /// Money that went back without having been asked to.
-    pub reversals: Vec<Reversed>,
+    pub reversals: Vec<ReversedPayment>,
     /// Every item's counts.
     pub items: Vec<ItemAudit>,
 }
@@ -115,7 +115,7 @@ impl Engine {
                 }
             };
             for sale in sales {
-                if let Err(error) = self.step_sale(&sale, Step::Pause).await {
+                if let Err(error) = self.step_sale(&sale, PhaseStep::Pause).await {
                     tracing::error!(%error, sale, "the sale could not be paused");
                 }
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use doorbuster_core::{Cause, SlotKey};
+use doorbuster_core::{CloseCause, SlotKey};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
@@ -76,7 +76,7 @@ async fn close_own(engine: &Engine, slots: &[SlotKey]) -> Result<(), EngineError
     for grant in
         engine.store().open_grants().await?.iter().filter(|grant| slots.contains(&grant.slot))
     {
-        engine.store().close_grant(grant.id, Cause::Rolled).await?;
+        engine.store().close_grant(grant.id, CloseCause::Rolled).await?;
     }
     Ok(())
 }

@@ -39,10 +39,10 @@ fn rests(engine: &Engine) -> bool {
 
 async fn expire(engine: &Engine, batch: &mut usize) -> Duration {
     match engine.store().next_due().await {
-        Ok(Some(due)) if due <= engine.store().careful_now() => expire_all(engine, batch).await,
+        Ok(Some(due)) if due <= engine.store().monotonic_now() => expire_all(engine, batch).await,
         Ok(Some(due)) => {
             let until = Duration::from_millis(
-                (due.0 - engine.store().careful_now().0).max(0).unsigned_abs(),
+                (due.0 - engine.store().monotonic_now().0).max(0).unsigned_abs(),
             );
             until.clamp(LOOK_AT_MOST, LOOK_AT_LEAST)
         }

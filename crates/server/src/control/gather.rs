@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use doorbuster_core::refill::Portion;
-use doorbuster_core::slot::Recalled;
-use doorbuster_core::tail::{self, Holding};
+use doorbuster_core::slot::RecallOutcome;
+use doorbuster_core::tail::{self, SlotHolding};
 use doorbuster_core::{Counter, Grant, Recall, RecallId, RecallTarget};
 
 use crate::catalogue::ItemState;
@@ -71,11 +71,11 @@ pub(super) async fn gather(
 }
 
 /// Where the item's units are. Of a slot that only another node reaches, tickets in flight cannot be told from units.
-fn holdings(places: &[Place], known: &Known<'_>) -> Vec<Holding> {
+fn holdings(places: &[Place], known: &Known<'_>) -> Vec<SlotHolding> {
     let holding = |grant: &Grant| {
         let here = places.iter().find(|place| place.grant.id == grant.id);
         let into = RecallTarget::Grant(grant.id);
-        Holding {
+        SlotHolding {
             slot: grant.slot,
             available: here.map_or(grant.unsettled(), |place| place.view.available),
             on_its_way: known
@@ -100,14 +100,14 @@ pub(super) async fn carry_out(
     recall: &Recall,
 ) -> Result<Option<u64>, EngineError> {
     match engine.slots().recall(from.slot, recall.id, from.id, from.epoch, recall.asked).await? {
-        Recalled::Taken(taken) => {
+        RecallOutcome::Taken(taken) => {
             failpoint::pass(Point::RecallTaken);
             let moved = engine.store().finish_recall(recall.id, taken).await?;
             tracing::debug!(slot = %from.slot, units = moved, target = ?recall.target, "recalled");
             engine.meter().recall();
             Ok(Some(moved))
         }
-        Recalled::Refused => Ok(None),
+        RecallOutcome::Refused => Ok(None),
     }
 }
 

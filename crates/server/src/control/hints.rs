@@ -18,7 +18,7 @@ const ERRANDS_AT_REST: Duration = Duration::from_secs(1);
 pub(super) async fn run(engine: Arc<Engine>) {
     let mut seen = engine.slots().evidence().changes;
     loop {
-        seen = engine.slots().changed(seen).await;
+        seen = engine.slots().wait_for_change(seen).await;
         let evidence = engine.slots().evidence();
         tracing::warn!(servers = ?evidence.servers, "servers that hold slots changed");
         for refusal in evidence.refusals {

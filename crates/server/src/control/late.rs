@@ -1,7 +1,7 @@
 //! A payment that comes after its order ended takes its units from the pool; what the pool lacks is recalled from the slots, as a lowering does.
 use std::time::Duration;
 
-use doorbuster_core::money::{Capture, Captured};
+use doorbuster_core::money::{Capture, CaptureOutcome};
 use tokio::time::Instant;
 
 use super::tend;
@@ -13,13 +13,13 @@ use crate::failpoint::{self, Point};
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Engine {
-    /// Takes a captured payment; see [`doorbuster_core::money::capture`]. Never answers [`Captured::Lacks`].
+    /// Takes a captured payment; see [`doorbuster_core::money::capture`]. Never answers [`CaptureOutcome::UnitsMissing`].
     ///
     /// # Errors
     /// When a store or slot is away; the message may be taken again.
-    pub async fn capture(&self, told: Capture) -> Result<Captured, EngineError> {
+    pub async fn capture(&self, told: Capture) -> Result<CaptureOutcome, EngineError> {
         let first = self.store().capture(told.clone(), false).await?;
-        let Captured::Lacks { order, .. } = &first else { return Ok(first) };
+        let CaptureOutcome::UnitsMissing { order, .. } = &first else { return Ok(first) };
         failpoint::pass(Point::LateLacks);
         if self.catalogue().item_of(order.item).is_none() {
             self.catch_up().await?;
@@ -43,7 +43,7 @@ impl Engine {
         &self,
         item: &ItemState,
         told: Capture,
-    ) -> Result<Captured, EngineError> {
+    ) -> Result<CaptureOutcome, EngineError> {
         let until = Instant::now() + PATIENCE;
         loop {
             // Enabled before the store is asked: a unit that comes back in the very same commit is not missed.
@@ -52,7 +52,7 @@ impl Engine {
             changed.as_mut().enable();
             let is_last = Instant::now() >= until;
             let units = match self.store().capture(told.clone(), is_last).await? {
-                Captured::Lacks { units, .. } => units,
+                CaptureOutcome::UnitsMissing { units, .. } => units,
                 captured => return Ok(captured),
             };
             let moved = match self.recall(item, units).await {

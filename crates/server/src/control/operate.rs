@@ -1,8 +1,8 @@
 //! What operators do to sales. Each change is in the store and in the catalogue before it is answered.
 use std::sync::atomic::Ordering;
 
-use doorbuster_core::sale::{Step, Stepped};
-use doorbuster_core::{Cause, Phase, Spread};
+use doorbuster_core::sale::{PhaseStep, PhaseChange};
+use doorbuster_core::{CloseCause, Phase, Spread};
 use doorbuster_store::{
     DeleteOutcome, NewSale, PatchOutcome, SalePatch, SaleRow, SpreadOutcome, StepOutcome,
 };
@@ -92,7 +92,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the store is away; the step may be repeated.
-    pub async fn step_sale(&self, id: &str, step: Step) -> Result<StepOutcome, EngineError> {
+    pub async fn step_sale(&self, id: &str, step: PhaseStep) -> Result<StepOutcome, EngineError> {
         let Some(flags) = self.catalogue().sale(id).map(|s| s.flags.clone()) else {
             return Ok(StepOutcome::NotFound);
         };
@@ -101,16 +101,16 @@ impl Engine {
             return Ok(StepOutcome::NotFound);
         };
         let outcome = match sale.row.phase.step(step) {
-            Stepped::WrongState => return Ok(StepOutcome::WrongState(sale.row.phase)),
-            Stepped::Already => Ok(StepOutcome::Done { sale: sale.row.clone(), changed: false }),
-            Stepped::To(Phase::Paused | Phase::Closed) => self.step_drained(&sale, step).await,
-            Stepped::To(_) => self.step_at_once(id, step).await,
+            PhaseChange::WrongState => return Ok(StepOutcome::WrongState(sale.row.phase)),
+            PhaseChange::Already => Ok(StepOutcome::Done { sale: sale.row.clone(), changed: false }),
+            PhaseChange::To(Phase::Paused | Phase::Closed) => self.step_drained(&sale, step).await,
+            PhaseChange::To(_) => self.step_at_once(id, step).await,
         };
         self.after_step(id).await?;
         outcome
     }
 
-    async fn step_at_once(&self, id: &str, step: Step) -> Result<StepOutcome, EngineError> {
+    async fn step_at_once(&self, id: &str, step: PhaseStep) -> Result<StepOutcome, EngineError> {
         let outcome = self.store().step_sale(id, step).await?;
         if let StepOutcome::Done { sale: row, .. } = &outcome {
             self.take_in(row.clone()).await?;
@@ -119,7 +119,7 @@ impl Engine {
     }
 
     /// Stops the slots, waits until their tickets are settled, and only then lets the phase show. The transaction that shows it closes the grants.
-    async fn step_drained(&self, sale: &SaleState, step: Step) -> Result<StepOutcome, EngineError> {
+    async fn step_drained(&self, sale: &SaleState, step: PhaseStep) -> Result<StepOutcome, EngineError> {
         sale.flags.draining.store(true, Ordering::Release);
         let stepped = async {
             self.drain_everywhere(sale).await?;
@@ -163,7 +163,7 @@ impl Engine {
                 for grant in
                     self.store().grants(item.row.id).await?.iter().filter(|grant| grant.open)
                 {
-                    self.store().close_grant(grant.id, Cause::Rolled).await?;
+                    self.store().close_grant(grant.id, CloseCause::Rolled).await?;
                 }
             }
             self.after_step(&row.id).await?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_core::{Millis, Phase};
-use doorbuster_slots::{Held, Shared, SlotError};
+use doorbuster_slots::{LockGuard, Shared, SlotError};
 use doorbuster_store::SaleRow;
 use tokio::time::Instant;
 
@@ -50,7 +50,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
 }
 
 /// Publishes as long as this node has the lock.
-async fn publish(engine: &Engine, shared: &Shared, held: &Held) -> Result<(), SlotError> {
+async fn publish(engine: &Engine, shared: &Shared, held: &LockGuard) -> Result<(), SlotError> {
     let mut written: HashMap<Arc<str>, (Vec<String>, Instant)> = HashMap::new();
     while held.is_held() {
         let sales = in_turn(engine);

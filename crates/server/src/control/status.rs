@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::catalogue::SaleState;
 use crate::engine::Engine;
-use crate::notify::Kind;
+use crate::notify::EventKind;
 
 /// Between two events of one sale.
 const PACE: Duration = Duration::from_millis(250);
@@ -30,7 +30,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
             let is_due =
                 told.is_due(sale, catalogue.sale(sale).map(|sale| Gist::of(sale)), now, readers);
             if is_due {
-                engine.hub().publish(Kind::Status(sale.clone()));
+                engine.hub().publish(EventKind::Status(sale.clone()));
             }
             !is_due
         });
@@ -45,7 +45,7 @@ struct Gist(u64, Vec<(bool, bool)>);
 impl Gist {
     fn of(sale: &SaleState) -> Self {
         let state =
-            |free: doorbuster_core::refuse::Free| (free.free == Some(0), free.reserved == 0);
+            |free: doorbuster_core::refusal::FreeUnits| (free.free == Some(0), free.reserved == 0);
         Self(sale.state_version, sale.items.iter().map(|item| state(item.gauge.free())).collect())
     }
 }

@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use doorbuster_core::partition::Registry;
-use doorbuster_core::slot::{Applied, SlotView, Terms};
-use doorbuster_core::{Cause, Grant, GrantId, Recall, RecallTarget, SlotKey};
+use doorbuster_core::slot::{ApplyOutcome, SlotView, GrantTerms};
+use doorbuster_core::{CloseCause, Grant, GrantId, Recall, RecallTarget, SlotKey};
 use futures_util::StreamExt;
 use futures_util::future::try_join_all;
 use tokio::task::JoinSet;
@@ -96,7 +96,7 @@ pub(crate) async fn tend(engine: &Engine, item: &ItemState) -> Result<(), Engine
 /// Whether the pool's units are wanted by a slot now: all of them, unless they go out in portions.
 async fn is_low(engine: &Engine, item: &ItemState) -> bool {
     let portions = Portions::of(engine, item);
-    if !portions.spread.in_use() {
+    if !portions.spread.uses_sub_domains() {
         return true;
     }
     let pool = item.gauge.open_pool();
@@ -151,7 +151,7 @@ fn see(item: &ItemState, places: &[Place]) {
     let (pool, counted) = (item.gauge.open_pool(), item.row.counted);
     let in_flight = |place: &Place| place.view.available + place.view.unacknowledged as u64;
     let registry = match counted {
-        true => Registry::of(pool, item.slots.iter().map(|slot| of(slot).map_or(0, in_flight))),
+        true => Registry::from_units(pool, item.slots.iter().map(|slot| of(slot).map_or(0, in_flight))),
         false => Registry::all(item.slots.len() as u32),
     };
     let units =
@@ -200,7 +200,7 @@ async fn bring_up_one(
         engine.control().suspect();
         return Ok(None);
     }
-    let terms = Terms {
+    let terms = GrantTerms {
         grant: grant.id,
         epoch: grant.epoch,
         counted: grant.counted,
@@ -208,10 +208,10 @@ async fn bring_up_one(
         threshold: Portions::of(engine, item).spread.threshold,
     };
     match engine.slots().init(slot, terms).await {
-        Ok(Applied::At(_)) => {}
-        Ok(Applied::Foreign) => {
+        Ok(ApplyOutcome::At(_)) => {}
+        Ok(ApplyOutcome::Foreign) => {
             // The slot is ahead of the truth, which was set back: on to the epoch after.
-            engine.store().close_grant(grant.id, Cause::Rolled).await?;
+            engine.store().close_grant(grant.id, CloseCause::Rolled).await?;
             engine.control().wake(item.row.id);
             return Ok(None);
         }
@@ -289,8 +289,8 @@ async fn feed(engine: &Engine, place: &Place) -> Result<bool, EngineError> {
         let rows = engine.store().feed_after(place.grant.id, applied, FEED_BATCH_MAX).await?;
         let Some(last) = rows.last() else { return Ok(true) };
         match engine.slots().apply(place.grant.slot, place.grant.epoch, &rows).await? {
-            Applied::At(at) if at >= last.seq => applied = at,
-            Applied::At(_) | Applied::Foreign => return Ok(false),
+            ApplyOutcome::At(at) if at >= last.seq => applied = at,
+            ApplyOutcome::At(_) | ApplyOutcome::Foreign => return Ok(false),
         }
     }
 }

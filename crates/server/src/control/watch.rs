@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_core::limits::VERDICT_GRACE_MS;
-use doorbuster_core::{Cause, Grant};
+use doorbuster_core::{CloseCause, Grant};
 use futures_util::StreamExt;
 
 use crate::catalogue::ItemState;
@@ -80,7 +80,7 @@ async fn watch_one(engine: &Engine, grant: &Grant, suspects: bool) -> Result<(),
 
 /// A slot from before the item's spread was changed.
 async fn left_over(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<(), EngineError> {
-    if engine.control().leads() && engine.store().close_grant(grant.id, Cause::Rolled).await? {
+    if engine.control().leads() && engine.store().close_grant(grant.id, CloseCause::Rolled).await? {
         tracing::info!(slot = %grant.slot, "a slot left from another spread was closed");
         engine.slots().retire(grant.slot).await?;
         engine.control().wake(item.row.id);

@@ -2,7 +2,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use doorbuster_core::{Cause, SlotKey};
+use doorbuster_core::{CloseCause, SlotKey};
 use tokio::time::Instant;
 
 use super::{Engine, EngineError};
@@ -54,7 +54,7 @@ impl Engine {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
-        match tokio::time::timeout(HAND_BACK_MAX, self.slots.hand_back()).await {
+        match tokio::time::timeout(HAND_BACK_MAX, self.slots.release_tickets()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::warn!(%error, "tickets that were read and not settled wait for others longer")
@@ -113,12 +113,12 @@ impl Engine {
             for grant in
                 self.store.open_grants().await?.iter().filter(|grant| mine.contains(&grant.slot))
             {
-                self.store.close_grant(grant.id, Cause::LeaseLapsed).await?;
+                self.store.close_grant(grant.id, CloseCause::LeaseLapsed).await?;
             }
         }
-        self.store.beat(self.node, 0).await?;
+        self.store.renew_node_lease(self.node, 0).await?;
         if self.control().leads() {
-            self.store.lead(self.node.0, 0).await?;
+            self.store.take_leader_lease(self.node.0, 0).await?;
         }
         Ok(())
     }

@@ -2,9 +2,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbuster_core::event::By;
-use doorbuster_core::order::{Changed, Ending};
-use doorbuster_core::{BuyerId, ItemId, Millis, Place, TicketId, Units, Verdict};
+use doorbuster_core::event::Attribution;
+use doorbuster_core::order::{ChangeOutcome, EndReason};
+use doorbuster_core::{BuyerId, ItemId, Millis, WaitlistEntry, TicketId, Units, Verdict};
 use doorbuster_store::StoreError;
 
 use super::{Engine, EngineError};
@@ -44,7 +44,7 @@ pub enum Looked {
         /// Of which item.
         item: Arc<ItemState>,
         /// The place.
-        place: Place,
+        place: WaitlistEntry,
         /// How many stand before it.
         ahead: u64,
     },
@@ -53,14 +53,14 @@ pub enum Looked {
         /// Of which item.
         item: Arc<ItemState>,
         /// The place.
-        place: Place,
+        place: WaitlistEntry,
     },
     /// A place in line that ended with its sale.
     Ended {
         /// Of which item.
         item: Arc<ItemState>,
         /// The place.
-        place: Place,
+        place: WaitlistEntry,
     },
     /// Not an id of ours, or another buyer's.
     NotFound,
@@ -89,7 +89,7 @@ impl Engine {
             });
         }
         let Some(grant) = self.store.grant(parts.grant).await? else { return Ok(Looked::NotFound) };
-        if grant.slot.is_line() {
+        if grant.slot.is_waitlist() {
             return self.look_in_line(id, grant.slot.item, buyer).await;
         }
         let buyer = buyer.or(waits.as_ref());
@@ -164,21 +164,21 @@ impl Engine {
     ///
     /// # Errors
     /// When the store is away.
-    pub async fn cancel(&self, id: TicketId, by: By) -> Result<Changed, EngineError> {
-        self.end_order(id, Ending::Cancel, by).await
+    pub async fn cancel(&self, id: TicketId, by: Attribution) -> Result<ChangeOutcome, EngineError> {
+        self.end_order(id, EndReason::Cancel, by).await
     }
 
     /// Refunds a paid order: its units and its share of the limit come back at once, its money goes back.
     ///
     /// # Errors
     /// When the store is away.
-    pub async fn refund(&self, id: TicketId, by: By) -> Result<Changed, EngineError> {
-        self.end_order(id, Ending::Refund, by).await
+    pub async fn refund(&self, id: TicketId, by: Attribution) -> Result<ChangeOutcome, EngineError> {
+        self.end_order(id, EndReason::Refund, by).await
     }
 
-    async fn end_order(&self, id: TicketId, how: Ending, by: By) -> Result<Changed, EngineError> {
+    async fn end_order(&self, id: TicketId, how: EndReason, by: Attribution) -> Result<ChangeOutcome, EngineError> {
         let changed = self.store.end_order(id, how, by).await?;
-        if let Changed::Done(order) = &changed
+        if let ChangeOutcome::Done(order) = &changed
             && let Some(item) = self.catalogue().item_of(order.item).cloned()
         {
             // The buyer may ask again at once: the slot learns first that the limit was given back. Should it take long, it learns it soon.

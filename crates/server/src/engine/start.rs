@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
-use doorbuster_core::slot::Bounds;
-use doorbuster_core::{Cause, IdKey, ItemId, NodeId};
+use doorbuster_core::slot::SlotBounds;
+use doorbuster_core::{CloseCause, IdKey, ItemId, NodeId};
 use doorbuster_slots::{Locks, RedisOptions, Shared, Slots};
 use doorbuster_store::{CommitSink, PostgresOptions, SqliteOptions, Store};
 use futures_util::{StreamExt, TryStreamExt};
@@ -65,7 +65,7 @@ pub struct EngineOptions {
     /// This node.
     pub node: NodeId,
     /// How much one slot may hold: lower in tests, so that it is reached.
-    pub bounds: Bounds,
+    pub bounds: SlotBounds,
     /// Do the work of one for all whoever else does it: for tests of two leaders at once.
     pub leads_regardless: bool,
     /// Use a PostgreSQL also when it does not sync: for tests.
@@ -124,7 +124,7 @@ impl Engine {
         if self.layout.is_alone() {
             let open = self.store.open_grants().await?;
             let closing = futures_util::stream::iter(open)
-                .map(|grant| self.store.close_grant(grant.id, Cause::LeaseLapsed));
+                .map(|grant| self.store.close_grant(grant.id, CloseCause::LeaseLapsed));
             closing.buffer_unordered(RECOVER_AT_ONCE).try_for_each(async |_| Ok(())).await?;
         }
         // Counts before the requests that hold an order: the latter are complete up to the former.
@@ -164,7 +164,7 @@ impl Engine {
         };
         let mut after = 0;
         loop {
-            let (page, next) = self.store.requests_of(&items, after, HOLDERS_PAGE).await?;
+            let (page, next) = self.store.request_hashes_of(&items, after, HOLDERS_PAGE).await?;
             page.iter().for_each(|&half| self.views.holders.insert(half));
             match next {
                 Some(next) => after = next,
@@ -232,7 +232,7 @@ fn shared(options: &EngineOptions, slots: &Slots) -> Result<Option<(Shared, Lock
     let shared = Shared::new(&urls, &prefix)?;
     // Servers that know nothing of each other decide by majority; a cluster is one, whatever it is made of.
     let places =
-        if slots.are_in_a_cluster() { vec![shared.clone()] } else { Shared::each(&urls, &prefix)? };
+        if slots.is_cluster() { vec![shared.clone()] } else { Shared::one_per_server(&urls, &prefix)? };
     Ok(Some((shared, Locks::new(places)?)))
 }
 
@@ -242,7 +242,7 @@ fn exposed(urls: &[SecretString]) -> Vec<String> {
 
 /// What every key in Redis begins with: what another deployment left in these servers is none of ours.
 fn prefix(options: &EngineOptions) -> String {
-    let deployment = options.id_key.request_hash("doorbuster", "slots").short();
+    let deployment = options.id_key.request_hash("doorbuster", "slots").id_bits();
     format!("doorbuster:{deployment:06x}")
 }
 

@@ -9,7 +9,7 @@ use crate::catalogue::Catalogue;
 use crate::control::Control;
 use crate::failpoint::{self, Point};
 use crate::holders::Holders;
-use crate::notify::{Hub, Kind};
+use crate::notify::{Hub, EventKind};
 use crate::waiters::{About, Told, Waiters};
 
 /// What commits are published to; the store's own thread writes it.
@@ -35,7 +35,7 @@ impl Views {
         for order in &committed.orders {
             // In any state: another node's order may have ended before this node heard of it.
             self.holders
-                .insert(self.key.request_hash(order.buyer.as_str(), order.key.as_str()).half());
+                .insert(self.key.request_hash(order.buyer.as_str(), order.key.as_str()).low_64_bits());
             if order.state != OrderState::Reserved && woken != Some(order.item) {
                 if let Some(item) = catalogue.item_of(order.item) {
                     item.work.feed.tell();
@@ -65,9 +65,9 @@ impl Views {
             match told {
                 Told::Unheard(About { item, buyer, units, .. }) if refused => {
                     let (id, verdict) = (resolved.id, resolved.verdict);
-                    self.hub.publish(Kind::Refused { id, item, buyer, units, verdict });
+                    self.hub.publish(EventKind::Refused { id, item, buyer, units, verdict });
                 }
-                Told::Unknown if refused && self.hub.is_heard() => {
+                Told::Unknown if refused && self.hub.may_have_readers() => {
                     self.control.refused_elsewhere(resolved.id)
                 }
                 Told::Heard | Told::Unheard(_) | Told::Unknown => {}
@@ -79,9 +79,9 @@ impl Views {
         if committed.events {
             self.control.happen();
         }
-        if self.hub.is_heard() {
+        if self.hub.may_have_readers() {
             for order in &committed.orders {
-                self.hub.publish(Kind::Order(Arc::new(order.clone())));
+                self.hub.publish(EventKind::Order(Arc::new(order.clone())));
             }
         }
     }

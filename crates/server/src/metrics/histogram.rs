@@ -37,8 +37,8 @@ impl Histogram {
 
     /// The counts now.
     #[must_use]
-    pub fn read(&self) -> Snapshot {
-        Snapshot {
+    pub fn read(&self) -> HistogramSnapshot {
+        HistogramSnapshot {
             buckets: std::array::from_fn(|bucket| self.buckets[bucket].load(Ordering::Relaxed)),
             sum_us: self.sum_us.load(Ordering::Relaxed),
         }
@@ -47,19 +47,19 @@ impl Histogram {
 
 /// Counts at one moment, or between two.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Snapshot {
+pub struct HistogramSnapshot {
     buckets: [u64; BUCKETS],
     /// Sum of the latencies, in microseconds.
     pub sum_us: u64,
 }
 
-impl Default for Snapshot {
+impl Default for HistogramSnapshot {
     fn default() -> Self {
         Self { buckets: [0; BUCKETS], sum_us: 0 }
     }
 }
 
-impl Snapshot {
+impl HistogramSnapshot {
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> u64 {

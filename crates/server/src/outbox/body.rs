@@ -6,38 +6,38 @@ use doorbuster_api::told::{
 };
 use doorbuster_core::event::{Actor, Event, Subject};
 use doorbuster_core::money::{self, Payment, PaymentState, Refund, RefundId, RefundState};
-use doorbuster_core::outbox::about;
+use doorbuster_core::outbox::ordering_key;
 use doorbuster_core::{Millis, Units};
-use doorbuster_store::Told;
+use doorbuster_store::StoredEvent;
 
 use super::sink::Message;
 use crate::catalogue::Catalogue;
 use crate::web::wire;
 
 /// The event's id.
-pub(crate) fn event_id(told: &Told) -> String {
-    told::event_id(told.position, told.event.what.as_str(), told.event.at.0, &about(&told.event))
+pub(crate) fn event_id(told: &StoredEvent) -> String {
+    told::event_id(told.position, told.event.what.as_str(), told.event.at.0, &ordering_key(&told.event))
 }
 
 /// The id of an event of which no more than this is known; of one that is forgotten without its mark.
-pub(crate) fn seen_id(position: i64, event: Option<&(String, Millis)>, about: &str) -> String {
+pub(crate) fn visible_event_id(position: i64, event: Option<&(String, Millis)>, about: &str) -> String {
     let id = |(what, at): &(String, Millis)| told::event_id(position, what, at.0, about);
     event.map_or_else(|| told::bare_event_id(position), id)
 }
 
 /// The message. `None`: the catalogue does not know the item (yet).
-pub(super) fn message(catalogue: &Catalogue, told: &Told) -> Option<Message> {
+pub(super) fn message(catalogue: &Catalogue, told: &StoredEvent) -> Option<Message> {
     let (id, what, at) = (event_id(told), told.event.what, told.event.at);
     let data = data(catalogue, &told.event)?;
     let body = told::Message { id: &id, what: what.as_str(), timestamp: wire::time(at), data };
     let body = serde_json::to_vec(&body).expect("wire types serialise into memory").into();
-    Some(Message { id, what, key: about(&told.event), at, body })
+    Some(Message { id, what, key: ordering_key(&told.event), at, body })
 }
 
 fn data(catalogue: &Catalogue, event: &Event) -> Option<Data> {
     Some(match &event.subject {
         Subject::Order(order) => {
-            let from_line = event.is_from_line().then_some(true);
+            let from_line = event.is_from_waitlist().then_some(true);
             Data::Order(OrderData { order: wire::order_in(catalogue, order)?, from_line })
         }
         Subject::Ticket { id, item, buyer, units, verdict } => {
@@ -46,7 +46,7 @@ fn data(catalogue: &Catalogue, event: &Event) -> Option<Data> {
             // What a buyer undoes before it is an order is a place in line.
             let code = match event.by.actor {
                 Actor::Buyer => RefusalCode::Left,
-                Actor::Engine if event.is_end_of_line() => RefusalCode::Ended,
+                Actor::Engine if event.is_end_of_waitlist() => RefusalCode::Ended,
                 Actor::Provider(_) | Actor::Operator(_) | Actor::Engine => {
                     wire::refusal_code(*verdict)
                 }
@@ -98,7 +98,7 @@ fn payment(event: &Event) -> Option<PaymentData> {
     let Subject::Payment { payment, order, money, cause } = &event.subject else { return None };
     let provider = provider(event);
     let refund = Refund {
-        id: RefundId::of(payment),
+        id: RefundId::for_payment(payment),
         payment: payment.clone(),
         provider: provider.clone(),
         order: order.clone(),

@@ -26,7 +26,7 @@ pub(crate) struct Message {
 
 /// Why a message was not taken, or may not have been.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
+pub(crate) struct DeliveryError {
     /// In a line, for operators. It holds nothing of the message and nothing that the receiver made up.
     pub(crate) error: String,
     /// The receiver asked for a pause of this length.
@@ -37,7 +37,7 @@ pub(crate) struct Refusal {
     pub(crate) is_gone: bool,
 }
 
-impl Refusal {
+impl DeliveryError {
     pub(crate) fn new(error: impl Into<String>) -> Self {
         Self { error: error.into(), pause_ms: 0, is_final: false, is_gone: false }
     }
@@ -45,14 +45,14 @@ impl Refusal {
 
 impl Outbox {
     /// Sends one message, once.
-    pub(super) async fn send(&self, endpoint: &Endpoint, message: &Message) -> Result<(), Refusal> {
+    pub(super) async fn send(&self, endpoint: &Endpoint, message: &Message) -> Result<(), DeliveryError> {
         let sent = match endpoint.kind {
             EndpointKind::Webhook => {
                 self.webhooks.send(endpoint, message, self.engine.clock().wall()).await
             }
             EndpointKind::Broker => self.brokers.send(endpoint, message).await,
         };
-        if let Err(Refusal { error, .. }) = &sent {
+        if let Err(DeliveryError { error, .. }) = &sent {
             let Message { id, what, key, at, .. } = message;
             tracing::debug!(
                 endpoint = endpoint.id,

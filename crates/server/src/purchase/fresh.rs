@@ -1,6 +1,6 @@
 //! A request that holds nothing yet: it is put to a slot, and waits a moment where the slot cannot serve it, until it can be answered.
 use doorbuster_core::limits::DECIDE_WITHIN_MS;
-use doorbuster_core::slot::{Request, TicketAnswer};
+use doorbuster_core::slot::{TicketRequest, TicketAnswer};
 use doorbuster_core::{SlotKey, Token};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -15,7 +15,7 @@ use crate::waiters::About;
 const UNDECIDED_FOR: Duration = Duration::from_millis(200);
 
 impl Engine {
-    pub(super) async fn buy_fresh(&self, purchase: &Purchase, request: &mut Request) -> Bought {
+    pub(super) async fn buy_fresh(&self, purchase: &Purchase, request: &mut TicketRequest) -> Bought {
         if let Some(bought) = self.at_limit(purchase, request).await {
             return bought;
         }
@@ -35,7 +35,7 @@ impl Engine {
                 Attempt::Answer(bought) => return bought,
                 Attempt::NotReady => false,
                 Attempt::Undecided => {
-                    places.leave_line();
+                    places.leave_waitlist();
                     undecided += 1;
                     // Decided by now, perhaps, and what was given back is on its way to the slot: any node may bring it.
                     if undecided == 2 {
@@ -91,7 +91,7 @@ impl Engine {
     async fn attempt<'a>(
         &'a self,
         purchase: &'a Purchase,
-        request: &Request,
+        request: &TicketRequest,
         tries: &mut Tries,
         places: &mut Places<'a>,
     ) -> Attempt {
@@ -110,7 +110,7 @@ impl Engine {
         &self,
         item: &ItemState,
         home: SlotKey,
-        request: &Request,
+        request: &TicketRequest,
         tries: &mut Tries,
     ) -> (SlotKey, TicketAnswer) {
         let first = self.slots().ticket(home, request).await.unwrap_or(TicketAnswer::NoEpoch);

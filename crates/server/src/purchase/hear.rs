@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use doorbuster_core::GrantId;
 use doorbuster_core::settle::Resolved;
-use doorbuster_core::slot::Cut;
+use doorbuster_core::slot::IssuedTicket;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -37,7 +37,7 @@ impl Engine {
     pub(super) async fn hear(
         &self,
         purchase: &Purchase,
-        cut: &Cut,
+        cut: &IssuedTicket,
         mut verdict: oneshot::Receiver<Resolved>,
         asker: Asker,
     ) -> Result<Resolved, Silence> {

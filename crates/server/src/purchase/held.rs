@@ -1,6 +1,6 @@
 //! What a request hears that was here before: the order that it holds, looked up where this node remembers one or cannot know, or the place in the queue
 //! that it was given.
-use doorbuster_core::slot::Cut;
+use doorbuster_core::slot::IssuedTicket;
 use doorbuster_core::{Order, Phase, RequestHash};
 
 use super::park::{Asker, Until};
@@ -58,7 +58,7 @@ impl Engine {
     }
 
     /// The answer to a request whose verdict is not out. What it was admitted on may have ended since: it hears the same again.
-    pub(super) fn still_queued(&self, purchase: &Purchase, cut: &Cut) -> Bought {
+    pub(super) fn still_queued(&self, purchase: &Purchase, cut: &IssuedTicket) -> Bought {
         let request = self.id_key().request_hash(purchase.buyer.as_str(), purchase.key.as_str());
         let queued = Queued { item: purchase.item.row.id, cut: *cut };
         self.holders().undecided.tell(request, queued, self.now());

@@ -1,8 +1,8 @@
 //! What a request hears that its slots were short for: never "sold out" while it holds an order, or an earlier try of it may be undecided.
 use std::time::Duration;
 
-use doorbuster_core::refuse::SoldOut;
-use doorbuster_core::slot::{Request, TicketAnswer};
+use doorbuster_core::refusal::SoldOut;
+use doorbuster_core::slot::{TicketRequest, TicketAnswer};
 use tokio::time::{Instant, timeout};
 
 use super::park::Places;
@@ -41,7 +41,7 @@ impl Engine {
     pub(super) async fn parked_too_long(
         &self,
         purchase: &Purchase,
-        request: &Request,
+        request: &TicketRequest,
         (mut tries, places): (Tries, &mut Places<'_>),
         mut is_short: bool,
     ) -> Bought {
@@ -81,7 +81,7 @@ impl Engine {
     async fn ask_everywhere(
         &self,
         purchase: &Purchase,
-        request: &Request,
+        request: &TicketRequest,
         tries: &mut Tries,
         places: &mut Places<'_>,
     ) -> Attempt {
@@ -110,16 +110,16 @@ impl Engine {
     pub(super) async fn ticket_anywhere(
         &self,
         purchase: &Purchase,
-        request: &Request,
+        request: &TicketRequest,
         tries: Tries,
     ) -> Option<Bought> {
-        let known = Request { limit: 0, ..request.clone() };
+        let known = TicketRequest { limit: 0, ..request.clone() };
         let mut asking = Asking::default();
         for slot in purchase.item.every_slot(request) {
             if asking.is_over() {
                 return Some(UNAVAILABLE);
             }
-            if let Some(Ok(TicketAnswer::Again(cut))) =
+            if let Some(Ok(TicketAnswer::Repeated(cut))) =
                 asking.one(self.slots().ticket(slot, &known)).await
                 && let Attempt::Answer(bought) = self.again(purchase, &cut, tries).await
             {
@@ -133,14 +133,14 @@ impl Engine {
     pub(super) async fn refuse_short(
         &self,
         purchase: &Purchase,
-        request: &Request,
+        request: &TicketRequest,
     ) -> Option<Bought> {
         let sold_out = purchase.item.gauge.free().refuses(purchase.units)?;
         Some(self.refuse(purchase, request, sold_out).await)
     }
 
     /// Says "sold out", by counts that were read before this, unless the request holds an order.
-    async fn refuse(&self, purchase: &Purchase, request: &Request, sold_out: SoldOut) -> Bought {
+    async fn refuse(&self, purchase: &Purchase, request: &TicketRequest, sold_out: SoldOut) -> Bought {
         if self.may_hold(&purchase.sale, request.request)
             && let Some(bought) = Box::pin(self.held(purchase, request.request)).await
         {

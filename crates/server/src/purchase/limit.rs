@@ -1,7 +1,7 @@
 //! What a buyer hears who holds as much as the limit allows, as the truth said, or as a slot does.
 use std::time::Duration;
 
-use doorbuster_core::slot::Request;
+use doorbuster_core::slot::TicketRequest;
 
 use super::{Attempt, Bought, Purchase, Refusal, Tries, UNAVAILABLE};
 use crate::engine::Engine;
@@ -11,11 +11,11 @@ const CONFIRM_WITHIN: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// What the truth said of the buyer's limit not long ago, unless the request holds an order, or may.
-    pub(super) async fn at_limit(&self, purchase: &Purchase, request: &Request) -> Option<Bought> {
+    pub(super) async fn at_limit(&self, purchase: &Purchase, request: &TicketRequest) -> Option<Bought> {
         let work = &purchase.item.work;
         let limit = purchase.item.row.limit;
         // What is held may be this request's own order, which this node knows of once it has looked after that was read.
-        let unseen_for = self.store().unseen_for();
+        let unseen_for = self.store().staleness();
         let used = work.at_limit.refuses(
             request.buyer_hash,
             request.units,
@@ -37,7 +37,7 @@ impl Engine {
     pub(super) async fn remembered(
         &self,
         purchase: &Purchase,
-        request: &Request,
+        request: &TicketRequest,
     ) -> Option<Bought> {
         match self.may_hold(&purchase.sale, request.request) {
             true => Box::pin(self.held(purchase, request.request)).await,
@@ -50,7 +50,7 @@ impl Engine {
     pub(super) async fn refused_by_slot(
         &self,
         purchase: &Purchase,
-        request: &Request,
+        request: &TicketRequest,
         refusal: Refusal,
         tries: Tries,
     ) -> Attempt {
@@ -81,7 +81,7 @@ impl Engine {
     async fn confirmed(
         &self,
         purchase: &Purchase,
-        request: &Request,
+        request: &TicketRequest,
         refusal: Refusal,
     ) -> Option<Bought> {
         let (item, limit) = (&purchase.item, purchase.item.row.limit);
@@ -94,7 +94,7 @@ impl Engine {
             Err(_) => Some(UNAVAILABLE),
             Ok(Some(order)) => Some(purchase.shown(order)),
             Ok(None) if refusal == Refusal::KeyReused => Some(Bought::Refused(refusal)),
-            Ok(None) if u64::from(used) + purchase.units.wide() > u64::from(limit) => {
+            Ok(None) if u64::from(used) + purchase.units.to_u64() > u64::from(limit) => {
                 item.work.at_limit.learn(request.buyer_hash, used, told);
                 Some(Bought::Refused(Refusal::LimitReached { limit, used }))
             }

@@ -3,7 +3,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use doorbuster_core::limits::{PARK_MS, PARKED_MAX};
-use doorbuster_core::slot::{Request, TicketAnswer};
+use doorbuster_core::slot::{TicketRequest, TicketAnswer};
 use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
@@ -90,7 +90,7 @@ impl<'a> Places<'a> {
         &mut self,
         engine: &'a Engine,
         item: &'a ItemState,
-        request: &Request,
+        request: &TicketRequest,
         is_short: bool,
     ) -> bool {
         if is_short && self.wanted.is_none() {
@@ -103,7 +103,7 @@ impl<'a> Places<'a> {
     }
 
     /// Nothing is to be gathered for whoever may not have it.
-    pub(super) fn leave_line(&mut self) {
+    pub(super) fn leave_waitlist(&mut self) {
         self.wanted = None;
     }
 
@@ -113,7 +113,7 @@ impl<'a> Places<'a> {
 
     /// Whoever has a ticket leaves the places to others.
     pub(super) fn leave_with(&mut self, answer: &TicketAnswer) {
-        if matches!(answer, TicketAnswer::Cut(_) | TicketAnswer::Again(_)) {
+        if matches!(answer, TicketAnswer::Issued(_) | TicketAnswer::Repeated(_)) {
             *self = Self::default();
         }
     }
@@ -145,7 +145,7 @@ struct Wanted<'a> {
 
 impl<'a> Wanted<'a> {
     /// Stands in line and asks for units; `None`: there is nowhere to gather from, neither another slot nor the pool.
-    fn enter(engine: &'a Engine, item: &'a ItemState, request: &Request) -> Option<Self> {
+    fn enter(engine: &'a Engine, item: &'a ItemState, request: &TicketRequest) -> Option<Self> {
         if !engine.layout().has_elsewhere(item.slots.len()) && item.gauge.open_pool() == 0 {
             return None;
         }
@@ -169,8 +169,8 @@ impl Drop for Wanted<'_> {
 pub(super) fn serves(answer: &TicketAnswer) -> bool {
     matches!(
         answer,
-        TicketAnswer::Cut(_)
-            | TicketAnswer::Again(_)
+        TicketAnswer::Issued(_)
+            | TicketAnswer::Repeated(_)
             | TicketAnswer::KeyReused
             | TicketAnswer::LimitReached { .. }
     )

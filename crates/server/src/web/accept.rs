@@ -15,10 +15,10 @@ use tokio_util::task::TaskTracker;
 use super::App;
 use super::connection::{Connection, serve};
 use super::dispatch::Service;
-use super::events::Beds;
-use super::limits::{ACCEPT_PAUSE, BACKLOG, FINISH_TIMEOUT, SEND_BUFFER_BYTES, TURNED_AWAY_MAX};
+use super::events::IdleSlots;
+use super::limits::{ACCEPT_PAUSE, BACKLOG, FINISH_TIMEOUT, SEND_BUFFER_BYTES, OVER_CAPACITY_REPLIES_MAX};
 use super::router::router;
-use super::turn_away::turn_away;
+use super::over_capacity::turn_away;
 
 /// Quiet time after which the kernel asks whether the other end is still there, and between its questions.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15));
@@ -70,10 +70,10 @@ impl Listener {
         let cut = CancellationToken::new();
         // Whoever sleeps in them leaves with this, whatever becomes of the rest.
         let mut dormitories = JoinSet::new();
-        let beds = Arc::new(Beds::open(app, &cut, &mut dormitories));
-        let service = Arc::new(Service::new(app.clone(), router(app), Arc::downgrade(&beds)));
+        let idle_slots = Arc::new(IdleSlots::open(app, &cut, &mut dormitories));
+        let service = Arc::new(Service::new(app.clone(), router(app), Arc::downgrade(&idle_slots)));
         let places = Arc::new(Semaphore::new(connections_max));
-        let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_MAX));
+        let turned_away = Arc::new(Semaphore::new(OVER_CAPACITY_REPLIES_MAX));
         loop {
             let (stream, peer) = tokio::select! {
                 biased;
@@ -88,7 +88,7 @@ impl Listener {
                     stop: stop.clone(),
                     cut: cut.clone(),
                     idle,
-                    _place: (place, app.metrics.connections.enter(), open.token()),
+                    _place: (place, app.metrics.connections.hold(), open.token()),
                 };
                 tokio::spawn(serve(Arc::new(connection), stream));
             } else {
@@ -119,7 +119,7 @@ impl Listener {
         loop {
             match self.0.accept().await {
                 Ok(accepted) => return accepted,
-                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "no connection can be accepted for a moment");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -129,7 +129,7 @@ impl Listener {
     }
 }
 
-fn is_of_one_connection(error: &io::Error) -> bool {
+fn is_connection_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }

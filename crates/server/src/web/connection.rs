@@ -16,9 +16,9 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::dispatch::Service;
 use super::limits::{CONNECTION_BUFFER_BYTES_MAX, HEAD_BYTES_MAX};
-use super::quick;
-use super::socket::Socket;
-use crate::metrics::Present;
+use super::fast_path;
+use super::guarded_stream::GuardedStream;
+use crate::metrics::GaugeGuard;
 
 /// A connection's place among those allowed, kept until nothing of it is left: a WebSocket takes it over.
 pub(crate) struct Connection {
@@ -31,13 +31,13 @@ pub(crate) struct Connection {
     pub cut: CancellationToken,
     /// How long it may be idle, or take for a request head.
     pub idle: Duration,
-    pub _place: (OwnedSemaphorePermit, Present, TaskTrackerToken),
+    pub _place: (OwnedSemaphorePermit, GaugeGuard, TaskTrackerToken),
 }
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(this: Arc<Connection>, stream: TcpStream) {
     // Boxed where it is needed: a connection that only buys never takes the general server's room.
-    if let Some((stream, before)) = quick::serve(&this, stream).await {
+    if let Some((stream, before)) = fast_path::serve(&this, stream).await {
         Box::pin(general(this, stream, before)).await;
     }
 }
@@ -55,7 +55,7 @@ async fn general(this: Arc<Connection>, stream: TcpStream, before: Vec<u8>) {
         .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
         .serve_connection(
-            TokioIo::new(Socket::new(stream, before, this.service.app.write_stall)),
+            TokioIo::new(GuardedStream::new(stream, before, this.service.app.write_stall)),
             answer,
         )
         .with_upgrades();

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue};
 use super::App;
 use super::reply::Answer;
 use super::sales::cached;
-use super::views::Rendered;
+use super::sale_views::Rendered;
 
 /// Where the page lists the codes.
 const CODES_MARK: &str = "<!-- codes -->";
@@ -20,7 +20,7 @@ static DOCUMENT: LazyLock<Rendered> = LazyLock::new(|| {
     let json = document(env!("CARGO_PKG_VERSION"))
         .to_json()
         .expect("the document serialises: a test reads it");
-    Rendered::of(json.into())
+    Rendered::from_bytes(json.into())
 });
 
 /// `GET /openapi.json`

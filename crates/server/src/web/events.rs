@@ -1,14 +1,14 @@
 //! Events for a buyer: the same JSON by server-sent events and by WebSocket. They are hints; `GET` is the truth.
 
-mod dormitory;
+mod idle;
 mod feed;
 mod frame;
-mod socket;
+mod websocket;
 mod stream;
 mod upgrade;
 
-pub(crate) use dormitory::Beds;
-pub(crate) use socket::socket;
+pub(crate) use idle::IdleSlots;
+pub(crate) use websocket::websocket;
 pub(crate) use stream::stream;
 
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use doorbuster_core::BuyerId;
 use super::App;
 use super::limits::STREAM_RETRY_SECS;
 use super::sales::shown_or_new;
-use super::who::Client;
+use super::identity::Client;
 use feed::Feed;
 
 /// Begins to follow the buyer's orders, from the event `after` on if that is known, and the sales that the query asks for.
@@ -32,7 +32,7 @@ async fn follow(
 ) -> Result<Feed, Problem> {
     // Before the look: a block in between is heard of.
     let blocks = app.gate.blocks.changes();
-    app.not_blocked(client, &buyer)?;
+    app.ensure_not_blocked(client, &buyer)?;
     let sales = followed_sales(query.unwrap_or_default())?;
     for sale in &sales {
         shown_or_new(app, sale).await?;

@@ -10,7 +10,7 @@ use doorbuster_api::order::{
 use doorbuster_api::sale::{Item, Phase, Sale};
 use doorbuster_api::value::{Currency, Money, Stock, Time};
 use doorbuster_core as core;
-use doorbuster_core::{Millis, Place, TicketId, Units, Verdict};
+use doorbuster_core::{Millis, WaitlistEntry, TicketId, Units, Verdict};
 use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
 
 use crate::catalogue::{self, Catalogue, ItemState, SaleState};
@@ -107,7 +107,7 @@ pub(crate) fn queued(
 }
 
 /// A place in line that waits.
-pub(crate) fn waiting(item: &ItemState, place: &Place, ahead: u64) -> WaitingOrder {
+pub(crate) fn waiting(item: &ItemState, place: &WaitlistEntry, ahead: u64) -> WaitingOrder {
     WaitingOrder {
         id: place.id.to_string(),
         sale: item.sale.to_string(),

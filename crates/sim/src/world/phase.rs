@@ -1,6 +1,6 @@
 //! Pause, resume, close, and rolling a slot to a new epoch: stop, drain, and only then the rest.
-use doorbuster_core::rules::{Rule, keeps};
-use doorbuster_core::{Cause, ItemId, Phase};
+use doorbuster_core::rules::{Rule, enforces};
+use doorbuster_core::{CloseCause, ItemId, Phase};
 
 use super::World;
 use super::flight::Message;
@@ -9,10 +9,10 @@ use crate::truth::Tx;
 impl World {
     fn stop_for(&mut self, item: ItemId, phase: Phase) {
         self.commit(Tx::Intend(item, phase));
-        self.tell_slots(item, true);
+        self.stop_slots(item, true);
     }
 
-    fn tell_slots(&mut self, item: ItemId, stopped: bool) {
+    fn stop_slots(&mut self, item: ItemId, stopped: bool) {
         for slot in 0..self.places.len() {
             if self.places[slot].at.item == item {
                 self.send(Message::Stop { slot, stopped });
@@ -38,14 +38,14 @@ impl World {
         let Some(row) = self.truth.phases.get(&item) else { return };
         if row.shown == Phase::Paused && row.intent.is_none() {
             self.commit(Tx::Show(item, None));
-            self.tell_slots(item, false);
+            self.stop_slots(item, false);
         }
     }
 
     /// Starts to go from slot to slot of a stopping item.
     pub(crate) fn drain(&mut self, leader: u8, item: ItemId) {
         if let Some(intent) = self.truth.phases.get(&item).and_then(|p| p.intent) {
-            self.tell_slots(item, true);
+            self.stop_slots(item, true);
             self.send(Message::Drain { leader, item, intent, next: 0 });
         }
     }
@@ -57,7 +57,7 @@ impl World {
             Some(place)
                 if place.at.item == item
                     && !self.is_drained(next)
-                    && keeps(Rule::PhaseAfterDrain) => {}
+                    && enforces(Rule::PhaseAfterDrain) => {}
             Some(_) => self.send(Message::Drain { leader, item, intent, next: next + 1 }),
             None => self.send(Message::Commit { leader, tx: Tx::Show(item, Some(intent)) }),
         }
@@ -86,7 +86,7 @@ impl World {
         if !self.is_drained(slot) || !self.truth.sells(at.item) {
             return;
         }
-        let tx = Tx::Close(grant.id, Cause::Rolled);
+        let tx = Tx::Close(grant.id, CloseCause::Rolled);
         self.send(Message::Commit { leader, tx });
     }
 

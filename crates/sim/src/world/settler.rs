@@ -2,11 +2,11 @@
 use std::sync::Arc;
 
 use doorbuster_core::limits::SETTLE_BATCH_MAX;
-use doorbuster_core::rules::{Rule, keeps};
+use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::{Delivery, Verdict};
 
 use super::flight::Message;
-use super::{Call, NAMES, Said, World};
+use super::{Call, NAMES, SlotReply, World};
 use crate::truth::{Done, Tx};
 
 impl World {
@@ -20,14 +20,14 @@ impl World {
         if self.is_gone(slot) {
             return;
         }
-        let Said::Taken(batch) = self.call(slot, Call::Take(at_most.min(SETTLE_BATCH_MAX))) else {
+        let SlotReply::Taken(batch) = self.call(slot, Call::Take(at_most.min(SETTLE_BATCH_MAX))) else {
             return;
         };
         if batch.is_empty() {
             return;
         }
         let batch: Arc<[Delivery]> = batch.into();
-        if !keeps(Rule::TellAfterCommit) {
+        if !enforces(Rule::TellAfterCommit) {
             for delivery in batch.iter() {
                 let node = delivery.ticket.node.0 as u8;
                 self.send(Message::Notice {
@@ -37,7 +37,7 @@ impl World {
                 });
             }
         }
-        if !keeps(Rule::AcknowledgeAfterCommit) {
+        if !enforces(Rule::AcknowledgeAfterCommit) {
             self.send(Message::Acknowledge { slot, batch: batch.clone() });
         }
         self.xids += 1;
@@ -66,7 +66,7 @@ impl World {
         let Some(nth) = usize::from(pick).checked_rem(batches.len()) else { return };
         let ticket = batches[nth].clone();
         let late = ticket.decide_by.plus(1).max(self.now);
-        self.judge.reach("poison");
+        self.checker.count_case("poison");
         self.xids += 1;
         self.truth.xid = self.xids;
         self.commit(Tx::Settle(vec![ticket], late));

@@ -15,11 +15,11 @@ pub(super) const REPLICAS_WAIT: Duration = Duration::from_millis(50);
 /// After a server could not be reached, calls to it fail at once for so long.
 pub(super) const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 /// Requests that wait for one server; at the bound a request fails at once, and nothing was done.
-pub(super) const LANE_WAITING_MAX: usize = 16_384;
+pub(super) const BATCHER_WAITING_MAX: usize = 16_384;
 /// Requests that go to one server in one write.
-pub(super) const LANE_BATCH_MAX: usize = 512;
+pub(super) const BATCH_MAX: usize = 512;
 /// Writes in flight to one server: while one is answered, the next one gathers.
-pub(super) const LANE_WRITES: usize = 2;
+pub(super) const BATCH_WRITERS: usize = 2;
 /// Requests of one slot in one call of the script: the server does nothing else meanwhile.
 pub(super) const SCRIPT_TICKETS_MAX: usize = 128;
 /// Feed rows in one call of the script.
@@ -62,7 +62,7 @@ const _: () = assert!(
     REPLICAS_WAIT.as_millis() * 2 < RESPONSE_MAX.as_millis(),
     "a write that waits is no lost one"
 );
-const _: () = assert!(SCRIPT_TICKETS_MAX <= LANE_BATCH_MAX, "a call fits in a write");
+const _: () = assert!(SCRIPT_TICKETS_MAX <= BATCH_MAX, "a call fits in a write");
 const _: () = assert!(READ_MAX <= INBOX_MAX, "a read fits in the inbox");
 const _: () = assert!(SCRIPT_DONE_MAX <= 4_000, "Lua passes at most some 8,000 values to one call");
 const _: () = assert!(

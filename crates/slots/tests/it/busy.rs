@@ -79,7 +79,7 @@ async fn ask_until(slots: &Slots, done: impl Fn() -> bool) -> (Vec<u64>, Vec<Slo
             .ticket(SLOT, &request(&format!("b{}", cut.len() + failed.len()), "k", 1, 9))
             .await
         {
-            Ok(TicketAnswer::Cut(ticket)) => cut.push(ticket.n.0),
+            Ok(TicketAnswer::Issued(ticket)) => cut.push(ticket.n.0),
             Err(error) => failed.push(error),
             other => panic!("{other:?}"),
         }
@@ -96,7 +96,7 @@ async fn is_none_the_worse(slots: &Slots, word: &str, cut: u64, failed: &[SlotEr
     let began = Instant::now();
     let next = loop {
         match slots.ticket(SLOT, &request("after", "k", 1, 9)).await {
-            Ok(TicketAnswer::Cut(ticket) | TicketAnswer::Again(ticket)) => break ticket.n.0,
+            Ok(TicketAnswer::Issued(ticket) | TicketAnswer::Repeated(ticket)) => break ticket.n.0,
             other => assert!(began.elapsed() < WITHIN, "{other:?}"),
         }
     };
@@ -134,7 +134,7 @@ async fn a_server_that_reads_its_file_refuses_and_goes_on() {
     let (cut, failed) = ask_until(&slots, || starting.is_finished()).await;
     let _server = starting.join().expect("it is up");
     is_none_the_worse(&slots, "LOADING", cut.len() as u64, &failed).await;
-    tokio::time::timeout(WITHIN, slots.changed(seen)).await.expect("another run id");
+    tokio::time::timeout(WITHIN, slots.wait_for_change(seen)).await.expect("another run id");
 }
 
 async fn start(urls: Vec<String>) -> Result<Slots, SlotError> {

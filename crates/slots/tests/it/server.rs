@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use doorbuster_core::NodeId;
-use doorbuster_core::slot::Bounds;
+use doorbuster_core::slot::SlotBounds;
 use doorbuster_slots::{RedisOptions, conformance};
 use rand::RngExt;
 use redis::{Cmd, FromRedisValue};
@@ -179,7 +179,7 @@ pub fn options(urls: Vec<String>, prefix: &str) -> RedisOptions {
         prefix: prefix.to_owned(),
         id_key: conformance::id_key(),
         node: NodeId(1),
-        bounds: Bounds::default(),
+        bounds: SlotBounds::default(),
         wait_replicas: 0,
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use doorbuster_core::slot::TicketAnswer;
 use doorbuster_core::{Epoch, GrantId, Token};
 use doorbuster_slots::conformance::{request, terms};
-use doorbuster_slots::{Done, Slots};
+use doorbuster_slots::{DeliveryRef, Slots};
 use redis::{AsyncConnectionConfig, Client};
 
 use super::faults::SLOT;
@@ -41,7 +41,7 @@ async fn through_slots(url: String, stock: u64) -> f64 {
     let settler = tokio::spawn(async move {
         loop {
             let taken = settler.take(500).await.expect("reachable");
-            let done = taken.iter().map(|t| Done {
+            let done = taken.iter().map(|t| DeliveryRef {
                 slot: t.slot,
                 at: t.delivery.at,
                 token: t.delivery.ticket.token,
@@ -57,7 +57,7 @@ async fn through_slots(url: String, stock: u64) -> f64 {
                 let mut one = request(&format!("b{nth}-{i}"), "k", 1, 9);
                 one.token = Token(nth << 32 | i);
                 match slots.ticket(SLOT, &one).await.expect("reachable") {
-                    TicketAnswer::Cut(_) if wanted_cut => {}
+                    TicketAnswer::Issued(_) if wanted_cut => {}
                     TicketAnswer::Short { .. } if !wanted_cut => {}
                     other => panic!("{other:?}"),
                 }

@@ -9,7 +9,7 @@ use crate::store::{CodeHash, StoreResult};
 
 use super::failure::Failure;
 use super::rows::number;
-use super::run::Again;
+use super::run::RetryUnknown;
 use super::{Postgres, PostgresLedger};
 
 type Done<T> = Result<T, Failure>;
@@ -78,7 +78,7 @@ impl Postgres {
     ) -> StoreResult<CodesOutcome> {
         let sale = sale.to_owned();
         // Done twice it would meet its own codes: its caller is told that nobody knows, and makes others.
-        self.job(Again::Never, move |ledger| add(ledger, &sale, &hashes, uses)).await
+        self.job(RetryUnknown::Never, move |ledger| add(ledger, &sale, &hashes, uses)).await
     }
 
     pub(crate) async fn spend_code(
@@ -93,7 +93,7 @@ impl Postgres {
             return Ok(false);
         }
         let (sale, buyer) = (sale.to_owned(), buyer.clone());
-        self.job(Again::Safe, move |ledger| spend(ledger, &sale, &hash, buyer.as_str())).await
+        self.job(RetryUnknown::Allowed, move |ledger| spend(ledger, &sale, &hash, buyer.as_str())).await
     }
 
     pub(crate) async fn code_counts(&self, sale: &str) -> StoreResult<CodeCounts> {

@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 
 use crate::contract::OpenError;
 use crate::limits::{
-    PG_CONNECT_WAIT, PG_IDLE_IN_TRANSACTION, PG_LOCK_WAIT, PG_POOL_WAIT, PG_SILENCE,
+    PG_CONNECT_WAIT, PG_IDLE_IN_TRANSACTION, PG_LOCK_WAIT, PG_POOL_WAIT, PG_ANSWER_WAIT,
     PG_STATEMENT_WAIT, PG_WAITING_MAX,
 };
 
@@ -48,7 +48,7 @@ pub(super) fn address(url: &str) -> Result<Address, OpenError> {
          -c jit=off -c client_min_messages=warning {given}"
     );
     config.options(options).connect_timeout(PG_CONNECT_WAIT);
-    config.keepalives_idle(Duration::from_secs(10)).tcp_user_timeout(PG_SILENCE);
+    config.keepalives_idle(Duration::from_secs(10)).tcp_user_timeout(PG_ANSWER_WAIT);
     if config.get_application_name().is_none() {
         config.application_name("doorbuster");
     }
@@ -109,7 +109,7 @@ pub(super) async fn client(address: &Address) -> Result<Client, OpenError> {
 }
 
 /// That the server is new enough and keeps what it said; what an operator should know.
-pub(super) async fn look(client: &Client, allow_fsync_off: bool) -> Result<Vec<String>, OpenError> {
+pub(super) async fn check_server(client: &Client, allow_fsync_off: bool) -> Result<Vec<String>, OpenError> {
     let sql = "SELECT current_setting('server_version_num')::int, current_setting('server_version'), current_setting('fsync'),
                       current_setting('full_page_writes'), current_setting('synchronous_commit'),
                       current_setting('synchronous_standby_names'), pg_is_in_recovery()";

@@ -27,7 +27,7 @@ pub async fn shared_secret(url: &str, name: &str, fresh: &str) -> Result<String,
 ///
 /// # Errors
 /// When the database cannot be reached.
-pub async fn kept_secret(url: &str, name: &str) -> Result<Option<String>, OpenError> {
+pub async fn stored_secret(url: &str, name: &str) -> Result<Option<String>, OpenError> {
     let failed = |error: tokio_postgres::Error| OpenError::Failed(Failure::from(error).to_string());
     let client = connect::client(&connect::address(url)?).await?;
     let there =

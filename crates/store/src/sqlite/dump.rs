@@ -16,7 +16,7 @@ use super::money::{payment_columns, payment_row, refund_columns, refund_row};
 use super::rows::{self, int};
 use super::statements::Statements;
 use super::txn::Txn;
-use super::{checkouts, events, line, open, read::Reader};
+use super::{checkouts, events, waitlist, open, read::Reader};
 
 type Done<T> = Result<T, Failure>;
 
@@ -69,7 +69,7 @@ fn dump(sql: &mut Reader<'_>) -> Done<Model> {
         model.recalls.insert(recall.id, recall);
     }
     for place in
-        sql.all(concat!("SELECT ", line::place_columns!(), " FROM waitlist"), [], line::row)?
+        sql.all(concat!("SELECT ", waitlist::entry_columns!(), " FROM waitlist"), [], waitlist::row)?
     {
         model.places.insert((place.item, place.n), place);
     }
@@ -82,9 +82,9 @@ fn money(sql: &mut Reader<'_>, model: &mut Model) -> Done<()> {
     let told = sql.all(
         concat!(
             "SELECT ",
-            events::told_columns!(),
+            events::event_columns!(),
             " FROM ",
-            events::told_rows!(),
+            events::event_rows!(),
             " WHERE e.sale_id IS NULL ORDER BY e.seq"
         ),
         [],

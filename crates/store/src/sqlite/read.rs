@@ -9,11 +9,11 @@ use rusqlite::{Connection, Row, params};
 
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::{
-    BuyerId, Cause, Feed, Grant, GrantId, ItemId, Millis, Order, Recall, RequestKey, Seq, SlotKey,
+    BuyerId, CloseCause, FeedRow, Grant, GrantId, ItemId, Millis, Order, Recall, RequestKey, Seq, SlotKey,
     Stock, TicketId, Verdict,
 };
 
-use crate::contract::{ItemCounts, Moves, StoreError};
+use crate::contract::{ItemCounts, GrantTransfers, StoreError};
 use crate::limits::STATEMENTS_MAX;
 
 use super::failure::Failure;
@@ -111,7 +111,7 @@ pub(super) fn grants(sql: &mut Reader<'_>, item: ItemId) -> Done<Vec<Grant>> {
             rows::grant_columns!(),
             " FROM slot_grant WHERE item_id = ?1 AND slot <> ?2 ORDER BY slot, epoch DESC"
         ),
-        params![item.0, SlotKey::LINE],
+        params![item.0, SlotKey::WAITLIST],
         rows::grant,
     )
 }
@@ -133,7 +133,7 @@ pub(super) fn feed_after(
     id: GrantId,
     seq: Seq,
     limit: usize,
-) -> Done<Vec<Feed>> {
+) -> Done<Vec<FeedRow>> {
     sql.all(
         concat!(
             "SELECT ",
@@ -145,7 +145,7 @@ pub(super) fn feed_after(
     )
 }
 
-pub(super) fn moves(sql: &mut Reader<'_>, item: ItemId) -> Done<Vec<Moves>> {
+pub(super) fn grant_transfers(sql: &mut Reader<'_>, item: ItemId) -> Done<Vec<GrantTransfers>> {
     sql.all(
         "SELECT g.id, coalesce(f.times, 0), coalesce(r.times, 0) FROM slot_grant g
          LEFT JOIN (SELECT grant_id, count(*) AS times FROM feed
@@ -157,7 +157,7 @@ pub(super) fn moves(sql: &mut Reader<'_>, item: ItemId) -> Done<Vec<Moves>> {
         params![item.0],
         |row| {
             let grant = GrantId(row.get::<_, i64>(0)?.cast_unsigned());
-            Ok(Moves { grant, refills: rows::number(row, 1)?, recalls: rows::number(row, 2)? })
+            Ok(GrantTransfers { grant, refills: rows::number(row, 1)?, recalls: rows::number(row, 2)? })
         },
     )
 }
@@ -170,10 +170,10 @@ pub(super) fn pending_recalls(sql: &mut Reader<'_>) -> Done<Vec<Recall>> {
     )
 }
 
-pub(super) fn closings(sql: &mut Reader<'_>) -> Done<Vec<(Cause, u64)>> {
+pub(super) fn closings(sql: &mut Reader<'_>) -> Done<Vec<(CloseCause, u64)>> {
     sql.all(
         "SELECT closed_cause, count(*) FROM slot_grant WHERE open = 0 AND slot <> ?1 GROUP BY closed_cause ORDER BY closed_cause",
-        params![SlotKey::LINE],
+        params![SlotKey::WAITLIST],
         |row| Ok((rows::closing(row, 0)?, row.get::<_, i64>(1)?.cast_unsigned())),
     )
 }

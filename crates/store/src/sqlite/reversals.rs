@@ -4,7 +4,7 @@ use rusqlite::{Row, params};
 use doorbuster_core::money::{Money, PaymentId};
 use doorbuster_core::{ItemId, Ledger, Millis};
 
-use crate::contract::{Reversal, ReversalKind, Reversed, Reversing};
+use crate::contract::{Reversal, ReversalKind, ReversedPayment, ReversalOutcome};
 use crate::limits::NOTICES_MAX;
 use crate::store::StoreResult;
 
@@ -12,7 +12,7 @@ use super::Sqlite;
 use super::failure::Failure;
 use super::ledger::SqliteLedger;
 use super::read::as_limit;
-use super::rows::word;
+use super::rows::parse_text;
 
 /// What came to nothing takes back what is known to have gone, and no more: a refund that failed says nothing of another one.
 /// What was taken back counts for nothing afterwards.
@@ -50,7 +50,7 @@ fn write(ledger: &mut SqliteLedger<'_>, told: &Reversal) -> Result<Option<Money>
     let Reversal { payment, provider, stands, .. } = told;
     let (minor, currency) =
         told.money.as_ref().map(|money| (money.minor, money.currency.as_str())).unzip();
-    let Some((id, said_at)) = told.dispute(ledger.now) else {
+    let Some((id, reported_at)) = told.dispute(ledger.now) else {
         return ledger.sql.one(
             RETURNED,
             params![payment.0, provider, minor, currency, stands, ledger.now.0],
@@ -59,31 +59,31 @@ fn write(ledger: &mut SqliteLedger<'_>, told: &Reversal) -> Result<Option<Money>
     };
     let before =
         ledger.sql.one(KNOWN, params![payment.0, id], |row| Ok((money(row)?, row.get(2)?)))?;
-    let values = params![payment.0, provider, minor, currency, stands, ledger.now.0, id, said_at.0];
+    let values = params![payment.0, provider, minor, currency, stands, ledger.now.0, id, reported_at.0];
     let written = ledger.sql.one(DISPUTED, values, money)?;
-    Ok(written.filter(|written| told.is_news(before, written)))
+    Ok(written.filter(|written| told.is_change(before, written)))
 }
 
 impl Sqlite {
-    pub(crate) async fn reverse(&self, told: Reversal) -> StoreResult<Reversing> {
+    pub(crate) async fn record_reversal(&self, told: Reversal) -> StoreResult<ReversalOutcome> {
         self.job(move |ledger| {
             let payment = match told.take(ledger, ledger.now)? {
                 Ok(payment) => payment,
                 Err(nothing) => return Ok(nothing),
             };
             let now = ledger.now;
-            let Some(money) = write(ledger, &told)? else { return Ok(Reversing::Known) };
+            let Some(money) = write(ledger, &told)? else { return Ok(ReversalOutcome::Known) };
             ledger.append_event(&told.event(payment.order, money, now))?;
-            Ok(Reversing::Noted)
+            Ok(ReversalOutcome::Noted)
         })
         .await
     }
 
-    pub(crate) async fn reversals(&self) -> StoreResult<Vec<Reversed>> {
+    pub(crate) async fn reversals(&self) -> StoreResult<Vec<ReversedPayment>> {
         self.read(|sql| {
             sql.all(LIST, params![as_limit(NOTICES_MAX)], |row| {
-                Ok(Reversed {
-                    kind: word(row, 0, "kind", ReversalKind::parse)?,
+                Ok(ReversedPayment {
+                    kind: parse_text(row, 0, "kind", ReversalKind::parse)?,
                     item: row.get::<_, Option<i64>>(1)?.map(ItemId),
                     payment: PaymentId(row.get(2)?),
                     order: row.get(3)?,

@@ -1,10 +1,10 @@
 //! The outbox: what happened in the order in which it is told, who is told of it, how far each one is, and what was given up.
 use doorbuster_core::NodeId;
-use doorbuster_core::outbox::{Note, Parcel, Progress};
+use doorbuster_core::outbox::{RowChange, PendingDelivery, PositionAdvance};
 
 use crate::contract::{
-    Dead, DeadCounts, DeadId, DeadKind, DeadOutcome, Delivery, DeliveryQuery, Endpoint,
-    EndpointChange, Forget, Held, NewEndpoint, OutboxPage, Read, Redelivery, Standing,
+    Dead, DeadLetterCounts, DeadLetterId, DeadLetterKind, DeadLetterOutcome, Delivery, DeliveryQuery, Endpoint,
+    EndpointChange, RetentionCutoffs, DeadLetterContent, NewEndpoint, OutboxPage, EventRead, Redelivery, EndpointStatus,
 };
 
 use super::{Store, StoreResult};
@@ -28,26 +28,26 @@ impl Store {
     }
 
     /// At most `limit` events after this position, in their order. Nothing ever appears before what was read. A row that cannot be read hides no other.
-    pub async fn told_after(&self, position: i64, limit: usize) -> StoreResult<Vec<Read>> {
+    pub async fn events_after(&self, position: i64, limit: usize) -> StoreResult<Vec<EventRead>> {
         match self {
-            Self::Sqlite(s) => s.told_after(position, limit).await,
-            Self::Postgres(s) => Box::pin(s.told_after(position, limit)).await,
+            Self::Sqlite(s) => s.events_after(position, limit).await,
+            Self::Postgres(s) => Box::pin(s.events_after(position, limit)).await,
         }
     }
 
     /// The event at this position, unless it is forgotten.
-    pub async fn told_at(&self, position: i64) -> StoreResult<Option<Read>> {
+    pub async fn event_at(&self, position: i64) -> StoreResult<Option<EventRead>> {
         match self {
-            Self::Sqlite(s) => s.told_at(position).await,
-            Self::Postgres(s) => Box::pin(s.told_at(position)).await,
+            Self::Sqlite(s) => s.event_at(position).await,
+            Self::Postgres(s) => Box::pin(s.event_at(position)).await,
         }
     }
 
     /// Forgets at most `limit` rows of each kind that are of use to nobody any more; how many.
-    pub async fn forget(&self, what: Forget, limit: usize) -> StoreResult<usize> {
+    pub async fn delete_expired(&self, what: RetentionCutoffs, limit: usize) -> StoreResult<usize> {
         match self {
-            Self::Sqlite(s) => s.forget(what, limit).await,
-            Self::Postgres(s) => Box::pin(s.forget(what, limit)).await,
+            Self::Sqlite(s) => s.delete_expired(what, limit).await,
+            Self::Postgres(s) => Box::pin(s.delete_expired(what, limit)).await,
         }
     }
 }
@@ -103,10 +103,10 @@ impl Store {
     }
 
     /// How far each endpoint is, oldest endpoint first.
-    pub async fn standings(&self) -> StoreResult<Vec<Standing>> {
+    pub async fn endpoint_statuses(&self) -> StoreResult<Vec<EndpointStatus>> {
         match self {
-            Self::Sqlite(s) => s.standings().await,
-            Self::Postgres(s) => Box::pin(s.standings()).await,
+            Self::Sqlite(s) => s.endpoint_statuses().await,
+            Self::Postgres(s) => Box::pin(s.endpoint_statuses()).await,
         }
     }
 }
@@ -114,7 +114,7 @@ impl Store {
 /// What endpoints were not told yet.
 impl Store {
     /// Moves an endpoint's position and adds the rows of what was not told on the way, if it is where the caller believes. False: it is not.
-    pub async fn advance_endpoint(&self, id: &str, progress: Progress) -> StoreResult<bool> {
+    pub async fn advance_endpoint(&self, id: &str, progress: PositionAdvance) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.advance_endpoint(id, progress).await,
             Self::Postgres(s) => Box::pin(s.advance_endpoint(id, progress)).await,
@@ -122,7 +122,7 @@ impl Store {
     }
 
     /// At most `limit` pending rows of an endpoint, by position.
-    pub async fn pending_deliveries(&self, id: &str, limit: usize) -> StoreResult<Vec<Parcel>> {
+    pub async fn pending_deliveries(&self, id: &str, limit: usize) -> StoreResult<Vec<PendingDelivery>> {
         match self {
             Self::Sqlite(s) => s.pending_deliveries(id, limit).await,
             Self::Postgres(s) => Box::pin(s.pending_deliveries(id, limit)).await,
@@ -130,10 +130,10 @@ impl Store {
     }
 
     /// Notes what came of trying pending rows; one that is not pending any more stays as it is.
-    pub async fn note_deliveries(&self, id: &str, notes: Vec<Note>) -> StoreResult<()> {
+    pub async fn record_deliveries(&self, id: &str, notes: Vec<RowChange>) -> StoreResult<()> {
         match self {
-            Self::Sqlite(s) => s.note_deliveries(id, notes).await,
-            Self::Postgres(s) => Box::pin(s.note_deliveries(id, notes)).await,
+            Self::Sqlite(s) => s.record_deliveries(id, notes).await,
+            Self::Postgres(s) => Box::pin(s.record_deliveries(id, notes)).await,
         }
     }
 
@@ -157,20 +157,20 @@ impl Store {
 /// Dead letters of every kind.
 impl Store {
     /// A page of what was given up of one kind and not seen to, newest first.
-    pub async fn dead(
+    pub async fn list_dead_letters(
         &self,
-        kind: DeadKind,
+        kind: DeadLetterKind,
         after: Option<i64>,
         limit: usize,
     ) -> StoreResult<OutboxPage<Dead>> {
         match self {
-            Self::Sqlite(s) => s.dead(kind, after, limit).await,
-            Self::Postgres(s) => Box::pin(s.dead(kind, after, limit)).await,
+            Self::Sqlite(s) => s.list_dead_letters(kind, after, limit).await,
+            Self::Postgres(s) => Box::pin(s.list_dead_letters(kind, after, limit)).await,
         }
     }
 
     /// One dead letter with what it holds. `None`: there is none of this id, or somebody has seen to it.
-    pub async fn dead_letter(&self, id: DeadId) -> StoreResult<Option<(Dead, Held)>> {
+    pub async fn dead_letter(&self, id: DeadLetterId) -> StoreResult<Option<(Dead, DeadLetterContent)>> {
         match self {
             Self::Sqlite(s) => s.dead_letter(id).await,
             Self::Postgres(s) => Box::pin(s.dead_letter(id)).await,
@@ -178,33 +178,33 @@ impl Store {
     }
 
     /// Tries it again, from the first try on; at most `most` deliveries may be pending at its endpoint.
-    pub async fn retry_dead(&self, id: DeadId, most: usize) -> StoreResult<DeadOutcome> {
-        if let DeadId::Refund(refund) = id {
+    pub async fn retry_dead_letter(&self, id: DeadLetterId, most: usize) -> StoreResult<DeadLetterOutcome> {
+        if let DeadLetterId::Refund(refund) = id {
             let retried = self.retry_refund(refund).await?;
-            return Ok(if retried.is_some() { DeadOutcome::Done } else { DeadOutcome::NotFound });
+            return Ok(if retried.is_some() { DeadLetterOutcome::Done } else { DeadLetterOutcome::NotFound });
         }
         match self {
-            Self::Sqlite(s) => s.retry_dead(id, most).await,
-            Self::Postgres(s) => Box::pin(s.retry_dead(id, most)).await,
+            Self::Sqlite(s) => s.retry_dead_letter(id, most).await,
+            Self::Postgres(s) => Box::pin(s.retry_dead_letter(id, most)).await,
         }
     }
 
     /// Lets it be, and keeps why. False: there is no such dead letter, or somebody has seen to it.
-    pub async fn discard_dead(&self, id: DeadId, why: String) -> StoreResult<bool> {
-        if let DeadId::Refund(refund) = id {
+    pub async fn discard_dead_letter(&self, id: DeadLetterId, why: String) -> StoreResult<bool> {
+        if let DeadLetterId::Refund(refund) = id {
             return self.discard_refund(refund, why).await;
         }
         match self {
-            Self::Sqlite(s) => s.discard_dead(id, why).await,
-            Self::Postgres(s) => Box::pin(s.discard_dead(id, why)).await,
+            Self::Sqlite(s) => s.discard_dead_letter(id, why).await,
+            Self::Postgres(s) => Box::pin(s.discard_dead_letter(id, why)).await,
         }
     }
 
     /// How many of each kind were given up and not seen to.
-    pub async fn dead_counts(&self) -> StoreResult<DeadCounts> {
+    pub async fn dead_letter_counts(&self) -> StoreResult<DeadLetterCounts> {
         match self {
-            Self::Sqlite(s) => s.dead_counts().await,
-            Self::Postgres(s) => Box::pin(s.dead_counts()).await,
+            Self::Sqlite(s) => s.dead_letter_counts().await,
+            Self::Postgres(s) => Box::pin(s.dead_letter_counts()).await,
         }
     }
 }

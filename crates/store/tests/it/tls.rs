@@ -4,10 +4,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use doorbuster_store::Store;
-use doorbuster_store::conformance::{Clock, Told};
+use doorbuster_store::conformance::{Clock, CommitLog};
 
 use crate::cluster::Cluster;
-use crate::rig::{Dir, postgres_options};
+use crate::fixture::{Dir, postgres_options};
 
 /// How long the server may need to take other settings.
 const TAKEN_WITHIN: Duration = Duration::from_secs(30);
@@ -84,7 +84,7 @@ impl Server {
     async fn open(&self, host: &str, words: &str) -> Result<(), String> {
         let url =
             format!("postgres://postgres:one%20day@{host}/postgres?hostaddr={ADDRESS}{words}");
-        let (clock, told) = (Clock::new(), Told::default());
+        let (clock, told) = (Clock::new(), CommitLog::default());
         match Store::open_postgres(postgres_options(&url, 1, &clock, &told)).await {
             Ok(store) => {
                 store.close().await;

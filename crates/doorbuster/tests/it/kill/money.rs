@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use doorbuster_server::signing::{SigningKey, write_secret};
+use doorbuster_server::signing::{SigningKey, format_secret};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
@@ -184,7 +184,7 @@ async fn a_server_that_is_killed_while_it_is_paid_takes_each_payment_once() {
     let seed = number("DOORBUSTER_KILL_SEED").unwrap_or_else(|| rand::random_range(0..1_000_000));
     println!("DOORBUSTER_KILL_ROUNDS={rounds} DOORBUSTER_KILL_SEED={seed}");
     let mut dice = SmallRng::seed_from_u64(seed);
-    let secret = write_secret(&SECRET);
+    let secret = format_secret(&SECRET);
     let (mut rig, faults) = Faults::rig(&[("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", secret.as_str())]);
     rig.open_sale("spring", &ITEMS).await;
     let book = Shared::default();

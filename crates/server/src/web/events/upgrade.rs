@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::web::reply::Refused;
-use crate::web::socket::Socket;
+use crate::web::guarded_stream::GuardedStream;
 
 /// The one version of the protocol.
 const VERSION: &[u8] = b"13";
@@ -32,7 +32,7 @@ pub(crate) struct Upgrade {
 }
 
 /// What any other request hears.
-pub(super) fn not_asked_for() -> Refused {
+pub(super) fn upgrade_required() -> Refused {
     let fault = Fault::new(Place::Header("Upgrade"), "must ask for a WebSocket, version 13");
     Problem::invalid_request(vec![fault]).into()
 }
@@ -56,11 +56,11 @@ impl<S: Sync> FromRequestParts<S> for Upgrade {
             && headers
                 .get(SEC_WEBSOCKET_VERSION)
                 .is_some_and(|version| version.as_bytes() == VERSION);
-        let key = headers.get(SEC_WEBSOCKET_KEY).filter(|_| asks).ok_or_else(not_asked_for)?;
+        let key = headers.get(SEC_WEBSOCKET_KEY).filter(|_| asks).ok_or_else(upgrade_required)?;
         let accept = derive_accept_key(key.as_bytes());
         let is_ours = lists(headers, SEC_WEBSOCKET_PROTOCOL, |word| word == SUBPROTOCOL.as_bytes());
         // The server put it there if the connection can be had.
-        let connection = parts.extensions.remove::<OnUpgrade>().ok_or_else(not_asked_for)?;
+        let connection = parts.extensions.remove::<OnUpgrade>().ok_or_else(upgrade_required)?;
         Ok(Self {
             connection,
             accept: HeaderValue::from_str(&accept).expect("base64 is ASCII"),
@@ -85,10 +85,10 @@ impl Upgrade {
     }
 
     /// The connection, once it has the answer. `None`: it is gone.
-    pub(super) async fn connection(self) -> Option<Socket> {
+    pub(super) async fn connection(self) -> Option<GuardedStream> {
         let upgraded = self.connection.await.ok()?;
         // What every connection is served over: see `connection.rs`.
-        let parts = upgraded.downcast::<TokioIo<Socket>>().ok()?;
-        Some(parts.io.into_inner().again(&parts.read_buf))
+        let parts = upgraded.downcast::<TokioIo<GuardedStream>>().ok()?;
+        Some(parts.io.into_inner().replaying(&parts.read_buf))
     }
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use doorbuster_core::sale::Step;
+use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{Phase, Spread};
 use doorbuster_server::config::Roles;
 use doorbuster_server::purchase::Bought;
@@ -226,7 +226,7 @@ async fn one_node_publishes_the_numbers_and_another_goes_on_when_it_dies() {
         assert!(began.elapsed() < Duration::from_secs(120), "nobody goes on");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    second.step(Step::Pause).await;
+    second.step(PhaseStep::Pause).await;
     until("a pause shows", async || published(&home).is_some_and(|(text, _)| text == "20 0 3"))
         .await;
     second.stop().await;

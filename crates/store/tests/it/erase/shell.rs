@@ -2,7 +2,7 @@
 use std::collections::BTreeSet;
 
 use crate::cluster;
-use crate::rig::Dir;
+use crate::fixture::Dir;
 
 /// Somebody with a shell.
 pub enum Shell {

@@ -3,8 +3,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::time::Duration;
 
-use doorbuster_core::event::By;
-use doorbuster_core::order::Ending;
+use doorbuster_core::event::Attribution;
+use doorbuster_core::order::EndReason;
 use doorbuster_core::{BuyerId, Order, RequestKey, Units};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -78,7 +78,7 @@ async fn while_rows_are_written(
             let gone = app
                 .engine
                 .store()
-                .end_order(before[at].id, Ending::Cancel, By::ENGINE.clone())
+                .end_order(before[at].id, EndReason::Cancel, Attribution::ENGINE.clone())
                 .await;
             gone.expect("writes");
         }

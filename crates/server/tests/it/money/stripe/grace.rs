@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use doorbuster_core::limits::{PROVIDER_ASK_WITHIN_MS, PROVIDER_GRACE_MS};
+use doorbuster_core::limits::{PROVIDER_CHECK_WITHIN_MS, PROVIDER_GRACE_MS};
 
 use super::*;
 use crate::postgres::Cluster;
@@ -120,7 +120,7 @@ async fn an_order_about_which_nobody_could_ask_waits_for_that_and_not_for_ever()
     let second = order(&shop.app, "anna", "k2", 1).await;
     checkout(&shop.app, &second).await;
     shop.asked_again("cs_test_2", 2).await;
-    shop.pass(PROVIDER_ASK_WITHIN_MS - PROVIDER_GRACE_MS);
+    shop.pass(PROVIDER_CHECK_WITHIN_MS - PROVIDER_GRACE_MS);
     shop.asked_again("cs_test_2", 1).await;
     assert_eq!(shop.state(&second).await, "reserved");
     shop.pass(PROVIDER_GRACE_MS);
