@@ -34,7 +34,7 @@ pub fn pin(core: usize) -> Result<()> {
 
 /// Processor time that the calling thread has used.
 #[must_use]
-pub fn spent() -> Duration {
+pub fn thread_cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-pub use tally::{Kind, Run};
+pub use tally::{AnswerKind, RunResult};
 
 use crate::cores;
 
@@ -40,7 +40,7 @@ pub struct Load {
     /// When.
     pub pace: Pace,
     /// For how long before it counts: until a crowd has come and the first answers are out.
-    pub lead: Duration,
+    pub warm_up: Duration,
     /// For how long it counts, unless the script ends earlier.
     pub time: Duration,
     /// On which core the generator runs; `None`: on any.
@@ -56,7 +56,7 @@ pub trait Script: Send {
     ///
     /// # Errors
     /// When it is no answer of the protocol.
-    fn read(&mut self, inbox: &[u8]) -> Result<Option<Kind>>;
+    fn read(&mut self, inbox: &[u8]) -> Result<Option<AnswerKind>>;
 }
 
 impl Load {
@@ -64,7 +64,7 @@ impl Load {
     ///
     /// # Errors
     /// When no connection can be made, or an answer is none of the protocol.
-    pub fn run(&self, script: &mut impl Script) -> Result<Run> {
+    pub fn run(&self, script: &mut impl Script) -> Result<RunResult> {
         self.run_at(&[self.addr], script)
     }
 
@@ -72,7 +72,7 @@ impl Load {
     ///
     /// # Errors
     /// When no connection can be made, or an answer is none of the protocol.
-    pub fn run_at(&self, addrs: &[SocketAddr], script: &mut impl Script) -> Result<Run> {
+    pub fn run_at(&self, addrs: &[SocketAddr], script: &mut impl Script) -> Result<RunResult> {
         std::thread::scope(|scope| {
             let generator = scope.spawn(|| {
                 if let Some(core) = self.core {
@@ -88,19 +88,19 @@ impl Load {
 
 /// A script that ends when somebody says so.
 #[derive(Debug)]
-pub struct Until<'a, S> {
+pub struct StoppableScript<'a, S> {
     /// What is asked until then.
     pub script: &'a mut S,
     /// Whether it is over.
     pub over: &'a AtomicBool,
 }
 
-impl<S: Script> Script for Until<'_, S> {
+impl<S: Script> Script for StoppableScript<'_, S> {
     fn next(&mut self, out: &mut Vec<u8>) -> bool {
         !self.over.load(Ordering::Acquire) && self.script.next(out)
     }
 
-    fn read(&mut self, inbox: &[u8]) -> Result<Option<Kind>> {
+    fn read(&mut self, inbox: &[u8]) -> Result<Option<AnswerKind>> {
         self.script.read(inbox)
     }
 }

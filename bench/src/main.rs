@@ -14,12 +14,12 @@ mod naive;
 mod passes;
 mod peer;
 mod process;
-mod scratch;
+mod temp_dir;
 mod server;
-mod setting;
+mod config;
 mod sockets;
 mod table;
-mod visits;
+mod door_requests;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,7 +27,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 
-use crate::setting::Setting;
+use crate::config::BenchConfig;
 
 /// Compares Doorbuster with its peers on this machine, side by side, and prints one table.
 #[derive(Debug, Parser)]
@@ -90,16 +90,16 @@ fn run(cli: &Cli) -> Result<bool> {
     let wanted = figures::choose(&cli.names)?;
     // Ten thousand connections need as many descriptors here and in the server.
     rlimit::increase_nofile_limit(u64::MAX).context("raising the limit of open files")?;
-    let setting = Setting::new(cli)?;
+    let config = BenchConfig::new(cli)?;
     let mut found = Vec::new();
     for group in wanted {
-        found.extend(group.measure(&setting));
+        found.extend(group.measure(&config));
     }
-    let machine = setting.machine();
+    let machine = config.machine();
     if cli.json {
         println!("{:#}", table::json(&machine, &found));
     } else {
         println!("{}", table::text(&machine, &found));
     }
-    Ok(found.iter().all(|figure| figure.verdict().is_owed()))
+    Ok(found.iter().all(|figure| figure.status().meets_floor()))
 }

@@ -18,7 +18,7 @@ use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 
 /// The classic script.
-const BOOKED: &str = include_str!("peer/booked.lua");
+const RESERVE_SCRIPT: &str = include_str!("peer/booked.lua");
 /// The list between the handler and the consumer.
 pub const QUEUE: &str = "orders";
 /// Seconds that a consumer waits for an order before it asks anew.
@@ -65,7 +65,7 @@ pub fn serve(args: &NaiveArgs) -> Result<()> {
         .context("PostgreSQL")?;
         tokio::spawn(connection);
         let consumer = tokio::spawn(consume(waiting, db));
-        let load = redis::cmd("SCRIPT").arg("LOAD").arg(BOOKED).query_async(&mut redis).await;
+        let load = redis::cmd("SCRIPT").arg("LOAD").arg(RESERVE_SCRIPT).query_async(&mut redis).await;
         let app = Arc::new(App { redis, script: load.context("loading the script")? });
         let router = Router::new().route("/v1/orders", post(buy)).with_state(app);
         let listener = tokio::net::TcpListener::bind(addr).await?;
@@ -86,14 +86,14 @@ async fn buy(
     let Some((buyer, item, units)) = read(&headers, &body) else {
         return (StatusCode::BAD_REQUEST, "{}");
     };
-    let booked = redis::cmd("EVALSHA")
+    let reserved_units = redis::cmd("EVALSHA")
         .arg(&app.script)
         .arg(1)
         .arg(item)
         .arg(units)
         .query_async::<i64>(&mut redis)
         .await;
-    match booked {
+    match reserved_units {
         Ok(0) => (StatusCode::CONFLICT, r#"{"code":"sold_out"}"#),
         Ok(_) => {
             let pushed = redis::cmd("LPUSH")

@@ -56,8 +56,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         ShapeName::Cluster => Shape::Cluster,
     };
     if arguments.faults.iter().any(|name| name == "list") {
-        for fault in Fault::of(shape) {
-            println!("{:<21} {}", fault.name(), fault.about());
+        for fault in Fault::all_for(shape) {
+            println!("{:<21} {}", fault.name(), fault.description());
         }
         return Ok(());
     }
@@ -82,10 +82,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         plan.roles = ["api", "api", "settle", "control"].map(str::to_owned).into();
     }
     println!("chaos: shape {}, {} rounds, seed {}", shape.as_str(), plan.rounds, plan.seed);
-    let held = chaos::run(&plan, |round| println!("{}", round.told()));
+    let held = chaos::run(&plan, |round| println!("{}", round.to_text()));
     let wrong = match &held {
         Ok(rounds) => {
-            println!("\n{}", chaos::table(rounds));
+            println!("\n{}", chaos::summary_table(rounds));
             rounds.iter().filter(|round| !round.ok()).count()
         }
         Err(_) => 1,
@@ -102,9 +102,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 fn fault(name: &str, shape: Shape) -> anyhow::Result<Fault> {
-    let fault = Fault::named(name)
+    let fault = Fault::parse(name)
         .ok_or_else(|| anyhow!("no fault is called {name}; --fault list lists them"))?;
-    ensure!(Fault::of(shape).contains(&fault), "{name} cannot happen in shape {}", shape.as_str());
+    ensure!(Fault::all_for(shape).contains(&fault), "{name} cannot happen in shape {}", shape.as_str());
     Ok(fault)
 }
 

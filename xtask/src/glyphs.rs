@@ -30,11 +30,11 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let root =
         Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies below the root")?;
-    std::fs::write(root.join(OUTLINES), bake(&arguments.fonts)?)
+    std::fs::write(root.join(OUTLINES), render_outlines(&arguments.fonts)?)
         .context("the outlines cannot be written")
 }
 
-fn bake(fonts: &Path) -> Result<String> {
+fn render_outlines(fonts: &Path) -> Result<String> {
     let mut text = String::from(
         "//! Outlines of the characters that pictures show, in units of which 2,048 make an em, y upwards: from DejaVu, under the licence beside this file.\n\
          //! Made by `cargo xtask glyphs`; not to be written by hand.\n\n\

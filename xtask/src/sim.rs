@@ -10,7 +10,7 @@ use doorbuster_sim::reproduction::{Reproduction, directed_dir, regressions_dir};
 use doorbuster_sim::run::{Report, SimPlan};
 
 /// Findings that are shrunk and kept at once.
-const KEPT_MAX: usize = 5;
+const SAVED_LISTS_MAX: usize = 5;
 
 /// What to simulate.
 #[derive(Args)]
@@ -82,14 +82,14 @@ fn seeds(plan: SimPlan, say_reached: bool) -> anyhow::Result<()> {
         "{} seeds from {} in {took:.1} s, {rate:.0}/s on {} threads",
         report.seeds, plan.first_seed, plan.threads
     );
-    keep(&report, plan.without)?;
+    save_lists(&report, plan.without)?;
     ensure!(report.broken.is_empty(), "{} seeds found something", report.broken.len());
     println!("nothing found");
     Ok(())
 }
 
-fn keep(report: &Report, without: Option<Rule>) -> anyhow::Result<()> {
-    for broken in report.broken.iter().take(KEPT_MAX) {
+fn save_lists(report: &Report, without: Option<Rule>) -> anyhow::Result<()> {
+    for broken in report.broken.iter().take(SAVED_LISTS_MAX) {
         println!("seed {}: {}: {}", broken.seed, broken.finding.what, broken.finding.detail);
         if without.is_some() {
             continue;
@@ -134,7 +134,7 @@ fn compare(plan: SimPlan) -> anyhow::Result<()> {
         "{lists} lists, {} transactions on SQLite, {} calls to slots in memory, {} comparisons of all rows, in {took:.1} s",
         all.transactions, all.calls, all.dumps
     );
-    for (seed, how) in all.differ.iter().take(KEPT_MAX) {
+    for (seed, how) in all.differ.iter().take(SAVED_LISTS_MAX) {
         println!("seed {seed}: {how}");
     }
     ensure!(all.differ.is_empty(), "{} lists differ", all.differ.len());

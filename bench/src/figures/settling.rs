@@ -19,11 +19,11 @@ use doorbuster_slots::{DeliveryRef, Slots};
 use doorbuster_store::{NewItem, NewSale, SqliteOptions, Store};
 use tokio::sync::Semaphore;
 
-use super::or_invalid;
-use crate::figure::{Figure, Target, alternate};
+use super::figure_or_invalid;
+use crate::figure::{Figure, Target, compare_alternating};
 use crate::limits::{PEER_BATCH, TICKETS, TICKETS_QUICK};
 use crate::peer::sqlite;
-use crate::setting::Setting;
+use crate::config::BenchConfig;
 
 const TARGET: Target = Target::AtLeast { floor: 0.5, goal: 0.8 };
 const MEASURED: &str = "durable reservations without HTTP";
@@ -32,22 +32,22 @@ const UNDER_WAY: usize = 4 * SETTLE_BATCH_MAX;
 const KEY: [u8; 32] = [7; 32];
 
 /// Measures R5.
-pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
-    vec![or_invalid("R5", MEASURED, TARGET, against_inserts(setting))]
+pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
+    vec![figure_or_invalid("R5", MEASURED, TARGET, against_inserts(config))]
 }
 
-fn against_inserts(setting: &Setting) -> Result<Figure> {
-    let count = if setting.quick { TICKETS_QUICK } else { TICKETS };
+fn against_inserts(config: &BenchConfig) -> Result<Figure> {
+    let count = if config.quick { TICKETS_QUICK } else { TICKETS };
     let names: Vec<(BuyerId, RequestKey)> = (0..count).filter_map(|n| names(n as u64)).collect();
-    let source = setting.scratch("rows")?;
+    let source = config.temp_dir("rows")?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(settle(source.path(), &names))?;
     let rows = sqlite::Rows::read(&sqlite::file_in(source.path())?)?;
     let ours = || {
-        let dir = setting.scratch("settling")?;
+        let dir = config.temp_dir("settling")?;
         let time = runtime.block_on(settle(dir.path(), &names))?;
-        let report = audit::run(&audit::Store::Sqlite(sqlite::file_in(dir.path())?), None)?;
+        let report = audit::run(&audit::StoreLocation::Sqlite(sqlite::file_in(dir.path())?), None)?;
         ensure!(report.audit.ok, "the auditor found {:?}", report.audit.findings);
         ensure!(
             report.orders_checked == count as u64,
@@ -57,11 +57,11 @@ fn against_inserts(setting: &Setting) -> Result<Figure> {
         Ok(count as f64 / time.as_secs_f64())
     };
     let peer = || {
-        let dir = setting.scratch("inserts")?;
+        let dir = config.temp_dir("inserts")?;
         Ok(count as f64 / rows.insert(&dir.path().join("peer.sqlite3"), PEER_BATCH)?.as_secs_f64())
     };
-    let compared = alternate(setting.rounds, ours, peer)?;
-    Ok(Figure::new("R5", MEASURED, TARGET).compared(&compared, "/s", "inserts /s").note(format!(
+    let comparison = compare_alternating(config.rounds, ours, peer)?;
+    Ok(Figure::new("R5", MEASURED, TARGET).comparison(&comparison, "/s", "inserts /s").note(format!(
         "{count} buyers, batches of at most {SETTLE_BATCH_MAX} settled, {PEER_BATCH} inserted; the same rows, all audited"
     )))
 }

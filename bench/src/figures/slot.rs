@@ -13,7 +13,7 @@ use crate::process;
 ///
 /// # Errors
 /// When that process fails.
-pub fn measured_apart(requests: u32) -> Result<f64> {
+pub fn measure_in_child(requests: u32) -> Result<f64> {
     let output = Command::new(std::env::current_exe()?)
         .args(["--slot-alone", &requests.to_string()])
         .output();
@@ -26,7 +26,7 @@ pub fn measured_apart(requests: u32) -> Result<f64> {
 ///
 /// # Errors
 /// When the slot refuses one.
-pub fn alone(requests: u32) -> Result<f64> {
+pub fn measure_in_process(requests: u32) -> Result<f64> {
     let key = IdKey::new([7; 32]);
     let mut slot = Slot::new(ItemId(1));
     let before = process::resident("self")?;
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_remembered_request_takes_some_bytes_and_not_many() {
-        let each = alone(200_000).expect("the slot takes them");
+        let each = measure_in_process(200_000).expect("the slot takes them");
         assert!((8.0..400.0).contains(&each), "{each} bytes");
     }
 }

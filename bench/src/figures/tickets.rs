@@ -12,10 +12,10 @@ use doorbuster_slots::{DeliveryRef, Slots};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
 
-use super::or_invalid;
-use crate::figure::{Figure, Target, alternate, median};
-use crate::limits::{CUTS, CUTS_QUICK};
-use crate::setting::Setting;
+use super::figure_or_invalid;
+use crate::figure::{Figure, Target, compare_alternating, median};
+use crate::limits::{ISSUED_TICKETS, ISSUED_TICKETS_QUICK};
+use crate::config::BenchConfig;
 
 const ALONE: &str = "tickets of a slot in memory, one thread";
 const RATE: Target = Target::AtLeast { floor: 1e6, goal: 2e6 };
@@ -28,26 +28,26 @@ const BATCH: usize = SETTLE_BATCH_MAX;
 const UNDER_WAY: usize = 64;
 
 /// Measures S1.
-pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
+pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     vec![
-        or_invalid("S1", ALONE, RATE, alone(setting)),
-        or_invalid("S1", BESIDE, RATIO, beside(setting)),
+        figure_or_invalid("S1", ALONE, RATE, single_thread(config)),
+        figure_or_invalid("S1", BESIDE, RATIO, concurrent(config)),
     ]
 }
 
 /// From the first ticket to the last acknowledgement, all by one thread.
-fn alone(setting: &Setting) -> Result<Figure> {
-    let requests = requests(setting)?;
+fn single_thread(config: &BenchConfig) -> Result<Figure> {
+    let requests = requests(config)?;
     let runtime = Builder::new_current_thread().build()?;
     let mut rates = Vec::new();
-    for round in 0..=setting.rounds {
-        let rate = runtime.block_on(cut_and_acknowledge(&requests))?;
+    for round in 0..=config.rounds {
+        let rate = runtime.block_on(issue_and_acknowledge(&requests))?;
         // The first warms up.
         if round > 0 {
             rates.push(rate);
         }
     }
-    let figure = Figure::new("S1", ALONE, RATE).plain(median(&rates), "/s");
+    let figure = Figure::new("S1", ALONE, RATE).with_value(median(&rates), "/s");
     let note = format!(
         "{} different buyers; cut, taken in batches of {BATCH} and acknowledged",
         requests.len()
@@ -55,7 +55,7 @@ fn alone(setting: &Setting) -> Result<Figure> {
     Ok(Figure { rounds: rates, ..figure }.note(note))
 }
 
-async fn cut_and_acknowledge(requests: &[TicketRequest]) -> Result<f64> {
+async fn issue_and_acknowledge(requests: &[TicketRequest]) -> Result<f64> {
     let slots = slots(requests.len()).await?;
     let began = Instant::now();
     for some in requests.chunks(BATCH) {
@@ -80,15 +80,15 @@ async fn cut_and_acknowledge(requests: &[TicketRequest]) -> Result<f64> {
 }
 
 /// Tickets alone, of requests that come beside each other: a short lock against one owner.
-fn beside(setting: &Setting) -> Result<Figure> {
-    let requests = Arc::new(requests(setting)?);
+fn concurrent(config: &BenchConfig) -> Result<Figure> {
+    let requests = Arc::new(requests(config)?);
     let runtime = Builder::new_multi_thread().worker_threads(2).build()?;
-    let compared = alternate(
-        setting.rounds,
+    let comparison = compare_alternating(
+        config.rounds,
         || by_lock(&runtime, &requests),
         || by_owner(&runtime, &requests),
     )?;
-    Ok(Figure::new("S1", BESIDE, RATIO).compared(&compared, "/s", "by an owner /s"))
+    Ok(Figure::new("S1", BESIDE, RATIO).comparison(&comparison, "/s", "by an owner /s"))
 }
 
 fn by_lock(runtime: &Runtime, requests: &Arc<Vec<TicketRequest>>) -> Result<f64> {
@@ -177,7 +177,7 @@ fn key() -> IdKey {
 }
 
 /// One unit for each of so many buyers.
-fn requests(setting: &Setting) -> Result<Vec<TicketRequest>> {
+fn requests(config: &BenchConfig) -> Result<Vec<TicketRequest>> {
     let key = key();
     let request = |number: u32| {
         let name = format!("buyer-{number:08}");
@@ -193,5 +193,5 @@ fn requests(setting: &Setting) -> Result<Vec<TicketRequest>> {
             node: NodeId(1),
         })
     };
-    (0..if setting.quick { CUTS_QUICK } else { CUTS }).map(request).collect()
+    (0..if config.quick { ISSUED_TICKETS_QUICK } else { ISSUED_TICKETS }).map(request).collect()
 }

@@ -20,7 +20,7 @@ pub struct Reply {
 ///
 /// # Errors
 /// When the connection fails or the answer is none.
-pub fn ask(
+pub fn send_request(
     addr: SocketAddr,
     method: &str,
     path: &str,

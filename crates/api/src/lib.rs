@@ -19,5 +19,5 @@ pub mod problem;
 pub mod query;
 pub mod report;
 pub mod sale;
-pub mod told;
+pub mod notification;
 pub mod value;

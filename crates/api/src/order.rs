@@ -290,7 +290,7 @@ pub struct HistoryEntry {
     pub pay_by: Option<Time>,
     /// At the first step of an order that a place in line became: `true`. Else it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from_line: Option<bool>,
+    pub from_waitlist: Option<bool>,
 }
 
 /// What happened to an order.

@@ -35,14 +35,14 @@ pub enum EndReason {
 }
 
 impl EndReason {
-    fn from_state(self) -> OrderState {
+    fn state_before(self) -> OrderState {
         match self {
             Self::Cancel | Self::Expire => OrderState::Reserved,
             Self::Refund => OrderState::Paid,
         }
     }
 
-    fn to_state(self) -> OrderState {
+    fn state_after(self) -> OrderState {
         match self {
             Self::Cancel => OrderState::Cancelled,
             Self::Expire => OrderState::Expired,
@@ -68,17 +68,17 @@ pub fn end<L: Ledger>(
     now: Millis,
 ) -> Result<ChangeOutcome, L::Error> {
     let Some(mut order) = lock_order(ledger, id)? else { return Ok(ChangeOutcome::NotFound) };
-    if order.state == how.to_state() && enforces(Rule::EndOnce) {
+    if order.state == how.state_after() && enforces(Rule::EndOnce) {
         return Ok(ChangeOutcome::Already(order));
     }
     let early = how == EndReason::Expire && now < order.pay_by && enforces(Rule::ExpireWhenDue);
-    if (order.state != how.from_state() && enforces(Rule::EndOnce)) || early {
+    if (order.state != how.state_before() && enforces(Rule::EndOnce)) || early {
         return Ok(ChangeOutcome::WrongState(order));
     }
     if how == EndReason::Expire && may_be_paid(ledger, &order, now)? {
         return Ok(ChangeOutcome::WrongState(order));
     }
-    order.state = how.to_state();
+    order.state = how.state_after();
     order.ended_at = Some(now);
     ledger.put_order(&order)?;
     let units = order.units.to_u64();

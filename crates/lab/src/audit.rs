@@ -11,13 +11,13 @@ mod findings;
 mod grants;
 mod history;
 mod limits;
-mod lines;
+mod waitlist;
 mod money;
 mod order_id;
 mod orders;
 mod postgres;
 mod quotas;
-mod rows;
+mod snapshot;
 mod sqlite;
 mod stock;
 #[cfg(test)]
@@ -32,18 +32,18 @@ use doorbuster_api::value::Time;
 use serde::{Deserialize, Serialize};
 
 use findings::Findings;
-use rows::Truth;
+use snapshot::Snapshot;
 
 /// Where the truth is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Store {
+pub enum StoreLocation {
     /// A database file of the embedded shape.
     Sqlite(PathBuf),
     /// The address of a PostgreSQL database.
     Postgres(String),
 }
 
-impl Store {
+impl StoreLocation {
     /// Reads `--store`: `postgres://…`, `sqlite:PATH`, or just a path, to a database file or to the directory that holds it.
     pub fn parse(text: &str) -> Result<Self, AuditError> {
         if ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
@@ -54,11 +54,11 @@ impl Store {
             let reason = format!(
                 "{scheme} is not a store that can be audited; give postgres://…, sqlite:PATH or a path"
             );
-            return Err(AuditError::Store { store: text.into(), reason });
+            return Err(AuditError::StoreLocation { store: text.into(), reason });
         }
         let path = text.strip_prefix("sqlite:").unwrap_or(text);
         let path = PathBuf::from(path.strip_prefix("//").unwrap_or(path));
-        if path.is_dir() { sqlite::find(&path).map(Self::Sqlite) } else { Ok(Self::Sqlite(path)) }
+        if path.is_dir() { sqlite::find_store_file(&path).map(Self::Sqlite) } else { Ok(Self::Sqlite(path)) }
     }
 }
 
@@ -67,7 +67,7 @@ impl Store {
 pub enum AuditError {
     /// The store could not be opened or read.
     #[error("cannot read the store {store}: {reason}")]
-    Store {
+    StoreLocation {
         /// Which store.
         store: String,
         /// What went wrong.
@@ -99,54 +99,54 @@ pub struct AuditReport {
 }
 
 /// Audits `store`, and with `answers` every promise in that file. Changes nothing; the program may run meanwhile.
-pub fn run(store: &Store, answers: Option<&Path>) -> Result<AuditReport, AuditError> {
-    let truth = match store {
-        Store::Sqlite(path) => sqlite::read(path)?,
-        Store::Postgres(url) => postgres::read(url)?,
+pub fn run(store: &StoreLocation, answers: Option<&Path>) -> Result<AuditReport, AuditError> {
+    let snapshot = match store {
+        StoreLocation::Sqlite(path) => sqlite::read(path)?,
+        StoreLocation::Postgres(url) => postgres::read(url)?,
     };
-    let mut findings = Findings::new(&truth);
-    check(&truth, &mut findings);
+    let mut findings = Findings::new(&snapshot);
+    check(&snapshot, &mut findings);
     let answers_checked = match answers {
-        Some(path) => answers::check(&truth, path, &mut findings)?,
+        Some(path) => answers::check(&snapshot, path, &mut findings)?,
         None => 0,
     };
-    Ok(report(&truth, findings, answers_checked))
+    Ok(report(&snapshot, findings, answers_checked))
 }
 
-fn check(truth: &Truth, findings: &mut Findings<'_>) {
-    for damage in &truth.damage {
+fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
+    for damage in &snapshot.damage {
         findings.store("store", damage.clone());
     }
-    stock::check(truth, findings);
-    grants::check(truth, findings);
-    feed::check(truth, findings);
-    tickets::check(truth, findings);
-    orders::check(truth, findings);
-    quotas::check(truth, findings);
-    history::check(truth, findings);
-    money::check(truth, findings);
-    lines::check(truth, findings);
+    stock::check(snapshot, findings);
+    grants::check(snapshot, findings);
+    feed::check(snapshot, findings);
+    tickets::check(snapshot, findings);
+    orders::check(snapshot, findings);
+    quotas::check(snapshot, findings);
+    history::check(snapshot, findings);
+    money::check(snapshot, findings);
+    waitlist::check(snapshot, findings);
 }
 
-fn report(truth: &Truth, findings: Findings<'_>, answers_checked: u64) -> AuditReport {
+fn report(snapshot: &Snapshot, findings: Findings<'_>, answers_checked: u64) -> AuditReport {
     let (findings, notices) = findings.into_parts();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let audit = Audit {
         ok: findings.is_empty(),
         checked_at: Time::from_millis(i64::try_from(now.as_millis()).unwrap_or(i64::MAX)),
-        repairs: truth.grants.values().filter(|grant| grant.is_repair()).count() as u64,
+        repairs: snapshot.grants.values().filter(|grant| grant.is_repair()).count() as u64,
         findings,
         notices,
-        items: truth.items.values().map(|item| audit_item(truth, item)).collect(),
+        items: snapshot.items.values().map(|item| audit_item(snapshot, item)).collect(),
     };
-    let orders_erased = truth.orders.iter().filter(|order| order.is_erased()).count() as u64;
-    AuditReport { audit, orders_checked: truth.orders.len() as u64, orders_erased, answers_checked }
+    let orders_erased = snapshot.orders.iter().filter(|order| order.is_erased()).count() as u64;
+    AuditReport { audit, orders_checked: snapshot.orders.len() as u64, orders_erased, answers_checked }
 }
 
-fn audit_item(truth: &Truth, item: &rows::Item) -> AuditItem {
+fn audit_item(snapshot: &Snapshot, item: &snapshot::Item) -> AuditItem {
     // A store that breaks its own bounds has findings; the numbers here only have to be numbers.
     let shown = |units: i128| u64::try_from(units).unwrap_or(0);
-    let sums = truth.sums(item.id);
+    let sums = snapshot.item_totals(item.id);
     let counted = item.total.is_some();
     AuditItem {
         sale: item.sale.clone(),

@@ -9,7 +9,7 @@ mod fault;
 mod inject;
 mod limits;
 mod round;
-mod watch;
+mod stock_watcher;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use rand::rngs::SmallRng;
 
 pub use fault::Fault;
 
-use crate::cluster::{Cluster, ClusterError, Plan, Shape};
+use crate::cluster::{Cluster, ClusterError, ClusterPlan, Shape};
 use limits::FINDINGS_SHOWN;
 
 /// What to do.
@@ -50,7 +50,7 @@ impl ChaosPlan {
     /// One round of each fault, of a usual size.
     pub fn new(program: &Path, dir: &Path, shape: Shape) -> Self {
         let (program, dir, faults) = (program.into(), dir.into(), Vec::new());
-        let rounds = Fault::of(shape).len() as u64;
+        let rounds = Fault::all_for(shape).len() as u64;
         Self {
             program,
             dir,
@@ -67,13 +67,13 @@ impl ChaosPlan {
 
 /// One round that is over.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Round {
+pub struct RoundReport {
     /// Which one, from 0.
     pub number: u64,
     /// What went wrong.
     pub fault: Fault,
     /// What exactly was done.
-    pub done: String,
+    pub fault_detail: String,
     /// Buyers of the storm.
     pub buyers: u32,
     /// Partitions of the item.
@@ -83,7 +83,7 @@ pub struct Round {
     /// Requests of the storm that were sent again because the server asked for it.
     pub retries: u64,
     /// Buyers who heard "sold out" although units were left: they had been parked for too long.
-    pub early: u64,
+    pub early_refusals: u64,
     /// Units on sale.
     pub stock: u64,
     /// Units sold at the end.
@@ -93,27 +93,27 @@ pub struct Round {
     /// Looks at the stock.
     pub polls: u64,
     /// From the sale's beginning to its judgement.
-    pub took: Duration,
+    pub duration: Duration,
     /// What is wrong. Nothing may be.
     pub findings: Vec<String>,
 }
 
-impl Round {
+impl RoundReport {
     fn new(number: u64, fault: Fault, buyers: u32, stock: u64) -> Self {
         Self {
             number,
             fault,
-            done: String::new(),
+            fault_detail: String::new(),
             buyers,
             partitions: 1,
             answers: BTreeMap::new(),
             retries: 0,
-            early: 0,
+            early_refusals: 0,
             stock,
             sold: 0,
             repairs: 0,
             polls: 0,
-            took: Duration::ZERO,
+            duration: Duration::ZERO,
             findings: Vec::new(),
         }
     }
@@ -124,22 +124,22 @@ impl Round {
     }
 
     /// One line for a person, and one for each finding.
-    pub fn told(&self) -> String {
+    pub fn to_text(&self) -> String {
         let mut text = format!(
             "round {:>3} {:<20} {} ({}; {} partitions; {} of {} sold; {} retries, {} too early, {} looks, {} slots anew; {:.1} s): {}",
             self.number,
             self.fault.name(),
             if self.ok() { "ok" } else { "WRONG" },
-            self.done,
+            self.fault_detail,
             self.partitions,
             self.sold,
             self.stock,
             self.retries,
-            self.early,
+            self.early_refusals,
             self.polls,
             self.repairs,
-            self.took.as_secs_f64(),
-            round::shown(&self.answers),
+            self.duration.as_secs_f64(),
+            round::format_answers(&self.answers),
         );
         for finding in self.findings.iter().take(FINDINGS_SHOWN) {
             text += &format!("\n    {finding}");
@@ -154,21 +154,21 @@ impl Round {
 
 /// Starts an installation and holds the rounds; `say` hears of each as it ends. An error: the harness could not go on,
 /// which is a failure too, as whoever was broken did not come back.
-pub fn run(plan: &ChaosPlan, mut say: impl FnMut(&Round)) -> Result<Vec<Round>, ClusterError> {
-    let faults = if plan.faults.is_empty() { Fault::of(plan.shape) } else { plan.faults.clone() };
-    let mut built = Plan::new(&plan.program, &plan.dir, plan.shape);
-    (built.doors, built.clocks) = (true, true);
+pub fn run(plan: &ChaosPlan, mut say: impl FnMut(&RoundReport)) -> Result<Vec<RoundReport>, ClusterError> {
+    let faults = if plan.faults.is_empty() { Fault::all_for(plan.shape) } else { plan.faults.clone() };
+    let mut built = ClusterPlan::new(&plan.program, &plan.dir, plan.shape);
+    (built.proxies, built.clocks) = (true, true);
     (built.next, built.roles) = (plan.next.clone(), plan.roles.clone());
     built.nodes = built.nodes.max(built.roles.len());
     let mut cluster = Cluster::start(&built)?;
     let mut rounds = Vec::new();
     for number in 0..plan.rounds {
         // Each round has dice of its own, so that one can be held again without those before it.
-        let mut dice = SmallRng::seed_from_u64(plan.seed.wrapping_add(number));
+        let mut rng = SmallRng::seed_from_u64(plan.seed.wrapping_add(number));
         // Sums of two small numbers.
         let fault = faults[(number % faults.len() as u64) as usize];
         let round =
-            round::hold(&mut cluster, number, fault, plan.buyers, &mut dice).map_err(|error| {
+            round::run_round(&mut cluster, number, fault, plan.buyers, &mut rng).map_err(|error| {
                 ClusterError::failed(format!("round {number}, {}", fault.name()), error)
             })?;
         say(&round);
@@ -179,8 +179,8 @@ pub fn run(plan: &ChaosPlan, mut say: impl FnMut(&Round)) -> Result<Vec<Round>, 
 }
 
 /// The table at the end: each fault, how often, what it cost.
-pub fn table(rounds: &[Round]) -> String {
-    let mut rows: BTreeMap<Fault, Vec<&Round>> = BTreeMap::new();
+pub fn summary_table(rounds: &[RoundReport]) -> String {
+    let mut rows: BTreeMap<Fault, Vec<&RoundReport>> = BTreeMap::new();
     for round in rounds {
         rows.entry(round.fault).or_default().push(round);
     }
@@ -189,14 +189,14 @@ pub fn table(rounds: &[Round]) -> String {
         "fault", "rounds", "buyers", "sold", "early", "anew", "looks", "wrong"
     );
     for (fault, rounds) in rows {
-        let sum = |part: fn(&Round) -> u64| rounds.iter().map(|round| part(round)).sum::<u64>();
+        let sum = |part: fn(&RoundReport) -> u64| rounds.iter().map(|round| part(round)).sum::<u64>();
         text += &format!(
             "{:<21}{:>7}{:>9}{:>9}{:>8}{:>8}{:>9}{:>7}\n",
             fault.name(),
             rounds.len(),
             sum(|round| round.buyers.into()),
             sum(|round| round.sold),
-            sum(|round| round.early),
+            sum(|round| round.early_refusals),
             sum(|round| round.repairs),
             sum(|round| round.polls),
             sum(|round| u64::from(!round.ok())),

@@ -3,11 +3,11 @@
 
 mod clock;
 mod error;
-mod found;
+mod installed;
 pub mod http;
 pub mod limits;
 mod node;
-mod place;
+mod cluster_dir;
 mod ports;
 mod postgres;
 mod process;
@@ -24,15 +24,15 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 pub use error::ClusterError;
-pub use found::{Found, Part, down, find, remove};
+pub use installed::{InstalledCluster, InstalledServer, shut_down, find, remove};
 pub use node::Node;
-pub use place::Place;
+pub use cluster_dir::ClusterDir;
 pub use postgres::Postgres;
-pub use proxy::{Proxy, Weather};
-pub use redis::{Redis, Role, Server};
+pub use proxy::{Proxy, NetworkCondition};
+pub use redis::{Redis, Role, RedisServer};
 pub use rustix::process::Signal;
 
-use process::{Process, Start};
+use process::{Process, ProcessSpec};
 
 /// How the nodes are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,9 +53,9 @@ impl Shape {
     }
 }
 
-/// What to start. Begin with [`Plan::new`] and change what differs.
+/// What to start. Begin with [`ClusterPlan::new`] and change what differs.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct ClusterPlan {
     /// The program that nodes run.
     pub program: PathBuf,
     /// Where everything is kept.
@@ -68,10 +68,10 @@ pub struct Plan {
     pub shards: usize,
     /// Whether each has a replica.
     pub replicas: bool,
-    /// Whether all ends with whoever started it, or stays until [`down`].
-    pub tethered: bool,
+    /// Whether all ends with whoever started it, or stays until [`shut_down`].
+    pub ends_with_caller: bool,
     /// Whether what nodes say to Redis and PostgreSQL goes through proxies that can cut it.
-    pub doors: bool,
+    pub proxies: bool,
     /// Whether the wall clocks of nodes can be set, which needs a C compiler.
     pub clocks: bool,
     /// Another build of the program, which nodes change to when they are renewed.
@@ -82,7 +82,7 @@ pub struct Plan {
     pub settings: Vec<(String, String)>,
 }
 
-impl Plan {
+impl ClusterPlan {
     /// Two nodes, three shards, no doors, ending with whoever started it.
     pub fn new(program: &Path, dir: &Path, shape: Shape) -> Self {
         Self {
@@ -92,8 +92,8 @@ impl Plan {
             nodes: 2,
             shards: 3,
             replicas: true,
-            tethered: true,
-            doors: false,
+            ends_with_caller: true,
+            proxies: false,
             clocks: false,
             next: None,
             roles: Vec::new(),
@@ -106,7 +106,7 @@ impl Plan {
 #[derive(Debug)]
 pub struct Cluster {
     /// The directory.
-    pub place: Place,
+    pub cluster_dir: ClusterDir,
     /// How its nodes are built.
     pub shape: Shape,
     /// The truth.
@@ -116,45 +116,45 @@ pub struct Cluster {
     /// The nodes.
     pub nodes: Vec<Node>,
     /// With doors: what each node says to PostgreSQL goes through one of its own.
-    pub postgres_doors: Vec<Proxy>,
+    pub postgres_proxies: Vec<Proxy>,
     /// With doors: what anybody says to a Redis server goes through one of its own.
-    pub redis_doors: Vec<Proxy>,
-    front: Front,
+    pub redis_proxies: Vec<Proxy>,
+    front: FrontProxy,
     admin_key: String,
     buyer_secret: PathBuf,
 }
 
 /// The one address: served by this process, or by one that stays.
 #[derive(Debug)]
-enum Front {
-    Here(Proxy),
-    Apart(SocketAddr, Process),
+enum FrontProxy {
+    InProcess(Proxy),
+    Separate(SocketAddr, Process),
 }
 
 impl Cluster {
     /// Starts everything, and waits until every node is ready.
-    pub fn start(plan: &Plan) -> Result<Self, ClusterError> {
+    pub fn start(plan: &ClusterPlan) -> Result<Self, ClusterError> {
         if !(1..=limits::NODES_MAX).contains(&plan.nodes) || plan.shards == 0 {
             return Err(ClusterError::failed(
                 "starting nodes",
                 format!("1 to {} are possible", limits::NODES_MAX),
             ));
         }
-        let place = Place::make(&plan.dir)?;
+        let cluster_dir = ClusterDir::create(&plan.dir)?;
         let (admin_key, buyer_secret) = (secret(), secret());
-        let postgres = Postgres::make(&place, plan.tethered)?;
-        let mut redis_doors = Vec::new();
+        let postgres = Postgres::create(&cluster_dir, plan.ends_with_caller)?;
+        let mut redis_proxies = Vec::new();
         let redis = match plan.shape {
             Shape::Postgres => None,
             Shape::Cluster => {
-                Some(Redis::make(&place, plan.shards, plan.replicas, plan.tethered, |port| {
-                    Ok(if plan.doors { Some(door(port, &mut redis_doors)?) } else { None })
+                Some(Redis::create(&cluster_dir, plan.shards, plan.replicas, plan.ends_with_caller, |port| {
+                    Ok(if plan.proxies { Some(start_proxy(port, &mut redis_proxies)?) } else { None })
                 })?)
             }
         };
-        let urls = redis.as_ref().map(|redis| slots_urls(redis, &redis_doors));
-        let clock = if plan.clocks { Some(clock::build(&place)?) } else { None };
-        let mut postgres_doors = Vec::new();
+        let urls = redis.as_ref().map(|redis| slots_urls(redis, &redis_proxies));
+        let clock = if plan.clocks { Some(clock::compile_library(&cluster_dir)?) } else { None };
+        let mut postgres_proxies = Vec::new();
         let mut nodes = Vec::with_capacity(plan.nodes);
         let shared = [
             ("DOORBUSTER_SHAPE".to_owned(), plan.shape.as_str().to_owned()),
@@ -167,8 +167,8 @@ impl Cluster {
             ),
         ];
         for number in 1..=plan.nodes {
-            let port = if plan.doors {
-                door(postgres.port(), &mut postgres_doors)?
+            let port = if plan.proxies {
+                start_proxy(postgres.port(), &mut postgres_proxies)?
             } else {
                 postgres.port()
             };
@@ -179,39 +179,39 @@ impl Cluster {
             let roles = plan.roles.get(number - 1);
             environment.extend(roles.map(|roles| ("DOORBUSTER_ROLES".to_owned(), roles.clone())));
             environment.extend(plan.settings.iter().cloned());
-            let (program, tethered) = (plan.program.clone(), plan.tethered);
+            let (program, ends_with_caller) = (plan.program.clone(), plan.ends_with_caller);
             let name = format!("node-{number}");
             let start =
-                Start { name, program, arguments: Vec::new(), environment, user: None, tethered };
-            nodes.push(Node::make(&place, start, clock.as_deref())?.with_next(plan.next.clone()));
+                ProcessSpec { name, program, arguments: Vec::new(), environment, user: None, ends_with_caller };
+            nodes.push(Node::create(&cluster_dir, start, clock.as_deref())?.with_next(plan.next.clone()));
         }
         nodes.iter_mut().try_for_each(Node::start)?;
-        nodes.iter_mut().try_for_each(Node::until_ready)?;
-        let front = Front::start(plan, &place, &nodes)?;
-        place.keep("admin_key", &admin_key)?;
-        let buyer_secret = place.keep("buyer_secret", &buyer_secret)?;
+        nodes.iter_mut().try_for_each(Node::wait_until_ready)?;
+        let front = FrontProxy::start(plan, &cluster_dir, &nodes)?;
+        cluster_dir.write_private("admin_key", &admin_key)?;
+        let buyer_secret = cluster_dir.write_private("buyer_secret", &buyer_secret)?;
         let shape = plan.shape;
         let cluster = Self {
-            place,
+            cluster_dir,
             shape,
             postgres,
             redis,
             nodes,
-            postgres_doors,
-            redis_doors,
+            postgres_proxies,
+            redis_proxies,
             front,
             admin_key,
             buyer_secret,
         };
-        found::note(&cluster)?;
+        installed::write_info(&cluster)?;
         Ok(cluster)
     }
 
     /// The one address of all nodes.
     pub fn addr(&self) -> SocketAddr {
         match &self.front {
-            Front::Here(proxy) => proxy.addr(),
-            Front::Apart(addr, _) => *addr,
+            FrontProxy::InProcess(proxy) => proxy.addr(),
+            FrontProxy::Separate(addr, _) => *addr,
         }
     }
 
@@ -227,7 +227,7 @@ impl Cluster {
 
     /// The addresses of the slots, in shape `cluster`.
     pub fn slots_urls(&self) -> Option<String> {
-        self.redis.as_ref().map(|redis| slots_urls(redis, &self.redis_doors))
+        self.redis.as_ref().map(|redis| slots_urls(redis, &self.redis_proxies))
     }
 
     /// The operators' key.
@@ -242,7 +242,7 @@ impl Cluster {
 
     /// One request of the operator, at the one address.
     pub fn admin(&self, method: &str, path: &str, body: &str) -> Result<http::Reply, ClusterError> {
-        http::ask(
+        http::send_request(
             self.addr(),
             method,
             path,
@@ -258,7 +258,7 @@ impl Cluster {
 
     /// Stops everything in good order.
     pub fn stop(mut self) -> Result<(), ClusterError> {
-        if let Front::Apart(_, process) = &mut self.front {
+        if let FrontProxy::Separate(_, process) = &mut self.front {
             process.stop(Signal::TERM)?;
         }
         self.stop_nodes()?;
@@ -267,8 +267,8 @@ impl Cluster {
     }
 }
 
-impl Front {
-    fn start(plan: &Plan, place: &Place, nodes: &[Node]) -> Result<Self, ClusterError> {
+impl FrontProxy {
+    fn start(plan: &ClusterPlan, cluster_dir: &ClusterDir, nodes: &[Node]) -> Result<Self, ClusterError> {
         let serves = |number: usize| {
             plan.roles.get(number).is_none_or(|roles| roles.split(',').any(|role| role == "api"))
         };
@@ -279,38 +279,38 @@ impl Front {
             .map(|(_, node)| node.addr())
             .collect();
         let listen = SocketAddr::from(([127, 0, 0, 1], ports::free()?));
-        if plan.tethered {
-            return Ok(Self::Here(Proxy::start(listen, targets)?));
+        if plan.ends_with_caller {
+            return Ok(Self::InProcess(Proxy::start(listen, targets)?));
         }
         let mut arguments: Vec<String> =
             ["cluster", "front", "--listen", &listen.to_string()].map(str::to_owned).into();
         arguments.extend(targets.iter().flat_map(|target| ["--to".to_owned(), target.to_string()]));
-        let (name, program, tethered) = ("front".to_owned(), plan.program.clone(), false);
+        let (name, program, ends_with_caller) = ("front".to_owned(), plan.program.clone(), false);
         let start =
-            Start { name, program, arguments, environment: Vec::new(), user: None, tethered };
-        let mut process = Process::start(place, &start)?;
-        process.until_ready(limits::READY_WITHIN, || {
-            http::ask(listen, "GET", "/readyz", "", "").is_ok_and(|reply| reply.status == 200)
+            ProcessSpec { name, program, arguments, environment: Vec::new(), user: None, ends_with_caller };
+        let mut process = Process::start(cluster_dir, &start)?;
+        process.wait_until_ready(limits::READY_WITHIN, || {
+            http::send_request(listen, "GET", "/readyz", "", "").is_ok_and(|reply| reply.status == 200)
         })?;
-        Ok(Self::Apart(listen, process))
+        Ok(Self::Separate(listen, process))
     }
 }
 
 /// A proxy before this port of ours; its own port.
-fn door(port: u16, doors: &mut Vec<Proxy>) -> Result<u16, ClusterError> {
+fn start_proxy(port: u16, proxies: &mut Vec<Proxy>) -> Result<u16, ClusterError> {
     let target = SocketAddr::from(([127, 0, 0, 1], port));
     let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], ports::free()?)), vec![target])?;
     let port = proxy.addr().port();
-    doors.push(proxy);
+    proxies.push(proxy);
     Ok(port)
 }
 
-fn slots_urls(redis: &Redis, doors: &[Proxy]) -> String {
-    let servers = redis.servers().iter().take(redis.shards()).map(Server::addr);
-    let addrs: Vec<SocketAddr> = if doors.is_empty() {
+fn slots_urls(redis: &Redis, proxies: &[Proxy]) -> String {
+    let servers = redis.servers().iter().take(redis.shards()).map(RedisServer::addr);
+    let addrs: Vec<SocketAddr> = if proxies.is_empty() {
         servers.collect()
     } else {
-        doors.iter().take(redis.shards()).map(Proxy::addr).collect()
+        proxies.iter().take(redis.shards()).map(Proxy::addr).collect()
     };
     addrs.iter().map(|addr| format!("redis://{addr}")).collect::<Vec<_>>().join(",")
 }

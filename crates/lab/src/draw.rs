@@ -13,11 +13,11 @@ pub const ALGORITHM: &str = "hmac-sha256";
 /// Bytes of a seed.
 const SEED_BYTES: usize = 32;
 /// Findings of one kind that are told; the rest is as bad.
-const TOLD_MAX: usize = 10;
+const FINDINGS_MAX: usize = 10;
 
 /// What was published, and what is claimed.
 #[derive(Clone, Debug, Default)]
-pub struct Claim {
+pub struct DrawClaim {
     /// The seed, in hexadecimal.
     pub seed: String,
     /// Commitments: the one published, one noted before the opening.
@@ -45,8 +45,8 @@ pub struct DrawReport {
 
 /// Makes the draw again and compares.
 #[must_use]
-pub fn verify(claim: &Claim) -> DrawReport {
-    let Some(seed) = unhex(&claim.seed) else {
+pub fn verify(claim: &DrawClaim) -> DrawReport {
+    let Some(seed) = parse_hex(&claim.seed) else {
         let finding = format!("the seed is not {SEED_BYTES} bytes in hexadecimal");
         return DrawReport {
             ok: false,
@@ -76,7 +76,7 @@ pub fn verify(claim: &Claim) -> DrawReport {
     {
         findings.push(format!("{published} took part, and the list has {}", distinct.len()));
     }
-    let order = line(&seed, &distinct);
+    let order = drawn_order(&seed, &distinct);
     if let Some(claimed) = &claim.claimed {
         compare(&order, claimed, &mut findings);
     }
@@ -84,7 +84,7 @@ pub fn verify(claim: &Claim) -> DrawReport {
 }
 
 /// The line that a seed gives.
-fn line(seed: &[u8; SEED_BYTES], participants: &BTreeSet<&str>) -> Vec<String> {
+fn drawn_order(seed: &[u8; SEED_BYTES], participants: &BTreeSet<&str>) -> Vec<String> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, seed);
     let lot = |buyer: &&str| hmac::sign(&key, buyer.as_bytes()).as_ref().to_vec();
     let mut lots: Vec<(Vec<u8>, &str)> =
@@ -99,7 +99,7 @@ fn compare(order: &[String], claimed: &[String], findings: &mut Vec<String>) {
     let name = |line: &[String], at: usize| {
         line.get(at).map_or_else(|| "nobody".to_owned(), String::clone)
     };
-    for &at in places.iter().take(TOLD_MAX) {
+    for &at in places.iter().take(FINDINGS_MAX) {
         findings.push(format!(
             "rank {} is {}'s, and {} had it",
             at + 1,
@@ -107,8 +107,8 @@ fn compare(order: &[String], claimed: &[String], findings: &mut Vec<String>) {
             name(claimed, at)
         ));
     }
-    if places.len() > TOLD_MAX {
-        findings.push(format!("and {} further ranks differ", places.len() - TOLD_MAX));
+    if places.len() > FINDINGS_MAX {
+        findings.push(format!("and {} further ranks differ", places.len() - FINDINGS_MAX));
     }
 }
 
@@ -116,7 +116,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn unhex(text: &str) -> Option<[u8; SEED_BYTES]> {
+fn parse_hex(text: &str) -> Option<[u8; SEED_BYTES]> {
     let mut bytes = [0; SEED_BYTES];
     let digit = |byte: u8| char::from(byte).to_digit(16);
     if text.len() != 2 * SEED_BYTES {
@@ -138,10 +138,10 @@ mod tests {
     /// Made with Python's `hmac`.
     const ORDER: [&str; 5] = ["erin", "alice", "carol", "bob", "dave"];
 
-    fn claim() -> Claim {
+    fn claim() -> DrawClaim {
         let list = ["alice", "bob", "carol", "dave", "erin"].map(String::from).to_vec();
         let claimed = Some(ORDER.map(String::from).to_vec());
-        Claim {
+        DrawClaim {
             seed: SEED.into(),
             commitments: vec![COMMITMENT.into()],
             participants: Some(5),
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn whatever_was_changed_is_found() {
-        let check = |change: fn(&mut Claim), words: &str| {
+        let check = |change: fn(&mut DrawClaim), words: &str| {
             let mut claim = claim();
             change(&mut claim);
             let report = verify(&claim);

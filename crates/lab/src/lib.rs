@@ -8,4 +8,4 @@ pub mod audit;
 pub mod chaos;
 pub mod cluster;
 pub mod draw;
-pub mod storm;
+pub mod load;

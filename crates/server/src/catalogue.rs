@@ -283,7 +283,7 @@ pub fn door(row: &SaleRow) -> FrontDoor {
             sale = row.id,
             "the front door of this sale cannot be read, and lets nobody in"
         );
-        FrontDoor::SHUT
+        FrontDoor::CLOSED_DOOR
     })
 }
 

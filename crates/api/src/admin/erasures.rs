@@ -51,7 +51,7 @@ pub enum HeldBackReason {
 impl HeldBackReason {
     /// What is to be said to a person of one row that has to stay, or of several.
     #[must_use]
-    pub const fn words(self, is_one: bool) -> &'static str {
+    pub const fn explanation(self, is_one: bool) -> &'static str {
         match (self, is_one) {
             (Self::NotClosed, _) => "the sale is not closed",
             (Self::Unpaid, true) => "it waits for its payment",

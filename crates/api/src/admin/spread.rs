@@ -23,7 +23,7 @@ pub enum Choose {
 impl Choose {
     const WORDS: &'static [&'static str] = &["buyer", "random", "round_robin"];
 
-    fn of(word: &str) -> Self {
+    fn from_word(word: &str) -> Self {
         match word {
             "random" => Self::Random,
             "round_robin" => Self::RoundRobin,
@@ -63,12 +63,12 @@ impl Spread {
         body::object(bytes, &["partitions", "choose", "initial", "threshold", "refill"], |body| {
             let most = i64::from(STOCK_MAX);
             let partitions = body.required("partitions", read::count(1..=PARTITIONS_MAX));
-            let choose = body.optional("choose", "buyer", read::word(Choose::WORDS));
+            let choose = body.optional("choose", "buyer", read::one_of(Choose::WORDS));
             let [initial, threshold, refill] = ["initial", "threshold", "refill"]
                 .map(|name| body.optional(name, 0, read::integer(0..=most)).map(i64::unsigned_abs));
             Some(Self {
                 partitions: partitions?,
-                choose: Choose::of(choose?),
+                choose: Choose::from_word(choose?),
                 initial: initial?,
                 threshold: threshold?,
                 refill: refill?,

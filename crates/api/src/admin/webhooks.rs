@@ -7,7 +7,7 @@ use utoipa::openapi::{ArrayBuilder, ObjectBuilder, RefOr, Schema, Type};
 use crate::body::{self, Object, read};
 use crate::limits::{OVERLAP_SECS_DEFAULT, OVERLAP_SECS_MAX};
 use crate::problem::Problem;
-use crate::told::{ALL_TYPES, EVENT_ID_PATTERN, EventType};
+use crate::notification::{ALL_TYPES, EVENT_ID_PATTERN, EventType};
 use crate::value::Time;
 
 fn types() -> Schema {
@@ -124,9 +124,9 @@ impl WebhookEndpointPatch {
     /// `400` or `422`.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
         body::object(bytes, &["url", "types", "enabled"], |body| {
-            let url = body.optional("url", None, read::some(read::address));
-            let types = body.optional("types", None, read::some(read_types));
-            let enabled = body.optional("enabled", None, read::some(read::boolean));
+            let url = body.optional("url", None, read::not_null(read::address));
+            let types = body.optional("types", None, read::not_null(read_types));
+            let enabled = body.optional("enabled", None, read::not_null(read::boolean));
             Some(Self { url: url?, types: types?, enabled: enabled? })
         })
     }
@@ -266,7 +266,7 @@ impl DeliveryState {
         }
     }
 
-    /// The state that `word` names.
+    /// The state that `one_of` names.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == word)

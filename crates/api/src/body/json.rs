@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 /// What a value is, by its first character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum JsonKind {
     Object,
     Array,
     String,
@@ -20,9 +20,9 @@ pub(super) enum Kind {
     Null,
 }
 
-impl Kind {
+impl JsonKind {
     /// The kind of a value that is known to be JSON.
-    pub(super) fn of(raw: &RawValue) -> Self {
+    pub(super) fn from_raw(raw: &RawValue) -> Self {
         match raw.get().as_bytes().first() {
             Some(b'{') => Self::Object,
             Some(b'[') => Self::Array,

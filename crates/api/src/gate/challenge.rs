@@ -92,7 +92,7 @@ impl ChallengeRequest {
             return Ok(Self::default());
         }
         object(bytes, &["kind"], |body| {
-            let kind = body.optional("kind", None, read::some(read::word(KINDS)))?;
+            let kind = body.optional("kind", None, read::not_null(read::one_of(KINDS)))?;
             let named =
                 |word: &str| ChallengeKind::ALL.into_iter().find(|kind| kind.as_str() == word);
             Some(Self { kind: kind.and_then(named) })

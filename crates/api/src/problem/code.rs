@@ -47,7 +47,7 @@ pub enum Code {
     /// A unit may be had without standing in line.
     NotHeldOut,
     /// The line is as long as it may be.
-    LineFull,
+    WaitlistFull,
     /// The buyer's limit leaves too little.
     LimitReached,
     /// The sale opens later.
@@ -94,7 +94,7 @@ impl Code {
         Self::NotAcceptable,
         Self::SoldOut,
         Self::NotHeldOut,
-        Self::LineFull,
+        Self::WaitlistFull,
         Self::LimitReached,
         Self::NotStarted,
         Self::Paused,
@@ -130,7 +130,7 @@ impl Code {
             Self::NotAcceptable => ("/docs#not_acceptable", 406, "Not acceptable"),
             Self::SoldOut => ("/docs#sold_out", 409, "Sold out"),
             Self::NotHeldOut => ("/docs#not_held_out", 409, "Not held out"),
-            Self::LineFull => ("/docs#line_full", 409, "Line full"),
+            Self::WaitlistFull => ("/docs#line_full", 409, "Line full"),
             Self::LimitReached => ("/docs#limit_reached", 409, "Limit reached"),
             Self::NotStarted => ("/docs#not_started", 409, "Not started"),
             Self::Paused => ("/docs#paused", 409, "Paused"),

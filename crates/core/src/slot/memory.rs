@@ -50,7 +50,7 @@ impl SlotMemory {
         let is_meant = |packed: &PackedTicket| packed.unpack(grant).token == parts.token;
         match known.map(|hash| hash.0.to_be_bytes()) {
             Some(memory) if self.requests.get(&memory).is_some_and(is_meant) => {
-                drop(self.requests.remove(&memory))
+                _ = self.requests.remove(&memory);
             }
             Some(_) => {}
             // Nobody knows the request any more, which takes a slot that lost its queue and not its memory: look for the ticket.

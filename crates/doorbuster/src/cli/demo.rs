@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use doorbuster_lab::cluster::Shape;
-use doorbuster_lab::storm::limits;
+use doorbuster_lab::load::limits;
 
 use super::storm;
 
@@ -57,7 +57,7 @@ pub enum DemoShape {
 
 impl DemoShape {
     /// How several nodes are built; `None`: there is one server.
-    pub fn of_several(self) -> Option<Shape> {
+    pub fn cluster_shape(self) -> Option<Shape> {
         match self {
             Self::Embedded => None,
             Self::Postgres => Some(Shape::Postgres),

@@ -5,7 +5,7 @@ use doorbuster_api::limits::{EXTEND_SECS_MAX, PAGE_DEFAULT};
 use doorbuster_api::order::OrderState;
 use doorbuster_api::value::Time;
 
-use super::shop::ShopArgs;
+use super::server::ServerArgs;
 use super::values;
 
 /// See, cancel, refund and extend orders on a running server, and see what was paid.
@@ -15,7 +15,7 @@ use super::values;
   doorbuster order list --sale spring --state reserved")]
 pub struct OrderArgs {
     #[command(flatten)]
-    pub shop: ShopArgs,
+    pub server: ServerArgs,
     /// What to do.
     #[command(subcommand)]
     pub command: OrderCommand,
@@ -57,7 +57,7 @@ pub enum OrderCommand {
         /// The order's id.
         order: String,
         #[command(flatten)]
-        until: Until,
+        until: PayByArgs,
         /// Why, for the order's history.
         #[arg(long)]
         reason: Option<String>,
@@ -92,7 +92,7 @@ pub struct EraseArgs {
 /// Until when an order can be paid from now on.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-pub struct Until {
+pub struct PayByArgs {
     /// So many seconds after its present end. Should the answer be lost, the command says what to repeat.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(EXTEND_SECS_MAX)))]
     pub secs: Option<u32>,

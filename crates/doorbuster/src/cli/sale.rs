@@ -8,8 +8,8 @@ use doorbuster_api::limits::PAGE_DEFAULT;
 use doorbuster_api::sale::Phase;
 use doorbuster_api::value::Time;
 
-use super::door::{CodesArgs, EditArgs};
-use super::shop::ShopArgs;
+use super::sale_edit::{CodesArgs, EditArgs};
+use super::server::ServerArgs;
 use super::values;
 
 /// Make and run sales on a running server.
@@ -24,7 +24,7 @@ use super::values;
   doorbuster sale show spring")]
 pub struct SaleArgs {
     #[command(flatten)]
-    pub shop: ShopArgs,
+    pub server: ServerArgs,
     /// What to do.
     #[command(subcommand)]
     pub command: SaleCommand,
@@ -61,19 +61,19 @@ pub enum SaleCommand {
     },
     /// Let a draft open by itself at its `starts_at`.
     #[command(after_help = "Example:\n  doorbuster sale schedule spring")]
-    Schedule(Step),
+    Schedule(PhaseArgs),
     /// Open a draft or a scheduled sale at once.
     #[command(after_help = "Example:\n  doorbuster sale open spring")]
-    Open(Step),
+    Open(PhaseArgs),
     /// Stop an open sale for a while; ends when what was in flight has settled.
     #[command(after_help = "Example:\n  doorbuster sale pause spring")]
-    Pause(Step),
+    Pause(PhaseArgs),
     /// Let a paused sale go on.
     #[command(after_help = "Example:\n  doorbuster sale resume spring")]
-    Resume(Step),
+    Resume(PhaseArgs),
     /// Close a sale for good; unpaid orders keep their holds.
     #[command(after_help = "Example:\n  doorbuster sale close spring")]
-    Close(Step),
+    Close(PhaseArgs),
     Adjust(AdjustArgs),
     Edit(EditArgs),
     Codes(CodesArgs),
@@ -81,7 +81,7 @@ pub enum SaleCommand {
 
 /// The sale that goes to another phase. Repeating it is harmless.
 #[derive(Debug, Args)]
-pub struct Step {
+pub struct PhaseArgs {
     /// The sale's id.
     #[arg(value_parser = values::name)]
     pub sale: String,

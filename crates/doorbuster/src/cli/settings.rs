@@ -29,7 +29,7 @@ impl SettingsArgs {
 #[command(next_help_heading = "Settings")]
 pub struct SettingsFlags {
     #[command(flatten)]
-    pub places: SettingsArgs,
+    pub sources: SettingsArgs,
     /// Serve on this address; port 0 picks a free one [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
@@ -52,7 +52,7 @@ impl SettingsFlags {
             roles: self.roles.clone(),
             log_format: self.log_format.clone(),
             demo: self.demo,
-            ..self.places.flags()
+            ..self.sources.flags()
         }
     }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use clap::value_parser;
 use doorbuster_api::limits::UNITS_MAX;
-use doorbuster_lab::storm::limits;
+use doorbuster_lab::load::limits;
 
 use super::settings::SettingsArgs;
 use super::values;

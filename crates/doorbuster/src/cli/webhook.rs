@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::shop::ShopArgs;
+use super::server::ServerArgs;
 use super::values;
 
 /// Tell the shop's other systems what happens, and see what they did not take.
@@ -15,7 +15,7 @@ use super::values;
   doorbuster webhook endpoint add https://shop.example/hooks/doorbuster --type order.paid")]
 pub struct WebhookArgs {
     #[command(flatten)]
-    pub shop: ShopArgs,
+    pub server: ServerArgs,
     /// What to do.
     #[command(subcommand)]
     pub command: WebhookCommand,

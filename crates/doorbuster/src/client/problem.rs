@@ -37,7 +37,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    fn told(&self) -> String {
+    fn describe(&self) -> String {
         let place = match (&self.header, &self.parameter, &self.pointer) {
             (Some(header), ..) => format!("header {header} "),
             (_, Some(parameter), _) => format!("parameter {parameter} "),
@@ -58,7 +58,7 @@ impl Problem {
     /// One sentence, with the code at its end.
     pub fn sentence(&self) -> String {
         let mut sentence = self.title.clone();
-        let faults: Vec<String> = self.errors.iter().map(Fault::told).collect();
+        let faults: Vec<String> = self.errors.iter().map(Fault::describe).collect();
         let why = if faults.is_empty() { self.detail.clone() } else { faults.join("; ") };
         if !why.is_empty() {
             sentence = format!("{sentence}: {}", why.trim_end_matches('.'));

@@ -28,7 +28,7 @@ pub fn list(list: &AdminSaleList) -> String {
 }
 
 /// One sale, its items and where their units are.
-pub fn one(sale: &AdminSale, stock: &StockList) -> String {
+pub fn sale_detail(sale: &AdminSale, stock: &StockList) -> String {
     let header = [
         "item", "price", "limit", "hold", "total", "free", "kept", "held", "paid", "in line",
         "title",

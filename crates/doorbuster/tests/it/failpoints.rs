@@ -7,38 +7,38 @@
 
 #[path = "failpoints/broker.rs"]
 mod broker;
-#[path = "failpoints/counter.rs"]
-mod counter;
-#[path = "failpoints/forgotten.rs"]
-mod forgotten;
+#[path = "failpoints/retrying_client.rs"]
+mod retrying_client;
+#[path = "failpoints/erased_buyer.rs"]
+mod erased_buyer;
 #[path = "failpoints/judge.rs"]
 mod judge;
-#[path = "failpoints/line.rs"]
-mod line;
-#[path = "failpoints/reversed.rs"]
-mod reversed;
-#[path = "failpoints/shop.rs"]
-pub mod shop;
-#[path = "failpoints/stories.rs"]
-mod stories;
-#[path = "failpoints/truth.rs"]
-mod truth;
+#[path = "failpoints/waitlist.rs"]
+mod waitlist;
+#[path = "failpoints/reversals.rs"]
+mod reversals;
+#[path = "failpoints/receiver.rs"]
+pub mod receiver;
+#[path = "failpoints/scenarios.rs"]
+mod scenarios;
+#[path = "failpoints/store_access.rs"]
+mod store_access;
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use doorbuster_lab::cluster::{Place, Postgres};
+use doorbuster_lab::cluster::{ClusterDir, Postgres};
 use doorbuster_server::failpoint::{Point, SETTING};
 use serde_json::json;
 
-use crate::house::Scratch;
+use crate::test_server::TempDir;
 use crate::kill::number;
-use crate::windows::rig::Rig;
-use counter::Counter;
-use shop::Shop;
-use truth::Truth;
+use crate::windows::fixture::ServerFixture;
+use retrying_client::RetryingClient;
+use receiver::WebhookReceiver;
+use store_access::StoreAccess;
 
 /// Installations at a time: each mostly waits. Those in one PostgreSQL have two nodes each, and a node that finds no connection in time puts off for a minute
 /// what is not urgent.
@@ -86,7 +86,7 @@ fn shared() -> Vec<Point> {
 
 #[test]
 fn a_server_may_die_between_any_two_steps() {
-    die_at_each(&Point::ALL, AT_ONCE, |_| Truth::Directory);
+    die_at_each(&Point::ALL, AT_ONCE, |_| StoreAccess::Directory);
 }
 
 #[test]
@@ -95,20 +95,20 @@ fn a_node_may_die_between_any_two_steps_and_another_goes_on() {
         println!("passed over, as postgresql is missing (scripts/setup installs it)");
         return;
     }
-    let scratch = Scratch::new();
-    let place = Place::make(&scratch.join("postgres")).expect("a fresh name");
-    let postgres = Postgres::make(&place, true).expect("it is installed");
-    die_at_each(&shared(), SHARED_AT_ONCE, |name| Truth::database(&postgres, name));
+    let temp_dir = TempDir::new();
+    let place = ClusterDir::create(&temp_dir.join("postgres")).expect("a fresh name");
+    let postgres = Postgres::create(&place, true).expect("it is installed");
+    die_at_each(&shared(), SHARED_AT_ONCE, |name| StoreAccess::database(&postgres, name));
 }
 
 /// Dies once at each of these points in each round, some at a time.
-fn die_at_each(points: &[Point], at_once: usize, truth: impl Fn(&str) -> Truth + Sync) {
+fn die_at_each(points: &[Point], at_once: usize, store_access: impl Fn(&str) -> StoreAccess + Sync) {
     in_each_round(points, at_once, |name, passing| {
         // Of two nodes the other may have done all that this point is about: then that was no death, and another sale begins.
         let mut lives = (1..=LIVES).map(|n| {
-            let truth = truth(&format!("{name}_{passing}_{n}"));
-            let is_last = n == LIVES || !truth.is_shared();
-            (life(sale(&format!("{name}:{passing}"), truth)), is_last)
+            let store_access = store_access(&format!("{name}_{passing}_{n}"));
+            let is_last = n == LIVES || !store_access.is_shared();
+            (life(sale(&format!("{name}:{passing}"), store_access)), is_last)
         });
         lives.find(|(died, is_last)| *died || *is_last || passing > 1).is_some_and(|(died, _)| died)
     });
@@ -176,8 +176,8 @@ fn life(sale: impl Future<Output = bool>) -> bool {
 }
 
 /// What a server is told that does not die.
-fn settings(truth: &Truth) -> Vec<(&str, &str)> {
-    let mut settings = truth.settings();
+fn settings(store_access: &StoreAccess) -> Vec<(&str, &str)> {
+    let mut settings = store_access.settings();
     settings.push(("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"));
     // What the shop refuses is given up at the second try.
     settings.push(("DOORBUSTER_WEBHOOKS__TRIES", "2"));
@@ -185,60 +185,60 @@ fn settings(truth: &Truth) -> Vec<(&str, &str)> {
     settings
 }
 
-async fn sale(armed: &str, truth: Truth) -> bool {
-    let shop = Shop::open().await;
-    let mut rig = Rig::with(&[&settings(&truth)[..], &[(SETTING, armed)]].concat());
-    let counter = Counter::new(rig.address);
+async fn sale(armed: &str, store_access: StoreAccess) -> bool {
+    let receiver = WebhookReceiver::open().await;
+    let mut fixture = ServerFixture::with(&[&settings(&store_access)[..], &[(SETTING, armed)]].concat());
+    let retrying_client = RetryingClient::new(fixture.address);
     // Holds that last, holds that end before a payment that is late, one unit that two want, and three that others wait in line for.
     let items =
-        [("phone", 50, 5, 300), ("watch", 50, 5, 2), ("ring", 1, 1, 2), (line::ITEM, 3, 1, 4)];
-    rig.open_sale("spring", &items).await;
-    let (at, of, told) = (counter.clone(), truth.clone(), shop.clone());
-    let dir = rig.data_dir().to_owned();
+        [("phone", 50, 5, 300), ("watch", 50, 5, 2), ("ring", 1, 1, 2), (waitlist::ITEM, 3, 1, 4)];
+    fixture.open_sale("spring", &items).await;
+    let (at, of, outcomes) = (retrying_client.clone(), store_access.clone(), receiver.clone());
+    let dir = fixture.data_dir().to_owned();
     let selling = tokio::spawn(async move {
-        let endpoint = json!({"url": told.url(), "types": ["*"]});
+        let endpoint = json!({"url": outcomes.url(), "types": ["*"]});
         // It may be made twice when the first answer is lost: then all is told twice.
         let made = at.operate("POST", "/v1/admin/webhook-endpoints", Some(&endpoint)).await;
         assert_eq!(made.status, 201, "{made}");
-        let books = stories::all(&at).await;
-        judge::until_settled(&at, &of, &dir, &told).await;
+        let books = scenarios::all(&at).await;
+        judge::until_settled(&at, &of, &dir, &outcomes).await;
         books
     });
     let (mut died, mut second, begun, mut told_late) = (false, None, Instant::now(), false);
     while !selling.is_finished() {
         if begun.elapsed() > LATE && !std::mem::replace(&mut told_late, true) {
-            let said = second.as_ref().map_or_else(|| rig.said(), Rig::said);
-            println!("{armed}: it takes long: {}\n{said}", counter.waiting());
+            let said = second.as_ref().map_or_else(|| fixture.stderr_text(), ServerFixture::stderr_text);
+            println!("{armed}: it takes long: {}\n{said}", retrying_client.waiting());
         }
         assert!(
             begun.elapsed() < PATIENCE,
             "it does not settle: {}\n{}",
-            counter.waiting(),
-            rig.said()
+            retrying_client.waiting(),
+            fixture.stderr_text()
         );
-        let status = rig.end().filter(|_| !died);
+        let status = fixture.end().filter(|_| !died);
         if let Some(status) = status {
-            assert_eq!(status.signal(), Some(9), "it ended by itself ({status}): {}", rig.said());
+            assert_eq!(status.signal(), Some(9), "it ended by itself ({status}): {}", fixture.stderr_text());
             died = true;
         }
-        if truth.is_shared() {
+        if store_access.is_shared() {
             // It comes when the first one tells the shop already, and would go on doing so.
-            if second.is_none() && (died || !shop.taken().is_empty()) {
-                let of = truth.clone();
-                let starting = tokio::task::spawn_blocking(move || Rig::with(&settings(&of)));
+            if second.is_none() && (died || !receiver.received().is_empty()) {
+                let of = store_access.clone();
+                let starting = tokio::task::spawn_blocking(move || ServerFixture::with(&settings(&of)));
                 second = Some(starting.await.expect("it starts"));
             }
         } else if status.is_some() {
-            rig.without(SETTING);
-            rig.restart();
+            fixture.unset_setting(SETTING);
+            fixture.restart();
         }
         if died {
-            counter.moves_to(second.as_ref().map_or(rig.address, |second| second.address));
+            retrying_client.moves_to(second.as_ref().map_or(fixture.address, |second| second.address));
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let books = selling.await.unwrap_or_else(|error| panic!("{error}: {}", rig.said()));
-    let left = if died { second.unwrap_or(rig) } else { rig };
-    judge::judge(&left, &counter, &truth, &shop, &books).await;
+    let books = selling.await.unwrap_or_else(|error| panic!("{error}: {}", fixture.stderr_text()));
+    let left = if died { second.unwrap_or(fixture) } else { fixture };
+    judge::check(&left, &retrying_client, &store_access, &receiver, &books).await;
     died
 }

@@ -6,8 +6,8 @@ mod audit;
 pub mod client;
 #[path = "windows/clock.rs"]
 mod clock;
-#[path = "windows/deal.rs"]
-pub mod deal;
+#[path = "windows/purchase_log.rs"]
+pub mod purchase_log;
 #[path = "windows/decide.rs"]
 mod decide;
 #[path = "windows/disk.rs"]
@@ -18,8 +18,8 @@ mod failing;
 pub mod faults;
 #[path = "windows/gone.rs"]
 mod gone;
-#[path = "windows/lapsed.rs"]
-mod lapsed;
+#[path = "windows/admission_end.rs"]
+mod admission_end;
 #[path = "windows/latch.rs"]
 mod latch;
 #[path = "windows/limits.rs"]
@@ -28,14 +28,14 @@ mod limits;
 mod overload;
 #[path = "windows/poison.rs"]
 mod poison;
-#[path = "windows/pulse.rs"]
-mod pulse;
+#[path = "windows/buyer_probe.rs"]
+mod buyer_probe;
 #[path = "windows/reads.rs"]
 mod reads;
 #[path = "windows/requests.rs"]
 mod requests;
-#[path = "windows/rig.rs"]
-pub mod rig;
+#[path = "windows/fixture.rs"]
+pub mod fixture;
 #[path = "windows/sinks.rs"]
 mod sinks;
 #[path = "windows/slow.rs"]
@@ -44,5 +44,5 @@ mod slow;
 mod stock;
 #[path = "windows/stop.rs"]
 mod stop;
-#[path = "windows/storm.rs"]
-pub mod storm;
+#[path = "windows/random_load.rs"]
+pub mod random_load;

@@ -10,31 +10,31 @@ use doorbuster_api::report::AnswerLine;
 use super::AuditError;
 use super::findings::Findings;
 use super::limits::ANSWER_LINE_BYTES_MAX;
-use super::rows::{Order, Truth};
+use super::snapshot::{Order, Snapshot};
 
 /// Checks every line of an answers file; returns how many there were.
 pub(super) fn check(
-    truth: &Truth,
+    snapshot: &Snapshot,
     path: &Path,
     findings: &mut Findings<'_>,
 ) -> Result<u64, AuditError> {
     let failed = |reason: String| AuditError::Answers { path: path.display().to_string(), reason };
     let mut file = BufReader::new(File::open(path).map_err(|error| failed(error.to_string()))?);
-    let mut auditor = Auditor::new(truth);
+    let mut auditor = AnswerAuditor::new(snapshot);
     let mut line = Vec::new();
     for number in 1_u64.. {
         line.clear();
         let most = ANSWER_LINE_BYTES_MAX as u64;
         let read = file.by_ref().take(most).read_until(b'\n', &mut line);
         if read.map_err(|error| failed(error.to_string()))? == 0 {
-            auditor.finish(findings);
+            auditor.check_refusals(findings);
             return Ok(number - 1);
         }
         match serde_json::from_slice::<AnswerLine>(&line) {
-            Ok(answer) => auditor.line(&answer, findings),
+            Ok(answer) => auditor.check_line(&answer, findings),
             // Whoever wrote the file was killed in the middle of its last line.
             Err(_) if line.last() != Some(&b'\n') && line.len() < ANSWER_LINE_BYTES_MAX => {
-                findings.notice("answers", None, format!("line {number} is cut off"));
+                findings.add_notice("answers", None, format!("line {number} is cut off"));
             }
             Err(error) => return Err(failed(format!("line {number}: {error}"))),
         }
@@ -42,50 +42,50 @@ pub(super) fn check(
     Ok(0)
 }
 
-struct Auditor<'a> {
-    truth: &'a Truth,
+struct AnswerAuditor<'a> {
+    snapshot: &'a Snapshot,
     items: HashMap<(&'a str, &'a str), i64>,
     requests: HashMap<(&'a str, &'a str), &'a Order>,
     returned: HashMap<&'a str, (&'a str, Option<&'a str>)>,
     /// Orders that somebody was told of.
-    told: HashSet<&'a str>,
+    seen_orders: HashSet<&'a str>,
     /// Items that somebody asked for.
-    asked: HashSet<i64>,
+    requested_items: HashSet<i64>,
     /// Refusals of requests that hold an order.
     refused: Vec<(&'a Order, String)>,
 }
 
-impl<'a> Auditor<'a> {
-    fn new(truth: &'a Truth) -> Self {
+impl<'a> AnswerAuditor<'a> {
+    fn new(snapshot: &'a Snapshot) -> Self {
         let items =
-            truth.items.values().map(|item| ((&*item.sale, &*item.name), item.id)).collect();
+            snapshot.items.values().map(|item| ((&*item.sale, &*item.name), item.id)).collect();
         let requests =
-            truth.orders.iter().map(|order| ((&*order.buyer, &*order.key), order)).collect();
-        let returned = truth
+            snapshot.orders.iter().map(|order| ((&*order.buyer, &*order.key), order)).collect();
+        let returned = snapshot
             .resolutions
             .iter()
             .map(|row| (&*row.ticket, (&*row.verdict, row.order.as_deref())))
             .collect();
-        let (told, asked, refused) = (HashSet::new(), HashSet::new(), Vec::new());
-        Self { truth, items, requests, returned, told, asked, refused }
+        let (seen_orders, requested_items, refused) = (HashSet::new(), HashSet::new(), Vec::new());
+        Self { snapshot, items, requests, returned, seen_orders, requested_items, refused }
     }
 
-    fn line(&mut self, answer: &AnswerLine, findings: &mut Findings<'_>) {
+    fn check_line(&mut self, answer: &AnswerLine, findings: &mut Findings<'_>) {
         let item = self.items.get(&(&*answer.sale, &*answer.item)).copied();
-        self.asked.extend(item);
+        self.requested_items.extend(item);
         match (answer.state.as_deref(), answer.id.as_deref()) {
-            (Some("refused"), Some(id)) => self.verdict(answer, id, item.unwrap_or(0), findings),
-            (Some(state), Some(id)) => self.promise(answer, state, id, item, findings),
+            (Some("refused"), Some(id)) => self.check_verdict(answer, id, item.unwrap_or(0), findings),
+            (Some(state), Some(id)) => self.check_promise(answer, state, id, item, findings),
             (Some(state), None) => {
                 let detail = format!("{} was told {state:?} without an order's id", answer.buyer);
                 findings.item("I3", item.unwrap_or(0), detail);
             }
-            (None, _) => self.refusal(answer),
+            (None, _) => self.record_refusal(answer),
         }
     }
 
     /// Somebody was told of an order.
-    fn promise(
+    fn check_promise(
         &mut self,
         answer: &AnswerLine,
         state: &str,
@@ -100,7 +100,7 @@ impl<'a> Auditor<'a> {
             Some((_, Some(order))) => order,
             _ => id,
         };
-        let Some(order) = self.truth.order(real) else {
+        let Some(order) = self.snapshot.order(real) else {
             findings.item(
                 "I3",
                 at,
@@ -108,7 +108,7 @@ impl<'a> Auditor<'a> {
             );
             return;
         };
-        self.told.insert(&order.id);
+        self.seen_orders.insert(&order.id);
         let is_theirs = order.is_erased() || (order.buyer == *buyer && order.key == *key);
         if !is_theirs || Some(order.item) != item || order.units != i64::from(units) {
             let detail = format!(
@@ -128,9 +128,9 @@ impl<'a> Auditor<'a> {
     }
 
     /// Somebody waited for a verdict and was refused under an id.
-    fn verdict(&mut self, answer: &AnswerLine, id: &str, item: i64, findings: &mut Findings<'_>) {
+    fn check_verdict(&mut self, answer: &AnswerLine, id: &str, item: i64, findings: &mut Findings<'_>) {
         let (buyer, code) = (&answer.buyer, answer.code.as_deref().unwrap_or("nothing"));
-        if let Some(order) = self.truth.order(id) {
+        if let Some(order) = self.snapshot.order(id) {
             findings.item(
                 "I8",
                 item,
@@ -154,7 +154,7 @@ impl<'a> Auditor<'a> {
     }
 
     /// Somebody was refused at once: then that request holds no order, unless a later try got one.
-    fn refusal(&mut self, answer: &AnswerLine) {
+    fn record_refusal(&mut self, answer: &AnswerLine) {
         let final_codes = ["sold_out", "limit_reached", "not_started", "paused", "ended"];
         let Some(code) = answer.code.as_deref().filter(|code| final_codes.contains(code)) else {
             return;
@@ -164,9 +164,9 @@ impl<'a> Auditor<'a> {
         }
     }
 
-    fn finish(self, findings: &mut Findings<'_>) {
+    fn check_refusals(self, findings: &mut Findings<'_>) {
         for (order, code) in &self.refused {
-            if !self.told.contains(&*order.id) {
+            if !self.seen_orders.contains(&*order.id) {
                 let detail = format!(
                     "{}'s request {:?} was refused ({code}), but holds order {}",
                     order.buyer, order.key, order.id
@@ -175,8 +175,8 @@ impl<'a> Auditor<'a> {
             }
         }
         let untold =
-            self.truth.orders.iter().filter(|order| {
-                self.asked.contains(&order.item) && !self.told.contains(&*order.id)
+            self.snapshot.orders.iter().filter(|order| {
+                self.requested_items.contains(&order.item) && !self.seen_orders.contains(&*order.id)
             });
         let (mut count, mut first) = (0_u64, None);
         for order in untold {
@@ -184,7 +184,7 @@ impl<'a> Auditor<'a> {
             first = first.or(Some(&*order.id));
         }
         if count > 0 {
-            findings.notice(
+            findings.add_notice(
                 "untold",
                 first,
                 format!("{count} orders of the items asked for are in no answer"),

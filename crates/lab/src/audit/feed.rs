@@ -3,36 +3,36 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::findings::Findings;
-use super::rows::{Feed, Grant, Truth};
+use super::snapshot::{FeedRow, Grant, Snapshot};
 
 /// Checks every feed as a sequence, every row by itself, and the rows against what they tell of.
-pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
-    let mut feeds: BTreeMap<i64, Vec<&Feed>> = BTreeMap::new();
-    for row in &truth.feed {
+pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
+    let mut feeds: BTreeMap<i64, Vec<&FeedRow>> = BTreeMap::new();
+    for row in &snapshot.feed {
         feeds.entry(row.grant).or_default().push(row);
     }
-    for id in feeds.keys().filter(|id| !truth.grants.contains_key(id)) {
+    for id in feeds.keys().filter(|id| !snapshot.grants.contains_key(id)) {
         findings.store("I6", format!("a feed of grant {id}, which does not exist"));
     }
     let returned: HashMap<&str, i64> =
-        truth.resolutions.iter().map(|row| (&*row.ticket, row.grant)).collect();
-    let gone = recalled_to(truth);
-    for grant in truth.grants.values() {
+        snapshot.resolutions.iter().map(|row| (&*row.ticket, row.grant)).collect();
+    let gone = recalled_units(snapshot);
+    for grant in snapshot.grants.values() {
         let rows = feeds.get(&grant.id).map_or(&[][..], Vec::as_slice);
-        sequence(grant, rows, findings);
+        check_sequence(grant, rows, findings);
         for row in rows {
-            one_row(grant, row, findings);
+            check_row(grant, row, findings);
         }
-        credits(grant, rows, &returned, findings);
-        recalls(grant, rows, gone.get(&grant.id).copied().unwrap_or_default(), findings);
+        check_credits(grant, rows, &returned, findings);
+        check_recalls(grant, rows, gone.get(&grant.id).copied().unwrap_or_default(), findings);
     }
-    complete(truth, &feeds, findings);
+    check_complete(snapshot, &feeds, findings);
 }
 
 /// Units that finished recalls meant for each grant.
-fn recalled_to(truth: &Truth) -> HashMap<i64, i128> {
+fn recalled_units(snapshot: &Snapshot) -> HashMap<i64, i128> {
     let mut sums = HashMap::new();
-    for recall in truth.recalls.iter().filter(|recall| recall.done) {
+    for recall in snapshot.recalls.iter().filter(|recall| recall.done) {
         if let Some(target) = recall.target {
             *sums.entry(target).or_default() += i128::from(recall.taken);
         }
@@ -40,7 +40,7 @@ fn recalled_to(truth: &Truth) -> HashMap<i64, i128> {
     sums
 }
 
-fn sequence(grant: &Grant, rows: &[&Feed], findings: &mut Findings<'_>) {
+fn check_sequence(grant: &Grant, rows: &[&FeedRow], findings: &mut Findings<'_>) {
     let (id, len) = (grant.id, grant.feed_len);
     if i64::try_from(rows.len()) != Ok(len) {
         findings.item(
@@ -58,8 +58,8 @@ fn sequence(grant: &Grant, rows: &[&Feed], findings: &mut Findings<'_>) {
     }
 }
 
-fn one_row(grant: &Grant, row: &Feed, findings: &mut Findings<'_>) {
-    let Feed { units, quota_delta, .. } = *row;
+fn check_row(grant: &Grant, row: &FeedRow, findings: &mut Findings<'_>) {
+    let FeedRow { units, quota_delta, .. } = *row;
     let (ticket, buyer) = (row.ticket.is_some(), row.buyer.is_some());
     let right = match &*row.cause {
         "refill" | "recalled" => {
@@ -84,9 +84,9 @@ fn one_row(grant: &Grant, row: &Feed, findings: &mut Findings<'_>) {
 }
 
 /// Each ticket is given back once, and only one that was returned under this grant.
-fn credits(
+fn check_credits(
     grant: &Grant,
-    rows: &[&Feed],
+    rows: &[&FeedRow],
     returned: &HashMap<&str, i64>,
     findings: &mut Findings<'_>,
 ) {
@@ -114,7 +114,7 @@ fn credits(
 }
 
 /// What recalls brought is what they took; less only when the target was closed before they were done.
-fn recalls(grant: &Grant, rows: &[&Feed], meant: i128, findings: &mut Findings<'_>) {
+fn check_recalls(grant: &Grant, rows: &[&FeedRow], meant: i128, findings: &mut Findings<'_>) {
     let brought: i128 =
         rows.iter().filter(|row| row.cause == "recalled").map(|row| i128::from(row.units)).sum();
     if brought > meant || (grant.open && brought != meant) {
@@ -127,8 +127,8 @@ fn recalls(grant: &Grant, rows: &[&Feed], meant: i128, findings: &mut Findings<'
 }
 
 /// An open grant was told of everything: each returned ticket, and for each buyer the share of every order that ended.
-fn complete(truth: &Truth, feeds: &BTreeMap<i64, Vec<&Feed>>, findings: &mut Findings<'_>) {
-    let is_open = |id: i64| truth.grants.get(&id).is_some_and(|grant| grant.open);
+fn check_complete(snapshot: &Snapshot, feeds: &BTreeMap<i64, Vec<&FeedRow>>, findings: &mut Findings<'_>) {
+    let is_open = |id: i64| snapshot.grants.get(&id).is_some_and(|grant| grant.open);
     let mut told: HashSet<&str> = HashSet::new();
     let mut shares: HashMap<(i64, &str), i128> = HashMap::new();
     for row in feeds.values().flatten().filter(|row| is_open(row.grant)) {
@@ -139,9 +139,9 @@ fn complete(truth: &Truth, feeds: &BTreeMap<i64, Vec<&Feed>>, findings: &mut Fin
         }
     }
     for row in
-        truth.resolutions.iter().filter(|row| is_open(row.grant) && !told.contains(&*row.ticket))
+        snapshot.resolutions.iter().filter(|row| is_open(row.grant) && !told.contains(&*row.ticket))
     {
-        let item = truth.grants[&row.grant].item;
+        let item = snapshot.grants[&row.grant].item;
         findings.item(
             "I6",
             item,
@@ -151,14 +151,14 @@ fn complete(truth: &Truth, feeds: &BTreeMap<i64, Vec<&Feed>>, findings: &mut Fin
             ),
         );
     }
-    for order in truth.orders.iter().filter(|order| !order.is_active() && is_open(order.grant)) {
+    for order in snapshot.orders.iter().filter(|order| !order.is_active() && is_open(order.grant)) {
         *shares.entry((order.grant, &order.buyer)).or_default() += i128::from(order.units);
     }
     let mut wrong: Vec<_> = shares.into_iter().filter(|(_, left)| *left != 0).collect();
     wrong.sort_unstable();
     for ((grant, buyer), left) in wrong {
         let (item, way) =
-            (truth.grants[&grant].item, if left > 0 { "too little" } else { "too much" });
+            (snapshot.grants[&grant].item, if left > 0 { "too little" } else { "too much" });
         let detail = format!(
             "the slot of grant {grant} was given back {} {way} of {buyer}'s limit",
             left.abs()

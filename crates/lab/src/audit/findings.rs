@@ -7,10 +7,10 @@ use doorbuster_api::admin::audit::{Finding, Notice};
 use jiff::Timestamp;
 
 use super::limits::FINDINGS_PER_RULE_MAX;
-use super::rows::Truth;
+use super::snapshot::Snapshot;
 
 /// A moment, for a person.
-pub(super) fn when(ms: Option<i64>) -> String {
+pub(super) fn format_time(ms: Option<i64>) -> String {
     match ms.map(Timestamp::from_millisecond) {
         Some(Ok(moment)) => format!("{moment:.3}"),
         // Outside the years that there are: the bare number says more than nothing.
@@ -20,14 +20,14 @@ pub(super) fn when(ms: Option<i64>) -> String {
 }
 
 /// What may not be there, for a person.
-pub(super) fn or_none<T: Display>(value: Option<T>) -> String {
+pub(super) fn format_optional<T: Display>(value: Option<T>) -> String {
     value.map_or_else(|| "none".into(), |value| value.to_string())
 }
 
 /// What has been found so far.
 #[derive(Debug)]
 pub(super) struct Findings<'a> {
-    truth: &'a Truth,
+    snapshot: &'a Snapshot,
     listed: Vec<Finding>,
     counts: BTreeMap<&'static str, usize>,
     notices: Vec<Notice>,
@@ -35,13 +35,13 @@ pub(super) struct Findings<'a> {
 
 impl<'a> Findings<'a> {
     /// Nothing yet.
-    pub fn new(truth: &'a Truth) -> Self {
-        Self { truth, listed: Vec::new(), counts: BTreeMap::new(), notices: Vec::new() }
+    pub fn new(snapshot: &'a Snapshot) -> Self {
+        Self { snapshot, listed: Vec::new(), counts: BTreeMap::new(), notices: Vec::new() }
     }
 
     /// Something about one item.
     pub fn item(&mut self, rule: &'static str, item: i64, detail: String) {
-        let known = self.truth.items.get(&item);
+        let known = self.snapshot.items.get(&item);
         let (sale, name) =
             (known.map(|item| item.sale.clone()), known.map(|item| item.name.clone()));
         self.add(rule, sale, name, detail);
@@ -53,7 +53,7 @@ impl<'a> Findings<'a> {
     }
 
     /// Something that needs no mending but should be known.
-    pub fn notice(&mut self, kind: &str, order: Option<&str>, detail: String) {
+    pub fn add_notice(&mut self, kind: &str, order: Option<&str>, detail: String) {
         self.notices.push(Notice { kind: kind.into(), order: order.map(str::to_owned), detail });
     }
 

@@ -3,47 +3,47 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::findings::Findings;
-use super::rows::{Grant, Recall, Truth};
+use super::snapshot::{Grant, Recall, Snapshot};
 
 /// What orders, feeds and recalls say about one grant.
 #[derive(Debug, Default)]
-struct Seen {
+struct GrantTotals {
     sold: i128,
     fed: i128,
     recalled: i128,
 }
 
 /// Checks every grant against everything that names it.
-pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
-    let seen = look(truth);
-    let nothing = Seen::default();
-    for grant in truth.grants.values() {
-        units(truth, grant, seen.get(&grant.id).unwrap_or(&nothing), findings);
-        closing(grant, findings);
+pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
+    let totals = totals_by_grant(snapshot);
+    let nothing = GrantTotals::default();
+    for grant in snapshot.grants.values() {
+        check_units(snapshot, grant, totals.get(&grant.id).unwrap_or(&nothing), findings);
+        check_closing(grant, findings);
     }
-    slots(truth, findings);
-    for recall in &truth.recalls {
-        one_recall(truth, recall, findings);
+    check_slots(snapshot, findings);
+    for recall in &snapshot.recalls {
+        check_recall(snapshot, recall, findings);
     }
 }
 
-fn look(truth: &Truth) -> HashMap<i64, Seen> {
-    let mut seen: HashMap<i64, Seen> = HashMap::new();
-    for order in &truth.orders {
-        seen.entry(order.grant).or_default().sold += i128::from(order.units);
+fn totals_by_grant(snapshot: &Snapshot) -> HashMap<i64, GrantTotals> {
+    let mut totals: HashMap<i64, GrantTotals> = HashMap::new();
+    for order in &snapshot.orders {
+        totals.entry(order.grant).or_default().sold += i128::from(order.units);
     }
-    for row in truth.feed.iter().filter(|row| matches!(&*row.cause, "refill" | "recalled")) {
-        seen.entry(row.grant).or_default().fed += i128::from(row.units);
+    for row in snapshot.feed.iter().filter(|row| matches!(&*row.cause, "refill" | "recalled")) {
+        totals.entry(row.grant).or_default().fed += i128::from(row.units);
     }
-    for recall in truth.recalls.iter().filter(|recall| recall.done) {
-        seen.entry(recall.grant).or_default().recalled += i128::from(recall.taken);
+    for recall in snapshot.recalls.iter().filter(|recall| recall.done) {
+        totals.entry(recall.grant).or_default().recalled += i128::from(recall.taken);
     }
-    seen
+    totals
 }
 
-fn units(truth: &Truth, grant: &Grant, seen: &Seen, findings: &mut Findings<'_>) {
+fn check_units(snapshot: &Snapshot, grant: &Grant, totals: &GrantTotals, findings: &mut Findings<'_>) {
     let Grant { id, item, granted, settled, .. } = *grant;
-    match truth.items.get(&item) {
+    match snapshot.items.get(&item) {
         None => {
             findings.item("I2", item, format!("grant {id} is of item {item}, which does not exist"))
         }
@@ -62,27 +62,27 @@ fn units(truth: &Truth, grant: &Grant, seen: &Seen, findings: &mut Findings<'_>)
     if !grant.counted && granted != 0 {
         findings.item("I2", item, format!("grant {id} of unlimited stock was granted {granted}"));
     }
-    if i128::from(settled) != seen.sold {
+    if i128::from(settled) != totals.sold {
         findings.item(
             "I2",
             item,
-            format!("grant {id} settled {settled}, its orders have {} units", seen.sold),
+            format!("grant {id} settled {settled}, its orders have {} units", totals.sold),
         );
     }
-    let initial = i128::from(granted) - seen.fed + seen.recalled;
+    let initial = i128::from(granted) - totals.fed + totals.recalled;
     if initial < 0 {
         findings.item(
             "I2",
             item,
             format!(
                 "grant {id} has {granted}, but its feed gave {} and recalls took {}",
-                seen.fed, seen.recalled
+                totals.fed, totals.recalled
             ),
         );
     }
 }
 
-fn closing(grant: &Grant, findings: &mut Findings<'_>) {
+fn check_closing(grant: &Grant, findings: &mut Findings<'_>) {
     let (id, item) = (grant.id, grant.item);
     if grant.open != grant.closed_cause.is_none() || grant.open != grant.closed_at.is_none() {
         findings.item(
@@ -92,7 +92,7 @@ fn closing(grant: &Grant, findings: &mut Findings<'_>) {
         );
     }
     if grant.closed_at.is_some_and(|at| at < grant.opened_at) {
-        findings.notice(
+        findings.add_notice(
             "clock",
             None,
             format!("grant {id} was closed before it was opened: the clock went back"),
@@ -101,9 +101,9 @@ fn closing(grant: &Grant, findings: &mut Findings<'_>) {
 }
 
 /// One open grant a slot, and that of its last epoch.
-fn slots(truth: &Truth, findings: &mut Findings<'_>) {
+fn check_slots(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut slots: BTreeMap<(i64, i64), Vec<&Grant>> = BTreeMap::new();
-    for grant in truth.grants.values() {
+    for grant in snapshot.grants.values() {
         slots.entry((grant.item, grant.slot)).or_default().push(grant);
     }
     for ((item, slot), mut grants) in slots {
@@ -123,9 +123,9 @@ fn slots(truth: &Truth, findings: &mut Findings<'_>) {
     }
 }
 
-fn one_recall(truth: &Truth, recall: &Recall, findings: &mut Findings<'_>) {
+fn check_recall(snapshot: &Snapshot, recall: &Recall, findings: &mut Findings<'_>) {
     let Recall { id, asked, taken, done, .. } = *recall;
-    let Some(from) = truth.grants.get(&recall.grant) else {
+    let Some(from) = snapshot.grants.get(&recall.grant) else {
         findings.store(
             "I2",
             format!("recall {id} takes from grant {}, which does not exist", recall.grant),
@@ -147,7 +147,7 @@ fn one_recall(truth: &Truth, recall: &Recall, findings: &mut Findings<'_>) {
         );
     }
     if let Some(target) = recall.target
-        && truth.grants.get(&target).is_none_or(|to| to.item != item)
+        && snapshot.grants.get(&target).is_none_or(|to| to.item != item)
     {
         findings.item(
             "I2",

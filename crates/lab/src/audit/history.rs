@@ -1,10 +1,10 @@
 //! Histories: each order's events begin with its reservation, follow the allowed steps, and end at what the order is now.
 
-use super::findings::{Findings, when};
-use super::rows::{Event, Order, Truth};
+use super::findings::{Findings, format_time};
+use super::snapshot::{Event, Order, Snapshot};
 
 /// The steps that change an order's state.
-const STEPS: [(&str, &str); 7] = [
+const ALLOWED_STEPS: [(&str, &str); 7] = [
     ("reserved", "reserved"),
     ("reserved", "paid"),
     ("reserved", "cancelled"),
@@ -15,17 +15,17 @@ const STEPS: [(&str, &str); 7] = [
 ];
 
 /// Checks the history of every order.
-pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
+pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     // Orders of the version that kept no histories were all made before the first one that has one.
-    let kept_since = truth
+    let kept_since = snapshot
         .events
         .iter()
         .filter(|event| event.kind == "order.reserved")
         .map(|event| event.at)
         .min();
     let (mut before, mut example) = (0_u64, None);
-    for order in &truth.orders {
-        let mut events = truth
+    for order in &snapshot.orders {
+        let mut events = snapshot
             .history((order.grant, order.n))
             .filter(|event| event.state().is_some())
             .peekable();
@@ -38,29 +38,29 @@ pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
                 continue;
             }
         }
-        follow(order, is_old, events, findings);
+        check_order_history(order, is_old, events, findings);
     }
-    for event in truth
+    for event in snapshot
         .events
         .iter()
-        .filter(|event| event.order.is_some_and(|at| truth.order_at(at).is_none()))
+        .filter(|event| event.order.is_some_and(|at| snapshot.order_by_number(at).is_none()))
     {
         findings.store(
             "history",
             format!("event {} ({}) is of an order that is not there", event.seq, event.kind),
         );
     }
-    money(truth, findings);
+    check_money_events(snapshot, findings);
     if before > 0 {
         let detail = format!(
             "{before} orders have no whole history: they were made before histories were kept"
         );
-        findings.notice("history", example, detail);
+        findings.add_notice("history", example, detail);
     }
 }
 
 /// Follows an order's events to what it is now.
-fn follow<'e>(
+fn check_order_history<'e>(
     order: &Order,
     is_old: bool,
     events: impl Iterator<Item = &'e Event>,
@@ -74,7 +74,7 @@ fn follow<'e>(
         let allowed = match from {
             // The first event makes the order; a second reservation is none, more time is.
             None => is_old || event.kind == "order.reserved",
-            Some(from) => STEPS.contains(&(from, to)) && event.kind != "order.reserved",
+            Some(from) => ALLOWED_STEPS.contains(&(from, to)) && event.kind != "order.reserved",
         };
         if !allowed {
             let from = from.unwrap_or("nothing");
@@ -108,7 +108,7 @@ fn follow<'e>(
     );
     if is != told {
         let say = |(pay_by, paid_at, ended_at)| {
-            format!("pay by {}, paid {}, ended {}", when(pay_by), when(paid_at), when(ended_at))
+            format!("pay by {}, paid {}, ended {}", format_time(pay_by), format_time(paid_at), format_time(ended_at))
         };
         let detail = format!("order {id}: {}; its last event says: {}", say(is), say(told));
         findings.item("history", *item, detail);
@@ -116,9 +116,9 @@ fn follow<'e>(
 }
 
 /// Money that goes back without an operator is told of, once each.
-fn money(truth: &Truth, findings: &mut Findings<'_>) {
-    let told = truth.events.iter().filter(|event| event.kind == "payment.refunded").count();
-    let due = truth.refunds.iter().filter(|refund| refund.cause != "operator").count();
+fn check_money_events(snapshot: &Snapshot, findings: &mut Findings<'_>) {
+    let told = snapshot.events.iter().filter(|event| event.kind == "payment.refunded").count();
+    let due = snapshot.refunds.iter().filter(|refund| refund.cause != "operator").count();
     if told != due {
         findings.store(
             "history",

@@ -4,69 +4,69 @@ use std::collections::HashMap;
 
 use super::findings::Findings;
 use super::limits::MONEY_NOTICES_MAX;
-use super::rows::{Order, Payment, Refund, Reversal, Truth};
+use super::snapshot::{Order, Payment, Refund, Reversal, Snapshot};
 
 /// Checks every payment against its order and its refund, every refund against its payment, every paid order against its payment.
-pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
+pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut refunds: HashMap<&str, Vec<&Refund>> = HashMap::new();
-    for refund in &truth.refunds {
+    for refund in &snapshot.refunds {
         refunds.entry(&*refund.payment).or_default().push(refund);
     }
     // Payments that stand, by the order's grant and number.
     let mut stands: HashMap<(i64, i64), &Payment> = HashMap::new();
-    let mut known: HashMap<&str, &Payment> = HashMap::with_capacity(truth.payments.len());
-    for payment in &truth.payments {
+    let mut known: HashMap<&str, &Payment> = HashMap::with_capacity(snapshot.payments.len());
+    for payment in &snapshot.payments {
         if known.insert(&*payment.id, payment).is_some() {
             findings.store("I5", format!("payment {} was taken twice", payment.id));
         }
         let its = refunds.get(&*payment.id).map_or(&[][..], |its| its);
-        one(truth, payment, its, findings);
+        check_payment(snapshot, payment, its, findings);
         if payment.state == "captured"
             && let Some(order) = payment.order
             && let Some(other) = stands.insert(order, payment)
         {
             let detail = format!(
                 "payments {} and {} both stand for order {}",
-                other.id, payment.id, payment.named
+                other.id, payment.id, payment.order_text
             );
             findings.store("I5", detail);
         }
     }
-    for refund in truth.refunds.iter().filter(|refund| !known.contains_key(&*refund.payment)) {
+    for refund in snapshot.refunds.iter().filter(|refund| !known.contains_key(&*refund.payment)) {
         findings.store(
             "I5",
             format!("refund {} is of payment {}, which is not there", refund.id, refund.payment),
         );
     }
-    paid_orders(truth, &stands, findings);
-    reversals(truth, &known, findings);
-    notices(truth, findings);
+    check_paid_orders(snapshot, &stands, findings);
+    check_reversals(snapshot, &known, findings);
+    add_notices(snapshot, findings);
 }
 
-fn one(truth: &Truth, payment: &Payment, refunds: &[&Refund], findings: &mut Findings<'_>) {
-    let Payment { id, state, named, .. } = payment;
-    let order = payment.order.and_then(|at| truth.order_at(at));
+fn check_payment(snapshot: &Snapshot, payment: &Payment, refunds: &[&Refund], findings: &mut Findings<'_>) {
+    let Payment { id, state, order_text, .. } = payment;
+    let order = payment.order.and_then(|at| snapshot.order_by_number(at));
     let mut find = |detail: String| match order {
         Some(order) => findings.item("I5", order.item, detail),
         None => findings.store("I5", detail),
     };
-    if payment.order.is_some() && order.is_none_or(|order| order.id != *named) {
-        find(format!("payment {id} names order {named}, and stands beside another one"));
+    if payment.order.is_some() && order.is_none_or(|order| order.id != *order_text) {
+        find(format!("payment {id} names order {order_text}, and stands beside another one"));
     }
     match &**state {
         "captured" => {
             match order {
-                None => find(format!("payment {id} stands for order {named}, which is not there")),
+                None => find(format!("payment {id} stands for order {order_text}, which is not there")),
                 Some(Order { state, .. }) if state != "paid" => {
-                    find(format!("payment {id} stands for order {named}, which is {state:?}"));
+                    find(format!("payment {id} stands for order {order_text}, which is {state:?}"));
                 }
-                Some(order) if truth.price(order) != Some((payment.minor, &*payment.currency)) => {
-                    let price = truth
+                Some(order) if snapshot.price(order) != Some((payment.amount_minor, &*payment.currency)) => {
+                    let price = snapshot
                         .price(order)
-                        .map_or("nothing".to_owned(), |(minor, of)| format!("{minor} {of}"));
-                    let Payment { minor, currency, .. } = payment;
+                        .map_or("nothing".to_owned(), |(amount_minor, of)| format!("{amount_minor} {of}"));
+                    let Payment { amount_minor, currency, .. } = payment;
                     find(format!(
-                        "payment {id} is {minor} {currency}, order {named} costs {price}"
+                        "payment {id} is {amount_minor} {currency}, order {order_text} costs {price}"
                     ));
                 }
                 Some(_) => {}
@@ -76,7 +76,7 @@ fn one(truth: &Truth, payment: &Payment, refunds: &[&Refund], findings: &mut Fin
             }
         }
         "refunded" => match refunds {
-            [refund] => goes_back(truth, payment, refund, order, &mut find),
+            [refund] => check_refund(snapshot, payment, refund, order, &mut find),
             [] => find(format!("payment {id} goes back, and has no refund")),
             _ => find(format!("payment {id} has {} refunds", refunds.len())),
         },
@@ -87,23 +87,23 @@ fn one(truth: &Truth, payment: &Payment, refunds: &[&Refund], findings: &mut Fin
 }
 
 /// A payment that goes back, by its one refund.
-fn goes_back(
-    truth: &Truth,
+fn check_refund(
+    snapshot: &Snapshot,
     payment: &Payment,
     refund: &Refund,
     order: Option<&Order>,
     find: &mut impl FnMut(String),
 ) {
-    let Payment { id, minor, currency, .. } = payment;
-    if (refund.minor, &refund.currency, &refund.provider) != (*minor, currency, &payment.provider) {
-        let (back, of, by) = (refund.minor, &refund.currency, &refund.provider);
+    let Payment { id, amount_minor, currency, .. } = payment;
+    if (refund.amount_minor, &refund.currency, &refund.provider) != (*amount_minor, currency, &payment.provider) {
+        let (back, of, by) = (refund.amount_minor, &refund.currency, &refund.provider);
         find(format!(
-            "payment {id} of {minor} {currency} by {} goes back as {back} {of} by {by}",
+            "payment {id} of {amount_minor} {currency} by {} goes back as {back} {of} by {by}",
             payment.provider
         ));
     }
-    let price = order.and_then(|order| truth.price(order));
-    let is_price = price == Some((*minor, &**currency));
+    let price = order.and_then(|order| snapshot.price(order));
+    let is_price = price == Some((*amount_minor, &**currency));
     let fits = match &*refund.cause {
         "unknown_order" => order.is_none(),
         "mismatch" => order.is_some() && !is_price,
@@ -115,7 +115,7 @@ fn goes_back(
         let state = order.map_or("not there", |order| &order.state);
         let cause = &refund.cause;
         find(format!(
-            "payment {id} of {minor} {currency} goes back as {cause:?}; its order is {state}"
+            "payment {id} of {amount_minor} {currency} goes back as {cause:?}; its order is {state}"
         ));
     }
     if !matches!(&*refund.state, "pending" | "settled" | "failed") {
@@ -124,10 +124,10 @@ fn goes_back(
 }
 
 /// An order that a provider's message paid has its payment.
-fn paid_orders(truth: &Truth, stands: &HashMap<(i64, i64), &Payment>, findings: &mut Findings<'_>) {
-    for order in truth.orders.iter().filter(|order| order.state == "paid") {
+fn check_paid_orders(snapshot: &Snapshot, stands: &HashMap<(i64, i64), &Payment>, findings: &mut Findings<'_>) {
+    for order in snapshot.orders.iter().filter(|order| order.state == "paid") {
         let at = (order.grant, order.n);
-        let by_provider = truth
+        let by_provider = snapshot
             .history(at)
             .any(|event| event.kind == "order.paid" && event.actor.starts_with("provider:"));
         if by_provider && !stands.contains_key(&at) {
@@ -141,35 +141,35 @@ fn paid_orders(truth: &Truth, stands: &HashMap<(i64, i64), &Payment>, findings: 
 }
 
 /// Money that went back and nobody here asked for, newest first, while its payment stands for an order or is disputed.
-fn reversals(truth: &Truth, known: &HashMap<&str, &Payment>, findings: &mut Findings<'_>) {
-    let open = truth.reversals.iter().filter_map(|it| Some((it, *known.get(&*it.payment)?)));
+fn check_reversals(snapshot: &Snapshot, known: &HashMap<&str, &Payment>, findings: &mut Findings<'_>) {
+    let open = snapshot.reversals.iter().filter_map(|it| Some((it, *known.get(&*it.payment)?)));
     let open = open.filter(|(it, payment)| it.kind == "disputed" || payment.state == "captured");
-    for (Reversal { payment, kind, minor, currency }, of) in open.take(MONEY_NOTICES_MAX) {
+    for (Reversal { payment, kind, amount_minor, currency }, of) in open.take(MONEY_NOTICES_MAX) {
         let said = match &**kind {
             "disputed" => "is disputed by the buyer's bank",
             _ => "was given back at the provider's own console",
         };
         let detail = format!(
-            "payment {payment}: {minor} {currency} in minor units {said}; its order is as it was"
+            "payment {payment}: {amount_minor} {currency} in minor units {said}; its order is as it was"
         );
-        findings.notice(kind, Some(&of.named), detail);
+        findings.add_notice(kind, Some(&of.order_text), detail);
     }
 }
 
 /// What others did wrong, newest first.
-fn notices(truth: &Truth, findings: &mut Findings<'_>) {
+fn add_notices(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let wrong =
         |refund: &&Refund| matches!(&*refund.cause, "mismatch" | "second" | "unknown_order");
-    for refund in truth.refunds.iter().rev().filter(wrong).take(MONEY_NOTICES_MAX) {
+    for refund in snapshot.refunds.iter().rev().filter(wrong).take(MONEY_NOTICES_MAX) {
         let said = match &*refund.cause {
             "mismatch" => "is not what its order costs",
             "second" => "came for an order that was paid before",
             _ => "named no order when it came",
         };
-        let Refund { payment, minor, currency, state, .. } = refund;
+        let Refund { payment, amount_minor, currency, state, .. } = refund;
         let detail = format!(
-            "payment {payment}, {minor} {currency} in minor units, {said}; its refund is {state}"
+            "payment {payment}, {amount_minor} {currency} in minor units, {said}; its refund is {state}"
         );
-        findings.notice(&refund.cause, Some(&refund.named), detail);
+        findings.add_notice(&refund.cause, Some(&refund.order_text), detail);
     }
 }

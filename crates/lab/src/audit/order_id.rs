@@ -8,7 +8,7 @@ const BYTES: usize = 39;
 
 /// The readable parts of an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Parts {
+pub(super) struct OrderIdParts {
     /// When its verdict was due, in milliseconds.
     pub decide_by: i64,
     /// The grant it was cut from.
@@ -20,11 +20,11 @@ pub(super) struct Parts {
 }
 
 /// Reads an id; `None` when it is none.
-pub(super) fn read(id: &str) -> Option<Parts> {
+pub(super) fn read(id: &str) -> Option<OrderIdParts> {
     let mut bytes = [0; BYTES];
     let written = URL_SAFE_NO_PAD.decode_slice(id.strip_prefix("ord_")?, &mut bytes).ok()?;
     // The store keeps a grant's 64 random bits as a signed number.
-    (written == BYTES).then(|| Parts {
+    (written == BYTES).then(|| OrderIdParts {
         decide_by: number(&bytes[0..6]) as i64,
         grant: number(&bytes[12..20]) as i64,
         n: number(&bytes[20..25]) as i64,
@@ -38,7 +38,7 @@ fn number(bytes: &[u8]) -> u64 {
 
 /// Makes an id for a test's store; its MAC is nobody's.
 #[cfg(test)]
-pub(super) fn write(parts: Parts) -> String {
+pub(super) fn write(parts: OrderIdParts) -> String {
     let mut bytes = Vec::with_capacity(BYTES);
     bytes.extend_from_slice(&parts.decide_by.to_be_bytes()[2..]);
     bytes.extend_from_slice(b"token.");
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn an_id_says_what_was_written_and_other_text_is_none() {
-        let parts = Parts { decide_by: 1_795_000_000_123, grant: -7, n: 42, units: 1_000_000 };
+        let parts = OrderIdParts { decide_by: 1_795_000_000_123, grant: -7, n: 42, units: 1_000_000 };
         let id = write(parts);
         assert_eq!((id.len(), read(&id)), (56, Some(parts)));
         for other in

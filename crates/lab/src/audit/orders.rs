@@ -2,19 +2,19 @@
 
 use std::collections::HashSet;
 
-use super::findings::{Findings, when};
-use super::rows::{Order, Sale, Truth};
+use super::findings::{Findings, format_time};
+use super::snapshot::{Order, Sale, Snapshot};
 
 /// Whoever was served out of a line has so long to pay, or as long as everybody if that is shorter.
-const LINE_WINDOW_MS: i64 = 300_000;
+const WAITLIST_HOLD_MS_MAX: i64 = 300_000;
 
 /// Checks that each request has one order, and each order a story that can be true.
-pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
-    let mut ids = HashSet::with_capacity(truth.orders.len());
-    let mut requests = HashSet::with_capacity(truth.orders.len());
+pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
+    let mut ids = HashSet::with_capacity(snapshot.orders.len());
+    let mut requests = HashSet::with_capacity(snapshot.orders.len());
     let mut clock = i64::MIN;
     let mut back = None;
-    for order in &truth.orders {
+    for order in &snapshot.orders {
         if !ids.insert(&*order.id) {
             findings.item("I8", order.item, format!("two orders have the id {}", order.id));
         }
@@ -25,18 +25,18 @@ pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
             );
             findings.item("I8", order.item, detail);
         }
-        names(truth, order, findings);
-        state(order, findings);
+        check_ids(snapshot, order, findings);
+        check_times(order, findings);
         // After a clock that went back, a time says nothing about the opening any more.
         if order.reserved_at >= clock {
-            opening(truth, order, findings);
+            check_opening(snapshot, order, findings);
         }
         back = back.or((order.reserved_at < clock).then_some((order, clock)));
         clock = clock.max(order.reserved_at);
     }
     if let Some((order, clock)) = back {
         let by = clock - order.reserved_at;
-        findings.notice(
+        findings.add_notice(
             "clock",
             Some(&order.id),
             format!("reserved {by} ms before an earlier order: the clock went back"),
@@ -45,9 +45,9 @@ pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
 }
 
 /// Item, grant and sale of an order fit together.
-fn names(truth: &Truth, order: &Order, findings: &mut Findings<'_>) {
+fn check_ids(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
     let Order { id, item, .. } = order;
-    if truth.grants.get(&order.grant).is_none_or(|grant| grant.item != *item) {
+    if snapshot.grants.get(&order.grant).is_none_or(|grant| grant.item != *item) {
         findings.item(
             "I2",
             *item,
@@ -57,17 +57,17 @@ fn names(truth: &Truth, order: &Order, findings: &mut Findings<'_>) {
             ),
         );
     }
-    let Some(known) = truth.items.get(item) else {
+    let Some(known) = snapshot.items.get(item) else {
         findings.item("I2", *item, format!("order {id} is of item {item}, which does not exist"));
         return;
     };
     // An operator may have given it more time since.
-    let told = |kind: &str| truth.history((order.grant, order.n)).find(|event| event.kind == kind);
+    let told = |kind: &str| snapshot.history((order.grant, order.n)).find(|event| event.kind == kind);
     let pay_by = told("order.reserved").and_then(|event| event.pay_by).unwrap_or(order.pay_by);
     // Of one without a whole history only the present end is known.
     let is_known = told("order.reserved").is_some() || told("order.extended").is_none();
     let window =
-        if truth.is_line(order.grant) { known.hold_ms.min(LINE_WINDOW_MS) } else { known.hold_ms };
+        if snapshot.is_waitlist(order.grant) { known.hold_ms.min(WAITLIST_HOLD_MS_MAX) } else { known.hold_ms };
     if is_known && pay_by.checked_sub(order.reserved_at) != Some(window) {
         let detail = format!(
             "order {id}: from {} to {pay_by} is not the {window} ms it has to be paid in",
@@ -75,15 +75,15 @@ fn names(truth: &Truth, order: &Order, findings: &mut Findings<'_>) {
         );
         findings.item("order", *item, detail);
     }
-    if let Some(sale) = truth.sales.get(&known.sale) {
-        ending(order, sale, findings);
+    if let Some(sale) = snapshot.sales.get(&known.sale) {
+        check_ending(order, sale, findings);
     }
 }
 
 /// Nothing is sold before the opening.
-fn opening(truth: &Truth, order: &Order, findings: &mut Findings<'_>) {
+fn check_opening(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
     let Order { id, item, reserved_at, .. } = order;
-    let sale = truth.items.get(item).and_then(|item| truth.sales.get(&item.sale));
+    let sale = snapshot.items.get(item).and_then(|item| snapshot.sales.get(&item.sale));
     if let Some(opened) = sale.and_then(|sale| sale.opened_at).filter(|opened| reserved_at < opened)
     {
         let early = opened - reserved_at;
@@ -96,7 +96,7 @@ fn opening(truth: &Truth, order: &Order, findings: &mut Findings<'_>) {
 }
 
 /// Nothing is sold in a sale that never opened, or after its end.
-fn ending(order: &Order, sale: &Sale, findings: &mut Findings<'_>) {
+fn check_ending(order: &Order, sale: &Sale, findings: &mut Findings<'_>) {
     let Order { id, item, reserved_at, .. } = order;
     if sale.opened_at.is_none() {
         findings.item(
@@ -115,7 +115,7 @@ fn ending(order: &Order, sale: &Sale, findings: &mut Findings<'_>) {
 }
 
 /// The times of an order are those of its state.
-fn state(order: &Order, findings: &mut Findings<'_>) {
+fn check_times(order: &Order, findings: &mut Findings<'_>) {
     let Order { id, item, units, .. } = order;
     if *units < 1 {
         findings.item("order", *item, format!("order {id} is of {units} units"));
@@ -145,15 +145,15 @@ fn state(order: &Order, findings: &mut Findings<'_>) {
             format!(
                 "order {id} is {}, paid {}, ended {}",
                 order.state,
-                when(order.paid_at),
-                when(order.ended_at)
+                format_time(order.paid_at),
+                format_time(order.ended_at)
             ),
         );
     }
     // Only a clock that went back can do this; it harms no stock.
     let steps = [Some(order.reserved_at), order.paid_at, order.ended_at];
     if !steps.into_iter().flatten().is_sorted() {
-        findings.notice(
+        findings.add_notice(
             "clock",
             Some(id),
             "it was paid or ended before what came before: the clock went back".into(),

@@ -5,15 +5,15 @@ use tokio_postgres::{Client, Row};
 
 use super::AuditError;
 use super::limits::CONNECT_TIMEOUT;
-use super::rows::{
-    Adjustment, DeadLetter, Event, Feed, Grant, Index, Item, Order, Payment, Place, Quota, Recall,
-    Refund, Resolution, Reversal, Sale, Truth,
+use super::snapshot::{
+    Adjustment, DeadLetter, Event, FeedRow, Grant, SnapshotIndex, Item, Order, Payment, WaitlistEntry, Quota, Recall,
+    Refund, Resolution, Reversal, Sale, Snapshot,
 };
 
 /// Reads everything that the checks look at. On a thread of its own, so that whoever asks may have an event loop already.
-pub(super) fn read(url: &str) -> Result<Truth, AuditError> {
-    let shown = url.rsplit_once('@').map_or(url, |(_, place)| place);
-    let failed = |reason: String| AuditError::Store { store: shown.into(), reason };
+pub(super) fn read(url: &str) -> Result<Snapshot, AuditError> {
+    let shown = url.rsplit_once('@').map_or(url, |(_, waitlist_entry)| waitlist_entry);
+    let failed = |reason: String| AuditError::StoreLocation { store: shown.into(), reason };
     let read = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.map_err(|error| error.to_string())?.block_on(connect_and_read(url))
@@ -22,69 +22,69 @@ pub(super) fn read(url: &str) -> Result<Truth, AuditError> {
     read.unwrap_or_else(|_| Err("whoever read it is gone".into())).map_err(failed)
 }
 
-async fn connect_and_read(url: &str) -> Result<Truth, String> {
+async fn connect_and_read(url: &str) -> Result<Snapshot, String> {
     let Address { mut config, tls } = Address::parse(url).map_err(|error| error.to_string())?;
     config.connect_timeout(CONNECT_TIMEOUT).application_name("doorbuster-audit");
-    let (client, connection) = config.connect(tls).await.map_err(|error| told(&error))?;
+    let (client, connection) = config.connect(tls).await.map_err(|error| error_text(&error))?;
     // It ends with its client; what went wrong with it, the client says.
     let driver = tokio::spawn(connection);
-    let truth = read_rows(&client).await.map_err(|error| told(&error));
+    let snapshot = read_rows(&client).await.map_err(|error| error_text(&error));
     drop(client);
     drop(driver.await);
-    truth
+    snapshot
 }
 
 /// What went wrong, with what the database says about it.
-fn told(error: &tokio_postgres::Error) -> String {
+fn error_text(error: &tokio_postgres::Error) -> String {
     error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-async fn read_rows(db: &Client) -> Result<Truth, tokio_postgres::Error> {
+async fn read_rows(db: &Client) -> Result<Snapshot, tokio_postgres::Error> {
     // One snapshot for all of them.
     db.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let mut truth = Truth {
-        sales: all(db, "SELECT id, phase, opened_at, closed_at FROM sale", sale)
+    let mut snapshot = Snapshot {
+        sales: query_all(db, "SELECT id, phase, opened_at, closed_at FROM sale", sale)
             .await?
             .into_iter()
             .collect(),
-        items: all(db, ITEMS, item).await?.into_iter().map(|item| (item.id, item)).collect(),
-        grants: all(db, GRANTS, grant).await?.into_iter().map(|grant| (grant.id, grant)).collect(),
-        feed: all(db, FEED, feed).await?,
-        resolutions: all(
+        items: query_all(db, ITEMS, item).await?.into_iter().map(|item| (item.id, item)).collect(),
+        grants: query_all(db, GRANTS, grant).await?.into_iter().map(|grant| (grant.id, grant)).collect(),
+        feed: query_all(db, FEED, feed).await?,
+        resolutions: query_all(
             db,
             "SELECT ticket, grant_id, n, verdict, order_id FROM resolution",
             resolution,
         )
         .await?,
-        orders: all(db, ORDERS, order).await?,
-        quotas: all(db, "SELECT buyer, item_id, used FROM quota", quota).await?,
-        recalls: all(
+        orders: query_all(db, ORDERS, order).await?,
+        quotas: query_all(db, "SELECT buyer, item_id, used FROM quota", quota).await?,
+        recalls: query_all(
             db,
             "SELECT id, grant_id, target_grant, asked, taken, done FROM recall",
             recall,
         )
         .await?,
-        adjustments: all(
+        adjustments: query_all(
             db,
             "SELECT item_id, units, total_after FROM adjustment ORDER BY seq",
             adjustment,
         )
         .await?,
-        dead_letters: all(db, "SELECT ticket, item_id FROM dead_letter", dead_letter).await?,
+        dead_letters: query_all(db, "SELECT ticket, item_id FROM dead_letter", dead_letter).await?,
         damage: Vec::new(),
-        events: all(db, EVENTS, event).await?,
-        payments: all(db, PAYMENTS, payment).await?,
-        refunds: all(db, REFUNDS, refund).await?,
-        reversals: all(db, REVERSALS, reversal).await?,
-        places: all(db, PLACES, place).await?,
-        index: Index::default(),
+        events: query_all(db, EVENTS, event).await?,
+        payments: query_all(db, PAYMENTS, payment).await?,
+        refunds: query_all(db, REFUNDS, refund).await?,
+        reversals: query_all(db, REVERSALS, reversal).await?,
+        waitlist: query_all(db, WAITLIST_ENTRIES, waitlist_entry).await?,
+        index: SnapshotIndex::default(),
     };
     db.batch_execute("ROLLBACK").await?;
-    truth.add_up();
-    Ok(truth)
+    snapshot.build_index();
+    Ok(snapshot)
 }
 
-async fn all<T>(
+async fn query_all<T>(
     db: &Client,
     sql: &str,
     read: impl Fn(&Row) -> Result<T, tokio_postgres::Error>,
@@ -144,8 +144,8 @@ fn grant(row: &Row) -> Result<Grant, tokio_postgres::Error> {
 
 const FEED: &str = "SELECT grant_id, seq, ticket, buyer, units, quota_delta, cause FROM feed ORDER BY grant_id, seq";
 
-fn feed(row: &Row) -> Result<Feed, tokio_postgres::Error> {
-    Ok(Feed {
+fn feed(row: &Row) -> Result<FeedRow, tokio_postgres::Error> {
+    Ok(FeedRow {
         grant: row.try_get(0)?,
         seq: row.try_get(1)?,
         ticket: row.try_get(2)?,
@@ -234,9 +234,9 @@ fn payment(row: &Row) -> Result<Payment, tokio_postgres::Error> {
     Ok(Payment {
         id: row.try_get(0)?,
         provider: row.try_get(1)?,
-        named: row.try_get(2)?,
+        order_text: row.try_get(2)?,
         order: grant.zip(n),
-        minor: row.try_get(5)?,
+        amount_minor: row.try_get(5)?,
         currency: row.try_get(6)?,
         state: row.try_get(7)?,
     })
@@ -249,8 +249,8 @@ fn refund(row: &Row) -> Result<Refund, tokio_postgres::Error> {
         id: row.try_get(0)?,
         payment: row.try_get(1)?,
         provider: row.try_get(2)?,
-        named: row.try_get(3)?,
-        minor: row.try_get(4)?,
+        order_text: row.try_get(3)?,
+        amount_minor: row.try_get(4)?,
         currency: row.try_get(5)?,
         cause: row.try_get(6)?,
         state: row.try_get(7)?,
@@ -268,16 +268,16 @@ fn reversal(row: &Row) -> Result<Reversal, tokio_postgres::Error> {
     Ok(Reversal {
         payment: row.try_get(0)?,
         kind: row.try_get(1)?,
-        minor: row.try_get(2)?,
+        amount_minor: row.try_get(2)?,
         currency: row.try_get(3)?,
     })
 }
 
-const PLACES: &str =
+const WAITLIST_ENTRIES: &str =
     "SELECT item_id, n, id, buyer, request_key, state, ended_at FROM waitlist ORDER BY item_id, n";
 
-fn place(row: &Row) -> Result<Place, tokio_postgres::Error> {
-    Ok(Place {
+fn waitlist_entry(row: &Row) -> Result<WaitlistEntry, tokio_postgres::Error> {
+    Ok(WaitlistEntry {
         item: row.try_get(0)?,
         n: row.try_get(1)?,
         id: row.try_get(2)?,

@@ -6,17 +6,17 @@ use rusqlite::{Connection, OpenFlags, Row};
 
 use super::AuditError;
 use super::limits::BUSY_TIMEOUT;
-use super::rows::{
-    Adjustment, DeadLetter, Event, Feed, Grant, Index, Item, Order, Payment, Place, Quota, Recall,
-    Refund, Resolution, Reversal, Sale, Truth,
+use super::snapshot::{
+    Adjustment, DeadLetter, Event, FeedRow, Grant, SnapshotIndex, Item, Order, Payment, WaitlistEntry, Quota, Recall,
+    Refund, Resolution, Reversal, Sale, Snapshot,
 };
 
 /// Marks a file as Doorbuster's own ("DbrM").
 const APPLICATION_ID: i64 = 1_147_302_477;
 
 /// Finds the one store in a directory: by what the files say, so that a name is nobody's secret.
-pub(super) fn find(dir: &Path) -> Result<PathBuf, AuditError> {
-    let failed = |reason: String| AuditError::Store { store: dir.display().to_string(), reason };
+pub(super) fn find_store_file(dir: &Path) -> Result<PathBuf, AuditError> {
+    let failed = |reason: String| AuditError::StoreLocation { store: dir.display().to_string(), reason };
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(|error| failed(error.to_string()))? {
         let path = entry.map_err(|error| failed(error.to_string()))?.path();
@@ -34,8 +34,8 @@ pub(super) fn find(dir: &Path) -> Result<PathBuf, AuditError> {
 }
 
 /// Reads everything that the checks look at.
-pub(super) fn read(path: &Path) -> Result<Truth, AuditError> {
-    let failed = |reason: String| AuditError::Store { store: path.display().to_string(), reason };
+pub(super) fn read(path: &Path) -> Result<Snapshot, AuditError> {
+    let failed = |reason: String| AuditError::StoreLocation { store: path.display().to_string(), reason };
     let mut db = open(path).map_err(&failed)?;
     read_rows(&mut db).map_err(|error| failed(error.to_string()))
 }
@@ -54,48 +54,48 @@ fn open(path: &Path) -> Result<Connection, String> {
     Ok(db)
 }
 
-fn read_rows(db: &mut Connection) -> rusqlite::Result<Truth> {
+fn read_rows(db: &mut Connection) -> rusqlite::Result<Snapshot> {
     // Deferred: the first SELECT takes the snapshot that all of them see.
-    let snapshot = db.transaction()?;
-    let mut truth = Truth {
-        sales: all(&snapshot, "SELECT id, phase, opened_at, closed_at FROM sale", sale)?
+    let transaction = db.transaction()?;
+    let mut snapshot = Snapshot {
+        sales: query_all(&transaction, "SELECT id, phase, opened_at, closed_at FROM sale", sale)?
             .into_iter()
             .collect(),
-        items: all(&snapshot, ITEMS, item)?.into_iter().map(|item| (item.id, item)).collect(),
-        grants: all(&snapshot, GRANTS, grant)?.into_iter().map(|grant| (grant.id, grant)).collect(),
-        feed: all(&snapshot, FEED, feed)?,
-        resolutions: all(
-            &snapshot,
+        items: query_all(&transaction, ITEMS, item)?.into_iter().map(|item| (item.id, item)).collect(),
+        grants: query_all(&transaction, GRANTS, grant)?.into_iter().map(|grant| (grant.id, grant)).collect(),
+        feed: query_all(&transaction, FEED, feed)?,
+        resolutions: query_all(
+            &transaction,
             "SELECT ticket, grant_id, n, verdict, order_id FROM resolution",
             resolution,
         )?,
-        orders: all(&snapshot, ORDERS, order)?,
-        quotas: all(&snapshot, "SELECT buyer, item_id, used FROM quota", quota)?,
-        recalls: all(
-            &snapshot,
+        orders: query_all(&transaction, ORDERS, order)?,
+        quotas: query_all(&transaction, "SELECT buyer, item_id, used FROM quota", quota)?,
+        recalls: query_all(
+            &transaction,
             "SELECT id, grant_id, target_grant, asked, taken, done FROM recall",
             recall,
         )?,
-        adjustments: all(
-            &snapshot,
+        adjustments: query_all(
+            &transaction,
             "SELECT item_id, units, total_after FROM adjustment ORDER BY seq",
             adjustment,
         )?,
-        dead_letters: all(&snapshot, "SELECT ticket, item_id FROM dead_letter", dead_letter)?,
-        damage: all(&snapshot, "PRAGMA quick_check", |row| row.get(0))?,
-        events: all(&snapshot, EVENTS, event)?,
-        payments: all(&snapshot, PAYMENTS, payment)?,
-        refunds: all(&snapshot, REFUNDS, refund)?,
-        reversals: all(&snapshot, REVERSALS, reversal)?,
-        places: all(&snapshot, PLACES, place)?,
-        index: Index::default(),
+        dead_letters: query_all(&transaction, "SELECT ticket, item_id FROM dead_letter", dead_letter)?,
+        damage: query_all(&transaction, "PRAGMA quick_check", |row| row.get(0))?,
+        events: query_all(&transaction, EVENTS, event)?,
+        payments: query_all(&transaction, PAYMENTS, payment)?,
+        refunds: query_all(&transaction, REFUNDS, refund)?,
+        reversals: query_all(&transaction, REVERSALS, reversal)?,
+        waitlist: query_all(&transaction, WAITLIST_ENTRIES, waitlist_entry)?,
+        index: SnapshotIndex::default(),
     };
-    truth.damage.retain(|line: &String| line != "ok");
-    truth.add_up();
-    Ok(truth)
+    snapshot.damage.retain(|line: &String| line != "ok");
+    snapshot.build_index();
+    Ok(snapshot)
 }
 
-fn all<T>(
+fn query_all<T>(
     db: &Connection,
     sql: &str,
     read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
@@ -152,8 +152,8 @@ fn grant(row: &Row<'_>) -> rusqlite::Result<Grant> {
 
 const FEED: &str = "SELECT grant_id, seq, ticket, buyer, units, quota_delta, cause FROM feed ORDER BY grant_id, seq";
 
-fn feed(row: &Row<'_>) -> rusqlite::Result<Feed> {
-    Ok(Feed {
+fn feed(row: &Row<'_>) -> rusqlite::Result<FeedRow> {
+    Ok(FeedRow {
         grant: row.get(0)?,
         seq: row.get(1)?,
         ticket: row.get(2)?,
@@ -241,9 +241,9 @@ fn payment(row: &Row<'_>) -> rusqlite::Result<Payment> {
     Ok(Payment {
         id: row.get(0)?,
         provider: row.get(1)?,
-        named: row.get(2)?,
+        order_text: row.get(2)?,
         order: grant.zip(n),
-        minor: row.get(5)?,
+        amount_minor: row.get(5)?,
         currency: row.get(6)?,
         state: row.get(7)?,
     })
@@ -256,8 +256,8 @@ fn refund(row: &Row<'_>) -> rusqlite::Result<Refund> {
         id: row.get(0)?,
         payment: row.get(1)?,
         provider: row.get(2)?,
-        named: row.get(3)?,
-        minor: row.get(4)?,
+        order_text: row.get(3)?,
+        amount_minor: row.get(4)?,
         currency: row.get(5)?,
         cause: row.get(6)?,
         state: row.get(7)?,
@@ -275,16 +275,16 @@ fn reversal(row: &Row<'_>) -> rusqlite::Result<Reversal> {
     Ok(Reversal {
         payment: row.get(0)?,
         kind: row.get(1)?,
-        minor: row.get(2)?,
+        amount_minor: row.get(2)?,
         currency: row.get(3)?,
     })
 }
 
-const PLACES: &str =
+const WAITLIST_ENTRIES: &str =
     "SELECT item_id, n, id, buyer, request_key, state, ended_at FROM waitlist ORDER BY item_id, n";
 
-fn place(row: &Row<'_>) -> rusqlite::Result<Place> {
-    Ok(Place {
+fn waitlist_entry(row: &Row<'_>) -> rusqlite::Result<WaitlistEntry> {
+    Ok(WaitlistEntry {
         item: row.get(0)?,
         n: row.get(1)?,
         id: row.get(2)?,

@@ -1,28 +1,28 @@
 //! Where every unit of an item is (I1, I2), and how its total came to be.
 
-use super::findings::{Findings, or_none};
-use super::rows::{Item, Truth};
+use super::findings::{Findings, format_optional};
+use super::snapshot::{Item, Snapshot};
 
 /// Checks every item by itself.
-pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
-    for item in truth.items.values() {
-        if !truth.sales.contains_key(&item.sale) {
+pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
+    for item in snapshot.items.values() {
+        if !snapshot.sales.contains_key(&item.sale) {
             findings.item("I2", item.id, format!("its sale {:?} does not exist", item.sale));
         }
-        counters(truth, item, findings);
+        check_counters(snapshot, item, findings);
         match (item.total, item.initial_total) {
             (Some(total), Some(initial)) => {
-                counted(truth, item, total, findings);
-                ledger(truth, item, initial, total, findings);
+                check_counted(snapshot, item, total, findings);
+                check_ledger(snapshot, item, initial, total, findings);
             }
-            (None, None) => unlimited(truth, item, findings),
+            (None, None) => check_unlimited(snapshot, item, findings),
             (total, initial) => findings.item(
                 "I2",
                 item.id,
                 format!(
                     "counted and unlimited at once: total {}, initial total {}",
-                    or_none(total),
-                    or_none(initial)
+                    format_optional(total),
+                    format_optional(initial)
                 ),
             ),
         }
@@ -30,8 +30,8 @@ pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
 }
 
 /// The counters beside the orders are sums of the orders.
-fn counters(truth: &Truth, item: &Item, findings: &mut Findings<'_>) {
-    let sums = truth.sums(item.id);
+fn check_counters(snapshot: &Snapshot, item: &Item, findings: &mut Findings<'_>) {
+    let sums = snapshot.item_totals(item.id);
     if i128::from(item.paid) != sums.paid {
         findings.item(
             "I2",
@@ -48,8 +48,8 @@ fn counters(truth: &Truth, item: &Item, findings: &mut Findings<'_>) {
     }
 }
 
-fn counted(truth: &Truth, item: &Item, total: i64, findings: &mut Findings<'_>) {
-    let sums = truth.sums(item.id);
+fn check_counted(snapshot: &Snapshot, item: &Item, total: i64, findings: &mut Findings<'_>) {
+    let sums = snapshot.item_totals(item.id);
     if sums.active() > total.into() {
         let over = sums.active() - i128::from(total);
         findings.item(
@@ -79,9 +79,9 @@ fn counted(truth: &Truth, item: &Item, total: i64, findings: &mut Findings<'_>) 
 }
 
 /// The total is what it began with and every adjustment since.
-fn ledger(truth: &Truth, item: &Item, initial: i64, total: i64, findings: &mut Findings<'_>) {
+fn check_ledger(snapshot: &Snapshot, item: &Item, initial: i64, total: i64, findings: &mut Findings<'_>) {
     let mut sum = i128::from(initial);
-    for (at, adjustment) in truth.adjustments.iter().filter(|row| row.item == item.id).enumerate() {
+    for (at, adjustment) in snapshot.adjustments.iter().filter(|row| row.item == item.id).enumerate() {
         sum += i128::from(adjustment.units);
         if sum != adjustment.total_after.into() || sum < 0 {
             let (turn, told) = (at + 1, adjustment.total_after);
@@ -101,11 +101,11 @@ fn ledger(truth: &Truth, item: &Item, initial: i64, total: i64, findings: &mut F
     }
 }
 
-fn unlimited(truth: &Truth, item: &Item, findings: &mut Findings<'_>) {
+fn check_unlimited(snapshot: &Snapshot, item: &Item, findings: &mut Findings<'_>) {
     if item.pool != 0 {
         findings.item("I2", item.id, format!("unlimited, with {} units in the pool", item.pool));
     }
-    if truth.adjustments.iter().any(|row| row.item == item.id) {
+    if snapshot.adjustments.iter().any(|row| row.item == item.id) {
         findings.item("I2", item.id, "unlimited, and its total was adjusted".into());
     }
 }

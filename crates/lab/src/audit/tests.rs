@@ -1,19 +1,19 @@
 //! The auditor against stores that are broken on purpose, one rule at a time, and against one that is not.
 
-mod lines;
+mod waitlist;
 mod money;
 mod postgres;
 mod promises;
-mod shop;
+mod fixture;
 
 use std::time::Instant;
 
-use super::{AuditError, AuditReport, Store, run};
+use super::{AuditError, AuditReport, StoreLocation, run};
 use promises::line;
-use shop::{OPENED, Shop, order_of, ticket};
+use fixture::{OPENED, StoreFixture, order_id_of, ticket};
 
-fn audit(shop: &Shop) -> AuditReport {
-    run(&Store::Sqlite(shop.path()), None).expect("the audit takes place")
+fn audit(fixture: &StoreFixture) -> AuditReport {
+    run(&StoreLocation::Sqlite(fixture.path()), None).expect("the audit takes place")
 }
 
 fn found(report: &AuditReport) -> Vec<(&str, &str)> {
@@ -23,9 +23,9 @@ fn found(report: &AuditReport) -> Vec<(&str, &str)> {
 /// Breaks a good store by `sql`; the auditor must find `rule` with these `words`.
 #[track_caller]
 fn breaks(sql: &str, rule: &str, words: &str) {
-    let shop = Shop::good();
-    shop.run(sql);
-    let report = audit(&shop);
+    let fixture = StoreFixture::consistent();
+    fixture.run(sql);
+    let report = audit(&fixture);
     assert!(!report.audit.ok);
     let found = found(&report);
     assert!(
@@ -36,11 +36,11 @@ fn breaks(sql: &str, rule: &str, words: &str) {
 
 #[test]
 fn a_store_that_adds_up_has_no_finding_and_says_where_every_unit_is() {
-    let report = audit(&Shop::good());
+    let report = audit(&StoreFixture::consistent());
     assert_eq!(found(&report), []);
     let notices: Vec<_> =
         report.audit.notices.iter().map(|notice| (&*notice.kind, notice.order.clone())).collect();
-    assert_eq!(notices, [("mismatch", Some(order_of("ann")))]);
+    assert_eq!(notices, [("mismatch", Some(order_id_of("ann")))]);
     assert_eq!((report.audit.ok, report.audit.repairs, report.orders_checked), (true, 0, 7));
     let json = serde_json::to_value(&report).expect("plain values");
     assert_eq!(
@@ -55,19 +55,19 @@ fn a_store_that_adds_up_has_no_finding_and_says_where_every_unit_is() {
 
 #[test]
 fn the_store_that_these_tests_break_is_one_that_the_program_could_have_written() {
-    assert_eq!(found(&audit(&Shop::strict().with_good_rows())), []);
+    assert_eq!(found(&audit(&StoreFixture::strict().with_consistent_rows())), []);
 }
 
 #[test]
 fn the_auditor_reads_one_snapshot_beside_a_program_that_writes() {
-    let shop = Shop::good();
-    shop.run("PRAGMA journal_mode = WAL; UPDATE item SET title = 'still in the log' WHERE id = 1");
-    shop.run("BEGIN IMMEDIATE; UPDATE item SET pool = 0");
-    assert_eq!(found(&audit(&shop)), [], "what is not committed is not the truth");
-    shop.run("COMMIT");
-    assert!(!audit(&shop).audit.ok, "what is committed is, though it only stands in the log");
-    shop.run("UPDATE item SET pool = 42 WHERE id = 1");
-    let (store, _dir) = shop.closed();
+    let fixture = StoreFixture::consistent();
+    fixture.run("PRAGMA journal_mode = WAL; UPDATE item SET title = 'still in the log' WHERE id = 1");
+    fixture.run("BEGIN IMMEDIATE; UPDATE item SET pool = 0");
+    assert_eq!(found(&audit(&fixture)), [], "what is not committed is not the truth");
+    fixture.run("COMMIT");
+    assert!(!audit(&fixture).audit.ok, "what is committed is, though it only stands in the log");
+    fixture.run("UPDATE item SET pool = 42 WHERE id = 1");
+    let (store, _dir) = fixture.closed();
     let report = run(&store, None).expect("a store that nobody has open");
     assert_eq!(found(&report), []);
 }
@@ -414,60 +414,60 @@ fn a_limit_that_was_passed_or_miscounted_is_found() {
 
 #[test]
 fn repairs_are_counted_and_a_clock_that_went_back_is_a_notice() {
-    let shop = Shop::good();
-    shop.run("UPDATE slot_grant SET closed_cause = 'number_reused' WHERE id = 11");
-    shop.run("UPDATE orders SET ended_at = reserved_at - 1 WHERE id = '{cat}'");
-    shop.run("UPDATE orders SET reserved_at = reserved_at - 5000, pay_by = pay_by - 5000 WHERE id = '{eve}'");
-    shop.run("UPDATE event SET at = at - 5000, pay_by = pay_by - 5000 WHERE grant_id = 31");
-    shop.run("UPDATE event SET ended_at = (SELECT ended_at FROM orders WHERE id = '{cat}') WHERE type = 'order.cancelled' AND n = 3");
-    let report = audit(&shop);
+    let fixture = StoreFixture::consistent();
+    fixture.run("UPDATE slot_grant SET closed_cause = 'number_reused' WHERE id = 11");
+    fixture.run("UPDATE orders SET ended_at = reserved_at - 1 WHERE id = '{cat}'");
+    fixture.run("UPDATE orders SET reserved_at = reserved_at - 5000, pay_by = pay_by - 5000 WHERE id = '{eve}'");
+    fixture.run("UPDATE event SET at = at - 5000, pay_by = pay_by - 5000 WHERE grant_id = 31");
+    fixture.run("UPDATE event SET ended_at = (SELECT ended_at FROM orders WHERE id = '{cat}') WHERE type = 'order.cancelled' AND n = 3");
+    let report = audit(&fixture);
     assert_eq!(found(&report), []);
     assert_eq!((report.audit.ok, report.audit.repairs), (true, 1));
     let orders: Vec<_> =
         report.audit.notices.iter().map(|notice| (&*notice.kind, notice.order.clone())).collect();
     let expected = [("clock", "cat"), ("clock", "eve"), ("mismatch", "ann")];
-    assert_eq!(orders, expected.map(|(kind, name)| (kind, Some(order_of(name)))));
+    assert_eq!(orders, expected.map(|(kind, name)| (kind, Some(order_id_of(name)))));
 }
 
 #[test]
 fn what_is_no_store_or_no_answer_is_an_error_and_not_a_clean_report() {
-    let shop = Shop::good();
-    let store = Store::Sqlite(shop.path());
-    let garbage = shop.answers("{\"buyer\":1}\n");
+    let fixture = StoreFixture::consistent();
+    let store = StoreLocation::Sqlite(fixture.path());
+    let garbage = fixture.answers("{\"buyer\":1}\n");
     assert!(
         matches!(run(&store, Some(&garbage)), Err(AuditError::Answers { reason, .. }) if reason.contains("line 1"))
     );
-    assert!(matches!(run(&store, Some(&shop.path().join("x"))), Err(AuditError::Answers { .. })));
+    assert!(matches!(run(&store, Some(&fixture.path().join("x"))), Err(AuditError::Answers { .. })));
     assert!(matches!(
-        run(&Store::Sqlite("/nowhere/store.db".into()), None),
-        Err(AuditError::Store { .. })
+        run(&StoreLocation::Sqlite("/nowhere/store.db".into()), None),
+        Err(AuditError::StoreLocation { .. })
     ));
-    shop.run("PRAGMA application_id = 1");
+    fixture.run("PRAGMA application_id = 1");
     assert!(
-        matches!(run(&store, None), Err(AuditError::Store { reason, .. }) if reason.contains("not a store"))
+        matches!(run(&store, None), Err(AuditError::StoreLocation { reason, .. }) if reason.contains("not a store"))
     );
-    shop.run("PRAGMA application_id = 1147302477; DROP TABLE quota");
+    fixture.run("PRAGMA application_id = 1147302477; DROP TABLE quota");
     assert!(
-        matches!(run(&store, None), Err(AuditError::Store { reason, .. }) if reason.contains("quota"))
+        matches!(run(&store, None), Err(AuditError::StoreLocation { reason, .. }) if reason.contains("quota"))
     );
 }
 
 #[test]
 fn a_store_is_named_by_file_by_directory_or_by_address() {
-    let shop = Shop::good();
-    let (file, dir) = (shop.path(), shop.path().parent().expect("its directory").to_owned());
+    let fixture = StoreFixture::consistent();
+    let (file, dir) = (fixture.path(), fixture.path().parent().expect("its directory").to_owned());
     let (file_text, dir_text) = (file.display().to_string(), dir.display().to_string());
-    let found = |text: &str| Store::parse(text).map_err(|error| error.to_string());
+    let found = |text: &str| StoreLocation::parse(text).map_err(|error| error.to_string());
     for text in
         [&file_text, &dir_text, &format!("sqlite:{file_text}"), &format!("sqlite://{dir_text}")]
     {
-        assert_eq!(found(text), Ok(Store::Sqlite(file.clone())), "{text}");
+        assert_eq!(found(text), Ok(StoreLocation::Sqlite(file.clone())), "{text}");
     }
     assert!(found("mysql://host/db").is_err_and(|error| error.contains("mysql is not a store")));
     std::fs::write(dir.join("other.db"), "no database").expect("a scratch file");
     assert_eq!(
         found(&dir_text),
-        Ok(Store::Sqlite(file.clone())),
+        Ok(StoreLocation::Sqlite(file.clone())),
         "what is no store is passed over"
     );
     std::fs::copy(&file, dir.join("copy.db")).expect("a scratch file");
@@ -478,19 +478,19 @@ fn a_store_is_named_by_file_by_directory_or_by_address() {
 
 #[test]
 fn many_findings_of_one_rule_are_twenty_and_a_number() {
-    let shop = Shop::good();
+    let fixture = StoreFixture::consistent();
     for number in 0..50 {
-        shop.run(&format!("INSERT INTO quota VALUES ('zoe-{number}', 1, 2)"));
+        fixture.run(&format!("INSERT INTO quota VALUES ('zoe-{number}', 1, 2)"));
     }
-    let report = audit(&shop);
+    let report = audit(&fixture);
     assert_eq!(report.audit.findings.len(), 21);
     assert_eq!(report.audit.findings[20].detail, "and 30 more of this rule");
 }
 
 /// A store of `count` orders of one unit, by as many buyers; made in one statement each.
-fn big(count: i64) -> (Shop, String) {
-    let shop = Shop::strict();
-    shop.run(&format!(
+fn big(count: i64) -> (StoreFixture, String) {
+    let fixture = StoreFixture::strict();
+    fixture.run(&format!(
         "INSERT INTO sale (id, title, phase, front_door, version, created_at, opened_at)
          VALUES ('spring', 'Spring', 'open', '{{}}', 1, 0, {OPENED});
          INSERT INTO item (id, sale_id, name, title, description, price_minor, currency, limit_per_buyer, hold_ms,
@@ -501,20 +501,20 @@ fn big(count: i64) -> (Shop, String) {
          VALUES (1, 1, 0, 1, {count}, {count}, 1, 1, 1, {count}, {count}, 0, NULL, 0, NULL);"
     ));
     let mut answers = String::new();
-    shop.run("BEGIN");
+    fixture.run("BEGIN");
     let sql = "INSERT INTO orders (id, buyer, request_key, item_id, units, state, grant_id, n, reserved_at, pay_by)
                VALUES (?1, ?2, ?3, 1, 1, 'reserved', 1, ?4, ?5, ?5 + 1000)";
     for n in 1..=count {
         let (id, buyer) = (ticket(1, n, 1), format!("buyer-{n}"));
-        let mut insert = shop.db.prepare_cached(sql).expect("the schema has orders");
+        let mut insert = fixture.db.prepare_cached(sql).expect("the schema has orders");
         insert.execute((&id, &buyer, format!("k-{buyer}"), n, OPENED)).expect("a free id");
         answers += &line(&buyer, 1, 201, "", &id, "reserved");
     }
-    shop.run(
+    fixture.run(
         "INSERT INTO event (type, grant_id, n, at, actor, pay_by) SELECT 'order.reserved', 1, n, reserved_at, 'buyer', pay_by FROM orders;
          INSERT INTO quota SELECT buyer, 1, 1 FROM orders; COMMIT",
     );
-    (shop, answers)
+    (fixture, answers)
 }
 
 #[test]
@@ -522,10 +522,10 @@ fn a_hundred_thousand_orders_are_audited_in_seconds() {
     // An unoptimised build, several times slower, gets a fifth of the orders; its bound still notices a check that is
     // not linear.
     let count = if cfg!(debug_assertions) { 20_000 } else { 100_000 };
-    let (shop, answers) = big(count);
-    let answers = shop.answers(&answers);
+    let (fixture, answers) = big(count);
+    let answers = fixture.answers(&answers);
     let started = Instant::now();
-    let report = run(&Store::Sqlite(shop.path()), Some(&answers)).expect("the audit takes place");
+    let report = run(&StoreLocation::Sqlite(fixture.path()), Some(&answers)).expect("the audit takes place");
     let took = started.elapsed();
     assert_eq!(found(&report), []);
     assert_eq!((report.orders_checked, report.answers_checked), (count as u64, count as u64));

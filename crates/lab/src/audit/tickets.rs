@@ -2,28 +2,28 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::findings::{Findings, or_none};
+use super::findings::{Findings, format_optional};
 use super::order_id;
-use super::rows::{Order, Resolution, Truth};
+use super::snapshot::{Order, Resolution, Snapshot};
 
 /// Numbers resolved under one grant.
 #[derive(Debug, Default)]
-struct Numbers {
+struct ResolvedNumbers {
     seen: HashSet<i64>,
     most: i64,
 }
 
 /// Checks numbers, verdicts, ids and dead letters.
-pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
-    let mut numbers: HashMap<i64, Numbers> = HashMap::new();
-    let orders = truth.orders.iter().map(|order| (order.grant, Some(order.n), &*order.id));
-    let returned = truth.resolutions.iter().map(|row| (row.grant, row.n, &*row.ticket));
+pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
+    let mut numbers: HashMap<i64, ResolvedNumbers> = HashMap::new();
+    let orders = snapshot.orders.iter().map(|order| (order.grant, Some(order.n), &*order.id));
+    let returned = snapshot.resolutions.iter().map(|row| (row.grant, row.n, &*row.ticket));
     // A number in line is taken while its place waits.
-    for place in &truth.places {
-        let line = truth.grants.values().find(|grant| grant.is_line() && grant.item == place.item);
+    for entry in &snapshot.waitlist {
+        let line = snapshot.grants.values().find(|grant| grant.is_waitlist() && grant.item == entry.item);
         if let Some(line) = line {
             let numbers = numbers.entry(line.id).or_default();
-            numbers.most = numbers.most.max(place.n);
+            numbers.most = numbers.most.max(entry.n);
         }
     }
     for (grant, n, ticket) in orders.chain(returned) {
@@ -31,7 +31,7 @@ pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
         let numbers = numbers.entry(grant).or_default();
         numbers.most = numbers.most.max(n);
         if !numbers.seen.insert(n) {
-            let item = truth.grants.get(&grant).map_or(0, |grant| grant.item);
+            let item = snapshot.grants.get(&grant).map_or(0, |grant| grant.item);
             findings.item(
                 "I8",
                 item,
@@ -39,18 +39,18 @@ pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
             );
         }
     }
-    counts(truth, &numbers, findings);
-    for order in &truth.orders {
-        order_says(truth, order, findings);
+    check_counts(snapshot, &numbers, findings);
+    for order in &snapshot.orders {
+        check_order_id(snapshot, order, findings);
     }
     let mut tickets = HashSet::new();
-    for row in &truth.resolutions {
-        returned_ticket(truth, row, findings);
+    for row in &snapshot.resolutions {
+        check_returned_ticket(snapshot, row, findings);
         if !tickets.insert(&*row.ticket) {
             findings.store("I8", format!("ticket {} was returned twice", row.ticket));
         }
     }
-    for letter in truth.dead_letters.iter().filter(|letter| !tickets.contains(&*letter.ticket)) {
+    for letter in snapshot.dead_letters.iter().filter(|letter| !tickets.contains(&*letter.ticket)) {
         findings.item(
             "I8",
             letter.item,
@@ -59,9 +59,9 @@ pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
     }
 }
 
-fn counts(truth: &Truth, numbers: &HashMap<i64, Numbers>, findings: &mut Findings<'_>) {
-    let nothing = Numbers::default();
-    for grant in truth.grants.values() {
+fn check_counts(snapshot: &Snapshot, numbers: &HashMap<i64, ResolvedNumbers>, findings: &mut Findings<'_>) {
+    let nothing = ResolvedNumbers::default();
+    for grant in snapshot.grants.values() {
         let found = numbers.get(&grant.id).unwrap_or(&nothing);
         let count = found.seen.len() as i64;
         if (grant.resolved, grant.max_n) != (count, found.most) {
@@ -78,7 +78,7 @@ fn counts(truth: &Truth, numbers: &HashMap<i64, Numbers>, findings: &mut Finding
 }
 
 /// An order's id carries grant, number and units of its ticket, and when the verdict was due: none is consumed later.
-fn order_says(truth: &Truth, order: &Order, findings: &mut Findings<'_>) {
+fn check_order_id(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
     let Some(parts) = order_id::read(&order.id) else {
         findings.item("I8", order.item, format!("order {} has an id that is none", order.id));
         return;
@@ -94,7 +94,7 @@ fn order_says(truth: &Truth, order: &Order, findings: &mut Findings<'_>) {
         );
     }
     // In line there is no telling when.
-    if order.reserved_at > parts.decide_by && !truth.is_line(order.grant) {
+    if order.reserved_at > parts.decide_by && !snapshot.is_waitlist(order.grant) {
         let late = order.reserved_at - parts.decide_by;
         findings.item(
             "I8",
@@ -104,9 +104,9 @@ fn order_says(truth: &Truth, order: &Order, findings: &mut Findings<'_>) {
     }
 }
 
-fn returned_ticket(truth: &Truth, row: &Resolution, findings: &mut Findings<'_>) {
+fn check_returned_ticket(snapshot: &Snapshot, row: &Resolution, findings: &mut Findings<'_>) {
     let Resolution { ticket, grant, verdict, .. } = row;
-    let Some(known) = truth.grants.get(grant) else {
+    let Some(known) = snapshot.grants.get(grant) else {
         findings.store(
             "I8",
             format!("ticket {ticket} was returned under grant {grant}, which does not exist"),
@@ -114,7 +114,7 @@ fn returned_ticket(truth: &Truth, row: &Resolution, findings: &mut Findings<'_>)
         return;
     };
     let item = known.item;
-    if truth.order(ticket).is_some() {
+    if snapshot.order(ticket).is_some() {
         findings.item("I8", item, format!("ticket {ticket} was consumed and returned"));
     }
     match order_id::read(ticket) {
@@ -122,7 +122,7 @@ fn returned_ticket(truth: &Truth, row: &Resolution, findings: &mut Findings<'_>)
         Some(parts) if parts.grant != *grant || row.n.is_some_and(|n| n != parts.n) => {
             let detail = format!(
                 "ticket {ticket} was returned as number {} of grant {grant}, its id says {} of {}",
-                or_none(row.n),
+                format_optional(row.n),
                 parts.n,
                 parts.grant
             );
@@ -132,7 +132,7 @@ fn returned_ticket(truth: &Truth, row: &Resolution, findings: &mut Findings<'_>)
     }
     match (&**verdict, row.order.as_deref()) {
         ("order", Some(order)) => {
-            if truth.order(order).is_none_or(|order| order.item != item) {
+            if snapshot.order(order).is_none_or(|order| order.item != item) {
                 findings.item(
                     "I3",
                     item,
@@ -144,7 +144,7 @@ fn returned_ticket(truth: &Truth, row: &Resolution, findings: &mut Findings<'_>)
         (_, order) => {
             let detail = format!(
                 "ticket {ticket} has the verdict {verdict} for the order {}",
-                or_none(order)
+                format_optional(order)
             );
             findings.item("I8", item, detail);
         }

@@ -6,7 +6,7 @@ use crate::cluster::Shape;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// Nothing: what the others are held against.
-    Calm,
+    NoFault,
     /// A node is killed, and started again.
     NodeKill,
     /// A node is stopped for a while as if its machine hung, and goes on.
@@ -49,7 +49,7 @@ pub enum Fault {
 
 /// Every fault with its name and what it does.
 const TABLE: [(Fault, &str, &str); 20] = [
-    (Fault::Calm, "calm", "nothing goes wrong"),
+    (Fault::NoFault, "calm", "nothing goes wrong"),
     (Fault::NodeKill, "node-kill", "a node is killed and started again"),
     (Fault::NodePause, "node-pause", "a node hangs for a while (SIGSTOP, SIGCONT)"),
     (
@@ -93,13 +93,13 @@ const TABLE: [(Fault, &str, &str); 20] = [
 
 impl Fault {
     /// Every fault that an installation of this shape can have, in a fixed order.
-    pub fn of(shape: Shape) -> Vec<Self> {
+    pub fn all_for(shape: Shape) -> Vec<Self> {
         let all = TABLE.iter().map(|(fault, ..)| *fault);
         all.filter(|fault| shape == Shape::Cluster || !fault.name().starts_with("redis")).collect()
     }
 
     /// The fault of this name.
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn parse(name: &str) -> Option<Self> {
         TABLE.iter().find(|(_, known, _)| *known == name).map(|(fault, ..)| *fault)
     }
 
@@ -109,7 +109,7 @@ impl Fault {
     }
 
     /// What happens.
-    pub fn about(self) -> &'static str {
+    pub fn description(self) -> &'static str {
         self.row().2
     }
 
@@ -117,7 +117,7 @@ impl Fault {
     pub fn may_cost_a_slot(self) -> bool {
         !matches!(
             self,
-            Self::Calm
+            Self::NoFault
                 | Self::NodeRoll
                 | Self::NodeClock
                 | Self::PostgresSlow
@@ -137,10 +137,10 @@ mod tests {
     #[test]
     fn every_fault_has_a_name_of_its_own() {
         for (index, (fault, name, _)) in TABLE.iter().enumerate() {
-            assert_eq!(Fault::named(name), Some(*fault));
+            assert_eq!(Fault::parse(name), Some(*fault));
             assert_eq!((fault.name(), *fault as usize), (*name, index));
         }
-        assert_eq!(Fault::of(Shape::Postgres).len(), 8);
-        assert_eq!(Fault::of(Shape::Cluster).len(), TABLE.len());
+        assert_eq!(Fault::all_for(Shape::Postgres).len(), 8);
+        assert_eq!(Fault::all_for(Shape::Cluster).len(), TABLE.len());
     }
 }

@@ -26,13 +26,13 @@ impl ClusterError {
 }
 
 /// Names what was tried when a system call fails.
-pub(super) trait Tried<T> {
+pub(super) trait OrFailed<T> {
     /// The value, or an error that says what was tried.
-    fn tried(self, what: impl FnOnce() -> String) -> Result<T, ClusterError>;
+    fn or_failed(self, what: impl FnOnce() -> String) -> Result<T, ClusterError>;
 }
 
-impl<T, E: ToString> Tried<T> for Result<T, E> {
-    fn tried(self, what: impl FnOnce() -> String) -> Result<T, ClusterError> {
+impl<T, E: ToString> OrFailed<T> for Result<T, E> {
+    fn or_failed(self, what: impl FnOnce() -> String) -> Result<T, ClusterError> {
         self.map_err(|error| ClusterError::failed(what(), error))
     }
 }

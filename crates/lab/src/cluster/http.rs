@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use super::error::{ClusterError, Tried};
+use super::error::{ClusterError, OrFailed};
 use super::limits::{ANSWER_WITHIN, CONNECT_WITHIN, REPLY_BYTES_MAX};
 
 /// An answer.
@@ -23,7 +23,7 @@ impl Reply {
 }
 
 /// Asks once, with these further header lines, each with its line end.
-pub fn ask(
+pub fn send_request(
     addr: SocketAddr,
     method: &str,
     path: &str,
@@ -31,16 +31,16 @@ pub fn ask(
     body: &str,
 ) -> Result<Reply, ClusterError> {
     let what = || format!("{method} {path} at {addr}");
-    let mut stream = TcpStream::connect_timeout(&addr, CONNECT_WITHIN).tried(what)?;
-    stream.set_read_timeout(Some(ANSWER_WITHIN)).tried(what)?;
+    let mut stream = TcpStream::connect_timeout(&addr, CONNECT_WITHIN).or_failed(what)?;
+    stream.set_read_timeout(Some(ANSWER_WITHIN)).or_failed(what)?;
     let length = body.len();
     let json = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n{lines}{json}Content-Length: {length}\r\n\r\n{body}"
     );
-    stream.write_all(request.as_bytes()).tried(what)?;
+    stream.write_all(request.as_bytes()).or_failed(what)?;
     let mut text = String::new();
-    stream.take(REPLY_BYTES_MAX).read_to_string(&mut text).tried(what)?;
+    stream.take(REPLY_BYTES_MAX).read_to_string(&mut text).or_failed(what)?;
     let parts = text.split_once("\r\n\r\n");
     let status = parts.and_then(|(head, _)| head.split(' ').nth(1)?.parse().ok());
     match (status, parts) {

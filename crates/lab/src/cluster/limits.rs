@@ -4,10 +4,10 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Ports that are tried: below those that the system gives to outgoing connections, so that nobody takes one meanwhile. A
-/// Redis server in a cluster takes a second one, [`BUS_AFTER`] higher, which stays below them too.
+/// Redis server in a cluster takes a second one, [`BUS_PORT_OFFSET`] higher, which stays below them too.
 pub(super) const PORTS: RangeInclusive<u16> = 10_100..=21_900;
 /// How far above its port a Redis server listens to the others.
-pub(super) const BUS_AFTER: u16 = 10_000;
+pub(super) const BUS_PORT_OFFSET: u16 = 10_000;
 /// How many ports are tried; then there is none.
 pub(super) const PORT_TRIES_MAX: usize = 200;
 /// Nodes of one installation; more are refused.
@@ -17,7 +17,7 @@ pub(super) const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How long a server may take to stop when asked; then it is killed.
 pub(super) const STOP_WITHIN: Duration = Duration::from_secs(15);
 /// How often something that is waited for is looked at.
-pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
+pub(super) const POLL_EVERY: Duration = Duration::from_millis(20);
 /// A server on this machine that is not reached by then is not there.
 pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 /// A server on this machine that does not answer by then does not answer.
@@ -25,7 +25,7 @@ pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// After how long without a word the servers of a Redis Cluster hold one of them for dead, in milliseconds.
 pub(super) const NODE_TIMEOUT_MS: u32 = 1_000;
 /// Servers that do not know each other after so long meet again.
-pub(super) const MEET_AGAIN: Duration = Duration::from_secs(3);
+pub(super) const MEET_RETRY_AFTER: Duration = Duration::from_secs(3);
 /// Bytes of a server's log that are shown when it failed.
 pub(super) const LOG_SHOWN_BYTES: usize = 2_000;
 /// Bytes that a proxy reads at once.
@@ -35,4 +35,4 @@ pub(super) const TARGET_WITHIN: Duration = Duration::from_secs(1);
 /// Bytes of an answer to an operator that are read; a longer one is none.
 pub(super) const REPLY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-const _: () = assert!(*PORTS.end() + BUS_AFTER < 32_768);
+const _: () = assert!(*PORTS.end() + BUS_PORT_OFFSET < 32_768);

@@ -8,36 +8,36 @@ use rustix::process::Signal;
 use super::clock::Clock;
 use super::error::ClusterError;
 use super::limits::READY_WITHIN;
-use super::place::Place;
-use super::process::{Process, Start};
+use super::cluster_dir::ClusterDir;
+use super::process::{Process, ProcessSpec};
 use super::{http, ports};
 
 /// A node, running or not.
 #[derive(Debug)]
 pub struct Node {
-    place: Place,
+    cluster_dir: ClusterDir,
     addr: SocketAddr,
-    start: Start,
+    start: ProcessSpec,
     process: Option<Process>,
     clock: Option<Clock>,
-    /// Another build of the program, for [`Node::renew`].
+    /// Another build of the program, for [`Node::upgrade`].
     next: Option<PathBuf>,
 }
 
 impl Node {
     /// A node that is not started yet. `start` has the program, its environment and its name; the rest is filled in here.
     /// `clock`: what lets its wall clock be set.
-    pub(super) fn make(
-        place: &Place,
-        mut start: Start,
+    pub(super) fn create(
+        cluster_dir: &ClusterDir,
+        mut start: ProcessSpec,
         clock: Option<&Path>,
     ) -> Result<Self, ClusterError> {
-        let dir = place.private(&start.name)?;
+        let dir = cluster_dir.private_dir(&start.name)?;
         let addr = SocketAddr::from(([127, 0, 0, 1], ports::free()?));
         let listen = addr.to_string();
         let clock = match clock {
             Some(library) => {
-                let (clock, environment) = Clock::make(library, &dir.join("clock"))?;
+                let (clock, environment) = Clock::create(library, &dir.join("clock"))?;
                 start.environment.extend(environment);
                 Some(clock)
             }
@@ -46,7 +46,7 @@ impl Node {
         let dir = dir.display().to_string();
         let arguments = ["serve", "--log-format", "text", "--listen", &listen, "--data-dir", &dir];
         start.arguments = arguments.map(str::to_owned).into();
-        Ok(Self { place: place.clone(), addr, start, process: None, clock, next: None })
+        Ok(Self { cluster_dir: cluster_dir.clone(), addr, start, process: None, clock, next: None })
     }
 
     /// The other build that it is to change to and fro with.
@@ -56,12 +56,12 @@ impl Node {
 
     /// Starts it.
     pub fn start(&mut self) -> Result<(), ClusterError> {
-        self.process = Some(Process::start(&self.place, &self.start)?);
+        self.process = Some(Process::start(&self.cluster_dir, &self.start)?);
         Ok(())
     }
 
     /// Waits until it says that it is ready.
-    pub fn until_ready(&mut self) -> Result<(), ClusterError> {
+    pub fn wait_until_ready(&mut self) -> Result<(), ClusterError> {
         let addr = self.addr;
         let Some(process) = &mut self.process else {
             return Err(ClusterError::failed(
@@ -69,8 +69,8 @@ impl Node {
                 "it was not started",
             ));
         };
-        process.until_ready(READY_WITHIN, || {
-            http::ask(addr, "GET", "/readyz", "", "").is_ok_and(|reply| reply.status == 200)
+        process.wait_until_ready(READY_WITHIN, || {
+            http::send_request(addr, "GET", "/readyz", "", "").is_ok_and(|reply| reply.status == 200)
         })
     }
 
@@ -110,13 +110,13 @@ impl Node {
     }
 
     /// Asks it to stop, which it must do well and in time, and starts it again: another build of the program, if there is one.
-    pub fn renew(&mut self) -> Result<(), ClusterError> {
-        self.process.take().map_or(Ok(()), |mut process| process.stop_well())?;
+    pub fn upgrade(&mut self) -> Result<(), ClusterError> {
+        self.process.take().map_or(Ok(()), |mut process| process.stop_cleanly())?;
         if let Some(next) = &mut self.next {
             std::mem::swap(next, &mut self.start.program);
         }
         self.start()?;
-        self.until_ready()
+        self.wait_until_ready()
     }
 
     /// From now on its wall clock is this far ahead of the true time, if it can be set.
@@ -125,7 +125,7 @@ impl Node {
     }
 
     /// The end of its log.
-    pub fn said(&self) -> String {
-        self.process.as_ref().map(Process::said).unwrap_or_default()
+    pub fn log_tail(&self) -> String {
+        self.process.as_ref().map(Process::log_tail).unwrap_or_default()
     }
 }

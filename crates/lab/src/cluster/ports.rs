@@ -7,24 +7,24 @@ use std::sync::{Mutex, PoisonError};
 use rand::RngExt;
 
 use super::error::ClusterError;
-use super::limits::{BUS_AFTER, PORT_TRIES_MAX, PORTS};
+use super::limits::{BUS_PORT_OFFSET, PORT_TRIES_MAX, PORTS};
 
 /// What this process has given out, free or not: whoever was given a port needs a while until it listens there.
-static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
+static ALLOCATED: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
 
 /// A free port.
 pub(super) fn free() -> Result<u16, ClusterError> {
-    one(&[0])
+    allocate(&[0])
 }
 
 /// A free port whose companion, on which Redis servers talk to each other, is free as well.
 pub(super) fn free_pair() -> Result<u16, ClusterError> {
-    one(&[0, BUS_AFTER])
+    allocate(&[0, BUS_PORT_OFFSET])
 }
 
 /// A port at which, and so far above which, nobody listens or soon will.
-fn one(offsets: &[u16]) -> Result<u16, ClusterError> {
-    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+fn allocate(offsets: &[u16]) -> Result<u16, ClusterError> {
+    let mut given = ALLOCATED.lock().unwrap_or_else(PoisonError::into_inner);
     let given = given.get_or_insert_default();
     let mut dice = rand::rng();
     let mut tries = std::iter::repeat_with(|| dice.random_range(PORTS)).take(PORT_TRIES_MAX);

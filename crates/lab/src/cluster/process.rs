@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::error::{ClusterError, Tried};
-use super::limits::{LOG_SHOWN_BYTES, LOOK_EVERY, STOP_WITHIN};
-use super::place::{Place, keep};
+use super::error::{ClusterError, OrFailed};
+use super::limits::{LOG_SHOWN_BYTES, POLL_EVERY, STOP_WITHIN};
+use super::cluster_dir::{ClusterDir, write_private};
 
 /// How to start a server.
 #[derive(Debug, Clone)]
-pub struct Start {
+pub struct ProcessSpec {
     /// What it is called: names its log and its process-id file.
     pub name: String,
     /// The program.
@@ -25,7 +25,7 @@ pub struct Start {
     /// The user that it runs as; `None`: this one.
     pub user: Option<String>,
     /// Whether it ends with the thread that starts it, or stays.
-    pub tethered: bool,
+    pub ends_with_caller: bool,
 }
 
 /// A process, whoever started it.
@@ -33,25 +33,25 @@ pub struct Start {
 pub struct Process {
     name: String,
     pid: Pid,
-    began: u64,
+    start_ticks: u64,
     child: Option<Child>,
     file: PathBuf,
     log: PathBuf,
-    tethered: bool,
+    ends_with_caller: bool,
 }
 
 impl Process {
     /// Starts it and notes its id.
-    pub fn start(place: &Place, start: &Start) -> Result<Self, ClusterError> {
+    pub fn start(cluster_dir: &ClusterDir, start: &ProcessSpec) -> Result<Self, ClusterError> {
         let what = || format!("starting {}", start.name);
-        let log = place.log(&start.name);
-        let said = File::options().create(true).append(true).open(&log).tried(what)?;
-        let heard = said.try_clone().tried(what)?;
+        let log = cluster_dir.log_file(&start.name);
+        let said = File::options().create(true).append(true).open(&log).or_failed(what)?;
+        let heard = said.try_clone().or_failed(what)?;
         let mut words: Vec<String> = Vec::new();
-        if start.tethered || start.user.is_some() {
+        if start.ends_with_caller || start.user.is_some() {
             words.push("setpriv".into());
         }
-        if start.tethered {
+        if start.ends_with_caller {
             // The kernel ends the server when whoever started it dies without cleaning up.
             words.extend(["--pdeathsig", "TERM"].map(str::to_owned));
         }
@@ -62,56 +62,56 @@ impl Process {
         words.extend(start.arguments.iter().cloned());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).current_dir("/").stdin(Stdio::null()).stdout(said).stderr(heard);
-        without_settings(&mut command);
+        clear_settings(&mut command);
         command.envs(start.environment.iter().map(|(name, value)| (name, value)));
         // What is typed at a terminal reaches whoever started it, who then ends all in their order.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let child = command.spawn().tried(what)?;
+        let child = command.spawn().or_failed(what)?;
         let pid = i32::try_from(child.id())
             .ok()
             .and_then(Pid::from_raw)
             .ok_or("it has no id")
-            .tried(what)?;
-        let began = began(pid).unwrap_or(0);
-        let file = place.run().join(format!("{}.pid", start.name));
-        keep(&file, &format!("{} {began}\n", pid.as_raw_nonzero()))?;
+            .or_failed(what)?;
+        let start_ticks = start_ticks(pid).unwrap_or(0);
+        let file = cluster_dir.pid_dir().join(format!("{}.pid", start.name));
+        write_private(&file, &format!("{} {start_ticks}\n", pid.as_raw_nonzero()))?;
         Ok(Self {
             name: start.name.clone(),
             pid,
-            began,
+            start_ticks,
             child: Some(child),
             file,
             log,
-            tethered: start.tethered,
+            ends_with_caller: start.ends_with_caller,
         })
     }
 
     /// Every process that the place has a file of, latest first, whether it runs or not.
-    pub fn noted(place: &Place) -> Result<Vec<Self>, ClusterError> {
+    pub fn from_pid_files(cluster_dir: &ClusterDir) -> Result<Vec<Self>, ClusterError> {
         let mut found = Vec::new();
-        let Ok(entries) = std::fs::read_dir(place.run()) else { return Ok(found) };
+        let Ok(entries) = std::fs::read_dir(cluster_dir.pid_dir()) else { return Ok(found) };
         for entry in entries {
-            let file = entry.tried(|| format!("reading {}", place.run().display()))?.path();
+            let file = entry.or_failed(|| format!("reading {}", cluster_dir.pid_dir().display()))?.path();
             let Some(name) = file.file_name().and_then(|name| name.to_str()?.strip_suffix(".pid"))
             else {
                 continue;
             };
             let text =
-                std::fs::read_to_string(&file).tried(|| format!("reading {}", file.display()))?;
+                std::fs::read_to_string(&file).or_failed(|| format!("reading {}", file.display()))?;
             let mut numbers = text.split_whitespace();
             let pid = numbers.next().and_then(|pid| Pid::from_raw(pid.parse().ok()?));
-            let began = numbers.next().and_then(|began| began.parse().ok());
-            let (Some(pid), Some(began)) = (pid, began) else {
+            let start_ticks = numbers.next().and_then(|start_ticks| start_ticks.parse().ok());
+            let (Some(pid), Some(start_ticks)) = (pid, start_ticks) else {
                 return Err(ClusterError::failed(
                     format!("reading {}", file.display()),
                     "not a process id",
                 ));
             };
-            let (name, log) = (name.to_owned(), place.log(name));
-            found.push(Self { name, pid, began, child: None, file, log, tethered: false });
+            let (name, log) = (name.to_owned(), cluster_dir.log_file(name));
+            found.push(Self { name, pid, start_ticks, child: None, file, log, ends_with_caller: false });
         }
         found.sort_by_key(|process| {
-            std::cmp::Reverse((process.began, process.pid.as_raw_nonzero()))
+            std::cmp::Reverse((process.start_ticks, process.pid.as_raw_nonzero()))
         });
         Ok(found)
     }
@@ -130,26 +130,26 @@ impl Process {
     pub fn is_running(&mut self) -> bool {
         match &mut self.child {
             Some(child) => child.try_wait().is_ok_and(|ended| ended.is_none()),
-            None => began(self.pid) == Some(self.began),
+            None => start_ticks(self.pid) == Some(self.start_ticks),
         }
     }
 
     /// Sends it a signal, if it still runs.
     pub fn signal(&mut self, signal: Signal) -> Result<(), ClusterError> {
         if self.is_running() {
-            kill_process(self.pid, signal).tried(|| format!("signalling {}", self.name))?;
+            kill_process(self.pid, signal).or_failed(|| format!("signalling {}", self.name))?;
         }
         Ok(())
     }
 
     /// Waits for its end; false when `within` is over first.
-    pub fn ended(&mut self, within: Duration) -> bool {
+    pub fn has_ended_within(&mut self, within: Duration) -> bool {
         let until = Instant::now() + within;
         while self.is_running() {
             if Instant::now() > until {
                 return false;
             }
-            std::thread::sleep(LOOK_EVERY);
+            std::thread::sleep(POLL_EVERY);
         }
         true
     }
@@ -159,9 +159,9 @@ impl Process {
         self.signal(signal)?;
         // A process that was paused hears no other signal before this one.
         self.signal(Signal::CONT)?;
-        if !self.ended(STOP_WITHIN) {
+        if !self.has_ended_within(STOP_WITHIN) {
             self.signal(Signal::KILL)?;
-            if !self.ended(STOP_WITHIN) {
+            if !self.has_ended_within(STOP_WITHIN) {
                 return Err(ClusterError::failed(
                     format!("stopping {}", self.name),
                     "it cannot be killed",
@@ -174,20 +174,20 @@ impl Process {
     }
 
     /// Asks it to stop, which it must do by itself, in time, and without a fault.
-    pub fn stop_well(&mut self) -> Result<(), ClusterError> {
+    pub fn stop_cleanly(&mut self) -> Result<(), ClusterError> {
         self.signal(Signal::TERM)?;
         let what = format!("stopping {}", self.name);
-        if !self.ended(STOP_WITHIN) {
+        if !self.has_ended_within(STOP_WITHIN) {
             return Err(ClusterError::failed(
                 what,
                 format!("it had more than {} s", STOP_WITHIN.as_secs()),
             ));
         }
-        let status = self.child.as_mut().map(Child::wait).transpose().tried(|| what.clone())?;
+        let status = self.child.as_mut().map(Child::wait).transpose().or_failed(|| what.clone())?;
         if status.is_some_and(|status| !status.success()) {
             return Err(ClusterError::failed(
                 what,
-                format!("it did not end well: {}", self.said()),
+                format!("it did not end well: {}", self.log_tail()),
             ));
         }
         let _ = std::fs::remove_file(&self.file);
@@ -195,7 +195,7 @@ impl Process {
     }
 
     /// Waits until `ready` says so, or it ends, or `within` is over.
-    pub fn until_ready(
+    pub fn wait_until_ready(
         &mut self,
         within: Duration,
         mut ready: impl FnMut() -> bool,
@@ -206,20 +206,20 @@ impl Process {
                 (false, _) => "it ended".to_owned(),
                 (true, true) => format!("it was not ready within {} s", within.as_secs()),
                 (true, false) => {
-                    std::thread::sleep(LOOK_EVERY);
+                    std::thread::sleep(POLL_EVERY);
                     continue;
                 }
             };
             return Err(ClusterError::failed(
                 format!("starting {}", self.name),
-                format!("{reason}: {}", self.said()),
+                format!("{reason}: {}", self.log_tail()),
             ));
         }
         Ok(())
     }
 
     /// The end of its log.
-    pub fn said(&self) -> String {
+    pub fn log_tail(&self) -> String {
         let text = std::fs::read(&self.log).unwrap_or_default();
         let from = text.len().saturating_sub(LOG_SHOWN_BYTES);
         String::from_utf8_lossy(&text[from..]).trim().to_owned()
@@ -228,7 +228,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if self.tethered && self.child.is_some() {
+        if self.ends_with_caller && self.child.is_some() {
             // Whoever drops it has no use for the reason.
             let _ = self.stop(Signal::KILL);
         }
@@ -236,7 +236,7 @@ impl Drop for Process {
 }
 
 /// When a process began, in the system's ticks; `None` when there is none, or it is only waiting to be buried.
-fn began(pid: Pid) -> Option<u64> {
+fn start_ticks(pid: Pid) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
     // The name in parentheses may contain spaces; the state follows it, the beginning is the 22nd field in all.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
@@ -244,7 +244,7 @@ fn began(pid: Pid) -> Option<u64> {
 }
 
 /// Leaves out of its environment what somebody set for another server.
-fn without_settings(command: &mut Command) {
+fn clear_settings(command: &mut Command) {
     for (name, _) in
         std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DOORBUSTER_"))
     {
@@ -269,7 +269,7 @@ pub(super) fn run(words: &[String], environment: &[(&str, &str)]) -> Result<Stri
         .current_dir("/")
         .stdin(Stdio::null())
         .envs(environment.iter().copied());
-    let output = command.output().tried(what)?;
+    let output = command.output().or_failed(what)?;
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {

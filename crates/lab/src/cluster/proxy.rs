@@ -14,27 +14,27 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 
-use super::error::{ClusterError, Tried};
+use super::error::{ClusterError, OrFailed};
 use super::limits::{CHUNK_BYTES, TARGET_WITHIN};
 
 /// What the network is like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weather {
+pub enum NetworkCondition {
     /// Everything arrives.
-    Fair,
+    Normal,
     /// Everything arrives, each chunk this much later.
     Slow(Duration),
     /// Nothing arrives, and nobody is told; it arrives later if the network comes back.
     Stalled,
     /// Every connection is broken, and none can be made.
-    Cut,
+    Disconnected,
 }
 
 /// A running proxy. Dropping it ends it and its connections.
 #[derive(Debug)]
 pub struct Proxy {
     addr: SocketAddr,
-    weather: watch::Sender<Weather>,
+    condition: watch::Sender<NetworkCondition>,
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -43,13 +43,13 @@ impl Proxy {
     /// Listens at `listen` and passes on to `targets` in turn.
     pub fn start(listen: SocketAddr, targets: Vec<SocketAddr>) -> Result<Self, ClusterError> {
         let what = || format!("listening at {listen}");
-        let listener = std::net::TcpListener::bind(listen).tried(what)?;
-        listener.set_nonblocking(true).tried(what)?;
-        let addr = listener.local_addr().tried(what)?;
-        let (weather, told) = watch::channel(Weather::Fair);
+        let listener = std::net::TcpListener::bind(listen).or_failed(what)?;
+        listener.set_nonblocking(true).or_failed(what)?;
+        let addr = listener.local_addr().or_failed(what)?;
+        let (condition, told) = watch::channel(NetworkCondition::Normal);
         let (end, ended) = oneshot::channel::<()>();
         let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().tried(what)?;
+            tokio::runtime::Builder::new_current_thread().enable_all().build().or_failed(what)?;
         let serve = move || {
             runtime.block_on(async {
                 let Ok(listener) = TcpListener::from_std(listener) else { return };
@@ -59,8 +59,8 @@ impl Proxy {
                 }
             });
         };
-        let thread = std::thread::Builder::new().name("proxy".into()).spawn(serve).tried(what)?;
-        Ok(Self { addr, weather, end: Some(end), thread: Some(thread) })
+        let thread = std::thread::Builder::new().name("proxy".into()).spawn(serve).or_failed(what)?;
+        Ok(Self { addr, condition, end: Some(end), thread: Some(thread) })
     }
 
     /// Where it listens.
@@ -69,8 +69,8 @@ impl Proxy {
     }
 
     /// Changes the weather.
-    pub fn set(&self, weather: Weather) {
-        self.weather.send_replace(weather);
+    pub fn set_condition(&self, condition: NetworkCondition) {
+        self.condition.send_replace(condition);
     }
 
     /// Waits until the proxy ends, which it does not by itself.
@@ -95,7 +95,7 @@ impl Drop for Proxy {
 async fn accept(
     listener: &TcpListener,
     targets: Arc<[SocketAddr]>,
-    weather: &watch::Receiver<Weather>,
+    condition: &watch::Receiver<NetworkCondition>,
 ) {
     let next = Arc::new(AtomicUsize::new(0));
     loop {
@@ -104,9 +104,9 @@ async fn accept(
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
-        if *weather.borrow() != Weather::Cut {
+        if *condition.borrow() != NetworkCondition::Disconnected {
             // It ends with its connection, and with the event loop at the latest.
-            tokio::spawn(serve(stream, Arc::clone(&targets), Arc::clone(&next), weather.clone()));
+            tokio::spawn(serve(stream, Arc::clone(&targets), Arc::clone(&next), condition.clone()));
         }
     }
 }
@@ -115,22 +115,22 @@ async fn serve(
     stream: TcpStream,
     targets: Arc<[SocketAddr]>,
     next: Arc<AtomicUsize>,
-    mut weather: watch::Receiver<Weather>,
+    mut condition: watch::Receiver<NetworkCondition>,
 ) {
-    let Some(target) = reach(&targets, &next).await else { return };
+    let Some(target) = connect_next(&targets, &next).await else { return };
     // Without it a small answer waits for the acknowledgement of the one before.
     let _ = (stream.set_nodelay(true), target.set_nodelay(true));
     let ((from, to), (target_from, target_to)) = (stream.into_split(), target.into_split());
-    let (there, back) = (weather.clone(), weather.clone());
+    let (there, back) = (condition.clone(), condition.clone());
     tokio::select! {
-        _ = async { tokio::join!(pass(from, target_to, there), pass(target_from, to, back)) } => {}
+        _ = async { tokio::join!(forward(from, target_to, there), forward(target_from, to, back)) } => {}
         // Whoever sets the weather is gone: so is the network.
-        _ = weather.wait_for(|now| *now == Weather::Cut) => {}
+        _ = condition.wait_for(|now| *now == NetworkCondition::Disconnected) => {}
     }
 }
 
 /// Connects to the next target that can be reached.
-async fn reach(targets: &[SocketAddr], next: &AtomicUsize) -> Option<TcpStream> {
+async fn connect_next(targets: &[SocketAddr], next: &AtomicUsize) -> Option<TcpStream> {
     for _ in targets {
         let target = targets[next.fetch_add(1, Ordering::Relaxed) % targets.len()];
         if let Ok(Ok(stream)) =
@@ -143,18 +143,18 @@ async fn reach(targets: &[SocketAddr], next: &AtomicUsize) -> Option<TcpStream> 
 }
 
 /// Passes on what comes, in this weather, until one side has ended.
-async fn pass(
+async fn forward(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    mut weather: watch::Receiver<Weather>,
+    mut condition: watch::Receiver<NetworkCondition>,
 ) {
     let mut chunk = vec![0; CHUNK_BYTES];
     while let Ok(read @ 1..) = from.read(&mut chunk).await {
-        if weather.wait_for(|now| *now != Weather::Stalled).await.is_err() {
+        if condition.wait_for(|now| *now != NetworkCondition::Stalled).await.is_err() {
             return;
         }
-        let now = *weather.borrow();
-        if let Weather::Slow(by) = now {
+        let now = *condition.borrow();
+        if let NetworkCondition::Slow(by) = now {
             tokio::time::sleep(by).await;
         }
         if to.write_all(&chunk[..read]).await.is_err() {
@@ -226,7 +226,7 @@ mod tests {
         let proxy = Proxy::start(anywhere(), vec![echo("a")]).expect("it starts");
         let mut stream = connect(&proxy);
         assert_eq!(hear(&mut stream), Some('a'));
-        proxy.set(Weather::Slow(Duration::from_millis(50)));
+        proxy.set_condition(NetworkCondition::Slow(Duration::from_millis(50)));
         let begun = Instant::now();
         stream.write_all(b"x").expect("it is open");
         assert_eq!(hear(&mut stream), Some('x'));
@@ -235,17 +235,17 @@ mod tests {
             "there and back: {:?}",
             begun.elapsed()
         );
-        proxy.set(Weather::Stalled);
+        proxy.set_condition(NetworkCondition::Stalled);
         stream.write_all(b"y").expect("it is open");
         stream.set_read_timeout(Some(Duration::from_millis(100))).expect("a socket");
         assert_eq!(hear(&mut stream), None, "nothing arrives");
-        proxy.set(Weather::Fair);
+        proxy.set_condition(NetworkCondition::Normal);
         stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a socket");
         assert_eq!(hear(&mut stream), Some('y'), "it arrives later");
-        proxy.set(Weather::Cut);
+        proxy.set_condition(NetworkCondition::Disconnected);
         assert_eq!(hear(&mut stream), None, "it is broken");
         assert_eq!(hear(&mut connect(&proxy)), None, "and none can be made");
-        proxy.set(Weather::Fair);
+        proxy.set_condition(NetworkCondition::Normal);
         assert_eq!(hear(&mut connect(&proxy)), Some('a'));
     }
 }

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::error::ClusterError;
-use super::limits::{BUS_AFTER, LOOK_EVERY, MEET_AGAIN, NODE_TIMEOUT_MS, READY_WITHIN};
-use super::place::Place;
-use super::process::{Process, Start, find};
+use super::limits::{BUS_PORT_OFFSET, POLL_EVERY, MEET_RETRY_AFTER, NODE_TIMEOUT_MS, READY_WITHIN};
+use super::cluster_dir::ClusterDir;
+use super::process::{Process, ProcessSpec, find};
 use super::{ports, resp};
 
 /// Hash slots of a Redis Cluster.
@@ -19,11 +19,11 @@ const REPLICATION_USER: &str = "replication";
 
 /// One server.
 #[derive(Debug)]
-pub struct Server {
-    place: Place,
+pub struct RedisServer {
+    cluster_dir: ClusterDir,
     dir: PathBuf,
     port: u16,
-    start: Start,
+    start: ProcessSpec,
     process: Option<Process>,
 }
 
@@ -31,7 +31,7 @@ pub struct Server {
 #[derive(Debug)]
 pub struct Redis {
     shards: usize,
-    servers: Vec<Server>,
+    servers: Vec<RedisServer>,
 }
 
 /// What one server says about itself.
@@ -40,24 +40,24 @@ pub enum Role {
     /// It decides.
     Primary,
     /// It follows, and hears from its primary.
-    Following,
+    ReplicaInSync,
     /// It should follow, and does not hear from its primary.
-    Astray,
+    ReplicaOutOfSync,
     /// It does not answer.
-    Silent,
+    Unreachable,
 }
 
-impl Server {
-    fn make(
-        place: &Place,
+impl RedisServer {
+    fn create(
+        cluster_dir: &ClusterDir,
         index: usize,
-        door: Option<u16>,
+        proxy_port: Option<u16>,
         port: u16,
-        tethered: bool,
+        ends_with_caller: bool,
     ) -> Result<Self, ClusterError> {
         let name = format!("redis-{}", index + 1);
-        let dir = place.private(&name)?;
-        let announced = door.unwrap_or(port);
+        let dir = cluster_dir.private_dir(&name)?;
+        let announced = proxy_port.unwrap_or(port);
         // No evictions: a slot that loses a key is closed. No files: a slot that comes back old is closed as well, so
         // there is nothing to gain from them.
         let lines = [
@@ -74,7 +74,7 @@ impl Server {
             "cluster-allow-replica-migration no".to_owned(),
             "cluster-announce-ip 127.0.0.1".to_owned(),
             format!("cluster-announce-port {announced}"),
-            format!("cluster-announce-bus-port {}", port + BUS_AFTER),
+            format!("cluster-announce-bus-port {}", port + BUS_PORT_OFFSET),
             "repl-diskless-sync-delay 0".to_owned(),
             "enable-debug-command yes".to_owned(),
             format!("masteruser {REPLICATION_USER}"),
@@ -82,20 +82,20 @@ impl Server {
             "masterauth follow".to_owned(),
             format!("user {REPLICATION_USER} on >follow +psync +replconf +ping"),
         ];
-        let file = place.keep(&format!("{name}/redis.conf"), &(lines.join("\n") + "\n"))?;
+        let file = cluster_dir.write_private(&format!("{name}/redis.conf"), &(lines.join("\n") + "\n"))?;
         let program = find("redis-server")?;
         let arguments = vec![file.display().to_string()];
         let start =
-            Start { name, program, arguments, environment: Vec::new(), user: None, tethered };
-        Ok(Self { place: place.clone(), dir, port, start, process: None })
+            ProcessSpec { name, program, arguments, environment: Vec::new(), user: None, ends_with_caller };
+        Ok(Self { cluster_dir: cluster_dir.clone(), dir, port, start, process: None })
     }
 
     /// Starts it, with what is in its directory, and waits until it answers.
     pub fn start(&mut self) -> Result<(), ClusterError> {
         let addr = self.addr();
-        let mut process = Process::start(&self.place, &self.start)?;
-        process.until_ready(READY_WITHIN, || {
-            resp::ask(addr, &["PING"]).is_ok_and(|said| said == "PONG")
+        let mut process = Process::start(&self.cluster_dir, &self.start)?;
+        process.wait_until_ready(READY_WITHIN, || {
+            resp::run_command(addr, &["PING"]).is_ok_and(|said| said == "PONG")
         })?;
         self.process = Some(process);
         Ok(())
@@ -108,10 +108,10 @@ impl Server {
 
     /// Kills it where it stands.
     pub fn kill(&mut self) -> Result<(), ClusterError> {
-        self.end(Signal::KILL)
+        self.stop_with(Signal::KILL)
     }
 
-    fn end(&mut self, signal: Signal) -> Result<(), ClusterError> {
+    fn stop_with(&mut self, signal: Signal) -> Result<(), ClusterError> {
         self.process.take().map_or(Ok(()), |mut process| process.stop(signal))
     }
 
@@ -126,8 +126,8 @@ impl Server {
     }
 
     /// Asks it something.
-    pub fn ask(&self, words: &[&str]) -> Result<String, ClusterError> {
-        resp::ask(self.addr(), words)
+    pub fn run_command(&self, words: &[&str]) -> Result<String, ClusterError> {
+        resp::run_command(self.addr(), words)
     }
 
     /// The file that it saves to and loads from.
@@ -137,39 +137,39 @@ impl Server {
 
     /// What it says about itself.
     pub fn role(&self) -> Role {
-        match self.ask(&["ROLE"]) {
+        match self.run_command(&["ROLE"]) {
             Ok(said) if said.starts_with("master") => Role::Primary,
-            Ok(said) if said.lines().any(|line| line == "connected") => Role::Following,
-            Ok(_) => Role::Astray,
-            Err(_) => Role::Silent,
+            Ok(said) if said.lines().any(|line| line == "connected") => Role::ReplicaInSync,
+            Ok(_) => Role::ReplicaOutOfSync,
+            Err(_) => Role::Unreachable,
         }
     }
 
     /// Lets replicas follow it, or hangs up on them and no longer lets them.
-    pub fn let_follow(&self, allowed: bool) -> Result<(), ClusterError> {
-        self.ask(&["ACL", "SETUSER", REPLICATION_USER, if allowed { "on" } else { "off" }])?;
+    pub fn set_replication_allowed(&self, allowed: bool) -> Result<(), ClusterError> {
+        self.run_command(&["ACL", "SETUSER", REPLICATION_USER, if allowed { "on" } else { "off" }])?;
         if !allowed {
-            self.ask(&["CLIENT", "KILL", "TYPE", "replica"])?;
+            self.run_command(&["CLIENT", "KILL", "TYPE", "replica"])?;
         }
         Ok(())
     }
 }
 
 impl Redis {
-    /// Starts `shards` primaries, and as many replicas if asked, each announced at the door that `door` gives for its port (its own
+    /// Starts `shards` primaries, and as many replicas if asked, each announced at the door that `proxy_port` gives for its port (its own
     /// port for `None`), and joins them to a cluster.
-    pub fn make(
-        place: &Place,
+    pub fn create(
+        cluster_dir: &ClusterDir,
         shards: usize,
         replicas: bool,
-        tethered: bool,
-        mut door: impl FnMut(u16) -> Result<Option<u16>, ClusterError>,
+        ends_with_caller: bool,
+        mut proxy_port: impl FnMut(u16) -> Result<Option<u16>, ClusterError>,
     ) -> Result<Self, ClusterError> {
         let count = if replicas { 2 * shards } else { shards };
         let mut servers = Vec::with_capacity(count);
         for index in 0..count {
             let port = ports::free_pair()?;
-            let mut server = Server::make(place, index, door(port)?, port, tethered)?;
+            let mut server = RedisServer::create(cluster_dir, index, proxy_port(port)?, port, ends_with_caller)?;
             server.start()?;
             servers.push(server);
         }
@@ -184,34 +184,34 @@ impl Redis {
         for (index, server) in primaries.iter().enumerate() {
             let (from, to) =
                 (index * HASH_SLOTS / self.shards, (index + 1) * HASH_SLOTS / self.shards - 1);
-            server.ask(&["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()])?;
-            server.ask(&["CLUSTER", "ADDSLOTSRANGE", &from.to_string(), &to.to_string()])?;
+            server.run_command(&["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()])?;
+            server.run_command(&["CLUSTER", "ADDSLOTSRANGE", &from.to_string(), &to.to_string()])?;
         }
-        self.meet()?;
+        self.introduce_servers()?;
         for (primary, replica) in primaries.iter().zip(replicas) {
-            let id = primary.ask(&["CLUSTER", "MYID"])?;
+            let id = primary.run_command(&["CLUSTER", "MYID"])?;
             // A server that was met a moment ago may not yet have been heard of everywhere.
-            until("a replica knows its primary", || {
-                replica.ask(&["CLUSTER", "REPLICATE", &id]).is_ok()
+            wait_until("a replica knows its primary", || {
+                replica.run_command(&["CLUSTER", "REPLICATE", &id]).is_ok()
             })?;
         }
-        self.until_healthy()
+        self.wait_until_healthy()
     }
 
     /// Makes them known to each other. A server forgets one that it only just met and that says nothing for a second, as when the machine stops
     /// them all for a while: then they meet again.
-    fn meet(&self) -> Result<(), ClusterError> {
+    fn introduce_servers(&self) -> Result<(), ClusterError> {
         let known = format!("cluster_known_nodes:{}\r", self.servers.len());
-        let knows = |server: &Server| {
-            server.ask(&["CLUSTER", "INFO"]).is_ok_and(|info| info.contains(&known))
+        let knows = |server: &RedisServer| {
+            server.run_command(&["CLUSTER", "INFO"]).is_ok_and(|info| info.contains(&known))
         };
         let mut met = None::<Instant>;
-        until("they know each other", || {
-            if met.is_none_or(|met| met.elapsed() > MEET_AGAIN) {
+        wait_until("they know each other", || {
+            if met.is_none_or(|met| met.elapsed() > MEET_RETRY_AFTER) {
                 met = Some(Instant::now());
                 for server in &self.servers[1..] {
-                    let bus = (server.port + BUS_AFTER).to_string();
-                    drop(self.servers[0].ask(&[
+                    let bus = (server.port + BUS_PORT_OFFSET).to_string();
+                    drop(self.servers[0].run_command(&[
                         "CLUSTER",
                         "MEET",
                         "127.0.0.1",
@@ -225,24 +225,24 @@ impl Redis {
     }
 
     /// Waits until every shard has its primary and a replica that follows it, and all agree that all is well.
-    pub fn until_healthy(&self) -> Result<(), ClusterError> {
-        self.until("all is well", |server| {
+    pub fn wait_until_healthy(&self) -> Result<(), ClusterError> {
+        self.wait_until("all is well", |server| {
             let fine =
                 |info: String| info.contains("cluster_state:ok") && info.contains("slots_fail:0");
-            server.ask(&["CLUSTER", "INFO"]).is_ok_and(fine)
+            server.run_command(&["CLUSTER", "INFO"]).is_ok_and(fine)
         })?;
         let with_replica = self.servers.len() / self.shards > 1;
         for shard in (0..self.shards).filter(|_| with_replica) {
-            until("a shard is whole", || {
+            wait_until("a shard is whole", || {
                 let roles = [shard, shard + self.shards].map(|server| self.servers[server].role());
-                matches!(roles, [Role::Primary, Role::Following] | [Role::Following, Role::Primary])
+                matches!(roles, [Role::Primary, Role::ReplicaInSync] | [Role::ReplicaInSync, Role::Primary])
             })?;
         }
         Ok(())
     }
 
-    fn until(&self, what: &str, holds: impl Fn(&Server) -> bool) -> Result<(), ClusterError> {
-        self.servers.iter().try_for_each(|server| until(what, || holds(server)))
+    fn wait_until(&self, what: &str, holds: impl Fn(&RedisServer) -> bool) -> Result<(), ClusterError> {
+        self.servers.iter().try_for_each(|server| wait_until(what, || holds(server)))
     }
 
     /// How many shards there are.
@@ -251,17 +251,17 @@ impl Redis {
     }
 
     /// All servers.
-    pub fn servers(&self) -> &[Server] {
+    pub fn servers(&self) -> &[RedisServer] {
         &self.servers
     }
 
     /// One of them, to do something to it.
-    pub fn server(&mut self, index: usize) -> &mut Server {
+    pub fn server(&mut self, index: usize) -> &mut RedisServer {
         &mut self.servers[index]
     }
 
     /// The server that decides for a shard now, and the one that follows it; without replicas the same.
-    pub fn pair(&self, shard: usize) -> (usize, usize) {
+    pub fn primary_and_replica(&self, shard: usize) -> (usize, usize) {
         let (one, other) = (shard, (shard + self.shards) % self.servers.len());
         let swapped = self.servers[one].role() != Role::Primary
             && self.servers[other].role() == Role::Primary;
@@ -271,17 +271,17 @@ impl Redis {
     /// Stops all of them.
     pub fn stop(&mut self) -> Result<(), ClusterError> {
         // Nothing is kept, so nothing is lost by not asking.
-        self.servers.iter_mut().try_for_each(Server::kill)
+        self.servers.iter_mut().try_for_each(RedisServer::kill)
     }
 }
 
-fn until(what: &str, mut holds: impl FnMut() -> bool) -> Result<(), ClusterError> {
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) -> Result<(), ClusterError> {
     let end = Instant::now() + READY_WITHIN;
     while !holds() {
         if Instant::now() > end {
             return Err(ClusterError::failed("the Redis Cluster", format!("in vain: {what}")));
         }
-        std::thread::sleep(LOOK_EVERY.max(Duration::from_millis(50)));
+        std::thread::sleep(POLL_EVERY.max(Duration::from_millis(50)));
     }
     Ok(())
 }

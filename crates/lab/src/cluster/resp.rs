@@ -3,24 +3,24 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use super::error::{ClusterError, Tried};
+use super::error::{ClusterError, OrFailed};
 use super::limits::{ANSWER_WITHIN, CONNECT_WITHIN};
 
 /// Longest answer that is read; more is none.
 const BULK_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Asks once, over a connection of its own; the answer as text, lists with one entry a line.
-pub(super) fn ask(addr: SocketAddr, words: &[&str]) -> Result<String, ClusterError> {
+pub(super) fn run_command(addr: SocketAddr, words: &[&str]) -> Result<String, ClusterError> {
     let what = || format!("asking Redis at {addr} for {}", words.join(" "));
-    let stream = TcpStream::connect_timeout(&addr, CONNECT_WITHIN).tried(what)?;
-    stream.set_read_timeout(Some(ANSWER_WITHIN)).tried(what)?;
+    let stream = TcpStream::connect_timeout(&addr, CONNECT_WITHIN).or_failed(what)?;
+    stream.set_read_timeout(Some(ANSWER_WITHIN)).or_failed(what)?;
     let mut wire = BufReader::new(stream);
     let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
     for word in words {
         bytes.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
     }
-    wire.get_mut().write_all(&bytes).tried(what)?;
-    read(&mut wire).tried(what)
+    wire.get_mut().write_all(&bytes).or_failed(what)?;
+    read(&mut wire).or_failed(what)
 }
 
 fn read(wire: &mut BufReader<TcpStream>) -> Result<String, String> {

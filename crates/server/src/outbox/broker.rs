@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use doorbuster_api::told::CloudEvent;
+use doorbuster_api::notification::CloudEvent;
 use doorbuster_brokers::{Address, Broker};
 use doorbuster_store::{Endpoint, EndpointKind};
 use serde::Deserialize;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbuster_api::told;
+use doorbuster_api::notification;
 use doorbuster_core::Millis;
 use doorbuster_core::event::EventType;
 use doorbuster_core::outbox::{DeliveryQueue, RowChange, SendOutcome, ordering_key};
@@ -318,7 +318,7 @@ impl Worker<'_> {
     fn record_dead_letter(&self, position: i64, error: Option<&str>) {
         failpoint::pass(Point::OutboxDead);
         self.outbox.meter.count(self.kind, AttemptOutcome::Dead);
-        let event = told::bare_event_id(position);
+        let event = notification::event_id_prefix(position);
         tracing::error!(
             endpoint = self.id,
             event,

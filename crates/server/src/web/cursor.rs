@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use doorbuster_api::problem::{Fault, Place, Problem};
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 
 /// Which list a cursor belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub(crate) fn position(list: List, cursor: Option<&str>) -> Result<Option<(i64, 
 
 /// One that was not given out.
 pub(crate) fn unknown_cursor() -> Problem {
-    let place = Place::Query("cursor".into());
+    let place = FaultLocation::Query("cursor".into());
     Problem::invalid_request(vec![Fault::new(
         place,
         "is not a cursor that was given out for this list",

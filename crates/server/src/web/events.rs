@@ -14,7 +14,7 @@ pub(crate) use stream::stream;
 use std::sync::Arc;
 
 use doorbuster_api::problem::{Problem, Scope};
-use doorbuster_api::query::followed_sales;
+use doorbuster_api::query::parse_followed_sales;
 use doorbuster_core::BuyerId;
 
 use super::App;
@@ -33,7 +33,7 @@ async fn follow(
     // Before the look: a block in between is heard of.
     let blocks = app.gate.blocks.changes();
     app.ensure_not_blocked(client, &buyer)?;
-    let sales = followed_sales(query.unwrap_or_default())?;
+    let sales = parse_followed_sales(query.unwrap_or_default())?;
     for sale in &sales {
         shown_or_new(app, sale).await?;
     }

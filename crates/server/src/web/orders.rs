@@ -34,7 +34,7 @@ pub(crate) async fn list(
     Buyer(buyer): Buyer,
     RawQuery(query): RawQuery,
 ) -> Answer {
-    let query = OrderQuery::of_buyer(query.as_deref().unwrap_or_default())?;
+    let query = OrderQuery::for_buyer(query.as_deref().unwrap_or_default())?;
     // Nobody's limits are asked, so that what it costs is bounded by turns.
     let turn = app.engine.id_key().buyer_hash(buyer.as_str());
     let read = app.engine.holders().lanes.read(turn, page(&app, &query, Some(buyer), None)).await;

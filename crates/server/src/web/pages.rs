@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use axum::extract::State;
 use axum::routing::{MethodFilter, MethodRouter, on};
-use doorbuster_api::header::names;
+use doorbuster_api::header::accepts_explicitly;
 use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::{Problem, Scope};
 use doorbuster_core::TicketId;
@@ -61,7 +61,7 @@ fn page_reply(app: &App, is_there: bool, page: &str, headers: &HeaderMap) -> Ans
         return app.assets.page(page, headers);
     }
     // Browsers name what people read; a program gets what every other address answers it.
-    if names(headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes), "text/html") {
+    if accepts_explicitly(headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes), "text/html") {
         return app.assets.missing_page(page, headers);
     }
     Err(Problem::not_found("there is nothing at this address").into())

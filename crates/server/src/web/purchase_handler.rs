@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use bytes::Bytes;
-use doorbuster_api::body::{Purchase as Wanted, with_key};
+use doorbuster_api::body::{Purchase as Wanted, join_key_and_body};
 use doorbuster_api::gate::Room;
 use doorbuster_api::header::Prefer;
 use doorbuster_api::limits::BODY_BYTES_MAX;
@@ -191,7 +191,7 @@ fn parse_purchase(
     if !asked.is_json {
         return Err(Problem::unsupported_media_type());
     }
-    let (key, wanted) = with_key(asked.key.clone(), Wanted::from_json(body))?;
+    let (key, wanted) = join_key_and_body(asked.key.clone(), Wanted::from_json(body))?;
     let now_secs = came.1.0.div_euclid(1_000);
     let check = |token| facts.shopper.unwrap_or_else(|| app.buyers.check(token, now_secs));
     let token = match asked.token.and_then(check) {
@@ -335,7 +335,7 @@ impl App {
     /// The answer to what asked no sale for anything: a body that cannot be used, a buyer or a sale that nobody knows.
     fn problem_reply(&self, refused: &Problem, client: Client, body: &[u8]) -> Reply {
         let mut reply = problem(refused);
-        let (caller, sale) = (client.caller(""), Wanted::named_sale(body));
+        let (caller, sale) = (client.caller(""), Wanted::sale_of_body(body));
         self.add_rate_limit_status(Route::Purchase, caller, sale.as_deref(), reply.headers_mut());
         reply
     }
@@ -359,7 +359,7 @@ impl App {
         let took = started.elapsed();
         self.metrics.purchases.record(took);
         if self.views.with(&sale.row.id, |view| view.latencies.record(took)).is_none() {
-            self.views.from_bytes(&self.engine, sale).latencies.record(took);
+            self.views.sale_view(&self.engine, sale).latencies.record(took);
         }
     }
 }

@@ -168,7 +168,7 @@ async fn guard(
     }
     response.extensions_mut().insert(route_index(endpoint.id));
     // What was told to one caller is for no cache in between.
-    if endpoint.auth != Auth::Nobody && !response.headers().contains_key(CACHE_CONTROL) {
+    if endpoint.auth != Auth::Public && !response.headers().contains_key(CACHE_CONTROL) {
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     response
@@ -191,7 +191,7 @@ async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<
         return Err(not_served());
     }
     if endpoint.chapter != Chapter::Service {
-        let served = endpoint.answers.iter().find_map(|answer| answer.content.media_type());
+        let served = endpoint.responses.iter().find_map(|answer| answer.content.media_type());
         let wanted = request.headers().get_all(ACCEPT);
         if let Some(served) = served
             && !accepts(wanted.iter().map(|value| value.as_bytes()), served)
@@ -202,7 +202,7 @@ async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<
     match endpoint.auth {
         // A purchase reads its body before it asks who sends it; a browser's socket has its token elsewhere.
         _ if matches!(endpoint.id, "purchase" | "open_websocket") => {}
-        Auth::Nobody => {}
+        Auth::Public => {}
         Auth::Buyer => {
             let shopper = app.buyer(request.headers()).await?;
             request.extensions_mut().insert(Buyer(buyer_id(shopper.name)));

@@ -83,7 +83,7 @@ impl SaleViews {
     }
 
     /// The view of a sale in the catalogue; sales that are not there any more are forgotten on the way.
-    pub(crate) fn from_bytes(&self, engine: &Engine, sale: &SaleState) -> Arc<SaleView> {
+    pub(crate) fn sale_view(&self, engine: &Engine, sale: &SaleState) -> Arc<SaleView> {
         if let Some(view) = self.by_sale.load().get(sale.row.id.as_str()) {
             return view.clone();
         }
@@ -134,7 +134,7 @@ impl SaleViews {
         sale: &Arc<SaleState>,
         event: u64,
     ) -> Option<Rendered> {
-        self.from_bytes(engine, sale).with_hash(sale, event)
+        self.sale_view(engine, sale).with_hash(sale, event)
     }
 
     /// The same, which is made if nobody has.
@@ -144,7 +144,7 @@ impl SaleViews {
         sale: &Arc<SaleState>,
         event: u64,
     ) -> Rendered {
-        let view = self.from_bytes(engine, sale);
+        let view = self.sale_view(engine, sale);
         if let Some(status) = view.with_hash(sale, event) {
             return status;
         }
@@ -166,7 +166,7 @@ impl SaleViews {
         is_old: impl Fn(&RenderedSale) -> bool,
         take: impl Fn(&RenderedSale) -> Rendered,
     ) -> Rendered {
-        let view = self.from_bytes(engine, sale);
+        let view = self.sale_view(engine, sale);
         let look = |at_least: Option<std::time::Duration>| match view.lock().as_ref() {
             Some(shown) if Arc::ptr_eq(&shown.of, sale) => {
                 let is_good =
@@ -347,7 +347,7 @@ mod tests {
         let views = SaleViews::default();
         let sale = engine.catalogue().sale("spring").cloned().expect("created");
         let first = views.status(&engine, &sale).await;
-        let view = views.from_bytes(&engine, &sale);
+        let view = views.sale_view(&engine, &sale);
         let making = view.making.lock().await;
         tokio::time::sleep(STATUS_EVERY + std::time::Duration::from_millis(10)).await;
         assert_eq!(views.status(&engine, &sale).await.bytes, first.bytes, "stale, and at once");

@@ -29,7 +29,7 @@ pub(crate) async fn list(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Answer {
-    let query = SaleQuery::of_buyer(query.as_deref().unwrap_or_default())?;
+    let query = SaleQuery::for_buyer(query.as_deref().unwrap_or_default())?;
     let limit = query.page.limit as usize;
     let (sales, next) =
         page(&app, query.page.cursor.as_deref(), limit, |phase| phase != Phase::Draft)?;

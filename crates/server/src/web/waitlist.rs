@@ -152,7 +152,7 @@ fn refusal_problem(app: &App, sale: &SaleState, why: NotInLine) -> Problem {
             "a unit came for this buyer and was not paid for: one turn is all that a line gives",
         ),
         NotInLine::KeyReused => Problem::idempotency_key_reused(),
-        NotInLine::Full => Problem::line_full(),
+        NotInLine::Full => Problem::waitlist_full(),
         NotInLine::NotOnSale => {
             // The store knows more than this node did when it looked.
             let now = app

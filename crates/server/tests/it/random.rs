@@ -212,7 +212,7 @@ fn judge(drawn: &Drawn, reply: &Reply, document: &Value) -> Result<(), String> {
         }
         return problem(drawn, reply, &codes);
     }
-    let Some(answer) = endpoint.answers.iter().find(|answer| answer.status == reply.status) else {
+    let Some(answer) = endpoint.responses.iter().find(|answer| answer.status == reply.status) else {
         return Err(format!("{} does not answer with {}", endpoint.id, reply.status));
     };
     let media =

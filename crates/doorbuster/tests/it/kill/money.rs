@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::{LONG, SHORT, number};
-use crate::windows::client::{self, Wire, Wish};
-use crate::windows::faults::Faults;
-use crate::windows::rig::Rig;
+use crate::windows::client::{self, Wire, PurchaseSpec};
+use crate::windows::faults::MachineFaults;
+use crate::windows::fixture::ServerFixture;
 
 /// What the provider signs with.
 const SECRET: [u8; 32] = [7; 32];
@@ -81,7 +81,7 @@ impl Message {
 #[derive(Default)]
 struct Book {
     /// Wishes so far.
-    wishes: usize,
+    specs: usize,
     /// Messages that were not answered as often as they shall be.
     open: Vec<Message>,
     /// Answers: to which message, and what its payment came to.
@@ -90,18 +90,18 @@ struct Book {
 
 impl Book {
     fn next_wish(&mut self) -> usize {
-        self.wishes += 1;
-        self.wishes - 1
+        self.specs += 1;
+        self.specs - 1
     }
 
     /// The buyer of this order pays in one of the ways in which buyers do.
-    fn add(&mut self, wish: usize, order: &str, dice: &mut SmallRng) {
-        let (payments, times, wait) = WAYS[wish / ITEMS.len() % WAYS.len()];
+    fn add(&mut self, spec: usize, order: &str, dice: &mut SmallRng) {
+        let (payments, times, wait) = WAYS[spec / ITEMS.len() % WAYS.len()];
         for n in 0..payments {
             let due =
                 Instant::now() + wait + Duration::from_millis(dice.random_range(0..HESITATES_MS));
             self.open.push(Message {
-                payment: format!("pay_{wish}_{n}"),
+                payment: format!("pay_{spec}_{n}"),
                 order: order.to_owned(),
                 due,
                 times,
@@ -148,8 +148,8 @@ fn market(address: SocketAddr, seed: u64, buyers: u64, book: &Shared) -> JoinSet
 async fn buy(address: SocketAddr, mut dice: SmallRng, book: Shared) {
     while let Ok(mut wire) = Wire::connect(address).await {
         let n = book.lock().expect(CALM).next_wish();
-        let wish = Wish::new(&format!("b{n}"), "k", "spring", 1).item(ITEMS[n % ITEMS.len()].0);
-        let Ok(bought) = wire.ask(&wish.bytes()).await else { return };
+        let spec = PurchaseSpec::new(&format!("b{n}"), "k", "spring", 1).item(ITEMS[n % ITEMS.len()].0);
+        let Ok(bought) = wire.ask(&spec.bytes()).await else { return };
         assert!(matches!(bought.status, 201 | 202 | 409 | 503), "{bought}");
         if bought.status == 201 {
             book.lock().expect(CALM).add(n, &bought.id(), &mut dice);
@@ -185,66 +185,66 @@ async fn a_server_that_is_killed_while_it_is_paid_takes_each_payment_once() {
     println!("DOORBUSTER_KILL_ROUNDS={rounds} DOORBUSTER_KILL_SEED={seed}");
     let mut dice = SmallRng::seed_from_u64(seed);
     let secret = format_secret(&SECRET);
-    let (mut rig, faults) = Faults::rig(&[("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", secret.as_str())]);
-    rig.open_sale("spring", &ITEMS).await;
+    let (mut fixture, faults) = MachineFaults::fixture(&[("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", secret.as_str())]);
+    fixture.open_sale("spring", &ITEMS).await;
     let book = Shared::default();
     for round in 0..rounds {
         // On a slow disk more is taken and not yet told when the end comes.
         faults.slow_disk(Duration::from_millis([0, 25, 5][(round % 3) as usize]));
-        let people = market(rig.address, seed + round, BUYERS, &book);
+        let people = market(fixture.address, seed + round, BUYERS, &book);
         let enough = answers(&book) + ANSWERS_A_ROUND;
         let is_enough = async || (answers(&book) >= enough).then_some(());
-        rig.until("payments are taken", PATIENCE, is_enough).await;
+        fixture.until("payments are taken", PATIENCE, is_enough).await;
         tokio::time::sleep(Duration::from_micros(dice.random_range(500..500_000))).await;
-        rig.kill();
+        fixture.kill();
         faults.slow_disk(Duration::ZERO);
         people.join_all().await;
-        let lost = if round % 2 == 1 { faults.cut_power(rig.data_dir()) } else { 0 };
+        let lost = if round % 2 == 1 { faults.cut_power(fixture.data_dir()) } else { 0 };
         println!("round {round}: killed after {} answers, {lost} bytes lost", answers(&book));
         while dice.random_ratio(1, 3) {
-            rig.restart_and_kill_after(Duration::from_micros(dice.random_range(0..300_000)));
+            fixture.restart_and_kill_after(Duration::from_micros(dice.random_range(0..300_000)));
         }
-        rig.restart();
-        rig.audit(None).await;
+        fixture.restart();
+        fixture.audit(None).await;
     }
-    let mut telling = market(rig.address, seed, 0, &book);
+    let mut telling = market(fixture.address, seed, 0, &book);
     let all_told = async || book.lock().expect(CALM).open.is_empty().then_some(());
-    rig.until("every message is answered", PATIENCE, all_told).await;
+    fixture.until("every message is answered", PATIENCE, all_told).await;
     telling.shutdown().await;
-    settle(&rig).await;
+    settle(&fixture).await;
     let taken = std::mem::take(&mut book.lock().expect(CALM).taken);
-    judge(&rig, &taken).await;
-    let report = rig.shown("/v1/admin/exports/reconciliation").await;
+    judge(&fixture, &taken).await;
+    let report = fixture.get_ok("/v1/admin/exports/reconciliation").await;
     assert_eq!(
         (&report["ok"], &report["complete"], &report["differences"]),
         (&json!(true), &json!(true), &json!([]))
     );
-    rig.audit(None).await;
-    rig.ask_to_stop();
-    assert_eq!(rig.ended(Duration::from_secs(10)), Some(0), "{}", rig.said());
+    fixture.audit(None).await;
+    fixture.ask_to_stop();
+    assert_eq!(fixture.wait_for_end(Duration::from_secs(10)), Some(0), "{}", fixture.stderr_text());
 }
 
 /// Waits until no short hold is left, and says of each refund that it arrived: the sandbox knows nothing of payments that were made up here.
-async fn settle(rig: &Rig) {
+async fn settle(fixture: &ServerFixture) {
     let over = async || {
-        let held = rig.list("orders", "sale=spring&state=reserved&").await;
+        let held = fixture.list("orders", "sale=spring&state=reserved&").await;
         held.iter().all(|order| order["item"] == "phone").then_some(())
     };
-    rig.until("every short hold has ended", PATIENCE, over).await;
-    for refund in rig.list("refunds", "").await {
+    fixture.until("every short hold has ended", PATIENCE, over).await;
+    for refund in fixture.list("refunds", "").await {
         let id = word(&refund, "refund");
         let body = json!({"type": "refund.settled", "data": {"refund": id}});
         let message =
             client::message(&SigningKey::new(&SECRET), &format!("msg_{id}_settled"), &body);
-        let reply = rig.ask(&message).await;
+        let reply = fixture.ask(&message).await;
         assert_eq!(reply.status, 200, "{reply}");
     }
 }
 
 /// Every payment that was told is listed once; it is the one that stands for a paid order, or has one refund.
-async fn judge(rig: &Rig, taken: &[(Message, String)]) {
-    let (orders, payments) = (rig.orders("spring").await, rig.list("payments", "").await);
-    let refunds = rig.list("refunds", "").await;
+async fn judge(fixture: &ServerFixture, taken: &[(Message, String)]) {
+    let (orders, payments) = (fixture.orders("spring").await, fixture.list("payments", "").await);
+    let refunds = fixture.list("refunds", "").await;
     let orders: HashMap<&str, &Value> =
         orders.iter().map(|order| (word(order, "id"), order)).collect();
     let mut back = HashMap::<&str, Vec<&Value>>::new();

@@ -48,7 +48,7 @@ const ARGUMENTS: [&str; 10] = [
 ];
 
 static DRIVER: OnceLock<Driver> = OnceLock::new();
-static ROOM: Semaphore = Semaphore::const_new(BROWSERS_MAX);
+static BROWSER_PERMITS: Semaphore = Semaphore::const_new(BROWSERS_MAX);
 /// Sessions whose test has ended well. Those of other tests stay as they are until the end of the run.
 static IDLE: Mutex<Vec<Session>> = Mutex::new(Vec::new());
 
@@ -145,8 +145,8 @@ pub struct Browser {
 impl Browser {
     /// Lends a browser to a test. What the pages wrote to the console is looked at afterwards: no script may have
     /// failed, and nothing may have been stopped by the pages' own policy.
-    pub async fn lend(test: impl AsyncFnOnce(&Self)) {
-        let _room = ROOM.acquire().await.expect("it is never closed");
+    pub async fn with_browser(test: impl AsyncFnOnce(&Self)) {
+        let _room = BROWSER_PERMITS.acquire().await.expect("it is never closed");
         let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let session = match idle {
             Some(session) => session,

@@ -155,7 +155,7 @@ impl<'a> Tab<'a> {
     }
 
     /// Has a script run in every page that this window will show, before the page's own.
-    pub async fn before_all(&self, script: &str) {
+    pub async fn add_init_script(&self, script: &str) {
         let added = self
             .protocol("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script }))
             .await;

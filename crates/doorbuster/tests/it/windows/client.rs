@@ -195,7 +195,7 @@ pub fn message(key: &SigningKey, event: &str, body: &Value) -> Vec<u8> {
 
 /// Somebody's wish: what a purchase says.
 #[derive(Clone, Debug)]
-pub struct Wish {
+pub struct PurchaseSpec {
     /// Who.
     pub buyer: String,
     /// Under which key.
@@ -210,7 +210,7 @@ pub struct Wish {
     pub signed: String,
 }
 
-impl Wish {
+impl PurchaseSpec {
     /// A wish for phones.
     pub fn new(buyer: &str, key: &str, sale: &str, units: u32) -> Self {
         let signed = signed_in(buyer);

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::rig::Rig;
-use crate::house::Scratch;
+use super::fixture::ServerFixture;
+use crate::test_server::TempDir;
 
 /// Words of the page that both processes map, as faults.c numbers them.
 const LOADED: u64 = 0;
@@ -28,13 +28,13 @@ const READS_FAIL: u64 = 15;
 const WORDS: u64 = 16;
 
 /// What is wrong with a server's machine.
-pub struct Faults(File);
+pub struct MachineFaults(File);
 
-impl Faults {
+impl MachineFaults {
     /// A server whose machine can fail, healthy for now.
-    pub fn rig(settings: &[(&str, &str)]) -> (Rig, Self) {
-        let scratch = Scratch::new();
-        let (library, page) = (scratch.join("faults.so"), scratch.join("faults"));
+    pub fn fixture(settings: &[(&str, &str)]) -> (ServerFixture, Self) {
+        let temp_dir = TempDir::new();
+        let (library, page) = (temp_dir.join("faults.so"), temp_dir.join("faults"));
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/windows/faults.c");
         // Whatever linked this test can compile a page of C.
         let built = Command::new("cc")
@@ -55,10 +55,10 @@ impl Faults {
         let text = |path: &Path| path.to_str().expect("it is text").to_owned();
         let (library, page) = (text(&library), text(&page));
         let faults = [("LD_PRELOAD", library.as_str()), ("FAULTS", page.as_str())];
-        let rig = Rig::by(scratch, &[settings, &faults].concat(), r#"exec "$@""#);
+        let fixture = ServerFixture::with_launcher(temp_dir, &[settings, &faults].concat(), r#"exec "$@""#);
         let faults = Self(file);
         assert_eq!(faults.get(LOADED), 1, "the server was not started with its faults");
-        (rig, faults)
+        (fixture, faults)
     }
 
     fn get(&self, word: u64) -> i64 {

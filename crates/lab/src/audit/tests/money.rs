@@ -1,6 +1,6 @@
 //! Money and histories that were bent, one rule at a time.
 
-use super::shop::Shop;
+use super::fixture::StoreFixture;
 use super::{audit, breaks, found};
 
 #[test]
@@ -103,23 +103,23 @@ fn money_that_goes_back_wrongly_is_found() {
 
 #[test]
 fn money_that_went_back_by_itself_is_a_notice_while_somebody_should_look() {
-    let shop = Shop::good();
-    shop.run(
+    let fixture = StoreFixture::consistent();
+    fixture.run(
         "INSERT INTO reversal VALUES ('pay_bob', 'returned', 60, 'CNY', 1, 7), ('pay_bob', 'disputed', 30, 'CNY', 1, 8),
                                      ('pay_dan', 'disputed', 20, 'CNY', 1, 9), ('pay_rob', 'returned', 40, 'CNY', 1, 9)",
     );
     // Its own rows are believed, where a payment has any; what an earlier program noted stands until then.
-    shop.run(
+    fixture.run(
         "INSERT INTO dispute VALUES ('pay_bob', 'dp_1', 100, 'CNY', 1, 5, 8), ('pay_bob', 'dp_2', 40, 'CNY', 0, 5, 8)",
     );
-    let report = audit(&shop);
+    let report = audit(&fixture);
     assert_eq!(
         report.audit.notices.iter().filter(|notice| notice.kind == "disputed").count(),
         2,
         "{report:?}"
     );
-    shop.run("INSERT INTO dispute VALUES ('pay_dan', 'dp_3', 20, 'CNY', 0, 5, 8)");
-    let report = audit(&shop);
+    fixture.run("INSERT INTO dispute VALUES ('pay_dan', 'dp_3', 20, 'CNY', 0, 5, 8)");
+    let report = audit(&fixture);
     assert_eq!(found(&report), []);
     let notices: Vec<_> =
         report.audit.notices.iter().map(|notice| (&*notice.kind, &*notice.detail)).collect();
@@ -205,15 +205,15 @@ fn a_history_that_cannot_be_is_found() {
 
 #[test]
 fn more_time_and_a_late_payment_are_no_finding_and_old_orders_are_a_notice() {
-    let shop = Shop::good();
-    shop.run(
+    let fixture = StoreFixture::consistent();
+    fixture.run(
         "UPDATE orders SET pay_by = pay_by + 60000 WHERE id = '{ann}';
          INSERT INTO event (seq, type, grant_id, n, at, actor, pay_by)
          SELECT 900, 'order.extended', grant_id, n, reserved_at + 9, 'operator:key', pay_by FROM orders WHERE id = '{ann}'",
     );
-    assert_eq!(found(&audit(&shop)), []);
-    shop.run("DELETE FROM event WHERE type LIKE 'order.%' AND seq <> 900");
-    let report = audit(&shop);
+    assert_eq!(found(&audit(&fixture)), []);
+    fixture.run("DELETE FROM event WHERE type LIKE 'order.%' AND seq <> 900");
+    let report = audit(&fixture);
     assert_eq!(found(&report), []);
     let kinds: Vec<_> = report.audit.notices.iter().map(|notice| &*notice.kind).collect();
     assert_eq!(kinds, ["history", "mismatch"]);

@@ -2,9 +2,9 @@
 
 use rusqlite::types::ValueRef;
 
-use super::super::{Store, run};
-use super::shop::{Scratch, Shop};
-use crate::cluster::{Place, Postgres};
+use super::super::{StoreLocation, run};
+use super::fixture::{TempDir, StoreFixture};
+use crate::cluster::{ClusterDir, Postgres};
 
 const SCHEMA: &str = concat!(
     include_str!("../../../../store/migrations/postgres/0001_truth.sql"),
@@ -35,22 +35,22 @@ const TABLES: [(&str, &str); 16] = [
 const FLAGS: [&str; 6] = ["counted", "open", "acked", "done", "accepted", "stands"];
 
 /// A PostgreSQL with the rows of the shop in which everything adds up.
-struct Twin {
+struct PostgresCopy {
     postgres: Postgres,
-    store: Store,
-    _dir: Scratch,
+    store: StoreLocation,
+    _dir: TempDir,
 }
 
-impl Twin {
-    fn of(shop: &Shop) -> Self {
-        let dir = Scratch::new();
-        let place = Place::make(dir.path()).expect("a fresh name");
-        let postgres = Postgres::make(&place, true).expect("it is installed");
-        let store = Store::parse(&postgres.url(postgres.port())).expect("an address");
+impl PostgresCopy {
+    fn copy_of(fixture: &StoreFixture) -> Self {
+        let dir = TempDir::new();
+        let entry = ClusterDir::create(dir.path()).expect("a fresh name");
+        let postgres = Postgres::create(&entry, true).expect("it is installed");
+        let store = StoreLocation::parse(&postgres.url(postgres.port())).expect("an address");
         let twin = Self { postgres, store, _dir: dir };
         twin.run(SCHEMA);
         for (table, more) in TABLES {
-            twin.run(&rows(shop, table, more));
+            twin.run(&rows(fixture, table, more));
         }
         twin
     }
@@ -61,8 +61,8 @@ impl Twin {
 }
 
 /// The rows of a table as SQL for PostgreSQL.
-fn rows(shop: &Shop, table: &str, more: &str) -> String {
-    let mut read = shop.db.prepare(&format!("SELECT * FROM {table}")).expect("a table");
+fn rows(fixture: &StoreFixture, table: &str, more: &str) -> String {
+    let mut read = fixture.db.prepare(&format!("SELECT * FROM {table}")).expect("a table");
     let names: Vec<String> = read.column_names().map(str::to_owned).collect();
     let mut found = read.query([]).expect("rows");
     let mut sql = String::new();
@@ -93,15 +93,15 @@ fn rows(shop: &Shop, table: &str, more: &str) -> String {
 
 #[test]
 fn the_same_rows_in_postgresql_give_the_same_report_and_a_broken_one_is_found() {
-    let shop = super::lines::with_line(Shop::strict().with_good_rows());
-    shop.run("INSERT INTO reversal VALUES ('pay_bob', 'disputed', 100, 'CNY', 1, 7), ('pay_rob', 'disputed', 40, 'CNY', 0, 8)");
-    let twin = Twin::of(&shop);
-    let answers = shop.answers(
+    let fixture = super::waitlist::with_waitlist(StoreFixture::strict().with_consistent_rows());
+    fixture.run("INSERT INTO reversal VALUES ('pay_bob', 'disputed', 100, 'CNY', 1, 7), ('pay_rob', 'disputed', 40, 'CNY', 0, 8)");
+    let twin = PostgresCopy::copy_of(&fixture);
+    let answers = fixture.answers(
         r#"{"buyer":"ann","key":"k-ann","sale":"spring","item":"phone","units":10,"status":201,"code":null,"id":"<ann>","state":"reserved"}
 {"buyer":"zoe","key":"k-zoe","sale":"spring","item":"phone","units":10,"status":409,"code":"sold_out","id":null,"state":null}
 "#,
     );
-    let mut here = run(&Store::Sqlite(shop.path()), Some(&answers)).expect("a report");
+    let mut here = run(&StoreLocation::Sqlite(fixture.path()), Some(&answers)).expect("a report");
     let mut there = run(&twin.store, Some(&answers)).expect("a report");
     here.audit.checked_at = there.audit.checked_at;
     let sorted = |report: &mut super::super::AuditReport| {
@@ -148,6 +148,6 @@ fn the_same_rows_in_postgresql_give_the_same_report_and_a_broken_one_is_found() 
     let found = run(&twin.store, Some(&answers)).expect("a report").audit.findings;
     assert!(found.iter().any(|finding| finding.rule == "I3"), "{found:?}");
 
-    let wrong = Store::parse("postgres://nobody@127.0.0.1:1/nowhere").expect("an address");
+    let wrong = StoreLocation::parse("postgres://nobody@127.0.0.1:1/nowhere").expect("an address");
     assert!(run(&wrong, None).is_err_and(|error| error.to_string().contains("127.0.0.1:1")));
 }

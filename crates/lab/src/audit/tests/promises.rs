@@ -1,15 +1,15 @@
 //! What buyers were told, against a store that is right: promises kept, and promises broken.
 
-use super::super::{Store, run};
+use super::super::{StoreLocation, run};
 use super::found;
-use super::shop::{Shop, ticket};
+use super::fixture::{StoreFixture, ticket};
 
 /// Tells a buyer of a good store `lines`; the auditor must find `rule` with these `words`, or nothing when empty.
 #[track_caller]
 fn promises(lines: &str, rule: &str, words: &str) {
-    let shop = Shop::good();
-    let answers = shop.answers(lines);
-    let report = run(&Store::Sqlite(shop.path()), Some(&answers)).expect("the audit takes place");
+    let fixture = StoreFixture::consistent();
+    let answers = fixture.answers(lines);
+    let report = run(&StoreLocation::Sqlite(fixture.path()), Some(&answers)).expect("the audit takes place");
     let found = found(&report);
     match rule {
         "" => assert!(found.is_empty(), "{found:#?}"),
@@ -92,9 +92,9 @@ fn promises_that_were_broken_are_found() {
 
 #[test]
 fn orders_that_nobody_was_told_of_are_a_notice() {
-    let shop = Shop::good();
+    let fixture = StoreFixture::consistent();
     let lines = line("ann", 10, 201, "", "<ann>", "reserved") + "{\"buyer\":\"bo";
-    let report = run(&Store::Sqlite(shop.path()), Some(&shop.answers(&lines)))
+    let report = run(&StoreLocation::Sqlite(fixture.path()), Some(&fixture.answers(&lines)))
         .expect("the audit takes place");
     assert!(report.audit.ok);
     let of_promises = report.audit.notices.iter().filter(|notice| notice.kind != "mismatch");
@@ -104,14 +104,14 @@ fn orders_that_nobody_was_told_of_are_a_notice() {
 
 /// Erases ann from a good store, and holds against it what she was told before.
 fn after_erasing(line: &str) -> (u64, Vec<(String, String)>) {
-    let shop = Shop::good();
-    shop.run(
+    let fixture = StoreFixture::consistent();
+    fixture.run(
         "UPDATE orders SET buyer = 'erased:0a', request_key = 'erased:0b' WHERE buyer = 'ann';
          UPDATE quota SET buyer = 'erased:0a' WHERE buyer = 'ann';
          UPDATE feed SET buyer = 'erased:0a', request_key = 'erased:0b' WHERE buyer = 'ann';",
     );
     let report =
-        run(&Store::Sqlite(shop.path()), Some(&shop.answers(line))).expect("the audit takes place");
+        run(&StoreLocation::Sqlite(fixture.path()), Some(&fixture.answers(line))).expect("the audit takes place");
     let found =
         found(&report).into_iter().map(|(rule, detail)| (rule.to_owned(), detail.to_owned()));
     (report.orders_erased, found.collect())
@@ -144,7 +144,7 @@ fn what_an_erased_buyer_was_told_is_held_against_the_order_by_its_id() {
 
 #[test]
 fn a_storm_writes_what_the_auditor_reads() {
-    let told = crate::storm::answer_line_of_a_sold_out_buyer();
+    let told = crate::load::sold_out_answer_line();
     let line: doorbuster_api::report::AnswerLine =
         serde_json::from_slice(&told).expect("the same shape");
     assert_eq!((line.status, line.code.as_deref(), line.state), (409, Some("sold_out"), None));

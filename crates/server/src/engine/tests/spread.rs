@@ -54,7 +54,7 @@ async fn sell_out(spread: Spread, stock: u64) {
                 let units = (n * 5 % 7 + 1).min(most) as u32;
                 match buy(&engine, &format!("b{n}"), "k", units).await {
                     Bought::Created(order) => {
-                        drop(sold.fetch_add(order.units.to_u64(), Ordering::Relaxed))
+                        _ = sold.fetch_add(order.units.to_u64(), Ordering::Relaxed);
                     }
                     // Fewer are left, or none.
                     Bought::Refused(Refusal::SoldOut(left)) => {

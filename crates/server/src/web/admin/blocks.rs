@@ -6,7 +6,7 @@ use axum::extract::State;
 use doorbuster_api::admin::blocks::{Block, BlockKind, BlockList, NewBlock};
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
-use doorbuster_api::problem::{Fault, Place, Problem};
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_api::value::is_name;
 use doorbuster_core::{BuyerId, Millis};
 use doorbuster_store as store;
@@ -107,7 +107,7 @@ fn block_value(wanted: &NewBlock) -> Result<String, Problem> {
 }
 
 fn value_fault(pointer: &str, detail: &'static str) -> Problem {
-    Problem::invalid_request(vec![Fault::new(Place::Body(pointer.to_owned()), detail)])
+    Problem::invalid_request(vec![Fault::new(FaultLocation::Body(pointer.to_owned()), detail)])
 }
 
 fn stored_kind(kind: BlockKind) -> store::BlockKind {

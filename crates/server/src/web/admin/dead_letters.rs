@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, Request, State};
 use doorbuster_api::admin::dead_letters::{
-    DeadKind, DeadLetter, DeadLetterDetail, DeadLetterList, DeadRequest, Discard, ManyDead,
+    DeadKind, DeadLetter, DeadLetterDetail, DeadLetterList, DeadRequest, Discard, DeadLetterSelection,
     ManySeenTo, SeenTo, SeenToState,
 };
 use doorbuster_api::header::BodyType;
@@ -30,7 +30,7 @@ use crate::web::{App, wire};
 
 /// `GET /v1/admin/list_dead_letters-draw_letters`
 pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
-    let query = DeadLetterQuery::of_operator(query.as_deref().unwrap_or_default())?;
+    let query = DeadLetterQuery::for_operator(query.as_deref().unwrap_or_default())?;
     let (found, next_cursor) = letters_page(&app, &query).await?;
     let dead_letters = found.iter().map(|(kind, dead)| letter_view(*kind, dead)).collect();
     Ok(json(StatusCode::OK, &DeadLetterList { dead_letters, next_cursor }))
@@ -116,7 +116,7 @@ pub(crate) async fn retry_many(
     let headers = request.headers().clone();
     let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
     input::content_type(&headers, BodyType::Json)?;
-    let which = ManyDead::to_retry(&body)?;
+    let which = DeadLetterSelection::parse_retry(&body)?;
     handle_many(&app, &by, query.as_deref(), &which).await
 }
 
@@ -130,13 +130,13 @@ pub(crate) async fn discard_many(
     let headers = request.headers().clone();
     let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
     input::content_type(&headers, BodyType::Json)?;
-    let which = ManyDead::to_discard(&body)?;
+    let which = DeadLetterSelection::parse_discard(&body)?;
     handle_many(&app, &by, query.as_deref(), &which).await
 }
 
 /// Sees to those of a page of dead letters that are meant, one by one: with a reason they are let be, without one tried again.
-async fn handle_many(app: &App, by: &Operator, query: Option<&str>, which: &ManyDead) -> Answer {
-    let query = DeadLetterQuery::of_operator(query.unwrap_or_default())?;
+async fn handle_many(app: &App, by: &Operator, query: Option<&str>, which: &DeadLetterSelection) -> Answer {
+    let query = DeadLetterQuery::for_operator(query.unwrap_or_default())?;
     if let Some(endpoint) = &which.endpoint {
         webhook_endpoints::find(app, endpoint).await?;
     }

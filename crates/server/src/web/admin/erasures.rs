@@ -6,7 +6,7 @@ use axum::extract::State;
 use doorbuster_api::admin::erasures::{Erasure, HeldBack, HeldBackReason, NewErasure};
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
-use doorbuster_api::problem::{Fault, Place, Problem};
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_core::BuyerId;
 use doorbuster_store::{self as store, Erased, RetainReason};
 use http::StatusCode;
@@ -102,5 +102,5 @@ fn erasure_view(erased_as: String, dry_run: bool, done: Erased, left: store::Buy
 }
 
 fn buyer_fault(detail: &'static str) -> Problem {
-    Problem::invalid_request(vec![Fault::new(Place::Body("/buyer".to_owned()), detail)])
+    Problem::invalid_request(vec![Fault::new(FaultLocation::Body("/buyer".to_owned()), detail)])
 }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use doorbuster_api::admin::export::Export;
 use doorbuster_api::admin::payments::{Payment, Refund};
 use doorbuster_api::order::Order;
-use doorbuster_api::query::exported_sale;
+use doorbuster_api::query::parse_exported_sale;
 use doorbuster_core::ItemId;
 use doorbuster_store::{MoneyQuery, OrderQuery};
 use futures_util::stream::unfold;
@@ -61,7 +61,7 @@ async fn existing_sale(app: &App, wanted: Option<String>) -> Result<Option<Strin
 }
 
 async fn export(app: Arc<App>, query: Option<&str>, export: Export) -> Answer {
-    let sale = existing_sale(&app, exported_sale(query.unwrap_or_default())?).await?;
+    let sale = existing_sale(&app, parse_exported_sale(query.unwrap_or_default())?).await?;
     let source = match export {
         Export::Ledger => ExportSource::Ledger(Box::new(Ledger::for_sale(sale))),
         _ => ExportSource::List { items: item_ids(&app, sale.as_deref(), None), at: ListPosition::Start },

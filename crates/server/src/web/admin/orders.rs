@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use doorbuster_api::admin::order::{AnyOrderDetail, OrderDetail};
-use doorbuster_api::admin::payments::{Extension, Reason, Until};
+use doorbuster_api::admin::payments::{Extension, Reason, PayByChange};
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::order::{AnyOrder, OrderList};
-use doorbuster_api::problem::{Fault, Place, Problem};
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_api::query::OrderQuery;
 use doorbuster_core::event::{self, Actor};
 use doorbuster_core::order::ChangeOutcome;
@@ -30,7 +30,7 @@ use crate::web::{App, wire};
 
 /// `GET /v1/admin/orders`
 pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
-    let query = OrderQuery::of_operator(query.as_deref().unwrap_or_default())?;
+    let query = OrderQuery::for_operator(query.as_deref().unwrap_or_default())?;
     // An item that this node has not heard of yet would be no item at all.
     app.engine.catch_up().await.map_err(failed)?;
     let items = item_ids(&app, query.sale.as_deref(), query.item.as_deref());
@@ -124,15 +124,15 @@ pub(crate) async fn extend(
     let found = store.order(id).await.map_err(failed)?;
     let row = found.ok_or_else(|| Problem::not_found("there is no such order"))?;
     let (pay_by, place) = match until {
-        Until::Secs(secs) => (row.pay_by.plus(i64::from(secs) * 1_000), "/secs"),
-        Until::Time(time) => (Millis(time.millis()), "/pay_by"),
+        PayByChange::Secs(secs) => (row.pay_by.plus(i64::from(secs) * 1_000), "/secs"),
+        PayByChange::Time(time) => (Millis(time.millis()), "/pay_by"),
     };
     let by_whom = by_operator(&by, wanted.reason.clone());
     let changed = store.extend_order(id, pay_by, by_whom).await.map_err(failed)?;
     if matches!(&changed, ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved) {
         let detail = "must be later than the order's pay_by, and at most 30 days from now";
         return Err(
-            Problem::invalid_request(vec![Fault::new(Place::Body(place.into()), detail)]).into()
+            Problem::invalid_request(vec![Fault::new(FaultLocation::Body(place.into()), detail)]).into()
         );
     }
     let is_new = matches!(changed, ChangeOutcome::Done(_));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
-use doorbuster_api::problem::{Fault, Place, Problem};
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_core::Phase;
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_store::StepOutcome;
@@ -34,7 +34,7 @@ pub(crate) async fn step(
             before.row.starts_at.is_some_and(|starts_at| starts_at > app.engine.now());
         if !opens_later {
             let fault = Fault::new(
-                Place::Body("/starts_at".into()),
+                FaultLocation::Body("/starts_at".into()),
                 "has to lie in the future; change the sale first",
             );
             return Err(Problem::invalid_request(vec![fault]).into());

@@ -11,7 +11,7 @@ use doorbuster_api::admin::new_sale::{NewItem, NewSale};
 use doorbuster_api::admin::sale::AdminSaleList;
 use doorbuster_api::header::{BodyType, if_match};
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
-use doorbuster_api::problem::{Fault, Place, Problem};
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_api::query::SaleQuery;
 use doorbuster_core::{Millis, Spread, Stock};
 use doorbuster_store as store;
@@ -69,11 +69,11 @@ fn check_currencies(app: &App, wanted: &NewSale) -> Result<(), Problem> {
 /// What is wrong with a price that the payment provider cannot take.
 pub(super) fn unpayable(app: &App, index: usize, minor: i64, currency: &str) -> Option<Fault> {
     let no = app.payments.refuses_price(minor, currency)?;
-    Some(Fault::new(Place::Body(format!("/items/{index}/price/{}", no.member)), no.why))
+    Some(Fault::new(FaultLocation::Body(format!("/items/{index}/price/{}", no.member)), no.why))
 }
 
 fn other_currency(index: usize) -> Fault {
-    let place = Place::Body(format!("/items/{index}/list_price/currency"));
+    let place = FaultLocation::Body(format!("/items/{index}/list_price/currency"));
     Fault::new(place, "must be the currency of the price")
 }
 
@@ -107,7 +107,7 @@ fn stored_item(item: NewItem) -> store::NewItem {
 
 /// `GET /v1/admin/sales`
 pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
-    let query = SaleQuery::of_operator(query.as_deref().unwrap_or_default())?;
+    let query = SaleQuery::for_operator(query.as_deref().unwrap_or_default())?;
     let limit = query.page.limit as usize;
     let is_wanted = |phase| query.phase.is_none_or(|wanted| wanted == wire::phase(phase));
     let (sales, next_cursor) = page(&app, query.page.cursor.as_deref(), limit, is_wanted)?;

@@ -6,7 +6,7 @@ use axum::extract::State;
 use doorbuster_api::admin::spread::{Choose as ChooseWord, Spread as Wanted};
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
-use doorbuster_api::problem::{Fault, Place, Problem};
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_core::{PartitionChoice, Phase, Spread, SpreadFault};
 use doorbuster_store::SpreadOutcome;
 use http::StatusCode;
@@ -75,7 +75,7 @@ fn parse_spread(wanted: &Wanted) -> Result<Spread, Problem> {
         SpreadFault::HalfInUse | SpreadFault::TooLarge => "/initial",
         SpreadFault::ThresholdAboveInitial => "/threshold",
     };
-    Err(Problem::invalid_request(vec![Fault::new(Place::Body(member.into()), fault.to_string())]))
+    Err(Problem::invalid_request(vec![Fault::new(FaultLocation::Body(member.into()), fault.to_string())]))
 }
 
 fn spread_view(spread: &Spread) -> Wanted {

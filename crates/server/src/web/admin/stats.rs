@@ -17,7 +17,7 @@ use crate::web::{App, wire};
 
 pub(crate) async fn get(State(app): State<Arc<App>>, PathNames([name]): PathNames<1>) -> Answer {
     let sale = sale(&app, &name)?;
-    let view = app.views.from_bytes(&app.engine, &sale);
+    let view = app.views.sale_view(&app.engine, &sale);
     let now = RateSample::from_tally(&sale.flags.tally, view.latencies.read());
     let oldest = view.window.lock().unwrap_or_else(PoisonError::into_inner).oldest().clone();
     let secs = now.at.duration_since(oldest.at).as_secs_f64().max(0.001);

@@ -6,10 +6,10 @@ use axum::extract::State;
 use doorbuster_api::admin::stock::{
     Adjustment as Wanted, Available, Counter, SlotList, SlotRow, StockList,
 };
-use doorbuster_api::body::with_key;
+use doorbuster_api::body::join_key_and_body;
 use doorbuster_api::header::{BodyType, idempotency_key};
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
-use doorbuster_api::problem::{Fault, Place, Problem};
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_core::Grant;
 use doorbuster_store::{Adjustment, GrantTransfers};
 use http::{HeaderValue, StatusCode};
@@ -47,7 +47,7 @@ pub(crate) async fn adjust(
     let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
     input::content_type(&headers, BodyType::Json)?;
     let key = idempotency_key(headers.get_all("idempotency-key").iter().map(HeaderValue::as_bytes));
-    let (key, wanted) = with_key(key, Wanted::from_json(&body))?;
+    let (key, wanted) = join_key_and_body(key, Wanted::from_json(&body))?;
     let sale = sale(&app, &name)?;
     let item = sale.item(&item).ok_or_else(|| Problem::not_found("the sale has no such item"))?;
     let adjustment = Adjustment {
@@ -78,7 +78,7 @@ fn adjusted_counts(adjusted: Adjusted, sale: &SaleState) -> Result<doorbuster_st
         Adjusted::KeyReused => Problem::idempotency_key_reused(),
         Adjusted::TooMuch => {
             let fault = Fault::new(
-                Place::Body("/units".into()),
+                FaultLocation::Body("/units".into()),
                 "would raise the stock over 1000000000 units",
             );
             Problem::invalid_request(vec![fault])

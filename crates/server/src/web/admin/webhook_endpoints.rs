@@ -12,9 +12,9 @@ use doorbuster_api::admin::webhooks::{
 };
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
-use doorbuster_api::problem::{Fault, Place, Problem};
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_api::query::DeliveryQuery;
-use doorbuster_api::told::{ALL_TYPES, event_position, names_event};
+use doorbuster_api::notification::{ALL_TYPES, event_position, names_event};
 use doorbuster_core::limits::DELIVERIES_PENDING_MAX;
 use doorbuster_core::outbox::EventFilter;
 use doorbuster_store::{
@@ -180,7 +180,7 @@ pub(crate) async fn deliveries(
     PathNames([id]): PathNames<1>,
     RawQuery(query): RawQuery,
 ) -> Answer {
-    let query = DeliveryQuery::of_operator(query.as_deref().unwrap_or_default())?;
+    let query = DeliveryQuery::for_operator(query.as_deref().unwrap_or_default())?;
     let after = cursor::position(List::Deliveries, query.page.cursor.as_deref())?
         .map(|(position, _)| position);
     find(&app, &id).await?;
@@ -288,7 +288,7 @@ async fn address_of(app: &App, kind: EndpointKind, text: &str) -> Result<String,
 }
 
 fn address_problem(why: &'static str) -> Problem {
-    Problem::invalid_request(vec![Fault::new(Place::Body("/url".to_owned()), why)])
+    Problem::invalid_request(vec![Fault::new(FaultLocation::Body("/url".to_owned()), why)])
 }
 
 /// Where an address leads: its path may hold a secret of the shop's, and stays out of the log of actions.

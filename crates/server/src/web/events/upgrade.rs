@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::response::Response;
 use doorbuster_api::event::SUBPROTOCOL;
-use doorbuster_api::problem::{Fault, Place, Problem};
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, UPGRADE,
@@ -33,7 +33,7 @@ pub(crate) struct Upgrade {
 
 /// What any other request hears.
 pub(super) fn upgrade_required() -> Refused {
-    let fault = Fault::new(Place::Header("Upgrade"), "must ask for a WebSocket, version 13");
+    let fault = Fault::new(FaultLocation::Header("Upgrade"), "must ask for a WebSocket, version 13");
     Problem::invalid_request(vec![fault]).into()
 }
 

@@ -161,7 +161,7 @@ async fn a_stream_that_is_due_for_a_ping_hears_of_a_status_that_takes_its_time()
     let stream = TcpStream::connect(full.address).await.expect("it listens");
     let mut reader = Reader::following(stream, "?sale=spring").await;
     let spring = full.app.engine.catalogue().sale("spring").cloned().expect("it was made");
-    let view = full.app.views.from_bytes(&full.app.engine, &spring);
+    let view = full.app.views.sale_view(&full.app.engine, &spring);
     // The status that every stream begins with.
     reader.hear("data: ", 1).await;
     for _ in 0..3 {

@@ -84,7 +84,7 @@ pub(crate) fn history(told: &[StoredEvent], for_buyer: bool) -> Vec<HistoryEntry
                 .clone()
                 .filter(|_| !(for_buyer && matches!(event.by.actor, Actor::Operator(_)))),
             pay_by,
-            from_line: event.is_from_waitlist().then_some(true),
+            from_waitlist: event.is_from_waitlist().then_some(true),
         });
     }
     entries

@@ -158,7 +158,7 @@ async fn what_is_about_an_item_that_is_not_known_is_never_left_out_in_silence() 
         }
         assert!(has_broken, "{} looks whole", which.as_str());
     }
-    let query = doorbuster_api::query::OrderQuery::of_operator("").expect("no conditions");
+    let query = doorbuster_api::query::OrderQuery::for_operator("").expect("no conditions");
     let refused = crate::web::orders::page(&app, &query, None, None)
         .await
         .expect_err("a list that is not whole");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use doorbuster_api::admin::export::{Difference, MoneySums, ReconciledItem, Reconciliation};
-use doorbuster_api::query::reconciled;
+use doorbuster_api::query::parse_reconciliation;
 use doorbuster_core::Stock;
 use doorbuster_store as store;
 use doorbuster_store::DifferenceKind;
@@ -17,7 +17,7 @@ use crate::web::reply::{Answer, json};
 use crate::web::{App, wire};
 
 pub(crate) async fn get(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
-    let (sale, read_on) = reconciled(query.as_deref().unwrap_or_default())?;
+    let (sale, read_on) = parse_reconciliation(query.as_deref().unwrap_or_default())?;
     let sale = existing_sale(&app, sale).await?;
     let after = cursor::position(List::Differences, read_on.as_deref())?;
     let after = after.map(|(_, text)| decode_cursor(&text).ok_or_else(cursor::unknown_cursor)).transpose()?;

@@ -8,7 +8,7 @@ use doorbuster_api::admin::sale_patch::{ItemPatch, SalePatch};
 use doorbuster_api::body::Change;
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
-use doorbuster_api::problem::{Fault, Place, Problem};
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_api::value::{Money, Stock, Time};
 use doorbuster_core::{Millis, Phase};
 use doorbuster_store::{ItemRow, PatchOutcome, SaleRow};
@@ -89,7 +89,7 @@ fn check_prices(app: &App, patch: &SalePatch) -> Result<(), Problem> {
 }
 
 fn fault(index: usize, member: &str, detail: &'static str) -> Fault {
-    Fault::new(Place::Body(format!("/items/{index}/{member}")), detail)
+    Fault::new(FaultLocation::Body(format!("/items/{index}/{member}")), detail)
 }
 
 fn apply(patch: SalePatch, row: &mut SaleRow) -> Result<(), Problem> {
@@ -101,10 +101,10 @@ fn apply(patch: SalePatch, row: &mut SaleRow) -> Result<(), Problem> {
     row.ends_at = changed_time(patch.ends_at, row.ends_at);
     if row.phase == Phase::Scheduled && row.starts_at.is_none() {
         faults
-            .push(Fault::new(Place::Body("/starts_at".into()), "a scheduled sale has to have one"));
+            .push(Fault::new(FaultLocation::Body("/starts_at".into()), "a scheduled sale has to have one"));
     }
     if row.starts_at.zip(row.ends_at).is_some_and(|(starts_at, ends_at)| ends_at <= starts_at) {
-        faults.push(Fault::new(Place::Body("/ends_at".into()), "must be after starts_at"));
+        faults.push(Fault::new(FaultLocation::Body("/ends_at".into()), "must be after starts_at"));
     }
     match patch.front_door {
         Change::Keep => {}

@@ -8,7 +8,7 @@ const WHILE: Duration = Duration::from_millis(50);
 /// Where the sale's status is made.
 fn view(full: &Full) -> Arc<SaleView> {
     let sale = full.app.engine.catalogue().sale("spring").cloned().expect("it was made");
-    full.app.views.from_bytes(&full.app.engine, &sale)
+    full.app.views.sale_view(&full.app.engine, &sale)
 }
 
 /// Tells whoever follows the sale that its status changed.
