@@ -1,4 +1,5 @@
-//! Clients that mean no good, beside those who buy: WebSockets that are never read, request heads that never end, and headers too large for anybody.
+//! Clients that mean no good, beside those who buy: WebSockets that are never read, request heads
+//! that never end, and headers too large for anybody.
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -28,10 +29,10 @@ pub struct Attack {
 }
 
 impl Attack {
-    /// Begins it on this core: returns once every dead WebSocket follows the sale, and the others have begun.
+    /// Begins it on this core: returns once every dead WebSocket follows the sale, and the others
+    /// have begun.
     ///
-    /// # Errors
-    /// When a WebSocket is not greeted.
+    /// # Errors When a WebSocket is not greeted.
     pub fn start(
         addr: SocketAddr,
         core: Option<usize>,
@@ -56,10 +57,10 @@ impl Attack {
         Ok(Self { dead, over, slow, bombs })
     }
 
-    /// Ends it. How many large headers were refused with `431`, and how many connections were ended without a word.
+    /// Ends it. How many large headers were refused with `431`, and how many connections were ended
+    /// without a word.
     ///
-    /// # Errors
-    /// When the server let something through, or nothing was tried.
+    /// # Errors When the server let something through, or nothing was tried.
     pub fn end(self) -> Result<(u64, u64)> {
         self.over.store(true, Ordering::Release);
         self.slow.join().expect("slow heads do not panic")?;

@@ -1,7 +1,8 @@
-//! Buyers with tokens of their own, as a shop would sign them, and the one request each of them sends.
+//! Buyers with tokens of their own, as a shop would sign them, and the one request each of them
+//! sends.
 //!
-//! Only the signature of a token is kept; name and claims follow from the buyer's number, so a request is a template with three places
-//! written over. A million buyers are 32 MB.
+//! Only the signature of a token is kept; name and claims follow from the buyer's number, so a
+//! request is a template with three places written over. A million buyers are 32 MB.
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::hmac;
@@ -186,7 +187,8 @@ mod tests {
         let mut template = Template::new(&buyers, &options);
         for buyer in [0, 11] {
             template.set_sale(buyer);
-            let text = String::from_utf8(template.for_buyer(&buyers, buyer).to_vec()).expect("ASCII");
+            let text =
+                String::from_utf8(template.for_buyer(&buyers, buyer).to_vec()).expect("ASCII");
             let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
             assert!(
                 head.contains(&format!("\r\nAuthorization: Bearer {}\r\n", buyers.token(buyer))),

@@ -6,11 +6,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::Cli;
-use crate::limits::{self, WARM_UP_PART, ORDERS_PER_SEC_MAX};
+use crate::limits::{self, ORDERS_PER_SEC_MAX, WARM_UP_PART};
 use crate::load::{Load, Pace};
-use crate::temp_dir::TempDir;
 use crate::server::{Server, ServerOptions};
 use crate::table::Machine;
+use crate::temp_dir::TempDir;
 use crate::{cores, disk};
 
 /// The setting of a run.

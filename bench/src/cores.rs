@@ -1,4 +1,5 @@
-//! Which core what runs on: the server and the generator of a comparison with one worker get one core each.
+//! Which core what runs on: the server and the generator of a comparison with one worker get one
+//! core each.
 use std::time::Duration;
 
 use anyhow::{Context, Result};

@@ -39,7 +39,8 @@ impl<'a> DoorRequests<'a> {
         let json = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
         let length = body.len();
         let head = format!(
-            "{method} /v1/sales/{sale}/{what} HTTP/1.1\r\nHost: 127.0.0.1\r\n{json}Content-Length: {length}\r\n"
+            "{method} /v1/sales/{sale}/{what} HTTP/1.1\r\nHost: 127.0.0.1\r\n{json}Content-Length: \
+             {length}\r\n"
         );
         Self { buyers, head, body, next: 0, end: buyers.count(), reader: AnswerReader::default() }
     }

@@ -84,7 +84,12 @@ impl Figure {
 
     /// A ratio over several rounds: their median, with both sides of the round that had it.
     #[must_use]
-    pub fn comparison(mut self, comparison: &Comparison, unit: &'static str, peer: &'static str) -> Self {
+    pub fn comparison(
+        mut self,
+        comparison: &Comparison,
+        unit: &'static str,
+        peer: &'static str,
+    ) -> Self {
         self.rounds = comparison.ratios();
         self.value = median(&self.rounds);
         let off = |round: &usize| (self.rounds[*round] - self.value).abs();
@@ -176,10 +181,10 @@ impl Comparison {
     }
 }
 
-/// Measures two sides in turn, the first one changing from round to round, after a round that does not count.
+/// Measures two sides in turn, the first one changing from round to round, after a round that does
+/// not count.
 ///
-/// # Errors
-/// When either side could not be measured, or its result was wrong.
+/// # Errors When either side could not be measured, or its result was wrong.
 pub fn compare_alternating(
     rounds: usize,
     mut ours: impl FnMut() -> anyhow::Result<f64>,
@@ -241,7 +246,8 @@ mod tests {
 
     #[test]
     fn an_invalid_figure_never_counts_whatever_its_value() {
-        let figure = Figure::new("R0", "a test", Target::Reported { goal: 1.0 }).with_value(0.5, "×");
+        let figure =
+            Figure::new("R0", "a test", Target::Reported { goal: 1.0 }).with_value(0.5, "×");
         assert_eq!(
             figure.clone().invalid(&anyhow::anyhow!("oversold")).status(),
             FigureStatus::Invalid

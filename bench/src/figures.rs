@@ -2,31 +2,31 @@
 
 mod challenges;
 mod cluster;
-mod passes;
+mod dead_endpoints;
 mod expiry;
 mod growth;
-mod waiting_room;
-mod refusal_kinds;
 mod latency;
 mod memory;
 mod orders;
 mod overload;
+mod passes;
 mod processor;
+mod refusal_kinds;
 mod refusals;
-mod settling;
 mod sale_server;
-mod dead_endpoints;
+mod settling;
 mod slot;
 mod start;
 mod tickets;
 mod views;
+mod waiting_room;
 
 use anyhow::{Result, bail};
 
 pub use slot::measure_in_process as slot_alone;
 
-use crate::figure::{Figure, Target};
 use crate::config::BenchConfig;
+use crate::figure::{Figure, Target};
 
 /// Measures some figures of a group.
 type Measure = fn(&BenchConfig, &[&'static str]) -> Vec<Figure>;
@@ -90,7 +90,12 @@ impl Group {
 }
 
 /// The figure that `measured` gives, or why it does not count.
-fn figure_or_invalid(id: &'static str, what: &str, target: Target, measured: Result<Figure>) -> Figure {
+fn figure_or_invalid(
+    id: &'static str,
+    what: &str,
+    target: Target,
+    measured: Result<Figure>,
+) -> Figure {
     measured.unwrap_or_else(|error| Figure::new(id, what, target).invalid(&error))
 }
 

@@ -15,7 +15,8 @@ pub const WARM_UP_PART: u32 = 5;
 
 /// Connections that refusals are asked over.
 pub const REFUSAL_CONNECTIONS: usize = 64;
-/// Requests of page views that are due each second: below what one worker of nginx serves beside the generator.
+/// Requests of page views that are due each second: below what one worker of nginx serves beside
+/// the generator.
 pub const REQUESTS_PER_SEC: f64 = 32_000.0;
 /// Connections that orders are placed over.
 pub const ORDER_CONNECTIONS: usize = 512;
@@ -29,7 +30,8 @@ pub const CROWD_CONNECTIONS: usize = 8_000;
 pub const OVERLOAD: f64 = 5.0;
 /// And how many times with a crowd that is larger still.
 pub const OVERLOAD_LARGE: f64 = 10.0;
-/// Connections of an overloading crowd beside attack clients: with theirs as many as a process may usually have.
+/// Connections of an overloading crowd beside attack clients: with theirs as many as a process may
+/// usually have.
 pub const CROWD_CONNECTIONS_BESIDE: usize = 6_000;
 /// WebSockets of attack clients, which are never read.
 pub const DEAD_SOCKETS: usize = 10_000;
@@ -38,7 +40,8 @@ pub const SLOW_HEADS: usize = 2_000;
 /// Headers too large that attack clients send each second.
 pub const BOMBS_PER_SEC: u32 = 200;
 
-/// Different buyers whom refusals are told: more than one round serves, so that each request shows a token not seen lately.
+/// Different buyers whom refusals are told: more than one round serves, so that each request shows
+/// a token not seen lately.
 pub const REFUSED_BUYERS: u32 = 400_000;
 /// Passes that are checked one after the other.
 pub const PASS_CHECKS: u32 = 1_000_000;
@@ -49,8 +52,9 @@ pub const PLENTY_OF_STOCK: u64 = 1_000_000_000;
 
 /// Idle WebSockets that are counted.
 pub const SOCKETS: usize = 10_000;
-/// Tabs left open in a waiting room whose memory is counted: more connections a process may often not have. An eighth of 100,000, so that tables of twice the
-/// size at each growth are as full as they would be then.
+/// Tabs left open in a waiting room whose memory is counted: more connections a process may often
+/// not have. An eighth of 100,000, so that tables of twice the size at each growth are as full as
+/// they would be then.
 pub const OPEN_TABS: u32 = 12_500;
 /// How many of them are opened in a second: more than a busy sale has comers before its opening.
 pub const TABS_PER_SEC: u32 = 1_500;

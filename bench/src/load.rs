@@ -1,7 +1,9 @@
-//! The generator: one thread, one epoll, prebuilt requests, one request at a time on each connection. Both sides of a comparison are asked by it.
+//! The generator: one thread, one epoll, prebuilt requests, one request at a time on each
+//! connection. Both sides of a comparison are asked by it.
 //!
-//! A connection costs one write and one read per exchange; answers are read in one shared buffer and checked by the [`Script`]. What the
-//! generator itself costs is part of the result, so that a reader sees which side was the bottleneck.
+//! A connection costs one write and one read per exchange; answers are read in one shared buffer
+//! and checked by the [`Script`]. What the generator itself costs is part of the result, so that a
+//! reader sees which side was the bottleneck.
 
 mod drive;
 pub mod http;
@@ -23,8 +25,8 @@ use crate::cores;
 pub enum Pace {
     /// A connection asks again as soon as it has its answer.
     Closed,
-    /// At random instants, this many a second on average, whatever the answers do; a request without a free connection stands in line, and its
-    /// latency counts from when it was due.
+    /// At random instants, this many a second on average, whatever the answers do; a request
+    /// without a free connection stands in line, and its latency counts from when it was due.
     Open(f64),
     /// The same, but a request without a free connection is given up.
     Crowd(f64),
@@ -60,10 +62,10 @@ pub trait Script: Send {
 }
 
 impl Load {
-    /// Connects, sends until the time is over or the script has ended, and waits for what is under way.
+    /// Connects, sends until the time is over or the script has ended, and waits for what is under
+    /// way.
     ///
-    /// # Errors
-    /// When no connection can be made, or an answer is none of the protocol.
+    /// # Errors When no connection can be made, or an answer is none of the protocol.
     pub fn run(&self, script: &mut impl Script) -> Result<RunResult> {
         self.run_at(&[self.addr], script)
     }

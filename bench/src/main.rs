@@ -1,11 +1,14 @@
 //! Comparisons with peers, measured as ratios in one run: `cargo xtask bench`.
 //!
-//! Each figure starts what it measures, privately, and checks what came of it; a figure whose result is wrong says so instead of a number.
+//! Each figure starts what it measures, privately, and checks what came of it; a figure whose
+//! result is wrong says so instead of a number.
 
 mod attack;
 mod buyers;
+mod config;
 mod cores;
 mod disk;
+mod door_requests;
 mod figure;
 mod figures;
 mod limits;
@@ -14,12 +17,10 @@ mod naive;
 mod passes;
 mod peer;
 mod process;
-mod temp_dir;
 mod server;
-mod config;
 mod sockets;
 mod table;
-mod door_requests;
+mod temp_dir;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -58,7 +59,8 @@ struct Cli {
     /// Directory for data; it must be on a disk.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Print how much memory a slot with so many requests takes in a process of its own, and nothing else.
+    /// Print how much memory a slot with so many requests takes in a process of its own, and
+    /// nothing else.
     #[arg(long, hide = true, value_name = "REQUESTS")]
     slot_alone: Option<u32>,
     #[command(flatten)]

@@ -1,7 +1,9 @@
-//! The design that everybody writes first, for comparison only: one handler, one `EVALSHA`, one `LPUSH`; a consumer that pops and inserts.
+//! The design that everybody writes first, for comparison only: one handler, one `EVALSHA`, one
+//! `LPUSH`; a consumer that pops and inserts.
 //!
-//! It answers "yours" when the order is in a list in Redis's memory, it takes an order off that list before it is in the database, and between
-//! the deduction and the list there is nothing at all. It believes every token, to its advantage.
+//! It answers "yours" when the order is in a list in Redis's memory, it takes an order off that
+//! list before it is in the database, and between the deduction and the list there is nothing at
+//! all. It believes every token, to its advantage.
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -65,7 +67,8 @@ pub fn serve(args: &NaiveArgs) -> Result<()> {
         .context("PostgreSQL")?;
         tokio::spawn(connection);
         let consumer = tokio::spawn(consume(waiting, db));
-        let load = redis::cmd("SCRIPT").arg("LOAD").arg(RESERVE_SCRIPT).query_async(&mut redis).await;
+        let load =
+            redis::cmd("SCRIPT").arg("LOAD").arg(RESERVE_SCRIPT).query_async(&mut redis).await;
         let app = Arc::new(App { redis, script: load.context("loading the script")? });
         let router = Router::new().route("/v1/orders", post(buy)).with_state(app);
         let listener = tokio::net::TcpListener::bind(addr).await?;

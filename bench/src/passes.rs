@@ -1,11 +1,12 @@
-//! Purchase passes for a crowd, made by the core's own rules with the key that the server under test is given, so that nobody has to ask for each.
+//! Purchase passes for a crowd, made by the core's own rules with the key that the server under
+//! test is given, so that nobody has to ask for each.
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorbuster_core::Millis;
-use doorbuster_core::gate::pass::{PassKey, Membership, PassTerms, period};
+use doorbuster_core::gate::pass::{Membership, PassKey, PassTerms, period};
 
 use crate::buyers::{Buyers, Template};
 use crate::load::http::AnswerReader;
@@ -150,8 +151,9 @@ pub fn check_nanos(checks: u32) -> f64 {
     for _ in 0..checks {
         let mut room = [0; doorbuster_core::gate::pass::PASS_BYTES_MAX + 2];
         let read = URL_SAFE_NO_PAD.decode_slice(std::hint::black_box(&text), &mut room);
-        let pass =
-            read.ok().and_then(|len| doorbuster_core::gate::pass::UnverifiedPass::parse(&room[..len]));
+        let pass = read
+            .ok()
+            .and_then(|len| doorbuster_core::gate::pass::UnverifiedPass::parse(&room[..len]));
         held +=
             u32::from(pass.is_some_and(|pass| {
                 pass.is_signed_by(std::hint::black_box(&key), "spring", "item")
@@ -170,7 +172,8 @@ mod tests {
     fn each_buyer_sends_a_pass_of_their_own_in_front_of_the_usual_headers() {
         let buyers = Buyers::new(&[7; 32], "r1", 3);
         let passes = Passes::new(&buyers, "spring", "item", PassKind::Good);
-        let wanted = RequestOptions { sale: "spring", item: "item", units: 1, headers: "", keys: "k" };
+        let wanted =
+            RequestOptions { sale: "spring", item: "item", units: 1, headers: "", keys: "k" };
         let mut script =
             WithPass::round_and_round(&buyers, &passes, Template::new(&buyers, &wanted));
         let mut seen = Vec::new();

@@ -1,4 +1,5 @@
-//! Programs that are measured: started privately, read through `/proc`, ended with the measurement however it ends.
+//! Programs that are measured: started privately, read through `/proc`, ended with the measurement
+//! however it ends.
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -140,10 +141,10 @@ impl Process {
         resident(&self.child.id().to_string())
     }
 
-    /// Resident memory once it no longer falls: freed memory goes back to the system a little later.
+    /// Resident memory once it no longer falls: freed memory goes back to the system a little
+    /// later.
     ///
-    /// # Errors
-    /// When it is gone.
+    /// # Errors When it is gone.
     pub fn resident_at_rest(&self) -> Result<u64> {
         let mut before = u64::MAX;
         for _ in 0..20 {
@@ -173,7 +174,8 @@ impl Drop for Process {
 /// When it is gone.
 pub fn cpu_time(pid: u32) -> Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("the process is gone")?;
-    // The name in parentheses may contain spaces; utime and stime are the 12th and 13th fields after it.
+    // The name in parentheses may contain spaces; utime and stime are the 12th and 13th fields
+    // after it.
     let fields: Vec<&str> =
         stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
     let ticks: u64 = [11, 12].iter().filter_map(|&f| fields.get(f)?.parse::<u64>().ok()).sum();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use doorbuster_lab::audit;
+use doorbuster_harness::audit;
 use rustix::process::Signal;
 
 pub use admin::{NewSale, StockRow};
@@ -80,8 +80,10 @@ impl Server {
             log: options.dir.with_extension("log"),
         })?;
         let addr = listening(&mut process)?;
-        let ready =
-            || admin::send_request(addr, "GET", "/readyz", None, "").is_ok_and(|reply| reply.status == 200);
+        let ready = || {
+            admin::send_request(addr, "GET", "/readyz", None, "")
+                .is_ok_and(|reply| reply.status == 200)
+        };
         process::wait_until(&mut process, READY_WITHIN, ready).context("the server")?;
         Ok(Self { process, addr, dir: options.dir.to_owned(), ready_after: began.elapsed() })
     }

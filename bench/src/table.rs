@@ -4,7 +4,7 @@ use std::time::Duration;
 use comfy_table::{Cell, CellAlignment, Table};
 use serde_json::{Value, json};
 
-use crate::figure::{Figure, Target, FigureStatus};
+use crate::figure::{Figure, FigureStatus, Target};
 
 /// What the table was measured on.
 #[derive(Clone, Debug)]
@@ -33,8 +33,12 @@ pub fn text(machine: &Machine, figures: &[Figure]) -> String {
         let cells = [
             figure.id.to_owned(),
             figure.measured.clone(),
-            figure.ours.map_or(String::new(), |(value, unit)| format!("{} {unit}", format_value(value))),
-            figure.peer.map_or(String::new(), |(value, who)| format!("{} {who}", format_value(value))),
+            figure
+                .ours
+                .map_or(String::new(), |(value, unit)| format!("{} {unit}", format_value(value))),
+            figure
+                .peer
+                .map_or(String::new(), |(value, who)| format!("{} {who}", format_value(value))),
             ratio,
             floor,
             goal,
@@ -49,7 +53,8 @@ pub fn text(machine: &Machine, figures: &[Figure]) -> String {
         }));
     }
     let mut text = format!(
-        "{} cores, one synced write {:.0} µs, {} round(s) and a warm-up; ratios are medians\n\n{table}\n",
+        "{} cores, one synced write {:.0} µs, {} round(s) and a warm-up; ratios are \
+         medians\n\n{table}\n",
         machine.cores,
         machine.sync.as_secs_f64() * 1e6,
         machine.rounds
@@ -119,7 +124,9 @@ fn targets(figure: &Figure) -> (String, String) {
         Target::AtMost { floor, goal } => {
             (format!("{}{unit}", format_value(floor)), format!("≤ {}{unit}", format_value(goal)))
         }
-        Target::Reported { goal } => ("reported".to_owned(), format!("≤ {}{unit}", format_value(goal))),
+        Target::Reported { goal } => {
+            ("reported".to_owned(), format!("≤ {}{unit}", format_value(goal)))
+        }
     }
 }
 
@@ -168,12 +175,13 @@ mod tests {
     fn the_table_and_its_json_say_the_same() {
         let comparison =
             Comparison { ours: vec![90_000.0, 80_000.0], peer: vec![100_000.0, 100_000.0] };
-        let figures = [
-            Figure::new("R1", "sold out", Target::AtLeast { floor: 0.85, goal: 1.0 })
-                .comparison(&comparison, "/s", "nginx"),
-            Figure::new("R6", "buyer", Target::AtMost { floor: 200.0, goal: 100.0 })
-                .invalid(&anyhow::anyhow!("lost 3")),
-        ];
+        let figures =
+            [
+                Figure::new("R1", "sold out", Target::AtLeast { floor: 0.85, goal: 1.0 })
+                    .comparison(&comparison, "/s", "nginx"),
+                Figure::new("R6", "buyer", Target::AtMost { floor: 200.0, goal: 100.0 })
+                    .invalid(&anyhow::anyhow!("lost 3")),
+            ];
         let text = text(&machine(), &figures);
         assert!(
             text.contains("90,000 /s") && text.contains("100,000 nginx") && text.contains("0.85"),

@@ -1,4 +1,5 @@
-//! Writes `docs/events.md` from the types that messages are made of. A test of `api` holds the page to them.
+//! Writes `docs/events.md` from the types that messages are made of. A test of `api` holds the page
+//! to them.
 
 use std::path::Path;
 

@@ -1,9 +1,11 @@
-//! Licences and sources of every package in the dependency tree, read from `cargo metadata`: works offline.
+//! Licences and sources of every package in the dependency tree, read from `cargo metadata`: works
+//! offline.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-/// Licences that may be part of the program. An expression passes if one of its alternatives has only these.
+/// Licences that may be part of the program. An expression passes if one of its alternatives has
+/// only these.
 const ALLOWED: [&str; 14] = [
     "MIT",
     "MIT-0",
@@ -53,7 +55,8 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// Of this repository, or of a registry whose checksum the lock file has; not a branch that may be another one tomorrow.
+/// Of this repository, or of a registry whose checksum the lock file has; not a branch that may be
+/// another one tomorrow.
 fn is_known_source(source: &Value) -> bool {
     source.is_null() || source.as_str().is_some_and(|source| source.starts_with("registry+"))
 }

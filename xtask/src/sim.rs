@@ -1,4 +1,5 @@
-//! `cargo xtask sim`: runs seeds of the protocol's simulation, or removes its rules one by one; keeps what they find as files.
+//! `cargo xtask sim`: runs seeds of the protocol's simulation, or removes its rules one by one;
+//! keeps what they find as files.
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 
@@ -131,7 +132,8 @@ fn compare(plan: SimPlan) -> anyhow::Result<()> {
         .map_err(|e| anyhow!(e))?;
     let (lists, took) = (all.lists, all.took.as_secs_f64());
     println!(
-        "{lists} lists, {} transactions on SQLite, {} calls to slots in memory, {} comparisons of all rows, in {took:.1} s",
+        "{lists} lists, {} transactions on SQLite, {} calls to slots in memory, {} comparisons of \
+         all rows, in {took:.1} s",
         all.transactions, all.calls, all.dumps
     );
     for (seed, how) in all.differ.iter().take(SAVED_LISTS_MAX) {

@@ -22,8 +22,8 @@ const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 11] = [
     ("postgres-tls", &[]),
     ("store", &["core", "postgres-tls"]),
     ("server", &["core", "slots", "store", "api", "brokers", "challenge"]),
-    ("lab", &["api", "postgres-tls"]),
-    ("doorbuster", &["api", "server", "lab"]),
+    ("harness", &["api", "postgres-tls"]),
+    ("doorbuster", &["api", "server", "harness"]),
     ("sim", &["core", "slots", "store"]),
 ];
 /// The only files that may read a clock of the machine.
@@ -66,7 +66,8 @@ fn check(root: &Path) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// What a newcomer is told to type first is what there is: whoever reads no further, and whatever runs it, gets the sale and the tests.
+/// What a newcomer is told to type first is what there is: whoever reads no further, and whatever
+/// runs it, gets the sale and the tests.
 fn check_readme(root: &Path, found: &mut Vec<String>) -> Result<()> {
     let text = fs::read_to_string(root.join("README.md"))?;
     let first = text.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next());
@@ -180,7 +181,8 @@ fn check_dependencies(root: &Path, found: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// Points where tests end the process are no part of what people build: only dependencies of tests may ask for them.
+/// Points where tests end the process are no part of what people build: only dependencies of tests
+/// may ask for them.
 fn check_failpoints(root: &Path, found: &mut Vec<String>) -> Result<()> {
     for file in tracked_files(root)?.iter().filter(|file| file.ends_with("Cargo.toml")) {
         let manifest =
@@ -264,7 +266,8 @@ mod tests {
     fn only_tests_may_ask_for_failpoints() {
         let asks = |manifest: &str| enables_failpoints(manifest.parse().expect("a manifest"));
         assert!(!asks(
-            "[features]\nfailpoints = []\n[dev-dependencies]\nserver = { features = [\"failpoints\"] }"
+            "[features]\nfailpoints = []\n[dev-dependencies]\nserver = { features = \
+             [\"failpoints\"] }"
         ));
         assert!(asks("[features]\ndefault = [\"failpoints\"]\nfailpoints = []"));
         assert!(asks("[dependencies]\nserver = { features = [\"failpoints\"] }"));

@@ -1,18 +1,19 @@
-//! E4: what a challenge costs the server to make, which it does beside its buyers; and how long visitors wait for theirs.
+//! E4: what a challenge costs the server to make, which it does beside its buyers; and how long
+//! visitors wait for theirs.
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use doorbuster_challenge::{RandomSource, Effort, WorkKeys, draw_captcha, draw_puzzle};
+use doorbuster_challenge::{Effort, RandomSource, WorkKeys, draw_captcha, draw_puzzle};
 
 use super::figure_or_invalid;
 use super::sale_server::{self, SaleServer};
+use crate::config::BenchConfig;
 use crate::cores;
+use crate::door_requests::DoorRequests;
 use crate::figure::{Figure, Target, median};
 use crate::limits::ORDER_CONNECTIONS;
 use crate::load::{AnswerKind, Load, Pace, RunResult};
 use crate::server::NewSale;
-use crate::config::BenchConfig;
-use crate::door_requests::DoorRequests;
 
 /// Milliseconds.
 const TARGET: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
@@ -26,7 +27,8 @@ const DOOR: &str =
 const MINUTE: &str = "p99 of a sliding puzzle, 10,000 visitors in a minute";
 /// Milliseconds.
 const WAIT: Target = Target::AtMost { floor: 500.0, goal: 50.0 };
-/// Visitors get their challenges spread over the minute before an opening, as the sale page does it.
+/// Visitors get their challenges spread over the minute before an opening, as the sale page does
+/// it.
 const MINUTE_PER_SEC: f64 = 10_000.0 / 60.0;
 /// And some who do not: so many, each over a connection of their own, within a second.
 const RUSH: u32 = 5_000;
@@ -40,20 +42,21 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     let keys = WorkKeys::new(&[1; 32], &[2; 32]);
     let mut chance = RandomSource::new();
     vec![
-        cost(config, "drawing a captcha", || {
-            drop(std::hint::black_box(draw_captcha(&mut chance)))
-        }),
+        cost(config, "drawing a captcha", || drop(std::hint::black_box(draw_captcha(&mut chance)))),
         cost(config, "drawing a sliding puzzle", || {
             drop(std::hint::black_box(draw_puzzle(&mut RandomSource::new())))
         }),
         cost(config, "making proof of work", || {
-            drop(std::hint::black_box(keys.new_challenge(&mut RandomSource::new(), Effort::DEFAULT)));
+            drop(std::hint::black_box(
+                keys.new_challenge(&mut RandomSource::new(), Effort::DEFAULT),
+            ));
         }),
         figure_or_invalid("E4", MINUTE, WAIT, challenge_latency(config)),
     ]
 }
 
-/// How long visitors wait for a puzzle: in the minute before an opening, and in a rush that is more than can be drawn.
+/// How long visitors wait for a puzzle: in the minute before an opening, and in a rush that is more
+/// than can be drawn.
 fn challenge_latency(config: &BenchConfig) -> Result<Figure> {
     let sale_server = SaleServer::open(config, None, None)?;
     sale_server.server().open_sale(&NewSale { id: SALE, stock: 100, limit: 1 })?;
@@ -61,8 +64,10 @@ fn challenge_latency(config: &BenchConfig) -> Result<Figure> {
     let visitors = sale_server::buyers("visitor", 60_000);
     let mut visits = DoorRequests::challenge(&visitors, SALE);
     std::thread::sleep(POOL_FILL_TIME);
-    let load =
-        Load { pace: Pace::Open(MINUTE_PER_SEC), ..config.load(sale_server.addr(), ORDER_CONNECTIONS) };
+    let load = Load {
+        pace: Pace::Open(MINUTE_PER_SEC),
+        ..config.load(sale_server.addr(), ORDER_CONNECTIONS)
+    };
     let mut waits = Vec::new();
     for _ in 0..config.rounds {
         let from = visits.next_buyer();
@@ -79,13 +84,17 @@ fn challenge_latency(config: &BenchConfig) -> Result<Figure> {
         ..load
     };
     let first = visits.next_buyer();
-    let rush = rush.run(&mut DoorRequests::challenge(&visitors, SALE).limited_to(first + RUSH).starting_at(first))?;
+    let rush = rush.run(
+        &mut DoorRequests::challenge(&visitors, SALE).limited_to(first + RUSH).starting_at(first),
+    )?;
     rush.only(&[AnswerKind::Accepted, AnswerKind::Overloaded])?;
     sale_server.close()?;
     let share = |run: &RunResult| run.count(AnswerKind::Accepted) as f64 / run.total() as f64;
     let figure = Figure::new("E4", MINUTE, WAIT).with_value(median(&waits), "ms");
     Ok(Figure { rounds: waits, ..figure }.note(format!(
-        "{MINUTE_PER_SEC:.0} visitors a second, all of them served; of {} who came within one second {} got theirs, the others were told to come again; each had an answer within {:.1} s",
+        "{MINUTE_PER_SEC:.0} visitors a second, all of them served; of {} who came within one \
+         second {} got theirs, the others were told to come again; each had an answer within {:.1} \
+         s",
         rush.total(),
         sale_server::percent(share(&rush)),
         rush.latency.max() as f64 / 1e6

@@ -1,16 +1,18 @@
-//! R4: durable orders over HTTP with the slot in Redis and the truth in PostgreSQL, all on this machine, against PostgreSQL's hot row; and
-//! against the naive design built from the same parts, whose promises are counted afterwards as ours are.
+//! R4: durable orders over HTTP with the slot in Redis and the truth in PostgreSQL, all on this
+//! machine, against PostgreSQL's hot row; and against the naive design built from the same parts,
+//! whose promises are counted afterwards as ours are.
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use doorbuster_lab::audit;
-use doorbuster_lab::cluster::{Cluster, Node, ClusterPlan, Shape};
-use doorbuster_lab::load::read_secret;
+use doorbuster_harness::audit;
+use doorbuster_harness::cluster::{Cluster, ClusterPlan, Node, Shape};
+use doorbuster_harness::load::read_secret;
 
 use super::figure_or_invalid;
 use super::sale_server::{percent, template};
 use crate::buyers::Buyers;
+use crate::config::BenchConfig;
 use crate::figure::{Comparison, Figure, Target, compare_alternating, median};
 use crate::limits::{ORDER_CONNECTIONS, PLENTY_OF_STOCK};
 use crate::load::http::Purchases;
@@ -18,11 +20,11 @@ use crate::load::{AnswerKind, Load, RunResult};
 use crate::peer::naive::Naive;
 use crate::peer::postgres::Postgres;
 use crate::process::cpu_time;
-use crate::temp_dir::TempDir;
 use crate::server::{NewSale, StockRow};
-use crate::config::BenchConfig;
+use crate::temp_dir::TempDir;
 
-/// How long the naive peer is asked in a round: its consumer takes many times that to insert what was promised.
+/// How long the naive peer is asked in a round: its consumer takes many times that to insert what
+/// was promised.
 const NAIVE_TIME: Duration = Duration::from_secs(1);
 /// Partitions of an item that is spread.
 pub(super) const PARTITIONS: u32 = 16;
@@ -48,7 +50,12 @@ pub fn measure(config: &BenchConfig, ids: &[&'static str]) -> Vec<Figure> {
                 figure.note(measured.judged.clone())
             }
         });
-        figure_or_invalid(id, MEASURED, target, figure.map_err(|error| anyhow::anyhow!("{error:#}")))
+        figure_or_invalid(
+            id,
+            MEASURED,
+            target,
+            figure.map_err(|error| anyhow::anyhow!("{error:#}")),
+        )
     };
     ids.iter().map(|id| row(id)).collect()
 }
@@ -188,7 +195,8 @@ impl ClusterUnderTest {
             anyhow::bail!("two storms were held")
         };
         Ok(format!(
-            "of ours, {by_node} of {of_node} promises were lost when the node was killed, {by_redis} of {of_redis} when Redis was"
+            "of ours, {by_node} of {of_node} promises were lost when the node was killed, \
+             {by_redis} of {of_redis} when Redis was"
         ))
     }
 
@@ -290,7 +298,11 @@ fn naive_round(naive: &mut Naive, config: &BenchConfig, secret: &[u8]) -> Result
 }
 
 /// The same as for ours.
-fn check_naive_after_kill(naive: &mut Naive, config: &BenchConfig, secret: &[u8]) -> Result<String> {
+fn check_naive_after_kill(
+    naive: &mut Naive,
+    config: &BenchConfig,
+    secret: &[u8],
+) -> Result<String> {
     let mut found = Vec::new();
     for kill_process in [true, false] {
         naive.reset()?;
@@ -312,7 +324,8 @@ fn check_naive_after_kill(naive: &mut Naive, config: &BenchConfig, secret: &[u8]
         found.push((told, told.saturating_sub(orders), reserved_units.saturating_sub(orders)));
     }
     Ok(format!(
-        "of the naive peer's, {} of {} were lost when it was killed, and {} units are gone that nobody has; when its Redis forgot, {} of {}",
+        "of the naive peer's, {} of {} were lost when it was killed, and {} units are gone that \
+         nobody has; when its Redis forgot, {} of {}",
         found[0].1, found[0].0, found[0].2, found[1].1, found[1].0
     ))
 }

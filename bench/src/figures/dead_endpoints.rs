@@ -1,4 +1,5 @@
-//! D8: what buyers notice while nobody who is told what happens takes it: one endpoint never answers, one refuses connections, one answers `500`.
+//! D8: what buyers notice while nobody who is told what happens takes it: one endpoint never
+//! answers, one refuses connections, one answers `500`.
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -11,15 +12,16 @@ use serde_json::{Value, json};
 
 use super::figure_or_invalid;
 use super::sale_server::{self, SaleServer};
+use crate::config::BenchConfig;
 use crate::figure::{Figure, Target, median};
 use crate::load::http::Purchases;
 use crate::load::{Load, Pace, RunResult};
-use crate::config::BenchConfig;
 
 const MEASURED: &str = "p99 of an order, three endpoints away";
 const SALE: &str = "spring";
 const ENDPOINTS: &str = "/v1/admin/webhook-endpoints";
-/// Endpoints on this machine; what is not answered within a second has failed, so that each fails many times while it counts.
+/// Endpoints on this machine; what is not answered within a second has failed, so that each fails
+/// many times while it counts.
 const SETTINGS: [(&str, &str); 2] =
     [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"), ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "1")];
 /// Orders a second, as in D5.
@@ -39,7 +41,8 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
 
 #[derive(Debug)]
 struct Measured {
-    /// 99th percentile and median of an order, in milliseconds: while endpoints are away, and before there are any.
+    /// 99th percentile and median of an order, in milliseconds: while endpoints are away, and
+    /// before there are any.
     with: (f64, f64),
     without: (f64, f64),
     /// Events that wait for the endpoint that is furthest behind.
@@ -62,7 +65,8 @@ fn beside_endpoints(config: &BenchConfig) -> Result<Figure> {
     figure.peer = Some((without, "ms before"));
     figure.rounds = measured.iter().map(|m| m.with.0).collect();
     Ok(figure.note(format!(
-        "{ORDERS_PER_SEC:.0}/s; median {:.2} ms, {:.2} ms before; in the end {:.0} events waited for the endpoint that was furthest behind, and none was given up",
+        "{ORDERS_PER_SEC:.0}/s; median {:.2} ms, {:.2} ms before; in the end {:.0} events waited \
+         for the endpoint that was furthest behind, and none was given up",
         middle(&|m| m.with.1),
         middle(&|m| m.without.1),
         middle(&|m| m.waiting as f64),
@@ -80,8 +84,11 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     let buyers = sale_server::buyers("buyer", count as u32 + 100);
     let mut script = Purchases::each_once(&buyers, sale_server::template(&buyers, SALE, 1, ""), 0);
     let before = sale_server.take_orders(&load, &mut script)?;
-    let away =
-        [DeadEndpoint::start(Some(EndpointAnswer::Never))?, DeadEndpoint::start(None)?, DeadEndpoint::start(Some(EndpointAnswer::Fails))?];
+    let away = [
+        DeadEndpoint::start(Some(EndpointAnswer::Never))?,
+        DeadEndpoint::start(None)?,
+        DeadEndpoint::start(Some(EndpointAnswer::Fails))?,
+    ];
     for endpoint in &away {
         let body = json!({"url": format!("http://{}/", endpoint.addr), "types": ["*"]});
         sale_server.server().operate("POST", ENDPOINTS, &body.to_string(), 201)?;
@@ -95,11 +102,13 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     let ordered = u64::from(script.next_buyer());
     sale_server.server().check_stock(SALE, ordered..=ordered)?;
     sale_server.close()?;
-    let shown = |run: &RunResult| (run.p99_us() / 1e3, run.latency.value_at_quantile(0.5) as f64 / 1e3);
+    let shown =
+        |run: &RunResult| (run.p99_us() / 1e3, run.latency.value_at_quantile(0.5) as f64 / 1e3);
     Ok(Measured { with: shown(&meanwhile), without: shown(&before), waiting })
 }
 
-/// How many events wait for the endpoint that is furthest behind. Passes if each failed, and nothing was given up.
+/// How many events wait for the endpoint that is furthest behind. Passes if each failed, and
+/// nothing was given up.
 fn largest_backlog(page: &Value) -> Result<u64> {
     let all = page["endpoints"].as_array().context("endpoints")?;
     ensure!(all.len() == 3, "{} endpoints are told", all.len());
@@ -149,7 +158,8 @@ impl Drop for DeadEndpoint {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Release);
         if let Some(serving) = self.serving.take() {
-            // Whoever waits for somebody to come sees that it is over. Nothing is owed to one that ended otherwise.
+            // Whoever waits for somebody to come sees that it is over. Nothing is owed to one that
+            // ended otherwise.
             drop(TcpStream::connect(self.addr));
             let _ = serving.join();
         }

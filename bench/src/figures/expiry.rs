@@ -1,8 +1,10 @@
-//! D5: 100,000 holds that end in the same second. How soon their units can be had again, and what everybody else notices meanwhile.
+//! D5: 100,000 holds that end in the same second. How soon their units can be had again, and what
+//! everybody else notices meanwhile.
 //!
-//! The holds are ordinary orders; while nothing else happens, their `pay_by` is set by SQL, in the orders and in their events: to one instant, or to instants as far
-//! from each other as the orders were made. Others buy, are refused and look, each at a steady rate and whatever the answers do: first for a while before the
-//! first of them, then from it until the last unit is back.
+//! The holds are ordinary orders; while nothing else happens, their `pay_by` is set by SQL, in the
+//! orders and in their events: to one instant, or to instants as far from each other as the orders
+//! were made. Others buy, are refused and look, each at a steady rate and whatever the answers do:
+//! first for a while before the first of them, then from it until the last unit is back.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,16 +13,16 @@ use anyhow::{Context, Result, ensure};
 use super::figure_or_invalid;
 use super::sale_server::template;
 use crate::buyers::Buyers;
+use crate::config::BenchConfig;
 use crate::figure::{Figure, Target, median};
 use crate::limits::ORDER_CONNECTIONS;
 use crate::load::http::{Purchases, RepeatedRequest};
 use crate::load::{AnswerKind, Load, Pace, RunResult, StoppableScript};
 use crate::server::NewSale;
-use crate::config::BenchConfig;
 
 mod store_server;
 
-use store_server::{HoldExpiry, StoreServer, StoreKind};
+use store_server::{HoldExpiry, StoreKind, StoreServer};
 
 /// Holds that end at once.
 const HOLDS: u32 = 100_000;
@@ -46,7 +48,8 @@ const LAST: Target = Target::Reported { goal: 10.0 };
 const EACH_UNIT: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
 /// Nobody minds waiting for this long, in milliseconds.
 const UNNOTICED_MS: f64 = 50.0;
-const OTHER_REQUESTS: [&str; 3] = ["p99 of an order", "p99 of a refusal", "p99 of a look at the status"];
+const OTHER_REQUESTS: [&str; 3] =
+    ["p99 of an order", "p99 of a refusal", "p99 of a look at the status"];
 
 /// Measures D5 in both stores.
 pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
@@ -64,7 +67,12 @@ fn in_store(config: &BenchConfig, store_kind: StoreKind) -> Vec<Figure> {
     let measured = match measured {
         Ok(measured) => measured,
         Err(error) => {
-            return vec![figure_or_invalid("D5", &what("holds that end at once"), FIRST, Err(error))];
+            return vec![figure_or_invalid(
+                "D5",
+                &what("holds that end at once"),
+                FIRST,
+                Err(error),
+            )];
         }
     };
     let middle =
@@ -74,7 +82,8 @@ fn in_store(config: &BenchConfig, store_kind: StoreKind) -> Vec<Figure> {
         .with_value(middle(&|m| m.back[0]), "s");
     first.rounds = measured.iter().map(|m| m.back[0]).collect();
     let mut last = Figure::new("D5", what("last of them"), LAST).with_value(middle(&|m| m.back[2]), "s").note(format!(
-        "{holds} holds; half of the units were back after {:.1} s, which is {:.0} a second in all; every order expired and was told of once, all audited",
+        "{holds} holds; half of the units were back after {:.1} s, which is {:.0} a second in all; \
+         every order expired and was told of once, all audited",
         middle(&|m| m.back[1]),
         f64::from(holds) / middle(&|m| m.back[2])
     ));
@@ -124,10 +133,12 @@ struct Measured {
     holds: u32,
     /// Seconds until the first unit was back, half of them, the last.
     back: [f64; 3],
-    /// Seconds from the first hold's time to the last one's, and from its own time to the end of the slowest.
+    /// Seconds from the first hold's time to the last one's, and from its own time to the end of
+    /// the slowest.
     spread: f64,
     slowest: f64,
-    /// 99th percentile and median of what others did, in milliseconds: while holds ended, and before.
+    /// 99th percentile and median of what others did, in milliseconds: while holds ended, and
+    /// before.
     with: [(f64, f64); 3],
     without: [(f64, f64); 3],
 }
@@ -169,7 +180,8 @@ fn one_round(config: &BenchConfig, store_kind: StoreKind, ends: HoldExpiry) -> R
     });
     let (meanwhile, back) = (meanwhile?, back?);
     let (spread, slowest) = store_server.spread_and_slowest()?;
-    let orders: u64 = [&before, &meanwhile].iter().map(|runs| runs[0].count(AnswerKind::Accepted)).sum();
+    let orders: u64 =
+        [&before, &meanwhile].iter().map(|runs| runs[0].count(AnswerKind::Accepted)).sum();
     store_server.close(holds.into(), orders + 1)?;
     let shown = |runs: &[RunResult; 3]| {
         std::array::from_fn(|at| {
@@ -179,7 +191,8 @@ fn one_round(config: &BenchConfig, store_kind: StoreKind, ends: HoldExpiry) -> R
     Ok(Measured { holds, back, spread, slowest, with: shown(&meanwhile), without: shown(&before) })
 }
 
-/// Looks until every unit is back: in the pool, or where somebody can have it at once. Seconds from `due` to the first, half of them, the last.
+/// Looks until every unit is back: in the pool, or where somebody can have it at once. Seconds from
+/// `due` to the first, half of them, the last.
 fn wait_until_returned(store_server: &StoreServer, due: Instant, holds: u64) -> Result<[f64; 3]> {
     let mut back = [f64::NAN; 3];
     loop {
@@ -215,12 +228,23 @@ struct BackgroundLoad {
 impl BackgroundLoad {
     /// With a sale of which everybody can have one, and one that is sold out.
     fn new(store_server: &StoreServer, secret: &[u8]) -> Result<Self> {
-        store_server.open_sale(&NewSale { id: "open", stock: crate::limits::PLENTY_OF_STOCK, limit: 1 })?;
+        store_server.open_sale(&NewSale {
+            id: "open",
+            stock: crate::limits::PLENTY_OF_STOCK,
+            limit: 1,
+        })?;
         store_server.open_sale(&NewSale { id: "gone", stock: 1, limit: 1 })?;
         let winner = Buyers::new(secret, "winner", 1);
         let warm_up = Duration::ZERO;
         let (pace, core) = (Pace::Closed, None);
-        let load = Load { addr: store_server.addr(), connections: 1, pace, warm_up, time: RETURNED_WITHIN, core };
+        let load = Load {
+            addr: store_server.addr(),
+            connections: 1,
+            pace,
+            warm_up,
+            time: RETURNED_WITHIN,
+            core,
+        };
         load.run(&mut Purchases::each_once(&winner, template(&winner, "gone", 1, ""), 0))?
             .only(&[AnswerKind::Accepted])?;
         let most = (RATES[0] * 3.0 * RETURNED_WITHIN.as_secs_f64()) as u32;
@@ -268,8 +292,10 @@ impl BackgroundLoad {
                 load(RATES[1]).run(&mut StoppableScript { script: &mut script, over })
             });
             let looking = scope.spawn(|| {
-                load(RATES[2])
-                    .run(&mut StoppableScript { script: &mut RepeatedRequest::get("/v1/sales/held/status"), over })
+                load(RATES[2]).run(&mut StoppableScript {
+                    script: &mut RepeatedRequest::get("/v1/sales/held/status"),
+                    over,
+                })
             });
             [buying, refused, looking]
                 .map(|asking| asking.join().expect("the generator does not panic"))

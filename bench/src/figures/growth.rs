@@ -1,20 +1,22 @@
-//! R10: whether answers cost the same with many sales, many connections, many known buyers, many partitions and many nodes.
+//! R10: whether answers cost the same with many sales, many connections, many known buyers, many
+//! partitions and many nodes.
 //!
-//! Judged is the server's processor time for an answer: with ten connections a rate shows how long a message travels, not what it costs.
+//! Judged is the server's processor time for an answer: with ten connections a rate shows how long
+//! a message travels, not what it costs.
 use anyhow::Result;
-use doorbuster_lab::cluster::Shape;
+use doorbuster_harness::cluster::Shape;
 
 use super::cluster::{NODES, PARTITIONS, over_nodes, over_partitions};
 use super::figure_or_invalid;
 use super::sale_server::{self, SaleServer};
 use crate::buyers::Buyers;
+use crate::config::BenchConfig;
 use crate::cores;
 use crate::figure::{Comparison, Figure, Target, compare_alternating, median};
 use crate::limits::{CONNECTIONS, ORDER_CONNECTIONS, REFUSAL_CONNECTIONS, REFUSED_BUYERS, SALES};
 use crate::load::http::Purchases;
 use crate::load::{AnswerKind, Load};
 use crate::server::NewSale;
-use crate::config::BenchConfig;
 
 const TARGET: Target = Target::Reported { goal: 1.2 };
 /// The fewest connections and the fewest known buyers.
@@ -75,9 +77,15 @@ struct SideRun<'a> {
 }
 
 impl<'a> SideRun<'a> {
-    fn new(sale_server: &'a SaleServer, late: &'a Buyers, sale: &str, sales: u32, connections: usize) -> Self {
-        let script =
-            Purchases::round_and_round(late, sale_server::template(late, sale, 1, "")).over_sales(sales);
+    fn new(
+        sale_server: &'a SaleServer,
+        late: &'a Buyers,
+        sale: &str,
+        sales: u32,
+        connections: usize,
+    ) -> Self {
+        let script = Purchases::round_and_round(late, sale_server::template(late, sale, 1, ""))
+            .over_sales(sales);
         Self { sale_server, script, connections, rates: Vec::new(), busy: 0.0 }
     }
 
@@ -96,9 +104,11 @@ impl<'a> SideRun<'a> {
 }
 
 fn compare(config: &BenchConfig, mut few: SideRun<'_>, mut many: SideRun<'_>) -> Result<Figure> {
-    let comparison = compare_alternating(config.rounds, || many.measure(config), || few.measure(config))?;
+    let comparison =
+        compare_alternating(config.rounds, || many.measure(config), || few.measure(config))?;
     Ok(Figure::new("R10", "", TARGET).comparison(&comparison, "µs", "µs with few").note(format!(
-        "processor time of the server for each; {:.0} → {:.0} refusals/s; the generator was busy {} → {} of the time",
+        "processor time of the server for each; {:.0} → {:.0} refusals/s; the generator was busy \
+         {} → {} of the time",
         median(&few.rates),
         median(&many.rates),
         sale_server::percent(few.busy),
@@ -138,7 +148,8 @@ fn over_connections(config: &BenchConfig, late: &Buyers) -> Result<Figure> {
     Ok(figure)
 }
 
-/// Refusals beside few and many known buyers; and the orders themselves, the first of them and the last.
+/// Refusals beside few and many known buyers; and the orders themselves, the first of them and the
+/// last.
 fn over_buyers(config: &BenchConfig, late: &Buyers) -> Result<(Figure, Figure)> {
     let mut few = SaleServer::open(config, Some(1), None)?;
     few.sell_out("spring", &sale_server::buyers("known", FEW_BUYERS), 1)?;
@@ -153,7 +164,8 @@ fn over_buyers(config: &BenchConfig, late: &Buyers) -> Result<(Figure, Figure)> 
     Ok((refusals, orders))
 }
 
-/// Sells one unit to each of many buyers until it is sold out; what an order cost at the end, over what it cost at the beginning.
+/// Sells one unit to each of many buyers until it is sold out; what an order cost at the end, over
+/// what it cost at the beginning.
 fn fill_load(config: &BenchConfig, sale_server: &mut SaleServer) -> Result<Figure> {
     let count = config.known_buyers;
     let buyers = sale_server::buyers("known", count);
@@ -165,7 +177,8 @@ fn fill_load(config: &BenchConfig, sale_server: &mut SaleServer) -> Result<Figur
         let mut script = Purchases::each_once(&buyers, template, part * share)
             .limited_to(if part + 1 == PARTS { count } else { share });
         let before = sale_server.server().process().cpu_time()?;
-        let run = sale_server.take_orders(&sale_server.fill_load(ORDER_CONNECTIONS), &mut script)?;
+        let run =
+            sale_server.take_orders(&sale_server.fill_load(ORDER_CONNECTIONS), &mut script)?;
         let spent = sale_server.server().process().cpu_time()?.saturating_sub(before);
         costs.push(spent.as_secs_f64() * 1e6 / run.total() as f64);
         rates.push(run.per_sec(AnswerKind::Accepted));
@@ -175,7 +188,8 @@ fn fill_load(config: &BenchConfig, sale_server: &mut SaleServer) -> Result<Figur
     let comparison = Comparison { ours: vec![last], peer: vec![first] };
     let rates: Vec<String> = rates.iter().map(|rate| format!("{rate:.0}")).collect();
     Ok(Figure::new("R10", "", TARGET).comparison(&comparison, "µs", "µs at first").note(format!(
-        "processor time of the server for each, the last tenth over the first; orders/s by tenths: {}",
+        "processor time of the server for each, the last tenth over the first; orders/s by tenths: \
+         {}",
         rates.join(" ")
     )))
 }

@@ -1,15 +1,16 @@
-//! R7: how long a buyer waits for an order while the server does half of what it can, against what the disk alone needs.
+//! R7: how long a buyer waits for an order while the server does half of what it can, against what
+//! the disk alone needs.
 use anyhow::{Result, ensure};
 
 use super::figure_or_invalid;
 use super::sale_server::{self, SaleServer};
 use crate::buyers::Buyers;
+use crate::config::BenchConfig;
 use crate::disk;
 use crate::figure::{Comparison, Figure, Target, median};
 use crate::limits::ORDER_CONNECTIONS;
 use crate::load::http::Purchases;
 use crate::load::{AnswerKind, Load, Pace};
-use crate::config::BenchConfig;
 
 const TARGET: Target = Target::AtMost { floor: 5.0, goal: 2.0 };
 const MEASURED: &str = "p99 of an order at half of capacity";
@@ -37,7 +38,8 @@ fn against_disk(config: &BenchConfig) -> Result<Figure> {
         one_round(config, &buyers, &mut measured, round > 0)?;
     }
     let note = format!(
-        "random arrivals at {:.0}/s, half of {:.0}/s, counted from when a request was due; median {:.1} ms; over one synced write and 1 ms",
+        "random arrivals at {:.0}/s, half of {:.0}/s, counted from when a request was due; median \
+         {:.1} ms; over one synced write and 1 ms",
         median(&measured.capacity) / 2.0,
         median(&measured.capacity),
         median(&measured.median_us) / 1e3
@@ -57,18 +59,28 @@ fn one_round(
     sale_server.open_plenty("full")?;
     sale_server.open_plenty("half")?;
     let mut script = Purchases::each_once(buyers, sale_server::template(buyers, "full", 1, ""), 0);
-    let run = sale_server.take_orders(&config.load(sale_server.addr(), ORDER_CONNECTIONS), &mut script)?;
+    let run = sale_server
+        .take_orders(&config.load(sale_server.addr(), ORDER_CONNECTIONS), &mut script)?;
     sale_server.check("full", &run)?;
     let capacity = run.per_sec(AnswerKind::Accepted);
     let sync = disk::sync_time(config.temp_dir("disk")?.path())?;
-    let mut script =
-        Purchases::each_once(buyers, sale_server::template(buyers, "half", 1, ""), script.next_buyer());
-    let half =
-        Load { pace: Pace::Open(capacity / 2.0), ..config.load(sale_server.addr(), ORDER_CONNECTIONS) };
+    let mut script = Purchases::each_once(
+        buyers,
+        sale_server::template(buyers, "half", 1, ""),
+        script.next_buyer(),
+    );
+    let half = Load {
+        pace: Pace::Open(capacity / 2.0),
+        ..config.load(sale_server.addr(), ORDER_CONNECTIONS)
+    };
     let run = sale_server.take_orders(&half, &mut script)?;
     sale_server.check("half", &run)?;
     let kept = run.sent_per_sec() / (capacity / 2.0);
-    ensure!(kept > PACE_KEPT, "the generator sent only {} of what was due", sale_server::percent(kept));
+    ensure!(
+        kept > PACE_KEPT,
+        "the generator sent only {} of what was due",
+        sale_server::percent(kept)
+    );
     sale_server.close()?;
     if counts {
         measured.comparison.ours.push(run.p99_us());

@@ -1,5 +1,5 @@
-//! R6: what the server keeps in memory for a buyer that it knows, for a request that waits, for an idle WebSocket, for a place in the waiting room, and for a tab
-//! left open there.
+//! R6: what the server keeps in memory for a buyer that it knows, for a request that waits, for an
+//! idle WebSocket, for a place in the waiting room, and for a tab left open there.
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -10,15 +10,15 @@ use doorbuster_core::limits::SLOT_REQUESTS_MAX;
 use super::sale_server::{self, SaleServer};
 use super::{figure_or_invalid, slot};
 use crate::buyers::Buyers;
+use crate::config::BenchConfig;
 use crate::figure::{Figure, Target};
 use crate::limits::{ORDER_CONNECTIONS, SOCKETS, WAITING, WARM_ORDERS};
 use crate::load::http::Purchases;
 use crate::load::{AnswerKind, Script};
-use crate::config::BenchConfig;
 use crate::sockets;
 
-mod waiting_room;
 mod tab;
+mod waiting_room;
 
 const BUYER: Target = Target::AtMost { floor: 200.0, goal: 100.0 };
 const REQUEST: Target = Target::AtMost { floor: 8.0, goal: 4.0 };
@@ -26,7 +26,8 @@ const SOCKET: Target = Target::AtMost { floor: 20.0, goal: 10.0 };
 const PLACE: Target = Target::AtMost { floor: 1024.0, goal: 512.0 };
 const TAB: Target = Target::AtMost { floor: 1024.0, goal: 1024.0 };
 const KIB: f64 = 1024.0;
-/// Enough to have walked every path once, and too few to leave memory behind that connections could use.
+/// Enough to have walked every path once, and too few to leave memory behind that connections could
+/// use.
 const FEW_ORDERS: u32 = 2_000;
 const FEW_CONNECTIONS: usize = 4;
 /// An answer that takes longer is none.
@@ -65,15 +66,24 @@ fn known_buyers(config: &BenchConfig) -> Result<Figure> {
     Ok(Figure::new("R6", "", BUYER).with_value(each, "B").note(note))
 }
 
-fn order(sale_server: &mut SaleServer, sale: &str, buyers: &Buyers, connections: usize) -> Result<()> {
+fn order(
+    sale_server: &mut SaleServer,
+    sale: &str,
+    buyers: &Buyers,
+    connections: usize,
+) -> Result<()> {
     sale_server.open_plenty(sale)?;
     let mut script = Purchases::each_once(buyers, sale_server::template(buyers, sale, 1, ""), 0);
     let run = sale_server.take_orders(&sale_server.fill_load(connections), &mut script)?;
-    ensure!(run.count(AnswerKind::Accepted) == u64::from(buyers.count()), "not every buyer got an order");
+    ensure!(
+        run.count(AnswerKind::Accepted) == u64::from(buyers.count()),
+        "not every buyer got an order"
+    );
     sale_server.check(sale, &run)
 }
 
-/// Growth by requests whose verdict is kept from coming: a transaction of ours holds the store's lock meanwhile.
+/// Growth by requests whose verdict is kept from coming: a transaction of ours holds the store's
+/// lock meanwhile.
 fn waiting_requests(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     order(&mut sale_server, "warm", &sale_server::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;
@@ -107,7 +117,8 @@ fn waiting_requests(config: &BenchConfig) -> Result<Figure> {
     sale_server.server().check_stock("spring", accepted..=accepted)?;
     let each = |bytes: u64| bytes.saturating_sub(before) as f64 / WAITING as f64 / KIB;
     let note = format!(
-        "{WAITING} requests, each with its connection, while the store was kept from committing; afterwards, idle, a connection keeps {:.1} KiB",
+        "{WAITING} requests, each with its connection, while the store was kept from committing; \
+         afterwards, idle, a connection keeps {:.1} KiB",
         each(idle)
     );
     Ok(Figure::new("R6", "", REQUEST).with_value(each(waiting), "KiB").note(note))

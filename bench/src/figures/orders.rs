@@ -1,9 +1,11 @@
-//! R2 and R3: durable orders over HTTP against a counter in Redis's memory, and against PostgreSQL's hot row.
+//! R2 and R3: durable orders over HTTP against a counter in Redis's memory, and against
+//! PostgreSQL's hot row.
 use anyhow::{Result, ensure};
 
 use super::figure_or_invalid;
 use super::sale_server::{self, SaleServer};
 use crate::buyers::Buyers;
+use crate::config::BenchConfig;
 use crate::figure::{Comparison, Figure, Target};
 use crate::limits::{ORDER_CONNECTIONS, PLENTY_OF_STOCK, REDIS_CONNECTIONS};
 use crate::load::http::Purchases;
@@ -11,7 +13,6 @@ use crate::load::resp::Evalsha;
 use crate::load::{AnswerKind, RunResult};
 use crate::peer::postgres::Postgres;
 use crate::peer::redis::{ITEM, Redis};
-use crate::config::BenchConfig;
 
 const MEASURED: &str = "durable orders over HTTP";
 
@@ -33,7 +34,12 @@ pub fn measure(config: &BenchConfig, ids: &[&'static str]) -> Vec<Figure> {
                 .comparison(&comparison, "/s", peer)
                 .note(measured.note(id))
         });
-        figure_or_invalid(id, MEASURED, target, figure.map_err(|error| anyhow::anyhow!("{error:#}")))
+        figure_or_invalid(
+            id,
+            MEASURED,
+            target,
+            figure.map_err(|error| anyhow::anyhow!("{error:#}")),
+        )
     };
     ids.iter().map(|id| row(id)).collect()
 }
@@ -51,7 +57,8 @@ impl Measured {
     fn note(&self, id: &str) -> String {
         match id {
             "R2" => format!(
-                "{ORDER_CONNECTIONS} connections, each buyer once, all audited; p99 {:.1} ms; the generator was busy {} of the time",
+                "{ORDER_CONNECTIONS} connections, each buyer once, all audited; p99 {:.1} ms; the \
+                 generator was busy {} of the time",
                 self.p99_us / 1e3,
                 sale_server::percent(self.busy)
             ),

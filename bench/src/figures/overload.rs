@@ -1,9 +1,10 @@
 //! R8: how much good a server still does when it is asked for five times what it can.
 //!
-//! The server is kept on one core and the generator on another. Buyers overload it in two ways. *A crowd* waits for its answers: requests are due at
-//! five times the capacity, and one that finds no free connection turns away. *A flood* does not wait (`Prefer: respond-async`): every connection asks
-//! again at once, so that places in the queue run out and the server has to refuse. The crowd comes once more in twice that number, and once beside clients that
-//! only mean to be a burden.
+//! The server is kept on one core and the generator on another. Buyers overload it in two ways. *A
+//! crowd* waits for its answers: requests are due at five times the capacity, and one that finds no
+//! free connection turns away. *A flood* does not wait (`Prefer: respond-async`): every connection
+//! asks again at once, so that places in the queue run out and the server has to refuse. The crowd
+//! comes once more in twice that number, and once beside clients that only mean to be a burden.
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use super::figure_or_invalid;
 use super::sale_server::{self, SaleServer};
 use crate::attack::Attack;
 use crate::buyers::Buyers;
+use crate::config::BenchConfig;
 use crate::cores;
 use crate::figure::{Comparison, Figure, Target, median};
 use crate::limits::{
@@ -22,7 +24,6 @@ use crate::limits::{
 };
 use crate::load::http::Purchases;
 use crate::load::{AnswerKind, Load, Pace, RunResult};
-use crate::config::BenchConfig;
 
 const TARGET: Target = Target::AtLeast { floor: 0.8, goal: 0.95 };
 const CROWD: &str = "orders while a crowd waits, one core";
@@ -61,7 +62,8 @@ impl Measured {
 
     fn figure(&self, what: &str, how: &str) -> Figure {
         Figure::new("R8", what, TARGET).comparison(&self.comparison, "/s", "at capacity /s").note(format!(
-            "{how}; {:.1} × of capacity reached the server, which refused {} of it with 503; the generator was busy {} of the time",
+            "{how}; {:.1} × of capacity reached the server, which refused {} of it with 503; the \
+             generator was busy {} of the time",
             median(&self.attained),
             sale_server::percent(median(&self.refused)),
             sale_server::percent(self.busy)
@@ -99,7 +101,8 @@ impl CrowdCase {
     fn label(&self) -> String {
         let beside = if self.is_attacked {
             format!(
-                ", beside {DEAD_SOCKETS} WebSockets that are never read, {SLOW_HEADS} heads that never end and {BOMBS_PER_SEC} headers of 64 KiB a second"
+                ", beside {DEAD_SOCKETS} WebSockets that are never read, {SLOW_HEADS} heads that \
+                 never end and {BOMBS_PER_SEC} headers of 64 KiB a second"
             )
         } else {
             String::new()
@@ -147,7 +150,11 @@ fn open(config: &BenchConfig) -> Result<SaleServer> {
 }
 
 /// Capacity, and the orders per second while a crowd waits.
-fn crowd_round(config: &BenchConfig, buyers: &Buyers, crowd: &CrowdCase) -> Result<(f64, f64, RunResult)> {
+fn crowd_round(
+    config: &BenchConfig,
+    buyers: &Buyers,
+    crowd: &CrowdCase,
+) -> Result<(f64, f64, RunResult)> {
     let mut sale_server = open(config)?;
     sale_server.open_plenty("full")?;
     sale_server.open_plenty("crowd")?;
@@ -158,13 +165,18 @@ fn crowd_round(config: &BenchConfig, buyers: &Buyers, crowd: &CrowdCase) -> Resu
     sale_server.check("full", &run)?;
     let capacity = run.per_sec(AnswerKind::Accepted);
     let dead = sale_server::buyers("dead", DEAD_SOCKETS as u32);
-    let attack =
-        crowd.is_attacked.then(|| Attack::start(sale_server.addr(), core, &dead, "crowd")).transpose()?;
+    let attack = crowd
+        .is_attacked
+        .then(|| Attack::start(sale_server.addr(), core, &dead, "crowd"))
+        .transpose()?;
     // The crowd is there when it begins to count.
     let (pace, warm_up) = (Pace::Crowd(capacity * crowd.times), config.time / 2);
     let load = Load { connections: crowd.connections, pace, warm_up, ..load };
-    let mut script =
-        Purchases::each_once(buyers, sale_server::template(buyers, "crowd", 1, ""), script.next_buyer());
+    let mut script = Purchases::each_once(
+        buyers,
+        sale_server::template(buyers, "crowd", 1, ""),
+        script.next_buyer(),
+    );
     let run = sale_server.take_some_orders(&load, &mut script)?;
     run.only(&[AnswerKind::Accepted, AnswerKind::Queued, AnswerKind::Overloaded])?;
     attack.map(Attack::end).transpose()?;

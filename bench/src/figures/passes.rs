@@ -1,19 +1,21 @@
-//! R1D: "sold out" with the pass required and limits on, against the same without, at one server. And what checking a pass costs.
+//! R1D: "sold out" with the pass required and limits on, against the same without, at one server.
+//! And what checking a pass costs.
 use anyhow::{Context, Result};
 
 use super::figure_or_invalid;
 use super::sale_server::{self, SaleServer};
+use crate::config::BenchConfig;
 use crate::cores;
 use crate::figure::{Figure, Target, compare_alternating};
 use crate::limits::{PASS_CHECKS, REFUSAL_CONNECTIONS, REFUSED_BUYERS};
 use crate::load::http::Purchases;
 use crate::load::{AnswerKind, Load};
 use crate::passes::{self, PassKind, Passes, WithPass};
-use crate::config::BenchConfig;
 
 const TARGET: Target = Target::AtLeast { floor: 0.8, goal: 0.9 };
 const MEASURED: &str = "sold-out answers with a pass and limits, one worker";
-/// The pass, the limits that a sale has when it says nothing, and one for everybody that nobody meets.
+/// The pass, the limits that a sale has when it says nothing, and one for everybody that nobody
+/// meets.
 const DOOR: &str = r#"{"pass":"required","limits":{"buyer":{"burst":60,"per_minute":300},"ip":{"burst":5000,"per_minute":12000},
     "interface":{"burst":10000000,"per_minute":10000000}}}"#;
 /// A check is to take well under a microsecond.
@@ -43,8 +45,10 @@ fn compare_open_sale(config: &BenchConfig) -> Result<Figure> {
     let passes = Passes::new(&buyers, "door", sale_server::ITEM, PassKind::Good);
     let mut with =
         WithPass::round_and_round(&buyers, &passes, sale_server::template(&buyers, "door", 10, ""));
-    let mut without = Purchases::round_and_round(&buyers, sale_server::template(&buyers, "open", 10, ""));
-    let load = Load { core: generator_core, ..config.load(sale_server.addr(), REFUSAL_CONNECTIONS) };
+    let mut without =
+        Purchases::round_and_round(&buyers, sale_server::template(&buyers, "open", 10, ""));
+    let load =
+        Load { core: generator_core, ..config.load(sale_server.addr(), REFUSAL_CONNECTIONS) };
     let (mut busy, mut busy_without) = (0.0_f64, 0.0_f64);
     let ours = || {
         let run = load.run(&mut with).context("with a pass")?;
@@ -65,7 +69,8 @@ fn compare_open_sale(config: &BenchConfig) -> Result<Figure> {
     sale_server.close()?;
     let figure = Figure::new("R1D", MEASURED, TARGET).comparison(&comparison, "/s", "without /s");
     Ok(figure.note(format!(
-        "token and pass in each request; {REFUSAL_CONNECTIONS} connections, {REFUSED_BUYERS} buyers; the generator was busy {} of the time with, {} without",
+        "token and pass in each request; {REFUSAL_CONNECTIONS} connections, {REFUSED_BUYERS} \
+         buyers; the generator was busy {} of the time with, {} without",
         sale_server::percent(busy),
         sale_server::percent(busy_without)
     )))

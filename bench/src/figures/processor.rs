@@ -1,15 +1,16 @@
-//! R9: the processor time of a refusal beyond a static answer of the same server, against that of an acceptance.
+//! R9: the processor time of a refusal beyond a static answer of the same server, against that of
+//! an acceptance.
 use anyhow::{Result, ensure};
 
-use super::refusal_kinds::{self, cost};
 use super::figure_or_invalid;
+use super::refusal_kinds::{self, cost};
 use super::sale_server::{self, SaleServer};
 use crate::buyers::Buyers;
+use crate::config::BenchConfig;
 use crate::figure::{Comparison, Figure, Target, median};
 use crate::limits::{ORDER_CONNECTIONS, REFUSED_BUYERS};
 use crate::load::AnswerKind;
 use crate::load::http::{Purchases, RepeatedRequest};
-use crate::config::BenchConfig;
 
 const TARGET: Target = Target::AtMost { floor: 0.3, goal: 0.1 };
 const MEASURED: &str = "CPU of a refusal beyond a static answer";
@@ -40,7 +41,8 @@ fn against_acceptance(config: &BenchConfig) -> Result<Figure> {
         one_round(config, &late, &buyers, &mut measured, round > 0)?;
     }
     let note = format!(
-        "a static answer costs {:.1} µs, all included; {ORDER_CONNECTIONS} connections; utime and stime of the server's process",
+        "a static answer costs {:.1} µs, all included; {ORDER_CONNECTIONS} connections; utime and \
+         stime of the server's process",
         median(&measured.fixed)
     );
     Ok(Figure::new("R9", MEASURED, TARGET)
@@ -60,10 +62,12 @@ fn one_round(
     sale_server.open_plenty("plenty")?;
     let (fixed, run) = cost(config, &mut sale_server, &mut RepeatedRequest::get("/healthz"))?;
     run.only(&[AnswerKind::Fine])?;
-    let mut script = Purchases::round_and_round(late, sale_server::template(late, "sold-out", 10, ""));
+    let mut script =
+        Purchases::round_and_round(late, sale_server::template(late, "sold-out", 10, ""));
     let (refusal, run) = cost(config, &mut sale_server, &mut script)?;
     run.only(&[AnswerKind::SoldOut])?;
-    let mut script = Purchases::each_once(buyers, sale_server::template(buyers, "plenty", 1, ""), 0);
+    let mut script =
+        Purchases::each_once(buyers, sale_server::template(buyers, "plenty", 1, ""), 0);
     let (acceptance, run) = cost(config, &mut sale_server, &mut script)?;
     run.only(&[AnswerKind::Accepted])?;
     sale_server.check("plenty", &run)?;

@@ -7,14 +7,14 @@ use std::net::TcpStream;
 use anyhow::{Result, ensure};
 
 use super::sale_server::{self, ITEM, SaleServer};
-use crate::buyers::{Buyers, Template, RequestOptions};
+use crate::buyers::{Buyers, RequestOptions, Template};
+use crate::config::BenchConfig;
 use crate::figure::{Comparison, Figure, Target};
 use crate::limits::{ADMIN_WITHIN, ORDER_CONNECTIONS, REFUSED_BUYERS};
 use crate::load::http::{Purchases, RepeatedRequest};
 use crate::load::{AnswerKind, RunResult, Script};
 use crate::passes::{PassKind, Passes, WithPass};
 use crate::server::NewSale;
-use crate::config::BenchConfig;
 
 /// All included, also what the kernel does for any answer, which is most of it.
 const TARGET: Target = Target::Reported { goal: 0.5 };
@@ -52,23 +52,46 @@ struct RefusalCase {
 }
 
 const fn refusal_case(name: &'static str, status: u16, sale: &'static str) -> RefusalCase {
-    RefusalCase { name, status, sale, units: 1, headers: "", who: RefusedBuyers::Late, pass_kind: None }
+    RefusalCase {
+        name,
+        status,
+        sale,
+        units: 1,
+        headers: "",
+        who: RefusedBuyers::Late,
+        pass_kind: None,
+    }
 }
 
 /// In the order in which a purchase is checked.
 const REFUSAL_CASES: [RefusalCase; 15] = [
     RefusalCase { units: 0, ..refusal_case("invalid_request", 422, "plenty") },
-    RefusalCase { who: RefusedBuyers::Forgers, ..refusal_case("unauthenticated (a forged token)", 401, "plenty") },
+    RefusalCase {
+        who: RefusedBuyers::Forgers,
+        ..refusal_case("unauthenticated (a forged token)", 401, "plenty")
+    },
     refusal_case("not_found (a sale that is none)", 404, "nothing"),
     refusal_case("not_started", 409, "later"),
     refusal_case("paused", 409, "paused"),
     refusal_case("ended", 409, "closed"),
-    RefusalCase { who: RefusedBuyers::Blocked, ..refusal_case("forbidden (a blocked buyer)", 403, "plenty") },
+    RefusalCase {
+        who: RefusedBuyers::Blocked,
+        ..refusal_case("forbidden (a blocked buyer)", 403, "plenty")
+    },
     refusal_case("pass_required", 403, "passes"),
-    RefusalCase { headers: FORGED_PASS, ..refusal_case("pass_invalid (a forged pass)", 403, "passes") },
-    RefusalCase { pass_kind: Some(PassKind::Expired), ..refusal_case("pass_expired", 403, "passes") },
+    RefusalCase {
+        headers: FORGED_PASS,
+        ..refusal_case("pass_invalid (a forged pass)", 403, "passes")
+    },
+    RefusalCase {
+        pass_kind: Some(PassKind::Expired),
+        ..refusal_case("pass_expired", 403, "passes")
+    },
     refusal_case("not_eligible (members only)", 403, "members"),
-    RefusalCase { pass_kind: Some(PassKind::WithoutRoom), ..refusal_case("waiting_room (a pass from before)", 403, "room") },
+    RefusalCase {
+        pass_kind: Some(PassKind::WithoutRoom),
+        ..refusal_case("waiting_room (a pass from before)", 403, "room")
+    },
     refusal_case("rate_limited", 429, "limits"),
     refusal_case("sold_out", 409, "gone"),
     RefusalCase { who: RefusedBuyers::Owners, ..refusal_case("limit_reached", 409, "owned") },
@@ -122,7 +145,8 @@ pub fn measure(config: &BenchConfig) -> Result<Vec<Figure>> {
         owners: sale_server::buyers("owner", OWNERS),
         blocked: sale_server::buyers("robot", 1),
     };
-    let mut measured: Vec<Comparison> = REFUSAL_CASES.iter().map(|_| Comparison::default()).collect();
+    let mut measured: Vec<Comparison> =
+        REFUSAL_CASES.iter().map(|_| Comparison::default()).collect();
     let mut looks = Comparison::default();
     for round in 0..=config.rounds {
         let mut sale_server = open(config, &crowd)?;
@@ -137,7 +161,8 @@ pub fn measure(config: &BenchConfig) -> Result<Vec<Figure>> {
                 comparison.peer.push(acceptance);
             }
         }
-        let (look, run) = cost(config, &mut sale_server, &mut RepeatedRequest::get("/v1/sales/plenty/status"))?;
+        let (look, run) =
+            cost(config, &mut sale_server, &mut RepeatedRequest::get("/v1/sales/plenty/status"))?;
         run.only(&[AnswerKind::Fine])?;
         if round > 0 {
             looks.ours.push(look);
@@ -145,14 +170,22 @@ pub fn measure(config: &BenchConfig) -> Result<Vec<Figure>> {
         }
         sale_server.close()?;
     }
-    let mut figures: Vec<Figure> =
-        REFUSAL_CASES.iter().zip(&measured).map(|(way, comparison)| figure(way.name, comparison)).collect();
+    let mut figures: Vec<Figure> = REFUSAL_CASES
+        .iter()
+        .zip(&measured)
+        .map(|(way, comparison)| figure(way.name, comparison))
+        .collect();
     figures.push(figure("a look at the status", &looks));
     Ok(figures)
 }
 
 /// Microseconds of one such refusal, each of which must be one.
-fn refusal(config: &BenchConfig, sale_server: &mut SaleServer, crowd: &RefusedCrowd, way: &RefusalCase) -> Result<f64> {
+fn refusal(
+    config: &BenchConfig,
+    sale_server: &mut SaleServer,
+    crowd: &RefusedCrowd,
+    way: &RefusalCase,
+) -> Result<f64> {
     let buyers = crowd.buyers_for(way.who);
     let template = || way.template(buyers);
     let (cost, run) = match way.pass_kind {
@@ -177,7 +210,11 @@ fn refusal(config: &BenchConfig, sale_server: &mut SaleServer, crowd: &RefusedCr
 }
 
 /// Passes if the first request is refused by this code, and by no other of the same status.
-fn check_code(sale_server: &mut SaleServer, script: &mut impl Script, way: &RefusalCase) -> Result<()> {
+fn check_code(
+    sale_server: &mut SaleServer,
+    script: &mut impl Script,
+    way: &RefusalCase,
+) -> Result<()> {
     if way.status == 429 {
         return Ok(());
     }
@@ -228,8 +265,11 @@ fn open(config: &BenchConfig, crowd: &RefusedCrowd) -> Result<SaleServer> {
     }
     sale_server.sell_out("gone", &sale_server::buyers("winner", 10), 10)?;
     sale_server.open_plenty("owned")?;
-    let mut script =
-        Purchases::each_once(&crowd.owners, sale_server::template(&crowd.owners, "owned", 1, ""), 0);
+    let mut script = Purchases::each_once(
+        &crowd.owners,
+        sale_server::template(&crowd.owners, "owned", 1, ""),
+        0,
+    );
     let run = sale_server.take_orders(&sale_server.fill_load(ORDER_CONNECTIONS), &mut script)?;
     ensure!(run.count(AnswerKind::Accepted) == u64::from(OWNERS), "not everybody has one");
     let blocked = format!(r#"{{"kind":"buyer","value":"{}"}}"#, crowd.blocked.name(0));
@@ -246,7 +286,8 @@ pub(super) fn cost(
     script: &mut impl Script,
 ) -> Result<(f64, RunResult)> {
     let before = sale_server.server().process().cpu_time()?;
-    let run = sale_server.take_some_orders(&config.load(sale_server.addr(), ORDER_CONNECTIONS), script)?;
+    let run = sale_server
+        .take_some_orders(&config.load(sale_server.addr(), ORDER_CONNECTIONS), script)?;
     let spent = sale_server.server().process().cpu_time()?.saturating_sub(before);
     ensure!(run.total() > 0, "nothing was answered");
     Ok((spent.as_secs_f64() * 1e6 / run.total() as f64, run))

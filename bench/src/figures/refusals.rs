@@ -6,13 +6,13 @@ use anyhow::{Context, Result};
 
 use super::figure_or_invalid;
 use super::sale_server::{self, SaleServer};
+use crate::config::BenchConfig;
 use crate::cores;
 use crate::figure::{Figure, Target, compare_alternating};
 use crate::limits::{REFUSAL_CONNECTIONS, REFUSED_BUYERS};
 use crate::load::http::Purchases;
 use crate::load::{AnswerKind, Load};
 use crate::peer::nginx::Nginx;
-use crate::config::BenchConfig;
 
 const TARGET: Target = Target::AtLeast { floor: 0.85, goal: 1.0 };
 const MEASURED: &str = "sold-out answers over HTTP, one worker";
@@ -28,7 +28,8 @@ fn against_nginx(config: &BenchConfig) -> Result<Figure> {
     sale_server.sell_out("spring", &sale_server::buyers("winner", 10), 10)?;
     let buyers = sale_server::buyers("late", REFUSED_BUYERS);
     let nginx = Nginx::start(config.parent(), &refusal(&sale_server, &buyers)?, server_core)?;
-    let script = || Purchases::round_and_round(&buyers, sale_server::template(&buyers, "spring", 10, ""));
+    let script =
+        || Purchases::round_and_round(&buyers, sale_server::template(&buyers, "spring", 10, ""));
     let (mut to_us, mut to_nginx) = (script(), script());
     let load = |addr| Load { core: generator_core, ..config.load(addr, REFUSAL_CONNECTIONS) };
     let (mut busy, mut peer_busy) = (0.0_f64, 0.0_f64);
@@ -49,7 +50,8 @@ fn against_nginx(config: &BenchConfig) -> Result<Figure> {
     sale_server.close()?;
     let figure = Figure::new("R1", MEASURED, TARGET).comparison(&comparison, "/s", "nginx /s");
     Ok(figure.note(format!(
-        "{REFUSAL_CONNECTIONS} connections, {REFUSED_BUYERS} buyers; the generator was busy {} of the time for us, {} for nginx",
+        "{REFUSAL_CONNECTIONS} connections, {REFUSED_BUYERS} buyers; the generator was busy {} of \
+         the time for us, {} for nginx",
         sale_server::percent(busy),
         sale_server::percent(peer_busy)
     )))

@@ -1,16 +1,17 @@
-//! Our server with a sale, as several figures need it, and the books that are kept on what it promised.
+//! Our server with a sale, as several figures need it, and the books that are kept on what it
+//! promised.
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::buyers::{Buyers, Template, RequestOptions};
+use crate::buyers::{Buyers, RequestOptions, Template};
+use crate::config::BenchConfig;
 use crate::limits::{NO_DEADLINE, ORDER_CONNECTIONS, PLENTY_OF_STOCK};
 use crate::load::http::Purchases;
 use crate::load::{AnswerKind, Load, Pace, RunResult, Script};
-use crate::temp_dir::TempDir;
 use crate::server::{BUYER_SECRET, NewSale, Server};
-use crate::config::BenchConfig;
+use crate::temp_dir::TempDir;
 
 /// The only item of every sale.
 pub const ITEM: &str = "item";
@@ -76,7 +77,10 @@ impl SaleServer {
         let load = self.fill_load(ORDER_CONNECTIONS.min(buyers.count() as usize));
         let mut script = Purchases::each_once(buyers, template(buyers, sale, units, ""), 0);
         let run = self.take_orders(&load, &mut script)?;
-        ensure!(run.count(AnswerKind::Accepted) == u64::from(buyers.count()), "{sale} was not sold out");
+        ensure!(
+            run.count(AnswerKind::Accepted) == u64::from(buyers.count()),
+            "{sale} was not sold out"
+        );
         self.server.check_stock(sale, stock..=stock)
     }
 

@@ -1,7 +1,9 @@
-//! R5: the stock side alone, from a request to its durable order without HTTP, against SQLite inserting the very same rows.
+//! R5: the stock side alone, from a request to its durable order without HTTP, against SQLite
+//! inserting the very same rows.
 //!
-//! Our side is what the server does behind its edge: tickets from a slot in memory, taken in batches and settled by the rules, one batch after
-//! another, while the next one gathers. The peer reads what our side wrote and inserts those rows into the same schema, and nothing else.
+//! Our side is what the server does behind its edge: tickets from a slot in memory, taken in
+//! batches and settled by the rules, one batch after another, while the next one gathers. The peer
+//! reads what our side wrote and inserts those rows into the same schema, and nothing else.
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -9,21 +11,21 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result, ensure};
 use doorbuster_core::limits::{DECIDE_WITHIN_MS, SETTLE_BATCH_MAX};
 use doorbuster_core::sale::PhaseStep;
-use doorbuster_core::slot::{SlotBounds, TicketRequest, GrantTerms, TicketAnswer};
+use doorbuster_core::slot::{GrantTerms, SlotBounds, TicketAnswer, TicketRequest};
 use doorbuster_core::{
     BuyerId, GrantId, IdKey, Millis, NodeId, RequestKey, SlotKey, Spread, Stock, Token, Units,
     Verdict,
 };
-use doorbuster_lab::audit;
+use doorbuster_harness::audit;
 use doorbuster_slots::{DeliveryRef, Slots};
 use doorbuster_store::{NewItem, NewSale, SqliteOptions, Store};
 use tokio::sync::Semaphore;
 
 use super::figure_or_invalid;
+use crate::config::BenchConfig;
 use crate::figure::{Figure, Target, compare_alternating};
 use crate::limits::{PEER_BATCH, TICKETS, TICKETS_QUICK};
 use crate::peer::sqlite;
-use crate::config::BenchConfig;
 
 const TARGET: Target = Target::AtLeast { floor: 0.5, goal: 0.8 };
 const MEASURED: &str = "durable reservations without HTTP";
@@ -62,7 +64,8 @@ fn against_inserts(config: &BenchConfig) -> Result<Figure> {
     };
     let comparison = compare_alternating(config.rounds, ours, peer)?;
     Ok(Figure::new("R5", MEASURED, TARGET).comparison(&comparison, "/s", "inserts /s").note(format!(
-        "{count} buyers, batches of at most {SETTLE_BATCH_MAX} settled, {PEER_BATCH} inserted; the same rows, all audited"
+        "{count} buyers, batches of at most {SETTLE_BATCH_MAX} settled, {PEER_BATCH} inserted; the \
+         same rows, all audited"
     )))
 }
 
@@ -183,7 +186,11 @@ async fn settler(
         );
         let done: Vec<DeliveryRef> = taken
             .iter()
-            .map(|t| DeliveryRef { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token })
+            .map(|t| DeliveryRef {
+                slot: t.slot,
+                at: t.delivery.at,
+                token: t.delivery.ticket.token,
+            })
             .collect();
         slots.acknowledge(&done).await?;
         left -= taken.len();

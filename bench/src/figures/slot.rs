@@ -1,8 +1,9 @@
-//! What a slot in memory keeps for requests that it remembers, measured in a process that does nothing else.
+//! What a slot in memory keeps for requests that it remembers, measured in a process that does
+//! nothing else.
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use doorbuster_core::slot::{TicketRequest, Slot, GrantTerms, TicketAnswer};
+use doorbuster_core::slot::{GrantTerms, Slot, TicketAnswer, TicketRequest};
 use doorbuster_core::{
     BuyerId, Epoch, GrantId, IdKey, ItemId, Millis, NodeId, RequestKey, Token, Units,
 };
@@ -22,10 +23,10 @@ pub fn measure_in_child(requests: u32) -> Result<f64> {
     String::from_utf8_lossy(&output.stdout).trim().parse().context("a number of bytes")
 }
 
-/// Bytes by which this process grows for each of so many requests that were settled and acknowledged.
+/// Bytes by which this process grows for each of so many requests that were settled and
+/// acknowledged.
 ///
-/// # Errors
-/// When the slot refuses one.
+/// # Errors When the slot refuses one.
 pub fn measure_in_process(requests: u32) -> Result<f64> {
     let key = IdKey::new([7; 32]);
     let mut slot = Slot::new(ItemId(1));

@@ -6,9 +6,9 @@ use anyhow::{Context, Result, ensure};
 
 use super::figure_or_invalid;
 use super::sale_server::SaleServer;
+use crate::config::BenchConfig;
 use crate::figure::{Figure, Target, median};
 use crate::limits::STARTS;
-use crate::config::BenchConfig;
 
 const MIB: f64 = 1024.0 * 1024.0;
 const READY: Target = Target::AtMost { floor: 200.0, goal: 50.0 };
@@ -62,11 +62,8 @@ fn binary(config: &BenchConfig) -> Result<Figure> {
     let size =
         |path: &Path| anyhow::Ok(std::fs::metadata(path).context("the binary")?.len() as f64 / MIB);
     let plain = size(&config.program)?;
-    let dist = config
-        .program
-        .parent()
-        .and_then(Path::parent)
-        .map(|target| target.join("dist/doorbuster"));
+    let dist =
+        config.program.parent().and_then(Path::parent).map(|target| target.join("dist/doorbuster"));
     let (stripped, how) = match dist.filter(|file| file.is_file()) {
         Some(dist) => (size(&dist)?, "profile dist"),
         None => {

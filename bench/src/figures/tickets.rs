@@ -1,10 +1,11 @@
-//! S1: how many tickets a slot in memory cuts; and the lock that it stands behind, against a task that owns it and is asked through a channel.
+//! S1: how many tickets a slot in memory cuts; and the lock that it stands behind, against a task
+//! that owns it and is asked through a channel.
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use doorbuster_core::limits::SETTLE_BATCH_MAX;
-use doorbuster_core::slot::{SlotBounds, TicketRequest, Slot, GrantTerms, TicketAnswer};
+use doorbuster_core::slot::{GrantTerms, Slot, SlotBounds, TicketAnswer, TicketRequest};
 use doorbuster_core::{
     BuyerId, Epoch, GrantId, IdKey, ItemId, Millis, NodeId, RequestKey, SlotKey, Token, Units,
 };
@@ -13,9 +14,9 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
 
 use super::figure_or_invalid;
+use crate::config::BenchConfig;
 use crate::figure::{Figure, Target, compare_alternating, median};
 use crate::limits::{ISSUED_TICKETS, ISSUED_TICKETS_QUICK};
-use crate::config::BenchConfig;
 
 const ALONE: &str = "tickets of a slot in memory, one thread";
 const RATE: Target = Target::AtLeast { floor: 1e6, goal: 2e6 };
@@ -100,7 +101,8 @@ fn by_lock(runtime: &Runtime, requests: &Arc<Vec<TicketRequest>>) -> Result<f64>
 }
 
 fn by_owner(runtime: &Runtime, requests: &Arc<Vec<TicketRequest>>) -> Result<f64> {
-    let (ask, mut asked) = mpsc::channel::<(TicketRequest, oneshot::Sender<TicketAnswer>)>(UNDER_WAY);
+    let (ask, mut asked) =
+        mpsc::channel::<(TicketRequest, oneshot::Sender<TicketAnswer>)>(UNDER_WAY);
     let mut slot = Slot::with_bounds(SLOT.item, bounds(requests.len()));
     slot.init(terms(requests.len()));
     runtime.spawn(async move {

@@ -1,7 +1,10 @@
-//! V1: how many requests of so many page views reach the server when nginx stands in front of it as the guide shows.
+//! V1: how many requests of so many page views reach the server when nginx stands in front of it as
+//! the guide shows.
 //!
-//! A view is what a browser asks for that has nothing yet: the page, all that it names, the sale and its status. Then the visitor stays for a while, and the
-//! page asks for the status as it does (`crates/server/assets/sale.js`). In the middle of it all the sale opens. Whoever came shortly before waits for that.
+//! A view is what a browser asks for that has nothing yet: the page, all that it names, the sale
+//! and its status. Then the visitor stays for a while, and the page asks for the status as it does
+//! (`crates/server/assets/sale.js`). In the middle of it all the sale opens. Whoever came shortly
+//! before waits for that.
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -11,12 +14,12 @@ use anyhow::{Context, Result, ensure};
 
 use super::figure_or_invalid;
 use super::sale_server::{SaleServer, percent};
+use crate::config::BenchConfig;
 use crate::figure::{Figure, Target};
 use crate::limits::{NO_DEADLINE, PLENTY_OF_STOCK, REFUSAL_CONNECTIONS, REQUESTS_PER_SEC};
 use crate::load::{AnswerKind, Load, Pace};
 use crate::peer::cache::Cache;
 use crate::server::NewSale;
-use crate::config::BenchConfig;
 
 mod page_visits;
 
@@ -52,11 +55,14 @@ fn requests_behind_cache(config: &BenchConfig) -> Result<Figure> {
     let mut visits = PageVisits::new(SALE, &assets, views);
     let half = Duration::from_secs_f64(visits.loads() as f64 / REQUESTS_PER_SEC / 2.0);
     let opens_at = jiff::Timestamp::try_from(SystemTime::now() + half)?;
-    sale_server.server()
-        .announce(&NewSale { id: SALE, stock: PLENTY_OF_STOCK, limit: 1 }, &format!("{opens_at:.3}"))?;
+    sale_server.server().announce(
+        &NewSale { id: SALE, stock: PLENTY_OF_STOCK, limit: 1 },
+        &format!("{opens_at:.3}"),
+    )?;
     visits.opens(Instant::now() + opens_at.duration_since(jiff::Timestamp::now()).unsigned_abs());
     let before = sale_server.server().answered_requests(&ROUTES)?;
-    let (cpu_time, cpu_in_front) = (sale_server.server().process().cpu_time()?, cache.process().cpu_time()?);
+    let (cpu_time, cpu_in_front) =
+        (sale_server.server().process().cpu_time()?, cache.process().cpu_time()?);
     let run = load(cache.addr()).run(&mut visits)?;
     run.only(&[AnswerKind::Fine])?;
     ensure!(run.given_up == 0, "{} requests were given up", run.given_up);

@@ -1,6 +1,8 @@
-//! E7: what buyers inside notice while ten times as many as a node calls in come to the door of a waiting room that opens by itself.
+//! E7: what buyers inside notice while ten times as many as a node calls in come to the door of a
+//! waiting room that opens by itself.
 //!
-//! Whoever is inside has a pass, and buys at a steady rate; the crowd is of buyers who come once each, for a place.
+//! Whoever is inside has a pass, and buys at a steady rate; the crowd is of buyers who come once
+//! each, for a place.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -8,13 +10,13 @@ use anyhow::{Result, ensure};
 
 use super::figure_or_invalid;
 use super::sale_server::{self, ITEM, SaleServer};
+use crate::config::BenchConfig;
+use crate::door_requests::DoorRequests;
 use crate::figure::{Figure, Target, median};
 use crate::limits::ORDER_CONNECTIONS;
 use crate::load::{AnswerKind, Load, Pace, RunResult, StoppableScript};
 use crate::passes::{PassKind, Passes, WithPass};
 use crate::server::NewSale;
-use crate::config::BenchConfig;
-use crate::door_requests::DoorRequests;
 
 const MEASURED: &str = "p99 of an order inside, ten times too many at the door";
 const SALE: &str = "spring";
@@ -83,12 +85,15 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     // A tenth more than are due on the average, since they come at random.
     let inside = sale_server::buyers("inside", (ADMITTED_ORDERS_PER_SEC * 2.2 * seconds) as u32);
     let passes = Passes::new(&inside, SALE, ITEM, PassKind::Good);
-    let crowd = sale_server::buyers("crowd", (ADMITTED_PER_SEC * OVERLOAD_FACTOR * 1.1 * seconds) as u32);
-    let load = Load { warm_up: config.time, time, ..config.load(sale_server.addr(), ORDER_CONNECTIONS) };
+    let crowd =
+        sale_server::buyers("crowd", (ADMITTED_PER_SEC * OVERLOAD_FACTOR * 1.1 * seconds) as u32);
+    let load =
+        Load { warm_up: config.time, time, ..config.load(sale_server.addr(), ORDER_CONNECTIONS) };
     let orders = Load { pace: Pace::Open(ADMITTED_ORDERS_PER_SEC), ..load };
 
     let over = AtomicBool::new(false);
-    let mut script = WithPass::each_once(&inside, &passes, sale_server::template(&inside, SALE, 1, ""), 0);
+    let mut script =
+        WithPass::each_once(&inside, &passes, sale_server::template(&inside, SALE, 1, ""), 0);
     let before = orders.run(&mut StoppableScript { script: &mut script, over: &over })?;
     let waiting = || sale_server.server().metric("doorbuster_waiting_room_waiting", SALE);
     ensure!(waiting()? == 0, "the room opened although few came");

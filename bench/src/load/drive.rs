@@ -47,7 +47,11 @@ struct Driver<'a, S> {
 }
 
 /// See [`Load::run_at`].
-pub(super) fn run(load: &Load, addrs: &[SocketAddr], script: &mut impl Script) -> Result<RunResult> {
+pub(super) fn run(
+    load: &Load,
+    addrs: &[SocketAddr],
+    script: &mut impl Script,
+) -> Result<RunResult> {
     let mut driver = Driver::connect(load, addrs, script)?;
     let cpu_time = cores::thread_cpu_time();
     let start = Instant::now();
@@ -137,7 +141,9 @@ impl<'a, S: Script> Driver<'a, S> {
             while due <= now && due < self.closes_at && !self.ended {
                 match self.free.pop() {
                     Some(number) => self.send_next(number, due)?,
-                    None if queues_when_busy && self.backlog.len() < BACKLOG_MAX => self.backlog.push_back(due),
+                    None if queues_when_busy && self.backlog.len() < BACKLOG_MAX => {
+                        self.backlog.push_back(due)
+                    }
                     None => self.run.given_up += 1,
                 }
                 due += gap();

@@ -1,4 +1,5 @@
-//! Scripts that speak HTTP/1.1 with keep-alive, and the leanest reading of an answer that still checks it.
+//! Scripts that speak HTTP/1.1 with keep-alive, and the leanest reading of an answer that still
+//! checks it.
 use anyhow::{Context, Result, bail};
 
 use super::{AnswerKind, Script};
@@ -53,7 +54,8 @@ fn number(digits: &[u8]) -> Option<usize> {
     })?
 }
 
-/// Tells answers apart; the body of the last refusal is kept, so that most are checked by one comparison.
+/// Tells answers apart; the body of the last refusal is kept, so that most are checked by one
+/// comparison.
 #[derive(Debug, Default)]
 pub struct AnswerReader {
     sold_out: Vec<u8>,
@@ -215,7 +217,10 @@ mod tests {
     fn another_refusal_is_not_taken_for_sold_out() {
         let mut reader = AnswerReader::default();
         let other = SOLD_OUT.replace("sold_out", "paused12");
-        assert_eq!(reader.read(other.as_bytes()).expect("a good answer"), Some(AnswerKind::Other(409)));
+        assert_eq!(
+            reader.read(other.as_bytes()).expect("a good answer"),
+            Some(AnswerKind::Other(409))
+        );
         let fine = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
         assert_eq!(reader.read(fine.as_bytes()).expect("a good answer"), Some(AnswerKind::Fine));
     }

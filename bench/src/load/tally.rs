@@ -129,7 +129,9 @@ impl RunResult {
             bail!(
                 "unexpected answers: {}{}",
                 strange.join(", "),
-                self.first_unexpected.as_ref().map_or(String::new(), |first_unexpected| format!(" ({first_unexpected})"))
+                self.first_unexpected
+                    .as_ref()
+                    .map_or(String::new(), |first_unexpected| format!(" ({first_unexpected})"))
             );
         }
         if self.lost > 0 || self.closed > 0 {

@@ -1,4 +1,5 @@
-//! The naive design, built from the same parts: a Redis, a PostgreSQL, and a process of this program (see `naive.rs`).
+//! The naive design, built from the same parts: a Redis, a PostgreSQL, and a process of this
+//! program (see `naive.rs`).
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -45,7 +46,8 @@ impl Naive {
     /// When it does not become ready.
     pub fn serve(&mut self) -> Result<()> {
         self.postgres.query(
-            "CREATE TABLE IF NOT EXISTS naive_order (id bigserial PRIMARY KEY, buyer text NOT NULL, units int NOT NULL)",
+            "CREATE TABLE IF NOT EXISTS naive_order (id bigserial PRIMARY KEY, buyer text NOT \
+             NULL, units int NOT NULL)",
         )?;
         let redis = format!("redis://{}", self.redis.addr());
         let (addr, postgres) = (self.addr.to_string(), self.postgres.address());

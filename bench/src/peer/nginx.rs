@@ -56,7 +56,8 @@ impl Nginx {
 /// One process that is the worker itself, nothing logged, connections kept for good.
 fn config(dir: &Path, addr: SocketAddr, body: &str) -> String {
     let dir = dir.display();
-    // Quotes and backslashes inside nginx's quotes are written with a backslash; a dollar would name a variable.
+    // Quotes and backslashes inside nginx's quotes are written with a backslash; a dollar would
+    // name a variable.
     let body = body.replace('\\', "\\\\").replace('\'', "\\'").replace('$', "");
     format!(
         "daemon off;

@@ -1,4 +1,5 @@
-//! PostgreSQL with the hot row: every order updates the same row and inserts its own, in one statement, durable at its commit.
+//! PostgreSQL with the hot row: every order updates the same row and inserts its own, in one
+//! statement, durable at its commit.
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -72,10 +73,10 @@ impl Postgres {
         Ok(Self { process, programs, dir })
     }
 
-    /// Orders a second over so much time, from a table that is empty at first; checked against its rows.
+    /// Orders a second over so much time, from a table that is empty at first; checked against its
+    /// rows.
     ///
-    /// # Errors
-    /// When a client failed, or the rows do not add up.
+    /// # Errors When a client failed, or the rows do not add up.
     pub fn hot_row(&self, time: Duration) -> Result<f64> {
         let start = format!(
             "DROP TABLE IF EXISTS orders, item;

@@ -142,7 +142,10 @@ mod tests {
         };
         let run = load.run(&mut Evalsha::new(&digest, ITEM, "1")).expect("answers");
         run.only(&[AnswerKind::Accepted, AnswerKind::SoldOut]).expect("only these");
-        assert_eq!((run.count(AnswerKind::Accepted), redis.reserved_units().expect("a count")), (100, 100));
+        assert_eq!(
+            (run.count(AnswerKind::Accepted), redis.reserved_units().expect("a count")),
+            (100, 100)
+        );
         assert!(run.count(AnswerKind::SoldOut) > 100, "about 500 were due: {run:?}");
     }
 }

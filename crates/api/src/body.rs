@@ -1,4 +1,5 @@
-//! Request bodies, read strictly: every fault is found and named by its pointer, and nothing is guessed.
+//! Request bodies, read strictly: every fault is found and named by its pointer, and nothing is
+//! guessed.
 //!
 //! A body that is not UTF-8 JSON, or not an object, is `400 malformed_request`; any other fault is
 //! `422 invalid_request`. Nesting costs no stack: only what a shape asks for is descended into.

@@ -1,24 +1,25 @@
 //! Every endpoint there is, in one table.
 //!
-//! The OpenAPI document is made from it, the router and the contract's page are held to it. What follows from an
-//! endpoint's shape (a body can be too large, a token can be missing) is derived; what is its own stands in the table.
+//! The OpenAPI document is made from it, the router and the contract's page are held to it. What
+//! follows from an endpoint's shape (a body can be too large, a token can be missing) is derived;
+//! what is its own stands in the table.
 
-mod response;
 mod buyers;
 mod challenge;
-mod passes;
 mod export;
-mod waitlist;
-mod payments;
 mod operators;
 mod param;
+mod passes;
+mod payments;
 mod privacy;
-mod waiting_room;
+mod response;
 mod service;
+mod waiting_room;
+mod waitlist;
 mod webhooks;
 
-pub use response::{SuccessResponse, ResponseHeader, Content, JsonType};
 pub use param::{Param, ParamLocation};
+pub use response::{Content, JsonType, ResponseHeader, SuccessResponse};
 
 use crate::admin::keys::Role;
 use crate::header::BodyType;
@@ -164,7 +165,8 @@ impl Endpoint {
         }
     }
 
-    /// Every problem code that this endpoint may answer, by status; `internal`, which is never expected, aside.
+    /// Every problem code that this endpoint may answer, by status; `internal`, which is never
+    /// expected, aside.
     #[must_use]
     pub fn problem_codes(&self) -> Vec<Code> {
         Code::ALL

@@ -123,7 +123,8 @@ pub enum NotificationData {
     Sale(SaleData),
 }
 
-/// Data of `order.reserved`, `order.paid`, `order.cancelled`, `order.expired`, `order.refunded` and `order.extended`.
+/// Data of `order.reserved`, `order.paid`, `order.cancelled`, `order.expired`, `order.refunded` and
+/// `order.extended`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OrderData {
     /// The order as it was after the change, as `GET /v1/orders/{order}` showed it then.
@@ -172,8 +173,9 @@ pub struct SaleData {
     pub sale: String,
 }
 
-/// An event's id: its position, and a mark of what happened. A store that lost its last rows (a backup was restored, a standby that was behind took over)
-/// gives their positions to other events; by the mark these are other ids, so that nobody takes them for what they have seen.
+/// An event's id: its position, and a mark of what happened. A store that lost its last rows (a
+/// backup was restored, a standby that was behind took over) gives their positions to other events;
+/// by the mark these are other ids, so that nobody takes them for what they have seen.
 #[must_use]
 pub fn event_id(position: i64, what: &str, at_ms: i64, about: &str) -> String {
     format!("{}_{:010x}", event_id_prefix(position), event_fingerprint(what, at_ms, about))
@@ -200,13 +202,15 @@ pub fn event_position(id: &str) -> Option<i64> {
     digits.parse().ok().filter(|position| is_id && *position > 0)
 }
 
-/// Whether somebody who names an event by `named` means the one whose id is `id`: a position without a mark means whatever stands there.
+/// Whether somebody who names an event by `named` means the one whose id is `id`: a position
+/// without a mark means whatever stands there.
 #[must_use]
 pub fn names_event(named: &str, id: &str) -> bool {
     named == id || id.strip_prefix(named).is_some_and(|mark| mark.starts_with('_'))
 }
 
-/// 40 bits of FNV-1a over what makes an event another one. It keeps apart and proves nothing, and never changes.
+/// 40 bits of FNV-1a over what makes an event another one. It keeps apart and proves nothing, and
+/// never changes.
 fn event_fingerprint(what: &str, at_ms: i64, about: &str) -> u64 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     let bytes = what.bytes().chain([0]).chain(at_ms.to_be_bytes()).chain(about.bytes());

@@ -1,7 +1,7 @@
 //! Refusals and failures as RFC 9457 problems, with a closed set of codes.
 //!
-//! A [`Problem`] can only be made by a constructor that asks for everything its code carries, so that a `sold_out`
-//! without `may_return`, or a `429` without `Retry-After`, cannot be written.
+//! A [`Problem`] can only be made by a constructor that asks for everything its code carries, so
+//! that a `sold_out` without `may_return`, or a `429` without `Retry-After`, cannot be written.
 
 mod body;
 mod code;
@@ -193,7 +193,10 @@ impl Problem {
     /// `403`: the challenge was answered wrongly and is spent.
     #[must_use]
     pub fn challenge_failed() -> Self {
-        Self::without_members(Code::ChallengeFailed, "the answer was wrong; ask for a new challenge")
+        Self::without_members(
+            Code::ChallengeFailed,
+            "the answer was wrong; ask for a new challenge",
+        )
     }
 
     /// `403`: the sale has a waiting room that has not called this buyer in.
@@ -214,7 +217,10 @@ impl Problem {
     /// `405`: the address exists, the method does not. The `Allow` header is the router's.
     #[must_use]
     pub fn method_not_allowed() -> Self {
-        Self::without_members(Code::MethodNotAllowed, "this address does not take this method; see Allow")
+        Self::without_members(
+            Code::MethodNotAllowed,
+            "this address does not take this method; see Allow",
+        )
     }
 
     /// `406`: the caller accepts nothing that can be served.
@@ -226,17 +232,23 @@ impl Problem {
     /// `413`: the body is over `limit` bytes.
     #[must_use]
     pub fn body_too_large(limit: usize) -> Self {
-        Self::without_members(Code::BodyTooLarge, format!("the body may have at most {limit} bytes"))
+        Self::without_members(
+            Code::BodyTooLarge,
+            format!("the body may have at most {limit} bytes"),
+        )
     }
 
     /// `415`: the body is not said to be JSON.
     #[must_use]
     pub fn unsupported_media_type() -> Self {
-        Self::without_members(Code::UnsupportedMediaType, "send the body as Content-Type: application/json")
+        Self::without_members(
+            Code::UnsupportedMediaType,
+            "send the body as Content-Type: application/json",
+        )
     }
 
-    /// `409`: fewer units are free than were asked for. `available` of them are; `may_return` says whether more may
-    /// become free again.
+    /// `409`: fewer units are free than were asked for. `available` of them are; `may_return` says
+    /// whether more may become free again.
     #[must_use]
     pub fn sold_out(may_return: bool, available: u64) -> Self {
         let detail = match (may_return, available) {
@@ -272,7 +284,11 @@ impl Problem {
     /// `409`: the sale opens later, at `opens_at` if that is fixed.
     #[must_use]
     pub fn not_started(opens_at: Option<Time>) -> Self {
-        Self::with_members(Code::NotStarted, "the sale has not opened yet", ExtraMembers::OpensAt(opens_at))
+        Self::with_members(
+            Code::NotStarted,
+            "the sale has not opened yet",
+            ExtraMembers::OpensAt(opens_at),
+        )
     }
 
     /// `409`: the sale, or this item, is stopped for a while.
@@ -293,7 +309,11 @@ impl Problem {
         state: impl Into<Cow<'static, str>>,
         detail: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self::with_members(Code::WrongState, detail, ExtraMembers::State { state: state.into(), free: None })
+        Self::with_members(
+            Code::WrongState,
+            detail,
+            ExtraMembers::State { state: state.into(), free: None },
+        )
     }
 
     /// `409`: stock cannot be lowered by more than is `free`.
@@ -318,8 +338,8 @@ impl Problem {
         Self::without_members(Code::PreconditionFailed, "changed since it was read; read it again")
     }
 
-    /// `422`: everything that is wrong with the request, at once. Without any fault it would say nothing, so that is
-    /// not to be done.
+    /// `422`: everything that is wrong with the request, at once. Without any fault it would say
+    /// nothing, so that is not to be done.
     #[must_use]
     pub fn invalid_request(faults: Vec<Fault>) -> Self {
         debug_assert!(!faults.is_empty(), "a request without a fault is not invalid");
@@ -342,7 +362,12 @@ impl Problem {
     /// `429`: too many requests.
     #[must_use]
     pub fn rate_limited(scope: Scope, retry_after: u32) -> Self {
-        Self::with_retry_after(Code::RateLimited, "too many requests", ExtraMembers::Scope(scope), retry_after)
+        Self::with_retry_after(
+            Code::RateLimited,
+            "too many requests",
+            ExtraMembers::Scope(scope),
+            retry_after,
+        )
     }
 
     /// `503`: more than can be taken in; nothing was done.
@@ -352,7 +377,8 @@ impl Problem {
         Self::with_retry_after(Code::Overloaded, detail, ExtraMembers::Nothing, retry_after)
     }
 
-    /// `503`: something that is needed is away. The same request with the same key finds its verdict if there is one.
+    /// `503`: something that is needed is away. The same request with the same key finds its
+    /// verdict if there is one.
     #[must_use]
     pub fn unavailable(detail: impl Into<Cow<'static, str>>, retry_after: u32) -> Self {
         Self::with_retry_after(Code::Unavailable, detail, ExtraMembers::Nothing, retry_after)
@@ -361,7 +387,12 @@ impl Problem {
     /// `503` of `/readyz`: why this process is not to be sent requests.
     #[must_use]
     pub fn not_ready(reasons: Vec<Cow<'static, str>>, retry_after: u32) -> Self {
-        Self::with_retry_after(Code::Unavailable, "not ready", ExtraMembers::Reasons(reasons), retry_after)
+        Self::with_retry_after(
+            Code::Unavailable,
+            "not ready",
+            ExtraMembers::Reasons(reasons),
+            retry_after,
+        )
     }
 
     /// `500`: a fault of ours; it is never expected.

@@ -1,5 +1,5 @@
-//! Query strings of lists, streams and exports. A parameter left out or empty counts as absent; one that is not known
-//! is ignored; one that is wrong, or given twice, is a fault.
+//! Query strings of lists, streams and exports. A parameter left out or empty counts as absent; one
+//! that is not known is ignored; one that is wrong, or given twice, is a fault.
 
 mod pairs;
 
@@ -55,7 +55,8 @@ impl DeliveryQuery {
     /// `422`, with each parameter that is wrong.
     pub fn for_operator(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
-        let state = pairs.single_value("state", "must be pending, dead or discarded", DeliveryState::parse);
+        let state =
+            pairs.single_value("state", "must be pending, dead or discarded", DeliveryState::parse);
         let page = page(&mut pairs);
         pairs.into_result(Self { state, page })
     }
@@ -77,7 +78,8 @@ impl DeadLetterQuery {
     /// `422`, with each parameter that is wrong.
     pub fn for_operator(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
-        let kind = pairs.single_value("kind", "must be delivery, refund or ticket", DeadKind::parse);
+        let kind =
+            pairs.single_value("kind", "must be delivery, refund or ticket", DeadKind::parse);
         let page = page(&mut pairs);
         pairs.into_result(Self { kind, page })
     }
@@ -115,8 +117,11 @@ impl SaleQuery {
     /// `422`, with each parameter that is wrong.
     pub fn for_operator(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
-        let phase =
-            pairs.single_value("phase", "must be draft, scheduled, open, paused or closed", Phase::parse);
+        let phase = pairs.single_value(
+            "phase",
+            "must be draft, scheduled, open, paused or closed",
+            Phase::parse,
+        );
         let page = page(&mut pairs);
         pairs.into_result(Self { phase, page })
     }
@@ -225,7 +230,11 @@ fn name(pairs: &mut Pairs<'_>, parameter: &'static str) -> Option<String> {
 }
 
 fn state(pairs: &mut Pairs<'_>) -> Option<OrderState> {
-    pairs.single_value("state", "must be reserved, paid, cancelled, expired or refunded", OrderState::parse)
+    pairs.single_value(
+        "state",
+        "must be reserved, paid, cancelled, expired or refunded",
+        OrderState::parse,
+    )
 }
 
 fn cursor(pairs: &mut Pairs<'_>) -> Option<String> {

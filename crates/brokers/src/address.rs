@@ -1,4 +1,5 @@
-//! Where a broker is: a URL with everything that there is to know. What is shown of it holds no password.
+//! Where a broker is: a URL with everything that there is to know. What is shown of it holds no
+//! password.
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
@@ -86,8 +87,9 @@ impl Address {
     /// Whether a text is meant to be the address of a broker.
     #[must_use]
     pub fn is_broker_url(text: &str) -> bool {
-        text.split_once("://")
-            .is_some_and(|(scheme, _)| BrokerKind::from_scheme(&scheme.to_ascii_lowercase()).is_some())
+        text.split_once("://").is_some_and(|(scheme, _)| {
+            BrokerKind::from_scheme(&scheme.to_ascii_lowercase()).is_some()
+        })
     }
 
     /// Reads an address. Whether this program was built with its kind is another question.
@@ -226,17 +228,20 @@ fn parse_name(kind: BrokerKind, url: &Url) -> Result<String, &'static str> {
     if name.len() > NAME_MAX || !name.split('.').all(is_word) {
         return Err(match kind {
             BrokerKind::Amqp => {
-                "the exchange must be words of A-Z a-z 0-9 _ - with dots between, up to 127 characters"
+                "the exchange must be words of A-Z a-z 0-9 _ - with dots between, up to 127 \
+                 characters"
             }
             BrokerKind::Nats => {
-                "the prefix must be words of A-Z a-z 0-9 _ - with dots between, up to 127 characters"
+                "the prefix must be words of A-Z a-z 0-9 _ - with dots between, up to 127 \
+                 characters"
             }
         });
     }
     Ok(name)
 }
 
-/// The address without what proves who one is: a password, or the token that NATS takes in place of a user name.
+/// The address without what proves who one is: a password, or the token that NATS takes in place of
+/// a user name.
 fn redacted(mut url: Url, kind: BrokerKind, has_password: bool) -> String {
     // A URL with a host takes both.
     if has_password {
@@ -321,7 +326,11 @@ mod tests {
 
     #[test]
     fn what_is_meant_for_a_broker_is_known_by_its_beginning() {
-        assert!(["amqp://", "AMQPS://x", "nats://x", "tls://x"].into_iter().all(Address::is_broker_url));
-        assert!(!["https://x", "amqp", "x", "", "mqtt://x"].into_iter().any(Address::is_broker_url));
+        assert!(
+            ["amqp://", "AMQPS://x", "nats://x", "tls://x"].into_iter().all(Address::is_broker_url)
+        );
+        assert!(
+            !["https://x", "amqp", "x", "", "mqtt://x"].into_iter().any(Address::is_broker_url)
+        );
     }
 }

@@ -1,8 +1,10 @@
 //! AMQP 0-9-1, as `RabbitMQ` speaks it: a durable topic exchange, persistent messages, confirms.
 //!
-//! A message goes to the exchange under its type, so that consumers bind queues to what they want, such as `order.*`. It is kept once the broker has
-//! confirmed it; one that goes to no queue comes back, and is not kept. The client ties a message that came back to whichever confirm comes next, so each
-//! channel has one message on its way, and as many channels are used as there are messages at once.
+//! A message goes to the exchange under its type, so that consumers bind queues to what they want,
+//! such as `order.*`. It is kept once the broker has confirmed it; one that goes to no queue comes
+//! back, and is not kept. The client ties a message that came back to whichever confirm comes next,
+//! so each channel has one message on its way, and as many channels are used as there are messages
+//! at once.
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -19,14 +21,15 @@ use lapin::{
 };
 use tokio::time::Instant;
 
-use crate::connection::{PublishError, SharedConnection, BrokerConnection};
+use crate::connection::{BrokerConnection, PublishError, SharedConnection};
 use crate::{Address, Error, Message};
 
 /// Says that a message survives the broker's restart.
 const PERSISTENT: u8 = 2;
 /// Seconds between signs of life; a broker that gives none for two of them is gone.
 const HEARTBEAT_SECS: u16 = 20;
-/// What a message is about, beside the body for whoever does not read it, such as an exchange that hashes by it.
+/// What a message is about, beside the body for whoever does not read it, such as an exchange that
+/// hashes by it.
 const KEY_HEADER: &str = "partitionkey";
 
 /// A broker that speaks AMQP.
@@ -43,7 +46,8 @@ struct Connection {
     free: Mutex<Vec<Channel>>,
 }
 
-/// The socket of a connection. Shutting it down is what ends a connection for certain: closing it by the protocol waits for the other side.
+/// The socket of a connection. Shutting it down is what ends a connection for certain: closing it
+/// by the protocol waits for the other side.
 #[derive(Clone, Default)]
 struct Socket(Arc<OnceLock<TcpStream>>);
 
@@ -128,14 +132,19 @@ impl Amqp {
             Confirmation::Nack(None) => {
                 Err(PublishError::Refused(Error::new("it could not keep the message")))
             }
-            Confirmation::NotRequested => Err(PublishError::Unknown(Error::new("it confirms nothing"))),
+            Confirmation::NotRequested => {
+                Err(PublishError::Unknown(Error::new("it confirms nothing")))
+            }
         }
     }
 
     async fn connect(&self) -> Result<Connection, Error> {
         let socket = Socket::default();
         let mut unfinished = ConnectGuard(Some(socket.clone()));
-        let made = self.open_connection(socket.clone()).await.map_err(|error| self.describe_error(&error))?;
+        let made = self
+            .open_connection(socket.clone())
+            .await
+            .map_err(|error| self.describe_error(&error))?;
         unfinished.0 = None;
         Ok(made)
     }

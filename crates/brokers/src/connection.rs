@@ -31,14 +31,16 @@ impl<C: BrokerConnection> SharedConnection<C> {
         Self { state: Mutex::new(ConnectionState { live: None, failed: None }) }
     }
 
-    /// The connection; a new one where there is none. Whoever waited while an attempt failed hears why, instead of trying again.
+    /// The connection; a new one where there is none. Whoever waited while an attempt failed hears
+    /// why, instead of trying again.
     pub(crate) async fn get(
         &self,
         within: Duration,
         connect: impl Future<Output = Result<C, Error>>,
     ) -> Result<Arc<C>, Error> {
         let asked = Instant::now();
-        // Whoever has it gives it back in bounded time, and with a connection or the reason that there is none.
+        // Whoever has it gives it back in bounded time, and with a connection or the reason that
+        // there is none.
         let mut state = self.state.lock().await;
         if let Some(live) = &state.live {
             if !live.is_closed() {
@@ -66,7 +68,8 @@ impl<C: BrokerConnection> SharedConnection<C> {
         }
     }
 
-    /// Does something over the connection, once and in bounded time. What fails in any way leaves the connection in doubt, unless it says that it does not.
+    /// Does something over the connection, once and in bounded time. What fails in any way leaves
+    /// the connection in doubt, unless it says that it does not.
     pub(crate) async fn run_on(
         &self,
         live: Arc<C>,
@@ -74,8 +77,9 @@ impl<C: BrokerConnection> SharedConnection<C> {
         work: impl Future<Output = Result<(), PublishError>>,
     ) -> Result<(), Error> {
         let done = tokio::time::timeout_at(until, work).await;
-        match done.unwrap_or_else(|_| Err(PublishError::Unknown(Error::new("it did not confirm in time"))))
-        {
+        match done.unwrap_or_else(|_| {
+            Err(PublishError::Unknown(Error::new("it did not confirm in time")))
+        }) {
             Ok(()) => Ok(()),
             Err(PublishError::Refused(error)) => Err(error),
             Err(PublishError::Unknown(error)) => {

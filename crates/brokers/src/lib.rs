@@ -1,11 +1,14 @@
 //! Brokers that are told what happens.
 //!
-//! The contract: a [`Broker`] is made from an [`Address`] and connects with its first message. [`Broker::publish`] gives `Ok` once the broker itself has
-//! said that it keeps the message, and never before; anything else is an [`Error`], after which the message may be there or not. It tries once, in
-//! bounded time. One connection serves all messages; after any doubt about it, it is closed, and the next message makes another. Nothing is sent twice
-//! here and nothing is kept: what is sent again, and in which order, is planned by whoever calls.
+//! The contract: a [`Broker`] is made from an [`Address`] and connects with its first message.
+//! [`Broker::publish`] gives `Ok` once the broker itself has said that it keeps the message, and
+//! never before; anything else is an [`Error`], after which the message may be there or not. It
+//! tries once, in bounded time. One connection serves all messages; after any doubt about it, it is
+//! closed, and the next message makes another. Nothing is sent twice here and nothing is kept: what
+//! is sent again, and in which order, is planned by whoever calls.
 //!
-//! A further kind of broker is one more file beside [`amqp`](self) and `nats`, a variant of [`BrokerKind`] and one of the link, and a feature.
+//! A further kind of broker is one more file beside [`amqp`](self) and `nats`, a variant of
+//! [`BrokerKind`] and one of the link, and a feature.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -48,7 +51,8 @@ pub struct Message {
     pub body: Bytes,
 }
 
-/// Why a message was not taken, or may not have been: in a line for operators, without the address and without what the broker made up.
+/// Why a message was not taken, or may not have been: in a line for operators, without the address
+/// and without what the broker made up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Error(String);
@@ -84,9 +88,13 @@ impl Broker {
     pub fn new(address: &Address, timeout: Duration) -> Result<Self, Error> {
         let backend = match address.kind() {
             #[cfg(feature = "amqp")]
-            BrokerKind::Amqp => Backend::Amqp(amqp::Amqp::new(address, timeout.min(CONNECT_TIMEOUT))),
+            BrokerKind::Amqp => {
+                Backend::Amqp(amqp::Amqp::new(address, timeout.min(CONNECT_TIMEOUT)))
+            }
             #[cfg(feature = "nats")]
-            BrokerKind::Nats => Backend::Nats(nats::Nats::new(address, timeout.min(CONNECT_TIMEOUT))),
+            BrokerKind::Nats => {
+                Backend::Nats(nats::Nats::new(address, timeout.min(CONNECT_TIMEOUT)))
+            }
             #[cfg(not(all(feature = "amqp", feature = "nats")))]
             kind => return Err(Error::new(kind.not_built_message())),
         };

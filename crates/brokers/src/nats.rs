@@ -1,6 +1,8 @@
-//! NATS `JetStream`: a message goes to the subject `PREFIX.TYPE`, and is kept once the stream that has this subject says so.
+//! NATS `JetStream`: a message goes to the subject `PREFIX.TYPE`, and is kept once the stream that
+//! has this subject says so.
 //!
-//! The stream is the shop's to make. It knows a message that came twice by its id, for as long as its window of duplicates is.
+//! The stream is the shop's to make. It knows a message that came twice by its id, for as long as
+//! its window of duplicates is.
 use std::error::Error as _;
 use std::io;
 use std::time::Duration;
@@ -13,7 +15,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::connection::{PublishError, SharedConnection, BrokerConnection};
+use crate::connection::{BrokerConnection, PublishError, SharedConnection};
 use crate::{Address, Error, Message};
 
 /// What a stream knows a message by.
@@ -28,7 +30,8 @@ pub(crate) struct Nats {
     kept: SharedConnection<Connection>,
 }
 
-/// A connection. The client makes another one by itself once, which is not used: what it had in hand before is in doubt.
+/// A connection. The client makes another one by itself once, which is not used: what it had in
+/// hand before is in doubt.
 struct Connection {
     client: Client,
     over: watch::Receiver<bool>,
@@ -40,7 +43,8 @@ impl BrokerConnection for Connection {
     }
 
     fn shut_down(&self) {
-        // It ends when its last user lets it go. What is still in its hands has an id by which the stream knows it.
+        // It ends when its last user lets it go. What is still in its hands has an id by which the
+        // stream knows it.
     }
 }
 
@@ -101,8 +105,9 @@ impl Nats {
                 }
                 _ => PublishError::Unknown(Error::new("the connection broke")),
             })?;
-        let ack: Ack = serde_json::from_slice(&answer.payload)
-            .map_err(|_| PublishError::Refused(Error::new("something else than a stream answered")))?;
+        let ack: Ack = serde_json::from_slice(&answer.payload).map_err(|_| {
+            PublishError::Refused(Error::new("something else than a stream answered"))
+        })?;
         match ack.error {
             Some(AckError { code, err_code }) => Err(PublishError::Refused(Error::new(format!(
                 "the stream refused it with {code}, error {err_code}"

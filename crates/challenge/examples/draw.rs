@@ -1,9 +1,10 @@
-//! Draws pictures into a directory and says what one costs: `cargo run --release -p doorbuster-challenge --example draw -- DIR [COUNT]`.
+//! Draws pictures into a directory and says what one costs: `cargo run --release -p
+//! doorbuster-challenge --example draw -- DIR [COUNT]`.
 
 use std::path::PathBuf;
 use std::time::Instant;
 
-use doorbuster_challenge::{RandomSource, Effort, WorkKeys, draw_captcha, draw_puzzle};
+use doorbuster_challenge::{Effort, RandomSource, WorkKeys, draw_captcha, draw_puzzle};
 
 fn main() -> std::io::Result<()> {
     let mut arguments = std::env::args().skip(1);

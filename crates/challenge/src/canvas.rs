@@ -1,7 +1,9 @@
-//! A canvas that is filled by exact coverage: what every pixel's edge cuts off is summed up along the outline, then across each row.
+//! A canvas that is filled by exact coverage: what every pixel's edge cuts off is summed up along
+//! the outline, then across each row.
 //!
-//! Paths and strokes are tiny-skia's. Its own painter goes pixel by pixel along every edge, which takes three times as long for pictures of many small
-//! forms. The way of summing is that of font rasterisers ("signed areas").
+//! Paths and strokes are tiny-skia's. Its own painter goes pixel by pixel along every edge, which
+//! takes three times as long for pictures of many small forms. The way of summing is that of font
+//! rasterisers ("signed areas").
 
 use std::ops::Range;
 
@@ -15,7 +17,8 @@ const PIECES: u16 = 6;
 pub(crate) struct Canvas {
     pub(crate) width: usize,
     pub(crate) height: usize,
-    /// Red, green, blue and how far it covers what is below it; colours are not multiplied by the last.
+    /// Red, green, blue and how far it covers what is below it; colours are not multiplied by the
+    /// last.
     pub(crate) pixels: Vec<[u8; 4]>,
     sums: Vec<f32>,
 }
@@ -56,7 +59,9 @@ impl Canvas {
     /// Fills a path with a colour.
     pub(crate) fn fill(&mut self, path: &Path, colour: Color) {
         let rgb = [colour.red(), colour.green(), colour.blue()].map(|part| part * 255.0);
-        self.for_covered_pixels(path, |pixel, _, covered| blend(pixel, rgb, covered * colour.alpha()));
+        self.for_covered_pixels(path, |pixel, _, covered| {
+            blend(pixel, rgb, covered * colour.alpha())
+        });
     }
 
     /// Draws a line along a path.
@@ -67,7 +72,8 @@ impl Canvas {
         }
     }
 
-    /// Fills a path with what lies `shift` away among other pixels of the same size, mirrored at their edges.
+    /// Fills a path with what lies `shift` away among other pixels of the same size, mirrored at
+    /// their edges.
     pub(crate) fn fill_from(&mut self, path: &Path, other: &[[u8; 4]], shift: (usize, usize)) {
         let (width, height) = (self.width, self.height);
         // A shift is shorter than a side, so what is beyond an edge is beyond it once.
@@ -92,8 +98,13 @@ impl Canvas {
         self.pixels = kept;
     }
 
-    /// Calls `paint` with every pixel that the path touches, where it is, and how much of it is covered.
-    fn for_covered_pixels(&mut self, path: &Path, mut paint: impl FnMut(&mut [u8; 4], (usize, usize), f32)) {
+    /// Calls `paint` with every pixel that the path touches, where it is, and how much of it is
+    /// covered.
+    fn for_covered_pixels(
+        &mut self,
+        path: &Path,
+        mut paint: impl FnMut(&mut [u8; 4], (usize, usize), f32),
+    ) {
         let TouchedArea { rows, columns } = self.add_outline(path);
         let (width, stride) = (self.width, self.width + 2);
         for y in rows {
@@ -134,7 +145,8 @@ impl Canvas {
                 }
                 PathSegment::CubicTo(a, b, to) => {
                     self.add_curve(here, |t| {
-                        let (from, on) = (lerp_quadratic(here, a, b, t), lerp_quadratic(a, b, to, t));
+                        let (from, on) =
+                            (lerp_quadratic(here, a, b, t), lerp_quadratic(a, b, to, t));
                         lerp(from, on, t)
                     });
                     here = to;
@@ -182,7 +194,8 @@ impl Canvas {
     }
 }
 
-/// Shares an edge that crosses part of a row out to the pixels it touches: each gets what lies right of the edge, as a difference to its left neighbour.
+/// Shares an edge that crosses part of a row out to the pixels it touches: each gets what lies
+/// right of the edge, as a difference to its left neighbour.
 fn add_row_coverage(row: &mut [f32], a: f32, b: f32, high: f32) {
     let (left, right) = if a < b { (a, b) } else { (b, a) };
     let (first, last) = (left as usize, right.ceil() as usize);

@@ -1,11 +1,12 @@
-//! The captcha: five characters, each bent, turned and sized by chance, grown together and crossed out.
+//! The captcha: five characters, each bent, turned and sized by chance, grown together and crossed
+//! out.
 
 use tiny_skia::{Color, Path, PathBuilder};
 
 use crate::canvas::Canvas;
-use crate::random::RandomSource;
 use crate::glyphs::{EM, FACES, Glyph};
-use crate::picture::{colour, add_grain, encode_rgb};
+use crate::picture::{add_grain, colour, encode_rgb};
+use crate::random::RandomSource;
 
 /// Width of the picture, in pixels.
 pub const CAPTCHA_WIDTH: u32 = 340;
@@ -23,7 +24,8 @@ pub struct Captcha {
     pub text: String,
 }
 
-/// What somebody read, as answers are compared: capital or small makes no difference, spaces do not count.
+/// What somebody read, as answers are compared: capital or small makes no difference, spaces do not
+/// count.
 #[must_use]
 pub fn normalize_answer(read: &str) -> String {
     read.chars()
@@ -99,7 +101,12 @@ fn draw_noise(canvas: &mut Canvas, random: &mut RandomSource, ink: Color) {
 }
 
 /// Draws the characters and says which.
-fn draw_letters(canvas: &mut Canvas, random: &mut RandomSource, waves: &Waves, ink: Color) -> String {
+fn draw_letters(
+    canvas: &mut Canvas,
+    random: &mut RandomSource,
+    waves: &Waves,
+    ink: Color,
+) -> String {
     let mut text = String::new();
     let mut x = random.float(16.0..30.0);
     for n in 0..CAPTCHA_CHARACTERS {
@@ -109,8 +116,8 @@ fn draw_letters(canvas: &mut Canvas, random: &mut RandomSource, waves: &Waves, i
         // What is left is shared by those that are left.
         let room = (CAPTCHA_WIDTH as f32 - 16.0 - x) / (CAPTCHA_CHARACTERS - n) as f32;
         // Small letters are drawn larger, so that all are about as high.
-        let size =
-            random.float(62.0..74.0) * if glyph.character.is_ascii_lowercase() { 1.18 } else { 1.0 };
+        let size = random.float(62.0..74.0)
+            * if glyph.character.is_ascii_lowercase() { 1.18 } else { 1.0 };
         let stretch = (room * random.float(0.98..1.12) / (f32::from(glyph.advance) / EM * size))
             .clamp(0.75, 1.2);
         let width = f32::from(glyph.advance) / EM * size * stretch;
@@ -155,7 +162,12 @@ fn draw_letter(canvas: &mut Canvas, random: &mut RandomSource, path: &Path, ink:
 }
 
 /// A wavy line through all characters, in their colour or in that of the ground.
-fn cross_out(canvas: &mut Canvas, random: &mut RandomSource, colour: Color, width: std::ops::Range<f32>) {
+fn cross_out(
+    canvas: &mut Canvas,
+    random: &mut RandomSource,
+    colour: Color,
+    width: std::ops::Range<f32>,
+) {
     let width = random.float(width);
     let mut y = random.float(24.0..CAPTCHA_HEIGHT as f32 - 24.0);
     let mut path = PathBuilder::new();

@@ -43,7 +43,8 @@ pub(crate) fn colour(hue: f32, saturation: f32, lightness: f32, alpha: f32) -> C
         .expect("every part is from 0 to 1")
 }
 
-/// Grain over a picture, in squares of two pixels, so that no two places look exactly alike. Only some have any: grain is what makes a file large.
+/// Grain over a picture, in squares of two pixels, so that no two places look exactly alike. Only
+/// some have any: grain is what makes a file large.
 pub(crate) fn add_grain(canvas: &mut Canvas, random: &mut RandomSource, strength: u8) {
     let width = canvas.width;
     for rows in canvas.pixels.chunks_mut(width * 2) {

@@ -1,4 +1,5 @@
-//! The sliding puzzle: a picture with several gaps, and the piece that fits one of them by its form, and by nothing else.
+//! The sliding puzzle: a picture with several gaps, and the piece that fits one of them by its
+//! form, and by nothing else.
 
 use std::f32::consts::TAU;
 use std::ops::Range;
@@ -6,8 +7,8 @@ use std::ops::Range;
 use tiny_skia::{Path, PathBuilder, Point, Transform};
 
 use crate::canvas::Canvas;
+use crate::picture::{add_grain, colour, encode_rgb, encode_rgba};
 use crate::random::RandomSource;
-use crate::picture::{colour, add_grain, encode_rgb, encode_rgba};
 
 mod scene;
 
@@ -39,13 +40,15 @@ const X_MIN: i32 = 60;
 const X_MAX: i32 = PUZZLE_WIDTH as i32 - PIECE_SIDE as i32 - 2;
 /// How strong the grain is.
 const GRAIN: u8 = 18;
-/// How much darker or lighter a gap is, and how clear its rim: enough for a person to see each side at once.
+/// How much darker or lighter a gap is, and how clear its rim: enough for a person to see each side
+/// at once.
 const GAP_TINT: Range<f32> = 0.36..0.6;
 const RIM_ALPHA: Range<f32> = 0.2..0.4;
 /// Gaps do not touch.
 const GAP_DISTANCE_MIN: i32 = 66;
 
-const _: () = assert!(X_MIN + (GAPS as i32 - 1) * GAP_DISTANCE_MIN < X_MAX, "there is room for every gap");
+const _: () =
+    assert!(X_MIN + (GAPS as i32 - 1) * GAP_DISTANCE_MIN < X_MAX, "there is room for every gap");
 
 /// A picture with gaps, and a piece.
 #[derive(Clone, Debug)]
@@ -104,7 +107,8 @@ impl PieceShape {
         Self(sides.map(|side| Edge { side, along: random.float(0.36..0.64), radius: TONGUE }))
     }
 
-    /// Another form: one of its sides differs so that a person sees it. All four have to be read to tell.
+    /// Another form: one of its sides differs so that a person sees it. All four have to be read to
+    /// tell.
     fn different(&self, random: &mut RandomSource) -> Self {
         let mut form = self.clone();
         let n = *random.pick(&[0, 1, 2, 3]);
@@ -112,8 +116,9 @@ impl PieceShape {
         form
     }
 
-    /// Nearly the same form: its tongues sit a little elsewhere, and are a little larger or smaller. A person does not mind; a template does. Every gap is
-    /// worn like this, or how much it is would tell which one fits.
+    /// Nearly the same form: its tongues sit a little elsewhere, and are a little larger or
+    /// smaller. A person does not mind; a template does. Every gap is worn like this, or how much
+    /// it is would tell which one fits.
     fn worn_copy(&self, random: &mut RandomSource) -> Self {
         Self(self.0.map(|edge| Edge {
             side: edge.side,
@@ -126,13 +131,17 @@ impl PieceShape {
     fn outline(&self) -> Vec<Point> {
         let side = |(n, edge): (usize, &Edge)| {
             let straight = |from: f32, to: f32| {
-                (0..STEPS)
-                    .map(move |k| point_on_side(n, from + (to - from) * k as f32 / STEPS as f32, 0.0))
+                (0..STEPS).map(move |k| {
+                    point_on_side(n, from + (to - from) * k as f32 / STEPS as f32, 0.0)
+                })
             };
             let middle = BODY * edge.along;
             // Where a tongue begins and ends.
             let (from, to) = (middle - edge.radius * 0.7, middle + edge.radius * 0.7);
-            straight(0.0, from).chain(edge.tongue_points(n)).chain(straight(to, BODY)).collect::<Vec<_>>()
+            straight(0.0, from)
+                .chain(edge.tongue_points(n))
+                .chain(straight(to, BODY))
+                .collect::<Vec<_>>()
         };
         self.0.iter().enumerate().flat_map(side).collect()
     }
@@ -154,7 +163,8 @@ impl Edge {
     }
 }
 
-/// A place on side `n`, counted clockwise from the top, so far along and so far outwards; seen from the middle of the piece.
+/// A place on side `n`, counted clockwise from the top, so far along and so far outwards; seen from
+/// the middle of the piece.
 fn point_on_side(n: usize, along: f32, out: f32) -> Point {
     let (x, y) = (along - BODY / 2.0, -BODY / 2.0 - out);
     let (x, y) = [(x, y), (-y, x), (-x, -y), (y, -x)][n];
@@ -211,7 +221,8 @@ pub fn draw_puzzle(random: &mut RandomSource) -> Puzzle {
     let form = PieceShape::draw_scene(random);
     let y = random.int(2..(PUZZLE_HEIGHT - PIECE_SIDE) as i32 - 2);
     let places = gap_positions(random);
-    // From anywhere: were it what stood in the gap, colours would go on across its rim, and a robot sees that better than a person.
+    // From anywhere: were it what stood in the gap, colours would go on across its rim, and a robot
+    // sees that better than a person.
     let anywhere =
         (random.int(0..PUZZLE_WIDTH as i32 - SIDE), random.int(0..PUZZLE_HEIGHT as i32 - SIDE));
     let piece = cut_piece(&picture, &form, anywhere, random);
@@ -245,7 +256,12 @@ fn gap_positions(random: &mut RandomSource) -> [i32; GAPS] {
 }
 
 /// The piece, cut out before the gaps are made: a little lighter or darker than where it came from.
-fn cut_piece(picture: &Canvas, form: &PieceShape, (x, y): (i32, i32), random: &mut RandomSource) -> Canvas {
+fn cut_piece(
+    picture: &Canvas,
+    form: &PieceShape,
+    (x, y): (i32, i32),
+    random: &mut RandomSource,
+) -> Canvas {
     let mut piece = Canvas::new(PIECE_SIDE, PIECE_SIDE);
     let (x, y) =
         (usize::try_from(x).expect("from the left"), usize::try_from(y).expect("from the top"));
@@ -262,7 +278,8 @@ fn cut_piece(picture: &Canvas, form: &PieceShape, (x, y): (i32, i32), random: &m
     piece
 }
 
-/// A gap: what lies elsewhere in the picture, darker or lighter, more or less so by chance. What was there before is not seen through it.
+/// A gap: what lies elsewhere in the picture, darker or lighter, more or less so by chance. What
+/// was there before is not seen through it.
 fn draw_gap(picture: &mut Canvas, whole: &[[u8; 4]], path: &Path, random: &mut RandomSource) {
     let shift =
         (random.int(40..300).unsigned_abs() as usize, random.int(10..90).unsigned_abs() as usize);
@@ -300,7 +317,11 @@ mod tests {
             let (different, worn) = (form.different(&mut random), form.worn_copy(&mut random));
             let differ =
                 |a: &PieceShape| a.0.iter().zip(&form.0).filter(|(a, b)| a.side != b.side).count();
-            assert_eq!((differ(&different), differ(&worn)), (1, 0), "{form:?} {different:?} {worn:?}");
+            assert_eq!(
+                (differ(&different), differ(&worn)),
+                (1, 0),
+                "{form:?} {different:?} {worn:?}"
+            );
         }
     }
 

@@ -1,4 +1,5 @@
-//! Chance, as drawings need it. Answers come from it, so it is a generator whose future nobody can tell from its past.
+//! Chance, as drawings need it. Answers come from it, so it is a generator whose future nobody can
+//! tell from its past.
 
 use std::ops::Range;
 

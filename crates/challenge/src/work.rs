@@ -1,7 +1,9 @@
-//! Proof of work by the open ALTCHA protocol, version 2: nothing to see, nothing to solve; the device finds a number.
+//! Proof of work by the open ALTCHA protocol, version 2: nothing to see, nothing to solve; the
+//! device finds a number.
 //!
-//! The server chooses the number, so making a challenge costs one derivation of a key and checking an answer costs two short MACs. The protocol does
-//! not remember what was answered before; whoever uses this does.
+//! The server chooses the number, so making a challenge costs one derivation of a key and checking
+//! an answer costs two short MACs. The protocol does not remember what was answered before; whoever
+//! uses this does.
 
 use std::fmt;
 
@@ -35,8 +37,8 @@ impl Effort {
     /// What buyers' devices are asked for.
     pub const DEFAULT: Self = Self::from_keys(5_000);
 
-    /// So many keys on the average: no fewer than two fifths of them, and no more than eight fifths. A key costs the same whatever the effort, for the
-    /// device and for the server.
+    /// So many keys on the average: no fewer than two fifths of them, and no more than eight
+    /// fifths. A key costs the same whatever the effort, for the device and for the server.
     #[must_use]
     pub const fn from_keys(keys: u32) -> Self {
         Self {
@@ -90,8 +92,8 @@ impl WorkKeys {
             ..CreateChallengeOptions::default()
         })
         .expect("the algorithm is known and the keys are not empty");
-        let mark =
-            signature_bytes(&challenge).expect("a challenge that is signed has a signature of 32 bytes");
+        let mark = signature_bytes(&challenge)
+            .expect("a challenge that is signed has a signature of 32 bytes");
         WorkChallenge {
             json: serde_json::to_value(&challenge)
                 .expect("words and numbers serialise into memory"),
@@ -118,8 +120,9 @@ impl WorkKeys {
     }
 }
 
-/// Does the work, as a device would, and writes the payload: for tests, and for whoever has to pass a door without a browser. `None`: it is no challenge of
-/// the protocol, or was not done in a minute and a half.
+/// Does the work, as a device would, and writes the payload: for tests, and for whoever has to pass
+/// a door without a browser. `None`: it is no challenge of the protocol, or was not done in a
+/// minute and a half.
 #[must_use]
 pub fn solve_work(json: &serde_json::Value) -> Option<String> {
     let challenge: Challenge = serde_json::from_value(json.clone()).ok()?;
@@ -184,7 +187,8 @@ mod tests {
     #[test]
     fn nothing_else_is_right() {
         let (keys, mut random) = (keys(), RandomSource::from_seed(2));
-        let (work, other) = (keys.new_challenge(&mut random, EASY), keys.new_challenge(&mut random, EASY));
+        let (work, other) =
+            (keys.new_challenge(&mut random, EASY), keys.new_challenge(&mut random, EASY));
         let good = solved(&work);
         assert!(!keys.check(&wire(&good), &other.mark), "an answer to another challenge");
         assert!(

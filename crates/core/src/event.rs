@@ -1,6 +1,8 @@
-//! What happened: one row for each change that somebody is told of, written in the transaction of that change.
+//! What happened: one row for each change that somebody is told of, written in the transaction of
+//! that change.
 //!
-//! The same rows are an order's history (who, when, why) and the outbox that webhooks and brokers are fed from.
+//! The same rows are an order's history (who, when, why) and the outbox that webhooks and brokers
+//! are fed from.
 use crate::id::TicketId;
 use crate::ledger::Ledger;
 use crate::money::{Money, PaymentId, ReversalKind};
@@ -133,7 +135,8 @@ impl Attribution {
     pub const ENGINE: &Self = &Self { actor: Actor::Engine, why: None };
 }
 
-/// What an event is about. Events about the same order (or, for the rest, the same sale or item) are told in the order in which they happened.
+/// What an event is about. Events about the same order (or, for the rest, the same sale or item)
+/// are told in the order in which they happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// An order as it was after the change.
@@ -162,7 +165,8 @@ pub enum Subject {
         /// Why.
         cause: crate::money::RefundCause,
     },
-    /// A payment whose money went back without having been asked to. The stores write it, which keep reversals.
+    /// A payment whose money went back without having been asked to. The stores write it, which
+    /// keep reversals.
     Reversal {
         /// The provider's id of it.
         payment: PaymentId,
@@ -203,7 +207,8 @@ pub const FROM_WAITLIST: &str = "a unit came back for the first in line";
 pub const WAITLIST_ENDED: &str = "the sale ended before a unit came back";
 
 impl Event {
-    /// Whether it tells of an order that a place in line became. Others who give this reason are not the engine.
+    /// Whether it tells of an order that a place in line became. Others who give this reason are
+    /// not the engine.
     #[must_use]
     pub fn is_from_waitlist(&self) -> bool {
         self.what == EventType::OrderReserved && self.has_engine_reason(FROM_WAITLIST)

@@ -1,4 +1,5 @@
-//! The rules of the front door as values: who may ask for units, and how often. None of them decides stock.
+//! The rules of the front door as values: who may ask for units, and how often. None of them
+//! decides stock.
 
 pub mod code;
 pub mod distinct_buyers;

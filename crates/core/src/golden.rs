@@ -1,19 +1,25 @@
-//! The golden example, with exactly its numbers: 10,000 units; 400 are allocated; a batch of 30 settles; 100 more are allocated.
+//! The golden example, with exactly its numbers: 10,000 units; 400 are allocated; a batch of 30
+//! settles; 100 more are allocated.
 use std::sync::Arc;
 
 use crate::model::Model;
 use crate::refill::{self, Portion};
 use crate::rows::Item;
-use crate::slot::{TicketRequest, Slot, GrantTerms, TicketAnswer};
-use crate::spread::{PartitionChoice, Counter, Spread};
+use crate::slot::{GrantTerms, Slot, TicketAnswer, TicketRequest};
+use crate::spread::{Counter, PartitionChoice, Spread};
 use crate::value::{
     BuyerId, GrantId, ItemId, Millis, NodeId, RequestKey, Seq, SlotKey, Stock, Token, Units,
 };
 use crate::{IdKey, Ledger, Verdict, settle, stock};
 
 /// One partition, opened with 400; a counter with fewer than 380 is refilled with 100.
-const SPREAD: Spread =
-    Spread { partitions: 1, choose: PartitionChoice::Buyer, initial: 400, threshold: 380, refill: 100 };
+const SPREAD: Spread = Spread {
+    partitions: 1,
+    choose: PartitionChoice::Buyer,
+    initial: 400,
+    threshold: 380,
+    refill: 100,
+};
 const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
 
 fn unwrap_infallible<T>(result: Result<T, std::convert::Infallible>) -> T {
@@ -66,7 +72,8 @@ fn ten_thousand_units_in_portions() {
 
     // Allocate 400: pool 9,600, pre-allocated 400.
     let first = refill::initial_portions(&SPREAD, item.pool, 1)[0];
-    let grant = unwrap_infallible(stock::open(&mut model, SLOT, GrantId(7), first)).expect("a grant");
+    let grant =
+        unwrap_infallible(stock::open(&mut model, SLOT, GrantId(7), first)).expect("a grant");
     assert_eq!(unit_counts(&mut model), (9_600, 400, 10_000));
     let mut slot = Slot::new(SLOT.item);
     let terms = GrantTerms {
@@ -96,7 +103,10 @@ fn ten_thousand_units_in_portions() {
     assert_eq!((view.counters, view.active, view.mark), ([370, 0], Counter::A, true));
     let portion = refill::next_portion(&SPREAD, 9_600, 1, &view, 0).expect("it is low");
     assert_eq!(portion, Portion { units: 100, counter: Counter::B });
-    assert_eq!(unwrap_infallible(stock::refill(&mut model, grant.id, portion.units, portion.counter)), 100);
+    assert_eq!(
+        unwrap_infallible(stock::refill(&mut model, grant.id, portion.units, portion.counter)),
+        100
+    );
     assert_eq!(unit_counts(&mut model), (9_500, 470, 9_970));
     let row = model.feed[&(grant.id, Seq(1))].clone();
     slot.apply(grant.epoch, &row, &key);

@@ -1,4 +1,5 @@
-//! Ticket ids, which are order ids: they prove themselves, so that the fate of a ticket that died with its slot can still be decided.
+//! Ticket ids, which are order ids: they prove themselves, so that the fate of a ticket that died
+//! with its slot can still be decided.
 use std::fmt;
 
 use crate::ticket::{RequestHash, Ticket};
@@ -12,8 +13,9 @@ const TEXT_BYTES: usize = PREFIX.len() + BYTES / 3 * 4;
 
 /// The id of a ticket and of the order that it may become.
 ///
-/// 39 bytes, big-endian: `decide_by` in milliseconds (6), token (6), grant (8), `n` (5), units (3), the first bytes of the
-/// request's hash (3), and a keyed MAC of these and the buyer (8). Ids of later requests sort later.
+/// 39 bytes, big-endian: `decide_by` in milliseconds (6), token (6), grant (8), `n` (5), units (3),
+/// the first bytes of the request's hash (3), and a keyed MAC of these and the buyer (8). Ids of
+/// later requests sort later.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TicketId([u8; BYTES]);
 
@@ -148,7 +150,8 @@ impl IdKey {
         first_16_bytes(&hasher) as u64
     }
 
-    /// The name that takes a buyer's place once they are erased: the same each time, and led back by nobody without this key.
+    /// The name that takes a buyer's place once they are erased: the same each time, and led back
+    /// by nobody without this key.
     #[must_use]
     pub fn erased_buyer(&self, buyer: &BuyerId) -> BuyerId {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
@@ -218,7 +221,8 @@ impl IdKey {
 }
 
 impl BuyerId {
-    /// What the name of an erased buyer begins with, and the keys of their requests. No token is taken for such a name.
+    /// What the name of an erased buyer begins with, and the keys of their requests. No token is
+    /// taken for such a name.
     pub const ERASED: &str = "erased:";
 
     /// Whether this stands in the place of a buyer who was erased.

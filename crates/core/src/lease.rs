@@ -1,15 +1,19 @@
-//! Slots in a node's memory live as long as the node: when its lease has lapsed, their grants are closed and their units are sold by others.
+//! Slots in a node's memory live as long as the node: when its lease has lapsed, their grants are
+//! closed and their units are sold by others.
 //!
-//! Closing too early does no harm either (a node that was only slow has its tickets returned, and asks again under its next grant); it costs time. So leases
-//! may be judged by any clock, and by two leaders at once.
+//! Closing too early does no harm either (a node that was only slow has its tickets returned, and
+//! asks again under its next grant); it costs time. So leases may be judged by any clock, and by
+//! two leaders at once.
 use crate::rows::Grant;
 use crate::rules::{Rule, enforces};
 use crate::value::NodeId;
 
-/// The open grants whose node does not live any more. A slot in a node's memory has the node's number as its index.
+/// The open grants whose node does not live any more. A slot in a node's memory has the node's
+/// number as its index.
 ///
-/// `live` is read *after* the grants, so that a node which has just come and opened one is among the living. A leader that is not among the living itself judges
-/// nobody: it has been away, and what it read is as old as that.
+/// `live` is read *after* the grants, so that a node which has just come and opened one is among
+/// the living. A leader that is not among the living itself judges nobody: it has been away, and
+/// what it read is as old as that.
 #[must_use]
 pub fn lapsed_grants<'a>(open: &'a [Grant], live: &[NodeId], leader: NodeId) -> Vec<&'a Grant> {
     if !live.contains(&leader) || !enforces(Rule::LapsedLeaseCloses) {

@@ -7,7 +7,8 @@ use crate::id::TicketId;
 use crate::ledger::Ledger;
 use crate::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
 use crate::rows::{
-    FeedRow, Grant, Item, Order, OrderState, WaitlistEntry, WaitlistState, Recall, Resolution, Verdict,
+    FeedRow, Grant, Item, Order, OrderState, Recall, Resolution, Verdict, WaitlistEntry,
+    WaitlistState,
 };
 use crate::value::{
     BuyerId, Epoch, GrantId, ItemId, Millis, RecallId, RequestKey, Seq, SlotKey, TicketN,
@@ -217,11 +218,19 @@ impl Ledger for Model {
         Ok(self.places.values().find(|p| p.id == *id).cloned())
     }
 
-    fn waitlist_entry_of(&mut self, item: ItemId, buyer: &BuyerId) -> Result<Option<WaitlistEntry>, Infallible> {
+    fn waitlist_entry_of(
+        &mut self,
+        item: ItemId,
+        buyer: &BuyerId,
+    ) -> Result<Option<WaitlistEntry>, Infallible> {
         Ok(self.waiting_entries(item, usize::MAX)?.into_iter().find(|p| p.buyer == *buyer))
     }
 
-    fn waiting_entries(&mut self, item: ItemId, limit: usize) -> Result<Vec<WaitlistEntry>, Infallible> {
+    fn waiting_entries(
+        &mut self,
+        item: ItemId,
+        limit: usize,
+    ) -> Result<Vec<WaitlistEntry>, Infallible> {
         let waits = |p: &&WaitlistEntry| p.item == item && p.state == WaitlistState::Waiting;
         Ok(self.places.values().filter(waits).take(limit).cloned().collect())
     }

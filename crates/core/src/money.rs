@@ -1,8 +1,10 @@
-//! Money: what a provider says it captured becomes a paid order or one refund, never both, never neither.
+//! Money: what a provider says it captured becomes a paid order or one refund, never both, never
+//! neither.
 //!
-//! Each message of a provider is taken once (the inbox: its id, in the transaction of its effect), each payment once (its own id), and each
-//! payment is refunded at most once (a refund's id is made of its payment's). Amounts are whole minor units; what was captured is
-//! compared with what the order costs, and nothing is ever computed from what a message says.
+//! Each message of a provider is taken once (the inbox: its id, in the transaction of its effect),
+//! each payment once (its own id), and each payment is refunded at most once (a refund's id is made
+//! of its payment's). Amounts are whole minor units; what was captured is compared with what the
+//! order costs, and nothing is ever computed from what a message says.
 mod checkout;
 mod refund;
 mod rows;
@@ -16,9 +18,14 @@ use crate::rules::{Rule, enforces};
 use crate::value::{Millis, Stock};
 
 pub(crate) use checkout::reset_unanswered_check;
-pub use checkout::{Checkout, CheckoutOutcome, record_unanswered_check, close_checkout, keep_checkout};
+pub use checkout::{
+    Checkout, CheckoutOutcome, close_checkout, keep_checkout, record_unanswered_check,
+};
 pub(crate) use refund::refund;
-pub use refund::{RefundUpdate, RefundMessageOutcome, answer_refund, apply_refund_update, retry_refund, settle_refund};
+pub use refund::{
+    RefundMessageOutcome, RefundUpdate, answer_refund, apply_refund_update, retry_refund,
+    settle_refund,
+};
 pub use rows::{
     Capture, Money, Payment, PaymentId, PaymentState, Refund, RefundCause, RefundId, RefundState,
     ReversalKind,
@@ -33,7 +40,8 @@ pub enum CaptureOutcome {
     Paid(Order),
     /// The money goes back.
     Refund(Refund),
-    /// Nothing was written: the order had ended, and the pool lacks this many of its units, which may be in slots. Recall them and try again, the last time with `last`.
+    /// Nothing was written: the order had ended, and the pool lacks this many of its units, which
+    /// may be in slots. Recall them and try again, the last time with `last`.
     UnitsMissing {
         /// The order.
         order: Order,
@@ -59,7 +67,8 @@ pub fn capture<L: Ledger>(
         return Ok(CaptureOutcome::Repeated);
     }
     let known = ledger.payment(&message.payment)?;
-    let is_final = |p: Payment| p.state != PaymentState::Failed || !enforces(Rule::FailedMaySucceed);
+    let is_final =
+        |p: Payment| p.state != PaymentState::Failed || !enforces(Rule::FailedMaySucceed);
     if known.is_some_and(is_final) && enforces(Rule::PaymentOnce) {
         ledger.insert_inbox(&message.provider, &message.event, now)?;
         return Ok(CaptureOutcome::Repeated);
@@ -121,7 +130,8 @@ pub fn order_price<L: Ledger>(ledger: &mut L, order: &Order) -> Result<Option<Mo
     Ok(minor.map(|minor| Money { minor, currency: each.currency }))
 }
 
-/// How many units the pool lacks for an order that ended, if they may be in slots and the buyer's limit allows it.
+/// How many units the pool lacks for an order that ended, if they may be in slots and the buyer's
+/// limit allows it.
 fn missing_units<L: Ledger>(ledger: &mut L, order: &Order) -> Result<Option<u64>, L::Error> {
     if !matches!(order.state, OrderState::Cancelled | OrderState::Expired) {
         return Ok(None);
@@ -140,8 +150,13 @@ fn missing_units<L: Ledger>(ledger: &mut L, order: &Order) -> Result<Option<u64>
     Ok(is_short.then(|| units - item.pool))
 }
 
-/// Takes a provider's message that a payment did not succeed. False if the message was taken before. The order is as it was.
-pub fn record_failure<L: Ledger>(ledger: &mut L, message: &Capture, now: Millis) -> Result<bool, L::Error> {
+/// Takes a provider's message that a payment did not succeed. False if the message was taken
+/// before. The order is as it was.
+pub fn record_failure<L: Ledger>(
+    ledger: &mut L,
+    message: &Capture,
+    now: Millis,
+) -> Result<bool, L::Error> {
     if ledger.inbox(&message.provider, &message.event)? {
         return Ok(false);
     }

@@ -4,7 +4,7 @@ use crate::id::TicketId;
 use crate::ledger::Ledger;
 use crate::limits::EXTEND_MS_MAX;
 use crate::money::{self, PaymentState, RefundCause};
-use crate::rows::{FeedRow, FeedCause, Item, Order, OrderState};
+use crate::rows::{FeedCause, FeedRow, Item, Order, OrderState};
 use crate::rules::{Rule, enforces};
 use crate::stock;
 use crate::value::{Millis, Stock};
@@ -27,8 +27,9 @@ pub enum ChangeOutcome {
 pub enum EndReason {
     /// Given up: only a reserved order.
     Cancel,
-    /// Not paid in time: only a reserved order whose `pay_by` has passed, and whose checkout the provider has closed (or was waited for in vain, for as
-    /// long as [`money::Checkout::provider_wait_ms`] says).
+    /// Not paid in time: only a reserved order whose `pay_by` has passed, and whose checkout the
+    /// provider has closed (or was waited for in vain, for as long as
+    /// [`money::Checkout::provider_wait_ms`] says).
     Expire,
     /// Money back: only a paid order. Each of its captured payments gets its refund.
     Refund,
@@ -52,14 +53,18 @@ impl EndReason {
 }
 
 /// The order, with its grant and itself locked until the transaction ends.
-pub(crate) fn lock_order<L: Ledger>(ledger: &mut L, id: &TicketId) -> Result<Option<Order>, L::Error> {
+pub(crate) fn lock_order<L: Ledger>(
+    ledger: &mut L,
+    id: &TicketId,
+) -> Result<Option<Order>, L::Error> {
     let Some(seen) = ledger.order(id)? else { return Ok(None) };
     // Locks are taken grant first: the order is read again under it.
     ledger.grant(seen.grant)?;
     ledger.order(id)
 }
 
-/// Ends an order: units to the pool, share of the limit back, in the truth and (while its grant is open) in its slot.
+/// Ends an order: units to the pool, share of the limit back, in the truth and (while its grant is
+/// open) in its slot.
 pub fn end<L: Ledger>(
     ledger: &mut L,
     id: &TicketId,
@@ -116,16 +121,20 @@ pub fn end<L: Ledger>(
     Ok(ChangeOutcome::Done(order))
 }
 
-/// Whether a provider may still take money for an order that is due: it is asked first, for as long as it may take to be asked and to answer.
+/// Whether a provider may still take money for an order that is due: it is asked first, for as long
+/// as it may take to be asked and to answer.
 fn may_be_paid<L: Ledger>(ledger: &mut L, order: &Order, now: Millis) -> Result<bool, L::Error> {
     if !enforces(Rule::AskBeforeExpiry) {
         return Ok(false);
     }
-    let waits = |checkout: money::Checkout| now < order.pay_by.plus(checkout.provider_wait_ms(order.pay_by));
+    let waits = |checkout: money::Checkout| {
+        now < order.pay_by.plus(checkout.provider_wait_ms(order.pay_by))
+    };
     Ok(ledger.checkout(&order.id)?.is_some_and(waits))
 }
 
-/// Gives a reserved order more time to be paid: until `pay_by`, which is later than it was and at most [`EXTEND_MS_MAX`] from now.
+/// Gives a reserved order more time to be paid: until `pay_by`, which is later than it was and at
+/// most [`EXTEND_MS_MAX`] from now.
 pub fn extend<L: Ledger>(
     ledger: &mut L,
     id: &TicketId,
@@ -162,7 +171,8 @@ pub enum PayOutcome {
     NotFound,
 }
 
-/// Marks an order paid. One that ended is paid after all when a unit lies in the pool and the limit allows it.
+/// Marks an order paid. One that ended is paid after all when a unit lies in the pool and the limit
+/// allows it.
 pub fn pay<L: Ledger>(
     ledger: &mut L,
     id: &TicketId,
@@ -191,7 +201,13 @@ pub fn pay<L: Ledger>(
             if let Some(mut grant) = ledger.grant(order.grant)?
                 && grant.open
             {
-                feed_quota_change(ledger, &mut grant, &order, units as i64, FeedCause::OrderRevived)?;
+                feed_quota_change(
+                    ledger,
+                    &mut grant,
+                    &order,
+                    units as i64,
+                    FeedCause::OrderRevived,
+                )?;
             }
         }
     }
@@ -206,19 +222,27 @@ pub fn pay<L: Ledger>(
     Ok(PayOutcome::Done(order))
 }
 
-/// Tells that the last unit of an item was paid for. An item of which nothing was ever sold is not sold out, whatever its operator leaves of it.
+/// Tells that the last unit of an item was paid for. An item of which nothing was ever sold is not
+/// sold out, whatever its operator leaves of it.
 pub(crate) fn append_if_sold_out<L: Ledger>(
     ledger: &mut L,
     item: &Item,
     now: Millis,
 ) -> Result<(), L::Error> {
     if item.paid > 0 && item.total == Stock::Counted(item.paid) {
-        event::append(ledger, EventType::ItemSoldOut, Subject::Item(item.id), Attribution::ENGINE, now)?;
+        event::append(
+            ledger,
+            EventType::ItemSoldOut,
+            Subject::Item(item.id),
+            Attribution::ENGINE,
+            now,
+        )?;
     }
     Ok(())
 }
 
-/// The slot that cut the order's ticket counts the buyer's share of the limit: it learns of the change.
+/// The slot that cut the order's ticket counts the buyer's share of the limit: it learns of the
+/// change.
 fn feed_quota_change<L: Ledger>(
     ledger: &mut L,
     grant: &mut crate::rows::Grant,
@@ -226,7 +250,8 @@ fn feed_quota_change<L: Ledger>(
     quota_delta: i64,
     cause: FeedCause,
 ) -> Result<(), L::Error> {
-    let row = FeedRow { buyer: Some(order.buyer.clone()), quota_delta, ..stock::blank_feed_row(cause) };
+    let row =
+        FeedRow { buyer: Some(order.buyer.clone()), quota_delta, ..stock::blank_feed_row(cause) };
     stock::append_feed_row(ledger, grant, row)?;
     ledger.put_grant(grant)
 }

@@ -1,15 +1,20 @@
-//! Telling others what happened: which event goes to an endpoint now, which waits, when it is tried again, and when it is given up.
+//! Telling others what happened: which event goes to an endpoint now, which waits, when it is tried
+//! again, and when it is given up.
 //!
-//! One [`DeliveryQueue`] plans for one endpoint and sends nothing itself. It is told what happened and gives out what to do; whoever drives it keeps the store
-//! in step. In the store an endpoint has a position: every event up to it was told, or has a row of its own that says what became of it. So a healthy
-//! endpoint costs no row for each event.
+//! One [`DeliveryQueue`] plans for one endpoint and sends nothing itself. It is told what happened
+//! and gives out what to do; whoever drives it keeps the store in step. In the store an endpoint
+//! has a position: every event up to it was told, or has a row of its own that says what became of
+//! it. So a healthy endpoint costs no row for each event.
 //!
 //! What holds, whatever fails and whenever the driver dies (it starts again from the store's rows):
 //! - each event that the endpoint wants is sent until it is told or dead, at least once;
-//! - of events about the same order, item or sale, none is sent before an earlier one is told or dead;
-//! - at most [`crate::limits::DELIVERIES_PENDING_MAX`] rows wait, however long the endpoint is down.
+//! - of events about the same order, item or sale, none is sent before an earlier one is told or
+//!   dead;
+//! - at most [`crate::limits::DELIVERIES_PENDING_MAX`] rows wait, however long the endpoint is
+//!   down.
 //!
-//! An endpoint that is down, or that asked for a pause, is known as such in memory: whoever starts again asks it once more.
+//! An endpoint that is down, or that asked for a pause, is known as such in memory: whoever starts
+//! again asks it once more.
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -20,17 +25,17 @@ use crate::value::Millis;
 
 mod bounds;
 mod breaker;
-mod outcome;
 mod delivery;
+mod event_filter;
+mod outcome;
 #[cfg(test)]
 mod tests;
-mod event_filter;
 
 pub use bounds::DeliveryBounds;
 use breaker::Breaker;
-use outcome::RefusedRun;
-pub use delivery::{RowChange, SendOutcome, PendingDelivery, PositionAdvance};
+pub use delivery::{PendingDelivery, PositionAdvance, RowChange, SendOutcome};
 pub use event_filter::EventFilter;
+use outcome::RefusedRun;
 
 /// What an event is about: events of one word are told in their order.
 #[must_use]
@@ -38,7 +43,8 @@ pub fn ordering_key(event: &Event) -> String {
     match &event.subject {
         Subject::Order(order) => order.id.to_string(),
         Subject::Ticket { id, .. } => id.to_string(),
-        // Also when it names no order of ours: it is what the shop and the provider know the payment by.
+        // Also when it names no order of ours: it is what the shop and the provider know the
+        // payment by.
         Subject::Payment { order, .. } | Subject::Reversal { order, .. } => order.clone(),
         Subject::Item(item) => format!("item:{}", item.0),
         Subject::Sale(sale) => format!("sale:{sale}"),
@@ -72,9 +78,11 @@ pub struct DeliveryQueue {
     read: i64,
     window: BTreeMap<i64, NewEvent>,
     rows: BTreeMap<i64, PendingRow>,
-    /// How often the endpoint refused an event since anything else came of it, as far as this desk knows: whoever starts again counts anew.
+    /// How often the endpoint refused an event since anything else came of it, as far as this desk
+    /// knows: whoever starts again counts anew.
     refused: HashMap<i64, RefusedRun>,
-    /// How often an event could not be sent in a row for a reason that is not the endpoint's. As far as this desk knows, too.
+    /// How often an event could not be sent in a row for a reason that is not the endpoint's. As
+    /// far as this desk knows, too.
     later: HashMap<i64, u32>,
     /// What is on its way, and whether a failure counts as a try.
     in_flight: HashMap<i64, (Arc<str>, bool)>,
@@ -124,12 +132,15 @@ impl DeliveryQueue {
     /// Events that wait or are on their way, of those that are known here.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        let fresh =
-            self.window.values().filter(|fresh| matches!(fresh, NewEvent::Waiting(_) | NewEvent::InFlight));
+        let fresh = self
+            .window
+            .values()
+            .filter(|fresh| matches!(fresh, NewEvent::Waiting(_) | NewEvent::InFlight));
         fresh.count() + self.rows.len()
     }
 
-    /// Takes the next event, which follows the last one that was read; one that the endpoint does not want is only passed by.
+    /// Takes the next event, which follows the last one that was read; one that the endpoint does
+    /// not want is only passed by.
     pub fn read(&mut self, position: i64, about: &str, is_wanted: bool) {
         assert!(position > self.read, "events are read in their order");
         self.read = position;
@@ -137,15 +148,17 @@ impl DeliveryQueue {
         self.window.insert(position, fresh);
     }
 
-    /// Takes the store's rows as they are now: an operator may have added some, discarded some, or asked that one is tried at once and from the first
-    /// try on. Whoever asks for that ends a pause that the endpoint asked for. Only while the store has every [`RowChange`].
+    /// Takes the store's rows as they are now: an operator may have added some, discarded some, or
+    /// asked that one is tried at once and from the first try on. Whoever asks for that ends a
+    /// pause that the endpoint asked for. Only while the store has every [`RowChange`].
     pub fn know(&mut self, rows: Vec<PendingDelivery>) {
         let known: HashSet<i64> = rows.iter().map(|row| row.position).collect();
         self.rows
             .retain(|at, row| !row.saved || self.in_flight.contains_key(at) || known.contains(at));
         for parcel in rows {
             match self.rows.get_mut(&parcel.position) {
-                // As it stands here, but for its time: an endpoint that came up again is told at once what the store has for later.
+                // As it stands here, but for its time: an endpoint that came up again is told at
+                // once what the store has for later.
                 Some(row) if row.parcel.tries == parcel.tries => {
                     if parcel.next_at < row.parcel.next_at {
                         row.parcel.next_at = parcel.next_at;
@@ -166,7 +179,8 @@ impl DeliveryQueue {
         self.later.retain(|at, _| is_here(at));
     }
 
-    /// The endpoint has another address: that it was down, refused, or asked for a pause, says nothing of what is there.
+    /// The endpoint has another address: that it was down, refused, or asked for a pause, says
+    /// nothing of what is there.
     pub fn moved(&mut self, now: Millis) {
         self.breaker = Breaker::default();
         self.refused.clear();
@@ -192,7 +206,8 @@ impl DeliveryQueue {
             self.probe(now)?
         } else {
             let retries = self.in_flight.keys().filter(|at| self.rows.contains_key(at)).count();
-            // Those that failed before leave half of the places to others, as long as there are others.
+            // Those that failed before leave half of the places to others, as long as there are
+            // others.
             let is_due = |row: &PendingRow| row.parcel.next_at <= now;
             let of_rows = |desk: &Self| {
                 desk.rows_ready().find(|row| is_due(row)).map(|row| row.parcel.position)
@@ -224,7 +239,8 @@ impl DeliveryQueue {
     #[must_use]
     pub fn due(&self) -> Option<Millis> {
         if self.breaker.is_open() {
-            let has_some = || self.rows_ready().next().is_some() || self.next_new_event(0).is_some();
+            let has_some =
+                || self.rows_ready().next().is_some() || self.next_new_event(0).is_some();
             return (self.in_flight.is_empty() && has_some()).then(|| self.breaker.probe_at());
         }
         // With every place taken it is news when one is free.
@@ -237,8 +253,9 @@ impl DeliveryQueue {
         of_rows.map(|at| at.max(until)).into_iter().chain(fresh).min()
     }
 
-    /// How far the position can go, if it can: past what was told, what failed, and what waits behind something that failed. The store must take it, or
-    /// the desk is made anew; then [`DeliveryQueue::gone`].
+    /// How far the position can go, if it can: past what was told, what failed, and what waits
+    /// behind something that failed. The store must take it, or the desk is made anew; then
+    /// [`DeliveryQueue::gone`].
     pub fn go(&mut self) -> Option<PositionAdvance> {
         if self.advancing_to.is_some() {
             return None;
@@ -251,7 +268,9 @@ impl DeliveryQueue {
                 NewEvent::Done => None,
                 NewEvent::Failed(parcel) => Some(parcel.clone()),
                 // What it waits for has a row: so must it, or nothing behind it could be told.
-                NewEvent::Waiting(about) if self.rows.values().any(|row| row.parcel.about == *about) => {
+                NewEvent::Waiting(about)
+                    if self.rows.values().any(|row| row.parcel.about == *about) =>
+                {
                     Some(blocked_delivery(at, about))
                 }
                 NewEvent::InFlight if !enforces(Rule::AdvanceBehindSent) => None,
@@ -294,15 +313,18 @@ impl DeliveryQueue {
         all.map(|(about, _)| about.clone()).collect()
     }
 
-    /// Rows that may be sent whatever the time: the first of what they are about, in the store, nothing of theirs on its way.
+    /// Rows that may be sent whatever the time: the first of what they are about, in the store,
+    /// nothing of theirs on its way.
     fn rows_ready(&self) -> impl Iterator<Item = &PendingRow> {
         let mut seen = self.in_flight_keys();
-        let mut is_first =
-            move |row: &PendingRow| seen.insert(row.parcel.about.clone()) || !enforces(Rule::RowsInTurn);
+        let mut is_first = move |row: &PendingRow| {
+            seen.insert(row.parcel.about.clone()) || !enforces(Rule::RowsInTurn)
+        };
         self.rows.values().filter(move |row| is_first(row) && row.saved)
     }
 
-    /// The first event after this position that was read and may be sent: nothing before it is about the same and not told.
+    /// The first event after this position that was read and may be sent: nothing before it is
+    /// about the same and not told.
     fn next_new_event(&self, after: i64) -> Option<i64> {
         let mut seen = self.in_flight_keys();
         if enforces(Rule::FreshBehindFailed) {
@@ -320,12 +342,14 @@ impl DeliveryQueue {
         None
     }
 
-    /// What an endpoint that is down is tried with, one at a time: something new and what failed by turns, each in its turn.
+    /// What an endpoint that is down is tried with, one at a time: something new and what failed by
+    /// turns, each in its turn.
     fn probe(&mut self, now: Millis) -> Option<i64> {
         if !self.in_flight.is_empty() || now < self.breaker.probe_at() {
             return None;
         }
-        let fresh = self.next_new_event(self.breaker.last_new_event()).or_else(|| self.next_new_event(0));
+        let fresh =
+            self.next_new_event(self.breaker.last_new_event()).or_else(|| self.next_new_event(0));
         let ready: Vec<i64> = self.rows_ready().map(|row| row.parcel.position).collect();
         self.breaker.next_probe(fresh, &ready)
     }

@@ -1,7 +1,8 @@
 //! Which of an item's partitions a request is put to: its own first, then one elsewhere.
 //!
-//! Nothing here is needed for safety: a request may be put to any slot, in any order, any number of times under its key. It saves work, spreads the
-//! crowd, and lets a buyer's requests meet in one slot, which then knows the limit and every repetition by itself.
+//! Nothing here is needed for safety: a request may be put to any slot, in any order, any number of
+//! times under its key. It saves work, spreads the crowd, and lets a buyer's requests meet in one
+//! slot, which then knows the limit and every repetition by itself.
 use crate::limits::PARTITIONS_MAX;
 use crate::rows::Grant;
 use crate::rules::{Rule, enforces};
@@ -21,10 +22,12 @@ impl Registry {
         Self(u64::MAX.checked_shr(u64::BITS.saturating_sub(partitions)).unwrap_or(0))
     }
 
-    /// The registry as of one snapshot of the truth: the item's pool, and for each partition, in their order, what is granted to it and not settled.
+    /// The registry as of one snapshot of the truth: the item's pool, and for each partition, in
+    /// their order, what is granted to it and not settled.
     ///
-    /// A partition leaves when all that was granted to it is settled (in flight counts: it may come back) and the pool has nothing more for it. It is
-    /// listed again as soon as one of the two changes. Every partition of unlimited stock is listed always: do not ask for it.
+    /// A partition leaves when all that was granted to it is settled (in flight counts: it may come
+    /// back) and the pool has nothing more for it. It is listed again as soon as one of the two
+    /// changes. Every partition of unlimited stock is listed always: do not ask for it.
     #[must_use]
     pub fn from_units(pool: u64, unsettled: impl IntoIterator<Item = u64>) -> Self {
         let may_get = pool > 0 && enforces(Rule::RegistryWaitsForPool);
@@ -60,7 +63,8 @@ impl Registry {
     }
 }
 
-/// Units of a grant that are not settled: what [`Registry::from_units`] and [`second_try`] want to know of a partition. 0 for one without an open grant.
+/// Units of a grant that are not settled: what [`Registry::from_units`] and [`second_try`] want to
+/// know of a partition. 0 for one without an open grant.
 #[must_use]
 pub fn unsettled(grant: Option<&Grant>) -> u64 {
     grant.filter(|g| g.open).map_or(0, Grant::unsettled)
@@ -68,8 +72,8 @@ pub fn unsettled(grant: Option<&Grant>) -> u64 {
 
 /// The partition that a request belongs to, whether or not it is listed.
 ///
-/// `number` is what the caller drew for this request: random bits, or how many requests came before, as [`Spread::choose`] wants it. `buyer_hash` is
-/// [`crate::IdKey::buyer_hash`].
+/// `number` is what the caller drew for this request: random bits, or how many requests came
+/// before, as [`Spread::choose`] wants it. `buyer_hash` is [`crate::IdKey::buyer_hash`].
 #[must_use]
 pub fn home(spread: &Spread, buyer_hash: u64, number: u64) -> u32 {
     let partitions = spread.partitions.max(1);
@@ -81,7 +85,8 @@ pub fn home(spread: &Spread, buyer_hash: u64, number: u64) -> u32 {
     }
 }
 
-/// The partition that a request is put to first: its home, or the next one that is listed. `None`: none is.
+/// The partition that a request is put to first: its home, or the next one that is listed. `None`:
+/// none is.
 #[must_use]
 pub fn first_try(spread: &Spread, registry: Registry, buyer_hash: u64, number: u64) -> Option<u32> {
     let home = home(spread, buyer_hash, number);
@@ -89,10 +94,11 @@ pub fn first_try(spread: &Spread, registry: Registry, buyer_hash: u64, number: u
     if enforces(Rule::HomeLeftGoesOn) { next } else { next.filter(|&i| i == home) }
 }
 
-/// The partition that a request is put to when `first` was short: the one that was seen with the most units, if it may have enough. `None`: park it.
+/// The partition that a request is put to when `first` was short: the one that was seen with the
+/// most units, if it may have enough. `None`: park it.
 ///
-/// `seen` says what is granted and not settled as of the latest snapshot ([`unsettled`]); with equals, the next one around, so that what one partition turns
-/// away does not fall on one other.
+/// `seen` says what is granted and not settled as of the latest snapshot ([`unsettled`]); with
+/// equals, the next one around, so that what one partition turns away does not fall on one other.
 #[must_use]
 pub fn second_try(
     registry: Registry,
@@ -110,11 +116,11 @@ pub fn second_try(
     fullest.map(|(i, _)| i)
 }
 
-/// The partitions that a request is put to, one after the other, before it is refused for having been parked as long as it may be: all of them, listed or not,
-/// its home first.
+/// The partitions that a request is put to, one after the other, before it is refused for having
+/// been parked as long as it may be: all of them, listed or not, its home first.
 ///
-/// An earlier try of the same request (sent again at another node, say) may be undecided in any of them, which then knows it. A request whose own try is
-/// undecided is never refused.
+/// An earlier try of the same request (sent again at another node, say) may be undecided in any of
+/// them, which then knows it. A request whose own try is undecided is never refused.
 pub fn last_tries(
     spread: &Spread,
     buyer_hash: u64,

@@ -1,4 +1,5 @@
-//! A slot's queue: tickets in the order they were cut, delivered to a settler, kept until acknowledged.
+//! A slot's queue: tickets in the order they were cut, delivered to a settler, kept until
+//! acknowledged.
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -9,7 +10,8 @@ use crate::value::{GrantId, Millis, TicketN, Token};
 /// A ticket as a settler receives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// Position in the slot's queue; positions can repeat after a slot lost its memory, so an acknowledgement also compares the token.
+    /// Position in the slot's queue; positions can repeat after a slot lost its memory, so an
+    /// acknowledgement also compares the token.
     pub at: u64,
     /// The ticket.
     pub ticket: Arc<Ticket>,
@@ -44,7 +46,8 @@ impl Queue {
         self.entries.front().map(|e| e.ticket.decide_by)
     }
 
-    /// The ticket of this number under the newest grant, if it is still here: numbers rise along the queue.
+    /// The ticket of this number under the newest grant, if it is still here: numbers rise along
+    /// the queue.
     pub(crate) fn find(&self, grant: GrantId, n: TicketN) -> Option<&Ticket> {
         let i = self.entries.partition_point(|e| e.ticket.grant != grant || e.ticket.n < n);
         self.entries.get(i).map(|e| &*e.ticket).filter(|t| t.n == n)

@@ -1,10 +1,12 @@
-//! How the pool reaches the slots: fairly when a sale is warmed up, and in small portions while it sells.
+//! How the pool reaches the slots: fairly when a sale is warmed up, and in small portions while it
+//! sells.
 //!
-//! Decisions only. Each becomes one [`crate::stock::refill`], which takes at most what the pool has then: two leaders who decide at once give a slot
-//! one portion more than it needs, and nothing worse.
+//! Decisions only. Each becomes one [`crate::stock::refill`], which takes at most what the pool has
+//! then: two leaders who decide at once give a slot one portion more than it needs, and nothing
+//! worse.
 use crate::rules::{Rule, enforces};
 use crate::slot::SlotView;
-use crate::spread::{PartitionChoice, Counter, Spread};
+use crate::spread::{Counter, PartitionChoice, Spread};
 
 /// Units for one slot's counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +17,9 @@ pub struct Portion {
     pub counter: Counter,
 }
 
-/// What each of so many new slots gets out of the pool when they are opened, in their order: the spread's `initial`, or less if the pool does not have it for
-/// all, the same for each but for a unit. All of it for counter A.
+/// What each of so many new slots gets out of the pool when they are opened, in their order: the
+/// spread's `initial`, or less if the pool does not have it for all, the same for each but for a
+/// unit. All of it for counter A.
 ///
 /// Without sub-domains it is all there is, in equal parts.
 #[must_use]
@@ -34,8 +37,10 @@ pub fn initial_portions(spread: &Spread, pool: u64, slots: usize) -> Vec<u64> {
     equal_parts(pool, slots).map(|units| units.min(each)).collect()
 }
 
-/// Where the pool's units go while sub-domains are not in use, one number for each slot: to the emptiest, in parts of at least `least` units, so that at the
-/// tail they are not scattered in parts that serve nobody. `least` is what one request may ask for (the item's limit); `levels` is what each slot has.
+/// Where the pool's units go while sub-domains are not in use, one number for each slot: to the
+/// emptiest, in parts of at least `least` units, so that at the tail they are not scattered in
+/// parts that serve nobody. `least` is what one request may ask for (the item's limit); `levels` is
+/// what each slot has.
 #[must_use]
 pub fn distribute_pool(pool: u64, least: u64, levels: &[u64]) -> Vec<u64> {
     let mut parts = vec![0; levels.len()];
@@ -49,10 +54,12 @@ pub fn distribute_pool(pool: u64, least: u64, levels: &[u64]) -> Vec<u64> {
     parts
 }
 
-/// What a slot with sub-domains gets now; `None`: nothing. For the drained counter, while the other one sells.
+/// What a slot with sub-domains gets now; `None`: nothing. For the drained counter, while the other
+/// one sells.
 ///
-/// `slots` is how many share the pool. `on_its_way` is what feed rows bring that the slot has not applied yet: feed it first, then look, then decide. The mark is
-/// a hint, so a slot without one is looked at too.
+/// `slots` is how many share the pool. `on_its_way` is what feed rows bring that the slot has not
+/// applied yet: feed it first, then look, then decide. The mark is a hint, so a slot without one is
+/// looked at too.
 #[must_use]
 pub fn next_portion(
     spread: &Spread,
@@ -75,8 +82,9 @@ pub fn next_portion(
     Some(Portion { units: most.min(pool), counter })
 }
 
-/// A spread for slots that others cannot sell from (in the memory of nodes), where the shop asked for none: a small part of the stock each, refilled before it
-/// runs dry, so that little is lost for a while with a node that dies.
+/// A spread for slots that others cannot sell from (in the memory of nodes), where the shop asked
+/// for none: a small part of the stock each, refilled before it runs dry, so that little is lost
+/// for a while with a node that dies.
 #[must_use]
 pub fn node_memory_spread(total: u64, slots: u32, choose: PartitionChoice) -> Spread {
     /// Portions that the stock is cut into for each slot.
@@ -97,8 +105,13 @@ mod tests {
     use super::*;
     use crate::value::{Epoch, GrantId, Seq, TicketN};
 
-    const SPREAD: Spread =
-        Spread { partitions: 4, choose: PartitionChoice::Buyer, initial: 400, threshold: 50, refill: 100 };
+    const SPREAD: Spread = Spread {
+        partitions: 4,
+        choose: PartitionChoice::Buyer,
+        initial: 400,
+        threshold: 50,
+        refill: 100,
+    };
 
     fn view(counters: [u64; 2], active: Counter, mark: bool) -> SlotView {
         SlotView {
@@ -117,7 +130,8 @@ mod tests {
     }
 
     fn check(pool: u64, view: &SlotView, on_its_way: u64, wanted_now: Option<(u64, Counter)>) {
-        let portion = next_portion(&SPREAD, pool, 4, view, on_its_way).map(|p| (p.units, p.counter));
+        let portion =
+            next_portion(&SPREAD, pool, 4, view, on_its_way).map(|p| (p.units, p.counter));
         assert_eq!(portion, wanted_now, "pool {pool}, {view:?}, {on_its_way} on its way");
     }
 

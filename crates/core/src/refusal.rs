@@ -1,4 +1,5 @@
-//! Saying "sold out" without harming anybody: only from a truth snapshot in which units exceed what may yet be had.
+//! Saying "sold out" without harming anybody: only from a truth snapshot in which units exceed what
+//! may yet be had.
 use crate::rules::{Rule, enforces};
 use crate::value::Units;
 
@@ -23,8 +24,8 @@ pub struct SoldOut {
 impl FreeUnits {
     /// The refusal that this snapshot allows, if it does.
     ///
-    /// The caller reads the snapshot *first* and the set of requests that hold an order *second* (the set is complete up to the snapshot), so
-    /// that a replay never hears "sold out".
+    /// The caller reads the snapshot *first* and the set of requests that hold an order *second*
+    /// (the set is complete up to the snapshot), so that a replay never hears "sold out".
     #[must_use]
     pub fn refuses(&self, units: Units) -> Option<SoldOut> {
         let available = self.free?;

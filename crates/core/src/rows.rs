@@ -133,7 +133,8 @@ impl Grant {
 pub enum CloseCause {
     /// The sale closed.
     Ended,
-    /// The slot's memory was full, its settings changed, or its sale paused: drained, then rolled to a new epoch.
+    /// The slot's memory was full, its settings changed, or its sale paused: drained, then rolled
+    /// to a new epoch.
     Rolled,
     /// The slot's process ended: its lease lapsed, or the program started again.
     LeaseLapsed,
@@ -168,7 +169,8 @@ impl CloseCause {
         Self::Waitlist,
     ];
 
-    /// Whether this closing repaired a slot that failed (and counts as a repair), rather than being planned.
+    /// Whether this closing repaired a slot that failed (and counts as a repair), rather than being
+    /// planned.
     #[must_use]
     pub fn is_fault(self) -> bool {
         !matches!(self, Self::Ended | Self::Rolled | Self::LeaseLapsed | Self::Waitlist)
@@ -187,7 +189,7 @@ impl CloseCause {
             Self::NumberReused => "number_reused",
             Self::OverGranted => "over_granted",
             Self::QuietMismatch => "quiet_mismatch",
-            Self::Waitlist => "line",
+            Self::Waitlist => "waitlist",
         }
     }
 }
@@ -197,11 +199,13 @@ impl CloseCause {
 pub enum FeedCause {
     /// Units from the pool.
     Refill,
-    /// A ticket was not consumed: its units and its share of the limit come back, and the request is forgotten.
+    /// A ticket was not consumed: its units and its share of the limit come back, and the request
+    /// is forgotten.
     Returned,
     /// An order ended: its share of the limit comes back (its units went to the pool).
     OrderEnded,
-    /// An ended order was paid late and is active again: the slot counts its share of the limit again.
+    /// An ended order was paid late and is active again: the slot counts its share of the limit
+    /// again.
     OrderRevived,
     /// Units recalled from another slot for this one.
     Recalled,
@@ -232,7 +236,8 @@ pub struct FeedRow {
     pub ticket: Option<TicketId>,
     /// Whose share of the limit changes.
     pub buyer: Option<BuyerId>,
-    /// The request to forget, if known: a verdict forced from an id alone does not know it, and the slot looks for the ticket instead.
+    /// The request to forget, if known: a verdict forced from an id alone does not know it, and the
+    /// slot looks for the ticket instead.
     pub key: Option<RequestKey>,
     /// Units that become available.
     pub units: u64,
@@ -272,7 +277,8 @@ pub struct Resolution {
     pub verdict: Verdict,
 }
 
-/// An order's state. `reserved → paid | cancelled | expired`, `paid → refunded`; an ended order paid late is paid again.
+/// An order's state. `reserved → paid | cancelled | expired`, `paid → refunded`; an ended order
+/// paid late is paid again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum OrderState {
     /// Units are held until `pay_by`.

@@ -1,4 +1,5 @@
-//! A sale's phases: `draft → scheduled → open ⇄ paused → closed`, changed by the store's clock only.
+//! A sale's phases: `draft → scheduled → open ⇄ paused → closed`, changed by the store's clock
+//! only.
 
 /// A sale's phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,7 +71,9 @@ impl Phase {
         use Phase::{Closed, Draft, Open, Paused, Scheduled};
         match (step, self) {
             (PhaseStep::Schedule, Draft) => PhaseChange::To(Scheduled),
-            (PhaseStep::Open, Draft | Scheduled) | (PhaseStep::Resume, Paused) => PhaseChange::To(Open),
+            (PhaseStep::Open, Draft | Scheduled) | (PhaseStep::Resume, Paused) => {
+                PhaseChange::To(Open)
+            }
             (PhaseStep::Pause, Open) => PhaseChange::To(Paused),
             (PhaseStep::Close, Scheduled | Open | Paused) => PhaseChange::To(Closed),
             (PhaseStep::Schedule, Scheduled)

@@ -1,10 +1,12 @@
-//! Settle: each ticket is resolved exactly once, *consumed* (an order exists) or *returned* (its slot gets a credit).
+//! Settle: each ticket is resolved exactly once, *consumed* (an order exists) or *returned* (its
+//! slot gets a credit).
 //!
-//! Whatever a slot loses, forgets or repeats, the guard here cannot be passed, so nothing is oversold.
+//! Whatever a slot loses, forgets or repeats, the guard here cannot be passed, so nothing is
+//! oversold.
 use crate::event::{self, Attribution, EventType, Subject};
 use crate::id::{IdKey, TicketId, TicketParts};
 use crate::ledger::Ledger;
-use crate::rows::{CloseCause, FeedRow, FeedCause, Grant, Order, OrderState, Resolution, Verdict};
+use crate::rows::{CloseCause, FeedCause, FeedRow, Grant, Order, OrderState, Resolution, Verdict};
 use crate::rules::{Rule, enforces};
 use crate::stock;
 use crate::ticket::Ticket;
@@ -33,7 +35,8 @@ pub fn settle<L: Ledger>(
     let id = key.id_of(ticket);
     let input = SettleInput {
         id,
-        // A ticket of another item than its grant is nobody's: nothing is taken for it, and nothing given back.
+        // A ticket of another item than its grant is nobody's: nothing is taken for it, and nothing
+        // given back.
         grant: ledger.grant(ticket.grant)?.filter(|g| g.slot.item == ticket.item),
         n: ticket.n,
         buyer: &ticket.buyer,
@@ -73,7 +76,8 @@ pub fn settle<L: Ledger>(
     case.consume(ledger, ticket, now, item.hold_ms)
 }
 
-/// Resolves a ticket from its id alone, never consuming it, once its `decide_by` has passed. `None`: it may still be settled, or waits in line.
+/// Resolves a ticket from its id alone, never consuming it, once its `decide_by` has passed.
+/// `None`: it may still be settled, or waits in line.
 pub fn force_verdict<L: Ledger>(
     ledger: &mut L,
     key: &IdKey,
@@ -89,7 +93,8 @@ pub fn force_verdict<L: Ledger>(
     if let Some(resolved) = earlier_verdict(ledger, &input)? {
         return Ok(Some(resolved));
     }
-    if input.grant.as_ref().is_some_and(|g| g.slot.is_waitlist()) && enforces(Rule::ForceLeavesLine) {
+    if input.grant.as_ref().is_some_and(|g| g.slot.is_waitlist()) && enforces(Rule::ForceLeavesLine)
+    {
         return Ok(None);
     }
     let due = now > parts.decide_by || !enforces(Rule::ForceAfterDecideBy);
@@ -127,7 +132,10 @@ struct SettleInput<'a> {
 }
 
 /// The verdict of an earlier transaction.
-fn earlier_verdict<L: Ledger>(ledger: &mut L, input: &SettleInput<'_>) -> Result<Option<Resolved>, L::Error> {
+fn earlier_verdict<L: Ledger>(
+    ledger: &mut L,
+    input: &SettleInput<'_>,
+) -> Result<Option<Resolved>, L::Error> {
     if !enforces(Rule::TicketOnce) {
         return Ok(None);
     }
@@ -217,7 +225,8 @@ impl Settlement<'_> {
         Ok(Resolved { id: order.id, verdict: Verdict::Reserved, order: Some(order), fresh: true })
     }
 
-    /// Returns the ticket. Only the grant's state decides the credit: units of a closed grant went back when it was closed.
+    /// Returns the ticket. Only the grant's state decides the credit: units of a closed grant went
+    /// back when it was closed.
     fn return_ticket<L: Ledger>(
         mut self,
         ledger: &mut L,

@@ -1,11 +1,11 @@
-//! A hot item over eight partitions, sold to the last unit with a crowd that all but ignores seven of them: what each slot holds stays small, and nobody is
-//! refused what is there.
+//! A hot item over eight partitions, sold to the last unit with a crowd that all but ignores seven
+//! of them: what each slot holds stays small, and nobody is refused what is there.
 use crate::id::IdKey;
 use crate::partition::{Registry, first_try, second_try};
-use crate::refill::{next_portion, initial_portions};
+use crate::refill::{initial_portions, next_portion};
 use crate::rows::FeedCause;
-use crate::slot::{RecallOutcome, TicketRequest, Slot, GrantTerms, TicketAnswer};
-use crate::spread::{PartitionChoice, Counter, Spread};
+use crate::slot::{GrantTerms, RecallOutcome, Slot, TicketAnswer, TicketRequest};
+use crate::spread::{Counter, PartitionChoice, Spread};
 use crate::stock::blank_feed_row;
 use crate::tail::{SlotHolding, gather};
 use crate::value::{
@@ -162,7 +162,8 @@ fn a_lopsided_crowd_buys_everything_and_no_slot_hoards() {
         }
         // Nine of ten come to the first partition.
         let number = if mix(n) % 10 < 9 { 0 } else { mix(n + 1_000_000) };
-        let units = Units::new(1 + (mix(n + 2_000_000) % u64::from(REQUEST_UNITS_MAX)) as u32).expect("1 to 10");
+        let units = Units::new(1 + (mix(n + 2_000_000) % u64::from(REQUEST_UNITS_MAX)) as u32)
+            .expect("1 to 10");
         let free = shop.free();
         let served = shop.buy(number, units);
         assert_eq!(served, units.to_u64() <= free, "{units} asked, {free} free");
@@ -173,7 +174,8 @@ fn a_lopsided_crowd_buys_everything_and_no_slot_hoards() {
         }
         assert_eq!(sold + shop.free(), STOCK);
         let most = (0..PARTITIONS).map(|i| shop.has(i)).max().expect("eight");
-        // Each of its two counters has at most what it was opened with, or one refill on top of what is below the threshold.
+        // Each of its two counters has at most what it was opened with, or one refill on top of
+        // what is below the threshold.
         let bound = 2 * SPREAD.initial.max(SPREAD.threshold + SPREAD.refill);
         assert!(most <= bound, "a slot holds {most}");
     }

@@ -1,9 +1,11 @@
 //! A slot: a small counter close to the crowd that pre-deducts for one request in one atomic step.
 //!
-//! This is the reference that every backend is held against, and (behind a lock) the slot in a node's memory itself.
+//! This is the reference that every backend is held against, and (behind a lock) the slot in a
+//! node's memory itself.
 //!
-//! Its units lie in two counters. One is active: tickets deduct from it; recalls take from the other first. A feed row's units go to the counter
-//! that it names. Refills name the drained one. Credits name A, always: the transaction that writes one cannot know which is active, and need
+//! Its units lie in two counters. One is active: tickets deduct from it; recalls take from the
+//! other first. A feed row's units go to the counter that it names. Refills name the drained one.
+//! Credits name A, always: the transaction that writes one cannot know which is active, and need
 //! not, because the sum decides what the slot can serve, and the step flips or merges as it must.
 mod counters;
 mod memory;
@@ -18,7 +20,7 @@ use self::memory::PackedTicket;
 use crate::id::IdKey;
 use crate::limits::{SLOT_QUEUE_AGE_MAX_MS, SLOT_QUEUE_MAX, SLOT_RECALLS_MAX, SLOT_REQUESTS_MAX};
 use crate::queue::{Delivery, Queue};
-use crate::rows::{FeedRow, FeedCause};
+use crate::rows::{FeedCause, FeedRow};
 use crate::rules::{Rule, enforces};
 use crate::spread::Counter;
 use crate::ticket::{RequestHash, Ticket};
@@ -103,7 +105,8 @@ pub struct GrantTerms {
     pub counted: bool,
     /// Units to hand out, in counter A, which is active.
     pub available: u64,
-    /// A counter with fewer units asks for a refill ([`crate::Spread::threshold`]). 0: sub-domains are not in use.
+    /// A counter with fewer units asks for a refill ([`crate::Spread::threshold`]). 0: sub-domains
+    /// are not in use.
     pub threshold: u64,
 }
 
@@ -206,7 +209,8 @@ impl Slot {
         Self { item, bounds, term: None, queue: Queue::default(), stopped: false }
     }
 
-    /// Takes a grant, if its epoch is higher than the slot's. Tickets of earlier epochs stay in the queue.
+    /// Takes a grant, if its epoch is higher than the slot's. Tickets of earlier epochs stay in the
+    /// queue.
     pub fn init(&mut self, terms: GrantTerms) -> ApplyOutcome {
         let GrantTerms { grant, epoch, counted, available, threshold } = terms;
         if let Some(term) = &self.term
@@ -233,7 +237,8 @@ impl Slot {
         ApplyOutcome::At(Seq(0))
     }
 
-    /// The atomic step: seen before? limit? enough left? then deduct, remember and queue. Nothing is written unless all of it is.
+    /// The atomic step: seen before? limit? enough left? then deduct, remember and queue. Nothing
+    /// is written unless all of it is.
     pub fn ticket(&mut self, request: &TicketRequest) -> TicketAnswer {
         let Some(term) = &mut self.term else {
             if !enforces(Rule::FailClosed) {
@@ -257,7 +262,9 @@ impl Slot {
             let same = cut.units == request.units || !enforces(Rule::SlotDigest);
             return if same { TicketAnswer::Repeated(cut) } else { TicketAnswer::KeyReused };
         }
-        if (self.stopped && enforces(Rule::SlotStops)) || term.requests.len() >= self.bounds.requests {
+        if (self.stopped && enforces(Rule::SlotStops))
+            || term.requests.len() >= self.bounds.requests
+        {
             return TicketAnswer::Stopped;
         }
         let buyer = request.buyer_hash.to_be_bytes();
@@ -265,10 +272,14 @@ impl Slot {
         if used.saturating_add(request.units.get()) > request.limit && enforces(Rule::SlotLimit) {
             return TicketAnswer::LimitReached { used };
         }
-        if term.counted && !term.units.can_serve(request.units.to_u64()) && enforces(Rule::SlotEnough) {
+        if term.counted
+            && !term.units.can_serve(request.units.to_u64())
+            && enforces(Rule::SlotEnough)
+        {
             return TicketAnswer::Short { available: term.units.sum() };
         }
-        // Both instants are as far behind their tickets' cutting as each other, so their distance is the age of the oldest.
+        // Both instants are as far behind their tickets' cutting as each other, so their distance
+        // is the age of the oldest.
         let waits_ms = self.queue.oldest().map_or(0, |oldest| request.decide_by.0 - oldest.0);
         let is_full = self.queue.len() >= self.bounds.queue && enforces(Rule::SlotQueueBound);
         if is_full || waits_ms > SLOT_QUEUE_AGE_MAX_MS {
@@ -313,7 +324,8 @@ impl Slot {
         term.applied = row.seq;
         let counter = if enforces(Rule::RowNamesCounter) { row.counter } else { term.units.active };
         term.units.add(counter, row.units);
-        // Whoever brought units saw the slot as it was: what is still low by then is marked again by the next ticket.
+        // Whoever brought units saw the slot as it was: what is still low by then is marked again
+        // by the next ticket.
         let brings = matches!(row.cause, FeedCause::Refill | FeedCause::Recalled) && row.units > 0;
         term.units.mark &= !brings;
         if let Some(buyer) = &row.buyer {
@@ -331,7 +343,13 @@ impl Slot {
     }
 
     /// Takes at most `units` out, and remembers how many under the recall's id.
-    pub fn recall(&mut self, id: RecallId, grant: GrantId, epoch: Epoch, units: u64) -> RecallOutcome {
+    pub fn recall(
+        &mut self,
+        id: RecallId,
+        grant: GrantId,
+        epoch: Epoch,
+        units: u64,
+    ) -> RecallOutcome {
         let Some(term) = &mut self.term else { return RecallOutcome::Refused };
         if (term.grant != grant || term.epoch != epoch) && enforces(Rule::RecallEpoch) {
             return RecallOutcome::Refused;

@@ -1,7 +1,9 @@
-//! How an item's stock is spread: over how many slots, how a request finds its own, and how little each slot holds at a time.
+//! How an item's stock is spread: over how many slots, how a request finds its own, and how little
+//! each slot holds at a time.
 //!
-//! A slot has two counters, its sub-domains. One is active: tickets deduct from it. When it falls below the threshold the slot flips to the
-//! other by itself, and the leader refills the drained one from the pool. So each slot holds only a little, and none starves while another is full.
+//! A slot has two counters, its sub-domains. One is active: tickets deduct from it. When it falls
+//! below the threshold the slot flips to the other by itself, and the leader refills the drained
+//! one from the pool. So each slot holds only a little, and none starves while another is full.
 use crate::limits::{PARTITIONS_MAX, STOCK_MAX};
 
 /// One of a slot's two counters.
@@ -55,7 +57,8 @@ impl Counter {
 /// How a request finds the partition that it is put to first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum PartitionChoice {
-    /// By the buyer: all requests of one buyer meet in one slot, which so knows the whole limit and every repetition.
+    /// By the buyer: all requests of one buyer meet in one slot, which so knows the whole limit and
+    /// every repetition.
     #[default]
     Buyer,
     /// By chance.
@@ -87,10 +90,12 @@ impl PartitionChoice {
 
 /// How an item's stock is spread. Checked once, at the edge, with [`Spread::fault`].
 ///
-/// `initial`, `threshold` and `refill` are all 0 (sub-domains are not in use: whatever the pool has goes to the slots, into counter A) or all above 0.
+/// `initial`, `threshold` and `refill` are all 0 (sub-domains are not in use: whatever the pool has
+/// goes to the slots, into counter A) or all above 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Spread {
-    /// Slots of the item that stand by themselves: 1 to [`PARTITIONS_MAX`]. (A shape whose slots live in nodes has one for each node instead.)
+    /// Slots of the item that stand by themselves: 1 to [`PARTITIONS_MAX`]. (A shape whose slots
+    /// live in nodes has one for each node instead.)
     pub partitions: u32,
     /// How a request finds its partition.
     pub choose: PartitionChoice,
@@ -189,6 +194,8 @@ mod tests {
                 .iter()
                 .all(|&c| Counter::parse(c.as_str()) == Some(c) && c.other().other() == c)
         );
-        assert!(PartitionChoice::ALL.iter().all(|&c| PartitionChoice::parse(c.as_str()) == Some(c)));
+        assert!(
+            PartitionChoice::ALL.iter().all(|&c| PartitionChoice::parse(c.as_str()) == Some(c))
+        );
     }
 }

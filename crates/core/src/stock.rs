@@ -9,11 +9,12 @@ use crate::value::{Epoch, GrantId, ItemId, Millis, Seq, SlotKey, Stock, TicketN}
 
 /// Opens a grant of at most `units` for the slot's next epoch.
 ///
-/// Returns the slot's open grant instead if it has one: `init` is then sent again for that one. Opening gives the slot nothing by itself;
-/// the units reach it with `init`.
+/// Returns the slot's open grant instead if it has one: `init` is then sent again for that one.
+/// Opening gives the slot nothing by itself; the units reach it with `init`.
 ///
-/// `None`: no such item; or its sale is not announced or open, whatever the caller read before this transaction; or this id opened a grant before that is closed
-/// by now (a transaction whose outcome was not learnt is run again).
+/// `None`: no such item; or its sale is not announced or open, whatever the caller read before this
+/// transaction; or this id opened a grant before that is closed by now (a transaction whose outcome
+/// was not learnt is run again).
 pub fn open<L: Ledger>(
     ledger: &mut L,
     slot: SlotKey,
@@ -60,9 +61,11 @@ pub fn acknowledge_init<L: Ledger>(ledger: &mut L, id: GrantId) -> Result<(), L:
     Ok(())
 }
 
-/// Gives at most `units` from the pool to an open grant, for one of its slot's counters. Returns how many; 0 does nothing.
+/// Gives at most `units` from the pool to an open grant, for one of its slot's counters. Returns
+/// how many; 0 does nothing.
 ///
-/// A grant that its slot has not taken yet gets nothing: `init` is still to carry what was granted, and the feed would carry it again.
+/// A grant that its slot has not taken yet gets nothing: `init` is still to carry what was granted,
+/// and the feed would carry it again.
 pub fn refill<L: Ledger>(
     ledger: &mut L,
     id: GrantId,
@@ -79,7 +82,11 @@ pub fn refill<L: Ledger>(
         return Ok(0);
     }
     grant.granted += given;
-    append_feed_row(ledger, &mut grant, FeedRow { units: given, counter, ..blank_feed_row(FeedCause::Refill) })?;
+    append_feed_row(
+        ledger,
+        &mut grant,
+        FeedRow { units: given, counter, ..blank_feed_row(FeedCause::Refill) },
+    )?;
     ledger.put_item(&item)?;
     ledger.put_grant(&grant)?;
     Ok(given)
@@ -89,7 +96,8 @@ fn accepts_feed(grant: &Grant) -> bool {
     grant.acked || !enforces(Rule::RefillAfterInit)
 }
 
-/// Closes a grant: what was granted and not settled goes back to the pool, and its recalls are finished. False if it was closed before.
+/// Closes a grant: what was granted and not settled goes back to the pool, and its recalls are
+/// finished. False if it was closed before.
 pub fn close<L: Ledger>(ledger: &mut L, id: GrantId, cause: CloseCause) -> Result<bool, L::Error> {
     let Some(mut grant) = ledger.grant(id)? else { return Ok(false) };
     if !grant.open && enforces(Rule::CloseOnce) {
@@ -100,11 +108,17 @@ pub fn close<L: Ledger>(ledger: &mut L, id: GrantId, cause: CloseCause) -> Resul
     Ok(true)
 }
 
-/// Closes every open grant of an item, in the transaction that shows it paused or ended; returns how many.
+/// Closes every open grant of an item, in the transaction that shows it paused or ended; returns
+/// how many.
 ///
-/// Slots were told to stop and are drained by then, but a slot can miss that, or get an old "go on" late. With its grant closed, whatever it
-/// still cuts is returned: nothing is sold while buyers hear `paused` or `ended`.
-pub fn close_item_grants<L: Ledger>(ledger: &mut L, item: ItemId, cause: CloseCause) -> Result<u64, L::Error> {
+/// Slots were told to stop and are drained by then, but a slot can miss that, or get an old "go on"
+/// late. With its grant closed, whatever it still cuts is returned: nothing is sold while buyers
+/// hear `paused` or `ended`.
+pub fn close_item_grants<L: Ledger>(
+    ledger: &mut L,
+    item: ItemId,
+    cause: CloseCause,
+) -> Result<u64, L::Error> {
     let mut closed = 0;
     if enforces(Rule::PhaseClosesGrants) {
         for grant in ledger.open_grants(item)? {

@@ -1,7 +1,9 @@
-//! The tail of a sale: the pool is empty, the rest lies scattered, and a request is larger than its slot though not larger than what is free in all.
+//! The tail of a sale: the pool is empty, the rest lies scattered, and a request is larger than its
+//! slot though not larger than what is free in all.
 //!
-//! It is parked while units are gathered in one slot: from the pool by a refill, from the other slots by recalls. Whoever parked first is served first.
-//! Gathering for the second too would take from the first what is on its way, so only the first is looked at.
+//! It is parked while units are gathered in one slot: from the pool by a refill, from the other
+//! slots by recalls. Whoever parked first is served first. Gathering for the second too would take
+//! from the first what is on its way, so only the first is looked at.
 use crate::rules::{Rule, enforces};
 use crate::value::{SlotKey, Units};
 
@@ -10,10 +12,11 @@ use crate::value::{SlotKey, Units};
 pub struct SlotHolding {
     /// Which slot.
     pub slot: SlotKey,
-    /// Units that it can hand out ([`crate::slot::SlotView::available`]); for a slot that only another node reaches, what is granted and not settled: a recall
-    /// takes what is there.
+    /// Units that it can hand out ([`crate::slot::SlotView::available`]); for a slot that only
+    /// another node reaches, what is granted and not settled: a recall takes what is there.
     pub available: u64,
-    /// Units on their way to it: in feed rows that it has not applied, and in recalls for it that are not finished.
+    /// Units on their way to it: in feed rows that it has not applied, and in recalls for it that
+    /// are not finished.
     pub on_its_way: u64,
     /// Whether the parked request can be put to it.
     pub reachable: bool,
@@ -41,18 +44,25 @@ pub struct GatherPlan {
     pub recalls: Vec<PlannedRecall>,
 }
 
-/// How a request for so many units, parked at its home slot, is served. `None`: what can be seen does not suffice; units in flight may yet come back.
+/// How a request for so many units, parked at its home slot, is served. `None`: what can be seen
+/// does not suffice; units in flight may yet come back.
 ///
-/// Gathers where the most is already, and takes from the fullest first, so that few recalls are needed. Calling it again before they are finished moves
-/// nothing twice.
+/// Gathers where the most is already, and takes from the fullest first, so that few recalls are
+/// needed. Calling it again before they are finished moves nothing twice.
 #[must_use]
-pub fn gather(units: Units, home: SlotKey, pool: u64, holdings: &[SlotHolding]) -> Option<GatherPlan> {
+pub fn gather(
+    units: Units,
+    home: SlotKey,
+    pool: u64,
+    holdings: &[SlotHolding],
+) -> Option<GatherPlan> {
     let reachable = holdings.iter().filter(|h| h.reachable || !enforces(Rule::GatherReachable));
     let into = reachable.max_by_key(|h| (h.available + h.on_its_way, h.slot == home))?;
     let mut lacks = units.to_u64().saturating_sub(into.available + into.on_its_way);
     let refill = if enforces(Rule::GatherFromPool) { lacks.min(pool) } else { 0 };
     lacks -= refill;
-    let may_give = |h: &&SlotHolding| h.slot != into.slot && !h.asked && enforces(Rule::GatherFromOthers);
+    let may_give =
+        |h: &&SlotHolding| h.slot != into.slot && !h.asked && enforces(Rule::GatherFromOthers);
     let mut others: Vec<_> = holdings.iter().filter(may_give).collect();
     others.sort_by_key(|h| (u64::MAX - h.available, h.slot));
     let mut recalls = Vec::new();

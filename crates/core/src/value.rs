@@ -56,7 +56,8 @@ number!(
 );
 
 impl Millis {
-    /// This instant plus `ms` milliseconds (saturating: a time beyond the calendar is a time that never comes).
+    /// This instant plus `ms` milliseconds (saturating: a time beyond the calendar is a time that
+    /// never comes).
     #[must_use]
     pub fn plus(self, ms: i64) -> Self {
         Self(self.0.saturating_add(ms))
@@ -129,7 +130,8 @@ pub struct SlotKey {
 }
 
 impl SlotKey {
-    /// The index that the grant of a line has: the largest number that a store holds for one. No slot has it.
+    /// The index that the grant of a line has: the largest number that a store holds for one. No
+    /// slot has it.
     pub const WAITLIST: u32 = i32::MAX as u32;
 
     /// What stands in the place of a slot for the grant of an item's line ([`crate::waitlist`]).

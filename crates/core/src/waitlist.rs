@@ -1,13 +1,17 @@
 //! The line of an item that is held out: who waits there has a unit that comes back before others.
 //!
-//! A place is for one unit. While places wait, as many units of the pool are kept for them ([`Item::kept_for_waitlist`]): no slot is granted these. Whoever is first
-//! in line is then served out of the pool, by an order with a short payment window. Orders out of a line belong to the line's own grant, which no slot
-//! has and which was never open, so that everything that holds for other orders holds for them: their units come back to the pool when they end.
+//! A place is for one unit. While places wait, as many units of the pool are kept for them
+//! ([`Item::kept_for_waitlist`]): no slot is granted these. Whoever is first in line is then served
+//! out of the pool, by an order with a short payment window. Orders out of a line belong to the
+//! line's own grant, which no slot has and which was never open, so that everything that holds for
+//! other orders holds for them: their units come back to the pool when they end.
 use crate::event::{self, Actor, Attribution, EventType, Subject};
 use crate::id::{IdKey, TicketId, TicketParts};
 use crate::ledger::Ledger;
 use crate::limits::WAITLIST_HOLD_MS;
-use crate::rows::{CloseCause, Grant, Item, Order, OrderState, WaitlistEntry, WaitlistState, Resolution, Verdict};
+use crate::rows::{
+    CloseCause, Grant, Item, Order, OrderState, Resolution, Verdict, WaitlistEntry, WaitlistState,
+};
 use crate::rules::{Rule, enforces};
 use crate::value::{
     BuyerId, Epoch, GrantId, ItemId, Millis, RequestKey, Seq, SlotKey, Stock, TicketN, Token, Units,
@@ -26,7 +30,8 @@ pub enum JoinOutcome {
     UnitsFree,
     /// Nothing is held that could come back.
     SoldOut,
-    /// The buyer let this order out of the line lapse, or gave it up: whoever was served in vain does not stand there again.
+    /// The buyer let this order out of the line lapse, or gave it up: whoever was served in vain
+    /// does not stand there again.
     Lapsed(Order),
     /// The buyer holds as much as the limit allows.
     LimitReached,
@@ -92,7 +97,8 @@ pub struct JoinRequest {
     pub grant: GrantId,
     /// Random: the token of the place.
     pub token: Token,
-    /// So many may stand in the line: [`crate::limits::WAITLIST_ENTRIES_MAX`], or fewer where it is tried out.
+    /// So many may stand in the line: [`crate::limits::WAITLIST_ENTRIES_MAX`], or fewer where it is
+    /// tried out.
     pub entries_max: u64,
 }
 
@@ -164,19 +170,22 @@ pub fn join<L: Ledger>(
     Ok(JoinOutcome::Done(place))
 }
 
-/// The order that a buyer got out of this line and let lapse, or gave up: what somebody else cancelled is not their doing. Under the line's lock no order
-/// of it changes.
+/// The order that a buyer got out of this line and let lapse, or gave up: what somebody else
+/// cancelled is not their doing. Under the line's lock no order of it changes.
 fn unpaid_order_of<L: Ledger>(
     ledger: &mut L,
     waitlist: Option<&Grant>,
     buyer: &BuyerId,
 ) -> Result<Option<Order>, L::Error> {
-    let Some(waitlist) = waitlist.filter(|_| enforces(Rule::LapsedStaysOut)) else { return Ok(None) };
+    let Some(waitlist) = waitlist.filter(|_| enforces(Rule::LapsedStaysOut)) else {
+        return Ok(None);
+    };
     let by = Some(&Actor::Buyer).filter(|_| enforces(Rule::OwnDoingStaysOut));
     ledger.first_unpaid(waitlist.id, buyer, by)
 }
 
-/// Whether a line takes nobody more. With nothing free, what is not paid for is held or kept: more places than that are places for nothing.
+/// Whether a line takes nobody more. With nothing free, what is not paid for is held or kept: more
+/// places than that are places for nothing.
 fn is_full(item: &Item, entries_max: u64) -> bool {
     let may_come = match item.total {
         Stock::Counted(total) => total.saturating_sub(item.paid),
@@ -187,9 +196,15 @@ fn is_full(item: &Item, entries_max: u64) -> bool {
 }
 
 /// Gives a place up.
-pub fn leave<L: Ledger>(ledger: &mut L, id: &TicketId, now: Millis) -> Result<LeaveOutcome, L::Error> {
+pub fn leave<L: Ledger>(
+    ledger: &mut L,
+    id: &TicketId,
+    now: Millis,
+) -> Result<LeaveOutcome, L::Error> {
     let Some(place) = ledger.waitlist_entry(id)? else { return Ok(LeaveOutcome::NotFound) };
-    let Some(mut waitlist) = ledger.waitlist(place.item)? else { return Ok(LeaveOutcome::NotFound) };
+    let Some(mut waitlist) = ledger.waitlist(place.item)? else {
+        return Ok(LeaveOutcome::NotFound);
+    };
     // Again, under the line's lock.
     let Some(mut place) = ledger.waitlist_entry(id)? else { return Ok(LeaveOutcome::NotFound) };
     if place.state != WaitlistState::Waiting && enforces(Rule::PlaceEndsOnce) {
@@ -203,7 +218,8 @@ pub fn leave<L: Ledger>(ledger: &mut L, id: &TicketId, now: Millis) -> Result<Le
     Ok(LeaveOutcome::Done(place))
 }
 
-/// Serves those who have waited longest with units of the pool: at most so many places, one after the other.
+/// Serves those who have waited longest with units of the pool: at most so many places, one after
+/// the other.
 pub fn serve<L: Ledger>(
     ledger: &mut L,
     id: ItemId,
@@ -226,10 +242,16 @@ pub fn serve<L: Ledger>(
 }
 
 /// Serves the first in line with a unit of the pool.
-fn serve_first<L: Ledger>(ledger: &mut L, id: ItemId, now: Millis) -> Result<FirstOutcome, L::Error> {
+fn serve_first<L: Ledger>(
+    ledger: &mut L,
+    id: ItemId,
+    now: Millis,
+) -> Result<FirstOutcome, L::Error> {
     let Some(mut waitlist) = ledger.waitlist(id)? else { return Ok(FirstOutcome::Nothing) };
     let turn = if enforces(Rule::LineInTurn) { 1 } else { 2 };
-    let Some(mut place) = ledger.waiting_entries(id, turn)?.pop() else { return Ok(FirstOutcome::Nothing) };
+    let Some(mut place) = ledger.waiting_entries(id, turn)?.pop() else {
+        return Ok(FirstOutcome::Nothing);
+    };
     let used = ledger.quota(id, &place.buyer)?;
     let existing = ledger.order_of(&place.buyer, &place.key)?;
     let Some(mut item) = ledger.item(id)? else { return Ok(FirstOutcome::Nothing) };
@@ -267,14 +289,20 @@ fn serve_first<L: Ledger>(ledger: &mut L, id: ItemId, now: Millis) -> Result<Fir
     waitlist.settled += ONE_UNIT.to_u64();
     ledger.put_quota(id, &order.buyer, used + ONE_UNIT.get())?;
     ledger.insert_order(&order)?;
-    event::append_order_event(ledger, &order, &Attribution::from_engine(event::FROM_WAITLIST), now)?;
+    event::append_order_event(
+        ledger,
+        &order,
+        &Attribution::from_engine(event::FROM_WAITLIST),
+        now,
+    )?;
     ledger.put_item(&item)?;
     ledger.put_grant(&waitlist)?;
     Ok(FirstOutcome::Order(order))
 }
 
-/// Ends the places of a line whose sale has ended, by turn: at most so many at once. Nobody is served after a sale's end, so none of them can become an
-/// order. What is left is read from the rows: whoever ends the line again, after whatever happened, goes on behind what ended before.
+/// Ends the places of a line whose sale has ended, by turn: at most so many at once. Nobody is
+/// served after a sale's end, so none of them can become an order. What is left is read from the
+/// rows: whoever ends the line again, after whatever happened, goes on behind what ended before.
 pub fn end_with_sale<L: Ledger>(
     ledger: &mut L,
     id: ItemId,

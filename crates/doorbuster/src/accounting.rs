@@ -11,7 +11,7 @@ use doorbuster_api::value::Money;
 
 use crate::cli::{CsvArgs, ReconcileArgs};
 use crate::client::{self, Client, Path};
-use crate::exit::{Failure, Outcome, CommandResult};
+use crate::exit::{CommandResult, Failure, Outcome};
 use crate::{print, table};
 
 /// Runs `csv`.

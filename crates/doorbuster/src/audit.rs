@@ -2,20 +2,19 @@
 
 use anyhow::Context;
 use comfy_table::Cell;
-use doorbuster_lab::audit::{self, AuditReport, StoreLocation};
+use doorbuster_harness::audit::{self, AuditReport, StoreLocation};
 use doorbuster_server::config::Shape;
 use secrecy::ExposeSecret;
 
 use crate::cli::AuditArgs;
-use crate::exit::{Failure, Outcome, CommandResult};
+use crate::exit::{CommandResult, Failure, Outcome};
 use crate::{config, print, table};
 
 /// Runs `audit`.
 pub fn run(args: &AuditArgs) -> Outcome {
     let store = match &args.store {
-        Some(url) => {
-            StoreLocation::parse(url).map_err(|error| Failure::Settings(format!("--store: {error}")))?
-        }
+        Some(url) => StoreLocation::parse(url)
+            .map_err(|error| Failure::Settings(format!("--store: {error}")))?,
         None => configured_store(args)?,
     };
     let report = audit::run(&store, args.answers.as_deref()).context("there is no audit")?;

@@ -48,8 +48,13 @@ fn list(list: &BlockList) -> String {
     }
     let mut rows = table::with_header(&["block", "kind", "value", "until", "reason"]);
     for block in &list.blocks {
-        let cells =
-            [block.id.as_str(), block.kind.as_str(), &block.value, &expiry_text(block), &block.reason];
+        let cells = [
+            block.id.as_str(),
+            block.kind.as_str(),
+            &block.value,
+            &expiry_text(block),
+            &block.reason,
+        ];
         rows.add_row(cells.map(Cell::new));
     }
     format!("{rows}\n")

@@ -1,44 +1,44 @@
 //! What can be asked on the command line, and the help for it; nothing is done here.
 
+mod accounting;
 mod audit;
 mod block;
-mod accounting;
 mod cluster;
 mod dead_letter;
 mod demo;
-mod sale_edit;
 mod draw;
 mod export;
+mod maintenance;
 mod order;
 mod sale;
+mod sale_edit;
 mod serve;
-mod settings;
 mod server;
+mod settings;
 mod storm;
 mod token;
-mod maintenance;
 pub mod values;
 mod webhook;
 
 use clap::{Parser, Subcommand};
 
+pub use accounting::{CsvArgs, ReconcileArgs};
 pub use audit::AuditArgs;
 pub use block::{AddBlockArgs, BlockArgs, BlockCommand};
-pub use accounting::{CsvArgs, ReconcileArgs};
 pub use cluster::{ClusterArgs, ClusterCommand, UpArgs};
 pub use dead_letter::{DeadLetterArgs, DeadLetterCommand, SelectionArgs};
 pub use demo::DemoArgs;
-pub use sale_edit::{CodesArgs, EditArgs};
 pub use draw::{DrawArgs, DrawCommand, VerifyArgs};
 pub use export::ExportArgs;
+pub use maintenance::{BackupArgs, MigrateArgs};
 pub use order::{EraseArgs, MoneyQuery, OrderArgs, OrderCommand, OrderQuery, PayByArgs};
 pub use sale::{AdjustArgs, CreateArgs, SaleArgs, SaleCommand};
+pub use sale_edit::{CodesArgs, EditArgs};
 pub use serve::ServeArgs;
-pub use settings::{ConfigArgs, ConfigCommand, SettingsArgs};
 pub use server::ServerArgs;
+pub use settings::{ConfigArgs, ConfigCommand, SettingsArgs};
 pub use storm::StormArgs;
 pub use token::{BuyerArgs, TokenArgs, TokenCommand};
-pub use maintenance::{BackupArgs, MigrateArgs};
 pub use webhook::{EndpointCommand, ListenArgs, NewEndpointArgs, WebhookArgs, WebhookCommand};
 
 /// A flash-sale engine that sells what there is: never more, and no promise lost.

@@ -1,4 +1,5 @@
-//! A small client of the admin API: one request at a time, each answer whole, each refusal told in one sentence.
+//! A small client of the admin API: one request at a time, each answer whole, each refusal told in
+//! one sentence.
 
 mod problem;
 
@@ -112,7 +113,8 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")));
         if url.scheme() == "http" {
-            // Without this the system's certificates are read, and must exist, though none is asked for.
+            // Without this the system's certificates are read, and must exist, though none is asked
+            // for.
             http = http.tls_certs_only([]);
         }
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
@@ -130,7 +132,8 @@ impl Client {
         self.send(self.request(Method::GET, &path)).await
     }
 
-    /// Reads something long, piece by piece, and hands each piece on until `take` says that it wants no more. One that breaks off is a failure.
+    /// Reads something long, piece by piece, and hands each piece on until `take` says that it
+    /// wants no more. One that breaks off is a failure.
     pub async fn download(
         &self,
         path: Path<'_>,
@@ -140,7 +143,11 @@ impl Client {
         let mut answer =
             request.send().await.map_err(|error| self.transport_error(error, DOWNLOAD_TIMEOUT))?;
         if !answer.status().is_success() {
-            return Err(self.read_body(answer).await.err().map_or(Failure::AlreadyReported, Into::into));
+            return Err(self
+                .read_body(answer)
+                .await
+                .err()
+                .map_or(Failure::AlreadyReported, Into::into));
         }
         while let Some(piece) =
             answer.chunk().await.map_err(|error| self.transport_error(error, DOWNLOAD_TIMEOUT))?
@@ -173,7 +180,12 @@ impl Client {
     }
 
     /// Sends a JSON value under a key, so that sending it again does it once.
-    pub async fn post_with_key(&self, path: Path<'_>, key: &str, body: &impl Serialize) -> ApiResult {
+    pub async fn post_with_key(
+        &self,
+        path: Path<'_>,
+        key: &str,
+        body: &impl Serialize,
+    ) -> ApiResult {
         self.send(self.request(Method::POST, &path).header("idempotency-key", key).json(body)).await
     }
 
@@ -211,7 +223,8 @@ impl Client {
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> ApiResult {
-        let answer = request.send().await.map_err(|error| self.transport_error(error, ANSWER_TIMEOUT))?;
+        let answer =
+            request.send().await.map_err(|error| self.transport_error(error, ANSWER_TIMEOUT))?;
         self.read_body(answer).await
     }
 
@@ -252,7 +265,10 @@ impl Client {
             return Refused::Transport(error);
         }
         if error.is_timeout() {
-            return Refused::Transport(anyhow!("{url} did not answer within {} s", limit.as_secs()));
+            return Refused::Transport(anyhow!(
+                "{url} did not answer within {} s",
+                limit.as_secs()
+            ));
         }
         Refused::Transport(anyhow!("the connection to {url} broke: {}", innermost_cause(&error)))
     }

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use anyhow::Context;
 use comfy_table::Cell;
-use doorbuster_lab::cluster::{self, Cluster, InstalledCluster, ClusterPlan, Proxy};
+use doorbuster_harness::cluster::{self, Cluster, ClusterPlan, InstalledCluster, Proxy};
 
 use crate::cli::{ClusterArgs, ClusterCommand, UpArgs};
-use crate::exit::{Failure, Outcome, CommandResult};
+use crate::exit::{CommandResult, Failure, Outcome};
 use crate::{print, table};
 
 /// Runs `cluster`.
@@ -55,7 +55,9 @@ fn up(args: &UpArgs) -> Outcome {
 
 fn status(dir: &Path, json: bool) -> Outcome {
     match read_installation(dir)? {
-        Some(installed) => print_installation(&installed, json, "").map(|_| CommandResult::new(installed.is_up())),
+        Some(installed) => {
+            print_installation(&installed, json, "").map(|_| CommandResult::new(installed.is_up()))
+        }
         None => Err(Failure::Refused(format!("there is no installation in {}", dir.display()))),
     }
 }
@@ -111,7 +113,8 @@ fn print_installation(installed: &InstalledCluster, json: bool, first: &str) -> 
         .map(|urls| format!("  slots            {urls}\n"))
         .unwrap_or_default();
     text += &format!(
-        "Shape {}, at {}\n  store            {}\n{slots}  operators' key   {}\n  buyers' secret   {}\n",
+        "Shape {}, at {}\n  store            {}\n{slots}  operators' key   {}\n  buyers' secret   \
+         {}\n",
         installed.shape,
         installed.url,
         without_password(&installed.store_url),

@@ -1,9 +1,10 @@
-//! `dead-letter`: lists and shows what was given up over the admin API, has it tried again, lets it be.
+//! `dead-letter`: lists and shows what was given up over the admin API, has it tried again, lets it
+//! be.
 
 use comfy_table::Cell;
 use doorbuster_api::admin::dead_letters::{
-    DeadKind, DeadLetterDetail, DeadLetterList, DeadRequest, Discard, DeadLetterSelection, ManySeenTo, SeenTo,
-    SeenToState,
+    DeadKind, DeadLetterDetail, DeadLetterList, DeadLetterSelection, DeadRequest, Discard,
+    ManySeenTo, SeenTo, SeenToState,
 };
 
 use crate::cli::{DeadLetterArgs, DeadLetterCommand, SelectionArgs};
@@ -35,15 +36,27 @@ pub fn run(args: DeadLetterArgs) -> Outcome {
                 let path = [DEAD_LETTERS[0], DEAD_LETTERS[1], DEAD_LETTERS[2], &letter, "retry"];
                 client.print_result(client.post(Path::new(&path)).await, resolution_text)
             }
-            DeadLetterCommand::Discard { which: SelectionArgs { letter: Some(letter), .. }, reason } => {
+            DeadLetterCommand::Discard {
+                which: SelectionArgs { letter: Some(letter), .. },
+                reason,
+            } => {
                 let path = [DEAD_LETTERS[0], DEAD_LETTERS[1], DEAD_LETTERS[2], &letter, "discard"];
-                client.print_result(client.post_json(Path::new(&path), &Discard { reason }).await, resolution_text)
+                client.print_result(
+                    client.post_json(Path::new(&path), &Discard { reason }).await,
+                    resolution_text,
+                )
             }
             DeadLetterCommand::Retry { which: SelectionArgs { endpoint, all, .. } } => {
-                resolve_many(&client, "retry", &DeadLetterSelection { endpoint, all, reason: None }).await
+                resolve_many(&client, "retry", &DeadLetterSelection { endpoint, all, reason: None })
+                    .await
             }
             DeadLetterCommand::Discard { which: SelectionArgs { endpoint, all, .. }, reason } => {
-                resolve_many(&client, "discard", &DeadLetterSelection { endpoint, all, reason: Some(reason) }).await
+                resolve_many(
+                    &client,
+                    "discard",
+                    &DeadLetterSelection { endpoint, all, reason: Some(reason) },
+                )
+                .await
             }
         }
     })
@@ -56,11 +69,17 @@ async fn resolve_many(client: &Client, how: &str, which: &DeadLetterSelection) -
     loop {
         let mut pairs = vec![("limit", PAGE_LIMIT)];
         pairs.extend(sum.next_cursor.as_deref().map(|cursor| ("cursor", cursor)));
-        let asked =
-            client.post_json(Path(&[DEAD_LETTERS[0], DEAD_LETTERS[1], DEAD_LETTERS[2], how], &pairs), which).await;
+        let asked = client
+            .post_json(
+                Path(&[DEAD_LETTERS[0], DEAD_LETTERS[1], DEAD_LETTERS[2], how], &pairs),
+                which,
+            )
+            .await;
         let page: ManySeenTo = match asked {
             Ok(answer) => answer.read()?,
-            Err(refused) => return client.print_result(Err(refused), |_: &ManySeenTo| String::new()),
+            Err(refused) => {
+                return client.print_result(Err(refused), |_: &ManySeenTo| String::new());
+            }
         };
         sum =
             ManySeenTo { done: sum.done + page.done, skipped: sum.skipped + page.skipped, ..page };

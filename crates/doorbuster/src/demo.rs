@@ -1,14 +1,14 @@
 //! `demo`: a whole flash sale on this machine, from a scratch directory to an audited verdict.
 //!
-//! Several processes, as in real life: the server (or the servers of a whole installation), the crowd, and this one, which
-//! runs the sale and then judges it.
+//! Several processes, as in real life: the server (or the servers of a whole installation), the
+//! crowd, and this one, which runs the sale and then judges it.
 
-mod load;
-mod server;
-mod work_dir;
 mod installation;
+mod load;
 mod outcome;
+mod server;
 mod summary;
+mod work_dir;
 
 use std::io::IsTerminal;
 
@@ -18,19 +18,19 @@ use doorbuster_api::admin::new_sale::{NewItem, NewSale};
 use doorbuster_api::admin::stock::{StockList, StockRow};
 use doorbuster_api::limits::HOLD_SECS_DEFAULT;
 use doorbuster_api::value::{Currency, Money, Stock};
-use doorbuster_lab::audit;
-use doorbuster_lab::load::LoadReport;
+use doorbuster_harness::audit;
+use doorbuster_harness::load::LoadReport;
 
 use crate::cli::DemoArgs;
 use crate::client::{self, Path};
-use crate::exit::{Failure, Outcome, CommandResult};
+use crate::exit::{CommandResult, Failure, Outcome};
 use crate::print;
 use crate::signals::StopSignals;
 use crate::storm::progress::LiveProgress;
 use crate::storm::raise_open_files_limit;
-use work_dir::WorkDir;
 use installation::Installation;
 use outcome::DemoOutcome;
+use work_dir::WorkDir;
 
 /// The sale of the demo.
 const SALE: &str = "demo";
@@ -59,7 +59,11 @@ pub fn run(args: &DemoArgs) -> Outcome {
 }
 
 /// Opens the house, holds the sale, closes the house, audits.
-async fn run_demo(args: &DemoArgs, work_dir: &WorkDir, stop: &mut StopSignals) -> Result<DemoOutcome, Failure> {
+async fn run_demo(
+    args: &DemoArgs,
+    work_dir: &WorkDir,
+    stop: &mut StopSignals,
+) -> Result<DemoOutcome, Failure> {
     let bar = LiveProgress::new(args.buyers, !args.json && std::io::stderr().is_terminal());
     bar.set_message("starting a server");
     let mut installation = Installation::start(args.shape.cluster_shape(), work_dir)?;
@@ -70,7 +74,8 @@ async fn run_demo(args: &DemoArgs, work_dir: &WorkDir, stop: &mut StopSignals) -
     bar.set_message("stopping the server");
     let stopped = installation.stop().await;
     let sold = sold.ok_or_else(|| Failure::Refused("stopped before the end".into()))?;
-    let (storm, row, reached_store) = sold.map_err(|failure| installation.explain(failure, &stopped))?;
+    let (storm, row, reached_store) =
+        sold.map_err(|failure| installation.explain(failure, &stopped))?;
     bar.set_message("auditing");
     let audit = audit::run(&installation.store()?, Some(&work_dir.answers()))
         .context("the audit did not take place")?;

@@ -1,14 +1,15 @@
-//! `draw verify`: gathers what was published of a draw, from files and from a server, and has it made again.
+//! `draw verify`: gathers what was published of a draw, from files and from a server, and has it
+//! made again.
 
 use std::path::Path;
 
 use anyhow::Context;
 use doorbuster_api::gate::Draw;
-use doorbuster_lab::draw::{self, ALGORITHM, DrawClaim, DrawReport};
+use doorbuster_harness::draw::{self, ALGORITHM, DrawClaim, DrawReport};
 
 use crate::cli::{DrawArgs, DrawCommand, VerifyArgs};
 use crate::client::{self, Client};
-use crate::exit::{Failure, Outcome, CommandResult};
+use crate::exit::{CommandResult, Failure, Outcome};
 use crate::{print, table};
 
 /// First line of the server's list of participants.
@@ -33,8 +34,10 @@ async fn gather_claim(args: &VerifyArgs) -> Result<DrawClaim, Failure> {
             "who took part? give --participants, or --sale and --key".into(),
         ));
     }
-    let mut claim =
-        DrawClaim { commitments: args.commitment.iter().cloned().collect(), ..DrawClaim::default() };
+    let mut claim = DrawClaim {
+        commitments: args.commitment.iter().cloned().collect(),
+        ..DrawClaim::default()
+    };
     let mut lines = None;
     if let Some(sale) = &args.sale {
         let client = Client::with(args.url.clone(), args.key.clone().unwrap_or_default())?;

@@ -1,10 +1,11 @@
-//! The command line: understands the arguments, calls the room that does the work, tells what came of it.
+//! The command line: understands the arguments, calls the room that does the work, tells what came
+//! of it.
 //!
 //! Exit codes: 0 all is well; 1 refused, failed or something was found; 2 wrong usage or settings.
 
+mod accounting;
 mod audit;
 mod block;
-mod accounting;
 mod cli;
 mod client;
 mod cluster;
@@ -14,6 +15,7 @@ mod demo;
 mod draw;
 mod exit;
 mod export;
+mod maintenance;
 mod order;
 mod print;
 mod sale;
@@ -22,7 +24,6 @@ mod signals;
 mod storm;
 mod table;
 mod token;
-mod maintenance;
 mod webhook;
 
 use std::process::ExitCode;

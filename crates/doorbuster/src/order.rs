@@ -50,7 +50,8 @@ async fn change_order(client: &Client, order: &str, how: &str, body: &impl Seria
     client.print_result(asked, |order: &Order| format!("{}.\n", order_text(order)))
 }
 
-/// Gives an order more time. What is sent names the instant, so that sending it again gives no more.
+/// Gives an order more time. What is sent names the instant, so that sending it again gives no
+/// more.
 async fn extend(
     client: &Client,
     order: &str,
@@ -79,7 +80,9 @@ async fn extend(
             "To send the same again and have it done once, say --pay-by {end} in place of --secs"
         );
     }
-    client.print_result(asked, |order: &Order| format!("{}, until {}.\n", order_text(order), order.pay_by))
+    client.print_result(asked, |order: &Order| {
+        format!("{}, until {}.\n", order_text(order), order.pay_by)
+    })
 }
 
 /// What an order is now.

@@ -1,11 +1,12 @@
-//! Standard output: written whole, and a reader that has gone away is no failure (`doorbuster sale list | head`).
+//! Standard output: written whole, and a reader that has gone away is no failure (`doorbuster sale
+//! list | head`).
 
 use std::io::{ErrorKind, Write};
 
 use anyhow::Context;
 use serde::Serialize;
 
-use crate::exit::{Outcome, CommandResult};
+use crate::exit::{CommandResult, Outcome};
 
 /// Prints a text that brings its own line ends.
 pub fn text(text: &str) -> Outcome {

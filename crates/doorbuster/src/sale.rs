@@ -64,7 +64,8 @@ async fn create(client: &Client, args: CreateArgs) -> Outcome {
     })
 }
 
-/// The sale that the flags describe. The parser has seen to it that there is an id, a title and an item.
+/// The sale that the flags describe. The parser has seen to it that there is an id, a title and an
+/// item.
 fn new_sale(args: CreateArgs) -> NewSale {
     NewSale {
         id: args.sale.unwrap_or_default(),
@@ -115,7 +116,8 @@ async fn show(client: &Client, sale: &str) -> Outcome {
 
 async fn change_phase(client: &Client, sale: &str, step: &str) -> Outcome {
     let asked = client.post(Path::new(&["v1", "admin", "sales", sale, step])).await;
-    client.print_result(asked, |sale: &AdminSale| format!("{} is {}.\n", sale.id, show::phase(sale)))
+    client
+        .print_result(asked, |sale: &AdminSale| format!("{} is {}.\n", sale.id, show::phase(sale)))
 }
 
 async fn adjust(client: &Client, args: &AdjustArgs) -> Outcome {

@@ -9,13 +9,13 @@ use doorbuster_server::{config as settings, log};
 
 use crate::cli::ServeArgs;
 use crate::config;
-use crate::exit::{Failure, Outcome, CommandResult};
+use crate::exit::{CommandResult, Failure, Outcome};
 use crate::signals::{self, StopSignals};
 
 /// Runs `serve`.
 pub fn run(args: &ServeArgs) -> Outcome {
-    let settings =
-        settings::load(&args.flags.flags(), std::env::vars_os()).map_err(config::settings_failure)?;
+    let settings = settings::load(&args.flags.flags(), std::env::vars_os())
+        .map_err(config::settings_failure)?;
     log::init(&settings.log);
     let runtime = boot::runtime(&settings).context("cannot start threads")?;
     runtime.block_on(async {

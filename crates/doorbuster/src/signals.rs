@@ -33,7 +33,8 @@ impl StopSignals {
     }
 }
 
-/// Sets `stop` when asked to stop, for work that has no event loop. Asked a second time, the process ends at once.
+/// Sets `stop` when asked to stop, for work that has no event loop. Asked a second time, the
+/// process ends at once.
 pub fn set_on_signal(stop: Arc<AtomicBool>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start an event loop")?;
@@ -54,7 +55,8 @@ pub fn set_on_signal(stop: Arc<AtomicBool>) -> anyhow::Result<()> {
 /// Waits until standard input ends, whatever is read before.
 pub async fn stdin_ended() {
     let (tell, told) = tokio::sync::oneshot::channel();
-    // A thread of its own, for a read that may never return must not keep an event loop from ending.
+    // A thread of its own, for a read that may never return must not keep an event loop from
+    // ending.
     let watch = move || {
         let mut input = std::io::stdin().lock();
         let mut bytes = [0; 64];

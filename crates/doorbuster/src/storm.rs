@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use comfy_table::Table;
-use doorbuster_lab::load::{self, Progress, LoadError, LoadPlan, LoadReport};
+use doorbuster_harness::load::{self, LoadError, LoadPlan, LoadReport, Progress};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::StormArgs;
-use crate::exit::{Failure, Outcome, CommandResult};
+use crate::exit::{CommandResult, Failure, Outcome};
 use crate::table::{self, grouped, number};
 use crate::{config, print, signals, token};
 use progress::LiveProgress;
@@ -55,7 +55,8 @@ pub fn run(args: &StormArgs) -> Outcome {
     Ok(CommandResult::new(report.lost_answers == 0 && report.faults.is_empty()))
 }
 
-/// Answers that are about the storm and not about the sale, and what to look at. A storm that got nothing else met no sale.
+/// Answers that are about the storm and not about the sale, and what to look at. A storm that got
+/// nothing else met no sale.
 const SETUP_ERRORS: [(&str, &str); 4] = [
     ("unauthenticated", "is --buyer-secret-file the secret of this server?"),
     ("not_found", "are --sale and --item right, and does --url lead to Doorbuster?"),
@@ -108,8 +109,8 @@ fn run_load(plan: LoadPlan, args: &StormArgs, stop: &AtomicBool) -> Result<LoadR
 
 /// Passes progress on. When nobody reads it any more, nobody waits for the storm either.
 fn relay(progress: &Progress, stop: &AtomicBool) {
-    let mut line =
-        serde_json::to_vec(&RelayLine::Progress(progress.clone())).expect("numbers and words are JSON");
+    let mut line = serde_json::to_vec(&RelayLine::Progress(progress.clone()))
+        .expect("numbers and words are JSON");
     line.push(b'\n');
     if std::io::stdout().lock().write_all(&line).is_err() {
         stop.store(true, Ordering::Relaxed);

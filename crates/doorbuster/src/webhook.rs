@@ -79,7 +79,9 @@ async fn endpoint(client: &Client, command: EndpointCommand) -> Outcome {
         EndpointCommand::Rotate { endpoint, overlap } => {
             let body = SecretRotation { overlap_secs: whole_secs(overlap) };
             client.print_result(
-                client.post_json(Path::new(&endpoint_sub_path(&endpoint, "rotate-secret")), &body).await,
+                client
+                    .post_json(Path::new(&endpoint_sub_path(&endpoint, "rotate-secret")), &body)
+                    .await,
                 created_text,
             )
         }
@@ -99,7 +101,8 @@ fn whole_secs(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }
 
-/// An address as it was written; of `-` the first line of standard input, since passwords are seen in lists of processes.
+/// An address as it was written; of `-` the first line of standard input, since passwords are seen
+/// in lists of processes.
 fn read_address(address: String) -> anyhow::Result<String> {
     if address != "-" {
         return Ok(address);

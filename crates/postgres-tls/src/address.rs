@@ -32,10 +32,10 @@ pub enum AddressError {
 }
 
 impl Address {
-    /// Reads `postgres://…`, or words such as `host=… user=…`; only the former knows `sslrootcert` and the modes that verify.
+    /// Reads `postgres://…`, or words such as `host=… user=…`; only the former knows `sslrootcert`
+    /// and the modes that verify.
     ///
-    /// # Errors
-    /// When it is no such address, or when its certificates cannot be read.
+    /// # Errors When it is no such address, or when its certificates cannot be read.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let (text, asked) = TlsParams::split_from(text)?;
         let mut config: Config = text.parse()?;
@@ -71,7 +71,9 @@ impl TlsParams {
                 Some(("sslmode", mode)) => (asked.mode, asked.check) = parse_mode(mode)?,
                 // The system's are what is trusted without a file.
                 Some(("sslrootcert", "system")) => asked.roots = None,
-                Some(("sslrootcert", path)) => asked.roots = Some(PathBuf::from(percent_decode(path))),
+                Some(("sslrootcert", path)) => {
+                    asked.roots = Some(PathBuf::from(percent_decode(path)))
+                }
                 _ => kept.push(pair),
             }
         }

@@ -31,7 +31,8 @@ pub enum TlsError {
     },
     /// The system's certificates.
     #[error(
-        "this system trusts no certificates (is ca-certificates installed?); name the database's in sslrootcert"
+        "this system trusts no certificates (is ca-certificates installed?); name the database's \
+         in sslrootcert"
     )]
     System,
     /// Something else that TLS needs.

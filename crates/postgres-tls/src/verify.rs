@@ -52,7 +52,8 @@ impl ServerCertVerifier for Verifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let Some(authorities) = self.authorities.as_ref().filter(|_| self.check != CertCheck::Nothing)
+        let Some(authorities) =
+            self.authorities.as_ref().filter(|_| self.check != CertCheck::Nothing)
         else {
             return Ok(ServerCertVerified::assertion());
         };

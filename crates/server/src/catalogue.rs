@@ -1,6 +1,8 @@
-//! Sales and items in node memory: what a page view, a status request or a purchase reads instead of the store.
+//! Sales and items in node memory: what a page view, a status request or a purchase reads instead
+//! of the store.
 //!
-//! The catalogue is a value behind an `ArcSwap`: a read is one load, a change swaps in a copy in which one sale is new.
+//! The catalogue is a value behind an `ArcSwap`: a read is one load, a change swaps in a copy in
+//! which one sale is new.
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,12 +12,12 @@ use doorbuster_api::admin::front_door::FrontDoor;
 use doorbuster_api::gate::Room;
 use doorbuster_core::partition::{self, Registry};
 use doorbuster_core::slot::TicketRequest;
-use doorbuster_core::{PartitionChoice, IdKey, ItemId, Millis, Phase, SlotKey, Spread};
+use doorbuster_core::{IdKey, ItemId, Millis, PartitionChoice, Phase, SlotKey, Spread};
 use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
 
 use crate::at_limit::AtLimit;
 use crate::gate::waiting_room::Arrivals;
-use crate::gate::{Route, LimitRules, SaleLimitState};
+use crate::gate::{LimitRules, Route, SaleLimitState};
 use crate::gauge::Gauge;
 use crate::layout::Layout;
 use crate::purchase::OpenGrants;
@@ -25,7 +27,8 @@ use crate::wants::Wants;
 /// How long after its end a node remembers who holds a sale's orders.
 const REMEMBERED_AFTER_END_MS: i64 = 86_400_000;
 
-/// Versions of a row before the present one under which caches may keep a status: pages that have not heard of a change ask for one of these.
+/// Versions of a row before the present one under which caches may keep a status: pages that have
+/// not heard of a change ask for one of these.
 const VERSIONS_SHARED: u64 = 4;
 
 /// An item, as buyers' requests see it.
@@ -46,9 +49,11 @@ pub struct ItemState {
 /// What a node keeps of an item beside its row and its counts.
 #[derive(Debug, Default)]
 pub struct ItemWork {
-    /// Held by whoever moves the item's units between pool and slots. Saves work; safety rests on the store's rows.
+    /// Held by whoever moves the item's units between pool and slots. Saves work; safety rests on
+    /// the store's rows.
     pub tending: tokio::sync::Mutex<()>,
-    /// Some task waits for that already, and will see whatever was committed by then: one is enough.
+    /// Some task waits for that already, and will see whatever was committed by then: one is
+    /// enough.
     pub awaits_tending: AtomicBool,
     /// Whether a slot is behind what the truth has for it.
     pub feed: FeedMarks,
@@ -64,7 +69,8 @@ pub struct ItemWork {
     pub seen: ArcSwap<Seen>,
     /// Whether this node stopped the item's slots for a drain, and so lets them go on.
     pub stopped_here: AtomicBool,
-    /// Until when (store time) this node takes nothing out of the item's pool: it gave units to the pool because somebody needs them there.
+    /// Until when (store time) this node takes nothing out of the item's pool: it gave units to the
+    /// pool because somebody needs them there.
     pub rests_until: AtomicI64,
     /// The next slot in turn, for items whose requests take turns.
     pub turn: AtomicU64,
@@ -73,7 +79,8 @@ pub struct ItemWork {
 impl ItemState {
     /// The slot that this request is put to first; `None`: this node has none for it.
     ///
-    /// A request that is sent again by the same buyer, or under the same key, comes to the same slot, unless requests take turns.
+    /// A request that is sent again by the same buyer, or under the same key, comes to the same
+    /// slot, unless requests take turns.
     #[must_use]
     pub fn home(&self, request: &TicketRequest) -> Option<SlotKey> {
         let slots = self.slots.len();
@@ -92,10 +99,12 @@ impl ItemState {
         self.slots.get(at as usize).copied()
     }
 
-    /// Every slot that this node reaches, the request's own first: where it is put before it is refused for having been parked as long as it may be.
+    /// Every slot that this node reaches, the request's own first: where it is put before it is
+    /// refused for having been parked as long as it may be.
     pub fn every_slot(&self, request: &TicketRequest) -> impl Iterator<Item = SlotKey> {
         let spread = Spread { partitions: self.slots.len() as u32, ..self.row.spread };
-        let tries = partition::last_tries(&spread, request.buyer_hash, request.request.low_64_bits());
+        let tries =
+            partition::last_tries(&spread, request.buyer_hash, request.request.low_64_bits());
         tries.filter_map(|at| self.slots.get(at as usize).copied())
     }
 
@@ -121,7 +130,8 @@ pub struct Seen {
     pub units: Vec<u64>,
 }
 
-/// Which of the endings of orders that a node was told of have reached each slot. Until they have, what the slot says of a buyer's limit may be old.
+/// Which of the endings of orders that a node was told of have reached each slot. Until they have,
+/// what the slot says of a buyer's limit may be old.
 #[derive(Debug, Default)]
 pub struct FeedMarks {
     told: AtomicU64,
@@ -189,7 +199,8 @@ pub struct SaleState {
     checkout_limits: LimitRules,
     /// Its items, in the shop's order.
     pub items: Vec<Arc<ItemState>>,
-    /// Changes whenever the row does: the parameter under which the status is cached. Not guessable before.
+    /// Changes whenever the row does: the parameter under which the status is cached. Not guessable
+    /// before.
     pub state_version: u64,
     /// What outlives the row.
     pub flags: Arc<SaleFlags>,
@@ -249,7 +260,8 @@ impl SaleState {
         self.flags.draining.load(Ordering::Acquire)
     }
 
-    /// Whether it ended so long ago that this node need not remember who holds its orders: the store is asked instead.
+    /// Whether it ended so long ago that this node need not remember who holds its orders: the
+    /// store is asked instead.
     #[must_use]
     pub fn is_long_over(&self, now: Millis) -> bool {
         self.row.phase == Phase::Closed
@@ -275,7 +287,8 @@ fn version(state: u64) -> String {
     format!("{:0VERSION_DIGITS$x}", state >> 12)
 }
 
-/// The front door that a row keeps. One that cannot be read is shut: better no sale than one without its checks.
+/// The front door that a row keeps. One that cannot be read is shut: better no sale than one
+/// without its checks.
 #[must_use]
 pub fn door(row: &SaleRow) -> FrontDoor {
     FrontDoor::parse(&row.front_door).unwrap_or_else(|| {
@@ -320,7 +333,8 @@ impl Catalogue {
         self.items.get(&item)
     }
 
-    /// Takes in a new or changed sale. Gauges and flags of items and sales known before go on; `counts` are for new ones.
+    /// Takes in a new or changed sale. Gauges and flags of items and sales known before go on;
+    /// `counts` are for new ones.
     pub fn put(&mut self, row: SaleRow, counts: &[ItemCounts], key: &IdKey, layout: Layout) {
         let id: Arc<str> = row.id.as_str().into();
         let before = self.sales.get(&id).cloned();

@@ -1,11 +1,12 @@
-//! The front door of this node: what stands between a crowd and the stock. Its rooms say who may ask for units; none of them decides stock.
+//! The front door of this node: what stands between a crowd and the stock. Its rooms say who may
+//! ask for units; none of them decides stock.
 
+pub(crate) mod access_codes;
 mod blocks;
 mod challenge;
-pub(crate) mod access_codes;
 mod eligibility;
-mod rate_limit;
 mod pass;
+mod rate_limit;
 pub(crate) mod waiting_room;
 
 use crate::config::Settings;
@@ -14,12 +15,16 @@ use waiting_room::WaitingRooms;
 
 pub(crate) use blocks::{BLOCKS_MAX, Blocks};
 pub(crate) use challenge::{
-    ChallengeFault, Challenges, PuzzleKind as ChallengeKind, IssuedChallenge, AnswerOutcome, ChallengeContent,
+    AnswerOutcome, ChallengeContent, ChallengeFault, Challenges, IssuedChallenge,
+    PuzzleKind as ChallengeKind,
 };
 pub use eligibility::{DoorCheck, check_entry, eligibility_refusal};
-pub use rate_limit::SaleLimitState;
-pub(crate) use rate_limit::{Caller, RateLimitExceeded, RateLimiter, Route, LimitRules, SCOPES, LimitSharing, RateLimitStatus};
 pub use pass::{MASTER_KEY_BYTES, MASTER_KEYS_MAX, MasterKeys, Passes, PresentedPass};
+pub use rate_limit::SaleLimitState;
+pub(crate) use rate_limit::{
+    Caller, LimitRules, LimitSharing, RateLimitExceeded, RateLimitStatus, RateLimiter, Route,
+    SCOPES,
+};
 
 /// The rooms of the front door.
 #[derive(Debug)]
@@ -40,8 +45,10 @@ impl Gate {
     /// The rooms of this node.
     #[must_use]
     pub fn new(engine: &Engine, settings: &Settings, masters: MasterKeys) -> Self {
-        let sharing =
-            engine.shared().cloned().map(|shared| LimitSharing::new(shared, engine.living().clone()));
+        let sharing = engine
+            .shared()
+            .cloned()
+            .map(|shared| LimitSharing::new(shared, engine.living().clone()));
         Self {
             room: WaitingRooms::new(&masters, settings.pass_ttl, settings.room_per_sec),
             challenges: Challenges::new(&masters, engine.id_key()),

@@ -1,4 +1,5 @@
-//! What the HTTP side counts: atomic adds on the way, read by `/metrics` and the statistics of a sale.
+//! What the HTTP side counts: atomic adds on the way, read by `/metrics` and the statistics of a
+//! sale.
 
 mod histogram;
 mod requests;
@@ -8,7 +9,7 @@ mod window;
 pub use histogram::{BOUNDS_US, Histogram, HistogramSnapshot};
 pub use requests::{ROUTES_OTHER, Requests, RouteIndex, route_index, route_name, routes};
 pub use text::{MetricKind, MetricsText};
-pub use window::{RateSample, WINDOW_SECS, RateWindow};
+pub use window::{RateSample, RateWindow, WINDOW_SECS};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,7 +31,8 @@ impl Counter {
     }
 }
 
-/// How many there are at the moment: counted up by [`Gauge::hold`], down when what it returns is dropped.
+/// How many there are at the moment: counted up by [`Gauge::hold`], down when what it returns is
+/// dropped.
 #[derive(Debug, Default)]
 pub struct Gauge(Arc<AtomicU64>);
 

@@ -1,13 +1,17 @@
-//! The hub of events: hints for buyers' browsers about their own orders and about sales. `GET` is the truth.
+//! The hub of events: hints for buyers' browsers about their own orders and about sales. `GET` is
+//! the truth.
 //!
-//! Each subscriber has a bounded queue; one that lets more than [`BACKLOG_BYTES_MAX`] wait is dropped, and nobody else is slowed.
+//! Each subscriber has a bounded queue; one that lets more than [`BACKLOG_BYTES_MAX`] wait is
+//! dropped, and nobody else is slowed.
 //!
-//! The last of what buyers were told of their orders is kept for those who come back and say up to where they had heard.
+//! The last of what buyers were told of their orders is kept for those who come back and say up to
+//! where they had heard.
 //!
-//! A reader that rests does not wait at its queue: whoever looks after many of them is rung for when something comes.
+//! A reader that rests does not wait at its queue: whoever looks after many of them is rung for
+//! when something comes.
 
-mod mailbox_set;
 mod mailbox;
+mod mailbox_set;
 
 pub use mailbox::{ReadyQueue, ReadyReaders};
 
@@ -18,8 +22,8 @@ use std::time::{Duration, Instant};
 
 use doorbuster_core::{BuyerId, ItemId, Millis, Order, TicketId, Units, Verdict};
 
-use mailbox_set::Followers;
 use mailbox::Mailbox;
+use mailbox_set::Followers;
 
 /// What may wait for one slow reader; past it the reader is dropped.
 pub const BACKLOG_BYTES_MAX: usize = 1 << 20;
@@ -154,14 +158,16 @@ pub struct Subscription {
 }
 
 impl Hub {
-    /// A hub that begins at this time. Ids are microseconds at first, and rise by one with each event: over restarts, too, and exact in JavaScript.
+    /// A hub that begins at this time. Ids are microseconds at first, and rise by one with each
+    /// event: over restarts, too, and exact in JavaScript.
     #[must_use]
     pub fn new(now: Millis) -> Self {
         Self(Arc::new(HubInner::new(now.0.unsigned_abs().saturating_mul(1_000))))
     }
 
-    /// A reader of one buyer's orders and of some sales' status. Whoever has heard up to the event `after` gets first what is kept of the buyer's orders since.
-    /// `None`: the buyer has `most` already.
+    /// A reader of one buyer's orders and of some sales' status. Whoever has heard up to the event
+    /// `after` gets first what is kept of the buyer's orders since. `None`: the buyer has `most`
+    /// already.
     #[must_use]
     pub fn subscribe(
         &self,
@@ -193,8 +199,10 @@ impl Hub {
                 readers.kept.partition_point(|event| event.id <= after)
             });
             let missed = readers.kept.range(from..).rev();
-            let missed: Vec<_> =
-                missed.filter(|event| event.kind.buyer() == Some(buyer)).take(REPLAYED_MAX).collect();
+            let missed: Vec<_> = missed
+                .filter(|event| event.kind.buyer() == Some(buyer))
+                .take(REPLAYED_MAX)
+                .collect();
             missed.into_iter().rev().for_each(|event| mailbox.push(event.clone()));
         }
         for sale in sales.iter() {
@@ -269,7 +277,8 @@ impl Hub {
 }
 
 impl Subscription {
-    /// The event behind which it begins: whoever comes back without having heard another one goes on from here.
+    /// The event behind which it begins: whoever comes back without having heard another one goes
+    /// on from here.
     #[must_use]
     pub fn since(&self) -> u64 {
         self.since
@@ -292,8 +301,9 @@ impl Subscription {
         self.mailbox.next().await
     }
 
-    /// The next event if one waits. `None`: nothing does, and from now on the reader rests: when something comes, `ready_queue` is rung once with `key`, and once more
-    /// when that was for a sale's crowd and something for its buyer alone comes behind it.
+    /// The next event if one waits. `None`: nothing does, and from now on the reader rests: when
+    /// something comes, `ready_queue` is rung once with `key`, and once more when that was for a
+    /// sale's crowd and something for its buyer alone comes behind it.
     pub fn next_or_park(&mut self, ready_queue: &Arc<ReadyQueue>, key: u64) -> Option<NextEvent> {
         self.mailbox.next_or_park(ready_queue, key)
     }

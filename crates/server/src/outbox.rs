@@ -1,8 +1,10 @@
 //! Telling others what happened: webhooks of the shop, and brokers.
 //!
-//! What is told lies in the store, written with the change itself. Here one worker for each endpoint reads it on from the endpoint's position and
-//! sends it; [`doorbuster_core::outbox`] plans what is sent when. A node has a worker only while it holds the endpoint's lease, which saves work and no
-//! more: the store moves a position for one, and whoever dies between sending and writing down sends once more.
+//! What is told lies in the store, written with the change itself. Here one worker for each
+//! endpoint reads it on from the endpoint's position and sends it; [`doorbuster_core::outbox`]
+//! plans what is sent when. A node has a worker only while it holds the endpoint's lease, which
+//! saves work and no more: the store moves a position for one, and whoever dies between sending and
+//! writing down sends once more.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -14,10 +16,10 @@
 //! | `guard` | where requests may go |
 //! | `delete_expired` | forgets what nobody needs any more |
 //! | `meter` | counts |
+mod address_guard;
 mod body;
 mod broker;
 mod cleanup;
-mod address_guard;
 mod metrics;
 mod sink;
 mod webhook;
@@ -39,11 +41,11 @@ use crate::config::Settings;
 use crate::engine::Engine;
 use crate::failpoint::{self, Point};
 
+use address_guard::AddressGuard;
 pub(crate) use body::{event_id, visible_event_id};
 pub(crate) use broker::display_address as shown_address;
 use broker::{BrokerGuard, Brokers};
-use address_guard::AddressGuard;
-pub(crate) use metrics::{DeliveryMetrics, AttemptOutcome};
+pub(crate) use metrics::{AttemptOutcome, DeliveryMetrics};
 use sink::Message;
 use webhook::Webhooks;
 
@@ -135,13 +137,20 @@ impl Outbox {
         self.new_events.send_modify(|new_events| *new_events += 1);
     }
 
-    /// The same, and waits until this node's workers know of it, or the store is away: what happens from here on is told as endpoints are now.
+    /// The same, and waits until this node's workers know of it, or the store is away: what happens
+    /// from here on is told as endpoints are now.
     pub(crate) async fn notify_workers_and_wait(&self) {
         let mut known = self.known.subscribe();
         self.notify_workers();
         let changes = self.changes.load(Ordering::Acquire);
         if self.controls {
-            drop(tokio::time::timeout(ENDPOINTS_REFRESH_EVERY, known.wait_for(|known| *known >= changes)).await);
+            drop(
+                tokio::time::timeout(
+                    ENDPOINTS_REFRESH_EVERY,
+                    known.wait_for(|known| *known >= changes),
+                )
+                .await,
+            );
         }
     }
 
@@ -205,7 +214,8 @@ impl Outbox {
                     () = tokio::time::sleep_until(look) => break,
                     () = self.changed.notified() => break,
                     Some(ended) = workers.join_next(), if !workers.is_empty() => {
-                        // One that ended by itself, or panicked, is started anew with the next look.
+                        // One that ended by itself, or panicked, is started anew with the next
+                        // look.
                         match ended {
                             Ok(id) => drop(known.remove(&id)),
                             Err(error) => {

@@ -1,4 +1,5 @@
-//! Money: what providers tell is taken once, what is owed is asked of them until it is done, and nothing rests on a message that may be lost.
+//! Money: what providers tell is taken once, what is owed is asked of them until it is done, and
+//! nothing rests on a message that may be lost.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -11,6 +12,7 @@
 //! | `refunds` | asks for refunds, and how far they are |
 //! | `meter` | counts |
 mod checkout;
+mod inbox;
 mod metrics;
 pub(crate) mod provider;
 mod reconcile;
@@ -18,7 +20,6 @@ mod refunds;
 pub(crate) mod sandbox;
 mod silence;
 mod stripe;
-mod inbox;
 
 use std::sync::Arc;
 
@@ -70,7 +71,8 @@ impl Payments {
         if let Provider::Sandbox(sandbox) = &self.provider { Some(sandbox) } else { None }
     }
 
-    /// Whether buyers may press the sandbox's buttons: where they may, anybody's order is paid for the asking.
+    /// Whether buyers may press the sandbox's buttons: where they may, anybody's order is paid for
+    /// the asking.
     pub(crate) fn sandbox_page(&self) -> bool {
         self.sandbox_page
     }

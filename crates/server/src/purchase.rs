@@ -1,7 +1,8 @@
 //! The use case: one request for units, from the first look to its answer.
 //!
-//! A request is refused from node memory wherever that is allowed ([`Engine::glance`]); what is left asks the item's slot for a ticket and waits
-//! for the ticket's verdict. Nothing here needs the caller to stay: once a ticket is cut it is settled whether or not anybody listens, so a
+//! A request is refused from node memory wherever that is allowed ([`Engine::glance`]); what is
+//! left asks the item's slot for a ticket and waits for the ticket's verdict. Nothing here needs
+//! the caller to stay: once a ticket is cut it is settled whether or not anybody listens, so a
 //! dropped future changes nothing.
 mod answer;
 mod fresh;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use doorbuster_core::limits::DECIDE_WITHIN_MS;
 use doorbuster_core::settle::Resolved;
-use doorbuster_core::slot::{IssuedTicket, TicketRequest, TicketAnswer};
+use doorbuster_core::slot::{IssuedTicket, TicketAnswer, TicketRequest};
 use doorbuster_core::{
     BuyerId, Phase, RequestKey, SlotKey, TicketId, TicketParts, Token, Units, Verdict,
 };
@@ -66,7 +67,8 @@ struct Tries {
     verdict: Instant,
     /// Endings of orders that this node had been told of when the request came.
     told: u64,
-    /// Some slot did not answer, or had no epoch: an earlier try may have its ticket, and units may come back.
+    /// Some slot did not answer, or had no epoch: an earlier try may have its ticket, and units may
+    /// come back.
     unsure: bool,
 }
 
@@ -85,10 +87,13 @@ enum Attempt {
 }
 
 impl Engine {
-    /// The refusal that node memory alone allows, in well under a microsecond; `None`: go on with [`Engine::buy`].
+    /// The refusal that node memory alone allows, in well under a microsecond; `None`: go on with
+    /// [`Engine::buy`].
     ///
-    /// `door` says what the front door has against the request; it is asked after the phase and before the stock, and not at all for a request that may
-    /// hold an order, which is never refused here. The counts are read before the set of requests that hold one, so that a replay never hears "sold out".
+    /// `door` says what the front door has against the request; it is asked after the phase and
+    /// before the stock, and not at all for a request that may hold an order, which is never
+    /// refused here. The counts are read before the set of requests that hold one, so that a replay
+    /// never hears "sold out".
     #[must_use]
     pub fn glance(
         &self,
@@ -107,7 +112,8 @@ impl Engine {
         Some(self.if_recent(refusal))
     }
 
-    /// What a node says of the truth it says only from a recent snapshot: others may have sold, resumed or ended since.
+    /// What a node says of the truth it says only from a recent snapshot: others may have sold,
+    /// resumed or ended since.
     pub(crate) fn if_recent(&self, refusal: Refusal) -> Refusal {
         let is_of_truth = matches!(
             refusal,
@@ -138,7 +144,8 @@ impl Engine {
     pub async fn buy(&self, purchase: &Purchase) -> Bought {
         let mut request = self.request(purchase);
         let refusal = self.refusal_of_phase(&purchase.sale).or(purchase.door);
-        // Whoever is not refused finds an order that this node does not remember when its ticket is settled.
+        // Whoever is not refused finds an order that this node does not remember when its ticket is
+        // settled.
         let is_looked_up = match refusal {
             Some(_) => self.may_hold(&purchase.sale, request.request),
             None => self.holders().holds(request.request),
@@ -198,7 +205,8 @@ impl Engine {
             TicketAnswer::KeyReused => {
                 return self.refused_by_slot(purchase, request, Refusal::KeyReused, tries).await;
             }
-            // The share of an order that ended before this request came is on its way to the slot. Any node may bring it.
+            // The share of an order that ended before this request came is on its way to the slot.
+            // Any node may bring it.
             TicketAnswer::LimitReached { .. }
                 if purchase.item.work.feed.is_behind(slot, tries.told) =>
             {

@@ -1,6 +1,7 @@
 //! The settler: takes tickets in batches, has the store resolve them, and tells whoever waits.
 //!
-//! Runs as one task on each node with the role. A batch is whatever gathered while the last one committed, so it grows with the load by itself.
+//! Runs as one task on each node with the role. A batch is whatever gathered while the last one
+//! committed, so it grows with the load by itself.
 use std::sync::Arc;
 use std::time::Duration;
 

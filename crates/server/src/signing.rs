@@ -1,8 +1,11 @@
-//! Standard Webhooks: how a message between two servers proves who sent it, incoming and outgoing alike.
+//! Standard Webhooks: how a message between two servers proves who sent it, incoming and outgoing
+//! alike.
 //!
-//! Three headers: `webhook-id` (the same for every attempt to deliver one message), `webhook-timestamp` (seconds, of the attempt) and
-//! `webhook-signature`: one `v1,<base64 of HMAC-SHA256>` for each secret that signs, separated by spaces, over `id.timestamp.body`.
-//! A secret is written `whsec_` and base64. While a secret is replaced both sign, and a message is good if one of them fits.
+//! Three headers: `webhook-id` (the same for every attempt to deliver one message),
+//! `webhook-timestamp` (seconds, of the attempt) and `webhook-signature`: one `v1,<base64 of
+//! HMAC-SHA256>` for each secret that signs, separated by spaces, over `id.timestamp.body`. A
+//! secret is written `whsec_` and base64. While a secret is replaced both sign, and a message is
+//! good if one of them fits.
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::alphabet;
@@ -99,7 +102,8 @@ pub enum SignatureError {
     OddId,
     /// The time is written in some other way.
     #[error(
-        "webhook-timestamp must be whole seconds since 1970, in digits alone: no milliseconds, no fraction, no date"
+        "webhook-timestamp must be whole seconds since 1970, in digits alone: no milliseconds, no \
+         fraction, no date"
     )]
     Time,
     /// Its time is further from ours than is tolerated.
@@ -110,10 +114,10 @@ pub enum SignatureError {
     Forged,
 }
 
-/// Looks whether one of `keys` signed this message at about this time, and gives its id. Takes as long whichever byte is wrong.
+/// Looks whether one of `keys` signed this message at about this time, and gives its id. Takes as
+/// long whichever byte is wrong.
 ///
-/// # Errors
-/// When there is any doubt.
+/// # Errors When there is any doubt.
 pub fn verify<'h>(
     headers: &'h HeaderMap,
     body: &[u8],
@@ -131,7 +135,8 @@ pub fn verify<'h>(
         .ok()
         .filter(|id| id.bytes().all(|byte| byte.is_ascii_graphic()))
         .ok_or(SignatureError::OddId)?;
-    // Digits alone: `+5`, ` 5` and `5e0` are times to some parsers and would be signed as they are written.
+    // Digits alone: `+5`, ` 5` and `5e0` are times to some parsers and would be signed as they are
+    // written.
     let is_time = |text: &&str| {
         text.len() <= TIME_DIGITS_MAX && text.bytes().all(|byte| byte.is_ascii_digit())
     };

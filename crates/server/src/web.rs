@@ -2,8 +2,8 @@
 
 mod accept;
 mod admin;
-mod purchase_headers;
 mod assets;
+mod cacheable;
 mod client;
 mod connection;
 mod cursor;
@@ -11,29 +11,29 @@ mod dispatch;
 mod docs;
 mod events;
 mod failure;
+mod fast_path;
 mod gate;
+mod guarded_stream;
 mod health;
-mod purchase_handler;
+mod identity;
 mod input;
-mod rate_limits;
 mod limits;
-mod waitlist;
 mod orders;
+mod over_capacity;
+mod overload_pacer;
 mod page_origin;
 mod pages;
 mod payment;
-mod fast_path;
+mod purchase_handler;
+mod purchase_headers;
+mod rate_limits;
 mod refusals;
 mod reply;
-mod overload_pacer;
 mod router;
-mod sales;
-mod cacheable;
-mod guarded_stream;
-mod over_capacity;
-mod unread_body;
 mod sale_views;
-mod identity;
+mod sales;
+mod unread_body;
+mod waitlist;
 pub(crate) mod wire;
 
 pub use accept::{Listener, bind};
@@ -59,11 +59,11 @@ use crate::outbox::Outbox;
 use crate::payment::Payments;
 use assets::Assets;
 use failure::FailureLogLimiter;
-use limits::{PING_EVERY, IDLE_AFTER, UNANSWERED_PINGS_MAX, WRITE_STALL};
+use limits::{IDLE_AFTER, PING_EVERY, UNANSWERED_PINGS_MAX, WRITE_STALL};
+use overload_pacer::OverloadPacer;
 use page_origin::PageOrigin;
 use pages::GuestSignIn;
 use refusals::Refusals;
-use overload_pacer::OverloadPacer;
 use sale_views::SaleViews;
 
 /// What every request may need.
@@ -92,7 +92,8 @@ pub struct App {
     operator_keys_read_at: tokio::sync::Mutex<Option<Instant>>,
     /// Purchases and operators' changes, which run to their end whoever hangs up.
     running_purchases: TaskTracker,
-    /// Most event streams of one buyer: half of the connections, so that one token cannot hold them all.
+    /// Most event streams of one buyer: half of the connections, so that one token cannot hold them
+    /// all.
     event_streams_max: usize,
     /// Asked to stop: not ready any more.
     is_leaving: AtomicBool,
@@ -116,7 +117,9 @@ struct PingPolicy {
 }
 
 impl App {
-    /// Puts together what requests need. `guest_secret` signs guests in, in a demonstration; `masters` are what the front door's keys are made from, `webhook_secrets` what the sandbox's messages are signed with.
+    /// Puts together what requests need. `guest_secret` signs guests in, in a demonstration;
+    /// `masters` are what the front door's keys are made from, `webhook_secrets` what the sandbox's
+    /// messages are signed with.
     #[must_use]
     pub fn new(
         settings: &Settings,
@@ -212,7 +215,8 @@ impl App {
         self.is_leaving.store(true, Ordering::Release);
     }
 
-    /// From now on the program is stopping: nothing is answered on a connection after what it asks now, and event streams end.
+    /// From now on the program is stopping: nothing is answered on a connection after what it asks
+    /// now, and event streams end.
     pub fn begin_shutdown(&self) {
         self.mark_not_ready();
         self.stopping.store(true, Ordering::Release);

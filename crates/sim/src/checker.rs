@@ -1,16 +1,17 @@
-//! The judge: checks every commit and every word that a buyer hears, with records of its own. It calls no rule of `core`.
+//! The judge: checks every commit and every word that a buyer hears, with records of its own. It
+//! calls no rule of `core`.
+mod answers;
 mod checkouts;
 mod events;
-mod waitlist;
 mod money;
 mod rest;
 mod rows;
 mod spread;
-mod answers;
+mod waitlist;
 
+pub(crate) use answers::AnswerContext;
 pub(crate) use events::ordering_key;
 pub(crate) use money::RowsBefore;
-pub(crate) use answers::AnswerContext;
 
 use std::collections::BTreeMap;
 

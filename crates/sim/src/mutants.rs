@@ -1,4 +1,5 @@
-//! Removes each rule of the protocol in turn. A rule whose removal nobody notices is either not simulated or not needed.
+//! Removes each rule of the protocol in turn. A rule whose removal nobody notices is either not
+//! simulated or not needed.
 use doorbuster_core::rules::{Rule, remove};
 
 use crate::checker::Finding;
@@ -29,10 +30,10 @@ impl MutantResult {
     }
 }
 
-/// Removes each of these rules in turn and runs seeds until one notices, at most as many as planned, and the rule's directed list.
+/// Removes each of these rules in turn and runs seeds until one notices, at most as many as
+/// planned, and the rule's directed list.
 ///
-/// # Errors
-/// When the directed lists cannot be read.
+/// # Errors When the directed lists cannot be read.
 pub fn run_mutants(rules: &[Rule], plan: SimPlan) -> std::io::Result<Vec<MutantResult>> {
     let directed = Reproduction::all(&directed_dir())?;
     Ok(rules.iter().map(|&rule| run_mutant(rule, plan, &directed)).collect())

@@ -1,11 +1,11 @@
 //! Seeds become lists of operations: a profile says what is frequent.
 mod faults;
-mod waitlist;
 mod money;
+mod waitlist;
 
-use crate::rng::SimRng;
 use crate::op::waitlist::Waitlist;
 use crate::op::{Case, ItemSetup, Op, Setup, SlotSetup};
+use crate::rng::SimRng;
 
 /// What a list stresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,8 @@ pub enum Profile {
     Phases,
     /// Grants are closed and opened all the time, while old messages still arrive.
     Epochs,
-    /// Several partitions with sub-domains: flips, marks, refills by two leaders, second tries elsewhere.
+    /// Several partitions with sub-domains: flips, marks, refills by two leaders, second tries
+    /// elsewhere.
     Partitions,
     /// Nodes with slots in their memory that die, stay dead or come back, and leases that lapse.
     Nodes,

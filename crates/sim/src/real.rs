@@ -1,17 +1,24 @@
-//! The same lists against what runs in the program: every transaction against a store, every call against slots.
+//! The same lists against what runs in the program: every transaction against a store, every call
+//! against slots.
 //!
-//! A simulated sale is run over the model and the reference slot and written down ([`RecordedRun`]); then the same transactions and calls are made to the real
-//! ones. Answers are compared after each, and how the slots stand, and all rows.
+//! A simulated sale is run over the model and the reference slot and written down
+//! ([`RecordedRun`]); then the same transactions and calls are made to the real ones. Answers are
+//! compared after each, and how the slots stand, and all rows.
 //!
 //! Three comparisons, each of any [`RecordedRun`]:
 //!
 //! - [`compare_rules`]: the rules, over the tables of SQLite in memory. Quick.
-//! - [`compare_store`]: a whole [`doorbuster_store::Store`], whatever its backend, through the methods that the program calls. To plug one in, give a function
-//!   that opens a *fresh* store (no sales, items numbered from 1) with the key, the clock and the sink that it is handed ([`StoreSetup`]).
-//! - [`compare_slots`]: [`doorbuster_slots::Slots`], whatever their backend. To plug one in, give a function that makes *fresh* slots, which know nothing and share
-//!   nothing with any made before (in Redis: another prefix each time). It is called for each slot of a list, and again each time one is to lose everything.
+//! - [`compare_store`]: a whole [`doorbuster_store::Store`], whatever its backend, through the
+//!   methods that the program calls. To plug one in, give a function that opens a *fresh* store (no
+//!   sales, items numbered from 1) with the key, the clock and the sink that it is handed
+//!   ([`StoreSetup`]).
+//! - [`compare_slots`]: [`doorbuster_slots::Slots`], whatever their backend. To plug one in, give a
+//!   function that makes *fresh* slots, which know nothing and share nothing with any made before
+//!   (in Redis: another prefix each time). It is called for each slot of a list, and again each
+//!   time one is to lose everything.
 //!
-//! `tests/it` shows all of them: SQLite and slots in memory, and PostgreSQL and Redis where they are installed.
+//! `tests/it` shows all of them: SQLite and slots in memory, and PostgreSQL and Redis where they
+//! are installed.
 mod slots;
 mod store;
 
@@ -26,7 +33,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::op::{Case, Op};
 use crate::profile;
 use crate::truth::{Done, Tx};
-use crate::world::{RecordedCall, NAMES, World};
+use crate::world::{NAMES, RecordedCall, World};
 
 pub use slots::compare_slots;
 pub use store::{StoreSetup, compare_rules, compare_store};
@@ -45,10 +52,10 @@ pub struct RecordedRun {
 }
 
 impl RecordedRun {
-    /// Of a list, without what a real slot cannot follow: it has the program's bounds, and nobody puts an old copy of it in its place.
+    /// Of a list, without what a real slot cannot follow: it has the program's bounds, and nobody
+    /// puts an old copy of it in its place.
     ///
-    /// # Errors
-    /// What the judge found.
+    /// # Errors What the judge found.
     pub fn from_case(case: &Case) -> Result<Self, String> {
         let mut case = case.clone();
         case.setup.tight = 0;
@@ -95,10 +102,10 @@ pub struct ComparisonReport {
     pub differ: Vec<(u64, String)>,
 }
 
-/// Compares the lists of these seeds with SQLite in memory and slots in memory, each thread every so many of them.
+/// Compares the lists of these seeds with SQLite in memory and slots in memory, each thread every
+/// so many of them.
 ///
-/// # Errors
-/// When a runtime cannot be made.
+/// # Errors When a runtime cannot be made.
 pub fn compare(first: u64, seeds: u64, threads: usize) -> Result<ComparisonReport, String> {
     let start = Instant::now();
     let work = |nth: usize| {
@@ -141,5 +148,6 @@ fn compare_one(runtime: &Runtime, seed: u64, all: &mut ComparisonReport) -> Resu
     all.transactions += story.trace.len() as u64;
     all.dumps += compare_rules(&story)?;
     all.calls += story.calls.len() as u64;
-    runtime.block_on(compare_slots(&story, async || Ok(Slots::local(id_key(), SlotBounds::default()))))
+    runtime
+        .block_on(compare_slots(&story, async || Ok(Slots::local(id_key(), SlotBounds::default()))))
 }

@@ -1,4 +1,5 @@
-//! Lists kept as files: what a seed found, shrunk; and for each rule a list that notices when it is removed.
+//! Lists kept as files: what a seed found, shrunk; and for each rule a list that notices when it is
+//! removed.
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 

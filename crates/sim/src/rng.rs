@@ -1,4 +1,5 @@
-//! The simulator's own random numbers: a seed means the same list on every machine and in every version of any library.
+//! The simulator's own random numbers: a seed means the same list on every machine and in every
+//! version of any library.
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
 #[derive(Clone, Debug)]
@@ -17,7 +18,8 @@ impl SimRng {
         mix(self.0)
     }
 
-    /// A number below `n` (0 if `n` is 0). The bias of the remainder is far below what a simulation can notice.
+    /// A number below `n` (0 if `n` is 0). The bias of the remainder is far below what a simulation
+    /// can notice.
     pub fn below(&mut self, n: u64) -> u64 {
         if n == 0 { 0 } else { self.next_u64() % n }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use doorbuster_core::rules::{Rule, remove};
 
-use crate::checker::{Finding, Coverage};
+use crate::checker::{Coverage, Finding};
 use crate::op::Case;
 use crate::profile;
 use crate::world::World;

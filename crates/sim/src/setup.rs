@@ -15,7 +15,8 @@ pub struct ItemSetup {
     /// How a request finds its slot: by buyer, by chance, in turn.
     #[serde(default)]
     pub choose: u8,
-    /// Sub-domains: units that a slot is opened with, below which it asks for more, and of one refill. Not in use unless all are above 0.
+    /// Sub-domains: units that a slot is opened with, below which it asks for more, and of one
+    /// refill. Not in use unless all are above 0.
     #[serde(default)]
     pub initial: u8,
     /// See `initial`.

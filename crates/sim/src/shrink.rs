@@ -1,4 +1,5 @@
-//! Makes a failing list small: drops chunks, then single operations, then makes the arguments and the setup simple, as long as it still fails.
+//! Makes a failing list small: drops chunks, then single operations, then makes the arguments and
+//! the setup simple, as long as it still fails.
 use serde_json::{Map, Value};
 
 use crate::checker::Finding;

@@ -1,4 +1,5 @@
-//! The truth behind a seam: every change is one [`Tx`] with one [`Done`], so that the same transactions can be run against a real store and compared.
+//! The truth behind a seam: every change is one [`Tx`] with one [`Done`], so that the same
+//! transactions can be run against a real store and compared.
 pub mod rules;
 
 use std::collections::BTreeMap;
@@ -6,7 +7,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use doorbuster_core::event::Attribution;
-use doorbuster_core::waitlist::{JoinOutcome, JoinRequest, LeaveOutcome, WaitlistEnded, WaitlistServed};
 use doorbuster_core::model::Model;
 use doorbuster_core::money::{
     Capture, CaptureOutcome, Checkout, CheckoutOutcome, Refund, RefundId, RefundUpdate,
@@ -17,9 +17,12 @@ use doorbuster_core::rows::{OrderState, RecallTarget, Verdict};
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::stock::AdjustResult;
+use doorbuster_core::waitlist::{
+    JoinOutcome, JoinRequest, LeaveOutcome, WaitlistEnded, WaitlistServed,
+};
 use doorbuster_core::{
-    BuyerId, CloseCause, Counter, Grant, GrantId, IdKey, ItemId, Millis, Order, Phase, Recall, RecallId,
-    RequestKey, SlotKey, Ticket, TicketId, TicketParts,
+    BuyerId, CloseCause, Counter, Grant, GrantId, IdKey, ItemId, Millis, Order, Phase, Recall,
+    RecallId, RequestKey, SlotKey, Ticket, TicketId, TicketParts,
 };
 use hashbrown::HashMap;
 
@@ -50,7 +53,8 @@ pub enum Tx {
     FailPayment(Capture, Millis),
     /// [`doorbuster_core::money::settle_refund`], by a message of this id.
     SettleRefund(String, RefundId, RefundUpdate, Millis),
-    /// [`doorbuster_core::money::answer_refund`], of a refund as it was when the provider was asked.
+    /// [`doorbuster_core::money::answer_refund`], of a refund as it was when the provider was
+    /// asked.
     AnswerRefund(Refund, RefundUpdate, Millis),
     /// [`doorbuster_core::money::retry_refund`].
     RetryRefund(RefundId, Millis),
@@ -74,7 +78,8 @@ pub enum Tx {
     EndWaitlist(ItemId, Millis),
     /// An item is to stop for this phase: no new grants; slots are told to stop.
     Intend(ItemId, Phase),
-    /// The phase that buyers are shown from now on: the one that was intended by that commit, or open again (`None`) after a pause.
+    /// The phase that buyers are shown from now on: the one that was intended by that commit, or
+    /// open again (`None`) after a pause.
     Show(ItemId, Option<(Phase, u64)>),
 }
 
@@ -152,7 +157,8 @@ pub struct Truth {
     closed: HashMap<GrantId, u64, foldhash::fast::FixedState>,
     /// The requests that hold an order, in the order of the commits.
     winners: Vec<Winner>,
-    /// The number of the transaction that runs: numbers are drawn when transactions begin, and these commit in any order.
+    /// The number of the transaction that runs: numbers are drawn when transactions begin, and
+    /// these commit in any order.
     pub xid: u64,
     key: IdKey,
     /// Every transaction that ran under the rules, with what they said, when asked for.
@@ -240,7 +246,8 @@ impl Truth {
         done
     }
 
-    /// Whether the phase is changed now: an old leader's wish to show what is no longer intended does nothing.
+    /// Whether the phase is changed now: an old leader's wish to show what is no longer intended
+    /// does nothing.
     fn show_phase(&mut self, item: ItemId, intent: Option<(Phase, u64)>) -> bool {
         let any = !enforces(Rule::ShowAsIntended);
         let Some(row) = self.phases.get_mut(&item).filter(|row| row.intent == intent || any) else {
@@ -334,7 +341,12 @@ impl Truth {
         }
         let reserved = settled.saturating_sub(item.ended + item.paid);
         match item.total.is_counted() {
-            true => FreeUnits::from_parts(item.pool - item.kept_for_waitlist(), in_slots, in_flight, reserved + item.kept_for_waitlist()),
+            true => FreeUnits::from_parts(
+                item.pool - item.kept_for_waitlist(),
+                in_slots,
+                in_flight,
+                reserved + item.kept_for_waitlist(),
+            ),
             false => FreeUnits { free: None, reserved },
         }
     }

@@ -1,27 +1,29 @@
-//! The simulated sale: nodes, slots, settlers, leaders and the truth, joined by messages that an operation picks one by one.
+//! The simulated sale: nodes, slots, settlers, leaders and the truth, joined by messages that an
+//! operation picks one by one.
 //!
-//! What is here plays the part of the server: it calls the rules of `core` in the order in which the server does, and never lets two of its
-//! actors share a step unless they do so in one transaction or in one atomic step of a slot.
+//! What is here plays the part of the server: it calls the rules of `core` in the order in which
+//! the server does, and never lets two of its actors share a step unless they do so in one
+//! transaction or in one atomic step of a slot.
 mod answer;
 mod buyer;
 mod control;
+mod delivery;
 mod faults;
 mod flight;
 mod lease;
-mod waitlist;
 mod loss;
 mod money;
 mod money_rest;
 mod node;
 mod phase;
-mod slot_call;
 mod probe;
 pub(crate) mod provider;
+mod refill;
 mod rest;
 mod route;
 mod settler;
-mod delivery;
-mod refill;
+mod slot_call;
+mod waitlist;
 
 use std::sync::LazyLock;
 
@@ -34,18 +36,18 @@ use doorbuster_core::{
     Units,
 };
 
-use crate::rng::mix;
-use crate::checker::{RowsBefore, Finding, Checker};
+use crate::checker::{Checker, Finding, RowsBefore};
 use crate::op::{Op, Setup};
+use crate::rng::mix;
 use crate::truth::{Done, Truth, Tx};
 pub(crate) use answer::id_of as answer_id;
+use delivery::Deliveries;
 use flight::Message;
 use money::WaitingCapture;
 use node::{Attempt, Node};
+use provider::Provider;
 pub use slot_call::{Call, RecordedCall, SlotReply};
 use slot_call::{PlacedSlot, fresh_slot};
-use provider::Provider;
-use delivery::Deliveries;
 
 /// Buyers that operations name; the ones above are fresh buyers who ask at the end.
 pub const BUYERS: usize = 6;
@@ -139,7 +141,8 @@ impl World {
         world
     }
 
-    /// [`World::new`], writing down every transaction and every call to a slot. The rows before the first one come with it.
+    /// [`World::new`], writing down every transaction and every call to a slot. The rows before the
+    /// first one come with it.
     #[must_use]
     pub fn recorded(setup: &Setup) -> (Self, Model) {
         let mut world = Self::before_opening(setup);
@@ -329,7 +332,8 @@ impl World {
         done
     }
 
-    /// Random bits that depend on nothing but how many were drawn before: an id that an actor draws.
+    /// Random bits that depend on nothing but how many were drawn before: an id that an actor
+    /// draws.
     pub(crate) fn draw(&mut self) -> u64 {
         self.draws += 1;
         mix(self.draws.wrapping_mul(0x9e37_79b9_7f4a_7c15))

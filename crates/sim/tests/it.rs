@@ -1,4 +1,5 @@
-//! The simulation as a test: seeds find nothing, each rule's removal is noticed, what was found once stays mended.
+//! The simulation as a test: seeds find nothing, each rule's removal is noticed, what was found
+//! once stays mended.
 #[path = "it/backends.rs"]
 mod backends;
 #[path = "it/order.rs"]
@@ -150,7 +151,8 @@ fn every_kind_of_operation_is_drawn() {
 
 #[test]
 fn the_removal_of_each_rule_is_noticed() {
-    let all = mutants::run_mutants(Rule::ALL, plan(MUTANT_SEEDS)).expect("directed lists can be read");
+    let all =
+        mutants::run_mutants(Rule::ALL, plan(MUTANT_SEEDS)).expect("directed lists can be read");
     assert!(Rule::ALL.len() >= 147);
     let missed: Vec<_> = all.iter().filter(|k| !k.is_noticed()).map(|k| k.rule).collect();
     assert!(missed.is_empty(), "gone and not noticed: {missed:?}");

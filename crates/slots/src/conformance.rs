@@ -1,11 +1,14 @@
-//! What every slot backend must do: one body per expectation, run by each backend's tests on a fresh set of slots.
+//! What every slot backend must do: one body per expectation, run by each backend's tests on a
+//! fresh set of slots.
 #![allow(clippy::missing_panics_doc, reason = "these are test bodies: a panic is the finding")]
 
 use std::time::Duration;
 
 use doorbuster_core::limits::SLOT_QUEUE_AGE_MAX_MS;
 use doorbuster_core::rows::FeedCause;
-use doorbuster_core::slot::{ApplyOutcome, IssuedTicket, RecallOutcome, TicketRequest, GrantTerms, TicketAnswer};
+use doorbuster_core::slot::{
+    ApplyOutcome, GrantTerms, IssuedTicket, RecallOutcome, TicketAnswer, TicketRequest,
+};
 use doorbuster_core::{
     BuyerId, Counter, Epoch, FeedRow, GrantId, IdKey, ItemId, Millis, NodeId, RecallId, RequestKey,
     Seq, SlotKey, Ticket, Token, Units,
@@ -154,7 +157,10 @@ pub async fn a_ticket_deducts_exactly_what_is_there(slots: Slots) {
 
 /// Unlimited stock never runs out, and limits still hold.
 pub async fn unlimited_stock_holds_limits_only(slots: Slots) {
-    slots.init(SLOT, GrantTerms { counted: false, ..terms(GRANT, EPOCH, 0) }).await.expect("reachable");
+    slots
+        .init(SLOT, GrantTerms { counted: false, ..terms(GRANT, EPOCH, 0) })
+        .await
+        .expect("reachable");
     for i in 0..20 {
         issue(&slots, &format!("b{i}"), "k", 1_000_000).await;
     }
@@ -199,7 +205,9 @@ pub async fn a_credit_gives_back_once_and_forgets(slots: Slots) {
         assert_eq!(applied, ApplyOutcome::At(Seq(1)));
         assert_eq!(available(&slots).await, 5);
     }
-    assert!(matches!(ask(&slots, "a", "k", 5, 5).await, TicketAnswer::Issued(issue) if issue.n.0 == 2));
+    assert!(
+        matches!(ask(&slots, "a", "k", 5, 5).await, TicketAnswer::Issued(issue) if issue.n.0 == 2)
+    );
 }
 
 /// A credit forced from an id alone, without the key, forgets the request all the same.
@@ -247,7 +255,8 @@ pub async fn the_queue_keeps_tickets_until_acknowledged(slots: Slots) {
     }
     let first = take(&slots, 3).await;
     assert_eq!(first.iter().map(|t| t.delivery.ticket.n.0).collect::<Vec<_>>(), [1, 2, 3]);
-    let done = |t: &Taken| DeliveryRef { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token };
+    let done =
+        |t: &Taken| DeliveryRef { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token };
     let wrong = DeliveryRef { token: Token(u64::MAX), ..done(&first[0]) };
     slots.acknowledge(&[wrong, done(&first[1])]).await.expect("reachable");
     assert_eq!(slots.view(SLOT).await.expect("reachable").expect("epoch").unacknowledged, 3);
@@ -288,12 +297,17 @@ pub async fn a_slot_with_an_old_queue_is_full(slots: Slots) {
     assert_eq!(slots.ticket(SLOT, &later).await.expect("reachable"), TicketAnswer::Full);
     assert_eq!(available(&slots).await, 9);
     let oldest = &take(&slots, 1).await[0];
-    let done = DeliveryRef { slot: SLOT, at: oldest.delivery.at, token: oldest.delivery.ticket.token };
+    let done =
+        DeliveryRef { slot: SLOT, at: oldest.delivery.at, token: oldest.delivery.ticket.token };
     slots.acknowledge(&[done]).await.expect("reachable");
-    assert!(matches!(slots.ticket(SLOT, &later).await.expect("reachable"), TicketAnswer::Issued(_)));
+    assert!(matches!(
+        slots.ticket(SLOT, &later).await.expect("reachable"),
+        TicketAnswer::Issued(_)
+    ));
 }
 
-/// Two counters: the active one flips when it cannot serve or falls below the threshold, and both merge when only together they can.
+/// Two counters: the active one flips when it cannot serve or falls below the threshold, and both
+/// merge when only together they can.
 pub async fn the_counters_flip_mark_and_merge(slots: Slots) {
     open_slot(&slots, 0).await;
     let terms = GrantTerms { threshold: 3, ..terms(GrantId(2), Epoch(6), 10) };
@@ -322,14 +336,16 @@ pub async fn the_counters_flip_mark_and_merge(slots: Slots) {
     assert_eq!((recalled, stands().await), (RecallOutcome::Taken(3), ([0, 1], Counter::A, false)));
 }
 
-/// A slot is retired only when its queue is empty, and has no epoch then; a later grant brings it back.
+/// A slot is retired only when its queue is empty, and has no epoch then; a later grant brings it
+/// back.
 pub async fn a_slot_is_retired_once_its_queue_is_empty(slots: Slots) {
     open_slot(&slots, 10).await;
     issue(&slots, "a", "k", 1).await;
     assert!(!slots.retire(SLOT).await.expect("reachable"));
     assert_eq!(available(&slots).await, 9, "a ticket waits");
     let taken = take(&slots, 1).await;
-    let done = DeliveryRef { slot: SLOT, at: taken[0].delivery.at, token: taken[0].delivery.ticket.token };
+    let done =
+        DeliveryRef { slot: SLOT, at: taken[0].delivery.at, token: taken[0].delivery.ticket.token };
     slots.acknowledge(&[done]).await.expect("reachable");
     for _ in 0..2 {
         assert!(slots.retire(SLOT).await.expect("reachable"), "and may be again");

@@ -1,4 +1,5 @@
-//! Limits that all nodes share: what each node let in is charged to one state, in batches. Never a decision, and never stock.
+//! Limits that all nodes share: what each node let in is charged to one state, in batches. Never a
+//! decision, and never stock.
 use std::fmt::Write;
 
 use crate::SlotError;
@@ -18,10 +19,11 @@ pub struct LimitCharge {
 }
 
 impl Shared {
-    /// Charges all of these in one round trip. How far ahead each of them is now, all nodes together, in microseconds of its rate.
+    /// Charges all of these in one round trip. How far ahead each of them is now, all nodes
+    /// together, in microseconds of its rate.
     ///
-    /// # Errors
-    /// When no server can be reached, or its answer does not come in time: then it may have been charged. It is not to be charged again.
+    /// # Errors When no server can be reached, or its answer does not come in time: then it may
+    /// have been charged. It is not to be charged again.
     pub async fn charge(&self, charges: &[LimitCharge]) -> Result<Vec<u64>, SlotError> {
         let (mut keys, mut numbers) =
             (Vec::with_capacity(charges.len()), Vec::with_capacity(2 * charges.len()));

@@ -1,13 +1,15 @@
 //! Slots in this node's memory: the core's reference slot behind a short lock.
 //!
-//! One lock per slot, held for the atomic step alone (well under a microsecond) and never across an await. Measured against a single owner
-//! behind a channel, the lock wins: the step is shorter than a hand-over.
+//! One lock per slot, held for the atomic step alone (well under a microsecond) and never across an
+//! await. Measured against a single owner behind a channel, the lock wins: the step is shorter than
+//! a hand-over.
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use doorbuster_core::slot::{
-    ApplyOutcome, SlotBounds, RecallOutcome, TicketRequest, Slot, SlotView, GrantTerms, TicketAnswer,
+    ApplyOutcome, GrantTerms, RecallOutcome, Slot, SlotBounds, SlotView, TicketAnswer,
+    TicketRequest,
 };
 use doorbuster_core::{Epoch, FeedRow, GrantId, IdKey, RecallId, SlotKey};
 use tokio::sync::Notify;
@@ -37,7 +39,8 @@ struct LocalSlot {
     is_ready: AtomicBool,
 }
 
-/// A panic inside the atomic step would be a bug; what it left behind is still judged by settle's guard, so the lock is taken all the same.
+/// A panic inside the atomic step would be a bug; what it left behind is still judged by settle's
+/// guard, so the lock is taken all the same.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -143,7 +146,9 @@ impl Local {
 
     pub(crate) fn acknowledge(&self, done: &[DeliveryRef]) {
         for run in done.chunk_by(|a, b| a.slot == b.slot) {
-            self.with_slot(run[0].slot, (), |s| run.iter().for_each(|d| s.acknowledge(d.at, d.token)));
+            self.with_slot(run[0].slot, (), |s| {
+                run.iter().for_each(|d| s.acknowledge(d.at, d.token))
+            });
         }
     }
 
@@ -169,7 +174,8 @@ impl Local {
 
     pub(crate) fn retire(&self, slot: SlotKey) -> bool {
         let mut slots = self.0.slots.write().unwrap_or_else(PoisonError::into_inner);
-        let is_empty = |p: &Arc<LocalSlot>| lock(&p.slot).view().is_none_or(|v| v.unacknowledged == 0);
+        let is_empty =
+            |p: &Arc<LocalSlot>| lock(&p.slot).view().is_none_or(|v| v.unacknowledged == 0);
         let empty = slots.get(&slot).is_none_or(is_empty);
         if empty {
             slots.remove(&slot);

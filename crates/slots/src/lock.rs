@@ -1,8 +1,10 @@
-//! A lock that nodes share, to save work: one loader, one exporter. Never for stock, and nothing is safe because of it.
+//! A lock that nodes share, to save work: one loader, one exporter. Never for stock, and nothing is
+//! safe because of it.
 //!
-//! On one server, or on several independent ones by majority. Whoever has it renews it until it is released, and is told when that fails; a holder
-//! that slept through its time is found by its fencing number, which only grows: whatever is written under the lock carries it, and is refused where
-//! a greater one was seen. `docs/locks.md` says what it is for.
+//! On one server, or on several independent ones by majority. Whoever has it renews it until it is
+//! released, and is told when that fails; a holder that slept through its time is found by its
+//! fencing number, which only grows: whatever is written under the lock carries it, and is refused
+//! where a greater one was seen. `docs/locks.md` says what it is for.
 mod guard;
 mod server;
 #[cfg(test)]
@@ -25,7 +27,8 @@ use crate::{Shared, SlotError};
 const LEASE: Duration = Duration::from_secs(10);
 /// A holder renews its lock so often in that time.
 const RENEWALS_PER_LEASE: u32 = 3;
-/// Shortest and longest pause of one who waits for a lock, drawn anew each time, so that those who wait do not come in step.
+/// Shortest and longest pause of one who waits for a lock, drawn anew each time, so that those who
+/// wait do not come in step.
 const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
 /// Clocks may run apart by so many parts of a lock's life, and a little more.
 const DRIFT_DIVISOR: u32 = 100;
@@ -45,10 +48,10 @@ struct Inner {
 }
 
 impl Locks {
-    /// Locks on these servers: a majority of them decides. Of an even number the last one is left out, since it would only add a way to fail.
+    /// Locks on these servers: a majority of them decides. Of an even number the last one is left
+    /// out, since it would only add a way to fail.
     ///
-    /// # Errors
-    /// When there is no server.
+    /// # Errors When there is no server.
     pub fn new(servers: Vec<Shared>) -> Result<Self, SlotError> {
         Self::with_lease(servers, LEASE)
     }
@@ -65,7 +68,11 @@ impl Locks {
         )
     }
 
-    fn with_servers(mut servers: Vec<LockServer>, lease: Duration, rng: StdRng) -> Result<Self, SlotError> {
+    fn with_servers(
+        mut servers: Vec<LockServer>,
+        lease: Duration,
+        rng: StdRng,
+    ) -> Result<Self, SlotError> {
         if servers.len().is_multiple_of(2) {
             servers.pop();
         }
@@ -92,7 +99,8 @@ impl Locks {
         let taken = taken.await;
         let fences: Vec<u64> = taken.iter().filter_map(|said| *said.as_ref().ok()?).collect();
         let fence = fences.iter().copied().max().unwrap_or(0);
-        // Where several servers decide, the greatest number must be known to a majority before it is used: any later majority then goes on from it.
+        // Where several servers decide, the greatest number must be known to a majority before it
+        // is used: any later majority then goes on from it.
         let is_known = self.is_majority(fences.len())
             && (self.0.servers.len() == 1
                 || self.renew(name, &owner, fence).await.is_ok_and(|renewed| renewed));
@@ -109,11 +117,15 @@ impl Locks {
         }
     }
 
-    /// Takes the lock of this name, and waits for it at most so long. `None`: somebody else had it all the time.
+    /// Takes the lock of this name, and waits for it at most so long. `None`: somebody else had it
+    /// all the time.
     ///
-    /// # Errors
-    /// When too few servers could be reached at the end.
-    pub async fn take(&self, name: &str, patience: Duration) -> Result<Option<LockGuard>, SlotError> {
+    /// # Errors When too few servers could be reached at the end.
+    pub async fn take(
+        &self,
+        name: &str,
+        patience: Duration,
+    ) -> Result<Option<LockGuard>, SlotError> {
         let until = Instant::now() + patience;
         loop {
             let tried = self.try_take(name).await;
@@ -151,8 +163,12 @@ impl Locks {
         drop(released.await);
     }
 
-    /// Asks all servers at the same time, and waits for all: each answers, or fails, within a bounded time.
-    async fn ask_all<T, F>(&self, ask: impl Fn(LockServer, Duration) -> F) -> Vec<Result<T, SlotError>>
+    /// Asks all servers at the same time, and waits for all: each answers, or fails, within a
+    /// bounded time.
+    async fn ask_all<T, F>(
+        &self,
+        ask: impl Fn(LockServer, Duration) -> F,
+    ) -> Vec<Result<T, SlotError>>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, SlotError>> + Send + 'static,

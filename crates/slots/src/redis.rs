@@ -1,42 +1,46 @@
-//! Slots in Redis, which any number of nodes share: every call is one script on the server that has the slot.
+//! Slots in Redis, which any number of nodes share: every call is one script on the server that has
+//! the slot.
 //!
-//! One server, several plain ones, or a Redis Cluster; all keys of a slot stand on one server ([`keys`](self)). Redis holds nothing that must not be
-//! lost: whatever it forgets, repeats or rolls back is found by comparing with the truth, and costs time only.
+//! One server, several plain ones, or a Redis Cluster; all keys of a slot stand on one server
+//! ([`keys`](self)). Redis holds nothing that must not be lost: whatever it forgets, repeats or
+//! rolls back is found by comparing with the truth, and costs time only.
+mod batcher;
+mod codec;
 pub(crate) mod failure;
+mod find_request;
 mod health;
 mod inbox;
 mod keys;
-mod batcher;
-mod release;
 mod limits;
 mod link;
 mod reader;
+mod release;
 mod routes;
 mod script;
-mod find_request;
 mod watch;
-mod codec;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use doorbuster_core::rows::FeedCause;
-use doorbuster_core::slot::{ApplyOutcome, SlotBounds, RecallOutcome, TicketRequest, SlotView, GrantTerms, TicketAnswer};
+use doorbuster_core::slot::{
+    ApplyOutcome, GrantTerms, RecallOutcome, SlotBounds, SlotView, TicketAnswer, TicketRequest,
+};
 use doorbuster_core::{Epoch, FeedRow, GrantId, IdKey, NodeId, RecallId, Seq, SlotKey};
 use redis::{Cmd, Value};
 use tokio::task::JoinSet;
 
+use self::batcher::RedisSettings;
 use self::failure::{RedisFailure, unexpected_reply};
 use self::inbox::Inbox;
 use self::keys::Keys;
-use self::batcher::RedisSettings;
 use self::limits::{
     ATTEMPT_PAUSE, ATTEMPTS_MAX, EPOCH_MAX, RETIRED_KEEP, SCRIPT_DONE_MAX, SCRIPT_ROWS_MAX,
     SERVED_MAX,
 };
 use self::reader::Reader;
 use self::routes::Routes;
-use self::script::{ScriptForm, Script};
+use self::script::{Script, ScriptForm};
 use self::watch::ServerWatch;
 use crate::{DeliveryRef, LossEvidence, SlotError, Taken};
 
@@ -53,7 +57,8 @@ pub struct RedisOptions {
     pub node: NodeId,
     /// How much one slot may hold.
     pub bounds: SlotBounds,
-    /// Replicas of a server that are waited for, a moment at most, before tickets are told: 0 for none. Nothing is safe because of them.
+    /// Replicas of a server that are waited for, a moment at most, before tickets are told: 0 for
+    /// none. Nothing is safe because of them.
     pub wait_replicas: u32,
 }
 
@@ -152,7 +157,11 @@ impl Redis {
         tokio::time::sleep(ATTEMPT_PAUSE).await;
     }
 
-    pub(crate) async fn init(&self, slot: SlotKey, terms: GrantTerms) -> Result<ApplyOutcome, SlotError> {
+    pub(crate) async fn init(
+        &self,
+        slot: SlotKey,
+        terms: GrantTerms,
+    ) -> Result<ApplyOutcome, SlotError> {
         let GrantTerms { grant, epoch, counted, available, threshold } = terms;
         if epoch.0 > EPOCH_MAX {
             let reason = format!("epoch {epoch} of slot {slot} is past the last one, {EPOCH_MAX}");
@@ -180,7 +189,11 @@ impl Redis {
         Ok(reply?)
     }
 
-    async fn ticket_once(&self, slot: SlotKey, request: &TicketRequest) -> Result<TicketAnswer, RedisFailure> {
+    async fn ticket_once(
+        &self,
+        slot: SlotKey,
+        request: &TicketRequest,
+    ) -> Result<TicketAnswer, RedisFailure> {
         let server = self.0.routes.server(slot)?;
         server.batcher.ask(slot, request).await
     }
@@ -207,7 +220,8 @@ impl Redis {
         }
     }
 
-    /// Rows of one grant, in one call. A row that names a ticket and no request makes the script ask which request it was, if the queue does not know.
+    /// Rows of one grant, in one call. A row that names a ticket and no request makes the script
+    /// ask which request it was, if the queue does not know.
     async fn apply_some(
         &self,
         slot: SlotKey,
@@ -218,7 +232,9 @@ impl Redis {
         loop {
             let arguments = |call: &mut Cmd| {
                 call.arg(rows[0].grant.0).arg(epoch.0);
-                rows.iter().enumerate().for_each(|(i, row)| self.feed_row(call, row, found.get(&i)));
+                rows.iter()
+                    .enumerate()
+                    .for_each(|(i, row)| self.feed_row(call, row, found.get(&i)));
             };
             let reply = self.call(slot, Script::Apply, arguments).await?;
             let unknown = match &reply {
@@ -231,12 +247,14 @@ impl Redis {
             let (Some(token), false) = (token, found.contains_key(&i)) else {
                 return Err(unexpected_reply(&reply));
             };
-            let hash = find_request::find_request(&self.0.routes, slot, &self.keys(slot), token).await?;
+            let hash =
+                find_request::find_request(&self.0.routes, slot, &self.keys(slot), token).await?;
             found.insert(i, hash.unwrap_or_else(|| b"-".to_vec()));
         }
     }
 
-    /// The arguments of one feed row; `found` is the hash of its request where that had to be looked for.
+    /// The arguments of one feed row; `found` is the hash of its request where that had to be
+    /// looked for.
     fn feed_row(&self, call: &mut Cmd, row: &FeedRow, found: Option<&Vec<u8>>) {
         let key = &self.0.id_key;
         let brings = matches!(row.cause, FeedCause::Refill | FeedCause::Recalled);
@@ -283,11 +301,13 @@ impl Redis {
         })
     }
 
-    /// From now on this node reads the queues of these slots and of no others; of more than the bound it reads the first.
+    /// From now on this node reads the queues of these slots and of no others; of more than the
+    /// bound it reads the first.
     pub(crate) fn serve(&self, slots: &[SlotKey]) -> Result<(), SlotError> {
         let read: HashSet<SlotKey> = slots.iter().copied().take(SERVED_MAX).collect();
         let mut readers = self.0.readers();
-        // A reader that is dropped ends. What it was just given is claimed by whoever reads the slot next.
+        // A reader that is dropped ends. What it was just given is claimed by whoever reads the
+        // slot next.
         readers.retain(|slot, _| read.contains(slot));
         for slot in read {
             readers.entry(slot).or_insert_with(|| {
@@ -336,7 +356,8 @@ impl Redis {
         Ok(())
     }
 
-    /// Everything that was delivered, to whomever, is delivered here again, in its order, and what waits here of the slot with it.
+    /// Everything that was delivered, to whomever, is delivered here again, in its order, and what
+    /// waits here of the slot with it.
     pub(crate) async fn redeliver(&self, slot: SlotKey) -> Result<(), SlotError> {
         let (keys, mut from, mut tickets) = (self.keys(slot), "0-0".to_owned(), Vec::new());
         loop {
@@ -363,7 +384,12 @@ impl Redis {
         Ok(())
     }
 
-    async fn claim_page(&self, slot: SlotKey, keys: &Keys, from: &str) -> Result<Value, RedisFailure> {
+    async fn claim_page(
+        &self,
+        slot: SlotKey,
+        keys: &Keys,
+        from: &str,
+    ) -> Result<Value, RedisFailure> {
         let call = reader::claim(keys, &self.0.consumer, 0, from);
         self.0.routes.server(slot)?.link.ask(&call).await
     }

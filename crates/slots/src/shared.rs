@@ -1,7 +1,9 @@
-//! A Redis server that all nodes share, for what may be forgotten: limits, locks, what others may read. Never for stock.
+//! A Redis server that all nodes share, for what may be forgotten: limits, locks, what others may
+//! read. Never for stock.
 //!
-//! Where the slots are on several plain servers, the first one that can be reached is used, so that nodes agree as long as it can be; in a Redis
-//! Cluster the server that has the keys, which say where they are. Nothing that has an effect is sent twice: a call whose answer does not come has
+//! Where the slots are on several plain servers, the first one that can be reached is used, so that
+//! nodes agree as long as it can be; in a Redis Cluster the server that has the keys, which say
+//! where they are. Nothing that has an effect is sent twice: a call whose answer does not come has
 //! perhaps been done, and the caller hears so. While no server can be reached calls fail at once.
 //!
 //! | key | type | holds | lives |
@@ -30,13 +32,15 @@ use crate::redis::failure::{RedisFailure, check_reply, unexpected_reply};
 
 /// How long a server may take to accept a connection; then the next one is tried.
 const CONNECT_MAX: Duration = Duration::from_millis(250);
-/// How long a server may take to answer; then the effect may have happened or not, and the connection is given up.
+/// How long a server may take to answer; then the effect may have happened or not, and the
+/// connection is given up.
 const RESPONSE_MAX: Duration = Duration::from_millis(250);
 /// After no server could be reached, calls fail at once for so long.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 /// So long after another server than the first had to be taken, the first is tried again.
 const RETRY_FIRST_AFTER: Duration = Duration::from_secs(5);
-/// Servers of a cluster that are followed to the one that has the keys; then the call fails, and nothing was done.
+/// Servers of a cluster that are followed to the one that has the keys; then the call fails, and
+/// nothing was done.
 const REDIRECTS_MAX: usize = 3;
 /// Scripts whose digests are remembered; more are sent whole each time.
 const SCRIPTS_MAX: usize = 32;
@@ -118,10 +122,10 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    /// The way to the first of these servers that can be reached. Nothing is sent yet: a server that is away does not keep anybody from starting.
+    /// The way to the first of these servers that can be reached. Nothing is sent yet: a server
+    /// that is away does not keep anybody from starting.
     ///
-    /// # Errors
-    /// When an address makes no sense.
+    /// # Errors When an address makes no sense.
     pub fn new(urls: &[String], prefix: &str) -> Result<Self, SlotError> {
         // What speaks TLS to `rediss://` servers, unless the program chose already.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
@@ -161,8 +165,8 @@ impl Shared {
 
     /// One call of a script, in one round trip but for the first call of each script.
     ///
-    /// # Errors
-    /// When no server can be reached, or its answer does not come in time: then it may have been done.
+    /// # Errors When no server can be reached, or its answer does not come in time: then it may
+    /// have been done.
     pub async fn eval<A: AsRef<[u8]>>(
         &self,
         script: &'static str,
@@ -180,7 +184,8 @@ impl Shared {
             None => Err(RedisFailure::NoScript),
         };
         match reply {
-            // The server forgot the script, so that nothing was done; sent whole it is remembered again.
+            // The server forgot the script, so that nothing was done; sent whole it is remembered
+            // again.
             Err(RedisFailure::NoScript) => Ok(self.ask(&call("EVAL", script)).await?),
             reply => Ok(reply?),
         }
@@ -199,8 +204,8 @@ impl Shared {
 
     /// Writes a key that forgets itself.
     ///
-    /// # Errors
-    /// When no server can be reached, or its answer does not come in time: then it may have been written.
+    /// # Errors When no server can be reached, or its answer does not come in time: then it may
+    /// have been written.
     pub async fn set(&self, key: &str, value: &[u8], ttl: Duration) -> Result<(), SlotError> {
         let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
         self.ask(Cmd::new().arg("SET").arg(key).arg(value).arg("PX").arg(millis)).await?;
@@ -266,8 +271,11 @@ impl Shared {
             match (connect(server).await, &at.connection) {
                 (Ok(connection), _) => {
                     let retry_first_at = (nth > 0).then(|| Instant::now() + RETRY_FIRST_AFTER);
-                    *at =
-                        CurrentServer { connection: Some(connection.clone()), retry_first_at, down_until: None };
+                    *at = CurrentServer {
+                        connection: Some(connection.clone()),
+                        retry_first_at,
+                        down_until: None,
+                    };
                     return Ok(connection);
                 }
                 (Err(_), Some(connection)) => {
@@ -283,9 +291,16 @@ impl Shared {
     }
 
     /// Another server of the cluster, which has the keys.
-    async fn follow_redirect(&self, host: String, port: u16) -> Result<MultiplexedConnection, RedisFailure> {
-        let manner =
-            self.0.servers.first().ok_or_else(|| RedisFailure::WrongServer("no server".to_owned()))?;
+    async fn follow_redirect(
+        &self,
+        host: String,
+        port: u16,
+    ) -> Result<MultiplexedConnection, RedisFailure> {
+        let manner = self
+            .0
+            .servers
+            .first()
+            .ok_or_else(|| RedisFailure::WrongServer("no server".to_owned()))?;
         let host = match manner.addr() {
             // A server that does not know its own name means the one that was asked.
             ConnectionAddr::Tcp(asked, _) | ConnectionAddr::TcpTls { host: asked, .. }
@@ -306,7 +321,8 @@ impl Shared {
         };
         let connection = connect(&manner.clone().set_addr(addr)).await?;
         // The one that has the keys is as good as the first.
-        *self.0.at.lock().await = CurrentServer { connection: Some(connection.clone()), ..CurrentServer::default() };
+        *self.0.at.lock().await =
+            CurrentServer { connection: Some(connection.clone()), ..CurrentServer::default() };
         Ok(connection)
     }
 }
@@ -314,8 +330,8 @@ impl Shared {
 /// Connects to a server; when that fails nothing was sent.
 async fn connect(server: &ConnectionInfo) -> Result<MultiplexedConnection, RedisFailure> {
     let address = server.addr().to_string();
-    let client =
-        Client::open(server.clone()).map_err(|e| RedisFailure::Refused(format!("{address}: {e}")))?;
+    let client = Client::open(server.clone())
+        .map_err(|e| RedisFailure::Refused(format!("{address}: {e}")))?;
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_MAX))
         .set_response_timeout(Some(RESPONSE_MAX));

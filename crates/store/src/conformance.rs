@@ -1,6 +1,8 @@
-//! What every store must do: one body per expectation, run by each backend's tests on a fresh store.
+//! What every store must do: one body per expectation, run by each backend's tests on a fresh
+//! store.
 //!
-//! A backend opens its store with [`id_key`], with [`Clock::reader`] as its clock and [`CommitLog::sink`] as its sink, and hands all three over as a [`Fixture`].
+//! A backend opens its store with [`id_key`], with [`Clock::reader`] as its clock and
+//! [`CommitLog::sink`] as its sink, and hands all three over as a [`Fixture`].
 #![allow(clippy::missing_panics_doc, reason = "these are test bodies: a panic is the finding")]
 
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -16,19 +18,19 @@ use crate::contract::{CommitSink, Committed, ItemCounts, NewItem, NewSale};
 use crate::store::Store;
 
 pub mod blocks;
-pub mod reconciliation;
+pub mod challenge;
 pub mod codes;
 pub mod grants;
-pub mod waitlist;
 pub mod lists;
 pub mod money;
-pub mod challenge;
 pub mod orders;
 pub mod outbox;
 pub mod recalls;
+pub mod reconciliation;
 pub mod rooms;
 pub mod sales;
 pub mod settle;
+pub mod waitlist;
 
 /// The key that a backend under test must be opened with.
 #[must_use]

@@ -1,4 +1,5 @@
-//! How an endpoint stands in a row, whatever the backend: what it is told of and what its messages are signed with, as documents.
+//! How an endpoint stands in a row, whatever the backend: what it is told of and what its messages
+//! are signed with, as documents.
 use doorbuster_core::Millis;
 use doorbuster_core::outbox::EventFilter;
 use serde_json::{Value, json};
@@ -18,7 +19,11 @@ pub(crate) fn types_to_json(wanted: &EventFilter) -> String {
 
 fn types_from_json(document: &str) -> Option<EventFilter> {
     let words: Vec<String> = serde_json::from_str(document).ok()?;
-    Some(if words.iter().any(|word| word == ALL) { EventFilter::All } else { EventFilter::Only(words) })
+    Some(if words.iter().any(|word| word == ALL) {
+        EventFilter::All
+    } else {
+        EventFilter::Only(words)
+    })
 }
 
 /// Its secrets, as a document.

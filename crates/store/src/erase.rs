@@ -1,10 +1,12 @@
-//! Where a buyer stands in the truth, and how the name is replaced: the statements that both backends run.
+//! Where a buyer stands in the truth, and how the name is replaced: the statements that both
+//! backends run.
 //!
-//! Every text column that can hold a buyer's id or a request's key is here; a test walks over all columns there are. Parameters are numbered in the
-//! order in which they come first, as SQLite counts them.
+//! Every text column that can hold a buyer's id or a request's key is here; a test walks over all
+//! columns there are. Parameters are numbered in the order in which they come first, as SQLite
+//! counts them.
 use doorbuster_core::{BuyerId, IdKey, RequestKey};
 
-use crate::contract::{RetainedRows, RetainReason, BuyerTraces};
+use crate::contract::{BuyerTraces, RetainReason, RetainedRows};
 
 /// An order that waits for no money any more, of a sale that is closed.
 macro_rules! at_rest {
@@ -28,10 +30,12 @@ macro_rules! of_grant {
     };
 }
 
-/// An event that tells of a refused ticket of this buyer ($1). Names hold nothing that JSON would write otherwise; a row that is no JSON is none of theirs.
+/// An event that tells of a refused ticket of this buyer ($1). Names hold nothing that JSON would
+/// write otherwise; a row that is no JSON is none of theirs.
 macro_rules! of_refused {
     () => {
-        "e.grant_id IS NULL AND e.type = 'order.refused' AND replace(e.data, '\"buyer\":\"' || CAST($1 AS text) || '\"', '') <> e.data"
+        "e.grant_id IS NULL AND e.type = 'order.refused' AND replace(e.data, '\"buyer\":\"' || \
+         CAST($1 AS text) || '\"', '') <> e.data"
     };
 }
 
@@ -60,15 +64,17 @@ pub(crate) const TRACES: &str = concat!(
     " WHERE ",
     of_refused!(),
     " UNION ALL SELECT p.sale_id, 0, CASE WHEN s.phase = 'closed' THEN 'erasable' ELSE 'not_closed' END
-     FROM waiting_place p JOIN sale s ON s.id = p.sale_id WHERE p.buyer = $1
+     FROM waiting_room_visitor p JOIN sale s ON s.id = p.sale_id WHERE p.buyer = $1
      UNION ALL SELECT u.sale_id, 0, CASE WHEN s.phase = 'closed' THEN 'erasable' ELSE 'not_closed' END
      FROM access_code_use u JOIN sale s ON s.id = u.sale_id WHERE u.buyer = $1
      ) t GROUP BY sale, word, is_order ORDER BY sale, word"
 );
 
-/// Orders of a buyer ($1) that can be erased: grant, number, key, item, and the units that count towards the limit.
+/// Orders of a buyer ($1) that can be erased: grant, number, key, item, and the units that count
+/// towards the limit.
 pub(crate) const FIND_ORDERS: &str = concat!(
-    "SELECT o.grant_id, o.n, o.request_key, o.item_id, CASE WHEN o.state = 'paid' THEN o.units ELSE 0 END FROM orders o",
+    "SELECT o.grant_id, o.n, o.request_key, o.item_id, CASE WHEN o.state = 'paid' THEN o.units \
+     ELSE 0 END FROM orders o",
     of_item!("o.item_id"),
     " WHERE o.buyer = $1 AND ",
     at_rest!(),
@@ -99,7 +105,7 @@ pub(crate) const FIND_EVENTS: &str = concat!(
 );
 /// Places in waiting rooms, each with the seed that its lot is made by.
 pub(crate) const FIND_VISITORS: &str =
-    "SELECT p.sale_id, r.seed FROM sale s JOIN waiting_place p ON p.sale_id = s.id AND p.buyer = $1
+    "SELECT p.sale_id, r.seed FROM sale s JOIN waiting_room_visitor p ON p.sale_id = s.id AND p.buyer = $1
      JOIN waiting_room r ON r.sale_id = s.id WHERE s.phase = 'closed' LIMIT $2";
 pub(crate) const FIND_CODES: &str =
     "SELECT u.sale_id, u.hash FROM sale s JOIN access_code_use u ON u.sale_id = s.id AND u.buyer = $1
@@ -111,7 +117,8 @@ pub(crate) const RENAME_ORDER: &str =
     "UPDATE orders SET buyer = $1, request_key = $2 WHERE grant_id = $3 AND n = $4 AND buyer = $5";
 pub(crate) const DECREASE_QUOTA: &str =
     "UPDATE quota SET used = used - $1 WHERE buyer = $2 AND item_id = $3";
-pub(crate) const INCREASE_QUOTA: &str = "INSERT INTO quota (buyer, item_id, used) VALUES ($1, $2, $3)
+pub(crate) const INCREASE_QUOTA: &str =
+    "INSERT INTO quota (buyer, item_id, used) VALUES ($1, $2, $3)
      ON CONFLICT (buyer, item_id) DO UPDATE SET used = quota.used + excluded.used";
 /// No row means that the buyer never had an order.
 pub(crate) const DELETE_QUOTA: &str = "DELETE FROM quota WHERE buyer = $1 AND item_id = $2
@@ -124,9 +131,9 @@ pub(crate) const RENAME_WAITLIST: &str =
     "UPDATE waitlist SET buyer = $1, request_key = $2 WHERE item_id = $3 AND n = $4 AND buyer = $5";
 pub(crate) const RENAME_EVENT: &str = "UPDATE event SET data = replace(data, '\"buyer\":\"' || CAST($1 AS text) || '\"', '\"buyer\":\"' || CAST($2 AS text) || '\"') WHERE seq = $3";
 /// Of whoever took part in the draw the lot changes with the name, or it would tell the old one.
-pub(crate) const RENAME_DRAWN: &str = "UPDATE waiting_place SET buyer = $1, lot = $2 WHERE sale_id = $3 AND buyer = $4 AND lot IS NOT NULL";
+pub(crate) const RENAME_DRAWN: &str = "UPDATE waiting_room_visitor SET buyer = $1, lot = $2 WHERE sale_id = $3 AND buyer = $4 AND lot IS NOT NULL";
 pub(crate) const RENAME_VISITOR: &str =
-    "UPDATE waiting_place SET buyer = $1 WHERE sale_id = $2 AND buyer = $3 AND lot IS NULL";
+    "UPDATE waiting_room_visitor SET buyer = $1 WHERE sale_id = $2 AND buyer = $3 AND lot IS NULL";
 pub(crate) const RENAME_CODE: &str =
     "UPDATE access_code_use SET buyer = $1 WHERE sale_id = $2 AND hash = $3 AND buyer = $4";
 pub(crate) const RENAME_BLOCK: &str =
@@ -160,7 +167,8 @@ pub(crate) struct ErasableOrder {
     pub(crate) held: i64,
 }
 
-/// Other rows to be erased, by what their tables find them by. They were read before the transaction that replaces them: it looks for the buyer again.
+/// Other rows to be erased, by what their tables find them by. They were read before the
+/// transaction that replaces them: it looks for the buyer again.
 #[derive(Default)]
 pub(crate) struct ErasableRows {
     pub(crate) feed: Vec<(i64, i64, Option<String>)>,

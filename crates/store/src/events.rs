@@ -1,4 +1,5 @@
-//! How an event stands in a row, whatever the backend: the words for who made it, and the document of what `orders` does not say.
+//! How an event stands in a row, whatever the backend: the words for who made it, and the document
+//! of what `orders` does not say.
 use std::borrow::Cow;
 
 use doorbuster_core::event::{Actor, Attribution, Event, EventType, Subject};
@@ -70,14 +71,20 @@ pub(crate) fn subject_json(subject: &Subject) -> Option<String> {
     Some(document.to_string())
 }
 
-/// What is told of a sale that goes on to this phase: that it opened, for the first time, or that it closed.
+/// What is told of a sale that goes on to this phase: that it opened, for the first time, or that
+/// it closed.
 pub(crate) fn sale_event(sale: &SaleRow, to: Phase, now: Millis) -> Option<Event> {
     let what = match to {
         Phase::Open if sale.opened_at.is_none() => EventType::SaleOpened,
         Phase::Closed => EventType::SaleClosed,
         _ => return None,
     };
-    Some(Event { what, subject: Subject::Sale(sale.id.clone()), by: Attribution::ENGINE.clone(), at: now })
+    Some(Event {
+        what,
+        subject: Subject::Sale(sale.id.clone()),
+        by: Attribution::ENGINE.clone(),
+        at: now,
+    })
 }
 
 /// The state that an order's event leaves it in.
@@ -138,7 +145,8 @@ impl EventRow {
     }
 }
 
-/// What the row of an event is about that cannot be read: the order or sale that it names, so that later ones about the same come after it.
+/// What the row of an event is about that cannot be read: the order or sale that it names, so that
+/// later ones about the same come after it.
 pub(crate) fn unreadable_about(
     position: i64,
     order: Option<String>,

@@ -1,9 +1,9 @@
 //! Durable truth: the store contract and its backends.
 //!
-//! Every rule about stock is a transaction of `doorbuster-core` over its `Ledger`; a backend runs it between BEGIN and COMMIT. Backends are
-//! variants of a closed enum; `conformance` holds each against the same expectations.
+//! Every rule about stock is a transaction of `doorbuster-core` over its `Ledger`; a backend runs
+//! it between BEGIN and COMMIT. Backends are variants of a closed enum; `conformance` holds each
+//! against the same expectations.
 
-mod reconciliation;
 pub mod conformance;
 mod contract;
 mod endpoints;
@@ -11,26 +11,29 @@ mod erase;
 mod events;
 pub mod inspect;
 pub mod limits;
-mod waitlist;
 mod postgres;
+mod reconciliation;
 mod sqlite;
 mod store;
+mod waitlist;
 
 pub use contract::{
-    AdjustOutcome, StockAdjustment, Adjustment, AdminKey, AdminRole, BackupError, Block, BlockKind,
-    BlocksVersion, LedgerPage, Reconciliation, CatalogueRows, Check, CodeCounts, CodesOutcome, CommitSink,
-    Committed, Dead, DeadLetterCounts, DeadLetterId, DeadLetterKind, DeadTicket, DeadLetterOutcome, DeleteOutcome,
-    Delivery, DeliveryQuery, DeliveryState, Difference, DifferenceKind, Dispute, Endpoint,
-    EndpointChange, EndpointKind, EndpointSecret, EnterOutcome, Erased, Finding, RetentionCutoffs, DeadLetterContent, RetainedRows,
-    RetainReason, ItemTotals, ItemCounts, ItemRow, WaitlistPosition, WaitlistServed, MoneyPage, MoneyQuery, MoneyTotals,
-    GrantTransfers, NewEndpoint, NewItem, NewSale, RefundNotice, OpenError, OpeningStock, OrderTransition, OrderPage,
-    OrderQuery, OutboxPage, PatchOutcome, PostgresOptions, CheckoutDeferral, EventRead, Redelivery, Reversal,
-    ReversalKind, ReversedPayment, ReversalOutcome, Rotation, SalePatch, SaleRow, AnswerSpend, SpendOutcome,
-    SpreadOutcome, SqliteOptions, EndpointStatus, StepOutcome, StoreError, StoredEvent, BuyerTraces, UnreadableEvent,
-    RoomVisitor, WaitingRoom, WaitingRoomView,
+    AdjustOutcome, Adjustment, AdminKey, AdminRole, AnswerSpend, BackupError, Block, BlockKind,
+    BlocksVersion, BuyerTraces, CatalogueRows, Check, CheckoutDeferral, CodeCounts, CodesOutcome,
+    CommitSink, Committed, Dead, DeadLetterContent, DeadLetterCounts, DeadLetterId, DeadLetterKind,
+    DeadLetterOutcome, DeadTicket, DeleteOutcome, Delivery, DeliveryQuery, DeliveryState,
+    Difference, DifferenceKind, Dispute, Endpoint, EndpointChange, EndpointKind, EndpointSecret,
+    EndpointStatus, EnterOutcome, Erased, EventRead, Finding, GrantTransfers, ItemCounts, ItemRow,
+    ItemTotals, LedgerPage, MoneyPage, MoneyQuery, MoneyTotals, NewEndpoint, NewItem, NewSale,
+    OpenError, OpeningStock, OrderPage, OrderQuery, OrderTransition, OutboxPage, PatchOutcome,
+    PostgresOptions, Reconciliation, Redelivery, RefundNotice, RetainReason, RetainedRows,
+    RetentionCutoffs, Reversal, ReversalKind, ReversalOutcome, ReversedPayment, RoomVisitor,
+    Rotation, SalePatch, SaleRow, SpendOutcome, SpreadOutcome, SqliteOptions, StepOutcome,
+    StockAdjustment, StoreError, StoredEvent, UnreadableEvent, WaitingRoom, WaitingRoomView,
+    WaitlistPosition, WaitlistServed,
 };
 pub use postgres::{
-    Postgres, PostgresLedger, check_address, stored_secret, migrate_postgres, shared_secret,
+    Postgres, PostgresLedger, check_address, migrate_postgres, shared_secret, stored_secret,
 };
 pub use sqlite::{Failure, Sqlite, SqliteLedger, backup};
 pub use store::{CodeHash, Store, StoreResult};

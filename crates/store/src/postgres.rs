@@ -1,8 +1,9 @@
 //! The truth in PostgreSQL, shared by any number of nodes.
 //!
-//! A transaction is run as the rules' functions over a [`PostgresLedger`] (`run`), a batch of tickets in two round trips (`settle`). What this node and
-//! the others committed is told by one task (`tell`). Nothing here relies on there being one writer: rows are locked in one order (see the schema),
-//! and what loses against another transaction is run again.
+//! A transaction is run as the rules' functions over a [`PostgresLedger`] (`run`), a batch of
+//! tickets in two round trips (`settle`). What this node and the others committed is told by one
+//! task (`tell`). Nothing here relies on there being one writer: rows are locked in one order (see
+//! the schema), and what loses against another transaction is run again.
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,8 +18,8 @@ use crate::limits::{PG_COMMITS_MAX, PG_READERS, PG_WRITERS};
 use crate::store::StoreResult;
 
 mod blocks;
-mod reconciliation;
 mod calls;
+mod challenge;
 mod check;
 mod checkouts;
 mod clock;
@@ -30,33 +31,33 @@ mod erase;
 mod events;
 mod failure;
 mod flush;
-mod retention;
-mod row_cache;
 mod ledger;
-mod waitlist;
-mod poll;
 mod migrate;
 mod money;
-mod challenge;
 mod operators;
 mod orders;
 mod outbox;
+mod poll;
 mod prefetch;
+mod publisher;
 mod read;
+mod reconciliation;
+mod retention;
 mod reversals;
 mod room;
+mod row_cache;
 mod rows;
 mod run;
 mod sales;
 mod secret;
 mod settle;
 mod shared;
-mod publisher;
+mod waitlist;
 
 pub use connect::check_address;
 pub use ledger::PostgresLedger;
 pub use migrate::migrate_postgres;
-pub use secret::{stored_secret, shared_secret};
+pub use secret::{shared_secret, stored_secret};
 
 use clock::Clock;
 use shared::{CommitMessage, Parts, Shared};
@@ -129,7 +130,8 @@ impl Postgres {
         shared.stop_accepting();
         let publisher = self.0.publisher.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(publisher) = publisher {
-            // Whoever commits now is told before the task ends: its news stand before this word. An error means that it ended already.
+            // Whoever commits now is told before the task ends: its news stand before this word. An
+            // error means that it ended already.
             let _ = shared.commits.send(CommitMessage::Stop).await;
             let _ = publisher.await;
         }
@@ -140,7 +142,9 @@ impl Postgres {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if let Some(publisher) = self.publisher.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(publisher) =
+            self.publisher.lock().unwrap_or_else(PoisonError::into_inner).take()
+        {
             publisher.abort();
         }
     }

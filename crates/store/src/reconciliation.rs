@@ -1,13 +1,15 @@
 //! The SQL of the books, which both backends understand: `$1` is the sale, or NULL for all.
 //!
-//! The sums are made here from orders, grants, payments and refunds, beside which stands what went back by itself; the counters that the engine keeps are only compared with them.
+//! The sums are made here from orders, grants, payments and refunds, beside which stands what went
+//! back by itself; the counters that the engine keeps are only compared with them.
 use doorbuster_core::event::EventType;
 use doorbuster_core::{ItemId, OrderState};
 
-use crate::contract::{Reconciliation, Difference, DifferenceKind, ItemTotals, MoneyTotals};
+use crate::contract::{Difference, DifferenceKind, ItemTotals, MoneyTotals, Reconciliation};
 use crate::limits::DIFFERENCES_MAX;
 
-/// Columns: id, sale, name, total, pool, in slots, held, paid, ended, price, currency; then the counters `paid` and `ended`.
+/// Columns: id, sale, name, total, pool, in slots, held, paid, ended, price, currency; then the
+/// counters `paid` and `ended`.
 pub(crate) const ITEMS: &str = "
     SELECT i.id, i.sale_id, i.name, i.total, i.pool,
            CAST(coalesce((SELECT sum(g.granted - g.settled) FROM slot_grant g WHERE g.item_id = i.id AND g.open AND g.counted), 0) AS bigint),
@@ -20,7 +22,8 @@ pub(crate) const ITEMS: &str = "
     WHERE CAST($1 AS text) IS NULL OR i.sale_id = $1
     ORDER BY i.id";
 
-/// Two columns: the sum of an amount's parts above and below [`SUM_BASE`]. Sums of amounts may be longer than any amount.
+/// Two columns: the sum of an amount's parts above and below [`SUM_BASE`]. Sums of amounts may be
+/// longer than any amount.
 macro_rules! sum_of {
     ($amount:literal) => {
         concat!(
@@ -69,7 +72,8 @@ macro_rules! refunded {
     };
 }
 
-/// Columns: item (NULL: of no order), currency, and the [`sum`]s: captured, standing, refunded, pending, failed.
+/// Columns: item (NULL: of no order), currency, and the [`sum`]s: captured, standing, refunded,
+/// pending, failed.
 pub(crate) const MONEY: &str = concat!(
     "SELECT o.item_id, p.currency, ",
     sum_of!("p.amount_minor"),
@@ -99,13 +103,15 @@ pub(crate) const MONEY: &str = concat!(
 /// A payment with its order and item, under the names that all queries use, and those of the sale.
 macro_rules! payments {
     () => {
-        "payment p LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n LEFT JOIN item i ON i.id = o.item_id"
+        "payment p LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n LEFT JOIN item i ON \
+         i.id = o.item_id"
     };
 }
 /// A payment of a refund with its order and item.
 macro_rules! its_payment {
     () => {
-        "payment p ON p.id = r.payment_id LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n LEFT JOIN item i ON i.id = o.item_id"
+        "payment p ON p.id = r.payment_id LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = \
+         p.n LEFT JOIN item i ON i.id = o.item_id"
     };
 }
 macro_rules! of_sale {
@@ -114,12 +120,14 @@ macro_rules! of_sale {
     };
 }
 
-/// What does not add up, kind by kind, after place `$2`, at most `$3`. Columns: item, order, payment, detail, place.
+/// What does not add up, kind by kind, after place `$2`, at most `$3`. Columns: item, order,
+/// payment, detail, place.
 const DIFFERENCES: &[(DifferenceKind, &str)] = &[
     (
         DifferenceKind::CapturedWithoutPaidOrder,
         concat!(
-            "SELECT o.item_id, p.order_id, p.id, p.amount_minor || ' ' || p.currency || ' captured, the order is ' || coalesce(o.state, 'not there'), p.seq FROM ",
+            "SELECT o.item_id, p.order_id, p.id, p.amount_minor || ' ' || p.currency || ' \
+             captured, the order is ' || coalesce(o.state, 'not there'), p.seq FROM ",
             payments!(),
             " WHERE p.state = 'captured' AND coalesce(o.state, '') <> 'paid'",
             of_sale!(),
@@ -142,7 +150,8 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
             "SELECT o.item_id, p.order_id, p.id,
                     p.amount_minor || ' ' || p.currency || ' for what costs ' || (o.units * i.price_minor) || ' ' || i.currency, p.seq FROM ",
             payments!(),
-            " WHERE p.state = 'captured' AND o.id IS NOT NULL AND (p.amount_minor <> o.units * i.price_minor OR p.currency <> i.currency)",
+            " WHERE p.state = 'captured' AND o.id IS NOT NULL AND (p.amount_minor <> o.units * \
+             i.price_minor OR p.currency <> i.currency)",
             of_sale!(),
             " AND p.seq > $2 ORDER BY p.seq LIMIT $3"
         ),
@@ -150,19 +159,23 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
     (
         DifferenceKind::PaidTwice,
         concat!(
-            "SELECT max(o.item_id), p.order_id, max(p.id), count(*) || ' payments stand for it, of ' || sum(p.amount_minor) || ' in minor units', min(p.seq) FROM ",
+            "SELECT max(o.item_id), p.order_id, max(p.id), count(*) || ' payments stand for it, of \
+             ' || sum(p.amount_minor) || ' in minor units', min(p.seq) FROM ",
             payments!(),
             " WHERE p.state = 'captured'",
             of_sale!(),
-            " GROUP BY p.order_id HAVING count(*) > 1 AND min(p.seq) > $2 ORDER BY min(p.seq) LIMIT $3"
+            " GROUP BY p.order_id HAVING count(*) > 1 AND min(p.seq) > $2 ORDER BY min(p.seq) \
+             LIMIT $3"
         ),
     ),
     (
         DifferenceKind::RefundMissing,
         concat!(
-            "SELECT o.item_id, p.order_id, p.id, p.amount_minor || ' ' || p.currency || ' goes back, and has no refund', p.seq FROM ",
+            "SELECT o.item_id, p.order_id, p.id, p.amount_minor || ' ' || p.currency || ' goes \
+             back, and has no refund', p.seq FROM ",
             payments!(),
-            " WHERE p.state = 'refunded' AND NOT EXISTS (SELECT 1 FROM refund r WHERE r.payment_id = p.id)",
+            " WHERE p.state = 'refunded' AND NOT EXISTS (SELECT 1 FROM refund r WHERE r.payment_id \
+             = p.id)",
             of_sale!(),
             " AND p.seq > $2 ORDER BY p.seq LIMIT $3"
         ),
@@ -193,7 +206,8 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
     (
         DifferenceKind::RefundedTwice,
         concat!(
-            "SELECT max(o.item_id), max(p.order_id), p.id, count(*) || ' refunds of it, of ' || sum(r.amount_minor) || ' in minor units', min(r.seq) FROM refund r JOIN ",
+            "SELECT max(o.item_id), max(p.order_id), p.id, count(*) || ' refunds of it, of ' || \
+             sum(r.amount_minor) || ' in minor units', min(r.seq) FROM refund r JOIN ",
             its_payment!(),
             " WHERE 1 = 1",
             of_sale!(),
@@ -213,14 +227,16 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
         ),
     ),
     (
-        // What a bank took back of a payment whose own refund did not arrive went back once, as it should.
+        // What a bank took back of a payment whose own refund did not arrive went back once, as it
+        // should.
         DifferenceKind::Reversed,
         concat!(
             "SELECT o.item_id, p.order_id, p.id,
                     r.amount_minor || ' ' || r.currency || ' of ' || p.amount_minor || ' ' || p.currency || ' is ' || r.kind || ', the payment is ' || p.state, p.seq
              FROM went_back r JOIN ",
             its_payment!(),
-            " WHERE r.stands AND (p.state = 'captured' OR r.kind = 'disputed' AND EXISTS (SELECT 1 FROM refund f WHERE f.payment_id = p.id AND f.state = 'settled'))",
+            " WHERE r.stands AND (p.state = 'captured' OR r.kind = 'disputed' AND EXISTS (SELECT 1 \
+             FROM refund f WHERE f.payment_id = p.id AND f.state = 'settled'))",
             of_sale!(),
             " AND p.seq > $2 ORDER BY p.seq, r.kind LIMIT $3"
         ),
@@ -258,14 +274,18 @@ macro_rules! moved {
     };
 }
 
-/// Columns: position, order, item, units, type, at, actor, why, the type before. In the order of commits: an embedded store has one writer.
+/// Columns: position, order, item, units, type, at, actor, why, the type before. In the order of
+/// commits: an embedded store has one writer.
 pub(crate) const TRANSITIONS_BY_SEQ: &str = moved!("seq");
 /// The same where several commit side by side: only `position` passes over nothing.
 pub(crate) const TRANSITIONS_BY_POSITION: &str = moved!("position");
 
 /// The state that an order's event of this type leaves it in.
 pub(crate) fn state_after(word: &str) -> Option<OrderState> {
-    OrderState::ALL.iter().copied().find(|state| EventType::from_order_state(*state).as_str() == word)
+    OrderState::ALL
+        .iter()
+        .copied()
+        .find(|state| EventType::from_order_state(*state).as_str() == word)
 }
 
 /// A row of [`ITEMS`], and the counters that are compared with it.
@@ -274,7 +294,8 @@ pub(crate) struct ItemRow {
     pub(crate) expected: (u64, u64),
 }
 
-/// Of each kind that is to be read: its query, and after which place. All of them, or those of which there was more.
+/// Of each kind that is to be read: its query, and after which place. All of them, or those of
+/// which there was more.
 pub(crate) fn kinds_to_read(
     after: Option<&[(DifferenceKind, i64)]>,
 ) -> Vec<(DifferenceKind, &'static str, i64)> {
@@ -285,11 +306,13 @@ pub(crate) fn kinds_to_read(
     DIFFERENCES.iter().filter_map(|&(kind, sql)| Some((kind, sql, place(kind)?))).collect()
 }
 
-/// Differences of one kind, as many as are named, out of one more than that, by their places; and after which place there are more.
+/// Differences of one kind, as many as are named, out of one more than that, by their places; and
+/// after which place there are more.
 pub(crate) fn cut_page(mut rows: Vec<(i64, Difference)>) -> (Vec<Difference>, Option<i64>) {
     let mut after = None;
     if let Some(&(beyond, _)) = rows.get(DIFFERENCES_MAX) {
-        // One payment may have several: what is at one place stays together, and nothing is at one place so often.
+        // One payment may have several: what is at one place stays together, and nothing is at one
+        // place so often.
         let whole = rows.partition_point(|(place, _)| *place < beyond);
         rows.truncate(if whole > 0 { whole } else { DIFFERENCES_MAX });
         after = rows.last().map(|(place, _)| *place);
@@ -339,7 +362,8 @@ fn units(row: &ItemRow, found: &mut Vec<Difference>) {
         let sum = pool + in_slots + held + paid;
         if sum != total {
             differ(format!(
-                "total {total}, but pool {pool} + in slots {in_slots} + held {held} + paid {paid} make {sum}"
+                "total {total}, but pool {pool} + in slots {in_slots} + held {held} + paid {paid} \
+                 make {sum}"
             ));
         }
     }

@@ -1,7 +1,8 @@
 //! The truth in SQLite: one writer that commits whole groups of jobs, readers apart.
 //!
-//! A handle only sends jobs: to the `writer`, which runs them as the rules' transactions over a [`SqliteLedger`], or to a reader (`read`).
-//! A job that was sent runs to its end whether or not its caller still waits.
+//! A handle only sends jobs: to the `writer`, which runs them as the rules' transactions over a
+//! [`SqliteLedger`], or to a reader (`read`). A job that was sent runs to its end whether or not
+//! its caller still waits.
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -20,31 +21,30 @@ use crate::store::StoreResult;
 
 mod backup;
 mod blocks;
-mod reconciliation;
 mod calls;
+mod challenge;
 mod check;
 mod checkouts;
 mod codes;
-mod row_cache;
 mod dead;
 mod dump;
 mod erase;
 mod events;
 mod failure;
 mod feed;
-mod retention;
 mod ledger;
-mod waitlist;
 mod money;
-mod challenge;
 mod open;
+mod open_files;
 mod operators;
 mod orders;
 mod outbox;
-mod open_files;
 mod read;
+mod reconciliation;
+mod retention;
 mod reversals;
 mod room;
+mod row_cache;
 mod rows;
 mod sales;
 mod shared;
@@ -52,6 +52,7 @@ mod statements;
 #[cfg(test)]
 mod tests;
 mod txn;
+mod waitlist;
 mod writer;
 
 pub use backup::backup;
@@ -84,7 +85,8 @@ impl Sqlite {
         Self::open_bounded(options, LOG_PAGES_MAX)
     }
 
-    /// With a log that is long from so many pages: [`LOG_PAGES_MAX`], or fewer where it is tried out.
+    /// With a log that is long from so many pages: [`LOG_PAGES_MAX`], or fewer where it is tried
+    /// out.
     fn open_bounded(options: SqliteOptions, log_pages_max: i64) -> Result<Self, OpenError> {
         let SqliteOptions { dir, id_key, clock, sink, on_fatal } = options;
         let lock = open::lock(&dir)?;
@@ -160,7 +162,8 @@ impl Sqlite {
         let Handle { shared, writes, reads, readers_end, writer_ends, .. } = &*self.0;
         shared.stop_accepting();
         let (writes, reads) = (writes.clone(), reads.clone());
-        // The queues may be full: waiting for room must not hold up the runtime. What cannot be sent has ended already.
+        // The queues may be full: waiting for room must not hold up the runtime. What cannot be
+        // sent has ended already.
         let stopped = tokio::task::spawn_blocking(move || {
             (0..READERS).for_each(|_| drop(reads.send(read::Job::Stop)));
             drop(writes.send(writer::Job::Stop));
@@ -186,9 +189,9 @@ impl Sqlite {
                 result => Ok(result.map_err(StoreError::from)),
             });
             match result {
-                Ok(result) => {
-                    Ok(Box::new(move |fate: StoreResult<()>| drop(await_reply.send(fate.and(result)))))
-                }
+                Ok(result) => Ok(Box::new(move |fate: StoreResult<()>| {
+                    drop(await_reply.send(fate.and(result)))
+                })),
                 Err(why) => {
                     let _ = await_reply.send(Err(why.clone()));
                     Err(why)
@@ -207,9 +210,10 @@ impl Sqlite {
         let (await_reply, answered) = oneshot::channel();
         let shared = Arc::clone(&self.0.shared);
         let run: read::Run = Box::new(move |reader| {
-            let _ = await_reply.send(
-                reader.and_then(|reader| work(reader).map_err(|failure| shared.store_error(failure))),
-            );
+            let _ = await_reply
+                .send(reader.and_then(|reader| {
+                    work(reader).map_err(|failure| shared.store_error(failure))
+                }));
         });
         self.submit(&self.0.reads, read::Job::Read(run))?;
         self.await_reply(answered).await
@@ -233,10 +237,13 @@ impl Sqlite {
     }
 }
 
-/// Carries pages of the write-ahead log into the file, whenever the writer says that there are many, until the writer ends.
+/// Carries pages of the write-ahead log into the file, whenever the writer says that there are
+/// many, until the writer ends.
 ///
-/// SQLite syncs the file only when the last page of the log is carried, which is the writer's to do while others wait for it. So what was carried is synced
-/// here, beside the writer, and the writer's own sync finds next to nothing. Nothing moves while somebody reads an old snapshot, and then nothing is synced.
+/// SQLite syncs the file only when the last page of the log is carried, which is the writer's to do
+/// while others wait for it. So what was carried is synced here, beside the writer, and the
+/// writer's own sync finds next to nothing. Nothing moves while somebody reads an old snapshot, and
+/// then nothing is synced.
 fn run_checkpoints(conn: Connection, data: &File, woken: &Receiver<()>, shared: &Shared) {
     let carried = |mode: &str| {
         conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(2))

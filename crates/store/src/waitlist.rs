@@ -1,6 +1,7 @@
 //! The SQL that finds places in line which do not add up.
 
-/// Each query finds rows of one kind: the item, and the numbers as text. The rule that they break stands beside it. Both backends understand them.
+/// Each query finds rows of one kind: the item, and the numbers as text. The rule that they break
+/// stands beside it. Both backends understand them.
 pub(crate) const CHECKS: &[(&str, &str)] = &[
     (
         "I2",

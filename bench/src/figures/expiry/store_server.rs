@@ -1,17 +1,18 @@
-//! One server with its store, in either shape, as D5 needs it: asked by an operator, reached by SQL, audited at its end.
+//! One server with its store, in either shape, as D5 needs it: asked by an operator, reached by
+//! SQL, audited at its end.
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
-use doorbuster_lab::audit;
-use doorbuster_lab::cluster::{Cluster, ClusterPlan, Shape};
-use doorbuster_lab::load::read_secret;
+use doorbuster_harness::audit;
+use doorbuster_harness::cluster::{Cluster, ClusterPlan, Shape};
+use doorbuster_harness::load::read_secret;
 use rusqlite::Connection;
 use serde_json::Value;
 
-use crate::temp_dir::TempDir;
-use crate::server::{BUYER_SECRET, NewSale, Server, StockRow};
 use crate::config::BenchConfig;
+use crate::server::{BUYER_SECRET, NewSale, Server, StockRow};
+use crate::temp_dir::TempDir;
 
 /// How long SQL of ours waits for the server's.
 const SQL_WITHIN: Duration = Duration::from_secs(60);
@@ -63,7 +64,9 @@ impl StoreServer {
     pub fn open(config: &BenchConfig, store_kind: StoreKind) -> Result<Self> {
         let dir = config.temp_dir("expiry")?;
         let kind = match store_kind {
-            StoreKind::Sqlite => Installation::SingleServer(config.server(&dir.path().join("data"), None, None)?),
+            StoreKind::Sqlite => {
+                Installation::SingleServer(config.server(&dir.path().join("data"), None, None)?)
+            }
             StoreKind::Postgres => {
                 let mut plan =
                     ClusterPlan::new(&config.program, &dir.path().join("cluster"), Shape::Postgres);
@@ -112,7 +115,8 @@ impl StoreServer {
         StockRow::read(&self.operate("GET", &format!("/v1/admin/sales/{sale}/stock"), "", 200)?)
     }
 
-    /// Units of a sale that can be had: those that its slots can hand out, and those in the pool. A unit on its way between them is in neither.
+    /// Units of a sale that can be had: those that its slots can hand out, and those in the pool. A
+    /// unit on its way between them is in neither.
     pub fn units_returned(&self, sale: &str) -> Result<u64> {
         let shown = self.operate("GET", &format!("/v1/admin/sales/{sale}/slots"), "", 200)?;
         let slots =
@@ -125,13 +129,18 @@ impl StoreServer {
         Ok(at_hand + self.stock(sale)?.pool)
     }
 
-    /// Has holds end from the instant on that `at` names just before it is written, as if an operator had said so of each; that instant.
-    pub fn expire_holds_from(&self, at: impl Fn() -> SystemTime, how: HoldExpiry) -> Result<SystemTime> {
+    /// Has holds end from the instant on that `at` names just before it is written, as if an
+    /// operator had said so of each; that instant.
+    pub fn expire_holds_from(
+        &self,
+        at: impl Fn() -> SystemTime,
+        how: HoldExpiry,
+    ) -> Result<SystemTime> {
         let millis = |at: SystemTime| {
             Ok::<_, anyhow::Error>(at.duration_since(SystemTime::UNIX_EPOCH)?.as_millis())
         };
-        let first =
-            self.sql(&format!("SELECT min(reserved_at) FROM orders WHERE item_id IN {HELD_ITEMS}"))?;
+        let first = self
+            .sql(&format!("SELECT min(reserved_at) FROM orders WHERE item_id IN {HELD_ITEMS}"))?;
         let due = at();
         let (now, from) = (millis(SystemTime::now())?, millis(due)?);
         let pay_by = match how {
@@ -148,7 +157,8 @@ impl StoreServer {
         Ok(due)
     }
 
-    /// How long after the first of the holds the last one ended by its own time, and how long after its own time the slowest one did, in seconds.
+    /// How long after the first of the holds the last one ended by its own time, and how long after
+    /// its own time the slowest one did, in seconds.
     pub fn spread_and_slowest(&self) -> Result<(f64, f64)> {
         let seconds = |of: &str| -> Result<f64> {
             let millis = self.sql(&format!(
@@ -159,7 +169,8 @@ impl StoreServer {
         Ok((seconds("max(pay_by) - min(pay_by)")?, seconds("max(ended_at - pay_by)")?))
     }
 
-    /// Lets PostgreSQL be as one that has run for a while: segments of its log are used again, and no checkpoint falls into the time that counts.
+    /// Lets PostgreSQL be as one that has run for a while: segments of its log are used again, and
+    /// no checkpoint falls into the time that counts.
     pub fn warm_up_log(&self) -> Result<()> {
         match self.kind {
             Installation::SingleServer(_) => Ok(()),
@@ -182,7 +193,8 @@ impl StoreServer {
         }
     }
 
-    /// Checks that so many holds expired, each told of once, and that so many other orders are there; stops it and has it audited.
+    /// Checks that so many holds expired, each told of once, and that so many other orders are
+    /// there; stops it and has it audited.
     pub fn close(self, holds: u64, others: u64) -> Result<()> {
         let row = self.stock("held")?;
         ensure!(

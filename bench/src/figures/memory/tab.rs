@@ -1,4 +1,5 @@
-//! What a tab takes that is left open in a waiting room: a place in the line, and a WebSocket that follows the sale.
+//! What a tab takes that is left open in a waiting room: a place in the line, and a WebSocket that
+//! follows the sale.
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -6,20 +7,21 @@ use anyhow::{Context, Result, ensure};
 
 use super::super::sale_server::{self, SaleServer};
 use super::{FEW_CONNECTIONS, PATIENCE, TAB, order};
+use crate::config::BenchConfig;
+use crate::door_requests::DoorRequests;
 use crate::figure::Figure;
 use crate::limits::{OPEN_TABS, TABS_PER_SEC, WARM_ORDERS};
 use crate::load::AnswerKind;
 use crate::server::NewSale;
-use crate::config::BenchConfig;
 use crate::sockets;
-use crate::door_requests::DoorRequests;
 
 const SALE: &str = "drawn";
 /// Far from the opening: nobody is called in.
 const STARTS_AT: &str = "2100-01-01T00:00:00.000Z";
 const DOOR: &str = r#"{"front_door":{"waiting_room":"always","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
 
-/// Growth by tabs that are opened one after the other and then left alone, once the caches of bounded size are full.
+/// Growth by tabs that are opened one after the other and then left alone, once the caches of
+/// bounded size are full.
 pub(super) fn open(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     // Over few connections, which leave no memory behind that tabs could use.
@@ -30,7 +32,9 @@ pub(super) fn open(config: &BenchConfig) -> Result<Figure> {
     let count = if config.quick { OPEN_TABS / 5 } else { OPEN_TABS };
     let buyers = sale_server::buyers("visitor", count);
     let before = sale_server.server().process().resident_at_rest()?;
-    let entered = sale_server.fill_load(FEW_CONNECTIONS).run(&mut DoorRequests::take_position(&buyers, SALE))?;
+    let entered = sale_server
+        .fill_load(FEW_CONNECTIONS)
+        .run(&mut DoorRequests::take_position(&buyers, SALE))?;
     entered.only(&[AnswerKind::Accepted])?;
     let placed = sale_server.server().process().resident_at_rest()?;
     let (begun, mut tabs) = (Instant::now(), Vec::with_capacity(count as usize));
@@ -52,7 +56,8 @@ pub(super) fn open(config: &BenchConfig) -> Result<Figure> {
     sale_server.close()?;
     let each = |bytes: u64, less: u64| bytes.saturating_sub(less) as f64 / f64::from(count);
     let note = format!(
-        "{count} tabs, {TABS_PER_SEC} a second, each with a place ({:.0} B of it) and a WebSocket ({:.0} B) that follows the sale",
+        "{count} tabs, {TABS_PER_SEC} a second, each with a place ({:.0} B of it) and a WebSocket \
+         ({:.0} B) that follows the sale",
         each(placed, before),
         each(after, placed)
     );

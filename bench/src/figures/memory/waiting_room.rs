@@ -1,16 +1,17 @@
-//! What a place in the waiting room takes, and how long a crowd takes to enter, to be drawn and to look.
+//! What a place in the waiting room takes, and how long a crowd takes to enter, to be drawn and to
+//! look.
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
 use super::super::sale_server::{self, SaleServer};
 use super::{FEW_CONNECTIONS, FEW_ORDERS, PLACE, order};
+use crate::config::BenchConfig;
+use crate::door_requests::DoorRequests;
 use crate::figure::Figure;
 use crate::limits::{ADMITTED_WITHIN, ORDER_CONNECTIONS, POSITIONS};
 use crate::load::AnswerKind;
 use crate::server::NewSale;
-use crate::config::BenchConfig;
-use crate::door_requests::DoorRequests;
 
 const SALE: &str = "drawn";
 /// Far from the opening, as the room is measured before it.
@@ -25,7 +26,8 @@ pub(super) fn places(config: &BenchConfig) -> Result<Figure> {
     order(&mut sale_server, "warm", &sale_server::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;
     sale_server.server().announce(&NewSale { id: SALE, stock: 50, limit: 1 }, STARTS_AT)?;
     sale_server.server().change(SALE, DOOR)?;
-    // As many with `--quick`: of fewer places the connections that they were entered over would be most of the growth.
+    // As many with `--quick`: of fewer places the connections that they were entered over would be
+    // most of the growth.
     let count = POSITIONS;
     let buyers = sale_server::buyers("visitor", count);
     let before = sale_server.server().process().resident_at_rest()?;
@@ -41,7 +43,8 @@ pub(super) fn places(config: &BenchConfig) -> Result<Figure> {
         std::thread::sleep(Duration::from_millis(10));
     }
     let called = begun.elapsed();
-    let looked = load.run(&mut DoorRequests::read_position(&buyers, SALE).limited_to(count / LOOKS_PART))?;
+    let looked =
+        load.run(&mut DoorRequests::read_position(&buyers, SALE).limited_to(count / LOOKS_PART))?;
     looked.only(&[AnswerKind::Fine])?;
     let drawn = sale_server.server().process().resident_at_rest()?;
     sale_server.close()?;

@@ -12,7 +12,8 @@ use crate::load::{AnswerKind, Script};
 
 /// How long somebody stays after the page is there, or after the opening that was waited for.
 const STAYS: Duration = Duration::from_secs(30);
-/// Whoever comes so shortly before the opening waits for it, and the page sets its clock with an answer that no cache has.
+/// Whoever comes so shortly before the opening waits for it, and the page sets its clock with an
+/// answer that no cache has.
 const NEAR_OPENING: Duration = Duration::from_secs(90);
 /// When a page looks again, in milliseconds: after the opening, and while the sale is open.
 const AT_THE_OPENING_MS: (f64, f64) = (200.0, 2_000.0);

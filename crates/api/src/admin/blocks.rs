@@ -105,10 +105,10 @@ impl ToSchema for NewBlock {
 }
 
 impl NewBlock {
-    /// Reads the body of `POST /v1/admin/blocks`. Whether the value names anything is for the caller to say.
+    /// Reads the body of `POST /v1/admin/blocks`. Whether the value names anything is for the
+    /// caller to say.
     ///
-    /// # Errors
-    /// `400` or `422`.
+    /// # Errors `400` or `422`.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
         body::object(bytes, &["kind", "value", "expires_at", "reason"], |body| {
             let kind = body.required("kind", read::one_of(&["buyer", "ip"]));

@@ -76,7 +76,8 @@ pub struct DeadLetter {
     pub what: Option<String>,
 }
 
-/// A dead letter with what it holds: an event has a `message`, a refund a `refund`, a ticket a `request`.
+/// A dead letter with what it holds: an event has a `message`, a refund a `refund`, a ticket a
+/// `request`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "id": "dlv_7", "kind": "delivery", "about": "sale:spring", "error": "it answered 500", "tries": 20, "at": "2026-11-20T10:00:42.000Z",
@@ -88,7 +89,8 @@ pub struct DeadLetterDetail {
     /// The dead letter as it is listed; its members stand beside the other three.
     #[serde(flatten)]
     pub letter: DeadLetter,
-    /// What webhooks are told of the event; a broker gets its data in an envelope of its own. `null` also when the event is forgotten or cannot be read.
+    /// What webhooks are told of the event; a broker gets its data in an envelope of its own.
+    /// `null` also when the event is forgotten or cannot be read.
     #[schema(required = true, value_type = Option<Object>)]
     pub message: Option<serde_json::Value>,
     /// The refund that a provider did not make.
@@ -112,7 +114,8 @@ pub struct DeadRequest {
     pub units: u32,
 }
 
-/// A page of dead letters that nobody has seen to: deliveries, then refunds, then tickets, each newest first.
+/// A page of dead letters that nobody has seen to: deliveries, then refunds, then tickets, each
+/// newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeadLetterList {
     /// The dead letters of this page.
@@ -133,10 +136,10 @@ pub struct Discard {
 }
 
 impl Discard {
-    /// Reads the body of `POST /v1/admin/dead-draw_letters/{letter}/discard`, which may be left out.
+    /// Reads the body of `POST /v1/admin/dead-draw_letters/{letter}/discard`, which may be left
+    /// out.
     ///
-    /// # Errors
-    /// `400` or `422`.
+    /// # Errors `400` or `422`.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
         if bytes.is_empty() {
             return Ok(Self { reason: "none given".to_owned() });
@@ -184,8 +187,9 @@ pub struct BulkDiscardBody;
 
 impl PartialSchema for BulkDiscardBody {
     fn schema() -> RefOr<Schema> {
-        let shape =
-            selection_schema(|object| object.property("reason", super::schema::title()).required("reason"));
+        let shape = selection_schema(|object| {
+            object.property("reason", super::schema::title()).required("reason")
+        });
         let shape = shape.description(Some("Those of one endpoint, or all, are let be, and why."));
         let example = serde_json::json!({"endpoint": "end_8Qm2Zr0aT1kP", "reason": "the shop took them from the export"});
         shape.examples([example]).into()
@@ -252,7 +256,8 @@ impl DeadLetterSelection {
 pub struct ManySeenTo {
     /// Dead letters that are tried again, or let be.
     pub done: u32,
-    /// Those that stay as they are: their events are forgotten, as many wait for their endpoint as may wait, or they are tickets, which cannot be tried again.
+    /// Those that stay as they are: their events are forgotten, as many wait for their endpoint as
+    /// may wait, or they are tickets, which cannot be tried again.
     pub skipped: u32,
     /// Give it as `cursor` to go on; `null` at the end.
     #[schema(required = true)]

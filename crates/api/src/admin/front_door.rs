@@ -122,7 +122,8 @@ impl FrontDoor {
         serde_json::to_string(self).expect("plain data serialises")
     }
 
-    /// Whether a purchase needs a pass: because the sale asks for one, or for something that only a pass can prove.
+    /// Whether a purchase needs a pass: because the sale asks for one, or for something that only a
+    /// pass can prove.
     #[must_use]
     pub const fn needs_pass(&self) -> bool {
         self.pass.is_required()
@@ -161,7 +162,8 @@ impl<'de> Deserialize<'de> for LimitSetting {
     }
 }
 
-/// Changes to a front door: a member left out stays, `null` puts its default back, a value replaces.
+/// Changes to a front door: a member left out stays, `null` puts its default back, a value
+/// replaces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrontDoorPatch {
     pass: Change<Asked>,
@@ -174,7 +176,8 @@ pub struct FrontDoorPatch {
     limits: Change<LimitsPatch>,
 }
 
-/// Changes to limits. Here `null` does not put the default back, but means what it means everywhere: no limit.
+/// Changes to limits. Here `null` does not put the default back, but means what it means
+/// everywhere: no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct LimitsPatch {
     buyer: Change<LimitPatch>,

@@ -288,7 +288,8 @@ impl Extension {
     /// `400` or `422`.
     pub fn from_json(bytes: &[u8]) -> Result<(PayByChange, Self), Problem> {
         body::object(bytes, &["secs", "pay_by", "reason"], |body| {
-            let secs = body.optional("secs", None, read::not_null(read::count(1..=EXTEND_SECS_MAX)));
+            let secs =
+                body.optional("secs", None, read::not_null(read::count(1..=EXTEND_SECS_MAX)));
             let pay_by = body.optional("pay_by", None, read::not_null(read::time));
             let reason = body.optional("reason", None, read::not_null(read::title));
             let (secs, pay_by) = (secs?, pay_by?);
@@ -324,7 +325,10 @@ mod tests {
         };
         check(r#"{"secs":60}"#, Some(PayByChange::Secs(60)));
         check(r#"{"secs":60,"reason":"why"}"#, Some(PayByChange::Secs(60)));
-        check(r#"{"pay_by":"1970-01-01T00:00:01Z"}"#, Some(PayByChange::Time(Time::from_millis(1_000))));
+        check(
+            r#"{"pay_by":"1970-01-01T00:00:01Z"}"#,
+            Some(PayByChange::Time(Time::from_millis(1_000))),
+        );
         for wrong in [
             r#"{}"#,
             r#"{"secs":0}"#,

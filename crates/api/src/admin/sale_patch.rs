@@ -1,4 +1,5 @@
-//! Changes to a sale, as a JSON merge patch (RFC 7396): a member left out stays, `null` clears, a value replaces.
+//! Changes to a sale, as a JSON merge patch (RFC 7396): a member left out stays, `null` clears, a
+//! value replaces.
 
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -12,7 +13,8 @@ use crate::limits::{
 use crate::problem::Problem;
 use crate::value::{Money, Stock, Time};
 
-/// Changes to a sale. Titles, times and texts may change at any time, prices and limits before the sale opens.
+/// Changes to a sale. Titles, times and texts may change at any time, prices and limits before the
+/// sale opens.
 #[derive(Clone, Debug, Default, PartialEq, Eq, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(
@@ -62,8 +64,8 @@ pub struct ItemPatch {
     /// Most units that one buyer may have; before the sale opens; `null` is the default, 1.
     #[schema(minimum = 1, maximum = 1_000_000, required = false)]
     pub limit_per_buyer: Option<u32>,
-    /// How long reserved units are held for payment, in seconds; before the sale opens; `null` is the
-    /// default, 900.
+    /// How long reserved units are held for payment, in seconds; before the sale opens; `null` is
+    /// the default, 900.
     #[schema(minimum = 1, maximum = 86_400, required = false)]
     pub hold_secs: Option<u32>,
     /// Only the stock it already has: stock is changed by an adjustment.

@@ -32,7 +32,8 @@ impl Choose {
     }
 }
 
-/// How an item's stock is spread over its slots. Without `initial`, `threshold` and `refill`, or with 0 in all three, everything goes to the slots at once.
+/// How an item's stock is spread over its slots. Without `initial`, `threshold` and `refill`, or
+/// with 0 in all three, everything goes to the slots at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"partitions": 8, "choose": "buyer", "initial": 400, "threshold": 50, "refill": 100})))]

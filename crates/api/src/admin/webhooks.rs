@@ -6,8 +6,8 @@ use utoipa::openapi::{ArrayBuilder, ObjectBuilder, RefOr, Schema, Type};
 
 use crate::body::{self, Object, read};
 use crate::limits::{OVERLAP_SECS_DEFAULT, OVERLAP_SECS_MAX};
-use crate::problem::Problem;
 use crate::notification::{ALL_TYPES, EVENT_ID_PATTERN, EventType};
+use crate::problem::Problem;
 use crate::value::Time;
 
 fn types() -> Schema {
@@ -179,7 +179,8 @@ pub struct CreatedWebhookEndpoint {
     pub id: String,
     /// What it is.
     pub kind: EndpointKind,
-    /// What messages to it are signed with, as Standard Webhooks says; it cannot be shown again. `null`: a broker's are not signed.
+    /// What messages to it are signed with, as Standard Webhooks says; it cannot be shown again.
+    /// `null`: a broker's are not signed.
     #[schema(required = true)]
     pub secret: Option<String>,
     /// Where it is.
@@ -220,7 +221,8 @@ pub struct WebhookEndpoint {
     pub failing: u64,
     /// Events that were given up and that nobody has seen to.
     pub dead: u64,
-    /// Since when something waits that it was not told yet: an event since it happened, or since it failed or was to be told once more.
+    /// Since when something waits that it was not told yet: an event since it happened, or since it
+    /// failed or was to be told once more.
     #[schema(required = true)]
     pub oldest_waiting_at: Option<Time>,
 }

@@ -1,7 +1,7 @@
 //! JSON taken apart one level at a time, numbers as they were written.
 //!
-//! Values stay raw text until a shape asks for them. So a number keeps its spelling, a name given twice is seen, and
-//! what is nested deeper than any shape is passed over without recursion.
+//! Values stay raw text until a shape asks for them. So a number keeps its spelling, a name given
+//! twice is seen, and what is nested deeper than any shape is passed over without recursion.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -51,7 +51,8 @@ impl JsonKind {
     }
 }
 
-/// Members of an object in the order written, twice if given twice. `None` when a name holds an unpaired surrogate.
+/// Members of an object in the order written, twice if given twice. `None` when a name holds an
+/// unpaired surrogate.
 pub(super) fn members(raw: &RawValue) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
     serde_json::from_str::<Members<'_>>(raw.get()).ok().map(|members| members.0)
 }

@@ -35,8 +35,8 @@ impl Faults {
     }
 }
 
-/// An object whose members are taken out one by one. A reader that returns `None` has noted why; reading goes on, so
-/// that all faults are found.
+/// An object whose members are taken out one by one. A reader that returns `None` has noted why;
+/// reading goes on, so that all faults are found.
 pub(crate) struct Object<'a, 'f> {
     pointer: String,
     members: Vec<(&'static str, &'a RawValue)>,
@@ -51,7 +51,8 @@ pub(crate) trait MemberReader<'a, T>:
 impl<'a, T, F: FnOnce(&'a RawValue, &str, &mut Faults) -> Option<T>> MemberReader<'a, T> for F {}
 
 impl<'a, 'f> Object<'a, 'f> {
-    /// Opens the object in `raw`, which may have the `known` members and no others, none of them twice.
+    /// Opens the object in `raw`, which may have the `known` members and no others, none of them
+    /// twice.
     pub(crate) fn open(
         raw: &'a RawValue,
         pointer: String,

@@ -35,11 +35,10 @@ struct UnescapedPurchase<'a> {
 }
 
 impl<'a> Purchase<'a> {
-    /// Reads the body of a purchase. A body without fault is borrowed from and nothing is allocated; one with faults
-    /// is read again, slowly, to name them all.
+    /// Reads the body of a purchase. A body without fault is borrowed from and nothing is
+    /// allocated; one with faults is read again, slowly, to name them all.
     ///
-    /// # Errors
-    /// `400` or `422`.
+    /// # Errors `400` or `422`.
     pub fn from_json(bytes: &'a [u8]) -> Result<Self, Problem> {
         match Self::parse_unescaped(bytes) {
             Some(purchase) => Ok(purchase),

@@ -28,8 +28,10 @@ pub(crate) fn integer<'a>(
             match text.parse().ok().filter(|number| range.contains(number) && !signed) {
                 Some(number) => return Some(number),
                 None if text.contains(['.', 'e', 'E']) => {
-                    faults
-                        .add(pointer, format!("{}, without fraction or exponent", range_text(&range)));
+                    faults.add(
+                        pointer,
+                        format!("{}, without fraction or exponent", range_text(&range)),
+                    );
                 }
                 None => faults.add(pointer, range_text(&range)),
             }
@@ -171,7 +173,8 @@ pub(crate) fn image(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
 /// How addresses of endpoints begin: those of webhooks, and those of brokers.
 const ENDPOINT_SCHEMES: [&str; 6] = ["https", "http", "amqp", "amqps", "nats", "tls"];
 
-/// Address of an endpoint: visible ASCII, with a host. Whether it may be gone to is the server's to say.
+/// Address of an endpoint: visible ASCII, with a host. Whether it may be gone to is the server's to
+/// say.
 pub(crate) fn address(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
     let text = string(raw, pointer, faults)?;
     match address_error(&text) {
@@ -258,7 +261,9 @@ pub(crate) fn time(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<T
 /// A count or the word `"unlimited"`.
 pub(crate) fn stock(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<Stock> {
     let text = raw.get();
-    if JsonKind::from_raw(raw) == JsonKind::String && json::string(raw).is_some_and(|text| text == "unlimited") {
+    if JsonKind::from_raw(raw) == JsonKind::String
+        && json::string(raw).is_some_and(|text| text == "unlimited")
+    {
         return Some(Stock::UNLIMITED);
     }
     match text.parse().ok().filter(|units| *units <= STOCK_MAX) {

@@ -1,7 +1,10 @@
 //! What buyers use: purchases, their orders, the sales there are, events.
 
 use super::response::{NOT_MODIFIED, json, ok};
-use super::{SuccessResponse, ResponseHeader, Auth, Body, Chapter, Content, Endpoint, Method, Param, JsonType};
+use super::{
+    Auth, Body, Chapter, Content, Endpoint, JsonType, Method, Param, ResponseHeader,
+    SuccessResponse,
+};
 use crate::body::Purchase;
 use crate::event::Event;
 use crate::header::BodyType;
@@ -34,7 +37,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
             the key, the sale's phase, eligibility and pass, rate limits, stock and the buyer's limit. An order is remembered by its key, a \
             refusal is not: the same key is then a new try.",
         params: &[Param::IdempotencyKey, Param::Prefer, Param::PurchasePass],
-        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Purchase<'static>>() }),
+        body: Some(Body {
+            media: BodyType::Json,
+            json_type: JsonType::for_type::<Purchase<'static>>(),
+        }),
         responses: &[
             ok::<Order>("The key already has this order; here it is as it stands now.")
                 .headers(&[ResponseHeader::IdempotentReplayed, ResponseHeader::Location]),
@@ -129,7 +135,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         description: "Cacheable for a second.",
         params: &[Param::IfNoneMatch],
         responses: &[
-            ok::<Status>("The status.").headers(&[ResponseHeader::ETag, ResponseHeader::CacheControl]),
+            ok::<Status>("The status.")
+                .headers(&[ResponseHeader::ETag, ResponseHeader::CacheControl]),
             NOT_MODIFIED,
         ],
         ..BUYER_ENDPOINT
@@ -141,8 +148,12 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         description: "`hello` comes first. Events are hints; `GET` is the truth. A reader that lets more than 1 MiB \
             wait is dropped; whom operators turn away meanwhile hears nothing more.",
         params: &[Param::Follow, Param::LastEventId],
-        responses: &[SuccessResponse::new(200, Content::Events(JsonType::for_type::<Event>()), "A stream of events.")
-            .headers(&[ResponseHeader::CacheControl])],
+        responses: &[SuccessResponse::new(
+            200,
+            Content::Events(JsonType::for_type::<Event>()),
+            "A stream of events.",
+        )
+        .headers(&[ResponseHeader::CacheControl])],
         codes: &[Code::Forbidden, Code::NotFound, Code::RateLimited],
         ..BUYER_ENDPOINT
     },

@@ -1,8 +1,8 @@
 //! Challenges.
 
-use super::response::json;
 use super::buyers::BUYER_ENDPOINT;
-use super::{SuccessResponse, Body, Endpoint, Method, JsonType};
+use super::response::json;
+use super::{Body, Endpoint, JsonType, Method, SuccessResponse};
 use crate::gate::{Challenge, ChallengeRequest};
 use crate::header::BodyType;
 use crate::problem::Code;

@@ -1,18 +1,24 @@
-//! What operators take away: lists as CSV, and the report in which units and money are held against each other.
+//! What operators take away: lists as CSV, and the report in which units and money are held against
+//! each other.
 
-use super::response::ok;
 use super::operators::VIEWER_ENDPOINT;
-use super::{SuccessResponse, Content, Endpoint, Param};
+use super::response::ok;
+use super::{Content, Endpoint, Param, SuccessResponse};
 use crate::admin::export::{Export, Reconciliation};
 use crate::problem::Code;
 
 /// A line of names, then the rows.
 const fn csv_response(export: Export) -> SuccessResponse {
-    SuccessResponse::new(200, Content::Csv(export.header()), "A line of names, then one line for each row.")
+    SuccessResponse::new(
+        200,
+        Content::Csv(export.header()),
+        "A line of names, then one line for each row.",
+    )
 }
 
 /// A list as CSV.
-const CSV_ENDPOINT: Endpoint = Endpoint { params: &[Param::Sale], codes: &[Code::NotFound], ..VIEWER_ENDPOINT };
+const CSV_ENDPOINT: Endpoint =
+    Endpoint { params: &[Param::Sale], codes: &[Code::NotFound], ..VIEWER_ENDPOINT };
 
 pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {

@@ -1,7 +1,10 @@
 //! What operators use: sales and their phases, stock, orders, keys, audit.
 
 use super::response::{json, ok};
-use super::{SuccessResponse, ResponseHeader, Auth, Body, Chapter, Content, Endpoint, Method, Param, JsonType};
+use super::{
+    Auth, Body, Chapter, Content, Endpoint, JsonType, Method, Param, ResponseHeader,
+    SuccessResponse,
+};
 use crate::admin::audit::Audit;
 use crate::admin::blocks::{Block, BlockList, NewBlock};
 use crate::admin::keys::{CreatedKey, KeyList, NewKey, Role};
@@ -32,7 +35,8 @@ pub(super) const VIEWER_ENDPOINT: Endpoint = Endpoint {
     codes: &[],
 };
 
-pub(super) const OPERATOR_ENDPOINT: Endpoint = Endpoint { auth: Auth::Operator(Role::Operator), ..VIEWER_ENDPOINT };
+pub(super) const OPERATOR_ENDPOINT: Endpoint =
+    Endpoint { auth: Auth::Operator(Role::Operator), ..VIEWER_ENDPOINT };
 
 /// A move from one phase to another.
 const PHASE_ENDPOINT: Endpoint = Endpoint {
@@ -78,7 +82,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         description: "Title, times, texts and front door at any time; prices and limits until it opens. Entries of \
             `items` change the item of that id; items that are not named stay as they are.",
         params: &[Param::IfMatch],
-        body: Some(Body { media: BodyType::MergePatch, json_type: JsonType::for_type::<SalePatch>() }),
+        body: Some(Body {
+            media: BodyType::MergePatch,
+            json_type: JsonType::for_type::<SalePatch>(),
+        }),
         responses: &[ok::<AdminSale>("The sale, changed.").headers(&[ResponseHeader::ETag])],
         codes: &[Code::WrongState],
         ..OPERATOR_ENDPOINT

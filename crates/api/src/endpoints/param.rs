@@ -148,8 +148,8 @@ impl Param {
         matches!(self.location(), ParamLocation::Path) || matches!(self, Self::IdempotencyKey)
     }
 
-    /// Whether a wrong value is answered with `422`. A path that cannot exist is not found; the other headers are
-    /// ignored when they cannot be read.
+    /// Whether a wrong value is answered with `422`. A path that cannot exist is not found; the
+    /// other headers are ignored when they cannot be read.
     #[must_use]
     pub const fn can_be_invalid(self) -> bool {
         matches!(self.location(), ParamLocation::Query) || matches!(self, Self::IdempotencyKey)
@@ -192,7 +192,8 @@ impl Param {
             Self::IfMatch => "Go ahead only if the thing's `ETag` is still this one.",
             Self::IfNoneMatch => "Answer `304` if the thing's `ETag` is still this one.",
             Self::LastEventId => {
-                "The id of the last event received, when a stream is taken up again: what is kept of the buyer's orders since is told first."
+                "The id of the last event received, when a stream is taken up again: what is kept \
+                 of the buyer's orders since is told first."
             }
         }
     }
@@ -236,7 +237,9 @@ impl Param {
                     .max_items(Some(EVENT_SALES_MAX))
                     .into()
             }
-            (_, ParamLocation::Query) => OneOfBuilder::new().item(self.value_schema()).item(empty()).into(),
+            (_, ParamLocation::Query) => {
+                OneOfBuilder::new().item(self.value_schema()).item(empty()).into()
+            }
             _ => self.value_schema(),
         }
     }

@@ -1,9 +1,9 @@
 //! Purchase passes, and the access codes that some sales ask for with them.
 
-use super::response::{json, ok};
 use super::buyers::BUYER_ENDPOINT;
 use super::operators::{OPERATOR_ENDPOINT, VIEWER_ENDPOINT};
-use super::{SuccessResponse, Body, Endpoint, Method, JsonType};
+use super::response::{json, ok};
+use super::{Body, Endpoint, JsonType, Method, SuccessResponse};
 use crate::admin::access_codes::{CodeCounts, CreatedCodes, NewCodes};
 use crate::gate::{NewPass, Pass};
 use crate::header::BodyType;

@@ -1,9 +1,9 @@
 //! Money: where buyers pay, what providers send, what operators see and change.
 
-use super::response::ok;
 use super::buyers::BUYER_ENDPOINT;
 use super::operators::{OPERATOR_ENDPOINT, VIEWER_ENDPOINT};
-use super::{Auth, Body, Chapter, Endpoint, Method, Param, JsonType};
+use super::response::ok;
+use super::{Auth, Body, Chapter, Endpoint, JsonType, Method, Param};
 use crate::admin::payments::{Extension, PaymentList, Reason, RefundList};
 use crate::header::BodyType;
 use crate::order::{History, Order};

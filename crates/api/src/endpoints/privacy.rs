@@ -1,8 +1,8 @@
 //! What operators owe to buyers who leave.
 
-use super::response::ok;
 use super::operators::VIEWER_ENDPOINT;
-use super::{Auth, Body, Endpoint, Method, JsonType};
+use super::response::ok;
+use super::{Auth, Body, Endpoint, JsonType, Method};
 use crate::admin::erasures::{Erasure, NewErasure};
 use crate::admin::keys::Role;
 use crate::header::BodyType;

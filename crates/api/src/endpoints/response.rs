@@ -79,7 +79,9 @@ impl Content {
     #[must_use]
     pub const fn json_type(self) -> Option<JsonType> {
         match self {
-            Self::Json(json_type) | Self::Events(json_type) | Self::WebSocket(json_type) => Some(json_type),
+            Self::Json(json_type) | Self::Events(json_type) | Self::WebSocket(json_type) => {
+                Some(json_type)
+            }
             _ => None,
         }
     }

@@ -1,7 +1,7 @@
 //! What machines around the server use: health, readiness, metrics, documentation.
 
 use super::response::{NOT_MODIFIED, ok};
-use super::{SuccessResponse, ResponseHeader, Auth, Chapter, Content, Endpoint, Method, Param};
+use super::{Auth, Chapter, Content, Endpoint, Method, Param, ResponseHeader, SuccessResponse};
 use crate::health::Health;
 use crate::problem::Code;
 

@@ -1,9 +1,9 @@
 //! The waiting room: a place in it, and its draw.
 
-use super::response::{json, ok};
 use super::buyers::BUYER_ENDPOINT;
 use super::operators::VIEWER_ENDPOINT;
-use super::{SuccessResponse, ResponseHeader, Auth, Content, Endpoint, Method};
+use super::response::{json, ok};
+use super::{Auth, Content, Endpoint, Method, ResponseHeader, SuccessResponse};
 use crate::gate::{Draw, WaitingPlace};
 use crate::problem::Code;
 
@@ -18,7 +18,11 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
             new place at the end. A sale without a waiting room has none to enter: `404`.",
         responses: &[
             ok::<WaitingPlace>("The buyer had this place."),
-            SuccessResponse::new(201, json::<WaitingPlace>(), "The buyer has this place since now."),
+            SuccessResponse::new(
+                201,
+                json::<WaitingPlace>(),
+                "The buyer has this place since now.",
+            ),
         ],
         codes: &[Code::Forbidden, Code::Ended, Code::RateLimited],
         ..BUYER_ENDPOINT

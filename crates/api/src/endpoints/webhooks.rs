@@ -1,10 +1,10 @@
 //! Telling others: the shop's endpoints, what they were not told at once, what was given up.
 
-use super::response::{json, ok};
 use super::operators::{OPERATOR_ENDPOINT, VIEWER_ENDPOINT};
-use super::{SuccessResponse, Auth, Body, Content, Endpoint, Method, Param, JsonType};
+use super::response::{json, ok};
+use super::{Auth, Body, Content, Endpoint, JsonType, Method, Param, SuccessResponse};
 use crate::admin::dead_letters::{
-    DeadLetterDetail, DeadLetterList, Discard, ManySeenTo, BulkDiscardBody, BulkRetryBody, SeenTo,
+    BulkDiscardBody, BulkRetryBody, DeadLetterDetail, DeadLetterList, Discard, ManySeenTo, SeenTo,
 };
 use crate::admin::keys::Role;
 use crate::admin::webhooks::{
@@ -33,7 +33,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         summary: "Add an endpoint",
         description: "It is told of what happens from now on: a webhook signed as Standard Webhooks, a broker in CloudEvents' envelope. A webhook's secret is \
             shown in this answer and never again. An address that may not be gone to is refused here already. There are at most 50.",
-        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewWebhookEndpoint>() }),
+        body: Some(Body {
+            media: BodyType::Json,
+            json_type: JsonType::for_type::<NewWebhookEndpoint>(),
+        }),
         responses: &[SuccessResponse::new(
             201,
             json::<CreatedWebhookEndpoint>(),
@@ -78,7 +81,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         summary: "Give an endpoint a new secret",
         description: "Messages are signed by the new one at once, and by those before it as well for a while. The new one is shown in this \
             answer and never again. At most five sign at once; the oldest goes. A broker has none.",
-        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<SecretRotation>() }),
+        body: Some(Body {
+            media: BodyType::Json,
+            json_type: JsonType::for_type::<SecretRotation>(),
+        }),
         may_lack_body: true,
         responses: &[ok::<CreatedWebhookEndpoint>("The endpoint, with its new secret.")],
         codes: &[Code::WrongState],
@@ -150,7 +156,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         summary: "Try many again",
         description: "Those of one endpoint, or all, newest first: at most `limit` are looked at in one call, and `next_cursor` goes on from there.",
         params: &[Param::DeadKind, Param::Cursor, Param::Limit],
-        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<BulkRetryBody>() }),
+        body: Some(Body {
+            media: BodyType::Json,
+            json_type: JsonType::for_type::<BulkRetryBody>(),
+        }),
         responses: &[ok::<ManySeenTo>("How many are tried again.")],
         codes: &[Code::NotFound],
         ..OPERATOR_ENDPOINT
@@ -162,7 +171,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         summary: "Let many be",
         description: "As the above, and `reason` is kept with each.",
         params: &[Param::DeadKind, Param::Cursor, Param::Limit],
-        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<BulkDiscardBody>() }),
+        body: Some(Body {
+            media: BodyType::Json,
+            json_type: JsonType::for_type::<BulkDiscardBody>(),
+        }),
         responses: &[ok::<ManySeenTo>("How many are let be.")],
         codes: &[Code::NotFound],
         ..OPERATOR_ENDPOINT

@@ -94,7 +94,8 @@ impl NewPass {
     pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
         body::object(bytes, &["item", "challenge", "answer", "access_code"], |body| {
             let item = body.required("item", read::name);
-            let challenge = body.optional("challenge", None, read::not_null(text(CHALLENGE_BYTES_MAX)));
+            let challenge =
+                body.optional("challenge", None, read::not_null(text(CHALLENGE_BYTES_MAX)));
             let answer = body.optional("answer", None, read::not_null(answer));
             let access_code =
                 body.optional("access_code", None, read::not_null(text(ACCESS_CODE_CHARS_MAX)));

@@ -2,8 +2,8 @@
 
 use super::{elements, split_trimmed};
 
-/// Whether a caller whose `Accept` headers are `values` takes `served`, such as `application/json`. No header, or one
-/// that cannot be read, accepts everything.
+/// Whether a caller whose `Accept` headers are `values` takes `served`, such as `application/json`.
+/// No header, or one that cannot be read, accepts everything.
 #[must_use]
 pub fn accepts<'a>(values: impl IntoIterator<Item = &'a [u8]>, served: &str) -> bool {
     let mut best: Option<(u8, bool)> = None;
@@ -21,7 +21,8 @@ pub fn accepts<'a>(values: impl IntoIterator<Item = &'a [u8]>, served: &str) -> 
     best.is_none_or(|(_, taken)| taken)
 }
 
-/// Whether one of these `Accept` headers names `served` itself, as browsers name `text/html` when a person goes somewhere.
+/// Whether one of these `Accept` headers names `served` itself, as browsers name `text/html` when a
+/// person goes somewhere.
 #[must_use]
 pub fn accepts_explicitly<'a>(values: impl IntoIterator<Item = &'a [u8]>, served: &str) -> bool {
     elements(values).any(|element| {
@@ -30,7 +31,8 @@ pub fn accepts_explicitly<'a>(values: impl IntoIterator<Item = &'a [u8]>, served
     })
 }
 
-/// How precisely `range` names `served`: 3 in full, 2 by its first half, 1 by `*/*`; `None` when it does not.
+/// How precisely `range` names `served`: 3 in full, 2 by its first half, 1 by `*/*`; `None` when it
+/// does not.
 fn precision(range: &[u8], served: &[u8]) -> Option<u8> {
     let (first, second) = split_trimmed(range, b'/');
     let (kind, _) = split_trimmed(served, b'/');
@@ -62,7 +64,8 @@ mod tests {
     #[test]
     fn only_who_names_a_page_asks_for_one() {
         let check = |values: &[&str], expected: bool| {
-            let found = accepts_explicitly(values.iter().map(|value| value.as_bytes()), "text/html");
+            let found =
+                accepts_explicitly(values.iter().map(|value| value.as_bytes()), "text/html");
             assert_eq!(found, expected, "{values:?}");
         };
         check(&["text/html,application/xhtml+xml,*/*;q=0.8"], true);

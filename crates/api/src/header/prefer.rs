@@ -19,8 +19,8 @@ impl Default for Prefer {
 }
 
 impl Prefer {
-    /// Reads all `Prefer` headers. What cannot be read, or is out of range, is ignored; of a preference given twice
-    /// the first counts.
+    /// Reads all `Prefer` headers. What cannot be read, or is out of range, is ignored; of a
+    /// preference given twice the first counts.
     #[must_use]
     pub fn parse<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut wait = None;

@@ -3,7 +3,8 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// A message to a broker: the same event with the same data as webhooks are told, in `CloudEvents`' envelope.
+/// A message to a broker: the same event with the same data as webhooks are told, in `CloudEvents`'
+/// envelope.
 #[derive(Clone, Debug, Serialize)]
 pub struct CloudEvent<'a> {
     specversion: &'static str,
@@ -22,7 +23,8 @@ impl<'a> CloudEvent<'a> {
     /// What a message says that its body is.
     pub const CONTENT_TYPE: &'static str = "application/cloudevents+json; charset=utf-8";
 
-    /// The event `id` of type `what`, which happened at `time` to what `key` names; `source` says which deployment tells of it.
+    /// The event `id` of type `what`, which happened at `time` to what `key` names; `source` says
+    /// which deployment tells of it.
     #[must_use]
     pub fn new(
         id: &'a str,

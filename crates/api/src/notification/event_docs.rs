@@ -7,8 +7,8 @@ use serde_json::Value;
 use utoipa::{PartialSchema, ToSchema};
 
 use super::{
-    NotificationData, EventType, ItemData, Notification, OrderData, PaymentData, RefusedData, ReversalData,
-    SaleData, event_id,
+    EventType, ItemData, Notification, NotificationData, OrderData, PaymentData, RefusedData,
+    ReversalData, SaleData, event_id,
 };
 use crate::admin::payments::{Payment, PaymentState, Refund, RefundCause};
 use crate::order::{Order, OrderState};
@@ -47,7 +47,8 @@ struct EventDoc {
 const EVENT_DOCS: [EventDoc; 12] = [
     order(
         EventType::OrderReserved,
-        "A request became an order, or a place in line did (`from_line`); its units are held until `pay_by`.",
+        "A request became an order, or a place in line did (`from_waitlist`); its units are held \
+         until `pay_by`.",
     ),
     order(EventType::OrderPaid, "The order was paid, in time or late."),
     order(
@@ -89,7 +90,9 @@ const EVENT_DOCS: [EventDoc; 12] = [
         what: EventType::ItemSoldOut,
         when: "Every unit of the item is paid for: nothing is left and nothing is held.",
         schema: members::<ItemData>,
-        example: |_| NotificationData::Item(ItemData { sale: "spring".to_owned(), item: "phone".to_owned() }),
+        example: |_| {
+            NotificationData::Item(ItemData { sale: "spring".to_owned(), item: "phone".to_owned() })
+        },
     },
 ];
 
@@ -188,8 +191,12 @@ pub fn document() -> String {
         let _ = writeln!(text, "### {name}\n\n| member | type | what it is |\n|---|---|---|");
         for (member, schema) in properties(schema) {
             let words = schema.get("description").and_then(Value::as_str).unwrap_or_default();
-            let _ =
-                writeln!(text, "| `{member}` | {} | {} |", type_text(&schema), words.replace('\n', " "));
+            let _ = writeln!(
+                text,
+                "| `{member}` | {} | {} |",
+                type_text(&schema),
+                words.replace('\n', " ")
+            );
         }
         text.push('\n');
     }

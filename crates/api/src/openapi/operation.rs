@@ -12,7 +12,7 @@ use utoipa::openapi::{Content as MediaType, ContentBuilder, Header, Ref, Require
 
 use super::{BUYER, OPERATOR, problems};
 use crate::endpoints::{
-    SuccessResponse, ResponseHeader, Auth, Body, Content, Endpoint, Param, ParamLocation, JsonType,
+    Auth, Body, Content, Endpoint, JsonType, Param, ParamLocation, ResponseHeader, SuccessResponse,
 };
 
 /// The operation of `endpoint`.

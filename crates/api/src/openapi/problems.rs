@@ -9,7 +9,9 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::operation::header;
 use crate::endpoints::ResponseHeader;
-use crate::problem::{Code, Fault, MEDIA_TYPE, FaultLocation, Problem, ProblemBody, Requirement, Scope};
+use crate::problem::{
+    Code, Fault, FaultLocation, MEDIA_TYPE, Problem, ProblemBody, Requirement, Scope,
+};
 use crate::value::Time;
 
 /// Members that every problem has.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use super::{Code, Fault, ExtraMembers, Problem, Requirement, Scope};
+use super::{Code, ExtraMembers, Fault, Problem, Requirement, Scope};
 use crate::value::Time;
 
 /// A problem as RFC 9457 writes it. Members after `retryable` belong to some codes only.

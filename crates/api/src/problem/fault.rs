@@ -16,8 +16,8 @@ pub enum FaultLocation {
     Query(Cow<'static, str>),
 }
 
-/// One thing that is wrong with a request. Faults of headers and of the query have an empty pointer and name the
-/// header or parameter instead.
+/// One thing that is wrong with a request. Faults of headers and of the query have an empty pointer
+/// and name the header or parameter instead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"pointer": "/items/0/price/amount_minor", "detail": "must be a whole number from 0 to 1000000000000"})))]
 pub struct Fault {

@@ -68,7 +68,8 @@ fn each_endpoints_row_says_who_may_call_and_what_it_answers() {
         assert_eq!(*success, statuses.join(" "), "{name}");
         let own: Vec<&str> = endpoint.codes.iter().map(|code| code.as_str()).collect();
         assert_eq!(quoted(codes), own, "{name}");
-        let parameters = endpoint.params.iter().filter(|param| param.location() == ParamLocation::Query);
+        let parameters =
+            endpoint.params.iter().filter(|param| param.location() == ParamLocation::Query);
         for parameter in parameters {
             assert!(quoted(summary).contains(&parameter.name()), "{name}: {}", parameter.name());
         }

@@ -1,5 +1,6 @@
-//! Outlines of the characters that pictures show, in units of which 2,048 make an em, y upwards: from DejaVu, under the licence beside this file.
-//! Made by `cargo xtask glyphs`; not to be written by hand.
+//! Outlines of the characters that pictures show, in units of which 2,048 make an em, y upwards:
+//! from DejaVu, under the licence beside this file. Made by `cargo xtask glyphs`; not to be written
+//! by hand.
 
 use super::Glyph;
 use super::PathStep::{L, M, Q};

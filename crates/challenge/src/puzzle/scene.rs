@@ -1,4 +1,5 @@
-//! Something to cut pieces out of: a sky, hills, and many edges, straight and round, as pieces have them.
+//! Something to cut pieces out of: a sky, hills, and many edges, straight and round, as pieces have
+//! them.
 
 use std::f32::consts::TAU;
 use std::ops::Range;
@@ -7,12 +8,13 @@ use tiny_skia::PathBuilder;
 
 use super::{PUZZLE_HEIGHT, PUZZLE_WIDTH};
 use crate::canvas::Canvas;
-use crate::random::RandomSource;
 use crate::picture::colour;
+use crate::random::RandomSource;
 
 const WIDTH: f32 = PUZZLE_WIDTH as f32;
 const HEIGHT: f32 = PUZZLE_HEIGHT as f32;
-/// How much of what is below it a patch covers: less if a gap may be there, whose sides a person has to see.
+/// How much of what is below it a patch covers: less if a gap may be there, whose sides a person
+/// has to see.
 const BACKGROUND_ALPHA: Range<f32> = 0.2..0.65;
 const FOREGROUND_ALPHA: Range<f32> = 0.2..0.4;
 
@@ -72,7 +74,13 @@ fn draw_hills(picture: &mut Canvas, random: &mut RandomSource, hue: f32, near: f
 }
 
 /// A triangle, a square or a disc of a size like a piece's.
-fn draw_patch(picture: &mut Canvas, random: &mut RandomSource, hue: f32, rows: Range<f32>, dense: Range<f32>) {
+fn draw_patch(
+    picture: &mut Canvas,
+    random: &mut RandomSource,
+    hue: f32,
+    rows: Range<f32>,
+    dense: Range<f32>,
+) {
     let (x, y) = (random.float(0.0..WIDTH), random.float(rows));
     let size = random.float(7.0..26.0);
     let corners = random.int(3..6);

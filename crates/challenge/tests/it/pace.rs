@@ -3,13 +3,14 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use doorbuster_challenge::{RandomSource, Effort, WorkKeys, draw_captcha, draw_puzzle};
+use doorbuster_challenge::{Effort, RandomSource, WorkKeys, draw_captcha, draw_puzzle};
 
 /// Most processor time that one may take, in a release build.
 const MOST: Duration = Duration::from_millis(2);
 /// Challenges of a round.
 const TIMES: u32 = 40;
-/// Rounds, of which the cheapest counts: what a neighbour does to the caches and the clock of a processor is charged to whoever runs on it, and can only add.
+/// Rounds, of which the cheapest counts: what a neighbour does to the caches and the clock of a
+/// processor is charged to whoever runs on it, and can only add.
 const ROUNDS: u32 = 5;
 
 /// Processor time of this thread, which does not count what else the machine does.

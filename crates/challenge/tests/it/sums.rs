@@ -5,7 +5,7 @@ use std::time::Instant;
 use altcha::{Challenge, Payload, SolveChallengeOptions, solve_challenge};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use doorbuster_challenge::{RandomSource, Effort, WorkChallenge, WorkKeys};
+use doorbuster_challenge::{Effort, RandomSource, WorkChallenge, WorkKeys};
 
 const ROUNDS: u32 = 3;
 
@@ -27,7 +27,8 @@ fn work_takes_as_many_keys_as_it_says() {
     for _ in 0..ROUNDS {
         let work = keys.new_challenge(&mut random, Effort::DEFAULT);
         let began = Instant::now();
-        // What lies below the fewest is known to be wrong; a robot that has read this code does not try it.
+        // What lies below the fewest is known to be wrong; a robot that has read this code does not
+        // try it.
         let payload = solve(&work, Effort::DEFAULT.keys_min);
         took += began.elapsed();
         tried += payload.solution.counter - Effort::DEFAULT.keys_min;

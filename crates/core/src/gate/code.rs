@@ -1,7 +1,9 @@
-//! Access codes: how they are written, how they are read however a person typed them, and what is kept of them.
+//! Access codes: how they are written, how they are read however a person typed them, and what is
+//! kept of them.
 //!
-//! A code is 80 random bits in 16 letters and digits, in groups of four: `7K2M-Q0XA-93TN-ZE5H`. It is kept as a hash that covers its sale; guessing one
-//! of a million codes takes 2⁶⁰ tries, so the hash needs no salt and no stretching.
+//! A code is 80 random bits in 16 letters and digits, in groups of four: `7K2M-Q0XA-93TN-ZE5H`. It
+//! is kept as a hash that covers its sale; guessing one of a million codes takes 2⁶⁰ tries, so the
+//! hash needs no salt and no stretching.
 
 /// Random bytes of a code.
 pub const CODE_BYTES: usize = 10;
@@ -28,8 +30,8 @@ pub fn format_code(random: [u8; CODE_BYTES]) -> String {
     text
 }
 
-/// What is kept of the code `text` for `sale`. Case, spaces and hyphens do not matter, and letters that are misread are taken for what they look like.
-/// `None`: it cannot be a code.
+/// What is kept of the code `text` for `sale`. Case, spaces and hyphens do not matter, and letters
+/// that are misread are taken for what they look like. `None`: it cannot be a code.
 #[must_use]
 pub fn hash_code(sale: &str, text: &str) -> Option<[u8; 32]> {
     if text.len() > CODE_TEXT_MAX {

@@ -1,7 +1,9 @@
-//! About how many different buyers were seen behind one address, in one word: what tells a school, an office or a mobile network from a robot.
+//! About how many different buyers were seen behind one address, in one word: what tells a school,
+//! an office or a mobile network from a robot.
 //!
-//! HyperLogLog (Flajolet et al., 2007) with 16 registers of 4 bits, and linear counting while it is small: within about a quarter, up to some
-//! three hundred thousand, which is as fine as a budget needs.
+//! HyperLogLog (Flajolet et al., 2007) with 16 registers of 4 bits, and linear counting while it is
+//! small: within about a quarter, up to some three hundred thousand, which is as fine as a budget
+//! needs.
 
 /// Registers, each of 4 bits.
 const REGISTERS: u32 = 16;
@@ -65,8 +67,9 @@ mod tests {
         for size in [1_u64, 10, 30, 100, 1_000, 10_000, 100_000, 300_000] {
             let mut worst = (f64::MAX, 0.0_f64);
             for series in 0..60 {
-                let crowd = (0..size)
-                    .fold(DistinctBuyers::default(), |crowd, n| crowd.with(hash((series << 40) | (n + 1))));
+                let crowd = (0..size).fold(DistinctBuyers::default(), |crowd, n| {
+                    crowd.with(hash((series << 40) | (n + 1)))
+                });
                 let ratio = crowd.about() as f64 / size as f64;
                 worst = (worst.0.min(ratio), worst.1.max(ratio));
                 mean += ratio / 480.0;
@@ -82,6 +85,10 @@ mod tests {
         assert_eq!((0..5_000).fold(crowd, |crowd, n| crowd.with(hash(n % 50))), crowd);
         assert_eq!(DistinctBuyers::default().about(), 0);
         assert!(DistinctBuyers(u64::MAX).about() > 300_000);
-        assert_eq!(DistinctBuyers::default().with(0).0, RANK_MAX, "a hash of zeros has the highest rank");
+        assert_eq!(
+            DistinctBuyers::default().with(0).0,
+            RANK_MAX,
+            "a hash of zeros has the highest rank"
+        );
     }
 }

@@ -1,11 +1,14 @@
 //! The draw: in which order those are called who came before a sale opened.
 //!
-//! A seed of 32 random bytes is made when the first of them comes. Its SHA-256, the commitment, is shown from then on; the seed itself is shown once
-//! the sale has opened. Each participant's lot is `HMAC-SHA-256(key = seed, message = buyer id)`, and the line is in the order of the lots, read as
-//! numbers of 256 bits, the smallest first. So nobody knows the order before the opening, nobody can choose a seed after having seen the
-//! participants, and everybody who has the seed and the list can make the order again.
+//! A seed of 32 random bytes is made when the first of them comes. Its SHA-256, the commitment, is
+//! shown from then on; the seed itself is shown once the sale has opened. Each participant's lot is
+//! `HMAC-SHA-256(key = seed, message = buyer id)`, and the line is in the order of the lots, read
+//! as numbers of 256 bits, the smallest first. So nobody knows the order before the opening, nobody
+//! can choose a seed after having seen the participants, and everybody who has the seed and the
+//! list can make the order again.
 //!
-//! Whoever runs the server can read the seed before: what the draw shows is that it was not changed, not that nobody looked.
+//! Whoever runs the server can read the seed before: what the draw shows is that it was not
+//! changed, not that nobody looked.
 use std::fmt::{self, Write as _};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -89,7 +92,10 @@ impl fmt::Debug for Lot {
 
 /// Participants in the order in which they are called.
 #[must_use]
-pub fn drawn_order<'a>(seed: &Seed, participants: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+pub fn drawn_order<'a>(
+    seed: &Seed,
+    participants: impl IntoIterator<Item = &'a str>,
+) -> Vec<&'a str> {
     let mut drawn: Vec<(Lot, &str)> =
         participants.into_iter().map(|buyer| (seed.lot(buyer), buyer)).collect();
     drawn.sort_unstable();

@@ -13,11 +13,15 @@ pub enum MissingRequirement {
     AccessCode,
 }
 
-/// Whether a buyer of this standing may buy in a sale that asks for membership, or for a level; and if not, what is lacking first.
+/// Whether a buyer of this standing may buy in a sale that asks for membership, or for a level; and
+/// if not, what is lacking first.
 ///
-/// # Errors
-/// What the buyer lacks.
-pub fn check_eligible(standing: Membership, members_only: bool, min_level: u8) -> Result<(), MissingRequirement> {
+/// # Errors What the buyer lacks.
+pub fn check_eligible(
+    standing: Membership,
+    members_only: bool,
+    min_level: u8,
+) -> Result<(), MissingRequirement> {
     if members_only && !standing.member {
         return Err(MissingRequirement::Member);
     }
@@ -34,7 +38,10 @@ mod tests {
     #[test]
     fn membership_is_asked_before_the_level() {
         let check = |member, level, members_only, min_level, expected| {
-            assert_eq!(check_eligible(Membership { member, level }, members_only, min_level), expected);
+            assert_eq!(
+                check_eligible(Membership { member, level }, members_only, min_level),
+                expected
+            );
         };
         check(false, 0, false, 0, Ok(()));
         check(true, 255, true, 255, Ok(()));

@@ -1,10 +1,14 @@
-//! How often: a limit as a rate with a burst, and the one number that is kept of whoever it is held to.
+//! How often: a limit as a rate with a burst, and the one number that is kept of whoever it is held
+//! to.
 //!
-//! The generic cell rate algorithm (ITU-T I.371, in the form of a virtual scheduling): what is kept is the instant at which everything that was
-//! asked would be worked off at the limit's rate. A request moves it on by the limit's interval, and is let in while it is no further ahead than the
-//! burst allows. So the decision is one comparison, the state is one word, and nothing has to be refilled.
+//! The generic cell rate algorithm (ITU-T I.371, in the form of a virtual scheduling): what is kept
+//! is the instant at which everything that was asked would be worked off at the limit's rate. A
+//! request moves it on by the limit's interval, and is let in while it is no further ahead than the
+//! burst allows. So the decision is one comparison, the state is one word, and nothing has to be
+//! refilled.
 //!
-//! Instants are nanoseconds since any beginning; an instant that is past says nothing, so that zero is the state of whoever never came.
+//! Instants are nanoseconds since any beginning; an instant that is past says nothing, so that zero
+//! is the state of whoever never came.
 
 const NANOS_PER_MINUTE: u64 = 60_000_000_000;
 const NANOS_PER_SEC: u64 = 1_000_000_000;
@@ -12,7 +16,8 @@ const NANOS_PER_SEC: u64 = 1_000_000_000;
 /// A limit: so many at once, and so many a minute after that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
-    /// Between two requests at the limit's rate, rounded up: never more than a minute's worth in a minute.
+    /// Between two requests at the limit's rate, rounded up: never more than a minute's worth in a
+    /// minute.
     interval: u64,
     /// Most that can be ahead.
     burst_nanos: u64,
@@ -25,7 +30,8 @@ pub enum RateDecision {
     Allowed(u64),
     /// Not now. It would be let in after so many nanoseconds.
     Wait {
-        /// The state from now on: the same, unless another limit left it further ahead than this one reaches.
+        /// The state from now on: the same, unless another limit left it further ahead than this
+        /// one reaches.
         state: u64,
         /// Nanoseconds.
         nanos: u64,
@@ -33,7 +39,8 @@ pub enum RateDecision {
 }
 
 impl RateLimit {
-    /// Of `burst` requests at once and `per_minute` after that; both at least one, and at most ten million.
+    /// Of `burst` requests at once and `per_minute` after that; both at least one, and at most ten
+    /// million.
     #[must_use]
     pub const fn new(burst: u32, per_minute: u32) -> Self {
         let (burst, per_minute) =
@@ -43,7 +50,8 @@ impl RateLimit {
         Self { interval, burst_nanos: interval.saturating_mul(burst as u64) }
     }
 
-    /// A part of it, for one of `parts` that have it together: its rate and its burst, never less than one request.
+    /// A part of it, for one of `parts` that have it together: its rate and its burst, never less
+    /// than one request.
     #[must_use]
     pub const fn split_between(self, parts: u32) -> Self {
         let parts = if parts == 0 { 1 } else { parts as u64 };
@@ -65,7 +73,8 @@ impl RateLimit {
         self.burst_nanos
     }
 
-    /// How far a state is ahead. One that a slower or longer limit left further ahead than this one reaches is at its end, not beyond.
+    /// How far a state is ahead. One that a slower or longer limit left further ahead than this one
+    /// reaches is at its end, not beyond.
     #[must_use]
     pub const fn used_nanos(self, state: u64, now: u64) -> u64 {
         let ahead = state.saturating_sub(now);
@@ -119,7 +128,8 @@ mod tests {
 
     use super::*;
 
-    /// A token bucket as one would explain it: tokens in parts of a sixty-billionth, a minute's worth of them each minute.
+    /// A token bucket as one would explain it: tokens in parts of a sixty-billionth, a minute's
+    /// worth of them each minute.
     struct Bucket {
         burst: u128,
         per_minute: u128,
@@ -257,7 +267,12 @@ mod tests {
         let largest = RateLimit::new(10_000_000, 1);
         assert_eq!((largest.burst(), largest.window_secs()), (10_000_000, 600_000_000));
         assert_eq!(
-            [secs_rounded_up(0), secs_rounded_up(1), secs_rounded_up(NANOS_PER_SEC), secs_rounded_up(NANOS_PER_SEC + 1)],
+            [
+                secs_rounded_up(0),
+                secs_rounded_up(1),
+                secs_rounded_up(NANOS_PER_SEC),
+                secs_rounded_up(NANOS_PER_SEC + 1)
+            ],
             [0, 1, 1, 2]
         );
     }

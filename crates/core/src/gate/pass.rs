@@ -1,11 +1,14 @@
-//! Purchase passes: who may buy what, from when and until when, under a keyed MAC that any node of the deployment can check without a lookup.
+//! Purchase passes: who may buy what, from when and until when, under a keyed MAC that any node of
+//! the deployment can check without a lookup.
 //!
-//! A pass is bytes, at most [`PASS_BYTES_MAX`] of them, big-endian: version (1), key id (2), `valid_from` and `expires_at` in milliseconds (6 each),
-//! whether the buyer is a member and whether no waiting room was in the way (1), the buyer's level (1), the buyer, and the first 16 bytes of a keyed hash of all that with the sale and the item.
-//! Sale and item are not in it: whoever buys names them, and for another sale or item the MAC does not hold.
+//! A pass is bytes, at most [`PASS_BYTES_MAX`] of them, big-endian: version (1), key id (2),
+//! `valid_from` and `expires_at` in milliseconds (6 each), whether the buyer is a member and
+//! whether no waiting room was in the way (1), the buyer's level (1), the buyer, and the first 16
+//! bytes of a keyed hash of all that with the sale and the item. Sale and item are not in it:
+//! whoever buys names them, and for another sale or item the MAC does not hold.
 //!
-//! Keys are made from a master for each [`PERIOD_MS`], so that a key serves for hours and a master for good. Several masters may be known at a time:
-//! the first one signs, all of them check.
+//! Keys are made from a master for each [`PERIOD_MS`], so that a key serves for hours and a master
+//! for good. Several masters may be known at a time: the first one signs, all of them check.
 
 use crate::value::Millis;
 
@@ -82,7 +85,8 @@ impl PassKey {
         Self { id: u16::from_be_bytes([id[0], id[1]]), key }
     }
 
-    /// The name by which passes refer to it. Two keys may share one: it saves work and proves nothing.
+    /// The name by which passes refer to it. Two keys may share one: it saves work and proves
+    /// nothing.
     #[must_use]
     pub const fn id(&self) -> u16 {
         self.id
@@ -113,7 +117,8 @@ impl PassKey {
         for time in [terms.valid_from, terms.expires_at] {
             pass.extend_from_slice(&time.0.to_be_bytes()[2..]);
         }
-        let flags = (MEMBER * u8::from(terms.standing.member)) | (WITHOUT_ROOM * u8::from(terms.issued_without_room));
+        let flags = (MEMBER * u8::from(terms.standing.member))
+            | (WITHOUT_ROOM * u8::from(terms.issued_without_room));
         pass.extend_from_slice(&[flags, terms.standing.level]);
         pass.extend_from_slice(terms.buyer.as_bytes());
         let tag = self.tag(&pass, sale, item);
@@ -142,7 +147,9 @@ impl<'a> UnverifiedPass<'a> {
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (signed, tag) = bytes.split_last_chunk::<TAG_BYTES>()?;
         let (head, buyer) = signed.split_first_chunk::<HEAD_BYTES>()?;
-        if head[0] != VERSION || head[15] > MEMBER | WITHOUT_ROOM || !(1..=NAME_MAX).contains(&buyer.len())
+        if head[0] != VERSION
+            || head[15] > MEMBER | WITHOUT_ROOM
+            || !(1..=NAME_MAX).contains(&buyer.len())
         {
             return None;
         }
@@ -164,7 +171,8 @@ impl<'a> UnverifiedPass<'a> {
         self.terms
     }
 
-    /// Whether `key` sealed it for `item` of `sale`. Takes as long for a wrong tag as for a right one.
+    /// Whether `key` sealed it for `item` of `sale`. Takes as long for a wrong tag as for a right
+    /// one.
     #[must_use]
     pub fn is_signed_by(&self, key: &PassKey, sale: &str, item: &str) -> bool {
         if self.signed[1..3] != key.id.to_be_bytes() {
@@ -201,7 +209,11 @@ mod tests {
         assert_eq!(UnverifiedPass::parse(&pass).expect("a pass").terms(), TERMS);
         assert!(holds(&pass, &key(), "spring", "phone"));
         for (member, issued_without_room) in [(false, false), (false, true), (true, true)] {
-            let terms = PassTerms { standing: Membership { member, level: 0 }, issued_without_room, ..TERMS };
+            let terms = PassTerms {
+                standing: Membership { member, level: 0 },
+                issued_without_room,
+                ..TERMS
+            };
             let pass = key().sign(&terms, "spring", "phone");
             assert_eq!(UnverifiedPass::parse(&pass).expect("a pass").terms(), terms);
         }

@@ -1,18 +1,22 @@
-//! The waiting room as a value: who has which place, who is called in, and what each is told. Rows, times and stock come in as arguments.
+//! The waiting room as a value: who has which place, who is called in, and what each is told. Rows,
+//! times and stock come in as arguments.
 //!
-//! A line has ranks from 1 on. Those who came before the opening get theirs by the draw, later ones in the order of arrival, and whoever comes again
-//! after a lapsed admission stands at its end. Ranks are called in their order and each once, so a line is known by how far it was called.
+//! A line has ranks from 1 on. Those who came before the opening get theirs by the draw, later ones
+//! in the order of arrival, and whoever comes again after a lapsed admission stands at its end.
+//! Ranks are called in their order and each once, so a line is known by how far it was called.
 mod pace;
 
-pub use pace::{WaitEstimate, PaceEstimator};
+pub use pace::{PaceEstimator, WaitEstimate};
 
 use crate::value::Millis;
 
 /// Places given in one sale; at the bound nobody else is taken in.
 pub const VISITORS_MAX: u64 = 4_000_000;
-/// Admissions that are out at once, neither used nor lapsed; at the bound nobody is called until some are.
+/// Admissions that are out at once, neither used nor lapsed; at the bound nobody is called until
+/// some are.
 pub const ADMISSIONS_OUT_MAX: u64 = 5_000;
-/// While nothing is known of how much a buyer takes, the first calls leave each at least this part of what there is.
+/// While nothing is known of how much a buyer takes, the first calls leave each at least this part
+/// of what there is.
 const FIRST_BUYERS_MIN: u64 = 8;
 /// Used admissions from which on their mean says how much the next buyer takes.
 const USED_SAMPLE_MIN: u64 = 8;
@@ -25,7 +29,8 @@ const STEP_ADMISSIONS_MAX: u64 = 500;
 pub struct RoomProgress {
     /// Places given.
     pub entered: u64,
-    /// Of these, how many took part in the draw. `None`: the sale has not opened, whoever comes takes part.
+    /// Of these, how many took part in the draw. `None`: the sale has not opened, whoever comes
+    /// takes part.
     pub participants: Option<u64>,
     /// Ranks called in.
     pub called: u64,
@@ -100,19 +105,23 @@ impl RoomSupply {
         share.clamp(1, self.limit.max(1))
     }
 
-    /// How many ranks are called now, in a step that calls so many at most; the rest is called in the next one.
+    /// How many ranks are called now, in a step that calls so many at most; the rest is called in
+    /// the next one.
     ///
-    /// Each of them finds at least one unit that nobody who was called before is expected to take; so nobody is called into an empty shop, and while
-    /// there are units and nobody is on the way to them, somebody is called.
+    /// Each of them finds at least one unit that nobody who was called before is expected to take;
+    /// so nobody is called into an empty shop, and while there are units and nobody is on the way
+    /// to them, somebody is called.
     #[must_use]
     pub fn admissions(&self, line: &RoomProgress, admissions_max: u64) -> u64 {
         if line.participants.is_none() {
             return 0;
         }
-        let room = ADMISSIONS_OUT_MAX.saturating_sub(self.out).min(admissions_max).min(line.waiting());
+        let room =
+            ADMISSIONS_OUT_MAX.saturating_sub(self.out).min(admissions_max).min(line.waiting());
         let Some(free) = self.free else { return room };
         let share = self.units_per_buyer();
-        // The rows may say that more are out than there are units: others took more than was expected.
+        // The rows may say that more are out than there are units: others took more than was
+        // expected.
         let unclaimed = free.saturating_sub(self.out.saturating_mul(share));
         room.min(unclaimed.div_ceil(share))
     }

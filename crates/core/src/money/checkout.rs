@@ -1,4 +1,5 @@
-//! Where orders are paid for at a provider: one open checkout for each, which is closed only once its provider takes no money there any more.
+//! Where orders are paid for at a provider: one open checkout for each, which is closed only once
+//! its provider takes no money there any more.
 use crate::id::TicketId;
 use crate::ledger::Ledger;
 use crate::limits::{PROVIDER_CHECK_WITHIN_MS, PROVIDER_GRACE_MS};
@@ -20,17 +21,20 @@ pub struct Checkout {
     pub url: String,
     /// Until when the provider takes money there, as far as we asked for.
     pub expires_at: Millis,
-    /// Whether the provider may still take money there: it is closed only once the provider said that it does not, and has not.
+    /// Whether the provider may still take money there: it is closed only once the provider said
+    /// that it does not, and has not.
     pub open: bool,
     /// When it was made.
     pub at: Millis,
-    /// When its provider was first asked in vain since its order is due: it could not be asked, or did not decide.
+    /// When its provider was first asked in vain since its order is due: it could not be asked, or
+    /// did not decide.
     pub asked_at: Option<Millis>,
 }
 
 impl Checkout {
-    /// How long after its `pay_by` an order with this checkout waits for the provider's word, in milliseconds: for [`PROVIDER_GRACE_MS`] after the first
-    /// question in vain, and for [`PROVIDER_CHECK_WITHIN_MS`] in all, also where nobody could ask yet.
+    /// How long after its `pay_by` an order with this checkout waits for the provider's word, in
+    /// milliseconds: for [`PROVIDER_GRACE_MS`] after the first question in vain, and for
+    /// [`PROVIDER_CHECK_WITHIN_MS`] in all, also where nobody could ask yet.
     #[must_use]
     pub fn provider_wait_ms(&self, pay_by: Millis) -> i64 {
         if !self.open {
@@ -48,8 +52,8 @@ impl Checkout {
         }
     }
 
-    /// When its provider was first asked in vain since then. A program of the version before does not forget what was asked when it gives an order more
-    /// time.
+    /// When its provider was first asked in vain since then. A program of the version before does
+    /// not forget what was asked when it gives an order more time.
     fn unanswered_since(&self, pay_by: Millis) -> Option<Millis> {
         self.asked_at.filter(|at| *at >= pay_by || !enforces(Rule::GraceAnew))
     }
@@ -60,15 +64,22 @@ impl Checkout {
 pub enum CheckoutOutcome {
     /// The order's checkout: this one, or the one that was kept before.
     Kept(Checkout),
-    /// The order does not wait for a payment (any more): the new checkout is to be closed at the provider.
+    /// The order does not wait for a payment (any more): the new checkout is to be closed at the
+    /// provider.
     WrongState(Order),
     /// No such order.
     NotFound,
 }
 
-/// Keeps a checkout with its order, which must wait for its payment. An order keeps one open checkout; a closed one is replaced.
-pub fn keep_checkout<L: Ledger>(ledger: &mut L, new: &Checkout) -> Result<CheckoutOutcome, L::Error> {
-    let Some(order) = order::lock_order(ledger, &new.order)? else { return Ok(CheckoutOutcome::NotFound) };
+/// Keeps a checkout with its order, which must wait for its payment. An order keeps one open
+/// checkout; a closed one is replaced.
+pub fn keep_checkout<L: Ledger>(
+    ledger: &mut L,
+    new: &Checkout,
+) -> Result<CheckoutOutcome, L::Error> {
+    let Some(order) = order::lock_order(ledger, &new.order)? else {
+        return Ok(CheckoutOutcome::NotFound);
+    };
     if order.state != OrderState::Reserved && enforces(Rule::CheckoutWhileReserved) {
         return Ok(CheckoutOutcome::WrongState(order));
     }
@@ -82,7 +93,8 @@ pub fn keep_checkout<L: Ledger>(ledger: &mut L, new: &Checkout) -> Result<Checko
     Ok(CheckoutOutcome::Kept(new.clone()))
 }
 
-/// Notes that a provider takes no money at this session any more, and took none. False if the order keeps another one.
+/// Notes that a provider takes no money at this session any more, and took none. False if the order
+/// keeps another one.
 pub fn close_checkout<L: Ledger>(
     ledger: &mut L,
     order: &TicketId,
@@ -100,8 +112,9 @@ pub fn close_checkout<L: Ledger>(
     Ok(true)
 }
 
-/// Notes that a provider was asked about this session in vain: the order that is due waits for its word for a while longer, and that while begins with the
-/// first question. False if the order keeps another session, or a closed one.
+/// Notes that a provider was asked about this session in vain: the order that is due waits for its
+/// word for a while longer, and that while begins with the first question. False if the order keeps
+/// another session, or a closed one.
 pub fn record_unanswered_check<L: Ledger>(
     ledger: &mut L,
     order: &TicketId,
@@ -120,7 +133,10 @@ pub fn record_unanswered_check<L: Ledger>(
 }
 
 /// An order got more time: what its provider was asked before does not count any more.
-pub(crate) fn reset_unanswered_check<L: Ledger>(ledger: &mut L, order: &TicketId) -> Result<(), L::Error> {
+pub(crate) fn reset_unanswered_check<L: Ledger>(
+    ledger: &mut L,
+    order: &TicketId,
+) -> Result<(), L::Error> {
     if let Some(mut kept) = ledger.checkout(order)?
         && kept.asked_at.is_some()
         && enforces(Rule::GraceAnew)

@@ -1,4 +1,5 @@
-//! Money that goes back: decided once for a payment, asked for until the provider took it, settled when it arrived.
+//! Money that goes back: decided once for a payment, asked for until the provider took it, settled
+//! when it arrived.
 use super::{Payment, Refund, RefundCause, RefundId, RefundState};
 use crate::ledger::Ledger;
 use crate::limits::{REFUND_TRIES_MAX, backoff_ms, with_jitter};
@@ -52,14 +53,16 @@ pub enum RefundUpdate {
     },
     /// The money arrived.
     Settled,
-    /// So much of it arrived, in minor units. If that is less than all of it, the rest was given back by hand: how far all of it is, only the
-    /// provider's answer to a question says.
+    /// So much of it arrived, in minor units. If that is less than all of it, the rest was given
+    /// back by hand: how far all of it is, only the provider's answer to a question says.
     Arrived(i64),
     /// It refused, or could not be reached.
     Failed(String),
-    /// It took the request, and the money came back, or never left: it does nothing more by itself, even if it said before that the money arrived.
+    /// It took the request, and the money came back, or never left: it does nothing more by itself,
+    /// even if it said before that the money arrived.
     CameBack(String),
-    /// Somebody gave back some or all of its payment by hand: how far the refund is, only the provider's answer to a question says.
+    /// Somebody gave back some or all of its payment by hand: how far the refund is, only the
+    /// provider's answer to a question says.
     CheckAgain {
         /// That came to nothing, and may have been counted as this refund.
         lost: bool,
@@ -77,7 +80,8 @@ pub enum RefundMessageOutcome {
     NoRefund,
 }
 
-/// Takes what a provider said of a refund. `None`: there is no such refund; else the refund as it is now.
+/// Takes what a provider said of a refund. `None`: there is no such refund; else the refund as it
+/// is now.
 pub fn apply_refund_update<L: Ledger>(
     ledger: &mut L,
     id: &RefundId,
@@ -97,7 +101,8 @@ pub fn apply_refund_update<L: Ledger>(
         RefundState::Settled => enforces(Rule::SettledStays),
         RefundState::Failed => came_back,
     };
-    // Money that came back is the one thing that can follow on money that arrived, and nothing follows on that but an operator.
+    // Money that came back is the one thing that can follow on money that arrived, and nothing
+    // follows on that but an operator.
     let undoes = match news {
         RefundUpdate::CameBack(_) => enforces(Rule::CameBackUndoes),
         RefundUpdate::CheckAgain { lost } => *lost && refund.state == RefundState::Settled,
@@ -108,7 +113,8 @@ pub fn apply_refund_update<L: Ledger>(
     }
     match news {
         RefundUpdate::CheckAgain { .. } => {
-            // What was over is only looked at: nothing of it is sent anew without an operator. One question in vain is not the last one.
+            // What was over is only looked at: nothing of it is sent anew without an operator. One
+            // question in vain is not the last one.
             if refund.state != RefundState::Pending {
                 refund.accepted = true;
                 refund.tries = 0;
@@ -150,9 +156,10 @@ pub fn apply_refund_update<L: Ledger>(
     Ok(Some(refund))
 }
 
-/// Takes what a provider answered about a refund that it was asked about as it was `asked`. What was said of the refund meanwhile may be newer than
-/// the answer: that stays, and the provider is asked again where the two differ. A try in vain says nothing that could be old, and counts. `None`: there
-/// is no such refund; else the refund as it is now.
+/// Takes what a provider answered about a refund that it was asked about as it was `asked`. What
+/// was said of the refund meanwhile may be newer than the answer: that stays, and the provider is
+/// asked again where the two differ. A try in vain says nothing that could be old, and counts.
+/// `None`: there is no such refund; else the refund as it is now.
 pub fn answer_refund<L: Ledger>(
     ledger: &mut L,
     asked: &Refund,
@@ -189,20 +196,25 @@ fn has_come_back(refund: &Refund) -> bool {
     error_prefix(refund) == CAME_BACK_PREFIX
 }
 
-/// What a refund's error begins with that says whether its money came back, and whether the provider took it anew since.
+/// What a refund's error begins with that says whether its money came back, and whether the
+/// provider took it anew since.
 fn error_prefix(refund: &Refund) -> &'static str {
     let begins = |mark: &&str| refund.error.as_deref().is_some_and(|error| error.starts_with(mark));
     [CAME_BACK_PREFIX, CAME_BACK_ONCE_PREFIX].into_iter().find(begins).unwrap_or_default()
 }
 
-/// What is kept of the word that money came back, while the provider sends it anew. `None`: it never did.
+/// What is kept of the word that money came back, while the provider sends it anew. `None`: it
+/// never did.
 fn came_back_once_error(refund: &Refund) -> Option<String> {
     let error = refund.error.as_deref()?;
-    let why = error.strip_prefix(CAME_BACK_PREFIX).or_else(|| error.strip_prefix(CAME_BACK_ONCE_PREFIX))?;
+    let why = error
+        .strip_prefix(CAME_BACK_PREFIX)
+        .or_else(|| error.strip_prefix(CAME_BACK_ONCE_PREFIX))?;
     Some(format!("{CAME_BACK_ONCE_PREFIX}{why}"))
 }
 
-/// Asks the provider once more for a refund that was given up: anew, whatever it once took. `None`: there is none that was.
+/// Asks the provider once more for a refund that was given up: anew, whatever it once took. `None`:
+/// there is none that was.
 pub fn retry_refund<L: Ledger>(
     ledger: &mut L,
     id: &RefundId,
@@ -235,8 +247,9 @@ pub fn settle_refund<L: Ledger>(
     let Some(refund) = ledger.refund(id)? else { return Ok(RefundMessageOutcome::NoRefund) };
     ledger.insert_inbox(provider, event, now)?;
     // It may be news of what came back.
-    let may_be_old =
-        refund.state != RefundState::Settled && came_back_once_error(&refund).is_some() && enforces(Rule::OldNewsAsk);
+    let may_be_old = refund.state != RefundState::Settled
+        && came_back_once_error(&refund).is_some()
+        && enforces(Rule::OldNewsAsk);
     let is_old = may_be_old
         && matches!(
             news,

@@ -14,7 +14,8 @@ pub struct Money {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PaymentId(pub String);
 
-/// The id of a refund, which is also the key under which the provider is asked: made of the payment's, so that a payment has one.
+/// The id of a refund, which is also the key under which the provider is asked: made of the
+/// payment's, so that a payment has one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RefundId(pub String);
 

@@ -9,7 +9,8 @@ use crate::limits::{
 pub struct DeliveryBounds {
     /// How often an event is tried before it is dead.
     pub tries: u32,
-    /// How often at least the endpoint refuses an event, with no other failure of it between, before it is dead.
+    /// How often at least the endpoint refuses an event, with no other failure of it between,
+    /// before it is dead.
     pub refusals: u32,
     /// And for how long, unless half of the rows that may wait are such events.
     pub refused_ms: i64,

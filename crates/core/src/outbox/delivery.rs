@@ -32,20 +32,23 @@ pub enum SendOutcome {
         /// It asked for this pause: until it is over nothing is sent to it, whatever it is about.
         pause_ms: i64,
     },
-    /// It answered that it does not want this one: that says something about the event, and nothing about the endpoint, which is there.
+    /// It answered that it does not want this one: that says something about the event, and nothing
+    /// about the endpoint, which is there.
     Refused {
         /// What it said.
         error: String,
     },
-    /// It answered that it wants nothing any more, ever: it is to be disabled, and every event waits for whoever enables it again.
+    /// It answered that it wants nothing any more, ever: it is to be disabled, and every event
+    /// waits for whoever enables it again.
     Gone,
     /// It could not be sent and never can be, to anybody: its row is not one that can be read.
     Unsendable {
         /// What is wrong with it.
         error: String,
     },
-    /// It could not be sent by this program, and says nothing about the endpoint: a newer one, which wrote it, can once it has the endpoint, or this one can
-    /// when it has read what it lacks. It is none of the event's tries.
+    /// It could not be sent by this program, and says nothing about the endpoint: a newer one,
+    /// which wrote it, can once it has the endpoint, or this one can when it has read what it
+    /// lacks. It is none of the event's tries.
     Deferred {
         /// What is not known about it.
         error: String,

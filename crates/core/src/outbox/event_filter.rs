@@ -6,7 +6,8 @@ use crate::event::EventType;
 pub enum EventFilter {
     /// Every one, also of types that come later.
     All,
-    /// Those of these types, by their words: one that a newer program knows is kept, and wanted, here too.
+    /// Those of these types, by their words: one that a newer program knows is kept, and wanted,
+    /// here too.
     Only(Vec<String>),
 }
 

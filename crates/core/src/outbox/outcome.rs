@@ -1,9 +1,10 @@
-//! What came of an event that was sent: what it says of the endpoint, and when the event is tried again, or given up.
+//! What came of an event that was sent: what it says of the endpoint, and when the event is tried
+//! again, or given up.
 use std::sync::Arc;
 
-use super::{DeliveryQueue, NewEvent, RowChange, SendOutcome, PendingDelivery};
+use super::{DeliveryQueue, NewEvent, PendingDelivery, RowChange, SendOutcome};
 use crate::limits::{
-    DEFERRED_PAUSE_MAX_MS, DEFERRALS_MAX, REFUSED_PAUSE_MAX_MS, backoff_ms, with_jitter,
+    DEFERRALS_MAX, DEFERRED_PAUSE_MAX_MS, REFUSED_PAUSE_MAX_MS, backoff_ms, with_jitter,
 };
 use crate::rules::{Rule, enforces};
 use crate::value::Millis;
@@ -25,8 +26,8 @@ struct RetryDecision {
 }
 
 impl DeliveryQueue {
-    /// What came of an event that was on its way; `spread` is any number, by which those that fail together are not tried together again. The
-    /// store must be told the note.
+    /// What came of an event that was on its way; `spread` is any number, by which those that fail
+    /// together are not tried together again. The store must be told the note.
     pub fn done(
         &mut self,
         position: i64,
@@ -64,7 +65,8 @@ impl DeliveryQueue {
         Some(RowChange::Pending(parcel))
     }
 
-    /// What came of an event that was sent to an address that is the endpoint's no more: it waits as if it had not been sent.
+    /// What came of an event that was sent to an address that is the endpoint's no more: it waits
+    /// as if it had not been sent.
     pub fn sent_to_old_address(&mut self, position: i64) {
         if let Some((about, _)) = self.in_flight.remove(&position) {
             self.put_back(position, about);
@@ -98,7 +100,8 @@ impl DeliveryQueue {
         }
     }
 
-    /// What becomes of the event. `None`: its try cost it nothing, since it was before its time, or said nothing about it.
+    /// What becomes of the event. `None`: its try cost it nothing, since it was before its time, or
+    /// said nothing about it.
     fn decide_retry(
         &mut self,
         position: i64,
@@ -122,7 +125,8 @@ impl DeliveryQueue {
                     self.refused.entry(position).or_insert(RefusedRun { times: 0, since: now });
                 refused.times += 1;
                 let refused = *refused;
-                // It is there: what it refuses while it is renewed is not kept from it for long afterwards.
+                // It is there: what it refuses while it is renewed is not kept from it for long
+                // afterwards.
                 let wait_ms = with_jitter(backoff_ms(tries).min(REFUSED_PAUSE_MAX_MS), spread);
                 Some(RetryDecision {
                     error,
@@ -131,12 +135,18 @@ impl DeliveryQueue {
                     is_over: is_last || self.is_final_refusal(refused, now),
                 })
             }
-            // The endpoint was asked nothing, so this is none of the event's tries, and it is not given up for it soon.
+            // The endpoint was asked nothing, so this is none of the event's tries, and it is not
+            // given up for it soon.
             SendOutcome::Deferred { error } => {
                 let times = self.later.entry(position).or_default();
                 *times = times.saturating_add(1);
                 let wait_ms = with_jitter(backoff_ms(*times).min(DEFERRED_PAUSE_MAX_MS), spread);
-                Some(RetryDecision { error, tries: before, wait_ms, is_over: *times >= DEFERRALS_MAX })
+                Some(RetryDecision {
+                    error,
+                    tries: before,
+                    wait_ms,
+                    is_over: *times >= DEFERRALS_MAX,
+                })
             }
             SendOutcome::Unsendable { error } => Some(RetryDecision {
                 error,
@@ -147,7 +157,8 @@ impl DeliveryQueue {
         }
     }
 
-    /// Whether the endpoint means it: it refused for a while, or refuses so much that nothing else could wait.
+    /// Whether the endpoint means it: it refused for a while, or refuses so much that nothing else
+    /// could wait.
     fn is_final_refusal(&self, refused: RefusedRun, now: Millis) -> bool {
         let is_crowded = self.refused.len() * 2 >= self.bounds.pending;
         refused.times >= self.bounds.refusals

@@ -74,12 +74,17 @@ fn what_failed_is_tried_again_later_each_time_and_those_behind_it_wait() {
         now = now.plus(wait);
         assert_eq!(sent(&mut desk, now), [1], "alone");
         let note = desk.done(1, failed(), now, 0);
-        assert!(matches!(note, Some(RowChange::Pending(parcel)) if parcel.tries == tries && !parcel.dead));
+        assert!(
+            matches!(note, Some(RowChange::Pending(parcel)) if parcel.tries == tries && !parcel.dead)
+        );
     }
     now = now.plus(3_000);
     assert_eq!(sent(&mut desk, now), [1]);
     let note = desk.done(1, failed(), now, 0);
-    assert!(matches!(note, Some(RowChange::Pending(parcel)) if parcel.dead), "four tries are all it has");
+    assert!(
+        matches!(note, Some(RowChange::Pending(parcel)) if parcel.dead),
+        "four tries are all it has"
+    );
     assert_eq!(sent(&mut desk, now), [2], "the one behind a dead one goes on at once");
     assert_eq!(desk.done(2, SendOutcome::Delivered, now, 0), Some(RowChange::Delivered(2)));
     assert_eq!(desk.waiting(), 0);
@@ -87,8 +92,11 @@ fn what_failed_is_tried_again_later_each_time_and_those_behind_it_wait() {
 
 #[test]
 fn where_every_place_is_taken_nothing_is_due() {
-    let rows =
-        (1..=4).map(|at| PendingDelivery { tries: 1, next_at: AT, ..blocked_delivery(at, &format!("o-{at}").into()) });
+    let rows = (1..=4).map(|at| PendingDelivery {
+        tries: 1,
+        next_at: AT,
+        ..blocked_delivery(at, &format!("o-{at}").into())
+    });
     let mut desk = DeliveryQueue::new(bounds(), 4, rows.collect());
     assert_eq!(desk.due(), Some(AT));
     assert_eq!(sent(&mut desk, AT), [1, 2, 3]);
@@ -119,7 +127,11 @@ fn one_event_that_is_always_refused_stops_nobody_else() {
 #[test]
 fn an_endpoint_that_refuses_many_is_not_down_and_goes_on_hearing_the_others() {
     // However long it would have: there is no room for so many.
-    let mut desk = DeliveryQueue::new(DeliveryBounds { tries: 100, refused_ms: 100_000, ..bounds() }, 0, Vec::new());
+    let mut desk = DeliveryQueue::new(
+        DeliveryBounds { tries: 100, refused_ms: 100_000, ..bounds() },
+        0,
+        Vec::new(),
+    );
     let (mut now, mut told, mut dead) = (AT, 0, 0);
     // Far more that it refuses than rows may wait, and one that it takes at the end.
     for _ in 0..200 {
@@ -154,8 +166,12 @@ fn what_is_refused_while_a_shop_is_renewed_is_told_soon_after() {
         while desk.waiting() > 0 {
             for at in sent(&mut desk, now) {
                 let is_away = now.0 - AT.0 < away_ms && at < 3;
-                let note =
-                    desk.done(at, if is_away { refused() } else { SendOutcome::Delivered }, now, spread);
+                let note = desk.done(
+                    at,
+                    if is_away { refused() } else { SendOutcome::Delivered },
+                    now,
+                    spread,
+                );
                 dead += u32::from(matches!(note, Some(RowChange::Pending(parcel)) if parcel.dead));
                 told.extend((!is_away).then_some(at));
             }
@@ -177,7 +193,8 @@ fn what_is_refused_while_a_shop_is_renewed_is_told_soon_after() {
 
 #[test]
 fn what_can_never_be_sent_is_dead_at_once_and_says_nothing_of_the_endpoint() {
-    let mut desk = DeliveryQueue::new(DeliveryBounds { window: 20, pending: 20, ..bounds() }, 0, Vec::new());
+    let mut desk =
+        DeliveryQueue::new(DeliveryBounds { window: 20, pending: 20, ..bounds() }, 0, Vec::new());
     (1..=8).for_each(|at| desk.read(at, &format!("order-{at}"), true));
     desk.read(9, "order-1", true);
     for _ in 0..3 {
@@ -199,7 +216,8 @@ fn what_can_never_be_sent_is_dead_at_once_and_says_nothing_of_the_endpoint() {
 
 #[test]
 fn what_only_a_newer_program_can_send_waits_and_says_nothing_of_the_endpoint() {
-    let mut desk = DeliveryQueue::new(DeliveryBounds { window: 20, pending: 20, ..bounds() }, 0, Vec::new());
+    let mut desk =
+        DeliveryQueue::new(DeliveryBounds { window: 20, pending: 20, ..bounds() }, 0, Vec::new());
     (1..=8).for_each(|at| desk.read(at, &format!("order-{at}"), true));
     desk.read(9, "order-1", true);
     desk.read(10, "order-10", true);
@@ -213,15 +231,19 @@ fn what_only_a_newer_program_can_send_waits_and_says_nothing_of_the_endpoint() {
     assert_eq!(progress.failed.len(), 9, "{progress:?}");
     desk.gone();
     // The newer program takes the rows over, and sends them in their order.
-    let mut desk = DeliveryQueue::new(DeliveryBounds { at_once: 20, ..bounds() }, progress.to, progress.failed);
+    let mut desk = DeliveryQueue::new(
+        DeliveryBounds { at_once: 20, ..bounds() },
+        progress.to,
+        progress.failed,
+    );
     let now = desk.due().expect("they are tried again");
     assert!(now > AT && now < AT.plus(10_000), "{now:?}");
     let now = now.plus(1_000);
     let sent_now = sent(&mut desk, now);
     assert_eq!(sent_now, (1..=8).collect::<Vec<_>>());
-    sent_now
-        .into_iter()
-        .for_each(|at| assert_eq!(desk.done(at, SendOutcome::Delivered, now, 0), Some(RowChange::Delivered(at))));
+    sent_now.into_iter().for_each(|at| {
+        assert_eq!(desk.done(at, SendOutcome::Delivered, now, 0), Some(RowChange::Delivered(at)))
+    });
     assert_eq!(sent(&mut desk, now), [9]);
 }
 
@@ -291,7 +313,8 @@ fn what_only_a_newer_program_can_send_is_not_used_up_while_the_endpoint_is_down(
             }
         }
     }
-    // Within an hour an event has its twelfth try at most, by the pauses that double; and the endpoint is asked each minute or so whether it is there.
+    // Within an hour an event has its twelfth try at most, by the pauses that double; and the
+    // endpoint is asked each minute or so whether it is there.
     assert!(tries.iter().all(|tries| *tries <= 13), "{tries:?}");
     assert_eq!(tries[6..], [0; 3]);
     assert!((30..=150).contains(&known), "{known}");
@@ -343,15 +366,22 @@ fn a_refusal_after_other_failures_is_the_first_and_says_that_an_endpoint_is_up()
     let tried = sent(&mut desk, now);
     let note = desk.done(tried[0], refused(), now, 0);
     assert!(!desk.is_open());
-    assert!(matches!(note, Some(RowChange::Pending(parcel)) if !parcel.dead), "one refusal is not enough");
+    assert!(
+        matches!(note, Some(RowChange::Pending(parcel)) if !parcel.dead),
+        "one refusal is not enough"
+    );
     assert_eq!(sent(&mut desk, now).len(), bounds().at_once);
 }
 
 #[test]
 fn an_event_that_waits_for_long_is_tried_at_once_when_an_operator_asks() {
-    let row = |tries, next_at| PendingDelivery { tries, next_at, ..blocked_delivery(1, &"a".into()) };
-    let mut desk =
-        DeliveryQueue::new(DeliveryBounds { tries: 20, ..bounds() }, 1, vec![row(14, AT.plus(8_000_000))]);
+    let row =
+        |tries, next_at| PendingDelivery { tries, next_at, ..blocked_delivery(1, &"a".into()) };
+    let mut desk = DeliveryQueue::new(
+        DeliveryBounds { tries: 20, ..bounds() },
+        1,
+        vec![row(14, AT.plus(8_000_000))],
+    );
     assert_eq!(desk.next(AT), None);
     desk.know(vec![row(0, AT)]);
     assert_eq!(sent(&mut desk, AT), [1]);

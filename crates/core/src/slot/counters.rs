@@ -1,7 +1,8 @@
 //! A slot's units, in two counters.
 //!
-//! Tickets deduct from the active one. Everything else that matters, the sum decides: which counter a unit lies in is a matter of economy, so
-//! that the drained one can be refilled while the other one sells, and never a reason to refuse what the slot has.
+//! Tickets deduct from the active one. Everything else that matters, the sum decides: which counter
+//! a unit lies in is a matter of economy, so that the drained one can be refilled while the other
+//! one sells, and never a reason to refuse what the slot has.
 use crate::rules::{Rule, enforces};
 use crate::spread::Counter;
 
@@ -33,8 +34,9 @@ impl Counters {
 
     /// Deducts what [`Counters::can_serve`]: part of the slot's one atomic step.
     ///
-    /// An active counter that cannot serve alone gives way to the other one; when neither can, both are merged into the active one. Afterwards an
-    /// active counter below the threshold gives way to the other one if that holds more.
+    /// An active counter that cannot serve alone gives way to the other one; when neither can, both
+    /// are merged into the active one. Afterwards an active counter below the threshold gives way
+    /// to the other one if that holds more.
     pub(super) fn deduct(&mut self, units: u64) {
         let other = self.active.other().index();
         if self.units[self.active.index()] < units {
@@ -49,7 +51,8 @@ impl Counters {
         self.units[self.active.index()] = left;
         if left < self.threshold {
             self.ask_for_refill();
-            if self.units[self.active.other().index()] > left && enforces(Rule::FlipBelowThreshold) {
+            if self.units[self.active.other().index()] > left && enforces(Rule::FlipBelowThreshold)
+            {
                 self.flip();
             }
         }
@@ -64,7 +67,8 @@ impl Counters {
         self.mark |= enforces(Rule::RefillMark);
     }
 
-    /// Takes at most so many units out, of the inactive counter first: the active one goes on selling undisturbed.
+    /// Takes at most so many units out, of the inactive counter first: the active one goes on
+    /// selling undisturbed.
     pub(super) fn take(&mut self, units: u64) -> u64 {
         let mut order = [self.active.other(), self.active];
         if !enforces(Rule::RecallInactiveFirst) {

@@ -1,4 +1,5 @@
-//! What a slot remembers of one request, packed: there is one for every known request. And how it forgets.
+//! What a slot remembers of one request, packed: there is one for every known request. And how it
+//! forgets.
 use super::{IssuedTicket, SlotMemory};
 use crate::id::IdKey;
 use crate::queue::Queue;
@@ -53,7 +54,8 @@ impl SlotMemory {
                 _ = self.requests.remove(&memory);
             }
             Some(_) => {}
-            // Nobody knows the request any more, which takes a slot that lost its queue and not its memory: look for the ticket.
+            // Nobody knows the request any more, which takes a slot that lost its queue and not its
+            // memory: look for the ticket.
             None => self.requests.retain(|_, packed| !is_meant(packed)),
         }
     }

@@ -1,4 +1,5 @@
-//! The two counters: which one serves, when they change places, and what the sum is whatever happens.
+//! The two counters: which one serves, when they change places, and what the sum is whatever
+//! happens.
 use super::*;
 use crate::id::IdKey;
 use crate::rows::FeedCause;
@@ -24,7 +25,13 @@ fn request(n: u64, units: u64) -> TicketRequest {
 /// A slot with a threshold of 3 whose counters hold this, A active.
 fn slot(a: u64, b: u64) -> Slot {
     let mut slot = Slot::new(ItemId(1));
-    slot.init(GrantTerms { grant: GRANT, epoch: Epoch(1), counted: true, available: a, threshold: 3 });
+    slot.init(GrantTerms {
+        grant: GRANT,
+        epoch: Epoch(1),
+        counted: true,
+        available: a,
+        threshold: 3,
+    });
     feed(&mut slot, 1, b, Counter::B, FeedCause::Refill);
     slot
 }
@@ -93,7 +100,13 @@ fn a_recall_takes_from_the_inactive_counter_first() {
 #[test]
 fn a_slot_without_a_threshold_never_flips_or_asks() {
     let mut slot = Slot::new(ItemId(1));
-    slot.init(GrantTerms { grant: GRANT, epoch: Epoch(1), counted: true, available: 3, threshold: 0 });
+    slot.init(GrantTerms {
+        grant: GRANT,
+        epoch: Epoch(1),
+        counted: true,
+        available: 3,
+        threshold: 0,
+    });
     for n in 0..3 {
         assert!(matches!(slot.ticket(&request(n, 1)), TicketAnswer::Issued(_)));
     }

@@ -58,7 +58,8 @@ fn item_on_hold() -> (Model, Order) {
         decide_by: NOW,
         node: NodeId(1),
     };
-    let order = unwrap_infallible(settle(&mut model, &id_key(), &ticket, NOW)).order.expect("an order");
+    let order =
+        unwrap_infallible(settle(&mut model, &id_key(), &ticket, NOW)).order.expect("an order");
     (model, order)
 }
 
@@ -89,15 +90,28 @@ fn a_line_is_no_longer_than_what_may_come_back() {
     assert!(matches!(join_waitlist(&mut model, "anna"), JoinOutcome::Done(_)));
     assert!(matches!(join_waitlist(&mut model, "bert"), JoinOutcome::Done(_)));
     assert_eq!(join_waitlist(&mut model, "cleo"), JoinOutcome::Full, "two are held");
-    unwrap_infallible(order::end(&mut model, &order.id, EndReason::Cancel, Attribution::BUYER, NOW));
+    unwrap_infallible(order::end(
+        &mut model,
+        &order.id,
+        EndReason::Cancel,
+        Attribution::BUYER,
+        NOW,
+    ));
     assert_eq!(join_waitlist(&mut model, "cleo"), JoinOutcome::Full, "two are kept");
     let served = unwrap_infallible(serve(&mut model, ITEM, 1, NOW)).orders;
-    assert!(matches!(join_waitlist(&mut model, "cleo"), JoinOutcome::Done(_)), "one is kept, one is held");
+    assert!(
+        matches!(join_waitlist(&mut model, "cleo"), JoinOutcome::Done(_)),
+        "one is kept, one is held"
+    );
     assert!(matches!(
         unwrap_infallible(order::pay(&mut model, &served[0].id, Attribution::BUYER, NOW)),
         order::PayOutcome::Done(_)
     ));
-    assert_eq!(join_waitlist(&mut model, "dora"), JoinOutcome::Full, "what is paid for does not come back");
+    assert_eq!(
+        join_waitlist(&mut model, "dora"),
+        JoinOutcome::Full,
+        "what is paid for does not come back"
+    );
     assert_eq!(item(&mut model).waiting, 2, "whoever stands there stays");
 }
 
@@ -105,7 +119,13 @@ fn a_line_is_no_longer_than_what_may_come_back() {
 fn served_in_vain(how: EndReason, by: &Attribution) -> (Model, WaitlistEntry) {
     let (mut model, first) = item_on_hold();
     let JoinOutcome::Done(anna) = join_waitlist(&mut model, "anna") else { panic!("a place") };
-    unwrap_infallible(order::end(&mut model, &first.id, EndReason::Cancel, Attribution::BUYER, NOW));
+    unwrap_infallible(order::end(
+        &mut model,
+        &first.id,
+        EndReason::Cancel,
+        Attribution::BUYER,
+        NOW,
+    ));
     unwrap_infallible(serve(&mut model, ITEM, 9, NOW));
     unwrap_infallible(order::end(&mut model, &anna.id, how, by, NOW.plus(WAITLIST_HOLD_MS)));
     let row = Item { pool: 0, ..item(&mut model) };
@@ -115,8 +135,10 @@ fn served_in_vain(how: EndReason, by: &Attribution) -> (Model, WaitlistEntry) {
 
 #[test]
 fn whose_order_out_of_a_line_an_operator_cancelled_may_join_it_again() {
-    let (mut model, anna) =
-        served_in_vain(EndReason::Cancel, &Attribution::from_actor(Actor::Operator("key_1".to_owned())));
+    let (mut model, anna) = served_in_vain(
+        EndReason::Cancel,
+        &Attribution::from_actor(Actor::Operator("key_1".to_owned())),
+    );
     assert_eq!(model.orders[&anna.id].state, OrderState::Cancelled);
     let (grant, token, entries_max) = (GrantId(9), Token(3), WAITLIST_ENTRIES_MAX);
     let again = JoinRequest { buyer: buyer("anna"), key: key("new"), grant, token, entries_max };
@@ -126,13 +148,23 @@ fn whose_order_out_of_a_line_an_operator_cancelled_may_join_it_again() {
 
 #[test]
 fn whoever_let_an_order_out_of_a_line_lapse_does_not_join_it_again() {
-    for (how, by) in [(EndReason::Cancel, Attribution::BUYER), (EndReason::Expire, Attribution::ENGINE)] {
+    for (how, by) in
+        [(EndReason::Cancel, Attribution::BUYER), (EndReason::Expire, Attribution::ENGINE)]
+    {
         let (mut model, anna) = served_in_vain(how, by);
         let ended = model.orders[&anna.id].clone();
-        assert_eq!(join_waitlist(&mut model, "anna"), JoinOutcome::Order(ended.clone()), "the key has an order");
+        assert_eq!(
+            join_waitlist(&mut model, "anna"),
+            JoinOutcome::Order(ended.clone()),
+            "the key has an order"
+        );
         let (grant, token, entries_max) = (GrantId(9), Token(3), WAITLIST_ENTRIES_MAX);
-        let again = JoinRequest { buyer: buyer("anna"), key: key("new"), grant, token, entries_max };
-        assert_eq!(unwrap_infallible(join(&mut model, &id_key(), ITEM, &again, NOW)), JoinOutcome::Lapsed(ended));
+        let again =
+            JoinRequest { buyer: buyer("anna"), key: key("new"), grant, token, entries_max };
+        assert_eq!(
+            unwrap_infallible(join(&mut model, &id_key(), ITEM, &again, NOW)),
+            JoinOutcome::Lapsed(ended)
+        );
         let holder = JoinRequest { buyer: buyer("holder"), ..again };
         let joined = unwrap_infallible(join(&mut model, &id_key(), ITEM, &holder, NOW));
         assert!(
@@ -146,7 +178,13 @@ fn whoever_let_an_order_out_of_a_line_lapse_does_not_join_it_again() {
 fn units_that_come_back_are_kept_and_more_than_that_is_for_slots() {
     let (mut model, order) = item_on_hold();
     let JoinOutcome::Done(anna) = join_waitlist(&mut model, "anna") else { panic!("a place") };
-    unwrap_infallible(order::end(&mut model, &order.id, EndReason::Cancel, Attribution::BUYER, NOW));
+    unwrap_infallible(order::end(
+        &mut model,
+        &order.id,
+        EndReason::Cancel,
+        Attribution::BUYER,
+        NOW,
+    ));
     assert_eq!((item(&mut model).pool, item(&mut model).kept_for_waitlist()), (2, 1));
     unwrap_infallible(stock::acknowledge_init(&mut model, GrantId(7)));
     assert_eq!(
@@ -159,10 +197,10 @@ fn units_that_come_back_are_kept_and_more_than_that_is_for_slots() {
     assert_eq!((orders, served.more), (vec![(anna.id, NOW.plus(WAITLIST_HOLD_MS))], false));
     assert_eq!(unwrap_infallible(serve(&mut model, ITEM, 9, NOW)), WaitlistServed::default());
     assert_eq!((item(&mut model).pool, item(&mut model).waiting), (0, 0));
-    let from_line: Vec<_> =
+    let from_waitlist: Vec<_> =
         model.events.iter().map(|event| (event.what, event.is_from_waitlist())).collect();
     assert_eq!(
-        from_line,
+        from_waitlist,
         [
             (EventType::OrderReserved, false),
             (EventType::OrderCancelled, false),
@@ -171,7 +209,10 @@ fn units_that_come_back_are_kept_and_more_than_that_is_for_slots() {
     );
     let waitlist = unwrap_infallible(model.waitlist(ITEM)).expect("its grant");
     assert!(!waitlist.open && waitlist.closed == Some(CloseCause::Waitlist));
-    assert_eq!((waitlist.granted, waitlist.settled, waitlist.resolved, waitlist.max_n), (1, 1, 1, TicketN(1)));
+    assert_eq!(
+        (waitlist.granted, waitlist.settled, waitlist.resolved, waitlist.max_n),
+        (1, 1, 1, TicketN(1))
+    );
 }
 
 #[test]
@@ -183,13 +224,30 @@ fn the_id_of_a_place_proves_itself_and_is_not_decided_while_it_waits() {
     assert!(id_key().open(&anna.id, "bert").is_none());
     let late = NOW.plus(1_000_000);
     assert_eq!(
-        unwrap_infallible(settle::force_verdict(&mut model, &id_key(), anna.id, &parts, &anna.buyer, late)),
+        unwrap_infallible(settle::force_verdict(
+            &mut model,
+            &id_key(),
+            anna.id,
+            &parts,
+            &anna.buyer,
+            late
+        )),
         None
     );
     assert!(matches!(unwrap_infallible(leave(&mut model, &anna.id, late)), LeaveOutcome::Done(_)));
-    let verdict = unwrap_infallible(settle::force_verdict(&mut model, &id_key(), anna.id, &parts, &anna.buyer, late));
+    let verdict = unwrap_infallible(settle::force_verdict(
+        &mut model,
+        &id_key(),
+        anna.id,
+        &parts,
+        &anna.buyer,
+        late,
+    ));
     assert_eq!(verdict.map(|resolved| resolved.verdict), Some(Verdict::Unavailable));
-    assert!(matches!(unwrap_infallible(leave(&mut model, &anna.id, late)), LeaveOutcome::Already(_)));
+    assert!(matches!(
+        unwrap_infallible(leave(&mut model, &anna.id, late)),
+        LeaveOutcome::Already(_)
+    ));
 }
 
 #[test]
@@ -197,11 +255,25 @@ fn a_line_ends_with_its_sale_and_not_before() {
     let (mut model, order) = item_on_hold();
     let JoinOutcome::Done(anna) = join_waitlist(&mut model, "anna") else { panic!("a place") };
     let JoinOutcome::Done(bert) = join_waitlist(&mut model, "bert") else { panic!("a place") };
-    assert_eq!(unwrap_infallible(end_with_sale(&mut model, ITEM, 9, NOW)), WaitlistEnded::default(), "it is on");
+    assert_eq!(
+        unwrap_infallible(end_with_sale(&mut model, ITEM, 9, NOW)),
+        WaitlistEnded::default(),
+        "it is on"
+    );
     model.stopped.insert(ITEM);
-    assert_eq!(unwrap_infallible(end_with_sale(&mut model, ITEM, 9, NOW)), WaitlistEnded::default(), "it is paused");
+    assert_eq!(
+        unwrap_infallible(end_with_sale(&mut model, ITEM, 9, NOW)),
+        WaitlistEnded::default(),
+        "it is paused"
+    );
     model.over.insert(ITEM);
-    unwrap_infallible(order::end(&mut model, &order.id, EndReason::Cancel, Attribution::BUYER, NOW));
+    unwrap_infallible(order::end(
+        &mut model,
+        &order.id,
+        EndReason::Cancel,
+        Attribution::BUYER,
+        NOW,
+    ));
     assert_eq!(
         unwrap_infallible(serve(&mut model, ITEM, 9, NOW)),
         WaitlistServed::default(),
@@ -229,6 +301,13 @@ fn a_line_ends_with_its_sale_and_not_before() {
     assert!(
         [anna.id, bert.id].iter().all(|id| model.resolutions[id].verdict == Verdict::Unavailable)
     );
-    assert!(matches!(unwrap_infallible(leave(&mut model, &anna.id, NOW)), LeaveOutcome::Already(_)), "it ended before");
-    assert_eq!(unwrap_infallible(model.waitlist(ITEM)).map(|waitlist| (waitlist.settled, waitlist.resolved)), Some((0, 2)));
+    assert!(
+        matches!(unwrap_infallible(leave(&mut model, &anna.id, NOW)), LeaveOutcome::Already(_)),
+        "it ended before"
+    );
+    assert_eq!(
+        unwrap_infallible(model.waitlist(ITEM))
+            .map(|waitlist| (waitlist.settled, waitlist.resolved)),
+        Some((0, 2))
+    );
 }

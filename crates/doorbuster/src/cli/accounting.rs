@@ -10,8 +10,8 @@ use super::values;
 
 /// Write orders, payments, refunds or the ledger of units as CSV.
 ///
-/// Oldest row first. The ledger has a line for every movement of an item's units, with what the item has after it. There is no
-/// JSON of it: --json is refused.
+/// Oldest row first. The ledger has a line for every movement of an item's units, with what the
+/// item has after it. There is no JSON of it: --json is refused.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   export DOORBUSTER_ADMIN_KEY=…

@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use doorbuster_lab::cluster::{Shape, limits::NODES_MAX};
+use doorbuster_harness::cluster::{Shape, limits::NODES_MAX};
 
 /// Run a whole installation on this machine, to try things on.
 ///
-/// Starts, from Debian's packages, a private PostgreSQL, a private Redis Cluster of three primaries and three replicas, and
-/// nodes behind one address, all on loopback and on free ports, and leaves them running. The packages postgresql and
-/// redis-server have to be installed.
+/// Starts, from Debian's packages, a private PostgreSQL, a private Redis Cluster of three primaries
+/// and three replicas, and nodes behind one address, all on loopback and on free ports, and leaves
+/// them running. The packages postgresql and redis-server have to be installed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster cluster up

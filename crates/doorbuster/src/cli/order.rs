@@ -71,10 +71,12 @@ pub enum OrderCommand {
     Refunds(MoneyQuery),
 }
 
-/// Erase a buyer: a name that cannot be led back stands in the place of theirs, in every sale that is closed.
+/// Erase a buyer: a name that cannot be led back stands in the place of theirs, in every sale that
+/// is closed.
 ///
-/// What is still on, or still waits for money, stays and is named; then the exit code is 1. Repeat it later. A block of the
-/// buyer stays as well and is told of, and the exit code is 0: it is yours to remove.
+/// What is still on, or still waits for money, stays and is named; then the exit code is 1. Repeat
+/// it later. A block of the buyer stays as well and is told of, and the exit code is 0: it is yours
+/// to remove.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster order erase --buyer alice --dry-run")]
 pub struct EraseArgs {
@@ -93,7 +95,8 @@ pub struct EraseArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub struct PayByArgs {
-    /// So many seconds after its present end. Should the answer be lost, the command says what to repeat.
+    /// So many seconds after its present end. Should the answer be lost, the command says what to
+    /// repeat.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(EXTEND_SECS_MAX)))]
     pub secs: Option<u32>,
     /// Until this instant, like 2026-11-20T10:00:00Z.

@@ -53,8 +53,8 @@ pub struct EditArgs {
     /// Whether buyers wait in line.
     #[arg(long, value_name = "WORD", value_parser = ["off", "auto", "always"])]
     pub waiting_room: Option<String>,
-    /// How often may be asked: buyer, ip or interface, then the burst and how many a minute, or none. May be given
-    /// again. The word default, alone, puts all three back.
+    /// How often may be asked: buyer, ip or interface, then the burst and how many a minute, or
+    /// none. May be given again. The word default, alone, puts all three back.
     #[arg(long, value_name = "WHOSE=BURST/PER_MINUTE", value_parser = values::limit)]
     pub limit: Vec<LimitArg>,
     /// Read the changes as a JSON merge patch from this file; - is standard input.
@@ -87,7 +87,8 @@ impl EditArgs {
         let mut patch = Map::new();
         patch.extend(self.title.as_ref().map(|title| ("title".to_owned(), title.as_str().into())));
         for (member, when) in [("starts_at", self.starts_at), ("ends_at", self.ends_at)] {
-            let word = |OptionalTime(time)| time.map_or(Value::Null, |time: Time| time.to_string().into());
+            let word =
+                |OptionalTime(time)| time.map_or(Value::Null, |time: Time| time.to_string().into());
             patch.extend(when.map(|when| (member.to_owned(), word(when))));
         }
         if !door.is_empty() {

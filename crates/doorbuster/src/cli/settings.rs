@@ -59,8 +59,8 @@ impl SettingsFlags {
 
 /// Show, check or explain the settings.
 ///
-/// Settings come, weakest first, from built-in defaults, a TOML file, the environment (DOORBUSTER_ and the setting's
-/// path in capitals, levels joined by two underscores) and flags.
+/// Settings come, weakest first, from built-in defaults, a TOML file, the environment (DOORBUSTER_
+/// and the setting's path in capitals, levels joined by two underscores) and flags.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster config show")]
 pub struct ConfigArgs {

@@ -42,7 +42,11 @@ pub fn time(text: &str) -> Parsed<Time> {
 
 /// A time, or the word `none`.
 pub fn time_or_none(text: &str) -> Parsed<OptionalTime> {
-    if text == "none" { Ok(OptionalTime(None)) } else { time(text).map(|time| OptionalTime(Some(time))) }
+    if text == "none" {
+        Ok(OptionalTime(None))
+    } else {
+        time(text).map(|time| OptionalTime(Some(time)))
+    }
 }
 
 /// A limit at the front door: `buyer=5/60`, `ip=none`, or `default`.

@@ -104,7 +104,8 @@ pub enum EndpointCommand {
     after_help = "Example:\n  doorbuster webhook endpoint add https://shop.example/hooks/doorbuster --type order.paid --type order.refunded"
 )]
 pub struct NewEndpointArgs {
-    /// Where it is; -: the first line of standard input says it, since others see the command line, and a broker's address has a password.
+    /// Where it is; -: the first line of standard input says it, since others see the command line,
+    /// and a broker's address has a password.
     pub address: String,
     /// What it is told of; may be repeated. Without it: of everything.
     #[arg(long = "type", value_name = "TYPE", default_value = "*")]

@@ -1,10 +1,11 @@
-//! Where a demo's sale is held: one server, or a whole installation of several nodes on this machine.
+//! Where a demo's sale is held: one server, or a whole installation of several nodes on this
+//! machine.
 
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
-use doorbuster_lab::audit::StoreLocation;
-use doorbuster_lab::cluster::{Cluster, ClusterPlan, Shape};
+use doorbuster_harness::audit::StoreLocation;
+use doorbuster_harness::cluster::{Cluster, ClusterPlan, Shape};
 
 use super::server::{self, DemoServer};
 use super::work_dir::WorkDir;
@@ -21,9 +22,12 @@ pub enum Installation {
 }
 
 impl Installation {
-    /// Starts it; one server is not ready yet. `shape`: how several nodes are built; `None`: one server.
+    /// Starts it; one server is not ready yet. `shape`: how several nodes are built; `None`: one
+    /// server.
     pub fn start(shape: Option<Shape>, work_dir: &WorkDir) -> Result<Self, Failure> {
-        let Some(shape) = shape else { return Ok(Self::SingleServer(Box::new(DemoServer::start(work_dir)?))) };
+        let Some(shape) = shape else {
+            return Ok(Self::SingleServer(Box::new(DemoServer::start(work_dir)?)));
+        };
         let program = std::env::current_exe().context("cannot find this program")?;
         let plan = ClusterPlan::new(&program, &work_dir.cluster(), shape);
         // From this very thread, as its servers end with the thread that started them.

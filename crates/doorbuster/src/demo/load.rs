@@ -1,14 +1,15 @@
-//! The crowd of a demo: a storm in a process of its own, with file handles of its own, which relays its progress.
+//! The crowd of a demo: a storm in a process of its own, with file handles of its own, which relays
+//! its progress.
 
 use std::process::Stdio;
 
 use anyhow::{Context, anyhow};
-use doorbuster_lab::load::LoadReport;
+use doorbuster_harness::load::LoadReport;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
+use super::installation::Installation;
 use super::server::this_program;
 use super::work_dir::WorkDir;
-use super::installation::Installation;
 use super::{ITEM, SALE};
 use crate::cli::DemoArgs;
 use crate::exit::Failure;

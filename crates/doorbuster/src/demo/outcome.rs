@@ -1,14 +1,15 @@
-//! Whether a demo adds up: what was told, what the server counts, and what the auditor found, held against arithmetic.
+//! Whether a demo adds up: what was told, what the server counts, and what the auditor found, held
+//! against arithmetic.
 
 use doorbuster_api::admin::stock::StockRow;
 use doorbuster_api::report::{AuditVerdict, DemoReport};
-use doorbuster_lab::audit::AuditReport;
-use doorbuster_lab::load::LoadReport;
+use doorbuster_harness::audit::AuditReport;
+use doorbuster_harness::load::LoadReport;
 
 use crate::table::grouped;
 
-/// Requests beyond the orders that may reach the truth store. Refusals are made without it; what may come beside the
-/// orders is a ticket that was given back and cut again.
+/// Requests beyond the orders that may reach the truth store. Refusals are made without it; what
+/// may come beside the orders is a ticket that was given back and cut again.
 const EXTRA_REQUESTS_MAX: u64 = 16;
 
 /// Everything that is known of a demo when it is over.

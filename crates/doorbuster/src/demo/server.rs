@@ -1,6 +1,8 @@
-//! The server of a demo: a child process of the same binary, on a free port, with secrets of its own.
+//! The server of a demo: a child process of the same binary, on a free port, with secrets of its
+//! own.
 //!
-//! It is stopped by ending its standard input, which also happens when this process dies, however it dies.
+//! It is stopped by ending its standard input, which also happens when this process dies, however
+//! it dies.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -134,7 +136,8 @@ impl DemoServer {
         }
     }
 
-    /// The failure, with what the server said last if it did not stop as it should: then it is the reason.
+    /// The failure, with what the server said last if it did not stop as it should: then it is the
+    /// reason.
     pub fn explain(&self, failure: Failure, stopped: &Result<(), String>) -> Failure {
         let (Failure::Refused(text), Err(_)) = (&failure, stopped) else { return failure };
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();

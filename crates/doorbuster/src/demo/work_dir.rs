@@ -15,7 +15,8 @@ pub struct WorkDir {
 }
 
 impl WorkDir {
-    /// Makes it, for nobody else to look into; `passable`: others may go through it, as servers that run as somebody else do.
+    /// Makes it, for nobody else to look into; `passable`: others may go through it, as servers
+    /// that run as somebody else do.
     pub fn create(keep: bool, passable: bool) -> anyhow::Result<Self> {
         let path =
             std::env::temp_dir().join(format!("doorbuster-demo-{:016x}", rand::random::<u64>()));

@@ -7,7 +7,7 @@ use doorbuster_api::admin::erasures::{Erasure, NewErasure};
 
 use crate::cli::EraseArgs;
 use crate::client::{ApiResult, Client, Path};
-use crate::exit::{Failure, Outcome, CommandResult};
+use crate::exit::{CommandResult, Failure, Outcome};
 use crate::table;
 
 /// Runs `order erase`.
@@ -99,7 +99,10 @@ mod tests {
         assert_eq!(report_text(&erasure(1, 0)), "1 order is erased:5f now.\n");
         assert_eq!(report_text(&erasure(0, 1)), "1 row is erased:5f now.\n");
         assert_eq!(report_text(&erasure(1, 1)), "1 order and 1 other row are erased:5f now.\n");
-        assert_eq!(report_text(&erasure(2_000, 3)), "2,000 orders and 3 other rows are erased:5f now.\n");
+        assert_eq!(
+            report_text(&erasure(2_000, 3)),
+            "2,000 orders and 3 other rows are erased:5f now.\n"
+        );
         let dry = Erasure { dry_run: true, ..erasure(1, 0) };
         assert_eq!(report_text(&dry), "1 order would be erased:5f from then on.\n");
     }

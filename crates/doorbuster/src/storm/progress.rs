@@ -1,6 +1,6 @@
 //! Live progress on the terminal: how many buyers have their answer, and which.
 
-use doorbuster_lab::load::Progress;
+use doorbuster_harness::load::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::table::grouped;

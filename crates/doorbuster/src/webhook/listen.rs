@@ -1,4 +1,5 @@
-//! `webhook listen`: receives messages on a port of this machine, verifies each and prints it. For trying out.
+//! `webhook listen`: receives messages on a port of this machine, verifies each and prints it. For
+//! trying out.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

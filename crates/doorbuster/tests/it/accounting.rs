@@ -7,14 +7,15 @@ use std::thread::JoinHandle;
 
 use serde_json::Value;
 
-use crate::test_server::{TestServer, KEY, CommandRun, TempDir, program, run};
+use crate::test_server::{CommandRun, KEY, TempDir, TestServer, program, run};
 
 const PHONE: &str = "id=phone,title=Phone,stock=100,price=10CNY,limit=10,hold=5m";
 /// What comes of an export before it breaks off.
 const LINES: &str =
     "payment,order,amount_minor,currency\r\npay_1,ord_1,10,CNY\r\npay_2,ord_2,10,CNY\r\n";
 
-/// A storm of this many buyers at an open sale of 100 phones, ten each; its answers, one JSON object a line.
+/// A storm of this many buyers at an open sale of 100 phones, ten each; its answers, one JSON
+/// object a line.
 pub fn storm(temp_dir: &TempDir, test_server: &TestServer, buyers: u32) -> Vec<Value> {
     test_server
         .ask(temp_dir, &["sale", "create", "spring", "--title", "Spring drop", "--item", PHONE])
@@ -59,11 +60,13 @@ fn lists_are_written_as_csv_and_units_and_money_add_up() {
     assert_eq!(ledger.lines().count(), 1 + 1 + 10 + 1, "{ledger}");
     assert!(ledger.lines().last().is_some_and(|line| line.ends_with(",100,10,90,0")), "{ledger}");
     assert_eq!(ask(&["csv", "payments"]).stdout_of_success().lines().count(), 1);
-    assert!(ask(&["csv", "buyers"]).stderr_of_failure(2).contains("orders, payments, refunds, ledger"));
+    assert!(
+        ask(&["csv", "buyers"]).stderr_of_failure(2).contains("orders, payments, refunds, ledger")
+    );
     assert!(ask(&["csv", "orders", "--sale", "none"]).stderr_of_failure(1).contains("not_found"));
     let nowhere = temp_dir.join("nowhere/orders.csv");
-    let said =
-        ask(&["csv", "orders", "--output", nowhere.to_str().expect("it is text")]).stderr_of_failure(1);
+    let said = ask(&["csv", "orders", "--output", nowhere.to_str().expect("it is text")])
+        .stderr_of_failure(1);
     let folder = temp_dir.join("nowhere");
     let expected = format!(
         "cannot write {}: no file can be begun in the folder {}: ",
@@ -90,7 +93,8 @@ fn parts(dir: &Path) -> usize {
     entries.filter(|name| name.to_string_lossy().ends_with(".part")).count()
 }
 
-/// A server that gives one request these bytes and closes; its address, and how many files of `dir` were not whole yet when it was asked.
+/// A server that gives one request these bytes and closes; its address, and how many files of `dir`
+/// were not whole yet when it was asked.
 fn breaks_off(answer: String, dir: PathBuf) -> (String, JoinHandle<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
@@ -122,8 +126,8 @@ fn a_list_that_breaks_off_is_an_error_and_leaves_no_file_or_the_one_of_before() 
         let (url, asked) = breaks_off(format!("{head}{announced:x}\r\n{LINES}\r\n"), dir.clone());
         let mut command = program(&temp_dir);
         command.args(["csv", "payments", "--output"]).arg(&file);
-        let said =
-            run(command.env("DOORBUSTER_URL", &url).env("DOORBUSTER_ADMIN_KEY", KEY)).stderr_of_failure(1);
+        let said = run(command.env("DOORBUSTER_URL", &url).env("DOORBUSTER_ADMIN_KEY", KEY))
+            .stderr_of_failure(1);
         assert!(said.contains(&format!("the connection to {url} broke")), "{said}");
         assert_eq!(asked.join().expect("it was asked"), 1, "it was begun");
         assert_eq!(parts(&dir), 0, "{announced}");

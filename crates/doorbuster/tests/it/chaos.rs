@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use doorbuster_lab::chaos::{self, ChaosPlan, Fault};
-use doorbuster_lab::cluster::Shape;
+use doorbuster_harness::chaos::{self, ChaosPlan, Fault};
+use doorbuster_harness::cluster::Shape;
 
-use crate::test_server::TempDir;
 use crate::several::installed;
+use crate::test_server::TempDir;
 
 /// Buyers of a round: few, as there are many rounds.
 const BUYERS: u32 = 240;

@@ -85,7 +85,8 @@ fn the_same_seed_is_the_same_crowd() {
 #[test]
 fn the_table_of_a_demo_ends_with_its_verdict() {
     let temp_dir = TempDir::new();
-    let told = run(program(&temp_dir).args(["demo", "--buyers", "50", "--stock", "101"])).stdout_of_success();
+    let told = run(program(&temp_dir).args(["demo", "--buyers", "50", "--stock", "101"]))
+        .stdout_of_success();
     assert!(
         told.ends_with(
             "\n10 orders of 10. 100 of 101 sold, 1 left. Nothing oversold, nothing lost.\n"
@@ -261,7 +262,8 @@ fn a_demo_keeps_its_connections_all_the_while() {
     signal(&child, "INT");
     assert_eq!(wait(&mut child), Some(1));
     assert!(most >= 500, "{most} at once");
-    // Each look is a connection too. A few may have been begun anew; one for each answer would be thousands.
+    // Each look is a connection too. A few may have been begun anew; one for each answer would be
+    // thousands.
     assert!(accepted < 2_000 + looks, "{accepted} connections, {looks} of them looks");
     assert_eq!(temp_dir.entries(), [""; 0].map(PathBuf::from));
 }

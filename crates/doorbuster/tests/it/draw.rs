@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::test_server::{TestServer, CommandRun, TempDir, program, run};
+use crate::test_server::{CommandRun, TempDir, TestServer, program, run};
 
 /// Made with Python's `hmac` and `hashlib`.
 const SEED: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -39,8 +39,10 @@ fn a_draw_is_made_again_from_files_alone() {
     assert!(told.starts_with(&format!("1\t{}\n2\t{}\n", ORDER[0], ORDER[1])), "{told}");
     assert!(told.ends_with("5 participants: the draw agrees with its commitment.\n"), "{told}");
     let other = write(&temp_dir.join("other"), &[ORDER[1], ORDER[0], ORDER[2], ORDER[3], ORDER[4]]);
-    let wrong =
-        verify(&temp_dir, &["--seed", SEED, "--participants", &buyers, "--order", &other, "--json"]);
+    let wrong = verify(
+        &temp_dir,
+        &["--seed", SEED, "--participants", &buyers, "--order", &other, "--json"],
+    );
     assert_eq!(wrong.code(), Some(1));
     assert_eq!(
         wrong.json()["findings"][0],
@@ -66,7 +68,8 @@ fn a_draw_is_made_again_from_files_alone() {
 fn enter(temp_dir: &TempDir, test_server: &TestServer, buyer: &str) {
     let data_dir = test_server.data_dir().to_str().expect("it is text");
     let token =
-        run(program(temp_dir).args(["token", "buyer", "--data-dir", data_dir, "--", buyer])).stdout_of_success();
+        run(program(temp_dir).args(["token", "buyer", "--data-dir", data_dir, "--", buyer]))
+            .stdout_of_success();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
     let status = runtime.block_on(async {
@@ -93,7 +96,8 @@ fn a_draw_is_held_against_what_a_server_shows() {
     for buyer in ["alice", "bob", "-carol"] {
         enter(&temp_dir, &test_server, buyer);
     }
-    let early = test_server.ask(&temp_dir, &["draw", "verify", "--sale", "spring"]).stderr_of_failure(1);
+    let early =
+        test_server.ask(&temp_dir, &["draw", "verify", "--sale", "spring"]).stderr_of_failure(1);
     let commitment = early
         .split_once("sha256:")
         .and_then(|(_, rest)| rest.split_once(','))
@@ -101,8 +105,9 @@ fn a_draw_is_held_against_what_a_server_shows() {
         .0;
     test_server.ask(&temp_dir, &["sale", "open", "spring"]).stdout_of_success();
     let noted = format!("sha256:{commitment}");
-    let told =
-        test_server.ask(&temp_dir, &["draw", "verify", "--sale", "spring", "--commitment", &noted]).stdout_of_success();
+    let told = test_server
+        .ask(&temp_dir, &["draw", "verify", "--sale", "spring", "--commitment", &noted])
+        .stdout_of_success();
     assert!(told.ends_with("3 participants: the draw agrees with its commitment.\n"), "{told}");
     // A buyer has no key, and a list from elsewhere.
     let list = write(&temp_dir.join("list"), &["alice", "bob", "-carol"]);

@@ -1,4 +1,5 @@
-//! The static page behind a real cache: `export` writes a folder, nginx serves it as a CDN does, and what reaches the server is counted.
+//! The static page behind a real cache: `export` writes a folder, nginx serves it as a CDN does,
+//! and what reaches the server is counted.
 //!
 //! `DOORBUSTER_PAGE_VIEWS` says how many page views there are (2,000; by hand 20,000 or more).
 
@@ -122,7 +123,8 @@ async fn reached(fixture: &ServerFixture) -> u64 {
     counts.filter(is_pages).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
-/// One visitor after another on one connection: the page, what it names, the sale, its status. A browser keeps what it may.
+/// One visitor after another on one connection: the page, what it names, the sale, its status. A
+/// browser keeps what it may.
 async fn visits(mut wire: Wire, count: usize) -> usize {
     let mut requests = 0;
     for _ in 0..count {
@@ -150,8 +152,9 @@ async fn visits(mut wire: Wire, count: usize) -> usize {
     requests
 }
 
-/// What reaches the server of so many views, spread evenly over this time and over so many caches that share no copies. Each cache asks again for what it
-/// does not have or may not keep any longer, once, however many want it.
+/// What reaches the server of so many views, spread evenly over this time and over so many caches
+/// that share no copies. Each cache asks again for what it does not have or may not keep any
+/// longer, once, however many want it.
 fn simulated(views: u64, span: Duration, caches: u64) -> u64 {
     const KEPT: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(1)];
     let mut until = vec![[Duration::ZERO; KEPT.len()]; usize::try_from(caches).expect("a few")];
@@ -262,7 +265,8 @@ async fn each_kind_of_file_says_how_long_it_may_be_kept_and_comes_compressed() {
             );
         }
     }
-    let kept = std::fs::read_dir(fixture.temp_dir.join("cdn/cache")).expect("nginx made it").count();
+    let kept =
+        std::fs::read_dir(fixture.temp_dir.join("cdn/cache")).expect("nginx made it").count();
     assert!((1..=2).contains(&kept), "{kept} copies");
     // A sale that was made after the export, and an order: the same file for all.
     for path in ["/sale/later", "/order/ord_1"] {
@@ -288,12 +292,14 @@ async fn after_a_quiet_while_a_reader_is_told_what_is_so_now() {
     let mut wire = cdn.wire().await;
     assert_eq!(get(&mut wire, STATUS, "").await.json()["phase"], "scheduled");
     fixture.step("spring", "open").await;
-    // Until what the cache has is too old: it may be kept for a second, and nginx counts in whole ones.
+    // Until what the cache has is too old: it may be kept for a second, and nginx counts in whole
+    // ones.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     assert_eq!(get(&mut wire, STATUS, "").await.json()["phase"], "open");
 }
 
-/// The version that the page asks with is another one once the sale opens, so that no copy from before answers.
+/// The version that the page asks with is another one once the sale opens, so that no copy from
+/// before answers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_status_has_a_new_version_when_the_sale_opens() {
     let fixture = ServerFixture::start();
@@ -315,7 +321,8 @@ async fn a_page_on_the_configured_origin_may_buy_and_one_elsewhere_may_not() {
     fixture.open_sale("spring", &[("phone", 100, 9, 900)]).await;
     let ask = |origin: &str, path: &str| {
         let lines = format!(
-            "Origin: {origin}\r\nAccess-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: authorization,idempotency-key\r\n"
+            "Origin: {origin}\r\nAccess-Control-Request-Method: \
+             POST\r\nAccess-Control-Request-Headers: authorization,idempotency-key\r\n"
         );
         request("OPTIONS", path, &lines, None)
     };
@@ -327,7 +334,8 @@ async fn a_page_on_the_configured_origin_may_buy_and_one_elsewhere_may_not() {
     );
     assert_eq!(allowed.header("access-control-max-age"), Some("86400"));
     assert!(
-        allowed.header("access-control-allow-headers")
+        allowed
+            .header("access-control-allow-headers")
             .is_some_and(|all| all.contains("idempotency-key")),
         "{allowed}"
     );

@@ -1,7 +1,8 @@
-//! The server is killed at any instant, again and again, one time in two by a power cut that takes what was not synced: what
-//! was told is there afterwards, and nothing else changed.
+//! The server is killed at any instant, again and again, one time in two by a power cut that takes
+//! what was not synced: what was told is there afterwards, and nothing else changed.
 //!
-//! `DOORBUSTER_KILL_ROUNDS` says how often (20), `DOORBUSTER_KILL_SEED` with which dice (a new one each time, which a failure shows).
+//! `DOORBUSTER_KILL_ROUNDS` says how often (20), `DOORBUSTER_KILL_SEED` with which dice (a new one
+//! each time, which a failure shows).
 
 #[path = "kill/judge.rs"]
 mod judge;
@@ -15,8 +16,8 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::windows::client::PurchaseSpec;
-use crate::windows::purchase_log::AllowedEvents;
 use crate::windows::faults::MachineFaults;
+use crate::windows::purchase_log::AllowedEvents;
 use crate::windows::random_load::{self, RandomLoad};
 use judge::Judge;
 
@@ -45,7 +46,8 @@ async fn a_server_that_is_killed_at_any_instant_keeps_every_promise() {
     let (mut fixture, faults) = MachineFaults::fixture(&[]);
     let mut judge = Judge::new();
     for round in 0..rounds + MORE_ROUNDS {
-        // Where the dice are small and the machine is slow, a few more tell as much as there is to be looked at.
+        // Where the dice are small and the machine is slow, a few more tell as much as there is to
+        // be looked at.
         if round >= rounds && judge.has_heard_enough() {
             break;
         }
@@ -96,10 +98,11 @@ async fn an_order_that_was_committed_and_never_told_is_found_by_its_key() {
         let mut wire = fixture.wire().await;
         // Nobody is told that they have to wait, however late the server is killed.
         wire.send(&spec.with("Prefer: wait=30\r\n")).await.expect("it is sent");
-        fixture.until("a commit", Duration::from_secs(10), async || {
-            (faults.syncs() > before).then_some(())
-        })
-        .await;
+        fixture
+            .until("a commit", Duration::from_secs(10), async || {
+                (faults.syncs() > before).then_some(())
+            })
+            .await;
         fixture.kill();
         assert!(wire.reply().await.is_err(), "it was told");
         faults.linger(Duration::ZERO);
@@ -119,8 +122,8 @@ async fn a_server_that_is_killed_at_any_step_of_its_first_start_starts_again() {
         fixture.move_to(&format!("data{step}"));
         let before = faults.syncs();
         faults.linger(Duration::from_millis(12));
-        let came =
-            fixture.restart_and_kill_when(Duration::from_secs(10), || faults.syncs() >= before + step);
+        let came = fixture
+            .restart_and_kill_when(Duration::from_secs(10), || faults.syncs() >= before + step);
         faults.linger(Duration::ZERO);
         if !came {
             assert!(step > 5, "a first start syncs more often than {step} times");
@@ -128,7 +131,10 @@ async fn a_server_that_is_killed_at_any_step_of_its_first_start_starts_again() {
         }
         fixture.restart();
         fixture.open_sale("spring", &[("phone", 1, 1, 900)]).await;
-        assert_eq!(fixture.buy(&PurchaseSpec::new("anna", "k", "spring", 1)).await.verdict(), "201");
+        assert_eq!(
+            fixture.buy(&PurchaseSpec::new("anna", "k", "spring", 1)).await.verdict(),
+            "201"
+        );
         fixture.kill();
     }
     panic!("a first start syncs without end");

@@ -1,4 +1,5 @@
-//! A broker for the program to tell: a private NATS with one stream, which keeps what comes again as well, and what is in it.
+//! A broker for the program to tell: a private NATS with one stream, which keeps what comes again
+//! as well, and what is in it.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -8,14 +8,12 @@ mod buying;
 mod cdn;
 #[path = "pages/check.rs"]
 mod check;
-#[path = "pages/flaky_proxy.rs"]
-mod flaky_proxy;
 #[path = "pages/driver.rs"]
 mod driver;
 #[path = "pages/elsewhere.rs"]
 mod elsewhere;
-#[path = "pages/waitlist.rs"]
-mod waitlist;
+#[path = "pages/flaky_proxy.rs"]
+mod flaky_proxy;
 #[path = "pages/live.rs"]
 mod live;
 #[path = "pages/passes.rs"]
@@ -30,6 +28,8 @@ mod room;
 mod tab;
 #[path = "pages/visitors.rs"]
 mod visitors;
+#[path = "pages/waitlist.rs"]
+mod waitlist;
 
 use std::net::SocketAddr;
 
@@ -51,7 +51,8 @@ fn demonstration() -> ServerFixture {
     ServerFixture::with_launcher(TempDir::new(), &[], r#"exec "$@" --demo"#)
 }
 
-/// Makes a sale of lamps, with these fields beside or instead of the usual ones of the item and of the sale; gives its name.
+/// Makes a sale of lamps, with these fields beside or instead of the usual ones of the item and of
+/// the sale; gives its name.
 async fn draft(fixture: &ServerFixture, name: &str, item: Value, sale: Value) -> String {
     let mut lamp = json!({"id": "lamp", "title": "Ora lamp", "price": {"amount_minor": 4900, "currency": "EUR"}, "stock": 100,
         "limit_per_buyer": 2, "description": "Oiled oak and linen.", "list_price": {"amount_minor": 8900, "currency": "EUR"}});
@@ -108,9 +109,12 @@ fn in_secs(secs: i64) -> (Timestamp, String) {
     (moment, format!("{moment:.3}"))
 }
 
-/// Has a page made ready for a sale before that opens: so many seconds after it was begun, or later, where the machine is too slow for that. Gives the sale's
-/// name, and what came of it.
-async fn prepared_before_opening<T>(secs: i64, make_ready: impl AsyncFn(String, i64) -> T) -> (String, T) {
+/// Has a page made ready for a sale before that opens: so many seconds after it was begun, or
+/// later, where the machine is too slow for that. Gives the sale's name, and what came of it.
+async fn prepared_before_opening<T>(
+    secs: i64,
+    make_ready: impl AsyncFn(String, i64) -> T,
+) -> (String, T) {
     for secs in [secs, 3 * secs, 9 * secs] {
         let name = format!("soon-{:08x}", rand::random::<u32>());
         let ahead = std::time::Duration::from_secs(secs.unsigned_abs() - 1);
@@ -123,7 +127,8 @@ async fn prepared_before_opening<T>(secs: i64, make_ready: impl AsyncFn(String, 
 
 /// Waits until the server has this many streams of events open.
 async fn streams(fixture: &ServerFixture, count: u64) {
-    let opened = async || (fixture.metric("doorbuster_events_websockets").await == count).then_some(());
+    let opened =
+        async || (fixture.metric("doorbuster_events_websockets").await == count).then_some(());
     fixture.until("the pages listen", std::time::Duration::from_secs(30), opened).await;
 }
 

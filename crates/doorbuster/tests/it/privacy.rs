@@ -1,4 +1,5 @@
-//! What is said of buyers where nobody asked for it: nothing in the log, the numbers and the problems; and erasing one from a shell.
+//! What is said of buyers where nobody asked for it: nothing in the log, the numbers and the
+//! problems; and erasing one from a shell.
 
 use std::fs::File;
 use std::path::Path;
@@ -10,8 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::accounting::storm;
-use crate::test_server::{TestServer, KEY, TempDir, program, run};
-use crate::windows::client::{Reply, PurchaseSpec, request, signed_in};
+use crate::test_server::{KEY, TempDir, TestServer, program, run};
+use crate::windows::client::{PurchaseSpec, Reply, request, signed_in};
 use crate::windows::fixture::ServerFixture;
 
 /// What every buyer and every key of the test is called after.
@@ -22,11 +23,14 @@ const PATIENCE: Duration = Duration::from_secs(180);
 fn the_log_of_a_storm_names_no_buyer() {
     let temp_dir = TempDir::new();
     let log = temp_dir.join("log");
-    let test_server = TestServer::start_with_log(&temp_dir, File::create(&log).expect("it can be written"));
+    let test_server =
+        TestServer::start_with_log(&temp_dir, File::create(&log).expect("it can be written"));
     let answers = storm(&temp_dir, &test_server, 200);
     let held =
         answers.iter().find(|answer| answer["state"] == "reserved").expect("somebody has ten");
-    test_server.ask(&temp_dir, &["order", "cancel", held["id"].as_str().expect("an id")]).stdout_of_success();
+    test_server
+        .ask(&temp_dir, &["order", "cancel", held["id"].as_str().expect("an id")])
+        .stdout_of_success();
     test_server.ask(&temp_dir, &["sale", "close", "spring"]).stdout_of_success();
     assert_eq!(test_server.terminate().0, Some(0));
     let log = std::fs::read_to_string(log).expect("it was written");
@@ -38,14 +42,16 @@ fn the_log_of_a_storm_names_no_buyer() {
     }
 }
 
-/// Lines of a log that may be about the server and its sale, however many come: far fewer than requests of any one kind below.
+/// Lines of a log that may be about the server and its sale, however many come: far fewer than
+/// requests of any one kind below.
 const LINES_MAX: usize = 60;
 
 #[test]
 fn no_line_is_written_for_a_request_whatever_comes_of_it() {
     let temp_dir = TempDir::new();
     let log = temp_dir.join("log");
-    let test_server = TestServer::start_with_log(&temp_dir, File::create(&log).expect("it can be written"));
+    let test_server =
+        TestServer::start_with_log(&temp_dir, File::create(&log).expect("it can be written"));
     let item = "id=phone,title=Phone,stock=200,price=10CNY,limit=1";
     test_server
         .ask(&temp_dir, &["sale", "create", "spring", "--title", "Spring drop", "--item", item])
@@ -55,7 +61,8 @@ fn no_line_is_written_for_a_request_whatever_comes_of_it() {
     crowd.args([
         "storm", "--sale", "spring", "--item", "phone", "--units", "1", "--buyers", "400", "--json",
     ]);
-    let told = run(crowd.args(["--url", test_server.url(), "--data-dir"]).arg(test_server.data_dir()));
+    let told =
+        run(crowd.args(["--url", test_server.url(), "--data-dir"]).arg(test_server.data_dir()));
     told.stdout_of_success();
     assert_eq!(told.json()["answers"], json!({"reserved": 200, "sold_out": 200}), "{}", told.out());
     let (token, key) = (test_server.token(&temp_dir, NAME), "Idempotency-Key: k\r\n");
@@ -345,7 +352,12 @@ fn a_buyer_is_erased_from_a_shell() {
     assert!(erase(&[]).stderr_of_failure(2).contains("--yes"), "nobody can be asked");
     let would = erase(&["--dry-run"]).stdout_of_success();
     assert!(would.starts_with("1 order") && would.contains("would be erased:"), "{would}");
-    assert!(test_server.ask(&temp_dir, &["order", "list", "--buyer", buyer]).stdout_of_success().contains(order));
+    assert!(
+        test_server
+            .ask(&temp_dir, &["order", "list", "--buyer", buyer])
+            .stdout_of_success()
+            .contains(order)
+    );
     let done = erase(&["--yes"]).stdout_of_success();
     assert!(done.starts_with("1 order") && done.contains(" erased:"), "{done}");
     assert!(erase(&["--yes"]).stdout_of_success().contains("nothing of this buyer"));
@@ -358,8 +370,15 @@ fn a_buyer_is_erased_from_a_shell() {
     let name = again["erased_as"].as_str().expect("a name");
     assert!(done.contains(name), "{done}");
 
-    assert!(!test_server.ask(&temp_dir, &["order", "list", "--buyer", buyer]).stdout_of_success().contains(order));
-    assert!(test_server.ask(&temp_dir, &["order", "show", order]).stdout_of_success().contains(name));
+    assert!(
+        !test_server
+            .ask(&temp_dir, &["order", "list", "--buyer", buyer])
+            .stdout_of_success()
+            .contains(order)
+    );
+    assert!(
+        test_server.ask(&temp_dir, &["order", "show", order]).stdout_of_success().contains(name)
+    );
     let csv = test_server.ask(&temp_dir, &["csv", "orders"]).stdout_of_success();
     assert!(csv.contains(name) && !csv.contains(&format!(",{buyer},")), "{csv}");
     test_server.ask(&temp_dir, &["reconcile"]).stdout_of_success();

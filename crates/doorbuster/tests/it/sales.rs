@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use doorbuster_api::value::Time;
 use serde_json::{Value, json};
 
-use crate::test_server::{TestServer, KEY, CommandRun, TempDir, program, run, until};
+use crate::test_server::{CommandRun, KEY, TempDir, TestServer, program, run, until};
 
 const PHONE: &str = "id=phone,title=Phone,stock=100,price=10CNY,limit=10,hold=5m";
 
@@ -27,7 +27,8 @@ fn a_sale_goes_from_draft_to_closed() {
     let temp_dir = TempDir::new();
     let test_server = TestServer::open(&temp_dir);
     let ask = |arguments: &[&str]| test_server.ask(&temp_dir, arguments);
-    let told = ask(&["sale", "create", "spring", "--title", "Spring drop", "--item", PHONE]).stdout_of_success();
+    let told = ask(&["sale", "create", "spring", "--title", "Spring drop", "--item", PHONE])
+        .stdout_of_success();
     assert!(
         told.starts_with("spring is made, as a draft. Open it with: doorbuster sale open spring"),
         "{told}"
@@ -56,17 +57,22 @@ fn a_sale_goes_from_draft_to_closed() {
     assert_eq!(ask(&["sale", "open", "spring"]).stdout_of_success(), "spring is open.\n");
     let listed = ask(&["sale", "list", "--phase", "open"]).stdout_of_success();
     assert!(listed.contains("spring") && listed.contains("Spring drop"), "{listed}");
-    assert_eq!(ask(&["sale", "list", "--phase", "draft"]).stdout_of_success(), "There are no such sales.\n");
+    assert_eq!(
+        ask(&["sale", "list", "--phase", "draft"]).stdout_of_success(),
+        "There are no such sales.\n"
+    );
 
-    let told = ask(&["sale", "adjust", "spring", "phone", "+50", "--reason", "recount"]).stdout_of_success();
+    let told = ask(&["sale", "adjust", "spring", "phone", "+50", "--reason", "recount"])
+        .stdout_of_success();
     assert_eq!(told, "phone of spring has 150 units now; 150 of them are free.\n");
     let again = ["--reason", "damaged", "--idempotency-key", "broken-box"];
     for _ in 0..2 {
-        let told =
-            ask(&[&["sale", "adjust", "spring", "phone", "-20"][..], &again].concat()).stdout_of_success();
+        let told = ask(&[&["sale", "adjust", "spring", "phone", "-20"][..], &again].concat())
+            .stdout_of_success();
         assert_eq!(told, "phone of spring has 130 units now; 130 of them are free.\n");
     }
-    let said = ask(&["sale", "adjust", "spring", "phone", "-131", "--reason", "theft"]).stderr_of_failure(1);
+    let said = ask(&["sale", "adjust", "spring", "phone", "-131", "--reason", "theft"])
+        .stderr_of_failure(1);
     assert!(said.ends_with("(wrong_state).\n") && said.lines().count() == 1, "{said}");
 
     assert_eq!(ask(&["sale", "pause", "spring"]).stdout_of_success(), "spring is paused.\n");
@@ -94,7 +100,10 @@ fn a_sale_is_made_from_a_file_and_shown_as_the_server_says_it() {
     let made = test_server.ask(&temp_dir, &["sale", "create", "--file", path, "--json"]);
     made.stdout_of_success();
     assert_eq!(made.json()["phase"], json!("draft"));
-    assert_eq!(test_server.ask(&temp_dir, &["sale", "show", "winter", "--json"]).json(), made.json());
+    assert_eq!(
+        test_server.ask(&temp_dir, &["sale", "show", "winter", "--json"]).json(),
+        made.json()
+    );
     let shown = test_server.ask(&temp_dir, &["sale", "show", "winter"]).stdout_of_success();
     assert!(shown.contains("unlimited") && shown.contains("5.00 EUR"), "{shown}");
     let twice = test_server.ask(&temp_dir, &["sale", "create", "--file", path]);
@@ -126,15 +135,19 @@ fn a_front_door_is_changed_while_the_sale_runs_and_its_codes_are_shown_once() {
     let shown = "Front door: access codes required, level 2 or higher, limit by buyer 5 at once and 60 a minute, no limit by address.\n";
     assert_eq!(told, format!("spring is changed.\n{shown}"));
     assert!(ask(&["sale", "show", "spring"]).stdout_of_success().ends_with(shown));
-    let told =
-        ask(&["sale", "edit", "spring", "--limit", "default", "--title", "Summer drop"]).stdout_of_success();
+    let told = ask(&["sale", "edit", "spring", "--limit", "default", "--title", "Summer drop"])
+        .stdout_of_success();
     assert!(told.ends_with("Front door: access codes required, level 2 or higher.\n"), "{told}");
-    assert!(ask(&["sale", "show", "spring"]).stdout_of_success().starts_with("spring: Summer drop is open.\n"));
+    assert!(
+        ask(&["sale", "show", "spring"])
+            .stdout_of_success()
+            .starts_with("spring: Summer drop is open.\n")
+    );
     let file = temp_dir.join("patch.json");
     std::fs::write(&file, json!({"front_door": {"min_level": null}}).to_string())
         .expect("it can be written");
-    let told =
-        ask(&["sale", "edit", "spring", "--file", file.to_str().expect("it is text")]).stdout_of_success();
+    let told = ask(&["sale", "edit", "spring", "--file", file.to_str().expect("it is text")])
+        .stdout_of_success();
     assert_eq!(told, "spring is changed.\nFront door: access codes required.\n");
 
     let told = ask(&["sale", "edit", "spring", "--pow-effort", "20000"]).stdout_of_success();
@@ -143,30 +156,49 @@ fn a_front_door_is_changed_while_the_sale_runs_and_its_codes_are_shown_once() {
         "{told}"
     );
     assert!(
-        ask(&["sale", "edit", "spring", "--pow-effort", "99"]).stderr_of_failure(2).contains("--pow-effort")
+        ask(&["sale", "edit", "spring", "--pow-effort", "99"])
+            .stderr_of_failure(2)
+            .contains("--pow-effort")
     );
 
-    let codes = ask(&["sale", "codes", "spring", "--count", "3", "--uses", "2"]).stdout_of_success();
+    let codes =
+        ask(&["sale", "codes", "spring", "--count", "3", "--uses", "2"]).stdout_of_success();
     assert_eq!(codes.lines().count(), 3, "{codes}");
     assert!(codes.lines().all(|code| code.len() == 19), "{codes}");
     let counted = ask(&["sale", "codes", "spring"]).stdout_of_success();
     assert_eq!(counted, "spring has 3 access codes, good for 6 buyers; 0 of them are spent.\n");
     assert!(ask(&["sale", "edit", "spring"]).stderr_of_failure(2).contains("nothing to change"));
-    assert!(ask(&["sale", "edit", "spring", "--limit", "ip=5"]).stderr_of_failure(2).contains("--limit"));
-    assert!(ask(&["sale", "codes", "spring", "--count", "10001"]).stderr_of_failure(2).contains("--count"));
+    assert!(
+        ask(&["sale", "edit", "spring", "--limit", "ip=5"])
+            .stderr_of_failure(2)
+            .contains("--limit")
+    );
+    assert!(
+        ask(&["sale", "codes", "spring", "--count", "10001"])
+            .stderr_of_failure(2)
+            .contains("--count")
+    );
 }
 
 #[test]
 fn a_key_that_is_wrong_or_missing_is_told() {
     let temp_dir = TempDir::new();
     let test_server = TestServer::open(&temp_dir);
-    let said = run(program(&temp_dir).args(["sale", "list", "--url", test_server.url()])).stderr_of_failure(2);
+    let said = run(program(&temp_dir).args(["sale", "list", "--url", test_server.url()]))
+        .stderr_of_failure(2);
     assert!(said.contains("DOORBUSTER_ADMIN_KEY"), "{said}");
-    let said =
-        run(program(&temp_dir).args(["sale", "list", "--url", test_server.url(), "--key", "guessed"]))
-            .stderr_of_failure(1);
+    let said = run(program(&temp_dir).args([
+        "sale",
+        "list",
+        "--url",
+        test_server.url(),
+        "--key",
+        "guessed",
+    ]))
+    .stderr_of_failure(1);
     assert!(said.contains("check --key") && said.ends_with("(unauthenticated).\n"), "{said}");
-    run(program(&temp_dir).args(["sale", "list", "--url", test_server.url(), "--key", KEY])).stdout_of_success();
+    run(program(&temp_dir).args(["sale", "list", "--url", test_server.url(), "--key", KEY]))
+        .stdout_of_success();
 }
 
 #[test]
@@ -174,8 +206,8 @@ fn a_token_buys_and_the_order_is_listed_shown_and_cancelled() {
     let temp_dir = TempDir::new();
     let test_server = open_sale(&temp_dir);
     let data_dir = test_server.data_dir().to_str().expect("it is text").to_owned();
-    let token =
-        run(program(&temp_dir).args(["token", "buyer", "alice", "--data-dir", &data_dir])).stdout_of_success();
+    let token = run(program(&temp_dir).args(["token", "buyer", "alice", "--data-dir", &data_dir]))
+        .stdout_of_success();
     let order = buy(test_server.url(), token.trim());
     let id = order["id"].as_str().expect("an order");
     let ask = |arguments: &[&str]| test_server.ask(&temp_dir, arguments);
@@ -184,7 +216,10 @@ fn a_token_buys_and_the_order_is_listed_shown_and_cancelled() {
         ask(&["order", "list", "--sale", "spring", "--buyer", "alice", "--state", "reserved"])
             .stdout_of_success();
     assert!(listed.contains(id) && listed.contains("1.00 CNY"), "{listed}");
-    assert_eq!(ask(&["order", "list", "--buyer", "bob"]).stdout_of_success(), "There are no such orders.\n");
+    assert_eq!(
+        ask(&["order", "list", "--buyer", "bob"]).stdout_of_success(),
+        "There are no such orders.\n"
+    );
     let shown = ask(&["order", "show", id]).stdout_of_success();
     assert!(shown.contains("10 units of phone in spring") && shown.contains("reserved"), "{shown}");
     for _ in 0..2 {
@@ -196,7 +231,8 @@ fn a_token_buys_and_the_order_is_listed_shown_and_cancelled() {
     assert!(missing.stderr_of_failure(1).ends_with("(not_found).\n"), "{}", missing.err());
     assert_eq!(
         ask(&["order", "list", "--cursor", "xx"]).stderr_of_failure(1),
-        "doorbuster: Invalid request: parameter cursor is not a cursor that was given out for this list (invalid_request).\n"
+        "doorbuster: Invalid request: parameter cursor is not a cursor that was given out for this \
+         list (invalid_request).\n"
     );
 }
 
@@ -205,20 +241,25 @@ fn an_order_is_extended_paid_listed_and_refunded() {
     let temp_dir = TempDir::new();
     let test_server = open_sale(&temp_dir);
     let data_dir = test_server.data_dir().to_str().expect("it is text").to_owned();
-    let token =
-        run(program(&temp_dir).args(["token", "buyer", "alice", "--data-dir", &data_dir])).stdout_of_success();
+    let token = run(program(&temp_dir).args(["token", "buyer", "alice", "--data-dir", &data_dir]))
+        .stdout_of_success();
     let order = buy(test_server.url(), token.trim());
     let id = order["id"].as_str().expect("an order");
     let ask = |arguments: &[&str]| test_server.ask(&temp_dir, arguments);
 
-    let told = ask(&["order", "extend", id, "--secs", "600", "--reason", "a slow bank"]).stdout_of_success();
+    let told = ask(&["order", "extend", id, "--secs", "600", "--reason", "a slow bank"])
+        .stdout_of_success();
     assert!(
         told.starts_with(&format!("{id} of alice for 10 units of phone is reserved, until ")),
         "{told}"
     );
     ask(&["order", "extend", id]).stderr_of_failure(2);
-    ask(&["order", "extend", id, "--secs", "1", "--pay-by", "2100-01-01T00:00:00Z"]).stderr_of_failure(2);
-    assert_eq!(ask(&["order", "payments", id]).stdout_of_success(), "There are no such payments.\n");
+    ask(&["order", "extend", id, "--secs", "1", "--pay-by", "2100-01-01T00:00:00Z"])
+        .stderr_of_failure(2);
+    assert_eq!(
+        ask(&["order", "payments", id]).stdout_of_success(),
+        "There are no such payments.\n"
+    );
     ask(&["order", "payments", id, "--order", id]).stderr_of_failure(2);
     assert_eq!(ask(&["order", "refunds"]).stdout_of_success(), "There are no such refunds.\n");
     assert!(ask(&["order", "refund", id]).stderr_of_failure(1).ends_with("(wrong_state).\n"));
@@ -239,7 +280,8 @@ fn an_order_is_extended_paid_listed_and_refunded() {
         "due, captured, standing: {report}"
     );
     for _ in 0..2 {
-        let told = ask(&["order", "refund", id, "--reason", "broken in transit"]).stdout_of_success();
+        let told =
+            ask(&["order", "refund", id, "--reason", "broken in transit"]).stdout_of_success();
         assert_eq!(told, format!("{id} of alice for 10 units of phone is refunded.\n"));
     }
     let listed = ask(&["order", "refunds", id]).stdout_of_success();
@@ -310,7 +352,8 @@ fn a_storm_that_meets_no_sale_does_not_end_well() {
     }
 }
 
-/// An address that hands everything on to this one, and loses the answer to whatever says this word.
+/// An address that hands everything on to this one, and loses the answer to whatever says this
+/// word.
 fn losing(url: &str, word: &'static str) -> String {
     let upstream = url.strip_prefix("http://").expect("an address").to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -362,7 +405,9 @@ fn an_extension_whose_answer_is_lost_is_repeated_and_done_once() {
     let pay_by = hint.split_whitespace().next().expect("a time");
     let shown = test_server.ask(&temp_dir, &["order", "show", id, "--json"]).json();
     assert_eq!(shown["pay_by"], pay_by, "it was done, and its answer was lost");
-    let told = test_server.ask(&temp_dir, &["order", "extend", id, "--pay-by", pay_by]).stdout_of_success();
+    let told = test_server
+        .ask(&temp_dir, &["order", "extend", id, "--pay-by", pay_by])
+        .stdout_of_success();
     assert!(told.ends_with(&format!(" is reserved, until {pay_by}.\n")), "{told}");
     let millis = |time: &Value| time.as_str().and_then(Time::parse).expect("a time").millis();
     let shown = test_server.ask(&temp_dir, &["order", "show", id, "--json"]).json();

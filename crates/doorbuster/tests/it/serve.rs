@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::test_server::{TestServer, KEY, TempDir, program, run, serve, until};
+use crate::test_server::{KEY, TempDir, TestServer, program, run, serve, until};
 
 #[test]
 fn a_setting_that_does_not_exist_is_named_and_nothing_starts() {
@@ -19,7 +19,8 @@ fn a_setting_that_does_not_exist_is_named_and_nothing_starts() {
     for command in
         [&["serve"][..], &["config", "check"], &["token", "buyer", "alice"], &["backup", "copy"]]
     {
-        let said = run(program(&temp_dir).args(command).env("DOORBUSTER_NONSENSE", "1")).stderr_of_failure(2);
+        let said = run(program(&temp_dir).args(command).env("DOORBUSTER_NONSENSE", "1"))
+            .stderr_of_failure(2);
         assert!(said.contains("DOORBUSTER_NONSENSE"), "{command:?}: {said}");
     }
     let names_of_ours = [("DOORBUSTER_URL", "http://127.0.0.1:1"), ("DOORBUSTER_ADMIN_KEY", "x")];
@@ -34,7 +35,8 @@ fn a_place_that_cannot_be_used_is_named_with_its_setting() {
     std::fs::write(&empty, r#"{"keys":[]}"#).expect("it can be written");
     for command in [&["serve"][..], &["config", "check"]] {
         for wrong in ["/etc/hostname", "/dev/null"] {
-            let said = run(program(&temp_dir).args(command).args(["--data-dir", wrong])).stderr_of_failure(2);
+            let said = run(program(&temp_dir).args(command).args(["--data-dir", wrong]))
+                .stderr_of_failure(2);
             assert!(said.contains("data_dir") && said.contains(wrong), "{command:?}: {said}");
         }
         let said = run(program(&temp_dir).args(command).env("DOORBUSTER_AUTH__BUYER_JWKS", &empty))
@@ -42,14 +44,15 @@ fn a_place_that_cannot_be_used_is_named_with_its_setting() {
         assert!(said.contains("auth.buyer_jwks") && said.contains("no key"), "{command:?}: {said}");
     }
     for nowhere in ["/proc/nope/data", "/proc"] {
-        let said = run(program(&temp_dir).args(["serve", "--data-dir", nowhere])).stderr_of_failure(2);
+        let said =
+            run(program(&temp_dir).args(["serve", "--data-dir", nowhere])).stderr_of_failure(2);
         assert!(said.contains("data_dir: cannot") && said.contains("--data-dir"), "{said}");
     }
     let mut away = program(&temp_dir);
     away.args(["serve", "--listen", "127.0.0.1:0"]).env("DOORBUSTER_SHAPE", "postgres");
     // A database that is away is no wrong setting: it may be there at the next try.
-    let said =
-        run(away.env("DOORBUSTER_STORE__URL", "postgres://shop:hush@127.0.0.1:1/door")).stderr_of_failure(1);
+    let said = run(away.env("DOORBUSTER_STORE__URL", "postgres://shop:hush@127.0.0.1:1/door"))
+        .stderr_of_failure(1);
     assert!(said.contains("store.url") && !said.contains("hush"), "{said}");
 }
 
@@ -59,7 +62,8 @@ fn a_token_is_signed_by_a_servers_secret_and_by_no_new_one() {
     let empty = temp_dir.join("nobodys");
     let storm = ["storm", "--sale", "s", "--item", "i", "--buyers", "1"];
     for command in [&["token", "buyer", "alice"][..], &storm] {
-        let said = run(program(&temp_dir).args(command).arg("--data-dir").arg(&empty)).stderr_of_failure(2);
+        let said = run(program(&temp_dir).args(command).arg("--data-dir").arg(&empty))
+            .stderr_of_failure(2);
         assert!(
             said.contains("start the server once") && said.contains("auth.buyer_secret"),
             "{said}"
@@ -185,7 +189,9 @@ fn a_store_that_is_written_to_is_copied_and_the_copy_is_sound() {
     let temp_dir = TempDir::new();
     let test_server = TestServer::open(&temp_dir);
     let item = "id=a,stock=1000000,price=1EUR";
-    test_server.ask(&temp_dir, &["sale", "create", "spring", "--title", "T", "--item", item]).stdout_of_success();
+    test_server
+        .ask(&temp_dir, &["sale", "create", "spring", "--title", "T", "--item", item])
+        .stdout_of_success();
     test_server.ask(&temp_dir, &["sale", "open", "spring"]).stdout_of_success();
     let mut storm = program(&temp_dir);
     storm.args([
@@ -216,7 +222,8 @@ fn a_store_that_is_written_to_is_copied_and_the_copy_is_sound() {
         let copy = temp_dir.join(&format!("copy-{n}.sqlite3"));
         let before = sold();
         let mut backup = program(&temp_dir);
-        run(backup.arg("backup").arg(&copy).arg("--data-dir").arg(test_server.data_dir())).stdout_of_success();
+        run(backup.arg("backup").arg(&copy).arg("--data-dir").arg(test_server.data_dir()))
+            .stdout_of_success();
         let after = until("it sells on", || Some(sold()).filter(|after| before < *after));
         let audited = run(program(&temp_dir).args(["audit", "--json", "--store"]).arg(&copy));
         audited.stdout_of_success();
@@ -232,16 +239,18 @@ fn what_is_no_store_is_not_touched() {
     std::fs::create_dir(&data_dir).expect("a free name");
     std::fs::write(data_dir.join("doorbuster.sqlite3"), "my diary").expect("it can be written");
     for command in ["migrate", "serve"] {
-        let said = run(program(&temp_dir).args([command, "--data-dir"]).arg(&data_dir)).stderr_of_failure(1);
+        let said = run(program(&temp_dir).args([command, "--data-dir"]).arg(&data_dir))
+            .stderr_of_failure(1);
         assert!(said.contains("is not a doorbuster store"), "{command}: {said}");
     }
     assert_eq!(
         std::fs::read(data_dir.join("doorbuster.sqlite3")).expect("it is there"),
         b"my diary"
     );
-    let said =
-        run(program(&temp_dir).args(["backup", "copy", "--data-dir"]).arg(temp_dir.join("nowhere")))
-            .stderr_of_failure(1);
+    let said = run(program(&temp_dir)
+        .args(["backup", "copy", "--data-dir"])
+        .arg(temp_dir.join("nowhere")))
+    .stderr_of_failure(1);
     assert!(said.contains("there is no backup"), "{said}");
 }
 
@@ -250,7 +259,9 @@ fn every_shell_gets_its_completions() {
     let temp_dir = TempDir::new();
     for shell in ["bash", "zsh", "fish"] {
         assert!(
-            run(program(&temp_dir).args(["completions", shell])).stdout_of_success().contains("doorbuster"),
+            run(program(&temp_dir).args(["completions", shell]))
+                .stdout_of_success()
+                .contains("doorbuster"),
             "{shell}"
         );
     }
@@ -364,7 +375,13 @@ fn a_demonstration_sells_to_whoever_comes() {
         .collect();
     let lines = "Idempotency-Key: press\r\nContent-Type: application/json\r\nPrefer: wait=30\r\n";
     let buy = |guest: &str| {
-        test_server.send(guest, "POST", "/v1/orders", lines, r#"{"sale":"demo","item":"lamp","units":1}"#)
+        test_server.send(
+            guest,
+            "POST",
+            "/v1/orders",
+            lines,
+            r#"{"sale":"demo","item":"lamp","units":1}"#,
+        )
     };
     let (status, told) = buy(&guests[0]);
     assert_eq!((status, &told["code"]), (409, &"not_started".into()), "{told}");
@@ -379,9 +396,13 @@ fn a_demonstration_sells_to_whoever_comes() {
     );
     // The first gives theirs back, and whoever found none has it.
     let id = told[0].1["id"].as_str().expect("an order");
-    assert_eq!(test_server.send(&guests[0], "POST", &format!("/v1/orders/{id}/cancel"), "", "").0, 200);
+    assert_eq!(
+        test_server.send(&guests[0], "POST", &format!("/v1/orders/{id}/cancel"), "", "").0,
+        200
+    );
     until("the unit is back", || (buy(&guests[50]).0 == 201).then_some(()));
-    run(program(&temp_dir).args(["audit", "--store"]).arg(test_server.data_dir())).stdout_of_success();
+    run(program(&temp_dir).args(["audit", "--store"]).arg(test_server.data_dir()))
+        .stdout_of_success();
 }
 
 #[test]
@@ -450,8 +471,13 @@ fn a_request_that_failed_is_found_in_the_log_by_the_id_of_its_answer() {
         );
     }
     // What only the client can put right has neither.
-    let (head, _) =
-        test_server.exchange(&token, "GET", "/v1/orders/none", "X-Request-Id: from-the-shop-2\r\n", "");
+    let (head, _) = test_server.exchange(
+        &token,
+        "GET",
+        "/v1/orders/none",
+        "X-Request-Id: from-the-shop-2\r\n",
+        "",
+    );
     assert!(head.starts_with("HTTP/1.1 404") && !head.contains("x-request-id"), "{head}");
     assert!(logged("from-the-shop-2").is_empty());
 }

@@ -1,4 +1,5 @@
-//! Several nodes on this machine, with a private PostgreSQL and a private Redis Cluster: started, sold over, broken, removed.
+//! Several nodes on this machine, with a private PostgreSQL and a private Redis Cluster: started,
+//! sold over, broken, removed.
 
 use std::path::Path;
 
@@ -81,7 +82,8 @@ fn an_installation_is_started_once_shown_and_removed() {
     drop(down);
 }
 
-/// `migrate`, `backup` and `token` know where a store in PostgreSQL is, and leave the data directory alone.
+/// `migrate`, `backup` and `token` know where a store in PostgreSQL is, and leave the data
+/// directory alone.
 fn the_store_is_looked_after(temp_dir: &TempDir, found: &Value) {
     let url = found["store_url"].as_str().expect("an address");
     let ask = |words: &[&str]| {
@@ -91,7 +93,10 @@ fn the_store_is_looked_after(temp_dir: &TempDir, found: &Value) {
             .args(["--data-dir", &nobodys.display().to_string()])
             .envs([("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url)]))
     };
-    assert_eq!(ask(&["migrate"]).stdout_of_success(), "The store in PostgreSQL is as this program wants it.\n");
+    assert_eq!(
+        ask(&["migrate"]).stdout_of_success(),
+        "The store in PostgreSQL is as this program wants it.\n"
+    );
     let said = ask(&["backup", "copy"]).stderr_of_failure(2);
     assert!(said.contains("pg_dump"), "{said}");
     // Its nodes were given theirs.
@@ -105,7 +110,8 @@ fn demo(shape: &str) {
         return;
     }
     let temp_dir = TempDir::new();
-    let ran = run(program(&temp_dir).args(["demo", "--json", "--buyers", "3000", "--shape", shape]));
+    let ran =
+        run(program(&temp_dir).args(["demo", "--json", "--buyers", "3000", "--shape", shape]));
     ran.stdout_of_success();
     let report = ran.json();
     let due: [(&str, Value); 5] = [

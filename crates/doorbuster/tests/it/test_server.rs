@@ -167,8 +167,8 @@ impl TestServer {
     /// A buyer's token.
     pub fn token(&self, temp_dir: &TempDir, buyer: &str) -> String {
         let mut command = program(temp_dir);
-        let made =
-            run(command.args(["token", "buyer", buyer, "--data-dir"]).arg(&self.data_dir)).stdout_of_success();
+        let made = run(command.args(["token", "buyer", buyer, "--data-dir"]).arg(&self.data_dir))
+            .stdout_of_success();
         made.trim().to_owned()
     }
 
@@ -199,7 +199,8 @@ impl TestServer {
         let address = self.url.strip_prefix("http://").expect("an address");
         let mut stream = TcpStream::connect(address).expect("the server listens");
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n{lines}"
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nAuthorization: \
+             Bearer {token}\r\n{lines}"
         );
         let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
         stream.write_all(request.as_bytes()).expect("it takes it");

@@ -1,11 +1,12 @@
-//! Traces as a collector gets them: the program sells with a private receiver of OTLP over HTTP beside it.
+//! Traces as a collector gets them: the program sells with a private receiver of OTLP over HTTP
+//! beside it.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
-use crate::test_server::{TestServer, TempDir, serve};
+use crate::test_server::{TempDir, TestServer, serve};
 
 /// A span as it came.
 #[derive(Debug, Default)]
@@ -153,7 +154,9 @@ fn sell(share: &str) -> Vec<(String, Vec<u8>)> {
     command.env("OTEL_SERVICE_NAME", "spring-shop").env("NO_PROXY", "127.0.0.1");
     let test_server = TestServer::start(command, data_dir);
     let item = "id=phone,title=Phone,stock=1,price=10CNY";
-    test_server.ask(&temp_dir, &["sale", "create", "drop", "--title", "Drop", "--item", item]).stdout_of_success();
+    test_server
+        .ask(&temp_dir, &["sale", "create", "drop", "--title", "Drop", "--item", item])
+        .stdout_of_success();
     test_server.ask(&temp_dir, &["sale", "open", "drop"]).stdout_of_success();
     let lines = "Idempotency-Key: once\r\nContent-Type: application/json\r\nPrefer: wait=5\r\n";
     let body = r#"{"sale":"drop","item":"phone","units":1}"#;

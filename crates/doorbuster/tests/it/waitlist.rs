@@ -2,10 +2,17 @@
 
 use serde_json::Value;
 
-use crate::test_server::{TestServer, TempDir, until};
+use crate::test_server::{TempDir, TestServer, until};
 
 /// Sends a buyer's request; the body of its answer.
-fn ask(test_server: &TestServer, token: &str, method: &str, path: &str, lines: &str, body: &str) -> Value {
+fn ask(
+    test_server: &TestServer,
+    token: &str,
+    method: &str,
+    path: &str,
+    lines: &str,
+    body: &str,
+) -> Value {
     let (status, body) = test_server.send(token, method, path, lines, body);
     assert_eq!(status, 201, "{body}");
     body
@@ -17,7 +24,8 @@ fn a_place_in_line_and_how_many_wait_are_shown() {
     let test_server = TestServer::open(&temp_dir);
     let operate = |arguments: &[&str]| test_server.ask(&temp_dir, arguments);
     let item = "id=phone,title=Phone,stock=1,price=10CNY";
-    operate(&["sale", "create", "spring", "--title", "Spring drop", "--item", item]).stdout_of_success();
+    operate(&["sale", "create", "spring", "--title", "Spring drop", "--item", item])
+        .stdout_of_success();
     operate(&["sale", "open", "spring"]).stdout_of_success();
     let token = |name: &str| test_server.token(&temp_dir, name);
     let lines = "Idempotency-Key: k\r\nContent-Type: application/json\r\n";
@@ -33,7 +41,7 @@ fn a_place_in_line_and_how_many_wait_are_shown() {
         &test_server,
         &token("bob"),
         "POST",
-        "/v1/sales/spring/items/phone/line",
+        "/v1/sales/spring/items/phone/waitlist",
         "Idempotency-Key: k\r\n",
         "",
     );

@@ -1,7 +1,8 @@
-//! Webhooks from outside. The server is killed while it tells a shop what happens: after it starts again the shop has heard each change of each
-//! order, in its order. And endpoints from a shell.
+//! Webhooks from outside. The server is killed while it tells a shop what happens: after it starts
+//! again the shop has heard each change of each order, in its order. And endpoints from a shell.
 //!
-//! `DOORBUSTER_KILL_ROUNDS` says how often (5), `DOORBUSTER_KILL_SEED` with which dice (a new one each time, which a failure shows).
+//! `DOORBUSTER_KILL_ROUNDS` says how often (5), `DOORBUSTER_KILL_SEED` with which dice (a new one
+//! each time, which a failure shows).
 
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader};
@@ -9,22 +10,24 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use doorbuster_server::signing::{SigningKey, sign, format_secret};
+use doorbuster_server::signing::{SigningKey, format_secret, sign};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::test_server::{KEY, TempDir, program, run};
 use crate::kill::number;
-use crate::windows::client::{Wire, PurchaseSpec, request};
+use crate::test_server::{KEY, TempDir, program, run};
+use crate::windows::client::{PurchaseSpec, Wire, request};
 use crate::windows::fixture::{ServerFixture, operator};
 
-/// Longest time in which everything is told after the last start, with the tries that fail on the way, on a slow machine.
+/// Longest time in which everything is told after the last start, with the tries that fail on the
+/// way, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// What a shop took: each event's order, id and type, in the order of arrival, repetitions among them.
+/// What a shop took: each event's order, id and type, in the order of arrival, repetitions among
+/// them.
 type Taken = Arc<Mutex<Vec<(String, String, String)>>>;
 
 /// A shop that takes four of five messages.
@@ -50,7 +53,8 @@ async fn serve(mut stream: TcpStream, taken: Taken, mut dice: SmallRng) {
             tokio::time::sleep(Duration::from_millis(dice.random_range(0..4))).await;
             let takes = dice.random_ratio(4, 5);
             if takes {
-                // Before the answer: it counts as heard although the server may die before it hears so.
+                // Before the answer: it counts as heard although the server may die before it hears
+                // so.
                 let text = |path: &str| {
                     body.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
                 };
@@ -178,7 +182,10 @@ async fn endpoints_are_kept_and_tried_out_from_a_shell() {
         let mut command = program(&fixture.temp_dir);
         run(command.args(arguments).env("DOORBUSTER_URL", &url).env("DOORBUSTER_ADMIN_KEY", KEY))
     };
-    assert_eq!(ask(&["webhook", "endpoint", "list"]).stdout_of_success(), "Nobody is told anything.\n");
+    assert_eq!(
+        ask(&["webhook", "endpoint", "list"]).stdout_of_success(),
+        "Nobody is told anything.\n"
+    );
     assert_eq!(ask(&["dead-letter", "list"]).stdout_of_success(), "Nothing was given up.\n");
     let free =
         std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
@@ -208,7 +215,10 @@ async fn endpoints_are_kept_and_tried_out_from_a_shell() {
             .then_some(())
     };
     fixture.until("it is level", PATIENCE, level).await;
-    assert_eq!(ask(&["webhook", "deliveries", &id]).stdout_of_success(), "It took everything at once.\n");
+    assert_eq!(
+        ask(&["webhook", "deliveries", &id]).stdout_of_success(),
+        "It took everything at once.\n"
+    );
     let event = told["id"].as_str().expect("an id");
     assert_eq!(
         ask(&["webhook", "redeliver", &id, event]).stdout_of_success(),
@@ -216,17 +226,32 @@ async fn endpoints_are_kept_and_tried_out_from_a_shell() {
     );
     let again: Value = serde_json::from_str(&next()).expect("JSON");
     assert_eq!(again, told);
-    let rotated = ask(&["webhook", "endpoint", "rotate", &id, "--overlap", "1h"]).stdout_of_success();
+    let rotated =
+        ask(&["webhook", "endpoint", "rotate", &id, "--overlap", "1h"]).stdout_of_success();
     assert!(rotated.contains("whsec_") && !rotated.contains(&secret), "{rotated}");
-    let edited = ask(&["webhook", "endpoint", "edit", &id, "--enabled", "false"]).stdout_of_success();
+    let edited =
+        ask(&["webhook", "endpoint", "edit", &id, "--enabled", "false"]).stdout_of_success();
     assert_eq!(edited, format!("{id} at {address} is told of nothing.\n"));
     let discarded = ask(&["dead-letter", "discard", "--endpoint", &id, "--why", "a test"]);
     assert_eq!(discarded.stdout_of_success(), "0 are let be.\n");
-    assert_eq!(ask(&["webhook", "endpoint", "remove", &id]).stdout_of_success(), format!("{id} is gone.\n"));
-    assert!(ask(&["webhook", "endpoint", "remove", &id]).stderr_of_failure(1).ends_with("(not_found).\n"));
-    assert!(ask(&["webhook", "listen", "--secret", "mine"]).stderr_of_failure(2).contains("whsec_"));
-    assert!(ask(&["dead-letter", "retry", "dlv_1"]).stderr_of_failure(1).ends_with("(not_found).\n"));
-    assert!(ask(&["dead-letter", "show", "dlv_1"]).stderr_of_failure(1).ends_with("(not_found).\n"));
+    assert_eq!(
+        ask(&["webhook", "endpoint", "remove", &id]).stdout_of_success(),
+        format!("{id} is gone.\n")
+    );
+    assert!(
+        ask(&["webhook", "endpoint", "remove", &id])
+            .stderr_of_failure(1)
+            .ends_with("(not_found).\n")
+    );
+    assert!(
+        ask(&["webhook", "listen", "--secret", "mine"]).stderr_of_failure(2).contains("whsec_")
+    );
+    assert!(
+        ask(&["dead-letter", "retry", "dlv_1"]).stderr_of_failure(1).ends_with("(not_found).\n")
+    );
+    assert!(
+        ask(&["dead-letter", "show", "dlv_1"]).stderr_of_failure(1).ends_with("(not_found).\n")
+    );
     let discarded = ask(&["dead-letter", "discard", "dlv_1", "--reason", "none"]);
     assert!(discarded.stderr_of_failure(1).ends_with("(not_found).\n"));
     assert_eq!(ask(&["dead-letter", "retry", "--all"]).stdout_of_success(), "0 are tried again.\n");
@@ -242,7 +267,10 @@ async fn endpoints_are_kept_and_tried_out_from_a_shell() {
                 .contains("no such")
         );
         let told = ask(&["dead-letter", "retry", "--endpoint", gone, "--json"]);
-        assert_eq!((told.stderr_of_failure(1).as_str(), &told.json()["code"]), ("", &json!("not_found")));
+        assert_eq!(
+            (told.stderr_of_failure(1).as_str(), &told.json()["code"]),
+            ("", &json!("not_found"))
+        );
     }
     for unclear in [&["retry"][..], &["retry", "dlv_1", "--all"], &["discard", "--all"]] {
         ask(&[&["dead-letter"], unclear].concat()).stderr_of_failure(2);
@@ -331,7 +359,10 @@ async fn what_was_given_up_is_tried_again_and_let_be_from_a_shell() {
     let (retried, discarded) = (of(&orders[0]), of(&orders[1]));
     let listed = ask(&["dead-letter", "list", "--kind", "delivery"]).stdout_of_success();
     assert!([&retried, &discarded].iter().all(|letter| listed.contains(*letter)), "{listed}");
-    assert_eq!(ask(&["dead-letter", "list", "--kind", "refund"]).stdout_of_success(), "Nothing was given up.\n");
+    assert_eq!(
+        ask(&["dead-letter", "list", "--kind", "refund"]).stdout_of_success(),
+        "Nothing was given up.\n"
+    );
     let whole = ask(&["dead-letter", "show", &retried, "--json"]).json();
     assert_eq!(
         (&whole["id"], &whole["message"]["type"]),
@@ -356,11 +387,13 @@ async fn what_was_given_up_is_tried_again_and_let_be_from_a_shell() {
     );
     let told: Value = serde_json::from_str(&next()).expect("JSON");
     assert_eq!(told["data"]["order"]["id"], json!(orders[0]));
-    let let_be =
-        ask(&["dead-letter", "discard", &discarded, "--reason", "taken from the export"]).stdout_of_success();
+    let let_be = ask(&["dead-letter", "discard", &discarded, "--reason", "taken from the export"])
+        .stdout_of_success();
     assert_eq!(let_be, format!("{discarded} is let be.\n"));
-    let nothing =
-        async || (ask(&["dead-letter", "list"]).stdout_of_success() == "Nothing was given up.\n").then_some(());
+    let nothing = async || {
+        (ask(&["dead-letter", "list"]).stdout_of_success() == "Nothing was given up.\n")
+            .then_some(())
+    };
     fixture.until("nothing is left", PATIENCE, nothing).await;
 }
 
@@ -440,7 +473,8 @@ async fn a_broker_is_added_from_a_shell_without_its_password_on_the_command_line
         run(command.env("DOORBUSTER_URL", &url).env("DOORBUSTER_ADMIN_KEY", KEY))
     };
     let add = ["webhook", "endpoint", "add", "-", "--type", "order.paid"];
-    let added = ask("amqp://shop:s3cr3t@rabbit.internal/live?exchange=events", &add).stdout_of_success();
+    let added =
+        ask("amqp://shop:s3cr3t@rabbit.internal/live?exchange=events", &add).stdout_of_success();
     assert!(
         added.ends_with(
             " at amqp://shop:***@rabbit.internal/live?exchange=events is told of order.paid.\n"
@@ -462,6 +496,8 @@ async fn a_broker_is_added_from_a_shell_without_its_password_on_the_command_line
     let refused = ask("amqp://shop:s3cr3t@elsewhere.internal/live", &add).stderr_of_failure(1);
     assert!(refused.contains("brokers.hosts") && !refused.contains("s3cr3t"), "{refused}");
     assert!(
-        ask("", &["webhook", "endpoint", "rotate", id]).stderr_of_failure(1).ends_with("(wrong_state).\n")
+        ask("", &["webhook", "endpoint", "rotate", id])
+            .stderr_of_failure(1)
+            .ends_with("(wrong_state).\n")
     );
 }

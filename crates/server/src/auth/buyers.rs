@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::Denied;
 use super::claims::{ExpectedClaims, VerifiedBuyer};
 use super::hs256::Hs256;
-use super::jwks::{Jwks, REFRESH_EVERY, JwksSource};
+use super::jwks::{Jwks, JwksSource, REFRESH_EVERY};
 use crate::config::BuyerKeys;
 
 pub use super::jwks::JwksError;
@@ -27,7 +27,10 @@ impl Buyers {
     /// Checks with a shared secret.
     #[must_use]
     pub fn with_secret(secret: &SecretString, expected: ExpectedClaims) -> Self {
-        Self { by: TokenVerifier::Secret(Box::new(Hs256::new(secret.expose_secret().as_bytes()))), expected }
+        Self {
+            by: TokenVerifier::Secret(Box::new(Hs256::new(secret.expose_secret().as_bytes()))),
+            expected,
+        }
     }
 
     /// Checks with public keys, read now. A file must be there; an address may answer later.
@@ -49,10 +52,10 @@ impl Buyers {
         Ok(Self { by: TokenVerifier::Keys(jwks), expected })
     }
 
-    /// The buyer that `token` names, from what is known now. [`Denied::Unknown`]: ask [`Buyers::check_with_fresh_keys`].
+    /// The buyer that `token` names, from what is known now. [`Denied::Unknown`]: ask
+    /// [`Buyers::check_with_fresh_keys`].
     ///
-    /// # Errors
-    /// Why not.
+    /// # Errors Why not.
     pub fn check(&self, token: &str, now_secs: i64) -> Result<VerifiedBuyer, Denied> {
         match &self.by {
             TokenVerifier::Secret(secret) => secret.check(token, &self.expected, now_secs),
@@ -64,7 +67,11 @@ impl Buyers {
     ///
     /// # Errors
     /// Why not; [`Denied::Unknown`] when no keys can be had at all.
-    pub async fn check_with_fresh_keys(&self, token: &str, now_secs: i64) -> Result<VerifiedBuyer, Denied> {
+    pub async fn check_with_fresh_keys(
+        &self,
+        token: &str,
+        now_secs: i64,
+    ) -> Result<VerifiedBuyer, Denied> {
         let TokenVerifier::Keys(keys) = &self.by else { return self.check(token, now_secs) };
         if let Err(error) = keys.refresh().await {
             tracing::warn!(%error, "the buyers' public keys could not be read again");
@@ -77,7 +84,8 @@ impl Buyers {
         }
     }
 
-    /// Reads the public keys again now and then, so that one the shop takes back stops working. Ends with the program.
+    /// Reads the public keys again now and then, so that one the shop takes back stops working.
+    /// Ends with the program.
     pub async fn run_key_refresh(&self) {
         let TokenVerifier::Keys(keys) = &self.by else { return std::future::pending().await };
         loop {

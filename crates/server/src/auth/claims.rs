@@ -82,7 +82,8 @@ pub(super) struct Claims<'a> {
     level: Option<u8>,
 }
 
-/// An instant in seconds since the epoch. A fraction is cut off, and what is beyond the range stops at its ends.
+/// An instant in seconds since the epoch. A fraction is cut off, and what is beyond the range stops
+/// at its ends.
 #[derive(Clone, Copy, Debug)]
 struct Seconds(i64);
 
@@ -132,7 +133,11 @@ impl Claims<'_> {
         }
     }
 
-    fn verify_claims(&self, expected: &ExpectedClaims, now_secs: i64) -> Result<VerifiedBuyer, Denied> {
+    fn verify_claims(
+        &self,
+        expected: &ExpectedClaims,
+        now_secs: i64,
+    ) -> Result<VerifiedBuyer, Denied> {
         if self.exp.0.saturating_add(LEEWAY_SECS) < now_secs {
             return Err(Denied::Bad("the token has expired"));
         }
@@ -208,7 +213,8 @@ mod tests {
     #[test]
     fn membership_and_level_are_the_shops_word_and_nothing_where_it_says_nothing() {
         let check = |json: &str, member, level| {
-            let shopper = Claims::verify(json.as_bytes(), &ExpectedClaims::default(), 0).expect(json);
+            let shopper =
+                Claims::verify(json.as_bytes(), &ExpectedClaims::default(), 0).expect(json);
             assert_eq!(shopper.standing, Membership { member, level }, "{json}");
         };
         check(r#"{"sub":"a","exp":1}"#, false, 0);

@@ -1,8 +1,9 @@
-//! Tokens signed with a private key of the shop (RS256, ES256, EdDSA), checked with the public ones in a JSON Web Key
-//! Set from a file or an address.
+//! Tokens signed with a private key of the shop (RS256, ES256, EdDSA), checked with the public ones
+//! in a JSON Web Key Set from a file or an address.
 //!
-//! The algorithm comes from the key, never from the token. The set is read at start, again every [`REFRESH_EVERY`], and
-//! when a token names a key that is not in it, but no more often than [`REFRESH_AT_MOST_EVERY`].
+//! The algorithm comes from the key, never from the token. The set is read at start, again every
+//! [`REFRESH_EVERY`], and when a token names a key that is not in it, but no more often than
+//! [`REFRESH_AT_MOST_EVERY`].
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -84,7 +85,8 @@ impl Jwks {
         Self { source, client, keys: ArcSwap::default(), read_at: Mutex::default() }
     }
 
-    /// The buyer that `token` names, if signature and claims hold. [`Denied::Unknown`]: its key is not in the set.
+    /// The buyer that `token` names, if signature and claims hold. [`Denied::Unknown`]: its key is
+    /// not in the set.
     pub(super) fn check(
         &self,
         token: &str,
@@ -132,7 +134,8 @@ impl Jwks {
         self.keys.load().is_empty()
     }
 
-    /// Reads the set again unless that was done a moment ago. Whoever comes meanwhile waits and finds it done.
+    /// Reads the set again unless that was done a moment ago. Whoever comes meanwhile waits and
+    /// finds it done.
     pub(super) async fn refresh(&self) -> Result<(), JwksError> {
         self.refresh_at(Instant::now()).await
     }
@@ -148,7 +151,8 @@ impl Jwks {
             JwksSource::File(path) => (path.display().to_string(), read_file(path).await),
             JwksSource::Url(url) => (url.clone(), self.fetch(url).await),
         };
-        let keys = read.and_then(|bytes| parse_keys(&bytes)).map_err(|why| JwksError { from, why })?;
+        let keys =
+            read.and_then(|bytes| parse_keys(&bytes)).map_err(|why| JwksError { from, why })?;
         self.keys.store(Arc::new(keys));
         Ok(())
     }
@@ -175,7 +179,9 @@ impl Jwks {
 
 async fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let path = path.to_owned();
-    tokio::task::spawn_blocking(move || read_blocking(&path)).await.map_err(|error| error.to_string())?
+    tokio::task::spawn_blocking(move || read_blocking(&path))
+        .await
+        .map_err(|error| error.to_string())?
 }
 
 fn read_blocking(path: &Path) -> Result<Vec<u8>, String> {
@@ -194,7 +200,8 @@ pub(crate) fn check_file(path: &Path) -> Result<(), String> {
     read_blocking(path).and_then(|bytes| parse_keys(&bytes)).map(drop)
 }
 
-/// The keys of a set that can check a token. One that cannot be read, or is for something else, is passed over.
+/// The keys of a set that can check a token. One that cannot be read, or is for something else, is
+/// passed over.
 fn parse_keys(bytes: &[u8]) -> Result<Vec<JwksKey>, String> {
     let set: JwksSet = serde_json::from_slice(bytes)
         .map_err(|error| format!("it is not a JSON Web Key Set: {error}"))?;

@@ -1,4 +1,5 @@
-//! Operators: whoever presents a key. Keys are kept as hashes; the one that is configured is an `admin`.
+//! Operators: whoever presents a key. Keys are kept as hashes; the one that is configured is an
+//! `admin`.
 
 use std::sync::Arc;
 

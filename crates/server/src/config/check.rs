@@ -10,7 +10,7 @@ use doorbuster_core::limits::DELIVERY_TRIES_MAX;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::fault::{SettingFault, SettingsError};
-use super::raw::{Environment, SettingOrigin, RawSettings};
+use super::raw::{Environment, RawSettings, SettingOrigin};
 use super::{
     AuthSettings, BrokerHost, BuyerKeys, Cidr, LogFormat, LogSettings, Settings, Shape, payment,
     shape,

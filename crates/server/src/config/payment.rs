@@ -23,7 +23,8 @@ pub(super) fn payment(read: &mut SettingsReader<'_>, demo: bool) -> Option<Payme
                 if read.is_set(path) {
                     read.fault(
                         path,
-                        "contradicts payment.provider = \"sandbox\"; remove it, or write provider = \"stripe\"",
+                        "contradicts payment.provider = \"sandbox\"; remove it, or write provider \
+                         = \"stripe\"",
                     );
                 }
             }

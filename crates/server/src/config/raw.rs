@@ -97,7 +97,12 @@ pub(super) fn gather(
     raw
 }
 
-fn read_file(raw: &mut RawSettings, text: &str, origin: &SettingOrigin, faults: &mut Vec<SettingFault>) {
+fn read_file(
+    raw: &mut RawSettings,
+    text: &str,
+    origin: &SettingOrigin,
+    faults: &mut Vec<SettingFault>,
+) {
     let table: toml::Table = match text.parse() {
         Ok(table) => table,
         Err(error) => {
@@ -172,7 +177,11 @@ fn file_value(value: &toml::Value, in_file: bool) -> Option<RawValue> {
     })
 }
 
-fn read_environment(raw: &mut RawSettings, environment: &Environment, faults: &mut Vec<SettingFault>) {
+fn read_environment(
+    raw: &mut RawSettings,
+    environment: &Environment,
+    faults: &mut Vec<SettingFault>,
+) {
     let mut names: Vec<&OsString> = environment.keys().collect();
     names.sort_unstable();
     let mut layer = RawLayer::default();
@@ -186,7 +195,8 @@ fn read_environment(raw: &mut RawSettings, environment: &Environment, faults: &m
         }
         let origin = SettingOrigin::Environment(shown.to_string());
         let path = shown[ENV_PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
-        // Only the one spelling: DOORBUSTER_listen would be a setting that somebody believes to have made.
+        // Only the one spelling: DOORBUSTER_listen would be a setting that somebody believes to
+        // have made.
         let spelled =
             name.to_str().filter(|name| !name.bytes().any(|byte| byte.is_ascii_lowercase()));
         let Some((setting, in_file)) = spelled.and_then(|_| find_setting(&path)) else {
@@ -195,9 +205,11 @@ fn read_environment(raw: &mut RawSettings, environment: &Environment, faults: &m
             continue;
         };
         match environment[name].to_str() {
-            _ if in_file => {
-                layer.add(setting, RawValue::SecretFile(Path::new(&environment[name]).into()), origin)
-            }
+            _ if in_file => layer.add(
+                setting,
+                RawValue::SecretFile(Path::new(&environment[name]).into()),
+                origin,
+            ),
             Some(text) => layer.add(setting, RawValue::Unparsed(text.to_owned()), origin),
             None => faults
                 .push(SettingFault { setting: shown.to_string(), detail: "is not UTF-8".into() }),

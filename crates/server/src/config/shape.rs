@@ -126,7 +126,8 @@ pub(super) fn roles(read: &mut SettingsReader<'_>, shape: Option<&Shape>) -> Opt
         Some(Shape::Postgres { .. }) if roles.api != roles.settle => {
             read.fault(
                 "roles",
-                "shape = \"postgres\" settles a node's tickets on that node; write api and settle together",
+                "shape = \"postgres\" settles a node's tickets on that node; write api and settle \
+                 together",
             );
         }
         _ => return Some(roles),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::raw::{SettingOrigin, RawSettings, RawValue};
+use super::raw::{RawSettings, RawValue, SettingOrigin};
 use super::{SETTINGS, Settings};
 
 /// One line for each setting that has a value: TOML, and where it comes from.
@@ -44,7 +44,9 @@ pub(super) fn lines(raw: &RawSettings, settings: Option<&Settings>) -> String {
 
 fn render_value(value: &RawValue) -> String {
     match value {
-        RawValue::Text(text) | RawValue::Unparsed(text) => toml::Value::String(text.clone()).to_string(),
+        RawValue::Text(text) | RawValue::Unparsed(text) => {
+            toml::Value::String(text.clone()).to_string()
+        }
         RawValue::Whole(number) => number.to_string(),
         RawValue::Flag(flag) => flag.to_string(),
         RawValue::List(entries) => {

@@ -218,7 +218,8 @@ fn names_of_the_command_line_are_left_alone() {
 #[test]
 fn what_is_wrong_in_a_file_is_named_all_at_once() {
     let (_dir, flags) = file(
-        "listen = 8080\nworkers = \"4\"\nnonsense = 1\n[auth]\nadmin = \"x\"\n[pass]\nttl_secs = 1.5\n",
+        "listen = 8080\nworkers = \"4\"\nnonsense = 1\n[auth]\nadmin = \"x\"\n[pass]\nttl_secs = \
+         1.5\n",
     );
     let told = load(&flags, environment(&[])).expect_err("five faults").to_string();
     for word in ["listen", "workers", "nonsense", "auth.admin ", "pass.ttl_secs", "doorbuster.toml"]
@@ -374,7 +375,8 @@ fn stripe_is_configured_whole_and_alone() {
     }
 }
 
-/// Every setting that there is, changed here and there: it is read, or refused with what is wrong and where, and no secret is told either way.
+/// Every setting that there is, changed here and there: it is read, or refused with what is wrong
+/// and where, and no secret is told either way.
 #[test]
 fn a_mangled_file_is_read_or_refused_with_a_reason_and_tells_no_secret() {
     const FILES: usize = 2_000;

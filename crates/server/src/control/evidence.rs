@@ -1,6 +1,7 @@
 //! What a slot's answer proves about its grant, and what is done about a slot whose memory is full.
 //!
-//! Evidence is read truth first, slot second, then the pending recalls and the grant again (see `doorbuster_core::loss`).
+//! Evidence is read truth first, slot second, then the pending recalls and the grant again (see
+//! `doorbuster_core::loss`).
 use doorbuster_core::{CloseCause, Grant, loss};
 use tokio::time::Instant;
 

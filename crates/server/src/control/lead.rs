@@ -1,7 +1,9 @@
-//! Leases: each node's own, and that of the one that does the work of one for all. Runs a few times a lease.
+//! Leases: each node's own, and that of the one that does the work of one for all. Runs a few times
+//! a lease.
 //!
-//! The leader closes the grants of nodes whose lease lapsed, so that others sell their units. Leases save work; safety rests on the store's rows:
-//! a node that went on without its lease has its tickets returned.
+//! The leader closes the grants of nodes whose lease lapsed, so that others sell their units.
+//! Leases save work; safety rests on the store's rows: a node that went on without its lease has
+//! its tickets returned.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -42,7 +44,8 @@ pub(super) async fn run(engine: Arc<Engine>, roles: Roles) {
     }
 }
 
-/// This node was away for longer than its lease, so its grants may be closed: whatever it reaches is looked at now.
+/// This node was away for longer than its lease, so its grants may be closed: whatever it reaches
+/// is looked at now.
 fn lapsed_grants(engine: &Engine, away: Duration) {
     tracing::warn!(
         away_ms = away.as_millis(),
@@ -55,7 +58,8 @@ fn lapsed_grants(engine: &Engine, away: Duration) {
     }
 }
 
-/// Renews this node's lease and, with the role, takes or renews the leader's; then looks after nodes that are gone.
+/// Renews this node's lease and, with the role, takes or renews the leader's; then looks after
+/// nodes that are gone.
 pub(crate) async fn lead_now(engine: &Engine, roles: Roles) -> Result<(), EngineError> {
     let control = engine.control();
     if engine.layout().is_alone() {
@@ -64,7 +68,8 @@ pub(crate) async fn lead_now(engine: &Engine, roles: Roles) -> Result<(), Engine
         return Ok(());
     }
     engine.store().renew_node_lease(engine.node(), LEASE_MS).await?;
-    let has_lead = roles.control && engine.store().take_leader_lease(engine.node().0, LEASE_MS).await?;
+    let has_lead =
+        roles.control && engine.store().take_leader_lease(engine.node().0, LEASE_MS).await?;
     let leads = has_lead || engine.leads_regardless();
     if control.leads.swap(leads, Ordering::AcqRel) != leads {
         tracing::info!(leads, node = %engine.node(), "the lead changed");

@@ -1,10 +1,12 @@
-//! Serves those who stand in line with units that came back, and ends the lines of sales that have ended. Woken by the commit that left such a unit, by a
-//! sale that goes on or ends, and every second for whatever was missed, also by a leader before. The leader does it; two who do, do no harm: the store
-//! gives each unit once, by turn, and ends each place once. Whoever was passed over is told by the node that they listen to.
+//! Serves those who stand in line with units that came back, and ends the lines of sales that have
+//! ended. Woken by the commit that left such a unit, by a sale that goes on or ends, and every
+//! second for whatever was missed, also by a leader before. The leader does it; two who do, do no
+//! harm: the store gives each unit once, by turn, and ends each place once. Whoever was passed over
+//! is told by the node that they listen to.
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use doorbuster_core::{Phase, WaitlistEntry, WaitlistState, TicketId, Verdict};
+use doorbuster_core::{Phase, TicketId, Verdict, WaitlistEntry, WaitlistState};
 use futures_util::StreamExt;
 use tokio::sync::Notify;
 
@@ -16,7 +18,8 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Items whose lines are tended at the same time; the store commits them in groups.
 const TENDED_AT_ONCE: usize = 16;
 
-/// Refusals from elsewhere that wait to be looked at; at the bound they are let go, and a page that waits in line asks by itself.
+/// Refusals from elsewhere that wait to be looked at; at the bound they are let go, and a page that
+/// waits in line asks by itself.
 const REFUSED_MAX: usize = 1_000;
 
 /// Refusals that another node wrote, until somebody looks whether they are of places in line.
@@ -41,7 +44,8 @@ impl Refused {
     }
 }
 
-/// Tells whoever listens here that they were passed over by another node, until the program stops. An order tells itself; a refusal does not say whose it is.
+/// Tells whoever listens here that they were passed over by another node, until the program stops.
+/// An order tells itself; a refusal does not say whose it is.
 pub(super) async fn tell_from_elsewhere(engine: Arc<Engine>) {
     loop {
         engine.control().refused.came.notified().await;
@@ -79,7 +83,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Does what is due about each line, for as many places as one transaction takes. True: somebody is left.
+/// Does what is due about each line, for as many places as one transaction takes. True: somebody is
+/// left.
 async fn tend_all(engine: &Engine) -> bool {
     let catalogue = engine.catalogue().clone();
     let mut lines: Vec<(Arc<ItemState>, Due)> = Vec::new();
@@ -129,7 +134,8 @@ fn tell_of_end(engine: &Engine, place: WaitlistEntry) {
     engine.hub().publish(EventKind::WaitlistEnded { id, item, buyer });
 }
 
-/// Tells whoever was passed over and listens here; others read it. Who got an order is told of it as of any.
+/// Tells whoever was passed over and listens here; others read it. Who got an order is told of it
+/// as of any.
 async fn tell(engine: &Engine, place: WaitlistEntry) -> Result<(), EngineError> {
     if !engine.hub().may_have_readers() {
         return Ok(());

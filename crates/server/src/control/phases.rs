@@ -44,7 +44,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Takes one step and tells when it did not come off; it is tried again at the next look. Returns the sale's id.
+/// Takes one step and tells when it did not come off; it is tried again at the next look. Returns
+/// the sale's id.
 async fn take_step(engine: Arc<Engine>, sale: Arc<SaleState>, step: PhaseStep) -> String {
     if let Err(error) = engine.step_sale(&sale.row.id, step).await {
         tracing::warn!(%error, sale = sale.row.id, step = step.as_str(), "a phase could not be changed yet");

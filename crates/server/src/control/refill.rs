@@ -1,4 +1,5 @@
-//! Shares an item's pool out to its slots: everything at once, or in portions that are refilled before they run dry. Runs while the item is tended.
+//! Shares an item's pool out to its slots: everything at once, or in portions that are refilled
+//! before they run dry. Runs while the item is tended.
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -22,7 +23,8 @@ pub(super) struct Portions {
 }
 
 impl Portions {
-    /// As the shop asked; in small ones where it asked for none and what lies in one slot cannot be sold by another.
+    /// As the shop asked; in small ones where it asked for none and what lies in one slot cannot be
+    /// sold by another.
     pub(super) fn of(engine: &Engine, item: &ItemState) -> Self {
         let spread = item.row.spread;
         if engine.layout().reaches_all() {
@@ -39,7 +41,8 @@ impl Portions {
 
     /// Whether a slot that says this of itself would get units of a pool with so many.
     pub(super) fn wants(&self, pool: u64, view: &SlotView) -> bool {
-        !self.spread.uses_sub_domains() || refill::next_portion(&self.spread, pool, self.slots, view, 0).is_some()
+        !self.spread.uses_sub_domains()
+            || refill::next_portion(&self.spread, pool, self.slots, view, 0).is_some()
     }
 
     /// What each place gets of the pool.

@@ -1,4 +1,5 @@
-//! Tells readers that a sale's status changed: at once, then at most a few times a second; and of mere counts more seldom, the more readers there are.
+//! Tells readers that a sale's status changed: at once, then at most a few times a second; and of
+//! mere counts more seldom, the more readers there are.
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +12,8 @@ use crate::notify::EventKind;
 
 /// Between two events of one sale.
 const PACE: Duration = Duration::from_millis(250);
-/// Readers whom a node tells of mere counts within a second: each event costs it a write to every connection, which a crowd that only watches must not take
-/// from those who buy.
+/// Readers whom a node tells of mere counts within a second: each event costs it a write to every
+/// connection, which a crowd that only watches must not take from those who buy.
 const TOLD_PER_SEC: u32 = 5_000;
 
 /// Announces until the program stops.
@@ -38,7 +39,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// What nobody should wait for: the sale's own row, its phase among it, and of which items there are none left, or none for good.
+/// What nobody should wait for: the sale's own row, its phase among it, and of which items there
+/// are none left, or none for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Gist(u64, Vec<(bool, bool)>);
 
@@ -55,7 +57,8 @@ impl Gist {
 struct Told(HashMap<Arc<str>, (Instant, Gist)>);
 
 impl Told {
-    /// Whether so many readers are told of the sale now; if not, they are when this is asked again later. A sale without a gist is none any more.
+    /// Whether so many readers are told of the sale now; if not, they are when this is asked again
+    /// later. A sale without a gist is none any more.
     fn is_due(
         &mut self,
         sale: &Arc<str>,

@@ -1,13 +1,15 @@
-//! Tends an item's slots: opens their grants, sends `init`, carries out recalls, shares out the pool, feeds them, gathers the tail, and lets them cut
-//! tickets or not. Runs when something changed, and every second for whatever was missed.
+//! Tends an item's slots: opens their grants, sends `init`, carries out recalls, shares out the
+//! pool, feeds them, gathers the tail, and lets them cut tickets or not. Runs when something
+//! changed, and every second for whatever was missed.
 //!
-//! A grant is opened with no units; all units reach a slot through the feed, so that nothing has to be remembered between opening and `init`.
+//! A grant is opened with no units; all units reach a slot through the feed, so that nothing has to
+//! be remembered between opening and `init`.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use doorbuster_core::partition::Registry;
-use doorbuster_core::slot::{ApplyOutcome, SlotView, GrantTerms};
+use doorbuster_core::slot::{ApplyOutcome, GrantTerms, SlotView};
 use doorbuster_core::{CloseCause, Grant, GrantId, Recall, RecallTarget, SlotKey};
 use futures_util::StreamExt;
 use futures_util::future::try_join_all;
@@ -76,7 +78,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Tends these items now, many at a time. What fails is tended again later, so a failure is only told.
+/// Tends these items now, many at a time. What fails is tended again later, so a failure is only
+/// told.
 pub(crate) async fn tend_all(engine: &Engine, items: &[Arc<ItemState>]) {
     let each = futures_util::stream::iter(items.to_vec()).map(|item| async move {
         if let Err(error) = tend(engine, &item).await {
@@ -151,7 +154,9 @@ fn see(item: &ItemState, places: &[Place]) {
     let (pool, counted) = (item.gauge.open_pool(), item.row.counted);
     let in_flight = |place: &Place| place.view.available + place.view.unacknowledged as u64;
     let registry = match counted {
-        true => Registry::from_units(pool, item.slots.iter().map(|slot| of(slot).map_or(0, in_flight))),
+        true => {
+            Registry::from_units(pool, item.slots.iter().map(|slot| of(slot).map_or(0, in_flight)))
+        }
         false => Registry::all(item.slots.len() as u32),
     };
     let units =
@@ -159,7 +164,8 @@ fn see(item: &ItemState, places: &[Place]) {
     item.work.seen.store(Arc::new(Seen { registry, units }));
 }
 
-/// The slots that this node reaches, each under its open grant. A slot that cannot be asked, or proves a loss, is left to the watch.
+/// The slots that this node reaches, each under its open grant. A slot that cannot be asked, or
+/// proves a loss, is left to the watch.
 async fn bring_up(
     engine: &Engine,
     item: &ItemState,
@@ -196,7 +202,8 @@ async fn bring_up_one(
         return Ok(Some(Place { grant, view, is_new: false, knows: false }));
     }
     if grant.acked {
-        // It had this grant and has it no more. Never `init` again: what it sold is not in its feed.
+        // It had this grant and has it no more. Never `init` again: what it sold is not in its
+        // feed.
         engine.control().suspect();
         return Ok(None);
     }
@@ -229,7 +236,8 @@ struct Done {
     gave_away: bool,
 }
 
-/// Carries out what is recalled from the slots that this node reaches, for whomever: a slot remembers what it gave, and only the first finish counts.
+/// Carries out what is recalled from the slots that this node reaches, for whomever: a slot
+/// remembers what it gave, and only the first finish counts.
 async fn finish_recalls(
     engine: &Engine,
     item: &ItemState,
@@ -305,7 +313,8 @@ pub(super) async fn fed(engine: &Engine, grant: &Grant) -> Result<u64, EngineErr
 
 /// The one place that lets slots cut tickets; a drain takes the item's lock before it stops them.
 ///
-/// A slot that all nodes reach goes on by the hand that stopped it, by the leader's, or under a new grant: another node may be draining it.
+/// A slot that all nodes reach goes on by the hand that stopped it, by the leader's, or under a new
+/// grant: another node may be draining it.
 async fn let_cut(
     engine: &Engine,
     item: &ItemState,

@@ -1,11 +1,13 @@
-//! An item's line as its buyers use it: standing in it, what became of a place, leaving it. Who is served there is control's business.
+//! An item's line as its buyers use it: standing in it, what became of a place, leaving it. Who is
+//! served there is control's business.
 //!
-//! What is asked of the store for whoever asks is asked in lanes, one for each buyer and few at once, so that what a crowd in line costs is bounded.
+//! What is asked of the store for whoever asks is asked in lanes, one for each buyer and few at
+//! once, so that what a crowd in line costs is bounded.
 use doorbuster_core::limits::WAITLIST_ENTRIES_MAX;
 use doorbuster_core::waitlist::{JoinOutcome, LeaveOutcome};
 use doorbuster_core::{
-    BuyerId, ItemId, Order, OrderState, Phase, WaitlistEntry, WaitlistState, RequestKey, TicketId, Units,
-    Verdict,
+    BuyerId, ItemId, Order, OrderState, Phase, RequestKey, TicketId, Units, Verdict, WaitlistEntry,
+    WaitlistState,
 };
 use doorbuster_store::WaitlistPosition;
 
@@ -71,10 +73,10 @@ pub enum Leaving {
 }
 
 impl Engine {
-    /// What the request hears if it holds an order, whatever is so of the sale; `None`: it holds none that this node remembers.
+    /// What the request hears if it holds an order, whatever is so of the sale; `None`: it holds
+    /// none that this node remembers.
     ///
-    /// # Errors
-    /// When the store is away.
+    /// # Errors When the store is away.
     pub async fn order_in_line(
         &self,
         item: &ItemState,
@@ -151,10 +153,10 @@ impl Engine {
         Ok(Some(read?.filter(|found| found.place.state == WaitlistState::Waiting)))
     }
 
-    /// Gives up the place in which a buyer waits, if there is one. `is_over`: the sale has ended, and what became of the place was told.
+    /// Gives up the place in which a buyer waits, if there is one. `is_over`: the sale has ended,
+    /// and what became of the place was told.
     ///
-    /// # Errors
-    /// When the store is away: the same request may be sent again.
+    /// # Errors When the store is away: the same request may be sent again.
     pub async fn leave_waitlist(
         &self,
         item: ItemId,
@@ -168,7 +170,9 @@ impl Engine {
             }
             match self.store.leave_waitlist(place.id).await? {
                 LeaveOutcome::Already(WaitlistEntry { state: WaitlistState::Served, .. }) => {}
-                LeaveOutcome::Done(_) | LeaveOutcome::Already(_) | LeaveOutcome::NotFound => return Ok(Leaving::Done),
+                LeaveOutcome::Done(_) | LeaveOutcome::Already(_) | LeaveOutcome::NotFound => {
+                    return Ok(Leaving::Done);
+                }
             }
         }
         // The last place may have become an order, just now or long ago.
@@ -179,10 +183,10 @@ impl Engine {
         Ok(read?.map_or(Leaving::Done, |order| Leaving::Served(order.state)))
     }
 
-    /// Gives up every place in which a buyer waits: they are turned away from now on, and are not served. Nobody is after a sale's end.
+    /// Gives up every place in which a buyer waits: they are turned away from now on, and are not
+    /// served. Nobody is after a sale's end.
     ///
-    /// # Errors
-    /// When the store is away: some places may be left, and it may be asked again.
+    /// # Errors When the store is away: some places may be left, and it may be asked again.
     pub async fn leave_lines(&self, buyer: &BuyerId) -> Result<(), EngineError> {
         let catalogue = self.catalogue().clone();
         let sales = catalogue.sales().filter(|sale| sale.row.phase != Phase::Closed);
@@ -203,7 +207,8 @@ impl Engine {
         item: ItemId,
         buyer: Option<&BuyerId>,
     ) -> Result<Looked, EngineError> {
-        let Some(WaitlistPosition { place, ahead }) = self.store.waitlist_position(id).await? else {
+        let Some(WaitlistPosition { place, ahead }) = self.store.waitlist_position(id).await?
+        else {
             return Ok(Looked::NotFound);
         };
         if buyer.is_some_and(|buyer| place.buyer != *buyer) {
@@ -215,17 +220,21 @@ impl Engine {
             WaitlistState::Waiting => Looked::Waiting { item, place, ahead },
             WaitlistState::Left => Looked::Left { item, place },
             // Perhaps in this very moment.
-            WaitlistState::Served | WaitlistState::PassedOver => match self.store.verdict(id).await? {
-                Some(resolved) => match resolved.order {
-                    Some(order) => Looked::Order(order),
-                    // A turn that came is refused for the limit alone.
-                    None if resolved.verdict == Verdict::Unavailable => {
-                        Looked::Ended { item, place }
-                    }
-                    None => Looked::Refused { item, units: Units::ONE, verdict: resolved.verdict },
-                },
-                None => Looked::NotFound,
-            },
+            WaitlistState::Served | WaitlistState::PassedOver => {
+                match self.store.verdict(id).await? {
+                    Some(resolved) => match resolved.order {
+                        Some(order) => Looked::Order(order),
+                        // A turn that came is refused for the limit alone.
+                        None if resolved.verdict == Verdict::Unavailable => {
+                            Looked::Ended { item, place }
+                        }
+                        None => {
+                            Looked::Refused { item, units: Units::ONE, verdict: resolved.verdict }
+                        }
+                    },
+                    None => Looked::NotFound,
+                }
+            }
         })
     }
 

@@ -1,10 +1,11 @@
-//! What becomes of an order after its purchase was answered: looking it up by its id, cancelling it.
+//! What becomes of an order after its purchase was answered: looking it up by its id, cancelling
+//! it.
 use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_core::event::Attribution;
 use doorbuster_core::order::{ChangeOutcome, EndReason};
-use doorbuster_core::{BuyerId, ItemId, Millis, WaitlistEntry, TicketId, Units, Verdict};
+use doorbuster_core::{BuyerId, ItemId, Millis, TicketId, Units, Verdict, WaitlistEntry};
 use doorbuster_store::StoreError;
 
 use super::{Engine, EngineError};
@@ -81,7 +82,8 @@ impl Engine {
         let waits = self.waits_here(id);
         let mut resolved = self.store.verdict(id).await?;
         if let Some(order) = resolved.as_ref().and_then(|r| r.order.clone()) {
-            // Of a buyer who was erased it is not theirs any more, though the id still proves that it was.
+            // Of a buyer who was erased it is not theirs any more, though the id still proves that
+            // it was.
             return Ok(if buyer.is_none_or(|buyer| order.buyer == *buyer) {
                 Looked::Order(order)
             } else {
@@ -123,7 +125,8 @@ impl Engine {
         })
     }
 
-    /// Whose request it is, if its ticket was cut on this node and has no verdict yet: without its buyer an id proves nothing.
+    /// Whose request it is, if its ticket was cut on this node and has no verdict yet: without its
+    /// buyer an id proves nothing.
     #[must_use]
     pub fn waits_here(&self, id: TicketId) -> Option<BuyerId> {
         let buyer = self.views.waiters.about(id.parts()?.token)?.buyer;
@@ -143,8 +146,8 @@ impl Engine {
 
     /// The items of these numbers, one for each, though another node made them just now.
     ///
-    /// # Errors
-    /// When the store is away; or when one is in no sale: what is about it must not be left out in silence.
+    /// # Errors When the store is away; or when one is in no sale: what is about it must not be
+    /// left out in silence.
     pub(crate) async fn items_of(
         &self,
         ids: &[ItemId],
@@ -164,24 +167,38 @@ impl Engine {
     ///
     /// # Errors
     /// When the store is away.
-    pub async fn cancel(&self, id: TicketId, by: Attribution) -> Result<ChangeOutcome, EngineError> {
+    pub async fn cancel(
+        &self,
+        id: TicketId,
+        by: Attribution,
+    ) -> Result<ChangeOutcome, EngineError> {
         self.end_order(id, EndReason::Cancel, by).await
     }
 
-    /// Refunds a paid order: its units and its share of the limit come back at once, its money goes back.
+    /// Refunds a paid order: its units and its share of the limit come back at once, its money goes
+    /// back.
     ///
-    /// # Errors
-    /// When the store is away.
-    pub async fn refund(&self, id: TicketId, by: Attribution) -> Result<ChangeOutcome, EngineError> {
+    /// # Errors When the store is away.
+    pub async fn refund(
+        &self,
+        id: TicketId,
+        by: Attribution,
+    ) -> Result<ChangeOutcome, EngineError> {
         self.end_order(id, EndReason::Refund, by).await
     }
 
-    async fn end_order(&self, id: TicketId, how: EndReason, by: Attribution) -> Result<ChangeOutcome, EngineError> {
+    async fn end_order(
+        &self,
+        id: TicketId,
+        how: EndReason,
+        by: Attribution,
+    ) -> Result<ChangeOutcome, EngineError> {
         let changed = self.store.end_order(id, how, by).await?;
         if let ChangeOutcome::Done(order) = &changed
             && let Some(item) = self.catalogue().item_of(order.item).cloned()
         {
-            // The buyer may ask again at once: the slot learns first that the limit was given back. Should it take long, it learns it soon.
+            // The buyer may ask again at once: the slot learns first that the limit was given back.
+            // Should it take long, it learns it soon.
             drop(tokio::time::timeout(TELL_SLOT_MAX, control::tend(self, &item)).await);
         }
         Ok(changed)

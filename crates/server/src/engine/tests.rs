@@ -35,7 +35,12 @@ async fn engine_at(dir: &Scratch, roles: Roles, clock: Clock) -> Arc<Engine> {
     engine_bounded(dir, roles, clock, SlotBounds::default()).await
 }
 
-async fn engine_bounded(dir: &Scratch, roles: Roles, clock: Clock, bounds: SlotBounds) -> Arc<Engine> {
+async fn engine_bounded(
+    dir: &Scratch,
+    roles: Roles,
+    clock: Clock,
+    bounds: SlotBounds,
+) -> Arc<Engine> {
     Engine::start(EngineOptions {
         place: Place::Directory(dir.path().to_owned()),
         roles,

@@ -1,5 +1,6 @@
-//! Whom operators turn away: buyers and networks, until a time or for good. The list is kept in the store and held in node memory, where a look at it
-//! costs a few hash lookups; other nodes read it again within half a second of a change.
+//! Whom operators turn away: buyers and networks, until a time or for good. The list is kept in the
+//! store and held in node memory, where a look at it costs a few hash lookups; other nodes read it
+//! again within half a second of a change.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -94,7 +95,8 @@ impl Blocks {
             return false;
         }
         let known = self.known.load();
-        let mut kinds = addresses.into_iter().map(|address| known.matching_kind(address, buyer, now));
+        let mut kinds =
+            addresses.into_iter().map(|address| known.matching_kind(address, buyer, now));
         let Some(kind) = kinds.find_map(|kind| kind) else { return false };
         self.turned_away[kind as usize].fetch_add(1, Ordering::Relaxed);
         true

@@ -1,8 +1,9 @@
-//! Challenges: what buyers are asked before they get a pass. Anything that a node has to know of one is sealed into the token that goes with it, so any node
-//! can check it and none has to remember it; that an answer counts once is the store's to say.
+//! Challenges: what buyers are asked before they get a pass. Anything that a node has to know of
+//! one is sealed into the token that goes with it, so any node can check it and none has to
+//! remember it; that an answer counts once is the store's to say.
 
-mod seal;
 mod pool;
+mod seal;
 #[cfg(test)]
 mod tests;
 
@@ -18,14 +19,15 @@ use tokio::sync::Mutex;
 use super::MasterKeys;
 use crate::catalogue::Catalogue;
 use crate::engine::Engine;
-pub(crate) use seal::PuzzleKind;
-use seal::{Sealed, ChallengeSealer};
 pub(crate) use pool::ChallengeContent;
-use pool::{RenderedChallenge, PRERENDERED_KINDS, ChallengePool, RenderRequest};
+use pool::{ChallengePool, PRERENDERED_KINDS, RenderRequest, RenderedChallenge};
+pub(crate) use seal::PuzzleKind;
+use seal::{ChallengeSealer, Sealed};
 
 /// How long a challenge may be answered.
 pub(crate) const CHALLENGE_MS: i64 = 120_000;
-/// Wrong answers of one buyer in one sale after which no answer counts any more until they are forgotten.
+/// Wrong answers of one buyer in one sale after which no answer counts any more until they are
+/// forgotten.
 pub(crate) const MISSES_MAX: u32 = 10;
 /// How long after the first one wrong answers are forgotten.
 pub(crate) const MISSES_MS: i64 = 300_000;
@@ -42,7 +44,8 @@ const _: () = assert!(
 /// Why an answer did not count. The challenge is spent all the same.
 #[derive(Debug, thiserror::Error)]
 pub enum ChallengeFault {
-    /// The answer is wrong, or the challenge is another buyer's, another sale's, spent, over, or none at all.
+    /// The answer is wrong, or the challenge is another buyer's, another sale's, spent, over, or
+    /// none at all.
     #[error("the answer does not count")]
     Failed,
     /// The buyer was wrong too often of late, and may try again after so many seconds.
@@ -112,8 +115,9 @@ pub struct Challenges {
 }
 
 impl Challenges {
-    /// Challenges that every node with the same masters understands, in whichever order it has them. Buyers are known to the store by names made from
-    /// the id key, which stays when masters are changed: so do the wrong answers that are counted under them.
+    /// Challenges that every node with the same masters understands, in whichever order it has
+    /// them. Buyers are known to the store by names made from the id key, which stays when masters
+    /// are changed: so do the wrong answers that are counted under them.
     #[must_use]
     pub fn new(masters: &MasterKeys, id_key: &IdKey) -> Self {
         let challenges = masters.keys("doorbuster: challenges of work");
@@ -130,7 +134,8 @@ impl Challenges {
         }
     }
 
-    /// A challenge of this kind for this buyer; work is as much as is said. `None`: more are asked for than can be drawn.
+    /// A challenge of this kind for this buyer; work is as much as is said. `None`: more are asked
+    /// for than can be drawn.
     pub(crate) async fn issue(
         &self,
         now: Millis,
@@ -142,18 +147,24 @@ impl Challenges {
         let wish = match kind {
             ChallengeKind::Image => RenderRequest::Image,
             ChallengeKind::Slider => RenderRequest::Slider,
-            ChallengeKind::Pow | ChallengeKind::Off => RenderRequest::WorkChallenge(Effort::from_keys(effort.0)),
+            ChallengeKind::Pow | ChallengeKind::Off => {
+                RenderRequest::WorkChallenge(Effort::from_keys(effort.0))
+            }
         };
         let RenderedChallenge { shown, answer } = self.pool.take(wish).await?;
         let until = now.plus(CHALLENGE_MS);
         let sealed = Sealed { id: rand::random(), kind: wish.kind(), until, answer };
-        Some(IssuedChallenge { token: self.seals.seal(&sealed, sale, buyer.as_str()), until, shown })
+        Some(IssuedChallenge {
+            token: self.seals.seal(&sealed, sale, buyer.as_str()),
+            until,
+            shown,
+        })
     }
 
-    /// Takes an answer. Whatever comes of it, the challenge is spent: of several answers, at whichever nodes, one is looked at.
+    /// Takes an answer. Whatever comes of it, the challenge is spent: of several answers, at
+    /// whichever nodes, one is looked at.
     ///
-    /// # Errors
-    /// The answer does not count.
+    /// # Errors The answer does not count.
     pub async fn redeem(
         &self,
         store: &Store,
@@ -170,10 +181,16 @@ impl Challenges {
         };
         let is_correct = self.is_correct(&sealed, answer);
         let by = self.seals.buyer_pseudonym(sale, buyer.as_str());
-        // One buyer's answers wait for each other in the store: here, where that takes nobody else's sessions.
+        // One buyer's answers wait for each other in the store: here, where that takes nobody
+        // else's sessions.
         let _turn = self.answer_locks[usize::from(by[0]) % ANSWER_LOCKS].lock().await;
-        let spending =
-            AnswerSpend { id: sealed.id, until: sealed.until, by, is_correct, window_ms: MISSES_MS };
+        let spending = AnswerSpend {
+            id: sealed.id,
+            until: sealed.until,
+            by,
+            is_correct,
+            window_ms: MISSES_MS,
+        };
         match store.spend_answer(spending).await? {
             SpendOutcome::AlreadySpent => self.count(AnswerOutcome::Again),
             // On its way to the store.
@@ -227,7 +244,9 @@ impl Challenges {
         for sale in catalogue.sales() {
             let is_near = match sale.row.phase {
                 Phase::Open | Phase::Paused => true,
-                Phase::Scheduled => sale.row.starts_at.is_some_and(|at| at <= now.plus(PRERENDER_AHEAD_MS)),
+                Phase::Scheduled => {
+                    sale.row.starts_at.is_some_and(|at| at <= now.plus(PRERENDER_AHEAD_MS))
+                }
                 Phase::Draft | Phase::Closed => false,
             };
             let kind = match sale.door.challenge {

@@ -2,7 +2,7 @@
 
 use doorbuster_core::Millis;
 use doorbuster_core::gate::eligibility::check_eligible;
-use doorbuster_core::gate::pass::{PASS_BYTES_MAX, Membership};
+use doorbuster_core::gate::pass::{Membership, PASS_BYTES_MAX};
 
 use super::pass::{Passes, PresentedPass};
 use crate::auth::{BuyerName, VerifiedBuyer};
@@ -18,9 +18,11 @@ pub struct DoorCheck {
     pub refusal: Option<Refusal>,
 }
 
-/// Looks at what a purchase of `item` presents. `token` is whom the token names, if one was sent and holds.
+/// Looks at what a purchase of `item` presents. `token` is whom the token names, if one was sent
+/// and holds.
 ///
-/// A pass that is sent must hold, whether or not the sale asks for one, and speaks for its buyer: by what the shop said when it was made.
+/// A pass that is sent must hold, whether or not the sale asks for one, and speaks for its buyer:
+/// by what the shop said when it was made.
 #[must_use]
 pub fn check_entry(
     passes: &Passes,
@@ -36,7 +38,9 @@ pub fn check_entry(
             let refusal = token.and_then(|shopper| without_pass(sale, shopper.standing));
             return DoorCheck { buyer: named, refusal };
         }
-        PresentedPass::Malformed => return DoorCheck { buyer: named, refusal: Some(Refusal::PassInvalid) },
+        PresentedPass::Malformed => {
+            return DoorCheck { buyer: named, refusal: Some(Refusal::PassInvalid) };
+        }
         PresentedPass::Pass(text) => text,
     };
     let mut room = [0; PASS_BYTES_MAX + 2];
@@ -50,8 +54,9 @@ pub fn check_entry(
     } else if now >= terms.expires_at {
         Some(Refusal::PassExpired)
     } else {
-        eligibility_refusal(sale, terms.standing)
-            .or_else(|| (terms.issued_without_room && sale.has_open_room(now)).then_some(Refusal::WaitingRoom))
+        eligibility_refusal(sale, terms.standing).or_else(|| {
+            (terms.issued_without_room && sale.has_open_room(now)).then_some(Refusal::WaitingRoom)
+        })
     };
     DoorCheck { buyer: named.or(Some(buyer)), refusal }
 }
@@ -60,11 +65,14 @@ fn without_pass(sale: &SaleState, standing: Membership) -> Option<Refusal> {
     if sale.door.is_off() {
         return None;
     }
-    eligibility_refusal(sale, standing).or_else(|| sale.door.needs_pass().then_some(Refusal::PassRequired))
+    eligibility_refusal(sale, standing)
+        .or_else(|| sale.door.needs_pass().then_some(Refusal::PassRequired))
 }
 
 /// What a buyer of this standing lacks for the sale.
 #[must_use]
 pub fn eligibility_refusal(sale: &SaleState, standing: Membership) -> Option<Refusal> {
-    check_eligible(standing, sale.door.members_only, sale.door.min_level).err().map(Refusal::NotEligible)
+    check_eligible(standing, sale.door.members_only, sale.door.min_level)
+        .err()
+        .map(Refusal::NotEligible)
 }

@@ -1,6 +1,8 @@
-//! The purchase passes of this deployment: made here, checked here and at every other node, without a lookup.
+//! The purchase passes of this deployment: made here, checked here and at every other node, without
+//! a lookup.
 //!
-//! The keys of the periods before, at and after the present are kept at hand; a pass of any other period has expired, or was never made.
+//! The keys of the periods before, at and after the present are kept at hand; a pass of any other
+//! period has expired, or was never made.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,14 +12,15 @@ use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorbuster_core::Millis;
-use doorbuster_core::gate::pass::{PASS_BYTES_MAX, PassKey, UnverifiedPass, PassTerms, period};
+use doorbuster_core::gate::pass::{PASS_BYTES_MAX, PassKey, PassTerms, UnverifiedPass, period};
 
 /// Most masters that may be configured at a time; more are refused at start.
 pub const MASTER_KEYS_MAX: usize = 8;
 /// Bytes of a master.
 pub const MASTER_KEY_BYTES: usize = 32;
 
-/// The secrets that every key of the front door is made from. The first makes what is handed out; all of them check what comes back.
+/// The secrets that every key of the front door is made from. The first makes what is handed out;
+/// all of them check what comes back.
 #[derive(Clone)]
 pub struct MasterKeys(Box<[[u8; MASTER_KEY_BYTES]]>);
 
@@ -82,7 +85,8 @@ impl KeyRing {
     }
 }
 
-/// How a request for a pass is counted: issued, or by the code of its refusal; what is none of these is the last.
+/// How a request for a pass is counted: issued, or by the code of its refusal; what is none of
+/// these is the last.
 pub const PASS_ANSWERS: [&str; 11] = [
     "issued",
     "not_started",
@@ -153,7 +157,8 @@ impl Passes {
         told
     }
 
-    /// A pass for `item` of `sale`, good from `valid_from` on, no longer than the caller's terms say.
+    /// A pass for `item` of `sale`, good from `valid_from` on, no longer than the caller's terms
+    /// say.
     #[must_use]
     pub fn issue(&self, now: Millis, terms: PassTerms<'_>, sale: &str, item: &str) -> IssuedPass {
         let expires_at = terms.valid_from.plus(self.ttl_ms).min(terms.expires_at);
@@ -162,7 +167,8 @@ impl Passes {
         IssuedPass { text: URL_SAFE_NO_PAD.encode(sealed), expires_at }
     }
 
-    /// Reads the pass `text` if it was made in this deployment for `item` of `sale`, whoever's it is, and whether or not it has expired.
+    /// Reads the pass `text` if it was made in this deployment for `item` of `sale`, whoever's it
+    /// is, and whether or not it has expired.
     pub fn open<'a>(
         &self,
         text: &str,
@@ -182,7 +188,7 @@ impl Passes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use doorbuster_core::gate::pass::{PERIOD_MS, Membership};
+    use doorbuster_core::gate::pass::{Membership, PERIOD_MS};
 
     const NOW: Millis = Millis(1_795_168_800_000);
 
@@ -242,7 +248,8 @@ mod tests {
 
     #[test]
     fn secrets_are_changed_without_a_pass_that_stops_holding() {
-        // Known everywhere, then signing everywhere, then the old one forgotten: at each step nodes of two steps understand each other.
+        // Known everywhere, then signing everywhere, then the old one forgotten: at each step nodes
+        // of two steps understand each other.
         let steps = [passes(&[1]), passes(&[1, 2]), passes(&[2, 1]), passes(&[2])];
         for pair in steps.windows(2) {
             let (before, after) = (&pair[0], &pair[1]);
@@ -282,7 +289,10 @@ mod tests {
         }
         assert_eq!(PresentedPass::new([].into_iter()), PresentedPass::Missing);
         assert_eq!(PresentedPass::new([b" x ".as_slice()].into_iter()), PresentedPass::Pass("x"));
-        assert_eq!(PresentedPass::new([b"x".as_slice(), b"x"].into_iter()), PresentedPass::Malformed);
+        assert_eq!(
+            PresentedPass::new([b"x".as_slice(), b"x"].into_iter()),
+            PresentedPass::Malformed
+        );
         assert_eq!(PresentedPass::new([b"\xFF".as_slice()].into_iter()), PresentedPass::Malformed);
     }
 }

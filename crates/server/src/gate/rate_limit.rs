@@ -1,11 +1,13 @@
-//! How often a sale may be asked: by one buyer, from one address, by everybody together. Looked at before anything that costs something.
+//! How often a sale may be asked: by one buyer, from one address, by everybody together. Looked at
+//! before anything that costs something.
 //!
-//! Each route has counts of its own under a sale's limits, so that waiting in line does not use up what buying needs. A request is held to the buyer's
-//! limit first and to everybody's last, and one that is refused by a later measure takes nothing of an earlier one: nobody can use up what others share
-//! by being refused.
+//! Each route has counts of its own under a sale's limits, so that waiting in line does not use up
+//! what buying needs. A request is held to the buyer's limit first and to everybody's last, and one
+//! that is refused by a later measure takes nothing of an earlier one: nobody can use up what
+//! others share by being refused.
 //!
-//! Everything is decided here in node memory, without waiting for anybody ([`table`]). Where nodes share limits, what was let in is told
-//! to the others in batches beside the way ([`run_sharing`]).
+//! Everything is decided here in node memory, without waiting for anybody ([`table`]). Where nodes
+//! share limits, what was let in is told to the others in batches beside the way ([`run_sharing`]).
 
 mod rules;
 mod sharing;
@@ -21,17 +23,18 @@ use std::time::Instant;
 use doorbuster_api::problem::Scope;
 use doorbuster_core::IdKey;
 use doorbuster_core::gate::distinct_buyers::DistinctBuyers;
-use doorbuster_core::gate::gcra::{self, RateLimit, RateDecision};
+use doorbuster_core::gate::gcra::{self, RateDecision, RateLimit};
 
 use crate::catalogue::SaleState;
 
 pub(crate) use rules::{LimitRules, SCOPES};
-use sharing::UnsharedUse;
 pub(crate) use sharing::LimitSharing;
+use sharing::UnsharedUse;
 pub(crate) use status::RateLimitStatus;
 use table::{LimitCell, LimitTable};
 
-/// Buyers known behind an address that have its budget once; twice as many have it twice. Up to here an address's limit is as it is set.
+/// Buyers known behind an address that have its budget once; twice as many have it twice. Up to
+/// here an address's limit is as it is set.
 const BUYERS_PER_BUDGET: u64 = 250;
 /// The buyers behind an address are counted anew after so long.
 const BUYER_COUNT_PERIOD_NANOS: u64 = 600 * NANOS_PER_SEC;
@@ -163,7 +166,8 @@ impl RateLimiter {
         if let Some(pace) = self.pace(route, sale, Scope::Buyer) {
             let key = self.hash(route, sale, Scope::Buyer, caller.buyer.as_bytes());
             let cost = pace.cost(1);
-            let turn = self.table.with_cell(key, now, |cell| self.charge_cell(cell, pace, now, cost, key));
+            let turn =
+                self.table.with_cell(key, now, |cell| self.charge_cell(cell, pace, now, cost, key));
             status.record(Scope::Buyer, pace, state_of(turn), now);
             check_turn(turn, Scope::Buyer, status)
                 .inspect_err(|_| sale.count_refusal(route, Scope::Buyer))?;
@@ -173,8 +177,9 @@ impl RateLimiter {
         if let Some(pace) = self.pace(route, sale, Scope::Ip) {
             let address = self.hash(route, sale, Scope::Ip, &network(caller.address));
             let cost = pace.cost(self.address_budgets(caller, now));
-            let turn =
-                self.table.with_cell(address, now, |cell| self.charge_cell(cell, pace, now, cost, address));
+            let turn = self
+                .table
+                .with_cell(address, now, |cell| self.charge_cell(cell, pace, now, cost, address));
             status.record(Scope::Ip, pace, state_of(turn), now);
             if let Err(mut limited) = check_turn(turn, Scope::Ip, status) {
                 self.release(used, &mut limited.status, Scope::Buyer, now);
@@ -210,14 +215,25 @@ impl RateLimiter {
         let (mut status, now) = (RateLimitStatus::default(), self.now());
         // No buyer's name has a control character.
         let key = self.hash(route, sale, Scope::Buyer, format!("\u{1}{thing}").as_bytes());
-        let pace = self.sharing.as_ref().map_or(pace, |sharing| pace.split_between(sharing.node_divisor()));
-        let turn = self.table.with_cell(key, now, |cell| self.charge_cell(cell, pace, now, pace.cost(1), key));
+        let pace = self
+            .sharing
+            .as_ref()
+            .map_or(pace, |sharing| pace.split_between(sharing.node_divisor()));
+        let turn = self
+            .table
+            .with_cell(key, now, |cell| self.charge_cell(cell, pace, now, pace.cost(1), key));
         status.record(Scope::Buyer, pace, state_of(turn), now);
-        check_turn(turn, Scope::Buyer, status).inspect_err(|_| sale.count_refusal(route, Scope::Buyer))
+        check_turn(turn, Scope::Buyer, status)
+            .inspect_err(|_| sale.count_refusal(route, Scope::Buyer))
     }
 
     /// Where a caller stands, without using anything up.
-    pub(crate) fn rate_limit_status(&self, route: Route, caller: Caller<'_>, sale: &SaleState) -> RateLimitStatus {
+    pub(crate) fn rate_limit_status(
+        &self,
+        route: Route,
+        caller: Caller<'_>,
+        sale: &SaleState,
+    ) -> RateLimitStatus {
         let (mut status, now) = (RateLimitStatus::default(), self.now());
         let known = |key| self.table.with_existing(key, |cell| cell.state).unwrap_or(0);
         for scope in SCOPES {
@@ -267,7 +283,8 @@ impl RateLimiter {
         first_u64(&hasher)
     }
 
-    /// How many budgets an address has: as many as it has buyers for, whatever they asked for and of which sale. This one is counted among them.
+    /// How many budgets an address has: as many as it has buyers for, whatever they asked for and
+    /// of which sale. This one is counted among them.
     fn address_budgets(&self, caller: Caller<'_>, now: u64) -> u32 {
         let hash = |what: u8, who: &[u8]| {
             first_u64(blake3::Hasher::new_keyed(&self.key).update(&[what]).update(who))
@@ -277,29 +294,46 @@ impl RateLimiter {
             let budgets = u32::try_from(estimate_buyers(cell, buyer, now) / BUYERS_PER_BUDGET)
                 .unwrap_or(u32::MAX)
                 .max(1);
-            // Without a crowd nobody behind an address misses what is forgotten of it, and addresses are to be had in any number: they push nobody out who
-            // has used up anything. Buyers are not: few addresses have a crowd, and it takes hundreds of buyers to count it anew.
+            // Without a crowd nobody behind an address misses what is forgotten of it, and
+            // addresses are to be had in any number: they push nobody out who has used up anything.
+            // Buyers are not: few addresses have a crowd, and it takes hundreds of buyers to count
+            // it anew.
             cell.state = if budgets > 1 { now + BUYER_COUNT_KEPT_NANOS } else { now };
             budgets
         })
     }
 
     /// One step on a cell.
-    fn charge_cell(&self, cell: &mut LimitCell, pace: RateLimit, now: u64, cost: u64, key: u64) -> RateDecision {
+    fn charge_cell(
+        &self,
+        cell: &mut LimitCell,
+        pace: RateLimit,
+        now: u64,
+        cost: u64,
+        key: u64,
+    ) -> RateDecision {
         let turn = pace.try_take(cell.state, now, cost);
         cell.state = state_of(turn);
         if let (Some(sharing), RateDecision::Allowed(_)) = (&self.sharing, turn) {
             cell.unshared += cost;
             let is_worth_it = cell.unshared > sharing.unshared_allowance(pace.burst_nanos());
             if is_worth_it && !cell.is_queued {
-                cell.is_queued =
-                    sharing.enqueue(UnsharedUse::LimitCell { key, burst_us: pace.burst_nanos() / NANOS_PER_MICRO });
+                cell.is_queued = sharing.enqueue(UnsharedUse::LimitCell {
+                    key,
+                    burst_us: pace.burst_nanos() / NANOS_PER_MICRO,
+                });
             }
         }
         turn
     }
 
-    fn charge_sale_wide(&self, route: Route, sale: &SaleState, pace: RateLimit, now: u64) -> RateDecision {
+    fn charge_sale_wide(
+        &self,
+        route: Route,
+        sale: &SaleState,
+        pace: RateLimit,
+        now: u64,
+    ) -> RateDecision {
         let everybody = &sale.flags.limits.everybody[route as usize];
         let cost = pace.cost(1);
         let mut turn = RateDecision::Allowed(0);
@@ -313,8 +347,12 @@ impl RateLimiter {
             if !everybody.is_queued.swap(true, Ordering::AcqRel) {
                 let key = self.hash(route, sale, Scope::Interface, b"");
                 let flags = sale.flags.clone();
-                let owed =
-                    UnsharedUse::SaleWide { key, flags, route, burst_us: pace.burst_nanos() / NANOS_PER_MICRO };
+                let owed = UnsharedUse::SaleWide {
+                    key,
+                    flags,
+                    route,
+                    burst_us: pace.burst_nanos() / NANOS_PER_MICRO,
+                };
                 if !sharing.enqueue(owed) {
                     everybody.is_queued.store(false, Ordering::Release);
                 }
@@ -347,7 +385,8 @@ impl SaleState {
     }
 }
 
-/// About how many buyers an address has, by those of this period or of the one before, whichever are more. This one is counted among them.
+/// About how many buyers an address has, by those of this period or of the one before, whichever
+/// are more. This one is counted among them.
 fn estimate_buyers(cell: &mut LimitCell, buyer: u64, now: u64) -> u64 {
     let period = now / BUYER_COUNT_PERIOD_NANOS + 1;
     let (known, mut before) = (cell.unshared >> u32::BITS, cell.unshared & u64::from(u32::MAX));
@@ -372,7 +411,11 @@ fn state_of(turn: RateDecision) -> u64 {
     }
 }
 
-fn check_turn(turn: RateDecision, scope: Scope, status: RateLimitStatus) -> Result<(), RateLimitExceeded> {
+fn check_turn(
+    turn: RateDecision,
+    scope: Scope,
+    status: RateLimitStatus,
+) -> Result<(), RateLimitExceeded> {
     match turn {
         RateDecision::Allowed(_) => Ok(()),
         RateDecision::Wait { nanos, .. } => {
@@ -382,7 +425,8 @@ fn check_turn(turn: RateDecision, scope: Scope, status: RateLimitStatus) -> Resu
     }
 }
 
-/// What of an address is one caller: an IPv4 address, or the 64 bits of an IPv6 network, in which a single customer has addresses without end.
+/// What of an address is one caller: an IPv4 address, or the 64 bits of an IPv6 network, in which a
+/// single customer has addresses without end.
 fn network(address: IpAddr) -> [u8; 9] {
     let mut bytes = [0; 9];
     match address.to_canonical() {

@@ -1,15 +1,17 @@
 //! Waiting rooms: who may go on to a purchase pass, and when.
 //!
-//! Places are rows of the store; a node keeps those of its own visitors in memory, so that asking for one costs no lookup, and learns from the rows
-//! whom any node called in. Whoever leads calls in, by one transaction that any number of nodes may try at once: nothing is safe because one leads.
+//! Places are rows of the store; a node keeps those of its own visitors in memory, so that asking
+//! for one costs no lookup, and learns from the rows whom any node called in. Whoever leads calls
+//! in, by one transaction that any number of nodes may try at once: nothing is safe because one
+//! leads.
 
+mod admitter;
 mod arrivals;
 mod batcher;
-mod room_state;
 mod limits;
+mod room_state;
 #[cfg(test)]
 mod tests;
-mod admitter;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +21,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorbuster_api::gate::Room;
 use doorbuster_core::gate::draw::Seed;
-use doorbuster_core::gate::room::{WaitEstimate, VisitorStatus};
+use doorbuster_core::gate::room::{VisitorStatus, WaitEstimate};
 use doorbuster_core::{BuyerId, Millis, Phase};
 use doorbuster_store::{EnterOutcome, StoreError, WaitingRoom};
 use tokio::time::Instant;
@@ -29,8 +31,8 @@ use crate::catalogue::SaleState;
 use crate::engine::Engine;
 pub(crate) use arrivals::Arrivals;
 use batcher::PositionBatcher;
-use room_state::WaitingRoomState;
 pub(crate) use limits::ADMITTED_PER_SEC;
+use room_state::WaitingRoomState;
 
 /// What the key of place tokens is derived for.
 const TOKEN_CONTEXT: &str = "doorbuster 2026-11 waiting room place";
@@ -94,7 +96,8 @@ pub struct WaitingRooms {
 }
 
 impl WaitingRooms {
-    /// Rooms whose admissions leave time to fetch a pass that is good for `pass_ttl`, and to use it; `per_sec` may be called into each sale within a second.
+    /// Rooms whose admissions leave time to fetch a pass that is good for `pass_ttl`, and to use
+    /// it; `per_sec` may be called into each sale within a second.
     #[must_use]
     pub fn new(masters: &MasterKeys, pass_ttl: Duration, per_sec: u64) -> Self {
         let key = masters.keys(TOKEN_CONTEXT).next().expect("there is at least one master");
@@ -120,7 +123,8 @@ impl WaitingRooms {
     ) -> Result<(bool, PositionView), WaitingRoomError> {
         let room_state = self.room_state(&sale.row.id);
         self.record_arrival(sale, buyer.as_str());
-        // A place in memory that has not lapsed is the place; the store is not asked again by a reload.
+        // A place in memory that has not lapsed is the place; the store is not asked again by a
+        // reload.
         if let Some(shown) = self.cached_position(engine, sale, buyer) {
             return Ok((false, shown));
         }
@@ -133,7 +137,8 @@ impl WaitingRooms {
         self.ensure_drawn(engine, sale, &room_state).await?;
         Ok((
             is_new,
-            self.position_view(engine, sale, &room_state, buyer).unwrap_or_else(|| self.ended_position(sale, buyer)),
+            self.position_view(engine, sale, &room_state, buyer)
+                .unwrap_or_else(|| self.ended_position(sale, buyer)),
         ))
     }
 
@@ -152,7 +157,8 @@ impl WaitingRooms {
         }
         let room_state = self.room_state(&sale.row.id);
         for _ in 0..limits::LOOKUPS_MAX {
-            let Some(EnterOutcome::Known(place)) = self.batcher.request(room_state.sale(), buyer, false).await?
+            let Some(EnterOutcome::Known(place)) =
+                self.batcher.request(room_state.sale(), buyer, false).await?
             else {
                 return Ok(None);
             };
@@ -160,7 +166,8 @@ impl WaitingRooms {
                 return Ok(None);
             }
             self.ensure_drawn(engine, sale, &room_state).await?;
-            // What was read may be older than what this node knows of the line: then it is read again.
+            // What was read may be older than what this node knows of the line: then it is read
+            // again.
             if let Some(shown) = self.position_view(engine, sale, &room_state, buyer) {
                 return Ok(Some(shown));
             }
@@ -170,7 +177,12 @@ impl WaitingRooms {
 
     /// The buyer's place as far as this node knows it, without asking.
     #[must_use]
-    pub fn cached_position(&self, engine: &Engine, sale: &SaleState, buyer: &BuyerId) -> Option<PositionView> {
+    pub fn cached_position(
+        &self,
+        engine: &Engine,
+        sale: &SaleState,
+        buyer: &BuyerId,
+    ) -> Option<PositionView> {
         let room_state = self.existing_state(&sale.row.id)?;
         let can_tell = room_state.can_answer(buyer, sale.row.phase.is_before_opening());
         can_tell.then(|| self.position_view(engine, sale, &room_state, buyer)).flatten()
@@ -205,8 +217,9 @@ impl WaitingRooms {
             return Ok(Admission::MustWait);
         }
         let room_state = self.room_state(&sale.row.id);
-        // Whoever stands behind all that were called waits, as the node knows that calls them in. Others are behind it by a moment, in which their visitor may
-        // have been called and told so.
+        // Whoever stands behind all that were called waits, as the node knows that calls them in.
+        // Others are behind it by a moment, in which their visitor may have been called and told
+        // so.
         if known.is_some() && engine.control().leads() && room_state.is_fresh(Instant::now()) {
             return Ok(Admission::MustWait);
         }
@@ -221,7 +234,11 @@ impl WaitingRooms {
     ///
     /// # Errors
     /// When the store has to be asked and is away.
-    pub async fn draw(&self, engine: &Engine, sale: &SaleState) -> Result<WaitingRoom, WaitingRoomError> {
+    pub async fn draw(
+        &self,
+        engine: &Engine,
+        sale: &SaleState,
+    ) -> Result<WaitingRoom, WaitingRoomError> {
         let room_state = self.room_state(&sale.row.id);
         let opened = sale.row.opened_at.is_some();
         let enough = |room: &WaitingRoom| room.line.participants.is_some() || !opened;
@@ -247,9 +264,14 @@ impl WaitingRooms {
     ///
     /// # Errors
     /// When the store has to be asked and is away.
-    pub async fn was_open(&self, engine: &Engine, sale: &SaleState) -> Result<bool, WaitingRoomError> {
+    pub async fn was_open(
+        &self,
+        engine: &Engine,
+        sale: &SaleState,
+    ) -> Result<bool, WaitingRoomError> {
         let room_state = self.room_state(&sale.row.id);
-        // A hall of a sale without a room lives until the next tick; so long it is not looked for again.
+        // A hall of a sale without a room lives until the next tick; so long it is not looked for
+        // again.
         if room_state.room().is_none() && !room_state.is_absent() {
             match engine.store().waiting_rooms(vec![sale.row.id.clone()]).await?.pop() {
                 Some(room) => room_state.apply_row(&room),
@@ -267,7 +289,8 @@ impl WaitingRooms {
     /// The rooms that this node looks after, by sale.
     #[must_use]
     pub fn counts(&self) -> Vec<WaitingRoomCounts> {
-        let mut counts: Vec<_> = self.all_states().iter().map(|room_state| room_state.counts()).collect();
+        let mut counts: Vec<_> =
+            self.all_states().iter().map(|room_state| room_state.counts()).collect();
         counts.sort_by(|a, b| a.sale.cmp(&b.sale));
         counts
     }
@@ -279,7 +302,12 @@ impl WaitingRooms {
     }
 
     /// After the opening, ranks are known as soon as the draw is closed and its lots are read.
-    async fn ensure_drawn(&self, engine: &Engine, sale: &SaleState, room_state: &WaitingRoomState) -> Result<(), WaitingRoomError> {
+    async fn ensure_drawn(
+        &self,
+        engine: &Engine,
+        sale: &SaleState,
+        room_state: &WaitingRoomState,
+    ) -> Result<(), WaitingRoomError> {
         if sale.row.opened_at.is_some() && !room_state.is_drawn() {
             let _alone = room_state.lock_draw().await;
             if !room_state.is_drawn() {
@@ -305,7 +333,11 @@ impl WaitingRooms {
     }
 
     fn ended_position(&self, sale: &SaleState, buyer: &BuyerId) -> PositionView {
-        PositionView { token: self.token(&sale.row.id, buyer), told: VisitorStatus::BeyondStock(0), estimate: None }
+        PositionView {
+            token: self.token(&sale.row.id, buyer),
+            told: VisitorStatus::BeyondStock(0),
+            estimate: None,
+        }
     }
 
     fn token(&self, sale: &str, buyer: &BuyerId) -> String {

@@ -1,4 +1,5 @@
-//! Requests that were told they are queued, until their verdict is due: whatever the door says by then, a retry hears what it was told before.
+//! Requests that were told they are queued, until their verdict is due: whatever the door says by
+//! then, a retry hears what it was told before.
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,7 +8,8 @@ use doorbuster_core::slot::IssuedTicket;
 use doorbuster_core::{ItemId, Millis, RequestHash};
 use hashbrown::HashMap;
 
-/// Requests that one node remembers so; past it those told first are forgotten, and have to pass the door again.
+/// Requests that one node remembers so; past it those told first are forgotten, and have to pass
+/// the door again.
 const UNDECIDED_MAX: usize = 65_536;
 
 /// What a queued request asked for, and its ticket.
@@ -37,7 +39,8 @@ impl Undecided {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers a request that is told so at this instant (store time), and forgets those that were due before.
+    /// Remembers a request that is told so at this instant (store time), and forgets those that
+    /// were due before.
     pub(crate) fn tell(&self, request: RequestHash, queued: Queued, now: Millis) {
         let mut state = self.lock();
         while let Some(&(due, low_64_bits)) = state.due.front()
@@ -61,12 +64,17 @@ impl Undecided {
 
     /// Whether a request was told so, and its verdict may still be to come.
     pub(crate) fn has(&self, request: RequestHash) -> bool {
-        self.count.load(Ordering::Acquire) > 0 && self.lock().told.contains_key(&request.low_64_bits())
+        self.count.load(Ordering::Acquire) > 0
+            && self.lock().told.contains_key(&request.low_64_bits())
     }
 
     /// What a request was told whose verdict is not due at this instant (store time).
     pub(crate) fn told(&self, request: RequestHash, now: Millis) -> Option<Queued> {
-        self.lock().told.get(&request.low_64_bits()).copied().filter(|queued| now <= queued.cut.decide_by)
+        self.lock()
+            .told
+            .get(&request.low_64_bits())
+            .copied()
+            .filter(|queued| now <= queued.cut.decide_by)
     }
 
     /// It is decided.

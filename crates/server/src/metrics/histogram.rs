@@ -1,4 +1,5 @@
-//! Latencies in buckets of atomics: recording is a search in a small table and two adds, without a lock.
+//! Latencies in buckets of atomics: recording is a search in a small table and two adds, without a
+//! lock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -86,7 +87,8 @@ impl HistogramSnapshot {
         }
     }
 
-    /// The latency that this share of all does not pass, in milliseconds: the upper bound of its bucket. 0 for none.
+    /// The latency that this share of all does not pass, in milliseconds: the upper bound of its
+    /// bucket. 0 for none.
     #[must_use]
     pub fn quantile_ms(&self, share: f64) -> f64 {
         let all = self.count();

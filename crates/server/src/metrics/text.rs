@@ -35,7 +35,8 @@ impl MetricsText {
         self
     }
 
-    /// A sample of the present metric. Label values are names of ours or of the operators: none needs escaping.
+    /// A sample of the present metric. Label values are names of ours or of the operators: none
+    /// needs escaping.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: impl std::fmt::Display) -> &mut Self {
         self.line("", labels, value);
         self
@@ -111,7 +112,11 @@ mod tests {
             .sample(&[("x", "1"), ("y", "b")], 7)
             .sample(&[], 1.5);
         text.metric("b_seconds", MetricKind::Histogram, "Times.").histogram(&histogram.read());
-        text.metric("c_tickets", MetricKind::Histogram, "Sizes.").buckets(&[1, 4, 16], &[2, 1, 5], 90);
+        text.metric("c_tickets", MetricKind::Histogram, "Sizes.").buckets(
+            &[1, 4, 16],
+            &[2, 1, 5],
+            90,
+        );
         let page = text.finish();
         for line in [
             "# HELP a_total Things.",

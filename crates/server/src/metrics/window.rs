@@ -1,4 +1,5 @@
-//! The last few seconds of a sale's counts, sampled once a second: rates and latencies cost nothing on the way.
+//! The last few seconds of a sale's counts, sampled once a second: rates and latencies cost nothing
+//! on the way.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -54,7 +55,8 @@ impl RateWindow {
         while self.0.len() > WINDOW_SECS as usize {
             self.0.pop_front();
         }
-        // Nothing happened for a whole window: what comes next is measured from now, and the room is given back.
+        // Nothing happened for a whole window: what comes next is measured from now, and the room
+        // is given back.
         if self.oldest().total() == now.total() {
             self.0 = VecDeque::new();
         }
@@ -74,8 +76,9 @@ mod tests {
 
     #[test]
     fn a_window_forgets_what_is_older_and_shrinks_while_nothing_happens() {
-        let (tally, sample) =
-            (Tally::default(), |tally: &Tally| RateSample::from_tally(tally, HistogramSnapshot::default()));
+        let (tally, sample) = (Tally::default(), |tally: &Tally| {
+            RateSample::from_tally(tally, HistogramSnapshot::default())
+        });
         let mut window = RateWindow::new(sample(&tally));
         for second in 0..30 {
             tally.count(Answer::SoldOut);

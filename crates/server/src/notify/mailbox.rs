@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::{BACKLOG_MAX, HubEvent, EventKind, NextEvent};
+use super::{BACKLOG_MAX, EventKind, HubEvent, NextEvent};
 
 /// What waits for one reader.
 #[derive(Debug, Default)]
@@ -43,7 +43,8 @@ enum ReadyReason {
 }
 
 impl Parked {
-    /// Once for each reason: whoever hears the bell looks at all that waits. Not for the crowd behind its own: it is looked for already, and sooner.
+    /// Once for each reason: whoever hears the bell looks at all that waits. Not for the crowd
+    /// behind its own: it is looked for already, and sooner.
     fn notify(&mut self, reason: ReadyReason) {
         if reason > self.rung {
             self.rung = reason;
@@ -77,8 +78,10 @@ impl Mailbox {
             EventKind::Room(sale) => {
                 waiting.events.retain(|e| !matches!(&e.kind, EventKind::Room(s) if s == sale))
             }
-            EventKind::Order(_) | EventKind::Refused { .. } | EventKind::WaitlistEnded { .. } | EventKind::Place { .. } => {
-            }
+            EventKind::Order(_)
+            | EventKind::Refused { .. }
+            | EventKind::WaitlistEnded { .. }
+            | EventKind::Place { .. } => {}
         }
         if waiting.events.len() >= BACKLOG_MAX {
             waiting.lagged = true;
@@ -103,7 +106,11 @@ impl Mailbox {
     }
 
     /// See [`super::Subscription::next_or_park`].
-    pub(super) fn next_or_park(&self, ready_queue: &Arc<ReadyQueue>, key: u64) -> Option<NextEvent> {
+    pub(super) fn next_or_park(
+        &self,
+        ready_queue: &Arc<ReadyQueue>,
+        key: u64,
+    ) -> Option<NextEvent> {
         let mut waiting = self.lock();
         let next = waiting.next();
         if next.is_none() {
@@ -126,7 +133,8 @@ impl Mailbox {
     }
 }
 
-/// Where readers that rest are rung for. It holds two keys at most for each time that a reader went to rest.
+/// Where readers that rest are rung for. It holds two keys at most for each time that a reader went
+/// to rest.
 #[derive(Debug, Default)]
 pub struct ReadyQueue {
     rung: Mutex<ReadyReaders>,
@@ -166,7 +174,8 @@ impl ReadyQueue {
         }
     }
 
-    /// Waits until it was rung, and tells for whom: each key once for each time. Dropping the future loses nothing.
+    /// Waits until it was rung, and tells for whom: each key once for each time. Dropping the
+    /// future loses nothing.
     pub async fn wait_ready(&self) -> ReadyReaders {
         loop {
             let rung = std::mem::take(&mut *self.lock());

@@ -7,12 +7,14 @@ use hashbrown::HashMap;
 
 use super::mailbox::Mailbox;
 
-/// The readers of one thing. However many there are, one that leaves is found at once: a crowd leaves together.
+/// The readers of one thing. However many there are, one that leaves is found at once: a crowd
+/// leaves together.
 #[derive(Debug, Default)]
 pub(super) struct Followers {
     /// A buyer's only one, as a rule; then there is no map.
     one: Option<Weak<Mailbox>>,
-    /// By the addresses of their mailboxes. Apart, since nearly every buyer has none, and there are as many buyers as tabs.
+    /// By the addresses of their mailboxes. Apart, since nearly every buyer has none, and there are
+    /// as many buyers as tabs.
     others: Option<Box<HashMap<usize, Weak<Mailbox>, FixedState>>>,
 }
 

@@ -110,7 +110,10 @@ async fn whoever_rests_is_rung_for_once_and_misses_nothing() {
         assert_eq!(number(reader.next_or_park(&ready_queue, 7)), first + n);
     }
     // Twice is no more than once.
-    assert!(reader.next_or_park(&ready_queue, 7).is_none() && reader.next_or_park(&ready_queue, 8).is_none());
+    assert!(
+        reader.next_or_park(&ready_queue, 7).is_none()
+            && reader.next_or_park(&ready_queue, 8).is_none()
+    );
     hub.publish(refused(&anna));
     assert_eq!(ready_queue.wait_ready().await, own(8));
     hub.publish(refused(&anna));

@@ -1,5 +1,6 @@
-//! Where requests of this program's own may go: to public addresses over TLS, unless the settings allow the rest. What decides is the address that is
-//! connected to, after the name was looked up, so that a name that points inside is no way in.
+//! Where requests of this program's own may go: to public addresses over TLS, unless the settings
+//! allow the rest. What decides is the address that is connected to, after the name was looked up,
+//! so that a name that points inside is no way in.
 mod dns_lookups;
 
 use std::io;
@@ -11,7 +12,8 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use dns_lookups::DnsLookups;
 
-/// How long a name may take to be looked up when an endpoint is added; one that takes longer is added all the same.
+/// How long a name may take to be looked up when an endpoint is added; one that takes longer is
+/// added all the same.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Says where requests may go.
@@ -39,7 +41,8 @@ impl AddressGuard {
         self.allow_private || is_public(address)
     }
 
-    /// Looks a URL's name up, if it has one, and says why it cannot be used. A name that cannot be looked up now may be there later.
+    /// Looks a URL's name up, if it has one, and says why it cannot be used. A name that cannot be
+    /// looked up now may be there later.
     pub(crate) async fn look_up(&self, url: &Url) -> Result<(), &'static str> {
         let (Some(Host::Name(name)), false) = (host(url), self.allow_private) else {
             return Ok(());
@@ -73,7 +76,8 @@ impl Resolve for AddressGuard {
 pub(super) const PRIVATE_ADDRESS: &str =
     "it is a private, local or reserved address; webhooks.allow_private would allow it";
 
-/// The address of an endpoint, if it may be gone to as far as that can be seen without looking its name up.
+/// The address of an endpoint, if it may be gone to as far as that can be seen without looking its
+/// name up.
 pub(crate) fn check(text: &str, guard: &AddressGuard) -> Result<Url, &'static str> {
     let url = Url::parse(text).map_err(|_| "it is not an address")?;
     match url.scheme() {
@@ -96,7 +100,9 @@ pub(crate) fn check(text: &str, guard: &AddressGuard) -> Result<Url, &'static st
     match host(&url) {
         None => Err("it names no host"),
         Some(Host::Address(address)) if !guard.allows(address) => Err(PRIVATE_ADDRESS),
-        Some(Host::Name(name)) if !guard.allow_private && is_local_name(name) => Err(PRIVATE_ADDRESS),
+        Some(Host::Name(name)) if !guard.allow_private && is_local_name(name) => {
+            Err(PRIVATE_ADDRESS)
+        }
         Some(_) => Ok(url),
     }
 }
@@ -121,7 +127,8 @@ fn is_local_name(name: &str) -> bool {
         || [".localhost", ".local", ".internal"].iter().any(|end| name.ends_with(end))
 }
 
-/// Whether an address is one of the public internet, by the registries of special addresses (IANA; RFC 6890 and after).
+/// Whether an address is one of the public internet, by the registries of special addresses (IANA;
+/// RFC 6890 and after).
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -160,7 +167,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     match parts {
         // An IPv4 address in IPv6's clothes, and one behind a translator.
         [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => is_public_v4(inner()),
-        // Special purposes (Teredo among them), documents, 6to4, which can lead to any IPv4 address.
+        // Special purposes (Teredo among them), documents, 6to4, which can lead to any IPv4
+        // address.
         [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => {
             false
         }

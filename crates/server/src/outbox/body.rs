@@ -1,9 +1,10 @@
-//! What is said of an event: the same bytes for each attempt and each receiver, since everything comes from the event's row and from what never changes.
+//! What is said of an event: the same bytes for each attempt and each receiver, since everything
+//! comes from the event's row and from what never changes.
 use doorbuster_api::admin::payments::{Reversal, ReversalKind};
-use doorbuster_api::order::RefusalCode;
 use doorbuster_api::notification::{
-    self, NotificationData, ItemData, OrderData, PaymentData, RefusedData, ReversalData, SaleData,
+    self, ItemData, NotificationData, OrderData, PaymentData, RefusedData, ReversalData, SaleData,
 };
+use doorbuster_api::order::RefusalCode;
 use doorbuster_core::event::{Actor, Event, Subject};
 use doorbuster_core::money::{self, Payment, PaymentState, Refund, RefundId, RefundState};
 use doorbuster_core::outbox::ordering_key;
@@ -16,11 +17,21 @@ use crate::web::wire;
 
 /// The event's id.
 pub(crate) fn event_id(told: &StoredEvent) -> String {
-    notification::event_id(told.position, told.event.what.as_str(), told.event.at.0, &ordering_key(&told.event))
+    notification::event_id(
+        told.position,
+        told.event.what.as_str(),
+        told.event.at.0,
+        &ordering_key(&told.event),
+    )
 }
 
-/// The id of an event of which no more than this is known; of one that is forgotten without its mark.
-pub(crate) fn visible_event_id(position: i64, event: Option<&(String, Millis)>, about: &str) -> String {
+/// The id of an event of which no more than this is known; of one that is forgotten without its
+/// mark.
+pub(crate) fn visible_event_id(
+    position: i64,
+    event: Option<&(String, Millis)>,
+    about: &str,
+) -> String {
     let id = |(what, at): &(String, Millis)| notification::event_id(position, what, at.0, about);
     event.map_or_else(|| notification::event_id_prefix(position), id)
 }
@@ -29,7 +40,12 @@ pub(crate) fn visible_event_id(position: i64, event: Option<&(String, Millis)>, 
 pub(super) fn message(catalogue: &Catalogue, told: &StoredEvent) -> Option<Message> {
     let (id, what, at) = (event_id(told), told.event.what, told.event.at);
     let data = data(catalogue, &told.event)?;
-    let body = notification::Notification { id: &id, what: what.as_str(), timestamp: wire::time(at), data };
+    let body = notification::Notification {
+        id: &id,
+        what: what.as_str(),
+        timestamp: wire::time(at),
+        data,
+    };
     let body = serde_json::to_vec(&body).expect("wire types serialise into memory").into();
     Some(Message { id, what, key: ordering_key(&told.event), at, body })
 }
@@ -38,7 +54,10 @@ fn data(catalogue: &Catalogue, event: &Event) -> Option<NotificationData> {
     Some(match &event.subject {
         Subject::Order(order) => {
             let from_waitlist = event.is_from_waitlist().then_some(true);
-            NotificationData::Order(OrderData { order: wire::order_in(catalogue, order)?, from_waitlist })
+            NotificationData::Order(OrderData {
+                order: wire::order_in(catalogue, order)?,
+                from_waitlist,
+            })
         }
         Subject::Ticket { id, item, buyer, units, verdict } => {
             let item = catalogue.item_of(*item)?;
@@ -56,10 +75,15 @@ fn data(catalogue: &Catalogue, event: &Event) -> Option<NotificationData> {
             })
         }
         Subject::Payment { .. } => NotificationData::Payment(payment(event)?),
-        Subject::Reversal { .. } => NotificationData::Reversal(ReversalData { reversal: reversal(event)? }),
+        Subject::Reversal { .. } => {
+            NotificationData::Reversal(ReversalData { reversal: reversal(event)? })
+        }
         Subject::Item(item) => {
             let item = catalogue.item_of(*item)?;
-            NotificationData::Item(ItemData { sale: item.sale.to_string(), item: item.row.name.clone() })
+            NotificationData::Item(ItemData {
+                sale: item.sale.to_string(),
+                item: item.row.name.clone(),
+            })
         }
         Subject::Sale(sale) => NotificationData::Sale(SaleData { sale: sale.clone() }),
     })

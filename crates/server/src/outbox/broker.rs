@@ -1,4 +1,5 @@
-//! Messages to brokers, as CloudEvents. Which hosts may be brokers is the settings' to say: they are in private networks, where nothing else may be gone to.
+//! Messages to brokers, as CloudEvents. Which hosts may be brokers is the settings' to say: they
+//! are in private networks, where nothing else may be gone to.
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use doorbuster_store::{Endpoint, EndpointKind};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::sink::{Message, DeliveryError};
+use super::sink::{DeliveryError, Message};
 use crate::config::BrokerHost;
 
 /// What says where an event comes from in a deployment that does not know its own address.
@@ -33,11 +34,9 @@ impl BrokerGuard {
         if !address.kind().is_built() {
             return Err(address.kind().not_built_message());
         }
-        if self
-            .hosts
-            .as_ref()
-            .is_some_and(|hosts| !hosts.iter().any(|host| host.matches(address.host(), address.port())))
-        {
+        if self.hosts.as_ref().is_some_and(|hosts| {
+            !hosts.iter().any(|host| host.matches(address.host(), address.port()))
+        }) {
             return Err("its host is not one of brokers.hosts in the settings");
         }
         Ok(address)
@@ -60,7 +59,8 @@ pub(super) struct Brokers {
     guard: BrokerGuard,
     timeout: Duration,
     source: String,
-    /// By endpoint, with the address that it was made from. There are as many as there are endpoints at most.
+    /// By endpoint, with the address that it was made from. There are as many as there are
+    /// endpoints at most.
     made: Mutex<HashMap<String, (String, Arc<Broker>)>>,
 }
 
@@ -79,7 +79,11 @@ impl Brokers {
     }
 
     /// Sends a message once.
-    pub(super) async fn send(&self, endpoint: &Endpoint, message: &Message) -> Result<(), DeliveryError> {
+    pub(super) async fn send(
+        &self,
+        endpoint: &Endpoint,
+        message: &Message,
+    ) -> Result<(), DeliveryError> {
         // Once more: what was allowed when it was added need not be now.
         let address = self.guard.check(&endpoint.url).map_err(DeliveryError::new)?;
         let broker = self.broker(endpoint, &address)?;
@@ -109,8 +113,8 @@ impl Brokers {
         {
             return Ok(broker.clone());
         }
-        let broker =
-            Broker::new(address, self.timeout).map_err(|error| DeliveryError::new(error.to_string()))?;
+        let broker = Broker::new(address, self.timeout)
+            .map_err(|error| DeliveryError::new(error.to_string()))?;
         let broker = Arc::new(broker);
         made.insert(endpoint.id.clone(), (endpoint.url.clone(), broker.clone()));
         Ok(broker)

@@ -1,5 +1,6 @@
-//! Forgets what is of use to nobody any more, a little at a time: events that are about no order, deliveries and tickets that were given up, messages of
-//! providers that had their effect. The leader does it; an order's history is kept, and so is what became of a ticket.
+//! Forgets what is of use to nobody any more, a little at a time: events that are about no order,
+//! deliveries and tickets that were given up, messages of providers that had their effect. The
+//! leader does it; an order's history is kept, and so is what became of a ticket.
 use std::time::Duration;
 
 use doorbuster_store::RetentionCutoffs;
@@ -8,12 +9,14 @@ use super::Outbox;
 
 /// How often it is looked for.
 const EVERY: Duration = Duration::from_secs(60);
-/// Rows of each kind that one transaction forgets, so that purchases are not held up behind a long one.
+/// Rows of each kind that one transaction forgets, so that purchases are not held up behind a long
+/// one.
 const DELETE_BATCH_MAX: usize = 500;
 /// Shortest rest between two of these.
 const PAGE_PAUSE: Duration = Duration::from_millis(200);
 const DAY_MS: i64 = 86_400_000;
-/// How long events are kept that are about no order; whoever was told nothing for longer has missed them.
+/// How long events are kept that are about no order; whoever was told nothing for longer has missed
+/// them.
 const EVENTS_MS: i64 = 30 * DAY_MS;
 /// How long dead and discarded deliveries are kept, and dead letters of tickets.
 const DEAD_MS: i64 = 90 * DAY_MS;

@@ -1,4 +1,5 @@
-//! Messages as signed requests to the shop: Standard Webhooks over HTTP, no redirects, bounded in time and in what is read back.
+//! Messages as signed requests to the shop: Standard Webhooks over HTTP, no redirects, bounded in
+//! time and in what is read back.
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -11,12 +12,13 @@ use reqwest::Response;
 use reqwest::redirect::Policy;
 
 use super::address_guard::{AddressGuard, check};
-use super::sink::{Message, DeliveryError};
+use super::sink::{DeliveryError, Message};
 use crate::signing::{self, SigningKey};
 
 /// How long a connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long an answer's body is read, so that its connection can be used again; what takes longer is cut off.
+/// How long an answer's body is read, so that its connection can be used again; what takes longer
+/// is cut off.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of it that are read; of a longer one the connection is closed.
 const DRAIN_BYTES_MAX: usize = 16 * 1024;
@@ -66,7 +68,8 @@ impl Webhooks {
         message: &Message,
         now: Millis,
     ) -> Result<(), DeliveryError> {
-        // Once more: what was allowed when it was added need not be now, and an address in the URL is never looked up.
+        // Once more: what was allowed when it was added need not be now, and an address in the URL
+        // is never looked up.
         let url = check(&endpoint.url, &self.guard).map_err(DeliveryError::new)?;
         let live =
             endpoint.secrets.iter().filter(|secret| secret.until.is_none_or(|until| now < until));
@@ -132,7 +135,8 @@ fn asked_ms(text: &str, now: Millis) -> Option<i64> {
     Some(at.as_millisecond().saturating_sub(now.0))
 }
 
-/// Reads a short answer to its end; what is longer or slower is dropped with its connection. The verdict stands already.
+/// Reads a short answer to its end; what is longer or slower is dropped with its connection. The
+/// verdict stands already.
 async fn drain(mut answer: Response) {
     let reading = async {
         let mut bytes = 0;

@@ -1,6 +1,8 @@
-//! Tells one endpoint: reads events after its position, sends what its desk says, writes down what came of it.
+//! Tells one endpoint: reads events after its position, sends what its desk says, writes down what
+//! came of it.
 //!
-//! It runs while its node holds the endpoint's lease. Whatever it has in memory can be lost at any instant: what was sent and not written down is sent again.
+//! It runs while its node holds the endpoint's lease. Whatever it has in memory can be lost at any
+//! instant: what was sent and not written down is sent again.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +11,9 @@ use doorbuster_api::notification;
 use doorbuster_core::Millis;
 use doorbuster_core::event::EventType;
 use doorbuster_core::outbox::{DeliveryQueue, RowChange, SendOutcome, ordering_key};
-use doorbuster_store::{Endpoint, EndpointChange, EndpointKind, EventRead, StoreError, UnreadableEvent};
+use doorbuster_store::{
+    Endpoint, EndpointChange, EndpointKind, EventRead, StoreError, UnreadableEvent,
+};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
@@ -91,7 +95,8 @@ enum SendError {
     Refused(DeliveryError),
     /// The event's row: nobody can read it, or it is gone.
     UnreadableEvent(String),
-    /// Something that this program does not know, or could not read now. The endpoint was asked nothing.
+    /// Something that this program does not know, or could not read now. The endpoint was asked
+    /// nothing.
     Deferred(String),
 }
 
@@ -187,7 +192,9 @@ impl Worker<'_> {
 
     /// Moves the position past what was told or got a row. False: it is not where it was left.
     async fn advance(&mut self) -> Result<bool, StoreError> {
-        if !self.can_advance || (!self.sending.is_empty() && self.advanced_at.elapsed() < WRITE_EVERY) {
+        if !self.can_advance
+            || (!self.sending.is_empty() && self.advanced_at.elapsed() < WRITE_EVERY)
+        {
             return Ok(true);
         }
         self.can_advance = false;
@@ -238,7 +245,8 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// An endpoint that an operator moved is another one: nothing that the old address said holds for it.
+    /// An endpoint that an operator moved is another one: nothing that the old address said holds
+    /// for it.
     fn follow_address(&mut self, endpoint: &Endpoint, now: Millis) {
         if self.url != endpoint.url {
             self.url.clone_from(&endpoint.url);
@@ -290,9 +298,10 @@ impl Worker<'_> {
         let now = self.outbox.engine.now();
         let note = self.queue.done(position, delivery_outcome, now, rand::random());
         if was_sent {
-            self.outbox
-                .meter
-                .count(self.kind, if error.is_none() { AttemptOutcome::Delivered } else { AttemptOutcome::Failed });
+            self.outbox.meter.count(
+                self.kind,
+                if error.is_none() { AttemptOutcome::Delivered } else { AttemptOutcome::Failed },
+            );
         }
         if let Some(RowChange::Pending(parcel)) = &note
             && parcel.dead
@@ -355,9 +364,13 @@ impl Worker<'_> {
 fn delivery_outcome(answer: Result<(), SendError>) -> (SendOutcome, Option<String>) {
     let Err(unsent) = answer else { return (SendOutcome::Delivered, None) };
     match unsent {
-        SendError::UnreadableEvent(error) => (SendOutcome::Unsendable { error: error.clone() }, Some(error)),
+        SendError::UnreadableEvent(error) => {
+            (SendOutcome::Unsendable { error: error.clone() }, Some(error))
+        }
         SendError::Deferred(error) => (SendOutcome::Deferred { error: error.clone() }, Some(error)),
-        SendError::Refused(DeliveryError { error, is_gone: true, .. }) => (SendOutcome::Gone, Some(error)),
+        SendError::Refused(DeliveryError { error, is_gone: true, .. }) => {
+            (SendOutcome::Gone, Some(error))
+        }
         SendError::Refused(DeliveryError { error, is_final: true, .. }) => {
             (SendOutcome::Refused { error: error.clone() }, Some(error))
         }
@@ -378,7 +391,9 @@ async fn send(
         Some(read) => read,
         None => match outbox.engine.store().event_at(position).await {
             Ok(Some(read)) => Arc::new(read),
-            Ok(None) => return Err(SendError::UnreadableEvent("the event is forgotten".to_owned())),
+            Ok(None) => {
+                return Err(SendError::UnreadableEvent("the event is forgotten".to_owned()));
+            }
             Err(error) => {
                 return Err(SendError::Deferred(format!("the event could not be read: {error}")));
             }
@@ -386,7 +401,9 @@ async fn send(
     };
     let told = match &*read {
         Ok(told) => told,
-        Err(UnreadableEvent { what, .. }) if EventType::parse(what).is_none() && is_unknown_type(what) => {
+        Err(UnreadableEvent { what, .. })
+            if EventType::parse(what).is_none() && is_unknown_type(what) =>
+        {
             return Err(SendError::Deferred(format!(
                 "this version knows no event {what:?}; a newer one does"
             )));

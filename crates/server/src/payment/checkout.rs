@@ -1,9 +1,10 @@
-//! Makes the place where an order is paid for: one at a time, and only while the order waits for its payment.
+//! Makes the place where an order is paid for: one at a time, and only while the order waits for
+//! its payment.
 use doorbuster_core::money::{Checkout, CheckoutOutcome, Money};
 use doorbuster_core::{BuyerId, Order, OrderState, TicketId};
 
 use super::Payments;
-use super::provider::{NewCheckout, NewSession, ProviderError, CheckoutStatus};
+use super::provider::{CheckoutStatus, NewCheckout, NewSession, ProviderError};
 use crate::catalogue::Catalogue;
 use crate::engine::EngineError;
 use crate::failpoint::{self, Point};
@@ -27,11 +28,10 @@ pub(crate) enum CheckoutResult {
 }
 
 impl Payments {
-    /// The order's checkout: the one it has, or a new one, for which the provider is asked if `may_ask`. `public_base_url` is this server as the buyer's browser sees
-    /// it.
+    /// The order's checkout: the one it has, or a new one, for which the provider is asked if
+    /// `may_ask`. `public_base_url` is this server as the buyer's browser sees it.
     ///
-    /// # Errors
-    /// When the store is away.
+    /// # Errors When the store is away.
     pub(crate) async fn open(
         &self,
         id: TicketId,
@@ -80,7 +80,8 @@ impl Payments {
         kept
     }
 
-    /// Closes a checkout that takes no money any more, so that another may follow. `Some`: another does not.
+    /// Closes a checkout that takes no money any more, so that another may follow. `Some`: another
+    /// does not.
     async fn close_previous(
         &self,
         order: &Order,
@@ -109,15 +110,19 @@ impl Payments {
                     .map_or(order.state, |order| order.state);
                 Ok(Some(CheckoutResult::WrongState(state)))
             }
-            Ok(CheckoutStatus::Undecided) => Ok(Some(CheckoutResult::Unavailable(ProviderError::unavailable(
-                "a payment of this order is on its way",
-            )))),
+            Ok(CheckoutStatus::Undecided) => Ok(Some(CheckoutResult::Unavailable(
+                ProviderError::unavailable("a payment of this order is on its way"),
+            ))),
             Err(error) => Ok(Some(CheckoutResult::Unavailable(error))),
         }
     }
 
     /// Keeps a checkout that was made. One that is not kept is closed: nobody was told of it.
-    async fn store_checkout(&self, order: &Order, opened: NewSession) -> Result<CheckoutResult, EngineError> {
+    async fn store_checkout(
+        &self,
+        order: &Order,
+        opened: NewSession,
+    ) -> Result<CheckoutResult, EngineError> {
         let NewSession { session, url, expires_at } = opened;
         let new = Checkout {
             order: order.id,
@@ -143,7 +148,12 @@ impl Payments {
         Ok(kept)
     }
 
-    fn new_checkout(&self, order: &Order, before: Option<&Checkout>, base: &str) -> Option<NewCheckout> {
+    fn new_checkout(
+        &self,
+        order: &Order,
+        before: Option<&Checkout>,
+        base: &str,
+    ) -> Option<NewCheckout> {
         let catalogue = self.engine.catalogue();
         let item = catalogue.item_of(order.item)?;
         let pages = self.page_origin.as_deref().or(self.public_url.as_deref()).unwrap_or(base);

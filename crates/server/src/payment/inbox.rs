@@ -1,9 +1,12 @@
-//! Takes a provider's message. Whatever it says is done once, by the store; what follows from it is only hurried here.
+//! Takes a provider's message. Whatever it says is done once, by the store; what follows from it is
+//! only hurried here.
 use std::sync::Arc;
 
 use doorbuster_api::payment::Outcome;
 use doorbuster_core::TicketId;
-use doorbuster_core::money::{Capture, CaptureOutcome, PaymentId, RefundUpdate, RefundMessageOutcome};
+use doorbuster_core::money::{
+    Capture, CaptureOutcome, PaymentId, RefundMessageOutcome, RefundUpdate,
+};
 use doorbuster_store::{Reversal, ReversalOutcome};
 
 use super::Payments;
@@ -16,7 +19,10 @@ impl Payments {
     ///
     /// # Errors
     /// When a store or slot is away: the provider sends it again.
-    pub(crate) async fn handle_message(&self, message: ProviderMessage) -> Result<Outcome, EngineError> {
+    pub(crate) async fn handle_message(
+        &self,
+        message: ProviderMessage,
+    ) -> Result<Outcome, EngineError> {
         let outcome = match message {
             ProviderMessage::Captured(told) => self.apply_capture(told).await?,
             ProviderMessage::FailedPayment(failed) => self.apply_failure(failed).await?,
@@ -28,7 +34,9 @@ impl Payments {
                     None
                 };
                 let told = self.engine.store().settle_refund(provider, event, id, news).await?;
-                if let Some((refund, why)) = came_back.filter(|_| told == RefundMessageOutcome::Applied) {
+                if let Some((refund, why)) =
+                    came_back.filter(|_| told == RefundMessageOutcome::Applied)
+                {
                     tracing::error!(refund, why, "a refund came back: an operator must look");
                 }
                 self.wake_refunds();
@@ -84,7 +92,8 @@ impl Payments {
         })
     }
 
-    /// Takes that money went back without having been asked to: it is written down, and what becomes of the order is for an operator to say.
+    /// Takes that money went back without having been asked to: it is written down, and what
+    /// becomes of the order is for an operator to say.
     async fn apply_reversal(&self, told: Reversal) -> Result<ReversalOutcome, EngineError> {
         let (payment, kind, stands) = (told.payment.0.clone(), told.kind.as_str(), told.stands);
         let reversing = self.engine.store().record_reversal(told).await?;
@@ -104,7 +113,8 @@ impl Payments {
         Ok(self.engine.store().order(id).await?.is_some())
     }
 
-    /// Takes payments that were found by asking, and what became of each since: whoever lost the message of one may have lost that it went back, too.
+    /// Takes payments that were found by asking, and what became of each since: whoever lost the
+    /// message of one may have lost that it went back, too.
     pub(super) async fn apply_found(&self, found: Vec<FoundPayment>) -> Result<(), EngineError> {
         for FoundPayment { told, back } in found {
             self.apply_capture(told).await?;
@@ -115,9 +125,11 @@ impl Payments {
         Ok(())
     }
 
-    /// Has the buyer's page look again, though the order itself is as it was. No more than a hint: it looks by itself too.
+    /// Has the buyer's page look again, though the order itself is as it was. No more than a hint:
+    /// it looks by itself too.
     async fn publish_order(&self, order: &str) {
-        let Some(id) = TicketId::parse(order).filter(|_| self.engine.hub().may_have_readers()) else {
+        let Some(id) = TicketId::parse(order).filter(|_| self.engine.hub().may_have_readers())
+        else {
             return;
         };
         if let Ok(Some(order)) = self.engine.store().order(id).await {
@@ -135,7 +147,9 @@ impl Payments {
             // What was tried is what the order costs, unless the message says something else.
             (None, Some(id)) => {
                 let order = self.engine.store().order(id).await?;
-                order.and_then(|order| super::checkout::order_total(&self.engine.catalogue(), &order))
+                order.and_then(|order| {
+                    super::checkout::order_total(&self.engine.catalogue(), &order)
+                })
             }
             (None, None) => None,
         };

@@ -1,6 +1,8 @@
-//! The contract with a payment provider: what it is asked, what it says, one file for each. Adding one is a file and a line in each `match` here.
+//! The contract with a payment provider: what it is asked, what it says, one file for each. Adding
+//! one is a file and a line in each `match` here.
 //!
-//! Nothing that a provider is asked may happen twice because it is asked twice: a checkout and a refund go under a key that is the same each time.
+//! Nothing that a provider is asked may happen twice because it is asked twice: a checkout and a
+//! refund go under a key that is the same each time.
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -25,7 +27,8 @@ pub struct ProviderError {
     pub why: String,
     /// It understood, and said no: asking again changes nothing.
     pub is_refusal: bool,
-    /// It answers that it is asked too much: nobody knows what it would have said, and asking again a little later helps.
+    /// It answers that it is asked too much: nobody knows what it would have said, and asking again
+    /// a little later helps.
     pub is_busy: bool,
 }
 
@@ -123,7 +126,8 @@ pub(crate) struct NewCheckout {
 }
 
 impl NewCheckout {
-    /// Where the buyer's browser goes after `what` happened there, as far as the browser knows: a hint for the page's words, and never believed.
+    /// Where the buyer's browser goes after `what` happened there, as far as the browser knows: a
+    /// hint for the page's words, and never believed.
     pub(crate) fn return_url_with(&self, what: &str) -> String {
         format!("{}?back={what}", self.return_url)
     }
@@ -258,7 +262,10 @@ impl Provider {
     }
 
     /// Asks how far a refund is that was accepted.
-    pub(crate) async fn refund_status(&self, refund: &Refund) -> Result<RefundUpdate, ProviderError> {
+    pub(crate) async fn refund_status(
+        &self,
+        refund: &Refund,
+    ) -> Result<RefundUpdate, ProviderError> {
         match self {
             Self::Sandbox(provider) => provider.refund(refund).await,
             Self::Stripe(provider) => provider.refund_status(refund).await,

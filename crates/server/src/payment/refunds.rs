@@ -1,8 +1,8 @@
-//! Asks the provider for each refund until it takes it, then how far it is until it arrived. Run by the leader; the refund's id is the key, so that
-//! whoever asks twice asks for one.
+//! Asks the provider for each refund until it takes it, then how far it is until it arrived. Run by
+//! the leader; the refund's id is the key, so that whoever asks twice asks for one.
 use std::time::Duration;
 
-use doorbuster_core::money::{Refund, RefundUpdate, RefundState};
+use doorbuster_core::money::{Refund, RefundState, RefundUpdate};
 use futures_util::StreamExt;
 
 use super::{Payments, RefundStep};
@@ -51,7 +51,8 @@ impl Payments {
             },
         );
         if !asking.await {
-            // They are due still: without a rest the provider would hear of them again and again, as fast as it answers.
+            // They are due still: without a rest the provider would hear of them again and again,
+            // as fast as it answers.
             return Ok(POLL_EVERY);
         }
         if is_full {

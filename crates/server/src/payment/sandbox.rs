@@ -1,15 +1,17 @@
-//! The built-in provider: a checkout page of its own with a button for each thing that can happen, real signed messages over HTTP to this server,
-//! refunds of the payments that were made there. It moves no money. Payments that others invented and signed are unknown to it: their refunds stay
+//! The built-in provider: a checkout page of its own with a button for each thing that can happen,
+//! real signed messages over HTTP to this server, refunds of the payments that were made there. It
+//! moves no money. Payments that others invented and signed are unknown to it: their refunds stay
 //! pending until somebody signs a `refund.settled`.
 //!
-//! What it knows stands in documents of its own in the store: `session/…` (a checkout with its payments and the messages it has to send),
-//! `payment/…` (whose session a payment is of), `due/…` (sessions with messages to send, by time).
+//! What it knows stands in documents of its own in the store: `session/…` (a checkout with its
+//! payments and the messages it has to send), `payment/…` (whose session a payment is of), `due/…`
+//! (sessions with messages to send, by time).
 mod checkout_page;
 mod cleanup;
-mod message;
 mod delivery;
 #[cfg(test)]
 mod fixture;
+mod message;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -21,16 +23,20 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use super::provider::{FoundPayment, ProviderMessage, NewCheckout, NewSession, ProviderError, CheckoutStatus, MessageError};
+use super::provider::{
+    CheckoutStatus, FoundPayment, MessageError, NewCheckout, NewSession, ProviderError,
+    ProviderMessage,
+};
 use crate::engine::{Engine, EngineError};
 use crate::failpoint::{self, Point};
 use crate::signing::{self, SigningKey};
 
-pub(crate) use checkout_page::{ButtonAction, CheckoutView, ButtonResult};
+pub(crate) use checkout_page::{ButtonAction, ButtonResult, CheckoutView};
 
 /// Its name.
 pub(crate) const NAME: &str = "sandbox";
-/// How often a document is written anew when others write it too; then the caller hears that it is busy.
+/// How often a document is written anew when others write it too; then the caller hears that it is
+/// busy.
 const TRIES_MAX: u32 = 16;
 /// How long a refund takes to arrive.
 const REFUND_TAKES_MS: i64 = 500;
@@ -73,7 +79,8 @@ struct SandboxPayment {
     id: String,
     /// Its money comes after the checkout was closed, and nobody knows before.
     late: bool,
-    /// The refund that was asked for, and when; or the word of what somebody did with the money here.
+    /// The refund that was asked for, and when; or the word of what somebody did with the money
+    /// here.
     refund: Option<(String, i64)>,
 }
 
@@ -147,7 +154,11 @@ impl Sandbox {
             posts: Vec::new(),
         };
         // False: it was made under the same key before.
-        self.engine.store().sandbox_swap(session_key(&id), None, session_json(&session)).await.map_err(unavailable)?;
+        self.engine
+            .store()
+            .sandbox_swap(session_key(&id), None, session_json(&session))
+            .await
+            .map_err(unavailable)?;
         let url = format!("/sandbox/checkout/{id}");
         Ok(NewSession { session: id, url, expires_at: wanted.pay_by })
     }
@@ -171,7 +182,9 @@ impl Sandbox {
             session.closed = true;
             (paid, session.money())
         });
-        let Some((paid, money)) = closing.await.map_err(unavailable)? else { return Ok(CheckoutStatus::Closed) };
+        let Some((paid, money)) = closing.await.map_err(unavailable)? else {
+            return Ok(CheckoutStatus::Closed);
+        };
         if paid.is_empty() {
             return Ok(CheckoutStatus::Closed);
         }
@@ -204,8 +217,12 @@ impl Sandbox {
     pub(super) async fn refund(&self, refund: &Refund) -> Result<RefundUpdate, ProviderError> {
         let unknown = RefundUpdate::Accepted { again_ms: UNKNOWN_RECHECK_MS };
         let payment = &refund.payment.0;
-        let Some(id) =
-            self.engine.store().sandbox_get(&format!("payment/{payment}")).await.map_err(unavailable)?
+        let Some(id) = self
+            .engine
+            .store()
+            .sandbox_get(&format!("payment/{payment}"))
+            .await
+            .map_err(unavailable)?
         else {
             return Ok(unknown);
         };
@@ -270,7 +287,9 @@ impl Sandbox {
             let Ok(mut session) = serde_json::from_str(&old) else { return Ok(None) };
             let made = update_session(&mut session);
             let new = session_json(&session);
-            if new == old || self.engine.store().sandbox_swap(session_key(id), Some(old), new).await? {
+            if new == old
+                || self.engine.store().sandbox_swap(session_key(id), Some(old), new).await?
+            {
                 return Ok(Some(made));
             }
         }

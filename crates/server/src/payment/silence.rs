@@ -1,14 +1,17 @@
-//! Whether a provider answers at all. One that does not is asked by a few at a time, and nobody else waits for a turn to hear nothing: with thousands of
-//! orders due, each of which waited for as long as an answer may take, the last would be asked long after the grace of the first.
+//! Whether a provider answers at all. One that does not is asked by a few at a time, and nobody
+//! else waits for a turn to hear nothing: with thousands of orders due, each of which waited for as
+//! long as an answer may take, the last would be asked long after the grace of the first.
 use std::time::{Duration, Instant};
 
-use super::provider::{ProviderError, CheckoutStatus};
+use super::provider::{CheckoutStatus, ProviderError};
 
 /// Checkouts that are asked about at the same time.
 pub(super) const AT_ONCE: usize = 32;
-/// Questions that come to nothing, with no answer between them, after which a provider counts as silent.
+/// Questions that come to nothing, with no answer between them, after which a provider counts as
+/// silent.
 const SILENT_AFTER: usize = AT_ONCE;
-/// How long it must have been silent until whoever is not asked about counts as asked in vain: what passes sooner costs nobody time.
+/// How long it must have been silent until whoever is not asked about counts as asked in vain: what
+/// passes sooner costs nobody time.
 const CONFIRMED_AFTER: Duration = Duration::from_secs(10);
 /// Checkouts of which a silent provider is asked at the same time.
 const PROBES_MAX: usize = 4;
@@ -58,7 +61,8 @@ impl ProviderSilence {
                 if self.in_vain == SILENT_AFTER {
                     self.since = Some(now);
                     tracing::warn!(
-                        "the payment provider does not answer about checkouts: it is asked about a few only"
+                        "the payment provider does not answer about checkouts: it is asked about a \
+                         few only"
                     );
                 }
             }
@@ -70,7 +74,8 @@ impl ProviderSilence {
         self.in_vain >= SILENT_AFTER
     }
 
-    /// Whether it has been silent for so long that those who are not asked about count as asked in vain.
+    /// Whether it has been silent for so long that those who are not asked about count as asked in
+    /// vain.
     pub(super) fn is_confirmed(&self, now: Instant) -> bool {
         self.since.is_some_and(|since| now.duration_since(since) >= CONFIRMED_AFTER)
     }
@@ -81,7 +86,8 @@ impl ProviderSilence {
         at_once.saturating_sub(asking)
     }
 
-    /// Takes those out about whom nobody is asked now, because the provider is silent. Of those that wait the last is asked about first.
+    /// Takes those out about whom nobody is asked now, because the provider is silent. Of those
+    /// that wait the last is asked about first.
     pub(super) fn split_off_waiting<T>(&self, waiting: &mut Vec<T>, asking: usize) -> Vec<T> {
         if !self.is_silent() {
             return Vec::new();
@@ -167,6 +173,9 @@ mod tests {
         ] {
             assert_eq!(ProbeResult::from_answer(&said), ProbeResult::Answered, "{said:?}");
         }
-        assert_eq!(ProbeResult::from_answer(&Err(ProviderError::unavailable("no route"))), ProbeResult::NoAnswer);
+        assert_eq!(
+            ProbeResult::from_answer(&Err(ProviderError::unavailable("no route"))),
+            ProbeResult::NoAnswer
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! Stripe: Checkout Sessions, refunds and signed events, over its HTTP API.
 //!
-//! Every change goes under an `Idempotency-Key` of ours. Amounts are in the currency's smallest unit on both sides. A session lives for half an hour
-//! at least, longer than most payment windows: it is closed when the order's own window ends, by asking.
+//! Every change goes under an `Idempotency-Key` of ours. Amounts are in the currency's smallest
+//! unit on both sides. A session lives for half an hour at least, longer than most payment windows:
+//! it is closed when the order's own window ends, by asking.
 mod api;
 mod event;
 
@@ -14,7 +15,8 @@ use http::HeaderMap;
 use serde_json::Value;
 
 use super::provider::{
-    FoundPayment, ProviderMessage, NewCheckout, NewSession, ProviderError, CheckoutStatus, UnpayablePrice, MessageError,
+    CheckoutStatus, FoundPayment, MessageError, NewCheckout, NewSession, ProviderError,
+    ProviderMessage, UnpayablePrice,
 };
 use crate::config::StripeSettings;
 use crate::signing::SigningKey;
@@ -27,10 +29,12 @@ pub(crate) const NAME: &str = "stripe";
 const LIFE_MIN: Duration = Duration::from_secs(31 * 60);
 /// Longest life of a session, as Stripe has it, less a little.
 const LIFE_MAX: Duration = Duration::from_secs(24 * 3_600 - 60);
-/// When to ask again about a refund that was accepted: Stripe tells by itself, and this is for messages that are lost.
+/// When to ask again about a refund that was accepted: Stripe tells by itself, and this is for
+/// messages that are lost.
 const REFUND_RECHECK_MS: i64 = 600_000;
 
-/// Currencies whose smallest unit at Stripe is not that of ISO 4217: an amount would be a hundred times too small, or too large.
+/// Currencies whose smallest unit at Stripe is not that of ISO 4217: an amount would be a hundred
+/// times too small, or too large.
 const UNSUPPORTED_CURRENCIES: [&str; 3] = ["ISK", "MGA", "UGX"];
 /// Currencies of three decimals: Stripe takes only amounts whose last digit is 0.
 const MULTIPLE_OF_TEN: [&str; 5] = ["BHD", "JOD", "KWD", "OMR", "TND"];
@@ -50,7 +54,8 @@ pub(crate) struct Stripe {
 }
 
 impl Stripe {
-    /// Stripe as it is configured. `mark` is the same on every node of this installation, and on no other's.
+    /// Stripe as it is configured. `mark` is the same on every node of this installation, and on no
+    /// other's.
     pub(crate) fn new(settings: &StripeSettings, mark: String) -> Self {
         use secrecy::ExposeSecret;
         // Stripe signs with the secret as it is written, prefix and all.
@@ -96,11 +101,13 @@ impl Stripe {
             ("success_url", wanted.return_url_with("paid")),
             ("cancel_url", wanted.return_url_with("left")),
         ];
-        // Stripe keeps an answer for each key for a day, even that it was out of order: another minute, another key.
+        // Stripe keeps an answer for each key for a day, even that it was out of order: another
+        // minute, another key.
         let key = format!("{}_{ends_secs}_{}", wanted.key, now.0.div_euclid(60_000));
         let made = self.api.post("/v1/checkout/sessions", &form, Some(&key)).await?;
-        let word =
-            |name: &str| made[name].as_str().map(str::to_owned).ok_or_else(|| unusable_answer(name));
+        let word = |name: &str| {
+            made[name].as_str().map(str::to_owned).ok_or_else(|| unusable_answer(name))
+        };
         Ok(NewSession {
             session: word("id")?,
             url: word("url")?,
@@ -134,7 +141,8 @@ impl Stripe {
                     back: event::returned_money(&payment["latest_charge"]),
                 }]))
             }
-            // The bank refused what it was asked for: nothing was taken, and a session that was gone through is spent.
+            // The bank refused what it was asked for: nothing was taken, and a session that was
+            // gone through is spent.
             (Some("complete"), _)
                 if matches!(
                     payment["status"].as_str(),
@@ -148,7 +156,8 @@ impl Stripe {
         }
     }
 
-    /// A session with its payment, or without that where the key may not read it: whether it was paid is known all the same.
+    /// A session with its payment, or without that where the key may not read it: whether it was
+    /// paid is known all the same.
     async fn session(&self, path: &str) -> Result<Value, ProviderError> {
         match self.api.get(&format!("{path}?{EXPAND_PAYMENT}")).await {
             Err(error) if error.is_forbidden => {
@@ -169,13 +178,16 @@ impl Stripe {
             // Nothing was taken.
             return Ok(RefundUpdate::Settled);
         }
-        // Stripe keeps its first answer to a key, even that it was out of order. So a key serves for one try; there is another only after Stripe
-        // said that nothing is on its way, and Stripe itself refunds no payment beyond what was paid.
+        // Stripe keeps its first answer to a key, even that it was out of order. So a key serves
+        // for one try; there is another only after Stripe said that nothing is on its way, and
+        // Stripe itself refunds no payment beyond what was paid.
         let key = match refund.error {
             None => refund.id.0.clone(),
             Some(_) => {
                 let all = self.refunds_of(&refund.payment).await?;
-                match refund_progress(&all, refund).filter(|_| return_url_with(&all) >= refund.money.minor) {
+                match refund_progress(&all, refund)
+                    .filter(|_| return_url_with(&all) >= refund.money.minor)
+                {
                     Some(refund_news) => return Ok(refund_news),
                     None => format!("{}_{}", refund.id.0, refund.next_at.0),
                 }
@@ -187,8 +199,11 @@ impl Stripe {
             ("metadata[order]", refund.order.clone()),
         ];
         match self.api.post("/v1/refunds", &form, Some(&key)).await {
-            // Of the rest: whether all of it arrived, all refunds of the payment say. A key gets the same answer again, whatever failed since.
-            Ok(made) if has_arrived(&made) && !is_whole(&made, refund) => self.refund_status(refund).await,
+            // Of the rest: whether all of it arrived, all refunds of the payment say. A key gets
+            // the same answer again, whatever failed since.
+            Ok(made) if has_arrived(&made) && !is_whole(&made, refund) => {
+                self.refund_status(refund).await
+            }
             Ok(made) => Ok(event::refund_news(&made)),
             // Somebody refunded it by hand, or our key was forgotten: what there is counts.
             Err(error) if error.code.as_deref() == Some("charge_already_refunded") => {
@@ -199,12 +214,16 @@ impl Stripe {
     }
 
     /// See [`super::provider::Provider::refund_status`].
-    pub(super) async fn refund_status(&self, refund: &Refund) -> Result<RefundUpdate, ProviderError> {
+    pub(super) async fn refund_status(
+        &self,
+        refund: &Refund,
+    ) -> Result<RefundUpdate, ProviderError> {
         if refund.money.minor == 0 {
             return Ok(RefundUpdate::Settled);
         }
         let all = self.refunds_of(&refund.payment).await?;
-        refund_progress(&all, refund).ok_or_else(|| ProviderError::unavailable("Stripe knows of no such refund"))
+        refund_progress(&all, refund)
+            .ok_or_else(|| ProviderError::unavailable("Stripe knows of no such refund"))
     }
 
     /// Every refund of this payment.
@@ -269,13 +288,16 @@ fn sum_amounts(all: &[Value], counts: fn(&Value) -> bool) -> i64 {
     all.iter().filter(|made| counts(made)).filter_map(|made| made["amount"].as_i64()).sum()
 }
 
-/// How far a refund is, by all refunds of its payment: of what somebody gave back by hand ours is only the rest. `None`: there is none of it.
+/// How far a refund is, by all refunds of its payment: of what somebody gave back by hand ours is
+/// only the rest. `None`: there is none of it.
 fn refund_progress(all: &[Value], refund: &Refund) -> Option<RefundUpdate> {
     let ours = || all.iter().filter(|made| is_for_refund(made, refund));
     if sum_amounts(all, has_arrived) >= refund.money.minor {
         return Some(RefundUpdate::Settled);
     }
-    if return_url_with(all) >= refund.money.minor || ours().any(|made| is_live(made) && !has_arrived(made)) {
+    if return_url_with(all) >= refund.money.minor
+        || ours().any(|made| is_live(made) && !has_arrived(made))
+    {
         return Some(RefundUpdate::Accepted { again_ms: REFUND_RECHECK_MS });
     }
     if ours().any(has_arrived) {
@@ -306,7 +328,8 @@ fn percent_encoded(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// What Stripe's documentation says of currencies without decimals; all others that it takes in have two, or three.
+    /// What Stripe's documentation says of currencies without decimals; all others that it takes in
+    /// have two, or three.
     const WITHOUT_DECIMALS: [&str; 15] = [
         "BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "VND", "VUV", "XAF",
         "XOF", "XPF",

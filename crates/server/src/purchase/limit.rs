@@ -10,11 +10,17 @@ use crate::engine::Engine;
 const CONFIRM_WITHIN: Duration = Duration::from_secs(1);
 
 impl Engine {
-    /// What the truth said of the buyer's limit not long ago, unless the request holds an order, or may.
-    pub(super) async fn at_limit(&self, purchase: &Purchase, request: &TicketRequest) -> Option<Bought> {
+    /// What the truth said of the buyer's limit not long ago, unless the request holds an order, or
+    /// may.
+    pub(super) async fn at_limit(
+        &self,
+        purchase: &Purchase,
+        request: &TicketRequest,
+    ) -> Option<Bought> {
         let work = &purchase.item.work;
         let limit = purchase.item.row.limit;
-        // What is held may be this request's own order, which this node knows of once it has looked after that was read.
+        // What is held may be this request's own order, which this node knows of once it has looked
+        // after that was read.
         let unseen_for = self.store().staleness();
         let used = work.at_limit.refuses(
             request.buyer_hash,
@@ -32,8 +38,8 @@ impl Engine {
         Some(Bought::Refused(Refusal::LimitReached { limit, used }))
     }
 
-    /// What the request holds as far as this node remembers. A slot may have begun a new epoch since the request was first looked up: its order comes
-    /// before a refusal.
+    /// What the request holds as far as this node remembers. A slot may have begun a new epoch
+    /// since the request was first looked up: its order comes before a refusal.
     pub(super) async fn remembered(
         &self,
         purchase: &Purchase,
@@ -45,8 +51,10 @@ impl Engine {
         }
     }
 
-    /// What a slot's refusal comes to. A slot knows what was asked of it; where an item has others, the request may hold an order by another one, and what
-    /// stands in its way may be undecided. There the truth has the last word, and until it has it the request waits. A ticket of its own comes before that.
+    /// What a slot's refusal comes to. A slot knows what was asked of it; where an item has others,
+    /// the request may hold an order by another one, and what stands in its way may be undecided.
+    /// There the truth has the last word, and until it has it the request waits. A ticket of its
+    /// own comes before that.
     pub(super) async fn refused_by_slot(
         &self,
         purchase: &Purchase,
@@ -77,7 +85,8 @@ impl Engine {
         Attempt::Undecided
     }
 
-    /// What the truth makes of a slot's refusal; `None`: the buyer may yet have as much as is asked for.
+    /// What the truth makes of a slot's refusal; `None`: the buyer may yet have as much as is asked
+    /// for.
     async fn confirmed(
         &self,
         purchase: &Purchase,

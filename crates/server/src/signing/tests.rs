@@ -1,4 +1,5 @@
-//! Signatures: an example of the official library, and every way in which a message is not what it says.
+//! Signatures: an example of the official library, and every way in which a message is not what it
+//! says.
 use super::*;
 
 /// A message, and its signature as the official Python library makes it.
@@ -43,8 +44,14 @@ fn a_changed_message_is_not_believed() {
     let at = AT.to_string();
     assert_eq!(heard("msg_other", &at, SIGNATURE, BODY, AT), Err(SignatureError::Forged));
     assert_eq!(heard(ID, &(AT + 1).to_string(), SIGNATURE, BODY, AT), Err(SignatureError::Forged));
-    assert_eq!(heard(ID, &at, SIGNATURE, br#"{"test": 2432232315}"#, AT), Err(SignatureError::Forged));
-    assert_eq!(heard(ID, &at, &SIGNATURE.replace("v1,", "v2,"), BODY, AT), Err(SignatureError::Forged));
+    assert_eq!(
+        heard(ID, &at, SIGNATURE, br#"{"test": 2432232315}"#, AT),
+        Err(SignatureError::Forged)
+    );
+    assert_eq!(
+        heard(ID, &at, &SIGNATURE.replace("v1,", "v2,"), BODY, AT),
+        Err(SignatureError::Forged)
+    );
     assert_eq!(heard(ID, &at, "v1,", BODY, AT), Err(SignatureError::Forged));
     assert_eq!(heard(ID, &at, "nonsense", BODY, AT), Err(SignatureError::Forged));
     let truncated =

@@ -1,4 +1,5 @@
-//! The accept loop: how connections come in, how many there may be, and how they end with the program.
+//! The accept loop: how connections come in, how many there may be, and how they end with the
+//! program.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,11 +17,14 @@ use super::App;
 use super::connection::{Connection, serve};
 use super::dispatch::Service;
 use super::events::IdleSlots;
-use super::limits::{ACCEPT_PAUSE, BACKLOG, FINISH_TIMEOUT, SEND_BUFFER_BYTES, OVER_CAPACITY_REPLIES_MAX};
-use super::router::router;
+use super::limits::{
+    ACCEPT_PAUSE, BACKLOG, FINISH_TIMEOUT, OVER_CAPACITY_REPLIES_MAX, SEND_BUFFER_BYTES,
+};
 use super::over_capacity::turn_away;
+use super::router::router;
 
-/// Quiet time after which the kernel asks whether the other end is still there, and between its questions.
+/// Quiet time after which the kernel asks whether the other end is still there, and between its
+/// questions.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15));
 
 /// A socket that listens, not yet served.
@@ -33,7 +37,8 @@ pub struct Listener(TcpListener);
 /// When the address is taken, not ours, or needs a privilege.
 pub fn bind(address: SocketAddr) -> io::Result<Listener> {
     let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A restarted server takes its port over from connections of the last one that are closing still.
+    // A restarted server takes its port over from connections of the last one that are closing
+    // still.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     // What is accepted inherits these three.
@@ -56,8 +61,9 @@ impl Listener {
         self.0.local_addr()
     }
 
-    /// Serves `app` until `stop`; then nothing is accepted any more, requests in progress are finished, and idle
-    /// connections are closed. `connections_max` at once, each idle for at most `idle`.
+    /// Serves `app` until `stop`; then nothing is accepted any more, requests in progress are
+    /// finished, and idle connections are closed. `connections_max` at once, each idle for at most
+    /// `idle`.
     pub async fn serve(
         self,
         app: &Arc<App>,
@@ -109,12 +115,14 @@ impl Listener {
                 "connections did not finish in time and are cut"
             );
             cut.cancel();
-            // What is not a connection any more cannot be cut; the program does not wait for it either.
+            // What is not a connection any more cannot be cut; the program does not wait for it
+            // either.
             let _ = tokio::time::timeout(ACCEPT_PAUSE, open.wait()).await;
         }
     }
 
-    /// The next connection. Failures are waited out: those of one connection are its own, those of the process pass.
+    /// The next connection. Failures are waited out: those of one connection are its own, those of
+    /// the process pass.
     async fn accept(&self) -> (TcpStream, SocketAddr) {
         loop {
             match self.0.accept().await {

@@ -1,7 +1,8 @@
 //! Files of the pages, embedded in the program: prepared once at boot, served from memory.
 //!
-//! An asset's address carries a hash of everything that decides its bytes (its own source, and that of every file it
-//! names, all the way down), so that it may be kept for ever. Pages name assets by these addresses and are kept briefly.
+//! An asset's address carries a hash of everything that decides its bytes (its own source, and that
+//! of every file it names, all the way down), so that it may be kept for ever. Pages name assets by
+//! these addresses and are kept briefly.
 
 mod folder;
 mod names;
@@ -48,7 +49,8 @@ struct DocsFiles;
 #[folder = "assets-docs/viewer"]
 struct ViewerFiles;
 
-/// What pages may do: run, show and fetch what comes from here; pictures of items may come from elsewhere.
+/// What pages may do: run, show and fetch what comes from here; pictures of items may come from
+/// elsewhere.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: https:; connect-src 'self'; \
      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 /// What carries a hash never changes.
@@ -77,7 +79,8 @@ pub(crate) struct Assets {
 #[derive(Debug)]
 struct AssetSource {
     data: Cow<'static, [u8]>,
-    /// Of the data, made when the program was built: what is not looked into at boot is not read either.
+    /// Of the data, made when the program was built: what is not looked into at boot is not read
+    /// either.
     hash: [u8; 32],
     /// Whether it may name others, and is rewritten with their addresses.
     names_others: bool,
@@ -95,7 +98,8 @@ impl AssetSource {
 }
 
 impl Assets {
-    /// Prepares all files for a program with these settings; `api` is where it is, for pages that are served from elsewhere.
+    /// Prepares all files for a program with these settings; `api` is where it is, for pages that
+    /// are served from elsewhere.
     pub(crate) fn prepare(settings: &Settings, api: Option<&str>) -> Self {
         let mut sources = embedded();
         sources.insert("site.js".into(), AssetSource::generated(site_script(settings, api)));
@@ -135,7 +139,8 @@ impl Assets {
         Ok(file.reply(headers))
     }
 
-    /// The same page for people who asked for what is not there: it says so itself, and its status says it to everybody else.
+    /// The same page for people who asked for what is not there: it says so itself, and its status
+    /// says it to everybody else.
     pub(crate) fn missing_page(&self, name: &str, headers: &HeaderMap) -> Answer {
         let mut reply = self.page(name, headers)?;
         // What somebody has kept was the same page of something.
@@ -242,7 +247,9 @@ impl AssetFile {
 
     fn gzip(&self) -> Option<&Rendered> {
         self.gzip
-            .get_or_init(|| gzipped(&self.plain.bytes).map(|packed| Rendered::from_bytes(packed.into())))
+            .get_or_init(|| {
+                gzipped(&self.plain.bytes).map(|packed| Rendered::from_bytes(packed.into()))
+            })
             .as_ref()
     }
 }

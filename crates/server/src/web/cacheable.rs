@@ -1,5 +1,6 @@
-//! Which addresses an answer is for caches under. What everybody may be shown may be kept under the addresses that pages use, and under no other way of writing
-//! them: else anybody could have each answer made again, and fill a cache with copies, by an address that nobody asked for before.
+//! Which addresses an answer is for caches under. What everybody may be shown may be kept under the
+//! addresses that pages use, and under no other way of writing them: else anybody could have each
+//! answer made again, and fill a cache with copies, by an address that nobody asked for before.
 
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderValue, Uri};
@@ -18,7 +19,8 @@ pub(crate) fn forbid_shared_caching(app: &App, uri: &Uri, headers: &mut HeaderMa
     }
 }
 
-/// Whether nothing in a path is written in another way than need be. Browsers write the colon, which names may have, in this one.
+/// Whether nothing in a path is written in another way than need be. Browsers write the colon,
+/// which names may have, in this one.
 fn is_plain(path: &str) -> bool {
     path.split('%').skip(1).all(|rest| rest.starts_with("3A"))
 }

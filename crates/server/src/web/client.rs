@@ -1,8 +1,10 @@
 //! The address a request comes from: the connection's, or what a trusted proxy says of it.
 //!
-//! Proxies add to `X-Forwarded-For` or to `Forwarded`, at the right; what stands further left came with the request and may be anything. So entries are
-//! read from the right, and the first that no trusted proxy has is the client's. A proxy that adds to one of the two headers passes the other on as the
-//! client sent it: where both are there and do not name the same address, neither is believed, and whoever is turned away at either of them is turned away.
+//! Proxies add to `X-Forwarded-For` or to `Forwarded`, at the right; what stands further left came
+//! with the request and may be anything. So entries are read from the right, and the first that no
+//! trusted proxy has is the client's. A proxy that adds to one of the two headers passes the other
+//! on as the client sent it: where both are there and do not name the same address, neither is
+//! believed, and whoever is turned away at either of them is turned away.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -38,8 +40,9 @@ impl Client {
     }
 }
 
-/// The nearest address, counted from the connection outwards, that is not a trusted proxy's. `forwarded` and `x_forwarded_for` are the values of each
-/// header, in the order they were sent; nobody looks at them where no proxy is trusted.
+/// The nearest address, counted from the connection outwards, that is not a trusted proxy's.
+/// `forwarded` and `x_forwarded_for` are the values of each header, in the order they were sent;
+/// nobody looks at them where no proxy is trusted.
 #[must_use]
 pub(crate) fn from_headers<'a, I: Iterator<Item = &'a [u8]>>(
     peer: IpAddr,
@@ -177,7 +180,8 @@ mod tests {
                 .collect();
         let found = |trusted: &str| {
             let trusted = [Cidr::parse(trusted).expect("a network")];
-            let all = client("10.0.0.1".parse().expect("an address"), &headers, &trusted).addresses();
+            let all =
+                client("10.0.0.1".parse().expect("an address"), &headers, &trusted).addresses();
             all.map(|address| address.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(found("10.0.0.0/8"), ["10.0.0.1", "1.2.3.4", "198.51.100.1"]);

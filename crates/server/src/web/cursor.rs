@@ -1,4 +1,5 @@
-//! Cursors of lists: opaque to clients, a position for us. One of another list, or of nobody's making, is refused.
+//! Cursors of lists: opaque to clients, a position for us. One of another list, or of nobody's
+//! making, is refused.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

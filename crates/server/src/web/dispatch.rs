@@ -1,5 +1,6 @@
-//! The first thing that sees a request and the last that sees its answer: purchases go straight to their handler, the
-//! rest to the router; answers are counted, failures are logged under the request's id.
+//! The first thing that sees a request and the last that sees its answer: purchases go straight to
+//! their handler, the rest to the router; answers are counted, failures are logged under the
+//! request's id.
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -18,7 +19,7 @@ use super::events::IdleSlots;
 use super::failure::FailureCause;
 use super::limits::URI_BYTES_MAX;
 use super::reply::{Refused, Reply, ReplyBody};
-use super::{App, client, purchase_handler, cacheable, unread_body};
+use super::{App, cacheable, client, purchase_handler, unread_body};
 use crate::metrics::{RouteIndex, route_index, route_name};
 
 /// A request's id, in and out.
@@ -31,7 +32,8 @@ pub(crate) struct Service {
     pub app: Arc<App>,
     pub router: Router,
     pub purchase: RouteIndex,
-    /// Where WebSockets sleep, as long as the server runs. Whoever is on the way there has this, and would keep itself.
+    /// Where WebSockets sleep, as long as the server runs. Whoever is on the way there has this,
+    /// and would keep itself.
     pub idle_slots: Weak<IdleSlots>,
 }
 
@@ -44,17 +46,20 @@ impl Service {
     pub(crate) async fn answer(connection: Arc<Connection>, request: Request<Incoming>) -> Reply {
         let this = &connection.service;
         if request.method() == Method::POST && request.uri().path() == "/v1/orders" {
-            let reply = AssertUnwindSafe(purchase_handler::purchase(&this.app, connection.peer, request))
-                .catch_unwind()
-                .await;
+            let reply =
+                AssertUnwindSafe(purchase_handler::purchase(&this.app, connection.peer, request))
+                    .catch_unwind()
+                    .await;
             let mut reply = reply.unwrap_or_else(|_| internal_error());
             this.app.page_origin.add_headers("/v1/orders", reply.headers_mut());
             this.app.metrics.requests.count(this.purchase, reply.status().as_u16());
             return reply;
         }
-        if let Some(reply) =
-            this.app.page_origin.preflight(request.method(), request.uri().path(), request.headers())
-        {
+        if let Some(reply) = this.app.page_origin.preflight(
+            request.method(),
+            request.uri().path(),
+            request.headers(),
+        ) {
             this.app.metrics.requests.count(RouteIndex(0), reply.status().as_u16());
             return reply;
         }

@@ -1,15 +1,16 @@
-//! Events for a buyer: the same JSON by server-sent events and by WebSocket. They are hints; `GET` is the truth.
+//! Events for a buyer: the same JSON by server-sent events and by WebSocket. They are hints; `GET`
+//! is the truth.
 
-mod idle;
 mod feed;
 mod frame;
-mod websocket;
+mod idle;
 mod stream;
 mod upgrade;
+mod websocket;
 
 pub(crate) use idle::IdleSlots;
-pub(crate) use websocket::websocket;
 pub(crate) use stream::stream;
+pub(crate) use websocket::websocket;
 
 use std::sync::Arc;
 
@@ -18,12 +19,13 @@ use doorbuster_api::query::parse_followed_sales;
 use doorbuster_core::BuyerId;
 
 use super::App;
+use super::identity::Client;
 use super::limits::STREAM_RETRY_SECS;
 use super::sales::shown_or_new;
-use super::identity::Client;
 use feed::Feed;
 
-/// Begins to follow the buyer's orders, from the event `after` on if that is known, and the sales that the query asks for.
+/// Begins to follow the buyer's orders, from the event `after` on if that is known, and the sales
+/// that the query asks for.
 async fn follow(
     app: &Arc<App>,
     (client, buyer): (Client, BuyerId),

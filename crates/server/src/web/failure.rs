@@ -1,4 +1,5 @@
-//! Failures of ours as problems: what happened goes to the log under the request's id, not to the client.
+//! Failures of ours as problems: what happened goes to the log under the request's id, not to the
+//! client.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

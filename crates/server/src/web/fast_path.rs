@@ -1,10 +1,11 @@
 //! Purchases straight off the connection.
 //!
-//! A crowd sends one kind of request, `POST /v1/orders` with a few plain headers, on connections that carry nothing
-//! else. Such requests are read and answered here, in about a microsecond beside the work itself, where the general
-//! server takes three to four. Whatever is out of the ordinary (another address, a body in pieces, `Expect`, a header
-//! twice, bytes that are no HTTP) is not judged here: the connection goes on in the general server, which sees the
-//! request from its first byte. Both come to [`hot::start_purchase`], so there is one purchase, not two.
+//! A crowd sends one kind of request, `POST /v1/orders` with a few plain headers, on connections
+//! that carry nothing else. Such requests are read and answered here, in about a microsecond beside
+//! the work itself, where the general server takes three to four. Whatever is out of the ordinary
+//! (another address, a body in pieces, `Expect`, a header twice, bytes that are no HTTP) is not
+//! judged here: the connection goes on in the general server, which sees the request from its first
+//! byte. Both come to [`hot::start_purchase`], so there is one purchase, not two.
 
 mod bytes;
 mod parse;
@@ -27,8 +28,8 @@ use tokio::net::TcpStream;
 
 use super::connection::Connection;
 use super::dispatch::internal_error;
+use super::limits::{FAST_PATH_BUFFER_BYTES, FAST_PATH_BYTES_MAX};
 use super::purchase_handler::{self, LearnedFacts, PurchaseReply, PurchaseStep};
-use super::limits::{FAST_PATH_BYTES_MAX, FAST_PATH_BUFFER_BYTES};
 use super::reply::problem;
 use parse::{ParsedRequest, parse_request};
 
@@ -41,14 +42,18 @@ pub(crate) type Handover = Option<(TcpStream, Vec<u8>)>;
 /// Serves a connection as long as nothing but ordinary purchases comes on it.
 pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -> Handover {
     let app = &connection.service.app;
-    // What came and is not answered. An idle connection keeps no room for it, nor does one that waits for its purchase.
+    // What came and is not answered. An idle connection keeps no room for it, nor does one that
+    // waits for its purchase.
     let mut buffer = Vec::new();
-    let (mut facts, mut date) = (LearnedFacts::default(), DateHeader::with_extra_headers(app.page_origin.header_lines()));
+    let (mut facts, mut date) =
+        (LearnedFacts::default(), DateHeader::with_extra_headers(app.page_origin.header_lines()));
     // When what is here began to come, or the last purchase that waited was answered.
     let mut since = Instant::now();
-    // One timer for many requests: it is looked at when it fires, and wound again if it fired too early.
+    // One timer for many requests: it is looked at when it fires, and wound again if it fired too
+    // early.
     let mut idle = pin!(tokio::time::sleep(connection.idle));
-    // A token of its own: the shared one is locked by whoever looks at it, which would be everybody, all the time.
+    // A token of its own: the shared one is locked by whoever looks at it, which would be
+    // everybody, all the time.
     let stop = connection.stop.child_token();
     let mut stopped = pin!(stop.cancelled());
     loop {
@@ -56,7 +61,15 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
             ParsedRequest::Purchase { known, body, mut len } => {
                 let mut now = app.engine.now();
                 let purchase_headers = known.purchase_headers(connection.peer, &app.proxies);
-                let sell = || purchase_handler::start_purchase(app, &purchase_headers, body, (since, now), &facts);
+                let sell = || {
+                    purchase_handler::start_purchase(
+                        app,
+                        &purchase_headers,
+                        body,
+                        (since, now),
+                        &facts,
+                    )
+                };
                 let sold = match catch_unwind(AssertUnwindSafe(sell)).ok() {
                     Some(PurchaseStep::NeedsFact(fact)) => {
                         Box::pin(app.learn_fact(fact, &mut facts)).await;
@@ -73,13 +86,17 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
                 };
                 drop_front(&mut buffer, len);
                 facts = LearnedFacts::default();
-                if send_reply(connection, &mut stream, sold, date.set(now), stopped.as_mut()).await? {
+                if send_reply(connection, &mut stream, sold, date.set(now), stopped.as_mut())
+                    .await?
+                {
                     since = Instant::now();
                 }
                 continue;
             }
             ParsedRequest::Other => return Some((stream, buffer)),
-            ParsedRequest::Incomplete if buffer.len() >= FAST_PATH_BYTES_MAX => return Some((stream, buffer)),
+            ParsedRequest::Incomplete if buffer.len() >= FAST_PATH_BYTES_MAX => {
+                return Some((stream, buffer));
+            }
             ParsedRequest::Incomplete => {}
         }
         let begins = buffer.is_empty();
@@ -108,7 +125,8 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
     }
 }
 
-/// Tells what a purchase came to, and lets a connection rest that asks for more than can be taken in; whether it did. `None`: the connection has ended.
+/// Tells what a purchase came to, and lets a connection rest that asks for more than can be taken
+/// in; whether it did. `None`: the connection has ended.
 async fn send_reply(
     connection: &Connection,
     stream: &mut TcpStream,
@@ -158,7 +176,8 @@ async fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<u
     .await
 }
 
-/// The bytes of an answer, none of which is kept while the connection is idle; and whether the connection stays.
+/// The bytes of an answer, none of which is kept while the connection is idle; and whether the
+/// connection stays.
 fn render_reply(
     connection: &Connection,
     sold: Option<PurchaseReply>,
@@ -179,8 +198,13 @@ fn render_reply(
     (out, !is_last)
 }
 
-/// Writes all of `bytes`, which nearly always fit at once; those that do not may take as long as `stall`.
-async fn write_all_within(stream: &mut TcpStream, bytes: Vec<u8>, stall: Duration) -> io::Result<()> {
+/// Writes all of `bytes`, which nearly always fit at once; those that do not may take as long as
+/// `stall`.
+async fn write_all_within(
+    stream: &mut TcpStream,
+    bytes: Vec<u8>,
+    stall: Duration,
+) -> io::Result<()> {
     let written = match stream.try_write(&bytes) {
         Ok(written) if written == bytes.len() => return Ok(()),
         Ok(written) => written,

@@ -1,8 +1,9 @@
-//! A connection's bytes, guarded against an other end that takes nothing, or that is gone as soon as it has sent.
+//! A connection's bytes, guarded against an other end that takes nothing, or that is gone as soon
+//! as it has sent.
 //!
-//! The server's own timeouts watch over what is read; the one here over what is written. The end of what is sent is told
-//! one round late: a request that came whole is begun before its connection counts as ended, and a purchase, once
-//! begun, runs to its verdict.
+//! The server's own timeouts watch over what is read; the one here over what is written. The end of
+//! what is sent is told one round late: a request that came whole is begun before its connection
+//! counts as ended, and a purchase, once begun, runs to its verdict.
 
 use std::io;
 use std::pin::Pin;

@@ -61,7 +61,8 @@ impl App {
 
     /// The buyer that the headers present.
     pub(crate) async fn buyer(&self, headers: &HeaderMap) -> Result<VerifiedBuyer, Problem> {
-        let token = bearer(authorization_values(headers)).map_err(|denied| self.denied_problem(denied))?;
+        let token =
+            bearer(authorization_values(headers)).map_err(|denied| self.denied_problem(denied))?;
         self.buyer_of_token(token).await
     }
 
@@ -69,7 +70,9 @@ impl App {
     pub(crate) async fn buyer_of_token(&self, token: &str) -> Result<VerifiedBuyer, Problem> {
         let now_secs = self.engine.now().0.div_euclid(1_000);
         let checked = match self.buyers.check(token, now_secs) {
-            Err(Denied::Unknown) => Box::pin(self.buyers.check_with_fresh_keys(token, now_secs)).await,
+            Err(Denied::Unknown) => {
+                Box::pin(self.buyers.check_with_fresh_keys(token, now_secs)).await
+            }
             checked => checked,
         };
         checked.map_err(|denied| self.denied_problem(denied))
@@ -81,7 +84,8 @@ impl App {
         headers: &HeaderMap,
         wanted: Role,
     ) -> Result<Operator, Problem> {
-        let check = || bearer(authorization_values(headers)).and_then(|key| self.operators.check(key));
+        let check =
+            || bearer(authorization_values(headers)).and_then(|key| self.operators.check(key));
         let checked = match check() {
             // Another node may have made it just now.
             Err(Denied::Bad(_)) if self.refresh_operator_keys().await => check(),
@@ -95,7 +99,8 @@ impl App {
         Ok(operator)
     }
 
-    /// Reads the operators' keys again, which other nodes may have made or deleted; not too often. False: it was not done.
+    /// Reads the operators' keys again, which other nodes may have made or deleted; not too often.
+    /// False: it was not done.
     pub(crate) async fn refresh_operator_keys(&self) -> bool {
         if self.engine.layout().is_alone() {
             return false;
@@ -113,7 +118,8 @@ impl App {
 
     /// An operator, or else a buyer.
     pub(crate) async fn requester(&self, headers: &HeaderMap) -> Result<Requester, Problem> {
-        let token = bearer(authorization_values(headers)).map_err(|denied| self.denied_problem(denied))?;
+        let token =
+            bearer(authorization_values(headers)).map_err(|denied| self.denied_problem(denied))?;
         if self.operators.check(token).is_ok() {
             return Ok(Requester::Operator);
         }

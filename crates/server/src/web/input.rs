@@ -54,7 +54,8 @@ where
     let announced = body.size_hint().lower();
     let mut body = pin!(body);
     if announced > bytes_max as u64 {
-        // Whoever asks before sending can be told at once; whoever is sending already hears nothing until it is read.
+        // Whoever asks before sending can be told at once; whoever is sending already hears nothing
+        // until it is read.
         if !headers.contains_key(EXPECT) && announced <= DRAIN_BYTES_MAX as u64 {
             drain(body).await;
         }
@@ -105,7 +106,8 @@ where
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
-/// Reads and drops a body that is too large or not wanted, so that its sender comes to reading the answer.
+/// Reads and drops a body that is too large or not wanted, so that its sender comes to reading the
+/// answer.
 pub(crate) async fn drain<B>(mut body: std::pin::Pin<&mut B>)
 where
     B: Body<Data = Bytes>,

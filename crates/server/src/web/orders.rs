@@ -10,16 +10,16 @@ use doorbuster_api::query::OrderQuery;
 use doorbuster_core::event::Attribution;
 use doorbuster_core::money::PaymentState;
 use doorbuster_core::order::ChangeOutcome;
-use doorbuster_core::{BuyerId, ItemId, Phase, WaitlistEntry, TicketId, Units};
+use doorbuster_core::{BuyerId, ItemId, Phase, TicketId, Units, WaitlistEntry};
 use doorbuster_store::MoneyQuery;
 use http::StatusCode;
 
 use super::cursor::{List, cursor, position};
 use super::failure::failed;
+use super::identity::{Buyer, Requester};
 use super::input::{self, PathNames};
 use super::limits::RETRY_SECS;
 use super::reply::{Answer, Refused, Reply, json};
-use super::identity::{Requester, Buyer};
 use super::{App, wire};
 use crate::catalogue::ItemState;
 use crate::engine::{EngineError, Looked};
@@ -62,7 +62,8 @@ pub(crate) async fn page(
     Ok(json(StatusCode::OK, &OrderList { orders, next_cursor }))
 }
 
-/// All of these orders as they are told: none is left out because this node has not heard of its sale yet.
+/// All of these orders as they are told: none is left out because this node has not heard of its
+/// sale yet.
 pub(crate) async fn order_views(
     app: &App,
     rows: &[doorbuster_core::Order],
@@ -149,7 +150,11 @@ pub(crate) async fn cancel(
 }
 
 /// Cancels an order that exists, and says whether it was not cancelled before.
-pub(crate) async fn cancel_order(app: &App, id: TicketId, by: Attribution) -> Result<(Reply, bool), Refused> {
+pub(crate) async fn cancel_order(
+    app: &App,
+    id: TicketId,
+    by: Attribution,
+) -> Result<(Reply, bool), Refused> {
     let changed = app.engine.cancel(id, by).await.map_err(failed)?;
     failpoint::pass(Point::CancelDone);
     let is_new = matches!(changed, ChangeOutcome::Done(_));

@@ -3,7 +3,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::limits::{RETRY_SECS, OVER_CAPACITY_TIMEOUT};
+use super::limits::{OVER_CAPACITY_TIMEOUT, RETRY_SECS};
 use doorbuster_api::problem::{MEDIA_TYPE, Problem};
 
 /// Tells a client to come again, and closes.
@@ -15,7 +15,8 @@ pub(crate) async fn turn_away(mut stream: TcpStream) {
         body.len()
     );
     let telling = async {
-        // A request that is not read would turn the close into a reset, which may outrun the answer.
+        // A request that is not read would turn the close into a reset, which may outrun the
+        // answer.
         let mut unread = [0; 2048];
         let _ = stream.read(&mut unread).await;
         let _ = stream.write_all(head.as_bytes()).await;

@@ -1,8 +1,10 @@
 //! How soon a connection that heard `503 overloaded` is heard again.
 //!
-//! A refusal is cheap, and still takes its time from the orders under way: as often as clients ask again that do not heed `Retry-After`. So refused
-//! connections are heard again in turn, so many of them a second. The turns are those of a virtual clock (GCRA, ITU-T I.371). Nobody rests longer than
-//! `Retry-After` says, so whoever keeps to it notices nothing. A trusted proxy's connection is never let rest: behind it is not one client but anybody.
+//! A refusal is cheap, and still takes its time from the orders under way: as often as clients ask
+//! again that do not heed `Retry-After`. So refused connections are heard again in turn, so many of
+//! them a second. The turns are those of a virtual clock (GCRA, ITU-T I.371). Nobody rests longer
+//! than `Retry-After` says, so whoever keeps to it notices nothing. A trusted proxy's connection is
+//! never let rest: behind it is not one client but anybody.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,8 +25,8 @@ pub(crate) struct OverloadPacer {
 
 impl OverloadPacer {
     pub(crate) fn new(workers: NonZeroUsize) -> Self {
-        let per_sec =
-            OVERLOAD_RESUMES_PER_SEC.saturating_mul(u64::try_from(workers.get()).unwrap_or(u64::MAX));
+        let per_sec = OVERLOAD_RESUMES_PER_SEC
+            .saturating_mul(u64::try_from(workers.get()).unwrap_or(u64::MAX));
         Self::with_gap((1_000_000 / per_sec).max(1), PAUSE_MAX_US)
     }
 

@@ -1,7 +1,9 @@
-//! Pages on another origin (a CDN's copy of them): that one, and no other, may read what buyers are told here.
+//! Pages on another origin (a CDN's copy of them): that one, and no other, may read what buyers are
+//! told here.
 //!
-//! The origin is a setting and never taken from a request, so that answers are the same for everybody and caches need not tell them apart. What
-//! operators do is for no other origin. Without the setting nothing is added to any answer.
+//! The origin is a setting and never taken from a request, so that answers are the same for
+//! everybody and caches need not tell them apart. What operators do is for no other origin. Without
+//! the setting nothing is added to any answer.
 
 use std::sync::Arc;
 
@@ -17,7 +19,8 @@ use super::reply::{Reply, empty};
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE");
 /// With which headers, beside those that are always allowed.
 const HEADERS: HeaderValue = HeaderValue::from_static(
-    "authorization, content-type, idempotency-key, if-none-match, last-event-id, prefer, purchase-pass, x-request-id",
+    "authorization, content-type, idempotency-key, if-none-match, last-event-id, prefer, \
+     purchase-pass, x-request-id",
 );
 /// What a page may read, beside what it always may.
 const EXPOSED: &str = "age, date, etag, idempotent-replayed, location, ratelimit, ratelimit-policy, retry-after, x-request-id";

@@ -46,13 +46,22 @@ pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter
 }
 
 /// The page of a sale, whichever it is, though another node made it just now.
-async fn sale(State(app): State<Arc<App>>, PathNames([name]): PathNames<1>, headers: HeaderMap) -> Answer {
+async fn sale(
+    State(app): State<Arc<App>>,
+    PathNames([name]): PathNames<1>,
+    headers: HeaderMap,
+) -> Answer {
     let is_there = shown_or_new(&app, &name).await.is_ok();
     page_reply(&app, is_there, "sale.html", &headers)
 }
 
-/// The page of an order. Only what is no order's id is known to be none: whether there is an order is for its buyer to know.
-async fn order(State(app): State<Arc<App>>, PathNames([id]): PathNames<1>, headers: HeaderMap) -> Answer {
+/// The page of an order. Only what is no order's id is known to be none: whether there is an order
+/// is for its buyer to know.
+async fn order(
+    State(app): State<Arc<App>>,
+    PathNames([id]): PathNames<1>,
+    headers: HeaderMap,
+) -> Answer {
     page_reply(&app, TicketId::parse(&id).is_some(), "order.html", &headers)
 }
 

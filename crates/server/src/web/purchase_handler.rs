@@ -1,7 +1,8 @@
-//! `POST /v1/orders`, the one request that comes by the million: a walk without needless allocation to a refusal, and
-//! a wait for the verdict for whoever goes on.
+//! `POST /v1/orders`, the one request that comes by the million: a walk without needless allocation
+//! to a refusal, and a wait for the verdict for whoever goes on.
 //!
-//! The order of the checks is the contract's: body and headers, who, sale and item, key, phase, pass and eligibility, rate limits, stock and limit.
+//! The order of the checks is the contract's: body and headers, who, sale and item, key, phase,
+//! pass and eligibility, rate limits, stock and limit.
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -22,15 +23,17 @@ use http::header::{HeaderName, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use hyper::body::Body;
 
-use super::purchase_headers::{PurchaseHeaders, PurchaseHeader};
+use super::identity::Client;
 use super::limits::{PURCHASES_MAX, RETRY_SECS};
+use super::purchase_headers::{PurchaseHeader, PurchaseHeaders};
 use super::reply::{Answer, Reply, json, problem};
 use super::router::not_served;
-use super::identity::Client;
-use super::{App, input, identity, wire};
+use super::{App, identity, input, wire};
 use crate::auth::{Denied, VerifiedBuyer};
 use crate::catalogue::{Catalogue, ItemState, SaleState};
-use crate::gate::{DoorCheck, RateLimitExceeded, PresentedPass, Route, RateLimitStatus, check_entry};
+use crate::gate::{
+    DoorCheck, PresentedPass, RateLimitExceeded, RateLimitStatus, Route, check_entry,
+};
 use crate::purchase::{Bought, Purchase, Refusal};
 use crate::trace;
 
@@ -104,10 +107,13 @@ where
     let (parts, body) = request.into_parts();
     let bytes = match input::read(&parts.headers, body, BODY_BYTES_MAX).await {
         Ok(bytes) => bytes,
-        Err(unread) => return app.problem_reply(&unread, Client { address: peer, said: None }, b""),
+        Err(unread) => {
+            return app.problem_reply(&unread, Client { address: peer, said: None }, b"");
+        }
     };
     let headers: &HeaderMap = &parts.headers;
-    let values = |field: PurchaseHeader| headers.get_all(field.name()).iter().map(HeaderValue::as_bytes);
+    let values =
+        |field: PurchaseHeader| headers.get_all(field.name()).iter().map(HeaderValue::as_bytes);
     let asked = PurchaseHeaders::new(values, peer, &app.proxies);
     let came = (started, app.engine.now());
     let mut facts = LearnedFacts::default();
@@ -118,7 +124,8 @@ where
             PurchaseStep::NeedsFact(fact) => Box::pin(app.learn_fact(fact, &mut facts)).await,
         }
     };
-    // Here the rest comes before the answer: the general server has no moment between an answer and the next request.
+    // Here the rest comes before the answer: the general server has no moment between an answer and
+    // the next request.
     if let Some(rest) = app.overload_pause(peer, Some(&sold)) {
         Box::pin(tokio::time::sleep(rest)).await;
     }
@@ -139,7 +146,8 @@ pub(crate) async fn routed(
     Ok(purchase(&app, client.address, request).await)
 }
 
-/// Sells, or says why not, as far as that goes without waiting. `came` is when the request came, by both clocks.
+/// Sells, or says why not, as far as that goes without waiting. `came` is when the request came, by
+/// both clocks.
 pub(crate) fn start_purchase(
     app: &Arc<App>,
     asked: &PurchaseHeaders<'_>,
@@ -149,13 +157,21 @@ pub(crate) fn start_purchase(
 ) -> PurchaseStep {
     let trace = trace::purchase();
     match trace.within(|| parse_purchase(app, asked, body, came, facts)) {
-        Ok(CheckedPurchase::Refused(refusal, limit_status)) => PurchaseStep::PurchaseReply(PurchaseReply::Refused(refusal, limit_status)),
+        Ok(CheckedPurchase::Refused(refusal, limit_status)) => {
+            PurchaseStep::PurchaseReply(PurchaseReply::Refused(refusal, limit_status))
+        }
         Ok(CheckedPurchase::Continues(going)) => {
             let app = app.clone();
-            PurchaseStep::Continues(Box::pin(async move { trace.run(finish_purchase(&app, &going)).await }))
+            PurchaseStep::Continues(Box::pin(async move {
+                trace.run(finish_purchase(&app, &going)).await
+            }))
         }
         Ok(CheckedPurchase::NeedsFact(fact)) => PurchaseStep::NeedsFact(fact),
-        Err(refused) => PurchaseStep::PurchaseReply(PurchaseReply::Rendered(app.problem_reply(&refused, asked.client, body))),
+        Err(refused) => PurchaseStep::PurchaseReply(PurchaseReply::Rendered(app.problem_reply(
+            &refused,
+            asked.client,
+            body,
+        ))),
     }
 }
 
@@ -199,7 +215,9 @@ fn parse_purchase(
         // The pass names its buyer.
         Err(Denied::Missing) if asked.pass != PresentedPass::Missing => None,
         Err(Denied::Unknown) if facts.shopper.is_none() => {
-            return Ok(CheckedPurchase::NeedsFact(MissingFact::Key(asked.token.unwrap_or_default().to_owned())));
+            return Ok(CheckedPurchase::NeedsFact(MissingFact::Key(
+                asked.token.unwrap_or_default().to_owned(),
+            )));
         }
         Err(denied_problem) => return Err(app.denied_problem(denied_problem)),
     };
@@ -221,27 +239,37 @@ fn check_purchase(
 ) -> CheckedPurchase {
     let units =
         Units::new(units).expect("the contract and the core have the same bounds for units");
-    let DoorCheck { buyer, refusal } = check_entry(&app.gate.passes, sale, item, token, asked.pass, now);
+    let DoorCheck { buyer, refusal } =
+        check_entry(&app.gate.passes, sale, item, token, asked.pass, now);
     let client = asked.client;
     let Some(buyer) = buyer else {
         // Nobody proved to be anybody, so nobody's order is looked for.
         let refusal = app.engine.refusal_of_phase(sale).unwrap_or(Refusal::PassInvalid);
         sale.flags.tally.count(refusal.answer());
-        let limit_status =
-            SaleRateLimit::new(sale, || app.gate.limits.rate_limit_status(Route::Purchase, client.caller(""), sale));
+        let limit_status = SaleRateLimit::new(sale, || {
+            app.gate.limits.rate_limit_status(Route::Purchase, client.caller(""), sale)
+        });
         return CheckedPurchase::Refused(refusal, limit_status);
     };
     let caller = client.caller(buyer.as_str());
     let mut standing = None;
     let mut kept_out = None;
     let door = || {
-        *kept_out.insert(app.door_refusal((client, caller.buyer), sale, refusal, now, &mut standing))
+        *kept_out.insert(app.door_refusal(
+            (client, caller.buyer),
+            sale,
+            refusal,
+            now,
+            &mut standing,
+        ))
     };
     if let Some(refusal) = app.engine.glance((caller.buyer, key), sale, item, units, door) {
         sale.flags.tally.count(refusal.answer());
         app.record_latency(sale, started);
-        let standing =
-            || standing.unwrap_or_else(|| app.gate.limits.rate_limit_status(Route::Purchase, caller, sale));
+        let standing = || {
+            standing
+                .unwrap_or_else(|| app.gate.limits.rate_limit_status(Route::Purchase, caller, sale))
+        };
         return CheckedPurchase::Refused(refusal, SaleRateLimit::new(sale, standing));
     }
     let key = RequestKey::new(key).expect("the contract and the core have the same rule for keys");
@@ -249,7 +277,8 @@ fn check_purchase(
         Prefer::RespondAsync => Duration::ZERO,
         Prefer::Wait(secs) => Duration::from_secs(u64::from(secs)),
     };
-    // A request that may hold an order was not asked yet; it is told only if it holds none. One that does uses nothing up.
+    // A request that may hold an order was not asked yet; it is told only if it holds none. One
+    // that does uses nothing up.
     let request = app.engine.id_key().request_hash(caller.buyer, key.as_str());
     let door = kept_out.unwrap_or_else(|| match app.engine.holders().holds(request) {
         true => refusal,
@@ -266,18 +295,29 @@ async fn finish_purchase(app: &App, going: &StartedPurchase) -> PurchaseReply {
     let Purchase { buyer, sale, item, units, .. } = &going.purchase;
     sale.flags.tally.count(bought.answer());
     let caller = going.client.caller(buyer.as_str());
-    let look =
-        || going.standing.unwrap_or_else(|| app.gate.limits.rate_limit_status(Route::Purchase, caller, sale));
+    let look = || {
+        going
+            .standing
+            .unwrap_or_else(|| app.gate.limits.rate_limit_status(Route::Purchase, caller, sale))
+    };
     let sold = purchase_reply(bought, SaleRateLimit::new(sale, look), item, buyer.as_str(), *units);
     app.record_latency(sale, going.started);
     sold
 }
 
 /// What is told of a purchase, and where its caller stands now.
-fn purchase_reply(bought: Bought, limit_status: Option<SaleRateLimit>, item: &ItemState, buyer: &str, units: Units) -> PurchaseReply {
+fn purchase_reply(
+    bought: Bought,
+    limit_status: Option<SaleRateLimit>,
+    item: &ItemState,
+    buyer: &str,
+    units: Units,
+) -> PurchaseReply {
     let reply = match bought {
         Bought::Refused(refusal) => return PurchaseReply::Refused(refusal, limit_status),
-        Bought::Created(order) => order_reply(StatusCode::CREATED, order.id, &wire::order(&order, item)),
+        Bought::Created(order) => {
+            order_reply(StatusCode::CREATED, order.id, &wire::order(&order, item))
+        }
         Bought::Replayed(order) => {
             let mut reply = order_reply(StatusCode::OK, order.id, &wire::order(&order, item));
             reply.headers_mut().insert(&IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
@@ -294,7 +334,8 @@ fn purchase_reply(bought: Bought, limit_status: Option<SaleRateLimit>, item: &It
 }
 
 impl App {
-    /// What the front door has against a purchase: that operators turn the caller away, or what it has against the buyer, or that it is one too many.
+    /// What the front door has against a purchase: that operators turn the caller away, or what it
+    /// has against the buyer, or that it is one too many.
     pub(super) fn door_refusal(
         &self,
         (client, buyer): (Client, &str),
@@ -326,13 +367,20 @@ impl App {
     }
 
     /// How long a connection is not heard after this.
-    pub(crate) fn overload_pause(&self, peer: IpAddr, sold: Option<&PurchaseReply>) -> Option<Duration> {
-        let is_overloaded = matches!(sold, Some(PurchaseReply::Refused(Refusal::Overloaded { .. }, _)));
-        let overload_pacer = is_overloaded && !self.proxies.iter().any(|proxy| proxy.contains(peer));
+    pub(crate) fn overload_pause(
+        &self,
+        peer: IpAddr,
+        sold: Option<&PurchaseReply>,
+    ) -> Option<Duration> {
+        let is_overloaded =
+            matches!(sold, Some(PurchaseReply::Refused(Refusal::Overloaded { .. }, _)));
+        let overload_pacer =
+            is_overloaded && !self.proxies.iter().any(|proxy| proxy.contains(peer));
         overload_pacer.then(|| self.overload_pacer.next())
     }
 
-    /// The answer to what asked no sale for anything: a body that cannot be used, a buyer or a sale that nobody knows.
+    /// The answer to what asked no sale for anything: a body that cannot be used, a buyer or a sale
+    /// that nobody knows.
     fn problem_reply(&self, refused: &Problem, client: Client, body: &[u8]) -> Reply {
         let mut reply = problem(refused);
         let (caller, sale) = (client.caller(""), Wanted::sale_of_body(body));
@@ -378,7 +426,8 @@ fn find_item<'a>(
 
 /// Lets the engine buy.
 ///
-/// A client that hangs up takes this future with it, and nothing else: a ticket that was cut is settled all the same.
+/// A client that hangs up takes this future with it, and nothing else: a ticket that was cut is
+/// settled all the same.
 async fn run_purchase(app: &App, purchase: &Purchase) -> Bought {
     if app.running_purchases.len() >= PURCHASES_MAX {
         return Bought::Refused(Refusal::Overloaded { retry_after_secs: RETRY_SECS });

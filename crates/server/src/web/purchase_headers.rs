@@ -62,7 +62,8 @@ pub(crate) struct PurchaseHeaders<'a> {
 }
 
 impl<'a> PurchaseHeaders<'a> {
-    /// Reads the values of each header, in the order they were sent, of a request on a connection from `peer`.
+    /// Reads the values of each header, in the order they were sent, of a request on a connection
+    /// from `peer`.
     pub(crate) fn new<I: Iterator<Item = &'a [u8]>>(
         values: impl Fn(PurchaseHeader) -> I,
         peer: IpAddr,

@@ -1,7 +1,9 @@
-//! Limits on what buyers ask for beside a purchase: challenges, passes, the waiting room, the line, checkouts. Every answer on these addresses says where the
-//! caller stands, a purchase's too: with the sale's limits, or with those by default where it is about no sale.
+//! Limits on what buyers ask for beside a purchase: challenges, passes, the waiting room, the line,
+//! checkouts. Every answer on these addresses says where the caller stands, a purchase's too: with
+//! the sale's limits, or with those by default where it is about no sale.
 //!
-//! Blocks and limits are asked by the handlers, once, of the sale that they serve: nothing is checked of a name that was read in another way than theirs.
+//! Blocks and limits are asked by the handlers, once, of the sale that they serve: nothing is
+//! checked of a name that was read in another way than theirs.
 
 use std::sync::LazyLock;
 
@@ -13,11 +15,11 @@ use doorbuster_core::{BuyerId, Phase};
 use http::HeaderMap;
 
 use super::App;
+use super::identity::{Buyer, Client};
 use super::input::PathNames;
 use super::refusals::BLOCKED;
-use super::identity::{Buyer, Client};
 use crate::catalogue::SaleState;
-use crate::gate::{Caller, RateLimitExceeded, Route, LimitRules, RateLimitStatus};
+use crate::gate::{Caller, LimitRules, RateLimitExceeded, RateLimitStatus, Route};
 
 /// A request on a limited address.
 #[derive(Debug)]
@@ -29,7 +31,8 @@ pub(crate) struct LimitedRequest {
     client: Client,
 }
 
-/// The sale that an answer is about whose address does not name it: an extension of the answer, which its handler leaves there.
+/// The sale that an answer is about whose address does not name it: an extension of the answer,
+/// which its handler leaves there.
 #[derive(Clone, Debug)]
 pub(crate) struct ResponseSale(pub String);
 
@@ -41,17 +44,21 @@ impl LimitedRequest {
             "/v1/sales/{sale}/passes" => Route::Pass,
             "/v1/sales/{sale}/waiting-room" => Route::Room,
             // Whoever stands in line asks for units.
-            "/v1/sales/{sale}/items/{item}/line" => Route::Purchase,
+            "/v1/sales/{sale}/items/{item}/waitlist" => Route::Purchase,
             "/v1/orders/{order}/checkout" => Route::Checkout,
             _ => return (None, request),
         };
         let (mut parts, body) = request.into_parts();
         let sale = match route {
             Route::Checkout => None,
-            Route::Purchase => {
-                PathNames::from_request_parts(&mut parts, &()).await.ok().map(|PathNames([sale, _])| sale)
-            }
-            _ => PathNames::from_request_parts(&mut parts, &()).await.ok().map(|PathNames([sale])| sale),
+            Route::Purchase => PathNames::from_request_parts(&mut parts, &())
+                .await
+                .ok()
+                .map(|PathNames([sale, _])| sale),
+            _ => PathNames::from_request_parts(&mut parts, &())
+                .await
+                .ok()
+                .map(|PathNames([sale])| sale),
         };
         let buyer = parts.extensions.get::<Buyer>().map(|Buyer(buyer)| buyer.clone());
         let this = parts.extensions.get::<Client>().map(|client| Self {
@@ -76,11 +83,16 @@ impl LimitedRequest {
 /// The limits by default, which are told where an answer is about no sale.
 static DEFAULT_RULES: LazyLock<[LimitRules; 3]> = LazyLock::new(|| {
     let limits = Limits::default();
-    [LimitRules::new(&limits), LimitRules::for_challenges(&limits), LimitRules::for_checkouts(&limits)]
+    [
+        LimitRules::new(&limits),
+        LimitRules::for_challenges(&limits),
+        LimitRules::for_checkouts(&limits),
+    ]
 });
 
 impl App {
-    /// Says in an answer where the caller stands, unless it does so already. Who proved to be nobody stands as one who used nothing up.
+    /// Says in an answer where the caller stands, unless it does so already. Who proved to be
+    /// nobody stands as one who used nothing up.
     pub(super) fn add_rate_limit_status(
         &self,
         route: Route,
@@ -96,9 +108,11 @@ impl App {
             .and_then(|sale| catalogue.sale(sale))
             .filter(|sale| sale.row.phase != Phase::Draft);
         match sale {
-            Some(sale) => {
-                self.gate.limits.rate_limit_status(route, caller, sale).insert(sale.limits_of(route), headers)
-            }
+            Some(sale) => self
+                .gate
+                .limits
+                .rate_limit_status(route, caller, sale)
+                .insert(sale.limits_of(route), headers),
             None => {
                 let [plain, challenges, checkouts] = &*DEFAULT_RULES;
                 let rules = match route {
@@ -115,17 +129,21 @@ impl App {
     ///
     /// # Errors
     /// `403 forbidden`.
-    pub(crate) fn ensure_not_blocked(&self, client: Client, buyer: &BuyerId) -> Result<(), Problem> {
+    pub(crate) fn ensure_not_blocked(
+        &self,
+        client: Client,
+        buyer: &BuyerId,
+    ) -> Result<(), Problem> {
         match self.gate.blocks.is_blocked(client.addresses(), buyer.as_str(), self.engine.now()) {
             true => Err(Problem::forbidden(BLOCKED)),
             false => Ok(()),
         }
     }
 
-    /// Whether a request is neither turned away nor one too many, which uses up one. Each handler of a limited address asks this once, or both parts.
+    /// Whether a request is neither turned away nor one too many, which uses up one. Each handler
+    /// of a limited address asks this once, or both parts.
     ///
-    /// # Errors
-    /// `403` or `429`.
+    /// # Errors `403` or `429`.
     pub(crate) fn admit(
         &self,
         route: Route,

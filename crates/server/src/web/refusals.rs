@@ -12,9 +12,9 @@ use doorbuster_core::refusal::SoldOut;
 use http::header::{CACHE_CONTROL, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 
-use super::purchase_handler::SaleRateLimit;
-use super::limits::RETRY_SECS;
 use super::fast_path::{DateHeader, RenderedHead};
+use super::limits::RETRY_SECS;
+use super::purchase_handler::SaleRateLimit;
 use super::reply::{Reply, problem, rendered};
 use super::wire;
 use crate::gate::SCOPES;
@@ -36,7 +36,10 @@ struct RenderedRefusal {
 
 impl RenderedRefusal {
     fn new(refusal: &Refusal) -> Self {
-        Self::from_reply(&problem(&refusal_problem(refusal)), refusal_problem(refusal).to_json().into())
+        Self::from_reply(
+            &problem(&refusal_problem(refusal)),
+            refusal_problem(refusal).to_json().into(),
+        )
     }
 
     fn from_reply(reply: &Reply, body: Bytes) -> Self {
@@ -66,14 +69,17 @@ pub(crate) struct Refusals {
 
 impl Default for Refusals {
     fn default() -> Self {
-        let sold_out =
-            |may_return| RenderedRefusal::new(&Refusal::SoldOut(SoldOut { available: 0, may_return }));
+        let sold_out = |may_return| {
+            RenderedRefusal::new(&Refusal::SoldOut(SoldOut { available: 0, may_return }))
+        };
         Self {
             sold_out: sold_out(false),
             held_out: sold_out(true),
             paused: RenderedRefusal::new(&Refusal::Paused),
             ended: RenderedRefusal::new(&Refusal::Ended),
-            unavailable: RenderedRefusal::new(&Refusal::Unavailable { retry_after_secs: RETRY_SECS }),
+            unavailable: RenderedRefusal::new(&Refusal::Unavailable {
+                retry_after_secs: RETRY_SECS,
+            }),
             overloaded: RenderedRefusal::new(&Refusal::Overloaded { retry_after_secs: RETRY_SECS }),
             pass_required: RenderedRefusal::new(&Refusal::PassRequired),
             pass_invalid: RenderedRefusal::new(&Refusal::PassInvalid),
@@ -81,7 +87,8 @@ impl Default for Refusals {
             waiting_room: RenderedRefusal::new(&Refusal::WaitingRoom),
             blocked: RenderedRefusal::new(&Refusal::Blocked),
             rate_limited: SCOPES.map(|scope| {
-                let refusal = refusal_problem(&Refusal::RateLimited { scope, retry_after_secs: RETRY_SECS });
+                let refusal =
+                    refusal_problem(&Refusal::RateLimited { scope, retry_after_secs: RETRY_SECS });
                 let mut reply = problem(&refusal);
                 reply.headers_mut().remove(RETRY_AFTER);
                 RenderedRefusal::from_reply(&reply, refusal.to_json().into())

@@ -1,5 +1,6 @@
-//! The table of endpoints made into a router: each row of the contract gets its handler here, and a guard that checks
-//! what follows from the row's shape. What is not in the table (pages, assets, guests) comes beside it.
+//! The table of endpoints made into a router: each row of the contract gets its handler here, and a
+//! guard that checks what follows from the row's shape. What is not in the table (pages, assets,
+//! guests) comes beside it.
 
 use std::sync::Arc;
 
@@ -15,13 +16,17 @@ use doorbuster_api::problem::Problem;
 use http::HeaderValue;
 use http::header::{ACCEPT, CACHE_CONTROL};
 
+use super::identity::{Buyer, BuyerMembership, OperatorIdentity, buyer_id};
 use super::rate_limits::LimitedRequest;
 use super::reply::Refused;
-use super::identity::{Buyer, OperatorIdentity, BuyerMembership, buyer_id};
-use super::{App, admin, docs, events, gate, health, purchase_handler, waitlist, orders, pages, payment, sales};
+use super::{
+    App, admin, docs, events, gate, health, orders, pages, payment, purchase_handler, sales,
+    waitlist,
+};
 use crate::metrics::{RouteIndex, route_index};
 
-/// The router of everything but purchases, which are taken before it (and also stand here, for their methods).
+/// The router of everything but purchases, which are taken before it (and also stand here, for
+/// their methods).
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let mut router = Router::new();
     for endpoint in endpoints::all() {
@@ -63,9 +68,9 @@ fn handler(endpoint: &Endpoint) -> MethodRouter<Arc<App>> {
         "list_sales" => on(filter, sales::list),
         "get_sale" => on(filter, sales::get),
         "get_status" => on(filter, sales::status),
-        "join_line" => on(filter, waitlist::join),
-        "get_line_place" => on(filter, waitlist::get),
-        "leave_line" => on(filter, waitlist::leave),
+        "join_waitlist" => on(filter, waitlist::join),
+        "get_waitlist_entry" => on(filter, waitlist::get),
+        "leave_waitlist" => on(filter, waitlist::leave),
         "get_challenge" => on(filter, gate::challenges::create),
         "enter_waiting_room" => on(filter, gate::waiting_room::enter),
         "get_place" => on(filter, gate::waiting_room::get),
@@ -150,7 +155,8 @@ fn is_provider_webhook(id: &str) -> bool {
     id.starts_with("take_") && id.ends_with("_message")
 }
 
-/// What follows from an endpoint's shape: whether the caller takes what it serves, and who the caller is.
+/// What follows from an endpoint's shape: whether the caller takes what it serves, and who the
+/// caller is.
 async fn guard(
     State((app, endpoint)): State<(Arc<App>, &'static Endpoint)>,
     mut request: Request,
@@ -178,8 +184,12 @@ fn is_operator_change(endpoint: &Endpoint) -> bool {
     matches!(endpoint.auth, Auth::Operator(_)) && endpoint.method != Method::Get
 }
 
-/// In a task of its own: what an operator began is done, shown and written down, whoever hangs up in between.
-async fn run_to_completion(app: &App, work: impl Future<Output = Response> + Send + 'static) -> Response {
+/// In a task of its own: what an operator began is done, shown and written down, whoever hangs up
+/// in between.
+async fn run_to_completion(
+    app: &App,
+    work: impl Future<Output = Response> + Send + 'static,
+) -> Response {
     app.running_purchases
         .spawn(work)
         .await
@@ -200,7 +210,8 @@ async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<
         }
     }
     match endpoint.auth {
-        // A purchase reads its body before it asks who sends it; a browser's socket has its token elsewhere.
+        // A purchase reads its body before it asks who sends it; a browser's socket has its token
+        // elsewhere.
         _ if matches!(endpoint.id, "purchase" | "open_websocket") => {}
         Auth::Public => {}
         Auth::Buyer => {
@@ -215,7 +226,8 @@ async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<
         Auth::Operator(role) => {
             let by = OperatorIdentity(app.operator(request.headers(), role).await?);
             request.extensions_mut().insert(by);
-            // What was written at another node is seen at once. A store that is away is told of by the handler.
+            // What was written at another node is seen at once. A store that is away is told of by
+            // the handler.
             drop(app.engine.catch_up().await);
         }
     }

@@ -1,5 +1,6 @@
-//! The interception tier's pictures of each sale, rendered once and handed out many times: the sale itself after each
-//! change, its status a few times a second at most. No page view or status request reads the store.
+//! The interception tier's pictures of each sale, rendered once and handed out many times: the sale
+//! itself after each change, its status a few times a second at most. No page view or status
+//! request reads the store.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -28,7 +29,9 @@ pub(crate) struct Rendered {
 
 impl Rendered {
     fn new(value: &impl Serialize) -> Self {
-        Self::from_bytes(serde_json::to_vec(value).expect("wire types serialise into memory").into())
+        Self::from_bytes(
+            serde_json::to_vec(value).expect("wire types serialise into memory").into(),
+        )
     }
 
     /// These bytes, with their tag.
@@ -82,7 +85,8 @@ impl SaleViews {
         self.by_sale.load().get(sale).map(|view| use_it(view))
     }
 
-    /// The view of a sale in the catalogue; sales that are not there any more are forgotten on the way.
+    /// The view of a sale in the catalogue; sales that are not there any more are forgotten on the
+    /// way.
     pub(crate) fn sale_view(&self, engine: &Engine, sale: &SaleState) -> Arc<SaleView> {
         if let Some(view) = self.by_sale.load().get(sale.row.id.as_str()) {
             return view.clone();
@@ -127,7 +131,8 @@ impl SaleViews {
         self.rendered(engine, sale, old, |shown| shown.status.clone()).await
     }
 
-    /// Its status as it was when event number `event` was raised, or later, if somebody has made it.
+    /// Its status as it was when event number `event` was raised, or later, if somebody has made
+    /// it.
     pub(crate) fn cached_status(
         &self,
         engine: &Engine,
@@ -248,7 +253,8 @@ async fn status(engine: &Engine, sale: &SaleState) -> Status {
     }
 }
 
-/// An item's numbers. Units in tickets that are not settled yet are not to be had now, and may come back.
+/// An item's numbers. Units in tickets that are not settled yet are not to be had now, and may come
+/// back.
 async fn item_status(engine: &Engine, phase: Phase, item: &ItemState) -> ItemStatus {
     let Numbers { count, access, remaining, held, paid } = engine.numbers(item).await;
     let may_return = access > paid;

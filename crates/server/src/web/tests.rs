@@ -1,4 +1,5 @@
-//! Connections that heard `503 overloaded`, on a server that cannot take another purchase in; WebSockets whose other end is gone.
+//! Connections that heard `503 overloaded`, on a server that cannot take another purchase in;
+//! WebSockets whose other end is gone.
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{IdKey, NodeId, Spread, Stock};
 use doorbuster_store::{NewItem, NewSale};
@@ -26,7 +27,8 @@ const REST: Duration = Duration::from_secs(600);
 /// Connections at once.
 const CONNECTIONS: usize = 16;
 
-/// A server with as many purchases in progress as it takes, whose refused connections rest for long.
+/// A server with as many purchases in progress as it takes, whose refused connections rest for
+/// long.
 struct Full {
     app: Arc<App>,
     address: std::net::SocketAddr,
@@ -163,7 +165,8 @@ fn sale(id: &str, stock: u64, currency: &str) -> NewSale {
     }
 }
 
-/// Reads until that many refusals came, or the connection's end if there are fewer; all that was heard.
+/// Reads until that many refusals came, or the connection's end if there are fewer; all that was
+/// heard.
 async fn hear(stream: &mut TcpStream, heard: &mut String, refusals: usize) {
     let reading = async {
         while heard.matches("\"code\":\"overloaded\"").count() < refusals {
@@ -262,7 +265,8 @@ async fn answer(stream: &mut TcpStream, asked: &[u8]) -> String {
     tokio::time::timeout(PATIENCE, reading).await.expect("an answer in time")
 }
 
-/// Reads frames until the server ends the connection, or `enough` pings came; how many came. Pings are answered if `answers`.
+/// Reads frames until the server ends the connection, or `enough` pings came; how many came. Pings
+/// are answered if `answers`.
 async fn pings(stream: &mut TcpStream, answers: bool, enough: usize) -> usize {
     let mut pings = 0;
     while let Ok(kind) = stream.read_u8().await {

@@ -1,7 +1,9 @@
-//! Bodies that nobody reads: what a request brings to an address that does not want it, or with a key that does not hold.
+//! Bodies that nobody reads: what a request brings to an address that does not want it, or with a
+//! key that does not hold.
 //!
-//! A connection that is closed while bytes wait on it is reset, and a reset can overtake the answer. So what a handler
-//! leaves of a body comes back here and is read, within bounds, before the answer goes out.
+//! A connection that is closed while bytes wait on it is reset, and a reset can overtake the
+//! answer. So what a handler leaves of a body comes back here and is read, within bounds, before
+//! the answer goes out.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,5 @@
-//! An item's line: standing in it, one's own place, leaving it. The front door asks for as much as it does of a purchase.
+//! An item's line: standing in it, one's own place, leaving it. The front door asks for as much as
+//! it does of a purchase.
 
 use std::sync::Arc;
 
@@ -11,22 +12,22 @@ use doorbuster_core::{BuyerId, Phase, RequestKey};
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::purchase_headers::PurchaseHeader;
 use super::failure::failed;
+use super::identity::{Buyer, BuyerMembership, Client};
 use super::input::{self, PathNames};
 use super::limits::RETRY_SECS;
 use super::orders::order_view;
+use super::purchase_headers::PurchaseHeader;
 use super::refusals;
 use super::reply::{Answer, empty, json};
 use super::sales::shown_or_new;
-use super::identity::{Buyer, Client, BuyerMembership};
 use super::{App, wire};
 use crate::auth::{BuyerName, VerifiedBuyer};
 use crate::catalogue::{ItemState, SaleState};
 use crate::engine::{InLine, Leaving, Looked, NotInLine};
 use crate::gate::{DoorCheck, PresentedPass, check_entry};
 
-/// `POST /v1/sales/{sale}/items/{item}/line`
+/// `POST /v1/sales/{sale}/items/{item}/waitlist`
 pub(crate) async fn join(
     State(app): State<Arc<App>>,
     Buyer(buyer): Buyer,
@@ -65,7 +66,7 @@ pub(crate) async fn join(
     Ok(reply)
 }
 
-/// `GET /v1/sales/{sale}/items/{item}/line`
+/// `GET /v1/sales/{sale}/items/{item}/waitlist`
 pub(crate) async fn get(
     State(app): State<Arc<App>>,
     Buyer(buyer): Buyer,
@@ -78,7 +79,7 @@ pub(crate) async fn get(
     Ok(json(StatusCode::OK, &wire::waiting(&item, &place.place, place.ahead)))
 }
 
-/// `DELETE /v1/sales/{sale}/items/{item}/line`
+/// `DELETE /v1/sales/{sale}/items/{item}/waitlist`
 pub(crate) async fn leave(
     State(app): State<Arc<App>>,
     Buyer(buyer): Buyer,
@@ -129,12 +130,20 @@ fn check_front_door(
     let now = app.engine.now();
     let name = BuyerName::new(buyer.as_str())
         .expect("the contract and the core have the same rule for names");
-    let pass =
-        PresentedPass::new(headers.get_all(PurchaseHeader::Pass.name()).iter().map(HeaderValue::as_bytes));
-    let DoorCheck { refusal: against, .. } =
-        check_entry(&app.gate.passes, sale, item, Some(VerifiedBuyer { name, standing }), pass, now);
+    let pass = PresentedPass::new(
+        headers.get_all(PurchaseHeader::Pass.name()).iter().map(HeaderValue::as_bytes),
+    );
+    let DoorCheck { refusal: against, .. } = check_entry(
+        &app.gate.passes,
+        sale,
+        item,
+        Some(VerifiedBuyer { name, standing }),
+        pass,
+        now,
+    );
     let refusal = app.engine.refusal_of_phase(sale);
-    match refusal.or_else(|| app.door_refusal((client, buyer.as_str()), sale, against, now, &mut None))
+    match refusal
+        .or_else(|| app.door_refusal((client, buyer.as_str()), sale, against, now, &mut None))
     {
         Some(refusal) => Err(refusals::refusal_problem(&app.engine.if_recent(refusal))),
         None => Ok(()),

@@ -1,4 +1,5 @@
-//! Challenges as clients meet them: one for each buyer and sale, one answer, and what is asked for with it.
+//! Challenges as clients meet them: one for each buyer and sale, one answer, and what is asked for
+//! with it.
 
 #[path = "challenges/pool.rs"]
 mod pool;

@@ -1,4 +1,5 @@
-//! Several nodes on one truth: a private PostgreSQL, a private Redis, and engines that die as processes do.
+//! Several nodes on one truth: a private PostgreSQL, a private Redis, and engines that die as
+//! processes do.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -44,7 +45,8 @@ pub(crate) async fn number(app: &TestApp, name: &str) -> u64 {
     value.unwrap_or_else(|| panic!("{name} is there"))
 }
 
-/// Buyers of 1 to 7 units at all nodes in turn, until every unit is sold or `patience` is over. Gives the units that buyers were told of.
+/// Buyers of 1 to 7 units at all nodes in turn, until every unit is sold or `patience` is over.
+/// Gives the units that buyers were told of.
 async fn sell_out(nodes: &[&Node], stock: u64, patience: Duration) -> u64 {
     let (sold, next) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let give_up = Arc::new(AtomicBool::new(false));
@@ -201,7 +203,8 @@ async fn a_limit_holds_over_nodes_and_what_one_does_the_others_follow() {
     second.stop().await;
 }
 
-/// Pauses while buyers press at both nodes: what was cut is sold, nothing is sold after it, and both go on after it.
+/// Pauses while buyers press at both nodes: what was cut is sold, nothing is sold after it, and
+/// both go on after it.
 async fn pauses_under_load(home: Home, spread: Spread) {
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(10_000, 10, spread).await;
@@ -263,8 +266,13 @@ async fn nodes_over_partitions_in_redis_sell_exactly_what_there_is() {
     let (first, second) =
         (home.node(Roles { api: false, ..Roles::ALL }).await, home.node(buyers).await);
     let third = home.node(buyers).await;
-    let spread =
-        Spread { partitions: 4, choose: PartitionChoice::Buyer, initial: 40, threshold: 5, refill: 20 };
+    let spread = Spread {
+        partitions: 4,
+        choose: PartitionChoice::Buyer,
+        initial: 40,
+        threshold: 5,
+        refill: 20,
+    };
     first.open_sale(500, 10, spread).await;
     second.follows(doorbuster_core::Phase::Open).await;
     third.follows(doorbuster_core::Phase::Open).await;

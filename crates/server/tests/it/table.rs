@@ -1,4 +1,5 @@
-//! The router and the table of endpoints: every row is served, with its guard, `HEAD`, `405` and `Allow`.
+//! The router and the table of endpoints: every row is served, with its guard, `HEAD`, `405` and
+//! `Allow`.
 
 use doorbuster_api::endpoints::{self, Auth, Endpoint, Method};
 use doorbuster_api::header::BodyType;

@@ -2,7 +2,7 @@
 use doorbuster_core::slot::IssuedTicket;
 use doorbuster_core::{Millis, OrderState, Phase, SlotKey, TicketId, TicketParts, Verdict};
 
-use super::{BuyerRequest, SeenTicket, Checker, BuyerAnswer};
+use super::{BuyerAnswer, BuyerRequest, Checker, SeenTicket};
 use crate::truth::Truth;
 use crate::world::answer_id;
 
@@ -21,7 +21,13 @@ pub(crate) struct AnswerContext<'a> {
 
 impl Checker {
     /// A slot cut a ticket.
-    pub(crate) fn cut(&mut self, truth: &Truth, asked: &BuyerRequest, cut: &IssuedTicket, limit: u32) {
+    pub(crate) fn cut(
+        &mut self,
+        truth: &Truth,
+        asked: &BuyerRequest,
+        cut: &IssuedTicket,
+        limit: u32,
+    ) {
         let id = answer_id(asked, cut);
         let known = truth.model.grants.get(&cut.grant);
         self.check(known.is_some(), "fail closed", || {
@@ -32,7 +38,12 @@ impl Checker {
         }
         self.cuts.insert(
             id,
-            SeenTicket { asked: *asked, units: cut.units, grant: cut.grant, version: truth.version },
+            SeenTicket {
+                asked: *asked,
+                units: cut.units,
+                grant: cut.grant,
+                version: truth.version,
+            },
         );
         self.tickets.entry(asked.request()).or_default().push(id);
     }
@@ -45,8 +56,15 @@ impl Checker {
         });
     }
 
-    /// A slot that lost nothing knows its own requests, and counts the limit of each buyer as far as they go.
-    fn issued_by_sound_slot(&mut self, truth: &Truth, asked: &BuyerRequest, cut: &IssuedTicket, limit: u32) {
+    /// A slot that lost nothing knows its own requests, and counts the limit of each buyer as far
+    /// as they go.
+    fn issued_by_sound_slot(
+        &mut self,
+        truth: &Truth,
+        asked: &BuyerRequest,
+        cut: &IssuedTicket,
+        limit: u32,
+    ) {
         let mut held = cut.units.get();
         let mut again = None;
         for (id, earlier) in
@@ -74,7 +92,13 @@ impl Checker {
     }
 
     /// A buyer hears the answer to an attempt.
-    pub(crate) fn told(&mut self, truth: &Truth, asked: &BuyerRequest, told: BuyerAnswer, at: &AnswerContext<'_>) {
+    pub(crate) fn told(
+        &mut self,
+        truth: &Truth,
+        asked: &BuyerRequest,
+        told: BuyerAnswer,
+        at: &AnswerContext<'_>,
+    ) {
         self.answers.insert(asked.attempt, told);
         self.count_case(told.name());
         match told {
@@ -127,7 +151,8 @@ impl Checker {
         }
     }
 
-    /// A request that was in a slot's hands all the time is not refused for having been parked too long.
+    /// A request that was in a slot's hands all the time is not refused for having been parked too
+    /// long.
     fn unknown_to_slots(&mut self, truth: &Truth, asked: &BuyerRequest, at: &AnswerContext<'_>) {
         let ids = self.tickets.get(&asked.request()).into_iter().flatten();
         let known = ids.copied().find(|id| {
@@ -142,7 +167,8 @@ impl Checker {
         }
     }
 
-    /// A buyer hears of this ticket. A refusal from before they asked is not their verdict: the same key is a new try.
+    /// A buyer hears of this ticket. A refusal from before they asked is not their verdict: the
+    /// same key is a new try.
     pub(crate) fn refused_with_ticket(&mut self, asked: &BuyerRequest, id: TicketId) {
         let Some((verdict, version)) = self.verdicts.get(&id).copied() else { return };
         let old =
@@ -170,8 +196,8 @@ impl Checker {
         self.check(age <= AGE_MAX_MS, what, || format!("said from a snapshot {age} ms old"));
     }
 
-    /// A request that holds an order is not refused. What a node says from a snapshot may be as old as that snapshot, unless the node has told
-    /// of that order itself.
+    /// A request that holds an order is not refused. What a node says from a snapshot may be as old
+    /// as that snapshot, unless the node has told of that order itself.
     fn refused(&mut self, asked: &BuyerRequest, told: BuyerAnswer, as_of: Option<u64>) {
         let Some(id) = self.requests.get(&asked.request()).copied() else { return };
         let Some(held) = self.orders.get(&id).copied() else { return };

@@ -1,5 +1,5 @@
-//! Checkouts: an order keeps one, which counts as closed once its provider takes no money there. An order waits for its provider's word, and not for ever:
-//! decided here by a table of its own.
+//! Checkouts: an order keeps one, which counts as closed once its provider takes no money there. An
+//! order waits for its provider's word, and not for ever: decided here by a table of its own.
 use doorbuster_core::money::{Checkout, CheckoutOutcome, PaymentState};
 use doorbuster_core::order::{ChangeOutcome, EndReason};
 use doorbuster_core::{Millis, OrderState, TicketId};
@@ -94,7 +94,13 @@ impl Checker {
         }
     }
 
-    fn extended(&mut self, pay_by: Millis, now: Millis, changed: &ChangeOutcome, before: &RowsBefore) {
+    fn extended(
+        &mut self,
+        pay_by: Millis,
+        now: Millis,
+        changed: &ChangeOutcome,
+        before: &RowsBefore,
+    ) {
         let may = before.order.as_ref().is_some_and(|o| {
             o.state == OrderState::Reserved && pay_by > o.pay_by && pay_by.0 - now.0 <= EXTEND_MS
         });
@@ -105,8 +111,15 @@ impl Checker {
         }
     }
 
-    /// An order whose provider may still take money waits for it: a while after it was asked, and longer for that it can be.
-    fn expired(&mut self, id: &TicketId, now: Millis, changed: &ChangeOutcome, before: &RowsBefore) {
+    /// An order whose provider may still take money waits for it: a while after it was asked, and
+    /// longer for that it can be.
+    fn expired(
+        &mut self,
+        id: &TicketId,
+        now: Millis,
+        changed: &ChangeOutcome,
+        before: &RowsBefore,
+    ) {
         let Some(order) =
             before.order.as_ref().filter(|o| o.state == OrderState::Reserved && o.pay_by <= now)
         else {

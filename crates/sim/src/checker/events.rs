@@ -1,4 +1,5 @@
-//! What happened, as it is written down and told: each change once, with the change; to each endpoint at least once, and in its order.
+//! What happened, as it is written down and told: each change once, with the change; to each
+//! endpoint at least once, and in its order.
 use doorbuster_core::event::{Event, EventType, Subject};
 use doorbuster_core::model::Model;
 use doorbuster_core::money::RefundCause;
@@ -112,7 +113,8 @@ impl Checker {
         }
     }
 
-    /// An endpoint took an event. Whatever happened before to the same order was taken before, or is a dead letter.
+    /// An endpoint took an event. Whatever happened before to the same order was taken before, or
+    /// is a dead letter.
     pub(crate) fn event_delivered(
         &mut self,
         events: &[Event],

@@ -1,8 +1,9 @@
-//! I5: what came in at the provider ends as exactly one paid order or one refund. Decided here by tables of its own, and added up against the provider's books.
+//! I5: what came in at the provider ends as exactly one paid order or one refund. Decided here by
+//! tables of its own, and added up against the provider's books.
 use doorbuster_core::model::Model;
 use doorbuster_core::money::{
     Capture, CaptureOutcome, Checkout, Money, Payment, PaymentState, Refund, RefundCause, RefundId,
-    RefundUpdate, RefundState,
+    RefundState, RefundUpdate,
 };
 use doorbuster_core::{Item, ItemId, Millis, Order, OrderState, Stock, TicketId};
 
@@ -107,7 +108,8 @@ fn came_back(refund: &Refund) -> bool {
     refund.error.as_deref().is_some_and(|error| error.starts_with("came back: "))
 }
 
-/// Whether money came back once and did not arrive since, and nobody waits for an operator: a message may be about what came back.
+/// Whether money came back once and did not arrive since, and nobody waits for an operator: a
+/// message may be about what came back.
 fn is_doubted(refund: &Refund) -> bool {
     let once = refund.error.as_deref().is_some_and(|error| error.starts_with("came back once: "));
     (once && refund.state != RefundState::Settled)
@@ -145,7 +147,9 @@ fn expected_capture(before: &RowsBefore, told: &Capture, last: bool) -> Expected
             ExpectedCapture::Refund(RefundCause::Late)
         }
         _ if item.total == Stock::Unlimited || item.pool >= units => ExpectedCapture::Pay,
-        _ if !last && item.pool + before.in_slots >= units => ExpectedCapture::Wait(units - item.pool),
+        _ if !last && item.pool + before.in_slots >= units => {
+            ExpectedCapture::Wait(units - item.pool)
+        }
         _ => ExpectedCapture::Refund(RefundCause::Late),
     }
 }
@@ -176,7 +180,9 @@ impl Checker {
                 if before.refund.as_ref().is_some_and(is_doubted)
                     && matches!(
                         news,
-                        RefundUpdate::Accepted { .. } | RefundUpdate::Settled | RefundUpdate::Arrived(_)
+                        RefundUpdate::Accepted { .. }
+                            | RefundUpdate::Settled
+                            | RefundUpdate::Arrived(_)
                     )
                 {
                     let waits =
@@ -195,7 +201,13 @@ impl Checker {
         self.check_totals(truth);
     }
 
-    fn captured(&mut self, told: &Capture, last: bool, captured: &CaptureOutcome, before: &RowsBefore) {
+    fn captured(
+        &mut self,
+        told: &Capture,
+        last: bool,
+        captured: &CaptureOutcome,
+        before: &RowsBefore,
+    ) {
         let must = expected_capture(before, told, last);
         let came = match captured {
             CaptureOutcome::Repeated => ExpectedCapture::Repeat,
@@ -209,7 +221,9 @@ impl Checker {
         self.count_case(match came {
             ExpectedCapture::Repeat => "payment repeated",
             ExpectedCapture::Wait(_) => "payment waits for units",
-            ExpectedCapture::Pay if before.order.as_ref().is_some_and(|o| o.state == OrderState::Reserved) => {
+            ExpectedCapture::Pay
+                if before.order.as_ref().is_some_and(|o| o.state == OrderState::Reserved) =>
+            {
                 "payment in time"
             }
             ExpectedCapture::Pay => "payment late, paid",
@@ -249,7 +263,8 @@ impl Checker {
         }
     }
 
-    /// An answer may be older than what was said of the refund meanwhile: that stays, or the provider is asked again at once.
+    /// An answer may be older than what was said of the refund meanwhile: that stays, or the
+    /// provider is asked again at once.
     fn refund_answer(
         &mut self,
         (asked, news, at): (&Refund, &RefundUpdate, Millis),
@@ -276,7 +291,8 @@ impl Checker {
         self.count_case("refund answered late");
     }
 
-    /// A paid order has one payment, of its price; a payment that went back has one refund, of its amount.
+    /// A paid order has one payment, of its price; a payment that went back has one refund, of its
+    /// amount.
     fn check_totals(&mut self, truth: &Truth) {
         let model = &truth.model;
         for order in model.orders.values() {
@@ -300,9 +316,11 @@ impl Checker {
         }
     }
 
-    /// A refund is decided once, and one that arrived stays so. Says which were decided by the commit that is judged.
+    /// A refund is decided once, and one that arrived stays so. Says which were decided by the
+    /// commit that is judged.
     pub(super) fn new_refunds(&mut self, model: &Model, tx: &Tx) -> Vec<RefundId> {
-        // Which of an answer that it came back and the word that it arrived is older, only the provider knows.
+        // Which of an answer that it came back and the word that it arrived is older, only the
+        // provider knows.
         let may_ask = matches!(tx, Tx::AnswerRefund(_, RefundUpdate::CameBack(_), _));
         let mut new = Vec::new();
         for refund in model.refunds.values() {
@@ -326,7 +344,8 @@ impl Checker {
         new
     }
 
-    /// The provider sends money back, now: once for a payment, all of it, and only what pays for nothing.
+    /// The provider sends money back, now: once for a payment, all of it, and only what pays for
+    /// nothing.
     pub(crate) fn refund_sent(&mut self, truth: &Truth, provider: &Provider, back: &MoneyBack) {
         let twice = provider.backs.iter().any(|b| b.payment == back.payment && !b.came_back);
         self.check(!twice, "I5", || format!("{back:?} a second time"));

@@ -2,7 +2,7 @@
 use doorbuster_core::slot::SlotView;
 use doorbuster_core::{Phase, SlotKey};
 
-use super::{BuyerRequest, Checker, BuyerAnswer};
+use super::{BuyerAnswer, BuyerRequest, Checker};
 use crate::truth::Truth;
 
 impl Checker {

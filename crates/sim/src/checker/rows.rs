@@ -1,12 +1,14 @@
-//! I1, I2, I4 and I7 after every commit, and what a single commit may never do: sums over the rows, done again from nothing.
+//! I1, I2, I4 and I7 after every commit, and what a single commit may never do: sums over the rows,
+//! done again from nothing.
 use doorbuster_core::event::EventType;
 use doorbuster_core::model::Model;
 use doorbuster_core::{
-    CloseCause, ItemId, Millis, OrderState, Phase, WaitlistEntry, WaitlistState, SlotKey, Stock, Verdict,
+    CloseCause, ItemId, Millis, OrderState, Phase, SlotKey, Stock, Verdict, WaitlistEntry,
+    WaitlistState,
 };
 
 use super::money::RowsBefore;
-use super::{ItemCounts, SeenOrder, Checker, CommitState};
+use super::{Checker, CommitState, ItemCounts, SeenOrder};
 use crate::truth::{Done, Truth, Tx};
 use crate::world::BUYERS_ALL;
 use doorbuster_core::settle::Resolved;
@@ -65,7 +67,9 @@ impl Checker {
         let phases = [1, 2].map(|i| truth.phases.get(&ItemId(i)).map_or(Phase::Draft, |p| p.shown));
         self.record_commit(model, truth.version, mono, phases);
         match tx {
-            Tx::Intend(item, phase) => self.stopping[item_index(*item)] = Some((*phase, truth.version)),
+            Tx::Intend(item, phase) => {
+                self.stopping[item_index(*item)] = Some((*phase, truth.version))
+            }
             Tx::Show(item, intent) if *done == Done::Closed(true) => {
                 self.shown(truth, *item, *intent)
             }
@@ -94,7 +98,13 @@ impl Checker {
     }
 
     /// I1, I2 and I4, and the sums that the rows carry.
-    pub(super) fn record_commit(&mut self, model: &Model, version: u64, at: Millis, phases: [Phase; 2]) {
+    pub(super) fn record_commit(
+        &mut self,
+        model: &Model,
+        version: u64,
+        at: Millis,
+        phases: [Phase; 2],
+    ) {
         let mut items = [ItemCounts::default(); 2];
         for (sums, item) in sums(model).iter().zip(model.items.values()) {
             let active = sums.reserved + sums.paid;
@@ -148,7 +158,8 @@ impl Checker {
                 format!("grant {id}: settled {settled} > {granted}")
             });
             let Some(cause) = grant.closed else { continue };
-            // A closed grant's units went back when it was closed: nothing is promised to its slot any more.
+            // A closed grant's units went back when it was closed: nothing is promised to its slot
+            // any more.
             if let Some(&len) = self.closed.get(&id) {
                 self.check(len == grant.feed_len, "feed", || {
                     format!("a row for the closed grant {id}")
@@ -158,13 +169,14 @@ impl Checker {
             self.closed.insert(id, grant.feed_len);
             if grant.slot.index == SlotKey::WAITLIST {
                 let never = !grant.open && !grant.acked && grant.feed_len.0 == 0;
-                self.check(never && cause == CloseCause::Waitlist, "line", || {
+                self.check(never && cause == CloseCause::Waitlist, "waitlist", || {
                     format!("{grant:?} is a line's")
                 });
                 continue;
             }
             self.count_case(cause.as_str());
-            let fault = !matches!(cause, CloseCause::Ended | CloseCause::Rolled | CloseCause::LeaseLapsed);
+            let fault =
+                !matches!(cause, CloseCause::Ended | CloseCause::Rolled | CloseCause::LeaseLapsed);
             self.check(self.faulty || !fault, "I7", || {
                 format!("grant {id} closed: {}", cause.as_str())
             });
@@ -252,14 +264,15 @@ impl Checker {
         });
         let other = self.numbers.insert((order.grant, order.n), id).filter(|o| *o != id);
         self.check(other.is_none(), "number", || format!("{id} has the number of {other:?}"));
-        let late =
-            id.parts().is_some_and(|p| order.reserved_at > p.decide_by) && !self.is_waitlist_id(&id);
+        let late = id.parts().is_some_and(|p| order.reserved_at > p.decide_by)
+            && !self.is_waitlist_id(&id);
         self.check(!late, "decide_by", || format!("{id} consumed after its decide_by"));
         let shown = truth.phases.get(&order.item).map(|p| p.shown);
         self.check(shown == Some(Phase::Open), "phase", || format!("{id} sold while {shown:?}"));
         let refused = self.told.get(&id).is_some_and(|v| *v != Verdict::Reserved);
         self.check(!refused, "I8", || format!("{id} was refused and is an order now"));
-        // An attempt that was answered with an id is over with that id: no other order may come of it.
+        // An attempt that was answered with an id is over with that id: no other order may come of
+        // it.
         let handed = self
             .cuts
             .get(&id)
@@ -275,7 +288,8 @@ impl Checker {
         }
     }
 
-    /// A verdict was committed or found: it is the first one, and knows the order that existed then.
+    /// A verdict was committed or found: it is the first one, and knows the order that existed
+    /// then.
     fn resolved(&mut self, truth: &Truth, resolved: &Resolved) {
         let (id, verdict) = (resolved.id, resolved.verdict);
         if let Some((first, _)) = self.verdicts.get(&id).copied() {

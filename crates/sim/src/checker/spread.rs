@@ -1,4 +1,5 @@
-//! Counters, portions, partitions and leases: what a single step and a single decision may be, said once more in other words.
+//! Counters, portions, partitions and leases: what a single step and a single decision may be, said
+//! once more in other words.
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::slot::{ApplyOutcome, RecallOutcome, SlotView, TicketAnswer};
 use doorbuster_core::{Counter, FeedRow, Millis, Spread};
@@ -37,7 +38,8 @@ fn deducted(before: &SlotView, after: &SlotView, units: u64, threshold: u64) -> 
 
 /// A recall takes of the inactive counter first.
 fn recalled(before: &SlotView, after: &SlotView) -> bool {
-    let ((active, other), (active_left, other_left)) = (active_and_other(before), active_and_other(after));
+    let ((active, other), (active_left, other_left)) =
+        (active_and_other(before), active_and_other(after));
     let taken = (active + other).wrapping_sub(active_left + other_left);
     after.active == before.active
         && other_left == other - taken.min(other)
@@ -71,8 +73,12 @@ impl Checker {
             (Call::Ticket(request), SlotReply::Ticket(TicketAnswer::Issued(_))) => {
                 deducted(before, after, request.units.to_u64(), threshold)
             }
-            (Call::Recall(..), SlotReply::RecallOutcome(RecallOutcome::Taken(_))) => recalled(before, after),
-            (Call::Apply(_, row), SlotReply::ApplyOutcome(ApplyOutcome::At(at))) if *at > before.applied => {
+            (Call::Recall(..), SlotReply::RecallOutcome(RecallOutcome::Taken(_))) => {
+                recalled(before, after)
+            }
+            (Call::Apply(_, row), SlotReply::ApplyOutcome(ApplyOutcome::At(at)))
+                if *at > before.applied =>
+            {
                 applied(before, after, row)
             }
             _ => {

@@ -1,16 +1,19 @@
-//! Those in line, by a list of the judge's own: who came first is served first, with units that nobody else got meanwhile.
+//! Those in line, by a list of the judge's own: who came first is served first, with units that
+//! nobody else got meanwhile.
 use doorbuster_core::event::Attribution;
-use doorbuster_core::waitlist::{JoinOutcome, JoinRequest, LeaveOutcome, WaitlistEnded, WaitlistServed};
 use doorbuster_core::model::Model;
 use doorbuster_core::order::{ChangeOutcome, EndReason};
+use doorbuster_core::waitlist::{
+    JoinOutcome, JoinRequest, LeaveOutcome, WaitlistEnded, WaitlistServed,
+};
 use doorbuster_core::{
-    ItemId, Millis, Order, OrderState, Phase, WaitlistState, Stock, TicketId, Units, Verdict,
+    ItemId, Millis, Order, OrderState, Phase, Stock, TicketId, Units, Verdict, WaitlistState,
 };
 use hashbrown::{HashMap, HashSet};
 
 use super::money::RowsBefore;
 use super::rows::number_in_name;
-use super::{BuyerRequest, SeenTicket, Checker};
+use super::{BuyerRequest, Checker, SeenTicket};
 use crate::truth::{Done, Truth, Tx};
 
 /// The window of an order out of a line, unless the item's own is shorter.
@@ -56,7 +59,8 @@ fn reserved(model: &Model, item: ItemId) -> u64 {
 
 /// Units of an item that a buyer holds.
 fn units(model: &Model, item: ItemId, buyer: u8) -> u32 {
-    let holds = |o: &&Order| o.item == item && is_active(o) && number_in_name(o.buyer.as_str()) == buyer;
+    let holds =
+        |o: &&Order| o.item == item && is_active(o) && number_in_name(o.buyer.as_str()) == buyer;
     model.orders.values().filter(holds).map(|o| o.units.get()).sum()
 }
 
@@ -98,7 +102,7 @@ impl Checker {
             }
             (Tx::Force(id, ..), Done::Forced(Some(_))) => {
                 let waits = self.waitlists.waiting.iter().any(|s| s.id == *id);
-                self.check(!waits, "line", || format!("{id} was decided while it waits"));
+                self.check(!waits, "waitlist", || format!("{id} was decided while it waits"));
             }
             (Tx::Open(slot, ..), Done::Opened(Some(_))) => self.kept_back(truth, slot.item, before),
             (Tx::Refill(..), Done::Moved(1..)) => {
@@ -115,7 +119,7 @@ impl Checker {
     fn kept_back(&mut self, truth: &Truth, item: ItemId, before: &RowsBefore) {
         let (Some(was), Some(is)) = (&before.item, truth.model.items.get(&item)) else { return };
         let kept = was.pool.min(self.waitlists.for_item(item).count() as u64);
-        self.check(is.pool >= kept, "line", || {
+        self.check(is.pool >= kept, "waitlist", || {
             format!(
                 "{} of {} units are left in the pool, {kept} were kept for those in line",
                 is.pool, was.pool
@@ -135,7 +139,8 @@ impl Checker {
         before: &RowsBefore,
     ) {
         let who = (number_in_name(joiner.buyer.as_str()), number_in_name(joiner.key.as_str()));
-        let (Some(row), places) = (&before.item, self.waitlists.for_item(item).count() as u64) else {
+        let (Some(row), places) = (&before.item, self.waitlists.for_item(item).count() as u64)
+        else {
             return;
         };
         let stands = self.waitlists.for_item(item).find(|s| s.who.0 == who.0).map(|s| s.id);
@@ -178,7 +183,7 @@ impl Checker {
             JoinOutcome::Full => "full".into(),
             JoinOutcome::NotFound => String::new(),
         };
-        self.check(said == wanted, "line", || {
+        self.check(said == wanted, "waitlist", || {
             format!("{joiner:?} was told {said}, and was to be told {wanted}")
         });
         self.count_case(match joined {
@@ -243,7 +248,8 @@ impl Checker {
     fn end(&mut self, id: &TicketId, state: WaitlistState, how: &'static str) {
         let at = self.waitlists.waiting.iter().position(|s| s.id == *id);
         let Some(at) = at else {
-            return self.find("line", || format!("{id} is {} and did not wait", state.as_str()));
+            return self
+                .find("waitlist", || format!("{id} is {} and did not wait", state.as_str()));
         };
         self.waitlists.waiting.remove(at);
         self.waitlists.ended.insert(*id, state);
@@ -256,15 +262,16 @@ impl Checker {
             LeaveOutcome::Done(_) => self.end(id, WaitlistState::Left, "left"),
             LeaveOutcome::Already(place) => {
                 let ended = self.waitlists.ended.get(id).copied();
-                self.check(ended == Some(place.state), "line", || {
+                self.check(ended == Some(place.state), "waitlist", || {
                     format!("{id} is {place:?}, it was {ended:?}")
                 });
             }
-            LeaveOutcome::NotFound => self.check(!stands, "line", || format!("{id} is gone")),
+            LeaveOutcome::NotFound => self.check(!stands, "waitlist", || format!("{id} is gone")),
         }
     }
 
-    /// First come, first served: whoever may have a unit of what the pool held, in the order in which they came.
+    /// First come, first served: whoever may have a unit of what the pool held, in the order in
+    /// which they came.
     fn served(
         &mut self,
         truth: &Truth,
@@ -277,7 +284,8 @@ impl Checker {
         let on = truth.phases.get(&item).is_some_and(|p| p.shown == Phase::Open);
         let mut pool = row.pool;
         let (mut orders, mut passed) = (Vec::new(), Vec::new());
-        let first: Vec<_> = self.waitlists.for_item(item).take(AT_ONCE.min(pool as usize)).copied().collect();
+        let first: Vec<_> =
+            self.waitlists.for_item(item).take(AT_ONCE.min(pool as usize)).copied().collect();
         for place in first.into_iter().filter(|_| on) {
             // Orders of this transaction are among the rows: each of them is of somebody else.
             let new = |o: &&Order| o.id == place.id && is_active(o);
@@ -293,13 +301,13 @@ impl Checker {
         }
         let ids: Vec<_> = served.orders.iter().map(|o| o.id).collect();
         let over: Vec<_> = served.passed_over.iter().map(|p| p.id).collect();
-        self.check(ids == orders && over == passed, "line", || {
+        self.check(ids == orders && over == passed, "waitlist", || {
             format!(
                 "served {ids:?} and passed over {over:?}; by turn it was {orders:?} and {passed:?}"
             )
         });
         let left = truth.model.items.get(&item).map(|i| i.pool);
-        self.check(left == Some(pool), "line", || {
+        self.check(left == Some(pool), "waitlist", || {
             format!("the pool held {}, now {left:?}", row.pool)
         });
         for order in &served.orders {
@@ -307,7 +315,7 @@ impl Checker {
             let right = order.units == Units::ONE
                 && order.reserved_at == now
                 && order.pay_by == now.plus(window);
-            self.check(right, "line", || {
+            self.check(right, "waitlist", || {
                 format!("{order:?} out of a line, its window {window} ms")
             });
             self.end(&order.id, WaitlistState::Served, "served");
@@ -315,14 +323,16 @@ impl Checker {
         over.iter().for_each(|id| self.end(id, WaitlistState::PassedOver, "passed_over"));
     }
 
-    /// Whoever stands there after the sale's end gets nothing any more, by turn; until then everybody stays.
+    /// Whoever stands there after the sale's end gets nothing any more, by turn; until then
+    /// everybody stays.
     fn ended_with_sale(&mut self, truth: &Truth, item: ItemId, ended: &WaitlistEnded) {
         let is_over = truth.phases.get(&item).is_some_and(|p| p.shown == Phase::Closed);
-        let waiting: Vec<_> = self.waitlists.for_item(item).map(|s| s.id).filter(|_| is_over).collect();
+        let waiting: Vec<_> =
+            self.waitlists.for_item(item).map(|s| s.id).filter(|_| is_over).collect();
         let wanted: Vec<_> = waiting.iter().take(AT_ONCE).copied().collect();
         let ids: Vec<_> = ended.places.iter().map(|p| p.id).collect();
         let right = ids == wanted && ended.more == (waiting.len() > wanted.len());
-        self.check(right, "line", || {
+        self.check(right, "waitlist", || {
             format!(
                 "ended {ids:?}, more: {}, with the sale of item {item}; they were to be {wanted:?}",
                 ended.more
@@ -336,17 +346,18 @@ impl Checker {
         let model = &truth.model;
         for item in model.items.values() {
             let waiting = self.waitlists.for_item(item.id).count() as u64;
-            self.check(item.waiting == waiting, "line", || {
+            self.check(item.waiting == waiting, "waitlist", || {
                 format!("{} noted, {waiting} wait", item.waiting)
             });
         }
         self.check(
             model.places.len() == self.waitlists.waiting.len() + self.waitlists.ended.len(),
-            "line",
+            "waitlist",
             || "a place is gone, or nobody asked for it".into(),
         );
         for place in model.places.values() {
-            let state = self.waitlists.ended.get(&place.id).copied().unwrap_or(WaitlistState::Waiting);
+            let state =
+                self.waitlists.ended.get(&place.id).copied().unwrap_or(WaitlistState::Waiting);
             let (sold, refused) =
                 (model.orders.contains_key(&place.id), model.resolutions.contains_key(&place.id));
             let right = match state {
@@ -354,7 +365,7 @@ impl Checker {
                 WaitlistState::Served => sold && !refused,
                 WaitlistState::Left | WaitlistState::PassedOver => refused && !sold,
             };
-            self.check(place.state == state && right, "line", || {
+            self.check(place.state == state && right, "waitlist", || {
                 format!("{place:?} is {state:?}, an order {sold}, refused {refused}")
             });
         }
@@ -363,7 +374,7 @@ impl Checker {
     /// A buyer asked for a place, and heard that it waits.
     pub(crate) fn answered_waiting(&mut self, id: &TicketId) {
         let waits = self.waitlists.waiting.iter().any(|s| s.id == *id);
-        self.check(waits, "line", || format!("{id} is said to wait, and does not"));
+        self.check(waits, "waitlist", || format!("{id} is said to wait, and does not"));
         self.count_case("told to wait in line");
     }
 
@@ -382,10 +393,10 @@ impl Checker {
             let shown = truth.phases.get(&item.id).map(|p| p.shown);
             let on = shown == Some(Phase::Open);
             let waits = self.waitlists.for_item(item.id).count();
-            self.check(shown != Some(Phase::Closed) || waits == 0, "line", || {
+            self.check(shown != Some(Phase::Closed) || waits == 0, "waitlist", || {
                 format!("{waits} wait at rest for item {}, whose sale has ended", item.id)
             });
-            self.check(!on || waits == 0 || item.pool == 0, "line", || {
+            self.check(!on || waits == 0 || item.pool == 0, "waitlist", || {
                 format!(
                     "{waits} wait at rest for item {}, and its pool holds {}",
                     item.id, item.pool

@@ -1,7 +1,8 @@
-//! What goes wrong: processes that die, leases that lapse, slots that fail; and what is done about slots.
+//! What goes wrong: processes that die, leases that lapse, slots that fail; and what is done about
+//! slots.
 use super::{Profile, below_four};
-use crate::rng::SimRng;
 use crate::op::Op;
+use crate::rng::SimRng;
 
 pub(super) fn rolls(_: Profile, rng: &mut SimRng) -> Op {
     let (leader, slot) = (below_four(rng), below_four(rng));

@@ -1,7 +1,7 @@
 //! What happens after the click: payments, checkouts, refunds, and telling.
-use super::{Profile, any_byte, cancel, below_four};
-use crate::rng::SimRng;
+use super::{Profile, any_byte, below_four, cancel};
 use crate::op::Op;
+use crate::rng::SimRng;
 
 pub(super) fn money(_: Profile, rng: &mut SimRng) -> Op {
     let leader = below_four(rng);
@@ -29,7 +29,8 @@ pub(super) fn money(_: Profile, rng: &mut SimRng) -> Op {
     }
 }
 
-/// Now and then a hold ends while its provider is away: it is asked in vain, perhaps about more time as well, and the order waits as long as it may.
+/// Now and then a hold ends while its provider is away: it is asked in vain, perhaps about more
+/// time as well, and the order waits as long as it may.
 pub(super) fn silence_scene(profile: Profile, rng: &mut SimRng) -> Vec<Op> {
     if profile != Profile::Silence || !rng.percent(3) {
         return Vec::new();

@@ -1,8 +1,8 @@
 //! What happens in lines.
 use super::{Profile, any_byte, below_four};
-use crate::rng::SimRng;
 use crate::op::Op;
 use crate::op::waitlist::Waitlist;
+use crate::rng::SimRng;
 
 pub(super) fn waitlist(_: Profile, rng: &mut SimRng) -> Op {
     let item = below_four(rng);

@@ -12,10 +12,10 @@ use crate::world::{Call, RecordedCall, SlotReply};
 /// How long a ticket may be on its way from a slot to whoever takes it.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
 
-/// Makes the calls of a story to real slots; `fresh` makes some that know nothing. An error says what differs.
+/// Makes the calls of a story to real slots; `fresh` makes some that know nothing. An error says
+/// what differs.
 ///
-/// # Errors
-/// What differs, or what could not be asked.
+/// # Errors What differs, or what could not be asked.
 pub async fn compare_slots(
     run: &RecordedRun,
     fresh: impl AsyncFn() -> Result<Slots, SlotError>,
@@ -29,7 +29,8 @@ pub async fn compare_slots(
         let comparer = &mut comparers[*slot];
         let reply = match call {
             Call::Forget => {
-                *comparer = SlotComparer::new(comparer.at, &fresh).await.map_err(|e| e.to_string())?;
+                *comparer =
+                    SlotComparer::new(comparer.at, &fresh).await.map_err(|e| e.to_string())?;
                 Ok(SlotReply::Done)
             }
             call => comparer.apply_call(call, wanted).await,
@@ -49,11 +50,13 @@ pub async fn compare_slots(
 struct SlotComparer {
     slots: Slots,
     at: SlotKey,
-    /// Where the ticket that the reference delivered at a position stands here: positions mean nothing but to the queue that gave them. Those from before a
-    /// redelivery are forgotten: the reference knows them no more, and another slot may.
+    /// Where the ticket that the reference delivered at a position stands here: positions mean
+    /// nothing but to the queue that gave them. Those from before a redelivery are forgotten: the
+    /// reference knows them no more, and another slot may.
     positions: HashMap<u64, u64>,
-    /// What was acknowledged here. Whoever reads a queue again may have read it just before that, and deliver it once more, which settles nothing; the
-    /// reference reads and acknowledges one after the other.
+    /// What was acknowledged here. Whoever reads a queue again may have read it just before that,
+    /// and deliver it once more, which settles nothing; the reference reads and acknowledges one
+    /// after the other.
     acknowledged: HashSet<(u64, Token)>,
     /// A slot that is not there yet cannot be stopped: it is told again when it is.
     stopped: bool,
@@ -75,7 +78,11 @@ impl SlotComparer {
         })
     }
 
-    async fn apply_call(&mut self, call: &Call, wanted: &SlotReply) -> Result<SlotReply, SlotError> {
+    async fn apply_call(
+        &mut self,
+        call: &Call,
+        wanted: &SlotReply,
+    ) -> Result<SlotReply, SlotError> {
         let (slots, at) = (&self.slots, self.at);
         Ok(match call {
             Call::Init(terms) => {
@@ -119,8 +126,13 @@ impl SlotComparer {
 
     /// What is taken here, at the reference's positions if its tickets are the same.
     ///
-    /// A take waits for tickets, and here nobody adds any meanwhile: it goes on until it has as many as the reference delivered, and looks once for more.
-    async fn take(&mut self, at_most: usize, wanted: &SlotReply) -> Result<Vec<Delivery>, SlotError> {
+    /// A take waits for tickets, and here nobody adds any meanwhile: it goes on until it has as
+    /// many as the reference delivered, and looks once for more.
+    async fn take(
+        &mut self,
+        at_most: usize,
+        wanted: &SlotReply,
+    ) -> Result<Vec<Delivery>, SlotError> {
         let SlotReply::Taken(wanted) = wanted else { return Ok(Vec::new()) };
         let acknowledged = &self.acknowledged;
         let is_news =

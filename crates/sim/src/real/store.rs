@@ -11,7 +11,7 @@ use doorbuster_core::stock::AdjustResult;
 use doorbuster_core::{IdKey, ItemId, Millis, Phase, Spread};
 use doorbuster_store::inspect::{self, InMemory};
 use doorbuster_store::{
-    AdjustOutcome, Adjustment, CommitSink, NewItem, NewSale, CheckoutDeferral, Store, StoreError,
+    AdjustOutcome, Adjustment, CheckoutDeferral, CommitSink, NewItem, NewSale, Store, StoreError,
 };
 
 use super::RecordedRun;
@@ -21,10 +21,10 @@ use crate::world::NAMES;
 /// Rows are compared after so many transactions, and at the end.
 const DUMP_EVERY: usize = 8;
 
-/// Runs the transactions of a story by the rules over SQLite's tables in memory. Says how often all rows were compared.
+/// Runs the transactions of a story by the rules over SQLite's tables in memory. Says how often all
+/// rows were compared.
 ///
-/// # Errors
-/// What differs.
+/// # Errors What differs.
 pub fn compare_rules(run: &RecordedRun) -> Result<u64, String> {
     let mut sqlite = InMemory::open().map_err(|e| e.to_string())?;
     for item in run.before.items.values() {
@@ -117,10 +117,10 @@ pub struct StoreSetup {
     pub sink: CommitSink,
 }
 
-/// Makes the transactions of a story through the methods of a whole store; `open` opens a fresh one. The store is closed at the end.
+/// Makes the transactions of a story through the methods of a whole store; `open` opens a fresh
+/// one. The store is closed at the end.
 ///
-/// # Errors
-/// What differs, or what could not be done.
+/// # Errors What differs, or what could not be done.
 pub async fn compare_store(
     run: &RecordedRun,
     open: impl AsyncFn(StoreSetup) -> Result<Store, String>,
@@ -130,7 +130,8 @@ pub async fn compare_store(
         let time = time.clone();
         Arc::new(move || Millis(time.load(Ordering::SeqCst)))
     };
-    let store = open(StoreSetup { id_key: NAMES.key.clone(), clock, sink: Arc::new(|_| ()) }).await?;
+    let store =
+        open(StoreSetup { id_key: NAMES.key.clone(), clock, sink: Arc::new(|_| ()) }).await?;
     let followed = compare_steps(&store, run, &time).await;
     store.close().await;
     followed
@@ -144,7 +145,8 @@ async fn compare_steps(store: &Store, run: &RecordedRun, time: &AtomicI64) -> Re
     }
     for (i, (tx, wanted)) in run.trace.iter().enumerate() {
         tx_time(tx).iter().for_each(|now| time.store(now.0, Ordering::SeqCst));
-        let got = apply_tx(store, i, tx).await.map_err(|e| format!("transaction {i}, {tx:?}: {e}"))?;
+        let got =
+            apply_tx(store, i, tx).await.map_err(|e| format!("transaction {i}, {tx:?}: {e}"))?;
         if let Some(got) = got.filter(|got| got != wanted) {
             return Err(format!(
                 "transaction {i}, {tx:?}: the store says {got:?}, the model {wanted:?}"
@@ -201,7 +203,8 @@ async fn create(store: &Store, item: &Item, price: Money) -> Result<(), String> 
     Ok(())
 }
 
-/// One transaction through the store's methods. `None`: its answer says nothing that the model's does.
+/// One transaction through the store's methods. `None`: its answer says nothing that the model's
+/// does.
 async fn apply_tx(store: &Store, i: usize, tx: &Tx) -> Result<Option<Done>, StoreError> {
     Ok(Some(match tx {
         Tx::Open(slot, id, units) => Done::Opened(store.open_grant(*slot, *id, *units).await?),
@@ -246,7 +249,8 @@ async fn apply_tx(store: &Store, i: usize, tx: &Tx) -> Result<Option<Done>, Stor
             Done::Taken(store.close_checkout(*id, session.clone()).await?)
         }
         Tx::RecordUnanswered(id, session, _) => {
-            let it = CheckoutDeferral { order: *id, session: session.clone(), ms: 0, no_answer: true };
+            let it =
+                CheckoutDeferral { order: *id, session: session.clone(), ms: 0, no_answer: true };
             Done::Taken(store.defer_checkouts(vec![it]).await? == 1)
         }
         Tx::RecallBegin(id, grant, target, units) => {
@@ -274,7 +278,9 @@ async fn apply_tx(store: &Store, i: usize, tx: &Tx) -> Result<Option<Done>, Stor
 
 async fn apply_money_tx(store: &Store, tx: &Tx) -> Result<Done, StoreError> {
     Ok(match tx {
-        Tx::Capture(told, last, _) => Done::CaptureOutcome(store.capture(told.clone(), *last).await?),
+        Tx::Capture(told, last, _) => {
+            Done::CaptureOutcome(store.capture(told.clone(), *last).await?)
+        }
         Tx::FailPayment(told, _) => Done::Taken(store.fail_payment(told.clone()).await?),
         Tx::SettleRefund(event, id, news, _) => {
             let told = store

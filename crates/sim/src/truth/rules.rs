@@ -4,7 +4,7 @@ use std::sync::Arc;
 use doorbuster_core::event::Attribution;
 use doorbuster_core::limits::WAITLIST_BATCH_MAX;
 use doorbuster_core::settle::{self, Resolved};
-use doorbuster_core::{IdKey, Ledger, Millis, Ticket, waitlist, money, order, recall, stock};
+use doorbuster_core::{IdKey, Ledger, Millis, Ticket, money, order, recall, stock, waitlist};
 
 use super::{Done, Tx};
 use doorbuster_core::{CloseCause, Phase};
@@ -24,7 +24,9 @@ pub fn run<L: Ledger>(ledger: &mut L, key: &IdKey, tx: &Tx) -> Result<Done, L::E
             Done::Moved(stock::refill(ledger, *id, *units, *counter)?)
         }
         Tx::Close(id, cause) => Done::Closed(stock::close(ledger, *id, *cause)?),
-        Tx::Adjust(item, delta, now) => Done::AdjustResult(stock::adjust(ledger, *item, *delta, *now)?),
+        Tx::Adjust(item, delta, now) => {
+            Done::AdjustResult(stock::adjust(ledger, *item, *delta, *now)?)
+        }
         Tx::Settle(tickets, now) => Done::Settled(settle_all(ledger, key, tickets, *now)?),
         Tx::Force(id, parts, buyer, now) => {
             Done::Forced(settle::force_verdict(ledger, key, *id, parts, buyer, *now)?)
@@ -33,7 +35,9 @@ pub fn run<L: Ledger>(ledger: &mut L, key: &IdKey, tx: &Tx) -> Result<Done, L::E
         Tx::Extend(id, pay_by, now) => {
             Done::Ended(order::extend(ledger, id, *pay_by, Attribution::ENGINE, *now)?)
         }
-        Tx::Capture(told, last, now) => Done::CaptureOutcome(money::capture(ledger, told, *now, *last)?),
+        Tx::Capture(told, last, now) => {
+            Done::CaptureOutcome(money::capture(ledger, told, *now, *last)?)
+        }
         Tx::FailPayment(told, now) => Done::Taken(money::record_failure(ledger, told, *now)?),
         Tx::SettleRefund(event, id, news, now) => Done::Taken(
             money::settle_refund(ledger, PROVIDER, event, id, news, *now)?
@@ -52,7 +56,9 @@ pub fn run<L: Ledger>(ledger: &mut L, key: &IdKey, tx: &Tx) -> Result<Done, L::E
             Done::Recall(recall::begin(ledger, *id, *grant, *target, *units)?)
         }
         Tx::RecallFinish(id, taken) => Done::Moved(recall::finish(ledger, *id, *taken)?),
-        Tx::Join(item, joiner, now) => Done::JoinOutcome(waitlist::join(ledger, key, *item, joiner, *now)?),
+        Tx::Join(item, joiner, now) => {
+            Done::JoinOutcome(waitlist::join(ledger, key, *item, joiner, *now)?)
+        }
         Tx::Leave(id, now) => Done::LeaveOutcome(waitlist::leave(ledger, id, *now)?),
         Tx::Serve(item, now) => {
             let kept = ledger.item(*item)?.map_or(0, |item| item.kept_for_waitlist());
@@ -65,7 +71,9 @@ pub fn run<L: Ledger>(ledger: &mut L, key: &IdKey, tx: &Tx) -> Result<Done, L::E
         Tx::Show(item, Some((Phase::Closed, _))) => {
             Done::Moved(stock::close_item_grants(ledger, *item, CloseCause::Ended)?)
         }
-        Tx::Show(item, Some(_)) => Done::Moved(stock::close_item_grants(ledger, *item, CloseCause::Rolled)?),
+        Tx::Show(item, Some(_)) => {
+            Done::Moved(stock::close_item_grants(ledger, *item, CloseCause::Rolled)?)
+        }
         Tx::Show(_, None) | Tx::Intend(..) => Done::Nothing,
     })
 }

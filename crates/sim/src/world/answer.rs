@@ -5,7 +5,7 @@ use doorbuster_core::{TicketId, TicketParts, Token, Verdict};
 
 use super::node::AttemptState;
 use super::{NAMES, World};
-use crate::checker::{BuyerRequest, BuyerAnswer};
+use crate::checker::{BuyerAnswer, BuyerRequest};
 
 /// The id of a cut ticket, as a node makes it.
 pub(crate) fn id_of(asked: &BuyerRequest, cut: &IssuedTicket) -> TicketId {
@@ -16,7 +16,8 @@ pub(crate) fn id_of(asked: &BuyerRequest, cut: &IssuedTicket) -> TicketId {
 }
 
 impl World {
-    /// A slot's answer reaches the node. One that belongs to an earlier try is ignored: its ticket, if it was cut, settles by itself.
+    /// A slot's answer reaches the node. One that belongs to an earlier try is ignored: its ticket,
+    /// if it was cut, settles by itself.
     pub(crate) fn answered(&mut self, i: usize, slot: usize, token: Token, answer: TicketAnswer) {
         if self.attempts[i].state != (AttemptState::Asking { slot }) || self.token_of(i) != token {
             return;
@@ -25,7 +26,9 @@ impl World {
         match answer {
             TicketAnswer::Issued(cut) | TicketAnswer::Repeated(cut) => self.ticket_known(i, &cut),
             TicketAnswer::KeyReused => self.refused(i, BuyerAnswer::KeyReused, version),
-            TicketAnswer::LimitReached { .. } => self.refused(i, BuyerAnswer::LimitReached, version),
+            TicketAnswer::LimitReached { .. } => {
+                self.refused(i, BuyerAnswer::LimitReached, version)
+            }
             TicketAnswer::Short { .. } => self.ask_next_slot(i),
             TicketAnswer::Full | TicketAnswer::Stopped | TicketAnswer::NoEpoch => {
                 self.answer_buyer(i, BuyerAnswer::Retry)
@@ -33,7 +36,8 @@ impl World {
         }
     }
 
-    /// A slot refused: it may know less than the truth, so the refusal waits for a snapshot in which the request holds no order.
+    /// A slot refused: it may know less than the truth, so the refusal waits for a snapshot in
+    /// which the request holds no order.
     fn refused(&mut self, i: usize, told: BuyerAnswer, version: u64) {
         if enforces(Rule::SlotRefusalConfirmed) {
             self.attempts[i].state = AttemptState::Refused { told, version };
@@ -54,11 +58,14 @@ impl World {
         if cut.token == self.token_of(i) {
             return;
         }
-        // A ticket of an earlier try. If it was refused, the slot has yet to learn so, and this new try waits until it does.
+        // A ticket of an earlier try. If it was refused, the slot has yet to learn so, and this new
+        // try waits until it does.
         match self.truth.verdict(&id) {
             None => {}
             Some(Verdict::Reserved | Verdict::Order(_)) => self.poll(i),
-            Some(_) if enforces(Rule::NewTryAfterRefusal) => self.answer_buyer(i, BuyerAnswer::Retry),
+            Some(_) if enforces(Rule::NewTryAfterRefusal) => {
+                self.answer_buyer(i, BuyerAnswer::Retry)
+            }
             Some(_) => self.poll(i),
         }
     }
@@ -95,7 +102,10 @@ impl World {
 
     /// The node reads the verdict in the truth.
     pub(crate) fn poll(&mut self, i: usize) {
-        let (AttemptState::Waiting { id } | AttemptState::Handed { id }) = self.attempts[i].state else { return };
+        let (AttemptState::Waiting { id } | AttemptState::Handed { id }) = self.attempts[i].state
+        else {
+            return;
+        };
         if let Some(verdict) = self.truth.verdict(&id) {
             self.verdict(i, id, verdict);
         }
@@ -109,7 +119,9 @@ impl World {
                 continue;
             }
             match self.attempts[i].state {
-                AttemptState::Waiting { id: mine } | AttemptState::Handed { id: mine } if mine == id => {
+                AttemptState::Waiting { id: mine } | AttemptState::Handed { id: mine }
+                    if mine == id =>
+                {
                     self.verdict(i, id, verdict)
                 }
                 AttemptState::Asking { .. } if self.token_of(i) == token => {

@@ -41,16 +41,18 @@ impl World {
     }
 
     pub(crate) fn hand_out(&mut self, attempt: u8) {
-        let Some(i) = self.pick(attempt, |s| matches!(s, AttemptState::Waiting { .. })) else { return };
+        let Some(i) = self.pick(attempt, |s| matches!(s, AttemptState::Waiting { .. })) else {
+            return;
+        };
         if let AttemptState::Waiting { id } = self.attempts[i].state {
             self.answer_buyer(i, BuyerAnswer::Queued(id));
         }
     }
 
     pub(crate) fn poll_one(&mut self, attempt: u8) {
-        if let Some(i) =
-            self.pick(attempt, |s| matches!(s, AttemptState::Waiting { .. } | AttemptState::Handed { .. }))
-        {
+        if let Some(i) = self.pick(attempt, |s| {
+            matches!(s, AttemptState::Waiting { .. } | AttemptState::Handed { .. })
+        }) {
             self.poll(i);
         }
     }

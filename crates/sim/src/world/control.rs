@@ -18,7 +18,8 @@ const FEED_ROWS: u64 = 4;
 const RECALLS_MAX: usize = 8;
 
 impl World {
-    /// Opens the slot's next grant if it has none, and sends `init` for one that the slot has not taken yet.
+    /// Opens the slot's next grant if it has none, and sends `init` for one that the slot has not
+    /// taken yet.
     pub(crate) fn open_slot(&mut self, leader: u8, slot: usize, units: u64) {
         if self.is_gone(slot) {
             return;
@@ -42,8 +43,13 @@ impl World {
         let Some(grant) = self.truth.open_grant(at).filter(|g| !g.acked) else { return };
         let (grant, epoch, counted, available) =
             (grant.id, grant.epoch, grant.counted, grant.granted);
-        let terms =
-            GrantTerms { grant, epoch, counted, available, threshold: self.spread(at.item).threshold };
+        let terms = GrantTerms {
+            grant,
+            epoch,
+            counted,
+            available,
+            threshold: self.spread(at.item).threshold,
+        };
         self.send(Message::Init { leader, slot, terms });
     }
 
@@ -126,14 +132,16 @@ impl World {
         self.send(message);
     }
 
-    /// The parked request of an item that has waited longest gets what it lacks: from the pool, then out of other slots. Where slots are in nodes' memories each
-    /// node does so for its own requests, whatever the others do at the same time.
+    /// The parked request of an item that has waited longest gets what it lacks: from the pool,
+    /// then out of other slots. Where slots are in nodes' memories each node does so for its own
+    /// requests, whatever the others do at the same time.
     pub(crate) fn serve_parked(&mut self, leader: u8, item: ItemId) {
         let seat = leader % self.setup.nodes;
         let shared = self.places.iter().any(|p| p.at.item == item && p.node.is_none());
         let mine = |a: &super::Attempt| shared || a.asked.node == seat;
-        let waits =
-            |a: &&super::Attempt| a.state == AttemptState::Parked && a.asked.item == item && mine(a);
+        let waits = |a: &&super::Attempt| {
+            a.state == AttemptState::Parked && a.asked.item == item && mine(a)
+        };
         let Some(first) =
             self.attempts.iter().filter(waits).min_by_key(|a| (a.parked, a.asked.attempt))
         else {
@@ -156,7 +164,8 @@ impl World {
         }
     }
 
-    /// What a leader knows of an item's slots: those that it reaches as they are, the others as the truth has them.
+    /// What a leader knows of an item's slots: those that it reaches as they are, the others as the
+    /// truth has them.
     fn holdings(&self, leader: u8, item: ItemId, asking: u8) -> Vec<SlotHolding> {
         let seat = Some(leader % self.setup.nodes);
         let one = |(i, place): (usize, &super::PlacedSlot)| {

@@ -1,7 +1,10 @@
-//! Workers that tell endpoints what happened: they read events by position, send them, and write down how far they are.
+//! Workers that tell endpoints what happened: they read events by position, send them, and write
+//! down how far they are.
 use std::collections::BTreeMap;
 
-use doorbuster_core::outbox::{DeliveryBounds, DeliveryQueue, RowChange, SendOutcome, PendingDelivery, PositionAdvance};
+use doorbuster_core::outbox::{
+    DeliveryBounds, DeliveryQueue, PendingDelivery, PositionAdvance, RowChange, SendOutcome,
+};
 use doorbuster_core::rules::{Rule, enforces};
 
 use super::World;
@@ -12,7 +15,8 @@ use crate::checker::ordering_key;
 pub(crate) const ENDPOINTS: usize = 2;
 /// Workers that may tell one endpoint at the same time: leases only save work.
 const WORKERS: usize = 2;
-/// Bounds that are small enough to be reached: one endpoint's events are tried once, the other's twice.
+/// Bounds that are small enough to be reached: one endpoint's events are tried once, the other's
+/// twice.
 fn bounds(endpoint: usize) -> DeliveryBounds {
     let tries = 1 + endpoint as u32;
     DeliveryBounds { tries, refusals: tries, refused_ms: 0, at_once: 3, window: 6, pending: 4 }
@@ -94,10 +98,11 @@ pub(crate) struct Deliveries {
 }
 
 impl World {
-    /// Gives the committed events that have none their positions, in the order of their numbers: transactions draw numbers when they begin, and commit in any
-    /// order.
+    /// Gives the committed events that have none their positions, in the order of their numbers:
+    /// transactions draw numbers when they begin, and commit in any order.
     pub(crate) fn place_events(&mut self) {
-        let mut new: Vec<_> = (self.deliveries.placed.len()..self.truth.model.events.len()).collect();
+        let mut new: Vec<_> =
+            (self.deliveries.placed.len()..self.truth.model.events.len()).collect();
         new.sort_by_key(|&i| (self.truth.writer_xids[i], i));
         self.deliveries.placed.extend(new);
     }
@@ -144,11 +149,19 @@ impl World {
             let from =
                 Sending { worker: w, endpoint: e, position: at, sending: self.deliveries.sendings };
             self.deliveries.workers[w].sendings.insert((e, at), from.sending);
-            self.send(Message::DeliveryMessage(DeliveryMessage::Send { from, event: self.event_at(at) }));
+            self.send(Message::DeliveryMessage(DeliveryMessage::Send {
+                from,
+                event: self.event_at(at),
+            }));
         }
         if let Some(progress) = desk.go() {
             let life = self.deliveries.workers[w].life;
-            self.send(Message::DeliveryMessage(DeliveryMessage::Advance { worker: w, life, endpoint: e, progress }));
+            self.send(Message::DeliveryMessage(DeliveryMessage::Advance {
+                worker: w,
+                life,
+                endpoint: e,
+                progress,
+            }));
         }
         self.deliveries.workers[w].queues[e] = Some(desk);
     }
@@ -186,7 +199,9 @@ impl World {
             self.checker.event_refused(from.endpoint, event);
         }
         let outcome = match (takes, mode) {
-            (true, EndpointMode::Hangs) => SendOutcome::Failed { error: "no answer".into(), pause_ms: 0 },
+            (true, EndpointMode::Hangs) => {
+                SendOutcome::Failed { error: "no answer".into(), pause_ms: 0 }
+            }
             (true, _) => SendOutcome::Delivered,
             (false, EndpointMode::Refuses(_)) => SendOutcome::Refused { error: "400".into() },
             (false, _) => SendOutcome::Failed { error: "500".into(), pause_ms: 0 },
@@ -205,7 +220,11 @@ impl World {
         let Some(note) = desk.done(position, outcome, self.mono, 0) else { return };
         match enforces(Rule::NoteBeforeNext) {
             true => self.change_row(endpoint, note),
-            false => self.send(Message::DeliveryMessage(DeliveryMessage::RowChange { worker, endpoint, note })),
+            false => self.send(Message::DeliveryMessage(DeliveryMessage::RowChange {
+                worker,
+                endpoint,
+                note,
+            })),
         }
     }
 
@@ -225,10 +244,12 @@ impl World {
         true
     }
 
-    /// A row that is gone, because another worker told it, stays so; and so does one that was given up.
+    /// A row that is gone, because another worker told it, stays so; and so does one that was given
+    /// up.
     fn change_row(&mut self, endpoint: usize, note: RowChange) {
         let rows = &mut self.deliveries.endpoints[endpoint].rows;
-        let (RowChange::Delivered(position) | RowChange::Pending(PendingDelivery { position, .. })) = note;
+        let (RowChange::Delivered(position) | RowChange::Pending(PendingDelivery { position, .. })) =
+            note;
         let Some(was_dead) = rows.get(&position).map(|row| row.dead) else { return };
         if was_dead && enforces(Rule::NoteOnlyWhatWaits) {
             return;
@@ -246,7 +267,9 @@ impl World {
             0 => EndpointMode::Accepts,
             1 => EndpointMode::Fails,
             2 => EndpointMode::Hangs,
-            n => usize::from(n).checked_rem(events).map_or(EndpointMode::Accepts, EndpointMode::Refuses),
+            n => usize::from(n)
+                .checked_rem(events)
+                .map_or(EndpointMode::Accepts, EndpointMode::Refuses),
         };
     }
 
@@ -255,7 +278,9 @@ impl World {
         let life = self.deliveries.workers[w].life + 1;
         self.deliveries.workers[w] = Worker { life, ..Worker::default() };
         let gone = |m: &Message| match m {
-            Message::DeliveryMessage(DeliveryMessage::Advance { worker, .. } | DeliveryMessage::RowChange { worker, .. }) => *worker == w,
+            Message::DeliveryMessage(
+                DeliveryMessage::Advance { worker, .. } | DeliveryMessage::RowChange { worker, .. },
+            ) => *worker == w,
             Message::DeliveryMessage(DeliveryMessage::Answer { from, .. }) => from.worker == w,
             _ => false,
         };
@@ -266,7 +291,9 @@ impl World {
     /// What is lost on its way to an endpoint, or held up, is taken for failed after a while.
     pub(crate) fn delivery_message_lost(&mut self, delivery_message: &DeliveryMessage) {
         match delivery_message {
-            DeliveryMessage::Send { from, .. } | DeliveryMessage::Answer { from, .. } => self.send(no_answer(*from)),
+            DeliveryMessage::Send { from, .. } | DeliveryMessage::Answer { from, .. } => {
+                self.send(no_answer(*from))
+            }
             DeliveryMessage::Advance { worker, life, endpoint, .. } => {
                 // Nobody knows what came of it: the worker begins anew from what the store has.
                 let it = &mut self.deliveries.workers[*worker];

@@ -3,7 +3,7 @@ use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::{ItemId, Phase, partition};
 
 use super::flight::Message;
-use super::node::{Node, ItemSnapshot, Snapshot};
+use super::node::{ItemSnapshot, Node, Snapshot};
 use super::{Call, World};
 use crate::truth::PhaseRow;
 
@@ -42,8 +42,9 @@ impl World {
         }
     }
 
-    /// The requests that hold an order and that the node may not know yet, and the first transaction that the next snapshot must look at again: the
-    /// oldest one that has begun and not ended, because it may commit after any later one.
+    /// The requests that hold an order and that the node may not know yet, and the first
+    /// transaction that the next snapshot must look at again: the oldest one that has begun and not
+    /// ended, because it may commit after any later one.
     fn holders(&self, node: usize) -> (Vec<u64>, u64) {
         let Node { since, snapshot, .. } = &self.nodes[node];
         let until = match enforces(Rule::HoldersWithCounts) {

@@ -1,15 +1,19 @@
-//! Messages in flight. Whatever an actor will do later is a message too, so that anything can happen before it does.
+//! Messages in flight. Whatever an actor will do later is a message too, so that anything can
+//! happen before it does.
 use std::sync::Arc;
 
-use doorbuster_core::slot::{ApplyOutcome, RecallOutcome, TicketRequest, SlotView, GrantTerms, TicketAnswer};
+use doorbuster_core::slot::{
+    ApplyOutcome, GrantTerms, RecallOutcome, SlotView, TicketAnswer, TicketRequest,
+};
 use doorbuster_core::{
-    CloseCause, Delivery, Epoch, FeedRow, Grant, GrantId, ItemId, Phase, RecallId, TicketId, Token, Verdict,
+    CloseCause, Delivery, Epoch, FeedRow, Grant, GrantId, ItemId, Phase, RecallId, TicketId, Token,
+    Verdict,
 };
 
+use super::delivery::DeliveryMessage;
 use super::loss::LossReading;
 use super::money::MoneyMessage;
 use super::node::Snapshot;
-use super::delivery::DeliveryMessage;
 use super::{Call, FLIGHT_MAX, SlotReply, World};
 use crate::truth::{Done, Tx};
 
@@ -145,8 +149,8 @@ impl World {
         }
     }
 
-    /// Arrives now, and once more later. A connection does not repeat a command, and clients' own retries are off: a request is put to a slot once each
-    /// time.
+    /// Arrives now, and once more later. A connection does not repeat a command, and clients' own
+    /// retries are off: a request is put to a slot once each time.
     pub(crate) fn repeat(&mut self, pick: u8) {
         if let Some(i) = self.pick_message(pick) {
             let message = self.flight.remove(i);
@@ -176,7 +180,9 @@ impl World {
             return;
         }
         match message {
-            Message::Ticket { attempt, slot, request } => self.issue_ticket(attempt, slot, &request),
+            Message::Ticket { attempt, slot, request } => {
+                self.issue_ticket(attempt, slot, &request)
+            }
             Message::Answer { attempt, slot, token, answer } => {
                 self.answered(attempt, slot, token, answer)
             }
@@ -188,7 +194,9 @@ impl World {
             }
             Message::Notice { node, id, verdict } => self.verdict_notice(node, id, verdict),
             Message::Init { leader, slot, terms } => {
-                if let SlotReply::ApplyOutcome(ApplyOutcome::At(_)) = self.call(slot, Call::Init(terms)) {
+                if let SlotReply::ApplyOutcome(ApplyOutcome::At(_)) =
+                    self.call(slot, Call::Init(terms))
+                {
                     self.send(Message::Commit { leader, tx: Tx::AckInit(terms.grant) });
                 }
             }
@@ -218,7 +226,9 @@ impl World {
             Message::Roll { leader, slot } => self.rolled(leader, slot),
             Message::Snapshot { node, snapshot } => self.take_snapshot(usize::from(node), snapshot),
             Message::MoneyMessage(money_message) => self.run_money_message(money_message),
-            Message::DeliveryMessage(delivery_message) => self.run_delivery_message(delivery_message),
+            Message::DeliveryMessage(delivery_message) => {
+                self.run_delivery_message(delivery_message)
+            }
         }
     }
 
@@ -257,7 +267,9 @@ impl World {
     /// The slot's atomic step for one request.
     fn issue_ticket(&mut self, attempt: usize, slot: usize, request: &TicketRequest) {
         let before = self.places[slot].slot.view();
-        let SlotReply::Ticket(answer) = self.call(slot, Call::Ticket(request.clone())) else { return };
+        let SlotReply::Ticket(answer) = self.call(slot, Call::Ticket(request.clone())) else {
+            return;
+        };
         if let TicketAnswer::Issued(issue_ticket) = &answer {
             let queue = self.places[slot].slot.view().map_or(0, |v| v.unacknowledged);
             self.checker.bounds(before.is_some_and(|v| v.stopped), queue, self.setup.tight);

@@ -2,7 +2,7 @@
 use doorbuster_core::{CloseCause, Grant, NodeId, SlotKey, lease};
 
 use super::flight::Message;
-use super::node::{Node, AttemptState};
+use super::node::{AttemptState, Node};
 use super::{Call, World};
 use crate::truth::Tx;
 
@@ -107,7 +107,11 @@ impl World {
             .map(|g| (g.id, NodeId(g.slot.index)))
             .collect();
         for (id, node) in lapsed {
-            self.checker.lease_lapsed(node.0, self.nodes.get(node.0 as usize).map(|n| n.until), self.now);
+            self.checker.lease_lapsed(
+                node.0,
+                self.nodes.get(node.0 as usize).map(|n| n.until),
+                self.now,
+            );
             self.send(Message::Commit { leader, tx: Tx::Close(id, CloseCause::LeaseLapsed) });
         }
     }

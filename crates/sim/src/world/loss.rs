@@ -1,4 +1,5 @@
-//! How a leader learns that a slot lost its memory: truth first, then the slot, then the truth again.
+//! How a leader learns that a slot lost its memory: truth first, then the slot, then the truth
+//! again.
 use std::sync::Arc;
 
 use doorbuster_core::loss::{evidence, quiet_evidence};
@@ -31,7 +32,8 @@ impl World {
         self.send(message);
     }
 
-    /// The slot has answered: reads the pending recalls, and after them the grant. (Without the rule it is the other way round.)
+    /// The slot has answered: reads the pending recalls, and after them the grant. (Without the
+    /// rule it is the other way round.)
     pub(crate) fn slot_viewed(&mut self, leader: u8, before: Arc<Grant>, view: Option<SlotView>) {
         let Some(now) = self.truth.grant(before.id) else { return };
         let before = if enforces(Rule::EvidenceOrder) { before } else { Arc::new(now.clone()) };

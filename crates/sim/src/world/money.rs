@@ -1,7 +1,8 @@
-//! What nodes and leaders do about money: take the provider's messages, hand out checkouts, ask the provider, and have refunds made.
+//! What nodes and leaders do about money: take the provider's messages, hand out checkouts, ask the
+//! provider, and have refunds made.
 use doorbuster_core::limits::PARK_MS;
 use doorbuster_core::money::{
-    Capture, CaptureOutcome, Checkout, CheckoutOutcome, Refund, RefundUpdate, RefundState,
+    Capture, CaptureOutcome, Checkout, CheckoutOutcome, Refund, RefundState, RefundUpdate,
 };
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::{Millis, OrderState, TicketId};
@@ -78,7 +79,9 @@ impl World {
                 }
             }
             MoneyMessage::Made { order, session } => self.keep_checkout(order, session),
-            MoneyMessage::Close { leader, order, session } => self.close_session(leader, order, session),
+            MoneyMessage::Close { leader, order, session } => {
+                self.close_session(leader, order, session)
+            }
             MoneyMessage::Closed { leader, order, session, found } => {
                 self.closed(leader, order, session, &found)
             }
@@ -88,7 +91,11 @@ impl World {
             }
             MoneyMessage::Refund { leader, key, refund } => {
                 let news = self.asked_for_refund(&key, &refund);
-                self.send(Message::MoneyMessage(MoneyMessage::Said { leader, asked: refund, news }));
+                self.send(Message::MoneyMessage(MoneyMessage::Said {
+                    leader,
+                    asked: refund,
+                    news,
+                }));
             }
             MoneyMessage::Said { asked, news, .. } => {
                 drop(self.commit(Tx::AnswerRefund(asked, news, self.now)))
@@ -142,7 +149,8 @@ impl World {
         self.capture(told, charge, true);
     }
 
-    /// Takes a captured payment. One that lacks units waits for them to be recalled, in the memory of whoever took it.
+    /// Takes a captured payment. One that lacks units waits for them to be recalled, in the memory
+    /// of whoever took it.
     pub(crate) fn capture(&mut self, told: Capture, charge: usize, last: bool) -> bool {
         let Done::CaptureOutcome(captured) = self.commit(Tx::Capture(told.clone(), last, self.now))
         else {
@@ -215,7 +223,8 @@ impl World {
         }
     }
 
-    /// Checkouts that may still take money, though their order does not wait for any, or not much longer.
+    /// Checkouts that may still take money, though their order does not wait for any, or not much
+    /// longer.
     pub(crate) fn checkouts_to_close(&self) -> Vec<(TicketId, usize)> {
         let due = |c: &&Checkout| {
             let order = self.truth.model.orders.get(&c.order);
@@ -232,10 +241,15 @@ impl World {
         self.send(Message::MoneyMessage(MoneyMessage::Close { leader, order, session }));
     }
 
-    /// The provider takes no money there from now on, and says what it took. A leader that hears nothing notes that.
+    /// The provider takes no money there from now on, and says what it took. A leader that hears
+    /// nothing notes that.
     fn close_session(&mut self, leader: u8, order: TicketId, session: usize) {
         if self.provider.away {
-            return self.send(Message::MoneyMessage(MoneyMessage::NoteInVain { leader, order, session }));
+            return self.send(Message::MoneyMessage(MoneyMessage::NoteInVain {
+                leader,
+                order,
+                session,
+            }));
         }
         if enforces(Rule::CloseAtProvider) {
             self.provider.sessions[session].open = false;
@@ -255,7 +269,8 @@ impl World {
         let close = Message::MoneyMessage(MoneyMessage::NoteClosed { leader, order, session });
         if !enforces(Rule::CaptureBeforeClosed) {
             self.note_closed(order, session);
-            let hook = |&charge: &usize| (format!("found_{charge}"), ProviderMessage::Captured(charge));
+            let hook =
+                |&charge: &usize| (format!("found_{charge}"), ProviderMessage::Captured(charge));
             for (event, hook) in found.iter().map(hook).collect::<Vec<_>>() {
                 self.send(Message::MoneyMessage(MoneyMessage::ProviderMessage { event, hook }));
             }

@@ -1,4 +1,5 @@
-//! Money and telling at rest: the provider is there and sends its messages until they are answered, every loop runs until nothing is left to do.
+//! Money and telling at rest: the provider is there and sends its messages until they are answered,
+//! every loop runs until nothing is left to do.
 use doorbuster_core::OrderState;
 use doorbuster_core::event::Attribution;
 use doorbuster_core::money::RefundState;
@@ -16,7 +17,8 @@ const GIVEN_UP_AFTER: usize = 15;
 const ROUND_MS: i64 = 10_000;
 
 impl World {
-    /// Every message is answered, every checkout that should be is closed. Orders that wait for their payment still do.
+    /// Every message is answered, every checkout that should be is closed. Orders that wait for
+    /// their payment still do.
     pub(super) fn payments_at_rest(&mut self) {
         self.provider.away = false;
         for _ in 0..ROUNDS_MAX {
@@ -25,11 +27,9 @@ impl World {
             self.deliver_all();
             self.recall_for_late_payments();
             for (order, session) in self.checkouts_to_close() {
-                self.send(super::flight::Message::MoneyMessage(super::money::MoneyMessage::Close {
-                    leader: 0,
-                    order,
-                    session,
-                }));
+                self.send(super::flight::Message::MoneyMessage(
+                    super::money::MoneyMessage::Close { leader: 0, order, session },
+                ));
             }
             self.deliver_all();
             let waits = !self.waiting_captures.is_empty() || !self.checkouts_to_close().is_empty();
@@ -37,10 +37,12 @@ impl World {
                 return;
             }
         }
-        self.checker.find("rest", || format!("payments never come to rest: {:?}", self.waiting_captures));
+        self.checker
+            .find("rest", || format!("payments never come to rest: {:?}", self.waiting_captures));
     }
 
-    /// What was captured outside of any checkout is told until it is answered. What was captured at one may never be told: it is found.
+    /// What was captured outside of any checkout is told until it is answered. What was captured at
+    /// one may never be told: it is found.
     fn tell_again_at_rest(&mut self) {
         for charge in 0..self.provider.charges.len() {
             let it = &self.provider.charges[charge];
@@ -126,7 +128,9 @@ impl World {
         for _ in 0..rounds {
             self.deliver_events(0, endpoint as u8);
             self.deliver_all();
-            if self.checker.has_finding() || (self.all_delivered(endpoint) && self.flight.is_empty()) {
+            if self.checker.has_finding()
+                || (self.all_delivered(endpoint) && self.flight.is_empty())
+            {
                 break;
             }
             if let Some(next) = self.next_delivery_at(endpoint) {

@@ -9,7 +9,7 @@ use hashbrown::HashSet;
 
 use super::flight::Message;
 use super::{NAMES, World};
-use crate::checker::{BuyerRequest, AnswerContext, BuyerAnswer};
+use crate::checker::{AnswerContext, BuyerAnswer, BuyerRequest};
 use crate::truth::PhaseRow;
 
 /// A snapshot older than this refuses nobody any more.
@@ -227,7 +227,10 @@ impl World {
     }
 
     fn parked_at(&self, node: u8) -> usize {
-        self.attempts.iter().filter(|a| a.asked.node == node && a.state == AttemptState::Parked).count()
+        self.attempts
+            .iter()
+            .filter(|a| a.asked.node == node && a.state == AttemptState::Parked)
+            .count()
     }
 
     /// Whether the node has no place for one more parked request.
@@ -236,7 +239,8 @@ impl World {
         self.parked_at(node) >= bound && enforces(Rule::ParkedBound)
     }
 
-    /// A parked request is put to the slots again; the last time when it has waited as long as it may.
+    /// A parked request is put to the slots again; the last time when it has waited as long as it
+    /// may.
     pub(crate) fn retry(&mut self, i: usize) {
         let since = self.attempts[i].parked.unwrap_or(self.mono);
         self.attempts[i].last = self.mono.0 - since.0 >= PARK_MS;
@@ -277,7 +281,9 @@ impl World {
                 continue;
             }
             match self.attempts[i].state {
-                AttemptState::Parked => drop(self.answer_from_order(i) || self.answer_from_snapshot(i)),
+                AttemptState::Parked => {
+                    _ = self.answer_from_order(i) || self.answer_from_snapshot(i);
+                }
                 AttemptState::Refused { told, version: asked_after } if version >= asked_after => {
                     self.confirm_refusal(i, told)
                 }
@@ -308,7 +314,8 @@ impl World {
     pub(crate) fn answer_buyer(&mut self, i: usize, told: BuyerAnswer) {
         let asked = self.attempts[i].asked;
         let slots: Vec<_> = self.reachable(&asked).into_iter().map(|s| self.places[s].at).collect();
-        let at = AnswerContext { mono: self.mono, slots: &slots, last_try: self.attempts[i].last_try };
+        let at =
+            AnswerContext { mono: self.mono, slots: &slots, last_try: self.attempts[i].last_try };
         self.checker.told(&self.truth, &asked, told, &at);
         self.attempts[i].state = match told {
             BuyerAnswer::Queued(id) => AttemptState::Handed { id },

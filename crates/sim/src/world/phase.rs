@@ -50,8 +50,9 @@ impl World {
         }
     }
 
-    /// Looks at the next slot; behind the last one the phase is shown, if it is still the one that was asked for when the walk began: what
-    /// was seen drained may have cut again since an earlier pause.
+    /// Looks at the next slot; behind the last one the phase is shown, if it is still the one that
+    /// was asked for when the walk began: what was seen drained may have cut again since an earlier
+    /// pause.
     pub(crate) fn drained(&mut self, leader: u8, item: ItemId, intent: (Phase, u64), next: usize) {
         match self.places.get(next) {
             Some(place)
@@ -67,7 +68,8 @@ impl World {
     fn is_drained(&self, slot: usize) -> bool {
         let place = &self.places[slot];
         let Some(grant) = self.truth.open_grant(place.at) else { return true };
-        // A grant that was opened with units may have been handed out though nobody wrote down that it was begun: its slot may have died since.
+        // A grant that was opened with units may have been handed out though nobody wrote down that
+        // it was begun: its slot may have died since.
         let Some(view) = place.slot.view() else { return !grant.acked && grant.granted == 0 };
         let same = view.grant == grant.id && view.epoch == grant.epoch;
         view.stopped && same && view.unacknowledged == 0 && view.n.0 == grant.resolved
@@ -79,7 +81,8 @@ impl World {
         self.send(Message::Roll { leader, slot });
     }
 
-    /// Goes on rolling: closes the drained grant. The next is opened, and the slot let go on, once that is committed.
+    /// Goes on rolling: closes the drained grant. The next is opened, and the slot let go on, once
+    /// that is committed.
     pub(crate) fn rolled(&mut self, leader: u8, slot: usize) {
         let at = self.places[slot].at;
         let Some(grant) = self.truth.open_grant(at) else { return };

@@ -8,7 +8,8 @@ use crate::checker::BuyerAnswer;
 use crate::truth::{Done, Tx};
 use doorbuster_core::stock::AdjustResult;
 
-/// How often a buyer who is asked to come again does so, and an operator tries to take out what is free.
+/// How often a buyer who is asked to come again does so, and an operator tries to take out what is
+/// free.
 const RETRIES_MAX: usize = 4;
 
 impl World {
@@ -25,7 +26,9 @@ impl World {
         if !self.checker.has_waiting(item) {
             self.pay_late(item);
         }
-        if self.checker.free(item).is_some_and(|free| free % 3 == 1) && !self.checker.has_waiting(item) {
+        if self.checker.free(item).is_some_and(|free| free % 3 == 1)
+            && !self.checker.has_waiting(item)
+        {
             self.lower_stock(item);
         }
         self.sell_out(item);
@@ -90,7 +93,8 @@ impl World {
         }
     }
 
-    /// A request that was refused is a new try with the same key, and its buyer's limit counts only what they hold.
+    /// A request that was refused is a new try with the same key, and its buyer's limit counts only
+    /// what they hold.
     fn try_again(&mut self, item: ItemId) {
         for buyer in 0..BUYERS as u8 {
             if self.checker.has_finding() {
@@ -143,7 +147,9 @@ impl World {
             .values()
             .find(ended)
             .map(|o| (o.id, o.units.to_u64(), o.buyer.clone()));
-        let Some((id, units, buyer)) = first.filter(|_| !self.checker.has_finding()) else { return };
+        let Some((id, units, buyer)) = first.filter(|_| !self.checker.has_finding()) else {
+            return;
+        };
         let Some(buyer) = NAMES.buyers.iter().position(|b| *b == buyer) else { return };
         if self.checker.free(item).is_some_and(|free| free < units)
             || self.may_hold(item, buyer as u8) < units
@@ -171,9 +177,12 @@ impl World {
 
     /// Everything that is free can be taken out of the sale.
     fn lower_stock(&mut self, item: ItemId) {
-        let Some(free) = self.checker.free(item).filter(|_| !self.checker.has_finding()) else { return };
+        let Some(free) = self.checker.free(item).filter(|_| !self.checker.has_finding()) else {
+            return;
+        };
         let mut done = Done::Nothing;
-        // A slot whose memory of recalls is full is rolled in between, and has the units again under its next grant.
+        // A slot whose memory of recalls is full is rolled in between, and has the units again
+        // under its next grant.
         for _ in 0..RETRIES_MAX {
             self.recall_to_pool(item, free);
             done = self.commit(Tx::Adjust(item, -(free as i64), self.now));

@@ -1,8 +1,10 @@
-//! A payment provider, as bad as they come: it tells late, twice, out of order or not at all, takes money for the wrong order, and is away for a while.
+//! A payment provider, as bad as they come: it tells late, twice, out of order or not at all, takes
+//! money for the wrong order, and is away for a while.
 //!
-//! It stands outside: what it captured and sent back is what happened to people's money, whatever the truth believes.
+//! It stands outside: what it captured and sent back is what happened to people's money, whatever
+//! the truth believes.
 use doorbuster_core::money::{
-    Capture, Money, PaymentId, Refund, RefundId, RefundUpdate, RefundState,
+    Capture, Money, PaymentId, Refund, RefundId, RefundState, RefundUpdate,
 };
 use doorbuster_core::{Millis, TicketId};
 
@@ -317,7 +319,10 @@ impl World {
         if refund.accepted {
             // It is only asked how far it is, and sends nothing by that.
             let last = backs.iter().rev().find(|b| b.has_key(key));
-            return last.map_or_else(|| RefundUpdate::Failed("there is none".into()), MoneyBack::refund_update);
+            return last.map_or_else(
+                || RefundUpdate::Failed("there is none".into()),
+                MoneyBack::refund_update,
+            );
         }
         if self.provider.refuses > 0 {
             self.provider.refuses -= 1;
@@ -358,7 +363,9 @@ impl World {
         }
         let (event, hook) = (self.provider.message_id(), ProviderMessage::Refund(refund, news));
         match how % 8 {
-            5 => self.late.push(Message::MoneyMessage(MoneyMessage::ProviderMessage { event, hook })),
+            5 => {
+                self.late.push(Message::MoneyMessage(MoneyMessage::ProviderMessage { event, hook }))
+            }
             _ => self.hook(event, hook),
         }
     }

@@ -1,4 +1,5 @@
-//! The end of a simulated sale: no more faults, every message arrives, every loop runs until nothing changes. Then fresh buyers ask.
+//! The end of a simulated sale: no more faults, every message arrives, every loop runs until
+//! nothing changes. Then fresh buyers ask.
 use doorbuster_core::ItemId;
 use doorbuster_core::limits::{DECIDE_WITHIN_MS, SETTLE_BATCH_MAX, VERDICT_GRACE_MS};
 
@@ -150,11 +151,14 @@ impl World {
         }
     }
 
-    /// What the parked requests lack is asked for, for all of them before anything arrives: recalls cross, and units may change places to no avail. One
-    /// after the other, as by nodes that wait for a while of their own, they are served.
+    /// What the parked requests lack is asked for, for all of them before anything arrives: recalls
+    /// cross, and units may change places to no avail. One after the other, as by nodes that wait
+    /// for a while of their own, they are served.
     fn gather_at_once(&mut self) {
         for i in 0..self.attempts.len() {
-            let Attempt { state: AttemptState::Parked, asked, .. } = self.attempts[i] else { continue };
+            let Attempt { state: AttemptState::Parked, asked, .. } = self.attempts[i] else {
+                continue;
+            };
             self.serve_parked(asked.node, asked.item);
         }
         self.deliver_all();
@@ -190,14 +194,17 @@ impl World {
         }
     }
 
-    /// Nobody waits for ever: whose ticket died with its slot hears its id, and can ask for the verdict.
+    /// Nobody waits for ever: whose ticket died with its slot hears its id, and can ask for the
+    /// verdict.
     fn hand_out_remaining(&mut self) {
         for i in 0..self.attempts.len() {
             if let AttemptState::Waiting { id } = self.attempts[i].state {
                 self.answer_buyer(i, BuyerAnswer::Queued(id));
             }
         }
-        let waits = |a: &&super::Attempt| !matches!(a.state, AttemptState::Over | AttemptState::Handed { .. });
+        let waits = |a: &&super::Attempt| {
+            !matches!(a.state, AttemptState::Over | AttemptState::Handed { .. })
+        };
         let stuck = self.attempts.iter().find(waits).map(|a| (a.asked, a.state));
         if let Some((asked, state)) = stuck {
             self.checker.find("answer", || format!("{asked:?} is never answered: {state:?}"));
@@ -206,7 +213,8 @@ impl World {
 
     /// Tickets that died with their slots get their verdicts from those who ask.
     fn decide_remaining(&mut self) {
-        let due = self.checker.handed().iter().filter_map(|(id, _)| id.parts()).map(|p| p.decide_by);
+        let due =
+            self.checker.handed().iter().filter_map(|(id, _)| id.parts()).map(|p| p.decide_by);
         let last = due.max().unwrap_or(self.now).max(self.now.plus(DECIDE_WITHIN_MS));
         self.now = last.plus(VERDICT_GRACE_MS);
         for (id, buyer) in self.checker.handed().to_vec() {

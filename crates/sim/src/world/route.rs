@@ -1,6 +1,6 @@
 //! Which slot a request is put to, as a node decides it from its snapshot.
 use doorbuster_core::partition::{self, Registry};
-use doorbuster_core::{PartitionChoice, ItemId, Spread};
+use doorbuster_core::{ItemId, PartitionChoice, Spread};
 
 use super::node::Attempt;
 use super::{NAMES, World};
@@ -29,7 +29,8 @@ impl World {
         }
     }
 
-    /// The slots that a request may be put to: its item's partitions, or the slot in its node's memory.
+    /// The slots that a request may be put to: its item's partitions, or the slot in its node's
+    /// memory.
     pub(crate) fn reachable(&self, asked: &BuyerRequest) -> Vec<usize> {
         let can = |(i, p): (usize, &super::PlacedSlot)| {
             let here = p.at.item == asked.item && p.node.is_none_or(|n| n == asked.node);
@@ -47,8 +48,9 @@ impl World {
         slots.get(home as usize).copied().unwrap_or(0)
     }
 
-    /// The slot that an attempt is put to next in its round; `None`: the round is over. The last round of a request that was parked as long as it may be
-    /// goes through all: an earlier try of it may be undecided in any.
+    /// The slot that an attempt is put to next in its round; `None`: the round is over. The last
+    /// round of a request that was parked as long as it may be goes through all: an earlier try of
+    /// it may be undecided in any.
     pub(crate) fn next_slot(&mut self, i: usize) -> Option<usize> {
         let slots = self.reachable(&self.attempts[i].asked);
         let Attempt { asked, number, last, round, first: before, .. } = self.attempts[i];

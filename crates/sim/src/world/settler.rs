@@ -1,4 +1,5 @@
-//! Settlers: take tickets from a slot's queue, resolve them in one transaction, then acknowledge and tell.
+//! Settlers: take tickets from a slot's queue, resolve them in one transaction, then acknowledge
+//! and tell.
 use std::sync::Arc;
 
 use doorbuster_core::limits::SETTLE_BATCH_MAX;
@@ -15,12 +16,14 @@ impl World {
         self.take(slot, usize::from(at_most.max(1)));
     }
 
-    /// A settler takes a batch. What it does with it is a message: it may be lost with its settler, or run twice.
+    /// A settler takes a batch. What it does with it is a message: it may be lost with its settler,
+    /// or run twice.
     pub(crate) fn take(&mut self, slot: usize, at_most: usize) {
         if self.is_gone(slot) {
             return;
         }
-        let SlotReply::Taken(batch) = self.call(slot, Call::Take(at_most.min(SETTLE_BATCH_MAX))) else {
+        let SlotReply::Taken(batch) = self.call(slot, Call::Take(at_most.min(SETTLE_BATCH_MAX)))
+        else {
             return;
         };
         if batch.is_empty() {
@@ -56,7 +59,8 @@ impl World {
         }
     }
 
-    /// The first ticket of a batch in flight cannot be settled: it is returned as if its time were over, and becomes a dead letter.
+    /// The first ticket of a batch in flight cannot be settled: it is returned as if its time were
+    /// over, and becomes a dead letter.
     pub(crate) fn poison(&mut self, pick: u8) {
         let batches = self.flight.iter().filter_map(|m| match m {
             Message::Settle { batch, .. } => batch.first(),

@@ -1,6 +1,8 @@
-//! A slot where it stands. All that is asked of it passes through one call, so that the same calls can be made to a real slot and compared.
+//! A slot where it stands. All that is asked of it passes through one call, so that the same calls
+//! can be made to a real slot and compared.
 use doorbuster_core::slot::{
-    ApplyOutcome, SlotBounds, RecallOutcome, TicketRequest, Slot, SlotView, GrantTerms, TicketAnswer,
+    ApplyOutcome, GrantTerms, RecallOutcome, Slot, SlotBounds, SlotView, TicketAnswer,
+    TicketRequest,
 };
 use doorbuster_core::{Delivery, Epoch, FeedRow, GrantId, ItemId, RecallId, SlotKey, Token};
 

@@ -50,10 +50,15 @@ impl World {
         self.commit(Tx::Join(item, joiner, self.now));
     }
 
-    /// A leader that sees somebody in line and a unit for them serves; one that sees somebody there after the sale's end ends the line.
+    /// A leader that sees somebody in line and a unit for them serves; one that sees somebody there
+    /// after the sale's end ends the line.
     pub(crate) fn reconcile_waitlist(&mut self, leader: u8, item: ItemId) {
-        let (waiting, kept_for_waitlist) =
-            self.truth.model.items.get(&item).map_or((0, 0), |i| (i.waiting, i.kept_for_waitlist()));
+        let (waiting, kept_for_waitlist) = self
+            .truth
+            .model
+            .items
+            .get(&item)
+            .map_or((0, 0), |i| (i.waiting, i.kept_for_waitlist()));
         let tx = match self.truth.phases.get(&item).map(|row| row.shown) {
             Some(Phase::Open) if kept_for_waitlist > 0 => Tx::Serve(item, self.now),
             Some(Phase::Closed) if waiting > 0 => Tx::EndWaitlist(item, self.now),

@@ -1,4 +1,5 @@
-//! Simulated sales against the backends of the program: whole stores through their methods, slots wherever they are.
+//! Simulated sales against the backends of the program: whole stores through their methods, slots
+//! wherever they are.
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -8,20 +9,22 @@ use std::time::{Duration, Instant};
 
 use doorbuster_core::NodeId;
 use doorbuster_core::slot::SlotBounds;
-use doorbuster_sim::real::{StoreSetup, RecordedRun, id_key, compare_slots, compare_store};
+use doorbuster_sim::real::{RecordedRun, StoreSetup, compare_slots, compare_store, id_key};
 use doorbuster_slots::{RedisOptions, Slots};
 use doorbuster_store::{PostgresOptions, SqliteOptions, Store};
 use tokio::runtime::{Builder, Runtime};
 
 use super::postgres;
 
-/// Lists for a store on disk and for PostgreSQL, unless `DOORBUSTER_SIM_LISTS` says otherwise; the first ones have every profile.
+/// Lists for a store on disk and for PostgreSQL, unless `DOORBUSTER_SIM_LISTS` says otherwise; the
+/// first ones have every profile.
 const LISTS: u64 = 28;
 /// And for Redis, which is quicker.
 const SLOT_LISTS: u64 = 280;
 /// How long a server may need to listen.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// Starts a server and ends it, and its directory, with its own input: at the latest when the test's process ends.
+/// Starts a server and ends it, and its directory, with its own input: at the latest when the
+/// test's process ends.
 const KEEPER: &str = r#"dir=$1; shift; "$@" >"$dir/log" 2>&1 & server=$!; read -r word; kill -9 $server; wait $server 2>/dev/null; rm -rf "$dir""#;
 
 fn runtime() -> Runtime {

@@ -1,4 +1,5 @@
-//! A lock that somebody has: renewed in the background until the last handle is gone, then released.
+//! A lock that somebody has: renewed in the background until the last handle is gone, then
+//! released.
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -10,7 +11,8 @@ use super::Locks;
 
 /// A handle of a lock. The lock is released when the last handle of it is gone.
 ///
-/// To have a lock proves nothing at the moment of a write: what is written carries [`LockGuard::fence`].
+/// To have a lock proves nothing at the moment of a write: what is written carries
+/// [`LockGuard::fence`].
 #[derive(Debug)]
 pub struct LockGuard {
     shared: Arc<SharedGuard>,
@@ -36,8 +38,16 @@ impl LockGuard {
     pub(super) fn new(locks: Locks, name: &str, owner: String, fence: u64, until: Instant) -> Self {
         let (say, until) = watch::channel(until);
         let done = CancellationToken::new();
-        let renewer = tokio::spawn(renew_until_done(locks, name.to_owned(), owner, fence, say, done.clone()));
-        Self { shared: Arc::new(SharedGuard { fence, until, done, renewer: Mutex::new(Some(renewer)) }) }
+        let renewer =
+            tokio::spawn(renew_until_done(locks, name.to_owned(), owner, fence, say, done.clone()));
+        Self {
+            shared: Arc::new(SharedGuard {
+                fence,
+                until,
+                done,
+                renewer: Mutex::new(Some(renewer)),
+            }),
+        }
     }
 
     /// Another handle of the same lock, for work inside the work.
@@ -52,7 +62,8 @@ impl LockGuard {
         self.shared.fence
     }
 
-    /// Whether it is held still, as far as this process's clock can tell. To be asked before each step of the work.
+    /// Whether it is held still, as far as this process's clock can tell. To be asked before each
+    /// step of the work.
     #[must_use]
     pub fn is_held(&self) -> bool {
         Instant::now() < *self.shared.until.borrow()
@@ -71,7 +82,8 @@ impl LockGuard {
         }
     }
 
-    /// Gives this handle up. With the last one the lock is released when this returns, where servers can be reached.
+    /// Gives this handle up. With the last one the lock is released when this returns, where
+    /// servers can be reached.
     pub async fn release(self) {
         if let Some(shared) = Arc::into_inner(self.shared) {
             shared.done.cancel();
@@ -101,7 +113,8 @@ async fn renew_until_done(
         }
         let asked = Instant::now();
         if asked >= *until.borrow() {
-            // It slept through its time: somebody else may have had the lock, also if it could be renewed now.
+            // It slept through its time: somebody else may have had the lock, also if it could be
+            // renewed now.
             break;
         }
         match locks.renew(&name, &owner, fence).await {

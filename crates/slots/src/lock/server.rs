@@ -29,7 +29,8 @@ impl LockServer {
     ) -> Result<Option<u64>, SlotError> {
         match self {
             Self::Redis(shared) => {
-                let reply = shared.eval(TAKE, &keys(shared, name), &[owner, &millis(lease)]).await?;
+                let reply =
+                    shared.eval(TAKE, &keys(shared, name), &[owner, &millis(lease)]).await?;
                 Ok(reply.number().and_then(|fence| u64::try_from(fence).ok()))
             }
             #[cfg(test)]

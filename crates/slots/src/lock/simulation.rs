@@ -1,7 +1,9 @@
-//! Locks in a simulated world: the very code of holders and waiters, on simulated servers, in simulated time, from a seed.
+//! Locks in a simulated world: the very code of holders and waiters, on simulated servers, in
+//! simulated time, from a seed.
 //!
-//! Messages come late or get lost, servers go away or forget, processes sleep through their time. Judged: two processes never believe in the same lock
-//! at the same time; fencing numbers grow from holder to holder; when the faults end everybody gets the lock.
+//! Messages come late or get lost, servers go away or forget, processes sleep through their time.
+//! Judged: two processes never believe in the same lock at the same time; fencing numbers grow from
+//! holder to holder; when the faults end everybody gets the lock.
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -90,7 +92,8 @@ impl World {
 }
 
 impl SimulatedServer {
-    /// A call: the way there, the step, the way back. A process that sleeps neither sends nor hears.
+    /// A call: the way there, the step, the way back. A process that sleeps neither sends nor
+    /// hears.
     async fn call<T>(&self, step: impl FnOnce(&mut Server, Instant) -> T) -> Result<T, SlotError> {
         let lost = || SlotError { reason: "no answer".to_owned(), may_have_happened: true };
         self.awake().await;
@@ -318,7 +321,8 @@ fn no_two_processes_believe_in_the_same_lock_and_numbers_grow() {
 fn numbers_grow_also_past_a_server_that_forgot_everything() {
     let forget = Faults { servers_forget: true, ..NO_FAULTS };
     let found = runs(0..SEEDS, 1, forget);
-    // One server that forgets gives its lock away: that two believe in it is what the numbers are for.
+    // One server that forgets gives its lock away: that two believe in it is what the numbers are
+    // for.
     let is_of_numbers = |fault: &String| !fault.contains("believe");
     assert!(!found.iter().any(|(_, faults)| faults.iter().any(is_of_numbers)), "{found:?}");
 }

@@ -1,23 +1,25 @@
-//! The way of requests to one server: what comes at the same time goes in one write, and in one call for each slot.
+//! The way of requests to one server: what comes at the same time goes in one write, and in one
+//! call for each slot.
 //!
-//! While a write is answered the next one gathers, so that a write grows with the load by itself and the network is not paid for each request.
+//! While a write is answered the next one gathers, so that a write grows with the load by itself
+//! and the network is not paid for each request.
 use std::sync::Arc;
 
 use doorbuster_core::SlotKey;
-use doorbuster_core::slot::{SlotBounds, TicketRequest, TicketAnswer};
+use doorbuster_core::slot::{SlotBounds, TicketAnswer, TicketRequest};
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, Value};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{Mutex, oneshot};
 
+use super::codec;
 use super::failure::{RedisFailure, check_reply};
 use super::keys::Keys;
 use super::limits::{
-    BATCH_MAX, BATCHER_WAITING_MAX, BATCH_WRITERS, REPLICAS_WAIT, RESPONSE_MAX, SCRIPT_TICKETS_MAX,
+    BATCH_MAX, BATCH_WRITERS, BATCHER_WAITING_MAX, REPLICAS_WAIT, RESPONSE_MAX, SCRIPT_TICKETS_MAX,
 };
 use super::link::Link;
-use super::script::{ScriptForm, Script};
-use super::codec;
+use super::script::{Script, ScriptForm};
 
 /// What every call needs to know of the deployment.
 #[derive(Clone, Debug)]
@@ -38,7 +40,8 @@ struct PendingTicket {
     answer: oneshot::Sender<TicketReply>,
 }
 
-/// Takes requests for one server. When it is dropped, what waits is still answered, and its tasks end.
+/// Takes requests for one server. When it is dropped, what waits is still answered, and its tasks
+/// end.
 #[derive(Debug)]
 pub(super) struct TicketBatcher(Sender<PendingTicket>);
 
@@ -47,7 +50,8 @@ impl TicketBatcher {
         let (sender, receiver) = channel(BATCHER_WAITING_MAX);
         let receiver = Arc::new(Mutex::new(receiver));
         for _ in 0..BATCH_WRITERS {
-            let writer = BatchWriter { link: link.clone(), settings: settings.clone(), connection: None };
+            let writer =
+                BatchWriter { link: link.clone(), settings: settings.clone(), connection: None };
             drop(tokio::spawn(writer.run(receiver.clone())));
         }
         Self(sender)
@@ -60,11 +64,14 @@ impl TicketBatcher {
         if self.0.try_send(ask).is_err() {
             return Err(RedisFailure::Refused("too many requests wait for the server".to_owned()));
         }
-        reply.await.unwrap_or_else(|_| Err(RedisFailure::NoReply("the program is stopping".to_owned())))
+        reply
+            .await
+            .unwrap_or_else(|_| Err(RedisFailure::NoReply("the program is stopping".to_owned())))
     }
 }
 
-/// One of the writes that may be in flight, with a connection of its own: one that is slow holds up nobody else.
+/// One of the writes that may be in flight, with a connection of its own: one that is slow holds up
+/// nobody else.
 struct BatchWriter {
     link: Arc<Link>,
     settings: Arc<RedisSettings>,
@@ -92,7 +99,8 @@ impl BatchWriter {
     async fn send_batch(&mut self, pending: &mut Vec<PendingTicket>) {
         let mut parts = split_by_slot(pending);
         let mut reply = self.write(&parts, ScriptForm::Digest).await;
-        let unknown = |reply: &Result<Value, RedisFailure>| matches!(reply, Err(RedisFailure::NoScript));
+        let unknown =
+            |reply: &Result<Value, RedisFailure>| matches!(reply, Err(RedisFailure::NoScript));
         if reply.iter().any(unknown) {
             let again: Vec<usize> = (0..parts.len()).filter(|&i| unknown(&reply[i])).collect();
             let some: Vec<Vec<PendingTicket>> =
@@ -107,9 +115,14 @@ impl BatchWriter {
         }
     }
 
-    /// One write of one call for each part, and the answers to the calls; behind the calls the wait for replicas, if any are to have the tickets. How
-    /// many have them in time changes nothing: no ticket is a promise, and one that a failover forgets is asked for again.
-    async fn write(&mut self, parts: &[Vec<PendingTicket>], by: ScriptForm) -> Vec<Result<Value, RedisFailure>> {
+    /// One write of one call for each part, and the answers to the calls; behind the calls the wait
+    /// for replicas, if any are to have the tickets. How many have them in time changes nothing: no
+    /// ticket is a promise, and one that a failover forgets is asked for again.
+    async fn write(
+        &mut self,
+        parts: &[Vec<PendingTicket>],
+        by: ScriptForm,
+    ) -> Vec<Result<Value, RedisFailure>> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => match self.link.connect(Some(RESPONSE_MAX)).await {
@@ -165,7 +178,8 @@ fn split_by_slot(pending: &mut Vec<PendingTicket>) -> Vec<Vec<PendingTicket>> {
     parts
 }
 
-/// Fans one call's answer out. Whoever does not listen any more asks again, or the ticket settles by itself.
+/// Fans one call's answer out. Whoever does not listen any more asks again, or the ticket settles
+/// by itself.
 fn send_answers(part: Vec<PendingTicket>, reply: Result<Value, RedisFailure>) {
     let answers = reply.and_then(|value| codec::ticket_answers(value, part.len()));
     match answers {

@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use doorbuster_core::limits::SLOT_QUEUE_AGE_MAX_MS;
-use doorbuster_core::slot::{SlotBounds, IssuedTicket, TicketRequest, SlotView, TicketAnswer};
+use doorbuster_core::slot::{IssuedTicket, SlotBounds, SlotView, TicketAnswer, TicketRequest};
 use doorbuster_core::{
     BuyerId, Counter, Delivery, Epoch, GrantId, Millis, NodeId, RequestKey, Seq, SlotKey, Ticket,
     TicketN, Token, Units,
@@ -79,12 +79,18 @@ pub(super) fn ticket_answer(
             let (n, units, decide_by, token) = (next()?, next()?, next()?, next()?);
             let units = units_of(units).ok_or_else(|| unexpected_reply(value))?;
             let decide_by = Millis(i64::try_from(decide_by).map_err(|_| unexpected_reply(value))?);
-            TicketAnswer::Repeated(IssuedTicket { token: Token(token), grant, n: TicketN(n), units, decide_by })
+            TicketAnswer::Repeated(IssuedTicket {
+                token: Token(token),
+                grant,
+                n: TicketN(n),
+                units,
+                decide_by,
+            })
         }
         Some("reused") => TicketAnswer::KeyReused,
-        Some("limit") => {
-            TicketAnswer::LimitReached { used: u32::try_from(next()?).map_err(|_| unexpected_reply(value))? }
-        }
+        Some("limit") => TicketAnswer::LimitReached {
+            used: u32::try_from(next()?).map_err(|_| unexpected_reply(value))?,
+        },
         Some("short") => TicketAnswer::Short { available: next()? },
         Some("full") => TicketAnswer::Full,
         Some("stopped") => TicketAnswer::Stopped,
@@ -133,7 +139,8 @@ pub(super) fn view(value: Value, bounds: &SlotBounds) -> Result<Option<SlotView>
         return Ok(None);
     }
     let at = |i: usize| values.get(i).unwrap_or(&Value::Nil);
-    let size = |i: usize| Ok::<_, RedisFailure>(usize::try_from(number(at(i))?).unwrap_or(usize::MAX));
+    let size =
+        |i: usize| Ok::<_, RedisFailure>(usize::try_from(number(at(i))?).unwrap_or(usize::MAX));
     let counters = [number(at(2))?, number(at(3))?];
     Ok(Some(SlotView {
         grant: GrantId(number(at(0))?),

@@ -1,4 +1,5 @@
-//! What went wrong with a call, as far as it matters: whether anything was done, and whether it is worth asking elsewhere.
+//! What went wrong with a call, as far as it matters: whether anything was done, and whether it is
+//! worth asking elsewhere.
 use redis::{ErrorKind, RedisError, ServerError, ServerErrorKind, Value};
 
 use crate::SlotError;
@@ -88,9 +89,9 @@ impl RedisFailure {
 impl From<RedisFailure> for SlotError {
     fn from(fail: RedisFailure) -> Self {
         match fail {
-            RedisFailure::WrongServer(reason) | RedisFailure::Busy(reason) | RedisFailure::Refused(reason) => {
-                Self { reason, may_have_happened: false }
-            }
+            RedisFailure::WrongServer(reason)
+            | RedisFailure::Busy(reason)
+            | RedisFailure::Refused(reason) => Self { reason, may_have_happened: false },
             RedisFailure::NoScript => Self {
                 reason: "the server forgets the scripts".to_owned(),
                 may_have_happened: false,

@@ -1,13 +1,14 @@
-//! Looks for a request in a slot's memory by its ticket, where nothing else names it: a verdict was forced from an id alone, and its ticket has left the
-//! queue since. In small steps between other calls, as the memory may be large.
+//! Looks for a request in a slot's memory by its ticket, where nothing else names it: a verdict was
+//! forced from an id alone, and its ticket has left the queue since. In small steps between other
+//! calls, as the memory may be large.
 use doorbuster_core::{SlotKey, Token};
 use redis::{Cmd, Value};
 
+use super::codec::{array, text};
 use super::failure::{RedisFailure, unexpected_reply};
 use super::keys::Keys;
 use super::limits::SEARCH_STEP;
 use super::routes::Routes;
-use super::codec::{array, text};
 
 /// The hash of the request that got the ticket with this token.
 pub(super) async fn find_request(

@@ -50,7 +50,8 @@ pub(super) fn check_usable(health: &Health) -> Result<(), String> {
     }
     if health.maxmemory > 0 && policy != "noeviction" {
         return Err(format!(
-            "{address} may throw keys away (maxmemory-policy {policy}): slots would lose units. Set maxmemory-policy to noeviction"
+            "{address} may throw keys away (maxmemory-policy {policy}): slots would lose units. \
+             Set maxmemory-policy to noeviction"
         ));
     }
     if health.is_replica && !health.is_cluster {

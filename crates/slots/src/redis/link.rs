@@ -1,7 +1,8 @@
-//! One server: how it is reached, and one connection for everything that neither waits nor is in a hurry.
+//! One server: how it is reached, and one connection for everything that neither waits nor is in a
+//! hurry.
 //!
-//! A connection is plain: it never sends anything twice. When an answer does not come the connection is dropped, and the caller hears that it may
-//! have happened.
+//! A connection is plain: it never sends anything twice. When an answer does not come the
+//! connection is dropped, and the caller hears that it may have happened.
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -71,7 +72,8 @@ impl Link {
                 None => control.insert(self.connect(Some(RESPONSE_MAX)).await?).clone(),
             }
         };
-        let reply = self.send(&mut connection, call).await.map_err(|fail| fail.with_address(&self.address));
+        let reply =
+            self.send(&mut connection, call).await.map_err(|fail| fail.with_address(&self.address));
         if reply.as_ref().is_err_and(RedisFailure::breaks_connection) {
             *self.control.lock().await = None;
             self.broken.notify_one();
@@ -79,7 +81,11 @@ impl Link {
         reply
     }
 
-    async fn send(&self, connection: &mut MultiplexedConnection, call: &Cmd) -> Result<Value, RedisFailure> {
+    async fn send(
+        &self,
+        connection: &mut MultiplexedConnection,
+        call: &Cmd,
+    ) -> Result<Value, RedisFailure> {
         let reply = connection.send_packed_command(call).await;
         reply.map_err(|e| RedisFailure::of(&e)).and_then(check_reply)
     }
@@ -109,13 +115,16 @@ pub(super) async fn connect(
         Ok(Err(error)) if error.kind() == redis::ErrorKind::AuthenticationFailed => {
             Err(RedisFailure::Refused(format!("{}: {error}", address())))
         }
-        // Whoever runs somebody's long script does not change to the URL's database; of that the client keeps only the words.
+        // Whoever runs somebody's long script does not change to the URL's database; of that the
+        // client keeps only the words.
         Ok(Err(error))
             if error.detail().is_some_and(|reply| reply.contains("is busy running a script")) =>
         {
             Err(RedisFailure::Busy(format!("{}: {error}", address())))
         }
         Ok(Err(error)) => Err(RedisFailure::WrongServer(format!("{}: {error}", address()))),
-        Err(_) => Err(RedisFailure::WrongServer(format!("{} does not accept a connection", address()))),
+        Err(_) => {
+            Err(RedisFailure::WrongServer(format!("{} does not accept a connection", address())))
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Reads one slot's queue: on a connection of its own, as it waits for tickets there.
 //!
-//! One connection for each slot, because a Redis Cluster lets a command wait on several queues only if they share a hash slot, which slots do not.
-//! What a settler was given and never acknowledged is given to another one after a while; acknowledging is by the script alone.
+//! One connection for each slot, because a Redis Cluster lets a command wait on several queues only
+//! if they share a hash slot, which slots do not. What a settler was given and never acknowledged
+//! is given to another one after a while; acknowledging is by the script alone.
 use std::sync::Arc;
 
 use doorbuster_core::{NodeId, SlotKey};
@@ -9,12 +10,12 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Value};
 use tokio::time::Instant;
 
+use super::codec::{self, array, text};
 use super::failure::{RedisFailure, check_reply};
 use super::inbox::Inbox;
 use super::keys::{GROUP, Keys};
 use super::limits::{CLAIM_EVERY, CLAIM_IDLE, READ_BLOCK, READ_MAX, READ_PAUSE, RESPONSE_MAX};
 use super::routes::Routes;
-use super::codec::{self, array, text};
 use crate::Taken;
 
 /// Reads one slot's queue into the inbox.
@@ -50,8 +51,11 @@ impl Reader {
         loop {
             let Err(fail) = self.read(&mut connection).await;
             match fail {
-                // No queue, or none yet: whoever gives the slot a grant makes it. Or nobody is heard at this moment.
-                RedisFailure::Refused(_) | RedisFailure::Busy(_) => tokio::time::sleep(READ_PAUSE).await,
+                // No queue, or none yet: whoever gives the slot a grant makes it. Or nobody is
+                // heard at this moment.
+                RedisFailure::Refused(_) | RedisFailure::Busy(_) => {
+                    tokio::time::sleep(READ_PAUSE).await
+                }
                 fail => {
                     link.report_broken();
                     return Err(fail);
@@ -90,8 +94,9 @@ impl Reader {
         }
     }
 
-    /// Drops entries that nobody could read for as long as a ticket waits for another settler: they would hold up every drain, and make the slot look as if
-    /// nobody settled. Whatever they were, nothing was promised for it.
+    /// Drops entries that nobody could read for as long as a ticket waits for another settler: they
+    /// would hold up every drain, and make the slot look as if nobody settled. Whatever they were,
+    /// nothing was promised for it.
     async fn drop_unreadable(
         &self,
         connection: &mut MultiplexedConnection,

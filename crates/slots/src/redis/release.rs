@@ -1,20 +1,23 @@
-//! A settler that stops hands back what it was given and has not acknowledged, so that others need not wait until it counts as dead.
+//! A settler that stops hands back what it was given and has not acknowledged, so that others need
+//! not wait until it counts as dead.
 //!
-//! A queue takes back nothing; but it keeps for each ticket since when its settler has been silent, and that can be said to be long.
+//! A queue takes back nothing; but it keeps for each ticket since when its settler has been silent,
+//! and that can be said to be long.
 use doorbuster_core::SlotKey;
 use redis::{Cmd, Value};
 use tokio::task::JoinSet;
 
 use super::Redis;
+use super::codec::{array, text};
 use super::failure::RedisFailure;
 use super::keys::GROUP;
 use super::limits::{CLAIM_IDLE, READ_MAX};
-use super::codec::{array, text};
 use crate::SlotError;
 
 impl Redis {
-    /// Reads no queue any more, and hands back what was read of them. The rest is done also when one slot cannot be reached; what could not be handed
-    /// back is claimed when this node counts as dead.
+    /// Reads no queue any more, and hands back what was read of them. The rest is done also when
+    /// one slot cannot be reached; what could not be handed back is claimed when this node counts
+    /// as dead.
     pub(crate) async fn release_tickets(&self) -> Result<(), SlotError> {
         let readers = std::mem::take(&mut *self.0.readers());
         let (slots, mut tasks): (Vec<SlotKey>, Vec<JoinSet<()>>) = readers.into_iter().unzip();
@@ -48,7 +51,10 @@ impl Redis {
             } else {
                 reply?
             };
-            let ids = array(reply)?.into_iter().map(id_of).collect::<Result<Vec<String>, RedisFailure>>()?;
+            let ids = array(reply)?
+                .into_iter()
+                .map(id_of)
+                .collect::<Result<Vec<String>, RedisFailure>>()?;
             let Some(last) = ids.last() else { return Ok(()) };
             let mut silent = Cmd::new();
             silent.arg("XCLAIM").arg(keys.queue()).arg(GROUP).arg(consumer).arg(0).arg(&ids);

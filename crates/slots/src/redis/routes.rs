@@ -1,7 +1,8 @@
 //! Which server has a slot: one server, several plain ones, or a Redis Cluster that says so itself.
 //!
-//! The client library's own cluster mode is not used: it sends commands again after a lost connection, and cannot wait on a queue. Here nothing is
-//! sent twice, and a server that says "not here" is believed for the next attempt.
+//! The client library's own cluster mode is not used: it sends commands again after a lost
+//! connection, and cannot wait on a queue. Here nothing is sent twice, and a server that says "not
+//! here" is believed for the next attempt.
 use std::sync::{Arc, PoisonError, RwLock};
 
 use doorbuster_core::SlotKey;
@@ -10,14 +11,14 @@ use redis::{Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Val
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::batcher::{RedisSettings, TicketBatcher};
+use super::codec::{array, number, text};
 use super::failure::{RedisFailure, check_reply, unexpected_reply};
 use super::health::{self, Health};
 use super::keys::{HASH_SLOTS, hash_slot, server_of};
-use super::batcher::{TicketBatcher, RedisSettings};
 use super::limits::{OPEN_MAX, OPEN_PAUSE};
 use super::link::{Link, connect};
 use super::script::Scripts;
-use super::codec::{array, number, text};
 
 /// A server and the way of requests to it.
 #[derive(Debug)]
@@ -35,7 +36,8 @@ pub(super) struct Routes {
     template: ConnectionInfo,
     pub(super) is_cluster: bool,
     map: RwLock<ServerMap>,
-    /// Held while the servers are asked: the address of the one that answered last, which is asked first.
+    /// Held while the servers are asked: the address of the one that answered last, which is asked
+    /// first.
     refreshing: tokio::sync::Mutex<String>,
     broken: Arc<Notify>,
 }
@@ -67,7 +69,8 @@ impl Routes {
         // Every node must come to the same order.
         urls.sort();
         urls.dedup();
-        let refused = |error: redis::RedisError| RedisFailure::Refused(format!("slots.urls: {error}"));
+        let refused =
+            |error: redis::RedisError| RedisFailure::Refused(format!("slots.urls: {error}"));
         let until = Instant::now() + OPEN_MAX;
         let mut opened = Vec::new();
         for url in &urls {
@@ -79,14 +82,18 @@ impl Routes {
         let is_cluster = opened
             .iter()
             .any(|(.., looked)| looked.as_ref().is_ok_and(|(health, _)| health.is_cluster));
-        // Of a cluster a server may be away, or busy all the time. One unreachable server of several plain ones is a part of the stock that cannot be sold: not the time
-        // to start. One that may not hold slots is refused in any case.
+        // Of a cluster a server may be away, or busy all the time. One unreachable server of
+        // several plain ones is a part of the stock that cannot be sold: not the time to start. One
+        // that may not hold slots is refused in any case.
         let mut fails = opened.iter().filter_map(|(.., looked)| looked.as_ref().err());
-        if let Some(fail) = fails.find(|fail| !is_cluster || matches!(fail, RedisFailure::Refused(_))) {
+        if let Some(fail) =
+            fails.find(|fail| !is_cluster || matches!(fail, RedisFailure::Refused(_)))
+        {
             return Err(fail.clone());
         }
-        let (template, _, _) =
-            opened.first().ok_or_else(|| RedisFailure::Refused("slots.urls names no server".to_owned()))?;
+        let (template, _, _) = opened
+            .first()
+            .ok_or_else(|| RedisFailure::Refused("slots.urls names no server".to_owned()))?;
         let template = template.clone();
         let mut healths = Vec::new();
         let mut scripts = None;
@@ -98,8 +105,8 @@ impl Routes {
             }
             clients.push(client);
         }
-        let scripts =
-            scripts.ok_or_else(|| RedisFailure::Refused("no server could be reached".to_owned()))?;
+        let scripts = scripts
+            .ok_or_else(|| RedisFailure::Refused("no server could be reached".to_owned()))?;
         let routes = Self {
             settings,
             scripts,
@@ -120,8 +127,13 @@ impl Routes {
         Ok((Arc::new(routes), healths))
     }
 
-    /// What the servers that have slots say of themselves: a cluster's are not all named by the URLs. One that is away is not the reason to refuse.
-    async fn probe_all(&self, known: Vec<Health>, until: Instant) -> Result<Vec<Health>, RedisFailure> {
+    /// What the servers that have slots say of themselves: a cluster's are not all named by the
+    /// URLs. One that is away is not the reason to refuse.
+    async fn probe_all(
+        &self,
+        known: Vec<Health>,
+        until: Instant,
+    ) -> Result<Vec<Health>, RedisFailure> {
         let mut healths = Vec::new();
         for server in self.servers() {
             if let Some(health) = known.iter().find(|health| health.address == server.link.address)
@@ -168,14 +180,20 @@ impl Routes {
         let index = if self.is_cluster {
             let at = hash_slot(slot);
             let range = map.ranges.iter().find(|r| (r.first..=r.last).contains(&at));
-            range.ok_or_else(|| RedisFailure::WrongServer(format!("no server has hash slot {at}")))?.server
+            range
+                .ok_or_else(|| RedisFailure::WrongServer(format!("no server has hash slot {at}")))?
+                .server
         } else {
             server_of(slot, map.servers.len())
         };
-        map.servers.get(index).cloned().ok_or_else(|| RedisFailure::WrongServer("no server".to_owned()))
+        map.servers
+            .get(index)
+            .cloned()
+            .ok_or_else(|| RedisFailure::WrongServer("no server".to_owned()))
     }
 
-    /// Asks a cluster's servers, in turn, where the hash slots are. Who asks while another does waits for that answer.
+    /// Asks a cluster's servers, in turn, where the hash slots are. Who asks while another does
+    /// waits for that answer.
     pub(super) async fn refresh(&self) -> Result<(), RedisFailure> {
         if !self.is_cluster {
             return Ok(());
@@ -203,7 +221,12 @@ impl Routes {
     }
 
     /// From the answer to CLUSTER SLOTS: `[first, last, [host, port, …], replica…]` for each range.
-    fn read_map(&self, reply: Value, asked: &Link, before: &ServerMap) -> Result<ServerMap, RedisFailure> {
+    fn read_map(
+        &self,
+        reply: Value,
+        asked: &Link,
+        before: &ServerMap,
+    ) -> Result<ServerMap, RedisFailure> {
         let mut map = ServerMap::default();
         for range in array(reply)? {
             let parts = array(range)?;
@@ -237,18 +260,22 @@ impl Routes {
             map.ranges.push(SlotRange { first, last, server });
         }
         if map.ranges.is_empty() {
-            return Err(RedisFailure::WrongServer(format!("{} knows no hash slots", asked.address)));
+            return Err(RedisFailure::WrongServer(format!(
+                "{} knows no hash slots",
+                asked.address
+            )));
         }
         Ok(map)
     }
 
     fn client(&self, addr: ConnectionAddr) -> Result<Client, RedisFailure> {
-        Client::open(self.template.clone().set_addr(addr)).map_err(|e| RedisFailure::Refused(e.to_string()))
+        Client::open(self.template.clone().set_addr(addr))
+            .map_err(|e| RedisFailure::Refused(e.to_string()))
     }
 }
 
-/// What a server says of itself, and the scripts' digests once they are loaded there. One that cannot be reached is not waited for, one that does
-/// nothing yet is.
+/// What a server says of itself, and the scripts' digests once they are loaded there. One that
+/// cannot be reached is not waited for, one that does nothing yet is.
 async fn probe(client: &Client, until: Instant) -> Result<(Health, Scripts), RedisFailure> {
     let address = client.get_connection_info().addr().to_string();
     let mut connection = loop {
@@ -270,14 +297,18 @@ async fn read_health(
     address: &str,
 ) -> Result<(Health, Scripts), RedisFailure> {
     let reply = connection.send_packed_command(Cmd::new().arg("INFO")).await;
-    let reply = reply.map_err(|e| RedisFailure::of(&e)).and_then(check_reply).map_err(|fail| fail.with_address(address))?;
+    let reply = reply
+        .map_err(|e| RedisFailure::of(&e))
+        .and_then(check_reply)
+        .map_err(|fail| fail.with_address(address))?;
     let health = Health::read(address, text(&reply)?);
     health::check_usable(&health).map_err(RedisFailure::Refused)?;
     let scripts = Scripts::load(connection).await.map_err(|fail| fail.with_address(address))?;
     Ok((health, scripts))
 }
 
-/// Rests for a moment after a failure that may pass; gives back any other, and every one after `until`.
+/// Rests for a moment after a failure that may pass; gives back any other, and every one after
+/// `until`.
 async fn pause_before_retry(fail: RedisFailure, until: Instant) -> Result<(), RedisFailure> {
     if !fail.is_transient() || Instant::now() >= until {
         return Err(fail);

@@ -1,4 +1,5 @@
-//! The scripts: loaded once on every server, called by their digest; by their source where a server forgot them, which loads them again.
+//! The scripts: loaded once on every server, called by their digest; by their source where a server
+//! forgot them, which loads them again.
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, Value};
 

@@ -1,16 +1,18 @@
-//! Looks at the servers' identities, each second and when a connection broke, so that a slot's loss is suspected before it is found.
+//! Looks at the servers' identities, each second and when a connection broke, so that a slot's loss
+//! is suspected before it is found.
 //!
-//! A suspicion proves nothing and a loss need not show here: neither id changes on FLUSHALL. It only makes the leader look at once. A server that
-//! came to hold slots and may not (after a failover), or may not any more (its settings were changed), is a change as well: it is told of.
+//! A suspicion proves nothing and a loss need not show here: neither id changes on FLUSHALL. It
+//! only makes the leader look at once. A server that came to hold slots and may not (after a
+//! failover), or may not any more (its settings were changed), is a change as well: it is told of.
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redis::Cmd;
 use tokio::sync::watch::{self, Receiver, Sender};
 
+use super::codec::text;
 use super::health::{self, Health};
 use super::limits::{WATCH_EVERY, WATCH_PAUSE};
 use super::routes::Routes;
-use super::codec::text;
 use crate::{LossEvidence, ServerIdentity};
 
 /// What was seen of the servers last.
@@ -55,7 +57,8 @@ impl ServerWatch {
     }
 
     async fn check_servers(&self, routes: &Routes) {
-        // A server that does not answer keeps its place: its silence is no change, its return is one.
+        // A server that does not answer keeps its place: its silence is no change, its return is
+        // one.
         drop(routes.refresh().await);
         let mut next = Vec::new();
         for server in routes.servers() {

@@ -1,5 +1,6 @@
-//! Servers that answer, and do nothing yet: one that runs somebody's long script, and one that reads its file. Nothing was done then, and they sell on.
-//! Who starts meanwhile asks again for a while.
+//! Servers that answer, and do nothing yet: one that runs somebody's long script, and one that
+//! reads its file. Nothing was done then, and they sell on. Who starts meanwhile asks again for a
+//! while.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::slot::TicketAnswer;
@@ -70,7 +71,8 @@ fn keep_busy(url: String, millis: u64) -> std::thread::JoinHandle<()> {
     running
 }
 
-/// Requests of one buyer after the other, until `done`; the tickets' numbers, and what was said instead of one.
+/// Requests of one buyer after the other, until `done`; the tickets' numbers, and what was said
+/// instead of one.
 async fn ask_until(slots: &Slots, done: impl Fn() -> bool) -> (Vec<u64>, Vec<SlotError>) {
     let (mut cut, mut failed, began) = (Vec::new(), Vec::new(), Instant::now());
     while !done() {
@@ -88,7 +90,8 @@ async fn ask_until(slots: &Slots, done: impl Fn() -> bool) -> (Vec<u64>, Vec<Slo
     (cut, failed)
 }
 
-/// That so many were told of this, that nothing was done for them, and that the next ticket is the next one.
+/// That so many were told of this, that nothing was done for them, and that the next ticket is the
+/// next one.
 async fn is_none_the_worse(slots: &Slots, word: &str, cut: u64, failed: &[SlotError]) {
     let told: Vec<_> = failed.iter().filter(|error| error.reason.contains(word)).collect();
     assert!(!told.is_empty(), "{word}: {failed:?}");

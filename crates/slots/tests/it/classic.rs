@@ -1,5 +1,5 @@
-//! The classic script on the hash `Total`/`Booked` beside the slot's: the same answers to the same inputs, and no way to add stock by asking for less
-//! than nothing.
+//! The classic script on the hash `Total`/`Booked` beside the slot's: the same answers to the same
+//! inputs, and no way to add stock by asking for less than nothing.
 use std::cell::Cell;
 
 use doorbuster_core::slot::TicketAnswer;

@@ -6,15 +6,16 @@ use doorbuster_core::{Epoch, GrantId, ItemId, SlotKey};
 use doorbuster_slots::conformance::{self, terms};
 use doorbuster_slots::{DeliveryRef, Slots, Taken};
 
-use super::server::{Server, options};
 use super::burst::burst;
+use super::server::{Server, options};
 
 /// How long the servers may need to agree.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const PRIMARIES: usize = 3;
 const HASH_SLOTS: usize = 16_384;
-/// After how long without a word the servers of a cluster miss one of them, in milliseconds: by then they also forget whom they only just met. Long,
-/// as a machine may stop them all for a while; short where one is to be replaced, once they know each other.
+/// After how long without a word the servers of a cluster miss one of them, in milliseconds: by
+/// then they also forget whom they only just met. Long, as a machine may stop them all for a while;
+/// short where one is to be replaced, once they know each other.
 const MISSED_AFTER_MS: &str = "30000";
 const REPLACED_AFTER_MS: &str = "4000";
 
@@ -129,7 +130,8 @@ async fn requests_of_many_slots_go_together_and_every_unit_is_cut_once() {
         let more = tokio::time::timeout(READY_WITHIN, slots.take(500)).await;
         taken.extend(more.expect("tickets are waiting").expect("reachable"));
     }
-    let done = |t: &Taken| DeliveryRef { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token };
+    let done =
+        |t: &Taken| DeliveryRef { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token };
     slots.acknowledge(&taken.iter().map(done).collect::<Vec<_>>()).await.expect("reachable");
     for slot in SLOTS {
         assert_eq!(outcome.numbers_of(slot), (1..=STOCK).collect::<Vec<_>>());
@@ -203,7 +205,9 @@ async fn take_over(from: impl Fn(&mut Server)) {
     let is_primary = |s: &Server| s.ask::<String>(&["INFO", "replication"]).contains("role:master");
     let primary = servers.iter().position(|s| has(&s) && is_primary(s)).expect("one has it");
     from(&mut servers[primary]);
-    tokio::time::timeout(READY_WITHIN, slots.wait_for_change(seen)).await.expect("another server has it");
+    tokio::time::timeout(READY_WITHIN, slots.wait_for_change(seen))
+        .await
+        .expect("another server has it");
     let until = Instant::now() + READY_WITHIN;
     let view = loop {
         match slots.view(slot).await {
@@ -252,8 +256,9 @@ async fn a_server_of_a_cluster_that_evicts_is_refused_whether_or_not_it_is_named
     let seen = slots.evidence();
     assert_eq!(seen.refusals, Vec::<String>::new());
     evict(&servers[1], "volatile-ttl");
-    let changes =
-        tokio::time::timeout(READY_WITHIN, slots.wait_for_change(seen.changes)).await.expect("looked at");
+    let changes = tokio::time::timeout(READY_WITHIN, slots.wait_for_change(seen.changes))
+        .await
+        .expect("looked at");
     let now = slots.evidence();
     assert_eq!(
         (changes, now.changes, now.refusals.len()),
@@ -262,7 +267,9 @@ async fn a_server_of_a_cluster_that_evicts_is_refused_whether_or_not_it_is_named
     );
     assert!(now.refusals[0].contains("volatile-ttl"), "{now:?}");
     evict(&servers[1], "noeviction");
-    tokio::time::timeout(READY_WITHIN, slots.wait_for_change(now.changes)).await.expect("looked at");
+    tokio::time::timeout(READY_WITHIN, slots.wait_for_change(now.changes))
+        .await
+        .expect("looked at");
     assert_eq!(slots.evidence().refusals, Vec::<String>::new());
 }
 

@@ -1,16 +1,18 @@
-//! What can happen to slots in Redis: each of these fails closed, is found, and is mended by the next epoch.
+//! What can happen to slots in Redis: each of these fails closed, is found, and is mended by the
+//! next epoch.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::slot::{ApplyOutcome, SlotView, TicketAnswer};
 use doorbuster_core::{
-    CloseCause, Counter, Epoch, FeedRow, Grant, GrantId, ItemId, NodeId, Seq, SlotKey, TicketN, Token, loss,
+    CloseCause, Counter, Epoch, FeedRow, Grant, GrantId, ItemId, NodeId, Seq, SlotKey, TicketN,
+    Token, loss,
 };
 use doorbuster_slots::conformance::{request, terms};
 use doorbuster_slots::{DeliveryRef, RedisOptions, SlotError, Slots, Taken};
 
-use super::server::{Server, options};
 use super::burst::burst;
+use super::server::{Server, options};
 use super::watch::Watch;
 
 pub const SLOT: SlotKey = SlotKey { item: ItemId(7), index: 2 };
@@ -152,7 +154,9 @@ async fn a_server_restarted_from_an_old_snapshot_is_suspected_and_shows_it() {
     slots.apply(SLOT, Epoch(1), &[refill(1, 1, 5)]).await.expect("reachable");
     let seen = slots.evidence();
     server.restart();
-    tokio::time::timeout(WITHIN, slots.wait_for_change(seen.changes)).await.expect("another run id");
+    tokio::time::timeout(WITHIN, slots.wait_for_change(seen.changes))
+        .await
+        .expect("another run id");
     assert_ne!(slots.evidence().servers[0].run_id, seen.servers[0].run_id);
     let after = view(&slots).await.expect("the old epoch");
     assert_eq!((after.n.0, after.applied.0, after.available), (1, 0, 9));
@@ -391,7 +395,8 @@ async fn a_server_that_is_gone_is_said_to_be_and_found_when_it_is_back() {
     cut(&slots, "a", "k").await;
     server.kill();
     let until = Instant::now() + WITHIN;
-    // What goes out over a connection that is breaking may have happened; then no connection is made, and nothing is sent.
+    // What goes out over a connection that is breaking may have happened; then no connection is
+    // made, and nothing is sent.
     while ask(&slots, "b", "k").await.expect_err("gone").may_have_happened {
         assert!(Instant::now() < until, "nothing can happen any more");
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use doorbuster_core::rows::FeedCause;
-use doorbuster_core::slot::{ApplyOutcome, SlotBounds, RecallOutcome, TicketAnswer};
+use doorbuster_core::slot::{ApplyOutcome, RecallOutcome, SlotBounds, TicketAnswer};
 use doorbuster_core::{
     Counter, Epoch, FeedRow, GrantId, ItemId, RecallId, Seq, SlotKey, Ticket, Token,
 };
@@ -17,7 +17,8 @@ async fn slots(_test: &str) -> Slots {
 
 crate::conforms!(slots);
 
-/// Threads ask for more than there is while a settler takes and acknowledges: every unit is cut once, every ticket is delivered once.
+/// Threads ask for more than there is while a settler takes and acknowledges: every unit is cut
+/// once, every ticket is delivered once.
 #[test]
 fn threads_share_a_slot_without_losing_or_inventing_a_unit() {
     const STOCK: u64 = 20_000;
@@ -193,8 +194,9 @@ impl Attacked {
     }
 }
 
-/// The same requests come by four threads at once, while units are brought and taken away and a settler works: a request has one ticket, a buyer no more than
-/// the limit, and every unit is accounted for.
+/// The same requests come by four threads at once, while units are brought and taken away and a
+/// settler works: a request has one ticket, a buyer no more than the limit, and every unit is
+/// accounted for.
 #[test]
 fn threads_that_send_the_same_requests_get_one_ticket_for_each_and_keep_the_limit() {
     let bounds = SlotBounds { recalls: Attacked::STEPS as usize, ..SlotBounds::default() };

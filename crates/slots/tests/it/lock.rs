@@ -1,4 +1,5 @@
-//! Locks on real servers: expiry during work, a holder whose clock stood still, somebody else's lock, failover (also to a replica), majorities.
+//! Locks on real servers: expiry during work, a holder whose clock stood still, somebody else's
+//! lock, failover (also to a replica), majorities.
 use std::time::{Duration, Instant};
 
 use doorbuster_slots::{LockGuard, Locks, Shared};
@@ -130,7 +131,8 @@ async fn numbers_go_on_past_a_failover_that_lost_the_lock() {
     tokio::time::timeout(PATIENCE, late.lost()).await.expect("it cannot be renewed");
 }
 
-/// Waits until a replica has what the primary has under these keys, or nothing where it has nothing.
+/// Waits until a replica has what the primary has under these keys, or nothing where it has
+/// nothing.
 async fn follows(replica: &Server, primary: &Server, keys: &[&str]) {
     let until = Instant::now() + PATIENCE;
     // While it is loading it says nothing else.
@@ -159,7 +161,8 @@ async fn a_replica_without_the_lock_that_takes_over_gives_a_greater_number_and_t
     let [primary, replica] = &mut servers;
     let way = || Shared::new(&urls, "shop").expect("addresses");
     let (mine, others) = (way(), way());
-    let locks = |way: &Shared| Locks::with_lease(vec![way.clone()], LONG).expect("there is a server");
+    let locks =
+        |way: &Shared| Locks::with_lease(vec![way.clone()], LONG).expect("there is a server");
     let (one, other) = (locks(&mine), locks(&others));
     replica.ask::<String>(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
     take(&one).await.release().await;
@@ -184,7 +187,8 @@ async fn a_replica_without_the_lock_that_takes_over_gives_a_greater_number_and_t
         written.write(&next) && !written.write(&late),
         "the number shows that it comes too late"
     );
-    // Whatever a node asks next finds the connection broken; from then on it asks where everybody does.
+    // Whatever a node asks next finds the connection broken; from then on it asks where everybody
+    // does.
     while mine.get(FENCE).await.is_err() {
         assert!(taken_over.elapsed() < PATIENCE, "the replica is found");
         tokio::time::sleep(Duration::from_millis(10)).await;

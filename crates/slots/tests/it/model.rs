@@ -1,10 +1,14 @@
-//! Random lists of calls on the reference slot and on Redis: the same answers, the same views, after each.
+//! Random lists of calls on the reference slot and on Redis: the same answers, the same views,
+//! after each.
 use std::collections::HashSet;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use doorbuster_core::rows::FeedCause;
-use doorbuster_core::slot::{ApplyOutcome, SlotBounds, IssuedTicket, RecallOutcome, TicketRequest, Slot, GrantTerms, TicketAnswer};
+use doorbuster_core::slot::{
+    ApplyOutcome, GrantTerms, IssuedTicket, RecallOutcome, Slot, SlotBounds, TicketAnswer,
+    TicketRequest,
+};
 use doorbuster_core::{
     Counter, Delivery, Epoch, FeedRow, GrantId, IdKey, ItemId, RecallId, RequestKey, Seq, SlotKey,
     Ticket, Token,
@@ -165,7 +169,8 @@ impl Both {
         }
     }
 
-    /// Only in their order where the queue is narrow: the reference counts what is acknowledged behind an open one.
+    /// Only in their order where the queue is narrow: the reference counts what is acknowledged
+    /// behind an open one.
     fn is_tight(&self) -> bool {
         self.bounds.queue < 100
     }
@@ -194,7 +199,8 @@ impl Both {
                 let there = self.slot.init(terms);
                 let here = self.slots.init(SLOT, terms).await.expect("reachable");
                 if is_first {
-                    // Nothing is there to be stopped before; the reference remembers it all the same.
+                    // Nothing is there to be stopped before; the reference remembers it all the
+                    // same.
                     self.slots.stop(SLOT, self.stopped).await.expect("reachable");
                 }
                 let view = self.slot.view().expect("just given");
@@ -357,7 +363,8 @@ impl Both {
         }
     }
 
-    /// Everything is lost, as by FLUSHALL; the readers start anew, so that nothing read before is taken after.
+    /// Everything is lost, as by FLUSHALL; the readers start anew, so that nothing read before is
+    /// taken after.
     async fn forget(&mut self) {
         let keys: Vec<String> = self.server.ask(&["KEYS", &format!("{}:*", self.prefix)]);
         if !keys.is_empty() {

@@ -1,15 +1,20 @@
-//! Random calls of three threads at once on one slot in memory, judged for linearizability: there must be an order of the calls, which agrees with when each
-//! was made and answered, in which the reference slot says the same to each of them.
+//! Random calls of three threads at once on one slot in memory, judged for linearizability: there
+//! must be an order of the calls, which agrees with when each was made and answered, in which the
+//! reference slot says the same to each of them.
 //!
-//! `DOORBUSTER_SCHEDULES` says how many; a failure tells its seed, and what was said to whom. The same seed draws the same calls; how they meet is chance.
+//! `DOORBUSTER_SCHEDULES` says how many; a failure tells its seed, and what was said to whom. The
+//! same seed draws the same calls; how they meet is chance.
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use doorbuster_core::rows::FeedCause;
-use doorbuster_core::slot::{ApplyOutcome, SlotBounds, IssuedTicket, TicketRequest, Slot, GrantTerms, TicketAnswer};
+use doorbuster_core::slot::{
+    ApplyOutcome, GrantTerms, IssuedTicket, Slot, SlotBounds, TicketAnswer, TicketRequest,
+};
 use doorbuster_core::{
-    Counter, Delivery, Epoch, FeedRow, GrantId, IdKey, ItemId, RecallId, Seq, SlotKey, Ticket, Token,
+    Counter, Delivery, Epoch, FeedRow, GrantId, IdKey, ItemId, RecallId, Seq, SlotKey, Ticket,
+    Token,
 };
 use doorbuster_slots::Slots;
 use doorbuster_slots::conformance::{id_key, request};
@@ -155,7 +160,8 @@ impl World {
         calls.map(|call| self.did(call)).collect()
     }
 
-    /// Whether there is an order of these calls, each thread's in their order, that the reference could have followed.
+    /// Whether there is an order of these calls, each thread's in their order, that the reference
+    /// could have followed.
     fn explains(&self, threads: &[Vec<Did>]) -> bool {
         self.goes_on(threads, &mut vec![0; threads.len()], &self.reference())
     }
@@ -294,7 +300,8 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Takes these steps, and rests after each for so many turns of a loop; 1: lets others go first.
+    /// Takes these steps, and rests after each for so many turns of a loop; 1: lets others go
+    /// first.
     fn walk(mut self, steps: &[(Step, u32)]) -> Vec<Did> {
         let mut all = Vec::with_capacity(steps.len());
         self.world.meet();
@@ -391,7 +398,8 @@ fn a_judge_of_schedules_says_no_to_a_lost_update_and_to_a_word_from_the_future()
         threshold: 0,
     };
     let world = World::new(SlotBounds::default(), terms, 9);
-    let ask = |token| Call::Ticket(TicketRequest { token: Token(token), ..world.requests[0].clone() });
+    let ask =
+        |token| Call::Ticket(TicketRequest { token: Token(token), ..world.requests[0].clone() });
     let did = |token, answer: &Answer, (called, answered)| {
         vec![Did { call: ask(token), answer: answer.clone(), called, answered }]
     };

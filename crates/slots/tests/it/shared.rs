@@ -1,4 +1,5 @@
-//! The server that nodes share for what may be forgotten: scripts, redirections, and what happens while it is away.
+//! The server that nodes share for what may be forgotten: scripts, redirections, and what happens
+//! while it is away.
 use std::time::{Duration, Instant};
 
 use doorbuster_slots::{LimitCharge, ScriptReply, Shared};

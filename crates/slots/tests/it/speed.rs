@@ -1,4 +1,5 @@
-//! How many tickets a second go through one Redis server. By hand, with `--release -- --ignored --nocapture`.
+//! How many tickets a second go through one Redis server. By hand, with `--release -- --ignored
+//! --nocapture`.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -17,7 +18,8 @@ const CALLERS: u64 = 512;
 const TIME: Duration = Duration::from_secs(3);
 const CLASSIC: &str = include_str!("../../../../bench/src/peer/booked.lua");
 
-/// Runs a body for each caller until the time is over, and says how many times a second it ran through.
+/// Runs a body for each caller until the time is over, and says how many times a second it ran
+/// through.
 async fn rate<F: Future<Output = ()> + Send + 'static>(
     caller: impl Fn(u64, Arc<AtomicU64>) -> F,
 ) -> f64 {
@@ -70,7 +72,8 @@ async fn through_slots(url: String, stock: u64) -> f64 {
     rate
 }
 
-/// The classic script, one call a request: all callers over one connection that writes many together, or each over one of its own.
+/// The classic script, one call a request: all callers over one connection that writes many
+/// together, or each over one of its own.
 async fn bare(url: String, shared: bool) -> f64 {
     let client = Client::open(url).expect("a URL");
     let config = AsyncConnectionConfig::new();

@@ -27,10 +27,14 @@ async fn version(fixture: &Fixture) -> BlocksVersion {
 
 /// A block holds until its time, is replaced by one of the same name, and ends when it is deleted.
 pub async fn blocks_hold_until_they_are_over(fixture: Fixture) {
-    assert_eq!((blocked(&fixture).await, version(&fixture).await), (Vec::new(), BlocksVersion::default()));
+    assert_eq!(
+        (blocked(&fixture).await, version(&fixture).await),
+        (Vec::new(), BlocksVersion::default())
+    );
     let soon = fixture.clock.now().plus(1_000);
-    let robot =
-        put(&fixture, BlockKind::Buyer, "robot", Some(soon), "a script").await.expect("there is room");
+    let robot = put(&fixture, BlockKind::Buyer, "robot", Some(soon), "a script")
+        .await
+        .expect("there is room");
     assert_eq!(
         (robot.until, robot.reason.as_str(), robot.at),
         (Some(soon), "a script", fixture.clock.now())

@@ -1,7 +1,8 @@
-//! What may be used once: spent by the first, remembered until it ends; wrong answers are counted for a while.
+//! What may be used once: spent by the first, remembered until it ends; wrong answers are counted
+//! for a while.
 use super::Fixture;
 use crate::contract::{AnswerSpend, SpendOutcome};
-use crate::limits::{SPENT_KEPT_MS, DELETE_ROWS_MAX};
+use crate::limits::{DELETE_ROWS_MAX, SPENT_KEPT_MS};
 
 const WINDOW_MS: i64 = 10_000;
 /// How long a challenge may be answered.
@@ -23,8 +24,12 @@ async fn spend_answer(fixture: &Fixture, id: u8, by: u8, is_correct: bool) -> Op
     }
 }
 
-/// Sends all of these at the same moment; of each whether it is right, and how many wrong answers it heard of.
-async fn at_once(fixture: &Fixture, answers: impl Iterator<Item = AnswerSpend>) -> Vec<(bool, u32)> {
+/// Sends all of these at the same moment; of each whether it is right, and how many wrong answers
+/// it heard of.
+async fn at_once(
+    fixture: &Fixture,
+    answers: impl Iterator<Item = AnswerSpend>,
+) -> Vec<(bool, u32)> {
     let asked: Vec<_> = answers
         .map(|spending| {
             let store = fixture.store.clone();
@@ -87,8 +92,9 @@ pub async fn wrong_answers_are_counted_for_a_while(fixture: Fixture) {
     assert_eq!(spend_answer(&fixture, 16, 1, true).await, Some(1));
 }
 
-/// Of wrong answers at the same moment each hears of another number of those before it, however many right ones are among them: so exactly as many are looked
-/// at as may be. A right one that comes behind hears of all.
+/// Of wrong answers at the same moment each hears of another number of those before it, however
+/// many right ones are among them: so exactly as many are looked at as may be. A right one that
+/// comes behind hears of all.
 pub async fn of_wrong_answers_at_once_as_many_are_looked_at_as_may_be(fixture: Fixture) {
     const LOOKED_AT: u32 = 10;
     const WRONG: u32 = 30;
@@ -102,18 +108,30 @@ pub async fn of_wrong_answers_at_once_as_many_are_looked_at_as_may_be(fixture: F
         assert_eq!(wrong, (0..WRONG).collect::<Vec<_>>());
         let looked_at = wrong.iter().filter(|misses| **misses < LOOKED_AT).count();
         assert_eq!(looked_at, LOOKED_AT as usize);
-        assert_eq!(spend_answer(&fixture, 200 + by, by, true).await, Some(WRONG), "also a right one");
+        assert_eq!(
+            spend_answer(&fixture, 200 + by, by, true).await,
+            Some(WRONG),
+            "also a right one"
+        );
     }
 }
 
-/// An answer that comes to the store after the end of its challenge counts for nothing, whether or not the challenge was spent before.
+/// An answer that comes to the store after the end of its challenge counts for nothing, whether or
+/// not the challenge was spent before.
 pub async fn what_has_ended_counts_for_nothing(fixture: Fixture) {
-    let (spent_answers, unspent) = (spending(&fixture, 1, 1, true), spending(&fixture, 2, 2, false));
-    assert!(matches!(fixture.store.spend_answer(spent_answers).await.expect("writes"), SpendOutcome::Now { misses: 0, .. }));
+    let (spent_answers, unspent) =
+        (spending(&fixture, 1, 1, true), spending(&fixture, 2, 2, false));
+    assert!(matches!(
+        fixture.store.spend_answer(spent_answers).await.expect("writes"),
+        SpendOutcome::Now { misses: 0, .. }
+    ));
     fixture.clock.advance(LIVES_MS);
     for _ in 0..3 {
         for late in [spent_answers, unspent] {
-            assert_eq!(fixture.store.spend_answer(late).await.expect("writes"), SpendOutcome::Expired);
+            assert_eq!(
+                fixture.store.spend_answer(late).await.expect("writes"),
+                SpendOutcome::Expired
+            );
         }
     }
     assert_eq!(spend_answer(&fixture, 3, 2, true).await, Some(0), "nor is it a wrong answer");
@@ -124,14 +142,20 @@ pub async fn what_has_ended_counts_for_nothing(fixture: Fixture) {
         2,
         "the first is forgotten, the late ones were never kept"
     );
-    assert_eq!(fixture.store.spend_answer(spent_answers).await.expect("writes"), SpendOutcome::Expired);
+    assert_eq!(
+        fixture.store.spend_answer(spent_answers).await.expect("writes"),
+        SpendOutcome::Expired
+    );
 }
 
-/// What has ended is forgotten a while later as others come, so that the table does not grow; not at once, so that it is not spent anew by whoever is a little
-/// behind.
+/// What has ended is forgotten a while later as others come, so that the table does not grow; not
+/// at once, so that it is not spent anew by whoever is a little behind.
 pub async fn what_has_ended_is_forgotten(fixture: Fixture) {
     let first = spending(&fixture, 0, 0, true);
-    assert!(matches!(fixture.store.spend_answer(first).await.expect("writes"), SpendOutcome::Now { .. }));
+    assert!(matches!(
+        fixture.store.spend_answer(first).await.expect("writes"),
+        SpendOutcome::Now { .. }
+    ));
     for id in 1..100 {
         assert_eq!(spend_answer(&fixture, id, id, false).await, Some(0));
     }
@@ -139,12 +163,16 @@ pub async fn what_has_ended_is_forgotten(fixture: Fixture) {
     fixture.clock.advance(LIVES_MS);
     assert_eq!(spend_answer(&fixture, 100, 100, true).await, Some(0));
     fixture.clock.advance(-1);
-    assert_eq!(fixture.store.spend_answer(first).await.expect("writes"), SpendOutcome::AlreadySpent);
+    assert_eq!(
+        fixture.store.spend_answer(first).await.expect("writes"),
+        SpendOutcome::AlreadySpent
+    );
     fixture.clock.advance(SPENT_KEPT_MS + 1);
     let (mut left, mut id) = (101, 101);
     while left > DELETE_ROWS_MAX.unsigned_abs() {
         assert_eq!(spend_answer(&fixture, id, id, true).await, Some(0));
-        let before = std::mem::replace(&mut left, fixture.store.spent_answers().await.expect("reads"));
+        let before =
+            std::mem::replace(&mut left, fixture.store.spent_answers().await.expect("reads"));
         assert!(left < before, "more are forgotten than come");
         id += 1;
     }

@@ -18,7 +18,8 @@ async fn sale(fixture: &Fixture, id: &str) {
 }
 
 async fn add(fixture: &Fixture, hashes: &[u8], uses: u32) -> CodesOutcome {
-    fixture.store
+    fixture
+        .store
         .add_codes("spring", hashes.iter().map(|n| hash(*n)).collect(), uses)
         .await
         .expect("writes")
@@ -77,7 +78,10 @@ pub async fn codes_go_with_their_sale(fixture: Fixture) {
     sale(&fixture, "spring").await;
     assert_eq!(add(&fixture, &[1, 2], 1).await, CodesOutcome::Done);
     assert!(spend(&fixture, 1, "anna").await);
-    assert_eq!(fixture.store.delete_sale("spring", None).await.expect("writes"), DeleteOutcome::Done);
+    assert_eq!(
+        fixture.store.delete_sale("spring", None).await.expect("writes"),
+        DeleteOutcome::Done
+    );
     sale(&fixture, "spring").await;
     assert_eq!(counts(&fixture).await, CodeCounts::default());
     assert!(!spend(&fixture, 1, "anna").await && !spend(&fixture, 2, "anna").await);

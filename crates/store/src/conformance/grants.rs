@@ -1,4 +1,5 @@
-//! Grants: units between an item's pool and its slots, and the feed through which slots learn of them.
+//! Grants: units between an item's pool and its slots, and the feed through which slots learn of
+//! them.
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{CloseCause, Counter, Epoch, GrantId, ItemId, Seq, SlotKey, Stock, Verdict};
@@ -41,7 +42,8 @@ pub async fn a_slot_of_no_item_gets_no_grant(fixture: Fixture) {
     assert_eq!(fixture.store.grants(ItemId(404)).await.expect("reads"), []);
 }
 
-/// A draft, a paused and a closed sale get no grant, and pausing and closing a sale closes its grants.
+/// A draft, a paused and a closed sale get no grant, and pausing and closing a sale closes its
+/// grants.
 pub async fn only_a_sale_that_is_on_has_grants(fixture: Fixture) {
     let sale = new_sale("spring", vec![new_item("phone", Stock::Counted(9), 2)]);
     let sale = fixture.store.create_sale(sale).await.expect("writes").expect("a free id");
@@ -85,7 +87,8 @@ pub async fn an_id_opens_one_grant(fixture: Fixture) {
 pub async fn a_refill_reaches_the_slot_through_its_feed(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(100), 1).await;
     let slot = SlotKey { item, index: 0 };
-    let grant = fixture.store.open_grant(slot, GrantId(7), 10).await.expect("writes").expect("an item");
+    let grant =
+        fixture.store.open_grant(slot, GrantId(7), 10).await.expect("writes").expect("an item");
     assert_eq!(
         fixture.store.refill(grant.id, 5, Counter::A).await.expect("writes"),
         0,
@@ -107,7 +110,8 @@ pub async fn a_refill_reaches_the_slot_through_its_feed(fixture: Fixture) {
     assert_eq!(fixture.grant(&grant).await.feed_len, Seq(2));
 }
 
-/// A closed grant gives back what it did not settle, once; the slot's next grant has the next epoch.
+/// A closed grant gives back what it did not settle, once; the slot's next grant has the next
+/// epoch.
 pub async fn closing_returns_what_was_not_settled_once(fixture: Fixture) {
     let grant = fixture.slot(100, 40, 10).await;
     let item = grant.slot.item;
@@ -152,7 +156,8 @@ pub async fn a_feed_has_no_gaps(fixture: Fixture) {
     let kept = fixture.reserve(&grant, 1, "anna", 1).await;
     fixture.store.refill(grant.id, 3, Counter::A).await.expect("writes");
     fixture.settle(&fixture.ticket(&grant, 2, "anna", "too-many", 5)).await;
-    fixture.store
+    fixture
+        .store
         .end_order(
             kept.id,
             doorbuster_core::order::EndReason::Cancel,

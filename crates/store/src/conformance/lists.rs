@@ -36,7 +36,11 @@ async fn list(fixture: &Fixture, query: OrderQuery) -> Vec<u64> {
 /// Orders are listed newest first, page by page, by buyer, item and state.
 pub async fn orders_are_listed_page_by_page(fixture: Fixture) {
     let (a, b, orders) = seven(&fixture).await;
-    fixture.store.end_order(orders[2].id, EndReason::Cancel, Attribution::BUYER.clone()).await.expect("writes");
+    fixture
+        .store
+        .end_order(orders[2].id, EndReason::Cancel, Attribution::BUYER.clone())
+        .await
+        .expect("writes");
     let all = OrderQuery::default();
     assert_eq!(list(&fixture, all.clone()).await, [7, 6, 5, 4, 3, 2, 1]);
     let of = |name| OrderQuery { buyer: Some(buyer(name)), ..OrderQuery::default() };
@@ -80,8 +84,11 @@ pub async fn orders_are_exported_oldest_first(fixture: Fixture) {
 /// New orders do not disturb a listing that goes on.
 pub async fn new_orders_do_not_shift_pages(fixture: Fixture) {
     let (a, _, _) = seven(&fixture).await;
-    let first =
-        fixture.store.orders(OrderQuery { limit: 3, ..OrderQuery::default() }).await.expect("reads");
+    let first = fixture
+        .store
+        .orders(OrderQuery { limit: 3, ..OrderQuery::default() })
+        .await
+        .expect("reads");
     fixture.reserve(&a, 8, "dora", 1).await;
     let query = OrderQuery { limit: 3, after: first.next, ..OrderQuery::default() };
     let second = fixture.store.orders(query).await.expect("reads");
@@ -96,7 +103,8 @@ pub async fn requests_that_hold_an_order_are_told(fixture: Fixture) {
     let mut told = Vec::new();
     let (mut after, mut rounds) = (Some(0), 0);
     while let Some(at) = after {
-        let (requests, next) = fixture.store.request_hashes_of(&[item], at, 2).await.expect("reads");
+        let (requests, next) =
+            fixture.store.request_hashes_of(&[item], at, 2).await.expect("reads");
         told.extend(requests);
         (after, rounds) = (next, rounds + 1);
     }
@@ -106,7 +114,10 @@ pub async fn requests_that_hold_an_order_are_told(fixture: Fixture) {
     let all: Vec<_> = orders.iter().map(|order| order.item).collect();
     let (all, next) = fixture.store.request_hashes_of(&all, 0, 100).await.expect("reads");
     assert_eq!((all.len(), next), (7, None));
-    assert_eq!(fixture.store.request_hashes_of(&[], 0, 100).await.expect("reads"), (Vec::new(), None));
+    assert_eq!(
+        fixture.store.request_hashes_of(&[], 0, 100).await.expect("reads"),
+        (Vec::new(), None)
+    );
 }
 
 /// No dead letters without a reason for one.

@@ -1,23 +1,24 @@
-//! Money: each captured payment becomes one paid order or one refund, whatever is repeated, late or wrong.
+//! Money: each captured payment becomes one paid order or one refund, whatever is repeated, late or
+//! wrong.
 use std::slice::from_ref;
 
 use doorbuster_core::event::Attribution;
 use doorbuster_core::limits::{REFUND_TRIES_MAX, backoff_ms};
 use doorbuster_core::money::{
-    Capture, CaptureOutcome, Money, Payment, PaymentId, PaymentState, Refund, RefundCause, RefundId,
-    RefundUpdate, RefundState, RefundMessageOutcome,
+    Capture, CaptureOutcome, Money, Payment, PaymentId, PaymentState, Refund, RefundCause,
+    RefundId, RefundMessageOutcome, RefundState, RefundUpdate,
 };
 use doorbuster_core::order::{ChangeOutcome, EndReason};
 use doorbuster_core::{CloseCause, Counter, Millis, Order, OrderState};
 
-use super::{HOLD_MS, Fixture, id_of};
+use super::{Fixture, HOLD_MS, id_of};
 use crate::contract::{MoneyQuery, RefundNotice};
 
-pub mod operator;
 pub mod checkouts;
+pub mod history;
+pub mod operator;
 pub mod pages;
 pub mod races;
-pub mod history;
 
 const PROVIDER: &str = "paybank";
 
@@ -75,7 +76,9 @@ pub async fn a_payment_pays_once(fixture: Fixture) {
     fixture.clock.advance(7);
     fixture.commits.forget();
     let told = message(&order, "evt_1", "pay_1");
-    let CaptureOutcome::Paid(paid) = capture(&fixture, &told).await else { panic!("it is the right amount") };
+    let CaptureOutcome::Paid(paid) = capture(&fixture, &told).await else {
+        panic!("it is the right amount")
+    };
     assert_eq!((paid.state, paid.paid_at), (OrderState::Paid, Some(fixture.clock.now())));
     assert_eq!(now(&fixture, &order).await, paid);
     assert!(
@@ -135,7 +138,8 @@ pub async fn a_second_payment_goes_back(fixture: Fixture) {
     };
     assert_eq!(refund, wanted);
     assert_eq!(refunds(&fixture, for_payment(&order)).await, [wanted]);
-    let states: Vec<_> = payments(&fixture, for_payment(&order)).await.iter().map(|p| p.state).collect();
+    let states: Vec<_> =
+        payments(&fixture, for_payment(&order)).await.iter().map(|p| p.state).collect();
     assert_eq!(states, [PaymentState::Captured, PaymentState::Refunded]);
     let notice = RefundNotice {
         what: RefundCause::Second,
@@ -164,13 +168,17 @@ pub async fn what_is_not_the_price_goes_back(fixture: Fixture) {
     for (n, money) in wrong.into_iter().enumerate() {
         let (event, payment) = (format!("evt_{n}"), PaymentId(format!("pay_{n}")));
         let refund = refunded(
-            capture(&fixture, &Capture { event, payment, money: money.clone(), ..right.clone() }).await,
+            capture(&fixture, &Capture { event, payment, money: money.clone(), ..right.clone() })
+                .await,
         );
         assert_eq!((refund.cause, refund.money), (RefundCause::Mismatch, money));
     }
     assert_eq!(now(&fixture, &order).await, order, "it waits for its payment still");
     assert_eq!(notices(&fixture).await.len(), 5);
-    assert!(matches!(capture(&fixture, &message(&order, "evt_9", "pay_9")).await, CaptureOutcome::Paid(_)));
+    assert!(matches!(
+        capture(&fixture, &message(&order, "evt_9", "pay_9")).await,
+        CaptureOutcome::Paid(_)
+    ));
     fixture.expect_units(grant.slot.item, 0, 8, 0, 2).await;
 }
 
@@ -187,7 +195,8 @@ pub async fn a_payment_for_nothing_goes_back(fixture: Fixture) {
         let refund = refunded(capture(&fixture, &told).await);
         assert_eq!((refund.cause, refund.order.as_str()), (RefundCause::UnknownOrder, named));
         assert_eq!(
-            refunds(&fixture, MoneyQuery { order: Some(named.to_owned()), ..for_payment(&order) }).await,
+            refunds(&fixture, MoneyQuery { order: Some(named.to_owned()), ..for_payment(&order) })
+                .await,
             [refund]
         );
     }
@@ -210,14 +219,18 @@ pub async fn a_late_payment_takes_what_is_there(fixture: Fixture) {
     let order = fixture.reserve(&grant, 1, "anna", 3).await;
     fixture.clock.advance(HOLD_MS);
     assert_eq!(fixture.store.expire_due(10).await.expect("writes").len(), 1);
-    let CaptureOutcome::Paid(paid) = capture(&fixture, &message(&order, "evt_1", "pay_1")).await else {
+    let CaptureOutcome::Paid(paid) = capture(&fixture, &message(&order, "evt_1", "pay_1")).await
+    else {
         panic!("3 lie there")
     };
     assert_eq!(
         (paid.state, paid.ended_at, paid.paid_at),
         (OrderState::Paid, None, Some(fixture.clock.now()))
     );
-    assert_eq!(capture(&fixture, &message(&order, "evt_1", "pay_1")).await, CaptureOutcome::Repeated);
+    assert_eq!(
+        capture(&fixture, &message(&order, "evt_1", "pay_1")).await,
+        CaptureOutcome::Repeated
+    );
     fixture.expect_units(grant.slot.item, 0, 7, 0, 3).await;
 }
 
@@ -225,13 +238,23 @@ pub async fn a_late_payment_takes_what_is_there(fixture: Fixture) {
 pub async fn a_late_payment_waits_for_units_in_slots(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 3).await;
-    fixture.store.end_order(order.id, EndReason::Cancel, Attribution::BUYER.clone()).await.expect("writes");
+    fixture
+        .store
+        .end_order(order.id, EndReason::Cancel, Attribution::BUYER.clone())
+        .await
+        .expect("writes");
     assert_eq!(fixture.store.refill(grant.id, 2, Counter::A).await.expect("writes"), 2);
     let told = message(&order, "evt_1", "pay_1");
     let cancelled = now(&fixture, &order).await;
-    assert_eq!(capture(&fixture, &told).await, CaptureOutcome::UnitsMissing { order: cancelled.clone(), units: 2 });
     assert_eq!(
-        (payments(&fixture, for_payment(&order)).await, refunds(&fixture, for_payment(&order)).await),
+        capture(&fixture, &told).await,
+        CaptureOutcome::UnitsMissing { order: cancelled.clone(), units: 2 }
+    );
+    assert_eq!(
+        (
+            payments(&fixture, for_payment(&order)).await,
+            refunds(&fixture, for_payment(&order)).await
+        ),
         (vec![], vec![]),
         "not written"
     );
@@ -247,7 +270,11 @@ pub async fn a_late_payment_waits_for_units_in_slots(fixture: Fixture) {
 pub async fn a_late_payment_beyond_the_limit_is_refunded(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 3).await;
-    fixture.store.end_order(order.id, EndReason::Cancel, Attribution::BUYER.clone()).await.expect("writes");
+    fixture
+        .store
+        .end_order(order.id, EndReason::Cancel, Attribution::BUYER.clone())
+        .await
+        .expect("writes");
     fixture.reserve(&grant, 2, "anna", 2).await;
     assert_eq!(
         refunded(capture(&fixture, &message(&order, "evt_1", "pay_1")).await).cause,
@@ -260,7 +287,11 @@ pub async fn a_late_payment_beyond_the_limit_is_refunded(fixture: Fixture) {
 pub async fn a_late_payment_for_what_is_gone_is_refunded(fixture: Fixture) {
     let grant = fixture.slot(3, 3, 3).await;
     let order = fixture.reserve(&grant, 1, "anna", 3).await;
-    fixture.store.end_order(order.id, EndReason::Cancel, Attribution::BUYER.clone()).await.expect("writes");
+    fixture
+        .store
+        .end_order(order.id, EndReason::Cancel, Attribution::BUYER.clone())
+        .await
+        .expect("writes");
     fixture.store.close_grant(grant.id, CloseCause::Ended).await.expect("writes");
     let again = fixture.open(grant.slot, 3).await;
     fixture.reserve(&again, 1, "bert", 3).await;
@@ -281,10 +312,14 @@ pub async fn a_failed_payment_may_succeed_yet(fixture: Fixture) {
     assert_eq!(capture(&fixture, &told).await, CaptureOutcome::Repeated, "the message was taken");
     assert_eq!(payments(&fixture, for_payment(&order)).await[0].state, PaymentState::Failed);
     assert_eq!(now(&fixture, &order).await, order);
-    assert!(matches!(capture(&fixture, &message(&order, "evt_2", "pay_1")).await, CaptureOutcome::Paid(_)));
+    assert!(matches!(
+        capture(&fixture, &message(&order, "evt_2", "pay_1")).await,
+        CaptureOutcome::Paid(_)
+    ));
     let late = Capture { event: "evt_3".to_owned(), ..told };
     assert!(fixture.store.fail_payment(late).await.expect("writes"), "a message that came late");
-    let states: Vec<_> = payments(&fixture, for_payment(&order)).await.iter().map(|p| p.state).collect();
+    let states: Vec<_> =
+        payments(&fixture, for_payment(&order)).await.iter().map(|p| p.state).collect();
     assert_eq!(states, [PaymentState::Captured]);
     fixture.expect_units(grant.slot.item, 0, 8, 0, 2).await;
 }
@@ -298,8 +333,11 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
     assert!(matches!(end().await.expect("writes"), ChangeOutcome::Done(_)));
     assert!(matches!(end().await.expect("writes"), ChangeOutcome::Already(_)));
     let refund = refunds(&fixture, for_payment(&order)).await.remove(0);
-    let pending =
-        (RefundCause::Operator, RefundState::Pending, RefundId::for_payment(&PaymentId("pay_1".to_owned())));
+    let pending = (
+        RefundCause::Operator,
+        RefundState::Pending,
+        RefundId::for_payment(&PaymentId("pay_1".to_owned())),
+    );
     assert_eq!((refund.cause, refund.state, refund.id.clone()), pending);
     assert_eq!(payments(&fixture, for_payment(&order)).await[0].state, PaymentState::Refunded);
     fixture.expect_units(grant.slot.item, 2, 8, 0, 0).await;
@@ -308,12 +346,24 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
         let (provider, event) = (PROVIDER.to_owned(), event.to_owned());
         fixture.store.settle_refund(provider, event, id.clone(), news).await.expect("writes")
     };
-    assert_eq!(tell("evt_2", &refund.id, RefundUpdate::Settled).await, RefundMessageOutcome::Applied);
-    assert_eq!(tell("evt_2", &refund.id, RefundUpdate::Settled).await, RefundMessageOutcome::Repeated);
+    assert_eq!(
+        tell("evt_2", &refund.id, RefundUpdate::Settled).await,
+        RefundMessageOutcome::Applied
+    );
+    assert_eq!(
+        tell("evt_2", &refund.id, RefundUpdate::Settled).await,
+        RefundMessageOutcome::Repeated
+    );
     let settled = refunds(&fixture, for_payment(&order)).await.remove(0);
-    assert_eq!((settled.state, settled.settled_at), (RefundState::Settled, Some(fixture.clock.now())));
+    assert_eq!(
+        (settled.state, settled.settled_at),
+        (RefundState::Settled, Some(fixture.clock.now()))
+    );
     fixture.clock.advance(9);
-    assert_eq!(tell("evt_3", &refund.id, RefundUpdate::Settled).await, RefundMessageOutcome::Applied);
+    assert_eq!(
+        tell("evt_3", &refund.id, RefundUpdate::Settled).await,
+        RefundMessageOutcome::Applied
+    );
     let failed = fixture
         .store
         .note_refund(refund.id.clone(), RefundUpdate::Failed("?".to_owned()))
@@ -341,8 +391,15 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
         back.error.as_deref().is_some_and(|error| error.contains("the account is closed")),
         "{back:?}"
     );
-    assert_eq!(fixture.store.dead_letter_counts().await.expect("reads").refunds, 1, "an operator is to look");
-    assert_eq!(tell("evt_6", &refund.id, RefundUpdate::Settled).await, RefundMessageOutcome::Applied);
+    assert_eq!(
+        fixture.store.dead_letter_counts().await.expect("reads").refunds,
+        1,
+        "an operator is to look"
+    );
+    assert_eq!(
+        tell("evt_6", &refund.id, RefundUpdate::Settled).await,
+        RefundMessageOutcome::Applied
+    );
     for late in [
         RefundUpdate::Settled,
         RefundUpdate::Accepted { again_ms: 5 },
@@ -351,13 +408,23 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
         assert_eq!(news(late).await, back, "nothing late undoes it");
     }
     // An operator has it asked for anew; older news are of what came back.
-    let again =
-        fixture.store.retry_refund(refund.id.clone()).await.expect("writes").expect("it was given up");
+    let again = fixture
+        .store
+        .retry_refund(refund.id.clone())
+        .await
+        .expect("writes")
+        .expect("it was given up");
     assert_eq!((again.state, again.accepted, again.tries), (RefundState::Pending, false, 0));
-    assert_eq!(tell("evt_7", &refund.id, RefundUpdate::Settled).await, RefundMessageOutcome::Applied);
+    assert_eq!(
+        tell("evt_7", &refund.id, RefundUpdate::Settled).await,
+        RefundMessageOutcome::Applied
+    );
     assert_eq!(refunds(&fixture, for_payment(&order)).await[0].state, RefundState::Pending);
     assert!(news(RefundUpdate::Accepted { again_ms: 5 }).await.accepted, "an answer is believed");
-    assert_eq!(tell("evt_8", &refund.id, RefundUpdate::Settled).await, RefundMessageOutcome::Applied);
+    assert_eq!(
+        tell("evt_8", &refund.id, RefundUpdate::Settled).await,
+        RefundMessageOutcome::Applied
+    );
     let doubted = refunds(&fixture, for_payment(&order)).await.remove(0);
     assert_eq!(
         (doubted.state, doubted.next_at),
@@ -381,7 +448,14 @@ pub async fn a_refund_is_tried_again_and_given_up(fixture: Fixture) {
     fixture.clock.advance(1);
     let second = refunded(capture(&fixture, &named(2)).await);
     let due = async || {
-        fixture.store.refunds_due(9).await.expect("reads").into_iter().map(|r| r.id).collect::<Vec<_>>()
+        fixture
+            .store
+            .refunds_due(9)
+            .await
+            .expect("reads")
+            .into_iter()
+            .map(|r| r.id)
+            .collect::<Vec<_>>()
     };
     let news = async |news| {
         fixture.store.note_refund(first.id.clone(), news).await.expect("writes").expect("a refund")
@@ -414,16 +488,27 @@ pub async fn a_refund_is_tried_again_and_given_up(fixture: Fixture) {
     }
     assert!(spread, "what fails together is not asked for together");
     let discard = async || {
-        fixture.store.discard_refund(first.id.clone(), "paid by hand".to_owned()).await.expect("writes")
+        fixture
+            .store
+            .discard_refund(first.id.clone(), "paid by hand".to_owned())
+            .await
+            .expect("writes")
     };
     assert!(!discard().await, "it may still succeed");
     assert_eq!(fixture.store.retry_refund(first.id.clone()).await.expect("writes"), None);
     assert_eq!(news(RefundUpdate::Failed("no".to_owned())).await.state, RefundState::Failed);
-    assert_eq!((due().await, fixture.store.next_refund_due().await.expect("reads")), (vec![], None));
+    assert_eq!(
+        (due().await, fixture.store.next_refund_due().await.expect("reads")),
+        (vec![], None)
+    );
     assert!(discard().await);
     assert!(!discard().await, "once");
-    let again =
-        fixture.store.retry_refund(first.id.clone()).await.expect("writes").expect("it was given up");
+    let again = fixture
+        .store
+        .retry_refund(first.id.clone())
+        .await
+        .expect("writes")
+        .expect("it was given up");
     assert_eq!(
         (again.state, again.tries, again.next_at),
         (RefundState::Pending, 0, fixture.clock.now())

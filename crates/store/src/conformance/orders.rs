@@ -4,7 +4,7 @@ use doorbuster_core::order::{ChangeOutcome, EndReason, PayOutcome};
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::{CloseCause, Counter, Order, OrderState, Seq, SlotKey, TicketId};
 
-use super::{HOLD_MS, Fixture, buyer, id_of};
+use super::{Fixture, HOLD_MS, buyer, id_of};
 
 async fn end(fixture: &Fixture, order: &Order, how: EndReason) -> ChangeOutcome {
     fixture.store.end_order(order.id, how, Attribution::BUYER.clone()).await.expect("writes")
@@ -34,9 +34,18 @@ pub async fn an_order_is_cancelled_once(fixture: Fixture) {
         (OrderState::Cancelled, Some(fixture.clock.now()))
     );
     assert_eq!(fixture.store.order(order.id).await.expect("reads"), Some(cancelled.clone()));
-    assert_eq!(end(&fixture, &order, EndReason::Cancel).await, ChangeOutcome::Already(cancelled.clone()));
-    assert_eq!(end(&fixture, &order, EndReason::Expire).await, ChangeOutcome::WrongState(cancelled.clone()));
-    assert_eq!(end(&fixture, &order, EndReason::Refund).await, ChangeOutcome::WrongState(cancelled));
+    assert_eq!(
+        end(&fixture, &order, EndReason::Cancel).await,
+        ChangeOutcome::Already(cancelled.clone())
+    );
+    assert_eq!(
+        end(&fixture, &order, EndReason::Expire).await,
+        ChangeOutcome::WrongState(cancelled.clone())
+    );
+    assert_eq!(
+        end(&fixture, &order, EndReason::Refund).await,
+        ChangeOutcome::WrongState(cancelled)
+    );
     fixture.expect_units(grant.slot.item, 4, 6, 0, 0).await;
     assert_eq!(fixture.store.quota(grant.slot.item, buyer("anna")).await.expect("reads"), 0);
     let feed = fixture.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
@@ -52,7 +61,11 @@ pub async fn what_is_no_order_cannot_change(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let id: TicketId = id_of(&fixture.ticket(&grant, 1, "anna", "a", 1));
     assert_eq!(
-        fixture.store.end_order(id, EndReason::Cancel, Attribution::BUYER.clone()).await.expect("writes"),
+        fixture
+            .store
+            .end_order(id, EndReason::Cancel, Attribution::BUYER.clone())
+            .await
+            .expect("writes"),
         ChangeOutcome::NotFound
     );
     assert_eq!(fixture.store.pay_order(id).await.expect("writes"), PayOutcome::NotFound);
@@ -109,7 +122,8 @@ pub async fn expiry_is_bounded(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 5, 5, 0, 0).await;
 }
 
-/// Calls at once share what is due: none finds the orders that another one is about to end, and comes back with nothing.
+/// Calls at once share what is due: none finds the orders that another one is about to end, and
+/// comes back with nothing.
 pub async fn expiries_at_once_end_different_orders(fixture: Fixture) {
     const AT_ONCE: u64 = 4;
     let grant = fixture.slot(100, 100, 4).await;
@@ -126,18 +140,24 @@ pub async fn expiries_at_once_end_different_orders(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 20, 80, 0, 0).await;
 }
 
-/// One transaction ends several orders of a buyer, of two items and two slots: each share of the limits is given back in full, and each slot is told in its turn.
+/// One transaction ends several orders of a buyer, of two items and two slots: each share of the
+/// limits is given back in full, and each slot is told in its turn.
 pub async fn expiry_gives_every_share_back(fixture: Fixture) {
     let (first, other) = (fixture.slot(20, 10, 9).await, fixture.slot(20, 10, 9).await);
     let second = fixture.open(SlotKey { index: 1, ..first.slot }, 10).await;
     for (at, (grant, units)) in
         [(&first, 1), (&second, 2), (&other, 3), (&first, 4)].into_iter().enumerate()
     {
-        fixture.settle(&fixture.ticket(grant, at as u64 + 1, "anna", &format!("key-{at}"), units)).await;
+        fixture
+            .settle(&fixture.ticket(grant, at as u64 + 1, "anna", &format!("key-{at}"), units))
+            .await;
     }
     fixture.clock.advance(HOLD_MS / 2);
-    let stays =
-        fixture.settle(&fixture.ticket(&first, 9, "anna", "stays", 2)).await.order.expect("an order");
+    let stays = fixture
+        .settle(&fixture.ticket(&first, 9, "anna", "stays", 2))
+        .await
+        .order
+        .expect("an order");
     fixture.clock.advance(HOLD_MS / 2);
     assert_eq!(fixture.store.expire_due(10).await.expect("writes").len(), 4);
     for (item, used) in [(first.slot.item, stays.units.get()), (other.slot.item, 0)] {
@@ -151,7 +171,8 @@ pub async fn expiry_gives_every_share_back(fixture: Fixture) {
     fixture.expect_units(first.slot.item, 7, 11, 2, 0).await;
 }
 
-/// While holds of some buyers expire, the same buyers buy through another slot, and pay and give up what is due: shares of the limit are what they hold.
+/// While holds of some buyers expire, the same buyers buy through another slot, and pay and give up
+/// what is due: shares of the limit are what they hold.
 pub async fn expiry_beside_the_same_buyers_loses_no_share(fixture: Fixture) {
     const BUYERS: u64 = 20;
     let due = fixture.slot(200, 100, 4).await;
@@ -224,7 +245,9 @@ pub async fn a_late_payment_revives_what_it_can(fixture: Fixture) {
     let grant = fixture.slot(4, 4, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 4).await;
     end(&fixture, &order, EndReason::Cancel).await;
-    let PayOutcome::Done(revived) = pay(&fixture, &order).await else { panic!("the units lie in the pool") };
+    let PayOutcome::Done(revived) = pay(&fixture, &order).await else {
+        panic!("the units lie in the pool")
+    };
     assert_eq!((revived.state, revived.ended_at), (OrderState::Paid, None));
     fixture.expect_units(grant.slot.item, 0, 0, 0, 4).await;
     let feed = fixture.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
@@ -238,7 +261,9 @@ pub async fn a_late_payment_without_units_goes_back(fixture: Fixture) {
     let order = fixture.reserve(&grant, 1, "anna", 4).await;
     end(&fixture, &order, EndReason::Cancel).await;
     assert_eq!(fixture.store.refill(grant.id, 1, Counter::A).await.expect("writes"), 1);
-    let PayOutcome::Refund(ended) = pay(&fixture, &order).await else { panic!("three units are too few") };
+    let PayOutcome::Refund(ended) = pay(&fixture, &order).await else {
+        panic!("three units are too few")
+    };
     assert_eq!(ended.state, OrderState::Cancelled);
     fixture.expect_units(grant.slot.item, 3, 1, 0, 0).await;
 }
@@ -287,7 +312,8 @@ pub async fn at_the_same_instant_one_wins(fixture: Fixture) {
         let paid = matches!(paid.expect("runs").expect("writes"), PayOutcome::Done(_));
         let cancelled = matches!(cancelled.expect("runs").expect("writes"), ChangeOutcome::Done(_));
         let expired = expired.expect("runs").expect("writes").len();
-        // A payment may come after the ending, and then revives the order: both happened, in that order.
+        // A payment may come after the ending, and then revives the order: both happened, in that
+        // order.
         let endings = usize::from(cancelled) + expired;
         let now = fixture.store.order(order.id).await.expect("reads").expect("an order").state;
         assert!(endings <= 1, "it ended {endings} times");

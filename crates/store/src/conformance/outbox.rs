@@ -1,18 +1,19 @@
-//! The outbox: events in their order, endpoints and their positions, what was not told, what was given up, what is forgotten.
+//! The outbox: events in their order, endpoints and their positions, what was not told, what was
+//! given up, what is forgotten.
 use std::sync::Arc;
 
 use doorbuster_core::event::{Attribution, EventType, Subject};
 use doorbuster_core::money::{CaptureOutcome, PaymentState};
 use doorbuster_core::order::EndReason;
-use doorbuster_core::outbox::{RowChange, PendingDelivery, PositionAdvance, EventFilter};
+use doorbuster_core::outbox::{EventFilter, PendingDelivery, PositionAdvance, RowChange};
 use doorbuster_core::{Millis, NodeId, Order, OrderState, TicketId};
 
 use super::Fixture;
 use super::money::message;
 use crate::contract::{
-    DeadLetterCounts, DeadLetterId, DeadLetterKind, DeadLetterOutcome, DeliveryQuery, DeliveryState, Endpoint,
-    EndpointChange, EndpointKind, EndpointSecret, RetentionCutoffs, DeadLetterContent, MoneyQuery, NewEndpoint, EventRead,
-    Redelivery, Rotation, StoredEvent,
+    DeadLetterContent, DeadLetterCounts, DeadLetterId, DeadLetterKind, DeadLetterOutcome,
+    DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, EndpointSecret,
+    EventRead, MoneyQuery, NewEndpoint, Redelivery, RetentionCutoffs, Rotation, StoredEvent,
 };
 
 const MOST: usize = 3;
@@ -156,8 +157,12 @@ pub async fn a_secret_is_replaced_while_the_old_one_signs(fixture: Fixture) {
         let rotation =
             Rotation { secret: secret(word), old_until: fixture.clock.now().plus(for_ms), keep: 3 };
         let change = EndpointChange { rotate: Some(rotation), ..EndpointChange::default() };
-        let endpoint =
-            fixture.store.update_endpoint("end_1", change).await.expect("writes").expect("it is there");
+        let endpoint = fixture
+            .store
+            .update_endpoint("end_1", change)
+            .await
+            .expect("writes")
+            .expect("it is there");
         endpoint
             .secrets
             .into_iter()
@@ -179,7 +184,8 @@ pub async fn a_secret_is_replaced_while_the_old_one_signs(fixture: Fixture) {
 pub async fn an_endpoint_advances_once_from_each_place(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
     let to = events[1].position;
-    let progress = PositionAdvance { from, to, failed: vec![parcel(events[0].position, "a", false)] };
+    let progress =
+        PositionAdvance { from, to, failed: vec![parcel(events[0].position, "a", false)] };
     let other = PositionAdvance { from, to: events[2].position, failed: vec![] };
     assert!(fixture.store.advance_endpoint("end_1", progress.clone()).await.expect("writes"));
     assert!(!fixture.store.advance_endpoint("end_1", progress.clone()).await.expect("writes"));
@@ -196,7 +202,8 @@ pub async fn what_was_not_told_is_kept(fixture: Fixture) {
     let failed =
         vec![parcel(at[0], "a", false), parcel(at[1], "b", false), parcel(at[2], "c", true)];
     assert!(
-        fixture.store
+        fixture
+            .store
             .advance_endpoint("end_1", PositionAdvance { from, to: at[2], failed })
             .await
             .expect("writes")
@@ -207,7 +214,11 @@ pub async fn what_was_not_told_is_kept(fixture: Fixture) {
         error: Some("502".to_owned()),
         ..parcel(at[0], "a", false)
     };
-    let notes = vec![RowChange::Pending(again.clone()), RowChange::Delivered(at[1]), RowChange::Delivered(at[2])];
+    let notes = vec![
+        RowChange::Pending(again.clone()),
+        RowChange::Delivered(at[1]),
+        RowChange::Delivered(at[2]),
+    ];
     fixture.store.record_deliveries("end_1", notes).await.expect("writes");
     assert_eq!(
         pending(&fixture, "end_1").await,
@@ -215,7 +226,12 @@ pub async fn what_was_not_told_is_kept(fixture: Fixture) {
         "one was told, and a dead one is not touched"
     );
     let page = |state, after, limit| {
-        fixture.store.deliveries(DeliveryQuery { endpoint: "end_1".to_owned(), state, after, limit })
+        fixture.store.deliveries(DeliveryQuery {
+            endpoint: "end_1".to_owned(),
+            state,
+            after,
+            limit,
+        })
     };
     let all = page(None, None, 1).await.expect("reads");
     assert_eq!((all.rows[0].position, all.rows[0].state), (at[2], DeliveryState::Dead));
@@ -225,8 +241,12 @@ pub async fn what_was_not_told_is_kept(fixture: Fixture) {
     assert_eq!(rest.rows[0].event, Some(seen), "what makes its id");
     assert_eq!(page(Some(DeliveryState::Discarded), None, 9).await.expect("reads").rows, []);
     fixture.clock.advance(3);
-    fixture.store
-        .record_deliveries("end_1", vec![RowChange::Pending(PendingDelivery { dead: true, ..again })])
+    fixture
+        .store
+        .record_deliveries(
+            "end_1",
+            vec![RowChange::Pending(PendingDelivery { dead: true, ..again })],
+        )
         .await
         .expect("writes");
     assert_eq!(pending(&fixture, "end_1").await, []);
@@ -274,8 +294,9 @@ pub async fn what_has_no_position_yet_waits(fixture: Fixture) {
 /// One node at a time tells an endpoint, until its lease ends.
 pub async fn one_node_at_a_time_has_an_endpoint(fixture: Fixture) {
     add(&fixture, "end_1").await;
-    let lease =
-        async |node, ms| fixture.store.lease_endpoint("end_1", NodeId(node), ms).await.expect("writes");
+    let lease = async |node, ms| {
+        fixture.store.lease_endpoint("end_1", NodeId(node), ms).await.expect("writes")
+    };
     assert!(lease(1, 100).await && !lease(2, 100).await && lease(1, 100).await);
     fixture.clock.advance(100);
     assert!(lease(2, 100).await && !lease(1, 100).await);
@@ -289,7 +310,8 @@ pub async fn what_was_given_up_is_listed_until_somebody_saw_to_it(fixture: Fixtu
     let at: Vec<i64> = events.iter().map(|told| told.position).collect();
     let failed = at.iter().map(|at| parcel(*at, "a", true)).collect();
     assert!(
-        fixture.store
+        fixture
+            .store
             .advance_endpoint("end_1", PositionAdvance { from, to: at[2], failed })
             .await
             .expect("writes")
@@ -298,8 +320,13 @@ pub async fn what_was_given_up_is_listed_until_somebody_saw_to_it(fixture: Fixtu
         fixture.store.dead_letter_counts().await.expect("reads"),
         DeadLetterCounts { deliveries: 3, ..DeadLetterCounts::default() }
     );
-    let page = fixture.store.list_dead_letters(DeadLetterKind::Delivery, None, 2).await.expect("reads");
-    let rest = fixture.store.list_dead_letters(DeadLetterKind::Delivery, page.next, 2).await.expect("reads");
+    let page =
+        fixture.store.list_dead_letters(DeadLetterKind::Delivery, None, 2).await.expect("reads");
+    let rest = fixture
+        .store
+        .list_dead_letters(DeadLetterKind::Delivery, page.next, 2)
+        .await
+        .expect("reads");
     let letters: Vec<_> = page.rows.iter().chain(&rest.rows).collect();
     let of: Vec<_> =
         letters.iter().filter_map(|dead| dead.delivery.clone()).map(|(_, at, _)| at).collect();
@@ -308,7 +335,8 @@ pub async fn what_was_given_up_is_listed_until_somebody_saw_to_it(fixture: Fixtu
         (letters[0].reason.as_str(), letters[0].about.as_str(), letters[0].tries),
         ("500", "a", 1)
     );
-    let show = async |id: &DeadLetterId| fixture.store.dead_letter(id.clone()).await.expect("reads");
+    let show =
+        async |id: &DeadLetterId| fixture.store.dead_letter(id.clone()).await.expect("reads");
     for (letter, event) in letters.iter().zip(events.iter().rev()) {
         let Some((dead, DeadLetterContent::Event(Some(read)))) = show(&letter.id).await else {
             panic!("it holds its event")
@@ -318,8 +346,9 @@ pub async fn what_was_given_up_is_listed_until_somebody_saw_to_it(fixture: Fixtu
             (*letter, event)
         );
     }
-    let retry =
-        async |id: &DeadLetterId, most| fixture.store.retry_dead_letter(id.clone(), most).await.expect("writes");
+    let retry = async |id: &DeadLetterId, most| {
+        fixture.store.retry_dead_letter(id.clone(), most).await.expect("writes")
+    };
     assert_eq!(retry(&letters[0].id, 0).await, DeadLetterOutcome::Full);
     assert_eq!(retry(&letters[0].id, 1).await, DeadLetterOutcome::Done);
     assert_eq!(retry(&letters[0].id, 9).await, DeadLetterOutcome::NotFound);
@@ -329,7 +358,11 @@ pub async fn what_was_given_up_is_listed_until_somebody_saw_to_it(fixture: Fixtu
         (1, at[2], 0, fixture.clock.now())
     );
     let discard = async |id: &DeadLetterId| {
-        fixture.store.discard_dead_letter(id.clone(), "not needed".to_owned()).await.expect("writes")
+        fixture
+            .store
+            .discard_dead_letter(id.clone(), "not needed".to_owned())
+            .await
+            .expect("writes")
     };
     assert!(discard(&letters[1].id).await && !discard(&letters[1].id).await);
     assert_eq!(retry(&letters[1].id, 9).await, DeadLetterOutcome::NotFound);
@@ -362,8 +395,9 @@ pub async fn what_was_given_up_is_listed_until_somebody_saw_to_it(fixture: Fixtu
 pub async fn an_event_is_told_once_more_when_asked(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
     let at: Vec<i64> = events.iter().map(|told| told.position).collect();
-    let again =
-        async |id: &str, at: i64, most| fixture.store.redeliver(id, at, most).await.expect("writes");
+    let again = async |id: &str, at: i64, most| {
+        fixture.store.redeliver(id, at, most).await.expect("writes")
+    };
     let done = PositionAdvance { from, to: at[1], failed: vec![parcel(at[1], "b", true)] };
     assert!(fixture.store.advance_endpoint("end_1", done).await.expect("writes"));
     assert_eq!(again("end_9", at[0], 9).await, Redelivery::NoEndpoint);
@@ -397,7 +431,8 @@ pub async fn an_event_is_told_once_more_when_asked(fixture: Fixture) {
     );
 }
 
-/// What is about no order goes once everybody was told, what is dead or discarded after a while; an order's history stays.
+/// What is about no order goes once everybody was told, what is dead or discarded after a while; an
+/// order's history stays.
 pub async fn what_nobody_needs_is_forgotten(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
     fixture.clock.advance(1_000);
@@ -405,7 +440,11 @@ pub async fn what_nobody_needs_is_forgotten(fixture: Fixture) {
         let at = fixture.clock.now().plus(-ms);
         RetentionCutoffs { events_before: at, dead_before: at, inbox_before: at }
     };
-    assert_eq!(fixture.store.delete_expired(before(1_000), 100).await.expect("writes"), 0, "not old enough");
+    assert_eq!(
+        fixture.store.delete_expired(before(1_000), 100).await.expect("writes"),
+        0,
+        "not old enough"
+    );
     let sale = whole(fixture.store.events_after(0, 1).await.expect("reads")).remove(0);
     assert_eq!(sale.event.what, EventType::SaleOpened);
     assert_eq!(
@@ -421,7 +460,8 @@ pub async fn what_nobody_needs_is_forgotten(fixture: Fixture) {
     fixture.store.record_deliveries("end_1", vec![RowChange::Pending(dead)]).await.expect("writes");
     let to = events[2].position;
     assert!(
-        fixture.store
+        fixture
+            .store
             .advance_endpoint("end_1", PositionAdvance { from, to, failed: vec![] })
             .await
             .expect("writes")
@@ -436,16 +476,21 @@ pub async fn what_nobody_needs_is_forgotten(fixture: Fixture) {
     assert_eq!(forgotten, 2, "the dead letter, and then its event");
     let left = whole(fixture.store.events_after(0, 100).await.expect("reads"));
     assert_eq!(left, events, "orders' events stay");
-    assert_eq!(fixture.store.dead_letter_counts().await.expect("reads"), DeadLetterCounts::default());
+    assert_eq!(
+        fixture.store.dead_letter_counts().await.expect("reads"),
+        DeadLetterCounts::default()
+    );
     let Subject::Order(order) = &events[0].event.subject else { panic!("an order") };
     assert_eq!(fixture.store.history(order.id).await.expect("reads").len(), 1);
     old_messages_go_and_their_payment_stays(&fixture, order).await;
 }
 
-/// Of a provider's messages the old ones are not known any more. What they tell again changes nothing: the payment is known by its own id.
+/// Of a provider's messages the old ones are not known any more. What they tell again changes
+/// nothing: the payment is known by its own id.
 async fn old_messages_go_and_their_payment_stays(fixture: &Fixture, order: &Order) {
-    let capture =
-        async || fixture.store.capture(message(order, "evt_1", "pay_1"), false).await.expect("writes");
+    let capture = async || {
+        fixture.store.capture(message(order, "evt_1", "pay_1"), false).await.expect("writes")
+    };
     let fail = async |event: &str| {
         fixture.store.fail_payment(message(order, event, "pay_1")).await.expect("writes")
     };
@@ -453,9 +498,16 @@ async fn old_messages_go_and_their_payment_stays(fixture: &Fixture, order: &Orde
     assert!(fail("evt_2").await, "a message that came late");
     fixture.clock.advance(1_000);
     assert!(fail("evt_3").await);
-    let what =
-        RetentionCutoffs { events_before: Millis(0), dead_before: Millis(0), inbox_before: fixture.clock.now() };
-    assert_eq!(fixture.store.delete_expired(what, 100).await.expect("writes"), 2, "the two old ones");
+    let what = RetentionCutoffs {
+        events_before: Millis(0),
+        dead_before: Millis(0),
+        inbox_before: fixture.clock.now(),
+    };
+    assert_eq!(
+        fixture.store.delete_expired(what, 100).await.expect("writes"),
+        2,
+        "the two old ones"
+    );
     assert_eq!((fail("evt_2").await, fail("evt_3").await), (true, false), "the young one is known");
     assert_eq!(capture().await, CaptureOutcome::Repeated, "and so is the payment");
     let all = MoneyQuery { limit: 9, ..MoneyQuery::default() };

@@ -9,7 +9,11 @@ use crate::contract::GrantTransfers;
 pub async fn a_recall_to_the_pool_happens_once(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let begin = async || {
-        fixture.store.begin_recall(RecallId(5), grant.id, RecallTarget::Pool, 6).await.expect("writes")
+        fixture
+            .store
+            .begin_recall(RecallId(5), grant.id, RecallTarget::Pool, 6)
+            .await
+            .expect("writes")
     };
     let recall = begin().await.expect("something to ask");
     assert_eq!((recall.grant, recall.asked, recall.taken, recall.done), (grant.id, 6, 0, false));
@@ -25,20 +29,29 @@ pub async fn a_recall_to_the_pool_happens_once(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 4, 6, 0, 0).await;
 }
 
-/// Units recalled for another slot reach it through its feed, and it is told that there is something in it though the counts are as before.
+/// Units recalled for another slot reach it through its feed, and it is told that there is
+/// something in it though the counts are as before.
 pub async fn a_recall_for_a_slot_reaches_it(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(10), 4).await;
     let from = fixture.open(SlotKey { item, index: 0 }, 6).await;
     let to = fixture.open(SlotKey { item, index: 1 }, 4).await;
     let target = RecallTarget::Grant(to.id);
-    fixture.store
+    fixture
+        .store
         .begin_recall(RecallId(1), from.id, target, 5)
         .await
         .expect("writes")
         .expect("something to ask");
     fixture.commits.forget();
     assert_eq!(fixture.store.finish_recall(RecallId(1), 5).await.expect("writes"), 5);
-    assert!(fixture.commits.take().iter().flat_map(|told| &told.counts).any(|counts| counts.item == item));
+    assert!(
+        fixture
+            .commits
+            .take()
+            .iter()
+            .flat_map(|told| &told.counts)
+            .any(|counts| counts.item == item)
+    );
     assert_eq!((fixture.grant(&from).await.granted, fixture.grant(&to).await.granted), (1, 9));
     let feed = fixture.store.feed_after(to.id, Seq(0), 9).await.expect("reads");
     assert_eq!(
@@ -54,7 +67,8 @@ pub async fn a_recall_for_a_closed_slot_goes_to_the_pool(fixture: Fixture) {
     let from = fixture.open(SlotKey { item, index: 0 }, 6).await;
     let to = fixture.open(SlotKey { item, index: 1 }, 4).await;
     let target = RecallTarget::Grant(to.id);
-    fixture.store
+    fixture
+        .store
         .begin_recall(RecallId(1), from.id, target, 5)
         .await
         .expect("writes")
@@ -75,7 +89,8 @@ pub async fn moves_are_counted(fixture: Fixture) {
         assert_eq!(fixture.store.refill(from.id, units, Counter::A).await.expect("writes"), units);
     }
     for (id, taken) in [(1, 4), (2, 0)] {
-        fixture.store
+        fixture
+            .store
             .begin_recall(RecallId(id), from.id, RecallTarget::Grant(to.id), 5)
             .await
             .expect("writes");
@@ -98,7 +113,11 @@ pub async fn moves_are_counted(fixture: Fixture) {
 /// No more leaves a grant than is unsettled, whatever its slot says it gave.
 pub async fn a_recall_is_clamped(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 8).await;
-    fixture.store.begin_recall(RecallId(1), grant.id, RecallTarget::Pool, 10).await.expect("writes");
+    fixture
+        .store
+        .begin_recall(RecallId(1), grant.id, RecallTarget::Pool, 10)
+        .await
+        .expect("writes");
     fixture.reserve(&grant, 1, "anna", 7).await;
     assert_eq!(fixture.store.finish_recall(RecallId(1), 10).await.expect("writes"), 3);
     fixture.expect_units(grant.slot.item, 3, 0, 7, 0).await;
@@ -108,7 +127,8 @@ pub async fn a_recall_is_clamped(fixture: Fixture) {
 pub async fn closing_finishes_recalls(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 8).await;
     for id in 1..=2 {
-        fixture.store
+        fixture
+            .store
             .begin_recall(RecallId(id), grant.id, RecallTarget::Pool, 3)
             .await
             .expect("writes");
@@ -118,8 +138,11 @@ pub async fn closing_finishes_recalls(fixture: Fixture) {
     assert_eq!(fixture.store.pending_recalls().await.expect("reads"), []);
     assert_eq!(fixture.store.finish_recall(RecallId(1), 3).await.expect("writes"), 0);
     fixture.expect_units(grant.slot.item, 10, 0, 0, 0).await;
-    let begun =
-        fixture.store.begin_recall(RecallId(9), grant.id, RecallTarget::Pool, 3).await.expect("writes");
+    let begun = fixture
+        .store
+        .begin_recall(RecallId(9), grant.id, RecallTarget::Pool, 3)
+        .await
+        .expect("writes");
     assert_eq!(begun, None, "nothing to ask of a closed grant");
 }
 
@@ -127,7 +150,11 @@ pub async fn closing_finishes_recalls(fixture: Fixture) {
 pub async fn a_recall_of_nothing_is_not_begun(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 8).await;
     let begin = async |grant, units| {
-        fixture.store.begin_recall(RecallId(1), grant, RecallTarget::Pool, units).await.expect("writes")
+        fixture
+            .store
+            .begin_recall(RecallId(1), grant, RecallTarget::Pool, units)
+            .await
+            .expect("writes")
     };
     assert_eq!(begin(GrantId(404), 1).await, None);
     assert_eq!(begin(grant.id, 0).await, None);

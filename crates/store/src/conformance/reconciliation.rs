@@ -4,8 +4,8 @@ use doorbuster_core::money::{Capture, CaptureOutcome, Money, PaymentId};
 use doorbuster_core::order::EndReason;
 use doorbuster_core::{Order, OrderState, Stock};
 
-use super::{HOLD_MS, Fixture};
-use crate::contract::{AdjustOutcome, Adjustment, Reconciliation, MoneyTotals, OrderTransition};
+use super::{Fixture, HOLD_MS};
+use crate::contract::{AdjustOutcome, Adjustment, MoneyTotals, OrderTransition, Reconciliation};
 
 async fn pay(fixture: &Fixture, order: &Order, payment: &str, minor: i64) -> CaptureOutcome {
     let told = Capture {
@@ -27,7 +27,11 @@ async fn order_transitions(fixture: &Fixture, sale: Option<&str>) -> Vec<OrderTr
     while fixture.store.sequence_events(100).await.expect("writes") > 0 {}
     let (mut all, mut after) = (Vec::new(), 0);
     loop {
-        let page = fixture.store.order_transitions(sale.map(str::to_owned), after, 3).await.expect("reads");
+        let page = fixture
+            .store
+            .order_transitions(sale.map(str::to_owned), after, 3)
+            .await
+            .expect("reads");
         assert!(page.rows.len() <= 3);
         all.extend(page.rows);
         match page.next {
@@ -56,9 +60,14 @@ async fn a_busy_sale(fixture: &Fixture) -> Vec<Order> {
     assert!(matches!(fixture.store.adjust(raise).await.expect("writes"), AdjustOutcome::Done(_)));
     assert!(matches!(pay(fixture, &orders[0], "pay_anna", 3_998).await, CaptureOutcome::Paid(_)));
     assert!(matches!(pay(fixture, &orders[1], "pay_bert", 3_998).await, CaptureOutcome::Paid(_)));
-    fixture.store.end_order(orders[1].id, EndReason::Refund, Attribution::ENGINE.clone()).await.expect("writes");
+    fixture
+        .store
+        .end_order(orders[1].id, EndReason::Refund, Attribution::ENGINE.clone())
+        .await
+        .expect("writes");
     for late in [2, 3] {
-        fixture.store
+        fixture
+            .store
             .end_order(orders[late].id, EndReason::Cancel, Attribution::BUYER.clone())
             .await
             .expect("writes");
@@ -76,8 +85,11 @@ pub async fn movements_end_at_the_counts(fixture: Fixture) {
     fixture.clock.advance(HOLD_MS);
     assert_eq!(fixture.store.expire_due(10).await.expect("writes").len(), 2);
     let item = orders[0].item;
-    let steps: Vec<_> =
-        order_transitions(&fixture, Some("sale-0")).await.iter().map(|m| (m.order, m.before, m.after)).collect();
+    let steps: Vec<_> = order_transitions(&fixture, Some("sale-0"))
+        .await
+        .iter()
+        .map(|m| (m.order, m.before, m.after))
+        .collect();
     let [anna, bert, carl, dora, emil, other] = [0, 1, 2, 3, 4, 5].map(|n: usize| orders[n].id);
     let begun = [anna, bert, carl, dora, emil].map(|id| (id, None, Reserved));
     let ended = [
@@ -107,7 +119,15 @@ pub async fn movements_end_at_the_counts(fixture: Fixture) {
     assert_eq!((adjusted.rows.len(), adjusted.next), (1, None));
     assert_eq!((adjusted.rows[0].item, adjusted.rows[0].units), (item, 4));
     assert_eq!(adjusted.rows[0].reason, "found, \"behind\" a shelf");
-    assert_eq!(fixture.store.stock_adjustments(Some("sale-1".to_owned()), 0, 10).await.expect("reads").rows, []);
+    assert_eq!(
+        fixture
+            .store
+            .stock_adjustments(Some("sale-1".to_owned()), 0, 10)
+            .await
+            .expect("reads")
+            .rows,
+        []
+    );
     fixture.expect_units(item, 18, 2, 0, 4).await;
 }
 

@@ -39,7 +39,8 @@ async fn enter(fixture: &Fixture, names: &[&str]) -> Vec<EnterOutcome> {
 /// Calls in as the rules say, and gives who was called.
 async fn call(fixture: &Fixture) -> Vec<String> {
     let seen = fixture.store.waiting_room_view(SALE).await.expect("reads").expect("a room");
-    let called = fixture.store.admit_visitors(SALE, &seen, CALLS_MAX, FOR_MS).await.expect("writes");
+    let called =
+        fixture.store.admit_visitors(SALE, &seen, CALLS_MAX, FOR_MS).await.expect("writes");
     called.iter().map(|place| place.buyer.as_str().to_owned()).collect()
 }
 
@@ -48,7 +49,8 @@ async fn shop(fixture: &Fixture) -> (RoomProgress, RoomSupply) {
     (view.room.line, view.shop)
 }
 
-/// A room is made once, by whoever comes first, and its draw is closed by the first who comes after the opening.
+/// A room is made once, by whoever comes first, and its draw is closed by the first who comes after
+/// the opening.
 pub async fn a_room_has_one_seed(fixture: Fixture) {
     assert_eq!(fixture.store.open_room(SALE, seed()).await.expect("writes"), None, "no such sale");
     sale(&fixture, 5, 1).await;
@@ -66,7 +68,10 @@ pub async fn a_room_has_one_seed(fixture: Fixture) {
     open(&fixture).await;
     let drawn = fixture.store.open_room(SALE, seed()).await.expect("writes").expect("a sale");
     assert_eq!(drawn.line, RoomProgress { entered: 2, participants: Some(2), called: 0 });
-    assert_eq!(fixture.store.waiting_rooms(vec!["other".into(), SALE.into()]).await.expect("reads"), [drawn]);
+    assert_eq!(
+        fixture.store.waiting_rooms(vec!["other".into(), SALE.into()]).await.expect("reads"),
+        [drawn]
+    );
     fixture.store.keep_room_open(SALE, 500).await.expect("writes");
     let held = fixture.store.waiting_rooms(vec![SALE.into()]).await.expect("reads");
     assert_eq!(held[0].open_until, Some(fixture.clock.now().plus(500)));
@@ -108,7 +113,8 @@ pub async fn a_buyer_has_one_place(fixture: Fixture) {
     assert_eq!(fixture.store.visitors("other", buyers(&["anna"])).await.expect("reads"), []);
 }
 
-/// Those who came before the opening are called in the order of the draw, which anybody can make again; later ones follow in theirs.
+/// Those who came before the opening are called in the order of the draw, which anybody can make
+/// again; later ones follow in theirs.
 pub async fn the_drawn_come_first(fixture: Fixture) {
     sale(&fixture, 1_000, 1).await;
     let names: Vec<String> = (0..40).map(|n| format!("b{n}")).collect();
@@ -119,7 +125,8 @@ pub async fn the_drawn_come_first(fixture: Fixture) {
     enter(&fixture, &["late-1", "late-2"]).await;
     let drawn = draw::drawn_order(&seed(), names.iter().copied());
     let mut listed = Vec::new();
-    while let page = fixture.store.drawn_after(SALE, listed.last().copied(), 15).await.expect("reads")
+    while let page =
+        fixture.store.drawn_after(SALE, listed.last().copied(), 15).await.expect("reads")
         && !page.is_empty()
     {
         assert!(page.len() <= 15);
@@ -136,7 +143,8 @@ pub async fn the_drawn_come_first(fixture: Fixture) {
     assert!(called.iter().all(|place| place.until == Some(fixture.clock.now().plus(FOR_MS))));
 }
 
-/// As many are called as find a unit, whoever calls; what is bought, held, given back or left lying is seen.
+/// As many are called as find a unit, whoever calls; what is bought, held, given back or left lying
+/// is seen.
 pub async fn nobody_is_called_into_an_empty_shop(fixture: Fixture) {
     let item = sale(&fixture, 3, 1).await;
     open(&fixture).await;
@@ -159,7 +167,11 @@ pub async fn nobody_is_called_into_an_empty_shop(fixture: Fixture) {
     );
     assert!(call(&fixture).await.is_empty());
     // A unit that comes back is the next one's.
-    fixture.store.end_order(order.id, EndReason::Cancel, Attribution::BUYER.clone()).await.expect("writes");
+    fixture
+        .store
+        .end_order(order.id, EndReason::Cancel, Attribution::BUYER.clone())
+        .await
+        .expect("writes");
     assert_eq!(shop(&fixture).await.1.free, Some(3));
     // An old look calls nobody for a unit that is gone.
     let seen = fixture.store.waiting_room_view(SALE).await.expect("reads").expect("a room");
@@ -174,7 +186,8 @@ pub async fn nobody_is_called_into_an_empty_shop(fixture: Fixture) {
     assert_eq!(call(&fixture).await, ["d"]);
 }
 
-/// Who does not come in time loses the place, its share goes on, and whoever comes again stands at the end.
+/// Who does not come in time loses the place, its share goes on, and whoever comes again stands at
+/// the end.
 pub async fn an_admission_lapses(fixture: Fixture) {
     sale(&fixture, 1, 1).await;
     enter(&fixture, &["early-1", "early-2"]).await;
@@ -211,7 +224,10 @@ pub async fn unlimited_stock_calls_everybody(fixture: Fixture) {
     fixture.store.create_sale(new_sale(SALE, items)).await.expect("writes").expect("a free id");
     open(&fixture).await;
     enter(&fixture, &["a", "b", "c"]).await;
-    assert_eq!(shop(&fixture).await.1, RoomSupply { free: None, limit: 3, ..RoomSupply::default() });
+    assert_eq!(
+        shop(&fixture).await.1,
+        RoomSupply { free: None, limit: 3, ..RoomSupply::default() }
+    );
     let seen = fixture.store.waiting_room_view(SALE).await.expect("reads").expect("a room");
     let called = fixture.store.admit_visitors(SALE, &seen, 2, FOR_MS).await.expect("writes");
     assert_eq!(called.len(), 2, "as many as may be at once");

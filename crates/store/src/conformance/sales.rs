@@ -1,6 +1,6 @@
 //! Sales: the catalogue and its versions, phases, operators' keys, leadership.
 use doorbuster_core::sale::{Phase, PhaseStep};
-use doorbuster_core::{PartitionChoice, ItemId, Millis, NodeId, Spread, Stock};
+use doorbuster_core::{ItemId, Millis, NodeId, PartitionChoice, Spread, Stock};
 
 use super::{Fixture, new_item, new_sale};
 use crate::contract::{
@@ -27,7 +27,8 @@ pub async fn a_created_sale_is_a_draft(fixture: Fixture) {
     assert_eq!(fixture.store.create_sale(again).await.expect("writes"), None, "the id is taken");
     assert_eq!(fixture.store.sale("spring").await.expect("reads"), Some(sale.clone()));
     fixture.expect_units(sale.items[0].id, 5, 0, 0, 0).await;
-    let told: Vec<_> = fixture.commits.take().into_iter().flat_map(|t| t.counts).map(|c| c.item).collect();
+    let told: Vec<_> =
+        fixture.commits.take().into_iter().flat_map(|t| t.counts).map(|c| c.item).collect();
     assert_eq!(told, [sale.items[0].id, sale.items[1].id]);
 }
 
@@ -41,7 +42,8 @@ pub async fn the_catalogue_is_newest_first(fixture: Fixture) {
     assert_eq!(sales[1], fixture.store.sale("a").await.expect("reads").expect("created"));
 }
 
-/// The catalogue has another version after each change of it, and the same after anything else. A store that one process has for itself has none.
+/// The catalogue has another version after each change of it, and the same after anything else. A
+/// store that one process has for itself has none.
 pub async fn the_catalogue_has_another_version_after_each_change(fixture: Fixture) {
     let store = &fixture.store;
     let version = async || {
@@ -95,7 +97,8 @@ pub async fn a_patch_raises_the_version(fixture: Fixture) {
         sale.items[1].image = Some("/a.png".to_owned());
         Ok(())
     };
-    let outcome = fixture.store.patch_sale("spring", Some(1), Box::new(patch)).await.expect("writes");
+    let outcome =
+        fixture.store.patch_sale("spring", Some(1), Box::new(patch)).await.expect("writes");
     let PatchOutcome::Done(after) = outcome else { panic!("{outcome:?}") };
     let mut wanted = before.clone();
     patch(&mut wanted).expect("it does not refuse");
@@ -144,7 +147,8 @@ pub async fn a_patch_cannot_reach_what_is_the_stores(fixture: Fixture) {
 /// Only a draft is deleted; its items' numbers are never used again.
 pub async fn only_a_draft_is_deleted(fixture: Fixture) {
     let sale = create(&fixture, "spring").await;
-    let delete = async |version| fixture.store.delete_sale("spring", version).await.expect("writes");
+    let delete =
+        async |version| fixture.store.delete_sale("spring", version).await.expect("writes");
     assert_eq!(delete(Some(2)).await, DeleteOutcome::VersionMismatch(1));
     assert_eq!(delete(Some(1)).await, DeleteOutcome::Done);
     assert_eq!(delete(None).await, DeleteOutcome::NotFound);
@@ -165,7 +169,9 @@ pub async fn a_sale_walks_through_its_phases(fixture: Fixture) {
         (PhaseStep::Open, Phase::Open),
         (PhaseStep::Pause, Phase::Paused),
     ];
-    let walk = walk.into_iter().chain([(PhaseStep::Resume, Phase::Open), (PhaseStep::Close, Phase::Closed)]);
+    let walk = walk
+        .into_iter()
+        .chain([(PhaseStep::Resume, Phase::Open), (PhaseStep::Close, Phase::Closed)]);
     let mut version = 1;
     for (asked, phase) in walk {
         fixture.clock.advance(1_000);
@@ -187,7 +193,8 @@ pub async fn a_sale_walks_through_its_phases(fixture: Fixture) {
 
 /// Counts are asked for by item; what does not exist is left out.
 pub async fn counts_are_asked_for_by_item(fixture: Fixture) {
-    let (a, b) = (fixture.item(Stock::Counted(1), 1).await, fixture.item(Stock::Counted(2), 1).await);
+    let (a, b) =
+        (fixture.item(Stock::Counted(1), 1).await, fixture.item(Stock::Counted(2), 1).await);
     let counts = fixture.store.counts(Some(vec![b, ItemId(404), a, b])).await.expect("reads");
     assert_eq!(counts.iter().map(|c| (c.item, c.pool)).collect::<Vec<_>>(), [(a, 1), (b, 2)]);
     assert_eq!(fixture.store.counts(None).await.expect("reads"), counts);
@@ -219,7 +226,8 @@ pub async fn keys_come_and_go(fixture: Fixture) {
 
 /// One node leads at a time, as long as it renews its lease.
 pub async fn one_node_leads_at_a_time(fixture: Fixture) {
-    let take_leader_lease = async |node| fixture.store.take_leader_lease(node, 1_000).await.expect("writes");
+    let take_leader_lease =
+        async |node| fixture.store.take_leader_lease(node, 1_000).await.expect("writes");
     assert!(take_leader_lease(1).await);
     assert!(!take_leader_lease(2).await);
     fixture.clock.advance(999);

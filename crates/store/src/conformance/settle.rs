@@ -4,7 +4,7 @@ use std::sync::Arc;
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::{CloseCause, GrantId, Millis, OrderState, Seq, Stock, TicketN, Verdict};
 
-use super::{HOLD_MS, Fixture, buyer, id_key, id_of, request_key};
+use super::{Fixture, HOLD_MS, buyer, id_key, id_of, request_key};
 
 /// A consumed ticket is an order, found by its id and by its request.
 pub async fn a_consumed_ticket_is_an_order(fixture: Fixture) {
@@ -25,14 +25,20 @@ pub async fn a_consumed_ticket_is_an_order(fixture: Fixture) {
         (order.units, order.state, order.grant, order.n),
         (ticket.units, OrderState::Reserved, grant.id, TicketN(1))
     );
-    assert_eq!((order.reserved_at, order.pay_by), (fixture.clock.now(), fixture.clock.now().plus(HOLD_MS)));
+    assert_eq!(
+        (order.reserved_at, order.pay_by),
+        (fixture.clock.now(), fixture.clock.now().plus(HOLD_MS))
+    );
     assert_eq!((order.paid_at, order.ended_at), (None, None));
     assert_eq!(fixture.store.order(order.id).await.expect("reads"), Some(order.clone()));
     assert_eq!(
         fixture.store.order_of(buyer("anna"), request_key("k")).await.expect("reads"),
         Some(order)
     );
-    assert_eq!(fixture.store.order_of(buyer("anna"), request_key("other")).await.expect("reads"), None);
+    assert_eq!(
+        fixture.store.order_of(buyer("anna"), request_key("other")).await.expect("reads"),
+        None
+    );
     assert_eq!(fixture.store.quota(ticket.item, buyer("anna")).await.expect("reads"), 4);
     let after = fixture.grant(&grant).await;
     assert_eq!(
@@ -47,7 +53,8 @@ pub async fn a_ticket_is_resolved_once(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 1).await;
     let consumed = fixture.ticket(&grant, 1, "anna", "a", 1);
     let returned = fixture.ticket(&grant, 2, "anna", "b", 1);
-    let first = fixture.store.settle(vec![consumed.clone(), returned.clone()]).await.expect("settles");
+    let first =
+        fixture.store.settle(vec![consumed.clone(), returned.clone()]).await.expect("settles");
     let before = (fixture.grant(&grant).await, fixture.counts(consumed.item).await);
     fixture.clock.advance(60_000);
     for _ in 0..2 {
@@ -161,7 +168,8 @@ pub async fn a_late_ticket_is_returned(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 9, 1, 0).await;
 }
 
-/// Under a closed grant nothing is consumed and nothing credited: the units went back when it was closed.
+/// Under a closed grant nothing is consumed and nothing credited: the units went back when it was
+/// closed.
 pub async fn a_closed_grant_takes_no_ticket(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     fixture.store.close_grant(grant.id, CloseCause::LeaseLapsed).await.expect("writes");
@@ -184,7 +192,10 @@ pub async fn asking_more_than_was_granted_closes_the_grant(fixture: Fixture) {
     let verdicts: Vec<_> = resolved.iter().map(|r| r.verdict).collect();
     assert_eq!(verdicts, [Verdict::Reserved, Verdict::Unavailable, Verdict::Unavailable]);
     let after = fixture.grant(&grant).await;
-    assert_eq!((after.open, after.closed, after.settled), (false, Some(CloseCause::OverGranted), 2));
+    assert_eq!(
+        (after.open, after.closed, after.settled),
+        (false, Some(CloseCause::OverGranted), 2)
+    );
     assert_eq!(fixture.store.repairs().await.expect("reads"), 1);
     fixture.expect_units(grant.slot.item, 8, 0, 2, 0).await;
 }
@@ -232,7 +243,8 @@ pub async fn a_returned_tickets_number_is_taken(fixture: Fixture) {
 pub async fn numbers_come_in_any_order(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 1).await;
     let numbers = [5, 2, 9, 1];
-    let tickets = numbers.map(|n| fixture.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)).to_vec();
+    let tickets =
+        numbers.map(|n| fixture.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)).to_vec();
     let resolved = fixture.store.settle(tickets).await.expect("settles");
     assert!(resolved.iter().all(|r| r.verdict == Verdict::Reserved));
     assert_eq!(

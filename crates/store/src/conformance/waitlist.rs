@@ -3,15 +3,15 @@ use futures_util::future::join_all;
 
 use doorbuster_core::event::{Attribution, EventType};
 use doorbuster_core::limits::WAITLIST_HOLD_MS;
-use doorbuster_core::waitlist::{JoinOutcome, LeaveOutcome};
 use doorbuster_core::order::EndReason;
 use doorbuster_core::sale::PhaseStep;
+use doorbuster_core::waitlist::{JoinOutcome, LeaveOutcome};
 use doorbuster_core::{
-    BuyerId, Counter, Grant, ItemId, Millis, Order, WaitlistEntry, WaitlistState, SlotKey, Stock, TicketId,
-    Verdict,
+    BuyerId, Counter, Grant, ItemId, Millis, Order, SlotKey, Stock, TicketId, Verdict,
+    WaitlistEntry, WaitlistState,
 };
 
-use super::{HOLD_MS, Fixture, buyer, new_item, new_sale, request_key};
+use super::{Fixture, HOLD_MS, buyer, new_item, new_sale, request_key};
 use crate::contract::WaitlistServed;
 
 pub mod ends;
@@ -44,7 +44,11 @@ async fn serve(fixture: &Fixture, item: ItemId) -> WaitlistServed {
 }
 
 async fn cancel(fixture: &Fixture, order: &Order) {
-    fixture.store.end_order(order.id, EndReason::Cancel, Attribution::BUYER.clone()).await.expect("writes");
+    fixture
+        .store
+        .end_order(order.id, EndReason::Cancel, Attribution::BUYER.clone())
+        .await
+        .expect("writes");
 }
 
 /// The turn of whoever waits there, and what became of it.
@@ -73,23 +77,37 @@ pub async fn a_buyer_has_one_place(fixture: Fixture) {
     let told = fixture.commits.take();
     let counts = told.iter().flat_map(|c| &c.counts).next_back().expect("counts are told");
     assert_eq!((counts.waiting, counts.kept, counts.held), (1, 0, 2));
-    assert_eq!((anna.state, anna.n.0, anna.joined_at), (WaitlistState::Waiting, 1, fixture.clock.now()));
+    assert_eq!(
+        (anna.state, anna.n.0, anna.joined_at),
+        (WaitlistState::Waiting, 1, fixture.clock.now())
+    );
     for key in ["line-anna", "other"] {
         assert_eq!(join(&fixture, item, "anna", key).await, JoinOutcome::Already(anna.clone()));
     }
     let bert = join_new(&fixture, item, "bert").await;
-    assert_eq!((entry_state(&fixture, anna.id).await.1, entry_state(&fixture, bert.id).await.1), (0, 1));
-    let found =
-        fixture.store.waitlist_position_of(item, &buyer("bert")).await.expect("reads").expect("a place");
+    assert_eq!(
+        (entry_state(&fixture, anna.id).await.1, entry_state(&fixture, bert.id).await.1),
+        (0, 1)
+    );
+    let found = fixture
+        .store
+        .waitlist_position_of(item, &buyer("bert"))
+        .await
+        .expect("reads")
+        .expect("a place");
     assert_eq!((&found.place, found.ahead), (&bert, 1));
-    assert_eq!(fixture.store.waitlist_position_of(item, &buyer("cleo")).await.expect("reads"), None);
+    assert_eq!(
+        fixture.store.waitlist_position_of(item, &buyer("cleo")).await.expect("reads"),
+        None
+    );
     expect_waitlist(&fixture, item, 2, 0).await;
     let (grants, closings) = (fixture.store.grants(item).await, fixture.store.closings().await);
     assert_eq!(grants.expect("reads").len(), 1, "a line has no slot");
     assert_eq!(closings.expect("reads"), [], "and nothing of it was closed");
 }
 
-/// However many ask at once, also for the first place of all: each buyer has one, and each place its turn.
+/// However many ask at once, also for the first place of all: each buyer has one, and each place
+/// its turn.
 pub async fn a_crowd_joins_at_once(fixture: Fixture) {
     const EACH: usize = 4;
     const BUYERS: usize = 12;
@@ -118,7 +136,9 @@ pub async fn a_crowd_joins_at_once(fixture: Fixture) {
         (1..=BUYERS as u64).collect::<Vec<_>>()
     );
     for answer in answers {
-        let (JoinOutcome::Done(place) | JoinOutcome::Already(place)) = answer else { panic!("a place") };
+        let (JoinOutcome::Done(place) | JoinOutcome::Already(place)) = answer else {
+            panic!("a place")
+        };
         assert!(new.contains(&place), "{place:?}");
     }
     expect_waitlist(&fixture, item, BUYERS as u64, 0).await;
@@ -127,7 +147,11 @@ pub async fn a_crowd_joins_at_once(fixture: Fixture) {
 /// A line is for what is held out: not for what may be had, is sold, or is not on sale.
 pub async fn a_line_is_for_what_is_held_out(fixture: Fixture) {
     let in_pool = fixture.item(Stock::Counted(1), 1).await;
-    assert_eq!(join(&fixture, in_pool, "anna", "k").await, JoinOutcome::UnitsFree, "it lies in the pool");
+    assert_eq!(
+        join(&fixture, in_pool, "anna", "k").await,
+        JoinOutcome::UnitsFree,
+        "it lies in the pool"
+    );
     let in_slot = fixture.slot(1, 1, 1).await;
     assert_eq!(
         join(&fixture, in_slot.slot.item, "anna", "k").await,
@@ -138,14 +162,17 @@ pub async fn a_line_is_for_what_is_held_out(fixture: Fixture) {
     assert_eq!(join(&fixture, endless, "anna", "k").await, JoinOutcome::UnitsFree);
     assert_eq!(join(&fixture, ItemId(404), "anna", "k").await, JoinOutcome::NotFound);
     let sale = new_sale("draft", vec![new_item("phone", Stock::Counted(1), 2)]);
-    let draft = fixture.store.create_sale(sale).await.expect("writes").expect("a free id").items[0].id;
+    let draft =
+        fixture.store.create_sale(sale).await.expect("writes").expect("a free id").items[0].id;
     assert_eq!(join(&fixture, draft, "anna", "k").await, JoinOutcome::NotOnSale);
     let (grant, orders) = all_on_hold(&fixture, 2, 2).await;
     let item = grant.slot.item;
     fixture.store.pay_order(orders[0].id).await.expect("writes");
     assert_eq!(
         join(&fixture, item, "holder-1", "key-1").await,
-        JoinOutcome::Order(fixture.store.order(orders[0].id).await.expect("reads").expect("an order"))
+        JoinOutcome::Order(
+            fixture.store.order(orders[0].id).await.expect("reads").expect("an order")
+        )
     );
     join_new(&fixture, item, "holder-1").await;
     fixture.store.pay_order(orders[1].id).await.expect("writes");
@@ -161,16 +188,22 @@ pub async fn a_line_is_for_what_is_held_out(fixture: Fixture) {
     expect_waitlist(&fixture, item, 1, 0).await;
 }
 
-/// Units that come back are kept: no slot gets them, and whoever waited longest is served, with a short window to pay in.
+/// Units that come back are kept: no slot gets them, and whoever waited longest is served, with a
+/// short window to pay in.
 pub async fn those_in_line_are_served_by_turn(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
     assert_eq!(serve(&fixture, item).await, WaitlistServed::default(), "nobody waits");
-    let (anna, bert) = (join_new(&fixture, item, "anna").await, join_new(&fixture, item, "bert").await);
+    let (anna, bert) =
+        (join_new(&fixture, item, "anna").await, join_new(&fixture, item, "bert").await);
     assert_eq!(serve(&fixture, item).await, WaitlistServed::default(), "there is nothing to give");
     cancel(&fixture, &orders[0]).await;
     expect_waitlist(&fixture, item, 2, 1).await;
-    assert_eq!(fixture.store.refill(grant.id, 9, Counter::A).await.expect("writes"), 0, "it is kept");
+    assert_eq!(
+        fixture.store.refill(grant.id, 9, Counter::A).await.expect("writes"),
+        0,
+        "it is kept"
+    );
     assert_eq!(fixture.open(SlotKey { item, index: 1 }, 9).await.granted, 0, "it is kept");
     fixture.clock.advance(1_000);
     fixture.commits.forget();
@@ -213,7 +246,8 @@ pub async fn those_in_line_are_served_by_turn(fixture: Fixture) {
     fixture.expect_units(item, 0, 1, 2, 0).await;
 }
 
-/// However many serve while orders end: as many are served as units came back, by turn, and nobody twice.
+/// However many serve while orders end: as many are served as units came back, by turn, and nobody
+/// twice.
 pub async fn served_at_once_nobody_is_twice(fixture: Fixture) {
     const UNITS: u64 = 12;
     const WAIT: u64 = 18;
@@ -253,14 +287,16 @@ pub async fn served_at_once_nobody_is_twice(fixture: Fixture) {
     fixture.expect_units(item, 0, 0, WAIT, 0).await;
 }
 
-/// When their turn comes, who holds as much as they may, or whose key holds an order, are passed over; the next one is served.
+/// When their turn comes, who holds as much as they may, or whose key holds an order, are passed
+/// over; the next one is served.
 pub async fn whoever_has_enough_is_passed_over(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
     let anna = join_new(&fixture, item, "anna").await;
     let bert = join_new(&fixture, item, "bert").await;
     let cleo = join_new(&fixture, item, "cleo").await;
-    // Three for those in line, two for everybody: the first two buy one, the second under the key of the place.
+    // Three for those in line, two for everybody: the first two buy one, the second under the key
+    // of the place.
     let more = crate::contract::Adjustment {
         item,
         units: 5,
@@ -270,13 +306,19 @@ pub async fn whoever_has_enough_is_passed_over(fixture: Fixture) {
     fixture.store.adjust(more).await.expect("writes");
     assert_eq!(fixture.store.refill(grant.id, 9, Counter::A).await.expect("writes"), 2);
     fixture.settle(&fixture.ticket(&grant, 4, "anna", "bought", 1)).await.order.expect("an order");
-    let bought =
-        fixture.settle(&fixture.ticket(&grant, 5, "bert", "line-bert", 1)).await.order.expect("an order");
+    let bought = fixture
+        .settle(&fixture.ticket(&grant, 5, "bert", "line-bert", 1))
+        .await
+        .order
+        .expect("an order");
     fixture.commits.forget();
     let served = serve(&fixture, item).await;
     assert_eq!(names(&served.orders), ["cleo"]);
     let passed: Vec<_> = served.passed_over.iter().map(|p| (p.id, p.state)).collect();
-    assert_eq!(passed, [(anna.id, WaitlistState::PassedOver), (bert.id, WaitlistState::PassedOver)]);
+    assert_eq!(
+        passed,
+        [(anna.id, WaitlistState::PassedOver), (bert.id, WaitlistState::PassedOver)]
+    );
     assert!(fixture.commits.take().iter().any(|c| c.events), "they are told");
     let verdict = async |id| fixture.store.verdict(id).await.expect("reads").expect("a verdict");
     assert_eq!(verdict(anna.id).await.verdict, Verdict::LimitReached);
@@ -296,15 +338,22 @@ pub async fn whoever_has_enough_is_passed_over(fixture: Fixture) {
 pub async fn a_place_is_given_up_once(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;
-    let (anna, bert) = (join_new(&fixture, item, "anna").await, join_new(&fixture, item, "bert").await);
+    let (anna, bert) =
+        (join_new(&fixture, item, "anna").await, join_new(&fixture, item, "bert").await);
     fixture.clock.advance(500);
     fixture.commits.forget();
-    let LeaveOutcome::Done(left) = fixture.store.leave_waitlist(anna.id).await.expect("writes") else {
+    let LeaveOutcome::Done(left) = fixture.store.leave_waitlist(anna.id).await.expect("writes")
+    else {
         panic!("it waited")
     };
     assert_eq!((left.state, left.ended_at), (WaitlistState::Left, Some(fixture.clock.now())));
-    assert!(fixture.commits.take().iter().any(|c| c.events && c.counts.iter().any(|c| c.waiting == 1)));
-    assert_eq!(fixture.store.leave_waitlist(anna.id).await.expect("writes"), LeaveOutcome::Already(left));
+    assert!(
+        fixture.commits.take().iter().any(|c| c.events && c.counts.iter().any(|c| c.waiting == 1))
+    );
+    assert_eq!(
+        fixture.store.leave_waitlist(anna.id).await.expect("writes"),
+        LeaveOutcome::Already(left)
+    );
     assert_eq!(
         fixture.store.verdict(anna.id).await.expect("reads").map(|r| r.verdict),
         Some(Verdict::Unavailable)
@@ -312,7 +361,11 @@ pub async fn a_place_is_given_up_once(fixture: Fixture) {
     assert_eq!(entry_state(&fixture, bert.id).await, (WaitlistState::Waiting, 0));
     // The same key as before: a refusal is not remembered by key.
     let again = join_new(&fixture, item, "anna").await;
-    assert_eq!(entry_state(&fixture, again.id).await, (WaitlistState::Waiting, 1), "at the end of the line");
+    assert_eq!(
+        entry_state(&fixture, again.id).await,
+        (WaitlistState::Waiting, 1),
+        "at the end of the line"
+    );
     let stranger = TicketId::parse(&orders[0].id.to_string()).expect("an id");
     assert_eq!(
         fixture.store.leave_waitlist(stranger).await.expect("writes"),
@@ -322,7 +375,9 @@ pub async fn a_place_is_given_up_once(fixture: Fixture) {
     cancel(&fixture, &orders[0]).await;
     let served = serve(&fixture, item).await.orders;
     assert_eq!(names(&served), ["bert"]);
-    let LeaveOutcome::Already(served) = fixture.store.leave_waitlist(bert.id).await.expect("writes") else {
+    let LeaveOutcome::Already(served) =
+        fixture.store.leave_waitlist(bert.id).await.expect("writes")
+    else {
         panic!("it was served")
     };
     assert_eq!(served.state, WaitlistState::Served);
@@ -367,7 +422,10 @@ pub async fn a_line_stands_while_its_sale_does(fixture: Fixture) {
     assert_eq!(serve(&fixture, item).await, WaitlistServed::default());
     fixture.expect_units(item, 1, 0, 1, 0).await;
     assert!(
-        matches!(fixture.store.leave_waitlist(bert.id).await.expect("writes"), LeaveOutcome::Done(_)),
+        matches!(
+            fixture.store.leave_waitlist(bert.id).await.expect("writes"),
+            LeaveOutcome::Done(_)
+        ),
         "nobody has to stay"
     );
     expect_waitlist(&fixture, item, 0, 0).await;
@@ -377,7 +435,8 @@ pub async fn a_line_stands_while_its_sale_does(fixture: Fixture) {
 pub async fn the_verdict_of_a_place_that_waits_is_not_forced(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;
-    let (anna, bert) = (join_new(&fixture, item, "anna").await, join_new(&fixture, item, "bert").await);
+    let (anna, bert) =
+        (join_new(&fixture, item, "anna").await, join_new(&fixture, item, "bert").await);
     fixture.clock.advance(HOLD_MS);
     let force = async |place: &WaitlistEntry, who: &BuyerId| {
         let parts = place.id.parts().expect("an id of ours");

@@ -5,11 +5,13 @@
 pub struct BuyerTraces {
     /// Orders that can be erased now.
     pub orders: u64,
-    /// Other rows that can be erased now: places in rooms and lines, spent codes, what slots were told, refused tickets.
+    /// Other rows that can be erased now: places in rooms and lines, spent codes, what slots were
+    /// told, refused tickets.
     pub other: u64,
     /// What cannot, by sale and reason.
     pub held_back: Vec<RetainedRows>,
-    /// Operators turn this buyer away. That is theirs to end: a block is never erased while it holds.
+    /// Operators turn this buyer away. That is theirs to end: a block is never erased while it
+    /// holds.
     pub blocked: bool,
 }
 
@@ -61,7 +63,8 @@ impl RetainReason {
     }
 }
 
-/// What one transaction of an erasure replaced. Nothing of either: nothing is left that can be erased now.
+/// What one transaction of an erasure replaced. Nothing of either: nothing is left that can be
+/// erased now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Erased {
     /// Orders.

@@ -13,7 +13,8 @@ pub struct CheckoutDeferral {
     pub session: String,
     /// For how long, from now.
     pub ms: i64,
-    /// Whether its provider was asked in vain: see [`doorbuster_core::money::asked_in_vain`]. Else nobody could ask.
+    /// Whether its provider was asked in vain: see [`doorbuster_core::money::asked_in_vain`]. Else
+    /// nobody could ask.
     pub no_answer: bool,
 }
 
@@ -79,7 +80,8 @@ pub struct Reversal {
     pub dispute: Option<Dispute>,
 }
 
-/// A dispute, and when its provider said what is told of it: what it said before and is heard later changes nothing.
+/// A dispute, and when its provider said what is told of it: what it said before and is heard later
+/// changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dispute {
     /// The provider's id, unique among those of a payment.
@@ -89,7 +91,8 @@ pub struct Dispute {
 }
 
 impl Reversal {
-    /// Takes its message, once, and not before its payment, which it gives; or what it comes to when nothing is to be written.
+    /// Takes its message, once, and not before its payment, which it gives; or what it comes to
+    /// when nothing is to be written.
     pub(crate) fn take<L: Ledger>(
         &self,
         ledger: &mut L,
@@ -112,19 +115,22 @@ impl Reversal {
         Ok(Ok(payment))
     }
 
-    /// The dispute that it is told of. One without an id is the payment's only one, and what is heard last of it is believed.
+    /// The dispute that it is told of. One without an id is the payment's only one, and what is
+    /// heard last of it is believed.
     pub(crate) fn dispute(&self, now: Millis) -> Option<(String, Millis)> {
         let Dispute { id, reported_at } =
             self.dispute.clone().unwrap_or(Dispute { id: String::new(), reported_at: None });
         (self.kind == ReversalKind::Disputed).then(|| (id, reported_at.unwrap_or(now)))
     }
 
-    /// Whether a dispute that is written down as so much is told of, by what was known of it and whether that stood.
+    /// Whether a dispute that is written down as so much is told of, by what was known of it and
+    /// whether that stood.
     pub(crate) fn is_change(&self, before: Option<(Money, bool)>, written: &Money) -> bool {
         before.is_none_or(|(money, stood)| stood != self.stands || self.stands && money != *written)
     }
 
-    /// What is told of it, as it is written down: the order that its payment named, and how much went back.
+    /// What is told of it, as it is written down: the order that its payment named, and how much
+    /// went back.
     pub(crate) fn event(&self, order: String, money: Money, at: Millis) -> Event {
         let by = Attribution::from_actor(Actor::Provider(self.provider.clone()));
         let dispute = self.dispute.as_ref().map(|dispute| dispute.id.clone());

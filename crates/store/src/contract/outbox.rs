@@ -2,7 +2,7 @@
 use std::fmt;
 
 use doorbuster_core::money::{Refund, RefundId};
-use doorbuster_core::outbox::{PendingDelivery, EventFilter};
+use doorbuster_core::outbox::{EventFilter, PendingDelivery};
 use doorbuster_core::{ItemId, Millis, TicketId};
 
 use super::EventRead;
@@ -183,7 +183,8 @@ pub struct Delivery {
     pub endpoint: String,
     /// Which event.
     pub position: i64,
-    /// The word for what happened, also one that this program does not know, and when it did; `None`: the event is forgotten.
+    /// The word for what happened, also one that this program does not know, and when it did;
+    /// `None`: the event is forgotten.
     pub event: Option<(String, Millis)>,
     /// What it is about.
     pub about: String,
@@ -257,14 +258,16 @@ pub struct EndpointStatus {
     pub kind: EndpointKind,
     /// Whether it is told anything now.
     pub enabled: bool,
-    /// Events after its position, whether it wants them or not; of those without a position at most [`crate::limits::UNSEQUENCED_COUNTED_MAX`].
+    /// Events after its position, whether it wants them or not; of those without a position at most
+    /// [`crate::limits::UNSEQUENCED_COUNTED_MAX`].
     pub waiting: u64,
     /// Events behind it that are tried again.
     pub pending: u64,
     /// Events behind it that were given up and that nobody has seen to.
     pub dead: u64,
-    /// Since when something waits for it that it was not told yet: when the next event behind its position happened, or when the first of those that are
-    /// tried again failed or was to be told once more.
+    /// Since when something waits for it that it was not told yet: when the next event behind its
+    /// position happened, or when the first of those that are tried again failed or was to be told
+    /// once more.
     pub oldest_at: Option<Millis>,
 }
 
@@ -389,7 +392,8 @@ pub struct DeadLetterCounts {
 pub struct RetentionCutoffs {
     /// Events that are about no order and that every endpoint is past. An order's history is kept.
     pub events_before: Millis,
-    /// Deliveries that are dead or discarded, and dead letters of tickets, whether or not somebody has seen to them. A ticket's verdict is kept.
+    /// Deliveries that are dead or discarded, and dead letters of tickets, whether or not somebody
+    /// has seen to them. A ticket's verdict is kept.
     pub dead_before: Millis,
     /// Messages of providers that had their effect. A payment is known by its own id as well.
     pub inbox_before: Millis,

@@ -64,7 +64,8 @@ pub struct Reconciliation {
     pub unattributed: Vec<MoneyTotals>,
     /// What does not add up.
     pub differences: Vec<Difference>,
-    /// Kinds of which there are more than [`crate::limits::DIFFERENCES_MAX`], each with the place after which to read on.
+    /// Kinds of which there are more than [`crate::limits::DIFFERENCES_MAX`], each with the place
+    /// after which to read on.
     pub more: Vec<(DifferenceKind, i64)>,
 }
 
@@ -137,7 +138,8 @@ pub enum DifferenceKind {
     RefundedTwice,
     /// A refund that the provider refused for good, and nobody has seen to.
     RefundFailed,
-    /// Money that went back without having been asked to, of a payment that stands for its order, or whose refund arrived as well.
+    /// Money that went back without having been asked to, of a payment that stands for its order,
+    /// or whose refund arrived as well.
     Reversed,
 }
 

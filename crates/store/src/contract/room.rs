@@ -1,6 +1,6 @@
 //! Rows of waiting rooms. The rules are in [`doorbuster_core::check_accepting::room`].
 use doorbuster_core::gate::draw::{Lot, Seed};
-use doorbuster_core::gate::room::{RoomProgress, QueuePosition, RoomSupply};
+use doorbuster_core::gate::room::{QueuePosition, RoomProgress, RoomSupply};
 use doorbuster_core::{BuyerId, Millis};
 
 /// A sale's waiting room.
@@ -23,7 +23,8 @@ pub struct RoomVisitor {
     pub buyer: BuyerId,
     /// The lot of somebody who came before the opening.
     pub lot: Option<Lot>,
-    /// The rank, once it is in the rows: of those drawn it is when they are called in; before, it is the lot's place among all lots.
+    /// The rank, once it is in the rows: of those drawn it is when they are called in; before, it
+    /// is the lot's place among all lots.
     pub rank: Option<u64>,
     /// Until when the buyer may buy; `None`: not called in yet.
     pub until: Option<Millis>,

@@ -1,4 +1,5 @@
-//! The store's methods as transactions over the rules, each with the locks that it needs taken first.
+//! The store's methods as transactions over the rules, each with the locks that it needs taken
+//! first.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::order::{self, ChangeOutcome, EndReason, PayOutcome};
 use doorbuster_core::settle::{self, Resolved};
@@ -57,7 +58,8 @@ impl Postgres {
 
     pub(crate) async fn finish_recall(&self, id: RecallId, taken: u64) -> StoreResult<u64> {
         let finish = move |ledger: &mut PostgresLedger<'_>| {
-            // A recall never changes its grants, so they can be found before they are locked; all else is read under their locks.
+            // A recall never changes its grants, so they can be found before they are locked; all
+            // else is read under their locks.
             let sql = "SELECT grant_id, target_grant FROM recall WHERE id = $1";
             let found = ledger.one(sql, &[&super::rows::int(id.0)], |row| {
                 Ok((row.try_get::<_, i64>(0)?, row.try_get::<_, Option<i64>>(1)?))

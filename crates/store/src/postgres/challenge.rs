@@ -1,8 +1,9 @@
-//! What may be used once, in PostgreSQL. Of two answers to one challenge, and of two answers of one buyer, the second waits for the first one's transaction.
+//! What may be used once, in PostgreSQL. Of two answers to one challenge, and of two answers of one
+//! buyer, the second waits for the first one's transaction.
 use doorbuster_core::Millis;
 
 use crate::contract::{AnswerSpend, SpendOutcome};
-use crate::limits::{SPENT_KEPT_MS, DELETE_ROWS_MAX};
+use crate::limits::{DELETE_ROWS_MAX, SPENT_KEPT_MS};
 use crate::store::StoreResult;
 
 use super::failure::Failure;
@@ -12,17 +13,23 @@ use super::{Postgres, PostgresLedger};
 
 /// Whatever another transaction holds at this moment is left to it: nobody waits who forgets.
 const DELETE_EXPIRED: [&str; 2] = [
-    "DELETE FROM spent WHERE id IN (SELECT id FROM spent WHERE until <= $1 ORDER BY until LIMIT $2 FOR UPDATE SKIP LOCKED)",
-    "DELETE FROM miss WHERE by IN (SELECT by FROM miss WHERE until <= $1 ORDER BY until LIMIT $2 FOR UPDATE SKIP LOCKED)",
+    "DELETE FROM spent WHERE id IN (SELECT id FROM spent WHERE until <= $1 ORDER BY until LIMIT $2 \
+     FOR UPDATE SKIP LOCKED)",
+    "DELETE FROM miss WHERE by IN (SELECT by FROM miss WHERE until <= $1 ORDER BY until LIMIT $2 \
+     FOR UPDATE SKIP LOCKED)",
 ];
-/// Counts `$4` more, from one again if the others are over, and says how many there are with them. It holds a row in any case, so that a right answer, which
-/// adds none, stands in one line with the wrong ones: where none counts, it is a row that was over at the beginning of time.
+/// Counts `$4` more, from one again if the others are over, and says how many there are with them.
+/// It holds a row in any case, so that a right answer, which adds none, stands in one line with the
+/// wrong ones: where none counts, it is a row that was over at the beginning of time.
 const COUNT_WRONG: &str = "INSERT INTO miss (by, n, until) VALUES ($1, 1, $3)
      ON CONFLICT (by) DO UPDATE SET n = CASE WHEN miss.until > $2 THEN miss.n + $4 ELSE 1 END,
                                     until = CASE WHEN miss.until > $2 THEN miss.until ELSE excluded.until END
      RETURNING n, until";
 
-fn spend_answer(ledger: &mut PostgresLedger<'_>, spending: &AnswerSpend) -> Result<SpendOutcome, Failure> {
+fn spend_answer(
+    ledger: &mut PostgresLedger<'_>,
+    spending: &AnswerSpend,
+) -> Result<SpendOutcome, Failure> {
     let AnswerSpend { id, until, by, is_correct, window_ms } = spending;
     let (id, by, now) = (id.as_slice(), by.as_slice(), ledger.now);
     // By the database's time, as whatever is forgotten.

@@ -1,4 +1,5 @@
-//! Adding the rows up, in one snapshot, by sets: what the orders say against what the other tables say.
+//! Adding the rows up, in one snapshot, by sets: what the orders say against what the other tables
+//! say.
 use tokio_postgres::{Client, Row};
 
 use doorbuster_core::money::{Money, PaymentId, RefundCause};
@@ -6,8 +7,8 @@ use doorbuster_core::{ItemId, Millis};
 
 use crate::contract::{Check, Finding, RefundNotice};
 use crate::limits::{FINDINGS_MAX, NOTICES_MAX, PG_CHECK_WAIT};
-use crate::waitlist;
 use crate::store::StoreResult;
+use crate::waitlist;
 
 use super::Postgres;
 use super::connect;
@@ -15,10 +16,11 @@ use super::failure::Failure;
 use super::money::notices;
 use super::read::as_limit;
 use super::rows::parse_text;
-use super::run::{RetryUnknown, RetryState};
+use super::run::{RetryState, RetryUnknown};
 use super::shared::Shared;
 
-/// Each query finds rows of one kind: the item, and the numbers as text. The rule that they break stands beside it.
+/// Each query finds rows of one kind: the item, and the numbers as text. The rule that they break
+/// stands beside it.
 const QUERIES: &[(&str, &str)] = &[
     (
         "I4",
@@ -129,9 +131,10 @@ impl Postgres {
         loop {
             match check(shared).await {
                 Ok((findings, notices)) => return Ok(Check { checked_at, findings, notices }),
-                Err(failure) => {
-                    tries.wait_to_retry(shared, failure, RetryUnknown::Allowed).await.map_err(|f| shared.store_error(f))?
-                }
+                Err(failure) => tries
+                    .wait_to_retry(shared, failure, RetryUnknown::Allowed)
+                    .await
+                    .map_err(|f| shared.store_error(f))?,
             }
         }
     }
@@ -173,7 +176,8 @@ fn finding(rule: &'static str, row: &Row) -> Result<Finding, Failure> {
     })
 }
 
-/// Reads in one snapshot, on a session of its own that goes with it: an audit that is given up does not hold up others.
+/// Reads in one snapshot, on a session of its own that goes with it: an audit that is given up does
+/// not hold up others.
 pub(super) async fn snapshot<T>(
     shared: &Shared,
     read: impl AsyncFnOnce(&Client) -> Result<T, Failure>,

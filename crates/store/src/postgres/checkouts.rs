@@ -1,7 +1,8 @@
 //! Checkouts in PostgreSQL, and the documents of the built-in provider.
 //!
-//! How long an order waits for its provider stands in the order as well (`provider_wait_ms`), so that expiry need not pass by those that wait. When an open checkout is
-//! to be closed (`due`) follows its order: whatever changes orders writes it too (`flush`).
+//! How long an order waits for its provider stands in the order as well (`provider_wait_ms`), so
+//! that expiry need not pass by those that wait. When an open checkout is to be closed (`due`)
+//! follows its order: whatever changes orders writes it too (`flush`).
 use std::sync::Arc;
 
 use doorbuster_core::money::{self, Checkout, CheckoutOutcome};
@@ -18,7 +19,9 @@ use super::prefetch::{self, DueOrder};
 use super::read::as_limit;
 use super::rows::money::{checkout as row, checkout_at, checkout_columns};
 use super::rows::{self, int};
-use super::run::{RetryUnknown, Committed, RetryState, await_answer, await_commit, return_connection};
+use super::run::{
+    Committed, RetryState, RetryUnknown, await_answer, await_commit, return_connection,
+};
 use super::shared::Shared;
 use super::{Postgres, connect};
 
@@ -43,7 +46,10 @@ impl Postgres {
         order: TicketId,
         session: String,
     ) -> StoreResult<bool> {
-        self.job(RetryUnknown::Allowed, move |ledger| money::close_checkout(ledger, &order, &session)).await
+        self.job(RetryUnknown::Allowed, move |ledger| {
+            money::close_checkout(ledger, &order, &session)
+        })
+        .await
     }
 
     pub(crate) async fn checkouts_to_close(
@@ -65,7 +71,8 @@ impl Postgres {
         .await
     }
 
-    /// Whoever does not learn what came of it finds the same when it is run again, put off from then on.
+    /// Whoever does not learn what came of it finds the same when it is run again, put off from
+    /// then on.
     pub(crate) async fn defer_checkouts(&self, all: Vec<CheckoutDeferral>) -> StoreResult<usize> {
         let shared = Arc::clone(self.shared());
         shared.check_accepting()?;
@@ -90,7 +97,8 @@ impl Postgres {
             .await
     }
 
-    /// Whoever does not learn what came of it has to look: the same again would find its own document.
+    /// Whoever does not learn what came of it has to look: the same again would find its own
+    /// document.
     pub(crate) async fn sandbox_swap(
         &self,
         key: String,
@@ -141,7 +149,8 @@ impl Postgres {
     }
 }
 
-/// Puts checkouts off in sets: read under their orders' locks, changed by the rules, written together.
+/// Puts checkouts off in sets: read under their orders' locks, changed by the rules, written
+/// together.
 async fn put_off(shared: &Shared, all: &[CheckoutDeferral]) -> Result<Committed<usize>, Failure> {
     let object = connect::get(&shared.writes).await?;
     let outcome = async {
@@ -170,7 +179,9 @@ async fn put_off(shared: &Shared, all: &[CheckoutDeferral]) -> Result<Committed<
         let mut queries = flush::queries(&ledger.cache, ledger.now, writer, false);
         // Behind what writes a checkout, which has it closed when its order is due.
         queries.push(Query::put_off(&later));
-        let transaction_id = await_commit(flush::commit(&object, &queries, ledger.cache.commit_notice(writer))).await?;
+        let transaction_id =
+            await_commit(flush::commit(&object, &queries, ledger.cache.commit_notice(writer)))
+                .await?;
         Ok(Committed { value: later.len(), orders: Vec::new(), events: false, transaction_id })
     }
     .await;

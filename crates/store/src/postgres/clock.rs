@@ -1,7 +1,8 @@
 //! The database's time on this node: measured, and carried on by the monotonic clock.
 //!
-//! Whatever the database says is the time, or its own transactions and this node would differ. Beside it runs a careful clock, which follows a step of the
-//! database's only slowly: nothing that must not come early (an expiry, an opening) goes by a clock that somebody set forward.
+//! Whatever the database says is the time, or its own transactions and this node would differ.
+//! Beside it runs a careful clock, which follows a step of the database's only slowly: nothing that
+//! must not come early (an expiry, an opening) goes by a clock that somebody set forward.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use doorbuster_core::Millis;
 
 use crate::limits::{
-    PG_CLOCK_SLEW_EVERY, PG_CLOCK_SLEW_MAX, PG_CLOCK_ROUND_TRIP_MAX, PG_CLOCK_STEP_MAX,
+    PG_CLOCK_ROUND_TRIP_MAX, PG_CLOCK_SLEW_EVERY, PG_CLOCK_SLEW_MAX, PG_CLOCK_STEP_MAX,
 };
 
 /// Store time.
@@ -25,7 +26,8 @@ pub(super) struct Clock {
     slewed_at: AtomicI64,
     /// Whether the two differ by more than a step may be.
     stepped: AtomicBool,
-    /// When the look began from which this node last showed what is committed, in milliseconds since `born`.
+    /// When the look began from which this node last showed what is committed, in milliseconds
+    /// since `born`.
     saw: AtomicI64,
 }
 
@@ -83,7 +85,8 @@ impl Clock {
         self.fixed.as_ref().map_or(told, |fixed| fixed())
     }
 
-    /// Takes a measurement: what the database said, between these two instants. One that took long says too little.
+    /// Takes a measurement: what the database said, between these two instants. One that took long
+    /// says too little.
     pub(super) fn add_sample(&self, asked: Instant, told: Millis, answered: Instant) {
         let round_trip = answered.duration_since(asked);
         if round_trip > PG_CLOCK_ROUND_TRIP_MAX && self.at_birth.load(Ordering::Acquire) != 0 {
@@ -109,7 +112,8 @@ impl Clock {
         match (self.stepped.swap(stepped, Ordering::AcqRel), stepped) {
             (false, true) => tracing::error!(
                 ahead_ms = ahead,
-                "the database's clock was set: orders expire and sales open by the earlier of its time and the time as it was, which is moved towards it by 20 ms a second"
+                "the database's clock was set: orders expire and sales open by the earlier of its \
+                 time and the time as it was, which is moved towards it by 20 ms a second"
             ),
             (true, false) => tracing::info!("the database's clock is believed again"),
             _ => {}
@@ -153,7 +157,11 @@ mod tests {
         assert!((10_000_000..10_001_000).contains(&clock.monotonic().0), "{:?}", clock.monotonic());
         tell(20, 13_600_000);
         tell(5_000, 13_600_000);
-        assert!(clock.monotonic().0 < 10_001_000, "it is pulled by little: {:?}", clock.monotonic());
+        assert!(
+            clock.monotonic().0 < 10_001_000,
+            "it is pulled by little: {:?}",
+            clock.monotonic()
+        );
         tell(6_500, 6_400_000);
         assert!(
             clock.has_stepped() && clock.monotonic().0 < 6_401_000,

@@ -4,7 +4,10 @@ use tokio_postgres::Row;
 use doorbuster_core::money::RefundId;
 use doorbuster_core::{ItemId, Millis};
 
-use crate::contract::{Dead, DeadLetterCounts, DeadLetterId, DeadLetterKind, DeadLetterOutcome, DeadLetterContent, OutboxPage};
+use crate::contract::{
+    Dead, DeadLetterContent, DeadLetterCounts, DeadLetterId, DeadLetterKind, DeadLetterOutcome,
+    OutboxPage,
+};
 use crate::limits::PAGE_ROWS_MAX;
 use crate::store::StoreResult;
 
@@ -135,7 +138,10 @@ impl Postgres {
         })
     }
 
-    pub(crate) async fn dead_letter(&self, id: DeadLetterId) -> StoreResult<Option<(Dead, DeadLetterContent)>> {
+    pub(crate) async fn dead_letter(
+        &self,
+        id: DeadLetterId,
+    ) -> StoreResult<Option<(Dead, DeadLetterContent)>> {
         let seq = |row: &Row| Ok(row.try_get::<_, i64>(0)?);
         let place = match &id {
             DeadLetterId::Delivery(seq) => Some(*seq),
@@ -165,7 +171,11 @@ impl Postgres {
         const REQUEST: &str = "SELECT item_id, buyer, units FROM dead_letter WHERE seq = $1";
         let request = |row: &Row| {
             let units = small(row, 2, "number of units")?;
-            Ok(DeadLetterContent::Request { item: ItemId(row.try_get(0)?), buyer: row.try_get(1)?, units })
+            Ok(DeadLetterContent::Request {
+                item: ItemId(row.try_get(0)?),
+                buyer: row.try_get(1)?,
+                units,
+            })
         };
         match dead {
             Dead { id: DeadLetterId::Refund(id), .. } => {
@@ -179,11 +189,19 @@ impl Postgres {
         }
     }
 
-    pub(crate) async fn retry_dead_letter(&self, id: DeadLetterId, most: usize) -> StoreResult<DeadLetterOutcome> {
+    pub(crate) async fn retry_dead_letter(
+        &self,
+        id: DeadLetterId,
+        most: usize,
+    ) -> StoreResult<DeadLetterOutcome> {
         self.job(RetryUnknown::Never, move |ledger| retry(ledger, &id, most)).await
     }
 
-    pub(crate) async fn discard_dead_letter(&self, id: DeadLetterId, why: String) -> StoreResult<bool> {
+    pub(crate) async fn discard_dead_letter(
+        &self,
+        id: DeadLetterId,
+        why: String,
+    ) -> StoreResult<bool> {
         self.job(RetryUnknown::Never, move |ledger| discard(ledger, &id, &why)).await
     }
 

@@ -76,9 +76,12 @@ async fn dump(client: &Client) -> Result<Model, Failure> {
     {
         model.recalls.insert(recall.id, recall);
     }
-    for place in
-        all(client, concat!("SELECT ", waitlist::entry_columns!(), " FROM waitlist w"), waitlist::row)
-            .await?
+    for place in all(
+        client,
+        concat!("SELECT ", waitlist::entry_columns!(), " FROM waitlist w"),
+        waitlist::row,
+    )
+    .await?
     {
         model.places.insert((place.item, place.n), place);
     }
@@ -86,7 +89,8 @@ async fn dump(client: &Client) -> Result<Model, Failure> {
     Ok(model)
 }
 
-/// What happened (but to sales, which the rules do not know), prices, messages, payments, refunds and checkouts.
+/// What happened (but to sales, which the rules do not know), prices, messages, payments, refunds
+/// and checkouts.
 async fn dump_money(client: &Client, model: &mut Model) -> Result<(), Failure> {
     let told = concat!(
         "SELECT ",

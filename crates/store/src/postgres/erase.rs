@@ -1,5 +1,6 @@
-//! Erasing a buyer, in PostgreSQL. Orders are found first, then found again under the locks of their grants: whoever changes an order, its checkout or
-//! what pays for it holds its grant. Their shares of the limits follow, in the order in which quotas are locked.
+//! Erasing a buyer, in PostgreSQL. Orders are found first, then found again under the locks of
+//! their grants: whoever changes an order, its checkout or what pays for it holds its grant. Their
+//! shares of the limits follow, in the order in which quotas are locked.
 use std::collections::BTreeMap;
 
 use tokio_postgres::Row;
@@ -7,8 +8,8 @@ use tokio_postgres::Row;
 use doorbuster_core::gate::draw::Seed;
 use doorbuster_core::{BuyerId, GrantId, RequestKey};
 
-use crate::contract::{Erased, BuyerTraces};
-use crate::erase::{self, ErasableRows, ErasableOrder, ErasedNames};
+use crate::contract::{BuyerTraces, Erased};
+use crate::erase::{self, ErasableOrder, ErasableRows, ErasedNames};
 use crate::limits::ERASE_ROWS_MAX;
 use crate::store::StoreResult;
 
@@ -40,7 +41,8 @@ fn erase_orders(ledger: &mut PostgresLedger<'_>, names: &ErasedNames) -> Done<u6
     let ids: Vec<GrantId> = grants.iter().map(|id| GrantId(id.cast_unsigned())).collect();
     ledger.lock_grants(&ids)?;
     let mut found = ledger.all(erase::FIND_ORDERS, &[&old, &limit], order)?;
-    // One that came to rest meanwhile may be of a grant that is not locked: the next transaction has it.
+    // One that came to rest meanwhile may be of a grant that is not locked: the next transaction
+    // has it.
     found.retain(|order| grants.binary_search(&order.grant).is_ok());
     let mut shares: BTreeMap<i64, i64> = BTreeMap::new();
     for order in &found {
@@ -61,19 +63,27 @@ fn erase_orders(ledger: &mut PostgresLedger<'_>, names: &ErasedNames) -> Done<u6
 }
 
 /// Replaces the name elsewhere.
-fn erase_other_rows(ledger: &PostgresLedger<'_>, names: &ErasedNames, found: &ErasableRows) -> Done<u64> {
+fn erase_other_rows(
+    ledger: &PostgresLedger<'_>,
+    names: &ErasedNames,
+    found: &ErasableRows,
+) -> Done<u64> {
     let (old, new) = (names.old.as_str(), names.new.as_str());
     let mut rows = ledger.run(erase::RENAME_BLOCK, &[&old, &ledger.now.0])?;
     for (grant, seq, key) in &found.feed {
         let key = key.as_deref().map(|key| names.key(key));
-        rows += ledger
-            .run(erase::RENAME_FEED, &[&new, &key.as_ref().map(RequestKey::as_str), grant, seq, &old])?;
+        rows += ledger.run(
+            erase::RENAME_FEED,
+            &[&new, &key.as_ref().map(RequestKey::as_str), grant, seq, &old],
+        )?;
     }
     for (seq, key) in &found.dead_tickets {
-        rows += ledger.run(erase::RENAME_DEAD_TICKET, &[&new, &names.key(key).as_str(), seq, &old])?;
+        rows +=
+            ledger.run(erase::RENAME_DEAD_TICKET, &[&new, &names.key(key).as_str(), seq, &old])?;
     }
     for (item, n, key) in &found.waitlist {
-        rows += ledger.run(erase::RENAME_WAITLIST, &[&new, &names.key(key).as_str(), item, n, &old])?;
+        rows +=
+            ledger.run(erase::RENAME_WAITLIST, &[&new, &names.key(key).as_str(), item, n, &old])?;
     }
     for seq in &found.events {
         rows += ledger.run(erase::RENAME_EVENT, &[&old, &new, seq])?;
@@ -102,7 +112,9 @@ impl Postgres {
         let mut traces = BuyerTraces::default();
         for (sale, parse_text, is_order, rows) in counted {
             let known = traces.count(sale, &parse_text, is_order, rows);
-            known.ok_or_else(|| self.shared().store_error(rows::bad_row("reason to hold a row back")))?;
+            known.ok_or_else(|| {
+                self.shared().store_error(rows::bad_row("reason to hold a row back"))
+            })?;
         }
         traces.blocked =
             self.one(erase::IS_BLOCKED, &[&buyer, &self.now().0], |_| Ok(())).await?.is_some();
@@ -142,7 +154,10 @@ impl Postgres {
         let names = ErasedNames::for_buyer(buyer, &self.shared().id_key);
         let found = self.find(buyer.as_str()).await?;
         let erase = move |ledger: &mut PostgresLedger<'_>| {
-            Ok(Erased { orders: erase_orders(ledger, &names)?, other: erase_other_rows(ledger, &names, &found)? })
+            Ok(Erased {
+                orders: erase_orders(ledger, &names)?,
+                other: erase_other_rows(ledger, &names, &found)?,
+            })
         };
         self.job(RetryUnknown::Allowed, erase).await
     }

@@ -1,9 +1,11 @@
 //! What happened, in PostgreSQL, and the sequencer.
 //!
-//! A row gets its `seq` before it is committed, and rows of several transactions become visible in whatever order these commit: whoever continued by `seq`
-//! would skip some. So readers continue by `position`, which a row gets once it is visible, in the order of `seq`, by one transaction at a time. Positions
-//! that readers see only grow at their end. An order's later event has the higher `seq`, as it is written under the lock that the earlier one's
-//! transaction held, and is visible later: positions keep the order of each order.
+//! A row gets its `seq` before it is committed, and rows of several transactions become visible in
+//! whatever order these commit: whoever continued by `seq` would skip some. So readers continue by
+//! `position`, which a row gets once it is visible, in the order of `seq`, by one transaction at a
+//! time. Positions that readers see only grow at their end. An order's later event has the higher
+//! `seq`, as it is written under the lock that the earlier one's transaction held, and is visible
+//! later: positions keep the order of each order.
 use tokio_postgres::Row;
 
 use doorbuster_core::{ItemId, Millis, TicketId};
@@ -21,12 +23,14 @@ use super::run::RetryUnknown;
 
 type Done<T> = Result<T, Failure>;
 
-// Columns in the order that `told` reads them, and where they come from, as macros so that `concat!` takes them.
+// Columns in the order that `told` reads them, and where they come from, as macros so that
+// `concat!` takes them.
 macro_rules! event_columns {
     () => {
         concat!(
             $crate::postgres::rows::order_columns!(),
-            ", e.position, e.seq, e.type, e.item_id, e.sale_id, e.at, e.actor, e.why, e.pay_by, e.paid_at, e.ended_at, e.data"
+            ", e.position, e.seq, e.type, e.item_id, e.sale_id, e.at, e.actor, e.why, e.pay_by, \
+             e.paid_at, e.ended_at, e.data"
         )
     };
 }
@@ -96,14 +100,16 @@ fn sequence(ledger: &PostgresLedger<'_>, limit: usize) -> Done<u64> {
 }
 
 impl Postgres {
-    /// Gives committed events their positions, at most `limit` of them; how many. Less than `limit`: all that was committed before has one.
+    /// Gives committed events their positions, at most `limit` of them; how many. Less than
+    /// `limit`: all that was committed before has one.
     pub(crate) async fn sequence_events(&self, limit: usize) -> StoreResult<usize> {
         // Most of the time there is none: that is seen without a transaction.
         let sql = "SELECT FROM event WHERE position IS NULL ORDER BY position, seq LIMIT 1";
         if self.one(sql, &[], |_| Ok(())).await?.is_none() {
             return Ok(0);
         }
-        let numbered = self.job(RetryUnknown::Allowed, move |ledger| sequence(ledger, limit)).await?;
+        let numbered =
+            self.job(RetryUnknown::Allowed, move |ledger| sequence(ledger, limit)).await?;
         Ok(usize::try_from(numbered).unwrap_or(limit))
     }
 

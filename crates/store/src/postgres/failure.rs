@@ -1,4 +1,5 @@
-//! What goes wrong between here and the database, and what it means: run the transaction again, ask later, give one ticket up, or stop.
+//! What goes wrong between here and the database, and what it means: run the transaction again, ask
+//! later, give one ticket up, or stop.
 use tokio_postgres::error::SqlState;
 
 use crate::contract::StoreError;
@@ -59,7 +60,9 @@ impl Failure {
     pub(super) fn leaves_connection(&self) -> bool {
         match self {
             Self::Row(_) => true,
-            Self::Sql(error) => error.code().is_some_and(|code| kind_of_code(code) != FailureKind::Unreachable),
+            Self::Sql(error) => {
+                error.code().is_some_and(|code| kind_of_code(code) != FailureKind::Unreachable)
+            }
             _ => false,
         }
     }
@@ -79,7 +82,8 @@ fn is_io(error: &tokio_postgres::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
 }
 
-/// The database says that this statement did not happen, and goes on: its transaction is rolled back.
+/// The database says that this statement did not happen, and goes on: its transaction is rolled
+/// back.
 fn is_refused(code: &SqlState) -> bool {
     let ends_session =
         matches!(&code.code()[..2], "57" | "08" | "58") && *code != SqlState::QUERY_CANCELED;
@@ -92,7 +96,8 @@ fn kind_of_code(code: &SqlState) -> FailureKind {
         // Serialisation and deadlock; a key that another transaction just took.
         "40" => FailureKind::Conflict,
         "23" if *code == SqlState::UNIQUE_VIOLATION => FailureKind::Conflict,
-        // Connections, shutdowns, timeouts, resources; a server that is read-only while it changes hands; a session that idled too long in a transaction.
+        // Connections, shutdowns, timeouts, resources; a server that is read-only while it changes
+        // hands; a session that idled too long in a transaction.
         "08" | "57" | "53" | "55" | "58" => FailureKind::Unreachable,
         "25" if text == "25006" || text == "25P03" => FailureKind::Unreachable,
         "XX" if text == "XX001" || text == "XX002" => FailureKind::Damaged,
@@ -100,8 +105,9 @@ fn kind_of_code(code: &SqlState) -> FailureKind {
     }
 }
 
-/// What the database said, with its detail: `tokio_postgres` shows only that it said something. The detail of a row that is refused is that row, and with
-/// it whoever it is about: that is for no log.
+/// What the database said, with its detail: `tokio_postgres` shows only that it said something. The
+/// detail of a row that is refused is that row, and with it whoever it is about: that is for no
+/// log.
 fn error_text(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(db) => match db.detail().filter(|_| !db.code().code().starts_with("23")) {
@@ -119,7 +125,9 @@ impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         let reason = failure.to_string();
         match failure.kind() {
-            FailureKind::Conflict | FailureKind::Unreachable => Self::Unavailable { reason, may_have_happened: false },
+            FailureKind::Conflict | FailureKind::Unreachable => {
+                Self::Unavailable { reason, may_have_happened: false }
+            }
             FailureKind::Unknown => Self::Unavailable { reason, may_have_happened: true },
             FailureKind::Bad => Self::Unexpected(reason),
             FailureKind::Damaged => Self::Fatal(reason),

@@ -1,17 +1,20 @@
-//! What a transaction changed, written in sets: a statement for each table that has anything, and COMMIT behind them, in one round trip.
+//! What a transaction changed, written in sets: a statement for each table that has anything, and
+//! COMMIT behind them, in one round trip.
 use deadpool_postgres::Object;
 use futures_util::future::join_all;
 use tokio_postgres::types::ToSql;
 
-use doorbuster_core::{BuyerId, CloseCause, Millis, Order, RecallTarget, RequestKey, Ticket, TicketId};
+use doorbuster_core::{
+    BuyerId, CloseCause, Millis, Order, RecallTarget, RequestKey, Ticket, TicketId,
+};
 
 use super::failure::Failure;
-use super::row_cache::{RowCache, CachedRow, CachedQuota};
+use super::row_cache::{CachedQuota, CachedRow, RowCache};
 use super::rows::{self, int};
 
 mod events;
-mod waitlist;
 mod money;
+mod waitlist;
 
 type Value = Box<dyn ToSql + Sync + Send>;
 
@@ -39,7 +42,8 @@ impl Query {
     }
 }
 
-/// The channel on which a node says that it committed something. It is a hint: nothing depends on its being heard.
+/// The channel on which a node says that it committed something. It is a hint: nothing depends on
+/// its being heard.
 pub(super) const CHANNEL: &str = "doorbuster";
 
 fn value(value: impl ToSql + Sync + Send + 'static) -> Value {
@@ -67,8 +71,11 @@ pub(super) fn queries(cache: &RowCache, now: Millis, writer: i32, catalogue: boo
 }
 
 fn orders(cache: &RowCache, writer: i32, queries: &mut Vec<Query>) {
-    let mut inserted: Vec<_> =
-        cache.inserted.iter().filter_map(|(id, node)| Some((cache.orders.get(id)?, *node))).collect();
+    let mut inserted: Vec<_> = cache
+        .inserted
+        .iter()
+        .filter_map(|(id, node)| Some((cache.orders.get(id)?, *node)))
+        .collect();
     // Two transactions that insert the same requests wait for each other in one order.
     inserted.sort_by(|(a, _), (b, _)| (&a.buyer, &a.key).cmp(&(&b.buyer, &b.key)));
     if !inserted.is_empty() {
@@ -169,8 +176,9 @@ fn feed(cache: &RowCache, queries: &mut Vec<Query>) {
     queries.push(Query { sql, values });
 }
 
-/// New rows must not have come meanwhile, else the statement fails and all is run again. Those that were there are locked, or only given back to: they are
-/// written by how much they changed, in the order in which they are locked, and hold nothing at the least, as the rules have it.
+/// New rows must not have come meanwhile, else the statement fails and all is run again. Those that
+/// were there are locked, or only given back to: they are written by how much they changed, in the
+/// order in which they are locked, and hold nothing at the least, as the rules have it.
 fn quotas(cache: &RowCache, queries: &mut Vec<Query>) {
     let insert = "INSERT INTO quota (buyer, item_id, used) SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])";
     let update =
@@ -178,7 +186,8 @@ fn quotas(cache: &RowCache, queries: &mut Vec<Query>) {
          WHERE quota.buyer = t.buyer AND quota.item_id = t.item";
     let is_new = |quota: &CachedQuota| quota.read.is_none() && quota.used > 0;
     let is_changed = |quota: &CachedQuota| quota.read.is_some_and(|read| read != quota.used);
-    for (sql, wanted) in [(insert, &is_new as &dyn Fn(&CachedQuota) -> bool), (update, &is_changed)] {
+    for (sql, wanted) in [(insert, &is_new as &dyn Fn(&CachedQuota) -> bool), (update, &is_changed)]
+    {
         let rows: Vec<_> = cache.quotas.iter().filter(|(_, quota)| wanted(quota)).collect();
         if rows.is_empty() {
             continue;
@@ -262,7 +271,8 @@ fn recalls(cache: &RowCache, queries: &mut Vec<Query>) {
     }
 }
 
-/// By how much they changed: a settler or an expiry reads an item without its lock, as nothing that it decides depends on the pool.
+/// By how much they changed: a settler or an expiry reads an item without its lock, as nothing that
+/// it decides depends on the pool.
 fn items(cache: &RowCache, queries: &mut Vec<Query>) {
     for CachedRow { row, read } in cache.items.values().filter(|kept| kept.is_dirty()) {
         let Some(read) = read else { continue };
@@ -292,7 +302,8 @@ pub(super) struct CommitNotice {
     pub(super) events: bool,
 }
 
-/// Behind the writer in a hint: events were written. A node of the version before takes it for a writer that it does not know, which is a hint as well.
+/// Behind the writer in a hint: events were written. A node of the version before takes it for a
+/// writer that it does not know, which is a hint as well.
 const WITH_EVENTS: char = '+';
 
 impl CommitNotice {
@@ -309,9 +320,11 @@ impl CommitNotice {
     }
 }
 
-/// Writes and commits. The statements are sent in one go, each result is looked at: a failed statement turns COMMIT into ROLLBACK without an error.
+/// Writes and commits. The statements are sent in one go, each result is looked at: a failed
+/// statement turns COMMIT into ROLLBACK without an error.
 ///
-/// The hint follows COMMIT instead of standing before it: a transaction that notifies commits alone, one after the other, while the log is written.
+/// The hint follows COMMIT instead of standing before it: a transaction that notifies commits
+/// alone, one after the other, while the log is written.
 ///
 /// Returns the transaction by which its rows are known, if it is news (`commit_notice`).
 pub(super) async fn commit(

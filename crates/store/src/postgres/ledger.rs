@@ -1,7 +1,9 @@
 //! The rules' [`Ledger`] over one PostgreSQL transaction.
 //!
-//! Rows are read once, under their locks, and kept ([`RowCache`]); what the rules write is written in sets at the end (`flush`). A live ledger reads what
-//! it does not hold, and must run on a thread that may block. A prefetched one holds everything that its rules can ask for: what it lacks is not there.
+//! Rows are read once, under their locks, and kept ([`RowCache`]); what the rules write is written
+//! in sets at the end (`flush`). A live ledger reads what it does not hold, and must run on a
+//! thread that may block. A prefetched one holds everything that its rules can ask for: what it
+//! lacks is not there.
 use std::time::Duration;
 
 use deadpool_postgres::Object;
@@ -12,14 +14,14 @@ use tokio_postgres::types::ToSql;
 use doorbuster_core::event::{Actor, Event};
 use doorbuster_core::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
 use doorbuster_core::{
-    BuyerId, Epoch, FeedRow, Grant, GrantId, Item, ItemId, Ledger, Millis, NodeId, Order, WaitlistEntry,
-    Recall, RecallId, RequestKey, Resolution, SlotKey, TicketId, TicketN,
+    BuyerId, Epoch, FeedRow, Grant, GrantId, Item, ItemId, Ledger, Millis, NodeId, Order, Recall,
+    RecallId, RequestKey, Resolution, SlotKey, TicketId, TicketN, WaitlistEntry,
 };
 
 use super::failure::Failure;
-use super::row_cache::{RowCache, CachedQuota};
-use super::waitlist;
+use super::row_cache::{CachedQuota, RowCache};
 use super::rows::{self, int, money};
+use super::waitlist;
 
 type Done<T> = Result<T, Failure>;
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -219,7 +221,8 @@ impl Ledger for PostgresLedger<'_> {
         Ok(())
     }
 
-    /// An order is changed only under its grant's lock: what is read under that lock is kept, what is read before is not.
+    /// An order is changed only under its grant's lock: what is read under that lock is kept, what
+    /// is read before is not.
     fn order(&mut self, id: &TicketId) -> Done<Option<Order>> {
         if let Some(order) = self.cache.orders.get(id) {
             return Ok(Some(order.clone()));
@@ -375,7 +378,8 @@ impl Ledger for PostgresLedger<'_> {
         Ok(self.one(sql, &[&provider, &event], |_| Ok(()))?.is_some())
     }
 
-    /// Of two that take the same message at once, the second one's insertion fails, and it is run again.
+    /// Of two that take the same message at once, the second one's insertion fails, and it is run
+    /// again.
     fn insert_inbox(&mut self, provider: &str, event: &str, at: Millis) -> Done<()> {
         self.cache.inbox.insert((provider.to_owned(), event.to_owned()), at);
         Ok(())

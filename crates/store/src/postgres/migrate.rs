@@ -27,10 +27,11 @@ const WAIT: Duration = Duration::from_secs(120);
 /// Newer schemas by at most so many versions are served: nodes are upgraded one after the other.
 const NEWER_MAX: i32 = 1;
 
-/// Brings the database at this address to the schema of this program; makes it if there is none. Nodes may run meanwhile.
+/// Brings the database at this address to the schema of this program; makes it if there is none.
+/// Nodes may run meanwhile.
 ///
-/// # Errors
-/// When the database cannot be reached, is not ours, or was written by a program that is too new.
+/// # Errors When the database cannot be reached, is not ours, or was written by a program that is
+/// too new.
 pub async fn migrate_postgres(url: &str) -> Result<(), OpenError> {
     let mut client = connect::client(&connect::address(url)?).await?;
     connect::check_server(&client, true).await?;
@@ -76,7 +77,8 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
     transaction.commit().await.map_err(failed)
 }
 
-/// Rows that were copied from another database, by a dump for one, name transactions that this one has yet to count to. To every look they would be news.
+/// Rows that were copied from another database, by a dump for one, name transactions that this one
+/// has yet to count to. To every look they would be news.
 async fn reset_transaction_ids(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
     for table in ["catalogue", "item", "slot_grant", "resolution", "orders"] {
         let ahead = "changed >= pg_snapshot_xmax(pg_current_snapshot())";

@@ -1,9 +1,10 @@
-//! Payments and refunds in PostgreSQL. Whatever takes money takes its order's locks first, as all that changes orders does.
+//! Payments and refunds in PostgreSQL. Whatever takes money takes its order's locks first, as all
+//! that changes orders does.
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use doorbuster_core::money::{
-    self, Capture, CaptureOutcome, Payment, Refund, RefundId, RefundUpdate, RefundMessageOutcome,
+    self, Capture, CaptureOutcome, Payment, Refund, RefundId, RefundMessageOutcome, RefundUpdate,
 };
 use doorbuster_core::{GrantId, Ledger, Millis, OrderState, TicketId};
 
@@ -35,7 +36,8 @@ struct MoneyTable<T> {
     select: &'static str,
     /// The table, as it is called there.
     table: &'static str,
-    /// Whether it is about an order of these items, whose numbers stand in the parameter that follows.
+    /// Whether it is about an order of these items, whose numbers stand in the parameter that
+    /// follows.
     of_items: &'static str,
     of_notices: &'static str,
     read: fn(&Row) -> Done<T>,
@@ -139,7 +141,8 @@ impl Postgres {
         const SQL: &str = concat!(
             "SELECT ",
             refund_columns!(),
-            " FROM refund r WHERE r.state = 'pending' AND r.next_at <= $1 ORDER BY r.next_at, r.seq LIMIT $2"
+            " FROM refund r WHERE r.state = 'pending' AND r.next_at <= $1 ORDER BY r.next_at, \
+             r.seq LIMIT $2"
         );
         self.all(SQL, &[&self.now().0, &as_limit(limit.min(PAGE_ROWS_MAX))], refund).await
     }
@@ -162,7 +165,11 @@ impl Postgres {
         self.money(&REFUNDS, &query).await
     }
 
-    async fn money<T>(&self, list: &MoneyTable<T>, query: &MoneyQuery) -> StoreResult<MoneyPage<T>> {
+    async fn money<T>(
+        &self,
+        list: &MoneyTable<T>,
+        query: &MoneyQuery,
+    ) -> StoreResult<MoneyPage<T>> {
         let limit = query.limit.min(PAGE_ROWS_MAX);
         let (beyond, start, direction) = match query.oldest_first {
             true => (">", 0, "ASC"),
@@ -199,9 +206,11 @@ impl Postgres {
     }
 }
 
-/// The locks of an order that a payment names, in their order: the rules ask for the item before the quota.
+/// The locks of an order that a payment names, in their order: the rules ask for the item before
+/// the quota.
 ///
-/// For one that ended they look at all slots of its item, to see whether its units may be recalled: their grants are locked with its own.
+/// For one that ended they look at all slots of its item, to see whether its units may be recalled:
+/// their grants are locked with its own.
 fn lock_order_named(ledger: &mut PostgresLedger<'_>, order: &str) -> Done<()> {
     let Some(id) = TicketId::parse(order) else { return Ok(()) };
     let Some(seen) = ledger.order(&id)? else { return Ok(()) };

@@ -1,4 +1,5 @@
-//! What operators and nodes leave in the store: keys, a log of actions, leases of the leader and of every node.
+//! What operators and nodes leave in the store: keys, a log of actions, leases of the leader and of
+//! every node.
 use doorbuster_core::{Millis, NodeId};
 
 use crate::contract::{AdminKey, AdminRole};

@@ -17,7 +17,9 @@ use super::flush;
 use super::ledger::PostgresLedger;
 use super::prefetch::{self, DueOrder};
 use super::read::as_limit;
-use super::run::{RetryUnknown, Committed, RetryState, await_answer, await_commit, return_connection};
+use super::run::{
+    Committed, RetryState, RetryUnknown, await_answer, await_commit, return_connection,
+};
 use super::shared::Shared;
 use super::{Postgres, connect, rows};
 
@@ -151,18 +153,21 @@ impl Postgres {
     }
 }
 
-/// Ends what is due, in sets: found first, then locked and looked at again, ended by the rules, written together.
+/// Ends what is due, in sets: found first, then locked and looked at again, ended by the rules,
+/// written together.
 async fn expire(shared: &Shared, limit: usize) -> Result<Committed<Vec<Order>>, Failure> {
     let object = connect::get(&shared.writes).await?;
     let outcome = async {
         let due = await_answer(async {
-            // What is due by this clock and not by the database's is left as it is by the rules, under the locks.
+            // What is due by this clock and not by the database's is left as it is by the rules,
+            // under the locks.
             let now = shared.clock.monotonic();
             let found = object
                 .query(&object.prepare_cached(DUE).await?, &[&now.0, &as_limit(limit)])
                 .await?;
             let mut due = found.iter().map(due).collect::<Result<Vec<_>, _>>()?;
-            // Those that are due at the same instant stand as they were made, whatever was written of them since.
+            // Those that are due at the same instant stand as they were made, whatever was written
+            // of them since.
             due.sort_unstable_by_key(|(place, _)| *place);
             Ok::<Vec<DueOrder>, Failure>(due.into_iter().map(|(_, order)| order).collect())
         })
@@ -180,9 +185,16 @@ async fn expire(shared: &Shared, limit: usize) -> Result<Committed<Vec<Order>>, 
         let expired = end(&mut ledger, &due)?;
         let writer = shared.writer();
         let queries = flush::queries(&ledger.cache, ledger.now, writer, false);
-        let transaction_id = await_commit(flush::commit(&object, &queries, ledger.cache.commit_notice(writer))).await?;
+        let transaction_id =
+            await_commit(flush::commit(&object, &queries, ledger.cache.commit_notice(writer)))
+                .await?;
         let events = !ledger.cache.events.is_empty();
-        Ok(Committed { value: expired, orders: ledger.cache.changed_orders(), events, transaction_id })
+        Ok(Committed {
+            value: expired,
+            orders: ledger.cache.changed_orders(),
+            events,
+            transaction_id,
+        })
     }
     .await;
     if let Err(failure) = &outcome {
@@ -194,7 +206,10 @@ async fn expire(shared: &Shared, limit: usize) -> Result<Committed<Vec<Order>>, 
 /// When an order is due and after whom, and the order.
 fn due(row: &Row) -> Result<((i64, i64), DueOrder), Failure> {
     let (grant, n) = (GrantId(rows::number(row, 0)?), TicketN(rows::number(row, 1)?));
-    Ok(((row.try_get(3)?, row.try_get(4)?), DueOrder { grant, n, item: Some(ItemId(row.try_get(2)?)) }))
+    Ok((
+        (row.try_get(3)?, row.try_get(4)?),
+        DueOrder { grant, n, item: Some(ItemId(row.try_get(2)?)) },
+    ))
 }
 
 fn end(ledger: &mut PostgresLedger<'_>, due: &[DueOrder]) -> Result<Vec<Order>, Failure> {
@@ -204,7 +219,8 @@ fn end(ledger: &mut PostgresLedger<'_>, due: &[DueOrder]) -> Result<Vec<Order>, 
         let Some(id) = ledger.cache.numbers.get(&(order.grant, order.n)).copied() else { continue };
         match order::end(ledger, &id, EndReason::Expire, Attribution::ENGINE, now)? {
             ChangeOutcome::Done(order) => expired.push(order),
-            // Its provider is waited for still: the version before wrote `provider_wait_ms` as it knows it. What is written anew is found when the rules have it.
+            // Its provider is waited for still: the version before wrote `provider_wait_ms` as it
+            // knows it. What is written anew is found when the rules have it.
             ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved => {
                 ledger.cache.rewrite_checkout(&order.id);
             }

@@ -1,12 +1,13 @@
-//! The outbox in PostgreSQL: events in their order, endpoints, and what these were not told yet. Whoever changes an endpoint or its rows holds its row.
+//! The outbox in PostgreSQL: events in their order, endpoints, and what these were not told yet.
+//! Whoever changes an endpoint or its rows holds its row.
 use tokio_postgres::Row;
 
-use doorbuster_core::outbox::{RowChange, PendingDelivery, PositionAdvance};
+use doorbuster_core::outbox::{PendingDelivery, PositionAdvance, RowChange};
 use doorbuster_core::{Millis, NodeId};
 
 use crate::contract::{
-    Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, NewEndpoint,
-    OutboxPage, EventRead, Redelivery, EndpointStatus, event_about,
+    Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, EndpointStatus,
+    EventRead, NewEndpoint, OutboxPage, Redelivery, event_about,
 };
 use crate::endpoints::{self, EndpointRow};
 use crate::limits::{PAGE_ROWS_MAX, SEQUENCE_ROWS_MAX, UNSEQUENCED_COUNTED_MAX};
@@ -17,7 +18,7 @@ use super::events::{self, event_columns, event_rows};
 use super::failure::Failure;
 use super::ledger::PostgresLedger;
 use super::read::as_limit;
-use super::rows::{number, small, time, parse_text};
+use super::rows::{number, parse_text, small, time};
 use super::run::RetryUnknown;
 
 type Done<T> = Result<T, Failure>;
@@ -66,7 +67,8 @@ fn insert(ledger: &PostgresLedger<'_>, new: &NewEndpoint, most: usize) -> Done<O
     let secrets: Vec<_> = new.secret.iter().cloned().collect();
     let sql = "INSERT INTO endpoint (id, kind, url, types, secrets, position, enabled, created_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-    let (types, secrets) = (endpoints::types_to_json(&new.wanted), endpoints::secrets_to_json(&secrets));
+    let (types, secrets) =
+        (endpoints::types_to_json(&new.wanted), endpoints::secrets_to_json(&secrets));
     ledger.run(
         sql,
         &[
@@ -224,7 +226,11 @@ impl Postgres {
         Ok(self.one(LAST, &[], |row| Ok(row.try_get(0)?)).await?.unwrap_or(0))
     }
 
-    pub(crate) async fn events_after(&self, position: i64, limit: usize) -> StoreResult<Vec<EventRead>> {
+    pub(crate) async fn events_after(
+        &self,
+        position: i64,
+        limit: usize,
+    ) -> StoreResult<Vec<EventRead>> {
         const SQL: &str = concat!(
             "SELECT ",
             event_columns!(),
@@ -250,7 +256,8 @@ impl Postgres {
         new: NewEndpoint,
         most: usize,
     ) -> StoreResult<Option<Endpoint>> {
-        // What happened before is not told: it gets its positions first. Where nobody was told of anything these are many.
+        // What happened before is not told: it gets its positions first. Where nobody was told of
+        // anything these are many.
         while self.sequence_events(SEQUENCE_ROWS_MAX).await? == SEQUENCE_ROWS_MAX {}
         self.job(RetryUnknown::Allowed, move |ledger| insert(ledger, &new, most)).await
     }
@@ -288,7 +295,8 @@ impl Postgres {
     }
 
     pub(crate) async fn endpoint_statuses(&self) -> StoreResult<Vec<EndpointStatus>> {
-        // What has no position yet comes after everything that has one: it waits for every endpoint, also where nobody gives positions.
+        // What has no position yet comes after everything that has one: it waits for every
+        // endpoint, also where nobody gives positions.
         let sql = "WITH unplaced AS MATERIALIZED (
                  SELECT count(*) AS many, min(e.at) AS oldest
                  FROM (SELECT at FROM event WHERE position IS NULL ORDER BY position, seq LIMIT $1) AS e)
@@ -302,7 +310,11 @@ impl Postgres {
         self.all(sql, &[&as_limit(UNSEQUENCED_COUNTED_MAX)], endpoint_status).await
     }
 
-    pub(crate) async fn advance_endpoint(&self, id: &str, progress: PositionAdvance) -> StoreResult<bool> {
+    pub(crate) async fn advance_endpoint(
+        &self,
+        id: &str,
+        progress: PositionAdvance,
+    ) -> StoreResult<bool> {
         let id = id.to_owned();
         self.job(RetryUnknown::Allowed, move |ledger| advance(ledger, &id, &progress)).await
     }
@@ -327,7 +339,11 @@ impl Postgres {
         self.all(sql, &[&id, &as_limit(limit)], parcel).await
     }
 
-    pub(crate) async fn record_deliveries(&self, id: &str, notes: Vec<RowChange>) -> StoreResult<()> {
+    pub(crate) async fn record_deliveries(
+        &self,
+        id: &str,
+        notes: Vec<RowChange>,
+    ) -> StoreResult<()> {
         let id = id.to_owned();
         self.job(RetryUnknown::Allowed, move |ledger| record(ledger, &id, &notes)).await
     }

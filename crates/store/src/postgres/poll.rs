@@ -1,8 +1,11 @@
-//! One look at what was committed since the look before: a snapshot, and everything in it that the snapshot before did not show.
+//! One look at what was committed since the look before: a snapshot, and everything in it that the
+//! snapshot before did not show.
 //!
-//! A row names the transaction that wrote it last. Whatever order transactions commit in, a row is news exactly once: when the new snapshot shows its
-//! transaction and the old one did not. Counts come from the same snapshot, so the orders told are complete up to them. That holds for this node's own
-//! commits as well: one that is in the snapshot and was not announced yet, or whose fate nobody knows, is read like another's.
+//! A row names the transaction that wrote it last. Whatever order transactions commit in, a row is
+//! news exactly once: when the new snapshot shows its transaction and the old one did not. Counts
+//! come from the same snapshot, so the orders told are complete up to them. That holds for this
+//! node's own commits as well: one that is in the snapshot and was not announced yet, or whose fate
+//! nobody knows, is read like another's.
 use std::time::Instant;
 
 use tokio_postgres::types::ToSql;
@@ -22,7 +25,8 @@ use super::rows::{self, int};
 type Done<T> = Result<T, Failure>;
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-/// The snapshot, the database's time, and its history: a promoted standby counts transactions anew where it stood.
+/// The snapshot, the database's time, and its history: a promoted standby counts transactions anew
+/// where it stood.
 const SNAPSHOT: &str =
     "SELECT pg_current_snapshot()::text, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint,
             left(pg_walfile_name(pg_current_wal_lsn()), 8)";
@@ -171,10 +175,12 @@ impl Poller {
         since(&row, asked, Instant::now(), clock)
     }
 
-    /// Looks once; orders of the transactions in `own` are known and left out. `publish` hears what does not fit at once, in pieces; the last piece, with the counts, is returned.
+    /// Looks once; orders of the transactions in `own` are known and left out. `publish` hears what
+    /// does not fit at once, in pieces; the last piece, with the counts, is returned.
     ///
-    /// Where what was seen before says nothing of this database, everything is news. Its orders are left to be read by and by ([`Poller::read_backlog`]): whoever
-    /// waits for a commit of this node does not wait for all that were ever made.
+    /// Where what was seen before says nothing of this database, everything is news. Its orders are
+    /// left to be read by and by ([`Poller::read_backlog`]): whoever waits for a commit of this
+    /// node does not wait for all that were ever made.
     pub(super) async fn poll(
         &self,
         since: &SnapshotPosition,
@@ -230,7 +236,8 @@ impl Poller {
         Ok(page.len() < PG_POLL_ROWS)
     }
 
-    /// A look at orders since `of_orders` and at everything else since `since_then`. The database's history, should it be another one.
+    /// A look at orders since `of_orders` and at everything else since `since_then`. The database's
+    /// history, should it be another one.
     async fn poll_from(
         &self,
         (since_then, of_orders): (&SnapshotPosition, &SnapshotPosition),
@@ -300,7 +307,8 @@ impl Poller {
         }
     }
 
-    /// Takes up orders, and the verdicts of those that this node waits for and did not settle itself.
+    /// Takes up orders, and the verdicts of those that this node waits for and did not settle
+    /// itself.
     fn take_orders(&self, page: &[Row], writer: i32, seen: &mut Changes) -> Done<()> {
         for row in page {
             let order = rows::order(row)?;
@@ -342,7 +350,11 @@ impl Poller {
         }
     }
 
-    async fn read_named_orders(&self, named: Vec<(TicketId, TicketId)>, seen: &mut Changes) -> Done<()> {
+    async fn read_named_orders(
+        &self,
+        named: Vec<(TicketId, TicketId)>,
+        seen: &mut Changes,
+    ) -> Done<()> {
         for (ticket, id) in named {
             let Some(parts) = id.parts() else { continue };
             let row =
@@ -370,7 +382,8 @@ mod tests {
 
     #[test]
     fn a_snapshot_shows_what_ended_before_it() {
-        let since = SnapshotPosition { snapshot: "10:20:10,14".to_owned(), timeline: String::new() };
+        let since =
+            SnapshotPosition { snapshot: "10:20:10,14".to_owned(), timeline: String::new() };
         for (transaction, shown) in
             [("9", true), ("10", false), ("11", true), ("14", false), ("19", true), ("20", false)]
         {

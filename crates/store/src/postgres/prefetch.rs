@@ -9,7 +9,7 @@ use tokio_postgres::{Row, Statement};
 use doorbuster_core::{BuyerId, GrantId, IdKey, ItemId, Millis, Ticket, TicketN};
 
 use super::failure::Failure;
-use super::row_cache::{RowCache, CachedQuota};
+use super::row_cache::{CachedQuota, RowCache};
 use super::rows::{self, int, money};
 
 type Done<T> = Result<T, Failure>;
@@ -35,10 +35,12 @@ pub(super) const QUOTAS: &str =
     "SELECT q.buyer, q.item_id, q.used FROM unnest($1::text[], $2::bigint[]) AS t (buyer, item)
      JOIN quota q ON q.buyer = t.buyer AND q.item_id = t.item
      ORDER BY q.buyer, q.item_id FOR NO KEY UPDATE OF q";
-/// Orders that the requests hold, and orders whose number a ticket bears. No number above `max_n` was ever resolved.
+/// Orders that the requests hold, and orders whose number a ticket bears. No number above `max_n`
+/// was ever resolved.
 ///
-/// Each is looked up by itself, behind `OFFSET 0`, which the planner does not look through: what it planned while there were hardly any rows must not read
-/// all of a grant's orders once there are many.
+/// Each is looked up by itself, behind `OFFSET 0`, which the planner does not look through: what it
+/// planned while there were hardly any rows must not read all of a grant's orders once there are
+/// many.
 const ORDERS: &str = concat!(
     "SELECT ",
     rows::order_columns!(),
@@ -78,7 +80,8 @@ const ORDERS_BY_NUMBER: &str = concat!(
 
 /// Whether quota rows that are not there are made first, so that they can be locked.
 ///
-/// Most buyers are new, and most batches meet nobody else's: they insert their rows at their end, once, and are run again if somebody was faster.
+/// Most buyers are new, and most batches meet nobody else's: they insert their rows at their end,
+/// once, and are run again if somebody was faster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NewBuyerInsert {
     WithCommit,
@@ -87,7 +90,8 @@ pub(super) enum NewBuyerInsert {
 
 /// Begins a transaction and reads what settling these tickets asks for, in one round trip.
 ///
-/// In this order: grants, locked; quotas, locked; only then orders, so that a request's order is seen if its quota is.
+/// In this order: grants, locked; quotas, locked; only then orders, so that a request's order is
+/// seen if its quota is.
 pub(super) async fn tickets(
     client: &Object,
     key: &IdKey,
@@ -121,14 +125,17 @@ pub(super) async fn tickets(
         client.query(&recalls, &locked),
         client.query_one(&now, &[]),
     );
-    // The first that failed is the reason; those behind it only say that the transaction is aborted.
+    // The first that failed is the reason; those behind it only say that the transaction is
+    // aborted.
     begun?;
     let mut cache = RowCache::default();
     for_each_row(&grants?, |row| rows::grant(row).map(|found| _ = cache.cache_grant(found)))?;
     made?;
     for_each_row(&quotas?, |row| cache_quota(&mut cache, row))?;
     for_each_row(&orders?, |row| rows::order(row).map(|order| cache.cache_order(order)))?;
-    for_each_row(&resolutions?, |row| rows::resolution(row).map(|found| cache.cache_resolution(found)))?;
+    for_each_row(&resolutions?, |row| {
+        rows::resolution(row).map(|found| cache.cache_resolution(found))
+    })?;
     for_each_row(&items?, |row| rows::item(row).map(|found| _ = cache.cache_item(found)))?;
     for_each_row(&recalls?, |row| rows::recall(row).map(|found| _ = cache.cache_recall(found)))?;
     Ok((cache, Millis(now?.try_get(0)?)))
@@ -142,8 +149,8 @@ pub(super) struct DueOrder {
     pub(super) item: Option<ItemId>,
 }
 
-/// Begins a transaction and reads what ending these orders, or asking about them, asks for, in one round trip; the orders as they are under their grants'
-/// locks.
+/// Begins a transaction and reads what ending these orders, or asking about them, asks for, in one
+/// round trip; the orders as they are under their grants' locks.
 pub(super) async fn orders(client: &Object, orders: &[DueOrder]) -> Done<(RowCache, Millis)> {
     let statements = [GRANTS, ORDERS_BY_NUMBER, CHECKOUTS, ITEMS, NOW];
     let [grants, by_number, checkouts, items, now] = prepare(client, statements).await?;
@@ -168,7 +175,9 @@ pub(super) async fn orders(client: &Object, orders: &[DueOrder]) -> Done<(RowCac
     let mut cache = RowCache::default();
     for_each_row(&grants?, |row| rows::grant(row).map(|found| _ = cache.cache_grant(found)))?;
     for_each_row(&found?, |row| rows::order(row).map(|order| cache.cache_order(order)))?;
-    for_each_row(&checkouts?, |row| money::checkout(row).map(|found| _ = cache.cache_checkout(found)))?;
+    for_each_row(&checkouts?, |row| {
+        money::checkout(row).map(|found| _ = cache.cache_checkout(found))
+    })?;
     cache.has_every_checkout = true;
     cache.only_returns_quota = true;
     for_each_row(&items?, |row| rows::item(row).map(|found| _ = cache.cache_item(found)))?;

@@ -1,6 +1,8 @@
-//! The task that tells the node what was committed: by this node, before its callers hear; by others, on their hint and at least each second.
+//! The task that tells the node what was committed: by this node, before its callers hear; by
+//! others, on their hint and at least each second.
 //!
-//! It alone calls the sink, and only with what a look saw, so that counts never go back and orders are complete up to them.
+//! It alone calls the sink, and only with what a look saw, so that counts never go back and orders
+//! are complete up to them.
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -22,7 +24,7 @@ use crate::limits::{
 
 use super::failure::Failure;
 use super::flush::{CHANNEL, CommitNotice};
-use super::poll::{Poller, PollResult, Backlog, Changes, SnapshotPosition};
+use super::poll::{Backlog, Changes, PollResult, Poller, SnapshotPosition};
 use super::shared::{CommitMessage, Shared};
 
 /// The task's own state.
@@ -33,7 +35,8 @@ pub(super) struct Publisher {
     since: SnapshotPosition,
     /// Where looks ended some time ago, a second apart, the oldest first.
     before: VecDeque<(Instant, SnapshotPosition)>,
-    /// Orders of before the last look that are yet to be read. Until they are, nobody is to be refused from what this node shows.
+    /// Orders of before the last look that are yet to be read. Until they are, nobody is to be
+    /// refused from what this node shows.
     old: Option<Backlog>,
     /// Transactions of this node that were announced and are in no look yet.
     own: Vec<String>,
@@ -50,7 +53,8 @@ struct OwnCommits {
 }
 
 impl Publisher {
-    /// Begins here: what is committed before is read by whoever asks for it, what is committed later is told.
+    /// Begins here: what is committed before is read by whoever asks for it, what is committed
+    /// later is told.
     pub(super) async fn new(
         shared: Arc<Shared>,
         commits: mpsc::Receiver<CommitMessage>,
@@ -64,7 +68,8 @@ impl Publisher {
         Ok(Self { shared, commits, look: Some(look), since, before, old: None, own })
     }
 
-    /// Works until it is stopped. A panic of the sink ends the store: from then on nobody would be told anything.
+    /// Works until it is stopped. A panic of the sink ends the store: from then on nobody would be
+    /// told anything.
     pub(super) async fn run(self) {
         let shared = Arc::clone(&self.shared);
         if AssertUnwindSafe(self.work()).catch_unwind().await.is_err() {
@@ -82,7 +87,8 @@ impl Publisher {
                 biased;
                 commits = self.commits.recv() => commits,
                 () = self.shared.wake.notified() => {
-                    // Hints that come close together share a look; a commit of this node does not wait.
+                    // Hints that come close together share a look; a commit of this node does not
+                    // wait.
                     tokio::select! {
                         biased;
                         commits = self.commits.recv() => commits,
@@ -106,10 +112,12 @@ impl Publisher {
         loop {
             match next {
                 Some(CommitMessage::Committed(transaction, orders, events, told)) => {
-                    // A look that came before the announcement told of it already; the orders may have changed since.
+                    // A look that came before the announcement told of it already; the orders may
+                    // have changed since.
                     let lives = self.old.is_none()
                         && self.look.as_ref().is_some_and(|look| !look.is_closed());
-                    let known = lives && transaction.as_ref().is_some_and(|t| self.since.includes(t));
+                    let known =
+                        lives && transaction.as_ref().is_some_and(|t| self.since.includes(t));
                     self.own.extend(transaction.filter(|_| !known));
                     own.orders.extend(orders.into_iter().filter(|_| !known));
                     own.events |= events;
@@ -139,7 +147,8 @@ impl Publisher {
                 tracing::warn!(%failure, "what was committed cannot be read; it is tried again");
                 self.look = None;
                 self.shared.set_unavailable(Some(failure.to_string()));
-                // What is committed is committed: its callers hear of it. Counts follow with the next look that succeeds.
+                // What is committed is committed: its callers hear of it. Counts follow with the
+                // next look that succeeds.
                 Changes::default()
             }
         };
@@ -174,9 +183,15 @@ impl Publisher {
 
     fn publish(&self, mut orders: Vec<Order>, seen: Changes, events: bool) {
         orders.extend(seen.orders);
-        // Also counts that are the same as before: units that went from one grant to another are in their slot's feed now, and the counts do not show it.
-        let committed =
-            Committed { counts: seen.counts, orders, told: seen.verdicts, sales: seen.sales, events };
+        // Also counts that are the same as before: units that went from one grant to another are in
+        // their slot's feed now, and the counts do not show it.
+        let committed = Committed {
+            counts: seen.counts,
+            orders,
+            told: seen.verdicts,
+            sales: seen.sales,
+            events,
+        };
         if !is_empty(&committed) {
             (self.shared.sink)(&committed);
         }
@@ -208,8 +223,10 @@ impl Publisher {
         Ok(seen)
     }
 
-    /// After a lost connection the database may have crashed. Transactions whose last words were not on its disk yet (a hint, an abort) are then
-    /// forgotten, and their numbers are given to others, which a snapshot of before shows as ended. One that is old enough does not know such numbers.
+    /// After a lost connection the database may have crashed. Transactions whose last words were
+    /// not on its disk yet (a hint, an abort) are then forgotten, and their numbers are given to
+    /// others, which a snapshot of before shows as ended. One that is old enough does not know such
+    /// numbers.
     fn rewind(&mut self) {
         let old = self.before.front().filter(|(at, _)| at.elapsed() >= PG_POLL_BACK).cloned();
         let long_ago = Instant::now().checked_sub(PG_POLL_BACK).unwrap_or_else(Instant::now);
@@ -224,7 +241,8 @@ impl Publisher {
 fn publish_in_parts(shared: &Arc<Shared>) -> impl FnMut(Changes) + Send + use<> {
     let shared = Arc::clone(shared);
     move |seen: Changes| {
-        let committed = Committed { orders: seen.orders, told: seen.verdicts, ..Committed::default() };
+        let committed =
+            Committed { orders: seen.orders, told: seen.verdicts, ..Committed::default() };
         if !is_empty(&committed) {
             (shared.sink)(&committed);
         }

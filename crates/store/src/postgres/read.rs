@@ -1,11 +1,12 @@
-//! What is only read: each query is a snapshot of its own, which holds every commit that was told before it was asked.
+//! What is only read: each query is a snapshot of its own, which holds every commit that was told
+//! before it was asked.
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::{
-    BuyerId, CloseCause, FeedRow, Grant, GrantId, ItemId, Millis, Order, Recall, RequestKey, Seq, SlotKey,
-    TicketId, Verdict,
+    BuyerId, CloseCause, FeedRow, Grant, GrantId, ItemId, Millis, Order, Recall, RequestKey, Seq,
+    SlotKey, TicketId, Verdict,
 };
 
-use crate::contract::{ItemCounts, GrantTransfers};
+use crate::contract::{GrantTransfers, ItemCounts};
 use crate::store::StoreResult;
 
 use super::Postgres;
@@ -69,7 +70,8 @@ impl Postgres {
     }
 
     pub(crate) async fn grant_transfers(&self, item: ItemId) -> StoreResult<Vec<GrantTransfers>> {
-        // Refills are counted grant by grant, by their own index, whatever the planner knew when it planned: of a feed nearly all rows are something else.
+        // Refills are counted grant by grant, by their own index, whatever the planner knew when it
+        // planned: of a feed nearly all rows are something else.
         let sql = "SELECT g.id, (SELECT count(*) FROM feed f WHERE f.grant_id = g.id AND f.cause = 'refill'), coalesce(r.times, 0)
              FROM slot_grant g
              LEFT JOIN (SELECT grant_id, count(*) AS times FROM recall WHERE done GROUP BY grant_id) r
@@ -77,7 +79,11 @@ impl Postgres {
              WHERE g.item_id = $1";
         let moves = |row: &tokio_postgres::Row| {
             let grant = GrantId(row.try_get::<_, i64>(0)?.cast_unsigned());
-            Ok(GrantTransfers { grant, refills: rows::number(row, 1)?, recalls: rows::number(row, 2)? })
+            Ok(GrantTransfers {
+                grant,
+                refills: rows::number(row, 1)?,
+                recalls: rows::number(row, 2)?,
+            })
         };
         self.all(sql, &[&item.0], moves).await
     }
@@ -97,7 +103,8 @@ impl Postgres {
     }
 
     pub(crate) async fn order(&self, id: TicketId) -> StoreResult<Option<Order>> {
-        // The id names its grant and number, by which orders are unique; the rest of it must be the same as well.
+        // The id names its grant and number, by which orders are unique; the rest of it must be the
+        // same as well.
         let Some(parts) = id.parts() else { return Ok(None) };
         const SQL: &str = concat!(
             "SELECT ",

@@ -3,14 +3,15 @@ use tokio_postgres::Row;
 
 use doorbuster_core::{ItemId, Millis, Stock, TicketId};
 
-use crate::reconciliation::{
-    self, STOCK_ADJUSTMENTS, ITEMS, ItemRow, MONEY, TRANSITIONS_BY_POSITION, OPENING_STOCKS, state_after,
-};
 use crate::contract::{
-    StockAdjustment, LedgerPage, Reconciliation, Difference, DifferenceKind, ItemTotals, MoneyTotals, OpeningStock,
-    OrderTransition,
+    Difference, DifferenceKind, ItemTotals, LedgerPage, MoneyTotals, OpeningStock, OrderTransition,
+    Reconciliation, StockAdjustment,
 };
 use crate::limits::{DIFFERENCES_MAX, PAGE_ROWS_MAX, PG_CHECK_WAIT};
+use crate::reconciliation::{
+    self, ITEMS, ItemRow, MONEY, OPENING_STOCKS, STOCK_ADJUSTMENTS, TRANSITIONS_BY_POSITION,
+    state_after,
+};
 use crate::store::StoreResult;
 
 use super::Postgres;
@@ -18,7 +19,7 @@ use super::check::snapshot;
 use super::failure::Failure;
 use super::read::as_limit;
 use super::rows::number;
-use super::run::{RetryUnknown, RetryState};
+use super::run::{RetryState, RetryUnknown};
 use super::shared::Shared;
 
 type Done<T> = Result<T, Failure>;
@@ -92,7 +93,8 @@ async fn reconcile(
         let (mut found, mut more) = (Vec::new(), Vec::new());
         for (kind, text, place) in reconciliation::kinds_to_read(after) {
             let rows = client.query(text, &[sale, &place, &as_limit(DIFFERENCES_MAX + 1)]).await?;
-            let rows = rows.iter().map(|row| keyed_difference(kind, row)).collect::<Done<Vec<_>>>()?;
+            let rows =
+                rows.iter().map(|row| keyed_difference(kind, row)).collect::<Done<Vec<_>>>()?;
             let (named, on) = reconciliation::cut_page(rows);
             found.extend(named);
             more.extend(on.map(|place| (kind, place)));
@@ -112,7 +114,10 @@ fn opening(row: &Row) -> Done<OpeningStock> {
 
 fn stock_adjustments(row: &Row) -> Done<(i64, StockAdjustment)> {
     let (item, at) = (ItemId(row.try_get(1)?), Millis(row.try_get(4)?));
-    Ok((row.try_get(0)?, StockAdjustment { item, units: row.try_get(2)?, reason: row.try_get(3)?, at }))
+    Ok((
+        row.try_get(0)?,
+        StockAdjustment { item, units: row.try_get(2)?, reason: row.try_get(3)?, at },
+    ))
 }
 
 fn order_transitions(row: &Row) -> Done<(i64, OrderTransition)> {
@@ -142,14 +147,18 @@ impl Postgres {
         loop {
             match reconcile(shared, &sale, after.as_deref()).await {
                 Ok(books) => return Ok(books),
-                Err(failure) => {
-                    tries.wait_to_retry(shared, failure, RetryUnknown::Allowed).await.map_err(|f| shared.store_error(f))?
-                }
+                Err(failure) => tries
+                    .wait_to_retry(shared, failure, RetryUnknown::Allowed)
+                    .await
+                    .map_err(|f| shared.store_error(f))?,
             }
         }
     }
 
-    pub(crate) async fn opening_stocks(&self, sale: Option<String>) -> StoreResult<Vec<OpeningStock>> {
+    pub(crate) async fn opening_stocks(
+        &self,
+        sale: Option<String>,
+    ) -> StoreResult<Vec<OpeningStock>> {
         self.all(OPENING_STOCKS, &[&sale], opening).await
     }
 

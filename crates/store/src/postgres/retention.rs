@@ -8,7 +8,11 @@ use super::ledger::PostgresLedger;
 use super::read::as_limit;
 use super::run::RetryUnknown;
 
-fn delete_expired(ledger: &PostgresLedger<'_>, what: &RetentionCutoffs, limit: usize) -> Result<u64, Failure> {
+fn delete_expired(
+    ledger: &PostgresLedger<'_>,
+    what: &RetentionCutoffs,
+    limit: usize,
+) -> Result<u64, Failure> {
     let limit = as_limit(limit);
     let deliveries = "DELETE FROM delivery WHERE seq IN (
              SELECT seq FROM delivery WHERE state IN ('dead', 'discarded') AND at < $1 ORDER BY seq LIMIT $2 FOR UPDATE SKIP LOCKED)";
@@ -29,8 +33,14 @@ fn delete_expired(ledger: &PostgresLedger<'_>, what: &RetentionCutoffs, limit: u
 }
 
 impl Postgres {
-    pub(crate) async fn delete_expired(&self, what: RetentionCutoffs, limit: usize) -> StoreResult<usize> {
-        let rows = self.job(RetryUnknown::Allowed, move |ledger| delete_expired(ledger, &what, limit)).await?;
+    pub(crate) async fn delete_expired(
+        &self,
+        what: RetentionCutoffs,
+        limit: usize,
+    ) -> StoreResult<usize> {
+        let rows = self
+            .job(RetryUnknown::Allowed, move |ledger| delete_expired(ledger, &what, limit))
+            .await?;
         Ok(usize::try_from(rows).unwrap_or(usize::MAX))
     }
 }

@@ -5,7 +5,7 @@ use tokio_postgres::types::ToSql;
 use doorbuster_core::money::{Money, PaymentId};
 use doorbuster_core::{ItemId, Ledger, Millis, TicketId};
 
-use crate::contract::{Reversal, ReversalKind, ReversedPayment, ReversalOutcome};
+use crate::contract::{Reversal, ReversalKind, ReversalOutcome, ReversedPayment};
 use crate::limits::NOTICES_MAX;
 use crate::store::StoreResult;
 
@@ -16,8 +16,8 @@ use super::read::as_limit;
 use super::rows::parse_text;
 use super::run::RetryUnknown;
 
-/// What came to nothing takes back what is known to have gone, and no more: a refund that failed says nothing of another one.
-/// What was taken back counts for nothing afterwards.
+/// What came to nothing takes back what is known to have gone, and no more: a refund that failed
+/// says nothing of another one. What was taken back counts for nothing afterwards.
 const RETURNED: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, currency, stands, at)
      SELECT p.id, 'returned', coalesce($3::bigint, p.amount_minor), coalesce($4::text, p.currency), $5::boolean, $6::bigint FROM payment p
      WHERE p.id = $1 AND p.provider = $2 AND p.state <> 'failed' AND NOT EXISTS (SELECT 1 FROM refund f WHERE f.payment_id = p.id)
@@ -28,7 +28,8 @@ const RETURNED: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, cu
      WHERE CASE WHEN excluded.stands THEN NOT reversal.stands OR reversal.amount_minor < excluded.amount_minor
                 ELSE reversal.stands AND reversal.amount_minor = excluded.amount_minor END
      RETURNING amount_minor, currency";
-/// What was said last is believed, and of what was said in the same moment that it came to nothing; without an id, what is heard last, whatever the clock says.
+/// What was said last is believed, and of what was said in the same moment that it came to nothing;
+/// without an id, what is heard last, whatever the clock says.
 const DISPUTED: &str = "INSERT INTO dispute (payment_id, id, amount_minor, currency, stands, at, said_at)
      SELECT p.id, $7::text, coalesce($3::bigint, p.amount_minor), coalesce($4::text, p.currency), $5::boolean, $6::bigint, $8::bigint FROM payment p
      WHERE p.id = $1 AND p.provider = $2 AND p.state <> 'failed'
@@ -84,7 +85,8 @@ impl Postgres {
                 Err(nothing) => return Ok(nothing),
             };
             let Some(money) = write(ledger, &told)? else { return Ok(ReversalOutcome::Known) };
-            // An event takes its order's number, which never changes, from the row in hand: nothing of the order is locked or written here.
+            // An event takes its order's number, which never changes, from the row in hand: nothing
+            // of the order is locked or written here.
             if let Some(id) = TicketId::parse(&payment.order)
                 && let Some(order) = ledger.order(&id)?
             {

@@ -1,4 +1,5 @@
-//! Waiting rooms in PostgreSQL. Whoever enters or calls in holds the room's row, so that both come one after another.
+//! Waiting rooms in PostgreSQL. Whoever enters or calls in holds the room's row, so that both come
+//! one after another.
 use std::collections::HashMap;
 
 use tokio_postgres::Row;
@@ -28,8 +29,9 @@ const ROOM: &str =
     concat!("SELECT ", room_columns!(), " FROM waiting_room r WHERE r.sale_id = $1 FOR UPDATE");
 const ROOMS: &str =
     concat!("SELECT ", room_columns!(), " FROM waiting_room r WHERE r.sale_id = ANY($1)");
-const VISITORS: &str = "SELECT buyer, lot, rank, admitted_until FROM waiting_place WHERE sale_id = $1 AND buyer = ANY($2)";
-/// Units that nobody holds in an open sale, whether all of it is counted, and how many one buyer may have.
+const VISITORS: &str = "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor WHERE sale_id = $1 AND buyer = ANY($2)";
+/// Units that nobody holds in an open sale, whether all of it is counted, and how many one buyer
+/// may have.
 const STOCK: &str =
     "SELECT s.phase = 'open', bool_and(i.total IS NOT NULL), coalesce(max(i.limit_per_buyer), 1)::bigint,
          coalesce(sum(i.pool - least(i.pool, i.waiting) + (SELECT coalesce(sum(g.granted - g.settled), 0) FROM slot_grant g
@@ -45,7 +47,7 @@ const VIEW: &str = concat!(
                                             WHERE g.item_id = i.id AND g.open AND g.counted)), 0)::bigint AS free
               FROM item i WHERE i.sale_id = r.sale_id) i,
      LATERAL (SELECT count(*) - count(u.units) AS out, count(u.units) AS used, coalesce(sum(u.units), 0)::bigint AS units
-              FROM waiting_place p, LATERAL (
+              FROM waiting_room_visitor p, LATERAL (
                   SELECT sum(o.units) AS units FROM orders o JOIN item i ON i.id = o.item_id
                   WHERE o.buyer = p.buyer AND i.sale_id = p.sale_id AND o.reserved_at >= p.called_at) u
               WHERE p.sale_id = r.sale_id AND p.admitted_until > $2) w
@@ -83,7 +85,8 @@ fn visitor(row: &Row) -> Done<RoomVisitor> {
     })
 }
 
-/// The sale's room under its lock, made from this seed if there is none, its draw closed if the sale has opened.
+/// The sale's room under its lock, made from this seed if there is none, its draw closed if the
+/// sale has opened.
 fn open(ledger: &mut PostgresLedger<'_>, sale: &str, seed: &Seed) -> Done<Option<WaitingRoom>> {
     let sql = "INSERT INTO waiting_room (sale_id, seed) SELECT id, $2 FROM sale WHERE id = $1 ON CONFLICT DO NOTHING";
     ledger.run(sql, &[&sale, &seed.bytes().as_slice()])?;
@@ -144,7 +147,7 @@ fn enter(
     }
     if room.line != before {
         // Whoever took part in the draw stays in its list.
-        let sql = "INSERT INTO waiting_place (sale_id, buyer, lot, entered_at, rank)
+        let sql = "INSERT INTO waiting_room_visitor (sale_id, buyer, lot, entered_at, rank)
              SELECT $1, buyer, lot, $5, rank FROM unnest($2::text[], $3::bytea[], $4::bigint[]) AS t (buyer, lot, rank)
              ON CONFLICT (sale_id, buyer) DO UPDATE
              SET entered_at = excluded.entered_at, rank = excluded.rank, called_at = NULL, admitted_until = NULL";
@@ -172,7 +175,10 @@ fn view(row: &Row) -> Done<WaitingRoomView> {
     let (free, limit) = stock(row, 6)?;
     let (out, used, used_units) =
         (rows::number(row, 10)?, rows::number(row, 11)?, rows::number(row, 12)?);
-    Ok(WaitingRoomView { room: room(row)?, shop: RoomSupply { free, limit, out, used, used_units } })
+    Ok(WaitingRoomView {
+        room: room(row)?,
+        shop: RoomSupply { free, limit, out, used, used_units },
+    })
 }
 
 fn call(
@@ -189,19 +195,20 @@ fn call(
         return Ok(Vec::new());
     };
     let (free, _) = ledger.one(STOCK, &[&sale], |row| stock(row, 0))?.unwrap_or((Some(0), 1));
-    let (before, after) = room.line.admit(RoomSupply { free, ..shop }.admissions(&room.line, calls_max));
+    let (before, after) =
+        room.line.admit(RoomSupply { free, ..shop }.admissions(&room.line, calls_max));
     if after == before {
         return Ok(Vec::new());
     }
     let drawn = room.line.participants.unwrap_or(0).clamp(before, after);
-    let sql = "SELECT buyer, lot, rank, admitted_until FROM waiting_place
+    let sql = "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor
          WHERE sale_id = $1 AND lot > (SELECT coalesce(called_lot, ''::bytea) FROM waiting_room WHERE sale_id = $1) ORDER BY lot LIMIT $2";
     let mut called = ledger.all(sql, &[&sale, &int(drawn - before)], visitor)?;
     if let Some(last) = called.last().and_then(|last| last.lot) {
         let sql = "UPDATE waiting_room SET called_lot = $2 WHERE sale_id = $1";
         ledger.run(sql, &[&sale, &last.bytes().as_slice()])?;
     }
-    let sql = "SELECT buyer, lot, rank, admitted_until FROM waiting_place
+    let sql = "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor
          WHERE sale_id = $1 AND rank > $2 AND rank <= $3 ORDER BY rank";
     called.extend(ledger.all(sql, &[&sale, &int(drawn), &int(after)], visitor)?);
     let until = now.plus(for_ms);
@@ -209,7 +216,7 @@ fn call(
         (visitor.rank, visitor.until) = (Some(rank), Some(until));
     }
     let names: Vec<&str> = called.iter().map(|visitor| visitor.buyer.as_str()).collect();
-    let sql = "UPDATE waiting_place p SET rank = t.rank + $3, called_at = $4, admitted_until = $5
+    let sql = "UPDATE waiting_room_visitor p SET rank = t.rank + $3, called_at = $4, admitted_until = $5
          FROM unnest($2::text[]) WITH ORDINALITY AS t (buyer, rank) WHERE p.sale_id = $1 AND p.buyer = t.buyer";
     ledger.run(sql, &[&sale, &names, &int(before), &now.0, &until.0])?;
     put_progress(ledger, sale, &room.line)?;
@@ -246,7 +253,7 @@ impl Postgres {
         after: u64,
         limit: usize,
     ) -> StoreResult<Vec<RoomVisitor>> {
-        let sql = "SELECT buyer, lot, rank, admitted_until FROM waiting_place
+        let sql = "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor
              WHERE sale_id = $1 AND rank > $2 AND called_at IS NOT NULL ORDER BY rank LIMIT $3";
         self.all(sql, &[&sale, &int(after), &as_limit(limit)], visitor).await
     }
@@ -258,7 +265,7 @@ impl Postgres {
         limit: usize,
     ) -> StoreResult<Vec<(Lot, BuyerId)>> {
         let after = after.as_ref().map_or(&[][..], |lot| lot.bytes());
-        let sql = "SELECT lot, buyer FROM waiting_place WHERE sale_id = $1 AND lot > $2 ORDER BY lot LIMIT $3";
+        let sql = "SELECT lot, buyer FROM waiting_room_visitor WHERE sale_id = $1 AND lot > $2 ORDER BY lot LIMIT $3";
         self.all(sql, &[&sale, &after, &as_limit(limit)], |row| {
             let lot = bytes(row, 0)?.ok_or_else(|| rows::bad_row("lot"))?;
             Ok((Lot::new(lot), rows::parse_text(row, 1, "buyer", BuyerId::new)?))
@@ -266,7 +273,10 @@ impl Postgres {
         .await
     }
 
-    pub(crate) async fn waiting_room_view(&self, sale: &str) -> StoreResult<Option<WaitingRoomView>> {
+    pub(crate) async fn waiting_room_view(
+        &self,
+        sale: &str,
+    ) -> StoreResult<Option<WaitingRoomView>> {
         self.one(VIEW, &[&sale, &self.now().0], view).await
     }
 
@@ -279,8 +289,10 @@ impl Postgres {
         for_ms: i64,
     ) -> StoreResult<Vec<RoomVisitor>> {
         let sale = sale.to_owned();
-        self.job(RetryUnknown::Allowed, move |ledger| call(ledger, &sale, seen, shop, calls_max, for_ms))
-            .await
+        self.job(RetryUnknown::Allowed, move |ledger| {
+            call(ledger, &sale, seen, shop, calls_max, for_ms)
+        })
+        .await
     }
 
     pub(crate) async fn keep_room_open(&self, sale: &str, for_ms: i64) -> StoreResult<()> {

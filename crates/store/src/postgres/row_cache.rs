@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use doorbuster_core::event::Event;
 use doorbuster_core::money::{Checkout, Payment, PaymentId, Refund, RefundId};
 use doorbuster_core::{
-    BuyerId, FeedRow, Grant, GrantId, Item, ItemId, Millis, NodeId, Order, WaitlistEntry, Recall, RecallId,
-    RequestKey, Resolution, TicketId, TicketN, Verdict,
+    BuyerId, FeedRow, Grant, GrantId, Item, ItemId, Millis, NodeId, Order, Recall, RecallId,
+    RequestKey, Resolution, TicketId, TicketN, Verdict, WaitlistEntry,
 };
 
 use super::flush::CommitNotice;
@@ -29,7 +29,8 @@ impl<T: Clone + PartialEq> CachedRow<T> {
     }
 }
 
-/// A buyer's units of an item: as they are now, and as the table has them (`None`: no row). Written by how much they changed.
+/// A buyer's units of an item: as they are now, and as the table has them (`None`: no row). Written
+/// by how much they changed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CachedQuota {
     pub(super) used: u32,
@@ -41,7 +42,8 @@ impl CachedQuota {
     pub(super) const UNREAD: Self = Self { used: u32::MAX, read: Some(u32::MAX) };
 }
 
-/// Everything that a transaction has in hand. What is under a lock of this transaction is the truth until it ends.
+/// Everything that a transaction has in hand. What is under a lock of this transaction is the truth
+/// until it ends.
 #[derive(Debug, Default)]
 pub(super) struct RowCache {
     pub(super) grants: BTreeMap<GrantId, CachedRow<Grant>>,
@@ -78,7 +80,8 @@ pub(super) struct RowCache {
     pub(super) waitlist: BTreeMap<(ItemId, TicketN), CachedRow<WaitlistEntry>>,
     /// Of the orders in hand, those that are not among `checkouts` have none.
     pub(super) has_every_checkout: bool,
-    /// Shares of the limits are only given back here, which no rule makes depend on how large they are: they are neither read nor locked before they are written.
+    /// Shares of the limits are only given back here, which no rule makes depend on how large they
+    /// are: they are neither read nor locked before they are written.
     pub(super) only_returns_quota: bool,
 }
 

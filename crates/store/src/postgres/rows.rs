@@ -1,11 +1,12 @@
-//! Rows of the tables as the rules' values, and back. Numbers of 63 bits stand in signed columns as they are.
+//! Rows of the tables as the rules' values, and back. Numbers of 63 bits stand in signed columns as
+//! they are.
 use tokio_postgres::Row;
 
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::{
-    BuyerId, CloseCause, Counter, Epoch, FeedRow, Grant, GrantId, Item, ItemId, Millis, Order, OrderState,
-    Recall, RecallId, RecallTarget, RequestKey, Resolution, Seq, SlotKey, Stock, TicketId, TicketN,
-    Units, Verdict,
+    BuyerId, CloseCause, Counter, Epoch, FeedRow, Grant, GrantId, Item, ItemId, Millis, Order,
+    OrderState, Recall, RecallId, RecallTarget, RequestKey, Resolution, Seq, SlotKey, Stock,
+    TicketId, TicketN, Units, Verdict,
 };
 
 use crate::contract::ItemCounts;
@@ -24,12 +25,14 @@ macro_rules! item_columns {
 }
 macro_rules! grant_columns {
     () => {
-        "id, item_id, slot, epoch, granted, settled, counted, open, acked, max_n, resolved, feed_len, closed_cause"
+        "id, item_id, slot, epoch, granted, settled, counted, open, acked, max_n, resolved, \
+         feed_len, closed_cause"
     };
 }
 macro_rules! order_columns {
     () => {
-        "o.id, o.item_id, o.buyer, o.request_key, o.units, o.state, o.grant_id, o.n, o.reserved_at, o.pay_by, o.paid_at, o.ended_at"
+        "o.id, o.item_id, o.buyer, o.request_key, o.units, o.state, o.grant_id, o.n, \
+         o.reserved_at, o.pay_by, o.paid_at, o.ended_at"
     };
 }
 macro_rules! feed_columns {
@@ -51,7 +54,8 @@ pub(super) use {
     feed_columns, grant_columns, item_columns, order_columns, recall_columns, resolution_columns,
 };
 
-/// A `u64` as a signed column holds it; every number of ours is below 2^63 but for a damaged one, which stays what it is.
+/// A `u64` as a signed column holds it; every number of ours is below 2^63 but for a damaged one,
+/// which stays what it is.
 pub(super) fn int(number: u64) -> i64 {
     number.cast_signed()
 }
@@ -198,7 +202,8 @@ pub(super) fn recall(row: &Row) -> RowResult<Recall> {
     })
 }
 
-/// The word for the verdict of a returned ticket, and the order that it names. A consumed ticket's record is its order.
+/// The word for the verdict of a returned ticket, and the order that it names. A consumed ticket's
+/// record is its order.
 pub(super) fn verdict_columns(verdict: &Verdict) -> (&'static str, Option<TicketId>) {
     match verdict {
         Verdict::Order(id) => ("order", Some(*id)),
@@ -231,7 +236,8 @@ pub(super) fn counts(row: &Row) -> RowResult<ItemCounts> {
         pool,
         kept: pool.min(waiting),
         in_slots: number(row, 5)?,
-        // Rows that do not add up are found by `check`, which pauses one item; an error here would end every look at it.
+        // Rows that do not add up are found by `check`, which pauses one item; an error here would
+        // end every look at it.
         held: settled.saturating_sub(ended).saturating_sub(paid),
         paid,
         waiting,

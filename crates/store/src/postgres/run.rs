@@ -1,4 +1,5 @@
-//! Running transactions: on a thread that may block, to their end whether or not the caller waits, and again when that is right.
+//! Running transactions: on a thread that may block, to their end whether or not the caller waits,
+//! and again when that is right.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,13 +12,15 @@ use tokio_postgres::Row;
 use doorbuster_core::{Millis, Order};
 
 use crate::contract::StoreError;
-use crate::limits::{PG_CONFLICTS_MAX, PG_RETRY_PAUSE, PG_RETRY_PAUSE_MAX, PG_RETRY_WITHIN, PG_ANSWER_WAIT};
+use crate::limits::{
+    PG_ANSWER_WAIT, PG_CONFLICTS_MAX, PG_RETRY_PAUSE, PG_RETRY_PAUSE_MAX, PG_RETRY_WITHIN,
+};
 use crate::store::StoreResult;
 
 use super::connect;
 use super::failure::{Failure, FailureKind};
 use super::flush::{self, CommitNotice};
-use super::ledger::{Params, PostgresLedger, LiveConnection};
+use super::ledger::{LiveConnection, Params, PostgresLedger};
 use super::prefetch::{BEGIN, NOW};
 use super::shared::Shared;
 use super::{Postgres, failure};
@@ -45,7 +48,8 @@ impl RetryState {
         Self { began: Instant::now(), conflicts: 0, pause: PG_RETRY_PAUSE, unknown: false }
     }
 
-    /// Rests and returns when the transaction is to be run again; else the failure that its caller hears.
+    /// Rests and returns when the transaction is to be run again; else the failure that its caller
+    /// hears.
     pub(super) async fn wait_to_retry(
         &mut self,
         shared: &Shared,
@@ -91,7 +95,8 @@ pub(super) struct Committed<T> {
 }
 
 impl<T> Committed<T> {
-    /// Tells it, and gives the caller what it waits for. Of a try whose outcome was not known, the next look tells: it is waited for as well.
+    /// Tells it, and gives the caller what it waits for. Of a try whose outcome was not known, the
+    /// next look tells: it is waited for as well.
     pub(super) async fn publish(self, shared: &Shared, tries: &RetryState) -> T {
         if self.transaction_id.is_some() || tries.unknown {
             shared.publish(self.transaction_id, self.orders, self.events || tries.unknown).await;
@@ -101,7 +106,8 @@ impl<T> Committed<T> {
 }
 
 impl Postgres {
-    /// Runs `work` as one transaction. It may be run several times, each time on the rows as they are then.
+    /// Runs `work` as one transaction. It may be run several times, each time on the rows as they
+    /// are then.
     pub(super) async fn job<T: Send + 'static>(
         &self,
         again: RetryUnknown,
@@ -149,9 +155,10 @@ impl Postgres {
         let rows = loop {
             match query(shared, sql, params).await {
                 Ok(rows) => break rows,
-                Err(failure) => {
-                    tries.wait_to_retry(shared, failure, RetryUnknown::Allowed).await.map_err(|f| shared.store_error(f))?
-                }
+                Err(failure) => tries
+                    .wait_to_retry(shared, failure, RetryUnknown::Allowed)
+                    .await
+                    .map_err(|f| shared.store_error(f))?,
             }
         };
         rows.iter()
@@ -174,7 +181,8 @@ impl Postgres {
 async fn query(shared: &Shared, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Failure> {
     let object = connect::get(&shared.reads).await?;
     let rows =
-        await_answer(async { Ok(object.query(&object.prepare_cached(sql).await?, params).await?) }).await;
+        await_answer(async { Ok(object.query(&object.prepare_cached(sql).await?, params).await?) })
+            .await;
     if rows.as_ref().is_err_and(|failure| !failure.leaves_connection()) {
         drop(Object::take(object));
     }
@@ -189,12 +197,15 @@ pub(super) async fn await_answer<T>(
 }
 
 /// Waits for what comes of a COMMIT: silence means that nobody knows.
-pub(super) async fn await_commit<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+pub(super) async fn await_commit<T>(
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
     let silent = || Err(Failure::Unknown("no answer to COMMIT".to_owned()));
     timeout(PG_ANSWER_WAIT, work).await.unwrap_or_else(|_| silent())
 }
 
-/// Gives a connection back after a failed transaction if it can still be used, and drops it otherwise.
+/// Gives a connection back after a failed transaction if it can still be used, and drops it
+/// otherwise.
 pub(super) async fn return_connection(object: Object, failure: &Failure) {
     let rolled_back = failure.leaves_connection()
         && await_answer(async { Ok(object.batch_execute("ROLLBACK").await?) }).await.is_ok();
@@ -203,7 +214,8 @@ pub(super) async fn return_connection(object: Object, failure: &Failure) {
     }
 }
 
-/// One try, on a thread that may block. The thread comes first: a session that waited for one would be missing where none is needed, as in settling.
+/// One try, on a thread that may block. The thread comes first: a session that waited for one would
+/// be missing where none is needed, as in settling.
 async fn attempt<T, W>(shared: &Arc<Shared>, work: &Arc<W>) -> Result<Committed<T>, Failure>
 where
     T: Send + 'static,
@@ -229,7 +241,8 @@ fn transaction<T>(
     runtime: &Handle,
     work: &(impl Fn(&mut PostgresLedger<'_>) -> Result<T, Failure> + ?Sized),
 ) -> Result<Committed<T>, Failure> {
-    let wire = || LiveConnection { client: object, runtime: runtime.clone(), wait_max: PG_ANSWER_WAIT };
+    let wire =
+        || LiveConnection { client: object, runtime: runtime.clone(), wait_max: PG_ANSWER_WAIT };
     let now = wire().wait(async {
         let now = object.prepare_cached(NOW).await?;
         let (begun, now) = tokio::join!(object.batch_execute(BEGIN), object.query_one(&now, &[]));
@@ -240,10 +253,13 @@ fn transaction<T>(
     let value = catch_unwind(AssertUnwindSafe(|| work(&mut ledger)))
         .unwrap_or_else(|panic| Err(Failure::Panicked(failure::panic_message(&*panic))))?;
     let writer = shared.writer();
-    let hint =
-        ledger.cache.commit_notice(writer).or(ledger.catalogue.then_some(CommitNotice { writer, events: false }));
+    let hint = ledger
+        .cache
+        .commit_notice(writer)
+        .or(ledger.catalogue.then_some(CommitNotice { writer, events: false }));
     let queries = flush::queries(&ledger.cache, ledger.now, writer, ledger.catalogue);
-    let transaction_id = runtime.block_on(async { await_commit(flush::commit(object, &queries, hint)).await })?;
+    let transaction_id =
+        runtime.block_on(async { await_commit(flush::commit(object, &queries, hint)).await })?;
     Ok(Committed {
         value,
         orders: ledger.cache.changed_orders(),

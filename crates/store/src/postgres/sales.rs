@@ -3,9 +3,9 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio_postgres::Row;
 
-use doorbuster_core::sale::{Phase, PhaseStep, PhaseChange};
+use doorbuster_core::sale::{Phase, PhaseChange, PhaseStep};
 use doorbuster_core::stock::{self, AdjustResult};
-use doorbuster_core::{CloseCause, PartitionChoice, GrantId, ItemId, Ledger, Millis, Spread};
+use doorbuster_core::{CloseCause, GrantId, ItemId, Ledger, Millis, PartitionChoice, Spread};
 
 use crate::contract::{
     AdjustOutcome, Adjustment, CatalogueRows, DeleteOutcome, ItemRow, NewItem, NewSale,
@@ -34,8 +34,9 @@ macro_rules! sale_columns {
 /// A sale in each row, with one of its items if it has any.
 const SALES: &str =
     concat!("SELECT ", sale_columns!(), " FROM sale s LEFT JOIN item i ON i.sale_id = s.id");
-/// The database's history, and the transaction that changed the catalogue last: a promoted standby counts transactions anew where it stood. Changes wait for
-/// each other at this row, so it names no transaction twice.
+/// The database's history, and the transaction that changed the catalogue last: a promoted standby
+/// counts transactions anew where it stood. Changes wait for each other at this row, so it names no
+/// transaction twice.
 macro_rules! version {
     () => {
         "left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || k.changed::text FROM catalogue k"
@@ -157,7 +158,8 @@ impl Postgres {
         v: Option<u64>,
         patch: SalePatch,
     ) -> StoreResult<PatchOutcome> {
-        // A patch can be run once; the sale is locked before, so that nothing but a lost connection makes a second run necessary.
+        // A patch can be run once; the sale is locked before, so that nothing but a lost connection
+        // makes a second run necessary.
         let (id, patch) = (id.to_owned(), Mutex::new(Some(patch)));
         self.job(RetryUnknown::Never, move |ledger| apply(ledger, &id, v, &patch)).await
     }
@@ -273,8 +275,15 @@ fn apply(
         return Ok(PatchOutcome::Done(before));
     }
     ledger.run(
-        "UPDATE sale SET title = $2, starts_at = $3, ends_at = $4, front_door = $5, version = version + 1 WHERE id = $1",
-        &[&id, &after.title, &after.starts_at.map(|t| t.0), &after.ends_at.map(|t| t.0), &after.front_door],
+        "UPDATE sale SET title = $2, starts_at = $3, ends_at = $4, front_door = $5, version = \
+         version + 1 WHERE id = $1",
+        &[
+            &id,
+            &after.title,
+            &after.starts_at.map(|t| t.0),
+            &after.ends_at.map(|t| t.0),
+            &after.front_door,
+        ],
     )?;
     for item in after.items.iter().filter(|item| !before.items.contains(item)) {
         ledger.run(
@@ -372,7 +381,8 @@ fn set_spread(
         return Ok(SpreadOutcome::Done(sale));
     }
     ledger.run(
-        "UPDATE item SET partitions = $2, choose = $3, spread_initial = $4, spread_threshold = $5, spread_refill = $6 WHERE id = $1",
+        "UPDATE item SET partitions = $2, choose = $3, spread_initial = $4, spread_threshold = $5, \
+         spread_refill = $6 WHERE id = $1",
         &[
             &item.0,
             &spread.partitions.cast_signed(),
@@ -404,7 +414,8 @@ fn adjust(ledger: &mut PostgresLedger<'_>, adjustment: &Adjustment) -> Done<Adju
             AdjustResult::Done(done) => {
                 let total = rows::total(done.total);
                 ledger.run(
-                    "INSERT INTO adjustment (item_id, key, units, reason, total_after, at) VALUES ($1, $2, $3, $4, $5, $6)",
+                    "INSERT INTO adjustment (item_id, key, units, reason, total_after, at) VALUES \
+                     ($1, $2, $3, $4, $5, $6)",
                     &[&item.0, key, units, reason, &total, &ledger.now.0],
                 )?;
             }

@@ -1,8 +1,9 @@
 //! Settling tickets: a batch is one transaction of two round trips.
 //!
-//! The first one locks and reads everything that the batch can ask for; the rules of the core run over it in memory; the second one writes what they
-//! changed, in sets, and commits. One round trip would do if the rules stood in SQL as well: they stand in one place instead, and a batch pays for
-//! that with one exchange, not with one for each ticket.
+//! The first one locks and reads everything that the batch can ask for; the rules of the core run
+//! over it in memory; the second one writes what they changed, in sets, and commits. One round trip
+//! would do if the rules stood in SQL as well: they stand in one place instead, and a batch pays
+//! for that with one exchange, not with one for each ticket.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -14,10 +15,12 @@ use crate::store::StoreResult;
 
 use super::failure::{Failure, FailureKind, panic_message};
 use super::flush::{self, Query};
-use super::row_cache::RowCache;
 use super::ledger::PostgresLedger;
 use super::prefetch::{self, NewBuyerInsert};
-use super::run::{RetryUnknown, Committed, RetryState, await_answer, await_commit, return_connection};
+use super::row_cache::RowCache;
+use super::run::{
+    Committed, RetryState, RetryUnknown, await_answer, await_commit, return_connection,
+};
 use super::shared::Shared;
 use super::{Postgres, connect};
 
@@ -42,7 +45,8 @@ enum SettleTask<'a> {
     DeadLetter(&'a str),
 }
 
-/// Settles tickets in one transaction. If one of them cannot be, the halves are settled apart, until it stands alone and is given up.
+/// Settles tickets in one transaction. If one of them cannot be, the halves are settled apart,
+/// until it stands alone and is given up.
 async fn batch(shared: &Shared, tickets: &[Arc<Ticket>]) -> StoreResult<Vec<Resolved>> {
     let failure = match run_with_retries(shared, tickets, SettleTask::Settle).await {
         Ok(resolved) => return Ok(resolved),
@@ -50,7 +54,9 @@ async fn batch(shared: &Shared, tickets: &[Arc<Ticket>]) -> StoreResult<Vec<Reso
     };
     match failure.kind() {
         FailureKind::Bad | FailureKind::Conflict => {}
-        FailureKind::Unreachable | FailureKind::Unknown | FailureKind::Damaged => return Err(shared.store_error(failure)),
+        FailureKind::Unreachable | FailureKind::Unknown | FailureKind::Damaged => {
+            return Err(shared.store_error(failure));
+        }
     }
     if let [ticket] = tickets {
         return settle_poisoned(shared, ticket, &failure).await.map(|resolved| vec![resolved]);
@@ -75,7 +81,9 @@ async fn settle_poisoned(
     let failure = match run_with_retries(shared, one, SettleTask::GiveUp(&reason)).await {
         Ok(mut resolved) if !resolved.is_empty() => return Ok(resolved.swap_remove(0)),
         Ok(_) => Failure::Row("a ticket without an answer".to_owned()),
-        Err(failure) if matches!(failure.kind(), FailureKind::Bad | FailureKind::Conflict) => failure,
+        Err(failure) if matches!(failure.kind(), FailureKind::Bad | FailureKind::Conflict) => {
+            failure
+        }
         Err(failure) => return Err(shared.store_error(failure)),
     };
     // Not even that: its units come back when its grant is closed.
@@ -89,7 +97,8 @@ async fn settle_poisoned(
     Ok(Resolved { id, verdict: Verdict::Unavailable, order: None, fresh: true })
 }
 
-/// Runs one transaction, again where that helps. A batch whose outcome is not known is settled again: each ticket finds its verdict if it has one.
+/// Runs one transaction, again where that helps. A batch whose outcome is not known is settled
+/// again: each ticket finds its verdict if it has one.
 async fn run_with_retries(
     shared: &Shared,
     tickets: &[Arc<Ticket>],
@@ -117,11 +126,13 @@ async fn attempt(
 ) -> Result<Committed<Vec<Resolved>>, Failure> {
     let object = connect::get(&shared.writes).await?;
     let outcome = async {
-        let (cache, publish) = await_answer(prefetch::tickets(&object, &shared.id_key, tickets, new)).await?;
+        let (cache, publish) =
+            await_answer(prefetch::tickets(&object, &shared.id_key, tickets, new)).await?;
         let mut ledger = PostgresLedger::prefetched(cache, shared.clock.for_transaction(publish));
         let resolved =
             catch_unwind(AssertUnwindSafe(|| resolve(&mut ledger, &shared.id_key, tickets, task)));
-        let resolved = resolved.unwrap_or_else(|panic| Err(Failure::Panicked(panic_message(&*panic))))?;
+        let resolved =
+            resolved.unwrap_or_else(|panic| Err(Failure::Panicked(panic_message(&*panic))))?;
         let writer = shared.writer();
         let mut queries = flush::queries(&ledger.cache, ledger.now, writer, false);
         if let SettleTask::GiveUp(reason) | SettleTask::DeadLetter(reason) = task {
@@ -131,7 +142,9 @@ async fn attempt(
                     .map(|t| Query::dead_letter(&shared.id_key.id_of(t), t, reason, ledger.now)),
             );
         }
-        let transaction_id = await_commit(flush::commit(&object, &queries, ledger.cache.commit_notice(writer))).await?;
+        let transaction_id =
+            await_commit(flush::commit(&object, &queries, ledger.cache.commit_notice(writer)))
+                .await?;
         let RowCache { events, .. } = &ledger.cache;
         Ok(Committed {
             value: resolved,

@@ -15,7 +15,8 @@ use super::failure::Failure;
 
 /// A commit of this node that is to be told.
 pub(super) enum CommitMessage {
-    /// Its transaction, its orders, whether events were written, and who waits until they, and the counts after them, were told.
+    /// Its transaction, its orders, whether events were written, and who waits until they, and the
+    /// counts after them, were told.
     Committed(Option<String>, Vec<Order>, bool, oneshot::Sender<()>),
     /// Tell what waits, then end.
     Stop,
@@ -35,9 +36,11 @@ pub(super) struct Shared {
     pub(super) wake: Notify,
     /// It said that events were written, and nobody here was told yet.
     pub(super) events: AtomicBool,
-    /// Held from finding what is due to its commit: the next transaction that expires finds it ended, and begins while it is still told of.
+    /// Held from finding what is due to its commit: the next transaction that expires finds it
+    /// ended, and begins while it is still told of.
     pub(super) expiring: tokio::sync::Mutex<()>,
-    /// By what verdicts that this node's settlers gave, and its own changes of the catalogue, are known.
+    /// By what verdicts that this node's settlers gave, and its own changes of the catalogue, are
+    /// known.
     writer: i32,
     /// Why the database cannot be used now, if it cannot.
     unavailable: Mutex<Option<String>>,
@@ -90,9 +93,19 @@ impl Shared {
     }
 
     /// Tells a commit of this node, and returns when it was told.
-    pub(super) async fn publish(&self, transaction: Option<String>, orders: Vec<Order>, events: bool) {
+    pub(super) async fn publish(
+        &self,
+        transaction: Option<String>,
+        orders: Vec<Order>,
+        events: bool,
+    ) {
         let (told, heard) = oneshot::channel();
-        if self.commits.send(CommitMessage::Committed(transaction, orders, events, told)).await.is_ok() {
+        if self
+            .commits
+            .send(CommitMessage::Committed(transaction, orders, events, told))
+            .await
+            .is_ok()
+        {
             // An error means that the store ends: nobody is told anything any more.
             let _ = heard.await;
         }

@@ -1,15 +1,16 @@
 //! Places in the lines of items: what the rules read of them, and the store's methods.
 //!
-//! A place is changed only under the lock of its line's grant: what is read under that lock is kept, what is read before is not. Serving locks the
-//! sale, the line, and the quotas of everybody whom it may serve before it comes to the item: in the order of every transaction.
+//! A place is changed only under the lock of its line's grant: what is read under that lock is
+//! kept, what is read before is not. Serving locks the sale, the line, and the quotas of everybody
+//! whom it may serve before it comes to the item: in the order of every transaction.
 use tokio_postgres::Row;
 
 use doorbuster_core::event::Actor;
 use doorbuster_core::limits::WAITLIST_BATCH_MAX;
 use doorbuster_core::waitlist::{self, JoinOutcome, JoinRequest, LeaveOutcome, WaitlistEnded};
 use doorbuster_core::{
-    BuyerId, Grant, GrantId, ItemId, Ledger, Millis, Order, WaitlistEntry, WaitlistState, RequestKey, SlotKey,
-    TicketId, TicketN,
+    BuyerId, Grant, GrantId, ItemId, Ledger, Millis, Order, RequestKey, SlotKey, TicketId, TicketN,
+    WaitlistEntry, WaitlistState,
 };
 
 use crate::contract::{WaitlistPosition, WaitlistServed};
@@ -18,10 +19,10 @@ use crate::store::StoreResult;
 
 use super::Postgres;
 use super::failure::Failure;
-use super::row_cache::CachedQuota;
 use super::ledger::PostgresLedger;
 use super::prefetch::QUOTAS;
 use super::read::as_limit;
+use super::row_cache::CachedQuota;
 use super::rows::{self, int, parse_text};
 use super::run::RetryUnknown;
 
@@ -105,7 +106,10 @@ fn cache_if_locked(ledger: &mut PostgresLedger<'_>, place: WaitlistEntry) -> Wai
     }
 }
 
-pub(super) fn waitlist_entry(ledger: &mut PostgresLedger<'_>, id: &TicketId) -> Done<Option<WaitlistEntry>> {
+pub(super) fn waitlist_entry(
+    ledger: &mut PostgresLedger<'_>,
+    id: &TicketId,
+) -> Done<Option<WaitlistEntry>> {
     if let Some(kept) = ledger.cache.waitlist.values().find(|kept| kept.row.id == *id) {
         return Ok(Some(kept.row.clone()));
     }
@@ -156,7 +160,8 @@ pub(super) fn waiting_entries(
     Ok(places.into_iter().map(|place| cache_if_locked(ledger, place)).collect())
 }
 
-/// Looked for among the buyer's orders, behind `OFFSET 0`: sorted by number, all of the grant's would be walked through.
+/// Looked for among the buyer's orders, behind `OFFSET 0`: sorted by number, all of the grant's
+/// would be walked through.
 pub(super) fn first_unpaid(
     ledger: &PostgresLedger<'_>,
     grant: GrantId,
@@ -182,14 +187,20 @@ fn lock_waitlist(ledger: &mut PostgresLedger<'_>, item: ItemId, at_most: usize) 
     let places = ledger.waiting_entries(item, at_most)?;
     let buyers: Vec<&str> = places.iter().map(|place| place.buyer.as_str()).collect();
     let items = vec![item.0; buyers.len()];
-    let quota =
-        |row: &Row| Ok((rows::parse_text(row, 0, "buyer", BuyerId::new)?, rows::small(row, 2, "quota")?));
+    let quota = |row: &Row| {
+        Ok((rows::parse_text(row, 0, "buyer", BuyerId::new)?, rows::small(row, 2, "quota")?))
+    };
     for (buyer, used) in ledger.all(QUOTAS, &[&buyers, &items], quota)? {
         ledger.cache.quotas.insert((buyer, item), CachedQuota { used, read: Some(used) });
     }
     for place in places {
-        // Without a row there is nothing to lock: should somebody make one meanwhile, making it fails here, and all is run again.
-        ledger.cache.quotas.entry((place.buyer, item)).or_insert(CachedQuota { used: 0, read: None });
+        // Without a row there is nothing to lock: should somebody make one meanwhile, making it
+        // fails here, and all is run again.
+        ledger
+            .cache
+            .quotas
+            .entry((place.buyer, item))
+            .or_insert(CachedQuota { used: 0, read: None });
     }
     Ok(())
 }
@@ -221,7 +232,11 @@ fn position_row(found: &Row) -> Done<WaitlistPosition> {
 }
 
 impl Postgres {
-    pub(crate) async fn join_waitlist(&self, item: ItemId, joiner: JoinRequest) -> StoreResult<JoinOutcome> {
+    pub(crate) async fn join_waitlist(
+        &self,
+        item: ItemId,
+        joiner: JoinRequest,
+    ) -> StoreResult<JoinOutcome> {
         let id_key = self.shared().id_key.clone();
         let join = move |ledger: &mut PostgresLedger<'_>| {
             let now = ledger.now;
@@ -263,7 +278,10 @@ impl Postgres {
         self.one(SQL, &[&item.0, &buyer.as_str(), &i64::from(SlotKey::WAITLIST)], rows::order).await
     }
 
-    pub(crate) async fn waitlist_position(&self, id: TicketId) -> StoreResult<Option<WaitlistPosition>> {
+    pub(crate) async fn waitlist_position(
+        &self,
+        id: TicketId,
+    ) -> StoreResult<Option<WaitlistPosition>> {
         const SQL: &str = concat!(select_position!(), " WHERE w.id = $1");
         self.one(SQL, &[&id.text().as_str()], position_row).await
     }

@@ -9,9 +9,10 @@ use rusqlite::{Connection, OpenFlags, params};
 use crate::contract::BackupError;
 use crate::limits::LOCK_WAIT;
 
-use super::open::{data_path, create_private};
+use super::open::{create_private, data_path};
 
-/// Copies the store of a directory to `path`, which must not exist, whether a program uses the store or not. The copy appears whole or not at all.
+/// Copies the store of a directory to `path`, which must not exist, whether a program uses the
+/// store or not. The copy appears whole or not at all.
 pub fn backup(dir: &Path, path: &Path) -> Result<(), BackupError> {
     if path.exists() {
         return Err(BackupError::Exists(path.to_owned()));

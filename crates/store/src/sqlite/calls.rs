@@ -6,13 +6,14 @@ use doorbuster_core::order::{self, ChangeOutcome, EndReason, PayOutcome};
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::settle::{self, Resolved};
 use doorbuster_core::{
-    BuyerId, CloseCause, Counter, FeedRow, Grant, GrantId, ItemId, Millis, NodeId, Order, Recall, RecallId,
-    RecallTarget, RequestKey, Seq, SlotKey, Spread, Ticket, TicketId, TicketParts, recall, stock,
+    BuyerId, CloseCause, Counter, FeedRow, Grant, GrantId, ItemId, Millis, NodeId, Order, Recall,
+    RecallId, RecallTarget, RequestKey, Seq, SlotKey, Spread, Ticket, TicketId, TicketParts,
+    recall, stock,
 };
 
 use crate::contract::{
     AdjustOutcome, Adjustment, AdminKey, CatalogueRows, Check, DeadTicket, DeleteOutcome,
-    ItemCounts, GrantTransfers, NewSale, OrderPage, OrderQuery, PatchOutcome, SalePatch, SaleRow,
+    GrantTransfers, ItemCounts, NewSale, OrderPage, OrderQuery, PatchOutcome, SalePatch, SaleRow,
     SpreadOutcome, StepOutcome,
 };
 use crate::store::StoreResult;

@@ -4,14 +4,17 @@ use rusqlite::params;
 use doorbuster_core::Millis;
 
 use crate::contract::{AnswerSpend, SpendOutcome};
-use crate::limits::{SPENT_KEPT_MS, DELETE_ROWS_MAX};
+use crate::limits::{DELETE_ROWS_MAX, SPENT_KEPT_MS};
 use crate::store::StoreResult;
 
 use super::Sqlite;
 use super::failure::Failure;
 use super::ledger::SqliteLedger;
 
-fn spend_answer(ledger: &mut SqliteLedger<'_>, spending: &AnswerSpend) -> Result<SpendOutcome, Failure> {
+fn spend_answer(
+    ledger: &mut SqliteLedger<'_>,
+    spending: &AnswerSpend,
+) -> Result<SpendOutcome, Failure> {
     let AnswerSpend { id, until, by, is_correct, window_ms } = spending;
     let (now, sql) = (ledger.now, &mut ledger.sql);
     // It waited for its turn: what was spent of it may be forgotten by now.
@@ -20,11 +23,13 @@ fn spend_answer(ledger: &mut SqliteLedger<'_>, spending: &AnswerSpend) -> Result
     }
     let over = now.plus(-SPENT_KEPT_MS);
     sql.run(
-        "DELETE FROM spent WHERE id IN (SELECT id FROM spent WHERE until <= ?1 ORDER BY until LIMIT ?2)",
+        "DELETE FROM spent WHERE id IN (SELECT id FROM spent WHERE until <= ?1 ORDER BY until \
+         LIMIT ?2)",
         params![over.0, DELETE_ROWS_MAX],
     )?;
     sql.run(
-        "DELETE FROM miss WHERE by IN (SELECT by FROM miss WHERE until <= ?1 ORDER BY until LIMIT ?2)",
+        "DELETE FROM miss WHERE by IN (SELECT by FROM miss WHERE until <= ?1 ORDER BY until LIMIT \
+         ?2)",
         params![over.0, DELETE_ROWS_MAX],
     )?;
     if sql.run(

@@ -1,7 +1,9 @@
-//! Adding the rows up: one pass over the orders, in one snapshot, against what the other tables say.
+//! Adding the rows up: one pass over the orders, in one snapshot, against what the other tables
+//! say.
 //!
-//! It reads every order, a fraction of a microsecond each, on a reader's thread; the writer does not wait for it. It rests after every few orders: the
-//! same work in one go takes a core from the buyers for longer than an order takes.
+//! It reads every order, a fraction of a microsecond each, on a reader's thread; the writer does
+//! not wait for it. It rests after every few orders: the same work in one go takes a core from the
+//! buyers for longer than an order takes.
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 
@@ -10,15 +12,15 @@ use rusqlite::Row;
 use doorbuster_core::{GrantId, ItemId, Millis, OrderState, Stock};
 
 use crate::contract::{Check, Finding};
-use crate::limits::{CHECK_ROWS_BETWEEN_PAUSES, CHECK_PAUSE, FINDINGS_MAX};
+use crate::limits::{CHECK_PAUSE, CHECK_ROWS_BETWEEN_PAUSES, FINDINGS_MAX};
 use crate::waitlist;
 
 use super::failure::Failure;
 use super::read::Reader;
 use super::rows;
 
-mod money;
 mod buyers;
+mod money;
 
 type Done<T> = Result<T, Failure>;
 
@@ -131,9 +133,11 @@ pub(super) fn check(sql: &mut Reader<'_>, now: Millis) -> Done<Check> {
     Ok(Check { checked_at: now, notices: money::notices(sql)?, findings: run.findings })
 }
 
-/// Buyers' orders against their quotas: each table once, in the order in which it lies, which is several times as fast as buyer by buyer. By item, the
-/// units of active orders and those in quotas must have one fingerprint: the sum of a keyed hash of the buyer for each unit (MSet-Add-Hash: Clarke et
-/// al., Incremental Multiset Hash Functions, ASIACRYPT 2003). The key is not known to anybody; different units pass for the same once in 2⁶⁰ checks.
+/// Buyers' orders against their quotas: each table once, in the order in which it lies, which is
+/// several times as fast as buyer by buyer. By item, the units of active orders and those in quotas
+/// must have one fingerprint: the sum of a keyed hash of the buyer for each unit (MSet-Add-Hash:
+/// Clarke et al., Incremental Multiset Hash Functions, ASIACRYPT 2003). The key is not known to
+/// anybody; different units pass for the same once in 2⁶⁰ checks.
 fn buyers(sql: &mut Reader<'_>, run: &mut CheckRun, limits: &BTreeMap<ItemId, u32>) -> Done<()> {
     let conn = sql.conn();
     let key = RandomState::new();
@@ -239,7 +243,11 @@ fn items(sql: &mut Reader<'_>, run: &mut CheckRun, in_slots: &BTreeMap<ItemId, u
         }
         let Stock::Counted(total) = item.total else { continue };
         if sums.active > total {
-            run.report("I1", Some(item.id), format!("{} units active, {total} in all", sums.active));
+            run.report(
+                "I1",
+                Some(item.id),
+                format!("{} units active, {total} in all", sums.active),
+            );
         }
         let in_slots = in_slots.get(&item.id).copied().unwrap_or(0);
         if item.pool + in_slots + sums.active != total {

@@ -1,7 +1,8 @@
 //! Checkouts in SQLite, and the documents of the built-in provider.
 //!
-//! How long an order waits for its provider stands in the order as well (`provider_wait_ms`), so that expiry need not pass by those that wait. When an open checkout is
-//! to be closed (`due`) follows its order by a trigger.
+//! How long an order waits for its provider stands in the order as well (`provider_wait_ms`), so
+//! that expiry need not pass by those that wait. When an open checkout is to be closed (`due`)
+//! follows its order by a trigger.
 use rusqlite::{Row, params};
 
 use doorbuster_core::money::{self, Checkout, CheckoutOutcome};
@@ -215,7 +216,8 @@ impl Sqlite {
     ) -> StoreResult<Vec<(String, String)>> {
         self.read(move |sql| {
             sql.all(
-                "SELECT key, value FROM sandbox WHERE key >= ?1 AND key > ?2 AND substr(key, 1, length(?1)) = ?1 ORDER BY key LIMIT ?3",
+                "SELECT key, value FROM sandbox WHERE key >= ?1 AND key > ?2 AND substr(key, 1, \
+                 length(?1)) = ?1 ORDER BY key LIMIT ?3",
                 params![prefix, after, as_limit(limit.min(PAGE_ROWS_MAX))],
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )

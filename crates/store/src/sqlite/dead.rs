@@ -4,7 +4,10 @@ use rusqlite::params;
 use doorbuster_core::money::RefundId;
 use doorbuster_core::{ItemId, Millis};
 
-use crate::contract::{Dead, DeadLetterCounts, DeadLetterId, DeadLetterKind, DeadLetterOutcome, DeadLetterContent, OutboxPage};
+use crate::contract::{
+    Dead, DeadLetterContent, DeadLetterCounts, DeadLetterId, DeadLetterKind, DeadLetterOutcome,
+    OutboxPage,
+};
 use crate::limits::PAGE_ROWS_MAX;
 use crate::store::StoreResult;
 
@@ -12,7 +15,7 @@ use super::Sqlite;
 use super::failure::Failure;
 use super::ledger::SqliteLedger;
 use super::money;
-use super::outbox::{event_summary, pending_count, event_at};
+use super::outbox::{event_at, event_summary, pending_count};
 use super::read::as_limit;
 use super::rows::{self, number};
 use super::statements::Statements;
@@ -70,7 +73,14 @@ fn tickets(sql: &mut Statements<'_>, after: i64, limit: i64) -> Done<Vec<(i64, D
             let about = ticket.to_string();
             Ok((
                 row.get(0)?,
-                Dead { id: DeadLetterId::Ticket(ticket), reason, about, at, tries: 1, delivery: None },
+                Dead {
+                    id: DeadLetterId::Ticket(ticket),
+                    reason,
+                    about,
+                    at,
+                    tries: 1,
+                    delivery: None,
+                },
             ))
         },
     )
@@ -141,7 +151,8 @@ fn retry(ledger: &mut SqliteLedger<'_>, id: &DeadLetterId, most: usize) -> Done<
                 return Ok(DeadLetterOutcome::Full);
             }
             sql.run(
-                "UPDATE delivery SET state = 'pending', tries = 0, next_at = ?2, at = ?2 WHERE seq = ?1",
+                "UPDATE delivery SET state = 'pending', tries = 0, next_at = ?2, at = ?2 WHERE seq \
+                 = ?1",
                 params![seq, now.0],
             )?;
             Ok(DeadLetterOutcome::Done)
@@ -159,7 +170,8 @@ fn discard(ledger: &mut SqliteLedger<'_>, id: &DeadLetterId, why: &str) -> Done<
     let (now, sql) = (ledger.now, &mut ledger.sql);
     let changed = match id {
         DeadLetterId::Delivery(seq) => sql.run(
-            "UPDATE delivery SET state = 'discarded', why = ?2, at = ?3 WHERE seq = ?1 AND state = 'dead'",
+            "UPDATE delivery SET state = 'discarded', why = ?2, at = ?3 WHERE seq = ?1 AND state = \
+             'dead'",
             params![seq, why, now.0],
         )?,
         DeadLetterId::Ticket(ticket) => sql.run(
@@ -207,15 +219,26 @@ impl Sqlite {
         .await
     }
 
-    pub(crate) async fn dead_letter(&self, id: DeadLetterId) -> StoreResult<Option<(Dead, DeadLetterContent)>> {
+    pub(crate) async fn dead_letter(
+        &self,
+        id: DeadLetterId,
+    ) -> StoreResult<Option<(Dead, DeadLetterContent)>> {
         self.read(move |sql| find(sql, &id)).await
     }
 
-    pub(crate) async fn retry_dead_letter(&self, id: DeadLetterId, most: usize) -> StoreResult<DeadLetterOutcome> {
+    pub(crate) async fn retry_dead_letter(
+        &self,
+        id: DeadLetterId,
+        most: usize,
+    ) -> StoreResult<DeadLetterOutcome> {
         self.job(move |ledger| retry(ledger, &id, most)).await
     }
 
-    pub(crate) async fn discard_dead_letter(&self, id: DeadLetterId, why: String) -> StoreResult<bool> {
+    pub(crate) async fn discard_dead_letter(
+        &self,
+        id: DeadLetterId,
+        why: String,
+    ) -> StoreResult<bool> {
         self.job(move |ledger| discard(ledger, &id, &why)).await
     }
 

@@ -1,4 +1,5 @@
-//! Erasing a buyer, in SQLite: what has no index by buyer is found by a reader, and replaced by the writer.
+//! Erasing a buyer, in SQLite: what has no index by buyer is found by a reader, and replaced by the
+//! writer.
 use std::collections::BTreeMap;
 
 use rusqlite::{Row, params};
@@ -6,8 +7,8 @@ use rusqlite::{Row, params};
 use doorbuster_core::gate::draw::Seed;
 use doorbuster_core::{BuyerId, Millis, RequestKey};
 
-use crate::contract::{Erased, BuyerTraces};
-use crate::erase::{self, ErasableRows, ErasableOrder, ErasedNames};
+use crate::contract::{BuyerTraces, Erased};
+use crate::erase::{self, ErasableOrder, ErasableRows, ErasedNames};
 use crate::limits::ERASE_ROWS_MAX;
 use crate::store::StoreResult;
 
@@ -23,7 +24,8 @@ fn traces(sql: &mut Reader<'_>, buyer: &BuyerId, now: Millis) -> Done<BuyerTrace
     sql.all(erase::TRACES, params![buyer.as_str()], |row| {
         let (parse_text, rows): (String, i64) = (row.get(1)?, row.get(3)?);
         let counted = traces.count(row.get(0)?, &parse_text, row.get(2)?, rows.unsigned_abs());
-        counted.ok_or_else(|| Failure::Row(format!("nothing is held back because of {parse_text:?}")))
+        counted
+            .ok_or_else(|| Failure::Row(format!("nothing is held back because of {parse_text:?}")))
     })?;
     let is_blocked =
         sql.one(erase::IS_BLOCKED, params![buyer.as_str(), now.0], |_| Ok(()))?.is_some();
@@ -34,8 +36,10 @@ fn find(sql: &mut Reader<'_>, buyer: &BuyerId) -> Done<ErasableRows> {
     let by = params![buyer.as_str(), as_limit(ERASE_ROWS_MAX)];
     Ok(ErasableRows {
         feed: sql.all(erase::FIND_FEED, by, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?,
-        dead_tickets: sql.all(erase::FIND_DEAD_TICKETS, by, |row| Ok((row.get(0)?, row.get(1)?)))?,
-        waitlist: sql.all(erase::FIND_WAITLIST, by, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?,
+        dead_tickets: sql
+            .all(erase::FIND_DEAD_TICKETS, by, |row| Ok((row.get(0)?, row.get(1)?)))?,
+        waitlist: sql
+            .all(erase::FIND_WAITLIST, by, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?,
         events: sql.all(erase::FIND_EVENTS, by, |row| Ok(row.get(0)?))?,
         places: sql.all(erase::FIND_VISITORS, by, |row| Ok((row.get(0)?, row.get(1)?)))?,
         codes: sql.all(erase::FIND_CODES, by, |row| Ok((row.get(0)?, row.get(1)?)))?,
@@ -69,7 +73,11 @@ fn erase_orders(ledger: &mut SqliteLedger<'_>, names: &ErasedNames) -> Done<usiz
 }
 
 /// Replaces the name elsewhere.
-fn erase_other_rows(ledger: &mut SqliteLedger<'_>, names: &ErasedNames, found: &ErasableRows) -> Done<usize> {
+fn erase_other_rows(
+    ledger: &mut SqliteLedger<'_>,
+    names: &ErasedNames,
+    found: &ErasableRows,
+) -> Done<usize> {
     let (now, sql) = (ledger.now, &mut ledger.sql);
     let (old, new) = (names.old.as_str(), names.new.as_str());
     let mut rows = sql.run(erase::RENAME_BLOCK, params![old, now.0])?;
@@ -81,10 +89,12 @@ fn erase_other_rows(ledger: &mut SqliteLedger<'_>, names: &ErasedNames, found: &
         )?;
     }
     for (seq, key) in &found.dead_tickets {
-        rows += sql.run(erase::RENAME_DEAD_TICKET, params![new, names.key(key).as_str(), seq, old])?;
+        rows +=
+            sql.run(erase::RENAME_DEAD_TICKET, params![new, names.key(key).as_str(), seq, old])?;
     }
     for (item, n, key) in &found.waitlist {
-        rows += sql.run(erase::RENAME_WAITLIST, params![new, names.key(key).as_str(), item, n, old])?;
+        rows +=
+            sql.run(erase::RENAME_WAITLIST, params![new, names.key(key).as_str(), item, n, old])?;
     }
     for seq in &found.events {
         rows += sql.run(erase::RENAME_EVENT, params![old, new, seq])?;

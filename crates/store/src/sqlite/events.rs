@@ -1,11 +1,12 @@
-//! What happened, in SQLite: one row for each change, in its transaction. There is one writer, so `seq` is the order of commits, and what readers continue by.
+//! What happened, in SQLite: one row for each change, in its transaction. There is one writer, so
+//! `seq` is the order of commits, and what readers continue by.
 use rusqlite::{Row, params};
 
 use doorbuster_core::event::{Event, Subject};
 use doorbuster_core::{ItemId, Ledger, Millis, TicketId};
 
 use crate::contract::{EventRead, StoredEvent, UnreadableEvent};
-use crate::events::{EventRow, unreadable_about, actor_text, subject_json};
+use crate::events::{EventRow, actor_text, subject_json, unreadable_about};
 
 use super::failure::Failure;
 use super::ledger::SqliteLedger;
@@ -14,7 +15,8 @@ use super::rows::{self, int};
 
 type Done<T> = Result<T, Failure>;
 
-// Columns in the order that `told` reads them, and where they come from, as macros so that `concat!` takes them.
+// Columns in the order that `told` reads them, and where they come from, as macros so that
+// `concat!` takes them.
 macro_rules! event_columns {
     () => {
         "o.id, o.item_id, o.buyer, o.request_key, o.units, o.state, o.grant_id, o.n, o.reserved_at, o.pay_by, o.paid_at, o.ended_at, \
@@ -35,7 +37,8 @@ pub(super) fn append(ledger: &mut SqliteLedger<'_>, event: &Event) -> Done<()> {
     ledger.events = true;
     if let Subject::Order(order) = &event.subject {
         ledger.sql.run(
-            "INSERT INTO event (type, grant_id, n, at, actor, why, pay_by, paid_at, ended_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT INTO event (type, grant_id, n, at, actor, why, pay_by, paid_at, ended_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             params![
                 what,
                 int(order.grant.0),
@@ -51,7 +54,9 @@ pub(super) fn append(ledger: &mut SqliteLedger<'_>, event: &Event) -> Done<()> {
         return Ok(());
     }
     let named = match &event.subject {
-        Subject::Payment { order, .. } | Subject::Reversal { order, .. } => order_numbers(ledger, order)?,
+        Subject::Payment { order, .. } | Subject::Reversal { order, .. } => {
+            order_numbers(ledger, order)?
+        }
         _ => None,
     };
     let (item, sale) = match &event.subject {
@@ -60,14 +65,28 @@ pub(super) fn append(ledger: &mut SqliteLedger<'_>, event: &Event) -> Done<()> {
         Subject::Order(_) | Subject::Payment { .. } | Subject::Reversal { .. } => (None, None),
     };
     ledger.sql.run(
-        "INSERT INTO event (type, grant_id, n, item_id, sale_id, at, actor, why, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        params![what, named.map(|o| o.0), named.map(|o| o.1), item, sale, at, by, why, subject_json(&event.subject)],
+        "INSERT INTO event (type, grant_id, n, item_id, sale_id, at, actor, why, data) VALUES (?1, \
+         ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        params![
+            what,
+            named.map(|o| o.0),
+            named.map(|o| o.1),
+            item,
+            sale,
+            at,
+            by,
+            why,
+            subject_json(&event.subject)
+        ],
     )?;
     Ok(())
 }
 
 /// Grant and number of the order that somebody named, if there is one.
-pub(super) fn order_numbers(ledger: &mut SqliteLedger<'_>, order: &str) -> Done<Option<(i64, i64)>> {
+pub(super) fn order_numbers(
+    ledger: &mut SqliteLedger<'_>,
+    order: &str,
+) -> Done<Option<(i64, i64)>> {
     let Some(id) = TicketId::parse(order) else { return Ok(None) };
     Ok(ledger.order(&id)?.map(|order| (int(order.grant.0), int(order.n.0))))
 }

@@ -1,24 +1,26 @@
 //! The rules' [`Ledger`] over SQLite.
 //!
-//! Items and grants are read once and written once, however many tickets pass through them (see `cache`). Everything else is written as it comes.
+//! Items and grants are read once and written once, however many tickets pass through them (see
+//! `cache`). Everything else is written as it comes.
 use rusqlite::params;
 
 use doorbuster_core::event::{Actor, Event};
 use doorbuster_core::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
 use doorbuster_core::{
-    BuyerId, Epoch, FeedRow, Grant, GrantId, Item, ItemId, Ledger, Millis, Order, WaitlistEntry, Recall,
-    RecallId, RequestKey, Resolution, SlotKey, TicketId, TicketN, Verdict,
+    BuyerId, Epoch, FeedRow, Grant, GrantId, Item, ItemId, Ledger, Millis, Order, Recall, RecallId,
+    RequestKey, Resolution, SlotKey, TicketId, TicketN, Verdict, WaitlistEntry,
 };
 
-use super::row_cache::RowCache;
 use super::failure::Failure;
+use super::row_cache::RowCache;
 use super::rows::{self, int};
 use super::statements::Statements;
-use super::{checkouts, events, feed, waitlist, money, orders};
+use super::{checkouts, events, feed, money, orders, waitlist};
 
 type Done<T> = Result<T, Failure>;
 
-/// What the quota table says of the buyer asked for last: tickets of one buyer come in a row, and most buyers are new.
+/// What the quota table says of the buyer asked for last: tickets of one buyer come in a row, and
+/// most buyers are new.
 struct CachedQuotas {
     buyer: BuyerId,
     used: Vec<(ItemId, u32)>,
@@ -82,7 +84,11 @@ impl<'c> SqliteLedger<'c> {
                 params![buyer.as_str(), CACHED_QUOTAS_MAX as i64],
                 |row| Ok((ItemId(row.get(0)?), row.get(1)?)),
             )?;
-            self.quotas = Some(CachedQuotas { buyer: buyer.clone(), all: used.len() < CACHED_QUOTAS_MAX, used });
+            self.quotas = Some(CachedQuotas {
+                buyer: buyer.clone(),
+                all: used.len() < CACHED_QUOTAS_MAX,
+                used,
+            });
         }
         Ok(self.quotas.as_mut().expect("set above if it was not"))
     }
@@ -125,7 +131,8 @@ impl Ledger for SqliteLedger<'_> {
 
     fn on_sale(&mut self, item: ItemId) -> Done<bool> {
         let phase = self.sql.one(
-            "SELECT s.phase IN ('scheduled', 'open') FROM item i JOIN sale s ON s.id = i.sale_id WHERE i.id = ?1",
+            "SELECT s.phase IN ('scheduled', 'open') FROM item i JOIN sale s ON s.id = i.sale_id \
+             WHERE i.id = ?1",
             params![item.0],
             |row| Ok(row.get::<_, bool>(0)?),
         )?;
@@ -225,7 +232,8 @@ impl Ledger for SqliteLedger<'_> {
         let (verdict, order) = rows::verdict_columns(&resolution.verdict);
         let order = order.map(|id| id.text());
         self.sql.run(
-            "INSERT INTO resolution (ticket, grant_id, n, verdict, order_id) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO resolution (ticket, grant_id, n, verdict, order_id) VALUES (?1, ?2, ?3, \
+             ?4, ?5)",
             params![
                 resolution.ticket.text().as_str(),
                 int(resolution.grant.0),
@@ -295,7 +303,8 @@ impl Ledger for SqliteLedger<'_> {
 
     fn put_order(&mut self, order: &Order) -> Done<()> {
         self.sql.run(
-            "UPDATE orders SET state = ?3, pay_by = ?4, paid_at = ?5, ended_at = ?6 WHERE grant_id = ?1 AND n = ?2",
+            "UPDATE orders SET state = ?3, pay_by = ?4, paid_at = ?5, ended_at = ?6 WHERE grant_id \
+             = ?1 AND n = ?2",
             params![
                 int(order.grant.0),
                 int(order.n.0),

@@ -4,7 +4,7 @@ use rusqlite::{Row, params, params_from_iter};
 
 use doorbuster_core::money::{
     self, Capture, CaptureOutcome, Money, Payment, PaymentId, PaymentState, Refund, RefundCause,
-    RefundId, RefundUpdate, RefundState, RefundMessageOutcome,
+    RefundId, RefundMessageOutcome, RefundState, RefundUpdate,
 };
 use doorbuster_core::{ItemId, Millis, TicketId};
 
@@ -29,7 +29,8 @@ macro_rules! payment_columns {
 }
 macro_rules! refund_columns {
     () => {
-        "id, payment_id, provider, order_id, amount_minor, currency, cause, state, accepted, tries, next_at, error, at, settled_at"
+        "id, payment_id, provider, order_id, amount_minor, currency, cause, state, accepted, \
+         tries, next_at, error, at, settled_at"
     };
 }
 /// Refunds that show that somebody else did something wrong ([`RefundCause::is_notice`]).

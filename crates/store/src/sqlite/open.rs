@@ -25,7 +25,8 @@ pub(super) fn data_path(dir: &Path) -> PathBuf {
     dir.join(FILE)
 }
 
-/// What SQLite keeps beside a file, by the end of its name: `-wal`, the log, or `-shm`, the log's index.
+/// What SQLite keeps beside a file, by the end of its name: `-wal`, the log, or `-shm`, the log's
+/// index.
 pub(super) fn with_suffix(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(end);
@@ -54,7 +55,8 @@ pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Makes an empty file that only its owner may read, unless there is one. SQLite gives its log the mode of the file.
+/// Makes an empty file that only its owner may read, unless there is one. SQLite gives its log the
+/// mode of the file.
 pub(super) fn create_private(path: &Path) -> io::Result<()> {
     match File::options().write(true).create_new(true).mode(FILE_MODE).open(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -62,7 +64,8 @@ pub(super) fn create_private(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Takes a store that was made readable for others from them, with its log and the log's index: it holds names of buyers and keys.
+/// Takes a store that was made readable for others from them, with its log and the log's index: it
+/// holds names of buyers and keys.
 fn restrict_mode(path: &Path) -> io::Result<()> {
     for end in ["", "-wal", "-shm"] {
         let name = with_suffix(path, end);
@@ -81,7 +84,8 @@ fn restrict_mode(path: &Path) -> io::Result<()> {
 /// What the lock of a directory says once there is a store in it.
 const LOCK_FILE_TEXT: &[u8] = b"there is a store in this directory\n";
 
-/// Refuses to begin anew where a store was: its file was taken away, and what is left of it would be lost with a new one in its place.
+/// Refuses to begin anew where a store was: its file was taken away, and what is left of it would
+/// be lost with a new one in its place.
 fn expect_store(path: &Path, lock: &File) -> Result<(), OpenError> {
     let bytes = |path: &Path| fs::metadata(path).map_or(0, |there| there.len());
     let was_there =
@@ -89,7 +93,8 @@ fn expect_store(path: &Path, lock: &File) -> Result<(), OpenError> {
     match was_there && bytes(path) == 0 {
         true => Err(failed(
             &path.display().to_string(),
-            "the store that was in this directory is gone: put its file back, or name another directory for a new one",
+            "the store that was in this directory is gone: put its file back, or name another \
+             directory for a new one",
         )),
         false => Ok(()),
     }
@@ -119,9 +124,11 @@ pub(super) fn writer(dir: &Path, lock: &File) -> Result<Connection, OpenError> {
     Ok(conn)
 }
 
-/// What a connection that writes is set to. A commit is on the disk before it returns; the log is carried by a thread of its own.
+/// What a connection that writes is set to. A commit is on the disk before it returns; the log is
+/// carried by a thread of its own.
 fn set_up_writer(conn: &Connection) -> rusqlite::Result<()> {
-    // Closing must not carry the log by itself: after a failed sync its pages may be lost, and the orderly end carries it on purpose.
+    // Closing must not carry the log by itself: after a failed sync its pages may be lost, and the
+    // orderly end carries it on purpose.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.execute_batch(&format!(
         "PRAGMA journal_mode = WAL;
@@ -147,7 +154,8 @@ pub(super) fn checkpointer(dir: &Path) -> Result<Connection, OpenError> {
     open().map_err(|e| open_error(&data_path(dir), &e))
 }
 
-/// The file itself, to be synced. It must be closed after every connection: closing it ends the locks that this process holds on the file.
+/// The file itself, to be synced. It must be closed after every connection: closing it ends the
+/// locks that this process holds on the file.
 pub(super) fn open_data_file(dir: &Path) -> Result<File, OpenError> {
     let path = data_path(dir);
     File::options().write(true).open(&path).map_err(|e| failed(&path.display().to_string(), e))
@@ -184,7 +192,8 @@ fn check(conn: &Connection, path: &Path) -> Result<(), OpenError> {
         return Ok(());
     }
     let id: i64 = conn.query_row("PRAGMA application_id", [], |r| r.get(0)).map_err(fault)?;
-    // The migrations' own table is made before the first migration runs: a crash between leaves only that.
+    // The migrations' own table is made before the first migration runs: a crash between leaves
+    // only that.
     if id != APPLICATION_ID && !(id == 0 && is_only_history(conn).map_err(fault)?) {
         return Err(OpenError::NotAStore(path.to_owned()));
     }
@@ -211,7 +220,8 @@ fn check(conn: &Connection, path: &Path) -> Result<(), OpenError> {
 
 fn is_only_history(conn: &Connection) -> rusqlite::Result<bool> {
     conn.query_row(
-        "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE tbl_name <> 'refinery_schema_history')",
+        "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE tbl_name <> \
+         'refinery_schema_history')",
         [],
         |r| r.get(0),
     )

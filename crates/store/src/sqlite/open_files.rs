@@ -1,11 +1,14 @@
 //! Whether the store's files are still where they were opened.
 //!
-//! A file that was removed, moved or mounted over is written and synced as before while it is open, and the next start does not find what is in it. So each
-//! commit is told only after a look at the paths: every one must lead to the very file that is open. Open files keep their numbers, so no new file has one of
-//! them. Nothing is opened for a look: closing a file of the store would end the locks that this process holds on it.
+//! A file that was removed, moved or mounted over is written and synced as before while it is open,
+//! and the next start does not find what is in it. So each commit is told only after a look at the
+//! paths: every one must lead to the very file that is open. Open files keep their numbers, so no
+//! new file has one of them. Nothing is opened for a look: closing a file of the store would end
+//! the locks that this process holds on it.
 //!
-//! SQLite replaces none of these files while a connection is open: a checkpoint cuts the log to nothing at most, `VACUUM` writes into the file that is there,
-//! and `VACUUM INTO` into another one.
+//! SQLite replaces none of these files while a connection is open: a checkpoint cuts the log to
+//! nothing at most, `VACUUM` writes into the file that is there, and `VACUUM INTO` into another
+//! one.
 use std::fs::{self, File, Metadata};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -14,7 +17,7 @@ use std::path::{Path, PathBuf};
 use crate::contract::OpenError;
 
 use super::failure::Failure;
-use super::open::{with_suffix, failed, data_path, lock_path};
+use super::open::{data_path, failed, lock_path, with_suffix};
 
 /// Which file it is, whatever its name.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,7 +36,8 @@ impl FileId {
 pub(super) struct OpenFiles(Vec<(PathBuf, FileId)>);
 
 impl OpenFiles {
-    /// Remembers the store's file, its log and the log's index, all of which are there once a connection has read, and the lock that is held on the directory.
+    /// Remembers the store's file, its log and the log's index, all of which are there once a
+    /// connection has read, and the lock that is held on the directory.
     pub(super) fn remember(dir: &Path, lock: &File) -> Result<Self, OpenError> {
         let at = |path: &Path| path.display().to_string();
         let dir = &fs::canonicalize(dir).map_err(|e| failed(&at(dir), e))?;

@@ -65,7 +65,9 @@ fn settle_alone(txn: &mut Txn<'_>, key: &IdKey, ticket: &Ticket, now: Millis) ->
             // Not even that: its units come back when its grant is closed.
             let id = key.id_of(ticket);
             let reason = format!("{reason}; and it cannot be returned: {failure}");
-            if let Err(failure) = txn.attempt(|ledger| insert_dead_ticket(ledger, &id, ticket, &reason)) {
+            if let Err(failure) =
+                txn.attempt(|ledger| insert_dead_ticket(ledger, &id, ticket, &reason))
+            {
                 if failure.is_fatal() {
                     return Err(failure);
                 }
@@ -77,7 +79,12 @@ fn settle_alone(txn: &mut Txn<'_>, key: &IdKey, ticket: &Ticket, now: Millis) ->
     }
 }
 
-fn insert_dead_ticket(ledger: &mut SqliteLedger<'_>, id: &TicketId, ticket: &Ticket, reason: &str) -> Done<()> {
+fn insert_dead_ticket(
+    ledger: &mut SqliteLedger<'_>,
+    id: &TicketId,
+    ticket: &Ticket,
+    reason: &str,
+) -> Done<()> {
     let now = ledger.now;
     ledger.sql.run(
         "INSERT INTO dead_letter (ticket, item_id, buyer, request_key, units, reason, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
@@ -113,7 +120,8 @@ pub(super) fn orders_of_buyer(
     Ok(orders)
 }
 
-/// Looked for among the buyer's orders: the `+` keeps SQLite from walking through all of the grant's.
+/// Looked for among the buyer's orders: the `+` keeps SQLite from walking through all of the
+/// grant's.
 pub(super) fn first_unpaid(
     sql: &mut Statements<'_>,
     grant: GrantId,
@@ -153,7 +161,8 @@ pub(super) fn dead_tickets(sql: &mut Reader<'_>, limit: usize) -> Done<Vec<DeadT
 pub(super) fn expire_due(ledger: &mut SqliteLedger<'_>, limit: usize) -> Done<Vec<Order>> {
     let now = ledger.now;
     let due = ledger.sql.all(
-        "SELECT id FROM orders WHERE state = 'reserved' AND pay_by + ask_ms <= ?1 ORDER BY pay_by + ask_ms LIMIT ?2",
+        "SELECT id FROM orders WHERE state = 'reserved' AND pay_by + ask_ms <= ?1 ORDER BY pay_by \
+         + ask_ms LIMIT ?2",
         params![now.0, as_limit(limit)],
         |row| rows::ticket(row, 0),
     )?;
@@ -161,7 +170,8 @@ pub(super) fn expire_due(ledger: &mut SqliteLedger<'_>, limit: usize) -> Done<Ve
     for id in due {
         match order::end(ledger, &id, EndReason::Expire, Attribution::ENGINE, now)? {
             ChangeOutcome::Done(order) => expired.push(order),
-            // Its provider is waited for still: the version before wrote `provider_wait_ms` as it knew it. What is written anew is found when the rules have it.
+            // Its provider is waited for still: the version before wrote `provider_wait_ms` as it
+            // knew it. What is written anew is found when the rules have it.
             ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved => {
                 if let Some(checkout) = ledger.checkout(&id)? {
                     ledger.put_checkout(&checkout)?;

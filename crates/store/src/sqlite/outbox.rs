@@ -1,12 +1,12 @@
 //! The outbox in SQLite: events in their order, endpoints, and what these were not told yet.
 use rusqlite::{Row, params};
 
-use doorbuster_core::outbox::{RowChange, PendingDelivery, PositionAdvance};
+use doorbuster_core::outbox::{PendingDelivery, PositionAdvance, RowChange};
 use doorbuster_core::{Millis, NodeId};
 
 use crate::contract::{
-    Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, NewEndpoint,
-    OutboxPage, EventRead, Redelivery, EndpointStatus, event_about,
+    Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, EndpointStatus,
+    EventRead, NewEndpoint, OutboxPage, Redelivery, event_about,
 };
 use crate::endpoints::{self, EndpointRow};
 use crate::limits::PAGE_ROWS_MAX;
@@ -74,7 +74,8 @@ fn insert(ledger: &mut SqliteLedger<'_>, new: &NewEndpoint, most: usize) -> Done
     let secrets: Vec<_> = new.secret.iter().cloned().collect();
     let last = last_position(sql)?;
     sql.run(
-        "INSERT INTO endpoint (id, kind, url, types, secrets, position, enabled, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO endpoint (id, kind, url, types, secrets, position, enabled, created_at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         params![
             new.id,
             new.kind.as_str(),
@@ -113,7 +114,8 @@ fn update(
 fn lease(ledger: &mut SqliteLedger<'_>, id: &str, node: NodeId, lease_ms: i64) -> Done<bool> {
     let now = ledger.now;
     let taken = ledger.sql.run(
-        "UPDATE endpoint SET node = ?2, until = ?3 WHERE id = ?1 AND (node = ?2 OR node IS NULL OR until <= ?4)",
+        "UPDATE endpoint SET node = ?2, until = ?3 WHERE id = ?1 AND (node = ?2 OR node IS NULL OR \
+         until <= ?4)",
         params![id, node.0, now.plus(lease_ms).0, now.0],
     )?;
     Ok(taken > 0)
@@ -130,7 +132,8 @@ fn advance(ledger: &mut SqliteLedger<'_>, id: &str, progress: &PositionAdvance) 
     }
     for parcel in &progress.failed {
         sql.run(
-            "INSERT INTO delivery (endpoint_id, position, about, state, tries, next_at, error, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO delivery (endpoint_id, position, about, state, tries, next_at, error, at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             params![
                 id,
                 parcel.position,
@@ -151,7 +154,8 @@ fn record(ledger: &mut SqliteLedger<'_>, id: &str, notes: &[RowChange]) -> Done<
     for note in notes {
         match note {
             RowChange::Delivered(position) => sql.run(
-                "DELETE FROM delivery WHERE endpoint_id = ?1 AND position = ?2 AND state = 'pending'",
+                "DELETE FROM delivery WHERE endpoint_id = ?1 AND position = ?2 AND state = \
+                 'pending'",
                 params![id, position],
             )?,
             RowChange::Pending(parcel) => sql.run(
@@ -213,7 +217,11 @@ fn parcel(row: &Row<'_>) -> Done<PendingDelivery> {
 }
 
 /// What happened and when, as these columns say; `None`: the event is forgotten.
-pub(super) fn event_summary(row: &Row<'_>, what: usize, at: usize) -> Done<Option<(String, Millis)>> {
+pub(super) fn event_summary(
+    row: &Row<'_>,
+    what: usize,
+    at: usize,
+) -> Done<Option<(String, Millis)>> {
     Ok(row.get::<_, Option<String>>(what)?.zip(row.get::<_, Option<i64>>(at)?.map(Millis)))
 }
 
@@ -274,7 +282,11 @@ impl Sqlite {
         self.read(last_position).await
     }
 
-    pub(crate) async fn events_after(&self, position: i64, limit: usize) -> StoreResult<Vec<EventRead>> {
+    pub(crate) async fn events_after(
+        &self,
+        position: i64,
+        limit: usize,
+    ) -> StoreResult<Vec<EventRead>> {
         const SQL: &str = concat!(
             "SELECT ",
             event_columns!(),
@@ -335,7 +347,11 @@ impl Sqlite {
         self.read(endpoint_statuses).await
     }
 
-    pub(crate) async fn advance_endpoint(&self, id: &str, progress: PositionAdvance) -> StoreResult<bool> {
+    pub(crate) async fn advance_endpoint(
+        &self,
+        id: &str,
+        progress: PositionAdvance,
+    ) -> StoreResult<bool> {
         let id = id.to_owned();
         self.job(move |ledger| advance(ledger, &id, &progress)).await
     }
@@ -351,7 +367,11 @@ impl Sqlite {
         self.read(move |sql| sql.all(SQL, params![id, as_limit(limit)], parcel)).await
     }
 
-    pub(crate) async fn record_deliveries(&self, id: &str, notes: Vec<RowChange>) -> StoreResult<()> {
+    pub(crate) async fn record_deliveries(
+        &self,
+        id: &str,
+        notes: Vec<RowChange>,
+    ) -> StoreResult<()> {
         let id = id.to_owned();
         self.job(move |ledger| record(ledger, &id, &notes)).await
     }

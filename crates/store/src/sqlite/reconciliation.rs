@@ -3,12 +3,14 @@ use rusqlite::{Row, params};
 
 use doorbuster_core::{ItemId, Millis, OrderState, Stock, TicketId};
 
-use crate::reconciliation::{self, STOCK_ADJUSTMENTS, ITEMS, ItemRow, MONEY, TRANSITIONS_BY_SEQ, OPENING_STOCKS, state_after};
 use crate::contract::{
-    StockAdjustment, LedgerPage, Reconciliation, Difference, DifferenceKind, ItemTotals, MoneyTotals, OpeningStock,
-    OrderTransition,
+    Difference, DifferenceKind, ItemTotals, LedgerPage, MoneyTotals, OpeningStock, OrderTransition,
+    Reconciliation, StockAdjustment,
 };
 use crate::limits::{DIFFERENCES_MAX, PAGE_ROWS_MAX};
+use crate::reconciliation::{
+    self, ITEMS, ItemRow, MONEY, OPENING_STOCKS, STOCK_ADJUSTMENTS, TRANSITIONS_BY_SEQ, state_after,
+};
 use crate::store::StoreResult;
 
 use super::Sqlite;
@@ -143,7 +145,10 @@ impl Sqlite {
         self.read(move |sql| reconcile(sql, sale.as_deref(), after.as_deref())).await
     }
 
-    pub(crate) async fn opening_stocks(&self, sale: Option<String>) -> StoreResult<Vec<OpeningStock>> {
+    pub(crate) async fn opening_stocks(
+        &self,
+        sale: Option<String>,
+    ) -> StoreResult<Vec<OpeningStock>> {
         self.read(move |sql| sql.all(OPENING_STOCKS, params![sale], opening)).await
     }
 
@@ -153,7 +158,10 @@ impl Sqlite {
         after: i64,
         limit: usize,
     ) -> StoreResult<LedgerPage<StockAdjustment>> {
-        self.read(move |sql| page(sql, STOCK_ADJUSTMENTS, (sale.as_deref(), after, limit), stock_adjustments)).await
+        self.read(move |sql| {
+            page(sql, STOCK_ADJUSTMENTS, (sale.as_deref(), after, limit), stock_adjustments)
+        })
+        .await
     }
 
     pub(crate) async fn order_transitions(
@@ -162,6 +170,9 @@ impl Sqlite {
         after: i64,
         limit: usize,
     ) -> StoreResult<LedgerPage<OrderTransition>> {
-        self.read(move |sql| page(sql, TRANSITIONS_BY_SEQ, (sale.as_deref(), after, limit), order_transitions)).await
+        self.read(move |sql| {
+            page(sql, TRANSITIONS_BY_SEQ, (sale.as_deref(), after, limit), order_transitions)
+        })
+        .await
     }
 }

@@ -9,7 +9,11 @@ use super::failure::Failure;
 use super::ledger::SqliteLedger;
 use super::read::as_limit;
 
-fn delete_expired(ledger: &mut SqliteLedger<'_>, what: &RetentionCutoffs, limit: usize) -> Result<usize, Failure> {
+fn delete_expired(
+    ledger: &mut SqliteLedger<'_>,
+    what: &RetentionCutoffs,
+    limit: usize,
+) -> Result<usize, Failure> {
     let (sql, limit) = (&mut ledger.sql, as_limit(limit));
     let deliveries = sql.run(
         "DELETE FROM delivery WHERE seq IN (
@@ -17,7 +21,8 @@ fn delete_expired(ledger: &mut SqliteLedger<'_>, what: &RetentionCutoffs, limit:
         params![what.dead_before.0, limit],
     )?;
     let tickets = sql.run(
-        "DELETE FROM dead_letter WHERE seq IN (SELECT seq FROM dead_letter WHERE at < ?1 ORDER BY seq LIMIT ?2)",
+        "DELETE FROM dead_letter WHERE seq IN (SELECT seq FROM dead_letter WHERE at < ?1 ORDER BY \
+         seq LIMIT ?2)",
         params![what.dead_before.0, limit],
     )?;
     // The newest row stays: without it its number would be given to another one.
@@ -39,7 +44,11 @@ fn delete_expired(ledger: &mut SqliteLedger<'_>, what: &RetentionCutoffs, limit:
 }
 
 impl Sqlite {
-    pub(crate) async fn delete_expired(&self, what: RetentionCutoffs, limit: usize) -> StoreResult<usize> {
+    pub(crate) async fn delete_expired(
+        &self,
+        what: RetentionCutoffs,
+        limit: usize,
+    ) -> StoreResult<usize> {
         self.job(move |ledger| delete_expired(ledger, &what, limit)).await
     }
 }

@@ -17,8 +17,7 @@ use super::statements::Statements;
 type Done<T> = Result<T, Failure>;
 
 const ROOM: &str = "SELECT sale_id, seed, participants, entered, called, open_until FROM waiting_room WHERE sale_id = ?1";
-const VISITOR: &str =
-    "SELECT buyer, lot, rank, admitted_until FROM waiting_place WHERE sale_id = ?1 AND buyer = ?2";
+const VISITOR: &str = "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor WHERE sale_id = ?1 AND buyer = ?2";
 
 fn number(row: &Row<'_>, at: usize) -> Done<u64> {
     Ok(row.get::<_, i64>(at)?.cast_unsigned())
@@ -108,11 +107,16 @@ fn enter(
         };
         // Whoever took part in the draw stays in its list.
         ledger.sql.run(
-            "INSERT INTO waiting_place (sale_id, buyer, lot, entered_at, rank) VALUES (?1, ?2, ?3, ?4, ?5)
+            "INSERT INTO waiting_room_visitor (sale_id, buyer, lot, entered_at, rank) VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT DO UPDATE SET entered_at = excluded.entered_at, rank = excluded.rank, called_at = NULL, admitted_until = NULL",
             params![sale, buyer.as_str(), lot.as_ref().map(Lot::bytes), now.0, rank.map(int)],
         )?;
-        entered.push(EnterOutcome::New(RoomVisitor { buyer: buyer.clone(), lot, rank, until: None }));
+        entered.push(EnterOutcome::New(RoomVisitor {
+            buyer: buyer.clone(),
+            lot,
+            rank,
+            until: None,
+        }));
     }
     if room.line != before {
         put_progress(&mut ledger.sql, sale, &room.line)?;
@@ -120,7 +124,8 @@ fn enter(
     Ok(Some((room, entered)))
 }
 
-/// Units that nobody holds (`None`: without end), and how many one buyer may have. Nothing, unless the sale is open.
+/// Units that nobody holds (`None`: without end), and how many one buyer may have. Nothing, unless
+/// the sale is open.
 fn stock(sql: &mut Statements<'_>, sale: &str) -> Done<(Option<u64>, u64)> {
     let found = sql.one(
         "SELECT sale.phase = 'open', count(*) = count(item.total), coalesce(max(limit_per_buyer), 1),
@@ -143,7 +148,7 @@ fn view(sql: &mut Statements<'_>, sale: &str, now: Millis) -> Done<Option<Waitin
         "SELECT count(*) - count(units), count(units), coalesce(sum(units), 0) FROM (
              SELECT (SELECT sum(o.units) FROM orders o JOIN item i ON i.id = o.item_id
                      WHERE o.buyer = p.buyer AND i.sale_id = p.sale_id AND o.reserved_at >= p.called_at) AS units
-             FROM waiting_place p WHERE p.sale_id = ?1 AND p.admitted_until > ?2)",
+             FROM waiting_room_visitor p WHERE p.sale_id = ?1 AND p.admitted_until > ?2)",
         params![sale, now.0],
         |row| Ok((number(row, 0)?, number(row, 1)?, number(row, 2)?)),
     )?;
@@ -167,10 +172,11 @@ fn call(
         return Ok(Vec::new());
     };
     let (free, _) = stock(sql, sale)?;
-    let (before, after) = room.line.admit(RoomSupply { free, ..shop }.admissions(&room.line, calls_max));
+    let (before, after) =
+        room.line.admit(RoomSupply { free, ..shop }.admissions(&room.line, calls_max));
     let drawn = room.line.participants.unwrap_or(0).clamp(before, after);
     let mut called = sql.all(
-        "SELECT buyer, lot, rank, admitted_until FROM waiting_place
+        "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor
          WHERE sale_id = ?1 AND lot > (SELECT coalesce(called_lot, x'') FROM waiting_room WHERE sale_id = ?1) ORDER BY lot LIMIT ?2",
         params![sale, int(drawn - before)],
         visitor,
@@ -182,7 +188,8 @@ fn call(
         )?;
     }
     called.extend(sql.all(
-        "SELECT buyer, lot, rank, admitted_until FROM waiting_place WHERE sale_id = ?1 AND rank > ?2 AND rank <= ?3 ORDER BY rank",
+        "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor WHERE sale_id = ?1 AND \
+         rank > ?2 AND rank <= ?3 ORDER BY rank",
         params![sale, int(drawn), int(after)],
         visitor,
     )?);
@@ -190,7 +197,8 @@ fn call(
     for (visitor, rank) in called.iter_mut().zip(before + 1..) {
         (visitor.rank, visitor.until) = (Some(rank), Some(until));
         sql.run(
-            "UPDATE waiting_place SET rank = ?3, called_at = ?4, admitted_until = ?5 WHERE sale_id = ?1 AND buyer = ?2",
+            "UPDATE waiting_room_visitor SET rank = ?3, called_at = ?4, admitted_until = ?5 WHERE \
+             sale_id = ?1 AND buyer = ?2",
             params![sale, visitor.buyer.as_str(), int(rank), now.0, until.0],
         )?;
     }
@@ -247,7 +255,7 @@ impl Sqlite {
         after: u64,
         limit: usize,
     ) -> StoreResult<Vec<RoomVisitor>> {
-        const SQL: &str = "SELECT buyer, lot, rank, admitted_until FROM waiting_place
+        const SQL: &str = "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor
              WHERE sale_id = ?1 AND rank > ?2 AND called_at IS NOT NULL ORDER BY rank LIMIT ?3";
         let (sale, limit) = (sale.to_owned(), i64::try_from(limit).unwrap_or(i64::MAX));
         self.read(move |sql| sql.all(SQL, params![sale, int(after), limit], visitor)).await
@@ -259,7 +267,7 @@ impl Sqlite {
         after: Option<Lot>,
         limit: usize,
     ) -> StoreResult<Vec<(Lot, BuyerId)>> {
-        const SQL: &str = "SELECT lot, buyer FROM waiting_place WHERE sale_id = ?1 AND lot > ?2 ORDER BY lot LIMIT ?3";
+        const SQL: &str = "SELECT lot, buyer FROM waiting_room_visitor WHERE sale_id = ?1 AND lot > ?2 ORDER BY lot LIMIT ?3";
         let (sale, limit) = (sale.to_owned(), i64::try_from(limit).unwrap_or(i64::MAX));
         self.read(move |sql| {
             let after = after.as_ref().map_or(&[][..], |lot| lot.bytes());
@@ -270,7 +278,10 @@ impl Sqlite {
         .await
     }
 
-    pub(crate) async fn waiting_room_view(&self, sale: &str) -> StoreResult<Option<WaitingRoomView>> {
+    pub(crate) async fn waiting_room_view(
+        &self,
+        sale: &str,
+    ) -> StoreResult<Option<WaitingRoomView>> {
         let (sale, now) = (sale.to_owned(), self.now());
         self.read(move |sql| view(sql, &sale, now)).await
     }

@@ -1,4 +1,5 @@
-//! Working copies of items and grants: read once a group of jobs, written once a job, however many tickets pass through them.
+//! Working copies of items and grants: read once a group of jobs, written once a job, however many
+//! tickets pass through them.
 use rusqlite::params;
 
 use doorbuster_core::{CloseCause, Grant, GrantId, Item, ItemId, Millis, Stock};

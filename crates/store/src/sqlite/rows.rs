@@ -1,11 +1,12 @@
-//! Rows of the tables as the rules' values, and back. Numbers of 63 bits stand in SQLite's signed integers as they are.
+//! Rows of the tables as the rules' values, and back. Numbers of 63 bits stand in SQLite's signed
+//! integers as they are.
 use rusqlite::Row;
 
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::{
-    BuyerId, CloseCause, Counter, Epoch, FeedRow, Grant, GrantId, Item, ItemId, Millis, Order, OrderState,
-    Recall, RecallId, RecallTarget, RequestKey, Resolution, Seq, SlotKey, Stock, TicketId, TicketN,
-    Units, Verdict,
+    BuyerId, CloseCause, Counter, Epoch, FeedRow, Grant, GrantId, Item, ItemId, Millis, Order,
+    OrderState, Recall, RecallId, RecallTarget, RequestKey, Resolution, Seq, SlotKey, Stock,
+    TicketId, TicketN, Units, Verdict,
 };
 
 use super::failure::Failure;
@@ -20,12 +21,14 @@ macro_rules! item_columns {
 }
 macro_rules! grant_columns {
     () => {
-        "id, item_id, slot, epoch, granted, settled, counted, open, acked, max_n, resolved, feed_len, closed_cause"
+        "id, item_id, slot, epoch, granted, settled, counted, open, acked, max_n, resolved, \
+         feed_len, closed_cause"
     };
 }
 macro_rules! order_columns {
     () => {
-        "id, item_id, buyer, request_key, units, state, grant_id, n, reserved_at, pay_by, paid_at, ended_at"
+        "id, item_id, buyer, request_key, units, state, grant_id, n, reserved_at, pay_by, paid_at, \
+         ended_at"
     };
 }
 macro_rules! feed_columns {
@@ -47,7 +50,8 @@ pub(super) use {
     feed_columns, grant_columns, item_columns, order_columns, recall_columns, resolution_columns,
 };
 
-/// A `u64` as SQLite holds it; every number of ours is below 2^63 but for a damaged one, which stays what it is.
+/// A `u64` as SQLite holds it; every number of ours is below 2^63 but for a damaged one, which
+/// stays what it is.
 pub(super) fn int(number: u64) -> i64 {
     number.cast_signed()
 }
@@ -172,7 +176,8 @@ pub(super) fn recall(row: &Row<'_>) -> RowResult<Recall> {
     })
 }
 
-/// The word for the verdict of a returned ticket, and the order that it names. A consumed ticket's record is its order.
+/// The word for the verdict of a returned ticket, and the order that it names. A consumed ticket's
+/// record is its order.
 pub(super) fn verdict_columns(verdict: &Verdict) -> (&'static str, Option<TicketId>) {
     match verdict {
         Verdict::Order(id) => ("order", Some(*id)),

@@ -1,9 +1,9 @@
 //! Sales and their items: the catalogue, its phases, and changes of stock.
 use rusqlite::{Row, params};
 
-use doorbuster_core::sale::{Phase, PhaseStep, PhaseChange};
+use doorbuster_core::sale::{Phase, PhaseChange, PhaseStep};
 use doorbuster_core::stock::{self, AdjustResult};
-use doorbuster_core::{CloseCause, PartitionChoice, ItemId, Ledger, Millis, Spread, Stock};
+use doorbuster_core::{CloseCause, ItemId, Ledger, Millis, PartitionChoice, Spread, Stock};
 
 use crate::contract::{
     AdjustOutcome, Adjustment, DeleteOutcome, ItemRow, NewItem, NewSale, PatchOutcome, SalePatch,
@@ -21,7 +21,8 @@ type Done<T> = Result<T, Failure>;
 
 macro_rules! sale_columns {
     () => {
-        "id, title, phase, starts_at, ends_at, front_door, version, created_at, opened_at, closed_at"
+        "id, title, phase, starts_at, ends_at, front_door, version, created_at, opened_at, \
+         closed_at"
     };
 }
 macro_rules! item_columns {
@@ -194,8 +195,15 @@ pub(super) fn patch(
     ledger.reset();
     let sql = &mut ledger.sql;
     sql.run(
-        "UPDATE sale SET title = ?2, starts_at = ?3, ends_at = ?4, front_door = ?5, version = version + 1 WHERE id = ?1",
-        params![id, after.title, after.starts_at.map(|t| t.0), after.ends_at.map(|t| t.0), after.front_door],
+        "UPDATE sale SET title = ?2, starts_at = ?3, ends_at = ?4, front_door = ?5, version = \
+         version + 1 WHERE id = ?1",
+        params![
+            id,
+            after.title,
+            after.starts_at.map(|t| t.0),
+            after.ends_at.map(|t| t.0),
+            after.front_door
+        ],
     )?;
     for item in after.items.iter().filter(|item| !before.items.contains(item)) {
         sql.run(
@@ -238,7 +246,8 @@ pub(super) fn set_spread(
         return Ok(SpreadOutcome::Done(sale));
     }
     sql.run(
-        "UPDATE item SET partitions = ?2, choose = ?3, spread_initial = ?4, spread_threshold = ?5, spread_refill = ?6 WHERE id = ?1",
+        "UPDATE item SET partitions = ?2, choose = ?3, spread_initial = ?4, spread_threshold = ?5, \
+         spread_refill = ?6 WHERE id = ?1",
         params![
             item.0,
             spread.partitions,
@@ -327,7 +336,8 @@ pub(super) fn adjust(
                 };
                 let now = ledger.now;
                 ledger.sql.run(
-                    "INSERT INTO adjustment (item_id, key, units, reason, total_after, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                    "INSERT INTO adjustment (item_id, key, units, reason, total_after, at) VALUES \
+                     (?1, ?2, ?3, ?4, ?5, ?6)",
                     params![item.0, key, units, reason, int(total), now.0],
                 )?;
                 ledger.flush()?;

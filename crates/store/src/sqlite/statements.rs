@@ -5,7 +5,8 @@ use super::failure::Failure;
 
 /// The statements of one connection.
 ///
-/// A text is a constant beside its use, so its address names it: no hashing of the text on the way to a statement.
+/// A text is a constant beside its use, so its address names it: no hashing of the text on the way
+/// to a statement.
 pub(super) struct Statements<'c> {
     conn: &'c Connection,
     cached: Vec<(*const str, CachedStatement<'c>)>,

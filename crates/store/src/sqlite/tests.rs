@@ -69,7 +69,8 @@ impl Fixture {
         (pages - carried, carried)
     }
 
-    /// Somebody who reads a snapshot as it is now, to the end of their connection; behind it the log gets long.
+    /// Somebody who reads a snapshot as it is now, to the end of their connection; behind it the
+    /// log gets long.
     async fn long_log(&self) -> Connection {
         let reads = Connection::open(open::data_path(&self.dir)).expect("the store's file");
         reads.execute_batch("BEGIN; SELECT count(*) FROM sandbox").expect("a snapshot");
@@ -79,7 +80,8 @@ impl Fixture {
         reads
     }
 
-    /// As though the log were on its way into the file, or no more: said between two commits, while nobody carries.
+    /// As though the log were on its way into the file, or no more: said between two commits, while
+    /// nobody carries.
     async fn is_checkpointing(&self, is_so: bool) {
         let shared = Arc::clone(&self.store.0.shared);
         let said = self.store.job(move |_| {
@@ -170,5 +172,9 @@ fn a_thread_that_panics_fails_the_store() {
         .join()
         .expect_err("it panicked");
     assert_eq!(reasons.try_iter().collect::<Vec<_>>(), ["a thread of the store panicked"]);
-    assert!(matches!(shared.check_accepting(), Err(StoreError::Fatal(_))), "{:?}", shared.check_accepting());
+    assert!(
+        matches!(shared.check_accepting(), Err(StoreError::Fatal(_))),
+        "{:?}",
+        shared.check_accepting()
+    );
 }

@@ -40,7 +40,8 @@ impl<'c> Txn<'c> {
         Ok(())
     }
 
-    /// Runs `work` whole or not at all, and leaves what was done before it in this transaction as it was.
+    /// Runs `work` whole or not at all, and leaves what was done before it in this transaction as
+    /// it was.
     pub(super) fn attempt<T>(
         &mut self,
         work: impl FnOnce(&mut SqliteLedger<'c>) -> Result<T, Failure>,
@@ -51,7 +52,8 @@ impl<'c> Txn<'c> {
         }
         self.is_clean = false;
         let told = self.ledger.orders.len();
-        // A panic leaves half-made copies behind; they are forgotten below, and the rows are rolled back.
+        // A panic leaves half-made copies behind; they are forgotten below, and the rows are rolled
+        // back.
         let result = catch_unwind(AssertUnwindSafe(|| {
             let value = work(&mut self.ledger)?;
             self.ledger.flush()?;
@@ -76,7 +78,8 @@ impl<'c> Txn<'c> {
     }
 
     fn roll_back(&mut self, savepoint: bool, failure: &Failure) -> Result<(), Failure> {
-        // Some errors make SQLite roll everything back by itself: then earlier jobs of the group are lost as well.
+        // Some errors make SQLite roll everything back by itself: then earlier jobs of the group
+        // are lost as well.
         if self.ledger.sql.conn().is_autocommit() {
             return Err(Failure::Lost(failure.to_string()));
         }
@@ -117,17 +120,20 @@ impl<'c> Txn<'c> {
         Ok(pages.unwrap_or((0, 0)))
     }
 
-    /// Carries pages of the write-ahead log into the database, as many as can be without waiting for anybody.
+    /// Carries pages of the write-ahead log into the database, as many as can be without waiting
+    /// for anybody.
     pub(super) fn checkpoint(&mut self) -> Result<(), Failure> {
         self.ledger.sql.one("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
         Ok(())
     }
 
-    /// Carries all of the log into the file, so that the file is whole without it. False: somebody else carries it, or reads what is old, all the time.
+    /// Carries all of the log into the file, so that the file is whole without it. False: somebody
+    /// else carries it, or reads what is old, all the time.
     pub(super) fn checkpoint_all(&mut self) -> Result<bool, Failure> {
         let until = Instant::now() + CHECKPOINT_WITHIN;
         loop {
-            // Nobody is waited for inside of it: neither who carries at the same time nor who reads.
+            // Nobody is waited for inside of it: neither who carries at the same time nor who
+            // reads.
             let done = self.ledger.sql.one("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
                 let [busy, pages, carried]: [i64; 3] = [row.get(0)?, row.get(1)?, row.get(2)?];
                 Ok(busy == 0 && pages == carried)

@@ -4,8 +4,8 @@ use rusqlite::{Row, params};
 use doorbuster_core::limits::WAITLIST_BATCH_MAX;
 use doorbuster_core::waitlist::{JoinOutcome, JoinRequest, LeaveOutcome, WaitlistEnded};
 use doorbuster_core::{
-    BuyerId, ItemId, Ledger, Millis, Order, WaitlistEntry, WaitlistState, RequestKey, SlotKey, TicketId,
-    TicketN, waitlist,
+    BuyerId, ItemId, Ledger, Millis, Order, RequestKey, SlotKey, TicketId, TicketN, WaitlistEntry,
+    WaitlistState, waitlist,
 };
 
 use crate::contract::{WaitlistPosition, WaitlistServed};
@@ -50,7 +50,10 @@ pub(super) fn has_ended(sql: &mut Statements<'_>, item: ItemId) -> Done<bool> {
     Ok(sql.one(text, params![item.0], |row| Ok(row.get::<_, bool>(0)?))?.unwrap_or(false))
 }
 
-pub(super) fn waitlist_entry(sql: &mut Statements<'_>, id: &TicketId) -> Done<Option<WaitlistEntry>> {
+pub(super) fn waitlist_entry(
+    sql: &mut Statements<'_>,
+    id: &TicketId,
+) -> Done<Option<WaitlistEntry>> {
     let text = concat!("SELECT ", entry_columns!(), " FROM waitlist WHERE id = ?1");
     sql.one(text, params![id.text().as_str()], row)
 }
@@ -68,7 +71,11 @@ pub(super) fn waitlist_entry_of(
     sql.one(text, params![item.0, buyer.as_str()], row)
 }
 
-pub(super) fn waiting_entries(sql: &mut Statements<'_>, item: ItemId, limit: usize) -> Done<Vec<WaitlistEntry>> {
+pub(super) fn waiting_entries(
+    sql: &mut Statements<'_>,
+    item: ItemId,
+    limit: usize,
+) -> Done<Vec<WaitlistEntry>> {
     let text = concat!(
         "SELECT ",
         entry_columns!(),
@@ -95,7 +102,8 @@ pub(super) fn put_waitlist_entry(sql: &mut Statements<'_>, place: &WaitlistEntry
     Ok(())
 }
 
-/// The order that the buyer's last place in a line became. Looked for among the buyer's orders: the `+` keeps SQLite from walking through all of the grant's.
+/// The order that the buyer's last place in a line became. Looked for among the buyer's orders: the
+/// `+` keeps SQLite from walking through all of the grant's.
 fn order_of_last_entry(sql: &mut Reader<'_>, item: ItemId, buyer: &BuyerId) -> Done<Option<Order>> {
     let text = concat!(
         "SELECT ",
@@ -107,7 +115,10 @@ fn order_of_last_entry(sql: &mut Reader<'_>, item: ItemId, buyer: &BuyerId) -> D
     sql.one(text, params![item.0, buyer.as_str(), SlotKey::WAITLIST], rows::order)
 }
 
-fn with_position(sql: &mut Reader<'_>, place: Option<WaitlistEntry>) -> Done<Option<WaitlistPosition>> {
+fn with_position(
+    sql: &mut Reader<'_>,
+    place: Option<WaitlistEntry>,
+) -> Done<Option<WaitlistPosition>> {
     let Some(place) = place else { return Ok(None) };
     let mut ahead = 0;
     if place.state == WaitlistState::Waiting {
@@ -121,7 +132,11 @@ fn with_position(sql: &mut Reader<'_>, place: Option<WaitlistEntry>) -> Done<Opt
 }
 
 impl Sqlite {
-    pub(crate) async fn join_waitlist(&self, item: ItemId, joiner: JoinRequest) -> StoreResult<JoinOutcome> {
+    pub(crate) async fn join_waitlist(
+        &self,
+        item: ItemId,
+        joiner: JoinRequest,
+    ) -> StoreResult<JoinOutcome> {
         let id_key = self.0.shared.id_key.clone();
         self.job(move |ledger| {
             let now = ledger.now;
@@ -168,7 +183,10 @@ impl Sqlite {
         self.read(move |sql| order_of_last_entry(sql, item, &buyer)).await
     }
 
-    pub(crate) async fn waitlist_position(&self, id: TicketId) -> StoreResult<Option<WaitlistPosition>> {
+    pub(crate) async fn waitlist_position(
+        &self,
+        id: TicketId,
+    ) -> StoreResult<Option<WaitlistPosition>> {
         self.read(move |sql| {
             let found = waitlist_entry(sql, &id)?;
             with_position(sql, found)

@@ -1,8 +1,9 @@
 //! The writer: one thread that owns the connection that writes, and commits whole groups of jobs.
 //!
-//! It takes the first job that waits and whatever waits behind it up to a bound, commits them together, looks whether the files are still where they
-//! were, tells the sink what changed, and only then answers. While a commit is on its way to the disk, further jobs gather: the busier the store, the
-//! larger its groups.
+//! It takes the first job that waits and whatever waits behind it up to a bound, commits them
+//! together, looks whether the files are still where they were, tells the sink what changed, and
+//! only then answers. While a commit is on its way to the disk, further jobs gather: the busier the
+//! store, the larger its groups.
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +14,7 @@ use rusqlite::Connection;
 
 use crate::contract::StoreError;
 use crate::limits::{
-    CHECKPOINT_PAGES, CHECKPOINT_LAST_PAGES, CHECKPOINT_LAST_PART, FILES_CHECK_EVERY,
+    CHECKPOINT_LAST_PAGES, CHECKPOINT_LAST_PART, CHECKPOINT_PAGES, FILES_CHECK_EVERY,
     GROUP_JOBS_MAX, GROUP_WEIGHT_MAX, LOG_PAUSE, STATEMENTS_MAX,
 };
 
@@ -114,7 +115,8 @@ impl Drop for WriterGuard {
     }
 }
 
-/// Waits for the first job of a group; `None` when no more shall come. Without work it looks after the files now and then.
+/// Waits for the first job of a group; `None` when no more shall come. Without work it looks after
+/// the files now and then.
 fn next_job(
     jobs: &Receiver<Job>,
     txn: &mut Txn<'_>,
@@ -136,8 +138,8 @@ fn next_job(
     }
 }
 
-/// Looks after the files. Where one is gone, what the log still holds is carried into the store's own file, which may be found again: the log lives as long as
-/// this process.
+/// Looks after the files. Where one is gone, what the log still holds is carried into the store's
+/// own file, which may be found again: the log lives as long as this process.
 fn check_in_place(txn: &mut Txn<'_>, files: &OpenFiles) -> Result<(), Failure> {
     files.check_in_place().inspect_err(|_| {
         let carried = txn.checkpoint_all();
@@ -200,7 +202,8 @@ fn commit(
         None => {
             let committed = txn.commit().map_err(|f| Failure::Lost(f.to_string()));
             // What is in files that nobody finds again is told to nobody.
-            let kept = committed.and_then(|committed| check_in_place(txn, files).map(|()| committed));
+            let kept =
+                committed.and_then(|committed| check_in_place(txn, files).map(|()| committed));
             kept.map_err(|f| shared.store_error(f))
         }
     };
@@ -217,7 +220,8 @@ fn commit(
     }
 }
 
-/// Keeps the write-ahead log short: mostly beside the writer, the last pages by the writer itself, since the log begins anew only when no page is left.
+/// Keeps the write-ahead log short: mostly beside the writer, the last pages by the writer itself,
+/// since the log begins anew only when no page is left.
 fn limit_log(txn: &mut Txn<'_>, shared: &Shared, checkpoint: &SyncSender<()>) {
     let tended = txn.log_pages().and_then(|(pages, carried)| {
         if pages < CHECKPOINT_PAGES || pages == carried {

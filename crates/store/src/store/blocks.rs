@@ -7,8 +7,8 @@ use super::{Store, StoreResult};
 
 /// Blocks.
 impl Store {
-    /// Turns this buyer or network away until then, in place of what was said of it before; forgets blocks that are over. `None`: there are `most`
-    /// others.
+    /// Turns this buyer or network away until then, in place of what was said of it before; forgets
+    /// blocks that are over. `None`: there are `most` others.
     pub async fn insert_block(
         &self,
         kind: BlockKind,

@@ -5,9 +5,10 @@ use super::{Store, StoreResult};
 
 /// Challenges.
 impl Store {
-    /// Spends a challenge, whatever the answer was: of several answers to it, wherever they come in, exactly one hears [`SpendOutcome::Now`]. A wrong one is
-    /// counted; of one buyer's answers at once each hears of the wrong ones that came to the store before it. Forgets some of what ended a while ago, so that
-    /// there is never much more than what has not.
+    /// Spends a challenge, whatever the answer was: of several answers to it, wherever they come
+    /// in, exactly one hears [`SpendOutcome::Now`]. A wrong one is counted; of one buyer's answers
+    /// at once each hears of the wrong ones that came to the store before it. Forgets some of what
+    /// ended a while ago, so that there is never much more than what has not.
     pub async fn spend_answer(&self, spending: AnswerSpend) -> StoreResult<SpendOutcome> {
         match self {
             Self::Sqlite(s) => s.spend_answer(spending).await,

@@ -1,7 +1,7 @@
 //! Erasing a buyer.
 use doorbuster_core::BuyerId;
 
-use crate::contract::{Erased, BuyerTraces};
+use crate::contract::{BuyerTraces, Erased};
 
 use super::{Store, StoreResult};
 
@@ -15,8 +15,9 @@ impl Store {
         }
     }
 
-    /// Puts [`doorbuster_core::IdKey::erased_buyer`] in the place of this buyer in some of what can be erased now, at most
-    /// [`crate::limits::ERASE_ROWS_MAX`] rows of each table, and the like in the place of their requests' keys. To be called until it replaces nothing.
+    /// Puts [`doorbuster_core::IdKey::erased_buyer`] in the place of this buyer in some of what can
+    /// be erased now, at most [`crate::limits::ERASE_ROWS_MAX`] rows of each table, and the like in
+    /// the place of their requests' keys. To be called until it replaces nothing.
     pub async fn erase_batch(&self, buyer: &BuyerId) -> StoreResult<Erased> {
         match self {
             Self::Sqlite(s) => s.erase_batch(buyer).await,

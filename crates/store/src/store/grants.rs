@@ -1,6 +1,7 @@
 //! Grants, feeds and recalls: how units reach the slots and come back.
 use doorbuster_core::{
-    CloseCause, Counter, FeedRow, Grant, GrantId, ItemId, Recall, RecallId, RecallTarget, Seq, SlotKey,
+    CloseCause, Counter, FeedRow, Grant, GrantId, ItemId, Recall, RecallId, RecallTarget, Seq,
+    SlotKey,
 };
 
 use super::{Store, StoreResult};
@@ -61,7 +62,8 @@ impl Store {
         }
     }
 
-    /// Every grant of an item's slots, open or closed: newest first within a slot, slots in their order. That of its line is not among them.
+    /// Every grant of an item's slots, open or closed: newest first within a slot, slots in their
+    /// order. That of its line is not among them.
     pub async fn grants(&self, item: ItemId) -> StoreResult<Vec<Grant>> {
         match self {
             Self::Sqlite(s) => s.grants(item).await,
@@ -78,7 +80,12 @@ impl Store {
     }
 
     /// At most `limit` rows of a grant's feed after `seq`, in their turn.
-    pub async fn feed_after(&self, id: GrantId, seq: Seq, limit: usize) -> StoreResult<Vec<FeedRow>> {
+    pub async fn feed_after(
+        &self,
+        id: GrantId,
+        seq: Seq,
+        limit: usize,
+    ) -> StoreResult<Vec<FeedRow>> {
         match self {
             Self::Sqlite(s) => s.feed_after(id, seq, limit).await,
             Self::Postgres(s) => Box::pin(s.feed_after(id, seq, limit)).await,

@@ -1,18 +1,23 @@
 //! Payments, refunds, checkouts, an order's history, and what the built-in provider keeps.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::money::{
-    Capture, CaptureOutcome, Checkout, CheckoutOutcome, Payment, Refund, RefundId, RefundUpdate, RefundMessageOutcome,
+    Capture, CaptureOutcome, Checkout, CheckoutOutcome, Payment, Refund, RefundId,
+    RefundMessageOutcome, RefundUpdate,
 };
 use doorbuster_core::order::ChangeOutcome;
 use doorbuster_core::{Millis, Order, TicketId};
 
-use crate::contract::{MoneyPage, MoneyQuery, CheckoutDeferral, Reversal, ReversedPayment, ReversalOutcome, StoredEvent};
+use crate::contract::{
+    CheckoutDeferral, MoneyPage, MoneyQuery, Reversal, ReversalOutcome, ReversedPayment,
+    StoredEvent,
+};
 
 use super::{Store, StoreResult};
 
 /// Payments and refunds.
 impl Store {
-    /// See [`doorbuster_core::money::capture`]. After [`CaptureOutcome::UnitsMissing`] nothing was written.
+    /// See [`doorbuster_core::money::capture`]. After [`CaptureOutcome::UnitsMissing`] nothing was
+    /// written.
     pub async fn capture(&self, told: Capture, last: bool) -> StoreResult<CaptureOutcome> {
         match self {
             Self::Sqlite(s) => s.capture(told, last).await,
@@ -43,7 +48,11 @@ impl Store {
     }
 
     /// See [`doorbuster_core::money::note_refund`].
-    pub async fn note_refund(&self, id: RefundId, news: RefundUpdate) -> StoreResult<Option<Refund>> {
+    pub async fn note_refund(
+        &self,
+        id: RefundId,
+        news: RefundUpdate,
+    ) -> StoreResult<Option<Refund>> {
         match self {
             Self::Sqlite(s) => s.apply_refund_update(id, news).await,
             Self::Postgres(s) => Box::pin(s.apply_refund_update(id, news)).await,
@@ -70,7 +79,8 @@ impl Store {
         }
     }
 
-    /// Lets a refund be that was given up: an operator saw to it, and says how. False: there is none that was, or it was discarded before.
+    /// Lets a refund be that was given up: an operator saw to it, and says how. False: there is
+    /// none that was, or it was discarded before.
     pub async fn discard_refund(&self, id: RefundId, why: String) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.discard_refund(id, why).await,
@@ -78,7 +88,8 @@ impl Store {
         }
     }
 
-    /// At most `limit` pending refunds that the provider is to be asked about by now, the longest due first.
+    /// At most `limit` pending refunds that the provider is to be asked about by now, the longest
+    /// due first.
     pub async fn refunds_due(&self, limit: usize) -> StoreResult<Vec<Refund>> {
         match self {
             Self::Sqlite(s) => s.refunds_due(limit).await,
@@ -121,8 +132,8 @@ impl Store {
 
 /// Money that went back without having been asked to.
 impl Store {
-    /// Writes down what a provider says of a payment that it took; the payment and its order stay as they are. What is sent back by our own refund is
-    /// none.
+    /// Writes down what a provider says of a payment that it took; the payment and its order stay
+    /// as they are. What is sent back by our own refund is none.
     pub async fn record_reversal(&self, reversal: Reversal) -> StoreResult<ReversalOutcome> {
         match self {
             Self::Sqlite(s) => s.record_reversal(reversal).await,
@@ -130,7 +141,8 @@ impl Store {
         }
     }
 
-    /// What went back so and an operator should see, newest first, at most [`crate::limits::NOTICES_MAX`].
+    /// What went back so and an operator should see, newest first, at most
+    /// [`crate::limits::NOTICES_MAX`].
     pub async fn reversals(&self) -> StoreResult<Vec<ReversedPayment>> {
         match self {
             Self::Sqlite(s) => s.reversals().await,
@@ -165,8 +177,9 @@ impl Store {
         }
     }
 
-    /// At most `limit` open checkouts that are to be closed at their provider, each with its order as it is: it waits for no payment any more, or its
-    /// `pay_by` has passed. The longest due first.
+    /// At most `limit` open checkouts that are to be closed at their provider, each with its order
+    /// as it is: it waits for no payment any more, or its `pay_by` has passed. The longest due
+    /// first.
     pub async fn checkouts_to_close(&self, limit: usize) -> StoreResult<Vec<(Checkout, Order)>> {
         match self {
             Self::Sqlite(s) => s.checkouts_to_close(limit).await,
@@ -174,8 +187,9 @@ impl Store {
         }
     }
 
-    /// Leaves checkouts out of [`Store::checkouts_to_close`], each for a while from now (at least until its order is due) or until its order changes, and
-    /// notes which were asked about in vain, all in one transaction. How many of them are open still.
+    /// Leaves checkouts out of [`Store::checkouts_to_close`], each for a while from now (at least
+    /// until its order is due) or until its order changes, and notes which were asked about in
+    /// vain, all in one transaction. How many of them are open still.
     pub async fn defer_checkouts(&self, all: Vec<CheckoutDeferral>) -> StoreResult<usize> {
         match self {
             Self::Sqlite(s) => s.defer_checkouts(all).await,
@@ -187,7 +201,12 @@ impl Store {
 /// Orders in time.
 impl Store {
     /// See [`doorbuster_core::order::extend`].
-    pub async fn extend_order(&self, id: TicketId, pay_by: Millis, by: Attribution) -> StoreResult<ChangeOutcome> {
+    pub async fn extend_order(
+        &self,
+        id: TicketId,
+        pay_by: Millis,
+        by: Attribution,
+    ) -> StoreResult<ChangeOutcome> {
         match self {
             Self::Sqlite(s) => s.extend_order(id, pay_by, by).await,
             Self::Postgres(s) => Box::pin(s.extend_order(id, pay_by, by)).await,

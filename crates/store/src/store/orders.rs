@@ -12,7 +12,8 @@ use super::{Store, StoreResult};
 
 /// Tickets and orders.
 impl Store {
-    /// Resolves each ticket, all in one transaction at one instant ([`doorbuster_core::settle::settle`]); the answers stand in the tickets' order.
+    /// Resolves each ticket, all in one transaction at one instant
+    /// ([`doorbuster_core::settle::settle`]); the answers stand in the tickets' order.
     ///
     /// A ticket whose statement fails is returned and becomes a dead letter; the rest settles.
     pub async fn settle(&self, tickets: Vec<Arc<Ticket>>) -> StoreResult<Vec<Resolved>> {
@@ -76,7 +77,12 @@ impl Store {
     }
 
     /// See [`doorbuster_core::order::end`].
-    pub async fn end_order(&self, id: TicketId, how: EndReason, by: Attribution) -> StoreResult<ChangeOutcome> {
+    pub async fn end_order(
+        &self,
+        id: TicketId,
+        how: EndReason,
+        by: Attribution,
+    ) -> StoreResult<ChangeOutcome> {
         match self {
             Self::Sqlite(s) => s.end_order(id, how, by).await,
             Self::Postgres(s) => Box::pin(s.end_order(id, how, by)).await,
@@ -91,10 +97,12 @@ impl Store {
         }
     }
 
-    /// Expires at most `limit` reserved orders whose `pay_by` has passed, the longest due first; one with an open checkout waits for its provider first, for
+    /// Expires at most `limit` reserved orders whose `pay_by` has passed, the longest due first;
+    /// one with an open checkout waits for its provider first, for
     /// [`doorbuster_core::money::Checkout::provider_wait_ms`]. Those that it expired.
     ///
-    /// Of two calls at once the second one begins when the first has committed, and while it is still told of.
+    /// Of two calls at once the second one begins when the first has committed, and while it is
+    /// still told of.
     pub async fn expire_due(&self, limit: usize) -> StoreResult<Vec<Order>> {
         match self {
             Self::Sqlite(s) => s.expire_due(limit).await,
@@ -102,7 +110,8 @@ impl Store {
         }
     }
 
-    /// When the next reserved order is to be expired: the earliest `pay_by`, or that and how long the order waits for its provider where a checkout is open.
+    /// When the next reserved order is to be expired: the earliest `pay_by`, or that and how long
+    /// the order waits for its provider where a checkout is open.
     pub async fn next_due(&self) -> StoreResult<Option<Millis>> {
         match self {
             Self::Sqlite(s) => s.next_due().await,
@@ -110,8 +119,8 @@ impl Store {
         }
     }
 
-    /// The requests ([`doorbuster_core::RequestHash::half`]) of at most `limit` orders of these items, oldest first, and where to continue (`after`, 0
-    /// at first); `None`: no more.
+    /// The requests ([`doorbuster_core::RequestHash::half`]) of at most `limit` orders of these
+    /// items, oldest first, and where to continue (`after`, 0 at first); `None`: no more.
     pub async fn request_hashes_of(
         &self,
         items: &[ItemId],

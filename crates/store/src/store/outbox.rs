@@ -1,17 +1,20 @@
-//! The outbox: what happened in the order in which it is told, who is told of it, how far each one is, and what was given up.
+//! The outbox: what happened in the order in which it is told, who is told of it, how far each one
+//! is, and what was given up.
 use doorbuster_core::NodeId;
-use doorbuster_core::outbox::{RowChange, PendingDelivery, PositionAdvance};
+use doorbuster_core::outbox::{PendingDelivery, PositionAdvance, RowChange};
 
 use crate::contract::{
-    Dead, DeadLetterCounts, DeadLetterId, DeadLetterKind, DeadLetterOutcome, Delivery, DeliveryQuery, Endpoint,
-    EndpointChange, RetentionCutoffs, DeadLetterContent, NewEndpoint, OutboxPage, EventRead, Redelivery, EndpointStatus,
+    Dead, DeadLetterContent, DeadLetterCounts, DeadLetterId, DeadLetterKind, DeadLetterOutcome,
+    Delivery, DeliveryQuery, Endpoint, EndpointChange, EndpointStatus, EventRead, NewEndpoint,
+    OutboxPage, Redelivery, RetentionCutoffs,
 };
 
 use super::{Store, StoreResult};
 
 /// Events in their order.
 impl Store {
-    /// Gives committed events their positions, at most `limit` of them, where positions are not given by the commit itself; how many.
+    /// Gives committed events their positions, at most `limit` of them, where positions are not
+    /// given by the commit itself; how many.
     pub async fn sequence_events(&self, limit: usize) -> StoreResult<usize> {
         match self {
             Self::Sqlite(_) => Ok(0),
@@ -27,7 +30,8 @@ impl Store {
         }
     }
 
-    /// At most `limit` events after this position, in their order. Nothing ever appears before what was read. A row that cannot be read hides no other.
+    /// At most `limit` events after this position, in their order. Nothing ever appears before what
+    /// was read. A row that cannot be read hides no other.
     pub async fn events_after(&self, position: i64, limit: usize) -> StoreResult<Vec<EventRead>> {
         match self {
             Self::Sqlite(s) => s.events_after(position, limit).await,
@@ -62,7 +66,8 @@ impl Store {
         }
     }
 
-    /// Adds an endpoint, which is told of what happens from now on. `None`: there are `most` already.
+    /// Adds an endpoint, which is told of what happens from now on. `None`: there are `most`
+    /// already.
     pub async fn insert_endpoint(
         &self,
         new: NewEndpoint,
@@ -94,7 +99,8 @@ impl Store {
         }
     }
 
-    /// Takes or renews the lease of an endpoint for this node; 0 gives it up. It saves work: two nodes that both tell tell twice, and no less.
+    /// Takes or renews the lease of an endpoint for this node; 0 gives it up. It saves work: two
+    /// nodes that both tell tell twice, and no less.
     pub async fn lease_endpoint(&self, id: &str, node: NodeId, lease_ms: i64) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.lease_endpoint(id, node, lease_ms).await,
@@ -113,7 +119,8 @@ impl Store {
 
 /// What endpoints were not told yet.
 impl Store {
-    /// Moves an endpoint's position and adds the rows of what was not told on the way, if it is where the caller believes. False: it is not.
+    /// Moves an endpoint's position and adds the rows of what was not told on the way, if it is
+    /// where the caller believes. False: it is not.
     pub async fn advance_endpoint(&self, id: &str, progress: PositionAdvance) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.advance_endpoint(id, progress).await,
@@ -122,7 +129,11 @@ impl Store {
     }
 
     /// At most `limit` pending rows of an endpoint, by position.
-    pub async fn pending_deliveries(&self, id: &str, limit: usize) -> StoreResult<Vec<PendingDelivery>> {
+    pub async fn pending_deliveries(
+        &self,
+        id: &str,
+        limit: usize,
+    ) -> StoreResult<Vec<PendingDelivery>> {
         match self {
             Self::Sqlite(s) => s.pending_deliveries(id, limit).await,
             Self::Postgres(s) => Box::pin(s.pending_deliveries(id, limit)).await,
@@ -145,7 +156,8 @@ impl Store {
         }
     }
 
-    /// Tells an endpoint of one event once more, whatever became of it before; at most `most` may be pending.
+    /// Tells an endpoint of one event once more, whatever became of it before; at most `most` may
+    /// be pending.
     pub async fn redeliver(&self, id: &str, position: i64, most: usize) -> StoreResult<Redelivery> {
         match self {
             Self::Sqlite(s) => s.redeliver(id, position, most).await,
@@ -169,19 +181,32 @@ impl Store {
         }
     }
 
-    /// One dead letter with what it holds. `None`: there is none of this id, or somebody has seen to it.
-    pub async fn dead_letter(&self, id: DeadLetterId) -> StoreResult<Option<(Dead, DeadLetterContent)>> {
+    /// One dead letter with what it holds. `None`: there is none of this id, or somebody has seen
+    /// to it.
+    pub async fn dead_letter(
+        &self,
+        id: DeadLetterId,
+    ) -> StoreResult<Option<(Dead, DeadLetterContent)>> {
         match self {
             Self::Sqlite(s) => s.dead_letter(id).await,
             Self::Postgres(s) => Box::pin(s.dead_letter(id)).await,
         }
     }
 
-    /// Tries it again, from the first try on; at most `most` deliveries may be pending at its endpoint.
-    pub async fn retry_dead_letter(&self, id: DeadLetterId, most: usize) -> StoreResult<DeadLetterOutcome> {
+    /// Tries it again, from the first try on; at most `most` deliveries may be pending at its
+    /// endpoint.
+    pub async fn retry_dead_letter(
+        &self,
+        id: DeadLetterId,
+        most: usize,
+    ) -> StoreResult<DeadLetterOutcome> {
         if let DeadLetterId::Refund(refund) = id {
             let retried = self.retry_refund(refund).await?;
-            return Ok(if retried.is_some() { DeadLetterOutcome::Done } else { DeadLetterOutcome::NotFound });
+            return Ok(if retried.is_some() {
+                DeadLetterOutcome::Done
+            } else {
+                DeadLetterOutcome::NotFound
+            });
         }
         match self {
             Self::Sqlite(s) => s.retry_dead_letter(id, most).await,

@@ -1,12 +1,15 @@
 //! The books: movements of units, and what units and money add up to.
-use crate::contract::{StockAdjustment, LedgerPage, Reconciliation, DifferenceKind, OpeningStock, OrderTransition};
+use crate::contract::{
+    DifferenceKind, LedgerPage, OpeningStock, OrderTransition, Reconciliation, StockAdjustment,
+};
 
 use super::{Store, StoreResult};
 
 /// The books.
 impl Store {
-    /// Adds up units and money of a sale, or of all, in one snapshot, and names what does not add up. Reads every order; it is for reports.
-    /// With `after`, the [`Reconciliation::more`] of books that were read before: only what else does not add up of those kinds is named.
+    /// Adds up units and money of a sale, or of all, in one snapshot, and names what does not add
+    /// up. Reads every order; it is for reports. With `after`, the [`Reconciliation::more`] of
+    /// books that were read before: only what else does not add up of those kinds is named.
     pub async fn reconcile(
         &self,
         sale: Option<String>,
@@ -39,8 +42,9 @@ impl Store {
         }
     }
 
-    /// A page of what happened to the units of orders, in the order of their events' positions (`after`: 0 at first). What has no position yet
-    /// ([`Store::sequence_events`]) is not among them.
+    /// A page of what happened to the units of orders, in the order of their events' positions
+    /// (`after`: 0 at first). What has no position yet ([`Store::sequence_events`]) is not among
+    /// them.
     pub async fn order_transitions(
         &self,
         sale: Option<String>,

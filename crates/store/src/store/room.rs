@@ -9,12 +9,14 @@ use super::{Store, StoreResult};
 
 /// Waiting rooms.
 impl Store {
-    /// Makes the sale's room from this seed unless it has one, and closes its draw if the sale has opened. `None`: no such sale.
+    /// Makes the sale's room from this seed unless it has one, and closes its draw if the sale has
+    /// opened. `None`: no such sale.
     pub async fn open_room(&self, sale: &str, seed: Seed) -> StoreResult<Option<WaitingRoom>> {
         Ok(self.enter_room(sale, seed, Vec::new()).await?.map(|(room, _)| room))
     }
 
-    /// The same, and gives each of these buyers a place who has none, or whose admission has lapsed; the answers stand in the buyers' order.
+    /// The same, and gives each of these buyers a place who has none, or whose admission has
+    /// lapsed; the answers stand in the buyers' order.
     pub async fn enter_room(
         &self,
         sale: &str,
@@ -36,7 +38,11 @@ impl Store {
     }
 
     /// The places that these buyers have, in no order.
-    pub async fn visitors(&self, sale: &str, buyers: Vec<BuyerId>) -> StoreResult<Vec<RoomVisitor>> {
+    pub async fn visitors(
+        &self,
+        sale: &str,
+        buyers: Vec<BuyerId>,
+    ) -> StoreResult<Vec<RoomVisitor>> {
         match self {
             Self::Sqlite(s) => s.visitors(sale, buyers).await,
             Self::Postgres(s) => Box::pin(s.visitors(sale, buyers)).await,
@@ -77,8 +83,9 @@ impl Store {
         }
     }
 
-    /// Calls in as many as the rules say ([`RoomSupply::calls`]), but `calls_max` at most, for `for_ms` from now, judging by the snapshot's admissions and by the
-    /// stock as it is. Those who were called, by rank; nobody, when the line was called further since the snapshot.
+    /// Calls in as many as the rules say ([`RoomSupply::calls`]), but `calls_max` at most, for
+    /// `for_ms` from now, judging by the snapshot's admissions and by the stock as it is. Those who
+    /// were called, by rank; nobody, when the line was called further since the snapshot.
     pub async fn admit_visitors(
         &self,
         sale: &str,
@@ -89,7 +96,9 @@ impl Store {
         let (called, shop): (u64, RoomSupply) = (seen.room.line.called, seen.shop);
         match self {
             Self::Sqlite(s) => s.admit_visitors(sale, called, shop, calls_max, for_ms).await,
-            Self::Postgres(s) => Box::pin(s.admit_visitors(sale, called, shop, calls_max, for_ms)).await,
+            Self::Postgres(s) => {
+                Box::pin(s.admit_visitors(sale, called, shop, calls_max, for_ms)).await
+            }
         }
     }
 

@@ -1,4 +1,5 @@
-//! What a node reads again when nothing that it knew can be relied on, and what it must not read again and again.
+//! What a node reads again when nothing that it knew can be relied on, and what it must not read
+//! again and again.
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,8 @@ async fn told(fixture: &Fixture, orders: usize) -> BTreeSet<String> {
     while keys.len() < orders {
         assert!(since.elapsed() < WITHIN, "told of {} of {orders}", keys.len());
         keys.extend(
-            fixture.commits
+            fixture
+                .commits
                 .take()
                 .iter()
                 .flat_map(|c| &c.orders)

@@ -1,11 +1,12 @@
-//! A database one version ahead: a node of this version goes on with it, another one starts, and both leave alone what only a newer version writes.
+//! A database one version ahead: a node of this version goes on with it, another one starts, and
+//! both leave alone what only a newer version writes.
 use doorbuster_core::OrderState;
 use doorbuster_core::event::Attribution;
 use doorbuster_core::order::EndReason;
 
 use crate::cluster;
-use crate::nodes::two;
 use crate::fixture::open_postgres;
+use crate::nodes::two;
 
 /// A version that adds a column to every table, which every row so far has.
 const LATER: &str = "DO $$ DECLARE name text; BEGIN
@@ -36,7 +37,11 @@ async fn what_only_a_newer_version_writes_is_left_alone() {
         let new = fixture.reserve(&grant, n, &format!("buyer-{n}"), 1).await;
         let read = fixture.store.order(new.id).await.expect("reads").expect("it is there");
         assert_eq!((read.units, read.state), (new.units, OrderState::Reserved));
-        fixture.store.end_order(order.id, EndReason::Cancel, Attribution::BUYER.clone()).await.expect("writes");
+        fixture
+            .store
+            .end_order(order.id, EndReason::Cancel, Attribution::BUYER.clone())
+            .await
+            .expect("writes");
         let ended = fixture.store.order(order.id).await.expect("reads").expect("it is there");
         assert_eq!(ended.state, OrderState::Cancelled);
     }

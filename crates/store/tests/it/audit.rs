@@ -1,7 +1,8 @@
-//! What the audit finds of units and money that do not add up, on each backend; and that a database of the version before is taken over.
+//! What the audit finds of units and money that do not add up, on each backend; and that a database
+//! of the version before is taken over.
 use doorbuster_core::money::{Capture, CaptureOutcome, Money, PaymentId, RefundCause};
 use doorbuster_core::{Counter, Order, OrderState, Stock};
-use doorbuster_store::conformance::{HOLD_MS, Fixture};
+use doorbuster_store::conformance::{Fixture, HOLD_MS};
 
 use crate::cluster;
 use crate::fixture::{Dir, open, open_postgres};
@@ -45,7 +46,8 @@ const DAMAGES: [(&str, &str, &str); 10] = [
     ),
     (
         "UPDATE payment SET grant_id = 5 WHERE id = 'pay_1'",
-        "UPDATE payment SET grant_id = (SELECT grant_id FROM payment WHERE id = 'pay_2') WHERE id = 'pay_1'",
+        "UPDATE payment SET grant_id = (SELECT grant_id FROM payment WHERE id = 'pay_2') WHERE id \
+         = 'pay_1'",
         "pay_1",
     ),
     (
@@ -70,7 +72,9 @@ async fn one_paid_and_one_mistaken(fixture: &Fixture) {
     let came = fixture.store.capture(message(&paid, "pay_1", 3_998), true).await.expect("writes");
     assert!(matches!(came, CaptureOutcome::Paid(_)));
     let came = fixture.store.capture(message(&mistaken, "pay_2", 1), true).await.expect("writes");
-    assert!(matches!(came, CaptureOutcome::Refund(refund) if refund.cause == RefundCause::Mismatch));
+    assert!(
+        matches!(came, CaptureOutcome::Refund(refund) if refund.cause == RefundCause::Mismatch)
+    );
     fixture.check_invariants().await;
 }
 
@@ -133,8 +137,10 @@ async fn units_that_do_not_add_up_are_found() {
     let dir = Dir::new();
     let fixture = open(dir.path());
     let shell = dir.shell();
-    each_unit_is_found(&fixture, |sql| assert!(shell.execute(sql, []).expect("a change") > 0, "{sql}"))
-        .await;
+    each_unit_is_found(&fixture, |sql| {
+        assert!(shell.execute(sql, []).expect("a change") > 0, "{sql}")
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -182,7 +188,8 @@ async fn an_order_is_never_paid_by_two_payments() {
     fixture.store.close().await;
 }
 
-/// What the version before left: a hold that waits, and an order that was paid without a payment, as nobody could pay otherwise.
+/// What the version before left: a hold that waits, and an order that was paid without a payment,
+/// as nobody could pay otherwise.
 const BEFORE: &str = "
     INSERT INTO sale (id, title, phase, front_door, version, created_at, opened_at) VALUES ('old', 'Old', 'open', '{}', 2, 1, 1);
     INSERT INTO item (id, sale_id, name, title, description, price_minor, currency, limit_per_buyer, hold_ms, initial_total, total, pool, paid)
@@ -246,8 +253,11 @@ async fn a_database_of_the_version_before_is_taken_over() {
         [(anna.id, OrderState::Expired)]
     );
     assert_eq!(fixture.store.history(anna.id).await.expect("reads").len(), 1);
-    let second = fixture.store.capture(message(&bert, "pay_1", 3_998), false).await.expect("writes");
-    assert!(matches!(second, CaptureOutcome::Refund(refund) if refund.cause == RefundCause::Second));
+    let second =
+        fixture.store.capture(message(&bert, "pay_1", 3_998), false).await.expect("writes");
+    assert!(
+        matches!(second, CaptureOutcome::Refund(refund) if refund.cause == RefundCause::Second)
+    );
     fixture.expect_units(item, 11, 7, 0, 2).await;
     fixture.store.close().await;
     ids.store.close().await;

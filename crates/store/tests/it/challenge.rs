@@ -1,4 +1,5 @@
-//! Answers to challenges in PostgreSQL: those of one buyer wait for each other, wherever they come in.
+//! Answers to challenges in PostgreSQL: those of one buyer wait for each other, wherever they come
+//! in.
 use std::time::{Duration, Instant};
 
 use doorbuster_store::{AnswerSpend, SpendOutcome};

@@ -1,10 +1,10 @@
 //! The conformance suite on every backend.
-use doorbuster_store::conformance::waitlist::{ends as line_ends, orders as line_orders};
 use doorbuster_store::conformance::money::races::late;
-use doorbuster_store::conformance::money::{operator, checkouts, pages, races, history};
+use doorbuster_store::conformance::money::{checkouts, history, operator, pages, races};
+use doorbuster_store::conformance::waitlist::{ends as line_ends, orders as line_orders};
 use doorbuster_store::conformance::{
-    Fixture, blocks, reconciliation, codes, grants, waitlist, lists, money, challenge, orders, outbox, recalls, rooms,
-    sales, settle,
+    Fixture, blocks, challenge, codes, grants, lists, money, orders, outbox, recalls,
+    reconciliation, rooms, sales, settle, waitlist,
 };
 
 use crate::cluster;

@@ -1,10 +1,11 @@
-//! What a disk does to a store: it is full, or the process dies. Whatever was told is there afterwards.
+//! What a disk does to a store: it is full, or the process dies. Whatever was told is there
+//! afterwards.
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use doorbuster_core::{TicketId, Verdict};
-use doorbuster_store::conformance::{Clock, Fixture, CommitLog};
+use doorbuster_store::conformance::{Clock, CommitLog, Fixture};
 use doorbuster_store::{Store, StoreError};
 
 use crate::fixture::{Dir, open, options};
@@ -19,12 +20,14 @@ async fn child_that_settles_until_it_cannot() {
     let dir = std::env::var(DIR).expect("the parent names it");
     let (clock, told) = (Clock::new(), CommitLog::default());
     let (options, fatal) = options(Path::new(&dir), &clock, &told);
-    let fixture = Fixture { store: Store::open_sqlite(options).expect("opens"), clock, commits: told };
+    let fixture =
+        Fixture { store: Store::open_sqlite(options).expect("opens"), clock, commits: told };
     let grant = fixture.slot(900_000_000, 900_000_000, 1).await;
     for batch in 0_u64.. {
         let numbers = batch * 20 + 1..=batch * 20 + 20;
-        let tickets = numbers
-            .map(|n| fixture.ticket(&grant, n, &format!("buyer-{n}"), "a-key-that-takes-some-room", 1));
+        let tickets = numbers.map(|n| {
+            fixture.ticket(&grant, n, &format!("buyer-{n}"), "a-key-that-takes-some-room", 1)
+        });
         match fixture.store.settle(tickets.collect()).await {
             Ok(resolved) => {
                 assert!(resolved.iter().all(|r| r.verdict == Verdict::Reserved));

@@ -1,21 +1,24 @@
-//! Erasing a buyer, in both stores: afterwards no column of any table holds the id, by the database's own catalogue, so that a column that is added later
-//! is looked at as well; and everything adds up under the other name.
+//! Erasing a buyer, in both stores: afterwards no column of any table holds the id, by the
+//! database's own catalogue, so that a column that is added later is looked at as well; and
+//! everything adds up under the other name.
 use std::collections::BTreeSet;
 
 use doorbuster_core::event::Attribution;
 use doorbuster_core::gate::draw::Seed;
-use doorbuster_core::waitlist::{JoinOutcome, LeaveOutcome};
 use doorbuster_core::money::{
     Capture, CaptureOutcome, Checkout, CheckoutOutcome, Money, PaymentId, RefundId, RefundUpdate,
 };
 use doorbuster_core::order::{ChangeOutcome, EndReason};
 use doorbuster_core::sale::PhaseStep;
+use doorbuster_core::waitlist::{JoinOutcome, LeaveOutcome};
 use doorbuster_core::{
     BuyerId, Grant, ItemId, Order, OrderState, RequestKey, SlotKey, Stock, Verdict,
 };
-use doorbuster_store::conformance::{HOLD_MS, Fixture, id_key, new_item, new_sale};
+use doorbuster_store::conformance::{Fixture, HOLD_MS, id_key, new_item, new_sale};
 use doorbuster_store::limits::ERASE_ROWS_MAX;
-use doorbuster_store::{BlockKind, CodesOutcome, Erased, RetainedRows, RetainReason, OrderQuery, BuyerTraces};
+use doorbuster_store::{
+    BlockKind, BuyerTraces, CodesOutcome, Erased, OrderQuery, RetainReason, RetainedRows,
+};
 
 use crate::cluster;
 use crate::fixture::{Dir, open, open_postgres};
@@ -173,7 +176,8 @@ async fn everywhere(fixture: &Fixture, shell: &Shell) -> Orders {
     );
     assert!(fixture.store.spend_code("spring", [1; 32], &anna()).await.expect("writes"));
     let crowd = ["bert", BUYER, "carl"].map(|name| BuyerId::new(name).expect("a name"));
-    fixture.store
+    fixture
+        .store
         .enter_room("spring", Seed::new(SEED), crowd.to_vec())
         .await
         .expect("writes")
@@ -195,15 +199,18 @@ async fn everywhere(fixture: &Fixture, shell: &Shell) -> Orders {
     let rare = grant(fixture, items[1], 1).await;
     fixture.reserve(&rare, 1, "bert", 1).await;
     let join = async |n| {
-        let joined =
-            fixture.store.join_waitlist(items[1], anna(), RequestKey::new(&key(n)).expect("a key")).await;
+        let joined = fixture
+            .store
+            .join_waitlist(items[1], anna(), RequestKey::new(&key(n)).expect("a key"))
+            .await;
         let Ok(JoinOutcome::Done(place)) = joined else { panic!("{joined:?}") };
         place
     };
     let left = join(8).await;
     assert!(matches!(fixture.store.leave_waitlist(left.id).await, Ok(LeaveOutcome::Done(_))));
     join(10).await;
-    fixture.store
+    fixture
+        .store
         .insert_block(BlockKind::Buyer, BUYER, None, "a robot", 9)
         .await
         .expect("writes")
@@ -222,7 +229,7 @@ const FILLED: [&str; 13] = [
     "orders.buyer",
     "orders.request_key",
     "quota.buyer",
-    "waiting_place.buyer",
+    "waiting_room_visitor.buyer",
     "waitlist.buyer",
     "waitlist.request_key",
 ];
@@ -251,7 +258,10 @@ async fn nothing_is_left(fixture: Fixture, shell: Shell) -> Shell {
     assert_eq!((on.orders, on.other, on.blocked), (0, 0, true));
     assert_eq!(
         on.held_back,
-        [held("autumn", RetainReason::NotClosed, 1, 1), held("spring", RetainReason::NotClosed, 5, 13)],
+        [
+            held("autumn", RetainReason::NotClosed, 1, 1),
+            held("spring", RetainReason::NotClosed, 5, 13)
+        ],
         "{on:?}"
     );
     assert_eq!(erase(&fixture).await, Erased::default());
@@ -279,16 +289,26 @@ async fn nothing_is_left(fixture: Fixture, shell: Shell) -> Shell {
     // What waited for money has had its end.
     end(&fixture, &orders.reserved, EndReason::Cancel).await;
     assert!(
-        fixture.store.close_checkout(orders.at_provider.id, "one".to_owned()).await.expect("writes")
+        fixture
+            .store
+            .close_checkout(orders.at_provider.id, "one".to_owned())
+            .await
+            .expect("writes")
     );
     let refund = RefundId::for_payment(&PaymentId(format!("pay_{}", orders.refunded.id)));
-    fixture.store.note_refund(refund, RefundUpdate::Settled).await.expect("writes").expect("a refund");
+    fixture
+        .store
+        .note_refund(refund, RefundUpdate::Settled)
+        .await
+        .expect("writes")
+        .expect("a refund");
     assert_eq!(erase(&fixture).await, Erased { orders: 3, other: 0 });
     step(&fixture, "autumn", PhaseStep::Close).await;
     assert_eq!(erase(&fixture).await, Erased { orders: 1, other: 1 });
     assert_eq!(shell.holding(BUYER), ["block.value".to_owned()].into(), "an operator's own word");
     let soon = fixture.clock.now().plus(1_000);
-    fixture.store
+    fixture
+        .store
         .insert_block(BlockKind::Buyer, BUYER, Some(soon), "", 9)
         .await
         .expect("writes")
@@ -339,7 +359,8 @@ async fn is_all_there(fixture: &Fixture, orders: &Orders) {
         );
         let told = fixture.store.history(before.id).await.expect("reads");
         assert!(told.len() >= 2, "{told:?}");
-        let found = fixture.store.order_of(now.buyer.clone(), now.key.clone()).await.expect("reads");
+        let found =
+            fixture.store.order_of(now.buyer.clone(), now.key.clone()).await.expect("reads");
         assert_eq!(found, Some(now));
     }
     // Whoever has the seed cannot find the name by its lot.
@@ -389,8 +410,9 @@ async fn erasing_and_refunding_at_once(fixture: Fixture, shell: Shell) -> Shell 
         pay(&fixture, &orders[orders.len() - 1]).await;
     }
     step(&fixture, "sale-0", PhaseStep::Close).await;
-    let erase =
-        async || while fixture.store.erase_batch(&anna()).await.expect("writes") != Erased::default() {};
+    let erase = async || {
+        while fixture.store.erase_batch(&anna()).await.expect("writes") != Erased::default() {}
+    };
     let refund = async || {
         for order in &orders {
             end(&fixture, order, EndReason::Refund).await;
@@ -400,7 +422,8 @@ async fn erasing_and_refunding_at_once(fixture: Fixture, shell: Shell) -> Shell 
     fixture.check_invariants().await;
     for order in &orders {
         let refund = RefundId::for_payment(&PaymentId(format!("pay_{}", order.id)));
-        fixture.store
+        fixture
+            .store
             .note_refund(refund, RefundUpdate::Settled)
             .await
             .expect("writes")
@@ -436,7 +459,8 @@ macro_rules! both {
 
 both!(nothing_is_left, many_take_several_transactions, erasing_and_refunding_at_once);
 
-/// What the file's free places still hold goes when it is written anew; nothing of the name is left then, nor in the log.
+/// What the file's free places still hold goes when it is written anew; nothing of the name is left
+/// then, nor in the log.
 #[tokio::test]
 async fn a_file_that_is_written_anew_holds_nothing() {
     let dir = Dir::new();

@@ -1,4 +1,5 @@
-//! What happened, in PostgreSQL: readers who continue by position miss nothing, whoever commits when; and money that is told of at two nodes at once.
+//! What happened, in PostgreSQL: readers who continue by position miss nothing, whoever commits
+//! when; and money that is told of at two nodes at once.
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +9,7 @@ use doorbuster_core::event::{Actor, Attribution, EventType, Subject};
 use doorbuster_core::money::{Capture, Money, PaymentId};
 use doorbuster_core::order::EndReason;
 use doorbuster_core::{Order, OrderState, TicketId};
-use doorbuster_store::conformance::{HOLD_MS, Fixture};
+use doorbuster_store::conformance::{Fixture, HOLD_MS};
 use doorbuster_store::{MoneyQuery, Store, StoredEvent};
 use tokio::task::JoinSet;
 use tokio_postgres::{Client, NoTls};
@@ -255,7 +256,8 @@ async fn readers_miss_nothing_and_money_comes_to_one_thing_whatever_happens_at_o
     assert_eq!(deadlocks.get::<_, i64>(0), 0);
 }
 
-/// Each change of an order was heard once, in its order, up to what the order is now; each captured payment is its order's, or has one refund.
+/// Each change of an order was heard once, in its order, up to what the order is now; each captured
+/// payment is its order's, or has one refund.
 async fn holds(store: &Store, orders: &BTreeSet<TicketId>, heard: &[StoredEvent]) {
     let mut changes: BTreeMap<TicketId, Vec<(EventType, Order)>> = BTreeMap::new();
     for told in heard {

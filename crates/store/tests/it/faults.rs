@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use doorbuster_core::{Grant, Seq, Ticket, TicketId, Verdict};
-use doorbuster_store::conformance::{Clock, Fixture, CommitLog, id_key};
-use doorbuster_store::{BackupError, DeadLetterId, DeadLetterContent, OpenError, Store, StoreError};
+use doorbuster_store::conformance::{Clock, CommitLog, Fixture, id_key};
+use doorbuster_store::{
+    BackupError, DeadLetterContent, DeadLetterId, OpenError, Store, StoreError,
+};
 
 use crate::cluster::{self, Cluster};
-use crate::nodes::told;
 use crate::fixture::{open_postgres, postgres_options};
+use crate::nodes::told;
 
 /// How long anything may take that waits for PostgreSQL to be there again.
 const AGAIN_WITHIN: Duration = Duration::from_secs(60);
@@ -85,7 +87,8 @@ async fn sessions_that_are_killed_lose_nothing_and_double_nothing() {
     let kills = killer.await.expect("it kills");
     assert!(kills > 0);
     assert_eq!(promised.len(), 3_000);
-    let known: BTreeSet<_> = fixture.commits.take().iter().flat_map(|c| &c.orders).map(|o| o.id).collect();
+    let known: BTreeSet<_> =
+        fixture.commits.take().iter().flat_map(|c| &c.orders).map(|o| o.id).collect();
     assert_eq!(known, promised, "every promise was told to the node before it was answered");
     fixture.expect_units(grant.slot.item, 0, 7_000, 3_000, 0).await;
     fixture.store.close().await;
@@ -167,8 +170,12 @@ async fn a_poisonous_ticket_is_given_up_alone_and_the_rest_settles() {
         let id = id_key().id_of(&tickets[3]);
         assert_eq!(letters.iter().map(|l| l.ticket).collect::<Vec<_>>(), [id], "{round}");
         assert!(letters[0].reason.contains("poison"), "{}", letters[0].reason);
-        let (_, held) =
-            fixture.store.dead_letter(DeadLetterId::Ticket(id)).await.expect("reads").expect("it is there");
+        let (_, held) = fixture
+            .store
+            .dead_letter(DeadLetterId::Ticket(id))
+            .await
+            .expect("reads")
+            .expect("it is there");
         let DeadLetterContent::Request { item, buyer, units } = held else { panic!("{held:?}") };
         assert_eq!((item, buyer.as_str(), units), (grant.slot.item, "poison", 1));
         let feed = fixture.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");

@@ -1,9 +1,10 @@
-//! A store of its own for a test: SQLite in a directory that goes with the test, or PostgreSQL in a database of its own.
+//! A store of its own for a test: SQLite in a directory that goes with the test, or PostgreSQL in a
+//! database of its own.
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use doorbuster_core::NodeId;
-use doorbuster_store::conformance::{Clock, Fixture, CommitLog, id_key};
+use doorbuster_store::conformance::{Clock, CommitLog, Fixture, id_key};
 use doorbuster_store::{PostgresOptions, SqliteOptions, Store};
 
 /// A directory that is removed when the test ends.
@@ -53,7 +54,13 @@ pub fn options(dir: &Path, clock: &Clock, commits: &CommitLog) -> (SqliteOptions
     });
     let dir = dir.to_owned();
     (
-        SqliteOptions { dir, id_key: id_key(), clock: clock.reader(), sink: commits.sink(), on_fatal },
+        SqliteOptions {
+            dir,
+            id_key: id_key(),
+            clock: clock.reader(),
+            sink: commits.sink(),
+            on_fatal,
+        },
         fatal,
     )
 }
@@ -66,7 +73,12 @@ pub fn open(dir: &Path) -> Fixture {
 }
 
 /// How a test opens a store in PostgreSQL.
-pub fn postgres_options(url: &str, node: u32, clock: &Clock, commits: &CommitLog) -> PostgresOptions {
+pub fn postgres_options(
+    url: &str,
+    node: u32,
+    clock: &Clock,
+    commits: &CommitLog,
+) -> PostgresOptions {
     PostgresOptions {
         url: url.to_owned(),
         id_key: id_key(),

@@ -1,4 +1,5 @@
-//! Files of a store that are taken away while it is open: it stops with the reason, and tells nothing that the next start would not find.
+//! Files of a store that are taken away while it is open: it stops with the reason, and tells
+//! nothing that the next start would not find.
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -6,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::{Grant, TicketId};
-use doorbuster_store::conformance::{Clock, Fixture, CommitLog};
+use doorbuster_store::conformance::{Clock, CommitLog, Fixture};
 use doorbuster_store::{Store, StoreError, StoreResult};
 
 use crate::fixture::{Dir, Fatal, open, options};
@@ -29,7 +30,8 @@ impl Shop {
     async fn open(dir: &Path) -> Self {
         let (clock, told) = (Clock::new(), CommitLog::default());
         let (options, fatal) = options(dir, &clock, &told);
-        let fixture = Fixture { store: Store::open_sqlite(options).expect("opens"), clock, commits: told };
+        let fixture =
+            Fixture { store: Store::open_sqlite(options).expect("opens"), clock, commits: told };
         let grant = fixture.slot(100, 100, 1).await;
         let order = fixture.reserve(&grant, 1, "anna", 1).await.id;
         fixture.commits.forget();
@@ -50,7 +52,8 @@ impl Shop {
         reason
     }
 
-    /// Nothing was told since the order, and nothing is done any more, for a reason that was told once.
+    /// Nothing was told since the order, and nothing is done any more, for a reason that was told
+    /// once.
     async fn stopped(self) -> String {
         let store = &self.fixture.store;
         let refused = [
@@ -74,7 +77,10 @@ impl Shop {
 /// Opens the store again, and looks for the order that was told.
 async fn expect_told(dir: &Dir, order: TicketId) {
     let fixture = open(dir.path());
-    assert!(fixture.store.order(order).await.expect("reads").is_some(), "it was told and is not there");
+    assert!(
+        fixture.store.order(order).await.expect("reads").is_some(),
+        "it was told and is not there"
+    );
     fixture.check_invariants().await;
     fixture.store.close().await;
 }

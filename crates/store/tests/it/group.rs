@@ -1,4 +1,5 @@
-//! The writer's groups: what waits is committed together, queues have ends, and a job that was sent runs to its end.
+//! The writer's groups: what waits is committed together, queues have ends, and a job that was sent
+//! runs to its end.
 use std::future::Future;
 use std::pin::pin;
 use std::sync::mpsc;
@@ -44,7 +45,15 @@ async fn what_waits_is_committed_together() {
     let (go, held) = hold_writer(&fixture).await;
     fixture.commits.forget();
     let jobs: Vec<_> = (1..=20)
-        .map(|n| send(fixture.store.settle(vec![fixture.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)])))
+        .map(|n| {
+            send(fixture.store.settle(vec![fixture.ticket(
+                &grant,
+                n,
+                &format!("buyer-{n}"),
+                "k",
+                1,
+            )]))
+        })
         .collect();
     drop(go);
     held.await.expect("runs");
@@ -64,8 +73,8 @@ async fn a_group_is_bounded() {
     let (go, held) = hold_writer(&fixture).await;
     fixture.commits.forget();
     let batch = |b: u64| {
-        let tickets =
-            (1..=500).map(|i| fixture.ticket(&grant, b * 500 + i, &format!("buyer-{b}-{i}"), "k", 1));
+        let tickets = (1..=500)
+            .map(|i| fixture.ticket(&grant, b * 500 + i, &format!("buyer-{b}-{i}"), "k", 1));
         send(fixture.store.settle(tickets.collect()))
     };
     let jobs: Vec<_> = (0..6).map(batch).collect();
@@ -86,8 +95,9 @@ async fn a_full_queue_refuses_at_once_and_keeps_what_it_took() {
     let fixture = open(dir.path());
     fixture.slot(10, 10, 1).await;
     let (go, held) = hold_writer(&fixture).await;
-    let waiting: Vec<_> =
-        (0..limits::WRITE_QUEUE_MAX).map(|_| send(fixture.store.take_leader_lease(1, 1_000))).collect();
+    let waiting: Vec<_> = (0..limits::WRITE_QUEUE_MAX)
+        .map(|_| send(fixture.store.take_leader_lease(1, 1_000)))
+        .collect();
     let refused = fixture.store.take_leader_lease(1, 1_000).await;
     assert!(
         matches!(refused, Err(StoreError::Unavailable { may_have_happened: false, .. })),

@@ -15,7 +15,8 @@ fn id(ticket: &Ticket) -> DeadLetterId {
 
 /// Forgets at most `limit` dead letters of before this, and nothing else; how many.
 async fn delete_expired(fixture: &Fixture, before: Millis, limit: usize) -> usize {
-    let what = RetentionCutoffs { events_before: Millis(0), dead_before: before, inbox_before: Millis(0) };
+    let what =
+        RetentionCutoffs { events_before: Millis(0), dead_before: before, inbox_before: Millis(0) };
     fixture.store.delete_expired(what, limit).await.expect("writes")
 }
 
@@ -28,7 +29,9 @@ async fn old_letters_go_and_verdicts_stay(fixture: Fixture, shell: Shell) -> She
         ticket
     };
     let (unseen, seen) = (lose(1).await, lose(2).await);
-    assert!(fixture.store.discard_dead_letter(id(&seen), "looked at".to_owned()).await.expect("writes"));
+    assert!(
+        fixture.store.discard_dead_letter(id(&seen), "looked at".to_owned()).await.expect("writes")
+    );
     fixture.clock.advance(1_000);
     let young = lose(3).await;
     let now = fixture.clock.now();

@@ -1,4 +1,5 @@
-//! Random lists of transactions on a backend and on the model: the same answers, the same rows, after each.
+//! Random lists of transactions on a backend and on the model: the same answers, the same rows,
+//! after each.
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -9,11 +10,11 @@ use doorbuster_core::money::RefundCause;
 use doorbuster_core::order::{self, ChangeOutcome, EndReason};
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{
-    BuyerId, CloseCause, Counter, GrantId, Item, ItemId, Ledger, Millis, NodeId, Order, Phase, RecallId,
-    RecallTarget, RequestKey, SlotKey, Stock, Ticket, TicketId, TicketN, Token, Units, Verdict,
-    recall, settle, stock,
+    BuyerId, CloseCause, Counter, GrantId, Item, ItemId, Ledger, Millis, NodeId, Order, Phase,
+    RecallId, RecallTarget, RequestKey, SlotKey, Stock, Ticket, TicketId, TicketN, Token, Units,
+    Verdict, recall, settle, stock,
 };
-use doorbuster_store::conformance::{Clock, HOLD_MS, Fixture, id_key, new_item, new_sale};
+use doorbuster_store::conformance::{Clock, Fixture, HOLD_MS, id_key, new_item, new_sale};
 use doorbuster_store::{Store, inspect};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -25,7 +26,8 @@ use crate::fixture::{Dir, open, open_postgres};
 #[path = "model/money.rs"]
 mod money;
 
-/// A ticket, small enough that lists of them meet the same numbers, buyers and keys again and again.
+/// A ticket, small enough that lists of them meet the same numbers, buyers and keys again and
+/// again.
 #[derive(Clone, Debug)]
 struct Seed {
     grant: u64,
@@ -94,7 +96,8 @@ struct World {
     tickets: Vec<Arc<Ticket>>,
     /// Orders in the order of their making.
     made: Vec<TicketId>,
-    /// Orders as the store expired them last. Of those that are due at the same instant any may be first.
+    /// Orders as the store expired them last. Of those that are due at the same instant any may be
+    /// first.
     expired: RefCell<Vec<TicketId>>,
 }
 
@@ -134,13 +137,17 @@ fn counter_of(units: u64) -> Counter {
     Counter::ALL[units as usize % 2]
 }
 
-/// Every order that is due, the longest due first; one with an open checkout is due when its provider had the time to be asked and to answer.
+/// Every order that is due, the longest due first; one with an open checkout is due when its
+/// provider had the time to be asked and to answer.
 fn expire_due<L: Ledger>(world: &World, ledger: &mut L) -> Result<Vec<Order>, L::Error> {
     let mut due = Vec::new();
     for made in &world.made {
         let (checkout, order) = (ledger.checkout(made)?, ledger.order(made)?);
         due.extend(order.map(|o| {
-            (o.pay_by.plus(checkout.map_or(0, |checkout| checkout.provider_wait_ms(o.pay_by))), o.id)
+            (
+                o.pay_by.plus(checkout.map_or(0, |checkout| checkout.provider_wait_ms(o.pay_by))),
+                o.id,
+            )
         }));
     }
     let expired = world.expired.borrow();
@@ -271,9 +278,9 @@ async fn by_the_store(world: &World, store: &Store, op: &Op, tickets: &[Arc<Tick
             None => String::new(),
         },
         Op::End(_, how) => match first {
-            Some(t) => {
-                said(store.end_order(id(t), *how, Attribution::ENGINE.clone()).await.expect("writes"))
-            }
+            Some(t) => said(
+                store.end_order(id(t), *how, Attribution::ENGINE.clone()).await.expect("writes"),
+            ),
             None => String::new(),
         },
         Op::Pay(_) => match first {
@@ -416,7 +423,12 @@ async fn on_a_store(fixture: Fixture, list: Vec<Op>) -> Result<(), TestCaseError
         let there = by_the_store(&world, &fixture.store, op, &tickets).await;
         let here = on_model(&mut world, &mut model, op, &tickets);
         prop_assert_eq!(&there, &here, "{:?}", op);
-        prop_assert_eq!(&inspect::dump(&fixture.store).await.expect("reads"), &model, "after {:?}", op);
+        prop_assert_eq!(
+            &inspect::dump(&fixture.store).await.expect("reads"),
+            &model,
+            "after {:?}",
+            op
+        );
     }
     for id in &world.made {
         let of: Vec<_> = fixture

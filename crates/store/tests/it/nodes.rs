@@ -1,4 +1,5 @@
-//! Several nodes on one PostgreSQL: what one commits the others learn, and together they sell nothing twice.
+//! Several nodes on one PostgreSQL: what one commits the others learn, and together they sell
+//! nothing twice.
 
 #[path = "nodes/rest.rs"]
 mod rest;
@@ -56,7 +57,8 @@ fn for_node(ticket: &Ticket, node: u32) -> Arc<Ticket> {
     Arc::new(Ticket { node: NodeId(node), ..ticket.clone() })
 }
 
-/// A node whose slot gets units from another's has nothing else to hear it by: none of the counts changes.
+/// A node whose slot gets units from another's has nothing else to hear it by: none of the counts
+/// changes.
 #[tokio::test]
 async fn units_that_one_node_gives_another_are_told_though_the_counts_stay() {
     let (a, b, _) = two().await;
@@ -69,7 +71,8 @@ async fn units_that_one_node_gives_another_are_told_though_the_counts_stay() {
         .expect("writes");
     let now = b.counts(item).await;
     told(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.counts.contains(&now))).await;
-    // What is told late of the steps before is not to be taken for it: a look shows each of them once.
+    // What is told late of the steps before is not to be taken for it: a look shows each of them
+    // once.
     while !b.commits.take().is_empty() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -200,8 +203,14 @@ async fn settlers_on_two_nodes_never_pass_a_limit() {
     b.store.close().await;
 }
 
-/// An order that two nodes changed at once: what was told of it, its state and its money say the same.
-async fn judge(fixture: &Fixture, order: &Order, ended: bool, captured: Option<&CaptureOutcome>) -> OrderState {
+/// An order that two nodes changed at once: what was told of it, its state and its money say the
+/// same.
+async fn judge(
+    fixture: &Fixture,
+    order: &Order,
+    ended: bool,
+    captured: Option<&CaptureOutcome>,
+) -> OrderState {
     let now = fixture.store.order(order.id).await.expect("reads").expect("an order");
     let of = MoneyQuery { order: Some(order.id.to_string()), limit: 9, ..MoneyQuery::default() };
     let payments = fixture.store.payments(of.clone()).await.expect("reads").rows;
@@ -241,7 +250,8 @@ async fn judge(fixture: &Fixture, order: &Order, ended: bool, captured: Option<&
     now.state
 }
 
-/// One pays for two orders of three, the other cancels each, both expire what is due, and a slot takes some of what comes back.
+/// One pays for two orders of three, the other cancels each, both expire what is due, and a slot
+/// takes some of what comes back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_do_not_pay_expire_and_cancel_the_same_order_twice() {
     let (a, b, _) = two().await;
@@ -272,8 +282,10 @@ async fn two_nodes_do_not_pay_expire_and_cancel_the_same_order_twice() {
             refills.spawn(async move { store.refill(into, 4, Counter::A).await.expect("writes") });
         }
         ends.spawn(async move {
-            let changed =
-                from_b.end_order(id, EndReason::Cancel, Attribution::BUYER.clone()).await.expect("writes");
+            let changed = from_b
+                .end_order(id, EndReason::Cancel, Attribution::BUYER.clone())
+                .await
+                .expect("writes");
             if matches!(changed, ChangeOutcome::Done(_)) { vec![id] } else { Vec::new() }
         });
         if at % 3 > 0 {

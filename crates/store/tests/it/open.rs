@@ -62,12 +62,14 @@ async fn a_store_comes_back_as_it_was() {
     let dir = Dir::new();
     let fixture = open(dir.path());
     let grant = fixture.slot(100, 50, 3).await;
-    let tickets =
-        (1..=40).map(|n| fixture.ticket(&grant, n, &format!("buyer-{}", n % 9), &format!("k{n}"), 1));
+    let tickets = (1..=40)
+        .map(|n| fixture.ticket(&grant, n, &format!("buyer-{}", n % 9), &format!("k{n}"), 1));
     fixture.store.settle(tickets.collect()).await.expect("settles");
     fixture.store.refill(grant.id, 5, Counter::A).await.expect("writes");
-    let (sales, rows) =
-        (fixture.store.sales().await.expect("reads"), inspect::dump(&fixture.store).await.expect("reads"));
+    let (sales, rows) = (
+        fixture.store.sales().await.expect("reads"),
+        inspect::dump(&fixture.store).await.expect("reads"),
+    );
     fixture.store.close().await;
     let log = std::fs::metadata(dir.path().join("doorbuster.sqlite3-wal"));
     assert!(log.is_ok_and(|log| log.len() == 0), "closed in good order: the log was carried whole");

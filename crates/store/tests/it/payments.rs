@@ -1,4 +1,5 @@
-//! Money in PostgreSQL: told of at several nodes at once, over sessions that break, and by the version before.
+//! Money in PostgreSQL: told of at several nodes at once, over sessions that break, and by the
+//! version before.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,8 +15,8 @@ use tokio::task::JoinSet;
 
 use crate::cluster;
 use crate::events::{message, run, session};
-use crate::nodes::{told, two};
 use crate::fixture::open_postgres;
+use crate::nodes::{told, two};
 
 /// How soon a node knows what another one committed.
 const KNOWN_WITHIN: Duration = Duration::from_secs(1);
@@ -160,7 +161,10 @@ async fn payments_over_sessions_that_are_killed_pay_once() {
                     insist(&store, &message(&id, 1, &format!("evt_{id}"), &format!("pay_{id}")))
                         .await;
                 // Repeated: it is the effect of a try whose outcome nobody heard.
-                assert!(matches!(captured, CaptureOutcome::Paid(_) | CaptureOutcome::Repeated), "{captured:?}");
+                assert!(
+                    matches!(captured, CaptureOutcome::Paid(_) | CaptureOutcome::Repeated),
+                    "{captured:?}"
+                );
             }
         });
     }
@@ -185,7 +189,10 @@ async fn late_payments_and_settlers_do_not_stand_in_each_others_way() {
     let (a, b, database) = two().await;
     let (first, orders) = reserved(&a, 60).await;
     for order in &orders {
-        a.store.end_order(order.id, EndReason::Cancel, Attribution::BUYER.clone()).await.expect("writes");
+        a.store
+            .end_order(order.id, EndReason::Cancel, Attribution::BUYER.clone())
+            .await
+            .expect("writes");
     }
     let mut tasks = JoinSet::new();
     for index in 1..4_u32 {
@@ -205,7 +212,10 @@ async fn late_payments_and_settlers_do_not_stand_in_each_others_way() {
         let told = message(&order.id.to_string(), 1, &format!("evt_{at}"), &format!("pay_{at}"));
         tasks.spawn(async move {
             let captured = store.capture(told, false).await.expect("writes");
-            assert!(matches!(captured, CaptureOutcome::Paid(_) | CaptureOutcome::UnitsMissing { .. }), "{captured:?}");
+            assert!(
+                matches!(captured, CaptureOutcome::Paid(_) | CaptureOutcome::UnitsMissing { .. }),
+                "{captured:?}"
+            );
         });
     }
     tasks.join_all().await;

@@ -1,14 +1,15 @@
 //! A ticket that can never settle is given up alone; a job that fails, or panics, is undone alone.
 use doorbuster_core::{CloseCause, Seq, Verdict};
 use doorbuster_store::conformance::{Fixture, id_key};
-use doorbuster_store::{DeadLetterId, DeadLetterContent, PatchOutcome, SaleRow, StoreError};
+use doorbuster_store::{DeadLetterContent, DeadLetterId, PatchOutcome, SaleRow, StoreError};
 
 use crate::fixture::{Dir, open};
 
 /// Makes the table refuse what names this buyer, as a bug or a damaged page would.
 fn poison(dir: &Dir, table: &str, condition: &str) {
     let sql = format!(
-        "CREATE TRIGGER poison_{table} BEFORE INSERT ON {table} WHEN {condition} BEGIN SELECT raise(ABORT, 'poison'); END"
+        "CREATE TRIGGER poison_{table} BEFORE INSERT ON {table} WHEN {condition} BEGIN SELECT \
+         raise(ABORT, 'poison'); END"
     );
     dir.shell().execute_batch(&sql).expect("a trigger");
 }
@@ -49,9 +50,16 @@ async fn a_poisonous_ticket_is_returned_and_the_rest_settles() {
         [(ticket, fixture.clock.now())]
     );
     assert!(letters[0].reason.contains("poison"), "{}", letters[0].reason);
-    let (list_dead_letters, held) =
-        fixture.store.dead_letter(DeadLetterId::Ticket(ticket)).await.expect("reads").expect("it is there");
-    assert_eq!((&list_dead_letters.reason, list_dead_letters.about), (&letters[0].reason, ticket.to_string()));
+    let (list_dead_letters, held) = fixture
+        .store
+        .dead_letter(DeadLetterId::Ticket(ticket))
+        .await
+        .expect("reads")
+        .expect("it is there");
+    assert_eq!(
+        (&list_dead_letters.reason, list_dead_letters.about),
+        (&letters[0].reason, ticket.to_string())
+    );
     let DeadLetterContent::Request { item, buyer, units } = held else { panic!("{held:?}") };
     assert_eq!((item, buyer.as_str(), units), (grant.slot.item, "poison", 1));
     let feed = fixture.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");

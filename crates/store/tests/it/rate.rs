@@ -1,10 +1,11 @@
-//! How many orders a second one node settles, and expires, in each store, and how long one batch takes: run by hand, in release.
+//! How many orders a second one node settles, and expires, in each store, and how long one batch
+//! takes: run by hand, in release.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use doorbuster_core::limits::SETTLE_BATCH_MAX;
 use doorbuster_core::{Grant, Ticket, Verdict};
-use doorbuster_store::conformance::{HOLD_MS, Fixture};
+use doorbuster_store::conformance::{Fixture, HOLD_MS};
 
 use crate::cluster::Cluster;
 use crate::fixture::{Dir, open, open_postgres};
@@ -19,7 +20,8 @@ fn batch(fixture: &Fixture, grant: &Grant, at: usize) -> Vec<Arc<Ticket>> {
     (first..first + SETTLE_BATCH_MAX).map(ticket).collect()
 }
 
-/// Settles every batch, as many at once as there are grants; orders a second, and the slowest batch.
+/// Settles every batch, as many at once as there are grants; orders a second, and the slowest
+/// batch.
 async fn settle(fixture: &Fixture, grants: &[Grant]) -> (f64, Duration) {
     let mut settlers = tokio::task::JoinSet::new();
     let began = Instant::now();

@@ -60,18 +60,21 @@ const DAMAGES: [(&str, &str, &str); 15] = [
     ),
     ("UPDATE refund SET state = 'failed'", "UPDATE refund SET state = 'pending'", "refund_failed"),
     (
-        "INSERT INTO reversal SELECT id, 'returned', 5, currency, state = 'captured', at FROM payment",
+        "INSERT INTO reversal SELECT id, 'returned', 5, currency, state = 'captured', at FROM \
+         payment",
         "DELETE FROM reversal",
         "reversed",
     ),
     (
-        "INSERT INTO dispute SELECT id, 'dp_1', 5, currency, state = 'captured', at, at FROM payment",
+        "INSERT INTO dispute SELECT id, 'dp_1', 5, currency, state = 'captured', at, at FROM \
+         payment",
         "DELETE FROM dispute",
         "reversed",
     ),
     // What an earlier program noted of a dispute stands until its payment has one with an id.
     (
-        "INSERT INTO reversal SELECT id, 'disputed', 5, currency, state = 'captured', at FROM payment",
+        "INSERT INTO reversal SELECT id, 'disputed', 5, currency, state = 'captured', at FROM \
+         payment",
         "INSERT INTO dispute SELECT id, 'dp_1', 5, currency, state <> state, at, at FROM payment",
         "reversed",
     ),

@@ -1,16 +1,18 @@
-//! A row of `event` that is damaged, or of a program that came later: it hides no other row, and what waits for it goes on once it is given up.
+//! A row of `event` that is damaged, or of a program that came later: it hides no other row, and
+//! what waits for it goes on once it is given up.
 use std::sync::Arc;
 
 use doorbuster_core::Millis;
-use doorbuster_core::outbox::{PendingDelivery, PositionAdvance, EventFilter};
+use doorbuster_core::outbox::{EventFilter, PendingDelivery, PositionAdvance};
 use doorbuster_store::conformance::Fixture;
 use doorbuster_store::{
-    DeadLetterId, DeadLetterKind, DeadLetterOutcome, EndpointKind, NewEndpoint, Redelivery, UnreadableEvent,
+    DeadLetterId, DeadLetterKind, DeadLetterOutcome, EndpointKind, NewEndpoint, Redelivery,
+    UnreadableEvent,
 };
 
 use crate::events::{run, session};
-use crate::nodes::two;
 use crate::fixture::{Dir, open};
+use crate::nodes::two;
 
 /// Three sales that opened, and one closed that no program knows how to read.
 const EVENTS: &str = "INSERT INTO event (type, sale_id, item_id, at, actor, data) VALUES
@@ -52,7 +54,12 @@ async fn expect(fixture: &Fixture) {
     };
     let progress = PositionAdvance { from: 0, to: 5, failed: vec![parcel] };
     assert!(fixture.store.advance_endpoint("end_1", progress).await.expect("writes"));
-    let dead = fixture.store.list_dead_letters(DeadLetterKind::Delivery, None, 9).await.expect("reads").rows;
+    let dead = fixture
+        .store
+        .list_dead_letters(DeadLetterKind::Delivery, None, 9)
+        .await
+        .expect("reads")
+        .rows;
     assert_eq!((dead.len(), dead[0].about.as_str()), (1, "event:3"));
     let DeadLetterId::Delivery(_) = dead[0].id else { panic!("a delivery: {dead:?}") };
     assert_eq!(

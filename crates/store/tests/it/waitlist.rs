@@ -1,4 +1,5 @@
-//! Lines beyond one store: what another node is told of them, their bound, and what the audit finds of damaged ones.
+//! Lines beyond one store: what another node is told of them, their bound, and what the audit finds
+//! of damaged ones.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,15 +9,15 @@ use futures_util::future::{LocalBoxFuture, join_all};
 
 use doorbuster_core::event::Attribution;
 use doorbuster_core::limits::WAITLIST_ENTRIES_MAX;
-use doorbuster_core::waitlist::JoinOutcome;
 use doorbuster_core::order::EndReason;
-use doorbuster_core::{BuyerId, ItemId, Order, WaitlistEntry, RequestKey};
+use doorbuster_core::waitlist::JoinOutcome;
+use doorbuster_core::{BuyerId, ItemId, Order, RequestKey, WaitlistEntry};
 use doorbuster_store::conformance::Fixture;
 use doorbuster_store::{OrderQuery, StoreError, StoreResult};
 
 use crate::cluster;
-use crate::nodes::{told, two};
 use crate::fixture::{Dir, open, open_postgres};
+use crate::nodes::{told, two};
 
 const SOON: Duration = Duration::from_secs(5);
 /// How long anything may take while sessions are killed.
@@ -35,12 +36,18 @@ async fn join(fixture: &Fixture, item: ItemId, who: &str) -> JoinOutcome {
 }
 
 async fn stand(fixture: &Fixture, item: ItemId, who: &str) -> WaitlistEntry {
-    let JoinOutcome::Done(place) = join(fixture, item, who).await else { panic!("{who} gets a place") };
+    let JoinOutcome::Done(place) = join(fixture, item, who).await else {
+        panic!("{who} gets a place")
+    };
     place
 }
 
 async fn cancel(fixture: &Fixture, order: &Order) {
-    fixture.store.end_order(order.id, EndReason::Cancel, Attribution::BUYER.clone()).await.expect("writes");
+    fixture
+        .store
+        .end_order(order.id, EndReason::Cancel, Attribution::BUYER.clone())
+        .await
+        .expect("writes");
 }
 
 #[tokio::test]
@@ -54,7 +61,9 @@ async fn another_node_is_told_who_waits_and_who_is_served() {
         all.iter().flat_map(|c| &c.counts).any(|c| c.waiting == 1)
     };
     told(&b, SOON, waits).await;
-    let JoinOutcome::Already(there) = join(&b, item, "anna").await else { panic!("the place is there") };
+    let JoinOutcome::Already(there) = join(&b, item, "anna").await else {
+        panic!("the place is there")
+    };
     assert_eq!(there, place);
     cancel(&b, &held).await;
     let served = b.store.serve_waitlist(item).await.expect("writes").orders;
@@ -127,7 +136,10 @@ async fn two_nodes_whose_sessions_are_killed_serve_each_place_once_and_by_turn()
             let joined =
                 insist(async || store.join_waitlist(item, who.clone(), key.clone()).await).await;
             assert!(
-                matches!(joined, JoinOutcome::Done(_) | JoinOutcome::Already(_) | JoinOutcome::Order(_)),
+                matches!(
+                    joined,
+                    JoinOutcome::Done(_) | JoinOutcome::Already(_) | JoinOutcome::Order(_)
+                ),
                 "{joined:?}"
             );
             came.fetch_add(1, Ordering::SeqCst);
@@ -211,7 +223,8 @@ const DAMAGES: [(&str, &str, &str); 5] = [
     ),
 ];
 
-/// One was served, one left, one waits; each damage of that is found, and at its bound a line takes nobody.
+/// One was served, one left, one waits; each damage of that is found, and at its bound a line takes
+/// nobody.
 async fn each_is_found(fixture: &Fixture, run: impl Fn(&str)) {
     let grant = fixture.slot(3, 3, 1).await;
     let item = grant.slot.item;

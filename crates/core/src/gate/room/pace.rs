@@ -1,10 +1,11 @@
 //! How quickly a line moves, and when it can honestly be said.
 //!
-//! The first calls fill the shop as quickly as calls can be made, and no later ones come like them. So a pace is measured only once the shop is full:
-//! from then on somebody is called when somebody else has bought or has given up.
+//! The first calls fill the shop as quickly as calls can be made, and no later ones come like them.
+//! So a pace is measured only once the shop is full: from then on somebody is called when somebody
+//! else has bought or has given up.
 use std::collections::VecDeque;
 
-use super::{RoomProgress, ADMISSIONS_OUT_MAX};
+use super::{ADMISSIONS_OUT_MAX, RoomProgress};
 use crate::value::Millis;
 
 /// How long a rate is measured over.
@@ -15,7 +16,8 @@ const MEASURED_MIN_MS: i64 = 20_000;
 const SAMPLE_EVERY_MS: i64 = 1_000;
 /// A rate is known from so many calls on.
 const ADMISSIONS_MIN: u64 = 5;
-/// The parts of what was measured that are held against each other: calls that come in waves have no rate.
+/// The parts of what was measured that are held against each other: calls that come in waves have
+/// no rate.
 const PARTS: u64 = 4;
 /// The quickest part is at most so many times as quick as the slowest.
 const UNEVENNESS_MAX: u64 = 3;
@@ -59,9 +61,11 @@ pub struct PaceEstimator {
     /// Places called in one step at most.
     admissions_max: u64,
     marks: VecDeque<ProgressSample>,
-    /// Whose calls were heard of last: the end of their admissions, which all of one step have in common, and how many there are.
+    /// Whose calls were heard of last: the end of their admissions, which all of one step have in
+    /// common, and how many there are.
     step: (Millis, u64),
-    /// When many admissions end together, the first and the last of each wave: of those who filled the shop, and of those who were called in their stead.
+    /// When many admissions end together, the first and the last of each wave: of those who filled
+    /// the shop, and of those who were called in their stead.
     waves: VecDeque<(Millis, Millis)>,
     is_wave: bool,
     measured: Option<MeasuredPace>,
@@ -72,7 +76,8 @@ pub struct PaceEstimator {
 struct MeasuredPace {
     quick: Rate,
     slow: Rate,
-    /// Positions from here on are called only if more give up than can be told. `None`: all are called some day.
+    /// Positions from here on are called only if more give up than can be told. `None`: all are
+    /// called some day.
     up_to: Option<u64>,
     /// How far ahead may be told.
     ahead_ms: u64,
@@ -119,15 +124,24 @@ impl PaceEstimator {
         }
     }
 
-    /// Notes how far the line has come, with so many units free of which one buyer may hold `limit`.
-    pub fn note_progress(&mut self, now: Millis, line: &RoomProgress, free: Option<u64>, limit: u64) {
+    /// Notes how far the line has come, with so many units free of which one buyer may hold
+    /// `limit`.
+    pub fn note_progress(
+        &mut self,
+        now: Millis,
+        line: &RoomProgress,
+        free: Option<u64>,
+        limit: u64,
+    ) {
         while self.waves.len() > WAVES_MAX
             || self.waves.front().is_some_and(|(_, last)| last.0 + SAMPLE_EVERY_MS < now.0)
         {
             self.waves.pop_front();
         }
-        self.is_wave = self.waves.front().is_some_and(|(first, _)| first.0 - SAMPLE_EVERY_MS <= now.0);
-        // A step that called as many as it may was held up by nothing else; and where nobody waits it is the coming that has a pace.
+        self.is_wave =
+            self.waves.front().is_some_and(|(first, _)| first.0 - SAMPLE_EVERY_MS <= now.0);
+        // A step that called as many as it may was held up by nothing else; and where nobody waits
+        // it is the coming that has a pace.
         let is_full = (1..self.admissions_max).contains(&self.step.1) && line.waiting() > 0;
         if !is_full || self.is_wave {
             self.marks.clear();
@@ -146,8 +160,8 @@ impl PaceEstimator {
         self.measured = self.measure(limit);
     }
 
-    /// When this position is expected to be called: the measured rate, with twice its own uncertainty to both sides, and at least as far as it varied.
-    /// `None`: nobody can say.
+    /// When this position is expected to be called: the measured rate, with twice its own
+    /// uncertainty to both sides, and at least as far as it varied. `None`: nobody can say.
     #[must_use]
     pub fn estimate(&self, position: u64) -> Option<WaitEstimate> {
         let measured = self.measured?;
@@ -185,7 +199,12 @@ impl PaceEstimator {
         let wave_ms =
             self.waves.front().and_then(|(first, _)| u64::try_from(first.0 - last.at.0).ok());
         let ahead_ms = (HORIZON_FACTOR * all.ms).min(wave_ms.unwrap_or(u64::MAX));
-        Some(MeasuredPace { quick, slow, up_to: positions_reachable(first, last, slow, limit.max(1)), ahead_ms })
+        Some(MeasuredPace {
+            quick,
+            slow,
+            up_to: positions_reachable(first, last, slow, limit.max(1)),
+            ahead_ms,
+        })
     }
 }
 
@@ -195,13 +214,19 @@ fn rate_between(from: &ProgressSample, to: &ProgressSample) -> Option<Rate> {
 }
 
 /// How many more will be called, as far as can be told.
-fn positions_reachable(first: &ProgressSample, last: &ProgressSample, slow: Rate, limit: u64) -> Option<u64> {
+fn positions_reachable(
+    first: &ProgressSample,
+    last: &ProgressSample,
+    slow: Rate,
+    limit: u64,
+) -> Option<u64> {
     let (before, free) = (first.free?, last.free?);
     if before > ADMISSIONS_OUT_MAX {
         // As many may be on the way as can be: what they may take is theirs.
         return Some(free.saturating_sub(ADMISSIONS_OUT_MAX.saturating_mul(limit)) / limit);
     }
-    // All units are spoken for, and whoever is called comes for one who gave up. That goes on until the last unit is sold.
+    // All units are spoken for, and whoever is called comes for one who gave up. That goes on until
+    // the last unit is sold.
     let sold = before.saturating_sub(free);
     let ms = u64::try_from(last.at.0 - first.at.0).unwrap_or(0);
     let called = slow.calls.saturating_mul(ms) / slow.ms.max(1);

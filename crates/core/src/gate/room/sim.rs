@@ -1,5 +1,6 @@
-//! The waiting room attacked at random: two nodes that call in from old readings and crash, buyers who come twice, take much, take nothing, give
-//! back; judged after every step by what the rules promise.
+//! The waiting room attacked at random: two nodes that call in from old readings and crash, buyers
+//! who come twice, take much, take nothing, give back; judged after every step by what the rules
+//! promise.
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
@@ -30,7 +31,8 @@ struct World {
     seed: Seed,
     line: RoomProgress,
     rows: BTreeMap<String, VisitorRow>,
-    /// Units that each holds, and when each last bought: who gives back has used an admission all the same.
+    /// Units that each holds, and when each last bought: who gives back has used an admission all
+    /// the same.
     held: BTreeMap<String, (u64, Millis)>,
     free: u64,
     limit: u64,
@@ -75,14 +77,16 @@ impl World {
             Arrival::Ranked(rank) => Some(rank),
         };
         let early = self.rows.get(buyer).map_or(rank.is_none(), |row| row.early);
-        self.rows.insert(buyer.to_owned(), VisitorRow { early, rank, called_at: None, until: None });
+        self.rows
+            .insert(buyer.to_owned(), VisitorRow { early, rank, called_at: None, until: None });
     }
 
     /// One snapshot.
     fn snapshot(&self) -> (RoomProgress, RoomSupply) {
         let on_the_way =
             self.rows.iter().filter(|(_, row)| row.until.is_some_and(|until| until > self.now));
-        let mut shop = RoomSupply { free: Some(self.free), limit: self.limit, ..RoomSupply::default() };
+        let mut shop =
+            RoomSupply { free: Some(self.free), limit: self.limit, ..RoomSupply::default() };
         for (buyer, row) in on_the_way {
             match self.held.get(buyer) {
                 Some((units, since)) if Some(*since) >= row.called_at => {
@@ -95,15 +99,18 @@ impl World {
         (self.line, shop)
     }
 
-    /// One transaction: nothing happens when the line was called further since it was looked at, and stock is looked at again.
+    /// One transaction: nothing happens when the line was called further since it was looked at,
+    /// and stock is looked at again.
     fn admit(&mut self, seen: RoomProgress, shop: RoomSupply) -> u64 {
         if seen.called != self.line.called {
             return 0;
         }
-        let count = RoomSupply { free: Some(self.free), ..shop }.admissions(&self.line, STEP_ADMISSIONS_MAX);
+        let count = RoomSupply { free: Some(self.free), ..shop }
+            .admissions(&self.line, STEP_ADMISSIONS_MAX);
         let (_, shop) = self.snapshot();
         let (before, after) = self.line.admit(count);
-        // Judged by what is so now, not by what was seen: whoever is called finds a unit that nobody called before needs.
+        // Judged by what is so now, not by what was seen: whoever is called finds a unit that
+        // nobody called before needs.
         assert!(
             after == before || after - before + shop.out <= self.free,
             "called into an empty shop: {shop:?}, {before}..{after}"
@@ -159,7 +166,9 @@ impl World {
         for row in self.rows.values() {
             let place = QueuePosition { rank: row.rank, until: row.until };
             match place.status(&self.line, Some(self.free), self.now) {
-                VisitorStatus::Waiting(position) => assert!(position <= self.free, "waits for what is gone"),
+                VisitorStatus::Waiting(position) => {
+                    assert!(position <= self.free, "waits for what is gone")
+                }
                 VisitorStatus::BeyondStock(position) => {
                     assert!(position > self.free, "sent away from what is there")
                 }
@@ -208,7 +217,8 @@ fn run(seed: u64) {
         }
         world.check_invariants();
     }
-    // Left alone, with nobody buying, everybody is called in time: nobody starves while units are there.
+    // Left alone, with nobody buying, everybody is called in time: nobody starves while units are
+    // there.
     world.line.close_draw();
     for _ in 0..2 * crowd {
         world.now = world.now.plus(WINDOW_MS);

@@ -8,7 +8,10 @@ fn line(entered: u64, participants: Option<u64>, called: u64) -> RoomProgress {
 #[test]
 fn ranks_go_on_where_the_draw_ended() {
     let mut it = RoomProgress::default();
-    assert_eq!((it.add_visitor(), it.add_visitor()), (Some(Arrival::InDraw(1)), Some(Arrival::InDraw(2))));
+    assert_eq!(
+        (it.add_visitor(), it.add_visitor()),
+        (Some(Arrival::InDraw(1)), Some(Arrival::InDraw(2)))
+    );
     assert!(it.close_draw() && !it.close_draw());
     assert_eq!(it.add_visitor(), Some(Arrival::Ranked(3)));
     assert_eq!(it, line(3, Some(2), 0));
@@ -50,7 +53,10 @@ fn as_many_are_called_as_find_something() {
 fn each_is_told_what_is_so() {
     let it = line(10, Some(10), 4);
     let check = |rank, until: Option<i64>, free, wanted| {
-        assert_eq!(QueuePosition { rank, until: until.map(Millis) }.status(&it, free, Millis(100)), wanted);
+        assert_eq!(
+            QueuePosition { rank, until: until.map(Millis) }.status(&it, free, Millis(100)),
+            wanted
+        );
     };
     check(None, None, Some(5), VisitorStatus::NotDrawn);
     check(Some(5), None, Some(5), VisitorStatus::Waiting(1));

@@ -1,4 +1,5 @@
-//! An endpoint that is down: what it is tried with, how soon it is found to be up, and what is given up.
+//! An endpoint that is down: what it is tried with, how soon it is found to be up, and what is
+//! given up.
 use std::collections::BTreeSet;
 
 use super::*;
@@ -50,9 +51,14 @@ fn an_endpoint_that_is_down_is_tried_with_one_event_at_a_time_and_a_few_times_wi
     );
 }
 
-/// Tells `events` of different orders to an endpoint that answers as `takes(event, time of its try)` says. How long it took until each was told or dead, at most
-/// an hour, and how many were dead.
-fn drive(bounds: DeliveryBounds, events: i64, mut takes: impl FnMut(i64, u32) -> bool) -> (i64, usize) {
+/// Tells `events` of different orders to an endpoint that answers as `takes(event, time of its
+/// try)` says. How long it took until each was told or dead, at most an hour, and how many were
+/// dead.
+fn drive(
+    bounds: DeliveryBounds,
+    events: i64,
+    mut takes: impl FnMut(i64, u32) -> bool,
+) -> (i64, usize) {
     let mut desk = DeliveryQueue::new(bounds, 0, Vec::new());
     (1..=events).for_each(|at| desk.read(at, &format!("order-{at}"), true));
     let (mut now, mut tries, mut told, mut dead) = (AT, HashMap::new(), 0, 0);
@@ -62,8 +68,12 @@ fn drive(bounds: DeliveryBounds, events: i64, mut takes: impl FnMut(i64, u32) ->
             *tried += 1;
             let is_taken = takes(at, *tried);
             told += usize::from(is_taken);
-            let note =
-                desk.done(at, if is_taken { SendOutcome::Delivered } else { failed() }, now, u32::MAX / 2);
+            let note = desk.done(
+                at,
+                if is_taken { SendOutcome::Delivered } else { failed() },
+                now,
+                u32::MAX / 2,
+            );
             dead += usize::from(matches!(note, Some(RowChange::Pending(parcel)) if parcel.dead));
         }
         if let Some(progress) = desk.go() {
@@ -76,7 +86,14 @@ fn drive(bounds: DeliveryBounds, events: i64, mut takes: impl FnMut(i64, u32) ->
 }
 
 fn as_served() -> DeliveryBounds {
-    DeliveryBounds { tries: 20, refusals: 6, refused_ms: 600_000, at_once: 8, window: 256, pending: 1_000 }
+    DeliveryBounds {
+        tries: 20,
+        refusals: 6,
+        refused_ms: 600_000,
+        at_once: 8,
+        window: 256,
+        pending: 1_000,
+    }
 }
 
 #[test]

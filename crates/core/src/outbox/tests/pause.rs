@@ -1,6 +1,7 @@
-//! A pause that an endpoint asks for: it holds for everything that the endpoint is to be told, and nothing but an operator shortens it.
+//! A pause that an endpoint asks for: it holds for everything that the endpoint is to be told, and
+//! nothing but an operator shortens it.
 use super::*;
-use crate::limits::{DEFERRED_PAUSE_MAX_MS, DEFERRALS_MAX};
+use crate::limits::{DEFERRALS_MAX, DEFERRED_PAUSE_MAX_MS};
 
 fn asks(pause_ms: i64) -> SendOutcome {
     SendOutcome::Failed { error: "503".to_owned(), pause_ms }
@@ -120,7 +121,10 @@ fn an_operator_who_asks_for_an_event_ends_a_pause() {
     };
     let now = AT.plus(4_000);
     check(PendingDelivery { next_at: now, ..blocked_delivery(1, &"order-1".into()) }, &[1]);
-    check(PendingDelivery { tries: 1, next_at: now, ..blocked_delivery(1, &"order-1".into()) }, &[1]);
+    check(
+        PendingDelivery { tries: 1, next_at: now, ..blocked_delivery(1, &"order-1".into()) },
+        &[1],
+    );
     check(PendingDelivery { next_at: now, ..blocked_delivery(0, &"order-0".into()) }, &[0]);
 }
 
@@ -160,7 +164,8 @@ fn what_cannot_be_sent_for_a_day_and_a_half_is_given_up() {
     for times in 1..=DEFERRALS_MAX {
         let now = AT.plus(i64::from(times) * 2 * DEFERRED_PAUSE_MAX_MS);
         assert_eq!(sent(&mut desk, now), [1], "{times}");
-        let note = desk.done(1, SendOutcome::Deferred { error: "not known here".to_owned() }, now, 0);
+        let note =
+            desk.done(1, SendOutcome::Deferred { error: "not known here".to_owned() }, now, 0);
         let is_dead = matches!(&note, Some(RowChange::Pending(parcel)) if parcel.dead);
         assert_eq!(is_dead, times == DEFERRALS_MAX, "{times}: {note:?}");
         keep(&mut desk);

@@ -25,7 +25,9 @@ impl Stored {
 
     fn note(&mut self, note: RowChange) {
         match note {
-            RowChange::Delivered(at) => assert!(self.rows.remove(&at).is_some(), "of a row that is there"),
+            RowChange::Delivered(at) => {
+                assert!(self.rows.remove(&at).is_some(), "of a row that is there")
+            }
             RowChange::Pending(parcel) => {
                 assert!(
                     self.rows.insert(parcel.position, parcel).is_some(),
@@ -67,7 +69,8 @@ impl Dice {
     }
 }
 
-/// Tells `EVENTS` events about a few orders to a receiver that is well, ill or down by turns; the driver dies now and then.
+/// Tells `EVENTS` events about a few orders to a receiver that is well, ill or down by turns; the
+/// driver dies now and then.
 fn tell_all(seed: u64) {
     const EVENTS: i64 = 120;
     let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);

@@ -68,13 +68,15 @@ fn a_good_demo_adds_up_whatever_its_numbers() {
         100_000,
         1,
         1_000_000,
-        "100,000 orders of 1. 100,000 of 1,000,000 sold, 900,000 left. Nothing oversold, nothing lost.",
+        "100,000 orders of 1. 100,000 of 1,000,000 sold, 900,000 left. Nothing oversold, nothing \
+         lost.",
     );
     check(
         3,
         1_000_000,
         1_000_000_000,
-        "3 orders of 1,000,000. 3,000,000 of 1,000,000,000 sold, 997,000,000 left. Nothing oversold, nothing lost.",
+        "3 orders of 1,000,000. 3,000,000 of 1,000,000,000 sold, 997,000,000 left. Nothing \
+         oversold, nothing lost.",
     );
 }
 
@@ -86,7 +88,9 @@ fn wrong(words: &str, spoil: impl FnOnce(&mut DemoOutcome)) {
     let faults = outcome.mismatches();
     assert!(faults.iter().any(|fault| fault.contains(words)), "{words}: {faults:?}");
     assert!(!outcome.report().ok);
-    assert!(summary::render(&outcome, &outcome.report(), &faults).contains("It does not add up.\n"));
+    assert!(
+        summary::render(&outcome, &outcome.report(), &faults).contains("It does not add up.\n")
+    );
 }
 
 fn set(counts: &mut BTreeMap<String, u64>, kind: &str, count: u64) {
@@ -107,12 +111,18 @@ fn whatever_does_not_add_up_is_said() {
     wrong("nobody should get: http_500", |outcome| set(&mut outcome.storm.faults, "http_500", 1));
     wrong("orders: 11 instead of 10", |outcome| outcome.audit.orders_checked = 11);
     wrong("units sold: 110 instead of 100", |outcome| outcome.audit.audit.items[0].held = 110);
-    wrong("sold and left together: 99 instead of 100", |outcome| outcome.audit.audit.items[0].held = 99);
+    wrong("sold and left together: 99 instead of 100", |outcome| {
+        outcome.audit.audit.items[0].held = 99
+    });
     wrong("units left, by the server: 1 instead of 0", |outcome| outcome.row.pool = Some(1));
     wrong("units sold, by the server: 90 instead of 100", |outcome| outcome.row.held = 90);
-    wrong("the auditor read: 9,999 instead of 10,000", |outcome| outcome.audit.answers_checked = 9_999);
+    wrong("the auditor read: 9,999 instead of 10,000", |outcome| {
+        outcome.audit.answers_checked = 9_999
+    });
     wrong("slots begun anew: 1 instead of 0", |outcome| outcome.audit.audit.repairs = 1);
-    wrong("10,000 requests reached the store for 10 orders", |outcome| outcome.reached_store = 10_000);
+    wrong("10,000 requests reached the store for 10 orders", |outcome| {
+        outcome.reached_store = 10_000
+    });
     wrong("9 requests reached the store", |outcome| outcome.reached_store = 9);
     wrong("did not stop", |outcome| outcome.stopped = Err("the server did not stop".into()));
     wrong("the auditor found I2: 3 units are missing", |outcome| {

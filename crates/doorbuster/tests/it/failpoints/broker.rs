@@ -1,5 +1,6 @@
-//! The same with a broker in the place of the shop: a NATS that acknowledges each event before the truth knows, and the server dies between the two. What
-//! the broker keeps in the end is held against the truth.
+//! The same with a broker in the place of the shop: a NATS that acknowledges each event before the
+//! truth knows, and the server dies between the two. What the broker keeps in the end is held
+//! against the truth.
 
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
@@ -30,7 +31,8 @@ fn a_server_may_die_between_any_two_steps_while_it_tells_a_broker_that_was_away(
     in_each_round(&AGAIN, AT_ONCE, |name, passing| life(sale(name, passing, true)));
 }
 
-/// A sale that loses its server at this point; whether it did. A broker that is away at first is there once something failed.
+/// A sale that loses its server at this point; whether it did. A broker that is away at first is
+/// there once something failed.
 async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
     let armed = format!("{point}:{passing}");
     let mut stream = NatsStream::open().await;
@@ -38,7 +40,8 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
         stream.kill();
     }
     let host = format!("127.0.0.1:{}", stream.port());
-    let mut fixture = ServerFixture::with(&[("DOORBUSTER_BROKERS__HOSTS", &host), (SETTING, &armed)]);
+    let mut fixture =
+        ServerFixture::with(&[("DOORBUSTER_BROKERS__HOSTS", &host), (SETTING, &armed)]);
     let retrying_client = RetryingClient::new(fixture.address);
     // Holds that last, and holds that end before a payment that is late.
     fixture.open_sale("spring", &[("phone", 50, 5, 300), ("watch", 50, 5, 2)]).await;
@@ -64,7 +67,12 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
         );
         let status = fixture.end().filter(|_| !died);
         if let Some(status) = status {
-            assert_eq!(status.signal(), Some(9), "it ended by itself ({status}): {}", fixture.stderr_text());
+            assert_eq!(
+                status.signal(),
+                Some(9),
+                "it ended by itself ({status}): {}",
+                fixture.stderr_text()
+            );
             died = true;
             // For so long the stream would drop what comes again.
             tokio::time::sleep(WINDOW * 3).await;

@@ -17,7 +17,8 @@ const SALE: &str = "autumn";
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Pays for one order, has the money of another back, gives a third one up; the sale is closed, and the buyer is erased.
+/// Pays for one order, has the money of another back, gives a third one up; the sale is closed, and
+/// the buyer is erased.
 pub async fn erased(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let retrying_client = &retrying_client;
     open(retrying_client).await;
@@ -27,7 +28,8 @@ pub async fn erased(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let given_up = spec(ERASED_BUYER, "given-up");
     let order = retrying_client.buy(&given_up).await;
     let given_up_order = cancel(retrying_client, &given_up, id(&order)).await;
-    let (returned, order) = paid_for(retrying_client, spec(ERASED_BUYER, "returned"), &["pay"]).await;
+    let (returned, order) =
+        paid_for(retrying_client, spec(ERASED_BUYER, "returned"), &["pay"]).await;
     let returned_order = refund(retrying_client, id(&order)).await;
     step(retrying_client, "close").await;
     erase(retrying_client).await;
@@ -46,7 +48,8 @@ async fn open(retrying_client: &RetryingClient) {
 }
 
 async fn step(retrying_client: &RetryingClient, step: &str) {
-    let stepped = retrying_client.operate("POST", &format!("/v1/admin/sales/{SALE}/{step}"), None).await;
+    let stepped =
+        retrying_client.operate("POST", &format!("/v1/admin/sales/{SALE}/{step}"), None).await;
     assert_eq!(stepped.status, 200, "{stepped}");
 }
 
@@ -65,14 +68,21 @@ async fn erase(retrying_client: &RetryingClient) {
 }
 
 async fn ask(retrying_client: &RetryingClient) -> Value {
-    let outcomes =
-        retrying_client.operate("POST", "/v1/admin/erasures", Some(&json!({"buyer": ERASED_BUYER}))).await;
+    let outcomes = retrying_client
+        .operate("POST", "/v1/admin/erasures", Some(&json!({"buyer": ERASED_BUYER})))
+        .await;
     assert_eq!(outcomes.status, 200, "{outcomes}");
     outcomes.json()
 }
 
-/// All of the buyer's orders are somebody's without a name, and nobody else's are; nothing is left to be erased, and what happened since brought nothing back.
-pub async fn check(retrying_client: &RetryingClient, orders: &[Value], audited: &Value, outcomes: &[PurchaseOutcome]) {
+/// All of the buyer's orders are somebody's without a name, and nobody else's are; nothing is left
+/// to be erased, and what happened since brought nothing back.
+pub async fn check(
+    retrying_client: &RetryingClient,
+    orders: &[Value],
+    audited: &Value,
+    outcomes: &[PurchaseOutcome],
+) {
     let (mut ids, mut names) = (HashSet::new(), HashSet::new());
     for (spec, order) in outcomes.iter().filter(|(spec, _)| spec.buyer == ERASED_BUYER) {
         let row = orders.iter().find(|row| row["id"] == order["id"]);

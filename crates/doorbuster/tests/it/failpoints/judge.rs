@@ -1,4 +1,5 @@
-//! What must hold when everything has settled: read at the provider's own documents, at the shop that was told, in the truth, and asked of both auditors.
+//! What must hold when everything has settled: read at the provider's own documents, at the shop
+//! that was told, in the truth, and asked of both auditors.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -7,11 +8,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::retrying_client::RetryingClient;
 use super::receiver::{self, Event, STUBBORN, WebhookReceiver};
+use super::retrying_client::RetryingClient;
 use super::scenarios::PurchaseOutcome;
 use super::store_access::StoreAccess;
-use super::{erased_buyer, waitlist, reversals};
+use super::{erased_buyer, reversals, waitlist};
 use crate::test_server::{KEY, program, run};
 use crate::windows::client::PurchaseSpec;
 use crate::windows::fixture::ServerFixture;
@@ -25,8 +26,14 @@ const PAYMENTS: &str = "/v1/admin/payments?limit=200";
 /// Events that the shop refuses at first: a reservation and what became of it.
 const IN_VAIN: usize = 2;
 
-/// Waits until nothing is under way: holds, checkouts, messages, refunds, events. Whatever the shop refused at first is told once more when it was given up.
-pub async fn until_settled(retrying_client: &RetryingClient, store_access: &StoreAccess, dir: &Path, receiver: &WebhookReceiver) {
+/// Waits until nothing is under way: holds, checkouts, messages, refunds, events. Whatever the shop
+/// refused at first is told once more when it was given up.
+pub async fn until_settled(
+    retrying_client: &RetryingClient,
+    store_access: &StoreAccess,
+    dir: &Path,
+    receiver: &WebhookReceiver,
+) {
     let dead = "/v1/admin/dead-letters";
     retrying_client
         .until(dead, |page| page["dead_letters"].as_array().is_some_and(|all| all.len() >= IN_VAIN))
@@ -46,7 +53,11 @@ pub async fn until_settled(retrying_client: &RetryingClient, store_access: &Stor
 }
 
 /// Whether nothing is under way any more; if something is, a moment later.
-pub async fn is_settled(retrying_client: &RetryingClient, store_access: &StoreAccess, dir: &Path) -> bool {
+pub async fn is_settled(
+    retrying_client: &RetryingClient,
+    store_access: &StoreAccess,
+    dir: &Path,
+) -> bool {
     let left = unsettled(retrying_client, store_access, dir).await;
     let is_settled = left.is_none();
     retrying_client.waits("until all is settled", left);
@@ -57,7 +68,11 @@ pub async fn is_settled(retrying_client: &RetryingClient, store_access: &StoreAc
 }
 
 /// What is under way, if anything is.
-async fn unsettled(retrying_client: &RetryingClient, store_access: &StoreAccess, dir: &Path) -> Option<String> {
+async fn unsettled(
+    retrying_client: &RetryingClient,
+    store_access: &StoreAccess,
+    dir: &Path,
+) -> Option<String> {
     let sessions = sessions(store_access, dir);
     let mut posts =
         sessions.iter().flat_map(|session| session["posts"].as_array().expect("a list"));
@@ -69,7 +84,8 @@ async fn unsettled(retrying_client: &RetryingClient, store_access: &StoreAccess,
         return Some(format!("a hold: {order}"));
     }
     // As text in either store.
-    let open = store_access.rows(dir, "SELECT order_id FROM checkout WHERE open <> cast(0 AS boolean)");
+    let open =
+        store_access.rows(dir, "SELECT order_id FROM checkout WHERE open <> cast(0 AS boolean)");
     if let Some(order) = open.first() {
         return Some(format!("a checkout of {order}"));
     }
@@ -90,11 +106,18 @@ fn sessions(store_access: &StoreAccess, dir: &Path) -> Vec<Value> {
 }
 
 /// Judges what is left.
-pub async fn check(fixture: &ServerFixture, retrying_client: &RetryingClient, store_access: &StoreAccess, receiver: &WebhookReceiver, outcomes: &[PurchaseOutcome]) {
+pub async fn check(
+    fixture: &ServerFixture,
+    retrying_client: &RetryingClient,
+    store_access: &StoreAccess,
+    receiver: &WebhookReceiver,
+    outcomes: &[PurchaseOutcome],
+) {
     let orders = retrying_client.list(ORDERS, "orders").await;
     let payments = retrying_client.list(PAYMENTS, "payments").await;
     let refunds = retrying_client.list(REFUNDS, "refunds").await;
-    let (documents, heard) = (sessions(store_access, fixture.data_dir()), receiver::first(receiver.received()));
+    let (documents, heard) =
+        (sessions(store_access, fixture.data_dir()), receiver::first(receiver.received()));
     money(&documents, &orders, &payments, &refunds);
     announced(retrying_client, &heard, &orders, &refunds).await;
     waitlist::check(retrying_client, &heard, &orders, outcomes).await;
@@ -193,14 +216,20 @@ fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Va
     assert!(refunds.len() >= 3, "{refunds:?}");
 }
 
-/// Every change was told at least once, those of one order in their order, and nothing else was; of an order out of a line that it is one.
-pub async fn announced(retrying_client: &RetryingClient, heard: &[Event], orders: &[Value], refunds: &[Value]) {
+/// Every change was told at least once, those of one order in their order, and nothing else was; of
+/// an order out of a line that it is one.
+pub async fn announced(
+    retrying_client: &RetryingClient,
+    heard: &[Event],
+    orders: &[Value],
+    refunds: &[Value],
+) {
     for order in orders {
         let id = order["id"].as_str().expect("an id");
         let shown = retrying_client.get_ok(&format!("/v1/admin/orders/{id}")).await;
         let history = shown["history"].as_array().expect("a history");
         let of_line = waitlist::WAITING_BUYERS.contains(&order["buyer"].as_str().expect("a name"));
-        assert_eq!(history[0]["from_line"] == true, of_line, "{shown}");
+        assert_eq!(history[0]["from_waitlist"] == true, of_line, "{shown}");
         let mut happened: Vec<&str> =
             history.iter().map(|entry| entry["event"].as_str().expect("a type")).collect();
         let mine: Vec<&Event> =
@@ -228,7 +257,8 @@ pub async fn announced(retrying_client: &RetryingClient, heard: &[Event], orders
     );
 }
 
-/// What is exported has every row once, so many orders, payments and refunds, and nobody who was erased.
+/// What is exported has every row once, so many orders, payments and refunds, and nobody who was
+/// erased.
 fn exported(fixture: &ServerFixture, rows: [usize; 3]) {
     for (what, rows) in ["orders", "payments", "refunds"].into_iter().zip(rows) {
         let mut command = program(&fixture.temp_dir);
@@ -240,7 +270,8 @@ fn exported(fixture: &ServerFixture, rows: [usize; 3]) {
     }
 }
 
-/// What buyers were told, as a file for the auditor, which knows no word for a place that was given up.
+/// What buyers were told, as a file for the auditor, which knows no word for a place that was given
+/// up.
 pub fn answers(fixture: &ServerFixture, outcomes: &[PurchaseOutcome]) -> std::path::PathBuf {
     let path = fixture.temp_dir.join("answers.jsonl");
     let mut file = std::fs::File::create(&path).expect("a fresh name");

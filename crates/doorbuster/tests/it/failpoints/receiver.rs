@@ -1,4 +1,5 @@
-//! A shop that is told what happens: it remembers what it took, and for a while refuses whatever is about one stubborn buyer.
+//! A shop that is told what happens: it remembers what it took, and for a while refuses whatever is
+//! about one stubborn buyer.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -80,7 +81,8 @@ impl WebhookReceiver {
                 let refuses = !self.takes_all.load(Ordering::Acquire)
                     && body["data"]["order"]["buyer"] == STUBBORN;
                 if !refuses {
-                    // Before the answer: it counts as heard although the server may die before it hears so.
+                    // Before the answer: it counts as heard although the server may die before it
+                    // hears so.
                     self.taken.lock().expect("nobody panics with it").push(event(&body));
                 }
                 let status = if refuses { "500 Not that one" } else { "204 Fine" };
@@ -108,7 +110,7 @@ pub fn event(body: &Value) -> Event {
         order: order.iter().find_map(|at| text(&format!("/data/{at}"))),
         refund: text("/data/refund/refund"),
         reversal: body.pointer("/data/reversal").cloned(),
-        from_waitlist: body["data"]["from_line"] == true,
+        from_waitlist: body["data"]["from_waitlist"] == true,
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::windows::client::{Reply, Wire, PurchaseSpec, request};
+use crate::windows::client::{PurchaseSpec, Reply, Wire, request};
 use crate::windows::fixture::operator;
 
 /// Between two tries.
@@ -32,7 +32,8 @@ impl RetryingClient {
         *self.address.lock().expect("nobody panics with it") = address;
     }
 
-    /// Remembers what somebody waits for and sees of it, for whoever asks why nothing goes on; `None`: no longer.
+    /// Remembers what somebody waits for and sees of it, for whoever asks why nothing goes on;
+    /// `None`: no longer.
     pub fn waits(&self, what: &str, seen: Option<String>) {
         let mut waits = self.waits.lock().expect("nobody panics with it");
         match seen {
@@ -99,7 +100,8 @@ impl RetryingClient {
         }
     }
 
-    /// Buys, however often it has to be asked, and whatever nobody can have just now; the order. `None`: the last unit is paid for.
+    /// Buys, however often it has to be asked, and whatever nobody can have just now; the order.
+    /// `None`: the last unit is paid for.
     pub async fn try_to_buy(&self, spec: &PurchaseSpec) -> Option<Value> {
         loop {
             let reply = self.ask(&spec.bytes()).await;
@@ -126,7 +128,8 @@ impl RetryingClient {
         self.try_to_buy(spec).await.expect("there is enough")
     }
 
-    /// Stands in the line of what nobody can have just now, however often it has to be asked; the place, or the order that it is by then.
+    /// Stands in the line of what nobody can have just now, however often it has to be asked; the
+    /// place, or the order that it is by then.
     pub async fn join(&self, spec: &PurchaseSpec) -> Value {
         let lines = format!("{}Idempotency-Key: {}\r\n", spec.signed, spec.key);
         let (request, what) =
@@ -141,7 +144,7 @@ impl RetryingClient {
                 // What is on its way to somebody counts as free, and is not known to be held.
                 409 if matches!(
                     reply.json()["code"].as_str(),
-                    Some("not_held_out" | "line_full")
+                    Some("not_held_out" | "waitlist_full")
                 ) =>
                 {
                     self.waits(&what, Some(reply.to_string()));
@@ -190,5 +193,5 @@ impl RetryingClient {
 
 /// Where one stands in line for what a wish asks for.
 fn line(spec: &PurchaseSpec) -> String {
-    format!("/v1/sales/{}/items/{}/line", spec.sale, spec.item)
+    format!("/v1/sales/{}/items/{}/waitlist", spec.sale, spec.item)
 }

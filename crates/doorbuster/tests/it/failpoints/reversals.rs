@@ -1,10 +1,11 @@
-//! Money that goes back without having been asked to, at the provider's own console or by the buyer's bank: what is written down of it, and who is told.
-//! The sandbox's messages cannot say that a dispute was won.
+//! Money that goes back without having been asked to, at the provider's own console or by the
+//! buyer's bank: what is written down of it, and who is told. The sandbox's messages cannot say
+//! that a dispute was won.
 
 use serde_json::{Value, json};
 
-use super::retrying_client::RetryingClient;
 use super::receiver::Event;
+use super::retrying_client::RetryingClient;
 use super::scenarios::{PurchaseOutcome, id, message, paid_for, pressed_at, refund};
 use crate::windows::client::PurchaseSpec;
 
@@ -13,7 +14,8 @@ const ARGUED: &str = "argued";
 /// What everything here costs.
 const PRICE: i64 = 10;
 
-/// Pays by one button of the sandbox and has it all back by another; then an operator refunds the order as well, or lets it be.
+/// Pays by one button of the sandbox and has it all back by another; then an operator refunds the
+/// order as well, or lets it be.
 pub async fn taken_back(
     retrying_client: RetryingClient,
     buyer: &str,
@@ -36,9 +38,11 @@ pub async fn taken_back(
     outcomes
 }
 
-/// A dispute as a provider tells of it: of a part first, then of everything, the old message once more, and the same under another id.
+/// A dispute as a provider tells of it: of a part first, then of everything, the old message once
+/// more, and the same under another id.
 pub async fn argued_about(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
-    let (spec, order) = paid_for(&retrying_client, PurchaseSpec::new(ARGUED, "k", "spring", 1), &["pay"]).await;
+    let (spec, order) =
+        paid_for(&retrying_client, PurchaseSpec::new(ARGUED, "k", "spring", 1), &["pay"]).await;
     let said = |minor: i64| {
         let amount = json!({"amount_minor": minor, "currency": "CNY"});
         let data = json!({"payment": order["payments"][0]["payment"], "order": order["id"], "amount": amount});
@@ -69,7 +73,11 @@ pub struct Reversal<'a> {
 }
 
 /// What went back by itself: by the sandbox's documents, and by what was signed here.
-pub fn all<'a>(sessions: &'a [Value], payments: &'a [Value], outcomes: &[PurchaseOutcome]) -> Vec<Reversal<'a>> {
+pub fn all<'a>(
+    sessions: &'a [Value],
+    payments: &'a [Value],
+    outcomes: &[PurchaseOutcome],
+) -> Vec<Reversal<'a>> {
     let (_, argued) = outcomes.iter().find(|(spec, _)| spec.buyer == ARGUED).expect("it was told");
     let made: Vec<&Value> = sessions
         .iter()
@@ -77,8 +85,11 @@ pub fn all<'a>(sessions: &'a [Value], payments: &'a [Value], outcomes: &[Purchas
         .collect();
     let mut all = Vec::new();
     for row in payments {
-        let by_itself =
-            made.iter().copied().find(|payment| payment["id"] == row["payment"]).and_then(reversal_kind);
+        let by_itself = made
+            .iter()
+            .copied()
+            .find(|payment| payment["id"] == row["payment"])
+            .and_then(reversal_kind);
         let (kind, outcomes) = match by_itself {
             Some(kind) => (kind, vec![PRICE]),
             None if row["order"] == argued["id"] => ("disputed", vec![PRICE - 6, PRICE]),
@@ -95,7 +106,8 @@ impl Reversal<'_> {
         text(self.row, name)
     }
 
-    /// Whether an operator is to look at it: its payment stands, or the bank has what was given back as well.
+    /// Whether an operator is to look at it: its payment stands, or the bank has what was given
+    /// back as well.
     fn is_open(&self) -> bool {
         self.row["state"] == "captured" || self.kind == "disputed"
     }

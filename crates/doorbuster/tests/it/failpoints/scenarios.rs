@@ -1,12 +1,13 @@
-//! What buyers and operators do meanwhile: payments of every kind, and what follows from them. Each goes on until it is done, whatever happens to the server.
+//! What buyers and operators do meanwhile: payments of every kind, and what follows from them. Each
+//! goes on until it is done, whatever happens to the server.
 
 use doorbuster_server::signing::SigningKey;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::retrying_client::RetryingClient;
 use super::receiver::STUBBORN;
-use super::{MESSAGE_SECRET, erased_buyer, waitlist, reversals};
+use super::retrying_client::RetryingClient;
+use super::{MESSAGE_SECRET, erased_buyer, reversals, waitlist};
 use crate::windows::client::{self, PurchaseSpec};
 
 /// A request, and what was told last of the order that it became.
@@ -38,7 +39,8 @@ pub async fn all(retrying_client: &RetryingClient) -> Vec<PurchaseOutcome> {
     stories.join_all().await.concat()
 }
 
-/// What any shop sees: paid, at the second try, twice and late, cancelled, left to expire, refunded; what was promised.
+/// What any shop sees: paid, at the second try, twice and late, cancelled, left to expire,
+/// refunded; what was promised.
 pub async fn usual_scenarios(retrying_client: &RetryingClient) -> Vec<PurchaseOutcome> {
     let mut stories = JoinSet::new();
     let at = || retrying_client.clone();
@@ -57,8 +59,14 @@ pub fn id(order: &Value) -> &str {
     order["id"].as_str().expect("an id")
 }
 
-/// Buys and presses a button of the checkout; with another key once more if the hold was over first. What was promised, the last of it pressed.
-pub async fn pressed(retrying_client: &RetryingClient, buyer: &str, item: &str, action: &str) -> Vec<PurchaseOutcome> {
+/// Buys and presses a button of the checkout; with another key once more if the hold was over
+/// first. What was promised, the last of it pressed.
+pub async fn pressed(
+    retrying_client: &RetryingClient,
+    buyer: &str,
+    item: &str,
+    action: &str,
+) -> Vec<PurchaseOutcome> {
     pressed_at(retrying_client, buyer, item, action).await.0
 }
 
@@ -105,7 +113,11 @@ async fn lost(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
 }
 
 /// Buys and goes away, with a checkout or without.
-async fn left(retrying_client: RetryingClient, buyer: &str, with_checkout: bool) -> Vec<PurchaseOutcome> {
+async fn left(
+    retrying_client: RetryingClient,
+    buyer: &str,
+    with_checkout: bool,
+) -> Vec<PurchaseOutcome> {
     let spec = PurchaseSpec::new(buyer, "k", "spring", 1).item("watch");
     let order = retrying_client.buy(&spec).await;
     if with_checkout {
@@ -136,12 +148,21 @@ async fn replaced(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
 }
 
 /// Presses these buttons, the last of which pays.
-async fn paid(retrying_client: RetryingClient, buyer: &str, actions: &[&str]) -> Vec<PurchaseOutcome> {
+async fn paid(
+    retrying_client: RetryingClient,
+    buyer: &str,
+    actions: &[&str],
+) -> Vec<PurchaseOutcome> {
     vec![paid_for(&retrying_client, PurchaseSpec::new(buyer, "k", "spring", 1), actions).await]
 }
 
-/// The same for any wish that leaves time to pay, also one that has its order already; the order when it is paid.
-pub async fn paid_for(retrying_client: &RetryingClient, spec: PurchaseSpec, actions: &[&str]) -> PurchaseOutcome {
+/// The same for any wish that leaves time to pay, also one that has its order already; the order
+/// when it is paid.
+pub async fn paid_for(
+    retrying_client: &RetryingClient,
+    spec: PurchaseSpec,
+    actions: &[&str],
+) -> PurchaseOutcome {
     let order = retrying_client.buy(&spec).await;
     let session = retrying_client.checkout(&spec, id(&order)).await.expect("there is time");
     for action in actions {
@@ -174,25 +195,29 @@ async fn given_back(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
 }
 
 async fn refunded(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
-    let (spec, order) = paid_for(&retrying_client, PurchaseSpec::new("sorry", "k", "spring", 1), &["pay"]).await;
+    let (spec, order) =
+        paid_for(&retrying_client, PurchaseSpec::new("sorry", "k", "spring", 1), &["pay"]).await;
     let order = refund(&retrying_client, id(&order)).await;
     vec![(spec, order)]
 }
 
 /// Refunds an order as an operator.
 pub async fn refund(retrying_client: &RetryingClient, order: &str) -> Value {
-    let reply = retrying_client.operate("POST", &format!("/v1/admin/orders/{order}/refund"), None).await;
+    let reply =
+        retrying_client.operate("POST", &format!("/v1/admin/orders/{order}/refund"), None).await;
     assert_eq!(reply.status, 200, "{reply}");
     reply.json()
 }
 
-/// A payment of another amount, signed here as a provider would; its refund is settled by hand, since the sandbox knows nothing of it.
+/// A payment of another amount, signed here as a provider would; its refund is settled by hand,
+/// since the sandbox knows nothing of it.
 async fn mismatched(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let spec = PurchaseSpec::new("generous", "k", "spring", 1);
     let order = retrying_client.buy(&spec).await;
     let amount = json!({"amount_minor": 11, "currency": "CNY"});
     let data = json!({"payment": "pay_mismatch", "order": id(&order), "amount": amount});
-    message(&retrying_client, "msg_mismatch", &json!({"type": "payment.captured", "data": data})).await;
+    message(&retrying_client, "msg_mismatch", &json!({"type": "payment.captured", "data": data}))
+        .await;
     let refunds = retrying_client
         .until(&format!("/v1/admin/refunds?order={}", id(&order)), |page| {
             page["refunds"][0]["refund"].is_string()

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use doorbuster_lab::cluster::Postgres;
+use doorbuster_harness::cluster::Postgres;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 

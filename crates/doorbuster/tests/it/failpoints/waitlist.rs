@@ -1,13 +1,15 @@
-//! The line of an item that is held out: one leaves it, three are served by turn out of what comes back, and somebody who did not wait buys what they leave.
+//! The line of an item that is held out: one leaves it, three are served by turn out of what comes
+//! back, and somebody who did not wait buys what they leave.
 
 use serde_json::{Value, json};
 
-use super::retrying_client::RetryingClient;
 use super::receiver::Event;
+use super::retrying_client::RetryingClient;
 use super::scenarios::{PurchaseOutcome, cancel, id, paid_for, pressed, refund};
 use crate::windows::client::PurchaseSpec;
 
-/// What they wait for: as many units as there are owners, one for each buyer, and little time to pay.
+/// What they wait for: as many units as there are owners, one for each buyer, and little time to
+/// pay.
 pub const ITEM: &str = "lamp";
 /// Who waits, by turn.
 pub const WAITING_BUYERS: [&str; 3] = ["early", "middle", "last"];
@@ -41,8 +43,13 @@ pub async fn join_and_leave(retrying_client: RetryingClient) -> Vec<PurchaseOutc
     outcomes
 }
 
-/// Buys one and is given more time; with another key once more if the hold was over first. The order that lasts.
-async fn holds(retrying_client: &RetryingClient, buyer: &str, outcomes: &mut Vec<PurchaseOutcome>) -> PurchaseOutcome {
+/// Buys one and is given more time; with another key once more if the hold was over first. The
+/// order that lasts.
+async fn holds(
+    retrying_client: &RetryingClient,
+    buyer: &str,
+    outcomes: &mut Vec<PurchaseOutcome>,
+) -> PurchaseOutcome {
     let mut key = 0;
     loop {
         let spec = PurchaseSpec::new(buyer, &format!("k{key}"), "spring", 1).item(ITEM);
@@ -64,9 +71,14 @@ async fn joins(retrying_client: &RetryingClient, buyer: &str) -> PurchaseOutcome
     (spec, place)
 }
 
-/// Units come back: one is given up, one was not paid for in time, one was paid for and is refunded, and one nobody waits for any more. Whose time to pay was
-/// over before they could do so had their turn all the same.
-async fn turns(retrying_client: &RetryingClient, owners: [PurchaseOutcome; 3], places: [PurchaseOutcome; 3]) -> Vec<PurchaseOutcome> {
+/// Units come back: one is given up, one was not paid for in time, one was paid for and is
+/// refunded, and one nobody waits for any more. Whose time to pay was over before they could do so
+/// had their turn all the same.
+async fn turns(
+    retrying_client: &RetryingClient,
+    owners: [PurchaseOutcome; 3],
+    places: [PurchaseOutcome; 3],
+) -> Vec<PurchaseOutcome> {
     let ([giver, returner, keeper], [early, middle, last]) = (owners, places);
     cancel(retrying_client, &giver.0, id(&giver.1)).await;
     let early = served(retrying_client, early).await;
@@ -83,7 +95,10 @@ async fn turns(retrying_client: &RetryingClient, owners: [PurchaseOutcome; 3], p
 }
 
 /// Waits until a place is an order.
-async fn served(retrying_client: &RetryingClient, (spec, place): PurchaseOutcome) -> PurchaseOutcome {
+async fn served(
+    retrying_client: &RetryingClient,
+    (spec, place): PurchaseOutcome,
+) -> PurchaseOutcome {
     let is_over = |order: &Value| order["state"] != "waiting";
     let order = retrying_client.until(&format!("/v1/admin/orders/{}", id(&place)), is_over).await;
     (spec, order)
@@ -96,8 +111,14 @@ async fn pays(retrying_client: &RetryingClient, (spec, order): &PurchaseOutcome)
     }
 }
 
-/// Each place became one order, by turn, before anybody else had what came back; the one that was given up was told of once; nobody stands there any more.
-pub async fn check(retrying_client: &RetryingClient, heard: &[Event], orders: &[Value], outcomes: &[PurchaseOutcome]) {
+/// Each place became one order, by turn, before anybody else had what came back; the one that was
+/// given up was told of once; nobody stands there any more.
+pub async fn check(
+    retrying_client: &RetryingClient,
+    heard: &[Event],
+    orders: &[Value],
+    outcomes: &[PurchaseOutcome],
+) {
     // Where they stand in the list, which has the newest first.
     let of = |buyer: &str| -> Vec<usize> {
         (0..orders.len()).filter(|at| orders[*at]["buyer"] == buyer).collect()
@@ -109,7 +130,8 @@ pub async fn check(retrying_client: &RetryingClient, heard: &[Event], orders: &[
     );
     let turns = turns.concat();
     assert!(turns.is_sorted_by(|one, next| one > next), "by turn: {turns:?} of {orders:?}");
-    // Two units were back for the last one when the one before had not paid in time: the other one was anybody's.
+    // Two units were back for the last one when the one before had not paid in time: the other one
+    // was anybody's.
     let first = if orders[turns[1]]["state"] == "paid" { turns[2] } else { turns[1] };
     assert!(
         of(STRANGER).iter().all(|at| *at < first),

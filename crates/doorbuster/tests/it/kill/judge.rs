@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::LIMIT;
-use crate::windows::client::{Wire, PurchaseSpec};
-use crate::windows::purchase_log::{PurchaseLog, AllowedEvents};
+use crate::windows::client::{PurchaseSpec, Wire};
 use crate::windows::fixture::{ServerFixture, Stock};
-use crate::windows::random_load::{ChangeState, StockChange, LoadRecord};
+use crate::windows::purchase_log::{AllowedEvents, PurchaseLog};
+use crate::windows::random_load::{ChangeState, LoadRecord, StockChange};
 
 /// Answers that are fewer tell nothing.
 const ANSWERS_MIN: usize = 100;
@@ -39,7 +39,14 @@ impl Judge {
     }
 
     /// Judges the round of one sale, and buys what is left of it.
-    pub async fn hear(&mut self, fixture: &ServerFixture, sale: &str, stock: u64, allowed: AllowedEvents, record: LoadRecord) {
+    pub async fn hear(
+        &mut self,
+        fixture: &ServerFixture,
+        sale: &str,
+        stock: u64,
+        allowed: AllowedEvents,
+        record: LoadRecord,
+    ) {
         // First of all, and at once: it adds up as it was found, and nothing had to be mended.
         fixture.stock(sale).await;
         fixture.audit(None).await;
@@ -67,19 +74,28 @@ impl Judge {
         self.sell_out(fixture, &mut wire, sale, allowed).await;
         fixture.audit(None).await;
         if !stock.is_multiple_of(4) {
-            // Some stay open, so that later rounds find them; not all, or the last of many rounds would take long.
+            // Some stay open, so that later rounds find them; not all, or the last of many rounds
+            // would take long.
             fixture.step(sale, "close").await;
         }
     }
 
     /// Everything that is left can be bought, to the last unit.
-    async fn sell_out(&mut self, fixture: &ServerFixture, wire: &mut Wire, sale: &str, allowed: AllowedEvents) {
+    async fn sell_out(
+        &mut self,
+        fixture: &ServerFixture,
+        wire: &mut Wire,
+        sale: &str,
+        allowed: AllowedEvents,
+    ) {
         let left = fixture.stock(sale).await;
         let (mut free, mut number) = (left.free(), 0);
         while free > 0 {
             let units = u32::try_from(free).unwrap_or(LIMIT).min(LIMIT);
-            let mut purchase_log =
-                PurchaseLog::new(PurchaseSpec::new(&format!("{sale}-last-{number}"), "k", sale, units), allowed);
+            let mut purchase_log = PurchaseLog::new(
+                PurchaseSpec::new(&format!("{sale}-last-{number}"), "k", sale, units),
+                allowed,
+            );
             let reply = purchase_log.buy(wire, "").await.expect("an answer");
             assert_eq!(reply.verdict(), "201", "{units} of {free} units that are free: {reply}");
             self.answers.push(line(&purchase_log));
@@ -103,8 +119,10 @@ impl Judge {
     pub async fn verdicts(&mut self, fixture: &ServerFixture) {
         let mut wire = fixture.wire().await;
         for mut purchase_log in std::mem::take(&mut self.queued) {
-            let id =
-                purchase_log.queued.as_ref().expect("only these")["id"].as_str().expect("an id").to_owned();
+            let id = purchase_log.queued.as_ref().expect("only these")["id"]
+                .as_str()
+                .expect("an id")
+                .to_owned();
             let ask = purchase_log.spec.order("GET", &id, "");
             let decided = async || {
                 let reply = fixture.ask(&ask).await;
@@ -117,7 +135,13 @@ impl Judge {
                 let code = verdict["code"].as_str().expect("a code");
                 assert!(["unavailable", "sold_out", "limit_reached"].contains(&code), "{verdict}");
                 assert_ne!(purchase_log.id(), Some(id.clone()), "refused, but told as an order");
-                self.answers.push(spoken(&purchase_log.spec, 200, Some(code), Some(&id), Some("refused")));
+                self.answers.push(spoken(
+                    &purchase_log.spec,
+                    200,
+                    Some(code),
+                    Some(&id),
+                    Some("refused"),
+                ));
             } else if let Some(order) = &purchase_log.order {
                 assert_eq!(order["id"], verdict["id"], "one key, one order");
             } else {
@@ -141,8 +165,15 @@ impl Judge {
     }
 }
 
-/// The total is what it was, and every change that was told. One that was not told may be either, and sent again is done once.
-async fn total(fixture: &ServerFixture, wire: &mut Wire, sale: &str, stock: u64, changes: Vec<StockChange>) {
+/// The total is what it was, and every change that was told. One that was not told may be either,
+/// and sent again is done once.
+async fn total(
+    fixture: &ServerFixture,
+    wire: &mut Wire,
+    sale: &str,
+    stock: u64,
+    changes: Vec<StockChange>,
+) {
     let mut total = i128::from(stock);
     let lowest = total
         + changes
@@ -150,8 +181,11 @@ async fn total(fixture: &ServerFixture, wire: &mut Wire, sale: &str, stock: u64,
             .filter(|c| c.state == ChangeState::Done)
             .map(|c| i128::from(c.units))
             .sum::<i128>();
-    let open: Vec<i128> =
-        changes.iter().filter(|c| c.state == ChangeState::Open).map(|c| i128::from(c.units)).collect();
+    let open: Vec<i128> = changes
+        .iter()
+        .filter(|c| c.state == ChangeState::Open)
+        .map(|c| i128::from(c.units))
+        .collect();
     let found = i128::from(fixture.stock(sale).await.total);
     assert!(
         open.len() <= 1 && (found == lowest || Some(&(found - lowest)) == open.first()),

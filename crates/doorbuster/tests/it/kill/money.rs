@@ -1,6 +1,8 @@
-//! The server is killed while it is paid, one time in two by a power cut: each payment whose message was answered is one paid order or one refund.
+//! The server is killed while it is paid, one time in two by a power cut: each payment whose
+//! message was answered is one paid order or one refund.
 //!
-//! `DOORBUSTER_KILL_ROUNDS` says how often (4), `DOORBUSTER_KILL_SEED` with which dice (a new one each time, which a failure shows).
+//! `DOORBUSTER_KILL_ROUNDS` says how often (4), `DOORBUSTER_KILL_SEED` with which dice (a new one
+//! each time, which a failure shows).
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -15,16 +17,18 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::{LONG, SHORT, number};
-use crate::windows::client::{self, Wire, PurchaseSpec};
+use crate::windows::client::{self, PurchaseSpec, Wire};
 use crate::windows::faults::MachineFaults;
 use crate::windows::fixture::ServerFixture;
 
 /// What the provider signs with.
 const SECRET: [u8; 32] = [7; 32];
-/// What is sold: holds that last, holds that end before some payments come, and a few units that late payers do not find again.
+/// What is sold: holds that last, holds that end before some payments come, and a few units that
+/// late payers do not find again.
 const ITEMS: [(&str, u64, u32, u32); 3] =
     [("phone", 1_000_000, 1, LONG), ("watch", 1_000_000, 1, SHORT), ("ring", 5, 1, SHORT)];
-/// How orders are paid for: payments, how often each is told and answered, and how long the first message takes at least.
+/// How orders are paid for: payments, how often each is told and answered, and how long the first
+/// message takes at least.
 const WAYS: [(u32, u32, Duration); 5] = [
     (0, 0, Duration::ZERO),
     (1, 1, Duration::ZERO),
@@ -43,7 +47,8 @@ const IDLE: Duration = Duration::from_millis(5);
 /// At work at once in a round.
 const BUYERS: u64 = 3;
 const PROVIDERS: u64 = 2;
-/// Answers in a round before it may end: every way of paying for every item is among what they are about.
+/// Answers in a round before it may end: every way of paying for every item is among what they are
+/// about.
 const ANSWERS_A_ROUND: usize = 25;
 /// Longer than anything here takes, on a busy machine too.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -62,7 +67,8 @@ struct Message {
 }
 
 impl Message {
-    /// Tells it; what its payment came to. `None`: it is to be told again. An error: the server is gone.
+    /// Tells it; what its payment came to. `None`: it is to be told again. An error: the server is
+    /// gone.
     async fn tell(&self, wire: &mut Wire) -> io::Result<Option<String>> {
         let amount = json!({"amount_minor": 10, "currency": "CNY"});
         let data = json!({"payment": self.payment, "order": self.order, "amount": amount});
@@ -148,7 +154,8 @@ fn market(address: SocketAddr, seed: u64, buyers: u64, book: &Shared) -> JoinSet
 async fn buy(address: SocketAddr, mut dice: SmallRng, book: Shared) {
     while let Ok(mut wire) = Wire::connect(address).await {
         let n = book.lock().expect(CALM).next_wish();
-        let spec = PurchaseSpec::new(&format!("b{n}"), "k", "spring", 1).item(ITEMS[n % ITEMS.len()].0);
+        let spec =
+            PurchaseSpec::new(&format!("b{n}"), "k", "spring", 1).item(ITEMS[n % ITEMS.len()].0);
         let Ok(bought) = wire.ask(&spec.bytes()).await else { return };
         assert!(matches!(bought.status, 201 | 202 | 409 | 503), "{bought}");
         if bought.status == 201 {
@@ -185,7 +192,8 @@ async fn a_server_that_is_killed_while_it_is_paid_takes_each_payment_once() {
     println!("DOORBUSTER_KILL_ROUNDS={rounds} DOORBUSTER_KILL_SEED={seed}");
     let mut dice = SmallRng::seed_from_u64(seed);
     let secret = format_secret(&SECRET);
-    let (mut fixture, faults) = MachineFaults::fixture(&[("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", secret.as_str())]);
+    let (mut fixture, faults) =
+        MachineFaults::fixture(&[("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", secret.as_str())]);
     fixture.open_sale("spring", &ITEMS).await;
     let book = Shared::default();
     for round in 0..rounds {
@@ -224,7 +232,8 @@ async fn a_server_that_is_killed_while_it_is_paid_takes_each_payment_once() {
     assert_eq!(fixture.wait_for_end(Duration::from_secs(10)), Some(0), "{}", fixture.stderr_text());
 }
 
-/// Waits until no short hold is left, and says of each refund that it arrived: the sandbox knows nothing of payments that were made up here.
+/// Waits until no short hold is left, and says of each refund that it arrived: the sandbox knows
+/// nothing of payments that were made up here.
 async fn settle(fixture: &ServerFixture) {
     let over = async || {
         let held = fixture.list("orders", "sale=spring&state=reserved&").await;
@@ -241,7 +250,8 @@ async fn settle(fixture: &ServerFixture) {
     }
 }
 
-/// Every payment that was told is listed once; it is the one that stands for a paid order, or has one refund.
+/// Every payment that was told is listed once; it is the one that stands for a paid order, or has
+/// one refund.
 async fn judge(fixture: &ServerFixture, taken: &[(Message, String)]) {
     let (orders, payments) = (fixture.orders("spring").await, fixture.list("payments", "").await);
     let refunds = fixture.list("refunds", "").await;
@@ -279,7 +289,8 @@ async fn judge(fixture: &ServerFixture, taken: &[(Message, String)]) {
     let repeated = promises(&listed, taken);
     let second = refunds.iter().filter(|refund| refund["cause"] == "second").count();
     println!(
-        "{} payments, {} stand, {late} came late, {} went back, {second} as second ones; {repeated} answers repeated",
+        "{} payments, {} stand, {late} came late, {} went back, {second} as second ones; \
+         {repeated} answers repeated",
         listed.len(),
         stands.len(),
         refunds.len()
@@ -287,7 +298,8 @@ async fn judge(fixture: &ServerFixture, taken: &[(Message, String)]) {
     assert!(late > 0 && second > 0 && repeated > 0, "payments of each kind");
 }
 
-/// What was answered holds, and each payment was taken once; how many answers said that theirs was taken before.
+/// What was answered holds, and each payment was taken once; how many answers said that theirs was
+/// taken before.
 fn promises(listed: &HashMap<&str, &Value>, taken: &[(Message, String)]) -> usize {
     let (mut told, mut first, mut repeated) = (HashSet::new(), HashSet::new(), 0);
     for (message, outcome) in taken {

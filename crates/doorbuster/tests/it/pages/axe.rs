@@ -1,5 +1,6 @@
-//! Every state that a page can show is usable by everyone: axe-core finds nothing in both schemes of colour, on a phone, a
-//! tablet and a desktop, and on the smallest phone nothing has to be scrolled sideways.
+//! Every state that a page can show is usable by everyone: axe-core finds nothing in both schemes
+//! of colour, on a phone, a tablet and a desktop, and on the smallest phone nothing has to be
+//! scrolled sideways.
 
 #[path = "axe/front.rs"]
 mod front;
@@ -11,8 +12,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::flaky_proxy::{FlakyProxy, Mode};
 use super::driver::Browser;
+use super::flaky_proxy::{FlakyProxy, Mode};
 use super::tab::Tab;
 use super::{BUY, STATE, draft, in_secs, link, plain, sale};
 use crate::windows::client::PurchaseSpec;
@@ -26,8 +27,9 @@ const LOOK: &str = "const done = arguments[0];
     axe.run(document, { runOnly: [$], resultTypes: ['violations'] }).then(
       found => done({ rules: found.passes.length, violations: found.violations.map(v => v.id + ' at ' + v.nodes.map(place).join(' | ')) }),
       error => done({ violations: [String(error)] }));";
-/// The schemes of colour, the rules to look at in each (WCAG 2.2 up to AA and good practice; the dark scheme differs in its
-/// colours and in nothing else), and how many of them apply to the emptiest page: fewer would mean that nothing was looked at.
+/// The schemes of colour, the rules to look at in each (WCAG 2.2 up to AA and good practice; the
+/// dark scheme differs in its colours and in nothing else), and how many of them apply to the
+/// emptiest page: fewer would mean that nothing was looked at.
 const SCHEMES: [(&str, &str, u64); 2] = [
     ("light", "'wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'", 15),
     ("dark", "'cat.color'", 1),
@@ -109,8 +111,9 @@ fn decoded(base64: &str) -> Vec<u8> {
 
 /// Buys as another visitor would, elsewhere; gives the order's id.
 async fn buy(fixture: &ServerFixture, buyer: &str, sale: &str, units: u32) -> String {
-    let bought =
-        fixture.buy(&PurchaseSpec::new(buyer, &format!("k-{sale}-{units}"), sale, units).item("lamp")).await;
+    let bought = fixture
+        .buy(&PurchaseSpec::new(buyer, &format!("k-{sale}-{units}"), sale, units).item("lamp"))
+        .await;
     assert_eq!(bought.status, 201, "{bought}");
     bought.id()
 }
@@ -160,8 +163,12 @@ async fn every_state_of_a_sale_is_usable_by_everyone() {
         let place = tab
             .eval("Object.values(JSON.parse(localStorage['doorbuster.line.held']).places)[0]")
             .await;
-        tab.go(&link(fixture.address, &format!("/order/{}", place.as_str().expect("an id")), "ann"))
-            .await;
+        tab.go(&link(
+            fixture.address,
+            &format!("/order/{}", place.as_str().expect("an id")),
+            "ann",
+        ))
+        .await;
         tab.says("#state", "You are in line").await;
         inspect(&tab, "a place in line").await;
         tab.click("#side").await;
@@ -238,7 +245,8 @@ async fn every_state_of_an_order_is_usable_by_everyone() {
     let fixture = ServerFixture::start();
     sale(&fixture, "open", json!({})).await;
     sale(&fixture, "brief", json!({"hold_secs": 1})).await;
-    let (order, brief) = (buy(&fixture, "ann", "open", 2).await, buy(&fixture, "ann", "brief", 1).await);
+    let (order, brief) =
+        (buy(&fixture, "ann", "open", 2).await, buy(&fixture, "ann", "brief", 1).await);
     let flaky_proxy = FlakyProxy::to(fixture.address).await;
     Browser::with_browser(async |browser| {
         let tab = tab(browser).await;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::flaky_proxy::{FlakyProxy, Mode};
 use super::driver::Browser;
-use super::{BUY, STATE, draft, in_secs, prepared_before_opening, link, sale, states, streams};
+use super::flaky_proxy::{FlakyProxy, Mode};
+use super::{BUY, STATE, draft, in_secs, link, prepared_before_opening, sale, states, streams};
 use crate::windows::client::PurchaseSpec;
 use crate::windows::faults::MachineFaults;
 use crate::windows::fixture::ServerFixture;
@@ -14,7 +14,8 @@ use crate::windows::fixture::ServerFixture;
 /// A device whose clock is five hours wrong.
 const WRONG_CLOCK: &str = "const True = Date; const wrong = () => True.now() + 5 * 3600e3;
     window.Date = class extends True { constructor(...of) { super(...(of.length ? of : [wrong()])); } static now() { return wrong(); } };";
-/// From here on the page hears nothing; notes when the button wakes, by a clock that the page cannot bend.
+/// From here on the page hears nothing; notes when the button wakes, by a clock that the page
+/// cannot bend.
 const NOTE_THE_WAKING: &str = "window.ask = fetch; window.fetch = () => new Promise(() => {});
     window.WebSocket = class { constructor() { throw new Error('not now'); } };
     window.button = document.querySelector('#buy');
@@ -27,7 +28,8 @@ const PRESS_AS_IT_WAKES: &str = "const button = document.querySelector('#buy');
     new MutationObserver(() => { if (button.getAttribute('aria-disabled') === 'false') button.click(); })
       .observe(button, { attributes: true });
     arguments[0]();";
-/// From here on, what a screen reader is told is noted with its moment, which an observer would learn later where the machine stands still; and what the button says.
+/// From here on, what a screen reader is told is noted with its moment, which an observer would
+/// learn later where the machine stands still; and what the button says.
 const NOTE_WHAT_IS_TOLD: &str = "window.told = []; window.drawn = [];
     const button = document.querySelector('#buy'), { get, set } = Object.getOwnPropertyDescriptor(Node.prototype, 'textContent');
     Object.defineProperty(document.querySelector('#announce'), 'textContent', {
@@ -41,7 +43,8 @@ const NOTE_WHAT_IS_ASKED: &str = "const ask = fetch; window.asked = [];
     arguments[0]();";
 /// Between two announcements that are no verdicts: five seconds, by a timer of whole milliseconds.
 const APART_MS: f64 = 4_995.0;
-/// How much later than the start the button may wake: the page's clock knows the server's to within an answer's way.
+/// How much later than the start the button may wake: the page's clock knows the server's to within
+/// an answer's way.
 const LATE_MS: f64 = 500.0;
 /// And how much earlier, which it may never.
 const EARLY_MS: f64 = -50.0;
@@ -103,14 +106,18 @@ async fn a_screen_reader_is_told_the_last_seconds_once_each_and_one_thing_in_fiv
             fixture.step(&soon, "schedule").await;
             tab.go(&link(fixture.address, &format!("/sale/{soon}"), "ann")).await;
             tab.run(NOTE_WHAT_IS_TOLD).await;
-            // A page that came too late, or stood still in that second, has nothing to say then: another start is waited for.
+            // A page that came too late, or stood still in that second, has nothing to say then:
+            // another start is waited for.
             while tab.eval("drawn.includes('Opens in 00:10')").await != true {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         })
         .await;
         tab.until("told.at(-1)?.[0].startsWith('The doors are open')").await;
-        let opened = async || (fixture.get_ok(&format!("/v1/admin/sales/{soon}")).await["phase"] == "open").then_some(());
+        let opened = async || {
+            (fixture.get_ok(&format!("/v1/admin/sales/{soon}")).await["phase"] == "open")
+                .then_some(())
+        };
         fixture.until("the server has opened it", PATIENCE, opened).await;
         streams(&fixture, 1).await;
         // What happens right after something else is told later.
@@ -118,15 +125,16 @@ async fn a_screen_reader_is_told_the_last_seconds_once_each_and_one_thing_in_fiv
         tab.until("told.at(-1)[0].startsWith('The shop has paused the sale')").await;
         fixture.step(&soon, "resume").await;
         tab.until("told.at(-1)[0].startsWith('The doors are open')").await;
-        let told: Vec<(String, f64)> = serde_json::from_value(tab.eval("told").await).expect("words with moments");
+        let told: Vec<(String, f64)> =
+            serde_json::from_value(tab.eval("told").await).expect("words with moments");
         let words = told.iter().map(|(words, _)| words.as_str());
         let counted: Vec<_> = words.filter(|words| words.ends_with(" seconds")).collect();
         let from_30 = tab.eval("drawn.includes('Opens in 00:30')").await == true;
         let due = ["Opens in 30 seconds", "Opens in 10 seconds"];
         assert_eq!(counted, due[usize::from(!from_30)..], "of {told:?}");
         assert!(told.windows(2).all(|pair| pair[1].1 - pair[0].1 >= APART_MS), "{told:?}");
-        let regions =
-            "document.querySelectorAll('[role=status], [role=alert], [aria-live]:not([aria-live=off])').length";
+        let regions = "document.querySelectorAll('[role=status], [role=alert], \
+             [aria-live]:not([aria-live=off])').length";
         assert_eq!(tab.eval(regions).await, 1);
     })
     .await;
@@ -306,10 +314,11 @@ async fn a_press_keeps_its_key_over_lost_answers_and_a_reload_and_orders_once() 
         tab.reload().await;
         tab.until("document.querySelector('#buy').dataset.mode !== 'go'").await;
         let asked = flaky_proxy.keys().len();
-        fixture.until("it asks again after the reload", PATIENCE, async || {
-            (flaky_proxy.keys().len() > asked).then_some(())
-        })
-        .await;
+        fixture
+            .until("it asks again after the reload", PATIENCE, async || {
+                (flaky_proxy.keys().len() > asked).then_some(())
+            })
+            .await;
         flaky_proxy.set(Mode::Open);
         tab.says(STATE, "1 reserved for you").await;
         assert_eq!(states(&fixture, "open").await, ["reserved"]);

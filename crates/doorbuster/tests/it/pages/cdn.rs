@@ -1,9 +1,10 @@
-//! The pages behind a cache at the server's own address, as the guide sets it up: a visitor waits for the opening there, buys and cancels.
+//! The pages behind a cache at the server's own address, as the guide sets it up: a visitor waits
+//! for the opening there, buys and cancels.
 
 use serde_json::json;
 
 use super::driver::Browser;
-use super::{BUY, STATE, draft, in_secs, prepared_before_opening, link, plain, states, streams};
+use super::{BUY, STATE, draft, in_secs, link, plain, prepared_before_opening, states, streams};
 use crate::export::{Cdn, export};
 use crate::windows::fixture::ServerFixture;
 
@@ -14,7 +15,8 @@ async fn a_visitor_who_waits_behind_a_cache_buys_at_the_opening_and_cancels_ther
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
         let (soon, ()) = prepared_before_opening(10, async |soon, secs| {
-            draft(&fixture, &soon, json!({"stock": 1}), json!({ "starts_at": in_secs(secs).1 })).await;
+            draft(&fixture, &soon, json!({"stock": 1}), json!({ "starts_at": in_secs(secs).1 }))
+                .await;
             fixture.step(&soon, "schedule").await;
             export(&fixture, &["--sale", soon.as_str()]);
             tab.go(&link(cdn.address, &format!("/sale/{soon}"), "ann")).await;

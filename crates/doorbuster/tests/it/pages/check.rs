@@ -5,14 +5,15 @@ use serde_json::{Value, json};
 use super::driver::{Browser, INSECURE};
 use super::passes::{guarded, noted, opening, sent};
 use super::tab::Tab;
-use super::{BUY, STATE, prepared_before_opening, link, states};
+use super::{BUY, STATE, link, prepared_before_opening, states};
 use crate::sealed::looked_up;
 use crate::windows::fixture::ServerFixture;
 
 /// The puzzle is there and may be moved.
 const PUZZLE: &str = "document.querySelector('#check').getAttribute('data-busy') === 'false'
     && document.querySelector('#piece').getAttribute('width') > 0 && document.querySelector('#scene').getAttribute('href')";
-/// Until it is told that it hurried enough, the page takes a challenge to end as soon as it has come.
+/// Until it is told that it hurried enough, the page takes a challenge to end as soon as it has
+/// come.
 const HURRY: &str = "const read = Response.prototype.json; Response.prototype.json = async function () {
     const data = await read.call(this);
     if (data?.challenge && !window.hurried) data.expires_at = new Date(Date.parse(data.expires_at) - 119_000).toISOString();
@@ -32,7 +33,8 @@ const PIECE_X: &str = "Number(document.querySelector('#piece').getAttribute('x')
 async fn middle(tab: &Tab<'_>, css: &str, beside: f64) -> (f64, f64) {
     let place = tab
         .eval(&format!(
-            "(({{ x, y, width, height }}) => [x + width / 2, y + height / 2])(document.querySelector({}).getBoundingClientRect())",
+            "(({{ x, y, width, height }}) => [x + width / 2, y + height / \
+             2])(document.querySelector({}).getBoundingClientRect())",
             json!(css)
         ))
         .await;
@@ -279,7 +281,8 @@ async fn what_is_typed_wrong_brings_a_new_picture() {
         tab.keys("nope!\u{e007}").await;
         tab.says("#check-said", "不对，已换一张。").await;
         tab.until(&format!(
-            "document.querySelector('#letters').src !== {first} && document.activeElement.id === 'typed'"
+            "document.querySelector('#letters').src !== {first} && document.activeElement.id === \
+             'typed'"
         ))
         .await;
         assert_eq!(tab.eval("document.querySelector('#typed').value").await, "");

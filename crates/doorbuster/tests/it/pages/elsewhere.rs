@@ -1,4 +1,5 @@
-//! The pages as a folder at another address than the server's, as on a CDN: a visitor gets from there through the front door to an order.
+//! The pages as a folder at another address than the server's, as on a CDN: a visitor gets from
+//! there through the front door to an order.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -32,7 +33,8 @@ async fn serve(listener: TcpListener, folder: PathBuf) {
                 .trim_start_matches('/');
             let (status, kind, bytes) = file(&folder, path);
             let head = format!(
-                "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: \
+                 close\r\n\r\n",
                 bytes.len()
             );
             let _ = stream.write_all(&[head.into_bytes(), bytes].concat()).await;
@@ -59,7 +61,8 @@ fn file(folder: &Path, path: &str) -> (&'static str, &'static str, Vec<u8>) {
 async fn a_page_from_elsewhere_brings_a_visitor_through_the_front_door_to_an_order() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let elsewhere: SocketAddr = listener.local_addr().expect("it is bound");
-    let fixture = ServerFixture::with(&[("DOORBUSTER_PAGE__ORIGIN", &format!("http://{elsewhere}"))]);
+    let fixture =
+        ServerFixture::with(&[("DOORBUSTER_PAGE__ORIGIN", &format!("http://{elsewhere}"))]);
     guarded(&fixture, "open", json!({"challenge": "image", "waiting_room": "always"})).await;
     let (folder, api) = (fixture.temp_dir.join("www"), format!("http://{}", fixture.address));
     let mut export = program(&fixture.temp_dir);

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::flaky_proxy::{FlakyProxy, Mode};
 use super::driver::Browser;
+use super::flaky_proxy::{FlakyProxy, Mode};
 use super::{BUY, STATE, draft, in_secs, link, plain, sale, states, streams};
 use crate::windows::client::{PurchaseSpec, request};
 use crate::windows::fixture::ServerFixture;
@@ -149,7 +149,8 @@ async fn the_list_shows_what_can_be_had_first_and_a_buyers_own_orders() {
     let fixture = ServerFixture::start();
     let (_, later) = in_secs(3_600);
     sale(&fixture, "open", json!({})).await;
-    draft(&fixture, "later", json!({}), json!({"starts_at": later, "title": "Opening later"})).await;
+    draft(&fixture, "later", json!({}), json!({"starts_at": later, "title": "Opening later"}))
+        .await;
     fixture.step("later", "schedule").await;
     draft(&fixture, "over", json!({}), json!({"ends_at": later, "title": "Over"})).await;
     for step in ["open", "close"] {

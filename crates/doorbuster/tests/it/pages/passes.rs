@@ -1,4 +1,5 @@
-//! Passes, access codes, thresholds and limits, as a visitor meets them: what is asked for before the press, and what a refusal says.
+//! Passes, access codes, thresholds and limits, as a visitor meets them: what is asked for before
+//! the press, and what a refusal says.
 
 use std::time::Duration;
 
@@ -6,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::driver::Browser;
 use super::tab::Tab;
-use super::{BUY, STATE, link_with_claims, draft, in_secs, prepared_before_opening, link, states};
+use super::{BUY, STATE, draft, in_secs, link, link_with_claims, prepared_before_opening, states};
 use crate::windows::fixture::ServerFixture;
 
 /// Writes down what the page sends, and when, by a clock that the page cannot bend.
@@ -50,7 +51,8 @@ pub async fn guarded(fixture: &ServerFixture, name: &str, front_door: Value) -> 
 /// The same, opening in so many seconds; when that is.
 pub async fn opening(fixture: &ServerFixture, name: &str, secs: i64, front_door: Value) -> f64 {
     let (starts, starts_at) = in_secs(secs);
-    draft(fixture, name, json!({}), json!({ "starts_at": starts_at, "front_door": front_door })).await;
+    draft(fixture, name, json!({}), json!({ "starts_at": starts_at, "front_door": front_door }))
+        .await;
     fixture.step(name, "schedule").await;
     starts.as_millisecond() as f64
 }
@@ -150,7 +152,10 @@ async fn what_a_sale_begins_to_ask_for_while_a_page_is_open_is_met_within_the_pr
         // It hears of no change.
         tab.run(DEAF).await;
         let changed = json!({"front_door": {"pass": "required"}});
-        assert_eq!(fixture.admin("PATCH", "/v1/admin/sales/open", Some(&changed)).await.status, 200);
+        assert_eq!(
+            fixture.admin("PATCH", "/v1/admin/sales/open", Some(&changed)).await.status,
+            200
+        );
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
         assert_eq!(sent(&tab, "/passes").await.len(), 1);
@@ -257,7 +262,14 @@ async fn who_may_not_buy_is_told_what_it_takes_before_the_start_and_nothing_is_a
         guarded(&fixture, "now", json!({"members_only": true, "min_level": 3, "pass": "required"}))
             .await;
         let visit = async |sale: &str, member: bool, level: Option<u8>| {
-            tab.go(&link_with_claims(fixture.address, &format!("/sale/{sale}"), "ann", member, level)).await;
+            tab.go(&link_with_claims(
+                fixture.address,
+                &format!("/sale/{sale}"),
+                "ann",
+                member,
+                level,
+            ))
+            .await;
         };
         visit("members", false, None).await;
         tab.says(STATE, "This sale is for members").await;

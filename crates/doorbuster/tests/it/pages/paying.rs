@@ -1,9 +1,10 @@
-//! From the order to the payment page and back: what is paid, what is not, what comes late or twice, and where that money is.
+//! From the order to the payment page and back: what is paid, what is not, what comes late or
+//! twice, and where that money is.
 
 use serde_json::json;
 
-use super::flaky_proxy::{FlakyProxy, Mode};
 use super::driver::Browser;
+use super::flaky_proxy::{FlakyProxy, Mode};
 use super::tab::Tab;
 use super::{BUY, STATE, link, plain, sale, states, streams};
 use crate::windows::client::{PurchaseSpec, request};
@@ -12,7 +13,8 @@ use crate::windows::fixture::ServerFixture;
 /// The order page's large button.
 const PAY: &str = "#pay";
 
-/// Payment windows that end while they are looked at, and not before a visitor got to the payment page, or two did, on a slow machine.
+/// Payment windows that end while they are looked at, and not before a visitor got to the payment
+/// page, or two did, on a slow machine.
 const ONE_WAY_SECS: u32 = 16;
 const TWO_WAYS_SECS: u32 = 30;
 
@@ -281,8 +283,9 @@ async fn an_operators_refund_cancellation_and_extension_are_told() {
         other.go(&link(fixture.address, &format!("/order/{given}"), "ann")).await;
         other.says("#state", "Reserved for you").await;
         let act = async |order: &str, step: &str, body: Option<serde_json::Value>| {
-            let done =
-                fixture.admin("POST", &format!("/v1/admin/orders/{order}/{step}"), body.as_ref()).await;
+            let done = fixture
+                .admin("POST", &format!("/v1/admin/orders/{order}/{step}"), body.as_ref())
+                .await;
             assert_eq!(done.status, 200, "{done}");
         };
         act(&paid, "refund", None).await;

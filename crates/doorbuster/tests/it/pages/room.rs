@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::driver::Browser;
 use super::passes::{guarded, noted, opening, sent};
-use super::{BUY, STATE, draft, prepared_before_opening, link, states};
+use super::{BUY, STATE, draft, link, prepared_before_opening, states};
 use crate::windows::client::{request, signed_in};
 use crate::windows::fixture::ServerFixture;
 

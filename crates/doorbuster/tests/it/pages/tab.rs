@@ -124,7 +124,8 @@ impl<'a> Tab<'a> {
         }
     }
 
-    /// Presses keys, wherever the focus is; the private characters of the common protocol stand for those without one.
+    /// Presses keys, wherever the focus is; the private characters of the common protocol stand for
+    /// those without one.
     pub async fn keys(&self, keys: &str) {
         let strokes = keys.chars().flat_map(|key| {
             let (down, up) =

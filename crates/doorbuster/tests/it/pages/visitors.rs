@@ -1,4 +1,5 @@
-//! Who comes: buyers of the shop, strangers, guests of a demonstration, readers of Chinese, browsers without scripts.
+//! Who comes: buyers of the shop, strangers, guests of a demonstration, readers of Chinese,
+//! browsers without scripts.
 
 use doorbuster_api::value::{Currency, Money};
 use serde_json::json;

@@ -1,10 +1,11 @@
-//! The line for an item that is held out: standing in it, leaving it, and the order that a unit which came back becomes.
+//! The line for an item that is held out: standing in it, leaving it, and the order that a unit
+//! which came back becomes.
 
 use serde_json::json;
 
 use super::driver::Browser;
 use super::{BUY, STATE, draft, link, sale, states, streams};
-use crate::windows::client::{Reply, PurchaseSpec, request};
+use crate::windows::client::{PurchaseSpec, Reply, request};
 use crate::windows::fixture::ServerFixture;
 
 /// The button beside the one that buys.
@@ -22,12 +23,15 @@ async fn held_out(fixture: &ServerFixture, hold_secs: u32) -> String {
 
 /// What another visitor asks of the line.
 async fn line(fixture: &ServerFixture, method: &str, buyer: &str) -> Reply {
-    let lines = format!("{}Idempotency-Key: line\r\n", PurchaseSpec::new(buyer, "k", "last", 1).signed);
-    fixture.ask(&request(method, "/v1/sales/last/items/lamp/line", &lines, None)).await
+    let lines =
+        format!("{}Idempotency-Key: line\r\n", PurchaseSpec::new(buyer, "k", "last", 1).signed);
+    fixture.ask(&request(method, "/v1/sales/last/items/lamp/waitlist", &lines, None)).await
 }
 
 async fn cancel(fixture: &ServerFixture, buyer: &str, order: &str) {
-    let told = fixture.ask(&PurchaseSpec::new(buyer, "k", "last", 1).order("POST", order, "/cancel")).await;
+    let told = fixture
+        .ask(&PurchaseSpec::new(buyer, "k", "last", 1).order("POST", order, "/cancel"))
+        .await;
     assert_eq!(told.status, 200, "{told}");
 }
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use crate::test_server::{TestServer, KEY, TempDir, serve};
+use crate::test_server::{KEY, TempDir, TestServer, serve};
 
 /// A server that was given no key, which writes what it says at its usual level into this file.
 fn open(temp_dir: &TempDir, log: &Path) -> TestServer {
@@ -22,7 +22,9 @@ fn read(log: &Path) -> String {
 fn a_server_without_a_key_makes_one_and_shows_it_once() {
     let temp_dir = TempDir::new();
     let (first, second) = (temp_dir.join("first"), temp_dir.join("second"));
-    let status = |test_server: &TestServer, key: &str| test_server.send(key, "GET", "/v1/admin/sales", "", "").0;
+    let status = |test_server: &TestServer, key: &str| {
+        test_server.send(key, "GET", "/v1/admin/sales", "", "").0
+    };
     let test_server = open(&temp_dir, &first);
     let said = read(&first);
     let shown =
@@ -35,7 +37,11 @@ fn a_server_without_a_key_makes_one_and_shows_it_once() {
     assert_eq!(read(&first).matches(key).count(), 1, "{}", read(&first));
 
     let test_server = open(&temp_dir, &second);
-    assert_eq!((status(&test_server, key), status(&test_server, KEY)), (200, 401), "the same key still");
+    assert_eq!(
+        (status(&test_server, key), status(&test_server, KEY)),
+        (200, 401),
+        "the same key still"
+    );
     assert_eq!(test_server.terminate().0, Some(0));
     let said = read(&second);
     assert!(said.contains("serving"), "what it says is here: {said}");

@@ -1,4 +1,5 @@
-//! An admission that ends while its pass is made: the pass would be worth nothing, so there is none, and nothing more is spent for it.
+//! An admission that ends while its pass is made: the pass would be worth nothing, so there is
+//! none, and nothing more is spent for it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -24,14 +25,23 @@ fn now_ms() -> i64 {
 }
 
 /// A request of this buyer's about the sale.
-async fn ask(fixture: &ServerFixture, buyer: &str, method: &str, what: &str, body: Option<&Value>) -> Reply {
-    fixture.ask(&request(method, &format!("/v1/sales/spring/{what}"), &signed_in(buyer), body)).await
+async fn ask(
+    fixture: &ServerFixture,
+    buyer: &str,
+    method: &str,
+    what: &str,
+    body: Option<&Value>,
+) -> Reply {
+    fixture
+        .ask(&request(method, &format!("/v1/sales/spring/{what}"), &signed_in(buyer), body))
+        .await
 }
 
 /// Puts this door in front of the sale, beside what is there.
 async fn guard(fixture: &ServerFixture, door: Value) {
-    let patched =
-        fixture.admin("PATCH", "/v1/admin/sales/spring", Some(&json!({ "front_door": door }))).await;
+    let patched = fixture
+        .admin("PATCH", "/v1/admin/sales/spring", Some(&json!({ "front_door": door })))
+        .await;
     assert_eq!(patched.status, 200, "{patched}");
 }
 
@@ -48,7 +58,12 @@ async fn called_in(fixture: &ServerFixture, buyer: &str) -> i64 {
 }
 
 /// Asks for a pass, and has the disk hold up what is spent for it until the admission is over.
-async fn overtaken(fixture: &ServerFixture, faults: &MachineFaults, buyer: &str, wanted: &Value) -> String {
+async fn overtaken(
+    fixture: &ServerFixture,
+    faults: &MachineFaults,
+    buyer: &str,
+    wanted: &Value,
+) -> String {
     let until = called_in(fixture, buyer).await;
     faults.slow_disk(HELD_UP);
     let mut wire = fixture.wire().await;

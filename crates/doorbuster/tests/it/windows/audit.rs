@@ -1,4 +1,5 @@
-//! The continuous audit: what it finds stops that sale and no other, and whoever looks is told of it.
+//! The continuous audit: what it finds stops that sale and no other, and whoever looks is told of
+//! it.
 
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use crate::test_server::{program, run};
 const PATIENCE: Duration = Duration::from_secs(180);
 const ALARM: &str = "doorbuster_audit_findings_total";
 
-/// Writes into the store behind the server's back, as a person with a shell can; it must change one row.
+/// Writes into the store behind the server's back, as a person with a shell can; it must change one
+/// row.
 fn falsify(fixture: &ServerFixture, sql: &str) {
     let store =
         Connection::open(fixture.data_dir().join("doorbuster.sqlite3")).expect("the store's file");
@@ -48,21 +50,35 @@ async fn what_the_continuous_audit_finds_pauses_the_item_and_raises_the_alarm() 
     let fixture = ServerFixture::start();
     for sale in ["spring", "autumn"] {
         fixture.open_sale(sale, &[("phone", 10, 5, 900)]).await;
-        assert_eq!(fixture.buy(&PurchaseSpec::new("anna", sale, sale, 3)).await.verdict(), "201", "{sale}");
+        assert_eq!(
+            fixture.buy(&PurchaseSpec::new("anna", sale, sale, 3)).await.verdict(),
+            "201",
+            "{sale}"
+        );
     }
     fixture.audit(None).await;
     assert_eq!((fixture.metric(ALARM).await, alarms(&fixture).len()), (0, 0), "all is well");
 
     // A unit out of nowhere. Nobody asks for an audit.
-    falsify(&fixture, "UPDATE item SET pool = pool + 1 WHERE sale_id = 'spring' AND name = 'phone'");
-    let phase =
-        async |sale: &str| fixture.get_ok(&format!("/v1/admin/sales/{sale}")).await["phase"].clone();
+    falsify(
+        &fixture,
+        "UPDATE item SET pool = pool + 1 WHERE sale_id = 'spring' AND name = 'phone'",
+    );
+    let phase = async |sale: &str| {
+        fixture.get_ok(&format!("/v1/admin/sales/{sale}")).await["phase"].clone()
+    };
     let paused = async || (phase("spring").await == "paused").then_some(());
     fixture.until("the sale is paused", PATIENCE, paused).await;
-    assert_eq!(fixture.buy(&PurchaseSpec::new("bert", "spring", "spring", 1)).await.verdict(), "409 paused");
+    assert_eq!(
+        fixture.buy(&PurchaseSpec::new("bert", "spring", "spring", 1)).await.verdict(),
+        "409 paused"
+    );
     // The other sale has nothing to do with it, nor has the server.
     assert_eq!(phase("autumn").await, "open");
-    assert_eq!(fixture.buy(&PurchaseSpec::new("bert", "autumn", "autumn", 1)).await.verdict(), "201");
+    assert_eq!(
+        fixture.buy(&PurchaseSpec::new("bert", "autumn", "autumn", 1)).await.verdict(),
+        "201"
+    );
     let ready = fixture.ask(&request("GET", "/readyz", "", None)).await;
     assert_eq!(ready.status, 200, "{ready}");
 
@@ -74,13 +90,17 @@ async fn what_the_continuous_audit_finds_pauses_the_item_and_raises_the_alarm() 
         assert_eq!(told, ["ERROR", "I2", "spring", "phone"].map(Some), "{alarm}");
     }
     names_the_phones_of_spring(&fixture.get_ok("/v1/admin/audit").await);
-    let audited =
-        run(program(&fixture.temp_dir).args(["audit", "--json", "--store"]).arg(fixture.data_dir()));
+    let audited = run(program(&fixture.temp_dir)
+        .args(["audit", "--json", "--store"])
+        .arg(fixture.data_dir()));
     audited.stderr_of_failure(1);
     names_the_phones_of_spring(&audited.json());
 
     // That was all: without it everything adds up.
-    falsify(&fixture, "UPDATE item SET pool = pool - 1 WHERE sale_id = 'spring' AND name = 'phone'");
+    falsify(
+        &fixture,
+        "UPDATE item SET pool = pool - 1 WHERE sale_id = 'spring' AND name = 'phone'",
+    );
     fixture.audit(None).await;
     assert_eq!(phase("spring").await, "paused", "an operator opens it again");
 }

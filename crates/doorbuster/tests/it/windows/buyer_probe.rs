@@ -1,10 +1,11 @@
-//! How well buyers are served: a few who buy and look all the time, each over a connection of its own, and how long they wait.
+//! How well buyers are served: a few who buy and look all the time, each over a connection of its
+//! own, and how long they wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::client::{Wire, PurchaseSpec, request};
+use super::client::{PurchaseSpec, Wire, request};
 use super::fixture::ServerFixture;
 use crate::watch::Watch;
 
@@ -30,7 +31,8 @@ pub struct ServiceQuality {
     pub later: usize,
     /// All but one in a hundred came within this.
     pub p99: Duration,
-    /// How long it took until the last had come. True time: answers go on while a disk is slow, for which a watch stands still.
+    /// How long it took until the last had come. True time: answers go on while a disk is slow, for
+    /// which a watch stands still.
     pub span: Duration,
 }
 
@@ -80,8 +82,9 @@ impl BuyerProbe {
         ServiceQuality { answers: waits.len(), later, p99: waits[waits.len() * 99 / 100], span }
     }
 
-    /// [`BuyerProbe::measure`] again, a few times at most, until they are served well: other work on the machine comes and goes,
-    /// what the server does wrong stays. All answers of all times, and the best time.
+    /// [`BuyerProbe::measure`] again, a few times at most, until they are served well: other work
+    /// on the machine comes and goes, what the server does wrong stays. All answers of all times,
+    /// and the best time.
     pub async fn measure_until(
         &mut self,
         span: Duration,

@@ -1,5 +1,5 @@
-//! The machine's clock is stepped by an hour, forward and back: nothing expires early, no sale opens early, and the
-//! operator is told.
+//! The machine's clock is stepped by an hour, forward and back: nothing expires early, no sale
+//! opens early, and the operator is told.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,7 +28,8 @@ fn instant(told: &Value, member: &str) -> i64 {
     text.parse::<jiff::Timestamp>().expect("RFC 3339").as_millisecond()
 }
 
-/// A sale that begins by itself so long from now; its beginning. Where that had come before it was scheduled, it has a later one.
+/// A sale that begins by itself so long from now; its beginning. Where that had come before it was
+/// scheduled, it has a later one.
 async fn scheduled(fixture: &ServerFixture, sale: &str, from_now_ms: i64) -> i64 {
     let item = json!({"id": "phone", "title": "Phone", "price": {"amount_minor": 10, "currency": "CNY"}, "stock": 9});
     let body = json!({"id": sale, "title": "T", "items": [item]});
@@ -38,9 +39,11 @@ async fn scheduled(fixture: &ServerFixture, sale: &str, from_now_ms: i64) -> i64
         let begins = now_ms() + from_now_ms;
         let starts_at = jiff::Timestamp::from_millisecond(begins).expect("in range");
         let patch = json!({"starts_at": format!("{starts_at:.3}")});
-        let patched = fixture.admin("PATCH", &format!("/v1/admin/sales/{sale}"), Some(&patch)).await;
+        let patched =
+            fixture.admin("PATCH", &format!("/v1/admin/sales/{sale}"), Some(&patch)).await;
         assert_eq!(patched.status, 200, "{patched}");
-        let stepped = fixture.admin("POST", &format!("/v1/admin/sales/{sale}/schedule"), None).await;
+        let stepped =
+            fixture.admin("POST", &format!("/v1/admin/sales/{sale}/schedule"), None).await;
         if stepped.status == 200 {
             return begins;
         }
@@ -66,7 +69,8 @@ async fn a_step_of_the_clock_neither_expires_nor_opens_anything_early() {
     fixture.open_sale("spring", &[("phone", 10, 10, 600)]).await;
     fixture.open_sale("short", &[("phone", 10, 10, 1)]).await;
     scheduled(&fixture, "in-half-an-hour", HOUR_MS / 2).await;
-    let (long, short) = (PurchaseSpec::new("anna", "k", "spring", 1), PurchaseSpec::new("anna", "k2", "short", 1));
+    let (long, short) =
+        (PurchaseSpec::new("anna", "k", "spring", 1), PurchaseSpec::new("anna", "k2", "short", 1));
     let order = fixture.buy(&long).await;
     assert_eq!(order.verdict(), "201");
     let state = async |spec: &PurchaseSpec, id: &str| {
@@ -76,7 +80,8 @@ async fn a_step_of_the_clock_neither_expires_nor_opens_anything_early() {
         let soon = scheduled(&fixture, &format!("soon-{step}"), 2_000).await;
         faults.wall_ahead_ms(hours * HOUR_MS);
         alarm(&fixture, 1).await;
-        // A hold that begins while the clock is not believed, so that none of its second falls before.
+        // A hold that begins while the clock is not believed, so that none of its second falls
+        // before.
         let held = fixture.buy(&PurchaseSpec { key: step.into(), ..short.clone() }).await;
         assert_eq!(held.verdict(), "201");
         let ends = instant(&held.json(), "pay_by");
@@ -96,8 +101,10 @@ async fn a_step_of_the_clock_neither_expires_nor_opens_anything_early() {
                 "{step}: {member} is not of {while_it_bought:?}: {bought}"
             );
         }
-        // What is due by the true time opens; what would be expired rests until the clock is believed again.
-        let opened = async || (phase(&fixture, &format!("soon-{step}")).await == "open").then_some(());
+        // What is due by the true time opens; what would be expired rests until the clock is
+        // believed again.
+        let opened =
+            async || (phase(&fixture, &format!("soon-{step}")).await == "open").then_some(());
         fixture.until("a sale opens at its time", Duration::from_secs(5), opened).await;
         let early = soon - now_ms();
         assert!(early < 200, "{step}: it opened {early} ms early");

@@ -1,23 +1,27 @@
-//! A place in the queue whose time is over before its commit: it is refused, whoever asks and however often, and its units are for sale again.
+//! A place in the queue whose time is over before its commit: it is refused, whoever asks and
+//! however often, and its units are for sale again.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::client::{Reply, PurchaseSpec};
+use super::client::{PurchaseSpec, Reply};
 use super::faults::MachineFaults;
-use super::requests::at_once;
 use super::fixture::ServerFixture;
+use super::requests::at_once;
 
 /// For whatever comes by itself, on a slow machine.
 const SOON: Duration = Duration::from_secs(30);
-/// How long the disk holds a commit up if nobody lets it go: much longer than any place may be undecided.
+/// How long the disk holds a commit up if nobody lets it go: much longer than any place may be
+/// undecided.
 const HELD_UP: Duration = Duration::from_secs(120);
-/// A place is decided ten seconds after it was asked for; how much earlier or later that may be told, with what the request took before and after.
+/// A place is decided ten seconds after it was asked for; how much earlier or later that may be
+/// told, with what the request took before and after.
 const DECIDED: (SignedDuration, SignedDuration) =
     (SignedDuration::from_secs(8), SignedDuration::from_secs(12));
-/// Whoever looks at a place so long before its time is over hears that it is queued, also on a slow machine.
+/// Whoever looks at a place so long before its time is over hears that it is queued, also on a slow
+/// machine.
 const EARLY: SignedDuration = SignedDuration::from_secs(5);
 /// How much the server's clock and ours may differ.
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(1);
@@ -60,8 +64,8 @@ impl Place {
     }
 }
 
-/// The places of those who ask for all of these at once and do not wait. Where the machine stands still in between, whoever comes behind that is
-/// turned away.
+/// The places of those who ask for all of these at once and do not wait. Where the machine stands
+/// still in between, whoever comes behind that is turned away.
 pub(super) async fn queue_up(fixture: &ServerFixture, specs: Vec<PurchaseSpec>) -> Vec<Place> {
     let asked = Timestamp::now();
     let replies = at_once(fixture, specs.iter().map(|spec| spec.with(ASYNC)).collect()).await;
@@ -128,8 +132,10 @@ async fn a_place_whose_time_is_over_is_refused_and_stays_refused() {
     stocked(&fixture, PHONES + 1).await;
     let batches = fixture.metric(BATCHES).await;
     faults.slow_disk(HELD_UP);
-    let first = queue_up(&fixture, vec![PurchaseSpec::new("first", "k", "spring", 1).item("lamp")]).await;
-    // Once its ticket was taken it is in the commit that the disk holds up, and whoever comes now is in the one after.
+    let first =
+        queue_up(&fixture, vec![PurchaseSpec::new("first", "k", "spring", 1).item("lamp")]).await;
+    // Once its ticket was taken it is in the commit that the disk holds up, and whoever comes now
+    // is in the one after.
     let taken = async || (fixture.metric(BATCHES).await > batches).then_some(());
     fixture.until("the first ticket is being committed", SOON, taken).await;
     let late = queue_up(
@@ -139,8 +145,12 @@ async fn a_place_whose_time_is_over_is_refused_and_stays_refused() {
     .await;
     let all: Vec<&Place> = first.iter().chain(&late).collect();
     outlast(&fixture, &all).await;
-    assert_eq!((fixture.stock("spring").await.held, fixture.stock("spring").await.free()), (0, PHONES));
-    // A look asks for the verdict when its time is over, and waits behind the same commit. Of the others nobody asks.
+    assert_eq!(
+        (fixture.stock("spring").await.held, fixture.stock("spring").await.free()),
+        (0, PHONES)
+    );
+    // A look asks for the verdict when its time is over, and waits behind the same commit. Of the
+    // others nobody asks.
     let mut looks = Vec::new();
     for &place in all.iter().step_by(2) {
         let mut wire = fixture.wire().await;

@@ -1,16 +1,16 @@
-//! A disk that is full, fails or is slow: the program ends with the reason and never goes on with a disk that may lie;
-//! whatever was told is there when the disk is well again.
+//! A disk that is full, fails or is slow: the program ends with the reason and never goes on with a
+//! disk that may lie; whatever was told is there when the disk is well again.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::client::{SECRET, PurchaseSpec};
-use super::purchase_log::AllowedEvents;
+use super::client::{PurchaseSpec, SECRET};
 use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
-use super::random_load::{self, RandomLoad, LoadRecord};
+use super::purchase_log::AllowedEvents;
+use super::random_load::{self, LoadRecord, RandomLoad};
 use crate::test_server::{TempDir, program, run};
 use crate::watch::Watch;
 
@@ -18,7 +18,8 @@ use crate::watch::Watch;
 const END_WITHIN: Duration = Duration::from_secs(10);
 /// Longer than it takes to fill a few megabytes, on a slow machine.
 const FILLED_WITHIN: Duration = Duration::from_secs(300);
-/// How long the disk holds commits up if nobody lets it go: longer than buyers wait, and decided in time all the same.
+/// How long the disk holds commits up if nobody lets it go: longer than buyers wait, and decided in
+/// time all the same.
 const HELD_UP: Duration = Duration::from_secs(8);
 /// Looks while it does.
 const LOOKS: u32 = 40;
@@ -26,7 +27,8 @@ const LOOKS: u32 = 40;
 const STORMING: u64 = 50;
 /// So many of them listen for their verdict before the disk is quick again.
 const LISTENING: u64 = 10;
-/// They do within this, with the start of their program and the two seconds that each of them waits first.
+/// They do within this, with the start of their program and the two seconds that each of them waits
+/// first.
 const LISTEN_WITHIN: Duration = Duration::from_secs(20);
 
 /// Storms until the server is gone.
@@ -80,7 +82,8 @@ async fn a_full_disk_ends_the_program_with_the_reason() {
     let (data, kept) = (temp_dir.join("data"), temp_dir.join("kept"));
     std::fs::create_dir(&kept).expect("a fresh name");
     let (data, kept) = (data.display(), kept.display());
-    // A small disk of its own. It is gone with its namespace, so what is on it at the end is copied out.
+    // A small disk of its own. It is gone with its namespace, so what is on it at the end is copied
+    // out.
     let disk = format!(
         r#"unshare -Urm bash -c 'mount -t tmpfs -o size=4m small {data} || exit 77; "$@"; code=$?; cp {data}/* {kept}; exit $code' bash "$@""#
     );
@@ -114,10 +117,11 @@ async fn a_disk_that_fills_in_a_storm_ends_the_program_with_the_reason() {
     fixture.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;
     let plan = RandomLoad::new(fixture.address, "spring", 3, 16, AllowedEvents::default());
     let storm = tokio::spawn(random_load::run(plan.clone()));
-    fixture.until("a storm", FILLED_WITHIN, async || {
-        (plan.answered.load(Ordering::Relaxed) > 200).then_some(())
-    })
-    .await;
+    fixture
+        .until("a storm", FILLED_WITHIN, async || {
+            (plan.answered.load(Ordering::Relaxed) > 200).then_some(())
+        })
+        .await;
     faults.full_disk(true);
     let record = tokio::time::timeout(FILLED_WITHIN, storm)
         .await
@@ -156,10 +160,16 @@ async fn an_order_is_on_the_disk_before_it_is_told() {
 async fn a_slow_disk_slows_orders_and_nothing_else() {
     let (fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", 40, 10, 900), ("gone", 1, 1, 900)]).await;
-    assert_eq!(fixture.buy(&PurchaseSpec::new("first", "k", "spring", 1).item("gone")).await.verdict(), "201");
+    assert_eq!(
+        fixture.buy(&PurchaseSpec::new("first", "k", "spring", 1).item("gone")).await.verdict(),
+        "201"
+    );
     let mut queued = Vec::new();
     for number in 0..30 {
-        queued.push((PurchaseSpec::new(&format!("b{number}"), "k", "spring", 1), fixture.wire().await));
+        queued.push((
+            PurchaseSpec::new(&format!("b{number}"), "k", "spring", 1),
+            fixture.wire().await,
+        ));
     }
     faults.slow_disk(HELD_UP);
     let begun = Watch::start();
@@ -171,14 +181,17 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
     // Meanwhile whoever is refused hears so at once, and everybody can look.
     for look in 0..LOOKS {
         let asked = Watch::start();
-        let late = fixture.buy(&PurchaseSpec::new(&format!("late{look}"), "k", "spring", 1).item("gone")).await;
+        let late = fixture
+            .buy(&PurchaseSpec::new(&format!("late{look}"), "k", "spring", 1).item("gone"))
+            .await;
         assert_eq!(late.verdict(), "409 sold_out");
         fixture.stock("spring").await;
         assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(faults.syncs(), before, "the disk was busy all the time");
-    // The disk takes longer than buyers wait: they get a place, and in time the order under the same id.
+    // The disk takes longer than buyers wait: they get a place, and in time the order under the
+    // same id.
     let mut places = Vec::new();
     for (spec, wire) in &mut queued {
         let place = wire.reply().await.expect("an answer");
@@ -189,13 +202,15 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
     faults.slow_disk(Duration::ZERO);
     for (spec, place) in places {
         let look = spec.order("GET", &place.id(), "");
-        let decided = async || (fixture.ask(&look).await.json()["state"] == "reserved").then_some(());
-        fixture.until(
-            "a verdict by decide_by",
-            Duration::from_secs(11).saturating_sub(begun.elapsed()),
-            decided,
-        )
-        .await;
+        let decided =
+            async || (fixture.ask(&look).await.json()["state"] == "reserved").then_some(());
+        fixture
+            .until(
+                "a verdict by decide_by",
+                Duration::from_secs(11).saturating_sub(begun.elapsed()),
+                decided,
+            )
+            .await;
     }
     assert_eq!(fixture.stock("spring").await.held, 30);
     fixture.audit(None).await;
@@ -205,7 +220,8 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
 async fn a_storm_from_another_process_hears_by_event_what_a_slow_disk_held_up() {
     let (fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", 100, 1, 900)]).await;
-    let (secret, answers) = (fixture.temp_dir.join("secret"), fixture.temp_dir.join("answers.jsonl"));
+    let (secret, answers) =
+        (fixture.temp_dir.join("secret"), fixture.temp_dir.join("answers.jsonl"));
     std::fs::write(&secret, SECRET).expect("a fresh name");
     let (url, buyers) = (format!("http://{}", fixture.address), STORMING.to_string());
     let mut storm = program(&fixture.temp_dir);
@@ -215,7 +231,8 @@ async fn a_storm_from_another_process_hears_by_event_what_a_slow_disk_held_up() 
     storm.arg("--buyer-secret-file").arg(&secret).arg("--answers").arg(&answers);
     faults.slow_disk(HELD_UP);
     let storm = tokio::task::spawn_blocking(move || run(&mut storm));
-    let listening = async || (fixture.metric("doorbuster_events_sse").await >= LISTENING).then_some(());
+    let listening =
+        async || (fixture.metric("doorbuster_events_sse").await >= LISTENING).then_some(());
     fixture.until("buyers with a place in the queue listen", LISTEN_WITHIN, listening).await;
     faults.slow_disk(Duration::ZERO);
     let stormed = storm.await.expect("the program runs");

@@ -1,13 +1,14 @@
-//! A disk that fails beside the commits, or all at once: the program ends with the reason, and syncs no file again that may lie.
+//! A disk that fails beside the commits, or all at once: the program ends with the reason, and
+//! syncs no file again that may lie.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::client::{Wire, PurchaseSpec};
-use super::purchase_log::AllowedEvents;
+use super::client::{PurchaseSpec, Wire};
 use super::disk::expect_told;
 use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
+use super::purchase_log::AllowedEvents;
 use super::random_load::{self, RandomLoad};
 
 /// A server whose disk failed ends within this.
@@ -16,7 +17,8 @@ const END_WITHIN: Duration = Duration::from_secs(10);
 const STORM_WITHIN: Duration = Duration::from_secs(300);
 /// Answers that make a storm.
 const STORM_MIN: usize = 200;
-/// Bytes of the log at which it is carried some hundred milliseconds later: half of what makes it long.
+/// Bytes of the log at which it is carried some hundred milliseconds later: half of what makes it
+/// long.
 const LOG_HALF_LONG: u64 = 4_000_000;
 /// Buyers whose commits are small.
 const FEW: usize = 4;
@@ -38,17 +40,27 @@ async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
     fixture.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;
     // While the server runs that file is synced only when the log is long and carried into it.
     faults.fail_next_sync_of_main();
-    // Some commit is on its way to the disk at any moment, also when the sync of the file fails; what such commits add to the log is so little that
-    // whoever writes it could carry it, and sync the file, without asking anybody.
+    // Some commit is on its way to the disk at any moment, also when the sync of the file fails;
+    // what such commits add to the log is so little that whoever writes it could carry it, and sync
+    // the file, without asking anybody.
     faults.slow_disk(SYNC);
-    let storm = tokio::spawn(random_load::run(RandomLoad::new(fixture.address, "spring", 6, FEW, AllowedEvents::default())));
+    let storm = tokio::spawn(random_load::run(RandomLoad::new(
+        fixture.address,
+        "spring",
+        6,
+        FEW,
+        AllowedEvents::default(),
+    )));
     let log = fixture.data_dir().join("doorbuster.sqlite3-wal");
     let bytes = || std::fs::metadata(&log).map_or(0, |file| file.len());
     let half = async || (bytes() >= LOG_HALF_LONG || storm.is_finished()).then_some(());
     fixture.until("the log gets long", STORM_WITHIN, half).await;
-    // A request that never comes to its end keeps the program from ending before that could happen; unless it was so quick that it is gone by now.
-    let (mut stuck, spec) =
-        (Wire::connect(fixture.address).await, PurchaseSpec::new("stuck", "k", "spring", 1).bytes());
+    // A request that never comes to its end keeps the program from ending before that could happen;
+    // unless it was so quick that it is gone by now.
+    let (mut stuck, spec) = (
+        Wire::connect(fixture.address).await,
+        PurchaseSpec::new("stuck", "k", "spring", 1).bytes(),
+    );
     if let Ok(stuck) = &mut stuck {
         let _ = stuck.send(&spec[..spec.len() - 5]).await;
     }
@@ -65,7 +77,8 @@ async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
     expect_told(&fixture, record).await;
 }
 
-/// A disk that fails in a storm, as `fails` says, and is well again at the next start; what the server said.
+/// A disk that fails in a storm, as `fails` says, and is well again at the next start; what the
+/// server said.
 async fn expect_end(seed: u64, fails: fn(&MachineFaults, bool)) -> String {
     let (mut fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::client::{Reply, SECRET, Wire, PurchaseSpec, request};
-use crate::test_server::{KEY, CommandRun, TempDir, program, run, serve, signal};
+use super::client::{PurchaseSpec, Reply, SECRET, Wire, request};
+use crate::test_server::{CommandRun, KEY, TempDir, program, run, serve, signal};
 use crate::watch::Watch;
 
 /// A server process and its directory.
@@ -77,7 +77,8 @@ impl ServerFixture {
         Self::launch(temp_dir, data_dir, settings, None)
     }
 
-    /// One that a shell line starts, in which `"$@"` stands for it, in a scratch directory that is there already.
+    /// One that a shell line starts, in which `"$@"` stands for it, in a scratch directory that is
+    /// there already.
     pub fn with_launcher(temp_dir: TempDir, settings: &[(&str, &str)], line: &str) -> Self {
         let data_dir = temp_dir.join("data");
         let settings =
@@ -93,8 +94,8 @@ impl ServerFixture {
     ) -> Self {
         let mut child =
             command(&temp_dir, &data_dir, &settings, line).spawn().expect("the program starts");
-        let address =
-            ready(&mut child).unwrap_or_else(|| panic!("it does not start: {}", stderr_text(&temp_dir)));
+        let address = ready(&mut child)
+            .unwrap_or_else(|| panic!("it does not start: {}", stderr_text(&temp_dir)));
         Self { temp_dir, address, settings, data_dir, child }
     }
 
@@ -104,8 +105,8 @@ impl ServerFixture {
         self.child = command(&self.temp_dir, &self.data_dir, &self.settings, None)
             .spawn()
             .expect("it starts");
-        self.address =
-            ready(&mut self.child).unwrap_or_else(|| panic!("it does not start: {}", self.stderr_text()));
+        self.address = ready(&mut self.child)
+            .unwrap_or_else(|| panic!("it does not start: {}", self.stderr_text()));
     }
 
     /// Starts it, and kills it before it may have come to listen.
@@ -166,7 +167,11 @@ impl ServerFixture {
             if let Some(status) = self.child.try_wait().expect("it is ours") {
                 return status.code();
             }
-            assert!(begun.elapsed() < most, "it did not end within {most:?}: {}", self.stderr_text());
+            assert!(
+                begun.elapsed() < most,
+                "it did not end within {most:?}: {}",
+                self.stderr_text()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -195,7 +200,8 @@ impl ServerFixture {
     /// Processor time that the server has used.
     pub fn cpu_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
-        // After the name, which is in brackets: state is the third field, user and system time are the 14th and 15th.
+        // After the name, which is in brackets: state is the third field, user and system time are
+        // the 14th and 15th.
         let (_, fields) = stat.rsplit_once(')').expect("a name");
         let ticks: u64 = fields
             .split_whitespace()
@@ -272,7 +278,8 @@ impl ServerFixture {
         self.list("orders", &format!("sale={sale}&")).await
     }
 
-    /// Every row of an operator's list, oldest last. The filter is whole parameters, each with its `&`.
+    /// Every row of an operator's list, oldest last. The filter is whole parameters, each with its
+    /// `&`.
     pub async fn list(&self, of: &str, filter: &str) -> Vec<Value> {
         let (mut rows, mut cursor) = (Vec::new(), String::new());
         loop {

@@ -1,14 +1,14 @@
-//! A store whose files are taken away while the server runs: it ends with the reason, and sells nothing into files that nobody
-//! finds again; whatever was told is there when they are back.
+//! A store whose files are taken away while the server runs: it ends with the reason, and sells
+//! nothing into files that nobody finds again; whatever was told is there when they are back.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::client::PurchaseSpec;
-use super::purchase_log::AllowedEvents;
 use super::disk::expect_told;
 use super::fixture::ServerFixture;
+use super::purchase_log::AllowedEvents;
 use super::random_load::{self, RandomLoad};
 
 /// A server whose store is gone ends within this, also if nobody buys.
@@ -27,8 +27,12 @@ fn carry(from: &Path, to: &Path) {
 #[track_caller]
 fn expect_reason(fixture: &mut ServerFixture, file: &Path) {
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(1), "{}", fixture.stderr_text());
-    let (stderr_text, reason) = (fixture.stderr_text(), format!("{} cannot be found any more", file.display()));
-    assert!(stderr_text.contains(&format!("the store failed, so the server ended: {reason}")), "{stderr_text}");
+    let (stderr_text, reason) =
+        (fixture.stderr_text(), format!("{} cannot be found any more", file.display()));
+    assert!(
+        stderr_text.contains(&format!("the store failed, so the server ended: {reason}")),
+        "{stderr_text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -39,10 +43,11 @@ async fn a_store_that_is_moved_away_in_a_storm_ends_the_program_with_the_reason(
     fixture.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;
     let plan = RandomLoad::new(fixture.address, "spring", 5, 16, AllowedEvents::default());
     let storm = tokio::spawn(random_load::run(plan.clone()));
-    fixture.until("a storm", STORM_WITHIN, async || {
-        (plan.answered.load(Ordering::Relaxed) > 200).then_some(())
-    })
-    .await;
+    fixture
+        .until("a storm", STORM_WITHIN, async || {
+            (plan.answered.load(Ordering::Relaxed) > 200).then_some(())
+        })
+        .await;
     carry(fixture.data_dir(), &away);
     let record = tokio::time::timeout(STORM_WITHIN, storm)
         .await
@@ -62,7 +67,8 @@ async fn a_server_at_rest_ends_as_well_when_its_directory_is_moved_away() {
     fixture.open_sale("spring", &[("phone", 10, 10, 900)]).await;
     let told = PurchaseSpec::new("anna", "k", "spring", 1);
     assert_eq!(fixture.buy(&told).await.verdict(), "201");
-    let (away, file) = (fixture.temp_dir.join("away"), fixture.data_dir().join("doorbuster.sqlite3"));
+    let (away, file) =
+        (fixture.temp_dir.join("away"), fixture.data_dir().join("doorbuster.sqlite3"));
     std::fs::rename(fixture.data_dir(), &away).expect("a fresh name");
     expect_reason(&mut fixture, &file);
     std::fs::rename(&away, fixture.data_dir()).expect("nothing is there");

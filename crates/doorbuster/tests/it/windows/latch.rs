@@ -1,4 +1,5 @@
-//! "Sold out" is never stuck: units that come back are for sale at once, and nobody is refused while units are free.
+//! "Sold out" is never stuck: units that come back are for sale at once, and nobody is refused
+//! while units are free.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +31,8 @@ async fn a_unit_that_was_cancelled_is_the_next_buyers() {
         );
         let cancelled = fixture.ask(&owner.order("POST", &order.id(), "/cancel")).await;
         assert_eq!(cancelled.status, 200, "{cancelled}");
-        // Whoever comes after the cancelling was told finds the units, wherever they are on their way.
+        // Whoever comes after the cancelling was told finds the units, wherever they are on their
+        // way.
         order = fixture.buy(&next).await;
         assert_eq!(order.verdict(), "201", "round {number}: {order}");
         owner = next;
@@ -62,7 +64,8 @@ async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale_within_their_tim
         let mut ids = Vec::new();
         for spec in &mine {
             let bought = async || (fixture.buy(spec).await.status == 201).then_some(());
-            fixture.until("units that came back", FOR_SALE_WITHIN + Duration::from_secs(1), bought)
+            fixture
+                .until("units that came back", FOR_SALE_WITHIN + Duration::from_secs(1), bought)
                 .await;
             ids.push(fixture.buy(spec).await.id());
         }
@@ -84,9 +87,11 @@ async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale_within_their_tim
     fixture.audit(None).await;
 }
 
-/// Buys, asking again while others hold what there is, and gives it back, at the earliest when everybody has `asked` once. How often it was refused.
+/// Buys, asking again while others hold what there is, and gives it back, at the earliest when
+/// everybody has `asked` once. How often it was refused.
 async fn have_it_once(fixture: Arc<ServerFixture>, asked: Arc<Barrier>, number: usize) -> usize {
-    let (spec, mut wire) = (PurchaseSpec::new(&format!("b{number}"), "k", "spring", 1), fixture.wire().await);
+    let (spec, mut wire) =
+        (PurchaseSpec::new(&format!("b{number}"), "k", "spring", 1), fixture.wire().await);
     let begun = Watch::start();
     for refused in 0.. {
         let reply = wire.ask(&spec.bytes()).await.expect("an answer");
@@ -129,10 +134,16 @@ async fn a_crowd_that_passes_few_units_on_serves_everybody() {
     assert_eq!(fixture.stock("spring").await.free(), 3);
     for number in 0..3 {
         assert_eq!(
-            fixture.buy(&PurchaseSpec::new(&format!("late{number}"), "k", "spring", 1)).await.verdict(),
+            fixture
+                .buy(&PurchaseSpec::new(&format!("late{number}"), "k", "spring", 1))
+                .await
+                .verdict(),
             "201"
         );
     }
-    assert_eq!(fixture.buy(&PurchaseSpec::new("late", "k", "spring", 1)).await.verdict(), "409 sold_out");
+    assert_eq!(
+        fixture.buy(&PurchaseSpec::new("late", "k", "spring", 1)).await.verdict(),
+        "409 sold_out"
+    );
     fixture.audit(None).await;
 }

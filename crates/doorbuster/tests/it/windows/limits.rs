@@ -1,19 +1,20 @@
-//! The buyer's limit, and orders that are cancelled and expire at the same instant: each ends once, its units and its
-//! share of the limit come back once.
+//! The buyer's limit, and orders that are cancelled and expire at the same instant: each ends once,
+//! its units and its share of the limit come back once.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use super::client::{Reply, Wire, PurchaseSpec};
-use super::requests::at_once;
+use super::client::{PurchaseSpec, Reply, Wire};
 use super::fixture::{ServerFixture, operator};
+use super::requests::at_once;
 
 /// How long an order is held here, in seconds.
 const HOLD_SECS: u32 = 2;
 /// Buyers in a race between cancelling and expiring.
 const BUYERS: usize = 48;
-/// Races at most: each next one lasts twice as long as the one before, as on a slow machine all may come after the end of their holds.
+/// Races at most: each next one lasts twice as long as the one before, as on a slow machine all may
+/// come after the end of their holds.
 const RACES_MAX: u32 = 4;
 /// Orders that end each way, and limits that are looked at, at least.
 const ENDS_MIN: usize = 3;
@@ -44,23 +45,29 @@ struct Raced {
     spec: PurchaseSpec,
     told: Vec<Reply>,
     id: String,
-    /// Answers to three wishes of one unit, once the first order had ended; none if the second had ended meanwhile.
+    /// Answers to three wishes of one unit, once the first order had ended; none if the second had
+    /// ended meanwhile.
     after: Vec<Reply>,
 }
 
-/// Two orders of two units are the limit. The first is cancelled when it expires; then two more units can be had, not three.
+/// Two orders of two units are the limit. The first is cancelled when it expires; then two more
+/// units can be had, not three.
 async fn race(fixture: &ServerFixture, round: u32, number: usize) -> Raced {
     let buyer = format!("b{round}-{number}");
-    let (first, second) =
-        (PurchaseSpec::new(&buyer, "k1", "spring", 2), PurchaseSpec::new(&buyer, "k2", "spring", 2));
-    let mut wires: Vec<Wire> = vec![fixture.wire().await, fixture.wire().await, fixture.wire().await];
+    let (first, second) = (
+        PurchaseSpec::new(&buyer, "k1", "spring", 2),
+        PurchaseSpec::new(&buyer, "k2", "spring", 2),
+    );
+    let mut wires: Vec<Wire> =
+        vec![fixture.wire().await, fixture.wire().await, fixture.wire().await];
     let order = wires[0].ask(&first.bytes()).await.expect("an answer");
     assert_eq!(order.verdict(), "201", "{order}");
     let due = instant(&order.json(), "pay_by");
     sleep_until(due - 600).await;
     let other = wires[0].ask(&second.bytes()).await.expect("an answer");
     assert_eq!(other.verdict(), "201", "{other}");
-    // Some a little before the hold ends, some a little after it; each twice at once, by the buyer and by the operator.
+    // Some a little before the hold ends, some a little after it; each twice at once, by the buyer
+    // and by the operator.
     let cancel = first.order("POST", &order.id(), "/cancel");
     let cancel_too = operator("POST", &format!("/v1/admin/orders/{}/cancel", order.id()), "", None);
     let offset = i64::try_from(number % 16).expect("small") * 12 - 40;
@@ -71,7 +78,10 @@ async fn race(fixture: &ServerFixture, round: u32, number: usize) -> Raced {
     let mut after = Vec::new();
     for key in ["k3", "k4", "k5"] {
         after.push(
-            wires[2].ask(&PurchaseSpec::new(&buyer, key, "spring", 1).bytes()).await.expect("an answer"),
+            wires[2]
+                .ask(&PurchaseSpec::new(&buyer, key, "spring", 1).bytes())
+                .await
+                .expect("an answer"),
         );
     }
     if now_ms() > instant(&other.json(), "pay_by") {
@@ -143,7 +153,8 @@ async fn an_order_that_is_cancelled_when_it_expires_ends_once() {
     assert!(seen.is_enough(), "the machine is too slow for this test: {seen:?}");
     fixture.audit(None).await;
     let all_ended = async || (fixture.stock("spring").await.held == 0).then_some(());
-    fixture.until("every hold has ended", Duration::from_secs(u64::from(HOLD_SECS) + 4), all_ended)
+    fixture
+        .until("every hold has ended", Duration::from_secs(u64::from(HOLD_SECS) + 4), all_ended)
         .await;
     assert_eq!(fixture.stock("spring").await.free(), 1_000);
     fixture.audit(None).await;

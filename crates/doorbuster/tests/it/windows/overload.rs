@@ -1,13 +1,13 @@
-//! More than the server can take: whoever is too many hears so at once, whoever is inside is served as before, and
-//! memory does not grow with the crowd.
+//! More than the server can take: whoever is too many hears so at once, whoever is inside is served
+//! as before, and memory does not grow with the crowd.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::client::{Wire, PurchaseSpec};
-use super::faults::MachineFaults;
 use super::buyer_probe::{BuyerProbe, ServiceQuality, TIMES_MAX};
+use super::client::{PurchaseSpec, Wire};
+use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
 
 /// Connections that the server takes.
@@ -28,13 +28,15 @@ const IMPATIENT: usize = 64;
 /// Of those that were refused, one worker hears so many again in a second.
 const HEARD_AGAIN_PER_SEC: f64 = 5_000.0;
 
-/// Refusals, and acceptances, whose cost is compared: many, as the kernel counts processor time in hundredths of a second.
+/// Refusals, and acceptances, whose cost is compared: many, as the kernel counts processor time in
+/// hundredths of a second.
 const REFUSED: usize = 10_000;
 /// See [`REFUSED`].
 const ACCEPTED: u64 = 4_000;
 /// Orders that were accepted are on the disk within this, on a slow machine too.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
-/// Nobody waits for a commit: many orders share one, as in a crowd, and an acceptance is as cheap as it can be.
+/// Nobody waits for a commit: many orders share one, as in a crowd, and an acceptance is as cheap
+/// as it can be.
 const ASYNC: &str = "Prefer: respond-async\r\n";
 
 /// What those outside met.
@@ -104,7 +106,8 @@ async fn five_times_the_crowd_is_sent_away_and_whoever_is_inside_is_served() {
     // Once more without them: the machine may have become slower meanwhile.
     let (after, cost_after) = measured(&fixture, &mut buyer_probe).await;
     println!(
-        "{before:?} {cost_before:?}, meanwhile {meanwhile:?} {cost:?}, {met:?}, {grown} KiB, {after:?} {cost_after:?}"
+        "{before:?} {cost_before:?}, meanwhile {meanwhile:?} {cost:?}, {met:?}, {grown} KiB, \
+         {after:?} {cost_after:?}"
     );
     assert!(met.told > 5 * PLACES, "the server was not too small: {met:?}");
     assert!(met.closed * 10 < met.told, "hardly anybody is sent away without a word: {met:?}");
@@ -127,7 +130,10 @@ async fn five_times_the_crowd_is_sent_away_and_whoever_is_inside_is_served() {
 }
 
 /// How those inside are served for a while, and what processor time the server needs for it.
-async fn measured(fixture: &ServerFixture, buyer_probe: &mut BuyerProbe) -> (ServiceQuality, Duration) {
+async fn measured(
+    fixture: &ServerFixture,
+    buyer_probe: &mut BuyerProbe,
+) -> (ServiceQuality, Duration) {
     let busy = fixture.cpu_time();
     let served = buyer_probe.measure(WAVE).await;
     (served, fixture.cpu_time() - busy)
@@ -143,7 +149,8 @@ async fn five_times_the_requests_at_once_are_all_answered_and_cost_no_more() {
     let mut many = BuyerProbe::open(&fixture, "spring", 500).await;
     many.measure(Duration::from_millis(500)).await;
     let mut told = Vec::new();
-    let each = |(served, cost): (ServiceQuality, Duration)| cost.as_secs_f64() / served.answers as f64;
+    let each =
+        |(served, cost): (ServiceQuality, Duration)| cost.as_secs_f64() / served.answers as f64;
     // A machine may become slower between the two; what the server does wrong stays.
     let grown = loop {
         let before = measured(&fixture, &mut few).await;
@@ -165,8 +172,14 @@ async fn five_times_the_requests_at_once_are_all_answered_and_cost_no_more() {
     fixture.audit(None).await;
 }
 
-/// The server's processor time for each of these requests, which are sent one after another over one connection, until so many units are held.
-async fn cost_each(fixture: &ServerFixture, requests: &[Vec<u8>], expected: &str, held: u64) -> f64 {
+/// The server's processor time for each of these requests, which are sent one after another over
+/// one connection, until so many units are held.
+async fn cost_each(
+    fixture: &ServerFixture,
+    requests: &[Vec<u8>],
+    expected: &str,
+    held: u64,
+) -> f64 {
     let (mut wire, busy) = (fixture.wire().await, fixture.cpu_time());
     for request in requests {
         loop {

@@ -1,14 +1,15 @@
-//! A ticket that can never settle: it is given up alone, its units come back, it is written down for an operator, and the rest flows on.
+//! A ticket that can never settle: it is given up alone, its units come back, it is written down
+//! for an operator, and the rest flows on.
 
 use std::time::Duration;
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use super::client::{Reply, PurchaseSpec};
+use super::client::{PurchaseSpec, Reply};
 use super::faults::MachineFaults;
-use super::requests::at_once;
 use super::fixture::ServerFixture;
+use super::requests::at_once;
 
 /// Tickets that one purchase may cost when none of them can be settled.
 const TRIES_MAX: i64 = 5;
@@ -24,7 +25,8 @@ fn shell(fixture: &ServerFixture) -> Connection {
 /// Makes rows of this table that meet the condition impossible, as a bug or a damaged page would.
 fn poison(fixture: &ServerFixture, table: &str, condition: &str) {
     let sql = format!(
-        "CREATE TRIGGER poison_{table} BEFORE INSERT ON {table} WHEN {condition} BEGIN SELECT raise(ABORT, 'poison'); END"
+        "CREATE TRIGGER poison_{table} BEFORE INSERT ON {table} WHEN {condition} BEGIN SELECT \
+         raise(ABORT, 'poison'); END"
     );
     shell(fixture).execute_batch(&sql).expect("a trigger");
 }
@@ -35,7 +37,8 @@ fn dead_letters(fixture: &ServerFixture) -> i64 {
     shell(fixture).query_row(count, [], |row| row.get(0)).expect("a number")
 }
 
-/// Forty buyers and the poisonous one at once, in as few batches as can be. The forty have their orders; the answer to the other.
+/// Forty buyers and the poisonous one at once, in as few batches as can be. The forty have their
+/// orders; the answer to the other.
 async fn crowd(fixture: &ServerFixture, faults: &MachineFaults) -> Reply {
     faults.slow_disk(Duration::from_millis(100));
     let mut requests: Vec<_> =
@@ -69,12 +72,18 @@ async fn a_ticket_that_cannot_settle_is_given_up_alone() {
     // All sixty can be had, which needs the credit to have reached the slot.
     for number in 0..60 {
         assert_eq!(
-            fixture.buy(&PurchaseSpec::new(&format!("b{number}"), "k", "spring", 1)).await.verdict(),
+            fixture
+                .buy(&PurchaseSpec::new(&format!("b{number}"), "k", "spring", 1))
+                .await
+                .verdict(),
             "201",
             "{number}"
         );
     }
-    assert_eq!(fixture.buy(&PurchaseSpec::new("late", "k", "spring", 1)).await.verdict(), "409 sold_out");
+    assert_eq!(
+        fixture.buy(&PurchaseSpec::new("late", "k", "spring", 1)).await.verdict(),
+        "409 sold_out"
+    );
     // Once it is mended, the same key is a new try.
     shell(&fixture).execute_batch("DROP TRIGGER poison_orders").expect("it is there");
     assert_eq!(fixture.adjust("spring", "one-more", 1).await.status, 200);
@@ -104,13 +113,17 @@ async fn a_ticket_that_cannot_even_be_returned_holds_up_nobody() {
     fixture.restart();
     for number in 0..60 {
         assert_eq!(
-            fixture.buy(&PurchaseSpec::new(&format!("b{number}"), "k", "spring", 1)).await.verdict(),
+            fixture
+                .buy(&PurchaseSpec::new(&format!("b{number}"), "k", "spring", 1))
+                .await
+                .verdict(),
             "201",
             "{number}"
         );
     }
     assert_eq!(fixture.stock("spring").await.held, 100);
-    // The auditor of the command line would say that this ticket has no verdict, and be right: nobody asked for it yet.
+    // The auditor of the command line would say that this ticket has no verdict, and be right:
+    // nobody asked for it yet.
     assert_eq!(fixture.get_ok("/v1/admin/audit").await["findings"], json!([]));
 }
 
@@ -132,7 +145,10 @@ async fn an_operator_sees_to_a_ticket_that_was_given_up() {
         (&json!("ticket"), &json!(id), &json!(1))
     );
     assert!(letter["error"].as_str().is_some_and(|error| error.contains("poison")), "{letter}");
-    assert_eq!(fixture.get_ok("/v1/admin/dead-letters?kind=delivery").await["dead_letters"], json!([]));
+    assert_eq!(
+        fixture.get_ok("/v1/admin/dead-letters?kind=delivery").await["dead_letters"],
+        json!([])
+    );
     let path = format!("/v1/admin/dead-letters/{id}");
     let shown = fixture.get_ok(&path).await;
     assert_eq!(
@@ -158,7 +174,10 @@ async fn an_operator_sees_to_a_ticket_that_was_given_up() {
     let kept = shell(&fixture)
         .query_row("SELECT discarded FROM dead_letter", [], |row| row.get::<_, String>(0));
     assert_eq!(kept.expect("it is kept"), "the table is mended");
-    assert_eq!(fixture.get_ok("/v1/admin/dead-letters?kind=ticket").await["dead_letters"], json!([]));
+    assert_eq!(
+        fixture.get_ok("/v1/admin/dead-letters?kind=ticket").await["dead_letters"],
+        json!([])
+    );
     assert_eq!(discard().await.verdict(), "404 not_found");
     for (method, path) in [("GET", path.clone()), ("POST", format!("{path}/retry"))] {
         assert_eq!(

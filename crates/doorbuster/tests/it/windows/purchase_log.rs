@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use super::client::{Reply, Wire, PurchaseSpec};
+use super::client::{PurchaseSpec, Reply, Wire};
 
 /// How much the server's clock and ours may differ, in milliseconds.
 const CLOCKS_DIFFER_MS: i64 = 100;
@@ -65,7 +65,8 @@ impl PurchaseLog {
         }
     }
 
-    /// Sends the purchase, for the first time or again. An error: the connection ended before an answer.
+    /// Sends the purchase, for the first time or again. An error: the connection ended before an
+    /// answer.
     pub async fn buy(&mut self, wire: &mut Wire, lines: &str) -> io::Result<Reply> {
         self.open = true;
         let reply = wire.ask(&self.spec.with(lines)).await?;
@@ -155,7 +156,9 @@ impl PurchaseLog {
             Some("reserved") => self.cancel != CancelState::Confirmed,
             Some("cancelled") => self.cancel != CancelState::NotSent,
             Some("expired") => {
-                self.allowed.expire && self.cancel != CancelState::Confirmed && has_passed(&told["pay_by"])
+                self.allowed.expire
+                    && self.cancel != CancelState::Confirmed
+                    && has_passed(&told["pay_by"])
             }
             _ => false,
         };

@@ -1,5 +1,6 @@
-//! A storm that remembers everything it was told: buyers who buy, ask again, look and cancel, operators who raise and lower
-//! the stock and pause the sale, and somebody who adds it up all the time. What contradicts itself fails on the spot.
+//! A storm that remembers everything it was told: buyers who buy, ask again, look and cancel,
+//! operators who raise and lower the stock and pause the sale, and somebody who adds it up all the
+//! time. What contradicts itself fails on the spot.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::client::{Wire, PurchaseSpec};
-use super::purchase_log::{PurchaseLog, AllowedEvents};
+use super::client::{PurchaseSpec, Wire};
 use super::fixture::{Stock, adjustment, operator};
+use super::purchase_log::{AllowedEvents, PurchaseLog};
 use crate::watch::Watch;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -49,7 +50,13 @@ pub struct RandomLoad {
 
 impl RandomLoad {
     /// A storm on a sale.
-    pub fn new(address: SocketAddr, sale: &str, seed: u64, buyers: usize, allowed: AllowedEvents) -> Arc<Self> {
+    pub fn new(
+        address: SocketAddr,
+        sale: &str,
+        seed: u64,
+        buyers: usize,
+        allowed: AllowedEvents,
+    ) -> Arc<Self> {
         let [answered, looks, done, refused, pauses] = [0; 5].map(AtomicUsize::new);
         let (stop, sale) = (AtomicBool::new(false), sale.into());
         Arc::new(Self {
@@ -146,8 +153,12 @@ async fn buyer(plan: Arc<RandomLoad>, index: usize) -> Vec<PurchaseLog> {
             Some(step) => step,
             None => {
                 let buyer = format!("{}-{index}-{}", plan.sale, known / WISHES_OF_A_BUYER);
-                let spec =
-                    PurchaseSpec::new(&buyer, &format!("k{known}"), &plan.sale, rng.random_range(1..=3));
+                let spec = PurchaseSpec::new(
+                    &buyer,
+                    &format!("k{known}"),
+                    &plan.sale,
+                    rng.random_range(1..=3),
+                );
                 let prefer = if plan.allowed.queue && rng.random_ratio(1, 8) {
                     "Prefer: respond-async\r\n"
                 } else {
@@ -173,7 +184,11 @@ async fn change(plan: Arc<RandomLoad>) -> Vec<StockChange> {
     while !plan.stop.load(Ordering::Relaxed) {
         let by = rng.random_range(1..=12);
         let units = if rng.random_ratio(1, 2) { by } else { -by };
-        changes.push(StockChange { key: format!("a{}", changes.len()), units, state: ChangeState::Open });
+        changes.push(StockChange {
+            key: format!("a{}", changes.len()),
+            units,
+            state: ChangeState::Open,
+        });
         let newest = changes.len() - 1;
         for _ in 0..rng.random_range(1..=2) {
             if changes[newest].send(&mut wire, &plan.sale).await.is_err() {
@@ -239,7 +254,8 @@ async fn look(plan: Arc<RandomLoad>) {
     }
 }
 
-/// Pauses the sale and lets it go on, if that may be. In a pause nothing is sold, and no slot has a unit.
+/// Pauses the sale and lets it go on, if that may be. In a pause nothing is sold, and no slot has a
+/// unit.
 async fn pause(plan: Arc<RandomLoad>) {
     let mut rng = SmallRng::seed_from_u64(plan.seed ^ 0x9a05e);
     let Ok(mut wire) = Wire::connect(plan.address).await else { return };

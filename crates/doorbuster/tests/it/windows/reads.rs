@@ -13,13 +13,15 @@ const ASKED: usize = 600;
 /// How long the server is watched that is asked nothing.
 const AT_REST: Duration = Duration::from_secs(2);
 
-/// Locks in a second that may be the server's own, also where a halt of the machine let few be seen.
+/// Locks in a second that may be the server's own, also where a halt of the machine let few be
+/// seen.
 const LEAST: f64 = 40.0;
 
 /// The request of this number.
 type Ask<'a> = &'a dyn Fn(usize) -> Vec<u8>;
 
-/// Asks for this again and again over one connection: how many locks of files were taken meanwhile, and how long it took.
+/// Asks for this again and again over one connection: how many locks of files were taken meanwhile,
+/// and how long it took.
 async fn locks(
     fixture: &ServerFixture,
     faults: &MachineFaults,
@@ -36,7 +38,8 @@ async fn locks(
     (faults.locks() - before, begun.elapsed())
 }
 
-/// Sales in which a crowd is refused for every other reason than that all is sold: not open yet, paused, over, the limit of an order, the limit of asking.
+/// Sales in which a crowd is refused for every other reason than that all is sold: not open yet,
+/// paused, over, the limit of an order, the limit of asking.
 async fn open_sales_that_refuse(fixture: &ServerFixture) {
     for sale in ["paused", "over", "mine", "strict"] {
         fixture.open_sale(sale, &[("phone", 9, 1, 900)]).await;
@@ -50,7 +53,8 @@ async fn open_sales_that_refuse(fixture: &ServerFixture) {
     fixture.step("paused", "pause").await;
     fixture.step("over", "close").await;
     assert_eq!(fixture.buy(&PurchaseSpec::new("anna", "mine", "mine", 1)).await.verdict(), "201");
-    // After a pause the slot knows nothing of the buyer. The first press is for the store to judge, and to remember.
+    // After a pause the slot knows nothing of the buyer. The first press is for the store to judge,
+    // and to remember.
     fixture.step("mine", "pause").await;
     fixture.step("mine", "resume").await;
     let press = PurchaseSpec::new("anna", "first", "mine", 1);
@@ -91,7 +95,8 @@ impl Watched {
         this
     }
 
-    /// What the server does by itself in this time, and as much again as it may do more of while it is asked.
+    /// What the server does by itself in this time, and as much again as it may do more of while it
+    /// is asked.
     fn by_itself(&self, took: Duration) -> f64 {
         2.0 * self.at_rest * took.as_secs_f64() + 60.0
     }
@@ -157,7 +162,8 @@ async fn refusals_views_and_looks_at_the_status_read_nothing_of_the_store() {
     watched.read_nothing(&kinds).await;
 }
 
-/// Sells the only unit of a sale, which asks for passes from then on, and has somebody get one who comes too late: the header that shows it.
+/// Sells the only unit of a sale, which asks for passes from then on, and has somebody get one who
+/// comes too late: the header that shows it.
 async fn sold_out_behind_a_pass(fixture: &ServerFixture, sale: &str) -> String {
     fixture.open_sale(sale, &[("phone", 1, 1, 900)]).await;
     assert_eq!(fixture.buy(&PurchaseSpec::new("first", sale, sale, 1)).await.verdict(), "201");

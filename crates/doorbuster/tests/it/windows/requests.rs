@@ -1,16 +1,18 @@
-//! Requests whose clients are gone, and requests that come twice: one order, one verdict, no unit stranded.
+//! Requests whose clients are gone, and requests that come twice: one order, one verdict, no unit
+//! stranded.
 
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::net::TcpStream;
 
-use super::client::{Reply, Wire, PurchaseSpec};
+use super::client::{PurchaseSpec, Reply, Wire};
 use super::faults::MachineFaults;
 use super::fixture::{ServerFixture, Stock};
 
 const SOON: Duration = Duration::from_secs(10);
-/// How long the disk holds a commit up if nobody lets it go: a ticket is decided within ten seconds.
+/// How long the disk holds a commit up if nobody lets it go: a ticket is decided within ten
+/// seconds.
 const HELD_UP: Duration = Duration::from_secs(8);
 /// For a server to notice that a client is gone. Whether it has cannot be seen from outside.
 const NOTICE: Duration = Duration::from_millis(200);
@@ -35,7 +37,8 @@ async fn a_client_that_hangs_up_between_ticket_and_answer_finds_its_order() {
     let (fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", 10, 10, 900)]).await;
     for (reset, buyer) in [(false, "anna"), (true, "bert")] {
-        let (spec, before) = (PurchaseSpec::new(buyer, "k", "spring", 2), available(&fixture, "spring").await);
+        let (spec, before) =
+            (PurchaseSpec::new(buyer, "k", "spring", 2), available(&fixture, "spring").await);
         let mut wire = fixture.wire().await;
         // The ticket is cut at once, its commit is held up: in between the client goes.
         faults.slow_disk(HELD_UP);
@@ -49,8 +52,9 @@ async fn a_client_that_hangs_up_between_ticket_and_answer_finds_its_order() {
         hang_up(wire.stream, reset);
         tokio::time::sleep(NOTICE).await;
         faults.slow_disk(Duration::ZERO);
-        let order =
-            async || fixture.orders("spring").await.into_iter().find(|order| order["buyer"] == buyer);
+        let order = async || {
+            fixture.orders("spring").await.into_iter().find(|order| order["buyer"] == buyer)
+        };
         let order = fixture.until("the order is there though nobody waits", SOON, order).await;
         let again = fixture.buy(&spec).await;
         assert!(again.is_replay() && again.json()["id"] == order["id"], "{again}");
@@ -66,7 +70,8 @@ async fn a_client_that_hangs_up_between_ticket_and_answer_finds_its_order() {
 async fn a_crowd_that_hangs_up_at_once_strands_no_unit() {
     let fixture = ServerFixture::start();
     fixture.open_sale("spring", &[("phone", 450, 1, 900)]).await;
-    let specs: Vec<_> = (0..300).map(|n| PurchaseSpec::new(&format!("b{n}"), "k", "spring", 1)).collect();
+    let specs: Vec<_> =
+        (0..300).map(|n| PurchaseSpec::new(&format!("b{n}"), "k", "spring", 1)).collect();
     for (index, spec) in (0..).zip(&specs) {
         let mut wire = fixture.wire().await;
         wire.send(&spec.bytes()).await.expect("it is sent");
@@ -78,7 +83,8 @@ async fn a_crowd_that_hangs_up_at_once_strands_no_unit() {
     // Some outran their request; with the others the window was open.
     assert!(replays >= 100, "only {replays} requests ran after their client was gone");
     assert_eq!(fixture.orders("spring").await.len(), 300);
-    let more: Vec<_> = (300..451).map(|n| PurchaseSpec::new(&format!("b{n}"), "k", "spring", 1)).collect();
+    let more: Vec<_> =
+        (300..451).map(|n| PurchaseSpec::new(&format!("b{n}"), "k", "spring", 1)).collect();
     let answers = answers(&fixture, &more).await;
     assert_eq!(
         answers.iter().filter(|reply| reply.status == 201).count(),
@@ -92,7 +98,8 @@ async fn a_crowd_that_hangs_up_at_once_strands_no_unit() {
     fixture.audit(None).await;
 }
 
-/// The answers to these wishes, one after another over one connection. Nothing but orders and `sold_out` is allowed.
+/// The answers to these wishes, one after another over one connection. Nothing but orders and
+/// `sold_out` is allowed.
 async fn answers(fixture: &ServerFixture, specs: &[PurchaseSpec]) -> Vec<Reply> {
     let mut wire = fixture.wire().await;
     let mut answers = Vec::with_capacity(specs.len());
@@ -104,7 +111,8 @@ async fn answers(fixture: &ServerFixture, specs: &[PurchaseSpec]) -> Vec<Reply> 
     answers
 }
 
-/// Sends each of these requests on a connection of its own, all at the same moment; the answers in the same order.
+/// Sends each of these requests on a connection of its own, all at the same moment; the answers in
+/// the same order.
 pub async fn at_once(fixture: &ServerFixture, requests: Vec<Vec<u8>>) -> Vec<Reply> {
     let mut wires = Vec::with_capacity(requests.len());
     for request in requests {
@@ -151,7 +159,8 @@ async fn the_same_request_many_times_at_once_is_one_order() {
 async fn a_request_whose_verdict_is_not_out_hears_the_same_id_each_time() {
     let (fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", 10, 10, 900)]).await;
-    let (spec, before) = (PurchaseSpec::new("anna", "k", "spring", 2), available(&fixture, "spring").await);
+    let (spec, before) =
+        (PurchaseSpec::new("anna", "k", "spring", 2), available(&fixture, "spring").await);
     let other = PurchaseSpec { units: 3, ..spec.clone() };
     faults.slow_disk(HELD_UP);
     let first = fixture.ask(&spec.with(ASYNC)).await;
@@ -185,8 +194,9 @@ async fn whoever_gets_the_last_unit_never_hears_sold_out_by_any_of_its_requests(
     let items: Vec<_> = names.iter().map(|name| (name.as_str(), 1, 1, 900)).collect();
     fixture.open_sale("spring", &items).await;
     for item in &names {
-        let specs: Vec<_> =
-            (0..4).map(|n| PurchaseSpec::new(&format!("b{n}"), item, "spring", 1).item(item)).collect();
+        let specs: Vec<_> = (0..4)
+            .map(|n| PurchaseSpec::new(&format!("b{n}"), item, "spring", 1).item(item))
+            .collect();
         let requests = (0..24).map(|n| specs[n % 4].bytes()).collect();
         let replies = at_once(&fixture, requests).await;
         let of = |buyer: usize| {

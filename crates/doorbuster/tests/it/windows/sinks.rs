@@ -1,7 +1,9 @@
-//! Whoever is told what happens may be away: a broker that is down, one that takes connections and says nothing, a shop that never answers. Buyers wait no
-//! longer than those of a server that tells nobody; and once whoever was away is back, all of it is told, in its order.
+//! Whoever is told what happens may be away: a broker that is down, one that takes connections and
+//! says nothing, a shop that never answers. Buyers wait no longer than those of a server that tells
+//! nobody; and once whoever was away is back, all of it is told, in its order.
 //!
-//! Four servers, one for each, sell at the same time, so that what else the machine does meets all of them alike.
+//! Four servers, one for each, sell at the same time, so that what else the machine does meets all
+//! of them alike.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -10,22 +12,24 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::client::{Wire, PurchaseSpec};
 use super::buyer_probe::TIMES_MAX;
+use super::client::{PurchaseSpec, Wire};
 use super::fixture::ServerFixture;
 use crate::failpoints::receiver::{Event, WebhookReceiver, first};
-use crate::proxy::Proxy;
 use crate::nats_stream::NatsStream;
+use crate::proxy::Proxy;
 use crate::watch::Watch;
 
-/// Purchases at each server, and the time between two of them: four seconds at all four, 2,400 purchases.
+/// Purchases at each server, and the time between two of them: four seconds at all four, 2,400
+/// purchases.
 const PURCHASES: usize = 600;
 const PACE: Duration = Duration::from_micros(6_667);
 /// Nobody notices that an order takes so long.
 const UNNOTICED: Duration = Duration::from_millis(50);
 /// How many times as long as beside nobody it may take, if that is more.
 const TIMES: u32 = 3;
-/// Of the orders of each server so many are given up afterwards: there is an order in which events are told.
+/// Of the orders of each server so many are given up afterwards: there is an order in which events
+/// are told.
 const CANCELLED: usize = 60;
 /// Longer than it takes until everything is told, with the waits between tries.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -114,7 +118,8 @@ struct Served {
 
 impl EndpointCase {
     async fn open(name: &'static str, sink: EndpointKind) -> Self {
-        // What is not answered within a second has failed: that happens several times while buyers buy.
+        // What is not answered within a second has failed: that happens several times while buyers
+        // buy.
         let settings = [
             ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
             ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "1"),
@@ -131,7 +136,8 @@ impl EndpointCase {
         Self { name, fixture, sink, endpoint, orders: Vec::new() }
     }
 
-    /// Gives some orders up; then whoever is away has missed something and was told of it in vain, and comes back.
+    /// Gives some orders up; then whoever is away has missed something and was told of it in vain,
+    /// and comes back.
     async fn ends_the_silence(&mut self) {
         for order in &self.orders[..CANCELLED] {
             let cancelled =
@@ -149,7 +155,8 @@ impl EndpointCase {
         self.sink.come_back();
     }
 
-    /// Waits until everything is told: of each order what happened to it, in its order, and of no other.
+    /// Waits until everything is told: of each order what happened to it, in its order, and of no
+    /// other.
     async fn tells_all_of_it(&self) {
         let Some(endpoint) = &self.endpoint else { return };
         let is_level = async || {
@@ -173,9 +180,11 @@ impl EndpointCase {
     }
 }
 
-/// Buys at a steady pace, whatever the answers do; how long each was waited for, and what was bought.
+/// Buys at a steady pace, whatever the answers do; how long each was waited for, and what was
+/// bought.
 async fn buy(address: SocketAddr, time: usize) -> (Served, Vec<String>) {
-    let spec = |number: usize| PurchaseSpec::new(&format!("b{time}-{number}"), "k", "spring", 1).bytes();
+    let spec =
+        |number: usize| PurchaseSpec::new(&format!("b{time}-{number}"), "k", "spring", 1).bytes();
     let specs: Vec<Vec<u8>> = (0..PURCHASES).map(spec).collect();
     let mut every = tokio::time::interval(PACE);
     let mut asking = JoinSet::new();
@@ -199,8 +208,10 @@ async fn buy(address: SocketAddr, time: usize) -> (Served, Vec<String>) {
 
 /// The same at all servers at once.
 async fn buy_everywhere(cases: &mut [EndpointCase], time: usize) -> Vec<Served> {
-    let buying: Vec<_> =
-        cases.iter().map(|test_server| tokio::spawn(buy(test_server.fixture.address, time))).collect();
+    let buying: Vec<_> = cases
+        .iter()
+        .map(|test_server| tokio::spawn(buy(test_server.fixture.address, time)))
+        .collect();
     let mut all = Vec::new();
     for (test_server, buying) in cases.iter_mut().zip(buying) {
         let (served, orders) = buying.await.expect("everybody is served");
@@ -220,7 +231,8 @@ async fn receivers_that_are_away_keep_no_buyer_waiting_and_hear_everything_once_
         EndpointCase::open("a broker that says nothing", EndpointKind::silent().await).await,
         EndpointCase::open("a shop that never answers", EndpointKind::hanging().await).await,
     ];
-    // Again a few times at most, until buyers are served well: other work on the machine comes and goes, what a receiver does to them stays.
+    // Again a few times at most, until buyers are served well: other work on the machine comes and
+    // goes, what a receiver does to them stays.
     for time in 1.. {
         let served = buy_everywhere(&mut cases, time).await;
         let most = UNNOTICED.max(served[0].p99 * TIMES);

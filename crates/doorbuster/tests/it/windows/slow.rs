@@ -1,6 +1,8 @@
-//! Clients that are slow, dead or malicious: each costs the server little, is let go in its time, and nobody else waits for it.
+//! Clients that are slow, dead or malicious: each costs the server little, is let go in its time,
+//! and nobody else waits for it.
 //!
-//! `DOORBUSTER_READERS` says how many WebSockets are opened and never read (1,000; by hand 10,000), and as many headers without end are thrown meanwhile.
+//! `DOORBUSTER_READERS` says how many WebSockets are opened and never read (1,000; by hand 10,000),
+//! and as many headers without end are thrown meanwhile.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,8 +12,8 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::client::{Wire, PurchaseSpec, request, signed_in};
 use super::buyer_probe::BuyerProbe;
+use super::client::{PurchaseSpec, Wire, request, signed_in};
 use super::fixture::ServerFixture;
 use crate::watch::Watch;
 
@@ -84,7 +86,8 @@ fn trickle(mut wire: Wire, first: Vec<u8>, pace: Duration) -> JoinHandle<Duratio
     })
 }
 
-/// Throws so many headers without end, each over a connection of its own; how many were answered as they should be, and how many not at all.
+/// Throws so many headers without end, each over a connection of its own; how many were answered as
+/// they should be, and how many not at all.
 fn throw(address: SocketAddr, bombs: usize) -> JoinHandle<(usize, usize)> {
     tokio::spawn(async move {
         let filler = "x".repeat(64 * 1024);
@@ -123,9 +126,11 @@ async fn thousands_of_slow_clients_do_not_slow_the_buyers_and_are_let_go() {
     let fixture = ServerFixture::with(&[("DOORBUSTER_LIMITS__IDLE_SECS", &idle)]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
     let (mut heads, mut silent, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
-    // Bodies first, as they are waited for the longest. Purchases have a way of their own through the server: both are tried.
+    // Bodies first, as they are waited for the longest. Purchases have a way of their own through
+    // the server: both are tried.
     let purchase = PurchaseSpec::new("trickle", "k", "spring", 1).bytes();
-    let chunked = PurchaseSpec::new("trickle", "k", "spring", 1).with("Transfer-Encoding: chunked\r\n");
+    let chunked =
+        PurchaseSpec::new("trickle", "k", "spring", 1).with("Transfer-Encoding: chunked\r\n");
     let chunked = String::from_utf8(chunked).expect("text");
     let (head, _) = chunked.split_once("Content-Type").expect("a head");
     let chunked = format!("{head}Content-Type: application/json\r\n\r\n4000\r\n{{");
@@ -197,7 +202,10 @@ async fn five_times_the_buyers_are_answered_right_and_in_time_beside_attack_clie
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     // A buyer who is served waits for the slowest of all before asking again.
     let idle = (IDLE_SECS * 3).to_string();
-    let fixture = ServerFixture::with(&[("DOORBUSTER_WORKERS", "1"), ("DOORBUSTER_LIMITS__IDLE_SECS", &idle)]);
+    let fixture = ServerFixture::with(&[
+        ("DOORBUSTER_WORKERS", "1"),
+        ("DOORBUSTER_LIMITS__IDLE_SECS", &idle),
+    ]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
     let mut buyer_probe = BuyerProbe::open(&fixture, "spring", OVERLOAD).await;
     buyer_probe.measure(Duration::from_millis(500)).await;
@@ -242,10 +250,13 @@ async fn five_times_the_buyers_are_answered_right_and_in_time_beside_attack_clie
             (refused, reset) = (refused + some, reset + others);
         }
     }
-    let after =
-        BuyerProbe::open(&fixture, "spring", OVERLOAD).await.measure(Duration::from_millis(1_500)).await;
+    let after = BuyerProbe::open(&fixture, "spring", OVERLOAD)
+        .await
+        .measure(Duration::from_millis(1_500))
+        .await;
     println!(
-        "{before:?}, meanwhile {meanwhile:?}, after {after:?}, {answers} answers; {came} slow heads, {refused} + {reset} bombs"
+        "{before:?}, meanwhile {meanwhile:?}, after {after:?}, {answers} answers; {came} slow \
+         heads, {refused} + {reset} bombs"
     );
     assert!(
         came > ATTACKERS && refused > reset && refused > BOMBERS,
@@ -256,7 +267,8 @@ async fn five_times_the_buyers_are_answered_right_and_in_time_beside_attack_clie
         "so few need not be sent away: {meanwhile:?}"
     );
     assert!(meanwhile.p99 < p99_max, "{before:?}, meanwhile {meanwhile:?}");
-    // Whoever attacks takes processor time of the buyers here as well, and other tests take theirs at times.
+    // Whoever attacks takes processor time of the buyers here as well, and other tests take theirs
+    // at times.
     let half = before.per_sec().min(after.per_sec()) / 2.0;
     assert!(meanwhile.per_sec() >= half, "{before:?}, meanwhile {meanwhile:?}, after {after:?}");
     drop(sleeping);

@@ -1,5 +1,5 @@
-//! The operator changes the total in the middle of the storm: it adds up at every instant, each change happens once, and
-//! nothing is taken that somebody has.
+//! The operator changes the total in the middle of the storm: it adds up at every instant, each
+//! change happens once, and nothing is taken that somebody has.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::client::{Reply, PurchaseSpec};
-use super::purchase_log::AllowedEvents;
+use super::client::{PurchaseSpec, Reply};
 use super::faults::MachineFaults;
-use super::requests::{at_once, available};
 use super::fixture::{ServerFixture, adjustment, operator};
+use super::purchase_log::AllowedEvents;
 use super::random_load::{self, ChangeState, RandomLoad};
+use super::requests::{at_once, available};
 
 /// A storm lasts so long at least, and until it has shown what it is to show.
 const STORM: Duration = Duration::from_secs(3);
@@ -51,8 +51,11 @@ async fn the_stock_adds_up_at_every_look_while_buyers_cancel_and_the_operator_ch
         record.took
     );
     let of = |became| record.changes.iter().filter(move |change| change.state == became);
-    let (done, refused, open) =
-        (of(ChangeState::Done).count(), of(ChangeState::Refused).count(), of(ChangeState::Open).count());
+    let (done, refused, open) = (
+        of(ChangeState::Done).count(),
+        of(ChangeState::Refused).count(),
+        of(ChangeState::Open).count(),
+    );
     assert_eq!(open, 0, "{done} done, {refused} refused, {open} without an answer");
     let total = 60 + of(ChangeState::Done).map(|change| change.units).sum::<i64>();
     let stock = fixture.stock("spring").await;
@@ -95,8 +98,9 @@ async fn a_sale_that_is_paused_again_and_again_keeps_every_word_and_every_unit()
     let all_ended = async || (fixture.stock("spring").await.held == 0).then_some(());
     fixture.until("every hold has ended", Duration::from_secs(4), all_ended).await;
     let free = fixture.stock("spring").await.free();
-    let specs =
-        (0..free).map(|n| PurchaseSpec::new(&format!("late{n}"), "k", "spring", 1).bytes()).collect();
+    let specs = (0..free)
+        .map(|n| PurchaseSpec::new(&format!("late{n}"), "k", "spring", 1).bytes())
+        .collect();
     let replies = at_once(&fixture, specs).await;
     let verdicts: Vec<_> =
         replies.iter().map(Reply::verdict).filter(|verdict| verdict != "201").collect();
@@ -110,8 +114,9 @@ async fn a_sale_is_paused_or_closed_only_when_what_was_in_flight_has_settled() {
     for (step, phase, over) in [("pause", "paused", "409 paused"), ("close", "closed", "409 ended")]
     {
         let sale = format!("to-{step}");
-        let spec =
-            |buyer: &str, units: u32| PurchaseSpec::new(&format!("{buyer}-{step}"), "k", &sale, units);
+        let spec = |buyer: &str, units: u32| {
+            PurchaseSpec::new(&format!("{buyer}-{step}"), "k", &sale, units)
+        };
         fixture.open_sale(&sale, &[("phone", 10, 1, 900)]).await;
         let (first, before) = (spec("first", 1), available(&fixture, &sale).await);
         let (mut wire, mut console) = (fixture.wire().await, fixture.wire().await);
@@ -125,9 +130,11 @@ async fn a_sale_is_paused_or_closed_only_when_what_was_in_flight_has_settled() {
         assert_eq!(queued.verdict(), "202", "{queued}");
         let request = operator("POST", &format!("/v1/admin/sales/{sale}/{step}"), "", None);
         let stepping = tokio::spawn(async move { console.ask(&request).await.expect("an answer") });
-        // Whoever asks for more than the limit gets no ticket, also before the server has read that.
+        // Whoever asks for more than the limit gets no ticket, also before the server has read
+        // that.
         let greedy = spec("greedy", 2);
-        let begun = async || (fixture.buy(&greedy).await.verdict() == "503 unavailable").then_some(());
+        let begun =
+            async || (fixture.buy(&greedy).await.verdict() == "503 unavailable").then_some(());
         fixture.until("nothing new is sold", SOON, begun).await;
         let second = spec("second", 1);
         for _ in 0..LOOKS {
@@ -200,7 +207,10 @@ async fn lowering_takes_what_is_free_and_never_what_somebody_has() {
     assert_eq!(fixture.adjust("spring", "a", -4).await.status, 200, "a refusal is not remembered");
     let stock = fixture.stock("spring").await;
     assert_eq!((stock.total, stock.held, stock.free()), (4, 4, 0));
-    assert_eq!(fixture.buy(&PurchaseSpec::new("late", "k", "spring", 1)).await.verdict(), "409 sold_out");
+    assert_eq!(
+        fixture.buy(&PurchaseSpec::new("late", "k", "spring", 1)).await.verdict(),
+        "409 sold_out"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -229,7 +239,8 @@ async fn a_unit_is_either_sold_or_taken_away_never_both() {
         assert_eq!((stock.total, stock.held), (20 - taken, sold), "{verdicts:?}");
         // Whoever was refused may come again: what is free is for sale.
         for number in 0..stock.free() {
-            let late = fixture.buy(&PurchaseSpec::new(&format!("late{number}"), &sale, &sale, 1)).await;
+            let late =
+                fixture.buy(&PurchaseSpec::new(&format!("late{number}"), &sale, &sale, 1)).await;
             assert_eq!(late.verdict(), "201", "round {round}: {verdicts:?}");
         }
     }
@@ -243,7 +254,8 @@ async fn a_lowering_that_meets_a_cancelling_is_not_refused_for_want_of_what_is_f
     let (first, second) =
         (PurchaseSpec::new("anna", "k", "spring", 2), PurchaseSpec::new("bert", "k", "spring", 1));
     let order = fixture.buy(&first).await.id();
-    // While the purchase of the last unit is written, the lowering and behind it the cancelling wait for the next commit.
+    // While the purchase of the last unit is written, the lowering and behind it the cancelling
+    // wait for the next commit.
     faults.slow_disk(Duration::from_millis(300));
     let mut wires = Vec::new();
     for request in

@@ -1,18 +1,18 @@
-//! The end of the program: every request that was accepted is answered, nobody who lingers holds it up, and the directory
-//! is nobody's but one process's.
+//! The end of the program: every request that was accepted is answered, nobody who lingers holds it
+//! up, and the directory is nobody's but one process's.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::client::{Wire, PurchaseSpec, request, signed_in};
-use super::purchase_log::AllowedEvents;
+use super::client::{PurchaseSpec, Wire, request, signed_in};
 use super::decide::{queue_up, stocked};
 use super::faults::MachineFaults;
-use super::requests::available;
 use super::fixture::{ServerFixture, adjustment};
+use super::purchase_log::AllowedEvents;
 use super::random_load::{self, RandomLoad};
+use super::requests::available;
 use crate::test_server::serve;
 use crate::watch::Watch;
 
@@ -21,7 +21,8 @@ const END_WITHIN: Duration = Duration::from_secs(10);
 /// Answers that make a storm, and how long they may take to come.
 const STORM_MIN: usize = 10;
 const STORM_WITHIN: Duration = Duration::from_secs(60);
-/// How long the disk holds a commit up if nobody lets it go, and how long each sync takes when it is well again, or nearly.
+/// How long the disk holds a commit up if nobody lets it go, and how long each sync takes when it
+/// is well again, or nearly.
 const HELD_UP: Duration = Duration::from_secs(60);
 const SYNC: Duration = Duration::from_millis(200);
 /// Buyers who have a place in the queue when the server is asked to stop.
@@ -34,7 +35,8 @@ async fn a_server_that_is_stopped_in_the_storm_answers_whatever_it_accepted() {
         let sale = format!("s{round}");
         fixture.open_sale(&sale, &[("phone", 300, 6, 900)]).await;
         faults.slow_disk(Duration::from_millis(disk_ms));
-        let plan = RandomLoad::new(fixture.address, &sale, round as u64, 16, AllowedEvents::default());
+        let plan =
+            RandomLoad::new(fixture.address, &sale, round as u64, 16, AllowedEvents::default());
         let storm = tokio::spawn(random_load::run(plan.clone()));
         let begun = Watch::start();
         while begun.elapsed() < Duration::from_millis(500)
@@ -67,7 +69,8 @@ async fn a_server_that_is_stopped_in_the_storm_answers_whatever_it_accepted() {
 /// Asks for an event stream by WebSocket; the connection once it is one.
 async fn socket(fixture: &ServerFixture, buyer: &str) -> Wire {
     let lines = format!(
-        "{}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+        "{}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: \
+         13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
         signed_in(buyer)
     );
     let mut wire = fixture.wire().await;
@@ -97,7 +100,9 @@ async fn whoever_lingers_does_not_hold_up_the_end() {
         // Nothing said; half a head; half a body; answers that nobody reads.
         let spec = PurchaseSpec::new(&format!("b{number}"), "k", "spring", 1).bytes();
         let large = request("GET", "/openapi.json", "", None).repeat(40);
-        for stderr_text in [&b""[..], b"GET /v1/sales HTTP/1.1\r\nHo", &spec[..spec.len() - 5], &large] {
+        for stderr_text in
+            [&b""[..], b"GET /v1/sales HTTP/1.1\r\nHo", &spec[..spec.len() - 5], &large]
+        {
             let mut wire = fixture.wire().await;
             wire.send(stderr_text).await.expect("it is sent");
             stuck.push(wire);
@@ -115,7 +120,12 @@ async fn whoever_lingers_does_not_hold_up_the_end() {
             wire.unread().windows(4).any(|four| four[0] == 0x88 && four[2..] == [0x03, 0xe9]);
         assert!(farewell, "{:?}", String::from_utf8_lossy(wire.unread()));
     }
-    assert_eq!(fixture.wait_for_end(END_WITHIN.saturating_sub(begun.elapsed())), Some(0), "{}", fixture.stderr_text());
+    assert_eq!(
+        fixture.wait_for_end(END_WITHIN.saturating_sub(begun.elapsed())),
+        Some(0),
+        "{}",
+        fixture.stderr_text()
+    );
     assert!(Wire::connect(fixture.address).await.is_err(), "nobody listens any more");
 }
 
@@ -152,8 +162,9 @@ async fn a_server_that_is_asked_to_stop_settles_whoever_has_a_place() {
     fixture.open_sale("spring", &[("phone", QUEUED, 1, 900)]).await;
     stocked(&fixture, QUEUED).await;
     faults.slow_disk(HELD_UP);
-    let specs =
-        (0..QUEUED).map(|number| PurchaseSpec::new(&format!("b{number}"), "k", "spring", 1)).collect();
+    let specs = (0..QUEUED)
+        .map(|number| PurchaseSpec::new(&format!("b{number}"), "k", "spring", 1))
+        .collect();
     let places = queue_up(&fixture, specs).await;
     assert_eq!(fixture.stock("spring").await.held, 0, "nobody has an order yet");
     fixture.ask_to_stop();
@@ -176,7 +187,8 @@ async fn a_server_that_is_asked_to_stop_settles_whoever_has_a_place() {
 
 /// A second process on the same directory: its exit code and what it said.
 fn second(fixture: &ServerFixture) -> (Option<i32>, String) {
-    let mut child = serve(&fixture.temp_dir, fixture.data_dir()).spawn().expect("the program starts");
+    let mut child =
+        serve(&fixture.temp_dir, fixture.data_dir()).spawn().expect("the program starts");
     let begun = Watch::start();
     while child.try_wait().expect("it is ours").is_none() {
         if begun.elapsed() > END_WITHIN {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use secrecy::SecretString;
 
 use crate::config::fault::{SettingFault, SettingsError};
-use crate::config::raw::{self, SettingOrigin, RawSettings, RawValue};
+use crate::config::raw::{self, RawSettings, RawValue, SettingOrigin};
 use crate::config::{SETTINGS, Settings};
 
 /// Longest file that a secret is read from, in bytes; longer is no secret.

@@ -1,4 +1,5 @@
-//! The order in which the server takes its steps, where no function of the core has it: see "Rules of order" in docs/protocol.md.
+//! The order in which the server takes its steps, where no function of the core has it: see "Rules
+//! of order" in docs/protocol.md.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::limits::PARKED_MAX;
 use doorbuster_core::{CloseCause, Grant};
@@ -119,7 +120,10 @@ async fn a_ticket_that_was_refused_is_not_the_verdict_of_a_new_try() {
     let alone = item.work.tending.lock().await;
     let refused = buy(&engine, "anna", "k2", 1).await;
     assert_eq!(refused, Bought::Refused(Refusal::LimitReached { limit: 1, used: 1 }));
-    assert!(matches!(engine.cancel(first.id, Attribution::BUYER.clone()).await, Ok(ChangeOutcome::Done(_))));
+    assert!(matches!(
+        engine.cancel(first.id, Attribution::BUYER.clone()).await,
+        Ok(ChangeOutcome::Done(_))
+    ));
     let again = parks(&engine, "anna", "k2").await;
     drop(alone);
     let again = again.await.expect("no panic");

@@ -1,4 +1,5 @@
-//! One item over several slots: every unit is sold, limits hold, the tail is gathered, and at every look the units add up.
+//! One item over several slots: every unit is sold, limits hold, the tail is gathered, and at every
+//! look the units add up.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -90,7 +91,13 @@ async fn every_unit_is_sold_over_eight_partitions() {
 async fn every_unit_is_sold_in_portions_that_are_refilled() {
     sell_out(Spread { initial: 20, threshold: 5, refill: 10, ..over(4) }, 1_000).await;
     sell_out(
-        Spread { initial: 40, threshold: 3, refill: 10, choose: PartitionChoice::Random, ..over(1) },
+        Spread {
+            initial: 40,
+            threshold: 3,
+            refill: 10,
+            choose: PartitionChoice::Random,
+            ..over(1)
+        },
         400,
     )
     .await;
@@ -285,7 +292,8 @@ async fn nobody_hears_of_the_limit_while_an_earlier_try_is_undecided_in_another_
     while engine.queued(&item).await == 0 {
         tokio::task::yield_now().await;
     }
-    // The second partition has three of the ten; a request of somebody else makes the first try's key come there as well.
+    // The second partition has three of the ten; a request of somebody else makes the first try's
+    // key come there as well.
     for (buyer, key, units) in [("anna", "other", 3), ("bert", "k", 1)] {
         let queued = buy_within(&engine, buyer, key, units, Duration::ZERO).await;
         assert!(matches!(queued, Bought::Queued { .. }), "{queued:?}");

@@ -1,8 +1,10 @@
-//! Where challenges are drawn: a few threads of their own, beside those that serve requests. Pictures that will be wanted are drawn in advance, while there
-//! is time; work is made when it is asked for, as much of it as the sale says then.
+//! Where challenges are drawn: a few threads of their own, beside those that serve requests.
+//! Pictures that will be wanted are drawn in advance, while there is time; work is made when it is
+//! asked for, as much of it as the sale says then.
 //!
-//! Whoever asks gets one from the shelf, or waits until it is drawn; a bounded number may wait for each kind, and the kinds take turns, so that a flood for
-//! one of them makes no other wait. What was taken from the shelf is nobody else's.
+//! Whoever asks gets one from the shelf, or waits until it is drawn; a bounded number may wait for
+//! each kind, and the kinds take turns, so that a flood for one of them makes no other wait. What
+//! was taken from the shelf is nobody else's.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,7 +15,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use doorbuster_challenge::{
-    Captcha, RandomSource, Effort, Puzzle, WorkChallenge, WorkKeys, draw_captcha, draw_puzzle,
+    Captcha, Effort, Puzzle, RandomSource, WorkChallenge, WorkKeys, draw_captcha, draw_puzzle,
 };
 use tokio::sync::oneshot;
 
@@ -21,7 +23,8 @@ use super::seal::{ANSWER_BYTES, PuzzleKind};
 
 /// Threads that draw.
 const THREADS: usize = 2;
-/// Requests that wait for a challenge of one kind to be drawn; at the bound a request for this kind is told to come again.
+/// Requests that wait for a challenge of one kind to be drawn; at the bound a request for this kind
+/// is told to come again.
 const WAITING_MAX: usize = 512;
 /// Kinds that are drawn in advance: the first ones.
 pub(super) const PRERENDERED_KINDS: usize = 2;
@@ -140,7 +143,8 @@ impl PoolState {
         (waiting.len() < WAITING_MAX).then(|| waiting.push_back((wish, sender))).map(|()| drawn)
     }
 
-    /// Who is drawn for next: the first of the next kind that somebody waits for. Whoever hung up meanwhile is passed over.
+    /// Who is drawn for next: the first of the next kind that somebody waits for. Whoever hung up
+    /// meanwhile is passed over.
     fn next_waiting(&mut self) -> Option<(RenderRequest, oneshot::Sender<RenderedChallenge>)> {
         for _ in 0..PuzzleKind::ALL.len() {
             let waiting = &mut self.waiting[self.turn];
@@ -189,7 +193,8 @@ impl ChallengePool {
             let name = format!("challenge-{n}");
             thread::Builder::new().name(name).spawn(move || run_renderer(&shared, renderer, n == 0))
         };
-        // With fewer threads there is less to give away; without any, requests are told to come again.
+        // With fewer threads there is less to give away; without any, requests are told to come
+        // again.
         let threads: Vec<_> = (0..THREADS).filter_map(|n| start(n).ok()).collect();
         if threads.len() < THREADS {
             tracing::error!(
@@ -284,7 +289,8 @@ impl Renderer {
                 }
             }
             RenderRequest::WorkChallenge(effort) => {
-                let WorkChallenge { json, mark } = self.work.new_challenge(&mut self.chance, effort);
+                let WorkChallenge { json, mark } =
+                    self.work.new_challenge(&mut self.chance, effort);
                 answer = mark;
                 ChallengeContent::WorkChallenge { altcha: json, tries_max: effort.keys_max }
             }
@@ -342,12 +348,15 @@ mod tests {
     #[test]
     fn a_flood_for_one_kind_makes_no_other_wait() {
         let mut state = PoolState::default();
-        let images: Vec<_> =
-            (0..WAITING_MAX).map(|_| state.enqueue(RenderRequest::Image).expect("there is room")).collect();
+        let images: Vec<_> = (0..WAITING_MAX)
+            .map(|_| state.enqueue(RenderRequest::Image).expect("there is room"))
+            .collect();
         assert!(state.enqueue(RenderRequest::Image).is_none(), "there is none left for this kind");
         let sliders = [state.enqueue(RenderRequest::Slider), state.enqueue(RenderRequest::Slider)]
             .map(|one| one.expect("another kind's room"));
-        let work = state.enqueue(RenderRequest::WorkChallenge(Effort::DEFAULT)).expect("another kind's room");
+        let work = state
+            .enqueue(RenderRequest::WorkChallenge(Effort::DEFAULT))
+            .expect("another kind's room");
         let mut next = || state.next_waiting().map(|(wish, _)| wish.kind());
         assert_eq!(
             [next(), next(), next()],

@@ -1,6 +1,8 @@
-//! The token of a challenge: everything a node has to know of it, sealed, so that its buyer can neither read nor change it.
+//! The token of a challenge: everything a node has to know of it, sealed, so that its buyer can
+//! neither read nor change it.
 //!
-//! It is sealed for one buyer and one sale; for any other it does not open. What is inside is always as long, whatever the answer.
+//! It is sealed for one buyer and one sale; for any other it does not open. What is inside is
+//! always as long, whatever the answer.
 
 use std::fmt;
 
@@ -115,7 +117,8 @@ impl ChallengeSealer {
 
     /// A token for this buyer and this sale.
     pub(super) fn seal(&self, sealed: &Sealed, sale: &str, buyer: &str) -> String {
-        // Of this cipher a nonce that comes twice, by chance, only shows whether the same was sealed twice; ids see to it that it never is.
+        // Of this cipher a nonce that comes twice, by chance, only shows whether the same was
+        // sealed twice; ids see to it that it never is.
         let nonce: [u8; NONCE_LEN] = rand::random();
         let mut token = Vec::with_capacity(TOKEN_BYTES);
         token.extend_from_slice(&sealed.bytes());
@@ -167,7 +170,8 @@ mod tests {
 
     fn seals(masters: &[u8]) -> ChallengeSealer {
         ChallengeSealer::new(
-            &MasterKeys::new(masters.iter().map(|byte| [*byte; 32]).collect()).expect("one at least"),
+            &MasterKeys::new(masters.iter().map(|byte| [*byte; 32]).collect())
+                .expect("one at least"),
             &IdKey::new([9; 32]),
         )
     }

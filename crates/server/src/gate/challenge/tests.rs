@@ -71,7 +71,9 @@ impl Rig {
                 ChallengeAnswer::Text(sealed.text().expect("it has one").to_uppercase())
             }
             ChallengeContent::Slider { .. } => ChallengeAnswer::X(sealed.x().into()),
-            ChallengeContent::WorkChallenge { altcha, .. } => ChallengeAnswer::Altcha(worked(&altcha)),
+            ChallengeContent::WorkChallenge { altcha, .. } => {
+                ChallengeAnswer::Altcha(worked(&altcha))
+            }
         };
         (token, answer)
     }
@@ -181,7 +183,10 @@ async fn an_answer_that_comes_to_the_store_after_the_end_does_not_count() {
     let outcome = rig.challenges.redeem(&store, "spring", &buyer("anna"), &token, &answer).await;
     assert!(matches!(outcome, Err(ChallengeFault::Failed)), "{outcome:?}");
     assert_eq!(
-        (rig.challenges.outcome_count(AnswerOutcome::Invalid), store.spent_answers().await.expect("reads")),
+        (
+            rig.challenges.outcome_count(AnswerOutcome::Invalid),
+            store.spent_answers().await.expect("reads")
+        ),
         (1, 0)
     );
 }
@@ -316,5 +321,8 @@ async fn what_is_drawn_in_advance_is_handed_out_once() {
     assert_eq!(pool.issued_and_ready(PuzzleKind::Image).0, 30);
     pool.set_prerendered([false; PRERENDERED_KINDS]);
     assert_eq!(on_shelf(PuzzleKind::Image), 0, "the room is given back");
-    assert!(pool.take(RenderRequest::Slider).await.is_some(), "what is not on the shelf is drawn at once");
+    assert!(
+        pool.take(RenderRequest::Slider).await.is_some(),
+        "what is not on the shelf is drawn at once"
+    );
 }

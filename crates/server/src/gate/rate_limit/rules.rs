@@ -4,14 +4,17 @@ use doorbuster_api::admin::front_door::{Limit, LimitSetting, Limits};
 use doorbuster_api::problem::Scope;
 use doorbuster_core::gate::gcra::RateLimit;
 
-/// One buyer, where the sale says nothing: bounds what one token can cost the server. What is fair among buyers is for the sale to say.
+/// One buyer, where the sale says nothing: bounds what one token can cost the server. What is fair
+/// among buyers is for the sale to say.
 pub(crate) const BUYER_DEFAULT: Limit = Limit { burst: 50_000, per_minute: 60_000 };
 /// One address, where the sale says nothing. Grows with the buyers known behind it.
 pub(crate) const IP_DEFAULT: Limit = Limit { burst: 200_000, per_minute: 600_000 };
-/// Challenges of one buyer, whatever the sale says: each has to be drawn, by threads that all sales share. A sale may ask for less.
+/// Challenges of one buyer, whatever the sale says: each has to be drawn, by threads that all sales
+/// share. A sale may ask for less.
 const CHALLENGES: Limit = Limit { burst: 200, per_minute: 120 };
 
-/// Checkouts of one buyer, whatever the sale says: each may ask the payment provider, whose own limits all buyers share. A sale may ask for less.
+/// Checkouts of one buyer, whatever the sale says: each may ask the payment provider, whose own
+/// limits all buyers share. A sale may ask for less.
 const CHECKOUTS: Limit = Limit { burst: 60, per_minute: 60 };
 /// Checkouts of one order.
 const ORDER_CHECKOUTS: Limit = Limit { burst: 10, per_minute: 10 };
@@ -88,7 +91,8 @@ impl LimitRules {
         self.policy.is_empty()
     }
 
-    /// The value of `RateLimit-Policy`: for each measure its burst, and the seconds in which a used-up burst comes back.
+    /// The value of `RateLimit-Policy`: for each measure its burst, and the seconds in which a
+    /// used-up burst comes back.
     pub(crate) fn policy(&self) -> &str {
         &self.policy
     }

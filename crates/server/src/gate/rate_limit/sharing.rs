@@ -1,10 +1,14 @@
-//! Limits that nodes share: what this node let in is charged to one state in Redis, a batch a round trip, beside the way of the requests.
+//! Limits that nodes share: what this node let in is charged to one state in Redis, a batch a round
+//! trip, beside the way of the requests.
 //!
-//! While a round trip is under way the next batch gathers. What comes back is how far all nodes together have used a limit; the node's own state is
-//! moved on to that. So nobody waits for another node, a refusal costs no round trip, and what is let in too much is bounded: on each node what came during
-//! one round trip, and over all of them the part of the burst that is too small to be told.
+//! While a round trip is under way the next batch gathers. What comes back is how far all nodes
+//! together have used a limit; the node's own state is moved on to that. So nobody waits for
+//! another node, a refusal costs no round trip, and what is let in too much is bounded: on each
+//! node what came during one round trip, and over all of them the part of the burst that is too
+//! small to be told.
 //!
-//! While the server is away a node holds to its share: limits divided by the nodes that lived lately. Nothing is charged twice; what could not be told is forgotten.
+//! While the server is away a node holds to its share: limits divided by the nodes that lived
+//! lately. Nothing is charged twice; what could not be told is forgotten.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,19 +17,20 @@ use std::time::Duration;
 use doorbuster_slots::{LimitCharge, Shared};
 use tokio::sync::Notify;
 
-use super::{RateLimiter, NANOS_PER_MICRO, Route};
+use super::{NANOS_PER_MICRO, RateLimiter, Route};
 use crate::catalogue::SaleFlags;
 use crate::engine::Living;
 
-/// Keys that one call charges; the rest waits for the next one. The server does nothing else meanwhile.
+/// Keys that one call charges; the rest waits for the next one. The server does nothing else
+/// meanwhile.
 const BATCH_KEYS_MAX: usize = 256;
 /// Keys that wait to be told of; what comes beyond stays with its node until there is room.
 const QUEUE_MAX: usize = 65_536;
 /// Shortest time from one call to the next.
 const BATCH_EVERY: Duration = Duration::from_millis(2);
 
-/// What all nodes together keep to themselves of what a key used is at most this part of its burst: a crowd in which each asks once or twice costs the
-/// others nothing.
+/// What all nodes together keep to themselves of what a key used is at most this part of its burst:
+/// a crowd in which each asks once or twice costs the others nothing.
 const UNSHARED_PART: u64 = 16;
 
 /// What waits to be told.
@@ -84,13 +89,15 @@ impl LimitSharing {
         }
     }
 
-    /// Among how many a limit is divided now: by those who lived lately while they cannot be told. Whoever is not heard of for a moment keeps its part.
+    /// Among how many a limit is divided now: by those who lived lately while they cannot be told.
+    /// Whoever is not heard of for a moment keeps its part.
     pub(super) fn node_divisor(&self) -> u32 {
         if self.is_unreachable() { self.living.lately() } else { 1 }
     }
 
-    /// How much of a limit that reaches so far this node need not tell: its share of what all nodes together keep to themselves. What it kept while it knew
-    /// of fewer nodes is told with the key's next request.
+    /// How much of a limit that reaches so far this node need not tell: its share of what all nodes
+    /// together keep to themselves. What it kept while it knew of fewer nodes is told with the
+    /// key's next request.
     pub(super) fn unshared_allowance(&self, reach: u64) -> u64 {
         reach / UNSHARED_PART / u64::from(self.living.lately())
     }
@@ -130,7 +137,8 @@ impl LimitSharing {
 }
 
 impl RateLimiter {
-    /// Tells other nodes what was let in here, until it is dropped. Returns at once where limits are not shared.
+    /// Tells other nodes what was let in here, until it is dropped. Returns at once where limits
+    /// are not shared.
     pub(crate) async fn run_sharing(&self) {
         let Some(sharing) = &self.sharing else { return };
         loop {
@@ -200,7 +208,8 @@ impl RateLimiter {
         let all = |owed: u64| sent_at + ahead_us * NANOS_PER_MICRO + owed;
         match owed {
             UnsharedUse::LimitCell { key, .. } => {
-                self.table.with_existing(*key, |cell| cell.state = cell.state.max(all(cell.unshared)));
+                self.table
+                    .with_existing(*key, |cell| cell.state = cell.state.max(all(cell.unshared)));
             }
             UnsharedUse::SaleWide { flags, route, .. } => {
                 let everybody = &flags.limits.everybody[*route as usize];

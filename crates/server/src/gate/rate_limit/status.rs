@@ -1,4 +1,5 @@
-//! Where a caller stands, as the headers `RateLimit` and `RateLimit-Policy` tell it (draft-ietf-httpapi-ratelimit-headers, structured fields).
+//! Where a caller stands, as the headers `RateLimit` and `RateLimit-Policy` tell it
+//! (draft-ietf-httpapi-ratelimit-headers, structured fields).
 
 use doorbuster_api::problem::Scope;
 use doorbuster_core::gate::gcra::{self, RateLimit};
@@ -47,7 +48,8 @@ impl RateLimitStatus {
         });
     }
 
-    /// The value of `RateLimit`, at the end of `out`: for each measure what is left, and the seconds until all of it is back.
+    /// The value of `RateLimit`, at the end of `out`: for each measure what is left, and the
+    /// seconds until all of it is back.
     fn write_value(&self, out: &mut Vec<u8>) {
         let mut between: &[u8] = b"";
         for (scope, left) in SCOPES.iter().zip(self.0) {
@@ -126,7 +128,8 @@ mod tests {
         let text = String::from_utf8(out).expect("ASCII");
         assert_eq!(
             text,
-            "ratelimit-policy: \"buyer\";q=50000;w=50, \"ip\";q=200000;w=20\r\nratelimit: \"buyer\";r=46999;t=4, \"ip\";r=200000;t=0\r\n"
+            "ratelimit-policy: \"buyer\";q=50000;w=50, \"ip\";q=200000;w=20\r\nratelimit: \
+             \"buyer\";r=46999;t=4, \"ip\";r=200000;t=0\r\n"
         );
         let mut headers = HeaderMap::new();
         assert!(!RateLimitStatus::is_present(&headers));

@@ -1,12 +1,17 @@
-//! What is kept of whoever a limit was held to: a table of fixed size, so that no number of buyers or addresses can fill the memory.
+//! What is kept of whoever a limit was held to: a table of fixed size, so that no number of buyers
+//! or addresses can fill the memory.
 //!
-//! The table is made of sets of eight cells; a key belongs to one set, found by a keyed hash, so that nobody can choose whose set it is. A key that is not
-//! there takes the cell of its set that is full again soonest: nearly always one that is full again, so that nothing is lost. Only when all eight are
-//! in use does one that is not lose its state, and then the one that has used the least: whoever is at a limit is the last to be forgotten, and would need
-//! as many others at theirs as the table has cells. Such losses are counted. What is counted of an address takes a cell too; one with a crowd behind it
-//! ranks as if it were at a limit for some seconds, any other as if it had used nothing.
+//! The table is made of sets of eight cells; a key belongs to one set, found by a keyed hash, so
+//! that nobody can choose whose set it is. A key that is not there takes the cell of its set that
+//! is full again soonest: nearly always one that is full again, so that nothing is lost. Only when
+//! all eight are in use does one that is not lose its state, and then the one that has used the
+//! least: whoever is at a limit is the last to be forgotten, and would need as many others at
+//! theirs as the table has cells. Such losses are counted. What is counted of an address takes a
+//! cell too; one with a crowd behind it ranks as if it were at a limit for some seconds, any other
+//! as if it had used nothing.
 //!
-//! A set is changed under the short lock of its shard, in which nothing waits. A shard's memory is taken when it is first needed.
+//! A set is changed under the short lock of its shard, in which nothing waits. A shard's memory is
+//! taken when it is first needed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -35,17 +40,20 @@ const _: () = assert!(
 const UNSHARED_MAX: u64 = QUEUED - 1;
 const QUEUED: u64 = 1 << 63;
 
-/// Keys, states, crowds and the rest of eight cells, each kind side by side: a look at the keys touches one line of memory.
+/// Keys, states, crowds and the rest of eight cells, each kind side by side: a look at the keys
+/// touches one line of memory.
 type Set = [[u64; WAYS]; 4];
 
 /// What is kept under a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LimitCell {
-    /// State of the limit ([`doorbuster_core::gate::gcra`]), in nanoseconds since the table was made.
+    /// State of the limit ([`doorbuster_core::gate::gcra`]), in nanoseconds since the table was
+    /// made.
     pub state: u64,
     /// Buyers seen behind an address, in a cell that counts them.
     pub crowd: DistinctBuyers,
-    /// What other nodes have not been told of, in nanoseconds of the limit's rate. In a cell that counts buyers, since when it does, and how many there were before.
+    /// What other nodes have not been told of, in nanoseconds of the limit's rate. In a cell that
+    /// counts buyers, since when it does, and how many there were before.
     pub unshared: u64,
     /// Whether it waits to be told.
     pub is_queued: bool,
@@ -53,7 +61,12 @@ pub(crate) struct LimitCell {
 
 impl LimitCell {
     fn unpack(state: u64, crowd: u64, unshared: u64) -> Self {
-        Self { state, crowd: DistinctBuyers(crowd), unshared: unshared & UNSHARED_MAX, is_queued: unshared & QUEUED != 0 }
+        Self {
+            state,
+            crowd: DistinctBuyers(crowd),
+            unshared: unshared & UNSHARED_MAX,
+            is_queued: unshared & QUEUED != 0,
+        }
     }
 
     fn packed(&self) -> u64 {
@@ -78,7 +91,12 @@ impl Default for LimitTable {
 
 impl LimitTable {
     /// One step on the cell of `key`, which is made if there is none.
-    pub(crate) fn with_cell<T>(&self, key: u64, now: u64, step: impl FnOnce(&mut LimitCell) -> T) -> T {
+    pub(crate) fn with_cell<T>(
+        &self,
+        key: u64,
+        now: u64,
+        step: impl FnOnce(&mut LimitCell) -> T,
+    ) -> T {
         let key = key.max(1);
         let mut shard =
             self.shards[key as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
@@ -103,7 +121,11 @@ impl LimitTable {
     }
 
     /// One step on the cell of `key`, if there is one.
-    pub(crate) fn with_existing<T>(&self, key: u64, step: impl FnOnce(&mut LimitCell) -> T) -> Option<T> {
+    pub(crate) fn with_existing<T>(
+        &self,
+        key: u64,
+        step: impl FnOnce(&mut LimitCell) -> T,
+    ) -> Option<T> {
         let key = key.max(1);
         let mut shard =
             self.shards[key as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
@@ -161,7 +183,8 @@ mod tests {
         for &key in &limited {
             table.with_cell(key, 0, |cell| cell.state = 1_000_000);
         }
-        // Twice as many as there are cells, none of which is full again; each has used less than those at a limit.
+        // Twice as many as there are cells, none of which is full again; each has used less than
+        // those at a limit.
         for n in 0..2 * CELLS as u64 {
             table.with_cell(random(n), 0, |cell| cell.state = 1_000 + n % 7);
         }
@@ -177,7 +200,12 @@ mod tests {
     #[test]
     fn a_cell_is_kept_as_it_was_left() {
         let table = LimitTable::default();
-        let cell = LimitCell { state: 7, crowd: DistinctBuyers(u64::MAX), unshared: UNSHARED_MAX, is_queued: true };
+        let cell = LimitCell {
+            state: 7,
+            crowd: DistinctBuyers(u64::MAX),
+            unshared: UNSHARED_MAX,
+            is_queued: true,
+        };
         for key in [0, 1, u64::MAX] {
             table.with_cell(key, 0, |kept| *kept = cell);
             assert_eq!(table.with_cell(key, 0, |kept| *kept), cell);

@@ -8,7 +8,7 @@ use doorbuster_core::{IdKey, ItemId, Millis, Phase, Spread, Stock};
 use doorbuster_slots::Shared;
 use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
 
-use super::{Caller, RateLimitExceeded, RateLimiter, Route, LimitSharing, RateLimitStatus};
+use super::{Caller, LimitSharing, RateLimitExceeded, RateLimitStatus, RateLimiter, Route};
 use crate::catalogue::{Catalogue, SaleState};
 use crate::engine::Living;
 use crate::layout::Layout;
@@ -101,7 +101,8 @@ fn a_limit_is_exact_however_many_ask_at_once() {
         r#"{"buyer":{"burst":100,"per_minute":1},"ip":{"burst":100,"per_minute":1},"interface":{"burst":100,"per_minute":1}}"#,
     ] {
         let (limiter, sale) = (limiter(), sale("spring", limits));
-        let acquire = || limiter.acquire(Route::Purchase, caller("192.0.2.1", "anna"), &sale).is_ok();
+        let acquire =
+            || limiter.acquire(Route::Purchase, caller("192.0.2.1", "anna"), &sale).is_ok();
         let let_in: usize = std::thread::scope(|scope| {
             let asking: Vec<_> =
                 (0..64).map(|_| scope.spawn(|| (0..50).filter(|_| acquire()).count())).collect();
@@ -120,7 +121,8 @@ fn a_limit_is_exact_however_many_ask_at_once() {
 fn whoever_is_refused_hears_by_which_measure_and_until_when_and_is_let_in_then() {
     let (limiter, sale) =
         (limiter(), sale("spring", r#"{"buyer":{"burst":2,"per_minute":6},"ip":null}"#));
-    let acquire = |now| limiter.acquire_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, now);
+    let acquire =
+        |now| limiter.acquire_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, now);
     assert_eq!(acquire(0).map(|status| header(status, &sale)), Ok("\"buyer\";r=1;t=10".into()));
     assert_eq!(acquire(0).map(|status| header(status, &sale)), Ok("\"buyer\";r=0;t=20".into()));
     let limited = acquire(SECOND / 2).expect_err("too many");
@@ -162,7 +164,8 @@ fn what_a_later_measure_refuses_uses_up_nothing_of_an_earlier_one() {
 fn an_ipv6_network_of_64_bits_is_one_caller_and_an_ipv4_address_the_same_in_both_spellings() {
     let (limiter, sale) =
         (limiter(), sale("spring", r#"{"buyer":null,"ip":{"burst":2,"per_minute":1}}"#));
-    let acquire = |address| limiter.acquire_at(Route::Purchase, caller(address, "anna"), &sale, 0).is_ok();
+    let acquire =
+        |address| limiter.acquire_at(Route::Purchase, caller(address, "anna"), &sale, 0).is_ok();
     assert!(acquire("2001:db8:0:1::1") && acquire("2001:db8:0:1:ffff::2"));
     assert!(!acquire("2001:db8:0:1:1234:5678:9abc:def0"), "an address of the same network");
     assert!(acquire("2001:db8:0:2::1"), "another network");
@@ -177,7 +180,9 @@ fn an_address_with_many_known_buyers_has_a_larger_budget_and_one_robot_has_not()
         (limiter(), sale("spring", r#"{"buyer":null,"ip":{"burst":1000,"per_minute":60}}"#));
     let let_in = |address, names: &mut dyn Iterator<Item = String>| {
         names
-            .filter(|name| limiter.acquire_at(Route::Purchase, caller(address, name), &sale, 0).is_ok())
+            .filter(|name| {
+                limiter.acquire_at(Route::Purchase, caller(address, name), &sale, 0).is_ok()
+            })
             .count()
     };
     let robot = let_in("192.0.2.1", &mut (0..2_000).map(|_| "robot".to_owned()));
@@ -275,7 +280,9 @@ fn what_all_nodes_keep_to_themselves_is_together_a_sixteenth_of_a_burst() {
     for nodes in [1, 2, 3, 16, 100, 1_000] {
         let (limiter, sale) = (one_of(&living(nodes)), sale("spring", SLOW));
         let is_kept = |_: &usize| {
-            assert!(limiter.acquire_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, 0).is_ok());
+            assert!(
+                limiter.acquire_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, 0).is_ok()
+            );
             limiter.sharing().expect("it is shared").take_batch().is_empty()
         };
         let kept = (0..1_600).take_while(is_kept).count();
@@ -291,14 +298,16 @@ fn what_all_nodes_keep_to_themselves_is_together_a_sixteenth_of_a_burst() {
 fn what_a_node_kept_while_it_knew_of_fewer_is_told_with_the_next_request() {
     let (living, sale) = (living(1), sale("spring", SLOW));
     let limiter = one_of(&living);
-    let acquire =
-        || assert!(limiter.acquire_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, 0).is_ok());
+    let acquire = || {
+        assert!(limiter.acquire_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, 0).is_ok())
+    };
     (0..50).for_each(|_| acquire());
     let sharing = limiter.sharing().expect("it is shared");
     assert_eq!(sharing.take_batch().len(), 0);
     living.saw(4);
     acquire();
-    let told: Vec<u64> = sharing.take_batch().iter().map(|owed| limiter.charge(owed).used_us).collect();
+    let told: Vec<u64> =
+        sharing.take_batch().iter().map(|owed| limiter.charge(owed).used_us).collect();
     assert_eq!(told, [51 * 60_000_000]);
 }
 
@@ -370,9 +379,13 @@ fn a_look_uses_nothing_up() {
         limiter(),
         sale("spring", r#"{"buyer":{"burst":3,"per_minute":1},"ip":{"burst":9,"per_minute":1}}"#),
     );
-    let rate_limit_status = |route| header(limiter.rate_limit_status(route, caller("192.0.2.1", "anna"), &sale), &sale);
+    let rate_limit_status =
+        |route| header(limiter.rate_limit_status(route, caller("192.0.2.1", "anna"), &sale), &sale);
     let fresh = "\"buyer\";r=3;t=0, \"ip\";r=9;t=0";
-    assert_eq!((rate_limit_status(Route::Pass), rate_limit_status(Route::Pass)), (fresh.into(), fresh.into()));
+    assert_eq!(
+        (rate_limit_status(Route::Pass), rate_limit_status(Route::Pass)),
+        (fresh.into(), fresh.into())
+    );
     assert!(limiter.acquire(Route::Pass, caller("192.0.2.1", "anna"), &sale).is_ok());
     assert!(
         rate_limit_status(Route::Pass).starts_with("\"buyer\";r=2;t=60, \"ip\";r=8;"),
@@ -393,7 +406,10 @@ fn a_sale_without_limits_asks_nothing_and_tells_nothing() {
         );
     }
     assert_eq!(
-        header(limiter.rate_limit_status(Route::Purchase, caller("192.0.2.1", "anna"), &sale), &sale),
+        header(
+            limiter.rate_limit_status(Route::Purchase, caller("192.0.2.1", "anna"), &sale),
+            &sale
+        ),
         ""
     );
 }

@@ -1,15 +1,16 @@
-//! The usher: a few times a second it looks at the rooms of the sales that have one, calls in where this node leads, and tells whoever waits here.
+//! The usher: a few times a second it looks at the rooms of the sales that have one, calls in where
+//! this node leads, and tells whoever waits here.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use doorbuster_api::gate::Room;
 use doorbuster_core::{Millis, Phase};
-use doorbuster_store::{StoreResult, RoomVisitor, WaitingRoom};
+use doorbuster_store::{RoomVisitor, StoreResult, WaitingRoom};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::limits::{IDLE_TICKS, KEEP_OPEN, ROWS_MAX, TICK, admissions_max};
 use super::room_state::WaitingRoomState;
-use super::limits::{KEEP_OPEN, IDLE_TICKS, ROWS_MAX, TICK, admissions_max};
 use super::{WaitingRoomError, WaitingRooms, free_units};
 use crate::catalogue::SaleState;
 use crate::engine::Engine;
@@ -49,7 +50,11 @@ fn sales_with_rooms(engine: &Engine) -> Vec<Arc<SaleState>> {
         .collect()
 }
 
-async fn refresh(rooms: &WaitingRooms, engine: &Engine, sales: &[Arc<SaleState>]) -> Result<(), WaitingRoomError> {
+async fn refresh(
+    rooms: &WaitingRooms,
+    engine: &Engine,
+    sales: &[Arc<SaleState>],
+) -> Result<(), WaitingRoomError> {
     let names = sales.iter().map(|sale| sale.row.id.clone()).collect();
     let looked_at = Instant::now();
     let rows = engine.store().waiting_rooms(names).await?;
@@ -85,7 +90,8 @@ async fn refresh(rooms: &WaitingRooms, engine: &Engine, sales: &[Arc<SaleState>]
 pub(super) async fn read_lots(engine: &Engine, room_state: &WaitingRoomState) -> StoreResult<()> {
     let mut lots = Vec::new();
     loop {
-        let page = engine.store().drawn_after(room_state.sale(), lots.last().copied(), ROWS_MAX).await?;
+        let page =
+            engine.store().drawn_after(room_state.sale(), lots.last().copied(), ROWS_MAX).await?;
         lots.extend(page.iter().map(|(lot, _)| *lot));
         if page.len() < ROWS_MAX {
             break;
@@ -96,9 +102,16 @@ pub(super) async fn read_lots(engine: &Engine, room_state: &WaitingRoomState) ->
 }
 
 /// Hears of whom others called in.
-async fn read_admitted(engine: &Engine, room_state: &WaitingRoomState, room: &WaitingRoom) -> StoreResult<()> {
+async fn read_admitted(
+    engine: &Engine,
+    room_state: &WaitingRoomState,
+    room: &WaitingRoom,
+) -> StoreResult<()> {
     while room_state.admitted_up_to() < room.line.called {
-        let called = engine.store().admitted_after(room_state.sale(), room_state.admitted_up_to(), ROWS_MAX).await?;
+        let called = engine
+            .store()
+            .admitted_after(room_state.sale(), room_state.admitted_up_to(), ROWS_MAX)
+            .await?;
         if called.is_empty() {
             break;
         }
@@ -108,14 +121,23 @@ async fn read_admitted(engine: &Engine, room_state: &WaitingRoomState, room: &Wa
 }
 
 /// Calls in whoever finds something.
-async fn admit(rooms: &WaitingRooms, engine: &Engine, sale: &SaleState, room_state: &WaitingRoomState) -> StoreResult<()> {
+async fn admit(
+    rooms: &WaitingRooms,
+    engine: &Engine,
+    sale: &SaleState,
+    room_state: &WaitingRoomState,
+) -> StoreResult<()> {
     let waits = room_state.room().is_some_and(|room| room.line.waiting() > 0);
     if !waits || free_units(sale) == Some(0) {
         return Ok(());
     }
-    let Some(seen) = engine.store().waiting_room_view(room_state.sale()).await? else { return Ok(()) };
-    let called =
-        engine.store().admit_visitors(room_state.sale(), &seen, admissions_max(rooms.per_sec), rooms.for_ms).await?;
+    let Some(seen) = engine.store().waiting_room_view(room_state.sale()).await? else {
+        return Ok(());
+    };
+    let called = engine
+        .store()
+        .admit_visitors(room_state.sale(), &seen, admissions_max(rooms.per_sec), rooms.for_ms)
+        .await?;
     publish_admitted(engine, room_state, &called);
     Ok(())
 }
@@ -127,14 +149,20 @@ fn publish_admitted(engine: &Engine, room_state: &WaitingRoomState, called: &[Ro
     }
 }
 
-/// Opens a room when too many come, and keeps it open while somebody is in line. Until when it is open.
-async fn keep_open(engine: &Engine, sale: &SaleState, room_state: &WaitingRoomState) -> StoreResult<Millis> {
+/// Opens a room when too many come, and keeps it open while somebody is in line. Until when it is
+/// open.
+async fn keep_open(
+    engine: &Engine,
+    sale: &SaleState,
+    room_state: &WaitingRoomState,
+) -> StoreResult<Millis> {
     let hold_ms = i64::try_from(KEEP_OPEN.as_millis()).unwrap_or(i64::MAX);
     let Some(room) = room_state.room() else { return Ok(Millis(0)) };
     let left_ms = room.open_until.map_or(0, |until| until.0 - engine.now().0);
     // Counted in any case. Whoever comes to an empty shop hears so, and needs no line.
-    let is_pressed = room_state.is_overcrowded(&sale.flags.arrivals, Instant::now(), engine.nodes())
-        && free_units(sale) != Some(0);
+    let is_pressed =
+        room_state.is_overcrowded(&sale.flags.arrivals, Instant::now(), engine.nodes())
+            && free_units(sale) != Some(0);
     let is_needed =
         is_pressed || (left_ms > 0 && room.line.waiting() > 0 && engine.control().leads());
     if is_needed && left_ms < hold_ms / 2 {

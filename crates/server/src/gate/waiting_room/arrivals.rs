@@ -1,7 +1,9 @@
-//! Who came to a sale whose room opens by itself since that was last counted: at the line, for a pass, or at the button with a pass that they have already.
+//! Who came to a sale whose room opens by itself since that was last counted: at the line, for a
+//! pass, or at the button with a pass that they have already.
 //!
-//! However often one buyer asks, that is one who came. Nothing is locked: whoever comes sets the bit of a hash that nobody can choose, and counts if it was not set.
-//! Two who meet at one bit are one, of 2,000 about fifteen.
+//! However often one buyer asks, that is one who came. Nothing is locked: whoever comes sets the
+//! bit of a hash that nobody can choose, and counts if it was not set. Two who meet at one bit are
+//! one, of 2,000 about fifteen.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;

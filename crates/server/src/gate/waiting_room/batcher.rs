@@ -1,4 +1,5 @@
-//! The desk: where places are given and looked up, in batches. What comes while one batch is written goes into the next one.
+//! The desk: where places are given and looked up, in batches. What comes while one batch is
+//! written goes into the next one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,7 +38,8 @@ impl PositionBatcher {
         Self { queue, waiting: Mutex::new(waiting), looks: AtomicU64::new(0) }
     }
 
-    /// Takes a place or looks for it. What comes back is in the sale's hall by then. `None`: there is no place.
+    /// Takes a place or looks for it. What comes back is in the sale's hall by then. `None`: there
+    /// is no place.
     pub(super) async fn request(
         &self,
         sale: &Arc<str>,
@@ -82,7 +84,12 @@ impl PositionBatcher {
 
 type BatchResult = StoreResult<Vec<Option<EnterOutcome>>>;
 
-async fn enter_batch(rooms: &WaitingRooms, engine: &Engine, sale: &Arc<str>, buyers: Vec<BuyerId>) -> BatchResult {
+async fn enter_batch(
+    rooms: &WaitingRooms,
+    engine: &Engine,
+    sale: &Arc<str>,
+    buyers: Vec<BuyerId>,
+) -> BatchResult {
     let seed = Seed::new(rand::random());
     let entered = engine.store().enter_room(sale, seed, buyers).await?;
     let (room, entered) =
@@ -97,7 +104,12 @@ async fn enter_batch(rooms: &WaitingRooms, engine: &Engine, sale: &Arc<str>, buy
     Ok(entered.into_iter().map(Some).collect())
 }
 
-async fn find_batch(rooms: &WaitingRooms, engine: &Engine, sale: &Arc<str>, buyers: Vec<BuyerId>) -> BatchResult {
+async fn find_batch(
+    rooms: &WaitingRooms,
+    engine: &Engine,
+    sale: &Arc<str>,
+    buyers: Vec<BuyerId>,
+) -> BatchResult {
     // The room first: a place is at least as new as what is known of its line.
     let rows = engine.store().waiting_rooms(vec![sale.to_string()]).await?;
     let places = engine.store().visitors(sale, buyers.clone()).await?;

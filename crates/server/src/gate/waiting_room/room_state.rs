@@ -1,23 +1,27 @@
-//! One sale's waiting room in a node's memory: its row as last read, the places of those who came here, the lots of its draw.
+//! One sale's waiting room in a node's memory: its row as last read, the places of those who came
+//! here, the lots of its draw.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use doorbuster_core::gate::draw::Lot;
-use doorbuster_core::gate::room::{WaitEstimate, RoomProgress, PaceEstimator, QueuePosition, VisitorStatus};
+use doorbuster_core::gate::room::{
+    PaceEstimator, QueuePosition, RoomProgress, VisitorStatus, WaitEstimate,
+};
 use doorbuster_core::{BuyerId, Millis};
 use doorbuster_store::{RoomVisitor, WaitingRoom};
 use tokio::time::Instant;
 
 use super::limits::{
-    FRESH_FOR, POSITIONS_MAX, PUBLISH_EVERY, NOTIFIED_PER_SEC, arrivals_counted_max, admissions_max,
+    FRESH_FOR, NOTIFIED_PER_SEC, POSITIONS_MAX, PUBLISH_EVERY, admissions_max, arrivals_counted_max,
 };
 use super::{Arrivals, WaitingRoomCounts};
 
 #[derive(Debug)]
 struct RoomMemory {
     room: Option<WaitingRoom>,
-    /// Those of them that have no rank took part in the draw; their lots are made again when it is read.
+    /// Those of them that have no rank took part in the draw; their lots are made again when it is
+    /// read.
     places: HashMap<BuyerId, QueuePosition>,
     /// The lots of all who took part, in order; `None`: not read yet.
     lots: Option<Box<[Lot]>>,
@@ -100,7 +104,8 @@ impl WaitingRoomState {
             state.room = Some(room.clone());
         }
         if state.heard.is_none() {
-            // Who comes later is read with what became of the place; who is here already may have been called in.
+            // Who comes later is read with what became of the place; who is here already may have
+            // been called in.
             state.heard = Some(if state.places.is_empty() { room.line.called } else { 0 });
         }
     }
@@ -115,7 +120,8 @@ impl WaitingRoomState {
         self.lock().has_none
     }
 
-    /// Notes that the row was read, and whoever was called in by then, no earlier than at this instant.
+    /// Notes that the row was read, and whoever was called in by then, no earlier than at this
+    /// instant.
     pub(super) fn set_read_at(&self, at: Instant) {
         self.lock().read = Some(at);
     }
@@ -144,7 +150,8 @@ impl WaitingRoomState {
         }
     }
 
-    /// Takes in who was called in; those of them who are known here, or `reads` here and came to another node.
+    /// Takes in who was called in; those of them who are known here, or `reads` here and came to
+    /// another node.
     pub(super) fn apply_admitted(
         &self,
         called: &[RoomVisitor],
@@ -175,8 +182,8 @@ impl WaitingRoomState {
         self.lock().heard.unwrap_or(0)
     }
 
-    /// Whether what is known here of the line goes with the sale's phase, as it must where a place is told by its rank. Of whoever was called in nothing else
-    /// has to be known.
+    /// Whether what is known here of the line goes with the sale's phase, as it must where a place
+    /// is told by its rank. Of whoever was called in nothing else has to be known.
     pub(super) fn can_answer(&self, buyer: &BuyerId, is_before_opening: bool) -> bool {
         let is_called = |place: &QueuePosition| place.until.is_some();
         self.is_drawn() != is_before_opening || self.lock().places.get(buyer).is_some_and(is_called)
@@ -206,7 +213,9 @@ impl WaitingRoomState {
         match told {
             VisitorStatus::Lapsed => None,
             VisitorStatus::Waiting(position) => Some((told, pace.estimate(position))),
-            VisitorStatus::NotDrawn | VisitorStatus::BeyondStock(_) | VisitorStatus::Admitted(_) => Some((told, None)),
+            VisitorStatus::NotDrawn
+            | VisitorStatus::BeyondStock(_)
+            | VisitorStatus::Admitted(_) => Some((told, None)),
         }
     }
 
@@ -217,7 +226,8 @@ impl WaitingRoomState {
         state.pace.note_progress(now, &line, free, limit);
     }
 
-    /// Whether more buyers came here in the last second than this node's part of those who can be let in, of so many nodes. Asked more often, it says no.
+    /// Whether more buyers came here in the last second than this node's part of those who can be
+    /// let in, of so many nodes. Asked more often, it says no.
     pub(super) fn is_overcrowded(&self, arrivals: &Arrivals, at: Instant, nodes: u64) -> bool {
         let mut state = self.lock();
         let Some(since) =
@@ -241,8 +251,8 @@ impl WaitingRoomState {
         self.lock().room.as_ref().and_then(|room| room.open_until).is_some_and(|until| now < until)
     }
 
-    /// Whether positions are to be told now, to so many readers: something changed, and the last telling is long enough ago, or units ran out or
-    /// came back.
+    /// Whether positions are to be told now, to so many readers: something changed, and the last
+    /// telling is long enough ago, or units ran out or came back.
     pub(super) fn should_publish(&self, free: Option<u64>, readers: usize, at: Instant) -> bool {
         let mut state = self.lock();
         let Some(line) = state.room.as_ref().map(|room| room.line) else { return false };
@@ -251,7 +261,8 @@ impl WaitingRoomState {
             Some((before, told_line, told_free)) => {
                 let turned = (told_free == Some(0)) != (free == Some(0))
                     || told_line.participants != line.participants;
-                let every = PUBLISH_EVERY.mul_f64((readers as f64 / NOTIFIED_PER_SEC as f64).max(1.0));
+                let every =
+                    PUBLISH_EVERY.mul_f64((readers as f64 / NOTIFIED_PER_SEC as f64).max(1.0));
                 let changed = told_line.called != line.called || told_free != free;
                 turned || (changed && at.saturating_duration_since(before) >= every)
             }

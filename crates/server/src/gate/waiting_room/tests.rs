@@ -54,7 +54,11 @@ fn a_hall_knows_ranks_once_the_draw_is_read() {
     let order = doorbuster_core::gate::draw::drawn_order(&seed(), names.iter().map(String::as_str));
     for (at, name) in order.iter().enumerate() {
         let position = at as u64 + 1;
-        let wanted = if position > 9 { VisitorStatus::BeyondStock(position) } else { VisitorStatus::Waiting(position) };
+        let wanted = if position > 9 {
+            VisitorStatus::BeyondStock(position)
+        } else {
+            VisitorStatus::Waiting(position)
+        };
         assert_eq!(told(&room_state, name, 9), Some(wanted));
     }
     // The first three are called in, elsewhere; one of them is unknown until it is heard of.
@@ -63,7 +67,10 @@ fn a_hall_knows_ranks_once_the_draw_is_read() {
     let called: Vec<_> =
         (0..3).map(|at| place(order[at], Some(at as u64 + 1), Some(2_000))).collect();
     assert_eq!(room_state.apply_admitted(&called, |_| false).len(), 3);
-    assert_eq!((told(&room_state, order[2], 0), room_state.admitted_up_to()), (Some(VisitorStatus::Admitted(Millis(2_000))), 3));
+    assert_eq!(
+        (told(&room_state, order[2], 0), room_state.admitted_up_to()),
+        (Some(VisitorStatus::Admitted(Millis(2_000))), 3)
+    );
     assert_eq!(told(&room_state, order[3], 9), Some(VisitorStatus::Waiting(1)));
     // An old reading takes nothing back.
     room_state.apply_row(&room(20, None, 0));
@@ -77,11 +84,15 @@ fn whoever_was_called_in_is_told_so_also_before_the_draw_is_read() {
     room_state.apply_position(&place("anna", None, None));
     room_state.apply_row(&room(2, None, 0));
     assert!(
-        room_state.can_answer(&buyer("anna"), true) && !room_state.can_answer(&buyer("anna"), false),
+        room_state.can_answer(&buyer("anna"), true)
+            && !room_state.can_answer(&buyer("anna"), false),
         "the sale has opened since"
     );
     room_state.apply_row(&room(2, Some(2), 1));
-    assert_eq!(room_state.apply_admitted(&[place("bert", Some(1), Some(2_000))], |_| true), [buyer("bert")]);
+    assert_eq!(
+        room_state.apply_admitted(&[place("bert", Some(1), Some(2_000))], |_| true),
+        [buyer("bert")]
+    );
     for is_before_opening in [false, true] {
         assert!(room_state.can_answer(&buyer("bert"), is_before_opening));
     }
@@ -119,7 +130,8 @@ fn a_room_opens_by_itself_when_more_come_than_can_be_let_in() {
 #[test]
 fn how_many_can_be_let_in_is_as_the_settings_say() {
     for per_sec in [4, 100, 20_000] {
-        let (room_state, came) = (WaitingRoomState::new("spring".into(), per_sec), Arrivals::default());
+        let (room_state, came) =
+            (WaitingRoomState::new("spring".into(), per_sec), Arrivals::default());
         let start = Instant::now();
         let pressed = |arrivals: u64, secs: u64| {
             (0..arrivals).for_each(|n| came.record_arrival(&format!("b{n}"), per_sec));
@@ -136,8 +148,9 @@ fn how_many_can_be_let_in_is_as_the_settings_say() {
 fn positions_are_told_when_they_change_and_not_too_often() {
     let room_state = WaitingRoomState::new("spring".into(), PER_SEC);
     let start = Instant::now();
-    let news =
-        |free, readers, secs| room_state.should_publish(Some(free), readers, start + Duration::from_secs(secs));
+    let news = |free, readers, secs| {
+        room_state.should_publish(Some(free), readers, start + Duration::from_secs(secs))
+    };
     assert!(!news(5, 1, 0), "there is no room");
     room_state.apply_row(&room(9, Some(9), 0));
     assert!(news(5, 1, 0));

@@ -1,5 +1,6 @@
-//! Looking names up. A look-up blocks a thread and cannot be broken off, so that there are places for a few. A name has one look-up at a time, whoever asks
-//! for it: one that nobody answers for takes one place, and others are not kept waiting by it.
+//! Looking names up. A look-up blocks a thread and cannot be broken off, so that there are places
+//! for a few. A name has one look-up at a time, whoever asks for it: one that nobody answers for
+//! takes one place, and others are not kept waiting by it.
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -9,9 +10,11 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::outbox::ENDPOINTS_MAX;
 
-/// Names that are looked up at once; more wait. Each has a thread of those that transactions need as well.
+/// Names that are looked up at once; more wait. Each has a thread of those that transactions need
+/// as well.
 pub(super) const LOOKUPS_MAX: usize = 8;
-/// Names that are looked up or wait for that: those of all endpoints, and as many that operators are about to add. What is more cannot be looked up yet.
+/// Names that are looked up or wait for that: those of all endpoints, and as many that operators
+/// are about to add. What is more cannot be looked up yet.
 pub(super) const NAMES_MAX: usize = 2 * ENDPOINTS_MAX;
 
 /// What names stand for. It blocks.

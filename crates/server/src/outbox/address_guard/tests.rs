@@ -126,7 +126,8 @@ async fn a_name_that_points_inside_is_no_way_in() {
     assert!(AddressGuard::new(true).resolve(name()).await.expect("allowed").next().is_some());
 }
 
-/// A guard to which nobody answers for names that begin with `stuck`, until the sender is gone; and which names were looked up, in their order.
+/// A guard to which nobody answers for names that begin with `stuck`, until the sender is gone; and
+/// which names were looked up, in their order.
 fn stuck() -> (AddressGuard, SyncSender<()>, Arc<Mutex<Vec<String>>>) {
     let (hold, held) = sync_channel::<()>(1);
     let (held, begun) = (Mutex::new(held), Arc::new(Mutex::new(Vec::new())));

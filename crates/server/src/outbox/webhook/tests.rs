@@ -1,4 +1,5 @@
-//! What answers ask for; and that nothing leads past the guard: a listener that could be reached hears nothing.
+//! What answers ask for; and that nothing leads past the guard: a listener that could be reached
+//! hears nothing.
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;

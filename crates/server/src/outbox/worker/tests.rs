@@ -61,7 +61,10 @@ async fn what_this_node_cannot_read_or_does_not_know_is_no_failure_of_an_endpoin
     });
     for (read, why) in [(of_a_new_sale, "item is not known"), (of_a_new_type, "a newer one does")] {
         let unsent = send(&outbox, &endpoint, 1, Some(Arc::new(read))).await;
-        assert!(matches!(&unsent, Err(SendError::Deferred(error)) if error.contains(why)), "{unsent:?}");
+        assert!(
+            matches!(&unsent, Err(SendError::Deferred(error)) if error.contains(why)),
+            "{unsent:?}"
+        );
     }
     let damaged: EventRead = Err(UnreadableEvent {
         position: 3,
@@ -70,7 +73,10 @@ async fn what_this_node_cannot_read_or_does_not_know_is_no_failure_of_an_endpoin
         reason: "no type".to_owned(),
     });
     let unsent = send(&outbox, &endpoint, 3, Some(Arc::new(damaged))).await;
-    assert_eq!(unsent, Err(SendError::UnreadableEvent("its row cannot be read: no type".to_owned())));
+    assert_eq!(
+        unsent,
+        Err(SendError::UnreadableEvent("its row cannot be read: no type".to_owned()))
+    );
     let forgotten = send(&outbox, &endpoint, 7, None).await;
     assert_eq!(forgotten, Err(SendError::UnreadableEvent("the event is forgotten".to_owned())));
     outbox.engine.stop().await;
@@ -99,5 +105,8 @@ fn each_answer_says_of_an_endpoint_what_it_is_about() {
     );
     let refused = DeliveryError { is_final: true, ..refusal.clone() };
     assert_eq!(of(SendError::Refused(refused.clone())), SendOutcome::Refused { error: error() });
-    assert_eq!(of(SendError::Refused(DeliveryError { is_gone: true, ..refused })), SendOutcome::Gone);
+    assert_eq!(
+        of(SendError::Refused(DeliveryError { is_gone: true, ..refused })),
+        SendOutcome::Gone
+    );
 }

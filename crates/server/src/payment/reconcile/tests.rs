@@ -139,7 +139,8 @@ async fn undecided() -> String {
             let said = r#"{"status":"complete","payment_status":"unpaid"}"#;
             let length = said.len();
             let text = format!(
-                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{said}"
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: \
+                 {length}\r\nconnection: close\r\n\r\n{said}"
             );
             drop(stream.write_all(text.as_bytes()).await);
         }
@@ -182,7 +183,10 @@ async fn only_who_does_not_decide_for_very_long_is_not_asked_again() {
     };
     assert!(stays(&unavailable, &checkout, 2 * GIVE_UP_AFTER_MS).await, "it may have taken money");
     let foreign = Checkout { provider: "another".to_owned(), ..checkout.clone() };
-    assert!(stays(&undecided, &foreign, 2 * GIVE_UP_AFTER_MS).await, "another provider was never asked");
+    assert!(
+        stays(&undecided, &foreign, 2 * GIVE_UP_AFTER_MS).await,
+        "another provider was never asked"
+    );
     assert!(stays(&undecided, &checkout, GIVE_UP_AFTER_MS - 60_000).await, "a bank may take long");
     wall.fetch_add(3_600_000, Ordering::Relaxed);
     engine.clock().discipline();

@@ -1,10 +1,11 @@
-//! The sandbox's checkout page as it works behind its buttons: each does one thing that happens at real providers too.
+//! The sandbox's checkout page as it works behind its buttons: each does one thing that happens at
+//! real providers too.
 use doorbuster_core::Millis;
 use doorbuster_store::ReversalKind;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{SandboxPayment, PendingMessage, REFUND_TAKES_MS, Sandbox, Session, message};
+use super::{PendingMessage, REFUND_TAKES_MS, Sandbox, SandboxPayment, Session, message};
 use crate::engine::EngineError;
 use crate::failpoint::{self, Point};
 
@@ -91,11 +92,17 @@ impl Sandbox {
     }
 
     /// Presses a button.
-    pub(crate) async fn press(&self, id: &str, action: ButtonAction) -> Result<ButtonResult, EngineError> {
+    pub(crate) async fn press(
+        &self,
+        id: &str,
+        action: ButtonAction,
+    ) -> Result<ButtonResult, EngineError> {
         let now = self.engine.now();
         let Some(session) = self.session(id).await? else { return Ok(ButtonResult::NotFound) };
         match action {
-            ButtonAction::Return => return self.take_back_money(id, &session, ReversalKind::Returned, now).await,
+            ButtonAction::Return => {
+                return self.take_back_money(id, &session, ReversalKind::Returned, now).await;
+            }
             ButtonAction::Dispute => {
                 return self.take_back_money(id, &session, ReversalKind::Disputed, now).await;
             }
@@ -163,7 +170,8 @@ impl Sandbox {
         kind: ReversalKind,
         now: Millis,
     ) -> Result<ButtonResult, EngineError> {
-        // Looked at before anything is announced: whoever presses in vain, as anybody may, leaves nothing behind.
+        // Looked at before anything is announced: whoever presses in vain, as anybody may, leaves
+        // nothing behind.
         if !session.payments.iter().any(SandboxPayment::can_go_back) {
             return Ok(ButtonResult::Over(checkout_view(session, now)));
         }
@@ -202,9 +210,11 @@ impl Sandbox {
 fn state(session: &Session, now: Millis) -> &'static str {
     match () {
         () if session.payments.iter().any(|payment| payment.late) => "late",
-        () if !session.payments.is_empty() => {
-            session.payments.iter().find_map(SandboxPayment::reversal).map_or("paid", ReversalKind::as_str)
-        }
+        () if !session.payments.is_empty() => session
+            .payments
+            .iter()
+            .find_map(SandboxPayment::reversal)
+            .map_or("paid", ReversalKind::as_str),
         () if session.closed => "closed",
         () if now.0 >= session.expires_at || session.posts.len() >= PAYMENTS_MAX => "expired",
         () => "open",
@@ -227,7 +237,7 @@ fn checkout_view(session: &Session, now: Millis) -> CheckoutView {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{session_key, fixture, session_json};
+    use super::super::{fixture, session_json, session_key};
     use super::*;
     use crate::scratch::Scratch;
 
@@ -237,7 +247,11 @@ mod tests {
         let engine = fixture::engine(&dir).await;
         let sandbox = Sandbox::new(engine.clone(), Vec::new());
         let session = fixture::session(engine.now().plus(3_600_000).0);
-        engine.store().sandbox_swap(session_key("cs_1"), None, session_json(&session)).await.expect("writes");
+        engine
+            .store()
+            .sandbox_swap(session_key("cs_1"), None, session_json(&session))
+            .await
+            .expect("writes");
         let press = async |action| sandbox.press("cs_1", action).await.expect("reads and writes");
         let announced = async || {
             engine
@@ -255,7 +269,9 @@ mod tests {
         assert_eq!(announced().await, 0);
         assert!(matches!(press(ButtonAction::Pay).await, ButtonResult::Shown(_)));
         assert!(matches!(press(ButtonAction::Return).await, ButtonResult::Shown(_)));
-        for action in [ButtonAction::Return, ButtonAction::Dispute, ButtonAction::Pay, ButtonAction::Fail] {
+        for action in
+            [ButtonAction::Return, ButtonAction::Dispute, ButtonAction::Pay, ButtonAction::Fail]
+        {
             assert!(matches!(press(action).await, ButtonResult::Over(_)), "it went back");
         }
         assert_eq!(announced().await, 2, "that it was paid, and that it went back");

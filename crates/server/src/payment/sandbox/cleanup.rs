@@ -1,11 +1,12 @@
-//! Forgets what the sandbox knows of checkouts that ended long ago: a page of each kind of its documents at a time, all round. One node does it, the leader.
+//! Forgets what the sandbox knows of checkouts that ended long ago: a page of each kind of its
+//! documents at a time, all round. One node does it, the leader.
 //!
 //! A refund that is decided after that is of a payment which the sandbox does not know any more.
 use std::time::Duration;
 
 use doorbuster_core::Millis;
 
-use super::{Sandbox, Session, session_key, delivery};
+use super::{Sandbox, Session, delivery, session_key};
 use crate::engine::EngineError;
 
 /// How often it looks at the next page of each kind.
@@ -14,7 +15,8 @@ const EVERY: Duration = Duration::from_secs(60);
 const ERROR_PAUSE: Duration = Duration::from_millis(200);
 /// Documents that are looked at, and forgotten, in one go.
 const PAGE: usize = 200;
-/// How long a checkout is known after its end: as long as messages of providers are known by their ids.
+/// How long a checkout is known after its end: as long as messages of providers are known by their
+/// ids.
 const KEPT_MS: i64 = 90 * 86_400_000;
 
 /// Where the next page of each kind begins.
@@ -46,10 +48,16 @@ impl Sandbox {
     }
 
     /// Forgets what a page of each kind has that ended before this instant; how many documents.
-    async fn forget_page(&self, round: &mut CleanupCursor, before: Millis) -> Result<usize, EngineError> {
+    async fn forget_page(
+        &self,
+        round: &mut CleanupCursor,
+        before: Millis,
+    ) -> Result<usize, EngineError> {
         let store = self.engine.store();
         let mut old = store.sandbox_list("due/".to_owned(), String::new(), PAGE).await?;
-        old.retain(|(key, _)| delivery::parse_announcement(key).is_some_and(|(due, _)| due < before.0));
+        old.retain(|(key, _)| {
+            delivery::parse_announcement(key).is_some_and(|(due, _)| due < before.0)
+        });
         let sessions = self.next_page("session/", &mut round.sessions).await?;
         let is_over = |text: &str| {
             serde_json::from_str(text).is_ok_and(|session: Session| session.expires_at < before.0)
@@ -97,8 +105,11 @@ mod tests {
         let many = PAGE as i64 + 50;
         for n in 0..2 * many {
             let session = Session { closed: true, ..fixture::session(n) };
-            put(session_key(&format!("cs_{:03}", n * 7 % (2 * many))), super::super::session_json(&session))
-                .await;
+            put(
+                session_key(&format!("cs_{:03}", n * 7 % (2 * many))),
+                super::super::session_json(&session),
+            )
+            .await;
         }
         for n in 0..many {
             put(format!("payment/pay_{n:03}"), format!("cs_{n:03}")).await;

@@ -1,7 +1,9 @@
-//! Sends the sandbox's messages to this server, over HTTP as any provider would, until it answers 200.
+//! Sends the sandbox's messages to this server, over HTTP as any provider would, until it answers
+//! 200.
 //!
-//! What is to be sent is announced under `due/`, by time, before it is written into its session, so that nothing is forgotten whenever the program
-//! ends. Every node may send; what is sent twice is taken once.
+//! What is to be sent is announced under `due/`, by time, before it is written into its session, so
+//! that nothing is forgotten whenever the program ends. Every node may send; what is sent twice is
+//! taken once.
 use std::time::Duration;
 
 use doorbuster_core::Millis;
@@ -16,7 +18,8 @@ use crate::signing;
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 /// Announcements that are looked at in one go.
 const PAGE: usize = 200;
-/// How often one message is sent in vain; then it is given up, and only asking tells what it would have said.
+/// How often one message is sent in vain; then it is given up, and only asking tells what it would
+/// have said.
 const SENDS_MAX: u32 = 30;
 /// Longest pause between two sendings of one message.
 const PAUSE_MS_MAX: i64 = 15_000;
@@ -26,7 +29,8 @@ const ORPHAN_MS: i64 = 30_000;
 const SENT: &str = "done";
 
 impl Sandbox {
-    /// Announces that `session` will have something to send at `due`; gives the announcement's name.
+    /// Announces that `session` will have something to send at `due`; gives the announcement's
+    /// name.
     pub(super) async fn announce(&self, session: &str, due: Millis) -> Result<String, EngineError> {
         let key = format!("due/{:020}/{session}/{:016x}", due.0.max(0), rand::random::<u64>());
         self.engine.store().sandbox_swap(key.clone(), None, String::new()).await?;

@@ -1,4 +1,5 @@
-//! The sandbox's messages: written by it, and by whoever has its secret; read strictly where something is used, and tolerantly elsewhere.
+//! The sandbox's messages: written by it, and by whoever has its secret; read strictly where
+//! something is used, and tolerantly elsewhere.
 use doorbuster_api::limits::ORDER_TEXT_CHARS_MAX;
 use doorbuster_api::value::{Currency, Time};
 use doorbuster_core::Millis;
@@ -7,7 +8,7 @@ use doorbuster_store::{Reversal, ReversalKind};
 use serde_json::{Map, Value, json};
 
 use super::NAME;
-use crate::payment::provider::{FailedPayment, ProviderMessage, MessageError};
+use crate::payment::provider::{FailedPayment, MessageError, ProviderMessage};
 
 /// Longest reason of a refund that failed, in characters; the rest is cut off.
 const REASON_CHARS_MAX: usize = 200;
@@ -49,8 +50,10 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
     let root: Value = serde_json::from_slice(body)
         .map_err(|error| malformed(format!("the body is not JSON: {error}")))?;
     let root = root.as_object().ok_or_else(|| malformed("the body is not a JSON object"))?;
-    let kind =
-        root.get("type").and_then(Value::as_str).ok_or_else(|| malformed("type must be a string"))?;
+    let kind = root
+        .get("type")
+        .and_then(Value::as_str)
+        .ok_or_else(|| malformed("type must be a string"))?;
     let kinds = [
         "payment.captured",
         "payment.failed",
@@ -84,14 +87,28 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
             session: None,
         })),
         "payment.returned" => {
-            let told =
-                reversal(event, required_text(data, "payment")?, ReversalKind::Returned, money(data)?);
-            Ok(ProviderMessage::Reversed { told, order: optional_text(data, "order").ok().flatten() })
+            let told = reversal(
+                event,
+                required_text(data, "payment")?,
+                ReversalKind::Returned,
+                money(data)?,
+            );
+            Ok(ProviderMessage::Reversed {
+                told,
+                order: optional_text(data, "order").ok().flatten(),
+            })
         }
         "payment.disputed" => {
-            let told =
-                reversal(event, required_text(data, "payment")?, ReversalKind::Disputed, money(data)?);
-            Ok(ProviderMessage::Reversed { told, order: optional_text(data, "order").ok().flatten() })
+            let told = reversal(
+                event,
+                required_text(data, "payment")?,
+                ReversalKind::Disputed,
+                money(data)?,
+            );
+            Ok(ProviderMessage::Reversed {
+                told,
+                order: optional_text(data, "order").ok().flatten(),
+            })
         }
         settled_or_failed => {
             let id = match optional_text(data, "refund")? {
@@ -113,8 +130,10 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
                     )
                 }
             };
-            let payment =
-                optional_text(data, "payment").ok().flatten().filter(|_| news == RefundUpdate::Settled);
+            let payment = optional_text(data, "payment")
+                .ok()
+                .flatten()
+                .filter(|_| news == RefundUpdate::Settled);
             // What is wrong with members that a refund does not need is nobody's loss.
             let if_not_ours = payment.map(|payment| {
                 reversal(event.clone(), payment, ReversalKind::Returned, money(data).ok().flatten())
@@ -154,8 +173,9 @@ fn optional_text(data: &Map<String, Value>, name: &str) -> Result<Option<String>
 fn money(data: &Map<String, Value>) -> Result<Option<Money>, MessageError> {
     let Some(amount) = data.get("amount") else { return Ok(None) };
     let minor = amount.get("amount_minor").and_then(Value::as_i64).filter(|minor| *minor >= 0);
-    let minor = minor
-        .ok_or_else(|| malformed("data.amount.amount_minor must be a whole number of minor units"))?;
+    let minor = minor.ok_or_else(|| {
+        malformed("data.amount.amount_minor must be a whole number of minor units")
+    })?;
     let currency = amount.get("currency").and_then(Value::as_str).and_then(Currency::parse);
     let currency =
         currency.ok_or_else(|| malformed("data.amount.currency must be three capital letters"))?;
@@ -174,7 +194,9 @@ mod tests {
     fn what_is_written_is_read() {
         let at = Millis(1_795_000_000_123);
         let body = payment("payment.captured", at, "pay_1", "ord_x", &yuan(100));
-        let Ok(ProviderMessage::Captured(told)) = read("msg_1", body.as_bytes()) else { panic!("{body}") };
+        let Ok(ProviderMessage::Captured(told)) = read("msg_1", body.as_bytes()) else {
+            panic!("{body}")
+        };
         assert_eq!(
             (told.payment.0.as_str(), told.order.as_str(), told.money),
             ("pay_1", "ord_x", yuan(100))
@@ -200,14 +222,19 @@ mod tests {
         let body = payment("payment.returned", at, "pay_1", "ord_x", &yuan(7));
         assert_eq!(
             read("m", body.as_bytes()),
-            Ok(ProviderMessage::Reversed { told: returned(Some(yuan(7))), order: Some("ord_x".into()) })
+            Ok(ProviderMessage::Reversed {
+                told: returned(Some(yuan(7))),
+                order: Some("ord_x".into())
+            })
         );
         let by_payment = br#"{"type":"refund.settled","data":{"payment":"pay_1"}}"#;
         let id = RefundId::for_payment(&PaymentId("pay_1".into()));
         assert_eq!(read("m", by_payment), Ok(settled(id, None)));
         let failed =
             br#"{"type":"refund.failed","data":{"refund":"r","reason":"no\u0000t\n now"}}"#;
-        let Ok(ProviderMessage::Refund { news, .. }) = read("m", failed) else { panic!("a refund") };
+        let Ok(ProviderMessage::Refund { news, .. }) = read("m", failed) else {
+            panic!("a refund")
+        };
         assert_eq!(news, RefundUpdate::Failed("not now".to_owned()), "PostgreSQL keeps no NUL");
     }
 
@@ -235,7 +262,10 @@ mod tests {
             r#"{"type":"payment.captured","data":{"payment":"p","order":"o","amount":{"amount_minor":99999999999999999999,"currency":"CNY"}}}"#,
             r#"{"type":"refund.settled","data":{}}"#,
         ] {
-            assert!(matches!(read("m", wrong.as_bytes()), Err(MessageError::Malformed(_))), "{wrong}");
+            assert!(
+                matches!(read("m", wrong.as_bytes()), Err(MessageError::Malformed(_))),
+                "{wrong}"
+            );
         }
         for unused in [r#"{"type":"customer.created"}"#, r#"{"type":"","data":7}"#] {
             assert_eq!(read("m", unused.as_bytes()), Ok(ProviderMessage::Unused), "{unused}");

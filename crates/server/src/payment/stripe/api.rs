@@ -55,7 +55,8 @@ impl Api {
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")));
         if url.starts_with("http://") {
-            // A stand-in on this machine: without this the system's certificates are read, and must exist.
+            // A stand-in on this machine: without this the system's certificates are read, and must
+            // exist.
             http = http.tls_certs_only([]).no_proxy();
         }
         let http = http.build().expect("a client without certificates of its own can be made");

@@ -7,8 +7,8 @@ use doorbuster_store::{Dispute, Reversal, ReversalKind};
 use http::HeaderMap;
 use serde_json::Value;
 
-use super::{REFUND_RECHECK_MS, NAME};
-use crate::payment::provider::{FailedPayment, ProviderMessage, MessageError};
+use super::{NAME, REFUND_RECHECK_MS};
+use crate::payment::provider::{FailedPayment, MessageError, ProviderMessage};
 use crate::signing::{SigningKey, TOLERANCE_MS};
 
 /// The header that proves an event.
@@ -108,7 +108,8 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
             let (event, news) = (event.to_owned(), refund_news(object));
             if let Some(id) = object["metadata"]["refund"].as_str() {
                 // Ours may be of what was left of the payment.
-                let news = match object["amount"].as_i64().filter(|_| news == RefundUpdate::Settled) {
+                let news = match object["amount"].as_i64().filter(|_| news == RefundUpdate::Settled)
+                {
                     Some(minor) => RefundUpdate::Arrived(minor),
                     None => news,
                 };
@@ -125,12 +126,19 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
             };
             let lost = matches!(news, RefundUpdate::CameBack(_));
             let id = RefundId::for_payment(&PaymentId(payment.to_owned()));
-            let if_not_ours = read_reversal(object, Some(&event), ReversalKind::Returned, "amount", !lost);
-            Ok(ProviderMessage::Refund { event, id, news: RefundUpdate::CheckAgain { lost }, if_not_ours })
+            let if_not_ours =
+                read_reversal(object, Some(&event), ReversalKind::Returned, "amount", !lost);
+            Ok(ProviderMessage::Refund {
+                event,
+                id,
+                news: RefundUpdate::CheckAgain { lost },
+                if_not_ours,
+            })
         }
         // By whomever: what we asked for is known here, and not taken for another's.
         "charge.refunded" => {
-            // A charge has the metadata of the payment that it was made for; refunds and disputes have their own.
+            // A charge has the metadata of the payment that it was made for; refunds and disputes
+            // have their own.
             let order = order_id(object).filter(|_| is_ours(object, mark));
             Ok(reversal_message(
                 read_reversal(object, Some(event), ReversalKind::Returned, "amount_refunded", true),
@@ -142,7 +150,9 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
                 !matches!(object["status"].as_str(), Some("won" | "warning_closed" | "prevented"));
             let reported_at =
                 root["created"].as_i64().and_then(|secs| secs.checked_mul(1_000)).map(Millis);
-            let dispute = object["id"].as_str().map(|id| Dispute { id: without_control_chars(id), reported_at });
+            let dispute = object["id"]
+                .as_str()
+                .map(|id| Dispute { id: without_control_chars(id), reported_at });
             let told = read_reversal(object, Some(event), ReversalKind::Disputed, "amount", stands);
             Ok(reversal_message(told.map(|told| Reversal { dispute, ..told }), None))
         }
@@ -154,7 +164,8 @@ fn reversal_message(told: Option<Reversal>, order: Option<String>) -> ProviderMe
     told.map_or(ProviderMessage::Unused, |told| ProviderMessage::Reversed { told, order })
 }
 
-/// What a charge, a refund or a dispute says of money that went back, `amount` being where it says how much.
+/// What a charge, a refund or a dispute says of money that went back, `amount` being where it says
+/// how much.
 fn read_reversal(
     object: &Value,
     event: Option<&str>,
@@ -225,7 +236,8 @@ fn without_control_chars(text: &str) -> String {
     text.chars().filter(|char| !char.is_control()).take(ORDER_TEXT_CHARS_MAX).collect()
 }
 
-/// Whether this installation made the session, by the mark that it put there. An account may be shared with other shops and programs.
+/// Whether this installation made the session, by the mark that it put there. An account may be
+/// shared with other shops and programs.
 fn is_ours(session: &Value, mark: &str) -> bool {
     session["metadata"][INSTALLATION_KEY].as_str() == Some(mark)
 }
@@ -236,7 +248,10 @@ pub(super) fn refund_news(refund: &Value) -> RefundUpdate {
         Some("succeeded") => RefundUpdate::Settled,
         Some("failed" | "canceled") => {
             let why = refund["failure_reason"].as_str().unwrap_or("no reason given");
-            RefundUpdate::CameBack(format!("Stripe's refund failed: {}", without_control_chars(why)))
+            RefundUpdate::CameBack(format!(
+                "Stripe's refund failed: {}",
+                without_control_chars(why)
+            ))
         }
         // Pending, or something that only a person at Stripe or the bank can do.
         _ => RefundUpdate::Accepted { again_ms: REFUND_RECHECK_MS },
@@ -252,7 +267,8 @@ mod tests {
 
     #[test]
     fn a_signature_is_believed_for_its_body_its_time_and_its_secret() {
-        // Made by Stripe's official Python library: t=1795000000, body {"id":"evt_1"}, secret whsec_test.
+        // Made by Stripe's official Python library: t=1795000000, body {"id":"evt_1"}, secret
+        // whsec_test.
         let keys = [SigningKey::new(b"whsec_new"), SigningKey::new(b"whsec_test")];
         let now = Millis(1_795_000_000_000);
         let check = |header: Option<&str>, body: &str, now: Millis, expected: bool| {
@@ -307,7 +323,8 @@ mod tests {
                 "m1",
             )
         };
-        let Ok(ProviderMessage::Captured(told)) = event("checkout.session.completed", &session) else {
+        let Ok(ProviderMessage::Captured(told)) = event("checkout.session.completed", &session)
+        else {
             panic!("captured")
         };
         let money = Money { minor: 100, currency: "CNY".into() };
@@ -324,13 +341,19 @@ mod tests {
         ));
         let mut broken = session.clone();
         broken["amount_total"] = json!("100");
-        assert!(matches!(event("checkout.session.completed", &broken), Err(MessageError::Malformed(_))));
+        assert!(matches!(
+            event("checkout.session.completed", &broken),
+            Err(MessageError::Malformed(_))
+        ));
         let closed = ProviderMessage::Closed { order: "ord_x".into(), session: "cs_1".into() };
         assert_eq!(event("checkout.session.expired", &session), Ok(closed));
         let refund = json!({"id": "re_1", "payment_intent": "pi_1", "status": "succeeded"});
         let id = RefundId::for_payment(&PaymentId("pi_1".into()));
         let Ok(ProviderMessage::Refund {
-            id: told, news: RefundUpdate::CheckAgain { lost: false }, if_not_ours, ..
+            id: told,
+            news: RefundUpdate::CheckAgain { lost: false },
+            if_not_ours,
+            ..
         }) = event("refund.updated", &refund)
         else {
             panic!("by hand")
@@ -339,7 +362,10 @@ mod tests {
         let mut ours = refund.clone();
         ours["metadata"] = json!({"refund": "ref_1"});
         let settled = |said| {
-            matches!(said, Ok(ProviderMessage::Refund { if_not_ours: None, news: RefundUpdate::Settled, .. }))
+            matches!(
+                said,
+                Ok(ProviderMessage::Refund { if_not_ours: None, news: RefundUpdate::Settled, .. })
+            )
         };
         assert!(settled(event("refund.updated", &ours)));
         ours["amount"] = json!(12);
@@ -348,7 +374,8 @@ mod tests {
         };
         assert_eq!(news, RefundUpdate::Arrived(12));
         let charge = json!({"id": "ch_1", "payment_intent": "pi_1", "amount": 100, "amount_refunded": 40, "currency": "cny"});
-        let Ok(ProviderMessage::Reversed { told: back, order: None }) = event("charge.refunded", &charge)
+        let Ok(ProviderMessage::Reversed { told: back, order: None }) =
+            event("charge.refunded", &charge)
         else {
             panic!("went back")
         };
@@ -358,7 +385,8 @@ mod tests {
         );
         for (status, stands) in [("needs_response", true), ("lost", true), ("won", false)] {
             let dispute = json!({"id": "dp_1", "payment_intent": "pi_1", "amount": 100, "currency": "cny", "status": status});
-            let Ok(ProviderMessage::Reversed { told, .. }) = event("charge.dispute.closed", &dispute)
+            let Ok(ProviderMessage::Reversed { told, .. }) =
+                event("charge.dispute.closed", &dispute)
             else {
                 panic!("{status}")
             };
@@ -402,19 +430,26 @@ mod tests {
             }
         }
         session["metadata"] = json!({"doorbuster": "m1"});
-        let Ok(ProviderMessage::Captured(told)) = event("checkout.session.completed", &session) else {
+        let Ok(ProviderMessage::Captured(told)) = event("checkout.session.completed", &session)
+        else {
             panic!("captured")
         };
         assert_eq!((told.payment.0.as_str(), told.money.minor), ("cs_1", 0));
         session["amount_total"] = json!(1);
         assert!(
-            matches!(event("checkout.session.completed", &session), Err(MessageError::Malformed(_))),
+            matches!(
+                event("checkout.session.completed", &session),
+                Err(MessageError::Malformed(_))
+            ),
             "money without a payment"
         );
         session["client_reference_id"] = json!("a\u{0}b");
         session["amount_total"] = json!(0);
         assert!(
-            matches!(event("checkout.session.completed", &session), Err(MessageError::Malformed(_))),
+            matches!(
+                event("checkout.session.completed", &session),
+                Err(MessageError::Malformed(_))
+            ),
             "no row can keep it"
         );
         let failed = json!({"id": "re_1", "payment_intent": "pi_1", "status": "failed", "failure_reason": "lost\u{0}card", "metadata": {"refund": "ref_1"}});

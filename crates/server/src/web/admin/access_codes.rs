@@ -15,9 +15,9 @@ use super::{no_sale, record_action, sale};
 use crate::gate::access_codes;
 use crate::web::App;
 use crate::web::failure::failed;
+use crate::web::identity::OperatorIdentity;
 use crate::web::input::{self, PathNames};
 use crate::web::reply::{Answer, json};
-use crate::web::identity::OperatorIdentity;
 
 /// `POST /v1/admin/sales/{sale}/access-codes`
 pub(crate) async fn create(
@@ -41,7 +41,13 @@ pub(crate) async fn create(
             return Err(Problem::wrong_state(sale.row.phase.as_str(), detail).into());
         }
     }
-    record_action(&app, &by, "codes.create", &object!({"sale": name, "count": count, "uses": uses})).await;
+    record_action(
+        &app,
+        &by,
+        "codes.create",
+        &object!({"sale": name, "count": count, "uses": uses}),
+    )
+    .await;
     Ok(json(StatusCode::CREATED, &CreatedCodes { codes }))
 }
 

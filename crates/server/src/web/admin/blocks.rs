@@ -17,9 +17,9 @@ use super::record_action;
 use crate::config::Cidr;
 use crate::gate::BLOCKS_MAX;
 use crate::web::failure::failed;
+use crate::web::identity::OperatorIdentity;
 use crate::web::input::{self, PathNames};
 use crate::web::reply::{Answer, empty, json};
-use crate::web::identity::OperatorIdentity;
 use crate::web::{App, wire};
 
 /// Digits of an id.
@@ -49,8 +49,13 @@ pub(crate) async fn create(
     if until.is_some_and(|until| until <= app.engine.now()) {
         return Err(value_fault("/expires_at", "must be in the future; null is for good").into());
     }
-    let put =
-        app.engine.store().insert_block(stored_kind(wanted.kind), &value, until, &wanted.reason, BLOCKS_MAX);
+    let put = app.engine.store().insert_block(
+        stored_kind(wanted.kind),
+        &value,
+        until,
+        &wanted.reason,
+        BLOCKS_MAX,
+    );
     let Some(block) = put.await.map_err(failed)? else {
         return Err(Problem::wrong_state(
             "full",
@@ -132,8 +137,8 @@ fn block_view(app: &App, block: &store::Block) -> Block {
     }
 }
 
-/// A block's id: made of what it says, so that it is the same at every node and each time; and by a key, so that the log of actions, which has the id and
-/// is never changed, names nobody.
+/// A block's id: made of what it says, so that it is the same at every node and each time; and by a
+/// key, so that the log of actions, which has the id and is never changed, names nobody.
 fn block_id(app: &App, block: &store::Block) -> String {
     let hash =
         app.engine.id_key().buyer_hash(&format!("block {} {}", block.kind.as_str(), block.value));

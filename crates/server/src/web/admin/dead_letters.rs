@@ -1,11 +1,12 @@
-//! What was given up: listed, shown, tried again, let be. One list over deliveries, refunds and tickets.
+//! What was given up: listed, shown, tried again, let be. One list over deliveries, refunds and
+//! tickets.
 
 use std::sync::Arc;
 
 use axum::extract::{RawQuery, Request, State};
 use doorbuster_api::admin::dead_letters::{
-    DeadKind, DeadLetter, DeadLetterDetail, DeadLetterList, DeadRequest, Discard, DeadLetterSelection,
-    ManySeenTo, SeenTo, SeenToState,
+    DeadKind, DeadLetter, DeadLetterDetail, DeadLetterList, DeadLetterSelection, DeadRequest,
+    Discard, ManySeenTo, SeenTo, SeenToState,
 };
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
@@ -14,7 +15,7 @@ use doorbuster_api::query::DeadLetterQuery;
 use doorbuster_core::TicketId;
 use doorbuster_core::limits::DELIVERIES_PENDING_MAX;
 use doorbuster_core::money::RefundId;
-use doorbuster_store::{Dead, DeadLetterId, DeadLetterOutcome, DeadLetterContent, EventRead};
+use doorbuster_store::{Dead, DeadLetterContent, DeadLetterId, DeadLetterOutcome, EventRead};
 use http::StatusCode;
 use serde_json::{Value, json as object};
 
@@ -23,9 +24,9 @@ use crate::auth::Operator;
 use crate::outbox::visible_event_id;
 use crate::web::cursor::{self, List};
 use crate::web::failure::failed;
+use crate::web::identity::OperatorIdentity;
 use crate::web::input::{self, PathNames};
 use crate::web::reply::{Answer, Refused, json};
-use crate::web::identity::OperatorIdentity;
 use crate::web::{App, wire};
 
 /// `GET /v1/admin/list_dead_letters-draw_letters`
@@ -61,8 +62,12 @@ async fn letters_page(
             next_cursor = Some(cursor::cursor(List::DeadLetters, i64::MAX, kind.as_str()));
             break;
         }
-        let page =
-            app.engine.store().list_dead_letters(stored_kind(kind), after.take(), room).await.map_err(failed)?;
+        let page = app
+            .engine
+            .store()
+            .list_dead_letters(stored_kind(kind), after.take(), room)
+            .await
+            .map_err(failed)?;
         all.extend(page.rows.into_iter().map(|dead| (kind, dead)));
         if let Some(position) = page.next {
             next_cursor = Some(cursor::cursor(List::DeadLetters, position, kind.as_str()));
@@ -82,8 +87,12 @@ pub(crate) async fn get(State(app): State<Arc<App>>, PathNames([letter]): PathNa
     };
     let (dead, held) =
         app.engine.store().dead_letter(id).await.map_err(failed)?.ok_or_else(no_letter)?;
-    let mut detail =
-        DeadLetterDetail { letter: letter_view(kind, &dead), message: None, refund: None, request: None };
+    let mut detail = DeadLetterDetail {
+        letter: letter_view(kind, &dead),
+        message: None,
+        refund: None,
+        request: None,
+    };
     match held {
         DeadLetterContent::Event(read) => detail.message = message(&app, read.as_deref()).await,
         DeadLetterContent::Refund(refund) => detail.refund = Some(wire::refund(&refund)),
@@ -134,8 +143,14 @@ pub(crate) async fn discard_many(
     handle_many(&app, &by, query.as_deref(), &which).await
 }
 
-/// Sees to those of a page of dead letters that are meant, one by one: with a reason they are let be, without one tried again.
-async fn handle_many(app: &App, by: &Operator, query: Option<&str>, which: &DeadLetterSelection) -> Answer {
+/// Sees to those of a page of dead letters that are meant, one by one: with a reason they are let
+/// be, without one tried again.
+async fn handle_many(
+    app: &App,
+    by: &Operator,
+    query: Option<&str>,
+    which: &DeadLetterSelection,
+) -> Answer {
     let query = DeadLetterQuery::for_operator(query.unwrap_or_default())?;
     if let Some(endpoint) = &which.endpoint {
         webhook_endpoints::find(app, endpoint).await?;
@@ -149,10 +164,14 @@ async fn handle_many(app: &App, by: &Operator, query: Option<&str>, which: &Dead
     };
     for (_, dead) in found.into_iter().filter(|(_, dead)| is_meant(dead)) {
         let is_done = match &which.reason {
-            Some(reason) => store.discard_dead_letter(dead.id, reason.clone()).await.map_err(failed)?,
+            Some(reason) => {
+                store.discard_dead_letter(dead.id, reason.clone()).await.map_err(failed)?
+            }
             None => {
-                let retried =
-                    store.retry_dead_letter(dead.id, DELIVERIES_PENDING_MAX).await.map_err(failed)?;
+                let retried = store
+                    .retry_dead_letter(dead.id, DELIVERIES_PENDING_MAX)
+                    .await
+                    .map_err(failed)?;
                 retried == DeadLetterOutcome::Done
             }
         };
@@ -170,8 +189,13 @@ async fn handle_many(app: &App, by: &Operator, query: Option<&str>, which: &Dead
             "dead_letter.retry"
         }
     };
-    record_action(app, by, action, &object!({"which": which, "done": told.done, "skipped": told.skipped}))
-        .await;
+    record_action(
+        app,
+        by,
+        action,
+        &object!({"which": which, "done": told.done, "skipped": told.skipped}),
+    )
+    .await;
     Ok(json(StatusCode::OK, &told))
 }
 
@@ -184,7 +208,13 @@ pub(crate) async fn retry(
 ) -> Answer {
     input::no_body(request, ADMIN_BODY_BYTES_MAX).await?;
     let id = parse_id(&letter)?;
-    match app.engine.store().retry_dead_letter(id.clone(), DELIVERIES_PENDING_MAX).await.map_err(failed)? {
+    match app
+        .engine
+        .store()
+        .retry_dead_letter(id.clone(), DELIVERIES_PENDING_MAX)
+        .await
+        .map_err(failed)?
+    {
         DeadLetterOutcome::Done => {}
         DeadLetterOutcome::NotFound => return Err(no_letter().into()),
         DeadLetterOutcome::Gone => {
@@ -222,11 +252,22 @@ pub(crate) async fn discard(
         input::content_type(&headers, BodyType::Json)?;
     }
     let Discard { reason } = Discard::from_json(&body)?;
-    if !app.engine.store().discard_dead_letter(parse_id(&letter)?, reason.clone()).await.map_err(failed)? {
+    if !app
+        .engine
+        .store()
+        .discard_dead_letter(parse_id(&letter)?, reason.clone())
+        .await
+        .map_err(failed)?
+    {
         return Err(no_letter().into());
     }
-    record_action(&app, &by, "dead_letter.discard", &object!({"dead_letter": letter, "reason": reason}))
-        .await;
+    record_action(
+        &app,
+        &by,
+        "dead_letter.discard",
+        &object!({"dead_letter": letter, "reason": reason}),
+    )
+    .await;
     Ok(json(StatusCode::OK, &SeenTo { id: letter, state: SeenToState::Discarded }))
 }
 

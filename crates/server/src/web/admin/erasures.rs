@@ -15,9 +15,9 @@ use serde_json::json as object;
 use super::record_action;
 use crate::web::App;
 use crate::web::failure::failed;
+use crate::web::identity::OperatorIdentity;
 use crate::web::input;
 use crate::web::reply::{Answer, Refused, json};
-use crate::web::identity::OperatorIdentity;
 
 /// `POST /v1/admin/erasures`
 pub(crate) async fn create(
@@ -37,7 +37,12 @@ pub(crate) async fn create(
     if wanted.dry_run {
         return Ok(json(
             StatusCode::OK,
-            &erasure_view(erased_as, true, Erased { orders: before.orders, other: before.other }, before),
+            &erasure_view(
+                erased_as,
+                true,
+                Erased { orders: before.orders, other: before.other },
+                before,
+            ),
         ));
     }
     let mut all = Erased::default();
@@ -54,9 +59,14 @@ pub(crate) async fn create(
     Ok(json(StatusCode::OK, &erasure_view(erased_as, false, all, left?)))
 }
 
-/// Erases what can be erased now, one bounded transaction after the other; what is held back. An order that came to rest while that was looked for is erased as
-/// well, so that whoever hears of nothing held back has nothing left.
-async fn erase(app: &App, buyer: &BuyerId, all: &mut Erased) -> Result<store::BuyerTraces, Refused> {
+/// Erases what can be erased now, one bounded transaction after the other; what is held back. An
+/// order that came to rest while that was looked for is erased as well, so that whoever hears of
+/// nothing held back has nothing left.
+async fn erase(
+    app: &App,
+    buyer: &BuyerId,
+    all: &mut Erased,
+) -> Result<store::BuyerTraces, Refused> {
     let store = app.engine.store();
     let mut is_seen = false;
     loop {
@@ -77,7 +87,12 @@ async fn erase(app: &App, buyer: &BuyerId, all: &mut Erased) -> Result<store::Bu
     }
 }
 
-fn erasure_view(erased_as: String, dry_run: bool, done: Erased, left: store::BuyerTraces) -> Erasure {
+fn erasure_view(
+    erased_as: String,
+    dry_run: bool,
+    done: Erased,
+    left: store::BuyerTraces,
+) -> Erasure {
     let reason = |why: RetainReason| match why {
         RetainReason::NotClosed => HeldBackReason::NotClosed,
         RetainReason::Unpaid => HeldBackReason::Unpaid,

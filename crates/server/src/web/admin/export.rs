@@ -1,4 +1,5 @@
-//! `GET /v1/admin/exports/…`: lists as CSV, oldest row first, a page at a time out of the store while the reader takes it; and the reconciliation.
+//! `GET /v1/admin/exports/…`: lists as CSV, oldest row first, a page at a time out of the store
+//! while the reader takes it; and the reconciliation.
 
 mod csv;
 mod ledger;
@@ -51,7 +52,8 @@ pub(crate) async fn ledger(State(app): State<Arc<App>>, RawQuery(query): RawQuer
     export(app, query.as_deref(), Export::Ledger).await
 }
 
-/// The sale that is asked for, if one is, which has to be there. What other nodes did with sales before is known from here on.
+/// The sale that is asked for, if one is, which has to be there. What other nodes did with sales
+/// before is known from here on.
 async fn existing_sale(app: &App, wanted: Option<String>) -> Result<Option<String>, Refused> {
     app.engine.catch_up().await.map_err(failed)?;
     if let Some(name) = &wanted {
@@ -64,7 +66,10 @@ async fn export(app: Arc<App>, query: Option<&str>, export: Export) -> Answer {
     let sale = existing_sale(&app, parse_exported_sale(query.unwrap_or_default())?).await?;
     let source = match export {
         Export::Ledger => ExportSource::Ledger(Box::new(Ledger::for_sale(sale))),
-        _ => ExportSource::List { items: item_ids(&app, sale.as_deref(), None), at: ListPosition::Start },
+        _ => ExportSource::List {
+            items: item_ids(&app, sale.as_deref(), None),
+            at: ListPosition::Start,
+        },
     };
     let body = axum::body::Body::from_stream(unfold(
         Some(ExportWriter { app, export, source, begun: false }),
@@ -110,7 +115,9 @@ enum ListPosition {
 }
 
 /// The next lines, the names before the first.
-async fn write(writer: Option<ExportWriter>) -> Option<(Result<Bytes, EngineError>, Option<ExportWriter>)> {
+async fn write(
+    writer: Option<ExportWriter>,
+) -> Option<(Result<Bytes, EngineError>, Option<ExportWriter>)> {
     let mut writer = writer?;
     let mut lines = CsvLines::default();
     if !std::mem::replace(&mut writer.begun, true) {
@@ -186,7 +193,12 @@ async fn write_page(
 fn write_order(lines: &mut CsvLines, row: &Order) {
     lines.value(&row.id).text(&row.sale).text(&row.item).text(&row.buyer).value(row.units);
     lines.value(row.amount.amount_minor).value(row.amount.currency).value(row.state.as_str());
-    lines.value(row.reserved_at).value(row.pay_by).optional(row.paid_at).optional(row.ended_at).end_line();
+    lines
+        .value(row.reserved_at)
+        .value(row.pay_by)
+        .optional(row.paid_at)
+        .optional(row.ended_at)
+        .end_line();
 }
 
 fn write_payment(lines: &mut CsvLines, row: &Payment) {

@@ -16,10 +16,10 @@ use serde_json::json as object;
 use super::record_action;
 use crate::auth::{Operators, role_of_row, role_to_store};
 use crate::web::failure::failed;
+use crate::web::identity::OperatorIdentity;
 use crate::web::input::{self, PathNames};
 use crate::web::limits::OPERATOR_KEYS_MAX;
 use crate::web::reply::{Answer, Refused, empty, json};
-use crate::web::identity::OperatorIdentity;
 use crate::web::{App, wire};
 
 /// `GET /v1/admin/keys`

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use doorbuster_api::admin::order::{AnyOrderDetail, OrderDetail};
-use doorbuster_api::admin::payments::{Extension, Reason, PayByChange};
+use doorbuster_api::admin::payments::{Extension, PayByChange, Reason};
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::order::{AnyOrder, OrderList};
@@ -16,16 +16,16 @@ use doorbuster_core::{BuyerId, ItemId, Millis, OrderState, TicketId};
 use http::StatusCode;
 use serde_json::json as object;
 
-use super::record_action;
 use super::payments::payments_of_order;
+use super::record_action;
 use crate::auth::Operator;
 use crate::catalogue::SaleState;
 use crate::failpoint::{self, Point};
 use crate::web::failure::failed;
-use crate::web::input::{self, PathNames};
-use crate::web::orders::{cancel_order, id, read_order, page, changed_reply};
-use crate::web::reply::{Answer, json};
 use crate::web::identity::OperatorIdentity;
+use crate::web::input::{self, PathNames};
+use crate::web::orders::{cancel_order, changed_reply, id, page, read_order};
+use crate::web::reply::{Answer, json};
 use crate::web::{App, wire};
 
 /// `GET /v1/admin/orders`
@@ -84,7 +84,8 @@ pub(crate) async fn cancel(
     let (id, reason) = read_reason(&order, request).await?;
     let (reply, is_new) = cancel_order(&app, id, by_operator(&by, reason.clone())).await?;
     if is_new {
-        record_action(&app, &by, "order.cancel", &object!({"order": order, "reason": reason})).await;
+        record_action(&app, &by, "order.cancel", &object!({"order": order, "reason": reason}))
+            .await;
     }
     Ok(reply)
 }
@@ -103,7 +104,8 @@ pub(crate) async fn refund(
     let is_new = matches!(changed, ChangeOutcome::Done(_));
     let reply = changed_reply(&app, changed, "only a paid order can be refunded")?;
     if is_new {
-        record_action(&app, &by, "order.refund", &object!({"order": order, "reason": reason})).await;
+        record_action(&app, &by, "order.refund", &object!({"order": order, "reason": reason}))
+            .await;
     }
     Ok(reply)
 }
@@ -131,9 +133,11 @@ pub(crate) async fn extend(
     let changed = store.extend_order(id, pay_by, by_whom).await.map_err(failed)?;
     if matches!(&changed, ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved) {
         let detail = "must be later than the order's pay_by, and at most 30 days from now";
-        return Err(
-            Problem::invalid_request(vec![Fault::new(FaultLocation::Body(place.into()), detail)]).into()
-        );
+        return Err(Problem::invalid_request(vec![Fault::new(
+            FaultLocation::Body(place.into()),
+            detail,
+        )])
+        .into());
     }
     let is_new = matches!(changed, ChangeOutcome::Done(_));
     let reply = changed_reply(&app, changed, "only a reserved order can be extended")?;

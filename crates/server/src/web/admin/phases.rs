@@ -15,9 +15,9 @@ use super::sales::unpayable;
 use super::{check_slots_readable, no_sale, record_action, sale, sale_reply};
 use crate::web::App;
 use crate::web::failure::failed;
+use crate::web::identity::OperatorIdentity;
 use crate::web::input::{self, PathNames};
 use crate::web::reply::Answer;
-use crate::web::identity::OperatorIdentity;
 
 /// `POST /v1/admin/sales/{sale}/schedule`, `open`, `pause`, `resume`, `close`
 pub(crate) async fn step(
@@ -40,8 +40,8 @@ pub(crate) async fn step(
             return Err(Problem::invalid_request(vec![fault]).into());
         }
     }
-    let begins =
-        matches!(step, PhaseStep::Schedule | PhaseStep::Open) && before.row.phase.is_before_opening();
+    let begins = matches!(step, PhaseStep::Schedule | PhaseStep::Open)
+        && before.row.phase.is_before_opening();
     if begins {
         let own = before.items.iter().map(|item| item.slots.len()).sum();
         check_slots_readable(&app, &before.row, own)?;
@@ -58,7 +58,13 @@ pub(crate) async fn step(
     match outcome {
         StepOutcome::Done { sale, changed } => {
             if changed {
-                record_action(&app, &by, &format!("sale.{}", step.as_str()), &object!({"sale": name})).await;
+                record_action(
+                    &app,
+                    &by,
+                    &format!("sale.{}", step.as_str()),
+                    &object!({"sale": name}),
+                )
+                .await;
             }
             Ok(sale_reply(&app, StatusCode::OK, &sale))
         }

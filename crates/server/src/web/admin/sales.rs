@@ -23,10 +23,10 @@ use serde_json::json as object;
 use super::{etag, no_sale, record_action, sale, sale_reply};
 use crate::catalogue::SaleState;
 use crate::web::failure::failed;
+use crate::web::identity::OperatorIdentity;
 use crate::web::input::{self, PathNames};
 use crate::web::reply::{Answer, empty, json};
 use crate::web::sales::page;
-use crate::web::identity::OperatorIdentity;
 use crate::web::{App, wire};
 
 /// `POST /v1/admin/sales`

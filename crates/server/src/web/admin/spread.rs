@@ -15,9 +15,9 @@ use serde_json::json as object;
 use super::{check_slots_readable, record_action, sale};
 use crate::web::App;
 use crate::web::failure::failed;
+use crate::web::identity::OperatorIdentity;
 use crate::web::input::{self, PathNames};
 use crate::web::reply::{Answer, json};
-use crate::web::identity::OperatorIdentity;
 
 /// `PUT /v1/admin/sales/{sale}/items/{item}/parse_spread`
 pub(crate) async fn set(
@@ -75,7 +75,10 @@ fn parse_spread(wanted: &Wanted) -> Result<Spread, Problem> {
         SpreadFault::HalfInUse | SpreadFault::TooLarge => "/initial",
         SpreadFault::ThresholdAboveInitial => "/threshold",
     };
-    Err(Problem::invalid_request(vec![Fault::new(FaultLocation::Body(member.into()), fault.to_string())]))
+    Err(Problem::invalid_request(vec![Fault::new(
+        FaultLocation::Body(member.into()),
+        fault.to_string(),
+    )]))
 }
 
 fn spread_view(spread: &Spread) -> Wanted {

@@ -19,9 +19,9 @@ use super::{record_action, sale};
 use crate::catalogue::{ItemState, SaleState};
 use crate::control::Adjusted;
 use crate::web::failure::failed;
+use crate::web::identity::OperatorIdentity;
 use crate::web::input::{self, PathNames};
 use crate::web::reply::{Answer, Refused, json};
-use crate::web::identity::OperatorIdentity;
 use crate::web::{App, wire};
 
 /// `GET /v1/admin/sales/{sale}/stock`
@@ -70,7 +70,10 @@ pub(crate) async fn adjust(
 }
 
 /// The counts after an adjustment that was done.
-fn adjusted_counts(adjusted: Adjusted, sale: &SaleState) -> Result<doorbuster_store::ItemCounts, Problem> {
+fn adjusted_counts(
+    adjusted: Adjusted,
+    sale: &SaleState,
+) -> Result<doorbuster_store::ItemCounts, Problem> {
     let phase = sale.row.phase.as_str();
     Err(match adjusted {
         Adjusted::Done(counts) | Adjusted::Repeated(counts) => return Ok(counts),
@@ -96,7 +99,8 @@ pub(crate) async fn slots(State(app): State<Arc<App>>, PathNames([name]): PathNa
     let mut slots = Vec::with_capacity(sale.items.len());
     for item in &sale.items {
         let grants = app.engine.store().grants(item.row.id).await.map_err(failed)?;
-        // Of each slot its newest grant: the open one, if there is one. What is left of nodes and spreads that are gone is history.
+        // Of each slot its newest grant: the open one, if there is one. What is left of nodes and
+        // spreads that are gone is history.
         let newest =
             grants.iter().filter(|grant| grants.iter().all(|other| !is_newer(other, grant)));
         let newest = newest.filter(|grant| grant.open || item.slots.contains(&grant.slot));
@@ -123,7 +127,8 @@ async fn slot_row(
     let view = app.engine.slots().view(grant.slot).await.ok().flatten();
     // A slot that still lives under another grant says nothing about this one.
     let view = view.filter(|view| view.epoch == grant.epoch && grant.counted);
-    let two = item.row.spread.uses_sub_domains() || view.as_ref().is_some_and(|view| view.counters[1] > 0);
+    let two = item.row.spread.uses_sub_domains()
+        || view.as_ref().is_some_and(|view| view.counters[1] > 0);
     let active = view.as_ref().filter(|_| two).map(|view| match view.active {
         doorbuster_core::Counter::A => Counter::A,
         doorbuster_core::Counter::B => Counter::B,

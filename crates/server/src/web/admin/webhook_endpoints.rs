@@ -1,4 +1,5 @@
-//! Endpoints that are told what happens: added, changed, removed, and what they were not told at once.
+//! Endpoints that are told what happens: added, changed, removed, and what they were not told at
+//! once.
 
 use std::sync::Arc;
 
@@ -12,25 +13,26 @@ use doorbuster_api::admin::webhooks::{
 };
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
+use doorbuster_api::notification::{ALL_TYPES, event_position, names_event};
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_api::query::DeliveryQuery;
-use doorbuster_api::notification::{ALL_TYPES, event_position, names_event};
 use doorbuster_core::limits::DELIVERIES_PENDING_MAX;
 use doorbuster_core::outbox::EventFilter;
 use doorbuster_store::{
-    self as store, EndpointChange, EndpointKind, EndpointSecret, NewEndpoint, Rotation, EndpointStatus,
+    self as store, EndpointChange, EndpointKind, EndpointSecret, EndpointStatus, NewEndpoint,
+    Rotation,
 };
 use http::StatusCode;
 use serde_json::json as object;
 
 use super::record_action;
-use crate::outbox::{ENDPOINTS_MAX, SECRETS_MAX, event_id, visible_event_id, shown_address};
+use crate::outbox::{ENDPOINTS_MAX, SECRETS_MAX, event_id, shown_address, visible_event_id};
 use crate::signing::format_secret;
 use crate::web::cursor::{self, List};
 use crate::web::failure::failed;
+use crate::web::identity::OperatorIdentity;
 use crate::web::input::{self, PathNames};
 use crate::web::reply::{Answer, empty, json};
-use crate::web::identity::OperatorIdentity;
 use crate::web::{App, wire};
 
 /// Random bytes of a secret.
@@ -41,7 +43,11 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer {
     let endpoints = app.engine.store().endpoints().await.map_err(failed)?;
     let standings = app.engine.store().endpoint_statuses().await.map_err(failed)?;
     let shown = |endpoint: &store::Endpoint| {
-        endpoint_view(&app, endpoint, standings.iter().find(|standing| standing.endpoint == endpoint.id))
+        endpoint_view(
+            &app,
+            endpoint,
+            standings.iter().find(|standing| standing.endpoint == endpoint.id),
+        )
     };
     Ok(json(
         StatusCode::OK,
@@ -56,7 +62,11 @@ pub(crate) async fn get(State(app): State<Arc<App>>, PathNames([id]): PathNames<
 }
 
 /// `POST /v1/admin/webhook-endpoints`
-pub(crate) async fn create(State(app): State<Arc<App>>, OperatorIdentity(by): OperatorIdentity, request: Request) -> Answer {
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    OperatorIdentity(by): OperatorIdentity,
+    request: Request,
+) -> Answer {
     let headers = request.headers().clone();
     let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
     input::content_type(&headers, BodyType::Json)?;
@@ -279,11 +289,14 @@ async fn address(app: &App, text: &str) -> Result<(EndpointKind, String), Proble
     app.outbox.check(text).await.map_err(address_problem)
 }
 
-/// A new address of an endpoint, which stays what it is: a webhook has a secret, a broker a password.
+/// A new address of an endpoint, which stays what it is: a webhook has a secret, a broker a
+/// password.
 async fn address_of(app: &App, kind: EndpointKind, text: &str) -> Result<String, Problem> {
     match address(app, text).await? {
         (found, url) if found == kind => Ok(url),
-        _ => Err(address_problem("a webhook stays a webhook and a broker a broker; add another endpoint")),
+        _ => Err(address_problem(
+            "a webhook stays a webhook and a broker a broker; add another endpoint",
+        )),
     }
 }
 
@@ -291,7 +304,8 @@ fn address_problem(why: &'static str) -> Problem {
     Problem::invalid_request(vec![Fault::new(FaultLocation::Body("/url".to_owned()), why)])
 }
 
-/// Where an address leads: its path may hold a secret of the shop's, and stays out of the log of actions.
+/// Where an address leads: its path may hold a secret of the shop's, and stays out of the log of
+/// actions.
 fn url_host(url: &str) -> String {
     let parsed = reqwest::Url::parse(url);
     parsed.ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
@@ -330,7 +344,11 @@ fn created_view(endpoint: &store::Endpoint, secret: Option<String>) -> CreatedWe
     }
 }
 
-fn endpoint_view(app: &App, endpoint: &store::Endpoint, standing: Option<&EndpointStatus>) -> WebhookEndpoint {
+fn endpoint_view(
+    app: &App,
+    endpoint: &store::Endpoint,
+    standing: Option<&EndpointStatus>,
+) -> WebhookEndpoint {
     let now = app.engine.now();
     let live =
         endpoint.secrets.iter().filter(|secret| secret.until.is_none_or(|until| now < until));

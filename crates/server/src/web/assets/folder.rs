@@ -1,11 +1,12 @@
-//! The buyer's pages as a folder that any web server or CDN can serve: hashed assets, pages, each with its compressed copy beside it, and how long
-//! each kind of file may be kept.
+//! The buyer's pages as a folder that any web server or CDN can serve: hashed assets, pages, each
+//! with its compressed copy beside it, and how long each kind of file may be kept.
 //!
-//! A page says for itself where it may connect to, since a folder has no headers; whoever can set headers finds them in `_headers`.
+//! A page says for itself where it may connect to, since a folder has no headers; whoever can set
+//! headers finds them in `_headers`.
 
 use std::path::PathBuf;
 
-use super::{Assets, CACHE_BRIEFLY, CACHE_FOREVER, AssetFile, CONTENT_POLICY, text_media_type};
+use super::{AssetFile, Assets, CACHE_BRIEFLY, CACHE_FOREVER, CONTENT_POLICY, text_media_type};
 use crate::config::Settings;
 
 /// Where a page's own rules go.
@@ -22,7 +23,8 @@ pub struct FolderFile {
     pub bytes: Vec<u8>,
 }
 
-/// The folder's files for these sales. `api` is where the server is, `https://shop.example`; `None`: at the same address as the folder.
+/// The folder's files for these sales. `api` is where the server is, `https://shop.example`;
+/// `None`: at the same address as the folder.
 #[must_use]
 pub fn folder(settings: &Settings, api: Option<&str>, sales: &[String]) -> Vec<FolderFile> {
     let assets = Assets::prepare(settings, api);
@@ -84,7 +86,11 @@ fn asset_names(text: &str) -> Vec<String> {
     let name = |part: &str| -> String {
         part.chars().take_while(|c| c.is_ascii_alphanumeric() || ".-_".contains(*c)).collect()
     };
-    text.split("/assets/").skip(1).map(name).filter(|name| text_media_type(name).is_some()).collect()
+    text.split("/assets/")
+        .skip(1)
+        .map(name)
+        .filter(|name| text_media_type(name).is_some())
+        .collect()
 }
 
 /// What the page may do, with the server where it is.
@@ -93,7 +99,11 @@ fn policy(api: Option<&str>) -> String {
         None => CONTENT_POLICY.to_owned(),
         Some(api) => {
             let socket = api.replacen("http", "ws", 1);
-            CONTENT_POLICY.replacen("connect-src 'self'", &format!("connect-src 'self' {api} {socket}"), 1)
+            CONTENT_POLICY.replacen(
+                "connect-src 'self'",
+                &format!("connect-src 'self' {api} {socket}"),
+                1,
+            )
         }
     }
 }
@@ -107,7 +117,8 @@ fn with_policy(page: &str, api: Option<&str>) -> String {
         .filter(|rule| !rule.starts_with("frame-ancestors"))
         .collect();
     let rules = format!(
-        "{HEAD}\n<meta http-equiv=\"Content-Security-Policy\" content=\"{}\">\n<meta name=\"referrer\" content=\"no-referrer\">",
+        "{HEAD}\n<meta http-equiv=\"Content-Security-Policy\" content=\"{}\">\n<meta \
+         name=\"referrer\" content=\"no-referrer\">",
         inside.join("; ")
     );
     page.replacen(HEAD, &rules, 1)

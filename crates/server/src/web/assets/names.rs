@@ -9,8 +9,8 @@ const PREFIX: &str = "/assets/";
 /// Hexadecimal digits of the hash in an address.
 const HASH_DIGITS: usize = 12;
 
-/// The address of each file, `look.css` as `look.0123456789ab.css`. The hash covers the file and every file that it
-/// names, directly or not, so that circles do no harm.
+/// The address of each file, `look.css` as `look.0123456789ab.css`. The hash covers the file and
+/// every file that it names, directly or not, so that circles do no harm.
 pub(super) fn hashed(sources: &HashMap<String, AssetSource>) -> HashMap<String, String> {
     let named: HashMap<&str, BTreeSet<&str>> = sources
         .iter()

@@ -13,11 +13,11 @@ use tokio::sync::watch;
 
 use crate::catalogue::SaleState;
 use crate::gate::Route;
-use crate::notify::{self, ReadyQueue, EventKind, NextEvent, Subscription};
+use crate::notify::{self, EventKind, NextEvent, ReadyQueue, Subscription};
 use crate::web::gate::waiting_room;
+use crate::web::identity::Client;
 use crate::web::limits::POSITIONS_TIMEOUT;
 use crate::web::sales::shown;
-use crate::web::identity::Client;
 use crate::web::{App, wire};
 
 /// What comes next.
@@ -70,7 +70,8 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// Begins with what is kept of the buyer's orders since the event `after`. `None`: the buyer has as many streams as one may have.
+    /// Begins with what is kept of the buyer's orders since the event `after`. `None`: the buyer
+    /// has as many streams as one may have.
     pub(super) fn new(
         app: Arc<App>,
         (client, buyer): (Client, BuyerId),
@@ -101,19 +102,24 @@ impl Feed {
         json(&Event::Hello { server_time: wire::time(self.app.engine.now()) })
     }
 
-    /// The present status of each sale: a reader who comes, or comes again, does not wait for the next change.
+    /// The present status of each sale: a reader who comes, or comes again, does not wait for the
+    /// next change.
     pub(super) async fn statuses(&self) -> Vec<String> {
         let mut statuses = Vec::with_capacity(self.subscription.sales().len());
         for sale in self.subscription.sales() {
             if let Ok(sale) = shown(&self.app, sale) {
-                statuses.push(status_event(&self.app.views.status(&self.app.engine, &sale).await.bytes));
+                statuses.push(status_event(
+                    &self.app.views.status(&self.app.engine, &sale).await.bytes,
+                ));
             }
         }
         statuses
     }
 
-    /// The buyer's place in the waiting room of each sale that has one. It may have been taken at another node, so it is looked for, once and together with
-    /// whoever comes now; from then on this node knows it. Looks are counted as those that a page takes; past the limit, what this node knows is told.
+    /// The buyer's place in the waiting room of each sale that has one. It may have been taken at
+    /// another node, so it is looked for, once and together with whoever comes now; from then on
+    /// this node knows it. Looks are counted as those that a page takes; past the limit, what this
+    /// node knows is told.
     pub(super) async fn positions(&mut self) -> Vec<String> {
         let now = self.app.engine.now();
         let waits = |sale: &Arc<SaleState>| match sale.door.waiting_room {
@@ -129,18 +135,26 @@ impl Feed {
                 && self.app.check_rate_limit(Route::Room, self.client, self.buyer(), sale).is_ok()
         };
         let looks = sales.iter().filter(is_to_be_looked_for);
-        let looks = looks.map(|sale| self.app.gate.room.fetch_position(&self.app.engine, sale, self.buyer()));
+        let looks = looks
+            .map(|sale| self.app.gate.room.fetch_position(&self.app.engine, sale, self.buyer()));
         // Events are hints: a reader is not kept waiting for a store that is away.
         let _ = tokio::time::timeout(POSITIONS_TIMEOUT, join_all(looks)).await;
-        let places = sales.iter().filter_map(|sale| waiting_room::position_event(&self.app, sale, self.buyer()));
+        let places = sales
+            .iter()
+            .filter_map(|sale| waiting_room::position_event(&self.app, sale, self.buyer()));
         let places: Vec<String> = places.map(|place| json(&place)).collect();
         self.place = places.last().map(|place| fingerprint(place));
         places
     }
 
-    /// What waits already. `None`: nothing does, and when something comes `ready_queue` is rung with `key`. It waits for nothing: a status that nobody has made yet
-    /// is told when this is asked again, and nothing behind it before.
-    pub(super) fn next_or_park(&mut self, ready_queue: &Arc<ReadyQueue>, key: u64) -> Option<NextMessage> {
+    /// What waits already. `None`: nothing does, and when something comes `ready_queue` is rung
+    /// with `key`. It waits for nothing: a status that nobody has made yet is told when this is
+    /// asked again, and nothing behind it before.
+    pub(super) fn next_or_park(
+        &mut self,
+        ready_queue: &Arc<ReadyQueue>,
+        key: u64,
+    ) -> Option<NextMessage> {
         loop {
             let event = match self.take_pending_status() {
                 Some(event) => event,
@@ -162,7 +176,9 @@ impl Feed {
     }
 
     fn take_pending_status(&mut self) -> Option<notify::HubEvent> {
-        self.pending_status.take().map(|(id, sale)| notify::HubEvent { id, kind: EventKind::Status(sale) })
+        self.pending_status
+            .take()
+            .map(|(id, sale)| notify::HubEvent { id, kind: EventKind::Status(sale) })
     }
 
     /// Nothing is rung for any more.
@@ -195,7 +211,8 @@ impl Feed {
         self.app.ensure_not_blocked(self.client, self.buyer()).is_err()
     }
 
-    /// Waits for the next event. Dropping the future loses nothing: it is over as soon as it has the event, and whoever asked has that told.
+    /// Waits for the next event. Dropping the future loses nothing: it is over as soon as it has
+    /// the event, and whoever asked has that told.
     pub(super) async fn next(&mut self) -> FeedEvent {
         loop {
             let next = tokio::select! {
@@ -217,8 +234,9 @@ impl Feed {
         }
     }
 
-    /// An event as JSON. It may take the time that a status takes to be made, so this is not to be dropped before it is done. `None`: there is nothing to tell
-    /// of it, or the server stops, which waits for no status.
+    /// An event as JSON. It may take the time that a status takes to be made, so this is not to be
+    /// dropped before it is done. `None`: there is nothing to tell of it, or the server stops,
+    /// which waits for no status.
     pub(super) async fn event_json(&mut self, event: &notify::HubEvent) -> Option<String> {
         let pending = match self.render(event) {
             Ok(json) => return json,
@@ -230,7 +248,8 @@ impl Feed {
         }
     }
 
-    /// An event as JSON, as far as it can be told at once. `Ok(None)`: there is nothing to tell of it.
+    /// An event as JSON, as far as it can be told at once. `Ok(None)`: there is nothing to tell of
+    /// it.
     fn render(&mut self, event: &notify::HubEvent) -> Result<Option<String>, PendingStatus> {
         let EventKind::Status(name) = &event.kind else { return Ok(self.render_own(&event.kind)) };
         // What is not in the catalogue any more is nothing to tell of.

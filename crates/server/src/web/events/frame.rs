@@ -1,4 +1,5 @@
-//! The few frames that a sleeping WebSocket sends and gets. One that is awake leaves them to the library.
+//! The few frames that a sleeping WebSocket sends and gets. One that is awake leaves them to the
+//! library.
 
 /// Asks whether somebody is there, with nothing to be answered.
 pub(super) const PING: [u8; 2] = [0x89, 0];
@@ -109,7 +110,10 @@ mod tests {
         let ping = [0x89, 0x82, 1, 2, 3, 4, 0x88, 0x88];
         let text = [&[0x81, 0xfe, 0, 200, 1, 2, 3, 4][..], &[0x88; 200]].concat();
         for first in [&ping[..], &text[..]] {
-            assert!(!is_close_frame(first) && is_close_frame(&[first, &empty[..]].concat()), "{first:?}");
+            assert!(
+                !is_close_frame(first) && is_close_frame(&[first, &empty[..]].concat()),
+                "{first:?}"
+            );
         }
         let others: [&[u8]; 5] = [
             &[],

@@ -1,13 +1,16 @@
-//! Where WebSockets sleep to which nothing happens. Of each its connection and its feed are kept, and a task looks after thousands of them: it hears who says
-//! something, tells what a connection takes at once, and pings. For anything else a sleeper is woken, and has a task of its own again.
+//! Where WebSockets sleep to which nothing happens. Of each its connection and its feed are kept,
+//! and a task looks after thousands of them: it hears who says something, tells what a connection
+//! takes at once, and pings. For anything else a sleeper is woken, and has a task of its own again.
 //!
-//! The task waits for nothing that is about one sleeper or one sale: a status that takes time to be made is made beside it.
+//! The task waits for nothing that is about one sleeper or one sale: a status that takes time to be
+//! made is made beside it.
 //!
-//! A sleeper has a key, which no other ever has here: what was rung or heard for one who left meanwhile is nobody's.
+//! A sleeper has a key, which no other ever has here: what was rung or heard for one who left
+//! meanwhile is nobody's.
 
-mod slots;
-mod poller;
 mod closing;
+mod poller;
+mod slots;
 
 pub(super) use slots::IdleSlot;
 pub(crate) use slots::IdleSlots;
@@ -25,11 +28,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::feed::{NextMessage, PendingStatus};
 use super::frame::{PING, PONG_BYTES, are_pongs, write_text_frame};
-use super::websocket::{WebSocketReader, WakeReason, resume};
+use super::websocket::{WakeReason, WebSocketReader, resume};
 use crate::metrics::GaugeGuard;
 use crate::notify::{ReadyQueue, ReadyReaders};
 use crate::web::App;
-use crate::web::limits::{IDLE_BATCH_MAX, IDLE_RETRY_AFTER, IDLE_EVENTS_MAX};
+use crate::web::limits::{IDLE_BATCH_MAX, IDLE_EVENTS_MAX, IDLE_RETRY_AFTER};
 use poller::Poller;
 
 /// What is read at once of what a sleeper says: more than one that is well ever says.
@@ -76,7 +79,8 @@ struct IdleConnections {
     making: JoinSet<()>,
     /// Of which sale each of these is.
     made: HashMap<Id, Arc<str>>,
-    /// Who hears nothing before the status of a sale was made, and whether something of their own waits behind it.
+    /// Who hears nothing before the status of a sale was made, and whether something of their own
+    /// waits behind it.
     waiting: HashMap<Arc<str>, HashMap<u64, bool>>,
     connections: HashMap<u64, Box<IdleConnection>>,
     /// When each sleeper is to be pinged.
@@ -109,7 +113,11 @@ impl IdleConnections {
     }
 
     /// Looks after its sleepers until the server stops; then all are told so.
-    async fn run(mut self, newcomers: &mut mpsc::Receiver<Box<IdleConnection>>, cut: &CancellationToken) {
+    async fn run(
+        mut self,
+        newcomers: &mut mpsc::Receiver<Box<IdleConnection>>,
+        cut: &CancellationToken,
+    ) {
         let app = self.app.clone();
         let mut blocks = app.gate.blocks.changes();
         loop {
@@ -156,7 +164,11 @@ impl IdleConnections {
         self.connections.keys().copied().collect()
     }
 
-    fn admit_batch(&mut self, first: Box<IdleConnection>, others: &mut mpsc::Receiver<Box<IdleConnection>>) {
+    fn admit_batch(
+        &mut self,
+        first: Box<IdleConnection>,
+        others: &mut mpsc::Receiver<Box<IdleConnection>>,
+    ) {
         self.admit(first);
         for _ in 1..IDLE_BATCH_MAX {
             let Ok(idle) = others.try_recv() else { return };
@@ -175,7 +187,8 @@ impl IdleConnections {
         }
     }
 
-    /// Gives a newcomer its bed and its key. `None`: the kernel has no room to listen to it, and it is awake again.
+    /// Gives a newcomer its bed and its key. `None`: the kernel has no room to listen to it, and it
+    /// is awake again.
     fn register(&mut self, mut idle: Box<IdleConnection>) -> Option<u64> {
         let key = self.next;
         self.next += 1;
@@ -242,7 +255,8 @@ impl IdleConnections {
         }
     }
 
-    /// Tells a sleeper what waits for it. A fault ends that sleeper, as it would end one in a task of its own, and nobody else.
+    /// Tells a sleeper what waits for it. A fault ends that sleeper, as it would end one in a task
+    /// of its own, and nobody else.
     fn send_waiting(&mut self, key: u64, is_own: bool) {
         if catch_unwind(AssertUnwindSafe(|| self.send_events(key, is_own))).is_err() {
             drop(self.remove_connection(key));
@@ -256,7 +270,9 @@ impl IdleConnections {
             let json = match idle.reader.feed.next_or_park(&self.ready_queue, key) {
                 None => return,
                 Some(NextMessage::Json(json)) => json,
-                Some(NextMessage::NotYet(status)) => return self.wait_for_status(status, key, is_own),
+                Some(NextMessage::NotYet(status)) => {
+                    return self.wait_for_status(status, key, is_own);
+                }
                 Some(NextMessage::TooSlow) => break,
             };
             self.frame.clear();
@@ -273,8 +289,8 @@ impl IdleConnections {
         self.resume(key, WakeReason::Recheck);
     }
 
-    /// Has a status made, unless one of that sale is being made, and a sleeper told once it is. Should it be one that is older than the sleeper's, the next is
-    /// made then.
+    /// Has a status made, unless one of that sale is being made, and a sleeper told once it is.
+    /// Should it be one that is older than the sleeper's, the next is made then.
     fn wait_for_status(&mut self, status: PendingStatus, key: u64, is_own: bool) {
         let name = status.name.clone();
         if !self.waiting.contains_key(&name) {
@@ -291,7 +307,8 @@ impl IdleConnections {
     fn resume_waiting(&mut self, made: Result<(Id, ()), JoinError>) {
         let (id, is_made) = match made {
             Ok((id, ())) => (id, true),
-            // A fault, which ends whoever follows that sale, as it would end them in tasks of their own.
+            // A fault, which ends whoever follows that sale, as it would end them in tasks of their
+            // own.
             Err(error) => (error.id(), false),
         };
         let waited = self.made.remove(&id).and_then(|name| self.waiting.remove(&name));
@@ -331,7 +348,8 @@ impl IdleConnections {
         }
     }
 
-    /// Pings the sleeper that is the first to be pinged, or lets it go if it has answered none for long.
+    /// Pings the sleeper that is the first to be pinged, or lets it go if it has answered none for
+    /// long.
     fn ping(&mut self, key: u64, now: Instant) {
         let ping_policy = self.app.ping_policy;
         if self

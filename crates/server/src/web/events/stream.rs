@@ -1,7 +1,7 @@
 //! `GET /v1/events`: server-sent events.
 //!
-//! Nothing runs beside the connection: the stream is asked for its next frame when there is room for it, and what has
-//! no room waits in the hub, up to its bound.
+//! Nothing runs beside the connection: the stream is asked for its next frame when there is room
+//! for it, and what has no room waits in the hub, up to its bound.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -18,8 +18,8 @@ use super::feed::{Feed, FeedEvent};
 use super::follow;
 use crate::metrics::GaugeGuard;
 use crate::web::App;
-use crate::web::reply::{Answer, ReplyBody};
 use crate::web::identity::{Buyer, Client};
+use crate::web::reply::{Answer, ReplyBody};
 
 /// The last event that whoever comes back has heard.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");

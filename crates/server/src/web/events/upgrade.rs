@@ -1,5 +1,6 @@
-//! A request that becomes a WebSocket. The handshake is done by hand, so that the connection comes back as what it was before: whatever stands between it and
-//! a WebSocket can then be given back while nothing happens.
+//! A request that becomes a WebSocket. The handshake is done by hand, so that the connection comes
+//! back as what it was before: whatever stands between it and a WebSocket can then be given back
+//! while nothing happens.
 
 use axum::body::Body;
 use axum::extract::FromRequestParts;
@@ -16,8 +17,8 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::web::reply::Refused;
 use crate::web::guarded_stream::GuardedStream;
+use crate::web::reply::Refused;
 
 /// The one version of the protocol.
 const VERSION: &[u8] = b"13";
@@ -33,7 +34,8 @@ pub(crate) struct Upgrade {
 
 /// What any other request hears.
 pub(super) fn upgrade_required() -> Refused {
-    let fault = Fault::new(FaultLocation::Header("Upgrade"), "must ask for a WebSocket, version 13");
+    let fault =
+        Fault::new(FaultLocation::Header("Upgrade"), "must ask for a WebSocket, version 13");
     Problem::invalid_request(vec![fault]).into()
 }
 

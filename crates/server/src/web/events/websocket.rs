@@ -1,7 +1,8 @@
-//! `GET /v1/ws`: the same events over a WebSocket. What a reader sends is read for its pongs and its farewell alone.
+//! `GET /v1/ws`: the same events over a WebSocket. What a reader sends is read for its pongs and
+//! its farewell alone.
 //!
-//! A WebSocket has a task of its own while something happens to it. After a quiet moment the task ends, and a bed in a dormitory keeps the little that it takes
-//! to go on.
+//! A WebSocket has a task of its own while something happens to it. After a quiet moment the task
+//! ends, and a bed in a dormitory keeps the little that it takes to go on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,21 +22,21 @@ use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 
-use super::idle::{IdleSlot, IdleConnection};
 use super::feed::{Feed, FeedEvent};
 use super::follow;
+use super::idle::{IdleConnection, IdleSlot};
 use super::upgrade::{Upgrade, upgrade_required};
 use crate::auth::VerifiedBuyer;
 use crate::metrics::GaugeGuard;
 use crate::web::App;
 use crate::web::connection::Connection;
+use crate::web::guarded_stream::GuardedStream;
+use crate::web::identity::{Client, buyer_id};
 use crate::web::limits::{
     CLOSE_TIMEOUT, IDLE_RETRY_AFTER, WS_BUFFER_BYTES, WS_MESSAGE_BYTES_MAX, WS_WRITE_BYTES_MAX,
 };
 use crate::web::refusals::BLOCKED;
 use crate::web::reply::Refused;
-use crate::web::guarded_stream::GuardedStream;
-use crate::web::identity::{Client, buyer_id};
 
 /// Close code: come again later.
 const TRY_AGAIN_LATER: u16 = 1013;
@@ -137,7 +138,8 @@ enum EndReason {
 /// Serves a WebSocket from its beginning.
 async fn serve_new(socket: GuardedStream, feed: Feed, connection: Arc<Connection>) {
     let _present = feed.app().metrics.sockets.hold();
-    let reader = WebSocketReader { feed, connection, unanswered: 0, ping_at: Instant::now(), _present };
+    let reader =
+        WebSocketReader { feed, connection, unanswered: 0, ping_at: Instant::now(), _present };
     let idle_after = reader.feed.app().idle_after;
     let mut awake = ActiveWebSocket::start(socket, reader, idle_after).await;
     let end = if awake.send_first_events().await { awake.serve().await } else { EndReason::Gone };
@@ -150,7 +152,8 @@ pub(super) fn resume(stream: std::net::TcpStream, mut reader: WebSocketReader, w
         // What cannot be watched cannot be served.
         let Ok(stream) = TcpStream::from_std(stream) else { return };
         let app = reader.feed.app().clone();
-        let (mut heard, mut unsent, mut idle_after, mut end) = (Vec::new(), Vec::new(), app.idle_after, None);
+        let (mut heard, mut unsent, mut idle_after, mut end) =
+            (Vec::new(), Vec::new(), app.idle_after, None);
         match why {
             WakeReason::FeedEvent(bytes) => heard = bytes,
             WakeReason::Unsent(bytes) => unsent = bytes,
@@ -171,8 +174,13 @@ pub(super) fn resume(stream: std::net::TcpStream, mut reader: WebSocketReader, w
     });
 }
 
-/// Sends the rest of what a sleeper was told; whether it was taken. Whoever has part of a frame cannot be told anything else, not even farewell.
-async fn send_unsent(socket: &mut GuardedStream, unsent: Vec<u8>, reader: &mut WebSocketReader) -> bool {
+/// Sends the rest of what a sleeper was told; whether it was taken. Whoever has part of a frame
+/// cannot be told anything else, not even farewell.
+async fn send_unsent(
+    socket: &mut GuardedStream,
+    unsent: Vec<u8>,
+    reader: &mut WebSocketReader,
+) -> bool {
     let app = reader.feed.app().clone();
     tokio::select! {
         biased;
@@ -262,7 +270,8 @@ impl ActiveWebSocket {
                     if let Some(bed) = self.idle_slot() {
                         return EndReason::GoesIdle(bed);
                     }
-                    // Where there is no bed, or a connection takes nothing, it is tried again ever more seldom.
+                    // Where there is no bed, or a connection takes nothing, it is tried again ever
+                    // more seldom.
                     idle_after = (idle_after * 2).min(IDLE_RETRY_AFTER);
                     // Before the rest of a frame comes there is no use in it.
                     quiet_at = self.has_no_partial_frame().then(|| Instant::now() + idle_after);
@@ -284,8 +293,8 @@ impl ActiveWebSocket {
 
     /// A bed, if there is one, and nothing is lost with the task.
     fn idle_slot(&mut self) -> Option<IdleSlot> {
-        let is_sent =
-            self.has_no_partial_frame() && matches!(self.socket.flush().now_or_never(), Some(Ok(())));
+        let is_sent = self.has_no_partial_frame()
+            && matches!(self.socket.flush().now_or_never(), Some(Ok(())));
         if !is_sent {
             return None;
         }

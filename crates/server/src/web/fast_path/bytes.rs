@@ -86,7 +86,12 @@ impl RenderedHead {
 }
 
 /// Writes an answer whose body is at hand; gives its status.
-pub(super) fn write(mut reply: Reply, date: &DateHeader, is_last: bool, out: &mut Vec<u8>) -> StatusCode {
+pub(super) fn write(
+    mut reply: Reply,
+    date: &DateHeader,
+    is_last: bool,
+    out: &mut Vec<u8>,
+) -> StatusCode {
     let body = match reply.body_mut() {
         ReplyBody::Bytes(bytes) => bytes.take().unwrap_or_default(),
         // Purchases are never answered by the router.

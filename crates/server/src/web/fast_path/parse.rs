@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use doorbuster_api::limits::BODY_BYTES_MAX;
 
 use crate::config::Cidr;
-use crate::web::purchase_headers::{PurchaseHeaders, PurchaseHeader};
+use crate::web::purchase_headers::{PurchaseHeader, PurchaseHeaders};
 
 /// Most headers of an ordinary purchase.
 const HEADERS_MAX: usize = 32;
@@ -62,7 +62,11 @@ impl<'a> RawHeaders<'a> {
 /// Looks at the bytes that came and are not answered.
 pub(super) fn parse_request(bytes: &[u8]) -> ParsedRequest<'_> {
     let Some(rest) = bytes.strip_prefix(START) else {
-        return if START.starts_with(bytes) { ParsedRequest::Incomplete } else { ParsedRequest::Other };
+        return if START.starts_with(bytes) {
+            ParsedRequest::Incomplete
+        } else {
+            ParsedRequest::Other
+        };
     };
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let (head, headers) = match httparse::parse_headers(rest, &mut headers) {
@@ -104,7 +108,8 @@ mod tests {
         match parse_request(bytes) {
             ParsedRequest::Purchase { known, body, len } => {
                 let purchase_headers = known.purchase_headers(PEER, &[]);
-                let (key, token) = (purchase_headers.key.unwrap_or("?"), purchase_headers.token.unwrap_or("?"));
+                let (key, token) =
+                    (purchase_headers.key.unwrap_or("?"), purchase_headers.token.unwrap_or("?"));
                 format!(
                     "{key} {token} {} {} {} {len}",
                     purchase_headers.takes_json,
@@ -134,18 +139,27 @@ mod tests {
         let two = [whole.as_bytes(), b"POST"].concat();
         assert_eq!(told(&two), format!("k t true true {{}} {}", whole.len()));
         let passed = request(&format!("{PLAIN}Purchase-Pass: p\r\n"), "{}");
-        let purchase_headers = |bytes: &[u8], proxies: &[Cidr], check: &dyn Fn(&PurchaseHeaders<'_>)| match parse_request(bytes) {
-            ParsedRequest::Purchase { known, .. } => check(&known.purchase_headers(PEER, proxies)),
-            _ => panic!("{}", String::from_utf8_lossy(bytes)),
-        };
-        purchase_headers(passed.as_bytes(), &[], &|purchase_headers| assert_eq!(purchase_headers.pass, PresentedPass::Pass("p")));
+        let purchase_headers =
+            |bytes: &[u8], proxies: &[Cidr], check: &dyn Fn(&PurchaseHeaders<'_>)| {
+                match parse_request(bytes) {
+                    ParsedRequest::Purchase { known, .. } => {
+                        check(&known.purchase_headers(PEER, proxies))
+                    }
+                    _ => panic!("{}", String::from_utf8_lossy(bytes)),
+                }
+            };
+        purchase_headers(passed.as_bytes(), &[], &|purchase_headers| {
+            assert_eq!(purchase_headers.pass, PresentedPass::Pass("p"))
+        });
         let trusted = [Cidr::parse("127.0.0.0/8").expect("a network")];
         for header in ["X-Forwarded-For: 192.0.2.1", "forwarded: for=192.0.2.1"] {
             let proxied = request(&format!("{PLAIN}{header}\r\n"), "{}");
             purchase_headers(proxied.as_bytes(), &trusted, &|purchase_headers| {
                 assert_eq!(purchase_headers.client.address.to_string(), "192.0.2.1")
             });
-            purchase_headers(proxied.as_bytes(), &[], &|purchase_headers| assert_eq!(purchase_headers.client.address, PEER));
+            purchase_headers(proxied.as_bytes(), &[], &|purchase_headers| {
+                assert_eq!(purchase_headers.client.address, PEER)
+            });
         }
         let kept =
             request(&format!("{PLAIN}Connection: Keep-Alive\r\nPrefer: wait=3\r\nX: y\r\n"), "{}");

@@ -13,13 +13,13 @@ use doorbuster_core::{BuyerId, Phase};
 use http::StatusCode;
 
 use crate::catalogue::SaleState;
-use crate::gate::{ChallengeFault, IssuedChallenge, Route, ChallengeContent};
+use crate::gate::{ChallengeContent, ChallengeFault, IssuedChallenge, Route};
 use crate::web::failure::failed;
+use crate::web::identity::{Buyer, Client};
 use crate::web::input::{self, PathNames};
 use crate::web::limits::RETRY_SECS;
 use crate::web::reply::{Answer, Refused, json};
 use crate::web::sales::shown_or_new;
-use crate::web::identity::{Buyer, Client};
 use crate::web::{App, wire};
 
 /// `POST /v1/sales/{sale}/challenges`
@@ -50,7 +50,8 @@ pub(crate) async fn create(
         .challenges
         .issue(app.engine.now(), &sale.row.id, &buyer, kind, sale.door.pow_effort)
         .await;
-    let IssuedChallenge { token, until, shown } = offered.ok_or_else(|| Problem::overloaded(RETRY_SECS))?;
+    let IssuedChallenge { token, until, shown } =
+        offered.ok_or_else(|| Problem::overloaded(RETRY_SECS))?;
     Ok(json(StatusCode::CREATED, &challenge_view(token, wire::time(until), shown)))
 }
 
@@ -73,10 +74,10 @@ fn challenge_view(challenge: String, expires_at: Time, shown: ChallengeContent) 
     }
 }
 
-/// Asks for the solved challenge that this sale wants with a pass, if it wants one. It is spent whatever comes of it.
+/// Asks for the solved challenge that this sale wants with a pass, if it wants one. It is spent
+/// whatever comes of it.
 ///
-/// # Errors
-/// There is none, or it does not count.
+/// # Errors There is none, or it does not count.
 pub(crate) async fn redeem(
     app: &App,
     sale: &SaleState,
@@ -91,7 +92,11 @@ pub(crate) async fn redeem(
         return Err(Problem::challenge_required().into());
     };
     let store = app.engine.store();
-    app.gate.challenges.redeem(store, &sale.row.id, buyer, challenge, answer).await.map_err(challenge_problem)
+    app.gate
+        .challenges
+        .redeem(store, &sale.row.id, buyer, challenge, answer)
+        .await
+        .map_err(challenge_problem)
 }
 
 fn challenge_problem(fault: ChallengeFault) -> Refused {

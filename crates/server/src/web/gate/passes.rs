@@ -1,4 +1,5 @@
-//! `POST /v1/sales/{sale}/passes`: what a buyer is asked before a pass is made, in the contract's order.
+//! `POST /v1/sales/{sale}/passes`: what a buyer is asked before a pass is made, in the contract's
+//! order.
 
 use std::sync::Arc;
 
@@ -17,11 +18,11 @@ use crate::gate::{Route, access_codes, eligibility_refusal};
 use crate::purchase::Refusal;
 use crate::web::failure::failed;
 use crate::web::gate::{challenges, waiting_room};
+use crate::web::identity::{Buyer, BuyerMembership, Client};
 use crate::web::input::{self, PathNames};
 use crate::web::refusals::refusal_problem;
 use crate::web::reply::{Answer, Refused, json};
 use crate::web::sales::shown_or_new;
-use crate::web::identity::{Buyer, Client, BuyerMembership};
 use crate::web::{App, wire};
 
 /// `POST /v1/sales/{sale}/passes`
@@ -62,19 +63,31 @@ async fn issue_pass(
         return Err(refusal_problem(&refusal).into());
     }
     app.check_rate_limit(Route::Pass, client, buyer, sale)?;
-    // A pass ends with the admission that it was given on: its share of the units goes to the next in line then.
-    let (until, issued_without_room) =
-        match app.gate.room.admission(&app.engine, sale, buyer).await.map_err(waiting_room::room_problem)? {
-            // Should a room open after all, nobody gets past it who was here before.
-            Admission::NotNeeded => (Millis(i64::MAX), true),
-            Admission::AdmittedUntil(until) => (until, false),
-            Admission::MustWait => return Err(Problem::waiting_room().into()),
-        };
+    // A pass ends with the admission that it was given on: its share of the units goes to the next
+    // in line then.
+    let (until, issued_without_room) = match app
+        .gate
+        .room
+        .admission(&app.engine, sale, buyer)
+        .await
+        .map_err(waiting_room::room_problem)?
+    {
+        // Should a room open after all, nobody gets past it who was here before.
+        Admission::NotNeeded => (Millis(i64::MAX), true),
+        Admission::AdmittedUntil(until) => (until, false),
+        Admission::MustWait => return Err(Problem::waiting_room().into()),
+    };
     check_challenge(app, sale, buyer, &wanted, until).await?;
     let now = app.engine.now();
     check_token_outlives(until, now)?;
     let valid_from = opening.max(now);
-    let terms = PassTerms { buyer: buyer.as_str(), standing, issued_without_room, valid_from, expires_at: until };
+    let terms = PassTerms {
+        buyer: buyer.as_str(),
+        standing,
+        issued_without_room,
+        valid_from,
+        expires_at: until,
+    };
     let pass = app.gate.passes.issue(now, terms, &sale.row.id, &item.row.name);
     Ok(Pass {
         pass: pass.text,
@@ -88,7 +101,9 @@ async fn issue_pass(
 fn opens_at(app: &App, sale: &SaleState) -> Result<Millis, Refusal> {
     let starts_at = sale.row.starts_at;
     match (sale.row.phase, starts_at) {
-        (Phase::Scheduled, Some(starts_at)) if app.engine.now().plus(ISSUE_EARLY_MS) >= starts_at => {
+        (Phase::Scheduled, Some(starts_at))
+            if app.engine.now().plus(ISSUE_EARLY_MS) >= starts_at =>
+        {
             Ok(starts_at)
         }
         (Phase::Open, _) if !sale.is_draining() => Ok(sale.row.opened_at.unwrap_or(Millis(0))),
@@ -99,13 +114,15 @@ fn opens_at(app: &App, sale: &SaleState) -> Result<Millis, Refusal> {
     }
 }
 
-/// Whether an admission until then is worth something still. Its end may come while something is asked for; its share is the next one's from then on.
+/// Whether an admission until then is worth something still. Its end may come while something is
+/// asked for; its share is the next one's from then on.
 fn check_token_outlives(until: Millis, now: Millis) -> Result<(), Problem> {
     if until <= now { Err(Problem::waiting_room()) } else { Ok(()) }
 }
 
-/// Asks for everything that a pass stands for beside the buyer's standing. What can be refused without spending anything is refused first, and nothing more is
-/// spent once the admission has ended.
+/// Asks for everything that a pass stands for beside the buyer's standing. What can be refused
+/// without spending anything is refused first, and nothing more is spent once the admission has
+/// ended.
 async fn check_challenge(
     app: &App,
     sale: &SaleState,
@@ -123,7 +140,9 @@ async fn check_challenge(
         .await?;
     check_token_outlives(until, app.engine.now())?;
     if let Some(code) = code
-        && !access_codes::spend(app.engine.store(), &sale.row.id, code, buyer).await.map_err(failed)?
+        && !access_codes::spend(app.engine.store(), &sale.row.id, code, buyer)
+            .await
+            .map_err(failed)?
     {
         return Err(Problem::not_eligible(Requirement::AccessCode).into());
     }

@@ -18,14 +18,14 @@ use http::{HeaderValue, Response, StatusCode};
 
 use crate::catalogue::SaleState;
 use crate::gate::Route;
-use crate::gate::waiting_room::{WaitingRoomError, PositionView};
+use crate::gate::waiting_room::{PositionView, WaitingRoomError};
 use crate::web::App;
 use crate::web::failure::failed;
+use crate::web::identity::{Buyer, Client};
 use crate::web::input::{self, PathNames};
 use crate::web::limits::{EXPORT_PAGE, RETRY_SECS};
 use crate::web::reply::{Answer, Refused, ReplyBody, json};
 use crate::web::sales::shown_or_new;
-use crate::web::identity::{Buyer, Client};
 use crate::web::wire;
 
 /// A draw says how many take part, as of a second ago.
@@ -45,7 +45,8 @@ pub(crate) async fn enter(
         return Err(Problem::ended().into());
     }
     app.admit(Route::Room, client, &buyer, &sale)?;
-    let (is_new, shown) = app.gate.room.enter(&app.engine, &sale, &buyer).await.map_err(room_problem)?;
+    let (is_new, shown) =
+        app.gate.room.enter(&app.engine, &sale, &buyer).await.map_err(room_problem)?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok(json(status, &position_view(shown)))
 }
@@ -59,7 +60,8 @@ pub(crate) async fn get(
 ) -> Answer {
     let sale = sale_with_room(&app, &sale).await?;
     app.admit(Route::Room, client, &buyer, &sale)?;
-    let found = app.gate.room.fetch_position(&app.engine, &sale, &buyer).await.map_err(room_problem)?;
+    let found =
+        app.gate.room.fetch_position(&app.engine, &sale, &buyer).await.map_err(room_problem)?;
     let shown = found.ok_or_else(|| {
         Problem::not_found("there is no place in this waiting room for this buyer")
     })?;
@@ -105,8 +107,9 @@ pub(crate) async fn export(State(app): State<Arc<App>>, PathNames([sale]): PathN
                 Ok(page) => page,
                 Err(error) => return Some((Err(error), None)),
             };
-            let next = (page.len() == EXPORT_PAGE)
-                .then(|| ExportPosition(rank + page.len() as u64, page.last().map(|(lot, _)| *lot)));
+            let next = (page.len() == EXPORT_PAGE).then(|| {
+                ExportPosition(rank + page.len() as u64, page.last().map(|(lot, _)| *lot))
+            });
             Some((Ok(export_lines(rank, &page)), next))
         }
     }));
@@ -137,7 +140,8 @@ fn export_lines(first: u64, page: &[(Lot, BuyerId)]) -> Bytes {
 /// The event that tells a buyer of a place, if this node knows of one.
 pub(crate) fn position_event(app: &App, sale: &SaleState, buyer: &BuyerId) -> Option<Event> {
     let shown = app.gate.room.cached_position(&app.engine, sale, buyer)?;
-    let WaitingPlace { place, state, position, estimate_secs, admitted_until } = position_view(shown);
+    let WaitingPlace { place, state, position, estimate_secs, admitted_until } =
+        position_view(shown);
     Some(Event::WaitingRoom {
         sale: sale.row.id.clone(),
         place,
@@ -157,7 +161,8 @@ async fn sale_with_room(app: &App, name: &str) -> Result<Arc<SaleState>, Problem
     Ok(sale)
 }
 
-/// The sale of this name and its room, if it has one or had one: what was promised of a draw can be checked for good.
+/// The sale of this name and its room, if it has one or had one: what was promised of a draw can be
+/// checked for good.
 async fn sale_with_draw(app: &App, name: &str) -> Result<(Arc<SaleState>, WaitingRoom), Refused> {
     let sale = shown_or_new(app, name).await?;
     if sale.door.waiting_room.is_off()
@@ -178,7 +183,9 @@ fn position_view(shown: PositionView) -> WaitingPlace {
         VisitorStatus::NotDrawn => (PlaceState::Before, None, None),
         VisitorStatus::Waiting(position) => (PlaceState::Waiting, Some(position), None),
         VisitorStatus::Admitted(until) => (PlaceState::Admitted, None, Some(until)),
-        VisitorStatus::BeyondStock(position) => (PlaceState::Gone, (position > 0).then_some(position), None),
+        VisitorStatus::BeyondStock(position) => {
+            (PlaceState::Gone, (position > 0).then_some(position), None)
+        }
         // A place that has lapsed is not shown.
         VisitorStatus::Lapsed => (PlaceState::Gone, None, None),
     };

@@ -32,7 +32,9 @@ pub(super) async fn show(app: &App, text: &mut MetricsText) {
     if let Ok(endpoint_statuses) = app.engine.store().endpoint_statuses().await {
         let now = app.engine.now();
         let of = |kind: EndpointKind| {
-            endpoint_statuses.iter().filter(move |standing| standing.enabled && standing.kind == kind)
+            endpoint_statuses
+                .iter()
+                .filter(move |standing| standing.enabled && standing.kind == kind)
         };
         text.metric(
             "doorbuster_outbox_lag_seconds",

@@ -1,10 +1,11 @@
-//! The metrics' names, kinds and help, in one place. The operating guide's table is held to it by a test.
+//! The metrics' names, kinds and help, in one place. The operating guide's table is held to it by a
+//! test.
 
 use doorbuster_core::{Phase, Stock};
 use doorbuster_store::BlockKind;
 
 use crate::gate::waiting_room::WaitingRoomCounts;
-use crate::gate::{ChallengeKind, AnswerOutcome, Route, SCOPES, LimitSharing};
+use crate::gate::{AnswerOutcome, ChallengeKind, LimitSharing, Route, SCOPES};
 use crate::meter::{BATCH_BOUNDS, Reading};
 use crate::metrics::{MetricKind, MetricsText};
 use crate::tally::Answer;
@@ -285,9 +286,12 @@ fn rooms(app: &App, text: &mut MetricsText) {
     );
     let called = "Places that were called in, by whichever node.";
     show("doorbuster_waiting_room_admitted_total", MetricKind::Counter, called, |room| room.called);
-    show("doorbuster_waiting_room_positions", MetricKind::Gauge, "Places in this node's memory.", |room| {
-        room.in_memory
-    });
+    show(
+        "doorbuster_waiting_room_positions",
+        MetricKind::Gauge,
+        "Places in this node's memory.",
+        |room| room.in_memory,
+    );
     let looks = "Places that were looked for in the store because memory did not say enough.";
     text.metric("doorbuster_waiting_room_polls_total", MetricKind::Counter, looks)
         .sample(&[], app.gate.room.store_lookups());
@@ -328,8 +332,12 @@ async fn money(app: &App, text: &mut MetricsText) {
     .sample(&[], meter.lag_secs());
     // The store may be away: then it is missing rather than wrong.
     if let Ok(refunds) = app.engine.store().refunds_pending().await {
-        text.metric("doorbuster_refunds_pending", MetricKind::Gauge, "Refunds that did not arrive yet.")
-            .sample(&[], refunds);
+        text.metric(
+            "doorbuster_refunds_pending",
+            MetricKind::Gauge,
+            "Refunds that did not arrive yet.",
+        )
+        .sample(&[], refunds);
     }
 }
 
@@ -390,8 +398,12 @@ fn counters(reading: &Reading) -> [(&'static str, &'static str, u64); 13] {
 async fn engine(app: &App, text: &mut MetricsText) {
     let reading = app.engine.meter().read();
     let depth = queue_depth(app).await;
-    text.metric("doorbuster_settle_queue_tickets", MetricKind::Gauge, "Tickets cut and not settled.")
-        .sample(&[], depth);
+    text.metric(
+        "doorbuster_settle_queue_tickets",
+        MetricKind::Gauge,
+        "Tickets cut and not settled.",
+    )
+    .sample(&[], depth);
     text.metric(
         "doorbuster_settle_batch_tickets",
         MetricKind::Histogram,
@@ -401,8 +413,12 @@ async fn engine(app: &App, text: &mut MetricsText) {
     for (name, help, number) in counters(&reading) {
         text.metric(name, MetricKind::Counter, help).sample(&[], number);
     }
-    text.metric("doorbuster_is_leader", MetricKind::Gauge, "1 while this node does the work of one for all.")
-        .sample(&[], u8::from(app.engine.control().leads()));
+    text.metric(
+        "doorbuster_is_leader",
+        MetricKind::Gauge,
+        "1 while this node does the work of one for all.",
+    )
+    .sample(&[], u8::from(app.engine.control().leads()));
     text.metric("doorbuster_nodes", MetricKind::Gauge, "Nodes alive, this one included.")
         .sample(&[], app.engine.nodes());
     let alarm = u8::from(app.engine.clock_stepped());

@@ -11,15 +11,15 @@ use doorbuster_core::{BuyerId, Order, OrderState, TicketId};
 use http::header::HOST;
 use http::{HeaderMap, StatusCode};
 
-use crate::gate::{RateLimitExceeded, Route, LimitRules};
+use crate::gate::{LimitRules, RateLimitExceeded, Route};
 use crate::payment::CheckoutResult;
 use crate::web::failure::{FailureCause, failed};
+use crate::web::identity::{Buyer, Client};
 use crate::web::input::{self, PathNames};
-use crate::web::rate_limits::ResponseSale;
 use crate::web::limits::RETRY_SECS;
 use crate::web::orders::{id, read_order};
+use crate::web::rate_limits::ResponseSale;
 use crate::web::reply::{Answer, Refused, json, problem};
-use crate::web::identity::{Buyer, Client};
 use crate::web::{App, wire};
 
 /// Longest name of this server that a request may bring, in bytes.
@@ -49,7 +49,8 @@ pub(crate) async fn open(
     Ok(reply)
 }
 
-/// Asks for the order's checkout, in a task of its own: what was made at the provider is kept, or closed, whoever hangs up.
+/// Asks for the order's checkout, in a task of its own: what was made at the provider is kept, or
+/// closed, whoever hangs up.
 async fn open_checkout(
     app: &Arc<App>,
     id: TicketId,
@@ -80,7 +81,11 @@ fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) ->
             ))
         }
         CheckoutResult::WrongState(state) => Err(wrong_state(state.as_str())),
-        CheckoutResult::RateLimitExceeded(RateLimitExceeded { scope, retry_after_secs, status: standing }) => {
+        CheckoutResult::RateLimitExceeded(RateLimitExceeded {
+            scope,
+            retry_after_secs,
+            status: standing,
+        }) => {
             let mut reply = problem(&Problem::rate_limited(scope, retry_after_secs));
             if let Some(sale) = app.engine.catalogue().sale(sale) {
                 // The order's own limit may be what stands in the way.
@@ -107,11 +112,21 @@ fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) ->
 }
 
 /// Whether the provider may be asked once more for this order and this buyer now.
-fn within_limits(app: &App, client: Client, buyer: &BuyerId, order: &Order) -> Result<(), RateLimitExceeded> {
+fn within_limits(
+    app: &App,
+    client: Client,
+    buyer: &BuyerId,
+    order: &Order,
+) -> Result<(), RateLimitExceeded> {
     let catalogue = app.engine.catalogue();
     let sale = catalogue.item_of(order.item).and_then(|item| catalogue.sale(&item.sale));
     let Some(sale) = sale else { return Ok(()) };
-    app.gate.limits.acquire_for(Route::Checkout, &order.id.to_string(), LimitRules::order_pace(), sale)?;
+    app.gate.limits.acquire_for(
+        Route::Checkout,
+        &order.id.to_string(),
+        LimitRules::order_pace(),
+        sale,
+    )?;
     let caller = client.caller(buyer.as_str());
     app.gate.limits.acquire(Route::Checkout, caller, sale).map(drop)
 }

@@ -1,4 +1,5 @@
-//! The sandbox's checkout page: the same bytes for every checkout, what it shows as JSON, and its buttons.
+//! The sandbox's checkout page: the same bytes for every checkout, what it shows as JSON, and its
+//! buttons.
 //!
 //! Whoever has the address of a checkout may press them, as at any provider.
 
@@ -11,7 +12,7 @@ use doorbuster_api::problem::Problem;
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::payment::sandbox::{ButtonAction, CheckoutView, ButtonResult, Sandbox};
+use crate::payment::sandbox::{ButtonAction, ButtonResult, CheckoutView, Sandbox};
 use crate::web::App;
 use crate::web::failure::failed;
 use crate::web::input::{self, PathNames};

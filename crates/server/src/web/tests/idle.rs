@@ -1,4 +1,5 @@
-//! WebSockets asleep: they are told, heard, pinged and let go like those awake, and nothing of them stays.
+//! WebSockets asleep: they are told, heard, pinged and let go like those awake, and nothing of them
+//! stays.
 use doorbuster_core::{BuyerId, TicketId, Units, Verdict};
 use doorbuster_store::BlockKind;
 use serde_json::Value;
@@ -70,7 +71,8 @@ fn tell_of(buyer: &str, full: &Full, units: u32) {
     });
 }
 
-/// Tells anna of so many refused requests, the first for one unit and each for one more, as fast as she can be told in her sleep.
+/// Tells anna of so many refused requests, the first for one unit and each for one more, as fast as
+/// she can be told in her sleep.
 async fn tell_many(full: &Full, times: u32) {
     for units in 1..=times {
         tell(full, units);

@@ -1,5 +1,5 @@
-//! Readers that take nothing: event streams, and clients that ask without end. Each is let go in its time and costs the server no more than its buffers, and
-//! nobody else waits for it.
+//! Readers that take nothing: event streams, and clients that ask without end. Each is let go in
+//! its time and costs the server no more than its buffers, and nobody else waits for it.
 use doorbuster_core::{BuyerId, TicketId, Units, Verdict};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::TcpSocket;
@@ -13,7 +13,8 @@ use crate::web::limits::{CONNECTION_BUFFER_BYTES_MAX, SEND_BUFFER_BYTES};
 pub(super) const STALL: Duration = Duration::from_millis(200);
 /// For what is shortened here: less than it takes otherwise.
 const SOON: Duration = Duration::from_secs(15);
-/// Most bytes on the way to a reader that takes none. The kernel doubles the bound, since it counts its own room for them; the reader's end has some too.
+/// Most bytes on the way to a reader that takes none. The kernel doubles the bound, since it counts
+/// its own room for them; the reader's end has some too.
 const HELD_MAX: usize = 8 * SEND_BUFFER_BYTES;
 /// What a connection may cost at most, in bytes: its buffers, and what else is done meanwhile.
 const COST_MAX: u64 = 16 * CONNECTION_BUFFER_BYTES_MAX as u64;

@@ -1,4 +1,5 @@
-//! The end of a line and of a place: lines end with their sales, whatever becomes of the server meanwhile, and each place is told of once.
+//! The end of a line and of a place: lines end with their sales, whatever becomes of the server
+//! meanwhile, and each place is told of once.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -28,9 +28,9 @@ async fn a_buyer_at_the_limit_hears_so_at_a_node_that_does_not_lead() {
     };
     let engine = first.engine.clone();
     let cancelled = first
-        .run(
-            async move { engine.cancel(order.id, doorbuster_core::event::Attribution::BUYER.clone()).await },
-        )
+        .run(async move {
+            engine.cancel(order.id, doorbuster_core::event::Attribution::BUYER.clone()).await
+        })
         .await;
     assert!(matches!(cancelled, Ok(ChangeOutcome::Done(_))), "{cancelled:?}");
     until("the second node knows", async || second.gauge().counts().held == 1).await;
@@ -255,8 +255,8 @@ async fn the_only_unit_is_sold_at_once_wherever_it_lies() {
         let told = node.buy(&format!("b{n}"), "k", 1).await;
         let Bought::Created(order) = told else { panic!("{n}: {told:?}") };
         let engine = node.engine.clone();
-        let cancelled =
-            node.run(async move {
+        let cancelled = node
+            .run(async move {
                 engine.cancel(order.id, doorbuster_core::event::Attribution::BUYER.clone()).await
             })
             .await;
@@ -270,7 +270,8 @@ async fn the_only_unit_is_sold_at_once_wherever_it_lies() {
     second.stop().await;
 }
 
-/// A buyer's second request, made while the first is undecided at the same node, and its own answer: what decides it is heard of at once.
+/// A buyer's second request, made while the first is undecided at the same node, and its own
+/// answer: what decides it is heard of at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_waits_for_another_hears_as_soon_as_that_is_decided() {
     let home = Home::postgres();
@@ -318,7 +319,8 @@ async fn a_request_that_waits_for_another_hears_as_soon_as_that_is_decided() {
     second.stop().await;
 }
 
-/// A buyer at a node that does not lead, after the opening and before any slot has its first units: how long the units took, what the buyer heard, and when.
+/// A buyer at a node that does not lead, after the opening and before any slot has its first units:
+/// how long the units took, what the buyer heard, and when.
 async fn bought_before_the_first_units() -> (Duration, Bought, Duration) {
     let home = Home::cluster();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);

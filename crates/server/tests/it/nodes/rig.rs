@@ -1,4 +1,5 @@
-//! Engines with an event loop of their own each, so that one can die without a word while the others go on.
+//! Engines with an event loop of their own each, so that one can die without a word while the
+//! others go on.
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -65,7 +66,8 @@ impl Home {
         let lock = format!("BEGIN; LOCK TABLE {table} IN EXCLUSIVE MODE; SELECT pg_sleep(60)");
         let locking = std::thread::spawn(move || postgres::shared().psql(&database, &lock));
         let held = format!(
-            "SELECT pid FROM pg_locks WHERE relation = '{table}'::regclass AND mode = 'ExclusiveLock' AND granted"
+            "SELECT pid FROM pg_locks WHERE relation = '{table}'::regclass AND mode = \
+             'ExclusiveLock' AND granted"
         );
         let mut held_by = String::new();
         let began = Watch::start();

@@ -1,4 +1,5 @@
-//! Slots whose memory is full: they are drained and go on under the next epoch, as often as it takes, and everything adds up.
+//! Slots whose memory is full: they are drained and go on under the next epoch, as often as it
+//! takes, and everything adds up.
 use doorbuster_core::slot::SlotBounds;
 use doorbuster_core::{Phase, Spread};
 use doorbuster_server::config::Roles;

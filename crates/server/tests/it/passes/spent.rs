@@ -1,4 +1,5 @@
-//! What is spent with a pass is spent once, wherever it is shown, and not at all where no pass came of it.
+//! What is spent with a pass is spent once, wherever it is shown, and not at all where no pass came
+//! of it.
 
 use std::time::Duration;
 

@@ -86,7 +86,8 @@ impl Draw {
         Self { rng: SmallRng::seed_from_u64(seed), known: Known::default(), made: 0 }
     }
 
-    /// The next request: one in three is right, as far as its shape goes; the others have parts that are not.
+    /// The next request: one in three is right, as far as its shape goes; the others have parts
+    /// that are not.
     pub(crate) fn request(&mut self) -> Drawn {
         self.made += 1;
         let all: Vec<&Endpoint> = endpoints::all().collect();
@@ -132,7 +133,8 @@ impl Draw {
             target = target.replacen(&format!("{{{}}}", param.name()), &value, 1);
         }
         let mut query = Vec::new();
-        for param in endpoint.params.iter().filter(|param| param.location() == ParamLocation::Query) {
+        for param in endpoint.params.iter().filter(|param| param.location() == ParamLocation::Query)
+        {
             let times =
                 if sound { self.rng.random_range(0..2) } else { self.rng.random_range(0..3) };
             for _ in 0..times {
@@ -198,7 +200,9 @@ impl Draw {
             };
             drawn.headers.push(("Content-Type".into(), (*media).into()));
         }
-        for param in endpoint.params.iter().filter(|param| param.location() == ParamLocation::Header) {
+        for param in
+            endpoint.params.iter().filter(|param| param.location() == ParamLocation::Header)
+        {
             if let Some(value) = self.header(*param, sound) {
                 drawn.headers.push((param.name().into(), value));
             }

@@ -36,7 +36,8 @@ async fn a_shop_that_asks_for_a_pause_hears_nothing_before_it_is_over_and_then_e
     cancel(&app, 0, &orders[0]).await;
     cancel(&app, 1, &orders[1]).await;
     change(&app, &id, json!({"enabled": true})).await;
-    shop.until(30, "as many as may be at once", |heard| heard.len() >= DELIVERIES_IN_FLIGHT_MAX).await;
+    shop.until(30, "as many as may be at once", |heard| heard.len() >= DELIVERIES_IN_FLIGHT_MAX)
+        .await;
     // What is new waits as well.
     orders.push(buy(&app, DELIVERIES_IN_FLIGHT_MAX).await);
     let steps = ["order.reserved", "order.cancelled"];

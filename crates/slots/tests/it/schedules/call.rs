@@ -2,7 +2,9 @@
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use doorbuster_core::slot::{ApplyOutcome, RecallOutcome, TicketRequest, Slot, SlotView, GrantTerms, TicketAnswer};
+use doorbuster_core::slot::{
+    ApplyOutcome, GrantTerms, RecallOutcome, Slot, SlotView, TicketAnswer, TicketRequest,
+};
 use doorbuster_core::{Delivery, Epoch, FeedRow, GrantId, IdKey, RecallId, Token};
 use doorbuster_slots::{DeliveryRef, SlotError, Slots};
 
@@ -31,7 +33,8 @@ pub(super) enum Call {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Ticket(TicketAnswer),
-    /// `None`: it would wait, which says nothing of the queue while others are about to put a ticket in or take one out.
+    /// `None`: it would wait, which says nothing of the queue while others are about to put a
+    /// ticket in or take one out.
     Taken(Option<Delivery>),
     All(Vec<Delivery>),
     ApplyOutcome(ApplyOutcome),

@@ -6,7 +6,7 @@ use doorbuster_core::order::{ChangeOutcome, EndReason};
 use doorbuster_core::{Millis, Order, OrderState, TicketId};
 
 use super::{PROVIDER, capture, later, message, now};
-use crate::conformance::{HOLD_MS, Fixture, id_of};
+use crate::conformance::{Fixture, HOLD_MS, id_of};
 use crate::contract::CheckoutDeferral;
 
 fn checkout(fixture: &Fixture, order: TicketId, session: &str) -> Checkout {
@@ -36,7 +36,11 @@ async fn to_close(fixture: &Fixture) -> Vec<String> {
 }
 
 async fn cancel(fixture: &Fixture, order: &Order) -> ChangeOutcome {
-    fixture.store.end_order(order.id, EndReason::Cancel, Attribution::BUYER.clone()).await.expect("writes")
+    fixture
+        .store
+        .end_order(order.id, EndReason::Cancel, Attribution::BUYER.clone())
+        .await
+        .expect("writes")
 }
 
 fn put_off(order: &Order, session: &str, ms: i64, no_answer: bool) -> CheckoutDeferral {
@@ -99,7 +103,8 @@ pub async fn an_order_keeps_one_checkout(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A hold with an open checkout ends when its provider took no money, or could not say so for long; no other waits for that.
+/// A hold with an open checkout ends when its provider took no money, or could not say so for long;
+/// no other waits for that.
 pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let mut orders = Vec::new();
@@ -123,8 +128,11 @@ pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
     assert_eq!(expire(&fixture).await, [closed.id]);
     assert_eq!(expire(&fixture).await, []);
     assert_eq!(next_due(&fixture).await, Some(asked.pay_by.plus(PROVIDER_CHECK_WITHIN_MS)));
-    let ending =
-        fixture.store.end_order(asked.id, EndReason::Expire, Attribution::ENGINE.clone()).await.expect("writes");
+    let ending = fixture
+        .store
+        .end_order(asked.id, EndReason::Expire, Attribution::ENGINE.clone())
+        .await
+        .expect("writes");
     assert_eq!(ending, ChangeOutcome::WrongState(asked.clone()), "its provider was not asked");
     let due = fixture.store.checkouts_to_close(100).await.expect("reads");
     let found: Vec<_> =
@@ -141,12 +149,17 @@ pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
     assert_eq!(expire(&fixture).await, []);
     fixture.clock.advance(1);
     assert_eq!(expire(&fixture).await, [silent.id], "not for ever");
-    assert_eq!(to_close(&fixture).await, ["silent"], "it may still take money, and that would be late");
+    assert_eq!(
+        to_close(&fixture).await,
+        ["silent"],
+        "it may still take money, and that would be late"
+    );
     assert_eq!(next_due(&fixture).await, None);
     fixture.expect_units(grant.slot.item, 4, 6, 0, 0).await;
 }
 
-/// How long an order waits for its provider: a while from the first question in vain since it is due, and never longer than if nobody asked.
+/// How long an order waits for its provider: a while from the first question in vain since it is
+/// due, and never longer than if nobody asked.
 pub async fn a_question_in_vain_begins_the_grace(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -170,8 +183,11 @@ pub async fn a_question_in_vain_begins_the_grace(fixture: Fixture) {
     }
     // More time: it is asked about anew.
     let pay_by = later(&fixture, 5_000);
-    let extended =
-        fixture.store.extend_order(order.id, pay_by, Attribution::ENGINE.clone()).await.expect("writes");
+    let extended = fixture
+        .store
+        .extend_order(order.id, pay_by, Attribution::ENGINE.clone())
+        .await
+        .expect("writes");
     assert!(matches!(extended, ChangeOutcome::Done(_)), "{extended:?}");
     assert_eq!((asked_at(&fixture, &order).await, to_close(&fixture).await.len()), (None, 0));
     assert_eq!(next_due(&fixture).await, Some(pay_by.plus(PROVIDER_CHECK_WITHIN_MS)));
@@ -219,7 +235,12 @@ pub async fn a_page_of_checkouts_is_put_off(fixture: Fixture) {
         .map(|at| put_off(&orders[at], &format!("session-{}", at + 1), 700, at != 4))
         .collect();
     all.push(put_off(&orders[0], "session-9", 1, true));
-    all.push(CheckoutDeferral { order: none, session: "session-2".to_owned(), ms: 1, no_answer: true });
+    all.push(CheckoutDeferral {
+        order: none,
+        session: "session-2".to_owned(),
+        ms: 1,
+        no_answer: true,
+    });
     assert_eq!(fixture.store.defer_checkouts(all).await.expect("writes"), 5, "one was closed");
     let mut asked = Vec::new();
     for order in &orders {
@@ -259,11 +280,15 @@ pub async fn checkouts_of_what_ended_are_to_be_closed(fixture: Fixture) {
     assert_eq!(to_close(&fixture).await, [""; 0], "all wait for their payment");
     cancel(&fixture, &orders[1]).await;
     assert_eq!(to_close(&fixture).await, ["session-2"]);
-    assert!(matches!(capture(&fixture, &message(&orders[0], "e", "p")).await, CaptureOutcome::Paid(_)));
+    assert!(matches!(
+        capture(&fixture, &message(&orders[0], "e", "p")).await,
+        CaptureOutcome::Paid(_)
+    ));
     let mut due = to_close(&fixture).await;
     due.sort();
     assert_eq!(due, ["session-1", "session-2"]);
-    let put_off = async |order: &Order, session: &str| ask_without_answer(&fixture, order, session).await;
+    let put_off =
+        async |order: &Order, session: &str| ask_without_answer(&fixture, order, session).await;
     assert!(put_off(&orders[1], "session-2").await);
     assert!(!put_off(&orders[1], "session-1").await);
     assert_eq!(to_close(&fixture).await, ["session-1"]);
@@ -286,7 +311,11 @@ pub async fn an_order_gets_more_time(fixture: Fixture) {
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
     keep(&fixture, &order, "session").await;
     let extend = async |pay_by| {
-        fixture.store.extend_order(order.id, pay_by, Attribution::ENGINE.clone()).await.expect("writes")
+        fixture
+            .store
+            .extend_order(order.id, pay_by, Attribution::ENGINE.clone())
+            .await
+            .expect("writes")
     };
     let later_by = order.pay_by.plus(500);
     fixture.commits.forget();
@@ -316,8 +345,11 @@ pub async fn an_order_gets_more_time(fixture: Fixture) {
     };
     assert_eq!(ended.state, OrderState::Cancelled);
     let none = id_of(&fixture.ticket(&grant, 9, "anna", "another", 2));
-    let extended =
-        fixture.store.extend_order(none, later_by, Attribution::ENGINE.clone()).await.expect("writes");
+    let extended = fixture
+        .store
+        .extend_order(none, later_by, Attribution::ENGINE.clone())
+        .await
+        .expect("writes");
     assert_eq!(extended, ChangeOutcome::NotFound);
     fixture.check_invariants().await;
 }

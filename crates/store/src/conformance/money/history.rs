@@ -29,11 +29,15 @@ pub async fn an_order_has_a_history(fixture: Fixture) {
     let extend = fixture.store.extend_order(reserved.id, pay_by, operator()).await.expect("writes");
     let ChangeOutcome::Done(extended) = extend else { panic!("it is later") };
     fixture.clock.advance(10);
-    let cancel =
-        fixture.store.end_order(reserved.id, EndReason::Cancel, Attribution::BUYER.clone()).await.expect("writes");
+    let cancel = fixture
+        .store
+        .end_order(reserved.id, EndReason::Cancel, Attribution::BUYER.clone())
+        .await
+        .expect("writes");
     let ChangeOutcome::Done(cancelled) = cancel else { panic!("it was reserved") };
     fixture.clock.advance(10);
-    let CaptureOutcome::Paid(paid) = capture(&fixture, &message(&reserved, "e1", "p1")).await else {
+    let CaptureOutcome::Paid(paid) = capture(&fixture, &message(&reserved, "e1", "p1")).await
+    else {
         panic!("units are there")
     };
     fixture.clock.advance(10);
@@ -84,11 +88,19 @@ pub async fn only_what_happened_is_told(fixture: Fixture) {
     let again = fixture.ticket(&grant, 1, "anna", "key-1", 2);
     fixture.settle(&again).await;
     for how in [EndReason::Refund, EndReason::Expire] {
-        let end = fixture.store.end_order(order.id, how, Attribution::ENGINE.clone()).await.expect("writes");
+        let end = fixture
+            .store
+            .end_order(order.id, how, Attribution::ENGINE.clone())
+            .await
+            .expect("writes");
         assert!(matches!(end, ChangeOutcome::WrongState(_)));
     }
     fixture.commits.forget();
-    fixture.store.extend_order(order.id, order.pay_by, Attribution::ENGINE.clone()).await.expect("writes");
+    fixture
+        .store
+        .extend_order(order.id, order.pay_by, Attribution::ENGINE.clone())
+        .await
+        .expect("writes");
     assert!(fixture.commits.take().iter().all(|t| !t.events), "nothing happened");
     for of in [&order, &other] {
         let told: Vec<_> = history(&fixture, of.id)
@@ -98,7 +110,8 @@ pub async fn only_what_happened_is_told(fixture: Fixture) {
             .collect();
         assert_eq!(told, [(EventType::OrderReserved, Subject::Order(of.clone()))]);
     }
-    // A number that is taken belongs to its order; a ticket that came with it tells nothing of that order.
+    // A number that is taken belongs to its order; a ticket that came with it tells nothing of that
+    // order.
     let taken = fixture.ticket(&grant, 1, "cleo", "k", 1);
     assert!(fixture.settle(&taken).await.order.is_none());
     assert_eq!(history(&fixture, order.id).await.len(), 1);
@@ -132,7 +145,8 @@ pub async fn a_batch_tells_of_each_order(fixture: Fixture) {
 /// A sale tells that it opened, once, and that it closed.
 pub async fn a_sale_tells_that_it_opened_and_closed(fixture: Fixture) {
     use doorbuster_core::sale::PhaseStep::{Close, Open, Pause, Resume, Schedule};
-    fixture.store
+    fixture
+        .store
         .create_sale(new_sale("spring", vec![new_item("item", Stock::Counted(3), 1)]))
         .await
         .expect("writes");

@@ -3,20 +3,27 @@ use doorbuster_core::Millis;
 use doorbuster_core::event::{Attribution, Subject};
 use doorbuster_core::limits::REFUND_TRIES_MAX;
 use doorbuster_core::money::{
-    Money, PaymentId, Refund, RefundId, RefundUpdate, RefundState, RefundMessageOutcome,
+    Money, PaymentId, Refund, RefundId, RefundMessageOutcome, RefundState, RefundUpdate,
 };
 use doorbuster_core::order::EndReason;
 
-use super::{PROVIDER, capture, message, for_payment, price, refunds};
+use super::{PROVIDER, capture, for_payment, message, price, refunds};
 use crate::conformance::Fixture;
-use crate::contract::{DeadLetterId, Dispute, DeadLetterContent, Reversal, ReversalKind, ReversalOutcome};
+use crate::contract::{
+    DeadLetterContent, DeadLetterId, Dispute, Reversal, ReversalKind, ReversalOutcome,
+};
 
-/// What was given back by hand decides nothing about a refund: its provider is asked at once, and what was over is only looked at.
+/// What was given back by hand decides nothing about a refund: its provider is asked at once, and
+/// what was over is only looked at.
 pub async fn what_is_given_back_by_hand_hurries_a_question(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
     capture(&fixture, &message(&order, "evt_1", "pay_1")).await;
-    fixture.store.end_order(order.id, EndReason::Refund, Attribution::ENGINE.clone()).await.expect("writes");
+    fixture
+        .store
+        .end_order(order.id, EndReason::Refund, Attribution::ENGINE.clone())
+        .await
+        .expect("writes");
     let id = refunds(&fixture, for_payment(&order)).await.remove(0).id;
     let note = async |news| {
         fixture.store.note_refund(id.clone(), news).await.expect("writes").expect("a refund")
@@ -45,7 +52,8 @@ pub async fn what_is_given_back_by_hand_hurries_a_question(fixture: Fixture) {
     let settled = note(RefundUpdate::Settled).await;
     assert_eq!(told("evt_4", false).await, settled);
     asks(&told("evt_5", true).await, true);
-    // One that was given up is asked about again, as often as any, and stays given up if that is in vain.
+    // One that was given up is asked about again, as often as any, and stays given up if that is in
+    // vain.
     note(RefundUpdate::Settled).await;
     asks(&told("evt_6", true).await, true);
     for _ in 0..REFUND_TRIES_MAX {
@@ -63,12 +71,17 @@ pub async fn what_is_given_back_by_hand_hurries_a_question(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A refund that an operator let be, of which there is news after all, is looked at again if it fails anew.
+/// A refund that an operator let be, of which there is news after all, is looked at again if it
+/// fails anew.
 pub async fn a_refund_that_was_let_be_is_a_dead_letter_again_after_news(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
     capture(&fixture, &message(&order, "evt_1", "pay_1")).await;
-    fixture.store.end_order(order.id, EndReason::Refund, Attribution::ENGINE.clone()).await.expect("writes");
+    fixture
+        .store
+        .end_order(order.id, EndReason::Refund, Attribution::ENGINE.clone())
+        .await
+        .expect("writes");
     let id = refunds(&fixture, for_payment(&order)).await.remove(0).id;
     let note = async |news| {
         fixture.store.note_refund(id.clone(), news).await.expect("writes").expect("a refund")
@@ -80,10 +93,13 @@ pub async fn a_refund_that_was_let_be_is_a_dead_letter_again_after_news(fixture:
         }
         dead().await
     };
-    let show = async || fixture.store.dead_letter(DeadLetterId::Refund(id.clone())).await.expect("reads");
+    let show =
+        async || fixture.store.dead_letter(DeadLetterId::Refund(id.clone())).await.expect("reads");
     assert!(show().await.is_none(), "it is not given up yet");
     assert_eq!(give_up().await, 1);
-    let Some((letter, DeadLetterContent::Refund(refund))) = show().await else { panic!("it holds its refund") };
+    let Some((letter, DeadLetterContent::Refund(refund))) = show().await else {
+        panic!("it holds its refund")
+    };
     assert_eq!((letter.reason.as_str(), letter.about), ("away", order.id.to_string()));
     assert_eq!(*refund, refunds(&fixture, for_payment(&order)).await.remove(0));
     assert!(fixture.store.discard_refund(id.clone(), "seen to".to_owned()).await.expect("writes"));
@@ -99,12 +115,17 @@ pub async fn a_refund_that_was_let_be_is_a_dead_letter_again_after_news(fixture:
     fixture.check_invariants().await;
 }
 
-/// What a provider answered before somebody's refund by hand failed does not settle ours: it is asked again.
+/// What a provider answered before somebody's refund by hand failed does not settle ours: it is
+/// asked again.
 pub async fn an_answer_that_is_older_than_a_message_is_not_taken(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
     capture(&fixture, &message(&order, "evt_1", "pay_1")).await;
-    fixture.store.end_order(order.id, EndReason::Refund, Attribution::ENGINE.clone()).await.expect("writes");
+    fixture
+        .store
+        .end_order(order.id, EndReason::Refund, Attribution::ENGINE.clone())
+        .await
+        .expect("writes");
     let due = async || fixture.store.refunds_due(9).await.expect("reads").pop();
     let answer = async |asked: &Refund, news| {
         fixture.store.answer_refund(asked.clone(), news).await.expect("writes").expect("a refund")
@@ -112,8 +133,12 @@ pub async fn an_answer_that_is_older_than_a_message_is_not_taken(fixture: Fixtur
     let asked = due().await.expect("it is due");
     fixture.clock.advance(1);
     let (provider, event) = (PROVIDER.to_owned(), "evt_2".to_owned());
-    let told =
-        fixture.store.settle_refund(provider, event, asked.id.clone(), RefundUpdate::CheckAgain { lost: true });
+    let told = fixture.store.settle_refund(
+        provider,
+        event,
+        asked.id.clone(),
+        RefundUpdate::CheckAgain { lost: true },
+    );
     assert_eq!(told.await.expect("writes"), RefundMessageOutcome::Applied);
     let again = due().await.expect("it is due still");
     let back = RefundUpdate::CameBack("the account is closed".to_owned());
@@ -140,16 +165,24 @@ pub async fn an_answer_that_is_older_than_a_message_is_not_taken(fixture: Fixtur
     assert_eq!((lost.state, lost.accepted, lost.settled_at), (RefundState::Pending, true, None));
     assert_eq!(due().await, Some(lost));
     let nobodys = Refund { id: RefundId("re_none".to_owned()), ..again };
-    assert_eq!(fixture.store.answer_refund(nobodys, RefundUpdate::Settled).await.expect("writes"), None);
+    assert_eq!(
+        fixture.store.answer_refund(nobodys, RefundUpdate::Settled).await.expect("writes"),
+        None
+    );
     fixture.check_invariants().await;
 }
 
-/// A refund that was asked for in vain for the last time while the provider took it is asked about, and has all of its tries for that.
+/// A refund that was asked for in vain for the last time while the provider took it is asked about,
+/// and has all of its tries for that.
 pub async fn a_late_word_that_a_refund_was_taken_counts_though_it_was_given_up(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
     capture(&fixture, &message(&order, "evt_1", "pay_1")).await;
-    fixture.store.end_order(order.id, EndReason::Refund, Attribution::ENGINE.clone()).await.expect("writes");
+    fixture
+        .store
+        .end_order(order.id, EndReason::Refund, Attribution::ENGINE.clone())
+        .await
+        .expect("writes");
     let id = refunds(&fixture, for_payment(&order)).await.remove(0).id;
     let note = async |news| {
         fixture.store.note_refund(id.clone(), news).await.expect("writes").expect("a refund")
@@ -188,7 +221,8 @@ pub async fn a_late_word_that_a_refund_was_taken_counts_though_it_was_given_up(f
     fixture.check_invariants().await;
 }
 
-/// A message about money that went back is taken once, and not before its payment; one that failed takes no other's notice away.
+/// A message about money that went back is taken once, and not before its payment; one that failed
+/// takes no other's notice away.
 pub async fn a_reversal_is_taken_once(fixture: Fixture) {
     use ReversalKind::{Disputed, Returned};
     use ReversalOutcome::{Known, NoPayment, Noted};
@@ -198,8 +232,17 @@ pub async fn a_reversal_is_taken_once(fixture: Fixture) {
         let (event, money) =
             (Some(event.to_owned()), minor.map(|minor| Money { minor, ..price(2) }));
         let (provider, payment) = (PROVIDER.to_owned(), PaymentId("pay_1".to_owned()));
-        fixture.store
-            .record_reversal(Reversal { event, provider, payment, kind, money, stands, dispute: None })
+        fixture
+            .store
+            .record_reversal(Reversal {
+                event,
+                provider,
+                payment,
+                kind,
+                money,
+                stands,
+                dispute: None,
+            })
             .await
             .expect("writes")
     };
@@ -236,9 +279,10 @@ pub async fn a_reversal_is_taken_once(fixture: Fixture) {
     assert_eq!(tell("evt_10", Returned, Some(70), false).await, Noted);
     // What names no refund of ours leaves its id to what it says beside that.
     let no_refund = RefundId::for_payment(&PaymentId("pay_1".to_owned()));
-    for (taken, first, came) in
-        [("evt_7", RefundMessageOutcome::NoRefund, Noted), ("evt_7", RefundMessageOutcome::Repeated, Known)]
-    {
+    for (taken, first, came) in [
+        ("evt_7", RefundMessageOutcome::NoRefund, Noted),
+        ("evt_7", RefundMessageOutcome::Repeated, Known),
+    ] {
         let settled = fixture.store.settle_refund(
             PROVIDER.to_owned(),
             taken.to_owned(),
@@ -251,7 +295,8 @@ pub async fn a_reversal_is_taken_once(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// Each dispute of a payment is known by itself, and what its provider said last is believed, in whatever order that is heard.
+/// Each dispute of a payment is known by itself, and what its provider said last is believed, in
+/// whatever order that is heard.
 pub async fn each_dispute_is_as_its_provider_said_last(fixture: Fixture) {
     use ReversalOutcome::{Known, Noted};
     let grant = fixture.slot(10, 10, 4).await;
@@ -293,7 +338,8 @@ pub async fn each_dispute_is_as_its_provider_said_last(fixture: Fixture) {
     assert_eq!(tell(Some(("dp_1", 32)), Some(55), true).await, Noted, "more of it");
     assert_eq!(tell(Some(("dp_1", 29)), Some(55), false).await, Known, "an old end");
     assert_eq!(stands().await, [40, 55]);
-    // Of one moment the end is the last, whichever is heard first. One whose end is heard first was never more.
+    // Of one moment the end is the last, whichever is heard first. One whose end is heard first was
+    // never more.
     assert_eq!(tell(Some(("dp_1", 32)), Some(55), false).await, Noted);
     assert_eq!(tell(Some(("dp_4", 40)), Some(70), false).await, Noted);
     for (dispute, minor) in [(("dp_1", 32), 55), (("dp_4", 40), 70), (("dp_4", 39), 70)] {
@@ -301,7 +347,8 @@ pub async fn each_dispute_is_as_its_provider_said_last(fixture: Fixture) {
     }
     assert_eq!(tell(Some(("dp_3", 40)), Some(40), false).await, Noted);
     assert_eq!(stands().await, [0; 0]);
-    // One without an id, or that does not say how much, is of all of it, and what is heard last is believed.
+    // One without an id, or that does not say how much, is of all of it, and what is heard last is
+    // believed.
     assert_eq!(tell(None, None, true).await, Noted);
     assert_eq!(tell(None, None, true).await, Known);
     assert_eq!(stands().await, [price(2).minor]);

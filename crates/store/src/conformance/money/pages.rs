@@ -18,7 +18,8 @@ pub async fn money_is_listed_page_by_page(fixture: Fixture) {
         capture(&fixture, &Capture { money: if n > 4 { wrong } else { price(1) }, ..told }).await;
         fixture.clock.advance(1);
         if n == 2 {
-            fixture.store
+            fixture
+                .store
                 .end_order(order.id, EndReason::Refund, Attribution::ENGINE.clone())
                 .await
                 .expect("writes");
@@ -68,7 +69,8 @@ async fn listed(fixture: &Fixture, query: MoneyQuery) -> (Vec<u64>, Vec<u64>) {
 /// What the built-in provider keeps is changed by whoever saw it last.
 pub async fn a_document_is_swapped_by_one(fixture: Fixture) {
     let swap = async |key: &str, old: Option<&str>, new: &str| {
-        fixture.store
+        fixture
+            .store
             .sandbox_swap(key.to_owned(), old.map(str::to_owned), new.to_owned())
             .await
             .expect("writes")
@@ -101,14 +103,19 @@ pub async fn a_document_is_swapped_by_one(fixture: Fixture) {
     let now = get("s/1").await.expect("it is there");
     let old = [("s/1", "w"), ("s/2", "s/2"), ("s/9", "s/9"), ("t/1", "t/1")];
     let old = old.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
-    assert_eq!(fixture.store.sandbox_delete(old).await.expect("writes"), 2, "what is as it was seen");
+    assert_eq!(
+        fixture.store.sandbox_delete(old).await.expect("writes"),
+        2,
+        "what is as it was seen"
+    );
     assert_eq!(
         (get("s/1").await, list("s/", "", 9).await),
         (Some(now), vec!["s/1".to_owned(), "s/3".to_owned()])
     );
 }
 
-/// What went back without having been asked to is noticed while its payment stands, or is disputed; our own refunds are not.
+/// What went back without having been asked to is noticed while its payment stands, or is disputed;
+/// our own refunds are not.
 pub async fn money_that_went_back_is_noticed(fixture: Fixture) {
     let grant = fixture.slot(50, 50, 50).await;
     let mut orders = Vec::new();
@@ -127,8 +134,9 @@ pub async fn money_that_went_back_is_noticed(fixture: Fixture) {
         stands,
         dispute: None,
     };
-    let record_reversal =
-        async |told: Reversal| fixture.store.record_reversal(told).await.expect("writes") == ReversalOutcome::Noted;
+    let record_reversal = async |told: Reversal| {
+        fixture.store.record_reversal(told).await.expect("writes") == ReversalOutcome::Noted
+    };
     let listed = async || {
         let found = fixture.store.reversals().await.expect("reads");
         found.iter().map(|r| (r.payment.0.clone(), r.kind, r.money.minor)).collect::<Vec<_>>()
@@ -140,7 +148,11 @@ pub async fn money_that_went_back_is_noticed(fixture: Fixture) {
     assert!(!record_reversal(told(1, Returned, Some(5), true)).await, "an old message");
     assert!(!record_reversal(told(9, Returned, None, true)).await, "no payment of ours");
     assert!(
-        !record_reversal(Reversal { provider: "other".to_owned(), ..told(2, Returned, None, true) }).await
+        !record_reversal(Reversal {
+            provider: "other".to_owned(),
+            ..told(2, Returned, None, true)
+        })
+        .await
     );
     fixture.clock.advance(1);
     assert!(record_reversal(told(2, Disputed, None, true)).await);
@@ -150,10 +162,18 @@ pub async fn money_that_went_back_is_noticed(fixture: Fixture) {
     );
     let first = &fixture.store.reversals().await.expect("reads")[1];
     assert_eq!((first.item, &first.order), (Some(grant.slot.item), &orders[0].id.to_string()));
-    fixture.store.end_order(orders[2].id, EndReason::Refund, Attribution::ENGINE.clone()).await.expect("writes");
+    fixture
+        .store
+        .end_order(orders[2].id, EndReason::Refund, Attribution::ENGINE.clone())
+        .await
+        .expect("writes");
     assert!(!record_reversal(told(3, Returned, None, true)).await, "that is our own refund");
     assert!(record_reversal(told(2, Disputed, None, false)).await, "it was won");
-    fixture.store.end_order(orders[0].id, EndReason::Refund, Attribution::ENGINE.clone()).await.expect("writes");
+    fixture
+        .store
+        .end_order(orders[0].id, EndReason::Refund, Attribution::ENGINE.clone())
+        .await
+        .expect("writes");
     assert_eq!(listed().await, [], "an operator saw to it");
     assert_eq!(fixture.store.check().await.expect("reads").findings, []);
     // Each that changed something is told of, with the order that its payment named.
@@ -168,7 +188,10 @@ pub async fn money_that_went_back_is_noticed(fixture: Fixture) {
                     (it.event.what, named),
                     (EventType::PaymentReversed, order.id.to_string())
                 );
-                assert_eq!(it.event.by, Attribution::from_actor(Actor::Provider(super::PROVIDER.to_owned())));
+                assert_eq!(
+                    it.event.by,
+                    Attribution::from_actor(Actor::Provider(super::PROVIDER.to_owned()))
+                );
                 told.push((payment.0, kind, money, stands));
             }
         }

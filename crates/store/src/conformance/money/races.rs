@@ -1,4 +1,5 @@
-//! Paying, cancelling, expiring and extending at once, in thousands of rounds: whatever comes first, each payment is one paid order or one refund.
+//! Paying, cancelling, expiring and extending at once, in thousands of rounds: whatever comes
+//! first, each payment is one paid order or one refund.
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -8,8 +9,8 @@ use doorbuster_core::money::{Capture, CaptureOutcome, PaymentId, PaymentState, R
 use doorbuster_core::order::EndReason;
 use doorbuster_core::{Grant, Order, OrderState, Ticket};
 
-use super::{message, for_payment, payments, refunds};
-use crate::conformance::{HOLD_MS, Fixture};
+use super::{for_payment, message, payments, refunds};
+use crate::conformance::{Fixture, HOLD_MS};
 use crate::store::Store;
 
 pub mod late;
@@ -27,7 +28,8 @@ async fn wave(fixture: &Fixture, grant: &Grant, at: u64) -> Vec<Order> {
     resolved.into_iter().filter_map(|r| r.order).collect()
 }
 
-/// A capture as a provider's repeated messages have it: what is still in slots does not matter any more.
+/// A capture as a provider's repeated messages have it: what is still in slots does not matter any
+/// more.
 fn pay(store: &Store, told: Capture) -> tokio::task::JoinHandle<CaptureOutcome> {
     let store = store.clone();
     tokio::spawn(async move { store.capture(told, true).await.expect("writes") })
@@ -48,7 +50,8 @@ fn tally(captured: &[CaptureOutcome]) -> (usize, Vec<RefundCause>) {
     (paid, back.collect())
 }
 
-/// The states that an order went through, each from one that it may come from; the last is what it is now.
+/// The states that an order went through, each from one that it may come from; the last is what it
+/// is now.
 fn follows(order: &Order, history: &[Event]) -> Vec<OrderState> {
     let mut states = Vec::new();
     let mut last = None;
@@ -77,13 +80,26 @@ fn follows(order: &Order, history: &[Event]) -> Vec<OrderState> {
 }
 
 async fn history(fixture: &Fixture, order: &Order) -> Vec<Event> {
-    fixture.store.history(order.id).await.expect("reads").into_iter().map(|told| told.event).collect()
+    fixture
+        .store
+        .history(order.id)
+        .await
+        .expect("reads")
+        .into_iter()
+        .map(|told| told.event)
+        .collect()
 }
 
-/// Each captured payment stands for the one paid order, or has its one refund. Says how the order is, and whether it is paid after it had ended.
-async fn judge(fixture: &Fixture, order: &Order, captured: &[CaptureOutcome]) -> (OrderState, bool) {
+/// Each captured payment stands for the one paid order, or has its one refund. Says how the order
+/// is, and whether it is paid after it had ended.
+async fn judge(
+    fixture: &Fixture,
+    order: &Order,
+    captured: &[CaptureOutcome],
+) -> (OrderState, bool) {
     let order = fixture.store.order(order.id).await.expect("reads").expect("an order");
-    let (payments, refunds) = (payments(fixture, for_payment(&order)).await, refunds(fixture, for_payment(&order)).await);
+    let (payments, refunds) =
+        (payments(fixture, for_payment(&order)).await, refunds(fixture, for_payment(&order)).await);
     let (paid, back) = tally(captured);
     let standing = payments.iter().filter(|p| p.state == PaymentState::Captured).count();
     assert_eq!(standing, usize::from(order.state == OrderState::Paid), "{order:?} {payments:?}");
@@ -102,7 +118,8 @@ async fn judge(fixture: &Fixture, order: &Order, captured: &[CaptureOutcome]) ->
     (order.state, had_ended && order.state == OrderState::Paid)
 }
 
-/// At the instant when they are due, orders are paid, cancelled, given more time and expired at once.
+/// At the instant when they are due, orders are paid, cancelled, given more time and expired at
+/// once.
 pub async fn paying_cancelling_expiring_and_extending_at_once(fixture: Fixture) {
     let grant = fixture.slot(WAVE * WAVES * 2, WAVE * WAVES * 2, 2).await;
     let mut came_to = std::collections::BTreeMap::<OrderState, u64>::new();
@@ -111,8 +128,9 @@ pub async fn paying_cancelling_expiring_and_extending_at_once(fixture: Fixture) 
         fixture.clock.advance(HOLD_MS);
         let races = orders.iter().enumerate().map(|(n, order)| {
             let (store, id, later) = (fixture.store.clone(), order.id, order.pay_by.plus(1_000));
-            let extend =
-                async move { store.extend_order(id, later, Attribution::ENGINE.clone()).await.is_ok() };
+            let extend = async move {
+                store.extend_order(id, later, Attribution::ENGINE.clone()).await.is_ok()
+            };
             let told = message(order, &format!("evt_{at}_{n}"), &format!("pay_{at}_{n}"));
             let again = Capture { event: format!("more_{at}_{n}"), ..told.clone() };
             // Who is asked first goes round.
@@ -156,7 +174,8 @@ pub async fn paying_cancelling_expiring_and_extending_at_once(fixture: Fixture) 
     );
 }
 
-/// Two payments for one order at once, and an ending among them: one pays at most, the rest goes back once.
+/// Two payments for one order at once, and an ending among them: one pays at most, the rest goes
+/// back once.
 pub async fn two_payments_and_an_ending_at_once(fixture: Fixture) {
     let grant = fixture.slot(WAVE * WAVES * 2, WAVE * WAVES * 2, 2).await;
     let mut came_to = std::collections::BTreeMap::<OrderState, u64>::new();

@@ -1,13 +1,16 @@
-//! The end of a line: with its sale, for everybody who still stands there, once; and what the last place of a buyer became.
+//! The end of a line: with its sale, for everybody who still stands there, once; and what the last
+//! place of a buyer became.
 use std::collections::BTreeSet;
 
 use doorbuster_core::event::{Event, Subject};
 use doorbuster_core::limits::WAITLIST_BATCH_MAX;
-use doorbuster_core::waitlist::{JoinOutcome, LeaveOutcome, WaitlistEnded};
 use doorbuster_core::sale::PhaseStep;
-use doorbuster_core::{ItemId, Order, OrderState, WaitlistState, TicketId, Verdict};
+use doorbuster_core::waitlist::{JoinOutcome, LeaveOutcome, WaitlistEnded};
+use doorbuster_core::{ItemId, Order, OrderState, TicketId, Verdict, WaitlistState};
 
-use super::{Fixture, buyer, cancel, expect_waitlist, all_on_hold, join, entry_state, serve, join_new};
+use super::{
+    Fixture, all_on_hold, buyer, cancel, entry_state, expect_waitlist, join, join_new, serve,
+};
 use crate::contract::WaitlistServed;
 
 /// More than anything here tells of.
@@ -34,11 +37,13 @@ async fn told(fixture: &Fixture) -> Vec<TicketId> {
     events.filter(Event::is_end_of_waitlist).filter_map(of).collect()
 }
 
-/// Who stands there when the sale ends gets nothing any more and is told so; units that come back are kept for nobody.
+/// Who stands there when the sale ends gets nothing any more and is told so; units that come back
+/// are kept for nobody.
 pub async fn a_line_ends_with_its_sale(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
-    let (anna, bert) = (join_new(&fixture, item, "anna").await, join_new(&fixture, item, "bert").await);
+    let (anna, bert) =
+        (join_new(&fixture, item, "anna").await, join_new(&fixture, item, "bert").await);
     assert_eq!(end(&fixture, item).await, WaitlistEnded::default(), "it is on");
     step(&fixture, PhaseStep::Pause).await;
     cancel(&fixture, &orders[0]).await;
@@ -62,7 +67,8 @@ pub async fn a_line_ends_with_its_sale(fixture: Fixture) {
         assert_eq!(left, LeaveOutcome::Already(is.clone()), "a verdict stays");
     }
     assert!(
-        fixture.commits
+        fixture
+            .commits
             .take()
             .iter()
             .any(|c| c.events && c.counts.iter().any(|c| (c.waiting, c.kept) == (0, 0)))
@@ -76,7 +82,8 @@ pub async fn a_line_ends_with_its_sale(fixture: Fixture) {
     assert_eq!(told(&fixture).await.len(), 2);
 }
 
-/// A long line ends piece by piece; whoever goes on, and however many do at once, each place ends once.
+/// A long line ends piece by piece; whoever goes on, and however many do at once, each place ends
+/// once.
 pub async fn a_long_line_ends_piece_by_piece(fixture: Fixture) {
     const WAIT: u32 = 2 * WAITLIST_BATCH_MAX as u32 + 5;
     let grant = fixture.slot(WAIT.into(), WAIT.into(), WAIT).await;
@@ -101,11 +108,13 @@ pub async fn a_long_line_ends_piece_by_piece(fixture: Fixture) {
     expect_waitlist(&fixture, item, 0, 0).await;
 }
 
-/// What a buyer's last place became is found though the place is gone; a place that waits, or became nothing, is no order.
+/// What a buyer's last place became is found though the place is gone; a place that waits, or
+/// became nothing, is no order.
 pub async fn the_last_place_of_a_buyer_is_known_by_its_order(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 2).await;
     let item = grant.slot.item;
-    let of = async |who: &str| fixture.store.waitlist_order_of(item, &buyer(who)).await.expect("reads");
+    let of =
+        async |who: &str| fixture.store.waitlist_order_of(item, &buyer(who)).await.expect("reads");
     let served = async |who: &str, held: &Order| {
         join_new(&fixture, item, who).await;
         assert_eq!(of(who).await, None, "it waits");
@@ -122,9 +131,14 @@ pub async fn the_last_place_of_a_buyer_is_known_by_its_order(fixture: Fixture) {
     fixture.store.pay_order(anna.id).await.expect("writes");
     assert_eq!(of("anna").await.map(|order| order.state), Some(OrderState::Paid));
     // Another place of hers, that she leaves: there is nothing to take back.
-    let JoinOutcome::Done(again) = join(&fixture, item, "anna", "again").await else { panic!("a place") };
+    let JoinOutcome::Done(again) = join(&fixture, item, "anna", "again").await else {
+        panic!("a place")
+    };
     assert_eq!(of("anna").await, None, "it waits");
-    assert!(matches!(fixture.store.leave_waitlist(again.id).await.expect("writes"), LeaveOutcome::Done(_)));
+    assert!(matches!(
+        fixture.store.leave_waitlist(again.id).await.expect("writes"),
+        LeaveOutcome::Done(_)
+    ));
     assert_eq!(of("anna").await, None, "it was left");
     let bert = served("bert", &orders[1]).await;
     cancel(&fixture, &bert).await;

@@ -1,12 +1,14 @@
 //! Orders out of a line live as others do; their units go to the next in line.
 use doorbuster_core::event::{Actor, Attribution};
 use doorbuster_core::limits::WAITLIST_HOLD_MS;
-use doorbuster_core::waitlist::JoinOutcome;
 use doorbuster_core::money::{Capture, CaptureOutcome, Money, PaymentId};
 use doorbuster_core::order::{EndReason, PayOutcome};
+use doorbuster_core::waitlist::JoinOutcome;
 use doorbuster_core::{Counter, Order, OrderState, SlotKey, Stock};
 
-use super::{Fixture, cancel, expect_waitlist, all_on_hold, join, names, new_item, new_sale, serve, join_new};
+use super::{
+    Fixture, all_on_hold, cancel, expect_waitlist, join, join_new, names, new_item, new_sale, serve,
+};
 
 async fn served(fixture: &Fixture, item: doorbuster_core::ItemId) -> Order {
     let mut orders = serve(fixture, item).await.orders;
@@ -57,7 +59,11 @@ pub async fn an_order_out_of_a_line_lives_as_others_do(fixture: Fixture) {
     let cleo = served(&fixture, item).await;
     assert!(matches!(fixture.store.pay_order(cleo.id).await.expect("writes"), PayOutcome::Done(_)));
     fixture.expect_units(item, 0, 0, 3, 1).await;
-    fixture.store.end_order(cleo.id, EndReason::Refund, Attribution::ENGINE.clone()).await.expect("writes");
+    fixture
+        .store
+        .end_order(cleo.id, EndReason::Refund, Attribution::ENGINE.clone())
+        .await
+        .expect("writes");
     expect_waitlist(&fixture, item, 1, 1).await;
     let dora = served(&fixture, item).await;
     assert_eq!(names(std::slice::from_ref(&dora)), ["dora"]);
@@ -66,7 +72,8 @@ pub async fn an_order_out_of_a_line_lives_as_others_do(fixture: Fixture) {
     expect_waitlist(&fixture, item, 0, 0).await;
 }
 
-/// Whoever was served and did not pay, or gave it up, does not stand there again; who paid, or bought without the line, may.
+/// Whoever was served and did not pay, or gave it up, does not stand there again; who paid, or
+/// bought without the line, may.
 pub async fn whoever_was_served_in_vain_does_not_join_again(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 4, 1).await;
     let item = grant.slot.item;
@@ -90,23 +97,35 @@ pub async fn whoever_was_served_in_vain_does_not_join_again(fixture: Fixture) {
         let ended = fixture.store.order(order.id).await.expect("reads").expect("an order");
         assert_eq!(ended.state, state);
         let who = order.buyer.as_str();
-        assert_eq!(join(&fixture, item, who, "new").await, JoinOutcome::Lapsed(ended.clone()), "{who}");
+        assert_eq!(
+            join(&fixture, item, who, "new").await,
+            JoinOutcome::Lapsed(ended.clone()),
+            "{who}"
+        );
         assert_eq!(
             join(&fixture, item, who, order.key.as_str()).await,
             JoinOutcome::Order(ended),
             "the key has an order"
         );
     }
-    fixture.store.end_order(served[2].id, EndReason::Refund, Attribution::ENGINE.clone()).await.expect("writes");
+    fixture
+        .store
+        .end_order(served[2].id, EndReason::Refund, Attribution::ENGINE.clone())
+        .await
+        .expect("writes");
     fixture.store.refill(grant.id, 9, Counter::A).await.expect("writes");
     fixture.reserve(&grant, 7, "fred", 1).await;
     for who in ["cleo", "holder-1"] {
-        assert!(matches!(join(&fixture, item, who, "new").await, JoinOutcome::Done(_)), "{who} may");
+        assert!(
+            matches!(join(&fixture, item, who, "new").await, JoinOutcome::Done(_)),
+            "{who} may"
+        );
     }
     expect_waitlist(&fixture, item, 2, 0).await;
 }
 
-/// What an operator cancelled was not its buyer's doing: they join again, at the end. What they let lapse themselves still keeps them out.
+/// What an operator cancelled was not its buyer's doing: they join again, at the end. What they let
+/// lapse themselves still keeps them out.
 pub async fn whose_order_an_operator_cancelled_joins_again(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 2).await;
     let item = grant.slot.item;
@@ -156,7 +175,10 @@ pub async fn the_books_of_a_line_add_up(fixture: Fixture) {
         order: anna.id.to_string(),
         money: Money { minor: 1_999, currency: "EUR".to_owned() },
     };
-    assert!(matches!(fixture.store.capture(told, true).await.expect("writes"), CaptureOutcome::Paid(_)));
+    assert!(matches!(
+        fixture.store.capture(told, true).await.expect("writes"),
+        CaptureOutcome::Paid(_)
+    ));
     cancel(&fixture, &orders[1]).await;
     let bert = served(&fixture, item).await;
     let books = fixture.store.reconcile(None, None).await.expect("reads");
@@ -176,7 +198,8 @@ pub async fn the_books_of_a_line_add_up(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// Money that comes after the window takes a unit that lies in the pool, also one that is kept; else it goes back, and the next in line has the unit.
+/// Money that comes after the window takes a unit that lies in the pool, also one that is kept;
+/// else it goes back, and the next in line has the unit.
 pub async fn a_late_payment_and_the_next_in_line(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;
@@ -191,11 +214,18 @@ pub async fn a_late_payment_and_the_next_in_line(fixture: Fixture) {
         matches!(fixture.store.pay_order(anna.id).await.expect("writes"), PayOutcome::Done(o) if o.state == OrderState::Paid)
     );
     expect_waitlist(&fixture, item, 1, 0).await;
-    fixture.store.end_order(anna.id, EndReason::Refund, Attribution::ENGINE.clone()).await.expect("writes");
+    fixture
+        .store
+        .end_order(anna.id, EndReason::Refund, Attribution::ENGINE.clone())
+        .await
+        .expect("writes");
     let bert = served(&fixture, item).await;
     assert_eq!(bert.buyer.as_str(), "bert");
     assert!(
-        matches!(fixture.store.pay_order(orders[0].id).await.expect("writes"), PayOutcome::Refund(_)),
+        matches!(
+            fixture.store.pay_order(orders[0].id).await.expect("writes"),
+            PayOutcome::Refund(_)
+        ),
         "it is bert's now"
     );
     fixture.expect_units(item, 0, 0, 2, 0).await;

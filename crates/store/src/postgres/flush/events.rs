@@ -48,7 +48,8 @@ fn order(event: &Event) -> Option<&Order> {
     }
 }
 
-/// The order that an event is about, or that its payment named if there is one: capturing locked it.
+/// The order that an event is about, or that its payment named if there is one: capturing locked
+/// it.
 fn order_numbers(cache: &RowCache, event: &Event) -> Option<(i64, i64)> {
     let order = match &event.subject {
         Subject::Order(order) => order,

@@ -1,15 +1,17 @@
-//! Messages, payments and refunds: a handful in a transaction, each with a statement of its own, in one order. Checkouts in sets.
+//! Messages, payments and refunds: a handful in a transaction, each with a statement of its own, in
+//! one order. Checkouts in sets.
 use doorbuster_core::money::Checkout;
 use doorbuster_core::{GrantId, Millis, Order, OrderState, TicketId, TicketN};
 
-use crate::postgres::row_cache::{RowCache, CachedRow};
+use crate::postgres::row_cache::{CachedRow, RowCache};
 use crate::postgres::rows::int;
 
 use super::{Query, value};
 
 /// Everything of money that differs from the tables.
 ///
-/// What is new must not have come meanwhile, else its statement fails and all is run again: then the rules find it.
+/// What is new must not have come meanwhile, else its statement fails and all is run again: then
+/// the rules find it.
 pub(super) fn money(cache: &RowCache, queries: &mut Vec<Query>) {
     for ((provider, event), at) in &cache.inbox {
         let sql = "INSERT INTO inbox (provider, event_id, at) VALUES ($1, $2, $3)";
@@ -130,7 +132,8 @@ fn due_at(order: &Order) -> i64 {
     if order.state == OrderState::Reserved { order.pay_by.0 } else { 0 }
 }
 
-/// Open checkouts are closed at their provider when their orders wait for no payment any more, or are due.
+/// Open checkouts are closed at their provider when their orders wait for no payment any more, or
+/// are due.
 fn due(cache: &RowCache, queries: &mut Vec<Query>) {
     let may_have_one = |order: &&Order| match cache.checkouts.get(&order.id) {
         Some(kept) => kept.row.open,
@@ -144,7 +147,8 @@ fn due(cache: &RowCache, queries: &mut Vec<Query>) {
 }
 
 impl Query {
-    /// Has checkouts closed later: of which orders, and when. Whoever writes it has looked at them under their locks.
+    /// Has checkouts closed later: of which orders, and when. Whoever writes it has looked at them
+    /// under their locks.
     pub(in crate::postgres) fn put_off(later: &[(GrantId, TicketN, Millis)]) -> Self {
         let sql = "UPDATE checkout SET due = t.due FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS t (grant_id, n, due)
              WHERE checkout.grant_id = t.grant_id AND checkout.n = t.n AND checkout.open";

@@ -6,7 +6,7 @@ use doorbuster_core::money::{
     Checkout, Money, Payment, PaymentId, PaymentState, Refund, RefundCause, RefundId, RefundState,
 };
 
-use super::{RowResult, small, ticket, time, parse_text};
+use super::{RowResult, parse_text, small, ticket, time};
 
 macro_rules! payment_columns {
     () => {

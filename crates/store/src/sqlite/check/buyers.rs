@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, Row, params};
 use doorbuster_core::ItemId;
 
 use super::super::read::Reader;
-use super::{Done, CheckRun, Pacer, counted_order, quota};
+use super::{CheckRun, Done, Pacer, counted_order, quota};
 
 /// A buyer's units of an item: of an active order, or in a quota.
 struct BuyerUnits {
@@ -70,7 +70,8 @@ pub(super) fn report(
                     conn.query_row(sql, params![buyer, item.0], |row| row.get(0)).optional()?;
                 let order = order.as_deref().unwrap_or("no order");
                 let detail = format!(
-                    "the buyer of {order}: {held} units in active orders, {used} in the quota, limit {limit}"
+                    "the buyer of {order}: {held} units in active orders, {used} in the quota, \
+                     limit {limit}"
                 );
                 run.report("I4", Some(item), detail);
             }

@@ -1,11 +1,12 @@
-//! I5: each captured payment stands for its one paid order, each that goes back has its one refund, and the amounts are the same everywhere.
+//! I5: each captured payment stands for its one paid order, each that goes back has its one refund,
+//! and the amounts are the same everywhere.
 use rusqlite::{Row, params};
 
 use doorbuster_core::money::{Money, PaymentId, PaymentState, RefundCause};
 use doorbuster_core::{ItemId, Millis, OrderState};
 
 use crate::contract::RefundNotice;
-use crate::limits::{CHECK_ROWS_BETWEEN_PAUSES, CHECK_PAUSE, FINDINGS_MAX, NOTICES_MAX};
+use crate::limits::{CHECK_PAUSE, CHECK_ROWS_BETWEEN_PAUSES, FINDINGS_MAX, NOTICES_MAX};
 
 use super::super::failure::Failure;
 use super::super::money::notices;
@@ -109,7 +110,9 @@ fn check_payment(seen: &PaymentRow, run: &mut CheckRun) {
                 );
                 run.report("I5", item, detail);
             }
-            None => run.report("I5", item, format!("payment {payment} goes back and has no refund")),
+            None => {
+                run.report("I5", item, format!("payment {payment} goes back and has no refund"))
+            }
         },
         PaymentState::Failed => {}
     }
@@ -131,7 +134,11 @@ fn paid_without_payment(sql: &mut Reader<'_>, run: &mut CheckRun, item: ItemId) 
         |row| Ok(row.get::<_, String>(0)?),
     )?;
     for order in orders {
-        run.report("I5", Some(item), format!("order {order} is paid, and no payment stands for it"));
+        run.report(
+            "I5",
+            Some(item),
+            format!("order {order} is paid, and no payment stands for it"),
+        );
     }
     Ok(())
 }

@@ -2,8 +2,8 @@
 use doorbuster_core::event::{Actor, Attribution};
 use doorbuster_core::limits::REFUND_TRIES_MAX;
 use doorbuster_core::money::{
-    self, Capture, Checkout, Money, PaymentId, RefundId, RefundUpdate, record_unanswered_check, capture,
-    close_checkout, keep_checkout, apply_refund_update, retry_refund, settle_refund,
+    self, Capture, Checkout, Money, PaymentId, RefundId, RefundUpdate, apply_refund_update,
+    capture, close_checkout, keep_checkout, record_unanswered_check, retry_refund, settle_refund,
 };
 use doorbuster_core::order;
 use doorbuster_core::{Ledger, Millis, Ticket, TicketId};
@@ -14,7 +14,8 @@ use proptest::sample::{Index, select};
 
 use super::said;
 
-/// One transaction. Numbers stand for names, few enough to meet again and again; an index for a ticket, which may be an order.
+/// One transaction. Numbers stand for names, few enough to meet again and again; an index for a
+/// ticket, which may be an order.
 #[derive(Clone, Debug)]
 pub enum Op {
     Capture { event: u8, payment: u8, how: How, last: bool },
@@ -132,9 +133,11 @@ pub fn by_the_rules<L: Ledger>(
         Op::Capture { event, payment, how, last } => {
             said(capture(ledger, &message(ticket, *event, *payment, *how), now, *last)?)
         }
-        Op::Fail { event, payment } => {
-            said(money::record_failure(ledger, &message(ticket, *event, *payment, How::Right), now)?)
-        }
+        Op::Fail { event, payment } => said(money::record_failure(
+            ledger,
+            &message(ticket, *event, *payment, How::Right),
+            now,
+        )?),
         Op::Extend(ms) => {
             let pay_by = ledger.order(&id)?.map_or(now, |order| order.pay_by.plus(*ms));
             said(order::extend(ledger, &id, pay_by, &operator(), now)?)
@@ -148,7 +151,9 @@ pub fn by_the_rules<L: Ledger>(
             let kept = ledger.checkout(&id)?.filter(|kept| kept.open);
             said(kept.is_some_and(|kept| kept.session == session(id, *n, now).session))
         }
-        Op::Refund(payment, news) => said(apply_refund_update(ledger, &refund(*payment), news, now)?),
+        Op::Refund(payment, news) => {
+            said(apply_refund_update(ledger, &refund(*payment), news, now)?)
+        }
         Op::GiveUpRefund(payment) => {
             let mut last = None;
             for _ in 0..REFUND_TRIES_MAX {
@@ -192,7 +197,12 @@ pub async fn by_the_store(store: &Store, op: &Op, ticket: &Ticket, now: Millis) 
             said(store.close_checkout(id, session(id, n, now).session).await.expect("writes"))
         }
         Op::CheckoutDeferral { n, no_answer } => {
-            let it = CheckoutDeferral { order: id, session: session(id, n, now).session, ms: 50, no_answer };
+            let it = CheckoutDeferral {
+                order: id,
+                session: session(id, n, now).session,
+                ms: 50,
+                no_answer,
+            };
             said(store.defer_checkouts(vec![it]).await.expect("writes") == 1)
         }
         Op::Refund(payment, news) => {

@@ -1,9 +1,10 @@
-//! A node at rest, in PostgreSQL: what it asks again and again is answered from an index, however long the tables are.
+//! A node at rest, in PostgreSQL: what it asks again and again is answered from an index, however
+//! long the tables are.
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use doorbuster_core::limits::SETTLE_BATCH_MAX;
-use doorbuster_store::conformance::{HOLD_MS, Fixture};
+use doorbuster_store::conformance::{Fixture, HOLD_MS};
 
 use crate::cluster;
 use crate::fixture::open_postgres;
@@ -40,7 +41,8 @@ async fn fill(fixture: &Fixture, database: &str) {
     for batch in tickets.chunks(SETTLE_BATCH_MAX) {
         fixture.store.settle(batch.to_vec()).await.expect("settles");
     }
-    let (now, later, each) = (fixture.clock.now().0, fixture.clock.now().0 + HOLD_MS, ROWS / PENDING);
+    let (now, later, each) =
+        (fixture.clock.now().0, fixture.clock.now().0 + HOLD_MS, ROWS / PENDING);
     let sql = format!(
         "INSERT INTO checkout (grant_id, n, order_id, provider, session, url, expires_at, open, at, due)
              SELECT grant_id, n, id, 'paybank', 'cs_' || n, 'https://pay.example', pay_by, TRUE, reserved_at, pay_by

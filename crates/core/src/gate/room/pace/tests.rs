@@ -1,7 +1,7 @@
 //! What is told of a line's pace, held against what came.
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::{STEP_ADMISSIONS_MAX, RoomSupply};
+use super::super::{RoomSupply, STEP_ADMISSIONS_MAX};
 use super::*;
 
 fn line(called: u64) -> RoomProgress {
@@ -128,7 +128,8 @@ impl Sale {
     /// When each rank was called, and what they heard.
     fn play(&self) -> (BTreeMap<u64, i64>, Vec<Heard>) {
         let (mut pace, mut free) = (PaceEstimator::new(STEP_ADMISSIONS_MAX), self.free);
-        let mut it = RoomProgress { entered: self.entered, participants: Some(self.entered), called: 0 };
+        let mut it =
+            RoomProgress { entered: self.entered, participants: Some(self.entered), called: 0 };
         let (mut called_at, mut heard) = (BTreeMap::new(), Vec::new());
         // Time and rank: who gives up, who buys, whose unit comes back.
         let (mut lapses, mut buys, mut returns) =
@@ -185,7 +186,8 @@ impl Sale {
     }
 }
 
-/// Called no sooner than in a third of what was said, and no later than after three times that, nineteen times of twenty. Whoever is never called heard nothing.
+/// Called no sooner than in a third of what was said, and no later than after three times that,
+/// nineteen times of twenty. Whoever is never called heard nothing.
 const FACTOR: f64 = 3.0;
 const SLACK_SECS: f64 = 2.0;
 

@@ -50,7 +50,8 @@ async fn every_state_of_paying_is_usable_by_everyone() {
         to_payment(&url).await;
         tab.click("[data-does=pay]").await;
         tab.says("#state", "Paid. It is yours.").await;
-        let refunded = fixture.admin("POST", &format!("/v1/admin/orders/{order}/refund"), None).await;
+        let refunded =
+            fixture.admin("POST", &format!("/v1/admin/orders/{order}/refund"), None).await;
         assert_eq!(refunded.status, 200, "{refunded}");
         tab.says("#steps", "Money sent back").await;
         inspect(&tab, "refunded").await;

@@ -1,12 +1,14 @@
-//! The ledger of units: what an item began with, each change of its total, each order that took units or gave them back, with what the item has after it.
+//! The ledger of units: what an item began with, each change of its total, each order that took
+//! units or gave them back, with what the item has after it.
 //!
-//! A line's balance is made of the lines before it alone, so that the last one shows whether the rows tell the whole story.
+//! A line's balance is made of the lines before it alone, so that the last one shows whether the
+//! rows tell the whole story.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use doorbuster_core::{ItemId, Millis, OrderState, Stock};
-use doorbuster_store::{StockAdjustment, LedgerPage, OrderTransition};
+use doorbuster_store::{LedgerPage, OrderTransition, StockAdjustment};
 
 use super::csv::CsvLines;
 use crate::catalogue::ItemState;
@@ -99,7 +101,11 @@ impl Ledger {
     }
 
     /// The next lines; `None`: that was all.
-    pub(super) async fn next(&mut self, app: &App, lines: &mut CsvLines) -> Result<bool, EngineError> {
+    pub(super) async fn next(
+        &mut self,
+        app: &App,
+        lines: &mut CsvLines,
+    ) -> Result<bool, EngineError> {
         let store = app.engine.store();
         if !self.begun {
             self.begun = true;
@@ -114,8 +120,10 @@ impl Ledger {
                     Stock::Unlimited => None,
                 };
                 let balance = Balance { total, free: total.unwrap_or(0), ..Balance::default() };
-                let (account, said) =
-                    (ItemAccount { item, balance }, LineDetail { at: opening.at, ..LineDetail::default() });
+                let (account, said) = (
+                    ItemAccount { item, balance },
+                    LineDetail { at: opening.at, ..LineDetail::default() },
+                );
                 account.write_line(lines, "initial", &said);
                 self.items.insert(opening.item, account);
             }
@@ -123,10 +131,12 @@ impl Ledger {
         }
         loop {
             if let Some(after) = self.adjusted.next_after() {
-                self.adjusted.replace(store.stock_adjustments(self.sale.clone(), after, EXPORT_PAGE).await?);
+                self.adjusted
+                    .replace(store.stock_adjustments(self.sale.clone(), after, EXPORT_PAGE).await?);
             }
             if let Some(after) = self.moved.next_after() {
-                self.moved.replace(store.order_transitions(self.sale.clone(), after, EXPORT_PAGE).await?);
+                self.moved
+                    .replace(store.order_transitions(self.sale.clone(), after, EXPORT_PAGE).await?);
             }
             while self.adjusted.next_after().is_none() && self.moved.next_after().is_none() {
                 if !self.write_next(lines) {
@@ -151,8 +161,12 @@ impl Ledger {
             let Some(account) = self.items.get_mut(&row.item) else { return true };
             account.balance.total = account.balance.total.map(|total| total + row.units);
             account.balance.free += row.units;
-            let said =
-                LineDetail { at: row.at, units: row.units, why: Some(row.reason), ..LineDetail::default() };
+            let said = LineDetail {
+                at: row.at,
+                units: row.units,
+                why: Some(row.reason),
+                ..LineDetail::default()
+            };
             account.write_line(lines, "adjusted", &said);
             return true;
         }
@@ -231,6 +245,9 @@ mod tests {
             );
         }
         assert_eq!(movement_name(Some(Expired), Paid), "paid_late");
-        assert_eq!((movement_name(None, Reserved), movement_name(Some(Reserved), Paid)), ("reserved", "paid"));
+        assert_eq!(
+            (movement_name(None, Reserved), movement_name(Some(Reserved), Paid)),
+            ("reserved", "paid")
+        );
     }
 }

@@ -57,8 +57,9 @@ fn ids<'a>(orders: impl IntoIterator<Item = &'a Order>) -> BTreeSet<String> {
     orders.into_iter().map(|order| order.id.to_string()).collect()
 }
 
-/// An export's lines, each as its cells by their names, and the orders that came while it was written: after each of its first pages a few are bought, and
-/// one that was read is given up, as is one that was not.
+/// An export's lines, each as its cells by their names, and the orders that came while it was
+/// written: after each of its first pages a few are bought, and one that was read is given up, as
+/// is one that was not.
 async fn while_rows_are_written(
     app: &Arc<App>,
     which: Export,
@@ -148,7 +149,8 @@ async fn what_is_about_an_item_that_is_not_known_is_never_left_out_in_silence() 
     while let Some(page) = whole.next().await {
         page.expect("it is whole");
     }
-    // This node has not heard of the sale, and reading again does not help: a sale that it cannot take in.
+    // This node has not heard of the sale, and reading again does not help: a sale that it cannot
+    // take in.
     app.engine.change_catalogue(|catalogue| catalogue.remove("spring"));
     for which in [Export::Orders, Export::Ledger] {
         let mut pages = begun(which).await;

@@ -20,7 +20,9 @@ pub(crate) async fn get(State(app): State<Arc<App>>, RawQuery(query): RawQuery) 
     let (sale, read_on) = parse_reconciliation(query.as_deref().unwrap_or_default())?;
     let sale = existing_sale(&app, sale).await?;
     let after = cursor::position(List::Differences, read_on.as_deref())?;
-    let after = after.map(|(_, text)| decode_cursor(&text).ok_or_else(cursor::unknown_cursor)).transpose()?;
+    let after = after
+        .map(|(_, text)| decode_cursor(&text).ok_or_else(cursor::unknown_cursor))
+        .transpose()?;
     let store = app.engine.store();
     let checked_at = wire::time(store.now());
     let books = store.reconcile(sale, after).await.map_err(failed)?;
@@ -105,8 +107,9 @@ fn decode_cursor(text: &str) -> Option<Vec<(DifferenceKind, i64)>> {
     }
     let mut digits = text.split(is_letter);
     digits.next().filter(|before| before.is_empty())?;
-    let kind =
-        |wanted: char| DifferenceKind::ALL.iter().copied().find(|kind| kind_letter(*kind) == wanted);
+    let kind = |wanted: char| {
+        DifferenceKind::ALL.iter().copied().find(|kind| kind_letter(*kind) == wanted)
+    };
     let letters = text.chars().filter(|c| is_letter(*c));
     letters
         .zip(digits)
@@ -130,7 +133,9 @@ mod tests {
         for more in [&all[..], &all[2..3], &[(DifferenceKind::Reversed, 0)]] {
             assert_eq!(decode_cursor(&encode_cursor(more)).as_deref(), Some(more));
         }
-        assert!(cursor::cursor(List::Differences, 0, &encode_cursor(&all)).len() <= CURSOR_BYTES_MAX);
+        assert!(
+            cursor::cursor(List::Differences, 0, &encode_cursor(&all)).len() <= CURSOR_BYTES_MAX
+        );
         for bad in ["", "7", "B", "Bx", "B+7", "B-7", "Z7", "7B7", "b7", "é"] {
             assert_eq!(decode_cursor(bad), None, "{bad}");
         }

@@ -1,4 +1,5 @@
-//! `PATCH /v1/admin/sales/{sale}`: a merge patch, applied to the newest row inside the store's transaction.
+//! `PATCH /v1/admin/sales/{sale}`: a merge patch, applied to the newest row inside the store's
+//! transaction.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,13 +16,13 @@ use doorbuster_store::{ItemRow, PatchOutcome, SaleRow};
 use http::StatusCode;
 use serde_json::json as object;
 
-use super::{other_currency, unpayable, requested_version};
+use super::{other_currency, requested_version, unpayable};
 use crate::catalogue::{self, SaleState};
 use crate::web::admin::{no_sale, record_action, sale, sale_reply};
 use crate::web::failure::failed;
+use crate::web::identity::OperatorIdentity;
 use crate::web::input::{self, PathNames};
 use crate::web::reply::Answer;
-use crate::web::identity::OperatorIdentity;
 use crate::web::{App, wire};
 
 pub(crate) async fn change(
@@ -50,7 +51,13 @@ pub(crate) async fn change(
     });
     match app.engine.patch_sale(&name, if_version, apply).await.map_err(failed)? {
         PatchOutcome::Done(row) => {
-            record_action(&app, &by, "sale.change", &object!({"sale": name, "version": row.version})).await;
+            record_action(
+                &app,
+                &by,
+                "sale.change",
+                &object!({"sale": name, "version": row.version}),
+            )
+            .await;
             Ok(sale_reply(&app, StatusCode::OK, &row))
         }
         PatchOutcome::NotFound => Err(no_sale().into()),
@@ -100,8 +107,10 @@ fn apply(patch: SalePatch, row: &mut SaleRow) -> Result<(), Problem> {
     row.starts_at = changed_time(patch.starts_at, row.starts_at);
     row.ends_at = changed_time(patch.ends_at, row.ends_at);
     if row.phase == Phase::Scheduled && row.starts_at.is_none() {
-        faults
-            .push(Fault::new(FaultLocation::Body("/starts_at".into()), "a scheduled sale has to have one"));
+        faults.push(Fault::new(
+            FaultLocation::Body("/starts_at".into()),
+            "a scheduled sale has to have one",
+        ));
     }
     if row.starts_at.zip(row.ends_at).is_some_and(|(starts_at, ends_at)| ends_at <= starts_at) {
         faults.push(Fault::new(FaultLocation::Body("/ends_at".into()), "must be after starts_at"));

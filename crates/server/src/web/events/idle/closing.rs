@@ -1,4 +1,5 @@
-//! How a dormitory is closed when the server stops: everybody is told so in their sleep, and waited for like those who are awake.
+//! How a dormitory is closed when the server stops: everybody is told so in their sleep, and waited
+//! for like those who are awake.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -12,13 +13,13 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{IdleConnections, IdleConnection, is_would_block};
+use super::{IdleConnection, IdleConnections, is_would_block};
 use crate::metrics::GaugeGuard;
 use crate::web::connection::Connection;
 use crate::web::events::frame::{close_frame, is_close_frame};
-use crate::web::events::websocket::{GOING_AWAY, WebSocketReader, STOPPING};
-use crate::web::limits::{CLOSE_TIMEOUT, CLOSE_READ_BYTES, IDLE_BATCH_MAX};
+use crate::web::events::websocket::{GOING_AWAY, STOPPING, WebSocketReader};
 use crate::web::guarded_stream::GuardedStream;
+use crate::web::limits::{CLOSE_READ_BYTES, CLOSE_TIMEOUT, IDLE_BATCH_MAX};
 
 /// One who was told farewell and has not left yet.
 struct ClosingConnection {
@@ -62,7 +63,9 @@ impl IdleConnections {
             if at.is_multiple_of(IDLE_BATCH_MAX) {
                 yield_now().await;
             }
-            closing.extend(self.send_close(key, &words).map(|closing_connection| (key, closing_connection)));
+            closing.extend(
+                self.send_close(key, &words).map(|closing_connection| (key, closing_connection)),
+            );
         }
         let late = Instant::now() + CLOSE_TIMEOUT;
         while !closing.is_empty() {
@@ -80,7 +83,8 @@ impl IdleConnections {
         }
     }
 
-    /// Tells a sleeper farewell. `None`: it is gone, or has a task of its own because it did not take that at once.
+    /// Tells a sleeper farewell. `None`: it is gone, or has a task of its own because it did not
+    /// take that at once.
     fn send_close(&mut self, key: u64, words: &[u8]) -> Option<ClosingConnection> {
         let sent = self.connections.get(&key)?.send(words);
         match sent {

@@ -25,7 +25,8 @@ impl Poller {
         AsyncFd::with_interest(epoll, Interest::READABLE).map(Self)
     }
 
-    /// Listens to a connection, which is called by this key from now on. What it said already is heard as well.
+    /// Listens to a connection, which is called by this key from now on. What it said already is
+    /// heard as well.
     pub(super) fn add(&self, stream: &TcpStream, key: u64) -> io::Result<()> {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
         epoll::add(self.0.get_ref(), stream, epoll::EventData::new_u64(key), flags)
@@ -38,7 +39,8 @@ impl Poller {
         let _ = epoll::delete(self.0.get_ref(), stream);
     }
 
-    /// Waits until somebody has something to say; the keys of some who have. Dropping the future loses nothing.
+    /// Waits until somebody has something to say; the keys of some who have. Dropping the future
+    /// loses nothing.
     pub(super) async fn readable_keys(&self) -> io::Result<Vec<u64>> {
         self.0.async_io(Interest::READABLE, readable_keys).await
     }

@@ -12,9 +12,9 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::poller::Poller;
-use super::{IdleConnections, IdleConnection};
+use super::{IdleConnection, IdleConnections};
 use crate::web::App;
-use crate::web::limits::{IDLE_TASKS_MAX, IDLE_ARRIVALS_MAX, IDLE_RESTART_PAUSE};
+use crate::web::limits::{IDLE_ARRIVALS_MAX, IDLE_RESTART_PAUSE, IDLE_TASKS_MAX};
 
 /// A place in a dormitory, for one who is about to sleep.
 pub(in crate::web::events) type IdleSlot = mpsc::OwnedPermit<Box<IdleConnection>>;
@@ -26,7 +26,8 @@ pub(crate) struct IdleSlots {
 }
 
 impl IdleSlots {
-    /// Opens dormitories, until the server stops, or `tasks` are gone: then whoever sleeps there is left. Past the `cut` nobody is waited for.
+    /// Opens dormitories, until the server stops, or `tasks` are gone: then whoever sleeps there is
+    /// left. Past the `cut` nobody is waited for.
     pub(crate) fn open(app: &Arc<App>, cut: &CancellationToken, tasks: &mut JoinSet<()>) -> Self {
         let workers = Handle::current().metrics().num_workers();
         let mut senders = Vec::new();
@@ -45,8 +46,13 @@ impl IdleSlots {
     }
 }
 
-/// Keeps a dormitory until the server stops. Should it break down, whoever sleeps there is gone and may come again, and another is opened in its place.
-async fn run_idle_task(app: Arc<App>, mut newcomers: mpsc::Receiver<Box<IdleConnection>>, cut: CancellationToken) {
+/// Keeps a dormitory until the server stops. Should it break down, whoever sleeps there is gone and
+/// may come again, and another is opened in its place.
+async fn run_idle_task(
+    app: Arc<App>,
+    mut newcomers: mpsc::Receiver<Box<IdleConnection>>,
+    cut: CancellationToken,
+) {
     loop {
         let poller = match Poller::new() {
             Ok(poller) => poller,

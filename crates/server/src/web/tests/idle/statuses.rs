@@ -2,7 +2,8 @@
 use super::*;
 use crate::web::sale_views::SaleView;
 
-/// How long nothing happens here before a WebSocket sleeps, and between two pings of one that does not.
+/// How long nothing happens here before a WebSocket sleeps, and between two pings of one that does
+/// not.
 const WHILE: Duration = Duration::from_millis(50);
 
 /// Where the sale's status is made.

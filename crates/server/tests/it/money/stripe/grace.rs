@@ -1,4 +1,5 @@
-//! How long an order waits for its provider's word: where the provider is down, where it is asked too much, and where many orders are due at once.
+//! How long an order waits for its provider's word: where the provider is down, where it is asked
+//! too much, and where many orders are due at once.
 
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use crate::several::address;
 
 /// More orders than are asked about at once, and than fit in a page.
 const MANY: usize = 300;
-/// How long a provider must have been silent until it counts as asked in vain about those that it was not asked about.
+/// How long a provider must have been silent until it counts as asked in vain about those that it
+/// was not asked about.
 const BELIEVED_AFTER: Duration = Duration::from_secs(10);
 
 /// A server over a database in which time can be let pass.
@@ -141,7 +143,8 @@ async fn the_units_of_many_orders_return_in_time_though_the_provider_is_silent()
     }
     shop.stripe.fail(true);
     shop.pass(900_000);
-    // Nobody believes a silence of a moment: until it has lasted, those that are not asked about are only put off.
+    // Nobody believes a silence of a moment: until it has lasted, those that are not asked about
+    // are only put off.
     let put_off = "asked_at IS NOT NULL OR due > extract(epoch FROM clock_timestamp()) * 1000";
     until("all are put off", async || (shop.checkouts(put_off) == MANY).then_some(())).await;
     assert_ne!(shop.checkouts("asked_at IS NULL"), 0, "the silence is young");

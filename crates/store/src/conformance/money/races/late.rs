@@ -1,4 +1,5 @@
-//! Late payments against rivals who buy what came back: each payment is one paid order or one refund, and no unit is sold twice.
+//! Late payments against rivals who buy what came back: each payment is one paid order or one
+//! refund, and no unit is sold twice.
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -11,7 +12,7 @@ use doorbuster_core::{Counter, Grant, Order, OrderState, RecallId, RecallTarget,
 
 use super::{WAVE, end, judge, tally, wave};
 use crate::conformance::money::message;
-use crate::conformance::{HOLD_MS, Fixture};
+use crate::conformance::{Fixture, HOLD_MS};
 use crate::store::Store;
 
 /// Waves of the test.
@@ -70,7 +71,8 @@ impl Slot {
         self.store.capture(told, true).await.expect("writes")
     }
 
-    /// Brings two units that came back to the slot, if they still lie in the pool, and buys one that is there. True: it was bought.
+    /// Brings two units that came back to the slot, if they still lie in the pool, and buys one
+    /// that is there. True: it was bought.
     async fn buy(&self, ticket: Arc<Ticket>) -> bool {
         self.get(self.store.refill(self.grant.id, 2, Counter::A).await.expect("writes"));
         if self.give(1) == 0 {
@@ -92,7 +94,8 @@ fn expire(store: &Store) -> JoinHandle<bool> {
     tokio::spawn(async move { store.expire_due(3).await.is_ok() })
 }
 
-/// One order: its payment, told twice, its ending and a rival at once. Who is asked first goes round. Says what came of the payment, and whether the rival bought.
+/// One order: its payment, told twice, its ending and a rival at once. Who is asked first goes
+/// round. Says what came of the payment, and whether the rival bought.
 async fn fight(
     slot: Arc<Slot>,
     order: Order,
@@ -119,7 +122,8 @@ async fn fight(
     (order, captured, bought.into_iter().any(|bought| bought))
 }
 
-/// Orders that are due are paid, cancelled and expired at once, and rivals buy what comes back: some payments are for an order after all, the rest goes back.
+/// Orders that are due are paid, cancelled and expired at once, and rivals buy what comes back:
+/// some payments are for an order after all, the rest goes back.
 pub async fn late_payments_and_rivals_for_what_came_back(fixture: Fixture) {
     let (mut revived, mut refunded, mut lacked) = (0, 0, 0);
     for at in 0..ROUNDS {
@@ -129,7 +133,8 @@ pub async fn late_payments_and_rivals_for_what_came_back(fixture: Fixture) {
         fixture.clock.advance(HOLD_MS);
         let slot = Arc::new(Slot::new(&fixture, &grant, at));
         let fights = (1..).zip(orders).map(|(n, order)| {
-            let rival = fixture.ticket(&grant, (at + 1) * WAVE + n, &format!("rival-{at}-{n}"), "k", 1);
+            let rival =
+                fixture.ticket(&grant, (at + 1) * WAVE + n, &format!("rival-{at}-{n}"), "k", 1);
             fight(Arc::clone(&slot), order, rival, at + n)
         });
         let (mut paid, mut held) = (0, 0);
