@@ -1,4 +1,5 @@
-//! Clients that mean no good, beside those who buy: WebSockets that are never read, request heads that never end, and headers too large for anybody.
+//! Clients that mean no good, beside those who buy: WebSockets that are never read, request heads
+//! that never end, and headers too large for anybody.
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::limits::{ADMIN_WITHIN, BOMBS_PER_SEC, DEAD_SOCKETS, SLOW_HEADS};
 use crate::sockets;
 
 /// Between two bytes of a head that never ends.
-const BYTE_EVERY: Duration = Duration::from_millis(400);
+const SLOW_BYTE_INTERVAL: Duration = Duration::from_millis(400);
 /// A header of this size ends nobody's patience but the server's.
 const BOMB_BYTES: usize = 64 * 1024;
 
@@ -28,11 +29,11 @@ pub struct Attack {
 }
 
 impl Attack {
-    /// Begins it on this core: returns once every dead WebSocket follows the sale, and the others have begun.
+    /// Begins it on this core: returns once every dead WebSocket follows the sale, and the others
+    /// have begun.
     ///
-    /// # Errors
-    /// When a WebSocket is not greeted.
-    pub fn begin(
+    /// # Errors When a WebSocket is not greeted.
+    pub fn start(
         addr: SocketAddr,
         core: Option<usize>,
         buyers: &Buyers,
@@ -43,7 +44,7 @@ impl Attack {
             let mut stream =
                 TcpStream::connect(addr).with_context(|| format!("socket {number}"))?;
             stream.set_read_timeout(Some(ADMIN_WITHIN))?;
-            sockets::greet(&mut stream, sale, &buyers.token(number as u32))
+            sockets::follow_sale(&mut stream, sale, &buyers.token(number as u32))
                 .with_context(|| format!("socket {number}"))?;
             dead.push(stream);
         }
@@ -56,10 +57,10 @@ impl Attack {
         Ok(Self { dead, over, slow, bombs })
     }
 
-    /// Ends it. How many large headers were refused with `431`, and how many connections were ended without a word.
+    /// Ends it. How many large headers were refused with `431`, and how many connections were ended
+    /// without a word.
     ///
-    /// # Errors
-    /// When the server let something through, or nothing was tried.
+    /// # Errors When the server let something through, or nothing was tried.
     pub fn end(self) -> Result<(u64, u64)> {
         self.over.store(true, Ordering::Release);
         self.slow.join().expect("slow heads do not panic")?;
@@ -85,19 +86,19 @@ fn slow_heads(addr: SocketAddr, over: &AtomicBool) -> Result<()> {
     while !over.load(Ordering::Acquire) {
         let begun = Instant::now();
         for head in &mut heads {
-            let is_there = head.write(b"a").is_ok() && !is_ended(head);
+            let is_there = head.write(b"a").is_ok() && !has_received_data(head);
             // A server that takes nobody else now has nothing to fear from this one.
             if !is_there && let Ok(next) = come() {
                 *head = next;
             }
         }
-        std::thread::sleep(BYTE_EVERY.saturating_sub(begun.elapsed()));
+        std::thread::sleep(SLOW_BYTE_INTERVAL.saturating_sub(begun.elapsed()));
     }
     Ok(())
 }
 
 /// Whether the other side said something, which can only be that it has had enough.
-fn is_ended(stream: &TcpStream) -> bool {
+fn has_received_data(stream: &TcpStream) -> bool {
     !stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 

@@ -1,7 +1,8 @@
-//! Buyers with tokens of their own, as a shop would sign them, and the one request each of them sends.
+//! Buyers with tokens of their own, as a shop would sign them, and the one request each of them
+//! sends.
 //!
-//! Only the signature of a token is kept; name and claims follow from the buyer's number, so a request is a template with three places
-//! written over. A million buyers are 32 MB.
+//! Only the signature of a token is kept; name and claims follow from the buyer's number, so a
+//! request is a template with three places written over. A million buyers are 32 MB.
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::hmac;
@@ -91,7 +92,7 @@ impl Buyers {
 
 /// What a template is made for.
 #[derive(Clone, Debug)]
-pub struct Wanted<'a> {
+pub struct RequestOptions<'a> {
     /// The sale's name; of several, the first, whose last four digits are written over.
     pub sale: &'a str,
     /// The item.
@@ -117,8 +118,8 @@ pub struct Template {
 impl Template {
     /// The request of no buyer yet.
     #[must_use]
-    pub fn new(buyers: &Buyers, wanted: &Wanted<'_>) -> Self {
-        let Wanted { sale, item, units, headers, keys } = wanted;
+    pub fn new(buyers: &Buyers, options: &RequestOptions<'_>) -> Self {
+        let RequestOptions { sale, item, units, headers, keys } = options;
         let body = format!(r#"{{"sale":"{sale}","item":"{item}","units":{units}}}"#);
         let mut bytes = format!(
             "POST /v1/orders HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{headers}\
@@ -142,7 +143,7 @@ impl Template {
     }
 
     /// The bytes that this buyer sends.
-    pub fn of(&mut self, buyers: &Buyers, buyer: u32) -> &[u8] {
+    pub fn for_buyer(&mut self, buyers: &Buyers, buyer: u32) -> &[u8] {
         write_digits(buyer, &mut self.claims[buyers.digits_at..buyers.digits_at + DIGITS]);
         write_digits(buyer, &mut self.bytes[self.key_digits_at..self.key_digits_at + DIGITS]);
         let claims_at = self.token_at + HEADER.len();
@@ -157,7 +158,7 @@ impl Template {
     }
 
     /// Asks in the sale of this number from now on.
-    pub fn in_sale(&mut self, number: u32) {
+    pub fn set_sale(&mut self, number: u32) {
         write_digits(number, &mut self.bytes[self.sale_digits_at..self.sale_digits_at + 4]);
     }
 }
@@ -176,17 +177,18 @@ mod tests {
     #[test]
     fn a_request_carries_the_buyers_own_token_and_key() {
         let buyers = Buyers::new(&[7; 32], "r1", 12);
-        let wanted = Wanted {
+        let options = RequestOptions {
             sale: "sale-0000",
             item: "phone",
             units: 1,
             headers: "Prefer: wait=30\r\n",
             keys: "k",
         };
-        let mut template = Template::new(&buyers, &wanted);
+        let mut template = Template::new(&buyers, &options);
         for buyer in [0, 11] {
-            template.in_sale(buyer);
-            let text = String::from_utf8(template.of(&buyers, buyer).to_vec()).expect("ASCII");
+            template.set_sale(buyer);
+            let text =
+                String::from_utf8(template.for_buyer(&buyers, buyer).to_vec()).expect("ASCII");
             let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
             assert!(
                 head.contains(&format!("\r\nAuthorization: Bearer {}\r\n", buyers.token(buyer))),

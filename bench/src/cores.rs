@@ -1,4 +1,5 @@
-//! Which core what runs on: the server and the generator of a comparison with one worker get one core each.
+//! Which core what runs on: the server and the generator of a comparison with one worker get one
+//! core each.
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -34,7 +35,7 @@ pub fn pin(core: usize) -> Result<()> {
 
 /// Processor time that the calling thread has used.
 #[must_use]
-pub fn spent() -> Duration {
+pub fn thread_cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }

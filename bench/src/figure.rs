@@ -26,7 +26,7 @@ pub enum Target {
 
 /// How a figure stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum FigureStatus {
     /// As wanted.
     Goal,
     /// As owed.
@@ -84,20 +84,25 @@ impl Figure {
 
     /// A ratio over several rounds: their median, with both sides of the round that had it.
     #[must_use]
-    pub fn compared(mut self, compared: &Compared, unit: &'static str, peer: &'static str) -> Self {
-        self.rounds = compared.ratios();
+    pub fn comparison(
+        mut self,
+        comparison: &Comparison,
+        unit: &'static str,
+        peer: &'static str,
+    ) -> Self {
+        self.rounds = comparison.ratios();
         self.value = median(&self.rounds);
         let off = |round: &usize| (self.rounds[*round] - self.value).abs();
         if let Some(round) = (0..self.rounds.len()).min_by(|a, b| off(a).total_cmp(&off(b))) {
-            self.ours = Some((compared.ours[round], unit));
-            self.peer = Some((compared.peer[round], peer));
+            self.ours = Some((comparison.ours[round], unit));
+            self.peer = Some((comparison.peer[round], peer));
         }
         self
     }
 
     /// A figure in a unit of its own.
     #[must_use]
-    pub fn plain(mut self, value: f64, unit: &'static str) -> Self {
+    pub fn with_value(mut self, value: f64, unit: &'static str) -> Self {
         self.ours = Some((value, unit));
         self.value = value;
         self.unit = unit;
@@ -121,25 +126,25 @@ impl Figure {
 
     /// How it stands.
     #[must_use]
-    pub fn verdict(&self) -> Verdict {
+    pub fn status(&self) -> FigureStatus {
         if self.invalid.is_some() || !self.value.is_finite() {
-            return Verdict::Invalid;
+            return FigureStatus::Invalid;
         }
         let value = self.value;
         match self.target {
-            Target::AtLeast { goal, .. } if value >= goal => Verdict::Goal,
-            Target::AtLeast { floor, .. } if value >= floor => Verdict::Floor,
+            Target::AtLeast { goal, .. } if value >= goal => FigureStatus::Goal,
+            Target::AtLeast { floor, .. } if value >= floor => FigureStatus::Floor,
             Target::AtMost { goal, .. } | Target::Reported { goal } if value <= goal => {
-                Verdict::Goal
+                FigureStatus::Goal
             }
-            Target::AtMost { floor, .. } if value <= floor => Verdict::Floor,
-            Target::AtLeast { .. } | Target::AtMost { .. } => Verdict::Below,
-            Target::Reported { .. } => Verdict::Reported,
+            Target::AtMost { floor, .. } if value <= floor => FigureStatus::Floor,
+            Target::AtLeast { .. } | Target::AtMost { .. } => FigureStatus::Below,
+            Target::Reported { .. } => FigureStatus::Reported,
         }
     }
 }
 
-impl Verdict {
+impl FigureStatus {
     /// The word for it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -154,21 +159,21 @@ impl Verdict {
 
     /// Whether what is owed is there.
     #[must_use]
-    pub fn is_owed(self) -> bool {
+    pub fn meets_floor(self) -> bool {
         !matches!(self, Self::Below | Self::Invalid)
     }
 }
 
 /// Both sides of a comparison, round by round.
 #[derive(Clone, Debug, Default)]
-pub struct Compared {
+pub struct Comparison {
     /// Ours.
     pub ours: Vec<f64>,
     /// The peer's.
     pub peer: Vec<f64>,
 }
 
-impl Compared {
+impl Comparison {
     /// Ours divided by the peer's, for each round.
     #[must_use]
     pub fn ratios(&self) -> Vec<f64> {
@@ -176,16 +181,16 @@ impl Compared {
     }
 }
 
-/// Measures two sides in turn, the first one changing from round to round, after a round that does not count.
+/// Measures two sides in turn, the first one changing from round to round, after a round that does
+/// not count.
 ///
-/// # Errors
-/// When either side could not be measured, or its result was wrong.
-pub fn alternate(
+/// # Errors When either side could not be measured, or its result was wrong.
+pub fn compare_alternating(
     rounds: usize,
     mut ours: impl FnMut() -> anyhow::Result<f64>,
     mut peer: impl FnMut() -> anyhow::Result<f64>,
-) -> anyhow::Result<Compared> {
-    let mut compared = Compared::default();
+) -> anyhow::Result<Comparison> {
+    let mut comparison = Comparison::default();
     for round in 0..=rounds {
         let (a, b) = if round % 2 == 0 {
             let a = ours()?;
@@ -195,11 +200,11 @@ pub fn alternate(
             (ours()?, b)
         };
         if round > 0 {
-            compared.ours.push(a);
-            compared.peer.push(b);
+            comparison.ours.push(a);
+            comparison.peer.push(b);
         }
     }
-    Ok(compared)
+    Ok(comparison)
 }
 
 /// The middle value; of an even number, the mean of the two in the middle. Not a number for none.
@@ -219,34 +224,35 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(target: Target, value: f64, verdict: Verdict) {
+    fn check(target: Target, value: f64, verdict: FigureStatus) {
         let figure = Figure { value, ..Figure::new("R0", "a test", target) };
-        assert_eq!(figure.verdict(), verdict, "{value}");
+        assert_eq!(figure.status(), verdict, "{value}");
     }
 
     #[test]
     fn a_figure_stands_at_its_goal_at_its_floor_or_below() {
         let more = Target::AtLeast { floor: 0.85, goal: 1.0 };
-        check(more, 1.0, Verdict::Goal);
-        check(more, 0.85, Verdict::Floor);
-        check(more, 0.84, Verdict::Below);
-        check(more, f64::NAN, Verdict::Invalid);
+        check(more, 1.0, FigureStatus::Goal);
+        check(more, 0.85, FigureStatus::Floor);
+        check(more, 0.84, FigureStatus::Below);
+        check(more, f64::NAN, FigureStatus::Invalid);
         let less = Target::AtMost { floor: 200.0, goal: 100.0 };
-        check(less, 100.0, Verdict::Goal);
-        check(less, 150.0, Verdict::Floor);
-        check(less, 201.0, Verdict::Below);
-        check(Target::Reported { goal: 1.2 }, 1.1, Verdict::Goal);
-        check(Target::Reported { goal: 1.2 }, 1.3, Verdict::Reported);
+        check(less, 100.0, FigureStatus::Goal);
+        check(less, 150.0, FigureStatus::Floor);
+        check(less, 201.0, FigureStatus::Below);
+        check(Target::Reported { goal: 1.2 }, 1.1, FigureStatus::Goal);
+        check(Target::Reported { goal: 1.2 }, 1.3, FigureStatus::Reported);
     }
 
     #[test]
     fn an_invalid_figure_never_counts_whatever_its_value() {
-        let figure = Figure::new("R0", "a test", Target::Reported { goal: 1.0 }).plain(0.5, "×");
+        let figure =
+            Figure::new("R0", "a test", Target::Reported { goal: 1.0 }).with_value(0.5, "×");
         assert_eq!(
-            figure.clone().invalid(&anyhow::anyhow!("oversold")).verdict(),
-            Verdict::Invalid
+            figure.clone().invalid(&anyhow::anyhow!("oversold")).status(),
+            FigureStatus::Invalid
         );
-        assert_eq!(figure.verdict(), Verdict::Goal);
+        assert_eq!(figure.status(), FigureStatus::Goal);
     }
 
     #[test]
@@ -260,9 +266,9 @@ mod tests {
             order.borrow_mut().push('p');
             Ok(2.0)
         };
-        let compared = alternate(2, ours, peer).expect("nothing fails");
+        let comparison = compare_alternating(2, ours, peer).expect("nothing fails");
         assert_eq!(*order.borrow(), "oppoop");
-        assert_eq!(compared.ratios(), [2.0, 2.5]);
-        assert!((median(&compared.ratios()) - 2.25).abs() < 1e-9);
+        assert_eq!(comparison.ratios(), [2.0, 2.5]);
+        assert!((median(&comparison.ratios()) - 2.25).abs() < 1e-9);
     }
 }

@@ -2,34 +2,34 @@
 
 mod challenges;
 mod cluster;
-mod door;
+mod dead_endpoints;
 mod expiry;
 mod growth;
-mod inside;
-mod kinds;
 mod latency;
 mod memory;
 mod orders;
 mod overload;
+mod passes;
 mod processor;
+mod refusal_kinds;
 mod refusals;
+mod sale_server;
 mod settling;
-mod shop;
-mod sinks;
 mod slot;
 mod start;
 mod tickets;
 mod views;
+mod waiting_room;
 
 use anyhow::{Result, bail};
 
-pub use slot::alone as slot_alone;
+pub use slot::measure_in_process as slot_alone;
 
+use crate::config::BenchConfig;
 use crate::figure::{Figure, Target};
-use crate::setting::Setting;
 
 /// Measures some figures of a group.
-type Measure = fn(&Setting, &[&'static str]) -> Vec<Figure>;
+type Measure = fn(&BenchConfig, &[&'static str]) -> Vec<Figure>;
 
 /// Figures that are measured together.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ pub struct Group {
 /// Every group, with the ids that it measures.
 const GROUPS: [(&[&str], Measure); 17] = [
     (&["R1"], refusals::measure),
-    (&["R1D"], door::measure),
+    (&["R1D"], passes::measure),
     (&["R2", "R3"], orders::measure),
     (&["R4", "R4N"], cluster::measure),
     (&["R5"], settling::measure),
@@ -52,11 +52,11 @@ const GROUPS: [(&[&str], Measure); 17] = [
     (&["R10"], growth::measure),
     (&["R11"], start::measure),
     (&["D5"], expiry::measure),
-    (&["D8"], sinks::measure),
+    (&["D8"], dead_endpoints::measure),
     (&["V1"], views::measure),
     (&["S1"], tickets::measure),
     (&["E4"], challenges::measure),
-    (&["E7"], inside::measure),
+    (&["E7"], waiting_room::measure),
 ];
 
 /// The groups that these names ask for, in their order; all without a name.
@@ -83,14 +83,19 @@ pub fn choose(names: &[String]) -> Result<Vec<Group>> {
 impl Group {
     /// Measures these figures.
     #[must_use]
-    pub fn measure(&self, setting: &Setting) -> Vec<Figure> {
+    pub fn measure(&self, config: &BenchConfig) -> Vec<Figure> {
         eprintln!("bench: {} …", self.ids.join(", "));
-        (self.measure)(setting, &self.ids)
+        (self.measure)(config, &self.ids)
     }
 }
 
 /// The figure that `measured` gives, or why it does not count.
-fn or_invalid(id: &'static str, what: &str, target: Target, measured: Result<Figure>) -> Figure {
+fn figure_or_invalid(
+    id: &'static str,
+    what: &str,
+    target: Target,
+    measured: Result<Figure>,
+) -> Figure {
     measured.unwrap_or_else(|error| Figure::new(id, what, target).invalid(&error))
 }
 

@@ -1,7 +1,9 @@
-//! The generator: one thread, one epoll, prebuilt requests, one request at a time on each connection. Both sides of a comparison are asked by it.
+//! The generator: one thread, one epoll, prebuilt requests, one request at a time on each
+//! connection. Both sides of a comparison are asked by it.
 //!
-//! A connection costs one write and one read per exchange; answers are read in one shared buffer and checked by the [`Script`]. What the
-//! generator itself costs is part of the result, so that a reader sees which side was the bottleneck.
+//! A connection costs one write and one read per exchange; answers are read in one shared buffer
+//! and checked by the [`Script`]. What the generator itself costs is part of the result, so that a
+//! reader sees which side was the bottleneck.
 
 mod drive;
 pub mod http;
@@ -14,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-pub use tally::{Kind, Run};
+pub use tally::{AnswerKind, RunResult};
 
 use crate::cores;
 
@@ -23,8 +25,8 @@ use crate::cores;
 pub enum Pace {
     /// A connection asks again as soon as it has its answer.
     Closed,
-    /// At random instants, this many a second on average, whatever the answers do; a request without a free connection stands in line, and its
-    /// latency counts from when it was due.
+    /// At random instants, this many a second on average, whatever the answers do; a request
+    /// without a free connection stands in line, and its latency counts from when it was due.
     Open(f64),
     /// The same, but a request without a free connection is given up.
     Crowd(f64),
@@ -40,7 +42,7 @@ pub struct Load {
     /// When.
     pub pace: Pace,
     /// For how long before it counts: until a crowd has come and the first answers are out.
-    pub lead: Duration,
+    pub warm_up: Duration,
     /// For how long it counts, unless the script ends earlier.
     pub time: Duration,
     /// On which core the generator runs; `None`: on any.
@@ -56,15 +58,15 @@ pub trait Script: Send {
     ///
     /// # Errors
     /// When it is no answer of the protocol.
-    fn read(&mut self, inbox: &[u8]) -> Result<Option<Kind>>;
+    fn read(&mut self, inbox: &[u8]) -> Result<Option<AnswerKind>>;
 }
 
 impl Load {
-    /// Connects, sends until the time is over or the script has ended, and waits for what is under way.
+    /// Connects, sends until the time is over or the script has ended, and waits for what is under
+    /// way.
     ///
-    /// # Errors
-    /// When no connection can be made, or an answer is none of the protocol.
-    pub fn run(&self, script: &mut impl Script) -> Result<Run> {
+    /// # Errors When no connection can be made, or an answer is none of the protocol.
+    pub fn run(&self, script: &mut impl Script) -> Result<RunResult> {
         self.run_at(&[self.addr], script)
     }
 
@@ -72,7 +74,7 @@ impl Load {
     ///
     /// # Errors
     /// When no connection can be made, or an answer is none of the protocol.
-    pub fn run_at(&self, addrs: &[SocketAddr], script: &mut impl Script) -> Result<Run> {
+    pub fn run_at(&self, addrs: &[SocketAddr], script: &mut impl Script) -> Result<RunResult> {
         std::thread::scope(|scope| {
             let generator = scope.spawn(|| {
                 if let Some(core) = self.core {
@@ -88,19 +90,19 @@ impl Load {
 
 /// A script that ends when somebody says so.
 #[derive(Debug)]
-pub struct Until<'a, S> {
+pub struct StoppableScript<'a, S> {
     /// What is asked until then.
     pub script: &'a mut S,
     /// Whether it is over.
     pub over: &'a AtomicBool,
 }
 
-impl<S: Script> Script for Until<'_, S> {
+impl<S: Script> Script for StoppableScript<'_, S> {
     fn next(&mut self, out: &mut Vec<u8>) -> bool {
         !self.over.load(Ordering::Acquire) && self.script.next(out)
     }
 
-    fn read(&mut self, inbox: &[u8]) -> Result<Option<Kind>> {
+    fn read(&mut self, inbox: &[u8]) -> Result<Option<AnswerKind>> {
         self.script.read(inbox)
     }
 }

@@ -1,11 +1,14 @@
 //! Comparisons with peers, measured as ratios in one run: `cargo xtask bench`.
 //!
-//! Each figure starts what it measures, privately, and checks what came of it; a figure whose result is wrong says so instead of a number.
+//! Each figure starts what it measures, privately, and checks what came of it; a figure whose
+//! result is wrong says so instead of a number.
 
 mod attack;
 mod buyers;
+mod config;
 mod cores;
 mod disk;
+mod door_requests;
 mod figure;
 mod figures;
 mod limits;
@@ -14,12 +17,10 @@ mod naive;
 mod passes;
 mod peer;
 mod process;
-mod scratch;
 mod server;
-mod setting;
 mod sockets;
 mod table;
-mod visits;
+mod temp_dir;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,7 +28,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 
-use crate::setting::Setting;
+use crate::config::BenchConfig;
 
 /// Compares Doorbuster with its peers on this machine, side by side, and prints one table.
 #[derive(Debug, Parser)]
@@ -58,7 +59,8 @@ struct Cli {
     /// Directory for data; it must be on a disk.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Print how much memory a slot with so many requests takes in a process of its own, and nothing else.
+    /// Print how much memory a slot with so many requests takes in a process of its own, and
+    /// nothing else.
     #[arg(long, hide = true, value_name = "REQUESTS")]
     slot_alone: Option<u32>,
     #[command(flatten)]
@@ -90,16 +92,16 @@ fn run(cli: &Cli) -> Result<bool> {
     let wanted = figures::choose(&cli.names)?;
     // Ten thousand connections need as many descriptors here and in the server.
     rlimit::increase_nofile_limit(u64::MAX).context("raising the limit of open files")?;
-    let setting = Setting::new(cli)?;
+    let config = BenchConfig::new(cli)?;
     let mut found = Vec::new();
     for group in wanted {
-        found.extend(group.measure(&setting));
+        found.extend(group.measure(&config));
     }
-    let machine = setting.machine();
+    let machine = config.machine();
     if cli.json {
         println!("{:#}", table::json(&machine, &found));
     } else {
         println!("{}", table::text(&machine, &found));
     }
-    Ok(found.iter().all(|figure| figure.verdict().is_owed()))
+    Ok(found.iter().all(|figure| figure.status().meets_floor()))
 }

@@ -1,7 +1,9 @@
-//! The design that everybody writes first, for comparison only: one handler, one `EVALSHA`, one `LPUSH`; a consumer that pops and inserts.
+//! The design that everybody writes first, for comparison only: one handler, one `EVALSHA`, one
+//! `LPUSH`; a consumer that pops and inserts.
 //!
-//! It answers "yours" when the order is in a list in Redis's memory, it takes an order off that list before it is in the database, and between
-//! the deduction and the list there is nothing at all. It believes every token, to its advantage.
+//! It answers "yours" when the order is in a list in Redis's memory, it takes an order off that
+//! list before it is in the database, and between the deduction and the list there is nothing at
+//! all. It believes every token, to its advantage.
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -18,7 +20,7 @@ use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 
 /// The classic script.
-const BOOKED: &str = include_str!("peer/booked.lua");
+const RESERVE_SCRIPT: &str = include_str!("peer/booked.lua");
 /// The list between the handler and the consumer.
 pub const QUEUE: &str = "orders";
 /// Seconds that a consumer waits for an order before it asks anew.
@@ -65,7 +67,8 @@ pub fn serve(args: &NaiveArgs) -> Result<()> {
         .context("PostgreSQL")?;
         tokio::spawn(connection);
         let consumer = tokio::spawn(consume(waiting, db));
-        let load = redis::cmd("SCRIPT").arg("LOAD").arg(BOOKED).query_async(&mut redis).await;
+        let load =
+            redis::cmd("SCRIPT").arg("LOAD").arg(RESERVE_SCRIPT).query_async(&mut redis).await;
         let app = Arc::new(App { redis, script: load.context("loading the script")? });
         let router = Router::new().route("/v1/orders", post(buy)).with_state(app);
         let listener = tokio::net::TcpListener::bind(addr).await?;
@@ -86,14 +89,14 @@ async fn buy(
     let Some((buyer, item, units)) = read(&headers, &body) else {
         return (StatusCode::BAD_REQUEST, "{}");
     };
-    let booked = redis::cmd("EVALSHA")
+    let reserved_units = redis::cmd("EVALSHA")
         .arg(&app.script)
         .arg(1)
         .arg(item)
         .arg(units)
         .query_async::<i64>(&mut redis)
         .await;
-    match booked {
+    match reserved_units {
         Ok(0) => (StatusCode::CONFLICT, r#"{"code":"sold_out"}"#),
         Ok(_) => {
             let pushed = redis::cmd("LPUSH")

@@ -1,18 +1,19 @@
-//! Purchase passes for a crowd, made by the core's own rules with the key that the server under test is given, so that nobody has to ask for each.
+//! Purchase passes for a crowd, made by the core's own rules with the key that the server under
+//! test is given, so that nobody has to ask for each.
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorbuster_core::Millis;
-use doorbuster_core::gate::pass::{PassKey, Standing, Terms, period};
+use doorbuster_core::gate::pass::{Membership, PassKey, PassTerms, period};
 
 use crate::buyers::{Buyers, Template};
-use crate::load::http::Reader;
-use crate::load::{Kind, Script};
+use crate::load::http::AnswerReader;
+use crate::load::{AnswerKind, Script};
 
 /// The master key of servers under test.
-pub const MASTER: [u8; 32] = [0x5a; 32];
+pub const MASTER_KEY: [u8; 32] = [0x5a; 32];
 /// Longer than any run.
 const LIFE: Duration = Duration::from_secs(3_600);
 /// The header that carries a pass.
@@ -20,11 +21,11 @@ const HEADER: &[u8] = b"Purchase-Pass: ";
 
 /// What kind of pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Paper {
+pub enum PassKind {
     /// Good, also of a sale with a waiting room: its buyer was called in.
     Good,
     /// Given while the waiting room was not open.
-    Free,
+    WithoutRoom,
     /// One that ended a minute ago.
     Expired,
 }
@@ -40,33 +41,33 @@ pub struct Passes {
 impl Passes {
     /// Makes them.
     #[must_use]
-    pub fn new(buyers: &Buyers, sale: &str, item: &str, paper: Paper) -> Self {
+    pub fn new(buyers: &Buyers, sale: &str, item: &str, pass_kind: PassKind) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let now = Millis(i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
-        let (valid_from, life) = match paper {
-            Paper::Good | Paper::Free => (now, LIFE),
-            Paper::Expired => (now.plus(-120_000), Duration::from_secs(60)),
+        let (valid_from, life) = match pass_kind {
+            PassKind::Good | PassKind::WithoutRoom => (now, LIFE),
+            PassKind::Expired => (now.plus(-120_000), Duration::from_secs(60)),
         };
-        let key = PassKey::derive(&MASTER, period(valid_from));
+        let key = PassKey::derive(&MASTER_KEY, period(valid_from));
         let expires_at = valid_from.plus(i64::try_from(life.as_millis()).unwrap_or(i64::MAX));
-        let is_free = paper == Paper::Free;
+        let issued_without_room = pass_kind == PassKind::WithoutRoom;
         let mut text = Vec::new();
         for buyer in 0..buyers.count() {
             let name = buyers.name(buyer);
-            let terms = Terms {
+            let terms = PassTerms {
                 buyer: &name,
-                standing: Standing::default(),
-                is_free,
+                standing: Membership::default(),
+                issued_without_room,
                 valid_from,
                 expires_at,
             };
-            text.extend_from_slice(URL_SAFE_NO_PAD.encode(key.seal(&terms, sale, item)).as_bytes());
+            text.extend_from_slice(URL_SAFE_NO_PAD.encode(key.sign(&terms, sale, item)).as_bytes());
         }
         let len = text.len() / (buyers.count() as usize).max(1);
         Self { text, len }
     }
 
-    fn of(&self, buyer: u32) -> &[u8] {
+    fn for_buyer(&self, buyer: u32) -> &[u8] {
         let at = buyer as usize * self.len;
         &self.text[at..at + self.len]
     }
@@ -80,7 +81,7 @@ pub struct WithPass<'a> {
     template: Template,
     next: u32,
     round_and_round: bool,
-    reader: Reader,
+    reader: AnswerReader,
 }
 
 impl<'a> WithPass<'a> {
@@ -98,7 +99,7 @@ impl<'a> WithPass<'a> {
             template,
             next: first,
             round_and_round: false,
-            reader: Reader::default(),
+            reader: AnswerReader::default(),
         }
     }
 
@@ -117,18 +118,18 @@ impl Script for WithPass<'_> {
             }
             self.next = 0;
         }
-        let request = self.template.of(self.buyers, self.next);
+        let request = self.template.for_buyer(self.buyers, self.next);
         let line = request.iter().position(|&byte| byte == b'\n').map_or(0, |at| at + 1);
         out.extend_from_slice(&request[..line]);
         out.extend_from_slice(HEADER);
-        out.extend_from_slice(self.passes.of(self.next));
+        out.extend_from_slice(self.passes.for_buyer(self.next));
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(&request[line..]);
         self.next += 1;
         true
     }
 
-    fn read(&mut self, inbox: &[u8]) -> Result<Option<Kind>> {
+    fn read(&mut self, inbox: &[u8]) -> Result<Option<AnswerKind>> {
         self.reader.read(inbox)
     }
 }
@@ -136,25 +137,26 @@ impl Script for WithPass<'_> {
 /// Nanoseconds that one check of a pass takes, by so many.
 #[must_use]
 pub fn check_nanos(checks: u32) -> f64 {
-    let key = PassKey::derive(&MASTER, 0);
-    let terms = Terms {
+    let key = PassKey::derive(&MASTER_KEY, 0);
+    let terms = PassTerms {
         buyer: "buyer-00000000",
-        standing: Standing::default(),
-        is_free: false,
+        standing: Membership::default(),
+        issued_without_room: false,
         valid_from: Millis(0),
         expires_at: Millis(i64::MAX >> 16),
     };
-    let text = URL_SAFE_NO_PAD.encode(key.seal(&terms, "spring", "item"));
+    let text = URL_SAFE_NO_PAD.encode(key.sign(&terms, "spring", "item"));
     let began = std::time::Instant::now();
     let mut held = 0_u32;
     for _ in 0..checks {
         let mut room = [0; doorbuster_core::gate::pass::PASS_BYTES_MAX + 2];
         let read = URL_SAFE_NO_PAD.decode_slice(std::hint::black_box(&text), &mut room);
-        let pass =
-            read.ok().and_then(|len| doorbuster_core::gate::pass::Sealed::parse(&room[..len]));
+        let pass = read
+            .ok()
+            .and_then(|len| doorbuster_core::gate::pass::UnverifiedPass::parse(&room[..len]));
         held +=
             u32::from(pass.is_some_and(|pass| {
-                pass.is_sealed_by(std::hint::black_box(&key), "spring", "item")
+                pass.is_signed_by(std::hint::black_box(&key), "spring", "item")
             }));
     }
     let took = began.elapsed();
@@ -164,13 +166,14 @@ pub fn check_nanos(checks: u32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::buyers::Wanted;
+    use crate::buyers::RequestOptions;
 
     #[test]
     fn each_buyer_sends_a_pass_of_their_own_in_front_of_the_usual_headers() {
         let buyers = Buyers::new(&[7; 32], "r1", 3);
-        let passes = Passes::new(&buyers, "spring", "item", Paper::Good);
-        let wanted = Wanted { sale: "spring", item: "item", units: 1, headers: "", keys: "k" };
+        let passes = Passes::new(&buyers, "spring", "item", PassKind::Good);
+        let wanted =
+            RequestOptions { sale: "spring", item: "item", units: 1, headers: "", keys: "k" };
         let mut script =
             WithPass::round_and_round(&buyers, &passes, Template::new(&buyers, &wanted));
         let mut seen = Vec::new();

@@ -1,4 +1,5 @@
-//! The peers: programs from the distribution, started privately in a directory of their own, on a free port or a socket there.
+//! The peers: programs from the distribution, started privately in a directory of their own, on a
+//! free port or a socket there.
 //!
 //! A peer ends with its value, also when a measurement fails.
 

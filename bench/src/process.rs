@@ -1,4 +1,5 @@
-//! Programs that are measured: started privately, read through `/proc`, ended with the measurement however it ends.
+//! Programs that are measured: started privately, read through `/proc`, ended with the measurement
+//! however it ends.
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,7 +12,7 @@ use crate::limits::STOP_WITHIN;
 
 /// How to start a program.
 #[derive(Debug)]
-pub struct Start<'a> {
+pub struct ProcessSpec<'a> {
     /// The program.
     pub program: &'a Path,
     /// Its arguments.
@@ -39,7 +40,7 @@ impl Process {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start(start: Start<'_>) -> Result<Self> {
+    pub fn start(start: ProcessSpec<'_>) -> Result<Self> {
         // The kernel ends the program when this process dies without cleaning up.
         let mut words: Vec<String> = ["setpriv", "--pdeathsig", "TERM"].map(str::to_owned).into();
         if let Some(user) = start.user {
@@ -71,7 +72,7 @@ impl Process {
 
     /// The end of what it said on standard error.
     #[must_use]
-    pub fn said(&self) -> String {
+    pub fn log_tail(&self) -> String {
         let text = fs::read(&self.log).unwrap_or_default();
         let from = text.len().saturating_sub(600);
         String::from_utf8_lossy(&text[from..]).trim().to_owned()
@@ -81,9 +82,9 @@ impl Process {
     ///
     /// # Errors
     /// With what it said.
-    pub fn still_runs(&mut self) -> Result<()> {
+    pub fn check_running(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
-            bail!("it ended ({status}): {}", self.said());
+            bail!("it ended ({status}): {}", self.log_tail());
         }
         Ok(())
     }
@@ -104,7 +105,7 @@ impl Process {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        bail!("it did not end within {} s: {}", STOP_WITHIN.as_secs(), self.said())
+        bail!("it did not end within {} s: {}", STOP_WITHIN.as_secs(), self.log_tail())
     }
 
     /// Keeps all its threads on this core from now on.
@@ -128,8 +129,8 @@ impl Process {
     ///
     /// # Errors
     /// When it is gone.
-    pub fn cpu(&self) -> Result<Duration> {
-        cpu(self.child.id())
+    pub fn cpu_time(&self) -> Result<Duration> {
+        cpu_time(self.child.id())
     }
 
     /// Resident memory in bytes.
@@ -140,10 +141,10 @@ impl Process {
         resident(&self.child.id().to_string())
     }
 
-    /// Resident memory once it no longer falls: freed memory goes back to the system a little later.
+    /// Resident memory once it no longer falls: freed memory goes back to the system a little
+    /// later.
     ///
-    /// # Errors
-    /// When it is gone.
+    /// # Errors When it is gone.
     pub fn resident_at_rest(&self) -> Result<u64> {
         let mut before = u64::MAX;
         for _ in 0..20 {
@@ -171,9 +172,10 @@ impl Drop for Process {
 ///
 /// # Errors
 /// When it is gone.
-pub fn cpu(pid: u32) -> Result<Duration> {
+pub fn cpu_time(pid: u32) -> Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("the process is gone")?;
-    // The name in parentheses may contain spaces; utime and stime are the 12th and 13th fields after it.
+    // The name in parentheses may contain spaces; utime and stime are the 12th and 13th fields
+    // after it.
     let fields: Vec<&str> =
         stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
     let ticks: u64 = [11, 12].iter().filter_map(|&f| fields.get(f)?.parse::<u64>().ok()).sum();
@@ -227,9 +229,9 @@ pub fn wait_until(
 ) -> Result<()> {
     let until = Instant::now() + within;
     while !ready() {
-        process.still_runs()?;
+        process.check_running()?;
         if Instant::now() > until {
-            bail!("not ready within {} s: {}", within.as_secs(), process.said());
+            bail!("not ready within {} s: {}", within.as_secs(), process.log_tail());
         }
         std::thread::sleep(Duration::from_millis(2));
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use doorbuster_lab::audit;
+use doorbuster_harness::audit;
 use rustix::process::Signal;
 
 pub use admin::{NewSale, StockRow};
@@ -17,7 +17,7 @@ pub use admin::{NewSale, StockRow};
 use crate::limits::READY_WITHIN;
 use crate::passes;
 use crate::peer::sqlite;
-use crate::process::{self, Process, Start};
+use crate::process::{self, Process, ProcessSpec};
 
 /// What the shop signs tokens with.
 pub const BUYER_SECRET: &str = "a secret of the benches, 32 bytes or more";
@@ -59,7 +59,7 @@ impl Server {
             ("DOORBUSTER_AUTH__ADMIN_KEY".to_owned(), ADMIN_KEY.to_owned()),
             (
                 "DOORBUSTER_PASS__KEYS".to_owned(),
-                passes::MASTER.map(|byte| format!("{byte:02x}")).concat(),
+                passes::MASTER_KEY.map(|byte| format!("{byte:02x}")).concat(),
             ),
         ];
         environment
@@ -69,7 +69,7 @@ impl Server {
         );
         let dir = options.dir.display().to_string();
         let began = Instant::now();
-        let mut process = Process::start(Start {
+        let mut process = Process::start(ProcessSpec {
             program: options.program,
             arguments: ["serve", "--listen", "127.0.0.1:0", "--data-dir", &dir]
                 .map(str::to_owned)
@@ -80,8 +80,10 @@ impl Server {
             log: options.dir.with_extension("log"),
         })?;
         let addr = listening(&mut process)?;
-        let ready =
-            || admin::ask(addr, "GET", "/readyz", None, "").is_ok_and(|reply| reply.status == 200);
+        let ready = || {
+            admin::send_request(addr, "GET", "/readyz", None, "")
+                .is_ok_and(|reply| reply.status == 200)
+        };
         process::wait_until(&mut process, READY_WITHIN, ready).context("the server")?;
         Ok(Self { process, addr, dir: options.dir.to_owned(), ready_after: began.elapsed() })
     }
@@ -128,14 +130,14 @@ impl Server {
     pub fn announce(&self, sale: &NewSale<'_>, starts_at: &str) -> Result<()> {
         self.operate("POST", "/v1/admin/sales", &sale.json(), 201)?;
         self.change(sale.id, &format!(r#"{{"starts_at":"{starts_at}"}}"#))?;
-        self.step(sale.id, "schedule")
+        self.change_phase(sale.id, "schedule")
     }
 
     /// Moves a sale to another phase.
     ///
     /// # Errors
     /// When the server refuses.
-    pub fn step(&self, sale: &str, step: &str) -> Result<()> {
+    pub fn change_phase(&self, sale: &str, step: &str) -> Result<()> {
         self.operate("POST", &format!("/v1/admin/sales/{sale}/{step}"), "", 200).map(drop)
     }
 
@@ -174,7 +176,7 @@ impl Server {
     ///
     /// # Errors
     /// When it does not say.
-    pub fn answered(&self, routes: &[&str]) -> Result<u64> {
+    pub fn answered_requests(&self, routes: &[&str]) -> Result<u64> {
         routes.iter().map(|route| self.metric("doorbuster_http_requests_total", route)).sum()
     }
 
@@ -183,7 +185,7 @@ impl Server {
     /// # Errors
     /// When it does not say.
     pub fn metric(&self, name: &str, label: &str) -> Result<u64> {
-        let page = admin::ask(self.addr, "GET", "/metrics", None, "")?.body;
+        let page = admin::send_request(self.addr, "GET", "/metrics", None, "")?.body;
         let (begin, with) = (format!("{name}{{"), format!("=\"{label}\""));
         let lines = page.lines().filter(|line| line.starts_with(&begin) && line.contains(&with));
         let number =
@@ -202,7 +204,7 @@ impl Server {
         body: &str,
         status: u16,
     ) -> Result<serde_json::Value> {
-        let reply = admin::ask(self.addr, method, path, Some(ADMIN_KEY), body)?;
+        let reply = admin::send_request(self.addr, method, path, Some(ADMIN_KEY), body)?;
         ensure!(reply.status == status, "{method} {path}: {} {}", reply.status, reply.body);
         serde_json::from_str(&reply.body).with_context(|| format!("{method} {path}"))
     }
@@ -213,8 +215,8 @@ impl Server {
     /// When it did not end well, or the auditor found something.
     pub fn stop_and_audit(mut self, promised: RangeInclusive<u64>) -> Result<()> {
         let status = self.process.stop(Signal::TERM)?;
-        ensure!(status.success(), "the server ended badly ({status}): {}", self.process.said());
-        let report = audit::run(&audit::Store::Sqlite(self.store_file()?), None)?;
+        ensure!(status.success(), "the server ended badly ({status}): {}", self.process.log_tail());
+        let report = audit::run(&audit::StoreLocation::Sqlite(self.store_file()?), None)?;
         ensure!(report.audit.ok, "the auditor found {:?}", report.audit.findings);
         let orders = report.orders_checked;
         ensure!(
@@ -236,5 +238,5 @@ fn listening(process: &mut Process) -> Result<SocketAddr> {
         .find_map(|line| line.strip_prefix(words).and_then(|a| a.trim().parse().ok()));
     // Read on, so that the server never writes into a closed pipe.
     std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-    addr.with_context(|| format!("the server did not say where it listens: {}", process.said()))
+    addr.with_context(|| format!("the server did not say where it listens: {}", process.log_tail()))
 }

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 ///
 /// # Errors
 /// When it is not greeted.
-pub fn greet(stream: &mut TcpStream, sale: &str, token: &str) -> Result<()> {
+pub fn follow_sale(stream: &mut TcpStream, sale: &str, token: &str) -> Result<()> {
     let request = format!(
         "GET /v1/ws?sale={sale} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\

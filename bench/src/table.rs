@@ -4,7 +4,7 @@ use std::time::Duration;
 use comfy_table::{Cell, CellAlignment, Table};
 use serde_json::{Value, json};
 
-use crate::figure::{Figure, Target, Verdict};
+use crate::figure::{Figure, FigureStatus, Target};
 
 /// What the table was measured on.
 #[derive(Clone, Debug)]
@@ -25,20 +25,24 @@ pub fn text(machine: &Machine, figures: &[Figure]) -> String {
     table.set_header(["", "measured", "figure", "peer", "ratio", "floor", "goal", "verdict"]);
     for figure in figures {
         let (floor, goal) = targets(figure);
-        let ratio = if figure.unit == "×" && figure.verdict() != Verdict::Invalid {
-            short(figure.value)
+        let ratio = if figure.unit == "×" && figure.status() != FigureStatus::Invalid {
+            format_value(figure.value)
         } else {
             String::new()
         };
         let cells = [
             figure.id.to_owned(),
             figure.measured.clone(),
-            figure.ours.map_or(String::new(), |(value, unit)| format!("{} {unit}", short(value))),
-            figure.peer.map_or(String::new(), |(value, who)| format!("{} {who}", short(value))),
+            figure
+                .ours
+                .map_or(String::new(), |(value, unit)| format!("{} {unit}", format_value(value))),
+            figure
+                .peer
+                .map_or(String::new(), |(value, who)| format!("{} {who}", format_value(value))),
             ratio,
             floor,
             goal,
-            figure.verdict().as_str().to_owned(),
+            figure.status().as_str().to_owned(),
         ];
         table.add_row(cells.into_iter().enumerate().map(|(at, text)| {
             Cell::new(text).set_alignment(if (2..=6).contains(&at) {
@@ -49,7 +53,8 @@ pub fn text(machine: &Machine, figures: &[Figure]) -> String {
         }));
     }
     let mut text = format!(
-        "{} cores, one synced write {:.0} µs, {} round(s) and a warm-up; ratios are medians\n\n{table}\n",
+        "{} cores, one synced write {:.0} µs, {} round(s) and a warm-up; ratios are \
+         medians\n\n{table}\n",
         machine.cores,
         machine.sync.as_secs_f64() * 1e6,
         machine.rounds
@@ -62,7 +67,7 @@ pub fn text(machine: &Machine, figures: &[Figure]) -> String {
             text.push_str(&format!("\n{} {}: {note}", figure.id, figure.measured));
         }
         if figure.rounds.len() > 1 {
-            let rounds: Vec<String> = figure.rounds.iter().map(|&r| short(r)).collect();
+            let rounds: Vec<String> = figure.rounds.iter().map(|&r| format_value(r)).collect();
             text.push_str(&format!(
                 "\n{} {}: rounds {}",
                 figure.id,
@@ -79,7 +84,7 @@ pub fn text(machine: &Machine, figures: &[Figure]) -> String {
 pub fn json(machine: &Machine, figures: &[Figure]) -> Value {
     let rows: Vec<Value> = figures.iter().map(row).collect();
     json!({
-        "ok": figures.iter().all(|f| f.verdict().is_owed()),
+        "ok": figures.iter().all(|f| f.status().meets_floor()),
         "machine": {"cores": machine.cores, "sync_us": machine.sync.as_secs_f64() * 1e6},
         "rounds": machine.rounds,
         "figures": rows,
@@ -103,7 +108,7 @@ fn row(figure: &Figure) -> Value {
         "less_is_better": !matches!(figure.target, Target::AtLeast { .. }),
         "floor": floor,
         "goal": goal,
-        "verdict": figure.verdict().as_str(),
+        "verdict": figure.status().as_str(),
         "invalid": figure.invalid,
         "rounds": figure.rounds,
         "notes": figure.notes,
@@ -114,17 +119,19 @@ fn targets(figure: &Figure) -> (String, String) {
     let unit = if figure.unit == "×" { String::new() } else { format!(" {}", figure.unit) };
     match figure.target {
         Target::AtLeast { floor, goal } => {
-            (format!("{}{unit}", short(floor)), format!("≥ {}{unit}", short(goal)))
+            (format!("{}{unit}", format_value(floor)), format!("≥ {}{unit}", format_value(goal)))
         }
         Target::AtMost { floor, goal } => {
-            (format!("{}{unit}", short(floor)), format!("≤ {}{unit}", short(goal)))
+            (format!("{}{unit}", format_value(floor)), format!("≤ {}{unit}", format_value(goal)))
         }
-        Target::Reported { goal } => ("reported".to_owned(), format!("≤ {}{unit}", short(goal))),
+        Target::Reported { goal } => {
+            ("reported".to_owned(), format!("≤ {}{unit}", format_value(goal)))
+        }
     }
 }
 
 /// Three digits that matter, thousands set apart.
-fn short(value: f64) -> String {
+fn format_value(value: f64) -> String {
     let digits = match value.abs() {
         v if v >= 100.0 => 0,
         v if v >= 10.0 => 1,
@@ -145,7 +152,7 @@ fn short(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figure::Compared;
+    use crate::figure::Comparison;
 
     fn machine() -> Machine {
         Machine { cores: 2, sync: Duration::from_micros(170), rounds: 2 }
@@ -160,20 +167,21 @@ mod tests {
             (98_765.4, "98,765"),
             (1e6, "1,000,000"),
         ] {
-            assert_eq!(short(value), text);
+            assert_eq!(format_value(value), text);
         }
     }
 
     #[test]
     fn the_table_and_its_json_say_the_same() {
-        let compared =
-            Compared { ours: vec![90_000.0, 80_000.0], peer: vec![100_000.0, 100_000.0] };
-        let figures = [
-            Figure::new("R1", "sold out", Target::AtLeast { floor: 0.85, goal: 1.0 })
-                .compared(&compared, "/s", "nginx"),
-            Figure::new("R6", "buyer", Target::AtMost { floor: 200.0, goal: 100.0 })
-                .invalid(&anyhow::anyhow!("lost 3")),
-        ];
+        let comparison =
+            Comparison { ours: vec![90_000.0, 80_000.0], peer: vec![100_000.0, 100_000.0] };
+        let figures =
+            [
+                Figure::new("R1", "sold out", Target::AtLeast { floor: 0.85, goal: 1.0 })
+                    .comparison(&comparison, "/s", "nginx"),
+                Figure::new("R6", "buyer", Target::AtMost { floor: 200.0, goal: 100.0 })
+                    .invalid(&anyhow::anyhow!("lost 3")),
+            ];
         let text = text(&machine(), &figures);
         assert!(
             text.contains("90,000 /s") && text.contains("100,000 nginx") && text.contains("0.85"),

@@ -1,4 +1,5 @@
-//! The benches as a program. That it is asked here has the program built, which some unit tests start beside themselves.
+//! The benches as a program. That it is asked here has the program built, which some unit tests
+//! start beside themselves.
 use std::process::Command;
 
 use serde_json::Value;

@@ -19,7 +19,8 @@ pub fn run(arguments: &[OsString]) -> Result<()> {
         }
     }
     let mine = std::env::current_exe()?;
-    // This program lies in a profile's directory below the one that the others were just built into.
+    // This program lies in a profile's directory below the one that the others were just built
+    // into.
     let target = mine
         .parent()
         .and_then(|profile| profile.parent())

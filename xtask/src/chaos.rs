@@ -1,12 +1,13 @@
-//! `cargo xtask chaos`: builds the program and holds rounds of storms over an installation in which something fails.
+//! `cargo xtask chaos`: builds the program and holds rounds of storms over an installation in which
+//! something fails.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::{Args, ValueEnum};
-use doorbuster_lab::chaos::{self, ChaosPlan, Fault};
-use doorbuster_lab::cluster::Shape;
+use doorbuster_harness::chaos::{self, ChaosPlan, Fault};
+use doorbuster_harness::cluster::Shape;
 
 /// What to break, and how often.
 #[derive(Args)]
@@ -17,7 +18,8 @@ pub struct Arguments {
     /// Rounds; the faults take turns [default: one of each].
     #[arg(long, value_name = "N")]
     rounds: Option<u64>,
-    /// The dice: the same seed breaks the same things [default: a new one each time, which is told].
+    /// The dice: the same seed breaks the same things [default: a new one each time, which is
+    /// told].
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
     /// Only this fault, repeatable; `list` lists them.
@@ -35,7 +37,8 @@ pub struct Arguments {
     /// Another build of the program: nodes change to and fro when they are renewed (node-roll).
     #[arg(long, value_name = "FILE")]
     next: Option<PathBuf>,
-    /// Nodes with a role each (two serve, one settles, one controls) instead of two that do everything; shape cluster.
+    /// Nodes with a role each (two serve, one settles, one controls) instead of two that do
+    /// everything; shape cluster.
     #[arg(long)]
     split: bool,
     /// Keep everything, with data and logs, also when all is well.
@@ -56,8 +59,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         ShapeName::Cluster => Shape::Cluster,
     };
     if arguments.faults.iter().any(|name| name == "list") {
-        for fault in Fault::of(shape) {
-            println!("{:<21} {}", fault.name(), fault.about());
+        for fault in Fault::all_for(shape) {
+            println!("{:<21} {}", fault.name(), fault.description());
         }
         return Ok(());
     }
@@ -82,10 +85,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         plan.roles = ["api", "api", "settle", "control"].map(str::to_owned).into();
     }
     println!("chaos: shape {}, {} rounds, seed {}", shape.as_str(), plan.rounds, plan.seed);
-    let held = chaos::run(&plan, |round| println!("{}", round.told()));
+    let held = chaos::run(&plan, |round| println!("{}", round.to_text()));
     let wrong = match &held {
         Ok(rounds) => {
-            println!("\n{}", chaos::table(rounds));
+            println!("\n{}", chaos::summary_table(rounds));
             rounds.iter().filter(|round| !round.ok()).count()
         }
         Err(_) => 1,
@@ -102,9 +105,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 fn fault(name: &str, shape: Shape) -> anyhow::Result<Fault> {
-    let fault = Fault::named(name)
+    let fault = Fault::parse(name)
         .ok_or_else(|| anyhow!("no fault is called {name}; --fault list lists them"))?;
-    ensure!(Fault::of(shape).contains(&fault), "{name} cannot happen in shape {}", shape.as_str());
+    ensure!(
+        Fault::all_for(shape).contains(&fault),
+        "{name} cannot happen in shape {}",
+        shape.as_str()
+    );
     Ok(fault)
 }
 

@@ -1,13 +1,16 @@
-//! Bakes the outlines that pictures are lettered with out of TrueType files, so that the program reads no font: `cargo xtask glyphs`.
+//! Bakes the outlines that pictures are lettered with out of TrueType files, so that the program
+//! reads no font: `cargo xtask glyphs`.
 //!
-//! Reads only what DejaVu's files have: a character map of format 4 and simple outlines of quadratic curves.
+//! Reads only what DejaVu's files have: a character map of format 4 and simple outlines of
+//! quadratic curves.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-/// Characters that a picture may show. What looks like another one, small, turned or bent, is not among them.
+/// Characters that a picture may show. What looks like another one, small, turned or bent, is not
+/// among them.
 const CHARACTERS: &str = "2347ACDEFHJKNPRTUXYadekpxy";
 /// The faces: names of the constants and of the files.
 const FACES: [(&str, &str); 3] = [
@@ -30,11 +33,11 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let root =
         Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies below the root")?;
-    std::fs::write(root.join(OUTLINES), bake(&arguments.fonts)?)
+    std::fs::write(root.join(OUTLINES), render_outlines(&arguments.fonts)?)
         .context("the outlines cannot be written")
 }
 
-fn bake(fonts: &Path) -> Result<String> {
+fn render_outlines(fonts: &Path) -> Result<String> {
     let mut text = String::from(
         "//! Outlines of the characters that pictures show, in units of which 2,048 make an em, y upwards: from DejaVu, under the licence beside this file.\n\
          //! Made by `cargo xtask glyphs`; not to be written by hand.\n\n\
@@ -197,7 +200,8 @@ impl Font<'_> {
     }
 }
 
-/// Walks one closed curve: two control points in a row have a point of the curve half-way between them.
+/// Walks one closed curve: two control points in a row have a point of the curve half-way between
+/// them.
 fn contour(points: &[(i32, i32, bool)], steps: &mut Vec<String>) {
     let start = points.iter().position(|p| p.2).unwrap_or(0);
     let (x, y, _) = points[start];

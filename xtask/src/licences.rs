@@ -1,9 +1,11 @@
-//! Licences and sources of every package in the dependency tree, read from `cargo metadata`: works offline.
+//! Licences and sources of every package in the dependency tree, read from `cargo metadata`: works
+//! offline.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-/// Licences that may be part of the program. An expression passes if one of its alternatives has only these.
+/// Licences that may be part of the program. An expression passes if one of its alternatives has
+/// only these.
 const ALLOWED: [&str; 14] = [
     "MIT",
     "MIT-0",
@@ -32,7 +34,7 @@ pub fn run() -> Result<()> {
     let packages = metadata["packages"].as_array().context("no packages")?;
     let bad: Vec<String> = packages
         .iter()
-        .filter(|p| !p["license"].as_str().is_some_and(allowed))
+        .filter(|p| !p["license"].as_str().is_some_and(is_allowed))
         .map(|p| format!("{} {}: {}", p["name"], p["version"], p["license"]))
         .collect();
     if !bad.is_empty() {
@@ -40,7 +42,7 @@ pub fn run() -> Result<()> {
     }
     let strange: Vec<String> = packages
         .iter()
-        .filter(|p| !is_known(&p["source"]))
+        .filter(|p| !is_known_source(&p["source"]))
         .map(|p| format!("{} {}: {}", p["name"], p["version"], p["source"]))
         .collect();
     if !strange.is_empty() {
@@ -53,12 +55,13 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// Of this repository, or of a registry whose checksum the lock file has; not a branch that may be another one tomorrow.
-fn is_known(source: &Value) -> bool {
+/// Of this repository, or of a registry whose checksum the lock file has; not a branch that may be
+/// another one tomorrow.
+fn is_known_source(source: &Value) -> bool {
     source.is_null() || source.as_str().is_some_and(|source| source.starts_with("registry+"))
 }
 
-fn allowed(expression: &str) -> bool {
+fn is_allowed(expression: &str) -> bool {
     let plain = expression.replace(['(', ')'], "").replace('/', " OR ");
     let whole_is_and = expression.contains(" AND ");
     if whole_is_and {
@@ -73,7 +76,7 @@ fn allowed(expression: &str) -> bool {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{allowed, is_known, run};
+    use super::{is_allowed, is_known_source, run};
 
     #[test]
     fn everything_that_the_program_is_built_from_may_be_used() {
@@ -83,10 +86,10 @@ mod tests {
     #[test]
     fn packages_come_from_here_or_from_a_registry() {
         for good in [Value::Null, json!("registry+https://registry.example/index")] {
-            assert!(is_known(&good), "{good}");
+            assert!(is_known_source(&good), "{good}");
         }
         for bad in [json!("git+https://git.example/fork?rev=1#1"), json!(1)] {
-            assert!(!is_known(&bad), "{bad}");
+            assert!(!is_known_source(&bad), "{bad}");
         }
     }
 
@@ -99,10 +102,10 @@ mod tests {
             "(MIT OR Apache-2.0) AND Unicode-3.0",
             "ISC AND (Apache-2.0 OR ISC)",
         ] {
-            assert!(allowed(good), "{good}");
+            assert!(is_allowed(good), "{good}");
         }
         for bad in ["GPL-3.0", "MIT AND GPL-3.0", ""] {
-            assert!(!allowed(bad), "{bad}");
+            assert!(!is_allowed(bad), "{bad}");
         }
     }
 }

@@ -20,7 +20,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Check what a reviewer would nag about: headers, sizes, arrows between crates, forbidden words, documents that name what exists.
+    /// Check what a reviewer would nag about: headers, sizes, arrows between crates, forbidden
+    /// words, documents that name what exists.
     Tidy,
     /// Check the licences of everything that the program is built from.
     Licences,
@@ -30,9 +31,11 @@ enum Chore {
     Glyphs(glyphs::Arguments),
     /// Simulate the protocol under faults, from seeds.
     Sim(sim::Arguments),
-    /// Break a running installation in mid storm, again and again, and judge what every buyer was told.
+    /// Break a running installation in mid storm, again and again, and judge what every buyer was
+    /// told.
     Chaos(chaos::Arguments),
-    /// Compare with peers on this machine, side by side: `bench [NAME…] [--json] [--rounds N] [--quick]`.
+    /// Compare with peers on this machine, side by side: `bench [NAME…] [--json] [--rounds N]
+    /// [--quick]`.
     #[command(disable_help_flag = true)]
     Bench {
         /// What the benches are asked; `--help` tells.

@@ -1,16 +1,17 @@
-//! `cargo xtask sim`: runs seeds of the protocol's simulation, or removes its rules one by one; keeps what they find as files.
+//! `cargo xtask sim`: runs seeds of the protocol's simulation, or removes its rules one by one;
+//! keeps what they find as files.
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::Args;
 use doorbuster_core::rules::Rule;
-use doorbuster_sim::mutants::{Killed, directed_list, mutants};
+use doorbuster_sim::mutants::{MutantResult, directed_list, run_mutants};
 use doorbuster_sim::reproduction::{Reproduction, directed_dir, regressions_dir};
 use doorbuster_sim::run::{Report, SimPlan};
 
 /// Findings that are shrunk and kept at once.
-const KEPT_MAX: usize = 5;
+const SAVED_LISTS_MAX: usize = 5;
 
 /// What to simulate.
 #[derive(Args)]
@@ -82,14 +83,14 @@ fn seeds(plan: SimPlan, say_reached: bool) -> anyhow::Result<()> {
         "{} seeds from {} in {took:.1} s, {rate:.0}/s on {} threads",
         report.seeds, plan.first_seed, plan.threads
     );
-    keep(&report, plan.without)?;
+    save_lists(&report, plan.without)?;
     ensure!(report.broken.is_empty(), "{} seeds found something", report.broken.len());
     println!("nothing found");
     Ok(())
 }
 
-fn keep(report: &Report, without: Option<Rule>) -> anyhow::Result<()> {
-    for broken in report.broken.iter().take(KEPT_MAX) {
+fn save_lists(report: &Report, without: Option<Rule>) -> anyhow::Result<()> {
+    for broken in report.broken.iter().take(SAVED_LISTS_MAX) {
         println!("seed {}: {}: {}", broken.seed, broken.finding.what, broken.finding.detail);
         if without.is_some() {
             continue;
@@ -104,9 +105,9 @@ fn keep(report: &Report, without: Option<Rule>) -> anyhow::Result<()> {
 }
 
 fn remove_rules(rules: &[Rule], plan: SimPlan, keep: bool) -> anyhow::Result<()> {
-    let all = mutants(rules, plan)?;
+    let all = run_mutants(rules, plan)?;
     for killed in &all {
-        let Killed { rule, seeds, broken, directed } = killed;
+        let MutantResult { rule, seeds, broken, directed } = killed;
         let seeds = seeds.map_or_else(|| "-".to_owned(), |n| n.to_string());
         let what = broken.as_ref().map_or("", |b| b.finding.what);
         println!(
@@ -131,10 +132,11 @@ fn compare(plan: SimPlan) -> anyhow::Result<()> {
         .map_err(|e| anyhow!(e))?;
     let (lists, took) = (all.lists, all.took.as_secs_f64());
     println!(
-        "{lists} lists, {} transactions on SQLite, {} calls to slots in memory, {} comparisons of all rows, in {took:.1} s",
+        "{lists} lists, {} transactions on SQLite, {} calls to slots in memory, {} comparisons of \
+         all rows, in {took:.1} s",
         all.transactions, all.calls, all.dumps
     );
-    for (seed, how) in all.differ.iter().take(KEPT_MAX) {
+    for (seed, how) in all.differ.iter().take(SAVED_LISTS_MAX) {
         println!("seed {seed}: {how}");
     }
     ensure!(all.differ.is_empty(), "{} lists differ", all.differ.len());

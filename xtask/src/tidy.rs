@@ -13,7 +13,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 /// Words that must not reach the repository.
 const FORBIDDEN: [&str; 5] = ["todo!(", "dbg!(", "unimplemented!(", "FIXME", "XXX"];
 /// Which workspace crates a crate may depend on.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 11] = [
     ("core", &[]),
     ("brokers", &[]),
     ("challenge", &[]),
@@ -22,14 +22,14 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("postgres-tls", &[]),
     ("store", &["core", "postgres-tls"]),
     ("server", &["core", "slots", "store", "api", "brokers", "challenge"]),
-    ("lab", &["api", "postgres-tls"]),
-    ("doorbuster", &["api", "server", "lab"]),
+    ("harness", &["api", "postgres-tls"]),
+    ("doorbuster", &["api", "server", "harness"]),
     ("sim", &["core", "slots", "store"]),
 ];
 /// The only files that may read a clock of the machine.
-const CLOCKS: [&str; 1] = ["crates/server/src/clock.rs"];
+const CLOCK_FILES: [&str; 1] = ["crates/server/src/clock.rs"];
 /// How a clock of the machine is read.
-const READS: [&str; 3] = ["SystemTime::now", "Timestamp::now", "Zoned::now"];
+const CLOCK_READS: [&str; 3] = ["SystemTime::now", "Timestamp::now", "Zoned::now"];
 
 /// Runs every check and prints what it found.
 pub fn run() -> Result<()> {
@@ -48,7 +48,7 @@ fn root() -> Result<PathBuf> {
 
 fn check(root: &Path) -> Result<Vec<String>> {
     let mut found = Vec::new();
-    for file in tracked(root)? {
+    for file in tracked_files(root)? {
         let Ok(text) = fs::read_to_string(root.join(&file)) else { continue };
         let source =
             [".rs", ".js", ".css", ".sql", ".lua", ".html"].iter().any(|e| file.ends_with(e));
@@ -59,14 +59,15 @@ fn check(root: &Path) -> Result<Vec<String>> {
             check_rust(&file, &text, &mut found);
         }
     }
-    check_arrows(root, &mut found)?;
+    check_dependencies(root, &mut found)?;
     check_failpoints(root, &mut found)?;
     check_documents(root, &mut found)?;
     check_readme(root, &mut found)?;
     Ok(found)
 }
 
-/// What a newcomer is told to type first is what there is: whoever reads no further, and whatever runs it, gets the sale and the tests.
+/// What a newcomer is told to type first is what there is: whoever reads no further, and whatever
+/// runs it, gets the sale and the tests.
 fn check_readme(root: &Path, found: &mut Vec<String>) -> Result<()> {
     let text = fs::read_to_string(root.join("README.md"))?;
     let first = text.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next());
@@ -79,7 +80,7 @@ fn check_readme(root: &Path, found: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-fn tracked(root: &Path) -> Result<Vec<String>> {
+fn tracked_files(root: &Path) -> Result<Vec<String>> {
     let output = std::process::Command::new("git")
         .current_dir(root)
         .args(["ls-files", "--cached", "--others", "--exclude-standard"])
@@ -120,9 +121,9 @@ fn check_rust(file: &str, text: &str, found: &mut Vec<String>) {
         "crates/api/",
     ];
     let is_test = file.contains("/tests") || file.contains("/examples/");
-    if product.iter().any(|p| file.starts_with(p)) && !is_test && !CLOCKS.contains(&file) {
+    if product.iter().any(|p| file.starts_with(p)) && !is_test && !CLOCK_FILES.contains(&file) {
         for (number, line) in
-            text.lines().enumerate().filter(|(_, l)| READS.iter().any(|r| l.contains(r)))
+            text.lines().enumerate().filter(|(_, l)| CLOCK_READS.iter().any(|r| l.contains(r)))
         {
             found.push(format!("{file}:{}: reads the wall clock: {line}", number + 1));
         }
@@ -163,8 +164,8 @@ fn check_functions(file: &str, text: &str, found: &mut Vec<String>) {
     }
 }
 
-fn check_arrows(root: &Path, found: &mut Vec<String>) -> Result<()> {
-    for (name, allowed) in ARROWS {
+fn check_dependencies(root: &Path, found: &mut Vec<String>) -> Result<()> {
+    for (name, allowed) in ALLOWED_DEPENDENCIES {
         let manifest = fs::read_to_string(root.join("crates").join(name).join("Cargo.toml"))?;
         let manifest: toml::Table =
             manifest.parse().with_context(|| format!("{name}'s manifest"))?;
@@ -180,19 +181,20 @@ fn check_arrows(root: &Path, found: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// Points where tests end the process are no part of what people build: only dependencies of tests may ask for them.
+/// Points where tests end the process are no part of what people build: only dependencies of tests
+/// may ask for them.
 fn check_failpoints(root: &Path, found: &mut Vec<String>) -> Result<()> {
-    for file in tracked(root)?.iter().filter(|file| file.ends_with("Cargo.toml")) {
+    for file in tracked_files(root)?.iter().filter(|file| file.ends_with("Cargo.toml")) {
         let manifest =
             fs::read_to_string(root.join(file))?.parse().with_context(|| file.clone())?;
-        if asks_for_failpoints(manifest) {
+        if enables_failpoints(manifest) {
             found.push(format!("{file}: asks for failpoints outside of tests"));
         }
     }
     Ok(())
 }
 
-fn asks_for_failpoints(mut manifest: toml::Table) -> bool {
+fn enables_failpoints(mut manifest: toml::Table) -> bool {
     const FEATURE: &str = "failpoints";
     manifest.remove("dev-dependencies");
     if let Some(features) =
@@ -206,14 +208,14 @@ fn asks_for_failpoints(mut manifest: toml::Table) -> bool {
 /// Metrics and settings that documents name must exist in the code.
 fn check_documents(root: &Path, found: &mut Vec<String>) -> Result<()> {
     let mut code = String::new();
-    for file in tracked(root)? {
+    for file in tracked_files(root)? {
         if (file.ends_with(".rs") || file.ends_with(".toml")) && !file.starts_with("xtask/") {
             code.push_str(&fs::read_to_string(root.join(&file)).unwrap_or_default());
         }
     }
-    for file in tracked(root)?.iter().filter(|f| f.ends_with(".md")) {
+    for file in tracked_files(root)?.iter().filter(|f| f.ends_with(".md")) {
         let text = fs::read_to_string(root.join(file)).unwrap_or_default();
-        for word in words(&text, "doorbuster_") {
+        for word in words_with_prefix(&text, "doorbuster_") {
             let stem = ["_total", "_bucket", "_count", "_sum"]
                 .iter()
                 .find_map(|s| word.strip_suffix(s))
@@ -224,7 +226,7 @@ fn check_documents(root: &Path, found: &mut Vec<String>) -> Result<()> {
                     .push(format!("{file}: names the metric {word}, which the code does not have"));
             }
         }
-        for word in words(&text, "DOORBUSTER_") {
+        for word in words_with_prefix(&text, "DOORBUSTER_") {
             let last = word
                 .trim_start_matches("DOORBUSTER_")
                 .trim_end_matches("_FILE")
@@ -242,7 +244,7 @@ fn check_documents(root: &Path, found: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-fn words(text: &str, prefix: &str) -> BTreeSet<String> {
+fn words_with_prefix(text: &str, prefix: &str) -> BTreeSet<String> {
     text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
         .filter(|w| w.starts_with(prefix) && !w.ends_with('_'))
         .map(str::to_owned)
@@ -262,9 +264,10 @@ mod tests {
 
     #[test]
     fn only_tests_may_ask_for_failpoints() {
-        let asks = |manifest: &str| asks_for_failpoints(manifest.parse().expect("a manifest"));
+        let asks = |manifest: &str| enables_failpoints(manifest.parse().expect("a manifest"));
         assert!(!asks(
-            "[features]\nfailpoints = []\n[dev-dependencies]\nserver = { features = [\"failpoints\"] }"
+            "[features]\nfailpoints = []\n[dev-dependencies]\nserver = { features = \
+             [\"failpoints\"] }"
         ));
         assert!(asks("[features]\ndefault = [\"failpoints\"]\nfailpoints = []"));
         assert!(asks("[dependencies]\nserver = { features = [\"failpoints\"] }"));

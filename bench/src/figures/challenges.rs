@@ -1,18 +1,19 @@
-//! E4: what a challenge costs the server to make, which it does beside its buyers; and how long visitors wait for theirs.
+//! E4: what a challenge costs the server to make, which it does beside its buyers; and how long
+//! visitors wait for theirs.
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use doorbuster_challenge::{Chance, Effort, WorkKeys, draw_captcha, draw_puzzle};
+use doorbuster_challenge::{Effort, RandomSource, WorkKeys, draw_captcha, draw_puzzle};
 
-use super::or_invalid;
-use super::shop::{self, Shop};
+use super::figure_or_invalid;
+use super::sale_server::{self, SaleServer};
+use crate::config::BenchConfig;
 use crate::cores;
+use crate::door_requests::DoorRequests;
 use crate::figure::{Figure, Target, median};
 use crate::limits::ORDER_CONNECTIONS;
-use crate::load::{Kind, Load, Pace, Run};
+use crate::load::{AnswerKind, Load, Pace, RunResult};
 use crate::server::NewSale;
-use crate::setting::Setting;
-use crate::visits::Visits;
 
 /// Milliseconds.
 const TARGET: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
@@ -26,83 +27,91 @@ const DOOR: &str =
 const MINUTE: &str = "p99 of a sliding puzzle, 10,000 visitors in a minute";
 /// Milliseconds.
 const WAIT: Target = Target::AtMost { floor: 500.0, goal: 50.0 };
-/// Visitors get their challenges spread over the minute before an opening, as the sale page does it.
+/// Visitors get their challenges spread over the minute before an opening, as the sale page does
+/// it.
 const MINUTE_PER_SEC: f64 = 10_000.0 / 60.0;
 /// And some who do not: so many, each over a connection of their own, within a second.
 const RUSH: u32 = 5_000;
 /// The last of them has an answer by then.
 const RUSH_OVER: Duration = Duration::from_secs(20);
 /// So long the shelf is filled before.
-const FILL: Duration = Duration::from_secs(6);
+const POOL_FILL_TIME: Duration = Duration::from_secs(6);
 
 /// Measures E4.
-pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
+pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     let keys = WorkKeys::new(&[1; 32], &[2; 32]);
-    let mut chance = Chance::new();
+    let mut chance = RandomSource::new();
     vec![
-        cost(setting, "drawing a captcha", || {
-            drop(std::hint::black_box(draw_captcha(&mut chance)))
+        cost(config, "drawing a captcha", || drop(std::hint::black_box(draw_captcha(&mut chance)))),
+        cost(config, "drawing a sliding puzzle", || {
+            drop(std::hint::black_box(draw_puzzle(&mut RandomSource::new())))
         }),
-        cost(setting, "drawing a sliding puzzle", || {
-            drop(std::hint::black_box(draw_puzzle(&mut Chance::new())))
+        cost(config, "making proof of work", || {
+            drop(std::hint::black_box(
+                keys.new_challenge(&mut RandomSource::new(), Effort::DEFAULT),
+            ));
         }),
-        cost(setting, "making proof of work", || {
-            drop(std::hint::black_box(keys.make(&mut Chance::new(), Effort::USUAL)));
-        }),
-        or_invalid("E4", MINUTE, WAIT, handed_out(setting)),
+        figure_or_invalid("E4", MINUTE, WAIT, challenge_latency(config)),
     ]
 }
 
-/// How long visitors wait for a puzzle: in the minute before an opening, and in a rush that is more than can be drawn.
-fn handed_out(setting: &Setting) -> Result<Figure> {
-    let shop = Shop::open(setting, None, None)?;
-    shop.server().open_sale(&NewSale { id: SALE, stock: 100, limit: 1 })?;
-    shop.server().change(SALE, DOOR)?;
-    let visitors = shop::buyers("visitor", 60_000);
-    let mut visits = Visits::challenge(&visitors, SALE);
-    std::thread::sleep(FILL);
-    let load =
-        Load { pace: Pace::Open(MINUTE_PER_SEC), ..setting.load(shop.addr(), ORDER_CONNECTIONS) };
+/// How long visitors wait for a puzzle: in the minute before an opening, and in a rush that is more
+/// than can be drawn.
+fn challenge_latency(config: &BenchConfig) -> Result<Figure> {
+    let sale_server = SaleServer::open(config, None, None)?;
+    sale_server.server().open_sale(&NewSale { id: SALE, stock: 100, limit: 1 })?;
+    sale_server.server().change(SALE, DOOR)?;
+    let visitors = sale_server::buyers("visitor", 60_000);
+    let mut visits = DoorRequests::challenge(&visitors, SALE);
+    std::thread::sleep(POOL_FILL_TIME);
+    let load = Load {
+        pace: Pace::Open(MINUTE_PER_SEC),
+        ..config.load(sale_server.addr(), ORDER_CONNECTIONS)
+    };
     let mut waits = Vec::new();
-    for _ in 0..setting.rounds {
+    for _ in 0..config.rounds {
         let from = visits.next_buyer();
         let run = load.run(&mut visits)?;
         ensure!(visits.next_buyer() > from, "nobody came");
-        run.only(&[Kind::Accepted])?;
+        run.only(&[AnswerKind::Accepted])?;
         waits.push(run.p99_us() / 1e3);
     }
     let rush = Load {
         connections: RUSH as usize,
         pace: Pace::Open(RUSH.into()),
-        lead: Duration::ZERO,
+        warm_up: Duration::ZERO,
         time: RUSH_OVER,
         ..load
     };
     let first = visits.next_buyer();
-    let rush = rush.run(&mut Visits::challenge(&visitors, SALE).only(first + RUSH).from(first))?;
-    rush.only(&[Kind::Accepted, Kind::Overloaded])?;
-    shop.close()?;
-    let share = |run: &Run| run.count(Kind::Accepted) as f64 / run.total() as f64;
-    let figure = Figure::new("E4", MINUTE, WAIT).plain(median(&waits), "ms");
+    let rush = rush.run(
+        &mut DoorRequests::challenge(&visitors, SALE).limited_to(first + RUSH).starting_at(first),
+    )?;
+    rush.only(&[AnswerKind::Accepted, AnswerKind::Overloaded])?;
+    sale_server.close()?;
+    let share = |run: &RunResult| run.count(AnswerKind::Accepted) as f64 / run.total() as f64;
+    let figure = Figure::new("E4", MINUTE, WAIT).with_value(median(&waits), "ms");
     Ok(Figure { rounds: waits, ..figure }.note(format!(
-        "{MINUTE_PER_SEC:.0} visitors a second, all of them served; of {} who came within one second {} got theirs, the others were told to come again; each had an answer within {:.1} s",
+        "{MINUTE_PER_SEC:.0} visitors a second, all of them served; of {} who came within one \
+         second {} got theirs, the others were told to come again; each had an answer within {:.1} \
+         s",
         rush.total(),
-        shop::percent(share(&rush)),
+        sale_server::percent(share(&rush)),
         rush.latency.max() as f64 / 1e6
     )))
 }
 
 /// Processor time of one, the mean of each round, which does not count what else the machine does.
-fn cost(setting: &Setting, what: &str, mut make: impl FnMut()) -> Figure {
+fn cost(config: &BenchConfig, what: &str, mut make: impl FnMut()) -> Figure {
     make();
-    let rounds: Vec<f64> = (0..setting.rounds)
+    let rounds: Vec<f64> = (0..config.rounds)
         .map(|_| {
-            let before = cores::spent();
+            let before = cores::thread_cpu_time();
             (0..TIMES).for_each(|_| make());
-            cores::spent().saturating_sub(before).as_secs_f64() * 1e3 / f64::from(TIMES)
+            cores::thread_cpu_time().saturating_sub(before).as_secs_f64() * 1e3 / f64::from(TIMES)
         })
         .collect();
-    let figure = Figure::new("E4", what, TARGET).plain(median(&rounds), "ms");
+    let figure = Figure::new("E4", what, TARGET).with_value(median(&rounds), "ms");
     Figure { rounds, ..figure }
         .note(format!("processor time of one thread, the mean of {TIMES} in each round"))
 }

@@ -1,26 +1,28 @@
-//! D5: 100,000 holds that end in the same second. How soon their units can be had again, and what everybody else notices meanwhile.
+//! D5: 100,000 holds that end in the same second. How soon their units can be had again, and what
+//! everybody else notices meanwhile.
 //!
-//! The holds are ordinary orders; while nothing else happens, their `pay_by` is set by SQL, in the orders and in their events: to one instant, or to instants as far
-//! from each other as the orders were made. Others buy, are refused and look, each at a steady rate and whatever the answers do: first for a while before the
-//! first of them, then from it until the last unit is back.
+//! The holds are ordinary orders; while nothing else happens, their `pay_by` is set by SQL, in the
+//! orders and in their events: to one instant, or to instants as far from each other as the orders
+//! were made. Others buy, are refused and look, each at a steady rate and whatever the answers do:
+//! first for a while before the first of them, then from it until the last unit is back.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 
-use super::or_invalid;
-use super::shop::template;
+use super::figure_or_invalid;
+use super::sale_server::template;
 use crate::buyers::Buyers;
+use crate::config::BenchConfig;
 use crate::figure::{Figure, Target, median};
 use crate::limits::ORDER_CONNECTIONS;
-use crate::load::http::{Purchases, Same};
-use crate::load::{Kind, Load, Pace, Run, Until};
+use crate::load::http::{Purchases, RepeatedRequest};
+use crate::load::{AnswerKind, Load, Pace, RunResult, StoppableScript};
 use crate::server::NewSale;
-use crate::setting::Setting;
 
-mod house;
+mod store_server;
 
-use house::{Ends, House, Truth};
+use store_server::{HoldExpiry, StoreKind, StoreServer};
 
 /// Holds that end at once.
 const HOLDS: u32 = 100_000;
@@ -37,54 +39,61 @@ const AHEAD: Duration = Duration::from_secs(8);
 /// Between two looks at how many units are back.
 const LOOK_EVERY: Duration = Duration::from_millis(40);
 /// Holds that have not ended after so long never do.
-const BACK_WITHIN: Duration = Duration::from_secs(120);
+const RETURNED_WITHIN: Duration = Duration::from_secs(120);
 /// The first unit is due back after so many seconds.
 const FIRST: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
 /// And the last one.
 const LAST: Target = Target::Reported { goal: 10.0 };
 /// Each unit of a rush is due back so many seconds after its own time.
-const EACH: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
+const EACH_UNIT: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
 /// Nobody minds waiting for this long, in milliseconds.
 const UNNOTICED_MS: f64 = 50.0;
-const OTHERS: [&str; 3] = ["p99 of an order", "p99 of a refusal", "p99 of a look at the status"];
+const OTHER_REQUESTS: [&str; 3] =
+    ["p99 of an order", "p99 of a refusal", "p99 of a look at the status"];
 
 /// Measures D5 in both stores.
-pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
-    [Truth::Sqlite, Truth::Postgres]
+pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
+    [StoreKind::Sqlite, StoreKind::Postgres]
         .into_iter()
-        .flat_map(|truth| in_store(setting, truth))
+        .flat_map(|store_kind| in_store(config, store_kind))
         .collect()
 }
 
-fn in_store(setting: &Setting, truth: Truth) -> Vec<Figure> {
-    let rounds = if setting.quick { 1 } else { setting.rounds.min(ROUNDS_MAX) };
+fn in_store(config: &BenchConfig, store_kind: StoreKind) -> Vec<Figure> {
+    let rounds = if config.quick { 1 } else { config.rounds.min(ROUNDS_MAX) };
     let measured: Result<Vec<Measured>> =
-        (0..rounds).map(|_| one_round(setting, truth, Ends::AtOnce)).collect();
-    let what = |what: &str| format!("{what}, {}", truth.name());
+        (0..rounds).map(|_| one_round(config, store_kind, HoldExpiry::AtOnce)).collect();
+    let what = |what: &str| format!("{what}, {}", store_kind.name());
     let measured = match measured {
         Ok(measured) => measured,
         Err(error) => {
-            return vec![or_invalid("D5", &what("holds that end at once"), FIRST, Err(error))];
+            return vec![figure_or_invalid(
+                "D5",
+                &what("holds that end at once"),
+                FIRST,
+                Err(error),
+            )];
         }
     };
     let middle =
         |of: &dyn Fn(&Measured) -> f64| median(&measured.iter().map(of).collect::<Vec<_>>());
     let holds = measured[0].holds;
     let mut first = Figure::new("D5", what("first of the units back"), FIRST)
-        .plain(middle(&|m| m.back[0]), "s");
+        .with_value(middle(&|m| m.back[0]), "s");
     first.rounds = measured.iter().map(|m| m.back[0]).collect();
-    let mut last = Figure::new("D5", what("last of them"), LAST).plain(middle(&|m| m.back[2]), "s").note(format!(
-        "{holds} holds; half of the units were back after {:.1} s, which is {:.0} a second in all; every order expired and was told of once, all audited",
+    let mut last = Figure::new("D5", what("last of them"), LAST).with_value(middle(&|m| m.back[2]), "s").note(format!(
+        "{holds} holds; half of the units were back after {:.1} s, which is {:.0} a second in all; \
+         every order expired and was told of once, all audited",
         middle(&|m| m.back[1]),
         f64::from(holds) / middle(&|m| m.back[2])
     ));
     last.rounds = measured.iter().map(|m| m.back[2]).collect();
     let mut figures = vec![first, last];
-    for (at, name) in OTHERS.iter().enumerate() {
+    for (at, name) in OTHER_REQUESTS.iter().enumerate() {
         let (with, without) = (middle(&|m| m.with[at].0), middle(&|m| m.without[at].0));
         let target = Target::AtMost { floor: UNNOTICED_MS.max(2.0 * without), goal: 2.0 * without };
         let mut figure =
-            Figure::new("D5", what(&format!("{name} meanwhile")), target).plain(with, "ms");
+            Figure::new("D5", what(&format!("{name} meanwhile")), target).with_value(with, "ms");
         figure.peer = Some((without, "ms before"));
         figure.rounds = measured.iter().map(|m| m.with[at].0).collect();
         let (with, without) = (middle(&|m| m.with[at].1), middle(&|m| m.without[at].1));
@@ -92,22 +101,22 @@ fn in_store(setting: &Setting, truth: Truth) -> Vec<Figure> {
             figure.note(format!("{:.0}/s; median {with:.2} ms, {without:.2} ms before", RATES[at])),
         );
     }
-    figures.push(of_a_rush(setting, rounds, truth));
+    figures.push(after_a_rush(config, rounds, store_kind));
     figures
 }
 
 /// Holds that end as they were sold, as fast as can be: what a crowd that does not pay leaves.
-fn of_a_rush(setting: &Setting, rounds: usize, truth: Truth) -> Figure {
-    let what = format!("slowest unit of a rush after its own time, {}", truth.name());
+fn after_a_rush(config: &BenchConfig, rounds: usize, store_kind: StoreKind) -> Figure {
+    let what = format!("slowest unit of a rush after its own time, {}", store_kind.name());
     let measured: Result<Vec<Measured>> =
-        (0..rounds).map(|_| one_round(setting, truth, Ends::AsSold)).collect();
+        (0..rounds).map(|_| one_round(config, store_kind, HoldExpiry::AsSold)).collect();
     let measured = match measured {
         Ok(measured) => measured,
-        Err(error) => return or_invalid("D5", &what, EACH, Err(error)),
+        Err(error) => return figure_or_invalid("D5", &what, EACH_UNIT, Err(error)),
     };
     let middle =
         |of: &dyn Fn(&Measured) -> f64| median(&measured.iter().map(of).collect::<Vec<_>>());
-    let mut slowest = Figure::new("D5", what, EACH).plain(middle(&|m| m.slowest), "s").note(format!(
+    let mut slowest = Figure::new("D5", what, EACH_UNIT).with_value(middle(&|m| m.slowest), "s").note(format!(
         "{} holds, sold and due within {:.1} s; p99 of an order meanwhile {:.1} ms, {:.1} ms before",
         measured[0].holds,
         middle(&|m| m.spread),
@@ -124,54 +133,57 @@ struct Measured {
     holds: u32,
     /// Seconds until the first unit was back, half of them, the last.
     back: [f64; 3],
-    /// Seconds from the first hold's time to the last one's, and from its own time to the end of the slowest.
+    /// Seconds from the first hold's time to the last one's, and from its own time to the end of
+    /// the slowest.
     spread: f64,
     slowest: f64,
-    /// 99th percentile and median of what others did, in milliseconds: while holds ended, and before.
+    /// 99th percentile and median of what others did, in milliseconds: while holds ended, and
+    /// before.
     with: [(f64, f64); 3],
     without: [(f64, f64); 3],
 }
 
-fn one_round(setting: &Setting, truth: Truth, ends: Ends) -> Result<Measured> {
-    let holds = if setting.quick { HOLDS_QUICK } else { HOLDS };
-    let house = House::open(setting, truth)?;
-    let secret = house.secret()?;
+fn one_round(config: &BenchConfig, store_kind: StoreKind, ends: HoldExpiry) -> Result<Measured> {
+    let holds = if config.quick { HOLDS_QUICK } else { HOLDS };
+    let store_server = StoreServer::open(config, store_kind)?;
+    let secret = store_server.secret()?;
     let holders = Buyers::new(&secret, "holder", holds);
-    let others = Others::new(&house, &secret)?;
-    house.open_sale(&NewSale { id: "held", stock: holds.into(), limit: 1 })?;
+    let others = BackgroundLoad::new(&store_server, &secret)?;
+    store_server.open_sale(&NewSale { id: "held", stock: holds.into(), limit: 1 })?;
     let fill = Load {
-        lead: Duration::ZERO,
-        time: BACK_WITHIN * 10,
-        ..setting.load(house.addr(), ORDER_CONNECTIONS)
+        warm_up: Duration::ZERO,
+        time: RETURNED_WITHIN * 10,
+        ..config.load(store_server.addr(), ORDER_CONNECTIONS)
     };
     let run =
         fill.run(&mut Purchases::each_once(&holders, template(&holders, "held", 1, ""), 0))?;
-    run.only(&[Kind::Accepted])?;
-    ensure!(house.stock("held")?.held == u64::from(holds), "not every unit is held");
-    house.rest()?;
+    run.only(&[AnswerKind::Accepted])?;
+    ensure!(store_server.stock("held")?.held == u64::from(holds), "not every unit is held");
+    store_server.warm_up_log()?;
 
     let never = AtomicBool::new(false);
-    let lead = Duration::from_secs(1);
-    let before = others.ask(&house, lead, setting.time * 2, &never)?;
-    let due = house.all_due_from(|| SystemTime::now() + AHEAD, ends)?;
+    let warm_up = Duration::from_secs(1);
+    let before = others.ask(&store_server, warm_up, config.time * 2, &never)?;
+    let due = store_server.expire_holds_from(|| SystemTime::now() + AHEAD, ends)?;
     let due = Instant::now()
         + due.duration_since(SystemTime::now()).context("the preparations took too long")?;
     let over = AtomicBool::new(false);
     let (meanwhile, back) = std::thread::scope(|scope| {
         let watch = scope.spawn(|| {
-            let back = watch(&house, due, u64::from(holds));
+            let back = wait_until_returned(&store_server, due, u64::from(holds));
             over.store(true, Ordering::Release);
             back
         });
-        let lead = due.saturating_duration_since(Instant::now());
-        let meanwhile = others.ask(&house, lead, BACK_WITHIN, &over);
+        let warm_up = due.saturating_duration_since(Instant::now());
+        let meanwhile = others.ask(&store_server, warm_up, RETURNED_WITHIN, &over);
         (meanwhile, watch.join().expect("looking does not panic"))
     });
     let (meanwhile, back) = (meanwhile?, back?);
-    let (spread, slowest) = house.spread_and_slowest()?;
-    let orders: u64 = [&before, &meanwhile].iter().map(|runs| runs[0].count(Kind::Accepted)).sum();
-    house.close(holds.into(), orders + 1)?;
-    let shown = |runs: &[Run; 3]| {
+    let (spread, slowest) = store_server.spread_and_slowest()?;
+    let orders: u64 =
+        [&before, &meanwhile].iter().map(|runs| runs[0].count(AnswerKind::Accepted)).sum();
+    store_server.close(holds.into(), orders + 1)?;
+    let shown = |runs: &[RunResult; 3]| {
         std::array::from_fn(|at| {
             (runs[at].p99_us() / 1e3, runs[at].latency.value_at_quantile(0.5) as f64 / 1e3)
         })
@@ -179,11 +191,12 @@ fn one_round(setting: &Setting, truth: Truth, ends: Ends) -> Result<Measured> {
     Ok(Measured { holds, back, spread, slowest, with: shown(&meanwhile), without: shown(&before) })
 }
 
-/// Looks until every unit is back: in the pool, or where somebody can have it at once. Seconds from `due` to the first, half of them, the last.
-fn watch(house: &House, due: Instant, holds: u64) -> Result<[f64; 3]> {
+/// Looks until every unit is back: in the pool, or where somebody can have it at once. Seconds from
+/// `due` to the first, half of them, the last.
+fn wait_until_returned(store_server: &StoreServer, due: Instant, holds: u64) -> Result<[f64; 3]> {
     let mut back = [f64::NAN; 3];
     loop {
-        let units = house.back("held")?;
+        let units = store_server.units_returned("held")?;
         let at = Instant::now();
         ensure!(at > due || units == 0, "{units} units are back before their time");
         let since = at.saturating_duration_since(due).as_secs_f64();
@@ -197,33 +210,44 @@ fn watch(house: &House, due: Instant, holds: u64) -> Result<[f64; 3]> {
             return Ok(back);
         }
         ensure!(
-            at < due + BACK_WITHIN,
-            "only {units} of {holds} units are back after {BACK_WITHIN:?}"
+            at < due + RETURNED_WITHIN,
+            "only {units} of {holds} units are back after {RETURNED_WITHIN:?}"
         );
         std::thread::sleep(LOOK_EVERY);
     }
 }
 
 /// Whoever has nothing to do with the holds.
-struct Others {
+struct BackgroundLoad {
     buyers: Buyers,
     refused: Buyers,
     /// How many have bought.
     bought: std::sync::atomic::AtomicU32,
 }
 
-impl Others {
+impl BackgroundLoad {
     /// With a sale of which everybody can have one, and one that is sold out.
-    fn new(house: &House, secret: &[u8]) -> Result<Self> {
-        house.open_sale(&NewSale { id: "open", stock: crate::limits::PLENTY, limit: 1 })?;
-        house.open_sale(&NewSale { id: "gone", stock: 1, limit: 1 })?;
+    fn new(store_server: &StoreServer, secret: &[u8]) -> Result<Self> {
+        store_server.open_sale(&NewSale {
+            id: "open",
+            stock: crate::limits::PLENTY_OF_STOCK,
+            limit: 1,
+        })?;
+        store_server.open_sale(&NewSale { id: "gone", stock: 1, limit: 1 })?;
         let winner = Buyers::new(secret, "winner", 1);
-        let lead = Duration::ZERO;
+        let warm_up = Duration::ZERO;
         let (pace, core) = (Pace::Closed, None);
-        let load = Load { addr: house.addr(), connections: 1, pace, lead, time: BACK_WITHIN, core };
+        let load = Load {
+            addr: store_server.addr(),
+            connections: 1,
+            pace,
+            warm_up,
+            time: RETURNED_WITHIN,
+            core,
+        };
         load.run(&mut Purchases::each_once(&winner, template(&winner, "gone", 1, ""), 0))?
-            .only(&[Kind::Accepted])?;
-        let most = (RATES[0] * 3.0 * BACK_WITHIN.as_secs_f64()) as u32;
+            .only(&[AnswerKind::Accepted])?;
+        let most = (RATES[0] * 3.0 * RETURNED_WITHIN.as_secs_f64()) as u32;
         let bought = std::sync::atomic::AtomicU32::new(0);
         Ok(Self {
             buyers: Buyers::new(secret, "other", most),
@@ -235,16 +259,16 @@ impl Others {
     /// Purchases, refusals and looks beside each other, until the time is over or somebody says so.
     fn ask(
         &self,
-        house: &House,
-        lead: Duration,
+        store_server: &StoreServer,
+        warm_up: Duration,
         time: Duration,
         over: &AtomicBool,
-    ) -> Result<[Run; 3]> {
+    ) -> Result<[RunResult; 3]> {
         let load = |rate| Load {
-            addr: house.addr(),
+            addr: store_server.addr(),
             connections: CONNECTIONS,
             pace: Pace::Open(rate),
-            lead,
+            warm_up,
             time,
             core: None,
         };
@@ -256,7 +280,7 @@ impl Others {
                     template(&self.buyers, "open", 1, ""),
                     first,
                 );
-                let run = load(RATES[0]).run(&mut Until { script: &mut script, over });
+                let run = load(RATES[0]).run(&mut StoppableScript { script: &mut script, over });
                 self.bought.store(script.next_buyer(), Ordering::Release);
                 run
             });
@@ -265,20 +289,22 @@ impl Others {
                     &self.refused,
                     template(&self.refused, "gone", 1, ""),
                 );
-                load(RATES[1]).run(&mut Until { script: &mut script, over })
+                load(RATES[1]).run(&mut StoppableScript { script: &mut script, over })
             });
             let looking = scope.spawn(|| {
-                load(RATES[2])
-                    .run(&mut Until { script: &mut Same::get("/v1/sales/held/status"), over })
+                load(RATES[2]).run(&mut StoppableScript {
+                    script: &mut RepeatedRequest::get("/v1/sales/held/status"),
+                    over,
+                })
             });
             [buying, refused, looking]
                 .map(|asking| asking.join().expect("the generator does not panic"))
         });
         let [bought, refused, looked] = runs;
         let (bought, refused, looked) = (bought?, refused?, looked?);
-        bought.only(&[Kind::Accepted]).context("others who bought")?;
-        refused.only(&[Kind::SoldOut]).context("others who were refused")?;
-        looked.only(&[Kind::Fine]).context("others who looked")?;
+        bought.only(&[AnswerKind::Accepted]).context("others who bought")?;
+        refused.only(&[AnswerKind::SoldOut]).context("others who were refused")?;
+        looked.only(&[AnswerKind::Fine]).context("others who looked")?;
         Ok([bought, refused, looked])
     }
 }

@@ -1,20 +1,22 @@
-//! R10: whether answers cost the same with many sales, many connections, many known buyers, many partitions and many nodes.
+//! R10: whether answers cost the same with many sales, many connections, many known buyers, many
+//! partitions and many nodes.
 //!
-//! Judged is the server's processor time for an answer: with ten connections a rate shows how long a message travels, not what it costs.
+//! Judged is the server's processor time for an answer: with ten connections a rate shows how long
+//! a message travels, not what it costs.
 use anyhow::Result;
-use doorbuster_lab::cluster::Shape;
+use doorbuster_harness::cluster::Shape;
 
 use super::cluster::{NODES, PARTITIONS, over_nodes, over_partitions};
-use super::or_invalid;
-use super::shop::{self, Shop};
+use super::figure_or_invalid;
+use super::sale_server::{self, SaleServer};
 use crate::buyers::Buyers;
+use crate::config::BenchConfig;
 use crate::cores;
-use crate::figure::{Compared, Figure, Target, alternate, median};
+use crate::figure::{Comparison, Figure, Target, compare_alternating, median};
 use crate::limits::{CONNECTIONS, ORDER_CONNECTIONS, REFUSAL_CONNECTIONS, REFUSED_BUYERS, SALES};
 use crate::load::http::Purchases;
-use crate::load::{Kind, Load};
+use crate::load::{AnswerKind, Load};
 use crate::server::NewSale;
-use crate::setting::Setting;
 
 const TARGET: Target = Target::Reported { goal: 1.2 };
 /// The fewest connections and the fewest known buyers.
@@ -24,158 +26,170 @@ const FEW_BUYERS: u32 = 1_000;
 const PARTS: u32 = 10;
 
 /// Measures R10.
-pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
-    let late = shop::buyers("late", REFUSED_BUYERS);
-    let known = setting.known_buyers;
+pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
+    let late = sale_server::buyers("late", REFUSED_BUYERS);
+    let known = config.known_buyers;
     let buyers = format!("{FEW_BUYERS} → {known} known buyers");
-    let (refusals, orders) = match over_buyers(setting, &late) {
+    let (refusals, orders) = match over_buyers(config, &late) {
         Ok((refusals, orders)) => (Ok(refusals), Ok(orders)),
         Err(error) => (Err(anyhow::anyhow!("{error:#}")), Err(error)),
     };
     let rows: [(String, Result<Figure>); 7] = [
-        (format!("refusals, 1 → {SALES} sales"), over_sales(setting, &late)),
+        (format!("refusals, 1 → {SALES} sales"), over_sales(config, &late)),
         (
             format!("refusals, {FEW_CONNECTIONS} → {CONNECTIONS} connections"),
-            over_connections(setting, &late),
+            over_connections(config, &late),
         ),
         (format!("refusals, {buyers}"), refusals),
         (format!("orders, 0 → {known} known buyers"), orders),
         (
             format!("orders in cluster, 1 → {PARTITIONS} partitions"),
-            over_partitions(setting, TARGET),
+            over_partitions(config, TARGET),
         ),
         (
             format!("orders in cluster, 1 → {NODES} nodes"),
-            over_nodes(setting, Shape::Cluster, TARGET),
+            over_nodes(config, Shape::Cluster, TARGET),
         ),
         (
             format!("orders in postgres, 1 → {NODES} nodes"),
-            over_nodes(setting, Shape::Postgres, TARGET),
+            over_nodes(config, Shape::Postgres, TARGET),
         ),
     ];
     let name = |(measured, figure): (String, Result<Figure>)| {
-        let figure = or_invalid("R10", &measured, TARGET, figure);
+        let figure = figure_or_invalid("R10", &measured, TARGET, figure);
         Figure { measured, ..figure }
     };
     rows.into_iter().map(name).collect()
 }
 
 /// Keeps a server to one core, as for R1, once it is filled.
-fn pin(shop: &Shop) -> Result<()> {
-    cores::pair().0.map_or(Ok(()), |core| shop.server().process().pin(core))
+fn pin(sale_server: &SaleServer) -> Result<()> {
+    cores::pair().0.map_or(Ok(()), |core| sale_server.server().process().pin(core))
 }
 
 /// One side: a script, and what it came to.
-struct Side<'a> {
-    shop: &'a Shop,
+struct SideRun<'a> {
+    sale_server: &'a SaleServer,
     script: Purchases<'a>,
     connections: usize,
     rates: Vec<f64>,
     busy: f64,
 }
 
-impl<'a> Side<'a> {
-    fn new(shop: &'a Shop, late: &'a Buyers, sale: &str, sales: u32, connections: usize) -> Self {
-        let script =
-            Purchases::round_and_round(late, shop::template(late, sale, 1, "")).over_sales(sales);
-        Self { shop, script, connections, rates: Vec::new(), busy: 0.0 }
+impl<'a> SideRun<'a> {
+    fn new(
+        sale_server: &'a SaleServer,
+        late: &'a Buyers,
+        sale: &str,
+        sales: u32,
+        connections: usize,
+    ) -> Self {
+        let script = Purchases::round_and_round(late, sale_server::template(late, sale, 1, ""))
+            .over_sales(sales);
+        Self { sale_server, script, connections, rates: Vec::new(), busy: 0.0 }
     }
 
     /// Microseconds of the server's processor for one refusal.
-    fn measure(&mut self, setting: &Setting) -> Result<f64> {
+    fn measure(&mut self, config: &BenchConfig) -> Result<f64> {
         let core = cores::pair().1;
-        let load = Load { core, ..setting.load(self.shop.addr(), self.connections) };
-        let before = self.shop.server().process().cpu()?;
+        let load = Load { core, ..config.load(self.sale_server.addr(), self.connections) };
+        let before = self.sale_server.server().process().cpu_time()?;
         let run = load.run(&mut self.script)?;
-        run.only(&[Kind::SoldOut])?;
-        let spent = self.shop.server().process().cpu()?.saturating_sub(before);
-        self.rates.push(run.per_sec(Kind::SoldOut));
+        run.only(&[AnswerKind::SoldOut])?;
+        let spent = self.sale_server.server().process().cpu_time()?.saturating_sub(before);
+        self.rates.push(run.per_sec(AnswerKind::SoldOut));
         self.busy = run.generator_busy;
         Ok(spent.as_secs_f64() * 1e6 / run.total() as f64)
     }
 }
 
-fn compare(setting: &Setting, mut few: Side<'_>, mut many: Side<'_>) -> Result<Figure> {
-    let compared = alternate(setting.rounds, || many.measure(setting), || few.measure(setting))?;
-    Ok(Figure::new("R10", "", TARGET).compared(&compared, "µs", "µs with few").note(format!(
-        "processor time of the server for each; {:.0} → {:.0} refusals/s; the generator was busy {} → {} of the time",
+fn compare(config: &BenchConfig, mut few: SideRun<'_>, mut many: SideRun<'_>) -> Result<Figure> {
+    let comparison =
+        compare_alternating(config.rounds, || many.measure(config), || few.measure(config))?;
+    Ok(Figure::new("R10", "", TARGET).comparison(&comparison, "µs", "µs with few").note(format!(
+        "processor time of the server for each; {:.0} → {:.0} refusals/s; the generator was busy \
+         {} → {} of the time",
         median(&few.rates),
         median(&many.rates),
-        shop::percent(few.busy),
-        shop::percent(many.busy)
+        sale_server::percent(few.busy),
+        sale_server::percent(many.busy)
     )))
 }
 
-fn over_sales(setting: &Setting, late: &Buyers) -> Result<Figure> {
-    let mut one = Shop::open(setting, Some(1), None)?;
-    let mut thousand = Shop::open(setting, Some(1), None)?;
-    let winner = shop::buyers("winner", 1);
+fn over_sales(config: &BenchConfig, late: &Buyers) -> Result<Figure> {
+    let mut one = SaleServer::open(config, Some(1), None)?;
+    let mut thousand = SaleServer::open(config, Some(1), None)?;
+    let winner = sale_server::buyers("winner", 1);
     one.sell_out("sale-0000", &winner, 1)?;
     for number in 0..SALES {
         thousand.sell_out(
             &format!("sale-{number:04}"),
-            &shop::buyers(&format!("winner{number}"), 1),
+            &sale_server::buyers(&format!("winner{number}"), 1),
             1,
         )?;
     }
     pin(&one)?;
     pin(&thousand)?;
-    let few = Side::new(&one, late, "sale-0000", 1, REFUSAL_CONNECTIONS);
-    let many = Side::new(&thousand, late, "sale-0000", SALES, REFUSAL_CONNECTIONS);
-    let figure = compare(setting, few, many)?;
+    let few = SideRun::new(&one, late, "sale-0000", 1, REFUSAL_CONNECTIONS);
+    let many = SideRun::new(&thousand, late, "sale-0000", SALES, REFUSAL_CONNECTIONS);
+    let figure = compare(config, few, many)?;
     one.close()?;
     thousand.close()?;
     Ok(figure)
 }
 
-fn over_connections(setting: &Setting, late: &Buyers) -> Result<Figure> {
-    let mut shop = Shop::open(setting, Some(1), None)?;
-    shop.sell_out("spring", &shop::buyers("winner", 1), 1)?;
-    pin(&shop)?;
-    let side = |connections| Side::new(&shop, late, "spring", 1, connections);
-    let figure = compare(setting, side(FEW_CONNECTIONS), side(CONNECTIONS))?;
-    shop.close()?;
+fn over_connections(config: &BenchConfig, late: &Buyers) -> Result<Figure> {
+    let mut sale_server = SaleServer::open(config, Some(1), None)?;
+    sale_server.sell_out("spring", &sale_server::buyers("winner", 1), 1)?;
+    pin(&sale_server)?;
+    let side = |connections| SideRun::new(&sale_server, late, "spring", 1, connections);
+    let figure = compare(config, side(FEW_CONNECTIONS), side(CONNECTIONS))?;
+    sale_server.close()?;
     Ok(figure)
 }
 
-/// Refusals beside few and many known buyers; and the orders themselves, the first of them and the last.
-fn over_buyers(setting: &Setting, late: &Buyers) -> Result<(Figure, Figure)> {
-    let mut few = Shop::open(setting, Some(1), None)?;
-    few.sell_out("spring", &shop::buyers("known", FEW_BUYERS), 1)?;
-    let mut many = Shop::open(setting, Some(1), None)?;
-    let orders = fill(setting, &mut many)?;
+/// Refusals beside few and many known buyers; and the orders themselves, the first of them and the
+/// last.
+fn over_buyers(config: &BenchConfig, late: &Buyers) -> Result<(Figure, Figure)> {
+    let mut few = SaleServer::open(config, Some(1), None)?;
+    few.sell_out("spring", &sale_server::buyers("known", FEW_BUYERS), 1)?;
+    let mut many = SaleServer::open(config, Some(1), None)?;
+    let orders = fill_load(config, &mut many)?;
     pin(&few)?;
     pin(&many)?;
-    let side = |shop| Side::new(shop, late, "spring", 1, REFUSAL_CONNECTIONS);
-    let refusals = compare(setting, side(&few), side(&many))?;
+    let side = |sale_server| SideRun::new(sale_server, late, "spring", 1, REFUSAL_CONNECTIONS);
+    let refusals = compare(config, side(&few), side(&many))?;
     few.close()?;
     many.close()?;
     Ok((refusals, orders))
 }
 
-/// Sells one unit to each of many buyers until it is sold out; what an order cost at the end, over what it cost at the beginning.
-fn fill(setting: &Setting, shop: &mut Shop) -> Result<Figure> {
-    let count = setting.known_buyers;
-    let buyers = shop::buyers("known", count);
-    shop.server().open_sale(&NewSale { id: "spring", stock: count.into(), limit: 1 })?;
+/// Sells one unit to each of many buyers until it is sold out; what an order cost at the end, over
+/// what it cost at the beginning.
+fn fill_load(config: &BenchConfig, sale_server: &mut SaleServer) -> Result<Figure> {
+    let count = config.known_buyers;
+    let buyers = sale_server::buyers("known", count);
+    sale_server.server().open_sale(&NewSale { id: "spring", stock: count.into(), limit: 1 })?;
     let share = count / PARTS;
     let (mut costs, mut rates) = (Vec::new(), Vec::new());
     for part in 0..PARTS {
-        let template = shop::template(&buyers, "spring", 1, "");
+        let template = sale_server::template(&buyers, "spring", 1, "");
         let mut script = Purchases::each_once(&buyers, template, part * share)
-            .only(if part + 1 == PARTS { count } else { share });
-        let before = shop.server().process().cpu()?;
-        let run = shop.take_orders(&shop.fill(ORDER_CONNECTIONS), &mut script)?;
-        let spent = shop.server().process().cpu()?.saturating_sub(before);
+            .limited_to(if part + 1 == PARTS { count } else { share });
+        let before = sale_server.server().process().cpu_time()?;
+        let run =
+            sale_server.take_orders(&sale_server.fill_load(ORDER_CONNECTIONS), &mut script)?;
+        let spent = sale_server.server().process().cpu_time()?.saturating_sub(before);
         costs.push(spent.as_secs_f64() * 1e6 / run.total() as f64);
-        rates.push(run.per_sec(Kind::Accepted));
+        rates.push(run.per_sec(AnswerKind::Accepted));
     }
-    shop.server().check_stock("spring", count.into()..=count.into())?;
+    sale_server.server().check_stock("spring", count.into()..=count.into())?;
     let (first, last) = (costs[0], costs[costs.len() - 1]);
-    let compared = Compared { ours: vec![last], peer: vec![first] };
+    let comparison = Comparison { ours: vec![last], peer: vec![first] };
     let rates: Vec<String> = rates.iter().map(|rate| format!("{rate:.0}")).collect();
-    Ok(Figure::new("R10", "", TARGET).compared(&compared, "µs", "µs at first").note(format!(
-        "processor time of the server for each, the last tenth over the first; orders/s by tenths: {}",
+    Ok(Figure::new("R10", "", TARGET).comparison(&comparison, "µs", "µs at first").note(format!(
+        "processor time of the server for each, the last tenth over the first; orders/s by tenths: \
+         {}",
         rates.join(" ")
     )))
 }

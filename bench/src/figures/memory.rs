@@ -1,5 +1,5 @@
-//! R6: what the server keeps in memory for a buyer that it knows, for a request that waits, for an idle WebSocket, for a place in the waiting room, and for a tab
-//! left open there.
+//! R6: what the server keeps in memory for a buyer that it knows, for a request that waits, for an
+//! idle WebSocket, for a place in the waiting room, and for a tab left open there.
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -7,18 +7,18 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use doorbuster_core::limits::SLOT_REQUESTS_MAX;
 
-use super::shop::{self, Shop};
-use super::{or_invalid, slot};
+use super::sale_server::{self, SaleServer};
+use super::{figure_or_invalid, slot};
 use crate::buyers::Buyers;
+use crate::config::BenchConfig;
 use crate::figure::{Figure, Target};
 use crate::limits::{ORDER_CONNECTIONS, SOCKETS, WAITING, WARM_ORDERS};
 use crate::load::http::Purchases;
-use crate::load::{Kind, Script};
-use crate::setting::Setting;
+use crate::load::{AnswerKind, Script};
 use crate::sockets;
 
-mod room;
 mod tab;
+mod waiting_room;
 
 const BUYER: Target = Target::AtMost { floor: 200.0, goal: 100.0 };
 const REQUEST: Target = Target::AtMost { floor: 8.0, goal: 4.0 };
@@ -26,67 +26,77 @@ const SOCKET: Target = Target::AtMost { floor: 20.0, goal: 10.0 };
 const PLACE: Target = Target::AtMost { floor: 1024.0, goal: 512.0 };
 const TAB: Target = Target::AtMost { floor: 1024.0, goal: 1024.0 };
 const KIB: f64 = 1024.0;
-/// Enough to have walked every path once, and too few to leave memory behind that connections could use.
+/// Enough to have walked every path once, and too few to leave memory behind that connections could
+/// use.
 const FEW_ORDERS: u32 = 2_000;
 const FEW_CONNECTIONS: usize = 4;
 /// An answer that takes longer is none.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Measures R6.
-pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
+pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     let rows: [(&str, Target, Result<Figure>); 5] = [
-        ("memory for a known buyer", BUYER, known_buyers(setting)),
-        ("memory for a waiting request", REQUEST, waiting_requests(setting)),
-        ("memory for an idle WebSocket", SOCKET, idle_sockets(setting)),
-        ("memory for a place in the waiting room", PLACE, room::places(setting)),
-        ("memory for a tab left open in the waiting room", TAB, tab::open(setting)),
+        ("memory for a known buyer", BUYER, known_buyers(config)),
+        ("memory for a waiting request", REQUEST, waiting_requests(config)),
+        ("memory for an idle WebSocket", SOCKET, idle_sockets(config)),
+        ("memory for a place in the waiting room", PLACE, waiting_room::places(config)),
+        ("memory for a tab left open in the waiting room", TAB, tab::open(config)),
     ];
     let name = |(measured, target, figure): (&str, Target, Result<Figure>)| {
-        let figure = or_invalid("R6", measured, target, figure);
+        let figure = figure_or_invalid("R6", measured, target, figure);
         Figure { measured: measured.to_owned(), ..figure }
     };
     rows.into_iter().map(name).collect()
 }
 
 /// Growth by the orders of many buyers, once the caches of bounded size are full.
-fn known_buyers(setting: &Setting) -> Result<Figure> {
-    let mut shop = Shop::open(setting, None, None)?;
-    let warm = if setting.quick { WARM_ORDERS / 10 } else { WARM_ORDERS };
-    order(&mut shop, "warm", &shop::buyers("warm", warm), ORDER_CONNECTIONS)?;
-    let before = shop.server().process().resident_at_rest()?;
-    let known = setting.known_buyers;
-    order(&mut shop, "known", &shop::buyers("known", known), ORDER_CONNECTIONS)?;
-    let after = shop.server().process().resident_at_rest()?;
-    shop.close()?;
+fn known_buyers(config: &BenchConfig) -> Result<Figure> {
+    let mut sale_server = SaleServer::open(config, None, None)?;
+    let warm = if config.quick { WARM_ORDERS / 10 } else { WARM_ORDERS };
+    order(&mut sale_server, "warm", &sale_server::buyers("warm", warm), ORDER_CONNECTIONS)?;
+    let before = sale_server.server().process().resident_at_rest()?;
+    let known = config.known_buyers;
+    order(&mut sale_server, "known", &sale_server::buyers("known", known), ORDER_CONNECTIONS)?;
+    let after = sale_server.server().process().resident_at_rest()?;
+    sale_server.close()?;
     let each = after.saturating_sub(before) as f64 / f64::from(known);
-    let alone = slot::measured_apart(known.min(SLOT_REQUESTS_MAX as u32))?;
+    let alone = slot::measure_in_child(known.min(SLOT_REQUESTS_MAX as u32))?;
     let note =
         format!("{known} buyers with one order each; the slot by itself keeps {alone:.0} B of it");
-    Ok(Figure::new("R6", "", BUYER).plain(each, "B").note(note))
+    Ok(Figure::new("R6", "", BUYER).with_value(each, "B").note(note))
 }
 
-fn order(shop: &mut Shop, sale: &str, buyers: &Buyers, connections: usize) -> Result<()> {
-    shop.open_plenty(sale)?;
-    let mut script = Purchases::each_once(buyers, shop::template(buyers, sale, 1, ""), 0);
-    let run = shop.take_orders(&shop.fill(connections), &mut script)?;
-    ensure!(run.count(Kind::Accepted) == u64::from(buyers.count()), "not every buyer got an order");
-    shop.check(sale, &run)
+fn order(
+    sale_server: &mut SaleServer,
+    sale: &str,
+    buyers: &Buyers,
+    connections: usize,
+) -> Result<()> {
+    sale_server.open_plenty(sale)?;
+    let mut script = Purchases::each_once(buyers, sale_server::template(buyers, sale, 1, ""), 0);
+    let run = sale_server.take_orders(&sale_server.fill_load(connections), &mut script)?;
+    ensure!(
+        run.count(AnswerKind::Accepted) == u64::from(buyers.count()),
+        "not every buyer got an order"
+    );
+    sale_server.check(sale, &run)
 }
 
-/// Growth by requests whose verdict is kept from coming: a transaction of ours holds the store's lock meanwhile.
-fn waiting_requests(setting: &Setting) -> Result<Figure> {
-    let mut shop = Shop::open(setting, None, None)?;
-    order(&mut shop, "warm", &shop::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;
-    shop.open_plenty("spring")?;
-    let before = shop.server().process().resident_at_rest()?;
-    let buyers = shop::buyers("waiting", WAITING as u32);
-    let mut streams = connect(shop.addr(), WAITING)?;
+/// Growth by requests whose verdict is kept from coming: a transaction of ours holds the store's
+/// lock meanwhile.
+fn waiting_requests(config: &BenchConfig) -> Result<Figure> {
+    let mut sale_server = SaleServer::open(config, None, None)?;
+    order(&mut sale_server, "warm", &sale_server::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;
+    sale_server.open_plenty("spring")?;
+    let before = sale_server.server().process().resident_at_rest()?;
+    let buyers = sale_server::buyers("waiting", WAITING as u32);
+    let mut streams = connect(sale_server.addr(), WAITING)?;
     let mut script = Purchases::each_once(
         &buyers,
-        shop::template(&buyers, "spring", 1, "Prefer: wait=30\r\n"),
+        sale_server::template(&buyers, "spring", 1, "Prefer: wait=30\r\n"),
         0,
     );
-    let lock = rusqlite::Connection::open(shop.server().store_file()?)?;
+    let lock = rusqlite::Connection::open(sale_server.server().store_file()?)?;
     lock.execute_batch("BEGIN IMMEDIATE")?;
     let mut request = Vec::new();
     for stream in &mut streams {
@@ -94,31 +104,32 @@ fn waiting_requests(setting: &Setting) -> Result<Figure> {
         script.next(&mut request);
         stream.write_all(&request)?;
     }
-    let waiting = settled(&shop)?;
+    let waiting = stable_memory(&sale_server)?;
     let answered = streams.iter().filter(|stream| has_answer(stream)).count();
     lock.execute_batch("ROLLBACK")?;
     let mut accepted = 0;
     for stream in &mut streams {
-        accepted += u64::from(hear(stream, &mut script)? == Kind::Accepted);
+        accepted += u64::from(read_answer(stream, &mut script)? == AnswerKind::Accepted);
     }
-    let idle = shop.server().process().resident_at_rest()?;
+    let idle = sale_server.server().process().resident_at_rest()?;
     ensure!(answered == 0, "{answered} requests did not wait");
     ensure!(accepted == WAITING as u64, "{accepted} of {WAITING} waiting requests became orders");
-    shop.server().check_stock("spring", accepted..=accepted)?;
+    sale_server.server().check_stock("spring", accepted..=accepted)?;
     let each = |bytes: u64| bytes.saturating_sub(before) as f64 / WAITING as f64 / KIB;
     let note = format!(
-        "{WAITING} requests, each with its connection, while the store was kept from committing; afterwards, idle, a connection keeps {:.1} KiB",
+        "{WAITING} requests, each with its connection, while the store was kept from committing; \
+         afterwards, idle, a connection keeps {:.1} KiB",
         each(idle)
     );
-    Ok(Figure::new("R6", "", REQUEST).plain(each(waiting), "KiB").note(note))
+    Ok(Figure::new("R6", "", REQUEST).with_value(each(waiting), "KiB").note(note))
 }
 
 /// Resident memory once it no longer grows.
-fn settled(shop: &Shop) -> Result<u64> {
+fn stable_memory(sale_server: &SaleServer) -> Result<u64> {
     let mut before = 0;
     for _ in 0..12 {
         std::thread::sleep(Duration::from_millis(250));
-        let now = shop.server().process().resident()?;
+        let now = sale_server.server().process().resident()?;
         if now == before {
             return Ok(now);
         }
@@ -142,7 +153,7 @@ fn has_answer(stream: &TcpStream) -> bool {
     stream.set_nonblocking(false).is_err() || !blocked
 }
 
-fn hear(stream: &mut TcpStream, script: &mut impl Script) -> Result<Kind> {
+fn read_answer(stream: &mut TcpStream, script: &mut impl Script) -> Result<AnswerKind> {
     let mut inbox = vec![0; 16 * 1024];
     let mut filled = 0;
     loop {
@@ -156,22 +167,22 @@ fn hear(stream: &mut TcpStream, script: &mut impl Script) -> Result<Kind> {
 }
 
 /// Growth by WebSockets that have been greeted and then hear nothing.
-fn idle_sockets(setting: &Setting) -> Result<Figure> {
-    let mut shop = Shop::open(setting, None, None)?;
-    order(&mut shop, "warm", &shop::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;
-    let count = if setting.quick { SOCKETS / 10 } else { SOCKETS };
-    let buyers = shop::buyers("reader", count as u32);
-    let before = shop.server().process().resident_at_rest()?;
-    let mut streams = connect(shop.addr(), count)?;
+fn idle_sockets(config: &BenchConfig) -> Result<Figure> {
+    let mut sale_server = SaleServer::open(config, None, None)?;
+    order(&mut sale_server, "warm", &sale_server::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;
+    let count = if config.quick { SOCKETS / 10 } else { SOCKETS };
+    let buyers = sale_server::buyers("reader", count as u32);
+    let before = sale_server.server().process().resident_at_rest()?;
+    let mut streams = connect(sale_server.addr(), count)?;
     for (number, stream) in streams.iter_mut().enumerate() {
-        sockets::greet(stream, "warm", &buyers.token(number as u32))
+        sockets::follow_sale(stream, "warm", &buyers.token(number as u32))
             .with_context(|| format!("socket {number}"))?;
     }
-    let after = shop.server().process().resident_at_rest()?;
+    let after = sale_server.server().process().resident_at_rest()?;
     drop(streams);
-    shop.close()?;
+    sale_server.close()?;
     let each = after.saturating_sub(before) as f64 / count as f64 / KIB;
     Ok(Figure::new("R6", "", SOCKET)
-        .plain(each, "KiB")
+        .with_value(each, "KiB")
         .note(format!("{count} sockets, each greeted")))
 }

@@ -1,39 +1,45 @@
-//! R2 and R3: durable orders over HTTP against a counter in Redis's memory, and against PostgreSQL's hot row.
+//! R2 and R3: durable orders over HTTP against a counter in Redis's memory, and against
+//! PostgreSQL's hot row.
 use anyhow::{Result, ensure};
 
-use super::or_invalid;
-use super::shop::{self, Shop};
+use super::figure_or_invalid;
+use super::sale_server::{self, SaleServer};
 use crate::buyers::Buyers;
-use crate::figure::{Compared, Figure, Target};
-use crate::limits::{ORDER_CONNECTIONS, PLENTY, REDIS_CONNECTIONS};
+use crate::config::BenchConfig;
+use crate::figure::{Comparison, Figure, Target};
+use crate::limits::{ORDER_CONNECTIONS, PLENTY_OF_STOCK, REDIS_CONNECTIONS};
 use crate::load::http::Purchases;
 use crate::load::resp::Evalsha;
-use crate::load::{Kind, Run};
+use crate::load::{AnswerKind, RunResult};
 use crate::peer::postgres::Postgres;
 use crate::peer::redis::{ITEM, Redis};
-use crate::setting::Setting;
 
 const MEASURED: &str = "durable orders over HTTP";
 
 /// Measures R2, R3 or both, our side once for both.
-pub fn measure(setting: &Setting, ids: &[&'static str]) -> Vec<Figure> {
-    let measured = rounds(setting, ids.contains(&"R2"), ids.contains(&"R3"));
+pub fn measure(config: &BenchConfig, ids: &[&'static str]) -> Vec<Figure> {
+    let measured = rounds(config, ids.contains(&"R2"), ids.contains(&"R3"));
     let row = |id: &'static str| {
         let target = match id {
             "R2" => Target::AtLeast { floor: 0.4, goal: 0.8 },
             _ => Target::AtLeast { floor: 8.0, goal: 16.0 },
         };
         let figure = measured.as_ref().map(|measured| {
-            let compared = Compared {
+            let comparison = Comparison {
                 ours: measured.ours.clone(),
                 peer: if id == "R2" { measured.redis.clone() } else { measured.postgres.clone() },
             };
             let peer = if id == "R2" { "EVALSHA /s" } else { "hot row /s" };
             Figure::new(id, MEASURED, target)
-                .compared(&compared, "/s", peer)
+                .comparison(&comparison, "/s", peer)
                 .note(measured.note(id))
         });
-        or_invalid(id, MEASURED, target, figure.map_err(|error| anyhow::anyhow!("{error:#}")))
+        figure_or_invalid(
+            id,
+            MEASURED,
+            target,
+            figure.map_err(|error| anyhow::anyhow!("{error:#}")),
+        )
     };
     ids.iter().map(|id| row(id)).collect()
 }
@@ -51,9 +57,10 @@ impl Measured {
     fn note(&self, id: &str) -> String {
         match id {
             "R2" => format!(
-                "{ORDER_CONNECTIONS} connections, each buyer once, all audited; p99 {:.1} ms; the generator was busy {} of the time",
+                "{ORDER_CONNECTIONS} connections, each buyer once, all audited; p99 {:.1} ms; the \
+                 generator was busy {} of the time",
                 self.p99_us / 1e3,
-                shop::percent(self.busy)
+                sale_server::percent(self.busy)
             ),
             _ => format!(
                 "pgbench with {} clients, prepared statement",
@@ -63,18 +70,18 @@ impl Measured {
     }
 }
 
-fn rounds(setting: &Setting, with_redis: bool, with_postgres: bool) -> Result<Measured> {
-    let buyers = shop::buyers("buyer", setting.buyers());
-    let mut redis = if with_redis { Some(Redis::start(setting.parent())?) } else { None };
-    let postgres = if with_postgres { Some(Postgres::start(setting.parent())?) } else { None };
+fn rounds(config: &BenchConfig, with_redis: bool, with_postgres: bool) -> Result<Measured> {
+    let buyers = sale_server::buyers("buyer", config.buyers());
+    let mut redis = if with_redis { Some(Redis::start(config.parent())?) } else { None };
+    let postgres = if with_postgres { Some(Postgres::start(config.parent())?) } else { None };
     let mut measured = Measured::default();
-    for round in 0..=setting.rounds {
-        let run = one_round(setting, &buyers)?;
-        let evalsha = redis.as_mut().map(|redis| evalsha(redis, setting)).transpose()?;
+    for round in 0..=config.rounds {
+        let run = one_round(config, &buyers)?;
+        let evalsha = redis.as_mut().map(|redis| evalsha(redis, config)).transpose()?;
         let hot_row =
-            postgres.as_ref().map(|postgres| postgres.hot_row(setting.time)).transpose()?;
+            postgres.as_ref().map(|postgres| postgres.hot_row(config.time)).transpose()?;
         if round > 0 {
-            measured.ours.push(run.per_sec(Kind::Accepted));
+            measured.ours.push(run.per_sec(AnswerKind::Accepted));
             measured.redis.extend(evalsha);
             measured.postgres.extend(hot_row);
             measured.busy = measured.busy.max(run.generator_busy);
@@ -85,31 +92,31 @@ fn rounds(setting: &Setting, with_redis: bool, with_postgres: bool) -> Result<Me
 }
 
 /// A new server, a sale that does not sell out, and as many buyers as can be served.
-fn one_round(setting: &Setting, buyers: &Buyers) -> Result<Run> {
-    let mut shop = Shop::open(setting, None, None)?;
-    shop.open_plenty("spring")?;
-    let load = setting.load(shop.addr(), ORDER_CONNECTIONS);
-    let run = shop.take_orders(
+fn one_round(config: &BenchConfig, buyers: &Buyers) -> Result<RunResult> {
+    let mut sale_server = SaleServer::open(config, None, None)?;
+    sale_server.open_plenty("spring")?;
+    let load = config.load(sale_server.addr(), ORDER_CONNECTIONS);
+    let run = sale_server.take_orders(
         &load,
-        &mut Purchases::each_once(buyers, shop::template(buyers, "spring", 1, ""), 0),
+        &mut Purchases::each_once(buyers, sale_server::template(buyers, "spring", 1, ""), 0),
     )?;
-    ensure!(run.time == setting.time, "more orders were taken than buyers had been made ready");
-    shop.check("spring", &run)?;
-    shop.close()?;
+    ensure!(run.time == config.time, "more orders were taken than buyers had been made ready");
+    sale_server.check("spring", &run)?;
+    sale_server.close()?;
     Ok(run)
 }
 
-fn evalsha(redis: &mut Redis, setting: &Setting) -> Result<f64> {
+fn evalsha(redis: &mut Redis, config: &BenchConfig) -> Result<f64> {
     let digest = redis.load_script()?;
-    redis.stock(PLENTY)?;
-    let load = setting.load(redis.addr(), REDIS_CONNECTIONS);
+    redis.stock(PLENTY_OF_STOCK)?;
+    let load = config.load(redis.addr(), REDIS_CONNECTIONS);
     let run = load.run(&mut Evalsha::new(&digest, ITEM, "1"))?;
-    run.only(&[Kind::Accepted])?;
-    let booked = redis.booked()?;
+    run.only(&[AnswerKind::Accepted])?;
+    let reserved_units = redis.reserved_units()?;
     ensure!(
-        booked == run.count(Kind::Accepted),
-        "Redis booked {booked} units and told {}",
-        run.count(Kind::Accepted)
+        reserved_units == run.count(AnswerKind::Accepted),
+        "Redis booked {reserved_units} units and told {}",
+        run.count(AnswerKind::Accepted)
     );
-    Ok(run.per_sec(Kind::Accepted))
+    Ok(run.per_sec(AnswerKind::Accepted))
 }

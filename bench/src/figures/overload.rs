@@ -1,28 +1,29 @@
 //! R8: how much good a server still does when it is asked for five times what it can.
 //!
-//! The server is kept on one core and the generator on another. Buyers overload it in two ways. *A crowd* waits for its answers: requests are due at
-//! five times the capacity, and one that finds no free connection turns away. *A flood* does not wait (`Prefer: respond-async`): every connection asks
-//! again at once, so that places in the queue run out and the server has to refuse. The crowd comes once more in twice that number, and once beside clients that
-//! only mean to be a burden.
+//! The server is kept on one core and the generator on another. Buyers overload it in two ways. *A
+//! crowd* waits for its answers: requests are due at five times the capacity, and one that finds no
+//! free connection turns away. *A flood* does not wait (`Prefer: respond-async`): every connection
+//! asks again at once, so that places in the queue run out and the server has to refuse. The crowd
+//! comes once more in twice that number, and once beside clients that only mean to be a burden.
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rusqlite::{Connection, OpenFlags};
 
-use super::or_invalid;
-use super::shop::{self, Shop};
+use super::figure_or_invalid;
+use super::sale_server::{self, SaleServer};
 use crate::attack::Attack;
 use crate::buyers::Buyers;
+use crate::config::BenchConfig;
 use crate::cores;
-use crate::figure::{Compared, Figure, Target, median};
+use crate::figure::{Comparison, Figure, Target, median};
 use crate::limits::{
     BOMBS_PER_SEC, CROWD_CONNECTIONS, CROWD_CONNECTIONS_BESIDE, DEAD_SOCKETS, DRAIN_WITHIN,
     ORDER_CONNECTIONS, OVERLOAD, OVERLOAD_LARGE, SLOW_HEADS,
 };
 use crate::load::http::Purchases;
-use crate::load::{Kind, Load, Pace, Run};
-use crate::setting::Setting;
+use crate::load::{AnswerKind, Load, Pace, RunResult};
 
 const TARGET: Target = Target::AtLeast { floor: 0.8, goal: 0.95 };
 const CROWD: &str = "orders while a crowd waits, one core";
@@ -31,18 +32,18 @@ const ATTACKED: &str = "orders while a crowd waits, beside attack clients";
 const FLOOD: &str = "orders while a flood comes in, one core";
 
 /// Measures R8.
-pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
-    match rounds(setting) {
+pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
+    match rounds(config) {
         Ok(rows) => rows,
         Err(error) => [CROWD, LARGE, ATTACKED, FLOOD]
-            .map(|what| or_invalid("R8", what, TARGET, Err(anyhow::anyhow!("{error:#}"))))
+            .map(|what| figure_or_invalid("R8", what, TARGET, Err(anyhow::anyhow!("{error:#}"))))
             .into(),
     }
 }
 
 #[derive(Debug, Default)]
 struct Measured {
-    compared: Compared,
+    comparison: Comparison,
     /// Requests that reached the server, over its capacity.
     attained: Vec<f64>,
     /// The share of them that heard `503`.
@@ -51,27 +52,28 @@ struct Measured {
 }
 
 impl Measured {
-    fn add(&mut self, orders_per_sec: f64, capacity: f64, run: &Run) {
-        self.compared.ours.push(orders_per_sec);
-        self.compared.peer.push(capacity);
+    fn add(&mut self, orders_per_sec: f64, capacity: f64, run: &RunResult) {
+        self.comparison.ours.push(orders_per_sec);
+        self.comparison.peer.push(capacity);
         self.attained.push(run.sent_per_sec() / capacity);
-        self.refused.push(run.count(Kind::Overloaded) as f64 / run.total().max(1) as f64);
+        self.refused.push(run.count(AnswerKind::Overloaded) as f64 / run.total().max(1) as f64);
         self.busy = self.busy.max(run.generator_busy);
     }
 
     fn figure(&self, what: &str, how: &str) -> Figure {
-        Figure::new("R8", what, TARGET).compared(&self.compared, "/s", "at capacity /s").note(format!(
-            "{how}; {:.1} × of capacity reached the server, which refused {} of it with 503; the generator was busy {} of the time",
+        Figure::new("R8", what, TARGET).comparison(&self.comparison, "/s", "at capacity /s").note(format!(
+            "{how}; {:.1} × of capacity reached the server, which refused {} of it with 503; the \
+             generator was busy {} of the time",
             median(&self.attained),
-            shop::percent(median(&self.refused)),
-            shop::percent(self.busy)
+            sale_server::percent(median(&self.refused)),
+            sale_server::percent(self.busy)
         ))
     }
 }
 
 /// An overloading crowd.
 #[derive(Clone, Copy, Debug)]
-struct Crowd {
+struct CrowdCase {
     what: &'static str,
     /// How many times the capacity is due.
     times: f64,
@@ -79,15 +81,15 @@ struct Crowd {
     is_attacked: bool,
 }
 
-const CROWDS: [Crowd; 3] = [
-    Crowd { what: CROWD, times: OVERLOAD, connections: CROWD_CONNECTIONS, is_attacked: false },
-    Crowd {
+const CROWDS: [CrowdCase; 3] = [
+    CrowdCase { what: CROWD, times: OVERLOAD, connections: CROWD_CONNECTIONS, is_attacked: false },
+    CrowdCase {
         what: LARGE,
         times: OVERLOAD_LARGE,
         connections: CROWD_CONNECTIONS,
         is_attacked: false,
     },
-    Crowd {
+    CrowdCase {
         what: ATTACKED,
         times: OVERLOAD,
         connections: CROWD_CONNECTIONS_BESIDE,
@@ -95,11 +97,12 @@ const CROWDS: [Crowd; 3] = [
     },
 ];
 
-impl Crowd {
-    fn how(&self) -> String {
+impl CrowdCase {
+    fn label(&self) -> String {
         let beside = if self.is_attacked {
             format!(
-                ", beside {DEAD_SOCKETS} WebSockets that are never read, {SLOW_HEADS} heads that never end and {BOMBS_PER_SEC} headers of 64 KiB a second"
+                ", beside {DEAD_SOCKETS} WebSockets that are never read, {SLOW_HEADS} heads that \
+                 never end and {BOMBS_PER_SEC} headers of 64 KiB a second"
             )
         } else {
             String::new()
@@ -108,22 +111,22 @@ impl Crowd {
     }
 }
 
-fn rounds(setting: &Setting) -> Result<Vec<Figure>> {
+fn rounds(config: &BenchConfig) -> Result<Vec<Figure>> {
     ensure!(cores::pair().0.is_some(), "this figure needs two cores");
-    let buyers = shop::buyers("buyer", setting.buyers() * 3);
+    let buyers = sale_server::buyers("buyer", config.buyers() * 3);
     let mut crowds: [Measured; CROWDS.len()] = Default::default();
     let mut flood = Measured::default();
-    for round in 0..=setting.rounds {
+    for round in 0..=config.rounds {
         let mut capacities = Vec::new();
         for (crowd, measured) in CROWDS.iter().zip(&mut crowds) {
             let (capacity, orders_per_sec, run) =
-                crowd_round(setting, &buyers, crowd).context(crowd.what)?;
+                crowd_round(config, &buyers, crowd).context(crowd.what)?;
             capacities.push(capacity);
             if round > 0 {
                 measured.add(orders_per_sec, capacity, &run);
             }
         }
-        let (settled_per_sec, flooded) = flood_round(setting, &buyers).context(FLOOD)?;
+        let (settled_per_sec, flooded) = flood_round(config, &buyers).context(FLOOD)?;
         if round > 0 {
             flood.add(settled_per_sec, median(&capacities), &flooded);
         }
@@ -131,7 +134,7 @@ fn rounds(setting: &Setting) -> Result<Vec<Figure>> {
     let mut figures: Vec<Figure> = CROWDS
         .iter()
         .zip(&crowds)
-        .map(|(crowd, measured)| measured.figure(crowd.what, &crowd.how()))
+        .map(|(crowd, measured)| measured.figure(crowd.what, &crowd.label()))
         .collect();
     figures.push(
         flood.figure(
@@ -142,62 +145,71 @@ fn rounds(setting: &Setting) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-fn open(setting: &Setting) -> Result<Shop> {
-    Shop::open(setting, None, cores::pair().0)
+fn open(config: &BenchConfig) -> Result<SaleServer> {
+    SaleServer::open(config, None, cores::pair().0)
 }
 
 /// Capacity, and the orders per second while a crowd waits.
-fn crowd_round(setting: &Setting, buyers: &Buyers, crowd: &Crowd) -> Result<(f64, f64, Run)> {
-    let mut shop = open(setting)?;
-    shop.open_plenty("full")?;
-    shop.open_plenty("crowd")?;
+fn crowd_round(
+    config: &BenchConfig,
+    buyers: &Buyers,
+    crowd: &CrowdCase,
+) -> Result<(f64, f64, RunResult)> {
+    let mut sale_server = open(config)?;
+    sale_server.open_plenty("full")?;
+    sale_server.open_plenty("crowd")?;
     let core = cores::pair().1;
-    let load = Load { core, ..setting.load(shop.addr(), ORDER_CONNECTIONS) };
-    let mut script = Purchases::each_once(buyers, shop::template(buyers, "full", 1, ""), 0);
-    let run = shop.take_orders(&load, &mut script)?;
-    shop.check("full", &run)?;
-    let capacity = run.per_sec(Kind::Accepted);
-    let dead = shop::buyers("dead", DEAD_SOCKETS as u32);
-    let attack =
-        crowd.is_attacked.then(|| Attack::begin(shop.addr(), core, &dead, "crowd")).transpose()?;
+    let load = Load { core, ..config.load(sale_server.addr(), ORDER_CONNECTIONS) };
+    let mut script = Purchases::each_once(buyers, sale_server::template(buyers, "full", 1, ""), 0);
+    let run = sale_server.take_orders(&load, &mut script)?;
+    sale_server.check("full", &run)?;
+    let capacity = run.per_sec(AnswerKind::Accepted);
+    let dead = sale_server::buyers("dead", DEAD_SOCKETS as u32);
+    let attack = crowd
+        .is_attacked
+        .then(|| Attack::start(sale_server.addr(), core, &dead, "crowd"))
+        .transpose()?;
     // The crowd is there when it begins to count.
-    let (pace, lead) = (Pace::Crowd(capacity * crowd.times), setting.time / 2);
-    let load = Load { connections: crowd.connections, pace, lead, ..load };
-    let mut script =
-        Purchases::each_once(buyers, shop::template(buyers, "crowd", 1, ""), script.next_buyer());
-    let run = shop.take_some_orders(&load, &mut script)?;
-    run.only(&[Kind::Accepted, Kind::Queued, Kind::Overloaded])?;
+    let (pace, warm_up) = (Pace::Crowd(capacity * crowd.times), config.time / 2);
+    let load = Load { connections: crowd.connections, pace, warm_up, ..load };
+    let mut script = Purchases::each_once(
+        buyers,
+        sale_server::template(buyers, "crowd", 1, ""),
+        script.next_buyer(),
+    );
+    let run = sale_server.take_some_orders(&load, &mut script)?;
+    run.only(&[AnswerKind::Accepted, AnswerKind::Queued, AnswerKind::Overloaded])?;
     attack.map(Attack::end).transpose()?;
-    shop.check("crowd", &run)?;
-    ensure!(run.time == setting.time, "more requests were sent than buyers had been made ready");
-    shop.close()?;
-    Ok((capacity, run.per_sec(Kind::Accepted), run))
+    sale_server.check("crowd", &run)?;
+    ensure!(run.time == config.time, "more requests were sent than buyers had been made ready");
+    sale_server.close()?;
+    Ok((capacity, run.per_sec(AnswerKind::Accepted), run))
 }
 
 /// Orders per second in the store while a flood comes in.
-fn flood_round(setting: &Setting, buyers: &Buyers) -> Result<(f64, Run)> {
-    let mut shop = open(setting)?;
-    shop.open_plenty("flood")?;
-    let load = Load { core: cores::pair().1, ..setting.load(shop.addr(), ORDER_CONNECTIONS) };
-    let template = shop::template(buyers, "flood", 1, "Prefer: respond-async\r\n");
+fn flood_round(config: &BenchConfig, buyers: &Buyers) -> Result<(f64, RunResult)> {
+    let mut sale_server = open(config)?;
+    sale_server.open_plenty("flood")?;
+    let load = Load { core: cores::pair().1, ..config.load(sale_server.addr(), ORDER_CONNECTIONS) };
+    let template = sale_server::template(buyers, "flood", 1, "Prefer: respond-async\r\n");
     let mut script = Purchases::each_once(buyers, template, 0);
-    let file = shop.server().store_file()?;
+    let file = sale_server.server().store_file()?;
     let (run, settled) = std::thread::scope(|scope| {
         let settled = scope.spawn(|| settled_per_sec(&file, &load));
-        let run = shop.take_some_orders(&load, &mut script);
+        let run = sale_server.take_some_orders(&load, &mut script);
         (run, settled.join().expect("counting orders does not panic"))
     });
     let (run, settled) = (run?, settled?);
-    run.only(&[Kind::Accepted, Kind::Queued, Kind::Overloaded])?;
-    ensure!(run.time == setting.time, "more requests were sent than buyers had been made ready");
-    every_verdict(&file, run.count(Kind::Queued) + run.count(Kind::Accepted))?;
-    shop.check("flood", &run)?;
-    shop.close()?;
+    run.only(&[AnswerKind::Accepted, AnswerKind::Queued, AnswerKind::Overloaded])?;
+    ensure!(run.time == config.time, "more requests were sent than buyers had been made ready");
+    wait_for_verdicts(&file, run.count(AnswerKind::Queued) + run.count(AnswerKind::Accepted))?;
+    sale_server.check("flood", &run)?;
+    sale_server.close()?;
     Ok((settled, run))
 }
 
 /// Waits until each of so many tickets has its verdict: an order, or a record that it was returned.
-fn every_verdict(file: &Path, tickets: u64) -> Result<()> {
+fn wait_for_verdicts(file: &Path, tickets: u64) -> Result<()> {
     let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)
         .context("reading the store")?;
     let until = Instant::now() + DRAIN_WITHIN;
@@ -221,7 +233,7 @@ fn settled_per_sec(file: &Path, load: &Load) -> Result<f64> {
         .context("reading the store")?;
     let orders =
         || db.query_row("SELECT coalesce(max(seq), 0) FROM orders", [], |row| row.get::<_, i64>(0));
-    std::thread::sleep(load.lead);
+    std::thread::sleep(load.warm_up);
     let (from, before) = (Instant::now(), orders()?);
     std::thread::sleep(load.time * 9 / 10);
     let (until, after) = (Instant::now(), orders()?);

@@ -4,62 +4,64 @@ use std::net::TcpStream;
 
 use anyhow::{Context, Result};
 
-use super::or_invalid;
-use super::shop::{self, Shop};
+use super::figure_or_invalid;
+use super::sale_server::{self, SaleServer};
+use crate::config::BenchConfig;
 use crate::cores;
-use crate::figure::{Figure, Target, alternate};
+use crate::figure::{Figure, Target, compare_alternating};
 use crate::limits::{REFUSAL_CONNECTIONS, REFUSED_BUYERS};
 use crate::load::http::Purchases;
-use crate::load::{Kind, Load};
+use crate::load::{AnswerKind, Load};
 use crate::peer::nginx::Nginx;
-use crate::setting::Setting;
 
 const TARGET: Target = Target::AtLeast { floor: 0.85, goal: 1.0 };
 const MEASURED: &str = "sold-out answers over HTTP, one worker";
 
 /// Measures R1.
-pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
-    vec![or_invalid("R1", MEASURED, TARGET, against_nginx(setting))]
+pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
+    vec![figure_or_invalid("R1", MEASURED, TARGET, against_nginx(config))]
 }
 
-fn against_nginx(setting: &Setting) -> Result<Figure> {
+fn against_nginx(config: &BenchConfig) -> Result<Figure> {
     let (server_core, generator_core) = cores::pair();
-    let mut shop = Shop::open(setting, Some(1), server_core)?;
-    shop.sell_out("spring", &shop::buyers("winner", 10), 10)?;
-    let buyers = shop::buyers("late", REFUSED_BUYERS);
-    let nginx = Nginx::start(setting.parent(), &refusal(&shop, &buyers)?, server_core)?;
-    let script = || Purchases::round_and_round(&buyers, shop::template(&buyers, "spring", 10, ""));
+    let mut sale_server = SaleServer::open(config, Some(1), server_core)?;
+    sale_server.sell_out("spring", &sale_server::buyers("winner", 10), 10)?;
+    let buyers = sale_server::buyers("late", REFUSED_BUYERS);
+    let nginx = Nginx::start(config.parent(), &refusal(&sale_server, &buyers)?, server_core)?;
+    let script =
+        || Purchases::round_and_round(&buyers, sale_server::template(&buyers, "spring", 10, ""));
     let (mut to_us, mut to_nginx) = (script(), script());
-    let load = |addr| Load { core: generator_core, ..setting.load(addr, REFUSAL_CONNECTIONS) };
+    let load = |addr| Load { core: generator_core, ..config.load(addr, REFUSAL_CONNECTIONS) };
     let (mut busy, mut peer_busy) = (0.0_f64, 0.0_f64);
     let ours = || {
-        let run = load(shop.addr()).run(&mut to_us).context("our server")?;
-        run.only(&[Kind::SoldOut])?;
+        let run = load(sale_server.addr()).run(&mut to_us).context("our server")?;
+        run.only(&[AnswerKind::SoldOut])?;
         busy = busy.max(run.generator_busy);
-        Ok(run.per_sec(Kind::SoldOut))
+        Ok(run.per_sec(AnswerKind::SoldOut))
     };
     let peer = || {
         let run = load(nginx.addr()).run(&mut to_nginx).context("nginx")?;
-        run.only(&[Kind::Fine])?;
+        run.only(&[AnswerKind::Fine])?;
         peer_busy = peer_busy.max(run.generator_busy);
-        Ok(run.per_sec(Kind::Fine))
+        Ok(run.per_sec(AnswerKind::Fine))
     };
-    let compared = alternate(setting.rounds, ours, peer)?;
-    shop.server().check_stock("spring", 100..=100)?;
-    shop.close()?;
-    let figure = Figure::new("R1", MEASURED, TARGET).compared(&compared, "/s", "nginx /s");
+    let comparison = compare_alternating(config.rounds, ours, peer)?;
+    sale_server.server().check_stock("spring", 100..=100)?;
+    sale_server.close()?;
+    let figure = Figure::new("R1", MEASURED, TARGET).comparison(&comparison, "/s", "nginx /s");
     Ok(figure.note(format!(
-        "{REFUSAL_CONNECTIONS} connections, {REFUSED_BUYERS} buyers; the generator was busy {} of the time for us, {} for nginx",
-        shop::percent(busy),
-        shop::percent(peer_busy)
+        "{REFUSAL_CONNECTIONS} connections, {REFUSED_BUYERS} buyers; the generator was busy {} of \
+         the time for us, {} for nginx",
+        sale_server::percent(busy),
+        sale_server::percent(peer_busy)
     )))
 }
 
 /// The body that our server refuses with, for nginx to answer the same.
-fn refusal(shop: &Shop, buyers: &crate::buyers::Buyers) -> Result<String> {
-    let mut template = shop::template(buyers, "spring", 10, "Connection: close\r\n");
-    let mut stream = TcpStream::connect(shop.addr())?;
-    stream.write_all(template.of(buyers, 0))?;
+fn refusal(sale_server: &SaleServer, buyers: &crate::buyers::Buyers) -> Result<String> {
+    let mut template = sale_server::template(buyers, "spring", 10, "Connection: close\r\n");
+    let mut stream = TcpStream::connect(sale_server.addr())?;
+    stream.write_all(template.for_buyer(buyers, 0))?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).context("a refusal")?;
     Ok(answer.split_once("\r\n\r\n").context("an answer has a body")?.1.to_owned())

@@ -1,29 +1,31 @@
-//! R5: the stock side alone, from a request to its durable order without HTTP, against SQLite inserting the very same rows.
+//! R5: the stock side alone, from a request to its durable order without HTTP, against SQLite
+//! inserting the very same rows.
 //!
-//! Our side is what the server does behind its edge: tickets from a slot in memory, taken in batches and settled by the rules, one batch after
-//! another, while the next one gathers. The peer reads what our side wrote and inserts those rows into the same schema, and nothing else.
+//! Our side is what the server does behind its edge: tickets from a slot in memory, taken in
+//! batches and settled by the rules, one batch after another, while the next one gathers. The peer
+//! reads what our side wrote and inserts those rows into the same schema, and nothing else.
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use doorbuster_core::limits::{DECIDE_WITHIN_MS, SETTLE_BATCH_MAX};
-use doorbuster_core::sale::Step;
-use doorbuster_core::slot::{Bounds, Request, Terms, TicketAnswer};
+use doorbuster_core::sale::PhaseStep;
+use doorbuster_core::slot::{GrantTerms, SlotBounds, TicketAnswer, TicketRequest};
 use doorbuster_core::{
     BuyerId, GrantId, IdKey, Millis, NodeId, RequestKey, SlotKey, Spread, Stock, Token, Units,
     Verdict,
 };
-use doorbuster_lab::audit;
-use doorbuster_slots::{Done, Slots};
+use doorbuster_harness::audit;
+use doorbuster_slots::{DeliveryRef, Slots};
 use doorbuster_store::{NewItem, NewSale, SqliteOptions, Store};
 use tokio::sync::Semaphore;
 
-use super::or_invalid;
-use crate::figure::{Figure, Target, alternate};
+use super::figure_or_invalid;
+use crate::config::BenchConfig;
+use crate::figure::{Figure, Target, compare_alternating};
 use crate::limits::{PEER_BATCH, TICKETS, TICKETS_QUICK};
 use crate::peer::sqlite;
-use crate::setting::Setting;
 
 const TARGET: Target = Target::AtLeast { floor: 0.5, goal: 0.8 };
 const MEASURED: &str = "durable reservations without HTTP";
@@ -32,22 +34,22 @@ const UNDER_WAY: usize = 4 * SETTLE_BATCH_MAX;
 const KEY: [u8; 32] = [7; 32];
 
 /// Measures R5.
-pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
-    vec![or_invalid("R5", MEASURED, TARGET, against_inserts(setting))]
+pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
+    vec![figure_or_invalid("R5", MEASURED, TARGET, against_inserts(config))]
 }
 
-fn against_inserts(setting: &Setting) -> Result<Figure> {
-    let count = if setting.quick { TICKETS_QUICK } else { TICKETS };
+fn against_inserts(config: &BenchConfig) -> Result<Figure> {
+    let count = if config.quick { TICKETS_QUICK } else { TICKETS };
     let names: Vec<(BuyerId, RequestKey)> = (0..count).filter_map(|n| names(n as u64)).collect();
-    let source = setting.scratch("rows")?;
+    let source = config.temp_dir("rows")?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(settle(source.path(), &names))?;
     let rows = sqlite::Rows::read(&sqlite::file_in(source.path())?)?;
     let ours = || {
-        let dir = setting.scratch("settling")?;
+        let dir = config.temp_dir("settling")?;
         let time = runtime.block_on(settle(dir.path(), &names))?;
-        let report = audit::run(&audit::Store::Sqlite(sqlite::file_in(dir.path())?), None)?;
+        let report = audit::run(&audit::StoreLocation::Sqlite(sqlite::file_in(dir.path())?), None)?;
         ensure!(report.audit.ok, "the auditor found {:?}", report.audit.findings);
         ensure!(
             report.orders_checked == count as u64,
@@ -57,12 +59,13 @@ fn against_inserts(setting: &Setting) -> Result<Figure> {
         Ok(count as f64 / time.as_secs_f64())
     };
     let peer = || {
-        let dir = setting.scratch("inserts")?;
+        let dir = config.temp_dir("inserts")?;
         Ok(count as f64 / rows.insert(&dir.path().join("peer.sqlite3"), PEER_BATCH)?.as_secs_f64())
     };
-    let compared = alternate(setting.rounds, ours, peer)?;
-    Ok(Figure::new("R5", MEASURED, TARGET).compared(&compared, "/s", "inserts /s").note(format!(
-        "{count} buyers, batches of at most {SETTLE_BATCH_MAX} settled, {PEER_BATCH} inserted; the same rows, all audited"
+    let comparison = compare_alternating(config.rounds, ours, peer)?;
+    Ok(Figure::new("R5", MEASURED, TARGET).comparison(&comparison, "/s", "inserts /s").note(format!(
+        "{count} buyers, batches of at most {SETTLE_BATCH_MAX} settled, {PEER_BATCH} inserted; the \
+         same rows, all audited"
     )))
 }
 
@@ -85,7 +88,7 @@ async fn settle(dir: &Path, names: &[(BuyerId, RequestKey)]) -> Result<Duration>
         sink: Arc::new(|_| {}),
         on_fatal: Arc::new(|reason| eprintln!("bench: the store failed: {reason}")),
     })?;
-    let slots = Slots::local(key.clone(), Bounds::default());
+    let slots = Slots::local(key.clone(), SlotBounds::default());
     let slot = open(&store, &slots, names.len() as u64).await?;
     let places = Arc::new(Semaphore::new(UNDER_WAY));
     let start = Instant::now();
@@ -94,7 +97,7 @@ async fn settle(dir: &Path, names: &[(BuyerId, RequestKey)]) -> Result<Duration>
         places.acquire_many(batch.len() as u32).await?.forget();
         for (buyer, request_key) in batch {
             let answer = slots.ticket(slot, &request(&key, buyer, request_key)).await?;
-            ensure!(matches!(answer, TicketAnswer::Cut(_)), "a ticket was refused: {answer:?}");
+            ensure!(matches!(answer, TicketAnswer::Issued(_)), "a ticket was refused: {answer:?}");
         }
     }
     settler.await??;
@@ -137,10 +140,10 @@ async fn open(store: &Store, slots: &Slots, units: u64) -> Result<SlotKey> {
         items: vec![item],
     };
     let sale = store.create_sale(sale).await?.context("a new store has no sale")?;
-    store.step_sale("spring", Step::Open).await?;
+    store.step_sale("spring", PhaseStep::Open).await?;
     let slot = SlotKey { item: sale.items[0].id, index: 0 };
     let grant = store.open_grant(slot, GrantId(1), units).await?.context("the item is there")?;
-    let terms = Terms {
+    let terms = GrantTerms {
         grant: grant.id,
         epoch: grant.epoch,
         counted: true,
@@ -152,8 +155,8 @@ async fn open(store: &Store, slots: &Slots, units: u64) -> Result<SlotKey> {
     Ok(slot)
 }
 
-fn request(key: &IdKey, buyer: &BuyerId, request_key: &RequestKey) -> Request {
-    Request {
+fn request(key: &IdKey, buyer: &BuyerId, request_key: &RequestKey) -> TicketRequest {
+    TicketRequest {
         token: Token(rand::random::<u64>() >> 16),
         buyer: buyer.clone(),
         key: request_key.clone(),
@@ -181,9 +184,13 @@ async fn settler(
             resolved.iter().all(|r| r.verdict == Verdict::Reserved),
             "not every ticket was consumed"
         );
-        let done: Vec<Done> = taken
+        let done: Vec<DeliveryRef> = taken
             .iter()
-            .map(|t| Done { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token })
+            .map(|t| DeliveryRef {
+                slot: t.slot,
+                at: t.delivery.at,
+                token: t.delivery.ticket.token,
+            })
             .collect();
         slots.acknowledge(&done).await?;
         left -= taken.len();

@@ -1,8 +1,9 @@
-//! What a slot in memory keeps for requests that it remembers, measured in a process that does nothing else.
+//! What a slot in memory keeps for requests that it remembers, measured in a process that does
+//! nothing else.
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use doorbuster_core::slot::{Request, Slot, Terms, TicketAnswer};
+use doorbuster_core::slot::{GrantTerms, Slot, TicketAnswer, TicketRequest};
 use doorbuster_core::{
     BuyerId, Epoch, GrantId, IdKey, ItemId, Millis, NodeId, RequestKey, Token, Units,
 };
@@ -13,7 +14,7 @@ use crate::process;
 ///
 /// # Errors
 /// When that process fails.
-pub fn measured_apart(requests: u32) -> Result<f64> {
+pub fn measure_in_child(requests: u32) -> Result<f64> {
     let output = Command::new(std::env::current_exe()?)
         .args(["--slot-alone", &requests.to_string()])
         .output();
@@ -22,22 +23,22 @@ pub fn measured_apart(requests: u32) -> Result<f64> {
     String::from_utf8_lossy(&output.stdout).trim().parse().context("a number of bytes")
 }
 
-/// Bytes by which this process grows for each of so many requests that were settled and acknowledged.
+/// Bytes by which this process grows for each of so many requests that were settled and
+/// acknowledged.
 ///
-/// # Errors
-/// When the slot refuses one.
-pub fn alone(requests: u32) -> Result<f64> {
+/// # Errors When the slot refuses one.
+pub fn measure_in_process(requests: u32) -> Result<f64> {
     let key = IdKey::new([7; 32]);
     let mut slot = Slot::new(ItemId(1));
     let before = process::resident("self")?;
     let (grant, epoch, available) = (GrantId(1), Epoch(1), u64::from(requests));
-    slot.init(Terms { grant, epoch, counted: true, available, threshold: 0 });
+    slot.init(GrantTerms { grant, epoch, counted: true, available, threshold: 0 });
     let mut taken = Vec::new();
     for number in 0..requests {
         let name = format!("buyer-{number:08}");
         let (buyer, request_key) =
             (BuyerId::new(&name).context("a name")?, RequestKey::new(&name).context("a key")?);
-        let request = Request {
+        let request = TicketRequest {
             token: Token(u64::from(number)),
             buyer_hash: key.buyer_hash(&name),
             request: key.request_hash(&name, &name),
@@ -48,7 +49,7 @@ pub fn alone(requests: u32) -> Result<f64> {
             decide_by: Millis(1),
             node: NodeId(1),
         };
-        ensure!(matches!(slot.ticket(&request), TicketAnswer::Cut(_)), "the slot refused");
+        ensure!(matches!(slot.ticket(&request), TicketAnswer::Issued(_)), "the slot refused");
         slot.take(1, &mut taken);
         taken.drain(..).for_each(|delivery| slot.acknowledge(delivery.at, delivery.ticket.token));
     }
@@ -63,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_remembered_request_takes_some_bytes_and_not_many() {
-        let each = alone(200_000).expect("the slot takes them");
+        let each = measure_in_process(200_000).expect("the slot takes them");
         assert!((8.0..400.0).contains(&each), "{each} bytes");
     }
 }

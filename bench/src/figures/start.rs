@@ -4,34 +4,34 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::or_invalid;
-use super::shop::Shop;
+use super::figure_or_invalid;
+use super::sale_server::SaleServer;
+use crate::config::BenchConfig;
 use crate::figure::{Figure, Target, median};
 use crate::limits::STARTS;
-use crate::setting::Setting;
 
 const MIB: f64 = 1024.0 * 1024.0;
 const READY: Target = Target::AtMost { floor: 200.0, goal: 50.0 };
 const SIZE: Target = Target::AtMost { floor: 40.0, goal: 20.0 };
 
 /// Measures R11.
-pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
+pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     let rows: [(&str, Target, Result<Figure>); 4] = [
-        ("start to ready, nothing there", READY, ready(setting, true)),
-        ("start to ready, once more", READY, ready(setting, false)),
-        ("resident memory at rest", SIZE, at_rest(setting)),
-        ("size of the stripped binary", SIZE, binary(setting)),
+        ("start to ready, nothing there", READY, ready(config, true)),
+        ("start to ready, once more", READY, ready(config, false)),
+        ("resident memory at rest", SIZE, at_rest(config)),
+        ("size of the stripped binary", SIZE, binary(config)),
     ];
     let name = |(measured, target, figure): (&str, Target, Result<Figure>)| {
-        let figure = or_invalid("R11", measured, target, figure);
+        let figure = figure_or_invalid("R11", measured, target, figure);
         Figure { measured: measured.to_owned(), ..figure }
     };
     rows.into_iter().map(name).collect()
 }
 
 /// From the start of the process to its first `200` at `/readyz`, in milliseconds.
-fn ready(setting: &Setting, nothing_there: bool) -> Result<Figure> {
-    let dir = setting.scratch("start")?;
+fn ready(config: &BenchConfig, nothing_there: bool) -> Result<Figure> {
+    let dir = config.temp_dir("start")?;
     let mut times = Vec::new();
     for number in 0..STARTS {
         let data = dir.path().join(if nothing_there {
@@ -39,43 +39,40 @@ fn ready(setting: &Setting, nothing_there: bool) -> Result<Figure> {
         } else {
             "data".to_owned()
         });
-        let server = setting.server(&data, None, None)?;
+        let server = config.server(&data, None, None)?;
         // The first start warms the file cache, and makes what the others find.
         if number > 0 {
             times.push(server.ready_after().as_secs_f64() * 1e3);
         }
         server.stop_and_audit(0..=0)?;
     }
-    let figure = Figure::new("R11", "", READY).plain(median(&times), "ms");
+    let figure = Figure::new("R11", "", READY).with_value(median(&times), "ms");
     Ok(Figure { rounds: times, ..figure })
 }
 
-fn at_rest(setting: &Setting) -> Result<Figure> {
-    let shop = Shop::open(setting, None, None)?;
-    let resident = shop.server().process().resident_at_rest()?;
-    shop.close()?;
-    Ok(Figure::new("R11", "", SIZE).plain(resident as f64 / MIB, "MiB"))
+fn at_rest(config: &BenchConfig) -> Result<Figure> {
+    let sale_server = SaleServer::open(config, None, None)?;
+    let resident = sale_server.server().process().resident_at_rest()?;
+    sale_server.close()?;
+    Ok(Figure::new("R11", "", SIZE).with_value(resident as f64 / MIB, "MiB"))
 }
 
 /// The distributed binary if it was built, else this one without its symbols.
-fn binary(setting: &Setting) -> Result<Figure> {
+fn binary(config: &BenchConfig) -> Result<Figure> {
     let size =
         |path: &Path| anyhow::Ok(std::fs::metadata(path).context("the binary")?.len() as f64 / MIB);
-    let plain = size(&setting.program)?;
-    let dist = setting
-        .program
-        .parent()
-        .and_then(Path::parent)
-        .map(|target| target.join("dist/doorbuster"));
+    let plain = size(&config.program)?;
+    let dist =
+        config.program.parent().and_then(Path::parent).map(|target| target.join("dist/doorbuster"));
     let (stripped, how) = match dist.filter(|file| file.is_file()) {
         Some(dist) => (size(&dist)?, "profile dist"),
         None => {
-            let dir = setting.scratch("strip")?;
+            let dir = config.temp_dir("strip")?;
             let file = dir.path().join("stripped");
             let status = Command::new("strip")
                 .arg("-o")
                 .arg(&file)
-                .arg(&setting.program)
+                .arg(&config.program)
                 .status()
                 .context("strip")?;
             ensure!(status.success(), "strip ended with {status}");
@@ -83,5 +80,5 @@ fn binary(setting: &Setting) -> Result<Figure> {
         }
     };
     let note = format!("{how}; {plain:.1} MiB with symbols and line tables");
-    Ok(Figure::new("R11", "", SIZE).plain(stripped, "MiB").note(note))
+    Ok(Figure::new("R11", "", SIZE).with_value(stripped, "MiB").note(note))
 }

@@ -1,21 +1,22 @@
-//! S1: how many tickets a slot in memory cuts; and the lock that it stands behind, against a task that owns it and is asked through a channel.
+//! S1: how many tickets a slot in memory cuts; and the lock that it stands behind, against a task
+//! that owns it and is asked through a channel.
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use doorbuster_core::limits::SETTLE_BATCH_MAX;
-use doorbuster_core::slot::{Bounds, Request, Slot, Terms, TicketAnswer};
+use doorbuster_core::slot::{GrantTerms, Slot, SlotBounds, TicketAnswer, TicketRequest};
 use doorbuster_core::{
     BuyerId, Epoch, GrantId, IdKey, ItemId, Millis, NodeId, RequestKey, SlotKey, Token, Units,
 };
-use doorbuster_slots::{Done, Slots};
+use doorbuster_slots::{DeliveryRef, Slots};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
 
-use super::or_invalid;
-use crate::figure::{Figure, Target, alternate, median};
-use crate::limits::{CUTS, CUTS_QUICK};
-use crate::setting::Setting;
+use super::figure_or_invalid;
+use crate::config::BenchConfig;
+use crate::figure::{Figure, Target, compare_alternating, median};
+use crate::limits::{ISSUED_TICKETS, ISSUED_TICKETS_QUICK};
 
 const ALONE: &str = "tickets of a slot in memory, one thread";
 const RATE: Target = Target::AtLeast { floor: 1e6, goal: 2e6 };
@@ -28,26 +29,26 @@ const BATCH: usize = SETTLE_BATCH_MAX;
 const UNDER_WAY: usize = 64;
 
 /// Measures S1.
-pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
+pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     vec![
-        or_invalid("S1", ALONE, RATE, alone(setting)),
-        or_invalid("S1", BESIDE, RATIO, beside(setting)),
+        figure_or_invalid("S1", ALONE, RATE, single_thread(config)),
+        figure_or_invalid("S1", BESIDE, RATIO, concurrent(config)),
     ]
 }
 
 /// From the first ticket to the last acknowledgement, all by one thread.
-fn alone(setting: &Setting) -> Result<Figure> {
-    let requests = requests(setting)?;
+fn single_thread(config: &BenchConfig) -> Result<Figure> {
+    let requests = requests(config)?;
     let runtime = Builder::new_current_thread().build()?;
     let mut rates = Vec::new();
-    for round in 0..=setting.rounds {
-        let rate = runtime.block_on(cut_and_acknowledge(&requests))?;
+    for round in 0..=config.rounds {
+        let rate = runtime.block_on(issue_and_acknowledge(&requests))?;
         // The first warms up.
         if round > 0 {
             rates.push(rate);
         }
     }
-    let figure = Figure::new("S1", ALONE, RATE).plain(median(&rates), "/s");
+    let figure = Figure::new("S1", ALONE, RATE).with_value(median(&rates), "/s");
     let note = format!(
         "{} different buyers; cut, taken in batches of {BATCH} and acknowledged",
         requests.len()
@@ -55,18 +56,18 @@ fn alone(setting: &Setting) -> Result<Figure> {
     Ok(Figure { rounds: rates, ..figure }.note(note))
 }
 
-async fn cut_and_acknowledge(requests: &[Request]) -> Result<f64> {
+async fn issue_and_acknowledge(requests: &[TicketRequest]) -> Result<f64> {
     let slots = slots(requests.len()).await?;
     let began = Instant::now();
     for some in requests.chunks(BATCH) {
         for request in some {
             ensure!(
-                matches!(slots.ticket(SLOT, request).await?, TicketAnswer::Cut(_)),
+                matches!(slots.ticket(SLOT, request).await?, TicketAnswer::Issued(_)),
                 "a ticket for each"
             );
         }
         let taken = slots.take(BATCH).await?;
-        let done = |taken: &doorbuster_slots::Taken| Done {
+        let done = |taken: &doorbuster_slots::Taken| DeliveryRef {
             slot: taken.slot,
             at: taken.delivery.at,
             token: taken.delivery.ticket.token,
@@ -80,18 +81,18 @@ async fn cut_and_acknowledge(requests: &[Request]) -> Result<f64> {
 }
 
 /// Tickets alone, of requests that come beside each other: a short lock against one owner.
-fn beside(setting: &Setting) -> Result<Figure> {
-    let requests = Arc::new(requests(setting)?);
+fn concurrent(config: &BenchConfig) -> Result<Figure> {
+    let requests = Arc::new(requests(config)?);
     let runtime = Builder::new_multi_thread().worker_threads(2).build()?;
-    let compared = alternate(
-        setting.rounds,
+    let comparison = compare_alternating(
+        config.rounds,
         || by_lock(&runtime, &requests),
         || by_owner(&runtime, &requests),
     )?;
-    Ok(Figure::new("S1", BESIDE, RATIO).compared(&compared, "/s", "by an owner /s"))
+    Ok(Figure::new("S1", BESIDE, RATIO).comparison(&comparison, "/s", "by an owner /s"))
 }
 
-fn by_lock(runtime: &Runtime, requests: &Arc<Vec<Request>>) -> Result<f64> {
+fn by_lock(runtime: &Runtime, requests: &Arc<Vec<TicketRequest>>) -> Result<f64> {
     let slots = runtime.block_on(slots(requests.len()))?;
     timed(runtime, requests, move |request| {
         let slots = slots.clone();
@@ -99,9 +100,10 @@ fn by_lock(runtime: &Runtime, requests: &Arc<Vec<Request>>) -> Result<f64> {
     })
 }
 
-fn by_owner(runtime: &Runtime, requests: &Arc<Vec<Request>>) -> Result<f64> {
-    let (ask, mut asked) = mpsc::channel::<(Request, oneshot::Sender<TicketAnswer>)>(UNDER_WAY);
-    let mut slot = Slot::bounded(SLOT.item, bounds(requests.len()));
+fn by_owner(runtime: &Runtime, requests: &Arc<Vec<TicketRequest>>) -> Result<f64> {
+    let (ask, mut asked) =
+        mpsc::channel::<(TicketRequest, oneshot::Sender<TicketAnswer>)>(UNDER_WAY);
+    let mut slot = Slot::with_bounds(SLOT.item, bounds(requests.len()));
     slot.init(terms(requests.len()));
     runtime.spawn(async move {
         while let Some((request, answer)) = asked.recv().await {
@@ -121,8 +123,8 @@ fn by_owner(runtime: &Runtime, requests: &Arc<Vec<Request>>) -> Result<f64> {
 /// Tickets a second where `ask` gets each.
 fn timed<F>(
     runtime: &Runtime,
-    requests: &Arc<Vec<Request>>,
-    ask: impl Fn(Request) -> F + Send + Clone + 'static,
+    requests: &Arc<Vec<TicketRequest>>,
+    ask: impl Fn(TicketRequest) -> F + Send + Clone + 'static,
 ) -> Result<f64>
 where
     F: Future<Output = Option<TicketAnswer>> + Send,
@@ -136,7 +138,7 @@ where
                 for request in requests.iter().skip(first).step_by(UNDER_WAY) {
                     cut += usize::from(matches!(
                         ask(request.clone()).await,
-                        Some(TicketAnswer::Cut(_))
+                        Some(TicketAnswer::Issued(_))
                     ));
                 }
                 cut
@@ -158,12 +160,12 @@ async fn slots(stock: usize) -> Result<Slots> {
     Ok(slots)
 }
 
-fn bounds(requests: usize) -> Bounds {
-    Bounds { queue: requests, requests, ..Bounds::default() }
+fn bounds(requests: usize) -> SlotBounds {
+    SlotBounds { queue: requests, requests, ..SlotBounds::default() }
 }
 
-fn terms(stock: usize) -> Terms {
-    Terms {
+fn terms(stock: usize) -> GrantTerms {
+    GrantTerms {
         grant: GrantId(1),
         epoch: Epoch(1),
         counted: true,
@@ -177,11 +179,11 @@ fn key() -> IdKey {
 }
 
 /// One unit for each of so many buyers.
-fn requests(setting: &Setting) -> Result<Vec<Request>> {
+fn requests(config: &BenchConfig) -> Result<Vec<TicketRequest>> {
     let key = key();
     let request = |number: u32| {
         let name = format!("buyer-{number:08}");
-        Ok(Request {
+        Ok(TicketRequest {
             token: Token(u64::from(number)),
             buyer_hash: key.buyer_hash(&name),
             request: key.request_hash(&name, &name),
@@ -193,5 +195,5 @@ fn requests(setting: &Setting) -> Result<Vec<Request>> {
             node: NodeId(1),
         })
     };
-    (0..if setting.quick { CUTS_QUICK } else { CUTS }).map(request).collect()
+    (0..if config.quick { ISSUED_TICKETS_QUICK } else { ISSUED_TICKETS }).map(request).collect()
 }

@@ -1,7 +1,10 @@
-//! V1: how many requests of so many page views reach the server when nginx stands in front of it as the guide shows.
+//! V1: how many requests of so many page views reach the server when nginx stands in front of it as
+//! the guide shows.
 //!
-//! A view is what a browser asks for that has nothing yet: the page, all that it names, the sale and its status. Then the visitor stays for a while, and the
-//! page asks for the status as it does (`crates/server/assets/sale.js`). In the middle of it all the sale opens. Whoever came shortly before waits for that.
+//! A view is what a browser asks for that has nothing yet: the page, all that it names, the sale
+//! and its status. Then the visitor stays for a while, and the page asks for the status as it does
+//! (`crates/server/assets/sale.js`). In the middle of it all the sale opens. Whoever came shortly
+//! before waits for that.
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -9,18 +12,18 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 
-use super::or_invalid;
-use super::shop::{Shop, percent};
+use super::figure_or_invalid;
+use super::sale_server::{SaleServer, percent};
+use crate::config::BenchConfig;
 use crate::figure::{Figure, Target};
-use crate::limits::{AS_LONG_AS_IT_TAKES, PLENTY, REFUSAL_CONNECTIONS, REQUESTS_PER_SEC};
-use crate::load::{Kind, Load, Pace};
+use crate::limits::{NO_DEADLINE, PLENTY_OF_STOCK, REFUSAL_CONNECTIONS, REQUESTS_PER_SEC};
+use crate::load::{AnswerKind, Load, Pace};
 use crate::peer::cache::Cache;
 use crate::server::NewSale;
-use crate::setting::Setting;
 
-mod visits;
+mod page_visits;
 
-use visits::Visits;
+use page_visits::PageVisits;
 
 /// A status each second and a sale each minute; the opening makes a second address for a moment.
 const TARGET: Target = Target::AtMost { floor: 2.0, goal: 1.1 };
@@ -31,38 +34,41 @@ const SALE: &str = "spring";
 const ROUTES: [&str; 4] = ["get_sale", "get_status", "page", "asset"];
 
 /// Measures V1.
-pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
-    let measured = format!("{} page views through a cache", views(setting));
-    let figure = or_invalid("V1", &measured, TARGET, through_a_cache(setting));
+pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
+    let measured = format!("{} page views through a cache", views(config));
+    let figure = figure_or_invalid("V1", &measured, TARGET, requests_behind_cache(config));
     vec![Figure { measured, ..figure }]
 }
 
-fn views(setting: &Setting) -> u32 {
-    setting.known_buyers / BUYERS_PER_VIEW
+fn views(config: &BenchConfig) -> u32 {
+    config.known_buyers / BUYERS_PER_VIEW
 }
 
-fn through_a_cache(setting: &Setting) -> Result<Figure> {
-    let views = views(setting);
-    let shop = Shop::open(setting, None, None)?;
-    let folder = setting.scratch("pages")?;
-    export(setting, &shop, folder.path())?;
-    let cache = Cache::start(setting.parent(), folder.path(), shop.addr())?;
+fn requests_behind_cache(config: &BenchConfig) -> Result<Figure> {
+    let views = views(config);
+    let sale_server = SaleServer::open(config, None, None)?;
+    let folder = config.temp_dir("pages")?;
+    export(config, &sale_server, folder.path())?;
+    let cache = Cache::start(config.parent(), folder.path(), sale_server.addr())?;
     let assets =
         assets(&std::fs::read_to_string(folder.path().join("sale").join(SALE).join("index.html"))?);
-    let mut visits = Visits::new(SALE, &assets, views);
+    let mut visits = PageVisits::new(SALE, &assets, views);
     let half = Duration::from_secs_f64(visits.loads() as f64 / REQUESTS_PER_SEC / 2.0);
     let opens_at = jiff::Timestamp::try_from(SystemTime::now() + half)?;
-    shop.server()
-        .announce(&NewSale { id: SALE, stock: PLENTY, limit: 1 }, &format!("{opens_at:.3}"))?;
+    sale_server.server().announce(
+        &NewSale { id: SALE, stock: PLENTY_OF_STOCK, limit: 1 },
+        &format!("{opens_at:.3}"),
+    )?;
     visits.opens(Instant::now() + opens_at.duration_since(jiff::Timestamp::now()).unsigned_abs());
-    let before = shop.server().answered(&ROUTES)?;
-    let (cpu, cpu_in_front) = (shop.server().process().cpu()?, cache.process().cpu()?);
+    let before = sale_server.server().answered_requests(&ROUTES)?;
+    let (cpu_time, cpu_in_front) =
+        (sale_server.server().process().cpu_time()?, cache.process().cpu_time()?);
     let run = load(cache.addr()).run(&mut visits)?;
-    run.only(&[Kind::Fine])?;
+    run.only(&[AnswerKind::Fine])?;
     ensure!(run.given_up == 0, "{} requests were given up", run.given_up);
-    let spent = shop.server().process().cpu()?.saturating_sub(cpu);
-    let in_front = cache.process().cpu()?.saturating_sub(cpu_in_front);
-    let came = shop.server().answered(&ROUTES)? - before;
+    let spent = sale_server.server().process().cpu_time()?.saturating_sub(cpu_time);
+    let in_front = cache.process().cpu_time()?.saturating_sub(cpu_in_front);
+    let came = sale_server.server().answered_requests(&ROUTES)? - before;
     ensure!(visits.left() == 0, "{} views were not made", visits.left());
     ensure!(visits.versions() > 1, "the sale did not open");
     let rest = came
@@ -82,8 +88,8 @@ fn through_a_cache(setting: &Setting) -> Result<Figure> {
         in_front.as_secs_f64(),
         percent(run.generator_busy)
     );
-    shop.close()?;
-    Ok(Figure::new("V1", "", TARGET).plain(rest as f64 / secs, "/s").note(note))
+    sale_server.close()?;
+    Ok(Figure::new("V1", "", TARGET).with_value(rest as f64 / secs, "/s").note(note))
 }
 
 fn load(addr: SocketAddr) -> Load {
@@ -92,16 +98,16 @@ fn load(addr: SocketAddr) -> Load {
         addr,
         connections: REFUSAL_CONNECTIONS,
         pace,
-        lead: Duration::ZERO,
-        time: AS_LONG_AS_IT_TAKES,
+        warm_up: Duration::ZERO,
+        time: NO_DEADLINE,
         core: None,
     }
 }
 
 /// Writes the pages as an operator does.
-fn export(setting: &Setting, shop: &Shop, folder: &Path) -> Result<()> {
-    let url = format!("http://{}", shop.addr());
-    let mut command = Command::new(&setting.program);
+fn export(config: &BenchConfig, sale_server: &SaleServer, folder: &Path) -> Result<()> {
+    let url = format!("http://{}", sale_server.addr());
+    let mut command = Command::new(&config.program);
     command.arg("export").arg(folder).args(["--sale", SALE, "--url", &url]);
     let made = command.output().context("starting the export")?;
     ensure!(

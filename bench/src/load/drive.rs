@@ -10,7 +10,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use rustix::event::{Timespec, epoll};
 
-use super::{Kind, Load, Pace, Run, Script};
+use super::{AnswerKind, Load, Pace, RunResult, Script};
 use crate::cores;
 use crate::limits::DRAIN_WITHIN;
 
@@ -21,12 +21,12 @@ const ANSWER_MAX: usize = 64 * 1024;
 /// Arrivals are drawn from the same seed in every run.
 const SEED: u64 = 0x00d0_04b5;
 /// Requests in line beyond this are given up: the run has failed to keep its pace anyway.
-const LINE_MAX: usize = 1_000_000;
+const BACKLOG_MAX: usize = 1_000_000;
 
 struct Connection {
     stream: TcpStream,
     /// What came of an answer that is not whole.
-    begun: Vec<u8>,
+    partial_answer: Vec<u8>,
     /// When the request under way was due.
     due: Instant,
     asks: bool,
@@ -37,8 +37,8 @@ struct Driver<'a, S> {
     epoll: OwnedFd,
     connections: Vec<Connection>,
     free: Vec<u32>,
-    line: VecDeque<Instant>,
-    run: Run,
+    backlog: VecDeque<Instant>,
+    run: RunResult,
     request: Vec<u8>,
     under_way: usize,
     ended: bool,
@@ -47,18 +47,22 @@ struct Driver<'a, S> {
 }
 
 /// See [`Load::run_at`].
-pub(super) fn run(load: &Load, addrs: &[SocketAddr], script: &mut impl Script) -> Result<Run> {
+pub(super) fn run(
+    load: &Load,
+    addrs: &[SocketAddr],
+    script: &mut impl Script,
+) -> Result<RunResult> {
     let mut driver = Driver::connect(load, addrs, script)?;
-    let cpu = cores::spent();
+    let cpu_time = cores::thread_cpu_time();
     let start = Instant::now();
-    driver.opens_at = start + load.lead;
+    driver.opens_at = start + load.warm_up;
     driver.closes_at = driver.opens_at + load.time;
     let last = match load.pace {
         Pace::Closed => driver.closed()?,
         Pace::Open(rate) => driver.open(rate, true)?,
         Pace::Crowd(rate) => driver.open(rate, false)?,
     };
-    let spent = cores::spent().saturating_sub(cpu);
+    let spent = cores::thread_cpu_time().saturating_sub(cpu_time);
     driver.run.generator_busy =
         spent.as_secs_f64() / last.duration_since(start).as_secs_f64().max(f64::MIN_POSITIVE);
     driver.run.time =
@@ -80,7 +84,7 @@ impl<'a, S: Script> Driver<'a, S> {
             epoll::add(&epoll, &stream, data, epoll::EventFlags::IN | epoll::EventFlags::ET)?;
             connections.push(Connection {
                 stream,
-                begun: Vec::new(),
+                partial_answer: Vec::new(),
                 due: Instant::now(),
                 asks: false,
             });
@@ -90,8 +94,8 @@ impl<'a, S: Script> Driver<'a, S> {
             epoll,
             free: (0..load.connections as u32).rev().collect(),
             connections,
-            line: VecDeque::new(),
-            run: Run::default(),
+            backlog: VecDeque::new(),
+            run: RunResult::default(),
             request: Vec::with_capacity(1024),
             under_way: 0,
             ended: false,
@@ -103,7 +107,7 @@ impl<'a, S: Script> Driver<'a, S> {
     /// Every connection asks again as soon as it has its answer. When the last answer came.
     fn closed(&mut self) -> Result<Instant> {
         while let Some(number) = self.free.pop() {
-            self.ask(number, Instant::now())?;
+            self.send_next(number, Instant::now())?;
         }
         let mut events = Vec::with_capacity(EVENTS_MAX);
         let mut inbox = vec![0; ANSWER_MAX];
@@ -112,10 +116,10 @@ impl<'a, S: Script> Driver<'a, S> {
             self.wait(&mut events, Duration::from_millis(100))?;
             for event in events.drain(..) {
                 let number = event.data.u64() as u32;
-                if let Some(at) = self.hear(number, &mut inbox)? {
+                if let Some(at) = self.read_from(number, &mut inbox)? {
                     last = at;
                     if at < self.closes_at && !self.ended {
-                        self.ask(number, at)?;
+                        self.send_next(number, at)?;
                     }
                 }
             }
@@ -124,7 +128,7 @@ impl<'a, S: Script> Driver<'a, S> {
     }
 
     /// Requests are due at random instants. When the last answer came.
-    fn open(&mut self, rate: f64, stand_in_line: bool) -> Result<Instant> {
+    fn open(&mut self, rate: f64, queues_when_busy: bool) -> Result<Instant> {
         let mut rng = SmallRng::seed_from_u64(SEED);
         let mut gap =
             || Duration::from_secs_f64(-rng.random::<f64>().max(f64::MIN_POSITIVE).ln() / rate);
@@ -136,14 +140,16 @@ impl<'a, S: Script> Driver<'a, S> {
             let now = Instant::now();
             while due <= now && due < self.closes_at && !self.ended {
                 match self.free.pop() {
-                    Some(number) => self.ask(number, due)?,
-                    None if stand_in_line && self.line.len() < LINE_MAX => self.line.push_back(due),
+                    Some(number) => self.send_next(number, due)?,
+                    None if queues_when_busy && self.backlog.len() < BACKLOG_MAX => {
+                        self.backlog.push_back(due)
+                    }
                     None => self.run.given_up += 1,
                 }
                 due += gap();
             }
             let over = due >= self.closes_at || self.ended;
-            if over && self.under_way == 0 && self.line.is_empty()
+            if over && self.under_way == 0 && self.backlog.is_empty()
                 || now > self.closes_at + DRAIN_WITHIN
             {
                 return Ok(last);
@@ -153,10 +159,10 @@ impl<'a, S: Script> Driver<'a, S> {
             self.wait(&mut events, pause)?;
             for event in events.drain(..) {
                 let number = event.data.u64() as u32;
-                if let Some(at) = self.hear(number, &mut inbox)? {
+                if let Some(at) = self.read_from(number, &mut inbox)? {
                     last = at;
-                    match self.line.pop_front() {
-                        Some(due) => self.ask(number, due)?,
+                    match self.backlog.pop_front() {
+                        Some(due) => self.send_next(number, due)?,
                         None => self.free.push(number),
                     }
                 }
@@ -174,7 +180,7 @@ impl<'a, S: Script> Driver<'a, S> {
     }
 
     /// Sends the next request over this connection.
-    fn ask(&mut self, number: u32, due: Instant) -> Result<()> {
+    fn send_next(&mut self, number: u32, due: Instant) -> Result<()> {
         self.request.clear();
         if !self.script.next(&mut self.request) {
             self.ended = true;
@@ -201,30 +207,30 @@ impl<'a, S: Script> Driver<'a, S> {
     }
 
     /// Reads what came over this connection. When its answer was whole.
-    fn hear(&mut self, number: u32, inbox: &mut [u8]) -> Result<Option<Instant>> {
+    fn read_from(&mut self, number: u32, inbox: &mut [u8]) -> Result<Option<Instant>> {
         let connection = &mut self.connections[number as usize];
         let read = match connection.stream.read(inbox) {
-            Ok(0) => return Ok(self.hang_up(number)),
+            Ok(0) => return Ok(self.drop_connection(number)),
             Ok(read) => read,
             Err(error)
                 if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
             {
                 return Ok(None);
             }
-            Err(error) if is_closed(error.kind()) => return Ok(self.hang_up(number)),
+            Err(error) if is_closed(error.kind()) => return Ok(self.drop_connection(number)),
             Err(error) => return Err(error).context("reading an answer"),
         };
-        let kind = if connection.begun.is_empty() {
+        let kind = if connection.partial_answer.is_empty() {
             let kind = self.script.read(&inbox[..read])?;
             if kind.is_none() {
-                connection.begun.extend_from_slice(&inbox[..read]);
+                connection.partial_answer.extend_from_slice(&inbox[..read]);
             }
             kind
         } else {
-            connection.begun.extend_from_slice(&inbox[..read]);
-            let kind = self.script.read(&connection.begun)?;
+            connection.partial_answer.extend_from_slice(&inbox[..read]);
+            let kind = self.script.read(&connection.partial_answer)?;
             if kind.is_some() {
-                connection.begun.clear();
+                connection.partial_answer.clear();
             }
             kind
         };
@@ -238,13 +244,13 @@ impl<'a, S: Script> Driver<'a, S> {
         Ok(Some(at))
     }
 
-    fn count(&mut self, kind: Kind, latency: Duration, at: Instant) {
+    fn count(&mut self, kind: AnswerKind, latency: Duration, at: Instant) {
         self.under_way -= 1;
         self.run.answer(kind, latency, at >= self.opens_at && at <= self.closes_at);
     }
 
     /// The other side closed the connection: it is used no more.
-    fn hang_up(&mut self, number: u32) -> Option<Instant> {
+    fn drop_connection(&mut self, number: u32) -> Option<Instant> {
         let connection = &mut self.connections[number as usize];
         if connection.asks {
             connection.asks = false;

@@ -1,19 +1,20 @@
-//! Scripts that speak HTTP/1.1 with keep-alive, and the leanest reading of an answer that still checks it.
+//! Scripts that speak HTTP/1.1 with keep-alive, and the leanest reading of an answer that still
+//! checks it.
 use anyhow::{Context, Result, bail};
 
-use super::{Kind, Script};
+use super::{AnswerKind, Script};
 use crate::buyers::{Buyers, Template};
 
 /// Where the parts of a whole answer are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Parts {
+struct AnswerParts {
     status: u16,
     body_at: usize,
     end: usize,
 }
 
 /// Reads the head of an answer that is at the start of `inbox`; `None`: it is not whole yet.
-fn parts(inbox: &[u8]) -> Result<Option<Parts>> {
+fn answer_parts(inbox: &[u8]) -> Result<Option<AnswerParts>> {
     let mut length = None;
     let mut at = 0;
     let mut status = 0;
@@ -41,7 +42,7 @@ fn parts(inbox: &[u8]) -> Result<Option<Parts>> {
     }
     let body_at = at + 2;
     let end = body_at + length.context("an answer without a length")?;
-    Ok((inbox.len() >= end).then_some(Parts { status, body_at, end }))
+    Ok((inbox.len() >= end).then_some(AnswerParts { status, body_at, end }))
 }
 
 fn number(digits: &[u8]) -> Option<usize> {
@@ -53,38 +54,39 @@ fn number(digits: &[u8]) -> Option<usize> {
     })?
 }
 
-/// Tells answers apart; the body of the last refusal is kept, so that most are checked by one comparison.
+/// Tells answers apart; the body of the last refusal is kept, so that most are checked by one
+/// comparison.
 #[derive(Debug, Default)]
-pub struct Reader {
+pub struct AnswerReader {
     sold_out: Vec<u8>,
-    odd: Option<String>,
+    first_unexpected: Option<String>,
 }
 
-impl Reader {
+impl AnswerReader {
     /// Reads one whole answer; `None`: it is not whole yet.
     ///
     /// # Errors
     /// When it is no answer, or more than one.
-    pub fn read(&mut self, inbox: &[u8]) -> Result<Option<Kind>> {
-        let Some(parts) = parts(inbox)? else { return Ok(None) };
-        if inbox.len() > parts.end {
+    pub fn read(&mut self, inbox: &[u8]) -> Result<Option<AnswerKind>> {
+        let Some(answer_parts) = answer_parts(inbox)? else { return Ok(None) };
+        if inbox.len() > answer_parts.end {
             bail!("more than one answer to one request");
         }
-        let body = &inbox[parts.body_at..parts.end];
-        let kind = match parts.status {
-            201 => Kind::Accepted,
-            200 => Kind::Fine,
-            202 => Kind::Queued,
-            503 => Kind::Overloaded,
-            409 if body == self.sold_out => Kind::SoldOut,
+        let body = &inbox[answer_parts.body_at..answer_parts.end];
+        let kind = match answer_parts.status {
+            201 => AnswerKind::Accepted,
+            200 => AnswerKind::Fine,
+            202 => AnswerKind::Queued,
+            503 => AnswerKind::Overloaded,
+            409 if body == self.sold_out => AnswerKind::SoldOut,
             409 if contains(body, br#""code":"sold_out""#) => {
                 self.sold_out = body.to_vec();
-                Kind::SoldOut
+                AnswerKind::SoldOut
             }
-            other => Kind::Other(other),
+            other => AnswerKind::Other(other),
         };
-        if matches!(kind, Kind::Other(_)) && self.odd.is_none() {
-            self.odd = Some(String::from_utf8_lossy(body).into_owned());
+        if matches!(kind, AnswerKind::Other(_)) && self.first_unexpected.is_none() {
+            self.first_unexpected = Some(String::from_utf8_lossy(body).into_owned());
         }
         Ok(Some(kind))
     }
@@ -96,27 +98,27 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
 
 /// The same request again and again.
 #[derive(Debug)]
-pub struct Same {
+pub struct RepeatedRequest {
     request: Vec<u8>,
-    reader: Reader,
+    reader: AnswerReader,
 }
 
-impl Same {
+impl RepeatedRequest {
     /// `GET` of this path.
     #[must_use]
     pub fn get(path: &str) -> Self {
         let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").into_bytes();
-        Self { request, reader: Reader::default() }
+        Self { request, reader: AnswerReader::default() }
     }
 }
 
-impl Script for Same {
+impl Script for RepeatedRequest {
     fn next(&mut self, out: &mut Vec<u8>) -> bool {
         out.extend_from_slice(&self.request);
         true
     }
 
-    fn read(&mut self, inbox: &[u8]) -> Result<Option<Kind>> {
+    fn read(&mut self, inbox: &[u8]) -> Result<Option<AnswerKind>> {
         self.reader.read(inbox)
     }
 }
@@ -130,14 +132,14 @@ pub struct Purchases<'a> {
     end: u32,
     round_and_round: bool,
     sales: u32,
-    reader: Reader,
+    reader: AnswerReader,
 }
 
 impl<'a> Purchases<'a> {
     /// Each buyer once, from number `first` on.
     #[must_use]
     pub fn each_once(buyers: &'a Buyers, template: Template, first: u32) -> Self {
-        let (end, reader) = (buyers.count(), Reader::default());
+        let (end, reader) = (buyers.count(), AnswerReader::default());
         Self { buyers, template, next: first, end, round_and_round: false, sales: 1, reader }
     }
 
@@ -149,7 +151,7 @@ impl<'a> Purchases<'a> {
 
     /// Only so many buyers, from the next one on.
     #[must_use]
-    pub fn only(self, count: u32) -> Self {
+    pub fn limited_to(self, count: u32) -> Self {
         Self { end: self.buyers.count().min(self.next.saturating_add(count)), ..self }
     }
 
@@ -175,14 +177,14 @@ impl Script for Purchases<'_> {
             self.next = 0;
         }
         if self.sales > 1 {
-            self.template.in_sale(self.next % self.sales);
+            self.template.set_sale(self.next % self.sales);
         }
-        out.extend_from_slice(self.template.of(self.buyers, self.next));
+        out.extend_from_slice(self.template.for_buyer(self.buyers, self.next));
         self.next += 1;
         true
     }
 
-    fn read(&mut self, inbox: &[u8]) -> Result<Option<Kind>> {
+    fn read(&mut self, inbox: &[u8]) -> Result<Option<AnswerKind>> {
         self.reader.read(inbox)
     }
 }
@@ -195,7 +197,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_whole_at_its_last_byte_and_not_before() {
-        let mut reader = Reader::default();
+        let mut reader = AnswerReader::default();
         for cut in 0..SOLD_OUT.len() {
             assert_eq!(
                 reader.read(&SOLD_OUT.as_bytes()[..cut]).expect("a good beginning"),
@@ -206,18 +208,21 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(
                 reader.read(SOLD_OUT.as_bytes()).expect("a good answer"),
-                Some(Kind::SoldOut)
+                Some(AnswerKind::SoldOut)
             );
         }
     }
 
     #[test]
     fn another_refusal_is_not_taken_for_sold_out() {
-        let mut reader = Reader::default();
+        let mut reader = AnswerReader::default();
         let other = SOLD_OUT.replace("sold_out", "paused12");
-        assert_eq!(reader.read(other.as_bytes()).expect("a good answer"), Some(Kind::Other(409)));
+        assert_eq!(
+            reader.read(other.as_bytes()).expect("a good answer"),
+            Some(AnswerKind::Other(409))
+        );
         let fine = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-        assert_eq!(reader.read(fine.as_bytes()).expect("a good answer"), Some(Kind::Fine));
+        assert_eq!(reader.read(fine.as_bytes()).expect("a good answer"), Some(AnswerKind::Fine));
     }
 
     #[test]
@@ -228,7 +233,7 @@ mod tests {
             "HTTP/1.1 200 OK\r\n\r\n",
             &format!("{SOLD_OUT}more"),
         ] {
-            assert!(Reader::default().read(text.as_bytes()).is_err(), "{text}");
+            assert!(AnswerReader::default().read(text.as_bytes()).is_err(), "{text}");
         }
     }
 }

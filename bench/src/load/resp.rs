@@ -1,7 +1,7 @@
 //! A script that speaks Redis's protocol: one `EVALSHA` after another.
 use anyhow::{Context, Result, bail};
 
-use super::{Kind, Script};
+use super::{AnswerKind, Script};
 
 /// The same command again and again; an integer above 0 is an acceptance, 0 is "sold out".
 #[derive(Debug)]
@@ -33,13 +33,13 @@ impl Script for Evalsha {
         true
     }
 
-    fn read(&mut self, inbox: &[u8]) -> Result<Option<Kind>> {
+    fn read(&mut self, inbox: &[u8]) -> Result<Option<AnswerKind>> {
         let Some(line) = inbox.strip_suffix(b"\r\n") else { return Ok(None) };
         match line.split_first() {
             Some((b':', digits)) => {
                 let text = std::str::from_utf8(digits).context("not a number")?;
                 let units: i64 = text.parse().context("not a number")?;
-                Ok(Some(if units > 0 { Kind::Accepted } else { Kind::SoldOut }))
+                Ok(Some(if units > 0 { AnswerKind::Accepted } else { AnswerKind::SoldOut }))
             }
             _ => bail!("Redis said {}", String::from_utf8_lossy(line)),
         }
@@ -60,8 +60,8 @@ mod tests {
             b"*5\r\n$7\r\nEVALSHA\r\n$3\r\nabc\r\n$1\r\n1\r\n$4\r\nitem\r\n$1\r\n1\r\n"
         );
         assert_eq!(script.read(b":1").expect("a beginning"), None);
-        assert_eq!(script.read(b":1\r\n").expect("a verdict"), Some(Kind::Accepted));
-        assert_eq!(script.read(b":0\r\n").expect("a verdict"), Some(Kind::SoldOut));
+        assert_eq!(script.read(b":1\r\n").expect("a verdict"), Some(AnswerKind::Accepted));
+        assert_eq!(script.read(b":0\r\n").expect("a verdict"), Some(AnswerKind::SoldOut));
         assert!(script.read(b"-NOSCRIPT\r\n").is_err());
     }
 }

@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 
 /// What an answer was, as far as a comparison asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum AnswerKind {
     /// An order, or its like.
     Accepted,
     /// Sold out.
@@ -24,11 +24,11 @@ pub enum Kind {
 
 /// The result of a measurement.
 #[derive(Debug)]
-pub struct Run {
+pub struct RunResult {
     /// Answers by kind, also those that came before and after the time that counts.
-    pub answers: BTreeMap<Kind, u64>,
+    pub answers: BTreeMap<AnswerKind, u64>,
     /// The same, those that came in time.
-    pub in_time: BTreeMap<Kind, u64>,
+    pub in_time: BTreeMap<AnswerKind, u64>,
     /// How long the time was that counts.
     pub time: Duration,
     /// Requests written to a connection.
@@ -46,7 +46,7 @@ pub struct Run {
     /// Share of the time that the generator's thread was on a core.
     pub generator_busy: f64,
     /// The first answer of a kind that nobody asked for.
-    pub odd: Option<String>,
+    pub first_unexpected: Option<String>,
 }
 
 /// Two digits are enough to tell latencies apart.
@@ -54,7 +54,7 @@ const DIGITS: u8 = 2;
 /// Longest latency told apart, in microseconds.
 const LATENCY_MAX_US: u64 = 120_000_000;
 
-impl Default for Run {
+impl Default for RunResult {
     fn default() -> Self {
         Self {
             answers: BTreeMap::new(),
@@ -68,14 +68,14 @@ impl Default for Run {
             latency: Histogram::new_with_bounds(1, LATENCY_MAX_US, DIGITS)
                 .expect("constant bounds in order"),
             generator_busy: 0.0,
-            odd: None,
+            first_unexpected: None,
         }
     }
 }
 
-impl Run {
+impl RunResult {
     /// Counts an answer.
-    pub(super) fn answer(&mut self, kind: Kind, latency: Duration, in_time: bool) {
+    pub(super) fn answer(&mut self, kind: AnswerKind, latency: Duration, in_time: bool) {
         *self.answers.entry(kind).or_default() += 1;
         if in_time {
             *self.in_time.entry(kind).or_default() += 1;
@@ -85,7 +85,7 @@ impl Run {
 
     /// Answers of this kind.
     #[must_use]
-    pub fn count(&self, kind: Kind) -> u64 {
+    pub fn count(&self, kind: AnswerKind) -> u64 {
         self.answers.get(&kind).copied().unwrap_or(0)
     }
 
@@ -97,7 +97,7 @@ impl Run {
 
     /// Answers of this kind per second, those in time.
     #[must_use]
-    pub fn per_sec(&self, kind: Kind) -> f64 {
+    pub fn per_sec(&self, kind: AnswerKind) -> f64 {
         self.in_time.get(&kind).copied().unwrap_or(0) as f64
             / self.time.as_secs_f64().max(f64::MIN_POSITIVE)
     }
@@ -118,7 +118,7 @@ impl Run {
     ///
     /// # Errors
     /// What else came.
-    pub fn only(&self, kinds: &[Kind]) -> Result<()> {
+    pub fn only(&self, kinds: &[AnswerKind]) -> Result<()> {
         let strange: Vec<String> = self
             .answers
             .iter()
@@ -129,7 +129,9 @@ impl Run {
             bail!(
                 "unexpected answers: {}{}",
                 strange.join(", "),
-                self.odd.as_ref().map_or(String::new(), |odd| format!(" ({odd})"))
+                self.first_unexpected
+                    .as_ref()
+                    .map_or(String::new(), |first_unexpected| format!(" ({first_unexpected})"))
             );
         }
         if self.lost > 0 || self.closed > 0 {
@@ -148,19 +150,19 @@ mod tests {
 
     #[test]
     fn a_run_with_a_lost_or_strange_answer_does_not_count() {
-        let mut run = Run { time: Duration::from_secs(2), ..Run::default() };
-        assert!(run.only(&[Kind::Accepted]).is_err(), "nothing came");
-        run.answer(Kind::Accepted, Duration::from_millis(1), true);
-        run.answer(Kind::Accepted, Duration::from_millis(1), false);
-        assert!(run.only(&[Kind::Accepted]).is_ok());
+        let mut run = RunResult { time: Duration::from_secs(2), ..RunResult::default() };
+        assert!(run.only(&[AnswerKind::Accepted]).is_err(), "nothing came");
+        run.answer(AnswerKind::Accepted, Duration::from_millis(1), true);
+        run.answer(AnswerKind::Accepted, Duration::from_millis(1), false);
+        assert!(run.only(&[AnswerKind::Accepted]).is_ok());
         assert!(
-            (run.per_sec(Kind::Accepted) - 0.5).abs() < 1e-9,
+            (run.per_sec(AnswerKind::Accepted) - 0.5).abs() < 1e-9,
             "only what came in time is a rate"
         );
-        run.answer(Kind::Overloaded, Duration::from_millis(1), true);
-        assert!(run.only(&[Kind::Accepted]).is_err());
-        assert!(run.only(&[Kind::Accepted, Kind::Overloaded]).is_ok());
+        run.answer(AnswerKind::Overloaded, Duration::from_millis(1), true);
+        assert!(run.only(&[AnswerKind::Accepted]).is_err());
+        assert!(run.only(&[AnswerKind::Accepted, AnswerKind::Overloaded]).is_ok());
         run.lost = 1;
-        assert!(run.only(&[Kind::Accepted, Kind::Overloaded]).is_err());
+        assert!(run.only(&[AnswerKind::Accepted, AnswerKind::Overloaded]).is_err());
     }
 }

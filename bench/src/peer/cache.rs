@@ -1,12 +1,13 @@
-//! nginx as the cache in front of a server: the configuration that the guide prints, with other places in it.
+//! nginx as the cache in front of a server: the configuration that the guide prints, with other
+//! places in it.
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::process::{self, Process, Start};
-use crate::scratch::Scratch;
+use crate::process::{self, Process, ProcessSpec};
+use crate::temp_dir::TempDir;
 
 const GUIDE: &str = include_str!("../../../docs/front-door.md");
 /// How long nginx may need to listen.
@@ -17,7 +18,7 @@ const READY_WITHIN: Duration = Duration::from_secs(5);
 pub struct Cache {
     addr: SocketAddr,
     process: Process,
-    _dir: Scratch,
+    _dir: TempDir,
 }
 
 impl Cache {
@@ -26,13 +27,13 @@ impl Cache {
     /// # Errors
     /// When it is not installed or does not start.
     pub fn start(parent: &Path, folder: &Path, server: SocketAddr) -> Result<Self> {
-        let dir = Scratch::new(parent, "cache")?;
+        let dir = TempDir::new(parent, "cache")?;
         let addr = process::free_address()?;
         let file = dir.path().join("nginx.conf");
         std::fs::write(&file, config(dir.path(), addr, folder, server)?)
             .context("writing nginx's configuration")?;
         let here = dir.path().display().to_string();
-        let mut process = Process::start(Start {
+        let mut process = Process::start(ProcessSpec {
             program: &process::find("nginx")?,
             arguments: ["-p", &here, "-c", &file.display().to_string(), "-e", "error.log"]
                 .map(str::to_owned)
@@ -60,7 +61,8 @@ impl Cache {
     }
 }
 
-/// One process that is the worker itself, with the guide's site; nothing logged, connections kept for good.
+/// One process that is the worker itself, with the guide's site; nothing logged, connections kept
+/// for good.
 fn config(dir: &Path, addr: SocketAddr, folder: &Path, server: SocketAddr) -> Result<String> {
     let (_, rest) = GUIDE.split_once("```nginx\n").context("the guide has a configuration")?;
     let (site, _) = rest.split_once("\n```").context("it ends")?;

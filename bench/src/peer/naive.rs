@@ -1,4 +1,5 @@
-//! The naive design, built from the same parts: a Redis, a PostgreSQL, and a process of this program (see `naive.rs`).
+//! The naive design, built from the same parts: a Redis, a PostgreSQL, and a process of this
+//! program (see `naive.rs`).
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,10 +9,10 @@ use rustix::process::Signal;
 
 use super::postgres::Postgres;
 use super::redis::{ITEM, Redis};
-use crate::limits::{PLENTY, READY_WITHIN};
+use crate::limits::{PLENTY_OF_STOCK, READY_WITHIN};
 use crate::naive::QUEUE;
-use crate::process::{self, Process, Start};
-use crate::scratch::Scratch;
+use crate::process::{self, Process, ProcessSpec};
+use crate::temp_dir::TempDir;
 
 /// How long its consumer may take to insert what is in the list.
 const DRAINED_WITHIN: Duration = Duration::from_secs(300);
@@ -23,7 +24,7 @@ pub struct Naive {
     redis: Redis,
     postgres: Postgres,
     addr: SocketAddr,
-    dir: Scratch,
+    dir: TempDir,
 }
 
 impl Naive {
@@ -33,7 +34,7 @@ impl Naive {
     /// When a part does not start.
     pub fn start(parent: &Path) -> Result<Self> {
         let (redis, postgres) = (Redis::start(parent)?, Postgres::start(parent)?);
-        let (addr, dir) = (process::free_address()?, Scratch::new(parent, "naive")?);
+        let (addr, dir) = (process::free_address()?, TempDir::new(parent, "naive")?);
         let mut naive = Self { process: None, redis, postgres, addr, dir };
         naive.serve()?;
         Ok(naive)
@@ -45,12 +46,13 @@ impl Naive {
     /// When it does not become ready.
     pub fn serve(&mut self) -> Result<()> {
         self.postgres.query(
-            "CREATE TABLE IF NOT EXISTS naive_order (id bigserial PRIMARY KEY, buyer text NOT NULL, units int NOT NULL)",
+            "CREATE TABLE IF NOT EXISTS naive_order (id bigserial PRIMARY KEY, buyer text NOT \
+             NULL, units int NOT NULL)",
         )?;
         let redis = format!("redis://{}", self.redis.addr());
         let (addr, postgres) = (self.addr.to_string(), self.postgres.address());
         let arguments = ["--naive", &addr, "--naive-redis", &redis, "--naive-postgres", &postgres];
-        let mut process = Process::start(Start {
+        let mut process = Process::start(ProcessSpec {
             program: &program()?,
             arguments: arguments.map(str::to_owned).into(),
             environment: Vec::new(),
@@ -76,8 +78,8 @@ impl Naive {
     ///
     /// # Errors
     /// When a part says no.
-    pub fn begin(&mut self) -> Result<()> {
-        self.redis.stock(PLENTY)?;
+    pub fn reset(&mut self) -> Result<()> {
+        self.redis.stock(PLENTY_OF_STOCK)?;
         self.postgres.query("TRUNCATE naive_order").map(drop)
     }
 
@@ -94,8 +96,8 @@ impl Naive {
     ///
     /// # Errors
     /// When it does not answer.
-    pub fn forget(&mut self) -> Result<()> {
-        self.redis.ask(&["FLUSHALL"]).map(drop)
+    pub fn empty_redis(&mut self) -> Result<()> {
+        self.redis.command(&["FLUSHALL"]).map(drop)
     }
 
     /// Waits until the list is empty and no more rows come; then how many orders there are.
@@ -106,7 +108,7 @@ impl Naive {
         let until = Instant::now() + DRAINED_WITHIN;
         let mut before = None;
         loop {
-            let left = self.redis.ask(&["LLEN", QUEUE])?;
+            let left = self.redis.command(&["LLEN", QUEUE])?;
             let rows: u64 =
                 self.postgres.query("SELECT count(*) FROM naive_order")?.trim().parse()?;
             if left == "0" && before == Some(rows) {
@@ -122,8 +124,8 @@ impl Naive {
     ///
     /// # Errors
     /// When it does not answer.
-    pub fn booked(&mut self) -> Result<u64> {
-        self.redis.booked()
+    pub fn reserved_units(&mut self) -> Result<u64> {
+        self.redis.reserved_units()
     }
 
     /// The hash that it counts in, which is the item's name.

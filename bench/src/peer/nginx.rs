@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::process::{self, Process, Start};
-use crate::scratch::Scratch;
+use crate::process::{self, Process, ProcessSpec};
+use crate::temp_dir::TempDir;
 
 /// How long nginx may need to listen.
 const READY_WITHIN: Duration = Duration::from_secs(5);
@@ -16,7 +16,7 @@ const READY_WITHIN: Duration = Duration::from_secs(5);
 pub struct Nginx {
     addr: SocketAddr,
     _process: Process,
-    _dir: Scratch,
+    _dir: TempDir,
 }
 
 impl Nginx {
@@ -25,13 +25,13 @@ impl Nginx {
     /// # Errors
     /// When it is not installed or does not start.
     pub fn start(parent: &Path, body: &str, core: Option<usize>) -> Result<Self> {
-        let dir = Scratch::new(parent, "nginx")?;
+        let dir = TempDir::new(parent, "nginx")?;
         let addr = process::free_address()?;
         let config = config(dir.path(), addr, body);
         let file = dir.path().join("nginx.conf");
         std::fs::write(&file, config).context("writing nginx's configuration")?;
         let here = dir.path().display().to_string();
-        let mut process = Process::start(Start {
+        let mut process = Process::start(ProcessSpec {
             program: &process::find("nginx")?,
             arguments: ["-p", &here, "-c", &file.display().to_string(), "-e", "error.log"]
                 .map(str::to_owned)
@@ -56,7 +56,8 @@ impl Nginx {
 /// One process that is the worker itself, nothing logged, connections kept for good.
 fn config(dir: &Path, addr: SocketAddr, body: &str) -> String {
     let dir = dir.display();
-    // Quotes and backslashes inside nginx's quotes are written with a backslash; a dollar would name a variable.
+    // Quotes and backslashes inside nginx's quotes are written with a backslash; a dollar would
+    // name a variable.
     let body = body.replace('\\', "\\\\").replace('\'', "\\'").replace('$', "");
     format!(
         "daemon off;
@@ -87,8 +88,8 @@ http {{
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::http::Same;
-    use crate::load::{Kind, Load, Pace};
+    use crate::load::http::RepeatedRequest;
+    use crate::load::{AnswerKind, Load, Pace};
 
     #[test]
     fn nginx_answers_every_request_with_the_body_it_was_given() {
@@ -99,12 +100,12 @@ mod tests {
             addr: nginx.addr(),
             connections: 4,
             pace: Pace::Closed,
-            lead: Duration::ZERO,
+            warm_up: Duration::ZERO,
             time,
             core: None,
         };
-        let run = load.run(&mut Same::get("/")).expect("answers");
-        run.only(&[Kind::Fine]).expect("only these");
+        let run = load.run(&mut RepeatedRequest::get("/")).expect("answers");
+        run.only(&[AnswerKind::Fine]).expect("only these");
         assert!(run.sent == run.total() && run.total() >= 4, "{run:?}");
     }
 }

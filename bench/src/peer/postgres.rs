@@ -1,4 +1,5 @@
-//! PostgreSQL with the hot row: every order updates the same row and inserts its own, in one statement, durable at its commit.
+//! PostgreSQL with the hot row: every order updates the same row and inserts its own, in one
+//! statement, durable at its commit.
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,9 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Signal, geteuid};
 
-use crate::limits::{PLENTY, POSTGRES_CLIENTS};
-use crate::process::{self, Process, Start};
-use crate::scratch::Scratch;
+use crate::limits::{PLENTY_OF_STOCK, POSTGRES_CLIENTS};
+use crate::process::{self, Process, ProcessSpec};
+use crate::temp_dir::TempDir;
 
 /// What each client runs.
 const HOT_ROW: &str = include_str!("hot_row.sql");
@@ -23,7 +24,7 @@ const USER: &str = "postgres";
 pub struct Postgres {
     process: Process,
     programs: PathBuf,
-    dir: Scratch,
+    dir: TempDir,
 }
 
 impl Postgres {
@@ -33,7 +34,7 @@ impl Postgres {
     /// When it is not installed or does not start.
     pub fn start(parent: &Path) -> Result<Self> {
         let programs = programs()?;
-        let dir = Scratch::new(parent, "postgres")?;
+        let dir = TempDir::new(parent, "postgres")?;
         let user = if geteuid().is_root() { Some(USER) } else { None };
         if let Some(user) = user {
             chown(dir.path(), Some(user_id(user)?), None)
@@ -59,7 +60,7 @@ impl Postgres {
             "-c",
             "fsync=on",
         ];
-        let mut process = Process::start(Start {
+        let mut process = Process::start(ProcessSpec {
             program: &programs.join("postgres"),
             arguments: arguments.map(str::to_owned).into(),
             environment: Vec::new(),
@@ -72,16 +73,16 @@ impl Postgres {
         Ok(Self { process, programs, dir })
     }
 
-    /// Orders a second over so much time, from a table that is empty at first; checked against its rows.
+    /// Orders a second over so much time, from a table that is empty at first; checked against its
+    /// rows.
     ///
-    /// # Errors
-    /// When a client failed, or the rows do not add up.
+    /// # Errors When a client failed, or the rows do not add up.
     pub fn hot_row(&self, time: Duration) -> Result<f64> {
         let start = format!(
             "DROP TABLE IF EXISTS orders, item;
              CREATE TABLE item (id int PRIMARY KEY, stock bigint NOT NULL CHECK (stock >= 0));
              CREATE TABLE orders (id bigserial PRIMARY KEY, item int NOT NULL, buyer bigint NOT NULL, units int NOT NULL);
-             INSERT INTO item VALUES (1, {PLENTY}); CHECKPOINT"
+             INSERT INTO item VALUES (1, {PLENTY_OF_STOCK}); CHECKPOINT"
         );
         self.query(&start)?;
         let script = self.dir.path().join("hot_row.sql");
@@ -113,8 +114,8 @@ impl Postgres {
         let (orders, stock) = rows.trim().split_once(' ').context("a count and a stock")?;
         let (orders, stock): (u64, u64) = (orders.parse()?, stock.parse()?);
         ensure!(
-            orders + stock == PLENTY,
-            "{orders} orders and a stock of {stock} do not make {PLENTY}"
+            orders + stock == PLENTY_OF_STOCK,
+            "{orders} orders and a stock of {stock} do not make {PLENTY_OF_STOCK}"
         );
         ensure!(orders as f64 >= processed, "{processed} orders told, {orders} in the table");
         Ok(rate)

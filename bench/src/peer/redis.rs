@@ -7,11 +7,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::load::resp;
-use crate::process::{self, Process, Start};
-use crate::scratch::Scratch;
+use crate::process::{self, Process, ProcessSpec};
+use crate::temp_dir::TempDir;
 
 /// The classic script.
-const BOOKED: &str = include_str!("booked.lua");
+const RESERVE_SCRIPT: &str = include_str!("booked.lua");
 /// How long Redis may need to listen.
 const READY_WITHIN: Duration = Duration::from_secs(5);
 /// The hash that is counted in.
@@ -23,7 +23,7 @@ pub struct Redis {
     control: BufReader<TcpStream>,
     addr: SocketAddr,
     _process: Process,
-    _dir: Scratch,
+    _dir: TempDir,
 }
 
 impl Redis {
@@ -32,7 +32,7 @@ impl Redis {
     /// # Errors
     /// When it is not installed or does not start.
     pub fn start(parent: &Path) -> Result<Self> {
-        let dir = Scratch::new(parent, "redis")?;
+        let dir = TempDir::new(parent, "redis")?;
         let addr = process::free_address()?;
         let port = addr.port().to_string();
         let here = dir.path().display().to_string();
@@ -50,7 +50,7 @@ impl Redis {
             "--maxclients",
             "1000",
         ];
-        let mut process = Process::start(Start {
+        let mut process = Process::start(ProcessSpec {
             program: &process::find("redis-server")?,
             arguments: arguments.map(str::to_owned).into(),
             environment: Vec::new(),
@@ -79,7 +79,7 @@ impl Redis {
     /// # Errors
     /// When Redis says no.
     pub fn load_script(&mut self) -> Result<String> {
-        self.ask(&["SCRIPT", "LOAD", BOOKED])
+        self.command(&["SCRIPT", "LOAD", RESERVE_SCRIPT])
     }
 
     /// Begins anew with this much stock.
@@ -87,22 +87,22 @@ impl Redis {
     /// # Errors
     /// When Redis says no.
     pub fn stock(&mut self, total: u64) -> Result<()> {
-        self.ask(&["HSET", ITEM, "Total", &total.to_string(), "Booked", "0"]).map(drop)
+        self.command(&["HSET", ITEM, "Total", &total.to_string(), "Booked", "0"]).map(drop)
     }
 
     /// Units booked.
     ///
     /// # Errors
     /// When Redis says no.
-    pub fn booked(&mut self) -> Result<u64> {
-        self.ask(&["HGET", ITEM, "Booked"])?.parse().context("Booked is no number")
+    pub fn reserved_units(&mut self) -> Result<u64> {
+        self.command(&["HGET", ITEM, "Booked"])?.parse().context("Booked is no number")
     }
 
     /// Asks anything whose answer is a number, a word or a text.
     ///
     /// # Errors
     /// When Redis says no.
-    pub fn ask(&mut self, words: &[&str]) -> Result<String> {
+    pub fn command(&mut self, words: &[&str]) -> Result<String> {
         self.control.get_mut().write_all(&resp::command(words))?;
         let mut line = String::new();
         self.control.read_line(&mut line)?;
@@ -124,7 +124,7 @@ impl Redis {
 mod tests {
     use super::*;
     use crate::load::resp::Evalsha;
-    use crate::load::{Kind, Load, Pace};
+    use crate::load::{AnswerKind, Load, Pace};
 
     #[test]
     fn the_classic_script_books_its_total_and_not_one_more() {
@@ -136,13 +136,16 @@ mod tests {
             addr: redis.addr(),
             connections: 8,
             pace: Pace::Open(5000.0),
-            lead: Duration::ZERO,
+            warm_up: Duration::ZERO,
             time,
             core: None,
         };
         let run = load.run(&mut Evalsha::new(&digest, ITEM, "1")).expect("answers");
-        run.only(&[Kind::Accepted, Kind::SoldOut]).expect("only these");
-        assert_eq!((run.count(Kind::Accepted), redis.booked().expect("a count")), (100, 100));
-        assert!(run.count(Kind::SoldOut) > 100, "about 500 were due: {run:?}");
+        run.only(&[AnswerKind::Accepted, AnswerKind::SoldOut]).expect("only these");
+        assert_eq!(
+            (run.count(AnswerKind::Accepted), redis.reserved_units().expect("a count")),
+            (100, 100)
+        );
+        assert!(run.count(AnswerKind::SoldOut) > 100, "about 500 were due: {run:?}");
     }
 }

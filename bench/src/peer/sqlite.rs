@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
-/// The store's own settings, but for the thread that carries its log: here SQLite carries it itself.
+/// The store's own settings, but for the thread that carries its log: here SQLite carries it
+/// itself.
 const SETTINGS: &str =
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
      PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;";
@@ -100,10 +101,10 @@ impl Rows {
         Ok(Self { schema, orders, quotas, events })
     }
 
-    /// Inserts them into a new file, so many orders in a transaction; how long that took. Each transaction is on the disk before the next begins.
+    /// Inserts them into a new file, so many orders in a transaction; how long that took. Each
+    /// transaction is on the disk before the next begins.
     ///
-    /// # Errors
-    /// When SQLite says no, or not every row is there.
+    /// # Errors When SQLite says no, or not every row is there.
     pub fn insert(&self, file: &Path, batch: usize) -> Result<Duration> {
         let mut db = Connection::open(file)?;
         db.execute_batch(SETTINGS)?;
@@ -139,7 +140,8 @@ fn insert(
         let mut quota = transaction
             .prepare_cached("INSERT INTO quota (buyer, item_id, used) VALUES (?1, ?2, ?3)")?;
         let mut event = transaction.prepare_cached(
-            "INSERT INTO event (type, actor, grant_id, n, at, pay_by) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO event (type, actor, grant_id, n, at, pay_by) VALUES (?1, ?2, ?3, ?4, ?5, \
+             ?6)",
         )?;
         for ((o, (buyer, item, used)), (what, actor, [grant_id, number, at, due])) in
             orders.iter().zip(quotas).zip(events)

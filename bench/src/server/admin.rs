@@ -20,7 +20,7 @@ pub struct Reply {
 ///
 /// # Errors
 /// When the connection fails or the answer is none.
-pub fn ask(
+pub fn send_request(
     addr: SocketAddr,
     method: &str,
     path: &str,
@@ -33,7 +33,8 @@ pub fn ask(
     let length = body.len();
     let json = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{key}{json}Content-Length: {length}\r\n\r\n{body}"
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: \
+         close\r\n{key}{json}Content-Length: {length}\r\n\r\n{body}"
     );
     stream.write_all(head.as_bytes())?;
     let mut text = String::new();

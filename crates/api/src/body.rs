@@ -1,4 +1,5 @@
-//! Request bodies, read strictly: every fault is found and named by its pointer, and nothing is guessed.
+//! Request bodies, read strictly: every fault is found and named by its pointer, and nothing is
+//! guessed.
 //!
 //! A body that is not UTF-8 JSON, or not an object, is `400 malformed_request`; any other fault is
 //! `422 invalid_request`. Nesting costs no stack: only what a shape asks for is descended into.
@@ -27,13 +28,13 @@ pub(crate) fn object<'a, T>(
         .map_err(|_| Problem::malformed_request("the body is not UTF-8"))?;
     let root: &RawValue = serde_json::from_str(text)
         .map_err(|fault| Problem::malformed_request(format!("the body is not JSON: {fault}")))?;
-    if !json::Kind::of(root).is_object() {
+    if !json::JsonKind::from_raw(root).is_object() {
         return Err(Problem::malformed_request("the body is not a JSON object"));
     }
     let mut faults = Faults::default();
     let found = Object::open(root, String::new(), members, &mut faults)
         .and_then(|mut object| shape(&mut object));
-    faults.verdict(found)
+    faults.into_result(found)
 }
 
 /// Reads the body of a request that has nothing to say: none, or an object without members.
@@ -48,7 +49,7 @@ pub fn nothing(bytes: &[u8]) -> Result<(), Problem> {
 ///
 /// # Errors
 /// The problem of the body, the fault of the key, or both together.
-pub fn with_key<T>(
+pub fn join_key_and_body<T>(
     key: Result<&str, Fault>,
     body: Result<T, Problem>,
 ) -> Result<(&str, T), Problem> {

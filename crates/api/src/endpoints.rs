@@ -1,24 +1,25 @@
 //! Every endpoint there is, in one table.
 //!
-//! The OpenAPI document is made from it, the router and the contract's page are held to it. What follows from an
-//! endpoint's shape (a body can be too large, a token can be missing) is derived; what is its own stands in the table.
+//! The OpenAPI document is made from it, the router and the contract's page are held to it. What
+//! follows from an endpoint's shape (a body can be too large, a token can be missing) is derived;
+//! what is its own stands in the table.
 
-mod answer;
-mod buying;
+mod buyers;
 mod challenge;
-mod door;
 mod export;
-mod line;
-mod money;
-mod operating;
+mod operators;
 mod param;
+mod passes;
+mod payments;
 mod privacy;
-mod room;
+mod response;
 mod service;
-mod telling;
+mod waiting_room;
+mod waitlist;
+mod webhooks;
 
-pub use answer::{Answer, AnswerHeader, Content, Shape};
-pub use param::{Param, ParamPlace};
+pub use param::{Param, ParamLocation};
+pub use response::{Content, JsonType, ResponseHeader, SuccessResponse};
 
 use crate::admin::keys::Role;
 use crate::header::BodyType;
@@ -58,7 +59,7 @@ impl Method {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auth {
     /// Anyone.
-    Nobody,
+    Public,
     /// A buyer, by the shop's token.
     Buyer,
     /// A buyer for what is the buyer's own, or any operator.
@@ -96,7 +97,7 @@ pub struct Body {
     /// Media types it may be said to have.
     pub media: BodyType,
     /// What it holds.
-    pub shape: Shape,
+    pub json_type: JsonType,
 }
 
 /// One endpoint.
@@ -122,7 +123,7 @@ pub struct Endpoint {
     /// Whether that body may also be left out.
     pub may_lack_body: bool,
     /// Answers of success.
-    pub answers: &'static [Answer],
+    pub responses: &'static [SuccessResponse],
     /// Problem codes of its own, beside those that follow from its shape.
     pub codes: &'static [Code],
 }
@@ -130,14 +131,14 @@ pub struct Endpoint {
 /// Every endpoint of this version, chapter by chapter.
 pub fn all() -> impl Iterator<Item = &'static Endpoint> {
     [
-        buying::ENDPOINTS,
+        buyers::ENDPOINTS,
         challenge::ENDPOINTS,
-        door::ENDPOINTS,
-        room::ENDPOINTS,
-        line::ENDPOINTS,
-        money::ENDPOINTS,
-        telling::ENDPOINTS,
-        operating::ENDPOINTS,
+        passes::ENDPOINTS,
+        waiting_room::ENDPOINTS,
+        waitlist::ENDPOINTS,
+        payments::ENDPOINTS,
+        webhooks::ENDPOINTS,
+        operators::ENDPOINTS,
         privacy::ENDPOINTS,
         export::ENDPOINTS,
         service::ENDPOINTS,
@@ -151,7 +152,7 @@ impl Endpoint {
     pub fn path_params(&self) -> impl Iterator<Item = Param> {
         self.path.split('/').filter_map(|part| {
             let name = part.strip_prefix('{')?.strip_suffix('}')?;
-            Some(Param::of_path(name).expect("a test knows every name in the table's paths"))
+            Some(Param::from_path_name(name).expect("a test knows every name in the table's paths"))
         })
     }
 
@@ -164,7 +165,8 @@ impl Endpoint {
         }
     }
 
-    /// Every problem code that this endpoint may answer, by status; `internal`, which is never expected, aside.
+    /// Every problem code that this endpoint may answer, by status; `internal`, which is never
+    /// expected, aside.
     #[must_use]
     pub fn problem_codes(&self) -> Vec<Code> {
         Code::ALL
@@ -180,9 +182,9 @@ impl Endpoint {
         match code {
             Code::MethodNotAllowed => true,
             Code::NotAcceptable => {
-                api && self.answers.iter().any(|answer| answer.content.media_type().is_some())
+                api && self.responses.iter().any(|answer| answer.content.media_type().is_some())
             }
-            Code::Unauthenticated => self.auth != Auth::Nobody,
+            Code::Unauthenticated => self.auth != Auth::Public,
             Code::Forbidden => matches!(self.auth, Auth::Operator(_)),
             Code::NotFound => self.path.contains('{'),
             Code::UnsupportedMediaType => self.body.is_some(),
@@ -191,7 +193,7 @@ impl Endpoint {
             Code::BodyTooLarge => matches!(self.method, Method::Post | Method::Put | Method::Patch),
             Code::InvalidRequest => {
                 self.implies(Code::MalformedRequest)
-                    || self.params.iter().any(|param| param.can_be_wrong())
+                    || self.params.iter().any(|param| param.can_be_invalid())
             }
             Code::PreconditionFailed => takes(&[Param::IfMatch]),
             Code::Overloaded | Code::Unavailable => api,

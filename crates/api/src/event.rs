@@ -11,7 +11,8 @@ use crate::value::Time;
 /// The WebSocket subprotocol that carries these events.
 pub const SUBPROTOCOL: &str = "doorbuster.v1";
 
-/// A browser, which cannot set headers on a WebSocket, offers its token as a second subprotocol with this prefix.
+/// A browser, which cannot set headers on a WebSocket, offers its token as a second subprotocol
+/// with this prefix.
 pub const BEARER_SUBPROTOCOL_PREFIX: &str = "bearer.";
 
 /// One event.
@@ -39,7 +40,8 @@ pub enum Event {
         /// The new status.
         status: Status,
     },
-    /// The buyer's place in a sale's waiting room is now this. Told of sales that were asked for; being called in is told in any case.
+    /// The buyer's place in a sale's waiting room is now this. Told of sales that were asked for;
+    /// being called in is told in any case.
     WaitingRoom {
         /// The sale.
         sale: String,

@@ -1,4 +1,5 @@
-//! The front door on the wire: the words by which a sale says what it asks of its buyers, and what buyers send to its rooms.
+//! The front door on the wire: the words by which a sale says what it asks of its buyers, and what
+//! buyers send to its rooms.
 
 mod challenge;
 mod pass;

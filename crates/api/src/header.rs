@@ -4,12 +4,12 @@ mod accept;
 mod etag;
 mod prefer;
 
-pub use accept::{accepts, names};
+pub use accept::{accepts, accepts_explicitly};
 pub use etag::{if_match, if_none_match};
 pub use prefer::Prefer;
 
 use crate::limits::{HEADER_ELEMENTS_MAX, KEY_MAX};
-use crate::problem::{Fault, Place};
+use crate::problem::{Fault, FaultLocation};
 
 /// The header that carries a purchase pass.
 pub const PURCHASE_PASS: &str = "Purchase-Pass";
@@ -25,7 +25,7 @@ pub const KEY_PATTERN: &str = "^[!-~]{1,64}$";
 /// # Errors
 /// A fault when it is missing, empty, too long, sent twice, or holds anything but visible ASCII.
 pub fn idempotency_key<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<&'a str, Fault> {
-    let fault = |detail: &'static str| Fault::new(Place::Header(IDEMPOTENCY_KEY), detail);
+    let fault = |detail: &'static str| Fault::new(FaultLocation::Header(IDEMPOTENCY_KEY), detail);
     let mut values = values.into_iter();
     let Some(value) = values.next() else {
         return Err(fault(
@@ -82,8 +82,8 @@ impl BodyType {
 }
 
 fn is_foreign_charset(parameter: &[u8]) -> bool {
-    let (name, value) = halves(parameter, b'=');
-    name.eq_ignore_ascii_case(b"charset") && !unquoted(value).eq_ignore_ascii_case(b"utf-8")
+    let (name, value) = split_trimmed(parameter, b'=');
+    name.eq_ignore_ascii_case(b"charset") && !unquote(value).eq_ignore_ascii_case(b"utf-8")
 }
 
 /// Comma-separated elements of all `values`, trimmed, without empty ones.
@@ -97,14 +97,14 @@ fn elements<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> impl Iterator<Ite
 }
 
 /// What stands before and after the first `mark`, trimmed; nothing after it when there is none.
-fn halves(text: &[u8], mark: u8) -> (&[u8], &[u8]) {
+fn split_trimmed(text: &[u8], mark: u8) -> (&[u8], &[u8]) {
     let end = text.iter().position(|byte| *byte == mark).unwrap_or(text.len());
     let after = text.get(end + 1..).unwrap_or_default();
     (text[..end].trim_ascii(), after.trim_ascii())
 }
 
 /// `value` without the quotes around it.
-fn unquoted(value: &[u8]) -> &[u8] {
+fn unquote(value: &[u8]) -> &[u8] {
     value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)
 }
 

@@ -51,7 +51,8 @@ pub const HOLD_SECS_DEFAULT: u32 = 900;
 /// Longest extension of an order's payment window, in seconds; longer: `422`.
 pub const EXTEND_SECS_MAX: u32 = 30 * 86_400;
 
-/// Longest text that a provider may write for an order or a payment, in characters; longer is no message.
+/// Longest text that a provider may write for an order or a payment, in characters; longer is no
+/// message.
 pub const ORDER_TEXT_CHARS_MAX: usize = 200;
 
 /// Largest burst, and largest rate a minute, of a limit at the front door; more: `422`.
@@ -60,7 +61,8 @@ pub const LIMIT_MAX: u32 = 10_000_000;
 /// Least effort of a proof of work, in keys that a device tries on the average; less: `422`.
 pub const POW_EFFORT_MIN: u32 = 100;
 
-/// Largest effort of a proof of work; more: `422`. At a key a millisecond, which is a slow phone, the unluckiest need 80 seconds of the two minutes.
+/// Largest effort of a proof of work; more: `422`. At a key a millisecond, which is a slow phone,
+/// the unluckiest need 80 seconds of the two minutes.
 pub const POW_EFFORT_MAX: u32 = 50_000;
 
 /// Effort of a proof of work where a sale names none.
@@ -111,7 +113,8 @@ pub const FAULTS_MAX: usize = 256;
 /// Most sales that one event stream may follow; more: `422`.
 pub const EVENT_SALES_MAX: usize = 32;
 
-/// Longest list of `Accept`, `Prefer` or `If-Match` elements that is looked at; the rest is ignored.
+/// Longest list of `Accept`, `Prefer` or `If-Match` elements that is looked at; the rest is
+/// ignored.
 pub const HEADER_ELEMENTS_MAX: usize = 64;
 
 const _: () = assert!(PRICE_MINOR_MAX <= i64::MAX / UNITS_MAX as i64);

@@ -77,9 +77,9 @@ fn paths() -> PathsBuilder {
 fn components() -> utoipa::openapi::Components {
     let mut schemas = Vec::new();
     for endpoint in endpoints::all() {
-        let bodies = endpoint.body.iter().map(|body| body.shape);
-        let answers = endpoint.answers.iter().filter_map(|answer| answer.content.shape());
-        bodies.chain(answers).for_each(|shape| shape.collect(&mut schemas));
+        let bodies = endpoint.body.iter().map(|body| body.json_type);
+        let responses = endpoint.responses.iter().filter_map(|answer| answer.content.json_type());
+        bodies.chain(responses).for_each(|json_type| json_type.collect(&mut schemas));
     }
     schemas.extend(problems::schemas());
     ComponentsBuilder::new()

@@ -124,7 +124,8 @@ pub enum WaitingState {
     Waiting,
 }
 
-/// A place in an item's line: the next unit that comes back after those before it had theirs becomes this buyer's order, under the same id.
+/// A place in an item's line: the next unit that comes back after those before it had theirs
+/// becomes this buyer's order, under the same id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "id": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa", "sale": "spring", "item": "phone", "buyer": "alice", "units": 1,
@@ -276,13 +277,16 @@ impl AnyOrder {
 pub struct HistoryEntry {
     /// When.
     pub at: Time,
-    /// What happened: `order.reserved`, `order.paid`, `order.extended`, `payment.refunded`, `payment.reversed` and so on.
+    /// What happened: `order.reserved`, `order.paid`, `order.extended`, `payment.refunded`,
+    /// `payment.reversed` and so on.
     pub event: String,
     /// The order's state after it.
     pub state: OrderState,
-    /// Who did it: `buyer`, `engine`, `provider:` and its name, `operator:` and the key's id; to buyers just `operator`.
+    /// Who did it: `buyer`, `engine`, `provider:` and its name, `operator:` and the key's id; to
+    /// buyers just `operator`.
     pub by: String,
-    /// Why, as they said; `null` if they did not. To buyers also where an operator did it: what operators write is for operators.
+    /// Why, as they said; `null` if they did not. To buyers also where an operator did it: what
+    /// operators write is for operators.
     #[schema(required = true)]
     pub why: Option<String>,
     /// Until when it could be paid after it.
@@ -290,7 +294,7 @@ pub struct HistoryEntry {
     pub pay_by: Option<Time>,
     /// At the first step of an order that a place in line became: `true`. Else it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from_line: Option<bool>,
+    pub from_waitlist: Option<bool>,
 }
 
 /// What happened to an order.
@@ -306,7 +310,8 @@ pub struct History {
     pub history: Vec<HistoryEntry>,
     /// Payments for it that go back, oldest first, and how far each is.
     pub refunds: Vec<OrderRefund>,
-    /// When the last payment was tried for it and did not succeed, while it waits for one: paying can be tried again. `null` if none failed.
+    /// When the last payment was tried for it and did not succeed, while it waits for one: paying
+    /// can be tried again. `null` if none failed.
     #[schema(required = true)]
     pub payment_failed_at: Option<Time>,
 }

@@ -26,7 +26,8 @@ pub struct Checkout {
              "amount": {"amount_minor": 100, "currency": "CNY"}}
 })))]
 pub struct PaymentEvent {
-    /// `payment.captured`, `payment.failed`, `payment.returned`, `payment.disputed`, `refund.settled` or `refund.failed`; others are ignored.
+    /// `payment.captured`, `payment.failed`, `payment.returned`, `payment.disputed`,
+    /// `refund.settled` or `refund.failed`; others are ignored.
     #[serde(rename = "type")]
     pub kind: String,
     /// When it happened.
@@ -68,7 +69,8 @@ pub enum Outcome {
     Noted,
     /// The message, or its payment, was taken before; nothing was done.
     Repeated,
-    /// It says nothing that is used here, or is about a payment or refund that is not known here; nothing was done.
+    /// It says nothing that is used here, or is about a payment or refund that is not known here;
+    /// nothing was done.
     Ignored,
 }
 

@@ -1,7 +1,7 @@
 //! Refusals and failures as RFC 9457 problems, with a closed set of codes.
 //!
-//! A [`Problem`] can only be made by a constructor that asks for everything its code carries, so that a `sold_out`
-//! without `may_return`, or a `429` without `Retry-After`, cannot be written.
+//! A [`Problem`] can only be made by a constructor that asks for everything its code carries, so
+//! that a `sold_out` without `may_return`, or a `429` without `Retry-After`, cannot be written.
 
 mod body;
 mod code;
@@ -9,7 +9,7 @@ mod fault;
 
 pub use body::ProblemBody;
 pub use code::Code;
-pub use fault::{Fault, Place};
+pub use fault::{Fault, FaultLocation};
 
 use std::borrow::Cow;
 
@@ -59,7 +59,7 @@ impl Scope {
 
 /// The members that some codes add.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum More {
+enum ExtraMembers {
     Nothing,
     SoldOut { may_return: bool, available: u64 },
     Limit { limit: u32, used: u32 },
@@ -76,7 +76,7 @@ enum More {
 pub struct Problem {
     code: Code,
     detail: Cow<'static, str>,
-    more: More,
+    extra: ExtraMembers,
     retry_after: Option<u32>,
 }
 
@@ -108,8 +108,8 @@ impl Problem {
     /// The faults of an `invalid_request`; empty for every other code.
     #[must_use]
     pub fn faults(&self) -> &[Fault] {
-        match &self.more {
-            More::Errors(faults) => faults,
+        match &self.extra {
+            ExtraMembers::Errors(faults) => faults,
             _ => &[],
         }
     }
@@ -120,39 +120,39 @@ impl Problem {
         serde_json::to_vec(&self.body()).expect("strings, numbers and lists serialise into memory")
     }
 
-    fn plain(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), more: More::Nothing, retry_after: None }
+    fn without_members(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, detail: detail.into(), extra: ExtraMembers::Nothing, retry_after: None }
     }
 
-    fn with(code: Code, detail: impl Into<Cow<'static, str>>, more: More) -> Self {
-        Self { code, detail: detail.into(), more, retry_after: None }
+    fn with_members(code: Code, detail: impl Into<Cow<'static, str>>, extra: ExtraMembers) -> Self {
+        Self { code, detail: detail.into(), extra, retry_after: None }
     }
 
-    fn later(
+    fn with_retry_after(
         code: Code,
         detail: impl Into<Cow<'static, str>>,
-        more: More,
+        extra: ExtraMembers,
         retry_after: u32,
     ) -> Self {
-        Self { code, detail: detail.into(), more, retry_after: Some(retry_after) }
+        Self { code, detail: detail.into(), extra, retry_after: Some(retry_after) }
     }
 
     /// `400`: the body is not UTF-8 JSON, or not an object.
     #[must_use]
     pub fn malformed_request(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::plain(Code::MalformedRequest, detail)
+        Self::without_members(Code::MalformedRequest, detail)
     }
 
     /// `401`: no token or key, or one that does not hold.
     #[must_use]
     pub fn unauthenticated(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::plain(Code::Unauthenticated, detail)
+        Self::without_members(Code::Unauthenticated, detail)
     }
 
     /// `403`: known, but not allowed this.
     #[must_use]
     pub fn forbidden(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::plain(Code::Forbidden, detail)
+        Self::without_members(Code::Forbidden, detail)
     }
 
     /// `403`: the sale asks for something that this buyer does not have.
@@ -163,43 +163,46 @@ impl Problem {
             Requirement::Level => "this sale asks for a higher level",
             Requirement::AccessCode => "this sale asks for an access code",
         };
-        Self::with(Code::NotEligible, detail, More::Requirement(requirement))
+        Self::with_members(Code::NotEligible, detail, ExtraMembers::Requirement(requirement))
     }
 
     /// `403`: the sale asks for a purchase pass and none was sent.
     #[must_use]
     pub fn pass_required() -> Self {
-        Self::plain(Code::PassRequired, "this sale asks for a Purchase-Pass")
+        Self::without_members(Code::PassRequired, "this sale asks for a Purchase-Pass")
     }
 
     /// `403`: the pass is forged, or for someone or something else.
     #[must_use]
     pub fn pass_invalid(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::plain(Code::PassInvalid, detail)
+        Self::without_members(Code::PassInvalid, detail)
     }
 
     /// `403`: the pass was good once.
     #[must_use]
     pub fn pass_expired() -> Self {
-        Self::plain(Code::PassExpired, "the Purchase-Pass has expired; get a new one")
+        Self::without_members(Code::PassExpired, "the Purchase-Pass has expired; get a new one")
     }
 
     /// `403`: a challenge has to be solved first.
     #[must_use]
     pub fn challenge_required() -> Self {
-        Self::plain(Code::ChallengeRequired, "this sale asks for a solved challenge")
+        Self::without_members(Code::ChallengeRequired, "this sale asks for a solved challenge")
     }
 
     /// `403`: the challenge was answered wrongly and is spent.
     #[must_use]
     pub fn challenge_failed() -> Self {
-        Self::plain(Code::ChallengeFailed, "the answer was wrong; ask for a new challenge")
+        Self::without_members(
+            Code::ChallengeFailed,
+            "the answer was wrong; ask for a new challenge",
+        )
     }
 
     /// `403`: the sale has a waiting room that has not called this buyer in.
     #[must_use]
     pub fn waiting_room() -> Self {
-        Self::plain(
+        Self::without_members(
             Code::WaitingRoom,
             "take a place in the waiting room, and come when it calls you in",
         )
@@ -208,35 +211,44 @@ impl Problem {
     /// `404`: there is no such thing, or it is not for this caller's eyes.
     #[must_use]
     pub fn not_found(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::plain(Code::NotFound, detail)
+        Self::without_members(Code::NotFound, detail)
     }
 
     /// `405`: the address exists, the method does not. The `Allow` header is the router's.
     #[must_use]
     pub fn method_not_allowed() -> Self {
-        Self::plain(Code::MethodNotAllowed, "this address does not take this method; see Allow")
+        Self::without_members(
+            Code::MethodNotAllowed,
+            "this address does not take this method; see Allow",
+        )
     }
 
     /// `406`: the caller accepts nothing that can be served.
     #[must_use]
     pub fn not_acceptable(served: &str) -> Self {
-        Self::plain(Code::NotAcceptable, format!("this address answers with {served}"))
+        Self::without_members(Code::NotAcceptable, format!("this address answers with {served}"))
     }
 
     /// `413`: the body is over `limit` bytes.
     #[must_use]
     pub fn body_too_large(limit: usize) -> Self {
-        Self::plain(Code::BodyTooLarge, format!("the body may have at most {limit} bytes"))
+        Self::without_members(
+            Code::BodyTooLarge,
+            format!("the body may have at most {limit} bytes"),
+        )
     }
 
     /// `415`: the body is not said to be JSON.
     #[must_use]
     pub fn unsupported_media_type() -> Self {
-        Self::plain(Code::UnsupportedMediaType, "send the body as Content-Type: application/json")
+        Self::without_members(
+            Code::UnsupportedMediaType,
+            "send the body as Content-Type: application/json",
+        )
     }
 
-    /// `409`: fewer units are free than were asked for. `available` of them are; `may_return` says whether more may
-    /// become free again.
+    /// `409`: fewer units are free than were asked for. `available` of them are; `may_return` says
+    /// whether more may become free again.
     #[must_use]
     pub fn sold_out(may_return: bool, available: u64) -> Self {
         let detail = match (may_return, available) {
@@ -244,47 +256,51 @@ impl Problem {
             (true, 0) => "none left right now; units that are held unpaid may return",
             (_, _) => "fewer units are left than asked for",
         };
-        Self::with(Code::SoldOut, detail, More::SoldOut { may_return, available })
+        Self::with_members(Code::SoldOut, detail, ExtraMembers::SoldOut { may_return, available })
     }
 
     /// `409`: nobody needs to stand in line for a unit that can be bought.
     #[must_use]
     pub fn not_held_out() -> Self {
-        Self::plain(Code::NotHeldOut, "units are to be had without waiting: buy one")
+        Self::without_members(Code::NotHeldOut, "units are to be had without waiting: buy one")
     }
 
     /// `409`: as many stand in line as may, or as units may come back.
     #[must_use]
-    pub fn line_full() -> Self {
-        Self::plain(Code::LineFull, "the line is as long as it may be; come again")
+    pub fn waitlist_full() -> Self {
+        Self::without_members(Code::WaitlistFull, "the line is as long as it may be; come again")
     }
 
     /// `409`: with what the buyer already has, the request passes the limit.
     #[must_use]
     pub fn limit_reached(limit: u32, used: u32) -> Self {
-        Self::with(
+        Self::with_members(
             Code::LimitReached,
             "more than a buyer may have of this item",
-            More::Limit { limit, used },
+            ExtraMembers::Limit { limit, used },
         )
     }
 
     /// `409`: the sale opens later, at `opens_at` if that is fixed.
     #[must_use]
     pub fn not_started(opens_at: Option<Time>) -> Self {
-        Self::with(Code::NotStarted, "the sale has not opened yet", More::OpensAt(opens_at))
+        Self::with_members(
+            Code::NotStarted,
+            "the sale has not opened yet",
+            ExtraMembers::OpensAt(opens_at),
+        )
     }
 
     /// `409`: the sale, or this item, is stopped for a while.
     #[must_use]
     pub fn paused() -> Self {
-        Self::plain(Code::Paused, "the sale is paused")
+        Self::without_members(Code::Paused, "the sale is paused")
     }
 
     /// `409`: the sale is over.
     #[must_use]
     pub fn ended() -> Self {
-        Self::plain(Code::Ended, "the sale is over")
+        Self::without_members(Code::Ended, "the sale is over")
     }
 
     /// `409`: what is asked cannot be done in the present `state`.
@@ -293,47 +309,51 @@ impl Problem {
         state: impl Into<Cow<'static, str>>,
         detail: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self::with(Code::WrongState, detail, More::State { state: state.into(), free: None })
+        Self::with_members(
+            Code::WrongState,
+            detail,
+            ExtraMembers::State { state: state.into(), free: None },
+        )
     }
 
     /// `409`: stock cannot be lowered by more than is `free`.
     #[must_use]
     pub fn too_little_free(state: impl Into<Cow<'static, str>>, free: u64) -> Self {
-        Self::with(
+        Self::with_members(
             Code::WrongState,
             "stock can be lowered by what is free, not by what is held or paid",
-            More::State { state: state.into(), free: Some(free) },
+            ExtraMembers::State { state: state.into(), free: Some(free) },
         )
     }
 
     /// `409`: the name is taken.
     #[must_use]
     pub fn already_exists(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::plain(Code::AlreadyExists, detail)
+        Self::without_members(Code::AlreadyExists, detail)
     }
 
     /// `412`: the thing is no longer what `If-Match` says.
     #[must_use]
     pub fn precondition_failed() -> Self {
-        Self::plain(Code::PreconditionFailed, "changed since it was read; read it again")
+        Self::without_members(Code::PreconditionFailed, "changed since it was read; read it again")
     }
 
-    /// `422`: everything that is wrong with the request, at once. Without any fault it would say nothing, so that is
-    /// not to be done.
+    /// `422`: everything that is wrong with the request, at once. Without any fault it would say
+    /// nothing, so that is not to be done.
     #[must_use]
     pub fn invalid_request(faults: Vec<Fault>) -> Self {
         debug_assert!(!faults.is_empty(), "a request without a fault is not invalid");
-        Self::with(
+        Self::with_members(
             Code::InvalidRequest,
             "the request is not what this address takes",
-            More::Errors(faults),
+            ExtraMembers::Errors(faults),
         )
     }
 
     /// `422`: the key already belongs to a request with other content.
     #[must_use]
     pub fn idempotency_key_reused() -> Self {
-        Self::plain(
+        Self::without_members(
             Code::IdempotencyKeyReused,
             "this Idempotency-Key belongs to a request with other content",
         )
@@ -342,32 +362,43 @@ impl Problem {
     /// `429`: too many requests.
     #[must_use]
     pub fn rate_limited(scope: Scope, retry_after: u32) -> Self {
-        Self::later(Code::RateLimited, "too many requests", More::Scope(scope), retry_after)
+        Self::with_retry_after(
+            Code::RateLimited,
+            "too many requests",
+            ExtraMembers::Scope(scope),
+            retry_after,
+        )
     }
 
     /// `503`: more than can be taken in; nothing was done.
     #[must_use]
     pub fn overloaded(retry_after: u32) -> Self {
         let detail = "too much at once; nothing was done; send the same request again";
-        Self::later(Code::Overloaded, detail, More::Nothing, retry_after)
+        Self::with_retry_after(Code::Overloaded, detail, ExtraMembers::Nothing, retry_after)
     }
 
-    /// `503`: something that is needed is away. The same request with the same key finds its verdict if there is one.
+    /// `503`: something that is needed is away. The same request with the same key finds its
+    /// verdict if there is one.
     #[must_use]
     pub fn unavailable(detail: impl Into<Cow<'static, str>>, retry_after: u32) -> Self {
-        Self::later(Code::Unavailable, detail, More::Nothing, retry_after)
+        Self::with_retry_after(Code::Unavailable, detail, ExtraMembers::Nothing, retry_after)
     }
 
     /// `503` of `/readyz`: why this process is not to be sent requests.
     #[must_use]
     pub fn not_ready(reasons: Vec<Cow<'static, str>>, retry_after: u32) -> Self {
-        Self::later(Code::Unavailable, "not ready", More::Reasons(reasons), retry_after)
+        Self::with_retry_after(
+            Code::Unavailable,
+            "not ready",
+            ExtraMembers::Reasons(reasons),
+            retry_after,
+        )
     }
 
     /// `500`: a fault of ours; it is never expected.
     #[must_use]
     pub fn internal() -> Self {
-        Self::plain(Code::Internal, "a fault of the server; it has been logged")
+        Self::without_members(Code::Internal, "a fault of the server; it has been logged")
     }
 }
 

@@ -1,5 +1,5 @@
-//! Query strings of lists, streams and exports. A parameter left out or empty counts as absent; one that is not known
-//! is ignored; one that is wrong, or given twice, is a fault.
+//! Query strings of lists, streams and exports. A parameter left out or empty counts as absent; one
+//! that is not known is ignored; one that is wrong, or given twice, is a fault.
 
 mod pairs;
 
@@ -53,15 +53,16 @@ impl DeliveryQuery {
     ///
     /// # Errors
     /// `422`, with each parameter that is wrong.
-    pub fn of_operator(query: &str) -> Result<Self, Problem> {
+    pub fn for_operator(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
-        let state = pairs.one("state", "must be pending, dead or discarded", DeliveryState::parse);
+        let state =
+            pairs.single_value("state", "must be pending, dead or discarded", DeliveryState::parse);
         let page = page(&mut pairs);
-        pairs.verdict(Self { state, page })
+        pairs.into_result(Self { state, page })
     }
 }
 
-/// `GET /v1/admin/dead-letters`.
+/// `GET /v1/admin/dead-draw_letters`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeadLetterQuery {
     /// Only dead letters of this kind.
@@ -75,11 +76,12 @@ impl DeadLetterQuery {
     ///
     /// # Errors
     /// `422`, with each parameter that is wrong.
-    pub fn of_operator(query: &str) -> Result<Self, Problem> {
+    pub fn for_operator(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
-        let kind = pairs.one("kind", "must be delivery, refund or ticket", DeadKind::parse);
+        let kind =
+            pairs.single_value("kind", "must be delivery, refund or ticket", DeadKind::parse);
         let page = page(&mut pairs);
-        pairs.verdict(Self { kind, page })
+        pairs.into_result(Self { kind, page })
     }
 }
 
@@ -103,22 +105,25 @@ impl SaleQuery {
     ///
     /// # Errors
     /// `422`, with each parameter that is wrong.
-    pub fn of_buyer(query: &str) -> Result<Self, Problem> {
+    pub fn for_buyer(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
         let page = page(&mut pairs);
-        pairs.verdict(Self { phase: None, page })
+        pairs.into_result(Self { phase: None, page })
     }
 
     /// Reads what an operator may ask for.
     ///
     /// # Errors
     /// `422`, with each parameter that is wrong.
-    pub fn of_operator(query: &str) -> Result<Self, Problem> {
+    pub fn for_operator(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
-        let phase =
-            pairs.one("phase", "must be draft, scheduled, open, paused or closed", Phase::parse);
+        let phase = pairs.single_value(
+            "phase",
+            "must be draft, scheduled, open, paused or closed",
+            Phase::parse,
+        );
         let page = page(&mut pairs);
-        pairs.verdict(Self { phase, page })
+        pairs.into_result(Self { phase, page })
     }
 }
 
@@ -127,24 +132,24 @@ impl OrderQuery {
     ///
     /// # Errors
     /// `422`, with each parameter that is wrong.
-    pub fn of_buyer(query: &str) -> Result<Self, Problem> {
+    pub fn for_buyer(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
         let state = state(&mut pairs);
         let page = page(&mut pairs);
-        pairs.verdict(Self { state, page, ..Self::default() })
+        pairs.into_result(Self { state, page, ..Self::default() })
     }
 
     /// Reads what an operator may ask for.
     ///
     /// # Errors
     /// `422`, with each parameter that is wrong.
-    pub fn of_operator(query: &str) -> Result<Self, Problem> {
+    pub fn for_operator(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
         let [sale, item, buyer] =
             ["sale", "item", "buyer"].map(|parameter| name(&mut pairs, parameter));
         let state = state(&mut pairs);
         let page = page(&mut pairs);
-        pairs.verdict(Self { sale, item, buyer, state, page })
+        pairs.into_result(Self { sale, item, buyer, state, page })
     }
 }
 
@@ -164,7 +169,7 @@ impl MoneyQuery {
     /// `422`, with each parameter that is wrong.
     pub fn parse(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
-        let order = pairs.one(
+        let order = pairs.single_value(
             "order",
             "must be at most 200 characters, none of them a control character",
             |text| {
@@ -174,7 +179,7 @@ impl MoneyQuery {
             },
         );
         let page = page(&mut pairs);
-        pairs.verdict(Self { order, page })
+        pairs.into_result(Self { order, page })
     }
 }
 
@@ -182,54 +187,58 @@ impl MoneyQuery {
 ///
 /// # Errors
 /// `422` for a name that cannot be one, or too many of them.
-pub fn followed_sales(query: &str) -> Result<Vec<String>, Problem> {
+pub fn parse_followed_sales(query: &str) -> Result<Vec<String>, Problem> {
     let mut pairs = Pairs::parse(query);
-    let mut sales = pairs.many("sale", NAME, a_name);
+    let mut sales = pairs.all_values("sale", NAME_RULE, parse_name);
     sales.sort_unstable();
     sales.dedup();
     if sales.len() > EVENT_SALES_MAX {
         pairs.fault("sale", format!("may be given at most {EVENT_SALES_MAX} times"));
     }
-    pairs.verdict(sales)
+    pairs.into_result(sales)
 }
 
 /// Reads the sale whose rows are exported; absent for all.
 ///
 /// # Errors
 /// `422` for a name that cannot be one.
-pub fn exported_sale(query: &str) -> Result<Option<String>, Problem> {
+pub fn parse_exported_sale(query: &str) -> Result<Option<String>, Problem> {
     let mut pairs = Pairs::parse(query);
     let sale = name(&mut pairs, "sale");
-    pairs.verdict(sale)
+    pairs.into_result(sale)
 }
 
 /// Reads which sale is reconciled, absent for all, and where the report is read on.
 ///
 /// # Errors
 /// `422`, with each parameter that is wrong.
-pub fn reconciled(query: &str) -> Result<(Option<String>, Option<String>), Problem> {
+pub fn parse_reconciliation(query: &str) -> Result<(Option<String>, Option<String>), Problem> {
     let mut pairs = Pairs::parse(query);
     let sale = name(&mut pairs, "sale");
     let cursor = cursor(&mut pairs);
-    pairs.verdict((sale, cursor))
+    pairs.into_result((sale, cursor))
 }
 
-const NAME: &str = "must be 1 to 64 characters of A-Z a-z 0-9 _ . : -";
+const NAME_RULE: &str = "must be 1 to 64 characters of A-Z a-z 0-9 _ . : -";
 
-fn a_name(text: &str) -> Option<String> {
+fn parse_name(text: &str) -> Option<String> {
     is_name(text).then(|| text.to_owned())
 }
 
 fn name(pairs: &mut Pairs<'_>, parameter: &'static str) -> Option<String> {
-    pairs.one(parameter, NAME, a_name)
+    pairs.single_value(parameter, NAME_RULE, parse_name)
 }
 
 fn state(pairs: &mut Pairs<'_>) -> Option<OrderState> {
-    pairs.one("state", "must be reserved, paid, cancelled, expired or refunded", OrderState::parse)
+    pairs.single_value(
+        "state",
+        "must be reserved, paid, cancelled, expired or refunded",
+        OrderState::parse,
+    )
 }
 
 fn cursor(pairs: &mut Pairs<'_>) -> Option<String> {
-    pairs.one("cursor", "is not a cursor that was given out", |text| {
+    pairs.single_value("cursor", "is not a cursor that was given out", |text| {
         let fits =
             text.len() <= CURSOR_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic());
         fits.then(|| text.to_owned())
@@ -238,7 +247,7 @@ fn cursor(pairs: &mut Pairs<'_>) -> Option<String> {
 
 fn page(pairs: &mut Pairs<'_>) -> Page {
     let cursor = cursor(pairs);
-    let limit = pairs.one("limit", "must be a whole number from 1 to 200", |text| {
+    let limit = pairs.single_value("limit", "must be a whole number from 1 to 200", |text| {
         // `str::parse` would also take a sign.
         let plain = text.bytes().all(|byte| byte.is_ascii_digit());
         text.parse().ok().filter(|limit| plain && (1..=PAGE_MAX).contains(limit))
@@ -253,7 +262,7 @@ mod tests {
     #[test]
     fn lists_of_orders_are_asked_for_by_name_state_and_page() {
         let check = |query: &str, expected: Result<OrderQuery, &[&str]>| match (
-            OrderQuery::of_operator(query),
+            OrderQuery::for_operator(query),
             expected,
         ) {
             (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{query}"),
@@ -318,7 +327,7 @@ mod tests {
     #[test]
     fn a_stream_follows_each_named_sale_once() {
         let check = |query: &str, expected: Option<&[&str]>| {
-            let found = followed_sales(query).ok();
+            let found = parse_followed_sales(query).ok();
             let expected = expected
                 .map(|names| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
             assert_eq!(found, expected, "{query}");

@@ -1,4 +1,5 @@
-//! What the commands print for machines: `demo --json`, `storm --json` and the lines of `--answers`.
+//! What the commands print for machines: `demo --json`, `storm --json` and the lines of
+//! `--answers`.
 
 use std::collections::BTreeMap;
 

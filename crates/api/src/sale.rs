@@ -1,4 +1,5 @@
-//! What anyone may see of a sale: its texts and prices, and the quickly changing status beside them.
+//! What anyone may see of a sale: its texts and prices, and the quickly changing status beside
+//! them.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -112,7 +113,8 @@ pub struct SaleList {
     "access_codes": "off"
 })))]
 pub struct StatusFrontDoor {
-    /// Whether a purchase pass is asked for: also where the sale asks for what only a pass can prove.
+    /// Whether a purchase pass is asked for: also where the sale asks for what only a pass can
+    /// prove.
     pub pass: Asked,
     /// Which challenge is asked for.
     pub challenge: ChallengeKind,

@@ -1,8 +1,10 @@
 //! AMQP 0-9-1, as `RabbitMQ` speaks it: a durable topic exchange, persistent messages, confirms.
 //!
-//! A message goes to the exchange under its type, so that consumers bind queues to what they want, such as `order.*`. It is kept once the broker has
-//! confirmed it; one that goes to no queue comes back, and is not kept. The client ties a message that came back to whichever confirm comes next, so each
-//! channel has one message on its way, and as many channels are used as there are messages at once.
+//! A message goes to the exchange under its type, so that consumers bind queues to what they want,
+//! such as `order.*`. It is kept once the broker has confirmed it; one that goes to no queue comes
+//! back, and is not kept. The client ties a message that came back to whichever confirm comes next,
+//! so each channel has one message on its way, and as many channels are used as there are messages
+//! at once.
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -19,21 +21,22 @@ use lapin::{
 };
 use tokio::time::Instant;
 
-use crate::kept::{Failed, Kept, Live};
+use crate::connection::{BrokerConnection, PublishError, SharedConnection};
 use crate::{Address, Error, Message};
 
 /// Says that a message survives the broker's restart.
 const PERSISTENT: u8 = 2;
 /// Seconds between signs of life; a broker that gives none for two of them is gone.
 const HEARTBEAT_SECS: u16 = 20;
-/// What a message is about, beside the body for whoever does not read it, such as an exchange that hashes by it.
-const KEY: &str = "partitionkey";
+/// What a message is about, beside the body for whoever does not read it, such as an exchange that
+/// hashes by it.
+const KEY_HEADER: &str = "partitionkey";
 
 /// A broker that speaks AMQP.
 pub(crate) struct Amqp {
     address: Address,
     connect_timeout: Duration,
-    kept: Kept<Connection>,
+    kept: SharedConnection<Connection>,
 }
 
 /// A connection with the channels that are free.
@@ -43,12 +46,13 @@ struct Connection {
     free: Mutex<Vec<Channel>>,
 }
 
-/// The socket of a connection. Shutting it down is what ends a connection for certain: closing it by the protocol waits for the other side.
+/// The socket of a connection. Shutting it down is what ends a connection for certain: closing it
+/// by the protocol waits for the other side.
 #[derive(Clone, Default)]
 struct Socket(Arc<OnceLock<TcpStream>>);
 
 impl Socket {
-    fn cut(&self) {
+    fn shut_down(&self) {
         if let Some(socket) = self.0.get() {
             // One that is closed already is as well.
             let _ = socket.shutdown(Shutdown::Both);
@@ -57,23 +61,23 @@ impl Socket {
 }
 
 /// Cuts a connection that is given up while it is made.
-struct Unfinished(Option<Socket>);
+struct ConnectGuard(Option<Socket>);
 
-impl Drop for Unfinished {
+impl Drop for ConnectGuard {
     fn drop(&mut self) {
         if let Some(socket) = self.0.take() {
-            socket.cut();
+            socket.shut_down();
         }
     }
 }
 
-impl Live for Connection {
-    fn is_over(&self) -> bool {
+impl BrokerConnection for Connection {
+    fn is_closed(&self) -> bool {
         !self.connection.status().connected()
     }
 
-    fn cut(&self) {
-        self.socket.cut();
+    fn shut_down(&self) {
+        self.socket.shut_down();
     }
 }
 
@@ -88,27 +92,27 @@ impl Connection {
         Ok(channel)
     }
 
-    fn give_back(&self, channel: Channel) {
+    fn return_channel(&self, channel: Channel) {
         self.free.lock().unwrap_or_else(PoisonError::into_inner).push(channel);
     }
 }
 
 impl Amqp {
     pub(crate) fn new(address: &Address, connect_timeout: Duration) -> Self {
-        Self { address: address.clone(), connect_timeout, kept: Kept::new() }
+        Self { address: address.clone(), connect_timeout, kept: SharedConnection::new() }
     }
 
     pub(crate) async fn publish(&self, message: &Message, within: Duration) -> Result<(), Error> {
         let until = Instant::now() + within;
         let connection = self.kept.get(self.connect_timeout, self.connect()).await?;
-        self.kept.over(connection.clone(), until, self.send(&connection, message)).await
+        self.kept.run_on(connection.clone(), until, self.send(&connection, message)).await
     }
 
-    async fn send(&self, connection: &Connection, message: &Message) -> Result<(), Failed> {
-        let doubt = |error: lapin::Error| Failed::Doubt(self.refused(&error));
+    async fn send(&self, connection: &Connection, message: &Message) -> Result<(), PublishError> {
+        let doubt = |error: lapin::Error| PublishError::Unknown(self.describe_error(&error));
         let channel = connection.channel().await.map_err(doubt)?;
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let (exchange, what) = (self.address.name(), message.what.as_str());
+        let (exchange, what) = (self.address.parse_name(), message.what.as_str());
         let sending = channel.basic_publish(
             exchange.into(),
             what.into(),
@@ -117,30 +121,35 @@ impl Amqp {
             properties(message),
         );
         let confirmed = sending.await.map_err(doubt)?.await.map_err(doubt)?;
-        connection.give_back(channel);
+        connection.return_channel(channel);
         match confirmed {
             Confirmation::Ack(None) => Ok(()),
             Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => {
-                Err(Failed::Refused(Error::new(format!(
+                Err(PublishError::Refused(Error::new(format!(
                     "it went to no queue: none is bound to the exchange {exchange} for {what}"
                 ))))
             }
             Confirmation::Nack(None) => {
-                Err(Failed::Refused(Error::new("it could not keep the message")))
+                Err(PublishError::Refused(Error::new("it could not keep the message")))
             }
-            Confirmation::NotRequested => Err(Failed::Doubt(Error::new("it confirms nothing"))),
+            Confirmation::NotRequested => {
+                Err(PublishError::Unknown(Error::new("it confirms nothing")))
+            }
         }
     }
 
     async fn connect(&self) -> Result<Connection, Error> {
         let socket = Socket::default();
-        let mut unfinished = Unfinished(Some(socket.clone()));
-        let made = self.made(socket.clone()).await.map_err(|error| self.refused(&error))?;
+        let mut unfinished = ConnectGuard(Some(socket.clone()));
+        let made = self
+            .open_connection(socket.clone())
+            .await
+            .map_err(|error| self.describe_error(&error))?;
         unfinished.0 = None;
         Ok(made)
     }
 
-    async fn made(&self, socket: Socket) -> lapin::Result<Connection> {
+    async fn open_connection(&self, socket: Socket) -> lapin::Result<Connection> {
         let (found, within) = (socket.clone(), self.connect_timeout);
         let connection = lapin::Connection::connector(
             self.uri(),
@@ -172,11 +181,11 @@ impl Amqp {
         let made = Connection { connection, socket, free: Mutex::new(Vec::new()) };
         let channel = made.channel().await?;
         let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-        let exchange = self.address.name();
+        let exchange = self.address.parse_name();
         channel
             .exchange_declare(exchange.into(), ExchangeKind::Topic, options, FieldTable::default())
             .await?;
-        made.give_back(channel);
+        made.return_channel(channel);
         Ok(made)
     }
 
@@ -193,7 +202,7 @@ impl Amqp {
                 host: address.host().to_owned(),
                 port: address.port(),
             },
-            vhost: address.space().to_owned(),
+            vhost: address.virtual_host().to_owned(),
             query: AMQPQueryString {
                 heartbeat: Some(HEARTBEAT_SECS),
                 ..AMQPQueryString::default()
@@ -202,8 +211,8 @@ impl Amqp {
     }
 
     /// What went wrong, in words of our own: the broker's may name anything.
-    fn refused(&self, error: &lapin::Error) -> Error {
-        let exchange = self.address.name();
+    fn describe_error(&self, error: &lapin::Error) -> Error {
+        let exchange = self.address.parse_name();
         Error::new(match error.kind() {
             ErrorKind::ProtocolError(error) => match error.kind() {
                 AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
@@ -232,7 +241,7 @@ impl Amqp {
 
 fn properties(message: &Message) -> BasicProperties {
     let mut headers = FieldTable::default();
-    headers.insert(KEY.into(), AMQPValue::LongString(message.key.as_str().into()));
+    headers.insert(KEY_HEADER.into(), AMQPValue::LongString(message.key.as_str().into()));
     BasicProperties::default()
         .with_delivery_mode(PERSISTENT)
         .with_content_type(message.content_type.into())

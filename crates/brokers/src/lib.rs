@@ -1,11 +1,14 @@
 //! Brokers that are told what happens.
 //!
-//! The contract: a [`Broker`] is made from an [`Address`] and connects with its first message. [`Broker::publish`] gives `Ok` once the broker itself has
-//! said that it keeps the message, and never before; anything else is an [`Error`], after which the message may be there or not. It tries once, in
-//! bounded time. One connection serves all messages; after any doubt about it, it is closed, and the next message makes another. Nothing is sent twice
-//! here and nothing is kept: what is sent again, and in which order, is planned by whoever calls.
+//! The contract: a [`Broker`] is made from an [`Address`] and connects with its first message.
+//! [`Broker::publish`] gives `Ok` once the broker itself has said that it keeps the message, and
+//! never before; anything else is an [`Error`], after which the message may be there or not. It
+//! tries once, in bounded time. One connection serves all messages; after any doubt about it, it is
+//! closed, and the next message makes another. Nothing is sent twice here and nothing is kept: what
+//! is sent again, and in which order, is planned by whoever calls.
 //!
-//! A further kind of broker is one more file beside [`amqp`](self) and `nats`, a variant of [`Kind`] and one of the link, and a feature.
+//! A further kind of broker is one more file beside [`amqp`](self) and `nats`, a variant of
+//! [`BrokerKind`] and one of the link, and a feature.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -17,7 +20,7 @@ mod address;
 #[cfg(feature = "amqp")]
 mod amqp;
 #[cfg(any(feature = "amqp", feature = "nats"))]
-mod kept;
+mod connection;
 #[cfg(feature = "nats")]
 mod nats;
 
@@ -25,7 +28,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use address::{Address, Kind};
+pub use address::{Address, BrokerKind};
 
 /// Longest time that making a connection may take, if an attempt may take as long.
 #[cfg(any(feature = "amqp", feature = "nats"))]
@@ -48,7 +51,8 @@ pub struct Message {
     pub body: Bytes,
 }
 
-/// Why a message was not taken, or may not have been: in a line for operators, without the address and without what the broker made up.
+/// Why a message was not taken, or may not have been: in a line for operators, without the address
+/// and without what the broker made up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Error(String);
@@ -61,11 +65,11 @@ impl Error {
 
 /// A broker.
 pub struct Broker {
-    link: Link,
+    backend: Backend,
     timeout: Duration,
 }
 
-enum Link {
+enum Backend {
     #[cfg(feature = "amqp")]
     Amqp(amqp::Amqp),
     #[cfg(feature = "nats")]
@@ -82,15 +86,19 @@ impl Broker {
         allow(unreachable_code, unused_variables, reason = "none can be made")
     )]
     pub fn new(address: &Address, timeout: Duration) -> Result<Self, Error> {
-        let link = match address.kind() {
+        let backend = match address.kind() {
             #[cfg(feature = "amqp")]
-            Kind::Amqp => Link::Amqp(amqp::Amqp::new(address, timeout.min(CONNECT_TIMEOUT))),
+            BrokerKind::Amqp => {
+                Backend::Amqp(amqp::Amqp::new(address, timeout.min(CONNECT_TIMEOUT)))
+            }
             #[cfg(feature = "nats")]
-            Kind::Nats => Link::Nats(nats::Nats::new(address, timeout.min(CONNECT_TIMEOUT))),
+            BrokerKind::Nats => {
+                Backend::Nats(nats::Nats::new(address, timeout.min(CONNECT_TIMEOUT)))
+            }
             #[cfg(not(all(feature = "amqp", feature = "nats")))]
-            kind => return Err(Error::new(kind.not_built())),
+            kind => return Err(Error::new(kind.not_built_message())),
         };
-        Ok(Self { link, timeout })
+        Ok(Self { backend, timeout })
     }
 
     /// Publishes a message, once. It is kept by the broker when this gives `Ok`.
@@ -99,11 +107,11 @@ impl Broker {
     /// Why it is not, as far as is known.
     pub async fn publish(&self, message: &Message) -> Result<(), Error> {
         let within = self.timeout;
-        match self.link {
+        match self.backend {
             #[cfg(feature = "amqp")]
-            Link::Amqp(ref amqp) => amqp.publish(message, within).await,
+            Backend::Amqp(ref amqp) => amqp.publish(message, within).await,
             #[cfg(feature = "nats")]
-            Link::Nats(ref nats) => nats.publish(message, within).await,
+            Backend::Nats(ref nats) => nats.publish(message, within).await,
             #[cfg(not(any(feature = "amqp", feature = "nats")))]
             _ => unreachable!("there is none: {message:?} {within:?}"),
         }

@@ -1,6 +1,8 @@
-//! NATS `JetStream`: a message goes to the subject `PREFIX.TYPE`, and is kept once the stream that has this subject says so.
+//! NATS `JetStream`: a message goes to the subject `PREFIX.TYPE`, and is kept once the stream that
+//! has this subject says so.
 //!
-//! The stream is the shop's to make. It knows a message that came twice by its id, for as long as its window of duplicates is.
+//! The stream is the shop's to make. It knows a message that came twice by its id, for as long as
+//! its window of duplicates is.
 use std::error::Error as _;
 use std::io;
 use std::time::Duration;
@@ -13,34 +15,36 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::kept::{Failed, Kept, Live};
+use crate::connection::{BrokerConnection, PublishError, SharedConnection};
 use crate::{Address, Error, Message};
 
 /// What a stream knows a message by.
-const MESSAGE_ID: &str = "Nats-Msg-Id";
+const MESSAGE_ID_HEADER: &str = "Nats-Msg-Id";
 /// What a message is about, beside the body for whoever does not read it.
-const KEY: &str = "ce-partitionkey";
+const KEY_HEADER: &str = "ce-partitionkey";
 
 /// A broker that speaks NATS.
 pub(crate) struct Nats {
     address: Address,
     connect_timeout: Duration,
-    kept: Kept<Connection>,
+    kept: SharedConnection<Connection>,
 }
 
-/// A connection. The client makes another one by itself once, which is not used: what it had in hand before is in doubt.
+/// A connection. The client makes another one by itself once, which is not used: what it had in
+/// hand before is in doubt.
 struct Connection {
     client: Client,
     over: watch::Receiver<bool>,
 }
 
-impl Live for Connection {
-    fn is_over(&self) -> bool {
+impl BrokerConnection for Connection {
+    fn is_closed(&self) -> bool {
         *self.over.borrow()
     }
 
-    fn cut(&self) {
-        // It ends when its last user lets it go. What is still in its hands has an id by which the stream knows it.
+    fn shut_down(&self) {
+        // It ends when its last user lets it go. What is still in its hands has an id by which the
+        // stream knows it.
     }
 }
 
@@ -51,11 +55,11 @@ struct Ack {
     stream: String,
     #[serde(default)]
     seq: u64,
-    error: Option<Refused>,
+    error: Option<AckError>,
 }
 
 #[derive(Deserialize)]
-struct Refused {
+struct AckError {
     #[serde(default)]
     code: u16,
     #[serde(default)]
@@ -64,7 +68,7 @@ struct Refused {
 
 impl Nats {
     pub(crate) fn new(address: &Address, connect_timeout: Duration) -> Self {
-        Self { address: address.clone(), connect_timeout, kept: Kept::new() }
+        Self { address: address.clone(), connect_timeout, kept: SharedConnection::new() }
     }
 
     pub(crate) async fn publish(&self, message: &Message, within: Duration) -> Result<(), Error> {
@@ -75,40 +79,41 @@ impl Nats {
             tokio::select! {
                 answer = self.send(&connection.client, message) => answer,
                 // What is not answered by now never will be.
-                _ = over.wait_for(|over| *over) => Err(Failed::Doubt(Error::new("the connection broke"))),
+                _ = over.wait_for(|over| *over) => Err(PublishError::Unknown(Error::new("the connection broke"))),
             }
         };
-        self.kept.over(connection.clone(), until, work).await
+        self.kept.run_on(connection.clone(), until, work).await
     }
 
-    async fn send(&self, client: &Client, message: &Message) -> Result<(), Failed> {
+    async fn send(&self, client: &Client, message: &Message) -> Result<(), PublishError> {
         let mut headers = HeaderMap::new();
-        headers.insert(MESSAGE_ID, message.id.as_str());
+        headers.insert(MESSAGE_ID_HEADER, message.id.as_str());
         headers.insert("Content-Type", message.content_type);
-        headers.insert(KEY, one_line(&message.key).as_str());
+        headers.insert(KEY_HEADER, header_value(&message.key).as_str());
         let request = Request::new().headers(headers).payload(message.body.clone()).timeout(None);
-        let subject = format!("{}.{}", self.address.name(), message.what);
+        let subject = format!("{}.{}", self.address.parse_name(), message.what);
         let answer =
             client.send_request(subject, request).await.map_err(|error| match error.kind() {
                 RequestErrorKind::NoResponders => {
-                    let name = self.address.name();
-                    Failed::Refused(Error::new(format!(
+                    let name = self.address.parse_name();
+                    PublishError::Refused(Error::new(format!(
                         "no stream takes its subject: there must be one that has {name}.>"
                     )))
                 }
                 RequestErrorKind::MaxPayloadExceeded => {
-                    Failed::Refused(Error::new("the message is too large for it"))
+                    PublishError::Refused(Error::new("the message is too large for it"))
                 }
-                _ => Failed::Doubt(Error::new("the connection broke")),
+                _ => PublishError::Unknown(Error::new("the connection broke")),
             })?;
-        let ack: Ack = serde_json::from_slice(&answer.payload)
-            .map_err(|_| Failed::Refused(Error::new("something else than a stream answered")))?;
+        let ack: Ack = serde_json::from_slice(&answer.payload).map_err(|_| {
+            PublishError::Refused(Error::new("something else than a stream answered"))
+        })?;
         match ack.error {
-            Some(Refused { code, err_code }) => Err(Failed::Refused(Error::new(format!(
+            Some(AckError { code, err_code }) => Err(PublishError::Refused(Error::new(format!(
                 "the stream refused it with {code}, error {err_code}"
             )))),
             None if ack.stream.is_empty() || ack.seq == 0 => {
-                Err(Failed::Refused(Error::new("something else than a stream answered")))
+                Err(PublishError::Refused(Error::new("something else than a stream answered")))
             }
             None => Ok(()),
         }
@@ -142,13 +147,13 @@ impl Nats {
         let at: ServerAddr = format!("nats://{host}:{}", self.address.port())
             .parse()
             .map_err(|_| Error::new("no connection: it cannot be addressed"))?;
-        let client = options.connect(at).await.map_err(|error| refused(&error))?;
+        let client = options.connect(at).await.map_err(|error| describe_error(&error))?;
         Ok(Connection { client, over })
     }
 }
 
 /// Why there is no connection, without what the server wrote.
-fn refused(error: &async_nats::ConnectError) -> Error {
+fn describe_error(error: &async_nats::ConnectError) -> Error {
     let mut cause = error.source();
     let why = std::iter::from_fn(|| {
         let at = cause?;
@@ -169,6 +174,6 @@ fn refused(error: &async_nats::ConnectError) -> Error {
 }
 
 /// A header's value is one line.
-fn one_line(text: &str) -> String {
+fn header_value(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
 }

@@ -1,21 +1,22 @@
-//! Draws pictures into a directory and says what one costs: `cargo run --release -p doorbuster-challenge --example draw -- DIR [COUNT]`.
+//! Draws pictures into a directory and says what one costs: `cargo run --release -p
+//! doorbuster-challenge --example draw -- DIR [COUNT]`.
 
 use std::path::PathBuf;
 use std::time::Instant;
 
-use doorbuster_challenge::{Chance, Effort, WorkKeys, draw_captcha, draw_puzzle};
+use doorbuster_challenge::{Effort, RandomSource, WorkKeys, draw_captcha, draw_puzzle};
 
 fn main() -> std::io::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let dir = PathBuf::from(arguments.next().unwrap_or_else(|| ".".to_owned()));
     let count: u32 = arguments.next().and_then(|n| n.parse().ok()).unwrap_or(200);
-    let mut chance = Chance::new();
+    let mut random = RandomSource::new();
     let keys = WorkKeys::new(&[1; 32], &[2; 32]);
 
     let (mut bytes, mut largest) = ([0; 2], [0; 2]);
     let began = Instant::now();
     for n in 0..count {
-        let captcha = draw_captcha(&mut chance);
+        let captcha = draw_captcha(&mut random);
         bytes[0] += captcha.png.len();
         largest[0] = largest[0].max(captcha.png.len());
         if n < 8 {
@@ -25,7 +26,7 @@ fn main() -> std::io::Result<()> {
     let captchas = began.elapsed() / count;
     let began = Instant::now();
     for n in 0..count {
-        let puzzle = draw_puzzle(&mut chance);
+        let puzzle = draw_puzzle(&mut random);
         let size = puzzle.background.len() + puzzle.piece.len();
         bytes[1] += size;
         largest[1] = largest[1].max(size);
@@ -37,7 +38,7 @@ fn main() -> std::io::Result<()> {
     let puzzles = began.elapsed() / count;
     let began = Instant::now();
     for _ in 0..count {
-        drop(keys.make(&mut chance, Effort::USUAL));
+        drop(keys.new_challenge(&mut random, Effort::DEFAULT));
     }
     let works = began.elapsed() / count;
     println!("captcha {captchas:?}, {} bytes, at most {}", bytes[0] / count as usize, largest[0]);

@@ -1,7 +1,9 @@
-//! A canvas that is filled by exact coverage: what every pixel's edge cuts off is summed up along the outline, then across each row.
+//! A canvas that is filled by exact coverage: what every pixel's edge cuts off is summed up along
+//! the outline, then across each row.
 //!
-//! Paths and strokes are tiny-skia's. Its own painter goes pixel by pixel along every edge, which takes three times as long for pictures of many small
-//! forms. The way of summing is that of font rasterisers ("signed areas").
+//! Paths and strokes are tiny-skia's. Its own painter goes pixel by pixel along every edge, which
+//! takes three times as long for pictures of many small forms. The way of summing is that of font
+//! rasterisers ("signed areas").
 
 use std::ops::Range;
 
@@ -15,13 +17,14 @@ const PIECES: u16 = 6;
 pub(crate) struct Canvas {
     pub(crate) width: usize,
     pub(crate) height: usize,
-    /// Red, green, blue and how far it covers what is below it; colours are not multiplied by the last.
+    /// Red, green, blue and how far it covers what is below it; colours are not multiplied by the
+    /// last.
     pub(crate) pixels: Vec<[u8; 4]>,
     sums: Vec<f32>,
 }
 
 /// The part of a canvas that a path touches.
-struct Touched {
+struct TouchedArea {
     rows: Range<usize>,
     columns: Range<usize>,
 }
@@ -36,7 +39,7 @@ impl Canvas {
     }
 
     /// Colours every row from one colour at the top to another at the bottom, by way of a third.
-    pub(crate) fn shade(&mut self, top: Color, middle: Color, bottom: Color) {
+    pub(crate) fn fill_gradient(&mut self, top: Color, middle: Color, bottom: Color) {
         let height = self.height as f32;
         for (y, row) in self.pixels.chunks_exact_mut(self.width).enumerate() {
             let at = 2.0 * y as f32 / height;
@@ -56,55 +59,63 @@ impl Canvas {
     /// Fills a path with a colour.
     pub(crate) fn fill(&mut self, path: &Path, colour: Color) {
         let rgb = [colour.red(), colour.green(), colour.blue()].map(|part| part * 255.0);
-        self.cover(path, |pixel, _, covered| lay(pixel, rgb, covered * colour.alpha()));
+        self.for_covered_pixels(path, |pixel, _, covered| {
+            blend(pixel, rgb, covered * colour.alpha())
+        });
     }
 
     /// Draws a line along a path.
     pub(crate) fn stroke(&mut self, path: &Path, colour: Color, width: f32) {
         let stroke = Stroke { width, line_cap: LineCap::Round, ..Stroke::default() };
-        if let Some(outline) = path.stroke(&stroke, 1.0) {
-            self.fill(&outline, colour);
+        if let Some(add_outline) = path.stroke(&stroke, 1.0) {
+            self.fill(&add_outline, colour);
         }
     }
 
-    /// Fills a path with what lies `shift` away among other pixels of the same size, mirrored at their edges.
+    /// Fills a path with what lies `shift` away among other pixels of the same size, mirrored at
+    /// their edges.
     pub(crate) fn fill_from(&mut self, path: &Path, other: &[[u8; 4]], shift: (usize, usize)) {
         let (width, height) = (self.width, self.height);
         // A shift is shorter than a side, so what is beyond an edge is beyond it once.
         let mirror = |at: usize, of: usize| if at < of { at } else { 2 * of - 1 - at };
         debug_assert!(shift.0 < width && shift.1 < height);
-        self.cover(path, |pixel, (x, y), covered| {
+        self.for_covered_pixels(path, |pixel, (x, y), covered| {
             let (x, y) = (mirror(x + shift.0, width), mirror(y + shift.1, height));
             let [red, green, blue, _] = other[y * width + x].map(f32::from);
-            lay(pixel, [red, green, blue], covered);
+            blend(pixel, [red, green, blue], covered);
         });
     }
 
     /// Keeps only what lies under a path.
-    pub(crate) fn keep(&mut self, path: &Path) {
+    pub(crate) fn clip(&mut self, path: &Path) {
         let mut kept = vec![[0; 4]; self.pixels.len()];
         let whole = self.pixels.clone();
         let width = self.width;
-        self.cover(path, |_, (x, y), covered| {
+        self.for_covered_pixels(path, |_, (x, y), covered| {
             let [red, green, blue, alpha] = whole[y * width + x];
             kept[y * width + x] = [red, green, blue, (f32::from(alpha) * covered) as u8];
         });
         self.pixels = kept;
     }
 
-    /// Calls `paint` with every pixel that the path touches, where it is, and how much of it is covered.
-    fn cover(&mut self, path: &Path, mut paint: impl FnMut(&mut [u8; 4], (usize, usize), f32)) {
-        let Touched { rows, columns } = self.outline(path);
+    /// Calls `paint` with every pixel that the path touches, where it is, and how much of it is
+    /// covered.
+    fn for_covered_pixels(
+        &mut self,
+        path: &Path,
+        mut paint: impl FnMut(&mut [u8; 4], (usize, usize), f32),
+    ) {
+        let TouchedArea { rows, columns } = self.add_outline(path);
         let (width, stride) = (self.width, self.width + 2);
         for y in rows {
             let sums = &mut self.sums[y * stride..(y + 1) * stride];
             let pixels = &mut self.pixels[y * width..(y + 1) * width];
             let mut sum = 0.0;
             let start = columns.start.min(width);
-            for (x, (pixel, edge)) in
+            for (x, (pixel, add_edge)) in
                 pixels[start..].iter_mut().zip(&mut sums[columns.clone()]).enumerate()
             {
-                sum += std::mem::take(edge);
+                sum += std::mem::take(add_edge);
                 let covered = sum.abs().min(1.0);
                 if covered > 0.004 {
                     paint(pixel, (start + x, y), covered);
@@ -115,55 +126,56 @@ impl Canvas {
     }
 
     /// Sums up a path's edges.
-    fn outline(&mut self, path: &Path) -> Touched {
+    fn add_outline(&mut self, path: &Path) -> TouchedArea {
         let bounds = path.bounds();
         let (mut start, mut here) = (Point::zero(), Point::zero());
         for segment in path.segments() {
             match segment {
                 PathSegment::MoveTo(to) => {
-                    self.edge(here, start);
+                    self.add_edge(here, start);
                     (start, here) = (to, to);
                 }
                 PathSegment::LineTo(to) => {
-                    self.edge(here, to);
+                    self.add_edge(here, to);
                     here = to;
                 }
                 PathSegment::QuadTo(by, to) => {
-                    self.curve(here, |t| quad(here, by, to, t));
+                    self.add_curve(here, |t| lerp_quadratic(here, by, to, t));
                     here = to;
                 }
                 PathSegment::CubicTo(a, b, to) => {
-                    self.curve(here, |t| {
-                        let (from, on) = (quad(here, a, b, t), quad(a, b, to, t));
-                        between(from, on, t)
+                    self.add_curve(here, |t| {
+                        let (from, on) =
+                            (lerp_quadratic(here, a, b, t), lerp_quadratic(a, b, to, t));
+                        lerp(from, on, t)
                     });
                     here = to;
                 }
                 PathSegment::Close => {
-                    self.edge(here, start);
+                    self.add_edge(here, start);
                     here = start;
                 }
             }
         }
-        self.edge(here, start);
+        self.add_edge(here, start);
         let within = |at: f32, most: usize| (at.max(0.0) as usize).min(most);
         let rows =
             within(bounds.top() - 1.0, self.height)..within(bounds.bottom() + 2.0, self.height);
         let columns =
             within(bounds.left() - 1.0, self.width)..within(bounds.right() + 3.0, self.width + 2);
-        Touched { rows, columns }
+        TouchedArea { rows, columns }
     }
 
-    fn curve(&mut self, mut from: Point, at: impl Fn(f32) -> Point) {
+    fn add_curve(&mut self, mut from: Point, at: impl Fn(f32) -> Point) {
         for n in 1..=PIECES {
             let to = at(f32::from(n) / f32::from(PIECES));
-            self.edge(from, to);
+            self.add_edge(from, to);
             from = to;
         }
     }
 
     /// Sums up one straight edge, row by row.
-    fn edge(&mut self, from: Point, to: Point) {
+    fn add_edge(&mut self, from: Point, to: Point) {
         if from.y == to.y {
             return;
         }
@@ -176,14 +188,15 @@ impl Canvas {
             let high = (y as f32 + 1.0).min(last) - (y as f32).max(first);
             let next = x + slope * high;
             let row = &mut self.sums[y * (self.width + 2)..(y + 1) * (self.width + 2)];
-            share(row, x.clamp(0.0, most), next.clamp(0.0, most), high * sign);
+            add_row_coverage(row, x.clamp(0.0, most), next.clamp(0.0, most), high * sign);
             x = next;
         }
     }
 }
 
-/// Shares an edge that crosses part of a row out to the pixels it touches: each gets what lies right of the edge, as a difference to its left neighbour.
-fn share(row: &mut [f32], a: f32, b: f32, high: f32) {
+/// Shares an edge that crosses part of a row out to the pixels it touches: each gets what lies
+/// right of the edge, as a difference to its left neighbour.
+fn add_row_coverage(row: &mut [f32], a: f32, b: f32, high: f32) {
     let (left, right) = if a < b { (a, b) } else { (b, a) };
     let (first, last) = (left as usize, right.ceil() as usize);
     if last <= first + 1 {
@@ -210,16 +223,16 @@ fn share(row: &mut [f32], a: f32, b: f32, high: f32) {
     row[last] += high * tail;
 }
 
-fn between(from: Point, to: Point, t: f32) -> Point {
+fn lerp(from: Point, to: Point, t: f32) -> Point {
     Point::from_xy(from.x + (to.x - from.x) * t, from.y + (to.y - from.y) * t)
 }
 
-fn quad(from: Point, by: Point, to: Point, t: f32) -> Point {
-    between(between(from, by, t), between(by, to, t), t)
+fn lerp_quadratic(from: Point, by: Point, to: Point, t: f32) -> Point {
+    lerp(lerp(from, by, t), lerp(by, to, t), t)
 }
 
 /// Lays a colour over a pixel.
-fn lay(pixel: &mut [u8; 4], rgb: [f32; 3], alpha: f32) {
+fn blend(pixel: &mut [u8; 4], rgb: [f32; 3], alpha: f32) {
     if alpha > 0.999 {
         *pixel = [rgb[0] as u8, rgb[1] as u8, rgb[2] as u8, 255];
         return;
@@ -288,8 +301,8 @@ mod tests {
     #[test]
     fn what_is_kept_is_what_lies_under_the_path() {
         let mut canvas = Canvas::new(2, 1);
-        canvas.shade(WHITE, WHITE, WHITE);
-        canvas.keep(&path(&[(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)]));
+        canvas.fill_gradient(WHITE, WHITE, WHITE);
+        canvas.clip(&path(&[(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)]));
         assert_eq!(canvas.pixels, [[255; 4], [0; 4]]);
     }
 }

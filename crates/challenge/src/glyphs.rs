@@ -6,7 +6,7 @@ mod outlines;
 
 /// A step of the pen along an outline, in units of which [`EM`] make an em, y upwards.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Step {
+pub(crate) enum PathStep {
     /// To here, without drawing.
     M(i16, i16),
     /// A straight line to here.
@@ -19,10 +19,10 @@ pub(crate) enum Step {
 #[derive(Debug)]
 pub(crate) struct Glyph {
     /// The character.
-    pub(crate) shows: char,
+    pub(crate) character: char,
     /// How far the next one stands.
     pub(crate) advance: i16,
-    outline: &'static [Step],
+    outline: &'static [PathStep],
 }
 
 /// Units of an em.
@@ -34,13 +34,13 @@ const PIECES: u16 = 5;
 
 impl Glyph {
     /// The outline with every point of it moved by `bend`.
-    pub(crate) fn bent(&self, mut bend: impl FnMut(f32, f32) -> (f32, f32)) -> Option<Path> {
+    pub(crate) fn warped_path(&self, mut bend: impl FnMut(f32, f32) -> (f32, f32)) -> Option<Path> {
         let mut path = PathBuilder::new();
         let mut here = (0.0, 0.0);
         let mut is_open = false;
         for step in self.outline {
             let (control, to) = match *step {
-                Step::M(x, y) => {
+                PathStep::M(x, y) => {
                     if is_open {
                         path.close();
                     }
@@ -50,11 +50,11 @@ impl Glyph {
                     path.move_to(x, y);
                     continue;
                 }
-                Step::L(x, y) => {
+                PathStep::L(x, y) => {
                     let to = (f32::from(x), f32::from(y));
                     (((here.0 + to.0) / 2.0, (here.1 + to.1) / 2.0), to)
                 }
-                Step::Q(cx, cy, x, y) => {
+                PathStep::Q(cx, cy, x, y) => {
                     ((f32::from(cx), f32::from(cy)), (f32::from(x), f32::from(y)))
                 }
             };
@@ -79,11 +79,11 @@ mod tests {
 
     #[test]
     fn every_face_has_the_same_characters_and_each_has_an_outline() {
-        let of = |face: &[Glyph]| face.iter().map(|g| g.shows).collect::<String>();
+        let of = |face: &[Glyph]| face.iter().map(|g| g.character).collect::<String>();
         for face in FACES {
             assert_eq!(of(face), of(FACES[0]));
             for glyph in face {
-                let path = glyph.bent(|x, y| (x, y)).expect("an outline");
+                let path = glyph.warped_path(|x, y| (x, y)).expect("an outline");
                 let bounds = path.bounds();
                 assert!(
                     bounds.width() > 300.0 && bounds.height() > 800.0 && glyph.advance > 600,

@@ -4,21 +4,21 @@ use png::{BitDepth, ColorType, Compression, Encoder, Filter};
 use tiny_skia::Color;
 
 use crate::canvas::Canvas;
-use crate::chance::Chance;
+use crate::random::RandomSource;
 
 /// A picture's colours, without those that can be seen through.
-pub(crate) fn opaque(canvas: &Canvas) -> Vec<u8> {
+pub(crate) fn encode_rgb(canvas: &Canvas) -> Vec<u8> {
     let mut rgb = Vec::with_capacity(3 * canvas.pixels.len());
     canvas.pixels.iter().for_each(|pixel| rgb.extend_from_slice(&pixel[..3]));
-    write(canvas, &rgb, ColorType::Rgb)
+    encode_png(canvas, &rgb, ColorType::Rgb)
 }
 
 /// A picture with what can be seen through.
-pub(crate) fn with_holes(canvas: &Canvas) -> Vec<u8> {
-    write(canvas, canvas.pixels.as_flattened(), ColorType::Rgba)
+pub(crate) fn encode_rgba(canvas: &Canvas) -> Vec<u8> {
+    encode_png(canvas, canvas.pixels.as_flattened(), ColorType::Rgba)
 }
 
-fn write(canvas: &Canvas, data: &[u8], colours: ColorType) -> Vec<u8> {
+fn encode_png(canvas: &Canvas, data: &[u8], colours: ColorType) -> Vec<u8> {
     let mut file = Vec::with_capacity(data.len() / 2);
     let mut encoder = Encoder::new(&mut file, canvas.width as u32, canvas.height as u32);
     encoder.set_color(colours);
@@ -43,14 +43,15 @@ pub(crate) fn colour(hue: f32, saturation: f32, lightness: f32, alpha: f32) -> C
         .expect("every part is from 0 to 1")
 }
 
-/// Grain over a picture, in squares of two pixels, so that no two places look exactly alike. Only some have any: grain is what makes a file large.
-pub(crate) fn grain(canvas: &mut Canvas, chance: &mut Chance, strength: u8) {
+/// Grain over a picture, in squares of two pixels, so that no two places look exactly alike. Only
+/// some have any: grain is what makes a file large.
+pub(crate) fn add_grain(canvas: &mut Canvas, random: &mut RandomSource, strength: u8) {
     let width = canvas.width;
     for rows in canvas.pixels.chunks_mut(width * 2) {
         let (mut bits, mut left) = (0, 0);
         for column in (0..width).step_by(2) {
             if left == 0 {
-                (bits, left) = (chance.bits(), 12);
+                (bits, left) = (random.bits(), 12);
             }
             let step = |byte: u8| match bits & 31 {
                 0 => byte.saturating_sub(strength),
@@ -91,10 +92,10 @@ pub(crate) mod tests {
     fn a_file_has_only_what_a_picture_needs() {
         let mut canvas = Canvas::new(31, 7);
         let green = colour(0.3, 0.5, 0.5, 1.0);
-        canvas.shade(green, green, green);
-        grain(&mut canvas, &mut Chance::repeatable(1), 4);
-        assert_eq!(chunks(&opaque(&canvas)), ["IHDR", "IDAT", "IEND"]);
-        assert_eq!(chunks(&with_holes(&canvas)), ["IHDR", "IDAT", "IEND"]);
+        canvas.fill_gradient(green, green, green);
+        add_grain(&mut canvas, &mut RandomSource::from_seed(1), 4);
+        assert_eq!(chunks(&encode_rgb(&canvas)), ["IHDR", "IDAT", "IEND"]);
+        assert_eq!(chunks(&encode_rgba(&canvas)), ["IHDR", "IDAT", "IEND"]);
     }
 
     #[test]

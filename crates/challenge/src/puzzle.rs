@@ -1,4 +1,5 @@
-//! The sliding puzzle: a picture with several gaps, and the piece that fits one of them by its form, and by nothing else.
+//! The sliding puzzle: a picture with several gaps, and the piece that fits one of them by its
+//! form, and by nothing else.
 
 use std::f32::consts::TAU;
 use std::ops::Range;
@@ -6,8 +7,8 @@ use std::ops::Range;
 use tiny_skia::{Path, PathBuilder, Point, Transform};
 
 use crate::canvas::Canvas;
-use crate::chance::Chance;
-use crate::picture::{colour, grain, opaque, with_holes};
+use crate::picture::{add_grain, colour, encode_rgb, encode_rgba};
+use crate::random::RandomSource;
 
 mod scene;
 
@@ -25,11 +26,11 @@ const SIDE: i32 = PIECE_SIDE as i32;
 const BODY: f32 = 44.0;
 /// Radius of a tongue or notch, of which a gap's is so many parts.
 const TONGUE: f32 = 7.5;
-const WORN: Range<f32> = 0.8..1.15;
+const GAP_RADIUS_FACTOR: Range<f32> = 0.8..1.15;
 /// Into how many pieces a tongue's circle is cut.
-const ROUND: usize = 12;
+const CIRCLE_STEPS: usize = 12;
 /// How far a gap's outline is bent at most.
-const BEND: f32 = 3.0;
+const BEND_MAX: f32 = 3.0;
 /// Into how many pieces a straight part of an outline is cut, so that it can be bent.
 const STEPS: usize = 3;
 /// Gaps in a picture: one that fits and others that do not.
@@ -39,13 +40,15 @@ const X_MIN: i32 = 60;
 const X_MAX: i32 = PUZZLE_WIDTH as i32 - PIECE_SIDE as i32 - 2;
 /// How strong the grain is.
 const GRAIN: u8 = 18;
-/// How much darker or lighter a gap is, and how clear its rim: enough for a person to see each side at once.
-const TINT: Range<f32> = 0.36..0.6;
-const RIM: Range<f32> = 0.2..0.4;
+/// How much darker or lighter a gap is, and how clear its rim: enough for a person to see each side
+/// at once.
+const GAP_TINT: Range<f32> = 0.36..0.6;
+const RIM_ALPHA: Range<f32> = 0.2..0.4;
 /// Gaps do not touch.
-const APART: i32 = 66;
+const GAP_DISTANCE_MIN: i32 = 66;
 
-const _: () = assert!(X_MIN + (GAPS as i32 - 1) * APART < X_MAX, "there is room for every gap");
+const _: () =
+    assert!(X_MIN + (GAPS as i32 - 1) * GAP_DISTANCE_MIN < X_MAX, "there is room for every gap");
 
 /// A picture with gaps, and a piece.
 #[derive(Clone, Debug)]
@@ -75,8 +78,8 @@ enum Side {
 }
 
 impl Side {
-    fn other(self, chance: &mut Chance) -> Self {
-        *chance.pick(match self {
+    fn different(self, random: &mut RandomSource) -> Self {
+        *random.pick(match self {
             Self::Straight => &[Self::Tongue, Self::Notch],
             Self::Tongue => &[Self::Straight, Self::Notch],
             Self::Notch => &[Self::Straight, Self::Tongue],
@@ -94,31 +97,33 @@ struct Edge {
 
 /// The form of a piece: its four sides.
 #[derive(Clone, Debug, PartialEq)]
-struct Form([Edge; 4]);
+struct PieceShape([Edge; 4]);
 
-impl Form {
-    fn draw(chance: &mut Chance) -> Self {
+impl PieceShape {
+    fn draw_scene(random: &mut RandomSource) -> Self {
         let mut sides =
-            [Side::Tongue, Side::Notch, *chance.pick(&[Side::Tongue, Side::Notch]), Side::Straight];
-        chance.shuffle(&mut sides);
-        Self(sides.map(|side| Edge { side, along: chance.float(0.36..0.64), radius: TONGUE }))
+            [Side::Tongue, Side::Notch, *random.pick(&[Side::Tongue, Side::Notch]), Side::Straight];
+        random.shuffle(&mut sides);
+        Self(sides.map(|side| Edge { side, along: random.float(0.36..0.64), radius: TONGUE }))
     }
 
-    /// Another form: one of its sides differs so that a person sees it. All four have to be read to tell.
-    fn other(&self, chance: &mut Chance) -> Self {
+    /// Another form: one of its sides differs so that a person sees it. All four have to be read to
+    /// tell.
+    fn different(&self, random: &mut RandomSource) -> Self {
         let mut form = self.clone();
-        let n = *chance.pick(&[0, 1, 2, 3]);
-        form.0[n].side = form.0[n].side.other(chance);
+        let n = *random.pick(&[0, 1, 2, 3]);
+        form.0[n].side = form.0[n].side.different(random);
         form
     }
 
-    /// Nearly the same form: its tongues sit a little elsewhere, and are a little larger or smaller. A person does not mind; a template does. Every gap is
-    /// worn like this, or how much it is would tell which one fits.
-    fn like(&self, chance: &mut Chance) -> Self {
+    /// Nearly the same form: its tongues sit a little elsewhere, and are a little larger or
+    /// smaller. A person does not mind; a template does. Every gap is worn like this, or how much
+    /// it is would tell which one fits.
+    fn worn_copy(&self, random: &mut RandomSource) -> Self {
         Self(self.0.map(|edge| Edge {
             side: edge.side,
-            along: (edge.along + chance.float(-0.15..0.15)).clamp(0.3, 0.7),
-            radius: TONGUE * chance.float(WORN),
+            along: (edge.along + random.float(-0.15..0.15)).clamp(0.3, 0.7),
+            radius: TONGUE * random.float(GAP_RADIUS_FACTOR),
         }))
     }
 
@@ -126,13 +131,17 @@ impl Form {
     fn outline(&self) -> Vec<Point> {
         let side = |(n, edge): (usize, &Edge)| {
             let straight = |from: f32, to: f32| {
-                (0..STEPS)
-                    .map(move |k| on_side(n, from + (to - from) * k as f32 / STEPS as f32, 0.0))
+                (0..STEPS).map(move |k| {
+                    point_on_side(n, from + (to - from) * k as f32 / STEPS as f32, 0.0)
+                })
             };
             let middle = BODY * edge.along;
             // Where a tongue begins and ends.
             let (from, to) = (middle - edge.radius * 0.7, middle + edge.radius * 0.7);
-            straight(0.0, from).chain(edge.bump(n)).chain(straight(to, BODY)).collect::<Vec<_>>()
+            straight(0.0, from)
+                .chain(edge.tongue_points(n))
+                .chain(straight(to, BODY))
+                .collect::<Vec<_>>()
         };
         self.0.iter().enumerate().flat_map(side).collect()
     }
@@ -140,22 +149,23 @@ impl Form {
 
 impl Edge {
     /// What is at side `n`: three quarters of a circle whose middle lies half a radius out.
-    fn bump(&self, n: usize) -> Vec<Point> {
+    fn tongue_points(&self, n: usize) -> Vec<Point> {
         let out = match self.side {
             Side::Straight => return Vec::new(),
             Side::Tongue => self.radius,
             Side::Notch => -self.radius,
         };
         let step = |step: usize| {
-            let (sin, cos) = (-2.35 + 4.7 * step as f32 / ROUND as f32).sin_cos();
-            on_side(n, BODY * self.along + self.radius * sin, out * (0.6 + cos))
+            let (sin, cos) = (-2.35 + 4.7 * step as f32 / CIRCLE_STEPS as f32).sin_cos();
+            point_on_side(n, BODY * self.along + self.radius * sin, out * (0.6 + cos))
         };
-        (0..=ROUND).map(step).collect()
+        (0..=CIRCLE_STEPS).map(step).collect()
     }
 }
 
-/// A place on side `n`, counted clockwise from the top, so far along and so far outwards; seen from the middle of the piece.
-fn on_side(n: usize, along: f32, out: f32) -> Point {
+/// A place on side `n`, counted clockwise from the top, so far along and so far outwards; seen from
+/// the middle of the piece.
+fn point_on_side(n: usize, along: f32, out: f32) -> Point {
     let (x, y) = (along - BODY / 2.0, -BODY / 2.0 - out);
     let (x, y) = [(x, y), (-y, x), (-x, -y), (y, -x)][n];
     Point::from_xy(x, y)
@@ -178,16 +188,16 @@ impl Pose {
         }
     }
 
-    fn askew(x: i32, y: i32, chance: &mut Chance) -> Self {
-        let size = chance.float(0.92..1.06);
+    fn tilted(x: i32, y: i32, random: &mut RandomSource) -> Self {
+        let size = random.float(0.92..1.06);
         let place =
-            Self::upright(x, y).place.pre_concat(Transform::from_rotate(chance.float(-10.0..10.0)));
-        let bends = [(); 2].map(|()| (chance.float(-BEND..BEND), chance.float(0.0..TAU)));
+            Self::upright(x, y).place.pre_concat(Transform::from_rotate(random.float(-10.0..10.0)));
+        let bends = [(); 2].map(|()| (random.float(-BEND_MAX..BEND_MAX), random.float(0.0..TAU)));
         Self { place: place.pre_scale(size, size), bends }
     }
 
     /// The outline of a form that lies like this.
-    fn path(&self, form: &Form) -> Path {
+    fn path(&self, form: &PieceShape) -> Path {
         let [across, down] = self.bends;
         // A wave as long as a body, so that its middle stays where it is.
         let bent = |(far, from): (f32, f32), at: f32| far * (from + at * TAU / BODY).sin();
@@ -205,47 +215,53 @@ impl Pose {
 
 /// Draws a puzzle.
 #[must_use]
-pub fn draw_puzzle(chance: &mut Chance) -> Puzzle {
+pub fn draw_puzzle(random: &mut RandomSource) -> Puzzle {
     let mut picture = Canvas::new(PUZZLE_WIDTH, PUZZLE_HEIGHT);
-    scene::draw(&mut picture, chance);
-    let form = Form::draw(chance);
-    let y = chance.int(2..(PUZZLE_HEIGHT - PIECE_SIDE) as i32 - 2);
-    let places = places(chance);
-    // From anywhere: were it what stood in the gap, colours would go on across its rim, and a robot sees that better than a person.
+    scene::draw_scene(&mut picture, random);
+    let form = PieceShape::draw_scene(random);
+    let y = random.int(2..(PUZZLE_HEIGHT - PIECE_SIDE) as i32 - 2);
+    let places = gap_positions(random);
+    // From anywhere: were it what stood in the gap, colours would go on across its rim, and a robot
+    // sees that better than a person.
     let anywhere =
-        (chance.int(0..PUZZLE_WIDTH as i32 - SIDE), chance.int(0..PUZZLE_HEIGHT as i32 - SIDE));
-    let piece = cut(&picture, &form, anywhere, chance);
+        (random.int(0..PUZZLE_WIDTH as i32 - SIDE), random.int(0..PUZZLE_HEIGHT as i32 - SIDE));
+    let piece = cut_piece(&picture, &form, anywhere, random);
     let whole = picture.pixels.clone();
     for (n, &x) in places.iter().enumerate() {
-        let gap = if n == 0 { form.clone() } else { form.other(chance) }.like(chance);
-        hollow(&mut picture, &whole, &Pose::askew(x, y, chance).path(&gap), chance);
+        let gap = if n == 0 { form.clone() } else { form.different(random) }.worn_copy(random);
+        draw_gap(&mut picture, &whole, &Pose::tilted(x, y, random).path(&gap), random);
     }
-    scene::clutter(&mut picture, chance, y as f32, (y + PIECE_SIDE as i32) as f32);
-    grain(&mut picture, chance, GRAIN);
+    scene::draw_foreground(&mut picture, random, y as f32, (y + PIECE_SIDE as i32) as f32);
+    add_grain(&mut picture, random, GRAIN);
     Puzzle {
-        background: opaque(&picture),
-        piece: with_holes(&piece),
+        background: encode_rgb(&picture),
+        piece: encode_rgba(&piece),
         piece_y: u16::try_from(y).expect("it lies within the picture"),
         x: u16::try_from(places[0]).expect("it lies within the picture"),
     }
 }
 
 /// Where gaps are; the first is the one that fits, and no place is likelier for it than another.
-fn places(chance: &mut Chance) -> [i32; GAPS] {
-    let spare = X_MAX - X_MIN - (GAPS as i32 - 1) * APART;
-    let mut shifts = [(); GAPS].map(|()| chance.int(0..spare + 1));
+fn gap_positions(random: &mut RandomSource) -> [i32; GAPS] {
+    let spare = X_MAX - X_MIN - (GAPS as i32 - 1) * GAP_DISTANCE_MIN;
+    let mut shifts = [(); GAPS].map(|()| random.int(0..spare + 1));
     shifts.sort_unstable();
     let mut n = 0;
     let mut places = shifts.map(|shift| {
         n += 1;
-        X_MIN + shift + (n - 1) * APART
+        X_MIN + shift + (n - 1) * GAP_DISTANCE_MIN
     });
-    chance.shuffle(&mut places);
+    random.shuffle(&mut places);
     places
 }
 
 /// The piece, cut out before the gaps are made: a little lighter or darker than where it came from.
-fn cut(picture: &Canvas, form: &Form, (x, y): (i32, i32), chance: &mut Chance) -> Canvas {
+fn cut_piece(
+    picture: &Canvas,
+    form: &PieceShape,
+    (x, y): (i32, i32),
+    random: &mut RandomSource,
+) -> Canvas {
     let mut piece = Canvas::new(PIECE_SIDE, PIECE_SIDE);
     let (x, y) =
         (usize::try_from(x).expect("from the left"), usize::try_from(y).expect("from the top"));
@@ -254,23 +270,24 @@ fn cut(picture: &Canvas, form: &Form, (x, y): (i32, i32), chance: &mut Chance) -
         to.copy_from_slice(&picture.pixels[from..from + PIECE_SIDE as usize]);
     }
     let outline = Pose::upright(0, 0).path(form);
-    let tint = colour(0.0, 0.0, if chance.coin() { 0.0 } else { 1.0 }, chance.float(0.0..0.1));
+    let tint = colour(0.0, 0.0, if random.coin() { 0.0 } else { 1.0 }, random.float(0.0..0.1));
     piece.fill(&outline, tint);
-    grain(&mut piece, chance, GRAIN);
-    piece.keep(&outline);
+    add_grain(&mut piece, random, GRAIN);
+    piece.clip(&outline);
     piece.stroke(&outline, colour(0.0, 0.0, 1.0, 0.85), 1.6);
     piece
 }
 
-/// A gap: what lies elsewhere in the picture, darker or lighter, more or less so by chance. What was there before is not seen through it.
-fn hollow(picture: &mut Canvas, whole: &[[u8; 4]], path: &Path, chance: &mut Chance) {
+/// A gap: what lies elsewhere in the picture, darker or lighter, more or less so by chance. What
+/// was there before is not seen through it.
+fn draw_gap(picture: &mut Canvas, whole: &[[u8; 4]], path: &Path, random: &mut RandomSource) {
     let shift =
-        (chance.int(40..300).unsigned_abs() as usize, chance.int(10..90).unsigned_abs() as usize);
+        (random.int(40..300).unsigned_abs() as usize, random.int(10..90).unsigned_abs() as usize);
     picture.fill_from(path, whole, shift);
-    let light = if chance.coin() { 0.0 } else { 1.0 };
-    picture.fill(path, colour(0.0, 0.0, light, chance.float(TINT)));
-    let rim = colour(0.0, 0.0, if chance.coin() { 0.0 } else { 1.0 }, chance.float(RIM));
-    picture.stroke(path, rim, chance.float(1.0..2.2));
+    let light = if random.coin() { 0.0 } else { 1.0 };
+    picture.fill(path, colour(0.0, 0.0, light, random.float(GAP_TINT)));
+    let rim = colour(0.0, 0.0, if random.coin() { 0.0 } else { 1.0 }, random.float(RIM_ALPHA));
+    picture.stroke(path, rim, random.float(1.0..2.2));
 }
 
 #[cfg(test)]
@@ -280,9 +297,9 @@ mod tests {
 
     #[test]
     fn the_piece_fits_its_gap_and_files_tell_nothing() {
-        let mut chance = Chance::repeatable(5);
+        let mut random = RandomSource::from_seed(5);
         for _ in 0..50 {
-            let Puzzle { background, piece, piece_y, x } = draw_puzzle(&mut chance);
+            let Puzzle { background, piece, piece_y, x } = draw_puzzle(&mut random);
             assert!((X_MIN..=X_MAX).contains(&i32::from(x)), "{x}");
             assert!(u32::from(piece_y) + PIECE_SIDE <= PUZZLE_HEIGHT);
             for file in [&background, &piece] {
@@ -294,25 +311,29 @@ mod tests {
 
     #[test]
     fn forms_that_do_not_fit_differ_at_one_side_and_wear_changes_none() {
-        let mut chance = Chance::repeatable(7);
+        let mut random = RandomSource::from_seed(7);
         for _ in 0..500 {
-            let form = Form::draw(&mut chance);
-            let (other, worn) = (form.other(&mut chance), form.like(&mut chance));
+            let form = PieceShape::draw_scene(&mut random);
+            let (different, worn) = (form.different(&mut random), form.worn_copy(&mut random));
             let differ =
-                |a: &Form| a.0.iter().zip(&form.0).filter(|(a, b)| a.side != b.side).count();
-            assert_eq!((differ(&other), differ(&worn)), (1, 0), "{form:?} {other:?} {worn:?}");
+                |a: &PieceShape| a.0.iter().zip(&form.0).filter(|(a, b)| a.side != b.side).count();
+            assert_eq!(
+                (differ(&different), differ(&worn)),
+                (1, 0),
+                "{form:?} {different:?} {worn:?}"
+            );
         }
     }
 
     #[test]
     fn gaps_do_not_touch_and_every_place_is_as_likely() {
-        let mut chance = Chance::repeatable(6);
+        let mut random = RandomSource::from_seed(6);
         let mut thirds = [0; 3];
         for _ in 0..3_000 {
-            let places = places(&mut chance);
+            let places = gap_positions(&mut random);
             let mut sorted = places;
             sorted.sort_unstable();
-            assert!(sorted.windows(2).all(|w| w[1] - w[0] >= APART), "{sorted:?}");
+            assert!(sorted.windows(2).all(|w| w[1] - w[0] >= GAP_DISTANCE_MIN), "{sorted:?}");
             assert!(sorted[0] >= X_MIN && sorted[2] <= X_MAX, "{sorted:?}");
             thirds[sorted.iter().position(|x| *x == places[0]).expect("it is one of them")] += 1;
         }

@@ -1,7 +1,9 @@
-//! Proof of work by the open ALTCHA protocol, version 2: nothing to see, nothing to solve; the device finds a number.
+//! Proof of work by the open ALTCHA protocol, version 2: nothing to see, nothing to solve; the
+//! device finds a number.
 //!
-//! The server chooses the number, so making a challenge costs one derivation of a key and checking an answer costs two short MACs. The protocol does
-//! not remember what was answered before; whoever uses this does.
+//! The server chooses the number, so making a challenge costs one derivation of a key and checking
+//! an answer costs two short MACs. The protocol does not remember what was answered before; whoever
+//! uses this does.
 
 use std::fmt;
 
@@ -13,7 +15,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq;
 
-use crate::chance::Chance;
+use crate::random::RandomSource;
 
 /// Bytes of a payload that are looked at; a longer one is wrong.
 pub const PAYLOAD_MAX: usize = 4_096;
@@ -33,12 +35,12 @@ pub struct Effort {
 
 impl Effort {
     /// What buyers' devices are asked for.
-    pub const USUAL: Self = Self::of(5_000);
+    pub const DEFAULT: Self = Self::from_keys(5_000);
 
-    /// So many keys on the average: no fewer than two fifths of them, and no more than eight fifths. A key costs the same whatever the effort, for the
-    /// device and for the server.
+    /// So many keys on the average: no fewer than two fifths of them, and no more than eight
+    /// fifths. A key costs the same whatever the effort, for the device and for the server.
     #[must_use]
-    pub const fn of(keys: u32) -> Self {
+    pub const fn from_keys(keys: u32) -> Self {
         Self {
             rounds: 1_000,
             keys_min: keys.saturating_mul(2) / 5,
@@ -62,7 +64,7 @@ impl fmt::Debug for WorkKeys {
 
 /// Work to be done.
 #[derive(Clone, Debug)]
-pub struct Work {
+pub struct WorkChallenge {
     /// The challenge as the protocol writes it.
     pub json: serde_json::Value,
     /// By what its answer is known to be an answer to this one.
@@ -78,9 +80,9 @@ impl WorkKeys {
 
     /// Makes a challenge of this effort.
     #[must_use]
-    pub fn make(&self, chance: &mut Chance, effort: Effort) -> Work {
+    pub fn new_challenge(&self, random: &mut RandomSource, effort: Effort) -> WorkChallenge {
         let span = effort.keys_max.saturating_sub(effort.keys_min) + 1;
-        let counter = effort.keys_min + (chance.bits() % u64::from(span)) as u32;
+        let counter = effort.keys_min + (random.bits() % u64::from(span)) as u32;
         let challenge = create_challenge(CreateChallengeOptions {
             algorithm: ALGORITHM.to_owned(),
             counter: Some(counter),
@@ -90,9 +92,9 @@ impl WorkKeys {
             ..CreateChallengeOptions::default()
         })
         .expect("the algorithm is known and the keys are not empty");
-        let mark =
-            mark(&challenge).expect("a challenge that is signed has a signature of 32 bytes");
-        Work {
+        let mark = signature_bytes(&challenge)
+            .expect("a challenge that is signed has a signature of 32 bytes");
+        WorkChallenge {
             json: serde_json::to_value(&challenge)
                 .expect("words and numbers serialise into memory"),
             mark,
@@ -102,15 +104,15 @@ impl WorkKeys {
     /// Whether the payload answers the challenge of this mark.
     #[must_use]
     pub fn check(&self, payload: &str, mark: &[u8; 32]) -> bool {
-        self.answers(payload, mark).unwrap_or(false)
+        self.check_payload(payload, mark).unwrap_or(false)
     }
 
-    fn answers(&self, payload: &str, wanted: &[u8; 32]) -> Option<bool> {
+    fn check_payload(&self, payload: &str, wanted: &[u8; 32]) -> Option<bool> {
         if payload.len() > PAYLOAD_MAX {
             return None;
         }
         let payload: Payload = serde_json::from_slice(&STANDARD.decode(payload).ok()?).ok()?;
-        let is_this = bool::from(mark(&payload.challenge)?.ct_eq(wanted));
+        let is_this = bool::from(signature_bytes(&payload.challenge)?.ct_eq(wanted));
         let mut options =
             VerifySolutionOptions::new(&payload.challenge, &payload.solution, &self.challenge);
         options.hmac_key_signature_secret = Some(self.answer.clone());
@@ -118,17 +120,18 @@ impl WorkKeys {
     }
 }
 
-/// Does the work, as a device would, and writes the payload: for tests, and for whoever has to pass a door without a browser. `None`: it is no challenge of
-/// the protocol, or was not done in a minute and a half.
+/// Does the work, as a device would, and writes the payload: for tests, and for whoever has to pass
+/// a door without a browser. `None`: it is no challenge of the protocol, or was not done in a
+/// minute and a half.
 #[must_use]
-pub fn solve(json: &serde_json::Value) -> Option<String> {
+pub fn solve_work(json: &serde_json::Value) -> Option<String> {
     let challenge: Challenge = serde_json::from_value(json.clone()).ok()?;
     let solution = solve_challenge(SolveChallengeOptions::new(&challenge)).ok()??;
     Some(STANDARD.encode(serde_json::to_vec(&Payload { challenge, solution }).ok()?))
 }
 
 /// A challenge's signature, which covers all of it.
-fn mark(challenge: &Challenge) -> Option<[u8; 32]> {
+fn signature_bytes(challenge: &Challenge) -> Option<[u8; 32]> {
     let text = challenge.signature.as_deref()?.as_bytes();
     let digit = |byte: &u8| char::from(*byte).to_digit(16);
     let mut mark = [0; 32];
@@ -149,7 +152,7 @@ mod tests {
     }
 
     /// What the protocol's own solver answers.
-    fn solved(work: &Work) -> Payload {
+    fn solved(work: &WorkChallenge) -> Payload {
         let challenge: Challenge =
             serde_json::from_value(work.json.clone()).expect("it was made from one");
         let solution =
@@ -163,9 +166,9 @@ mod tests {
 
     #[test]
     fn what_the_protocols_own_solver_answers_is_right() {
-        let (keys, mut chance) = (keys(), Chance::repeatable(1));
+        let (keys, mut random) = (keys(), RandomSource::from_seed(1));
         for _ in 0..20 {
-            let work = keys.make(&mut chance, EASY);
+            let work = keys.new_challenge(&mut random, EASY);
             let payload = solved(&work);
             assert!((EASY.keys_min..=EASY.keys_max).contains(&payload.solution.counter));
             assert!(keys.check(&wire(&payload), &work.mark));
@@ -174,17 +177,18 @@ mod tests {
 
     #[test]
     fn an_effort_is_an_average() {
-        assert_eq!(Effort::USUAL, Effort { rounds: 1_000, keys_min: 2_000, keys_max: 8_000 });
+        assert_eq!(Effort::DEFAULT, Effort { rounds: 1_000, keys_min: 2_000, keys_max: 8_000 });
         for keys in [0, 1, 100, 50_000, u32::MAX] {
-            let Effort { keys_min, keys_max, .. } = Effort::of(keys);
+            let Effort { keys_min, keys_max, .. } = Effort::from_keys(keys);
             assert!(keys_min <= keys_max, "{keys}");
         }
     }
 
     #[test]
     fn nothing_else_is_right() {
-        let (keys, mut chance) = (keys(), Chance::repeatable(2));
-        let (work, other) = (keys.make(&mut chance, EASY), keys.make(&mut chance, EASY));
+        let (keys, mut random) = (keys(), RandomSource::from_seed(2));
+        let (work, other) =
+            (keys.new_challenge(&mut random, EASY), keys.new_challenge(&mut random, EASY));
         let good = solved(&work);
         assert!(!keys.check(&wire(&good), &other.mark), "an answer to another challenge");
         assert!(
@@ -213,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_challenge_does_not_tell_its_answer() {
-        let work = keys().make(&mut Chance::repeatable(3), EASY);
+        let work = keys().new_challenge(&mut RandomSource::from_seed(3), EASY);
         let text = work.json.to_string();
         let answer = solved(&work).solution.derived_key;
         assert!(

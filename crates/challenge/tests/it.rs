@@ -1,4 +1,5 @@
-//! What robots achieve against each kind of challenge. The difficulty is set by these figures; `docs/front-door.md` has the table.
+//! What robots achieve against each kind of challenge. The difficulty is set by these figures;
+//! `docs/front-door.md` has the table.
 
 #[path = "it/ocr.rs"]
 mod ocr;

@@ -1,11 +1,13 @@
-//! What happened: one row for each change that somebody is told of, written in the transaction of that change.
+//! What happened: one row for each change that somebody is told of, written in the transaction of
+//! that change.
 //!
-//! The same rows are an order's history (who, when, why) and the outbox that webhooks and brokers are fed from.
+//! The same rows are an order's history (who, when, why) and the outbox that webhooks and brokers
+//! are fed from.
 use crate::id::TicketId;
 use crate::ledger::Ledger;
 use crate::money::{Money, PaymentId, ReversalKind};
 use crate::rows::{Order, OrderState, Verdict};
-use crate::rules::{Rule, keeps};
+use crate::rules::{Rule, enforces};
 use crate::value::{BuyerId, ItemId, Millis};
 
 /// What is told.
@@ -81,7 +83,7 @@ impl EventType {
 
     /// The type that tells of an order's new state.
     #[must_use]
-    pub fn of(state: OrderState) -> Self {
+    pub fn from_order_state(state: OrderState) -> Self {
         match state {
             OrderState::Reserved => Self::OrderReserved,
             OrderState::Paid => Self::OrderPaid,
@@ -107,23 +109,23 @@ pub enum Actor {
 
 /// Who made a change, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct By {
+pub struct Attribution {
     /// Who.
     pub actor: Actor,
     /// Why, as they said.
     pub why: Option<String>,
 }
 
-impl By {
+impl Attribution {
     /// This actor, who gave no reason.
     #[must_use]
-    pub fn actor(actor: Actor) -> Self {
+    pub fn from_actor(actor: Actor) -> Self {
         Self { actor, why: None }
     }
 
     /// The engine, for this reason.
     #[must_use]
-    pub fn engine(why: &str) -> Self {
+    pub fn from_engine(why: &str) -> Self {
         Self { actor: Actor::Engine, why: Some(why.to_owned()) }
     }
 
@@ -133,7 +135,8 @@ impl By {
     pub const ENGINE: &Self = &Self { actor: Actor::Engine, why: None };
 }
 
-/// What an event is about. Events about the same order (or, for the rest, the same sale or item) are told in the order in which they happened.
+/// What an event is about. Events about the same order (or, for the rest, the same sale or item)
+/// are told in the order in which they happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// An order as it was after the change.
@@ -162,7 +165,8 @@ pub enum Subject {
         /// Why.
         cause: crate::money::RefundCause,
     },
-    /// A payment whose money went back without having been asked to. The stores write it, which keep reversals.
+    /// A payment whose money went back without having been asked to. The stores write it, which
+    /// keep reversals.
     Reversal {
         /// The provider's id of it.
         payment: PaymentId,
@@ -191,44 +195,45 @@ pub struct Event {
     /// About what.
     pub subject: Subject,
     /// By whom, and why.
-    pub by: By,
+    pub by: Attribution,
     /// When (store time).
     pub at: Millis,
 }
 
 /// Why an order exists that a place in line became.
-pub const FROM_LINE: &str = "a unit came back for the first in line";
+pub const FROM_WAITLIST: &str = "a unit came back for the first in line";
 
 /// Why a place in line became nothing though nobody gave it up and its turn never came.
-pub const LINE_ENDED: &str = "the sale ended before a unit came back";
+pub const WAITLIST_ENDED: &str = "the sale ended before a unit came back";
 
 impl Event {
-    /// Whether it tells of an order that a place in line became. Others who give this reason are not the engine.
+    /// Whether it tells of an order that a place in line became. Others who give this reason are
+    /// not the engine.
     #[must_use]
-    pub fn is_from_line(&self) -> bool {
-        self.what == EventType::OrderReserved && self.is_because(FROM_LINE)
+    pub fn is_from_waitlist(&self) -> bool {
+        self.what == EventType::OrderReserved && self.has_engine_reason(FROM_WAITLIST)
     }
 
     /// Whether it tells of a place in line that ended with its sale.
     #[must_use]
-    pub fn is_end_of_line(&self) -> bool {
-        self.what == EventType::OrderRefused && self.is_because(LINE_ENDED)
+    pub fn is_end_of_waitlist(&self) -> bool {
+        self.what == EventType::OrderRefused && self.has_engine_reason(WAITLIST_ENDED)
     }
 
     /// Whether the engine made the change, for this reason.
-    fn is_because(&self, why: &str) -> bool {
+    fn has_engine_reason(&self, why: &str) -> bool {
         self.by.actor == Actor::Engine && self.by.why.as_deref() == Some(why)
     }
 }
 
 /// Appends that an order changed to the state that it has now.
-pub(crate) fn of_order<L: Ledger>(
+pub(crate) fn append_order_event<L: Ledger>(
     ledger: &mut L,
     order: &Order,
-    by: &By,
+    by: &Attribution,
     at: Millis,
 ) -> Result<(), L::Error> {
-    append(ledger, EventType::of(order.state), Subject::Order(order.clone()), by, at)
+    append(ledger, EventType::from_order_state(order.state), Subject::Order(order.clone()), by, at)
 }
 
 /// Appends an event.
@@ -236,10 +241,10 @@ pub(crate) fn append<L: Ledger>(
     ledger: &mut L,
     what: EventType,
     subject: Subject,
-    by: &By,
+    by: &Attribution,
     at: Millis,
 ) -> Result<(), L::Error> {
-    if keeps(Rule::EventWithChange) {
+    if enforces(Rule::EventWithChange) {
         ledger.append_event(&Event { what, subject, by: by.clone(), at })?;
     }
     Ok(())

@@ -1,9 +1,10 @@
-//! The rules of the front door as values: who may ask for units, and how often. None of them decides stock.
+//! The rules of the front door as values: who may ask for units, and how often. None of them
+//! decides stock.
 
 pub mod code;
-pub mod crowd;
+pub mod distinct_buyers;
 pub mod draw;
-pub mod eligible;
+pub mod eligibility;
 pub mod gcra;
 pub mod pass;
 pub mod room;

@@ -1,30 +1,36 @@
-//! The golden example, with exactly its numbers: 10,000 units; 400 are allocated; a batch of 30 settles; 100 more are allocated.
+//! The golden example, with exactly its numbers: 10,000 units; 400 are allocated; a batch of 30
+//! settles; 100 more are allocated.
 use std::sync::Arc;
 
 use crate::model::Model;
 use crate::refill::{self, Portion};
 use crate::rows::Item;
-use crate::slot::{Request, Slot, Terms, TicketAnswer};
-use crate::spread::{Choose, Counter, Spread};
+use crate::slot::{GrantTerms, Slot, TicketAnswer, TicketRequest};
+use crate::spread::{Counter, PartitionChoice, Spread};
 use crate::value::{
     BuyerId, GrantId, ItemId, Millis, NodeId, RequestKey, Seq, SlotKey, Stock, Token, Units,
 };
 use crate::{IdKey, Ledger, Verdict, settle, stock};
 
 /// One partition, opened with 400; a counter with fewer than 380 is refilled with 100.
-const SPREAD: Spread =
-    Spread { partitions: 1, choose: Choose::Buyer, initial: 400, threshold: 380, refill: 100 };
+const SPREAD: Spread = Spread {
+    partitions: 1,
+    choose: PartitionChoice::Buyer,
+    initial: 400,
+    threshold: 380,
+    refill: 100,
+};
 const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
 
-fn sure<T>(result: Result<T, std::convert::Infallible>) -> T {
+fn unwrap_infallible<T>(result: Result<T, std::convert::Infallible>) -> T {
     let Ok(value) = result;
     value
 }
 
 /// Pool, pre-allocated, and what is actually left of the stock (all but the settled).
-fn shows(model: &mut Model) -> (u64, u64, u64) {
-    let item = sure(model.item(SLOT.item)).expect("the item");
-    let grant = sure(model.open_grant(SLOT)).expect("an open grant");
+fn unit_counts(model: &mut Model) -> (u64, u64, u64) {
+    let item = unwrap_infallible(model.item(SLOT.item)).expect("the item");
+    let grant = unwrap_infallible(model.open_grant(SLOT)).expect("an open grant");
     (item.pool, grant.unsettled(), item.pool + grant.unsettled())
 }
 
@@ -32,7 +38,7 @@ fn sell(slot: &mut Slot, key: &IdKey, nth: u64) {
     let name = format!("b{nth}");
     let (buyer, request_key) =
         (BuyerId::new(&name).expect("a name"), RequestKey::new("k").expect("a key"));
-    let answer = slot.ticket(&Request {
+    let answer = slot.ticket(&TicketRequest {
         token: Token(nth),
         buyer,
         key: request_key,
@@ -43,7 +49,7 @@ fn sell(slot: &mut Slot, key: &IdKey, nth: u64) {
         decide_by: Millis(1_000),
         node: NodeId(1),
     });
-    assert!(matches!(answer, TicketAnswer::Cut(_)), "{answer:?}");
+    assert!(matches!(answer, TicketAnswer::Issued(_)), "{answer:?}");
 }
 
 #[test]
@@ -62,14 +68,15 @@ fn ten_thousand_units_in_portions() {
         paid: 0,
         waiting: 0,
     };
-    sure(model.put_item(&item));
+    unwrap_infallible(model.put_item(&item));
 
     // Allocate 400: pool 9,600, pre-allocated 400.
-    let first = refill::warm_up(&SPREAD, item.pool, 1)[0];
-    let grant = sure(stock::open(&mut model, SLOT, GrantId(7), first)).expect("a grant");
-    assert_eq!(shows(&mut model), (9_600, 400, 10_000));
+    let first = refill::initial_portions(&SPREAD, item.pool, 1)[0];
+    let grant =
+        unwrap_infallible(stock::open(&mut model, SLOT, GrantId(7), first)).expect("a grant");
+    assert_eq!(unit_counts(&mut model), (9_600, 400, 10_000));
     let mut slot = Slot::new(SLOT.item);
-    let terms = Terms {
+    let terms = GrantTerms {
         grant: grant.id,
         epoch: grant.epoch,
         counted: true,
@@ -77,7 +84,7 @@ fn ten_thousand_units_in_portions() {
         threshold: SPREAD.threshold,
     };
     slot.init(terms);
-    sure(stock::acknowledge_init(&mut model, grant.id));
+    unwrap_infallible(stock::acknowledge_init(&mut model, grant.id));
 
     // A batch of 30 settles: 9,600, 370, actual 9,970.
     (1..=30).for_each(|nth| sell(&mut slot, &key, nth));
@@ -86,18 +93,21 @@ fn ten_thousand_units_in_portions() {
     assert_eq!(batch.len(), 30);
     for delivery in &batch {
         let ticket = Arc::clone(&delivery.ticket);
-        let resolved = sure(settle::settle(&mut model, &key, &ticket, Millis(1)));
+        let resolved = unwrap_infallible(settle::settle(&mut model, &key, &ticket, Millis(1)));
         assert_eq!(resolved.verdict, Verdict::Reserved);
     }
-    assert_eq!(shows(&mut model), (9_600, 370, 9_970));
+    assert_eq!(unit_counts(&mut model), (9_600, 370, 9_970));
 
     // The slot asks for more; 100 are allocated, for the counter that is not selling: 9,500, 470.
     let view = slot.view().expect("an epoch");
     assert_eq!((view.counters, view.active, view.mark), ([370, 0], Counter::A, true));
-    let portion = refill::wanted(&SPREAD, 9_600, 1, &view, 0).expect("it is low");
+    let portion = refill::next_portion(&SPREAD, 9_600, 1, &view, 0).expect("it is low");
     assert_eq!(portion, Portion { units: 100, counter: Counter::B });
-    assert_eq!(sure(stock::refill(&mut model, grant.id, portion.units, portion.counter)), 100);
-    assert_eq!(shows(&mut model), (9_500, 470, 9_970));
+    assert_eq!(
+        unwrap_infallible(stock::refill(&mut model, grant.id, portion.units, portion.counter)),
+        100
+    );
+    assert_eq!(unit_counts(&mut model), (9_500, 470, 9_970));
     let row = model.feed[&(grant.id, Seq(1))].clone();
     slot.apply(grant.epoch, &row, &key);
     let view = slot.view().expect("an epoch");

@@ -1,4 +1,5 @@
-//! Ticket ids, which are order ids: they prove themselves, so that the fate of a ticket that died with its slot can still be decided.
+//! Ticket ids, which are order ids: they prove themselves, so that the fate of a ticket that died
+//! with its slot can still be decided.
 use std::fmt;
 
 use crate::ticket::{RequestHash, Ticket};
@@ -12,8 +13,9 @@ const TEXT_BYTES: usize = PREFIX.len() + BYTES / 3 * 4;
 
 /// The id of a ticket and of the order that it may become.
 ///
-/// 39 bytes, big-endian: `decide_by` in milliseconds (6), token (6), grant (8), `n` (5), units (3), the first bytes of the
-/// request's hash (3), and a keyed MAC of these and the buyer (8). Ids of later requests sort later.
+/// 39 bytes, big-endian: `decide_by` in milliseconds (6), token (6), grant (8), `n` (5), units (3),
+/// the first bytes of the request's hash (3), and a keyed MAC of these and the buyer (8). Ids of
+/// later requests sort later.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TicketId([u8; BYTES]);
 
@@ -72,17 +74,17 @@ impl TicketId {
     pub fn parts(&self) -> Option<TicketParts> {
         let b = &self.0;
         Some(TicketParts {
-            decide_by: Millis(big(&b[0..6]) as i64),
-            token: Token(big(&b[6..12])),
-            grant: GrantId(big(&b[12..20])),
-            n: TicketN(big(&b[20..25])),
-            units: Units::new(big(&b[25..28]) as u32)?,
-            request: big(&b[28..31]) as u32,
+            decide_by: Millis(from_be_bytes(&b[0..6]) as i64),
+            token: Token(from_be_bytes(&b[6..12])),
+            grant: GrantId(from_be_bytes(&b[12..20])),
+            n: TicketN(from_be_bytes(&b[20..25])),
+            units: Units::new(from_be_bytes(&b[25..28]) as u32)?,
+            request: from_be_bytes(&b[28..31]) as u32,
         })
     }
 }
 
-fn big(bytes: &[u8]) -> u64 {
+fn from_be_bytes(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |acc, &b| acc << 8 | u64::from(b))
 }
 
@@ -137,7 +139,7 @@ impl IdKey {
     pub fn request_hash(&self, buyer: &str, key: &str) -> RequestHash {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         hasher.update(b"request\0").update(buyer.as_bytes()).update(b"\0").update(key.as_bytes());
-        RequestHash(first16(&hasher))
+        RequestHash(first_16_bytes(&hasher))
     }
 
     /// The keyed hash by which a slot counts a buyer's units.
@@ -145,15 +147,16 @@ impl IdKey {
     pub fn buyer_hash(&self, buyer: &str) -> u64 {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         hasher.update(b"buyer\0").update(buyer.as_bytes());
-        first16(&hasher) as u64
+        first_16_bytes(&hasher) as u64
     }
 
-    /// The name that takes a buyer's place once they are erased: the same each time, and led back by nobody without this key.
+    /// The name that takes a buyer's place once they are erased: the same each time, and led back
+    /// by nobody without this key.
     #[must_use]
     pub fn erased_buyer(&self, buyer: &BuyerId) -> BuyerId {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         hasher.update(b"erased buyer\0").update(buyer.as_str().as_bytes());
-        let name = format!("{}{:032x}", BuyerId::ERASED, first16(&hasher));
+        let name = format!("{}{:032x}", BuyerId::ERASED, first_16_bytes(&hasher));
         BuyerId::new(&name).expect("39 bytes of its alphabet")
     }
 
@@ -166,7 +169,7 @@ impl IdKey {
             .update(buyer.as_str().as_bytes())
             .update(b"\0")
             .update(key.as_bytes());
-        let name = format!("{}{:032x}", BuyerId::ERASED, first16(&hasher));
+        let name = format!("{}{:032x}", BuyerId::ERASED, first_16_bytes(&hasher));
         RequestKey::new(&name).expect("39 visible bytes")
     }
 
@@ -179,14 +182,14 @@ impl IdKey {
             grant: ticket.grant,
             n: ticket.n,
             units: ticket.units,
-            request: self.request_hash(ticket.buyer.as_str(), ticket.key.as_str()).short(),
+            request: self.request_hash(ticket.buyer.as_str(), ticket.key.as_str()).id_bits(),
         };
-        self.seal(&parts, ticket.buyer.as_str())
+        self.sign(&parts, ticket.buyer.as_str())
     }
 
     /// The id of these parts for this buyer.
     #[must_use]
-    pub fn seal(&self, parts: &TicketParts, buyer: &str) -> TicketId {
+    pub fn sign(&self, parts: &TicketParts, buyer: &str) -> TicketId {
         let mut b = [0; BYTES];
         b[0..6].copy_from_slice(&parts.decide_by.0.to_be_bytes()[2..]);
         b[6..12].copy_from_slice(&parts.token.0.to_be_bytes()[2..]);
@@ -218,7 +221,8 @@ impl IdKey {
 }
 
 impl BuyerId {
-    /// What the name of an erased buyer begins with, and the keys of their requests. No token is taken for such a name.
+    /// What the name of an erased buyer begins with, and the keys of their requests. No token is
+    /// taken for such a name.
     pub const ERASED: &str = "erased:";
 
     /// Whether this stands in the place of a buyer who was erased.
@@ -228,7 +232,7 @@ impl BuyerId {
     }
 }
 
-fn first16(hasher: &blake3::Hasher) -> u128 {
+fn first_16_bytes(hasher: &blake3::Hasher) -> u128 {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
     u128::from_be_bytes(bytes)
@@ -258,7 +262,7 @@ mod tests {
     #[test]
     fn an_id_survives_its_text_and_says_what_was_sealed() {
         let key = IdKey::new([7; 32]);
-        let id = key.seal(&parts(), "anna");
+        let id = key.sign(&parts(), "anna");
         let text = id.text();
         assert_eq!(text.as_str().len(), 56);
         let again = TicketId::parse(text.as_str()).expect("our own text");
@@ -269,7 +273,7 @@ mod tests {
     #[test]
     fn an_id_is_refused_for_another_buyer_another_key_or_a_changed_byte() {
         let key = IdKey::new([7; 32]);
-        let id = key.seal(&parts(), "anna");
+        let id = key.sign(&parts(), "anna");
         assert_eq!(key.open(&id, "bert"), None);
         assert_eq!(IdKey::new([8; 32]).open(&id, "anna"), None);
         for i in 0..BYTES {
@@ -318,6 +322,6 @@ mod tests {
         let key = IdKey::new([7; 32]);
         let later =
             TicketParts { decide_by: parts().decide_by.plus(1), token: Token(0), ..parts() };
-        assert!(key.seal(&parts(), "a") < key.seal(&later, "a"));
+        assert!(key.sign(&parts(), "a") < key.sign(&later, "a"));
     }
 }

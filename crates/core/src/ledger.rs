@@ -1,18 +1,20 @@
 //! The rows that a transaction of the truth reads and writes.
 //!
-//! A transaction is a function of this crate over a `Ledger`, run between BEGIN and COMMIT by a store. Two things implement it: the
-//! in-memory [`crate::model::Model`] and the stores. Every function runs serialised against all others that touch the same grant or item.
+//! A transaction is a function of this crate over a `Ledger`, run between BEGIN and COMMIT by a
+//! store. Two things implement it: the in-memory [`crate::model::Model`] and the stores. Every
+//! function runs serialised against all others that touch the same grant or item.
 use crate::event::{Actor, Event};
 use crate::id::TicketId;
 use crate::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
-use crate::rows::{Feed, Grant, Item, Order, Place, Recall, Resolution};
+use crate::rows::{FeedRow, Grant, Item, Order, Recall, Resolution, WaitlistEntry};
 use crate::value::{
     BuyerId, Epoch, GrantId, ItemId, Millis, RecallId, RequestKey, SlotKey, TicketN,
 };
 
 /// Rows under a transaction. Reads see this transaction's own writes.
 pub trait Ledger {
-    /// What can go wrong below (a disk, a connection). A transaction that meets one is rolled back whole.
+    /// What can go wrong below (a disk, a connection). A transaction that meets one is rolled back
+    /// whole.
     type Error;
 
     /// The item.
@@ -20,7 +22,8 @@ pub trait Ledger {
     /// Writes an item's `total`, `pool`, `ended`, `paid` and `waiting`.
     fn put_item(&mut self, item: &Item) -> Result<(), Self::Error>;
 
-    /// Whether the item's sale is announced or open as of this transaction: not a draft, not paused, not ended.
+    /// Whether the item's sale is announced or open as of this transaction: not a draft, not
+    /// paused, not ended.
     fn on_sale(&mut self, item: ItemId) -> Result<bool, Self::Error>;
     /// Whether the item's sale has ended as of this transaction: for good, so that it stays so.
     fn has_ended(&mut self, item: ItemId) -> Result<bool, Self::Error>;
@@ -31,15 +34,16 @@ pub trait Ledger {
     fn open_grant(&mut self, slot: SlotKey) -> Result<Option<Grant>, Self::Error>;
     /// Every open grant of an item, by slot.
     fn open_grants(&mut self, item: ItemId) -> Result<Vec<Grant>, Self::Error>;
-    /// Units of an item that are granted and not settled, in all its open grants. None of them is locked: what goes between a slot and the pool waits
-    /// for the item's lock, but a ticket may be settled meanwhile.
+    /// Units of an item that are granted and not settled, in all its open grants. None of them is
+    /// locked: what goes between a slot and the pool waits for the item's lock, but a ticket may be
+    /// settled meanwhile.
     fn in_slots(&mut self, item: ItemId) -> Result<u64, Self::Error>;
     /// The highest epoch that any grant of the slot had; 0 if none.
     fn last_epoch(&mut self, slot: SlotKey) -> Result<Epoch, Self::Error>;
     /// Writes a grant, new or changed.
     fn put_grant(&mut self, grant: &Grant) -> Result<(), Self::Error>;
     /// Appends a feed row; its `seq` is the grant's new `feed_len`.
-    fn append_feed(&mut self, row: &Feed) -> Result<(), Self::Error>;
+    fn append_feed(&mut self, row: &FeedRow) -> Result<(), Self::Error>;
 
     /// The resolution of a ticket; a consumed one is read from its order.
     fn resolution(&mut self, ticket: &TicketId) -> Result<Option<Resolution>, Self::Error>;
@@ -56,7 +60,8 @@ pub trait Ledger {
     /// The buyer's orders of one item (a handful).
     fn orders_of_buyer(&mut self, buyer: &BuyerId, item: ItemId)
     -> Result<Vec<Order>, Self::Error>;
-    /// The first by number of the buyer's orders under this grant that expired, or were cancelled by this actor (`None`: by anybody).
+    /// The first by number of the buyer's orders under this grant that expired, or were cancelled
+    /// by this actor (`None`: by anybody).
     fn first_unpaid(
         &mut self,
         grant: GrantId,
@@ -81,15 +86,23 @@ pub trait Ledger {
     fn put_recall(&mut self, recall: &Recall) -> Result<(), Self::Error>;
 
     /// The grant of an item's line, locked until the transaction ends.
-    fn line(&mut self, item: ItemId) -> Result<Option<Grant>, Self::Error>;
+    fn waitlist(&mut self, item: ItemId) -> Result<Option<Grant>, Self::Error>;
     /// The place of this id.
-    fn place(&mut self, id: &TicketId) -> Result<Option<Place>, Self::Error>;
+    fn waitlist_entry(&mut self, id: &TicketId) -> Result<Option<WaitlistEntry>, Self::Error>;
     /// The place in which a buyer waits for the item.
-    fn place_of(&mut self, item: ItemId, buyer: &BuyerId) -> Result<Option<Place>, Self::Error>;
+    fn waitlist_entry_of(
+        &mut self,
+        item: ItemId,
+        buyer: &BuyerId,
+    ) -> Result<Option<WaitlistEntry>, Self::Error>;
     /// The places that wait, by turn: at most this many.
-    fn in_line(&mut self, item: ItemId, limit: usize) -> Result<Vec<Place>, Self::Error>;
+    fn waiting_entries(
+        &mut self,
+        item: ItemId,
+        limit: usize,
+    ) -> Result<Vec<WaitlistEntry>, Self::Error>;
     /// Writes a place, new or changed.
-    fn put_place(&mut self, place: &Place) -> Result<(), Self::Error>;
+    fn put_waitlist_entry(&mut self, place: &WaitlistEntry) -> Result<(), Self::Error>;
 
     /// Appends what happened.
     fn append_event(&mut self, event: &Event) -> Result<(), Self::Error>;

@@ -3,13 +3,16 @@
 //! Stock is decided three times, each time by the cheapest place that can decide:
 //!
 //! 1. **Grant**: the truth store moves units from an item's pool to a slot ([`stock`]).
-//! 2. **Ticket**: a slot pre-deducts for one request, atomically ([`slot`]). A ticket promises nothing.
+//! 2. **Ticket**: a slot pre-deducts for one request, atomically ([`slot`]). A ticket promises
+//!    nothing.
 //! 3. **Settle**: a ticket is resolved exactly once, consumed or returned ([`settle`]).
 //!
-//! How stock is spread over slots is economy, not safety: [`partition`], [`refill`], [`tail`] and [`lease`] decide it from readings that may be old.
+//! How stock is spread over slots is economy, not safety: [`partition`], [`refill`], [`tail`] and
+//! [`lease`] decide it from readings that may be old.
 //!
-//! Everything here takes time, ids and rows as arguments and gives decisions back as values. The transactions of the
-//! truth store are functions over a [`Ledger`], so that the simulator attacks the very code that runs on disk.
+//! Everything here takes time, ids and rows as arguments and gives decisions back as values. The
+//! transactions of the truth store are functions over a [`Ledger`], so that the simulator attacks
+//! the very code that runs on disk.
 #![forbid(unsafe_code)]
 
 pub mod event;
@@ -20,7 +23,6 @@ mod id;
 pub mod lease;
 mod ledger;
 pub mod limits;
-pub mod line;
 pub mod loss;
 pub mod model;
 pub mod money;
@@ -30,7 +32,7 @@ pub mod partition;
 mod queue;
 pub mod recall;
 pub mod refill;
-pub mod refuse;
+pub mod refusal;
 pub mod rows;
 pub mod rules;
 pub mod sale;
@@ -43,16 +45,17 @@ pub mod stock;
 pub mod tail;
 mod ticket;
 mod value;
+pub mod waitlist;
 
 pub use id::{IdKey, TicketId, TicketParts};
 pub use ledger::Ledger;
 pub use queue::Delivery;
 pub use rows::{
-    Cause, Feed, Grant, Item, Order, OrderState, Place, PlaceState, Recall, RecallTarget,
-    Resolution, Verdict,
+    CloseCause, FeedRow, Grant, Item, Order, OrderState, Recall, RecallTarget, Resolution, Verdict,
+    WaitlistEntry, WaitlistState,
 };
 pub use sale::Phase;
-pub use spread::{Choose, Counter, Spread, SpreadFault};
+pub use spread::{Counter, PartitionChoice, Spread, SpreadFault};
 pub use ticket::{RequestHash, Ticket};
 pub use value::{
     BuyerId, Epoch, GrantId, ItemId, Millis, NodeId, RecallId, RequestKey, Seq, SlotKey, Stock,

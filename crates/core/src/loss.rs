@@ -1,41 +1,45 @@
 //! What counts as evidence that a slot lost its memory.
 //!
-//! Evidence is read in the order truth (grant) → slot → feed length, and closes the grant that was read, by its id, so that an old
-//! reading harms nobody.
-use crate::rows::{Cause, Grant};
-use crate::rules::{Rule, keeps};
+//! Evidence is read in the order truth (grant) → slot → feed length, and closes the grant that was
+//! read, by its id, so that an old reading harms nobody.
+use crate::rows::{CloseCause, Grant};
+use crate::rules::{Rule, enforces};
 use crate::slot::SlotView;
 use crate::value::Seq;
 
-/// What a living slot's answer proves about the grant that was read before asking it. `None`: nothing.
+/// What a living slot's answer proves about the grant that was read before asking it. `None`:
+/// nothing.
 ///
-/// `slot` is `None` when the slot answered that it has no epoch (not when it did not answer). `feed_len` is read last.
+/// `slot` is `None` when the slot answered that it has no epoch (not when it did not answer).
+/// `feed_len` is read last.
 #[must_use]
-pub fn evidence(before: &Grant, slot: Option<&SlotView>, feed_len: Seq) -> Option<Cause> {
-    if !before.open || (!before.acked && keeps(Rule::EvidenceAfterInit)) {
+pub fn evidence(before: &Grant, slot: Option<&SlotView>, feed_len: Seq) -> Option<CloseCause> {
+    if !before.open || (!before.acked && enforces(Rule::EvidenceAfterInit)) {
         return None;
     }
     let Some(slot) = slot else {
-        return keeps(Rule::LossEpochMissing).then_some(Cause::EpochMissing);
+        return enforces(Rule::LossEpochMissing).then_some(CloseCause::EpochMissing);
     };
     if slot.grant != before.id || slot.epoch != before.epoch {
-        return keeps(Rule::LossEpochForeign).then_some(Cause::EpochForeign);
+        return enforces(Rule::LossEpochForeign).then_some(CloseCause::EpochForeign);
     }
     let behind = slot.n < before.max_n || slot.applied > feed_len;
-    (behind && keeps(Rule::LossNumberBehind)).then_some(Cause::NumberBehind)
+    (behind && enforces(Rule::LossNumberBehind)).then_some(CloseCause::NumberBehind)
 }
 
-/// What a slot at rest proves: all numbers resolved, feed applied, queue empty, no recall pending, and the truth the same before and after.
+/// What a slot at rest proves: all numbers resolved, feed applied, queue empty, no recall pending,
+/// and the truth the same before and after.
 ///
-/// Read in this order: `before`, the slot, `recalls_pending`, `after`. A recall that is finished between the last two shows in `after`; read the other way
-/// round it would show nowhere, and a sound slot that gave units up would look as if it had lost them.
+/// Read in this order: `before`, the slot, `recalls_pending`, `after`. A recall that is finished
+/// between the last two shows in `after`; read the other way round it would show nowhere, and a
+/// sound slot that gave units up would look as if it had lost them.
 #[must_use]
 pub fn quiet_evidence(
     before: &Grant,
     slot: &SlotView,
     after: &Grant,
     recalls_pending: bool,
-) -> Option<Cause> {
+) -> Option<CloseCause> {
     let same = before == after
         && before.open
         && before.acked
@@ -47,5 +51,5 @@ pub fn quiet_evidence(
         return None;
     }
     let differs = slot.available != after.unsettled();
-    (differs && keeps(Rule::LossQuietMismatch)).then_some(Cause::QuietMismatch)
+    (differs && enforces(Rule::LossQuietMismatch)).then_some(CloseCause::QuietMismatch)
 }

@@ -7,7 +7,8 @@ use crate::id::TicketId;
 use crate::ledger::Ledger;
 use crate::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
 use crate::rows::{
-    Feed, Grant, Item, Order, OrderState, Place, PlaceState, Recall, Resolution, Verdict,
+    FeedRow, Grant, Item, Order, OrderState, Recall, Resolution, Verdict, WaitlistEntry,
+    WaitlistState,
 };
 use crate::value::{
     BuyerId, Epoch, GrantId, ItemId, Millis, RecallId, RequestKey, Seq, SlotKey, TicketN,
@@ -25,7 +26,7 @@ pub struct Model {
     /// Grants by id.
     pub grants: BTreeMap<GrantId, Grant>,
     /// Feed rows by (grant, turn).
-    pub feed: BTreeMap<(GrantId, Seq), Feed>,
+    pub feed: BTreeMap<(GrantId, Seq), FeedRow>,
     /// Returned tickets.
     pub resolutions: BTreeMap<TicketId, Resolution>,
     /// Whose a ticket number is.
@@ -39,7 +40,7 @@ pub struct Model {
     /// Recalls by id.
     pub recalls: BTreeMap<RecallId, Recall>,
     /// Places in lines, by item and turn.
-    pub places: BTreeMap<(ItemId, TicketN), Place>,
+    pub places: BTreeMap<(ItemId, TicketN), WaitlistEntry>,
     /// What happened, in order.
     pub events: Vec<Event>,
     /// Prices of one unit.
@@ -113,7 +114,7 @@ impl Ledger for Model {
         Ok(())
     }
 
-    fn append_feed(&mut self, row: &Feed) -> Result<(), Infallible> {
+    fn append_feed(&mut self, row: &FeedRow) -> Result<(), Infallible> {
         self.feed.insert((row.grant, row.seq), row.clone());
         Ok(())
     }
@@ -209,24 +210,32 @@ impl Ledger for Model {
         Ok(())
     }
 
-    fn line(&mut self, item: ItemId) -> Result<Option<Grant>, Infallible> {
-        Ok(self.grants.values().find(|g| g.slot == SlotKey::line(item)).cloned())
+    fn waitlist(&mut self, item: ItemId) -> Result<Option<Grant>, Infallible> {
+        Ok(self.grants.values().find(|g| g.slot == SlotKey::waitlist(item)).cloned())
     }
 
-    fn place(&mut self, id: &TicketId) -> Result<Option<Place>, Infallible> {
+    fn waitlist_entry(&mut self, id: &TicketId) -> Result<Option<WaitlistEntry>, Infallible> {
         Ok(self.places.values().find(|p| p.id == *id).cloned())
     }
 
-    fn place_of(&mut self, item: ItemId, buyer: &BuyerId) -> Result<Option<Place>, Infallible> {
-        Ok(self.in_line(item, usize::MAX)?.into_iter().find(|p| p.buyer == *buyer))
+    fn waitlist_entry_of(
+        &mut self,
+        item: ItemId,
+        buyer: &BuyerId,
+    ) -> Result<Option<WaitlistEntry>, Infallible> {
+        Ok(self.waiting_entries(item, usize::MAX)?.into_iter().find(|p| p.buyer == *buyer))
     }
 
-    fn in_line(&mut self, item: ItemId, limit: usize) -> Result<Vec<Place>, Infallible> {
-        let waits = |p: &&Place| p.item == item && p.state == PlaceState::Waiting;
+    fn waiting_entries(
+        &mut self,
+        item: ItemId,
+        limit: usize,
+    ) -> Result<Vec<WaitlistEntry>, Infallible> {
+        let waits = |p: &&WaitlistEntry| p.item == item && p.state == WaitlistState::Waiting;
         Ok(self.places.values().filter(waits).take(limit).cloned().collect())
     }
 
-    fn put_place(&mut self, place: &Place) -> Result<(), Infallible> {
+    fn put_waitlist_entry(&mut self, place: &WaitlistEntry) -> Result<(), Infallible> {
         self.places.insert((place.item, place.n), place.clone());
         Ok(())
     }

@@ -1,17 +1,17 @@
 //! What becomes of an order: every change is a compare-and-set on its state.
-use crate::event::{self, By, EventType, Subject};
+use crate::event::{self, Attribution, EventType, Subject};
 use crate::id::TicketId;
 use crate::ledger::Ledger;
 use crate::limits::EXTEND_MS_MAX;
 use crate::money::{self, PaymentState, RefundCause};
-use crate::rows::{Feed, FeedCause, Item, Order, OrderState};
-use crate::rules::{Rule, keeps};
+use crate::rows::{FeedCause, FeedRow, Item, Order, OrderState};
+use crate::rules::{Rule, enforces};
 use crate::stock;
 use crate::value::{Millis, Stock};
 
 /// What an attempt to change an order came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Changed {
+pub enum ChangeOutcome {
     /// Changed by this transaction.
     Done(Order),
     /// It was in the wanted state before.
@@ -24,25 +24,26 @@ pub enum Changed {
 
 /// How an order ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum EndReason {
     /// Given up: only a reserved order.
     Cancel,
-    /// Not paid in time: only a reserved order whose `pay_by` has passed, and whose checkout the provider has closed (or was waited for in vain, for as
-    /// long as [`money::Checkout::ask_ms`] says).
+    /// Not paid in time: only a reserved order whose `pay_by` has passed, and whose checkout the
+    /// provider has closed (or was waited for in vain, for as long as
+    /// [`money::Checkout::provider_wait_ms`] says).
     Expire,
     /// Money back: only a paid order. Each of its captured payments gets its refund.
     Refund,
 }
 
-impl Ending {
-    fn before(self) -> OrderState {
+impl EndReason {
+    fn state_before(self) -> OrderState {
         match self {
             Self::Cancel | Self::Expire => OrderState::Reserved,
             Self::Refund => OrderState::Paid,
         }
     }
 
-    fn after(self) -> OrderState {
+    fn state_after(self) -> OrderState {
         match self {
             Self::Cancel => OrderState::Cancelled,
             Self::Expire => OrderState::Expired,
@@ -52,59 +53,63 @@ impl Ending {
 }
 
 /// The order, with its grant and itself locked until the transaction ends.
-pub(crate) fn locked<L: Ledger>(ledger: &mut L, id: &TicketId) -> Result<Option<Order>, L::Error> {
+pub(crate) fn lock_order<L: Ledger>(
+    ledger: &mut L,
+    id: &TicketId,
+) -> Result<Option<Order>, L::Error> {
     let Some(seen) = ledger.order(id)? else { return Ok(None) };
     // Locks are taken grant first: the order is read again under it.
     ledger.grant(seen.grant)?;
     ledger.order(id)
 }
 
-/// Ends an order: units to the pool, share of the limit back, in the truth and (while its grant is open) in its slot.
+/// Ends an order: units to the pool, share of the limit back, in the truth and (while its grant is
+/// open) in its slot.
 pub fn end<L: Ledger>(
     ledger: &mut L,
     id: &TicketId,
-    how: Ending,
-    by: &By,
+    how: EndReason,
+    by: &Attribution,
     now: Millis,
-) -> Result<Changed, L::Error> {
-    let Some(mut order) = locked(ledger, id)? else { return Ok(Changed::NotFound) };
-    if order.state == how.after() && keeps(Rule::EndOnce) {
-        return Ok(Changed::Already(order));
+) -> Result<ChangeOutcome, L::Error> {
+    let Some(mut order) = lock_order(ledger, id)? else { return Ok(ChangeOutcome::NotFound) };
+    if order.state == how.state_after() && enforces(Rule::EndOnce) {
+        return Ok(ChangeOutcome::Already(order));
     }
-    let early = how == Ending::Expire && now < order.pay_by && keeps(Rule::ExpireWhenDue);
-    if (order.state != how.before() && keeps(Rule::EndOnce)) || early {
-        return Ok(Changed::WrongState(order));
+    let early = how == EndReason::Expire && now < order.pay_by && enforces(Rule::ExpireWhenDue);
+    if (order.state != how.state_before() && enforces(Rule::EndOnce)) || early {
+        return Ok(ChangeOutcome::WrongState(order));
     }
-    if how == Ending::Expire && may_be_paid(ledger, &order, now)? {
-        return Ok(Changed::WrongState(order));
+    if how == EndReason::Expire && may_be_paid(ledger, &order, now)? {
+        return Ok(ChangeOutcome::WrongState(order));
     }
-    order.state = how.after();
+    order.state = how.state_after();
     order.ended_at = Some(now);
     ledger.put_order(&order)?;
-    let units = order.units.wide();
-    if keeps(Rule::QuotaBack) {
+    let units = order.units.to_u64();
+    if enforces(Rule::QuotaBack) {
         let used = ledger.quota(order.item, &order.buyer)?;
         ledger.put_quota(order.item, &order.buyer, used.saturating_sub(order.units.get()))?;
     }
     if let Some(mut item) = ledger.item(order.item)? {
         item.ended += units;
-        if how == Ending::Refund {
+        if how == EndReason::Refund {
             item.paid = item.paid.saturating_sub(units);
         }
-        if item.total.is_counted() && keeps(Rule::UnitsBack) {
+        if item.total.is_counted() && enforces(Rule::UnitsBack) {
             item.pool += units;
         }
         ledger.put_item(&item)?;
     }
     if let Some(mut grant) = ledger.grant(order.grant)?
         && grant.open
-        && keeps(Rule::QuotaBackToSlot)
+        && enforces(Rule::QuotaBackToSlot)
     {
-        tell_slot(ledger, &mut grant, &order, -(units as i64), FeedCause::OrderEnded)?;
+        feed_quota_change(ledger, &mut grant, &order, -(units as i64), FeedCause::OrderEnded)?;
     }
-    if how == Ending::Refund && keeps(Rule::RefundWithOrder) {
+    if how == EndReason::Refund && enforces(Rule::RefundWithOrder) {
         for mut payment in ledger.payments_of(&order.id)? {
-            let is_new = payment.state != PaymentState::Refunded || !keeps(Rule::RefundOnce);
+            let is_new = payment.state != PaymentState::Refunded || !enforces(Rule::RefundOnce);
             if payment.state != PaymentState::Failed && is_new {
                 payment.state = PaymentState::Refunded;
                 ledger.put_payment(&payment)?;
@@ -112,46 +117,50 @@ pub fn end<L: Ledger>(
             }
         }
     }
-    event::of_order(ledger, &order, by, now)?;
-    Ok(Changed::Done(order))
+    event::append_order_event(ledger, &order, by, now)?;
+    Ok(ChangeOutcome::Done(order))
 }
 
-/// Whether a provider may still take money for an order that is due: it is asked first, for as long as it may take to be asked and to answer.
+/// Whether a provider may still take money for an order that is due: it is asked first, for as long
+/// as it may take to be asked and to answer.
 fn may_be_paid<L: Ledger>(ledger: &mut L, order: &Order, now: Millis) -> Result<bool, L::Error> {
-    if !keeps(Rule::AskBeforeExpiry) {
+    if !enforces(Rule::AskBeforeExpiry) {
         return Ok(false);
     }
-    let waits = |checkout: money::Checkout| now < order.pay_by.plus(checkout.ask_ms(order.pay_by));
+    let waits = |checkout: money::Checkout| {
+        now < order.pay_by.plus(checkout.provider_wait_ms(order.pay_by))
+    };
     Ok(ledger.checkout(&order.id)?.is_some_and(waits))
 }
 
-/// Gives a reserved order more time to be paid: until `pay_by`, which is later than it was and at most [`EXTEND_MS_MAX`] from now.
+/// Gives a reserved order more time to be paid: until `pay_by`, which is later than it was and at
+/// most [`EXTEND_MS_MAX`] from now.
 pub fn extend<L: Ledger>(
     ledger: &mut L,
     id: &TicketId,
     pay_by: Millis,
-    by: &By,
+    by: &Attribution,
     now: Millis,
-) -> Result<Changed, L::Error> {
-    let Some(mut order) = locked(ledger, id)? else { return Ok(Changed::NotFound) };
+) -> Result<ChangeOutcome, L::Error> {
+    let Some(mut order) = lock_order(ledger, id)? else { return Ok(ChangeOutcome::NotFound) };
     if order.state == OrderState::Reserved && order.pay_by == pay_by {
-        return Ok(Changed::Already(order));
+        return Ok(ChangeOutcome::Already(order));
     }
-    let later = (pay_by > order.pay_by || !keeps(Rule::ExtendOnlyLater))
+    let later = (pay_by > order.pay_by || !enforces(Rule::ExtendOnlyLater))
         && pay_by <= now.plus(EXTEND_MS_MAX);
     if order.state != OrderState::Reserved || !later {
-        return Ok(Changed::WrongState(order));
+        return Ok(ChangeOutcome::WrongState(order));
     }
     order.pay_by = pay_by;
     ledger.put_order(&order)?;
-    money::ask_anew(ledger, id)?;
+    money::reset_unanswered_check(ledger, id)?;
     event::append(ledger, EventType::OrderExtended, Subject::Order(order.clone()), by, now)?;
-    Ok(Changed::Done(order))
+    Ok(ChangeOutcome::Done(order))
 }
 
 /// What a captured payment came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Paid {
+pub enum PayOutcome {
     /// The order is paid by it.
     Done(Order),
     /// The order was paid before (by another payment).
@@ -162,28 +171,29 @@ pub enum Paid {
     NotFound,
 }
 
-/// Marks an order paid. One that ended is paid after all when a unit lies in the pool and the limit allows it.
+/// Marks an order paid. One that ended is paid after all when a unit lies in the pool and the limit
+/// allows it.
 pub fn pay<L: Ledger>(
     ledger: &mut L,
     id: &TicketId,
-    by: &By,
+    by: &Attribution,
     now: Millis,
-) -> Result<Paid, L::Error> {
-    let Some(mut order) = locked(ledger, id)? else { return Ok(Paid::NotFound) };
-    let Some(mut item) = ledger.item(order.item)? else { return Ok(Paid::NotFound) };
-    let units = order.units.wide();
+) -> Result<PayOutcome, L::Error> {
+    let Some(mut order) = lock_order(ledger, id)? else { return Ok(PayOutcome::NotFound) };
+    let Some(mut item) = ledger.item(order.item)? else { return Ok(PayOutcome::NotFound) };
+    let units = order.units.to_u64();
     match order.state {
-        OrderState::Paid => return Ok(Paid::Already(order)),
-        OrderState::Refunded => return Ok(Paid::Refund(order)),
+        OrderState::Paid => return Ok(PayOutcome::Already(order)),
+        OrderState::Refunded => return Ok(PayOutcome::Refund(order)),
         OrderState::Reserved => {}
         OrderState::Cancelled | OrderState::Expired => {
             let used = ledger.quota(order.item, &order.buyer)?;
             let counted = item.total.is_counted();
             let holds = used.saturating_add(order.units.get());
-            let allowed = holds <= item.limit || !keeps(Rule::LatePayHoldsLimit);
-            let has = !counted || item.pool >= units || !keeps(Rule::LatePayTakesUnits);
+            let allowed = holds <= item.limit || !enforces(Rule::LatePayHoldsLimit);
+            let has = !counted || item.pool >= units || !enforces(Rule::LatePayTakesUnits);
             if !allowed || !has {
-                return Ok(Paid::Refund(order));
+                return Ok(PayOutcome::Refund(order));
             }
             ledger.put_quota(order.item, &order.buyer, holds)?;
             item.ended = item.ended.saturating_sub(units);
@@ -191,7 +201,13 @@ pub fn pay<L: Ledger>(
             if let Some(mut grant) = ledger.grant(order.grant)?
                 && grant.open
             {
-                tell_slot(ledger, &mut grant, &order, units as i64, FeedCause::OrderRevived)?;
+                feed_quota_change(
+                    ledger,
+                    &mut grant,
+                    &order,
+                    units as i64,
+                    FeedCause::OrderRevived,
+                )?;
             }
         }
     }
@@ -201,32 +217,41 @@ pub fn pay<L: Ledger>(
     order.paid_at = Some(now);
     order.ended_at = None;
     ledger.put_order(&order)?;
-    event::of_order(ledger, &order, by, now)?;
-    sold_out(ledger, &item, now)?;
-    Ok(Paid::Done(order))
+    event::append_order_event(ledger, &order, by, now)?;
+    append_if_sold_out(ledger, &item, now)?;
+    Ok(PayOutcome::Done(order))
 }
 
-/// Tells that the last unit of an item was paid for. An item of which nothing was ever sold is not sold out, whatever its operator leaves of it.
-pub(crate) fn sold_out<L: Ledger>(
+/// Tells that the last unit of an item was paid for. An item of which nothing was ever sold is not
+/// sold out, whatever its operator leaves of it.
+pub(crate) fn append_if_sold_out<L: Ledger>(
     ledger: &mut L,
     item: &Item,
     now: Millis,
 ) -> Result<(), L::Error> {
     if item.paid > 0 && item.total == Stock::Counted(item.paid) {
-        event::append(ledger, EventType::ItemSoldOut, Subject::Item(item.id), By::ENGINE, now)?;
+        event::append(
+            ledger,
+            EventType::ItemSoldOut,
+            Subject::Item(item.id),
+            Attribution::ENGINE,
+            now,
+        )?;
     }
     Ok(())
 }
 
-/// The slot that cut the order's ticket counts the buyer's share of the limit: it learns of the change.
-fn tell_slot<L: Ledger>(
+/// The slot that cut the order's ticket counts the buyer's share of the limit: it learns of the
+/// change.
+fn feed_quota_change<L: Ledger>(
     ledger: &mut L,
     grant: &mut crate::rows::Grant,
     order: &Order,
     quota_delta: i64,
     cause: FeedCause,
 ) -> Result<(), L::Error> {
-    let row = Feed { buyer: Some(order.buyer.clone()), quota_delta, ..stock::blank(cause) };
-    stock::feed(ledger, grant, row)?;
+    let row =
+        FeedRow { buyer: Some(order.buyer.clone()), quota_delta, ..stock::blank_feed_row(cause) };
+    stock::append_feed_row(ledger, grant, row)?;
     ledger.put_grant(grant)
 }

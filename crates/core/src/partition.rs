@@ -1,11 +1,12 @@
 //! Which of an item's partitions a request is put to: its own first, then one elsewhere.
 //!
-//! Nothing here is needed for safety: a request may be put to any slot, in any order, any number of times under its key. It saves work, spreads the
-//! crowd, and lets a buyer's requests meet in one slot, which then knows the limit and every repetition by itself.
+//! Nothing here is needed for safety: a request may be put to any slot, in any order, any number of
+//! times under its key. It saves work, spreads the crowd, and lets a buyer's requests meet in one
+//! slot, which then knows the limit and every repetition by itself.
 use crate::limits::PARTITIONS_MAX;
 use crate::rows::Grant;
-use crate::rules::{Rule, keeps};
-use crate::spread::{Choose, Spread};
+use crate::rules::{Rule, enforces};
+use crate::spread::{PartitionChoice, Spread};
 use crate::value::Units;
 
 const _: () = assert!(PARTITIONS_MAX <= u64::BITS, "a partition is a bit of the registry");
@@ -21,16 +22,18 @@ impl Registry {
         Self(u64::MAX.checked_shr(u64::BITS.saturating_sub(partitions)).unwrap_or(0))
     }
 
-    /// The registry as of one snapshot of the truth: the item's pool, and for each partition, in their order, what is granted to it and not settled.
+    /// The registry as of one snapshot of the truth: the item's pool, and for each partition, in
+    /// their order, what is granted to it and not settled.
     ///
-    /// A partition leaves when all that was granted to it is settled (in flight counts: it may come back) and the pool has nothing more for it. It is
-    /// listed again as soon as one of the two changes. Every partition of unlimited stock is listed always: do not ask for it.
+    /// A partition leaves when all that was granted to it is settled (in flight counts: it may come
+    /// back) and the pool has nothing more for it. It is listed again as soon as one of the two
+    /// changes. Every partition of unlimited stock is listed always: do not ask for it.
     #[must_use]
-    pub fn of(pool: u64, unsettled: impl IntoIterator<Item = u64>) -> Self {
-        let may_get = pool > 0 && keeps(Rule::RegistryWaitsForPool);
+    pub fn from_units(pool: u64, unsettled: impl IntoIterator<Item = u64>) -> Self {
+        let may_get = pool > 0 && enforces(Rule::RegistryWaitsForPool);
         let mut listed = 0;
         for (index, units) in unsettled.into_iter().take(PARTITIONS_MAX as usize).enumerate() {
-            let has = units > 0 && keeps(Rule::RegistryWaitsForSettled);
+            let has = units > 0 && enforces(Rule::RegistryWaitsForSettled);
             listed |= u64::from(may_get || has) << index;
         }
         Self(listed)
@@ -60,7 +63,8 @@ impl Registry {
     }
 }
 
-/// Units of a grant that are not settled: what [`Registry::of`] and [`second_try`] want to know of a partition. 0 for one without an open grant.
+/// Units of a grant that are not settled: what [`Registry::from_units`] and [`second_try`] want to
+/// know of a partition. 0 for one without an open grant.
 #[must_use]
 pub fn unsettled(grant: Option<&Grant>) -> u64 {
     grant.filter(|g| g.open).map_or(0, Grant::unsettled)
@@ -68,31 +72,33 @@ pub fn unsettled(grant: Option<&Grant>) -> u64 {
 
 /// The partition that a request belongs to, whether or not it is listed.
 ///
-/// `number` is what the caller drew for this request: random bits, or how many requests came before, as [`Spread::choose`] wants it. `buyer_hash` is
-/// [`crate::IdKey::buyer_hash`].
+/// `number` is what the caller drew for this request: random bits, or how many requests came
+/// before, as [`Spread::choose`] wants it. `buyer_hash` is [`crate::IdKey::buyer_hash`].
 #[must_use]
 pub fn home(spread: &Spread, buyer_hash: u64, number: u64) -> u32 {
     let partitions = spread.partitions.max(1);
     let scaled = |hash: u64| ((u128::from(hash) * u128::from(partitions)) >> 64) as u32;
     match spread.choose {
-        Choose::Buyer => scaled(buyer_hash),
-        Choose::Random => scaled(number),
-        Choose::RoundRobin => (number % u64::from(partitions)) as u32,
+        PartitionChoice::Buyer => scaled(buyer_hash),
+        PartitionChoice::Random => scaled(number),
+        PartitionChoice::RoundRobin => (number % u64::from(partitions)) as u32,
     }
 }
 
-/// The partition that a request is put to first: its home, or the next one that is listed. `None`: none is.
+/// The partition that a request is put to first: its home, or the next one that is listed. `None`:
+/// none is.
 #[must_use]
 pub fn first_try(spread: &Spread, registry: Registry, buyer_hash: u64, number: u64) -> Option<u32> {
     let home = home(spread, buyer_hash, number);
     let next = registry.from(home).next();
-    if keeps(Rule::HomeLeftGoesOn) { next } else { next.filter(|&i| i == home) }
+    if enforces(Rule::HomeLeftGoesOn) { next } else { next.filter(|&i| i == home) }
 }
 
-/// The partition that a request is put to when `first` was short: the one that was seen with the most units, if it may have enough. `None`: park it.
+/// The partition that a request is put to when `first` was short: the one that was seen with the
+/// most units, if it may have enough. `None`: park it.
 ///
-/// `seen` says what is granted and not settled as of the latest snapshot ([`unsettled`]); with equals, the next one around, so that what one partition turns
-/// away does not fall on one other.
+/// `seen` says what is granted and not settled as of the latest snapshot ([`unsettled`]); with
+/// equals, the next one around, so that what one partition turns away does not fall on one other.
 #[must_use]
 pub fn second_try(
     registry: Registry,
@@ -101,26 +107,26 @@ pub fn second_try(
     seen: impl Fn(u32) -> u64,
 ) -> Option<u32> {
     let elsewhere =
-        registry.from(first).filter(|&i| i != first || !keeps(Rule::SecondTryElsewhere));
-    let enough = elsewhere.map(|i| (i, seen(i))).filter(|&(_, has)| has >= units.wide());
-    if !keeps(Rule::SecondTryFullest) {
+        registry.from(first).filter(|&i| i != first || !enforces(Rule::SecondTryElsewhere));
+    let enough = elsewhere.map(|i| (i, seen(i))).filter(|&(_, has)| has >= units.to_u64());
+    if !enforces(Rule::SecondTryFullest) {
         return enough.map(|(i, _)| i).next();
     }
     let fullest = enough.reduce(|best, next| if next.1 > best.1 { next } else { best });
     fullest.map(|(i, _)| i)
 }
 
-/// The partitions that a request is put to, one after the other, before it is refused for having been parked as long as it may be: all of them, listed or not,
-/// its home first.
+/// The partitions that a request is put to, one after the other, before it is refused for having
+/// been parked as long as it may be: all of them, listed or not, its home first.
 ///
-/// An earlier try of the same request (sent again at another node, say) may be undecided in any of them, which then knows it. A request whose own try is
-/// undecided is never refused.
+/// An earlier try of the same request (sent again at another node, say) may be undecided in any of
+/// them, which then knows it. A request whose own try is undecided is never refused.
 pub fn last_tries(
     spread: &Spread,
     buyer_hash: u64,
     number: u64,
 ) -> impl Iterator<Item = u32> + use<> {
-    let all = if keeps(Rule::LastTryEverywhere) { spread.partitions.max(1) as usize } else { 1 };
+    let all = if enforces(Rule::LastTryEverywhere) { spread.partitions.max(1) as usize } else { 1 };
     Registry::all(spread.partitions.max(1)).from(home(spread, buyer_hash, number)).take(all)
 }
 
@@ -128,16 +134,16 @@ pub fn last_tries(
 mod tests {
     use super::*;
 
-    fn spread(partitions: u32, choose: Choose) -> Spread {
+    fn spread(partitions: u32, choose: PartitionChoice) -> Spread {
         Spread { partitions, choose, ..Spread::default() }
     }
 
     #[test]
     fn a_partition_leaves_when_all_is_settled_and_the_pool_is_empty() {
-        assert_eq!(Registry::of(0, [3, 0, 1]).from(0).collect::<Vec<_>>(), [0, 2]);
-        assert_eq!(Registry::of(1, [3, 0, 1]), Registry::all(3));
-        assert!(Registry::of(0, [0, 0, 0]).is_empty());
-        assert_eq!(Registry::of(0, [1; 64]), Registry::all(64));
+        assert_eq!(Registry::from_units(0, [3, 0, 1]).from(0).collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(Registry::from_units(1, [3, 0, 1]), Registry::all(3));
+        assert!(Registry::from_units(0, [0, 0, 0]).is_empty());
+        assert_eq!(Registry::from_units(0, [1; 64]), Registry::all(64));
         assert_eq!(
             (Registry::all(64).len(), Registry::all(1).len(), Registry::all(0).len()),
             (64, 1, 0)
@@ -147,32 +153,32 @@ mod tests {
 
     #[test]
     fn a_request_goes_home_or_to_the_next_that_is_listed() {
-        let ways = spread(4, Choose::RoundRobin);
-        let listed = Registry::of(0, [0, 1, 0, 1]);
+        let ways = spread(4, PartitionChoice::RoundRobin);
+        let listed = Registry::from_units(0, [0, 1, 0, 1]);
         let tries: Vec<_> = (0..5).map(|n| first_try(&ways, listed, 9, n)).collect();
         assert_eq!(tries, [Some(1), Some(1), Some(3), Some(3), Some(1)]);
         assert_eq!(first_try(&ways, Registry::default(), 9, 0), None);
-        let by_buyer = spread(4, Choose::Buyer);
+        let by_buyer = spread(4, PartitionChoice::Buyer);
         let quarters = [0, 1 << 62, 1 << 63, u64::MAX].map(|hash| home(&by_buyer, hash, 7));
         assert_eq!(quarters, [0, 1, 2, 3]);
-        assert_eq!(home(&spread(4, Choose::Random), u64::MAX, 1 << 62), 1);
+        assert_eq!(home(&spread(4, PartitionChoice::Random), u64::MAX, 1 << 62), 1);
     }
 
     #[test]
     fn the_last_try_goes_everywhere_and_home_first() {
-        let tries = last_tries(&spread(4, Choose::RoundRobin), 0, 6).collect::<Vec<_>>();
+        let tries = last_tries(&spread(4, PartitionChoice::RoundRobin), 0, 6).collect::<Vec<_>>();
         assert_eq!(tries, [2, 3, 0, 1]);
         assert_eq!(last_tries(&Spread::default(), u64::MAX, 0).collect::<Vec<_>>(), [0]);
-        assert_eq!(last_tries(&spread(64, Choose::Buyer), 0, 0).count(), 64);
+        assert_eq!(last_tries(&spread(64, PartitionChoice::Buyer), 0, 0).count(), 64);
     }
 
     #[test]
     fn homes_are_even() {
-        for choose in Choose::ALL {
+        for choose in PartitionChoice::ALL {
             let mut counts = [0_u32; 8];
             for n in 0..8_000_u64 {
                 let hash = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                let number = if *choose == Choose::RoundRobin { n } else { hash };
+                let number = if *choose == PartitionChoice::RoundRobin { n } else { hash };
                 counts[home(&spread(8, *choose), hash, number) as usize] += 1;
             }
             assert!(counts.iter().all(|c| (900..1_100).contains(c)), "{choose:?}: {counts:?}");

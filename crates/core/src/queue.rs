@@ -1,22 +1,24 @@
-//! A slot's queue: tickets in the order they were cut, delivered to a settler, kept until acknowledged.
+//! A slot's queue: tickets in the order they were cut, delivered to a settler, kept until
+//! acknowledged.
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::rules::{Rule, keeps};
+use crate::rules::{Rule, enforces};
 use crate::ticket::Ticket;
 use crate::value::{GrantId, Millis, TicketN, Token};
 
 /// A ticket as a settler receives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// Position in the slot's queue; positions can repeat after a slot lost its memory, so an acknowledgement also compares the token.
+    /// Position in the slot's queue; positions can repeat after a slot lost its memory, so an
+    /// acknowledgement also compares the token.
     pub at: u64,
     /// The ticket.
     pub ticket: Arc<Ticket>,
 }
 
 #[derive(Clone, Debug)]
-struct Entry {
+struct QueuedTicket {
     ticket: Arc<Ticket>,
     done: bool,
 }
@@ -24,7 +26,7 @@ struct Entry {
 /// Tickets from the first one not yet acknowledged on.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queue {
-    entries: VecDeque<Entry>,
+    entries: VecDeque<QueuedTicket>,
     /// Position of `entries[0]`.
     first: u64,
     /// How many of the entries were delivered.
@@ -44,7 +46,8 @@ impl Queue {
         self.entries.front().map(|e| e.ticket.decide_by)
     }
 
-    /// The ticket of this number under the newest grant, if it is still here: numbers rise along the queue.
+    /// The ticket of this number under the newest grant, if it is still here: numbers rise along
+    /// the queue.
     pub(crate) fn find(&self, grant: GrantId, n: TicketN) -> Option<&Ticket> {
         let i = self.entries.partition_point(|e| e.ticket.grant != grant || e.ticket.n < n);
         self.entries.get(i).map(|e| &*e.ticket).filter(|t| t.n == n)
@@ -61,7 +64,7 @@ impl Queue {
     }
 
     pub(crate) fn push(&mut self, ticket: Arc<Ticket>) {
-        self.entries.push_back(Entry { ticket, done: false });
+        self.entries.push_back(QueuedTicket { ticket, done: false });
         self.open += 1;
     }
 
@@ -87,7 +90,7 @@ impl Queue {
     pub(crate) fn acknowledge(&mut self, at: u64, token: Token) {
         let Some(i) = at.checked_sub(self.first) else { return };
         let Some(entry) = self.entries.get_mut(i as usize) else { return };
-        let same = entry.ticket.token == token || !keeps(Rule::AcknowledgeCompares);
+        let same = entry.ticket.token == token || !enforces(Rule::AcknowledgeCompares);
         if !same || entry.done {
             return;
         }

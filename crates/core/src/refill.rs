@@ -1,10 +1,12 @@
-//! How the pool reaches the slots: fairly when a sale is warmed up, and in small portions while it sells.
+//! How the pool reaches the slots: fairly when a sale is warmed up, and in small portions while it
+//! sells.
 //!
-//! Decisions only. Each becomes one [`crate::stock::refill`], which takes at most what the pool has then: two leaders who decide at once give a slot
-//! one portion more than it needs, and nothing worse.
-use crate::rules::{Rule, keeps};
+//! Decisions only. Each becomes one [`crate::stock::refill`], which takes at most what the pool has
+//! then: two leaders who decide at once give a slot one portion more than it needs, and nothing
+//! worse.
+use crate::rules::{Rule, enforces};
 use crate::slot::SlotView;
-use crate::spread::{Choose, Counter, Spread};
+use crate::spread::{Counter, PartitionChoice, Spread};
 
 /// Units for one slot's counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,14 +17,15 @@ pub struct Portion {
     pub counter: Counter,
 }
 
-/// What each of so many new slots gets out of the pool when they are opened, in their order: the spread's `initial`, or less if the pool does not have it for
-/// all, the same for each but for a unit. All of it for counter A.
+/// What each of so many new slots gets out of the pool when they are opened, in their order: the
+/// spread's `initial`, or less if the pool does not have it for all, the same for each but for a
+/// unit. All of it for counter A.
 ///
 /// Without sub-domains it is all there is, in equal parts.
 #[must_use]
-pub fn warm_up(spread: &Spread, pool: u64, slots: usize) -> Vec<u64> {
-    let each = if spread.in_use() { spread.initial } else { u64::MAX };
-    if !keeps(Rule::WarmUpFair) {
+pub fn initial_portions(spread: &Spread, pool: u64, slots: usize) -> Vec<u64> {
+    let each = if spread.uses_sub_domains() { spread.initial } else { u64::MAX };
+    if !enforces(Rule::WarmUpFair) {
         let mut left = pool;
         let take = |_| {
             let taken = left.min(each);
@@ -31,30 +34,34 @@ pub fn warm_up(spread: &Spread, pool: u64, slots: usize) -> Vec<u64> {
         };
         return (0..slots).map(take).collect();
     }
-    even(pool, slots).map(|units| units.min(each)).collect()
+    equal_parts(pool, slots).map(|units| units.min(each)).collect()
 }
 
-/// Where the pool's units go while sub-domains are not in use, one number for each slot: to the emptiest, in parts of at least `least` units, so that at the
-/// tail they are not scattered in parts that serve nobody. `least` is what one request may ask for (the item's limit); `levels` is what each slot has.
+/// Where the pool's units go while sub-domains are not in use, one number for each slot: to the
+/// emptiest, in parts of at least `least` units, so that at the tail they are not scattered in
+/// parts that serve nobody. `least` is what one request may ask for (the item's limit); `levels` is
+/// what each slot has.
 #[must_use]
-pub fn pour(pool: u64, least: u64, levels: &[u64]) -> Vec<u64> {
+pub fn distribute_pool(pool: u64, least: u64, levels: &[u64]) -> Vec<u64> {
     let mut parts = vec![0; levels.len()];
     let wanted = usize::try_from(pool / least.max(1)).unwrap_or(usize::MAX);
     let count = wanted.clamp(1, levels.len().max(1));
     let mut emptiest: Vec<usize> = (0..levels.len()).collect();
     emptiest.sort_by_key(|&i| (levels[i], i));
-    for (&i, units) in emptiest.iter().zip(even(pool, count)) {
+    for (&i, units) in emptiest.iter().zip(equal_parts(pool, count)) {
         parts[i] = units;
     }
     parts
 }
 
-/// What a slot with sub-domains gets now; `None`: nothing. For the drained counter, while the other one sells.
+/// What a slot with sub-domains gets now; `None`: nothing. For the drained counter, while the other
+/// one sells.
 ///
-/// `slots` is how many share the pool. `on_its_way` is what feed rows bring that the slot has not applied yet: feed it first, then look, then decide. The mark is
-/// a hint, so a slot without one is looked at too.
+/// `slots` is how many share the pool. `on_its_way` is what feed rows bring that the slot has not
+/// applied yet: feed it first, then look, then decide. The mark is a hint, so a slot without one is
+/// looked at too.
 #[must_use]
-pub fn wanted(
+pub fn next_portion(
     spread: &Spread,
     pool: u64,
     slots: u32,
@@ -64,21 +71,22 @@ pub fn wanted(
     let drained = view.active.other();
     let [active, inactive] = [view.active, drained].map(|c| view.counters[c.index()]);
     let low = inactive < spread.threshold && (view.mark || active < spread.threshold);
-    let fed = on_its_way == 0 || !keeps(Rule::RefillWaitsForFeed);
-    if !spread.in_use() || pool == 0 || !fed || (!low && keeps(Rule::RefillWhenLow)) {
+    let fed = on_its_way == 0 || !enforces(Rule::RefillWaitsForFeed);
+    if !spread.uses_sub_domains() || pool == 0 || !fed || (!low && enforces(Rule::RefillWhenLow)) {
         return None;
     }
     // The last of the pool is shared, in parts that keep a counter above its threshold.
     let share = pool.div_ceil(u64::from(slots.max(1))).max(spread.threshold);
-    let most = if keeps(Rule::RefillSmall) { spread.refill.min(share) } else { pool };
-    let counter = if keeps(Rule::RefillNamesDrained) { drained } else { view.active };
+    let most = if enforces(Rule::RefillSmall) { spread.refill.min(share) } else { pool };
+    let counter = if enforces(Rule::RefillNamesDrained) { drained } else { view.active };
     Some(Portion { units: most.min(pool), counter })
 }
 
-/// A spread for slots that others cannot sell from (in the memory of nodes), where the shop asked for none: a small part of the stock each, refilled before it
-/// runs dry, so that little is lost for a while with a node that dies.
+/// A spread for slots that others cannot sell from (in the memory of nodes), where the shop asked
+/// for none: a small part of the stock each, refilled before it runs dry, so that little is lost
+/// for a while with a node that dies.
 #[must_use]
-pub fn small(total: u64, slots: u32, choose: Choose) -> Spread {
+pub fn node_memory_spread(total: u64, slots: u32, choose: PartitionChoice) -> Spread {
     /// Portions that the stock is cut into for each slot.
     const PORTIONS: u64 = 8;
     let refill = (total / (u64::from(slots.max(1)) * PORTIONS)).max(1);
@@ -86,7 +94,7 @@ pub fn small(total: u64, slots: u32, choose: Choose) -> Spread {
 }
 
 /// So many units in so many parts that differ by one at most.
-fn even(units: u64, parts: usize) -> impl Iterator<Item = u64> {
+fn equal_parts(units: u64, parts: usize) -> impl Iterator<Item = u64> {
     let count = (parts as u64).max(1);
     let (each, more) = (units / count, units % count);
     (0..parts as u64).map(move |i| each + u64::from(i < more))
@@ -97,8 +105,13 @@ mod tests {
     use super::*;
     use crate::value::{Epoch, GrantId, Seq, TicketN};
 
-    const SPREAD: Spread =
-        Spread { partitions: 4, choose: Choose::Buyer, initial: 400, threshold: 50, refill: 100 };
+    const SPREAD: Spread = Spread {
+        partitions: 4,
+        choose: PartitionChoice::Buyer,
+        initial: 400,
+        threshold: 50,
+        refill: 100,
+    };
 
     fn view(counters: [u64; 2], active: Counter, mark: bool) -> SlotView {
         SlotView {
@@ -117,26 +130,27 @@ mod tests {
     }
 
     fn check(pool: u64, view: &SlotView, on_its_way: u64, wanted_now: Option<(u64, Counter)>) {
-        let portion = wanted(&SPREAD, pool, 4, view, on_its_way).map(|p| (p.units, p.counter));
+        let portion =
+            next_portion(&SPREAD, pool, 4, view, on_its_way).map(|p| (p.units, p.counter));
         assert_eq!(portion, wanted_now, "pool {pool}, {view:?}, {on_its_way} on its way");
     }
 
     #[test]
     fn warming_up_is_fair() {
-        assert_eq!(warm_up(&SPREAD, 10_000, 4), [400; 4]);
-        assert_eq!(warm_up(&SPREAD, 402, 4), [101, 101, 100, 100]);
-        assert_eq!(warm_up(&Spread::default(), 10, 4), [3, 3, 2, 2]);
-        assert_eq!(warm_up(&Spread::default(), 10, 1), [10]);
-        assert_eq!(warm_up(&SPREAD, 10, 0), [0; 0]);
+        assert_eq!(initial_portions(&SPREAD, 10_000, 4), [400; 4]);
+        assert_eq!(initial_portions(&SPREAD, 402, 4), [101, 101, 100, 100]);
+        assert_eq!(initial_portions(&Spread::default(), 10, 4), [3, 3, 2, 2]);
+        assert_eq!(initial_portions(&Spread::default(), 10, 1), [10]);
+        assert_eq!(initial_portions(&SPREAD, 10, 0), [0; 0]);
     }
 
     #[test]
     fn what_comes_back_goes_to_the_emptiest_in_parts_that_serve_somebody() {
-        assert_eq!(pour(10, 10, &[5, 0, 3]), [0, 10, 0]);
-        assert_eq!(pour(4, 10, &[5, 0, 3]), [0, 4, 0]);
-        assert_eq!(pour(20, 10, &[5, 0, 3]), [0, 10, 10]);
-        assert_eq!(pour(31, 10, &[0, 0, 0]), [11, 10, 10]);
-        assert_eq!(pour(5, 1, &[9]), [5]);
+        assert_eq!(distribute_pool(10, 10, &[5, 0, 3]), [0, 10, 0]);
+        assert_eq!(distribute_pool(4, 10, &[5, 0, 3]), [0, 4, 0]);
+        assert_eq!(distribute_pool(20, 10, &[5, 0, 3]), [0, 10, 10]);
+        assert_eq!(distribute_pool(31, 10, &[0, 0, 0]), [11, 10, 10]);
+        assert_eq!(distribute_pool(5, 1, &[9]), [5]);
     }
 
     #[test]
@@ -160,7 +174,7 @@ mod tests {
     #[test]
     fn small_portions_make_a_sound_spread() {
         for total in [0, 1, 7, 100, 1_000_000_000] {
-            assert_eq!(small(total, 3, Choose::Buyer).fault(), None);
+            assert_eq!(node_memory_spread(total, 3, PartitionChoice::Buyer).fault(), None);
         }
     }
 }

@@ -30,14 +30,14 @@ pub struct Item {
 impl Item {
     /// Units in the pool that those in line have before others: one for each place.
     #[must_use]
-    pub fn kept(&self) -> u64 {
+    pub fn kept_for_waitlist(&self) -> u64 {
         self.pool.min(self.waiting)
     }
 }
 
 /// A place in an item's line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct WaitlistEntry {
     /// The id that its order will have.
     pub id: TicketId,
     /// Of which item.
@@ -49,7 +49,7 @@ pub struct Place {
     /// The key of the request that asked for it, and of the order that it becomes.
     pub key: RequestKey,
     /// What became of it.
-    pub state: PlaceState,
+    pub state: WaitlistState,
     /// When it was taken.
     pub joined_at: Millis,
     /// When it ended.
@@ -58,7 +58,7 @@ pub struct Place {
 
 /// What became of a place in line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum PlaceState {
+pub enum WaitlistState {
     /// No unit came back yet.
     Waiting,
     /// It is an order.
@@ -69,7 +69,7 @@ pub enum PlaceState {
     PassedOver,
 }
 
-impl PlaceState {
+impl WaitlistState {
     /// Every state.
     pub const ALL: &[Self] = &[Self::Waiting, Self::Served, Self::Left, Self::PassedOver];
 
@@ -117,7 +117,7 @@ pub struct Grant {
     /// Length of its feed.
     pub feed_len: Seq,
     /// Why it was closed.
-    pub closed: Option<Cause>,
+    pub closed: Option<CloseCause>,
 }
 
 impl Grant {
@@ -130,10 +130,11 @@ impl Grant {
 
 /// Why a grant was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Cause {
+pub enum CloseCause {
     /// The sale closed.
     Ended,
-    /// The slot's memory was full, its settings changed, or its sale paused: drained, then rolled to a new epoch.
+    /// The slot's memory was full, its settings changed, or its sale paused: drained, then rolled
+    /// to a new epoch.
     Rolled,
     /// The slot's process ended: its lease lapsed, or the program started again.
     LeaseLapsed,
@@ -150,10 +151,10 @@ pub enum Cause {
     /// At rest, the slot's units differ from the truth.
     QuietMismatch,
     /// It was never open: the grant of an item's line, which no slot has.
-    Line,
+    Waitlist,
 }
 
-impl Cause {
+impl CloseCause {
     /// Every cause.
     pub const ALL: &[Self] = &[
         Self::Ended,
@@ -165,13 +166,14 @@ impl Cause {
         Self::NumberReused,
         Self::OverGranted,
         Self::QuietMismatch,
-        Self::Line,
+        Self::Waitlist,
     ];
 
-    /// Whether this closing repaired a slot that failed (and counts as a repair), rather than being planned.
+    /// Whether this closing repaired a slot that failed (and counts as a repair), rather than being
+    /// planned.
     #[must_use]
     pub fn is_fault(self) -> bool {
-        !matches!(self, Self::Ended | Self::Rolled | Self::LeaseLapsed | Self::Line)
+        !matches!(self, Self::Ended | Self::Rolled | Self::LeaseLapsed | Self::Waitlist)
     }
 
     /// The word for it in rows, metrics and logs.
@@ -187,7 +189,7 @@ impl Cause {
             Self::NumberReused => "number_reused",
             Self::OverGranted => "over_granted",
             Self::QuietMismatch => "quiet_mismatch",
-            Self::Line => "line",
+            Self::Waitlist => "waitlist",
         }
     }
 }
@@ -197,11 +199,13 @@ impl Cause {
 pub enum FeedCause {
     /// Units from the pool.
     Refill,
-    /// A ticket was not consumed: its units and its share of the limit come back, and the request is forgotten.
+    /// A ticket was not consumed: its units and its share of the limit come back, and the request
+    /// is forgotten.
     Returned,
     /// An order ended: its share of the limit comes back (its units went to the pool).
     OrderEnded,
-    /// An ended order was paid late and is active again: the slot counts its share of the limit again.
+    /// An ended order was paid late and is active again: the slot counts its share of the limit
+    /// again.
     OrderRevived,
     /// Units recalled from another slot for this one.
     Recalled,
@@ -223,7 +227,7 @@ impl FeedCause {
 
 /// One thing that a slot must learn, in its turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Feed {
+pub struct FeedRow {
     /// Whose feed.
     pub grant: GrantId,
     /// Its turn, from 1.
@@ -232,7 +236,8 @@ pub struct Feed {
     pub ticket: Option<TicketId>,
     /// Whose share of the limit changes.
     pub buyer: Option<BuyerId>,
-    /// The request to forget, if known: a verdict forced from an id alone does not know it, and the slot looks for the ticket instead.
+    /// The request to forget, if known: a verdict forced from an id alone does not know it, and the
+    /// slot looks for the ticket instead.
     pub key: Option<RequestKey>,
     /// Units that become available.
     pub units: u64,
@@ -272,7 +277,8 @@ pub struct Resolution {
     pub verdict: Verdict,
 }
 
-/// An order's state. `reserved → paid | cancelled | expired`, `paid → refunded`; an ended order paid late is paid again.
+/// An order's state. `reserved → paid | cancelled | expired`, `paid → refunded`; an ended order
+/// paid late is paid again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum OrderState {
     /// Units are held until `pay_by`.

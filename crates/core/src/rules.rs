@@ -1,6 +1,6 @@
 //! The protocol's rules by name, so that the simulator can remove each in turn and must notice.
 //!
-//! Without the `mutants` feature every rule always holds and [`keeps`] compiles to `true`.
+//! Without the `run_mutants` feature every rule always holds and [`enforces`] compiles to `true`.
 
 macro_rules! rules {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -68,7 +68,8 @@ rules! {
     GrantOfZero,
     /// Evidence is read truth first, slot second, feed length last.
     EvidenceOrder,
-    /// Whether recalls are pending is read before the grant is read again: one that is finished in between shows in the grant.
+    /// Whether recalls are pending is read before the grant is read again: one that is finished in
+    /// between shows in the grant.
     RecallsReadFirst,
     /// Evidence counts only against a slot whose init was acknowledged.
     EvidenceAfterInit,
@@ -98,7 +99,8 @@ rules! {
     CloseOnce,
     /// A refill comes out of the pool.
     RefillFromPool,
-    /// Units reach a grant by its feed only once its slot took it with `init`, which carries what was granted before.
+    /// Units reach a grant by its feed only once its slot took it with `init`, which carries what
+    /// was granted before.
     RefillAfterInit,
     /// Sold out is said only of units that are not in flight or in transit.
     InFlightIsFree,
@@ -108,7 +110,8 @@ rules! {
     OwnOrders,
     /// A node refuses nobody from a snapshot that is too old.
     SnapshotAge,
-    /// A request that was parked as long as it may be is put to its slots once more before it is refused.
+    /// A request that was parked as long as it may be is put to its slots once more before it is
+    /// refused.
     LastTry,
     /// That last try goes to every partition: an earlier one may be undecided in any.
     LastTryEverywhere,
@@ -132,7 +135,8 @@ rules! {
     AskAgainOnlyWithoutId,
     /// A slot remembers a request and gives its ticket again.
     SlotRemembers,
-    /// A ticket given again that was refused before is not the verdict of a new try: its slot has yet to forget it.
+    /// A ticket given again that was refused before is not the verdict of a new try: its slot has
+    /// yet to forget it.
     NewTryAfterRefusal,
     /// A slot compares the content of a request that it remembers.
     SlotDigest,
@@ -142,7 +146,8 @@ rules! {
     SlotEnough,
     /// A slot whose active counter cannot serve alone goes on with the other one.
     FlipWhenShort,
-    /// A slot whose active counter fell below the threshold goes on with the other one, if that holds more.
+    /// A slot whose active counter fell below the threshold goes on with the other one, if that
+    /// holds more.
     FlipBelowThreshold,
     /// A slot whose counters can serve only together merges them.
     MergeCounters,
@@ -184,7 +189,8 @@ rules! {
     GatherFromOthers,
     /// A node's places for parked requests are bounded.
     ParkedBound,
-    /// A snapshot takes in the holders of every transaction that may have committed since the one before, whatever order they commit in.
+    /// A snapshot takes in the holders of every transaction that may have committed since the one
+    /// before, whatever order they commit in.
     RefreshFromXmin,
     /// A snapshot's holders are as complete as its counts.
     HoldersWithCounts,
@@ -196,7 +202,8 @@ rules! {
     LatePayTakesUnits,
     /// An ended order is paid late only within the buyer's limit.
     LatePayHoldsLimit,
-    /// A slot's "limit reached" or "key reused" is told only once a later snapshot shows no order of that request.
+    /// A slot's "limit reached" or "key reused" is told only once a later snapshot shows no order
+    /// of that request.
     SlotRefusalConfirmed,
     /// An acknowledgement names the ticket it means.
     AcknowledgeCompares,
@@ -208,7 +215,8 @@ rules! {
     ExpireWhenDue,
     /// Stock is never lowered below what is held or sold.
     LowerOnlyFree,
-    /// Whoever tells of changes reads on by positions that were given to committed events, not by numbers that were drawn before.
+    /// Whoever tells of changes reads on by positions that were given to committed events, not by
+    /// numbers that were drawn before.
     ReadByPosition,
     /// How far an endpoint was told is moved only from where it was read.
     AdvanceCompares,
@@ -252,7 +260,8 @@ rules! {
     SettledStays,
     /// But for money that came back.
     CameBackUndoes,
-    /// An answer that is older than what was said of a refund meanwhile only has the provider asked again.
+    /// An answer that is older than what was said of a refund meanwhile only has the provider asked
+    /// again.
     AnswerMayBeOld,
     /// A message about a refund whose money once came back only has the provider asked.
     OldNewsAsk,
@@ -268,7 +277,8 @@ rules! {
     AnswerAfterEffect,
     /// An order's payment window is put off, never brought forward.
     ExtendOnlyLater,
-    /// An order whose checkout may still take money does not expire before its provider was asked (or was away for long).
+    /// An order whose checkout may still take money does not expire before its provider was asked
+    /// (or was away for long).
     AskBeforeExpiry,
     /// A provider that is away puts an expiry off for a while, not for ever.
     GraceEnds,
@@ -333,7 +343,7 @@ mod removed {
 
     /// Whether this rule holds on this thread.
     #[must_use]
-    pub fn keeps(rule: Rule) -> bool {
+    pub fn enforces(rule: Rule) -> bool {
         REMOVED.get() != Some(rule)
     }
 
@@ -344,12 +354,12 @@ mod removed {
 }
 
 #[cfg(feature = "mutants")]
-pub use removed::{keeps, remove};
+pub use removed::{enforces, remove};
 
 /// Whether this rule holds: always.
 #[cfg(not(feature = "mutants"))]
 #[inline(always)]
 #[must_use]
-pub const fn keeps(_rule: Rule) -> bool {
+pub const fn enforces(_rule: Rule) -> bool {
     true
 }

@@ -1,4 +1,5 @@
-//! A sale's phases: `draft → scheduled → open ⇄ paused → closed`, changed by the store's clock only.
+//! A sale's phases: `draft → scheduled → open ⇄ paused → closed`, changed by the store's clock
+//! only.
 
 /// A sale's phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,7 +18,7 @@ pub enum Phase {
 
 /// What an operator or the clock asks of a sale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Step {
+pub enum PhaseStep {
     /// A draft gets its place in time.
     Schedule,
     /// It opens now.
@@ -32,7 +33,7 @@ pub enum Step {
 
 /// What a step does to a phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stepped {
+pub enum PhaseChange {
     /// To this phase.
     To(Phase),
     /// It is there already.
@@ -66,18 +67,20 @@ impl Phase {
 
     /// What `step` does in this phase. Repeating a step is harmless.
     #[must_use]
-    pub fn step(self, step: Step) -> Stepped {
+    pub fn step(self, step: PhaseStep) -> PhaseChange {
         use Phase::{Closed, Draft, Open, Paused, Scheduled};
         match (step, self) {
-            (Step::Schedule, Draft) => Stepped::To(Scheduled),
-            (Step::Open, Draft | Scheduled) | (Step::Resume, Paused) => Stepped::To(Open),
-            (Step::Pause, Open) => Stepped::To(Paused),
-            (Step::Close, Scheduled | Open | Paused) => Stepped::To(Closed),
-            (Step::Schedule, Scheduled)
-            | (Step::Open | Step::Resume, Open)
-            | (Step::Pause, Paused)
-            | (Step::Close, Closed) => Stepped::Already,
-            _ => Stepped::WrongState,
+            (PhaseStep::Schedule, Draft) => PhaseChange::To(Scheduled),
+            (PhaseStep::Open, Draft | Scheduled) | (PhaseStep::Resume, Paused) => {
+                PhaseChange::To(Open)
+            }
+            (PhaseStep::Pause, Open) => PhaseChange::To(Paused),
+            (PhaseStep::Close, Scheduled | Open | Paused) => PhaseChange::To(Closed),
+            (PhaseStep::Schedule, Scheduled)
+            | (PhaseStep::Open | PhaseStep::Resume, Open)
+            | (PhaseStep::Pause, Paused)
+            | (PhaseStep::Close, Closed) => PhaseChange::Already,
+            _ => PhaseChange::WrongState,
         }
     }
 
@@ -88,7 +91,7 @@ impl Phase {
     }
 }
 
-impl Step {
+impl PhaseStep {
     /// The word for it in paths and on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -110,23 +113,23 @@ mod tests {
     fn phases_follow_their_table() {
         use Phase::*;
         let table = [
-            (Step::Schedule, [Some(Scheduled), None, None, None, None]),
-            (Step::Open, [Some(Open), Some(Open), None, None, None]),
-            (Step::Pause, [None, None, Some(Paused), None, None]),
-            (Step::Resume, [None, None, None, Some(Open), None]),
-            (Step::Close, [None, Some(Closed), Some(Closed), Some(Closed), None]),
+            (PhaseStep::Schedule, [Some(Scheduled), None, None, None, None]),
+            (PhaseStep::Open, [Some(Open), Some(Open), None, None, None]),
+            (PhaseStep::Pause, [None, None, Some(Paused), None, None]),
+            (PhaseStep::Resume, [None, None, None, Some(Open), None]),
+            (PhaseStep::Close, [None, Some(Closed), Some(Closed), Some(Closed), None]),
         ];
         for (step, row) in table {
             for (phase, wanted) in Phase::ALL.iter().zip(row) {
                 match (phase.step(step), wanted) {
-                    (Stepped::To(got), Some(wanted)) => assert_eq!(got, wanted),
-                    (Stepped::Already | Stepped::WrongState, None) => {}
+                    (PhaseChange::To(got), Some(wanted)) => assert_eq!(got, wanted),
+                    (PhaseChange::Already | PhaseChange::WrongState, None) => {}
                     other => panic!("{phase:?} {step:?}: {other:?}"),
                 }
             }
         }
-        assert_eq!(Open.step(Step::Open), Stepped::Already);
-        assert_eq!(Draft.step(Step::Close), Stepped::WrongState);
-        assert_eq!(Paused.step(Step::Open), Stepped::WrongState);
+        assert_eq!(Open.step(PhaseStep::Open), PhaseChange::Already);
+        assert_eq!(Draft.step(PhaseStep::Close), PhaseChange::WrongState);
+        assert_eq!(Paused.step(PhaseStep::Open), PhaseChange::WrongState);
     }
 }

@@ -1,11 +1,13 @@
-//! Settle: each ticket is resolved exactly once, *consumed* (an order exists) or *returned* (its slot gets a credit).
+//! Settle: each ticket is resolved exactly once, *consumed* (an order exists) or *returned* (its
+//! slot gets a credit).
 //!
-//! Whatever a slot loses, forgets or repeats, the guard here cannot be passed, so nothing is oversold.
-use crate::event::{self, By, EventType, Subject};
+//! Whatever a slot loses, forgets or repeats, the guard here cannot be passed, so nothing is
+//! oversold.
+use crate::event::{self, Attribution, EventType, Subject};
 use crate::id::{IdKey, TicketId, TicketParts};
 use crate::ledger::Ledger;
-use crate::rows::{Cause, Feed, FeedCause, Grant, Order, OrderState, Resolution, Verdict};
-use crate::rules::{Rule, keeps};
+use crate::rows::{CloseCause, FeedCause, FeedRow, Grant, Order, OrderState, Resolution, Verdict};
+use crate::rules::{Rule, enforces};
 use crate::stock;
 use crate::ticket::Ticket;
 use crate::value::{BuyerId, ItemId, Millis, RequestKey, TicketN};
@@ -31,50 +33,52 @@ pub fn settle<L: Ledger>(
     now: Millis,
 ) -> Result<Resolved, L::Error> {
     let id = key.id_of(ticket);
-    let asked = Asked {
+    let input = SettleInput {
         id,
-        // A ticket of another item than its grant is nobody's: nothing is taken for it, and nothing given back.
+        // A ticket of another item than its grant is nobody's: nothing is taken for it, and nothing
+        // given back.
         grant: ledger.grant(ticket.grant)?.filter(|g| g.slot.item == ticket.item),
         n: ticket.n,
         buyer: &ticket.buyer,
         key: Some(&ticket.key),
-        units: ticket.units.wide(),
+        units: ticket.units.to_u64(),
         now,
     };
-    if let Some(resolved) = earlier(ledger, &asked)? {
+    if let Some(resolved) = earlier_verdict(ledger, &input)? {
         return Ok(resolved);
     }
-    let existing = match keeps(Rule::OrderExists) {
+    let existing = match enforces(Rule::OrderExists) {
         true => ledger.order_of(&ticket.buyer, &ticket.key)?,
         false => None,
     };
-    let late = now > ticket.decide_by && keeps(Rule::DecideBy);
-    let mut case = Case { asked, reused: false };
-    case.look_for_fault(ledger)?;
+    let late = now > ticket.decide_by && enforces(Rule::DecideBy);
+    let mut case = Settlement { input, reused: false };
+    case.close_if_faulty(ledger)?;
     let used = ledger.quota(ticket.item, &ticket.buyer)?;
     let Some(item) = ledger.item(ticket.item)? else {
-        return case.give_back(ledger, Verdict::Unavailable, None);
+        return case.return_ticket(ledger, Verdict::Unavailable, None);
     };
     if let Some(order) = existing {
         let same = order.item == ticket.item && order.units == ticket.units;
-        return match same || !keeps(Rule::OrderExistsCompares) {
-            true => case.give_back(ledger, Verdict::Order(order.id), Some(order)),
-            false => case.give_back(ledger, Verdict::KeyReused, None),
+        return match same || !enforces(Rule::OrderExistsCompares) {
+            true => case.return_ticket(ledger, Verdict::Order(order.id), Some(order)),
+            false => case.return_ticket(ledger, Verdict::KeyReused, None),
         };
     }
-    if late || (!case.is_open() && keeps(Rule::GrantOpen)) {
-        return case.give_back(ledger, Verdict::Unavailable, None);
+    if late || (!case.is_open() && enforces(Rule::GrantOpen)) {
+        return case.return_ticket(ledger, Verdict::Unavailable, None);
     }
-    let holds = u64::from(used) + ticket.units.wide();
-    if holds > u64::from(item.limit) && keeps(Rule::Quota) {
-        return case.give_back(ledger, Verdict::LimitReached, None);
+    let holds = u64::from(used) + ticket.units.to_u64();
+    if holds > u64::from(item.limit) && enforces(Rule::Quota) {
+        return case.return_ticket(ledger, Verdict::LimitReached, None);
     }
     ledger.put_quota(ticket.item, &ticket.buyer, u32::try_from(holds).unwrap_or(u32::MAX))?;
     case.consume(ledger, ticket, now, item.hold_ms)
 }
 
-/// Resolves a ticket from its id alone, never consuming it, once its `decide_by` has passed. `None`: it may still be settled, or waits in line.
-pub fn force<L: Ledger>(
+/// Resolves a ticket from its id alone, never consuming it, once its `decide_by` has passed.
+/// `None`: it may still be settled, or waits in line.
+pub fn force_verdict<L: Ledger>(
     ledger: &mut L,
     key: &IdKey,
     id: TicketId,
@@ -84,39 +88,40 @@ pub fn force<L: Ledger>(
 ) -> Result<Option<Resolved>, L::Error> {
     let grant = ledger.grant(parts.grant)?;
     let item = grant.as_ref().map_or(ItemId(0), |g| g.slot.item);
-    let mut asked =
-        Asked { id, grant, n: parts.n, buyer, key: None, units: parts.units.wide(), now };
-    if let Some(resolved) = earlier(ledger, &asked)? {
+    let mut input =
+        SettleInput { id, grant, n: parts.n, buyer, key: None, units: parts.units.to_u64(), now };
+    if let Some(resolved) = earlier_verdict(ledger, &input)? {
         return Ok(Some(resolved));
     }
-    if asked.grant.as_ref().is_some_and(|g| g.slot.is_line()) && keeps(Rule::ForceLeavesLine) {
+    if input.grant.as_ref().is_some_and(|g| g.slot.is_waitlist()) && enforces(Rule::ForceLeavesLine)
+    {
         return Ok(None);
     }
-    let due = now > parts.decide_by || !keeps(Rule::ForceAfterDecideBy);
-    if !due || !keeps(Rule::ForcedVerdict) {
+    let due = now > parts.decide_by || !enforces(Rule::ForceAfterDecideBy);
+    if !due || !enforces(Rule::ForcedVerdict) {
         return Ok(None);
     }
-    let existing = match keeps(Rule::ForcedFindsOrder) {
+    let existing = match enforces(Rule::ForcedFindsOrder) {
         true => ledger.orders_of_buyer(buyer, item)?.into_iter().find(|o| {
             o.units == parts.units
-                && key.request_hash(buyer.as_str(), o.key.as_str()).short() == parts.request
+                && key.request_hash(buyer.as_str(), o.key.as_str()).id_bits() == parts.request
         }),
         false => None,
     };
-    if !keeps(Rule::FirstCommitWins) {
+    if !enforces(Rule::FirstCommitWins) {
         let verdict = Verdict::Unavailable;
         return Ok(Some(Resolved { id, verdict, order: None, fresh: false }));
     }
     let key_of_order = existing.as_ref().map(|o| o.key.clone());
-    asked.key = key_of_order.as_ref();
-    let mut case = Case { asked, reused: false };
-    case.look_for_fault(ledger)?;
+    input.key = key_of_order.as_ref();
+    let mut case = Settlement { input, reused: false };
+    case.close_if_faulty(ledger)?;
     let verdict = existing.as_ref().map_or(Verdict::Unavailable, |o| Verdict::Order(o.id));
-    case.give_back(ledger, verdict, existing).map(Some)
+    case.return_ticket(ledger, verdict, existing).map(Some)
 }
 
 /// What a transaction is asked to resolve.
-struct Asked<'a> {
+struct SettleInput<'a> {
     id: TicketId,
     grant: Option<Grant>,
     n: TicketN,
@@ -127,47 +132,50 @@ struct Asked<'a> {
 }
 
 /// The verdict of an earlier transaction.
-fn earlier<L: Ledger>(ledger: &mut L, asked: &Asked<'_>) -> Result<Option<Resolved>, L::Error> {
-    if !keeps(Rule::TicketOnce) {
+fn earlier_verdict<L: Ledger>(
+    ledger: &mut L,
+    input: &SettleInput<'_>,
+) -> Result<Option<Resolved>, L::Error> {
+    if !enforces(Rule::TicketOnce) {
         return Ok(None);
     }
     // A number above every number resolved so far was never resolved: no need to look.
-    if asked.grant.as_ref().is_some_and(|g| asked.n > g.max_n) {
+    if input.grant.as_ref().is_some_and(|g| input.n > g.max_n) {
         return Ok(None);
     }
-    let Some(resolution) = ledger.resolution(&asked.id)? else { return Ok(None) };
+    let Some(resolution) = ledger.resolution(&input.id)? else { return Ok(None) };
     let order = match resolution.verdict {
-        Verdict::Reserved => ledger.order(&asked.id)?,
+        Verdict::Reserved => ledger.order(&input.id)?,
         Verdict::Order(id) => ledger.order(&id)?,
         _ => None,
     };
-    Ok(Some(Resolved { id: asked.id, verdict: resolution.verdict, order, fresh: false }))
+    Ok(Some(Resolved { id: input.id, verdict: resolution.verdict, order, fresh: false }))
 }
 
 /// A ticket that this transaction resolves.
-struct Case<'a> {
-    asked: Asked<'a>,
+struct Settlement<'a> {
+    input: SettleInput<'a>,
     /// Its number belongs to another ticket.
     reused: bool,
 }
 
-impl Case<'_> {
+impl Settlement<'_> {
     fn is_open(&self) -> bool {
-        self.asked.grant.as_ref().is_some_and(|g| g.open)
+        self.input.grant.as_ref().is_some_and(|g| g.open)
     }
 
     /// Closes the grant here and now if this ticket shows that its slot failed.
-    fn look_for_fault<L: Ledger>(&mut self, ledger: &mut L) -> Result<(), L::Error> {
-        let Some(grant) = &mut self.asked.grant else { return Ok(()) };
-        if self.asked.n <= grant.max_n && keeps(Rule::ReusedNumber) {
-            self.reused = ledger.ticket_of(grant.id, self.asked.n)?.is_some();
+    fn close_if_faulty<L: Ledger>(&mut self, ledger: &mut L) -> Result<(), L::Error> {
+        let Some(grant) = &mut self.input.grant else { return Ok(()) };
+        if self.input.n <= grant.max_n && enforces(Rule::ReusedNumber) {
+            self.reused = ledger.ticket_of(grant.id, self.input.n)?.is_some();
         }
         let over = grant.counted
-            && grant.settled + self.asked.units > grant.granted
-            && keeps(Rule::SettleGuard);
+            && grant.settled + self.input.units > grant.granted
+            && enforces(Rule::SettleGuard);
         let cause = match (over, self.reused) {
-            (true, _) => Cause::OverGranted,
-            (_, true) => Cause::NumberReused,
+            (true, _) => CloseCause::OverGranted,
+            (_, true) => CloseCause::NumberReused,
             _ => return Ok(()),
         };
         if grant.open {
@@ -177,11 +185,11 @@ impl Case<'_> {
         Ok(())
     }
 
-    fn count(&mut self) {
-        if let Some(grant) = &mut self.asked.grant
+    fn count_resolved(&mut self) {
+        if let Some(grant) = &mut self.input.grant
             && !self.reused
         {
-            grant.max_n = grant.max_n.max(self.asked.n);
+            grant.max_n = grant.max_n.max(self.input.n);
             grant.resolved += 1;
         }
     }
@@ -193,9 +201,9 @@ impl Case<'_> {
         now: Millis,
         hold_ms: i64,
     ) -> Result<Resolved, L::Error> {
-        self.count();
+        self.count_resolved();
         let order = Order {
-            id: self.asked.id,
+            id: self.input.id,
             item: ticket.item,
             buyer: ticket.buyer.clone(),
             key: ticket.key.clone(),
@@ -209,24 +217,25 @@ impl Case<'_> {
             ended_at: None,
         };
         ledger.insert_order(&order)?;
-        event::of_order(ledger, &order, By::BUYER, now)?;
-        if let Some(grant) = &mut self.asked.grant {
-            grant.settled += self.asked.units;
+        event::append_order_event(ledger, &order, Attribution::BUYER, now)?;
+        if let Some(grant) = &mut self.input.grant {
+            grant.settled += self.input.units;
             ledger.put_grant(grant)?;
         }
         Ok(Resolved { id: order.id, verdict: Verdict::Reserved, order: Some(order), fresh: true })
     }
 
-    /// Returns the ticket. Only the grant's state decides the credit: units of a closed grant went back when it was closed.
-    fn give_back<L: Ledger>(
+    /// Returns the ticket. Only the grant's state decides the credit: units of a closed grant went
+    /// back when it was closed.
+    fn return_ticket<L: Ledger>(
         mut self,
         ledger: &mut L,
         verdict: Verdict,
         order: Option<Order>,
     ) -> Result<Resolved, L::Error> {
-        self.count();
-        let Asked { id, n, buyer, key, units, now, .. } = self.asked;
-        if let Some(mut grant) = self.asked.grant {
+        self.count_resolved();
+        let SettleInput { id, n, buyer, key, units, now, .. } = self.input;
+        if let Some(mut grant) = self.input.grant {
             // One that holds an order has its answer; whoever hears of that order needs no other.
             if !matches!(verdict, Verdict::Order(_)) {
                 let subject = Subject::Ticket {
@@ -236,22 +245,22 @@ impl Case<'_> {
                     units,
                     verdict,
                 };
-                event::append(ledger, EventType::OrderRefused, subject, By::ENGINE, now)?;
+                event::append(ledger, EventType::OrderRefused, subject, Attribution::ENGINE, now)?;
             }
             let credit = match grant.open {
-                true => keeps(Rule::CreditWhileOpen),
-                false => !keeps(Rule::NoCreditOnceClosed),
+                true => enforces(Rule::CreditWhileOpen),
+                false => !enforces(Rule::NoCreditOnceClosed),
             };
             if credit {
-                let row = Feed {
+                let row = FeedRow {
                     ticket: Some(id),
                     buyer: Some(buyer.clone()),
                     key: key.cloned(),
                     units: if grant.counted { units } else { 0 },
                     quota_delta: -(units as i64),
-                    ..stock::blank(FeedCause::Returned)
+                    ..stock::blank_feed_row(FeedCause::Returned)
                 };
-                stock::feed(ledger, &mut grant, row)?;
+                stock::append_feed_row(ledger, &mut grant, row)?;
             }
             ledger.insert_resolution(&Resolution {
                 ticket: id,

@@ -1,34 +1,34 @@
-//! A hot item over eight partitions, sold to the last unit with a crowd that all but ignores seven of them: what each slot holds stays small, and nobody is
-//! refused what is there.
+//! A hot item over eight partitions, sold to the last unit with a crowd that all but ignores seven
+//! of them: what each slot holds stays small, and nobody is refused what is there.
 use crate::id::IdKey;
 use crate::partition::{Registry, first_try, second_try};
-use crate::refill::{wanted, warm_up};
+use crate::refill::{initial_portions, next_portion};
 use crate::rows::FeedCause;
-use crate::slot::{Recalled, Request, Slot, Terms, TicketAnswer};
-use crate::spread::{Choose, Counter, Spread};
-use crate::stock::blank;
-use crate::tail::{Holding, gather};
+use crate::slot::{GrantTerms, RecallOutcome, Slot, TicketAnswer, TicketRequest};
+use crate::spread::{Counter, PartitionChoice, Spread};
+use crate::stock::blank_feed_row;
+use crate::tail::{SlotHolding, gather};
 use crate::value::{
     BuyerId, Epoch, GrantId, ItemId, Millis, NodeId, RecallId, RequestKey, Seq, SlotKey, Token,
     Units,
 };
-use crate::{Feed, RequestHash};
+use crate::{FeedRow, RequestHash};
 
 const PARTITIONS: u32 = 8;
 const STOCK: u64 = 10_000;
 const SPREAD: Spread = Spread {
     partitions: PARTITIONS,
-    choose: Choose::Random,
+    choose: PartitionChoice::Random,
     initial: 120,
     threshold: 40,
     refill: 80,
 };
 /// Tickets that are cut between two looks of the leader.
-const BETWEEN_LOOKS: u64 = 20;
+const TICKETS_BETWEEN_REFILLS: u64 = 20;
 /// Units of one request at most.
-const MOST: u32 = 10;
+const REQUEST_UNITS_MAX: u32 = 10;
 
-struct Shop {
+struct SimulatedSale {
     pool: u64,
     slots: Vec<Slot>,
     asked: u64,
@@ -40,13 +40,13 @@ fn key(index: u32) -> SlotKey {
     SlotKey { item: ItemId(1), index }
 }
 
-impl Shop {
+impl SimulatedSale {
     fn open() -> Self {
-        let shares = warm_up(&SPREAD, STOCK, PARTITIONS as usize);
+        let shares = initial_portions(&SPREAD, STOCK, PARTITIONS as usize);
         let slot = |(i, &available): (usize, &u64)| {
             let mut slot = Slot::new(ItemId(1));
             let (grant, threshold) = (GrantId(i as u64), SPREAD.threshold);
-            slot.init(Terms { grant, epoch: Epoch(1), counted: true, available, threshold });
+            slot.init(GrantTerms { grant, epoch: Epoch(1), counted: true, available, threshold });
             slot
         };
         let slots = shares.iter().enumerate().map(slot).collect();
@@ -68,50 +68,50 @@ impl Shop {
     }
 
     /// A feed row for a slot.
-    fn bring(&mut self, i: usize, units: u64, counter: Counter, cause: FeedCause) {
+    fn feed_units(&mut self, i: usize, units: u64, counter: Counter, cause: FeedCause) {
         let view = self.slots[i].view().expect("an epoch");
-        let row = Feed {
+        let row = FeedRow {
             grant: view.grant,
             seq: Seq(view.applied.0 + 1),
             units,
             counter,
-            ..blank(cause)
+            ..blank_feed_row(cause)
         };
         self.slots[i].apply(view.epoch, &row, &IdKey::new([5; 32]));
     }
 
     /// The leader looks at every slot.
-    fn tend(&mut self) {
+    fn refill_slots(&mut self) {
         for i in 0..self.slots.len() {
             let view = self.slots[i].view().expect("an epoch");
-            if let Some(portion) = wanted(&SPREAD, self.pool, PARTITIONS, &view, 0) {
+            if let Some(portion) = next_portion(&SPREAD, self.pool, PARTITIONS, &view, 0) {
                 self.pool -= portion.units;
-                self.bring(i, portion.units, portion.counter, FeedCause::Refill);
+                self.feed_units(i, portion.units, portion.counter, FeedCause::Refill);
             }
         }
     }
 
     fn ticket(&mut self, i: u32, units: Units) -> bool {
         let nth = self.asked;
-        let answer = self.slots[i as usize].ticket(&Request {
+        let answer = self.slots[i as usize].ticket(&TicketRequest {
             token: Token(nth),
             buyer: BuyerId::new("b").expect("a name"),
             key: RequestKey::new("k").expect("a key"),
             buyer_hash: nth,
             request: RequestHash(u128::from(nth)),
             units,
-            limit: MOST,
+            limit: REQUEST_UNITS_MAX,
             decide_by: Millis(0),
             node: NodeId(0),
         });
-        matches!(answer, TicketAnswer::Cut(_))
+        matches!(answer, TicketAnswer::Issued(_))
     }
 
     /// One request, as a node and the leader serve it. Whether it got its units.
     fn buy(&mut self, number: u64, units: Units) -> bool {
         self.asked += 1;
         let seen: Vec<u64> = (0..PARTITIONS).map(|i| self.has(i)).collect();
-        let registry = Registry::of(self.pool, seen.iter().copied());
+        let registry = Registry::from_units(self.pool, seen.iter().copied());
         let Some(first) = first_try(&SPREAD, registry, 0, number) else { return false };
         if self.ticket(first, units) {
             return true;
@@ -121,7 +121,7 @@ impl Shop {
             return self.ticket(second, units);
         }
         self.parked += 1;
-        let holding = |i| Holding {
+        let holding = |i| SlotHolding {
             slot: key(i),
             available: self.has(i),
             on_its_way: 0,
@@ -132,13 +132,13 @@ impl Shop {
         let Some(gathered) = gather(units, key(first), self.pool, &holdings) else { return false };
         let into = gathered.into.index as usize;
         self.pool -= gathered.refill;
-        self.bring(into, gathered.refill, Counter::A, FeedCause::Refill);
+        self.feed_units(into, gathered.refill, Counter::A, FeedCause::Refill);
         for part in gathered.recalls {
             let from = &mut self.slots[part.from.index as usize];
             let view = from.view().expect("an epoch");
             let taken = from.recall(RecallId(self.asked), view.grant, view.epoch, part.units);
-            assert_eq!(taken, Recalled::Taken(part.units), "nothing is sold meanwhile");
-            self.bring(into, part.units, Counter::A, FeedCause::Recalled);
+            assert_eq!(taken, RecallOutcome::Taken(part.units), "nothing is sold meanwhile");
+            self.feed_units(into, part.units, Counter::A, FeedCause::Recalled);
         }
         self.ticket(gathered.into.index, units)
     }
@@ -154,26 +154,28 @@ fn mix(n: u64) -> u64 {
 
 #[test]
 fn a_lopsided_crowd_buys_everything_and_no_slot_hoards() {
-    let mut shop = Shop::open();
+    let mut shop = SimulatedSale::open();
     let (mut sold, mut refused) = (0, 0);
     for n in 0..20_000 {
-        if n % BETWEEN_LOOKS == 0 {
-            shop.tend();
+        if n % TICKETS_BETWEEN_REFILLS == 0 {
+            shop.refill_slots();
         }
         // Nine of ten come to the first partition.
         let number = if mix(n) % 10 < 9 { 0 } else { mix(n + 1_000_000) };
-        let units = Units::new(1 + (mix(n + 2_000_000) % u64::from(MOST)) as u32).expect("1 to 10");
+        let units = Units::new(1 + (mix(n + 2_000_000) % u64::from(REQUEST_UNITS_MAX)) as u32)
+            .expect("1 to 10");
         let free = shop.free();
         let served = shop.buy(number, units);
-        assert_eq!(served, units.wide() <= free, "{units} asked, {free} free");
+        assert_eq!(served, units.to_u64() <= free, "{units} asked, {free} free");
         if served {
-            sold += units.wide();
+            sold += units.to_u64();
         } else {
             refused += 1;
         }
         assert_eq!(sold + shop.free(), STOCK);
         let most = (0..PARTITIONS).map(|i| shop.has(i)).max().expect("eight");
-        // Each of its two counters has at most what it was opened with, or one refill on top of what is below the threshold.
+        // Each of its two counters has at most what it was opened with, or one refill on top of
+        // what is below the threshold.
         let bound = 2 * SPREAD.initial.max(SPREAD.threshold + SPREAD.refill);
         assert!(most <= bound, "a slot holds {most}");
     }

@@ -1,9 +1,11 @@
 //! A slot: a small counter close to the crowd that pre-deducts for one request in one atomic step.
 //!
-//! This is the reference that every backend is held against, and (behind a lock) the slot in a node's memory itself.
+//! This is the reference that every backend is held against, and (behind a lock) the slot in a
+//! node's memory itself.
 //!
-//! Its units lie in two counters. One is active: tickets deduct from it; recalls take from the other first. A feed row's units go to the counter
-//! that it names. Refills name the drained one. Credits name A, always: the transaction that writes one cannot know which is active, and need
+//! Its units lie in two counters. One is active: tickets deduct from it; recalls take from the
+//! other first. A feed row's units go to the counter that it names. Refills name the drained one.
+//! Credits name A, always: the transaction that writes one cannot know which is active, and need
 //! not, because the sum decides what the slot can serve, and the step flips or merges as it must.
 mod counters;
 mod memory;
@@ -13,13 +15,13 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use self::counters::Counters;
-use self::memory::Packed;
+use self::memory::PackedTicket;
 
 use crate::id::IdKey;
 use crate::limits::{SLOT_QUEUE_AGE_MAX_MS, SLOT_QUEUE_MAX, SLOT_RECALLS_MAX, SLOT_REQUESTS_MAX};
 use crate::queue::{Delivery, Queue};
-use crate::rows::{Feed, FeedCause};
-use crate::rules::{Rule, keeps};
+use crate::rows::{FeedCause, FeedRow};
+use crate::rules::{Rule, enforces};
 use crate::spread::Counter;
 use crate::ticket::{RequestHash, Ticket};
 use crate::value::{
@@ -29,7 +31,7 @@ use crate::value::{
 
 /// One request for units, as a node puts it to a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct TicketRequest {
     /// Drawn by the node.
     pub token: Token,
     /// Who asks.
@@ -52,7 +54,7 @@ pub struct Request {
 
 /// What a slot remembers of a request: enough to make its ticket's id again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cut {
+pub struct IssuedTicket {
     /// See [`Ticket::token`].
     pub token: Token,
     /// The slot's grant.
@@ -69,9 +71,9 @@ pub struct Cut {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TicketAnswer {
     /// Deducted, remembered and queued.
-    Cut(Cut),
+    Issued(IssuedTicket),
     /// The same request again: its ticket again. Nothing was deducted.
-    Again(Cut),
+    Repeated(IssuedTicket),
     /// The key was used for other content.
     KeyReused,
     /// The buyer's limit, as far as this slot knows.
@@ -94,7 +96,7 @@ pub enum TicketAnswer {
 
 /// What `init` brings a slot: a grant, and how it is handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Terms {
+pub struct GrantTerms {
     /// The slot's grant from now on.
     pub grant: GrantId,
     /// Its epoch.
@@ -103,13 +105,14 @@ pub struct Terms {
     pub counted: bool,
     /// Units to hand out, in counter A, which is active.
     pub available: u64,
-    /// A counter with fewer units asks for a refill ([`crate::Spread::threshold`]). 0: sub-domains are not in use.
+    /// A counter with fewer units asks for a refill ([`crate::Spread::threshold`]). 0: sub-domains
+    /// are not in use.
     pub threshold: u64,
 }
 
 /// A slot's answer to `init` and `apply`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Applied {
+pub enum ApplyOutcome {
     /// The slot is at this position of this grant's feed now (whether or not this call moved it).
     At(Seq),
     /// The slot has another grant or epoch.
@@ -118,7 +121,7 @@ pub enum Applied {
 
 /// A slot's answer to a recall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recalled {
+pub enum RecallOutcome {
     /// This many units were taken out, by this call or by an earlier one with the same id.
     Taken(u64),
     /// Another grant or epoch, or the memory of recalls is full. A refusal finishes nothing.
@@ -154,21 +157,21 @@ pub struct SlotView {
 
 /// What the slot holds under one grant.
 #[derive(Clone, Debug)]
-struct Held {
+struct SlotMemory {
     grant: GrantId,
     epoch: Epoch,
     counted: bool,
     units: Counters,
     applied: Seq,
     n: u64,
-    requests: HashMap<[u8; 16], Packed, foldhash::fast::FixedState>,
+    requests: HashMap<[u8; 16], PackedTicket, foldhash::fast::FixedState>,
     buyers: HashMap<[u8; 8], u32, foldhash::fast::FixedState>,
     recalls: HashMap<RecallId, u64, foldhash::fast::FixedState>,
 }
 
 /// How much one slot may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
+pub struct SlotBounds {
     /// See [`SLOT_QUEUE_MAX`].
     pub queue: usize,
     /// See [`SLOT_REQUESTS_MAX`].
@@ -177,7 +180,7 @@ pub struct Bounds {
     pub recalls: usize,
 }
 
-impl Default for Bounds {
+impl Default for SlotBounds {
     fn default() -> Self {
         Self { queue: SLOT_QUEUE_MAX, requests: SLOT_REQUESTS_MAX, recalls: SLOT_RECALLS_MAX }
     }
@@ -187,8 +190,8 @@ impl Default for Bounds {
 #[derive(Clone, Debug)]
 pub struct Slot {
     item: ItemId,
-    bounds: Bounds,
-    term: Option<Held>,
+    bounds: SlotBounds,
+    term: Option<SlotMemory>,
     queue: Queue,
     stopped: bool,
 }
@@ -197,29 +200,30 @@ impl Slot {
     /// A slot with no epoch: it cuts nothing until `init`.
     #[must_use]
     pub fn new(item: ItemId) -> Self {
-        Self::bounded(item, Bounds::default())
+        Self::with_bounds(item, SlotBounds::default())
     }
 
     /// [`Slot::new`] with other bounds, so that they can be reached in a test.
     #[must_use]
-    pub fn bounded(item: ItemId, bounds: Bounds) -> Self {
+    pub fn with_bounds(item: ItemId, bounds: SlotBounds) -> Self {
         Self { item, bounds, term: None, queue: Queue::default(), stopped: false }
     }
 
-    /// Takes a grant, if its epoch is higher than the slot's. Tickets of earlier epochs stay in the queue.
-    pub fn init(&mut self, terms: Terms) -> Applied {
-        let Terms { grant, epoch, counted, available, threshold } = terms;
+    /// Takes a grant, if its epoch is higher than the slot's. Tickets of earlier epochs stay in the
+    /// queue.
+    pub fn init(&mut self, terms: GrantTerms) -> ApplyOutcome {
+        let GrantTerms { grant, epoch, counted, available, threshold } = terms;
         if let Some(term) = &self.term
             && epoch <= term.epoch
-            && keeps(Rule::InitEpoch)
+            && enforces(Rule::InitEpoch)
         {
             return if term.grant == grant && term.epoch == epoch {
-                Applied::At(term.applied)
+                ApplyOutcome::At(term.applied)
             } else {
-                Applied::Foreign
+                ApplyOutcome::Foreign
             };
         }
-        self.term = Some(Held {
+        self.term = Some(SlotMemory {
             grant,
             epoch,
             counted,
@@ -230,15 +234,16 @@ impl Slot {
             buyers: HashMap::default(),
             recalls: HashMap::default(),
         });
-        Applied::At(Seq(0))
+        ApplyOutcome::At(Seq(0))
     }
 
-    /// The atomic step: seen before? limit? enough left? then deduct, remember and queue. Nothing is written unless all of it is.
-    pub fn ticket(&mut self, request: &Request) -> TicketAnswer {
+    /// The atomic step: seen before? limit? enough left? then deduct, remember and queue. Nothing
+    /// is written unless all of it is.
+    pub fn ticket(&mut self, request: &TicketRequest) -> TicketAnswer {
         let Some(term) = &mut self.term else {
-            if !keeps(Rule::FailClosed) {
-                let available = request.units.wide();
-                self.init(Terms {
+            if !enforces(Rule::FailClosed) {
+                let available = request.units.to_u64();
+                self.init(GrantTerms {
                     grant: GrantId(0),
                     epoch: Epoch(0),
                     counted: true,
@@ -251,34 +256,40 @@ impl Slot {
         };
         let memory = request.request.0.to_be_bytes();
         if let Some(known) = term.requests.get(&memory)
-            && keeps(Rule::SlotRemembers)
+            && enforces(Rule::SlotRemembers)
         {
-            let cut = known.cut(term.grant);
-            let same = cut.units == request.units || !keeps(Rule::SlotDigest);
-            return if same { TicketAnswer::Again(cut) } else { TicketAnswer::KeyReused };
+            let cut = known.unpack(term.grant);
+            let same = cut.units == request.units || !enforces(Rule::SlotDigest);
+            return if same { TicketAnswer::Repeated(cut) } else { TicketAnswer::KeyReused };
         }
-        if (self.stopped && keeps(Rule::SlotStops)) || term.requests.len() >= self.bounds.requests {
+        if (self.stopped && enforces(Rule::SlotStops))
+            || term.requests.len() >= self.bounds.requests
+        {
             return TicketAnswer::Stopped;
         }
         let buyer = request.buyer_hash.to_be_bytes();
         let used = term.buyers.get(&buyer).copied().unwrap_or(0);
-        if used.saturating_add(request.units.get()) > request.limit && keeps(Rule::SlotLimit) {
+        if used.saturating_add(request.units.get()) > request.limit && enforces(Rule::SlotLimit) {
             return TicketAnswer::LimitReached { used };
         }
-        if term.counted && !term.units.serves(request.units.wide()) && keeps(Rule::SlotEnough) {
+        if term.counted
+            && !term.units.can_serve(request.units.to_u64())
+            && enforces(Rule::SlotEnough)
+        {
             return TicketAnswer::Short { available: term.units.sum() };
         }
-        // Both instants are as far behind their tickets' cutting as each other, so their distance is the age of the oldest.
+        // Both instants are as far behind their tickets' cutting as each other, so their distance
+        // is the age of the oldest.
         let waits_ms = self.queue.oldest().map_or(0, |oldest| request.decide_by.0 - oldest.0);
-        let is_full = self.queue.len() >= self.bounds.queue && keeps(Rule::SlotQueueBound);
+        let is_full = self.queue.len() >= self.bounds.queue && enforces(Rule::SlotQueueBound);
         if is_full || waits_ms > SLOT_QUEUE_AGE_MAX_MS {
             return TicketAnswer::Full;
         }
         if term.counted {
-            term.units.deduct(request.units.wide());
+            term.units.deduct(request.units.to_u64());
         }
         term.n += 1;
-        let cut = Cut {
+        let cut = IssuedTicket {
             token: request.token,
             grant: term.grant,
             n: TicketN(term.n),
@@ -286,7 +297,7 @@ impl Slot {
             decide_by: request.decide_by,
         };
         term.buyers.insert(buyer, used.saturating_add(request.units.get()));
-        term.requests.insert(memory, Packed::new(&cut));
+        term.requests.insert(memory, PackedTicket::new(&cut));
         self.queue.push(Arc::new(Ticket {
             token: request.token,
             grant: term.grant,
@@ -298,22 +309,23 @@ impl Slot {
             decide_by: request.decide_by,
             node: request.node,
         }));
-        TicketAnswer::Cut(cut)
+        TicketAnswer::Issued(cut)
     }
 
     /// Applies one feed row, in its turn, if grant and epoch are the slot's own.
-    pub fn apply(&mut self, epoch: Epoch, row: &Feed, key: &IdKey) -> Applied {
-        let Some(term) = &mut self.term else { return Applied::Foreign };
-        if (term.grant != row.grant || term.epoch != epoch) && keeps(Rule::ApplyEpoch) {
-            return Applied::Foreign;
+    pub fn apply(&mut self, epoch: Epoch, row: &FeedRow, key: &IdKey) -> ApplyOutcome {
+        let Some(term) = &mut self.term else { return ApplyOutcome::Foreign };
+        if (term.grant != row.grant || term.epoch != epoch) && enforces(Rule::ApplyEpoch) {
+            return ApplyOutcome::Foreign;
         }
-        if row.seq.0 != term.applied.0 + 1 && keeps(Rule::ApplySeq) {
-            return Applied::At(term.applied);
+        if row.seq.0 != term.applied.0 + 1 && enforces(Rule::ApplySeq) {
+            return ApplyOutcome::At(term.applied);
         }
         term.applied = row.seq;
-        let counter = if keeps(Rule::RowNamesCounter) { row.counter } else { term.units.active };
+        let counter = if enforces(Rule::RowNamesCounter) { row.counter } else { term.units.active };
         term.units.add(counter, row.units);
-        // Whoever brought units saw the slot as it was: what is still low by then is marked again by the next ticket.
+        // Whoever brought units saw the slot as it was: what is still low by then is marked again
+        // by the next ticket.
         let brings = matches!(row.cause, FeedCause::Refill | FeedCause::Recalled) && row.units > 0;
         term.units.mark &= !brings;
         if let Some(buyer) = &row.buyer {
@@ -324,29 +336,35 @@ impl Slot {
                 _ => drop(term.buyers.remove(&hash)),
             }
         }
-        if row.cause == FeedCause::Returned && keeps(Rule::ForgetOnCredit) {
+        if row.cause == FeedCause::Returned && enforces(Rule::ForgetOnCredit) {
             term.forget(row, &self.queue, key);
         }
-        Applied::At(term.applied)
+        ApplyOutcome::At(term.applied)
     }
 
     /// Takes at most `units` out, and remembers how many under the recall's id.
-    pub fn recall(&mut self, id: RecallId, grant: GrantId, epoch: Epoch, units: u64) -> Recalled {
-        let Some(term) = &mut self.term else { return Recalled::Refused };
-        if (term.grant != grant || term.epoch != epoch) && keeps(Rule::RecallEpoch) {
-            return Recalled::Refused;
+    pub fn recall(
+        &mut self,
+        id: RecallId,
+        grant: GrantId,
+        epoch: Epoch,
+        units: u64,
+    ) -> RecallOutcome {
+        let Some(term) = &mut self.term else { return RecallOutcome::Refused };
+        if (term.grant != grant || term.epoch != epoch) && enforces(Rule::RecallEpoch) {
+            return RecallOutcome::Refused;
         }
         if let Some(&taken) = term.recalls.get(&id)
-            && keeps(Rule::RecallMemory)
+            && enforces(Rule::RecallMemory)
         {
-            return Recalled::Taken(taken);
+            return RecallOutcome::Taken(taken);
         }
         if term.recalls.len() >= self.bounds.recalls {
-            return Recalled::Refused;
+            return RecallOutcome::Refused;
         }
         let taken = term.units.take(units);
         term.recalls.insert(id, taken);
-        Recalled::Taken(taken)
+        RecallOutcome::Taken(taken)
     }
 
     /// Delivers up to `at_most` tickets that were not delivered yet.

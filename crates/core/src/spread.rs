@@ -1,7 +1,9 @@
-//! How an item's stock is spread: over how many slots, how a request finds its own, and how little each slot holds at a time.
+//! How an item's stock is spread: over how many slots, how a request finds its own, and how little
+//! each slot holds at a time.
 //!
-//! A slot has two counters, its sub-domains. One is active: tickets deduct from it. When it falls below the threshold the slot flips to the
-//! other by itself, and the leader refills the drained one from the pool. So each slot holds only a little, and none starves while another is full.
+//! A slot has two counters, its sub-domains. One is active: tickets deduct from it. When it falls
+//! below the threshold the slot flips to the other by itself, and the leader refills the drained
+//! one from the pool. So each slot holds only a little, and none starves while another is full.
 use crate::limits::{PARTITIONS_MAX, STOCK_MAX};
 
 /// One of a slot's two counters.
@@ -54,8 +56,9 @@ impl Counter {
 
 /// How a request finds the partition that it is put to first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub enum Choose {
-    /// By the buyer: all requests of one buyer meet in one slot, which so knows the whole limit and every repetition.
+pub enum PartitionChoice {
+    /// By the buyer: all requests of one buyer meet in one slot, which so knows the whole limit and
+    /// every repetition.
     #[default]
     Buyer,
     /// By chance.
@@ -64,7 +67,7 @@ pub enum Choose {
     RoundRobin,
 }
 
-impl Choose {
+impl PartitionChoice {
     /// Every way.
     pub const ALL: &[Self] = &[Self::Buyer, Self::Random, Self::RoundRobin];
 
@@ -87,13 +90,15 @@ impl Choose {
 
 /// How an item's stock is spread. Checked once, at the edge, with [`Spread::fault`].
 ///
-/// `initial`, `threshold` and `refill` are all 0 (sub-domains are not in use: whatever the pool has goes to the slots, into counter A) or all above 0.
+/// `initial`, `threshold` and `refill` are all 0 (sub-domains are not in use: whatever the pool has
+/// goes to the slots, into counter A) or all above 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Spread {
-    /// Slots of the item that stand by themselves: 1 to [`PARTITIONS_MAX`]. (A shape whose slots live in nodes has one for each node instead.)
+    /// Slots of the item that stand by themselves: 1 to [`PARTITIONS_MAX`]. (A shape whose slots
+    /// live in nodes has one for each node instead.)
     pub partitions: u32,
     /// How a request finds its partition.
-    pub choose: Choose,
+    pub choose: PartitionChoice,
     /// Units that each slot gets first.
     pub initial: u64,
     /// A counter with fewer units than this is refilled.
@@ -105,7 +110,7 @@ pub struct Spread {
 impl Default for Spread {
     /// One slot, which holds everything.
     fn default() -> Self {
-        Self { partitions: 1, choose: Choose::Buyer, initial: 0, threshold: 0, refill: 0 }
+        Self { partitions: 1, choose: PartitionChoice::Buyer, initial: 0, threshold: 0, refill: 0 }
     }
 }
 
@@ -146,7 +151,7 @@ impl Spread {
 
     /// Whether slots hold little and are refilled (rather than holding all there is).
     #[must_use]
-    pub fn in_use(&self) -> bool {
+    pub fn uses_sub_domains(&self) -> bool {
         self.refill > 0
     }
 }
@@ -158,7 +163,7 @@ mod tests {
     fn check(change: impl FnOnce(&mut Spread), wanted: Option<SpreadFault>) {
         let mut spread = Spread {
             partitions: 8,
-            choose: Choose::Buyer,
+            choose: PartitionChoice::Buyer,
             initial: 400,
             threshold: 50,
             refill: 100,
@@ -189,6 +194,8 @@ mod tests {
                 .iter()
                 .all(|&c| Counter::parse(c.as_str()) == Some(c) && c.other().other() == c)
         );
-        assert!(Choose::ALL.iter().all(|&c| Choose::parse(c.as_str()) == Some(c)));
+        assert!(
+            PartitionChoice::ALL.iter().all(|&c| PartitionChoice::parse(c.as_str()) == Some(c))
+        );
     }
 }

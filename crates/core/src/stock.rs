@@ -2,18 +2,19 @@
 use crate::ledger::Ledger;
 use crate::order;
 use crate::rows::FeedCause;
-use crate::rows::{Cause, Feed, Grant, Item, Recall, RecallTarget};
-use crate::rules::{Rule, keeps};
+use crate::rows::{CloseCause, FeedRow, Grant, Item, Recall, RecallTarget};
+use crate::rules::{Rule, enforces};
 use crate::spread::Counter;
 use crate::value::{Epoch, GrantId, ItemId, Millis, Seq, SlotKey, Stock, TicketN};
 
 /// Opens a grant of at most `units` for the slot's next epoch.
 ///
-/// Returns the slot's open grant instead if it has one: `init` is then sent again for that one. Opening gives the slot nothing by itself;
-/// the units reach it with `init`.
+/// Returns the slot's open grant instead if it has one: `init` is then sent again for that one.
+/// Opening gives the slot nothing by itself; the units reach it with `init`.
 ///
-/// `None`: no such item; or its sale is not announced or open, whatever the caller read before this transaction; or this id opened a grant before that is closed
-/// by now (a transaction whose outcome was not learnt is run again).
+/// `None`: no such item; or its sale is not announced or open, whatever the caller read before this
+/// transaction; or this id opened a grant before that is closed by now (a transaction whose outcome
+/// was not learnt is run again).
 pub fn open<L: Ledger>(
     ledger: &mut L,
     slot: SlotKey,
@@ -23,8 +24,8 @@ pub fn open<L: Ledger>(
     if let Some(grant) = ledger.open_grant(slot)? {
         return Ok(Some(grant));
     }
-    let used = ledger.grant(id)?.is_some() && keeps(Rule::OpenOnce);
-    if used || (!ledger.on_sale(slot.item)? && keeps(Rule::OpenOnSale)) {
+    let used = ledger.grant(id)?.is_some() && enforces(Rule::OpenOnce);
+    if used || (!ledger.on_sale(slot.item)? && enforces(Rule::OpenOnSale)) {
         return Ok(None);
     }
     let Some(mut item) = ledger.item(slot.item)? else { return Ok(None) };
@@ -60,9 +61,11 @@ pub fn acknowledge_init<L: Ledger>(ledger: &mut L, id: GrantId) -> Result<(), L:
     Ok(())
 }
 
-/// Gives at most `units` from the pool to an open grant, for one of its slot's counters. Returns how many; 0 does nothing.
+/// Gives at most `units` from the pool to an open grant, for one of its slot's counters. Returns
+/// how many; 0 does nothing.
 ///
-/// A grant that its slot has not taken yet gets nothing: `init` is still to carry what was granted, and the feed would carry it again.
+/// A grant that its slot has not taken yet gets nothing: `init` is still to carry what was granted,
+/// and the feed would carry it again.
 pub fn refill<L: Ledger>(
     ledger: &mut L,
     id: GrantId,
@@ -70,7 +73,7 @@ pub fn refill<L: Ledger>(
     counter: Counter,
 ) -> Result<u64, L::Error> {
     let Some(mut grant) = ledger.grant(id)? else { return Ok(0) };
-    if !grant.open || !grant.counted || !takes_feed(&grant) {
+    if !grant.open || !grant.counted || !accepts_feed(&grant) {
         return Ok(0);
     }
     let Some(mut item) = ledger.item(grant.slot.item)? else { return Ok(0) };
@@ -79,20 +82,25 @@ pub fn refill<L: Ledger>(
         return Ok(0);
     }
     grant.granted += given;
-    feed(ledger, &mut grant, Feed { units: given, counter, ..blank(FeedCause::Refill) })?;
+    append_feed_row(
+        ledger,
+        &mut grant,
+        FeedRow { units: given, counter, ..blank_feed_row(FeedCause::Refill) },
+    )?;
     ledger.put_item(&item)?;
     ledger.put_grant(&grant)?;
     Ok(given)
 }
 
-fn takes_feed(grant: &Grant) -> bool {
-    grant.acked || !keeps(Rule::RefillAfterInit)
+fn accepts_feed(grant: &Grant) -> bool {
+    grant.acked || !enforces(Rule::RefillAfterInit)
 }
 
-/// Closes a grant: what was granted and not settled goes back to the pool, and its recalls are finished. False if it was closed before.
-pub fn close<L: Ledger>(ledger: &mut L, id: GrantId, cause: Cause) -> Result<bool, L::Error> {
+/// Closes a grant: what was granted and not settled goes back to the pool, and its recalls are
+/// finished. False if it was closed before.
+pub fn close<L: Ledger>(ledger: &mut L, id: GrantId, cause: CloseCause) -> Result<bool, L::Error> {
     let Some(mut grant) = ledger.grant(id)? else { return Ok(false) };
-    if !grant.open && keeps(Rule::CloseOnce) {
+    if !grant.open && enforces(Rule::CloseOnce) {
         return Ok(false);
     }
     close_locked(ledger, &mut grant, cause)?;
@@ -100,13 +108,19 @@ pub fn close<L: Ledger>(ledger: &mut L, id: GrantId, cause: Cause) -> Result<boo
     Ok(true)
 }
 
-/// Closes every open grant of an item, in the transaction that shows it paused or ended; returns how many.
+/// Closes every open grant of an item, in the transaction that shows it paused or ended; returns
+/// how many.
 ///
-/// Slots were told to stop and are drained by then, but a slot can miss that, or get an old "go on" late. With its grant closed, whatever it
-/// still cuts is returned: nothing is sold while buyers hear `paused` or `ended`.
-pub fn close_item<L: Ledger>(ledger: &mut L, item: ItemId, cause: Cause) -> Result<u64, L::Error> {
+/// Slots were told to stop and are drained by then, but a slot can miss that, or get an old "go on"
+/// late. With its grant closed, whatever it still cuts is returned: nothing is sold while buyers
+/// hear `paused` or `ended`.
+pub fn close_item_grants<L: Ledger>(
+    ledger: &mut L,
+    item: ItemId,
+    cause: CloseCause,
+) -> Result<u64, L::Error> {
     let mut closed = 0;
-    if keeps(Rule::PhaseClosesGrants) {
+    if enforces(Rule::PhaseClosesGrants) {
         for grant in ledger.open_grants(item)? {
             closed += u64::from(close(ledger, grant.id, cause)?);
         }
@@ -118,16 +132,16 @@ pub fn close_item<L: Ledger>(ledger: &mut L, item: ItemId, cause: Cause) -> Resu
 pub(crate) fn close_locked<L: Ledger>(
     ledger: &mut L,
     grant: &mut Grant,
-    cause: Cause,
+    cause: CloseCause,
 ) -> Result<(), L::Error> {
-    if keeps(Rule::CloseFinishesRecalls) {
+    if enforces(Rule::CloseFinishesRecalls) {
         for recall in ledger.pending_recalls(grant.id)? {
             ledger.put_recall(&Recall { taken: 0, done: true, ..recall })?;
         }
     }
     grant.open = false;
     grant.closed = Some(cause);
-    if grant.counted && keeps(Rule::CloseReturns) {
+    if grant.counted && enforces(Rule::CloseReturns) {
         add_to_pool(ledger, grant.slot.item, grant.unsettled())?;
     }
     Ok(())
@@ -135,7 +149,7 @@ pub(crate) fn close_locked<L: Ledger>(
 
 /// What became of a change of an item's total.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Adjusted {
+pub enum AdjustResult {
     /// Done; the item as it is now.
     Done(Item),
     /// More than the pool holds: recall first, or give up. The pool as it is.
@@ -154,28 +168,28 @@ pub fn adjust<L: Ledger>(
     id: ItemId,
     delta: i64,
     now: Millis,
-) -> Result<Adjusted, L::Error> {
-    let Some(mut item) = ledger.item(id)? else { return Ok(Adjusted::NotFound) };
-    let Stock::Counted(total) = item.total else { return Ok(Adjusted::Unlimited) };
+) -> Result<AdjustResult, L::Error> {
+    let Some(mut item) = ledger.item(id)? else { return Ok(AdjustResult::NotFound) };
+    let Stock::Counted(total) = item.total else { return Ok(AdjustResult::Unlimited) };
     let by = delta.unsigned_abs();
     if delta >= 0 {
         let Some(more) = Stock::counted(total.saturating_add(by)) else {
-            return Ok(Adjusted::TooMuch);
+            return Ok(AdjustResult::TooMuch);
         };
         item.total = more;
         item.pool += by;
     } else {
-        if by > item.pool && keeps(Rule::LowerOnlyFree) {
-            return Ok(Adjusted::NotInPool(item.pool));
+        if by > item.pool && enforces(Rule::LowerOnlyFree) {
+            return Ok(AdjustResult::NotInPool(item.pool));
         }
         item.total = Stock::Counted(total.saturating_sub(by));
         item.pool = item.pool.saturating_sub(by);
     }
     ledger.put_item(&item)?;
     if delta < 0 {
-        order::sold_out(ledger, &item, now)?;
+        order::append_if_sold_out(ledger, &item, now)?;
     }
-    Ok(Adjusted::Done(item))
+    Ok(AdjustResult::Done(item))
 }
 
 /// Finishes a recall with what the slot gave up. Each call after the first does nothing.
@@ -188,33 +202,33 @@ pub(crate) fn move_recalled<L: Ledger>(
     from.granted = from.granted.saturating_sub(units);
     ledger.put_grant(&from)?;
     if let RecallTarget::Grant(target) = recall.target
-        && keeps(Rule::RecallTarget)
+        && enforces(Rule::RecallTarget)
         && let Some(mut to) = ledger.grant(target)?
         && to.open
-        && takes_feed(&to)
+        && accepts_feed(&to)
         && units > 0
     {
         to.granted += units;
-        feed(ledger, &mut to, Feed { units, ..blank(FeedCause::Recalled) })?;
+        append_feed_row(ledger, &mut to, FeedRow { units, ..blank_feed_row(FeedCause::Recalled) })?;
         return ledger.put_grant(&to);
     }
     add_to_pool(ledger, from.slot.item, units)
 }
 
 /// Appends a row to a grant that the caller holds and will write.
-pub(crate) fn feed<L: Ledger>(
+pub(crate) fn append_feed_row<L: Ledger>(
     ledger: &mut L,
     grant: &mut Grant,
-    row: Feed,
+    row: FeedRow,
 ) -> Result<(), L::Error> {
     grant.feed_len = Seq(grant.feed_len.0 + 1);
-    ledger.append_feed(&Feed { grant: grant.id, seq: grant.feed_len, ..row })
+    ledger.append_feed(&FeedRow { grant: grant.id, seq: grant.feed_len, ..row })
 }
 
 /// A feed row that changes nothing yet.
-pub(crate) fn blank(cause: FeedCause) -> Feed {
+pub(crate) fn blank_feed_row(cause: FeedCause) -> FeedRow {
     let (grant, seq, counter) = (GrantId(0), Seq(0), Counter::A);
-    Feed {
+    FeedRow {
         grant,
         seq,
         ticket: None,
@@ -242,9 +256,9 @@ pub(crate) fn add_to_pool<L: Ledger>(
 }
 
 fn take_from_pool(item: &mut Item, units: u64) -> u64 {
-    let kept = if keeps(Rule::LineKeepsUnits) { item.kept() } else { 0 };
+    let kept = if enforces(Rule::LineKeepsUnits) { item.kept_for_waitlist() } else { 0 };
     let taken = units.min(item.pool - kept);
-    if keeps(Rule::RefillFromPool) {
+    if enforces(Rule::RefillFromPool) {
         item.pool -= taken;
     }
     taken

@@ -1,19 +1,22 @@
-//! The tail of a sale: the pool is empty, the rest lies scattered, and a request is larger than its slot though not larger than what is free in all.
+//! The tail of a sale: the pool is empty, the rest lies scattered, and a request is larger than its
+//! slot though not larger than what is free in all.
 //!
-//! It is parked while units are gathered in one slot: from the pool by a refill, from the other slots by recalls. Whoever parked first is served first.
-//! Gathering for the second too would take from the first what is on its way, so only the first is looked at.
-use crate::rules::{Rule, keeps};
+//! It is parked while units are gathered in one slot: from the pool by a refill, from the other
+//! slots by recalls. Whoever parked first is served first. Gathering for the second too would take
+//! from the first what is on its way, so only the first is looked at.
+use crate::rules::{Rule, enforces};
 use crate::value::{SlotKey, Units};
 
 /// What a slot has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Holding {
+pub struct SlotHolding {
     /// Which slot.
     pub slot: SlotKey,
-    /// Units that it can hand out ([`crate::slot::SlotView::available`]); for a slot that only another node reaches, what is granted and not settled: a recall
-    /// takes what is there.
+    /// Units that it can hand out ([`crate::slot::SlotView::available`]); for a slot that only
+    /// another node reaches, what is granted and not settled: a recall takes what is there.
     pub available: u64,
-    /// Units on their way to it: in feed rows that it has not applied, and in recalls for it that are not finished.
+    /// Units on their way to it: in feed rows that it has not applied, and in recalls for it that
+    /// are not finished.
     pub on_its_way: u64,
     /// Whether the parked request can be put to it.
     pub reachable: bool,
@@ -23,7 +26,7 @@ pub struct Holding {
 
 /// Units to take out of one slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct PlannedRecall {
     /// Which slot.
     pub from: SlotKey,
     /// At most how many.
@@ -32,38 +35,45 @@ pub struct Part {
 
 /// What is to be moved where, so that a parked request is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gather {
+pub struct GatherPlan {
     /// The slot that it is served from.
     pub into: SlotKey,
     /// Units for it from the pool.
     pub refill: u64,
     /// Units for it from other slots.
-    pub recalls: Vec<Part>,
+    pub recalls: Vec<PlannedRecall>,
 }
 
-/// How a request for so many units, parked at its home slot, is served. `None`: what can be seen does not suffice; units in flight may yet come back.
+/// How a request for so many units, parked at its home slot, is served. `None`: what can be seen
+/// does not suffice; units in flight may yet come back.
 ///
-/// Gathers where the most is already, and takes from the fullest first, so that few recalls are needed. Calling it again before they are finished moves
-/// nothing twice.
+/// Gathers where the most is already, and takes from the fullest first, so that few recalls are
+/// needed. Calling it again before they are finished moves nothing twice.
 #[must_use]
-pub fn gather(units: Units, home: SlotKey, pool: u64, holdings: &[Holding]) -> Option<Gather> {
-    let reachable = holdings.iter().filter(|h| h.reachable || !keeps(Rule::GatherReachable));
+pub fn gather(
+    units: Units,
+    home: SlotKey,
+    pool: u64,
+    holdings: &[SlotHolding],
+) -> Option<GatherPlan> {
+    let reachable = holdings.iter().filter(|h| h.reachable || !enforces(Rule::GatherReachable));
     let into = reachable.max_by_key(|h| (h.available + h.on_its_way, h.slot == home))?;
-    let mut lacks = units.wide().saturating_sub(into.available + into.on_its_way);
-    let refill = if keeps(Rule::GatherFromPool) { lacks.min(pool) } else { 0 };
+    let mut lacks = units.to_u64().saturating_sub(into.available + into.on_its_way);
+    let refill = if enforces(Rule::GatherFromPool) { lacks.min(pool) } else { 0 };
     lacks -= refill;
-    let may_give = |h: &&Holding| h.slot != into.slot && !h.asked && keeps(Rule::GatherFromOthers);
+    let may_give =
+        |h: &&SlotHolding| h.slot != into.slot && !h.asked && enforces(Rule::GatherFromOthers);
     let mut others: Vec<_> = holdings.iter().filter(may_give).collect();
     others.sort_by_key(|h| (u64::MAX - h.available, h.slot));
     let mut recalls = Vec::new();
     for other in others {
         let units = lacks.min(other.available);
         if units > 0 {
-            recalls.push(Part { from: other.slot, units });
+            recalls.push(PlannedRecall { from: other.slot, units });
             lacks -= units;
         }
     }
-    (lacks == 0).then_some(Gather { into: into.slot, refill, recalls })
+    (lacks == 0).then_some(GatherPlan { into: into.slot, refill, recalls })
 }
 
 #[cfg(test)]
@@ -75,8 +85,8 @@ mod tests {
         SlotKey { item: ItemId(1), index }
     }
 
-    fn holdings(available: &[u64]) -> Vec<Holding> {
-        let one = |(i, &available): (usize, &u64)| Holding {
+    fn holdings(available: &[u64]) -> Vec<SlotHolding> {
+        let one = |(i, &available): (usize, &u64)| SlotHolding {
             slot: slot(i as u32),
             available,
             on_its_way: 0,
@@ -89,10 +99,10 @@ mod tests {
     /// Into which slot, how many from the pool, and from which slots how many.
     type Moves<'a> = (u32, u64, &'a [(u32, u64)]);
 
-    fn check(n: u32, home: u32, pool: u64, holdings: &[Holding], wanted: Option<Moves<'_>>) {
+    fn check(n: u32, home: u32, pool: u64, holdings: &[SlotHolding], wanted: Option<Moves<'_>>) {
         let units = Units::new(n).expect("in range");
-        let part = |&(from, units): &(u32, u64)| Part { from: slot(from), units };
-        let wanted = wanted.map(|(into, refill, parts)| Gather {
+        let part = |&(from, units): &(u32, u64)| PlannedRecall { from: slot(from), units };
+        let wanted = wanted.map(|(into, refill, parts)| GatherPlan {
             into: slot(into),
             refill,
             recalls: parts.iter().map(part).collect(),

@@ -8,13 +8,13 @@ pub struct RequestHash(pub u128);
 impl RequestHash {
     /// The 24 bits that go into an id.
     #[must_use]
-    pub fn short(self) -> u32 {
+    pub fn id_bits(self) -> u32 {
         (self.0 >> 104) as u32
     }
 
     /// The 64 bits by which a node remembers that a request holds an order.
     #[must_use]
-    pub fn half(self) -> u64 {
+    pub fn low_64_bits(self) -> u64 {
         self.0 as u64
     }
 }

@@ -56,7 +56,8 @@ number!(
 );
 
 impl Millis {
-    /// This instant plus `ms` milliseconds (saturating: a time beyond the calendar is a time that never comes).
+    /// This instant plus `ms` milliseconds (saturating: a time beyond the calendar is a time that
+    /// never comes).
     #[must_use]
     pub fn plus(self, ms: i64) -> Self {
         Self(self.0.saturating_add(ms))
@@ -85,7 +86,7 @@ impl Units {
 
     /// The number, as wide as stock is counted.
     #[must_use]
-    pub fn wide(self) -> u64 {
+    pub fn to_u64(self) -> u64 {
         u64::from(self.0)
     }
 }
@@ -129,19 +130,20 @@ pub struct SlotKey {
 }
 
 impl SlotKey {
-    /// The index that the grant of a line has: the largest number that a store holds for one. No slot has it.
-    pub const LINE: u32 = i32::MAX as u32;
+    /// The index that the grant of a line has: the largest number that a store holds for one. No
+    /// slot has it.
+    pub const WAITLIST: u32 = i32::MAX as u32;
 
-    /// What stands in the place of a slot for the grant of an item's line ([`crate::line`]).
+    /// What stands in the place of a slot for the grant of an item's line ([`crate::waitlist`]).
     #[must_use]
-    pub fn line(item: ItemId) -> Self {
-        Self { item, index: Self::LINE }
+    pub fn waitlist(item: ItemId) -> Self {
+        Self { item, index: Self::WAITLIST }
     }
 
-    /// Whether this is [`SlotKey::line`].
+    /// Whether this is [`SlotKey::waitlist`].
     #[must_use]
-    pub fn is_line(self) -> bool {
-        self == Self::line(self.item)
+    pub fn is_waitlist(self) -> bool {
+        self == Self::waitlist(self.item)
     }
 }
 

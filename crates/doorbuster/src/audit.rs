@@ -2,33 +2,32 @@
 
 use anyhow::Context;
 use comfy_table::Cell;
-use doorbuster_lab::audit::{self, AuditReport, Store};
+use doorbuster_harness::audit::{self, AuditReport, StoreLocation};
 use doorbuster_server::config::Shape;
 use secrecy::ExposeSecret;
 
 use crate::cli::AuditArgs;
-use crate::exit::{Failure, Outcome, Verdict};
+use crate::exit::{CommandResult, Failure, Outcome};
 use crate::{config, print, table};
 
 /// Runs `audit`.
 pub fn run(args: &AuditArgs) -> Outcome {
     let store = match &args.store {
-        Some(url) => {
-            Store::parse(url).map_err(|error| Failure::Settings(format!("--store: {error}")))?
-        }
-        None => configured(args)?,
+        Some(url) => StoreLocation::parse(url)
+            .map_err(|error| Failure::Settings(format!("--store: {error}")))?,
+        None => configured_store(args)?,
     };
     let report = audit::run(&store, args.answers.as_deref()).context("there is no audit")?;
     if args.json {
         print::json(&report)?;
     } else {
-        print::text(&told(&report, args.answers.is_some()))?;
+        print::text(&report_text(&report, args.answers.is_some()))?;
     }
-    Ok(Verdict::of(report.audit.ok))
+    Ok(CommandResult::new(report.audit.ok))
 }
 
 /// The store of the settings.
-fn configured(args: &AuditArgs) -> Result<Store, Failure> {
+fn configured_store(args: &AuditArgs) -> Result<StoreLocation, Failure> {
     let settings = config::settings(&args.settings)?;
     let place = match &settings.shape {
         Shape::Embedded => settings.data_dir.display().to_string(),
@@ -36,10 +35,10 @@ fn configured(args: &AuditArgs) -> Result<Store, Failure> {
             store.expose_secret().to_owned()
         }
     };
-    Store::parse(&place).map_err(|error| Failure::Settings(format!("store.url: {error}")))
+    StoreLocation::parse(&place).map_err(|error| Failure::Settings(format!("store.url: {error}")))
 }
 
-fn told(report: &AuditReport, with_answers: bool) -> String {
+fn report_text(report: &AuditReport, with_answers: bool) -> String {
     let audit = &report.audit;
     let mut out = String::new();
     if !audit.items.is_empty() {

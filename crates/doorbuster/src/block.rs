@@ -15,11 +15,11 @@ const BLOCKS: [&str; 3] = ["v1", "admin", "blocks"];
 
 /// Runs `block`.
 pub fn run(args: BlockArgs) -> Outcome {
-    let client = Client::new(&args.shop)?;
+    let client = Client::new(&args.server)?;
     client::block_on(async {
         match args.command {
             BlockCommand::Add(args) => add(&client, args).await,
-            BlockCommand::List => client.tell(client.get(Path::of(&BLOCKS)).await, list),
+            BlockCommand::List => client.print_result(client.get(Path::new(&BLOCKS)).await, list),
             BlockCommand::Remove { block } => remove(&client, &block).await,
         }
     })
@@ -30,15 +30,15 @@ async fn add(client: &Client, args: AddBlockArgs) -> Outcome {
         (Some(buyer), _) => (BlockKind::Buyer, buyer),
         (None, ip) => (BlockKind::Ip, ip.unwrap_or_default()),
     };
-    let expires_at = args.lasts.map(from_now);
+    let expires_at = args.lasts.map(time_from_now);
     let body = NewBlock { kind, value, expires_at, reason: args.reason };
-    client.tell(client.post_json(Path::of(&BLOCKS), &body).await, |block: &Block| {
-        format!("{} is turned away {} ({}).\n", block.value, until(block), block.id)
+    client.print_result(client.post_json(Path::new(&BLOCKS), &body).await, |block: &Block| {
+        format!("{} is turned away {} ({}).\n", block.value, expiry_text(block), block.id)
     })
 }
 
 async fn remove(client: &Client, block: &str) -> Outcome {
-    client.delete(Path::of(&[BLOCKS[0], BLOCKS[1], BLOCKS[2], block])).await?;
+    client.delete(Path::new(&[BLOCKS[0], BLOCKS[1], BLOCKS[2], block])).await?;
     if client.wants_json() { print::line("{}") } else { print::line(&format!("{block} is gone.")) }
 }
 
@@ -48,19 +48,24 @@ fn list(list: &BlockList) -> String {
     }
     let mut rows = table::with_header(&["block", "kind", "value", "until", "reason"]);
     for block in &list.blocks {
-        let cells =
-            [block.id.as_str(), block.kind.as_str(), &block.value, &until(block), &block.reason];
+        let cells = [
+            block.id.as_str(),
+            block.kind.as_str(),
+            &block.value,
+            &expiry_text(block),
+            &block.reason,
+        ];
         rows.add_row(cells.map(Cell::new));
     }
     format!("{rows}\n")
 }
 
-fn until(block: &Block) -> String {
+fn expiry_text(block: &Block) -> String {
     block.expires_at.map_or_else(|| "for good".into(), |at| format!("until {at}"))
 }
 
 /// So long from now by this machine's clock.
-fn from_now(lasts: Duration) -> Time {
+fn time_from_now(lasts: Duration) -> Time {
     let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_add(lasts);
     Time::from_millis(i64::try_from(at.as_millis()).unwrap_or(i64::MAX))
 }

@@ -1,44 +1,44 @@
 //! What can be asked on the command line, and the help for it; nothing is done here.
 
+mod accounting;
 mod audit;
 mod block;
-mod books;
 mod cluster;
-mod dead;
+mod dead_letter;
 mod demo;
-mod door;
 mod draw;
 mod export;
+mod maintenance;
 mod order;
 mod sale;
+mod sale_edit;
 mod serve;
+mod server;
 mod settings;
-mod shop;
 mod storm;
 mod token;
-mod upkeep;
 pub mod values;
 mod webhook;
 
 use clap::{Parser, Subcommand};
 
+pub use accounting::{CsvArgs, ReconcileArgs};
 pub use audit::AuditArgs;
 pub use block::{AddBlockArgs, BlockArgs, BlockCommand};
-pub use books::{CsvArgs, ReconcileArgs};
 pub use cluster::{ClusterArgs, ClusterCommand, UpArgs};
-pub use dead::{DeadArgs, DeadCommand, Which};
+pub use dead_letter::{DeadLetterArgs, DeadLetterCommand, SelectionArgs};
 pub use demo::DemoArgs;
-pub use door::{CodesArgs, EditArgs};
 pub use draw::{DrawArgs, DrawCommand, VerifyArgs};
 pub use export::ExportArgs;
-pub use order::{EraseArgs, MoneyQuery, OrderArgs, OrderCommand, OrderQuery, Until};
+pub use maintenance::{BackupArgs, MigrateArgs};
+pub use order::{EraseArgs, MoneyQuery, OrderArgs, OrderCommand, OrderQuery, PayByArgs};
 pub use sale::{AdjustArgs, CreateArgs, SaleArgs, SaleCommand};
+pub use sale_edit::{CodesArgs, EditArgs};
 pub use serve::ServeArgs;
+pub use server::ServerArgs;
 pub use settings::{ConfigArgs, ConfigCommand, SettingsArgs};
-pub use shop::ShopArgs;
 pub use storm::StormArgs;
 pub use token::{BuyerArgs, TokenArgs, TokenCommand};
-pub use upkeep::{BackupArgs, MigrateArgs};
 pub use webhook::{EndpointCommand, ListenArgs, NewEndpointArgs, WebhookArgs, WebhookCommand};
 
 /// A flash-sale engine that sells what there is: never more, and no promise lost.
@@ -68,7 +68,7 @@ pub enum Command {
     Order(OrderArgs),
     Block(BlockArgs),
     Webhook(WebhookArgs),
-    DeadLetter(DeadArgs),
+    DeadLetter(DeadLetterArgs),
     Draw(DrawArgs),
     Csv(CsvArgs),
     Reconcile(ReconcileArgs),

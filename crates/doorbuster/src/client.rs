@@ -1,4 +1,5 @@
-//! A small client of the admin API: one request at a time, each answer whole, each refusal told in one sentence.
+//! A small client of the admin API: one request at a time, each answer whole, each refusal told in
+//! one sentence.
 
 mod problem;
 
@@ -9,7 +10,7 @@ use reqwest::{Method, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::cli::ShopArgs;
+use crate::cli::ServerArgs;
 use crate::exit::{Failure, Outcome};
 use crate::print;
 
@@ -31,15 +32,15 @@ pub struct Client {
 }
 
 /// What asking came to.
-pub type Asked = Result<Answer, Refused>;
+pub type ApiResult = Result<ApiResponse, Refused>;
 
 /// An answer that is no refusal.
-pub struct Answer {
+pub struct ApiResponse {
     /// Its body, byte for byte.
     pub text: String,
 }
 
-impl Answer {
+impl ApiResponse {
     /// The body, understood.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         Ok(serde_json::from_str(&self.text)
@@ -58,24 +59,24 @@ pub enum Refused {
     /// The server said no.
     Problem(problem::Problem),
     /// Nobody answered, or nothing that could be understood; whether anything was done is unknown.
-    Broken(anyhow::Error),
+    Transport(anyhow::Error),
 }
 
 impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::Problem(problem) => Self::Refused(problem.sentence()),
-            Refused::Broken(error) => Self::Refused(format!("{error:#}")),
+            Refused::Transport(error) => Self::Refused(format!("{error:#}")),
         }
     }
 }
 
 /// Whether it is unknown, or may yet be, that the server did what it was asked.
-pub fn may_be_done(asked: &Asked) -> bool {
+pub fn may_have_been_done(asked: &ApiResult) -> bool {
     match asked {
         Ok(_) => false,
         Err(Refused::Problem(problem)) => problem.retryable,
-        Err(Refused::Broken(_)) => true,
+        Err(Refused::Transport(_)) => true,
     }
 }
 
@@ -84,19 +85,19 @@ pub struct Path<'a>(pub &'a [&'a str], pub &'a [(&'a str, &'a str)]);
 
 impl<'a> Path<'a> {
     /// A path without a query.
-    pub fn of(parts: &'a [&'a str]) -> Self {
+    pub fn new(parts: &'a [&'a str]) -> Self {
         Self(parts, &[])
     }
 }
 
 impl Client {
     /// A client for the server and the key that the command line or the environment names.
-    pub fn new(shop: &ShopArgs) -> Result<Self, Failure> {
-        let key = shop.key.clone().filter(|key| !key.is_empty()).ok_or_else(|| {
+    pub fn new(server: &ServerArgs) -> Result<Self, Failure> {
+        let key = server.key.clone().filter(|key| !key.is_empty()).ok_or_else(|| {
             let text = "an operator's key is needed: give --key, or set DOORBUSTER_ADMIN_KEY";
             Failure::Settings(text.into())
         })?;
-        Ok(Self { json: shop.json, ..Self::with(shop.url.clone(), key)? })
+        Ok(Self { json: server.json, ..Self::with(server.url.clone(), key)? })
     }
 
     /// A client for this server, with this key.
@@ -112,7 +113,8 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")));
         if url.scheme() == "http" {
-            // Without this the system's certificates are read, and must exist, though none is asked for.
+            // Without this the system's certificates are read, and must exist, though none is asked
+            // for.
             http = http.tls_certs_only([]);
         }
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
@@ -126,11 +128,12 @@ impl Client {
     }
 
     /// Reads something.
-    pub async fn get(&self, path: Path<'_>) -> Asked {
+    pub async fn get(&self, path: Path<'_>) -> ApiResult {
         self.send(self.request(Method::GET, &path)).await
     }
 
-    /// Reads something long, piece by piece, and hands each piece on until `take` says that it wants no more. One that breaks off is a failure.
+    /// Reads something long, piece by piece, and hands each piece on until `take` says that it
+    /// wants no more. One that breaks off is a failure.
     pub async fn download(
         &self,
         path: Path<'_>,
@@ -138,12 +141,16 @@ impl Client {
     ) -> Result<(), Failure> {
         let request = self.request(Method::GET, &path).timeout(DOWNLOAD_TIMEOUT);
         let mut answer =
-            request.send().await.map_err(|error| self.broken(error, DOWNLOAD_TIMEOUT))?;
+            request.send().await.map_err(|error| self.transport_error(error, DOWNLOAD_TIMEOUT))?;
         if !answer.status().is_success() {
-            return Err(self.whole(answer).await.err().map_or(Failure::Told, Into::into));
+            return Err(self
+                .read_body(answer)
+                .await
+                .err()
+                .map_or(Failure::AlreadyReported, Into::into));
         }
         while let Some(piece) =
-            answer.chunk().await.map_err(|error| self.broken(error, DOWNLOAD_TIMEOUT))?
+            answer.chunk().await.map_err(|error| self.transport_error(error, DOWNLOAD_TIMEOUT))?
         {
             if !take(&piece)? {
                 break;
@@ -153,34 +160,39 @@ impl Client {
     }
 
     /// Does something that needs no words.
-    pub async fn post(&self, path: Path<'_>) -> Asked {
+    pub async fn post(&self, path: Path<'_>) -> ApiResult {
         self.send(self.request(Method::POST, &path)).await
     }
 
     /// Deletes something.
-    pub async fn delete(&self, path: Path<'_>) -> Asked {
+    pub async fn delete(&self, path: Path<'_>) -> ApiResult {
         self.send(self.request(Method::DELETE, &path)).await
     }
 
     /// Changes something by a JSON merge patch.
-    pub async fn patch_json(&self, path: Path<'_>, patch: &impl Serialize) -> Asked {
+    pub async fn patch_json(&self, path: Path<'_>, patch: &impl Serialize) -> ApiResult {
         self.send(self.request(Method::PATCH, &path).json(patch)).await
     }
 
     /// Sends a JSON value.
-    pub async fn post_json(&self, path: Path<'_>, body: &impl Serialize) -> Asked {
+    pub async fn post_json(&self, path: Path<'_>, body: &impl Serialize) -> ApiResult {
         self.send(self.request(Method::POST, &path).json(body)).await
     }
 
     /// Sends a JSON value under a key, so that sending it again does it once.
-    pub async fn post_once(&self, path: Path<'_>, key: &str, body: &impl Serialize) -> Asked {
+    pub async fn post_with_key(
+        &self,
+        path: Path<'_>,
+        key: &str,
+        body: &impl Serialize,
+    ) -> ApiResult {
         self.send(self.request(Method::POST, &path).header("idempotency-key", key).json(body)).await
     }
 
     /// Tells what came of asking: the server's own JSON, or what `human` makes of it.
-    pub fn tell<T: DeserializeOwned>(
+    pub fn print_result<T: DeserializeOwned>(
         &self,
-        asked: Asked,
+        asked: ApiResult,
         human: impl FnOnce(&T) -> String,
     ) -> Outcome {
         match asked {
@@ -188,7 +200,7 @@ impl Client {
             Ok(answer) => print::text(&human(&answer.read()?)),
             Err(Refused::Problem(problem)) if self.json => {
                 print::line(problem.text.trim_end())?;
-                Err(Failure::Told)
+                Err(Failure::AlreadyReported)
             }
             Err(refused) => Err(refused.into()),
         }
@@ -210,20 +222,21 @@ impl Client {
         self.http.request(method, url).bearer_auth(&self.key)
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder) -> Asked {
-        let answer = request.send().await.map_err(|error| self.broken(error, ANSWER_TIMEOUT))?;
-        self.whole(answer).await
+    async fn send(&self, request: reqwest::RequestBuilder) -> ApiResult {
+        let answer =
+            request.send().await.map_err(|error| self.transport_error(error, ANSWER_TIMEOUT))?;
+        self.read_body(answer).await
     }
 
     /// Reads an answer to its end.
-    async fn whole(&self, mut answer: reqwest::Response) -> Asked {
+    async fn read_body(&self, mut answer: reqwest::Response) -> ApiResult {
         let status = answer.status();
         let mut bytes = Vec::new();
         while let Some(chunk) =
-            answer.chunk().await.map_err(|error| self.broken(error, ANSWER_TIMEOUT))?
+            answer.chunk().await.map_err(|error| self.transport_error(error, ANSWER_TIMEOUT))?
         {
             if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
-                return Err(Refused::Broken(anyhow!(
+                return Err(Refused::Transport(anyhow!(
                     "{} answers more than anybody asked for",
                     self.url
                 )));
@@ -231,10 +244,10 @@ impl Client {
             bytes.extend_from_slice(&chunk);
         }
         match String::from_utf8(bytes) {
-            Ok(text) if status.is_success() => Ok(Answer { text }),
+            Ok(text) if status.is_success() => Ok(ApiResponse { text }),
             text => Err(match text.ok().as_deref().and_then(problem::Problem::read) {
                 Some(problem) => Refused::Problem(problem),
-                None => Refused::Broken(anyhow!(
+                None => Refused::Transport(anyhow!(
                     "{} answers {status}, and not as a doorbuster server would",
                     self.url
                 )),
@@ -242,24 +255,27 @@ impl Client {
         }
     }
 
-    fn broken(&self, error: reqwest::Error, limit: Duration) -> Refused {
+    fn transport_error(&self, error: reqwest::Error, limit: Duration) -> Refused {
         let url = self.url.as_str().trim_end_matches('/');
         if error.is_connect() {
             let error = anyhow!(
                 "nothing answers at {url} ({}); is the server running there?",
-                cause(&error)
+                innermost_cause(&error)
             );
-            return Refused::Broken(error);
+            return Refused::Transport(error);
         }
         if error.is_timeout() {
-            return Refused::Broken(anyhow!("{url} did not answer within {} s", limit.as_secs()));
+            return Refused::Transport(anyhow!(
+                "{url} did not answer within {} s",
+                limit.as_secs()
+            ));
         }
-        Refused::Broken(anyhow!("the connection to {url} broke: {}", cause(&error)))
+        Refused::Transport(anyhow!("the connection to {url} broke: {}", innermost_cause(&error)))
     }
 }
 
 /// The innermost reason: what the system said.
-fn cause(error: &reqwest::Error) -> String {
+fn innermost_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {
         cause = inner;

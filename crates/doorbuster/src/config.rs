@@ -13,11 +13,11 @@ pub fn run(args: &ConfigArgs) -> Outcome {
         ConfigCommand::Show(flags) => {
             let (lines, verdict) = config::show(&flags.flags(), std::env::vars_os());
             print::text(&lines)?;
-            verdict.map_err(refused)?;
+            verdict.map_err(settings_failure)?;
             print::text("")
         }
         ConfigCommand::Check(flags) => {
-            config::load(&flags.flags(), std::env::vars_os()).map_err(refused)?;
+            config::load(&flags.flags(), std::env::vars_os()).map_err(settings_failure)?;
             print::line("The settings are fine.")
         }
     }
@@ -25,10 +25,10 @@ pub fn run(args: &ConfigArgs) -> Outcome {
 
 /// The settings of a command that needs few of them.
 pub fn settings(args: &SettingsArgs) -> Result<Settings, Failure> {
-    config::load(&args.flags(), std::env::vars_os()).map_err(refused)
+    config::load(&args.flags(), std::env::vars_os()).map_err(settings_failure)
 }
 
 /// Everything that is wrong with the settings, one line each.
-pub fn refused(error: SettingsError) -> Failure {
+pub fn settings_failure(error: SettingsError) -> Failure {
     Failure::Settings(format!("these settings cannot be used\n{error}"))
 }

@@ -1,14 +1,14 @@
 //! `demo`: a whole flash sale on this machine, from a scratch directory to an audited verdict.
 //!
-//! Several processes, as in real life: the server (or the servers of a whole installation), the crowd, and this one, which
-//! runs the sale and then judges it.
+//! Several processes, as in real life: the server (or the servers of a whole installation), the
+//! crowd, and this one, which runs the sale and then judges it.
 
-mod crowd;
-mod house;
-mod scratch;
-mod shop;
-mod sum;
-mod told;
+mod installation;
+mod load;
+mod outcome;
+mod server;
+mod summary;
+mod work_dir;
 
 use std::io::IsTerminal;
 
@@ -18,19 +18,19 @@ use doorbuster_api::admin::new_sale::{NewItem, NewSale};
 use doorbuster_api::admin::stock::{StockList, StockRow};
 use doorbuster_api::limits::HOLD_SECS_DEFAULT;
 use doorbuster_api::value::{Currency, Money, Stock};
-use doorbuster_lab::audit;
-use doorbuster_lab::storm::StormReport;
+use doorbuster_harness::audit;
+use doorbuster_harness::load::LoadReport;
 
 use crate::cli::DemoArgs;
 use crate::client::{self, Path};
-use crate::exit::{Failure, Outcome, Verdict};
+use crate::exit::{CommandResult, Failure, Outcome};
 use crate::print;
-use crate::signals::Stop;
-use crate::storm::progress::Bar;
-use crate::storm::raise_handles;
-use scratch::Scratch;
-use shop::Shop;
-use sum::Sum;
+use crate::signals::StopSignals;
+use crate::storm::progress::LiveProgress;
+use crate::storm::raise_open_files_limit;
+use installation::Installation;
+use outcome::DemoOutcome;
+use work_dir::WorkDir;
 
 /// The sale of the demo.
 const SALE: &str = "demo";
@@ -40,42 +40,47 @@ const ITEM: &str = "phone";
 /// Runs `demo`.
 pub fn run(args: &DemoArgs) -> Outcome {
     // The children inherit it.
-    raise_handles();
+    raise_open_files_limit();
     client::block_on(async {
-        let mut stop = Stop::listen()?;
-        let scratch = Scratch::make(args.keep, args.shape.of_several().is_some())?;
-        let sum = hold(args, &scratch, &mut stop).await?;
-        let (report, faults) = (sum.report(), sum.faults());
+        let mut stop = StopSignals::listen()?;
+        let work_dir = WorkDir::create(args.keep, args.shape.cluster_shape().is_some())?;
+        let outcome = run_demo(args, &work_dir, &mut stop).await?;
+        let (report, mismatches) = (outcome.report(), outcome.mismatches());
         if args.json {
             print::json(&report)?;
-            for fault in &faults {
+            for fault in &mismatches {
                 eprintln!("doorbuster: it does not add up: {fault}");
             }
         } else {
-            print::text(&told::report(&sum, &report, &faults))?;
+            print::text(&summary::render(&outcome, &report, &mismatches))?;
         }
-        Ok(Verdict::of(report.ok))
+        Ok(CommandResult::new(report.ok))
     })
 }
 
 /// Opens the house, holds the sale, closes the house, audits.
-async fn hold(args: &DemoArgs, scratch: &Scratch, stop: &mut Stop) -> Result<Sum, Failure> {
-    let bar = Bar::new(args.buyers, !args.json && std::io::stderr().is_terminal());
-    bar.say("starting a server");
-    let mut shop = Shop::build(args.shape.of_several(), scratch)?;
+async fn run_demo(
+    args: &DemoArgs,
+    work_dir: &WorkDir,
+    stop: &mut StopSignals,
+) -> Result<DemoOutcome, Failure> {
+    let bar = LiveProgress::new(args.buyers, !args.json && std::io::stderr().is_terminal());
+    bar.set_message("starting a server");
+    let mut installation = Installation::start(args.shape.cluster_shape(), work_dir)?;
     let sold = tokio::select! {
-        sold = sell(args, &mut shop, scratch, &bar) => Some(sold),
-        () = stop.asked() => None,
+        sold = run_sale(args, &mut installation, work_dir, &bar) => Some(sold),
+        () = stop.wait() => None,
     };
-    bar.say("stopping the server");
-    let stopped = shop.stop().await;
+    bar.set_message("stopping the server");
+    let stopped = installation.stop().await;
     let sold = sold.ok_or_else(|| Failure::Refused("stopped before the end".into()))?;
-    let (storm, row, reached_store) = sold.map_err(|failure| shop.explain(failure, &stopped))?;
-    bar.say("auditing");
-    let audit = audit::run(&shop.store()?, Some(&scratch.answers()))
+    let (storm, row, reached_store) =
+        sold.map_err(|failure| installation.explain(failure, &stopped))?;
+    bar.set_message("auditing");
+    let audit = audit::run(&installation.store()?, Some(&work_dir.answers()))
         .context("the audit did not take place")?;
     drop(bar);
-    Ok(Sum {
+    Ok(DemoOutcome {
         buyers: args.buyers,
         units: args.units,
         stock: args.stock,
@@ -88,25 +93,25 @@ async fn hold(args: &DemoArgs, scratch: &Scratch, stop: &mut Stop) -> Result<Sum
 }
 
 /// Makes the sale, opens it, sends the crowd, and asks the server how it went.
-async fn sell(
+async fn run_sale(
     args: &DemoArgs,
-    shop: &mut Shop,
-    scratch: &Scratch,
-    bar: &Bar,
-) -> Result<(StormReport, StockRow, u64), Failure> {
-    let client = shop.open().await?;
-    client.post_json(Path::of(&["v1", "admin", "sales"]), &sale(args)).await?;
-    client.post(Path::of(&["v1", "admin", "sales", SALE, "open"])).await?;
-    bar.say("signing the buyers in");
-    let storm = crowd::send(args, shop, scratch, bar).await?;
+    installation: &mut Installation,
+    work_dir: &WorkDir,
+    bar: &LiveProgress,
+) -> Result<(LoadReport, StockRow, u64), Failure> {
+    let client = installation.wait_ready().await?;
+    client.post_json(Path::new(&["v1", "admin", "sales"]), &new_sale(args)).await?;
+    client.post(Path::new(&["v1", "admin", "sales", SALE, "open"])).await?;
+    bar.set_message("signing the buyers in");
+    let storm = load::send_load(args, installation, work_dir, bar).await?;
     let stock: StockList =
-        client.get(Path::of(&["v1", "admin", "sales", SALE, "stock"])).await?.read()?;
+        client.get(Path::new(&["v1", "admin", "sales", SALE, "stock"])).await?.read()?;
     let row = stock.items.into_iter().next().context("the sale has lost its item")?;
-    let reached_store = shop.tickets_settled(&client).await?;
+    let reached_store = installation.tickets_settled(&client).await?;
     Ok((storm, row, reached_store))
 }
 
-fn sale(args: &DemoArgs) -> NewSale {
+fn new_sale(args: &DemoArgs) -> NewSale {
     let currency = Currency::parse("CNY").expect("three capital letters");
     let item = NewItem {
         id: ITEM.into(),

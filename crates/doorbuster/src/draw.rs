@@ -1,14 +1,15 @@
-//! `draw verify`: gathers what was published of a draw, from files and from a server, and has it made again.
+//! `draw verify`: gathers what was published of a draw, from files and from a server, and has it
+//! made again.
 
 use std::path::Path;
 
 use anyhow::Context;
 use doorbuster_api::gate::Draw;
-use doorbuster_lab::draw::{self, ALGORITHM, Claim, DrawReport};
+use doorbuster_harness::draw::{self, ALGORITHM, DrawClaim, DrawReport};
 
 use crate::cli::{DrawArgs, DrawCommand, VerifyArgs};
 use crate::client::{self, Client};
-use crate::exit::{Failure, Outcome, Verdict};
+use crate::exit::{CommandResult, Failure, Outcome};
 use crate::{print, table};
 
 /// First line of the server's list of participants.
@@ -17,29 +18,31 @@ const LIST_HEADER: &str = "rank,buyer";
 /// Runs `draw`.
 pub fn run(args: &DrawArgs) -> Outcome {
     let DrawCommand::Verify(args) = &args.command;
-    let claim = client::block_on(gather(args))?;
+    let claim = client::block_on(gather_claim(args))?;
     let report = draw::verify(&claim);
     if args.json {
         print::json(&report)?;
     } else {
-        print::text(&told(&report))?;
+        print::text(&report_text(&report))?;
     }
-    Ok(Verdict::of(report.ok))
+    Ok(CommandResult::new(report.ok))
 }
 
-async fn gather(args: &VerifyArgs) -> Result<Claim, Failure> {
+async fn gather_claim(args: &VerifyArgs) -> Result<DrawClaim, Failure> {
     if args.sale.is_none() && args.participants.is_none() {
         return Err(Failure::Settings(
             "who took part? give --participants, or --sale and --key".into(),
         ));
     }
-    let mut claim =
-        Claim { commitments: args.commitment.iter().cloned().collect(), ..Claim::default() };
+    let mut claim = DrawClaim {
+        commitments: args.commitment.iter().cloned().collect(),
+        ..DrawClaim::default()
+    };
     let mut lines = None;
     if let Some(sale) = &args.sale {
         let client = Client::with(args.url.clone(), args.key.clone().unwrap_or_default())?;
         let shown: Draw =
-            client.get(client::Path::of(&["v1", "sales", sale, "draw"])).await?.read()?;
+            client.get(client::Path::new(&["v1", "sales", sale, "draw"])).await?.read()?;
         if shown.algorithm != ALGORITHM {
             return Err(Failure::Refused(format!(
                 "the draw is by {}, which this program does not know",
@@ -57,7 +60,7 @@ async fn gather(args: &VerifyArgs) -> Result<Claim, Failure> {
         claim.participants = Some(shown.participants);
         if args.participants.is_none() {
             let path = ["v1", "admin", "sales", sale, "draw.csv"];
-            lines = Some(client.get(client::Path::of(&path)).await?.text);
+            lines = Some(client.get(client::Path::new(&path)).await?.text);
         }
     }
     if let Some(seed) = &args.seed {
@@ -68,9 +71,9 @@ async fn gather(args: &VerifyArgs) -> Result<Claim, Failure> {
     }
     let lines = lines.unwrap_or_default();
     let is_ranked = lines.lines().next().is_some_and(|line| line.trim_end() == LIST_HEADER);
-    claim.list = names(&lines);
+    claim.list = parse_names(&lines);
     claim.claimed = match &args.order {
-        Some(file) => Some(names(&read(file)?)),
+        Some(file) => Some(parse_names(&read(file)?)),
         None => is_ranked.then(|| claim.list.clone()),
     };
     Ok(claim)
@@ -81,7 +84,7 @@ fn read(file: &Path) -> Result<String, Failure> {
 }
 
 /// The buyers of a list: one in a line, or in the last cell of each line of the server's list.
-fn names(lines: &str) -> Vec<String> {
+fn parse_names(lines: &str) -> Vec<String> {
     let cell = |line: &str| {
         let cell = line.trim().rsplit(',').next().unwrap_or_default();
         // The server tells a name from a formula so.
@@ -91,7 +94,7 @@ fn names(lines: &str) -> Vec<String> {
     named.filter(|name| !name.is_empty()).collect()
 }
 
-fn told(report: &DrawReport) -> String {
+fn report_text(report: &DrawReport) -> String {
     let mut out = String::new();
     for (at, buyer) in report.order.iter().enumerate() {
         out += &format!("{}\t{buyer}\n", at + 1);
@@ -111,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_list_is_read_in_both_forms() {
-        assert_eq!(names("anna\n\nbert\r\n"), ["anna", "bert"]);
-        assert_eq!(names("rank,buyer\r\n1,anna\r\n2,'-bert\r\n"), ["anna", "-bert"]);
+        assert_eq!(parse_names("anna\n\nbert\r\n"), ["anna", "bert"]);
+        assert_eq!(parse_names("rank,buyer\r\n1,anna\r\n2,'-bert\r\n"), ["anna", "-bert"]);
     }
 }

@@ -3,21 +3,21 @@
 use std::process::ExitCode;
 
 /// What a command came to.
-pub type Outcome = Result<Verdict, Failure>;
+pub type Outcome = Result<CommandResult, Failure>;
 
 /// What a command that did its work found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum CommandResult {
     /// All is well.
-    Fine,
+    Success,
     /// It worked, and what it found is not well; it was told already.
     Findings,
 }
 
-impl Verdict {
+impl CommandResult {
     /// Fine if `ok`.
-    pub fn of(ok: bool) -> Self {
-        if ok { Self::Fine } else { Self::Findings }
+    pub fn new(ok: bool) -> Self {
+        if ok { Self::Success } else { Self::Findings }
     }
 }
 
@@ -29,7 +29,7 @@ pub enum Failure {
     /// It was refused, or something failed.
     Refused(String),
     /// The same, and whoever asked was told already.
-    Told,
+    AlreadyReported,
 }
 
 impl From<anyhow::Error> for Failure {
@@ -39,16 +39,16 @@ impl From<anyhow::Error> for Failure {
 }
 
 /// Tells a failure on standard error and gives the exit code.
-pub fn code(outcome: Outcome) -> ExitCode {
+pub fn exit_code(outcome: Outcome) -> ExitCode {
     match outcome {
-        Ok(Verdict::Fine) => ExitCode::SUCCESS,
-        Ok(Verdict::Findings) | Err(Failure::Told) => ExitCode::from(1),
-        Err(Failure::Refused(text)) => tell(&text, 1),
-        Err(Failure::Settings(text)) => tell(&text, 2),
+        Ok(CommandResult::Success) => ExitCode::SUCCESS,
+        Ok(CommandResult::Findings) | Err(Failure::AlreadyReported) => ExitCode::from(1),
+        Err(Failure::Refused(text)) => report_failure(&text, 1),
+        Err(Failure::Settings(text)) => report_failure(&text, 2),
     }
 }
 
-fn tell(text: &str, code: u8) -> ExitCode {
+fn report_failure(text: &str, code: u8) -> ExitCode {
     eprintln!("doorbuster: {text}");
     ExitCode::from(code)
 }

@@ -12,7 +12,7 @@ use crate::exit::{Failure, Outcome};
 use crate::{config, print};
 
 /// Sales asked for at once: as many as the server gives.
-const PAGE: &str = "200";
+const PAGE_LIMIT: &str = "200";
 
 /// Runs `export`.
 pub fn run(args: &ExportArgs) -> Outcome {
@@ -24,7 +24,7 @@ pub fn run(args: &ExportArgs) -> Outcome {
         ));
     }
     let sales = match args.sales.as_slice() {
-        [] => client::block_on(shown(args))?,
+        [] => client::block_on(visible_sales(args))?,
         given => given.to_vec(),
     };
     if let Some(sale) = sales.iter().find(|sale| !is_name(sale)) {
@@ -32,7 +32,7 @@ pub fn run(args: &ExportArgs) -> Outcome {
     }
     let files = folder(&settings, api.as_deref(), &sales);
     for file in &files {
-        write(&args.dir.join(&file.path), &file.bytes)?;
+        write_whole(&args.dir.join(&file.path), &file.bytes)?;
     }
     print::line(&format!(
         "{} files for {} sales are in {}",
@@ -49,12 +49,12 @@ fn is_name(sale: &str) -> bool {
 }
 
 /// Every sale that buyers may see. Nobody need be known to see them.
-async fn shown(args: &ExportArgs) -> Result<Vec<String>, Failure> {
+async fn visible_sales(args: &ExportArgs) -> Result<Vec<String>, Failure> {
     let client = Client::with(args.url.clone(), String::new())?;
     let mut sales = Vec::new();
     let mut cursor: Option<String> = None;
     loop {
-        let mut query = vec![("limit", PAGE)];
+        let mut query = vec![("limit", PAGE_LIMIT)];
         query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
         let list: SaleList = client.get(Path(&["v1", "sales"], &query)).await?.read()?;
         sales.extend(list.sales.into_iter().map(|sale| sale.id));
@@ -66,7 +66,7 @@ async fn shown(args: &ExportArgs) -> Result<Vec<String>, Failure> {
 }
 
 /// Writes a file whole: whoever reads meanwhile finds the old one or the new one.
-fn write(path: &FilePath, bytes: &[u8]) -> Result<(), Failure> {
+fn write_whole(path: &FilePath, bytes: &[u8]) -> Result<(), Failure> {
     let dir = path.parent().unwrap_or(FilePath::new("."));
     let mut part = path.as_os_str().to_owned();
     part.push(format!(".{:016x}.part", rand::random::<u64>()));

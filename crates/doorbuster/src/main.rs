@@ -1,19 +1,21 @@
-//! The command line: understands the arguments, calls the room that does the work, tells what came of it.
+//! The command line: understands the arguments, calls the room that does the work, tells what came
+//! of it.
 //!
 //! Exit codes: 0 all is well; 1 refused, failed or something was found; 2 wrong usage or settings.
 
+mod accounting;
 mod audit;
 mod block;
-mod books;
 mod cli;
 mod client;
 mod cluster;
 mod config;
-mod dead;
+mod dead_letter;
 mod demo;
 mod draw;
 mod exit;
 mod export;
+mod maintenance;
 mod order;
 mod print;
 mod sale;
@@ -22,7 +24,6 @@ mod signals;
 mod storm;
 mod table;
 mod token;
-mod upkeep;
 mod webhook;
 
 use std::process::ExitCode;
@@ -36,7 +37,7 @@ use exit::Outcome;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    exit::code(run(Cli::parse().command))
+    exit::exit_code(run(Cli::parse().command))
 }
 
 fn run(command: Command) -> Outcome {
@@ -50,13 +51,13 @@ fn run(command: Command) -> Outcome {
         Command::Order(args) => order::run(args),
         Command::Block(args) => block::run(args),
         Command::Webhook(args) => webhook::run(args),
-        Command::DeadLetter(args) => dead::run(args),
+        Command::DeadLetter(args) => dead_letter::run(args),
         Command::Draw(args) => draw::run(&args),
-        Command::Csv(args) => books::csv(&args),
-        Command::Reconcile(args) => books::reconcile(&args),
+        Command::Csv(args) => accounting::csv(&args),
+        Command::Reconcile(args) => accounting::reconcile(&args),
         Command::Export(args) => export::run(&args),
-        Command::Backup(args) => upkeep::backup(&args),
-        Command::Migrate(args) => upkeep::migrate(&args),
+        Command::Backup(args) => maintenance::backup(&args),
+        Command::Migrate(args) => maintenance::migrate(&args),
         Command::Config(args) => config::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Completions { shell } => completions(shell),

@@ -9,59 +9,60 @@ use doorbuster_api::order::Order;
 use doorbuster_api::value::Time;
 use serde::Serialize;
 
-use crate::cli::{MoneyQuery, OrderArgs, OrderCommand, OrderQuery, Until};
-use crate::client::{self, Asked, Client, Path, may_be_done};
+use crate::cli::{MoneyQuery, OrderArgs, OrderCommand, OrderQuery, PayByArgs};
+use crate::client::{self, ApiResult, Client, Path, may_have_been_done};
 use crate::exit::Outcome;
 use crate::table;
 
 /// Runs `order`.
 pub fn run(args: OrderArgs) -> Outcome {
-    let client = Client::new(&args.shop)?;
+    let client = Client::new(&args.server)?;
     client::block_on(async {
         match args.command {
             OrderCommand::List(query) => list(&client, &query).await,
             OrderCommand::Show { order } => {
-                let asked = client.get(Path::of(&["v1", "admin", "orders", &order])).await;
-                client.tell(asked, show::one)
+                let asked = client.get(Path::new(&["v1", "admin", "orders", &order])).await;
+                client.print_result(asked, show::order_detail)
             }
             OrderCommand::Cancel { order, reason } => {
-                change(&client, &order, "cancel", &Reason { reason }).await
+                change_order(&client, &order, "cancel", &Reason { reason }).await
             }
             OrderCommand::Refund { order, reason } => {
-                change(&client, &order, "refund", &Reason { reason }).await
+                change_order(&client, &order, "refund", &Reason { reason }).await
             }
             OrderCommand::Extend { order, until, reason } => {
                 extend(&client, &order, until, reason).await
             }
             OrderCommand::Erase(args) => erase::run(&client, &args).await,
             OrderCommand::Payments(query) => {
-                client.tell(money(&client, "payments", &query).await, show::payments)
+                client.print_result(list_money(&client, "payments", &query).await, show::payments)
             }
             OrderCommand::Refunds(query) => {
-                client.tell(money(&client, "refunds", &query).await, show::refunds)
+                client.print_result(list_money(&client, "refunds", &query).await, show::refunds)
             }
         }
     })
 }
 
 /// Changes an order, and says what it is then.
-async fn change(client: &Client, order: &str, how: &str, body: &impl Serialize) -> Outcome {
-    let asked = client.post_json(Path::of(&["v1", "admin", "orders", order, how]), body).await;
-    client.tell(asked, |order: &Order| format!("{}.\n", now(order)))
+async fn change_order(client: &Client, order: &str, how: &str, body: &impl Serialize) -> Outcome {
+    let asked = client.post_json(Path::new(&["v1", "admin", "orders", order, how]), body).await;
+    client.print_result(asked, |order: &Order| format!("{}.\n", order_text(order)))
 }
 
-/// Gives an order more time. What is sent names the instant, so that sending it again gives no more.
+/// Gives an order more time. What is sent names the instant, so that sending it again gives no
+/// more.
 async fn extend(
     client: &Client,
     order: &str,
-    Until { secs, pay_by }: Until,
+    PayByArgs { secs, pay_by }: PayByArgs,
     reason: Option<String>,
 ) -> Outcome {
     let mut extension = Extension { secs, pay_by, reason };
     if let Some(secs) = secs {
-        let answer = match client.get(Path::of(&["v1", "admin", "orders", order])).await {
+        let answer = match client.get(Path::new(&["v1", "admin", "orders", order])).await {
             Ok(answer) => answer,
-            refused => return client.tell(refused, |_: &AnyOrderDetail| String::new()),
+            refused => return client.print_result(refused, |_: &AnyOrderDetail| String::new()),
         };
         // What is no order has no end that could be moved: the server says so.
         if let AnyOrderDetail::Order(detail) = answer.read()? {
@@ -70,25 +71,27 @@ async fn extend(
         }
     }
     let asked =
-        client.post_json(Path::of(&["v1", "admin", "orders", order, "extend"]), &extension).await;
+        client.post_json(Path::new(&["v1", "admin", "orders", order, "extend"]), &extension).await;
     if secs.is_some()
         && let Some(end) = extension.pay_by
-        && may_be_done(&asked)
+        && may_have_been_done(&asked)
     {
         eprintln!(
             "To send the same again and have it done once, say --pay-by {end} in place of --secs"
         );
     }
-    client.tell(asked, |order: &Order| format!("{}, until {}.\n", now(order), order.pay_by))
+    client.print_result(asked, |order: &Order| {
+        format!("{}, until {}.\n", order_text(order), order.pay_by)
+    })
 }
 
 /// What an order is now.
-fn now(order: &Order) -> String {
+fn order_text(order: &Order) -> String {
     let (units, state) = (table::units(order.units.into()), order.state.as_str());
     format!("{} of {} for {units} of {} is {state}", order.id, order.buyer, order.item)
 }
 
-async fn money(client: &Client, list: &str, query: &MoneyQuery) -> Asked {
+async fn list_money(client: &Client, list: &str, query: &MoneyQuery) -> ApiResult {
     let limit = query.limit.to_string();
     let mut pairs = vec![("limit", limit.as_str())];
     pairs.extend(query.order.as_deref().or(query.of.as_deref()).map(|order| ("order", order)));
@@ -108,5 +111,5 @@ async fn list(client: &Client, query: &OrderQuery) -> Outcome {
     pairs.extend(texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?))));
     pairs.extend(query.state.map(|state| ("state", state.as_str())));
     let asked = client.get(Path(&["v1", "admin", "orders"], &pairs)).await;
-    client.tell(asked, show::list)
+    client.print_result(asked, show::list)
 }

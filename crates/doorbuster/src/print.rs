@@ -1,11 +1,12 @@
-//! Standard output: written whole, and a reader that has gone away is no failure (`doorbuster sale list | head`).
+//! Standard output: written whole, and a reader that has gone away is no failure (`doorbuster sale
+//! list | head`).
 
 use std::io::{ErrorKind, Write};
 
 use anyhow::Context;
 use serde::Serialize;
 
-use crate::exit::{Outcome, Verdict};
+use crate::exit::{CommandResult, Outcome};
 
 /// Prints a text that brings its own line ends.
 pub fn text(text: &str) -> Outcome {
@@ -14,12 +15,12 @@ pub fn text(text: &str) -> Outcome {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             Err(error).context("cannot write to standard output")?
         }
-        _ => Ok(Verdict::Fine),
+        _ => Ok(CommandResult::Success),
     }
 }
 
 /// Prints a piece of something long. False: the reader has gone away and wants no more.
-pub fn piece(bytes: &[u8]) -> anyhow::Result<bool> {
+pub fn chunk(bytes: &[u8]) -> anyhow::Result<bool> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Ok(()) => Ok(true),

@@ -1,6 +1,6 @@
 //! `sale`: makes, shows and runs sales over the admin API.
 
-mod door;
+mod edit;
 mod show;
 
 use std::io::Read;
@@ -15,13 +15,13 @@ use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::sale::Phase;
 
 use crate::cli::{AdjustArgs, CreateArgs, SaleArgs, SaleCommand};
-use crate::client::{self, Client, Path, may_be_done};
+use crate::client::{self, Client, Path, may_have_been_done};
 use crate::exit::{Failure, Outcome};
 use crate::table;
 
 /// Runs `sale`.
 pub fn run(args: SaleArgs) -> Outcome {
-    let client = Client::new(&args.shop)?;
+    let client = Client::new(&args.server)?;
     client::block_on(async {
         match args.command {
             SaleCommand::Create(args) => create(&client, args).await,
@@ -30,17 +30,17 @@ pub fn run(args: SaleArgs) -> Outcome {
             }
             SaleCommand::Show { sale, slots: false } => show(&client, &sale).await,
             SaleCommand::Show { sale, slots: true } => {
-                let asked = client.get(Path::of(&["v1", "admin", "sales", &sale, "slots"])).await;
-                client.tell(asked, show::slots)
+                let asked = client.get(Path::new(&["v1", "admin", "sales", &sale, "slots"])).await;
+                client.print_result(asked, show::slots)
             }
-            SaleCommand::Schedule(to) => step(&client, &to.sale, "schedule").await,
-            SaleCommand::Open(to) => step(&client, &to.sale, "open").await,
-            SaleCommand::Pause(to) => step(&client, &to.sale, "pause").await,
-            SaleCommand::Resume(to) => step(&client, &to.sale, "resume").await,
-            SaleCommand::Close(to) => step(&client, &to.sale, "close").await,
+            SaleCommand::Schedule(to) => change_phase(&client, &to.sale, "schedule").await,
+            SaleCommand::Open(to) => change_phase(&client, &to.sale, "open").await,
+            SaleCommand::Pause(to) => change_phase(&client, &to.sale, "pause").await,
+            SaleCommand::Resume(to) => change_phase(&client, &to.sale, "resume").await,
+            SaleCommand::Close(to) => change_phase(&client, &to.sale, "close").await,
             SaleCommand::Adjust(args) => adjust(&client, &args).await,
-            SaleCommand::Edit(args) => door::edit(&client, &args).await,
-            SaleCommand::Codes(args) => door::codes(&client, &args).await,
+            SaleCommand::Edit(args) => edit::edit(&client, &args).await,
+            SaleCommand::Codes(args) => edit::codes(&client, &args).await,
         }
     })
 }
@@ -48,10 +48,10 @@ pub fn run(args: SaleArgs) -> Outcome {
 async fn create(client: &Client, args: CreateArgs) -> Outcome {
     let body = match &args.file {
         Some(file) => read(file)?,
-        None => serde_json::to_value(sale_of(args)).context("cannot write JSON")?,
+        None => serde_json::to_value(new_sale(args)).context("cannot write JSON")?,
     };
-    let asked = client.post_json(Path::of(&["v1", "admin", "sales"]), &body).await;
-    client.tell(asked, |sale: &AdminSale| {
+    let asked = client.post_json(Path::new(&["v1", "admin", "sales"]), &body).await;
+    client.print_result(asked, |sale: &AdminSale| {
         // To open it would open it at once.
         let (what, step) =
             if sale.starts_at.is_some() { ("Schedule", "schedule") } else { ("Open", "open") };
@@ -64,8 +64,9 @@ async fn create(client: &Client, args: CreateArgs) -> Outcome {
     })
 }
 
-/// The sale that the flags describe. The parser has seen to it that there is an id, a title and an item.
-fn sale_of(args: CreateArgs) -> NewSale {
+/// The sale that the flags describe. The parser has seen to it that there is an id, a title and an
+/// item.
+fn new_sale(args: CreateArgs) -> NewSale {
     NewSale {
         id: args.sale.unwrap_or_default(),
         title: args.title.unwrap_or_default(),
@@ -101,21 +102,22 @@ async fn list(client: &Client, phase: Option<Phase>, limit: u32, cursor: Option<
     query.extend(phase.map(|phase| ("phase", phase.as_str())));
     query.extend(cursor.map(|cursor| ("cursor", cursor)));
     let asked = client.get(Path(&["v1", "admin", "sales"], &query)).await;
-    client.tell(asked, show::list)
+    client.print_result(asked, show::list)
 }
 
 async fn show(client: &Client, sale: &str) -> Outcome {
-    let asked = client.get(Path::of(&["v1", "admin", "sales", sale])).await;
+    let asked = client.get(Path::new(&["v1", "admin", "sales", sale])).await;
     if client.wants_json() || asked.is_err() {
-        return client.tell(asked, |_: &AdminSale| String::new());
+        return client.print_result(asked, |_: &AdminSale| String::new());
     }
-    let stock = client.get(Path::of(&["v1", "admin", "sales", sale, "stock"])).await?.read()?;
-    client.tell(asked, |sale| show::one(sale, &stock))
+    let stock = client.get(Path::new(&["v1", "admin", "sales", sale, "stock"])).await?.read()?;
+    client.print_result(asked, |sale| show::sale_detail(sale, &stock))
 }
 
-async fn step(client: &Client, sale: &str, step: &str) -> Outcome {
-    let asked = client.post(Path::of(&["v1", "admin", "sales", sale, step])).await;
-    client.tell(asked, |sale: &AdminSale| format!("{} is {}.\n", sale.id, show::phase(sale)))
+async fn change_phase(client: &Client, sale: &str, step: &str) -> Outcome {
+    let asked = client.post(Path::new(&["v1", "admin", "sales", sale, step])).await;
+    client
+        .print_result(asked, |sale: &AdminSale| format!("{} is {}.\n", sale.id, show::phase(sale)))
 }
 
 async fn adjust(client: &Client, args: &AdjustArgs) -> Outcome {
@@ -125,13 +127,13 @@ async fn adjust(client: &Client, args: &AdjustArgs) -> Outcome {
         .unwrap_or_else(|| format!("cli-{:032x}", rand::random::<u128>()));
     let path = ["v1", "admin", "sales", &args.sale, "items", &args.item, "adjustments"];
     let body = Adjustment { units: args.units, reason: args.reason.clone() };
-    let asked = client.post_once(Path::of(&path), &key, &body).await;
-    if may_be_done(&asked) {
+    let asked = client.post_with_key(Path::new(&path), &key, &body).await;
+    if may_have_been_done(&asked) {
         eprintln!(
             "To send the same adjustment again and have it done once, add: --idempotency-key {key}"
         );
     }
-    client.tell(asked, |row: &StockRow| {
+    client.print_result(asked, |row: &StockRow| {
         let total = table::grouped_or_dash(row.total);
         let free = table::grouped_or_dash(show::free(row));
         format!("{} of {} has {total} units now; {free} of them are free.\n", row.item, args.sale)

@@ -9,30 +9,30 @@ use doorbuster_server::{config as settings, log};
 
 use crate::cli::ServeArgs;
 use crate::config;
-use crate::exit::{Failure, Outcome, Verdict};
-use crate::signals::{self, Stop};
+use crate::exit::{CommandResult, Failure, Outcome};
+use crate::signals::{self, StopSignals};
 
 /// Runs `serve`.
 pub fn run(args: &ServeArgs) -> Outcome {
-    let settings =
-        settings::load(&args.flags.flags(), std::env::vars_os()).map_err(config::refused)?;
+    let settings = settings::load(&args.flags.flags(), std::env::vars_os())
+        .map_err(config::settings_failure)?;
     log::init(&settings.log);
     let runtime = boot::runtime(&settings).context("cannot start threads")?;
     runtime.block_on(async {
         // Caught from the first moment: a stop asked for while the store opens is not lost.
-        let mut stop = Stop::listen()?;
+        let mut stop = StopSignals::listen()?;
         let asked = async {
             tokio::select! {
-                () = stop.asked() => {}
+                () = stop.wait() => {}
                 () = signals::stdin_ended(), if args.until_stdin_ends => {}
             }
         };
-        boot::serve(settings, asked).await.map_err(refused)?;
-        Ok(Verdict::Fine)
+        boot::serve(settings, asked).await.map_err(serve_failure)?;
+        Ok(CommandResult::Success)
     })
 }
 
-fn refused(error: ServeError) -> Failure {
+fn serve_failure(error: ServeError) -> Failure {
     match error {
         ServeError::Keys(_) | ServeError::DataDir { .. } => Failure::Settings(error.to_string()),
         // The directory is there and is not for this user, or for nobody.

@@ -9,12 +9,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The two signals that ask a program to stop, caught from now on.
 #[derive(Debug)]
-pub struct Stop {
+pub struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
 }
 
-impl Stop {
+impl StopSignals {
     /// Catches them. Needs an event loop.
     pub fn listen() -> anyhow::Result<Self> {
         let catch = |kind| signal(kind).context("cannot catch signals");
@@ -25,7 +25,7 @@ impl Stop {
     }
 
     /// Waits for the next one.
-    pub async fn asked(&mut self) {
+    pub async fn wait(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
@@ -33,15 +33,16 @@ impl Stop {
     }
 }
 
-/// Sets `stop` when asked to stop, for work that has no event loop. Asked a second time, the process ends at once.
-pub fn set_when_asked(stop: Arc<AtomicBool>) -> anyhow::Result<()> {
+/// Sets `stop` when asked to stop, for work that has no event loop. Asked a second time, the
+/// process ends at once.
+pub fn set_on_signal(stop: Arc<AtomicBool>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start an event loop")?;
-    let mut asked = runtime.block_on(async { Stop::listen() })?;
+    let mut asked = runtime.block_on(async { StopSignals::listen() })?;
     let wait = move || {
-        runtime.block_on(asked.asked());
+        runtime.block_on(asked.wait());
         stop.store(true, Ordering::Relaxed);
-        runtime.block_on(asked.asked());
+        runtime.block_on(asked.wait());
         std::process::exit(1);
     };
     std::thread::Builder::new()
@@ -54,7 +55,8 @@ pub fn set_when_asked(stop: Arc<AtomicBool>) -> anyhow::Result<()> {
 /// Waits until standard input ends, whatever is read before.
 pub async fn stdin_ended() {
     let (tell, told) = tokio::sync::oneshot::channel();
-    // A thread of its own, for a read that may never return must not keep an event loop from ending.
+    // A thread of its own, for a read that may never return must not keep an event loop from
+    // ending.
     let watch = move || {
         let mut input = std::io::stdin().lock();
         let mut bytes = [0; 64];

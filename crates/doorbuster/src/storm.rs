@@ -7,56 +7,57 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use comfy_table::Table;
-use doorbuster_lab::storm::{self, Progress, StormError, StormPlan, StormReport};
+use doorbuster_harness::load::{self, LoadError, LoadPlan, LoadReport, Progress};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::StormArgs;
-use crate::exit::{Failure, Outcome, Verdict};
+use crate::exit::{CommandResult, Failure, Outcome};
 use crate::table::{self, grouped, number};
 use crate::{config, print, signals, token};
-use progress::Bar;
+use progress::LiveProgress;
 
 /// What a relayed storm prints, one JSON line each.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Line {
+pub enum RelayLine {
     /// How far it has come.
     Progress(Progress),
     /// Its end.
-    Report(Box<StormReport>),
+    Report(Box<LoadReport>),
 }
 
 /// Runs `storm`.
 pub fn run(args: &StormArgs) -> Outcome {
-    raise_handles();
+    raise_open_files_limit();
     let secret = match &args.buyer_secret_file {
-        Some(file) => storm::read_secret(file).map_err(refused)?,
+        Some(file) => load::read_secret(file).map_err(load_failure)?,
         None => token::buyer_secret(&config::settings(&args.settings)?)?
             .expose_secret()
             .as_bytes()
             .to_vec(),
     };
     let stop = Arc::new(AtomicBool::new(false));
-    signals::set_when_asked(Arc::clone(&stop))?;
-    let report = send(plan(args, secret, Arc::clone(&stop)), args, &stop)?;
-    let line = Line::Report(Box::new(report));
-    let Line::Report(report) = &line else { return Ok(Verdict::Fine) };
+    signals::set_on_signal(Arc::clone(&stop))?;
+    let report = run_load(plan(args, secret, Arc::clone(&stop)), args, &stop)?;
+    let line = RelayLine::Report(Box::new(report));
+    let RelayLine::Report(report) = &line else { return Ok(CommandResult::Success) };
     if args.relay {
         print::json(&line)?;
     } else if args.json {
         print::json(report)?;
     } else {
-        print::text(&told(report))?;
+        print::text(&report_text(report))?;
     }
-    if let Some(why) = astray(report).filter(|_| !args.relay) {
+    if let Some(why) = setup_error(report).filter(|_| !args.relay) {
         return Err(Failure::Refused(why));
     }
-    Ok(Verdict::of(report.lost_answers == 0 && report.faults.is_empty()))
+    Ok(CommandResult::new(report.lost_answers == 0 && report.faults.is_empty()))
 }
 
-/// Answers that are about the storm and not about the sale, and what to look at. A storm that got nothing else met no sale.
-const ASTRAY: [(&str, &str); 4] = [
+/// Answers that are about the storm and not about the sale, and what to look at. A storm that got
+/// nothing else met no sale.
+const SETUP_ERRORS: [(&str, &str); 4] = [
     ("unauthenticated", "is --buyer-secret-file the secret of this server?"),
     ("not_found", "are --sale and --item right, and does --url lead to Doorbuster?"),
     ("invalid_request", "can so many --units be asked for?"),
@@ -64,9 +65,9 @@ const ASTRAY: [(&str, &str); 4] = [
 ];
 
 /// Why a storm tried nothing, if no answer of it was about the sale.
-fn astray(report: &StormReport) -> Option<String> {
+fn setup_error(report: &LoadReport) -> Option<String> {
     let hint =
-        |kind: &str| ASTRAY.iter().find(|(astray, _)| *astray == kind).map(|(_, hint)| *hint);
+        |kind: &str| SETUP_ERRORS.iter().find(|(astray, _)| *astray == kind).map(|(_, hint)| *hint);
     let (most, _) = report.answers.iter().max_by_key(|(_, count)| **count)?;
     let all = report.answers.keys().all(|kind| hint(kind).is_some());
     all.then(|| {
@@ -78,14 +79,14 @@ fn astray(report: &StormReport) -> Option<String> {
 }
 
 /// Raises the soft limit of open files to the hard one: each connection is a file.
-pub fn raise_handles() {
+pub fn raise_open_files_limit() {
     // Where it cannot be raised, the check of the plan says what is missing.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
 }
 
-fn plan(args: &StormArgs, secret: Vec<u8>, stop: Arc<AtomicBool>) -> StormPlan {
-    let plan = StormPlan::new(&args.url, &args.sale, &args.item, args.buyers, secret);
-    StormPlan {
+fn plan(args: &StormArgs, secret: Vec<u8>, stop: Arc<AtomicBool>) -> LoadPlan {
+    let plan = LoadPlan::new(&args.url, &args.sale, &args.item, args.buyers, secret);
+    LoadPlan {
         units: args.units,
         connections: args.connections,
         rate: args.rate,
@@ -97,40 +98,40 @@ fn plan(args: &StormArgs, secret: Vec<u8>, stop: Arc<AtomicBool>) -> StormPlan {
     }
 }
 
-fn send(plan: StormPlan, args: &StormArgs, stop: &AtomicBool) -> Result<StormReport, Failure> {
+fn run_load(plan: LoadPlan, args: &StormArgs, stop: &AtomicBool) -> Result<LoadReport, Failure> {
     if args.relay {
-        return storm::run(plan, |progress| relay(progress, stop)).map_err(refused);
+        return load::run(plan, |progress| relay(progress, stop)).map_err(load_failure);
     }
     let shown = !args.json && std::io::stderr().is_terminal();
-    let bar = Bar::new(args.buyers, shown);
-    storm::run(plan, |progress| bar.show(progress)).map_err(refused)
+    let bar = LiveProgress::new(args.buyers, shown);
+    load::run(plan, |progress| bar.show(progress)).map_err(load_failure)
 }
 
 /// Passes progress on. When nobody reads it any more, nobody waits for the storm either.
 fn relay(progress: &Progress, stop: &AtomicBool) {
-    let mut line =
-        serde_json::to_vec(&Line::Progress(progress.clone())).expect("numbers and words are JSON");
+    let mut line = serde_json::to_vec(&RelayLine::Progress(progress.clone()))
+        .expect("numbers and words are JSON");
     line.push(b'\n');
     if std::io::stdout().lock().write_all(&line).is_err() {
         stop.store(true, Ordering::Relaxed);
     }
 }
 
-fn refused(error: StormError) -> Failure {
+fn load_failure(error: LoadError) -> Failure {
     match error {
-        StormError::Plan(text) => Failure::Settings(text),
+        LoadError::Plan(text) => Failure::Settings(text),
         other => Failure::Refused(other.to_string()),
     }
 }
 
-fn told(report: &StormReport) -> String {
+fn report_text(report: &LoadReport) -> String {
     let mut rows = table::report();
     let connections = format!("over {} keep-alive connections", grouped(report.connections as u64));
     rows.add_row(["Buyers".into(), number(grouped(report.buyers)), connections.as_str().into()]);
     add_answers(&mut rows, report);
     add_speed(&mut rows, report);
     let verdict = match (report.lost_answers, report.faults.is_empty()) {
-        _ if astray(report).is_some() => "No answer was about the sale.".to_owned(),
+        _ if setup_error(report).is_some() => "No answer was about the sale.".to_owned(),
         (0, true) => "Every buyer has a final answer.".to_owned(),
         (0, false) => "Something came that is no answer.".to_owned(),
         (lost, _) => format!("{} buyers have no final answer.", grouped(lost)),
@@ -139,7 +140,7 @@ fn told(report: &StormReport) -> String {
 }
 
 /// The rows of the answers: by kind, and whatever went wrong on the way, if anything did.
-pub fn add_answers(rows: &mut Table, report: &StormReport) {
+pub fn add_answers(rows: &mut Table, report: &LoadReport) {
     for (index, (kind, count)) in report.answers.iter().enumerate() {
         let name = if index == 0 { "Answers" } else { "" };
         rows.add_row([name.into(), number(grouped(*count)), kind.replace('_', " ").into()]);
@@ -160,7 +161,7 @@ pub fn add_answers(rows: &mut Table, report: &StormReport) {
 }
 
 /// The rows of speed and latency.
-pub fn add_speed(rows: &mut Table, report: &StormReport) {
+pub fn add_speed(rows: &mut Table, report: &LoadReport) {
     let secs = format!("in {:.2} s", report.elapsed().as_secs_f64());
     // Fractions of an answer say nothing.
     let rate = grouped(report.answers_per_second.round() as u64);

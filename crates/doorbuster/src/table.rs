@@ -30,11 +30,11 @@ pub fn report() -> Table {
 
 /// A table, and how to read on if there is more.
 pub fn with_more(table: &Table, next_cursor: Option<&str>) -> String {
-    format!("{table}\n{}", next_cursor.map(more).unwrap_or_default())
+    format!("{table}\n{}", next_cursor.map(next_page_hint).unwrap_or_default())
 }
 
 /// How to read on.
-pub fn more(cursor: &str) -> String {
+pub fn next_page_hint(cursor: &str) -> String {
     format!("There are more: add --cursor {cursor}\n")
 }
 

@@ -35,7 +35,8 @@ fn buyer(args: &BuyerArgs) -> Outcome {
     print::line(&token(secret.expose_secret().as_bytes(), &claims))
 }
 
-/// The secret that buyers' tokens are signed with, where there is one: configured, or kept in the data directory.
+/// The secret that buyers' tokens are signed with, where there is one: configured, or kept in the
+/// data directory.
 pub fn buyer_secret(settings: &Settings) -> Result<SecretString, Failure> {
     if let Some(BuyerKeys::JwksFile(_) | BuyerKeys::JwksUrl(_)) = settings.auth.buyers {
         let text = "auth.buyer_jwks: tokens are checked by the shop's public keys, so only the shop can sign one";

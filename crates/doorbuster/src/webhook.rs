@@ -22,10 +22,10 @@ const ENDPOINTS: [&str; 3] = ["v1", "admin", "webhook-endpoints"];
 pub fn run(args: WebhookArgs) -> Outcome {
     let command = match args.command {
         // It talks to nobody's server, and needs no key.
-        WebhookCommand::Listen(listen) => return listen::run(&listen, args.shop.json),
+        WebhookCommand::Listen(listen) => return listen::run(&listen, args.server.json),
         command => command,
     };
-    let client = Client::new(&args.shop)?;
+    let client = Client::new(&args.server)?;
     client::block_on(async {
         match command {
             WebhookCommand::Endpoint { command } => endpoint(&client, command).await,
@@ -33,15 +33,15 @@ pub fn run(args: WebhookArgs) -> Outcome {
                 let limit = limit.to_string();
                 let mut pairs = vec![("limit", limit.as_str())];
                 pairs.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-                client.tell(
-                    client.get(Path(&under(&endpoint, "deliveries"), &pairs)).await,
+                client.print_result(
+                    client.get(Path(&endpoint_sub_path(&endpoint, "deliveries"), &pairs)).await,
                     deliveries,
                 )
             }
             WebhookCommand::Redeliver { endpoint, event } => {
-                let path = under(&endpoint, "deliveries");
-                let asked = client.post_json(Path::of(&path), &Redelivery { event }).await;
-                client.tell(asked, |again: &Redelivery| {
+                let path = endpoint_sub_path(&endpoint, "deliveries");
+                let asked = client.post_json(Path::new(&path), &Redelivery { event }).await;
+                client.print_result(asked, |again: &Redelivery| {
                     format!("{} will be told once more.\n", again.event)
                 })
             }
@@ -50,41 +50,43 @@ pub fn run(args: WebhookArgs) -> Outcome {
     })
 }
 
-fn under<'a>(endpoint: &'a str, what: &'a str) -> [&'a str; 5] {
+fn endpoint_sub_path<'a>(endpoint: &'a str, what: &'a str) -> [&'a str; 5] {
     [ENDPOINTS[0], ENDPOINTS[1], ENDPOINTS[2], endpoint, what]
 }
 
-fn one(endpoint: &str) -> [&str; 4] {
+fn endpoint_path(endpoint: &str) -> [&str; 4] {
     [ENDPOINTS[0], ENDPOINTS[1], ENDPOINTS[2], endpoint]
 }
 
 async fn endpoint(client: &Client, command: EndpointCommand) -> Outcome {
     match command {
         EndpointCommand::Add(NewEndpointArgs { address, types }) => {
-            let body = NewWebhookEndpoint { url: written(address)?, types, enabled: true };
-            client.tell(client.post_json(Path::of(&ENDPOINTS), &body).await, shown_once)
+            let body = NewWebhookEndpoint { url: read_address(address)?, types, enabled: true };
+            client.print_result(client.post_json(Path::new(&ENDPOINTS), &body).await, created_text)
         }
-        EndpointCommand::List => client.tell(client.get(Path::of(&ENDPOINTS)).await, list),
+        EndpointCommand::List => client.print_result(client.get(Path::new(&ENDPOINTS)).await, list),
         EndpointCommand::Edit { endpoint, to, types, enabled } => {
-            let url = to.map(written).transpose()?;
+            let url = to.map(read_address).transpose()?;
             let patch =
                 WebhookEndpointPatch { url, types: (!types.is_empty()).then_some(types), enabled };
-            let asked = client.patch_json(Path::of(&one(&endpoint)), &patch).await;
-            client.tell(asked, |endpoint: &WebhookEndpoint| {
+            let asked = client.patch_json(Path::new(&endpoint_path(&endpoint)), &patch).await;
+            client.print_result(asked, |endpoint: &WebhookEndpoint| {
                 let told =
                     if endpoint.enabled { endpoint.types.join(", ") } else { "nothing".to_owned() };
                 format!("{} at {} is told of {told}.\n", endpoint.id, endpoint.url)
             })
         }
         EndpointCommand::Rotate { endpoint, overlap } => {
-            let body = SecretRotation { overlap_secs: secs(overlap) };
-            client.tell(
-                client.post_json(Path::of(&under(&endpoint, "rotate-secret")), &body).await,
-                shown_once,
+            let body = SecretRotation { overlap_secs: whole_secs(overlap) };
+            client.print_result(
+                client
+                    .post_json(Path::new(&endpoint_sub_path(&endpoint, "rotate-secret")), &body)
+                    .await,
+                created_text,
             )
         }
         EndpointCommand::Remove { endpoint } => {
-            client.delete(Path::of(&one(&endpoint))).await?;
+            client.delete(Path::new(&endpoint_path(&endpoint))).await?;
             if client.wants_json() {
                 print::line("{}")
             } else {
@@ -95,12 +97,13 @@ async fn endpoint(client: &Client, command: EndpointCommand) -> Outcome {
 }
 
 /// The server says what is too long.
-fn secs(duration: Duration) -> u32 {
+fn whole_secs(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }
 
-/// An address as it was written; of `-` the first line of standard input, since passwords are seen in lists of processes.
-fn written(address: String) -> anyhow::Result<String> {
+/// An address as it was written; of `-` the first line of standard input, since passwords are seen
+/// in lists of processes.
+fn read_address(address: String) -> anyhow::Result<String> {
     if address != "-" {
         return Ok(address);
     }
@@ -109,7 +112,7 @@ fn written(address: String) -> anyhow::Result<String> {
     Ok(line.trim().to_owned())
 }
 
-fn shown_once(endpoint: &CreatedWebhookEndpoint) -> String {
+fn created_text(endpoint: &CreatedWebhookEndpoint) -> String {
     let mut text =
         format!("{} at {} is told of {}.\n", endpoint.id, endpoint.url, endpoint.types.join(", "));
     if let Some(secret) = &endpoint.secret {

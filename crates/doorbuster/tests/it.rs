@@ -1,7 +1,7 @@
 //! The program from outside: real processes, real sockets, a scratch directory for each test.
 
-#[path = "it/books.rs"]
-mod books;
+#[path = "it/accounting.rs"]
+mod accounting;
 #[path = "it/chaos.rs"]
 mod chaos;
 #[path = "it/demo.rs"]
@@ -12,18 +12,16 @@ mod draw;
 mod export;
 #[path = "it/failpoints.rs"]
 mod failpoints;
-#[path = "it/house.rs"]
-mod house;
 #[allow(dead_code, reason = "the brokers' own tests do more with it")]
 #[path = "../../brokers/tests/it/keeper.rs"]
 mod keeper;
 #[path = "it/kill.rs"]
 mod kill;
-#[path = "it/line.rs"]
-mod line;
 #[allow(dead_code, reason = "the brokers' own tests do more with it")]
 #[path = "../../brokers/tests/it/nats_server.rs"]
 mod nats_server;
+#[path = "it/nats_stream.rs"]
+mod nats_stream;
 #[path = "it/pages.rs"]
 mod pages;
 #[path = "it/privacy.rs"]
@@ -41,10 +39,12 @@ mod serve;
 mod several;
 #[path = "it/slots.rs"]
 mod slots;
-#[path = "it/stream.rs"]
-mod stream;
+#[path = "it/test_server.rs"]
+mod test_server;
 #[path = "it/traces.rs"]
 mod traces;
+#[path = "it/waitlist.rs"]
+mod waitlist;
 #[path = "../../store/tests/it/watch.rs"]
 mod watch;
 #[path = "it/webhooks.rs"]

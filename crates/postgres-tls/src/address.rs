@@ -6,7 +6,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 
 use crate::connect::{Tls, TlsError};
-use crate::verify::Check;
+use crate::verify::CertCheck;
 
 /// Where the database is, and how its connections are protected.
 #[derive(Clone, Debug)]
@@ -32,18 +32,18 @@ pub enum AddressError {
 }
 
 impl Address {
-    /// Reads `postgres://…`, or words such as `host=… user=…`; only the former knows `sslrootcert` and the modes that verify.
+    /// Reads `postgres://…`, or words such as `host=… user=…`; only the former knows `sslrootcert`
+    /// and the modes that verify.
     ///
-    /// # Errors
-    /// When it is no such address, or when its certificates cannot be read.
+    /// # Errors When it is no such address, or when its certificates cannot be read.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
-        let (text, asked) = Asked::take(text)?;
+        let (text, asked) = TlsParams::split_from(text)?;
         let mut config: Config = text.parse()?;
         if let Some(mode) = asked.mode {
             config.ssl_mode(mode);
         }
         let tls = match config.get_ssl_mode() {
-            SslMode::Disable | SslMode::Prefer => Tls::new(Check::Nothing, None)?,
+            SslMode::Disable | SslMode::Prefer => Tls::new(CertCheck::Nothing, None)?,
             _ => Tls::new(asked.check, asked.roots)?,
         };
         Ok(Self { config, tls })
@@ -51,16 +51,16 @@ impl Address {
 }
 
 /// What the address says about TLS that its reader does not know.
-struct Asked {
+struct TlsParams {
     mode: Option<SslMode>,
-    check: Check,
+    check: CertCheck,
     roots: Option<PathBuf>,
 }
 
-impl Asked {
+impl TlsParams {
     /// Takes the words out of a URL's query; the rest, and they.
-    fn take(text: &str) -> Result<(String, Self), AddressError> {
-        let mut asked = Self { mode: None, check: Check::Nothing, roots: None };
+    fn split_from(text: &str) -> Result<(String, Self), AddressError> {
+        let mut asked = Self { mode: None, check: CertCheck::Nothing, roots: None };
         let is_url = ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme));
         let Some((place, query)) = text.split_once('?').filter(|_| is_url) else {
             return Ok((text.to_owned(), asked));
@@ -68,35 +68,37 @@ impl Asked {
         let mut kept = Vec::new();
         for pair in query.split('&') {
             match pair.split_once('=') {
-                Some(("sslmode", mode)) => (asked.mode, asked.check) = understood(mode)?,
+                Some(("sslmode", mode)) => (asked.mode, asked.check) = parse_mode(mode)?,
                 // The system's are what is trusted without a file.
                 Some(("sslrootcert", "system")) => asked.roots = None,
-                Some(("sslrootcert", path)) => asked.roots = Some(PathBuf::from(unescaped(path))),
+                Some(("sslrootcert", path)) => {
+                    asked.roots = Some(PathBuf::from(percent_decode(path)))
+                }
                 _ => kept.push(pair),
             }
         }
-        if asked.roots.is_some() && asked.check == Check::Nothing {
-            asked.check = Check::Authority;
+        if asked.roots.is_some() && asked.check == CertCheck::Nothing {
+            asked.check = CertCheck::Authority;
         }
         let question = if kept.is_empty() { "" } else { "?" };
         Ok((format!("{place}{question}{}", kept.join("&")), asked))
     }
 }
 
-fn understood(mode: &str) -> Result<(Option<SslMode>, Check), AddressError> {
+fn parse_mode(mode: &str) -> Result<(Option<SslMode>, CertCheck), AddressError> {
     let (mode, check) = match mode {
-        "disable" => (SslMode::Disable, Check::Nothing),
-        "prefer" => (SslMode::Prefer, Check::Nothing),
-        "require" => (SslMode::Require, Check::Nothing),
-        "verify-ca" => (SslMode::Require, Check::Authority),
-        "verify-full" => (SslMode::Require, Check::AuthorityAndName),
+        "disable" => (SslMode::Disable, CertCheck::Nothing),
+        "prefer" => (SslMode::Prefer, CertCheck::Nothing),
+        "require" => (SslMode::Require, CertCheck::Nothing),
+        "verify-ca" => (SslMode::Require, CertCheck::Authority),
+        "verify-full" => (SslMode::Require, CertCheck::AuthorityAndHost),
         other => return Err(AddressError::Mode(other.to_owned())),
     };
     Ok((Some(mode), check))
 }
 
 /// `%2F` and the like, as bytes; what is no such thing stays as it is.
-fn unescaped(text: &str) -> String {
+fn percent_decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {
@@ -122,8 +124,8 @@ fn unescaped(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn check(text: &str, rest: &str, mode: Option<SslMode>, check: Check, roots: Option<&str>) {
-        let (left, asked) = Asked::take(text).expect("an address");
+    fn check(text: &str, rest: &str, mode: Option<SslMode>, check: CertCheck, roots: Option<&str>) {
+        let (left, asked) = TlsParams::split_from(text).expect("an address");
         assert_eq!(left, rest, "{text}");
         assert_eq!(asked.mode, mode, "{text}");
         assert_eq!(asked.check, check, "{text}");
@@ -132,26 +134,26 @@ mod tests {
 
     #[test]
     fn the_words_about_tls_are_taken_out_of_an_address_and_the_others_stay() {
-        check("postgres://a@b/c", "postgres://a@b/c", None, Check::Nothing, None);
+        check("postgres://a@b/c", "postgres://a@b/c", None, CertCheck::Nothing, None);
         let (with, without) = ("postgres://a@b/c?sslmode=require", "postgres://a@b/c");
-        check(with, without, Some(SslMode::Require), Check::Nothing, None);
+        check(with, without, Some(SslMode::Require), CertCheck::Nothing, None);
         check(
             "postgres://a@b/c?connect_timeout=3&sslmode=verify-full&sslrootcert=%2Fetc%2Fca%20one.pem&application_name=x",
             "postgres://a@b/c?connect_timeout=3&application_name=x",
             Some(SslMode::Require),
-            Check::AuthorityAndName,
+            CertCheck::AuthorityAndHost,
             Some("/etc/ca one.pem"),
         );
         check(
             "postgresql://b/c?sslrootcert=/ca.pem&sslmode=require",
             "postgresql://b/c",
             Some(SslMode::Require),
-            Check::Authority,
+            CertCheck::Authority,
             Some("/ca.pem"),
         );
         let system = "postgres://b/c?sslmode=verify-ca&sslrootcert=system";
-        check(system, "postgres://b/c", Some(SslMode::Require), Check::Authority, None);
-        check("host=/tmp dbname=x?y", "host=/tmp dbname=x?y", None, Check::Nothing, None);
+        check(system, "postgres://b/c", Some(SslMode::Require), CertCheck::Authority, None);
+        check("host=/tmp dbname=x?y", "host=/tmp dbname=x?y", None, CertCheck::Nothing, None);
     }
 
     #[test]

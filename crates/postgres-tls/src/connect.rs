@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_rustls::{TlsConnector, client};
 
-use crate::verify::{Check, Verifier};
+use crate::verify::{CertCheck, Verifier};
 
 /// Why certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +31,8 @@ pub enum TlsError {
     },
     /// The system's certificates.
     #[error(
-        "this system trusts no certificates (is ca-certificates installed?); name the database's in sslrootcert"
+        "this system trusts no certificates (is ca-certificates installed?); name the database's \
+         in sslrootcert"
     )]
     System,
     /// Something else that TLS needs.
@@ -45,15 +46,15 @@ pub struct Tls(Arc<ClientConfig>);
 
 impl Tls {
     /// `roots`: a file of trusted certificates; the system's if there is none.
-    pub(crate) fn new(check: Check, roots: Option<PathBuf>) -> Result<Self, TlsError> {
+    pub(crate) fn new(check: CertCheck, roots: Option<PathBuf>) -> Result<Self, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let own = match (check, roots) {
-            (Check::Nothing, _) => Vec::new(),
+            (CertCheck::Nothing, _) => Vec::new(),
             (_, Some(path)) => from_file(&path)?,
             (_, None) => rustls_native_certs::load_native_certs().certs,
         };
         let authorities =
-            (check != Check::Nothing).then(|| authorities(&own, &provider)).transpose()?;
+            (check != CertCheck::Nothing).then(|| authorities(&own, &provider)).transpose()?;
         let verifier = Arc::new(Verifier::new(Arc::clone(&provider), check, authorities, own));
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

@@ -1,4 +1,5 @@
-//! The way to PostgreSQL: an address read with every `sslmode` that PostgreSQL's own programs know but `allow`, and TLS by rustls.
+//! The way to PostgreSQL: an address read with every `sslmode` that PostgreSQL's own programs know
+//! but `allow`, and TLS by rustls.
 //!
 //! | `sslmode` | encrypted | the server's certificate |
 //! |---|---|---|
@@ -8,8 +9,9 @@
 //! | `verify-ca` | yes | signed by a trusted authority |
 //! | `verify-full` | yes | the same, and for the host of the address, by its subject alternative names |
 //!
-//! Trusted are the certificates of the PEM file `sslrootcert`, or those that the system trusts if there is none. A server's own certificate may stand in
-//! that file itself: then it is trusted until it is taken out, whatever its dates say. Nothing goes through TLS over a Unix socket.
+//! Trusted are the certificates of the PEM file `sslrootcert`, or those that the system trusts if
+//! there is none. A server's own certificate may stand in that file itself: then it is trusted
+//! until it is taken out, whatever its dates say. Nothing goes through TLS over a Unix socket.
 
 mod address;
 mod connect;

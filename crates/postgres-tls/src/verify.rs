@@ -12,34 +12,34 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 
 /// How much is asked of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Check {
+pub(crate) enum CertCheck {
     /// That the server holds its key.
     Nothing,
     /// That somebody trusted signed it, too.
     Authority,
     /// That it is this host's, too.
-    AuthorityAndName,
+    AuthorityAndHost,
 }
 
 /// Asks as much of a certificate as the address does.
 #[derive(Debug)]
 pub(crate) struct Verifier {
     provider: Arc<CryptoProvider>,
-    check: Check,
+    check: CertCheck,
     /// Who is trusted to sign; `None` where nobody is asked.
     authorities: Option<Arc<WebPkiServerVerifier>>,
     /// Certificates of servers that are trusted themselves.
-    own: Vec<CertificateDer<'static>>,
+    pinned: Vec<CertificateDer<'static>>,
 }
 
 impl Verifier {
     pub(crate) fn new(
         provider: Arc<CryptoProvider>,
-        check: Check,
+        check: CertCheck,
         authorities: Option<Arc<WebPkiServerVerifier>>,
-        own: Vec<CertificateDer<'static>>,
+        pinned: Vec<CertificateDer<'static>>,
     ) -> Self {
-        Self { provider, check, authorities, own }
+        Self { provider, check, authorities, pinned }
     }
 }
 
@@ -52,12 +52,13 @@ impl ServerCertVerifier for Verifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let Some(authorities) = self.authorities.as_ref().filter(|_| self.check != Check::Nothing)
+        let Some(authorities) =
+            self.authorities.as_ref().filter(|_| self.check != CertCheck::Nothing)
         else {
             return Ok(ServerCertVerified::assertion());
         };
-        if self.own.iter().any(|own| own == certificate) {
-            if self.check == Check::AuthorityAndName {
+        if self.pinned.iter().any(|pinned| pinned == certificate) {
+            if self.check == CertCheck::AuthorityAndHost {
                 verify_server_name(&ParsedCertificate::try_from(certificate)?, host)?;
             }
             return Ok(ServerCertVerified::assertion());
@@ -66,7 +67,7 @@ impl ServerCertVerifier for Verifier {
             // The name is looked at last: everything else holds.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) if self.check == Check::Authority => Ok(ServerCertVerified::assertion()),
+            )) if self.check == CertCheck::Authority => Ok(ServerCertVerified::assertion()),
             verdict => verdict,
         }
     }

@@ -44,7 +44,7 @@ export const askForChallenge = (token, sale, kind) => call('POST', `/v1/sales/${
 export const enterRoom = (token, sale) => call('POST', `/v1/sales/${seg(sale)}/waiting-room`, { token });
 export const getPlace = (token, sale) => call('GET', `/v1/sales/${seg(sale)}/waiting-room`, { token, cache: 'no-store' });
 /** A place in the line of an item that is held out: taken, looked up, given up. */
-const lineOf = (sale, item) => `/v1/sales/${seg(sale)}/items/${seg(item)}/line`;
+const lineOf = (sale, item) => `/v1/sales/${seg(sale)}/items/${seg(item)}/waitlist`;
 export const joinLine = (token, sale, item, key, pass = null) => call('POST', lineOf(sale, item), {
   token, headers: { 'Idempotency-Key': key, ...(pass && { 'Purchase-Pass': pass }) }, patience_ms: 15_000 });
 export const getLine = (token, sale, item) => call('GET', lineOf(sale, item), { token, cache: 'no-store' });

@@ -65,7 +65,7 @@ export function itemLine(m, { door, draw, reread, served, streaming }) {
   function refused(item, answer) {
     const { status, data } = answer;
     if (status === 409) {
-      if (['line_full', 'limit_reached', 'wrong_state'].includes(data.code)) m.unlined = { item, name: data.code };
+      if (['waitlist_full', 'limit_reached', 'wrong_state'].includes(data.code)) m.unlined = { item, name: data.code };
       else if (data.code !== 'not_held_out') { learn(m, data.code, data, { item }); m.why = null; }
       return reread(); /* units may be had, or none will come back: the status says which */
     }

@@ -131,7 +131,7 @@ export function shadeOf(m, deal, t = now()) {
   if (deal === 'heldout' && m.lining) return 'joining';
   if (deal === 'heldout' && m.barred) return m.barred.name;
   if (deal === 'heldout' && t < m.busy_ms) return 'linebusy';
-  if (deal === 'heldout' && m.unlined?.item === m.item.id) return { line_full: 'linefull', limit_reached: 'linelimit', wrong_state: 'lineonce', lost: 'linelost', stuck: null, ended: null }[m.unlined.name] ?? 'lineover';
+  if (deal === 'heldout' && m.unlined?.item === m.item.id) return { waitlist_full: 'linefull', limit_reached: 'linelimit', wrong_state: 'lineonce', lost: 'linelost', stuck: null, ended: null }[m.unlined.name] ?? 'lineover';
   if (deal === 'heldout') return mayLine(m) ? 'mayline' : null;
   if (deal === 'inline') return m.unlined?.name === 'stuck' ? 'stuck' : m.lines[m.item.id].ahead === null ? 'inlinex' : m.lines[m.item.id].ahead === 0 ? 'next' : null;
   if (deal === 'reserved') return m.order.id === m.came ? 'came' : null;

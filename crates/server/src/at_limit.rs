@@ -1,7 +1,9 @@
-//! Buyers who hold as much of an item as the limit allows, as the truth said when a press of theirs was settled.
+//! Buyers who hold as much of an item as the limit allows, as the truth said when a press of theirs
+//! was settled.
 //!
-//! A slot knows the shares of those who bought under its present grant. After a pause, a restart, or at another node it does not, and each press of a
-//! buyer at the limit would take a ticket to the store to hear the same again. This memory hears it once.
+//! A slot knows the shares of those who bought under its present grant. After a pause, a restart,
+//! or at another node it does not, and each press of a buyer at the limit would take a ticket to
+//! the store to hear the same again. This memory hears it once.
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,7 +11,8 @@ use std::time::{Duration, Instant};
 use doorbuster_core::Units;
 use hashbrown::HashMap;
 
-/// Buyers that are remembered of one item; at the bound all are forgotten, and the truth is asked again.
+/// Buyers that are remembered of one item; at the bound all are forgotten, and the truth is asked
+/// again.
 const BUYERS_MAX: usize = 65_536;
 
 /// One item's buyers at the limit.
@@ -21,7 +24,8 @@ pub struct AtLimit {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Endings of orders that this node had been told of when what is here was read. With the next one it may be old.
+    /// Endings of orders that this node had been told of when what is here was read. With the next
+    /// one it may be old.
     told: u64,
     /// Units held, by the buyer's keyed hash, and when that had been read.
     used: HashMap<u64, (u32, Instant), foldhash::fast::FixedState>,
@@ -46,8 +50,8 @@ impl AtLimit {
         self.count.store(state.used.len(), Ordering::Release);
     }
 
-    /// What the buyer holds, if with `units` more that passes the limit, no order of the item ended since it was read, and this node has looked at the truth
-    /// since: `unseen_for` ago.
+    /// What the buyer holds, if with `units` more that passes the limit, no order of the item ended
+    /// since it was read, and this node has looked at the truth since: `staleness` ago.
     pub(crate) fn refuses(
         &self,
         buyer: u64,
@@ -64,7 +68,7 @@ impl AtLimit {
         if read.elapsed() < unseen_for {
             return None;
         }
-        (u64::from(used) + units.wide() > u64::from(limit)).then_some(used)
+        (u64::from(used) + units.to_u64() > u64::from(limit)).then_some(used)
     }
 }
 

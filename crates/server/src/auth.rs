@@ -10,10 +10,10 @@ mod operators;
 
 pub use bearer::bearer;
 pub use buyers::{Buyers, JwksError};
-pub use claims::{BuyerName, Expected, Shopper};
+pub use claims::{BuyerName, ExpectedClaims, VerifiedBuyer};
 pub use issue::{NewToken, token};
 pub(crate) use jwks::check_file as check_jwks_file;
-pub use operators::{CONFIGURED_KEY, Operator, Operators, role, stored};
+pub use operators::{CONFIGURED_KEY, Operator, Operators, role_of_row, role_to_store};
 
 /// Why somebody is not let in, for a person: it says nothing about secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,5 @@
-//! Start and stop: settings in, a running server, and every accepted request answered before the end.
+//! Start and stop: settings in, a running server, and every accepted request answered before the
+//! end.
 
 mod demo;
 mod handles;
@@ -16,7 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::{Buyers, Expected, JwksError, Operators};
+use crate::auth::{Buyers, ExpectedClaims, JwksError, Operators};
 use crate::clock::Clock;
 use crate::config::{BuyerKeys, ProviderSettings, Settings, Shape};
 use crate::engine::{Engine, EngineError, EngineOptions, Place};
@@ -61,7 +62,8 @@ pub enum ServeError {
     },
     /// Fewer files may be open than a server needs.
     #[error(
-        "only {allowed} files may be open, too few for a server: raise the limit (ulimit -n) to {needed} at least"
+        "only {allowed} files may be open, too few for a server: raise the limit (ulimit -n) to \
+         {needed} at least"
     )]
     Handles {
         /// As many as may be open.
@@ -72,7 +74,8 @@ pub enum ServeError {
     /// The store failed for good while the server ran.
     #[error("the store failed, so the server ended: {0}")]
     Fatal(String),
-    /// What was accepted did not settle in time; it is given back at the next start, or settled by other nodes.
+    /// What was accepted did not settle in time; it is given back at the next start, or settled by
+    /// other nodes.
     #[error("what was accepted did not settle within {} s; it is given back at the next start, or settled by other nodes", SETTLE_TIMEOUT.as_secs())]
     Late,
 }
@@ -90,19 +93,21 @@ fn event_loop(workers: usize) -> io::Result<Runtime> {
         .worker_threads(workers)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .thread_name("doorbuster")
-        // What another thread wakes (the settler, by the store's writer) is looked for before each task. With more in between, a flood of requests, of which there
-        // are always more, keeps it waiting for tens of milliseconds, and the writer has nothing to do meanwhile.
+        // What another thread wakes (the settler, by the store's writer) is looked for before each
+        // task. With more in between, a flood of requests, of which there are always more, keeps it
+        // waiting for tens of milliseconds, and the writer has nothing to do meanwhile.
         .global_queue_interval(1)
         .enable_all()
         .build()
 }
 
-/// Serves until `asked_to_stop`, or until the store fails for good. Logging is the caller's to begin.
+/// Serves until `asked_to_stop`, or until the store fails for good. Logging is the caller's to
+/// begin.
 ///
-/// Ready is told by one line on standard output, `doorbuster listening on http://HOST:PORT`, and to the service manager.
+/// Ready is told by one line on standard output, `doorbuster listening on http://HOST:PORT`, and to
+/// the service manager.
 ///
-/// # Errors
-/// Why it did not start, or did not end well.
+/// # Errors Why it did not start, or did not end well.
 pub async fn serve(
     settings: Settings,
     asked_to_stop: impl Future<Output = ()>,
@@ -116,10 +121,10 @@ pub async fn serve(
     serve_telling(settings, say, asked_to_stop).await
 }
 
-/// [`serve`] with something else than the line on standard output to tell that it is ready, and where.
+/// [`serve`] with something else than the line on standard output to tell that it is ready, and
+/// where.
 ///
-/// # Errors
-/// The same.
+/// # Errors The same.
 pub async fn serve_telling(
     settings: Settings,
     ready: impl FnOnce(SocketAddr),
@@ -136,7 +141,8 @@ pub async fn serve_telling(
     let parts = Parts { settings: &settings, secrets: &secrets, engine: &engine, connections_max };
     let run = run(parts, ready, asked_to_stop, fatal).await;
     if let Err(ServeError::Fatal(_)) = &run {
-        // Nothing may be written any more: what was told is on the disk, the rest is given back at the next start.
+        // Nothing may be written any more: what was told is on the disk, the rest is given back at
+        // the next start.
         return run;
     }
     tell(&[NotifyState::Stopping]);
@@ -170,7 +176,10 @@ async fn run(
     let at = |error| ServeError::Listen { address: settings.listen, error };
     let listener = web::bind(settings.listen).map_err(at)?;
     let address = listener.address().map_err(at)?;
-    app.serve_at(&format!("http://{}", SocketAddr::new(reachable(address.ip()), address.port())));
+    app.set_server_address(&format!(
+        "http://{}",
+        SocketAddr::new(reachable(address.ip()), address.port())
+    ));
     announce(parts, address).await?;
     tell(&[NotifyState::Ready]);
     ready(address);
@@ -178,7 +187,7 @@ async fn run(
     let stop = CancellationToken::new();
     let serving = async {
         let served = listener.serve(&app, connections_max, settings.idle, &stop);
-        tokio::join!(served, app.tend());
+        tokio::join!(served, app.run_jobs());
     };
     let mut serving = std::pin::pin!(serving);
     let asked_to_stop = async {
@@ -188,7 +197,7 @@ async fn run(
                 for_secs = settings.stop_notice.as_secs(),
                 "asked to stop: not ready any more, and served all the same"
             );
-            app.give_notice();
+            app.mark_not_ready();
             tokio::time::sleep(settings.stop_notice).await;
         }
     };
@@ -199,9 +208,10 @@ async fn run(
         Ok(reason) = fatal => Err(ServeError::Fatal(reason)),
     };
     tracing::info!("stopping: requests in progress are finished");
-    app.begin_to_stop();
+    app.begin_shutdown();
     stop.cancel();
-    // Beside the requests in progress, and not for ever: an operator's change may hold an item while the disk hangs.
+    // Beside the requests in progress, and not for ever: an operator's change may hold an item
+    // while the disk hangs.
     tokio::join!(serving, tokio::time::timeout(FINISH_TIMEOUT, engine.begin_to_stop())).0;
     if ended.is_ok() {
         // Whoever asked to wait longer finds the verdict by the same key after the next start.
@@ -236,7 +246,7 @@ fn options(
                 NodeId(rand::random_range(1..1 << 31))
             }
         },
-        bounds: doorbuster_core::slot::Bounds::default(),
+        bounds: doorbuster_core::slot::SlotBounds::default(),
         leads_regardless: false,
         allow_fsync_off: false,
         on_fatal: Arc::new(move |reason| {
@@ -254,8 +264,10 @@ async fn app(
     secrets: &Secrets,
     engine: &Arc<Engine>,
 ) -> Result<Arc<App>, ServeError> {
-    let expected =
-        Expected { issuer: settings.auth.issuer.clone(), audience: settings.auth.audience.clone() };
+    let expected = ExpectedClaims {
+        issuer: settings.auth.issuer.clone(),
+        audience: settings.auth.audience.clone(),
+    };
     let buyers = match (&secrets.buyer, &settings.auth.buyers) {
         (Some(secret), _) => Buyers::with_secret(secret, expected),
         (None, Some(keys @ (BuyerKeys::JwksFile(_) | BuyerKeys::JwksUrl(_)))) => {
@@ -264,7 +276,7 @@ async fn app(
         (None, _) => unreachable!("without public keys a secret was prepared"),
     };
     let operators = Operators::new(&secrets.admin_key);
-    operators.know(engine.store().keys().await.map_err(EngineError::from)?);
+    operators.replace_keys(engine.store().keys().await.map_err(EngineError::from)?);
     let guests = settings.demo.then(|| secrets.buyer.clone()).flatten();
     let app = App::new(
         settings,
@@ -276,7 +288,7 @@ async fn app(
         &secrets.webhook,
     );
     // Whom operators turn away is known before the first request.
-    app.know_blocks().await.map_err(EngineError::from)?;
+    app.load_blocks().await.map_err(EngineError::from)?;
     Ok(app)
 }
 
@@ -305,10 +317,11 @@ async fn announce(parts: Parts<'_>, address: SocketAddr) -> Result<(), ServeErro
     Ok(())
 }
 
-/// An address that others in the same network can go to, for one that stands for all: the one that this machine would speak to others from. Nothing is
-/// sent to find out.
+/// An address that others in the same network can go to, for one that stands for all: the one that
+/// this machine would speak to others from. Nothing is sent to find out.
 fn seen_from_elsewhere(ip: IpAddr) -> IpAddr {
-    // An address that is kept for documents, and so nobody's: whatever is said to it goes the way of everything.
+    // An address that is kept for documents, and so nobody's: whatever is said to it goes the way
+    // of everything.
     let own = || {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
         socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
@@ -340,7 +353,8 @@ mod tests {
 
     use super::*;
 
-    /// As many connections as have something to say at once; more than a worker keeps in its own queue.
+    /// As many connections as have something to say at once; more than a worker keeps in its own
+    /// queue.
     const BUSY: usize = 512;
     const ASKED: usize = 50;
 

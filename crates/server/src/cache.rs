@@ -1,17 +1,20 @@
 //! What is read of the truth for whoever asks for what this node does not know, and how seldom.
 //!
-//! A node's catalogue has every sale, and is told of every change: what buyers ask for is answered from it. An id that is not there is either no
-//! sale's, or one that was made elsewhere a moment ago. Which of the two is read from the store: by one request of a node at a time, by one node of a
-//! cluster at a time, and not again for as long as the answer "there is nothing new" is remembered: here, and where nodes share a Redis, there. That
-//! is one short marker for all unknown ids, so that random ones cost no memory and no more reads than one.
+//! A node's catalogue has every sale, and is told of every change: what buyers ask for is answered
+//! from it. An id that is not there is either no sale's, or one that was made elsewhere a moment
+//! ago. Which of the two is read from the store: by one request of a node at a time, by one node of
+//! a cluster at a time, and not again for as long as the answer "there is nothing new" is
+//! remembered: here, and where nodes share a Redis, there. That is one short marker for all unknown
+//! ids, so that random ones cost no memory and no more reads than one.
 //!
-//! Where something is new, one node reads all of it and leaves a copy in that Redis, which the others take. `docs/caching.md` has the whole picture.
+//! Where something is new, one node reads all of it and leaves a copy in that Redis, which the
+//! others take. `docs/caching.md` has the whole picture.
 mod copy;
 mod numbers;
 
 use std::time::Duration;
 
-use doorbuster_slots::{Held, Locks, Shared, SlotError};
+use doorbuster_slots::{LockGuard, Locks, Shared, SlotError};
 use doorbuster_store::{CatalogueRows, StoreError};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
@@ -22,13 +25,15 @@ use crate::engine::Engine;
 
 /// So long "there is nothing new" is believed, on each node and between them.
 const NOTHING_NEW: Duration = Duration::from_millis(10);
-/// The store is read for unknown ids at most in this part of the time, however long a reading takes.
+/// The store is read for unknown ids at most in this part of the time, however long a reading
+/// takes.
 const BUSY_PARTS: u32 = 10;
 /// How long a node waits for another one's reading before it reads for itself.
 const OTHER_READS_MAX: Duration = Duration::from_millis(50);
 /// Between two looks whether it is done.
 const OTHER_READS_POLL: Duration = Duration::from_millis(2);
-/// Of the lock under which is looked whether there is something new, and of the keys in the shared Redis.
+/// Of the lock under which is looked whether there is something new, and of the keys in the shared
+/// Redis.
 const NAME: &str = "catalogue";
 
 /// What a node keeps for it.
@@ -107,7 +112,8 @@ impl Cache {
         self.shared.as_ref().map(|(shared, locks)| (shared, locks))
     }
 
-    /// Makes sure that the catalogue was the newest a moment ago. A Redis or a store that is away changes nothing: what is known is what is said.
+    /// Makes sure that the catalogue was the newest a moment ago. A Redis or a store that is away
+    /// changes nothing: what is known is what is said.
     async fn look(&self, engine: &Engine) {
         let Some((shared, locks)) = self.shared() else {
             drop(engine.catch_up().await);
@@ -125,7 +131,8 @@ impl Cache {
         }
     }
 
-    /// All sales as of this version, which the truth has just named, or of a later one: another node's copy, else the truth.
+    /// All sales as of this version, which the truth has just named, or of a later one: another
+    /// node's copy, else the truth.
     pub(crate) async fn rows(
         &self,
         engine: &Engine,
@@ -163,10 +170,11 @@ enum Turn<T> {
     /// Nobody's: another node left what was asked for.
     There(T),
     /// This node reads the truth: for all of them while it has the lock, else for itself.
-    Reads(Option<Held>),
+    Reads(Option<LockGuard>),
 }
 
-/// Has one node of several read what all of them want, and the others wait for it a little; whoever cannot ask them reads for itself.
+/// Has one node of several read what all of them want, and the others wait for it a little; whoever
+/// cannot ask them reads for itself.
 async fn one_reads<W: Wanted>(
     engine: &Engine,
     (shared, locks): (&Shared, &Locks),
@@ -178,7 +186,8 @@ async fn one_reads<W: Wanted>(
             // A lock that was taken for nothing goes beside.
             Ok(Ok(Left::This(found))) => return Turn::There(found),
             Ok(Ok(Left::Nothing)) if held.is_none() => {}
-            // The lock is had and nobody was faster; or another node knows more; or the Redis is away.
+            // The lock is had and nobody was faster; or another node knows more; or the Redis is
+            // away.
             _ => return Turn::Reads(held),
         }
         match timeout_at(until, locks.try_take(W::LOCK)).await {
@@ -194,7 +203,8 @@ fn key(shared: &Shared) -> String {
 }
 
 impl Engine {
-    /// [`Engine::catch_up`], but for those who may ask for anything: at most so often for all of them.
+    /// [`Engine::catch_up`], but for those who may ask for anything: at most so often for all of
+    /// them.
     pub async fn catch_up_now_and_then(&self) {
         if self.layout().is_alone() {
             return;

@@ -1,6 +1,8 @@
-//! Sales and items in node memory: what a page view, a status request or a purchase reads instead of the store.
+//! Sales and items in node memory: what a page view, a status request or a purchase reads instead
+//! of the store.
 //!
-//! The catalogue is a value behind an `ArcSwap`: a read is one load, a change swaps in a copy in which one sale is new.
+//! The catalogue is a value behind an `ArcSwap`: a read is one load, a change swaps in a copy in
+//! which one sale is new.
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,13 +11,13 @@ use arc_swap::ArcSwap;
 use doorbuster_api::admin::front_door::FrontDoor;
 use doorbuster_api::gate::Room;
 use doorbuster_core::partition::{self, Registry};
-use doorbuster_core::slot::Request;
-use doorbuster_core::{Choose, IdKey, ItemId, Millis, Phase, SlotKey, Spread};
+use doorbuster_core::slot::TicketRequest;
+use doorbuster_core::{IdKey, ItemId, Millis, PartitionChoice, Phase, SlotKey, Spread};
 use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
 
 use crate::at_limit::AtLimit;
-use crate::gate::room::Arrivals;
-use crate::gate::{Route, Rules, SaleLimits};
+use crate::gate::waiting_room::Arrivals;
+use crate::gate::{LimitRules, Route, SaleLimitState};
 use crate::gauge::Gauge;
 use crate::layout::Layout;
 use crate::purchase::OpenGrants;
@@ -25,7 +27,8 @@ use crate::wants::Wants;
 /// How long after its end a node remembers who holds a sale's orders.
 const REMEMBERED_AFTER_END_MS: i64 = 86_400_000;
 
-/// Versions of a row before the present one under which caches may keep a status: pages that have not heard of a change ask for one of these.
+/// Versions of a row before the present one under which caches may keep a status: pages that have
+/// not heard of a change ask for one of these.
 const VERSIONS_SHARED: u64 = 4;
 
 /// An item, as buyers' requests see it.
@@ -46,9 +49,11 @@ pub struct ItemState {
 /// What a node keeps of an item beside its row and its counts.
 #[derive(Debug, Default)]
 pub struct ItemWork {
-    /// Held by whoever moves the item's units between pool and slots. Saves work; safety rests on the store's rows.
+    /// Held by whoever moves the item's units between pool and slots. Saves work; safety rests on
+    /// the store's rows.
     pub tending: tokio::sync::Mutex<()>,
-    /// Some task waits for that already, and will see whatever was committed by then: one is enough.
+    /// Some task waits for that already, and will see whatever was committed by then: one is
+    /// enough.
     pub awaits_tending: AtomicBool,
     /// Whether a slot is behind what the truth has for it.
     pub feed: FeedMarks,
@@ -64,7 +69,8 @@ pub struct ItemWork {
     pub seen: ArcSwap<Seen>,
     /// Whether this node stopped the item's slots for a drain, and so lets them go on.
     pub stopped_here: AtomicBool,
-    /// Until when (store time) this node takes nothing out of the item's pool: it gave units to the pool because somebody needs them there.
+    /// Until when (store time) this node takes nothing out of the item's pool: it gave units to the
+    /// pool because somebody needs them there.
     pub rests_until: AtomicI64,
     /// The next slot in turn, for items whose requests take turns.
     pub turn: AtomicU64,
@@ -73,17 +79,18 @@ pub struct ItemWork {
 impl ItemState {
     /// The slot that this request is put to first; `None`: this node has none for it.
     ///
-    /// A request that is sent again by the same buyer, or under the same key, comes to the same slot, unless requests take turns.
+    /// A request that is sent again by the same buyer, or under the same key, comes to the same
+    /// slot, unless requests take turns.
     #[must_use]
-    pub fn home(&self, request: &Request) -> Option<SlotKey> {
+    pub fn home(&self, request: &TicketRequest) -> Option<SlotKey> {
         let slots = self.slots.len();
         if slots <= 1 {
             return self.slots.first().copied();
         }
         let number = match self.row.spread.choose {
-            Choose::Buyer => 0,
-            Choose::Random => request.request.half(),
-            Choose::RoundRobin => self.work.turn.fetch_add(1, Ordering::Relaxed),
+            PartitionChoice::Buyer => 0,
+            PartitionChoice::Random => request.request.low_64_bits(),
+            PartitionChoice::RoundRobin => self.work.turn.fetch_add(1, Ordering::Relaxed),
         };
         let (spread, hash) = (&self.row.spread, request.buyer_hash);
         let seen = self.work.seen.load();
@@ -92,16 +99,18 @@ impl ItemState {
         self.slots.get(at as usize).copied()
     }
 
-    /// Every slot that this node reaches, the request's own first: where it is put before it is refused for having been parked as long as it may be.
-    pub fn every_slot(&self, request: &Request) -> impl Iterator<Item = SlotKey> {
+    /// Every slot that this node reaches, the request's own first: where it is put before it is
+    /// refused for having been parked as long as it may be.
+    pub fn every_slot(&self, request: &TicketRequest) -> impl Iterator<Item = SlotKey> {
         let spread = Spread { partitions: self.slots.len() as u32, ..self.row.spread };
-        let tries = partition::last_tries(&spread, request.buyer_hash, request.request.half());
+        let tries =
+            partition::last_tries(&spread, request.buyer_hash, request.request.low_64_bits());
         tries.filter_map(|at| self.slots.get(at as usize).copied())
     }
 
     /// The slot for a second try, after `first` could not serve; `None`: none was seen with enough.
     #[must_use]
-    pub fn elsewhere(&self, first: SlotKey, request: &Request) -> Option<SlotKey> {
+    pub fn elsewhere(&self, first: SlotKey, request: &TicketRequest) -> Option<SlotKey> {
         if self.slots.len() <= 1 {
             return None;
         }
@@ -121,7 +130,8 @@ pub struct Seen {
     pub units: Vec<u64>,
 }
 
-/// Which of the endings of orders that a node was told of have reached each slot. Until they have, what the slot says of a buyer's limit may be old.
+/// Which of the endings of orders that a node was told of have reached each slot. Until they have,
+/// what the slot says of a buyer's limit may be old.
 #[derive(Debug, Default)]
 pub struct FeedMarks {
     told: AtomicU64,
@@ -166,7 +176,7 @@ pub struct SaleFlags {
     /// Counts answers.
     pub tally: Tally,
     /// What everybody together asked for, and what was too much.
-    pub limits: SaleLimits,
+    pub limits: SaleLimitState,
     /// Who came to a waiting room that opens by itself, or past it.
     pub arrivals: Arrivals,
     /// Until when the waiting room is open that opens by itself, as of the last look at it.
@@ -183,13 +193,14 @@ pub struct SaleState {
     /// What it asks of its buyers, read from the row.
     pub door: FrontDoor,
     /// How often it may be asked, as the door says.
-    pub(crate) limits: Rules,
+    pub(crate) limits: LimitRules,
     /// The same of its challenges, which have a limit of their own besides.
-    challenge_limits: Rules,
-    checkout_limits: Rules,
+    challenge_limits: LimitRules,
+    checkout_limits: LimitRules,
     /// Its items, in the shop's order.
     pub items: Vec<Arc<ItemState>>,
-    /// Changes whenever the row does: the parameter under which the status is cached. Not guessable before.
+    /// Changes whenever the row does: the parameter under which the status is cached. Not guessable
+    /// before.
     pub state_version: u64,
     /// What outlives the row.
     pub flags: Arc<SaleFlags>,
@@ -197,7 +208,7 @@ pub struct SaleState {
 
 impl SaleState {
     /// How often this may be asked.
-    pub(crate) fn limits_of(&self, route: Route) -> &Rules {
+    pub(crate) fn limits_of(&self, route: Route) -> &LimitRules {
         match route {
             Route::Challenge => &self.challenge_limits,
             Route::Checkout => &self.checkout_limits,
@@ -249,7 +260,8 @@ impl SaleState {
         self.flags.draining.load(Ordering::Acquire)
     }
 
-    /// Whether it ended so long ago that this node need not remember who holds its orders: the store is asked instead.
+    /// Whether it ended so long ago that this node need not remember who holds its orders: the
+    /// store is asked instead.
     #[must_use]
     pub fn is_long_over(&self, now: Millis) -> bool {
         self.row.phase == Phase::Closed
@@ -268,14 +280,15 @@ const VERSION_DIGITS: usize = 13;
 
 /// A number for a sale whose row has this version and phase, which nobody can know before.
 fn state_version(key: &IdKey, id: &str, row: u64, phase: Phase) -> u64 {
-    key.request_hash(id, &format!("{row} {}", phase.as_str())).half()
+    key.request_hash(id, &format!("{row} {}", phase.as_str())).low_64_bits()
 }
 
 fn version(state: u64) -> String {
     format!("{:0VERSION_DIGITS$x}", state >> 12)
 }
 
-/// The front door that a row keeps. One that cannot be read is shut: better no sale than one without its checks.
+/// The front door that a row keeps. One that cannot be read is shut: better no sale than one
+/// without its checks.
 #[must_use]
 pub fn door(row: &SaleRow) -> FrontDoor {
     FrontDoor::parse(&row.front_door).unwrap_or_else(|| {
@@ -283,7 +296,7 @@ pub fn door(row: &SaleRow) -> FrontDoor {
             sale = row.id,
             "the front door of this sale cannot be read, and lets nobody in"
         );
-        FrontDoor::SHUT
+        FrontDoor::CLOSED_DOOR
     })
 }
 
@@ -320,7 +333,8 @@ impl Catalogue {
         self.items.get(&item)
     }
 
-    /// Takes in a new or changed sale. Gauges and flags of items and sales known before go on; `counts` are for new ones.
+    /// Takes in a new or changed sale. Gauges and flags of items and sales known before go on;
+    /// `counts` are for new ones.
     pub fn put(&mut self, row: SaleRow, counts: &[ItemCounts], key: &IdKey, layout: Layout) {
         let id: Arc<str> = row.id.as_str().into();
         let before = self.sales.get(&id).cloned();
@@ -351,8 +365,8 @@ impl Catalogue {
         let state_version = state_version(key, &id, row.version, row.phase);
         let door = door(&row);
         let (limits, challenge_limits) =
-            (Rules::new(&door.limits), Rules::of_challenges(&door.limits));
-        let checkout_limits = Rules::of_checkouts(&door.limits);
+            (LimitRules::new(&door.limits), LimitRules::for_challenges(&door.limits));
+        let checkout_limits = LimitRules::for_checkouts(&door.limits);
         let sale = SaleState {
             door,
             limits,

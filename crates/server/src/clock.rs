@@ -1,7 +1,9 @@
-//! The store's clock: wall time at start, carried on by the monotonic clock, pulled gently towards the wall.
+//! The store's clock: wall time at start, carried on by the monotonic clock, pulled gently towards
+//! the wall.
 //!
-//! At a step of the wall clock beyond [`STEP_MAX_MS`] an alarm is raised and expiry rests until the two agree again or the program is started
-//! anew. One beyond [`HEAL_MAX_MS`] is not followed; a smaller one, as after a machine slept, is, gently. So no unpaid order expires early, and no sale
+//! At a step of the wall clock beyond [`STEP_MAX_MS`] an alarm is raised and expiry rests until the
+//! two agree again or the program is started anew. One beyond [`HEAL_MAX_MS`] is not followed; a
+//! smaller one, as after a machine slept, is, gently. So no unpaid order expires early, and no sale
 //! opens early by more than that, because somebody set a clock.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -11,7 +13,8 @@ use doorbuster_core::Millis;
 
 /// A difference between wall and store clock beyond which the wall clock is not believed.
 pub const STEP_MAX_MS: i64 = 2_000;
-/// A difference beyond which the store's clock is not even pulled: no sale opens an hour early because somebody set a clock.
+/// A difference beyond which the store's clock is not even pulled: no sale opens an hour early
+/// because somebody set a clock.
 const HEAL_MAX_MS: i64 = 60_000;
 /// How far one [`Clock::discipline`] moves the store's clock at most.
 const PULL_MAX_MS: i64 = 20;
@@ -64,17 +67,20 @@ impl Clock {
         )
     }
 
-    /// What the machine's wall clock says, however it was set: for what others write their own time on, who know nothing of the store's.
+    /// What the machine's wall clock says, however it was set: for what others write their own time
+    /// on, who know nothing of the store's.
     #[must_use]
     pub fn wall(&self) -> Millis {
         Millis((self.0.wall)())
     }
 
-    /// Compares with the wall clock and pulls gently towards it; called about once a second. Returns how far the wall is ahead, in milliseconds.
+    /// Compares with the wall clock and pulls gently towards it; called about once a second.
+    /// Returns how far the wall is ahead, in milliseconds.
     pub fn discipline(&self) -> i64 {
         let ahead = (self.0.wall)().saturating_sub(self.now().0);
         self.0.alarm.store(ahead.abs() > STEP_MAX_MS, Ordering::Release);
-        // Under the alarm too, so that a machine that slept for seconds heals in minutes; a larger step is not followed at all.
+        // Under the alarm too, so that a machine that slept for seconds heals in minutes; a larger
+        // step is not followed at all.
         if ahead.abs() <= HEAL_MAX_MS {
             self.0.offset.fetch_add(ahead.clamp(-PULL_MAX_MS, PULL_MAX_MS), Ordering::Relaxed);
         }

@@ -1,8 +1,9 @@
 //! Settings in two stages: gathered raw from four layers, then checked into [`Settings`].
 //!
-//! Weakest first: built-in defaults (the commented file `config/default.toml`, which `config default` prints), the file
-//! of `--config`, the environment, the command line. Everything that is wrong is found at once and told with the name of
-//! the setting, where it was set, and what to write instead; nothing starts on settings that are not understood.
+//! Weakest first: built-in defaults (the commented file `config/default.toml`, which `config
+//! default` prints), the file of `--config`, the environment, the command line. Everything that is
+//! wrong is found at once and told with the name of the setting, where it was set, and what to
+//! write instead; nothing starts on settings that are not understood.
 
 mod check;
 mod cidr;
@@ -28,7 +29,7 @@ use std::time::Duration;
 use doorbuster_core::IdKey;
 use secrecy::SecretString;
 
-use crate::gate::Masters;
+use crate::gate::MasterKeys;
 
 /// The default file, word for word.
 pub const DEFAULT_FILE: &str = include_str!("../config/default.toml");
@@ -109,7 +110,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Threads that serve HTTP.
     pub workers: NonZeroUsize,
-    /// Where the embedded store and its generated secrets are. Nothing is written there in the other shapes.
+    /// Where the embedded store and its generated secrets are. Nothing is written there in the
+    /// other shapes.
     pub data_dir: PathBuf,
     /// Whose forwarding headers are believed.
     pub trusted_proxies: Vec<Cidr>,
@@ -124,12 +126,14 @@ pub struct Settings {
     /// Money that comes in.
     pub payment: PaymentSettings,
     /// The secrets that keys of the front door are made from, if they are configured.
-    pub pass_keys: Option<Masters>,
+    pub pass_keys: Option<MasterKeys>,
     /// How long a purchase pass may be used.
     pub pass_ttl: Duration,
-    /// How many buyers are called out of a sale's waiting room within a second; more than so many open one that opens by itself.
+    /// How many buyers are called out of a sale's waiting room within a second; more than so many
+    /// open one that opens by itself.
     pub room_per_sec: u64,
-    /// Whether outgoing webhooks may go to `http://` and to private addresses, and any host may be a broker.
+    /// Whether outgoing webhooks may go to `http://` and to private addresses, and any host may be
+    /// a broker.
     pub webhooks_allow_private: bool,
     /// How often one event is sent to one endpoint in vain before it is a dead letter.
     pub webhooks_tries: u32,
@@ -152,7 +156,8 @@ pub struct Settings {
 /// Who may buy and who may operate.
 #[derive(Debug)]
 pub struct AuthSettings {
-    /// How buyers' tokens are checked; `None`: by a secret that is generated, and kept beside or in the store.
+    /// How buyers' tokens are checked; `None`: by a secret that is generated, and kept beside or in
+    /// the store.
     pub buyers: Option<BuyerKeys>,
     /// Issuer that a token must name.
     pub issuer: Option<String>,
@@ -184,7 +189,8 @@ pub struct PaymentSettings {
     pub provider: ProviderSettings,
     /// Whether buyers may press the sandbox's buttons: in a demonstration, unless told otherwise.
     pub sandbox_page: bool,
-    /// Secrets of the sandbox's messages, newest first; none: one is generated, and kept beside or in the store.
+    /// Secrets of the sandbox's messages, newest first; none: one is generated, and kept beside or
+    /// in the store.
     pub webhook_secrets: Vec<SecretString>,
 }
 
@@ -239,8 +245,8 @@ pub fn load(
     gather(flags, environment).1
 }
 
-/// The settings as they would be used, one line each with where it comes from, and without secrets. Beside it what is
-/// wrong with them, if anything is.
+/// The settings as they would be used, one line each with where it comes from, and without secrets.
+/// Beside it what is wrong with them, if anything is.
 pub fn show(
     flags: &Flags,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -252,8 +258,9 @@ pub fn show(
 fn gather(
     flags: &Flags,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> (raw::Raw, Result<Settings, SettingsError>) {
-    // A map of the environment: the home directory is looked up there too, so that a test needs no real one.
+) -> (raw::RawSettings, Result<Settings, SettingsError>) {
+    // A map of the environment: the home directory is looked up there too, so that a test needs no
+    // real one.
     let environment = environment.into_iter().collect();
     let mut faults = Vec::new();
     let raw = raw::gather(flags, &environment, &mut faults);

@@ -1,4 +1,5 @@
-//! Control: everything that happens to stock without a buyer asking. One task per job; safety never rests on any of them.
+//! Control: everything that happens to stock without a buyer asking. One task per job; safety never
+//! rests on any of them.
 
 mod adjust;
 mod audit;
@@ -67,7 +68,8 @@ pub struct Control {
     suspicion: Notify,
     /// Raised when something happened that somebody may have to be told of.
     happened: tokio::sync::watch::Sender<u64>,
-    /// Whether this node tends slots whenever a commit touches their item, rather than only when it needs units itself.
+    /// Whether this node tends slots whenever a commit touches their item, rather than only when it
+    /// needs units itself.
     tends: AtomicBool,
     /// Whether this node does the work of one for all.
     leads: AtomicBool,
@@ -127,12 +129,14 @@ impl Control {
         self.lines_changed.notify_one();
     }
 
-    /// Another node refused a ticket that this node never waited for: whoever had a place in line by that id may listen here.
+    /// Another node refused a ticket that this node never waited for: whoever had a place in line
+    /// by that id may listen here.
     pub fn refused_elsewhere(&self, id: TicketId) {
         self.refused.push(id);
     }
 
-    /// Whether this node does the work of one for all now. Saves work; nothing is safe because of it.
+    /// Whether this node does the work of one for all now. Saves work; nothing is safe because of
+    /// it.
     #[must_use]
     pub fn leads(&self) -> bool {
         self.leads.load(Ordering::Acquire)

@@ -40,7 +40,8 @@ pub(crate) use living::Living;
 pub use look::Looked;
 pub use start::{EngineOptions, Place};
 
-/// Nobody is refused from a snapshot of the truth that is older. Looks are a second apart, and take a moment.
+/// Nobody is refused from a snapshot of the truth that is older. Looks are a second apart, and take
+/// a moment.
 const SHOWN_MAX: Duration = Duration::from_secs(2);
 /// How long slots are asked for numbers that are only shown.
 const ASK_SLOTS_MAX: Duration = Duration::from_millis(250);
@@ -60,7 +61,8 @@ pub enum EngineError {
     /// What was in flight did not settle in time.
     #[error("tickets in flight did not settle within {} s", DRAIN_MAX.as_secs())]
     Drain,
-    /// A message tells of a payment of ours before it is known that it was made, or of an order before it is decided.
+    /// A message tells of a payment of ours before it is known that it was made, or of an order
+    /// before it is decided.
     #[error("what a message is about is not known or not decided yet")]
     TooEarly,
 }
@@ -175,15 +177,16 @@ impl Engine {
         &self.clock
     }
 
-    /// Whether the clock that the store goes by was set, and is not believed for what must not come early.
+    /// Whether the clock that the store goes by was set, and is not believed for what must not come
+    /// early.
     #[must_use]
-    pub fn clock_was_set(&self) -> bool {
-        self.clock.has_alarm() || self.store.clock_was_set()
+    pub fn clock_stepped(&self) -> bool {
+        self.clock.has_alarm() || self.store.clock_stepped()
     }
 
     /// Whether what this node shows of the truth is recent enough to refuse anybody for it.
     pub(crate) fn is_recent(&self) -> bool {
-        self.store.unseen_for() <= SHOWN_MAX
+        self.store.staleness() <= SHOWN_MAX
     }
 
     /// The deployment's key for ids.
@@ -220,12 +223,14 @@ impl Engine {
         &self.living
     }
 
-    /// Whether this node looks after the slots that its requests are put to: nobody else can, or it leads.
+    /// Whether this node looks after the slots that its requests are put to: nobody else can, or it
+    /// leads.
     pub(crate) fn watches(&self) -> bool {
         self.layout.is_own() || self.control().leads()
     }
 
-    /// Units that an item's slots can hand out at this moment, as far as they can be asked; otherwise all that they were given.
+    /// Units that an item's slots can hand out at this moment, as far as they can be asked;
+    /// otherwise all that they were given.
     pub async fn at_hand(&self, item: &ItemState) -> u64 {
         let in_slots = item.gauge.counts().in_slots;
         if in_slots == 0 || !self.layout.reaches_all() {

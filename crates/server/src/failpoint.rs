@@ -1,8 +1,11 @@
-//! Points where a test ends this process at once, as `kill -9` does: one between each two steps of what a purchase and its money go through.
+//! Points where a test ends this process at once, as `kill -9` does: one between each two steps of
+//! what a purchase and its money go through.
 //!
-//! Only with the feature `failpoints`, which is on where tests are built. Without it a point is nothing, and `DOORBUSTER_FAILPOINT` is a setting that does not
-//! exist. With it, `DOORBUSTER_FAILPOINT=refund_asked:3` ends the process the third time that anything comes to that point, and nothing is flushed.
-//! What holds after a death at each of them stands in docs/reliability.md.
+//! Only with the feature `failpoints`, which is on where tests are built. Without it a point is
+//! nothing, and `DOORBUSTER_FAILPOINT` is a setting that does not exist. With it,
+//! `DOORBUSTER_FAILPOINT=refund_asked:3` ends the process the third time that anything comes to
+//! that point, and nothing is flushed. What holds after a death at each of them stands in
+//! docs/reliability.md.
 
 /// A point. Each is named after the step before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,7 +184,8 @@ mod armed {
             && armed.point == point
             && armed.passings.fetch_sub(1, Ordering::AcqRel) == 1
         {
-            // It cannot be refused; if it takes a moment, nothing happens after this point meanwhile.
+            // It cannot be refused; if it takes a moment, nothing happens after this point
+            // meanwhile.
             let _ = kill_process(getpid(), Signal::KILL);
             loop {
                 std::thread::park();

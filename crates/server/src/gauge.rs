@@ -1,9 +1,10 @@
-//! The interception tier's numbers for one item, in node memory: exact as of the last commit, read without a lock.
+//! The interception tier's numbers for one item, in node memory: exact as of the last commit, read
+//! without a lock.
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use doorbuster_core::Stock;
-use doorbuster_core::refuse::Free;
+use doorbuster_core::refusal::FreeUnits;
 use doorbuster_store::ItemCounts;
 use tokio::sync::Notify;
 
@@ -13,7 +14,8 @@ const UNLIMITED: u64 = u32::MAX as u64;
 /// An item's counts at the last commit.
 #[derive(Debug)]
 pub struct Gauge {
-    /// Units that may come back (held, or kept for those in line) in the upper half, free ones in the lower.
+    /// Units that may come back (held, or kept for those in line) in the upper half, free ones in
+    /// the lower.
     packed: AtomicU64,
     counts: Mutex<ItemCounts>,
     /// The largest number of units that a parked request asks for.
@@ -38,7 +40,8 @@ impl Gauge {
         }
     }
 
-    /// Shows newer counts. Called in commit order; whoever remembers the orders of that commit must have done so before.
+    /// Shows newer counts. Called in commit order; whoever remembers the orders of that commit must
+    /// have done so before.
     pub fn publish(&self, counts: ItemCounts) {
         let mut shown = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         self.published.fetch_add(1, Ordering::AcqRel);
@@ -46,7 +49,8 @@ impl Gauge {
         self.show(&counts);
     }
 
-    /// Shows counts that were read from the store after `published` publications, unless there was another since. False: read again.
+    /// Shows counts that were read from the store after `published` publications, unless there was
+    /// another since. False: read again.
     #[must_use]
     pub fn publish_read(&self, counts: ItemCounts, published: u64) -> bool {
         let mut shown = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -65,7 +69,8 @@ impl Gauge {
     }
 
     fn show(&self, counts: &ItemCounts) {
-        // Sequentially consistent with `park`: either the parked request sees these counts, or it is seen here.
+        // Sequentially consistent with `park`: either the parked request sees these counts, or it
+        // is seen here.
         self.packed.store(pack(counts), Ordering::SeqCst);
         self.changed.notify_waiters();
         let parked = self.parked.load(Ordering::SeqCst);
@@ -74,17 +79,19 @@ impl Gauge {
         }
     }
 
-    /// A request for this many units is about to wait for [`Gauge::progress`], and looks at the counts once more after this.
+    /// A request for this many units is about to wait for [`Gauge::progress`], and looks at the
+    /// counts once more after this.
     pub fn park(&self, units: u32) {
         self.parked.fetch_max(units, Ordering::SeqCst);
     }
 
-    /// What may yet be had, in one atomic load. Read it *before* looking whether a request holds an order.
+    /// What may yet be had, in one atomic load. Read it *before* looking whether a request holds an
+    /// order.
     #[must_use]
-    pub fn free(&self) -> Free {
+    pub fn free(&self) -> FreeUnits {
         let packed = self.packed.load(Ordering::SeqCst);
         let free = packed & UNLIMITED;
-        Free { free: (free != UNLIMITED).then_some(free), reserved: packed >> 32 }
+        FreeUnits { free: (free != UNLIMITED).then_some(free), reserved: packed >> 32 }
     }
 
     /// All counts.
@@ -100,7 +107,8 @@ impl Gauge {
         counts.pool.saturating_sub(counts.kept)
     }
 
-    /// Wakes the parked: a slot got units, or some of them can be refused now. Who still must wait parks again.
+    /// Wakes the parked: a slot got units, or some of them can be refused now. Who still must wait
+    /// parks again.
     pub fn nudge(&self) {
         self.parked.store(0, Ordering::SeqCst);
         self.progress.notify_waiters();
@@ -148,13 +156,17 @@ mod tests {
             waiting: 0,
         };
         let gauge = Gauge::new(counts);
-        assert_eq!(gauge.free(), Free { free: Some(7), reserved: 5 });
+        assert_eq!(gauge.free(), FreeUnits { free: Some(7), reserved: 5 });
         gauge.publish(ItemCounts { kept: 2, waiting: 2, ..counts });
-        assert_eq!(gauge.free(), Free { free: Some(5), reserved: 7 }, "two are for those in line");
+        assert_eq!(
+            gauge.free(),
+            FreeUnits { free: Some(5), reserved: 7 },
+            "two are for those in line"
+        );
         gauge.publish(ItemCounts { total: Stock::Unlimited, ..counts });
-        assert_eq!(gauge.free(), Free { free: None, reserved: 5 });
+        assert_eq!(gauge.free(), FreeUnits { free: None, reserved: 5 });
         let most = ItemCounts { pool: 1_000_000_000, in_slots: 0, held: 1_000_000_000, ..counts };
         gauge.publish(most);
-        assert_eq!(gauge.free(), Free { free: Some(1_000_000_000), reserved: 1_000_000_000 });
+        assert_eq!(gauge.free(), FreeUnits { free: Some(1_000_000_000), reserved: 1_000_000_000 });
     }
 }

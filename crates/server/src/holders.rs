@@ -1,4 +1,5 @@
-//! Which requests hold an order, as far as this node knows: complete up to the counts that it shows, for sales that are not long over.
+//! Which requests hold an order, as far as this node knows: complete up to the counts that it
+//! shows, for sales that are not long over.
 mod lanes;
 mod undecided;
 
@@ -16,7 +17,8 @@ use undecided::Undecided;
 
 /// Requests that one node remembers; past the bound the store is asked instead.
 pub const HOLDERS_MAX: usize = 16_000_000;
-/// Requests that are looked up in the store at a time though nothing says that they hold an order; whoever comes beside them is asked to come again.
+/// Requests that are looked up in the store at a time though nothing says that they hold an order;
+/// whoever comes beside them is asked to come again.
 pub const LOOKED_UP_MAX: usize = 64;
 /// Slots' refusals that the truth is asked about at a time; the others wait for their turn.
 const CONFIRMED_MAX: usize = 16;
@@ -24,7 +26,8 @@ const SHARDS: usize = 64;
 
 type Shard = Mutex<HashSet<u64, foldhash::fast::FixedState>>;
 
-/// Hashes of requests that hold an order. A hit is looked up in the store, so that a false one does no harm.
+/// Hashes of requests that hold an order. A hit is looked up in the store, so that a false one does
+/// no harm.
 #[derive(Debug)]
 pub struct Holders {
     shards: Vec<Shard>,
@@ -35,7 +38,8 @@ pub struct Holders {
     confirming: Semaphore,
     /// How those that hold one are shown it.
     pub(crate) lanes: Lanes,
-    /// How those who ask for places in line are served: a crowd of them holds up nobody who has an order.
+    /// How those who ask for places in line are served: a crowd of them holds up nobody who has an
+    /// order.
     pub(crate) line_lanes: Lanes,
     /// Those that may come to hold one.
     pub(crate) undecided: Undecided,
@@ -75,7 +79,7 @@ impl Holders {
     /// Whether the request is remembered.
     #[must_use]
     pub fn holds(&self, request: RequestHash) -> bool {
-        let half = request.half();
+        let half = request.low_64_bits();
         self.shard(half).lock().unwrap_or_else(PoisonError::into_inner).contains(&half)
     }
 

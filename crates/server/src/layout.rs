@@ -1,4 +1,5 @@
-//! Where an item's slots are, as this node sees them. Decided once, at boot, from the shape; the rest of the code asks only what is asked here.
+//! Where an item's slots are, as this node sees them. Decided once, at boot, from the shape; the
+//! rest of the code asks only what is asked here.
 use doorbuster_core::{ItemId, NodeId, SlotKey, Spread};
 
 /// Where the slots of every item are.
@@ -26,7 +27,8 @@ impl Layout {
         }
     }
 
-    /// Whether an item spread like this has a slot of this number. Others are left from an earlier spread.
+    /// Whether an item spread like this has a slot of this number. Others are left from an earlier
+    /// spread.
     #[must_use]
     pub fn has(self, spread: &Spread, index: u32) -> bool {
         match self {
@@ -47,7 +49,8 @@ impl Layout {
         !matches!(self, Self::Shared)
     }
 
-    /// Whether this process is the only one: it leads, and grants found at its start belong to slots that died with the last process.
+    /// Whether this process is the only one: it leads, and grants found at its start belong to
+    /// slots that died with the last process.
     #[must_use]
     pub fn is_alone(self) -> bool {
         self == Self::Alone

@@ -1,4 +1,5 @@
-//! The log: text on a terminal, JSON otherwise, always to standard error. No line is written for a purchase.
+//! The log: text on a terminal, JSON otherwise, always to standard error. No line is written for a
+//! purchase.
 
 use std::io::IsTerminal;
 
@@ -9,7 +10,8 @@ use tracing_subscriber::{Layer, fmt, registry};
 
 use crate::config::{LogFormat, LogSettings};
 
-/// Clients of brokers: they write down whole messages that came back, and with them who buys. What went wrong is logged by whoever used them.
+/// Clients of brokers: they write down whole messages that came back, and with them who buys. What
+/// went wrong is logged by whoever used them.
 const SILENT: [&str; 2] = ["lapin", "async_nats"];
 
 /// Begins logging. Only the first call in a process counts.

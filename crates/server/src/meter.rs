@@ -85,13 +85,13 @@ impl Meter {
     }
 
     /// Places in line ended, so and so.
-    pub fn serve_line(&self, served: usize, passed_over: usize) {
+    pub fn serve_waitlist(&self, served: usize, passed_over: usize) {
         self.line_served.fetch_add(served as u64, Ordering::Relaxed);
         self.line_passed_over.fetch_add(passed_over as u64, Ordering::Relaxed);
     }
 
     /// Places in line ended with their sale.
-    pub fn end_line(&self, places: usize) {
+    pub fn end_waitlist(&self, places: usize) {
         self.line_closed.fetch_add(places as u64, Ordering::Relaxed);
     }
 

@@ -1,14 +1,15 @@
-//! What the HTTP side counts: atomic adds on the way, read by `/metrics` and the statistics of a sale.
+//! What the HTTP side counts: atomic adds on the way, read by `/metrics` and the statistics of a
+//! sale.
 
 mod histogram;
 mod requests;
 mod text;
 mod window;
 
-pub use histogram::{BOUNDS_US, Histogram, Snapshot};
+pub use histogram::{BOUNDS_US, Histogram, HistogramSnapshot};
 pub use requests::{ROUTES_OTHER, Requests, RouteIndex, route_index, route_name, routes};
-pub use text::{Kind, Text};
-pub use window::{Sample, WINDOW_SECS, Window};
+pub use text::{MetricKind, MetricsText};
+pub use window::{RateSample, RateWindow, WINDOW_SECS};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,20 +31,21 @@ impl Counter {
     }
 }
 
-/// How many there are at the moment: counted up by [`Gauge::enter`], down when what it returns is dropped.
+/// How many there are at the moment: counted up by [`Gauge::hold`], down when what it returns is
+/// dropped.
 #[derive(Debug, Default)]
 pub struct Gauge(Arc<AtomicU64>);
 
 /// One of those that a [`Gauge`] counts.
 #[derive(Debug)]
-pub struct Present(Arc<AtomicU64>);
+pub struct GaugeGuard(Arc<AtomicU64>);
 
 impl Gauge {
     /// One more, for as long as the result lives.
     #[must_use]
-    pub fn enter(&self) -> Present {
+    pub fn hold(&self) -> GaugeGuard {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Present(self.0.clone())
+        GaugeGuard(self.0.clone())
     }
 
     /// The number.
@@ -53,7 +55,7 @@ impl Gauge {
     }
 }
 
-impl Drop for Present {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -77,7 +79,7 @@ pub struct Metrics {
     /// Event streams open now, by WebSocket.
     pub sockets: Gauge,
     /// Of these, asleep now.
-    pub asleep: Gauge,
+    pub idle_sockets: Gauge,
     /// Readers of events dropped because they were too slow.
     pub dropped: Counter,
     /// Tokens and keys that did not hold.

@@ -1,15 +1,19 @@
-//! The hub of events: hints for buyers' browsers about their own orders and about sales. `GET` is the truth.
+//! The hub of events: hints for buyers' browsers about their own orders and about sales. `GET` is
+//! the truth.
 //!
-//! Each subscriber has a bounded queue; one that lets more than [`BACKLOG_BYTES_MAX`] wait is dropped, and nobody else is slowed.
+//! Each subscriber has a bounded queue; one that lets more than [`BACKLOG_BYTES_MAX`] wait is
+//! dropped, and nobody else is slowed.
 //!
-//! The last of what buyers were told of their orders is kept for those who come back and say up to where they had heard.
+//! The last of what buyers were told of their orders is kept for those who come back and say up to
+//! where they had heard.
 //!
-//! A reader that rests does not wait at its queue: whoever looks after many of them is rung for when something comes.
+//! A reader that rests does not wait at its queue: whoever looks after many of them is rung for
+//! when something comes.
 
-mod followers;
 mod mailbox;
+mod mailbox_set;
 
-pub use mailbox::{Bell, Rung};
+pub use mailbox::{ReadyQueue, ReadyReaders};
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -18,8 +22,8 @@ use std::time::{Duration, Instant};
 
 use doorbuster_core::{BuyerId, ItemId, Millis, Order, TicketId, Units, Verdict};
 
-use followers::Followers;
 use mailbox::Mailbox;
+use mailbox_set::Followers;
 
 /// What may wait for one slow reader; past it the reader is dropped.
 pub const BACKLOG_BYTES_MAX: usize = 1 << 20;
@@ -27,15 +31,15 @@ pub const BACKLOG_BYTES_MAX: usize = 1 << 20;
 const EVENT_BYTES: usize = 512;
 const BACKLOG_MAX: usize = BACKLOG_BYTES_MAX / EVENT_BYTES;
 /// Events of buyers' orders that are kept for those who come back, over the whole node.
-const KEPT_MAX: usize = 4_096;
+const REPLAY_MAX: usize = 4_096;
 /// Of these, how many one who comes back gets at most.
-const MISSED_MAX: usize = 256;
+const REPLAYED_MAX: usize = 256;
 /// So long after the last reader left they are still kept.
-const KEPT_FOR: Duration = Duration::from_secs(60);
+const REPLAY_FOR: Duration = Duration::from_secs(60);
 
 /// An event, as the web side renders it.
 #[derive(Clone, Debug)]
-pub enum Kind {
+pub enum EventKind {
     /// An order was created or changed.
     Order(Arc<Order>),
     /// A queued request was refused after all.
@@ -52,7 +56,7 @@ pub enum Kind {
         verdict: Verdict,
     },
     /// A place in line ended with its sale.
-    LineEnded {
+    WaitlistEnded {
         /// Its id.
         id: TicketId,
         /// Of which item.
@@ -75,19 +79,19 @@ pub enum Kind {
 
 /// A numbered event.
 #[derive(Clone, Debug)]
-pub struct Event {
+pub struct HubEvent {
     /// Rises with time, over the whole node.
     pub id: u64,
     /// What happened.
-    pub kind: Kind,
+    pub kind: EventKind,
 }
 
-impl Kind {
+impl EventKind {
     /// Whose order it tells of.
     fn buyer(&self) -> Option<&BuyerId> {
         match self {
             Self::Order(order) => Some(&order.buyer),
-            Self::Refused { buyer, .. } | Self::LineEnded { buyer, .. } => Some(buyer),
+            Self::Refused { buyer, .. } | Self::WaitlistEnded { buyer, .. } => Some(buyer),
             Self::Status(_) | Self::Room(_) | Self::Place { .. } => None,
         }
     }
@@ -99,31 +103,31 @@ impl Kind {
 }
 
 #[derive(Debug, Default)]
-struct Readers {
+struct HubState {
     buyers: HashMap<BuyerId, Followers>,
     sales: HashMap<Arc<str>, Followers>,
     /// Of buyers' orders, the newest last.
-    kept: VecDeque<Event>,
+    kept: VecDeque<HubEvent>,
     /// Of the newest event.
     last_id: u64,
 }
 
 /// Where events are published and read.
 #[derive(Clone, Debug)]
-pub struct Hub(Arc<Shared>);
+pub struct Hub(Arc<HubInner>);
 
 #[derive(Debug)]
-struct Shared {
-    readers: Mutex<Readers>,
+struct HubInner {
+    readers: Mutex<HubState>,
     count: AtomicUsize,
     made_at: Instant,
     /// Until when after that, in milliseconds, events are kept though nobody reads.
     kept_until_ms: AtomicU64,
 }
 
-impl Shared {
+impl HubInner {
     fn new(last_id: u64) -> Self {
-        let readers = Mutex::new(Readers { last_id, ..Readers::default() });
+        let readers = Mutex::new(HubState { last_id, ..HubState::default() });
         Self {
             readers,
             count: AtomicUsize::default(),
@@ -135,9 +139,9 @@ impl Shared {
 
 /// What a reader gets next.
 #[derive(Debug)]
-pub enum Next {
+pub enum NextEvent {
     /// An event.
-    Event(Event),
+    HubEvent(HubEvent),
     /// The reader was too slow and must go.
     Lagged,
 }
@@ -154,14 +158,16 @@ pub struct Subscription {
 }
 
 impl Hub {
-    /// A hub that begins at this time. Ids are microseconds at first, and rise by one with each event: over restarts, too, and exact in JavaScript.
+    /// A hub that begins at this time. Ids are microseconds at first, and rise by one with each
+    /// event: over restarts, too, and exact in JavaScript.
     #[must_use]
     pub fn new(now: Millis) -> Self {
-        Self(Arc::new(Shared::new(now.0.unsigned_abs().saturating_mul(1_000))))
+        Self(Arc::new(HubInner::new(now.0.unsigned_abs().saturating_mul(1_000))))
     }
 
-    /// A reader of one buyer's orders and of some sales' status. Whoever has heard up to the event `after` gets first what is kept of the buyer's orders since.
-    /// `None`: the buyer has `most` already.
+    /// A reader of one buyer's orders and of some sales' status. Whoever has heard up to the event
+    /// `after` gets first what is kept of the buyer's orders since. `None`: the buyer has `most`
+    /// already.
     #[must_use]
     pub fn subscribe(
         &self,
@@ -179,7 +185,7 @@ impl Hub {
         };
         let sales: Box<[Arc<str>]> = sales.into_iter().map(name).collect();
         // Nobody read for a while, so nothing was kept either.
-        if !self.is_heard() {
+        if !self.may_have_readers() {
             readers.kept.clear();
         }
         let since = after.filter(|after| *after <= readers.last_id).unwrap_or(readers.last_id);
@@ -193,8 +199,10 @@ impl Hub {
                 readers.kept.partition_point(|event| event.id <= after)
             });
             let missed = readers.kept.range(from..).rev();
-            let missed: Vec<_> =
-                missed.filter(|event| event.kind.buyer() == Some(buyer)).take(MISSED_MAX).collect();
+            let missed: Vec<_> = missed
+                .filter(|event| event.kind.buyer() == Some(buyer))
+                .take(REPLAYED_MAX)
+                .collect();
             missed.into_iter().rev().for_each(|event| mailbox.push(event.clone()));
         }
         for sale in sales.iter() {
@@ -206,23 +214,23 @@ impl Hub {
     }
 
     /// Tells whoever asked for it.
-    pub fn publish(&self, kind: Kind) {
-        if !self.is_heard() {
+    pub fn publish(&self, kind: EventKind) {
+        if !self.may_have_readers() {
             return;
         }
         let mut readers = self.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
         let followers = match &kind {
-            Kind::Order(order) => readers.buyers.get(&order.buyer),
-            Kind::Refused { buyer, .. }
-            | Kind::LineEnded { buyer, .. }
-            | Kind::Place { buyer, .. } => readers.buyers.get(buyer),
-            Kind::Status(sale) | Kind::Room(sale) => readers.sales.get(sale),
+            EventKind::Order(order) => readers.buyers.get(&order.buyer),
+            EventKind::Refused { buyer, .. }
+            | EventKind::WaitlistEnded { buyer, .. }
+            | EventKind::Place { buyer, .. } => readers.buyers.get(buyer),
+            EventKind::Status(sale) | EventKind::Room(sale) => readers.sales.get(sale),
         };
         let boxes: Vec<_> = followers.into_iter().flat_map(|followers| followers.all()).collect();
         readers.last_id += 1;
-        let event = Event { id: readers.last_id, kind };
+        let event = HubEvent { id: readers.last_id, kind };
         if event.kind.buyer().is_some() {
-            if readers.kept.len() >= KEPT_MAX {
+            if readers.kept.len() >= REPLAY_MAX {
                 readers.kept.pop_front();
             }
             readers.kept.push_back(event.clone());
@@ -234,14 +242,14 @@ impl Hub {
     }
 
     /// Forgets what is kept of a buyer.
-    pub fn forget(&self, buyer: &BuyerId) {
+    pub fn forget_buyer(&self, buyer: &BuyerId) {
         let mut readers = self.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
         readers.kept.retain(|event| event.kind.buyer() != Some(buyer));
     }
 
     /// Whether anybody reads, or may come back for what is said now.
     #[must_use]
-    pub fn is_heard(&self) -> bool {
+    pub fn may_have_readers(&self) -> bool {
         self.readers() > 0 || {
             let until_ms = self.0.kept_until_ms.load(Ordering::Relaxed);
             until_ms > 0 && self.0.made_at.elapsed() < Duration::from_millis(until_ms)
@@ -250,7 +258,7 @@ impl Hub {
 
     /// Whether this buyer reads.
     #[must_use]
-    pub fn reads(&self, buyer: &BuyerId) -> bool {
+    pub fn has_reader(&self, buyer: &BuyerId) -> bool {
         self.readers() > 0
             && self
                 .0
@@ -269,7 +277,8 @@ impl Hub {
 }
 
 impl Subscription {
-    /// The event behind which it begins: whoever comes back without having heard another one goes on from here.
+    /// The event behind which it begins: whoever comes back without having heard another one goes
+    /// on from here.
     #[must_use]
     pub fn since(&self) -> u64 {
         self.since
@@ -288,26 +297,27 @@ impl Subscription {
     }
 
     /// Waits for the next event. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Next {
+    pub async fn next(&mut self) -> NextEvent {
         self.mailbox.next().await
     }
 
-    /// The next event if one waits. `None`: nothing does, and from now on the reader rests: when something comes, `bell` is rung once with `key`, and once more
-    /// when that was for a sale's crowd and something for its buyer alone comes behind it.
-    pub fn rest(&mut self, bell: &Arc<Bell>, key: u64) -> Option<Next> {
-        self.mailbox.rest(bell, key)
+    /// The next event if one waits. `None`: nothing does, and from now on the reader rests: when
+    /// something comes, `ready_queue` is rung once with `key`, and once more when that was for a
+    /// sale's crowd and something for its buyer alone comes behind it.
+    pub fn next_or_park(&mut self, ready_queue: &Arc<ReadyQueue>, key: u64) -> Option<NextEvent> {
+        self.mailbox.next_or_park(ready_queue, key)
     }
 
     /// Ends its rest: nothing is rung for any more.
-    pub fn rouse(&mut self) {
-        self.mailbox.rouse();
+    pub fn unpark(&mut self) {
+        self.mailbox.unpark();
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
         let mut readers = self.hub.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = self.hub.0.made_at.elapsed() + KEPT_FOR;
+        let until = self.hub.0.made_at.elapsed() + REPLAY_FOR;
         self.hub
             .0
             .kept_until_ms

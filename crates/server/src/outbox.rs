@@ -1,8 +1,10 @@
 //! Telling others what happened: webhooks of the shop, and brokers.
 //!
-//! What is told lies in the store, written with the change itself. Here one worker for each endpoint reads it on from the endpoint's position and
-//! sends it; [`doorbuster_core::outbox`] plans what is sent when. A node has a worker only while it holds the endpoint's lease, which saves work and no
-//! more: the store moves a position for one, and whoever dies between sending and writing down sends once more.
+//! What is told lies in the store, written with the change itself. Here one worker for each
+//! endpoint reads it on from the endpoint's position and sends it; [`doorbuster_core::outbox`]
+//! plans what is sent when. A node has a worker only while it holds the endpoint's lease, which
+//! saves work and no more: the store moves a position for one, and whoever dies between sending and
+//! writing down sends once more.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -12,13 +14,13 @@
 //! | `webhook` | messages as signed requests |
 //! | `broker` | messages to brokers |
 //! | `guard` | where requests may go |
-//! | `forget` | forgets what nobody needs any more |
+//! | `delete_expired` | forgets what nobody needs any more |
 //! | `meter` | counts |
+mod address_guard;
 mod body;
 mod broker;
-mod forget;
-mod guard;
-mod meter;
+mod cleanup;
+mod metrics;
 mod sink;
 mod webhook;
 mod worker;
@@ -29,8 +31,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use doorbuster_brokers::Address;
-use doorbuster_core::outbox::Bounds;
-use doorbuster_store::{Endpoint, EndpointKind, StoreError, Told};
+use doorbuster_core::outbox::DeliveryBounds;
+use doorbuster_store::{Endpoint, EndpointKind, StoreError, StoredEvent};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -39,11 +41,11 @@ use crate::config::Settings;
 use crate::engine::Engine;
 use crate::failpoint::{self, Point};
 
-pub(crate) use body::{event_id, seen_id};
-pub(crate) use broker::shown as shown_address;
+use address_guard::AddressGuard;
+pub(crate) use body::{event_id, visible_event_id};
+pub(crate) use broker::display_address as shown_address;
 use broker::{BrokerGuard, Brokers};
-use guard::Guard;
-pub(crate) use meter::{Meter, Sent};
+pub(crate) use metrics::{AttemptOutcome, DeliveryMetrics};
 use sink::Message;
 use webhook::Webhooks;
 
@@ -52,7 +54,7 @@ pub(crate) const ENDPOINTS_MAX: usize = 50;
 /// Secrets of one endpoint that sign at once; the oldest goes.
 pub(crate) const SECRETS_MAX: usize = 5;
 /// How often a node looks for new endpoints and changed ones.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const ENDPOINTS_REFRESH_EVERY: Duration = Duration::from_secs(1);
 /// How often it looks for new events, hints or not.
 const POLL_EVERY: Duration = Duration::from_millis(500);
 /// Events that get their positions at once, where commits do not give them.
@@ -63,9 +65,9 @@ pub(crate) struct Outbox {
     engine: Arc<Engine>,
     webhooks: Webhooks,
     brokers: Brokers,
-    guard: Guard,
-    bounds: Bounds,
-    meter: Meter,
+    guard: AddressGuard,
+    bounds: DeliveryBounds,
+    meter: DeliveryMetrics,
     /// Whether this node takes part in what one node does for all.
     controls: bool,
     /// Endpoints were changed here.
@@ -74,15 +76,15 @@ pub(crate) struct Outbox {
     changes: AtomicU64,
     known: watch::Sender<u64>,
     /// Raised when there may be something to tell.
-    news: watch::Sender<u64>,
+    new_events: watch::Sender<u64>,
     /// Whether a worker of this node holds a lease: somebody must give events their positions.
-    is_told: AtomicBool,
+    has_leases: AtomicBool,
 }
 
 impl Outbox {
     /// What the settings say.
     pub(crate) fn new(engine: Arc<Engine>, settings: &Settings) -> Self {
-        let guard = Guard::new(settings.webhooks_allow_private);
+        let guard = AddressGuard::new(settings.webhooks_allow_private);
         let brokers =
             BrokerGuard::new(settings.broker_hosts.clone(), settings.webhooks_allow_private);
         Self {
@@ -90,30 +92,30 @@ impl Outbox {
             webhooks: Webhooks::new(guard.clone(), settings.webhooks_timeout),
             brokers: Brokers::new(brokers, settings.webhooks_timeout, settings.page_url.clone()),
             guard,
-            bounds: Bounds { tries: settings.webhooks_tries, ..Bounds::default() },
-            meter: Meter::default(),
+            bounds: DeliveryBounds { tries: settings.webhooks_tries, ..DeliveryBounds::default() },
+            meter: DeliveryMetrics::default(),
             controls: settings.roles.control,
             changed: Notify::new(),
             changes: AtomicU64::new(0),
             known: watch::Sender::default(),
-            news: watch::Sender::default(),
-            is_told: AtomicBool::new(false),
+            new_events: watch::Sender::default(),
+            has_leases: AtomicBool::new(false),
         }
     }
 
     /// An address that may be gone to, as it will be used, and what it is; or why it may not.
     pub(crate) async fn check(&self, text: &str) -> Result<(EndpointKind, String), &'static str> {
-        if Address::is_meant(text) {
+        if Address::is_broker_url(text) {
             self.brokers.guard().check(text)?;
             return Ok((EndpointKind::Broker, text.to_owned()));
         }
-        let url = guard::check(text, &self.guard)?;
+        let url = address_guard::check(text, &self.guard)?;
         self.guard.look_up(&url).await?;
         Ok((EndpointKind::Webhook, url.to_string()))
     }
 
     /// What is said of this event. `None`: its item is not known here.
-    pub(crate) async fn message(&self, told: &Told) -> Option<Message> {
+    pub(crate) async fn message(&self, told: &StoredEvent) -> Option<Message> {
         let message = body::message(&self.engine.catalogue(), told);
         if message.is_some() {
             return message;
@@ -124,37 +126,44 @@ impl Outbox {
     }
 
     /// What was counted.
-    pub(crate) fn meter(&self) -> &Meter {
+    pub(crate) fn meter(&self) -> &DeliveryMetrics {
         &self.meter
     }
 
     /// Endpoints, or what they were not told, were changed by an operator: workers look at once.
-    pub(crate) fn wake(&self) {
+    pub(crate) fn notify_workers(&self) {
         self.changes.fetch_add(1, Ordering::AcqRel);
         self.changed.notify_one();
-        self.news.send_modify(|news| *news += 1);
+        self.new_events.send_modify(|new_events| *new_events += 1);
     }
 
-    /// The same, and waits until this node's workers know of it, or the store is away: what happens from here on is told as endpoints are now.
-    pub(crate) async fn wake_and_wait(&self) {
+    /// The same, and waits until this node's workers know of it, or the store is away: what happens
+    /// from here on is told as endpoints are now.
+    pub(crate) async fn notify_workers_and_wait(&self) {
         let mut known = self.known.subscribe();
-        self.wake();
+        self.notify_workers();
         let changes = self.changes.load(Ordering::Acquire);
         if self.controls {
-            drop(tokio::time::timeout(LOOK_EVERY, known.wait_for(|known| *known >= changes)).await);
+            drop(
+                tokio::time::timeout(
+                    ENDPOINTS_REFRESH_EVERY,
+                    known.wait_for(|known| *known >= changes),
+                )
+                .await,
+            );
         }
     }
 
     /// Tells until the program stops.
-    pub(crate) async fn tend(self: &Arc<Self>) {
+    pub(crate) async fn run_jobs(self: &Arc<Self>) {
         if !self.controls {
             return std::future::pending().await;
         }
-        tokio::join!(self.supervise(), self.listen(), self.forget());
+        tokio::join!(self.supervise(), self.run_sequencer(), self.delete_expired());
     }
 
     /// Gives events their positions, and tells workers that there are some.
-    async fn listen(&self) {
+    async fn run_sequencer(&self) {
         let mut happened = self.engine.control().happened();
         let mut every = tokio::time::interval(POLL_EVERY);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -164,13 +173,13 @@ impl Outbox {
                 // The sender lives as long as the engine.
                 _ = happened.changed() => {}
             }
-            if !self.is_told.load(Ordering::Acquire) {
+            if !self.has_leases.load(Ordering::Acquire) {
                 continue;
             }
-            match self.sequence().await {
+            match self.assign_positions().await {
                 Ok(()) => {
                     failpoint::pass(Point::OutboxSequenced);
-                    self.news.send_modify(|news| *news += 1);
+                    self.new_events.send_modify(|new_events| *new_events += 1);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "events could not be put in order yet");
@@ -180,7 +189,7 @@ impl Outbox {
         }
     }
 
-    async fn sequence(&self) -> Result<(), StoreError> {
+    async fn assign_positions(&self) -> Result<(), StoreError> {
         while self.engine.store().sequence_events(SEQUENCE_AT_ONCE).await? == SEQUENCE_AT_ONCE {}
         Ok(())
     }
@@ -193,19 +202,20 @@ impl Outbox {
             let changes = self.changes.load(Ordering::Acquire);
             match self.engine.store().endpoints().await {
                 Ok(endpoints) => {
-                    self.staff(endpoints, &mut known, &mut workers);
+                    self.assign_workers(endpoints, &mut known, &mut workers);
                     self.known.send_replace(changes);
                 }
                 Err(error) => tracing::warn!(%error, "the endpoints could not be read yet"),
             }
-            self.is_told.store(!known.is_empty(), Ordering::Release);
-            let look = Instant::now() + LOOK_EVERY;
+            self.has_leases.store(!known.is_empty(), Ordering::Release);
+            let look = Instant::now() + ENDPOINTS_REFRESH_EVERY;
             loop {
                 tokio::select! {
                     () = tokio::time::sleep_until(look) => break,
                     () = self.changed.notified() => break,
                     Some(ended) = workers.join_next(), if !workers.is_empty() => {
-                        // One that ended by itself, or panicked, is started anew with the next look.
+                        // One that ended by itself, or panicked, is started anew with the next
+                        // look.
                         match ended {
                             Ok(id) => drop(known.remove(&id)),
                             Err(error) => {
@@ -219,7 +229,7 @@ impl Outbox {
         }
     }
 
-    fn staff(
+    fn assign_workers(
         self: &Arc<Self>,
         endpoints: Vec<Endpoint>,
         known: &mut HashMap<String, watch::Sender<Arc<Endpoint>>>,
@@ -232,7 +242,7 @@ impl Outbox {
             .collect();
         // A worker whose sender is gone ends.
         known.retain(|id, _| wanted.contains_key(id));
-        self.brokers.keep(|id| wanted.contains_key(id));
+        self.brokers.retain_endpoints(|id| wanted.contains_key(id));
         for (id, endpoint) in wanted {
             if let Some(sender) = known.get(&id) {
                 // Its position moves all the time, and is the worker's to know.

@@ -1,4 +1,5 @@
-//! Money: what providers tell is taken once, what is owed is asked of them until it is done, and nothing rests on a message that may be lost.
+//! Money: what providers tell is taken once, what is owed is asked of them until it is done, and
+//! nothing rests on a message that may be lost.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -11,14 +12,14 @@
 //! | `refunds` | asks for refunds, and how far they are |
 //! | `meter` | counts |
 mod checkout;
-mod meter;
+mod inbox;
+mod metrics;
 pub(crate) mod provider;
 mod reconcile;
 mod refunds;
 pub(crate) mod sandbox;
 mod silence;
 mod stripe;
-mod take;
 
 use std::sync::Arc;
 
@@ -27,9 +28,9 @@ use tokio::sync::Notify;
 use crate::config::Settings;
 use crate::engine::Engine;
 
-pub(crate) use checkout::Opening;
-pub(crate) use meter::{Meter, RefundStep};
-use provider::{Provider, Unpayable};
+pub(crate) use checkout::CheckoutResult;
+pub(crate) use metrics::{PaymentMetrics, RefundStep};
+use provider::{Provider, UnpayablePrice};
 use sandbox::Sandbox;
 use secrecy::SecretString;
 
@@ -37,15 +38,15 @@ use secrecy::SecretString;
 pub(crate) struct Payments {
     engine: Arc<Engine>,
     provider: Provider,
-    meter: Meter,
+    meter: PaymentMetrics,
     /// Whether this node takes part in what one node does for all.
     controls: bool,
     /// Where pages are that buyers come back to, if not at the address that they asked at.
-    pages_at: Option<String>,
+    page_origin: Option<String>,
     /// Whether buyers may press the sandbox's buttons.
     sandbox_page: bool,
     /// This server's address as browsers see it, if somebody said it.
-    here: Option<String>,
+    public_url: Option<String>,
     /// A refund was decided.
     refunds: Notify,
 }
@@ -56,11 +57,11 @@ impl Payments {
         Self {
             provider: Provider::configured(&engine, &settings.payment.provider, secrets),
             engine,
-            meter: Meter::default(),
+            meter: PaymentMetrics::default(),
             controls: settings.roles.control,
             sandbox_page: settings.payment.sandbox_page,
-            pages_at: settings.page_origin.clone(),
-            here: settings.page_url.clone(),
+            page_origin: settings.page_origin.clone(),
+            public_url: settings.page_url.clone(),
             refunds: Notify::new(),
         }
     }
@@ -70,7 +71,8 @@ impl Payments {
         if let Provider::Sandbox(sandbox) = &self.provider { Some(sandbox) } else { None }
     }
 
-    /// Whether buyers may press the sandbox's buttons: where they may, anybody's order is paid for the asking.
+    /// Whether buyers may press the sandbox's buttons: where they may, anybody's order is paid for
+    /// the asking.
     pub(crate) fn sandbox_page(&self) -> bool {
         self.sandbox_page
     }
@@ -81,12 +83,12 @@ impl Payments {
     }
 
     /// Why orders at this price could not be paid, if they could not.
-    pub(crate) fn refuses_price(&self, minor: i64, currency: &str) -> Option<Unpayable> {
+    pub(crate) fn refuses_price(&self, minor: i64, currency: &str) -> Option<UnpayablePrice> {
         self.provider.refuses_price(minor, currency)
     }
 
     /// What was counted.
-    pub(crate) fn meter(&self) -> &Meter {
+    pub(crate) fn meter(&self) -> &PaymentMetrics {
         &self.meter
     }
 
@@ -96,10 +98,10 @@ impl Payments {
     }
 
     /// Asks and sends until the program stops.
-    pub(crate) async fn tend(&self) {
+    pub(crate) async fn run_jobs(&self) {
         let sending = async {
             match self.sandbox() {
-                Some(sandbox) => sandbox.run().await,
+                Some(sandbox) => sandbox.send_messages().await,
                 None => std::future::pending().await,
             }
         };
@@ -107,7 +109,7 @@ impl Payments {
             if self.controls {
                 let forgetting = async {
                     if let Some(sandbox) = self.sandbox() {
-                        sandbox.forget().await;
+                        sandbox.delete_expired().await;
                     }
                 };
                 tokio::join!(self.reconcile(), self.settle_refunds(), forgetting);

@@ -1,7 +1,8 @@
 //! The use case: one request for units, from the first look to its answer.
 //!
-//! A request is refused from node memory wherever that is allowed ([`Engine::glance`]); what is left asks the item's slot for a ticket and waits
-//! for the ticket's verdict. Nothing here needs the caller to stay: once a ticket is cut it is settled whether or not anybody listens, so a
+//! A request is refused from node memory wherever that is allowed ([`Engine::glance`]); what is
+//! left asks the item's slot for a ticket and waits for the ticket's verdict. Nothing here needs
+//! the caller to stay: once a ticket is cut it is settled whether or not anybody listens, so a
 //! dropped future changes nothing.
 mod answer;
 mod fresh;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use doorbuster_core::limits::DECIDE_WITHIN_MS;
 use doorbuster_core::settle::Resolved;
-use doorbuster_core::slot::{Cut, Request, TicketAnswer};
+use doorbuster_core::slot::{IssuedTicket, TicketAnswer, TicketRequest};
 use doorbuster_core::{
     BuyerId, Phase, RequestKey, SlotKey, TicketId, TicketParts, Token, Units, Verdict,
 };
@@ -66,7 +67,8 @@ struct Tries {
     verdict: Instant,
     /// Endings of orders that this node had been told of when the request came.
     told: u64,
-    /// Some slot did not answer, or had no epoch: an earlier try may have its ticket, and units may come back.
+    /// Some slot did not answer, or had no epoch: an earlier try may have its ticket, and units may
+    /// come back.
     unsure: bool,
 }
 
@@ -85,10 +87,13 @@ enum Attempt {
 }
 
 impl Engine {
-    /// The refusal that node memory alone allows, in well under a microsecond; `None`: go on with [`Engine::buy`].
+    /// The refusal that node memory alone allows, in well under a microsecond; `None`: go on with
+    /// [`Engine::buy`].
     ///
-    /// `door` says what the front door has against the request; it is asked after the phase and before the stock, and not at all for a request that may
-    /// hold an order, which is never refused here. The counts are read before the set of requests that hold one, so that a replay never hears "sold out".
+    /// `door` says what the front door has against the request; it is asked after the phase and
+    /// before the stock, and not at all for a request that may hold an order, which is never
+    /// refused here. The counts are read before the set of requests that hold one, so that a replay
+    /// never hears "sold out".
     #[must_use]
     pub fn glance(
         &self,
@@ -107,7 +112,8 @@ impl Engine {
         Some(self.if_recent(refusal))
     }
 
-    /// What a node says of the truth it says only from a recent snapshot: others may have sold, resumed or ended since.
+    /// What a node says of the truth it says only from a recent snapshot: others may have sold,
+    /// resumed or ended since.
     pub(crate) fn if_recent(&self, refusal: Refusal) -> Refusal {
         let is_of_truth = matches!(
             refusal,
@@ -138,7 +144,8 @@ impl Engine {
     pub async fn buy(&self, purchase: &Purchase) -> Bought {
         let mut request = self.request(purchase);
         let refusal = self.refusal_of_phase(&purchase.sale).or(purchase.door);
-        // Whoever is not refused finds an order that this node does not remember when its ticket is settled.
+        // Whoever is not refused finds an order that this node does not remember when its ticket is
+        // settled.
         let is_looked_up = match refusal {
             Some(_) => self.may_hold(&purchase.sale, request.request),
             None => self.holders().holds(request.request),
@@ -152,9 +159,9 @@ impl Engine {
         self.buy_fresh(purchase, &mut request).await
     }
 
-    fn request(&self, purchase: &Purchase) -> Request {
+    fn request(&self, purchase: &Purchase) -> TicketRequest {
         let (buyer, key) = (purchase.buyer.as_str(), purchase.key.as_str());
-        Request {
+        TicketRequest {
             token: Token(rand::random::<u64>() >> 16),
             buyer: purchase.buyer.clone(),
             key: purchase.key.clone(),
@@ -171,12 +178,12 @@ impl Engine {
     async fn heed(
         &self,
         purchase: &Purchase,
-        request: &Request,
+        request: &TicketRequest,
         answered: &(SlotKey, TicketAnswer),
         (verdict, entry): (oneshot::Receiver<Resolved>, Opened<'_>),
         tries: &Tries,
     ) -> Attempt {
-        let TicketAnswer::Cut(cut) = &answered.1 else {
+        let TicketAnswer::Issued(cut) = &answered.1 else {
             drop(entry);
             return Box::pin(self.not_cut(purchase, request, *answered, *tries)).await;
         };
@@ -187,18 +194,19 @@ impl Engine {
     async fn not_cut(
         &self,
         purchase: &Purchase,
-        request: &Request,
+        request: &TicketRequest,
         (slot, answer): (SlotKey, TicketAnswer),
         tries: Tries,
     ) -> Attempt {
         Attempt::Answer(match answer {
-            TicketAnswer::Cut(_) => UNAVAILABLE,
-            TicketAnswer::Again(cut) => return self.again(purchase, &cut, tries).await,
+            TicketAnswer::Issued(_) => UNAVAILABLE,
+            TicketAnswer::Repeated(cut) => return self.again(purchase, &cut, tries).await,
             TicketAnswer::Short { .. } => return Attempt::Short,
             TicketAnswer::KeyReused => {
                 return self.refused_by_slot(purchase, request, Refusal::KeyReused, tries).await;
             }
-            // The share of an order that ended before this request came is on its way to the slot. Any node may bring it.
+            // The share of an order that ended before this request came is on its way to the slot.
+            // Any node may bring it.
             TicketAnswer::LimitReached { .. }
                 if purchase.item.work.feed.is_behind(slot, tries.told) =>
             {
@@ -219,7 +227,7 @@ impl Engine {
     }
 
     /// The verdict of a ticket that was cut for an earlier try.
-    async fn again(&self, purchase: &Purchase, cut: &Cut, tries: Tries) -> Attempt {
+    async fn again(&self, purchase: &Purchase, cut: &IssuedTicket, tries: Tries) -> Attempt {
         match self.waiters().join(cut.token) {
             Some(verdict) => {
                 let asker = Asker { is_first: false, until: tries.verdict };
@@ -230,7 +238,7 @@ impl Engine {
     }
 
     /// The verdict of a ticket that nobody on this node waits for any more.
-    async fn find(&self, purchase: &Purchase, cut: &Cut) -> Attempt {
+    async fn find(&self, purchase: &Purchase, cut: &IssuedTicket) -> Attempt {
         let id = self.id_of(purchase, cut);
         Attempt::Answer(match self.store().verdict(id).await {
             Ok(Some(resolved)) if resolved.order.is_none() => {
@@ -247,7 +255,7 @@ impl Engine {
     async fn wait(
         &self,
         purchase: &Purchase,
-        cut: &Cut,
+        cut: &IssuedTicket,
         verdict: oneshot::Receiver<Resolved>,
         asker: Asker,
     ) -> Attempt {
@@ -299,7 +307,7 @@ impl Engine {
         }
     }
 
-    fn id_of(&self, purchase: &Purchase, cut: &Cut) -> TicketId {
+    fn id_of(&self, purchase: &Purchase, cut: &IssuedTicket) -> TicketId {
         let (buyer, key) = (purchase.buyer.as_str(), purchase.key.as_str());
         let parts = TicketParts {
             decide_by: cut.decide_by,
@@ -307,8 +315,8 @@ impl Engine {
             grant: cut.grant,
             n: cut.n,
             units: cut.units,
-            request: self.id_key().request_hash(buyer, key).short(),
+            request: self.id_key().request_hash(buyer, key).id_bits(),
         };
-        self.id_key().seal(&parts, buyer)
+        self.id_key().sign(&parts, buyer)
     }
 }

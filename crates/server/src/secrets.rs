@@ -1,5 +1,6 @@
-//! Secrets that nobody configured: made once and kept. In the embedded shape they are files of the data directory, readable by its owner alone; where
-//! several nodes share one truth, the first node's are kept beside it, and no node writes them anywhere else.
+//! Secrets that nobody configured: made once and kept. In the embedded shape they are files of the
+//! data directory, readable by its owner alone; where several nodes share one truth, the first
+//! node's are kept beside it, and no node writes them anywhere else.
 //!
 //! | file | what it is |
 //! |---|---|
@@ -17,11 +18,11 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use doorbuster_core::IdKey;
-use doorbuster_store::{OpenError, kept_secret, shared_secret};
+use doorbuster_store::{OpenError, shared_secret, stored_secret};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::{BuyerKeys, Settings};
-use crate::gate::Masters;
+use crate::gate::MasterKeys;
 
 /// Random bytes in each secret.
 const SECRET_BYTES: usize = 32;
@@ -35,7 +36,8 @@ const DIRECTORY_MODE: u32 = 0o700;
 pub enum SecretsError {
     /// In the data directory.
     #[error(
-        "data_dir: cannot keep a secret in {}: {error}; let this user write there, or name another directory with --data-dir",
+        "data_dir: cannot keep a secret in {}: {error}; let this user write there, or name another \
+         directory with --data-dir",
         path.display()
     )]
     Kept {
@@ -81,7 +83,7 @@ pub struct Secrets {
     /// Key of order ids.
     pub id_key: IdKey,
     /// What the keys of the front door are made from.
-    pub pass_keys: Masters,
+    pub pass_keys: MasterKeys,
 }
 
 /// Reads the secrets that are configured or kept, and makes those that are missing.
@@ -116,24 +118,24 @@ pub async fn prepare(settings: &Settings) -> Result<Secrets, SecretsError> {
             let (text, _) = kept(settings, "pass_key").await?;
             let spoilt = || SecretsError::Spoilt { name: "pass_key", place: place(settings) };
             parse_key(text.expose_secret())
-                .and_then(|key| Masters::new(vec![key]))
+                .and_then(|key| MasterKeys::new(vec![key]))
                 .ok_or_else(spoilt)?
         }
     };
     Ok(Secrets { buyer, admin_key, admin_key_is_new, webhook, id_key, pass_keys })
 }
 
-/// What servers of these settings check buyers' tokens by, where that is a secret. Nothing is made: a new one would be nobody's.
+/// What servers of these settings check buyers' tokens by, where that is a secret. Nothing is made:
+/// a new one would be nobody's.
 ///
-/// # Errors
-/// When there is none, and when it cannot be read.
+/// # Errors When there is none, and when it cannot be read.
 pub async fn buyer_secret(settings: &Settings) -> Result<SecretString, SecretsError> {
     let name = "buyer_secret";
     if let Some(BuyerKeys::Secret(secret)) = &settings.auth.buyers {
         return Ok(secret.clone());
     }
     let found = match settings.shape.store() {
-        Some(url) => kept_secret(url.expose_secret(), name).await?.map(SecretString::from),
+        Some(url) => stored_secret(url.expose_secret(), name).await?.map(SecretString::from),
         None => {
             let path = settings.data_dir.join(name);
             read(&path).map_err(|error| SecretsError::Kept { path, error })?
@@ -219,7 +221,8 @@ fn read_or_make(
     }
     make_directory(dir)?;
     let secret = make();
-    // Written in full beside it, then linked: a reader sees the whole secret or none, and of two makers one wins.
+    // Written in full beside it, then linked: a reader sees the whole secret or none, and of two
+    // makers one wins.
     let beside = path.with_extension(format!("{:016x}", rand::random::<u64>()));
     let linked = write(&beside, &secret).and_then(|()| fs::hard_link(&beside, path));
     fs::remove_file(&beside)?;

@@ -1,18 +1,19 @@
 //! The settler: takes tickets in batches, has the store resolve them, and tells whoever waits.
 //!
-//! Runs as one task on each node with the role. A batch is whatever gathered while the last one committed, so it grows with the load by itself.
+//! Runs as one task on each node with the role. A batch is whatever gathered while the last one
+//! committed, so it grows with the load by itself.
 use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_core::limits::SETTLE_BATCH_MAX;
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::{Ticket, Verdict};
-use doorbuster_slots::{Done, Taken};
+use doorbuster_slots::{DeliveryRef, Taken};
 use doorbuster_store::StoreError;
 
 use crate::engine::Engine;
 use crate::failpoint::{self, Point};
-use crate::notify::Kind;
+use crate::notify::EventKind;
 use crate::trace;
 use crate::waiters::Told;
 
@@ -52,9 +53,9 @@ async fn settle(engine: &Arc<Engine>, taken: &[Taken]) -> bool {
         }
     };
     failpoint::pass(Point::SettleCommitted);
-    let done: Vec<Done> = taken
+    let done: Vec<DeliveryRef> = taken
         .iter()
-        .map(|t| Done { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token })
+        .map(|t| DeliveryRef { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token })
         .collect();
     if let Err(error) = engine.slots().acknowledge(&done).await {
         tracing::warn!(%error, "settled tickets will be delivered again");
@@ -78,10 +79,10 @@ fn tell(engine: &Arc<Engine>, ticket: &Ticket, resolved: Resolved) {
     if refused
         && ticket.node == engine.node()
         && !matches!(told, Told::Heard)
-        && engine.hub().is_heard()
+        && engine.hub().may_have_readers()
     {
         let (item, units) = (ticket.item, ticket.units);
-        engine.hub().publish(Kind::Refused {
+        engine.hub().publish(EventKind::Refused {
             id,
             item,
             buyer: ticket.buyer.clone(),

@@ -1,8 +1,11 @@
-//! Standard Webhooks: how a message between two servers proves who sent it, incoming and outgoing alike.
+//! Standard Webhooks: how a message between two servers proves who sent it, incoming and outgoing
+//! alike.
 //!
-//! Three headers: `webhook-id` (the same for every attempt to deliver one message), `webhook-timestamp` (seconds, of the attempt) and
-//! `webhook-signature`: one `v1,<base64 of HMAC-SHA256>` for each secret that signs, separated by spaces, over `id.timestamp.body`.
-//! A secret is written `whsec_` and base64. While a secret is replaced both sign, and a message is good if one of them fits.
+//! Three headers: `webhook-id` (the same for every attempt to deliver one message),
+//! `webhook-timestamp` (seconds, of the attempt) and `webhook-signature`: one `v1,<base64 of
+//! HMAC-SHA256>` for each secret that signs, separated by spaces, over `id.timestamp.body`. A
+//! secret is written `whsec_` and base64. While a secret is replaced both sign, and a message is
+//! good if one of them fits.
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::alphabet;
@@ -65,7 +68,7 @@ impl SigningKey {
 
 /// A secret of these bytes as it is written.
 #[must_use]
-pub fn write_secret(bytes: &[u8]) -> String {
+pub fn format_secret(bytes: &[u8]) -> String {
     format!("{PREFIX}{}", BASE64.encode(bytes))
 }
 
@@ -85,7 +88,7 @@ pub fn sign(id: &str, at_secs: i64, body: &[u8], keys: &[SigningKey]) -> String 
 
 /// Why a message was not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unbelieved {
+pub enum SignatureError {
     /// A header is missing, empty, or there twice.
     #[error(
         "the headers webhook-id, webhook-timestamp and webhook-signature are needed, once each"
@@ -99,7 +102,8 @@ pub enum Unbelieved {
     OddId,
     /// The time is written in some other way.
     #[error(
-        "webhook-timestamp must be whole seconds since 1970, in digits alone: no milliseconds, no fraction, no date"
+        "webhook-timestamp must be whole seconds since 1970, in digits alone: no milliseconds, no \
+         fraction, no date"
     )]
     Time,
     /// Its time is further from ours than is tolerated.
@@ -110,35 +114,36 @@ pub enum Unbelieved {
     Forged,
 }
 
-/// Looks whether one of `keys` signed this message at about this time, and gives its id. Takes as long whichever byte is wrong.
+/// Looks whether one of `keys` signed this message at about this time, and gives its id. Takes as
+/// long whichever byte is wrong.
 ///
-/// # Errors
-/// When there is any doubt.
+/// # Errors When there is any doubt.
 pub fn verify<'h>(
     headers: &'h HeaderMap,
     body: &[u8],
     keys: &[SigningKey],
     now: Millis,
     tolerance_ms: i64,
-) -> Result<&'h str, Unbelieved> {
+) -> Result<&'h str, SignatureError> {
     let (id, timestamp) = (single(headers, ID_HEADER)?, single(headers, TIMESTAMP_HEADER)?);
     let signatures = single(headers, SIGNATURE_HEADER)?;
     if id.len() > ID_MAX {
-        return Err(Unbelieved::LongId);
+        return Err(SignatureError::LongId);
     }
     let id = id
         .to_str()
         .ok()
         .filter(|id| id.bytes().all(|byte| byte.is_ascii_graphic()))
-        .ok_or(Unbelieved::OddId)?;
-    // Digits alone: `+5`, ` 5` and `5e0` are times to some parsers and would be signed as they are written.
+        .ok_or(SignatureError::OddId)?;
+    // Digits alone: `+5`, ` 5` and `5e0` are times to some parsers and would be signed as they are
+    // written.
     let is_time = |text: &&str| {
         text.len() <= TIME_DIGITS_MAX && text.bytes().all(|byte| byte.is_ascii_digit())
     };
-    let timestamp = timestamp.to_str().ok().filter(is_time).ok_or(Unbelieved::Time)?;
-    let at_secs: i64 = timestamp.parse().map_err(|_| Unbelieved::Time)?;
+    let timestamp = timestamp.to_str().ok().filter(is_time).ok_or(SignatureError::Time)?;
+    let at_secs: i64 = timestamp.parse().map_err(|_| SignatureError::Time)?;
     if now.0.abs_diff(at_secs * 1_000) > tolerance_ms.unsigned_abs() {
-        return Err(Unbelieved::Stale);
+        return Err(SignatureError::Stale);
     }
     let mut message = Vec::with_capacity(id.len() + timestamp.len() + 2 + body.len());
     for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
@@ -150,15 +155,15 @@ pub fn verify<'h>(
         offered.filter_map(|signature| BASE64.decode(signature.strip_prefix(VERSION)?).ok());
     let is_good =
         proofs.any(|proof| keys.iter().any(|key| hmac::verify(&key.0, &message, &proof).is_ok()));
-    if is_good { Ok(id) } else { Err(Unbelieved::Forged) }
+    if is_good { Ok(id) } else { Err(SignatureError::Forged) }
 }
 
 /// A header that is there once and is not empty.
-fn single<'h>(headers: &'h HeaderMap, name: &str) -> Result<&'h HeaderValue, Unbelieved> {
+fn single<'h>(headers: &'h HeaderMap, name: &str) -> Result<&'h HeaderValue, SignatureError> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (Some(value), None) if !value.is_empty() => Ok(value),
-        _ => Err(Unbelieved::Headers),
+        _ => Err(SignatureError::Headers),
     }
 }
 

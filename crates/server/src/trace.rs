@@ -1,8 +1,10 @@
-//! Traces of sampled purchases and settled batches, sent by OTLP over HTTP. Only with the feature `otel`; without it nothing of this is compiled.
+//! Traces of sampled purchases and settled batches, sent by OTLP over HTTP. Only with the feature
+//! `otel`; without it nothing of this is compiled.
 //!
-//! Whether a purchase is sampled is one draw, made before anything of a trace exists: what is not sampled costs a random number. The usual environment
-//! variables say where traces go (`OTEL_EXPORTER_OTLP_ENDPOINT`; unset: nowhere), under which name (`OTEL_SERVICE_NAME`) and how many of them
-//! (`OTEL_TRACES_SAMPLER_ARG`, a share from 0 to 1).
+//! Whether a purchase is sampled is one draw, made before anything of a trace exists: what is not
+//! sampled costs a random number. The usual environment variables say where traces go
+//! (`OTEL_EXPORTER_OTLP_ENDPOINT`; unset: nowhere), under which name (`OTEL_SERVICE_NAME`) and how
+//! many of them (`OTEL_TRACES_SAMPLER_ARG`, a share from 0 to 1).
 use std::env;
 use std::sync::OnceLock;
 

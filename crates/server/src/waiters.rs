@@ -1,12 +1,14 @@
 //! Requests that wait for their ticket's verdict on this node.
 //!
-//! An entry exists from before its ticket is cut until its verdict is out, so whoever finds none can ask the store. A ticket that was lost with its
-//! slot has no verdict until somebody asks for one: once it can no longer be consumed and nobody listens, its entry is [forgotten](Waiters::forget_lost).
+//! An entry exists from before its ticket is cut until its verdict is out, so whoever finds none
+//! can ask the store. A ticket that was lost with its slot has no verdict until somebody asks for
+//! one: once it can no longer be consumed and nobody listens, its entry is
+//! [forgotten](Waiters::forget_lost).
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use doorbuster_core::settle::Resolved;
-use doorbuster_core::slot::Request;
+use doorbuster_core::slot::TicketRequest;
 use doorbuster_core::{BuyerId, ItemId, Millis, Token, Units};
 use tokio::sync::oneshot;
 
@@ -28,7 +30,7 @@ pub struct About {
 impl About {
     /// What this request is about.
     #[must_use]
-    pub fn of(item: ItemId, request: &Request) -> Self {
+    pub fn of(item: ItemId, request: &TicketRequest) -> Self {
         Self {
             item,
             buyer: request.buyer.clone(),
@@ -86,7 +88,8 @@ impl Waiters {
         f(&mut shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Opens an entry for a token that was just drawn. Unless it is [kept](Opened::keep), it goes with the second of the two.
+    /// Opens an entry for a token that was just drawn. Unless it is [kept](Opened::keep), it goes
+    /// with the second of the two.
     pub fn open(&self, token: Token, about: About) -> (oneshot::Receiver<Resolved>, Opened<'_>) {
         let (tx, rx) = oneshot::channel();
         self.with(token, |map| {
@@ -126,7 +129,8 @@ impl Waiters {
         if heard { Told::Heard } else { Told::Unheard(entry.about) }
     }
 
-    /// Forgets tickets whose verdict was due at this instant (store time) and that nobody listens for: they were lost with their slot.
+    /// Forgets tickets whose verdict was due at this instant (store time) and that nobody listens
+    /// for: they were lost with their slot.
     pub fn forget_lost(&self, due: Millis) {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -134,7 +138,8 @@ impl Waiters {
         }
     }
 
-    /// Whether a verdict is still to come: somebody listens for it, or it is not due at this instant (store time).
+    /// Whether a verdict is still to come: somebody listens for it, or it is not due at this
+    /// instant (store time).
     #[must_use]
     pub fn are_open(&self, now: Millis) -> bool {
         let is_open = |entry: &Entry| entry.about.decide_by > now || entry.is_heard();
@@ -145,7 +150,8 @@ impl Waiters {
     }
 }
 
-/// An entry whose ticket is not cut yet, and may never be: the request may be refused, or its client hang up.
+/// An entry whose ticket is not cut yet, and may never be: the request may be refused, or its
+/// client hang up.
 #[must_use]
 #[derive(Debug)]
 pub struct Opened<'a> {

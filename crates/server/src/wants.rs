@@ -1,4 +1,5 @@
-//! What parked requests are waiting for, first come first: the tail is gathered for the first of them.
+//! What parked requests are waiting for, first come first: the tail is gathered for the first of
+//! them.
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};

@@ -2,8 +2,8 @@
 
 mod accept;
 mod admin;
-mod asked;
 mod assets;
+mod cacheable;
 mod client;
 mod connection;
 mod cursor;
@@ -11,29 +11,29 @@ mod dispatch;
 mod docs;
 mod events;
 mod failure;
+mod fast_path;
 mod gate;
+mod guarded_stream;
 mod health;
-mod hot;
+mod identity;
 mod input;
-mod limited;
 mod limits;
-mod line;
 mod orders;
-mod origin;
+mod over_capacity;
+mod overload_pacer;
+mod page_origin;
 mod pages;
 mod payment;
-mod quick;
+mod purchase_handler;
+mod purchase_headers;
+mod rate_limits;
 mod refusals;
 mod reply;
-mod rest;
 mod router;
+mod sale_views;
 mod sales;
-mod shared;
-mod socket;
-mod turn_away;
-mod unread;
-mod views;
-mod who;
+mod unread_body;
+mod waitlist;
 pub(crate) mod wire;
 
 pub use accept::{Listener, bind};
@@ -53,18 +53,18 @@ use tokio_util::task::TaskTracker;
 use crate::auth::{Buyers, Operators};
 use crate::config::{Cidr, Settings};
 use crate::engine::Engine;
-use crate::gate::{Gate, Masters};
+use crate::gate::{Gate, MasterKeys};
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::payment::Payments;
 use assets::Assets;
-use failure::Lines;
-use limits::{PING_EVERY, QUIET, UNANSWERED_PINGS_MAX, WRITE_STALL};
-use origin::PageOrigin;
-use pages::Guests;
+use failure::FailureLogLimiter;
+use limits::{IDLE_AFTER, PING_EVERY, UNANSWERED_PINGS_MAX, WRITE_STALL};
+use overload_pacer::OverloadPacer;
+use page_origin::PageOrigin;
+use pages::GuestSignIn;
 use refusals::Refusals;
-use rest::Rests;
-use views::Views;
+use sale_views::SaleViews;
 
 /// What every request may need.
 pub struct App {
@@ -74,41 +74,42 @@ pub struct App {
     proxies: Vec<Cidr>,
     assets: Assets,
     /// Where pages are, if not here.
-    pages_at: PageOrigin,
-    views: Views,
+    page_origin: PageOrigin,
+    views: SaleViews,
     refusals: Refusals,
-    rests: Rests,
+    overload_pacer: OverloadPacer,
     metrics: Metrics,
     gate: Gate,
     payments: Arc<Payments>,
     outbox: Arc<Outbox>,
-    lines: Lines,
-    guests: Option<Guests>,
+    failure_log: FailureLogLimiter,
+    guests: Option<GuestSignIn>,
     /// Whether it answers buyers and operators.
-    serves: bool,
+    serves_api: bool,
     /// Held by whoever changes the operators' keys.
     keys: tokio::sync::Mutex<()>,
     /// When they were last read again.
-    keys_read: tokio::sync::Mutex<Option<Instant>>,
+    operator_keys_read_at: tokio::sync::Mutex<Option<Instant>>,
     /// Purchases and operators' changes, which run to their end whoever hangs up.
-    buying: TaskTracker,
-    /// Most event streams of one buyer: half of the connections, so that one token cannot hold them all.
-    streams_max: usize,
+    running_purchases: TaskTracker,
+    /// Most event streams of one buyer: half of the connections, so that one token cannot hold them
+    /// all.
+    event_streams_max: usize,
     /// Asked to stop: not ready any more.
-    noticed: AtomicBool,
+    is_leaving: AtomicBool,
     stopping: AtomicBool,
     /// Ends event streams.
     stop: CancellationToken,
-    silence: Silence,
+    ping_policy: PingPolicy,
     /// How long nothing happens to a WebSocket before it is put to sleep.
-    quiet: Duration,
+    idle_after: Duration,
     /// How long the other end of a connection may take nothing.
     write_stall: Duration,
 }
 
 /// How the other end of a WebSocket is found to be gone.
 #[derive(Clone, Copy, Debug)]
-struct Silence {
+struct PingPolicy {
     /// Between two pings, of other event streams too.
     ping_every: Duration,
     /// Without a word since, not even a pong.
@@ -116,7 +117,9 @@ struct Silence {
 }
 
 impl App {
-    /// Puts together what requests need. `guest_secret` signs guests in, in a demonstration; `masters` are what the front door's keys are made from, `webhook_secrets` what the sandbox's messages are signed with.
+    /// Puts together what requests need. `guest_secret` signs guests in, in a demonstration;
+    /// `masters` are what the front door's keys are made from, `webhook_secrets` what the sandbox's
+    /// messages are signed with.
     #[must_use]
     pub fn new(
         settings: &Settings,
@@ -124,7 +127,7 @@ impl App {
         buyers: Buyers,
         operators: Operators,
         guest_secret: Option<SecretString>,
-        masters: Masters,
+        masters: MasterKeys,
         webhook_secrets: &[SecretString],
     ) -> Arc<Self> {
         let payments = Payments::new(engine.clone(), settings, webhook_secrets);
@@ -137,23 +140,23 @@ impl App {
             operators,
             proxies: settings.trusted_proxies.clone(),
             assets: Assets::prepare(settings, None),
-            pages_at: PageOrigin::new(settings.page_origin.as_deref()),
-            views: Views::default(),
+            page_origin: PageOrigin::new(settings.page_origin.as_deref()),
+            views: SaleViews::default(),
             refusals: Refusals::default(),
-            rests: Rests::new(settings.workers),
+            overload_pacer: OverloadPacer::new(settings.workers),
             metrics: Metrics::default(),
-            lines: Lines::default(),
-            guests: guest_secret.map(|secret| Guests::new(secret, &settings.auth)),
-            serves: settings.roles.api,
+            failure_log: FailureLogLimiter::default(),
+            guests: guest_secret.map(|secret| GuestSignIn::new(secret, &settings.auth)),
+            serves_api: settings.roles.api,
             keys: tokio::sync::Mutex::default(),
-            keys_read: tokio::sync::Mutex::default(),
-            buying: TaskTracker::new(),
-            streams_max: settings.connections_max / 2,
-            noticed: AtomicBool::new(false),
+            operator_keys_read_at: tokio::sync::Mutex::default(),
+            running_purchases: TaskTracker::new(),
+            event_streams_max: settings.connections_max / 2,
+            is_leaving: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             stop: CancellationToken::new(),
-            silence: Silence { ping_every: PING_EVERY, pings_max: UNANSWERED_PINGS_MAX },
-            quiet: QUIET,
+            ping_policy: PingPolicy { ping_every: PING_EVERY, pings_max: UNANSWERED_PINGS_MAX },
+            idle_after: IDLE_AFTER,
             write_stall: WRITE_STALL,
         })
     }
@@ -162,14 +165,14 @@ impl App {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn know_blocks(&self) -> Result<(), StoreError> {
+    pub async fn load_blocks(&self) -> Result<(), StoreError> {
         self.gate.blocks.catch_up(&self.engine).await
     }
 
     /// Where this server listens, for whoever sends something to it.
-    pub fn serve_at(&self, address: &str) {
+    pub fn set_server_address(&self, address: &str) {
         if let Some(sandbox) = self.payments.sandbox() {
-            sandbox.serve_at(address);
+            sandbox.set_server_address(address);
         }
     }
 
@@ -186,43 +189,44 @@ impl App {
     }
 
     /// Samples counts and keeps public keys fresh until the program stops.
-    pub async fn tend(&self) {
+    pub async fn run_jobs(&self) {
         let sampling = async {
             let mut every = tokio::time::interval(Duration::from_secs(1));
             every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
             loop {
                 every.tick().await;
-                self.views.tick(&self.engine);
+                self.views.take_samples(&self.engine);
                 // A key that another node deleted stops working here too.
-                self.know_keys_again().await;
+                self.refresh_operator_keys().await;
             }
         };
         tokio::select! {
             () = self.stop.cancelled() => {}
             () = sampling => {}
-            () = self.buyers.keep_fresh() => {}
-            () = self.gate.tend(&self.engine) => {}
-            () = self.payments.tend() => {}
-            () = self.outbox.tend() => {}
+            () = self.buyers.run_key_refresh() => {}
+            () = self.gate.run_jobs(&self.engine) => {}
+            () = self.payments.run_jobs() => {}
+            () = self.outbox.run_jobs() => {}
         }
     }
 
     /// From now on the program is not ready any more, and goes on all the same.
-    pub fn give_notice(&self) {
-        self.noticed.store(true, Ordering::Release);
+    pub fn mark_not_ready(&self) {
+        self.is_leaving.store(true, Ordering::Release);
     }
 
-    /// From now on the program is stopping: nothing is answered on a connection after what it asks now, and event streams end.
-    pub fn begin_to_stop(&self) {
-        self.give_notice();
+    /// From now on the program is stopping: nothing is answered on a connection after what it asks
+    /// now, and event streams end.
+    pub fn begin_shutdown(&self) {
+        self.mark_not_ready();
         self.stopping.store(true, Ordering::Release);
         self.stop.cancel();
     }
 
     /// Waits for purchases whose clients are gone.
     pub async fn finish(&self) {
-        self.buying.close();
-        self.buying.wait().await;
+        self.running_purchases.close();
+        self.running_purchases.wait().await;
     }
 }
 

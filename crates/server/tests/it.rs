@@ -1,4 +1,5 @@
-//! The server as its clients see it: the real thing on a free port with a directory of its own, spoken to in bytes.
+//! The server as its clients see it: the real thing on a free port with a directory of its own,
+//! spoken to in bytes.
 
 #[path = "it/app.rs"]
 mod app;

@@ -1,9 +1,11 @@
-//! What happens in a simulated sale: small integers, read modulo what exists then, so that lists shrink, mean something in part, and are stored as JSON.
-pub mod line;
+//! What happens in a simulated sale: small integers, read modulo what exists then, so that lists
+//! shrink, mean something in part, and are stored as JSON.
+pub mod waitlist;
 pub use crate::setup::{Case, ItemSetup, Setup, SlotSetup};
 use serde::{Deserialize, Serialize};
 
-/// One step. Everything that travels does so as a message in flight, and arrives when [`Op::Deliver`] picks it.
+/// One step. Everything that travels does so as a message in flight, and arrives when
+/// [`Op::Deliver`] picks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Op {
     /// A buyer asks for units under a key.
@@ -48,7 +50,7 @@ pub enum Op {
         /// Among the parked attempts.
         attempt: u8,
     },
-    /// A buyer gives up an unpaid order; an operator does by [`line::Line::TakeAway`].
+    /// A buyer gives up an unpaid order; an operator does by [`line::Waitlist::TakeAway`].
     Cancel {
         /// Among all orders.
         order: u8,
@@ -177,7 +179,8 @@ pub enum Op {
         /// Among the pending recalls.
         recall: u8,
     },
-    /// A leader serves the parked request that has waited longest: refill, then recall, into its slot.
+    /// A leader serves the parked request that has waited longest: refill, then recall, into its
+    /// slot.
     ServeParked {
         /// Which leader.
         leader: u8,
@@ -296,7 +299,8 @@ pub enum Op {
         /// Which slot.
         slot: u8,
     },
-    /// Fault: a slot and its kept copy change places (an old snapshot comes back, or two primaries take turns).
+    /// Fault: a slot and its kept copy change places (an old snapshot comes back, or two primaries
+    /// take turns).
     Swap {
         /// Which slot.
         slot: u8,
@@ -317,7 +321,8 @@ pub enum Op {
     Charge {
         /// Among all orders.
         order: u8,
-        /// 0: what it costs; 1: another amount; 2: another currency; 3: for no order of ours; 4: for no order's id; 5: it fails; 6: it fails, then succeeds.
+        /// 0: what it costs; 1: another amount; 2: another currency; 3: for no order of ours; 4:
+        /// for no order's id; 5: it fails; 6: it fails, then succeeds.
         how: u8,
     },
     /// A provider tells of a payment again.
@@ -355,7 +360,8 @@ pub enum Op {
     RefundArrives {
         /// Among those that the provider took.
         refund: u8,
-        /// 3: it could not be paid out so far, says the message; 5: the message comes late; 7: it came back, whatever it said before.
+        /// 3: it could not be paid out so far, says the message; 5: the message comes late; 7: it
+        /// came back, whatever it said before.
         #[serde(default)]
         how: u8,
     },
@@ -383,7 +389,8 @@ pub enum Op {
         /// Which endpoint.
         endpoint: u8,
     },
-    /// An endpoint takes what it is told (0), fails (1), takes it and never answers (2), or refuses one event (from 3).
+    /// An endpoint takes what it is told (0), fails (1), takes it and never answers (2), or refuses
+    /// one event (from 3).
     Endpoint {
         /// Which endpoint.
         endpoint: u8,
@@ -395,6 +402,6 @@ pub enum Op {
         /// Which worker.
         worker: u8,
     },
-    /// See [`line::Line`].
-    Line(line::Line),
+    /// See [`line::Waitlist`].
+    Waitlist(waitlist::Waitlist),
 }

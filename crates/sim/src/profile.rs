@@ -1,11 +1,11 @@
 //! Seeds become lists of operations: a profile says what is frequent.
 mod faults;
-mod line;
 mod money;
+mod waitlist;
 
-use crate::dice::Dice;
-use crate::op::line::Line;
+use crate::op::waitlist::Waitlist;
 use crate::op::{Case, ItemSetup, Op, Setup, SlotSetup};
+use crate::rng::SimRng;
 
 /// What a list stresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,8 @@ pub enum Profile {
     Phases,
     /// Grants are closed and opened all the time, while old messages still arrive.
     Epochs,
-    /// Several partitions with sub-domains: flips, marks, refills by two leaders, second tries elsewhere.
+    /// Several partitions with sub-domains: flips, marks, refills by two leaders, second tries
+    /// elsewhere.
     Partitions,
     /// Nodes with slots in their memory that die, stay dead or come back, and leases that lapse.
     Nodes,
@@ -41,7 +42,7 @@ pub enum Profile {
     /// What happened is told to endpoints that fail.
     Telling,
     /// Little stock, orders that end, and buyers who wait in line for what comes back.
-    Line,
+    Waitlist,
     /// Anything: each group of operations is left out, or frequent, by chance.
     Swarm,
 }
@@ -64,20 +65,20 @@ impl Profile {
         Self::Money,
         Self::Telling,
         Self::Silence,
-        Self::Line,
+        Self::Waitlist,
         Self::Swarm,
         Self::Swarm,
     ];
 
     /// The profile of a seed.
     #[must_use]
-    pub fn of(seed: u64) -> Self {
+    pub fn for_seed(seed: u64) -> Self {
         Self::ALL[(seed % Self::ALL.len() as u64) as usize]
     }
 }
 
 /// Draws the arguments of one operation.
-type Make = fn(Profile, &mut Dice) -> Op;
+type MakeOp = fn(Profile, &mut SimRng) -> Op;
 
 /// How often each group of operations comes, relative to the others.
 struct Weights {
@@ -103,7 +104,7 @@ struct Weights {
     line: u64,
 }
 
-fn weights(profile: Profile, dice: &mut Dice) -> Weights {
+fn weights(profile: Profile, rng: &mut SimRng) -> Weights {
     let base = Weights {
         buy: 14,
         replay: 5,
@@ -133,7 +134,7 @@ fn weights(profile: Profile, dice: &mut Dice) -> Weights {
         Profile::Telling => {
             Weights { telling: 34, endings: 9, money: 3, lose: 8, recalls: 1, ..base }
         }
-        Profile::Line => Weights {
+        Profile::Waitlist => Weights {
             line: 36,
             buy: 36,
             settle: 34,
@@ -157,14 +158,14 @@ fn weights(profile: Profile, dice: &mut Dice) -> Weights {
         Profile::Tail => Weights { recalls: 14, grants: 10, ..base },
         Profile::Endings => Weights { endings: 12, time: 6, ..base },
         Profile::Replays => Weights { replay: 16, snapshots: 8, endings: 6, ..base },
-        Profile::Swarm => swarm(base, dice),
+        Profile::Swarm => swarm(base, rng),
         Profile::Phases => Weights { phases: 8, rolls: 4, ..base },
     }
 }
 
 /// What is never left out: requests, arrivals, settling.
-fn swarm(base: Weights, dice: &mut Dice) -> Weights {
-    let mut some = |weight: u64| weight * [0, 0, 1, 1, 2, 4][dice.below(6) as usize];
+fn swarm(base: Weights, rng: &mut SimRng) -> Weights {
+    let mut some = |weight: u64| weight * [0, 0, 1, 1, 2, 4][rng.below(6) as usize];
     Weights {
         replay: some(base.replay),
         hand_out: some(base.hand_out),
@@ -190,52 +191,52 @@ fn swarm(base: Weights, dice: &mut Dice) -> Weights {
 /// The list of a seed.
 #[must_use]
 pub fn case(seed: u64) -> Case {
-    let profile = Profile::of(seed);
-    let mut dice = Dice::new(seed);
-    let setup = setup(profile, &mut dice);
+    let profile = Profile::for_seed(seed);
+    let mut rng = SimRng::new(seed);
+    let setup = setup(profile, &mut rng);
     let count = match profile {
-        _ if dice.chance(4) => dice.between(300, 600),
-        Profile::Money | Profile::Silence | Profile::Line => dice.between(80, 320),
-        _ => dice.between(40, 200),
+        _ if rng.percent(4) => rng.in_range(300, 600),
+        Profile::Money | Profile::Silence | Profile::Waitlist => rng.in_range(80, 320),
+        _ => rng.in_range(40, 200),
     };
-    let weights = weights(profile, &mut dice);
+    let weights = weights(profile, &mut rng);
     let mut ops = Vec::new();
     for _ in 0..count {
-        ops.push(op(profile, &weights, &mut dice));
-        ops.extend(money::scene(profile, &mut dice));
+        ops.push(op(profile, &weights, &mut rng));
+        ops.extend(money::silence_scene(profile, &mut rng));
     }
     Case { setup, ops }
 }
 
-fn setup(profile: Profile, dice: &mut Dice) -> Setup {
-    let items = 1 + u8::from(dice.chance(if profile == Profile::Line { 60 } else { 25 }));
-    let nodes = dice.between(if profile == Profile::Nodes { 2 } else { 1 }, 3) as u8;
+fn setup(profile: Profile, rng: &mut SimRng) -> Setup {
+    let items = 1 + u8::from(rng.percent(if profile == Profile::Waitlist { 60 } else { 25 }));
+    let nodes = rng.in_range(if profile == Profile::Nodes { 2 } else { 1 }, 3) as u8;
     let local = match profile {
         Profile::Restarts | Profile::Nodes => true,
         Profile::Slots | Profile::SlotsTail | Profile::Partitions => false,
-        Profile::Line => dice.chance(15),
-        _ => dice.chance(40),
+        Profile::Waitlist => rng.percent(15),
+        _ => rng.percent(40),
     };
-    let tight = if dice.chance(15) { dice.between(2, 6) as u8 } else { 0 };
+    let tight = if rng.percent(15) { rng.in_range(2, 6) as u8 } else { 0 };
     let mut setup = Setup { items: Vec::new(), slots: Vec::new(), nodes, tight };
     for item in 0..items {
         let total = match profile {
-            Profile::Line => Some(dice.between(1, 3) as u8),
-            _ => (!dice.chance(6)).then(|| dice.between(0, 14) as u8),
+            Profile::Waitlist => Some(rng.in_range(1, 3) as u8),
+            _ => (!rng.percent(6)).then(|| rng.in_range(0, 14) as u8),
         };
-        let (limit, hold_secs) = (dice.between(1, 5) as u8, dice.between(1, 30) as u8);
+        let (limit, hold_secs) = (rng.in_range(1, 5) as u8, rng.in_range(1, 30) as u8);
         let in_use =
-            total.is_some() && dice.chance(if profile == Profile::Partitions { 80 } else { 25 });
-        let [initial, threshold, refill] = if in_use { sizes(dice) } else { [0; 3] };
-        let choose = dice.below(3) as u8;
+            total.is_some() && rng.percent(if profile == Profile::Partitions { 80 } else { 25 });
+        let [initial, threshold, refill] = if in_use { sizes(rng) } else { [0; 3] };
+        let choose = rng.below(3) as u8;
         setup.items.push(ItemSetup { total, limit, hold_secs, choose, initial, threshold, refill });
         let least = if profile == Profile::Partitions { 2 } else { 1 };
-        let most = if profile == Profile::Line { 2 } else { 4 };
-        let slots = if local { nodes } else { dice.between(least, most) as u8 };
+        let most = if profile == Profile::Waitlist { 2 } else { 4 };
+        let slots = if local { nodes } else { rng.in_range(least, most) as u8 };
         for slot in 0..slots {
             let share = u64::from(total.unwrap_or(0)) / u64::from(slots);
-            let least = if profile == Profile::Line { share + 1 } else { share / 2 };
-            let first = dice.between(least, share + 1) as u8;
+            let least = if profile == Profile::Waitlist { share + 1 } else { share / 2 };
+            let first = rng.in_range(least, share + 1) as u8;
             setup.slots.push(SlotSetup { item, node: local.then_some(slot), first });
         }
     }
@@ -243,13 +244,13 @@ fn setup(profile: Profile, dice: &mut Dice) -> Setup {
 }
 
 /// What a slot is opened with, below what it asks for more, and for how much.
-fn sizes(dice: &mut Dice) -> [u8; 3] {
-    let threshold = dice.between(1, 3) as u8;
-    [threshold + dice.below(3) as u8, threshold, dice.between(1, 4) as u8]
+fn sizes(rng: &mut SimRng) -> [u8; 3] {
+    let threshold = rng.in_range(1, 3) as u8;
+    [threshold + rng.below(3) as u8, threshold, rng.in_range(1, 4) as u8]
 }
 
-fn op(profile: Profile, w: &Weights, dice: &mut Dice) -> Op {
-    let groups: [(u64, Make); 20] = [
+fn op(profile: Profile, w: &Weights, rng: &mut SimRng) -> Op {
+    let groups: [(u64, MakeOp); 20] = [
         (w.buy, buy),
         (w.replay, replay),
         (w.hand_out, hand_out),
@@ -263,70 +264,70 @@ fn op(profile: Profile, w: &Weights, dice: &mut Dice) -> Op {
         (w.look, look),
         (w.phases, phases),
         (w.rolls, faults::rolls),
-        (w.snapshots, |_, dice| Op::Snapshot { node: small(dice) }),
+        (w.snapshots, |_, rng| Op::Snapshot { node: below_four(rng) }),
         (w.crashes, faults::crash),
         (w.leases, faults::leases),
         (w.faults, faults::fault),
         (w.money, money::money),
         (w.telling, money::telling),
-        (w.line, line::line),
+        (w.line, waitlist::waitlist),
     ];
     let all: u64 = groups.iter().map(|(weight, _)| weight).sum();
-    let mut at = dice.below(all);
+    let mut at = rng.below(all);
     for (weight, make) in groups {
         if at < weight {
-            return make(profile, dice);
+            return make(profile, rng);
         }
         at -= weight;
     }
     Op::Tick { tenths: 1 }
 }
 
-fn small(dice: &mut Dice) -> u8 {
-    dice.below(4) as u8
+fn below_four(rng: &mut SimRng) -> u8 {
+    rng.below(4) as u8
 }
 
-fn any(dice: &mut Dice) -> u8 {
-    dice.below(256) as u8
+fn any_byte(rng: &mut SimRng) -> u8 {
+    rng.below(256) as u8
 }
 
-fn buy(profile: Profile, dice: &mut Dice) -> Op {
+fn buy(profile: Profile, rng: &mut SimRng) -> Op {
     let most = match profile {
         Profile::Tail => 5,
-        Profile::Line => 1 + u64::from(dice.chance(20)),
+        Profile::Waitlist => 1 + u64::from(rng.percent(20)),
         _ => 3,
     };
-    let units = dice.between(1, most) as u8;
+    let units = rng.in_range(1, most) as u8;
     Op::Buy {
-        node: small(dice),
-        buyer: dice.below(6) as u8,
-        key: dice.below(6) as u8,
-        item: small(dice),
+        node: below_four(rng),
+        buyer: rng.below(6) as u8,
+        key: rng.below(6) as u8,
+        item: below_four(rng),
         units,
     }
 }
 
-fn replay(_: Profile, dice: &mut Dice) -> Op {
-    let more = if dice.chance(12) { 1 } else { 0 };
-    Op::Replay { node: small(dice), attempt: any(dice), more }
+fn replay(_: Profile, rng: &mut SimRng) -> Op {
+    let more = if rng.percent(12) { 1 } else { 0 };
+    Op::Replay { node: below_four(rng), attempt: any_byte(rng), more }
 }
 
-fn hand_out(_: Profile, dice: &mut Dice) -> Op {
-    match dice.below(6) {
-        0 | 1 => Op::HandOut { attempt: any(dice) },
-        2 => Op::Get { id: any(dice) },
-        3 => Op::Poll { attempt: any(dice) },
-        _ => Op::Retry { attempt: any(dice) },
+fn hand_out(_: Profile, rng: &mut SimRng) -> Op {
+    match rng.below(6) {
+        0 | 1 => Op::HandOut { attempt: any_byte(rng) },
+        2 => Op::Get { id: any_byte(rng) },
+        3 => Op::Poll { attempt: any_byte(rng) },
+        _ => Op::Retry { attempt: any_byte(rng) },
     }
 }
 
-fn ending(_: Profile, dice: &mut Dice) -> Op {
-    let order = any(dice);
-    match dice.below(10) {
+fn ending(_: Profile, rng: &mut SimRng) -> Op {
+    let order = any_byte(rng);
+    match rng.below(10) {
         0..=3 => cancel(order),
         4 | 5 => Op::Expire { order },
-        6 | 7 => Op::Pay { order, event: dice.below(8) as u8 },
-        8 => Op::Pay { order, event: any(dice) },
+        6 | 7 => Op::Pay { order, event: rng.below(8) as u8 },
+        8 => Op::Pay { order, event: any_byte(rng) },
         _ => Op::Refund { order },
     }
 }
@@ -335,87 +336,87 @@ fn ending(_: Profile, dice: &mut Dice) -> Op {
 fn cancel(order: u8) -> Op {
     match order % 2 {
         0 => Op::Cancel { order },
-        _ => Op::Line(Line::TakeAway { order }),
+        _ => Op::Waitlist(Waitlist::TakeAway { order }),
     }
 }
 
-fn time(_: Profile, dice: &mut Dice) -> Op {
-    match dice.below(8) {
-        0..=3 => Op::Tick { tenths: dice.between(1, 5) as u8 },
-        4 | 5 => Op::Tick { tenths: dice.between(5, 30) as u8 },
-        6 => Op::Tick { tenths: dice.between(50, 150) as u8 },
-        _ if dice.chance(15) => Op::Step { minutes: dice.between(0, 120) as i8 - 60 },
-        _ => Op::Skew { node: small(dice), tenths: dice.between(0, 40) as i8 - 20 },
+fn time(_: Profile, rng: &mut SimRng) -> Op {
+    match rng.below(8) {
+        0..=3 => Op::Tick { tenths: rng.in_range(1, 5) as u8 },
+        4 | 5 => Op::Tick { tenths: rng.in_range(5, 30) as u8 },
+        6 => Op::Tick { tenths: rng.in_range(50, 150) as u8 },
+        _ if rng.percent(15) => Op::Step { minutes: rng.in_range(0, 120) as i8 - 60 },
+        _ => Op::Skew { node: below_four(rng), tenths: rng.in_range(0, 40) as i8 - 20 },
     }
 }
 
-fn which(dice: &mut Dice) -> u8 {
-    if dice.chance(60) { 0 } else { any(dice) }
+fn mostly_first(rng: &mut SimRng) -> u8 {
+    if rng.percent(60) { 0 } else { any_byte(rng) }
 }
 
-fn deliver(_: Profile, dice: &mut Dice) -> Op {
-    if dice.chance(35) {
-        return Op::DeliverMany { count: dice.between(2, 12) as u8 };
+fn deliver(_: Profile, rng: &mut SimRng) -> Op {
+    if rng.percent(35) {
+        return Op::DeliverMany { count: rng.in_range(2, 12) as u8 };
     }
-    Op::Deliver { message: which(dice) }
+    Op::Deliver { message: mostly_first(rng) }
 }
 
-fn lose(_: Profile, dice: &mut Dice) -> Op {
-    let message = which(dice);
-    match dice.below(8) {
+fn lose(_: Profile, rng: &mut SimRng) -> Op {
+    let message = mostly_first(rng);
+    match rng.below(8) {
         0 | 1 => Op::Lose { message },
         2 | 3 => Op::Repeat { message },
         4 => Op::Delay { message },
-        _ => Op::Late { message: any(dice) },
+        _ => Op::Late { message: any_byte(rng) },
     }
 }
 
-fn settle(_: Profile, dice: &mut Dice) -> Op {
-    let slot = small(dice);
-    if dice.chance(12) {
+fn settle(_: Profile, rng: &mut SimRng) -> Op {
+    let slot = below_four(rng);
+    if rng.percent(12) {
         return Op::Redeliver { slot };
     }
-    if dice.chance(3) {
-        return Op::Poison { message: any(dice) };
+    if rng.percent(3) {
+        return Op::Poison { message: any_byte(rng) };
     }
-    Op::Take { slot, at_most: dice.between(1, 8) as u8 }
+    Op::Take { slot, at_most: rng.in_range(1, 8) as u8 }
 }
 
-fn grants(_: Profile, dice: &mut Dice) -> Op {
-    let (leader, slot, units) = (small(dice), small(dice), dice.between(0, 5) as u8);
-    match dice.below(8) {
+fn grants(_: Profile, rng: &mut SimRng) -> Op {
+    let (leader, slot, units) = (below_four(rng), below_four(rng), rng.in_range(0, 5) as u8);
+    match rng.below(8) {
         0 => Op::Open { leader, slot, units },
-        1 | 2 => Op::Refill { leader, slot, units, counter: dice.below(2) as u8 },
+        1 | 2 => Op::Refill { leader, slot, units, counter: rng.below(2) as u8 },
         3 | 4 => Op::Tend { leader, slot },
         _ => Op::Feed { leader, slot },
     }
 }
 
-fn recalls(_: Profile, dice: &mut Dice) -> Op {
-    let leader = small(dice);
-    match dice.below(8) {
+fn recalls(_: Profile, rng: &mut SimRng) -> Op {
+    let leader = below_four(rng);
+    match rng.below(8) {
         0 | 1 => Op::Recall {
             leader,
-            slot: small(dice),
-            units: dice.between(1, 5) as u8,
-            target: dice.below(5) as u8,
+            slot: below_four(rng),
+            units: rng.in_range(1, 5) as u8,
+            target: rng.below(5) as u8,
         },
-        2 => Op::RecallAgain { leader, recall: any(dice) },
-        3 => Op::Adjust { item: small(dice), delta: dice.between(0, 8) as i8 - 4 },
-        _ => Op::ServeParked { leader, item: small(dice) },
+        2 => Op::RecallAgain { leader, recall: any_byte(rng) },
+        3 => Op::Adjust { item: below_four(rng), delta: rng.in_range(0, 8) as i8 - 4 },
+        _ => Op::ServeParked { leader, item: below_four(rng) },
     }
 }
 
-fn look(_: Profile, dice: &mut Dice) -> Op {
-    Op::Look { leader: small(dice), slot: small(dice) }
+fn look(_: Profile, rng: &mut SimRng) -> Op {
+    Op::Look { leader: below_four(rng), slot: below_four(rng) }
 }
 
-fn phases(_: Profile, dice: &mut Dice) -> Op {
-    let item = small(dice);
-    match dice.below(9) {
+fn phases(_: Profile, rng: &mut SimRng) -> Op {
+    let item = below_four(rng);
+    match rng.below(9) {
         0 | 1 => Op::Pause { item },
         2 | 3 => Op::Resume { item },
-        4 if dice.chance(30) => Op::Close { item },
-        _ => Op::Drain { leader: small(dice), item },
+        4 if rng.percent(30) => Op::Close { item },
+        _ => Op::Drain { leader: below_four(rng), item },
     }
 }

@@ -1,24 +1,31 @@
-//! The same lists against what runs in the program: every transaction against a store, every call against slots.
+//! The same lists against what runs in the program: every transaction against a store, every call
+//! against slots.
 //!
-//! A simulated sale is run over the model and the reference slot and written down ([`Story`]); then the same transactions and calls are made to the real
-//! ones. Answers are compared after each, and how the slots stand, and all rows.
+//! A simulated sale is run over the model and the reference slot and written down
+//! ([`RecordedRun`]); then the same transactions and calls are made to the real ones. Answers are
+//! compared after each, and how the slots stand, and all rows.
 //!
-//! Three comparisons, each of any [`Story`]:
+//! Three comparisons, each of any [`RecordedRun`]:
 //!
-//! - [`rules_follow`]: the rules, over the tables of SQLite in memory. Quick.
-//! - [`store_follows`]: a whole [`doorbuster_store::Store`], whatever its backend, through the methods that the program calls. To plug one in, give a function
-//!   that opens a *fresh* store (no sales, items numbered from 1) with the key, the clock and the sink that it is handed ([`Opening`]).
-//! - [`slots_follow`]: [`doorbuster_slots::Slots`], whatever their backend. To plug one in, give a function that makes *fresh* slots, which know nothing and share
-//!   nothing with any made before (in Redis: another prefix each time). It is called for each slot of a list, and again each time one is to lose everything.
+//! - [`compare_rules`]: the rules, over the tables of SQLite in memory. Quick.
+//! - [`compare_store`]: a whole [`doorbuster_store::Store`], whatever its backend, through the
+//!   methods that the program calls. To plug one in, give a function that opens a *fresh* store (no
+//!   sales, items numbered from 1) with the key, the clock and the sink that it is handed
+//!   ([`StoreSetup`]).
+//! - [`compare_slots`]: [`doorbuster_slots::Slots`], whatever their backend. To plug one in, give a
+//!   function that makes *fresh* slots, which know nothing and share nothing with any made before
+//!   (in Redis: another prefix each time). It is called for each slot of a list, and again each
+//!   time one is to lose everything.
 //!
-//! `tests/it` shows all of them: SQLite and slots in memory, and PostgreSQL and Redis where they are installed.
+//! `tests/it` shows all of them: SQLite and slots in memory, and PostgreSQL and Redis where they
+//! are installed.
 mod slots;
 mod store;
 
 use std::time::{Duration, Instant};
 
 use doorbuster_core::model::Model;
-use doorbuster_core::slot::Bounds;
+use doorbuster_core::slot::SlotBounds;
 use doorbuster_core::{IdKey, SlotKey};
 use doorbuster_slots::Slots;
 use tokio::runtime::{Builder, Runtime};
@@ -26,49 +33,49 @@ use tokio::runtime::{Builder, Runtime};
 use crate::op::{Case, Op};
 use crate::profile;
 use crate::truth::{Done, Tx};
-use crate::world::{Called, NAMES, World};
+use crate::world::{NAMES, RecordedCall, World};
 
-pub use slots::slots_follow;
-pub use store::{Opening, rules_follow, store_follows};
+pub use slots::compare_slots;
+pub use store::{StoreSetup, compare_rules, compare_store};
 
 /// A simulated sale, written down.
 #[derive(Clone, Debug)]
-pub struct Story {
+pub struct RecordedRun {
     /// The rows before it.
     pub before: Model,
     /// Its transactions, with what came of them.
     pub trace: Vec<(Tx, Done)>,
     /// Where its slots are.
-    pub places: Vec<SlotKey>,
+    pub slot_keys: Vec<SlotKey>,
     /// The calls to them, with what they said.
-    pub calls: Vec<Called>,
+    pub calls: Vec<RecordedCall>,
 }
 
-impl Story {
-    /// Of a list, without what a real slot cannot follow: it has the program's bounds, and nobody puts an old copy of it in its place.
+impl RecordedRun {
+    /// Of a list, without what a real slot cannot follow: it has the program's bounds, and nobody
+    /// puts an old copy of it in its place.
     ///
-    /// # Errors
-    /// What the judge found.
-    pub fn of(case: &Case) -> Result<Self, String> {
+    /// # Errors What the judge found.
+    pub fn from_case(case: &Case) -> Result<Self, String> {
         let mut case = case.clone();
         case.setup.tight = 0;
         case.ops.retain(|op| !matches!(op, Op::Save { .. } | Op::Swap { .. }));
-        let (mut world, before) = World::written_down(&case.setup);
-        let places = world.places.iter().map(|p| p.at).collect();
+        let (mut world, before) = World::recorded(&case.setup);
+        let slot_keys = world.places.iter().map(|p| p.at).collect();
         if let Some(finding) = world.run(&case.ops) {
             return Err(format!("{}: {}", finding.what, finding.detail));
         }
         let (trace, calls) =
             (world.truth.trace.take().unwrap_or_default(), world.calls.take().unwrap_or_default());
-        Ok(Self { before, trace, places, calls })
+        Ok(Self { before, trace, slot_keys, calls })
     }
 
     /// Of a seed's list.
     ///
     /// # Errors
     /// What the judge found.
-    pub fn of_seed(seed: u64) -> Result<Self, String> {
-        Self::of(&profile::case(seed))
+    pub fn from_seed(seed: u64) -> Result<Self, String> {
+        Self::from_case(&profile::case(seed))
     }
 }
 
@@ -80,7 +87,7 @@ pub fn id_key() -> IdKey {
 
 /// What a comparison of many lists came to.
 #[derive(Clone, Debug, Default)]
-pub struct Compared {
+pub struct ComparisonReport {
     /// Lists.
     pub lists: u64,
     /// Transactions.
@@ -95,16 +102,16 @@ pub struct Compared {
     pub differ: Vec<(u64, String)>,
 }
 
-/// Compares the lists of these seeds with SQLite in memory and slots in memory, each thread every so many of them.
+/// Compares the lists of these seeds with SQLite in memory and slots in memory, each thread every
+/// so many of them.
 ///
-/// # Errors
-/// When a runtime cannot be made.
-pub fn compare(first: u64, seeds: u64, threads: usize) -> Result<Compared, String> {
+/// # Errors When a runtime cannot be made.
+pub fn compare(first: u64, seeds: u64, threads: usize) -> Result<ComparisonReport, String> {
     let start = Instant::now();
     let work = |nth: usize| {
         let runtime =
             Builder::new_current_thread().enable_time().build().map_err(|e| e.to_string())?;
-        let mut all = Compared::default();
+        let mut all = ComparisonReport::default();
         for seed in (first..first.saturating_add(seeds)).skip(nth).step_by(threads.max(1)) {
             all.lists += 1;
             if let Err(how) = compare_one(&runtime, seed, &mut all) {
@@ -113,7 +120,7 @@ pub fn compare(first: u64, seeds: u64, threads: usize) -> Result<Compared, Strin
         }
         Ok::<_, String>(all)
     };
-    let mut all = Compared::default();
+    let mut all = ComparisonReport::default();
     std::thread::scope(|scope| {
         let threads: Vec<_> =
             (0..threads.max(1)).map(|nth| scope.spawn(move || work(nth))).collect();
@@ -126,7 +133,7 @@ pub fn compare(first: u64, seeds: u64, threads: usize) -> Result<Compared, Strin
     Ok(all)
 }
 
-impl Compared {
+impl ComparisonReport {
     fn add(&mut self, other: Self) {
         self.lists += other.lists;
         self.transactions += other.transactions;
@@ -136,10 +143,11 @@ impl Compared {
     }
 }
 
-fn compare_one(runtime: &Runtime, seed: u64, all: &mut Compared) -> Result<(), String> {
-    let story = Story::of_seed(seed)?;
+fn compare_one(runtime: &Runtime, seed: u64, all: &mut ComparisonReport) -> Result<(), String> {
+    let story = RecordedRun::from_seed(seed)?;
     all.transactions += story.trace.len() as u64;
-    all.dumps += rules_follow(&story)?;
+    all.dumps += compare_rules(&story)?;
     all.calls += story.calls.len() as u64;
-    runtime.block_on(slots_follow(&story, async || Ok(Slots::local(id_key(), Bounds::default()))))
+    runtime
+        .block_on(compare_slots(&story, async || Ok(Slots::local(id_key(), SlotBounds::default()))))
 }

@@ -1,11 +1,12 @@
-//! Lists kept as files: what a seed found, shrunk; and for each rule a list that notices when it is removed.
+//! Lists kept as files: what a seed found, shrunk; and for each rule a list that notices when it is
+//! removed.
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use doorbuster_core::rules::{Rule, remove};
 use serde::{Deserialize, Serialize};
 
-use crate::judge::Finding;
+use crate::checker::Finding;
 use crate::op::{Case, Op, Setup};
 use crate::run::run_case;
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use doorbuster_core::rules::{Rule, remove};
 
-use crate::judge::{Finding, Reached};
+use crate::checker::{Coverage, Finding};
 use crate::op::Case;
 use crate::profile;
 use crate::world::World;
@@ -32,7 +32,7 @@ pub struct SimPlan {
 
 /// A seed that broke a promise.
 #[derive(Clone, Debug)]
-pub struct Broken {
+pub struct BrokenSeed {
     /// The seed.
     pub seed: u64,
     /// What was broken.
@@ -47,9 +47,9 @@ pub struct Report {
     /// Wall time.
     pub took: Duration,
     /// Seeds that broke a promise, lowest first.
-    pub broken: Vec<Broken>,
+    pub broken: Vec<BrokenSeed>,
     /// What was reached.
-    pub reached: Reached,
+    pub reached: Coverage,
 }
 
 impl Report {
@@ -80,16 +80,16 @@ fn quiet_panics() {
 /// Runs one list. `None`: nothing that must never be. A panic in the rules is a finding too.
 #[must_use]
 pub fn run_case(case: &Case) -> Option<Finding> {
-    run_counting(case, &mut Reached::default())
+    run_counting(case, &mut Coverage::default())
 }
 
-fn run_counting(case: &Case, reached: &mut Reached) -> Option<Finding> {
+fn run_counting(case: &Case, reached: &mut Coverage) -> Option<Finding> {
     quiet_panics();
     QUIET.set(true);
     let result = catch_unwind(AssertUnwindSafe(|| {
         let mut world = World::new(&case.setup);
         let finding = world.run(&case.ops);
-        for (what, times) in &world.judge.reached {
+        for (what, times) in &world.checker.reached {
             *reached.entry(what).or_default() += times;
         }
         finding
@@ -127,7 +127,7 @@ pub fn run(plan: SimPlan) -> Report {
             for seed in from..end.min(from + CHUNK) {
                 report.seeds += 1;
                 if let Some(finding) = run_counting(&profile::case(seed), &mut report.reached) {
-                    report.broken.push(Broken { seed, finding });
+                    report.broken.push(BrokenSeed { seed, finding });
                     if plan.stop_at_first {
                         next.store(end, Ordering::Relaxed);
                         break;

@@ -15,7 +15,8 @@ pub struct ItemSetup {
     /// How a request finds its slot: by buyer, by chance, in turn.
     #[serde(default)]
     pub choose: u8,
-    /// Sub-domains: units that a slot is opened with, below which it asks for more, and of one refill. Not in use unless all are above 0.
+    /// Sub-domains: units that a slot is opened with, below which it asks for more, and of one
+    /// refill. Not in use unless all are above 0.
     #[serde(default)]
     pub initial: u8,
     /// See `initial`.
@@ -54,7 +55,7 @@ pub struct Setup {
 impl Setup {
     /// Whether every node reaches a slot of every item.
     #[must_use]
-    pub fn is_sound(&self) -> bool {
+    pub fn is_valid(&self) -> bool {
         let reaches = |item: usize, node: u8| {
             let here =
                 |s: &&SlotSetup| usize::from(s.item) == item && s.node.is_none_or(|n| n == node);

@@ -1,7 +1,8 @@
-//! Makes a failing list small: drops chunks, then single operations, then makes the arguments and the setup simple, as long as it still fails.
+//! Makes a failing list small: drops chunks, then single operations, then makes the arguments and
+//! the setup simple, as long as it still fails.
 use serde_json::{Map, Value};
 
-use crate::judge::Finding;
+use crate::checker::Finding;
 use crate::op::{Case, Op, Setup};
 
 /// Runs of a candidate at most; a list that is not small by then stays as it is.
@@ -36,7 +37,7 @@ impl<F: Fn(&Case) -> Option<Finding>> Shrinker<F> {
     /// Keeps the candidate if it breaks the same promise.
     fn accept(&mut self, candidate: Case) -> bool {
         self.runs += 1;
-        if self.runs >= RUNS_MAX || candidate == self.best || !candidate.setup.is_sound() {
+        if self.runs >= RUNS_MAX || candidate == self.best || !candidate.setup.is_valid() {
             return false;
         }
         match (self.run)(&candidate) {
@@ -78,7 +79,7 @@ impl<F: Fn(&Case) -> Option<Finding>> Shrinker<F> {
             for argument in 0..arguments(&self.best.ops[at]) {
                 self.simplify(|case, smaller| {
                     let op = with_argument(&case.ops[at], argument, smaller)?;
-                    Some(Case { ops: replaced(&case.ops, at, op), ..case.clone() })
+                    Some(Case { ops: with_replaced(&case.ops, at, op), ..case.clone() })
                 });
             }
         }
@@ -157,14 +158,14 @@ impl<F: Fn(&Case) -> Option<Finding>> Shrinker<F> {
     }
 }
 
-fn replaced(ops: &[Op], at: usize, op: Op) -> Vec<Op> {
+fn with_replaced(ops: &[Op], at: usize, op: Op) -> Vec<Op> {
     let mut ops = ops.to_vec();
     ops[at] = op;
     ops
 }
 
 /// The operation as JSON: one name over its arguments.
-fn opened(op: &Op) -> Value {
+fn to_json(op: &Op) -> Value {
     serde_json::to_value(op).expect("an operation is a name over numbers")
 }
 
@@ -178,11 +179,11 @@ fn numbers(value: &mut Value) -> Option<&mut Map<String, Value>> {
 }
 
 fn arguments(op: &Op) -> usize {
-    numbers(&mut opened(op)).map_or(0, |numbers| numbers.len())
+    numbers(&mut to_json(op)).map_or(0, |numbers| numbers.len())
 }
 
 fn with_argument(op: &Op, argument: usize, smaller: &dyn Fn(i64) -> Option<i64>) -> Option<Op> {
-    let mut value = opened(op);
+    let mut value = to_json(op);
     let slot = numbers(&mut value)?.values_mut().nth(argument)?;
     *slot = Value::from(smaller(slot.as_i64()?)?);
     serde_json::from_value(value).ok()

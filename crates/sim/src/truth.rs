@@ -1,25 +1,28 @@
-//! The truth behind a seam: every change is one [`Tx`] with one [`Done`], so that the same transactions can be run against a real store and compared.
+//! The truth behind a seam: every change is one [`Tx`] with one [`Done`], so that the same
+//! transactions can be run against a real store and compared.
 pub mod rules;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use doorbuster_core::event::By;
-use doorbuster_core::line::{Joined, Joiner, Left, LineEnded, LineServed};
+use doorbuster_core::event::Attribution;
 use doorbuster_core::model::Model;
 use doorbuster_core::money::{
-    Capture, Captured, Checkout, CheckoutKept, Refund, RefundId, RefundNews,
+    Capture, CaptureOutcome, Checkout, CheckoutOutcome, Refund, RefundId, RefundUpdate,
 };
-use doorbuster_core::order::{Changed, Ending};
-use doorbuster_core::refuse::Free;
+use doorbuster_core::order::{ChangeOutcome, EndReason};
+use doorbuster_core::refusal::FreeUnits;
 use doorbuster_core::rows::{OrderState, RecallTarget, Verdict};
-use doorbuster_core::rules::{Rule, keeps};
+use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::settle::Resolved;
-use doorbuster_core::stock::Adjusted;
+use doorbuster_core::stock::AdjustResult;
+use doorbuster_core::waitlist::{
+    JoinOutcome, JoinRequest, LeaveOutcome, WaitlistEnded, WaitlistServed,
+};
 use doorbuster_core::{
-    BuyerId, Cause, Counter, Grant, GrantId, IdKey, ItemId, Millis, Order, Phase, Recall, RecallId,
-    RequestKey, SlotKey, Ticket, TicketId, TicketParts,
+    BuyerId, CloseCause, Counter, Grant, GrantId, IdKey, ItemId, Millis, Order, Phase, Recall,
+    RecallId, RequestKey, SlotKey, Ticket, TicketId, TicketParts,
 };
 use hashbrown::HashMap;
 
@@ -33,7 +36,7 @@ pub enum Tx {
     /// [`doorbuster_core::stock::refill`].
     Refill(GrantId, u64, Counter),
     /// [`doorbuster_core::stock::close`].
-    Close(GrantId, Cause),
+    Close(GrantId, CloseCause),
     /// [`doorbuster_core::stock::adjust`].
     Adjust(ItemId, i64, Millis),
     /// [`doorbuster_core::settle::settle`] for each ticket, in one transaction.
@@ -41,7 +44,7 @@ pub enum Tx {
     /// [`doorbuster_core::settle::force`].
     Force(TicketId, TicketParts, BuyerId, Millis),
     /// [`doorbuster_core::order::end`].
-    End(TicketId, Ending, By, Millis),
+    End(TicketId, EndReason, Attribution, Millis),
     /// [`doorbuster_core::order::extend`], to this `pay_by`.
     Extend(TicketId, Millis, Millis),
     /// [`doorbuster_core::money::capture`], and whether it is the last try.
@@ -49,9 +52,10 @@ pub enum Tx {
     /// [`doorbuster_core::money::fail`].
     FailPayment(Capture, Millis),
     /// [`doorbuster_core::money::settle_refund`], by a message of this id.
-    SettleRefund(String, RefundId, RefundNews, Millis),
-    /// [`doorbuster_core::money::answer_refund`], of a refund as it was when the provider was asked.
-    AnswerRefund(Refund, RefundNews, Millis),
+    SettleRefund(String, RefundId, RefundUpdate, Millis),
+    /// [`doorbuster_core::money::answer_refund`], of a refund as it was when the provider was
+    /// asked.
+    AnswerRefund(Refund, RefundUpdate, Millis),
     /// [`doorbuster_core::money::retry_refund`].
     RetryRefund(RefundId, Millis),
     /// [`doorbuster_core::money::keep_checkout`].
@@ -59,22 +63,23 @@ pub enum Tx {
     /// [`doorbuster_core::money::close_checkout`].
     CloseCheckout(TicketId, String),
     /// [`doorbuster_core::money::asked_in_vain`].
-    AskInVain(TicketId, String, Millis),
+    RecordUnanswered(TicketId, String, Millis),
     /// [`doorbuster_core::recall::begin`].
     RecallBegin(RecallId, GrantId, RecallTarget, u64),
     /// [`doorbuster_core::recall::finish`].
     RecallFinish(RecallId, u64),
     /// [`doorbuster_core::line::join`].
-    Join(ItemId, Joiner, Millis),
+    Join(ItemId, JoinRequest, Millis),
     /// [`doorbuster_core::line::leave`].
     Leave(TicketId, Millis),
     /// [`doorbuster_core::line::serve`], as many as the pool has units for.
     Serve(ItemId, Millis),
     /// [`doorbuster_core::line::end_with_sale`].
-    EndLine(ItemId, Millis),
+    EndWaitlist(ItemId, Millis),
     /// An item is to stop for this phase: no new grants; slots are told to stop.
     Intend(ItemId, Phase),
-    /// The phase that buyers are shown from now on: the one that was intended by that commit, or open again (`None`) after a pause.
+    /// The phase that buyers are shown from now on: the one that was intended by that commit, or
+    /// open again (`None`) after a pause.
     Show(ItemId, Option<(Phase, u64)>),
 }
 
@@ -90,31 +95,31 @@ pub enum Done {
     /// Whether this transaction closed it.
     Closed(bool),
     /// Of [`Tx::Adjust`].
-    Adjusted(Adjusted),
+    AdjustResult(AdjustResult),
     /// Of [`Tx::Settle`].
     Settled(Vec<Resolved>),
     /// Of [`Tx::Force`].
     Forced(Option<Resolved>),
     /// Of [`Tx::End`] and [`Tx::Extend`].
-    Ended(Changed),
+    Ended(ChangeOutcome),
     /// Of [`Tx::Capture`].
-    Captured(Captured),
+    CaptureOutcome(CaptureOutcome),
     /// Whether a message, or what was said of a checkout, had an effect.
     Taken(bool),
     /// Of [`Tx::AnswerRefund`] and [`Tx::RetryRefund`].
     Refund(Option<Refund>),
     /// Of [`Tx::KeepCheckout`].
-    Kept(CheckoutKept),
+    Kept(CheckoutOutcome),
     /// Of [`Tx::RecallBegin`].
     Recall(Option<Recall>),
     /// Of [`Tx::Join`].
-    Joined(Joined),
+    JoinOutcome(JoinOutcome),
     /// Of [`Tx::Leave`].
-    Left(Left),
+    LeaveOutcome(LeaveOutcome),
     /// Of [`Tx::Serve`].
-    Served(LineServed),
-    /// Of [`Tx::EndLine`].
-    LineEnded(LineEnded),
+    Served(WaitlistServed),
+    /// Of [`Tx::EndWaitlist`].
+    WaitlistEnded(WaitlistEnded),
 }
 
 /// An item's phase in the truth.
@@ -145,21 +150,22 @@ pub struct Truth {
     /// By item.
     pub phases: BTreeMap<ItemId, PhaseRow>,
     /// The transaction that wrote each event.
-    pub wrote: Vec<u64>,
+    pub writer_xids: Vec<u64>,
     /// Commits so far.
     pub version: u64,
     /// When each closed grant was closed.
     closed: HashMap<GrantId, u64, foldhash::fast::FixedState>,
     /// The requests that hold an order, in the order of the commits.
     winners: Vec<Winner>,
-    /// The number of the transaction that runs: numbers are drawn when transactions begin, and these commit in any order.
+    /// The number of the transaction that runs: numbers are drawn when transactions begin, and
+    /// these commit in any order.
     pub xid: u64,
     key: IdKey,
     /// Every transaction that ran under the rules, with what they said, when asked for.
     pub trace: Option<Vec<(Tx, Done)>>,
 }
 
-fn sure<T>(result: Result<T, Infallible>) -> T {
+fn unwrap_infallible<T>(result: Result<T, Infallible>) -> T {
     match result {
         Ok(value) => value,
     }
@@ -178,7 +184,7 @@ impl Truth {
         Self {
             model,
             phases,
-            wrote: Vec::new(),
+            writer_xids: Vec::new(),
             version: 0,
             closed,
             winners,
@@ -198,8 +204,8 @@ impl Truth {
                 }
                 Done::Nothing
             }
-            Tx::Show(item, intent) if !self.shows(*item, *intent) => Done::Closed(false),
-            _ => self.under_the_rules(&tx),
+            Tx::Show(item, intent) if !self.show_phase(*item, *intent) => Done::Closed(false),
+            _ => self.run_rules(&tx),
         };
         let closes = matches!(
             tx,
@@ -218,10 +224,10 @@ impl Truth {
         done
     }
 
-    fn under_the_rules(&mut self, tx: &Tx) -> Done {
-        let done = sure(rules::run(&mut self.model, &self.key, tx));
+    fn run_rules(&mut self, tx: &Tx) -> Done {
+        let done = unwrap_infallible(rules::run(&mut self.model, &self.key, tx));
         let events = self.model.events.len();
-        self.wrote.resize(events.max(self.wrote.len()), self.xid);
+        self.writer_xids.resize(events.max(self.writer_xids.len()), self.xid);
         if let Some(trace) = &mut self.trace {
             trace.push((tx.clone(), done.clone()));
         }
@@ -240,9 +246,10 @@ impl Truth {
         done
     }
 
-    /// Whether the phase is changed now: an old leader's wish to show what is no longer intended does nothing.
-    fn shows(&mut self, item: ItemId, intent: Option<(Phase, u64)>) -> bool {
-        let any = !keeps(Rule::ShowAsIntended);
+    /// Whether the phase is changed now: an old leader's wish to show what is no longer intended
+    /// does nothing.
+    fn show_phase(&mut self, item: ItemId, intent: Option<(Phase, u64)>) -> bool {
+        let any = !enforces(Rule::ShowAsIntended);
         let Some(row) = self.phases.get_mut(&item).filter(|row| row.intent == intent || any) else {
             return false;
         };
@@ -265,7 +272,7 @@ impl Truth {
     }
 
     fn note_winner(&mut self, order: &Order) {
-        let half = self.key.request_hash(order.buyer.as_str(), order.key.as_str()).half();
+        let half = self.key.request_hash(order.buyer.as_str(), order.key.as_str()).low_64_bits();
         if self.winners.iter().all(|w| w.half != half) {
             self.winners.push(Winner { half, xid: self.xid, version: self.version });
         }
@@ -320,13 +327,13 @@ impl Truth {
     /// The units of an item that lie in its pool and are kept for nobody.
     #[must_use]
     pub fn pool(&self, item: ItemId) -> u64 {
-        self.model.items.get(&item).map_or(0, |i| i.pool - i.kept())
+        self.model.items.get(&item).map_or(0, |i| i.pool - i.kept_for_waitlist())
     }
 
     /// The item's counts, as a store computes them: from items and grants alone.
     #[must_use]
-    pub fn free(&self, id: ItemId, in_flight: u64) -> Free {
-        let Some(item) = self.model.items.get(&id) else { return Free::default() };
+    pub fn free(&self, id: ItemId, in_flight: u64) -> FreeUnits {
+        let Some(item) = self.model.items.get(&id) else { return FreeUnits::default() };
         let (mut in_slots, mut settled) = (0, 0);
         for grant in self.model.grants.values().filter(|g| g.slot.item == id) {
             settled += grant.settled;
@@ -334,8 +341,13 @@ impl Truth {
         }
         let reserved = settled.saturating_sub(item.ended + item.paid);
         match item.total.is_counted() {
-            true => Free::of(item.pool - item.kept(), in_slots, in_flight, reserved + item.kept()),
-            false => Free { free: None, reserved },
+            true => FreeUnits::from_parts(
+                item.pool - item.kept_for_waitlist(),
+                in_slots,
+                in_flight,
+                reserved + item.kept_for_waitlist(),
+            ),
+            false => FreeUnits { free: None, reserved },
         }
     }
 

@@ -1,31 +1,33 @@
-//! The simulated sale: nodes, slots, settlers, leaders and the truth, joined by messages that an operation picks one by one.
+//! The simulated sale: nodes, slots, settlers, leaders and the truth, joined by messages that an
+//! operation picks one by one.
 //!
-//! What is here plays the part of the server: it calls the rules of `core` in the order in which the server does, and never lets two of its
-//! actors share a step unless they do so in one transaction or in one atomic step of a slot.
+//! What is here plays the part of the server: it calls the rules of `core` in the order in which
+//! the server does, and never lets two of its actors share a step unless they do so in one
+//! transaction or in one atomic step of a slot.
 mod answer;
 mod buyer;
 mod control;
+mod delivery;
 mod faults;
 mod flight;
 mod lease;
-mod line;
 mod loss;
 mod money;
 mod money_rest;
 mod node;
 mod phase;
-mod place;
 mod probe;
 pub(crate) mod provider;
+mod refill;
 mod rest;
 mod route;
 mod settler;
-mod teller;
-mod tend;
+mod slot_call;
+mod waitlist;
 
 use std::sync::LazyLock;
 
-use doorbuster_core::event::By;
+use doorbuster_core::event::Attribution;
 use doorbuster_core::model::Model;
 use doorbuster_core::money::Money;
 use doorbuster_core::rows::Item;
@@ -34,18 +36,18 @@ use doorbuster_core::{
     Units,
 };
 
-use crate::dice::mix;
-use crate::judge::{Before, Finding, Judge};
+use crate::checker::{Checker, Finding, RowsBefore};
 use crate::op::{Op, Setup};
+use crate::rng::mix;
 use crate::truth::{Done, Truth, Tx};
 pub(crate) use answer::id_of as answer_id;
+use delivery::Deliveries;
 use flight::Message;
-use money::Lacking;
+use money::WaitingCapture;
 use node::{Attempt, Node};
-pub use place::{Call, Called, Said};
-use place::{Place, fresh_slot};
 use provider::Provider;
-use teller::Tellers;
+pub use slot_call::{Call, RecordedCall, SlotReply};
+use slot_call::{PlacedSlot, fresh_slot};
 
 /// Buyers that operations name; the ones above are fresh buyers who ask at the end.
 pub const BUYERS: usize = 6;
@@ -89,8 +91,8 @@ impl Names {
         self.requests[usize::from(buyer) * KEYS + usize::from(key)]
     }
 
-    pub(crate) fn half(&self, buyer: u8, key: u8) -> u64 {
-        self.request_hash(buyer, key).half()
+    pub(crate) fn low_64_bits(&self, buyer: u8, key: u8) -> u64 {
+        self.request_hash(buyer, key).low_64_bits()
     }
 
     pub(crate) fn buyer_hash(&self, buyer: u8) -> u64 {
@@ -105,7 +107,7 @@ pub(crate) static NAMES: LazyLock<Names> = LazyLock::new(Names::new);
 pub struct World {
     pub(crate) setup: Setup,
     pub(crate) truth: Truth,
-    pub(crate) places: Vec<Place>,
+    pub(crate) places: Vec<PlacedSlot>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) attempts: Vec<Attempt>,
     pub(crate) flight: Vec<Message>,
@@ -114,9 +116,9 @@ pub struct World {
     pub(crate) now: Millis,
     /// Time that never steps: what nodes measure waiting by.
     pub(crate) mono: Millis,
-    pub(crate) judge: Judge,
+    pub(crate) checker: Checker,
     /// Every call to a slot, when asked for.
-    pub calls: Option<Vec<Called>>,
+    pub calls: Option<Vec<RecordedCall>>,
     draws: u64,
     /// Transactions that have begun.
     pub(crate) xids: u64,
@@ -126,8 +128,8 @@ pub struct World {
     pub(crate) rounds: u64,
     pub(crate) provider: Provider,
     /// Captured payments that wait for units to be recalled.
-    pub(crate) lacking: Vec<Lacking>,
-    pub(crate) tellers: Tellers,
+    pub(crate) waiting_captures: Vec<WaitingCapture>,
+    pub(crate) deliveries: Deliveries,
 }
 
 impl World {
@@ -139,9 +141,10 @@ impl World {
         world
     }
 
-    /// [`World::new`], writing down every transaction and every call to a slot. The rows before the first one come with it.
+    /// [`World::new`], writing down every transaction and every call to a slot. The rows before the
+    /// first one come with it.
     #[must_use]
-    pub fn written_down(setup: &Setup) -> (Self, Model) {
+    pub fn recorded(setup: &Setup) -> (Self, Model) {
         let mut world = Self::before_opening(setup);
         let rows = world.truth.model.clone();
         (world.truth.trace, world.calls) = (Some(Vec::new()), Some(Vec::new()));
@@ -166,14 +169,14 @@ impl World {
                 Item { id, total, pool, limit, hold_ms, ended: 0, paid: 0, waiting: 0 },
             );
         }
-        let places = setup.slots.iter().enumerate().map(|(i, s)| Place {
+        let places = setup.slots.iter().enumerate().map(|(i, s)| PlacedSlot {
             at: SlotKey { item: ItemId(i64::from(s.item) + 1), index: i as u32 },
             node: s.node,
             slot: fresh_slot(setup, ItemId(i64::from(s.item) + 1)),
             kept: None,
         });
         let places: Vec<_> = places.collect();
-        let judge = Judge::new(&model);
+        let checker = Checker::new(&model);
         Self {
             setup: setup.clone(),
             truth: Truth::new(model, NAMES.key.clone()),
@@ -184,21 +187,21 @@ impl World {
             late: Vec::new(),
             now: START,
             mono: START,
-            judge,
+            checker,
             calls: None,
             draws: 0,
             xids: 0,
             held: false,
             rounds: 0,
             provider: Provider::default(),
-            lacking: Vec::new(),
-            tellers: Tellers::default(),
+            waiting_captures: Vec::new(),
+            deliveries: Deliveries::default(),
         }
     }
 
     fn open(&mut self) {
         for i in 0..self.places.len() {
-            let units = self.opened_with(i);
+            let units = self.opening_units(i);
             self.open_slot(0, i, units);
         }
         self.deliver_all();
@@ -211,12 +214,12 @@ impl World {
     pub fn run(&mut self, ops: &[Op]) -> Option<Finding> {
         for &op in ops {
             self.step(op);
-            if self.judge.found() {
-                return self.judge.finding.take();
+            if self.checker.has_finding() {
+                return self.checker.finding.take();
             }
         }
-        self.rest();
-        self.judge.finding.take()
+        self.bring_to_rest();
+        self.checker.finding.take()
     }
 
     /// Runs one operation.
@@ -228,7 +231,7 @@ impl World {
             Op::Get { id, .. } => self.get(id),
             Op::Poll { attempt } => self.poll_one(attempt),
             Op::Retry { attempt } => self.retry_one(attempt),
-            Op::Cancel { order } => self.cancel(order, By::BUYER.clone()),
+            Op::Cancel { order } => self.cancel(order, Attribution::BUYER.clone()),
             Op::Pay { order, event } => self.pay(order, event),
             Op::Refund { order } => self.refund(order),
             Op::Expire { order } => self.expire(order),
@@ -246,9 +249,9 @@ impl World {
             Op::Step { minutes } => self.now = self.now.plus(i64::from(minutes) * 60_000),
             Op::Skew { node, tenths } => self.skew(node, tenths),
             Op::CrashNode { node } => self.crash_node(node),
-            Op::Die { node } => self.die(node),
-            Op::Rise { node } => self.rise(node),
-            Op::Beat { node } => self.beat(node),
+            Op::Die { node } => self.stop_node(node),
+            Op::Rise { node } => self.restart_node(node),
+            Op::Beat { node } => self.renew_lease(node),
             Op::CrashLeader { leader } => self.crash_leader(leader % 2),
             Op::Forget { slot } => self.forget(slot),
             Op::Save { slot } => self.save(slot),
@@ -266,10 +269,10 @@ impl World {
                 let counter = Counter::ALL[usize::from(counter % 2)];
                 self.refill(leader % 2, self.slot_of(slot), u64::from(units), counter);
             }
-            Op::Tend { leader, slot } => self.tend(leader % 2, self.slot_of(slot)),
-            Op::Leases { leader } => self.leases(leader % 2),
+            Op::Tend { leader, slot } => self.refill_if_low(leader % 2, self.slot_of(slot)),
+            Op::Leases { leader } => self.close_lapsed_grants(leader % 2),
             Op::Feed { leader, slot } => self.send_feed(leader % 2, self.slot_of(slot)),
-            Op::Look { leader, slot } => self.look(leader % 2, self.slot_of(slot)),
+            Op::Look { leader, slot } => self.start_loss_check(leader % 2, self.slot_of(slot)),
             Op::Recall { leader, slot, units, target } => {
                 self.recall(leader % 2, slot, units, target)
             }
@@ -283,28 +286,28 @@ impl World {
             Op::Roll { leader, slot } => self.roll(leader % 2, self.slot_of(slot)),
             Op::Unstop { slot, .. } => self.unstop(self.slot_of(slot)),
             Op::Lapse { slot, .. } => self.lapse(self.slot_of(slot)),
-            after => self.after_the_click(after),
+            after => self.money_op(after),
         }
     }
 
-    fn after_the_click(&mut self, op: Op) {
+    fn money_op(&mut self, op: Op) {
         match op {
             Op::Checkout { order } => self.ask_checkout(order),
             Op::PayAt { session, how } => self.pay_at(session, how),
             Op::Charge { order, how } => self.charge(order, how),
-            Op::TellAgain { payment, how } => self.tell_again(payment, how),
+            Op::TellAgain { payment, how } => self.send_again(payment, how),
             Op::CaptureAgain { payment } => self.capture_again(payment),
-            Op::Provider { how } => self.provider_turns(how),
+            Op::Provider { how } => self.set_provider(how),
             Op::Reconcile { leader, checkout } => self.reconcile(leader % 2, checkout),
             Op::AskRefund { leader, refund } => self.ask_refund(leader % 2, refund),
             Op::RefundArrives { refund, how } => self.refund_arrives(refund, how),
             Op::RetryRefund { refund } => self.retry_refund(refund),
             Op::Extend { order, secs } => self.extend(order, secs),
             Op::Wait { tens } => (0..tens).for_each(|_| self.tick(100)),
-            Op::Tell { worker, endpoint } => self.tell_endpoint(worker, endpoint),
-            Op::Endpoint { endpoint, mood } => self.endpoint_turns(endpoint, mood),
-            Op::CrashTeller { worker } => self.crash_teller(worker),
-            Op::Line(op) => self.line(op),
+            Op::Tell { worker, endpoint } => self.deliver_events(worker, endpoint),
+            Op::Endpoint { endpoint, mood } => self.set_endpoint_mode(endpoint, mood),
+            Op::CrashTeller { worker } => self.crash_worker(worker),
+            Op::Waitlist(op) => self.waitlist_op(op),
             _ => {}
         }
     }
@@ -323,13 +326,14 @@ impl World {
             self.xids += 1;
             self.truth.xid = self.xids;
         }
-        let before = Before::of(&self.truth, &tx);
+        let before = RowsBefore::for_tx(&self.truth, &tx);
         let done = self.truth.commit(tx.clone());
-        self.judge.committed(&self.truth, (&tx, &done), &before, (self.now, self.mono));
+        self.checker.committed(&self.truth, (&tx, &done), &before, (self.now, self.mono));
         done
     }
 
-    /// Random bits that depend on nothing but how many were drawn before: an id that an actor draws.
+    /// Random bits that depend on nothing but how many were drawn before: an id that an actor
+    /// draws.
     pub(crate) fn draw(&mut self) -> u64 {
         self.draws += 1;
         mix(self.draws.wrapping_mul(0x9e37_79b9_7f4a_7c15))

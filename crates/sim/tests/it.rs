@@ -1,4 +1,5 @@
-//! The simulation as a test: seeds find nothing, each rule's removal is noticed, what was found once stays mended.
+//! The simulation as a test: seeds find nothing, each rule's removal is noticed, what was found
+//! once stays mended.
 #[path = "it/backends.rs"]
 mod backends;
 #[path = "it/order.rs"]
@@ -11,7 +12,7 @@ use std::collections::BTreeSet;
 
 use doorbuster_core::rules::Rule;
 use doorbuster_sim::reproduction::{Reproduction, directed_dir, regressions_dir};
-use doorbuster_sim::run::{Broken, SimPlan, run, run_case, run_seed};
+use doorbuster_sim::run::{BrokenSeed, SimPlan, run, run_case, run_seed};
 use doorbuster_sim::{mutants, op, profile, real};
 
 /// Seeds, unless `DOORBUSTER_SIM_SEEDS` says otherwise.
@@ -150,7 +151,8 @@ fn every_kind_of_operation_is_drawn() {
 
 #[test]
 fn the_removal_of_each_rule_is_noticed() {
-    let all = mutants::mutants(Rule::ALL, plan(MUTANT_SEEDS)).expect("directed lists can be read");
+    let all =
+        mutants::run_mutants(Rule::ALL, plan(MUTANT_SEEDS)).expect("directed lists can be read");
     assert!(Rule::ALL.len() >= 147);
     let missed: Vec<_> = all.iter().filter(|k| !k.is_noticed()).map(|k| k.rule).collect();
     assert!(missed.is_empty(), "gone and not noticed: {missed:?}");
@@ -210,7 +212,7 @@ fn a_finding_is_shrunk_to_a_short_list_that_is_kept_and_read_again() {
     let broken =
         run(SimPlan { without: Some(rule), stop_at_first: true, threads: 1, ..plan(MUTANT_SEEDS) })
             .broken;
-    let broken: &Broken = broken.first().expect("noticed within a few seeds");
+    let broken: &BrokenSeed = broken.first().expect("noticed within a few seeds");
     let kept = mutants::shortest(broken, Some(rule));
     assert!(kept.ops.len() < 20, "{} operations", kept.ops.len());
     assert!(kept.found.starts_with(broken.finding.what));

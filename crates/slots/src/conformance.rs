@@ -1,17 +1,20 @@
-//! What every slot backend must do: one body per expectation, run by each backend's tests on a fresh set of slots.
+//! What every slot backend must do: one body per expectation, run by each backend's tests on a
+//! fresh set of slots.
 #![allow(clippy::missing_panics_doc, reason = "these are test bodies: a panic is the finding")]
 
 use std::time::Duration;
 
 use doorbuster_core::limits::SLOT_QUEUE_AGE_MAX_MS;
 use doorbuster_core::rows::FeedCause;
-use doorbuster_core::slot::{Applied, Cut, Recalled, Request, Terms, TicketAnswer};
+use doorbuster_core::slot::{
+    ApplyOutcome, GrantTerms, IssuedTicket, RecallOutcome, TicketAnswer, TicketRequest,
+};
 use doorbuster_core::{
-    BuyerId, Counter, Epoch, Feed, GrantId, IdKey, ItemId, Millis, NodeId, RecallId, RequestKey,
+    BuyerId, Counter, Epoch, FeedRow, GrantId, IdKey, ItemId, Millis, NodeId, RecallId, RequestKey,
     Seq, SlotKey, Ticket, Token, Units,
 };
 
-use crate::{Done, Slots, Taken};
+use crate::{DeliveryRef, Slots, Taken};
 
 /// The key that a backend under test must be opened with.
 #[must_use]
@@ -31,9 +34,9 @@ fn units(n: u32) -> Units {
 
 /// A request of `buyer` under `key`.
 #[must_use]
-pub fn request(buyer: &str, key: &str, n: u32, limit: u32) -> Request {
+pub fn request(buyer: &str, key: &str, n: u32, limit: u32) -> TicketRequest {
     let ids = id_key();
-    Request {
+    TicketRequest {
         token: Token(u64::from(blake(buyer, key))),
         buyer: BuyerId::new(buyer).expect("a test's buyer"),
         key: RequestKey::new(key).expect("a test's key"),
@@ -47,28 +50,28 @@ pub fn request(buyer: &str, key: &str, n: u32, limit: u32) -> Request {
 }
 
 fn blake(buyer: &str, key: &str) -> u32 {
-    id_key().request_hash(buyer, key).short()
+    id_key().request_hash(buyer, key).id_bits()
 }
 
 /// Terms without sub-domains.
 #[must_use]
-pub fn terms(grant: GrantId, epoch: Epoch, available: u64) -> Terms {
-    Terms { grant, epoch, counted: true, available, threshold: 0 }
+pub fn terms(grant: GrantId, epoch: Epoch, available: u64) -> GrantTerms {
+    GrantTerms { grant, epoch, counted: true, available, threshold: 0 }
 }
 
-async fn ready(slots: &Slots, available: u64) {
+async fn open_slot(slots: &Slots, available: u64) {
     slots.serve(&[SLOT]).expect("one slot");
     let applied = slots.init(SLOT, terms(GRANT, EPOCH, available)).await.expect("reachable");
-    assert_eq!(applied, Applied::At(Seq(0)));
+    assert_eq!(applied, ApplyOutcome::At(Seq(0)));
 }
 
 async fn ask(slots: &Slots, buyer: &str, key: &str, n: u32, limit: u32) -> TicketAnswer {
     slots.ticket(SLOT, &request(buyer, key, n, limit)).await.expect("reachable")
 }
 
-async fn cut(slots: &Slots, buyer: &str, key: &str, n: u32) -> Cut {
+async fn issue(slots: &Slots, buyer: &str, key: &str, n: u32) -> IssuedTicket {
     match ask(slots, buyer, key, n, 1_000_000).await {
-        TicketAnswer::Cut(cut) => cut,
+        TicketAnswer::Issued(issue) => issue,
         other => panic!("expected a ticket, got {other:?}"),
     }
 }
@@ -87,22 +90,22 @@ async fn available(slots: &Slots) -> u64 {
     slots.view(SLOT).await.expect("reachable").expect("has an epoch").available
 }
 
-fn returned(ticket: &Ticket, seq: u64) -> Feed {
-    Feed {
+fn returned(ticket: &Ticket, seq: u64) -> FeedRow {
+    FeedRow {
         grant: ticket.grant,
         seq: Seq(seq),
         ticket: Some(id_key().id_of(ticket)),
         buyer: Some(ticket.buyer.clone()),
         key: Some(ticket.key.clone()),
-        units: ticket.units.wide(),
+        units: ticket.units.to_u64(),
         counter: Counter::A,
         quota_delta: -i64::from(ticket.units.get()),
         cause: FeedCause::Returned,
     }
 }
 
-fn refill(seq: u64, n: u64) -> Feed {
-    Feed {
+fn refill(seq: u64, n: u64) -> FeedRow {
+    FeedRow {
         grant: GRANT,
         seq: Seq(seq),
         ticket: None,
@@ -120,43 +123,46 @@ pub async fn a_slot_without_an_epoch_fails_closed(slots: Slots) {
     assert_eq!(ask(&slots, "a", "k", 1, 9).await, TicketAnswer::NoEpoch);
     assert_eq!(
         slots.apply(SLOT, EPOCH, &[refill(1, 5)]).await.expect("reachable"),
-        Applied::Foreign
+        ApplyOutcome::Foreign
     );
     let recalled = slots.recall(SLOT, RecallId(1), GRANT, EPOCH, 5).await.expect("reachable");
-    assert_eq!(recalled, Recalled::Refused);
+    assert_eq!(recalled, RecallOutcome::Refused);
     assert_eq!(slots.view(SLOT).await.expect("reachable"), None);
 }
 
 /// `init` is taken only with a higher epoch.
 pub async fn init_takes_only_a_higher_epoch(slots: Slots) {
-    ready(&slots, 10).await;
-    cut(&slots, "a", "k", 4).await;
-    ready(&slots, 10).await;
+    open_slot(&slots, 10).await;
+    issue(&slots, "a", "k", 4).await;
+    open_slot(&slots, 10).await;
     assert_eq!(available(&slots).await, 6, "sent again it changes nothing");
     let older = slots.init(SLOT, terms(GrantId(1), Epoch(4), 99)).await.expect("reachable");
-    assert_eq!(older, Applied::Foreign);
+    assert_eq!(older, ApplyOutcome::Foreign);
     assert_eq!(available(&slots).await, 6);
     let newer = slots.init(SLOT, terms(GrantId(2), Epoch(6), 3)).await.expect("reachable");
-    assert_eq!(newer, Applied::At(Seq(0)));
+    assert_eq!(newer, ApplyOutcome::At(Seq(0)));
     assert_eq!(available(&slots).await, 3);
 }
 
 /// The step deducts what is there, and not a unit more.
 pub async fn a_ticket_deducts_exactly_what_is_there(slots: Slots) {
-    ready(&slots, 10).await;
-    assert_eq!(cut(&slots, "a", "1", 4).await.n.0, 1);
-    assert_eq!(cut(&slots, "b", "1", 4).await.n.0, 2);
+    open_slot(&slots, 10).await;
+    assert_eq!(issue(&slots, "a", "1", 4).await.n.0, 1);
+    assert_eq!(issue(&slots, "b", "1", 4).await.n.0, 2);
     assert_eq!(ask(&slots, "c", "1", 4, 9).await, TicketAnswer::Short { available: 2 });
-    assert_eq!(cut(&slots, "c", "2", 2).await.n.0, 3);
+    assert_eq!(issue(&slots, "c", "2", 2).await.n.0, 3);
     assert_eq!(ask(&slots, "d", "1", 1, 9).await, TicketAnswer::Short { available: 0 });
     assert_eq!(available(&slots).await, 0);
 }
 
 /// Unlimited stock never runs out, and limits still hold.
 pub async fn unlimited_stock_holds_limits_only(slots: Slots) {
-    slots.init(SLOT, Terms { counted: false, ..terms(GRANT, EPOCH, 0) }).await.expect("reachable");
+    slots
+        .init(SLOT, GrantTerms { counted: false, ..terms(GRANT, EPOCH, 0) })
+        .await
+        .expect("reachable");
     for i in 0..20 {
-        cut(&slots, &format!("b{i}"), "k", 1_000_000).await;
+        issue(&slots, &format!("b{i}"), "k", 1_000_000).await;
     }
     assert_eq!(
         ask(&slots, "b0", "k2", 2, 1_000_001).await,
@@ -166,89 +172,92 @@ pub async fn unlimited_stock_holds_limits_only(slots: Slots) {
 
 /// The same request gets its ticket again; other content is a reused key; neither deducts.
 pub async fn a_known_request_gets_its_ticket_again(slots: Slots) {
-    ready(&slots, 10).await;
-    let first = cut(&slots, "a", "k", 4).await;
+    open_slot(&slots, 10).await;
+    let first = issue(&slots, "a", "k", 4).await;
     let mut again = request("a", "k", 4, 9);
     again.token = Token(1);
     let answer = slots.ticket(SLOT, &again).await.expect("reachable");
-    assert_eq!(answer, TicketAnswer::Again(first));
+    assert_eq!(answer, TicketAnswer::Repeated(first));
     assert_eq!(ask(&slots, "a", "k", 5, 9).await, TicketAnswer::KeyReused);
-    cut(&slots, "b", "k", 1).await;
+    issue(&slots, "b", "k", 1).await;
     assert_eq!(available(&slots).await, 5);
 }
 
 /// The limit counts a buyer's tickets over all requests.
 pub async fn the_limit_counts_all_requests_of_a_buyer(slots: Slots) {
-    ready(&slots, 100).await;
-    assert!(matches!(ask(&slots, "a", "1", 6, 10).await, TicketAnswer::Cut(_)));
+    open_slot(&slots, 100).await;
+    assert!(matches!(ask(&slots, "a", "1", 6, 10).await, TicketAnswer::Issued(_)));
     assert_eq!(ask(&slots, "a", "2", 5, 10).await, TicketAnswer::LimitReached { used: 6 });
-    assert!(matches!(ask(&slots, "a", "3", 4, 10).await, TicketAnswer::Cut(_)));
+    assert!(matches!(ask(&slots, "a", "3", 4, 10).await, TicketAnswer::Issued(_)));
     assert_eq!(ask(&slots, "a", "4", 1, 10).await, TicketAnswer::LimitReached { used: 10 });
-    assert!(matches!(ask(&slots, "b", "1", 10, 10).await, TicketAnswer::Cut(_)));
+    assert!(matches!(ask(&slots, "b", "1", 10, 10).await, TicketAnswer::Issued(_)));
 }
 
 /// A credit gives units and limit back once, and the request is a new one after it.
 pub async fn a_credit_gives_back_once_and_forgets(slots: Slots) {
-    ready(&slots, 5).await;
-    assert!(matches!(ask(&slots, "a", "k", 5, 5).await, TicketAnswer::Cut(_)));
+    open_slot(&slots, 5).await;
+    assert!(matches!(ask(&slots, "a", "k", 5, 5).await, TicketAnswer::Issued(_)));
     let taken = take(&slots, 1).await;
     let row = returned(&taken[0].delivery.ticket, 1);
     for _ in 0..2 {
         let applied =
             slots.apply(SLOT, EPOCH, std::slice::from_ref(&row)).await.expect("reachable");
-        assert_eq!(applied, Applied::At(Seq(1)));
+        assert_eq!(applied, ApplyOutcome::At(Seq(1)));
         assert_eq!(available(&slots).await, 5);
     }
-    assert!(matches!(ask(&slots, "a", "k", 5, 5).await, TicketAnswer::Cut(cut) if cut.n.0 == 2));
+    assert!(
+        matches!(ask(&slots, "a", "k", 5, 5).await, TicketAnswer::Issued(issue) if issue.n.0 == 2)
+    );
 }
 
 /// A credit forced from an id alone, without the key, forgets the request all the same.
 pub async fn a_credit_without_its_key_forgets_too(slots: Slots) {
-    ready(&slots, 5).await;
-    cut(&slots, "a", "k", 5).await;
+    open_slot(&slots, 5).await;
+    issue(&slots, "a", "k", 5).await;
     let taken = take(&slots, 1).await;
-    let row = Feed { key: None, ..returned(&taken[0].delivery.ticket, 1) };
+    let row = FeedRow { key: None, ..returned(&taken[0].delivery.ticket, 1) };
     slots.apply(SLOT, EPOCH, &[row]).await.expect("reachable");
-    assert!(matches!(ask(&slots, "a", "k", 5, 5).await, TicketAnswer::Cut(_)));
+    assert!(matches!(ask(&slots, "a", "k", 5, 5).await, TicketAnswer::Issued(_)));
 }
 
 /// Feed rows are applied in their turn, of the slot's own grant and epoch.
 pub async fn feed_rows_wait_for_their_turn(slots: Slots) {
-    ready(&slots, 0).await;
+    open_slot(&slots, 0).await;
     let apply =
-        async |epoch, rows: Vec<Feed>| slots.apply(SLOT, epoch, &rows).await.expect("reachable");
-    assert_eq!(apply(EPOCH, vec![refill(2, 5)]).await, Applied::At(Seq(0)));
-    assert_eq!(apply(EPOCH, vec![refill(1, 5), refill(2, 7)]).await, Applied::At(Seq(2)));
-    assert_eq!(apply(Epoch(4), vec![refill(3, 5)]).await, Applied::Foreign);
-    let foreign = Feed { grant: GrantId(1), ..refill(3, 5) };
-    assert_eq!(apply(EPOCH, vec![foreign]).await, Applied::Foreign);
+        async |epoch, rows: Vec<FeedRow>| slots.apply(SLOT, epoch, &rows).await.expect("reachable");
+    assert_eq!(apply(EPOCH, vec![refill(2, 5)]).await, ApplyOutcome::At(Seq(0)));
+    assert_eq!(apply(EPOCH, vec![refill(1, 5), refill(2, 7)]).await, ApplyOutcome::At(Seq(2)));
+    assert_eq!(apply(Epoch(4), vec![refill(3, 5)]).await, ApplyOutcome::Foreign);
+    let foreign = FeedRow { grant: GrantId(1), ..refill(3, 5) };
+    assert_eq!(apply(EPOCH, vec![foreign]).await, ApplyOutcome::Foreign);
     assert_eq!(available(&slots).await, 12);
 }
 
 /// A recall takes what is there, once per id, from its own epoch.
 pub async fn a_recall_takes_once(slots: Slots) {
-    ready(&slots, 10).await;
+    open_slot(&slots, 10).await;
     let recall = async |id, grant, epoch, n| {
         slots.recall(SLOT, RecallId(id), grant, epoch, n).await.expect("reachable")
     };
-    assert_eq!(recall(1, GRANT, EPOCH, 4).await, Recalled::Taken(4));
-    assert_eq!(recall(1, GRANT, EPOCH, 4).await, Recalled::Taken(4));
-    assert_eq!(recall(2, GRANT, Epoch(4), 4).await, Recalled::Refused);
-    assert_eq!(recall(3, GrantId(1), EPOCH, 4).await, Recalled::Refused);
-    assert_eq!(recall(4, GRANT, EPOCH, 40).await, Recalled::Taken(6));
+    assert_eq!(recall(1, GRANT, EPOCH, 4).await, RecallOutcome::Taken(4));
+    assert_eq!(recall(1, GRANT, EPOCH, 4).await, RecallOutcome::Taken(4));
+    assert_eq!(recall(2, GRANT, Epoch(4), 4).await, RecallOutcome::Refused);
+    assert_eq!(recall(3, GrantId(1), EPOCH, 4).await, RecallOutcome::Refused);
+    assert_eq!(recall(4, GRANT, EPOCH, 40).await, RecallOutcome::Taken(6));
     assert_eq!(available(&slots).await, 0);
 }
 
 /// The queue delivers in order, keeps until acknowledged, and delivers again when asked.
 pub async fn the_queue_keeps_tickets_until_acknowledged(slots: Slots) {
-    ready(&slots, 10).await;
+    open_slot(&slots, 10).await;
     for i in 0..4 {
-        cut(&slots, &format!("b{i}"), "k", 1).await;
+        issue(&slots, &format!("b{i}"), "k", 1).await;
     }
     let first = take(&slots, 3).await;
     assert_eq!(first.iter().map(|t| t.delivery.ticket.n.0).collect::<Vec<_>>(), [1, 2, 3]);
-    let done = |t: &Taken| Done { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token };
-    let wrong = Done { token: Token(u64::MAX), ..done(&first[0]) };
+    let done =
+        |t: &Taken| DeliveryRef { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token };
+    let wrong = DeliveryRef { token: Token(u64::MAX), ..done(&first[0]) };
     slots.acknowledge(&[wrong, done(&first[1])]).await.expect("reachable");
     assert_eq!(slots.view(SLOT).await.expect("reachable").expect("epoch").unacknowledged, 3);
     slots.redeliver(SLOT).await.expect("reachable");
@@ -260,76 +269,83 @@ pub async fn the_queue_keeps_tickets_until_acknowledged(slots: Slots) {
 
 /// Tickets of an earlier epoch stay in the queue when the slot is rolled.
 pub async fn a_roll_keeps_the_queue(slots: Slots) {
-    ready(&slots, 10).await;
-    cut(&slots, "a", "k", 1).await;
+    open_slot(&slots, 10).await;
+    issue(&slots, "a", "k", 1).await;
     slots.init(SLOT, terms(GrantId(2), Epoch(6), 3)).await.expect("reachable");
-    cut(&slots, "b", "k", 1).await;
+    issue(&slots, "b", "k", 1).await;
     let taken = take(&slots, 2).await;
     assert_eq!(taken.iter().map(|t| t.delivery.ticket.grant.0).collect::<Vec<_>>(), [GRANT.0, 2]);
 }
 
 /// A stopped slot cuts nothing; a known request still gets its ticket.
 pub async fn a_stopped_slot_cuts_nothing(slots: Slots) {
-    ready(&slots, 10).await;
-    let known = cut(&slots, "a", "k", 1).await;
+    open_slot(&slots, 10).await;
+    let known = issue(&slots, "a", "k", 1).await;
     slots.stop(SLOT, true).await.expect("reachable");
     assert_eq!(ask(&slots, "b", "k", 1, 9).await, TicketAnswer::Stopped);
-    assert_eq!(ask(&slots, "a", "k", 1, 9).await, TicketAnswer::Again(known));
+    assert_eq!(ask(&slots, "a", "k", 1, 9).await, TicketAnswer::Repeated(known));
     slots.stop(SLOT, false).await.expect("reachable");
-    cut(&slots, "b", "k", 1).await;
+    issue(&slots, "b", "k", 1).await;
 }
 
 /// Behind a queue whose oldest ticket waits too long nothing is cut: it would be settled too late.
 pub async fn a_slot_with_an_old_queue_is_full(slots: Slots) {
-    ready(&slots, 10).await;
-    cut(&slots, "a", "k", 1).await;
+    open_slot(&slots, 10).await;
+    issue(&slots, "a", "k", 1).await;
     let mut later = request("b", "k", 1, 9);
     later.decide_by = later.decide_by.plus(SLOT_QUEUE_AGE_MAX_MS + 1);
     assert_eq!(slots.ticket(SLOT, &later).await.expect("reachable"), TicketAnswer::Full);
     assert_eq!(available(&slots).await, 9);
     let oldest = &take(&slots, 1).await[0];
-    let done = Done { slot: SLOT, at: oldest.delivery.at, token: oldest.delivery.ticket.token };
+    let done =
+        DeliveryRef { slot: SLOT, at: oldest.delivery.at, token: oldest.delivery.ticket.token };
     slots.acknowledge(&[done]).await.expect("reachable");
-    assert!(matches!(slots.ticket(SLOT, &later).await.expect("reachable"), TicketAnswer::Cut(_)));
+    assert!(matches!(
+        slots.ticket(SLOT, &later).await.expect("reachable"),
+        TicketAnswer::Issued(_)
+    ));
 }
 
-/// Two counters: the active one flips when it cannot serve or falls below the threshold, and both merge when only together they can.
+/// Two counters: the active one flips when it cannot serve or falls below the threshold, and both
+/// merge when only together they can.
 pub async fn the_counters_flip_mark_and_merge(slots: Slots) {
-    ready(&slots, 0).await;
-    let terms = Terms { threshold: 3, ..terms(GrantId(2), Epoch(6), 10) };
+    open_slot(&slots, 0).await;
+    let terms = GrantTerms { threshold: 3, ..terms(GrantId(2), Epoch(6), 10) };
     slots.init(SLOT, terms).await.expect("reachable");
     let stands = async || {
         let view = slots.view(SLOT).await.expect("reachable").expect("has an epoch");
         (view.counters, view.active, view.mark)
     };
     let fill = async |seq, counter, n| {
-        let row = Feed { grant: GrantId(2), counter, ..refill(seq, n) };
+        let row = FeedRow { grant: GrantId(2), counter, ..refill(seq, n) };
         slots.apply(SLOT, Epoch(6), &[row]).await.expect("reachable");
     };
     assert_eq!(stands().await, ([10, 0], Counter::A, false));
     fill(1, Counter::B, 5).await;
-    cut(&slots, "a", "1", 7).await;
+    issue(&slots, "a", "1", 7).await;
     assert_eq!(stands().await, ([3, 5], Counter::A, false), "not below the threshold");
-    cut(&slots, "a", "2", 4).await;
+    issue(&slots, "a", "2", 4).await;
     assert_eq!(stands().await, ([3, 1], Counter::A, true), "B served, and fell below A");
     fill(2, Counter::B, 1).await;
     assert_eq!(stands().await, ([3, 2], Counter::A, false), "a refill takes the mark away");
-    cut(&slots, "a", "3", 5).await;
+    issue(&slots, "a", "3", 5).await;
     assert_eq!(stands().await, ([0, 0], Counter::A, true), "merged");
     fill(3, Counter::B, 4).await;
     let recalled =
         slots.recall(SLOT, RecallId(1), GrantId(2), Epoch(6), 3).await.expect("reachable");
-    assert_eq!((recalled, stands().await), (Recalled::Taken(3), ([0, 1], Counter::A, false)));
+    assert_eq!((recalled, stands().await), (RecallOutcome::Taken(3), ([0, 1], Counter::A, false)));
 }
 
-/// A slot is retired only when its queue is empty, and has no epoch then; a later grant brings it back.
+/// A slot is retired only when its queue is empty, and has no epoch then; a later grant brings it
+/// back.
 pub async fn a_slot_is_retired_once_its_queue_is_empty(slots: Slots) {
-    ready(&slots, 10).await;
-    cut(&slots, "a", "k", 1).await;
+    open_slot(&slots, 10).await;
+    issue(&slots, "a", "k", 1).await;
     assert!(!slots.retire(SLOT).await.expect("reachable"));
     assert_eq!(available(&slots).await, 9, "a ticket waits");
     let taken = take(&slots, 1).await;
-    let done = Done { slot: SLOT, at: taken[0].delivery.at, token: taken[0].delivery.ticket.token };
+    let done =
+        DeliveryRef { slot: SLOT, at: taken[0].delivery.at, token: taken[0].delivery.ticket.token };
     slots.acknowledge(&[done]).await.expect("reachable");
     for _ in 0..2 {
         assert!(slots.retire(SLOT).await.expect("reachable"), "and may be again");
@@ -337,6 +353,6 @@ pub async fn a_slot_is_retired_once_its_queue_is_empty(slots: Slots) {
     assert_eq!(slots.view(SLOT).await.expect("reachable"), None);
     assert_eq!(ask(&slots, "a", "k", 1, 9).await, TicketAnswer::NoEpoch);
     slots.init(SLOT, terms(GrantId(2), Epoch(6), 3)).await.expect("reachable");
-    assert_eq!(cut(&slots, "a", "k", 2).await.n.0, 1);
+    assert_eq!(issue(&slots, "a", "k", 2).await.n.0, 1);
     assert_eq!(take(&slots, 1).await[0].delivery.ticket.grant, GrantId(2));
 }

@@ -1,7 +1,8 @@
 //! Who may hand out a unit this instant: the slot contract and its backends.
 //!
-//! A backend is a variant of [`Slots`], chosen once at boot. What must hold after each call is said at the method; [`conformance`] holds every
-//! backend against it, with `doorbuster_core::slot::Slot` as the reference.
+//! A backend is a variant of [`Slots`], chosen once at boot. What must hold after each call is said
+//! at the method; [`conformance`] holds every backend against it, with
+//! `doorbuster_core::slot::Slot` as the reference.
 #![forbid(unsafe_code)]
 
 pub mod conformance;
@@ -11,14 +12,16 @@ mod lock;
 mod redis;
 mod shared;
 
-use doorbuster_core::slot::{Applied, Bounds, Recalled, Request, SlotView, Terms, TicketAnswer};
-use doorbuster_core::{Delivery, Epoch, Feed, GrantId, IdKey, RecallId, SlotKey, Token};
+use doorbuster_core::slot::{
+    ApplyOutcome, GrantTerms, RecallOutcome, SlotBounds, SlotView, TicketAnswer, TicketRequest,
+};
+use doorbuster_core::{Delivery, Epoch, FeedRow, GrantId, IdKey, RecallId, SlotKey, Token};
 
 pub use self::redis::{Redis, RedisOptions};
-pub use limit::Charge;
+pub use limit::LimitCharge;
 pub use local::Local;
-pub use lock::{Held, Locks};
-pub use shared::{Said, Shared};
+pub use lock::{LockGuard, Locks};
+pub use shared::{ScriptReply, Shared};
 
 /// A slot that could not be asked, or whose answer did not arrive.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -26,7 +29,8 @@ pub use shared::{Said, Shared};
 pub struct SlotError {
     /// What the backend said.
     pub reason: String,
-    /// Whether the effect may have happened all the same. The protocol asks again with the same request key, never blindly.
+    /// Whether the effect may have happened all the same. The protocol asks again with the same
+    /// request key, never blindly.
     pub may_have_happened: bool,
 }
 
@@ -41,7 +45,7 @@ pub struct Taken {
 
 /// The ticket that an acknowledgement means.
 #[derive(Clone, Copy, Debug)]
-pub struct Done {
+pub struct DeliveryRef {
     /// Whose queue.
     pub slot: SlotKey,
     /// Its position.
@@ -52,7 +56,7 @@ pub struct Done {
 
 /// A server that holds slots, as it was seen last.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerSeen {
+pub struct ServerIdentity {
     /// Where it is.
     pub address: String,
     /// Another one after each start.
@@ -61,14 +65,16 @@ pub struct ServerSeen {
     pub replication_id: String,
 }
 
-/// What may have made slots lose their memory. A hint: it proves nothing, and a loss need not show here.
+/// What may have made slots lose their memory. A hint: it proves nothing, and a loss need not show
+/// here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Evidence {
-    /// How often a server changed, came or went so far. See [`Slots::changed`].
+pub struct LossEvidence {
+    /// How often a server changed, came or went so far. See [`Slots::wait_for_change`].
     pub changes: u64,
     /// The servers.
-    pub servers: Vec<ServerSeen>,
-    /// Which of them may not hold slots, and why: since they were opened, when such a server is refused.
+    pub servers: Vec<ServerIdentity>,
+    /// Which of them may not hold slots, and why: since they were opened, when such a server is
+    /// refused.
     pub refusals: Vec<String>,
 }
 
@@ -77,29 +83,31 @@ pub struct Evidence {
 pub enum Slots {
     /// In this node's memory.
     Local(Local),
-    /// In Redis, shared by all nodes. What is asked there is boxed, so that a purchase elsewhere keeps no room for it.
+    /// In Redis, shared by all nodes. What is asked there is boxed, so that a purchase elsewhere
+    /// keeps no room for it.
     Redis(Redis),
 }
 
 impl Slots {
-    /// Slots in this node's memory: they live as long as the process. `bounds` are how much one may hold.
+    /// Slots in this node's memory: they live as long as the process. `bounds` are how much one may
+    /// hold.
     #[must_use]
-    pub fn local(key: IdKey, bounds: Bounds) -> Self {
+    pub fn local(key: IdKey, bounds: SlotBounds) -> Self {
         Self::Local(Local::new(key, bounds))
     }
 
-    /// Slots in Redis. Every server is looked at, also those that a cluster names: one that evicts keys, is too old or is a replica is refused.
+    /// Slots in Redis. Every server is looked at, also those that a cluster names: one that evicts
+    /// keys, is too old or is a replica is refused.
     ///
-    /// # Errors
-    /// When a server cannot be reached (of a cluster: none can), or is refused.
+    /// # Errors When a server cannot be reached (of a cluster: none can), or is refused.
     pub async fn redis(options: RedisOptions) -> Result<Self, SlotError> {
         Ok(Self::Redis(Redis::open(options).await?))
     }
 
-    /// From now on this node takes the tickets of these slots, and of no others. Slots in memory have nobody else to take theirs: they are always served.
+    /// From now on this node takes the tickets of these slots, and of no others. Slots in memory
+    /// have nobody else to take theirs: they are always served.
     ///
-    /// # Errors
-    /// When they are more than one node can read: the first of them are served.
+    /// # Errors When they are more than one node can read: the first of them are served.
     pub fn serve(&self, slots: &[SlotKey]) -> Result<(), SlotError> {
         match self {
             Self::Local(_) => Ok(()),
@@ -109,33 +117,34 @@ impl Slots {
 
     /// Whether they are in a Redis Cluster, whose servers are one.
     #[must_use]
-    pub fn are_in_a_cluster(&self) -> bool {
+    pub fn is_cluster(&self) -> bool {
         matches!(self, Self::Redis(redis) if redis.is_cluster())
     }
 
     /// What was seen of the servers that hold slots.
     #[must_use]
-    pub fn evidence(&self) -> Evidence {
+    pub fn evidence(&self) -> LossEvidence {
         match self {
-            Self::Local(_) => Evidence::default(),
+            Self::Local(_) => LossEvidence::default(),
             Self::Redis(redis) => redis.evidence(),
         }
     }
 
-    /// Waits until [`Evidence::changes`] is not `seen` any more, and says what it is then: time to look at all slots.
-    pub async fn changed(&self, seen: u64) -> u64 {
+    /// Waits until [`LossEvidence::changes`] is not `seen` any more, and says what it is then: time
+    /// to look at all slots.
+    pub async fn wait_for_change(&self, seen: u64) -> u64 {
         match self {
             Self::Local(_) => std::future::pending().await,
-            Self::Redis(redis) => Box::pin(redis.changed(seen)).await,
+            Self::Redis(redis) => Box::pin(redis.wait_for_change(seen)).await,
         }
     }
 
-    /// Gives a slot a grant. It is taken only with a higher epoch than the slot's; the slot then has `available` units, all in counter A, an empty
-    /// memory and an applied feed of length 0. Sent again, it changes nothing.
+    /// Gives a slot a grant. It is taken only with a higher epoch than the slot's; the slot then
+    /// has `available` units, all in counter A, an empty memory and an applied feed of length 0.
+    /// Sent again, it changes nothing.
     ///
-    /// # Errors
-    /// When the slot cannot be reached; `init` may be sent again.
-    pub async fn init(&self, slot: SlotKey, terms: Terms) -> Result<Applied, SlotError> {
+    /// # Errors When the slot cannot be reached; `init` may be sent again.
+    pub async fn init(&self, slot: SlotKey, terms: GrantTerms) -> Result<ApplyOutcome, SlotError> {
         match self {
             Self::Local(local) => Ok(local.init(slot, terms)),
             Self::Redis(redis) => Box::pin(redis.init(slot, terms)).await,
@@ -144,12 +153,12 @@ impl Slots {
 
     /// One atomic step: seen before? limit? enough left? then deduct, remember and queue.
     ///
-    /// # Errors
-    /// When the slot cannot be reached; the request may be asked again under the same key only while no id was handed out.
+    /// # Errors When the slot cannot be reached; the request may be asked again under the same key
+    /// only while no id was handed out.
     pub async fn ticket(
         &self,
         slot: SlotKey,
-        request: &Request,
+        request: &TicketRequest,
     ) -> Result<TicketAnswer, SlotError> {
         match self {
             Self::Local(local) => Ok(local.ticket(slot, request)),
@@ -157,16 +166,16 @@ impl Slots {
         }
     }
 
-    /// Applies feed rows in their turn; rows out of turn, of another grant or epoch change nothing. Says where the slot is now.
+    /// Applies feed rows in their turn; rows out of turn, of another grant or epoch change nothing.
+    /// Says where the slot is now.
     ///
-    /// # Errors
-    /// When the slot cannot be reached; rows may be sent again.
+    /// # Errors When the slot cannot be reached; rows may be sent again.
     pub async fn apply(
         &self,
         slot: SlotKey,
         epoch: Epoch,
-        rows: &[Feed],
-    ) -> Result<Applied, SlotError> {
+        rows: &[FeedRow],
+    ) -> Result<ApplyOutcome, SlotError> {
         match self {
             Self::Local(local) => Ok(local.apply(slot, epoch, rows)),
             Self::Redis(redis) => Box::pin(redis.apply(slot, epoch, rows)).await,
@@ -184,18 +193,18 @@ impl Slots {
         grant: GrantId,
         epoch: Epoch,
         units: u64,
-    ) -> Result<Recalled, SlotError> {
+    ) -> Result<RecallOutcome, SlotError> {
         match self {
             Self::Local(local) => Ok(local.recall(slot, id, grant, epoch, units)),
             Self::Redis(redis) => Box::pin(redis.recall(slot, id, grant, epoch, units)).await,
         }
     }
 
-    /// Waits until some slot has tickets that were not delivered, and delivers up to `at_most` of them. They stay in their queues until
-    /// [`Slots::acknowledge`]. Dropping the future loses nothing.
+    /// Waits until some slot has tickets that were not delivered, and delivers up to `at_most` of
+    /// them. They stay in their queues until [`Slots::acknowledge`]. Dropping the future loses
+    /// nothing.
     ///
-    /// # Errors
-    /// When the queues cannot be reached.
+    /// # Errors When the queues cannot be reached.
     pub async fn take(&self, at_most: usize) -> Result<Vec<Taken>, SlotError> {
         match self {
             Self::Local(local) => Ok(local.take(at_most).await),
@@ -207,7 +216,7 @@ impl Slots {
     ///
     /// # Errors
     /// When the queues cannot be reached; they are then delivered again, which does no harm.
-    pub async fn acknowledge(&self, done: &[Done]) -> Result<(), SlotError> {
+    pub async fn acknowledge(&self, done: &[DeliveryRef]) -> Result<(), SlotError> {
         match self {
             Self::Local(local) => local.acknowledge(done),
             Self::Redis(redis) => Box::pin(redis.acknowledge(done)).await?,
@@ -227,22 +236,22 @@ impl Slots {
         Ok(())
     }
 
-    /// Takes no tickets any more, and hands back what was taken and not acknowledged, so that others get it at once: this node stops. Slots in memory have
-    /// nobody else.
+    /// Takes no tickets any more, and hands back what was taken and not acknowledged, so that
+    /// others get it at once: this node stops. Slots in memory have nobody else.
     ///
-    /// # Errors
-    /// When some queue cannot be reached; others get what is left there when this node counts as dead.
-    pub async fn hand_back(&self) -> Result<(), SlotError> {
+    /// # Errors When some queue cannot be reached; others get what is left there when this node
+    /// counts as dead.
+    pub async fn release_tickets(&self) -> Result<(), SlotError> {
         match self {
             Self::Local(_) => Ok(()),
-            Self::Redis(redis) => Box::pin(redis.hand_back()).await,
+            Self::Redis(redis) => Box::pin(redis.release_tickets()).await,
         }
     }
 
-    /// Stops or resumes cutting tickets. After it returns, no further ticket is cut by a stopped slot; known requests still get theirs.
+    /// Stops or resumes cutting tickets. After it returns, no further ticket is cut by a stopped
+    /// slot; known requests still get theirs.
     ///
-    /// # Errors
-    /// When the slot cannot be reached.
+    /// # Errors When the slot cannot be reached.
     pub async fn stop(&self, slot: SlotKey, stopped: bool) -> Result<(), SlotError> {
         match self {
             Self::Local(local) => local.stop(slot, stopped),
@@ -262,10 +271,10 @@ impl Slots {
         }
     }
 
-    /// Drops a slot whose grant is closed for good and whose queue is empty. False: tickets are queued. It may be repeated.
+    /// Drops a slot whose grant is closed for good and whose queue is empty. False: tickets are
+    /// queued. It may be repeated.
     ///
-    /// # Errors
-    /// When the slot cannot be reached.
+    /// # Errors When the slot cannot be reached.
     pub async fn retire(&self, slot: SlotKey) -> Result<bool, SlotError> {
         match self {
             Self::Local(local) => Ok(local.retire(slot)),

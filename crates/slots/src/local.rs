@@ -1,18 +1,20 @@
 //! Slots in this node's memory: the core's reference slot behind a short lock.
 //!
-//! One lock per slot, held for the atomic step alone (well under a microsecond) and never across an await. Measured against a single owner
-//! behind a channel, the lock wins: the step is shorter than a hand-over.
+//! One lock per slot, held for the atomic step alone (well under a microsecond) and never across an
+//! await. Measured against a single owner behind a channel, the lock wins: the step is shorter than
+//! a hand-over.
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use doorbuster_core::slot::{
-    Applied, Bounds, Recalled, Request, Slot, SlotView, Terms, TicketAnswer,
+    ApplyOutcome, GrantTerms, RecallOutcome, Slot, SlotBounds, SlotView, TicketAnswer,
+    TicketRequest,
 };
-use doorbuster_core::{Epoch, Feed, GrantId, IdKey, RecallId, SlotKey};
+use doorbuster_core::{Epoch, FeedRow, GrantId, IdKey, RecallId, SlotKey};
 use tokio::sync::Notify;
 
-use crate::{Done, Taken};
+use crate::{DeliveryRef, Taken};
 
 /// Feed rows applied under one hold of a slot's lock, so that requests are not held up.
 const APPLY_AT_ONCE: usize = 32;
@@ -24,76 +26,77 @@ pub struct Local(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     key: IdKey,
-    bounds: Bounds,
-    places: RwLock<HashMap<SlotKey, Arc<Place>>>,
+    bounds: SlotBounds,
+    slots: RwLock<HashMap<SlotKey, Arc<LocalSlot>>>,
     /// Slots with tickets to deliver, each at most once.
     ready: Mutex<VecDeque<SlotKey>>,
     wake: Notify,
 }
 
 #[derive(Debug)]
-struct Place {
+struct LocalSlot {
     slot: Mutex<Slot>,
     is_ready: AtomicBool,
 }
 
-/// A panic inside the atomic step would be a bug; what it left behind is still judged by settle's guard, so the lock is taken all the same.
+/// A panic inside the atomic step would be a bug; what it left behind is still judged by settle's
+/// guard, so the lock is taken all the same.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Local {
-    pub(crate) fn new(key: IdKey, bounds: Bounds) -> Self {
+    pub(crate) fn new(key: IdKey, bounds: SlotBounds) -> Self {
         Self(Arc::new(Shared {
             key,
             bounds,
-            places: RwLock::default(),
+            slots: RwLock::default(),
             ready: Mutex::default(),
             wake: Notify::new(),
         }))
     }
 
-    fn place(&self, slot: SlotKey) -> Option<Arc<Place>> {
-        self.0.places.read().unwrap_or_else(PoisonError::into_inner).get(&slot).cloned()
+    fn local(&self, slot: SlotKey) -> Option<Arc<LocalSlot>> {
+        self.0.slots.read().unwrap_or_else(PoisonError::into_inner).get(&slot).cloned()
     }
 
-    fn with<T>(&self, slot: SlotKey, none: T, f: impl FnOnce(&mut Slot) -> T) -> T {
-        self.place(slot).map_or(none, |place| f(&mut lock(&place.slot)))
+    fn with_slot<T>(&self, slot: SlotKey, none: T, f: impl FnOnce(&mut Slot) -> T) -> T {
+        self.local(slot).map_or(none, |local| f(&mut lock(&local.slot)))
     }
 
-    pub(crate) fn init(&self, slot: SlotKey, terms: Terms) -> Applied {
-        let place = {
-            let mut places = self.0.places.write().unwrap_or_else(PoisonError::into_inner);
-            let fresh = || Place {
-                slot: Mutex::new(Slot::bounded(slot.item, self.0.bounds)),
+    pub(crate) fn init(&self, slot: SlotKey, terms: GrantTerms) -> ApplyOutcome {
+        let local = {
+            let mut slots = self.0.slots.write().unwrap_or_else(PoisonError::into_inner);
+            let fresh = || LocalSlot {
+                slot: Mutex::new(Slot::with_bounds(slot.item, self.0.bounds)),
                 is_ready: AtomicBool::new(false),
             };
-            places.entry(slot).or_insert_with(|| Arc::new(fresh())).clone()
+            slots.entry(slot).or_insert_with(|| Arc::new(fresh())).clone()
         };
-        lock(&place.slot).init(terms)
+        lock(&local.slot).init(terms)
     }
 
-    pub(crate) fn ticket(&self, slot: SlotKey, request: &Request) -> TicketAnswer {
-        let Some(place) = self.place(slot) else { return TicketAnswer::NoEpoch };
-        let answer = lock(&place.slot).ticket(request);
-        if matches!(answer, TicketAnswer::Cut(_)) {
-            self.mark_ready(slot, &place);
+    pub(crate) fn ticket(&self, slot: SlotKey, request: &TicketRequest) -> TicketAnswer {
+        let Some(local) = self.local(slot) else { return TicketAnswer::NoEpoch };
+        let answer = lock(&local.slot).ticket(request);
+        if matches!(answer, TicketAnswer::Issued(_)) {
+            self.mark_ready(slot, &local);
         }
         answer
     }
 
     /// Puts the slot into the line of those with tickets, unless it stands there already.
-    fn mark_ready(&self, slot: SlotKey, place: &Place) {
-        if !place.is_ready.swap(true, Ordering::AcqRel) {
+    fn mark_ready(&self, slot: SlotKey, local: &LocalSlot) {
+        if !local.is_ready.swap(true, Ordering::AcqRel) {
             lock(&self.0.ready).push_back(slot);
             self.0.wake.notify_one();
         }
     }
 
-    pub(crate) fn apply(&self, slot: SlotKey, epoch: Epoch, rows: &[Feed]) -> Applied {
-        let at = self.view(slot).map_or(Applied::Foreign, |v| Applied::At(v.applied));
+    pub(crate) fn apply(&self, slot: SlotKey, epoch: Epoch, rows: &[FeedRow]) -> ApplyOutcome {
+        let at = self.view(slot).map_or(ApplyOutcome::Foreign, |v| ApplyOutcome::At(v.applied));
         rows.chunks(APPLY_AT_ONCE).fold(at, |_, few| {
-            self.with(slot, Applied::Foreign, |s| {
+            self.with_slot(slot, ApplyOutcome::Foreign, |s| {
                 few.iter().fold(at, |_, row| s.apply(epoch, row, &self.0.key))
             })
         })
@@ -106,8 +109,8 @@ impl Local {
         grant: GrantId,
         epoch: Epoch,
         units: u64,
-    ) -> Recalled {
-        self.with(slot, Recalled::Refused, |s| s.recall(id, grant, epoch, units))
+    ) -> RecallOutcome {
+        self.with_slot(slot, RecallOutcome::Refused, |s| s.recall(id, grant, epoch, units))
     }
 
     pub(crate) async fn take(&self, at_most: usize) -> Vec<Taken> {
@@ -125,54 +128,57 @@ impl Local {
         let mut deliveries = Vec::new();
         while taken.len() < at_most {
             let Some(slot) = lock(&self.0.ready).pop_front() else { break };
-            let Some(place) = self.place(slot) else { continue };
+            let Some(local) = self.local(slot) else { continue };
             // Cleared before the queue is read: a ticket cut after the read marks the slot again.
-            place.is_ready.store(false, Ordering::Release);
+            local.is_ready.store(false, Ordering::Release);
             let more = {
-                let mut s = lock(&place.slot);
+                let mut s = lock(&local.slot);
                 s.take(at_most - taken.len(), &mut deliveries);
                 s.waiting() > 0
             };
             taken.extend(deliveries.drain(..).map(|delivery| Taken { slot, delivery }));
             if more {
-                self.mark_ready(slot, &place);
+                self.mark_ready(slot, &local);
             }
         }
         taken
     }
 
-    pub(crate) fn acknowledge(&self, done: &[Done]) {
+    pub(crate) fn acknowledge(&self, done: &[DeliveryRef]) {
         for run in done.chunk_by(|a, b| a.slot == b.slot) {
-            self.with(run[0].slot, (), |s| run.iter().for_each(|d| s.acknowledge(d.at, d.token)));
+            self.with_slot(run[0].slot, (), |s| {
+                run.iter().for_each(|d| s.acknowledge(d.at, d.token))
+            });
         }
     }
 
     pub(crate) fn redeliver(&self, slot: SlotKey) {
-        let Some(place) = self.place(slot) else { return };
+        let Some(local) = self.local(slot) else { return };
         let waiting = {
-            let mut s = lock(&place.slot);
+            let mut s = lock(&local.slot);
             s.redeliver();
             s.waiting()
         };
         if waiting > 0 {
-            self.mark_ready(slot, &place);
+            self.mark_ready(slot, &local);
         }
     }
 
     pub(crate) fn stop(&self, slot: SlotKey, stopped: bool) {
-        self.with(slot, (), |s| s.stop(stopped));
+        self.with_slot(slot, (), |s| s.stop(stopped));
     }
 
     pub(crate) fn view(&self, slot: SlotKey) -> Option<SlotView> {
-        self.with(slot, None, |s| s.view())
+        self.with_slot(slot, None, |s| s.view())
     }
 
     pub(crate) fn retire(&self, slot: SlotKey) -> bool {
-        let mut places = self.0.places.write().unwrap_or_else(PoisonError::into_inner);
-        let is_empty = |p: &Arc<Place>| lock(&p.slot).view().is_none_or(|v| v.unacknowledged == 0);
-        let empty = places.get(&slot).is_none_or(is_empty);
+        let mut slots = self.0.slots.write().unwrap_or_else(PoisonError::into_inner);
+        let is_empty =
+            |p: &Arc<LocalSlot>| lock(&p.slot).view().is_none_or(|v| v.unacknowledged == 0);
+        let empty = slots.get(&slot).is_none_or(is_empty);
         if empty {
-            places.remove(&slot);
+            slots.remove(&slot);
         }
         empty
     }

@@ -1,10 +1,12 @@
-//! A lock that nodes share, to save work: one loader, one exporter. Never for stock, and nothing is safe because of it.
+//! A lock that nodes share, to save work: one loader, one exporter. Never for stock, and nothing is
+//! safe because of it.
 //!
-//! On one server, or on several independent ones by majority. Whoever has it renews it until it is released, and is told when that fails; a holder
-//! that slept through its time is found by its fencing number, which only grows: whatever is written under the lock carries it, and is refused where
-//! a greater one was seen. `docs/locks.md` says what it is for.
-mod held;
-mod place;
+//! On one server, or on several independent ones by majority. Whoever has it renews it until it is
+//! released, and is told when that fails; a holder that slept through its time is found by its
+//! fencing number, which only grows: whatever is written under the lock carries it, and is refused
+//! where a greater one was seen. `docs/locks.md` says what it is for.
+mod guard;
+mod server;
 #[cfg(test)]
 mod simulation;
 
@@ -16,21 +18,22 @@ use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-pub use held::Held;
-use place::Place;
+pub use guard::LockGuard;
+use server::LockServer;
 
 use crate::{Shared, SlotError};
 
 /// How long a lock lives that is not renewed: so long others wait after its holder died.
-const LIVES: Duration = Duration::from_secs(10);
+const LEASE: Duration = Duration::from_secs(10);
 /// A holder renews its lock so often in that time.
-const RENEWALS: u32 = 3;
-/// Shortest and longest pause of one who waits for a lock, drawn anew each time, so that those who wait do not come in step.
-const SPIN: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
+const RENEWALS_PER_LEASE: u32 = 3;
+/// Shortest and longest pause of one who waits for a lock, drawn anew each time, so that those who
+/// wait do not come in step.
+const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
 /// Clocks may run apart by so many parts of a lock's life, and a little more.
-const DRIFT_PARTS: u32 = 100;
+const DRIFT_DIVISOR: u32 = 100;
 /// The little more.
-const DRIFT: Duration = Duration::from_millis(2);
+const DRIFT_MIN: Duration = Duration::from_millis(2);
 
 /// Where locks are kept. A copy is the same.
 #[derive(Clone, Debug)]
@@ -39,66 +42,71 @@ pub struct Locks(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     /// An odd number of servers that know nothing of each other.
-    places: Vec<Place>,
-    lives: Duration,
-    dice: Mutex<StdRng>,
+    servers: Vec<LockServer>,
+    lease: Duration,
+    rng: Mutex<StdRng>,
 }
 
 impl Locks {
-    /// Locks on these servers: a majority of them decides. Of an even number the last one is left out, since it would only add a way to fail.
+    /// Locks on these servers: a majority of them decides. Of an even number the last one is left
+    /// out, since it would only add a way to fail.
     ///
-    /// # Errors
-    /// When there is no server.
+    /// # Errors When there is no server.
     pub fn new(servers: Vec<Shared>) -> Result<Self, SlotError> {
-        Self::living(servers, LIVES)
+        Self::with_lease(servers, LEASE)
     }
 
     /// The same, with locks that live so long when they are not renewed.
     ///
     /// # Errors
     /// When there is no server.
-    pub fn living(servers: Vec<Shared>, lives: Duration) -> Result<Self, SlotError> {
-        Self::at(
-            servers.into_iter().map(Place::Redis).collect(),
-            lives,
+    pub fn with_lease(servers: Vec<Shared>, lease: Duration) -> Result<Self, SlotError> {
+        Self::with_servers(
+            servers.into_iter().map(LockServer::Redis).collect(),
+            lease,
             StdRng::seed_from_u64(rand::random()),
         )
     }
 
-    fn at(mut places: Vec<Place>, lives: Duration, dice: StdRng) -> Result<Self, SlotError> {
-        if places.len().is_multiple_of(2) {
-            places.pop();
+    fn with_servers(
+        mut servers: Vec<LockServer>,
+        lease: Duration,
+        rng: StdRng,
+    ) -> Result<Self, SlotError> {
+        if servers.len().is_multiple_of(2) {
+            servers.pop();
         }
-        if places.is_empty() {
+        if servers.is_empty() {
             return Err(SlotError {
                 reason: "locks need a server".to_owned(),
                 may_have_happened: false,
             });
         }
-        Ok(Self(Arc::new(Inner { places, lives, dice: Mutex::new(dice) })))
+        Ok(Self(Arc::new(Inner { servers, lease, rng: Mutex::new(rng) })))
     }
 
     /// Takes the lock of this name if nobody has it.
     ///
     /// # Errors
     /// When too few servers can be reached.
-    pub async fn try_take(&self, name: &str) -> Result<Option<Held>, SlotError> {
-        let owner = format!("{:032x}", self.draw(|dice| dice.random::<u128>()));
+    pub async fn try_take(&self, name: &str) -> Result<Option<LockGuard>, SlotError> {
+        let owner = format!("{:032x}", self.draw(|rng| rng.random::<u128>()));
         let asked = Instant::now();
-        let taken = self.each(|place, lives| {
+        let taken = self.ask_all(|place, lease| {
             let (name, owner) = (name.to_owned(), owner.clone());
-            async move { place.take(&name, &owner, lives).await }
+            async move { place.take(&name, &owner, lease).await }
         });
         let taken = taken.await;
         let fences: Vec<u64> = taken.iter().filter_map(|said| *said.as_ref().ok()?).collect();
         let fence = fences.iter().copied().max().unwrap_or(0);
-        // Where several servers decide, the greatest number must be known to a majority before it is used: any later majority then goes on from it.
+        // Where several servers decide, the greatest number must be known to a majority before it
+        // is used: any later majority then goes on from it.
         let is_known = self.is_majority(fences.len())
-            && (self.0.places.len() == 1
+            && (self.0.servers.len() == 1
                 || self.renew(name, &owner, fence).await.is_ok_and(|renewed| renewed));
-        let until = asked + self.safe();
+        let until = asked + self.valid_for();
         if is_known && Instant::now() < until {
-            return Ok(Some(Held::new(self.clone(), name, owner, fence, until)));
+            return Ok(Some(LockGuard::new(self.clone(), name, owner, fence, until)));
         }
         // Also where the answer was lost: it may have been taken there.
         self.release(name, &owner).await;
@@ -109,27 +117,31 @@ impl Locks {
         }
     }
 
-    /// Takes the lock of this name, and waits for it at most so long. `None`: somebody else had it all the time.
+    /// Takes the lock of this name, and waits for it at most so long. `None`: somebody else had it
+    /// all the time.
     ///
-    /// # Errors
-    /// When too few servers could be reached at the end.
-    pub async fn take(&self, name: &str, patience: Duration) -> Result<Option<Held>, SlotError> {
+    /// # Errors When too few servers could be reached at the end.
+    pub async fn take(
+        &self,
+        name: &str,
+        patience: Duration,
+    ) -> Result<Option<LockGuard>, SlotError> {
         let until = Instant::now() + patience;
         loop {
             let tried = self.try_take(name).await;
             if matches!(tried, Ok(Some(_))) || Instant::now() >= until {
                 return tried;
             }
-            let pause = self.draw(|dice| dice.random_range(SPIN.0..SPIN.1));
+            let pause = self.draw(|rng| rng.random_range(RETRY_PAUSE.0..RETRY_PAUSE.1));
             tokio::time::sleep_until((Instant::now() + pause).min(until)).await;
         }
     }
 
     /// Whether a majority renewed it. `Err`: too few answered to know.
     async fn renew(&self, name: &str, owner: &str, fence: u64) -> Result<bool, SlotError> {
-        let renewed = self.each(|place, lives| {
+        let renewed = self.ask_all(|place, lease| {
             let (name, owner) = (name.to_owned(), owner.to_owned());
-            async move { place.renew(&name, &owner, lives, fence).await }
+            async move { place.renew(&name, &owner, lease, fence).await }
         });
         let renewed = renewed.await;
         if self.is_majority(renewed.iter().filter(|said| matches!(said, Ok(true))).count()) {
@@ -143,7 +155,7 @@ impl Locks {
     }
 
     async fn release(&self, name: &str, owner: &str) {
-        let released = self.each(|place, _| {
+        let released = self.ask_all(|place, _| {
             let (name, owner) = (name.to_owned(), owner.to_owned());
             async move { place.release(&name, &owner).await }
         });
@@ -151,20 +163,24 @@ impl Locks {
         drop(released.await);
     }
 
-    /// Asks all servers at the same time, and waits for all: each answers, or fails, within a bounded time.
-    async fn each<T, F>(&self, ask: impl Fn(Place, Duration) -> F) -> Vec<Result<T, SlotError>>
+    /// Asks all servers at the same time, and waits for all: each answers, or fails, within a
+    /// bounded time.
+    async fn ask_all<T, F>(
+        &self,
+        ask: impl Fn(LockServer, Duration) -> F,
+    ) -> Vec<Result<T, SlotError>>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, SlotError>> + Send + 'static,
     {
-        if let [place] = self.0.places.as_slice() {
-            return vec![ask(place.clone(), self.0.lives).await];
+        if let [place] = self.0.servers.as_slice() {
+            return vec![ask(place.clone(), self.0.lease).await];
         }
         let mut asking = JoinSet::new();
-        for place in &self.0.places {
-            asking.spawn(ask(place.clone(), self.0.lives));
+        for place in &self.0.servers {
+            asking.spawn(ask(place.clone(), self.0.lease));
         }
-        let mut said = Vec::with_capacity(self.0.places.len());
+        let mut said = Vec::with_capacity(self.0.servers.len());
         while let Some(one) = asking.join_next().await {
             let lost = |e: tokio::task::JoinError| SlotError {
                 reason: e.to_string(),
@@ -176,19 +192,19 @@ impl Locks {
     }
 
     fn draw<T>(&self, draw: impl FnOnce(&mut StdRng) -> T) -> T {
-        draw(&mut self.0.dice.lock().unwrap_or_else(PoisonError::into_inner))
+        draw(&mut self.0.rng.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn is_majority(&self, servers: usize) -> bool {
-        servers > self.0.places.len() / 2
+        servers > self.0.servers.len() / 2
     }
 
     /// How long a holder may believe in its lock, counted from when it asked.
-    fn safe(&self) -> Duration {
-        self.0.lives.saturating_sub(self.0.lives / DRIFT_PARTS + DRIFT)
+    fn valid_for(&self) -> Duration {
+        self.0.lease.saturating_sub(self.0.lease / DRIFT_DIVISOR + DRIFT_MIN)
     }
 
-    fn renew_every(&self) -> Duration {
-        self.0.lives / RENEWALS
+    fn renew_interval(&self) -> Duration {
+        self.0.lease / RENEWALS_PER_LEASE
     }
 }

@@ -1,44 +1,48 @@
-//! Slots in Redis, which any number of nodes share: every call is one script on the server that has the slot.
+//! Slots in Redis, which any number of nodes share: every call is one script on the server that has
+//! the slot.
 //!
-//! One server, several plain ones, or a Redis Cluster; all keys of a slot stand on one server ([`keys`](self)). Redis holds nothing that must not be
-//! lost: whatever it forgets, repeats or rolls back is found by comparing with the truth, and costs time only.
-pub(crate) mod fail;
+//! One server, several plain ones, or a Redis Cluster; all keys of a slot stand on one server
+//! ([`keys`](self)). Redis holds nothing that must not be lost: whatever it forgets, repeats or
+//! rolls back is found by comparing with the truth, and costs time only.
+mod batcher;
+mod codec;
+pub(crate) mod failure;
+mod find_request;
 mod health;
 mod inbox;
 mod keys;
-mod lane;
-mod leave;
 mod limits;
 mod link;
 mod reader;
+mod release;
 mod routes;
 mod script;
-mod search;
 mod watch;
-mod words;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use doorbuster_core::rows::FeedCause;
-use doorbuster_core::slot::{Applied, Bounds, Recalled, Request, SlotView, Terms, TicketAnswer};
-use doorbuster_core::{Epoch, Feed, GrantId, IdKey, NodeId, RecallId, Seq, SlotKey};
+use doorbuster_core::slot::{
+    ApplyOutcome, GrantTerms, RecallOutcome, SlotBounds, SlotView, TicketAnswer, TicketRequest,
+};
+use doorbuster_core::{Epoch, FeedRow, GrantId, IdKey, NodeId, RecallId, Seq, SlotKey};
 use redis::{Cmd, Value};
 use tokio::task::JoinSet;
 
-use self::fail::{Fail, strange};
+use self::batcher::RedisSettings;
+use self::failure::{RedisFailure, unexpected_reply};
 use self::inbox::Inbox;
 use self::keys::Keys;
-use self::lane::Setting;
 use self::limits::{
     ATTEMPT_PAUSE, ATTEMPTS_MAX, EPOCH_MAX, RETIRED_KEEP, SCRIPT_DONE_MAX, SCRIPT_ROWS_MAX,
     SERVED_MAX,
 };
 use self::reader::Reader;
 use self::routes::Routes;
-use self::script::{By, Script};
-use self::watch::Watch;
-use crate::{Done, Evidence, SlotError, Taken};
+use self::script::{Script, ScriptForm};
+use self::watch::ServerWatch;
+use crate::{DeliveryRef, LossEvidence, SlotError, Taken};
 
 /// How slots in Redis are opened. Not to be printed: URLs hold passwords.
 #[derive(Clone)]
@@ -52,8 +56,9 @@ pub struct RedisOptions {
     /// This node.
     pub node: NodeId,
     /// How much one slot may hold.
-    pub bounds: Bounds,
-    /// Replicas of a server that are waited for, a moment at most, before tickets are told: 0 for none. Nothing is safe because of them.
+    pub bounds: SlotBounds,
+    /// Replicas of a server that are waited for, a moment at most, before tickets are told: 0 for
+    /// none. Nothing is safe because of them.
     pub wait_replicas: u32,
 }
 
@@ -63,12 +68,12 @@ pub struct Redis(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    setting: Arc<Setting>,
+    settings: Arc<RedisSettings>,
     id_key: IdKey,
     consumer: String,
     routes: Arc<Routes>,
     inbox: Arc<Inbox>,
-    watch: Arc<Watch>,
+    watch: Arc<ServerWatch>,
     readers: Mutex<HashMap<SlotKey, JoinSet<()>>>,
     /// The watch. Like the readers it ends when the slots are dropped.
     _tasks: JoinSet<()>,
@@ -83,13 +88,13 @@ impl Shared {
 impl Redis {
     pub(crate) async fn open(options: RedisOptions) -> Result<Self, SlotError> {
         let RedisOptions { urls, prefix, id_key, node, bounds, wait_replicas } = options;
-        let setting = Arc::new(Setting { prefix, bounds, replicas: wait_replicas });
-        let (routes, healths) = Routes::open(&urls, setting.clone()).await?;
-        let watch = Arc::new(Watch::new(healths));
+        let settings = Arc::new(RedisSettings { prefix, bounds, replicas: wait_replicas });
+        let (routes, healths) = Routes::open(&urls, settings.clone()).await?;
+        let watch = Arc::new(ServerWatch::new(healths));
         let mut tasks = JoinSet::new();
         tasks.spawn(watch.clone().run(routes.clone()));
         Ok(Self(Arc::new(Shared {
-            setting,
+            settings,
             id_key,
             consumer: reader::consumer(node),
             routes,
@@ -105,7 +110,7 @@ impl Redis {
     }
 
     fn keys(&self, slot: SlotKey) -> Keys {
-        Keys::of(&self.0.setting.prefix, slot)
+        Keys::of(&self.0.settings.prefix, slot)
     }
 
     /// One call of a script. Asked again only while nothing was done.
@@ -114,17 +119,17 @@ impl Redis {
         slot: SlotKey,
         script: Script,
         arguments: impl Fn(&mut Cmd),
-    ) -> Result<Value, Fail> {
+    ) -> Result<Value, RedisFailure> {
         let keys = self.keys(slot);
-        let mut said = self.call_once(slot, script, &keys, &arguments).await;
+        let mut reply = self.call_once(slot, script, &keys, &arguments).await;
         for _ in 1..ATTEMPTS_MAX {
-            if !is_elsewhere(&said) {
+            if !is_wrong_server(&reply) {
                 break;
             }
-            self.look_again().await;
-            said = self.call_once(slot, script, &keys, &arguments).await;
+            self.refresh_routes().await;
+            reply = self.call_once(slot, script, &keys, &arguments).await;
         }
-        said
+        reply
     }
 
     async fn call_once(
@@ -133,27 +138,31 @@ impl Redis {
         script: Script,
         keys: &Keys,
         arguments: &impl Fn(&mut Cmd),
-    ) -> Result<Value, Fail> {
+    ) -> Result<Value, RedisFailure> {
         let link = &self.0.routes.server(slot)?.link;
         let call = |by| {
             let mut call = link.scripts.call(script, by, keys);
             arguments(&mut call);
             call
         };
-        match link.ask(&call(By::Digest)).await {
-            Err(Fail::NoScript) => link.ask(&call(By::Source)).await,
-            said => said,
+        match link.ask(&call(ScriptForm::Digest)).await {
+            Err(RedisFailure::NoScript) => link.ask(&call(ScriptForm::Source)).await,
+            reply => reply,
         }
     }
 
     /// Looks for the slots' servers again, when the one asked says that it did nothing.
-    async fn look_again(&self) {
+    async fn refresh_routes(&self) {
         drop(self.0.routes.refresh().await);
         tokio::time::sleep(ATTEMPT_PAUSE).await;
     }
 
-    pub(crate) async fn init(&self, slot: SlotKey, terms: Terms) -> Result<Applied, SlotError> {
-        let Terms { grant, epoch, counted, available, threshold } = terms;
+    pub(crate) async fn init(
+        &self,
+        slot: SlotKey,
+        terms: GrantTerms,
+    ) -> Result<ApplyOutcome, SlotError> {
+        let GrantTerms { grant, epoch, counted, available, threshold } = terms;
         if epoch.0 > EPOCH_MAX {
             let reason = format!("epoch {epoch} of slot {slot} is past the last one, {EPOCH_MAX}");
             return Err(SlotError { reason, may_have_happened: false });
@@ -161,36 +170,40 @@ impl Redis {
         let arguments = |call: &mut Cmd| {
             call.arg(grant.0).arg(epoch.0).arg(u8::from(counted)).arg(available).arg(threshold);
         };
-        Ok(applied(&self.call(slot, Script::Init, arguments).await?)?)
+        Ok(parse_applied(&self.call(slot, Script::Init, arguments).await?)?)
     }
 
     pub(crate) async fn ticket(
         &self,
         slot: SlotKey,
-        request: &Request,
+        request: &TicketRequest,
     ) -> Result<TicketAnswer, SlotError> {
-        let mut said = self.ticket_once(slot, request).await;
+        let mut reply = self.ticket_once(slot, request).await;
         for _ in 1..ATTEMPTS_MAX {
-            if !is_elsewhere(&said) {
+            if !is_wrong_server(&reply) {
                 break;
             }
-            self.look_again().await;
-            said = self.ticket_once(slot, request).await;
+            self.refresh_routes().await;
+            reply = self.ticket_once(slot, request).await;
         }
-        Ok(said?)
+        Ok(reply?)
     }
 
-    async fn ticket_once(&self, slot: SlotKey, request: &Request) -> Result<TicketAnswer, Fail> {
+    async fn ticket_once(
+        &self,
+        slot: SlotKey,
+        request: &TicketRequest,
+    ) -> Result<TicketAnswer, RedisFailure> {
         let server = self.0.routes.server(slot)?;
-        server.lane.ask(slot, request).await
+        server.batcher.ask(slot, request).await
     }
 
     pub(crate) async fn apply(
         &self,
         slot: SlotKey,
         epoch: Epoch,
-        rows: &[Feed],
-    ) -> Result<Applied, SlotError> {
+        rows: &[FeedRow],
+    ) -> Result<ApplyOutcome, SlotError> {
         let mut at = None;
         for some in rows
             .chunk_by(|a, b| a.grant == b.grant)
@@ -203,41 +216,46 @@ impl Redis {
             None => Ok(self
                 .view(slot)
                 .await?
-                .map_or(Applied::Foreign, |view| Applied::At(view.applied))),
+                .map_or(ApplyOutcome::Foreign, |view| ApplyOutcome::At(view.applied))),
         }
     }
 
-    /// Rows of one grant, in one call. A row that names a ticket and no request makes the script ask which request it was, if the queue does not know.
+    /// Rows of one grant, in one call. A row that names a ticket and no request makes the script
+    /// ask which request it was, if the queue does not know.
     async fn apply_some(
         &self,
         slot: SlotKey,
         epoch: Epoch,
-        rows: &[Feed],
-    ) -> Result<Applied, Fail> {
+        rows: &[FeedRow],
+    ) -> Result<ApplyOutcome, RedisFailure> {
         let mut found: HashMap<usize, Vec<u8>> = HashMap::new();
         loop {
             let arguments = |call: &mut Cmd| {
                 call.arg(rows[0].grant.0).arg(epoch.0);
-                rows.iter().enumerate().for_each(|(i, row)| self.row(call, row, found.get(&i)));
+                rows.iter()
+                    .enumerate()
+                    .for_each(|(i, row)| self.feed_row(call, row, found.get(&i)));
             };
-            let said = self.call(slot, Script::Apply, arguments).await?;
-            let unknown = match &said {
-                Value::Array(values) => values.get(1).map(words::number).transpose()?,
+            let reply = self.call(slot, Script::Apply, arguments).await?;
+            let unknown = match &reply {
+                Value::Array(values) => values.get(1).map(codec::number).transpose()?,
                 _ => None,
             };
-            let Some(i) = unknown else { return applied(&said) };
+            let Some(i) = unknown else { return parse_applied(&reply) };
             let i = usize::try_from(i).unwrap_or(0).wrapping_sub(1);
             let token = rows.get(i).and_then(|row| row.ticket?.parts()).map(|parts| parts.token);
             let (Some(token), false) = (token, found.contains_key(&i)) else {
-                return Err(strange(&said));
+                return Err(unexpected_reply(&reply));
             };
-            let hash = search::request_of(&self.0.routes, slot, &self.keys(slot), token).await?;
+            let hash =
+                find_request::find_request(&self.0.routes, slot, &self.keys(slot), token).await?;
             found.insert(i, hash.unwrap_or_else(|| b"-".to_vec()));
         }
     }
 
-    /// The arguments of one feed row; `found` is the hash of its request where that had to be looked for.
-    fn row(&self, call: &mut Cmd, row: &Feed, found: Option<&Vec<u8>>) {
+    /// The arguments of one feed row; `found` is the hash of its request where that had to be
+    /// looked for.
+    fn feed_row(&self, call: &mut Cmd, row: &FeedRow, found: Option<&Vec<u8>>) {
         let key = &self.0.id_key;
         let brings = matches!(row.cause, FeedCause::Refill | FeedCause::Recalled);
         call.arg(row.seq.0).arg(row.units).arg(row.counter.as_str()).arg(u8::from(brings));
@@ -272,22 +290,24 @@ impl Redis {
         grant: GrantId,
         epoch: Epoch,
         units: u64,
-    ) -> Result<Recalled, SlotError> {
+    ) -> Result<RecallOutcome, SlotError> {
         let arguments = |call: &mut Cmd| {
-            call.arg(id.0).arg(grant.0).arg(epoch.0).arg(units).arg(self.0.setting.bounds.recalls);
+            call.arg(id.0).arg(grant.0).arg(epoch.0).arg(units).arg(self.0.settings.bounds.recalls);
         };
-        let said = words::array(self.call(slot, Script::Recall, arguments).await?)?;
-        Ok(match said.first() {
-            Some(taken) => Recalled::Taken(words::number(taken)?),
-            None => Recalled::Refused,
+        let reply = codec::array(self.call(slot, Script::Recall, arguments).await?)?;
+        Ok(match reply.first() {
+            Some(taken) => RecallOutcome::Taken(codec::number(taken)?),
+            None => RecallOutcome::Refused,
         })
     }
 
-    /// From now on this node reads the queues of these slots and of no others; of more than the bound it reads the first.
+    /// From now on this node reads the queues of these slots and of no others; of more than the
+    /// bound it reads the first.
     pub(crate) fn serve(&self, slots: &[SlotKey]) -> Result<(), SlotError> {
         let read: HashSet<SlotKey> = slots.iter().copied().take(SERVED_MAX).collect();
         let mut readers = self.0.readers();
-        // A reader that is dropped ends. What it was just given is claimed by whoever reads the slot next.
+        // A reader that is dropped ends. What it was just given is claimed by whoever reads the
+        // slot next.
         readers.retain(|slot, _| read.contains(slot));
         for slot in read {
             readers.entry(slot).or_insert_with(|| {
@@ -319,7 +339,7 @@ impl Redis {
         self.0.inbox.take(at_most).await
     }
 
-    pub(crate) async fn acknowledge(&self, done: &[Done]) -> Result<(), SlotError> {
+    pub(crate) async fn acknowledge(&self, done: &[DeliveryRef]) -> Result<(), SlotError> {
         let mut done = done.to_vec();
         done.sort_by_key(|d| (d.slot, d.at));
         for some in done
@@ -328,7 +348,7 @@ impl Redis {
         {
             let arguments = |call: &mut Cmd| {
                 for one in some {
-                    call.arg(words::entry_id(one.at)).arg(one.token.0);
+                    call.arg(codec::entry_id(one.at)).arg(one.token.0);
                 }
             };
             self.call(some[0].slot, Script::Acknowledge, arguments).await?;
@@ -336,22 +356,23 @@ impl Redis {
         Ok(())
     }
 
-    /// Everything that was delivered, to whomever, is delivered here again, in its order, and what waits here of the slot with it.
+    /// Everything that was delivered, to whomever, is delivered here again, in its order, and what
+    /// waits here of the slot with it.
     pub(crate) async fn redeliver(&self, slot: SlotKey) -> Result<(), SlotError> {
         let (keys, mut from, mut tickets) = (self.keys(slot), "0-0".to_owned(), Vec::new());
         loop {
-            let mut said = self.claim_once(slot, &keys, &from).await;
+            let mut reply = self.claim_page(slot, &keys, &from).await;
             for _ in 1..ATTEMPTS_MAX {
-                if !is_elsewhere(&said) {
+                if !is_wrong_server(&reply) {
                     break;
                 }
-                self.look_again().await;
-                said = self.claim_once(slot, &keys, &from).await;
+                self.refresh_routes().await;
+                reply = self.claim_page(slot, &keys, &from).await;
             }
-            let claimed = match said {
+            let claimed = match reply {
                 // No queue: nothing was delivered.
-                Err(Fail::Refused(_)) => break,
-                said => reader::read_claimed(slot, said?)?,
+                Err(RedisFailure::Refused(_)) => break,
+                reply => reader::read_claimed(slot, reply?)?,
             };
             tickets.extend(claimed.tickets);
             from = claimed.next;
@@ -359,11 +380,16 @@ impl Redis {
                 break;
             }
         }
-        self.0.inbox.replace(slot, tickets);
+        self.0.inbox.replace_slot(slot, tickets);
         Ok(())
     }
 
-    async fn claim_once(&self, slot: SlotKey, keys: &Keys, from: &str) -> Result<Value, Fail> {
+    async fn claim_page(
+        &self,
+        slot: SlotKey,
+        keys: &Keys,
+        from: &str,
+    ) -> Result<Value, RedisFailure> {
         let call = reader::claim(keys, &self.0.consumer, 0, from);
         self.0.routes.server(slot)?.link.ask(&call).await
     }
@@ -377,21 +403,21 @@ impl Redis {
     }
 
     pub(crate) async fn view(&self, slot: SlotKey) -> Result<Option<SlotView>, SlotError> {
-        Ok(words::view(self.call(slot, Script::View, |_| {}).await?, &self.0.setting.bounds)?)
+        Ok(codec::view(self.call(slot, Script::View, |_| {}).await?, &self.0.settings.bounds)?)
     }
 
     pub(crate) async fn retire(&self, slot: SlotKey) -> Result<bool, SlotError> {
         let arguments = |call: &mut Cmd| {
             call.arg(RETIRED_KEEP.as_millis() as u64);
         };
-        Ok(words::number(&self.call(slot, Script::Retire, arguments).await?)? == 1)
+        Ok(codec::number(&self.call(slot, Script::Retire, arguments).await?)? == 1)
     }
 
-    pub(crate) fn evidence(&self) -> Evidence {
+    pub(crate) fn evidence(&self) -> LossEvidence {
         self.0.watch.evidence()
     }
 
-    pub(crate) async fn changed(&self, seen: u64) -> u64 {
+    pub(crate) async fn wait_for_change(&self, seen: u64) -> u64 {
         let mut changes = self.0.watch.changes();
         let now = changes.wait_for(|&now| now != seen).await.ok().map(|now| *now);
         match now {
@@ -403,17 +429,17 @@ impl Redis {
 }
 
 /// Whether nothing was done, because the slot is on another server now.
-fn is_elsewhere<T>(said: &Result<T, Fail>) -> bool {
-    matches!(said, Err(Fail::Elsewhere(_)))
+fn is_wrong_server<T>(reply: &Result<T, RedisFailure>) -> bool {
+    matches!(reply, Err(RedisFailure::WrongServer(_)))
 }
 
 /// The answer to `init` and `apply`.
-fn applied(said: &Value) -> Result<Applied, Fail> {
-    match said {
+fn parse_applied(reply: &Value) -> Result<ApplyOutcome, RedisFailure> {
+    match reply {
         Value::Array(values) => match values.first() {
-            Some(seq) => Ok(Applied::At(Seq(words::number(seq)?))),
-            None => Ok(Applied::Foreign),
+            Some(seq) => Ok(ApplyOutcome::At(Seq(codec::number(seq)?))),
+            None => Ok(ApplyOutcome::Foreign),
         },
-        other => Err(strange(other)),
+        other => Err(unexpected_reply(other)),
     }
 }

@@ -1,5 +1,6 @@
 //! Every backend against the conformance suite, the reference slot, and what can happen to it.
 mod it {
+    mod burst;
     mod busy;
     mod classic;
     mod cluster;
@@ -16,7 +17,6 @@ mod it {
     mod several;
     mod shared;
     mod speed;
-    mod storm;
     mod tls;
     #[path = "../../../store/tests/it/watch.rs"]
     mod watch;

@@ -1,6 +1,8 @@
-//! What every store must do: one body per expectation, run by each backend's tests on a fresh store.
+//! What every store must do: one body per expectation, run by each backend's tests on a fresh
+//! store.
 //!
-//! A backend opens its store with [`id_key`], with [`Clock::reader`] as its clock and [`Told::sink`] as its sink, and hands all three over as a [`Rig`].
+//! A backend opens its store with [`id_key`], with [`Clock::reader`] as its clock and
+//! [`CommitLog::sink`] as its sink, and hands all three over as a [`Fixture`].
 #![allow(clippy::missing_panics_doc, reason = "these are test bodies: a panic is the finding")]
 
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -16,19 +18,19 @@ use crate::contract::{CommitSink, Committed, ItemCounts, NewItem, NewSale};
 use crate::store::Store;
 
 pub mod blocks;
-pub mod books;
+pub mod challenge;
 pub mod codes;
 pub mod grants;
-pub mod line;
 pub mod lists;
 pub mod money;
-pub mod once;
 pub mod orders;
 pub mod outbox;
 pub mod recalls;
+pub mod reconciliation;
 pub mod rooms;
 pub mod sales;
 pub mod settle;
+pub mod waitlist;
 
 /// The key that a backend under test must be opened with.
 #[must_use]
@@ -61,7 +63,7 @@ impl Clock {
     }
 
     /// Lets time pass.
-    pub fn pass(&self, ms: i64) {
+    pub fn advance(&self, ms: i64) {
         self.0.fetch_add(ms, Ordering::SeqCst);
     }
 }
@@ -74,14 +76,14 @@ impl Default for Clock {
 
 /// What the sink was told.
 #[derive(Clone, Default)]
-pub struct Told(Arc<Mutex<Vec<Committed>>>);
+pub struct CommitLog(Arc<Mutex<Vec<Committed>>>);
 
-impl Told {
+impl CommitLog {
     /// What a store tells.
     #[must_use]
     pub fn sink(&self) -> CommitSink {
-        let told = self.clone();
-        Arc::new(move |committed| told.lock().push(committed.clone()))
+        let commits = self.clone();
+        Arc::new(move |committed| commits.lock().push(committed.clone()))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Committed>> {
@@ -102,13 +104,13 @@ impl Told {
 }
 
 /// A fresh store and what it was opened with.
-pub struct Rig {
+pub struct Fixture {
     /// The store.
     pub store: Store,
     /// Its clock.
     pub clock: Clock,
     /// What its sink hears.
-    pub told: Told,
+    pub commits: CommitLog,
 }
 
 /// One hour, the payment window of every item here.
@@ -154,13 +156,13 @@ fn request_key(name: &str) -> RequestKey {
     RequestKey::new(name).expect("a test's key")
 }
 
-impl Rig {
+impl Fixture {
     /// An item in an open sale of its own.
     pub async fn item(&self, stock: Stock, limit: u32) -> ItemId {
         let id = format!("sale-{}", self.store.sales().await.expect("reads").len());
         let sale = new_sale(&id, vec![new_item("item", stock, limit)]);
         let sale = self.store.create_sale(sale).await.expect("writes").expect("a free id");
-        self.store.step_sale(&id, doorbuster_core::sale::Step::Open).await.expect("writes");
+        self.store.step_sale(&id, doorbuster_core::sale::PhaseStep::Open).await.expect("writes");
         sale.items[0].id
     }
 
@@ -232,11 +234,11 @@ impl Rig {
             (pool, in_slots, held, paid),
             "pool, in slots, held, paid"
         );
-        self.adds_up().await;
+        self.check_invariants().await;
     }
 
     /// Asserts that nothing is lost and nothing is there twice, in every item.
-    pub async fn adds_up(&self) {
+    pub async fn check_invariants(&self) {
         for c in self.store.counts(None).await.expect("reads") {
             if let Stock::Counted(total) = c.total {
                 assert_eq!(total, c.pool + c.in_slots + c.held + c.paid, "{c:?}");

@@ -6,42 +6,44 @@ use doorbuster_core::settle::Resolved;
 use doorbuster_core::{BuyerId, ItemId, Millis, Order, OrderState, Spread, Stock, TicketId, Token};
 
 mod block;
-mod books;
+mod challenge;
 mod codes;
 mod erase;
-mod line;
+mod event;
 mod money;
-mod moves;
-mod once;
 mod open;
 mod outbox;
+mod reconciliation;
 mod room;
-mod told;
+mod transfers;
+mod waitlist;
 
-pub use block::{Block, BlockKind, BlocksMark};
-pub use books::{
-    Adjusted, BookPage, Books, Difference, DifferenceKind, ItemBooks, MoneySums, Opening,
-    OrderMoved,
-};
+pub use block::{Block, BlockKind, BlocksVersion};
+pub use challenge::{AnswerSpend, SpendOutcome};
 pub use codes::{CodeCounts, CodesOutcome};
-pub use erase::{Erased, HeldBack, Holds, Traces};
-pub use line::{LinePlace, LineServed};
+pub use erase::{BuyerTraces, Erased, RetainReason, RetainedRows};
+pub(crate) use event::event_about;
+pub use event::{EventRead, StoredEvent, UnreadableEvent};
 pub use money::{
-    Dispute, MoneyPage, MoneyQuery, Notice, PutOff, Reversal, ReversalKind, Reversed, Reversing,
+    CheckoutDeferral, Dispute, MoneyPage, MoneyQuery, RefundNotice, Reversal, ReversalKind,
+    ReversalOutcome, ReversedPayment,
 };
-pub use moves::Moves;
-pub use once::{Spending, Spent};
 pub use open::{BackupError, OpenError, PostgresOptions, SqliteOptions};
 pub use outbox::{
-    Dead, DeadCounts, DeadId, DeadKind, DeadOutcome, Delivery, DeliveryQuery, DeliveryState,
-    Endpoint, EndpointChange, EndpointKind, EndpointSecret, Forget, Held, NewEndpoint, OutboxPage,
-    Redelivery, Rotation, Standing,
+    Dead, DeadLetterContent, DeadLetterCounts, DeadLetterId, DeadLetterKind, DeadLetterOutcome,
+    Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, EndpointSecret,
+    EndpointStatus, NewEndpoint, OutboxPage, Redelivery, RetentionCutoffs, Rotation,
 };
-pub use room::{Entered, WaitingPlace, WaitingRoom, WaitingView};
-pub(crate) use told::about_of;
-pub use told::{Read, Told, Unreadable};
+pub use reconciliation::{
+    Difference, DifferenceKind, ItemTotals, LedgerPage, MoneyTotals, OpeningStock, OrderTransition,
+    Reconciliation, StockAdjustment,
+};
+pub use room::{EnterOutcome, RoomVisitor, WaitingRoom, WaitingRoomView};
+pub use transfers::GrantTransfers;
+pub use waitlist::{WaitlistPosition, WaitlistServed};
 
-/// A store that could not do what was asked. The transaction was rolled back, unless `may_have_happened`.
+/// A store that could not do what was asked. The transaction was rolled back, unless
+/// `may_have_happened`.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The store is away or too busy: ask again.
@@ -52,7 +54,8 @@ pub enum StoreError {
         /// Whether the effect may have happened all the same (a lost connection at COMMIT).
         may_have_happened: bool,
     },
-    /// The disk failed or is full: the process must stop, and nothing may be retried on this handle.
+    /// The disk failed or is full: the process must stop, and nothing may be retried on this
+    /// handle.
     #[error("the store failed and must not be used further: {0}")]
     Fatal(String),
     /// A row or a statement is not as it must be. A bug, or a changed file.
@@ -127,7 +130,8 @@ pub struct SaleRow {
     pub opened_at: Option<Millis>,
     /// When it closed.
     pub closed_at: Option<Millis>,
-    /// A pause or close waits for what is in flight at every node, until then at the latest ([`crate::Store::drain_sale`]).
+    /// A pause or close waits for what is in flight at every node, until then at the latest
+    /// ([`crate::Store::drain_sale`]).
     pub draining_until: Option<Millis>,
     /// Its items.
     pub items: Vec<ItemRow>,
@@ -136,8 +140,9 @@ pub struct SaleRow {
 /// Every sale, as one snapshot of the store shows them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogueRows {
-    /// Another one after each commit that changes a row of a sale, or how an item is described; never one that was there before. Empty where one process has the
-    /// store for itself, and so knows what it changed.
+    /// Another one after each commit that changes a row of a sale, or how an item is described;
+    /// never one that was there before. Empty where one process has the store for itself, and so
+    /// knows what it changed.
     pub version: String,
     /// Newest first.
     pub sales: Vec<SaleRow>,
@@ -187,8 +192,10 @@ pub struct NewItem {
     pub spread: Spread,
 }
 
-/// A change of a sale's description: a function from the row as it is to the row as it shall be (texts, times, prices, limits, front door;
-/// never ids, phase, version, spread or stock). It runs inside the transaction, so it sees the newest row; `Err` is handed back unchanged and nothing is written.
+/// A change of a sale's description: a function from the row as it is to the row as it shall be
+/// (texts, times, prices, limits, front door; never ids, phase, version, spread or stock). It runs
+/// inside the transaction, so it sees the newest row; `Err` is handed back unchanged and nothing is
+/// written.
 pub type SalePatch = Box<dyn FnOnce(&mut SaleRow) -> Result<(), String> + Send>;
 
 /// What a patch came to.
@@ -266,7 +273,8 @@ pub enum AdjustOutcome {
     Repeated(ItemCounts),
     /// The key was used for other units.
     KeyReused,
-    /// See [`doorbuster_core::stock::Adjusted`]: recall into the pool first. The pool as it is.
+    /// See [`doorbuster_core::stock::StockAdjustment`]: recall into the pool first. The pool as it
+    /// is.
     NotInPool(u64),
     /// The total would pass the bound.
     TooMuch,
@@ -276,7 +284,8 @@ pub enum AdjustOutcome {
     NotFound,
 }
 
-/// Where an item's units are, at one commit. For counted stock `total = pool + in_slots + held + paid`.
+/// Where an item's units are, at one commit. For counted stock `total = pool + in_slots + held +
+/// paid`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ItemCounts {
     /// Which item.
@@ -302,19 +311,22 @@ pub struct ItemCounts {
 pub struct Committed {
     /// Counts of every item that was touched, after the commit.
     pub counts: Vec<ItemCounts>,
-    /// Orders that were created or changed state, as they are now, in order. One may be told twice. Complete up to `counts`: whatever order
-    /// these counts know of was told before, or is told here.
+    /// Orders that were created or changed state, as they are now, in order. One may be told twice.
+    /// Complete up to `counts`: whatever order these counts know of was told before, or is told
+    /// here.
     pub orders: Vec<Order>,
     /// Verdicts of tickets of this node that another node settled. An embedded store has none.
     pub told: Vec<(Token, Resolved)>,
-    /// Another node changed sales or what items are described by: the catalogue is to be read again.
+    /// Another node changed sales or what items are described by: the catalogue is to be read
+    /// again.
     pub sales: bool,
     /// Something happened that somebody may have to be told of. It may be said without need.
     pub events: bool,
 }
 
-/// Called after each commit, in commit order, from the store's own thread, *before* the callers of that commit get their answers; and, where several
-/// nodes share a store, for what other nodes committed. Must be quick and must not call the store.
+/// Called after each commit, in commit order, from the store's own thread, *before* the callers of
+/// that commit get their answers; and, where several nodes share a store, for what other nodes
+/// committed. Must be quick and must not call the store.
 pub type CommitSink = Arc<dyn Fn(&Committed) + Send + Sync>;
 
 /// Which orders to list.
@@ -369,7 +381,7 @@ pub struct AdminKey {
 
 /// A ticket that could not be settled and was given up: its units went back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadLetter {
+pub struct DeadTicket {
     /// The ticket.
     pub ticket: TicketId,
     /// What failed.
@@ -396,6 +408,7 @@ pub struct Check {
     pub checked_at: Millis,
     /// Empty: all is well.
     pub findings: Vec<Finding>,
-    /// What somebody else did wrong, newest first, at most [`crate::limits::NOTICES_MAX`]. All is well all the same.
-    pub notices: Vec<Notice>,
+    /// What somebody else did wrong, newest first, at most [`crate::limits::NOTICES_MAX`]. All is
+    /// well all the same.
+    pub notices: Vec<RefundNotice>,
 }

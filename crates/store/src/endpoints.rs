@@ -1,6 +1,7 @@
-//! How an endpoint stands in a row, whatever the backend: what it is told of and what its messages are signed with, as documents.
+//! How an endpoint stands in a row, whatever the backend: what it is told of and what its messages
+//! are signed with, as documents.
 use doorbuster_core::Millis;
-use doorbuster_core::outbox::Wanted;
+use doorbuster_core::outbox::EventFilter;
 use serde_json::{Value, json};
 
 use crate::contract::{Endpoint, EndpointKind, EndpointSecret};
@@ -9,27 +10,31 @@ use crate::contract::{Endpoint, EndpointKind, EndpointSecret};
 const ALL: &str = "*";
 
 /// What it is told of, as a document.
-pub(crate) fn wanted(wanted: &Wanted) -> String {
+pub(crate) fn types_to_json(wanted: &EventFilter) -> String {
     match wanted {
-        Wanted::All => json!([ALL]).to_string(),
-        Wanted::Only(types) => json!(types).to_string(),
+        EventFilter::All => json!([ALL]).to_string(),
+        EventFilter::Only(types) => json!(types).to_string(),
     }
 }
 
-fn wanted_of(document: &str) -> Option<Wanted> {
+fn types_from_json(document: &str) -> Option<EventFilter> {
     let words: Vec<String> = serde_json::from_str(document).ok()?;
-    Some(if words.iter().any(|word| word == ALL) { Wanted::All } else { Wanted::Only(words) })
+    Some(if words.iter().any(|word| word == ALL) {
+        EventFilter::All
+    } else {
+        EventFilter::Only(words)
+    })
 }
 
 /// Its secrets, as a document.
-pub(crate) fn secrets(secrets: &[EndpointSecret]) -> String {
+pub(crate) fn secrets_to_json(secrets: &[EndpointSecret]) -> String {
     let each = secrets
         .iter()
         .map(|secret| json!({"secret": secret.secret, "until": secret.until.map(|until| until.0)}));
     Value::Array(each.collect()).to_string()
 }
 
-fn secrets_of(document: &str) -> Option<Vec<EndpointSecret>> {
+fn secrets_from_json(document: &str) -> Option<Vec<EndpointSecret>> {
     let values: Vec<Value> = serde_json::from_str(document).ok()?;
     let secret = |value: &Value| {
         let until = value.get("until").and_then(Value::as_i64).map(Millis);
@@ -55,8 +60,8 @@ impl EndpointRow {
     pub(crate) fn endpoint(self) -> Option<Endpoint> {
         Some(Endpoint {
             kind: EndpointKind::parse(&self.kind)?,
-            wanted: wanted_of(&self.types)?,
-            secrets: secrets_of(&self.secrets)?,
+            wanted: types_from_json(&self.types)?,
+            secrets: secrets_from_json(&self.secrets)?,
             id: self.id,
             url: self.url,
             position: self.position,

@@ -1,10 +1,12 @@
-//! Where a buyer stands in the truth, and how the name is replaced: the statements that both backends run.
+//! Where a buyer stands in the truth, and how the name is replaced: the statements that both
+//! backends run.
 //!
-//! Every text column that can hold a buyer's id or a request's key is here; a test walks over all columns there are. Parameters are numbered in the
-//! order in which they come first, as SQLite counts them.
+//! Every text column that can hold a buyer's id or a request's key is here; a test walks over all
+//! columns there are. Parameters are numbered in the order in which they come first, as SQLite
+//! counts them.
 use doorbuster_core::{BuyerId, IdKey, RequestKey};
 
-use crate::contract::{HeldBack, Holds, Traces};
+use crate::contract::{BuyerTraces, RetainReason, RetainedRows};
 
 /// An order that waits for no money any more, of a sale that is closed.
 macro_rules! at_rest {
@@ -28,10 +30,12 @@ macro_rules! of_grant {
     };
 }
 
-/// An event that tells of a refused ticket of this buyer ($1). Names hold nothing that JSON would write otherwise; a row that is no JSON is none of theirs.
+/// An event that tells of a refused ticket of this buyer ($1). Names hold nothing that JSON would
+/// write otherwise; a row that is no JSON is none of theirs.
 macro_rules! of_refused {
     () => {
-        "e.grant_id IS NULL AND e.type = 'order.refused' AND replace(e.data, '\"buyer\":\"' || CAST($1 AS text) || '\"', '') <> e.data"
+        "e.grant_id IS NULL AND e.type = 'order.refused' AND replace(e.data, '\"buyer\":\"' || \
+         CAST($1 AS text) || '\"', '') <> e.data"
     };
 }
 
@@ -60,15 +64,17 @@ pub(crate) const TRACES: &str = concat!(
     " WHERE ",
     of_refused!(),
     " UNION ALL SELECT p.sale_id, 0, CASE WHEN s.phase = 'closed' THEN 'erasable' ELSE 'not_closed' END
-     FROM waiting_place p JOIN sale s ON s.id = p.sale_id WHERE p.buyer = $1
+     FROM waiting_room_visitor p JOIN sale s ON s.id = p.sale_id WHERE p.buyer = $1
      UNION ALL SELECT u.sale_id, 0, CASE WHEN s.phase = 'closed' THEN 'erasable' ELSE 'not_closed' END
      FROM access_code_use u JOIN sale s ON s.id = u.sale_id WHERE u.buyer = $1
      ) t GROUP BY sale, word, is_order ORDER BY sale, word"
 );
 
-/// Orders of a buyer ($1) that can be erased: grant, number, key, item, and the units that count towards the limit.
+/// Orders of a buyer ($1) that can be erased: grant, number, key, item, and the units that count
+/// towards the limit.
 pub(crate) const FIND_ORDERS: &str = concat!(
-    "SELECT o.grant_id, o.n, o.request_key, o.item_id, CASE WHEN o.state = 'paid' THEN o.units ELSE 0 END FROM orders o",
+    "SELECT o.grant_id, o.n, o.request_key, o.item_id, CASE WHEN o.state = 'paid' THEN o.units \
+     ELSE 0 END FROM orders o",
     of_item!("o.item_id"),
     " WHERE o.buyer = $1 AND ",
     at_rest!(),
@@ -79,13 +85,13 @@ pub(crate) const FIND_FEED: &str = concat!(
     of_grant!(),
     " WHERE f.buyer = $1 AND s.phase = 'closed' LIMIT $2"
 );
-pub(crate) const FIND_LETTERS: &str = concat!(
+pub(crate) const FIND_DEAD_TICKETS: &str = concat!(
     "SELECT d.seq, d.request_key FROM dead_letter d",
     of_item!("d.item_id"),
     " WHERE d.buyer = $1 AND s.phase = 'closed' LIMIT $2"
 );
 /// Whoever waits still when a sale is closed is never served.
-pub(crate) const FIND_LINE: &str = concat!(
+pub(crate) const FIND_WAITLIST: &str = concat!(
     "SELECT w.item_id, w.n, w.request_key FROM waitlist w",
     of_item!("w.item_id"),
     " WHERE w.buyer = $1 AND s.phase = 'closed' LIMIT $2"
@@ -98,8 +104,8 @@ pub(crate) const FIND_EVENTS: &str = concat!(
     " AND s.phase = 'closed' LIMIT $2"
 );
 /// Places in waiting rooms, each with the seed that its lot is made by.
-pub(crate) const FIND_PLACES: &str =
-    "SELECT p.sale_id, r.seed FROM sale s JOIN waiting_place p ON p.sale_id = s.id AND p.buyer = $1
+pub(crate) const FIND_VISITORS: &str =
+    "SELECT p.sale_id, r.seed FROM sale s JOIN waiting_room_visitor p ON p.sale_id = s.id AND p.buyer = $1
      JOIN waiting_room r ON r.sale_id = s.id WHERE s.phase = 'closed' LIMIT $2";
 pub(crate) const FIND_CODES: &str =
     "SELECT u.sale_id, u.hash FROM sale s JOIN access_code_use u ON u.sale_id = s.id AND u.buyer = $1
@@ -107,40 +113,41 @@ pub(crate) const FIND_CODES: &str =
 pub(crate) const IS_BLOCKED: &str =
     "SELECT 1 FROM block WHERE kind = 'buyer' AND value = $1 AND (until IS NULL OR until > $2)";
 
-pub(crate) const ORDER: &str =
+pub(crate) const RENAME_ORDER: &str =
     "UPDATE orders SET buyer = $1, request_key = $2 WHERE grant_id = $3 AND n = $4 AND buyer = $5";
-pub(crate) const LESS_QUOTA: &str =
+pub(crate) const DECREASE_QUOTA: &str =
     "UPDATE quota SET used = used - $1 WHERE buyer = $2 AND item_id = $3";
-pub(crate) const MORE_QUOTA: &str = "INSERT INTO quota (buyer, item_id, used) VALUES ($1, $2, $3)
+pub(crate) const INCREASE_QUOTA: &str =
+    "INSERT INTO quota (buyer, item_id, used) VALUES ($1, $2, $3)
      ON CONFLICT (buyer, item_id) DO UPDATE SET used = quota.used + excluded.used";
 /// No row means that the buyer never had an order.
-pub(crate) const NO_QUOTA: &str = "DELETE FROM quota WHERE buyer = $1 AND item_id = $2
+pub(crate) const DELETE_QUOTA: &str = "DELETE FROM quota WHERE buyer = $1 AND item_id = $2
      AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.buyer = $1 AND o.item_id = $2)";
-pub(crate) const FEED: &str =
+pub(crate) const RENAME_FEED: &str =
     "UPDATE feed SET buyer = $1, request_key = $2 WHERE grant_id = $3 AND seq = $4 AND buyer = $5";
-pub(crate) const LETTER: &str =
+pub(crate) const RENAME_DEAD_TICKET: &str =
     "UPDATE dead_letter SET buyer = $1, request_key = $2 WHERE seq = $3 AND buyer = $4";
-pub(crate) const LINE: &str =
+pub(crate) const RENAME_WAITLIST: &str =
     "UPDATE waitlist SET buyer = $1, request_key = $2 WHERE item_id = $3 AND n = $4 AND buyer = $5";
-pub(crate) const EVENT: &str = "UPDATE event SET data = replace(data, '\"buyer\":\"' || CAST($1 AS text) || '\"', '\"buyer\":\"' || CAST($2 AS text) || '\"') WHERE seq = $3";
+pub(crate) const RENAME_EVENT: &str = "UPDATE event SET data = replace(data, '\"buyer\":\"' || CAST($1 AS text) || '\"', '\"buyer\":\"' || CAST($2 AS text) || '\"') WHERE seq = $3";
 /// Of whoever took part in the draw the lot changes with the name, or it would tell the old one.
-pub(crate) const DRAWN: &str = "UPDATE waiting_place SET buyer = $1, lot = $2 WHERE sale_id = $3 AND buyer = $4 AND lot IS NOT NULL";
-pub(crate) const PLACE: &str =
-    "UPDATE waiting_place SET buyer = $1 WHERE sale_id = $2 AND buyer = $3 AND lot IS NULL";
-pub(crate) const CODE: &str =
+pub(crate) const RENAME_DRAWN: &str = "UPDATE waiting_room_visitor SET buyer = $1, lot = $2 WHERE sale_id = $3 AND buyer = $4 AND lot IS NOT NULL";
+pub(crate) const RENAME_VISITOR: &str =
+    "UPDATE waiting_room_visitor SET buyer = $1 WHERE sale_id = $2 AND buyer = $3 AND lot IS NULL";
+pub(crate) const RENAME_CODE: &str =
     "UPDATE access_code_use SET buyer = $1 WHERE sale_id = $2 AND hash = $3 AND buyer = $4";
-pub(crate) const BLOCK: &str =
+pub(crate) const RENAME_BLOCK: &str =
     "DELETE FROM block WHERE kind = 'buyer' AND value = $1 AND until <= $2";
 
 /// A buyer, and the name that takes their place.
-pub(crate) struct Names {
+pub(crate) struct ErasedNames {
     pub(crate) old: BuyerId,
     pub(crate) new: BuyerId,
     key: IdKey,
 }
 
-impl Names {
-    pub(crate) fn of(buyer: &BuyerId, key: &IdKey) -> Self {
+impl ErasedNames {
+    pub(crate) fn for_buyer(buyer: &BuyerId, key: &IdKey) -> Self {
         Self { old: buyer.clone(), new: key.erased_buyer(buyer), key: key.clone() }
     }
 
@@ -151,7 +158,7 @@ impl Names {
 }
 
 /// An order to be erased.
-pub(crate) struct FoundOrder {
+pub(crate) struct ErasableOrder {
     pub(crate) grant: i64,
     pub(crate) n: i64,
     pub(crate) key: String,
@@ -160,18 +167,19 @@ pub(crate) struct FoundOrder {
     pub(crate) held: i64,
 }
 
-/// Other rows to be erased, by what their tables find them by. They were read before the transaction that replaces them: it looks for the buyer again.
+/// Other rows to be erased, by what their tables find them by. They were read before the
+/// transaction that replaces them: it looks for the buyer again.
 #[derive(Default)]
-pub(crate) struct Found {
+pub(crate) struct ErasableRows {
     pub(crate) feed: Vec<(i64, i64, Option<String>)>,
-    pub(crate) letters: Vec<(i64, String)>,
-    pub(crate) line: Vec<(i64, i64, String)>,
+    pub(crate) dead_tickets: Vec<(i64, String)>,
+    pub(crate) waitlist: Vec<(i64, i64, String)>,
     pub(crate) events: Vec<i64>,
     pub(crate) places: Vec<(String, [u8; 32])>,
     pub(crate) codes: Vec<(String, Vec<u8>)>,
 }
 
-impl Traces {
+impl BuyerTraces {
     /// Counts a row of `traces`. `None`: its word is unknown.
     pub(crate) fn count(
         &mut self,
@@ -185,10 +193,10 @@ impl Traces {
             (self.orders, self.other) = (self.orders + orders, self.other + other);
             return Some(());
         }
-        let why = Holds::parse(word)?;
+        let why = RetainReason::parse(word)?;
         match self.held_back.iter_mut().find(|held| held.sale == sale && held.why == why) {
             Some(held) => (held.orders, held.other) = (held.orders + orders, held.other + other),
-            None => self.held_back.push(HeldBack { sale, why, orders, other }),
+            None => self.held_back.push(RetainedRows { sale, why, orders, other }),
         }
         Some(())
     }

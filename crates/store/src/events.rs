@@ -1,7 +1,8 @@
-//! How an event stands in a row, whatever the backend: the words for who made it, and the document of what `orders` does not say.
+//! How an event stands in a row, whatever the backend: the words for who made it, and the document
+//! of what `orders` does not say.
 use std::borrow::Cow;
 
-use doorbuster_core::event::{Actor, By, Event, EventType, Subject};
+use doorbuster_core::event::{Actor, Attribution, Event, EventType, Subject};
 use doorbuster_core::money::{Money, PaymentId, RefundCause, ReversalKind};
 use doorbuster_core::{BuyerId, ItemId, Millis, Order, OrderState, Phase, TicketId, Verdict};
 use serde_json::{Value, json};
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use crate::contract::SaleRow;
 
 /// The word for an actor: `buyer`, `engine`, `operator:KEY`, `provider:NAME`.
-pub(crate) fn actor(actor: &Actor) -> Cow<'static, str> {
+pub(crate) fn actor_text(actor: &Actor) -> Cow<'static, str> {
     match actor {
         Actor::Buyer => Cow::Borrowed("buyer"),
         Actor::Engine => Cow::Borrowed("engine"),
@@ -18,7 +19,7 @@ pub(crate) fn actor(actor: &Actor) -> Cow<'static, str> {
     }
 }
 
-fn actor_of(word: &str) -> Option<Actor> {
+fn parse_actor(word: &str) -> Option<Actor> {
     match word.split_once(':') {
         None if word == "buyer" => Some(Actor::Buyer),
         None if word == "engine" => Some(Actor::Engine),
@@ -38,7 +39,7 @@ fn verdict(verdict: &Verdict) -> (&'static str, Option<TicketId>) {
     }
 }
 
-fn verdict_of(word: &str, order: Option<TicketId>) -> Option<Verdict> {
+fn parse_verdict(word: &str, order: Option<TicketId>) -> Option<Verdict> {
     Some(match (word, order) {
         ("reserved", None) => Verdict::Reserved,
         ("order", Some(id)) => Verdict::Order(id),
@@ -50,7 +51,7 @@ fn verdict_of(word: &str, order: Option<TicketId>) -> Option<Verdict> {
 }
 
 /// The document of a subject that is not whole in other columns.
-pub(crate) fn data(subject: &Subject) -> Option<String> {
+pub(crate) fn subject_json(subject: &Subject) -> Option<String> {
     let document = match subject {
         Subject::Ticket { id, buyer, units, verdict: said, .. } => {
             let (verdict, order) = verdict(said);
@@ -70,14 +71,20 @@ pub(crate) fn data(subject: &Subject) -> Option<String> {
     Some(document.to_string())
 }
 
-/// What is told of a sale that goes on to this phase: that it opened, for the first time, or that it closed.
+/// What is told of a sale that goes on to this phase: that it opened, for the first time, or that
+/// it closed.
 pub(crate) fn sale_event(sale: &SaleRow, to: Phase, now: Millis) -> Option<Event> {
     let what = match to {
         Phase::Open if sale.opened_at.is_none() => EventType::SaleOpened,
         Phase::Closed => EventType::SaleClosed,
         _ => return None,
     };
-    Some(Event { what, subject: Subject::Sale(sale.id.clone()), by: By::ENGINE.clone(), at: now })
+    Some(Event {
+        what,
+        subject: Subject::Sale(sale.id.clone()),
+        by: Attribution::ENGINE.clone(),
+        at: now,
+    })
 }
 
 /// The state that an order's event leaves it in.
@@ -110,8 +117,8 @@ pub(crate) struct EventRow {
 impl EventRow {
     /// The event as it was appended. `None`: the row is none of ours.
     pub(crate) fn event(self) -> Option<Event> {
-        let (what, actor) = (EventType::parse(&self.what)?, actor_of(&self.actor)?);
-        let by = By { actor, why: self.why.clone() };
+        let (what, actor) = (EventType::parse(&self.what)?, parse_actor(&self.actor)?);
+        let by = Attribution { actor, why: self.why.clone() };
         let at = self.at;
         Some(Event { what, subject: self.subject(what)?, by, at })
     }
@@ -138,8 +145,9 @@ impl EventRow {
     }
 }
 
-/// What the row of an event is about that cannot be read: the order or sale that it names, so that later ones about the same come after it.
-pub(crate) fn about_unreadable(
+/// What the row of an event is about that cannot be read: the order or sale that it names, so that
+/// later ones about the same come after it.
+pub(crate) fn unreadable_about(
     position: i64,
     order: Option<String>,
     sale: Option<String>,
@@ -163,7 +171,7 @@ fn ticket(document: &Value, item: ItemId) -> Option<Subject> {
         item,
         buyer: BuyerId::new(text(document, "buyer")?)?,
         units: document.get("units")?.as_u64()?,
-        verdict: verdict_of(text(document, "verdict")?, order)?,
+        verdict: parse_verdict(text(document, "verdict")?, order)?,
     })
 }
 

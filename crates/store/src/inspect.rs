@@ -1,15 +1,16 @@
-//! The store seen from below, for those who compare it with the model: whole tables as the rules' values, and the rules' ledger without threads.
-use doorbuster_core::line::{Joined, Joiner};
+//! The store seen from below, for those who compare it with the model: whole tables as the rules'
+//! values, and the rules' ledger without threads.
 use doorbuster_core::model::Model;
 use doorbuster_core::money::Money;
+use doorbuster_core::waitlist::{JoinOutcome, JoinRequest};
 use doorbuster_core::{Item, ItemId, Millis, Phase};
 
 use crate::contract::StoreError;
 use crate::sqlite::{Failure, Memory, SqliteLedger};
 use crate::store::{Store, StoreResult};
 
-/// Every row of the rules' tables, in one snapshot. Items of drafts count as stopped: no grant is opened for them.
-/// What happened to sales is left out: the rules know none.
+/// Every row of the rules' tables, in one snapshot. Items of drafts count as stopped: no grant is
+/// opened for them. What happened to sales is left out: the rules know none.
 pub async fn dump(store: &Store) -> StoreResult<Model> {
     match store {
         Store::Sqlite(s) => s.dump().await,
@@ -17,7 +18,8 @@ pub async fn dump(store: &Store) -> StoreResult<Model> {
     }
 }
 
-/// The rules' ledger over a SQLite database in memory: the same tables, statements and copies as on disk, in the caller's thread.
+/// The rules' ledger over a SQLite database in memory: the same tables, statements and copies as on
+/// disk, in the caller's thread.
 pub struct InMemory(Memory);
 
 impl InMemory {
@@ -36,7 +38,8 @@ impl InMemory {
         self.0.set_price(item, price).map_err(StoreError::from)
     }
 
-    /// Says which phase the item's sale is in; it is open from the start. Its grants stay as they are.
+    /// Says which phase the item's sale is in; it is open from the start. Its grants stay as they
+    /// are.
     pub fn set_phase(&mut self, item: ItemId, phase: Phase) -> StoreResult<()> {
         self.0.set_phase(item, phase).map_err(StoreError::from)
     }
@@ -56,7 +59,11 @@ impl InMemory {
     }
 }
 
-/// [`Store::join_line`] with everything that it draws given.
-pub async fn join_line(store: &Store, item: ItemId, joiner: Joiner) -> StoreResult<Joined> {
-    store.join_line_as(item, joiner).await
+/// [`Store::join_waitlist`] with everything that it draws given.
+pub async fn join_waitlist(
+    store: &Store,
+    item: ItemId,
+    joiner: JoinRequest,
+) -> StoreResult<JoinOutcome> {
+    store.join_waitlist_as(item, joiner).await
 }

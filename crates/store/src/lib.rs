@@ -1,9 +1,9 @@
 //! Durable truth: the store contract and its backends.
 //!
-//! Every rule about stock is a transaction of `doorbuster-core` over its `Ledger`; a backend runs it between BEGIN and COMMIT. Backends are
-//! variants of a closed enum; `conformance` holds each against the same expectations.
+//! Every rule about stock is a transaction of `doorbuster-core` over its `Ledger`; a backend runs
+//! it between BEGIN and COMMIT. Backends are variants of a closed enum; `conformance` holds each
+//! against the same expectations.
 
-mod books;
 pub mod conformance;
 mod contract;
 mod endpoints;
@@ -11,26 +11,29 @@ mod erase;
 mod events;
 pub mod inspect;
 pub mod limits;
-mod line;
 mod postgres;
+mod reconciliation;
 mod sqlite;
 mod store;
+mod waitlist;
 
 pub use contract::{
-    AdjustOutcome, Adjusted, Adjustment, AdminKey, AdminRole, BackupError, Block, BlockKind,
-    BlocksMark, BookPage, Books, CatalogueRows, Check, CodeCounts, CodesOutcome, CommitSink,
-    Committed, Dead, DeadCounts, DeadId, DeadKind, DeadLetter, DeadOutcome, DeleteOutcome,
-    Delivery, DeliveryQuery, DeliveryState, Difference, DifferenceKind, Dispute, Endpoint,
-    EndpointChange, EndpointKind, EndpointSecret, Entered, Erased, Finding, Forget, Held, HeldBack,
-    Holds, ItemBooks, ItemCounts, ItemRow, LinePlace, LineServed, MoneyPage, MoneyQuery, MoneySums,
-    Moves, NewEndpoint, NewItem, NewSale, Notice, OpenError, Opening, OrderMoved, OrderPage,
-    OrderQuery, OutboxPage, PatchOutcome, PostgresOptions, PutOff, Read, Redelivery, Reversal,
-    ReversalKind, Reversed, Reversing, Rotation, SalePatch, SaleRow, Spending, Spent,
-    SpreadOutcome, SqliteOptions, Standing, StepOutcome, StoreError, Told, Traces, Unreadable,
-    WaitingPlace, WaitingRoom, WaitingView,
+    AdjustOutcome, Adjustment, AdminKey, AdminRole, AnswerSpend, BackupError, Block, BlockKind,
+    BlocksVersion, BuyerTraces, CatalogueRows, Check, CheckoutDeferral, CodeCounts, CodesOutcome,
+    CommitSink, Committed, Dead, DeadLetterContent, DeadLetterCounts, DeadLetterId, DeadLetterKind,
+    DeadLetterOutcome, DeadTicket, DeleteOutcome, Delivery, DeliveryQuery, DeliveryState,
+    Difference, DifferenceKind, Dispute, Endpoint, EndpointChange, EndpointKind, EndpointSecret,
+    EndpointStatus, EnterOutcome, Erased, EventRead, Finding, GrantTransfers, ItemCounts, ItemRow,
+    ItemTotals, LedgerPage, MoneyPage, MoneyQuery, MoneyTotals, NewEndpoint, NewItem, NewSale,
+    OpenError, OpeningStock, OrderPage, OrderQuery, OrderTransition, OutboxPage, PatchOutcome,
+    PostgresOptions, Reconciliation, Redelivery, RefundNotice, RetainReason, RetainedRows,
+    RetentionCutoffs, Reversal, ReversalKind, ReversalOutcome, ReversedPayment, RoomVisitor,
+    Rotation, SalePatch, SaleRow, SpendOutcome, SpreadOutcome, SqliteOptions, StepOutcome,
+    StockAdjustment, StoreError, StoredEvent, UnreadableEvent, WaitingRoom, WaitingRoomView,
+    WaitlistPosition, WaitlistServed,
 };
 pub use postgres::{
-    Postgres, PostgresLedger, check_address, kept_secret, migrate_postgres, shared_secret,
+    Postgres, PostgresLedger, check_address, migrate_postgres, shared_secret, stored_secret,
 };
 pub use sqlite::{Failure, Sqlite, SqliteLedger, backup};
 pub use store::{CodeHash, Store, StoreResult};

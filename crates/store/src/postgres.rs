@@ -1,8 +1,9 @@
 //! The truth in PostgreSQL, shared by any number of nodes.
 //!
-//! A transaction is run as the rules' functions over a [`PostgresLedger`] (`run`), a batch of tickets in two round trips (`settle`). What this node and
-//! the others committed is told by one task (`tell`). Nothing here relies on there being one writer: rows are locked in one order (see the schema),
-//! and what loses against another transaction is run again.
+//! A transaction is run as the rules' functions over a [`PostgresLedger`] (`run`), a batch of
+//! tickets in two round trips (`settle`). What this node and the others committed is told by one
+//! task (`tell`). Nothing here relies on there being one writer: rows are locked in one order (see
+//! the schema), and what loses against another transaction is run again.
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,12 +14,12 @@ use tokio::task::JoinHandle;
 use doorbuster_core::Millis;
 
 use crate::contract::{BackupError, OpenError, PostgresOptions};
-use crate::limits::{PG_NEWS_MAX, PG_READERS, PG_WRITERS};
+use crate::limits::{PG_COMMITS_MAX, PG_READERS, PG_WRITERS};
 use crate::store::StoreResult;
 
 mod blocks;
-mod books;
 mod calls;
+mod challenge;
 mod check;
 mod checkouts;
 mod clock;
@@ -30,36 +31,36 @@ mod erase;
 mod events;
 mod failure;
 mod flush;
-mod forget;
-mod held;
 mod ledger;
-mod line;
-mod look;
 mod migrate;
 mod money;
-mod once;
 mod operators;
 mod orders;
 mod outbox;
+mod poll;
 mod prefetch;
+mod publisher;
 mod read;
+mod reconciliation;
+mod retention;
 mod reversals;
 mod room;
+mod row_cache;
 mod rows;
 mod run;
 mod sales;
 mod secret;
 mod settle;
 mod shared;
-mod tell;
+mod waitlist;
 
 pub use connect::check_address;
 pub use ledger::PostgresLedger;
 pub use migrate::migrate_postgres;
-pub use secret::{kept_secret, shared_secret};
+pub use secret::{shared_secret, stored_secret};
 
 use clock::Clock;
-use shared::{News, Parts, Shared};
+use shared::{CommitMessage, Parts, Shared};
 
 /// A store in PostgreSQL. Cheap to clone.
 #[derive(Clone)]
@@ -69,7 +70,7 @@ struct Handle {
     shared: Arc<Shared>,
     warnings: Vec<String>,
     /// The task that tells what was committed.
-    teller: Mutex<Option<JoinHandle<()>>>,
+    publisher: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Postgres {
@@ -77,18 +78,18 @@ impl Postgres {
         let PostgresOptions { url, id_key, clock, node, sink, on_fatal, allow_fsync_off } = options;
         let address = connect::address(&url)?;
         let mut client = connect::client(&address).await?;
-        let warnings = connect::look(&client, allow_fsync_off).await?;
+        let warnings = connect::check_server(&client, allow_fsync_off).await?;
         migrate::migrate(&mut client).await?;
         drop(client);
         let (writes, reads) =
             (connect::writers(&address, PG_WRITERS)?, connect::readers(&address, PG_READERS)?);
-        let (news, heard) = mpsc::channel(PG_NEWS_MAX);
+        let (commits, heard) = mpsc::channel(PG_COMMITS_MAX);
         let clock = Clock::new(clock);
-        let parts = Parts { id_key, node, clock, sink, on_fatal, address, writes, reads, news };
+        let parts = Parts { id_key, node, clock, sink, on_fatal, address, writes, reads, commits };
         let shared = Arc::new(Shared::new(parts));
-        let teller = tell::Teller::new(Arc::clone(&shared), heard).await?;
-        let teller = Mutex::new(Some(tokio::spawn(teller.run())));
-        Ok(Self(Arc::new(Handle { shared, warnings, teller })))
+        let publisher = publisher::Publisher::new(Arc::clone(&shared), heard).await?;
+        let publisher = Mutex::new(Some(tokio::spawn(publisher.run())));
+        Ok(Self(Arc::new(Handle { shared, warnings, publisher })))
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -103,16 +104,16 @@ impl Postgres {
         self.shared().clock.now()
     }
 
-    pub(crate) fn careful_now(&self) -> Millis {
-        self.shared().clock.careful()
+    pub(crate) fn monotonic_now(&self) -> Millis {
+        self.shared().clock.monotonic()
     }
 
-    pub(crate) fn clock_was_set(&self) -> bool {
-        self.shared().clock.was_stepped()
+    pub(crate) fn clock_stepped(&self) -> bool {
+        self.shared().clock.has_stepped()
     }
 
-    pub(crate) fn unseen_for(&self) -> Duration {
-        self.shared().clock.unseen_for()
+    pub(crate) fn staleness(&self) -> Duration {
+        self.shared().clock.staleness()
     }
 
     pub(crate) fn health(&self) -> StoreResult<()> {
@@ -126,12 +127,13 @@ impl Postgres {
 
     pub(crate) async fn close(&self) {
         let shared = self.shared();
-        shared.close_gate();
-        let teller = self.0.teller.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(teller) = teller {
-            // Whoever commits now is told before the task ends: its news stand before this word. An error means that it ended already.
-            let _ = shared.news.send(News::Stop).await;
-            let _ = teller.await;
+        shared.stop_accepting();
+        let publisher = self.0.publisher.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(publisher) = publisher {
+            // Whoever commits now is told before the task ends: its news stand before this word. An
+            // error means that it ended already.
+            let _ = shared.commits.send(CommitMessage::Stop).await;
+            let _ = publisher.await;
         }
         shared.writes.close();
         shared.reads.close();
@@ -140,8 +142,10 @@ impl Postgres {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if let Some(teller) = self.teller.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            teller.abort();
+        if let Some(publisher) =
+            self.publisher.lock().unwrap_or_else(PoisonError::into_inner).take()
+        {
+            publisher.abort();
         }
     }
 }

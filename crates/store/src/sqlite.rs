@@ -1,7 +1,8 @@
 //! The truth in SQLite: one writer that commits whole groups of jobs, readers apart.
 //!
-//! A handle only sends jobs: to the `writer`, which runs them as the rules' transactions over a [`SqliteLedger`], or to a reader (`read`).
-//! A job that was sent runs to its end whether or not its caller still waits.
+//! A handle only sends jobs: to the `writer`, which runs them as the rules' transactions over a
+//! [`SqliteLedger`], or to a reader (`read`). A job that was sent runs to its end whether or not
+//! its caller still waits.
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -20,31 +21,30 @@ use crate::store::StoreResult;
 
 mod backup;
 mod blocks;
-mod books;
 mod calls;
+mod challenge;
 mod check;
 mod checkouts;
 mod codes;
-mod copies;
 mod dead;
 mod dump;
 mod erase;
 mod events;
 mod failure;
 mod feed;
-mod forget;
 mod ledger;
-mod line;
 mod money;
-mod once;
 mod open;
+mod open_files;
 mod operators;
 mod orders;
 mod outbox;
-mod present;
 mod read;
+mod reconciliation;
+mod retention;
 mod reversals;
 mod room;
+mod row_cache;
 mod rows;
 mod sales;
 mod shared;
@@ -52,6 +52,7 @@ mod statements;
 #[cfg(test)]
 mod tests;
 mod txn;
+mod waitlist;
 mod writer;
 
 pub use backup::backup;
@@ -59,7 +60,7 @@ pub use dump::Memory;
 pub use failure::Failure;
 pub use ledger::SqliteLedger;
 
-use present::Present;
+use open_files::OpenFiles;
 use read::Reader;
 use shared::Shared;
 use txn::Txn;
@@ -84,13 +85,14 @@ impl Sqlite {
         Self::open_bounded(options, LOG_PAGES_MAX)
     }
 
-    /// With a log that is long from so many pages: [`LOG_PAGES_MAX`], or fewer where it is tried out.
+    /// With a log that is long from so many pages: [`LOG_PAGES_MAX`], or fewer where it is tried
+    /// out.
     fn open_bounded(options: SqliteOptions, log_pages_max: i64) -> Result<Self, OpenError> {
         let SqliteOptions { dir, id_key, clock, sink, on_fatal } = options;
         let lock = open::lock(&dir)?;
         let conn = open::writer(&dir, &lock)?;
-        let files = Present::remember(&dir, &lock)?;
-        let (failed, carries, closed) = (OnceLock::new(), false.into(), false.into());
+        let files = OpenFiles::remember(&dir, &lock)?;
+        let (failed, is_checkpointing, closed) = (OnceLock::new(), false.into(), false.into());
         let shared = Arc::new(Shared {
             id_key,
             clock,
@@ -98,7 +100,7 @@ impl Sqlite {
             on_fatal,
             log_pages_max,
             failed,
-            carries,
+            is_checkpointing,
             closed,
         });
         let (writes, write_jobs) = sync_channel(WRITE_QUEUE_MAX);
@@ -106,7 +108,7 @@ impl Sqlite {
         let (readers_live, readers_end) = watch::channel(());
         let (writer_lives, writer_ends) = watch::channel(());
         let read_jobs = Arc::new(Mutex::new(read_jobs));
-        let data = Arc::new(open::data(&dir)?);
+        let data = Arc::new(open::open_data_file(&dir)?);
         let readers_live = Arc::new(readers_live);
         for _ in 0..READERS {
             let (conn, jobs, lives) =
@@ -119,10 +121,10 @@ impl Sqlite {
             })?;
         }
         let (wake, woken) = sync_channel(1);
-        let (carrier, shared_too, data_too) =
+        let (checkpointer, shared_too, data_too) =
             (open::checkpointer(&dir)?, Arc::clone(&shared), Arc::clone(&data));
-        let carrier = spawn("store-checkpoint", &shared, move || {
-            carry_log(carrier, &data_too, &woken, &shared_too)
+        let checkpointer = spawn("store-checkpoint", &shared, move || {
+            run_checkpoints(checkpointer, &data_too, &woken, &shared_too)
         })?;
         let (jobs, shared_too) = (write_jobs, Arc::clone(&shared));
         let writer = writer::Writer {
@@ -130,7 +132,7 @@ impl Sqlite {
             jobs,
             shared: shared_too,
             checkpoint: wake,
-            carrier,
+            checkpointer,
             data,
             files,
             lock,
@@ -147,7 +149,7 @@ impl Sqlite {
     }
 
     pub(crate) fn health(&self) -> StoreResult<()> {
-        self.0.shared.gate()
+        self.0.shared.check_accepting()
     }
 
     pub(crate) async fn backup(&self, path: &Path) -> Result<(), BackupError> {
@@ -158,9 +160,10 @@ impl Sqlite {
 
     pub(crate) async fn close(&self) {
         let Handle { shared, writes, reads, readers_end, writer_ends, .. } = &*self.0;
-        shared.close_gate();
+        shared.stop_accepting();
         let (writes, reads) = (writes.clone(), reads.clone());
-        // The queues may be full: waiting for room must not hold up the runtime. What cannot be sent has ended already.
+        // The queues may be full: waiting for room must not hold up the runtime. What cannot be
+        // sent has ended already.
         let stopped = tokio::task::spawn_blocking(move || {
             (0..READERS).for_each(|_| drop(reads.send(read::Job::Stop)));
             drop(writes.send(writer::Job::Stop));
@@ -177,26 +180,26 @@ impl Sqlite {
         weight: usize,
         work: impl FnOnce(&mut Txn<'_>) -> Result<T, Failure> + Send + 'static,
     ) -> StoreResult<T> {
-        let (answer, answered) = oneshot::channel();
+        let (await_reply, answered) = oneshot::channel();
         let shared = Arc::clone(&self.0.shared);
         // A caller that went away does not hear the answer: nothing to do about it.
         let run: writer::Run = Box::new(move |txn| {
             let result = txn.and_then(|txn| match work(txn) {
-                Err(failure) if failure.is_fatal() => Err(shared.judge(failure)),
+                Err(failure) if failure.is_fatal() => Err(shared.store_error(failure)),
                 result => Ok(result.map_err(StoreError::from)),
             });
             match result {
-                Ok(result) => {
-                    Ok(Box::new(move |fate: StoreResult<()>| drop(answer.send(fate.and(result)))))
-                }
+                Ok(result) => Ok(Box::new(move |fate: StoreResult<()>| {
+                    drop(await_reply.send(fate.and(result)))
+                })),
                 Err(why) => {
-                    let _ = answer.send(Err(why.clone()));
+                    let _ = await_reply.send(Err(why.clone()));
                     Err(why)
                 }
             }
         });
         self.submit(&self.0.writes, writer::Job::Write { weight, run })?;
-        self.answer(answered).await
+        self.await_reply(answered).await
     }
 
     /// Runs `work` on a snapshot.
@@ -204,40 +207,44 @@ impl Sqlite {
         &self,
         work: impl FnOnce(&mut Reader<'_>) -> Result<T, Failure> + Send + 'static,
     ) -> StoreResult<T> {
-        let (answer, answered) = oneshot::channel();
+        let (await_reply, answered) = oneshot::channel();
         let shared = Arc::clone(&self.0.shared);
         let run: read::Run = Box::new(move |reader| {
-            let _ = answer.send(
-                reader.and_then(|reader| work(reader).map_err(|failure| shared.judge(failure))),
-            );
+            let _ = await_reply
+                .send(reader.and_then(|reader| {
+                    work(reader).map_err(|failure| shared.store_error(failure))
+                }));
         });
         self.submit(&self.0.reads, read::Job::Read(run))?;
-        self.answer(answered).await
+        self.await_reply(answered).await
     }
 
     fn submit<J>(&self, queue: &SyncSender<J>, job: J) -> StoreResult<()> {
-        self.0.shared.gate()?;
+        self.0.shared.check_accepting()?;
         queue.try_send(job).map_err(|error| match error {
             TrySendError::Full(_) => StoreError::busy(),
-            TrySendError::Disconnected(_) => self.gone(),
+            TrySendError::Disconnected(_) => self.stopped_error(),
         })
     }
 
-    async fn answer<T>(&self, answered: oneshot::Receiver<StoreResult<T>>) -> StoreResult<T> {
-        answered.await.unwrap_or_else(|_| Err(self.gone()))
+    async fn await_reply<T>(&self, answered: oneshot::Receiver<StoreResult<T>>) -> StoreResult<T> {
+        answered.await.unwrap_or_else(|_| Err(self.stopped_error()))
     }
 
-    fn gone(&self) -> StoreError {
+    fn stopped_error(&self) -> StoreError {
         let dropped = || StoreError::Unexpected("a job was dropped without an answer".to_owned());
-        self.0.shared.gate().err().unwrap_or_else(dropped)
+        self.0.shared.check_accepting().err().unwrap_or_else(dropped)
     }
 }
 
-/// Carries pages of the write-ahead log into the file, whenever the writer says that there are many, until the writer ends.
+/// Carries pages of the write-ahead log into the file, whenever the writer says that there are
+/// many, until the writer ends.
 ///
-/// SQLite syncs the file only when the last page of the log is carried, which is the writer's to do while others wait for it. So what was carried is synced
-/// here, beside the writer, and the writer's own sync finds next to nothing. Nothing moves while somebody reads an old snapshot, and then nothing is synced.
-fn carry_log(conn: Connection, data: &File, woken: &Receiver<()>, shared: &Shared) {
+/// SQLite syncs the file only when the last page of the log is carried, which is the writer's to do
+/// while others wait for it. So what was carried is synced here, beside the writer, and the
+/// writer's own sync finds next to nothing. Nothing moves while somebody reads an old snapshot, and
+/// then nothing is synced.
+fn run_checkpoints(conn: Connection, data: &File, woken: &Receiver<()>, shared: &Shared) {
     let carried = |mode: &str| {
         conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(2))
     };
@@ -251,9 +258,9 @@ fn carry_log(conn: Connection, data: &File, woken: &Receiver<()>, shared: &Share
             _ => Ok(()),
         });
         if let Err(failure) = done {
-            shared.judge(failure);
+            shared.store_error(failure);
         }
-        shared.carries.store(false, Ordering::Release);
+        shared.is_checkpointing.store(false, Ordering::Release);
     }
 }
 
@@ -265,7 +272,7 @@ fn spawn(
 ) -> Result<thread::JoinHandle<()>, OpenError> {
     let shared = Arc::clone(shared);
     let spawned = thread::Builder::new().name(name.to_owned()).spawn(move || {
-        let _fails = shared.fails_if_this_panics();
+        let _fails = shared.fail_on_panic();
         work();
     });
     spawned.map_err(|error| OpenError::Failed(format!("a thread cannot be started: {error}")))

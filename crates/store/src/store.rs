@@ -1,13 +1,16 @@
-//! The handle of a store: one method for each thing that the program asks of its truth, whatever the backend.
+//! The handle of a store: one method for each thing that the program asks of its truth, whatever
+//! the backend.
 //!
-//! Each method that writes is one transaction, durable when it returns. A refusal is a value; a [`StoreError`] means that nothing was done, unless
-//! it says otherwise. What a method wrote, the next read sees.
+//! Each method that writes is one transaction, durable when it returns. A refusal is a value; a
+//! [`StoreError`] means that nothing was done, unless it says otherwise. What a method wrote, the
+//! next read sees.
 //!
-//! What PostgreSQL is asked is boxed: a purchase on one machine keeps no room for the futures of a database that is not there.
+//! What PostgreSQL is asked is boxed: a purchase on one machine keeps no room for the futures of a
+//! database that is not there.
 use std::path::Path;
 use std::time::Duration;
 
-use doorbuster_core::sale::Step;
+use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{BuyerId, ItemId, Millis, NodeId, Spread};
 
 use crate::contract::{
@@ -19,16 +22,16 @@ use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
 
 mod blocks;
-mod books;
+mod challenge;
 mod codes;
 mod erase;
 mod grants;
-mod line;
 mod money;
-mod once;
 mod orders;
 mod outbox;
+mod reconciliation;
 mod room;
+mod waitlist;
 
 pub use codes::CodeHash;
 
@@ -46,7 +49,8 @@ pub enum Store {
 
 /// Life of a store.
 impl Store {
-    /// Locks the directory, opens or creates the store in it, checks and migrates it. Blocks: call it at boot.
+    /// Locks the directory, opens or creates the store in it, checks and migrates it. Blocks: call
+    /// it at boot.
     pub fn open_sqlite(options: SqliteOptions) -> Result<Self, OpenError> {
         Sqlite::open(options).map(Self::Sqlite)
     }
@@ -74,30 +78,33 @@ impl Store {
         }
     }
 
-    /// The store's time, or less where its clock was set forward while this process ran: what must not come early goes by it.
+    /// The store's time, or less where its clock was set forward while this process ran: what must
+    /// not come early goes by it.
     #[must_use]
-    pub fn careful_now(&self) -> Millis {
+    pub fn monotonic_now(&self) -> Millis {
         match self {
             Self::Sqlite(s) => s.now(),
-            Self::Postgres(s) => s.careful_now(),
+            Self::Postgres(s) => s.monotonic_now(),
         }
     }
 
-    /// Whether the clock of a database was set while this process ran. The clock of a store in a directory is its caller's.
+    /// Whether the clock of a database was set while this process ran. The clock of a store in a
+    /// directory is its caller's.
     #[must_use]
-    pub fn clock_was_set(&self) -> bool {
+    pub fn clock_stepped(&self) -> bool {
         match self {
             Self::Sqlite(_) => false,
-            Self::Postgres(s) => s.clock_was_set(),
+            Self::Postgres(s) => s.clock_stepped(),
         }
     }
 
-    /// How old what was last told of the truth may be: others may have committed something since. Zero where there are no others.
+    /// How old what was last told of the truth may be: others may have committed something since.
+    /// Zero where there are no others.
     #[must_use]
-    pub fn unseen_for(&self) -> Duration {
+    pub fn staleness(&self) -> Duration {
         match self {
             Self::Sqlite(_) => Duration::ZERO,
-            Self::Postgres(s) => s.unseen_for(),
+            Self::Postgres(s) => s.staleness(),
         }
     }
 
@@ -109,7 +116,8 @@ impl Store {
         }
     }
 
-    /// Writes a consistent copy to `path`, which must not exist, while the store goes on. The copy appears whole or not at all.
+    /// Writes a consistent copy to `path`, which must not exist, while the store goes on. The copy
+    /// appears whole or not at all.
     pub async fn backup(&self, path: &Path) -> Result<(), BackupError> {
         match self {
             Self::Sqlite(s) => s.backup(path).await,
@@ -117,7 +125,8 @@ impl Store {
         }
     }
 
-    /// Finishes what was asked before, then closes files and gives the directory free. Every clone is refused from then on.
+    /// Finishes what was asked before, then closes files and gives the directory free. Every clone
+    /// is refused from then on.
     pub async fn close(&self) {
         match self {
             Self::Sqlite(s) => s.close().await,
@@ -178,7 +187,8 @@ impl Store {
         }
     }
 
-    /// Changes how an item's stock is spread over its slots, before its sale opens. The sale's version rises if anything changed.
+    /// Changes how an item's stock is spread over its slots, before its sale opens. The sale's
+    /// version rises if anything changed.
     pub async fn set_spread(&self, item: ItemId, spread: Spread) -> StoreResult<SpreadOutcome> {
         match self {
             Self::Sqlite(s) => s.set_spread(item, spread).await,
@@ -199,15 +209,16 @@ impl Store {
     }
 
     /// Moves a sale to its next phase.
-    pub async fn step_sale(&self, id: &str, step: Step) -> StoreResult<StepOutcome> {
+    pub async fn step_sale(&self, id: &str, step: PhaseStep) -> StoreResult<StepOutcome> {
         match self {
             Self::Sqlite(s) => s.step_sale(id, step).await,
             Self::Postgres(s) => Box::pin(s.step_sale(id, step)).await,
         }
     }
 
-    /// Tells every node that a pause or close waits for what is in flight, for `for_ms` at most; 0: it does not any more. A step to another phase ends it
-    /// too. An embedded store has nobody to tell.
+    /// Tells every node that a pause or close waits for what is in flight, for `for_ms` at most; 0:
+    /// it does not any more. A step to another phase ends it too. An embedded store has nobody to
+    /// tell.
     pub async fn drain_sale(&self, id: &str, for_ms: i64) -> StoreResult<()> {
         match self {
             Self::Sqlite(_) => Ok(()),
@@ -215,7 +226,8 @@ impl Store {
         }
     }
 
-    /// Where the units of these items (of all, without a list) are, in one snapshot, by item. Items that do not exist are left out.
+    /// Where the units of these items (of all, without a list) are, in one snapshot, by item. Items
+    /// that do not exist are left out.
     pub async fn counts(&self, items: Option<Vec<ItemId>>) -> StoreResult<Vec<ItemCounts>> {
         match self {
             Self::Sqlite(s) => s.counts(items).await,
@@ -266,19 +278,20 @@ impl Store {
         }
     }
 
-    /// Takes or renews the lease of the node that does the work of one for all. True: it is this node's for `lease_ms` from now.
-    pub async fn lead(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {
+    /// Takes or renews the lease of the node that does the work of one for all. True: it is this
+    /// node's for `lease_ms` from now.
+    pub async fn take_leader_lease(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {
         match self {
-            Self::Sqlite(s) => s.lead(node, lease_ms).await,
-            Self::Postgres(s) => Box::pin(s.lead(node, lease_ms)).await,
+            Self::Sqlite(s) => s.take_leader_lease(node, lease_ms).await,
+            Self::Postgres(s) => Box::pin(s.take_leader_lease(node, lease_ms)).await,
         }
     }
 
     /// Takes or renews the node's own lease: it lives for `lease_ms` from now, by the store's time.
-    pub async fn beat(&self, node: NodeId, lease_ms: i64) -> StoreResult<()> {
+    pub async fn renew_node_lease(&self, node: NodeId, lease_ms: i64) -> StoreResult<()> {
         match self {
-            Self::Sqlite(s) => s.beat(node, lease_ms).await,
-            Self::Postgres(s) => Box::pin(s.beat(node, lease_ms)).await,
+            Self::Sqlite(s) => s.renew_node_lease(node, lease_ms).await,
+            Self::Postgres(s) => Box::pin(s.renew_node_lease(node, lease_ms)).await,
         }
     }
 
@@ -301,9 +314,10 @@ impl Store {
         }
     }
 
-    /// Adds the rows up in one read snapshot, by SQL of its own: I1, I2 (active units recomputed from the orders), I4 (quotas against orders and
-    /// limits), `settled <= granted`, feeds without gaps, `paid` and `ended` against the orders, I5 (payments against orders and refunds); and what others did wrong.
-    /// Quick enough to run every few seconds.
+    /// Adds the rows up in one read snapshot, by SQL of its own: I1, I2 (active units recomputed
+    /// from the orders), I4 (quotas against orders and limits), `settled <= granted`, feeds without
+    /// gaps, `paid` and `ended` against the orders, I5 (payments against orders and refunds); and
+    /// what others did wrong. Quick enough to run every few seconds.
     pub async fn check(&self) -> StoreResult<Check> {
         match self {
             Self::Sqlite(s) => s.check().await,

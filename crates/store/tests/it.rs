@@ -1,4 +1,5 @@
-//! The store's tests: every expectation of the conformance suite on each backend, what only SQLite or only PostgreSQL must do, and the rules on both SQLite and the model.
+//! The store's tests: every expectation of the conformance suite on each backend, what only SQLite
+//! or only PostgreSQL must do, and the rules on both SQLite and the model.
 
 #[path = "it/again.rs"]
 mod again;
@@ -6,8 +7,8 @@ mod again;
 mod ahead;
 #[path = "it/audit.rs"]
 mod audit;
-#[path = "it/books.rs"]
-mod books;
+#[path = "it/challenge.rs"]
+mod challenge;
 #[path = "it/cluster.rs"]
 mod cluster;
 #[path = "it/conformance.rs"]
@@ -20,6 +21,8 @@ mod erase;
 mod events;
 #[path = "it/faults.rs"]
 mod faults;
+#[path = "it/fixture.rs"]
+mod fixture;
 #[path = "it/gone.rs"]
 mod gone;
 #[path = "it/grace.rs"]
@@ -28,14 +31,10 @@ mod grace;
 mod group;
 #[path = "it/letters.rs"]
 mod letters;
-#[path = "it/line.rs"]
-mod line;
 #[path = "it/model.rs"]
 mod model;
 #[path = "it/nodes.rs"]
 mod nodes;
-#[path = "it/once.rs"]
-mod once;
 #[path = "it/open.rs"]
 mod open;
 #[path = "it/payments.rs"]
@@ -44,11 +43,13 @@ mod payments;
 mod poison;
 #[path = "it/rate.rs"]
 mod rate;
-#[path = "it/rig.rs"]
-mod rig;
+#[path = "it/reconciliation.rs"]
+mod reconciliation;
 #[path = "it/tls.rs"]
 mod tls;
 #[path = "it/unreadable.rs"]
 mod unreadable;
+#[path = "it/waitlist.rs"]
+mod waitlist;
 #[path = "it/watch.rs"]
 mod watch;

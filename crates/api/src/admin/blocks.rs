@@ -35,7 +35,7 @@ impl BlockKind {
         }
     }
 
-    /// The kind that `word` names.
+    /// The kind that `one_of` names.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
@@ -105,13 +105,13 @@ impl ToSchema for NewBlock {
 }
 
 impl NewBlock {
-    /// Reads the body of `POST /v1/admin/blocks`. Whether the value names anything is for the caller to say.
+    /// Reads the body of `POST /v1/admin/blocks`. Whether the value names anything is for the
+    /// caller to say.
     ///
-    /// # Errors
-    /// `400` or `422`.
+    /// # Errors `400` or `422`.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
         body::object(bytes, &["kind", "value", "expires_at", "reason"], |body| {
-            let kind = body.required("kind", read::word(&["buyer", "ip"]));
+            let kind = body.required("kind", read::one_of(&["buyer", "ip"]));
             let value = body.required("value", read::string);
             let expires_at = body.optional("expires_at", None, read::nullable(read::time));
             let reason = body.optional("reason", String::new(), read::title);

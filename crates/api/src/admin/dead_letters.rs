@@ -38,7 +38,7 @@ impl DeadKind {
         }
     }
 
-    /// The kind that `word` names.
+    /// The kind that `one_of` names.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
@@ -76,7 +76,8 @@ pub struct DeadLetter {
     pub what: Option<String>,
 }
 
-/// A dead letter with what it holds: an event has a `message`, a refund a `refund`, a ticket a `request`.
+/// A dead letter with what it holds: an event has a `message`, a refund a `refund`, a ticket a
+/// `request`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "id": "dlv_7", "kind": "delivery", "about": "sale:spring", "error": "it answered 500", "tries": 20, "at": "2026-11-20T10:00:42.000Z",
@@ -88,7 +89,8 @@ pub struct DeadLetterDetail {
     /// The dead letter as it is listed; its members stand beside the other three.
     #[serde(flatten)]
     pub letter: DeadLetter,
-    /// What webhooks are told of the event; a broker gets its data in an envelope of its own. `null` also when the event is forgotten or cannot be read.
+    /// What webhooks are told of the event; a broker gets its data in an envelope of its own.
+    /// `null` also when the event is forgotten or cannot be read.
     #[schema(required = true, value_type = Option<Object>)]
     pub message: Option<serde_json::Value>,
     /// The refund that a provider did not make.
@@ -112,7 +114,8 @@ pub struct DeadRequest {
     pub units: u32,
 }
 
-/// A page of dead letters that nobody has seen to: deliveries, then refunds, then tickets, each newest first.
+/// A page of dead letters that nobody has seen to: deliveries, then refunds, then tickets, each
+/// newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeadLetterList {
     /// The dead letters of this page.
@@ -133,10 +136,10 @@ pub struct Discard {
 }
 
 impl Discard {
-    /// Reads the body of `POST /v1/admin/dead-letters/{letter}/discard`, which may be left out.
+    /// Reads the body of `POST /v1/admin/dead-draw_letters/{letter}/discard`, which may be left
+    /// out.
     ///
-    /// # Errors
-    /// `400` or `422`.
+    /// # Errors `400` or `422`.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
         if bytes.is_empty() {
             return Ok(Self { reason: "none given".to_owned() });
@@ -149,7 +152,7 @@ impl Discard {
 
 /// Which dead letters are seen to at once: those of one endpoint, or all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ManyDead {
+pub struct DeadLetterSelection {
     /// Only events that this endpoint did not take.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
@@ -160,46 +163,47 @@ pub struct ManyDead {
     pub reason: Option<String>,
 }
 
-/// What [`ManyDead::to_retry`] reads, in the document.
+/// What [`DeadLetterSelection::parse_retry`] reads, in the document.
 #[derive(Clone, Copy, Debug)]
-pub struct ManyToRetry;
+pub struct BulkRetryBody;
 
-impl PartialSchema for ManyToRetry {
+impl PartialSchema for BulkRetryBody {
     fn schema() -> RefOr<Schema> {
-        let shape = many(|object| object)
+        let shape = selection_schema(|object| object)
             .description(Some("Those of one endpoint, or all, are tried again."));
         shape.examples([serde_json::json!({"endpoint": "end_8Qm2Zr0aT1kP"})]).into()
     }
 }
 
-impl ToSchema for ManyToRetry {
+impl ToSchema for BulkRetryBody {
     fn name() -> Cow<'static, str> {
         Cow::Borrowed("ManyToRetry")
     }
 }
 
-/// What [`ManyDead::to_discard`] reads, in the document.
+/// What [`DeadLetterSelection::parse_discard`] reads, in the document.
 #[derive(Clone, Copy, Debug)]
-pub struct ManyToDiscard;
+pub struct BulkDiscardBody;
 
-impl PartialSchema for ManyToDiscard {
+impl PartialSchema for BulkDiscardBody {
     fn schema() -> RefOr<Schema> {
-        let shape =
-            many(|object| object.property("reason", super::schema::title()).required("reason"));
+        let shape = selection_schema(|object| {
+            object.property("reason", super::schema::title()).required("reason")
+        });
         let shape = shape.description(Some("Those of one endpoint, or all, are let be, and why."));
         let example = serde_json::json!({"endpoint": "end_8Qm2Zr0aT1kP", "reason": "the shop took them from the export"});
         shape.examples([example]).into()
     }
 }
 
-impl ToSchema for ManyToDiscard {
+impl ToSchema for BulkDiscardBody {
     fn name() -> Cow<'static, str> {
         Cow::Borrowed("ManyToDiscard")
     }
 }
 
 /// Either an endpoint or all, with what else there is to say.
-fn many(more: impl Fn(ObjectBuilder) -> ObjectBuilder) -> OneOfBuilder {
+fn selection_schema(more: impl Fn(ObjectBuilder) -> ObjectBuilder) -> OneOfBuilder {
     let object = || more(ObjectBuilder::new().schema_type(Type::Object));
     let all =
         |value: bool| ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([value]));
@@ -214,20 +218,20 @@ fn many(more: impl Fn(ObjectBuilder) -> ObjectBuilder) -> OneOfBuilder {
     OneOfBuilder::new().item(closed(of_one)).item(closed(of_all))
 }
 
-impl ManyDead {
-    /// Reads the body of `POST /v1/admin/dead-letters/retry`.
+impl DeadLetterSelection {
+    /// Reads the body of `POST /v1/admin/dead-draw_letters/retry`.
     ///
     /// # Errors
     /// `400` or `422`.
-    pub fn to_retry(bytes: &[u8]) -> Result<Self, Problem> {
+    pub fn parse_retry(bytes: &[u8]) -> Result<Self, Problem> {
         body::object(bytes, &["endpoint", "all"], |body| Self::read(body, None))
     }
 
-    /// Reads the body of `POST /v1/admin/dead-letters/discard`.
+    /// Reads the body of `POST /v1/admin/dead-draw_letters/discard`.
     ///
     /// # Errors
     /// `400` or `422`.
-    pub fn to_discard(bytes: &[u8]) -> Result<Self, Problem> {
+    pub fn parse_discard(bytes: &[u8]) -> Result<Self, Problem> {
         body::object(bytes, &["endpoint", "all", "reason"], |body| {
             let reason = body.required("reason", read::title);
             Self::read(body, Some(reason?))
@@ -235,7 +239,7 @@ impl ManyDead {
     }
 
     fn read(body: &mut body::Object<'_, '_>, reason: Option<String>) -> Option<Self> {
-        let endpoint = body.optional("endpoint", None, read::some(read::name));
+        let endpoint = body.optional("endpoint", None, read::not_null(read::name));
         let all = body.optional("all", false, read::boolean);
         let (endpoint, all) = (endpoint?.map(Cow::into_owned), all?);
         if endpoint.is_some() == all {
@@ -252,7 +256,8 @@ impl ManyDead {
 pub struct ManySeenTo {
     /// Dead letters that are tried again, or let be.
     pub done: u32,
-    /// Those that stay as they are: their events are forgotten, as many wait for their endpoint as may wait, or they are tickets, which cannot be tried again.
+    /// Those that stay as they are: their events are forgotten, as many wait for their endpoint as
+    /// may wait, or they are tickets, which cannot be tried again.
     pub skipped: u32,
     /// Give it as `cursor` to go on; `null` at the end.
     #[schema(required = true)]

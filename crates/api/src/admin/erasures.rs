@@ -51,7 +51,7 @@ pub enum HeldBackReason {
 impl HeldBackReason {
     /// What is to be said to a person of one row that has to stay, or of several.
     #[must_use]
-    pub const fn words(self, is_one: bool) -> &'static str {
+    pub const fn explanation(self, is_one: bool) -> &'static str {
         match (self, is_one) {
             (Self::NotClosed, _) => "the sale is not closed",
             (Self::Unpaid, true) => "it waits for its payment",
@@ -92,14 +92,16 @@ pub struct Erasure {
     pub orders: u64,
     /// Other rows: places in rooms and lines, spent codes, what slots were told, refused tickets.
     pub other: u64,
-    /// What has to stay for now. Empty: nothing names the buyer any more, but for a block where `blocked` says so.
+    /// What has to stay for now. Empty: nothing names the buyer any more, but for a block where
+    /// `blocked` says so.
     pub held_back: Vec<HeldBack>,
     /// Whether a block names the buyer, which stays until it is deleted or over.
     pub blocked: bool,
 }
 
 impl Erasure {
-    /// Whether nothing has to stay for now. A block is an operator's own decision, and waits for nothing.
+    /// Whether nothing has to stay for now. A block is an operator's own decision, and waits for
+    /// nothing.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.held_back.is_empty()

@@ -1,4 +1,5 @@
-//! What is exported: the names above the columns, and the report in which units and money are held against each other.
+//! What is exported: the names above the columns, and the report in which units and money are held
+//! against each other.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -77,7 +78,8 @@ pub struct MoneySums {
     pub failed: i128,
 }
 
-/// Units and money of one item. Units are added up from grants and orders: `total = pool + in_slots + held + paid`.
+/// Units and money of one item. Units are added up from grants and orders: `total = pool + in_slots
+/// + held + paid`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReconciledItem {
     /// The sale.
@@ -110,8 +112,9 @@ pub struct ReconciledItem {
 /// Something that does not add up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Difference {
-    /// What: `units`, `captured_without_paid_order`, `paid_without_payment`, `wrong_amount`, `paid_twice`, `refund_missing`, `refund_unfounded`,
-    /// `refund_amount`, `refunded_twice`, `refund_failed` or `reversed`.
+    /// What: `units`, `captured_without_paid_order`, `paid_without_payment`, `wrong_amount`,
+    /// `paid_twice`, `refund_missing`, `refund_unfounded`, `refund_amount`, `refunded_twice`,
+    /// `refund_failed` or `reversed`.
     pub kind: String,
     /// The sale concerned, if it is one.
     #[schema(required = true)]

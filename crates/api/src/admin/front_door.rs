@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::body::{Change, Faults, Object, read};
 use crate::gate::{Asked, ChallengeKind, Room};
 use crate::limits::{LIMIT_MAX, POW_EFFORT_DEFAULT, POW_EFFORT_MAX, POW_EFFORT_MIN};
-use crate::problem::{Fault, Place, Problem};
+use crate::problem::{Fault, FaultLocation, Problem};
 
 /// What a sale asks of its buyers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -95,7 +95,7 @@ pub struct Limit {
 
 impl FrontDoor {
     /// A door that nobody passes: what stands for a row that this version cannot read.
-    pub const SHUT: Self = Self {
+    pub const CLOSED_DOOR: Self = Self {
         pass: Asked::Required,
         challenge: ChallengeKind::Off,
         pow_effort: PowEffort::DEFAULT,
@@ -122,7 +122,8 @@ impl FrontDoor {
         serde_json::to_string(self).expect("plain data serialises")
     }
 
-    /// Whether a purchase needs a pass: because the sale asks for one, or for something that only a pass can prove.
+    /// Whether a purchase needs a pass: because the sale asks for one, or for something that only a
+    /// pass can prove.
     #[must_use]
     pub const fn needs_pass(&self) -> bool {
         self.pass.is_required()
@@ -161,7 +162,8 @@ impl<'de> Deserialize<'de> for LimitSetting {
     }
 }
 
-/// Changes to a front door: a member left out stays, `null` puts its default back, a value replaces.
+/// Changes to a front door: a member left out stays, `null` puts its default back, a value
+/// replaces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrontDoorPatch {
     pass: Change<Asked>,
@@ -174,7 +176,8 @@ pub struct FrontDoorPatch {
     limits: Change<LimitsPatch>,
 }
 
-/// Changes to limits. Here `null` does not put the default back, but means what it means everywhere: no limit.
+/// Changes to limits. Here `null` does not put the default back, but means what it means
+/// everywhere: no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct LimitsPatch {
     buyer: Change<LimitPatch>,
@@ -204,19 +207,19 @@ impl FrontDoorPatch {
             },
         };
         Ok(FrontDoor {
-            pass: changed(self.pass, before.pass),
-            challenge: changed(self.challenge, before.challenge),
-            pow_effort: changed(self.pow_effort, before.pow_effort),
-            members_only: changed(self.members_only, before.members_only),
-            min_level: changed(self.min_level, before.min_level),
-            access_codes: changed(self.access_codes, before.access_codes),
-            waiting_room: changed(self.waiting_room, before.waiting_room),
+            pass: apply_change(self.pass, before.pass),
+            challenge: apply_change(self.challenge, before.challenge),
+            pow_effort: apply_change(self.pow_effort, before.pow_effort),
+            members_only: apply_change(self.members_only, before.members_only),
+            min_level: apply_change(self.min_level, before.min_level),
+            access_codes: apply_change(self.access_codes, before.access_codes),
+            waiting_room: apply_change(self.waiting_room, before.waiting_room),
             limits,
         })
     }
 }
 
-fn changed<T: Default>(change: Change<T>, before: T) -> T {
+fn apply_change<T: Default>(change: Change<T>, before: T) -> T {
     match change {
         Change::Keep => before,
         Change::Clear => T::default(),
@@ -242,7 +245,7 @@ fn limit(
         given.or(known).ok_or_else(|| {
             let pointer = format!("/front_door/limits/{name}/{member}");
             Problem::invalid_request(vec![Fault::new(
-                Place::Body(pointer),
+                FaultLocation::Body(pointer),
                 "is missing, and was not set before",
             )])
         })
@@ -269,12 +272,12 @@ const LIMIT: &[&str] = &["burst", "per_minute"];
 /// Reads a whole front door; what is left out is off.
 pub(super) fn read(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<FrontDoor> {
     let mut door = Object::open(raw, pointer.to_owned(), MEMBERS, faults)?;
-    let pass = door.optional("pass", Asked::Off, asked);
+    let pass = door.optional("pass", Asked::Off, off_or_required);
     let challenge = door.optional("challenge", ChallengeKind::Off, challenge);
     let pow_effort = door.optional("pow_effort", PowEffort::DEFAULT, pow_effort);
     let members_only = door.optional("members_only", false, read::boolean);
     let min_level = door.optional("min_level", 0, level);
-    let access_codes = door.optional("access_codes", Asked::Off, asked);
+    let access_codes = door.optional("access_codes", Asked::Off, off_or_required);
     let waiting_room = door.optional("waiting_room", Room::Off, room);
     let limits = door.optional("limits", Limits::default(), limits);
     Some(FrontDoor {
@@ -296,12 +299,12 @@ pub(super) fn read_patch(
     faults: &mut Faults,
 ) -> Option<FrontDoorPatch> {
     let mut door = Object::open(raw, pointer.to_owned(), MEMBERS, faults)?;
-    let pass = door.patched("pass", asked);
+    let pass = door.patched("pass", off_or_required);
     let challenge = door.patched("challenge", challenge);
     let pow_effort = door.patched("pow_effort", pow_effort);
     let members_only = door.patched("members_only", read::boolean);
     let min_level = door.patched("min_level", level);
-    let access_codes = door.patched("access_codes", asked);
+    let access_codes = door.patched("access_codes", off_or_required);
     let waiting_room = door.patched("waiting_room", room);
     let limits = door.patched("limits", limits_patch);
     Some(FrontDoorPatch {
@@ -316,22 +319,22 @@ pub(super) fn read_patch(
     })
 }
 
-fn asked(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<Asked> {
+fn off_or_required(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<Asked> {
     const WORDS: [&str; 2] = [Asked::Off.as_str(), Asked::Required.as_str()];
-    let word = read::word(&WORDS)(raw, pointer, faults)?;
+    let word = read::one_of(&WORDS)(raw, pointer, faults)?;
     Asked::ALL.into_iter().find(|asked| asked.as_str() == word)
 }
 
 fn challenge(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<ChallengeKind> {
     use ChallengeKind::{Image, Off, Pow, Slider};
     const WORDS: [&str; 4] = [Off.as_str(), Image.as_str(), Slider.as_str(), Pow.as_str()];
-    let word = read::word(&WORDS)(raw, pointer, faults)?;
+    let word = read::one_of(&WORDS)(raw, pointer, faults)?;
     ChallengeKind::ALL.into_iter().find(|kind| kind.as_str() == word)
 }
 
 fn room(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<Room> {
     const WORDS: [&str; 3] = [Room::Off.as_str(), Room::Auto.as_str(), Room::Always.as_str()];
-    let word = read::word(&WORDS)(raw, pointer, faults)?;
+    let word = read::one_of(&WORDS)(raw, pointer, faults)?;
     Room::ALL.into_iter().find(|room| room.as_str() == word)
 }
 
@@ -371,7 +374,7 @@ fn limits_patch(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<Li
 
 fn limit_patch(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<LimitPatch> {
     let mut limit = Object::open(raw, pointer.to_owned(), LIMIT, faults)?;
-    let burst = limit.optional("burst", None, read::some(read::count(1..=LIMIT_MAX)));
-    let per_minute = limit.optional("per_minute", None, read::some(read::count(1..=LIMIT_MAX)));
+    let burst = limit.optional("burst", None, read::not_null(read::count(1..=LIMIT_MAX)));
+    let per_minute = limit.optional("per_minute", None, read::not_null(read::count(1..=LIMIT_MAX)));
     Some(LimitPatch { burst: burst?, per_minute: per_minute? })
 }

@@ -35,7 +35,7 @@ impl Role {
         }
     }
 
-    /// The role that `word` names.
+    /// The role that `one_of` names.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.as_str() == word)
@@ -62,7 +62,7 @@ impl NewKey {
     pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
         body::object(bytes, &["name", "role"], |body| {
             let name = body.required("name", read::title);
-            let role = body.required("role", read::word(&["viewer", "operator", "admin"]));
+            let role = body.required("role", read::one_of(&["viewer", "operator", "admin"]));
             // The reader let only words of roles through.
             Some(Self { name: name?, role: Role::parse(role?)? })
         })

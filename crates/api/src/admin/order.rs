@@ -29,8 +29,8 @@ pub struct OrderDetail {
     pub payments: Vec<Payment>,
 }
 
-/// Whatever an order's id stands for now, as operators see it; `state` tells which. What is queued at another node is not found: without its
-/// buyer an id proves nothing.
+/// Whatever an order's id stands for now, as operators see it; `state` tells which. What is queued
+/// at another node is not found: without its buyer an id proves nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum AnyOrderDetail {

@@ -221,14 +221,14 @@ impl Reason {
             return Ok(Self::default());
         }
         body::object(bytes, &["reason"], |body| {
-            Some(Self { reason: body.optional("reason", None, read::some(read::title))? })
+            Some(Self { reason: body.optional("reason", None, read::not_null(read::title))? })
         })
     }
 }
 
 /// Until when an order may be paid from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Until {
+pub enum PayByChange {
     /// So many seconds after its present `pay_by`.
     Secs(u32),
     /// This instant.
@@ -286,15 +286,16 @@ impl Extension {
     ///
     /// # Errors
     /// `400` or `422`.
-    pub fn from_json(bytes: &[u8]) -> Result<(Until, Self), Problem> {
+    pub fn from_json(bytes: &[u8]) -> Result<(PayByChange, Self), Problem> {
         body::object(bytes, &["secs", "pay_by", "reason"], |body| {
-            let secs = body.optional("secs", None, read::some(read::count(1..=EXTEND_SECS_MAX)));
-            let pay_by = body.optional("pay_by", None, read::some(read::time));
-            let reason = body.optional("reason", None, read::some(read::title));
+            let secs =
+                body.optional("secs", None, read::not_null(read::count(1..=EXTEND_SECS_MAX)));
+            let pay_by = body.optional("pay_by", None, read::not_null(read::time));
+            let reason = body.optional("reason", None, read::not_null(read::title));
             let (secs, pay_by) = (secs?, pay_by?);
             let until = match (secs, pay_by) {
-                (Some(secs), None) => Some(Until::Secs(secs)),
-                (None, Some(time)) => Some(Until::Time(time)),
+                (Some(secs), None) => Some(PayByChange::Secs(secs)),
+                (None, Some(time)) => Some(PayByChange::Time(time)),
                 (None, None) => {
                     body.fault("secs", "is missing; write secs or pay_by");
                     None
@@ -315,16 +316,19 @@ mod tests {
 
     #[test]
     fn an_extension_says_one_of_two_things() {
-        let check = |json: &str, expected: Option<Until>| {
+        let check = |json: &str, expected: Option<PayByChange>| {
             assert_eq!(
                 Extension::from_json(json.as_bytes()).ok().map(|read| read.0),
                 expected,
                 "{json}"
             );
         };
-        check(r#"{"secs":60}"#, Some(Until::Secs(60)));
-        check(r#"{"secs":60,"reason":"why"}"#, Some(Until::Secs(60)));
-        check(r#"{"pay_by":"1970-01-01T00:00:01Z"}"#, Some(Until::Time(Time::from_millis(1_000))));
+        check(r#"{"secs":60}"#, Some(PayByChange::Secs(60)));
+        check(r#"{"secs":60,"reason":"why"}"#, Some(PayByChange::Secs(60)));
+        check(
+            r#"{"pay_by":"1970-01-01T00:00:01Z"}"#,
+            Some(PayByChange::Time(Time::from_millis(1_000))),
+        );
         for wrong in [
             r#"{}"#,
             r#"{"secs":0}"#,

@@ -1,4 +1,5 @@
-//! Changes to a sale, as a JSON merge patch (RFC 7396): a member left out stays, `null` clears, a value replaces.
+//! Changes to a sale, as a JSON merge patch (RFC 7396): a member left out stays, `null` clears, a
+//! value replaces.
 
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -12,7 +13,8 @@ use crate::limits::{
 use crate::problem::Problem;
 use crate::value::{Money, Stock, Time};
 
-/// Changes to a sale. Titles, times and texts may change at any time, prices and limits before the sale opens.
+/// Changes to a sale. Titles, times and texts may change at any time, prices and limits before the
+/// sale opens.
 #[derive(Clone, Debug, Default, PartialEq, Eq, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(
@@ -62,8 +64,8 @@ pub struct ItemPatch {
     /// Most units that one buyer may have; before the sale opens; `null` is the default, 1.
     #[schema(minimum = 1, maximum = 1_000_000, required = false)]
     pub limit_per_buyer: Option<u32>,
-    /// How long reserved units are held for payment, in seconds; before the sale opens; `null` is the
-    /// default, 900.
+    /// How long reserved units are held for payment, in seconds; before the sale opens; `null` is
+    /// the default, 900.
     #[schema(minimum = 1, maximum = 86_400, required = false)]
     pub hold_secs: Option<u32>,
     /// Only the stock it already has: stock is changed by an adjustment.
@@ -86,7 +88,7 @@ impl SalePatch {
     /// `400` or `422`.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
         body::object(bytes, &["title", "starts_at", "ends_at", "items", "front_door"], |sale| {
-            let title = sale.optional("title", None, read::some(read::title));
+            let title = sale.optional("title", None, read::not_null(read::title));
             let starts_at = sale.patched("starts_at", read::time);
             let ends_at = sale.patched("ends_at", read::time);
             let items =
@@ -119,14 +121,14 @@ const ITEM: &[&str] = &[
 fn item(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<ItemPatch> {
     let mut item = Object::open(raw, pointer.to_owned(), ITEM, faults)?;
     let id = item.required("id", read::name);
-    let title = item.optional("title", None, read::some(read::title));
+    let title = item.optional("title", None, read::not_null(read::title));
     let description = item.patched("description", read::description);
     let image = item.patched("image", read::image);
-    let price = item.optional("price", None, read::some(read::price));
+    let price = item.optional("price", None, read::not_null(read::price));
     let list_price = item.patched("list_price", read::price);
     let limit_per_buyer = item.patched("limit_per_buyer", read::count(1..=LIMIT_PER_BUYER_MAX));
     let hold_secs = item.patched("hold_secs", read::count(1..=HOLD_SECS_MAX));
-    let stock = item.optional("stock", None, read::some(read::stock));
+    let stock = item.optional("stock", None, read::not_null(read::stock));
     Some(ItemPatch {
         id: id?.into_owned(),
         title: title?,

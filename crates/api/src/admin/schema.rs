@@ -1,4 +1,5 @@
-//! Schemas of the members that operators send, where a Rust type alone does not say what is allowed.
+//! Schemas of the members that operators send, where a Rust type alone does not say what is
+//! allowed.
 
 use utoipa::openapi::schema::{AdditionalProperties, OneOfBuilder, SchemaType};
 use utoipa::openapi::{ObjectBuilder, Schema, Type};
@@ -114,7 +115,8 @@ pub(crate) fn front_door() -> Schema {
     front_door_object(false).into()
 }
 
-/// Changes to one; `null` puts a default back, except for a single limit, where it means that there is none.
+/// Changes to one; `null` puts a default back, except for a single limit, where it means that there
+/// is none.
 pub(crate) fn front_door_patch() -> Schema {
     front_door_object(true).into()
 }

@@ -23,7 +23,7 @@ pub enum Choose {
 impl Choose {
     const WORDS: &'static [&'static str] = &["buyer", "random", "round_robin"];
 
-    fn of(word: &str) -> Self {
+    fn from_word(word: &str) -> Self {
         match word {
             "random" => Self::Random,
             "round_robin" => Self::RoundRobin,
@@ -32,7 +32,8 @@ impl Choose {
     }
 }
 
-/// How an item's stock is spread over its slots. Without `initial`, `threshold` and `refill`, or with 0 in all three, everything goes to the slots at once.
+/// How an item's stock is spread over its slots. Without `initial`, `threshold` and `refill`, or
+/// with 0 in all three, everything goes to the slots at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"partitions": 8, "choose": "buyer", "initial": 400, "threshold": 50, "refill": 100})))]
@@ -63,12 +64,12 @@ impl Spread {
         body::object(bytes, &["partitions", "choose", "initial", "threshold", "refill"], |body| {
             let most = i64::from(STOCK_MAX);
             let partitions = body.required("partitions", read::count(1..=PARTITIONS_MAX));
-            let choose = body.optional("choose", "buyer", read::word(Choose::WORDS));
+            let choose = body.optional("choose", "buyer", read::one_of(Choose::WORDS));
             let [initial, threshold, refill] = ["initial", "threshold", "refill"]
                 .map(|name| body.optional(name, 0, read::integer(0..=most)).map(i64::unsigned_abs));
             Some(Self {
                 partitions: partitions?,
-                choose: Choose::of(choose?),
+                choose: Choose::from_word(choose?),
                 initial: initial?,
                 threshold: threshold?,
                 refill: refill?,

@@ -38,7 +38,8 @@ impl Adjustment {
     }
 }
 
-/// Where the units of one item are: `total = pool + in_slots + held + paid`, at every instant; those that are kept lie in the pool.
+/// Where the units of one item are: `total = pool + in_slots + held + paid`, at every instant;
+/// those that are kept lie in the pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"item": "phone", "total": 100, "pool": 40, "in_slots": 20, "held": 30, "paid": 10, "kept": 0, "waiting": 0})))]
 pub struct StockRow {
@@ -50,14 +51,16 @@ pub struct StockRow {
     /// Units not yet given to a slot; `null` for unlimited stock.
     #[schema(required = true)]
     pub pool: Option<u64>,
-    /// Units that a slot may still hand out, and tickets not yet settled; `null` for unlimited stock.
+    /// Units that a slot may still hand out, and tickets not yet settled; `null` for unlimited
+    /// stock.
     #[schema(required = true)]
     pub in_slots: Option<u64>,
     /// Units reserved and unpaid.
     pub held: u64,
     /// Units paid.
     pub paid: u64,
-    /// Units of the pool that are kept for those in line; their orders follow at once while the sale is open.
+    /// Units of the pool that are kept for those in line; their orders follow at once while the
+    /// sale is open.
     #[serde(default)]
     #[schema(required = true)]
     pub kept: u64,

@@ -252,7 +252,9 @@ fn a_front_door_is_kept_word_for_word() {
     );
     assert_eq!(FrontDoor::parse(r#"{"pass":"sometimes"}"#), None);
     assert!(
-        FrontDoor::SHUT.needs_pass() && !FrontDoor::SHUT.is_off() && FrontDoor::default().is_off()
+        FrontDoor::CLOSED_DOOR.needs_pass()
+            && !FrontDoor::CLOSED_DOOR.is_off()
+            && FrontDoor::default().is_off()
     );
 }
 

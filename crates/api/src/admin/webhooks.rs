@@ -6,8 +6,8 @@ use utoipa::openapi::{ArrayBuilder, ObjectBuilder, RefOr, Schema, Type};
 
 use crate::body::{self, Object, read};
 use crate::limits::{OVERLAP_SECS_DEFAULT, OVERLAP_SECS_MAX};
+use crate::notification::{ALL_TYPES, EVENT_ID_PATTERN, EventType};
 use crate::problem::Problem;
-use crate::told::{ALL_TYPES, EVENT_ID_PATTERN, EventType};
 use crate::value::Time;
 
 fn types() -> Schema {
@@ -124,9 +124,9 @@ impl WebhookEndpointPatch {
     /// `400` or `422`.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
         body::object(bytes, &["url", "types", "enabled"], |body| {
-            let url = body.optional("url", None, read::some(read::address));
-            let types = body.optional("types", None, read::some(read_types));
-            let enabled = body.optional("enabled", None, read::some(read::boolean));
+            let url = body.optional("url", None, read::not_null(read::address));
+            let types = body.optional("types", None, read::not_null(read_types));
+            let enabled = body.optional("enabled", None, read::not_null(read::boolean));
             Some(Self { url: url?, types: types?, enabled: enabled? })
         })
     }
@@ -179,7 +179,8 @@ pub struct CreatedWebhookEndpoint {
     pub id: String,
     /// What it is.
     pub kind: EndpointKind,
-    /// What messages to it are signed with, as Standard Webhooks says; it cannot be shown again. `null`: a broker's are not signed.
+    /// What messages to it are signed with, as Standard Webhooks says; it cannot be shown again.
+    /// `null`: a broker's are not signed.
     #[schema(required = true)]
     pub secret: Option<String>,
     /// Where it is.
@@ -220,7 +221,8 @@ pub struct WebhookEndpoint {
     pub failing: u64,
     /// Events that were given up and that nobody has seen to.
     pub dead: u64,
-    /// Since when something waits that it was not told yet: an event since it happened, or since it failed or was to be told once more.
+    /// Since when something waits that it was not told yet: an event since it happened, or since it
+    /// failed or was to be told once more.
     #[schema(required = true)]
     pub oldest_waiting_at: Option<Time>,
 }
@@ -266,7 +268,7 @@ impl DeliveryState {
         }
     }
 
-    /// The state that `word` names.
+    /// The state that `one_of` names.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == word)

@@ -1,7 +1,7 @@
 //! JSON taken apart one level at a time, numbers as they were written.
 //!
-//! Values stay raw text until a shape asks for them. So a number keeps its spelling, a name given twice is seen, and
-//! what is nested deeper than any shape is passed over without recursion.
+//! Values stay raw text until a shape asks for them. So a number keeps its spelling, a name given
+//! twice is seen, and what is nested deeper than any shape is passed over without recursion.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 /// What a value is, by its first character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum JsonKind {
     Object,
     Array,
     String,
@@ -20,9 +20,9 @@ pub(super) enum Kind {
     Null,
 }
 
-impl Kind {
+impl JsonKind {
     /// The kind of a value that is known to be JSON.
-    pub(super) fn of(raw: &RawValue) -> Self {
+    pub(super) fn from_raw(raw: &RawValue) -> Self {
         match raw.get().as_bytes().first() {
             Some(b'{') => Self::Object,
             Some(b'[') => Self::Array,
@@ -51,7 +51,8 @@ impl Kind {
     }
 }
 
-/// Members of an object in the order written, twice if given twice. `None` when a name holds an unpaired surrogate.
+/// Members of an object in the order written, twice if given twice. `None` when a name holds an
+/// unpaired surrogate.
 pub(super) fn members(raw: &RawValue) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
     serde_json::from_str::<Members<'_>>(raw.get()).ok().map(|members| members.0)
 }

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::change::Change;
-use super::json::{self, Kind};
+use super::json::{self, JsonKind};
 use crate::limits::FAULTS_MAX;
-use crate::problem::{Fault, Place, Problem};
+use crate::problem::{Fault, FaultLocation, Problem};
 
 /// Everything found wrong so far, up to [`FAULTS_MAX`].
 #[derive(Debug, Default)]
@@ -19,15 +19,15 @@ impl Faults {
         match self.0.len() {
             full if full > FAULTS_MAX => {}
             FAULTS_MAX => self.0.push(Fault::new(
-                Place::Body(String::new()),
+                FaultLocation::Body(String::new()),
                 "there are more faults; mend these first",
             )),
-            _ => self.0.push(Fault::new(Place::Body(pointer.to_owned()), detail)),
+            _ => self.0.push(Fault::new(FaultLocation::Body(pointer.to_owned()), detail)),
         }
     }
 
     /// What was read, or everything that is wrong with it.
-    pub(super) fn verdict<T>(self, found: Option<T>) -> Result<T, Problem> {
+    pub(super) fn into_result<T>(self, found: Option<T>) -> Result<T, Problem> {
         match found {
             Some(found) if self.0.is_empty() => Ok(found),
             _ => Err(Problem::invalid_request(self.0)),
@@ -35,8 +35,8 @@ impl Faults {
     }
 }
 
-/// An object whose members are taken out one by one. A reader that returns `None` has noted why; reading goes on, so
-/// that all faults are found.
+/// An object whose members are taken out one by one. A reader that returns `None` has noted why;
+/// reading goes on, so that all faults are found.
 pub(crate) struct Object<'a, 'f> {
     pointer: String,
     members: Vec<(&'static str, &'a RawValue)>,
@@ -44,21 +44,22 @@ pub(crate) struct Object<'a, 'f> {
 }
 
 /// How one member's value is read: a fault is noted at the pointer, and `None` returned.
-pub(crate) trait Reader<'a, T>:
+pub(crate) trait MemberReader<'a, T>:
     FnOnce(&'a RawValue, &str, &mut Faults) -> Option<T>
 {
 }
-impl<'a, T, F: FnOnce(&'a RawValue, &str, &mut Faults) -> Option<T>> Reader<'a, T> for F {}
+impl<'a, T, F: FnOnce(&'a RawValue, &str, &mut Faults) -> Option<T>> MemberReader<'a, T> for F {}
 
 impl<'a, 'f> Object<'a, 'f> {
-    /// Opens the object in `raw`, which may have the `known` members and no others, none of them twice.
+    /// Opens the object in `raw`, which may have the `known` members and no others, none of them
+    /// twice.
     pub(crate) fn open(
         raw: &'a RawValue,
         pointer: String,
         known: &'static [&'static str],
         faults: &'f mut Faults,
     ) -> Option<Self> {
-        let kind = Kind::of(raw);
+        let kind = JsonKind::from_raw(raw);
         if !kind.is_object() {
             faults.add(&pointer, format!("must be an object, not {}", kind.words()));
             return None;
@@ -69,9 +70,9 @@ impl<'a, 'f> Object<'a, 'f> {
         };
         let mut members: Vec<(&'static str, &'a RawValue)> = Vec::with_capacity(known.len());
         for (name, value) in found {
-            let at = |name: &str| format!("{pointer}/{}", escaped(name));
+            let at = |name: &str| format!("{pointer}/{}", escape_pointer(name));
             match known.iter().find(|known| **known == name) {
-                None => faults.add(&at(&name), unknown(known)),
+                None => faults.add(&at(&name), unknown_member(known)),
                 Some(known) if members.iter().any(|(seen, _)| seen == known) => {
                     faults.add(&at(&name), "is given twice")
                 }
@@ -89,7 +90,7 @@ impl<'a, 'f> Object<'a, 'f> {
         &mut self,
         name: &'static str,
         value: &'a RawValue,
-        reader: impl Reader<'a, T>,
+        reader: impl MemberReader<'a, T>,
     ) -> Option<T> {
         reader(value, &format!("{}/{name}", self.pointer), self.faults)
     }
@@ -98,7 +99,7 @@ impl<'a, 'f> Object<'a, 'f> {
     pub(crate) fn required<T>(
         &mut self,
         name: &'static str,
-        reader: impl Reader<'a, T>,
+        reader: impl MemberReader<'a, T>,
     ) -> Option<T> {
         match self.find(name) {
             Some(value) => self.read(name, value, reader),
@@ -114,7 +115,7 @@ impl<'a, 'f> Object<'a, 'f> {
         &mut self,
         name: &'static str,
         default: T,
-        reader: impl Reader<'a, T>,
+        reader: impl MemberReader<'a, T>,
     ) -> Option<T> {
         match self.find(name) {
             Some(value) => self.read(name, value, reader),
@@ -126,11 +127,11 @@ impl<'a, 'f> Object<'a, 'f> {
     pub(crate) fn patched<T>(
         &mut self,
         name: &'static str,
-        reader: impl Reader<'a, T>,
+        reader: impl MemberReader<'a, T>,
     ) -> Option<Change<T>> {
         match self.find(name) {
             None => Some(Change::Keep),
-            Some(value) if Kind::of(value) == Kind::Null => Some(Change::Clear),
+            Some(value) if JsonKind::from_raw(value) == JsonKind::Null => Some(Change::Clear),
             Some(value) => self.read(name, value, reader).map(Change::Set),
         }
     }
@@ -141,12 +142,12 @@ impl<'a, 'f> Object<'a, 'f> {
     }
 }
 
-fn unknown(known: &[&str]) -> String {
+fn unknown_member(known: &[&str]) -> String {
     format!("is not known here; known are {}", known.join(", "))
 }
 
 /// A member's name as RFC 6901 writes it in a pointer.
-fn escaped(name: &str) -> Cow<'_, str> {
+fn escape_pointer(name: &str) -> Cow<'_, str> {
     if name.contains(['~', '/']) {
         name.replace('~', "~0").replace('/', "~1").into()
     } else {

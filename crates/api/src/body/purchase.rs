@@ -28,42 +28,41 @@ pub struct Purchase<'a> {
 /// The same, as it comes when nothing is wrong with it and no name is written with escapes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Plain<'a> {
+struct UnescapedPurchase<'a> {
     sale: &'a str,
     item: &'a str,
     units: u32,
 }
 
 impl<'a> Purchase<'a> {
-    /// Reads the body of a purchase. A body without fault is borrowed from and nothing is allocated; one with faults
-    /// is read again, slowly, to name them all.
+    /// Reads the body of a purchase. A body without fault is borrowed from and nothing is
+    /// allocated; one with faults is read again, slowly, to name them all.
     ///
-    /// # Errors
-    /// `400` or `422`.
+    /// # Errors `400` or `422`.
     pub fn from_json(bytes: &'a [u8]) -> Result<Self, Problem> {
-        match Self::fast(bytes) {
+        match Self::parse_unescaped(bytes) {
             Some(purchase) => Ok(purchase),
-            None => Self::slow(bytes),
+            None => Self::parse_strictly(bytes),
         }
     }
 
     /// The sale that a body without fault names.
     #[must_use]
-    pub fn named_sale(bytes: &'a [u8]) -> Option<Cow<'a, str>> {
-        Self::fast(bytes).map(|purchase| purchase.sale)
+    pub fn sale_of_body(bytes: &'a [u8]) -> Option<Cow<'a, str>> {
+        Self::parse_unescaped(bytes).map(|purchase| purchase.sale)
     }
 
-    fn fast(bytes: &'a [u8]) -> Option<Self> {
+    fn parse_unescaped(bytes: &'a [u8]) -> Option<Self> {
         // A list of three would pass for the object otherwise.
         bytes.trim_ascii_start().starts_with(b"{").then_some(())?;
-        let Plain { sale, item, units } = serde_json::from_slice(bytes).ok()?;
+        let UnescapedPurchase { sale, item, units } = serde_json::from_slice(bytes).ok()?;
         let right =
             is_name(sale) && is_name(item) && (1..=crate::limits::UNITS_MAX).contains(&units);
         right.then_some(Self { sale: Cow::Borrowed(sale), item: Cow::Borrowed(item), units })
     }
 
     #[cold]
-    fn slow(bytes: &'a [u8]) -> Result<Self, Problem> {
+    fn parse_strictly(bytes: &'a [u8]) -> Result<Self, Problem> {
         object(bytes, &["sale", "item", "units"], |body| {
             let sale = body.required("sale", read::name);
             let item = body.required("item", read::name);
@@ -74,7 +73,7 @@ impl<'a> Purchase<'a> {
 
     /// Whether the quick way reads these bytes; it must never disagree with the slow one.
     #[cfg(test)]
-    pub(super) fn both_ways(bytes: &'a [u8]) -> (Option<Self>, Result<Self, Problem>) {
-        (Self::fast(bytes), Self::slow(bytes))
+    pub(super) fn parse_both_ways(bytes: &'a [u8]) -> (Option<Self>, Result<Self, Problem>) {
+        (Self::parse_unescaped(bytes), Self::parse_strictly(bytes))
     }
 }

@@ -5,13 +5,13 @@ use std::ops::RangeInclusive;
 
 use serde_json::value::RawValue;
 
-use super::json::{self, Kind};
+use super::json::{self, JsonKind};
 use super::object::{Faults, Object};
 use crate::limits::{
     DESCRIPTION_CHARS_MAX, IMAGE_BYTES_MAX, ITEMS_MAX, PRICE_MINOR_MAX, STOCK_MAX, TITLE_CHARS_MAX,
     UNITS_MAX, WEBHOOK_URL_BYTES_MAX,
 };
-use crate::told::event_position;
+use crate::notification::event_position;
 use crate::value::{Currency, Money, Stock, Time, is_name};
 
 type Raw<'a> = &'a RawValue;
@@ -21,26 +21,28 @@ pub(crate) fn integer<'a>(
     range: RangeInclusive<i64>,
 ) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<i64> {
     move |raw, pointer, faults| {
-        let kind = Kind::of(raw);
-        if kind == Kind::Number {
+        let kind = JsonKind::from_raw(raw);
+        if kind == JsonKind::Number {
             let text = raw.get();
             let signed = text.starts_with('-') && *range.start() >= 0;
             match text.parse().ok().filter(|number| range.contains(number) && !signed) {
                 Some(number) => return Some(number),
                 None if text.contains(['.', 'e', 'E']) => {
-                    faults
-                        .add(pointer, format!("{}, without fraction or exponent", wanted(&range)));
+                    faults.add(
+                        pointer,
+                        format!("{}, without fraction or exponent", range_text(&range)),
+                    );
                 }
-                None => faults.add(pointer, wanted(&range)),
+                None => faults.add(pointer, range_text(&range)),
             }
         } else {
-            faults.add(pointer, format!("{}, not {}", wanted(&range), kind.words()));
+            faults.add(pointer, format!("{}, not {}", range_text(&range), kind.words()));
         }
         None
     }
 }
 
-fn wanted(range: &RangeInclusive<i64>) -> String {
+fn range_text(range: &RangeInclusive<i64>) -> String {
     format!("must be a whole number from {} to {}", range.start(), range.end())
 }
 
@@ -61,8 +63,8 @@ pub(crate) fn units(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
 
 /// `true` or `false`.
 pub(crate) fn boolean(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<bool> {
-    match Kind::of(raw) {
-        Kind::Bool(value) => Some(value),
+    match JsonKind::from_raw(raw) {
+        JsonKind::Bool(value) => Some(value),
         kind => {
             faults.add(pointer, format!("must be true or false, not {}", kind.words()));
             None
@@ -76,8 +78,8 @@ pub(crate) fn string<'a>(
     pointer: &str,
     faults: &mut Faults,
 ) -> Option<std::borrow::Cow<'a, str>> {
-    match Kind::of(raw) {
-        Kind::String => {
+    match JsonKind::from_raw(raw) {
+        JsonKind::String => {
             let text = json::string(raw);
             if text.is_none() {
                 faults.add(pointer, "is not Unicode: it holds half of a surrogate pair");
@@ -92,7 +94,7 @@ pub(crate) fn string<'a>(
 }
 
 /// One of `words`.
-pub(crate) fn word<'a>(
+pub(crate) fn one_of<'a>(
     words: &'static [&'static str],
 ) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<&'static str> {
     move |raw, pointer, faults| {
@@ -171,10 +173,11 @@ pub(crate) fn image(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
 /// How addresses of endpoints begin: those of webhooks, and those of brokers.
 const ENDPOINT_SCHEMES: [&str; 6] = ["https", "http", "amqp", "amqps", "nats", "tls"];
 
-/// Address of an endpoint: visible ASCII, with a host. Whether it may be gone to is the server's to say.
+/// Address of an endpoint: visible ASCII, with a host. Whether it may be gone to is the server's to
+/// say.
 pub(crate) fn address(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
     let text = string(raw, pointer, faults)?;
-    match wrong_address(&text) {
+    match address_error(&text) {
         Some(why) => {
             faults.add(pointer, why);
             None
@@ -184,7 +187,7 @@ pub(crate) fn address(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Optio
 }
 
 /// What is wrong with the address of an endpoint.
-fn wrong_address(text: &str) -> Option<Cow<'static, str>> {
+fn address_error(text: &str) -> Option<Cow<'static, str>> {
     let is_known =
         |scheme: &str| ENDPOINT_SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme));
     let Some((_, rest)) =
@@ -229,7 +232,7 @@ pub(crate) fn words(
     most: usize,
 ) -> Option<Vec<String>> {
     let Some(elements) = json::elements(raw) else {
-        faults.add(pointer, format!("must be a list, not {}", Kind::of(raw).words()));
+        faults.add(pointer, format!("must be a list, not {}", JsonKind::from_raw(raw).words()));
         return None;
     };
     if !(1..=most).contains(&elements.len()) {
@@ -258,7 +261,9 @@ pub(crate) fn time(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<T
 /// A count or the word `"unlimited"`.
 pub(crate) fn stock(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<Stock> {
     let text = raw.get();
-    if Kind::of(raw) == Kind::String && json::string(raw).is_some_and(|text| text == "unlimited") {
+    if JsonKind::from_raw(raw) == JsonKind::String
+        && json::string(raw).is_some_and(|text| text == "unlimited")
+    {
         return Some(Stock::UNLIMITED);
     }
     match text.parse().ok().filter(|units| *units <= STOCK_MAX) {
@@ -295,14 +300,14 @@ fn currency(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<Currency
 pub(crate) fn nullable<'a, T>(
     reader: impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<T>,
 ) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<Option<T>> {
-    move |raw, pointer, faults| match Kind::of(raw) {
-        Kind::Null => Some(None),
+    move |raw, pointer, faults| match JsonKind::from_raw(raw) {
+        JsonKind::Null => Some(None),
         _ => reader(raw, pointer, faults).map(Some),
     }
 }
 
 /// A member that cannot be cleared: its `null` is a fault like any other wrong type.
-pub(crate) fn some<'a, T>(
+pub(crate) fn not_null<'a, T>(
     reader: impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<T>,
 ) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<Option<T>> {
     move |raw, pointer, faults| reader(raw, pointer, faults).map(Some)
@@ -315,7 +320,7 @@ pub(crate) fn items<'a, T>(
 ) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<Vec<T>> {
     move |raw, pointer, faults| {
         let Some(elements) = json::elements(raw) else {
-            faults.add(pointer, format!("must be a list, not {}", Kind::of(raw).words()));
+            faults.add(pointer, format!("must be a list, not {}", JsonKind::from_raw(raw).words()));
             return None;
         };
         if !(1..=ITEMS_MAX).contains(&elements.len()) {

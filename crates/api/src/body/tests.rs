@@ -12,7 +12,7 @@ use crate::admin::stock::Adjustment;
 use crate::problem::Code;
 
 /// `""` when all is well, else the status and each pointer with the first words of its detail.
-fn told<T>(read: Result<T, Problem>) -> String {
+fn problem_text<T>(read: Result<T, Problem>) -> String {
     let Err(problem) = read else { return String::new() };
     let mut told = problem.status().to_string();
     for fault in problem.faults() {
@@ -24,7 +24,7 @@ fn told<T>(read: Result<T, Problem>) -> String {
 #[test]
 fn a_purchase_is_an_object_of_three_members() {
     let check = |body: &str, expected: &str| {
-        let found = told(Purchase::from_json(body.as_bytes()));
+        let found = problem_text(Purchase::from_json(body.as_bytes()));
         assert!(
             found.starts_with(expected) && found.is_empty() == expected.is_empty(),
             "{body}\n  {found}"
@@ -72,7 +72,8 @@ fn a_purchase_is_an_object_of_three_members() {
     check(r#"{"sale":"s","item":"i","units":1,"a/b~c":1}"#, "422 | /a~1b~0c: is not known here");
     check(
         r#"{"sale":"s","sale":"t","x":1,"units":"2"}"#,
-        "422 | /sale: is given twice | /x: is not known here; known are sale, item, units | /item: is missing | /units: must",
+        "422 | /sale: is given twice | /x: is not known here; known are sale, item, units | /item: \
+         is missing | /units: must",
     );
 }
 
@@ -90,11 +91,11 @@ fn a_purchase_without_fault_borrows_its_names() {
 fn depth_and_number_of_faults_are_bounded() {
     let deep = format!(r#"{{"sale":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
     assert!(
-        told(Purchase::from_json(deep.as_bytes()))
+        problem_text(Purchase::from_json(deep.as_bytes()))
             .starts_with("422 | /sale: must be a string, not a list")
     );
     let unclosed = format!(r#"{{"sale":{}"#, "[".repeat(100_000));
-    assert_eq!(told(Purchase::from_json(unclosed.as_bytes())), "400");
+    assert_eq!(problem_text(Purchase::from_json(unclosed.as_bytes())), "400");
 
     let many: Vec<String> = (0..1_000).map(|number| format!("\"x{number}\":0")).collect();
     let problem = Purchase::from_json(format!("{{{}}}", many.join(",")).as_bytes())
@@ -107,7 +108,8 @@ fn depth_and_number_of_faults_are_bounded() {
 fn the_faults_of_key_and_body_come_together() {
     let key = || crate::header::idempotency_key([]);
     let check = |body: &str, status: u16, faults: usize| {
-        let problem = with_key(key(), Purchase::from_json(body.as_bytes())).expect_err("no key");
+        let problem =
+            join_key_and_body(key(), Purchase::from_json(body.as_bytes())).expect_err("no key");
         assert_eq!((problem.status(), problem.faults().len()), (status, faults), "{body}");
     };
     check(r#"{"sale":"s","item":"i","units":1}"#, 422, 1);
@@ -130,7 +132,7 @@ proptest! {
 
     #[test]
     fn the_quick_way_never_disagrees_with_the_precise_one(text in purchase()) {
-        let (fast, slow) = Purchase::both_ways(text.as_bytes());
+        let (fast, slow) = Purchase::parse_both_ways(text.as_bytes());
         match fast {
             Some(fast) => prop_assert_eq!(Ok(fast), slow),
             // What only the precise way reads is written with escapes.

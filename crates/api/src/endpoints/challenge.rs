@@ -1,8 +1,8 @@
 //! Challenges.
 
-use super::answer::json;
-use super::buying::BUYING;
-use super::{Answer, Body, Endpoint, Method, Shape};
+use super::buyers::BUYER_ENDPOINT;
+use super::response::json;
+use super::{Body, Endpoint, JsonType, Method, SuccessResponse};
 use crate::gate::{Challenge, ChallengeRequest};
 use crate::header::BodyType;
 use crate::problem::Code;
@@ -15,8 +15,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[Endpoint {
     description: "For this buyer and this sale, once, within two minutes; it is spent by its first answer, right or \
         wrong. Any kind may be asked for: `pow` needs no eyes and no hand, and is always there. A sale that asks for no \
         challenge has none: `404`.",
-    body: Some(Body { media: BodyType::Json, shape: Shape::of::<ChallengeRequest>() }),
-    answers: &[Answer::new(201, json::<Challenge>(), "The challenge.")],
+    body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<ChallengeRequest>() }),
+    responses: &[SuccessResponse::new(201, json::<Challenge>(), "The challenge.")],
     codes: &[Code::Forbidden, Code::Ended, Code::RateLimited],
-    ..BUYING
+    ..BUYER_ENDPOINT
 }];

@@ -17,7 +17,7 @@ const ORDER_TEXT_PATTERN: &str = r"^[^\u0000-\u001F\u007F]+$";
 
 /// Where a parameter stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ParamPlace {
+pub enum ParamLocation {
     /// In the path.
     Path,
     /// In the query.
@@ -82,7 +82,7 @@ pub enum Param {
 impl Param {
     /// The parameter that a path calls `name`.
     #[must_use]
-    pub fn of_path(name: &str) -> Option<Self> {
+    pub fn from_path_name(name: &str) -> Option<Self> {
         const ALL: [Param; 7] = [
             Param::PathSale,
             Param::PathItem,
@@ -123,7 +123,7 @@ impl Param {
 
     /// Where it stands.
     #[must_use]
-    pub const fn place(self) -> ParamPlace {
+    pub const fn location(self) -> ParamLocation {
         match self {
             Self::PathSale
             | Self::PathItem
@@ -131,28 +131,28 @@ impl Param {
             | Self::PathKey
             | Self::PathBlock
             | Self::PathEndpoint
-            | Self::PathLetter => ParamPlace::Path,
+            | Self::PathLetter => ParamLocation::Path,
             Self::IdempotencyKey
             | Self::Prefer
             | Self::PurchasePass
             | Self::IfMatch
             | Self::IfNoneMatch
-            | Self::LastEventId => ParamPlace::Header,
-            _ => ParamPlace::Query,
+            | Self::LastEventId => ParamLocation::Header,
+            _ => ParamLocation::Query,
         }
     }
 
     /// Whether it has to be there.
     #[must_use]
     pub const fn is_required(self) -> bool {
-        matches!(self.place(), ParamPlace::Path) || matches!(self, Self::IdempotencyKey)
+        matches!(self.location(), ParamLocation::Path) || matches!(self, Self::IdempotencyKey)
     }
 
-    /// Whether a wrong value is answered with `422`. A path that cannot exist is not found; the other headers are
-    /// ignored when they cannot be read.
+    /// Whether a wrong value is answered with `422`. A path that cannot exist is not found; the
+    /// other headers are ignored when they cannot be read.
     #[must_use]
-    pub const fn can_be_wrong(self) -> bool {
-        matches!(self.place(), ParamPlace::Query) || matches!(self, Self::IdempotencyKey)
+    pub const fn can_be_invalid(self) -> bool {
+        matches!(self.location(), ParamLocation::Query) || matches!(self, Self::IdempotencyKey)
     }
 
     /// What it is for.
@@ -192,7 +192,8 @@ impl Param {
             Self::IfMatch => "Go ahead only if the thing's `ETag` is still this one.",
             Self::IfNoneMatch => "Answer `304` if the thing's `ETag` is still this one.",
             Self::LastEventId => {
-                "The id of the last event received, when a stream is taken up again: what is kept of the buyer's orders since is told first."
+                "The id of the last event received, when a stream is taken up again: what is kept \
+                 of the buyer's orders since is told first."
             }
         }
     }
@@ -228,21 +229,23 @@ impl Param {
     #[must_use]
     pub fn schema(self) -> Schema {
         let empty = || ObjectBuilder::new().schema_type(Type::String).max_length(Some(0));
-        match (self, self.place()) {
+        match (self, self.location()) {
             (Self::Follow, _) => {
-                let item = OneOfBuilder::new().item(self.value()).item(empty());
+                let item = OneOfBuilder::new().item(self.value_schema()).item(empty());
                 ArrayBuilder::new()
                     .items(RefOr::T(item.into()))
                     .max_items(Some(EVENT_SALES_MAX))
                     .into()
             }
-            (_, ParamPlace::Query) => OneOfBuilder::new().item(self.value()).item(empty()).into(),
-            _ => self.value(),
+            (_, ParamLocation::Query) => {
+                OneOfBuilder::new().item(self.value_schema()).item(empty()).into()
+            }
+            _ => self.value_schema(),
         }
     }
 
     /// What one value looks like that is there.
-    fn value(self) -> Schema {
+    fn value_schema(self) -> Schema {
         let text = || ObjectBuilder::new().schema_type(Type::String);
         let name = || text().pattern(Some(NAME_PATTERN));
         match self {

@@ -17,10 +17,10 @@ fn each_endpoint_stands_once_and_in_full() {
         );
         assert!(ids.insert(endpoint.id), "{}", endpoint.id);
         assert!(endpoint.path.starts_with('/') && !endpoint.summary.is_empty(), "{}", endpoint.id);
-        assert!(!endpoint.answers.is_empty(), "{}", endpoint.id);
+        assert!(!endpoint.responses.is_empty(), "{}", endpoint.id);
         assert_eq!(endpoint.path.matches('{').count(), endpoint.path_params().count());
         assert!(
-            endpoint.params.iter().all(|param| param.place() != ParamPlace::Path),
+            endpoint.params.iter().all(|param| param.location() != ParamLocation::Path),
             "{}",
             endpoint.id
         );

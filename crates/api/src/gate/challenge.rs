@@ -30,7 +30,8 @@ pub enum Challenge {
         /// The image's height, in pixels.
         height: u32,
     },
-    /// A piece to slide into its gap; the answer is `{"x": 143}`: how far from the left the piece's file lies then, in pixels.
+    /// A piece to slide into its gap; the answer is `{"x": 143}`: how far from the left the piece's
+    /// file lies then, in pixels.
     Slider {
         /// The challenge, to be sent with its answer.
         challenge: String,
@@ -47,7 +48,8 @@ pub enum Challenge {
         /// How far from the picture's top the piece's file lies, in pixels.
         piece_y: u16,
     },
-    /// Work for the device, by the ALTCHA protocol, version 2; the answer is `{"altcha": "<payload>"}`, as its widget writes it.
+    /// Work for the device, by the ALTCHA protocol, version 2; the answer is `{"altcha":
+    /// "<payload>"}`, as its widget writes it.
     Pow {
         /// The challenge, to be sent with its answer.
         challenge: String,
@@ -92,7 +94,7 @@ impl ChallengeRequest {
             return Ok(Self::default());
         }
         object(bytes, &["kind"], |body| {
-            let kind = body.optional("kind", None, read::some(read::word(KINDS)))?;
+            let kind = body.optional("kind", None, read::not_null(read::one_of(KINDS)))?;
             let named =
                 |word: &str| ChallengeKind::ALL.into_iter().find(|kind| kind.as_str() == word);
             Some(Self { kind: kind.and_then(named) })

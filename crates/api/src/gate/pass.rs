@@ -94,10 +94,11 @@ impl NewPass {
     pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
         body::object(bytes, &["item", "challenge", "answer", "access_code"], |body| {
             let item = body.required("item", read::name);
-            let challenge = body.optional("challenge", None, read::some(text(CHALLENGE_BYTES_MAX)));
-            let answer = body.optional("answer", None, read::some(answer));
+            let challenge =
+                body.optional("challenge", None, read::not_null(text(CHALLENGE_BYTES_MAX)));
+            let answer = body.optional("answer", None, read::not_null(answer));
             let access_code =
-                body.optional("access_code", None, read::some(text(ACCESS_CODE_CHARS_MAX)));
+                body.optional("access_code", None, read::not_null(text(ACCESS_CODE_CHARS_MAX)));
             Some(Self {
                 item: item?.into_owned(),
                 challenge: challenge?,
@@ -110,9 +111,9 @@ impl NewPass {
 
 fn answer(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<ChallengeAnswer> {
     let mut object = Object::open(raw, pointer.to_owned(), &["text", "x", "altcha"], faults)?;
-    let typed = object.optional("text", None, read::some(text(ANSWER_BYTES_MAX)));
-    let x = object.optional("x", None, read::some(read::count(0..=X_MAX)));
-    let altcha = object.optional("altcha", None, read::some(text(ANSWER_BYTES_MAX)));
+    let typed = object.optional("text", None, read::not_null(text(ANSWER_BYTES_MAX)));
+    let x = object.optional("x", None, read::not_null(read::count(0..=X_MAX)));
+    let altcha = object.optional("altcha", None, read::not_null(text(ANSWER_BYTES_MAX)));
     match (typed?, x?, altcha?) {
         (Some(text), None, None) => Some(ChallengeAnswer::Text(text)),
         (None, Some(x), None) => Some(ChallengeAnswer::X(x)),

@@ -19,7 +19,8 @@ pub enum PlaceState {
     Gone,
 }
 
-/// In how many seconds a place is expected to be called in, by the measured rate and how sure that is.
+/// In how many seconds a place is expected to be called in, by the measured rate and how sure that
+/// is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EstimateSecs {
     /// At the earliest.
@@ -39,7 +40,8 @@ pub struct WaitingPlace {
     pub place: String,
     /// What it stands for now.
     pub state: PlaceState,
-    /// How many are called in before it, and 1. `null`: not drawn yet, called in, or the sale is over.
+    /// How many are called in before it, and 1. `null`: not drawn yet, called in, or the sale is
+    /// over.
     pub position: Option<u64>,
     /// When it is expected to be called in. `null`: nobody can say.
     pub estimate_secs: Option<EstimateSecs>,
@@ -59,7 +61,8 @@ pub struct Draw {
     pub commitment: String,
     /// The seed in hexadecimal, once the sale has opened.
     pub seed: Option<String>,
-    /// How lots are made from it: `hmac-sha256` of the buyer's id under the seed, the smallest first.
+    /// How lots are made from it: `hmac-sha256` of the buyer's id under the seed, the smallest
+    /// first.
     pub algorithm: String,
     /// How many take part; final once the seed is shown.
     pub participants: u64,

@@ -1,14 +1,14 @@
 //! `Accept`: whether a caller takes what an address serves.
 
-use super::{elements, halves};
+use super::{elements, split_trimmed};
 
-/// Whether a caller whose `Accept` headers are `values` takes `served`, such as `application/json`. No header, or one
-/// that cannot be read, accepts everything.
+/// Whether a caller whose `Accept` headers are `values` takes `served`, such as `application/json`.
+/// No header, or one that cannot be read, accepts everything.
 #[must_use]
 pub fn accepts<'a>(values: impl IntoIterator<Item = &'a [u8]>, served: &str) -> bool {
     let mut best: Option<(u8, bool)> = None;
     for element in elements(values) {
-        let (range, parameters) = halves(element, b';');
+        let (range, parameters) = split_trimmed(element, b';');
         let Some(precision) = precision(range, served.as_bytes()) else {
             best = best.or(Some((0, false)));
             continue;
@@ -21,19 +21,21 @@ pub fn accepts<'a>(values: impl IntoIterator<Item = &'a [u8]>, served: &str) -> 
     best.is_none_or(|(_, taken)| taken)
 }
 
-/// Whether one of these `Accept` headers names `served` itself, as browsers name `text/html` when a person goes somewhere.
+/// Whether one of these `Accept` headers names `served` itself, as browsers name `text/html` when a
+/// person goes somewhere.
 #[must_use]
-pub fn names<'a>(values: impl IntoIterator<Item = &'a [u8]>, served: &str) -> bool {
+pub fn accepts_explicitly<'a>(values: impl IntoIterator<Item = &'a [u8]>, served: &str) -> bool {
     elements(values).any(|element| {
-        let (range, parameters) = halves(element, b';');
+        let (range, parameters) = split_trimmed(element, b';');
         range.eq_ignore_ascii_case(served.as_bytes()) && !is_refused(parameters)
     })
 }
 
-/// How precisely `range` names `served`: 3 in full, 2 by its first half, 1 by `*/*`; `None` when it does not.
+/// How precisely `range` names `served`: 3 in full, 2 by its first half, 1 by `*/*`; `None` when it
+/// does not.
 fn precision(range: &[u8], served: &[u8]) -> Option<u8> {
-    let (first, second) = halves(range, b'/');
-    let (kind, _) = halves(served, b'/');
+    let (first, second) = split_trimmed(range, b'/');
+    let (kind, _) = split_trimmed(served, b'/');
     if range.eq_ignore_ascii_case(served) {
         Some(3)
     } else if second == b"*" && first.eq_ignore_ascii_case(kind) {
@@ -48,7 +50,7 @@ fn precision(range: &[u8], served: &[u8]) -> Option<u8> {
 /// Whether the parameters of a range hold a weight of 0.
 fn is_refused(parameters: &[u8]) -> bool {
     parameters.split(|byte| *byte == b';').any(|parameter| {
-        let (name, value) = halves(parameter.trim_ascii(), b'=');
+        let (name, value) = split_trimmed(parameter.trim_ascii(), b'=');
         let digits = value.strip_prefix(b"0").map(|rest| rest.strip_prefix(b".").unwrap_or(rest));
         name.eq_ignore_ascii_case(b"q")
             && digits.is_some_and(|rest| rest.iter().all(|byte| *byte == b'0'))
@@ -62,7 +64,8 @@ mod tests {
     #[test]
     fn only_who_names_a_page_asks_for_one() {
         let check = |values: &[&str], expected: bool| {
-            let found = names(values.iter().map(|value| value.as_bytes()), "text/html");
+            let found =
+                accepts_explicitly(values.iter().map(|value| value.as_bytes()), "text/html");
             assert_eq!(found, expected, "{values:?}");
         };
         check(&["text/html,application/xhtml+xml,*/*;q=0.8"], true);

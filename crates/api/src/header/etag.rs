@@ -2,15 +2,16 @@
 
 use super::elements;
 
-/// Whether a change may go ahead: `values` are those of `If-Match`, `etag` is the present one, with its quotes. No
-/// header: yes. A weak tag never matches.
+/// Whether a change may go ahead: `values` are those of `If-Match`, `etag` is the present one, with
+/// its quotes. No header: yes. A weak tag never matches.
 #[must_use]
 pub fn if_match<'a>(values: impl IntoIterator<Item = &'a [u8]>, etag: &str) -> bool {
     let mut values = values.into_iter().peekable();
     values.peek().is_none() || elements(values).any(|tag| tag == b"*" || tag == etag.as_bytes())
 }
 
-/// Whether the reader already has it: `values` are those of `If-None-Match`. A weak tag matches too.
+/// Whether the reader already has it: `values` are those of `If-None-Match`. A weak tag matches
+/// too.
 #[must_use]
 pub fn if_none_match<'a>(values: impl IntoIterator<Item = &'a [u8]>, etag: &str) -> bool {
     elements(values)

@@ -1,6 +1,6 @@
 //! `Prefer` (RFC 7240): how long a purchase waits for its verdict.
 
-use super::{elements, halves, unquoted};
+use super::{elements, split_trimmed, unquote};
 use crate::limits::{WAIT_SECS_DEFAULT, WAIT_SECS_MAX};
 
 /// How long to wait for the verdict before answering `202`.
@@ -19,20 +19,20 @@ impl Default for Prefer {
 }
 
 impl Prefer {
-    /// Reads all `Prefer` headers. What cannot be read, or is out of range, is ignored; of a preference given twice
-    /// the first counts.
+    /// Reads all `Prefer` headers. What cannot be read, or is out of range, is ignored; of a
+    /// preference given twice the first counts.
     #[must_use]
     pub fn parse<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut wait = None;
         for element in elements(values) {
             // What follows a semicolon are parameters, which neither preference has.
-            let (preference, _) = halves(element, b';');
-            let (name, value) = halves(preference, b'=');
+            let (preference, _) = split_trimmed(element, b';');
+            let (name, value) = split_trimmed(preference, b'=');
             if name.eq_ignore_ascii_case(b"respond-async") && value.is_empty() {
                 return Self::RespondAsync;
             }
             if wait.is_none() && name.eq_ignore_ascii_case(b"wait") {
-                wait = Some(seconds(unquoted(value)));
+                wait = Some(seconds(unquote(value)));
             }
         }
         wait.flatten().map_or_else(Self::default, Self::Wait)

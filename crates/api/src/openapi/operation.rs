@@ -12,7 +12,7 @@ use utoipa::openapi::{Content as MediaType, ContentBuilder, Header, Ref, Require
 
 use super::{BUYER, OPERATOR, problems};
 use crate::endpoints::{
-    Answer, AnswerHeader, Auth, Body, Content, Endpoint, Param, ParamPlace, Shape,
+    Auth, Body, Content, Endpoint, JsonType, Param, ParamLocation, ResponseHeader, SuccessResponse,
 };
 
 /// The operation of `endpoint`.
@@ -28,7 +28,7 @@ pub(super) fn operation(endpoint: &Endpoint) -> Operation {
         .request_body(endpoint.body.map(|body| request_body(body, endpoint.may_lack_body)))
         .responses(responses(endpoint));
     let ways: &[&str] = match endpoint.auth {
-        Auth::Nobody => &[],
+        Auth::Public => &[],
         Auth::Buyer => &[BUYER],
         Auth::BuyerOrOperator => &[BUYER, OPERATOR],
         Auth::Operator(_) => &[OPERATOR],
@@ -53,10 +53,10 @@ fn description(endpoint: &Endpoint) -> Option<String> {
 }
 
 fn parameter(param: Param) -> Parameter {
-    let place = match param.place() {
-        ParamPlace::Path => ParameterIn::Path,
-        ParamPlace::Query => ParameterIn::Query,
-        ParamPlace::Header => ParameterIn::Header,
+    let place = match param.location() {
+        ParamLocation::Path => ParameterIn::Path,
+        ParamLocation::Query => ParameterIn::Query,
+        ParamLocation::Header => ParameterIn::Header,
     };
     ParameterBuilder::new()
         .name(param.name())
@@ -74,26 +74,26 @@ fn request_body(body: Body, may_lack: bool) -> RequestBody {
     body.media
         .media_types()
         .iter()
-        .fold(builder, |builder, media| builder.content(*media, media_type(body.shape)))
+        .fold(builder, |builder, media| builder.content(*media, media_type(body.json_type)))
         .build()
 }
 
 /// A reference to the type's schema, with the type's own first example.
-fn media_type(shape: Shape) -> MediaType {
+fn media_type(json_type: JsonType) -> MediaType {
     ContentBuilder::new()
-        .schema(Some(Ref::from_schema_name(shape.name().into_owned())))
-        .example(shape.example())
+        .schema(Some(Ref::from_schema_name(json_type.name().into_owned())))
+        .example(json_type.example())
         .build()
 }
 
 fn responses(endpoint: &Endpoint) -> Responses {
     let success =
-        endpoint.answers.iter().map(|answer| (answer.status.to_string(), response(answer)));
-    let problems = problems::of(&endpoint.problem_codes());
+        endpoint.responses.iter().map(|answer| (answer.status.to_string(), response(answer)));
+    let problems = problems::responses_for(&endpoint.problem_codes());
     ResponsesBuilder::new().responses_from_iter(success).responses_from_iter(problems).build()
 }
 
-fn response(answer: &Answer) -> Response {
+fn response(answer: &SuccessResponse) -> Response {
     let builder = answer
         .headers
         .iter()
@@ -101,7 +101,7 @@ fn response(answer: &Answer) -> Response {
             response.header(named.name(), header(*named))
         });
     match (answer.content.media_type(), answer.content) {
-        (Some(media), Content::Json(shape)) => builder.content(media, media_type(shape)),
+        (Some(media), Content::Json(json_type)) => builder.content(media, media_type(json_type)),
         (Some(media), Content::OpenApi) => {
             builder.content(media, MediaType::new(Some(ObjectBuilder::new())))
         }
@@ -125,6 +125,6 @@ fn text(content: Content) -> MediaType {
 }
 
 /// A header of an answer.
-pub(super) fn header(named: AnswerHeader) -> Header {
+pub(super) fn header(named: ResponseHeader) -> Header {
     HeaderBuilder::new().schema(Some(named.schema())).description(Some(named.description())).build()
 }

@@ -8,8 +8,10 @@ use utoipa::openapi::{ContentBuilder, ObjectBuilder, Ref, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::operation::header;
-use crate::endpoints::AnswerHeader;
-use crate::problem::{Code, Fault, MEDIA_TYPE, Place, Problem, ProblemBody, Requirement, Scope};
+use crate::endpoints::ResponseHeader;
+use crate::problem::{
+    Code, Fault, FaultLocation, MEDIA_TYPE, Problem, ProblemBody, Requirement, Scope,
+};
 use crate::value::Time;
 
 /// Members that every problem has.
@@ -52,7 +54,7 @@ pub(super) fn responses() -> Vec<(String, RefOr<Response>)> {
 }
 
 /// The answers of an endpoint with these codes, by status.
-pub(super) fn of(codes: &[Code]) -> Vec<(String, RefOr<Response>)> {
+pub(super) fn responses_for(codes: &[Code]) -> Vec<(String, RefOr<Response>)> {
     codes
         .chunk_by(|one, next| one.status() == next.status())
         .map(|codes| {
@@ -99,22 +101,22 @@ fn any_of(codes: &[Code]) -> RefOr<Schema> {
 }
 
 /// Headers on every answer with the status of `code`.
-fn headers(code: Code) -> &'static [AnswerHeader] {
+fn headers(code: Code) -> &'static [ResponseHeader] {
     match code {
-        Code::Unauthenticated => &[AnswerHeader::WwwAuthenticate],
-        Code::MethodNotAllowed => &[AnswerHeader::Allow],
-        code if code.has_retry_after() => &[AnswerHeader::RetryAfter],
+        Code::Unauthenticated => &[ResponseHeader::WwwAuthenticate],
+        Code::MethodNotAllowed => &[ResponseHeader::Allow],
+        code if code.has_retry_after() => &[ResponseHeader::RetryAfter],
         _ => &[],
     }
 }
 
 fn example(code: Code) -> Value {
-    serde_json::to_value(sample(code).body())
+    serde_json::to_value(sample_problem(code).body())
         .expect("strings, numbers and lists serialise into memory")
 }
 
 /// A problem with this code, as an example of its members.
-pub(super) fn sample(code: Code) -> Problem {
+pub(super) fn sample_problem(code: Code) -> Problem {
     match code {
         Code::MalformedRequest => Problem::malformed_request("the body is not a JSON object"),
         Code::Unauthenticated => Problem::unauthenticated("the token has expired"),
@@ -138,11 +140,11 @@ pub(super) fn sample(code: Code) -> Problem {
         Code::Ended => Problem::ended(),
         Code::WrongState => Problem::wrong_state("paid", "only a reserved order can be cancelled"),
         Code::NotHeldOut => Problem::not_held_out(),
-        Code::LineFull => Problem::line_full(),
+        Code::WaitlistFull => Problem::waitlist_full(),
         Code::AlreadyExists => Problem::already_exists("there is a sale of that name"),
         Code::PreconditionFailed => Problem::precondition_failed(),
         Code::InvalidRequest => Problem::invalid_request(vec![Fault::new(
-            Place::Body("/units".to_owned()),
+            FaultLocation::Body("/units".to_owned()),
             "must be a whole number from 1 to 1000000, not a string",
         )]),
         Code::IdempotencyKeyReused => Problem::idempotency_key_reused(),

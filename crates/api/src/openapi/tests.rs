@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::problems::sample;
+use super::problems::sample_problem;
 use super::*;
 
 fn document() -> Value {
@@ -26,8 +26,8 @@ fn the_document_is_3_1_and_has_every_endpoint_with_every_status() {
         let operation =
             &document["paths"][endpoint.path][endpoint.method.as_str().to_ascii_lowercase()];
         assert_eq!(operation["operationId"], endpoint.id);
-        let answers = endpoint.answers.iter().map(|answer| answer.status);
-        let expected: BTreeSet<String> = answers
+        let responses = endpoint.responses.iter().map(|answer| answer.status);
+        let expected: BTreeSet<String> = responses
             .chain(endpoint.problem_codes().iter().map(|code| code.status()))
             .map(|s| s.to_string())
             .collect();
@@ -69,7 +69,7 @@ fn every_code_has_its_schema_and_a_true_example() {
         .expect("the closed set of codes");
     assert_eq!(codes.len(), Code::ALL.len());
     for code in Code::ALL {
-        assert_eq!(sample(code).code(), code);
+        assert_eq!(sample_problem(code).code(), code);
         let schema = &document["components"]["schemas"][format!("Problem.{}", code.as_str())];
         assert_eq!(schema["examples"][0]["code"], code.as_str());
         let members = schema["allOf"][1]["required"].as_array().cloned().unwrap_or_default();

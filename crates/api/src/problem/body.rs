@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use super::{Code, Fault, More, Problem, Requirement, Scope};
+use super::{Code, ExtraMembers, Fault, Problem, Requirement, Scope};
 use crate::value::Time;
 
 /// A problem as RFC 9457 writes it. Members after `retryable` belong to some codes only.
@@ -103,25 +103,25 @@ impl Problem {
             errors: Cow::Borrowed(&[]),
             reasons: Cow::Borrowed(&[]),
         };
-        match &self.more {
-            More::Nothing => {}
-            More::SoldOut { may_return, available } => {
+        match &self.extra {
+            ExtraMembers::Nothing => {}
+            ExtraMembers::SoldOut { may_return, available } => {
                 body.may_return = Some(*may_return);
                 body.available = Some(*available);
             }
-            More::Limit { limit, used } => {
+            ExtraMembers::Limit { limit, used } => {
                 body.limit = Some(*limit);
                 body.used = Some(*used);
             }
-            More::OpensAt(opens_at) => body.opens_at = Some(*opens_at),
-            More::State { state, free } => {
+            ExtraMembers::OpensAt(opens_at) => body.opens_at = Some(*opens_at),
+            ExtraMembers::State { state, free } => {
                 body.state = Some(Cow::Borrowed(state));
                 body.free = *free;
             }
-            More::Scope(scope) => body.scope = Some(*scope),
-            More::Requirement(requirement) => body.requirement = Some(*requirement),
-            More::Errors(faults) => body.errors = Cow::Borrowed(faults),
-            More::Reasons(reasons) => body.reasons = Cow::Borrowed(reasons),
+            ExtraMembers::Scope(scope) => body.scope = Some(*scope),
+            ExtraMembers::Requirement(requirement) => body.requirement = Some(*requirement),
+            ExtraMembers::Errors(faults) => body.errors = Cow::Borrowed(faults),
+            ExtraMembers::Reasons(reasons) => body.reasons = Cow::Borrowed(reasons),
         }
         body
     }

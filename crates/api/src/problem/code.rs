@@ -47,7 +47,7 @@ pub enum Code {
     /// A unit may be had without standing in line.
     NotHeldOut,
     /// The line is as long as it may be.
-    LineFull,
+    WaitlistFull,
     /// The buyer's limit leaves too little.
     LimitReached,
     /// The sale opens later.
@@ -94,7 +94,7 @@ impl Code {
         Self::NotAcceptable,
         Self::SoldOut,
         Self::NotHeldOut,
-        Self::LineFull,
+        Self::WaitlistFull,
         Self::LimitReached,
         Self::NotStarted,
         Self::Paused,
@@ -112,7 +112,8 @@ impl Code {
         Self::Unavailable,
     ];
 
-    /// The `type` of RFC 9457 (a reference into the server's own documentation), the status, and the title.
+    /// The `type` of RFC 9457 (a reference into the server's own documentation), the status, and
+    /// the title.
     const fn facts(self) -> (&'static str, u16, &'static str) {
         match self {
             Self::MalformedRequest => ("/docs#malformed_request", 400, "Malformed request"),
@@ -130,7 +131,7 @@ impl Code {
             Self::NotAcceptable => ("/docs#not_acceptable", 406, "Not acceptable"),
             Self::SoldOut => ("/docs#sold_out", 409, "Sold out"),
             Self::NotHeldOut => ("/docs#not_held_out", 409, "Not held out"),
-            Self::LineFull => ("/docs#line_full", 409, "Line full"),
+            Self::WaitlistFull => ("/docs#waitlist_full", 409, "Waitlist full"),
             Self::LimitReached => ("/docs#limit_reached", 409, "Limit reached"),
             Self::NotStarted => ("/docs#not_started", 409, "Not started"),
             Self::Paused => ("/docs#paused", 409, "Paused"),
@@ -169,8 +170,8 @@ impl Code {
         self.facts().2
     }
 
-    /// Whether the same request with the same key may simply be sent again: nothing about it, nor about the sale, has
-    /// to change first.
+    /// Whether the same request with the same key may simply be sent again: nothing about it, nor
+    /// about the sale, has to change first.
     #[must_use]
     pub const fn retryable(self) -> bool {
         matches!(self.status(), 429 | 500 | 503)

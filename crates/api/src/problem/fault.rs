@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 /// Where a fault is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum FaultLocation {
     /// In the body, at this RFC 6901 pointer; empty for the body as a whole.
     Body(String),
     /// In this header.
@@ -16,8 +16,8 @@ pub enum Place {
     Query(Cow<'static, str>),
 }
 
-/// One thing that is wrong with a request. Faults of headers and of the query have an empty pointer and name the
-/// header or parameter instead.
+/// One thing that is wrong with a request. Faults of headers and of the query have an empty pointer
+/// and name the header or parameter instead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"pointer": "/items/0/price/amount_minor", "detail": "must be a whole number from 0 to 1000000000000"})))]
 pub struct Fault {
@@ -36,13 +36,13 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// A fault at `place`.
+    /// A fault at `location`.
     #[must_use]
-    pub fn new(place: Place, detail: impl Into<Cow<'static, str>>) -> Self {
-        let (pointer, header, parameter) = match place {
-            Place::Body(pointer) => (pointer, None, None),
-            Place::Header(name) => (String::new(), Some(Cow::Borrowed(name)), None),
-            Place::Query(name) => (String::new(), None, Some(name)),
+    pub fn new(location: FaultLocation, detail: impl Into<Cow<'static, str>>) -> Self {
+        let (pointer, header, parameter) = match location {
+            FaultLocation::Body(pointer) => (pointer, None, None),
+            FaultLocation::Header(name) => (String::new(), Some(Cow::Borrowed(name)), None),
+            FaultLocation::Query(name) => (String::new(), None, Some(name)),
         };
         Self { pointer, header, parameter, detail: detail.into() }
     }

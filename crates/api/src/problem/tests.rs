@@ -45,8 +45,8 @@ fn each_code_carries_its_members() {
     );
     check(
         &Problem::invalid_request(vec![
-            Fault::new(Place::Body("/units".into()), "is missing"),
-            Fault::new(Place::Header("Idempotency-Key"), "is missing"),
+            Fault::new(FaultLocation::Body("/units".into()), "is missing"),
+            Fault::new(FaultLocation::Header("Idempotency-Key"), "is missing"),
         ]),
         r#"{"type":"/docs#invalid_request","title":"Invalid request","status":422,"code":"invalid_request","detail":"the request is not what this address takes","retryable":false,"errors":[{"pointer":"/units","detail":"is missing"},{"pointer":"","header":"Idempotency-Key","detail":"is missing"}]}"#,
     );

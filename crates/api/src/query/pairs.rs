@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::problem::{Fault, Place, Problem};
+use crate::problem::{Fault, FaultLocation, Problem};
 
 /// Decoded pairs; a value that is not percent-encoded UTF-8 is `None`.
 pub(super) struct Pairs<'a> {
@@ -17,7 +17,7 @@ impl<'a> Pairs<'a> {
             .split('&')
             .filter_map(|pair| {
                 let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                Some((decoded(name)?, decoded(value)))
+                Some((percent_decode(name)?, percent_decode(value)))
             })
             .filter(|(_, value)| value.as_deref() != Some(""))
             .collect();
@@ -26,11 +26,11 @@ impl<'a> Pairs<'a> {
 
     /// Notes a fault of a parameter.
     pub(super) fn fault(&mut self, parameter: &'static str, detail: impl Into<Cow<'static, str>>) {
-        self.faults.push(Fault::new(Place::Query(parameter.into()), detail));
+        self.faults.push(Fault::new(FaultLocation::Query(parameter.into()), detail));
     }
 
     /// Every value of a parameter that may be repeated.
-    pub(super) fn many<T>(
+    pub(super) fn all_values<T>(
         &mut self,
         parameter: &'static str,
         wanted: &'static str,
@@ -46,7 +46,7 @@ impl<'a> Pairs<'a> {
     }
 
     /// The value of a parameter that may be given once.
-    pub(super) fn one<T>(
+    pub(super) fn single_value<T>(
         &mut self,
         parameter: &'static str,
         wanted: &'static str,
@@ -56,17 +56,17 @@ impl<'a> Pairs<'a> {
             self.fault(parameter, "is given twice");
             return None;
         }
-        self.many(parameter, wanted, read).pop()
+        self.all_values(parameter, wanted, read).pop()
     }
 
     /// What was read, or everything that is wrong.
-    pub(super) fn verdict<T>(self, found: T) -> Result<T, Problem> {
+    pub(super) fn into_result<T>(self, found: T) -> Result<T, Problem> {
         if self.faults.is_empty() { Ok(found) } else { Err(Problem::invalid_request(self.faults)) }
     }
 }
 
 /// `text` with `+` and `%XX` decoded; `None` when that is not possible, or not UTF-8.
-fn decoded(text: &str) -> Option<Cow<'_, str>> {
+fn percent_decode(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains(['%', '+']) {
         return Some(Cow::Borrowed(text));
     }

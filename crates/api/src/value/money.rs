@@ -11,7 +11,8 @@ use utoipa::{PartialSchema, ToSchema};
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Currency([u8; 3]);
 
-/// The codes of ISO 4217 that have a minor unit, in order, and `XTS`, which it keeps for tests. What is withdrawn is left out.
+/// The codes of ISO 4217 that have a minor unit, in order, and `XTS`, which it keeps for tests.
+/// What is withdrawn is left out.
 const ASSIGNED: &str = "\
     AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND \
     BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE CHF CHW CLF CLP CNY \
@@ -26,7 +27,8 @@ const ASSIGNED: &str = "\
     XTS YER ZAR ZMW ZWG";
 
 impl Currency {
-    /// Reads three capital letters, whether or not ISO 4217 has assigned them: what is stored may be withdrawn meanwhile.
+    /// Reads three capital letters, whether or not ISO 4217 has assigned them: what is stored may
+    /// be withdrawn meanwhile.
     #[must_use]
     pub const fn parse(text: &str) -> Option<Self> {
         match *text.as_bytes() {

@@ -15,7 +15,8 @@ pub struct Time(i64);
 impl Time {
     /// First instant that RFC 3339 can name: the start of the year 0000.
     pub const MIN: Time = Time(-62_167_219_200_000);
-    /// Last instant that the calendar can place in every zone: 26 hours before the end of the year 9999.
+    /// Last instant that the calendar can place in every zone: 26 hours before the end of the year
+    /// 9999.
     pub const MAX: Time = Time(253_402_207_200_000);
 
     /// The instant this many milliseconds after the epoch; one before [`Time::MIN`] or after
@@ -45,7 +46,8 @@ impl Time {
         let whole = format!("{}T{}{}", &head[..10], &head[11..], offset.to_ascii_uppercase());
         let seconds = whole.parse::<Timestamp>().ok()?.as_second();
         if head.ends_with("60") {
-            // A leap second is the last of a day in UTC; the calendar has none, so it is the first instant of the next.
+            // A leap second is the last of a day in UTC; the calendar has none, so it is the first
+            // instant of the next.
             let midnight =
                 (seconds + 1).checked_mul(1000).filter(|_| (seconds + 1) % 86_400 == 0)?;
             return (midnight <= Self::MAX.0).then_some(Self(midnight));
@@ -56,8 +58,9 @@ impl Time {
     }
 }
 
-/// Splits `2026-11-20T10:00:00.5+01:00` into its 19 first characters, the digits of the fraction, and the offset.
-/// The calendar library reads more dialects than RFC 3339; this admits only the one.
+/// Splits `2026-11-20T10:00:00.5+01:00` into its 19 first characters, the digits of the fraction,
+/// and the offset. The calendar library reads more dialects than RFC 3339; this admits only the
+/// one.
 fn split(text: &str) -> Option<(&str, &str, &str)> {
     const SHAPE: &[u8] = b"dddd-dd-ddTdd:dd:dd";
     let fits = |shape: &[u8], part: &[u8]| {

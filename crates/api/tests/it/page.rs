@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use doorbuster_api::admin::export::Export;
-use doorbuster_api::endpoints::{self, Auth, Endpoint, ParamPlace};
+use doorbuster_api::endpoints::{self, Auth, Endpoint, ParamLocation};
 use doorbuster_api::problem::Code;
 
 /// The page.
@@ -38,7 +38,7 @@ fn mentions(page: &str) -> BTreeSet<String> {
 
 fn who(endpoint: &Endpoint) -> &'static str {
     match endpoint.auth {
-        Auth::Nobody => "anyone",
+        Auth::Public => "anyone",
         Auth::Buyer => "buyer",
         Auth::BuyerOrOperator => "buyer or viewer",
         Auth::Operator(role) => role.as_str(),
@@ -64,11 +64,12 @@ fn each_endpoints_row_says_who_may_call_and_what_it_answers() {
         let [_, auth, success, codes, summary] = row.as_slice() else { panic!("{name}: {row:?}") };
         assert_eq!(*auth, who(endpoint), "{name}");
         let statuses: Vec<String> =
-            endpoint.answers.iter().map(|answer| answer.status.to_string()).collect();
+            endpoint.responses.iter().map(|answer| answer.status.to_string()).collect();
         assert_eq!(*success, statuses.join(" "), "{name}");
         let own: Vec<&str> = endpoint.codes.iter().map(|code| code.as_str()).collect();
         assert_eq!(quoted(codes), own, "{name}");
-        let parameters = endpoint.params.iter().filter(|param| param.place() == ParamPlace::Query);
+        let parameters =
+            endpoint.params.iter().filter(|param| param.location() == ParamLocation::Query);
         for parameter in parameters {
             assert!(quoted(summary).contains(&parameter.name()), "{name}: {}", parameter.name());
         }
@@ -101,10 +102,10 @@ fn the_tables_of_headers_have_every_header() {
         let asked = endpoint
             .params
             .iter()
-            .filter(|param| param.place() == ParamPlace::Header)
+            .filter(|param| param.location() == ParamLocation::Header)
             .map(|param| param.name());
         let given =
-            endpoint.answers.iter().flat_map(|answer| answer.headers).map(|header| header.name());
+            endpoint.responses.iter().flat_map(|answer| answer.headers).map(|header| header.name());
         for header in asked.chain(given) {
             assert!(named.contains(header), "{header}");
         }

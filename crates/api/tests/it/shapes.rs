@@ -1,4 +1,5 @@
-//! Every JSON example of the page is read by the type that its comment names, and is all that this type writes.
+//! Every JSON example of the page is read by the type that its comment names, and is all that this
+//! type writes.
 
 use doorbuster_api::admin::access_codes::{CodeCounts, CreatedCodes, NewCodes};
 use doorbuster_api::admin::audit::Audit;

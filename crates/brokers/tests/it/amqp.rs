@@ -140,7 +140,8 @@ async fn a_broker_that_says_nothing_costs_bounded_time_and_no_thread() {
 async fn what_was_not_confirmed_is_not_taken_though_the_broker_is_killed_with_it() {
     let mut rabbit = Rabbit::start();
     let (exchange, proxy) = (name(), Proxy::to(rabbit.port()).await);
-    // A broker that is killed forgets now and then what was bound a moment before, which it knows for certain once it was stopped in good order.
+    // A broker that is killed forgets now and then what was bound a moment before, which it knows
+    // for certain once it was stopped in good order.
     let orders = rabbit.queue(&exchange, "order.*").await;
     rabbit.stop();
     rabbit.start_again();
@@ -168,7 +169,8 @@ async fn what_was_not_confirmed_is_not_taken_though_the_broker_is_killed_with_it
     rabbit.start_again();
     broker.publish(&message("evt_2", "order.paid")).await.expect("taken, over a new connection");
     let orders = orders.again(&rabbit).await;
-    // Once more: at least once. What was taken from the queue just before the broker was killed may be there again, too.
+    // Once more: at least once. What was taken from the queue just before the broker was killed may
+    // be there again, too.
     while orders.next().await.data != br#"{"id":"evt_2"}"# {}
     broker.publish(&message("evt_3", "order.paid")).await.expect("taken");
     rabbit.kill();

@@ -1,4 +1,5 @@
-//! Servers of one's own: each in a directory of its own, on free ports, ended with the test program however that ends.
+//! Servers of one's own: each in a directory of its own, on free ports, ended with the test program
+//! however that ends.
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -9,8 +10,9 @@ use rand::RngExt;
 /// Longest time that a server may need until it listens, on a machine that does much else.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
-/// Runs programs, of which the last is the broker, until it reads a word, or its input ends, which it does with the test's process at the latest: then it
-/// ends the broker, in good order if the word says so, and the others. Without a word the directory goes as well.
+/// Runs programs, of which the last is the broker, until it reads a word, or its input ends, which
+/// it does with the test's process at the latest: then it ends the broker, in good order if the
+/// word says so, and the others. Without a word the directory goes as well.
 const KEEPER: &str = r#"dir=$1; helper=; [ -z "$2" ] || { $2 >>"$dir/helper" 2>&1 </dev/null & helper=$!; }
 $3 >>"$dir/out" 2>&1 </dev/null & broker=$!
 read -r word
@@ -29,7 +31,8 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// In a directory that is there. Both commands are words without quotes; an empty helper is none.
+    /// In a directory that is there. Both commands are words without quotes; an empty helper is
+    /// none.
     pub fn new(
         dir: PathBuf,
         helper: String,
@@ -105,7 +108,8 @@ pub fn directory(what: &str) -> PathBuf {
     dir
 }
 
-/// Ports that nobody listens on, below those that the system gives away: a server that is started again finds its own free.
+/// Ports that nobody listens on, below those that the system gives away: a server that is started
+/// again finds its own free.
 pub fn free_ports<const N: usize>() -> [u16; N] {
     let anywhere = || rand::rng().random_range(10_000..30_000);
     let bind = || {

@@ -97,7 +97,8 @@ impl NatsServer {
         self.make_stream_that_knows(prefix, WINDOW).await;
     }
 
-    /// The same, of a stream that drops what comes again with the same id within this time, 100 ms at least.
+    /// The same, of a stream that drops what comes again with the same id within this time, 100 ms
+    /// at least.
     pub async fn make_stream_that_knows(&self, prefix: &str, window: Duration) {
         let wanted = json!({"name": prefix, "subjects": [format!("{prefix}.>")], "storage": "file", "retention": "limits",
             "max_consumers": -1, "max_msgs": -1, "max_bytes": -1, "max_age": 0, "num_replicas": 1,

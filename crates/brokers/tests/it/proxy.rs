@@ -1,4 +1,5 @@
-//! Something between a client and a broker that can keep back what the broker says, or says nothing at all.
+//! Something between a client and a broker that can keep back what the broker says, or says nothing
+//! at all.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;

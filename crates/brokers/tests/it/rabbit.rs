@@ -56,7 +56,8 @@ impl Rabbit {
         std::fs::write(dir.join("plugins"), "[].").expect("a directory of our own");
         let environment = [
             ("HOME", at("")),
-            // Its own directory of nodes, started beside it: one that the broker starts would outlive it.
+            // Its own directory of nodes, started beside it: one that the broker starts would
+            // outlive it.
             ("ERL_EPMD_PORT", names.to_string()),
             ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),
             ("RABBITMQ_NODENAME", format!("doorbuster{port}@localhost")),

@@ -1,4 +1,5 @@
-//! Brokers that speak TLS, with a certificate of their own: they are told where the machine trusts it, and nowhere else.
+//! Brokers that speak TLS, with a certificate of their own: they are told where the machine trusts
+//! it, and nowhere else.
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -49,8 +50,9 @@ impl Certificate {
         self.dir.join("certificate")
     }
 
-    /// Publishes to a broker from two programs of their own, as what a machine trusts is read from its environment: one trusts this certificate, the
-    /// other nobody. The message was taken from the first alone.
+    /// Publishes to a broker from two programs of their own, as what a machine trusts is read from
+    /// its environment: one trusts this certificate, the other nobody. The message was taken from
+    /// the first alone.
     fn is_asked_for(&self, url: &str) {
         let publish = |trusted: PathBuf| -> Output {
             let mut inner = Command::new(std::env::current_exe().expect("this program"));

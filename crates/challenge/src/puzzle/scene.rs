@@ -1,4 +1,5 @@
-//! Something to cut pieces out of: a sky, hills, and many edges, straight and round, as pieces have them.
+//! Something to cut pieces out of: a sky, hills, and many edges, straight and round, as pieces have
+//! them.
 
 use std::f32::consts::TAU;
 use std::ops::Range;
@@ -7,76 +8,83 @@ use tiny_skia::PathBuilder;
 
 use super::{PUZZLE_HEIGHT, PUZZLE_WIDTH};
 use crate::canvas::Canvas;
-use crate::chance::Chance;
 use crate::picture::colour;
+use crate::random::RandomSource;
 
 const WIDTH: f32 = PUZZLE_WIDTH as f32;
 const HEIGHT: f32 = PUZZLE_HEIGHT as f32;
-/// How much of what is below it a patch covers: less if a gap may be there, whose sides a person has to see.
-const BEHIND: Range<f32> = 0.2..0.65;
-const BEFORE: Range<f32> = 0.2..0.4;
+/// How much of what is below it a patch covers: less if a gap may be there, whose sides a person
+/// has to see.
+const BACKGROUND_ALPHA: Range<f32> = 0.2..0.65;
+const FOREGROUND_ALPHA: Range<f32> = 0.2..0.4;
 
 /// Covers the picture.
-pub(super) fn draw(picture: &mut Canvas, chance: &mut Chance) {
-    let hue = chance.float(0.0..1.0);
-    sky(picture, chance, hue);
+pub(super) fn draw_scene(picture: &mut Canvas, random: &mut RandomSource) {
+    let hue = random.float(0.0..1.0);
+    draw_sky(picture, random, hue);
     for layer in 0..4 {
-        hills(picture, chance, hue, layer as f32 / 4.0);
+        draw_hills(picture, random, hue, layer as f32 / 4.0);
     }
     for _ in 0..24 {
-        patch(picture, chance, hue, 0.0..HEIGHT, BEHIND);
+        draw_patch(picture, random, hue, 0.0..HEIGHT, BACKGROUND_ALPHA);
     }
     for _ in 0..14 {
-        edge(picture, chance, 0.0..HEIGHT);
+        draw_edge(picture, random, 0.0..HEIGHT);
     }
 }
 
 /// Something in front of the gaps, which lie between these heights.
-pub(super) fn clutter(picture: &mut Canvas, chance: &mut Chance, from: f32, to: f32) {
-    let hue = chance.float(0.0..1.0);
+pub(super) fn draw_foreground(picture: &mut Canvas, random: &mut RandomSource, from: f32, to: f32) {
+    let hue = random.float(0.0..1.0);
     for _ in 0..6 {
-        patch(picture, chance, hue, from..to, BEFORE);
+        draw_patch(picture, random, hue, from..to, FOREGROUND_ALPHA);
     }
     for _ in 0..14 {
-        edge(picture, chance, from..to);
+        draw_edge(picture, random, from..to);
     }
 }
 
-fn sky(picture: &mut Canvas, chance: &mut Chance, hue: f32) {
-    let mut light = |by| colour(hue + by, 0.45, chance.float(0.3..0.75), 1.0);
+fn draw_sky(picture: &mut Canvas, random: &mut RandomSource, hue: f32) {
+    let mut light = |by| colour(hue + by, 0.45, random.float(0.3..0.75), 1.0);
     let (top, middle, bottom) = (light(0.0), light(0.08), light(0.2));
-    picture.shade(top, middle, bottom);
+    picture.fill_gradient(top, middle, bottom);
 }
 
-fn hills(picture: &mut Canvas, chance: &mut Chance, hue: f32, near: f32) {
+fn draw_hills(picture: &mut Canvas, random: &mut RandomSource, hue: f32, near: f32) {
     let mut path = PathBuilder::new();
     path.move_to(-2.0, HEIGHT + 2.0);
-    let mut y = HEIGHT * (0.25 + 0.6 * near) + chance.float(-15.0..15.0);
+    let mut y = HEIGHT * (0.25 + 0.6 * near) + random.float(-15.0..15.0);
     let mut x = -2.0;
     path.line_to(x, y);
     while x < WIDTH {
-        let step = chance.float(14.0..52.0);
-        let to = (y + chance.float(-30.0..30.0)).clamp(HEIGHT * 0.1, HEIGHT - 6.0);
-        if chance.coin() {
+        let step = random.float(14.0..52.0);
+        let to = (y + random.float(-30.0..30.0)).clamp(HEIGHT * 0.1, HEIGHT - 6.0);
+        if random.coin() {
             path.line_to(x + step, to);
         } else {
-            path.quad_to(x + step / 2.0, y + chance.float(-20.0..20.0), x + step, to);
+            path.quad_to(x + step / 2.0, y + random.float(-20.0..20.0), x + step, to);
         }
         (x, y) = (x + step, to);
     }
     path.line_to(WIDTH + 2.0, HEIGHT + 2.0);
     path.close();
     if let Some(path) = path.finish() {
-        picture.fill(&path, colour(hue + 0.4 * near, 0.4, chance.float(0.15..0.72), 1.0));
+        picture.fill(&path, colour(hue + 0.4 * near, 0.4, random.float(0.15..0.72), 1.0));
     }
 }
 
 /// A triangle, a square or a disc of a size like a piece's.
-fn patch(picture: &mut Canvas, chance: &mut Chance, hue: f32, rows: Range<f32>, dense: Range<f32>) {
-    let (x, y) = (chance.float(0.0..WIDTH), chance.float(rows));
-    let size = chance.float(7.0..26.0);
-    let corners = chance.int(3..6);
-    let turn = if chance.coin() { TAU / 8.0 } else { chance.float(0.0..TAU) };
+fn draw_patch(
+    picture: &mut Canvas,
+    random: &mut RandomSource,
+    hue: f32,
+    rows: Range<f32>,
+    dense: Range<f32>,
+) {
+    let (x, y) = (random.float(0.0..WIDTH), random.float(rows));
+    let size = random.float(7.0..26.0);
+    let corners = random.int(3..6);
+    let turn = if random.coin() { TAU / 8.0 } else { random.float(0.0..TAU) };
     let mut path = PathBuilder::new();
     if corners == 5 {
         path.push_circle(x, y, size * 0.8);
@@ -92,22 +100,22 @@ fn patch(picture: &mut Canvas, chance: &mut Chance, hue: f32, rows: Range<f32>, 
         path.close();
     }
     if let Some(path) = path.finish() {
-        let light = chance.float(0.1..0.9);
+        let light = random.float(0.1..0.9);
         picture
-            .fill(&path, colour(hue + chance.float(-0.3..0.6), 0.45, light, chance.float(dense)));
+            .fill(&path, colour(hue + random.float(-0.3..0.6), 0.45, light, random.float(dense)));
     }
 }
 
 /// A line or an arc as long and as round as a piece's side and tongue.
-fn edge(picture: &mut Canvas, chance: &mut Chance, rows: Range<f32>) {
-    let (x, y) = (chance.float(0.0..WIDTH), chance.float(rows));
+fn draw_edge(picture: &mut Canvas, random: &mut RandomSource, rows: Range<f32>) {
+    let (x, y) = (random.float(0.0..WIDTH), random.float(rows));
     let mut path = PathBuilder::new();
     path.move_to(x, y);
-    match chance.int(0..3) {
-        0 => path.line_to(x + chance.float(14.0..50.0), y),
-        1 => path.line_to(x, y + chance.float(14.0..50.0)),
+    match random.int(0..3) {
+        0 => path.line_to(x + random.float(14.0..50.0), y),
+        1 => path.line_to(x, y + random.float(14.0..50.0)),
         _ => {
-            let (radius, start) = (chance.float(6.0..11.0), chance.float(0.0..TAU));
+            let (radius, start) = (random.float(6.0..11.0), random.float(0.0..TAU));
             for step in 0..=10 {
                 let (sin, cos) = (start + 4.7 * step as f32 / 10.0).sin_cos();
                 let (sin0, cos0) = start.sin_cos();
@@ -115,12 +123,12 @@ fn edge(picture: &mut Canvas, chance: &mut Chance, rows: Range<f32>) {
             }
         }
     }
-    let light = if chance.coin() { chance.float(0.0..0.2) } else { chance.float(0.8..1.0) };
+    let light = if random.coin() { random.float(0.0..0.2) } else { random.float(0.8..1.0) };
     if let Some(path) = path.finish() {
         picture.stroke(
             &path,
-            colour(0.0, 0.0, light, chance.float(0.2..0.55)),
-            chance.float(1.0..2.4),
+            colour(0.0, 0.0, light, random.float(0.2..0.55)),
+            random.float(1.0..2.4),
         );
     }
 }

@@ -1,9 +1,12 @@
-//! Robots against the captcha: Tesseract, as Debian packages it, on the picture as it is and on one that was cleaned first.
+//! Robots against the captcha: Tesseract, as Debian packages it, on the picture as it is and on one
+//! that was cleaned first.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use doorbuster_challenge::{CHARACTERS, Captcha, Chance, draw_captcha, normalised};
+use doorbuster_challenge::{
+    CAPTCHA_CHARACTERS, Captcha, RandomSource, draw_captcha, normalize_answer,
+};
 use png::{BitDepth, ColorType, Encoder};
 
 use crate::pixels::Grey;
@@ -12,7 +15,8 @@ const ROUNDS: usize = 60;
 /// Captchas of a hundred that a robot may read.
 const MOST: usize = 4;
 
-/// What Tesseract reads when it looks for characters that captchas have, in a line (7) or a word (8).
+/// What Tesseract reads when it looks for characters that captchas have, in a line (7) or a word
+/// (8).
 fn reads(png: &[u8], mode: &str) -> Option<String> {
     let mut child = Command::new("tesseract")
         .args([
@@ -32,7 +36,7 @@ fn reads(png: &[u8], mode: &str) -> Option<String> {
     // Dropped at once, so that it sees the end of the file.
     child.stdin.take()?.write_all(png).ok()?;
     let output = child.wait_with_output().ok()?;
-    output.status.success().then(|| normalised(&String::from_utf8_lossy(&output.stdout)))
+    output.status.success().then(|| normalize_answer(&String::from_utf8_lossy(&output.stdout)))
 }
 
 /// The three ways of reading a picture.
@@ -43,7 +47,8 @@ fn reads_it_each_way(png: &[u8]) -> [String; 3] {
 
 /// A word as plain as can be, black on white: letters of upright and level bars.
 fn plain() -> Vec<u8> {
-    // Of each letter its bars: from the left, from the top, how wide and how high, in tenths of the letter's width.
+    // Of each letter its bars: from the left, from the top, how wide and how high, in tenths of the
+    // letter's width.
     const T: &[[usize; 4]] = &[[0, 0, 10, 2], [4, 0, 2, 14]];
     const E: &[[usize; 4]] = &[[0, 0, 2, 14], [0, 0, 9, 2], [0, 6, 8, 2], [0, 12, 9, 2]];
     const H: &[[usize; 4]] = &[[0, 0, 2, 14], [8, 0, 2, 14], [0, 6, 10, 2]];
@@ -73,7 +78,8 @@ fn written(width: usize, height: usize, colours: ColorType, data: &[u8]) -> Vec<
     file
 }
 
-/// Dark characters on white, at twice the size: grain smoothed away, ink told from paper, thin lines rubbed out.
+/// Dark characters on white, at twice the size: grain smoothed away, ink told from paper, thin
+/// lines rubbed out.
 fn cleaned(png: &[u8]) -> Vec<u8> {
     let picture = Grey::read(png).smooth();
     let (width, height) = (picture.width, picture.height);
@@ -107,10 +113,10 @@ fn tesseract_against_the_captcha() {
     }
     // Or a Tesseract that can read nothing would pass for one that cannot read captchas.
     assert_eq!(reads_it_each_way(&plain()), ["teeth"; 3], "a plain word is read");
-    let mut chance = Chance::repeatable(2_026);
+    let mut random = RandomSource::from_seed(2_026);
     let (mut whole, mut characters) = ([0; 3], [0; 3]);
     for _ in 0..ROUNDS {
-        let Captcha { png, text } = draw_captcha(&mut chance);
+        let Captcha { png, text } = draw_captcha(&mut random);
         for (n, read) in reads_it_each_way(&png).into_iter().enumerate() {
             whole[n] += usize::from(read == text);
             characters[n] += text.chars().zip(read.chars()).filter(|(a, b)| a == b).count();
@@ -118,7 +124,7 @@ fn tesseract_against_the_captcha() {
     }
     let of = |n: usize, all: usize| n as f32 * 100.0 / all as f32;
     for (n, how) in ["as a line", "as a word", "cleaned, as a line"].into_iter().enumerate() {
-        let (all, some) = (of(whole[n], ROUNDS), of(characters[n], ROUNDS * CHARACTERS));
+        let (all, some) = (of(whole[n], ROUNDS), of(characters[n], ROUNDS * CAPTCHA_CHARACTERS));
         println!("of 100 captchas Tesseract reads {all:.1}, of 100 characters {some:.1}: {how}");
         assert!(whole[n] * 100 <= MOST * ROUNDS, "Tesseract reads {} of {ROUNDS}: {how}", whole[n]);
     }

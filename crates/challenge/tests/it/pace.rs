@@ -3,13 +3,14 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use doorbuster_challenge::{Chance, Effort, WorkKeys, draw_captcha, draw_puzzle};
+use doorbuster_challenge::{Effort, RandomSource, WorkKeys, draw_captcha, draw_puzzle};
 
 /// Most processor time that one may take, in a release build.
 const MOST: Duration = Duration::from_millis(2);
 /// Challenges of a round.
 const TIMES: u32 = 40;
-/// Rounds, of which the cheapest counts: what a neighbour does to the caches and the clock of a processor is charged to whoever runs on it, and can only add.
+/// Rounds, of which the cheapest counts: what a neighbour does to the caches and the clock of a
+/// processor is charged to whoever runs on it, and can only add.
 const ROUNDS: u32 = 5;
 
 /// Processor time of this thread, which does not count what else the machine does.
@@ -32,11 +33,11 @@ fn cost(mut make: impl FnMut()) -> Duration {
 
 #[test]
 fn a_challenge_is_made_in_two_milliseconds() {
-    let mut chance = Chance::repeatable(2_026);
+    let mut random = RandomSource::from_seed(2_026);
     let keys = WorkKeys::new(&[1; 32], &[2; 32]);
-    let captcha = cost(|| drop(black_box(draw_captcha(&mut chance))));
-    let puzzle = cost(|| drop(black_box(draw_puzzle(&mut chance))));
-    let work = cost(|| drop(black_box(keys.make(&mut chance, Effort::USUAL))));
+    let captcha = cost(|| drop(black_box(draw_captcha(&mut random))));
+    let puzzle = cost(|| drop(black_box(draw_puzzle(&mut random))));
+    let work = cost(|| drop(black_box(keys.new_challenge(&mut random, Effort::DEFAULT))));
     println!("captcha {captcha:?}, puzzle {puzzle:?}, work {work:?}");
     if cfg!(debug_assertions) {
         println!("SKIPPED: the bound is for release builds");

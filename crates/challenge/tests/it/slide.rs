@@ -1,7 +1,8 @@
 //! Robots against the sliding puzzle.
 
 use doorbuster_challenge::{
-    Chance, PIECE_SIDE, PUZZLE_HEIGHT, PUZZLE_WIDTH, Puzzle, TOLERANCE_PX, draw_puzzle, is_in_place,
+    PIECE_SIDE, PUZZLE_HEIGHT, PUZZLE_WIDTH, Puzzle, RandomSource, TOLERANCE_PX, draw_puzzle,
+    is_in_place,
 };
 
 use std::ops::RangeInclusive;
@@ -95,7 +96,8 @@ fn outline(seen: &Seen) -> u16 {
     seen.best(|at| rim.iter().map(|&(x, y)| edges.at(at + x, seen.y + y)).sum())
 }
 
-/// The same with care: without the grain, every edge as strong as any other, and none elsewhere under the piece.
+/// The same with care: without the grain, every edge as strong as any other, and none elsewhere
+/// under the piece.
 fn outline_with_care(seen: &Seen) -> u16 {
     let score = outlines(seen);
     seen.best(|at| score[at - FROM])
@@ -132,7 +134,8 @@ fn content(seen: &Seen) -> u16 {
     })
 }
 
-/// The robots, and how many of a hundred puzzles each may solve: fewer, and it is no longer the robot that the table is about.
+/// The robots, and how many of a hundred puzzles each may solve: fewer, and it is no longer the
+/// robot that the table is about.
 const ROBOTS: [(&str, Robot, RangeInclusive<usize>); 9] = [
     ("guesses", guesses, 1..=10),
     ("looks for what is darkest", darkest, 15..=35),
@@ -145,7 +148,8 @@ const ROBOTS: [(&str, Robot, RangeInclusive<usize>); 9] = [
     ("was written for the puzzle", form::fits, 80..=95),
 ];
 
-/// A puzzle as an unsuspecting author draws it: soft colours, one dark gap of exactly the piece's form, a piece that was cut from there.
+/// A puzzle as an unsuspecting author draws it: soft colours, one dark gap of exactly the piece's
+/// form, a piece that was cut from there.
 fn plain(form: Grey, x: usize, y: usize) -> Seen {
     let light = |part: usize, x: usize, y: usize| {
         let (x, y, part) = (x as f32, y as f32, part as f32);
@@ -174,10 +178,10 @@ fn plain(form: Grey, x: usize, y: usize) -> Seen {
 
 #[test]
 fn every_robot_but_the_one_that_guesses_solves_a_plain_puzzle() {
-    let mut chance = Chance::repeatable(2_027);
+    let mut random = RandomSource::from_seed(2_027);
     let mut solved = [0; ROBOTS.len()];
     for _ in 0..PLAIN_ROUNDS {
-        let Puzzle { piece, piece_y, x, .. } = draw_puzzle(&mut chance);
+        let Puzzle { piece, piece_y, x, .. } = draw_puzzle(&mut random);
         let seen = plain(Grey::read(&piece), x.into(), piece_y.into());
         for (n, (_, robot, _)) in ROBOTS.iter().enumerate() {
             solved[n] += usize::from(is_in_place(robot(&seen).into(), x));
@@ -195,11 +199,11 @@ fn every_robot_but_the_one_that_guesses_solves_a_plain_puzzle() {
 
 #[test]
 fn robots_against_the_puzzle() {
-    let mut chance = Chance::repeatable(2_026);
+    let mut random = RandomSource::from_seed(2_026);
     let mut solved = [0; ROBOTS.len()];
     let mut near = [0; ROBOTS.len()];
     for round in 0..ROUNDS {
-        let Puzzle { background, piece, piece_y, x } = draw_puzzle(&mut chance);
+        let Puzzle { background, piece, piece_y, x } = draw_puzzle(&mut random);
         let mut pieces = Grey::channels(&piece).into_iter();
         let colours =
             Grey::channels(&background).map(|of_it| (of_it, pieces.next().expect("as many")));

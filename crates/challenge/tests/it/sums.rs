@@ -5,11 +5,11 @@ use std::time::Instant;
 use altcha::{Challenge, Payload, SolveChallengeOptions, solve_challenge};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use doorbuster_challenge::{Chance, Effort, Work, WorkKeys};
+use doorbuster_challenge::{Effort, RandomSource, WorkChallenge, WorkKeys};
 
 const ROUNDS: u32 = 3;
 
-fn solve(work: &Work, from: u32) -> Payload {
+fn solve(work: &WorkChallenge, from: u32) -> Payload {
     let challenge: Challenge =
         serde_json::from_value(work.json.clone()).expect("a challenge of the protocol");
     let mut options = SolveChallengeOptions::new(&challenge);
@@ -21,16 +21,17 @@ fn solve(work: &Work, from: u32) -> Payload {
 #[test]
 fn work_takes_as_many_keys_as_it_says() {
     let keys = WorkKeys::new(&[1; 32], &[2; 32]);
-    let mut chance = Chance::repeatable(2_026);
+    let mut random = RandomSource::from_seed(2_026);
     let (mut took, mut tried) = (std::time::Duration::ZERO, 0);
     let mut checking = std::time::Duration::ZERO;
     for _ in 0..ROUNDS {
-        let work = keys.make(&mut chance, Effort::USUAL);
+        let work = keys.new_challenge(&mut random, Effort::DEFAULT);
         let began = Instant::now();
-        // What lies below the fewest is known to be wrong; a robot that has read this code does not try it.
-        let payload = solve(&work, Effort::USUAL.keys_min);
+        // What lies below the fewest is known to be wrong; a robot that has read this code does not
+        // try it.
+        let payload = solve(&work, Effort::DEFAULT.keys_min);
         took += began.elapsed();
-        tried += payload.solution.counter - Effort::USUAL.keys_min;
+        tried += payload.solution.counter - Effort::DEFAULT.keys_min;
         let wire = STANDARD.encode(serde_json::to_vec(&payload).expect("plain data"));
         let began = Instant::now();
         assert!(keys.check(&wire, &work.mark));

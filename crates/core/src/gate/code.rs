@@ -1,21 +1,23 @@
-//! Access codes: how they are written, how they are read however a person typed them, and what is kept of them.
+//! Access codes: how they are written, how they are read however a person typed them, and what is
+//! kept of them.
 //!
-//! A code is 80 random bits in 16 letters and digits, in groups of four: `7K2M-Q0XA-93TN-ZE5H`. It is kept as a hash that covers its sale; guessing one
-//! of a million codes takes 2⁶⁰ tries, so the hash needs no salt and no stretching.
+//! A code is 80 random bits in 16 letters and digits, in groups of four: `7K2M-Q0XA-93TN-ZE5H`. It
+//! is kept as a hash that covers its sale; guessing one of a million codes takes 2⁶⁰ tries, so the
+//! hash needs no salt and no stretching.
 
 /// Random bytes of a code.
 pub const CODE_BYTES: usize = 10;
 /// Longest text that is looked at; a longer one is no code.
 pub const CODE_TEXT_MAX: usize = 64;
 
-const LETTERS: usize = CODE_BYTES * 8 / 5;
+const CODE_LETTERS: usize = CODE_BYTES * 8 / 5;
 /// Crockford's base 32: no I, L, O, U, which are misread.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 /// A code as it is handed out.
 #[must_use]
-pub fn written(random: [u8; CODE_BYTES]) -> String {
-    let mut text = String::with_capacity(LETTERS + LETTERS / 4);
+pub fn format_code(random: [u8; CODE_BYTES]) -> String {
+    let mut text = String::with_capacity(CODE_LETTERS + CODE_LETTERS / 4);
     for (index, five) in random.chunks_exact(5).enumerate() {
         let word = five.iter().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
         for letter in 0..8 {
@@ -28,14 +30,14 @@ pub fn written(random: [u8; CODE_BYTES]) -> String {
     text
 }
 
-/// What is kept of the code `text` for `sale`. Case, spaces and hyphens do not matter, and letters that are misread are taken for what they look like.
-/// `None`: it cannot be a code.
+/// What is kept of the code `text` for `sale`. Case, spaces and hyphens do not matter, and letters
+/// that are misread are taken for what they look like. `None`: it cannot be a code.
 #[must_use]
-pub fn hash(sale: &str, text: &str) -> Option<[u8; 32]> {
+pub fn hash_code(sale: &str, text: &str) -> Option<[u8; 32]> {
     if text.len() > CODE_TEXT_MAX {
         return None;
     }
-    let mut letters = [0; LETTERS];
+    let mut letters = [0; CODE_LETTERS];
     let mut len = 0;
     for char in text.chars().filter(|char| !matches!(char, '-' | ' ')) {
         let letter = match char.to_ascii_uppercase() {
@@ -46,7 +48,7 @@ pub fn hash(sale: &str, text: &str) -> Option<[u8; 32]> {
         *letters.get_mut(len)? = letter;
         len += 1;
     }
-    if len < LETTERS {
+    if len < CODE_LETTERS {
         return None;
     }
     let mut hasher = blake3::Hasher::new_derive_key("doorbuster 2026 access code");
@@ -61,16 +63,16 @@ mod tests {
     #[test]
     fn a_code_is_read_however_it_was_typed() {
         let random = [0x00, 0x44, 0x32, 0x14, 0xC7, 0x42, 0x54, 0xB6, 0x35, 0xCF];
-        let code = written(random);
+        let code = format_code(random);
         assert_eq!(code, "0123-4567-89AB-CDEF");
-        let kept = hash("spring", &code).expect("a code");
+        let kept = hash_code("spring", &code).expect("a code");
         for typed in [
             "0123456789abcdef",
             "O1 23-45 67 89ab cdef",
             "oi23-4567-89AB-CDEF",
             "0l23-4567-89ab-cdef",
         ] {
-            assert_eq!(hash("spring", typed), Some(kept), "{typed}");
+            assert_eq!(hash_code("spring", typed), Some(kept), "{typed}");
         }
         for other in [
             "",
@@ -79,10 +81,10 @@ mod tests {
             "0123-4567-89AB-CDEU",
             "0123-4567-89AB-CDE\u{c9}",
         ] {
-            assert_eq!(hash("spring", other), None, "{other}");
+            assert_eq!(hash_code("spring", other), None, "{other}");
         }
-        assert_eq!(hash("spring", &" ".repeat(CODE_TEXT_MAX + 1)), None);
-        assert_ne!(hash("autumn", &code), Some(kept));
-        assert_ne!(hash("spring", "1123-4567-89AB-CDEF"), Some(kept));
+        assert_eq!(hash_code("spring", &" ".repeat(CODE_TEXT_MAX + 1)), None);
+        assert_ne!(hash_code("autumn", &code), Some(kept));
+        assert_ne!(hash_code("spring", "1123-4567-89AB-CDEF"), Some(kept));
     }
 }

@@ -1,11 +1,14 @@
 //! The draw: in which order those are called who came before a sale opened.
 //!
-//! A seed of 32 random bytes is made when the first of them comes. Its SHA-256, the commitment, is shown from then on; the seed itself is shown once
-//! the sale has opened. Each participant's lot is `HMAC-SHA-256(key = seed, message = buyer id)`, and the line is in the order of the lots, read as
-//! numbers of 256 bits, the smallest first. So nobody knows the order before the opening, nobody can choose a seed after having seen the
-//! participants, and everybody who has the seed and the list can make the order again.
+//! A seed of 32 random bytes is made when the first of them comes. Its SHA-256, the commitment, is
+//! shown from then on; the seed itself is shown once the sale has opened. Each participant's lot is
+//! `HMAC-SHA-256(key = seed, message = buyer id)`, and the line is in the order of the lots, read
+//! as numbers of 256 bits, the smallest first. So nobody knows the order before the opening, nobody
+//! can choose a seed after having seen the participants, and everybody who has the seed and the
+//! list can make the order again.
 //!
-//! Whoever runs the server can read the seed before: what the draw shows is that it was not changed, not that nobody looked.
+//! Whoever runs the server can read the seed before: what the draw shows is that it was not
+//! changed, not that nobody looked.
 use std::fmt::{self, Write as _};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -89,7 +92,10 @@ impl fmt::Debug for Lot {
 
 /// Participants in the order in which they are called.
 #[must_use]
-pub fn order<'a>(seed: &Seed, participants: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+pub fn drawn_order<'a>(
+    seed: &Seed,
+    participants: impl IntoIterator<Item = &'a str>,
+) -> Vec<&'a str> {
     let mut drawn: Vec<(Lot, &str)> =
         participants.into_iter().map(|buyer| (seed.lot(buyer), buyer)).collect();
     drawn.sort_unstable();
@@ -119,7 +125,7 @@ mod tests {
             "sha256:630dcd2966c4336691125448bbb25b4ff412a49c732db2c8abc1b8581bd710dd"
         );
         assert_eq!(hex(seed.lot("alice").bytes()), ALICE);
-        assert_eq!(order(&seed, ["alice", "bob", "carol", "dave", "erin"]), ORDER);
+        assert_eq!(drawn_order(&seed, ["alice", "bob", "carol", "dave", "erin"]), ORDER);
     }
 
     const ALICE: &str = "6eefad2bed97b6d93ee663d67a44b46016b3d79dcad54ada39b61a1d14874d1b";
@@ -129,10 +135,10 @@ mod tests {
     fn the_order_of_arrival_says_nothing() {
         let seed = Seed::new([7; 32]);
         let names: Vec<String> = (0..1_000).map(|n| format!("buyer-{n}")).collect();
-        let forth = order(&seed, names.iter().map(String::as_str));
-        let back = order(&seed, names.iter().rev().map(String::as_str));
+        let forth = drawn_order(&seed, names.iter().map(String::as_str));
+        let back = drawn_order(&seed, names.iter().rev().map(String::as_str));
         assert_eq!(forth, back);
-        let other = order(&Seed::new([8; 32]), names.iter().map(String::as_str));
+        let other = drawn_order(&Seed::new([8; 32]), names.iter().map(String::as_str));
         assert_ne!(forth, other);
         // A fair draw puts about half of those who came first into the first half of the line.
         let first: usize = forth[..500]

@@ -1,55 +1,63 @@
-//! How often: a limit as a rate with a burst, and the one number that is kept of whoever it is held to.
+//! How often: a limit as a rate with a burst, and the one number that is kept of whoever it is held
+//! to.
 //!
-//! The generic cell rate algorithm (ITU-T I.371, in the form of a virtual scheduling): what is kept is the instant at which everything that was
-//! asked would be worked off at the limit's rate. A request moves it on by the limit's interval, and is let in while it is no further ahead than the
-//! burst allows. So the decision is one comparison, the state is one word, and nothing has to be refilled.
+//! The generic cell rate algorithm (ITU-T I.371, in the form of a virtual scheduling): what is kept
+//! is the instant at which everything that was asked would be worked off at the limit's rate. A
+//! request moves it on by the limit's interval, and is let in while it is no further ahead than the
+//! burst allows. So the decision is one comparison, the state is one word, and nothing has to be
+//! refilled.
 //!
-//! Instants are nanoseconds since any beginning; an instant that is past says nothing, so that zero is the state of whoever never came.
+//! Instants are nanoseconds since any beginning; an instant that is past says nothing, so that zero
+//! is the state of whoever never came.
 
 const NANOS_PER_MINUTE: u64 = 60_000_000_000;
 const NANOS_PER_SEC: u64 = 1_000_000_000;
 
 /// A limit: so many at once, and so many a minute after that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
-    /// Between two requests at the limit's rate, rounded up: never more than a minute's worth in a minute.
+pub struct RateLimit {
+    /// Between two requests at the limit's rate, rounded up: never more than a minute's worth in a
+    /// minute.
     interval: u64,
     /// Most that can be ahead.
-    reach: u64,
+    burst_nanos: u64,
 }
 
 /// What a limit says of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum RateDecision {
     /// Let in: this is the state from now on.
-    Taken(u64),
+    Allowed(u64),
     /// Not now. It would be let in after so many nanoseconds.
     Wait {
-        /// The state from now on: the same, unless another limit left it further ahead than this one reaches.
+        /// The state from now on: the same, unless another limit left it further ahead than this
+        /// one reaches.
         state: u64,
         /// Nanoseconds.
         nanos: u64,
     },
 }
 
-impl Pace {
-    /// Of `burst` requests at once and `per_minute` after that; both at least one, and at most ten million.
+impl RateLimit {
+    /// Of `burst` requests at once and `per_minute` after that; both at least one, and at most ten
+    /// million.
     #[must_use]
     pub const fn new(burst: u32, per_minute: u32) -> Self {
         let (burst, per_minute) =
             (if burst == 0 { 1 } else { burst }, if per_minute == 0 { 1 } else { per_minute });
         let interval = NANOS_PER_MINUTE.div_ceil(per_minute as u64);
         // At most 2^32 × 6 × 10^10: it takes a limit above ten million to meet the bound.
-        Self { interval, reach: interval.saturating_mul(burst as u64) }
+        Self { interval, burst_nanos: interval.saturating_mul(burst as u64) }
     }
 
-    /// A part of it, for one of `parts` that have it together: its rate and its burst, never less than one request.
+    /// A part of it, for one of `parts` that have it together: its rate and its burst, never less
+    /// than one request.
     #[must_use]
-    pub const fn part(self, parts: u32) -> Self {
+    pub const fn split_between(self, parts: u32) -> Self {
         let parts = if parts == 0 { 1 } else { parts as u64 };
-        let burst = self.reach / self.interval / parts;
+        let burst = self.burst_nanos / self.interval / parts;
         let interval = self.interval.saturating_mul(parts);
-        Self { interval, reach: interval.saturating_mul(if burst == 0 { 1 } else { burst }) }
+        Self { interval, burst_nanos: interval.saturating_mul(if burst == 0 { 1 } else { burst }) }
     }
 
     /// What one request moves the state on by, where `share` requests count as one.
@@ -61,55 +69,56 @@ impl Pace {
 
     /// How far ahead a state may be.
     #[must_use]
-    pub const fn reach(self) -> u64 {
-        self.reach
+    pub const fn burst_nanos(self) -> u64 {
+        self.burst_nanos
     }
 
-    /// How far a state is ahead. One that a slower or longer limit left further ahead than this one reaches is at its end, not beyond.
+    /// How far a state is ahead. One that a slower or longer limit left further ahead than this one
+    /// reaches is at its end, not beyond.
     #[must_use]
-    pub const fn ahead(self, state: u64, now: u64) -> u64 {
+    pub const fn used_nanos(self, state: u64, now: u64) -> u64 {
         let ahead = state.saturating_sub(now);
-        if ahead > self.reach { self.reach } else { ahead }
+        if ahead > self.burst_nanos { self.burst_nanos } else { ahead }
     }
 
     /// Asks for one request that costs `cost`.
     #[must_use]
-    pub const fn ask(self, state: u64, now: u64, cost: u64) -> Turn {
-        let ahead = self.ahead(state, now);
-        match (ahead + cost).checked_sub(self.reach) {
-            None | Some(0) => Turn::Taken(now + ahead + cost),
-            Some(nanos) => Turn::Wait { state: now + ahead, nanos },
+    pub const fn try_take(self, state: u64, now: u64, cost: u64) -> RateDecision {
+        let ahead = self.used_nanos(state, now);
+        match (ahead + cost).checked_sub(self.burst_nanos) {
+            None | Some(0) => RateDecision::Allowed(now + ahead + cost),
+            Some(nanos) => RateDecision::Wait { state: now + ahead, nanos },
         }
     }
 
     /// Requests that are left, each at its full cost.
     #[must_use]
-    pub const fn left(self, state: u64, now: u64) -> u64 {
-        (self.reach - self.ahead(state, now)) / self.interval
+    pub const fn remaining(self, state: u64, now: u64) -> u64 {
+        (self.burst_nanos - self.used_nanos(state, now)) / self.interval
     }
 
     /// Most requests at once.
     #[must_use]
     pub const fn burst(self) -> u64 {
-        self.reach / self.interval
+        self.burst_nanos / self.interval
     }
 
     /// Whole seconds in which a used-up burst comes back.
     #[must_use]
     pub const fn window_secs(self) -> u64 {
-        seconds(self.reach)
+        secs_rounded_up(self.burst_nanos)
     }
 }
 
 /// The state after a request of this cost was taken back.
 #[must_use]
-pub const fn give_back(state: u64, cost: u64) -> u64 {
+pub const fn return_cost(state: u64, cost: u64) -> u64 {
     state.saturating_sub(cost)
 }
 
 /// Nanoseconds as whole seconds, rounded up: whoever waits so long has waited long enough.
 #[must_use]
-pub const fn seconds(nanos: u64) -> u64 {
+pub const fn secs_rounded_up(nanos: u64) -> u64 {
     nanos.div_ceil(NANOS_PER_SEC)
 }
 
@@ -119,7 +128,8 @@ mod tests {
 
     use super::*;
 
-    /// A token bucket as one would explain it: tokens in parts of a sixty-billionth, a minute's worth of them each minute.
+    /// A token bucket as one would explain it: tokens in parts of a sixty-billionth, a minute's
+    /// worth of them each minute.
     struct Bucket {
         burst: u128,
         per_minute: u128,
@@ -143,13 +153,13 @@ mod tests {
         }
     }
 
-    fn takes(pace: Pace, state: &mut u64, now: u64) -> bool {
-        match pace.ask(*state, now, pace.cost(1)) {
-            Turn::Taken(next) => {
+    fn takes(pace: RateLimit, state: &mut u64, now: u64) -> bool {
+        match pace.try_take(*state, now, pace.cost(1)) {
+            RateDecision::Allowed(next) => {
                 *state = next;
                 true
             }
-            Turn::Wait { state: same, .. } => {
+            RateDecision::Wait { state: same, .. } => {
                 *state = same;
                 false
             }
@@ -168,7 +178,7 @@ mod tests {
         fn it_is_the_token_bucket_wherever_the_interval_is_whole(
             burst in 1u32..=40, per_minute in even_rate(), pauses in prop::collection::vec((0u64..4, 0u64..2_000), 1..200)
         ) {
-            let (pace, mut bucket, mut state, mut now) = (Pace::new(burst, per_minute), Bucket::new(burst, per_minute), 0, 0);
+            let (pace, mut bucket, mut state, mut now) = (RateLimit::new(burst, per_minute), Bucket::new(burst, per_minute), 0, 0);
             for (intervals, thousandths) in pauses {
                 now += pace.interval * intervals + pace.interval / 1_000 * thousandths;
                 prop_assert_eq!(takes(pace, &mut state, now), bucket.takes(now));
@@ -179,7 +189,7 @@ mod tests {
         fn it_never_lets_in_more_than_the_token_bucket_nor_less_by_more_than_one(
             burst in 1u32..=10_000_000, per_minute in 1u32..=10_000_000, pauses in prop::collection::vec(0u64..20_000_000, 1..300)
         ) {
-            let (pace, mut bucket, mut state, mut now) = (Pace::new(burst, per_minute), Bucket::new(burst, per_minute), 0, 0);
+            let (pace, mut bucket, mut state, mut now) = (RateLimit::new(burst, per_minute), Bucket::new(burst, per_minute), 0, 0);
             let (mut ours, mut theirs) = (0i64, 0i64);
             for pause in pauses {
                 now += pause;
@@ -193,14 +203,14 @@ mod tests {
         fn whoever_waits_as_long_as_told_is_let_in_and_not_a_nanosecond_earlier(
             burst in 1u32..=50, per_minute in 1u32..=10_000_000, tries in 1usize..120, share in 1u32..50
         ) {
-            let (pace, now) = (Pace::new(burst, per_minute), 1_000);
+            let (pace, now) = (RateLimit::new(burst, per_minute), 1_000);
             let (cost, mut state) = (pace.cost(share), 0);
             for _ in 0..tries * share as usize {
-                match pace.ask(state, now, cost) {
-                    Turn::Taken(next) => state = next,
-                    Turn::Wait { nanos, .. } => {
-                        let early = matches!(pace.ask(state, now + nanos - 1, cost), Turn::Taken(_));
-                        let late = matches!(pace.ask(state, now + nanos, cost), Turn::Taken(_));
+                match pace.try_take(state, now, cost) {
+                    RateDecision::Allowed(next) => state = next,
+                    RateDecision::Wait { nanos, .. } => {
+                        let early = matches!(pace.try_take(state, now + nanos - 1, cost), RateDecision::Allowed(_));
+                        let late = matches!(pace.try_take(state, now + nanos, cost), RateDecision::Allowed(_));
                         prop_assert!(late && !early);
                     }
                 }
@@ -209,55 +219,60 @@ mod tests {
 
         #[test]
         fn what_is_left_is_what_is_let_in(burst in 1u32..=200, per_minute in 1u32..=10_000_000, before in 0u32..300) {
-            let (pace, now, mut state) = (Pace::new(burst, per_minute), 5, 0);
+            let (pace, now, mut state) = (RateLimit::new(burst, per_minute), 5, 0);
             (0..before).for_each(|_| {
                 takes(pace, &mut state, now);
             });
-            let left = pace.left(state, now);
+            let left = pace.remaining(state, now);
             prop_assert_eq!(left, u64::from(burst.saturating_sub(before)));
             prop_assert_eq!((0..500).filter(|_| takes(pace, &mut state, now)).count() as u64, left);
         }
 
         #[test]
         fn parts_of_a_limit_are_together_no_more_than_it(burst in 1u32..=10_000, per_minute in 1u32..=10_000_000, parts in 1u32..64) {
-            let (whole, part) = (Pace::new(burst, per_minute), Pace::new(burst, per_minute).part(parts));
-            prop_assert!(part.burst() * u64::from(parts) <= whole.burst().max(u64::from(parts)));
-            prop_assert_eq!(part.interval, whole.interval * u64::from(parts));
-            prop_assert!(part.burst() >= 1);
+            let (whole, split_between) = (RateLimit::new(burst, per_minute), RateLimit::new(burst, per_minute).split_between(parts));
+            prop_assert!(split_between.burst() * u64::from(parts) <= whole.burst().max(u64::from(parts)));
+            prop_assert_eq!(split_between.interval, whole.interval * u64::from(parts));
+            prop_assert!(split_between.burst() >= 1);
         }
     }
 
     #[test]
     fn a_request_taken_back_may_be_had_again() {
-        let (pace, mut state) = (Pace::new(2, 1), 0);
+        let (pace, mut state) = (RateLimit::new(2, 1), 0);
         assert!(
             takes(pace, &mut state, 7) && takes(pace, &mut state, 7) && !takes(pace, &mut state, 7)
         );
-        state = give_back(state, pace.cost(1));
-        assert_eq!(pace.left(state, 7), 1);
+        state = return_cost(state, pace.cost(1));
+        assert_eq!(pace.remaining(state, 7), 1);
         assert!(takes(pace, &mut state, 7) && !takes(pace, &mut state, 7));
     }
 
     #[test]
     fn a_state_left_by_a_slower_limit_is_at_the_end_of_a_quicker_one_and_no_further() {
-        let (slow, quick, mut state) = (Pace::new(5, 1), Pace::new(10, 600), 0);
+        let (slow, quick, mut state) = (RateLimit::new(5, 1), RateLimit::new(10, 600), 0);
         while takes(slow, &mut state, 0) {}
-        let end = quick.reach();
+        let end = quick.burst_nanos();
         assert_eq!(
-            quick.ask(state, 0, quick.cost(1)),
-            Turn::Wait { state: end, nanos: 100_000_000 }
+            quick.try_take(state, 0, quick.cost(1)),
+            RateDecision::Wait { state: end, nanos: 100_000_000 }
         );
         assert!(!takes(quick, &mut state, 0) && takes(quick, &mut state, 100_000_000));
     }
 
     #[test]
     fn the_numbers_that_are_told() {
-        let pace = Pace::new(60, 300);
-        assert_eq!((pace.burst(), pace.window_secs(), pace.left(0, 9)), (60, 12, 60));
-        let largest = Pace::new(10_000_000, 1);
+        let pace = RateLimit::new(60, 300);
+        assert_eq!((pace.burst(), pace.window_secs(), pace.remaining(0, 9)), (60, 12, 60));
+        let largest = RateLimit::new(10_000_000, 1);
         assert_eq!((largest.burst(), largest.window_secs()), (10_000_000, 600_000_000));
         assert_eq!(
-            [seconds(0), seconds(1), seconds(NANOS_PER_SEC), seconds(NANOS_PER_SEC + 1)],
+            [
+                secs_rounded_up(0),
+                secs_rounded_up(1),
+                secs_rounded_up(NANOS_PER_SEC),
+                secs_rounded_up(NANOS_PER_SEC + 1)
+            ],
             [0, 1, 1, 2]
         );
     }

@@ -1,18 +1,21 @@
-//! Purchase passes: who may buy what, from when and until when, under a keyed MAC that any node of the deployment can check without a lookup.
+//! Purchase passes: who may buy what, from when and until when, under a keyed MAC that any node of
+//! the deployment can check without a lookup.
 //!
-//! A pass is bytes, at most [`PASS_BYTES_MAX`] of them, big-endian: version (1), key id (2), `valid_from` and `expires_at` in milliseconds (6 each),
-//! whether the buyer is a member and whether no waiting room was in the way (1), the buyer's level (1), the buyer, and the first 16 bytes of a keyed hash of all that with the sale and the item.
-//! Sale and item are not in it: whoever buys names them, and for another sale or item the MAC does not hold.
+//! A pass is bytes, at most [`PASS_BYTES_MAX`] of them, big-endian: version (1), key id (2),
+//! `valid_from` and `expires_at` in milliseconds (6 each), whether the buyer is a member and
+//! whether no waiting room was in the way (1), the buyer's level (1), the buyer, and the first 16
+//! bytes of a keyed hash of all that with the sale and the item. Sale and item are not in it:
+//! whoever buys names them, and for another sale or item the MAC does not hold.
 //!
-//! Keys are made from a master for each [`PERIOD_MS`], so that a key serves for hours and a master for good. Several masters may be known at a time:
-//! the first one signs, all of them check.
+//! Keys are made from a master for each [`PERIOD_MS`], so that a key serves for hours and a master
+//! for good. Several masters may be known at a time: the first one signs, all of them check.
 
 use crate::value::Millis;
 
 /// How long one key signs.
 pub const PERIOD_MS: i64 = 2 * 3_600_000;
 /// How long before the opening a pass can be had, so that the opening second is not spent on it.
-pub const EARLY_MS: i64 = 60_000;
+pub const ISSUE_EARLY_MS: i64 = 60_000;
 /// Longest time from a pass's first instant to its last.
 pub const TTL_MAX_MS: i64 = 3_600_000;
 /// Most bytes of a pass.
@@ -24,18 +27,18 @@ const HEAD_BYTES: usize = 17;
 const TAG_BYTES: usize = 16;
 /// Bits of the byte that says what is so and what is not.
 const MEMBER: u8 = 1;
-const FREE: u8 = 2;
+const WITHOUT_ROOM: u8 = 2;
 /// Head and buyer, then sale and item with a byte each for their length.
 const MESSAGE_BYTES_MAX: usize = HEAD_BYTES + 3 * NAME_MAX + 3;
 
 const _: () = assert!(
-    EARLY_MS + TTL_MAX_MS < PERIOD_MS,
+    ISSUE_EARLY_MS + TTL_MAX_MS < PERIOD_MS,
     "a pass expires in the period after its key's at the latest"
 );
 
 /// What the shop says of a buyer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct Membership {
     /// Whether the buyer is a member.
     pub member: bool,
     /// The buyer's level.
@@ -44,13 +47,13 @@ pub struct Standing {
 
 /// What a pass says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Terms<'a> {
+pub struct PassTerms<'a> {
     /// Whose it is.
     pub buyer: &'a str,
     /// What the shop said of the buyer when it was made.
-    pub standing: Standing,
+    pub standing: Membership,
     /// Whether no waiting room was open when it was made: then it is of no use while one is.
-    pub is_free: bool,
+    pub issued_without_room: bool,
     /// Its first instant.
     pub valid_from: Millis,
     /// The instant from which it is of no use.
@@ -82,7 +85,8 @@ impl PassKey {
         Self { id: u16::from_be_bytes([id[0], id[1]]), key }
     }
 
-    /// The name by which passes refer to it. Two keys may share one: it saves work and proves nothing.
+    /// The name by which passes refer to it. Two keys may share one: it saves work and proves
+    /// nothing.
     #[must_use]
     pub const fn id(&self) -> u16 {
         self.id
@@ -106,14 +110,15 @@ impl PassKey {
 
     /// Makes a pass for `item` of `sale`. All names must be names: at most 64 bytes.
     #[must_use]
-    pub fn seal(&self, terms: &Terms<'_>, sale: &str, item: &str) -> Vec<u8> {
+    pub fn sign(&self, terms: &PassTerms<'_>, sale: &str, item: &str) -> Vec<u8> {
         let mut pass = Vec::with_capacity(HEAD_BYTES + terms.buyer.len() + TAG_BYTES);
         pass.push(VERSION);
         pass.extend_from_slice(&self.id.to_be_bytes());
         for time in [terms.valid_from, terms.expires_at] {
             pass.extend_from_slice(&time.0.to_be_bytes()[2..]);
         }
-        let flags = (MEMBER * u8::from(terms.standing.member)) | (FREE * u8::from(terms.is_free));
+        let flags = (MEMBER * u8::from(terms.standing.member))
+            | (WITHOUT_ROOM * u8::from(terms.issued_without_room));
         pass.extend_from_slice(&[flags, terms.standing.level]);
         pass.extend_from_slice(terms.buyer.as_bytes());
         let tag = self.tag(&pass, sale, item);
@@ -130,28 +135,30 @@ impl std::fmt::Debug for PassKey {
 
 /// A pass as it came, of which nothing is proven yet.
 #[derive(Clone, Copy, Debug)]
-pub struct Sealed<'a> {
+pub struct UnverifiedPass<'a> {
     signed: &'a [u8],
     tag: &'a [u8; TAG_BYTES],
-    terms: Terms<'a>,
+    terms: PassTerms<'a>,
 }
 
-impl<'a> Sealed<'a> {
+impl<'a> UnverifiedPass<'a> {
     /// Reads a pass's bytes. `None`: they are none.
     #[must_use]
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (signed, tag) = bytes.split_last_chunk::<TAG_BYTES>()?;
         let (head, buyer) = signed.split_first_chunk::<HEAD_BYTES>()?;
-        if head[0] != VERSION || head[15] > MEMBER | FREE || !(1..=NAME_MAX).contains(&buyer.len())
+        if head[0] != VERSION
+            || head[15] > MEMBER | WITHOUT_ROOM
+            || !(1..=NAME_MAX).contains(&buyer.len())
         {
             return None;
         }
         let time =
             |bytes: &[u8]| Millis(bytes.iter().fold(0, |all, byte| all << 8 | i64::from(*byte)));
-        let terms = Terms {
+        let terms = PassTerms {
             buyer: std::str::from_utf8(buyer).ok()?,
-            standing: Standing { member: head[15] & MEMBER != 0, level: head[16] },
-            is_free: head[15] & FREE != 0,
+            standing: Membership { member: head[15] & MEMBER != 0, level: head[16] },
+            issued_without_room: head[15] & WITHOUT_ROOM != 0,
             valid_from: time(&head[3..9]),
             expires_at: time(&head[9..15]),
         };
@@ -160,13 +167,14 @@ impl<'a> Sealed<'a> {
 
     /// What it says, unproven.
     #[must_use]
-    pub const fn terms(&self) -> Terms<'a> {
+    pub const fn terms(&self) -> PassTerms<'a> {
         self.terms
     }
 
-    /// Whether `key` sealed it for `item` of `sale`. Takes as long for a wrong tag as for a right one.
+    /// Whether `key` sealed it for `item` of `sale`. Takes as long for a wrong tag as for a right
+    /// one.
     #[must_use]
-    pub fn is_sealed_by(&self, key: &PassKey, sale: &str, item: &str) -> bool {
+    pub fn is_signed_by(&self, key: &PassKey, sale: &str, item: &str) -> bool {
         if self.signed[1..3] != key.id.to_be_bytes() {
             return false;
         }
@@ -179,10 +187,10 @@ impl<'a> Sealed<'a> {
 mod tests {
     use super::*;
 
-    const TERMS: Terms<'static> = Terms {
+    const TERMS: PassTerms<'static> = PassTerms {
         buyer: "anna",
-        standing: Standing { member: true, level: 7 },
-        is_free: false,
+        standing: Membership { member: true, level: 7 },
+        issued_without_room: false,
         valid_from: Millis(1_795_168_800_000),
         expires_at: Millis(1_795_168_920_000),
     };
@@ -192,28 +200,32 @@ mod tests {
     }
 
     fn holds(pass: &[u8], key: &PassKey, sale: &str, item: &str) -> bool {
-        Sealed::parse(pass).is_some_and(|pass| pass.is_sealed_by(key, sale, item))
+        UnverifiedPass::parse(pass).is_some_and(|pass| pass.is_signed_by(key, sale, item))
     }
 
     #[test]
     fn a_pass_says_what_was_sealed_into_it() {
-        let pass = key().seal(&TERMS, "spring", "phone");
-        assert_eq!(Sealed::parse(&pass).expect("a pass").terms(), TERMS);
+        let pass = key().sign(&TERMS, "spring", "phone");
+        assert_eq!(UnverifiedPass::parse(&pass).expect("a pass").terms(), TERMS);
         assert!(holds(&pass, &key(), "spring", "phone"));
-        for (member, is_free) in [(false, false), (false, true), (true, true)] {
-            let terms = Terms { standing: Standing { member, level: 0 }, is_free, ..TERMS };
-            let pass = key().seal(&terms, "spring", "phone");
-            assert_eq!(Sealed::parse(&pass).expect("a pass").terms(), terms);
+        for (member, issued_without_room) in [(false, false), (false, true), (true, true)] {
+            let terms = PassTerms {
+                standing: Membership { member, level: 0 },
+                issued_without_room,
+                ..TERMS
+            };
+            let pass = key().sign(&terms, "spring", "phone");
+            assert_eq!(UnverifiedPass::parse(&pass).expect("a pass").terms(), terms);
         }
         let longest = "x".repeat(NAME_MAX);
-        let pass = key().seal(&Terms { buyer: &longest, ..TERMS }, &longest, &longest);
+        let pass = key().sign(&PassTerms { buyer: &longest, ..TERMS }, &longest, &longest);
         assert_eq!(pass.len(), PASS_BYTES_MAX);
         assert!(holds(&pass, &key(), &longest, &longest));
     }
 
     #[test]
     fn a_pass_for_one_sale_and_item_is_of_no_use_for_another() {
-        let pass = key().seal(&TERMS, "spring", "phone");
+        let pass = key().sign(&TERMS, "spring", "phone");
         for (sale, item) in
             [("spring", "case"), ("autumn", "phone"), ("springp", "hone"), ("sprin", "gphone")]
         {
@@ -223,7 +235,7 @@ mod tests {
 
     #[test]
     fn another_key_master_or_period_does_not_hold() {
-        let pass = key().seal(&TERMS, "spring", "phone");
+        let pass = key().sign(&TERMS, "spring", "phone");
         for other in [PassKey::derive(&[7; 32], 43), PassKey::derive(&[8; 32], 42)] {
             assert!(!holds(&pass, &other, "spring", "phone"));
             // The id alone proves nothing.
@@ -234,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_changed_bit_anywhere_is_noticed_and_so_is_a_changed_length() {
-        let pass = key().seal(&TERMS, "spring", "phone");
+        let pass = key().sign(&TERMS, "spring", "phone");
         for bit in 0..pass.len() * 8 {
             let mut bent = pass.clone();
             bent[bit / 8] ^= 1 << (bit % 8);
@@ -244,6 +256,6 @@ mod tests {
             assert!(!holds(&pass[..len], &key(), "spring", "phone"), "{len}");
         }
         assert!(!holds(&[pass.as_slice(), b"x"].concat(), &key(), "spring", "phone"));
-        assert!(Sealed::parse(&[1; 4_096]).is_none());
+        assert!(UnverifiedPass::parse(&[1; 4_096]).is_none());
     }
 }

@@ -1,14 +1,15 @@
-//! Money that goes back: decided once for a payment, asked for until the provider took it, settled when it arrived.
+//! Money that goes back: decided once for a payment, asked for until the provider took it, settled
+//! when it arrived.
 use super::{Payment, Refund, RefundCause, RefundId, RefundState};
 use crate::ledger::Ledger;
-use crate::limits::{REFUND_TRIES_MAX, backoff_ms, spread_out};
-use crate::rules::{Rule, keeps};
+use crate::limits::{REFUND_TRIES_MAX, backoff_ms, with_jitter};
+use crate::rules::{Rule, enforces};
 use crate::value::Millis;
 
 /// What the error of a refund begins with whose money came back, until the provider takes it anew.
-const CAME_BACK: &str = "came back: ";
+const CAME_BACK_PREFIX: &str = "came back: ";
 /// And from then on until the money arrived: a message that comes late may be about what came back.
-const CAME_BACK_ONCE: &str = "came back once: ";
+const CAME_BACK_ONCE_PREFIX: &str = "came back once: ";
 
 /// Decides the one refund of a payment.
 pub(crate) fn refund<L: Ledger>(
@@ -17,9 +18,9 @@ pub(crate) fn refund<L: Ledger>(
     cause: RefundCause,
     now: Millis,
 ) -> Result<Refund, L::Error> {
-    let id = RefundId::of(&payment.id);
+    let id = RefundId::for_payment(&payment.id);
     if let Some(refund) = ledger.refund(&id)?
-        && keeps(Rule::RefundOnce)
+        && enforces(Rule::RefundOnce)
     {
         return Ok(refund);
     }
@@ -44,7 +45,7 @@ pub(crate) fn refund<L: Ledger>(
 
 /// What a provider said of a refund.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RefundNews {
+pub enum RefundUpdate {
     /// It took the request; it is asked again how far that is, after so many milliseconds.
     Accepted {
         /// When it is asked next, from now.
@@ -52,15 +53,17 @@ pub enum RefundNews {
     },
     /// The money arrived.
     Settled,
-    /// So much of it arrived, in minor units. If that is less than all of it, the rest was given back by hand: how far all of it is, only the
-    /// provider's answer to a question says.
+    /// So much of it arrived, in minor units. If that is less than all of it, the rest was given
+    /// back by hand: how far all of it is, only the provider's answer to a question says.
     Arrived(i64),
     /// It refused, or could not be reached.
     Failed(String),
-    /// It took the request, and the money came back, or never left: it does nothing more by itself, even if it said before that the money arrived.
+    /// It took the request, and the money came back, or never left: it does nothing more by itself,
+    /// even if it said before that the money arrived.
     CameBack(String),
-    /// Somebody gave back some or all of its payment by hand: how far the refund is, only the provider's answer to a question says.
-    Ask {
+    /// Somebody gave back some or all of its payment by hand: how far the refund is, only the
+    /// provider's answer to a question says.
+    CheckAgain {
         /// That came to nothing, and may have been counted as this refund.
         lost: bool,
     },
@@ -68,47 +71,50 @@ pub enum RefundNews {
 
 /// What a provider's message about a refund came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RefundTold {
+pub enum RefundMessageOutcome {
     /// It was taken.
-    Taken,
+    Applied,
     /// It was taken before.
     Repeated,
     /// There is no such refund: the message was not taken.
     NoRefund,
 }
 
-/// Takes what a provider said of a refund. `None`: there is no such refund; else the refund as it is now.
-pub fn note_refund<L: Ledger>(
+/// Takes what a provider said of a refund. `None`: there is no such refund; else the refund as it
+/// is now.
+pub fn apply_refund_update<L: Ledger>(
     ledger: &mut L,
     id: &RefundId,
-    news: &RefundNews,
+    news: &RefundUpdate,
     now: Millis,
 ) -> Result<Option<Refund>, L::Error> {
     let Some(mut refund) = ledger.refund(id)? else { return Ok(None) };
     let news = match news {
-        RefundNews::Arrived(minor) if *minor < refund.money.minor => {
-            &RefundNews::Accepted { again_ms: 0 }
+        RefundUpdate::Arrived(minor) if *minor < refund.money.minor => {
+            &RefundUpdate::Accepted { again_ms: 0 }
         }
         news => news,
     };
     let came_back = has_come_back(&refund);
     let is_over = match refund.state {
         RefundState::Pending => false,
-        RefundState::Settled => keeps(Rule::SettledStays),
+        RefundState::Settled => enforces(Rule::SettledStays),
         RefundState::Failed => came_back,
     };
-    // Money that came back is the one thing that can follow on money that arrived, and nothing follows on that but an operator.
+    // Money that came back is the one thing that can follow on money that arrived, and nothing
+    // follows on that but an operator.
     let undoes = match news {
-        RefundNews::CameBack(_) => keeps(Rule::CameBackUndoes),
-        RefundNews::Ask { lost } => *lost && refund.state == RefundState::Settled,
+        RefundUpdate::CameBack(_) => enforces(Rule::CameBackUndoes),
+        RefundUpdate::CheckAgain { lost } => *lost && refund.state == RefundState::Settled,
         _ => false,
     };
     if is_over && !undoes {
         return Ok(Some(refund));
     }
     match news {
-        RefundNews::Ask { .. } => {
-            // What was over is only looked at: nothing of it is sent anew without an operator. One question in vain is not the last one.
+        RefundUpdate::CheckAgain { .. } => {
+            // What was over is only looked at: nothing of it is sent anew without an operator. One
+            // question in vain is not the last one.
             if refund.state != RefundState::Pending {
                 refund.accepted = true;
                 refund.tries = 0;
@@ -117,32 +123,32 @@ pub fn note_refund<L: Ledger>(
             refund.settled_at = None;
             refund.next_at = now;
         }
-        RefundNews::Accepted { again_ms } => {
+        RefundUpdate::Accepted { again_ms } => {
             // One that was given up because no answer came: it is on its way after all.
             refund.state = RefundState::Pending;
             refund.accepted = true;
             refund.tries = 0;
-            refund.error = once(&refund);
+            refund.error = came_back_once_error(&refund);
             refund.next_at = now.plus(*again_ms);
         }
-        RefundNews::Settled | RefundNews::Arrived(_) => {
+        RefundUpdate::Settled | RefundUpdate::Arrived(_) => {
             refund.state = RefundState::Settled;
             refund.error = None;
             refund.settled_at = Some(now);
         }
-        RefundNews::Failed(error) => {
+        RefundUpdate::Failed(error) => {
             refund.tries += 1;
-            refund.error = Some(format!("{}{error}", mark(&refund)));
-            refund.next_at = now.plus(spread_out(backoff_ms(refund.tries), spread(&refund)));
-            if refund.tries >= REFUND_TRIES_MAX && keeps(Rule::RefundTriesBounded) {
+            refund.error = Some(format!("{}{error}", error_prefix(&refund)));
+            refund.next_at = now.plus(with_jitter(backoff_ms(refund.tries), retry_jitter(&refund)));
+            if refund.tries >= REFUND_TRIES_MAX && enforces(Rule::RefundTriesBounded) {
                 refund.state = RefundState::Failed;
             }
         }
-        RefundNews::CameBack(why) => {
+        RefundUpdate::CameBack(why) => {
             refund.state = RefundState::Failed;
             refund.accepted = false;
             refund.tries = 0;
-            refund.error = Some(format!("{CAME_BACK}{why}"));
+            refund.error = Some(format!("{CAME_BACK_PREFIX}{why}"));
             refund.settled_at = None;
         }
     }
@@ -150,35 +156,36 @@ pub fn note_refund<L: Ledger>(
     Ok(Some(refund))
 }
 
-/// Takes what a provider answered about a refund that it was asked about as it was `asked`. What was said of the refund meanwhile may be newer than
-/// the answer: that stays, and the provider is asked again where the two differ. A try in vain says nothing that could be old, and counts. `None`: there
-/// is no such refund; else the refund as it is now.
+/// Takes what a provider answered about a refund that it was asked about as it was `asked`. What
+/// was said of the refund meanwhile may be newer than the answer: that stays, and the provider is
+/// asked again where the two differ. A try in vain says nothing that could be old, and counts.
+/// `None`: there is no such refund; else the refund as it is now.
 pub fn answer_refund<L: Ledger>(
     ledger: &mut L,
     asked: &Refund,
-    news: &RefundNews,
+    news: &RefundUpdate,
     now: Millis,
 ) -> Result<Option<Refund>, L::Error> {
     let Some(refund) = ledger.refund(&asked.id)? else { return Ok(None) };
-    if refund == *asked || !keeps(Rule::AnswerMayBeOld) {
-        return note_refund(ledger, &asked.id, news, now);
+    if refund == *asked || !enforces(Rule::AnswerMayBeOld) {
+        return apply_refund_update(ledger, &asked.id, news, now);
     }
     let news = match news {
-        RefundNews::Failed(_) => news,
+        RefundUpdate::Failed(_) => news,
         // The provider took the request at any rate: how far that is, is the question from now on.
-        RefundNews::Accepted { .. } | RefundNews::Settled if !has_come_back(&refund) => {
-            &RefundNews::Accepted { again_ms: 0 }
+        RefundUpdate::Accepted { .. } | RefundUpdate::Settled if !has_come_back(&refund) => {
+            &RefundUpdate::Accepted { again_ms: 0 }
         }
-        RefundNews::CameBack(_) if refund.state == RefundState::Settled => {
-            &RefundNews::Ask { lost: true }
+        RefundUpdate::CameBack(_) if refund.state == RefundState::Settled => {
+            &RefundUpdate::CheckAgain { lost: true }
         }
         _ => return Ok(Some(refund)),
     };
-    note_refund(ledger, &asked.id, news, now)
+    apply_refund_update(ledger, &asked.id, news, now)
 }
 
 /// Chance enough for one try of one refund, and the same for whoever notes it.
-fn spread(refund: &Refund) -> u32 {
+fn retry_jitter(refund: &Refund) -> u32 {
     let hash = blake3::hash(format!("{} {}", refund.id.0, refund.tries).as_bytes());
     let [a, b, c, d, ..] = *hash.as_bytes();
     u32::from_be_bytes([a, b, c, d])
@@ -186,23 +193,28 @@ fn spread(refund: &Refund) -> u32 {
 
 /// Whether its money came back, and the provider did not take it anew since.
 fn has_come_back(refund: &Refund) -> bool {
-    mark(refund) == CAME_BACK
+    error_prefix(refund) == CAME_BACK_PREFIX
 }
 
-/// What a refund's error begins with that says whether its money came back, and whether the provider took it anew since.
-fn mark(refund: &Refund) -> &'static str {
+/// What a refund's error begins with that says whether its money came back, and whether the
+/// provider took it anew since.
+fn error_prefix(refund: &Refund) -> &'static str {
     let begins = |mark: &&str| refund.error.as_deref().is_some_and(|error| error.starts_with(mark));
-    [CAME_BACK, CAME_BACK_ONCE].into_iter().find(begins).unwrap_or_default()
+    [CAME_BACK_PREFIX, CAME_BACK_ONCE_PREFIX].into_iter().find(begins).unwrap_or_default()
 }
 
-/// What is kept of the word that money came back, while the provider sends it anew. `None`: it never did.
-fn once(refund: &Refund) -> Option<String> {
+/// What is kept of the word that money came back, while the provider sends it anew. `None`: it
+/// never did.
+fn came_back_once_error(refund: &Refund) -> Option<String> {
     let error = refund.error.as_deref()?;
-    let why = error.strip_prefix(CAME_BACK).or_else(|| error.strip_prefix(CAME_BACK_ONCE))?;
-    Some(format!("{CAME_BACK_ONCE}{why}"))
+    let why = error
+        .strip_prefix(CAME_BACK_PREFIX)
+        .or_else(|| error.strip_prefix(CAME_BACK_ONCE_PREFIX))?;
+    Some(format!("{CAME_BACK_ONCE_PREFIX}{why}"))
 }
 
-/// Asks the provider once more for a refund that was given up: anew, whatever it once took. `None`: there is none that was.
+/// Asks the provider once more for a refund that was given up: anew, whatever it once took. `None`:
+/// there is none that was.
 pub fn retry_refund<L: Ledger>(
     ledger: &mut L,
     id: &RefundId,
@@ -225,24 +237,25 @@ pub fn settle_refund<L: Ledger>(
     provider: &str,
     event: &str,
     id: &RefundId,
-    news: &RefundNews,
+    news: &RefundUpdate,
     now: Millis,
-) -> Result<RefundTold, L::Error> {
-    if ledger.inbox(provider, event)? && keeps(Rule::InboxOnce) {
-        return Ok(RefundTold::Repeated);
+) -> Result<RefundMessageOutcome, L::Error> {
+    if ledger.inbox(provider, event)? && enforces(Rule::InboxOnce) {
+        return Ok(RefundMessageOutcome::Repeated);
     }
     // What names no refund of ours may be news of something else, which is taken once by itself.
-    let Some(refund) = ledger.refund(id)? else { return Ok(RefundTold::NoRefund) };
+    let Some(refund) = ledger.refund(id)? else { return Ok(RefundMessageOutcome::NoRefund) };
     ledger.insert_inbox(provider, event, now)?;
     // It may be news of what came back.
-    let may_be_old =
-        refund.state != RefundState::Settled && once(&refund).is_some() && keeps(Rule::OldNewsAsk);
+    let may_be_old = refund.state != RefundState::Settled
+        && came_back_once_error(&refund).is_some()
+        && enforces(Rule::OldNewsAsk);
     let is_old = may_be_old
         && matches!(
             news,
-            RefundNews::Accepted { .. } | RefundNews::Settled | RefundNews::Arrived(_)
+            RefundUpdate::Accepted { .. } | RefundUpdate::Settled | RefundUpdate::Arrived(_)
         );
-    let news = if is_old { &RefundNews::Ask { lost: false } } else { news };
-    note_refund(ledger, id, news, now)?;
-    Ok(RefundTold::Taken)
+    let news = if is_old { &RefundUpdate::CheckAgain { lost: false } } else { news };
+    apply_refund_update(ledger, id, news, now)?;
+    Ok(RefundMessageOutcome::Applied)
 }

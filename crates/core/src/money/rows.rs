@@ -14,14 +14,15 @@ pub struct Money {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PaymentId(pub String);
 
-/// The id of a refund, which is also the key under which the provider is asked: made of the payment's, so that a payment has one.
+/// The id of a refund, which is also the key under which the provider is asked: made of the
+/// payment's, so that a payment has one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RefundId(pub String);
 
 impl RefundId {
     /// The one refund of this payment.
     #[must_use]
-    pub fn of(payment: &PaymentId) -> Self {
+    pub fn for_payment(payment: &PaymentId) -> Self {
         let hash = blake3::hash(payment.0.as_bytes());
         Self(format!("ref_{}", &hash.to_hex()[..32]))
     }
@@ -145,7 +146,7 @@ impl RefundCause {
 
     /// Whether somebody else did something wrong: a notice of the audit.
     #[must_use]
-    pub fn is_notice(self) -> bool {
+    pub fn is_irregular(self) -> bool {
         matches!(self, Self::Mismatch | Self::Second | Self::UnknownOrder)
     }
 }

@@ -1,15 +1,16 @@
 //! What one desk may keep, and how long it goes on.
 use crate::limits::{
-    DELIVERIES_AT_ONCE, DELIVERIES_PENDING_MAX, DELIVERY_REFUSALS, DELIVERY_REFUSED_MS,
+    DELIVERIES_IN_FLIGHT_MAX, DELIVERIES_PENDING_MAX, DELIVERY_REFUSALS, DELIVERY_REFUSED_MS,
     DELIVERY_TRIES, DELIVERY_WINDOW,
 };
 
 /// Bounds of one endpoint's desk.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub struct DeliveryBounds {
     /// How often an event is tried before it is dead.
     pub tries: u32,
-    /// How often at least the endpoint refuses an event, with no other failure of it between, before it is dead.
+    /// How often at least the endpoint refuses an event, with no other failure of it between,
+    /// before it is dead.
     pub refusals: u32,
     /// And for how long, unless half of the rows that may wait are such events.
     pub refused_ms: i64,
@@ -21,13 +22,13 @@ pub struct Bounds {
     pub pending: usize,
 }
 
-impl Default for Bounds {
+impl Default for DeliveryBounds {
     fn default() -> Self {
         Self {
             tries: DELIVERY_TRIES,
             refusals: DELIVERY_REFUSALS,
             refused_ms: DELIVERY_REFUSED_MS,
-            at_once: DELIVERIES_AT_ONCE,
+            at_once: DELIVERIES_IN_FLIGHT_MAX,
             window: DELIVERY_WINDOW,
             pending: DELIVERIES_PENDING_MAX,
         }

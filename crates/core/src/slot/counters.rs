@@ -1,8 +1,9 @@
 //! A slot's units, in two counters.
 //!
-//! Tickets deduct from the active one. Everything else that matters, the sum decides: which counter a unit lies in is a matter of economy, so
-//! that the drained one can be refilled while the other one sells, and never a reason to refuse what the slot has.
-use crate::rules::{Rule, keeps};
+//! Tickets deduct from the active one. Everything else that matters, the sum decides: which counter
+//! a unit lies in is a matter of economy, so that the drained one can be refilled while the other
+//! one sells, and never a reason to refuse what the slot has.
+use crate::rules::{Rule, enforces};
 use crate::spread::Counter;
 
 #[derive(Clone, Copy, Debug)]
@@ -26,19 +27,20 @@ impl Counters {
     }
 
     /// Whether one of the counters has enough, or both together have.
-    pub(super) fn serves(&self, units: u64) -> bool {
+    pub(super) fn can_serve(&self, units: u64) -> bool {
         let alone = self.units.iter().any(|&has| has >= units);
-        alone || (self.sum() >= units && keeps(Rule::MergeCounters))
+        alone || (self.sum() >= units && enforces(Rule::MergeCounters))
     }
 
-    /// Deducts what [`Counters::serves`]: part of the slot's one atomic step.
+    /// Deducts what [`Counters::can_serve`]: part of the slot's one atomic step.
     ///
-    /// An active counter that cannot serve alone gives way to the other one; when neither can, both are merged into the active one. Afterwards an
-    /// active counter below the threshold gives way to the other one if that holds more.
+    /// An active counter that cannot serve alone gives way to the other one; when neither can, both
+    /// are merged into the active one. Afterwards an active counter below the threshold gives way
+    /// to the other one if that holds more.
     pub(super) fn deduct(&mut self, units: u64) {
         let other = self.active.other().index();
         if self.units[self.active.index()] < units {
-            if self.units[other] >= units && keeps(Rule::FlipWhenShort) {
+            if self.units[other] >= units && enforces(Rule::FlipWhenShort) {
                 self.flip();
             } else {
                 self.units[self.active.index()] += std::mem::take(&mut self.units[other]);
@@ -49,7 +51,8 @@ impl Counters {
         self.units[self.active.index()] = left;
         if left < self.threshold {
             self.ask_for_refill();
-            if self.units[self.active.other().index()] > left && keeps(Rule::FlipBelowThreshold) {
+            if self.units[self.active.other().index()] > left && enforces(Rule::FlipBelowThreshold)
+            {
                 self.flip();
             }
         }
@@ -61,13 +64,14 @@ impl Counters {
     }
 
     fn ask_for_refill(&mut self) {
-        self.mark |= keeps(Rule::RefillMark);
+        self.mark |= enforces(Rule::RefillMark);
     }
 
-    /// Takes at most so many units out, of the inactive counter first: the active one goes on selling undisturbed.
+    /// Takes at most so many units out, of the inactive counter first: the active one goes on
+    /// selling undisturbed.
     pub(super) fn take(&mut self, units: u64) -> u64 {
         let mut order = [self.active.other(), self.active];
-        if !keeps(Rule::RecallInactiveFirst) {
+        if !enforces(Rule::RecallInactiveFirst) {
             order.reverse();
         }
         let mut lacks = units;

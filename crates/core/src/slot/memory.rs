@@ -1,16 +1,17 @@
-//! What a slot remembers of one request, packed: there is one for every known request. And how it forgets.
-use super::{Cut, Held};
+//! What a slot remembers of one request, packed: there is one for every known request. And how it
+//! forgets.
+use super::{IssuedTicket, SlotMemory};
 use crate::id::IdKey;
 use crate::queue::Queue;
-use crate::rows::Feed;
+use crate::rows::FeedRow;
 use crate::value::{GrantId, Millis, TicketN, Token, Units};
 
-/// [`Cut`] without the grant.
+/// [`IssuedTicket`] without the grant.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Packed([u8; 20]);
+pub(super) struct PackedTicket([u8; 20]);
 
-impl Packed {
-    pub(super) fn new(cut: &Cut) -> Self {
+impl PackedTicket {
+    pub(super) fn new(cut: &IssuedTicket) -> Self {
         let mut b = [0; 20];
         b[0..6].copy_from_slice(&cut.token.0.to_be_bytes()[2..]);
         b[6..11].copy_from_slice(&cut.n.0.to_be_bytes()[3..]);
@@ -19,11 +20,11 @@ impl Packed {
         Self(b)
     }
 
-    pub(super) fn cut(&self, grant: GrantId) -> Cut {
+    pub(super) fn unpack(&self, grant: GrantId) -> IssuedTicket {
         let big = |range: std::ops::Range<usize>| {
             self.0[range].iter().fold(0u64, |acc, &b| acc << 8 | u64::from(b))
         };
-        Cut {
+        IssuedTicket {
             token: Token(big(0..6)),
             grant,
             n: TicketN(big(6..11)),
@@ -33,9 +34,9 @@ impl Packed {
     }
 }
 
-impl Held {
+impl SlotMemory {
     /// Forgets the request of a returned ticket: it may be tried again.
-    pub(super) fn forget(&mut self, row: &Feed, queue: &Queue, key: &IdKey) {
+    pub(super) fn forget(&mut self, row: &FeedRow, queue: &Queue, key: &IdKey) {
         let Some(parts) = row.ticket.and_then(|t| t.parts()) else { return };
         let known = match (&row.buyer, &row.key) {
             (Some(buyer), Some(request)) => {
@@ -47,13 +48,14 @@ impl Held {
                 .map(|t| key.request_hash(t.buyer.as_str(), t.key.as_str())),
         };
         let grant = self.grant;
-        let is_meant = |packed: &Packed| packed.cut(grant).token == parts.token;
+        let is_meant = |packed: &PackedTicket| packed.unpack(grant).token == parts.token;
         match known.map(|hash| hash.0.to_be_bytes()) {
             Some(memory) if self.requests.get(&memory).is_some_and(is_meant) => {
-                drop(self.requests.remove(&memory))
+                _ = self.requests.remove(&memory);
             }
             Some(_) => {}
-            // Nobody knows the request any more, which takes a slot that lost its queue and not its memory: look for the ticket.
+            // Nobody knows the request any more, which takes a slot that lost its queue and not its
+            // memory: look for the ticket.
             None => self.requests.retain(|_, packed| !is_meant(packed)),
         }
     }

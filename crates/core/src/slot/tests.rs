@@ -1,14 +1,15 @@
-//! The two counters: which one serves, when they change places, and what the sum is whatever happens.
+//! The two counters: which one serves, when they change places, and what the sum is whatever
+//! happens.
 use super::*;
 use crate::id::IdKey;
 use crate::rows::FeedCause;
-use crate::stock::blank;
+use crate::stock::blank_feed_row;
 
 const GRANT: GrantId = GrantId(7);
 
-fn request(n: u64, units: u64) -> Request {
+fn request(n: u64, units: u64) -> TicketRequest {
     let (key, name) = (IdKey::new([1; 32]), format!("b{n}"));
-    Request {
+    TicketRequest {
         token: Token(n),
         buyer: BuyerId::new(&name).expect("a name"),
         key: RequestKey::new("k").expect("a key"),
@@ -24,14 +25,20 @@ fn request(n: u64, units: u64) -> Request {
 /// A slot with a threshold of 3 whose counters hold this, A active.
 fn slot(a: u64, b: u64) -> Slot {
     let mut slot = Slot::new(ItemId(1));
-    slot.init(Terms { grant: GRANT, epoch: Epoch(1), counted: true, available: a, threshold: 3 });
+    slot.init(GrantTerms {
+        grant: GRANT,
+        epoch: Epoch(1),
+        counted: true,
+        available: a,
+        threshold: 3,
+    });
     feed(&mut slot, 1, b, Counter::B, FeedCause::Refill);
     slot
 }
 
 fn feed(slot: &mut Slot, seq: u64, units: u64, counter: Counter, cause: FeedCause) {
-    let row = Feed { grant: GRANT, seq: Seq(seq), units, counter, ..blank(cause) };
-    assert_eq!(slot.apply(Epoch(1), &row, &IdKey::new([1; 32])), Applied::At(Seq(seq)));
+    let row = FeedRow { grant: GRANT, seq: Seq(seq), units, counter, ..blank_feed_row(cause) };
+    assert_eq!(slot.apply(Epoch(1), &row, &IdKey::new([1; 32])), ApplyOutcome::At(Seq(seq)));
 }
 
 fn stands(slot: &Slot) -> ([u64; 2], Counter, bool) {
@@ -43,7 +50,7 @@ fn stands(slot: &Slot) -> ([u64; 2], Counter, bool) {
 fn check(a: u64, b: u64, units: u64, wanted: ([u64; 2], Counter, bool)) {
     let mut slot = slot(a, b);
     assert!(
-        matches!(slot.ticket(&request(1, units)), TicketAnswer::Cut(_)),
+        matches!(slot.ticket(&request(1, units)), TicketAnswer::Issued(_)),
         "{units} of {a} and {b}"
     );
     assert_eq!(stands(&slot), wanted, "{units} of {a} and {b}");
@@ -71,7 +78,7 @@ fn a_slot_is_short_only_when_both_counters_together_are() {
 #[test]
 fn units_that_come_take_the_mark_away_and_credits_do_not() {
     let mut slot = slot(4, 0);
-    assert!(matches!(slot.ticket(&request(1, 2)), TicketAnswer::Cut(_)));
+    assert!(matches!(slot.ticket(&request(1, 2)), TicketAnswer::Issued(_)));
     assert_eq!(stands(&slot), ([2, 0], Counter::A, true));
     feed(&mut slot, 2, 2, Counter::A, FeedCause::Returned);
     assert_eq!(stands(&slot), ([4, 0], Counter::A, true));
@@ -85,7 +92,7 @@ fn a_recall_takes_from_the_inactive_counter_first() {
     let mut recall = |id, units| slot.recall(RecallId(id), GRANT, Epoch(1), units);
     assert_eq!(
         (recall(1, 3), recall(2, 3), recall(3, 9)),
-        (Recalled::Taken(3), Recalled::Taken(3), Recalled::Taken(3))
+        (RecallOutcome::Taken(3), RecallOutcome::Taken(3), RecallOutcome::Taken(3))
     );
     assert_eq!(stands(&slot), ([0, 0], Counter::A, false));
 }
@@ -93,9 +100,15 @@ fn a_recall_takes_from_the_inactive_counter_first() {
 #[test]
 fn a_slot_without_a_threshold_never_flips_or_asks() {
     let mut slot = Slot::new(ItemId(1));
-    slot.init(Terms { grant: GRANT, epoch: Epoch(1), counted: true, available: 3, threshold: 0 });
+    slot.init(GrantTerms {
+        grant: GRANT,
+        epoch: Epoch(1),
+        counted: true,
+        available: 3,
+        threshold: 0,
+    });
     for n in 0..3 {
-        assert!(matches!(slot.ticket(&request(n, 1)), TicketAnswer::Cut(_)));
+        assert!(matches!(slot.ticket(&request(n, 1)), TicketAnswer::Issued(_)));
     }
     assert_eq!(stands(&slot), ([0, 0], Counter::A, false));
 }

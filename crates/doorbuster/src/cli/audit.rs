@@ -8,14 +8,15 @@ use super::settings::SettingsArgs;
 
 /// Check the store with a model of its own, and every promise that buyers were given.
 ///
-/// Reads the rows by SQL, in one snapshot, and changes nothing; the server may be running or stopped. It shares no code
-/// with what it checks. Exit 1 when something is found.
+/// Reads the rows by SQL, in one snapshot, and changes nothing; the server may be running or
+/// stopped. It shares no code with what it checks. Exit 1 when something is found.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  doorbuster audit\n  doorbuster audit --store /var/lib/doorbuster --answers answers.jsonl\n  doorbuster audit --store postgres://doorbuster@db/doorbuster"
 )]
 pub struct AuditArgs {
-    /// The store: a data directory, a database file, sqlite:PATH, or postgres://… [default: that of the settings].
+    /// The store: a data directory, a database file, sqlite:PATH, or postgres://… [default: that of
+    /// the settings].
     #[arg(long, value_name = "URL")]
     pub store: Option<String>,
     /// Also check every answer in this file, as `storm --answers` writes it.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::shop::ShopArgs;
+use super::server::ServerArgs;
 use super::values;
 
 /// Turn buyers and addresses away, and let them in again.
@@ -14,7 +14,7 @@ use super::values;
   doorbuster block add --ip 192.0.2.0/24 --for 1h --reason 'a farm of robots'")]
 pub struct BlockArgs {
     #[command(flatten)]
-    pub shop: ShopArgs,
+    pub server: ServerArgs,
     /// What to do.
     #[command(subcommand)]
     pub command: BlockCommand,

@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use doorbuster_lab::cluster::{Shape, limits::NODES_MAX};
+use doorbuster_harness::cluster::{Shape, limits::NODES_MAX};
 
 /// Run a whole installation on this machine, to try things on.
 ///
-/// Starts, from Debian's packages, a private PostgreSQL, a private Redis Cluster of three primaries and three replicas, and
-/// nodes behind one address, all on loopback and on free ports, and leaves them running. The packages postgresql and
-/// redis-server have to be installed.
+/// Starts, from Debian's packages, a private PostgreSQL, a private Redis Cluster of three primaries
+/// and three replicas, and nodes behind one address, all on loopback and on free ports, and leaves
+/// them running. The packages postgresql and redis-server have to be installed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster cluster up
@@ -30,7 +30,7 @@ pub enum ClusterCommand {
     #[command(after_help = "Example:\n  doorbuster cluster status --json")]
     Status {
         #[command(flatten)]
-        place: PlaceArgs,
+        location: LocationArgs,
         /// Print one JSON object instead of a table.
         #[arg(long)]
         json: bool,
@@ -39,7 +39,7 @@ pub enum ClusterCommand {
     #[command(after_help = "Example:\n  doorbuster cluster down --keep")]
     Down {
         #[command(flatten)]
-        place: PlaceArgs,
+        location: LocationArgs,
         /// Stop it only; data and logs stay to be looked at.
         #[arg(long)]
         keep: bool,
@@ -63,7 +63,7 @@ pub enum ClusterCommand {
   doorbuster cluster up --shape postgres --nodes 3 --dir /var/tmp/trial")]
 pub struct UpArgs {
     #[command(flatten)]
-    pub place: PlaceArgs,
+    pub location: LocationArgs,
     /// How it is built: with Redis, or with PostgreSQL alone.
     #[arg(long, value_enum, default_value_t = ShapeName::Cluster)]
     pub shape: ShapeName,
@@ -77,7 +77,7 @@ pub struct UpArgs {
 
 /// Which installation.
 #[derive(Debug, Args)]
-pub struct PlaceArgs {
+pub struct LocationArgs {
     /// The directory that holds it; others on this machine can go through it, not look into it.
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir().join("doorbuster-cluster"))]
     pub dir: PathBuf,

@@ -1,16 +1,17 @@
 //! `demo`.
 
 use clap::{Args, ValueEnum};
-use doorbuster_lab::cluster::Shape;
-use doorbuster_lab::storm::limits;
+use doorbuster_harness::cluster::Shape;
+use doorbuster_harness::load::limits;
 
 use super::storm;
 
 /// Run a whole flash sale on this machine, and prove that it adds up.
 ///
-/// Starts a server of its own on a scratch directory and a free port, makes a sale in which each buyer may have --units,
-/// sends all buyers at it over HTTP from another process, as fast as this machine can, waits for every verdict, stops
-/// the server, and lets the independent auditor check the store and every promise. Exit 0 only if everything adds up.
+/// Starts a server of its own on a scratch directory and a free port, makes a sale in which each
+/// buyer may have --units, sends all buyers at it over HTTP from another process, as fast as this
+/// machine can, waits for every verdict, stops the server, and lets the independent auditor check
+/// the store and every promise. Exit 0 only if everything adds up.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster demo
@@ -18,7 +19,8 @@ use super::storm;
   doorbuster demo --shape cluster
   doorbuster demo --json")]
 pub struct DemoArgs {
-    /// What sells: one server, or two nodes behind one address that share PostgreSQL, or PostgreSQL and a Redis Cluster.
+    /// What sells: one server, or two nodes behind one address that share PostgreSQL, or PostgreSQL
+    /// and a Redis Cluster.
     #[arg(long, value_enum, default_value_t = DemoShape::Embedded)]
     pub shape: DemoShape,
     /// How many different buyers come, 1 to 10,000,000.
@@ -36,7 +38,8 @@ pub struct DemoArgs {
     /// Two demos with the same seed have the same buyers [default: a new one each time].
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Keep the scratch directory, with the store, the answers and the server's log, and say where it is.
+    /// Keep the scratch directory, with the store, the answers and the server's log, and say where
+    /// it is.
     #[arg(long)]
     pub keep: bool,
     /// Print one JSON object instead of a table, and no progress.
@@ -57,7 +60,7 @@ pub enum DemoShape {
 
 impl DemoShape {
     /// How several nodes are built; `None`: there is one server.
-    pub fn of_several(self) -> Option<Shape> {
+    pub fn cluster_shape(self) -> Option<Shape> {
         match self {
             Self::Embedded => None,
             Self::Postgres => Some(Shape::Postgres),

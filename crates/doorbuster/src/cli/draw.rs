@@ -21,23 +21,27 @@ pub enum DrawCommand {
     Verify(VerifyArgs),
 }
 
-/// Check that a draw was made as it was promised: that the seed is the one committed to, and which order it gives.
+/// Check that a draw was made as it was promised: that the seed is the one committed to, and which
+/// order it gives.
 ///
-/// From files alone, or against a server that shows the seed; the participants come from a file, or from the server to an operator. Shares no code with
-/// the server. Exit 1 when something does not agree.
+/// From files alone, or against a server that shows the seed; the participants come from a file, or
+/// from the server to an operator. Shares no code with the server. Exit 1 when something does not
+/// agree.
 #[derive(Args)]
 #[command(after_help = "Examples:
   doorbuster draw verify --seed 0f1e… --commitment sha256:9a8b… --participants buyers.txt
   doorbuster draw verify --url https://shop.example --sale spring --commitment sha256:9a8b… --participants buyers.txt
   doorbuster draw verify --url http://127.0.0.1:8080 --sale spring --key …")]
 pub struct VerifyArgs {
-    /// The seed in hexadecimal, as it was shown after the opening [default: as the server shows it].
+    /// The seed in hexadecimal, as it was shown after the opening [default: as the server shows
+    /// it].
     #[arg(long, value_name = "HEX", required_unless_present = "sale")]
     pub seed: Option<String>,
     /// The commitment that you noted before the opening.
     #[arg(long, value_name = "sha256:HEX")]
     pub commitment: Option<String>,
-    /// Who took part: one buyer's id in a line, or the server's `draw.csv` [default: asked of the server, with --key].
+    /// Who took part: one buyer's id in a line, or the server's `draw.csv` [default: asked of the
+    /// server, with --key].
     #[arg(long, value_name = "FILE", required_unless_present = "key")]
     pub participants: Option<PathBuf>,
     /// The order in which they are said to have been called, one in a line.

@@ -5,7 +5,7 @@ use doorbuster_api::limits::{EXTEND_SECS_MAX, PAGE_DEFAULT};
 use doorbuster_api::order::OrderState;
 use doorbuster_api::value::Time;
 
-use super::shop::ShopArgs;
+use super::server::ServerArgs;
 use super::values;
 
 /// See, cancel, refund and extend orders on a running server, and see what was paid.
@@ -15,7 +15,7 @@ use super::values;
   doorbuster order list --sale spring --state reserved")]
 pub struct OrderArgs {
     #[command(flatten)]
-    pub shop: ShopArgs,
+    pub server: ServerArgs,
     /// What to do.
     #[command(subcommand)]
     pub command: OrderCommand,
@@ -57,7 +57,7 @@ pub enum OrderCommand {
         /// The order's id.
         order: String,
         #[command(flatten)]
-        until: Until,
+        until: PayByArgs,
         /// Why, for the order's history.
         #[arg(long)]
         reason: Option<String>,
@@ -71,10 +71,12 @@ pub enum OrderCommand {
     Refunds(MoneyQuery),
 }
 
-/// Erase a buyer: a name that cannot be led back stands in the place of theirs, in every sale that is closed.
+/// Erase a buyer: a name that cannot be led back stands in the place of theirs, in every sale that
+/// is closed.
 ///
-/// What is still on, or still waits for money, stays and is named; then the exit code is 1. Repeat it later. A block of the
-/// buyer stays as well and is told of, and the exit code is 0: it is yours to remove.
+/// What is still on, or still waits for money, stays and is named; then the exit code is 1. Repeat
+/// it later. A block of the buyer stays as well and is told of, and the exit code is 0: it is yours
+/// to remove.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster order erase --buyer alice --dry-run")]
 pub struct EraseArgs {
@@ -92,8 +94,9 @@ pub struct EraseArgs {
 /// Until when an order can be paid from now on.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-pub struct Until {
-    /// So many seconds after its present end. Should the answer be lost, the command says what to repeat.
+pub struct PayByArgs {
+    /// So many seconds after its present end. Should the answer be lost, the command says what to
+    /// repeat.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(EXTEND_SECS_MAX)))]
     pub secs: Option<u32>,
     /// Until this instant, like 2026-11-20T10:00:00Z.

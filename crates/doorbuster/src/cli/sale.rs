@@ -8,14 +8,14 @@ use doorbuster_api::limits::PAGE_DEFAULT;
 use doorbuster_api::sale::Phase;
 use doorbuster_api::value::Time;
 
-use super::door::{CodesArgs, EditArgs};
-use super::shop::ShopArgs;
+use super::sale_edit::{CodesArgs, EditArgs};
+use super::server::ServerArgs;
 use super::values;
 
 /// Make and run sales on a running server.
 ///
-/// A sale begins as a draft, which buyers do not see. It opens at its time (`schedule`) or at once (`open`), can be
-/// paused and resumed, and is closed for good.
+/// A sale begins as a draft, which buyers do not see. It opens at its time (`schedule`) or at once
+/// (`open`), can be paused and resumed, and is closed for good.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   export DOORBUSTER_ADMIN_KEY=…
@@ -24,7 +24,7 @@ use super::values;
   doorbuster sale show spring")]
 pub struct SaleArgs {
     #[command(flatten)]
-    pub shop: ShopArgs,
+    pub server: ServerArgs,
     /// What to do.
     #[command(subcommand)]
     pub command: SaleCommand,
@@ -55,25 +55,26 @@ pub enum SaleCommand {
         /// The sale's id.
         #[arg(value_parser = values::name)]
         sale: String,
-        /// Show its slots instead: partitions, what each was given and sold, and which of its counters hands out.
+        /// Show its slots instead: partitions, what each was given and sold, and which of its
+        /// counters hands out.
         #[arg(long)]
         slots: bool,
     },
     /// Let a draft open by itself at its `starts_at`.
     #[command(after_help = "Example:\n  doorbuster sale schedule spring")]
-    Schedule(Step),
+    Schedule(PhaseArgs),
     /// Open a draft or a scheduled sale at once.
     #[command(after_help = "Example:\n  doorbuster sale open spring")]
-    Open(Step),
+    Open(PhaseArgs),
     /// Stop an open sale for a while; ends when what was in flight has settled.
     #[command(after_help = "Example:\n  doorbuster sale pause spring")]
-    Pause(Step),
+    Pause(PhaseArgs),
     /// Let a paused sale go on.
     #[command(after_help = "Example:\n  doorbuster sale resume spring")]
-    Resume(Step),
+    Resume(PhaseArgs),
     /// Close a sale for good; unpaid orders keep their holds.
     #[command(after_help = "Example:\n  doorbuster sale close spring")]
-    Close(Step),
+    Close(PhaseArgs),
     Adjust(AdjustArgs),
     Edit(EditArgs),
     Codes(CodesArgs),
@@ -81,7 +82,7 @@ pub enum SaleCommand {
 
 /// The sale that goes to another phase. Repeating it is harmless.
 #[derive(Debug, Args)]
-pub struct Step {
+pub struct PhaseArgs {
     /// The sale's id.
     #[arg(value_parser = values::name)]
     pub sale: String,
@@ -89,7 +90,8 @@ pub struct Step {
 
 /// Make a sale; it begins as a draft.
 ///
-/// Give its title and at least one item, or the whole sale as JSON in a file, with everything that the admin API knows.
+/// Give its title and at least one item, or the whole sale as JSON in a file, with everything that
+/// the admin API knows.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster sale create spring --title 'Spring drop' --starts-at 2026-11-20T10:00:00Z \\
@@ -108,8 +110,9 @@ pub struct CreateArgs {
     /// When it closes by itself.
     #[arg(long, value_name = "TIME", value_parser = values::time, conflicts_with = "file")]
     pub ends_at: Option<Time>,
-    /// An item: id=, stock= (a number or unlimited) and price= (minor units and currency: 10CNY), and if you like title=
-    /// [default: the id], limit= for each buyer [default: 1], hold= for payment [default: 15m]. May be given again.
+    /// An item: id=, stock= (a number or unlimited) and price= (minor units and currency: 10CNY),
+    /// and if you like title= [default: the id], limit= for each buyer [default: 1], hold= for
+    /// payment [default: 15m]. May be given again.
     #[arg(long, value_name = "NAME=VALUE,…", value_parser = values::item, conflicts_with = "file")]
     pub item: Vec<NewItem>,
     /// Read the sale as JSON from this file; - is standard input.

@@ -6,11 +6,12 @@ use super::settings::SettingsFlags;
 
 /// Run the server: the buyer's pages, the API, and everything behind them.
 ///
-/// When it is ready, one line goes to standard output: `doorbuster listening on http://HOST:PORT`. Logs go to standard
-/// error. SIGTERM or Ctrl-C stops it: what was accepted is finished first, within ten seconds.
+/// When it is ready, one line goes to standard output: `doorbuster listening on http://HOST:PORT`.
+/// Logs go to standard error. SIGTERM or Ctrl-C stops it: what was accepted is finished first,
+/// within ten seconds.
 ///
-/// Settings come, weakest first, from built-in defaults, the file of --config, the environment (DOORBUSTER_…) and these
-/// flags. `doorbuster config default` explains every setting.
+/// Settings come, weakest first, from built-in defaults, the file of --config, the environment
+/// (DOORBUSTER_…) and these flags. `doorbuster config default` explains every setting.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster serve --demo
@@ -18,7 +19,8 @@ use super::settings::SettingsFlags;
 pub struct ServeArgs {
     #[command(flatten)]
     pub flags: SettingsFlags,
-    /// Stop when standard input ends: whoever starts the server for a while leaves none behind, however it dies.
+    /// Stop when standard input ends: whoever starts the server for a while leaves none behind,
+    /// however it dies.
     #[arg(long, hide = true)]
     pub until_stdin_ends: bool,
 }

@@ -29,7 +29,7 @@ impl SettingsArgs {
 #[command(next_help_heading = "Settings")]
 pub struct SettingsFlags {
     #[command(flatten)]
-    pub places: SettingsArgs,
+    pub sources: SettingsArgs,
     /// Serve on this address; port 0 picks a free one [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
@@ -52,15 +52,15 @@ impl SettingsFlags {
             roles: self.roles.clone(),
             log_format: self.log_format.clone(),
             demo: self.demo,
-            ..self.places.flags()
+            ..self.sources.flags()
         }
     }
 }
 
 /// Show, check or explain the settings.
 ///
-/// Settings come, weakest first, from built-in defaults, a TOML file, the environment (DOORBUSTER_ and the setting's
-/// path in capitals, levels joined by two underscores) and flags.
+/// Settings come, weakest first, from built-in defaults, a TOML file, the environment (DOORBUSTER_
+/// and the setting's path in capitals, levels joined by two underscores) and flags.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster config show")]
 pub struct ConfigArgs {

@@ -7,15 +7,16 @@ use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use clap::value_parser;
 use doorbuster_api::limits::UNITS_MAX;
-use doorbuster_lab::storm::limits;
+use doorbuster_harness::load::limits;
 
 use super::settings::SettingsArgs;
 use super::values;
 
 /// Send many different buyers at an item of a running server, each asking once.
 ///
-/// Every buyer is followed to a final answer: an order, a refusal, or the verdict of a place in the queue. 429 and 503
-/// are sent again with the same key. Exit 1 when an answer was lost or something came that is no answer.
+/// Every buyer is followed to a final answer: an order, a refusal, or the verdict of a place in the
+/// queue. 429 and 503 are sent again with the same key. Exit 1 when an answer was lost or something
+/// came that is no answer.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster storm --sale spring --item phone --buyers 10000
@@ -53,7 +54,8 @@ pub struct StormArgs {
     /// Let new buyers arrive for this long at most, such as 30s [default: until all came].
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
     pub duration: Option<Duration>,
-    /// Two storms with the same seed are the same buyers in the same order [default: a new one each time].
+    /// Two storms with the same seed are the same buyers in the same order [default: a new one each
+    /// time].
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// Sign the buyers' tokens with the secret in this file [default: the secret of the settings].
@@ -65,7 +67,8 @@ pub struct StormArgs {
     /// Print one JSON object instead of a table, and no progress.
     #[arg(long)]
     pub json: bool,
-    /// Print progress and the report as JSON lines: for the demo, whose storm is a process of its own.
+    /// Print progress and the report as JSON lines: for the demo, whose storm is a process of its
+    /// own.
     #[arg(long, hide = true)]
     pub relay: bool,
     #[command(flatten)]

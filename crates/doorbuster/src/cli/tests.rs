@@ -33,7 +33,8 @@ fn every_command_and_argument_has_help() {
 /// Commands that documents show, at least: fewer would mean that they are not found.
 const SHOWN_MIN: usize = 30;
 
-/// What is typed in the blocks of a document that hold commands: one command each, its lines joined.
+/// What is typed in the blocks of a document that hold commands: one command each, its lines
+/// joined.
 fn typed(text: &str) -> Vec<String> {
     let mut commands = Vec::new();
     let mut block = None;
@@ -58,7 +59,8 @@ fn typed(text: &str) -> Vec<String> {
     commands
 }
 
-/// The words of a command as a shell reads them, up to a remark, its end, or where its input and output are sent elsewhere.
+/// The words of a command as a shell reads them, up to a remark, its end, or where its input and
+/// output are sent elsewhere.
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;

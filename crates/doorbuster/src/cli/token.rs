@@ -24,8 +24,9 @@ pub enum TokenCommand {
 
 /// Print a token that presents its bearer as this buyer.
 ///
-/// It is signed with the shop's secret: the setting `auth.buyer_secret`, or the one that a server made and keeps: in its data
-/// directory, in shapes postgres and cluster in the database. None is made here.
+/// It is signed with the shop's secret: the setting `auth.buyer_secret`, or the one that a server
+/// made and keeps: in its data directory, in shapes postgres and cluster in the database. None is
+/// made here.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster token buyer alice --ttl 15m\n\n\
     The sale page takes it in its address: http://127.0.0.1:8080/sale/spring#token=<token>")]

@@ -11,7 +11,7 @@ use doorbuster_api::order::OrderState;
 use doorbuster_api::sale::Phase;
 use doorbuster_api::value::{self, Currency, Money, Stock, Time};
 
-use super::door::{LimitWord, When};
+use super::sale_edit::{LimitArg, OptionalTime};
 
 type Parsed<T> = Result<T, String>;
 
@@ -41,61 +41,65 @@ pub fn time(text: &str) -> Parsed<Time> {
 }
 
 /// A time, or the word `none`.
-pub fn time_or_none(text: &str) -> Parsed<When> {
-    if text == "none" { Ok(When(None)) } else { time(text).map(|time| When(Some(time))) }
+pub fn time_or_none(text: &str) -> Parsed<OptionalTime> {
+    if text == "none" {
+        Ok(OptionalTime(None))
+    } else {
+        time(text).map(|time| OptionalTime(Some(time)))
+    }
 }
 
 /// A limit at the front door: `buyer=5/60`, `ip=none`, or `default`.
-pub fn limit(text: &str) -> Parsed<LimitWord> {
-    const WHOSE: [&str; 3] = ["buyer", "ip", "interface"];
+pub fn limit(text: &str) -> Parsed<LimitArg> {
+    const LIMIT_SCOPES: [&str; 3] = ["buyer", "ip", "interface"];
     if text == "default" {
-        return Ok(LimitWord::Default);
+        return Ok(LimitArg::Default);
     }
     let wrong = || {
         "must be like buyer=5/60, ip=none or default; there are buyer, ip and interface".to_owned()
     };
     let (whose, value) = text.split_once('=').ok_or_else(wrong)?;
-    let whose = WHOSE.into_iter().find(|word| *word == whose).ok_or_else(wrong)?;
+    let whose = LIMIT_SCOPES.into_iter().find(|word| *word == whose).ok_or_else(wrong)?;
     if value == "none" {
-        return Ok(LimitWord::None(whose));
+        return Ok(LimitArg::None(whose));
     }
     let count =
         |text: &str| text.parse().ok().filter(|count| (1..=limits::LIMIT_MAX).contains(count));
     let counts = value.split_once('/').and_then(|(burst, rate)| count(burst).zip(count(rate)));
-    counts.map(|(burst, per_minute)| LimitWord::Some(whose, burst, per_minute)).ok_or_else(wrong)
+    counts.map(|(burst, per_minute)| LimitArg::Some(whose, burst, per_minute)).ok_or_else(wrong)
 }
 
 /// A span of time: `90s`, `15m`, `1h30m`.
 pub fn duration(text: &str) -> Parsed<Duration> {
-    duration_or_none(text).ok().filter(|span| !span.is_zero()).ok_or_else(no_span)
+    duration_or_none(text).ok().filter(|span| !span.is_zero()).ok_or_else(duration_error)
 }
 
 /// The same, or `0s`.
 pub fn duration_or_none(text: &str) -> Parsed<Duration> {
-    let span: jiff::SignedDuration = text.parse().map_err(|_| no_span())?;
-    Duration::try_from(span).map_err(|_| no_span())
+    let span: jiff::SignedDuration = text.parse().map_err(|_| duration_error())?;
+    Duration::try_from(span).map_err(|_| duration_error())
 }
 
-fn no_span() -> String {
+fn duration_error() -> String {
     "is no span of time; write it like 90s, 15m or 1h30m".to_owned()
 }
 
 /// A sale's phase.
 pub fn phase(text: &str) -> Parsed<Phase> {
-    Phase::parse(text).ok_or_else(|| one_of(Phase::ALL.map(Phase::as_str)))
+    Phase::parse(text).ok_or_else(|| choices_error(Phase::ALL.map(Phase::as_str)))
 }
 
 /// An order's state.
 pub fn order_state(text: &str) -> Parsed<OrderState> {
-    OrderState::parse(text).ok_or_else(|| one_of(OrderState::ALL.map(OrderState::as_str)))
+    OrderState::parse(text).ok_or_else(|| choices_error(OrderState::ALL.map(OrderState::as_str)))
 }
 
 /// A list that is exported as CSV.
 pub fn export(text: &str) -> Parsed<Export> {
-    Export::parse(text).ok_or_else(|| one_of(Export::ALL.map(Export::as_str)))
+    Export::parse(text).ok_or_else(|| choices_error(Export::ALL.map(Export::as_str)))
 }
 
-fn one_of<const N: usize>(words: [&str; N]) -> String {
+fn choices_error<const N: usize>(words: [&str; N]) -> String {
     format!("must be one of {}", words.join(", "))
 }
 
@@ -218,9 +222,9 @@ mod tests {
 
     #[test]
     fn a_limit_is_a_burst_and_a_rate_or_a_word() {
-        assert_eq!(limit("buyer=5/60"), Ok(LimitWord::Some("buyer", 5, 60)));
-        assert_eq!(limit("interface=none"), Ok(LimitWord::None("interface")));
-        assert_eq!(limit("default"), Ok(LimitWord::Default));
+        assert_eq!(limit("buyer=5/60"), Ok(LimitArg::Some("buyer", 5, 60)));
+        assert_eq!(limit("interface=none"), Ok(LimitArg::None("interface")));
+        assert_eq!(limit("default"), Ok(LimitArg::Default));
         for wrong in [
             "",
             "buyer",

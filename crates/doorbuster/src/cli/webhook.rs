@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::shop::ShopArgs;
+use super::server::ServerArgs;
 use super::values;
 
 /// Tell the shop's other systems what happens, and see what they did not take.
@@ -15,7 +15,7 @@ use super::values;
   doorbuster webhook endpoint add https://shop.example/hooks/doorbuster --type order.paid")]
 pub struct WebhookArgs {
     #[command(flatten)]
-    pub shop: ShopArgs,
+    pub server: ServerArgs,
     /// What to do.
     #[command(subcommand)]
     pub command: WebhookCommand,
@@ -104,7 +104,8 @@ pub enum EndpointCommand {
     after_help = "Example:\n  doorbuster webhook endpoint add https://shop.example/hooks/doorbuster --type order.paid --type order.refunded"
 )]
 pub struct NewEndpointArgs {
-    /// Where it is; -: the first line of standard input says it, since others see the command line, and a broker's address has a password.
+    /// Where it is; -: the first line of standard input says it, since others see the command line,
+    /// and a broker's address has a password.
     pub address: String,
     /// What it is told of; may be repeated. Without it: of everything.
     #[arg(long = "type", value_name = "TYPE", default_value = "*")]

@@ -1,4 +1,5 @@
-//! A server's refusal, read leniently (a newer server may know more codes) and told in one sentence.
+//! A server's refusal, read leniently (a newer server may know more codes) and told in one
+//! sentence.
 
 use serde::Deserialize;
 
@@ -26,7 +27,8 @@ pub struct Problem {
 /// One thing that is wrong with a request.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Fault {
-    /// Where in the body; empty for the body as a whole, and where a header or a parameter is at fault.
+    /// Where in the body; empty for the body as a whole, and where a header or a parameter is at
+    /// fault.
     pub pointer: Option<String>,
     /// Which header.
     pub header: Option<String>,
@@ -37,7 +39,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    fn told(&self) -> String {
+    fn describe(&self) -> String {
         let place = match (&self.header, &self.parameter, &self.pointer) {
             (Some(header), ..) => format!("header {header} "),
             (_, Some(parameter), _) => format!("parameter {parameter} "),
@@ -58,7 +60,7 @@ impl Problem {
     /// One sentence, with the code at its end.
     pub fn sentence(&self) -> String {
         let mut sentence = self.title.clone();
-        let faults: Vec<String> = self.errors.iter().map(Fault::told).collect();
+        let faults: Vec<String> = self.errors.iter().map(Fault::describe).collect();
         let why = if faults.is_empty() { self.detail.clone() } else { faults.join("; ") };
         if !why.is_empty() {
             sentence = format!("{sentence}: {}", why.trim_end_matches('.'));
@@ -90,7 +92,8 @@ mod tests {
             "errors":[{"pointer":"/id","detail":"is missing"},{"pointer":"/items/0/stock","detail":"must not be negative"}]}"#;
         assert_eq!(
             sentence(text),
-            "Invalid request: /id is missing; /items/0/stock must not be negative (invalid_request)."
+            "Invalid request: /id is missing; /items/0/stock must not be negative \
+             (invalid_request)."
         );
         let text = r#"{"title":"Unavailable","code":"unavailable","detail":"the store is away.","retryable":true}"#;
         assert_eq!(

@@ -6,8 +6,8 @@ use anyhow::Context;
 use doorbuster_api::admin::erasures::{Erasure, NewErasure};
 
 use crate::cli::EraseArgs;
-use crate::client::{Asked, Client, Path};
-use crate::exit::{Failure, Outcome, Verdict};
+use crate::client::{ApiResult, Client, Path};
+use crate::exit::{CommandResult, Failure, Outcome};
 use crate::table;
 
 /// Runs `order erase`.
@@ -18,36 +18,36 @@ pub async fn run(client: &Client, args: &EraseArgs) -> Outcome {
                 "erasing cannot be undone: give --yes, or --dry-run to see what it would do".into(),
             ));
         }
-        let found: Erasure = ask(client, args, true).await?.read()?;
-        eprint!("{}This cannot be undone. Erase? [y/N] ", told(&found));
-        if !agreed().context("cannot hear an answer")? {
+        let found: Erasure = request_erasure(client, args, true).await?.read()?;
+        eprint!("{}This cannot be undone. Erase? [y/N] ", report_text(&found));
+        if !confirm().context("cannot hear an answer")? {
             return Err(Failure::Refused("nothing was erased".into()));
         }
     }
-    let asked = ask(client, args, args.dry_run).await;
+    let asked = request_erasure(client, args, args.dry_run).await;
     let is_whole = match &asked {
         Ok(answer) => answer.read::<Erasure>()?.is_whole(),
         Err(_) => false,
     };
-    client.tell(asked, told)?;
-    Ok(Verdict::of(is_whole))
+    client.print_result(asked, report_text)?;
+    Ok(CommandResult::new(is_whole))
 }
 
-async fn ask(client: &Client, args: &EraseArgs, dry_run: bool) -> Asked {
+async fn request_erasure(client: &Client, args: &EraseArgs, dry_run: bool) -> ApiResult {
     let body = NewErasure { buyer: args.buyer.clone(), dry_run };
-    client.post_json(Path::of(&["v1", "admin", "erasures"]), &body).await
+    client.post_json(Path::new(&["v1", "admin", "erasures"]), &body).await
 }
 
-fn agreed() -> std::io::Result<bool> {
+fn confirm() -> std::io::Result<bool> {
     std::io::stderr().flush()?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-fn told(erasure: &Erasure) -> String {
+fn report_text(erasure: &Erasure) -> String {
     let Erasure { erased_as, orders, other, .. } = erasure;
-    let (all, done) = (orders + other, counted(*orders, *other));
+    let (all, done) = (orders + other, counts_text(*orders, *other));
     let mut out = match (all, erasure.dry_run) {
         (0, _) => "There is nothing of this buyer that can be erased now.\n".to_owned(),
         (_, true) => format!("{done} would be {erased_as} from then on.\n"),
@@ -57,7 +57,7 @@ fn told(erasure: &Erasure) -> String {
     for held in &erasure.held_back {
         let is_one = held.orders + held.other == 1;
         let stay = if is_one { "stays" } else { "stay" };
-        let (rows, why) = (counted(held.orders, held.other), held.reason.words(is_one));
+        let (rows, why) = (counts_text(held.orders, held.other), held.reason.explanation(is_one));
         out += &format!("{}: {rows} {stay}: {why}.\n", held.sale);
     }
     if erasure.blocked {
@@ -68,7 +68,7 @@ fn told(erasure: &Erasure) -> String {
 }
 
 /// So many orders, and rows that are none.
-fn counted(orders: u64, other: u64) -> String {
+fn counts_text(orders: u64, other: u64) -> String {
     let some = |number: u64, what: &str| {
         format!("{} {what}{}", table::grouped(number), if number == 1 { "" } else { "s" })
     };
@@ -93,15 +93,18 @@ mod tests {
     #[test]
     fn one_is_and_several_are() {
         assert_eq!(
-            told(&erasure(0, 0)),
+            report_text(&erasure(0, 0)),
             "There is nothing of this buyer that can be erased now.\n"
         );
-        assert_eq!(told(&erasure(1, 0)), "1 order is erased:5f now.\n");
-        assert_eq!(told(&erasure(0, 1)), "1 row is erased:5f now.\n");
-        assert_eq!(told(&erasure(1, 1)), "1 order and 1 other row are erased:5f now.\n");
-        assert_eq!(told(&erasure(2_000, 3)), "2,000 orders and 3 other rows are erased:5f now.\n");
+        assert_eq!(report_text(&erasure(1, 0)), "1 order is erased:5f now.\n");
+        assert_eq!(report_text(&erasure(0, 1)), "1 row is erased:5f now.\n");
+        assert_eq!(report_text(&erasure(1, 1)), "1 order and 1 other row are erased:5f now.\n");
+        assert_eq!(
+            report_text(&erasure(2_000, 3)),
+            "2,000 orders and 3 other rows are erased:5f now.\n"
+        );
         let dry = Erasure { dry_run: true, ..erasure(1, 0) };
-        assert_eq!(told(&dry), "1 order would be erased:5f from then on.\n");
+        assert_eq!(report_text(&dry), "1 order would be erased:5f from then on.\n");
     }
 
     #[test]
@@ -109,7 +112,7 @@ mod tests {
         let check = |reason, orders, other, expected: &str| {
             let held = HeldBack { sale: "spring".to_owned(), reason, orders, other };
             let found = Erasure { held_back: vec![held], ..erasure(0, 0) };
-            let told = told(&found);
+            let told = report_text(&found);
             assert_eq!(told.lines().last(), Some(expected), "{told}");
             assert!(!found.is_whole());
         };
@@ -151,7 +154,7 @@ mod tests {
     fn a_block_is_told_of_with_what_to_do_about_it_and_holds_nothing_back() {
         let blocked = Erasure { blocked: true, ..erasure(1, 0) };
         assert!(blocked.is_whole());
-        let told = told(&blocked);
+        let told = report_text(&blocked);
         assert!(
             told.contains("A block names this buyer")
                 && told.contains("doorbuster block remove BLOCK.\n"),

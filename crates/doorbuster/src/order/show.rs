@@ -73,9 +73,9 @@ pub fn refunds(list: &RefundList) -> String {
 }
 
 /// Whatever an id stands for.
-pub fn one(order: &AnyOrderDetail) -> String {
+pub fn order_detail(order: &AnyOrderDetail) -> String {
     match order {
-        AnyOrderDetail::Order(detail) => whole(detail),
+        AnyOrderDetail::Order(detail) => order_and_history(detail),
         AnyOrderDetail::Queued(queued) => format!(
             "{}, for {} of {} by {}, is queued and decided by {}.\n",
             queued.id,
@@ -103,7 +103,7 @@ pub fn one(order: &AnyOrderDetail) -> String {
     }
 }
 
-fn whole(detail: &OrderDetail) -> String {
+fn order_and_history(detail: &OrderDetail) -> String {
     let Order { id, sale, item, buyer, amount, state, pay_by, .. } = &detail.order;
     let mut rows = table::report();
     for (name, text) in [

@@ -28,7 +28,7 @@ pub fn list(list: &AdminSaleList) -> String {
 }
 
 /// One sale, its items and where their units are.
-pub fn one(sale: &AdminSale, stock: &StockList) -> String {
+pub fn sale_detail(sale: &AdminSale, stock: &StockList) -> String {
     let header = [
         "item", "price", "limit", "hold", "total", "free", "kept", "held", "paid", "in line",
         "title",
@@ -63,7 +63,8 @@ pub fn free(row: &StockRow) -> Option<u64> {
     row.pool.zip(row.in_slots).map(|(pool, in_slots)| pool.saturating_sub(row.kept) + in_slots)
 }
 
-/// What buyers have to bring, in a line; nothing where nothing is asked and everything else is at its default.
+/// What buyers have to bring, in a line; nothing where nothing is asked and everything else is at
+/// its default.
 pub fn door(door: &FrontDoor) -> String {
     let mut asked = Vec::new();
     let words = [

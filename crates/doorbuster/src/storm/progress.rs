@@ -1,14 +1,14 @@
 //! Live progress on the terminal: how many buyers have their answer, and which.
 
-use doorbuster_lab::storm::Progress;
+use doorbuster_harness::load::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::table::grouped;
 
 /// A bar on standard error; silent where nobody looks.
-pub struct Bar(ProgressBar);
+pub struct LiveProgress(ProgressBar);
 
-impl Bar {
+impl LiveProgress {
     /// A bar for this many buyers.
     pub fn new(buyers: u32, shown: bool) -> Self {
         let target =
@@ -22,7 +22,7 @@ impl Bar {
     }
 
     /// Says what is being done before the first answer.
-    pub fn say(&self, what: &str) {
+    pub fn set_message(&self, what: &str) {
         self.0.set_message(what.to_owned());
         self.0.tick();
     }
@@ -41,7 +41,7 @@ impl Bar {
     }
 }
 
-impl Drop for Bar {
+impl Drop for LiveProgress {
     /// Takes the bar away: what follows is the result, or what went wrong.
     fn drop(&mut self) {
         self.0.finish_and_clear();

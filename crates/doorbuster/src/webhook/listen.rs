@@ -1,4 +1,5 @@
-//! `webhook listen`: receives messages on a port of this machine, verifies each and prints it. For trying out.
+//! `webhook listen`: receives messages on a port of this machine, verifies each and prints it. For
+//! trying out.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -58,7 +59,7 @@ async fn serve(address: SocketAddr, receiver: Receiver) -> Outcome {
         let (stream, _) = listener.accept().await.context("no connection can be taken")?;
         let receiver = receiver.clone();
         tokio::spawn(async move {
-            let service = service_fn(|request| answer(&receiver, request));
+            let service = service_fn(|request| answer_request(&receiver, request));
             let mut http = hyper::server::conn::http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
             // A connection that breaks is its sender's to notice.
@@ -68,13 +69,13 @@ async fn serve(address: SocketAddr, receiver: Receiver) -> Outcome {
     }
 }
 
-async fn answer(
+async fn answer_request(
     receiver: &Receiver,
     request: Request<Incoming>,
 ) -> Result<Response<Empty<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();
     let status = match Limited::new(body, BODY_BYTES_MAX).collect().await {
-        Ok(body) => judge(receiver, &parts.headers, &body.to_bytes()),
+        Ok(body) => check_message(receiver, &parts.headers, &body.to_bytes()),
         Err(_) => StatusCode::PAYLOAD_TOO_LARGE,
     };
     let mut response = Response::new(Empty::new());
@@ -83,13 +84,13 @@ async fn answer(
 }
 
 /// Prints a message if it is genuine, and says what it is answered with.
-fn judge(receiver: &Receiver, headers: &hyper::HeaderMap, body: &[u8]) -> StatusCode {
+fn check_message(receiver: &Receiver, headers: &hyper::HeaderMap, body: &[u8]) -> StatusCode {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let now = Millis(i64::try_from(now).unwrap_or(i64::MAX));
     // A reader that went away hears nothing more; the sender still gets its answer.
     match verify(headers, body, &receiver.keys, now, TOLERANCE_MS) {
         Ok(_) if receiver.json => drop(print::line(&String::from_utf8_lossy(body))),
-        Ok(id) => drop(print::text(&shown(id, body))),
+        Ok(id) => drop(print::text(&message_text(id, body))),
         Err(error) => {
             drop(print::text(&format!("refused: {error}\n")));
             return StatusCode::UNAUTHORIZED;
@@ -99,7 +100,7 @@ fn judge(receiver: &Receiver, headers: &hyper::HeaderMap, body: &[u8]) -> Status
 }
 
 /// A message for people.
-fn shown(id: &str, body: &[u8]) -> String {
+fn message_text(id: &str, body: &[u8]) -> String {
     let Ok(message) = serde_json::from_slice::<Value>(body) else {
         return format!("{id} is signed, and no JSON\n");
     };

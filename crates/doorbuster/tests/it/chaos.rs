@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use doorbuster_lab::chaos::{self, ChaosPlan, Fault};
-use doorbuster_lab::cluster::Shape;
+use doorbuster_harness::chaos::{self, ChaosPlan, Fault};
+use doorbuster_harness::cluster::Shape;
 
-use crate::house::Scratch;
 use crate::several::installed;
+use crate::test_server::TempDir;
 
 /// Buyers of a round: few, as there are many rounds.
 const BUYERS: u32 = 240;
@@ -16,16 +16,16 @@ fn every_fault(shape: Shape) {
     if !installed() {
         return;
     }
-    let scratch = Scratch::new();
+    let temp_dir = TempDir::new();
     let mut plan =
-        ChaosPlan::new(Path::new(env!("CARGO_BIN_EXE_doorbuster")), &scratch.join("chaos"), shape);
+        ChaosPlan::new(Path::new(env!("CARGO_BIN_EXE_doorbuster")), &temp_dir.join("chaos"), shape);
     plan.buyers = BUYERS;
     println!("cargo xtask chaos --shape {} --buyers {BUYERS} --seed {}", shape.as_str(), plan.seed);
-    let rounds = chaos::run(&plan, |round| println!("{}", round.told()))
+    let rounds = chaos::run(&plan, |round| println!("{}", round.to_text()))
         .unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(rounds.len(), Fault::of(shape).len());
+    assert_eq!(rounds.len(), Fault::all_for(shape).len());
     let wrong: Vec<String> =
-        rounds.iter().filter(|round| !round.ok()).map(chaos::Round::told).collect();
+        rounds.iter().filter(|round| !round.ok()).map(chaos::RoundReport::to_text).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

@@ -9,20 +9,20 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 
-use crate::house::{Scratch, program, run, signal, until, wait};
+use crate::test_server::{TempDir, program, run, signal, until, wait};
 
 /// Runs a demo with these arguments; its object.
 #[track_caller]
-fn demo(scratch: &Scratch, arguments: &[&str]) -> Value {
-    let ran = run(program(scratch).args(["demo", "--json"]).args(arguments));
-    ran.fine();
+fn demo(temp_dir: &TempDir, arguments: &[&str]) -> Value {
+    let ran = run(program(temp_dir).args(["demo", "--json"]).args(arguments));
+    ran.stdout_of_success();
     ran.json()
 }
 
 #[test]
 fn a_demo_adds_up_and_leaves_nothing_behind() {
-    let scratch = Scratch::new();
-    let report = demo(&scratch, &["--buyers", "2000"]);
+    let temp_dir = TempDir::new();
+    let report = demo(&temp_dir, &["--buyers", "2000"]);
     let expected = [
         ("ok", json!(true)),
         ("buyers", json!(2000)),
@@ -46,13 +46,13 @@ fn a_demo_adds_up_and_leaves_nothing_behind() {
         ["p50", "p99", "max"].map(|name| report["latency_ms"][name].as_f64().expect("a number"));
     assert!(0.0 < p50 && p50 <= p99 && p99 <= max, "{report}");
     assert_eq!(report.as_object().expect("an object").len(), 14, "{report}");
-    assert_eq!(scratch.entries(), [""; 0].map(PathBuf::from));
+    assert_eq!(temp_dir.entries(), [""; 0].map(PathBuf::from));
 }
 
 #[test]
 fn a_demo_adds_up_for_any_numbers() {
     let check = |arguments: &[&str], orders: u64, sold: u64, left: u64| {
-        let report = demo(&Scratch::new(), arguments);
+        let report = demo(&TempDir::new(), arguments);
         let figures = ["orders", "units_sold", "units_left"].map(|member| report[member].as_u64());
         assert_eq!(figures, [Some(orders), Some(sold), Some(left)], "{arguments:?}: {report}");
     };
@@ -65,10 +65,10 @@ fn a_demo_adds_up_for_any_numbers() {
 #[test]
 fn the_same_seed_is_the_same_crowd() {
     let buyers = |seed: &str| {
-        let scratch = Scratch::new();
-        demo(&scratch, &["--buyers", "60", "--connections", "1", "--keep", "--seed", seed]);
-        let [kept] = &scratch.entries()[..] else {
-            panic!("one directory: {:?}", scratch.entries())
+        let temp_dir = TempDir::new();
+        demo(&temp_dir, &["--buyers", "60", "--connections", "1", "--keep", "--seed", seed]);
+        let [kept] = &temp_dir.entries()[..] else {
+            panic!("one directory: {:?}", temp_dir.entries())
         };
         let answers = std::fs::read_to_string(kept.join("answers.jsonl")).expect("it was kept");
         let line = |line: &str| serde_json::from_str::<Value>(line).expect("JSON");
@@ -84,8 +84,9 @@ fn the_same_seed_is_the_same_crowd() {
 
 #[test]
 fn the_table_of_a_demo_ends_with_its_verdict() {
-    let scratch = Scratch::new();
-    let told = run(program(&scratch).args(["demo", "--buyers", "50", "--stock", "101"])).fine();
+    let temp_dir = TempDir::new();
+    let told = run(program(&temp_dir).args(["demo", "--buyers", "50", "--stock", "101"]))
+        .stdout_of_success();
     assert!(
         told.ends_with(
             "\n10 orders of 10. 100 of 101 sold, 1 left. Nothing oversold, nothing lost.\n"
@@ -108,8 +109,8 @@ fn the_table_of_a_demo_ends_with_its_verdict() {
 
 #[test]
 fn somebody_at_a_terminal_sees_how_far_a_demo_has_come() {
-    let scratch = Scratch::new();
-    let plain = program(&scratch);
+    let temp_dir = TempDir::new();
+    let plain = program(&temp_dir);
     // A terminal, by the program that every Linux has for that; without it this fails.
     let mut command = Command::new("script");
     command.args([
@@ -128,7 +129,7 @@ fn somebody_at_a_terminal_sees_how_far_a_demo_has_come() {
         .env("SHELL", "/bin/sh")
         .env("TERM", "xterm")
         .stdin(Stdio::null());
-    let told = run(&mut command).fine();
+    let told = run(&mut command).stdout_of_success();
     let (before, verdict) = told.split_once("Nothing oversold, nothing lost.").expect("a verdict");
     assert!(!verdict.contains("20,000"), "the verdict comes last: {told}");
     // "12,345 of 20,000 · 10 reserved · 12,335 sold out", one over the other.
@@ -145,25 +146,25 @@ fn somebody_at_a_terminal_sees_how_far_a_demo_has_come() {
         "while it goes on: {counts:?} in {told}"
     );
     assert!(before.contains("reserved · ") && before.contains("starting a server"), "{told}");
-    assert_eq!(scratch.entries(), [""; 0].map(PathBuf::from));
+    assert_eq!(temp_dir.entries(), [""; 0].map(PathBuf::from));
 }
 
 #[test]
 fn what_a_demo_keeps_can_be_audited_and_a_forged_promise_is_found() {
-    let scratch = Scratch::new();
-    let ran = run(program(&scratch).args(["demo", "--json", "--keep", "--buyers", "200"]));
-    ran.fine();
-    let [kept] = &scratch.entries()[..] else { panic!("one directory: {:?}", scratch.entries()) };
+    let temp_dir = TempDir::new();
+    let ran = run(program(&temp_dir).args(["demo", "--json", "--keep", "--buyers", "200"]));
+    ran.stdout_of_success();
+    let [kept] = &temp_dir.entries()[..] else { panic!("one directory: {:?}", temp_dir.entries()) };
     assert!(ran.err().contains(&*kept.display().to_string()), "{}", ran.err());
     let (data, answers) = (kept.join("data"), kept.join("answers.jsonl"));
     let audit = |json: bool| {
-        let mut command = program(&scratch);
+        let mut command = program(&temp_dir);
         command.arg("audit").arg("--store").arg(&data).arg("--answers").arg(&answers);
         run(command.args(json.then_some("--json")))
     };
-    let told = audit(false).fine();
+    let told = audit(false).stdout_of_success();
     assert!(told.ends_with("10 orders and 200 answers checked: nothing is wrong.\n"), "{told}");
-    audit(true).fine();
+    audit(true).stdout_of_success();
     assert_eq!(audit(true).json()["ok"], json!(true));
 
     let line = json!({"buyer": "eve", "key": "k", "sale": "demo", "item": "phone", "units": 10, "status": 201,
@@ -171,10 +172,10 @@ fn what_a_demo_keeps_can_be_audited_and_a_forged_promise_is_found() {
     let honest = std::fs::read_to_string(&answers).expect("it was kept");
     std::fs::write(&answers, format!("{honest}{line}\n")).expect("it can be written");
     let report = audit(true);
-    report.refused(1);
+    report.stderr_of_failure(1);
     assert_eq!(report.json()["findings"][0]["rule"], json!("I3"), "{}", report.out());
     let told = audit(false);
-    told.refused(1);
+    told.stderr_of_failure(1);
     assert!(
         told.out().contains("ord_forged") && told.out().ends_with("1 finding.\n"),
         "{}",
@@ -184,15 +185,15 @@ fn what_a_demo_keeps_can_be_audited_and_a_forged_promise_is_found() {
 
 #[test]
 fn a_demo_that_does_not_add_up_says_so_and_ends_with_1() {
-    let scratch = Scratch::new();
-    let mut command = program(&scratch);
+    let temp_dir = TempDir::new();
+    let mut command = program(&temp_dir);
     // So many that the crowd is there still when the first units are sold.
     command.args(["demo", "--json", "--buyers", "50000"]);
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
     // The crowd comes when the sale is open; before that nobody else may touch the store.
     let file = until("a crowd at work", || {
-        let work = scratch.entries().pop()?;
+        let work = temp_dir.entries().pop()?;
         work.join("answers.jsonl").is_file().then(|| work.join("data/doorbuster.sqlite3"))
     });
     let store =
@@ -216,7 +217,7 @@ fn a_demo_that_does_not_add_up_says_so_and_ends_with_1() {
     assert_eq!((&report["ok"], &report["audit"]["ok"]), (&json!(false), &json!(false)), "{report}");
     assert_eq!(report["audit"]["findings"][0]["rule"], json!("I2"), "{report}");
     assert!(told.contains("doorbuster: it does not add up: the auditor found I2"), "{told}");
-    assert_eq!(scratch.entries(), [""; 0].map(PathBuf::from));
+    assert_eq!(temp_dir.entries(), [""; 0].map(PathBuf::from));
 }
 
 /// What the metric of this name counts on a page of metrics, over all its labels.
@@ -240,14 +241,14 @@ fn metrics(address: SocketAddr) -> Option<String> {
 
 #[test]
 fn a_demo_keeps_its_connections_all_the_while() {
-    let scratch = Scratch::new();
-    let mut command = program(&scratch);
+    let temp_dir = TempDir::new();
+    let mut command = program(&temp_dir);
     // More buyers than will have come when this has seen enough.
     command.args(["demo", "--json", "--buyers", "300000"]);
     let mut child =
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
     let address: SocketAddr = until("its server says where it listens", || {
-        let log = std::fs::read_to_string(scratch.entries().pop()?.join("server.log")).ok()?;
+        let log = std::fs::read_to_string(temp_dir.entries().pop()?.join("server.log")).ok()?;
         log.split("address=").nth(1)?.split_whitespace().next()?.parse().ok()
     });
     let (mut looks, mut most) = (0_u64, 0_u64);
@@ -261,41 +262,42 @@ fn a_demo_keeps_its_connections_all_the_while() {
     signal(&child, "INT");
     assert_eq!(wait(&mut child), Some(1));
     assert!(most >= 500, "{most} at once");
-    // Each look is a connection too. A few may have been begun anew; one for each answer would be thousands.
+    // Each look is a connection too. A few may have been begun anew; one for each answer would be
+    // thousands.
     assert!(accepted < 2_000 + looks, "{accepted} connections, {looks} of them looks");
-    assert_eq!(scratch.entries(), [""; 0].map(PathBuf::from));
+    assert_eq!(temp_dir.entries(), [""; 0].map(PathBuf::from));
 }
 
 #[test]
 fn a_demo_that_is_interrupted_takes_its_server_and_its_scratch_with_it() {
-    let scratch = Scratch::new();
-    let mut command = program(&scratch);
+    let temp_dir = TempDir::new();
+    let mut command = program(&temp_dir);
     command.args(["demo", "--json", "--buyers", "500000", "--stock", "1000000"]);
     let mut child =
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
     until("a server at work", || {
-        let [work] = &scratch.entries()[..] else { return None };
+        let [work] = &temp_dir.entries()[..] else { return None };
         work.join("data").is_dir().then_some(())
     });
     signal(&child, "INT");
     assert_eq!(wait(&mut child), Some(1));
-    assert_eq!(scratch.entries(), [""; 0].map(PathBuf::from));
+    assert_eq!(temp_dir.entries(), [""; 0].map(PathBuf::from));
 }
 
 #[test]
 fn a_demo_that_is_killed_leaves_no_server_running() {
-    let scratch = Scratch::new();
-    let mut command = program(&scratch);
+    let temp_dir = TempDir::new();
+    let mut command = program(&temp_dir);
     command.args(["demo", "--json", "--buyers", "500000", "--stock", "1000000"]);
     let mut child =
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
     // The crowd comes when the server is ready, and asks it from then on.
     let work = until("a crowd at work", || {
-        let work = scratch.entries().pop()?;
+        let work = temp_dir.entries().pop()?;
         work.join("answers.jsonl").is_file().then_some(work)
     });
-    let migrate = || run(program(&scratch).args(["migrate", "--data-dir"]).arg(work.join("data")));
-    assert!(migrate().refused(1).contains("in use"), "{}", migrate().err());
+    let migrate = || run(program(&temp_dir).args(["migrate", "--data-dir"]).arg(work.join("data")));
+    assert!(migrate().stderr_of_failure(1).contains("in use"), "{}", migrate().err());
     child.kill().expect("it is ours");
     wait(&mut child);
     until("the server has stopped", || (migrate().code() == Some(0)).then_some(()));
@@ -303,11 +305,11 @@ fn a_demo_that_is_killed_leaves_no_server_running() {
 
 #[test]
 fn wrong_numbers_are_wrong_usage() {
-    let scratch = Scratch::new();
+    let temp_dir = TempDir::new();
     for arguments in
         [["--buyers", "0"], ["--units", "0"], ["--connections", "0"], ["--stock", "1000000001"]]
     {
-        let said = run(program(&scratch).arg("demo").args(arguments)).refused(2);
+        let said = run(program(&temp_dir).arg("demo").args(arguments)).stderr_of_failure(2);
         assert!(said.contains(arguments[0]), "{said}");
     }
 }

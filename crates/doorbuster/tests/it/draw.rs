@@ -4,15 +4,15 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::house::{House, Ran, Scratch, program, run};
+use crate::test_server::{CommandRun, TempDir, TestServer, program, run};
 
 /// Made with Python's `hmac` and `hashlib`.
 const SEED: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const COMMITMENT: &str = "sha256:630dcd2966c4336691125448bbb25b4ff412a49c732db2c8abc1b8581bd710dd";
 const ORDER: [&str; 5] = ["erin", "alice", "carol", "bob", "dave"];
 
-fn verify(scratch: &Scratch, arguments: &[&str]) -> Ran {
-    run(program(scratch).args(["draw", "verify"]).args(arguments))
+fn verify(temp_dir: &TempDir, arguments: &[&str]) -> CommandRun {
+    run(program(temp_dir).args(["draw", "verify"]).args(arguments))
 }
 
 fn write(path: &Path, lines: &[&str]) -> String {
@@ -22,9 +22,9 @@ fn write(path: &Path, lines: &[&str]) -> String {
 
 #[test]
 fn a_draw_is_made_again_from_files_alone() {
-    let scratch = Scratch::new();
-    let buyers = write(&scratch.join("buyers"), &["alice", "bob", "carol", "dave", "erin"]);
-    let order = write(&scratch.join("order"), &ORDER);
+    let temp_dir = TempDir::new();
+    let buyers = write(&temp_dir.join("buyers"), &["alice", "bob", "carol", "dave", "erin"]);
+    let order = write(&temp_dir.join("order"), &ORDER);
     let honest = [
         "--seed",
         SEED,
@@ -35,19 +35,21 @@ fn a_draw_is_made_again_from_files_alone() {
         "--order",
         order.as_str(),
     ];
-    let told = verify(&scratch, &honest).fine();
+    let told = verify(&temp_dir, &honest).stdout_of_success();
     assert!(told.starts_with(&format!("1\t{}\n2\t{}\n", ORDER[0], ORDER[1])), "{told}");
     assert!(told.ends_with("5 participants: the draw agrees with its commitment.\n"), "{told}");
-    let other = write(&scratch.join("other"), &[ORDER[1], ORDER[0], ORDER[2], ORDER[3], ORDER[4]]);
-    let wrong =
-        verify(&scratch, &["--seed", SEED, "--participants", &buyers, "--order", &other, "--json"]);
+    let other = write(&temp_dir.join("other"), &[ORDER[1], ORDER[0], ORDER[2], ORDER[3], ORDER[4]]);
+    let wrong = verify(
+        &temp_dir,
+        &["--seed", SEED, "--participants", &buyers, "--order", &other, "--json"],
+    );
     assert_eq!(wrong.code(), Some(1));
     assert_eq!(
         wrong.json()["findings"][0],
         json!(format!("rank 1 is {}'s, and {} had it", ORDER[0], ORDER[1]))
     );
     let changed = verify(
-        &scratch,
+        &temp_dir,
         &[
             "--seed",
             &SEED.replace("00", "ff"),
@@ -59,21 +61,22 @@ fn a_draw_is_made_again_from_files_alone() {
     );
     assert_eq!(changed.code(), Some(1));
     assert!(changed.out().contains("is of another seed"), "{}", changed.out());
-    assert!(verify(&scratch, &["--seed", SEED]).refused(2).contains("--participants"));
+    assert!(verify(&temp_dir, &["--seed", SEED]).stderr_of_failure(2).contains("--participants"));
 }
 
 /// Sends as this buyer.
-fn enter(scratch: &Scratch, house: &House, buyer: &str) {
-    let data_dir = house.data_dir().to_str().expect("it is text");
+fn enter(temp_dir: &TempDir, test_server: &TestServer, buyer: &str) {
+    let data_dir = test_server.data_dir().to_str().expect("it is text");
     let token =
-        run(program(scratch).args(["token", "buyer", "--data-dir", data_dir, "--", buyer])).fine();
+        run(program(temp_dir).args(["token", "buyer", "--data-dir", data_dir, "--", buyer]))
+            .stdout_of_success();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
     let status = runtime.block_on(async {
         let client =
             reqwest::Client::builder().no_proxy().tls_certs_only([]).build().expect("a client");
         let request = client
-            .post(format!("{}/v1/sales/spring/waiting-room", house.url()))
+            .post(format!("{}/v1/sales/spring/waiting-room", test_server.url()))
             .bearer_auth(token.trim());
         request.send().await.expect("the server answers").status()
     });
@@ -82,35 +85,37 @@ fn enter(scratch: &Scratch, house: &House, buyer: &str) {
 
 #[test]
 fn a_draw_is_held_against_what_a_server_shows() {
-    let scratch = Scratch::new();
-    let house = House::open(&scratch);
+    let temp_dir = TempDir::new();
+    let test_server = TestServer::open(&temp_dir);
     let item = json!({"id": "phone", "title": "Phone", "price": {"amount_minor": 10, "currency": "CNY"}, "stock": 1});
     let sale = json!({"id": "spring", "title": "Spring drop", "starts_at": "2100-01-01T10:00:00Z", "items": [item],
         "front_door": {"waiting_room": "always"}});
-    let file = write(&scratch.join("spring.json"), &[&sale.to_string()]);
-    house.ask(&scratch, &["sale", "create", "--file", &file]).fine();
-    house.ask(&scratch, &["sale", "schedule", "spring"]).fine();
+    let file = write(&temp_dir.join("spring.json"), &[&sale.to_string()]);
+    test_server.ask(&temp_dir, &["sale", "create", "--file", &file]).stdout_of_success();
+    test_server.ask(&temp_dir, &["sale", "schedule", "spring"]).stdout_of_success();
     for buyer in ["alice", "bob", "-carol"] {
-        enter(&scratch, &house, buyer);
+        enter(&temp_dir, &test_server, buyer);
     }
-    let early = house.ask(&scratch, &["draw", "verify", "--sale", "spring"]).refused(1);
+    let early =
+        test_server.ask(&temp_dir, &["draw", "verify", "--sale", "spring"]).stderr_of_failure(1);
     let commitment = early
         .split_once("sha256:")
         .and_then(|(_, rest)| rest.split_once(','))
         .expect("it is told")
         .0;
-    house.ask(&scratch, &["sale", "open", "spring"]).fine();
+    test_server.ask(&temp_dir, &["sale", "open", "spring"]).stdout_of_success();
     let noted = format!("sha256:{commitment}");
-    let told =
-        house.ask(&scratch, &["draw", "verify", "--sale", "spring", "--commitment", &noted]).fine();
+    let told = test_server
+        .ask(&temp_dir, &["draw", "verify", "--sale", "spring", "--commitment", &noted])
+        .stdout_of_success();
     assert!(told.ends_with("3 participants: the draw agrees with its commitment.\n"), "{told}");
     // A buyer has no key, and a list from elsewhere.
-    let list = write(&scratch.join("list"), &["alice", "bob", "-carol"]);
+    let list = write(&temp_dir.join("list"), &["alice", "bob", "-carol"]);
     let asked = |list: &str| {
-        verify(&scratch, &["--url", house.url(), "--sale", "spring", "--participants", list])
+        verify(&temp_dir, &["--url", test_server.url(), "--sale", "spring", "--participants", list])
     };
-    assert_eq!(asked(&list).fine(), told);
-    let short = asked(&write(&scratch.join("short"), &["alice", "bob"]));
+    assert_eq!(asked(&list).stdout_of_success(), told);
+    let short = asked(&write(&temp_dir.join("short"), &["alice", "bob"]));
     assert_eq!(short.code(), Some(1));
     assert!(short.out().contains("3 took part, and the list has 2"), "{}", short.out());
 }

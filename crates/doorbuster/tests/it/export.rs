@@ -1,4 +1,5 @@
-//! The static page behind a real cache: `export` writes a folder, nginx serves it as a CDN does, and what reaches the server is counted.
+//! The static page behind a real cache: `export` writes a folder, nginx serves it as a CDN does,
+//! and what reaches the server is counted.
 //!
 //! `DOORBUSTER_PAGE_VIEWS` says how many page views there are (2,000; by hand 20,000 or more).
 
@@ -7,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::windows::client::{Reply, Wire, request};
-use super::windows::rig::Rig;
-use crate::house::program;
+use super::windows::fixture::ServerFixture;
+use crate::test_server::program;
 
 /// The configuration that the guide prints, with other places in it.
 const GUIDE: &str = include_str!("../../../../docs/front-door.md");
@@ -25,12 +26,12 @@ pub struct Cdn {
 }
 
 impl Cdn {
-    /// Serves `folder`, and asks `rig` for what is not in it, through a cache.
-    pub fn start(rig: &Rig, folder: &Path) -> Self {
+    /// Serves `folder`, and asks `fixture` for what is not in it, through a cache.
+    pub fn start(fixture: &ServerFixture, folder: &Path) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("a port");
         drop(listener);
-        let dir = rig.scratch.join("cdn");
+        let dir = fixture.temp_dir.join("cdn");
         std::fs::create_dir_all(&dir).expect("a directory");
         let (_, rest) = GUIDE.split_once("```nginx\n").expect("the guide has a configuration");
         let (sites, _) = rest.split_once("\n```").expect("it ends");
@@ -38,7 +39,7 @@ impl Cdn {
             .replace("listen 443 ssl;", &format!("listen {address};"))
             .replace("/srv/www", &folder.display().to_string())
             .replace("/var/cache/nginx/doorbuster", &dir.join("cache").display().to_string())
-            .replace("http://127.0.0.1:8080", &format!("http://{}", rig.address));
+            .replace("http://127.0.0.1:8080", &format!("http://{}", fixture.address));
         let here = dir.display();
         let config = format!(
             "daemon off; master_process off; worker_processes 1; pid {here}/pid; error_log {here}/error.log;\n\
@@ -80,15 +81,15 @@ impl Drop for Cdn {
 }
 
 /// Writes the pages of the rig's sales.
-pub fn export(rig: &Rig, more: &[&str]) -> std::path::PathBuf {
-    let folder = rig.scratch.join("www");
-    let url = format!("http://{}", rig.address);
-    let mut command = program(&rig.scratch);
+pub fn export(fixture: &ServerFixture, more: &[&str]) -> std::path::PathBuf {
+    let folder = fixture.temp_dir.join("www");
+    let url = format!("http://{}", fixture.address);
+    let mut command = program(&fixture.temp_dir);
     command
         .arg("export")
         .arg(&folder)
         .args(["--url", &url, "--data-dir"])
-        .arg(rig.data_dir())
+        .arg(fixture.data_dir())
         .args(more);
     let made = command.output().expect("the program starts");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -112,8 +113,8 @@ fn named(text: &str) -> Vec<String> {
 }
 
 /// Requests of buyers' pages that reached the server so far.
-async fn reached(rig: &Rig) -> u64 {
-    let page = rig.ask(&request("GET", "/metrics", "", None)).await;
+async fn reached(fixture: &ServerFixture) -> u64 {
+    let page = fixture.ask(&request("GET", "/metrics", "", None)).await;
     let text = String::from_utf8(page.body).expect("text");
     let counts = text.lines().filter(|line| line.starts_with("doorbuster_http_requests_total{"));
     let of_pages = ["get_sale", "get_status", "page", "asset"];
@@ -122,7 +123,8 @@ async fn reached(rig: &Rig) -> u64 {
     counts.filter(is_pages).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
-/// One visitor after another on one connection: the page, what it names, the sale, its status. A browser keeps what it may.
+/// One visitor after another on one connection: the page, what it names, the sale, its status. A
+/// browser keeps what it may.
 async fn visits(mut wire: Wire, count: usize) -> usize {
     let mut requests = 0;
     for _ in 0..count {
@@ -150,8 +152,9 @@ async fn visits(mut wire: Wire, count: usize) -> usize {
     requests
 }
 
-/// What reaches the server of so many views, spread evenly over this time and over so many caches that share no copies. Each cache asks again for what it
-/// does not have or may not keep any longer, once, however many want it.
+/// What reaches the server of so many views, spread evenly over this time and over so many caches
+/// that share no copies. Each cache asks again for what it does not have or may not keep any
+/// longer, once, however many want it.
 fn simulated(views: u64, span: Duration, caches: u64) -> u64 {
     const KEPT: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(1)];
     let mut until = vec![[Duration::ZERO; KEPT.len()]; usize::try_from(caches).expect("a few")];
@@ -190,17 +193,17 @@ fn of_a_million_page_views_a_few_hundred_reach_the_server() {
 async fn a_cache_in_front_takes_nearly_every_page_view() {
     let views = std::env::var("DOORBUSTER_PAGE_VIEWS").unwrap_or_else(|_| "2000".into());
     let views: usize = views.parse().expect("DOORBUSTER_PAGE_VIEWS is a number");
-    let rig = Rig::start();
-    rig.open_sale("spring", &[("phone", 100, 1, 900)]).await;
-    let cdn = Cdn::start(&rig, &export(&rig, &[]));
-    let before = reached(&rig).await;
+    let fixture = ServerFixture::start();
+    fixture.open_sale("spring", &[("phone", 100, 1, 900)]).await;
+    let cdn = Cdn::start(&fixture, &export(&fixture, &[]));
+    let before = reached(&fixture).await;
     let begun = Instant::now();
     let mut visitors = tokio::task::JoinSet::new();
     for _ in 0..VISITORS {
         visitors.spawn(visits(cdn.wire().await, views / VISITORS));
     }
     let requests: usize = visitors.join_all().await.into_iter().sum();
-    let (took, came) = (begun.elapsed(), reached(&rig).await - before);
+    let (took, came) = (begun.elapsed(), reached(&fixture).await - before);
     println!("{views} page views, {requests} requests in {took:?}: {came} reached the server");
     // A cache that counts in whole seconds, as this one does, keeps what it has a little longer.
     let most = simulated(views as u64, took, 1) + 2;
@@ -210,7 +213,7 @@ async fn a_cache_in_front_takes_nearly_every_page_view() {
     let sold = cdn
         .wire()
         .await
-        .ask(&super::windows::client::Wish::new("anna", "k", "spring", 1).bytes())
+        .ask(&super::windows::client::PurchaseSpec::new("anna", "k", "spring", 1).bytes())
         .await;
     assert_eq!(sold.expect("an answer").verdict(), "201");
     let own = super::windows::client::signed_in("anna");
@@ -223,10 +226,10 @@ async fn a_cache_in_front_takes_nearly_every_page_view() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_kind_of_file_says_how_long_it_may_be_kept_and_comes_compressed() {
-    let rig = Rig::start();
-    rig.open_sale("spring", &[("phone", 100, 1, 900)]).await;
-    let folder = export(&rig, &[]);
-    let cdn = Cdn::start(&rig, &folder);
+    let fixture = ServerFixture::start();
+    fixture.open_sale("spring", &[("phone", 100, 1, 900)]).await;
+    let folder = export(&fixture, &[]);
+    let cdn = Cdn::start(&fixture, &folder);
     let mut wire = cdn.wire().await;
     let page = get(&mut wire, "/sale/spring", "Accept-Encoding: gzip\r\n").await;
     assert_eq!((page.status, page.header("content-encoding")), (200, Some("gzip")), "{page}");
@@ -262,7 +265,8 @@ async fn each_kind_of_file_says_how_long_it_may_be_kept_and_comes_compressed() {
             );
         }
     }
-    let kept = std::fs::read_dir(rig.scratch.join("cdn/cache")).expect("nginx made it").count();
+    let kept =
+        std::fs::read_dir(fixture.temp_dir.join("cdn/cache")).expect("nginx made it").count();
     assert!((1..=2).contains(&kept), "{kept} copies");
     // A sale that was made after the export, and an order: the same file for all.
     for path in ["/sale/later", "/order/ord_1"] {
@@ -271,36 +275,38 @@ async fn each_kind_of_file_says_how_long_it_may_be_kept_and_comes_compressed() {
 }
 
 /// Makes a sale that is announced, and waits behind a cache.
-async fn announced(rig: &Rig) -> Cdn {
+async fn announced(fixture: &ServerFixture) -> Cdn {
     let body = serde_json::json!({"id": "spring", "title": "Spring", "starts_at": "2099-01-01T00:00:00.000Z", "items": [
         {"id": "phone", "title": "Phone", "price": {"amount_minor": 10, "currency": "CNY"}, "stock": 10}]});
-    assert_eq!(rig.admin("POST", "/v1/admin/sales", Some(&body)).await.status, 201);
-    rig.step("spring", "schedule").await;
-    Cdn::start(rig, &export(rig, &[]))
+    assert_eq!(fixture.admin("POST", "/v1/admin/sales", Some(&body)).await.status, 201);
+    fixture.step("spring", "schedule").await;
+    Cdn::start(fixture, &export(fixture, &[]))
 }
 
 /// A page sets its clock by the status, so it must not be one from before a quiet while.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_quiet_while_a_reader_is_told_what_is_so_now() {
     const STATUS: &str = "/v1/sales/spring/status?v=";
-    let rig = Rig::start();
-    let cdn = announced(&rig).await;
+    let fixture = ServerFixture::start();
+    let cdn = announced(&fixture).await;
     let mut wire = cdn.wire().await;
     assert_eq!(get(&mut wire, STATUS, "").await.json()["phase"], "scheduled");
-    rig.step("spring", "open").await;
-    // Until what the cache has is too old: it may be kept for a second, and nginx counts in whole ones.
+    fixture.step("spring", "open").await;
+    // Until what the cache has is too old: it may be kept for a second, and nginx counts in whole
+    // ones.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     assert_eq!(get(&mut wire, STATUS, "").await.json()["phase"], "open");
 }
 
-/// The version that the page asks with is another one once the sale opens, so that no copy from before answers.
+/// The version that the page asks with is another one once the sale opens, so that no copy from
+/// before answers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_status_has_a_new_version_when_the_sale_opens() {
-    let rig = Rig::start();
-    let cdn = announced(&rig).await;
+    let fixture = ServerFixture::start();
+    let cdn = announced(&fixture).await;
     let mut wire = cdn.wire().await;
     let before = get(&mut wire, "/v1/sales/spring/status?v=", "").await.json();
-    rig.step("spring", "open").await;
+    fixture.step("spring", "open").await;
     let version = before["version"].as_str().expect("a version");
     let after =
         get(&mut wire, &format!("/v1/sales/spring/status?v={version}-open"), "").await.json();
@@ -311,32 +317,34 @@ async fn the_status_has_a_new_version_when_the_sale_opens() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_on_the_configured_origin_may_buy_and_one_elsewhere_may_not() {
     const ORIGIN: &str = "https://shop.example";
-    let rig = Rig::with(&[("DOORBUSTER_PAGE__ORIGIN", ORIGIN)]);
-    rig.open_sale("spring", &[("phone", 100, 9, 900)]).await;
+    let fixture = ServerFixture::with(&[("DOORBUSTER_PAGE__ORIGIN", ORIGIN)]);
+    fixture.open_sale("spring", &[("phone", 100, 9, 900)]).await;
     let ask = |origin: &str, path: &str| {
         let lines = format!(
-            "Origin: {origin}\r\nAccess-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: authorization,idempotency-key\r\n"
+            "Origin: {origin}\r\nAccess-Control-Request-Method: \
+             POST\r\nAccess-Control-Request-Headers: authorization,idempotency-key\r\n"
         );
         request("OPTIONS", path, &lines, None)
     };
-    let may = rig.ask(&ask(ORIGIN, "/v1/orders")).await;
+    let allowed = fixture.ask(&ask(ORIGIN, "/v1/orders")).await;
     assert_eq!(
-        (may.status, may.header("access-control-allow-origin")),
+        (allowed.status, allowed.header("access-control-allow-origin")),
         (204, Some(ORIGIN)),
-        "{may}"
+        "{allowed}"
     );
-    assert_eq!(may.header("access-control-max-age"), Some("86400"));
+    assert_eq!(allowed.header("access-control-max-age"), Some("86400"));
     assert!(
-        may.header("access-control-allow-headers")
+        allowed
+            .header("access-control-allow-headers")
             .is_some_and(|all| all.contains("idempotency-key")),
-        "{may}"
+        "{allowed}"
     );
     for (origin, path) in [
         ("https://evil.example", "/v1/orders"),
         (ORIGIN, "/v1/admin/sales"),
         ("null", "/v1/orders"),
     ] {
-        let may_not = rig.ask(&ask(origin, path)).await;
+        let may_not = fixture.ask(&ask(origin, path)).await;
         assert!(
             may_not.status >= 400 && may_not.header("access-control-allow-methods").is_none(),
             "{origin}: {may_not}"
@@ -347,16 +355,16 @@ async fn a_page_on_the_configured_origin_may_buy_and_one_elsewhere_may_not() {
         );
     }
     // On the purchase's own way, on the general one, for a refusal and for what anybody may read.
-    let wish = super::windows::client::Wish::new("anna", "k", "spring", 1);
+    let spec = super::windows::client::PurchaseSpec::new("anna", "k", "spring", 1);
     let from = format!("Origin: {ORIGIN}\r\n");
     for asked in [
-        wish.with(&from),
-        wish.clone().key("k2").with(&format!("{from}Expect: 100-continue-not\r\n")),
-        wish.clone().item("none").with(&from),
+        spec.with(&from),
+        spec.clone().key("k2").with(&format!("{from}Expect: 100-continue-not\r\n")),
+        spec.clone().item("none").with(&from),
         request("GET", "/v1/sales/spring/status", &from, None),
         request("GET", "/v1/orders", &from, None),
     ] {
-        let reply = rig.ask(&asked).await;
+        let reply = fixture.ask(&asked).await;
         assert_eq!(reply.header("access-control-allow-origin"), Some(ORIGIN), "{reply}");
         assert!(
             reply
@@ -365,23 +373,23 @@ async fn a_page_on_the_configured_origin_may_buy_and_one_elsewhere_may_not() {
             "{reply}"
         );
     }
-    let admin = rig.admin("GET", "/v1/admin/sales", None).await;
+    let admin = fixture.admin("GET", "/v1/admin/sales", None).await;
     assert_eq!((admin.status, admin.header("access-control-allow-origin")), (200, None));
 
-    let plain = Rig::start();
+    let plain = ServerFixture::start();
     plain.open_sale("spring", &[("phone", 100, 9, 900)]).await;
-    assert_eq!(plain.ask(&wish.with(&from)).await.header("access-control-allow-origin"), None);
+    assert_eq!(plain.ask(&spec.with(&from)).await.header("access-control-allow-origin"), None);
     assert!(plain.ask(&ask(ORIGIN, "/v1/orders")).await.status >= 400);
 }
 
 #[test]
 fn a_folder_for_another_origin_names_the_server_and_nothing_is_written_for_strange_names() {
-    let scratch = crate::house::Scratch::new();
+    let temp_dir = crate::test_server::TempDir::new();
     let run = |arguments: &[&str]| {
-        let mut command = program(&scratch);
+        let mut command = program(&temp_dir);
         command
-            .args(["export", &scratch.join("www").display().to_string(), "--data-dir"])
-            .arg(scratch.join("data"));
+            .args(["export", &temp_dir.join("www").display().to_string(), "--data-dir"])
+            .arg(temp_dir.join("data"));
         command.args(arguments).output().expect("the program starts")
     };
     for wrong in [
@@ -398,10 +406,10 @@ fn a_folder_for_another_origin_names_the_server_and_nothing_is_written_for_stran
             String::from_utf8_lossy(&said.stderr)
         );
     }
-    assert!(!scratch.join("www").exists());
+    assert!(!temp_dir.join("www").exists());
     let made = run(&["--sale", "spring", "--api", "https://api.example"]);
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let page =
-        std::fs::read_to_string(scratch.join("www/sale/spring/index.html")).expect("it is there");
+        std::fs::read_to_string(temp_dir.join("www/sale/spring/index.html")).expect("it is there");
     assert!(page.contains("connect-src 'self' https://api.example wss://api.example;"));
 }

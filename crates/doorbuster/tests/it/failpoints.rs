@@ -1,52 +1,55 @@
-//! kill -9 between each two steps of what follows the click: a server dies at a named point (`doorbuster_server::failpoint`) in the middle of a sale with
-//! payments of every kind, another life or another node goes on, and then everything is held against what it must be.
+//! kill -9 between each two steps of what follows the click: a server dies at a named point
+//! (`doorbuster_server::failpoint`) in the middle of a sale with payments of every kind, another
+//! life or another node goes on, and then everything is held against what it must be.
 //!
-//! `DOORBUSTER_FAILPOINTS` names the points to die at (all of them), separated by commas; `DOORBUSTER_FAILPOINT_ROUNDS` says how often (1): in round 3 the
-//! third passing is the last. A point that a first round does not come to fails the test. On PostgreSQL those are tried whose steps differ there;
-//! `DOORBUSTER_FAILPOINTS_SHARED=all` has all of them tried, in some minutes.
+//! `DOORBUSTER_FAILPOINTS` names the points to die at (all of them), separated by commas;
+//! `DOORBUSTER_FAILPOINT_ROUNDS` says how often (1): in round 3 the third passing is the last. A
+//! point that a first round does not come to fails the test. On PostgreSQL those are tried whose
+//! steps differ there; `DOORBUSTER_FAILPOINTS_SHARED=all` has all of them tried, in some minutes.
 
 #[path = "failpoints/broker.rs"]
 mod broker;
-#[path = "failpoints/counter.rs"]
-mod counter;
-#[path = "failpoints/forgotten.rs"]
-mod forgotten;
+#[path = "failpoints/erased_buyer.rs"]
+mod erased_buyer;
 #[path = "failpoints/judge.rs"]
 mod judge;
-#[path = "failpoints/line.rs"]
-mod line;
-#[path = "failpoints/reversed.rs"]
-mod reversed;
-#[path = "failpoints/shop.rs"]
-pub mod shop;
-#[path = "failpoints/stories.rs"]
-mod stories;
-#[path = "failpoints/truth.rs"]
-mod truth;
+#[path = "failpoints/receiver.rs"]
+pub mod receiver;
+#[path = "failpoints/retrying_client.rs"]
+mod retrying_client;
+#[path = "failpoints/reversals.rs"]
+mod reversals;
+#[path = "failpoints/scenarios.rs"]
+mod scenarios;
+#[path = "failpoints/store_access.rs"]
+mod store_access;
+#[path = "failpoints/waitlist.rs"]
+mod waitlist;
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use doorbuster_lab::cluster::{Place, Postgres};
+use doorbuster_harness::cluster::{ClusterDir, Postgres};
 use doorbuster_server::failpoint::{Point, SETTING};
 use serde_json::json;
 
-use crate::house::Scratch;
 use crate::kill::number;
-use crate::windows::rig::Rig;
-use counter::Counter;
-use shop::Shop;
-use truth::Truth;
+use crate::test_server::TempDir;
+use crate::windows::fixture::ServerFixture;
+use receiver::WebhookReceiver;
+use retrying_client::RetryingClient;
+use store_access::StoreAccess;
 
-/// Installations at a time: each mostly waits. Those in one PostgreSQL have two nodes each, and a node that finds no connection in time puts off for a minute
-/// what is not urgent.
+/// Installations at a time: each mostly waits. Those in one PostgreSQL have two nodes each, and a
+/// node that finds no connection in time puts off for a minute what is not urgent.
 const AT_ONCE: usize = 10;
 const SHARED_AT_ONCE: usize = 5;
 /// What the sandbox signs with; a test signs with it as well.
 const MESSAGE_SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-/// Sales that are tried at most until a node comes to the point at which it dies: what a late payment asks for is done by either of two.
+/// Sales that are tried at most until a node comes to the point at which it dies: what a late
+/// payment asks for is done by either of two.
 const LIVES: u32 = 6;
 /// Longer than one life and the next need together, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(480);
@@ -56,8 +59,8 @@ const LATE: Duration = Duration::from_secs(40);
 
 /// Has every point tried on PostgreSQL as well.
 const EVERY_SHARED: &str = "DOORBUSTER_FAILPOINTS_SHARED";
-/// Points whose other side is another node, or a store that another process keeps. Each takes as long as a sale with two nodes, 25 seconds where five are
-/// tried at once and nothing else is done.
+/// Points whose other side is another node, or a store that another process keeps. Each takes as
+/// long as a sale with two nodes, 25 seconds where five are tried at once and nothing else is done.
 const SHARED: [Point; 14] = [
     Point::Committed,
     Point::SettleCommitted,
@@ -86,7 +89,7 @@ fn shared() -> Vec<Point> {
 
 #[test]
 fn a_server_may_die_between_any_two_steps() {
-    die_at_each(&Point::ALL, AT_ONCE, |_| Truth::Directory);
+    die_at_each(&Point::ALL, AT_ONCE, |_| StoreAccess::Directory);
 }
 
 #[test]
@@ -95,26 +98,32 @@ fn a_node_may_die_between_any_two_steps_and_another_goes_on() {
         println!("passed over, as postgresql is missing (scripts/setup installs it)");
         return;
     }
-    let scratch = Scratch::new();
-    let place = Place::make(&scratch.join("postgres")).expect("a fresh name");
-    let postgres = Postgres::make(&place, true).expect("it is installed");
-    die_at_each(&shared(), SHARED_AT_ONCE, |name| Truth::database(&postgres, name));
+    let temp_dir = TempDir::new();
+    let place = ClusterDir::create(&temp_dir.join("postgres")).expect("a fresh name");
+    let postgres = Postgres::create(&place, true).expect("it is installed");
+    die_at_each(&shared(), SHARED_AT_ONCE, |name| StoreAccess::database(&postgres, name));
 }
 
 /// Dies once at each of these points in each round, some at a time.
-fn die_at_each(points: &[Point], at_once: usize, truth: impl Fn(&str) -> Truth + Sync) {
+fn die_at_each(
+    points: &[Point],
+    at_once: usize,
+    store_access: impl Fn(&str) -> StoreAccess + Sync,
+) {
     in_each_round(points, at_once, |name, passing| {
-        // Of two nodes the other may have done all that this point is about: then that was no death, and another sale begins.
+        // Of two nodes the other may have done all that this point is about: then that was no
+        // death, and another sale begins.
         let mut lives = (1..=LIVES).map(|n| {
-            let truth = truth(&format!("{name}_{passing}_{n}"));
-            let is_last = n == LIVES || !truth.is_shared();
-            (life(sale(&format!("{name}:{passing}"), truth)), is_last)
+            let store_access = store_access(&format!("{name}_{passing}_{n}"));
+            let is_last = n == LIVES || !store_access.is_shared();
+            (life(sale(&format!("{name}:{passing}"), store_access)), is_last)
         });
         lives.find(|(died, is_last)| *died || *is_last || passing > 1).is_some_and(|(died, _)| died)
     });
 }
 
-/// Does this once for each of these points in each round, some at a time; it says whether a server died at that passing.
+/// Does this once for each of these points in each round, some at a time; it says whether a server
+/// died at that passing.
 fn in_each_round(points: &[Point], at_once: usize, dies: impl Fn(&str, u64) -> bool + Sync) {
     let rounds = number("DOORBUSTER_FAILPOINT_ROUNDS").unwrap_or(1);
     let only = std::env::var("DOORBUSTER_FAILPOINTS").ok();
@@ -176,8 +185,8 @@ fn life(sale: impl Future<Output = bool>) -> bool {
 }
 
 /// What a server is told that does not die.
-fn settings(truth: &Truth) -> Vec<(&str, &str)> {
-    let mut settings = truth.settings();
+fn settings(store_access: &StoreAccess) -> Vec<(&str, &str)> {
+    let mut settings = store_access.settings();
     settings.push(("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"));
     // What the shop refuses is given up at the second try.
     settings.push(("DOORBUSTER_WEBHOOKS__TRIES", "2"));
@@ -185,60 +194,70 @@ fn settings(truth: &Truth) -> Vec<(&str, &str)> {
     settings
 }
 
-async fn sale(armed: &str, truth: Truth) -> bool {
-    let shop = Shop::open().await;
-    let mut rig = Rig::with(&[&settings(&truth)[..], &[(SETTING, armed)]].concat());
-    let counter = Counter::new(rig.address);
-    // Holds that last, holds that end before a payment that is late, one unit that two want, and three that others wait in line for.
+async fn sale(armed: &str, store_access: StoreAccess) -> bool {
+    let receiver = WebhookReceiver::open().await;
+    let mut fixture =
+        ServerFixture::with(&[&settings(&store_access)[..], &[(SETTING, armed)]].concat());
+    let retrying_client = RetryingClient::new(fixture.address);
+    // Holds that last, holds that end before a payment that is late, one unit that two want, and
+    // three that others wait in line for.
     let items =
-        [("phone", 50, 5, 300), ("watch", 50, 5, 2), ("ring", 1, 1, 2), (line::ITEM, 3, 1, 4)];
-    rig.open_sale("spring", &items).await;
-    let (at, of, told) = (counter.clone(), truth.clone(), shop.clone());
-    let dir = rig.data_dir().to_owned();
+        [("phone", 50, 5, 300), ("watch", 50, 5, 2), ("ring", 1, 1, 2), (waitlist::ITEM, 3, 1, 4)];
+    fixture.open_sale("spring", &items).await;
+    let (at, of, outcomes) = (retrying_client.clone(), store_access.clone(), receiver.clone());
+    let dir = fixture.data_dir().to_owned();
     let selling = tokio::spawn(async move {
-        let endpoint = json!({"url": told.url(), "types": ["*"]});
+        let endpoint = json!({"url": outcomes.url(), "types": ["*"]});
         // It may be made twice when the first answer is lost: then all is told twice.
         let made = at.operate("POST", "/v1/admin/webhook-endpoints", Some(&endpoint)).await;
         assert_eq!(made.status, 201, "{made}");
-        let books = stories::all(&at).await;
-        judge::until_settled(&at, &of, &dir, &told).await;
+        let books = scenarios::all(&at).await;
+        judge::until_settled(&at, &of, &dir, &outcomes).await;
         books
     });
     let (mut died, mut second, begun, mut told_late) = (false, None, Instant::now(), false);
     while !selling.is_finished() {
         if begun.elapsed() > LATE && !std::mem::replace(&mut told_late, true) {
-            let said = second.as_ref().map_or_else(|| rig.said(), Rig::said);
-            println!("{armed}: it takes long: {}\n{said}", counter.waiting());
+            let said =
+                second.as_ref().map_or_else(|| fixture.stderr_text(), ServerFixture::stderr_text);
+            println!("{armed}: it takes long: {}\n{said}", retrying_client.waiting());
         }
         assert!(
             begun.elapsed() < PATIENCE,
             "it does not settle: {}\n{}",
-            counter.waiting(),
-            rig.said()
+            retrying_client.waiting(),
+            fixture.stderr_text()
         );
-        let status = rig.end().filter(|_| !died);
+        let status = fixture.end().filter(|_| !died);
         if let Some(status) = status {
-            assert_eq!(status.signal(), Some(9), "it ended by itself ({status}): {}", rig.said());
+            assert_eq!(
+                status.signal(),
+                Some(9),
+                "it ended by itself ({status}): {}",
+                fixture.stderr_text()
+            );
             died = true;
         }
-        if truth.is_shared() {
+        if store_access.is_shared() {
             // It comes when the first one tells the shop already, and would go on doing so.
-            if second.is_none() && (died || !shop.taken().is_empty()) {
-                let of = truth.clone();
-                let starting = tokio::task::spawn_blocking(move || Rig::with(&settings(&of)));
+            if second.is_none() && (died || !receiver.received().is_empty()) {
+                let of = store_access.clone();
+                let starting =
+                    tokio::task::spawn_blocking(move || ServerFixture::with(&settings(&of)));
                 second = Some(starting.await.expect("it starts"));
             }
         } else if status.is_some() {
-            rig.without(SETTING);
-            rig.restart();
+            fixture.unset_setting(SETTING);
+            fixture.restart();
         }
         if died {
-            counter.moves_to(second.as_ref().map_or(rig.address, |second| second.address));
+            retrying_client
+                .moves_to(second.as_ref().map_or(fixture.address, |second| second.address));
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let books = selling.await.unwrap_or_else(|error| panic!("{error}: {}", rig.said()));
-    let left = if died { second.unwrap_or(rig) } else { rig };
-    judge::judge(&left, &counter, &truth, &shop, &books).await;
+    let books = selling.await.unwrap_or_else(|error| panic!("{error}: {}", fixture.stderr_text()));
+    let left = if died { second.unwrap_or(fixture) } else { fixture };
+    judge::check(&left, &retrying_client, &store_access, &receiver, &books).await;
     died
 }

@@ -1,7 +1,8 @@
-//! The server is killed at any instant, again and again, one time in two by a power cut that takes what was not synced: what
-//! was told is there afterwards, and nothing else changed.
+//! The server is killed at any instant, again and again, one time in two by a power cut that takes
+//! what was not synced: what was told is there afterwards, and nothing else changed.
 //!
-//! `DOORBUSTER_KILL_ROUNDS` says how often (20), `DOORBUSTER_KILL_SEED` with which dice (a new one each time, which a failure shows).
+//! `DOORBUSTER_KILL_ROUNDS` says how often (20), `DOORBUSTER_KILL_SEED` with which dice (a new one
+//! each time, which a failure shows).
 
 #[path = "kill/judge.rs"]
 mod judge;
@@ -14,10 +15,10 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::windows::client::Wish;
-use crate::windows::deal::May;
-use crate::windows::faults::Faults;
-use crate::windows::storm::{self, Plan};
+use crate::windows::client::PurchaseSpec;
+use crate::windows::faults::MachineFaults;
+use crate::windows::purchase_log::AllowedEvents;
+use crate::windows::random_load::{self, RandomLoad};
 use judge::Judge;
 
 /// Units that each buyer may hold.
@@ -42,94 +43,99 @@ async fn a_server_that_is_killed_at_any_instant_keeps_every_promise() {
     let seed = number("DOORBUSTER_KILL_SEED").unwrap_or_else(|| rand::random_range(0..1_000_000));
     println!("DOORBUSTER_KILL_ROUNDS={rounds} DOORBUSTER_KILL_SEED={seed}");
     let mut dice = SmallRng::seed_from_u64(seed);
-    let (mut rig, faults) = Faults::rig(&[]);
+    let (mut fixture, faults) = MachineFaults::fixture(&[]);
     let mut judge = Judge::new();
     for round in 0..rounds + MORE_ROUNDS {
-        // Where the dice are small and the machine is slow, a few more tell as much as there is to be looked at.
+        // Where the dice are small and the machine is slow, a few more tell as much as there is to
+        // be looked at.
         if round >= rounds && judge.has_heard_enough() {
             break;
         }
         let sale = format!("s{round}");
         let stock = dice.random_range(40..400);
         let hold_secs = if round % 5 == 3 { SHORT } else { LONG };
-        rig.open_sale(&sale, &[("phone", stock, LIMIT, hold_secs)]).await;
-        let may = May {
+        fixture.open_sale(&sale, &[("phone", stock, LIMIT, hold_secs)]).await;
+        let allowed = AllowedEvents {
             queue: round < ROUNDS_WITH_QUEUE,
             pause: round % 2 == 1,
             expire: hold_secs < LONG,
         };
-        let plan = Plan::new(rig.address, &sale, seed + round, 16, may);
+        let plan = RandomLoad::new(fixture.address, &sale, seed + round, 16, allowed);
         // On a slow disk more is in flight, undecided or not yet told, when the end comes.
         faults.slow_disk(Duration::from_millis([0, 25, 5][(round % 3) as usize]));
-        let storm = tokio::spawn(storm::run(plan.clone()));
+        let storm = tokio::spawn(random_load::run(plan.clone()));
         tokio::time::sleep(Duration::from_micros(dice.random_range(500..500_000))).await;
-        rig.kill();
+        fixture.kill();
         faults.slow_disk(Duration::ZERO);
         let record = storm.await.expect("nothing contradicted itself");
-        let lost = if dice.random_ratio(1, 2) { faults.cut_power(rig.data_dir()) } else { 0 };
+        let lost = if dice.random_ratio(1, 2) { faults.cut_power(fixture.data_dir()) } else { 0 };
         println!(
             "round {round}: killed after {} answers, {} units, {lost} bytes lost",
             plan.answered.load(Ordering::Relaxed),
             stock
         );
         while dice.random_ratio(1, 3) {
-            rig.restart_and_kill_after(Duration::from_micros(dice.random_range(0..300_000)));
+            fixture.restart_and_kill_after(Duration::from_micros(dice.random_range(0..300_000)));
         }
-        rig.restart();
-        judge.hear(&rig, &sale, stock, may, record).await;
+        fixture.restart();
+        judge.hear(&fixture, &sale, stock, allowed, record).await;
     }
-    judge.verdicts(&rig).await;
-    judge.audit(&rig).await;
-    rig.ask_to_stop();
-    assert_eq!(rig.ended(Duration::from_secs(10)), Some(0), "{}", rig.said());
+    judge.verdicts(&fixture).await;
+    judge.audit(&fixture).await;
+    fixture.ask_to_stop();
+    assert_eq!(fixture.wait_for_end(Duration::from_secs(10)), Some(0), "{}", fixture.stderr_text());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_that_was_committed_and_never_told_is_found_by_its_key() {
-    let (mut rig, faults) = Faults::rig(&[]);
-    rig.open_sale("spring", &[("phone", 100, 1, 900)]).await;
+    let (mut fixture, faults) = MachineFaults::fixture(&[]);
+    fixture.open_sale("spring", &[("phone", 100, 1, 900)]).await;
     for round in 0..5 {
-        let wish = Wish::new(&format!("b{round}"), "k", "spring", 1);
+        let spec = PurchaseSpec::new(&format!("b{round}"), "k", "spring", 1);
         let before = faults.syncs();
         // The commit is on the disk, and the server dies before it hears of that.
         faults.linger(Duration::from_secs(30));
-        let mut wire = rig.wire().await;
+        let mut wire = fixture.wire().await;
         // Nobody is told that they have to wait, however late the server is killed.
-        wire.send(&wish.with("Prefer: wait=30\r\n")).await.expect("it is sent");
-        rig.until("a commit", Duration::from_secs(10), async || {
-            (faults.syncs() > before).then_some(())
-        })
-        .await;
-        rig.kill();
+        wire.send(&spec.with("Prefer: wait=30\r\n")).await.expect("it is sent");
+        fixture
+            .until("a commit", Duration::from_secs(10), async || {
+                (faults.syncs() > before).then_some(())
+            })
+            .await;
+        fixture.kill();
         assert!(wire.reply().await.is_err(), "it was told");
         faults.linger(Duration::ZERO);
-        rig.restart();
-        let again = rig.buy(&wish).await;
+        fixture.restart();
+        let again = fixture.buy(&spec).await;
         assert!(again.is_replay(), "round {round}: {again}");
-        assert_eq!(rig.stock("spring").await.held, round + 1);
-        rig.audit(None).await;
+        assert_eq!(fixture.stock("spring").await.held, round + 1);
+        fixture.audit(None).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_killed_at_any_step_of_its_first_start_starts_again() {
-    let (mut rig, faults) = Faults::rig(&[]);
-    rig.kill();
+    let (mut fixture, faults) = MachineFaults::fixture(&[]);
+    fixture.kill();
     for step in 1..=40 {
-        rig.move_to(&format!("data{step}"));
+        fixture.move_to(&format!("data{step}"));
         let before = faults.syncs();
         faults.linger(Duration::from_millis(12));
-        let came =
-            rig.restart_and_kill_when(Duration::from_secs(10), || faults.syncs() >= before + step);
+        let came = fixture
+            .restart_and_kill_when(Duration::from_secs(10), || faults.syncs() >= before + step);
         faults.linger(Duration::ZERO);
         if !came {
             assert!(step > 5, "a first start syncs more often than {step} times");
             return;
         }
-        rig.restart();
-        rig.open_sale("spring", &[("phone", 1, 1, 900)]).await;
-        assert_eq!(rig.buy(&Wish::new("anna", "k", "spring", 1)).await.verdict(), "201");
-        rig.kill();
+        fixture.restart();
+        fixture.open_sale("spring", &[("phone", 1, 1, 900)]).await;
+        assert_eq!(
+            fixture.buy(&PurchaseSpec::new("anna", "k", "spring", 1)).await.verdict(),
+            "201"
+        );
+        fixture.kill();
     }
     panic!("a first start syncs without end");
 }

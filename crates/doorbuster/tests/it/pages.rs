@@ -8,14 +8,12 @@ mod buying;
 mod cdn;
 #[path = "pages/check.rs"]
 mod check;
-#[path = "pages/door.rs"]
-mod door;
 #[path = "pages/driver.rs"]
 mod driver;
 #[path = "pages/elsewhere.rs"]
 mod elsewhere;
-#[path = "pages/line.rs"]
-mod line;
+#[path = "pages/flaky_proxy.rs"]
+mod flaky_proxy;
 #[path = "pages/live.rs"]
 mod live;
 #[path = "pages/passes.rs"]
@@ -30,6 +28,8 @@ mod room;
 mod tab;
 #[path = "pages/visitors.rs"]
 mod visitors;
+#[path = "pages/waitlist.rs"]
+mod waitlist;
 
 use std::net::SocketAddr;
 
@@ -37,9 +37,9 @@ use doorbuster_server::auth::{NewToken, token};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::house::Scratch;
+use crate::test_server::TempDir;
 use crate::windows::client::SECRET;
-use crate::windows::rig::Rig;
+use crate::windows::fixture::ServerFixture;
 
 /// The button.
 const BUY: &str = "#buy";
@@ -47,26 +47,27 @@ const BUY: &str = "#buy";
 const STATE: &str = "#say-title";
 
 /// A demonstration, where visitors are guests.
-fn demonstration() -> Rig {
-    Rig::by(Scratch::new(), &[], r#"exec "$@" --demo"#)
+fn demonstration() -> ServerFixture {
+    ServerFixture::with_launcher(TempDir::new(), &[], r#"exec "$@" --demo"#)
 }
 
-/// Makes a sale of lamps, with these fields beside or instead of the usual ones of the item and of the sale; gives its name.
-async fn draft(rig: &Rig, name: &str, item: Value, sale: Value) -> String {
+/// Makes a sale of lamps, with these fields beside or instead of the usual ones of the item and of
+/// the sale; gives its name.
+async fn draft(fixture: &ServerFixture, name: &str, item: Value, sale: Value) -> String {
     let mut lamp = json!({"id": "lamp", "title": "Ora lamp", "price": {"amount_minor": 4900, "currency": "EUR"}, "stock": 100,
         "limit_per_buyer": 2, "description": "Oiled oak and linen.", "list_price": {"amount_minor": 8900, "currency": "EUR"}});
     merge(&mut lamp, item);
     let mut whole = json!({"id": name, "title": "Lamps of the small workshop", "items": [lamp]});
     merge(&mut whole, sale);
-    let made = rig.admin("POST", "/v1/admin/sales", Some(&whole)).await;
+    let made = fixture.admin("POST", "/v1/admin/sales", Some(&whole)).await;
     assert_eq!(made.status, 201, "{made}");
     name.to_owned()
 }
 
 /// The same, open.
-async fn sale(rig: &Rig, name: &str, item: Value) -> String {
-    draft(rig, name, item, json!({})).await;
-    rig.step(name, "open").await;
+async fn sale(fixture: &ServerFixture, name: &str, item: Value) -> String {
+    draft(fixture, name, item, json!({})).await;
+    fixture.step(name, "open").await;
     name.to_owned()
 }
 
@@ -77,11 +78,11 @@ fn merge(into: &mut Value, from: Value) {
 
 /// The shop's link to a sale, for a buyer who is signed in there.
 fn link(address: SocketAddr, path: &str, buyer: &str) -> String {
-    as_somebody(address, path, buyer, false, None)
+    link_with_claims(address, path, buyer, false, None)
 }
 
 /// The same, for a buyer of whom the shop says more.
-fn as_somebody(
+fn link_with_claims(
     address: SocketAddr,
     path: &str,
     buyer: &str,
@@ -108,9 +109,12 @@ fn in_secs(secs: i64) -> (Timestamp, String) {
     (moment, format!("{moment:.3}"))
 }
 
-/// Has a page made ready for a sale before that opens: so many seconds after it was begun, or later, where the machine is too slow for that. Gives the sale's
-/// name, and what came of it.
-async fn in_time<T>(secs: i64, make_ready: impl AsyncFn(String, i64) -> T) -> (String, T) {
+/// Has a page made ready for a sale before that opens: so many seconds after it was begun, or
+/// later, where the machine is too slow for that. Gives the sale's name, and what came of it.
+async fn prepared_before_opening<T>(
+    secs: i64,
+    make_ready: impl AsyncFn(String, i64) -> T,
+) -> (String, T) {
     for secs in [secs, 3 * secs, 9 * secs] {
         let name = format!("soon-{:08x}", rand::random::<u32>());
         let ahead = std::time::Duration::from_secs(secs.unsigned_abs() - 1);
@@ -122,13 +126,14 @@ async fn in_time<T>(secs: i64, make_ready: impl AsyncFn(String, i64) -> T) -> (S
 }
 
 /// Waits until the server has this many streams of events open.
-async fn streams(rig: &Rig, count: u64) {
-    let opened = async || (rig.metric("doorbuster_events_websockets").await == count).then_some(());
-    rig.until("the pages listen", std::time::Duration::from_secs(30), opened).await;
+async fn streams(fixture: &ServerFixture, count: u64) {
+    let opened =
+        async || (fixture.metric("doorbuster_events_websockets").await == count).then_some(());
+    fixture.until("the pages listen", std::time::Duration::from_secs(30), opened).await;
 }
 
 /// The state of a sale's orders, newest first.
-async fn states(rig: &Rig, sale: &str) -> Vec<String> {
-    let orders = rig.orders(sale).await;
+async fn states(fixture: &ServerFixture, sale: &str) -> Vec<String> {
+    let orders = fixture.orders(sale).await;
     orders.iter().map(|order| order["state"].as_str().expect("a state").to_owned()).collect()
 }

@@ -1,4 +1,5 @@
-//! What is said of buyers where nobody asked for it: nothing in the log, the numbers and the problems; and erasing one from a shell.
+//! What is said of buyers where nobody asked for it: nothing in the log, the numbers and the
+//! problems; and erasing one from a shell.
 
 use std::fs::File;
 use std::path::Path;
@@ -9,10 +10,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::books::storm;
-use crate::house::{House, KEY, Scratch, program, run};
-use crate::windows::client::{Reply, Wish, request, signed_in};
-use crate::windows::rig::Rig;
+use crate::accounting::storm;
+use crate::test_server::{KEY, TempDir, TestServer, program, run};
+use crate::windows::client::{PurchaseSpec, Reply, request, signed_in};
+use crate::windows::fixture::ServerFixture;
 
 /// What every buyer and every key of the test is called after.
 const NAME: &str = "anna-rosa";
@@ -20,15 +21,18 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 #[test]
 fn the_log_of_a_storm_names_no_buyer() {
-    let scratch = Scratch::new();
-    let log = scratch.join("log");
-    let house = House::logging(&scratch, File::create(&log).expect("it can be written"));
-    let answers = storm(&scratch, &house, 200);
+    let temp_dir = TempDir::new();
+    let log = temp_dir.join("log");
+    let test_server =
+        TestServer::start_with_log(&temp_dir, File::create(&log).expect("it can be written"));
+    let answers = storm(&temp_dir, &test_server, 200);
     let held =
         answers.iter().find(|answer| answer["state"] == "reserved").expect("somebody has ten");
-    house.ask(&scratch, &["order", "cancel", held["id"].as_str().expect("an id")]).fine();
-    house.ask(&scratch, &["sale", "close", "spring"]).fine();
-    assert_eq!(house.terminate().0, Some(0));
+    test_server
+        .ask(&temp_dir, &["order", "cancel", held["id"].as_str().expect("an id")])
+        .stdout_of_success();
+    test_server.ask(&temp_dir, &["sale", "close", "spring"]).stdout_of_success();
+    assert_eq!(test_server.terminate().0, Some(0));
     let log = std::fs::read_to_string(log).expect("it was written");
     assert!(log.lines().count() > 1, "it says something at its usual level: {log}");
     assert_eq!(answers.len(), 200);
@@ -38,27 +42,30 @@ fn the_log_of_a_storm_names_no_buyer() {
     }
 }
 
-/// Lines of a log that may be about the server and its sale, however many come: far fewer than requests of any one kind below.
+/// Lines of a log that may be about the server and its sale, however many come: far fewer than
+/// requests of any one kind below.
 const LINES_MAX: usize = 60;
 
 #[test]
 fn no_line_is_written_for_a_request_whatever_comes_of_it() {
-    let scratch = Scratch::new();
-    let log = scratch.join("log");
-    let house = House::logging(&scratch, File::create(&log).expect("it can be written"));
+    let temp_dir = TempDir::new();
+    let log = temp_dir.join("log");
+    let test_server =
+        TestServer::start_with_log(&temp_dir, File::create(&log).expect("it can be written"));
     let item = "id=phone,title=Phone,stock=200,price=10CNY,limit=1";
-    house
-        .ask(&scratch, &["sale", "create", "spring", "--title", "Spring drop", "--item", item])
-        .fine();
-    house.ask(&scratch, &["sale", "open", "spring"]).fine();
-    let mut crowd = program(&scratch);
+    test_server
+        .ask(&temp_dir, &["sale", "create", "spring", "--title", "Spring drop", "--item", item])
+        .stdout_of_success();
+    test_server.ask(&temp_dir, &["sale", "open", "spring"]).stdout_of_success();
+    let mut crowd = program(&temp_dir);
     crowd.args([
         "storm", "--sale", "spring", "--item", "phone", "--units", "1", "--buyers", "400", "--json",
     ]);
-    let told = run(crowd.args(["--url", house.url(), "--data-dir"]).arg(house.data_dir()));
-    told.fine();
+    let told =
+        run(crowd.args(["--url", test_server.url(), "--data-dir"]).arg(test_server.data_dir()));
+    told.stdout_of_success();
     assert_eq!(told.json()["answers"], json!({"reserved": 200, "sold_out": 200}), "{}", told.out());
-    let (token, key) = (house.token(&scratch, NAME), "Idempotency-Key: k\r\n");
+    let (token, key) = (test_server.token(&temp_dir, NAME), "Idempotency-Key: k\r\n");
     let json = format!("{key}Content-Type: application/json\r\n");
     let (one, none) = (
         r#"{"sale":"spring","item":"phone","units":1}"#,
@@ -71,11 +78,11 @@ fn no_line_is_written_for_a_request_whatever_comes_of_it() {
         (token.as_str(), key, one, 415),
     ] {
         for _ in 0..100 {
-            let (status, told) = house.send(token, "POST", "/v1/orders", lines, body);
+            let (status, told) = test_server.send(token, "POST", "/v1/orders", lines, body);
             assert_eq!(status, expected, "{told}");
         }
     }
-    assert_eq!(house.terminate().0, Some(0));
+    assert_eq!(test_server.terminate().0, Some(0));
     let log = std::fs::read_to_string(log).expect("it was written");
     let lines = log.lines().count();
     assert!((2..=LINES_MAX).contains(&lines), "{lines} lines:\n{log}");
@@ -99,27 +106,27 @@ async fn closed_shop() -> String {
     format!("http://{address}/hooks")
 }
 
-fn wish(n: u32) -> Wish {
-    Wish::new(&format!("{NAME}.{n}"), &format!("cart-of-{NAME}-{n}"), "spring", 1)
+fn spec(n: u32) -> PurchaseSpec {
+    PurchaseSpec::new(&format!("{NAME}.{n}"), &format!("cart-of-{NAME}-{n}"), "spring", 1)
 }
 
-fn shell(rig: &Rig) -> Connection {
+fn shell(fixture: &ServerFixture) -> Connection {
     let conn =
-        Connection::open(rig.data_dir().join("doorbuster.sqlite3")).expect("the store's file");
+        Connection::open(fixture.data_dir().join("doorbuster.sqlite3")).expect("the store's file");
     conn.busy_timeout(PATIENCE).expect("it can be set");
     conn
 }
 
 /// A running shop, and the problems that it told.
 struct Shop {
-    rig: Rig,
+    fixture: ServerFixture,
     told: Vec<String>,
 }
 
 impl Shop {
     /// Asks, keeps the answer if it is a problem, and holds it to what it must be.
     async fn ask(&mut self, bytes: &[u8], expected: &str) -> Reply {
-        let reply = self.rig.ask(bytes).await;
+        let reply = self.fixture.ask(bytes).await;
         assert_eq!(reply.verdict(), expected, "{reply}");
         if reply.status >= 400 {
             self.told.push(reply.to_string());
@@ -128,7 +135,7 @@ impl Shop {
     }
 
     async fn buy(&mut self, n: u32) -> String {
-        self.ask(&wish(n).bytes(), "201").await.id()
+        self.ask(&spec(n).bytes(), "201").await.id()
     }
 
     async fn operate(&mut self, path: &str, body: &Value, expected: &str) -> Reply {
@@ -139,7 +146,7 @@ impl Shop {
 
     /// Presses a button of the order's checkout.
     async fn press(&mut self, n: u32, order: &str, button: &str) {
-        let opened = self.ask(&wish(n).order("POST", order, "/checkout"), "200").await.json();
+        let opened = self.ask(&spec(n).order("POST", order, "/checkout"), "200").await.json();
         let url = opened["checkout_url"].as_str().expect("an address");
         let path =
             url.strip_prefix("http://shop.example").expect("the name that the request came to");
@@ -147,8 +154,8 @@ impl Shop {
     }
 
     async fn is(&self, what: &str, path: &str, holds: impl Fn(&Value) -> bool) -> Value {
-        self.rig
-            .until(what, PATIENCE, async || Some(self.rig.shown(path).await).filter(&holds))
+        self.fixture
+            .until(what, PATIENCE, async || Some(self.fixture.get_ok(path).await).filter(&holds))
             .await
     }
 }
@@ -174,10 +181,10 @@ async fn money(shop: &mut Shop) {
             .is_some_and(|all| all.len() == 2 && all.iter().all(|one| one["state"] == "settled"))
     };
     shop.is("the first goes back", "/v1/admin/refunds", all_settled).await;
-    shop.ask(&wish(3).order("POST", &failed, "/cancel"), "200").await;
-    shop.ask(&wish(3).order("POST", &failed, "/cancel"), "200").await;
-    shop.ask(&wish(1).order("POST", &paid, "/checkout"), "409 wrong_state").await;
-    shop.ask(&wish(9).order("GET", &paid, ""), "404 not_found").await;
+    shop.ask(&spec(3).order("POST", &failed, "/cancel"), "200").await;
+    shop.ask(&spec(3).order("POST", &failed, "/cancel"), "200").await;
+    shop.ask(&spec(1).order("POST", &paid, "/checkout"), "409 wrong_state").await;
+    shop.ask(&spec(9).order("GET", &paid, ""), "404 not_found").await;
     let forged = json!({"type": "payment.captured", "data": {"order": NAME}});
     shop.ask(
         &request("POST", "/v1/payments/sandbox/webhook", "", Some(&forged)),
@@ -188,11 +195,11 @@ async fn money(shop: &mut Shop) {
 
 /// Refusals, wrong requests, and what fails inside.
 async fn trouble(shop: &mut Shop) {
-    let again = Wish { units: 2, ..wish(2) };
+    let again = PurchaseSpec { units: 2, ..spec(2) };
     shop.ask(&again.bytes(), "422 idempotency_key_reused").await;
-    shop.ask(&wish(2).key("other").bytes(), "409 limit_reached").await;
-    shop.ask(&wish(4).item("none").bytes(), "404 not_found").await;
-    shop.ask(&wish(4).key(&format!("{NAME} with a space")).bytes(), "422 invalid_request").await;
+    shop.ask(&spec(2).key("other").bytes(), "409 limit_reached").await;
+    shop.ask(&spec(4).item("none").bytes(), "404 not_found").await;
+    shop.ask(&spec(4).key(&format!("{NAME} with a space")).bytes(), "422 invalid_request").await;
     let body = json!({"sale": "spring", "item": "phone", "units": 1, "buyer": NAME});
     let odd = request(
         "POST",
@@ -209,13 +216,13 @@ async fn trouble(shop: &mut Shop) {
         "201",
     )
     .await;
-    shop.ask(&wish(5).bytes(), "403 forbidden").await;
+    shop.ask(&spec(5).bytes(), "403 forbidden").await;
     // One ticket cannot be settled, and an operator's action cannot be noted.
     let poison =
         "CREATE TRIGGER poison BEFORE INSERT ON orders WHEN NEW.units = 3 BEGIN SELECT raise(ABORT, 'poison'); END;
                   CREATE TRIGGER no_note BEFORE INSERT ON action_log BEGIN SELECT raise(ABORT, 'no note'); END;";
-    shell(&shop.rig).execute_batch(poison).expect("triggers");
-    let lost = Wish { units: 3, ..wish(6) }.item("case");
+    shell(&shop.fixture).execute_batch(poison).expect("triggers");
+    let lost = PurchaseSpec { units: 3, ..spec(6) }.item("case");
     shop.ask(&lost.bytes(), "503 unavailable").await;
     shop.operate(
         "/v1/admin/blocks",
@@ -223,7 +230,7 @@ async fn trouble(shop: &mut Shop) {
         "201",
     )
     .await;
-    shell(&shop.rig)
+    shell(&shop.fixture)
         .execute_batch("DROP TRIGGER poison; DROP TRIGGER no_note")
         .expect("no triggers");
 }
@@ -240,35 +247,35 @@ async fn dead_letters(shop: &mut Shop) {
 
 /// Shares that are not what the orders say: the audit finds it and pauses the sale.
 async fn a_fault(shop: &mut Shop) {
-    shell(&shop.rig)
+    shell(&shop.fixture)
         .execute("UPDATE quota SET used = used + 1 WHERE buyer = ?1", [format!("{NAME}.2")])
         .expect("a row");
-    shop.rig
+    shop.fixture
         .until("the audit found it", PATIENCE, async || {
-            shop.rig.said().contains("the audit found a fault").then_some(())
+            shop.fixture.stderr_text().contains("the audit found a fault").then_some(())
         })
         .await;
-    shell(&shop.rig)
+    shell(&shop.fixture)
         .execute("UPDATE quota SET used = used - 1 WHERE buyer = ?1", [format!("{NAME}.2")])
         .expect("a row");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn neither_log_nor_numbers_nor_problems_name_a_buyer() {
-    let rig = Rig::with(&[
+    let fixture = ServerFixture::with(&[
         ("DOORBUSTER_LOG__FILTER", "info"),
         ("DOORBUSTER_WEBHOOKS__TRIES", "1"),
         ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
     ]);
-    let mut shop = Shop { rig, told: Vec::new() };
+    let mut shop = Shop { fixture, told: Vec::new() };
     let hook = json!({"url": closed_shop().await, "types": ["*"]});
     shop.operate("/v1/admin/webhook-endpoints", &hook, "201").await;
-    shop.rig.open_sale("spring", &[("phone", 5, 1, 900), ("case", 9, 5, 900)]).await;
+    shop.fixture.open_sale("spring", &[("phone", 5, 1, 900), ("case", 9, 5, 900)]).await;
     money(&mut shop).await;
     trouble(&mut shop).await;
     dead_letters(&mut shop).await;
     a_fault(&mut shop).await;
-    shop.rig.step("spring", "close").await;
+    shop.fixture.step("spring", "close").await;
     let buyer = json!({"buyer": format!("{NAME}.1")});
     let mut orders = 0;
     loop {
@@ -282,7 +289,7 @@ async fn neither_log_nor_numbers_nor_problems_name_a_buyer() {
     }
     assert_eq!(orders, 1);
 
-    let numbers = shop.rig.ask(&request("GET", "/metrics", "", None)).await.to_string();
+    let numbers = shop.fixture.ask(&request("GET", "/metrics", "", None)).await.to_string();
     assert!(numbers.contains("doorbuster_dead_letters{"), "{numbers}");
     assert!(!numbers.contains(NAME), "{numbers}");
     assert!(
@@ -290,9 +297,9 @@ async fn neither_log_nor_numbers_nor_problems_name_a_buyer() {
         "{:#?}",
         shop.told
     );
-    shop.rig.ask_to_stop();
-    shop.rig.ended(PATIENCE).expect("it ends");
-    let log = shop.rig.said();
+    shop.fixture.ask_to_stop();
+    shop.fixture.wait_for_end(PATIENCE).expect("it ends");
+    let log = shop.fixture.stderr_text();
     for line in [
         "cannot be settled and is given up",
         "is a dead letter",
@@ -316,15 +323,15 @@ fn holds(dir: &Path, text: &str) -> bool {
 
 #[test]
 fn a_buyer_is_erased_from_a_shell() {
-    let scratch = Scratch::new();
-    let house = House::open(&scratch);
-    let answers = storm(&scratch, &house, 20);
+    let temp_dir = TempDir::new();
+    let test_server = TestServer::open(&temp_dir);
+    let answers = storm(&temp_dir, &test_server, 20);
     let held =
         answers.iter().find(|answer| answer["state"] == "reserved").expect("somebody has ten");
     let text = |name: &str| held[name].as_str().expect("a text");
     let (buyer, order) = (text("buyer"), text("id"));
     let erase = |more: &[&str]| {
-        house.ask(&scratch, &[&["order", "erase", "--buyer", buyer], more].concat())
+        test_server.ask(&temp_dir, &[&["order", "erase", "--buyer", buyer], more].concat())
     };
     let on = erase(&["--yes"]);
     assert!(
@@ -333,50 +340,62 @@ fn a_buyer_is_erased_from_a_shell() {
         on.out(),
         on.err()
     );
-    house.ask(&scratch, &["sale", "close", "spring"]).fine();
+    test_server.ask(&temp_dir, &["sale", "close", "spring"]).stdout_of_success();
     let unpaid = erase(&["--dry-run"]);
     assert!(
         unpaid.out().contains("waits for its payment") && unpaid.code() == Some(1),
         "{}",
         unpaid.out()
     );
-    house.ask(&scratch, &["order", "cancel", order]).fine();
+    test_server.ask(&temp_dir, &["order", "cancel", order]).stdout_of_success();
 
-    assert!(erase(&[]).refused(2).contains("--yes"), "nobody can be asked");
-    let would = erase(&["--dry-run"]).fine();
+    assert!(erase(&[]).stderr_of_failure(2).contains("--yes"), "nobody can be asked");
+    let would = erase(&["--dry-run"]).stdout_of_success();
     assert!(would.starts_with("1 order") && would.contains("would be erased:"), "{would}");
-    assert!(house.ask(&scratch, &["order", "list", "--buyer", buyer]).fine().contains(order));
-    let done = erase(&["--yes"]).fine();
-    assert!(done.starts_with("1 order") && done.contains(" erased:"), "{done}");
-    assert!(erase(&["--yes"]).fine().contains("nothing of this buyer"));
-    house.ask(&scratch, &["block", "add", "--buyer", buyer]).fine();
     assert!(
-        erase(&["--yes"]).fine().contains("doorbuster block remove"),
+        test_server
+            .ask(&temp_dir, &["order", "list", "--buyer", buyer])
+            .stdout_of_success()
+            .contains(order)
+    );
+    let done = erase(&["--yes"]).stdout_of_success();
+    assert!(done.starts_with("1 order") && done.contains(" erased:"), "{done}");
+    assert!(erase(&["--yes"]).stdout_of_success().contains("nothing of this buyer"));
+    test_server.ask(&temp_dir, &["block", "add", "--buyer", buyer]).stdout_of_success();
+    assert!(
+        erase(&["--yes"]).stdout_of_success().contains("doorbuster block remove"),
         "it is for the operator to end"
     );
     let again = erase(&["--yes", "--json"]).json();
     let name = again["erased_as"].as_str().expect("a name");
     assert!(done.contains(name), "{done}");
 
-    assert!(!house.ask(&scratch, &["order", "list", "--buyer", buyer]).fine().contains(order));
-    assert!(house.ask(&scratch, &["order", "show", order]).fine().contains(name));
-    let csv = house.ask(&scratch, &["csv", "orders"]).fine();
+    assert!(
+        !test_server
+            .ask(&temp_dir, &["order", "list", "--buyer", buyer])
+            .stdout_of_success()
+            .contains(order)
+    );
+    assert!(
+        test_server.ask(&temp_dir, &["order", "show", order]).stdout_of_success().contains(name)
+    );
+    let csv = test_server.ask(&temp_dir, &["csv", "orders"]).stdout_of_success();
     assert!(csv.contains(name) && !csv.contains(&format!(",{buyer},")), "{csv}");
-    house.ask(&scratch, &["reconcile"]).fine();
+    test_server.ask(&temp_dir, &["reconcile"]).stdout_of_success();
     // What the buyer was told is held against the order by its id.
     let audit = |more: &[&str]| {
-        let mut command = program(&scratch);
+        let mut command = program(&temp_dir);
         command
             .args(["audit", "--store"])
-            .arg(house.data_dir())
+            .arg(test_server.data_dir())
             .arg("--answers")
-            .arg(scratch.join("answers.jsonl"));
+            .arg(temp_dir.join("answers.jsonl"));
         run(command.args(more))
     };
-    let told = audit(&[]).fine();
+    let told = audit(&[]).stdout_of_success();
     assert!(told.contains("erased buyers, checked by id and not by name: 1."), "{told}");
     assert_eq!(audit(&["--json"]).json()["orders_erased"], 1);
-    let data = house.data_dir().to_owned();
-    assert_eq!(house.terminate().0, Some(0));
+    let data = test_server.data_dir().to_owned();
+    assert_eq!(test_server.terminate().0, Some(0));
     assert!(holds(&data, "buyer.erase") && holds(&data, name), "who did it, and when");
 }

@@ -8,26 +8,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use doorbuster_api::value::Time;
 use serde_json::{Value, json};
 
-use crate::house::{House, KEY, Ran, Scratch, program, run, until};
+use crate::test_server::{CommandRun, KEY, TempDir, TestServer, program, run, until};
 
 const PHONE: &str = "id=phone,title=Phone,stock=100,price=10CNY,limit=10,hold=5m";
 
 /// A server with an open sale of 100 phones.
-fn open_sale(scratch: &Scratch) -> House {
-    let house = House::open(scratch);
-    house
-        .ask(scratch, &["sale", "create", "spring", "--title", "Spring drop", "--item", PHONE])
-        .fine();
-    house.ask(scratch, &["sale", "open", "spring"]).fine();
-    house
+fn open_sale(temp_dir: &TempDir) -> TestServer {
+    let test_server = TestServer::open(temp_dir);
+    test_server
+        .ask(temp_dir, &["sale", "create", "spring", "--title", "Spring drop", "--item", PHONE])
+        .stdout_of_success();
+    test_server.ask(temp_dir, &["sale", "open", "spring"]).stdout_of_success();
+    test_server
 }
 
 #[test]
 fn a_sale_goes_from_draft_to_closed() {
-    let scratch = Scratch::new();
-    let house = House::open(&scratch);
-    let ask = |arguments: &[&str]| house.ask(&scratch, arguments);
-    let told = ask(&["sale", "create", "spring", "--title", "Spring drop", "--item", PHONE]).fine();
+    let temp_dir = TempDir::new();
+    let test_server = TestServer::open(&temp_dir);
+    let ask = |arguments: &[&str]| test_server.ask(&temp_dir, arguments);
+    let told = ask(&["sale", "create", "spring", "--title", "Spring drop", "--item", PHONE])
+        .stdout_of_success();
     assert!(
         told.starts_with("spring is made, as a draft. Open it with: doorbuster sale open spring"),
         "{told}"
@@ -43,39 +44,44 @@ fn a_sale_goes_from_draft_to_closed() {
         "--starts-at",
         "2100-01-01T10:00:00Z",
     ];
-    let told = ask(&later).fine();
+    let told = ask(&later).stdout_of_success();
     assert!(told.ends_with("Schedule it with: doorbuster sale schedule later\n"), "{told}");
     assert_eq!(
-        ask(&["sale", "schedule", "later"]).fine(),
+        ask(&["sale", "schedule", "later"]).stdout_of_success(),
         "later is scheduled to open at 2100-01-01T10:00:00.000Z.\n"
     );
     for (command, limit) in [("sale", "0"), ("sale", "500"), ("order", "201")] {
-        let said = ask(&[command, "list", "--limit", limit]).refused(2);
+        let said = ask(&[command, "list", "--limit", limit]).stderr_of_failure(2);
         assert!(said.contains("--limit") && said.contains("200"), "{said}");
     }
-    assert_eq!(ask(&["sale", "open", "spring"]).fine(), "spring is open.\n");
-    let listed = ask(&["sale", "list", "--phase", "open"]).fine();
+    assert_eq!(ask(&["sale", "open", "spring"]).stdout_of_success(), "spring is open.\n");
+    let listed = ask(&["sale", "list", "--phase", "open"]).stdout_of_success();
     assert!(listed.contains("spring") && listed.contains("Spring drop"), "{listed}");
-    assert_eq!(ask(&["sale", "list", "--phase", "draft"]).fine(), "There are no such sales.\n");
+    assert_eq!(
+        ask(&["sale", "list", "--phase", "draft"]).stdout_of_success(),
+        "There are no such sales.\n"
+    );
 
-    let told = ask(&["sale", "adjust", "spring", "phone", "+50", "--reason", "recount"]).fine();
+    let told = ask(&["sale", "adjust", "spring", "phone", "+50", "--reason", "recount"])
+        .stdout_of_success();
     assert_eq!(told, "phone of spring has 150 units now; 150 of them are free.\n");
     let again = ["--reason", "damaged", "--idempotency-key", "broken-box"];
     for _ in 0..2 {
-        let told =
-            ask(&[&["sale", "adjust", "spring", "phone", "-20"][..], &again].concat()).fine();
+        let told = ask(&[&["sale", "adjust", "spring", "phone", "-20"][..], &again].concat())
+            .stdout_of_success();
         assert_eq!(told, "phone of spring has 130 units now; 130 of them are free.\n");
     }
-    let said = ask(&["sale", "adjust", "spring", "phone", "-131", "--reason", "theft"]).refused(1);
+    let said = ask(&["sale", "adjust", "spring", "phone", "-131", "--reason", "theft"])
+        .stderr_of_failure(1);
     assert!(said.ends_with("(wrong_state).\n") && said.lines().count() == 1, "{said}");
 
-    assert_eq!(ask(&["sale", "pause", "spring"]).fine(), "spring is paused.\n");
-    assert_eq!(ask(&["sale", "resume", "spring"]).fine(), "spring is open.\n");
-    assert_eq!(ask(&["sale", "close", "spring"]).fine(), "spring is closed.\n");
-    assert_eq!(ask(&["sale", "close", "spring"]).fine(), "spring is closed.\n");
-    let said = ask(&["sale", "open", "spring"]).refused(1);
+    assert_eq!(ask(&["sale", "pause", "spring"]).stdout_of_success(), "spring is paused.\n");
+    assert_eq!(ask(&["sale", "resume", "spring"]).stdout_of_success(), "spring is open.\n");
+    assert_eq!(ask(&["sale", "close", "spring"]).stdout_of_success(), "spring is closed.\n");
+    assert_eq!(ask(&["sale", "close", "spring"]).stdout_of_success(), "spring is closed.\n");
+    let said = ask(&["sale", "open", "spring"]).stderr_of_failure(1);
     assert!(said.ends_with("(wrong_state).\n"), "{said}");
-    let shown = ask(&["sale", "show", "spring"]).fine();
+    let shown = ask(&["sale", "show", "spring"]).stdout_of_success();
     assert!(
         shown.starts_with("spring: Spring drop is closed.\n") && shown.contains("130"),
         "{shown}"
@@ -84,34 +90,37 @@ fn a_sale_goes_from_draft_to_closed() {
 
 #[test]
 fn a_sale_is_made_from_a_file_and_shown_as_the_server_says_it() {
-    let scratch = Scratch::new();
-    let house = House::open(&scratch);
-    let file = scratch.join("winter.json");
+    let temp_dir = TempDir::new();
+    let test_server = TestServer::open(&temp_dir);
+    let file = temp_dir.join("winter.json");
     let item = json!({"id": "sled", "title": "Sled", "price": {"amount_minor": 500, "currency": "EUR"}, "stock": "unlimited"});
     let sale = json!({"id": "winter", "title": "Winter drop", "items": [item]});
     std::fs::write(&file, sale.to_string()).expect("it can be written");
     let path = file.to_str().expect("it is text");
-    let made = house.ask(&scratch, &["sale", "create", "--file", path, "--json"]);
-    made.fine();
+    let made = test_server.ask(&temp_dir, &["sale", "create", "--file", path, "--json"]);
+    made.stdout_of_success();
     assert_eq!(made.json()["phase"], json!("draft"));
-    assert_eq!(house.ask(&scratch, &["sale", "show", "winter", "--json"]).json(), made.json());
-    let shown = house.ask(&scratch, &["sale", "show", "winter"]).fine();
+    assert_eq!(
+        test_server.ask(&temp_dir, &["sale", "show", "winter", "--json"]).json(),
+        made.json()
+    );
+    let shown = test_server.ask(&temp_dir, &["sale", "show", "winter"]).stdout_of_success();
     assert!(shown.contains("unlimited") && shown.contains("5.00 EUR"), "{shown}");
-    let twice = house.ask(&scratch, &["sale", "create", "--file", path]);
-    assert!(twice.refused(1).ends_with("(already_exists).\n"), "{}", twice.err());
+    let twice = test_server.ask(&temp_dir, &["sale", "create", "--file", path]);
+    assert!(twice.stderr_of_failure(1).ends_with("(already_exists).\n"), "{}", twice.err());
 
     std::fs::write(&file, sale.to_string().replace("\"sled\"", "\"no sled\""))
         .expect("it can be written");
-    let wrong = house.ask(&scratch, &["sale", "create", "--file", path, "--json"]);
-    assert_eq!(wrong.refused(1), "");
+    let wrong = test_server.ask(&temp_dir, &["sale", "create", "--file", path, "--json"]);
+    assert_eq!(wrong.stderr_of_failure(1), "");
     assert_eq!(wrong.json()["errors"][0]["pointer"], json!("/items/0/id"));
 }
 
 #[test]
 fn a_front_door_is_changed_while_the_sale_runs_and_its_codes_are_shown_once() {
-    let scratch = Scratch::new();
-    let house = open_sale(&scratch);
-    let ask = |arguments: &[&str]| house.ask(&scratch, arguments);
+    let temp_dir = TempDir::new();
+    let test_server = open_sale(&temp_dir);
+    let ask = |arguments: &[&str]| test_server.ask(&temp_dir, arguments);
     let door = [
         "--access-codes",
         "required",
@@ -122,129 +131,162 @@ fn a_front_door_is_changed_while_the_sale_runs_and_its_codes_are_shown_once() {
         "--limit",
         "ip=none",
     ];
-    let told = ask(&[&["sale", "edit", "spring"][..], &door].concat()).fine();
+    let told = ask(&[&["sale", "edit", "spring"][..], &door].concat()).stdout_of_success();
     let shown = "Front door: access codes required, level 2 or higher, limit by buyer 5 at once and 60 a minute, no limit by address.\n";
     assert_eq!(told, format!("spring is changed.\n{shown}"));
-    assert!(ask(&["sale", "show", "spring"]).fine().ends_with(shown));
-    let told =
-        ask(&["sale", "edit", "spring", "--limit", "default", "--title", "Summer drop"]).fine();
+    assert!(ask(&["sale", "show", "spring"]).stdout_of_success().ends_with(shown));
+    let told = ask(&["sale", "edit", "spring", "--limit", "default", "--title", "Summer drop"])
+        .stdout_of_success();
     assert!(told.ends_with("Front door: access codes required, level 2 or higher.\n"), "{told}");
-    assert!(ask(&["sale", "show", "spring"]).fine().starts_with("spring: Summer drop is open.\n"));
-    let file = scratch.join("patch.json");
+    assert!(
+        ask(&["sale", "show", "spring"])
+            .stdout_of_success()
+            .starts_with("spring: Summer drop is open.\n")
+    );
+    let file = temp_dir.join("patch.json");
     std::fs::write(&file, json!({"front_door": {"min_level": null}}).to_string())
         .expect("it can be written");
-    let told =
-        ask(&["sale", "edit", "spring", "--file", file.to_str().expect("it is text")]).fine();
+    let told = ask(&["sale", "edit", "spring", "--file", file.to_str().expect("it is text")])
+        .stdout_of_success();
     assert_eq!(told, "spring is changed.\nFront door: access codes required.\n");
 
-    let told = ask(&["sale", "edit", "spring", "--pow-effort", "20000"]).fine();
+    let told = ask(&["sale", "edit", "spring", "--pow-effort", "20000"]).stdout_of_success();
     assert!(
         told.ends_with("Front door: access codes required, proof of work of 20,000 keys.\n"),
         "{told}"
     );
     assert!(
-        ask(&["sale", "edit", "spring", "--pow-effort", "99"]).refused(2).contains("--pow-effort")
+        ask(&["sale", "edit", "spring", "--pow-effort", "99"])
+            .stderr_of_failure(2)
+            .contains("--pow-effort")
     );
 
-    let codes = ask(&["sale", "codes", "spring", "--count", "3", "--uses", "2"]).fine();
+    let codes =
+        ask(&["sale", "codes", "spring", "--count", "3", "--uses", "2"]).stdout_of_success();
     assert_eq!(codes.lines().count(), 3, "{codes}");
     assert!(codes.lines().all(|code| code.len() == 19), "{codes}");
-    let counted = ask(&["sale", "codes", "spring"]).fine();
+    let counted = ask(&["sale", "codes", "spring"]).stdout_of_success();
     assert_eq!(counted, "spring has 3 access codes, good for 6 buyers; 0 of them are spent.\n");
-    assert!(ask(&["sale", "edit", "spring"]).refused(2).contains("nothing to change"));
-    assert!(ask(&["sale", "edit", "spring", "--limit", "ip=5"]).refused(2).contains("--limit"));
-    assert!(ask(&["sale", "codes", "spring", "--count", "10001"]).refused(2).contains("--count"));
+    assert!(ask(&["sale", "edit", "spring"]).stderr_of_failure(2).contains("nothing to change"));
+    assert!(
+        ask(&["sale", "edit", "spring", "--limit", "ip=5"])
+            .stderr_of_failure(2)
+            .contains("--limit")
+    );
+    assert!(
+        ask(&["sale", "codes", "spring", "--count", "10001"])
+            .stderr_of_failure(2)
+            .contains("--count")
+    );
 }
 
 #[test]
 fn a_key_that_is_wrong_or_missing_is_told() {
-    let scratch = Scratch::new();
-    let house = House::open(&scratch);
-    let said = run(program(&scratch).args(["sale", "list", "--url", house.url()])).refused(2);
+    let temp_dir = TempDir::new();
+    let test_server = TestServer::open(&temp_dir);
+    let said = run(program(&temp_dir).args(["sale", "list", "--url", test_server.url()]))
+        .stderr_of_failure(2);
     assert!(said.contains("DOORBUSTER_ADMIN_KEY"), "{said}");
-    let said =
-        run(program(&scratch).args(["sale", "list", "--url", house.url(), "--key", "guessed"]))
-            .refused(1);
+    let said = run(program(&temp_dir).args([
+        "sale",
+        "list",
+        "--url",
+        test_server.url(),
+        "--key",
+        "guessed",
+    ]))
+    .stderr_of_failure(1);
     assert!(said.contains("check --key") && said.ends_with("(unauthenticated).\n"), "{said}");
-    run(program(&scratch).args(["sale", "list", "--url", house.url(), "--key", KEY])).fine();
+    run(program(&temp_dir).args(["sale", "list", "--url", test_server.url(), "--key", KEY]))
+        .stdout_of_success();
 }
 
 #[test]
 fn a_token_buys_and_the_order_is_listed_shown_and_cancelled() {
-    let scratch = Scratch::new();
-    let house = open_sale(&scratch);
-    let data_dir = house.data_dir().to_str().expect("it is text").to_owned();
-    let token =
-        run(program(&scratch).args(["token", "buyer", "alice", "--data-dir", &data_dir])).fine();
-    let order = buy(house.url(), token.trim());
+    let temp_dir = TempDir::new();
+    let test_server = open_sale(&temp_dir);
+    let data_dir = test_server.data_dir().to_str().expect("it is text").to_owned();
+    let token = run(program(&temp_dir).args(["token", "buyer", "alice", "--data-dir", &data_dir]))
+        .stdout_of_success();
+    let order = buy(test_server.url(), token.trim());
     let id = order["id"].as_str().expect("an order");
-    let ask = |arguments: &[&str]| house.ask(&scratch, arguments);
+    let ask = |arguments: &[&str]| test_server.ask(&temp_dir, arguments);
 
     let listed =
         ask(&["order", "list", "--sale", "spring", "--buyer", "alice", "--state", "reserved"])
-            .fine();
+            .stdout_of_success();
     assert!(listed.contains(id) && listed.contains("1.00 CNY"), "{listed}");
-    assert_eq!(ask(&["order", "list", "--buyer", "bob"]).fine(), "There are no such orders.\n");
-    let shown = ask(&["order", "show", id]).fine();
+    assert_eq!(
+        ask(&["order", "list", "--buyer", "bob"]).stdout_of_success(),
+        "There are no such orders.\n"
+    );
+    let shown = ask(&["order", "show", id]).stdout_of_success();
     assert!(shown.contains("10 units of phone in spring") && shown.contains("reserved"), "{shown}");
     for _ in 0..2 {
-        let told = ask(&["order", "cancel", id]).fine();
+        let told = ask(&["order", "cancel", id]).stdout_of_success();
         assert_eq!(told, format!("{id} of alice for 10 units of phone is cancelled.\n"));
     }
     assert_eq!(ask(&["order", "show", id, "--json"]).json()["state"], json!("cancelled"));
     let missing = ask(&["order", "show", "ord_none"]);
-    assert!(missing.refused(1).ends_with("(not_found).\n"), "{}", missing.err());
+    assert!(missing.stderr_of_failure(1).ends_with("(not_found).\n"), "{}", missing.err());
     assert_eq!(
-        ask(&["order", "list", "--cursor", "xx"]).refused(1),
-        "doorbuster: Invalid request: parameter cursor is not a cursor that was given out for this list (invalid_request).\n"
+        ask(&["order", "list", "--cursor", "xx"]).stderr_of_failure(1),
+        "doorbuster: Invalid request: parameter cursor is not a cursor that was given out for this \
+         list (invalid_request).\n"
     );
 }
 
 #[test]
 fn an_order_is_extended_paid_listed_and_refunded() {
-    let scratch = Scratch::new();
-    let house = open_sale(&scratch);
-    let data_dir = house.data_dir().to_str().expect("it is text").to_owned();
-    let token =
-        run(program(&scratch).args(["token", "buyer", "alice", "--data-dir", &data_dir])).fine();
-    let order = buy(house.url(), token.trim());
+    let temp_dir = TempDir::new();
+    let test_server = open_sale(&temp_dir);
+    let data_dir = test_server.data_dir().to_str().expect("it is text").to_owned();
+    let token = run(program(&temp_dir).args(["token", "buyer", "alice", "--data-dir", &data_dir]))
+        .stdout_of_success();
+    let order = buy(test_server.url(), token.trim());
     let id = order["id"].as_str().expect("an order");
-    let ask = |arguments: &[&str]| house.ask(&scratch, arguments);
+    let ask = |arguments: &[&str]| test_server.ask(&temp_dir, arguments);
 
-    let told = ask(&["order", "extend", id, "--secs", "600", "--reason", "a slow bank"]).fine();
+    let told = ask(&["order", "extend", id, "--secs", "600", "--reason", "a slow bank"])
+        .stdout_of_success();
     assert!(
         told.starts_with(&format!("{id} of alice for 10 units of phone is reserved, until ")),
         "{told}"
     );
-    ask(&["order", "extend", id]).refused(2);
-    ask(&["order", "extend", id, "--secs", "1", "--pay-by", "2100-01-01T00:00:00Z"]).refused(2);
-    assert_eq!(ask(&["order", "payments", id]).fine(), "There are no such payments.\n");
-    ask(&["order", "payments", id, "--order", id]).refused(2);
-    assert_eq!(ask(&["order", "refunds"]).fine(), "There are no such refunds.\n");
-    assert!(ask(&["order", "refund", id]).refused(1).ends_with("(wrong_state).\n"));
+    ask(&["order", "extend", id]).stderr_of_failure(2);
+    ask(&["order", "extend", id, "--secs", "1", "--pay-by", "2100-01-01T00:00:00Z"])
+        .stderr_of_failure(2);
+    assert_eq!(
+        ask(&["order", "payments", id]).stdout_of_success(),
+        "There are no such payments.\n"
+    );
+    ask(&["order", "payments", id, "--order", id]).stderr_of_failure(2);
+    assert_eq!(ask(&["order", "refunds"]).stdout_of_success(), "There are no such refunds.\n");
+    assert!(ask(&["order", "refund", id]).stderr_of_failure(1).ends_with("(wrong_state).\n"));
 
-    pay(house.url(), token.trim(), id);
+    pay(test_server.url(), token.trim(), id);
     until("it is paid", || {
         (ask(&["order", "show", id, "--json"]).json()["state"] == "paid").then_some(())
     });
-    let listed = ask(&["order", "payments", "--order", id]).fine();
+    let listed = ask(&["order", "payments", "--order", id]).stdout_of_success();
     assert!(
         listed.contains("captured") && listed.contains("1.00 CNY") && listed.contains("sandbox"),
         "{listed}"
     );
-    assert_eq!(ask(&["order", "payments", id]).fine(), listed);
-    let report = ask(&["reconcile"]).fine();
+    assert_eq!(ask(&["order", "payments", id]).stdout_of_success(), listed);
+    let report = ask(&["reconcile"]).stdout_of_success();
     assert!(
         report.matches("1.00 CNY").count() == 3 && report.contains("0.00 CNY"),
         "due, captured, standing: {report}"
     );
     for _ in 0..2 {
-        let told = ask(&["order", "refund", id, "--reason", "broken in transit"]).fine();
+        let told =
+            ask(&["order", "refund", id, "--reason", "broken in transit"]).stdout_of_success();
         assert_eq!(told, format!("{id} of alice for 10 units of phone is refunded.\n"));
     }
-    let listed = ask(&["order", "refunds", id]).fine();
+    let listed = ask(&["order", "refunds", id]).stdout_of_success();
     assert!(listed.contains("ref_") && listed.contains("operator"), "{listed}");
-    let shown = ask(&["order", "show", id]).fine();
+    let shown = ask(&["order", "show", id]).stdout_of_success();
     for told in
         ["by buyer", "a slow bank", "by provider:sandbox", "operator:configured: broken in transit"]
     {
@@ -254,22 +296,22 @@ fn an_order_is_extended_paid_listed_and_refunded() {
 
 #[test]
 fn a_storm_from_another_process_is_answered_and_its_answers_are_audited() {
-    let scratch = Scratch::new();
-    let house = open_sale(&scratch);
-    let data_dir = house.data_dir().to_str().expect("it is text").to_owned();
-    let answers = scratch.join("answers.jsonl");
+    let temp_dir = TempDir::new();
+    let test_server = open_sale(&temp_dir);
+    let data_dir = test_server.data_dir().to_str().expect("it is text").to_owned();
+    let answers = temp_dir.join("answers.jsonl");
     let answers = answers.to_str().expect("it is text");
     let storm = [
         "storm", "--sale", "spring", "--item", "phone", "--buyers", "300", "--units", "10",
         "--json",
     ];
-    let places = ["--data-dir", &data_dir, "--answers", answers, "--url", house.url()];
-    let stormed: Ran = run(program(&scratch).args(storm).args(places));
-    stormed.fine();
+    let places = ["--data-dir", &data_dir, "--answers", answers, "--url", test_server.url()];
+    let stormed: CommandRun = run(program(&temp_dir).args(storm).args(places));
+    stormed.stdout_of_success();
     assert_eq!(stormed.json()["answers"], json!({"reserved": 10, "sold_out": 290}));
     let audited =
-        run(program(&scratch).args(["audit", "--data-dir", &data_dir, "--answers", answers]))
-            .fine();
+        run(program(&temp_dir).args(["audit", "--data-dir", &data_dir, "--answers", answers]))
+            .stdout_of_success();
     assert!(
         audited.ends_with("10 orders and 300 answers checked: nothing is wrong.\n"),
         "{audited}"
@@ -278,10 +320,10 @@ fn a_storm_from_another_process_is_answered_and_its_answers_are_audited() {
 
 #[test]
 fn a_storm_that_meets_no_sale_does_not_end_well() {
-    let scratch = Scratch::new();
-    let house = open_sale(&scratch);
-    let own = house.data_dir().join("buyer_secret");
-    let other = scratch.join("other_secret");
+    let temp_dir = TempDir::new();
+    let test_server = open_sale(&temp_dir);
+    let own = test_server.data_dir().join("buyer_secret");
+    let other = temp_dir.join("other_secret");
     std::fs::write(&other, "a-secret-of-32-bytes-that-nobody-signs-with")
         .expect("it can be written");
     for (sale, secret, words) in [
@@ -289,7 +331,7 @@ fn a_storm_that_meets_no_sale_does_not_end_well() {
         ("autumn", &own, "got not_found: are --sale"),
     ] {
         for more in [&[][..], &["--json"]] {
-            let mut command = program(&scratch);
+            let mut command = program(&temp_dir);
             command
                 .args([
                     "storm",
@@ -298,19 +340,20 @@ fn a_storm_that_meets_no_sale_does_not_end_well() {
                     "--buyers",
                     "5",
                     "--url",
-                    house.url(),
+                    test_server.url(),
                     "--sale",
                     sale,
                 ])
                 .args(more);
             let stormed = run(command.arg("--buyer-secret-file").arg(secret));
-            assert!(stormed.refused(1).contains(words), "{}", stormed.err());
+            assert!(stormed.stderr_of_failure(1).contains(words), "{}", stormed.err());
             assert!(!stormed.out().contains("Every buyer has"), "{}", stormed.out());
         }
     }
 }
 
-/// An address that hands everything on to this one, and loses the answer to whatever says this word.
+/// An address that hands everything on to this one, and loses the answer to whatever says this
+/// word.
 fn losing(url: &str, word: &'static str) -> String {
     let upstream = url.strip_prefix("http://").expect("an address").to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -350,22 +393,24 @@ fn losing(url: &str, word: &'static str) -> String {
 
 #[test]
 fn an_extension_whose_answer_is_lost_is_repeated_and_done_once() {
-    let scratch = Scratch::new();
-    let house = open_sale(&scratch);
-    let order = buy(house.url(), &house.token(&scratch, "alice"));
+    let temp_dir = TempDir::new();
+    let test_server = open_sale(&temp_dir);
+    let order = buy(test_server.url(), &test_server.token(&temp_dir, "alice"));
     let id = order["id"].as_str().expect("an order");
-    let url = losing(house.url(), "/extend");
+    let url = losing(test_server.url(), "/extend");
     let extend = ["order", "extend", id, "--secs", "600", "--url", &url, "--key", KEY];
-    let said = run(program(&scratch).args(extend)).refused(1);
+    let said = run(program(&temp_dir).args(extend)).stderr_of_failure(1);
     let (_, hint) =
         said.split_once("--pay-by ").unwrap_or_else(|| panic!("it says what to repeat: {said}"));
     let pay_by = hint.split_whitespace().next().expect("a time");
-    let shown = house.ask(&scratch, &["order", "show", id, "--json"]).json();
+    let shown = test_server.ask(&temp_dir, &["order", "show", id, "--json"]).json();
     assert_eq!(shown["pay_by"], pay_by, "it was done, and its answer was lost");
-    let told = house.ask(&scratch, &["order", "extend", id, "--pay-by", pay_by]).fine();
+    let told = test_server
+        .ask(&temp_dir, &["order", "extend", id, "--pay-by", pay_by])
+        .stdout_of_success();
     assert!(told.ends_with(&format!(" is reserved, until {pay_by}.\n")), "{told}");
     let millis = |time: &Value| time.as_str().and_then(Time::parse).expect("a time").millis();
-    let shown = house.ask(&scratch, &["order", "show", id, "--json"]).json();
+    let shown = test_server.ask(&temp_dir, &["order", "show", id, "--json"]).json();
     assert_eq!(millis(&shown["pay_by"]) - millis(&order["pay_by"]), 600_000, "once");
 }
 
@@ -405,10 +450,10 @@ fn pay(url: &str, token: &str, order: &str) {
 
 #[test]
 fn a_buyer_and_a_network_are_turned_away_and_let_in_again() {
-    let scratch = Scratch::new();
-    let house = House::open(&scratch);
-    let ask = |arguments: &[&str]| house.ask(&scratch, arguments);
-    assert_eq!(ask(&["block", "list"]).fine(), "Nobody is turned away.\n");
+    let temp_dir = TempDir::new();
+    let test_server = TestServer::open(&temp_dir);
+    let ask = |arguments: &[&str]| test_server.ask(&temp_dir, arguments);
+    assert_eq!(ask(&["block", "list"]).stdout_of_success(), "Nobody is turned away.\n");
     let told = ask(&[
         "block",
         "add",
@@ -419,24 +464,24 @@ fn a_buyer_and_a_network_are_turned_away_and_let_in_again() {
         "--reason",
         "presses 40 times a second",
     ])
-    .fine();
+    .stdout_of_success();
     assert!(told.starts_with("robot-7 is turned away until 20"), "{told}");
-    let told = ask(&["block", "add", "--ip", "192.0.2.99/24"]).fine();
+    let told = ask(&["block", "add", "--ip", "192.0.2.99/24"]).stdout_of_success();
     assert!(told.starts_with("192.0.2.0/24 is turned away for good (blk_"), "{told}");
     let id = told.split(['(', ')']).nth(1).expect("it says the id").to_owned();
-    let listed = ask(&["block", "list"]).fine();
+    let listed = ask(&["block", "list"]).stdout_of_success();
     assert!(
         listed.contains("robot-7") && listed.contains(&id) && listed.contains("presses 40 times"),
         "{listed}"
     );
     assert!(
         ask(&["block", "add", "--ip", "example.com"])
-            .refused(1)
+            .stderr_of_failure(1)
             .contains("must be an address or a network")
     );
-    ask(&["block", "add", "--for", "1h"]).refused(2);
-    ask(&["block", "add", "--buyer", "a", "--ip", "::1"]).refused(2);
-    assert_eq!(ask(&["block", "remove", &id]).fine(), format!("{id} is gone.\n"));
-    assert!(ask(&["block", "remove", &id]).refused(1).ends_with("(not_found).\n"));
-    assert!(!ask(&["block", "list"]).fine().contains("192.0.2.0"));
+    ask(&["block", "add", "--for", "1h"]).stderr_of_failure(2);
+    ask(&["block", "add", "--buyer", "a", "--ip", "::1"]).stderr_of_failure(2);
+    assert_eq!(ask(&["block", "remove", &id]).stdout_of_success(), format!("{id} is gone.\n"));
+    assert!(ask(&["block", "remove", &id]).stderr_of_failure(1).ends_with("(not_found).\n"));
+    assert!(!ask(&["block", "list"]).stdout_of_success().contains("192.0.2.0"));
 }

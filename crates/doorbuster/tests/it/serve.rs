@@ -11,55 +11,59 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::house::{House, KEY, Scratch, program, run, serve, until};
+use crate::test_server::{KEY, TempDir, TestServer, program, run, serve, until};
 
 #[test]
 fn a_setting_that_does_not_exist_is_named_and_nothing_starts() {
-    let scratch = Scratch::new();
+    let temp_dir = TempDir::new();
     for command in
         [&["serve"][..], &["config", "check"], &["token", "buyer", "alice"], &["backup", "copy"]]
     {
-        let said = run(program(&scratch).args(command).env("DOORBUSTER_NONSENSE", "1")).refused(2);
+        let said = run(program(&temp_dir).args(command).env("DOORBUSTER_NONSENSE", "1"))
+            .stderr_of_failure(2);
         assert!(said.contains("DOORBUSTER_NONSENSE"), "{command:?}: {said}");
     }
     let names_of_ours = [("DOORBUSTER_URL", "http://127.0.0.1:1"), ("DOORBUSTER_ADMIN_KEY", "x")];
-    run(program(&scratch).args(["config", "check"]).envs(names_of_ours)).fine();
-    assert!(scratch.entries().is_empty(), "{:?}", scratch.entries());
+    run(program(&temp_dir).args(["config", "check"]).envs(names_of_ours)).stdout_of_success();
+    assert!(temp_dir.entries().is_empty(), "{:?}", temp_dir.entries());
 }
 
 #[test]
 fn a_place_that_cannot_be_used_is_named_with_its_setting() {
-    let scratch = Scratch::new();
-    let empty = scratch.join("no-keys.json");
+    let temp_dir = TempDir::new();
+    let empty = temp_dir.join("no-keys.json");
     std::fs::write(&empty, r#"{"keys":[]}"#).expect("it can be written");
     for command in [&["serve"][..], &["config", "check"]] {
         for wrong in ["/etc/hostname", "/dev/null"] {
-            let said = run(program(&scratch).args(command).args(["--data-dir", wrong])).refused(2);
+            let said = run(program(&temp_dir).args(command).args(["--data-dir", wrong]))
+                .stderr_of_failure(2);
             assert!(said.contains("data_dir") && said.contains(wrong), "{command:?}: {said}");
         }
-        let said = run(program(&scratch).args(command).env("DOORBUSTER_AUTH__BUYER_JWKS", &empty))
-            .refused(2);
+        let said = run(program(&temp_dir).args(command).env("DOORBUSTER_AUTH__BUYER_JWKS", &empty))
+            .stderr_of_failure(2);
         assert!(said.contains("auth.buyer_jwks") && said.contains("no key"), "{command:?}: {said}");
     }
     for nowhere in ["/proc/nope/data", "/proc"] {
-        let said = run(program(&scratch).args(["serve", "--data-dir", nowhere])).refused(2);
+        let said =
+            run(program(&temp_dir).args(["serve", "--data-dir", nowhere])).stderr_of_failure(2);
         assert!(said.contains("data_dir: cannot") && said.contains("--data-dir"), "{said}");
     }
-    let mut away = program(&scratch);
+    let mut away = program(&temp_dir);
     away.args(["serve", "--listen", "127.0.0.1:0"]).env("DOORBUSTER_SHAPE", "postgres");
     // A database that is away is no wrong setting: it may be there at the next try.
-    let said =
-        run(away.env("DOORBUSTER_STORE__URL", "postgres://shop:hush@127.0.0.1:1/door")).refused(1);
+    let said = run(away.env("DOORBUSTER_STORE__URL", "postgres://shop:hush@127.0.0.1:1/door"))
+        .stderr_of_failure(1);
     assert!(said.contains("store.url") && !said.contains("hush"), "{said}");
 }
 
 #[test]
 fn a_token_is_signed_by_a_servers_secret_and_by_no_new_one() {
-    let scratch = Scratch::new();
-    let empty = scratch.join("nobodys");
+    let temp_dir = TempDir::new();
+    let empty = temp_dir.join("nobodys");
     let storm = ["storm", "--sale", "s", "--item", "i", "--buyers", "1"];
     for command in [&["token", "buyer", "alice"][..], &storm] {
-        let said = run(program(&scratch).args(command).arg("--data-dir").arg(&empty)).refused(2);
+        let said = run(program(&temp_dir).args(command).arg("--data-dir").arg(&empty))
+            .stderr_of_failure(2);
         assert!(
             said.contains("start the server once") && said.contains("auth.buyer_secret"),
             "{said}"
@@ -70,25 +74,25 @@ fn a_token_is_signed_by_a_servers_secret_and_by_no_new_one() {
 
 #[test]
 fn the_default_settings_are_settings() {
-    let scratch = Scratch::new();
-    let file = scratch.join("doorbuster.toml");
-    std::fs::write(&file, run(program(&scratch).args(["config", "default"])).fine())
+    let temp_dir = TempDir::new();
+    let file = temp_dir.join("doorbuster.toml");
+    std::fs::write(&file, run(program(&temp_dir).args(["config", "default"])).stdout_of_success())
         .expect("it can be written");
-    run(program(&scratch).args(["config", "check", "--config"]).arg(&file)).fine();
+    run(program(&temp_dir).args(["config", "check", "--config"]).arg(&file)).stdout_of_success();
     let secret = "nobody-shall-ever-read-this-secret";
-    let mut show = program(&scratch);
+    let mut show = program(&temp_dir);
     show.args(["config", "show", "--config"])
         .arg(&file)
         .env("DOORBUSTER_AUTH__BUYER_SECRET", secret);
-    let shown = run(&mut show).fine();
+    let shown = run(&mut show).stdout_of_success();
     assert!(shown.contains("DOORBUSTER_AUTH__BUYER_SECRET") && !shown.contains(secret), "{shown}");
 }
 
 #[test]
 fn a_server_that_is_asked_to_stop_ends_well_and_soon() {
     for name in ["TERM", "INT"] {
-        let scratch = Scratch::new();
-        let (code, took, said) = House::open(&scratch).end_by(name);
+        let temp_dir = TempDir::new();
+        let (code, took, said) = TestServer::open(&temp_dir).stop_with_signal(name);
         assert_eq!(code, Some(0), "{name}: {said}");
         assert!(took < Duration::from_secs(10), "{name}: {took:?}");
     }
@@ -98,13 +102,13 @@ fn a_server_that_is_asked_to_stop_ends_well_and_soon() {
 fn the_log_has_the_form_that_is_asked_for() {
     // Nobody has a terminal here, for whom it would be text unasked.
     for (form, is_json) in [("text", false), ("json", true), ("auto", true)] {
-        let scratch = Scratch::new();
-        let (data_dir, log) = (scratch.join("data"), scratch.join("log"));
-        let mut command = serve(&scratch, &data_dir);
+        let temp_dir = TempDir::new();
+        let (data_dir, log) = (temp_dir.join("data"), temp_dir.join("log"));
+        let mut command = serve(&temp_dir, &data_dir);
         // What it logs at its usual level: that it serves, and that it stops.
         command.args(["--log-format", form]).env_remove("DOORBUSTER_LOG__FILTER");
         command.stderr(File::create(&log).expect("a fresh directory"));
-        assert_eq!(House::start(command, data_dir).terminate().0, Some(0), "{form}");
+        assert_eq!(TestServer::start(command, data_dir).terminate().0, Some(0), "{form}");
         let said = std::fs::read_to_string(&log).expect("it is there");
         assert!(said.contains("serving"), "{form}: {said}");
         for line in said.lines() {
@@ -115,10 +119,10 @@ fn the_log_has_the_form_that_is_asked_for() {
 
 #[test]
 fn a_second_server_on_the_same_data_directory_is_refused() {
-    let scratch = Scratch::new();
-    let first = House::open(&scratch);
-    let second = run(&mut serve(&scratch, first.data_dir()));
-    let said = second.refused(1);
+    let temp_dir = TempDir::new();
+    let first = TestServer::open(&temp_dir);
+    let second = run(&mut serve(&temp_dir, first.data_dir()));
+    let said = second.stderr_of_failure(1);
     assert!(
         said.contains("in use") && said.contains(&*first.data_dir().display().to_string()),
         "{said}"
@@ -128,46 +132,46 @@ fn a_second_server_on_the_same_data_directory_is_refused() {
 
 #[test]
 fn an_address_that_is_taken_is_told() {
-    let scratch = Scratch::new();
-    let first = House::open(&scratch);
+    let temp_dir = TempDir::new();
+    let first = TestServer::open(&temp_dir);
     let address = first.url().strip_prefix("http://").expect("an address");
-    let second = run(program(&scratch)
+    let second = run(program(&temp_dir)
         .args(["serve", "--listen", address, "--data-dir"])
-        .arg(scratch.join("other")));
-    assert!(second.refused(1).contains(address), "{}", second.err());
+        .arg(temp_dir.join("other")));
+    assert!(second.stderr_of_failure(1).contains(address), "{}", second.err());
 }
 
 #[test]
 fn a_running_store_is_copied_and_the_copy_is_sound() {
-    let scratch = Scratch::new();
-    let house = House::open(&scratch);
-    house
+    let temp_dir = TempDir::new();
+    let test_server = TestServer::open(&temp_dir);
+    test_server
         .ask(
-            &scratch,
+            &temp_dir,
             &["sale", "create", "spring", "--title", "T", "--item", "id=a,stock=7,price=1EUR"],
         )
-        .fine();
-    let copy = scratch.join("copy.sqlite3");
+        .stdout_of_success();
+    let copy = temp_dir.join("copy.sqlite3");
     let backup = || {
-        let mut command = program(&scratch);
-        run(command.arg("backup").arg(&copy).arg("--data-dir").arg(house.data_dir()))
+        let mut command = program(&temp_dir);
+        run(command.arg("backup").arg(&copy).arg("--data-dir").arg(test_server.data_dir()))
     };
-    backup().fine();
-    let audited = run(program(&scratch).args(["audit", "--store"]).arg(&copy)).fine();
+    backup().stdout_of_success();
+    let audited = run(program(&temp_dir).args(["audit", "--store"]).arg(&copy)).stdout_of_success();
     assert!(audited.contains("spring") && audited.contains('7'), "{audited}");
-    let again = backup().refused(1);
+    let again = backup().stderr_of_failure(1);
     assert!(again.contains("exists already"), "{again}");
     let migrate = |data_dir: &std::path::Path| {
-        run(program(&scratch).args(["migrate", "--data-dir"]).arg(data_dir))
+        run(program(&temp_dir).args(["migrate", "--data-dir"]).arg(data_dir))
     };
-    let said = migrate(house.data_dir()).refused(1);
+    let said = migrate(test_server.data_dir()).stderr_of_failure(1);
     assert!(said.contains("in use"), "{said}");
 
-    let restored = scratch.join("restored");
+    let restored = temp_dir.join("restored");
     std::fs::create_dir(&restored).expect("a free name");
     std::fs::rename(&copy, restored.join("doorbuster.sqlite3")).expect("it can be moved");
-    migrate(&restored).fine();
-    run(program(&scratch).args(["audit", "--store"]).arg(&restored)).fine();
+    migrate(&restored).stdout_of_success();
+    run(program(&temp_dir).args(["audit", "--store"]).arg(&restored)).stdout_of_success();
 }
 
 /// A program that is killed when the test ends, however it does.
@@ -182,12 +186,14 @@ impl Drop for Killed {
 
 #[test]
 fn a_store_that_is_written_to_is_copied_and_the_copy_is_sound() {
-    let scratch = Scratch::new();
-    let house = House::open(&scratch);
+    let temp_dir = TempDir::new();
+    let test_server = TestServer::open(&temp_dir);
     let item = "id=a,stock=1000000,price=1EUR";
-    house.ask(&scratch, &["sale", "create", "spring", "--title", "T", "--item", item]).fine();
-    house.ask(&scratch, &["sale", "open", "spring"]).fine();
-    let mut storm = program(&scratch);
+    test_server
+        .ask(&temp_dir, &["sale", "create", "spring", "--title", "T", "--item", item])
+        .stdout_of_success();
+    test_server.ask(&temp_dir, &["sale", "open", "spring"]).stdout_of_success();
+    let mut storm = program(&temp_dir);
     storm.args([
         "storm",
         "--sale",
@@ -197,29 +203,30 @@ fn a_store_that_is_written_to_is_copied_and_the_copy_is_sound() {
         "--buyers",
         "1000000",
         "--url",
-        house.url(),
+        test_server.url(),
         "--data-dir",
     ]);
     let storm = storm
-        .arg(house.data_dir())
+        .arg(test_server.data_dir())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .expect("it starts");
     let _storm = Killed(storm);
     let sold = || {
-        let stock = house.send(KEY, "GET", "/v1/admin/sales/spring/stock", "", "").1;
+        let stock = test_server.send(KEY, "GET", "/v1/admin/sales/spring/stock", "", "").1;
         stock["items"][0]["held"].as_u64().expect("a number")
     };
     until("the crowd buys", || (sold() > 500).then_some(()));
     for n in 0..3 {
-        let copy = scratch.join(&format!("copy-{n}.sqlite3"));
+        let copy = temp_dir.join(&format!("copy-{n}.sqlite3"));
         let before = sold();
-        let mut backup = program(&scratch);
-        run(backup.arg("backup").arg(&copy).arg("--data-dir").arg(house.data_dir())).fine();
+        let mut backup = program(&temp_dir);
+        run(backup.arg("backup").arg(&copy).arg("--data-dir").arg(test_server.data_dir()))
+            .stdout_of_success();
         let after = until("it sells on", || Some(sold()).filter(|after| before < *after));
-        let audited = run(program(&scratch).args(["audit", "--json", "--store"]).arg(&copy));
-        audited.fine();
+        let audited = run(program(&temp_dir).args(["audit", "--json", "--store"]).arg(&copy));
+        audited.stdout_of_success();
         let held = audited.json()["items"][0]["held"].as_u64().expect("a number");
         assert!((before..=after).contains(&held), "{before}, {held}, {after}");
     }
@@ -227,34 +234,38 @@ fn a_store_that_is_written_to_is_copied_and_the_copy_is_sound() {
 
 #[test]
 fn what_is_no_store_is_not_touched() {
-    let scratch = Scratch::new();
-    let data_dir = scratch.join("data");
+    let temp_dir = TempDir::new();
+    let data_dir = temp_dir.join("data");
     std::fs::create_dir(&data_dir).expect("a free name");
     std::fs::write(data_dir.join("doorbuster.sqlite3"), "my diary").expect("it can be written");
     for command in ["migrate", "serve"] {
-        let said = run(program(&scratch).args([command, "--data-dir"]).arg(&data_dir)).refused(1);
+        let said = run(program(&temp_dir).args([command, "--data-dir"]).arg(&data_dir))
+            .stderr_of_failure(1);
         assert!(said.contains("is not a doorbuster store"), "{command}: {said}");
     }
     assert_eq!(
         std::fs::read(data_dir.join("doorbuster.sqlite3")).expect("it is there"),
         b"my diary"
     );
-    let said =
-        run(program(&scratch).args(["backup", "copy", "--data-dir"]).arg(scratch.join("nowhere")))
-            .refused(1);
+    let said = run(program(&temp_dir)
+        .args(["backup", "copy", "--data-dir"])
+        .arg(temp_dir.join("nowhere")))
+    .stderr_of_failure(1);
     assert!(said.contains("there is no backup"), "{said}");
 }
 
 #[test]
 fn every_shell_gets_its_completions() {
-    let scratch = Scratch::new();
+    let temp_dir = TempDir::new();
     for shell in ["bash", "zsh", "fish"] {
         assert!(
-            run(program(&scratch).args(["completions", shell])).fine().contains("doorbuster"),
+            run(program(&temp_dir).args(["completions", shell]))
+                .stdout_of_success()
+                .contains("doorbuster"),
             "{shell}"
         );
     }
-    run(program(&scratch).args(["completions", "abacus"])).refused(2);
+    run(program(&temp_dir).args(["completions", "abacus"])).stderr_of_failure(2);
 }
 
 /// The same command, in a process that may have so many files open.
@@ -278,16 +289,16 @@ fn with_limit(command: &Command, limit: &str) -> Command {
 
 #[test]
 fn a_server_that_may_open_few_files_takes_few_connections_and_says_so() {
-    let scratch = Scratch::new();
-    let data_dir = scratch.join("data");
-    let said = run(&mut with_files(&serve(&scratch, &data_dir), 100)).refused(1);
+    let temp_dir = TempDir::new();
+    let data_dir = temp_dir.join("data");
+    let said = run(&mut with_files(&serve(&temp_dir, &data_dir), 100)).stderr_of_failure(1);
     assert!(
         said.contains("only 100 files") && said.contains("ulimit -n") && said.contains("272"),
         "{said}"
     );
     // 256 of them are not for connections.
-    let house = House::start(with_files(&serve(&scratch, &data_dir), 300), data_dir);
-    let address = house.url().strip_prefix("http://").expect("an address").to_owned();
+    let test_server = TestServer::start(with_files(&serve(&temp_dir, &data_dir), 300), data_dir);
+    let address = test_server.url().strip_prefix("http://").expect("an address").to_owned();
     let taken: Vec<TcpStream> =
         (0..44).map(|_| TcpStream::connect(&address).expect("it listens")).collect();
     let hear = |mut stream: TcpStream| {
@@ -301,7 +312,7 @@ fn a_server_that_may_open_few_files_takes_few_connections_and_says_so() {
     let heard = hear(TcpStream::connect(&address).expect("the kernel takes it"));
     assert!(heard.starts_with("HTTP/1.1 503"), "{heard}");
     assert!(taken.into_iter().map(hear).all(|heard| heard.starts_with("HTTP/1.1 200")));
-    let (code, _, said) = house.terminate();
+    let (code, _, said) = test_server.terminate();
     assert_eq!(code, Some(0), "{said}");
     assert!(
         said.contains("the limit of open files (ulimit -n) is 300") && said.contains("44"),
@@ -311,13 +322,13 @@ fn a_server_that_may_open_few_files_takes_few_connections_and_says_so() {
 
 #[test]
 fn the_limit_of_open_files_is_raised_as_far_as_it_goes() {
-    let scratch = Scratch::new();
-    let data_dir = scratch.join("data");
-    let house = House::start(
-        with_limit(&serve(&scratch, &data_dir), "ulimit -Sn 300 && ulimit -Hn 700"),
+    let temp_dir = TempDir::new();
+    let data_dir = temp_dir.join("data");
+    let test_server = TestServer::start(
+        with_limit(&serve(&temp_dir, &data_dir), "ulimit -Sn 300 && ulimit -Hn 700"),
         data_dir,
     );
-    let address = house.url().strip_prefix("http://").expect("an address").to_owned();
+    let address = test_server.url().strip_prefix("http://").expect("an address").to_owned();
     // 256 of 700 are not for connections; 300 would leave 44.
     let taken: Vec<TcpStream> =
         (0..400).map(|_| TcpStream::connect(&address).expect("it listens")).collect();
@@ -329,7 +340,7 @@ fn the_limit_of_open_files_is_raised_as_far_as_it_goes() {
         heard
     };
     assert!(taken.into_iter().map(hear).all(|heard| heard.starts_with("HTTP/1.1 200")));
-    let (code, _, said) = house.terminate();
+    let (code, _, said) = test_server.terminate();
     assert_eq!(code, Some(0), "{said}");
     assert!(
         said.contains("the limit of open files (ulimit -n) is 700") && said.contains("444"),
@@ -339,24 +350,24 @@ fn the_limit_of_open_files_is_raised_as_far_as_it_goes() {
 
 #[test]
 fn a_demonstration_sells_to_whoever_comes() {
-    let scratch = Scratch::new();
-    let (data_dir, log) = (scratch.join("data"), scratch.join("log"));
-    let mut command = program(&scratch);
+    let temp_dir = TempDir::new();
+    let (data_dir, log) = (temp_dir.join("data"), temp_dir.join("log"));
+    let mut command = program(&temp_dir);
     command.args(["serve", "--demo", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&data_dir);
     command.stderr(File::create(&log).expect("a fresh directory"));
     let begun = Instant::now();
-    let house = House::start(command, data_dir);
+    let test_server = TestServer::start(command, data_dir);
     let said = std::fs::read_to_string(&log).expect("it is there");
     let word =
         |start: &str| said.lines().find_map(|line| line.strip_prefix(start)).expect(start).trim();
-    assert_eq!(word("sale page:"), format!("{}/sale/demo   opens in 20 s", house.url()));
-    assert_eq!(word("all sales:"), format!("{}/", house.url()));
+    assert_eq!(word("sale page:"), format!("{}/sale/demo   opens in 20 s", test_server.url()));
+    assert_eq!(word("all sales:"), format!("{}/", test_server.url()));
     let key = word("operator's key:");
-    let show = || house.send(key, "GET", "/v1/admin/sales/demo", "", "").1;
+    let show = || test_server.send(key, "GET", "/v1/admin/sales/demo", "", "").1;
     assert_eq!(show()["phase"], "scheduled");
     let guests: Vec<String> = (0..51)
         .map(|_| {
-            house.send("", "POST", "/demo/guest", "", "").1["token"]
+            test_server.send("", "POST", "/demo/guest", "", "").1["token"]
                 .as_str()
                 .expect("a token")
                 .to_owned()
@@ -364,7 +375,13 @@ fn a_demonstration_sells_to_whoever_comes() {
         .collect();
     let lines = "Idempotency-Key: press\r\nContent-Type: application/json\r\nPrefer: wait=30\r\n";
     let buy = |guest: &str| {
-        house.send(guest, "POST", "/v1/orders", lines, r#"{"sale":"demo","item":"lamp","units":1}"#)
+        test_server.send(
+            guest,
+            "POST",
+            "/v1/orders",
+            lines,
+            r#"{"sale":"demo","item":"lamp","units":1}"#,
+        )
     };
     let (status, told) = buy(&guests[0]);
     assert_eq!((status, &told["code"]), (409, &"not_started".into()), "{told}");
@@ -379,16 +396,20 @@ fn a_demonstration_sells_to_whoever_comes() {
     );
     // The first gives theirs back, and whoever found none has it.
     let id = told[0].1["id"].as_str().expect("an order");
-    assert_eq!(house.send(&guests[0], "POST", &format!("/v1/orders/{id}/cancel"), "", "").0, 200);
+    assert_eq!(
+        test_server.send(&guests[0], "POST", &format!("/v1/orders/{id}/cancel"), "", "").0,
+        200
+    );
     until("the unit is back", || (buy(&guests[50]).0 == 201).then_some(()));
-    run(program(&scratch).args(["audit", "--store"]).arg(house.data_dir())).fine();
+    run(program(&temp_dir).args(["audit", "--store"]).arg(test_server.data_dir()))
+        .stdout_of_success();
 }
 
 #[test]
 fn a_request_that_failed_is_found_in_the_log_by_the_id_of_its_answer() {
-    let scratch = Scratch::new();
-    let (data_dir, log) = (scratch.join("data"), scratch.join("log"));
-    let mut command = serve(&scratch, &data_dir);
+    let temp_dir = TempDir::new();
+    let (data_dir, log) = (temp_dir.join("data"), temp_dir.join("log"));
+    let mut command = serve(&temp_dir, &data_dir);
     // A payment provider that nobody is.
     command.env_remove("DOORBUSTER_PAYMENT__SANDBOX_PAGE").envs([
         ("DOORBUSTER_PAYMENT__PROVIDER", "stripe"),
@@ -398,20 +419,20 @@ fn a_request_that_failed_is_found_in_the_log_by_the_id_of_its_answer() {
         ("DOORBUSTER_PAGE__URL", "http://127.0.0.1"),
     ]);
     command.stderr(File::create(&log).expect("a fresh directory"));
-    let house = House::start(command, data_dir);
+    let test_server = TestServer::start(command, data_dir);
     let item = "id=phone,title=Phone,stock=9,price=1000EUR,limit=9";
-    house
-        .ask(&scratch, &["sale", "create", "spring", "--title", "Spring drop", "--item", item])
-        .fine();
-    house.ask(&scratch, &["sale", "open", "spring"]).fine();
-    let token = house.token(&scratch, "alice");
+    test_server
+        .ask(&temp_dir, &["sale", "create", "spring", "--title", "Spring drop", "--item", item])
+        .stdout_of_success();
+    test_server.ask(&temp_dir, &["sale", "open", "spring"]).stdout_of_success();
+    let token = test_server.token(&temp_dir, "alice");
     let lines = "Idempotency-Key: k\r\nContent-Type: application/json\r\nPrefer: wait=5\r\n";
-    let order = house
+    let order = test_server
         .send(&token, "POST", "/v1/orders", lines, r#"{"sale":"spring","item":"phone","units":1}"#)
         .1;
     let path = format!("/v1/orders/{}/checkout", order["id"].as_str().expect("an order"));
     let ask = |lines: &str| {
-        let (head, _) = house.exchange(&token, "POST", &path, lines, "");
+        let (head, _) = test_server.exchange(&token, "POST", &path, lines, "");
         let id =
             head.lines().find_map(|line| line.strip_prefix("x-request-id: ")).map(str::to_owned);
         (head.split(' ').nth(1).expect("a status").to_owned(), id)
@@ -450,20 +471,25 @@ fn a_request_that_failed_is_found_in_the_log_by_the_id_of_its_answer() {
         );
     }
     // What only the client can put right has neither.
-    let (head, _) =
-        house.exchange(&token, "GET", "/v1/orders/none", "X-Request-Id: from-the-shop-2\r\n", "");
+    let (head, _) = test_server.exchange(
+        &token,
+        "GET",
+        "/v1/orders/none",
+        "X-Request-Id: from-the-shop-2\r\n",
+        "",
+    );
     assert!(head.starts_with("HTTP/1.1 404") && !head.contains("x-request-id"), "{head}");
     assert!(logged("from-the-shop-2").is_empty());
 }
 
 #[test]
 fn a_demonstration_on_every_address_prints_one_that_others_can_open() {
-    let scratch = Scratch::new();
-    let (data_dir, log) = (scratch.join("data"), scratch.join("log"));
-    let mut command = program(&scratch);
+    let temp_dir = TempDir::new();
+    let (data_dir, log) = (temp_dir.join("data"), temp_dir.join("log"));
+    let mut command = program(&temp_dir);
     command.args(["serve", "--demo", "--listen", "0.0.0.0:0", "--data-dir"]).arg(&data_dir);
     command.stderr(File::create(&log).expect("a fresh directory"));
-    let house = House::start(command, data_dir);
+    let test_server = TestServer::start(command, data_dir);
     let page = until("it says where the page is", || {
         let said = std::fs::read_to_string(&log).expect("it is there");
         let line = said.lines().find_map(|line| line.strip_prefix("sale page:"))?.trim().to_owned();
@@ -477,5 +503,5 @@ fn a_demonstration_on_every_address_prints_one_that_others_can_open() {
     };
     assert_eq!(page.ip(), speaks_from().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)));
     TcpStream::connect(page).expect("it listens there");
-    drop(house);
+    drop(test_server);
 }

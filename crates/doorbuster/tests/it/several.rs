@@ -1,10 +1,11 @@
-//! Several nodes on this machine, with a private PostgreSQL and a private Redis Cluster: started, sold over, broken, removed.
+//! Several nodes on this machine, with a private PostgreSQL and a private Redis Cluster: started,
+//! sold over, broken, removed.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::house::{Ran, Scratch, program, run};
+use crate::test_server::{CommandRun, TempDir, program, run};
 
 /// Whether what these tests start is installed; where it is not, they say so and are passed over.
 pub fn installed() -> bool {
@@ -23,13 +24,13 @@ pub fn installed() -> bool {
     missing.is_empty()
 }
 
-fn cluster(scratch: &Scratch, words: &[&str]) -> Ran {
-    let dir = scratch.join("cluster").display().to_string();
-    run(program(scratch).arg("cluster").args(words).args(["--dir", &dir]))
+fn cluster(temp_dir: &TempDir, words: &[&str]) -> CommandRun {
+    let dir = temp_dir.join("cluster").display().to_string();
+    run(program(temp_dir).arg("cluster").args(words).args(["--dir", &dir]))
 }
 
 /// Stops what a failing test would leave running.
-struct Down<'a>(&'a Scratch);
+struct Down<'a>(&'a TempDir);
 
 impl Drop for Down<'_> {
     fn drop(&mut self) {
@@ -42,12 +43,12 @@ fn an_installation_is_started_once_shown_and_removed() {
     if !installed() {
         return;
     }
-    let scratch = Scratch::new();
-    assert!(cluster(&scratch, &["status"]).refused(1).contains("no installation"));
-    let down = Down(&scratch);
-    cluster(&scratch, &["up", "--json"]).fine();
-    let shown = cluster(&scratch, &["up", "--json"]);
-    shown.fine();
+    let temp_dir = TempDir::new();
+    assert!(cluster(&temp_dir, &["status"]).stderr_of_failure(1).contains("no installation"));
+    let down = Down(&temp_dir);
+    cluster(&temp_dir, &["up", "--json"]).stdout_of_success();
+    let shown = cluster(&temp_dir, &["up", "--json"]);
+    shown.stdout_of_success();
     let found = shown.json();
     let names: Vec<&str> = found["parts"]
         .as_array()
@@ -60,7 +61,7 @@ fn an_installation_is_started_once_shown_and_removed() {
         "node-2", "front",
     ];
     assert_eq!(names, due);
-    let told = cluster(&scratch, &["up"]).fine();
+    let told = cluster(&temp_dir, &["up"]).stdout_of_success();
     assert!(told.starts_with("It is up already"));
     let password = found["store_url"]
         .as_str()
@@ -69,44 +70,49 @@ fn an_installation_is_started_once_shown_and_removed() {
     assert!(password.len() > 8 && !told.contains(password), "{told}");
     let key =
         std::fs::read_to_string(found["admin_key_file"].as_str().expect("a path")).expect("a key");
-    let list = run(program(&scratch)
+    let list = run(program(&temp_dir)
         .args(["sale", "list"])
         .env("DOORBUSTER_URL", found["url"].as_str().expect("an address"))
         .env("DOORBUSTER_ADMIN_KEY", key));
-    assert!(list.fine().contains("no such sales"));
-    the_store_is_looked_after(&scratch, &found);
-    cluster(&scratch, &["status"]).fine();
-    assert!(cluster(&scratch, &["down"]).fine().contains("front, node-2, node-1"));
-    assert!(!scratch.join("cluster").exists());
+    assert!(list.stdout_of_success().contains("no such sales"));
+    the_store_is_looked_after(&temp_dir, &found);
+    cluster(&temp_dir, &["status"]).stdout_of_success();
+    assert!(cluster(&temp_dir, &["down"]).stdout_of_success().contains("front, node-2, node-1"));
+    assert!(!temp_dir.join("cluster").exists());
     drop(down);
 }
 
-/// `migrate`, `backup` and `token` know where a store in PostgreSQL is, and leave the data directory alone.
-fn the_store_is_looked_after(scratch: &Scratch, found: &Value) {
+/// `migrate`, `backup` and `token` know where a store in PostgreSQL is, and leave the data
+/// directory alone.
+fn the_store_is_looked_after(temp_dir: &TempDir, found: &Value) {
     let url = found["store_url"].as_str().expect("an address");
     let ask = |words: &[&str]| {
-        let nobodys = scratch.join("nobodys");
-        run(program(scratch)
+        let nobodys = temp_dir.join("nobodys");
+        run(program(temp_dir)
             .args(words)
             .args(["--data-dir", &nobodys.display().to_string()])
             .envs([("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url)]))
     };
-    assert_eq!(ask(&["migrate"]).fine(), "The store in PostgreSQL is as this program wants it.\n");
-    let said = ask(&["backup", "copy"]).refused(2);
+    assert_eq!(
+        ask(&["migrate"]).stdout_of_success(),
+        "The store in PostgreSQL is as this program wants it.\n"
+    );
+    let said = ask(&["backup", "copy"]).stderr_of_failure(2);
     assert!(said.contains("pg_dump"), "{said}");
     // Its nodes were given theirs.
-    let said = ask(&["token", "buyer", "alice"]).refused(2);
+    let said = ask(&["token", "buyer", "alice"]).stderr_of_failure(2);
     assert!(said.contains("no buyer_secret in the database of store.url"), "{said}");
-    assert!(!scratch.join("nobodys").exists() && !scratch.join("copy").exists());
+    assert!(!temp_dir.join("nobodys").exists() && !temp_dir.join("copy").exists());
 }
 
 fn demo(shape: &str) {
     if !installed() {
         return;
     }
-    let scratch = Scratch::new();
-    let ran = run(program(&scratch).args(["demo", "--json", "--buyers", "3000", "--shape", shape]));
-    ran.fine();
+    let temp_dir = TempDir::new();
+    let ran =
+        run(program(&temp_dir).args(["demo", "--json", "--buyers", "3000", "--shape", shape]));
+    ran.stdout_of_success();
     let report = ran.json();
     let due: [(&str, Value); 5] = [
         ("orders", json!(10)),
@@ -118,7 +124,7 @@ fn demo(shape: &str) {
     for (member, value) in due {
         assert_eq!(report[member], value, "{member}");
     }
-    assert!(scratch.entries().is_empty(), "nothing is left behind");
+    assert!(temp_dir.entries().is_empty(), "nothing is left behind");
 }
 
 #[test]

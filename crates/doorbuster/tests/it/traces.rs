@@ -1,11 +1,12 @@
-//! Traces as a collector gets them: the program sells with a private receiver of OTLP over HTTP beside it.
+//! Traces as a collector gets them: the program sells with a private receiver of OTLP over HTTP
+//! beside it.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
-use crate::house::{House, Scratch, serve};
+use crate::test_server::{TempDir, TestServer, serve};
 
 /// A span as it came.
 #[derive(Debug, Default)]
@@ -145,23 +146,25 @@ fn collector() -> (String, Receiver<(String, Vec<u8>)>) {
 
 /// Sells one unit with this share of purchases sampled, and stops; what a collector got.
 fn sell(share: &str) -> Vec<(String, Vec<u8>)> {
-    let scratch = Scratch::new();
+    let temp_dir = TempDir::new();
     let (address, got) = collector();
-    let data_dir = scratch.join("data");
-    let mut command = serve(&scratch, &data_dir);
+    let data_dir = temp_dir.join("data");
+    let mut command = serve(&temp_dir, &data_dir);
     command.env("OTEL_EXPORTER_OTLP_ENDPOINT", address).env("OTEL_TRACES_SAMPLER_ARG", share);
     command.env("OTEL_SERVICE_NAME", "spring-shop").env("NO_PROXY", "127.0.0.1");
-    let house = House::start(command, data_dir);
+    let test_server = TestServer::start(command, data_dir);
     let item = "id=phone,title=Phone,stock=1,price=10CNY";
-    house.ask(&scratch, &["sale", "create", "drop", "--title", "Drop", "--item", item]).fine();
-    house.ask(&scratch, &["sale", "open", "drop"]).fine();
+    test_server
+        .ask(&temp_dir, &["sale", "create", "drop", "--title", "Drop", "--item", item])
+        .stdout_of_success();
+    test_server.ask(&temp_dir, &["sale", "open", "drop"]).stdout_of_success();
     let lines = "Idempotency-Key: once\r\nContent-Type: application/json\r\nPrefer: wait=5\r\n";
     let body = r#"{"sale":"drop","item":"phone","units":1}"#;
     let (status, said) =
-        house.send(&house.token(&scratch, "anna"), "POST", "/v1/orders", lines, body);
+        test_server.send(&test_server.token(&temp_dir, "anna"), "POST", "/v1/orders", lines, body);
     assert_eq!(status, 201, "{said}");
     // What is still kept is sent before it ends.
-    let (code, _, said) = house.terminate();
+    let (code, _, said) = test_server.terminate();
     assert_eq!(code, Some(0), "{said}");
     got.try_iter().collect()
 }

@@ -1,7 +1,8 @@
-//! Webhooks from outside. The server is killed while it tells a shop what happens: after it starts again the shop has heard each change of each
-//! order, in its order. And endpoints from a shell.
+//! Webhooks from outside. The server is killed while it tells a shop what happens: after it starts
+//! again the shop has heard each change of each order, in its order. And endpoints from a shell.
 //!
-//! `DOORBUSTER_KILL_ROUNDS` says how often (5), `DOORBUSTER_KILL_SEED` with which dice (a new one each time, which a failure shows).
+//! `DOORBUSTER_KILL_ROUNDS` says how often (5), `DOORBUSTER_KILL_SEED` with which dice (a new one
+//! each time, which a failure shows).
 
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader};
@@ -9,22 +10,24 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use doorbuster_server::signing::{SigningKey, sign, write_secret};
+use doorbuster_server::signing::{SigningKey, format_secret, sign};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::house::{KEY, Scratch, program, run};
 use crate::kill::number;
-use crate::windows::client::{Wire, Wish, request};
-use crate::windows::rig::{Rig, operator};
+use crate::test_server::{KEY, TempDir, program, run};
+use crate::windows::client::{PurchaseSpec, Wire, request};
+use crate::windows::fixture::{ServerFixture, operator};
 
-/// Longest time in which everything is told after the last start, with the tries that fail on the way, on a slow machine.
+/// Longest time in which everything is told after the last start, with the tries that fail on the
+/// way, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// What a shop took: each event's order, id and type, in the order of arrival, repetitions among them.
+/// What a shop took: each event's order, id and type, in the order of arrival, repetitions among
+/// them.
 type Taken = Arc<Mutex<Vec<(String, String, String)>>>;
 
 /// A shop that takes four of five messages.
@@ -50,7 +53,8 @@ async fn serve(mut stream: TcpStream, taken: Taken, mut dice: SmallRng) {
             tokio::time::sleep(Duration::from_millis(dice.random_range(0..4))).await;
             let takes = dice.random_ratio(4, 5);
             if takes {
-                // Before the answer: it counts as heard although the server may die before it hears so.
+                // Before the answer: it counts as heard although the server may die before it hears
+                // so.
                 let text = |path: &str| {
                     body.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
                 };
@@ -89,8 +93,8 @@ async fn trade(address: SocketAddr, round: u64, seed: u64) {
     let mut dice = SmallRng::seed_from_u64(seed);
     for n in 0.. {
         let Ok(mut wire) = Wire::connect(address).await else { return };
-        let wish = Wish::new(&format!("b{round}-{n}"), "k", "spring", 1);
-        let Ok(bought) = wire.ask(&wish.bytes()).await else { return };
+        let spec = PurchaseSpec::new(&format!("b{round}-{n}"), "k", "spring", 1);
+        let Ok(bought) = wire.ask(&spec.bytes()).await else { return };
         if bought.status == 201 && dice.random_ratio(1, 2) {
             let cancel =
                 operator("POST", &format!("/v1/admin/orders/{}/cancel", bought.id()), "", None);
@@ -102,11 +106,11 @@ async fn trade(address: SocketAddr, round: u64, seed: u64) {
 }
 
 /// What each order's history says that happened.
-async fn histories(rig: &Rig) -> HashMap<String, Vec<String>> {
+async fn histories(fixture: &ServerFixture) -> HashMap<String, Vec<String>> {
     let mut histories = HashMap::new();
-    for order in rig.orders("spring").await {
+    for order in fixture.orders("spring").await {
         let id = order["id"].as_str().expect("an id").to_owned();
-        let shown = rig.shown(&format!("/v1/admin/orders/{id}")).await;
+        let shown = fixture.get_ok(&format!("/v1/admin/orders/{id}")).await;
         let events = shown["history"].as_array().expect("a history").iter();
         histories.insert(
             id,
@@ -123,28 +127,28 @@ async fn a_shop_hears_everything_in_order_though_the_server_is_killed_while_it_t
     println!("DOORBUSTER_KILL_ROUNDS={rounds} DOORBUSTER_KILL_SEED={seed}");
     let mut dice = SmallRng::seed_from_u64(seed);
     let (address, taken) = shop(seed).await;
-    let mut rig = Rig::with(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")]);
+    let mut fixture = ServerFixture::with(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")]);
     let endpoint = json!({"url": format!("http://{address}/"), "types": ["*"]});
-    let made = rig.admin("POST", "/v1/admin/webhook-endpoints", Some(&endpoint)).await;
+    let made = fixture.admin("POST", "/v1/admin/webhook-endpoints", Some(&endpoint)).await;
     assert_eq!(made.status, 201, "{made}");
-    rig.open_sale("spring", &[("phone", 1_000_000, 1, 900)]).await;
+    fixture.open_sale("spring", &[("phone", 1_000_000, 1, 900)]).await;
     for round in 0..rounds {
-        let trading = tokio::spawn(trade(rig.address, round, seed + round));
+        let trading = tokio::spawn(trade(fixture.address, round, seed + round));
         tokio::time::sleep(Duration::from_micros(dice.random_range(1_000..700_000))).await;
-        rig.kill();
+        fixture.kill();
         trading.await.expect("no panic");
         while dice.random_ratio(1, 3) {
-            rig.restart_and_kill_after(Duration::from_micros(dice.random_range(0..400_000)));
+            fixture.restart_and_kill_after(Duration::from_micros(dice.random_range(0..400_000)));
         }
-        rig.restart();
+        fixture.restart();
     }
-    let histories = histories(&rig).await;
+    let histories = histories(&fixture).await;
     let level = async || {
-        let endpoints = rig.shown("/v1/admin/webhook-endpoints").await;
+        let endpoints = fixture.get_ok("/v1/admin/webhook-endpoints").await;
         let one = &endpoints["endpoints"][0];
         (one["waiting"] == 0 && one["failing"] == 0).then_some(())
     };
-    rig.until("everything is told", PATIENCE, level).await;
+    fixture.until("everything is told", PATIENCE, level).await;
     let taken = taken.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let mut heard: HashMap<String, Vec<String>> = HashMap::new();
     let mut seen = HashSet::new();
@@ -156,7 +160,7 @@ async fn a_shop_hears_everything_in_order_though_the_server_is_killed_while_it_t
     println!("{} orders, {} events, {} messages taken", histories.len(), seen.len(), taken.len());
     assert!(!histories.is_empty(), "something was sold");
     assert_eq!(heard, histories, "each change of each order, in its order, and nothing else");
-    rig.audit(None).await;
+    fixture.audit(None).await;
 }
 
 /// A receiver that the program itself is; it ends with the test.
@@ -171,15 +175,18 @@ impl Drop for Listener {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn endpoints_are_kept_and_tried_out_from_a_shell() {
-    let rig = Rig::with(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")]);
-    rig.open_sale("spring", &[("phone", 10, 1, 900)]).await;
-    let url = format!("http://{}", rig.address);
+    let fixture = ServerFixture::with(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")]);
+    fixture.open_sale("spring", &[("phone", 10, 1, 900)]).await;
+    let url = format!("http://{}", fixture.address);
     let ask = |arguments: &[&str]| {
-        let mut command = program(&rig.scratch);
+        let mut command = program(&fixture.temp_dir);
         run(command.args(arguments).env("DOORBUSTER_URL", &url).env("DOORBUSTER_ADMIN_KEY", KEY))
     };
-    assert_eq!(ask(&["webhook", "endpoint", "list"]).fine(), "Nobody is told anything.\n");
-    assert_eq!(ask(&["dead-letter", "list"]).fine(), "Nothing was given up.\n");
+    assert_eq!(
+        ask(&["webhook", "endpoint", "list"]).stdout_of_success(),
+        "Nobody is told anything.\n"
+    );
+    assert_eq!(ask(&["dead-letter", "list"]).stdout_of_success(), "Nothing was given up.\n");
     let free =
         std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     let port = free.expect("a free port").port().to_string();
@@ -189,71 +196,92 @@ async fn endpoints_are_kept_and_tried_out_from_a_shell() {
     let text = |name: &str| added[name].as_str().expect("a text").to_owned();
     let (id, secret) = (text("id"), text("secret"));
     let listen = ["webhook", "listen", "--port", &port, "--secret", &secret, "--json"];
-    let mut command = program(&rig.scratch);
+    let mut command = program(&fixture.temp_dir);
     let mut child =
         command.args(listen).stdout(std::process::Stdio::piped()).spawn().expect("it starts");
     let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
     let _listener = Listener(child);
     let mut next = || lines.next().expect("it prints").expect("text");
     assert_eq!(next(), format!("listening on {address}"));
-    let order = rig.buy(&Wish::new("anna", "k", "spring", 1)).await.id();
+    let order = fixture.buy(&PurchaseSpec::new("anna", "k", "spring", 1)).await.id();
     let told: Value = serde_json::from_str(&next()).expect("JSON");
     assert_eq!(
         (&told["type"], &told["data"]["order"]["id"]),
         (&json!("order.reserved"), &json!(order))
     );
-    assert!(ask(&["webhook", "endpoint", "list"]).fine().contains(&id));
+    assert!(ask(&["webhook", "endpoint", "list"]).stdout_of_success().contains(&id));
     let level = async || {
-        (rig.shown(&format!("/v1/admin/webhook-endpoints/{id}")).await["waiting"] == 0)
+        (fixture.get_ok(&format!("/v1/admin/webhook-endpoints/{id}")).await["waiting"] == 0)
             .then_some(())
     };
-    rig.until("it is level", PATIENCE, level).await;
-    assert_eq!(ask(&["webhook", "deliveries", &id]).fine(), "It took everything at once.\n");
+    fixture.until("it is level", PATIENCE, level).await;
+    assert_eq!(
+        ask(&["webhook", "deliveries", &id]).stdout_of_success(),
+        "It took everything at once.\n"
+    );
     let event = told["id"].as_str().expect("an id");
     assert_eq!(
-        ask(&["webhook", "redeliver", &id, event]).fine(),
+        ask(&["webhook", "redeliver", &id, event]).stdout_of_success(),
         format!("{event} will be told once more.\n")
     );
     let again: Value = serde_json::from_str(&next()).expect("JSON");
     assert_eq!(again, told);
-    let rotated = ask(&["webhook", "endpoint", "rotate", &id, "--overlap", "1h"]).fine();
+    let rotated =
+        ask(&["webhook", "endpoint", "rotate", &id, "--overlap", "1h"]).stdout_of_success();
     assert!(rotated.contains("whsec_") && !rotated.contains(&secret), "{rotated}");
-    let edited = ask(&["webhook", "endpoint", "edit", &id, "--enabled", "false"]).fine();
+    let edited =
+        ask(&["webhook", "endpoint", "edit", &id, "--enabled", "false"]).stdout_of_success();
     assert_eq!(edited, format!("{id} at {address} is told of nothing.\n"));
     let discarded = ask(&["dead-letter", "discard", "--endpoint", &id, "--why", "a test"]);
-    assert_eq!(discarded.fine(), "0 are let be.\n");
-    assert_eq!(ask(&["webhook", "endpoint", "remove", &id]).fine(), format!("{id} is gone.\n"));
-    assert!(ask(&["webhook", "endpoint", "remove", &id]).refused(1).ends_with("(not_found).\n"));
-    assert!(ask(&["webhook", "listen", "--secret", "mine"]).refused(2).contains("whsec_"));
-    assert!(ask(&["dead-letter", "retry", "dlv_1"]).refused(1).ends_with("(not_found).\n"));
-    assert!(ask(&["dead-letter", "show", "dlv_1"]).refused(1).ends_with("(not_found).\n"));
+    assert_eq!(discarded.stdout_of_success(), "0 are let be.\n");
+    assert_eq!(
+        ask(&["webhook", "endpoint", "remove", &id]).stdout_of_success(),
+        format!("{id} is gone.\n")
+    );
+    assert!(
+        ask(&["webhook", "endpoint", "remove", &id])
+            .stderr_of_failure(1)
+            .ends_with("(not_found).\n")
+    );
+    assert!(
+        ask(&["webhook", "listen", "--secret", "mine"]).stderr_of_failure(2).contains("whsec_")
+    );
+    assert!(
+        ask(&["dead-letter", "retry", "dlv_1"]).stderr_of_failure(1).ends_with("(not_found).\n")
+    );
+    assert!(
+        ask(&["dead-letter", "show", "dlv_1"]).stderr_of_failure(1).ends_with("(not_found).\n")
+    );
     let discarded = ask(&["dead-letter", "discard", "dlv_1", "--reason", "none"]);
-    assert!(discarded.refused(1).ends_with("(not_found).\n"));
-    assert_eq!(ask(&["dead-letter", "retry", "--all"]).fine(), "0 are tried again.\n");
+    assert!(discarded.stderr_of_failure(1).ends_with("(not_found).\n"));
+    assert_eq!(ask(&["dead-letter", "retry", "--all"]).stdout_of_success(), "0 are tried again.\n");
     for gone in [id.as_str(), "end_x"] {
-        let said = ask(&["dead-letter", "retry", "--endpoint", gone]).refused(1);
+        let said = ask(&["dead-letter", "retry", "--endpoint", gone]).stderr_of_failure(1);
         assert!(
             said.contains("there is no such endpoint") && said.ends_with("(not_found).\n"),
             "{said}"
         );
         assert!(
             ask(&["dead-letter", "discard", "--endpoint", gone, "--why", "a test"])
-                .refused(1)
+                .stderr_of_failure(1)
                 .contains("no such")
         );
         let told = ask(&["dead-letter", "retry", "--endpoint", gone, "--json"]);
-        assert_eq!((told.refused(1).as_str(), &told.json()["code"]), ("", &json!("not_found")));
+        assert_eq!(
+            (told.stderr_of_failure(1).as_str(), &told.json()["code"]),
+            ("", &json!("not_found"))
+        );
     }
     for unclear in [&["retry"][..], &["retry", "dlv_1", "--all"], &["discard", "--all"]] {
-        ask(&[&["dead-letter"], unclear].concat()).refused(2);
+        ask(&[&["dead-letter"], unclear].concat()).stderr_of_failure(2);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receiver_refuses_what_is_not_genuine_and_shows_people_what_is() {
-    let (scratch, secret) = (Scratch::new(), write_secret(&[7; 32]));
+    let (temp_dir, secret) = (TempDir::new(), format_secret(&[7; 32]));
     let key = SigningKey::parse(&secret).expect("a secret");
-    let mut command = program(&scratch);
+    let mut command = program(&temp_dir);
     let listen = ["webhook", "listen", "--port", "0", "--secret", &secret];
     let mut child =
         command.args(listen).stdout(std::process::Stdio::piped()).spawn().expect("it starts");
@@ -292,14 +320,14 @@ async fn a_receiver_refuses_what_is_not_genuine_and_shows_people_what_is() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_given_up_is_tried_again_and_let_be_from_a_shell() {
-    let rig = Rig::with(&[
+    let fixture = ServerFixture::with(&[
         ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
         ("DOORBUSTER_WEBHOOKS__TRIES", "1"),
     ]);
-    rig.open_sale("spring", &[("phone", 10, 1, 900)]).await;
-    let url = format!("http://{}", rig.address);
+    fixture.open_sale("spring", &[("phone", 10, 1, 900)]).await;
+    let url = format!("http://{}", fixture.address);
     let ask = |arguments: &[&str]| {
-        let mut command = program(&rig.scratch);
+        let mut command = program(&fixture.temp_dir);
         run(command.args(arguments).env("DOORBUSTER_URL", &url).env("DOORBUSTER_ADMIN_KEY", KEY))
     };
     // Nobody listens there yet, and once is enough.
@@ -312,13 +340,13 @@ async fn what_was_given_up_is_tried_again_and_let_be_from_a_shell() {
     let secret = added["secret"].as_str().expect("a secret");
     let mut orders = Vec::new();
     for buyer in ["anna", "bert"] {
-        orders.push(rig.buy(&Wish::new(buyer, "k", "spring", 1)).await.id());
+        orders.push(fixture.buy(&PurchaseSpec::new(buyer, "k", "spring", 1)).await.id());
     }
     let given_up = async || {
-        let list = rig.shown("/v1/admin/dead-letters").await;
+        let list = fixture.get_ok("/v1/admin/dead-letters").await;
         list["dead_letters"].as_array().filter(|all| all.len() == 2).cloned()
     };
-    let letters = rig.until("both are given up", PATIENCE, given_up).await;
+    let letters = fixture.until("both are given up", PATIENCE, given_up).await;
     let of = |order: &str| {
         let letter = letters
             .iter()
@@ -329,20 +357,23 @@ async fn what_was_given_up_is_tried_again_and_let_be_from_a_shell() {
             .to_owned()
     };
     let (retried, discarded) = (of(&orders[0]), of(&orders[1]));
-    let listed = ask(&["dead-letter", "list", "--kind", "delivery"]).fine();
+    let listed = ask(&["dead-letter", "list", "--kind", "delivery"]).stdout_of_success();
     assert!([&retried, &discarded].iter().all(|letter| listed.contains(*letter)), "{listed}");
-    assert_eq!(ask(&["dead-letter", "list", "--kind", "refund"]).fine(), "Nothing was given up.\n");
+    assert_eq!(
+        ask(&["dead-letter", "list", "--kind", "refund"]).stdout_of_success(),
+        "Nothing was given up.\n"
+    );
     let whole = ask(&["dead-letter", "show", &retried, "--json"]).json();
     assert_eq!(
         (&whole["id"], &whole["message"]["type"]),
         (&json!(retried), &json!("order.reserved"))
     );
     assert_eq!(whole["message"]["data"]["order"]["id"], json!(orders[0]));
-    let shown = ask(&["dead-letter", "show", &retried]).fine();
+    let shown = ask(&["dead-letter", "show", &retried]).stdout_of_success();
     for part in [&retried, "order.reserved", whole["error"].as_str().expect("why"), "\"data\": {"] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
-    let mut command = program(&rig.scratch);
+    let mut command = program(&fixture.temp_dir);
     let listen = ["webhook", "listen", "--port", &port, "--secret", secret, "--json"];
     let mut child =
         command.args(listen).stdout(std::process::Stdio::piped()).spawn().expect("it starts");
@@ -351,41 +382,43 @@ async fn what_was_given_up_is_tried_again_and_let_be_from_a_shell() {
     let mut next = || lines.next().expect("it prints").expect("text");
     assert_eq!(next(), format!("listening on {address}"));
     assert_eq!(
-        ask(&["dead-letter", "retry", &retried]).fine(),
+        ask(&["dead-letter", "retry", &retried]).stdout_of_success(),
         format!("{retried} is tried again.\n")
     );
     let told: Value = serde_json::from_str(&next()).expect("JSON");
     assert_eq!(told["data"]["order"]["id"], json!(orders[0]));
-    let let_be =
-        ask(&["dead-letter", "discard", &discarded, "--reason", "taken from the export"]).fine();
+    let let_be = ask(&["dead-letter", "discard", &discarded, "--reason", "taken from the export"])
+        .stdout_of_success();
     assert_eq!(let_be, format!("{discarded} is let be.\n"));
-    let nothing =
-        async || (ask(&["dead-letter", "list"]).fine() == "Nothing was given up.\n").then_some(());
-    rig.until("nothing is left", PATIENCE, nothing).await;
+    let nothing = async || {
+        (ask(&["dead-letter", "list"]).stdout_of_success() == "Nothing was given up.\n")
+            .then_some(())
+    };
+    fixture.until("nothing is left", PATIENCE, nothing).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_that_cannot_be_read_is_a_dead_letter_one_of_a_later_program_waits_and_the_rest_goes_on()
  {
-    let rig = Rig::with(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")]);
-    rig.open_sale("spring", &[("phone", 10, 1, 900)]).await;
+    let fixture = ServerFixture::with(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")]);
+    fixture.open_sale("spring", &[("phone", 10, 1, 900)]).await;
     let (address, taken) = shop(u64::MAX).await;
     let endpoint = json!({"url": format!("http://{address}/"), "types": ["*"]});
-    let added = rig.admin("POST", "/v1/admin/webhook-endpoints", Some(&endpoint)).await;
+    let added = fixture.admin("POST", "/v1/admin/webhook-endpoints", Some(&endpoint)).await;
     assert_eq!(added.status, 201, "{added}");
     let deliveries = format!(
         "/v1/admin/webhook-endpoints/{}/deliveries",
         added.json()["id"].as_str().expect("an id")
     );
-    let before = rig.buy(&Wish::new("anna", "k", "spring", 1)).await.id();
+    let before = fixture.buy(&PurchaseSpec::new("anna", "k", "spring", 1)).await.id();
     // A second hand on the store, as a damaged page or a later program would have one.
-    let store = rusqlite::Connection::open(rig.data_dir().join("doorbuster.sqlite3"))
+    let store = rusqlite::Connection::open(fixture.data_dir().join("doorbuster.sqlite3"))
         .expect("the store's file");
     store.busy_timeout(Duration::from_secs(10)).expect("it can be set");
     let sql = "INSERT INTO event (type, sale_id, at, actor)
                VALUES ('sale.opened', 'spring', 1, 'nobody'), ('sale.moved', 'spring', 2, 'engine')";
     store.execute_batch(sql).expect("it is SQL");
-    let after = rig.buy(&Wish::new("bert", "k", "spring", 1)).await.id();
+    let after = fixture.buy(&PurchaseSpec::new("bert", "k", "spring", 1)).await.id();
     let told = async || {
         let taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
         [&before, &after]
@@ -393,9 +426,9 @@ async fn a_row_that_cannot_be_read_is_a_dead_letter_one_of_a_later_program_waits
             .all(|order| taken.iter().any(|(of, ..)| of == *order))
             .then_some(())
     };
-    rig.until("what happened around it is told", PATIENCE, told).await;
-    let letter = rig.until("it is given up", PATIENCE, async || {
-        let list = rig.shown("/v1/admin/dead-letters").await;
+    fixture.until("what happened around it is told", PATIENCE, told).await;
+    let letter = fixture.until("it is given up", PATIENCE, async || {
+        let list = fixture.get_ok("/v1/admin/dead-letters").await;
         list["dead_letters"].as_array().and_then(|all| all.first().cloned())
     });
     let letter = letter.await;
@@ -404,16 +437,16 @@ async fn a_row_that_cannot_be_read_is_a_dead_letter_one_of_a_later_program_waits
         letter["error"].as_str().is_some_and(|error| error.contains("cannot be read")),
         "{letter}"
     );
-    let shown = rig
-        .shown(&format!("/v1/admin/dead-letters/{}", letter["id"].as_str().expect("an id")))
+    let shown = fixture
+        .get_ok(&format!("/v1/admin/dead-letters/{}", letter["id"].as_str().expect("an id")))
         .await;
     assert_eq!(
         (&shown["id"], &shown["message"]),
         (&letter["id"], &Value::Null),
         "there is nothing to show"
     );
-    let waits = rig.until("what only a later program knows waits", PATIENCE, async || {
-        let list = rig.shown(&deliveries).await;
+    let waits = fixture.until("what only a later program knows waits", PATIENCE, async || {
+        let list = fixture.get_ok(&deliveries).await;
         list["deliveries"]
             .as_array()?
             .iter()
@@ -429,18 +462,19 @@ async fn a_row_that_cannot_be_read_is_a_dead_letter_one_of_a_later_program_waits
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_is_added_from_a_shell_without_its_password_on_the_command_line() {
-    let rig = Rig::with(&[("DOORBUSTER_BROKERS__HOSTS", "rabbit.internal:5672")]);
-    let url = format!("http://{}", rig.address);
-    let file = rig.scratch.join("rabbit.url");
+    let fixture = ServerFixture::with(&[("DOORBUSTER_BROKERS__HOSTS", "rabbit.internal:5672")]);
+    let url = format!("http://{}", fixture.address);
+    let file = fixture.temp_dir.join("rabbit.url");
     let ask = |address: &str, arguments: &[&str]| {
         std::fs::write(&file, format!("{address}\n")).expect("a directory of our own");
-        let mut command = program(&rig.scratch);
+        let mut command = program(&fixture.temp_dir);
         let command =
             command.args(arguments).stdin(std::fs::File::open(&file).expect("it was written"));
         run(command.env("DOORBUSTER_URL", &url).env("DOORBUSTER_ADMIN_KEY", KEY))
     };
     let add = ["webhook", "endpoint", "add", "-", "--type", "order.paid"];
-    let added = ask("amqp://shop:s3cr3t@rabbit.internal/live?exchange=events", &add).fine();
+    let added =
+        ask("amqp://shop:s3cr3t@rabbit.internal/live?exchange=events", &add).stdout_of_success();
     assert!(
         added.ends_with(
             " at amqp://shop:***@rabbit.internal/live?exchange=events is told of order.paid.\n"
@@ -452,16 +486,18 @@ async fn a_broker_is_added_from_a_shell_without_its_password_on_the_command_line
         "amqp://shop:n3w@rabbit.internal/live",
         &["webhook", "endpoint", "edit", id, "--to", "-"],
     )
-    .fine();
+    .stdout_of_success();
     assert_eq!(
         edited,
         format!("{id} at amqp://shop:***@rabbit.internal/live is told of order.paid.\n")
     );
-    let listed = ask("", &["webhook", "endpoint", "list"]).fine();
+    let listed = ask("", &["webhook", "endpoint", "list"]).stdout_of_success();
     assert!(listed.contains("shop:***@") && !listed.contains("n3w"), "{listed}");
-    let refused = ask("amqp://shop:s3cr3t@elsewhere.internal/live", &add).refused(1);
+    let refused = ask("amqp://shop:s3cr3t@elsewhere.internal/live", &add).stderr_of_failure(1);
     assert!(refused.contains("brokers.hosts") && !refused.contains("s3cr3t"), "{refused}");
     assert!(
-        ask("", &["webhook", "endpoint", "rotate", id]).refused(1).ends_with("(wrong_state).\n")
+        ask("", &["webhook", "endpoint", "rotate", id])
+            .stderr_of_failure(1)
+            .ends_with("(wrong_state).\n")
     );
 }

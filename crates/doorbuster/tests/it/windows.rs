@@ -1,13 +1,16 @@
-//! What must survive: each test opens one window in which a promise could be lost or a unit sold twice, on the real process.
+//! What must survive: each test opens one window in which a promise could be lost or a unit sold
+//! twice, on the real process.
 
+#[path = "windows/admission_end.rs"]
+mod admission_end;
 #[path = "windows/audit.rs"]
 mod audit;
+#[path = "windows/buyer_probe.rs"]
+mod buyer_probe;
 #[path = "windows/client.rs"]
 pub mod client;
 #[path = "windows/clock.rs"]
 mod clock;
-#[path = "windows/deal.rs"]
-pub mod deal;
 #[path = "windows/decide.rs"]
 mod decide;
 #[path = "windows/disk.rs"]
@@ -16,10 +19,10 @@ mod disk;
 mod failing;
 #[path = "windows/faults.rs"]
 pub mod faults;
+#[path = "windows/fixture.rs"]
+pub mod fixture;
 #[path = "windows/gone.rs"]
 mod gone;
-#[path = "windows/lapsed.rs"]
-mod lapsed;
 #[path = "windows/latch.rs"]
 mod latch;
 #[path = "windows/limits.rs"]
@@ -28,14 +31,14 @@ mod limits;
 mod overload;
 #[path = "windows/poison.rs"]
 mod poison;
-#[path = "windows/pulse.rs"]
-mod pulse;
+#[path = "windows/purchase_log.rs"]
+pub mod purchase_log;
+#[path = "windows/random_load.rs"]
+pub mod random_load;
 #[path = "windows/reads.rs"]
 mod reads;
 #[path = "windows/requests.rs"]
 mod requests;
-#[path = "windows/rig.rs"]
-pub mod rig;
 #[path = "windows/sinks.rs"]
 mod sinks;
 #[path = "windows/slow.rs"]
@@ -44,5 +47,3 @@ mod slow;
 mod stock;
 #[path = "windows/stop.rs"]
 mod stop;
-#[path = "windows/storm.rs"]
-pub mod storm;

@@ -5,20 +5,20 @@ use std::fmt;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Denied;
-use super::claims::{Expected, Shopper};
+use super::claims::{ExpectedClaims, VerifiedBuyer};
 use super::hs256::Hs256;
-use super::jwks::{Jwks, REFRESH_EVERY, Source};
+use super::jwks::{Jwks, JwksSource, REFRESH_EVERY};
 use crate::config::BuyerKeys;
 
 pub use super::jwks::JwksError;
 
 /// Checks buyers' tokens.
 pub struct Buyers {
-    by: By,
-    expected: Expected,
+    by: TokenVerifier,
+    expected: ExpectedClaims,
 }
 
-enum By {
+enum TokenVerifier {
     Secret(Box<Hs256>),
     Keys(Jwks),
 }
@@ -26,19 +26,22 @@ enum By {
 impl Buyers {
     /// Checks with a shared secret.
     #[must_use]
-    pub fn with_secret(secret: &SecretString, expected: Expected) -> Self {
-        Self { by: By::Secret(Box::new(Hs256::new(secret.expose_secret().as_bytes()))), expected }
+    pub fn with_secret(secret: &SecretString, expected: ExpectedClaims) -> Self {
+        Self {
+            by: TokenVerifier::Secret(Box::new(Hs256::new(secret.expose_secret().as_bytes()))),
+            expected,
+        }
     }
 
     /// Checks with public keys, read now. A file must be there; an address may answer later.
     ///
     /// # Errors
     /// When the file cannot be read, or holds no keys.
-    pub async fn with_keys(keys: &BuyerKeys, expected: Expected) -> Result<Self, JwksError> {
+    pub async fn with_keys(keys: &BuyerKeys, expected: ExpectedClaims) -> Result<Self, JwksError> {
         let (source, needed) = match keys {
             BuyerKeys::Secret(secret) => return Ok(Self::with_secret(secret, expected)),
-            BuyerKeys::JwksFile(path) => (Source::File(path.clone()), true),
-            BuyerKeys::JwksUrl(url) => (Source::Url(url.clone()), false),
+            BuyerKeys::JwksFile(path) => (JwksSource::File(path.clone()), true),
+            BuyerKeys::JwksUrl(url) => (JwksSource::Url(url.clone()), false),
         };
         let jwks = Jwks::new(source);
         match jwks.refresh().await {
@@ -46,17 +49,17 @@ impl Buyers {
             Err(error) => tracing::warn!(%error, "buyers cannot be let in until this succeeds"),
             Ok(()) => {}
         }
-        Ok(Self { by: By::Keys(jwks), expected })
+        Ok(Self { by: TokenVerifier::Keys(jwks), expected })
     }
 
-    /// The buyer that `token` names, from what is known now. [`Denied::Unknown`]: ask [`Buyers::check_again`].
+    /// The buyer that `token` names, from what is known now. [`Denied::Unknown`]: ask
+    /// [`Buyers::check_with_fresh_keys`].
     ///
-    /// # Errors
-    /// Why not.
-    pub fn check(&self, token: &str, now_secs: i64) -> Result<Shopper, Denied> {
+    /// # Errors Why not.
+    pub fn check(&self, token: &str, now_secs: i64) -> Result<VerifiedBuyer, Denied> {
         match &self.by {
-            By::Secret(secret) => secret.check(token, &self.expected, now_secs),
-            By::Keys(keys) => keys.check(token, &self.expected, now_secs),
+            TokenVerifier::Secret(secret) => secret.check(token, &self.expected, now_secs),
+            TokenVerifier::Keys(keys) => keys.check(token, &self.expected, now_secs),
         }
     }
 
@@ -64,8 +67,12 @@ impl Buyers {
     ///
     /// # Errors
     /// Why not; [`Denied::Unknown`] when no keys can be had at all.
-    pub async fn check_again(&self, token: &str, now_secs: i64) -> Result<Shopper, Denied> {
-        let By::Keys(keys) = &self.by else { return self.check(token, now_secs) };
+    pub async fn check_with_fresh_keys(
+        &self,
+        token: &str,
+        now_secs: i64,
+    ) -> Result<VerifiedBuyer, Denied> {
+        let TokenVerifier::Keys(keys) = &self.by else { return self.check(token, now_secs) };
         if let Err(error) = keys.refresh().await {
             tracing::warn!(%error, "the buyers' public keys could not be read again");
         }
@@ -77,9 +84,10 @@ impl Buyers {
         }
     }
 
-    /// Reads the public keys again now and then, so that one the shop takes back stops working. Ends with the program.
-    pub async fn keep_fresh(&self) {
-        let By::Keys(keys) = &self.by else { return std::future::pending().await };
+    /// Reads the public keys again now and then, so that one the shop takes back stops working.
+    /// Ends with the program.
+    pub async fn run_key_refresh(&self) {
+        let TokenVerifier::Keys(keys) = &self.by else { return std::future::pending().await };
         loop {
             tokio::time::sleep(REFRESH_EVERY).await;
             if let Err(error) = keys.refresh().await {
@@ -92,8 +100,8 @@ impl Buyers {
 impl fmt::Debug for Buyers {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let by = match &self.by {
-            By::Secret(_) => "a secret",
-            By::Keys(_) => "public keys",
+            TokenVerifier::Secret(_) => "a secret",
+            TokenVerifier::Keys(_) => "public keys",
         };
         out.debug_struct("Buyers").field("by", &by).field("expected", &self.expected).finish()
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use doorbuster_api::limits::NAME_MAX;
 use doorbuster_api::value::is_name;
 use doorbuster_core::BuyerId;
-use doorbuster_core::gate::pass::Standing;
+use doorbuster_core::gate::pass::Membership;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 use super::Denied;
@@ -48,16 +48,16 @@ impl fmt::Debug for BuyerName {
 
 /// Who a token that holds is of, and what the shop says of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shopper {
+pub struct VerifiedBuyer {
     /// The buyer.
     pub name: BuyerName,
     /// Membership and level; neither, where the token does not say.
-    pub standing: Standing,
+    pub standing: Membership,
 }
 
 /// What every token must say, beside being signed and in time.
 #[derive(Clone, Debug, Default)]
-pub struct Expected {
+pub struct ExpectedClaims {
     /// The issuer, if one is configured.
     pub issuer: Option<String>,
     /// The audience, if one is configured.
@@ -82,7 +82,8 @@ pub(super) struct Claims<'a> {
     level: Option<u8>,
 }
 
-/// An instant in seconds since the epoch. A fraction is cut off, and what is beyond the range stops at its ends.
+/// An instant in seconds since the epoch. A fraction is cut off, and what is beyond the range stops
+/// at its ends.
 #[derive(Clone, Copy, Debug)]
 struct Seconds(i64);
 
@@ -117,22 +118,26 @@ enum Audience {
 
 impl Claims<'_> {
     /// Reads the claims of a token whose signature holds, and judges them.
-    pub(super) fn judge(
+    pub(super) fn verify(
         json: &[u8],
-        expected: &Expected,
+        expected: &ExpectedClaims,
         now_secs: i64,
-    ) -> Result<Shopper, Denied> {
+    ) -> Result<VerifiedBuyer, Denied> {
         // A list of as many values would pass for the object otherwise.
         let object = json.trim_ascii_start().starts_with(b"{").then_some(json);
         match object.and_then(|json| serde_json::from_slice::<Claims<'_>>(json).ok()) {
-            Some(claims) => claims.hold(expected, now_secs),
+            Some(claims) => claims.verify_claims(expected, now_secs),
             None => Err(Denied::Bad(
                 "the token's claims are not as they must be: sub and exp, rightly typed",
             )),
         }
     }
 
-    fn hold(&self, expected: &Expected, now_secs: i64) -> Result<Shopper, Denied> {
+    fn verify_claims(
+        &self,
+        expected: &ExpectedClaims,
+        now_secs: i64,
+    ) -> Result<VerifiedBuyer, Denied> {
         if self.exp.0.saturating_add(LEEWAY_SECS) < now_secs {
             return Err(Denied::Bad("the token has expired"));
         }
@@ -155,8 +160,8 @@ impl Claims<'_> {
         let name = BuyerName::new(&self.sub)
             .ok_or(Denied::Bad("the token's sub cannot be a buyer's name"))?;
         let standing =
-            Standing { member: self.member.unwrap_or(false), level: self.level.unwrap_or(0) };
-        Ok(Shopper { name, standing })
+            Membership { member: self.member.unwrap_or(false), level: self.level.unwrap_or(0) };
+        Ok(VerifiedBuyer { name, standing })
     }
 }
 
@@ -167,7 +172,7 @@ mod tests {
     #[test]
     fn claims_hold_within_thirty_seconds_of_their_times() {
         let check = |json: &str, expected: Result<&str, &str>| {
-            let found = Claims::judge(json.as_bytes(), &Expected::default(), 1_000);
+            let found = Claims::verify(json.as_bytes(), &ExpectedClaims::default(), 1_000);
             match (&found, expected) {
                 (Ok(shopper), Ok(wanted)) => assert_eq!(shopper.name.as_str(), wanted, "{json}"),
                 (Err(Denied::Bad(why)), Err(word)) => assert!(why.contains(word), "{json}: {why}"),
@@ -208,8 +213,9 @@ mod tests {
     #[test]
     fn membership_and_level_are_the_shops_word_and_nothing_where_it_says_nothing() {
         let check = |json: &str, member, level| {
-            let shopper = Claims::judge(json.as_bytes(), &Expected::default(), 0).expect(json);
-            assert_eq!(shopper.standing, Standing { member, level }, "{json}");
+            let shopper =
+                Claims::verify(json.as_bytes(), &ExpectedClaims::default(), 0).expect(json);
+            assert_eq!(shopper.standing, Membership { member, level }, "{json}");
         };
         check(r#"{"sub":"a","exp":1}"#, false, 0);
         check(r#"{"sub":"a","exp":1,"member":null,"level":null}"#, false, 0);
@@ -219,9 +225,9 @@ mod tests {
 
     #[test]
     fn issuer_and_audience_are_asked_for_only_when_configured() {
-        let wants = Expected { issuer: Some("shop".into()), audience: Some("door".into()) };
+        let wants = ExpectedClaims { issuer: Some("shop".into()), audience: Some("door".into()) };
         let check = |json: &str, holds: bool| {
-            assert_eq!(Claims::judge(json.as_bytes(), &wants, 0).is_ok(), holds, "{json}");
+            assert_eq!(Claims::verify(json.as_bytes(), &wants, 0).is_ok(), holds, "{json}");
         };
         check(r#"{"sub":"a","exp":1,"iss":"shop","aud":"door"}"#, true);
         check(r#"{"sub":"a","exp":1,"iss":"shop","aud":["x","door"]}"#, true);

@@ -1,4 +1,5 @@
-//! Making a buyer's token, as the shop would: for the command line and for guests of a demonstration.
+//! Making a buyer's token, as the shop would: for the command line and for guests of a
+//! demonstration.
 
 use std::time::Duration;
 

@@ -1,8 +1,9 @@
-//! Tokens signed with a private key of the shop (RS256, ES256, EdDSA), checked with the public ones in a JSON Web Key
-//! Set from a file or an address.
+//! Tokens signed with a private key of the shop (RS256, ES256, EdDSA), checked with the public ones
+//! in a JSON Web Key Set from a file or an address.
 //!
-//! The algorithm comes from the key, never from the token. The set is read at start, again every [`REFRESH_EVERY`], and
-//! when a token names a key that is not in it, but no more often than [`REFRESH_AT_MOST_EVERY`].
+//! The algorithm comes from the key, never from the token. The set is read at start, again every
+//! [`REFRESH_EVERY`], and when a token names a key that is not in it, but no more often than
+//! [`REFRESH_AT_MOST_EVERY`].
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::Denied;
-use super::claims::{Claims, Expected, Shopper};
+use super::claims::{Claims, ExpectedClaims, VerifiedBuyer};
 
 /// How often the set is read again.
 pub(super) const REFRESH_EVERY: Duration = Duration::from_secs(600);
@@ -33,7 +34,7 @@ const KEYS_MAX: usize = 64;
 
 /// Where a set comes from.
 #[derive(Clone, Debug)]
-pub(super) enum Source {
+pub(super) enum JwksSource {
     File(PathBuf),
     Url(String),
 }
@@ -46,7 +47,7 @@ pub struct JwksError {
     why: String,
 }
 
-struct Key {
+struct JwksKey {
     kid: Option<String>,
     algorithm: Algorithm,
     key: DecodingKey,
@@ -54,14 +55,14 @@ struct Key {
 
 /// The shop's public keys.
 pub(super) struct Jwks {
-    source: Source,
+    source: JwksSource,
     client: reqwest::Client,
-    keys: ArcSwap<Vec<Key>>,
+    keys: ArcSwap<Vec<JwksKey>>,
     read_at: Mutex<Option<Instant>>,
 }
 
 #[derive(Deserialize)]
-struct Header {
+struct TokenHeader {
     alg: String,
     #[serde(default)]
     kid: Option<String>,
@@ -70,12 +71,12 @@ struct Header {
 }
 
 #[derive(Deserialize)]
-struct Set {
+struct JwksSet {
     keys: Vec<serde_json::Value>,
 }
 
 impl Jwks {
-    pub(super) fn new(source: Source) -> Self {
+    pub(super) fn new(source: JwksSource) -> Self {
         let client = reqwest::Client::builder()
             .timeout(FETCH_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
@@ -84,18 +85,19 @@ impl Jwks {
         Self { source, client, keys: ArcSwap::default(), read_at: Mutex::default() }
     }
 
-    /// The buyer that `token` names, if signature and claims hold. [`Denied::Unknown`]: its key is not in the set.
+    /// The buyer that `token` names, if signature and claims hold. [`Denied::Unknown`]: its key is
+    /// not in the set.
     pub(super) fn check(
         &self,
         token: &str,
-        expected: &Expected,
+        expected: &ExpectedClaims,
         now_secs: i64,
-    ) -> Result<Shopper, Denied> {
+    ) -> Result<VerifiedBuyer, Denied> {
         const SHAPE: Denied = Denied::Bad("the token is not three parts of base64url");
         let (message, signature) = token.rsplit_once('.').ok_or(SHAPE)?;
         let (header, claims) = message.split_once('.').ok_or(SHAPE)?;
         let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| SHAPE)?;
-        let header: Header = serde_json::from_slice(&header)
+        let header: TokenHeader = serde_json::from_slice(&header)
             .map_err(|_| Denied::Bad("the token's header cannot be read"))?;
         if header.crit.is_some() {
             return Err(Denied::Bad("the token asks for an extension that is not known"));
@@ -124,7 +126,7 @@ impl Jwks {
             return Err(Denied::Bad("the token's signature does not hold"));
         }
         let claims = URL_SAFE_NO_PAD.decode(claims).map_err(|_| SHAPE)?;
-        Claims::judge(&claims, expected, now_secs)
+        Claims::verify(&claims, expected, now_secs)
     }
 
     /// Whether no set has been had yet.
@@ -132,7 +134,8 @@ impl Jwks {
         self.keys.load().is_empty()
     }
 
-    /// Reads the set again unless that was done a moment ago. Whoever comes meanwhile waits and finds it done.
+    /// Reads the set again unless that was done a moment ago. Whoever comes meanwhile waits and
+    /// finds it done.
     pub(super) async fn refresh(&self) -> Result<(), JwksError> {
         self.refresh_at(Instant::now()).await
     }
@@ -145,10 +148,11 @@ impl Jwks {
         // A failure counts too: an address that is away is not asked by every request.
         *read_at = Some(now);
         let (from, read) = match &self.source {
-            Source::File(path) => (path.display().to_string(), read_file(path).await),
-            Source::Url(url) => (url.clone(), self.fetch(url).await),
+            JwksSource::File(path) => (path.display().to_string(), read_file(path).await),
+            JwksSource::Url(url) => (url.clone(), self.fetch(url).await),
         };
-        let keys = read.and_then(|bytes| keys(&bytes)).map_err(|why| JwksError { from, why })?;
+        let keys =
+            read.and_then(|bytes| parse_keys(&bytes)).map_err(|why| JwksError { from, why })?;
         self.keys.store(Arc::new(keys));
         Ok(())
     }
@@ -175,10 +179,12 @@ impl Jwks {
 
 async fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let path = path.to_owned();
-    tokio::task::spawn_blocking(move || read_now(&path)).await.map_err(|error| error.to_string())?
+    tokio::task::spawn_blocking(move || read_blocking(&path))
+        .await
+        .map_err(|error| error.to_string())?
 }
 
-fn read_now(path: &Path) -> Result<Vec<u8>, String> {
+fn read_blocking(path: &Path) -> Result<Vec<u8>, String> {
     let why = |error: std::io::Error| error.to_string();
     if std::fs::metadata(path).map_err(why)?.len() > SET_BYTES_MAX as u64 {
         return Err(format!("it is larger than {SET_BYTES_MAX} bytes"));
@@ -191,21 +197,22 @@ fn read_now(path: &Path) -> Result<Vec<u8>, String> {
 /// # Errors
 /// Why it does not, for a person.
 pub(crate) fn check_file(path: &Path) -> Result<(), String> {
-    read_now(path).and_then(|bytes| keys(&bytes)).map(drop)
+    read_blocking(path).and_then(|bytes| parse_keys(&bytes)).map(drop)
 }
 
-/// The keys of a set that can check a token. One that cannot be read, or is for something else, is passed over.
-fn keys(bytes: &[u8]) -> Result<Vec<Key>, String> {
-    let set: Set = serde_json::from_slice(bytes)
+/// The keys of a set that can check a token. One that cannot be read, or is for something else, is
+/// passed over.
+fn parse_keys(bytes: &[u8]) -> Result<Vec<JwksKey>, String> {
+    let set: JwksSet = serde_json::from_slice(bytes)
         .map_err(|error| format!("it is not a JSON Web Key Set: {error}"))?;
-    let keys: Vec<Key> = set.keys.into_iter().filter_map(key).take(KEYS_MAX).collect();
+    let keys: Vec<JwksKey> = set.keys.into_iter().filter_map(parse_key).take(KEYS_MAX).collect();
     if keys.is_empty() {
         return Err("it holds no key for RS256, ES256 or EdDSA".to_owned());
     }
     Ok(keys)
 }
 
-fn key(value: serde_json::Value) -> Option<Key> {
+fn parse_key(value: serde_json::Value) -> Option<JwksKey> {
     let jwk: Jwk = serde_json::from_value(value).ok()?;
     let algorithm = match &jwk.algorithm {
         AlgorithmParameters::RSA(_) => Algorithm::RS256,
@@ -221,7 +228,7 @@ fn key(value: serde_json::Value) -> Option<Key> {
     let fits = said.is_none_or(|said| said == format!("{algorithm:?}"));
     let signs = matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature));
     let key = DecodingKey::from_jwk(&jwk).ok()?;
-    (fits && signs).then_some(Key { kid: jwk.common.key_id, algorithm, key })
+    (fits && signs).then_some(JwksKey { kid: jwk.common.key_id, algorithm, key })
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Operators: whoever presents a key. Keys are kept as hashes; the one that is configured is an `admin`.
+//! Operators: whoever presents a key. Keys are kept as hashes; the one that is configured is an
+//! `admin`.
 
 use std::sync::Arc;
 
@@ -23,15 +24,15 @@ pub struct Operator {
     pub role: Role,
 }
 
-struct Known {
+struct KnownKey {
     operator: Operator,
     hash: [u8; 32],
 }
 
 /// Checks operators' keys.
 pub struct Operators {
-    configured: Known,
-    made: ArcSwap<Vec<Known>>,
+    configured: KnownKey,
+    made: ArcSwap<Vec<KnownKey>>,
 }
 
 impl Operators {
@@ -40,7 +41,7 @@ impl Operators {
     pub fn new(configured: &SecretString) -> Self {
         let operator = Operator { id: CONFIGURED_KEY.into(), role: Role::Admin };
         let hash = Self::hash(configured.expose_secret());
-        Self { configured: Known { operator, hash }, made: ArcSwap::default() }
+        Self { configured: KnownKey { operator, hash }, made: ArcSwap::default() }
     }
 
     /// How a key is kept. Keys are random and long, so that one round is enough.
@@ -52,9 +53,9 @@ impl Operators {
     }
 
     /// Takes over the keys that were made, as the store has them now.
-    pub fn know(&self, keys: Vec<AdminKey>) {
-        let known = |key: AdminKey| Known {
-            operator: Operator { id: key.id.into(), role: role(key.role) },
+    pub fn replace_keys(&self, keys: Vec<AdminKey>) {
+        let known = |key: AdminKey| KnownKey {
+            operator: Operator { id: key.id.into(), role: role_of_row(key.role) },
             hash: key.hash,
         };
         self.made.store(Arc::new(keys.into_iter().map(known).collect()));
@@ -85,7 +86,7 @@ impl std::fmt::Debug for Operators {
 
 /// The store's word for a role, in the contract's.
 #[must_use]
-pub fn role(role: AdminRole) -> Role {
+pub fn role_of_row(role: AdminRole) -> Role {
     match role {
         AdminRole::Viewer => Role::Viewer,
         AdminRole::Operator => Role::Operator,
@@ -95,7 +96,7 @@ pub fn role(role: AdminRole) -> Role {
 
 /// The contract's word for a role, in the store's.
 #[must_use]
-pub fn stored(role: Role) -> AdminRole {
+pub fn role_to_store(role: Role) -> AdminRole {
     match role {
         Role::Viewer => AdminRole::Viewer,
         Role::Operator => AdminRole::Operator,
@@ -121,12 +122,12 @@ mod tests {
         let check = |key: &str, expected: Option<Role>| {
             assert_eq!(operators.check(key).ok().map(|operator| operator.role), expected, "{key}");
         };
-        operators.know(vec![made]);
+        operators.replace_keys(vec![made]);
         check("configured-configured-configured", Some(Role::Admin));
         check("made", Some(Role::Viewer));
         check("configured-configured-configureD", None);
         check("", None);
-        operators.know(Vec::new());
+        operators.replace_keys(Vec::new());
         check("made", None);
     }
 }

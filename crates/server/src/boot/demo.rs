@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use doorbuster_core::sale::Step;
+use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{Spread, Stock};
 use doorbuster_store::{NewItem, NewSale};
 
@@ -33,7 +33,7 @@ pub(super) async fn open(engine: &Engine) -> Result<String, EngineError> {
             items: items(),
         };
         engine.create_sale(sale).await?;
-        engine.step_sale(&id, Step::Schedule).await?;
+        engine.step_sale(&id, PhaseStep::Schedule).await?;
         return Ok(id);
     }
     Ok("demo".into())

@@ -6,8 +6,8 @@ use crate::web::HANDLES_SPARE;
 /// Fewest connections that are worth a server.
 const CONNECTIONS_MIN: u64 = 16;
 
-/// Raises the process's limit of open files as far as it goes, and says how many connections that allows, `wanted` at
-/// most.
+/// Raises the process's limit of open files as far as it goes, and says how many connections that
+/// allows, `wanted` at most.
 pub(super) fn raise(wanted: usize) -> Result<usize, ServeError> {
     let needed = wanted as u64 + HANDLES_SPARE;
     // Not to be told is not to be limited: where the limit cannot be read, accepting will show it.

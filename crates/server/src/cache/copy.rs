@@ -1,10 +1,12 @@
-//! A copy of the catalogue in the Redis that nodes share: whoever reads the truth leaves it there, the others take it.
+//! A copy of the catalogue in the Redis that nodes share: whoever reads the truth leaves it there,
+//! the others take it.
 //!
-//! It lies under a name of its own for each version, and is used only under the very version that the truth has just named, so it cannot be behind. It proves
-//! itself by the deployment's secret, it goes by itself, and what is too large for it is read by each node.
+//! It lies under a name of its own for each version, and is used only under the very version that
+//! the truth has just named, so it cannot be behind. It proves itself by the deployment's secret,
+//! it goes by itself, and what is too large for it is read by each node.
 use std::time::Duration;
 
-use doorbuster_core::{Choose, IdKey, ItemId, Millis, Phase, Spread};
+use doorbuster_core::{IdKey, ItemId, Millis, PartitionChoice, Phase, Spread};
 use doorbuster_slots::{Shared, SlotError};
 use doorbuster_store::{CatalogueRows, ItemRow, SaleRow};
 use serde::{Deserialize, Serialize};
@@ -13,7 +15,8 @@ use super::{Left, NAME};
 
 /// What a copy looks like; nodes of another version of the program may write others.
 const FORMAT: &str = "catalogue 1";
-/// How long it is kept: until every node that hears of a change has it. One that starts later reads the truth.
+/// How long it is kept: until every node that hears of a change has it. One that starts later reads
+/// the truth.
 const LIVES: Duration = Duration::from_secs(10);
 /// The longest copy, in bytes: the same server decides about stock, and must not be kept from it.
 const SIZE_MAX: usize = 256 * 1024;
@@ -194,8 +197,13 @@ impl Item {
 
     fn row(self) -> Option<ItemRow> {
         let Self { partitions, initial, threshold, refill, .. } = self;
-        let spread =
-            Spread { partitions, choose: Choose::parse(&self.choose)?, initial, threshold, refill };
+        let spread = Spread {
+            partitions,
+            choose: PartitionChoice::parse(&self.choose)?,
+            initial,
+            threshold,
+            refill,
+        };
         Some(ItemRow {
             id: ItemId(self.id),
             name: self.name,
@@ -236,7 +244,7 @@ mod tests {
             counted: true,
             spread: Spread {
                 partitions: 4,
-                choose: Choose::RoundRobin,
+                choose: PartitionChoice::RoundRobin,
                 initial: 40,
                 threshold: 10,
                 refill: 20,

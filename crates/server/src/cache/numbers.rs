@@ -1,4 +1,5 @@
-//! The interception tier's numbers of an item: how many there are, how many are gone, how many are left.
+//! The interception tier's numbers of an item: how many there are, how many are gone, how many are
+//! left.
 
 use doorbuster_core::Stock;
 
@@ -21,7 +22,8 @@ pub struct Numbers {
 }
 
 impl Engine {
-    /// An item's numbers at the last commit, and what its slots have at this moment as far as they can be asked.
+    /// An item's numbers at the last commit, and what its slots have at this moment as far as they
+    /// can be asked.
     pub async fn numbers(&self, item: &ItemState) -> Numbers {
         let counts = item.gauge.counts();
         let (count, remaining) = match counts.total {

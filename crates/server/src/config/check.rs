@@ -10,56 +10,56 @@ use doorbuster_core::limits::DELIVERY_TRIES_MAX;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::fault::{SettingFault, SettingsError};
-use super::raw::{Environment, Origin, Raw};
+use super::raw::{Environment, RawSettings, SettingOrigin};
 use super::{
     AuthSettings, BrokerHost, BuyerKeys, Cidr, LogFormat, LogSettings, Settings, Shape, payment,
     shape,
 };
 
 use crate::auth::check_jwks_file;
-use crate::gate::{MASTERS_MAX, Masters, room};
+use crate::gate::{MASTER_KEYS_MAX, MasterKeys, waiting_room};
 
-mod reader;
+mod settings_reader;
 
-pub(super) use reader::Reader;
+pub(super) use settings_reader::SettingsReader;
 
 /// Shortest secret and operators' key, in bytes.
 const SECRET_BYTES_MIN: usize = 32;
 
 /// Checks everything; `faults` are those found while gathering.
 pub(super) fn check(
-    raw: &Raw,
+    raw: &RawSettings,
     demo: bool,
     environment: &Environment,
     faults: Vec<SettingFault>,
 ) -> Result<Settings, SettingsError> {
-    let mut read = Reader::new(raw, faults);
+    let mut read = SettingsReader::new(raw, faults);
     let shape = shape::shape(&mut read);
     let roles = shape::roles(&mut read, shape.as_ref());
     let listen = read.parsed(
         "listen",
         "is not an address with a port; write it like 127.0.0.1:8080 or [::1]:8080",
     );
-    let workers = read.whole("workers", 1..=1024).map_or_else(cores, clamp);
+    let workers = read.integer("workers", 1..=1024).map_or_else(available_cores, to_size);
     let data_dir = data_dir(&mut read, environment, shape.as_ref());
-    let trusted_proxies = proxies(&mut read);
+    let trusted_proxies = trusted_proxies(&mut read);
     let shop = shop(&mut read);
     let page_origin = origin(&mut read, "page.origin");
     let page_url = origin(&mut read, "page.url");
     let auth = auth(&mut read, demo);
     let payment = payment::payment(&mut read, demo);
     let pass_keys = pass_keys(&mut read);
-    let pass_ttl = read.whole("pass.ttl_secs", 5..=3600).map(Duration::from_secs);
-    let room_per_sec = read.whole("waiting_room.per_sec", room::PER_SEC);
+    let pass_ttl = read.integer("pass.ttl_secs", 5..=3600).map(Duration::from_secs);
+    let room_per_sec = read.integer("waiting_room.per_sec", waiting_room::ADMITTED_PER_SEC);
     let webhooks_allow_private = read.flag("webhooks.allow_private");
-    let unset = read.origin("webhooks.allow_private") == Some(&Origin::Default);
-    let webhooks_tries = read.whole("webhooks.tries", 1..=u64::from(DELIVERY_TRIES_MAX));
-    let webhooks_timeout = read.whole("webhooks.timeout_secs", 1..=60).map(Duration::from_secs);
+    let unset = read.origin("webhooks.allow_private") == Some(&SettingOrigin::Default);
+    let webhooks_tries = read.integer("webhooks.tries", 1..=u64::from(DELIVERY_TRIES_MAX));
+    let webhooks_timeout = read.integer("webhooks.timeout_secs", 1..=60).map(Duration::from_secs);
     let broker_hosts = broker_hosts(&mut read);
     let connections_max =
-        read.whole("limits.connections", 16..=1_000_000).map(|number| clamp(number).get());
-    let idle = read.whole("limits.idle_secs", 1..=3600).map(Duration::from_secs);
-    let stop_notice = read.whole("limits.stop_notice_secs", 0..=300).map(Duration::from_secs);
+        read.integer("limits.connections", 16..=1_000_000).map(|number| to_size(number).get());
+    let idle = read.integer("limits.idle_secs", 1..=3600).map(Duration::from_secs);
+    let stop_notice = read.integer("limits.stop_notice_secs", 0..=300).map(Duration::from_secs);
     let log = log(&mut read);
     let settings = (|| {
         Some(Settings {
@@ -88,24 +88,24 @@ pub(super) fn check(
             demo,
         })
     })();
-    read.verdict(settings)
+    read.finish(settings)
 }
 
-fn cores() -> NonZeroUsize {
+fn available_cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 /// A checked number, which is never 0, as a size.
-fn clamp(number: u64) -> NonZeroUsize {
+fn to_size(number: u64) -> NonZeroUsize {
     usize::try_from(number).ok().and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN)
 }
 
 fn data_dir(
-    read: &mut Reader<'_>,
+    read: &mut SettingsReader<'_>,
     environment: &Environment,
     shape: Option<&Shape>,
 ) -> Option<PathBuf> {
-    if read.is_given("data_dir") {
+    if read.is_set("data_dir") {
         let text = read.text("data_dir")?;
         if text.is_empty() {
             read.fault("data_dir", "is empty; write the path of a directory");
@@ -144,7 +144,7 @@ fn data_dir(
     path.map(|path| path.join("doorbuster"))
 }
 
-fn proxies(read: &mut Reader<'_>) -> Vec<Cidr> {
+fn trusted_proxies(read: &mut SettingsReader<'_>) -> Vec<Cidr> {
     let mut networks = Vec::new();
     for text in read.list("trusted_proxies").unwrap_or_default() {
         match Cidr::parse(&text) {
@@ -158,7 +158,7 @@ fn proxies(read: &mut Reader<'_>) -> Vec<Cidr> {
     networks
 }
 
-fn broker_hosts(read: &mut Reader<'_>) -> Vec<BrokerHost> {
+fn broker_hosts(read: &mut SettingsReader<'_>) -> Vec<BrokerHost> {
     let mut hosts = Vec::new();
     for text in read.list("brokers.hosts").unwrap_or_default() {
         match BrokerHost::parse(&text) {
@@ -172,7 +172,7 @@ fn broker_hosts(read: &mut Reader<'_>) -> Vec<BrokerHost> {
     hosts
 }
 
-fn shop(read: &mut Reader<'_>) -> Option<String> {
+fn shop(read: &mut SettingsReader<'_>) -> Option<String> {
     let shop = read.text("page.shop")?;
     let one_line = !shop.trim().is_empty() && !shop.chars().any(char::is_control);
     if !one_line || shop.chars().count() > TITLE_CHARS_MAX {
@@ -182,7 +182,7 @@ fn shop(read: &mut Reader<'_>) -> Option<String> {
 }
 
 /// An origin as browsers write it.
-fn origin(read: &mut Reader<'_>, path: &'static str) -> Option<String> {
+fn origin(read: &mut SettingsReader<'_>, path: &'static str) -> Option<String> {
     let text = read.text(path)?;
     let origin =
         reqwest::Url::parse(&text).ok().map(|url| url.origin()).filter(|origin| origin.is_tuple());
@@ -196,7 +196,7 @@ fn origin(read: &mut Reader<'_>, path: &'static str) -> Option<String> {
     Some(text)
 }
 
-fn auth(read: &mut Reader<'_>, demo: bool) -> AuthSettings {
+fn auth(read: &mut SettingsReader<'_>, demo: bool) -> AuthSettings {
     let secret = read.secret("auth.buyer_secret").inspect(|secret| {
         if secret.expose_secret().len() < SECRET_BYTES_MIN {
             read.fault(
@@ -205,11 +205,11 @@ fn auth(read: &mut Reader<'_>, demo: bool) -> AuthSettings {
             );
         }
     });
-    let jwks = read.is_given("auth.buyer_jwks").then(|| jwks(read)).flatten();
-    if read.is_given("auth.buyer_jwks") && read.is_given("auth.buyer_secret") {
+    let jwks = read.is_set("auth.buyer_jwks").then(|| jwks(read)).flatten();
+    if read.is_set("auth.buyer_jwks") && read.is_set("auth.buyer_secret") {
         read.fault("auth.buyer_jwks", "contradicts auth.buyer_secret; keep one of the two");
     }
-    if read.is_given("auth.buyer_jwks") && demo {
+    if read.is_set("auth.buyer_jwks") && demo {
         read.fault(
             "auth.buyer_jwks",
             "contradicts --demo, which signs guests in with a secret; keep one of the two",
@@ -217,8 +217,8 @@ fn auth(read: &mut Reader<'_>, demo: bool) -> AuthSettings {
     }
     AuthSettings {
         buyers: jwks.or(secret.map(BuyerKeys::Secret)),
-        issuer: word(read, "auth.issuer"),
-        audience: word(read, "auth.audience"),
+        issuer: non_empty_text(read, "auth.issuer"),
+        audience: non_empty_text(read, "auth.audience"),
         admin_key: admin_key(read),
         id_key: id_key(read),
         sign_in_url: sign_in_url(read),
@@ -226,7 +226,7 @@ fn auth(read: &mut Reader<'_>, demo: bool) -> AuthSettings {
 }
 
 /// A text that is not empty, if it is set at all.
-fn word(read: &mut Reader<'_>, path: &'static str) -> Option<String> {
+fn non_empty_text(read: &mut SettingsReader<'_>, path: &'static str) -> Option<String> {
     let text = read.text(path)?;
     if text.trim().is_empty() {
         read.fault(path, "is empty; write a value or remove it");
@@ -234,7 +234,7 @@ fn word(read: &mut Reader<'_>, path: &'static str) -> Option<String> {
     Some(text)
 }
 
-fn admin_key(read: &mut Reader<'_>) -> Option<SecretString> {
+fn admin_key(read: &mut SettingsReader<'_>) -> Option<SecretString> {
     let key = read.secret("auth.admin_key")?;
     let text = key.expose_secret();
     if text.len() < SECRET_BYTES_MIN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -246,21 +246,21 @@ fn admin_key(read: &mut Reader<'_>) -> Option<SecretString> {
     Some(key)
 }
 
-fn pass_keys(read: &mut Reader<'_>) -> Option<Masters> {
-    let entries = read.is_given("pass.keys").then(|| read.list("pass.keys")).flatten()?;
+fn pass_keys(read: &mut SettingsReader<'_>) -> Option<MasterKeys> {
+    let entries = read.is_set("pass.keys").then(|| read.list("pass.keys")).flatten()?;
     let keys =
         entries.iter().map(|entry| crate::secrets::parse_key(entry)).collect::<Option<Vec<_>>>();
-    let masters = keys.and_then(Masters::new);
+    let masters = keys.and_then(MasterKeys::new);
     if masters.is_none() {
         read.fault(
             "pass.keys",
-            format!("must be 1 to {MASTERS_MAX} keys of 64 hexadecimal digits"),
+            format!("must be 1 to {MASTER_KEYS_MAX} keys of 64 hexadecimal digits"),
         );
     }
     masters
 }
 
-fn id_key(read: &mut Reader<'_>) -> Option<IdKey> {
+fn id_key(read: &mut SettingsReader<'_>) -> Option<IdKey> {
     let key = read.secret("auth.id_key")?;
     let parsed = crate::secrets::parse_id_key(key.expose_secret());
     if parsed.is_none() {
@@ -269,8 +269,8 @@ fn id_key(read: &mut Reader<'_>) -> Option<IdKey> {
     parsed
 }
 
-fn jwks(read: &mut Reader<'_>) -> Option<BuyerKeys> {
-    let text = word(read, "auth.buyer_jwks")?;
+fn jwks(read: &mut SettingsReader<'_>) -> Option<BuyerKeys> {
+    let text = non_empty_text(read, "auth.buyer_jwks")?;
     if text.starts_with("https://") || text.starts_with("http://") {
         let Ok(url) = reqwest::Url::parse(&text) else {
             read.fault("auth.buyer_jwks", "is no address; write https://… or the path of a file");
@@ -296,7 +296,7 @@ fn jwks(read: &mut Reader<'_>) -> Option<BuyerKeys> {
     Some(BuyerKeys::JwksFile(text.into()))
 }
 
-fn sign_in_url(read: &mut Reader<'_>) -> Option<String> {
+fn sign_in_url(read: &mut SettingsReader<'_>) -> Option<String> {
     let text = read.text("auth.sign_in_url")?;
     let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
     let absolute = ["https://", "http://"]
@@ -310,7 +310,7 @@ fn sign_in_url(read: &mut Reader<'_>) -> Option<String> {
     Some(text)
 }
 
-fn log(read: &mut Reader<'_>) -> Option<LogSettings> {
+fn log(read: &mut SettingsReader<'_>) -> Option<LogSettings> {
     let format = match read.text("log.format").as_deref() {
         Some("auto") => Some(LogFormat::Auto),
         Some("text") => Some(LogFormat::Text),

@@ -32,7 +32,8 @@ impl Cidr {
         self.address
     }
 
-    /// The network of this address in which as many bits count as in `self`, if it can be one: the same for every address in it.
+    /// The network of this address in which as many bits count as in `self`, if it can be one: the
+    /// same for every address in it.
     #[must_use]
     pub fn around(&self, address: IpAddr) -> Option<Self> {
         let address = match (self.address, address.to_canonical()) {
@@ -49,7 +50,8 @@ impl Cidr {
         Some(Self { address, bits: self.bits })
     }
 
-    /// The same network in the one way in which its address has no bits that do not count. Of an IPv4 network written as IPv6 there is none.
+    /// The same network in the one way in which its address has no bits that do not count. Of an
+    /// IPv4 network written as IPv6 there is none.
     #[must_use]
     pub fn canonical(&self) -> Option<Self> {
         self.around(self.address)

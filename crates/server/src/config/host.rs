@@ -25,7 +25,7 @@ impl BrokerHost {
 
     /// Whether this is meant.
     #[must_use]
-    pub fn is(&self, host: &str, port: u16) -> bool {
+    pub fn matches(&self, host: &str, port: u16) -> bool {
         self.host.eq_ignore_ascii_case(host) && self.port.is_none_or(|own| own == port)
     }
 }

@@ -1,8 +1,8 @@
 //! Settings of money: the provider, its secrets, and nothing of another one.
 use secrecy::{ExposeSecret, SecretString};
 
-use super::check::Reader;
-use super::raw::Origin;
+use super::check::SettingsReader;
+use super::raw::SettingOrigin;
 use super::{PaymentSettings, ProviderSettings, StripeSettings};
 use crate::signing::SigningKey;
 
@@ -11,30 +11,31 @@ const SECRETS_MAX: usize = 8;
 /// Where Stripe's API is.
 const STRIPE_API: &str = "https://api.stripe.com";
 /// Settings of Stripe alone.
-const OF_STRIPE: [&str; 3] =
+const STRIPE_SETTINGS: [&str; 3] =
     ["payment.stripe.secret_key", "payment.stripe.webhook_secret", "payment.stripe.api_url"];
 
 /// The provider. `None`: something is wrong, and was told.
-pub(super) fn payment(read: &mut Reader<'_>, demo: bool) -> Option<PaymentSettings> {
+pub(super) fn payment(read: &mut SettingsReader<'_>, demo: bool) -> Option<PaymentSettings> {
     let webhook_secrets = webhook_secrets(read);
     let provider = match read.text("payment.provider").as_deref() {
         Some("sandbox") => {
-            for path in OF_STRIPE {
-                if read.is_given(path) {
+            for path in STRIPE_SETTINGS {
+                if read.is_set(path) {
                     read.fault(
                         path,
-                        "contradicts payment.provider = \"sandbox\"; remove it, or write provider = \"stripe\"",
+                        "contradicts payment.provider = \"sandbox\"; remove it, or write provider \
+                         = \"stripe\"",
                     );
                 }
             }
             Some(ProviderSettings::Sandbox)
         }
         Some("stripe") => {
-            if read.is_given("payment.webhook_secret") {
+            if read.is_set("payment.webhook_secret") {
                 let detail = "contradicts payment.provider = \"stripe\", whose own is payment.stripe.webhook_secret; remove it";
                 read.fault("payment.webhook_secret", detail);
             }
-            if !read.is_given("page.url") && !read.is_given("page.origin") {
+            if !read.is_set("page.url") && !read.is_set("page.origin") {
                 let detail = "is missing, and payment.provider = \"stripe\" needs it to send buyers back; write https://shop.example";
                 read.fault("page.url", detail);
             }
@@ -48,15 +49,15 @@ pub(super) fn payment(read: &mut Reader<'_>, demo: bool) -> Option<PaymentSettin
             None
         }
     };
-    let unset = read.origin("payment.sandbox_page") == Some(&Origin::Default);
+    let unset = read.origin("payment.sandbox_page") == Some(&SettingOrigin::Default);
     let sandbox_page = read.flag("payment.sandbox_page")? || (demo && unset);
     let sandbox_page = sandbox_page && matches!(provider, Some(ProviderSettings::Sandbox));
     Some(PaymentSettings { provider: provider?, sandbox_page, webhook_secrets })
 }
 
-fn webhook_secrets(read: &mut Reader<'_>) -> Vec<SecretString> {
+fn webhook_secrets(read: &mut SettingsReader<'_>) -> Vec<SecretString> {
     let path = "payment.webhook_secret";
-    let secrets = if read.is_given(path) { read.secrets(path) } else { return Vec::new() };
+    let secrets = if read.is_set(path) { read.secrets(path) } else { return Vec::new() };
     let is_good = |secret: &SecretString| SigningKey::parse(secret.expose_secret()).is_some();
     if !(1..=SECRETS_MAX).contains(&secrets.len()) || !secrets.iter().all(is_good) {
         let each = "must be whsec_ and 24 to 64 bytes in base64";
@@ -68,14 +69,14 @@ fn webhook_secrets(read: &mut Reader<'_>) -> Vec<SecretString> {
     secrets
 }
 
-fn stripe(read: &mut Reader<'_>) -> Option<StripeSettings> {
-    let [key_path, secret_path, url_path] = OF_STRIPE;
+fn stripe(read: &mut SettingsReader<'_>) -> Option<StripeSettings> {
+    let [key_path, secret_path, url_path] = STRIPE_SETTINGS;
     for path in [key_path, secret_path] {
-        if !read.is_given(path) {
+        if !read.is_set(path) {
             read.fault(path, "is missing, and payment.provider = \"stripe\" needs it; Stripe's dashboard shows it");
         }
     }
-    let secret_key = read.secret(key_path).filter(|_| read.is_given(key_path));
+    let secret_key = read.secret(key_path).filter(|_| read.is_set(key_path));
     let is_word = |text: &str| {
         (8..=512).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
     };
@@ -83,12 +84,12 @@ fn stripe(read: &mut Reader<'_>) -> Option<StripeSettings> {
         read.fault(key_path, "is no key of Stripe; write sk_live_…, sk_test_… or rk_…");
     }
     let webhook_secrets =
-        if read.is_given(secret_path) { read.secrets(secret_path) } else { Vec::new() };
+        if read.is_set(secret_path) { read.secrets(secret_path) } else { Vec::new() };
     let is_secret = |secret: &SecretString| {
         let text = secret.expose_secret();
         text.starts_with("whsec_") && is_word(text)
     };
-    if read.is_given(secret_path)
+    if read.is_set(secret_path)
         && (!(1..=SECRETS_MAX).contains(&webhook_secrets.len())
             || !webhook_secrets.iter().all(is_secret))
     {
@@ -98,8 +99,8 @@ fn stripe(read: &mut Reader<'_>) -> Option<StripeSettings> {
         );
     }
     let api_url =
-        if read.is_given(url_path) { read.text(url_path) } else { Some(STRIPE_API.to_owned()) };
-    let api_url = api_url.filter(|text| url_is_safe(text));
+        if read.is_set(url_path) { read.text(url_path) } else { Some(STRIPE_API.to_owned()) };
+    let api_url = api_url.filter(|text| is_safe_url(text));
     if api_url.is_none() {
         read.fault(url_path, "must be an origin with https://, or with http:// on this machine");
     }
@@ -107,7 +108,7 @@ fn stripe(read: &mut Reader<'_>) -> Option<StripeSettings> {
 }
 
 /// An origin to which a key may be sent: over TLS, or to this machine.
-fn url_is_safe(text: &str) -> bool {
+fn is_safe_url(text: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(text) else { return false };
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     let here = host == "localhost"

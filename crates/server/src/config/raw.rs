@@ -15,7 +15,7 @@ pub(super) type Environment = HashMap<OsString, OsString>;
 
 /// A setting's value as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Value {
+pub(super) enum RawValue {
     /// In a file, between quotes.
     Text(String),
     /// In a file, a number.
@@ -25,14 +25,14 @@ pub(super) enum Value {
     /// In a file, a list of texts.
     List(Vec<String>),
     /// In the environment or on the command line: text, whatever it stands for.
-    Spelled(String),
+    Unparsed(String),
     /// The value is in this file.
-    InFile(PathBuf),
+    SecretFile(PathBuf),
 }
 
 /// Which layer a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum SettingOrigin {
     /// The default file.
     Default,
     /// The file of `--config`.
@@ -43,7 +43,7 @@ pub(super) enum Origin {
     Flag(&'static str),
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for SettingOrigin {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => out.write_str("default"),
@@ -56,22 +56,22 @@ impl fmt::Display for Origin {
 
 /// A value and where it comes from.
 #[derive(Clone, Debug)]
-pub(super) struct Given {
-    pub value: Value,
-    pub origin: Origin,
+pub(super) struct RawSetting {
+    pub value: RawValue,
+    pub origin: SettingOrigin,
 }
 
 /// The strongest value of each setting that has one.
 #[derive(Debug, Default)]
-pub(super) struct Raw(BTreeMap<&'static str, Given>);
+pub(super) struct RawSettings(BTreeMap<&'static str, RawSetting>);
 
-impl Raw {
-    pub(super) fn get(&self, path: &str) -> Option<&Given> {
+impl RawSettings {
+    pub(super) fn get(&self, path: &str) -> Option<&RawSetting> {
         self.0.get(path)
     }
 
-    fn set(&mut self, path: &'static str, value: Value, origin: Origin) {
-        self.0.insert(path, Given { value, origin });
+    fn set(&mut self, path: &'static str, value: RawValue, origin: SettingOrigin) {
+        self.0.insert(path, RawSetting { value, origin });
     }
 }
 
@@ -80,12 +80,12 @@ pub(super) fn gather(
     flags: &Flags,
     environment: &Environment,
     faults: &mut Vec<SettingFault>,
-) -> Raw {
-    let mut raw = Raw::default();
-    read_file(&mut raw, DEFAULT_FILE, &Origin::Default, faults);
+) -> RawSettings {
+    let mut raw = RawSettings::default();
+    read_file(&mut raw, DEFAULT_FILE, &SettingOrigin::Default, faults);
     if let Some(path) = &flags.config {
         match std::fs::read_to_string(path) {
-            Ok(text) => read_file(&mut raw, &text, &Origin::File(path.clone()), faults),
+            Ok(text) => read_file(&mut raw, &text, &SettingOrigin::File(path.clone()), faults),
             Err(error) => faults.push(SettingFault {
                 setting: "--config".into(),
                 detail: format!("cannot read {}: {error}", path.display()),
@@ -97,7 +97,12 @@ pub(super) fn gather(
     raw
 }
 
-fn read_file(raw: &mut Raw, text: &str, origin: &Origin, faults: &mut Vec<SettingFault>) {
+fn read_file(
+    raw: &mut RawSettings,
+    text: &str,
+    origin: &SettingOrigin,
+    faults: &mut Vec<SettingFault>,
+) {
     let table: toml::Table = match text.parse() {
         Ok(table) => table,
         Err(error) => {
@@ -113,8 +118,8 @@ fn read_file(raw: &mut Raw, text: &str, origin: &Origin, faults: &mut Vec<Settin
             return faults.push(SettingFault { setting: origin.to_string(), detail });
         }
     };
-    let mut layer = Layer::default();
-    flatten(&table, "", &mut |path, value| match named(path) {
+    let mut layer = RawLayer::default();
+    flatten(&table, "", &mut |path, value| match find_setting(path) {
         Some((setting, in_file)) => match file_value(value, in_file) {
             Some(value) => layer.add(setting, value, origin.clone()),
             None => faults.push(fault(
@@ -129,7 +134,7 @@ fn read_file(raw: &mut Raw, text: &str, origin: &Origin, faults: &mut Vec<Settin
             "there is no such setting; `doorbuster config default` lists them",
         )),
     });
-    layer.settle(raw, faults);
+    layer.merge_into(raw, faults);
 }
 
 /// Calls `each` with every path that holds something other than a table.
@@ -146,7 +151,7 @@ fn flatten(table: &toml::Table, prefix: &str, each: &mut impl FnMut(&str, &toml:
 }
 
 /// The setting that `path` names, and whether it names the file of a secret.
-fn named(path: &str) -> Option<(&'static str, bool)> {
+fn find_setting(path: &str) -> Option<(&'static str, bool)> {
     let plain =
         SETTINGS.iter().find(|setting| setting.path == path).map(|setting| (setting.path, false));
     plain.or_else(|| {
@@ -158,24 +163,28 @@ fn named(path: &str) -> Option<(&'static str, bool)> {
     })
 }
 
-fn file_value(value: &toml::Value, in_file: bool) -> Option<Value> {
+fn file_value(value: &toml::Value, in_file: bool) -> Option<RawValue> {
     Some(match value {
-        toml::Value::String(path) if in_file => Value::InFile(path.into()),
+        toml::Value::String(path) if in_file => RawValue::SecretFile(path.into()),
         _ if in_file => return None,
-        toml::Value::String(text) => Value::Text(text.clone()),
-        toml::Value::Integer(number) => Value::Whole(*number),
-        toml::Value::Boolean(flag) => Value::Flag(*flag),
-        toml::Value::Array(entries) => Value::List(
+        toml::Value::String(text) => RawValue::Text(text.clone()),
+        toml::Value::Integer(number) => RawValue::Whole(*number),
+        toml::Value::Boolean(flag) => RawValue::Flag(*flag),
+        toml::Value::Array(entries) => RawValue::List(
             entries.iter().map(|entry| entry.as_str().map(str::to_owned)).collect::<Option<_>>()?,
         ),
         _ => return None,
     })
 }
 
-fn read_environment(raw: &mut Raw, environment: &Environment, faults: &mut Vec<SettingFault>) {
+fn read_environment(
+    raw: &mut RawSettings,
+    environment: &Environment,
+    faults: &mut Vec<SettingFault>,
+) {
     let mut names: Vec<&OsString> = environment.keys().collect();
     names.sort_unstable();
-    let mut layer = Layer::default();
+    let mut layer = RawLayer::default();
     for name in names {
         let shown = name.to_string_lossy();
         if !shown.starts_with(ENV_PREFIX)
@@ -184,32 +193,35 @@ fn read_environment(raw: &mut Raw, environment: &Environment, faults: &mut Vec<S
         {
             continue;
         }
-        let origin = Origin::Environment(shown.to_string());
+        let origin = SettingOrigin::Environment(shown.to_string());
         let path = shown[ENV_PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
-        // Only the one spelling: DOORBUSTER_listen would be a setting that somebody believes to have made.
+        // Only the one spelling: DOORBUSTER_listen would be a setting that somebody believes to
+        // have made.
         let spelled =
             name.to_str().filter(|name| !name.bytes().any(|byte| byte.is_ascii_lowercase()));
-        let Some((setting, in_file)) = spelled.and_then(|_| named(&path)) else {
+        let Some((setting, in_file)) = spelled.and_then(|_| find_setting(&path)) else {
             let detail = "there is no such setting; `doorbuster config default` lists them";
             faults.push(SettingFault { setting: shown.to_string(), detail: detail.into() });
             continue;
         };
         match environment[name].to_str() {
-            _ if in_file => {
-                layer.add(setting, Value::InFile(Path::new(&environment[name]).into()), origin)
-            }
-            Some(text) => layer.add(setting, Value::Spelled(text.to_owned()), origin),
+            _ if in_file => layer.add(
+                setting,
+                RawValue::SecretFile(Path::new(&environment[name]).into()),
+                origin,
+            ),
+            Some(text) => layer.add(setting, RawValue::Unparsed(text.to_owned()), origin),
             None => faults
                 .push(SettingFault { setting: shown.to_string(), detail: "is not UTF-8".into() }),
         }
     }
-    layer.settle(raw, faults);
+    layer.merge_into(raw, faults);
 }
 
-fn read_flags(raw: &mut Raw, flags: &Flags, faults: &mut Vec<SettingFault>) {
+fn read_flags(raw: &mut RawSettings, flags: &Flags, faults: &mut Vec<SettingFault>) {
     let mut set = |path, flag, value: &Option<String>| {
         if let Some(value) = value {
-            raw.set(path, Value::Spelled(value.clone()), Origin::Flag(flag));
+            raw.set(path, RawValue::Unparsed(value.clone()), SettingOrigin::Flag(flag));
         }
     };
     set("listen", "--listen", &flags.listen);
@@ -224,14 +236,14 @@ fn read_flags(raw: &mut Raw, flags: &Flags, faults: &mut Vec<SettingFault>) {
 
 /// One layer's values. A secret and its file in one layer contradict each other.
 #[derive(Default)]
-struct Layer(Vec<(&'static str, Given)>);
+struct RawLayer(Vec<(&'static str, RawSetting)>);
 
-impl Layer {
-    fn add(&mut self, path: &'static str, value: Value, origin: Origin) {
-        self.0.push((path, Given { value, origin }));
+impl RawLayer {
+    fn add(&mut self, path: &'static str, value: RawValue, origin: SettingOrigin) {
+        self.0.push((path, RawSetting { value, origin }));
     }
 
-    fn settle(self, raw: &mut Raw, faults: &mut Vec<SettingFault>) {
+    fn merge_into(self, raw: &mut RawSettings, faults: &mut Vec<SettingFault>) {
         for (index, (path, given)) in self.0.iter().enumerate() {
             if self.0[..index].iter().any(|(earlier, _)| earlier == path) {
                 faults.push(fault(
@@ -246,9 +258,9 @@ impl Layer {
 }
 
 /// A fault of the setting at `path`.
-pub(super) fn fault(path: &str, origin: &Origin, detail: impl Into<String>) -> SettingFault {
+pub(super) fn fault(path: &str, origin: &SettingOrigin, detail: impl Into<String>) -> SettingFault {
     let setting = match origin {
-        Origin::Default => path.to_owned(),
+        SettingOrigin::Default => path.to_owned(),
         origin => format!("{path} ({origin})"),
     };
     SettingFault { setting, detail: detail.into() }

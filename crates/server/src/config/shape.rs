@@ -3,7 +3,7 @@
 use doorbuster_store::check_address;
 use secrecy::SecretString;
 
-use super::check::Reader;
+use super::check::SettingsReader;
 use super::{Roles, Shape};
 
 /// Slots' servers that one deployment may name.
@@ -12,17 +12,17 @@ const URLS_MAX: usize = 64;
 const REPLICAS_MAX: u64 = 10;
 
 /// Whether somebody wants this of servers of slots: none to wait for is what the default file says.
-fn is_asked_for(read: &mut Reader<'_>, path: &'static str) -> bool {
-    read.is_given(path)
-        && (path != "slots.wait_replicas" || read.whole(path, 0..=REPLICAS_MAX) != Some(0))
+fn is_wanted(read: &mut SettingsReader<'_>, path: &'static str) -> bool {
+    read.is_set(path)
+        && (path != "slots.wait_replicas" || read.integer(path, 0..=REPLICAS_MAX) != Some(0))
 }
 
 /// The shape, with the addresses that it needs.
-pub(super) fn shape(read: &mut Reader<'_>) -> Option<Shape> {
+pub(super) fn shape(read: &mut SettingsReader<'_>) -> Option<Shape> {
     match read.text("shape").as_deref() {
         None | Some("embedded") => {
             for path in ["store.url", "slots.urls", "slots.wait_replicas"] {
-                if is_asked_for(read, path) {
+                if is_wanted(read, path) {
                     read.fault(path, "contradicts shape = \"embedded\", which keeps everything in data_dir; remove it");
                 }
             }
@@ -30,7 +30,7 @@ pub(super) fn shape(read: &mut Reader<'_>) -> Option<Shape> {
         }
         Some("postgres") => {
             for path in ["slots.urls", "slots.wait_replicas"] {
-                if is_asked_for(read, path) {
+                if is_wanted(read, path) {
                     let why = "contradicts shape = \"postgres\", whose slots are in the nodes' memory; remove it, or write shape = \"cluster\"";
                     read.fault(path, why);
                 }
@@ -39,7 +39,7 @@ pub(super) fn shape(read: &mut Reader<'_>) -> Option<Shape> {
         }
         Some("cluster") => {
             let (store, slots) = (store(read, "cluster"), slots(read));
-            let wait_replicas = read.whole("slots.wait_replicas", 0..=REPLICAS_MAX)?;
+            let wait_replicas = read.integer("slots.wait_replicas", 0..=REPLICAS_MAX)?;
             Some(Shape::Cluster {
                 store: store?,
                 slots: slots?,
@@ -54,8 +54,8 @@ pub(super) fn shape(read: &mut Reader<'_>) -> Option<Shape> {
 }
 
 /// The address is never told: it may hold a password.
-fn store(read: &mut Reader<'_>, shape: &str) -> Option<SecretString> {
-    if !read.is_given("store.url") {
+fn store(read: &mut SettingsReader<'_>, shape: &str) -> Option<SecretString> {
+    if !read.is_set("store.url") {
         read.fault(
             "store.url",
             format!("is missing, and shape = \"{shape}\" needs it; write postgres://…"),
@@ -80,8 +80,8 @@ fn store(read: &mut Reader<'_>, shape: &str) -> Option<SecretString> {
     Some(url.into())
 }
 
-fn slots(read: &mut Reader<'_>) -> Option<Vec<SecretString>> {
-    let urls = if read.is_given("slots.urls") { read.list("slots.urls")? } else { Vec::new() };
+fn slots(read: &mut SettingsReader<'_>) -> Option<Vec<SecretString>> {
+    let urls = if read.is_set("slots.urls") { read.list("slots.urls")? } else { Vec::new() };
     if urls.is_empty() || urls.len() > URLS_MAX {
         read.fault(
             "slots.urls",
@@ -103,7 +103,7 @@ fn slots(read: &mut Reader<'_>) -> Option<Vec<SecretString>> {
 }
 
 /// The roles, as far as the shape lets them be apart.
-pub(super) fn roles(read: &mut Reader<'_>, shape: Option<&Shape>) -> Option<Roles> {
+pub(super) fn roles(read: &mut SettingsReader<'_>, shape: Option<&Shape>) -> Option<Roles> {
     let roles = read.list("roles")?;
     if let Some(other) =
         roles.iter().find(|role| !["api", "settle", "control"].contains(&role.as_str()))
@@ -126,7 +126,8 @@ pub(super) fn roles(read: &mut Reader<'_>, shape: Option<&Shape>) -> Option<Role
         Some(Shape::Postgres { .. }) if roles.api != roles.settle => {
             read.fault(
                 "roles",
-                "shape = \"postgres\" settles a node's tickets on that node; write api and settle together",
+                "shape = \"postgres\" settles a node's tickets on that node; write api and settle \
+                 together",
             );
         }
         _ => return Some(roles),

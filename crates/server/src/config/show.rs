@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use super::raw::{Origin, Raw, Value};
+use super::raw::{RawSettings, RawValue, SettingOrigin};
 use super::{SETTINGS, Settings};
 
 /// One line for each setting that has a value: TOML, and where it comes from.
-pub(super) fn lines(raw: &Raw, settings: Option<&Settings>) -> String {
+pub(super) fn lines(raw: &RawSettings, settings: Option<&Settings>) -> String {
     let mut out = String::new();
     let mut section = "";
     for setting in SETTINGS {
@@ -16,8 +16,8 @@ pub(super) fn lines(raw: &Raw, settings: Option<&Settings>) -> String {
             let _ = write!(out, "\n[{table}]\n");
         }
         let given = raw.get(setting.path);
-        let origin = given.map_or(&Origin::Default, |given| &given.origin);
-        if *origin == Origin::Default
+        let origin = given.map_or(&SettingOrigin::Default, |given| &given.origin);
+        if *origin == SettingOrigin::Default
             && settings.is_some_and(|settings| opened_by_demo(setting.path, settings))
         {
             // Writing into a string cannot fail.
@@ -25,13 +25,13 @@ pub(super) fn lines(raw: &Raw, settings: Option<&Settings>) -> String {
             continue;
         }
         let value = match given.map(|given| &given.value) {
-            Some(Value::InFile(path)) => {
+            Some(RawValue::SecretFile(path)) => {
                 Some(format!("\"***\"  # from the file {}", path.display()))
             }
-            Some(Value::List(entries)) if entries.is_empty() => Some("[]".to_owned()),
+            Some(RawValue::List(entries)) if entries.is_empty() => Some("[]".to_owned()),
             Some(_) if setting.secret => Some("\"***\"".to_owned()),
-            Some(value) => Some(shown(value)),
-            None => derived(setting.path, settings),
+            Some(value) => Some(render_value(value)),
+            None => derived_value(setting.path, settings),
         };
         // Writing into a string cannot fail.
         let _ = match value {
@@ -42,16 +42,18 @@ pub(super) fn lines(raw: &Raw, settings: Option<&Settings>) -> String {
     out
 }
 
-fn shown(value: &Value) -> String {
+fn render_value(value: &RawValue) -> String {
     match value {
-        Value::Text(text) | Value::Spelled(text) => toml::Value::String(text.clone()).to_string(),
-        Value::Whole(number) => number.to_string(),
-        Value::Flag(flag) => flag.to_string(),
-        Value::List(entries) => {
+        RawValue::Text(text) | RawValue::Unparsed(text) => {
+            toml::Value::String(text.clone()).to_string()
+        }
+        RawValue::Whole(number) => number.to_string(),
+        RawValue::Flag(flag) => flag.to_string(),
+        RawValue::List(entries) => {
             toml::Value::Array(entries.iter().cloned().map(toml::Value::String).collect())
                 .to_string()
         }
-        Value::InFile(path) => path.display().to_string(),
+        RawValue::SecretFile(path) => path.display().to_string(),
     }
 }
 
@@ -66,7 +68,7 @@ fn opened_by_demo(path: &str, settings: &Settings) -> bool {
 }
 
 /// Values that are found out rather than written.
-fn derived(path: &str, settings: Option<&Settings>) -> Option<String> {
+fn derived_value(path: &str, settings: Option<&Settings>) -> Option<String> {
     let settings = settings?;
     match path {
         "workers" => Some(settings.workers.to_string()),

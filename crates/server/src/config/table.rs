@@ -1,4 +1,5 @@
-//! The closed table of settings: every path that a file, the environment or the command line may name.
+//! The closed table of settings: every path that a file, the environment or the command line may
+//! name.
 
 /// One setting.
 #[derive(Clone, Copy, Debug)]

@@ -218,7 +218,8 @@ fn names_of_the_command_line_are_left_alone() {
 #[test]
 fn what_is_wrong_in_a_file_is_named_all_at_once() {
     let (_dir, flags) = file(
-        "listen = 8080\nworkers = \"4\"\nnonsense = 1\n[auth]\nadmin = \"x\"\n[pass]\nttl_secs = 1.5\n",
+        "listen = 8080\nworkers = \"4\"\nnonsense = 1\n[auth]\nadmin = \"x\"\n[pass]\nttl_secs = \
+         1.5\n",
     );
     let told = load(&flags, environment(&[])).expect_err("five faults").to_string();
     for word in ["listen", "workers", "nonsense", "auth.admin ", "pass.ttl_secs", "doorbuster.toml"]
@@ -267,8 +268,8 @@ fn showing_hides_secrets_and_says_where_each_value_comes_from() {
         ("DOORBUSTER_AUTH__ADMIN_KEY", "dontshowdontshowdontshowdontshow"),
         ("DOORBUSTER_LISTEN", "127.0.0.1:9"),
     ]);
-    let (text, verdict) = show(&Flags::default(), told);
-    assert!(verdict.is_ok() && !text.contains("dontshow"), "{text}");
+    let (text, finish) = show(&Flags::default(), told);
+    assert!(finish.is_ok() && !text.contains("dontshow"), "{text}");
     assert!(text.contains("listen = \"127.0.0.1:9\"  # DOORBUSTER_LISTEN"), "{text}");
     assert!(text.contains("admin_key = \"***\"  # DOORBUSTER_AUTH__ADMIN_KEY"), "{text}");
     assert!(
@@ -330,9 +331,9 @@ fn a_shape_asks_for_what_it_needs_and_refuses_what_it_cannot_have() {
         }
         other => panic!("{other:?}"),
     }
-    let (text, verdict) =
+    let (text, finish) =
         show(&Flags::default(), environment(&[("DOORBUSTER_SHAPE", "cluster"), STORE, SLOTS]));
-    assert!(verdict.is_ok() && !text.contains("hush") && text.contains("url = \"***\""), "{text}");
+    assert!(finish.is_ok() && !text.contains("hush") && text.contains("url = \"***\""), "{text}");
 }
 
 #[test]
@@ -374,7 +375,8 @@ fn stripe_is_configured_whole_and_alone() {
     }
 }
 
-/// Every setting that there is, changed here and there: it is read, or refused with what is wrong and where, and no secret is told either way.
+/// Every setting that there is, changed here and there: it is read, or refused with what is wrong
+/// and where, and no secret is told either way.
 #[test]
 fn a_mangled_file_is_read_or_refused_with_a_reason_and_tells_no_secret() {
     const FILES: usize = 2_000;

@@ -1,4 +1,5 @@
-//! Changes an item's total while the sale runs. Lowering takes what is free: from the pool first, then recalled from the slots.
+//! Changes an item's total while the sale runs. Lowering takes what is free: from the pool first,
+//! then recalled from the slots.
 use std::time::Duration;
 
 use doorbuster_core::{Grant, RecallId, RecallTarget};
@@ -60,7 +61,8 @@ impl Engine {
         let wanted = adjustment.units.unsigned_abs();
         let until = Instant::now() + PATIENCE;
         loop {
-            // Enabled before the store is asked: a unit that comes back in the very same commit is not missed.
+            // Enabled before the store is asked: a unit that comes back in the very same commit is
+            // not missed.
             let changed = item.gauge.changed().notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
@@ -87,16 +89,18 @@ impl Engine {
                 return Ok(Adjusted::MoreThanFree { free: free.min(wanted.saturating_sub(1)) });
             }
             if moved == 0 {
-                // What is missing is in tickets in flight, which will be orders or come back. After the wait, once more.
+                // What is missing is in tickets in flight, which will be orders or come back. After
+                // the wait, once more.
                 drop(tokio::time::timeout_at(until, changed).await);
             }
         }
     }
 
-    /// Moves at most `units` from the item's slots to its pool; returns how many it moved. What only another node reaches is asked for: that node
-    /// moves it.
+    /// Moves at most `units` from the item's slots to its pool; returns how many it moved. What
+    /// only another node reaches is asked for: that node moves it.
     pub(crate) async fn recall(&self, item: &ItemState, units: u64) -> Result<u64, EngineError> {
-        // Credits of returned tickets are on their way to the slots, and the caller holds the lock of whoever would bring them.
+        // Credits of returned tickets are on their way to the slots, and the caller holds the lock
+        // of whoever would bring them.
         let grants = self.store().grants(item.row.id).await?;
         let mut sources = self.sources(item, grants).await?;
         sources.sort_by_key(|(grant, _, has)| (std::cmp::Reverse(*has), grant.slot));
@@ -124,7 +128,8 @@ impl Engine {
         Ok(moved)
     }
 
-    /// The item's open grants, whether this node reaches their slots, and how many units may be there.
+    /// The item's open grants, whether this node reaches their slots, and how many units may be
+    /// there.
     async fn sources(
         &self,
         item: &ItemState,

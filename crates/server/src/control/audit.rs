@@ -1,11 +1,12 @@
-//! The continuous audit: the store's rows are added up every few seconds. A finding pauses its sale (every open one, if it is nobody's) and raises an alarm: better no sale than a
-//! wrong one. (The auditor of the command line shares no code with this.)
+//! The continuous audit: the store's rows are added up every few seconds. A finding pauses its sale
+//! (every open one, if it is nobody's) and raises an alarm: better no sale than a wrong one. (The
+//! auditor of the command line shares no code with this.)
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbuster_core::sale::Step;
+use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{Millis, Phase};
-use doorbuster_store::{ItemCounts, Notice, Reversed};
+use doorbuster_store::{ItemCounts, RefundNotice, ReversedPayment};
 use tokio::time::Instant;
 
 use crate::catalogue::SaleState;
@@ -13,10 +14,12 @@ use crate::engine::{Engine, EngineError};
 
 /// Shortest pause between two audits.
 const EVERY: Duration = Duration::from_secs(5);
-/// An audit reads every order, so it pauses this many times as long as it took: it never costs more than a hundredth of one core.
+/// An audit reads every order, so it pauses this many times as long as it took: it never costs more
+/// than a hundredth of one core.
 const PAUSE_FACTOR: u32 = 100;
-/// Tickets that this node settles in a [`LOOK`] from which there is a rush, and an audit lets it pass: while the audit reads, an embedded store cannot carry its log
-/// into the database, and buyers wait for a disk that has more to do.
+/// Tickets that this node settles in a [`LOOK`] from which there is a rush, and an audit lets it
+/// pass: while the audit reads, an embedded store cannot carry its log into the database, and
+/// buyers wait for a disk that has more to do.
 const RUSH: u64 = 1_000;
 /// How long it looks whether there is one.
 const LOOK: Duration = Duration::from_secs(1);
@@ -32,10 +35,11 @@ pub struct AuditView {
     pub repairs: u64,
     /// What does not add up. Empty: all is well.
     pub findings: Vec<FindingView>,
-    /// What others did wrong, and what was dealt with: money that goes back. All is well all the same.
-    pub notices: Vec<Notice>,
+    /// What others did wrong, and what was dealt with: money that goes back. All is well all the
+    /// same.
+    pub notices: Vec<RefundNotice>,
     /// Money that went back without having been asked to.
-    pub reversals: Vec<Reversed>,
+    pub reversals: Vec<ReversedPayment>,
     /// Every item's counts.
     pub items: Vec<ItemAudit>,
 }
@@ -80,7 +84,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Returns after the first [`LOOK`] in which fewer than [`RUSH`] tickets were settled, of which `settled` tells how many there were ever; after [`RUSH_MAX`] anyway.
+/// Returns after the first [`LOOK`] in which fewer than [`RUSH`] tickets were settled, of which
+/// `settled` tells how many there were ever; after [`RUSH_MAX`] anyway.
 async fn rush_passed(settled: impl Fn() -> u64) {
     let begun = Instant::now();
     let mut seen = settled();
@@ -94,7 +99,8 @@ async fn rush_passed(settled: impl Fn() -> u64) {
 }
 
 impl Engine {
-    /// Raises the alarm, and pauses the sales that findings are about: every open one for a finding of which nobody can say whose units they are.
+    /// Raises the alarm, and pauses the sales that findings are about: every open one for a finding
+    /// of which nobody can say whose units they are.
     pub(crate) async fn act_on(&self, view: &AuditView) {
         self.meter().find(view.findings.len());
         for finding in &view.findings {
@@ -115,7 +121,7 @@ impl Engine {
                 }
             };
             for sale in sales {
-                if let Err(error) = self.step_sale(&sale, Step::Pause).await {
+                if let Err(error) = self.step_sale(&sale, PhaseStep::Pause).await {
                     tracing::error!(%error, sale, "the sale could not be paused");
                 }
             }

@@ -1,13 +1,15 @@
-//! Drains that reach over nodes: whoever pauses or closes a sale tells the others through the store, and waits until they are done.
+//! Drains that reach over nodes: whoever pauses or closes a sale tells the others through the
+//! store, and waits until they are done.
 //!
-//! A node that is told stops its own slots, lets their tickets settle and closes their grants; buyers are asked to come again meanwhile. Nothing is safe
-//! because of it: the step itself closes whatever is still open. So a slot that cannot be asked, or is not drained in time, is told of and left: whatever it
-//! cut is returned.
+//! A node that is told stops its own slots, lets their tickets settle and closes their grants;
+//! buyers are asked to come again meanwhile. Nothing is safe because of it: the step itself closes
+//! whatever is still open. So a slot that cannot be asked, or is not drained in time, is told of
+//! and left: whatever it cut is returned.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use doorbuster_core::{Cause, SlotKey};
+use doorbuster_core::{CloseCause, SlotKey};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
@@ -71,12 +73,13 @@ async fn drain_own(engine: &Engine, sale: &SaleState) -> Result<(), EngineError>
     close_own(engine, &slots).await
 }
 
-/// Closes the grants of slots that only this node reaches, so that whoever waits for them need not wait for more.
+/// Closes the grants of slots that only this node reaches, so that whoever waits for them need not
+/// wait for more.
 async fn close_own(engine: &Engine, slots: &[SlotKey]) -> Result<(), EngineError> {
     for grant in
         engine.store().open_grants().await?.iter().filter(|grant| slots.contains(&grant.slot))
     {
-        engine.store().close_grant(grant.id, Cause::Rolled).await?;
+        engine.store().close_grant(grant.id, CloseCause::Rolled).await?;
     }
     Ok(())
 }
@@ -101,10 +104,12 @@ async fn wait_until_over(engine: &Engine, sale: &SaleState) -> Result<(), Engine
 }
 
 impl Engine {
-    /// Stops the sale's slots that this node reaches, and names them. One that cannot be asked is told of, and left.
+    /// Stops the sale's slots that this node reaches, and names them. One that cannot be asked is
+    /// told of, and left.
     pub(super) async fn stop_slots(&self, sale: &SaleState) -> Vec<SlotKey> {
         let items = sale.items.iter().map(|item| async move {
-            // Whoever tends the item looks at `draining` under this lock before it lets the slots go on.
+            // Whoever tends the item looks at `draining` under this lock before it lets the slots
+            // go on.
             let _alone = item.work.tending.lock().await;
             item.work.stopped_here.store(true, Ordering::Release);
             join_all(item.slots.iter().map(|&slot| self.stop_slot(slot))).await
@@ -122,7 +127,8 @@ impl Engine {
         }
     }
 
-    /// Stops every slot of the sale and waits until what was cut is settled, at every node, or for as long as a drain may take.
+    /// Stops every slot of the sale and waits until what was cut is settled, at every node, or for
+    /// as long as a drain may take.
     pub(super) async fn drain_everywhere(&self, sale: &SaleState) -> Result<(), EngineError> {
         if !self.layout().is_alone() {
             self.store().drain_sale(&sale.row.id, TOLD.as_millis() as i64).await?;

@@ -1,7 +1,8 @@
 //! What a slot's answer proves about its grant, and what is done about a slot whose memory is full.
 //!
-//! Evidence is read truth first, slot second, then the pending recalls and the grant again (see `doorbuster_core::loss`).
-use doorbuster_core::{Cause, Grant, loss};
+//! Evidence is read truth first, slot second, then the pending recalls and the grant again (see
+//! `doorbuster_core::loss`).
+use doorbuster_core::{CloseCause, Grant, loss};
 use tokio::time::Instant;
 
 use crate::catalogue::ItemState;
@@ -12,7 +13,7 @@ pub(super) async fn evidence(
     engine: &Engine,
     item: &ItemState,
     before: &Grant,
-) -> Result<Option<Cause>, EngineError> {
+) -> Result<Option<CloseCause>, EngineError> {
     let view = engine.slots().view(before.slot).await?;
     // Before the grant: a recall that is finished in between shows there.
     let pending = engine.store().pending_recalls().await?.iter().any(|r| r.grant == before.id);
@@ -32,7 +33,7 @@ async fn roll(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<(), En
     let _alone = item.work.tending.lock().await;
     engine.slots().stop(grant.slot, true).await?;
     if engine.drain(std::slice::from_ref(&grant.slot), Instant::now() + DRAIN_MAX).await.is_ok()
-        && engine.store().close_grant(grant.id, Cause::Rolled).await?
+        && engine.store().close_grant(grant.id, CloseCause::Rolled).await?
     {
         tracing::info!(slot = %grant.slot, "a slot's memory was full: it goes on under a new epoch");
     }

@@ -1,5 +1,6 @@
-//! Expires reserved orders whose payment window has passed. Sleeps until the next one is due; rests while another node leads, and while the machine's clock
-//! cannot be trusted where it is the store's.
+//! Expires reserved orders whose payment window has passed. Sleeps until the next one is due; rests
+//! while another node leads, and while the machine's clock cannot be trusted where it is the
+//! store's.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,11 +13,14 @@ use crate::failpoint::{self, Point};
 /// Orders that one transaction expires at most, and at least if so many are due.
 const BATCH_MAX: usize = 500;
 const BATCH_MIN: usize = 50;
-/// How long one transaction should take where the store is a database: when it takes twice as long, the next one has half as many orders.
+/// How long one transaction should take where the store is a database: when it takes twice as long,
+/// the next one has half as many orders.
 const BATCH_TIME: Duration = Duration::from_millis(8);
-/// The same where one writer does everything in turn: a purchase waits for the transaction that is under way, and for the next one.
+/// The same where one writer does everything in turn: a purchase waits for the transaction that is
+/// under way, and for the next one.
 const BATCH_TIME_ALONE: Duration = Duration::from_millis(3);
-/// Batches under way where the store is a database: while one is told of, the next one is at its rows. They commit one after the other.
+/// Batches under way where the store is a database: while one is told of, the next one is at its
+/// rows. They commit one after the other.
 const AHEAD: usize = 2;
 /// Longest sleep: an order that was made meanwhile is due a second after it at the earliest.
 const LOOK_AT_LEAST: Duration = Duration::from_millis(500);
@@ -39,10 +43,10 @@ fn rests(engine: &Engine) -> bool {
 
 async fn expire(engine: &Engine, batch: &mut usize) -> Duration {
     match engine.store().next_due().await {
-        Ok(Some(due)) if due <= engine.store().careful_now() => expire_all(engine, batch).await,
+        Ok(Some(due)) if due <= engine.store().monotonic_now() => expire_all(engine, batch).await,
         Ok(Some(due)) => {
             let until = Duration::from_millis(
-                (due.0 - engine.store().careful_now().0).max(0).unsigned_abs(),
+                (due.0 - engine.store().monotonic_now().0).max(0).unsigned_abs(),
             );
             until.clamp(LOOK_AT_MOST, LOOK_AT_LEAST)
         }
@@ -54,12 +58,14 @@ async fn expire(engine: &Engine, batch: &mut usize) -> Duration {
     }
 }
 
-/// Expires batch after batch until one has fewer orders than it was asked for; the wait before the next look.
+/// Expires batch after batch until one has fewer orders than it was asked for; the wait before the
+/// next look.
 ///
-/// There are no pauses: a writer takes turns by itself, and a database gives one session no more than its share. Pauses made the last order wait longer and
-/// nobody else less.
+/// There are no pauses: a writer takes turns by itself, and a database gives one session no more
+/// than its share. Pauses made the last order wait longer and nobody else less.
 async fn expire_all(engine: &Engine, batch: &mut usize) -> Duration {
-    // A writer's groups have what waits for it: a batch that waited there would be in one with the batch before, twice as long.
+    // A writer's groups have what waits for it: a batch that waited there would be in one with the
+    // batch before, twice as long.
     let (ahead, time) =
         if engine.layout().is_alone() { (1, BATCH_TIME_ALONE) } else { (AHEAD, BATCH_TIME) };
     let (mut under_way, mut more, mut wait) = (FuturesUnordered::new(), true, Duration::ZERO);
@@ -89,7 +95,8 @@ async fn expire_all(engine: &Engine, batch: &mut usize) -> Duration {
     }
 }
 
-/// How many orders the next transaction expires, after one with so many took so long in place of the time that one should take.
+/// How many orders the next transaction expires, after one with so many took so long in place of
+/// the time that one should take.
 fn next(batch: usize, took: Duration, time: Duration) -> usize {
     let wanted = match () {
         () if took > time * 2 => batch / 2,

@@ -1,11 +1,13 @@
-//! The tail: gathers units from an item's other slots into the one whose request came first, when the pool has none.
+//! The tail: gathers units from an item's other slots into the one whose request came first, when
+//! the pool has none.
 //!
-//! Runs while the item is tended. Units of a slot that only another node reaches are asked for by a pending recall, which that node carries out.
+//! Runs while the item is tended. Units of a slot that only another node reaches are asked for by a
+//! pending recall, which that node carries out.
 use std::time::Duration;
 
 use doorbuster_core::refill::Portion;
-use doorbuster_core::slot::Recalled;
-use doorbuster_core::tail::{self, Holding};
+use doorbuster_core::slot::RecallOutcome;
+use doorbuster_core::tail::{self, SlotHolding};
 use doorbuster_core::{Counter, Grant, Recall, RecallId, RecallTarget};
 
 use crate::catalogue::ItemState;
@@ -15,7 +17,8 @@ use crate::failpoint::{self, Point};
 use super::refill::give;
 use super::tend::Place;
 
-/// A node that had to give units away waits this long, and at random up to twice, before it asks for them back: meanwhile the other one sells them.
+/// A node that had to give units away waits this long, and at random up to twice, before it asks
+/// for them back: meanwhile the other one sells them.
 const AFTER_YOU: Duration = Duration::from_millis(20);
 
 /// What is known of an item while it is tended.
@@ -70,12 +73,13 @@ pub(super) async fn gather(
     Ok(moved)
 }
 
-/// Where the item's units are. Of a slot that only another node reaches, tickets in flight cannot be told from units.
-fn holdings(places: &[Place], known: &Known<'_>) -> Vec<Holding> {
+/// Where the item's units are. Of a slot that only another node reaches, tickets in flight cannot
+/// be told from units.
+fn holdings(places: &[Place], known: &Known<'_>) -> Vec<SlotHolding> {
     let holding = |grant: &Grant| {
         let here = places.iter().find(|place| place.grant.id == grant.id);
         let into = RecallTarget::Grant(grant.id);
-        Holding {
+        SlotHolding {
             slot: grant.slot,
             available: here.map_or(grant.unsettled(), |place| place.view.available),
             on_its_way: known
@@ -93,21 +97,22 @@ fn holdings(places: &[Place], known: &Known<'_>) -> Vec<Holding> {
     here.chain(away).filter(|grant| grant.counted).map(holding).collect()
 }
 
-/// Asks a slot for what is recalled, and finishes it: how many units moved. A refusal finishes nothing: closing the grant will.
+/// Asks a slot for what is recalled, and finishes it: how many units moved. A refusal finishes
+/// nothing: closing the grant will.
 pub(super) async fn carry_out(
     engine: &Engine,
     from: &Grant,
     recall: &Recall,
 ) -> Result<Option<u64>, EngineError> {
     match engine.slots().recall(from.slot, recall.id, from.id, from.epoch, recall.asked).await? {
-        Recalled::Taken(taken) => {
+        RecallOutcome::Taken(taken) => {
             failpoint::pass(Point::RecallTaken);
             let moved = engine.store().finish_recall(recall.id, taken).await?;
             tracing::debug!(slot = %from.slot, units = moved, target = ?recall.target, "recalled");
             engine.meter().recall();
             Ok(Some(moved))
         }
-        Recalled::Refused => Ok(None),
+        RecallOutcome::Refused => Ok(None),
     }
 }
 

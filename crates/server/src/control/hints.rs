@@ -1,4 +1,5 @@
-//! What others want of this node, and what may have happened to slots: hints, each of which only saves time.
+//! What others want of this node, and what may have happened to slots: hints, each of which only
+//! saves time.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,8 @@ use doorbuster_core::Phase;
 use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
 
-/// Between two looks at what others recall from the slots of this node, while a sale is open. A unit that came back may lie here any moment.
+/// Between two looks at what others recall from the slots of this node, while a sale is open. A
+/// unit that came back may lie here any moment.
 const ERRANDS: Duration = Duration::from_millis(40);
 /// The same while a pool is empty, and the tail is gathered.
 const ERRANDS_AT_THE_TAIL: Duration = Duration::from_millis(10);
@@ -18,7 +20,7 @@ const ERRANDS_AT_REST: Duration = Duration::from_secs(1);
 pub(super) async fn run(engine: Arc<Engine>) {
     let mut seen = engine.slots().evidence().changes;
     loop {
-        seen = engine.slots().changed(seen).await;
+        seen = engine.slots().wait_for_change(seen).await;
         let evidence = engine.slots().evidence();
         tracing::warn!(servers = ?evidence.servers, "servers that hold slots changed");
         for refusal in evidence.refusals {
@@ -28,7 +30,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Looks for recalls that other nodes began from slots that only this one reaches, until the program stops.
+/// Looks for recalls that other nodes began from slots that only this one reaches, until the
+/// program stops.
 pub(super) async fn run_errands(engine: Arc<Engine>) {
     if engine.layout().reaches_all() {
         return std::future::pending().await;

@@ -1,12 +1,14 @@
-//! Leases: each node's own, and that of the one that does the work of one for all. Runs a few times a lease.
+//! Leases: each node's own, and that of the one that does the work of one for all. Runs a few times
+//! a lease.
 //!
-//! The leader closes the grants of nodes whose lease lapsed, so that others sell their units. Leases save work; safety rests on the store's rows:
-//! a node that went on without its lease has its tickets returned.
+//! The leader closes the grants of nodes whose lease lapsed, so that others sell their units.
+//! Leases save work; safety rests on the store's rows: a node that went on without its lease has
+//! its tickets returned.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use doorbuster_core::{Cause, lease};
+use doorbuster_core::{CloseCause, lease};
 use tokio::time::Instant;
 
 use crate::config::Roles;
@@ -29,7 +31,7 @@ pub(super) async fn run(engine: Arc<Engine>, roles: Roles) {
         match lead_now(&engine, roles).await {
             Ok(()) => {
                 if asked.duration_since(last) > Duration::from_millis(LEASE_MS.unsigned_abs()) {
-                    lapsed(&engine, asked.duration_since(last));
+                    lapsed_grants(&engine, asked.duration_since(last));
                 }
                 last = asked;
             }
@@ -42,8 +44,9 @@ pub(super) async fn run(engine: Arc<Engine>, roles: Roles) {
     }
 }
 
-/// This node was away for longer than its lease, so its grants may be closed: whatever it reaches is looked at now.
-fn lapsed(engine: &Engine, away: Duration) {
+/// This node was away for longer than its lease, so its grants may be closed: whatever it reaches
+/// is looked at now.
+fn lapsed_grants(engine: &Engine, away: Duration) {
     tracing::warn!(
         away_ms = away.as_millis(),
         "this node's lease lapsed: its slots begin anew if others took their units"
@@ -55,7 +58,8 @@ fn lapsed(engine: &Engine, away: Duration) {
     }
 }
 
-/// Renews this node's lease and, with the role, takes or renews the leader's; then looks after nodes that are gone.
+/// Renews this node's lease and, with the role, takes or renews the leader's; then looks after
+/// nodes that are gone.
 pub(crate) async fn lead_now(engine: &Engine, roles: Roles) -> Result<(), EngineError> {
     let control = engine.control();
     if engine.layout().is_alone() {
@@ -63,8 +67,9 @@ pub(crate) async fn lead_now(engine: &Engine, roles: Roles) -> Result<(), Engine
         control.tends.store(true, Ordering::Release);
         return Ok(());
     }
-    engine.store().beat(engine.node(), LEASE_MS).await?;
-    let has_lead = roles.control && engine.store().lead(engine.node().0, LEASE_MS).await?;
+    engine.store().renew_node_lease(engine.node(), LEASE_MS).await?;
+    let has_lead =
+        roles.control && engine.store().take_leader_lease(engine.node().0, LEASE_MS).await?;
     let leads = has_lead || engine.leads_regardless();
     if control.leads.swap(leads, Ordering::AcqRel) != leads {
         tracing::info!(leads, node = %engine.node(), "the lead changed");
@@ -76,8 +81,8 @@ pub(crate) async fn lead_now(engine: &Engine, roles: Roles) -> Result<(), Engine
     let grants = if may_lapse { engine.store().open_grants().await? } else { Vec::new() };
     let live = engine.store().live_nodes().await?;
     engine.living().saw(live.len());
-    for grant in lease::lapsed(&grants, &live, engine.node()) {
-        if engine.store().close_grant(grant.id, Cause::LeaseLapsed).await? {
+    for grant in lease::lapsed_grants(&grants, &live, engine.node()) {
+        if engine.store().close_grant(grant.id, CloseCause::LeaseLapsed).await? {
             tracing::warn!(slot = %grant.slot, units = grant.unsettled(), "a node's lease lapsed: others sell its units");
         }
     }

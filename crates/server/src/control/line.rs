@@ -1,22 +1,25 @@
-//! Serves those who stand in line with units that came back, and ends the lines of sales that have ended. Woken by the commit that left such a unit, by a
-//! sale that goes on or ends, and every second for whatever was missed, also by a leader before. The leader does it; two who do, do no harm: the store
-//! gives each unit once, by turn, and ends each place once. Whoever was passed over is told by the node that they listen to.
+//! Serves those who stand in line with units that came back, and ends the lines of sales that have
+//! ended. Woken by the commit that left such a unit, by a sale that goes on or ends, and every
+//! second for whatever was missed, also by a leader before. The leader does it; two who do, do no
+//! harm: the store gives each unit once, by turn, and ends each place once. Whoever was passed over
+//! is told by the node that they listen to.
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use doorbuster_core::{Phase, Place, PlaceState, TicketId, Verdict};
+use doorbuster_core::{Phase, TicketId, Verdict, WaitlistEntry, WaitlistState};
 use futures_util::StreamExt;
 use tokio::sync::Notify;
 
 use crate::catalogue::{ItemState, SaleState};
 use crate::engine::{Engine, EngineError};
-use crate::notify::Kind;
+use crate::notify::EventKind;
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Items whose lines are tended at the same time; the store commits them in groups.
 const TENDED_AT_ONCE: usize = 16;
 
-/// Refusals from elsewhere that wait to be looked at; at the bound they are let go, and a page that waits in line asks by itself.
+/// Refusals from elsewhere that wait to be looked at; at the bound they are let go, and a page that
+/// waits in line asks by itself.
 const REFUSED_MAX: usize = 1_000;
 
 /// Refusals that another node wrote, until somebody looks whether they are of places in line.
@@ -41,14 +44,15 @@ impl Refused {
     }
 }
 
-/// Tells whoever listens here that they were passed over by another node, until the program stops. An order tells itself; a refusal does not say whose it is.
+/// Tells whoever listens here that they were passed over by another node, until the program stops.
+/// An order tells itself; a refusal does not say whose it is.
 pub(super) async fn tell_from_elsewhere(engine: Arc<Engine>) {
     loop {
         engine.control().refused.came.notified().await;
         for id in engine.control().refused.take() {
             let told = async {
-                match engine.store().line_place(id).await?.map(|found| found.place) {
-                    Some(place) if place.state == PlaceState::PassedOver => {
+                match engine.store().waitlist_position(id).await?.map(|found| found.place) {
+                    Some(place) if place.state == WaitlistState::PassedOver => {
                         tell(&engine, place).await
                     }
                     // Whoever gave a place up knows of it.
@@ -79,7 +83,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Does what is due about each line, for as many places as one transaction takes. True: somebody is left.
+/// Does what is due about each line, for as many places as one transaction takes. True: somebody is
+/// left.
 async fn tend_all(engine: &Engine) -> bool {
     let catalogue = engine.catalogue().clone();
     let mut lines: Vec<(Arc<ItemState>, Due)> = Vec::new();
@@ -109,8 +114,8 @@ fn due(sale: &SaleState, item: &ItemState) -> Option<Due> {
 }
 
 async fn serve(engine: &Engine, item: &ItemState) -> Result<bool, EngineError> {
-    let served = engine.store().serve_line(item.row.id).await?;
-    engine.meter().serve_line(served.orders.len(), served.passed_over.len());
+    let served = engine.store().serve_waitlist(item.row.id).await?;
+    engine.meter().serve_waitlist(served.orders.len(), served.passed_over.len());
     for place in served.passed_over {
         tell(engine, place).await?;
     }
@@ -118,30 +123,31 @@ async fn serve(engine: &Engine, item: &ItemState) -> Result<bool, EngineError> {
 }
 
 async fn end(engine: &Engine, item: &ItemState) -> Result<bool, EngineError> {
-    let ended = engine.store().end_line(item.row.id).await?;
-    engine.meter().end_line(ended.places.len());
+    let ended = engine.store().end_waitlist(item.row.id).await?;
+    engine.meter().end_waitlist(ended.places.len());
     ended.places.into_iter().for_each(|place| tell_of_end(engine, place));
     Ok(ended.more)
 }
 
-fn tell_of_end(engine: &Engine, place: Place) {
-    let Place { id, item, buyer, .. } = place;
-    engine.hub().publish(Kind::LineEnded { id, item, buyer });
+fn tell_of_end(engine: &Engine, place: WaitlistEntry) {
+    let WaitlistEntry { id, item, buyer, .. } = place;
+    engine.hub().publish(EventKind::WaitlistEnded { id, item, buyer });
 }
 
-/// Tells whoever was passed over and listens here; others read it. Who got an order is told of it as of any.
-async fn tell(engine: &Engine, place: Place) -> Result<(), EngineError> {
-    if !engine.hub().is_heard() {
+/// Tells whoever was passed over and listens here; others read it. Who got an order is told of it
+/// as of any.
+async fn tell(engine: &Engine, place: WaitlistEntry) -> Result<(), EngineError> {
+    if !engine.hub().may_have_readers() {
         return Ok(());
     }
     let Some(resolved) = engine.store().verdict(place.id).await? else { return Ok(()) };
     match (resolved.order, resolved.verdict) {
-        (Some(order), _) => engine.hub().publish(Kind::Order(Arc::new(order))),
+        (Some(order), _) => engine.hub().publish(EventKind::Order(Arc::new(order))),
         // A turn that came is refused for the limit alone.
         (None, Verdict::Unavailable) => tell_of_end(engine, place),
         (None, verdict) => {
-            let Place { id, item, buyer, .. } = place;
-            engine.hub().publish(Kind::Refused {
+            let WaitlistEntry { id, item, buyer, .. } = place;
+            engine.hub().publish(EventKind::Refused {
                 id,
                 item,
                 buyer,

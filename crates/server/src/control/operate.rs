@@ -1,8 +1,9 @@
-//! What operators do to sales. Each change is in the store and in the catalogue before it is answered.
+//! What operators do to sales. Each change is in the store and in the catalogue before it is
+//! answered.
 use std::sync::atomic::Ordering;
 
-use doorbuster_core::sale::{Step, Stepped};
-use doorbuster_core::{Cause, Phase, Spread};
+use doorbuster_core::sale::{PhaseChange, PhaseStep};
+use doorbuster_core::{CloseCause, Phase, Spread};
 use doorbuster_store::{
     DeleteOutcome, NewSale, PatchOutcome, SalePatch, SaleRow, SpreadOutcome, StepOutcome,
 };
@@ -12,7 +13,8 @@ use super::Control;
 use crate::catalogue::{ItemState, SaleFlags, SaleState};
 use crate::engine::{Engine, EngineError};
 
-/// A sale that only its holder changes on this node. When it goes, what other nodes changed meanwhile is read.
+/// A sale that only its holder changes on this node. When it goes, what other nodes changed
+/// meanwhile is read.
 pub(super) struct Operating<'a> {
     alone: Option<MutexGuard<'a, ()>>,
     control: &'a Control,
@@ -88,11 +90,11 @@ impl Engine {
         Ok(outcome)
     }
 
-    /// Moves a sale to another phase. Pause and close answer when what was in flight has settled; in between buyers are asked to come again.
+    /// Moves a sale to another phase. Pause and close answer when what was in flight has settled;
+    /// in between buyers are asked to come again.
     ///
-    /// # Errors
-    /// When the store is away; the step may be repeated.
-    pub async fn step_sale(&self, id: &str, step: Step) -> Result<StepOutcome, EngineError> {
+    /// # Errors When the store is away; the step may be repeated.
+    pub async fn step_sale(&self, id: &str, step: PhaseStep) -> Result<StepOutcome, EngineError> {
         let Some(flags) = self.catalogue().sale(id).map(|s| s.flags.clone()) else {
             return Ok(StepOutcome::NotFound);
         };
@@ -101,16 +103,18 @@ impl Engine {
             return Ok(StepOutcome::NotFound);
         };
         let outcome = match sale.row.phase.step(step) {
-            Stepped::WrongState => return Ok(StepOutcome::WrongState(sale.row.phase)),
-            Stepped::Already => Ok(StepOutcome::Done { sale: sale.row.clone(), changed: false }),
-            Stepped::To(Phase::Paused | Phase::Closed) => self.step_drained(&sale, step).await,
-            Stepped::To(_) => self.step_at_once(id, step).await,
+            PhaseChange::WrongState => return Ok(StepOutcome::WrongState(sale.row.phase)),
+            PhaseChange::Already => {
+                Ok(StepOutcome::Done { sale: sale.row.clone(), changed: false })
+            }
+            PhaseChange::To(Phase::Paused | Phase::Closed) => self.step_drained(&sale, step).await,
+            PhaseChange::To(_) => self.step_at_once(id, step).await,
         };
         self.after_step(id).await?;
         outcome
     }
 
-    async fn step_at_once(&self, id: &str, step: Step) -> Result<StepOutcome, EngineError> {
+    async fn step_at_once(&self, id: &str, step: PhaseStep) -> Result<StepOutcome, EngineError> {
         let outcome = self.store().step_sale(id, step).await?;
         if let StepOutcome::Done { sale: row, .. } = &outcome {
             self.take_in(row.clone()).await?;
@@ -118,8 +122,13 @@ impl Engine {
         Ok(outcome)
     }
 
-    /// Stops the slots, waits until their tickets are settled, and only then lets the phase show. The transaction that shows it closes the grants.
-    async fn step_drained(&self, sale: &SaleState, step: Step) -> Result<StepOutcome, EngineError> {
+    /// Stops the slots, waits until their tickets are settled, and only then lets the phase show.
+    /// The transaction that shows it closes the grants.
+    async fn step_drained(
+        &self,
+        sale: &SaleState,
+        step: PhaseStep,
+    ) -> Result<StepOutcome, EngineError> {
         sale.flags.draining.store(true, Ordering::Release);
         let stepped = async {
             self.drain_everywhere(sale).await?;
@@ -130,7 +139,8 @@ impl Engine {
             Ok(outcome)
         };
         let outcome = stepped.await;
-        // The step ends the drain; where another node took it first, this one's has no end of its own.
+        // The step ends the drain; where another node took it first, this one's has no end of its
+        // own.
         if !matches!(outcome, Ok(StepOutcome::Done { changed: true, .. })) {
             self.give_up_draining(sale).await;
         }
@@ -163,7 +173,7 @@ impl Engine {
                 for grant in
                     self.store().grants(item.row.id).await?.iter().filter(|grant| grant.open)
                 {
-                    self.store().close_grant(grant.id, Cause::Rolled).await?;
+                    self.store().close_grant(grant.id, CloseCause::Rolled).await?;
                 }
             }
             self.after_step(&row.id).await?;
@@ -171,12 +181,14 @@ impl Engine {
         Ok(outcome)
     }
 
-    /// Puts a changed row into the catalogue and tells whoever watches it. The caller has the sale for itself.
+    /// Puts a changed row into the catalogue and tells whoever watches it. The caller has the sale
+    /// for itself.
     pub(super) async fn take_in(&self, row: SaleRow) -> Result<(), EngineError> {
         self.show(row, false).await.map(drop)
     }
 
-    /// The same of a new sale, which nobody can have for itself yet. False: it was put here meanwhile, and that may be the newer one.
+    /// The same of a new sale, which nobody can have for itself yet. False: it was put here
+    /// meanwhile, and that may be the newer one.
     pub(super) async fn take_in_new(&self, row: SaleRow) -> Result<bool, EngineError> {
         self.show(row, true).await
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_core::Phase;
-use doorbuster_core::sale::Step;
+use doorbuster_core::sale::PhaseStep;
 
 use tokio::task::JoinSet;
 
@@ -24,7 +24,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
             under_way.remove(&ended.unwrap_or_default());
         }
         let sales: Vec<_> = engine.catalogue().sales().cloned().collect();
-        let now = engine.store().careful_now();
+        let now = engine.store().monotonic_now();
         let mut wait = LOOK_AT_LEAST;
         for sale in sales {
             let Some((step, at)) = next_step(&sale).filter(|_| engine.control().leads()) else {
@@ -44,8 +44,9 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Takes one step and tells when it did not come off; it is tried again at the next look. Returns the sale's id.
-async fn take_step(engine: Arc<Engine>, sale: Arc<SaleState>, step: Step) -> String {
+/// Takes one step and tells when it did not come off; it is tried again at the next look. Returns
+/// the sale's id.
+async fn take_step(engine: Arc<Engine>, sale: Arc<SaleState>, step: PhaseStep) -> String {
     if let Err(error) = engine.step_sale(&sale.row.id, step).await {
         tracing::warn!(%error, sale = sale.row.id, step = step.as_str(), "a phase could not be changed yet");
         tokio::time::sleep(RETRY).await;
@@ -55,10 +56,10 @@ async fn take_step(engine: Arc<Engine>, sale: Arc<SaleState>, step: Step) -> Str
 }
 
 /// The step that the clock will ask for next, and when.
-fn next_step(sale: &SaleState) -> Option<(Step, doorbuster_core::Millis)> {
+fn next_step(sale: &SaleState) -> Option<(PhaseStep, doorbuster_core::Millis)> {
     match sale.row.phase {
-        Phase::Scheduled => sale.row.starts_at.map(|at| (Step::Open, at)),
-        Phase::Open | Phase::Paused => sale.row.ends_at.map(|at| (Step::Close, at)),
+        Phase::Scheduled => sale.row.starts_at.map(|at| (PhaseStep::Open, at)),
+        Phase::Open | Phase::Paused => sale.row.ends_at.map(|at| (PhaseStep::Close, at)),
         Phase::Draft | Phase::Closed => None,
     }
 }

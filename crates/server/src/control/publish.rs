@@ -1,5 +1,6 @@
-//! Publishes each sale's `count`, `start` and `access` in the Redis that nodes share, when they change and at least each second, so that whatever
-//! stands in front (an edge, a gateway, another program) reads them from a replica there and asks no node. One node of all does it, by the lock.
+//! Publishes each sale's `count`, `start` and `access` in the Redis that nodes share, when they
+//! change and at least each second, so that whatever stands in front (an edge, a gateway, another
+//! program) reads them from a replica there and asks no node. One node of all does it, by the lock.
 //! Nothing here reads them back.
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_core::{Millis, Phase};
-use doorbuster_slots::{Held, Shared, SlotError};
+use doorbuster_slots::{LockGuard, Shared, SlotError};
 use doorbuster_store::SaleRow;
 use tokio::time::Instant;
 
@@ -50,7 +51,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
 }
 
 /// Publishes as long as this node has the lock.
-async fn publish(engine: &Engine, shared: &Shared, held: &Held) -> Result<(), SlotError> {
+async fn publish(engine: &Engine, shared: &Shared, held: &LockGuard) -> Result<(), SlotError> {
     let mut written: HashMap<Arc<str>, (Vec<String>, Instant)> = HashMap::new();
     while held.is_held() {
         let sales = in_turn(engine);
@@ -89,7 +90,8 @@ fn in_turn(engine: &Engine) -> Vec<Arc<SaleState>> {
     sales.into_iter().map(|(_, sale)| sale).collect()
 }
 
-/// How soon a sale's numbers are published, the least first; `None`: not at all. Past sales only add up.
+/// How soon a sale's numbers are published, the least first; `None`: not at all. Past sales only
+/// add up.
 fn turn(row: &SaleRow, now: Millis) -> Option<u8> {
     match row.phase {
         Phase::Open => Some(0),
@@ -100,7 +102,8 @@ fn turn(row: &SaleRow, now: Millis) -> Option<u8> {
     }
 }
 
-/// Field and value in turn: of the sale, then `item:NAME` with "count start access"; `-` is a count without end.
+/// Field and value in turn: of the sale, then `item:NAME` with "count start access"; `-` is a count
+/// without end.
 async fn fields(engine: &Engine, sale: &SaleState) -> Vec<String> {
     let version = sale.version();
     let start = u8::from(sale.row.phase == Phase::Open);

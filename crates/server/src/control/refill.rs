@@ -1,4 +1,5 @@
-//! Shares an item's pool out to its slots: everything at once, or in portions that are refilled before they run dry. Runs while the item is tended.
+//! Shares an item's pool out to its slots: everything at once, or in portions that are refilled
+//! before they run dry. Runs while the item is tended.
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -22,7 +23,8 @@ pub(super) struct Portions {
 }
 
 impl Portions {
-    /// As the shop asked; in small ones where it asked for none and what lies in one slot cannot be sold by another.
+    /// As the shop asked; in small ones where it asked for none and what lies in one slot cannot be
+    /// sold by another.
     pub(super) fn of(engine: &Engine, item: &ItemState) -> Self {
         let spread = item.row.spread;
         if engine.layout().reaches_all() {
@@ -30,8 +32,8 @@ impl Portions {
         }
         let slots = u32::try_from(engine.nodes()).unwrap_or(u32::MAX).max(1);
         match item.gauge.counts().total {
-            Stock::Counted(total) if !spread.in_use() => {
-                Self { spread: refill::small(total, slots, spread.choose), slots }
+            Stock::Counted(total) if !spread.uses_sub_domains() => {
+                Self { spread: refill::node_memory_spread(total, slots, spread.choose), slots }
             }
             _ => Self { spread, slots },
         }
@@ -39,15 +41,16 @@ impl Portions {
 
     /// Whether a slot that says this of itself would get units of a pool with so many.
     pub(super) fn wants(&self, pool: u64, view: &SlotView) -> bool {
-        !self.spread.in_use() || refill::wanted(&self.spread, pool, self.slots, view, 0).is_some()
+        !self.spread.uses_sub_domains()
+            || refill::next_portion(&self.spread, pool, self.slots, view, 0).is_some()
     }
 
     /// What each place gets of the pool.
     fn share(&self, pool: u64, limit: u32, places: &[Place]) -> Vec<Option<Portion>> {
         let first = |units| Portion { units, counter: Counter::A };
-        if !self.spread.in_use() {
+        if !self.spread.uses_sub_domains() {
             let levels: Vec<u64> = places.iter().map(|place| place.view.available).collect();
-            return refill::pour(pool, u64::from(limit), &levels)
+            return refill::distribute_pool(pool, u64::from(limit), &levels)
                 .into_iter()
                 .map(first)
                 .map(Some)
@@ -55,10 +58,10 @@ impl Portions {
         }
         let fresh = places.iter().filter(|place| place.grant.granted == 0).count();
         let others = (self.slots as usize).saturating_sub(places.len());
-        let mut parts = refill::warm_up(&self.spread, pool, fresh + others).into_iter();
+        let mut parts = refill::initial_portions(&self.spread, pool, fresh + others).into_iter();
         let share = |place: &Place| match place.grant.granted {
             0 => parts.next().map(first),
-            _ => refill::wanted(&self.spread, pool, self.slots, &place.view, 0),
+            _ => refill::next_portion(&self.spread, pool, self.slots, &place.view, 0),
         };
         places.iter().map(share).collect()
     }

@@ -36,7 +36,8 @@ pub(crate) struct LastLook {
 /// Takes in what others changed since this version; the version that this node has all of then.
 async fn reload(engine: &Engine, since: Option<&str>) -> Result<Option<String>, EngineError> {
     engine.meter().look();
-    // Kept from before the truth is asked: whatever is put here meanwhile may be newer than what is read.
+    // Kept from before the truth is asked: whatever is put here meanwhile may be newer than what is
+    // read.
     let known = engine.catalogue().clone();
     let version = engine.store().catalogue_version().await?;
     if since == Some(version.as_str()) {
@@ -65,7 +66,8 @@ async fn reload(engine: &Engine, since: Option<&str>) -> Result<Option<String>, 
     Ok(has_all.then_some(version))
 }
 
-/// Takes in one sale that was read again, unless it is being changed here: then whoever does has it read once more in the end.
+/// Takes in one sale that was read again, unless it is being changed here: then whoever does has it
+/// read once more in the end.
 async fn reload_one(
     engine: &Engine,
     row: SaleRow,
@@ -89,7 +91,8 @@ async fn reload_one(
             (None, _) => engine.take_in_new(row).await?,
         };
         if !is_shown {
-            // It was made here at the same time, and which of the two is newer is not known: once more, now that it is known.
+            // It was made here at the same time, and which of the two is newer is not known: once
+            // more, now that it is known.
             engine.control().reload();
             return Ok(false);
         }
@@ -120,10 +123,10 @@ async fn follow(engine: &Engine, id: &str) -> Result<(), EngineError> {
 }
 
 impl Engine {
-    /// Shows whatever other nodes had changed before this was called. One reading serves everybody who asked before it began.
+    /// Shows whatever other nodes had changed before this was called. One reading serves everybody
+    /// who asked before it began.
     ///
-    /// # Errors
-    /// When the store is away.
+    /// # Errors When the store is away.
     pub async fn catch_up(&self) -> Result<(), EngineError> {
         if self.layout().is_alone() {
             return Ok(());

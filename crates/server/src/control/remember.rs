@@ -1,4 +1,5 @@
-//! Makes room in what a node remembers of who holds an order, once it remembers as many as it may: sales that are long over are forgotten.
+//! Makes room in what a node remembers of who holds an order, once it remembers as many as it may:
+//! sales that are long over are forgotten.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -6,7 +7,8 @@ use crate::engine::Engine;
 
 /// Between two looks at whether there is room.
 const EVERY: Duration = Duration::from_secs(60);
-/// Rest after everything was read again and there is no room: it is a long read, and sales end seldom.
+/// Rest after everything was read again and there is no room: it is a long read, and sales end
+/// seldom.
 const REST: Duration = Duration::from_secs(3_600);
 
 /// Makes room until the program stops.

@@ -1,4 +1,5 @@
-//! Drops what slots that nodes share still keep of sales that are over: whoever closes a sale may not reach them, or end before it has.
+//! Drops what slots that nodes share still keep of sales that are over: whoever closes a sale may
+//! not reach them, or end before it has.
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;

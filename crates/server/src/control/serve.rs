@@ -1,6 +1,8 @@
-//! Names the slots whose queues this node reads: those of every sale that may have tickets. Runs when a sale changes, and every second.
+//! Names the slots whose queues this node reads: those of every sale that may have tickets. Runs
+//! when a sale changes, and every second.
 //!
-//! A node reads so many queues at a time. Those of sales that are on come first; a sale that is announced is read shortly before it opens.
+//! A node reads so many queues at a time. Those of sales that are on come first; a sale that is
+//! announced is read shortly before it opens.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +15,8 @@ use crate::engine::Engine;
 const EVERY: Duration = Duration::from_secs(1);
 /// How long before its opening a sale's queues are read.
 const BEFORE_OPENING_MS: i64 = 60_000;
-/// How long after its end a sale's queues are read: what was cut by a slot that missed the end is returned then.
+/// How long after its end a sale's queues are read: what was cut by a slot that missed the end is
+/// returned then.
 const AFTER_END_MS: i64 = 60_000;
 
 /// Names them until the program stops.
@@ -57,7 +60,8 @@ impl Engine {
         }
     }
 
-    /// Slots whose queues would be read at a time were this sale on, with so many of its own, beside all that meet it. 0 where nobody reads queues.
+    /// Slots whose queues would be read at a time were this sale on, with so many of its own,
+    /// beside all that meet it. 0 where nobody reads queues.
     #[must_use]
     pub fn slots_beside(&self, row: &SaleRow, own: usize) -> usize {
         if self.layout().is_own() {

@@ -1,4 +1,5 @@
-//! Tells readers that a sale's status changed: at once, then at most a few times a second; and of mere counts more seldom, the more readers there are.
+//! Tells readers that a sale's status changed: at once, then at most a few times a second; and of
+//! mere counts more seldom, the more readers there are.
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +8,12 @@ use tokio::time::{Instant, sleep};
 
 use crate::catalogue::SaleState;
 use crate::engine::Engine;
-use crate::notify::Kind;
+use crate::notify::EventKind;
 
 /// Between two events of one sale.
 const PACE: Duration = Duration::from_millis(250);
-/// Readers whom a node tells of mere counts within a second: each event costs it a write to every connection, which a crowd that only watches must not take
-/// from those who buy.
+/// Readers whom a node tells of mere counts within a second: each event costs it a write to every
+/// connection, which a crowd that only watches must not take from those who buy.
 const TOLD_PER_SEC: u32 = 5_000;
 
 /// Announces until the program stops.
@@ -30,7 +31,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
             let is_due =
                 told.is_due(sale, catalogue.sale(sale).map(|sale| Gist::of(sale)), now, readers);
             if is_due {
-                engine.hub().publish(Kind::Status(sale.clone()));
+                engine.hub().publish(EventKind::Status(sale.clone()));
             }
             !is_due
         });
@@ -38,14 +39,15 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// What nobody should wait for: the sale's own row, its phase among it, and of which items there are none left, or none for good.
+/// What nobody should wait for: the sale's own row, its phase among it, and of which items there
+/// are none left, or none for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Gist(u64, Vec<(bool, bool)>);
 
 impl Gist {
     fn of(sale: &SaleState) -> Self {
         let state =
-            |free: doorbuster_core::refuse::Free| (free.free == Some(0), free.reserved == 0);
+            |free: doorbuster_core::refusal::FreeUnits| (free.free == Some(0), free.reserved == 0);
         Self(sale.state_version, sale.items.iter().map(|item| state(item.gauge.free())).collect())
     }
 }
@@ -55,7 +57,8 @@ impl Gist {
 struct Told(HashMap<Arc<str>, (Instant, Gist)>);
 
 impl Told {
-    /// Whether so many readers are told of the sale now; if not, they are when this is asked again later. A sale without a gist is none any more.
+    /// Whether so many readers are told of the sale now; if not, they are when this is asked again
+    /// later. A sale without a gist is none any more.
     fn is_due(
         &mut self,
         sale: &Arc<str>,

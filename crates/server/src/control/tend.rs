@@ -1,14 +1,16 @@
-//! Tends an item's slots: opens their grants, sends `init`, carries out recalls, shares out the pool, feeds them, gathers the tail, and lets them cut
-//! tickets or not. Runs when something changed, and every second for whatever was missed.
+//! Tends an item's slots: opens their grants, sends `init`, carries out recalls, shares out the
+//! pool, feeds them, gathers the tail, and lets them cut tickets or not. Runs when something
+//! changed, and every second for whatever was missed.
 //!
-//! A grant is opened with no units; all units reach a slot through the feed, so that nothing has to be remembered between opening and `init`.
+//! A grant is opened with no units; all units reach a slot through the feed, so that nothing has to
+//! be remembered between opening and `init`.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use doorbuster_core::partition::Registry;
-use doorbuster_core::slot::{Applied, SlotView, Terms};
-use doorbuster_core::{Cause, Grant, GrantId, Recall, RecallTarget, SlotKey};
+use doorbuster_core::slot::{ApplyOutcome, GrantTerms, SlotView};
+use doorbuster_core::{CloseCause, Grant, GrantId, Recall, RecallTarget, SlotKey};
 use futures_util::StreamExt;
 use futures_util::future::try_join_all;
 use tokio::task::JoinSet;
@@ -76,7 +78,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Tends these items now, many at a time. What fails is tended again later, so a failure is only told.
+/// Tends these items now, many at a time. What fails is tended again later, so a failure is only
+/// told.
 pub(crate) async fn tend_all(engine: &Engine, items: &[Arc<ItemState>]) {
     let each = futures_util::stream::iter(items.to_vec()).map(|item| async move {
         if let Err(error) = tend(engine, &item).await {
@@ -96,7 +99,7 @@ pub(crate) async fn tend(engine: &Engine, item: &ItemState) -> Result<(), Engine
 /// Whether the pool's units are wanted by a slot now: all of them, unless they go out in portions.
 async fn is_low(engine: &Engine, item: &ItemState) -> bool {
     let portions = Portions::of(engine, item);
-    if !portions.spread.in_use() {
+    if !portions.spread.uses_sub_domains() {
         return true;
     }
     let pool = item.gauge.open_pool();
@@ -151,7 +154,9 @@ fn see(item: &ItemState, places: &[Place]) {
     let (pool, counted) = (item.gauge.open_pool(), item.row.counted);
     let in_flight = |place: &Place| place.view.available + place.view.unacknowledged as u64;
     let registry = match counted {
-        true => Registry::of(pool, item.slots.iter().map(|slot| of(slot).map_or(0, in_flight))),
+        true => {
+            Registry::from_units(pool, item.slots.iter().map(|slot| of(slot).map_or(0, in_flight)))
+        }
         false => Registry::all(item.slots.len() as u32),
     };
     let units =
@@ -159,7 +164,8 @@ fn see(item: &ItemState, places: &[Place]) {
     item.work.seen.store(Arc::new(Seen { registry, units }));
 }
 
-/// The slots that this node reaches, each under its open grant. A slot that cannot be asked, or proves a loss, is left to the watch.
+/// The slots that this node reaches, each under its open grant. A slot that cannot be asked, or
+/// proves a loss, is left to the watch.
 async fn bring_up(
     engine: &Engine,
     item: &ItemState,
@@ -196,11 +202,12 @@ async fn bring_up_one(
         return Ok(Some(Place { grant, view, is_new: false, knows: false }));
     }
     if grant.acked {
-        // It had this grant and has it no more. Never `init` again: what it sold is not in its feed.
+        // It had this grant and has it no more. Never `init` again: what it sold is not in its
+        // feed.
         engine.control().suspect();
         return Ok(None);
     }
-    let terms = Terms {
+    let terms = GrantTerms {
         grant: grant.id,
         epoch: grant.epoch,
         counted: grant.counted,
@@ -208,10 +215,10 @@ async fn bring_up_one(
         threshold: Portions::of(engine, item).spread.threshold,
     };
     match engine.slots().init(slot, terms).await {
-        Ok(Applied::At(_)) => {}
-        Ok(Applied::Foreign) => {
+        Ok(ApplyOutcome::At(_)) => {}
+        Ok(ApplyOutcome::Foreign) => {
             // The slot is ahead of the truth, which was set back: on to the epoch after.
-            engine.store().close_grant(grant.id, Cause::Rolled).await?;
+            engine.store().close_grant(grant.id, CloseCause::Rolled).await?;
             engine.control().wake(item.row.id);
             return Ok(None);
         }
@@ -229,7 +236,8 @@ struct Done {
     gave_away: bool,
 }
 
-/// Carries out what is recalled from the slots that this node reaches, for whomever: a slot remembers what it gave, and only the first finish counts.
+/// Carries out what is recalled from the slots that this node reaches, for whomever: a slot
+/// remembers what it gave, and only the first finish counts.
 async fn finish_recalls(
     engine: &Engine,
     item: &ItemState,
@@ -289,8 +297,8 @@ async fn feed(engine: &Engine, place: &Place) -> Result<bool, EngineError> {
         let rows = engine.store().feed_after(place.grant.id, applied, FEED_BATCH_MAX).await?;
         let Some(last) = rows.last() else { return Ok(true) };
         match engine.slots().apply(place.grant.slot, place.grant.epoch, &rows).await? {
-            Applied::At(at) if at >= last.seq => applied = at,
-            Applied::At(_) | Applied::Foreign => return Ok(false),
+            ApplyOutcome::At(at) if at >= last.seq => applied = at,
+            ApplyOutcome::At(_) | ApplyOutcome::Foreign => return Ok(false),
         }
     }
 }
@@ -305,7 +313,8 @@ pub(super) async fn fed(engine: &Engine, grant: &Grant) -> Result<u64, EngineErr
 
 /// The one place that lets slots cut tickets; a drain takes the item's lock before it stops them.
 ///
-/// A slot that all nodes reach goes on by the hand that stopped it, by the leader's, or under a new grant: another node may be draining it.
+/// A slot that all nodes reach goes on by the hand that stopped it, by the leader's, or under a new
+/// grant: another node may be draining it.
 async fn let_cut(
     engine: &Engine,
     item: &ItemState,

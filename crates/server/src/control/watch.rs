@@ -1,11 +1,12 @@
-//! Watches slots for loss, and the clock for steps. A slot that lost its memory has its grant closed, by id, and gets the next one.
-//! Runs every second, and at once on a hint. Each node watches the slots that only it reaches, the leader those that all reach; on a suspicion of its own,
-//! every node does.
+//! Watches slots for loss, and the clock for steps. A slot that lost its memory has its grant
+//! closed, by id, and gets the next one. Runs every second, and at once on a hint. Each node
+//! watches the slots that only it reaches, the leader those that all reach; on a suspicion of its
+//! own, every node does.
 use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_core::limits::VERDICT_GRACE_MS;
-use doorbuster_core::{Cause, Grant};
+use doorbuster_core::{CloseCause, Grant};
 use futures_util::StreamExt;
 
 use crate::catalogue::ItemState;
@@ -35,19 +36,22 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Compares the store's clock with the machine's. Where a database has the truth, it has the time as well.
+/// Compares the store's clock with the machine's. Where a database has the truth, it has the time
+/// as well.
 fn discipline(engine: &Engine) {
     let alarm = engine.clock().has_alarm();
     let ahead_ms = engine.clock().discipline();
     if engine.clock().has_alarm() && !alarm {
         tracing::error!(
             ahead_ms,
-            "the machine's clock was stepped: nothing expires until the program's agrees with it again, and a step of more than a minute is not followed"
+            "the machine's clock was stepped: nothing expires until the program's agrees with it \
+             again, and a step of more than a minute is not followed"
         );
     }
 }
 
-/// On a suspicion every node looks at the slots that it reaches: whoever leads may not reach them. Two that close a grant do no harm.
+/// On a suspicion every node looks at the slots that it reaches: whoever leads may not reach them.
+/// Two that close a grant do no harm.
 async fn watch(engine: &Engine, suspects: bool) -> Result<(), EngineError> {
     let grants = engine.store().open_grants().await?;
     sweep(engine, &grants).await?;
@@ -80,7 +84,7 @@ async fn watch_one(engine: &Engine, grant: &Grant, suspects: bool) -> Result<(),
 
 /// A slot from before the item's spread was changed.
 async fn left_over(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<(), EngineError> {
-    if engine.control().leads() && engine.store().close_grant(grant.id, Cause::Rolled).await? {
+    if engine.control().leads() && engine.store().close_grant(grant.id, CloseCause::Rolled).await? {
         tracing::info!(slot = %grant.slot, "a slot left from another spread was closed");
         engine.slots().retire(grant.slot).await?;
         engine.control().wake(item.row.id);
@@ -88,7 +92,8 @@ async fn left_over(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<(
     Ok(())
 }
 
-/// Wakes whatever was missed: a warm item without a grant, with units in its pool, or with a slot that is behind its feed or stands without reason.
+/// Wakes whatever was missed: a warm item without a grant, with units in its pool, or with a slot
+/// that is behind its feed or stands without reason.
 async fn sweep(engine: &Engine, grants: &[Grant]) -> Result<(), EngineError> {
     let catalogue = engine.catalogue().clone();
     if engine.watches() {

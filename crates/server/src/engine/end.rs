@@ -1,17 +1,20 @@
-//! How an engine stops: nothing new, what was accepted settles, what only this node could sell goes back.
+//! How an engine stops: nothing new, what was accepted settles, what only this node could sell goes
+//! back.
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use doorbuster_core::{Cause, SlotKey};
+use doorbuster_core::{CloseCause, SlotKey};
 use tokio::time::Instant;
 
 use super::{Engine, EngineError};
 
 /// How long a pause, a close or a stop waits for what is in flight.
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(8);
-/// How long a node that stops waits for verdicts on tickets that outlive it. With what follows it is less than the program gives the engine to stop.
+/// How long a node that stops waits for verdicts on tickets that outlive it. With what follows it
+/// is less than the program gives the engine to stop.
 const HEAR_MAX: Duration = Duration::from_secs(2);
-/// How long a node that stops hands back what it had read; what is left then is claimed by others when it counts as dead.
+/// How long a node that stops hands back what it had read; what is left then is claimed by others
+/// when it counts as dead.
 const HAND_BACK_MAX: Duration = Duration::from_secs(1);
 /// Between two looks at a draining queue, besides being told.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
@@ -25,7 +28,8 @@ impl Engine {
             return;
         }
         for item in self.warm_items() {
-            // Whoever tends the item looks at `stopping` under this lock before it lets the slots go on.
+            // Whoever tends the item looks at `stopping` under this lock before it lets the slots
+            // go on.
             let _alone = item.work.tending.lock().await;
             for &slot in &item.slots {
                 if let Err(error) = self.slots.stop(slot, true).await {
@@ -54,7 +58,7 @@ impl Engine {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
-        match tokio::time::timeout(HAND_BACK_MAX, self.slots.hand_back()).await {
+        match tokio::time::timeout(HAND_BACK_MAX, self.slots.release_tickets()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::warn!(%error, "tickets that were read and not settled wait for others longer")
@@ -70,7 +74,8 @@ impl Engine {
         self.warm_items().iter().flat_map(|item| item.slots.iter().copied()).collect()
     }
 
-    /// Waits until every ticket of these slots is settled and acknowledged. A slot that cannot be asked holds up none behind it.
+    /// Waits until every ticket of these slots is settled and acknowledged. A slot that cannot be
+    /// asked holds up none behind it.
     pub(crate) async fn drain(&self, slots: &[SlotKey], until: Instant) -> Result<(), EngineError> {
         let mut drained = Ok(());
         for &slot in slots {
@@ -88,7 +93,8 @@ impl Engine {
         drained
     }
 
-    /// Waits until every ticket of this node has its verdict, or cannot be consumed any more. What is left then is settled by others.
+    /// Waits until every ticket of this node has its verdict, or cannot be consumed any more. What
+    /// is left then is settled by others.
     async fn hear_all(&self) -> Result<(), EngineError> {
         let until = Instant::now() + HEAR_MAX;
         while self.waiters().are_open(self.now()) {
@@ -113,12 +119,12 @@ impl Engine {
             for grant in
                 self.store.open_grants().await?.iter().filter(|grant| mine.contains(&grant.slot))
             {
-                self.store.close_grant(grant.id, Cause::LeaseLapsed).await?;
+                self.store.close_grant(grant.id, CloseCause::LeaseLapsed).await?;
             }
         }
-        self.store.beat(self.node, 0).await?;
+        self.store.renew_node_lease(self.node, 0).await?;
         if self.control().leads() {
-            self.store.lead(self.node.0, 0).await?;
+            self.store.take_leader_lease(self.node.0, 0).await?;
         }
         Ok(())
     }

@@ -14,7 +14,8 @@ pub(crate) struct Jobs {
 }
 
 impl Jobs {
-    /// Starts a job. Should it end or panic before the program stops, the program must end: without it nothing would be settled, or refilled, or expired.
+    /// Starts a job. Should it end or panic before the program stops, the program must end: without
+    /// it nothing would be settled, or refilled, or expired.
     pub(crate) fn start(&self, name: &'static str, job: impl Future<Output = ()> + Send + 'static) {
         let (stop, on_fatal) = (self.stop.clone(), self.on_fatal.clone());
         self.tasks.spawn(async move {

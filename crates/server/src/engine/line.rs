@@ -1,13 +1,15 @@
-//! An item's line as its buyers use it: standing in it, what became of a place, leaving it. Who is served there is control's business.
+//! An item's line as its buyers use it: standing in it, what became of a place, leaving it. Who is
+//! served there is control's business.
 //!
-//! What is asked of the store for whoever asks is asked in lanes, one for each buyer and few at once, so that what a crowd in line costs is bounded.
-use doorbuster_core::limits::LINE_PLACES_MAX;
-use doorbuster_core::line::{Joined, Left};
+//! What is asked of the store for whoever asks is asked in lanes, one for each buyer and few at
+//! once, so that what a crowd in line costs is bounded.
+use doorbuster_core::limits::WAITLIST_ENTRIES_MAX;
+use doorbuster_core::waitlist::{JoinOutcome, LeaveOutcome};
 use doorbuster_core::{
-    BuyerId, ItemId, Order, OrderState, Phase, Place, PlaceState, RequestKey, TicketId, Units,
-    Verdict,
+    BuyerId, ItemId, Order, OrderState, Phase, RequestKey, TicketId, Units, Verdict, WaitlistEntry,
+    WaitlistState,
 };
-use doorbuster_store::LinePlace;
+use doorbuster_store::WaitlistPosition;
 
 use super::{Engine, EngineError, Looked};
 use crate::catalogue::ItemState;
@@ -17,7 +19,7 @@ use crate::holders::Unread;
 #[derive(Clone, Debug)]
 pub enum InLine {
     /// A place, as it stands now.
-    Place {
+    WaitlistEntry {
         /// Its id.
         id: TicketId,
         /// What it is.
@@ -35,7 +37,7 @@ pub enum InLine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotInLine {
     /// A unit may be had without waiting.
-    NotHeldOut,
+    UnitsFree,
     /// Nothing is held that could come back.
     SoldOut,
     /// The buyer's limit.
@@ -71,10 +73,10 @@ pub enum Leaving {
 }
 
 impl Engine {
-    /// What the request hears if it holds an order, whatever is so of the sale; `None`: it holds none that this node remembers.
+    /// What the request hears if it holds an order, whatever is so of the sale; `None`: it holds
+    /// none that this node remembers.
     ///
-    /// # Errors
-    /// When the store is away.
+    /// # Errors When the store is away.
     pub async fn order_in_line(
         &self,
         item: &ItemState,
@@ -97,7 +99,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the store is away: the same request may be sent again.
-    pub async fn join_line(
+    pub async fn join_waitlist(
         &self,
         item: &ItemState,
         buyer: &BuyerId,
@@ -113,25 +115,25 @@ impl Engine {
                 None => Ok(InLine::Refused(NotInLine::Busy)),
             };
         }
-        let joining = self.store.join_line(id, buyer.clone(), key.clone());
+        let joining = self.store.join_waitlist(id, buyer.clone(), key.clone());
         let Some(joined) = self.holders().line_lanes.read(self.lane(buyer), joining).await else {
             return Ok(InLine::Refused(NotInLine::Busy));
         };
         Ok(InLine::Refused(match joined? {
-            Joined::Done(place) => return self.place(place.id, buyer, true).await,
-            Joined::Already(place) => return self.place(place.id, buyer, false).await,
-            Joined::Order(order) => return Ok(replayed(item, order)),
-            Joined::Lapsed(order) => NotInLine::Lapsed(order.state),
-            Joined::KeyReused => NotInLine::KeyReused,
-            Joined::LimitReached => {
+            JoinOutcome::Done(place) => return self.place(place.id, buyer, true).await,
+            JoinOutcome::Already(place) => return self.place(place.id, buyer, false).await,
+            JoinOutcome::Order(order) => return Ok(replayed(item, order)),
+            JoinOutcome::Lapsed(order) => NotInLine::Lapsed(order.state),
+            JoinOutcome::KeyReused => NotInLine::KeyReused,
+            JoinOutcome::LimitReached => {
                 let used = self.store.quota(id, buyer.clone()).await?;
                 NotInLine::LimitReached { limit: item.row.limit, used }
             }
-            Joined::NotHeldOut => NotInLine::NotHeldOut,
-            Joined::SoldOut => NotInLine::SoldOut,
-            Joined::Full => NotInLine::Full,
-            Joined::NotOnSale => NotInLine::NotOnSale,
-            Joined::NotFound => NotInLine::NotFound,
+            JoinOutcome::UnitsFree => NotInLine::UnitsFree,
+            JoinOutcome::SoldOut => NotInLine::SoldOut,
+            JoinOutcome::Full => NotInLine::Full,
+            JoinOutcome::NotOnSale => NotInLine::NotOnSale,
+            JoinOutcome::NotFound => NotInLine::NotFound,
         }))
     }
 
@@ -143,54 +145,56 @@ impl Engine {
         &self,
         item: ItemId,
         buyer: &BuyerId,
-    ) -> Result<Option<Option<LinePlace>>, EngineError> {
-        let reading = self.store.line_place_of(item, buyer);
+    ) -> Result<Option<Option<WaitlistPosition>>, EngineError> {
+        let reading = self.store.waitlist_position_of(item, buyer);
         let Some(read) = self.holders().line_lanes.read(self.lane(buyer), reading).await else {
             return Ok(None);
         };
-        Ok(Some(read?.filter(|found| found.place.state == PlaceState::Waiting)))
+        Ok(Some(read?.filter(|found| found.place.state == WaitlistState::Waiting)))
     }
 
-    /// Gives up the place in which a buyer waits, if there is one. `is_over`: the sale has ended, and what became of the place was told.
+    /// Gives up the place in which a buyer waits, if there is one. `is_over`: the sale has ended,
+    /// and what became of the place was told.
     ///
-    /// # Errors
-    /// When the store is away: the same request may be sent again.
-    pub async fn leave_line(
+    /// # Errors When the store is away: the same request may be sent again.
+    pub async fn leave_waitlist(
         &self,
         item: ItemId,
         buyer: &BuyerId,
         is_over: bool,
     ) -> Result<Leaving, EngineError> {
         let Some(found) = self.place_in_line(item, buyer).await? else { return Ok(Leaving::Busy) };
-        if let Some(LinePlace { place, .. }) = found {
+        if let Some(WaitlistPosition { place, .. }) = found {
             if is_over {
                 return Ok(Leaving::Done);
             }
-            match self.store.leave_line(place.id).await? {
-                Left::Already(Place { state: PlaceState::Served, .. }) => {}
-                Left::Done(_) | Left::Already(_) | Left::NotFound => return Ok(Leaving::Done),
+            match self.store.leave_waitlist(place.id).await? {
+                LeaveOutcome::Already(WaitlistEntry { state: WaitlistState::Served, .. }) => {}
+                LeaveOutcome::Done(_) | LeaveOutcome::Already(_) | LeaveOutcome::NotFound => {
+                    return Ok(Leaving::Done);
+                }
             }
         }
         // The last place may have become an order, just now or long ago.
-        let reading = self.store.line_order_of(item, buyer);
+        let reading = self.store.waitlist_order_of(item, buyer);
         let Some(read) = self.holders().line_lanes.read(self.lane(buyer), reading).await else {
             return Ok(Leaving::Busy);
         };
         Ok(read?.map_or(Leaving::Done, |order| Leaving::Served(order.state)))
     }
 
-    /// Gives up every place in which a buyer waits: they are turned away from now on, and are not served. Nobody is after a sale's end.
+    /// Gives up every place in which a buyer waits: they are turned away from now on, and are not
+    /// served. Nobody is after a sale's end.
     ///
-    /// # Errors
-    /// When the store is away: some places may be left, and it may be asked again.
+    /// # Errors When the store is away: some places may be left, and it may be asked again.
     pub async fn leave_lines(&self, buyer: &BuyerId) -> Result<(), EngineError> {
         let catalogue = self.catalogue().clone();
         let sales = catalogue.sales().filter(|sale| sale.row.phase != Phase::Closed);
         for item in
             sales.flat_map(|sale| &sale.items).filter(|item| item.gauge.counts().waiting > 0)
         {
-            if let Some(found) = self.store.line_place_of(item.row.id, buyer).await? {
-                self.store.leave_line(found.place.id).await?;
+            if let Some(found) = self.store.waitlist_position_of(item.row.id, buyer).await? {
+                self.store.leave_waitlist(found.place.id).await?;
             }
         }
         Ok(())
@@ -203,7 +207,8 @@ impl Engine {
         item: ItemId,
         buyer: Option<&BuyerId>,
     ) -> Result<Looked, EngineError> {
-        let Some(LinePlace { place, ahead }) = self.store.line_place(id).await? else {
+        let Some(WaitlistPosition { place, ahead }) = self.store.waitlist_position(id).await?
+        else {
             return Ok(Looked::NotFound);
         };
         if buyer.is_some_and(|buyer| place.buyer != *buyer) {
@@ -212,20 +217,24 @@ impl Engine {
         }
         let Some(item) = self.item_or_new(item).await? else { return Ok(Looked::NotFound) };
         Ok(match place.state {
-            PlaceState::Waiting => Looked::Waiting { item, place, ahead },
-            PlaceState::Left => Looked::Left { item, place },
+            WaitlistState::Waiting => Looked::Waiting { item, place, ahead },
+            WaitlistState::Left => Looked::Left { item, place },
             // Perhaps in this very moment.
-            PlaceState::Served | PlaceState::PassedOver => match self.store.verdict(id).await? {
-                Some(resolved) => match resolved.order {
-                    Some(order) => Looked::Order(order),
-                    // A turn that came is refused for the limit alone.
-                    None if resolved.verdict == Verdict::Unavailable => {
-                        Looked::Ended { item, place }
-                    }
-                    None => Looked::Refused { item, units: Units::ONE, verdict: resolved.verdict },
-                },
-                None => Looked::NotFound,
-            },
+            WaitlistState::Served | WaitlistState::PassedOver => {
+                match self.store.verdict(id).await? {
+                    Some(resolved) => match resolved.order {
+                        Some(order) => Looked::Order(order),
+                        // A turn that came is refused for the limit alone.
+                        None if resolved.verdict == Verdict::Unavailable => {
+                            Looked::Ended { item, place }
+                        }
+                        None => {
+                            Looked::Refused { item, units: Units::ONE, verdict: resolved.verdict }
+                        }
+                    },
+                    None => Looked::NotFound,
+                }
+            }
         })
     }
 
@@ -235,12 +244,12 @@ impl Engine {
             return None;
         }
         match item.gauge.free().refuses(Units::ONE) {
-            None => Some(NotInLine::NotHeldOut),
+            None => Some(NotInLine::UnitsFree),
             Some(sold_out) if !sold_out.may_return => Some(NotInLine::SoldOut),
             Some(_) => {
                 let counts = item.gauge.counts();
                 let may_come = counts.held + counts.kept;
-                (counts.waiting >= LINE_PLACES_MAX.min(may_come)).then_some(NotInLine::Full)
+                (counts.waiting >= WAITLIST_ENTRIES_MAX.min(may_come)).then_some(NotInLine::Full)
             }
         }
     }
@@ -251,7 +260,7 @@ impl Engine {
         buyer: &BuyerId,
         is_new: bool,
     ) -> Result<InLine, EngineError> {
-        Ok(InLine::Place { id, looked: self.look(id, Some(buyer)).await?, is_new })
+        Ok(InLine::WaitlistEntry { id, looked: self.look(id, Some(buyer)).await?, is_new })
     }
 
     fn lane(&self, buyer: &BuyerId) -> u64 {

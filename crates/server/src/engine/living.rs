@@ -1,11 +1,14 @@
 //! How many nodes live, as this one sees it: now, and lately.
 //!
-//! A lease that lapsed may be a machine's that stood still for a moment; whoever holds to a part of something because others have the rest does not take
-//! theirs for that. So a node counts on until several looks in a row have missed it. Looks are counted rather than seconds, because a machine on which
-//! everything stood still looks once after that, and finds everybody's lease lapsed but its own.
+//! A lease that lapsed may be a machine's that stood still for a moment; whoever holds to a part of
+//! something because others have the rest does not take theirs for that. So a node counts on until
+//! several looks in a row have missed it. Looks are counted rather than seconds, because a machine
+//! on which everything stood still looks once after that, and finds everybody's lease lapsed but
+//! its own.
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Looks in a row by which a node is missed before it counts no more: about three seconds beyond its lease.
+/// Looks in a row by which a node is missed before it counts no more: about three seconds beyond
+/// its lease.
 const LOOKS: u32 = 6;
 
 /// How many nodes live, this one included. Written by one job, read by everybody.

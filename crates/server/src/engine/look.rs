@@ -1,10 +1,11 @@
-//! What becomes of an order after its purchase was answered: looking it up by its id, cancelling it.
+//! What becomes of an order after its purchase was answered: looking it up by its id, cancelling
+//! it.
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbuster_core::event::By;
-use doorbuster_core::order::{Changed, Ending};
-use doorbuster_core::{BuyerId, ItemId, Millis, Place, TicketId, Units, Verdict};
+use doorbuster_core::event::Attribution;
+use doorbuster_core::order::{ChangeOutcome, EndReason};
+use doorbuster_core::{BuyerId, ItemId, Millis, TicketId, Units, Verdict, WaitlistEntry};
 use doorbuster_store::StoreError;
 
 use super::{Engine, EngineError};
@@ -44,7 +45,7 @@ pub enum Looked {
         /// Of which item.
         item: Arc<ItemState>,
         /// The place.
-        place: Place,
+        place: WaitlistEntry,
         /// How many stand before it.
         ahead: u64,
     },
@@ -53,14 +54,14 @@ pub enum Looked {
         /// Of which item.
         item: Arc<ItemState>,
         /// The place.
-        place: Place,
+        place: WaitlistEntry,
     },
     /// A place in line that ended with its sale.
     Ended {
         /// Of which item.
         item: Arc<ItemState>,
         /// The place.
-        place: Place,
+        place: WaitlistEntry,
     },
     /// Not an id of ours, or another buyer's.
     NotFound,
@@ -81,7 +82,8 @@ impl Engine {
         let waits = self.waits_here(id);
         let mut resolved = self.store.verdict(id).await?;
         if let Some(order) = resolved.as_ref().and_then(|r| r.order.clone()) {
-            // Of a buyer who was erased it is not theirs any more, though the id still proves that it was.
+            // Of a buyer who was erased it is not theirs any more, though the id still proves that
+            // it was.
             return Ok(if buyer.is_none_or(|buyer| order.buyer == *buyer) {
                 Looked::Order(order)
             } else {
@@ -89,7 +91,7 @@ impl Engine {
             });
         }
         let Some(grant) = self.store.grant(parts.grant).await? else { return Ok(Looked::NotFound) };
-        if grant.slot.is_line() {
+        if grant.slot.is_waitlist() {
             return self.look_in_line(id, grant.slot.item, buyer).await;
         }
         let buyer = buyer.or(waits.as_ref());
@@ -123,7 +125,8 @@ impl Engine {
         })
     }
 
-    /// Whose request it is, if its ticket was cut on this node and has no verdict yet: without its buyer an id proves nothing.
+    /// Whose request it is, if its ticket was cut on this node and has no verdict yet: without its
+    /// buyer an id proves nothing.
     #[must_use]
     pub fn waits_here(&self, id: TicketId) -> Option<BuyerId> {
         let buyer = self.views.waiters.about(id.parts()?.token)?.buyer;
@@ -143,8 +146,8 @@ impl Engine {
 
     /// The items of these numbers, one for each, though another node made them just now.
     ///
-    /// # Errors
-    /// When the store is away; or when one is in no sale: what is about it must not be left out in silence.
+    /// # Errors When the store is away; or when one is in no sale: what is about it must not be
+    /// left out in silence.
     pub(crate) async fn items_of(
         &self,
         ids: &[ItemId],
@@ -164,24 +167,38 @@ impl Engine {
     ///
     /// # Errors
     /// When the store is away.
-    pub async fn cancel(&self, id: TicketId, by: By) -> Result<Changed, EngineError> {
-        self.end_order(id, Ending::Cancel, by).await
+    pub async fn cancel(
+        &self,
+        id: TicketId,
+        by: Attribution,
+    ) -> Result<ChangeOutcome, EngineError> {
+        self.end_order(id, EndReason::Cancel, by).await
     }
 
-    /// Refunds a paid order: its units and its share of the limit come back at once, its money goes back.
+    /// Refunds a paid order: its units and its share of the limit come back at once, its money goes
+    /// back.
     ///
-    /// # Errors
-    /// When the store is away.
-    pub async fn refund(&self, id: TicketId, by: By) -> Result<Changed, EngineError> {
-        self.end_order(id, Ending::Refund, by).await
+    /// # Errors When the store is away.
+    pub async fn refund(
+        &self,
+        id: TicketId,
+        by: Attribution,
+    ) -> Result<ChangeOutcome, EngineError> {
+        self.end_order(id, EndReason::Refund, by).await
     }
 
-    async fn end_order(&self, id: TicketId, how: Ending, by: By) -> Result<Changed, EngineError> {
+    async fn end_order(
+        &self,
+        id: TicketId,
+        how: EndReason,
+        by: Attribution,
+    ) -> Result<ChangeOutcome, EngineError> {
         let changed = self.store.end_order(id, how, by).await?;
-        if let Changed::Done(order) = &changed
+        if let ChangeOutcome::Done(order) = &changed
             && let Some(item) = self.catalogue().item_of(order.item).cloned()
         {
-            // The buyer may ask again at once: the slot learns first that the limit was given back. Should it take long, it learns it soon.
+            // The buyer may ask again at once: the slot learns first that the limit was given back.
+            // Should it take long, it learns it soon.
             drop(tokio::time::timeout(TELL_SLOT_MAX, control::tend(self, &item)).await);
         }
         Ok(changed)

@@ -1,11 +1,12 @@
-//! How an engine starts: store and slots of its shape, what a stopped or killed program left, the jobs of its roles.
+//! How an engine starts: store and slots of its shape, what a stopped or killed program left, the
+//! jobs of its roles.
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
-use doorbuster_core::slot::Bounds;
-use doorbuster_core::{Cause, IdKey, ItemId, NodeId};
+use doorbuster_core::slot::SlotBounds;
+use doorbuster_core::{CloseCause, IdKey, ItemId, NodeId};
 use doorbuster_slots::{Locks, RedisOptions, Shared, Slots};
 use doorbuster_store::{CommitSink, PostgresOptions, SqliteOptions, Store};
 use futures_util::{StreamExt, TryStreamExt};
@@ -27,8 +28,9 @@ use crate::notify::Hub;
 use crate::settle;
 use crate::waiters::Waiters;
 
-/// Settlers of a node. One: what comes while its batch commits is the next batch, so that batches are as large as they can be. A second one takes
-/// tickets away from it: more commits, each smaller, and a twentieth fewer orders a second (measured with one to three).
+/// Settlers of a node. One: what comes while its batch commits is the next batch, so that batches
+/// are as large as they can be. A second one takes tickets away from it: more commits, each
+/// smaller, and a twentieth fewer orders a second (measured with one to three).
 const SETTLERS: usize = 1;
 /// Grants closed at the same time at start; the store commits them in groups.
 const RECOVER_AT_ONCE: usize = 64;
@@ -65,7 +67,7 @@ pub struct EngineOptions {
     /// This node.
     pub node: NodeId,
     /// How much one slot may hold: lower in tests, so that it is reached.
-    pub bounds: Bounds,
+    pub bounds: SlotBounds,
     /// Do the work of one for all whoever else does it: for tests of two leaders at once.
     pub leads_regardless: bool,
     /// Use a PostgreSQL also when it does not sync: for tests.
@@ -75,10 +77,10 @@ pub struct EngineOptions {
 }
 
 impl Engine {
-    /// Opens the store, recovers what a stopped or killed program left, warms the slots and starts settling.
+    /// Opens the store, recovers what a stopped or killed program left, warms the slots and starts
+    /// settling.
     ///
-    /// # Errors
-    /// When the store cannot be opened or read.
+    /// # Errors When the store cannot be opened or read.
     pub async fn start(options: EngineOptions) -> Result<Arc<Self>, EngineError> {
         let views = Arc::new(Views {
             catalogue: ArcSwap::default(),
@@ -119,12 +121,13 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Slots in memory died with the last process: their grants are closed, and warm items get the next ones.
+    /// Slots in memory died with the last process: their grants are closed, and warm items get the
+    /// next ones.
     async fn recover(&self, roles: Roles) -> Result<(), EngineError> {
         if self.layout.is_alone() {
             let open = self.store.open_grants().await?;
             let closing = futures_util::stream::iter(open)
-                .map(|grant| self.store.close_grant(grant.id, Cause::LeaseLapsed));
+                .map(|grant| self.store.close_grant(grant.id, CloseCause::LeaseLapsed));
             closing.buffer_unordered(RECOVER_AT_ONCE).try_for_each(async |_| Ok(())).await?;
         }
         // Counts before the requests that hold an order: the latter are complete up to the former.
@@ -164,7 +167,7 @@ impl Engine {
         };
         let mut after = 0;
         loop {
-            let (page, next) = self.store.requests_of(&items, after, HOLDERS_PAGE).await?;
+            let (page, next) = self.store.request_hashes_of(&items, after, HOLDERS_PAGE).await?;
             page.iter().for_each(|&half| self.views.holders.insert(half));
             match next {
                 Some(next) => after = next,
@@ -225,14 +228,19 @@ async fn open_postgres(
     Ok(store.await?)
 }
 
-/// The server that nodes share for what may be forgotten, and locks there, in the shape that has one.
+/// The server that nodes share for what may be forgotten, and locks there, in the shape that has
+/// one.
 fn shared(options: &EngineOptions, slots: &Slots) -> Result<Option<(Shared, Locks)>, EngineError> {
     let Place::Cluster { slots: urls, .. } = &options.place else { return Ok(None) };
     let (urls, prefix) = (exposed(urls), prefix(options));
     let shared = Shared::new(&urls, &prefix)?;
-    // Servers that know nothing of each other decide by majority; a cluster is one, whatever it is made of.
-    let places =
-        if slots.are_in_a_cluster() { vec![shared.clone()] } else { Shared::each(&urls, &prefix)? };
+    // Servers that know nothing of each other decide by majority; a cluster is one, whatever it is
+    // made of.
+    let places = if slots.is_cluster() {
+        vec![shared.clone()]
+    } else {
+        Shared::one_per_server(&urls, &prefix)?
+    };
     Ok(Some((shared, Locks::new(places)?)))
 }
 
@@ -240,9 +248,10 @@ fn exposed(urls: &[SecretString]) -> Vec<String> {
     urls.iter().map(|url| url.expose_secret().to_owned()).collect()
 }
 
-/// What every key in Redis begins with: what another deployment left in these servers is none of ours.
+/// What every key in Redis begins with: what another deployment left in these servers is none of
+/// ours.
 fn prefix(options: &EngineOptions) -> String {
-    let deployment = options.id_key.request_hash("doorbuster", "slots").short();
+    let deployment = options.id_key.request_hash("doorbuster", "slots").id_bits();
     format!("doorbuster:{deployment:06x}")
 }
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use doorbuster_core::order::Changed;
-use doorbuster_core::sale::Step;
-use doorbuster_core::slot::Bounds;
+use doorbuster_core::order::ChangeOutcome;
+use doorbuster_core::sale::PhaseStep;
+use doorbuster_core::slot::SlotBounds;
 use doorbuster_core::{BuyerId, IdKey, NodeId, Order, Phase, RequestKey, Spread, Stock, Units};
 use doorbuster_store::{Adjustment, ItemCounts, NewItem, NewSale, StepOutcome};
 
@@ -32,10 +32,15 @@ async fn engine_with(dir: &Scratch, roles: Roles) -> Arc<Engine> {
 }
 
 async fn engine_at(dir: &Scratch, roles: Roles, clock: Clock) -> Arc<Engine> {
-    engine_bounded(dir, roles, clock, Bounds::default()).await
+    engine_bounded(dir, roles, clock, SlotBounds::default()).await
 }
 
-async fn engine_bounded(dir: &Scratch, roles: Roles, clock: Clock, bounds: Bounds) -> Arc<Engine> {
+async fn engine_bounded(
+    dir: &Scratch,
+    roles: Roles,
+    clock: Clock,
+    bounds: SlotBounds,
+) -> Arc<Engine> {
     Engine::start(EngineOptions {
         place: Place::Directory(dir.path().to_owned()),
         roles,
@@ -53,7 +58,7 @@ async fn engine_bounded(dir: &Scratch, roles: Roles, clock: Clock, bounds: Bound
 
 async fn open_sale(engine: &Engine, stock: Stock, limit: u32, hold_ms: i64) {
     draft(engine, stock, limit, hold_ms).await;
-    step(engine, Step::Open).await;
+    step(engine, PhaseStep::Open).await;
 }
 
 async fn draft(engine: &Engine, stock: Stock, limit: u32, hold_ms: i64) {
@@ -81,7 +86,7 @@ async fn draft(engine: &Engine, stock: Stock, limit: u32, hold_ms: i64) {
     engine.create_sale(sale).await.expect("the store is there").expect("the id is free");
 }
 
-async fn step(engine: &Engine, step: Step) {
+async fn step(engine: &Engine, step: PhaseStep) {
     let outcome = engine.step_sale("spring", step).await.expect("the store is there");
     assert!(matches!(outcome, StepOutcome::Done { changed: true, .. }), "{outcome:?}");
 }
@@ -155,12 +160,12 @@ async fn units_that_come_back_are_sold_again_and_replays_find_their_order() {
     assert_eq!(buy(&engine, "anna", "k1", 2).await, Bought::Replayed(first.clone()));
     assert_eq!(buy(&engine, "anna", "k1", 1).await, Bought::Refused(Refusal::KeyReused));
     assert!(matches!(
-        engine.cancel(first.id, doorbuster_core::event::By::BUYER.clone()).await,
-        Ok(Changed::Done(_))
+        engine.cancel(first.id, doorbuster_core::event::Attribution::BUYER.clone()).await,
+        Ok(ChangeOutcome::Done(_))
     ));
     assert!(matches!(
-        engine.cancel(first.id, doorbuster_core::event::By::BUYER.clone()).await,
-        Ok(Changed::Already(_))
+        engine.cancel(first.id, doorbuster_core::event::Attribution::BUYER.clone()).await,
+        Ok(ChangeOutcome::Already(_))
     ));
     assert_eq!(bought(&engine, "carl", "k1", 2).await.units.get(), 2);
     let limit = buy(&engine, "carl", "k2", 2).await;
@@ -208,11 +213,11 @@ async fn a_paused_sale_goes_on_where_it_stopped_and_a_restart_keeps_every_promis
     let first = engine(&dir).await;
     open_sale(&first, Stock::Counted(10), 10, 900_000).await;
     let kept = bought(&first, "anna", "k", 4).await;
-    step(&first, Step::Pause).await;
+    step(&first, PhaseStep::Pause).await;
     assert_eq!(buy(&first, "bert", "k", 1).await, Bought::Refused(Refusal::Paused));
     assert_eq!(buy(&first, "anna", "k", 4).await, Bought::Replayed(kept.clone()));
     assert_eq!((counts(&first).pool, counts(&first).in_slots), (6, 0));
-    step(&first, Step::Resume).await;
+    step(&first, PhaseStep::Resume).await;
     bought(&first, "bert", "k", 1).await;
     first.stop().await;
     drop(first);
@@ -221,7 +226,7 @@ async fn a_paused_sale_goes_on_where_it_stopped_and_a_restart_keeps_every_promis
     bought(&second, "carl", "k", 5).await;
     assert!(is_sold_out(&buy(&second, "dora", "k", 1).await, true));
     assert_eq!(second.store().repairs().await.expect("there"), 0);
-    step(&second, Step::Close).await;
+    step(&second, PhaseStep::Close).await;
     assert_eq!(buy(&second, "dora", "k", 1).await, Bought::Refused(Refusal::Ended));
     second.stop().await;
 }
@@ -311,7 +316,7 @@ async fn past_the_bound_of_its_memory_a_node_looks_a_few_up_and_asks_the_others_
         assert!(matches!(answer, Bought::Refused(Refusal::Unavailable { .. })), "{answer:?}");
     }
     drop(places);
-    step(&engine, Step::Pause).await;
+    step(&engine, PhaseStep::Pause).await;
     assert_eq!(buy(&engine, "anna", "k", 1).await, Bought::Replayed(first.clone()));
     assert_eq!(buy(&engine, "carl", "k", 1).await, Bought::Refused(Refusal::Paused));
     engine.remember_holders().await.expect("the store is there");
@@ -327,7 +332,7 @@ async fn a_sale_that_is_long_over_takes_no_room_and_its_orders_are_found() {
     let first = engine(&dir).await;
     open_sale(&first, Stock::Counted(2), 1, 900_000).await;
     let order = bought(&first, "anna", "k", 1).await;
-    step(&first, Step::Close).await;
+    step(&first, PhaseStep::Close).await;
     first.stop().await;
     drop(first);
     let later = clock_of_days_later(2);

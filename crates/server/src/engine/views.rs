@@ -1,4 +1,5 @@
-//! What a node shows of the truth: written by the store's own thread after each commit, before anybody hears of it.
+//! What a node shows of the truth: written by the store's own thread after each commit, before
+//! anybody hears of it.
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -9,7 +10,7 @@ use crate::catalogue::Catalogue;
 use crate::control::Control;
 use crate::failpoint::{self, Point};
 use crate::holders::Holders;
-use crate::notify::{Hub, Kind};
+use crate::notify::{EventKind, Hub};
 use crate::waiters::{About, Told, Waiters};
 
 /// What commits are published to; the store's own thread writes it.
@@ -24,8 +25,9 @@ pub(super) struct Views {
 }
 
 impl Views {
-    /// Shows a commit, of this node or of another, in this order: who holds an order, then the counts that may say "sold out", then verdicts
-    /// that are waited for here, then the hints. An order may come twice.
+    /// Shows a commit, of this node or of another, in this order: who holds an order, then the
+    /// counts that may say "sold out", then verdicts that are waited for here, then the hints. An
+    /// order may come twice.
     pub(super) fn publish(&self, committed: &Committed) {
         if !committed.orders.is_empty() {
             failpoint::pass(Point::Committed);
@@ -34,8 +36,9 @@ impl Views {
         let mut woken: Option<ItemId> = None;
         for order in &committed.orders {
             // In any state: another node's order may have ended before this node heard of it.
-            self.holders
-                .insert(self.key.request_hash(order.buyer.as_str(), order.key.as_str()).half());
+            self.holders.insert(
+                self.key.request_hash(order.buyer.as_str(), order.key.as_str()).low_64_bits(),
+            );
             if order.state != OrderState::Reserved && woken != Some(order.item) {
                 if let Some(item) = catalogue.item_of(order.item) {
                     item.work.feed.tell();
@@ -47,7 +50,8 @@ impl Views {
         for counts in &committed.counts {
             let Some(item) = catalogue.item_of(counts.item) else { continue };
             item.gauge.publish(*counts);
-            // Also when the counts are known: they may have been read from the store before this commit was heard of, and nobody was told.
+            // Also when the counts are known: they may have been read from the store before this
+            // commit was heard of, and nobody was told.
             self.control.announce(&item.sale);
             if item.gauge.open_pool() > 0 {
                 self.control.wake_by_pool(counts.item);
@@ -65,9 +69,9 @@ impl Views {
             match told {
                 Told::Unheard(About { item, buyer, units, .. }) if refused => {
                     let (id, verdict) = (resolved.id, resolved.verdict);
-                    self.hub.publish(Kind::Refused { id, item, buyer, units, verdict });
+                    self.hub.publish(EventKind::Refused { id, item, buyer, units, verdict });
                 }
-                Told::Unknown if refused && self.hub.is_heard() => {
+                Told::Unknown if refused && self.hub.may_have_readers() => {
                     self.control.refused_elsewhere(resolved.id)
                 }
                 Told::Heard | Told::Unheard(_) | Told::Unknown => {}
@@ -79,9 +83,9 @@ impl Views {
         if committed.events {
             self.control.happen();
         }
-        if self.hub.is_heard() {
+        if self.hub.may_have_readers() {
             for order in &committed.orders {
-                self.hub.publish(Kind::Order(Arc::new(order.clone())));
+                self.hub.publish(EventKind::Order(Arc::new(order.clone())));
             }
         }
     }

@@ -1,8 +1,9 @@
-//! Challenges: what buyers are asked before they get a pass. Anything that a node has to know of one is sealed into the token that goes with it, so any node
-//! can check it and none has to remember it; that an answer counts once is the store's to say.
+//! Challenges: what buyers are asked before they get a pass. Anything that a node has to know of
+//! one is sealed into the token that goes with it, so any node can check it and none has to
+//! remember it; that an answer counts once is the store's to say.
 
+mod pool;
 mod seal;
-mod studio;
 #[cfg(test)]
 mod tests;
 
@@ -10,39 +11,41 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use doorbuster_api::admin::front_door::PowEffort;
 use doorbuster_api::gate::{ChallengeAnswer, ChallengeKind};
-use doorbuster_challenge::{Effort, WorkKeys, is_in_place, normalised};
+use doorbuster_challenge::{Effort, WorkKeys, is_in_place, normalize_answer};
 use doorbuster_core::{BuyerId, IdKey, Millis, Phase};
-use doorbuster_store::{Spending, Spent, Store, StoreError};
+use doorbuster_store::{AnswerSpend, SpendOutcome, Store, StoreError};
 use tokio::sync::Mutex;
 
-use super::Masters;
+use super::MasterKeys;
 use crate::catalogue::Catalogue;
 use crate::engine::Engine;
-pub(crate) use seal::Kind;
-use seal::{Sealed, Seals};
-pub(crate) use studio::Shown;
-use studio::{Made, PICTURES, Studio, Wish};
+pub(crate) use pool::ChallengeContent;
+use pool::{ChallengePool, PRERENDERED_KINDS, RenderRequest, RenderedChallenge};
+pub(crate) use seal::PuzzleKind;
+use seal::{ChallengeSealer, Sealed};
 
 /// How long a challenge may be answered.
 pub(crate) const CHALLENGE_MS: i64 = 120_000;
-/// Wrong answers of one buyer in one sale after which no answer counts any more until they are forgotten.
+/// Wrong answers of one buyer in one sale after which no answer counts any more until they are
+/// forgotten.
 pub(crate) const MISSES_MAX: u32 = 10;
 /// How long after the first one wrong answers are forgotten.
 pub(crate) const MISSES_MS: i64 = 300_000;
 /// Answers that may be on their way to the store at once; those of one buyer never are.
-const TURNS: usize = 64;
+const ANSWER_LOCKS: usize = 64;
 /// How long before a sale opens its challenges are drawn in advance.
-const AHEAD_MS: i64 = 600_000;
+const PRERENDER_AHEAD_MS: i64 = 600_000;
 
 const _: () = assert!(
-    Effort::of(PowEffort::DEFAULT.0).keys_max == Effort::USUAL.keys_max,
+    Effort::from_keys(PowEffort::DEFAULT.0).keys_max == Effort::DEFAULT.keys_max,
     "what is usual is what is measured"
 );
 
 /// Why an answer did not count. The challenge is spent all the same.
 #[derive(Debug, thiserror::Error)]
 pub enum ChallengeFault {
-    /// The answer is wrong, or the challenge is another buyer's, another sale's, spent, over, or none at all.
+    /// The answer is wrong, or the challenge is another buyer's, another sale's, spent, over, or
+    /// none at all.
     #[error("the answer does not count")]
     Failed,
     /// The buyer was wrong too often of late, and may try again after so many seconds.
@@ -58,18 +61,18 @@ pub enum ChallengeFault {
 
 /// A challenge for one buyer of one sale.
 #[derive(Debug)]
-pub(crate) struct Offer {
+pub(crate) struct IssuedChallenge {
     /// What has to be sent with its answer.
     pub token: String,
     /// When it ends.
     pub until: Millis,
     /// What is shown.
-    pub shown: Shown,
+    pub shown: ChallengeContent,
 }
 
 /// What came of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum AnswerOutcome {
     /// It counts.
     Right,
     /// It does not.
@@ -82,7 +85,7 @@ pub(crate) enum Outcome {
     TooMany,
 }
 
-impl Outcome {
+impl AnswerOutcome {
     /// Every outcome.
     pub(crate) const ALL: [Self; 5] =
         [Self::Right, Self::Wrong, Self::Again, Self::Invalid, Self::TooMany];
@@ -102,58 +105,66 @@ impl Outcome {
 /// The challenges of this node.
 #[derive(Debug)]
 pub struct Challenges {
-    seals: Seals,
+    seals: ChallengeSealer,
     /// By master: the first makes, all of them check.
     work: Box<[WorkKeys]>,
-    studio: Studio,
-    outcomes: [AtomicU64; Outcome::ALL.len()],
+    pool: ChallengePool,
+    outcomes: [AtomicU64; AnswerOutcome::ALL.len()],
     /// By the buyer whose answer it is.
-    turns: [Mutex<()>; TURNS],
+    answer_locks: [Mutex<()>; ANSWER_LOCKS],
 }
 
 impl Challenges {
-    /// Challenges that every node with the same masters understands, in whichever order it has them. Buyers are known to the store by names made from
-    /// the id key, which stays when masters are changed: so do the wrong answers that are counted under them.
+    /// Challenges that every node with the same masters understands, in whichever order it has
+    /// them. Buyers are known to the store by names made from the id key, which stays when masters
+    /// are changed: so do the wrong answers that are counted under them.
     #[must_use]
-    pub fn new(masters: &Masters, id_key: &IdKey) -> Self {
+    pub fn new(masters: &MasterKeys, id_key: &IdKey) -> Self {
         let challenges = masters.keys("doorbuster: challenges of work");
         let pairs = challenges.zip(masters.keys("doorbuster: answers of work"));
         let work: Box<[_]> =
             pairs.map(|(challenge, answer)| WorkKeys::new(&challenge, &answer)).collect();
-        let studio = Studio::new(work.first().expect("there is always one master").clone());
+        let pool = ChallengePool::new(work.first().expect("there is always one master").clone());
         Self {
-            seals: Seals::new(masters, id_key),
+            seals: ChallengeSealer::new(masters, id_key),
             work,
-            studio,
+            pool,
             outcomes: Default::default(),
-            turns: [const { Mutex::const_new(()) }; TURNS],
+            answer_locks: [const { Mutex::const_new(()) }; ANSWER_LOCKS],
         }
     }
 
-    /// A challenge of this kind for this buyer; work is as much as is said. `None`: more are asked for than can be drawn.
-    pub(crate) async fn offer(
+    /// A challenge of this kind for this buyer; work is as much as is said. `None`: more are asked
+    /// for than can be drawn.
+    pub(crate) async fn issue(
         &self,
         now: Millis,
         sale: &str,
         buyer: &BuyerId,
         kind: ChallengeKind,
         effort: PowEffort,
-    ) -> Option<Offer> {
+    ) -> Option<IssuedChallenge> {
         let wish = match kind {
-            ChallengeKind::Image => Wish::Image,
-            ChallengeKind::Slider => Wish::Slider,
-            ChallengeKind::Pow | ChallengeKind::Off => Wish::Work(Effort::of(effort.0)),
+            ChallengeKind::Image => RenderRequest::Image,
+            ChallengeKind::Slider => RenderRequest::Slider,
+            ChallengeKind::Pow | ChallengeKind::Off => {
+                RenderRequest::WorkChallenge(Effort::from_keys(effort.0))
+            }
         };
-        let Made { shown, answer } = self.studio.take(wish).await?;
+        let RenderedChallenge { shown, answer } = self.pool.take(wish).await?;
         let until = now.plus(CHALLENGE_MS);
         let sealed = Sealed { id: rand::random(), kind: wish.kind(), until, answer };
-        Some(Offer { token: self.seals.seal(&sealed, sale, buyer.as_str()), until, shown })
+        Some(IssuedChallenge {
+            token: self.seals.seal(&sealed, sale, buyer.as_str()),
+            until,
+            shown,
+        })
     }
 
-    /// Takes an answer. Whatever comes of it, the challenge is spent: of several answers, at whichever nodes, one is looked at.
+    /// Takes an answer. Whatever comes of it, the challenge is spent: of several answers, at
+    /// whichever nodes, one is looked at.
     ///
-    /// # Errors
-    /// The answer does not count.
+    /// # Errors The answer does not count.
     pub async fn redeem(
         &self,
         store: &Store,
@@ -165,46 +176,52 @@ impl Challenges {
         let now = store.now();
         let opened = self.seals.open(challenge, sale, buyer.as_str());
         let Some(sealed) = opened.filter(|sealed| now < sealed.until) else {
-            self.count(Outcome::Invalid);
+            self.count(AnswerOutcome::Invalid);
             return Err(ChallengeFault::Failed);
         };
-        let is_right = self.is_right(&sealed, answer);
-        let by = self.seals.name_of(sale, buyer.as_str());
-        // One buyer's answers wait for each other in the store: here, where that takes nobody else's sessions.
-        let _turn = self.turns[usize::from(by[0]) % TURNS].lock().await;
-        let spending =
-            Spending { id: sealed.id, until: sealed.until, by, is_right, window_ms: MISSES_MS };
-        match store.spend(spending).await? {
-            Spent::Before => self.count(Outcome::Again),
+        let is_correct = self.is_correct(&sealed, answer);
+        let by = self.seals.buyer_pseudonym(sale, buyer.as_str());
+        // One buyer's answers wait for each other in the store: here, where that takes nobody
+        // else's sessions.
+        let _turn = self.answer_locks[usize::from(by[0]) % ANSWER_LOCKS].lock().await;
+        let spending = AnswerSpend {
+            id: sealed.id,
+            until: sealed.until,
+            by,
+            is_correct,
+            window_ms: MISSES_MS,
+        };
+        match store.spend_answer(spending).await? {
+            SpendOutcome::AlreadySpent => self.count(AnswerOutcome::Again),
             // On its way to the store.
-            Spent::Over => self.count(Outcome::Invalid),
-            Spent::Now { misses, until } if misses >= MISSES_MAX => {
-                self.count(Outcome::TooMany);
+            SpendOutcome::Expired => self.count(AnswerOutcome::Invalid),
+            SpendOutcome::Now { misses, until } if misses >= MISSES_MAX => {
+                self.count(AnswerOutcome::TooMany);
                 let secs = until.0.saturating_sub(now.0).max(0) / 1_000 + 1;
                 return Err(ChallengeFault::TooMany {
                     retry_secs: u32::try_from(secs).unwrap_or(u32::MAX),
                 });
             }
-            Spent::Now { .. } if is_right => {
-                self.count(Outcome::Right);
+            SpendOutcome::Now { .. } if is_correct => {
+                self.count(AnswerOutcome::Right);
                 return Ok(());
             }
-            Spent::Now { .. } => self.count(Outcome::Wrong),
+            SpendOutcome::Now { .. } => self.count(AnswerOutcome::Wrong),
         }
         Err(ChallengeFault::Failed)
     }
 
-    fn count(&self, outcome: Outcome) {
+    fn count(&self, outcome: AnswerOutcome) {
         self.outcomes[outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    fn is_right(&self, sealed: &Sealed, answer: &ChallengeAnswer) -> bool {
+    fn is_correct(&self, sealed: &Sealed, answer: &ChallengeAnswer) -> bool {
         match (sealed.kind, answer) {
-            (Kind::Image, ChallengeAnswer::Text(text)) => {
-                sealed.text() == Some(normalised(text).as_str())
+            (PuzzleKind::Image, ChallengeAnswer::Text(text)) => {
+                sealed.text() == Some(normalize_answer(text).as_str())
             }
-            (Kind::Slider, ChallengeAnswer::X(x)) => is_in_place(*x, sealed.x()),
-            (Kind::Work, ChallengeAnswer::Altcha(payload)) => {
+            (PuzzleKind::Slider, ChallengeAnswer::X(x)) => is_in_place(*x, sealed.x()),
+            (PuzzleKind::Work, ChallengeAnswer::Altcha(payload)) => {
                 self.work.iter().any(|keys| keys.check(payload, &sealed.answer))
             }
             _ => false,
@@ -212,42 +229,44 @@ impl Challenges {
     }
 
     /// Answers of which this came, since the program started.
-    pub(crate) fn answered(&self, outcome: Outcome) -> u64 {
+    pub(crate) fn outcome_count(&self, outcome: AnswerOutcome) -> u64 {
         self.outcomes[outcome as usize].load(Ordering::Relaxed)
     }
 
     /// Challenges of a kind that were given out, and those that are drawn in advance.
-    pub(crate) fn drawn(&self, kind: Kind) -> (u64, usize) {
-        self.studio.drawn(kind)
+    pub(crate) fn issued_and_ready(&self, kind: PuzzleKind) -> (u64, usize) {
+        self.pool.issued_and_ready(kind)
     }
 
     /// Has those pictures drawn in advance that a sale asks for, or will soon, and no others.
-    pub(crate) fn prepare(&self, catalogue: &Catalogue, now: Millis) {
-        let mut wanted = [false; PICTURES];
+    pub(crate) fn prerender(&self, catalogue: &Catalogue, now: Millis) {
+        let mut wanted = [false; PRERENDERED_KINDS];
         for sale in catalogue.sales() {
             let is_near = match sale.row.phase {
                 Phase::Open | Phase::Paused => true,
-                Phase::Scheduled => sale.row.starts_at.is_some_and(|at| at <= now.plus(AHEAD_MS)),
+                Phase::Scheduled => {
+                    sale.row.starts_at.is_some_and(|at| at <= now.plus(PRERENDER_AHEAD_MS))
+                }
                 Phase::Draft | Phase::Closed => false,
             };
             let kind = match sale.door.challenge {
                 // Work is no picture, and made in a moment.
                 ChallengeKind::Off | ChallengeKind::Pow => continue,
-                ChallengeKind::Image => Kind::Image,
-                ChallengeKind::Slider => Kind::Slider,
+                ChallengeKind::Image => PuzzleKind::Image,
+                ChallengeKind::Slider => PuzzleKind::Slider,
             };
             wanted[kind as usize] |= is_near;
         }
-        self.studio.want(wanted);
+        self.pool.set_prerendered(wanted);
     }
 
     /// Prepares what is wanted, once a second, until it is dropped.
-    pub(crate) async fn tend(&self, engine: &Engine) {
+    pub(crate) async fn run_jobs(&self, engine: &Engine) {
         let mut every = tokio::time::interval(std::time::Duration::from_secs(1));
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             every.tick().await;
-            self.prepare(&engine.catalogue(), engine.now());
+            self.prerender(&engine.catalogue(), engine.now());
         }
     }
 }

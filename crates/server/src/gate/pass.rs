@@ -1,6 +1,8 @@
-//! The purchase passes of this deployment: made here, checked here and at every other node, without a lookup.
+//! The purchase passes of this deployment: made here, checked here and at every other node, without
+//! a lookup.
 //!
-//! The keys of the periods before, at and after the present are kept at hand; a pass of any other period has expired, or was never made.
+//! The keys of the periods before, at and after the present are kept at hand; a pass of any other
+//! period has expired, or was never made.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,22 +12,23 @@ use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorbuster_core::Millis;
-use doorbuster_core::gate::pass::{PASS_BYTES_MAX, PassKey, Sealed, Terms, period};
+use doorbuster_core::gate::pass::{PASS_BYTES_MAX, PassKey, PassTerms, UnverifiedPass, period};
 
 /// Most masters that may be configured at a time; more are refused at start.
-pub const MASTERS_MAX: usize = 8;
+pub const MASTER_KEYS_MAX: usize = 8;
 /// Bytes of a master.
-pub const MASTER_BYTES: usize = 32;
+pub const MASTER_KEY_BYTES: usize = 32;
 
-/// The secrets that every key of the front door is made from. The first makes what is handed out; all of them check what comes back.
+/// The secrets that every key of the front door is made from. The first makes what is handed out;
+/// all of them check what comes back.
 #[derive(Clone)]
-pub struct Masters(Box<[[u8; MASTER_BYTES]]>);
+pub struct MasterKeys(Box<[[u8; MASTER_KEY_BYTES]]>);
 
-impl Masters {
+impl MasterKeys {
     /// From at least one secret, the one that signs first.
     #[must_use]
-    pub fn new(masters: Vec<[u8; MASTER_BYTES]>) -> Option<Self> {
-        (1..=MASTERS_MAX).contains(&masters.len()).then(|| Self(masters.into()))
+    pub fn new(masters: Vec<[u8; MASTER_KEY_BYTES]>) -> Option<Self> {
+        (1..=MASTER_KEYS_MAX).contains(&masters.len()).then(|| Self(masters.into()))
     }
 
     /// Keys for another purpose of the front door, named by `context`: the one that signs first.
@@ -34,7 +37,7 @@ impl Masters {
     }
 }
 
-impl fmt::Debug for Masters {
+impl fmt::Debug for MasterKeys {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "Masters({})", self.0.len())
     }
@@ -42,38 +45,38 @@ impl fmt::Debug for Masters {
 
 /// What a purchase says of its pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Presented<'a> {
+pub enum PresentedPass<'a> {
     /// There is none.
-    Nothing,
+    Missing,
     /// This one.
     Pass(&'a str),
     /// Something that is no pass, or several.
-    Nonsense,
+    Malformed,
 }
 
-impl<'a> Presented<'a> {
+impl<'a> PresentedPass<'a> {
     /// Reads the values of the header, in the order they were sent.
     pub(crate) fn new(mut values: impl Iterator<Item = &'a [u8]>) -> Self {
         match (values.next(), values.next()) {
-            (None, _) => Self::Nothing,
+            (None, _) => Self::Missing,
             (Some(one), None) => {
-                std::str::from_utf8(one).map_or(Self::Nonsense, |text| Self::Pass(text.trim()))
+                std::str::from_utf8(one).map_or(Self::Malformed, |text| Self::Pass(text.trim()))
             }
-            (Some(_), Some(_)) => Self::Nonsense,
+            (Some(_), Some(_)) => Self::Malformed,
         }
     }
 }
 
 /// The keys at hand in one period.
 #[derive(Debug)]
-struct Ring {
+struct KeyRing {
     period: i64,
     signing: PassKey,
     known: Box<[PassKey]>,
 }
 
-impl Ring {
-    fn new(masters: &Masters, period: i64) -> Self {
+impl KeyRing {
+    fn new(masters: &MasterKeys, period: i64) -> Self {
         let periods = [period, period - 1, period + 1];
         let known = periods
             .iter()
@@ -82,7 +85,8 @@ impl Ring {
     }
 }
 
-/// How a request for a pass is counted: issued, or by the code of its refusal; what is none of these is the last.
+/// How a request for a pass is counted: issued, or by the code of its refusal; what is none of
+/// these is the last.
 pub const PASS_ANSWERS: [&str; 11] = [
     "issued",
     "not_started",
@@ -101,17 +105,17 @@ pub const PASS_ANSWERS: [&str; 11] = [
 #[derive(Debug)]
 pub struct Passes {
     answers: [AtomicU64; PASS_ANSWERS.len()],
-    masters: Masters,
-    ring: ArcSwap<Ring>,
+    masters: MasterKeys,
+    ring: ArcSwap<KeyRing>,
     ttl_ms: i64,
 }
 
 /// Room for the bytes of a pass, so that a check allocates nothing.
-pub type Room = [u8; PASS_BYTES_MAX + 2];
+pub type PassBuffer = [u8; PASS_BYTES_MAX + 2];
 
 /// A pass just made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Issued {
+pub struct IssuedPass {
     /// The pass, as it is handed out.
     pub text: String,
     /// The instant from which it is of no use.
@@ -121,8 +125,8 @@ pub struct Issued {
 impl Passes {
     /// Passes that may be used for `ttl`.
     #[must_use]
-    pub fn new(masters: Masters, ttl: Duration) -> Self {
-        let ring = ArcSwap::from_pointee(Ring::new(&masters, 0));
+    pub fn new(masters: MasterKeys, ttl: Duration) -> Self {
+        let ring = ArcSwap::from_pointee(KeyRing::new(&masters, 0));
         let ttl_ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
         Self { answers: Default::default(), masters, ring, ttl_ms }
     }
@@ -142,39 +146,41 @@ impl Passes {
     }
 
     /// The keys at `now`, made anew when a period has passed.
-    fn with_ring<T>(&self, now: Millis, use_it: impl FnOnce(&Ring) -> T) -> T {
+    fn with_ring<T>(&self, now: Millis, use_it: impl FnOnce(&KeyRing) -> T) -> T {
         let (period, ring) = (period(now), self.ring.load());
         if ring.period == period {
             return use_it(&ring);
         }
-        let fresh = Ring::new(&self.masters, period);
+        let fresh = KeyRing::new(&self.masters, period);
         let told = use_it(&fresh);
         self.ring.store(fresh.into());
         told
     }
 
-    /// A pass for `item` of `sale`, good from `valid_from` on, no longer than the caller's terms say.
+    /// A pass for `item` of `sale`, good from `valid_from` on, no longer than the caller's terms
+    /// say.
     #[must_use]
-    pub fn issue(&self, now: Millis, terms: Terms<'_>, sale: &str, item: &str) -> Issued {
+    pub fn issue(&self, now: Millis, terms: PassTerms<'_>, sale: &str, item: &str) -> IssuedPass {
         let expires_at = terms.valid_from.plus(self.ttl_ms).min(terms.expires_at);
-        let terms = Terms { expires_at, ..terms };
-        let sealed = self.with_ring(now, |ring| ring.signing.seal(&terms, sale, item));
-        Issued { text: URL_SAFE_NO_PAD.encode(sealed), expires_at }
+        let terms = PassTerms { expires_at, ..terms };
+        let sealed = self.with_ring(now, |ring| ring.signing.sign(&terms, sale, item));
+        IssuedPass { text: URL_SAFE_NO_PAD.encode(sealed), expires_at }
     }
 
-    /// Reads the pass `text` if it was made in this deployment for `item` of `sale`, whoever's it is, and whether or not it has expired.
+    /// Reads the pass `text` if it was made in this deployment for `item` of `sale`, whoever's it
+    /// is, and whether or not it has expired.
     pub fn open<'a>(
         &self,
         text: &str,
         sale: &str,
         item: &str,
         now: Millis,
-        room: &'a mut Room,
-    ) -> Option<Terms<'a>> {
+        room: &'a mut PassBuffer,
+    ) -> Option<PassTerms<'a>> {
         let len = URL_SAFE_NO_PAD.decode_slice(text, room).ok()?;
-        let pass = Sealed::parse(&room[..len])?;
+        let pass = UnverifiedPass::parse(&room[..len])?;
         let holds = self
-            .with_ring(now, |ring| ring.known.iter().any(|key| pass.is_sealed_by(key, sale, item)));
+            .with_ring(now, |ring| ring.known.iter().any(|key| pass.is_signed_by(key, sale, item)));
         holds.then(|| pass.terms())
     }
 }
@@ -182,21 +188,21 @@ impl Passes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use doorbuster_core::gate::pass::{PERIOD_MS, Standing};
+    use doorbuster_core::gate::pass::{Membership, PERIOD_MS};
 
     const NOW: Millis = Millis(1_795_168_800_000);
 
     fn passes(masters: &[u8]) -> Passes {
-        let masters = masters.iter().map(|byte| [*byte; MASTER_BYTES]).collect();
-        Passes::new(Masters::new(masters).expect("one at least"), Duration::from_secs(120))
+        let masters = masters.iter().map(|byte| [*byte; MASTER_KEY_BYTES]).collect();
+        Passes::new(MasterKeys::new(masters).expect("one at least"), Duration::from_secs(120))
     }
 
-    fn issued(passes: &Passes, now: Millis) -> Issued {
-        let standing = Standing { member: true, level: 3 };
-        let terms = Terms {
+    fn issued(passes: &Passes, now: Millis) -> IssuedPass {
+        let standing = Membership { member: true, level: 3 };
+        let terms = PassTerms {
             buyer: "anna",
             standing,
-            is_free: false,
+            issued_without_room: false,
             valid_from: now,
             expires_at: Millis(i64::MAX),
         };
@@ -220,7 +226,7 @@ mod tests {
         );
         assert_eq!(
             (terms.standing, pass.expires_at),
-            (Standing { member: true, level: 3 }, terms.expires_at)
+            (Membership { member: true, level: 3 }, terms.expires_at)
         );
         assert!(other.open(&pass.text, "spring", "case", NOW, &mut room).is_none());
         assert!(!holds(&passes(&[2]), &pass.text, NOW));
@@ -228,11 +234,11 @@ mod tests {
 
     #[test]
     fn a_pass_ends_with_what_it_was_given_on() {
-        let standing = Standing { member: true, level: 3 };
-        let terms = Terms {
+        let standing = Membership { member: true, level: 3 };
+        let terms = PassTerms {
             buyer: "anna",
             standing,
-            is_free: false,
+            issued_without_room: false,
             valid_from: NOW,
             expires_at: NOW.plus(5_000),
         };
@@ -242,7 +248,8 @@ mod tests {
 
     #[test]
     fn secrets_are_changed_without_a_pass_that_stops_holding() {
-        // Known everywhere, then signing everywhere, then the old one forgotten: at each step nodes of two steps understand each other.
+        // Known everywhere, then signing everywhere, then the old one forgotten: at each step nodes
+        // of two steps understand each other.
         let steps = [passes(&[1]), passes(&[1, 2]), passes(&[2, 1]), passes(&[2])];
         for pair in steps.windows(2) {
             let (before, after) = (&pair[0], &pair[1]);
@@ -280,9 +287,12 @@ mod tests {
         ] {
             assert!(!holds(&passes, text, NOW), "{text}");
         }
-        assert_eq!(Presented::new([].into_iter()), Presented::Nothing);
-        assert_eq!(Presented::new([b" x ".as_slice()].into_iter()), Presented::Pass("x"));
-        assert_eq!(Presented::new([b"x".as_slice(), b"x"].into_iter()), Presented::Nonsense);
-        assert_eq!(Presented::new([b"\xFF".as_slice()].into_iter()), Presented::Nonsense);
+        assert_eq!(PresentedPass::new([].into_iter()), PresentedPass::Missing);
+        assert_eq!(PresentedPass::new([b" x ".as_slice()].into_iter()), PresentedPass::Pass("x"));
+        assert_eq!(
+            PresentedPass::new([b"x".as_slice(), b"x"].into_iter()),
+            PresentedPass::Malformed
+        );
+        assert_eq!(PresentedPass::new([b"\xFF".as_slice()].into_iter()), PresentedPass::Malformed);
     }
 }

@@ -1,5 +1,6 @@
-//! Lanes in which buyers are shown their orders again. A request that holds an order is never refused, so what it costs is bounded here: each buyer is served
-//! by one reading of the store at a time, all who ask for the same meanwhile by the next one, and a few buyers at once.
+//! Lanes in which buyers are shown their orders again. A request that holds an order is never
+//! refused, so what it costs is bounded here: each buyer is served by one reading of the store at a
+//! time, all who ask for the same meanwhile by the next one, and a few buyers at once.
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -69,7 +70,8 @@ pub(crate) enum Unread {
 }
 
 impl Lanes {
-    /// The order of a request of this buyer, by a reading that begins after this is called, the caller's own or one that others share.
+    /// The order of a request of this buyer, by a reading that begins after this is called, the
+    /// caller's own or one that others share.
     pub(crate) async fn order(
         &self,
         buyer: u64,

@@ -1,20 +1,22 @@
-//! Requests that were told they are queued, until their verdict is due: whatever the door says by then, a retry hears what it was told before.
+//! Requests that were told they are queued, until their verdict is due: whatever the door says by
+//! then, a retry hears what it was told before.
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use doorbuster_core::slot::Cut;
+use doorbuster_core::slot::IssuedTicket;
 use doorbuster_core::{ItemId, Millis, RequestHash};
 use hashbrown::HashMap;
 
-/// Requests that one node remembers so; past it those told first are forgotten, and have to pass the door again.
+/// Requests that one node remembers so; past it those told first are forgotten, and have to pass
+/// the door again.
 const UNDECIDED_MAX: usize = 65_536;
 
 /// What a queued request asked for, and its ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Queued {
     pub(crate) item: ItemId,
-    pub(crate) cut: Cut,
+    pub(crate) cut: IssuedTicket,
 }
 
 /// The queued requests of a node.
@@ -37,42 +39,48 @@ impl Undecided {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers a request that is told so at this instant (store time), and forgets those that were due before.
+    /// Remembers a request that is told so at this instant (store time), and forgets those that
+    /// were due before.
     pub(crate) fn tell(&self, request: RequestHash, queued: Queued, now: Millis) {
         let mut state = self.lock();
-        while let Some(&(due, half)) = state.due.front()
+        while let Some(&(due, low_64_bits)) = state.due.front()
             && (due < now || state.due.len() >= UNDECIDED_MAX)
         {
             state.due.pop_front();
-            if state.told.get(&half).is_some_and(|queued| queued.cut.decide_by == due) {
-                state.told.remove(&half);
+            if state.told.get(&low_64_bits).is_some_and(|queued| queued.cut.decide_by == due) {
+                state.told.remove(&low_64_bits);
             }
         }
         let due = queued.cut.decide_by;
         if state
             .told
-            .insert(request.half(), queued)
+            .insert(request.low_64_bits(), queued)
             .is_none_or(|before| before.cut.decide_by != due)
         {
-            state.due.push_back((due, request.half()));
+            state.due.push_back((due, request.low_64_bits()));
         }
         self.count.store(state.told.len(), Ordering::Release);
     }
 
     /// Whether a request was told so, and its verdict may still be to come.
     pub(crate) fn has(&self, request: RequestHash) -> bool {
-        self.count.load(Ordering::Acquire) > 0 && self.lock().told.contains_key(&request.half())
+        self.count.load(Ordering::Acquire) > 0
+            && self.lock().told.contains_key(&request.low_64_bits())
     }
 
     /// What a request was told whose verdict is not due at this instant (store time).
     pub(crate) fn told(&self, request: RequestHash, now: Millis) -> Option<Queued> {
-        self.lock().told.get(&request.half()).copied().filter(|queued| now <= queued.cut.decide_by)
+        self.lock()
+            .told
+            .get(&request.low_64_bits())
+            .copied()
+            .filter(|queued| now <= queued.cut.decide_by)
     }
 
     /// It is decided.
     pub(crate) fn forget(&self, request: RequestHash) {
         let mut state = self.lock();
-        state.told.remove(&request.half());
+        state.told.remove(&request.low_64_bits());
         self.count.store(state.told.len(), Ordering::Release);
     }
 }
@@ -85,7 +93,7 @@ mod tests {
 
     fn queued(token: u64, due: i64) -> Queued {
         let units = Units::new(1).expect("in range");
-        let cut = Cut {
+        let cut = IssuedTicket {
             token: Token(token),
             grant: GrantId(1),
             n: TicketN(1),

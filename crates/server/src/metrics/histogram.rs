@@ -1,4 +1,5 @@
-//! Latencies in buckets of atomics: recording is a search in a small table and two adds, without a lock.
+//! Latencies in buckets of atomics: recording is a search in a small table and two adds, without a
+//! lock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -37,8 +38,8 @@ impl Histogram {
 
     /// The counts now.
     #[must_use]
-    pub fn read(&self) -> Snapshot {
-        Snapshot {
+    pub fn read(&self) -> HistogramSnapshot {
+        HistogramSnapshot {
             buckets: std::array::from_fn(|bucket| self.buckets[bucket].load(Ordering::Relaxed)),
             sum_us: self.sum_us.load(Ordering::Relaxed),
         }
@@ -47,19 +48,19 @@ impl Histogram {
 
 /// Counts at one moment, or between two.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Snapshot {
+pub struct HistogramSnapshot {
     buckets: [u64; BUCKETS],
     /// Sum of the latencies, in microseconds.
     pub sum_us: u64,
 }
 
-impl Default for Snapshot {
+impl Default for HistogramSnapshot {
     fn default() -> Self {
         Self { buckets: [0; BUCKETS], sum_us: 0 }
     }
 }
 
-impl Snapshot {
+impl HistogramSnapshot {
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -86,7 +87,8 @@ impl Snapshot {
         }
     }
 
-    /// The latency that this share of all does not pass, in milliseconds: the upper bound of its bucket. 0 for none.
+    /// The latency that this share of all does not pass, in milliseconds: the upper bound of its
+    /// bucket. 0 for none.
     #[must_use]
     pub fn quantile_ms(&self, share: f64) -> f64 {
         let all = self.count();

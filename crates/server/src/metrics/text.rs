@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use super::histogram::Snapshot;
+use super::histogram::HistogramSnapshot;
 
 /// What kind of number a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// It only grows.
     Counter,
     /// It goes up and down.
@@ -17,32 +17,33 @@ pub enum Kind {
 
 /// A page of metrics being written.
 #[derive(Debug, Default)]
-pub struct Text {
+pub struct MetricsText {
     out: String,
     name: &'static str,
 }
 
-impl Text {
+impl MetricsText {
     /// Begins the metric `name`; its samples follow.
-    pub fn metric(&mut self, name: &'static str, kind: Kind, help: &str) -> &mut Self {
+    pub fn metric(&mut self, name: &'static str, kind: MetricKind, help: &str) -> &mut Self {
         let kind = match kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
         };
         self.name = name;
         self.write(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
         self
     }
 
-    /// A sample of the present metric. Label values are names of ours or of the operators: none needs escaping.
+    /// A sample of the present metric. Label values are names of ours or of the operators: none
+    /// needs escaping.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: impl std::fmt::Display) -> &mut Self {
         self.line("", labels, value);
         self
     }
 
     /// The samples of a histogram of microseconds, told in seconds.
-    pub fn histogram(&mut self, snapshot: &Snapshot) -> &mut Self {
+    pub fn histogram(&mut self, snapshot: &HistogramSnapshot) -> &mut Self {
         for (bound_us, sum) in snapshot.cumulative() {
             let bound = seconds(bound_us);
             self.line("_bucket", &[("le", &bound)], sum);
@@ -106,12 +107,16 @@ mod tests {
     fn a_page_is_written_as_the_format_has_it() {
         let histogram = Histogram::default();
         histogram.record(std::time::Duration::from_micros(1_200));
-        let mut text = Text::default();
-        text.metric("a_total", Kind::Counter, "Things.")
+        let mut text = MetricsText::default();
+        text.metric("a_total", MetricKind::Counter, "Things.")
             .sample(&[("x", "1"), ("y", "b")], 7)
             .sample(&[], 1.5);
-        text.metric("b_seconds", Kind::Histogram, "Times.").histogram(&histogram.read());
-        text.metric("c_tickets", Kind::Histogram, "Sizes.").buckets(&[1, 4, 16], &[2, 1, 5], 90);
+        text.metric("b_seconds", MetricKind::Histogram, "Times.").histogram(&histogram.read());
+        text.metric("c_tickets", MetricKind::Histogram, "Sizes.").buckets(
+            &[1, 4, 16],
+            &[2, 1, 5],
+            90,
+        );
         let page = text.finish();
         for line in [
             "# HELP a_total Things.",

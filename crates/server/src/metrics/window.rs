@@ -1,9 +1,10 @@
-//! The last few seconds of a sale's counts, sampled once a second: rates and latencies cost nothing on the way.
+//! The last few seconds of a sale's counts, sampled once a second: rates and latencies cost nothing
+//! on the way.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::histogram::Snapshot;
+use super::histogram::HistogramSnapshot;
 use crate::tally::{Answer, Tally};
 
 /// How many seconds a window is long.
@@ -11,19 +12,19 @@ pub const WINDOW_SECS: u32 = 10;
 
 /// Counts at one moment.
 #[derive(Clone, Debug)]
-pub struct Sample {
+pub struct RateSample {
     /// When.
     pub at: Instant,
     /// Answers by kind, in the order of [`Answer::ALL`].
     pub answers: [u64; Answer::ALL.len()],
     /// Latencies.
-    pub latencies: Snapshot,
+    pub latencies: HistogramSnapshot,
 }
 
-impl Sample {
+impl RateSample {
     /// The counts now.
     #[must_use]
-    pub fn take(tally: &Tally, latencies: Snapshot) -> Self {
+    pub fn from_tally(tally: &Tally, latencies: HistogramSnapshot) -> Self {
         Self {
             at: Instant::now(),
             answers: std::array::from_fn(|index| tally.get(Answer::ALL[index])),
@@ -40,21 +41,22 @@ impl Sample {
 
 /// Samples of the last [`WINDOW_SECS`], oldest first; one alone while nothing happens.
 #[derive(Debug)]
-pub struct Window(VecDeque<Sample>);
+pub struct RateWindow(VecDeque<RateSample>);
 
-impl Window {
+impl RateWindow {
     /// A window that begins with `now`.
     #[must_use]
-    pub fn new(now: Sample) -> Self {
+    pub fn new(now: RateSample) -> Self {
         Self(VecDeque::from([now]))
     }
 
     /// Takes what is counted now, once a second.
-    pub fn tick(&mut self, now: Sample) {
+    pub fn tick(&mut self, now: RateSample) {
         while self.0.len() > WINDOW_SECS as usize {
             self.0.pop_front();
         }
-        // Nothing happened for a whole window: what comes next is measured from now, and the room is given back.
+        // Nothing happened for a whole window: what comes next is measured from now, and the room
+        // is given back.
         if self.oldest().total() == now.total() {
             self.0 = VecDeque::new();
         }
@@ -63,7 +65,7 @@ impl Window {
 
     /// The oldest sample: what rates are measured from.
     #[must_use]
-    pub fn oldest(&self) -> &Sample {
+    pub fn oldest(&self) -> &RateSample {
         self.0.front().expect("there is always a sample: the last push is never undone")
     }
 }
@@ -74,9 +76,10 @@ mod tests {
 
     #[test]
     fn a_window_forgets_what_is_older_and_shrinks_while_nothing_happens() {
-        let (tally, sample) =
-            (Tally::default(), |tally: &Tally| Sample::take(tally, Snapshot::default()));
-        let mut window = Window::new(sample(&tally));
+        let (tally, sample) = (Tally::default(), |tally: &Tally| {
+            RateSample::from_tally(tally, HistogramSnapshot::default())
+        });
+        let mut window = RateWindow::new(sample(&tally));
         for second in 0..30 {
             tally.count(Answer::SoldOut);
             window.tick(sample(&tally));

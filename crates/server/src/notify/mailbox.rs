@@ -5,35 +5,35 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::{BACKLOG_MAX, Event, Kind, Next};
+use super::{BACKLOG_MAX, EventKind, HubEvent, NextEvent};
 
 /// What waits for one reader.
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<MailboxState>,
     wake: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
-    events: VecDeque<Event>,
+struct MailboxState {
+    events: VecDeque<HubEvent>,
     /// More came than may wait.
     lagged: bool,
     /// Only there while the reader rests.
-    rest: Option<Rest>,
+    rest: Option<Parked>,
 }
 
 /// Where what comes is rung for while a reader rests, and by which key.
 #[derive(Debug)]
-struct Rest {
-    bell: Arc<Bell>,
+struct Parked {
+    ready_queue: Arc<ReadyQueue>,
     key: u64,
-    rung: Reason,
+    rung: ReadyReason,
 }
 
 /// Why a reader that rests was rung for, the better reason behind the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Reason {
+enum ReadyReason {
     /// It was not.
     None,
     /// Something for a sale's crowd.
@@ -42,43 +42,46 @@ enum Reason {
     Own,
 }
 
-impl Rest {
-    /// Once for each reason: whoever hears the bell looks at all that waits. Not for the crowd behind its own: it is looked for already, and sooner.
-    fn ring(&mut self, reason: Reason) {
+impl Parked {
+    /// Once for each reason: whoever hears the bell looks at all that waits. Not for the crowd
+    /// behind its own: it is looked for already, and sooner.
+    fn notify(&mut self, reason: ReadyReason) {
         if reason > self.rung {
             self.rung = reason;
-            self.bell.ring(self.key, reason == Reason::Own);
+            self.ready_queue.notify(self.key, reason == ReadyReason::Own);
         }
     }
 }
 
-impl Waiting {
-    fn next(&mut self) -> Option<Next> {
+impl MailboxState {
+    fn next(&mut self) -> Option<NextEvent> {
         if self.lagged {
-            return Some(Next::Lagged);
+            return Some(NextEvent::Lagged);
         }
-        self.events.pop_front().map(Next::Event)
+        self.events.pop_front().map(NextEvent::HubEvent)
     }
 }
 
 impl Mailbox {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, MailboxState> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn push(&self, event: Event) {
-        let reason = if event.kind.is_own() { Reason::Own } else { Reason::Crowd };
+    pub(super) fn push(&self, event: HubEvent) {
+        let reason = if event.kind.is_own() { ReadyReason::Own } else { ReadyReason::Crowd };
         let mut waiting = self.lock();
         // A status or a place that still waits says nothing that a newer one does not.
         match &event.kind {
-            Kind::Status(sale) => {
-                waiting.events.retain(|e| !matches!(&e.kind, Kind::Status(s) if s == sale))
+            EventKind::Status(sale) => {
+                waiting.events.retain(|e| !matches!(&e.kind, EventKind::Status(s) if s == sale))
             }
-            Kind::Room(sale) => {
-                waiting.events.retain(|e| !matches!(&e.kind, Kind::Room(s) if s == sale))
+            EventKind::Room(sale) => {
+                waiting.events.retain(|e| !matches!(&e.kind, EventKind::Room(s) if s == sale))
             }
-            Kind::Order(_) | Kind::Refused { .. } | Kind::LineEnded { .. } | Kind::Place { .. } => {
-            }
+            EventKind::Order(_)
+            | EventKind::Refused { .. }
+            | EventKind::WaitlistEnded { .. }
+            | EventKind::Place { .. } => {}
         }
         if waiting.events.len() >= BACKLOG_MAX {
             waiting.lagged = true;
@@ -86,13 +89,13 @@ impl Mailbox {
             waiting.events.push_back(event);
         }
         match &mut waiting.rest {
-            Some(rest) => rest.ring(reason),
+            Some(rest) => rest.notify(reason),
             None => self.wake.notify_one(),
         }
     }
 
     /// Waits for the next of what waits. Dropping the future loses nothing.
-    pub(super) async fn next(&self) -> Next {
+    pub(super) async fn next(&self) -> NextEvent {
         loop {
             let next = self.lock().next();
             if let Some(next) = next {
@@ -102,58 +105,63 @@ impl Mailbox {
         }
     }
 
-    /// See [`super::Subscription::rest`].
-    pub(super) fn rest(&self, bell: &Arc<Bell>, key: u64) -> Option<Next> {
+    /// See [`super::Subscription::next_or_park`].
+    pub(super) fn next_or_park(
+        &self,
+        ready_queue: &Arc<ReadyQueue>,
+        key: u64,
+    ) -> Option<NextEvent> {
         let mut waiting = self.lock();
         let next = waiting.next();
         if next.is_none() {
-            let rest = Rest { bell: bell.clone(), key, rung: Reason::None };
+            let rest = Parked { ready_queue: ready_queue.clone(), key, rung: ReadyReason::None };
             // With the room that events had.
-            *waiting = Waiting { rest: Some(rest), ..Waiting::default() };
+            *waiting = MailboxState { rest: Some(rest), ..MailboxState::default() };
         }
         next
     }
 
-    /// See [`super::Subscription::rouse`].
-    pub(super) fn rouse(&self) {
+    /// See [`super::Subscription::unpark`].
+    pub(super) fn unpark(&self) {
         self.lock().rest = None;
     }
 
     /// The numbers of what waits.
     #[cfg(test)]
-    pub(super) fn numbers(&self) -> Vec<u64> {
+    pub(super) fn event_ids(&self) -> Vec<u64> {
         self.lock().events.iter().map(|event| event.id).collect()
     }
 }
 
-/// Where readers that rest are rung for. It holds two keys at most for each time that a reader went to rest.
+/// Where readers that rest are rung for. It holds two keys at most for each time that a reader went
+/// to rest.
 #[derive(Debug, Default)]
-pub struct Bell {
-    rung: Mutex<Rung>,
+pub struct ReadyQueue {
+    rung: Mutex<ReadyReaders>,
     wake: Notify,
 }
 
 /// For whom a bell was rung.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Rung {
+pub struct ReadyReaders {
     /// Whom something of their own waits for.
     pub own: Vec<u64>,
     /// Whom something waits for that a sale's crowd hears.
     pub crowd: Vec<u64>,
 }
 
-impl Rung {
+impl ReadyReaders {
     fn is_empty(&self) -> bool {
         self.own.is_empty() && self.crowd.is_empty()
     }
 }
 
-impl Bell {
-    fn lock(&self) -> MutexGuard<'_, Rung> {
+impl ReadyQueue {
+    fn lock(&self) -> MutexGuard<'_, ReadyReaders> {
         self.rung.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ring(&self, key: u64, is_own: bool) {
+    fn notify(&self, key: u64, is_own: bool) {
         let mut rung = self.lock();
         let is_first = rung.is_empty();
         match is_own {
@@ -166,8 +174,9 @@ impl Bell {
         }
     }
 
-    /// Waits until it was rung, and tells for whom: each key once for each time. Dropping the future loses nothing.
-    pub async fn rung(&self) -> Rung {
+    /// Waits until it was rung, and tells for whom: each key once for each time. Dropping the
+    /// future loses nothing.
+    pub async fn wait_ready(&self) -> ReadyReaders {
         loop {
             let rung = std::mem::take(&mut *self.lock());
             if !rung.is_empty() {

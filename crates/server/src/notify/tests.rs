@@ -8,16 +8,16 @@ async fn a_slow_reader_is_dropped_and_status_is_folded() {
     let hub = Hub::new(Millis(1_795_000_000_000));
     let mut reader = hub.subscribe(None, vec!["spring".into()], 1, None).expect("nobody's");
     for _ in 0..BACKLOG_MAX * 2 {
-        hub.publish(Kind::Status("spring".into()));
+        hub.publish(EventKind::Status("spring".into()));
     }
-    assert!(matches!(reader.next().await, Next::Event(_)));
+    assert!(matches!(reader.next().await, NextEvent::HubEvent(_)));
     let buyer = BuyerId::new("anna").expect("a buyer");
     let mut slow = hub.subscribe(Some(buyer.clone()), vec![], 1, None).expect("the first");
     let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
     let units = Units::new(1).expect("in range");
     for _ in 0..=BACKLOG_MAX {
         let buyer = buyer.clone();
-        hub.publish(Kind::Refused {
+        hub.publish(EventKind::Refused {
             id,
             item: ItemId(1),
             buyer,
@@ -25,15 +25,15 @@ async fn a_slow_reader_is_dropped_and_status_is_folded() {
             verdict: Verdict::Unavailable,
         });
     }
-    assert!(matches!(slow.next().await, Next::Lagged));
+    assert!(matches!(slow.next().await, NextEvent::Lagged));
     drop((reader, slow));
     assert_eq!(hub.readers(), 0);
 }
 
-fn refused(buyer: &BuyerId) -> Kind {
+fn refused(buyer: &BuyerId) -> EventKind {
     let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
     let units = Units::new(1).expect("in range");
-    Kind::Refused {
+    EventKind::Refused {
         id,
         item: ItemId(1),
         buyer: buyer.clone(),
@@ -44,7 +44,7 @@ fn refused(buyer: &BuyerId) -> Kind {
 
 /// The ids that wait for a reader.
 fn waiting(reader: &Subscription) -> Vec<u64> {
-    reader.mailbox.numbers()
+    reader.mailbox.event_ids()
 }
 
 #[test]
@@ -63,17 +63,17 @@ fn who_comes_back_gets_what_was_missed_of_its_own_and_no_more_than_that() {
     for buyer in [&anna, &bert, &anna] {
         hub.publish(refused(buyer));
     }
-    hub.publish(Kind::Status("spring".into()));
+    hub.publish(EventKind::Status("spring".into()));
     assert_eq!(waiting(&read(&anna, Some(heard))), [heard + 1, heard + 3]);
     assert_eq!(waiting(&read(&anna, Some(heard + 3))), [0; 0]);
     assert_eq!(waiting(&read(&anna, None)), [0; 0], "a new reader");
     assert_eq!(waiting(&read(&bert, Some(0))), [heard + 2]);
-    for _ in 0..KEPT_MAX * 2 {
+    for _ in 0..REPLAY_MAX * 2 {
         hub.publish(refused(&anna));
     }
-    assert_eq!(hub.0.readers.lock().expect("not poisoned").kept.len(), KEPT_MAX);
+    assert_eq!(hub.0.readers.lock().expect("not poisoned").kept.len(), REPLAY_MAX);
     let newest = waiting(&read(&anna, Some(heard)));
-    assert_eq!(newest.len(), MISSED_MAX);
+    assert_eq!(newest.len(), REPLAYED_MAX);
     assert_eq!(newest.last(), Some(&hub.0.readers.lock().expect("not poisoned").last_id));
     // After a while without readers what was kept has a gap.
     hub.0.kept_until_ms.store(1, Ordering::Relaxed);
@@ -82,48 +82,51 @@ fn who_comes_back_gets_what_was_missed_of_its_own_and_no_more_than_that() {
 }
 
 /// One who was rung for by something of its own.
-fn own(key: u64) -> Rung {
-    Rung { own: vec![key], crowd: Vec::new() }
+fn own(key: u64) -> ReadyReaders {
+    ReadyReaders { own: vec![key], crowd: Vec::new() }
 }
 
 #[tokio::test]
 async fn whoever_rests_is_rung_for_once_and_misses_nothing() {
     let hub = Hub::new(Millis(1_795_000_000_000));
-    let bell = Arc::new(Bell::default());
+    let ready_queue = Arc::new(ReadyQueue::default());
     let anna = BuyerId::new("anna").expect("a buyer");
     let mut reader = hub.subscribe(Some(anna.clone()), vec![], 1, None).expect("the first");
-    let number = |next: Option<Next>| match next {
-        Some(Next::Event(event)) => event.id,
+    let number = |next: Option<NextEvent>| match next {
+        Some(NextEvent::HubEvent(event)) => event.id,
         other => panic!("{other:?}"),
     };
     hub.publish(refused(&anna));
-    let first = number(reader.rest(&bell, 7));
+    let first = number(reader.next_or_park(&ready_queue, 7));
     hub.publish(refused(&anna));
-    assert_eq!(number(reader.rest(&bell, 7)), first + 1, "it did not rest");
-    assert!(bell.rung().now_or_never().is_none());
-    assert!(reader.rest(&bell, 7).is_none());
+    assert_eq!(number(reader.next_or_park(&ready_queue, 7)), first + 1, "it did not rest");
+    assert!(ready_queue.wait_ready().now_or_never().is_none());
+    assert!(reader.next_or_park(&ready_queue, 7).is_none());
     for _ in 0..3 {
         hub.publish(refused(&anna));
     }
-    assert_eq!(bell.rung().await, own(7), "once");
+    assert_eq!(ready_queue.wait_ready().await, own(7), "once");
     for n in 2..5 {
-        assert_eq!(number(reader.rest(&bell, 7)), first + n);
+        assert_eq!(number(reader.next_or_park(&ready_queue, 7)), first + n);
     }
     // Twice is no more than once.
-    assert!(reader.rest(&bell, 7).is_none() && reader.rest(&bell, 8).is_none());
+    assert!(
+        reader.next_or_park(&ready_queue, 7).is_none()
+            && reader.next_or_park(&ready_queue, 8).is_none()
+    );
     hub.publish(refused(&anna));
-    assert_eq!(bell.rung().await, own(8));
+    assert_eq!(ready_queue.wait_ready().await, own(8));
     hub.publish(refused(&anna));
-    reader.rouse();
+    reader.unpark();
     hub.publish(refused(&anna));
     for n in 5..8 {
         let next = reader.next().now_or_never();
         assert_eq!(number(next), first + n, "whoever is roused goes on where it was");
     }
-    assert!(bell.rung().now_or_never().is_none(), "nobody rests");
+    assert!(ready_queue.wait_ready().now_or_never().is_none(), "nobody rests");
     // Before anything comes its rest may end, too.
-    assert!(reader.rest(&bell, 9).is_none());
-    reader.rouse();
+    assert!(reader.next_or_park(&ready_queue, 9).is_none());
+    reader.unpark();
     let mut waits = std::pin::pin!(reader.next());
     assert!(waits.as_mut().now_or_never().is_none());
     hub.publish(refused(&anna));
@@ -133,46 +136,46 @@ async fn whoever_rests_is_rung_for_once_and_misses_nothing() {
 #[tokio::test]
 async fn one_who_rests_and_lets_too_much_wait_is_too_slow_all_the_same() {
     let hub = Hub::new(Millis(1_795_000_000_000));
-    let bell = Arc::new(Bell::default());
+    let ready_queue = Arc::new(ReadyQueue::default());
     let anna = BuyerId::new("anna").expect("a buyer");
     let mut reader = hub.subscribe(Some(anna.clone()), vec![], 1, None).expect("the first");
-    assert!(reader.rest(&bell, 1).is_none());
+    assert!(reader.next_or_park(&ready_queue, 1).is_none());
     for _ in 0..=BACKLOG_MAX {
         hub.publish(refused(&anna));
     }
-    assert_eq!(bell.rung().await, own(1));
+    assert_eq!(ready_queue.wait_ready().await, own(1));
     for _ in 0..2 {
-        assert!(matches!(reader.rest(&bell, 1), Some(Next::Lagged)));
-        assert!(matches!(reader.next().await, Next::Lagged));
+        assert!(matches!(reader.next_or_park(&ready_queue, 1), Some(NextEvent::Lagged)));
+        assert!(matches!(reader.next().await, NextEvent::Lagged));
     }
 }
 
 #[tokio::test]
 async fn what_is_for_one_alone_is_rung_for_though_something_for_all_waits() {
     let hub = Hub::new(Millis(1_795_000_000_000));
-    let bell = Arc::new(Bell::default());
+    let ready_queue = Arc::new(ReadyQueue::default());
     let anna = BuyerId::new("anna").expect("a buyer");
     let mut reader =
         hub.subscribe(Some(anna.clone()), vec!["spring".into()], 1, None).expect("the first");
-    let place = Kind::Place { sale: "spring".into(), buyer: anna.clone() };
+    let place = EventKind::Place { sale: "spring".into(), buyer: anna.clone() };
     for own in [refused(&anna), place] {
-        assert!(reader.rest(&bell, 7).is_none());
-        hub.publish(Kind::Status("spring".into()));
-        hub.publish(Kind::Room("spring".into()));
+        assert!(reader.next_or_park(&ready_queue, 7).is_none());
+        hub.publish(EventKind::Status("spring".into()));
+        hub.publish(EventKind::Room("spring".into()));
         hub.publish(own.clone());
         hub.publish(own);
-        hub.publish(Kind::Status("spring".into()));
+        hub.publish(EventKind::Status("spring".into()));
         assert_eq!(
-            bell.rung().await,
-            Rung { own: vec![7], crowd: vec![7] },
+            ready_queue.wait_ready().await,
+            ReadyReaders { own: vec![7], crowd: vec![7] },
             "once for either reason"
         );
-        assert!(bell.rung().now_or_never().is_none());
-        while reader.rest(&bell, 7).is_some() {}
+        assert!(ready_queue.wait_ready().now_or_never().is_none());
+        while reader.next_or_park(&ready_queue, 7).is_some() {}
     }
     hub.publish(refused(&anna));
-    hub.publish(Kind::Status("spring".into()));
-    assert_eq!(bell.rung().await, own(7), "it is looked for already");
+    hub.publish(EventKind::Status("spring".into()));
+    assert_eq!(ready_queue.wait_ready().await, own(7), "it is looked for already");
 }
 
 #[test]
@@ -184,12 +187,12 @@ fn a_crowd_that_leaves_together_holds_up_nobody() {
         hub.subscribe(Some(anna.clone()), vec!["spring".into()], CROWD, None).expect("not too many")
     };
     let crowd: Vec<Subscription> = (0..CROWD).map(read).collect();
-    hub.publish(Kind::Status("spring".into()));
+    hub.publish(EventKind::Status("spring".into()));
     assert!(crowd.iter().all(|reader| waiting(reader).len() == 1), "everybody hears of it");
     let begun = Instant::now();
     drop(crowd);
     // Whoever looked through the others to find each of them would take a minute.
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-    assert!(hub.readers() == 0 && !hub.reads(&anna));
+    assert!(hub.readers() == 0 && !hub.has_reader(&anna));
     assert!(hub.0.readers.lock().expect("not poisoned").sales.is_empty());
 }

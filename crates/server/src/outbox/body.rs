@@ -1,44 +1,63 @@
-//! What is said of an event: the same bytes for each attempt and each receiver, since everything comes from the event's row and from what never changes.
+//! What is said of an event: the same bytes for each attempt and each receiver, since everything
+//! comes from the event's row and from what never changes.
 use doorbuster_api::admin::payments::{Reversal, ReversalKind};
-use doorbuster_api::order::RefusalCode;
-use doorbuster_api::told::{
-    self, Data, ItemData, OrderData, PaymentData, RefusedData, ReversalData, SaleData,
+use doorbuster_api::notification::{
+    self, ItemData, NotificationData, OrderData, PaymentData, RefusedData, ReversalData, SaleData,
 };
+use doorbuster_api::order::RefusalCode;
 use doorbuster_core::event::{Actor, Event, Subject};
 use doorbuster_core::money::{self, Payment, PaymentState, Refund, RefundId, RefundState};
-use doorbuster_core::outbox::about;
+use doorbuster_core::outbox::ordering_key;
 use doorbuster_core::{Millis, Units};
-use doorbuster_store::Told;
+use doorbuster_store::StoredEvent;
 
 use super::sink::Message;
 use crate::catalogue::Catalogue;
 use crate::web::wire;
 
 /// The event's id.
-pub(crate) fn event_id(told: &Told) -> String {
-    told::event_id(told.position, told.event.what.as_str(), told.event.at.0, &about(&told.event))
+pub(crate) fn event_id(told: &StoredEvent) -> String {
+    notification::event_id(
+        told.position,
+        told.event.what.as_str(),
+        told.event.at.0,
+        &ordering_key(&told.event),
+    )
 }
 
-/// The id of an event of which no more than this is known; of one that is forgotten without its mark.
-pub(crate) fn seen_id(position: i64, event: Option<&(String, Millis)>, about: &str) -> String {
-    let id = |(what, at): &(String, Millis)| told::event_id(position, what, at.0, about);
-    event.map_or_else(|| told::bare_event_id(position), id)
+/// The id of an event of which no more than this is known; of one that is forgotten without its
+/// mark.
+pub(crate) fn visible_event_id(
+    position: i64,
+    event: Option<&(String, Millis)>,
+    about: &str,
+) -> String {
+    let id = |(what, at): &(String, Millis)| notification::event_id(position, what, at.0, about);
+    event.map_or_else(|| notification::event_id_prefix(position), id)
 }
 
 /// The message. `None`: the catalogue does not know the item (yet).
-pub(super) fn message(catalogue: &Catalogue, told: &Told) -> Option<Message> {
+pub(super) fn message(catalogue: &Catalogue, told: &StoredEvent) -> Option<Message> {
     let (id, what, at) = (event_id(told), told.event.what, told.event.at);
     let data = data(catalogue, &told.event)?;
-    let body = told::Message { id: &id, what: what.as_str(), timestamp: wire::time(at), data };
+    let body = notification::Notification {
+        id: &id,
+        what: what.as_str(),
+        timestamp: wire::time(at),
+        data,
+    };
     let body = serde_json::to_vec(&body).expect("wire types serialise into memory").into();
-    Some(Message { id, what, key: about(&told.event), at, body })
+    Some(Message { id, what, key: ordering_key(&told.event), at, body })
 }
 
-fn data(catalogue: &Catalogue, event: &Event) -> Option<Data> {
+fn data(catalogue: &Catalogue, event: &Event) -> Option<NotificationData> {
     Some(match &event.subject {
         Subject::Order(order) => {
-            let from_line = event.is_from_line().then_some(true);
-            Data::Order(OrderData { order: wire::order_in(catalogue, order)?, from_line })
+            let from_waitlist = event.is_from_waitlist().then_some(true);
+            NotificationData::Order(OrderData {
+                order: wire::order_in(catalogue, order)?,
+                from_waitlist,
+            })
         }
         Subject::Ticket { id, item, buyer, units, verdict } => {
             let item = catalogue.item_of(*item)?;
@@ -46,22 +65,27 @@ fn data(catalogue: &Catalogue, event: &Event) -> Option<Data> {
             // What a buyer undoes before it is an order is a place in line.
             let code = match event.by.actor {
                 Actor::Buyer => RefusalCode::Left,
-                Actor::Engine if event.is_end_of_line() => RefusalCode::Ended,
+                Actor::Engine if event.is_end_of_waitlist() => RefusalCode::Ended,
                 Actor::Provider(_) | Actor::Operator(_) | Actor::Engine => {
                     wire::refusal_code(*verdict)
                 }
             };
-            Data::Refused(RefusedData {
+            NotificationData::Refused(RefusedData {
                 order: wire::refused(*id, buyer.as_str(), item, units, code),
             })
         }
-        Subject::Payment { .. } => Data::Payment(payment(event)?),
-        Subject::Reversal { .. } => Data::Reversal(ReversalData { reversal: reversal(event)? }),
+        Subject::Payment { .. } => NotificationData::Payment(payment(event)?),
+        Subject::Reversal { .. } => {
+            NotificationData::Reversal(ReversalData { reversal: reversal(event)? })
+        }
         Subject::Item(item) => {
             let item = catalogue.item_of(*item)?;
-            Data::Item(ItemData { sale: item.sale.to_string(), item: item.row.name.clone() })
+            NotificationData::Item(ItemData {
+                sale: item.sale.to_string(),
+                item: item.row.name.clone(),
+            })
         }
-        Subject::Sale(sale) => Data::Sale(SaleData { sale: sale.clone() }),
+        Subject::Sale(sale) => NotificationData::Sale(SaleData { sale: sale.clone() }),
     })
 }
 
@@ -98,7 +122,7 @@ fn payment(event: &Event) -> Option<PaymentData> {
     let Subject::Payment { payment, order, money, cause } = &event.subject else { return None };
     let provider = provider(event);
     let refund = Refund {
-        id: RefundId::of(payment),
+        id: RefundId::for_payment(payment),
         payment: payment.clone(),
         provider: provider.clone(),
         order: order.clone(),

@@ -1,15 +1,16 @@
-//! Messages to brokers, as CloudEvents. Which hosts may be brokers is the settings' to say: they are in private networks, where nothing else may be gone to.
+//! Messages to brokers, as CloudEvents. Which hosts may be brokers is the settings' to say: they
+//! are in private networks, where nothing else may be gone to.
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use doorbuster_api::told::CloudEvent;
+use doorbuster_api::notification::CloudEvent;
 use doorbuster_brokers::{Address, Broker};
 use doorbuster_store::{Endpoint, EndpointKind};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::sink::{Message, Refusal};
+use super::sink::{DeliveryError, Message};
 use crate::config::BrokerHost;
 
 /// What says where an event comes from in a deployment that does not know its own address.
@@ -31,13 +32,11 @@ impl BrokerGuard {
     pub(crate) fn check(&self, text: &str) -> Result<Address, &'static str> {
         let address = Address::parse(text)?;
         if !address.kind().is_built() {
-            return Err(address.kind().not_built());
+            return Err(address.kind().not_built_message());
         }
-        if self
-            .hosts
-            .as_ref()
-            .is_some_and(|hosts| !hosts.iter().any(|host| host.is(address.host(), address.port())))
-        {
+        if self.hosts.as_ref().is_some_and(|hosts| {
+            !hosts.iter().any(|host| host.matches(address.host(), address.port()))
+        }) {
             return Err("its host is not one of brokers.hosts in the settings");
         }
         Ok(address)
@@ -45,7 +44,7 @@ impl BrokerGuard {
 }
 
 /// Where an endpoint is, as operators may see it: without a broker's password.
-pub(crate) fn shown(endpoint: &Endpoint) -> String {
+pub(crate) fn display_address(endpoint: &Endpoint) -> String {
     match endpoint.kind {
         EndpointKind::Webhook => endpoint.url.clone(),
         // One that a later version may have added shows nothing rather than everything.
@@ -60,7 +59,8 @@ pub(super) struct Brokers {
     guard: BrokerGuard,
     timeout: Duration,
     source: String,
-    /// By endpoint, with the address that it was made from. There are as many as there are endpoints at most.
+    /// By endpoint, with the address that it was made from. There are as many as there are
+    /// endpoints at most.
     made: Mutex<HashMap<String, (String, Arc<Broker>)>>,
 }
 
@@ -79,9 +79,13 @@ impl Brokers {
     }
 
     /// Sends a message once.
-    pub(super) async fn send(&self, endpoint: &Endpoint, message: &Message) -> Result<(), Refusal> {
+    pub(super) async fn send(
+        &self,
+        endpoint: &Endpoint,
+        message: &Message,
+    ) -> Result<(), DeliveryError> {
         // Once more: what was allowed when it was added need not be now.
-        let address = self.guard.check(&endpoint.url).map_err(Refusal::new)?;
+        let address = self.guard.check(&endpoint.url).map_err(DeliveryError::new)?;
         let broker = self.broker(endpoint, &address)?;
         let message = doorbuster_brokers::Message {
             id: message.id.clone(),
@@ -91,26 +95,26 @@ impl Brokers {
             content_type: CloudEvent::CONTENT_TYPE,
             body: envelope(&self.source, message)?.into(),
         };
-        broker.publish(&message).await.map_err(|error| Refusal::new(error.to_string()))
+        broker.publish(&message).await.map_err(|error| DeliveryError::new(error.to_string()))
     }
 
     /// Lets go of those whose endpoints are not told any more.
-    pub(super) fn keep(&self, is_told: impl Fn(&str) -> bool) {
+    pub(super) fn retain_endpoints(&self, has_leases: impl Fn(&str) -> bool) {
         self.made
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .retain(|endpoint, _| is_told(endpoint));
+            .retain(|endpoint, _| has_leases(endpoint));
     }
 
-    fn broker(&self, endpoint: &Endpoint, address: &Address) -> Result<Arc<Broker>, Refusal> {
+    fn broker(&self, endpoint: &Endpoint, address: &Address) -> Result<Arc<Broker>, DeliveryError> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((url, broker)) = made.get(&endpoint.id)
             && *url == endpoint.url
         {
             return Ok(broker.clone());
         }
-        let broker =
-            Broker::new(address, self.timeout).map_err(|error| Refusal::new(error.to_string()))?;
+        let broker = Broker::new(address, self.timeout)
+            .map_err(|error| DeliveryError::new(error.to_string()))?;
         let broker = Arc::new(broker);
         made.insert(endpoint.id.clone(), (endpoint.url.clone(), broker.clone()));
         Ok(broker)
@@ -118,14 +122,14 @@ impl Brokers {
 }
 
 /// The envelope around what webhooks are told.
-fn envelope(source: &str, message: &Message) -> Result<Vec<u8>, Refusal> {
+fn envelope(source: &str, message: &Message) -> Result<Vec<u8>, DeliveryError> {
     #[derive(Deserialize)]
     struct Body<'b> {
         timestamp: &'b str,
         #[serde(borrow)]
         data: &'b RawValue,
     }
-    let wrong = |_| Refusal::new("the event cannot be put into an envelope");
+    let wrong = |_| DeliveryError::new("the event cannot be put into an envelope");
     let Body { timestamp, data } = serde_json::from_slice(&message.body).map_err(wrong)?;
     let event =
         CloudEvent::new(&message.id, source, message.what.as_str(), &message.key, timestamp, data);

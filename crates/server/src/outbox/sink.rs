@@ -1,7 +1,9 @@
-//! The contract with whatever messages go to. A new kind of receiver is one more file and one more variant.
+//! The contract with whatever messages go to. A new kind of receiver is one more file and one more
+//! variant.
 //!
-//! A sink says that a message was taken only once the receiver said so: a webhook's 2xx, a broker's confirm. It never says so of a message that may be
-//! lost yet. It does not retry: what is sent again, and when, is planned above it.
+//! A sink says that a message was taken only once the receiver said so: a webhook's 2xx, a broker's
+//! confirm. It never says so of a message that may be lost yet. It does not retry: what is sent
+//! again, and when, is planned above it.
 use bytes::Bytes;
 use doorbuster_core::Millis;
 use doorbuster_core::event::EventType;
@@ -16,7 +18,8 @@ pub(crate) struct Message {
     pub(crate) id: String,
     /// What happened.
     pub(crate) what: EventType,
-    /// What it is about: messages of one word go to the same place in a broker that keeps order by key.
+    /// What it is about: messages of one word go to the same place in a broker that keeps order by
+    /// key.
     pub(crate) key: String,
     /// When it happened.
     pub(crate) at: Millis,
@@ -26,8 +29,9 @@ pub(crate) struct Message {
 
 /// Why a message was not taken, or may not have been.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    /// In a line, for operators. It holds nothing of the message and nothing that the receiver made up.
+pub(crate) struct DeliveryError {
+    /// In a line, for operators. It holds nothing of the message and nothing that the receiver made
+    /// up.
     pub(crate) error: String,
     /// The receiver asked for a pause of this length.
     pub(crate) pause_ms: i64,
@@ -37,7 +41,7 @@ pub(crate) struct Refusal {
     pub(crate) is_gone: bool,
 }
 
-impl Refusal {
+impl DeliveryError {
     pub(crate) fn new(error: impl Into<String>) -> Self {
         Self { error: error.into(), pause_ms: 0, is_final: false, is_gone: false }
     }
@@ -45,14 +49,18 @@ impl Refusal {
 
 impl Outbox {
     /// Sends one message, once.
-    pub(super) async fn send(&self, endpoint: &Endpoint, message: &Message) -> Result<(), Refusal> {
+    pub(super) async fn send(
+        &self,
+        endpoint: &Endpoint,
+        message: &Message,
+    ) -> Result<(), DeliveryError> {
         let sent = match endpoint.kind {
             EndpointKind::Webhook => {
                 self.webhooks.send(endpoint, message, self.engine.clock().wall()).await
             }
             EndpointKind::Broker => self.brokers.send(endpoint, message).await,
         };
-        if let Err(Refusal { error, .. }) = &sent {
+        if let Err(DeliveryError { error, .. }) = &sent {
             let Message { id, what, key, at, .. } = message;
             tracing::debug!(
                 endpoint = endpoint.id,

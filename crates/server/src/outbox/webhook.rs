@@ -1,4 +1,5 @@
-//! Messages as signed requests to the shop: Standard Webhooks over HTTP, no redirects, bounded in time and in what is read back.
+//! Messages as signed requests to the shop: Standard Webhooks over HTTP, no redirects, bounded in
+//! time and in what is read back.
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -10,13 +11,14 @@ use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::Response;
 use reqwest::redirect::Policy;
 
-use super::guard::{Guard, check};
-use super::sink::{Message, Refusal};
+use super::address_guard::{AddressGuard, check};
+use super::sink::{DeliveryError, Message};
 use crate::signing::{self, SigningKey};
 
 /// How long a connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long an answer's body is read, so that its connection can be used again; what takes longer is cut off.
+/// How long an answer's body is read, so that its connection can be used again; what takes longer
+/// is cut off.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of it that are read; of a longer one the connection is closed.
 const DRAIN_BYTES_MAX: usize = 16 * 1024;
@@ -27,18 +29,18 @@ const PAUSE_MAX_MS: i64 = 3_600_000;
 
 /// Sends webhooks.
 pub(super) struct Webhooks {
-    guard: Guard,
+    guard: AddressGuard,
     timeout: Duration,
     /// Made with the first message: reading the system's certificates takes its time.
     client: OnceLock<Result<reqwest::Client, String>>,
 }
 
 impl Webhooks {
-    pub(super) fn new(guard: Guard, timeout: Duration) -> Self {
+    pub(super) fn new(guard: AddressGuard, timeout: Duration) -> Self {
         Self { guard, timeout, client: OnceLock::new() }
     }
 
-    fn client(&self) -> Result<&reqwest::Client, Refusal> {
+    fn client(&self) -> Result<&reqwest::Client, DeliveryError> {
         let builder = || {
             reqwest::Client::builder()
                 // A proxy of the environment would connect to what the guard never saw.
@@ -56,7 +58,7 @@ impl Webhooks {
             let made = builder().build().or_else(|_| builder().tls_certs_only([]).build());
             made.map_err(|error| format!("no HTTP client can be made: {error}"))
         });
-        made.as_ref().map_err(|error| Refusal::new(error.clone()))
+        made.as_ref().map_err(|error| DeliveryError::new(error.clone()))
     }
 
     /// Sends a message once, signed by every secret that is live.
@@ -65,15 +67,16 @@ impl Webhooks {
         endpoint: &Endpoint,
         message: &Message,
         now: Millis,
-    ) -> Result<(), Refusal> {
-        // Once more: what was allowed when it was added need not be now, and an address in the URL is never looked up.
-        let url = check(&endpoint.url, &self.guard).map_err(Refusal::new)?;
+    ) -> Result<(), DeliveryError> {
+        // Once more: what was allowed when it was added need not be now, and an address in the URL
+        // is never looked up.
+        let url = check(&endpoint.url, &self.guard).map_err(DeliveryError::new)?;
         let live =
             endpoint.secrets.iter().filter(|secret| secret.until.is_none_or(|until| now < until));
         let keys: Vec<SigningKey> =
             live.filter_map(|secret| SigningKey::parse(&secret.secret)).collect();
         if keys.is_empty() {
-            return Err(Refusal::new("the endpoint has no secret to sign with"));
+            return Err(DeliveryError::new("the endpoint has no secret to sign with"));
         }
         let at_secs = now.0.div_euclid(1_000);
         let request = self
@@ -98,7 +101,7 @@ impl Webhooks {
             true => format!("it answered {}: redirects are not followed", status.as_u16()),
             false => format!("it answered {}", status.as_u16()),
         };
-        Err(Refusal {
+        Err(DeliveryError {
             error,
             pause_ms,
             is_final: is_final(status),
@@ -132,7 +135,8 @@ fn asked_ms(text: &str, now: Millis) -> Option<i64> {
     Some(at.as_millisecond().saturating_sub(now.0))
 }
 
-/// Reads a short answer to its end; what is longer or slower is dropped with its connection. The verdict stands already.
+/// Reads a short answer to its end; what is longer or slower is dropped with its connection. The
+/// verdict stands already.
 async fn drain(mut answer: Response) {
     let reading = async {
         let mut bytes = 0;
@@ -147,12 +151,12 @@ async fn drain(mut answer: Response) {
 }
 
 /// What went wrong on the way, without the address, which may hold a secret of the shop's.
-fn refused(error: &reqwest::Error) -> Refusal {
+fn refused(error: &reqwest::Error) -> DeliveryError {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    Refusal::new(if error.is_timeout() {
+    DeliveryError::new(if error.is_timeout() {
         "it did not answer in time".to_owned()
     } else if error.is_connect() {
         format!("no connection: {cause}")

@@ -1,21 +1,25 @@
-//! Tells one endpoint: reads events after its position, sends what its desk says, writes down what came of it.
+//! Tells one endpoint: reads events after its position, sends what its desk says, writes down what
+//! came of it.
 //!
-//! It runs while its node holds the endpoint's lease. Whatever it has in memory can be lost at any instant: what was sent and not written down is sent again.
+//! It runs while its node holds the endpoint's lease. Whatever it has in memory can be lost at any
+//! instant: what was sent and not written down is sent again.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbuster_api::told;
+use doorbuster_api::notification;
 use doorbuster_core::Millis;
 use doorbuster_core::event::EventType;
-use doorbuster_core::outbox::{Desk, Note, Outcome, about};
-use doorbuster_store::{Endpoint, EndpointChange, EndpointKind, Read, StoreError, Unreadable};
+use doorbuster_core::outbox::{DeliveryQueue, RowChange, SendOutcome, ordering_key};
+use doorbuster_store::{
+    Endpoint, EndpointChange, EndpointKind, EventRead, StoreError, UnreadableEvent,
+};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-use super::meter::Sent;
-use super::sink::Refusal;
+use super::metrics::AttemptOutcome;
+use super::sink::DeliveryError;
 use super::{Outbox, POLL_EVERY};
 use crate::failpoint::{self, Point};
 
@@ -24,7 +28,7 @@ const LEASE_MS: i64 = 5_000;
 /// How often the lease is renewed, and tried to be had.
 const RENEW_EVERY: Duration = Duration::from_millis(1_500);
 /// How often rows are read again that an operator may have added or discarded at another node.
-const KNOW_EVERY: Duration = Duration::from_secs(2);
+const ROWS_REFRESH_EVERY: Duration = Duration::from_secs(2);
 /// What was told is written down at least so often, and in one go: under load a commit covers many.
 const WRITE_EVERY: Duration = Duration::from_millis(50);
 
@@ -38,7 +42,7 @@ pub(super) async fn run(
     loop {
         let leased = store.lease_endpoint(&id, outbox.engine.node(), LEASE_MS).await;
         let ended = match leased {
-            Ok(true) => tell(&outbox, &id, &mut endpoint).await,
+            Ok(true) => deliver(&outbox, &id, &mut endpoint).await,
             // Another node tells it.
             Ok(false) => Ok(()),
             Err(error) => Err(error),
@@ -60,7 +64,7 @@ pub(super) async fn run(
 }
 
 /// An event that was sent, the endpoint as it was then, and what it answered.
-type Answered = (i64, Arc<Endpoint>, Result<(), Unsent>);
+type SendResult = (i64, Arc<Endpoint>, Result<(), SendError>);
 
 /// What a worker has in its hands.
 struct Worker<'o> {
@@ -69,46 +73,47 @@ struct Worker<'o> {
     kind: EndpointKind,
     /// Where it was when something was last sent to it.
     url: String,
-    desk: Desk,
+    queue: DeliveryQueue,
     /// Events that were read and are not told.
-    events: HashMap<i64, Arc<Read>>,
-    sending: JoinSet<Answered>,
+    events: HashMap<i64, Arc<EventRead>>,
+    sending: JoinSet<SendResult>,
     /// What the store does not know yet of rows that were tried.
-    notes: Vec<Note>,
+    notes: Vec<RowChange>,
     /// Whether the position may be moved.
-    may_go: bool,
-    wrote: Instant,
+    can_advance: bool,
+    advanced_at: Instant,
     /// Whether there may be events that were not read.
-    may_read: bool,
+    may_have_more: bool,
     /// The endpoint said that it wants nothing any more.
     is_gone: bool,
 }
 
 /// Why an event was not told.
 #[derive(Debug, PartialEq, Eq)]
-enum Unsent {
+enum SendError {
     /// The endpoint, or whatever lies before it.
-    Refused(Refusal),
+    Refused(DeliveryError),
     /// The event's row: nobody can read it, or it is gone.
-    Unreadable(String),
-    /// Something that this program does not know, or could not read now. The endpoint was asked nothing.
-    Later(String),
+    UnreadableEvent(String),
+    /// Something that this program does not know, or could not read now. The endpoint was asked
+    /// nothing.
+    Deferred(String),
 }
 
-impl From<Refusal> for Unsent {
-    fn from(refusal: Refusal) -> Self {
+impl From<DeliveryError> for SendError {
+    fn from(refusal: DeliveryError) -> Self {
         Self::Refused(refusal)
     }
 }
 
 /// Tells while the lease is held. Ends well when another one has the endpoint, or it is gone.
-async fn tell(
+async fn deliver(
     outbox: &Arc<Outbox>,
     id: &str,
     endpoint: &mut watch::Receiver<Arc<Endpoint>>,
 ) -> Result<(), StoreError> {
     let store = outbox.engine.store();
-    let mut news = outbox.news.subscribe();
+    let mut new_events = outbox.new_events.subscribe();
     let Some(row) = store.endpoints().await?.into_iter().find(|row| row.id == id) else {
         return Ok(());
     };
@@ -118,47 +123,47 @@ async fn tell(
         id,
         kind: row.kind,
         url: row.url,
-        desk: Desk::new(outbox.bounds, row.position, rows),
+        queue: DeliveryQueue::new(outbox.bounds, row.position, rows),
         events: HashMap::new(),
         sending: JoinSet::new(),
         notes: Vec::new(),
-        may_go: false,
-        wrote: Instant::now(),
-        may_read: true,
+        can_advance: false,
+        advanced_at: Instant::now(),
+        may_have_more: true,
         is_gone: false,
     };
-    let (mut renew, mut know) = (Instant::now() + RENEW_EVERY, Instant::now() + KNOW_EVERY);
+    let (mut renew, mut know) = (Instant::now() + RENEW_EVERY, Instant::now() + ROWS_REFRESH_EVERY);
     loop {
-        worker.note().await?;
-        if !worker.go().await? {
+        worker.write_notes().await?;
+        if !worker.advance().await? {
             tracing::info!(endpoint = id, "another node has told this endpoint further");
             return Ok(());
         }
         let now = outbox.engine.now();
         let to = endpoint.borrow_and_update().clone();
         worker.read(&to).await?;
-        worker.follow(&to, now);
+        worker.follow_address(&to, now);
         worker.send(&to, now);
-        let wake = worker.wake(now).min(renew).min(know);
+        let wake = worker.notify_workers(now).min(renew).min(know);
         tokio::select! {
-            Some(sent) = worker.sending.join_next(), if !worker.sending.is_empty() => worker.sent(sent)?,
-            changed = news.changed() => {
-                worker.may_read = true;
+            Some(sent) = worker.sending.join_next(), if !worker.sending.is_empty() => worker.handle_sent(sent)?,
+            changed = new_events.changed() => {
+                worker.may_have_more = true;
                 // An operator may have added rows: those are news as well.
                 know = know.min(Instant::now() + WRITE_EVERY);
                 if changed.is_err() {
                     return Ok(());
                 }
             }
-            changed = endpoint.changed() => if changed.is_err() { return worker.end().await },
+            changed = endpoint.changed() => if changed.is_err() { return worker.finish().await },
             () = tokio::time::sleep_until(wake) => {}
         }
         while let Some(sent) = worker.sending.try_join_next() {
-            worker.sent(sent)?;
+            worker.handle_sent(sent)?;
         }
         if worker.is_gone {
             worker.disable().await?;
-            return worker.end().await;
+            return worker.finish().await;
         }
         if Instant::now() >= renew {
             if !store.lease_endpoint(id, outbox.engine.node(), LEASE_MS).await? {
@@ -167,18 +172,18 @@ async fn tell(
             renew = Instant::now() + RENEW_EVERY;
         }
         if Instant::now() >= know {
-            worker.note().await?;
-            worker.desk.know(store.pending_deliveries(id, outbox.bounds.pending).await?);
-            know = Instant::now() + KNOW_EVERY;
+            worker.write_notes().await?;
+            worker.queue.know(store.pending_deliveries(id, outbox.bounds.pending).await?);
+            know = Instant::now() + ROWS_REFRESH_EVERY;
         }
     }
 }
 
 impl Worker<'_> {
     /// Writes down what came of rows that were tried.
-    async fn note(&mut self) -> Result<(), StoreError> {
+    async fn write_notes(&mut self) -> Result<(), StoreError> {
         if !self.notes.is_empty() {
-            self.outbox.engine.store().note_deliveries(self.id, self.notes.clone()).await?;
+            self.outbox.engine.store().record_deliveries(self.id, self.notes.clone()).await?;
             self.notes.clear();
             failpoint::pass(Point::OutboxNoted);
         }
@@ -186,40 +191,42 @@ impl Worker<'_> {
     }
 
     /// Moves the position past what was told or got a row. False: it is not where it was left.
-    async fn go(&mut self) -> Result<bool, StoreError> {
-        if !self.may_go || (!self.sending.is_empty() && self.wrote.elapsed() < WRITE_EVERY) {
+    async fn advance(&mut self) -> Result<bool, StoreError> {
+        if !self.can_advance
+            || (!self.sending.is_empty() && self.advanced_at.elapsed() < WRITE_EVERY)
+        {
             return Ok(true);
         }
-        self.may_go = false;
-        self.wrote = Instant::now();
-        let Some(progress) = self.desk.go() else { return Ok(true) };
+        self.can_advance = false;
+        self.advanced_at = Instant::now();
+        let Some(progress) = self.queue.go() else { return Ok(true) };
         self.events.retain(|at, _| *at > progress.to);
         for parcel in progress.failed.iter().filter(|parcel| parcel.dead) {
-            self.given_up(parcel.position, parcel.error.as_deref());
+            self.record_dead_letter(parcel.position, parcel.error.as_deref());
         }
         let is_there = self.outbox.engine.store().advance_endpoint(self.id, progress).await?;
         failpoint::pass(Point::OutboxAdvanced);
-        self.desk.gone();
+        self.queue.gone();
         Ok(is_there)
     }
 
     /// Reads on, once there is room for many or nothing else to do.
     async fn read(&mut self, endpoint: &Endpoint) -> Result<(), StoreError> {
-        let room = self.desk.room();
+        let room = self.queue.room();
         let is_time = room >= self.outbox.bounds.window / 2 || self.sending.is_empty();
-        if !self.may_read || room == 0 || !is_time {
+        if !self.may_have_more || room == 0 || !is_time {
             return Ok(());
         }
-        let told = self.outbox.engine.store().told_after(self.desk.read_after(), room).await?;
+        let told = self.outbox.engine.store().events_after(self.queue.read_after(), room).await?;
         if !told.is_empty() {
             failpoint::pass(Point::OutboxRead);
         }
-        self.may_read = told.len() == room;
+        self.may_have_more = told.len() == room;
         for read in told {
-            let (position, about, is_wanted) = match &read {
+            let (position, ordering_key, is_wanted) = match &read {
                 Ok(told) => (
                     told.position,
-                    about(&told.event),
+                    ordering_key(&told.event),
                     endpoint.wanted.has(told.event.what.as_str()),
                 ),
                 Err(unreadable) => (
@@ -228,27 +235,28 @@ impl Worker<'_> {
                     endpoint.wanted.has(&unreadable.what),
                 ),
             };
-            self.desk.read(position, &about, is_wanted);
+            self.queue.read(position, &ordering_key, is_wanted);
             if is_wanted {
                 self.events.insert(position, Arc::new(read));
             } else {
-                self.may_go = true;
+                self.can_advance = true;
             }
         }
         Ok(())
     }
 
-    /// An endpoint that an operator moved is another one: nothing that the old address said holds for it.
-    fn follow(&mut self, endpoint: &Endpoint, now: Millis) {
+    /// An endpoint that an operator moved is another one: nothing that the old address said holds
+    /// for it.
+    fn follow_address(&mut self, endpoint: &Endpoint, now: Millis) {
         if self.url != endpoint.url {
             self.url.clone_from(&endpoint.url);
-            self.desk.moved(now);
+            self.queue.moved(now);
         }
     }
 
     /// Sends what may be sent now.
     fn send(&mut self, endpoint: &Arc<Endpoint>, now: Millis) {
-        while let Some(position) = self.desk.next(now) {
+        while let Some(position) = self.queue.next(now) {
             let (outbox, endpoint) = (self.outbox.clone(), endpoint.clone());
             let read = self.events.get(&position).cloned();
             self.sending.spawn(async move {
@@ -259,48 +267,49 @@ impl Worker<'_> {
     }
 
     /// When there is something to do though nothing happens.
-    fn wake(&self, now: Millis) -> Instant {
+    fn notify_workers(&self, now: Millis) -> Instant {
         let due = self
-            .desk
+            .queue
             .due()
             .map_or(POLL_EVERY, |due| Duration::from_millis((due.0 - now.0).max(0).unsigned_abs()));
-        let write = if self.may_go {
-            (self.wrote + WRITE_EVERY).duration_since(Instant::now())
+        let write = if self.can_advance {
+            (self.advanced_at + WRITE_EVERY).duration_since(Instant::now())
         } else {
             POLL_EVERY
         };
         Instant::now() + due.min(write).min(POLL_EVERY)
     }
 
-    fn sent(&mut self, sent: Result<Answered, JoinError>) -> Result<(), StoreError> {
+    fn handle_sent(&mut self, sent: Result<SendResult, JoinError>) -> Result<(), StoreError> {
         let (position, to, answer) = sent
             .map_err(|error| StoreError::Unexpected(format!("a message was dropped: {error}")))?;
         if answer.is_err() && to.url != self.url {
-            self.desk.sent_elsewhere(position);
+            self.queue.sent_to_old_address(position);
             return Ok(());
         }
         if answer.is_ok() {
             failpoint::pass(Point::OutboxSent);
         }
-        let was_open = self.desk.is_open();
-        let (outcome, error) = outcome(answer);
-        self.is_gone |= outcome == Outcome::Gone;
-        self.may_go = true;
-        let was_sent = !matches!(outcome, Outcome::Later { .. });
+        let was_open = self.queue.is_open();
+        let (delivery_outcome, error) = delivery_outcome(answer);
+        self.is_gone |= delivery_outcome == SendOutcome::Gone;
+        self.can_advance = true;
+        let was_sent = !matches!(delivery_outcome, SendOutcome::Deferred { .. });
         let now = self.outbox.engine.now();
-        let note = self.desk.done(position, outcome, now, rand::random());
+        let note = self.queue.done(position, delivery_outcome, now, rand::random());
         if was_sent {
-            self.outbox
-                .meter
-                .count(self.kind, if error.is_none() { Sent::Told } else { Sent::Failed });
+            self.outbox.meter.count(
+                self.kind,
+                if error.is_none() { AttemptOutcome::Delivered } else { AttemptOutcome::Failed },
+            );
         }
-        if let Some(Note::Again(parcel)) = &note
+        if let Some(RowChange::Pending(parcel)) = &note
             && parcel.dead
         {
-            self.given_up(position, error.as_deref());
+            self.record_dead_letter(position, error.as_deref());
         }
         self.notes.extend(note);
-        if self.desk.is_open() != was_open {
+        if self.queue.is_open() != was_open {
             let error = error.unwrap_or_default();
             match was_open {
                 false => tracing::warn!(
@@ -315,10 +324,10 @@ impl Worker<'_> {
     }
 
     /// An event is given up: somebody must look.
-    fn given_up(&self, position: i64, error: Option<&str>) {
+    fn record_dead_letter(&self, position: i64, error: Option<&str>) {
         failpoint::pass(Point::OutboxDead);
-        self.outbox.meter.count(self.kind, Sent::Dead);
-        let event = told::bare_event_id(position);
+        self.outbox.meter.count(self.kind, AttemptOutcome::Dead);
+        let event = notification::event_id_prefix(position);
         tracing::error!(
             endpoint = self.id,
             event,
@@ -338,31 +347,35 @@ impl Worker<'_> {
         );
         let detail = serde_json::json!({"endpoint": self.id, "reason": "it answered 410"});
         store.log_action("engine", "webhook_endpoint.disable", &detail.to_string()).await?;
-        self.outbox.wake();
+        self.outbox.notify_workers();
         Ok(())
     }
 
     /// Writes down what is known, since nobody will be told any more.
-    async fn end(mut self) -> Result<(), StoreError> {
+    async fn finish(mut self) -> Result<(), StoreError> {
         self.sending.abort_all();
-        self.note().await?;
+        self.write_notes().await?;
         self.sending = JoinSet::new();
-        self.go().await.map(drop)
+        self.advance().await.map(drop)
     }
 }
 
 /// What came of sending, for the plan; and what went wrong.
-fn outcome(answer: Result<(), Unsent>) -> (Outcome, Option<String>) {
-    let Err(unsent) = answer else { return (Outcome::Told, None) };
+fn delivery_outcome(answer: Result<(), SendError>) -> (SendOutcome, Option<String>) {
+    let Err(unsent) = answer else { return (SendOutcome::Delivered, None) };
     match unsent {
-        Unsent::Unreadable(error) => (Outcome::Never { error: error.clone() }, Some(error)),
-        Unsent::Later(error) => (Outcome::Later { error: error.clone() }, Some(error)),
-        Unsent::Refused(Refusal { error, is_gone: true, .. }) => (Outcome::Gone, Some(error)),
-        Unsent::Refused(Refusal { error, is_final: true, .. }) => {
-            (Outcome::Refused { error: error.clone() }, Some(error))
+        SendError::UnreadableEvent(error) => {
+            (SendOutcome::Unsendable { error: error.clone() }, Some(error))
         }
-        Unsent::Refused(Refusal { error, pause_ms, .. }) => {
-            (Outcome::Failed { error: error.clone(), pause_ms }, Some(error))
+        SendError::Deferred(error) => (SendOutcome::Deferred { error: error.clone() }, Some(error)),
+        SendError::Refused(DeliveryError { error, is_gone: true, .. }) => {
+            (SendOutcome::Gone, Some(error))
+        }
+        SendError::Refused(DeliveryError { error, is_final: true, .. }) => {
+            (SendOutcome::Refused { error: error.clone() }, Some(error))
+        }
+        SendError::Refused(DeliveryError { error, pause_ms, .. }) => {
+            (SendOutcome::Failed { error: error.clone(), pause_ms }, Some(error))
         }
     }
 }
@@ -372,27 +385,31 @@ async fn send(
     outbox: &Outbox,
     endpoint: &Endpoint,
     position: i64,
-    read: Option<Arc<Read>>,
-) -> Result<(), Unsent> {
+    read: Option<Arc<EventRead>>,
+) -> Result<(), SendError> {
     let read = match read {
         Some(read) => read,
-        None => match outbox.engine.store().told_at(position).await {
+        None => match outbox.engine.store().event_at(position).await {
             Ok(Some(read)) => Arc::new(read),
-            Ok(None) => return Err(Unsent::Unreadable("the event is forgotten".to_owned())),
+            Ok(None) => {
+                return Err(SendError::UnreadableEvent("the event is forgotten".to_owned()));
+            }
             Err(error) => {
-                return Err(Unsent::Later(format!("the event could not be read: {error}")));
+                return Err(SendError::Deferred(format!("the event could not be read: {error}")));
             }
         },
     };
     let told = match &*read {
         Ok(told) => told,
-        Err(Unreadable { what, .. }) if EventType::parse(what).is_none() && is_type(what) => {
-            return Err(Unsent::Later(format!(
+        Err(UnreadableEvent { what, .. })
+            if EventType::parse(what).is_none() && is_unknown_type(what) =>
+        {
+            return Err(SendError::Deferred(format!(
                 "this version knows no event {what:?}; a newer one does"
             )));
         }
         Err(unreadable) => {
-            return Err(Unsent::Unreadable(format!(
+            return Err(SendError::UnreadableEvent(format!(
                 "its row cannot be read: {}",
                 unreadable.reason
             )));
@@ -400,12 +417,12 @@ async fn send(
     };
     match outbox.message(told).await {
         Some(message) => Ok(outbox.send(endpoint, &message).await?),
-        None => Err(Unsent::Later("the event's item is not known here yet".to_owned())),
+        None => Err(SendError::Deferred("the event's item is not known here yet".to_owned())),
     }
 }
 
 /// Whether a text may be an event's type that only a newer version knows.
-fn is_type(text: &str) -> bool {
+fn is_unknown_type(text: &str) -> bool {
     let is_word = |word: &str| {
         !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
     };

@@ -1,17 +1,18 @@
-//! Makes the place where an order is paid for: one at a time, and only while the order waits for its payment.
-use doorbuster_core::money::{Checkout, CheckoutKept, Money};
+//! Makes the place where an order is paid for: one at a time, and only while the order waits for
+//! its payment.
+use doorbuster_core::money::{Checkout, CheckoutOutcome, Money};
 use doorbuster_core::{BuyerId, Order, OrderState, TicketId};
 
 use super::Payments;
-use super::provider::{NewCheckout, Opened, ProviderError, Standing};
+use super::provider::{CheckoutStatus, NewCheckout, NewSession, ProviderError};
 use crate::catalogue::Catalogue;
 use crate::engine::EngineError;
 use crate::failpoint::{self, Point};
-use crate::gate::Limited;
+use crate::gate::RateLimitExceeded;
 
 /// What asking for a checkout came to.
 #[derive(Debug)]
-pub(crate) enum Opening {
+pub(crate) enum CheckoutResult {
     /// Here it is; its address may be a path of this server.
     Open(Checkout),
     /// The order does not wait for a payment (any more), or its time is over.
@@ -19,106 +20,110 @@ pub(crate) enum Opening {
     /// No such order.
     NotFound,
     /// The provider was asked too often for this order, or for this buyer.
-    Limited(Limited),
+    RateLimitExceeded(RateLimitExceeded),
     /// The provider cannot be asked now.
-    Away(ProviderError),
+    Unavailable(ProviderError),
     /// The provider takes no money for this order, however often it is asked.
     Refused(ProviderError),
 }
 
 impl Payments {
-    /// The order's checkout: the one it has, or a new one, for which the provider is asked if `may_ask`. `base` is this server as the buyer's browser sees
-    /// it.
+    /// The order's checkout: the one it has, or a new one, for which the provider is asked if
+    /// `may_ask`. `public_base_url` is this server as the buyer's browser sees it.
     ///
-    /// # Errors
-    /// When the store is away.
+    /// # Errors When the store is away.
     pub(crate) async fn open(
         &self,
         id: TicketId,
         buyer: &BuyerId,
         base: &str,
-        may_ask: impl FnOnce(&Order) -> Result<(), Limited>,
-    ) -> Result<Opening, EngineError> {
+        may_ask: impl FnOnce(&Order) -> Result<(), RateLimitExceeded>,
+    ) -> Result<CheckoutResult, EngineError> {
         let store = self.engine.store();
         let Some(order) = store.order(id).await?.filter(|order| order.buyer == *buyer) else {
-            return Ok(Opening::NotFound);
+            return Ok(CheckoutResult::NotFound);
         };
         let now = self.engine.now();
         if order.state != OrderState::Reserved || order.pay_by <= now {
-            return Ok(Opening::WrongState(order.state));
+            return Ok(CheckoutResult::WrongState(order.state));
         }
         let before = store.checkout(id).await?;
         let kept = before.as_ref().filter(|kept| kept.open);
         if let Some(kept) =
             kept.filter(|kept| kept.expires_at > now && kept.provider == self.provider.name())
         {
-            return Ok(Opening::Open(shown(kept.clone(), &order)));
+            return Ok(CheckoutResult::Open(with_order_deadline(kept.clone(), &order)));
         }
         if let Err(limited) = may_ask(&order) {
-            return Ok(Opening::Limited(limited));
+            return Ok(CheckoutResult::RateLimitExceeded(limited));
         }
         if let Some(kept) = kept {
             // It may have taken money in its last moments.
-            if let Some(other) = self.replace(&order, kept).await? {
+            if let Some(other) = self.close_previous(&order, kept).await? {
                 return Ok(other);
             }
         }
-        let Some(wanted) = self.wanted(&order, before.as_ref(), base) else {
-            return Ok(Opening::NotFound);
+        let Some(new_checkout) = self.new_checkout(&order, before.as_ref(), base) else {
+            return Ok(CheckoutResult::NotFound);
         };
-        let opened = match self.provider.open(&wanted, now).await {
+        let opened = match self.provider.open(&new_checkout, now).await {
             Ok(opened) => opened,
             Err(error) if error.is_refusal => {
                 tracing::error!(%error, %id, "the payment provider refuses an order's checkout");
-                return Ok(Opening::Refused(error));
+                return Ok(CheckoutResult::Refused(error));
             }
-            Err(error) => return Ok(Opening::Away(error)),
+            Err(error) => return Ok(CheckoutResult::Unavailable(error)),
         };
         failpoint::pass(Point::CheckoutAsked);
-        let kept = self.keep(&order, opened).await;
+        let kept = self.store_checkout(&order, opened).await;
         failpoint::pass(Point::CheckoutKept);
         kept
     }
 
-    /// Closes a checkout that takes no money any more, so that another may follow. `Some`: another does not.
-    async fn replace(
+    /// Closes a checkout that takes no money any more, so that another may follow. `Some`: another
+    /// does not.
+    async fn close_previous(
         &self,
         order: &Order,
         kept: &Checkout,
-    ) -> Result<Option<Opening>, EngineError> {
+    ) -> Result<Option<CheckoutResult>, EngineError> {
         if kept.provider != self.provider.name() {
-            let error = ProviderError::away(format!(
+            let error = ProviderError::unavailable(format!(
                 "the order has a checkout at {}, which is not asked any more",
                 kept.provider
             ));
-            return Ok(Some(Opening::Away(error)));
+            return Ok(Some(CheckoutResult::Unavailable(error)));
         }
         match self.provider.close(&order.id, &kept.session).await {
-            Ok(Standing::Closed) => {
+            Ok(CheckoutStatus::Closed) => {
                 failpoint::pass(Point::CheckoutClosed);
                 self.engine.store().close_checkout(order.id, kept.session.clone()).await?;
                 Ok(None)
             }
-            Ok(Standing::Paid(found)) => {
-                self.found(found).await?;
+            Ok(CheckoutStatus::Paid(apply_found)) => {
+                self.apply_found(apply_found).await?;
                 let state = self
                     .engine
                     .store()
                     .order(order.id)
                     .await?
                     .map_or(order.state, |order| order.state);
-                Ok(Some(Opening::WrongState(state)))
+                Ok(Some(CheckoutResult::WrongState(state)))
             }
-            Ok(Standing::Undecided) => Ok(Some(Opening::Away(ProviderError::away(
-                "a payment of this order is on its way",
-            )))),
-            Err(error) => Ok(Some(Opening::Away(error))),
+            Ok(CheckoutStatus::Undecided) => Ok(Some(CheckoutResult::Unavailable(
+                ProviderError::unavailable("a payment of this order is on its way"),
+            ))),
+            Err(error) => Ok(Some(CheckoutResult::Unavailable(error))),
         }
     }
 
     /// Keeps a checkout that was made. One that is not kept is closed: nobody was told of it.
-    async fn keep(&self, order: &Order, opened: Opened) -> Result<Opening, EngineError> {
-        let Opened { session, url, expires_at } = opened;
+    async fn store_checkout(
+        &self,
+        order: &Order,
+        opened: NewSession,
+    ) -> Result<CheckoutResult, EngineError> {
+        let NewSession { session, url, expires_at } = opened;
         let new = Checkout {
             order: order.id,
             provider: self.provider.name().to_owned(),
@@ -130,12 +135,12 @@ impl Payments {
             asked_at: None,
         };
         let (kept, other) = match self.engine.store().keep_checkout(new).await? {
-            CheckoutKept::Kept(kept) => {
+            CheckoutOutcome::Kept(kept) => {
                 let is_other = kept.session != session;
-                (Opening::Open(shown(kept, order)), is_other)
+                (CheckoutResult::Open(with_order_deadline(kept, order)), is_other)
             }
-            CheckoutKept::WrongState(order) => (Opening::WrongState(order.state), true),
-            CheckoutKept::NotFound => (Opening::NotFound, true),
+            CheckoutOutcome::WrongState(order) => (CheckoutResult::WrongState(order.state), true),
+            CheckoutOutcome::NotFound => (CheckoutResult::NotFound, true),
         };
         if other && let Err(error) = self.provider.close(&order.id, &session).await {
             tracing::debug!(%error, "a checkout that nobody was told of ends by itself");
@@ -143,10 +148,15 @@ impl Payments {
         Ok(kept)
     }
 
-    fn wanted(&self, order: &Order, before: Option<&Checkout>, base: &str) -> Option<NewCheckout> {
+    fn new_checkout(
+        &self,
+        order: &Order,
+        before: Option<&Checkout>,
+        base: &str,
+    ) -> Option<NewCheckout> {
         let catalogue = self.engine.catalogue();
         let item = catalogue.item_of(order.item)?;
-        let pages = self.pages_at.as_deref().or(self.here.as_deref()).unwrap_or(base);
+        let pages = self.page_origin.as_deref().or(self.public_url.as_deref()).unwrap_or(base);
         let return_url = format!("{pages}/order/{}", order.id);
         // The same until something that it says changes: then it is another checkout.
         let parts = format!(
@@ -162,16 +172,16 @@ impl Payments {
             title: item.row.title.clone(),
             units: order.units.get(),
             price: Money { minor: item.row.price_minor, currency: item.row.currency.clone() },
-            total: total(&catalogue, order)?,
+            total: order_total(&catalogue, order)?,
             pay_by: order.pay_by,
             return_url,
         })
     }
 
     /// This server as browsers see it, for a request that came to `host`.
-    pub(crate) fn base(&self, host: Option<&str>) -> String {
-        match (&self.here, host) {
-            (Some(here), _) => here.clone(),
+    pub(crate) fn public_base_url(&self, host: Option<&str>) -> String {
+        match (&self.public_url, host) {
+            (Some(public_url), _) => public_url.clone(),
             (None, Some(host)) => format!("http://{host}"),
             (None, None) => String::new(),
         }
@@ -179,14 +189,14 @@ impl Payments {
 }
 
 /// What an order costs.
-pub(super) fn total(catalogue: &Catalogue, order: &Order) -> Option<Money> {
+pub(super) fn order_total(catalogue: &Catalogue, order: &Order) -> Option<Money> {
     let item = catalogue.item_of(order.item)?;
     let minor = item.row.price_minor.checked_mul(i64::from(order.units.get()))?;
     Some(Money { minor, currency: item.row.currency.clone() })
 }
 
 /// A provider may take money for longer than the order waits for it.
-fn shown(mut kept: Checkout, order: &Order) -> Checkout {
+fn with_order_deadline(mut kept: Checkout, order: &Order) -> Checkout {
     kept.expires_at = kept.expires_at.min(order.pay_by);
     kept
 }

@@ -1,11 +1,13 @@
-//! The contract with a payment provider: what it is asked, what it says, one file for each. Adding one is a file and a line in each `match` here.
+//! The contract with a payment provider: what it is asked, what it says, one file for each. Adding
+//! one is a file and a line in each `match` here.
 //!
-//! Nothing that a provider is asked may happen twice because it is asked twice: a checkout and a refund go under a key that is the same each time.
+//! Nothing that a provider is asked may happen twice because it is asked twice: a checkout and a
+//! refund go under a key that is the same each time.
 use std::sync::Arc;
 
 use bytes::Bytes;
 use doorbuster_api::limits::{ADMIN_BODY_BYTES_MAX, BODY_BYTES_MAX};
-use doorbuster_core::money::{Capture, Money, Refund, RefundId, RefundNews};
+use doorbuster_core::money::{Capture, Money, Refund, RefundId, RefundUpdate};
 use doorbuster_core::{Millis, TicketId};
 use doorbuster_store::Reversal;
 use http::HeaderMap;
@@ -25,13 +27,14 @@ pub struct ProviderError {
     pub why: String,
     /// It understood, and said no: asking again changes nothing.
     pub is_refusal: bool,
-    /// It answers that it is asked too much: nobody knows what it would have said, and asking again a little later helps.
+    /// It answers that it is asked too much: nobody knows what it would have said, and asking again
+    /// a little later helps.
     pub is_busy: bool,
 }
 
 impl ProviderError {
     /// It could not be asked, or could not answer: asking again may help.
-    pub(crate) fn away(why: impl Into<String>) -> Self {
+    pub(crate) fn unavailable(why: impl Into<String>) -> Self {
         Self { why: why.into(), is_refusal: false, is_busy: false }
     }
 
@@ -43,20 +46,20 @@ impl ProviderError {
 
 /// Why a provider's message was not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Unread {
+pub(crate) enum MessageError {
     /// Nothing proves that the provider sent it, now.
-    Unproved(String),
+    Unverified(String),
     /// It was sent by the provider, and is not what it must be.
     Malformed(String),
 }
 
 /// What a provider's message says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Message {
+pub(crate) enum ProviderMessage {
     /// Money was captured.
     Captured(Capture),
     /// A payment did not succeed. `None`: the message does not say how much was tried.
-    Failed(Failed),
+    FailedPayment(FailedPayment),
     /// How far a refund is.
     Refund {
         /// The message's id.
@@ -64,9 +67,9 @@ pub(crate) enum Message {
         /// Which refund.
         id: RefundId,
         /// What of it.
-        news: RefundNews,
+        news: RefundUpdate,
         /// What it is if we asked for none: somebody else sent the money back.
-        otherwise: Option<Reversal>,
+        if_not_ours: Option<Reversal>,
     },
     /// Money went back without having been asked to, or did not after all.
     Reversed {
@@ -88,7 +91,7 @@ pub(crate) enum Message {
 
 /// A payment that did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Failed {
+pub(crate) struct FailedPayment {
     /// The message's id.
     pub event: String,
     /// Which payment.
@@ -123,15 +126,16 @@ pub(crate) struct NewCheckout {
 }
 
 impl NewCheckout {
-    /// Where the buyer's browser goes after `what` happened there, as far as the browser knows: a hint for the page's words, and never believed.
-    pub(crate) fn back(&self, what: &str) -> String {
+    /// Where the buyer's browser goes after `what` happened there, as far as the browser knows: a
+    /// hint for the page's words, and never believed.
+    pub(crate) fn return_url_with(&self, what: &str) -> String {
         format!("{}?back={what}", self.return_url)
     }
 }
 
 /// A checkout that was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Opened {
+pub(crate) struct NewSession {
     /// The provider's id of it.
     pub session: String,
     /// Where the buyer's browser goes; a path is one of this server.
@@ -142,18 +146,18 @@ pub(crate) struct Opened {
 
 /// What a provider says of a checkout that it is asked to close.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum CheckoutStatus {
     /// It takes no money any more, and took none.
     Closed,
     /// It took money, and takes no more.
-    Paid(Vec<Found>),
+    Paid(Vec<FoundPayment>),
     /// Money is on its way, and may not arrive: ask again.
     Undecided,
 }
 
 /// A payment that was found by asking.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct FoundPayment {
     /// What was captured.
     pub told: Capture,
     /// What of it went back since, at the provider's own console.
@@ -162,7 +166,7 @@ pub(crate) struct Found {
 
 /// Why a provider takes no money at a price.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Unpayable {
+pub(crate) struct UnpayablePrice {
     /// The member of the price that it is about.
     pub member: &'static str,
     /// What of it.
@@ -218,7 +222,7 @@ impl Provider {
     }
 
     /// Why it takes no money at this price of one unit, if it does not.
-    pub(crate) fn refuses_price(&self, minor: i64, currency: &str) -> Option<Unpayable> {
+    pub(crate) fn refuses_price(&self, minor: i64, currency: &str) -> Option<UnpayablePrice> {
         match self {
             Self::Sandbox(_) => None,
             Self::Stripe(_) => super::stripe::refuses_price(minor, currency),
@@ -230,7 +234,7 @@ impl Provider {
         &self,
         wanted: &NewCheckout,
         now: Millis,
-    ) -> Result<Opened, ProviderError> {
+    ) -> Result<NewSession, ProviderError> {
         match self {
             Self::Sandbox(provider) => provider.open(wanted).await,
             Self::Stripe(provider) => provider.open(wanted, now).await,
@@ -242,7 +246,7 @@ impl Provider {
         &self,
         order: &TicketId,
         session: &str,
-    ) -> Result<Standing, ProviderError> {
+    ) -> Result<CheckoutStatus, ProviderError> {
         match self {
             Self::Sandbox(provider) => provider.close(order, session).await,
             Self::Stripe(provider) => provider.close(order, session).await,
@@ -250,7 +254,7 @@ impl Provider {
     }
 
     /// Asks for a refund, under its id as the key.
-    pub(crate) async fn refund(&self, refund: &Refund) -> Result<RefundNews, ProviderError> {
+    pub(crate) async fn refund(&self, refund: &Refund) -> Result<RefundUpdate, ProviderError> {
         match self {
             Self::Sandbox(provider) => provider.refund(refund).await,
             Self::Stripe(provider) => provider.refund(refund).await,
@@ -258,10 +262,13 @@ impl Provider {
     }
 
     /// Asks how far a refund is that was accepted.
-    pub(crate) async fn look(&self, refund: &Refund) -> Result<RefundNews, ProviderError> {
+    pub(crate) async fn refund_status(
+        &self,
+        refund: &Refund,
+    ) -> Result<RefundUpdate, ProviderError> {
         match self {
             Self::Sandbox(provider) => provider.refund(refund).await,
-            Self::Stripe(provider) => provider.look(refund).await,
+            Self::Stripe(provider) => provider.refund_status(refund).await,
         }
     }
 
@@ -271,7 +278,7 @@ impl Provider {
         headers: &HeaderMap,
         body: &Bytes,
         now: Millis,
-    ) -> Result<Message, Unread> {
+    ) -> Result<ProviderMessage, MessageError> {
         match self {
             Self::Sandbox(provider) => provider.read(headers, body, now),
             Self::Stripe(provider) => provider.read(headers, body, now),

@@ -1,8 +1,8 @@
-//! Asks the provider for each refund until it takes it, then how far it is until it arrived. Run by the leader; the refund's id is the key, so that
-//! whoever asks twice asks for one.
+//! Asks the provider for each refund until it takes it, then how far it is until it arrived. Run by
+//! the leader; the refund's id is the key, so that whoever asks twice asks for one.
 use std::time::Duration;
 
-use doorbuster_core::money::{Refund, RefundNews, RefundState};
+use doorbuster_core::money::{Refund, RefundState, RefundUpdate};
 use futures_util::StreamExt;
 
 use super::{Payments, RefundStep};
@@ -14,9 +14,9 @@ const PAGE: usize = 128;
 /// Refunds that are asked for at the same time.
 const AT_ONCE: usize = 8;
 /// Longest time between two looks: another node may have decided a refund.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const POLL_EVERY: Duration = Duration::from_secs(1);
 /// Shortest time between two looks.
-const LOOKS_APART: Duration = Duration::from_millis(20);
+const CHECK_SPACING: Duration = Duration::from_millis(20);
 /// Longest error that is kept, in characters; the rest is cut off.
 const ERROR_CHARS_MAX: usize = 300;
 
@@ -25,22 +25,22 @@ impl Payments {
     pub(super) async fn settle_refunds(&self) {
         loop {
             let wait = match self.leads() {
-                true => self.ask_for_refunds().await.unwrap_or_else(|error| {
+                true => self.check_refunds().await.unwrap_or_else(|error| {
                     tracing::warn!(%error, "refunds could not be looked for");
-                    LOOK_EVERY
+                    POLL_EVERY
                 }),
-                false => LOOK_EVERY,
+                false => POLL_EVERY,
             };
-            tokio::time::sleep(LOOKS_APART).await;
+            tokio::time::sleep(CHECK_SPACING).await;
             drop(tokio::time::timeout(wait, self.refunds.notified()).await);
         }
     }
 
     /// Asks for every refund that is due; says how long to wait.
-    async fn ask_for_refunds(&self) -> Result<Duration, EngineError> {
+    async fn check_refunds(&self) -> Result<Duration, EngineError> {
         let due = self.engine.store().refunds_due(PAGE).await?;
         let is_full = due.len() == PAGE;
-        let asking = futures_util::stream::iter(due).map(|refund| self.ask_for(refund)).buffer_unordered(AT_ONCE).fold(
+        let asking = futures_util::stream::iter(due).map(|refund| self.check_refund(refund)).buffer_unordered(AT_ONCE).fold(
             true,
             async |all_noted, asked| match asked {
                 Ok(()) => all_noted,
@@ -51,8 +51,9 @@ impl Payments {
             },
         );
         if !asking.await {
-            // They are due still: without a rest the provider would hear of them again and again, as fast as it answers.
-            return Ok(LOOK_EVERY);
+            // They are due still: without a rest the provider would hear of them again and again,
+            // as fast as it answers.
+            return Ok(POLL_EVERY);
         }
         if is_full {
             return Ok(Duration::ZERO);
@@ -61,10 +62,10 @@ impl Payments {
         let until = next.map(|next| {
             Duration::from_millis((next.0 - self.engine.now().0).max(0).unsigned_abs())
         });
-        Ok(until.unwrap_or(LOOK_EVERY).min(LOOK_EVERY))
+        Ok(until.unwrap_or(POLL_EVERY).min(POLL_EVERY))
     }
 
-    async fn ask_for(&self, refund: Refund) -> Result<(), EngineError> {
+    async fn check_refund(&self, refund: Refund) -> Result<(), EngineError> {
         failpoint::pass(Point::RefundDue);
         let asked = match () {
             () if refund.provider != self.provider.name() => {
@@ -73,19 +74,19 @@ impl Payments {
                     self.provider.name(),
                     refund.provider
                 );
-                Err(super::provider::ProviderError::away(why))
+                Err(super::provider::ProviderError::unavailable(why))
             }
-            () if refund.accepted => self.provider.look(&refund).await,
+            () if refund.accepted => self.provider.refund_status(&refund).await,
             () => self.provider.refund(&refund).await,
         };
         failpoint::pass(Point::RefundAsked);
         let news = asked.unwrap_or_else(|error| {
-            RefundNews::Failed(error.why.chars().take(ERROR_CHARS_MAX).collect())
+            RefundUpdate::Failed(error.why.chars().take(ERROR_CHARS_MAX).collect())
         });
-        self.meter.refund(match &news {
-            RefundNews::Accepted { .. } | RefundNews::Ask { .. } => RefundStep::Accepted,
-            RefundNews::Settled | RefundNews::Arrived(_) => RefundStep::Settled,
-            RefundNews::Failed(_) | RefundNews::CameBack(_) => RefundStep::Failed,
+        self.meter.count_refund(match &news {
+            RefundUpdate::Accepted { .. } | RefundUpdate::CheckAgain { .. } => RefundStep::Accepted,
+            RefundUpdate::Settled | RefundUpdate::Arrived(_) => RefundStep::Settled,
+            RefundUpdate::Failed(_) | RefundUpdate::CameBack(_) => RefundStep::Failed,
         });
         let noted = self.engine.store().answer_refund(refund, news).await?;
         failpoint::pass(Point::RefundNoted);

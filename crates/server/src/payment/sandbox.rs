@@ -1,43 +1,49 @@
-//! The built-in provider: a checkout page of its own with a button for each thing that can happen, real signed messages over HTTP to this server,
-//! refunds of the payments that were made there. It moves no money. Payments that others invented and signed are unknown to it: their refunds stay
+//! The built-in provider: a checkout page of its own with a button for each thing that can happen,
+//! real signed messages over HTTP to this server, refunds of the payments that were made there. It
+//! moves no money. Payments that others invented and signed are unknown to it: their refunds stay
 //! pending until somebody signs a `refund.settled`.
 //!
-//! What it knows stands in documents of its own in the store: `session/…` (a checkout with its payments and the messages it has to send),
-//! `payment/…` (whose session a payment is of), `due/…` (sessions with messages to send, by time).
-mod desk;
-mod forget;
-mod message;
-mod post;
+//! What it knows stands in documents of its own in the store: `session/…` (a checkout with its
+//! payments and the messages it has to send), `payment/…` (whose session a payment is of), `due/…`
+//! (sessions with messages to send, by time).
+mod checkout_page;
+mod cleanup;
+mod delivery;
 #[cfg(test)]
-mod rig;
+mod fixture;
+mod message;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use doorbuster_core::money::{Capture, Money, PaymentId, Refund, RefundNews};
+use doorbuster_core::money::{Capture, Money, PaymentId, Refund, RefundUpdate};
 use doorbuster_core::{Millis, TicketId};
 use doorbuster_store::{Reversal, ReversalKind};
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use super::provider::{Found, Message, NewCheckout, Opened, ProviderError, Standing, Unread};
+use super::provider::{
+    CheckoutStatus, FoundPayment, MessageError, NewCheckout, NewSession, ProviderError,
+    ProviderMessage,
+};
 use crate::engine::{Engine, EngineError};
 use crate::failpoint::{self, Point};
 use crate::signing::{self, SigningKey};
 
-pub(crate) use desk::{Action, Desk, Done};
+pub(crate) use checkout_page::{ButtonAction, ButtonResult, CheckoutView};
 
 /// Its name.
 pub(crate) const NAME: &str = "sandbox";
-/// How often a document is written anew when others write it too; then the caller hears that it is busy.
+/// How often a document is written anew when others write it too; then the caller hears that it is
+/// busy.
 const TRIES_MAX: u32 = 16;
 /// How long a refund takes to arrive.
 const REFUND_TAKES_MS: i64 = 500;
 /// When it is to be asked again about a refund that it took.
-const ASK_AGAIN_MS: i64 = 10_000;
+const REFUND_RECHECK_MS: i64 = 10_000;
 /// When it is to be asked again about a refund of a payment that it does not know.
-const UNKNOWN_AGAIN_MS: i64 = 3_600_000;
+const UNKNOWN_RECHECK_MS: i64 = 3_600_000;
 
 /// The built-in provider.
 pub(crate) struct Sandbox {
@@ -48,7 +54,7 @@ pub(crate) struct Sandbox {
     /// Where this server is, once it listens.
     address: OnceLock<String>,
     /// Something is to be sent.
-    woken: Notify,
+    wake: Notify,
 }
 
 /// A checkout.
@@ -63,21 +69,22 @@ struct Session {
     return_url: String,
     /// It takes no money any more.
     closed: bool,
-    payments: Vec<Payment>,
-    posts: Vec<Post>,
+    payments: Vec<SandboxPayment>,
+    posts: Vec<PendingMessage>,
 }
 
 /// A payment that was made at a checkout.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Payment {
+struct SandboxPayment {
     id: String,
     /// Its money comes after the checkout was closed, and nobody knows before.
     late: bool,
-    /// The refund that was asked for, and when; or the word of what somebody did with the money here.
+    /// The refund that was asked for, and when; or the word of what somebody did with the money
+    /// here.
     refund: Option<(String, i64)>,
 }
 
-impl Payment {
+impl SandboxPayment {
     /// Whether its money came, and is still there.
     fn can_go_back(&self) -> bool {
         !self.late && self.refund.is_none()
@@ -92,7 +99,7 @@ impl Payment {
 
 /// A message to be sent, until somebody answers 200.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Post {
+struct PendingMessage {
     id: String,
     body: String,
     due: i64,
@@ -112,27 +119,27 @@ impl Sandbox {
     /// A provider whose messages are signed with the first of `keys`.
     pub(crate) fn new(engine: Arc<Engine>, keys: Vec<SigningKey>) -> Self {
         let http = reqwest::Client::builder()
-            .timeout(post::TIMEOUT)
+            .timeout(delivery::TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             // It speaks to this very server, without TLS.
             .tls_certs_only([])
             .build()
             .expect("a client without certificates of its own can be made");
-        Self { engine, keys, http, address: OnceLock::new(), woken: Notify::new() }
+        Self { engine, keys, http, address: OnceLock::new(), wake: Notify::new() }
     }
 
     /// Where this server listens: messages go there from now on.
-    pub(crate) fn serve_at(&self, address: &str) {
+    pub(crate) fn set_server_address(&self, address: &str) {
         // A server listens once.
         let _ = self.address.set(address.to_owned());
-        self.woken.notify_one();
+        self.wake.notify_one();
     }
 
     /// See [`super::provider::Provider::open`].
-    pub(super) async fn open(&self, wanted: &NewCheckout) -> Result<Opened, ProviderError> {
+    pub(super) async fn open(&self, wanted: &NewCheckout) -> Result<NewSession, ProviderError> {
         let hash =
-            blake3::hash(format!("{}\0{}", wanted.key, self.secret_word()).as_bytes()).to_hex();
+            blake3::hash(format!("{}\0{}", wanted.key, self.session_secret()).as_bytes()).to_hex();
         let id = format!("cs_{}", &hash[..32]);
         let session = Session {
             order: wanted.order.to_string(),
@@ -147,13 +154,17 @@ impl Sandbox {
             posts: Vec::new(),
         };
         // False: it was made under the same key before.
-        self.engine.store().sandbox_swap(key_of(&id), None, text(&session)).await.map_err(away)?;
+        self.engine
+            .store()
+            .sandbox_swap(session_key(&id), None, session_json(&session))
+            .await
+            .map_err(unavailable)?;
         let url = format!("/sandbox/checkout/{id}");
-        Ok(Opened { session: id, url, expires_at: wanted.pay_by })
+        Ok(NewSession { session: id, url, expires_at: wanted.pay_by })
     }
 
     /// Something that nobody outside knows, so that the address of a checkout cannot be guessed.
-    fn secret_word(&self) -> String {
+    fn session_secret(&self) -> String {
         self.keys
             .first()
             .map(|key| signing::sign("sandbox", 0, b"session", std::slice::from_ref(key)))
@@ -165,17 +176,19 @@ impl Sandbox {
         &self,
         order: &TicketId,
         id: &str,
-    ) -> Result<Standing, ProviderError> {
-        let closing = self.change(id, |session| {
+    ) -> Result<CheckoutStatus, ProviderError> {
+        let closing = self.update_session(id, |session| {
             let paid: Vec<_> = session.payments.iter().filter(|p| !p.late).cloned().collect();
             session.closed = true;
             (paid, session.money())
         });
-        let Some((paid, money)) = closing.await.map_err(away)? else { return Ok(Standing::Closed) };
+        let Some((paid, money)) = closing.await.map_err(unavailable)? else {
+            return Ok(CheckoutStatus::Closed);
+        };
         if paid.is_empty() {
-            return Ok(Standing::Closed);
+            return Ok(CheckoutStatus::Closed);
         }
-        let found = |paid: Payment| {
+        let found = |paid: SandboxPayment| {
             let (provider, payment) = (NAME.to_owned(), PaymentId(paid.id.clone()));
             let told = Capture {
                 event: format!("ask:{}", paid.id),
@@ -195,24 +208,28 @@ impl Sandbox {
                 stands: true,
                 dispute: None,
             });
-            Found { told, back }
+            FoundPayment { told, back }
         };
-        Ok(Standing::Paid(paid.into_iter().map(found).collect()))
+        Ok(CheckoutStatus::Paid(paid.into_iter().map(found).collect()))
     }
 
     /// See [`super::provider::Provider::refund`]. Asking again says how far it is.
-    pub(super) async fn refund(&self, refund: &Refund) -> Result<RefundNews, ProviderError> {
-        let unknown = RefundNews::Accepted { again_ms: UNKNOWN_AGAIN_MS };
+    pub(super) async fn refund(&self, refund: &Refund) -> Result<RefundUpdate, ProviderError> {
+        let unknown = RefundUpdate::Accepted { again_ms: UNKNOWN_RECHECK_MS };
         let payment = &refund.payment.0;
-        let Some(id) =
-            self.engine.store().sandbox_get(&format!("payment/{payment}")).await.map_err(away)?
+        let Some(id) = self
+            .engine
+            .store()
+            .sandbox_get(&format!("payment/{payment}"))
+            .await
+            .map_err(unavailable)?
         else {
             return Ok(unknown);
         };
         let now = self.engine.now();
-        let notice = self.announce(&id, now.plus(REFUND_TAKES_MS)).await.map_err(away)?;
+        let notice = self.announce(&id, now.plus(REFUND_TAKES_MS)).await.map_err(unavailable)?;
         failpoint::pass(Point::SandboxRefundAnnounced);
-        let taken = self.change(&id, |session| {
+        let taken = self.update_session(&id, |session| {
             let (money, order) = (session.money(), session.order.clone());
             let paid = session.payments.iter_mut().find(|p| p.id == *payment)?;
             if let Some((_, at)) = &paid.refund {
@@ -222,7 +239,7 @@ impl Sandbox {
             let body = message::refund_settled(now, payment, &order, &money, &refund.id.0);
             let id = format!("msg_{}_settled", refund.id.0);
             let due = now.0 + REFUND_TAKES_MS;
-            session.posts.push(Post {
+            session.posts.push(PendingMessage {
                 id,
                 body,
                 due,
@@ -232,10 +249,10 @@ impl Sandbox {
             });
             Some(false)
         });
-        Ok(match taken.await.map_err(away)?.flatten() {
+        Ok(match taken.await.map_err(unavailable)?.flatten() {
             None => unknown,
-            Some(true) => RefundNews::Settled,
-            Some(false) => RefundNews::Accepted { again_ms: ASK_AGAIN_MS },
+            Some(true) => RefundUpdate::Settled,
+            Some(false) => RefundUpdate::Accepted { again_ms: REFUND_RECHECK_MS },
         })
     }
 
@@ -245,32 +262,34 @@ impl Sandbox {
         headers: &HeaderMap,
         body: &[u8],
         now: Millis,
-    ) -> Result<Message, Unread> {
+    ) -> Result<ProviderMessage, MessageError> {
         let event = signing::verify(headers, body, &self.keys, now, signing::TOLERANCE_MS)
-            .map_err(|why| Unread::Unproved(why.to_string()))?;
+            .map_err(|why| MessageError::Unverified(why.to_string()))?;
         message::read(event, body)
     }
 
     /// The session as it is.
     async fn session(&self, id: &str) -> Result<Option<Session>, EngineError> {
-        let found = self.engine.store().sandbox_get(&key_of(id)).await?;
+        let found = self.engine.store().sandbox_get(&session_key(id)).await?;
         Ok(found.as_deref().and_then(|text| serde_json::from_str(text).ok()))
     }
 
     /// Changes a session by compare-and-set. `None`: there is no such session.
-    async fn change<T>(
+    async fn update_session<T>(
         &self,
         id: &str,
-        change: impl Fn(&mut Session) -> T,
+        update_session: impl Fn(&mut Session) -> T,
     ) -> Result<Option<T>, EngineError> {
         for _ in 0..TRIES_MAX {
-            let Some(old) = self.engine.store().sandbox_get(&key_of(id)).await? else {
+            let Some(old) = self.engine.store().sandbox_get(&session_key(id)).await? else {
                 return Ok(None);
             };
             let Ok(mut session) = serde_json::from_str(&old) else { return Ok(None) };
-            let made = change(&mut session);
-            let new = text(&session);
-            if new == old || self.engine.store().sandbox_swap(key_of(id), Some(old), new).await? {
+            let made = update_session(&mut session);
+            let new = session_json(&session);
+            if new == old
+                || self.engine.store().sandbox_swap(session_key(id), Some(old), new).await?
+            {
                 return Ok(Some(made));
             }
         }
@@ -279,17 +298,17 @@ impl Sandbox {
     }
 }
 
-fn key_of(session: &str) -> String {
+fn session_key(session: &str) -> String {
     format!("session/{session}")
 }
 
-fn text(session: &Session) -> String {
+fn session_json(session: &Session) -> String {
     serde_json::to_string(session).expect("plain data serialises into memory")
 }
 
-fn away(error: impl Into<EngineError>) -> ProviderError {
-    ProviderError::away(error.into().to_string())
+fn unavailable(error: impl Into<EngineError>) -> ProviderError {
+    ProviderError::unavailable(error.into().to_string())
 }
 
 /// How long between two looks for what is to be sent, besides being told.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const POLL_EVERY: Duration = Duration::from_millis(500);

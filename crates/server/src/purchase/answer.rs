@@ -1,7 +1,7 @@
 //! How a purchase can be answered.
 use doorbuster_api::problem::Scope;
-use doorbuster_core::gate::eligible::Lacking;
-use doorbuster_core::refuse::SoldOut;
+use doorbuster_core::gate::eligibility::MissingRequirement;
+use doorbuster_core::refusal::SoldOut;
 use doorbuster_core::{Millis, Order, TicketId};
 
 use crate::tally::Answer;
@@ -48,7 +48,7 @@ pub enum Refusal {
     /// Operators turn this buyer, or the address, away.
     Blocked,
     /// The sale asks for something that this buyer does not have.
-    NotEligible(Lacking),
+    NotEligible(MissingRequirement),
     /// The sale asks for a pass.
     PassRequired,
     /// The pass is forged, or for another buyer, sale or item.

@@ -1,6 +1,7 @@
-//! A request that holds nothing yet: it is put to a slot, and waits a moment where the slot cannot serve it, until it can be answered.
+//! A request that holds nothing yet: it is put to a slot, and waits a moment where the slot cannot
+//! serve it, until it can be answered.
 use doorbuster_core::limits::DECIDE_WITHIN_MS;
-use doorbuster_core::slot::{Request, TicketAnswer};
+use doorbuster_core::slot::{TicketAnswer, TicketRequest};
 use doorbuster_core::{SlotKey, Token};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -11,11 +12,16 @@ use crate::catalogue::ItemState;
 use crate::engine::Engine;
 use crate::waiters::About;
 
-/// Whoever waits for something to be decided has its item tended when nothing was heard for so long: what was decided before it came is told of no more.
+/// Whoever waits for something to be decided has its item tended when nothing was heard for so
+/// long: what was decided before it came is told of no more.
 const UNDECIDED_FOR: Duration = Duration::from_millis(200);
 
 impl Engine {
-    pub(super) async fn buy_fresh(&self, purchase: &Purchase, request: &mut Request) -> Bought {
+    pub(super) async fn buy_fresh(
+        &self,
+        purchase: &Purchase,
+        request: &mut TicketRequest,
+    ) -> Bought {
         if let Some(bought) = self.at_limit(purchase, request).await {
             return bought;
         }
@@ -35,9 +41,10 @@ impl Engine {
                 Attempt::Answer(bought) => return bought,
                 Attempt::NotReady => false,
                 Attempt::Undecided => {
-                    places.leave_line();
+                    places.leave_waitlist();
                     undecided += 1;
-                    // Decided by now, perhaps, and what was given back is on its way to the slot: any node may bring it.
+                    // Decided by now, perhaps, and what was given back is on its way to the slot:
+                    // any node may bring it.
                     if undecided == 2 {
                         self.control().wake(item.row.id);
                     }
@@ -64,7 +71,8 @@ impl Engine {
             if !places.stand(self, item, request, is_short) {
                 return OVERLOADED;
             }
-            // Whoever is not short asks once more in the last moment: what it waits for may have happened without a word.
+            // Whoever is not short asks once more in the last moment: what it waits for may have
+            // happened without a word.
             let is_late = Instant::now() >= until.parked;
             let patience = match undecided {
                 1 if !is_short => until.parked.min(Instant::now() + UNDECIDED_FOR),
@@ -73,7 +81,8 @@ impl Engine {
             // Boxed: whoever waits for a verdict keeps no room for it.
             let news = Box::pin(news.worth_another_try(is_short, places.is_gathered_for(), waits));
             if is_late || tokio::time::timeout_at(patience, news).await.is_err() && is_short {
-                // Who was never short before has not waited for units: that there are none is not told.
+                // Who was never short before has not waited for units: that there are none is not
+                // told.
                 tries.unsure |= is_short && is_late && !was_short;
                 return Box::pin(self.parked_too_long(
                     purchase,
@@ -91,7 +100,7 @@ impl Engine {
     async fn attempt<'a>(
         &'a self,
         purchase: &'a Purchase,
-        request: &Request,
+        request: &TicketRequest,
         tries: &mut Tries,
         places: &mut Places<'a>,
     ) -> Attempt {
@@ -105,12 +114,13 @@ impl Engine {
         self.heed(purchase, request, &answer, waiter, tries).await
     }
 
-    /// Asks the request's own slot, and another one when that cannot serve it now. Which one answered so.
+    /// Asks the request's own slot, and another one when that cannot serve it now. Which one
+    /// answered so.
     async fn ask(
         &self,
         item: &ItemState,
         home: SlotKey,
-        request: &Request,
+        request: &TicketRequest,
         tries: &mut Tries,
     ) -> (SlotKey, TicketAnswer) {
         let first = self.slots().ticket(home, request).await.unwrap_or(TicketAnswer::NoEpoch);

@@ -1,11 +1,12 @@
-//! Waits for a ticket's verdict. Where a slot can lose its memory while this node lives, it also finds out that the ticket died with it: then the
-//! request is put again, under the slot's next epoch, as long as nobody heard the ticket's id.
+//! Waits for a ticket's verdict. Where a slot can lose its memory while this node lives, it also
+//! finds out that the ticket died with it: then the request is put again, under the slot's next
+//! epoch, as long as nobody heard the ticket's id.
 use std::sync::PoisonError;
 use std::time::Duration;
 
 use doorbuster_core::GrantId;
 use doorbuster_core::settle::Resolved;
-use doorbuster_core::slot::Cut;
+use doorbuster_core::slot::IssuedTicket;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -13,7 +14,8 @@ use super::{Asker, Purchase};
 use crate::catalogue::ItemState;
 use crate::engine::Engine;
 
-/// A verdict that takes longer than this makes the node look whether the ticket's grant is still open.
+/// A verdict that takes longer than this makes the node look whether the ticket's grant is still
+/// open.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// Between two readings of an item's open grants for whoever waits.
 const READ_EVERY: Duration = Duration::from_millis(200);
@@ -37,7 +39,7 @@ impl Engine {
     pub(super) async fn hear(
         &self,
         purchase: &Purchase,
-        cut: &Cut,
+        cut: &IssuedTicket,
         mut verdict: oneshot::Receiver<Resolved>,
         asker: Asker,
     ) -> Result<Resolved, Silence> {
@@ -62,7 +64,8 @@ impl Engine {
         }
     }
 
-    /// Whether this grant is closed, as of a reading a moment ago; one reading serves everybody who waits. False when it cannot be read.
+    /// Whether this grant is closed, as of a reading a moment ago; one reading serves everybody who
+    /// waits. False when it cannot be read.
     async fn is_gone(&self, item: &ItemState, grant: GrantId) -> bool {
         let known = || {
             let open = item.work.open_grants.lock().unwrap_or_else(PoisonError::into_inner);

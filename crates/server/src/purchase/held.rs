@@ -1,6 +1,6 @@
-//! What a request hears that was here before: the order that it holds, looked up where this node remembers one or cannot know, or the place in the queue
-//! that it was given.
-use doorbuster_core::slot::Cut;
+//! What a request hears that was here before: the order that it holds, looked up where this node
+//! remembers one or cannot know, or the place in the queue that it was given.
+use doorbuster_core::slot::IssuedTicket;
 use doorbuster_core::{Order, Phase, RequestHash};
 
 use super::park::{Asker, Until};
@@ -28,8 +28,8 @@ impl Engine {
             || (sale.row.phase == Phase::Closed && sale.is_long_over(self.now()))
     }
 
-    /// What a request hears that may hold an order; `None`: it holds none. Those that this node remembers are shown it in turn, of the others a few are
-    /// looked up at a time.
+    /// What a request hears that may hold an order; `None`: it holds none. Those that this node
+    /// remembers are shown it in turn, of the others a few are looked up at a time.
     pub(super) async fn held(&self, purchase: &Purchase, request: RequestHash) -> Option<Bought> {
         let is_remembered = self.holders().holds(request);
         if !is_remembered
@@ -57,15 +57,17 @@ impl Engine {
         }
     }
 
-    /// The answer to a request whose verdict is not out. What it was admitted on may have ended since: it hears the same again.
-    pub(super) fn still_queued(&self, purchase: &Purchase, cut: &Cut) -> Bought {
+    /// The answer to a request whose verdict is not out. What it was admitted on may have ended
+    /// since: it hears the same again.
+    pub(super) fn still_queued(&self, purchase: &Purchase, cut: &IssuedTicket) -> Bought {
         let request = self.id_key().request_hash(purchase.buyer.as_str(), purchase.key.as_str());
         let queued = Queued { item: purchase.item.row.id, cut: *cut };
         self.holders().undecided.tell(request, queued, self.now());
         Bought::Queued { id: self.id_of(purchase, cut), decide_by: cut.decide_by }
     }
 
-    /// What a request hears that was told it is queued; `None`: it was refused since, and this is a new try.
+    /// What a request hears that was told it is queued; `None`: it was refused since, and this is a
+    /// new try.
     async fn as_told(
         &self,
         purchase: &Purchase,

@@ -1,8 +1,9 @@
-//! What a request hears that its slots were short for: never "sold out" while it holds an order, or an earlier try of it may be undecided.
+//! What a request hears that its slots were short for: never "sold out" while it holds an order, or
+//! an earlier try of it may be undecided.
 use std::time::Duration;
 
-use doorbuster_core::refuse::SoldOut;
-use doorbuster_core::slot::{Request, TicketAnswer};
+use doorbuster_core::refusal::SoldOut;
+use doorbuster_core::slot::{TicketAnswer, TicketRequest};
 use tokio::time::{Instant, timeout};
 
 use super::park::Places;
@@ -10,7 +11,8 @@ use super::{Attempt, Bought, Purchase, Refusal, Tries, UNAVAILABLE};
 use crate::engine::Engine;
 use crate::waiters::About;
 
-/// How long a request that asks all slots waits for each: one that hangs is passed over, as one that cannot be asked is.
+/// How long a request that asks all slots waits for each: one that hangs is passed over, as one
+/// that cannot be asked is.
 const ASK_ONE_WITHIN: Duration = Duration::from_millis(250);
 /// And for all of them. Who may have a ticket in one that was not asked hears nothing final.
 const ASK_ALL_WITHIN: Duration = Duration::from_secs(1);
@@ -36,12 +38,14 @@ impl Asking {
 }
 
 impl Engine {
-    /// The last word to a request that was parked as long as it may be. One that its slots were short for is put to all of them once more: units may have
-    /// come that nobody told of, and an earlier try of it may be undecided in any. One that a slot refused may have its ticket in another.
+    /// The last word to a request that was parked as long as it may be. One that its slots were
+    /// short for is put to all of them once more: units may have come that nobody told of, and an
+    /// earlier try of it may be undecided in any. One that a slot refused may have its ticket in
+    /// another.
     pub(super) async fn parked_too_long(
         &self,
         purchase: &Purchase,
-        request: &Request,
+        request: &TicketRequest,
         (mut tries, places): (Tries, &mut Places<'_>),
         mut is_short: bool,
     ) -> Bought {
@@ -68,7 +72,8 @@ impl Engine {
                 self.refuse(purchase, request, left).await
             }
             None => {
-                // A slot without an epoch for so long may have lost it, and whoever leads may not reach it.
+                // A slot without an epoch for so long may have lost it, and whoever leads may not
+                // reach it.
                 if tries.unsure {
                     self.control().suspect();
                 }
@@ -77,11 +82,12 @@ impl Engine {
         }
     }
 
-    /// Puts the request to every slot of its item that this node reaches, its own first, until one serves it.
+    /// Puts the request to every slot of its item that this node reaches, its own first, until one
+    /// serves it.
     async fn ask_everywhere(
         &self,
         purchase: &Purchase,
-        request: &Request,
+        request: &TicketRequest,
         tries: &mut Tries,
         places: &mut Places<'_>,
     ) -> Attempt {
@@ -105,21 +111,21 @@ impl Engine {
         Attempt::Short
     }
 
-    /// What comes of the request's own ticket, if any slot that this node reaches has it. None cuts a new one: whoever may have nothing is told of no more
-    /// than what is known.
+    /// What comes of the request's own ticket, if any slot that this node reaches has it. None cuts
+    /// a new one: whoever may have nothing is told of no more than what is known.
     pub(super) async fn ticket_anywhere(
         &self,
         purchase: &Purchase,
-        request: &Request,
+        request: &TicketRequest,
         tries: Tries,
     ) -> Option<Bought> {
-        let known = Request { limit: 0, ..request.clone() };
+        let known = TicketRequest { limit: 0, ..request.clone() };
         let mut asking = Asking::default();
         for slot in purchase.item.every_slot(request) {
             if asking.is_over() {
                 return Some(UNAVAILABLE);
             }
-            if let Some(Ok(TicketAnswer::Again(cut))) =
+            if let Some(Ok(TicketAnswer::Repeated(cut))) =
                 asking.one(self.slots().ticket(slot, &known)).await
                 && let Attempt::Answer(bought) = self.again(purchase, &cut, tries).await
             {
@@ -133,14 +139,19 @@ impl Engine {
     pub(super) async fn refuse_short(
         &self,
         purchase: &Purchase,
-        request: &Request,
+        request: &TicketRequest,
     ) -> Option<Bought> {
         let sold_out = purchase.item.gauge.free().refuses(purchase.units)?;
         Some(self.refuse(purchase, request, sold_out).await)
     }
 
     /// Says "sold out", by counts that were read before this, unless the request holds an order.
-    async fn refuse(&self, purchase: &Purchase, request: &Request, sold_out: SoldOut) -> Bought {
+    async fn refuse(
+        &self,
+        purchase: &Purchase,
+        request: &TicketRequest,
+        sold_out: SoldOut,
+    ) -> Bought {
         if self.may_hold(&purchase.sale, request.request)
             && let Some(bought) = Box::pin(self.held(purchase, request.request)).await
         {

@@ -3,7 +3,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use doorbuster_core::limits::{PARK_MS, PARKED_MAX};
-use doorbuster_core::slot::{Request, TicketAnswer};
+use doorbuster_core::slot::{TicketAnswer, TicketRequest};
 use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
@@ -27,7 +27,8 @@ impl Until {
     }
 }
 
-/// A request that waits asks again at the first news, and then more and more seldom: of an item that sells they come by the hundred.
+/// A request that waits asks again at the first news, and then more and more seldom: of an item
+/// that sells they come by the hundred.
 const PACE_MS: [u64; 4] = [0, 50, 100, 200];
 
 /// What happens to an item from now on.
@@ -41,8 +42,9 @@ impl<'a> News<'a> {
         Self { progress: item.gauge.progress().notified(), commit: item.gauge.changed().notified() }
     }
 
-    /// Returns when it is worth asking again, which was done so many times: after any commit, or what was told of as progress. Whoever is short waits for
-    /// units, and hears of progress at once; where they are gathered for it, of nothing else.
+    /// Returns when it is worth asking again, which was done so many times: after any commit, or
+    /// what was told of as progress. Whoever is short waits for units, and hears of progress at
+    /// once; where they are gathered for it, of nothing else.
     pub(super) async fn worth_another_try(
         self,
         is_short: bool,
@@ -85,12 +87,13 @@ pub(super) struct Places<'a> {
 }
 
 impl<'a> Places<'a> {
-    /// Takes a place among the parked, and one in the line for the last units if that is what is missing. False: there is none among the parked.
+    /// Takes a place among the parked, and one in the line for the last units if that is what is
+    /// missing. False: there is none among the parked.
     pub(super) fn stand(
         &mut self,
         engine: &'a Engine,
         item: &'a ItemState,
-        request: &Request,
+        request: &TicketRequest,
         is_short: bool,
     ) -> bool {
         if is_short && self.wanted.is_none() {
@@ -103,7 +106,7 @@ impl<'a> Places<'a> {
     }
 
     /// Nothing is to be gathered for whoever may not have it.
-    pub(super) fn leave_line(&mut self) {
+    pub(super) fn leave_waitlist(&mut self) {
         self.wanted = None;
     }
 
@@ -113,7 +116,7 @@ impl<'a> Places<'a> {
 
     /// Whoever has a ticket leaves the places to others.
     pub(super) fn leave_with(&mut self, answer: &TicketAnswer) {
-        if matches!(answer, TicketAnswer::Cut(_) | TicketAnswer::Again(_)) {
+        if matches!(answer, TicketAnswer::Issued(_) | TicketAnswer::Repeated(_)) {
             *self = Self::default();
         }
     }
@@ -144,8 +147,9 @@ struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    /// Stands in line and asks for units; `None`: there is nowhere to gather from, neither another slot nor the pool.
-    fn enter(engine: &'a Engine, item: &'a ItemState, request: &Request) -> Option<Self> {
+    /// Stands in line and asks for units; `None`: there is nowhere to gather from, neither another
+    /// slot nor the pool.
+    fn enter(engine: &'a Engine, item: &'a ItemState, request: &TicketRequest) -> Option<Self> {
         if !engine.layout().has_elsewhere(item.slots.len()) && item.gauge.open_pool() == 0 {
             return None;
         }
@@ -169,8 +173,8 @@ impl Drop for Wanted<'_> {
 pub(super) fn serves(answer: &TicketAnswer) -> bool {
     matches!(
         answer,
-        TicketAnswer::Cut(_)
-            | TicketAnswer::Again(_)
+        TicketAnswer::Issued(_)
+            | TicketAnswer::Repeated(_)
             | TicketAnswer::KeyReused
             | TicketAnswer::LimitReached { .. }
     )

@@ -1,4 +1,5 @@
-//! Signatures: an example of the official library, and every way in which a message is not what it says.
+//! Signatures: an example of the official library, and every way in which a message is not what it
+//! says.
 use super::*;
 
 /// A message, and its signature as the official Python library makes it.
@@ -26,7 +27,7 @@ fn heard(
     signature: &str,
     body: &[u8],
     now_secs: i64,
-) -> Result<String, Unbelieved> {
+) -> Result<String, SignatureError> {
     let headers =
         headers(&[(ID_HEADER, id), (TIMESTAMP_HEADER, at), (SIGNATURE_HEADER, signature)]);
     verify(&headers, body, &[key()], Millis(now_secs * 1_000), TOLERANCE_MS).map(str::to_owned)
@@ -41,15 +42,21 @@ fn a_message_is_signed_as_the_official_library_signs_it() {
 #[test]
 fn a_changed_message_is_not_believed() {
     let at = AT.to_string();
-    assert_eq!(heard("msg_other", &at, SIGNATURE, BODY, AT), Err(Unbelieved::Forged));
-    assert_eq!(heard(ID, &(AT + 1).to_string(), SIGNATURE, BODY, AT), Err(Unbelieved::Forged));
-    assert_eq!(heard(ID, &at, SIGNATURE, br#"{"test": 2432232315}"#, AT), Err(Unbelieved::Forged));
-    assert_eq!(heard(ID, &at, &SIGNATURE.replace("v1,", "v2,"), BODY, AT), Err(Unbelieved::Forged));
-    assert_eq!(heard(ID, &at, "v1,", BODY, AT), Err(Unbelieved::Forged));
-    assert_eq!(heard(ID, &at, "nonsense", BODY, AT), Err(Unbelieved::Forged));
+    assert_eq!(heard("msg_other", &at, SIGNATURE, BODY, AT), Err(SignatureError::Forged));
+    assert_eq!(heard(ID, &(AT + 1).to_string(), SIGNATURE, BODY, AT), Err(SignatureError::Forged));
+    assert_eq!(
+        heard(ID, &at, SIGNATURE, br#"{"test": 2432232315}"#, AT),
+        Err(SignatureError::Forged)
+    );
+    assert_eq!(
+        heard(ID, &at, &SIGNATURE.replace("v1,", "v2,"), BODY, AT),
+        Err(SignatureError::Forged)
+    );
+    assert_eq!(heard(ID, &at, "v1,", BODY, AT), Err(SignatureError::Forged));
+    assert_eq!(heard(ID, &at, "nonsense", BODY, AT), Err(SignatureError::Forged));
     let truncated =
         format!("v1,{}", BASE64.encode(&BASE64.decode(&SIGNATURE[3..]).expect("base64")[..16]));
-    assert_eq!(heard(ID, &at, &truncated, BODY, AT), Err(Unbelieved::Forged));
+    assert_eq!(heard(ID, &at, &truncated, BODY, AT), Err(SignatureError::Forged));
 }
 
 #[test]
@@ -62,9 +69,9 @@ fn a_message_of_another_time_is_not_believed() {
     let wrong = ["-5", "+1614265330", "1614265330.0", "1614265330 ", "99999999999999999999", "x"];
     for at in wrong.into_iter().chain(["1614265330000", "2021-02-25T15:02:10Z", "1614265330s"]) {
         let heard = heard(ID, at, SIGNATURE, BODY, AT);
-        assert_eq!(heard, Err(Unbelieved::Time), "{at}");
+        assert_eq!(heard, Err(SignatureError::Time), "{at}");
     }
-    assert_eq!(heard(ID, "999999999999", SIGNATURE, BODY, AT), Err(Unbelieved::Stale));
+    assert_eq!(heard(ID, "999999999999", SIGNATURE, BODY, AT), Err(SignatureError::Stale));
 }
 
 #[test]
@@ -77,18 +84,18 @@ fn each_header_is_needed_once() {
         let twice = some.remove(left_out);
         assert_eq!(
             verify(&headers(&some), BODY, &[key()], now, TOLERANCE_MS),
-            Err(Unbelieved::Headers)
+            Err(SignatureError::Headers)
         );
         some.extend([twice, twice]);
         assert_eq!(
             verify(&headers(&some), BODY, &[key()], now, TOLERANCE_MS),
-            Err(Unbelieved::Headers)
+            Err(SignatureError::Headers)
         );
     }
     for empty in [("", at.as_str(), SIGNATURE), (ID, "", SIGNATURE), (ID, at.as_str(), "")] {
         assert_eq!(
             heard(empty.0, empty.1, empty.2, BODY, AT),
-            Err(Unbelieved::Headers),
+            Err(SignatureError::Headers),
             "{empty:?}"
         );
     }
@@ -99,9 +106,9 @@ fn what_is_wrong_with_a_header_is_said_whether_or_not_its_signature_fits() {
     let at = AT.to_string();
     let long = "x".repeat(ID_MAX + 1);
     for (id, at, expected) in [
-        (long.as_str(), at.as_str(), Unbelieved::LongId),
-        ("msg 1", at.as_str(), Unbelieved::OddId),
-        (ID, "1614265330000", Unbelieved::Time),
+        (long.as_str(), at.as_str(), SignatureError::LongId),
+        ("msg 1", at.as_str(), SignatureError::OddId),
+        (ID, "1614265330000", SignatureError::Time),
     ] {
         let fits = SigningKey::new(&[7; 32]);
         let proof = sign(id, AT, BODY, std::slice::from_ref(&fits));
@@ -119,7 +126,7 @@ fn what_is_wrong_with_a_header_is_said_whether_or_not_its_signature_fits() {
         }
     }
     assert_eq!(
-        Unbelieved::LongId.to_string(),
+        SignatureError::LongId.to_string(),
         "webhook-id is too long: it must have at most 256 characters"
     );
     // The longest id there may be.
@@ -131,7 +138,7 @@ fn what_is_wrong_with_a_header_is_said_whether_or_not_its_signature_fits() {
 #[test]
 fn what_is_no_ascii_is_told_of_as_what_it_was_to_be() {
     let at = AT.to_string();
-    let check = |name: &'static str, expected: Unbelieved| {
+    let check = |name: &'static str, expected: SignatureError| {
         let mut all =
             headers(&[(ID_HEADER, ID), (TIMESTAMP_HEADER, &at), (SIGNATURE_HEADER, SIGNATURE)]);
         all.insert(name, HeaderValue::from_bytes("mß".as_bytes()).expect("a header may hold it"));
@@ -141,9 +148,9 @@ fn what_is_no_ascii_is_told_of_as_what_it_was_to_be() {
             "{name}"
         );
     };
-    check(ID_HEADER, Unbelieved::OddId);
-    check(TIMESTAMP_HEADER, Unbelieved::Time);
-    check(SIGNATURE_HEADER, Unbelieved::Forged);
+    check(ID_HEADER, SignatureError::OddId);
+    check(TIMESTAMP_HEADER, SignatureError::Time);
+    check(SIGNATURE_HEADER, SignatureError::Forged);
 }
 
 #[test]
@@ -151,7 +158,7 @@ fn of_many_signatures_only_the_first_are_looked_at() {
     let at = AT.to_string();
     let behind = |others: usize| format!("{}{SIGNATURE}", "v1,bm9uZQ== ".repeat(others));
     assert!(heard(ID, &at, &behind(SIGNATURES_MAX - 1), BODY, AT).is_ok());
-    assert_eq!(heard(ID, &at, &behind(SIGNATURES_MAX), BODY, AT), Err(Unbelieved::Forged));
+    assert_eq!(heard(ID, &at, &behind(SIGNATURES_MAX), BODY, AT), Err(SignatureError::Forged));
     assert_eq!(SIGNATURES_MAX, 16, "docs/payments.md says so");
 }
 
@@ -168,15 +175,15 @@ fn while_a_secret_is_replaced_both_sign_and_either_is_believed() {
     }
     assert_eq!(
         verify(&headers, BODY, &[SigningKey::new(&[8; 32])], now, TOLERANCE_MS),
-        Err(Unbelieved::Forged)
+        Err(SignatureError::Forged)
     );
-    assert_eq!(verify(&headers, BODY, &[], now, TOLERANCE_MS), Err(Unbelieved::Forged));
+    assert_eq!(verify(&headers, BODY, &[], now, TOLERANCE_MS), Err(SignatureError::Forged));
     assert_eq!(heard(ID, &at, &format!("v1a,xyz v2,abc {SIGNATURE}"), BODY, AT), Ok(ID.to_owned()));
 }
 
 #[test]
 fn a_secret_is_read_as_it_is_written() {
-    let secret = write_secret(&[9; 32]);
+    let secret = format_secret(&[9; 32]);
     let signed = |secret: &str| sign(ID, AT, BODY, &[SigningKey::parse(secret).expect("a secret")]);
     assert_eq!(signed(&secret), sign(ID, AT, BODY, &[SigningKey::new(&[9; 32])]));
     assert_eq!(signed(secret.trim_end_matches('=')), signed(&secret), "padding may be left out");
@@ -186,7 +193,7 @@ fn a_secret_is_read_as_it_is_written() {
         "whsec_***",
         "secret",
         "whsec_c2hvcnQ=",
-        &write_secret(&[1; 65]),
+        &format_secret(&[1; 65]),
         &secret[6..],
     ] {
         assert!(SigningKey::parse(wrong).is_none(), "{wrong}");

@@ -1,4 +1,5 @@
-//! The accept loop: how connections come in, how many there may be, and how they end with the program.
+//! The accept loop: how connections come in, how many there may be, and how they end with the
+//! program.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,12 +16,15 @@ use tokio_util::task::TaskTracker;
 use super::App;
 use super::connection::{Connection, serve};
 use super::dispatch::Service;
-use super::events::Beds;
-use super::limits::{ACCEPT_PAUSE, BACKLOG, FINISH_TIMEOUT, SEND_BUFFER_BYTES, TURNED_AWAY_MAX};
+use super::events::IdleSlots;
+use super::limits::{
+    ACCEPT_PAUSE, BACKLOG, FINISH_TIMEOUT, OVER_CAPACITY_REPLIES_MAX, SEND_BUFFER_BYTES,
+};
+use super::over_capacity::turn_away;
 use super::router::router;
-use super::turn_away::turn_away;
 
-/// Quiet time after which the kernel asks whether the other end is still there, and between its questions.
+/// Quiet time after which the kernel asks whether the other end is still there, and between its
+/// questions.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15));
 
 /// A socket that listens, not yet served.
@@ -33,7 +37,8 @@ pub struct Listener(TcpListener);
 /// When the address is taken, not ours, or needs a privilege.
 pub fn bind(address: SocketAddr) -> io::Result<Listener> {
     let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A restarted server takes its port over from connections of the last one that are closing still.
+    // A restarted server takes its port over from connections of the last one that are closing
+    // still.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     // What is accepted inherits these three.
@@ -56,8 +61,9 @@ impl Listener {
         self.0.local_addr()
     }
 
-    /// Serves `app` until `stop`; then nothing is accepted any more, requests in progress are finished, and idle
-    /// connections are closed. `connections_max` at once, each idle for at most `idle`.
+    /// Serves `app` until `stop`; then nothing is accepted any more, requests in progress are
+    /// finished, and idle connections are closed. `connections_max` at once, each idle for at most
+    /// `idle`.
     pub async fn serve(
         self,
         app: &Arc<App>,
@@ -70,10 +76,10 @@ impl Listener {
         let cut = CancellationToken::new();
         // Whoever sleeps in them leaves with this, whatever becomes of the rest.
         let mut dormitories = JoinSet::new();
-        let beds = Arc::new(Beds::open(app, &cut, &mut dormitories));
-        let service = Arc::new(Service::new(app.clone(), router(app), Arc::downgrade(&beds)));
+        let idle_slots = Arc::new(IdleSlots::open(app, &cut, &mut dormitories));
+        let service = Arc::new(Service::new(app.clone(), router(app), Arc::downgrade(&idle_slots)));
         let places = Arc::new(Semaphore::new(connections_max));
-        let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_MAX));
+        let turned_away = Arc::new(Semaphore::new(OVER_CAPACITY_REPLIES_MAX));
         loop {
             let (stream, peer) = tokio::select! {
                 biased;
@@ -88,7 +94,7 @@ impl Listener {
                     stop: stop.clone(),
                     cut: cut.clone(),
                     idle,
-                    _place: (place, app.metrics.connections.enter(), open.token()),
+                    _place: (place, app.metrics.connections.hold(), open.token()),
                 };
                 tokio::spawn(serve(Arc::new(connection), stream));
             } else {
@@ -109,17 +115,19 @@ impl Listener {
                 "connections did not finish in time and are cut"
             );
             cut.cancel();
-            // What is not a connection any more cannot be cut; the program does not wait for it either.
+            // What is not a connection any more cannot be cut; the program does not wait for it
+            // either.
             let _ = tokio::time::timeout(ACCEPT_PAUSE, open.wait()).await;
         }
     }
 
-    /// The next connection. Failures are waited out: those of one connection are its own, those of the process pass.
+    /// The next connection. Failures are waited out: those of one connection are its own, those of
+    /// the process pass.
     async fn accept(&self) -> (TcpStream, SocketAddr) {
         loop {
             match self.0.accept().await {
                 Ok(accepted) => return accepted,
-                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "no connection can be accepted for a moment");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -129,7 +137,7 @@ impl Listener {
     }
 }
 
-fn is_of_one_connection(error: &io::Error) -> bool {
+fn is_connection_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }

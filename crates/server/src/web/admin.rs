@@ -31,8 +31,9 @@ use crate::auth::Operator;
 use crate::catalogue::SaleState;
 use doorbuster_store::SaleRow;
 
-/// Notes what an operator did. That it was done stands already; a store that is away by now is only told of.
-async fn note(app: &App, by: &Operator, action: &str, detail: &Value) {
+/// Notes what an operator did. That it was done stands already; a store that is away by now is only
+/// told of.
+async fn record_action(app: &App, by: &Operator, action: &str, detail: &Value) {
     if let Err(error) = app.engine.store().log_action(&by.id, action, &detail.to_string()).await {
         tracing::warn!(%error, by = &*by.id, action, "an operator's action could not be noted");
     }
@@ -43,14 +44,16 @@ fn sale(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
     app.engine.catalogue().sale(name).cloned().ok_or_else(no_sale)
 }
 
-/// Whether the queues of this sale's slots, `own` of them, can be read beside those of every sale that meets it.
-fn may_read(app: &App, row: &SaleRow, own: usize) -> Result<(), Problem> {
+/// Whether the queues of this sale's slots, `own` of them, can be read beside those of every sale
+/// that meets it.
+fn check_slots_readable(app: &App, row: &SaleRow, own: usize) -> Result<(), Problem> {
     let slots = app.engine.slots_beside(row, own);
     if slots <= SLOTS_SERVED_MAX {
         return Ok(());
     }
     let detail = format!(
-        "{slots} slots of this sale and those of its time are more than are read at once, {SLOTS_SERVED_MAX}: fewer partitions, or another time"
+        "{slots} slots of this sale and those of its time are more than are read at once, \
+         {SLOTS_SERVED_MAX}: fewer partitions, or another time"
     );
     Err(Problem::wrong_state(row.phase.as_str(), detail))
 }
@@ -65,7 +68,7 @@ fn etag(version: u64) -> String {
 }
 
 /// A sale as operators see it, with its tag.
-fn shown(app: &App, status: http::StatusCode, row: &SaleRow) -> Reply {
+fn sale_reply(app: &App, status: http::StatusCode, row: &SaleRow) -> Reply {
     let catalogue = app.engine.catalogue();
     let known = catalogue.sale(&row.id);
     let mut reply = json(status, &wire::admin_sale(row, known.map(|sale| &**sale)));

@@ -1,7 +1,8 @@
 //! Files of the pages, embedded in the program: prepared once at boot, served from memory.
 //!
-//! An asset's address carries a hash of everything that decides its bytes (its own source, and that of every file it
-//! names, all the way down), so that it may be kept for ever. Pages name assets by these addresses and are kept briefly.
+//! An asset's address carries a hash of everything that decides its bytes (its own source, and that
+//! of every file it names, all the way down), so that it may be kept for ever. Pages name assets by
+//! these addresses and are kept briefly.
 
 mod folder;
 mod names;
@@ -26,7 +27,7 @@ use rust_embed::RustEmbed;
 
 use super::App;
 use super::reply::{Answer, Reply, ReplyBody, empty};
-use super::views::Rendered;
+use super::sale_views::Rendered;
 use crate::config::{ProviderSettings, Settings};
 use names::{hashed, rewrite};
 
@@ -48,17 +49,18 @@ struct DocsFiles;
 #[folder = "assets-docs/viewer"]
 struct ViewerFiles;
 
-/// What pages may do: run, show and fetch what comes from here; pictures of items may come from elsewhere.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: https:; connect-src 'self'; \
+/// What pages may do: run, show and fetch what comes from here; pictures of items may come from
+/// elsewhere.
+const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: https:; connect-src 'self'; \
      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 /// What carries a hash never changes.
-const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+const CACHE_FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 /// Pages change with the program.
-const BRIEFLY: HeaderValue = HeaderValue::from_static("public, max-age=60");
+const CACHE_BRIEFLY: HeaderValue = HeaderValue::from_static("public, max-age=60");
 
 /// One file, ready to be served.
 #[derive(Debug)]
-pub(crate) struct File {
+pub(crate) struct AssetFile {
     plain: Rendered,
     /// Made when somebody first wants it; `None` where it would not be smaller.
     gzip: OnceLock<Option<Rendered>>,
@@ -69,22 +71,23 @@ pub(crate) struct File {
 /// Every file, by name: assets by their hashed ones, pages by their own.
 #[derive(Debug)]
 pub(crate) struct Assets {
-    assets: HashMap<String, Arc<File>>,
-    pages: HashMap<String, Arc<File>>,
+    assets: HashMap<String, Arc<AssetFile>>,
+    pages: HashMap<String, Arc<AssetFile>>,
 }
 
 /// A file as it is embedded or made.
 #[derive(Debug)]
-struct Source {
+struct AssetSource {
     data: Cow<'static, [u8]>,
-    /// Of the data, made when the program was built: what is not looked into at boot is not read either.
+    /// Of the data, made when the program was built: what is not looked into at boot is not read
+    /// either.
     hash: [u8; 32],
     /// Whether it may name others, and is rewritten with their addresses.
     names_others: bool,
 }
 
-impl Source {
-    fn made(text: String) -> Self {
+impl AssetSource {
+    fn generated(text: String) -> Self {
         let hash = blake3::hash(text.as_bytes()).into();
         Self { data: text.into_bytes().into(), hash, names_others: true }
     }
@@ -95,28 +98,29 @@ impl Source {
 }
 
 impl Assets {
-    /// Prepares all files for a program with these settings; `api` is where it is, for pages that are served from elsewhere.
+    /// Prepares all files for a program with these settings; `api` is where it is, for pages that
+    /// are served from elsewhere.
     pub(crate) fn prepare(settings: &Settings, api: Option<&str>) -> Self {
         let mut sources = embedded();
-        sources.insert("site.js".into(), Source::made(site(settings, api)));
+        sources.insert("site.js".into(), AssetSource::generated(site_script(settings, api)));
         if let Some(docs) = sources.get_mut("docs.html") {
-            *docs = Source::made(super::docs::complete(&docs.text()));
+            *docs = AssetSource::generated(super::docs::complete(&docs.text()));
         }
         let addresses = hashed(&sources);
         let (mut assets, mut pages) = (HashMap::new(), HashMap::new());
         for (name, source) in sources {
             let is_page = name.ends_with(".html");
             let plain = match source.names_others {
-                true => Rendered::of(rewrite(&source.text(), &addresses).into()),
-                false => Rendered::known(bytes(source.data), &source.hash),
+                true => Rendered::from_bytes(rewrite(&source.text(), &addresses).into()),
+                false => Rendered::with_hash(bytes(source.data), &source.hash),
             };
-            let file = Arc::new(File {
+            let file = Arc::new(AssetFile {
                 plain,
                 gzip: OnceLock::new(),
                 media_type: HeaderValue::from_static(
-                    text_of(&name).unwrap_or("application/octet-stream"),
+                    text_media_type(&name).unwrap_or("application/octet-stream"),
                 ),
-                cache: if is_page { BRIEFLY } else { FOR_EVER },
+                cache: if is_page { CACHE_BRIEFLY } else { CACHE_FOREVER },
             });
             match addresses.get(&name) {
                 Some(address) if !is_page => assets.insert(address.clone(), file),
@@ -135,8 +139,9 @@ impl Assets {
         Ok(file.reply(headers))
     }
 
-    /// The same page for people who asked for what is not there: it says so itself, and its status says it to everybody else.
-    pub(crate) fn page_of_nothing(&self, name: &str, headers: &HeaderMap) -> Answer {
+    /// The same page for people who asked for what is not there: it says so itself, and its status
+    /// says it to everybody else.
+    pub(crate) fn missing_page(&self, name: &str, headers: &HeaderMap) -> Answer {
         let mut reply = self.page(name, headers)?;
         // What somebody has kept was the same page of something.
         if reply.status() == StatusCode::OK {
@@ -162,21 +167,21 @@ pub(crate) async fn get(
 }
 
 /// Every embedded file, by name.
-fn embedded() -> HashMap<String, Source> {
+fn embedded() -> HashMap<String, AssetSource> {
     let mut files = HashMap::new();
-    take::<PageFiles>(&mut files, true);
-    take::<DocsFiles>(&mut files, true);
+    collect_files::<PageFiles>(&mut files, true);
+    collect_files::<DocsFiles>(&mut files, true);
     #[cfg(feature = "docs-ui")]
-    take::<ViewerFiles>(&mut files, false);
+    collect_files::<ViewerFiles>(&mut files, false);
     files
 }
 
 /// Takes the files of one directory. Licences and notes stand beside them and are not served.
-fn take<F: RustEmbed>(files: &mut HashMap<String, Source>, names_others: bool) {
-    for name in F::iter().filter(|name| text_of(name).is_some()) {
+fn collect_files<F: RustEmbed>(files: &mut HashMap<String, AssetSource>, names_others: bool) {
+    for name in F::iter().filter(|name| text_media_type(name).is_some()) {
         if let Some(file) = F::get(&name) {
             let source =
-                Source { data: file.data, hash: file.metadata.sha256_hash(), names_others };
+                AssetSource { data: file.data, hash: file.metadata.sha256_hash(), names_others };
             files.insert(name.into_owned(), source);
         }
     }
@@ -191,7 +196,7 @@ fn bytes(data: Cow<'static, [u8]>) -> Bytes {
 }
 
 /// What the owner has configured for the pages, as the script that they load first.
-fn site(settings: &Settings, api: Option<&str>) -> String {
+fn site_script(settings: &Settings, api: Option<&str>) -> String {
     let told = serde_json::json!({
         "shop": settings.shop,
         "sign_in_url": settings.auth.sign_in_url,
@@ -203,7 +208,7 @@ fn site(settings: &Settings, api: Option<&str>) -> String {
 }
 
 /// The media type of a file of text.
-fn text_of(name: &str) -> Option<&'static str> {
+fn text_media_type(name: &str) -> Option<&'static str> {
     match name.rsplit_once('.')?.1 {
         "html" => Some("text/html; charset=utf-8"),
         "css" => Some("text/css; charset=utf-8"),
@@ -213,7 +218,7 @@ fn text_of(name: &str) -> Option<&'static str> {
     }
 }
 
-impl File {
+impl AssetFile {
     fn reply(&self, headers: &HeaderMap) -> Reply {
         let gzip = if takes_gzip(headers) { self.gzip() } else { None };
         let it = gzip.unwrap_or(&self.plain);
@@ -228,7 +233,7 @@ impl File {
         head.insert(ETAG, it.etag.clone());
         head.insert(CACHE_CONTROL, self.cache.clone());
         head.insert(VARY, HeaderValue::from_static("accept-encoding"));
-        head.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+        head.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_POLICY));
         head.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         head.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if !known {
@@ -242,13 +247,15 @@ impl File {
 
     fn gzip(&self) -> Option<&Rendered> {
         self.gzip
-            .get_or_init(|| packed(&self.plain.bytes).map(|packed| Rendered::of(packed.into())))
+            .get_or_init(|| {
+                gzipped(&self.plain.bytes).map(|packed| Rendered::from_bytes(packed.into()))
+            })
             .as_ref()
     }
 }
 
 /// The same in less room, where that is so.
-fn packed(bytes: &[u8]) -> Option<Vec<u8>> {
+fn gzipped(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut packer = GzEncoder::new(Vec::new(), Compression::default());
     let packed =
         packer.write_all(bytes).and_then(|()| packer.finish()).expect("a vector takes everything");

@@ -1,8 +1,10 @@
 //! The address a request comes from: the connection's, or what a trusted proxy says of it.
 //!
-//! Proxies add to `X-Forwarded-For` or to `Forwarded`, at the right; what stands further left came with the request and may be anything. So entries are
-//! read from the right, and the first that no trusted proxy has is the client's. A proxy that adds to one of the two headers passes the other on as the
-//! client sent it: where both are there and do not name the same address, neither is believed, and whoever is turned away at either of them is turned away.
+//! Proxies add to `X-Forwarded-For` or to `Forwarded`, at the right; what stands further left came
+//! with the request and may be anything. So entries are read from the right, and the first that no
+//! trusted proxy has is the client's. A proxy that adds to one of the two headers passes the other
+//! on as the client sent it: where both are there and do not name the same address, neither is
+//! believed, and whoever is turned away at either of them is turned away.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -28,7 +30,7 @@ pub(crate) struct Client {
 
 impl Client {
     /// Every address that it may have.
-    pub(crate) fn all(self) -> impl Iterator<Item = IpAddr> {
+    pub(crate) fn addresses(self) -> impl Iterator<Item = IpAddr> {
         std::iter::once(self.address).chain(self.said.into_iter().flatten())
     }
 
@@ -38,10 +40,11 @@ impl Client {
     }
 }
 
-/// The nearest address, counted from the connection outwards, that is not a trusted proxy's. `forwarded` and `x_forwarded_for` are the values of each
-/// header, in the order they were sent; nobody looks at them where no proxy is trusted.
+/// The nearest address, counted from the connection outwards, that is not a trusted proxy's.
+/// `forwarded` and `x_forwarded_for` are the values of each header, in the order they were sent;
+/// nobody looks at them where no proxy is trusted.
 #[must_use]
-pub(crate) fn nearest<'a, I: Iterator<Item = &'a [u8]>>(
+pub(crate) fn from_headers<'a, I: Iterator<Item = &'a [u8]>>(
     peer: IpAddr,
     trusted: &[Cidr],
     forwarded: impl FnOnce() -> I,
@@ -71,7 +74,7 @@ pub(crate) fn nearest<'a, I: Iterator<Item = &'a [u8]>>(
         }
         (!values.is_empty()).then_some(nearest)
     };
-    match (walk(forwarded(), forwarded_for), walk(x_forwarded_for(), plain)) {
+    match (walk(forwarded(), forwarded_for), walk(x_forwarded_for(), parse_address)) {
         (Some(one), Some(other)) if one != other => {
             Client { address: peer, said: Some([one, other]) }
         }
@@ -83,10 +86,10 @@ pub(crate) fn nearest<'a, I: Iterator<Item = &'a [u8]>>(
 #[must_use]
 pub(crate) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]) -> Client {
     let values = |name: &'static str| headers.get_all(name).iter().map(HeaderValue::as_bytes);
-    nearest(peer, trusted, || values(FORWARDED.as_str()), || values(X_FORWARDED_FOR))
+    from_headers(peer, trusted, || values(FORWARDED.as_str()), || values(X_FORWARDED_FOR))
 }
 
-fn plain(entry: &str) -> Option<IpAddr> {
+fn parse_address(entry: &str) -> Option<IpAddr> {
     let entry = entry.trim().trim_matches('"');
     let bare = entry
         .strip_prefix('[')
@@ -100,7 +103,7 @@ fn plain(entry: &str) -> Option<IpAddr> {
 fn forwarded_for(entry: &str) -> Option<IpAddr> {
     entry.split(';').find_map(|pair| {
         let (name, value) = pair.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("for").then(|| plain(value))
+        name.trim().eq_ignore_ascii_case("for").then(|| parse_address(value))
     })?
 }
 
@@ -177,7 +180,8 @@ mod tests {
                 .collect();
         let found = |trusted: &str| {
             let trusted = [Cidr::parse(trusted).expect("a network")];
-            let all = client("10.0.0.1".parse().expect("an address"), &headers, &trusted).all();
+            let all =
+                client("10.0.0.1".parse().expect("an address"), &headers, &trusted).addresses();
             all.map(|address| address.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(found("10.0.0.0/8"), ["10.0.0.1", "1.2.3.4", "198.51.100.1"]);

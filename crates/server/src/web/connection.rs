@@ -15,12 +15,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::dispatch::Service;
+use super::fast_path;
+use super::guarded_stream::GuardedStream;
 use super::limits::{CONNECTION_BUFFER_BYTES_MAX, HEAD_BYTES_MAX};
-use super::quick;
-use super::socket::Socket;
-use crate::metrics::Present;
+use crate::metrics::GaugeGuard;
 
-/// A connection's place among those allowed, kept until nothing of it is left: a WebSocket takes it over.
+/// A connection's place among those allowed, kept until nothing of it is left: a WebSocket takes it
+/// over.
 pub(crate) struct Connection {
     pub service: Arc<Service>,
     /// Who is at the other end.
@@ -31,13 +32,13 @@ pub(crate) struct Connection {
     pub cut: CancellationToken,
     /// How long it may be idle, or take for a request head.
     pub idle: Duration,
-    pub _place: (OwnedSemaphorePermit, Present, TaskTrackerToken),
+    pub _place: (OwnedSemaphorePermit, GaugeGuard, TaskTrackerToken),
 }
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(this: Arc<Connection>, stream: TcpStream) {
     // Boxed where it is needed: a connection that only buys never takes the general server's room.
-    if let Some((stream, before)) = quick::serve(&this, stream).await {
+    if let Some((stream, before)) = fast_path::serve(&this, stream).await {
         Box::pin(general(this, stream, before)).await;
     }
 }
@@ -50,17 +51,19 @@ async fn general(this: Arc<Connection>, stream: TcpStream, before: Vec<u8>) {
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        // Also the time that a connection may be idle: it runs from the end of one request to the end of the next head.
+        // Also the time that a connection may be idle: it runs from the end of one request to the
+        // end of the next head.
         .header_read_timeout(this.idle)
         .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
         .serve_connection(
-            TokioIo::new(Socket::new(stream, before, this.service.app.write_stall)),
+            TokioIo::new(GuardedStream::new(stream, before, this.service.app.write_stall)),
             answer,
         )
         .with_upgrades();
     let mut connection = pin!(connection);
-    // A token of its own: the shared one is locked by whoever looks at it, which would be everybody, all the time.
+    // A token of its own: the shared one is locked by whoever looks at it, which would be
+    // everybody, all the time.
     let stop = this.stop.child_token();
     let finished = tokio::select! {
         biased;

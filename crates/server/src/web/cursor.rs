@@ -1,8 +1,9 @@
-//! Cursors of lists: opaque to clients, a position for us. One of another list, or of nobody's making, is refused.
+//! Cursors of lists: opaque to clients, a position for us. One of another list, or of nobody's
+//! making, is refused.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use doorbuster_api::problem::{Fault, Place, Problem};
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 
 /// Which list a cursor belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub(crate) enum List {
 }
 
 impl List {
-    fn mark(self) -> u8 {
+    fn tag(self) -> u8 {
         match self {
             Self::Orders => b'o',
             Self::Sales => b's',
@@ -40,7 +41,7 @@ impl List {
 /// The cursor for going on after `position`, with `name` where the position alone is not unique.
 #[must_use]
 pub(crate) fn cursor(list: List, position: i64, name: &str) -> String {
-    let mut bytes = vec![list.mark()];
+    let mut bytes = vec![list.tag()];
     bytes.extend_from_slice(&position.to_be_bytes());
     bytes.extend_from_slice(name.as_bytes());
     URL_SAFE_NO_PAD.encode(bytes)
@@ -52,12 +53,12 @@ pub(crate) fn cursor(list: List, position: i64, name: &str) -> String {
 /// `422` for any other text.
 pub(crate) fn position(list: List, cursor: Option<&str>) -> Result<Option<(i64, String)>, Problem> {
     let Some(cursor) = cursor else { return Ok(None) };
-    read(list, cursor).map(Some).ok_or_else(unknown)
+    read(list, cursor).map(Some).ok_or_else(unknown_cursor)
 }
 
 /// One that was not given out.
-pub(crate) fn unknown() -> Problem {
-    let place = Place::Query("cursor".into());
+pub(crate) fn unknown_cursor() -> Problem {
+    let place = FaultLocation::Query("cursor".into());
     Problem::invalid_request(vec![Fault::new(
         place,
         "is not a cursor that was given out for this list",
@@ -66,9 +67,9 @@ pub(crate) fn unknown() -> Problem {
 
 fn read(list: List, cursor: &str) -> Option<(i64, String)> {
     let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
-    let (mark, rest) = bytes.split_first()?;
+    let (tag, rest) = bytes.split_first()?;
     let (position, name) = rest.split_first_chunk()?;
-    (*mark == list.mark()).then_some(())?;
+    (*tag == list.tag()).then_some(())?;
     Some((i64::from_be_bytes(*position), String::from_utf8(name.to_vec()).ok()?))
 }
 

@@ -1,5 +1,6 @@
-//! The first thing that sees a request and the last that sees its answer: purchases go straight to their handler, the
-//! rest to the router; answers are counted, failures are logged under the request's id.
+//! The first thing that sees a request and the last that sees its answer: purchases go straight to
+//! their handler, the rest to the router; answers are counted, failures are logged under the
+//! request's id.
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -14,11 +15,11 @@ use hyper::body::{Body, Incoming};
 use tower::ServiceExt;
 
 use super::connection::Connection;
-use super::events::Beds;
-use super::failure::Cause;
+use super::events::IdleSlots;
+use super::failure::FailureCause;
 use super::limits::URI_BYTES_MAX;
 use super::reply::{Refused, Reply, ReplyBody};
-use super::{App, client, hot, shared, unread};
+use super::{App, cacheable, client, purchase_handler, unread_body};
 use crate::metrics::{RouteIndex, route_index, route_name};
 
 /// A request's id, in and out.
@@ -31,38 +32,42 @@ pub(crate) struct Service {
     pub app: Arc<App>,
     pub router: Router,
     pub purchase: RouteIndex,
-    /// Where WebSockets sleep, as long as the server runs. Whoever is on the way there has this, and would keep itself.
-    pub beds: Weak<Beds>,
+    /// Where WebSockets sleep, as long as the server runs. Whoever is on the way there has this,
+    /// and would keep itself.
+    pub idle_slots: Weak<IdleSlots>,
 }
 
 impl Service {
-    pub(crate) fn new(app: Arc<App>, router: Router, beds: Weak<Beds>) -> Self {
-        Self { app, router, purchase: route_index("purchase"), beds }
+    pub(crate) fn new(app: Arc<App>, router: Router, idle_slots: Weak<IdleSlots>) -> Self {
+        Self { app, router, purchase: route_index("purchase"), idle_slots }
     }
 
     /// Answers one request.
     pub(crate) async fn answer(connection: Arc<Connection>, request: Request<Incoming>) -> Reply {
         let this = &connection.service;
         if request.method() == Method::POST && request.uri().path() == "/v1/orders" {
-            let reply = AssertUnwindSafe(hot::purchase(&this.app, connection.peer, request))
-                .catch_unwind()
-                .await;
-            let mut reply = reply.unwrap_or_else(|_| fault());
-            this.app.pages_at.mark("/v1/orders", reply.headers_mut());
+            let reply =
+                AssertUnwindSafe(purchase_handler::purchase(&this.app, connection.peer, request))
+                    .catch_unwind()
+                    .await;
+            let mut reply = reply.unwrap_or_else(|_| internal_error());
+            this.app.page_origin.add_headers("/v1/orders", reply.headers_mut());
             this.app.metrics.requests.count(this.purchase, reply.status().as_u16());
             return reply;
         }
-        if let Some(reply) =
-            this.app.pages_at.preflight(request.method(), request.uri().path(), request.headers())
-        {
+        if let Some(reply) = this.app.page_origin.preflight(
+            request.method(),
+            request.uri().path(),
+            request.headers(),
+        ) {
             this.app.metrics.requests.count(RouteIndex(0), reply.status().as_u16());
             return reply;
         }
-        let uri = this.app.pages_at.is_set().then(|| request.uri().clone());
+        let uri = this.app.page_origin.is_set().then(|| request.uri().clone());
         // Boxed, so that the room of a connection stays small.
         let mut reply = Box::pin(this.route(&connection, request)).await;
         if let Some(uri) = uri {
-            this.app.pages_at.mark(uri.path(), reply.headers_mut());
+            this.app.page_origin.add_headers(uri.path(), reply.headers_mut());
         }
         reply
     }
@@ -72,7 +77,7 @@ impl Service {
         if uri_bytes > URI_BYTES_MAX {
             self.app.metrics.requests.count(RouteIndex(0), 404);
             let (parts, body) = request.into_parts();
-            unread::read(&parts.headers, body).await;
+            unread_body::discard(&parts.headers, body).await;
             return Refused::from(Problem::not_found("there is nothing at so long an address"))
                 .reply();
         }
@@ -89,31 +94,31 @@ impl Service {
             (request.map(axum::body::Body::new), None)
         } else {
             let (parts, body) = request.into_parts();
-            let (lent, left) = unread::lend(body);
+            let (lent, left) = unread_body::lend(body);
             (Request::from_parts(parts, axum::body::Body::new(lent)), Some(left))
         };
         let routed = self.router.clone().oneshot(request);
         let mut reply = match AssertUnwindSafe(routed).catch_unwind().await {
             Ok(Ok(response)) => response.map(ReplyBody::Routed),
             Ok(Err(never)) => match never {},
-            Err(_) => fault(),
+            Err(_) => internal_error(),
         };
         if let Some(left) = left {
-            left.read(&headers).await;
+            left.discard(&headers).await;
         }
         if let Some(uri) = uri {
-            shared::withhold(&self.app, &uri, reply.headers_mut());
+            cacheable::forbid_shared_caching(&self.app, &uri, reply.headers_mut());
         }
         let route = reply.extensions_mut().remove::<RouteIndex>().unwrap_or(RouteIndex(0));
         self.app.metrics.requests.count(route, reply.status().as_u16());
-        if reply.status().is_server_error() || reply.extensions().get::<Cause>().is_some() {
-            self.note(connection.peer, &method, route, &headers, &mut reply);
+        if reply.status().is_server_error() || reply.extensions().get::<FailureCause>().is_some() {
+            self.log_and_count(connection.peer, &method, route, &headers, &mut reply);
         }
         reply
     }
 
     /// Gives a failed request its id, and writes down why it failed where that is known.
-    fn note(
+    fn log_and_count(
         &self,
         peer: IpAddr,
         method: &Method,
@@ -122,10 +127,10 @@ impl Service {
         reply: &mut Reply,
     ) {
         let id = request_id(headers);
-        let cause = reply.extensions_mut().remove::<Cause>();
+        let cause = reply.extensions_mut().remove::<FailureCause>();
         let second = self.app.engine.now().0.div_euclid(1_000).unsigned_abs();
-        if let Some(Cause(cause)) = cause
-            && self.app.lines.may_write(second)
+        if let Some(FailureCause(cause)) = cause
+            && self.app.failure_log.may_write(second)
         {
             let client = client::client(peer, headers, &self.app.proxies).address;
             tracing::warn!(
@@ -155,10 +160,10 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 }
 
 /// A handler panicked: that is logged by the panic's own line, and ends this request alone.
-pub(crate) fn fault() -> Reply {
+pub(crate) fn internal_error() -> Reply {
     Refused {
         problem: Box::new(Problem::internal()),
-        cause: Some(Cause("a panic, see above".into())),
+        cause: Some(FailureCause("a panic, see above".into())),
     }
     .reply()
 }

@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderValue};
 
 use super::App;
 use super::reply::Answer;
+use super::sale_views::Rendered;
 use super::sales::cached;
-use super::views::Rendered;
 
 /// Where the page lists the codes.
 const CODES_MARK: &str = "<!-- codes -->";
@@ -20,7 +20,7 @@ static DOCUMENT: LazyLock<Rendered> = LazyLock::new(|| {
     let json = document(env!("CARGO_PKG_VERSION"))
         .to_json()
         .expect("the document serialises: a test reads it");
-    Rendered::of(json.into())
+    Rendered::from_bytes(json.into())
 });
 
 /// `GET /openapi.json`
@@ -33,8 +33,8 @@ pub(crate) async fn page(State(app): State<Arc<App>>, headers: HeaderMap) -> Ans
     app.assets.page("docs.html", &headers)
 }
 
-/// The page with every problem code in it, each where its `type` points to, and without the viewer's files where they
-/// are not part of the program.
+/// The page with every problem code in it, each where its `type` points to, and without the
+/// viewer's files where they are not part of the program.
 pub(crate) fn complete(page: &str) -> String {
     let mut rows = String::new();
     for code in Code::ALL {
@@ -42,7 +42,8 @@ pub(crate) fn complete(page: &str) -> String {
         let again = if code.retryable() { "yes" } else { "no" };
         writeln!(
             rows,
-            "<tr id=\"{word}\"><td><code>{word}</code></td><td>{status}</td><td>{title}</td><td>{again}</td></tr>"
+            "<tr \
+             id=\"{word}\"><td><code>{word}</code></td><td>{status}</td><td>{title}</td><td>{again}</td></tr>"
         )
         .expect("a string takes everything");
     }

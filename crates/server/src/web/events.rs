@@ -1,29 +1,31 @@
-//! Events for a buyer: the same JSON by server-sent events and by WebSocket. They are hints; `GET` is the truth.
+//! Events for a buyer: the same JSON by server-sent events and by WebSocket. They are hints; `GET`
+//! is the truth.
 
-mod dormitory;
 mod feed;
 mod frame;
-mod socket;
+mod idle;
 mod stream;
 mod upgrade;
+mod websocket;
 
-pub(crate) use dormitory::Beds;
-pub(crate) use socket::socket;
+pub(crate) use idle::IdleSlots;
 pub(crate) use stream::stream;
+pub(crate) use websocket::websocket;
 
 use std::sync::Arc;
 
 use doorbuster_api::problem::{Problem, Scope};
-use doorbuster_api::query::followed_sales;
+use doorbuster_api::query::parse_followed_sales;
 use doorbuster_core::BuyerId;
 
 use super::App;
+use super::identity::Client;
 use super::limits::STREAM_RETRY_SECS;
 use super::sales::shown_or_new;
-use super::who::Client;
 use feed::Feed;
 
-/// Begins to follow the buyer's orders, from the event `after` on if that is known, and the sales that the query asks for.
+/// Begins to follow the buyer's orders, from the event `after` on if that is known, and the sales
+/// that the query asks for.
 async fn follow(
     app: &Arc<App>,
     (client, buyer): (Client, BuyerId),
@@ -32,8 +34,8 @@ async fn follow(
 ) -> Result<Feed, Problem> {
     // Before the look: a block in between is heard of.
     let blocks = app.gate.blocks.changes();
-    app.not_blocked(client, &buyer)?;
-    let sales = followed_sales(query.unwrap_or_default())?;
+    app.ensure_not_blocked(client, &buyer)?;
+    let sales = parse_followed_sales(query.unwrap_or_default())?;
     for sale in &sales {
         shown_or_new(app, sale).await?;
     }

@@ -1,4 +1,5 @@
-//! Failures of ours as problems: what happened goes to the log under the request's id, not to the client.
+//! Failures of ours as problems: what happened goes to the log under the request's id, not to the
+//! client.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +16,7 @@ const LINES_PER_SECOND_MAX: u64 = 50;
 
 /// Why a request failed; travels in an answer's extensions to where it is logged.
 #[derive(Clone, Debug)]
-pub(crate) struct Cause(pub Arc<str>);
+pub(crate) struct FailureCause(pub Arc<str>);
 
 /// The problem that a failure of the engine is told as.
 pub(crate) fn failed(error: impl Into<EngineError>) -> Refused {
@@ -37,17 +38,17 @@ pub(crate) fn failed(error: impl Into<EngineError>) -> Refused {
             Problem::unavailable("the slots are away; send the same request again", RETRY_SECS)
         }
     };
-    Refused { problem: Box::new(problem), cause: Some(Cause(error.to_string().into())) }
+    Refused { problem: Box::new(problem), cause: Some(FailureCause(error.to_string().into())) }
 }
 
 /// Bounds the lines about failures, so that a store that is away does not fill the disk as well.
 #[derive(Debug, Default)]
-pub(crate) struct Lines {
+pub(crate) struct FailureLogLimiter {
     second: AtomicU64,
     written: AtomicU64,
 }
 
-impl Lines {
+impl FailureLogLimiter {
     /// Whether one more line may be written in this second.
     pub(crate) fn may_write(&self, second: u64) -> bool {
         if self.second.swap(second, Ordering::Relaxed) != second {
@@ -74,7 +75,7 @@ mod tests {
 
     #[test]
     fn lines_are_bounded_in_each_second() {
-        let lines = Lines::default();
+        let lines = FailureLogLimiter::default();
         let written = |second| (0..200).filter(|_| lines.may_write(second)).count() as u64;
         assert_eq!(written(7), LINES_PER_SECOND_MAX);
         assert_eq!(written(8), LINES_PER_SECOND_MAX);

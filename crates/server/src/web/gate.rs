@@ -2,4 +2,4 @@
 
 pub(crate) mod challenges;
 pub(crate) mod passes;
-pub(crate) mod room;
+pub(crate) mod waiting_room;

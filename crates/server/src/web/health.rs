@@ -27,7 +27,8 @@ pub(crate) async fn alive() -> Answer {
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> Answer {
     let mut reasons: Vec<Cow<'static, str>> =
         app.engine.unready().await.into_iter().map(Cow::Owned).collect();
-    if app.noticed.load(Ordering::Acquire) && !reasons.iter().any(|reason| reason == "stopping") {
+    if app.is_leaving.load(Ordering::Acquire) && !reasons.iter().any(|reason| reason == "stopping")
+    {
         reasons.push("stopping".into());
     }
     match reasons.is_empty() {

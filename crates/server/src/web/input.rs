@@ -54,7 +54,8 @@ where
     let announced = body.size_hint().lower();
     let mut body = pin!(body);
     if announced > bytes_max as u64 {
-        // Whoever asks before sending can be told at once; whoever is sending already hears nothing until it is read.
+        // Whoever asks before sending can be told at once; whoever is sending already hears nothing
+        // until it is read.
         if !headers.contains_key(EXPECT) && announced <= DRAIN_BYTES_MAX as u64 {
             drain(body).await;
         }
@@ -62,32 +63,32 @@ where
     }
     match tokio::time::timeout(BODY_TIMEOUT, collect(body.as_mut(), bytes_max)).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(Broken::TooLarge)) => {
+        Ok(Err(BodyError::TooLarge)) => {
             drain(body).await;
             Err(Problem::body_too_large(bytes_max))
         }
-        Ok(Err(Broken::Off)) => Err(Problem::malformed_request("the body broke off")),
+        Ok(Err(BodyError::Off)) => Err(Problem::malformed_request("the body broke off")),
         Err(_) => Err(Problem::malformed_request("the body took too long")),
     }
 }
 
-enum Broken {
+enum BodyError {
     TooLarge,
     Off,
 }
 
-async fn collect<B>(mut body: std::pin::Pin<&mut B>, bytes_max: usize) -> Result<Bytes, Broken>
+async fn collect<B>(mut body: std::pin::Pin<&mut B>, bytes_max: usize) -> Result<Bytes, BodyError>
 where
     B: Body<Data = Bytes>,
 {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else { return Err(Broken::Off) };
+        let Ok(frame) = frame else { return Err(BodyError::Off) };
         // Trailers are read and say nothing here.
         let Ok(data) = frame.into_data() else { continue };
         if first.len() + all.len() + data.len() > bytes_max {
-            return Err(Broken::TooLarge);
+            return Err(BodyError::TooLarge);
         }
         if first.is_empty() && all.is_empty() {
             first = data;
@@ -105,7 +106,8 @@ where
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
-/// Reads and drops a body that is too large or not wanted, so that its sender comes to reading the answer.
+/// Reads and drops a body that is too large or not wanted, so that its sender comes to reading the
+/// answer.
 pub(crate) async fn drain<B>(mut body: std::pin::Pin<&mut B>)
 where
     B: Body<Data = Bytes>,
@@ -137,9 +139,9 @@ pub(crate) fn content_type(headers: &HeaderMap, wanted: BodyType) -> Result<(), 
 
 /// The names in a path, percent-decoded, in the order they stand there.
 #[derive(Debug)]
-pub(crate) struct Names<const N: usize>(pub [String; N]);
+pub(crate) struct PathNames<const N: usize>(pub [String; N]);
 
-impl<S: Send + Sync, const N: usize> FromRequestParts<S> for Names<N> {
+impl<S: Send + Sync, const N: usize> FromRequestParts<S> for PathNames<N> {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {

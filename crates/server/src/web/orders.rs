@@ -7,19 +7,19 @@ use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::order::{AnyOrder, History, Order, OrderList, OrderState, RefusalCode};
 use doorbuster_api::problem::Problem;
 use doorbuster_api::query::OrderQuery;
-use doorbuster_core::event::By;
+use doorbuster_core::event::Attribution;
 use doorbuster_core::money::PaymentState;
-use doorbuster_core::order::Changed;
-use doorbuster_core::{BuyerId, ItemId, Phase, Place, TicketId, Units};
+use doorbuster_core::order::ChangeOutcome;
+use doorbuster_core::{BuyerId, ItemId, Phase, TicketId, Units, WaitlistEntry};
 use doorbuster_store::MoneyQuery;
 use http::StatusCode;
 
 use super::cursor::{List, cursor, position};
 use super::failure::failed;
-use super::input::{self, Names};
+use super::identity::{Buyer, Requester};
+use super::input::{self, PathNames};
 use super::limits::RETRY_SECS;
 use super::reply::{Answer, Refused, Reply, json};
-use super::who::{Asker, Buyer};
 use super::{App, wire};
 use crate::catalogue::ItemState;
 use crate::engine::{EngineError, Looked};
@@ -34,7 +34,7 @@ pub(crate) async fn list(
     Buyer(buyer): Buyer,
     RawQuery(query): RawQuery,
 ) -> Answer {
-    let query = OrderQuery::of_buyer(query.as_deref().unwrap_or_default())?;
+    let query = OrderQuery::for_buyer(query.as_deref().unwrap_or_default())?;
     // Nobody's limits are asked, so that what it costs is bounded by turns.
     let turn = app.engine.id_key().buyer_hash(buyer.as_str());
     let read = app.engine.holders().lanes.read(turn, page(&app, &query, Some(buyer), None)).await;
@@ -57,13 +57,14 @@ pub(crate) async fn page(
         limit: query.page.limit as usize,
     };
     let page = app.engine.store().orders(wanted).await.map_err(failed)?;
-    let orders = shown_all(app, &page.orders).await.map_err(failed)?;
+    let orders = order_views(app, &page.orders).await.map_err(failed)?;
     let next_cursor = page.next.map(|next| cursor(List::Orders, next, ""));
     Ok(json(StatusCode::OK, &OrderList { orders, next_cursor }))
 }
 
-/// All of these orders as they are told: none is left out because this node has not heard of its sale yet.
-pub(crate) async fn shown_all(
+/// All of these orders as they are told: none is left out because this node has not heard of its
+/// sale yet.
+pub(crate) async fn order_views(
     app: &App,
     rows: &[doorbuster_core::Order],
 ) -> Result<Vec<Order>, EngineError> {
@@ -75,30 +76,30 @@ pub(crate) async fn shown_all(
 /// `GET /v1/orders/{order}`
 pub(crate) async fn get(
     State(app): State<Arc<App>>,
-    asker: Asker,
-    Names([order]): Names<1>,
+    asker: Requester,
+    PathNames([order]): PathNames<1>,
 ) -> Answer {
     let buyer = match &asker {
-        Asker::Buyer(buyer) => Some(buyer),
-        Asker::Operator => None,
+        Requester::Buyer(buyer) => Some(buyer),
+        Requester::Operator => None,
     };
     let id = id(&order)?;
-    let found = look(&app, id, buyer).await?;
+    let found = read_order(&app, id, buyer).await?;
     Ok(json(StatusCode::OK, &found))
 }
 
 /// `GET /v1/orders/{order}/history`
 pub(crate) async fn history(
     State(app): State<Arc<App>>,
-    asker: Asker,
-    Names([order]): Names<1>,
+    asker: Requester,
+    PathNames([order]): PathNames<1>,
 ) -> Answer {
     let id = id(&order)?;
     let buyer = match &asker {
-        Asker::Buyer(buyer) => Some(buyer),
-        Asker::Operator => None,
+        Requester::Buyer(buyer) => Some(buyer),
+        Requester::Operator => None,
     };
-    let found = match look(&app, id, buyer).await? {
+    let found = match read_order(&app, id, buyer).await? {
         AnyOrder::Order(order) => order,
         // What is no order has not begun to happen.
         AnyOrder::Queued(_) | AnyOrder::Refused(_) | AnyOrder::Waiting(_) => {
@@ -134,13 +135,13 @@ pub(crate) async fn history(
 pub(crate) async fn cancel(
     State(app): State<Arc<App>>,
     Buyer(buyer): Buyer,
-    Names([order]): Names<1>,
+    PathNames([order]): PathNames<1>,
     request: axum::extract::Request,
 ) -> Answer {
     input::no_body(request, BODY_BYTES_MAX).await?;
     let id = id(&order)?;
-    match look(&app, id, Some(&buyer)).await? {
-        AnyOrder::Order(_) => Ok(end(&app, id, By::BUYER.clone()).await?.0),
+    match read_order(&app, id, Some(&buyer)).await? {
+        AnyOrder::Order(_) => Ok(cancel_order(&app, id, Attribution::BUYER.clone()).await?.0),
         other => {
             Err(Problem::wrong_state(other.state(), "only a reserved order can be cancelled")
                 .into())
@@ -149,38 +150,42 @@ pub(crate) async fn cancel(
 }
 
 /// Cancels an order that exists, and says whether it was not cancelled before.
-pub(crate) async fn end(app: &App, id: TicketId, by: By) -> Result<(Reply, bool), Refused> {
+pub(crate) async fn cancel_order(
+    app: &App,
+    id: TicketId,
+    by: Attribution,
+) -> Result<(Reply, bool), Refused> {
     let changed = app.engine.cancel(id, by).await.map_err(failed)?;
     failpoint::pass(Point::CancelDone);
-    let is_new = matches!(changed, Changed::Done(_));
-    Ok((told(app, changed, "only a reserved order can be cancelled")?, is_new))
+    let is_new = matches!(changed, ChangeOutcome::Done(_));
+    Ok((changed_reply(app, changed, "only a reserved order can be cancelled")?, is_new))
 }
 
 /// What a change of an order came to; `only` says which orders could have been changed.
-pub(crate) fn told(app: &App, changed: Changed, only: &'static str) -> Answer {
+pub(crate) fn changed_reply(app: &App, changed: ChangeOutcome, only: &'static str) -> Answer {
     let order = match changed {
-        Changed::Done(order) | Changed::Already(order) => order,
-        Changed::WrongState(order) => {
+        ChangeOutcome::Done(order) | ChangeOutcome::Already(order) => order,
+        ChangeOutcome::WrongState(order) => {
             return Err(Problem::wrong_state(order.state.as_str(), only).into());
         }
-        Changed::NotFound => return Err(nothing().into()),
+        ChangeOutcome::NotFound => return Err(no_such_order().into()),
     };
-    let order = wire::order_in(&app.engine.catalogue(), &order).ok_or_else(nothing)?;
+    let order = wire::order_in(&app.engine.catalogue(), &order).ok_or_else(no_such_order)?;
     Ok(json(StatusCode::OK, &order))
 }
 
 /// What an id stands for, to its buyer or to an operator.
-pub(crate) async fn look(
+pub(crate) async fn read_order(
     app: &App,
     id: TicketId,
     buyer: Option<&BuyerId>,
 ) -> Result<AnyOrder, Refused> {
     let looked = app.engine.look(id, buyer).await.map_err(failed)?;
-    Ok(shown(app, id, looked, buyer)?)
+    Ok(order_view(app, id, looked, buyer)?)
 }
 
 /// What an id was found to stand for.
-pub(crate) fn shown(
+pub(crate) fn order_view(
     app: &App,
     id: TicketId,
     looked: Looked,
@@ -190,7 +195,7 @@ pub(crate) fn shown(
     let name = buyer.map(BuyerId::as_str).unwrap_or_default();
     Ok(match looked {
         Looked::Order(order) => {
-            AnyOrder::Order(wire::order_in(&catalogue, &order).ok_or_else(nothing)?)
+            AnyOrder::Order(wire::order_in(&catalogue, &order).ok_or_else(no_such_order)?)
         }
         Looked::Queued { item, buyer, units, decide_by } => {
             AnyOrder::Queued(wire::queued(id, buyer.as_str(), &item, units, decide_by))
@@ -201,26 +206,26 @@ pub(crate) fn shown(
         Looked::Waiting { item, place, ahead } => {
             // Nobody is served after the end.
             match catalogue.sale(&item.sale).is_some_and(|sale| sale.row.phase == Phase::Closed) {
-                true => no_order(&item, &place, RefusalCode::Ended),
+                true => ended_entry(&item, &place, RefusalCode::Ended),
                 false => AnyOrder::Waiting(wire::waiting(&item, &place, ahead)),
             }
         }
-        Looked::Left { item, place } => no_order(&item, &place, RefusalCode::Left),
-        Looked::Ended { item, place } => no_order(&item, &place, RefusalCode::Ended),
-        Looked::NotFound => return Err(nothing()),
+        Looked::Left { item, place } => ended_entry(&item, &place, RefusalCode::Left),
+        Looked::Ended { item, place } => ended_entry(&item, &place, RefusalCode::Ended),
+        Looked::NotFound => return Err(no_such_order()),
     })
 }
 
 /// A place in line that is no order and will be none.
-fn no_order(item: &ItemState, place: &Place, code: RefusalCode) -> AnyOrder {
+fn ended_entry(item: &ItemState, place: &WaitlistEntry, code: RefusalCode) -> AnyOrder {
     AnyOrder::Refused(wire::refused(place.id, place.buyer.as_str(), item, Units::ONE, code))
 }
 
 /// The id that a path names.
 pub(crate) fn id(text: &str) -> Result<TicketId, Problem> {
-    TicketId::parse(text).ok_or_else(nothing)
+    TicketId::parse(text).ok_or_else(no_such_order)
 }
 
-fn nothing() -> Problem {
+fn no_such_order() -> Problem {
     Problem::not_found("there is no such order")
 }

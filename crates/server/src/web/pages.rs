@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use axum::extract::State;
 use axum::routing::{MethodFilter, MethodRouter, on};
-use doorbuster_api::header::names;
+use doorbuster_api::header::accepts_explicitly;
 use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::{Problem, Scope};
 use doorbuster_core::TicketId;
@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
-use super::input::Names;
+use super::input::PathNames;
 use super::limits::{GUEST_TTL, GUESTS_PER_MINUTE};
 use super::reply::{Answer, json};
 use super::router::get;
@@ -46,30 +46,39 @@ pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter
 }
 
 /// The page of a sale, whichever it is, though another node made it just now.
-async fn sale(State(app): State<Arc<App>>, Names([name]): Names<1>, headers: HeaderMap) -> Answer {
+async fn sale(
+    State(app): State<Arc<App>>,
+    PathNames([name]): PathNames<1>,
+    headers: HeaderMap,
+) -> Answer {
     let is_there = shown_or_new(&app, &name).await.is_ok();
-    one(&app, is_there, "sale.html", &headers)
+    page_reply(&app, is_there, "sale.html", &headers)
 }
 
-/// The page of an order. Only what is no order's id is known to be none: whether there is an order is for its buyer to know.
-async fn order(State(app): State<Arc<App>>, Names([id]): Names<1>, headers: HeaderMap) -> Answer {
-    one(&app, TicketId::parse(&id).is_some(), "order.html", &headers)
+/// The page of an order. Only what is no order's id is known to be none: whether there is an order
+/// is for its buyer to know.
+async fn order(
+    State(app): State<Arc<App>>,
+    PathNames([id]): PathNames<1>,
+    headers: HeaderMap,
+) -> Answer {
+    page_reply(&app, TicketId::parse(&id).is_some(), "order.html", &headers)
 }
 
-fn one(app: &App, is_there: bool, page: &str, headers: &HeaderMap) -> Answer {
+fn page_reply(app: &App, is_there: bool, page: &str, headers: &HeaderMap) -> Answer {
     if is_there {
         return app.assets.page(page, headers);
     }
     // Browsers name what people read; a program gets what every other address answers it.
-    if names(headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes), "text/html") {
-        return app.assets.page_of_nothing(page, headers);
+    if accepts_explicitly(headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes), "text/html") {
+        return app.assets.missing_page(page, headers);
     }
     Err(Problem::not_found("there is nothing at this address").into())
 }
 
 /// Signs guests in, so many in a minute.
 #[derive(Debug)]
-pub(crate) struct Guests {
+pub(crate) struct GuestSignIn {
     secret: SecretString,
     issuer: Option<String>,
     audience: Option<String>,
@@ -82,7 +91,7 @@ struct GuestToken {
     token: String,
 }
 
-impl Guests {
+impl GuestSignIn {
     pub(crate) fn new(secret: SecretString, auth: &AuthSettings) -> Self {
         Self {
             secret,

@@ -7,14 +7,14 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use doorbuster_api::problem::{MEDIA_TYPE, Problem, Requirement};
 use doorbuster_core::Millis;
-use doorbuster_core::gate::eligible::Lacking;
-use doorbuster_core::refuse::SoldOut;
+use doorbuster_core::gate::eligibility::MissingRequirement;
+use doorbuster_core::refusal::SoldOut;
 use http::header::{CACHE_CONTROL, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 
-use super::hot::Stand;
+use super::fast_path::{DateHeader, RenderedHead};
 use super::limits::RETRY_SECS;
-use super::quick::{Date, Head};
+use super::purchase_handler::SaleRateLimit;
 use super::reply::{Reply, problem, rendered};
 use super::wire;
 use crate::gate::SCOPES;
@@ -29,62 +29,69 @@ pub(crate) const BLOCKED: &str = "the shop lets this buyer, or this address, not
 
 /// One refusal: its body, and the head that goes before it.
 #[derive(Debug)]
-struct Ready {
-    head: Head,
+struct RenderedRefusal {
+    head: RenderedHead,
     body: Bytes,
 }
 
-impl Ready {
+impl RenderedRefusal {
     fn new(refusal: &Refusal) -> Self {
-        Self::of(&problem(&told(refusal)), told(refusal).to_json().into())
+        Self::from_reply(
+            &problem(&refusal_problem(refusal)),
+            refusal_problem(refusal).to_json().into(),
+        )
     }
 
-    fn of(reply: &Reply, body: Bytes) -> Self {
-        Self { head: Head::new(reply, body.len()), body }
+    fn from_reply(reply: &Reply, body: Bytes) -> Self {
+        Self { head: RenderedHead::new(reply, body.len()), body }
     }
 }
 
 /// The frequent refusals.
 #[derive(Debug)]
 pub(crate) struct Refusals {
-    sold_out: Ready,
-    held_out: Ready,
-    paused: Ready,
-    ended: Ready,
-    unavailable: Ready,
-    overloaded: Ready,
-    pass_required: Ready,
-    pass_invalid: Ready,
-    pass_expired: Ready,
-    waiting_room: Ready,
-    blocked: Ready,
+    sold_out: RenderedRefusal,
+    held_out: RenderedRefusal,
+    paused: RenderedRefusal,
+    ended: RenderedRefusal,
+    unavailable: RenderedRefusal,
+    overloaded: RenderedRefusal,
+    pass_required: RenderedRefusal,
+    pass_invalid: RenderedRefusal,
+    pass_expired: RenderedRefusal,
+    waiting_room: RenderedRefusal,
+    blocked: RenderedRefusal,
     /// By measure; without the seconds after which to come again.
-    rate_limited: [Ready; SCOPES.len()],
+    rate_limited: [RenderedRefusal; SCOPES.len()],
     /// The last opening that somebody was too early for: nearly always everybody's.
-    not_started: ArcSwapOption<(Option<Millis>, Ready)>,
+    not_started: ArcSwapOption<(Option<Millis>, RenderedRefusal)>,
 }
 
 impl Default for Refusals {
     fn default() -> Self {
-        let sold_out =
-            |may_return| Ready::new(&Refusal::SoldOut(SoldOut { available: 0, may_return }));
+        let sold_out = |may_return| {
+            RenderedRefusal::new(&Refusal::SoldOut(SoldOut { available: 0, may_return }))
+        };
         Self {
             sold_out: sold_out(false),
             held_out: sold_out(true),
-            paused: Ready::new(&Refusal::Paused),
-            ended: Ready::new(&Refusal::Ended),
-            unavailable: Ready::new(&Refusal::Unavailable { retry_after_secs: RETRY_SECS }),
-            overloaded: Ready::new(&Refusal::Overloaded { retry_after_secs: RETRY_SECS }),
-            pass_required: Ready::new(&Refusal::PassRequired),
-            pass_invalid: Ready::new(&Refusal::PassInvalid),
-            pass_expired: Ready::new(&Refusal::PassExpired),
-            waiting_room: Ready::new(&Refusal::WaitingRoom),
-            blocked: Ready::new(&Refusal::Blocked),
+            paused: RenderedRefusal::new(&Refusal::Paused),
+            ended: RenderedRefusal::new(&Refusal::Ended),
+            unavailable: RenderedRefusal::new(&Refusal::Unavailable {
+                retry_after_secs: RETRY_SECS,
+            }),
+            overloaded: RenderedRefusal::new(&Refusal::Overloaded { retry_after_secs: RETRY_SECS }),
+            pass_required: RenderedRefusal::new(&Refusal::PassRequired),
+            pass_invalid: RenderedRefusal::new(&Refusal::PassInvalid),
+            pass_expired: RenderedRefusal::new(&Refusal::PassExpired),
+            waiting_room: RenderedRefusal::new(&Refusal::WaitingRoom),
+            blocked: RenderedRefusal::new(&Refusal::Blocked),
             rate_limited: SCOPES.map(|scope| {
-                let refusal = told(&Refusal::RateLimited { scope, retry_after_secs: RETRY_SECS });
+                let refusal =
+                    refusal_problem(&Refusal::RateLimited { scope, retry_after_secs: RETRY_SECS });
                 let mut reply = problem(&refusal);
                 reply.headers_mut().remove(RETRY_AFTER);
-                Ready::of(&reply, refusal.to_json().into())
+                RenderedRefusal::from_reply(&reply, refusal.to_json().into())
             }),
             not_started: ArcSwapOption::empty(),
         }
@@ -94,7 +101,7 @@ impl Default for Refusals {
 impl Refusals {
     /// The answer to a refused purchase, for the general server.
     pub(crate) fn reply(&self, refusal: &Refusal) -> Reply {
-        self.with(refusal, |ready| {
+        self.with_prepared(refusal, |ready| {
             let status = ready.head.status();
             let mut reply = rendered(status, MEDIA_TYPE, ready.body.clone());
             if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -111,12 +118,12 @@ impl Refusals {
     /// The same as bytes at the end of `out`, with where the caller stands; gives the status.
     pub(crate) fn write(
         &self,
-        (refusal, stand): (&Refusal, Option<&Stand>),
-        date: &Date,
+        (refusal, stand): (&Refusal, Option<&SaleRateLimit>),
+        date: &DateHeader,
         is_last: bool,
         out: &mut Vec<u8>,
     ) -> StatusCode {
-        self.with(refusal, |ready| {
+        self.with_prepared(refusal, |ready| {
             ready.head.write_with(date, is_last, out, |out| {
                 if let Some(stand) = stand {
                     stand.write(out);
@@ -131,7 +138,7 @@ impl Refusals {
         })
     }
 
-    fn with<T>(&self, refusal: &Refusal, use_it: impl FnOnce(&Ready) -> T) -> T {
+    fn with_prepared<T>(&self, refusal: &Refusal, use_it: impl FnOnce(&RenderedRefusal) -> T) -> T {
         match refusal {
             Refusal::SoldOut(SoldOut { available: 0, may_return: false }) => use_it(&self.sold_out),
             Refusal::SoldOut(SoldOut { available: 0, may_return: true }) => use_it(&self.held_out),
@@ -148,18 +155,18 @@ impl Refusals {
             Refusal::NotStarted { opens_at } => match &*self.not_started.load() {
                 Some(known) if known.0 == *opens_at => use_it(&known.1),
                 _ => {
-                    let fresh = Arc::new((*opens_at, Ready::new(refusal)));
+                    let fresh = Arc::new((*opens_at, RenderedRefusal::new(refusal)));
                     self.not_started.store(Some(fresh.clone()));
                     use_it(&fresh.1)
                 }
             },
-            rare => use_it(&Ready::new(rare)),
+            rare => use_it(&RenderedRefusal::new(rare)),
         }
     }
 }
 
 /// The problem that a refusal is told as.
-pub(crate) fn told(refusal: &Refusal) -> Problem {
+pub(crate) fn refusal_problem(refusal: &Refusal) -> Problem {
     match *refusal {
         Refusal::SoldOut(SoldOut { available, may_return }) => {
             Problem::sold_out(may_return, available)
@@ -186,11 +193,11 @@ pub(crate) fn told(refusal: &Refusal) -> Problem {
 }
 
 /// The contract's word for what a buyer lacks.
-pub(crate) fn requirement(lacking: Lacking) -> Requirement {
+pub(crate) fn requirement(lacking: MissingRequirement) -> Requirement {
     match lacking {
-        Lacking::Member => Requirement::Member,
-        Lacking::Level => Requirement::Level,
-        Lacking::AccessCode => Requirement::AccessCode,
+        MissingRequirement::Member => Requirement::Member,
+        MissingRequirement::Level => Requirement::Level,
+        MissingRequirement::AccessCode => Requirement::AccessCode,
     }
 }
 
@@ -214,8 +221,8 @@ mod tests {
             Refusal::NotStarted { opens_at: Some(Millis(1_000)) },
             Refusal::Paused,
             Refusal::Ended,
-            Refusal::NotEligible(Lacking::Member),
-            Refusal::NotEligible(Lacking::Level),
+            Refusal::NotEligible(MissingRequirement::Member),
+            Refusal::NotEligible(MissingRequirement::Level),
             Refusal::PassRequired,
             Refusal::PassInvalid,
             Refusal::PassExpired,
@@ -228,7 +235,7 @@ mod tests {
             Refusal::Unavailable { retry_after_secs: RETRY_SECS },
         ];
         for refusal in &all {
-            let (quick, slow) = (refusals.reply(refusal), problem(&told(refusal)));
+            let (quick, slow) = (refusals.reply(refusal), problem(&refusal_problem(refusal)));
             assert_eq!(quick.status(), slow.status(), "{refusal:?}");
             if !matches!(refusal, Refusal::Overloaded { retry_after_secs: 7 }) {
                 assert_eq!(quick.headers(), slow.headers(), "{refusal:?}");

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 use serde::Serialize;
 
-use super::failure::Cause;
+use super::failure::FailureCause;
 
 /// Body of an answer: bytes at hand, without a box, or whatever the router made.
 #[derive(Debug)]
@@ -110,7 +110,7 @@ pub(crate) type Answer = Result<Reply, Refused>;
 #[derive(Debug)]
 pub(crate) struct Refused {
     pub problem: Box<Problem>,
-    pub cause: Option<Cause>,
+    pub cause: Option<FailureCause>,
 }
 
 impl From<Problem> for Refused {

@@ -1,5 +1,6 @@
-//! The table of endpoints made into a router: each row of the contract gets its handler here, and a guard that checks
-//! what follows from the row's shape. What is not in the table (pages, assets, guests) comes beside it.
+//! The table of endpoints made into a router: each row of the contract gets its handler here, and a
+//! guard that checks what follows from the row's shape. What is not in the table (pages, assets,
+//! guests) comes beside it.
 
 use std::sync::Arc;
 
@@ -15,13 +16,17 @@ use doorbuster_api::problem::Problem;
 use http::HeaderValue;
 use http::header::{ACCEPT, CACHE_CONTROL};
 
-use super::limited::OnLimited;
+use super::identity::{Buyer, BuyerMembership, OperatorIdentity, buyer_id};
+use super::rate_limits::LimitedRequest;
 use super::reply::Refused;
-use super::who::{Buyer, By, Known, owned};
-use super::{App, admin, docs, events, gate, health, hot, line, orders, pages, payment, sales};
+use super::{
+    App, admin, docs, events, gate, health, orders, pages, payment, purchase_handler, sales,
+    waitlist,
+};
 use crate::metrics::{RouteIndex, route_index};
 
-/// The router of everything but purchases, which are taken before it (and also stand here, for their methods).
+/// The router of everything but purchases, which are taken before it (and also stand here, for
+/// their methods).
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let mut router = Router::new();
     for endpoint in endpoints::all() {
@@ -31,7 +36,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
     for (path, name, handler) in pages::routes(app) {
         router = router.route(
             path,
-            handler.layer(middleware::map_response_with_state(route_index(name), marked)),
+            handler.layer(middleware::map_response_with_state(route_index(name), mark_route)),
         );
     }
     router
@@ -52,39 +57,39 @@ fn handler(endpoint: &Endpoint) -> MethodRouter<Arc<App>> {
         Method::Delete => MethodFilter::DELETE,
     };
     match endpoint.id {
-        "purchase" => on(filter, hot::routed),
+        "purchase" => on(filter, purchase_handler::routed),
         "list_orders" => on(filter, orders::list),
         "get_order" => on(filter, orders::get),
         "cancel_order" => on(filter, orders::cancel),
         "get_history" => on(filter, orders::history),
         "open_checkout" => on(filter, payment::checkout::open),
-        id if is_message(id) => on(filter, payment::webhook::take),
+        id if is_provider_webhook(id) => on(filter, payment::webhook::handle_message),
         "issue_pass" => on(filter, gate::passes::issue),
         "list_sales" => on(filter, sales::list),
         "get_sale" => on(filter, sales::get),
         "get_status" => on(filter, sales::status),
-        "join_line" => on(filter, line::join),
-        "get_line_place" => on(filter, line::get),
-        "leave_line" => on(filter, line::leave),
+        "join_waitlist" => on(filter, waitlist::join),
+        "get_waitlist_entry" => on(filter, waitlist::get),
+        "leave_waitlist" => on(filter, waitlist::leave),
         "get_challenge" => on(filter, gate::challenges::create),
-        "enter_waiting_room" => on(filter, gate::room::enter),
-        "get_place" => on(filter, gate::room::get),
-        "get_draw" => on(filter, gate::room::draw),
-        "export_draw" => on(filter, gate::room::export),
+        "enter_waiting_room" => on(filter, gate::waiting_room::enter),
+        "get_place" => on(filter, gate::waiting_room::get),
+        "get_draw" => on(filter, gate::waiting_room::draw),
+        "export_draw" => on(filter, gate::waiting_room::export),
         "stream_events" => on(filter, events::stream),
-        "open_websocket" => on(filter, events::socket),
+        "open_websocket" => on(filter, events::websocket),
         "health" => on(filter, health::alive),
         "readiness" => on(filter, health::ready),
         "metrics" => on(filter, health::metrics),
         "openapi" => on(filter, docs::openapi),
         "docs" => on(filter, docs::page),
-        _ => operating(endpoint, filter),
+        _ => operator_handler(endpoint, filter),
     }
 }
 
-fn operating(endpoint: &Endpoint, filter: MethodFilter) -> MethodRouter<Arc<App>> {
-    use doorbuster_core::sale::Step;
-    let step = |step: Step| {
+fn operator_handler(endpoint: &Endpoint, filter: MethodFilter) -> MethodRouter<Arc<App>> {
+    use doorbuster_core::sale::PhaseStep;
+    let step = |step: PhaseStep| {
         let stepping =
             move |state, by, names, request| admin::phases::step(step, state, by, names, request);
         on(filter, stepping)
@@ -95,11 +100,11 @@ fn operating(endpoint: &Endpoint, filter: MethodFilter) -> MethodRouter<Arc<App>
         "get_any_sale" => on(filter, admin::sales::get),
         "change_sale" => on(filter, admin::sales::change),
         "delete_sale" => on(filter, admin::sales::delete),
-        "schedule_sale" => step(Step::Schedule),
-        "open_sale" => step(Step::Open),
-        "pause_sale" => step(Step::Pause),
-        "resume_sale" => step(Step::Resume),
-        "close_sale" => step(Step::Close),
+        "schedule_sale" => step(PhaseStep::Schedule),
+        "open_sale" => step(PhaseStep::Open),
+        "pause_sale" => step(PhaseStep::Pause),
+        "resume_sale" => step(PhaseStep::Resume),
+        "close_sale" => step(PhaseStep::Close),
         "adjust_stock" => on(filter, admin::stock::adjust),
         "set_spread" => on(filter, admin::spread::set),
         "get_stock" => on(filter, admin::stock::get),
@@ -146,52 +151,57 @@ fn operating(endpoint: &Endpoint, filter: MethodFilter) -> MethodRouter<Arc<App>
 }
 
 /// Whether a payment provider sends its messages there: `take_…_message`, with its name.
-fn is_message(id: &str) -> bool {
+fn is_provider_webhook(id: &str) -> bool {
     id.starts_with("take_") && id.ends_with("_message")
 }
 
-/// What follows from an endpoint's shape: whether the caller takes what it serves, and who the caller is.
+/// What follows from an endpoint's shape: whether the caller takes what it serves, and who the
+/// caller is.
 async fn guard(
     State((app, endpoint)): State<(Arc<App>, &'static Endpoint)>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let checked = check(&app, endpoint, &mut request).await;
-    let (limited, request) = OnLimited::of(endpoint.path, request).await;
+    let (limited, request) = LimitedRequest::from_request(endpoint.path, request).await;
     let mut response = match checked {
-        Ok(()) if is_an_operators_work(endpoint) => to_its_end(&app, next.run(request)).await,
+        Ok(()) if is_operator_change(endpoint) => run_to_completion(&app, next.run(request)).await,
         Ok(()) => next.run(request).await,
         Err(problem) => Refused::from(problem).into_response(),
     };
     if let Some(limited) = limited {
-        limited.tell(&app, &mut response);
+        limited.add_status_headers(&app, &mut response);
     }
     response.extensions_mut().insert(route_index(endpoint.id));
     // What was told to one caller is for no cache in between.
-    if endpoint.auth != Auth::Nobody && !response.headers().contains_key(CACHE_CONTROL) {
+    if endpoint.auth != Auth::Public && !response.headers().contains_key(CACHE_CONTROL) {
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     response
 }
 
-fn is_an_operators_work(endpoint: &Endpoint) -> bool {
+fn is_operator_change(endpoint: &Endpoint) -> bool {
     matches!(endpoint.auth, Auth::Operator(_)) && endpoint.method != Method::Get
 }
 
-/// In a task of its own: what an operator began is done, shown and written down, whoever hangs up in between.
-async fn to_its_end(app: &App, work: impl Future<Output = Response> + Send + 'static) -> Response {
-    app.buying
+/// In a task of its own: what an operator began is done, shown and written down, whoever hangs up
+/// in between.
+async fn run_to_completion(
+    app: &App,
+    work: impl Future<Output = Response> + Send + 'static,
+) -> Response {
+    app.running_purchases
         .spawn(work)
         .await
         .unwrap_or_else(|_| Refused::from(Problem::internal()).into_response())
 }
 
 async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<(), Problem> {
-    if endpoint.chapter != Chapter::Service && !app.serves {
+    if endpoint.chapter != Chapter::Service && !app.serves_api {
         return Err(not_served());
     }
     if endpoint.chapter != Chapter::Service {
-        let served = endpoint.answers.iter().find_map(|answer| answer.content.media_type());
+        let served = endpoint.responses.iter().find_map(|answer| answer.content.media_type());
         let wanted = request.headers().get_all(ACCEPT);
         if let Some(served) = served
             && !accepts(wanted.iter().map(|value| value.as_bytes()), served)
@@ -200,22 +210,24 @@ async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<
         }
     }
     match endpoint.auth {
-        // A purchase reads its body before it asks who sends it; a browser's socket has its token elsewhere.
+        // A purchase reads its body before it asks who sends it; a browser's socket has its token
+        // elsewhere.
         _ if matches!(endpoint.id, "purchase" | "open_websocket") => {}
-        Auth::Nobody => {}
+        Auth::Public => {}
         Auth::Buyer => {
             let shopper = app.buyer(request.headers()).await?;
-            request.extensions_mut().insert(Buyer(owned(shopper.name)));
-            request.extensions_mut().insert(Known(shopper.standing));
+            request.extensions_mut().insert(Buyer(buyer_id(shopper.name)));
+            request.extensions_mut().insert(BuyerMembership(shopper.standing));
         }
         Auth::BuyerOrOperator => {
-            let asker = app.asker(request.headers()).await?;
+            let asker = app.requester(request.headers()).await?;
             request.extensions_mut().insert(asker);
         }
         Auth::Operator(role) => {
-            let by = By(app.operator(request.headers(), role).await?);
+            let by = OperatorIdentity(app.operator(request.headers(), role).await?);
             request.extensions_mut().insert(by);
-            // What was written at another node is seen at once. A store that is away is told of by the handler.
+            // What was written at another node is seen at once. A store that is away is told of by
+            // the handler.
             drop(app.engine.catch_up().await);
         }
     }
@@ -227,7 +239,7 @@ pub(crate) fn not_served() -> Problem {
     Problem::not_found("this node does not have the role api: ask another one")
 }
 
-async fn marked(State(route): State<RouteIndex>, mut response: Response) -> Response {
+async fn mark_route(State(route): State<RouteIndex>, mut response: Response) -> Response {
     response.extensions_mut().insert(route);
     response
 }

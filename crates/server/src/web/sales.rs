@@ -13,9 +13,9 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::App;
 use super::cursor::{List, cursor, position};
-use super::input::Names;
+use super::input::PathNames;
 use super::reply::{Answer, Reply, empty, rendered};
-use super::views::Rendered;
+use super::sale_views::Rendered;
 use crate::catalogue::SaleState;
 
 /// A sale changes rarely.
@@ -29,7 +29,7 @@ pub(crate) async fn list(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Answer {
-    let query = SaleQuery::of_buyer(query.as_deref().unwrap_or_default())?;
+    let query = SaleQuery::for_buyer(query.as_deref().unwrap_or_default())?;
     let limit = query.page.limit as usize;
     let (sales, next) =
         page(&app, query.page.cursor.as_deref(), limit, |phase| phase != Phase::Draft)?;
@@ -42,13 +42,13 @@ pub(crate) async fn list(
     }
     let next = serde_json::to_string(&next).expect("a text or null serialises");
     body.extend_from_slice(format!(r#"],"next_cursor":{next}}}"#).as_bytes());
-    Ok(cached(&headers, &Rendered::of(body.freeze()), SALE_CACHE))
+    Ok(cached(&headers, &Rendered::from_bytes(body.freeze()), SALE_CACHE))
 }
 
 /// `GET /v1/sales/{sale}`
 pub(crate) async fn get(
     State(app): State<Arc<App>>,
-    Names([sale]): Names<1>,
+    PathNames([sale]): PathNames<1>,
     headers: HeaderMap,
 ) -> Answer {
     let sale = shown_or_new(&app, &sale).await?;
@@ -58,7 +58,7 @@ pub(crate) async fn get(
 /// `GET /v1/sales/{sale}/status`
 pub(crate) async fn status(
     State(app): State<Arc<App>>,
-    Names([sale]): Names<1>,
+    PathNames([sale]): PathNames<1>,
     headers: HeaderMap,
 ) -> Answer {
     let sale = shown_or_new(&app, &sale).await?;

@@ -1,5 +1,6 @@
-//! Connections that heard `503 overloaded`, on a server that cannot take another purchase in; WebSockets whose other end is gone.
-use doorbuster_core::sale::Step;
+//! Connections that heard `503 overloaded`, on a server that cannot take another purchase in;
+//! WebSockets whose other end is gone.
+use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{IdKey, NodeId, Spread, Stock};
 use doorbuster_store::{NewItem, NewSale};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -8,14 +9,14 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::limits::PURCHASES_MAX;
 use super::*;
-use crate::auth::{Expected, NewToken, token};
+use crate::auth::{ExpectedClaims, NewToken, token};
 use crate::clock::Clock;
 use crate::config::{Flags, load};
 use crate::engine::{EngineOptions, Place};
 use crate::scratch::Scratch;
 use crate::secrets;
 
-mod asleep;
+mod idle;
 mod slow;
 
 const SECRET: &str = "a secret of the shop, long enough for anyone";
@@ -26,7 +27,8 @@ const REST: Duration = Duration::from_secs(600);
 /// Connections at once.
 const CONNECTIONS: usize = 16;
 
-/// A server with as many purchases in progress as it takes, whose refused connections rest for long.
+/// A server with as many purchases in progress as it takes, whose refused connections rest for
+/// long.
 struct Full {
     app: Arc<App>,
     address: std::net::SocketAddr,
@@ -37,7 +39,7 @@ struct Full {
 
 impl Full {
     async fn start(more: &[(&str, &str)]) -> Self {
-        Self::start_with(more, |app| app.rests = Rests::long(REST)).await
+        Self::start_with(more, |app| app.overload_pacer = OverloadPacer::fixed_pause(REST)).await
     }
 
     async fn start_with(more: &[(&str, &str)], change: impl FnOnce(&mut App)) -> Self {
@@ -62,7 +64,7 @@ impl Full {
         let settings = settings.expect("valid settings");
         let mut app = app(&dir, &settings, 100).await;
         change(Arc::get_mut(&mut app).expect("nobody else has it"));
-        let purchases = (0..PURCHASES_MAX).map(|_| app.buying.token()).collect();
+        let purchases = (0..PURCHASES_MAX).map(|_| app.running_purchases.token()).collect();
         let listener = bind(settings.listen).expect("a free port");
         let (address, stop) = (listener.address().expect("bound"), CancellationToken::new());
         let (served, stopped) = (app.clone(), stop.clone());
@@ -111,7 +113,7 @@ impl Full {
 pub(super) async fn app(dir: &Scratch, settings: &Settings, stock: u64) -> Arc<App> {
     let engine = engine(dir, stock).await;
     let secrets = secrets::prepare(settings).await.expect("a fresh directory");
-    let buyers = Buyers::with_secret(&SECRET.into(), Expected::default());
+    let buyers = Buyers::with_secret(&SECRET.into(), ExpectedClaims::default());
     let operators = Operators::new(&secrets.admin_key);
     App::new(settings, engine, buyers, operators, None, secrets.pass_keys.clone(), &secrets.webhook)
 }
@@ -123,7 +125,7 @@ async fn engine(dir: &Scratch, stock: u64) -> Arc<Engine> {
         id_key: IdKey::new([3; 32]),
         clock: Clock::default(),
         node: NodeId(1),
-        bounds: doorbuster_core::slot::Bounds::default(),
+        bounds: doorbuster_core::slot::SlotBounds::default(),
         leads_regardless: false,
         allow_fsync_off: false,
         on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
@@ -134,7 +136,7 @@ async fn engine(dir: &Scratch, stock: u64) -> Arc<Engine> {
         .await
         .expect("the store is there")
         .expect("the id is free");
-    engine.step_sale("spring", Step::Open).await.expect("the store is there");
+    engine.step_sale("spring", PhaseStep::Open).await.expect("the store is there");
     engine
 }
 
@@ -163,7 +165,8 @@ fn sale(id: &str, stock: u64, currency: &str) -> NewSale {
     }
 }
 
-/// Reads until that many refusals came, or the connection's end if there are fewer; all that was heard.
+/// Reads until that many refusals came, or the connection's end if there are fewer; all that was
+/// heard.
 async fn hear(stream: &mut TcpStream, heard: &mut String, refusals: usize) {
     let reading = async {
         while heard.matches("\"code\":\"overloaded\"").count() < refusals {
@@ -183,7 +186,7 @@ async fn a_server_that_stops_ends_a_rest_and_answers_what_came_meanwhile() {
     let (mut stream, mut heard) = (full.ask(2).await, String::new());
     hear(&mut stream, &mut heard, 1).await;
     // The second is there, and its connection rests.
-    full.app.begin_to_stop();
+    full.app.begin_shutdown();
     full.stop.cancel();
     hear(&mut stream, &mut heard, 2).await;
     assert_eq!(heard.matches("HTTP/1.1 503").count(), 2, "{heard}");
@@ -262,7 +265,8 @@ async fn answer(stream: &mut TcpStream, asked: &[u8]) -> String {
     tokio::time::timeout(PATIENCE, reading).await.expect("an answer in time")
 }
 
-/// Reads frames until the server ends the connection, or `enough` pings came; how many came. Pings are answered if `answers`.
+/// Reads frames until the server ends the connection, or `enough` pings came; how many came. Pings
+/// are answered if `answers`.
 async fn pings(stream: &mut TcpStream, answers: bool, enough: usize) -> usize {
     let mut pings = 0;
     while let Ok(kind) = stream.read_u8().await {
@@ -287,11 +291,11 @@ async fn pings(stream: &mut TcpStream, answers: bool, enough: usize) -> usize {
 
 #[tokio::test]
 async fn a_socket_that_answers_no_ping_is_dropped_and_one_that_does_stays() {
-    let silence = Silence { ping_every: Duration::from_millis(50), pings_max: 40 };
-    let full = Full::start_with(&[], |app| app.silence = silence).await;
+    let ping_policy = PingPolicy { ping_every: Duration::from_millis(50), pings_max: 40 };
+    let full = Full::start_with(&[], |app| app.ping_policy = ping_policy).await;
     let (mut gone, mut there) = (raw_socket(&full).await, raw_socket(&full).await);
     // It stays for three times as long as a silent one may.
-    let most = silence.pings_max as usize;
+    let most = ping_policy.pings_max as usize;
     let enough = 3 * most;
     let both = async {
         tokio::join!(pings(&mut gone, false, usize::MAX), pings(&mut there, true, enough))
@@ -305,8 +309,8 @@ async fn a_socket_that_answers_no_ping_is_dropped_and_one_that_does_stays() {
 
 #[tokio::test]
 async fn a_server_that_stood_still_keeps_whoever_answers() {
-    let silence = Silence { ping_every: Duration::from_millis(50), pings_max: 3 };
-    let full = Full::start_with(&[], |app| app.silence = silence).await;
+    let ping_policy = PingPolicy { ping_every: Duration::from_millis(50), pings_max: 3 };
+    let full = Full::start_with(&[], |app| app.ping_policy = ping_policy).await;
     let mut there = raw_socket(&full).await;
     for _ in 0..5 {
         assert_eq!(
@@ -314,7 +318,7 @@ async fn a_server_that_stood_still_keeps_whoever_answers() {
             2
         );
         // All of this test is one thread: nothing is pinged, answered or heard meanwhile.
-        std::thread::sleep(10 * silence.ping_every);
+        std::thread::sleep(10 * ping_policy.ping_every);
     }
     assert_eq!(
         tokio::time::timeout(PATIENCE, pings(&mut there, true, 2)).await.expect("it goes on"),

@@ -10,7 +10,7 @@ use doorbuster_api::order::{
 use doorbuster_api::sale::{Item, Phase, Sale};
 use doorbuster_api::value::{Currency, Money, Stock, Time};
 use doorbuster_core as core;
-use doorbuster_core::{Millis, Place, TicketId, Units, Verdict};
+use doorbuster_core::{Millis, TicketId, Units, Verdict, WaitlistEntry};
 use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
 
 use crate::catalogue::{self, Catalogue, ItemState, SaleState};
@@ -82,7 +82,8 @@ pub(crate) fn order(order: &core::Order, item: &ItemState) -> Order {
     }
 }
 
-/// An order whose item stands in the catalogue. Items of orders do: only a draft can be deleted, and it has none.
+/// An order whose item stands in the catalogue. Items of orders do: only a draft can be deleted,
+/// and it has none.
 pub(crate) fn order_in(catalogue: &Catalogue, row: &core::Order) -> Option<Order> {
     catalogue.item_of(row.item).map(|item| order(row, item))
 }
@@ -107,7 +108,7 @@ pub(crate) fn queued(
 }
 
 /// A place in line that waits.
-pub(crate) fn waiting(item: &ItemState, place: &Place, ahead: u64) -> WaitingOrder {
+pub(crate) fn waiting(item: &ItemState, place: &WaitlistEntry, ahead: u64) -> WaitingOrder {
     WaitingOrder {
         id: place.id.to_string(),
         sale: item.sale.to_string(),
@@ -177,7 +178,8 @@ fn hold_secs(row: &ItemRow) -> u32 {
     u32::try_from(row.hold_ms / 1_000).unwrap_or(u32::MAX)
 }
 
-/// A sale as operators see it. `row` may be newer than what the catalogue holds; the counts are the gauges'.
+/// A sale as operators see it. `row` may be newer than what the catalogue holds; the counts are the
+/// gauges'.
 pub(crate) fn admin_sale(row: &SaleRow, known: Option<&SaleState>) -> AdminSale {
     let stock = |id: core::ItemId| {
         let item = known.and_then(|sale| sale.items.iter().find(|item| item.row.id == id));

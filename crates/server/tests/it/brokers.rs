@@ -1,4 +1,5 @@
-//! Brokers as endpoints: RabbitMQ and NATS hear what happens, go away in mid-stream while buyers go on, and hear all of it once they are back.
+//! Brokers as endpoints: RabbitMQ and NATS hear what happens, go away in mid-stream while buyers go
+//! on, and hear all of it once they are back.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -14,7 +15,8 @@ use crate::webhooks::{buy, cancel};
 const PATH: &str = "/v1/admin/webhook-endpoints";
 /// What an exchange, and a stream, is called.
 const NAME: &str = "shop-events";
-/// Longest time in which everything is told, with a start of the broker and the waits between tries.
+/// Longest time in which everything is told, with a start of the broker and the waits between
+/// tries.
 const PATIENCE: Duration = Duration::from_secs(150);
 
 /// A broker, and what it heard.

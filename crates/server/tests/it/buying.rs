@@ -1,4 +1,5 @@
-//! Buying: the answers of a purchase, what a key remembers, a buyer's orders, and the sales that buyers see.
+//! Buying: the answers of a purchase, what a key remembers, a buyer's orders, and the sales that
+//! buyers see.
 
 use std::collections::HashSet;
 

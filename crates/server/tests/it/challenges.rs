@@ -1,4 +1,5 @@
-//! Challenges as clients meet them: one for each buyer and sale, one answer, and what is asked for with it.
+//! Challenges as clients meet them: one for each buyer and sale, one answer, and what is asked for
+//! with it.
 
 #[path = "challenges/pool.rs"]
 mod pool;
@@ -48,7 +49,7 @@ async fn answer(
 }
 
 fn worked(challenge: &Value) -> Value {
-    json!({"altcha": doorbuster_challenge::solve(&challenge["altcha"]).expect("it can be done")})
+    json!({"altcha": doorbuster_challenge::solve_work(&challenge["altcha"]).expect("it can be done")})
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

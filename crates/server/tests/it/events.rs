@@ -1,4 +1,5 @@
-//! Events by both ways: hello first, the buyer's own orders, the sales asked for, and what becomes of slow readers.
+//! Events by both ways: hello first, the buyer's own orders, the sales asked for, and what becomes
+//! of slow readers.
 
 use std::time::Duration;
 

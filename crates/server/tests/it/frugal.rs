@@ -10,11 +10,13 @@ use tokio::runtime::Builder;
 use crate::app::{TestApp, bearer, sale};
 use crate::http::request;
 
-/// Refusals that are counted together. What the server does beside them (it tends sales, looks at clocks) falls among a few of the bursts.
+/// Refusals that are counted together. What the server does beside them (it tends sales, looks at
+/// clocks) falls among a few of the bursts.
 const BURST: u64 = 50;
 /// Bursts, of each kind of refusal.
 const BURSTS: usize = 41;
-/// What each may allocate: room that it is read into and room that it is written from. A connection that waits keeps neither.
+/// What each may allocate: room that it is read into and room that it is written from. A connection
+/// that waits keeps neither.
 const EACH: u64 = 2;
 /// How long a burst may take, on a machine that stands still now and then.
 const PATIENCE: Duration = Duration::from_secs(60);

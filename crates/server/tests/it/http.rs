@@ -1,4 +1,5 @@
-//! HTTP in bytes: what is sent is exactly what a test writes, what comes back is taken apart and nothing else.
+//! HTTP in bytes: what is sent is exactly what a test writes, what comes back is taken apart and
+//! nothing else.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -79,7 +80,8 @@ impl Wire {
         let _ = self.stream.write_all(bytes).await;
     }
 
-    /// The next answer; `None` when the connection ends first. `head`: it has no body, whatever its headers say.
+    /// The next answer; `None` when the connection ends first. `head`: it has no body, whatever its
+    /// headers say.
     pub(crate) async fn reply(&mut self, head: bool) -> Option<Reply> {
         tokio::time::timeout(PATIENCE, self.read_reply(head)).await.expect("an answer in time")
     }

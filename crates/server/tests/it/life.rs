@@ -1,4 +1,5 @@
-//! A server's life: connections that hang up, stall or are too many; the end of the program; its directory.
+//! A server's life: connections that hang up, stall or are too many; the end of the program; its
+//! directory.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

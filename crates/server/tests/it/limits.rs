@@ -46,7 +46,8 @@ fn said(reply: &Reply, header: &str, scope: &str, name: &str) -> Option<u64> {
     of_scope.split(';').find_map(|part| part.strip_prefix(&format!("{name}=")))?.parse().ok()
 }
 
-/// Sends `each` purchases on each of 64 connections at once; how many were not too many, and one that was.
+/// Sends `each` purchases on each of 64 connections at once; how many were not too many, and one
+/// that was.
 async fn press(
     apps: &[&TestApp],
     each: u32,
@@ -317,7 +318,8 @@ async fn forwarding_headers_are_believed_from_trusted_proxies_and_from_the_right
     // Addresses of one network of 64 bits are one customer's.
     assert_eq!(refused(&app, "X-Forwarded-For", "2001:db8:7:8::{n}", 8).await, 5);
     assert_eq!(refused(&app, "X-Forwarded-For", "2001:db8:7:{n}::1", 7).await, 0);
-    // A second header that the proxy only passed on gives nobody another address, but for the proxy's own.
+    // A second header that the proxy only passed on gives nobody another address, but for the
+    // proxy's own.
     let both = async |n: u32| {
         let claimed = format!("for=203.0.113.{n}");
         let headers = [("Forwarded", claimed.as_str()), ("X-Forwarded-For", "198.51.100.4")];

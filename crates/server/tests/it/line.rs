@@ -1,4 +1,5 @@
-//! The line of an item that is held out, as buyers meet it: a unit that comes back is theirs by turn, before anybody can buy it.
+//! The line of an item that is held out, as buyers meet it: a unit that comes back is theirs by
+//! turn, before anybody can buy it.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ mod nodes;
 #[path = "line/turns.rs"]
 mod turns;
 
-const LINE: &str = "/v1/sales/spring/items/phone/line";
+const LINE: &str = "/v1/sales/spring/items/phone/waitlist";
 /// How soon whoever is first is told of a unit that came back.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
@@ -62,8 +63,9 @@ impl TestApp {
         self.admin("GET", "/v1/admin/sales/spring/stock", None).await.json()["items"][0].clone()
     }
 
-    /// Makes a sale of phones, sold to the last: so many are held by `a`, and one by each of so many others, who keep it throughout: as many may stand
-    /// in line as units are held. Gives the id of `a`'s order.
+    /// Makes a sale of phones, sold to the last: so many are held by `a`, and one by each of so
+    /// many others, who keep it throughout: as many may stand in line as units are held. Gives the
+    /// id of `a`'s order.
     async fn held_out(&self, stock: u32, others: u32, hold_secs: u32) -> String {
         let mut body = sale("spring", (stock + others).into(), stock);
         body["items"][0]["limit_per_buyer"] = json!(stock);
@@ -97,7 +99,8 @@ fn id(order: &Value) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_unit_that_comes_back_is_the_first_in_lines_and_then_the_nexts() {
     let app = TestApp::start().await;
-    // Windows that end while they are looked at, and not before, on a slow machine: that of the first order by no means.
+    // Windows that end while they are looked at, and not before, on a slow machine: that of the
+    // first order by no means.
     let (first, long) = (app.held_out(1, 1, 6).await, json!({"secs": 3_600}));
     assert_eq!(
         app.admin("POST", &format!("/v1/admin/orders/{first}/extend"), Some(long)).await.verdict(),
@@ -150,12 +153,12 @@ async fn a_unit_that_comes_back_is_the_first_in_lines_and_then_the_nexts() {
     let history = app.buyer("b", "GET", &format!("/v1/orders/{b}/history")).await.json();
     assert_eq!(history["history"][0]["event"], "order.reserved", "{history}");
     assert_eq!(history["history"][0]["by"], "engine", "{history}");
-    assert_eq!(history["history"][0]["from_line"], true, "{history}");
+    assert_eq!(history["history"][0]["from_waitlist"], true, "{history}");
     let history = app.buyer("a", "GET", &format!("/v1/orders/{first}/history")).await.json();
     assert!(
         history["history"]
             .as_array()
-            .is_some_and(|all| all.iter().all(|one| one.get("from_line").is_none()))
+            .is_some_and(|all| all.iter().all(|one| one.get("from_waitlist").is_none()))
     );
 
     // Its window passes: the next has it. That one gives it up: anybody has it.
@@ -202,9 +205,10 @@ async fn whoever_was_served_in_vain_does_not_stand_there_again() {
     assert_eq!(app.join("b", "line").await.json()["state"], "cancelled", "the key has an order");
     let a = app.joined("a").await;
     assert_eq!(app.stands("a", &a).await["ahead"], 0, "who bought and gave it up may");
-    // Two are held: two wait, and whoever asks for a third place is told from memory or by the store.
+    // Two are held: two wait, and whoever asks for a third place is told from memory or by the
+    // store.
     app.joined("d").await;
-    assert_eq!(app.join("e", "line").await.verdict(), "409 line_full");
+    assert_eq!(app.join("e", "line").await.verdict(), "409 waitlist_full");
     assert_eq!(app.join("d", "again").await.verdict(), "200", "who stands there stays");
     app.cancel("c", &held).await;
     app.becomes("a", &a, "reserved").await;
@@ -278,7 +282,7 @@ async fn there_is_no_line_where_units_are_to_be_had_or_none_will_come_back() {
     assert_eq!(path(LINE, "b").await.verdict(), "404 not_found", "a draft");
     app.step("spring", "open").await;
     assert_eq!(path(LINE, "b").await.verdict(), "409 not_held_out");
-    assert_eq!(path("/v1/sales/spring/items/none/line", "b").await.verdict(), "404 not_found");
+    assert_eq!(path("/v1/sales/spring/items/none/waitlist", "b").await.verdict(), "404 not_found");
     assert_eq!(app.buy("a", "k", "spring", "phone", 2).await.verdict(), "201");
     let begun = Instant::now();
     loop {

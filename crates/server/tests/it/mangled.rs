@@ -1,7 +1,9 @@
-//! What comes from outside and is parsed, mangled thousands of times: tokens, passes, ids of orders, providers' messages, frames of WebSockets. Nothing
-//! that was changed is believed, nothing is a fault of the server, and it goes on.
+//! What comes from outside and is parsed, mangled thousands of times: tokens, passes, ids of
+//! orders, providers' messages, frames of WebSockets. Nothing that was changed is believed, nothing
+//! is a fault of the server, and it goes on.
 //!
-//! `corpus/` holds what to begin with, one a line, beside a right one of each. `DOORBUSTER_MANGLED` says how many of each kind, `DOORBUSTER_RANDOM_SEED` which.
+//! `corpus/` holds what to begin with, one a line, beside a right one of each. `DOORBUSTER_MANGLED`
+//! says how many of each kind, `DOORBUSTER_RANDOM_SEED` which.
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};

@@ -154,7 +154,8 @@ pub(crate) async fn adds_up(app: &TestApp) {
     );
 }
 
-/// Payment windows in which what a buyer does is done, on a slow machine, and which are waited for to end.
+/// Payment windows in which what a buyer does is done, on a slow machine, and which are waited for
+/// to end.
 pub(crate) const BRIEF_SECS: u32 = 5;
 
 /// Waits until `holds` says something.

@@ -1,10 +1,11 @@
-//! Several nodes on one truth: a private PostgreSQL, a private Redis, and engines that die as processes do.
+//! Several nodes on one truth: a private PostgreSQL, a private Redis, and engines that die as
+//! processes do.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use doorbuster_core::sale::Step;
-use doorbuster_core::{Choose, Spread};
+use doorbuster_core::sale::PhaseStep;
+use doorbuster_core::{PartitionChoice, Spread};
 use doorbuster_server::config::Roles;
 use doorbuster_server::purchase::{Bought, Refusal};
 use doorbuster_store::Adjustment;
@@ -44,7 +45,8 @@ pub(crate) async fn number(app: &TestApp, name: &str) -> u64 {
     value.unwrap_or_else(|| panic!("{name} is there"))
 }
 
-/// Buyers of 1 to 7 units at all nodes in turn, until every unit is sold or `patience` is over. Gives the units that buyers were told of.
+/// Buyers of 1 to 7 units at all nodes in turn, until every unit is sold or `patience` is over.
+/// Gives the units that buyers were told of.
 async fn sell_out(nodes: &[&Node], stock: u64, patience: Duration) -> u64 {
     let (sold, next) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let give_up = Arc::new(AtomicBool::new(false));
@@ -59,7 +61,7 @@ async fn sell_out(nodes: &[&Node], stock: u64, patience: Duration) -> u64 {
                 loop {
                     match node.buy(&format!("b{n}"), "k", units as u32).await {
                         Bought::Created(order) | Bought::Replayed(order) => {
-                            sold.fetch_add(order.units.wide(), Ordering::AcqRel);
+                            sold.fetch_add(order.units.to_u64(), Ordering::AcqRel);
                         }
                         Bought::Refused(Refusal::SoldOut(left)) if left.available > 0 => {
                             units = left.available.min(units - 1).max(1);
@@ -190,18 +192,19 @@ async fn a_limit_holds_over_nodes_and_what_one_does_the_others_follow() {
     };
     let lowered = first.engine.adjust(adjustment).await.expect("the store is there");
     assert!(matches!(lowered, doorbuster_server::control::Adjusted::Done(_)), "{lowered:?}");
-    first.step(Step::Pause).await;
+    first.step(PhaseStep::Pause).await;
     let paused = first.buy("bert", "k", 1).await;
     assert!(matches!(paused, Bought::Refused(Refusal::Paused | Refusal::SoldOut(_))), "{paused:?}");
     second.follows(doorbuster_core::Phase::Paused).await;
-    second.step(Step::Close).await;
+    second.step(PhaseStep::Close).await;
     first.follows(doorbuster_core::Phase::Closed).await;
     is_sold(&second, 3, 3).await;
     first.stop().await;
     second.stop().await;
 }
 
-/// Pauses while buyers press at both nodes: what was cut is sold, nothing is sold after it, and both go on after it.
+/// Pauses while buyers press at both nodes: what was cut is sold, nothing is sold after it, and
+/// both go on after it.
 async fn pauses_under_load(home: Home, spread: Spread) {
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(10_000, 10, spread).await;
@@ -228,17 +231,17 @@ async fn pauses_under_load(home: Home, spread: Spread) {
         });
     }
     until("both sell", async || first.counts().await.held > 50).await;
-    first.step(Step::Pause).await;
+    first.step(PhaseStep::Pause).await;
     let at_pause = first.counts().await;
     assert_eq!(at_pause.in_slots, 0);
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(second.counts().await, at_pause, "nothing is sold while paused");
     second.follows(doorbuster_core::Phase::Paused).await;
-    second.step(Step::Resume).await;
+    second.step(PhaseStep::Resume).await;
     until("it goes on", async || first.counts().await.held > at_pause.held + 50).await;
     stop.store(true, Ordering::Release);
     let sold: u64 = crowd.join_all().await.into_iter().sum();
-    first.step(Step::Close).await;
+    first.step(PhaseStep::Close).await;
     let counts = first.counts().await;
     assert_eq!((counts.held, counts.in_slots), (sold, 0));
     assert_eq!(first.audit().await.repairs, 0);
@@ -263,8 +266,13 @@ async fn nodes_over_partitions_in_redis_sell_exactly_what_there_is() {
     let (first, second) =
         (home.node(Roles { api: false, ..Roles::ALL }).await, home.node(buyers).await);
     let third = home.node(buyers).await;
-    let spread =
-        Spread { partitions: 4, choose: Choose::Buyer, initial: 40, threshold: 5, refill: 20 };
+    let spread = Spread {
+        partitions: 4,
+        choose: PartitionChoice::Buyer,
+        initial: 40,
+        threshold: 5,
+        refill: 20,
+    };
     first.open_sale(500, 10, spread).await;
     second.follows(doorbuster_core::Phase::Open).await;
     third.follows(doorbuster_core::Phase::Open).await;
@@ -310,7 +318,7 @@ async fn sell_out_from(nodes: &[&Node], stock: u64) -> u64 {
         n += 1;
         let told = nodes[n % nodes.len()].buy(&format!("late{n}"), "k", 1).await;
         match told {
-            Bought::Created(order) => sold += order.units.wide(),
+            Bought::Created(order) => sold += order.units.to_u64(),
             Bought::Refused(Refusal::Unavailable { .. } | Refusal::Overloaded { .. })
             | Bought::Queued { .. } => {}
             other => panic!("{sold} of {stock}: {other:?}"),

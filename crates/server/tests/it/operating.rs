@@ -1,4 +1,5 @@
-//! Operating: a sale's life, changes to it, its stock, orders of all buyers, statistics, the audit, the export.
+//! Operating: a sale's life, changes to it, its stock, orders of all buyers, statistics, the audit,
+//! the export.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,5 @@
-//! Pages and what they load: the same for everyone, hashed, compressed, under a strict policy; guests in demonstrations.
+//! Pages and what they load: the same for everyone, hashed, compressed, under a strict policy;
+//! guests in demonstrations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -8,7 +9,8 @@ use serde_json::json;
 use crate::app::TestApp;
 use crate::http::Reply;
 
-/// What no sentence speaks of. Orders and payments are the end of it here: what comes after them is the shop's to promise.
+/// What no sentence speaks of. Orders and payments are the end of it here: what comes after them is
+/// the shop's to promise.
 const NEVER: [&str; 21] = [
     "mail", "receipt", "invoice", "shipp", "shipment", "deliver", "parcel", "courier", "邮",
     "收据", "发票", "小票", "发货", "运费", "物流", "快递", "配送", "送货", "收货", "包裹", "短信",
@@ -41,7 +43,8 @@ fn named(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Every sentence of a language, by its key. In its script there are comments, one object, and text in single quotes with nothing escaped.
+/// Every sentence of a language, by its key. In its script there are comments, one object, and text
+/// in single quotes with nothing escaped.
 fn words(language: &str) -> BTreeMap<String, String> {
     let file = format!("{}/assets/copy-{language}.js", env!("CARGO_MANIFEST_DIR"));
     let script = std::fs::read_to_string(file).expect("it is there");
@@ -291,7 +294,8 @@ async fn what_everybody_is_shown_is_for_caches_under_the_addresses_of_pages_alon
     check(&format!("/v1/sales/a:b/status?v={version}"), false).await;
     check("/sale/spring?lang=zh&x", false).await;
     check(&format!("{asset}?x"), false).await;
-    // Pages that have not heard of a change ask under the version before it, all of them under the same.
+    // Pages that have not heard of a change ask under the version before it, all of them under the
+    // same.
     app.step("spring", "pause").await;
     assert_ne!(status().await["version"], version.as_str());
     check(&format!("/v1/sales/spring/status?v={version}"), true).await;

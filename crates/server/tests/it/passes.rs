@@ -1,4 +1,5 @@
-//! Purchase passes as a client sees them: every misuse is refused by its name, and an honest buyer gets through.
+//! Purchase passes as a client sees them: every misuse is refused by its name, and an honest buyer
+//! gets through.
 
 #[path = "passes/spent.rs"]
 mod spent;

@@ -1,8 +1,9 @@
-//! Thousands of random requests, right ones and wrong ones: every answer is one that the table of endpoints allows, what
-//! succeeds is as `/openapi.json` says, none is a fault of the server, hardly any is "come again", and at the end every
-//! unit is where it should be.
+//! Thousands of random requests, right ones and wrong ones: every answer is one that the table of
+//! endpoints allows, what succeeds is as `/openapi.json` says, none is a fault of the server,
+//! hardly any is "come again", and at the end every unit is where it should be.
 //!
-//! `DOORBUSTER_RANDOM_REQUESTS` says how many, `DOORBUSTER_RANDOM_SEED` which; a failure tells its seed.
+//! `DOORBUSTER_RANDOM_REQUESTS` says how many, `DOORBUSTER_RANDOM_SEED` which; a failure tells its
+//! seed.
 
 use doorbuster_api::endpoints::{self, Endpoint};
 use doorbuster_api::problem::Code;
@@ -27,10 +28,10 @@ mod words;
 const REQUESTS: u64 = 2_000;
 /// Requests after which there is a new open sale, since random ones close what there is.
 const FRESH_SALE_EVERY: u64 = 50;
-/// Of so many requests one may be asked to come again. They come one after another and nothing is away, so only time that
-/// passes for nothing brings a `503`: the machine stands still while a purchase is parked for its slot, while tickets
-/// settle, while a buyer waits for a reading, or until the snapshot is too old to be told from. Each such stop meets one
-/// request, or a few.
+/// Of so many requests one may be asked to come again. They come one after another and nothing is
+/// away, so only time that passes for nothing brings a `503`: the machine stands still while a
+/// purchase is parked for its slot, while tickets settle, while a buyer waits for a reading, or
+/// until the snapshot is too old to be told from. Each such stop meets one request, or a few.
 const REQUESTS_PER_503: u64 = 50;
 /// How many more a short run may have.
 const SPARE_503: usize = 5;
@@ -72,7 +73,8 @@ async fn no_request_is_answered_by_anything_but_what_the_table_allows() {
             let sent = shown(&bytes);
             let heard = reply.map(|reply| (reply.status, shown(&reply.body), reply.headers));
             panic!(
-                "DOORBUSTER_RANDOM_SEED={seed}, request {number}: {wrong}\nsent: {sent}\nheard: {heard:?}"
+                "DOORBUSTER_RANDOM_SEED={seed}, request {number}: {wrong}\nsent: {sent}\nheard: \
+                 {heard:?}"
             );
         }
         let reply = reply.expect("it was judged");
@@ -212,7 +214,8 @@ fn judge(drawn: &Drawn, reply: &Reply, document: &Value) -> Result<(), String> {
         }
         return problem(drawn, reply, &codes);
     }
-    let Some(answer) = endpoint.answers.iter().find(|answer| answer.status == reply.status) else {
+    let Some(answer) = endpoint.responses.iter().find(|answer| answer.status == reply.status)
+    else {
         return Err(format!("{} does not answer with {}", endpoint.id, reply.status));
     };
     let media =

@@ -1,4 +1,5 @@
-//! The waiting room as buyers meet it: one place each, a draw that anybody can make again, called in while there is something to be had.
+//! The waiting room as buyers meet it: one place each, a draw that anybody can make again, called
+//! in while there is something to be had.
 
 #[path = "room/auto.rs"]
 mod auto;
@@ -121,7 +122,8 @@ async fn those_who_came_before_are_called_in_an_order_that_anybody_can_make_agai
     assert_eq!(after["commitment"], format!("sha256:{hash}"));
     let late = enter(&app, "late").await;
     assert_eq!(late.verdict(), "201");
-    // Four units: four are called in, four more wait in case one of them does not buy, nobody else has to.
+    // Four units: four are called in, four more wait in case one of them does not buy, nobody else
+    // has to.
     for (at, buyer) in drawn(seed, &buyers).iter().chain(["late".to_owned()].iter()).enumerate() {
         let state = match at {
             0..4 => "admitted",

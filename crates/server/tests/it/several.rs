@@ -34,7 +34,8 @@ async fn server(home: &Cluster, database: &str, roles: &str) -> TestApp {
     TestApp::with(&settings).await
 }
 
-/// Makes a sale as another node does, but for the notice, and asks for it once. A node finds it by itself as well, within about a second.
+/// Makes a sale as another node does, but for the notice, and asks for it once. A node finds it by
+/// itself as well, within about a second.
 async fn is_known_at_once(
     app: &TestApp,
     (home, database): (&Cluster, &str),
@@ -63,7 +64,8 @@ async fn a_new_sale_has_its_page_and_its_events_though_the_notice_of_it_is_lost(
     let home = Cluster::start(&[]);
     let database = home.database();
     let app = server(&home, &database, "api,settle,control").await;
-    // Each way of asking reads the sales again at once, unless the reading before took over a tenth of the rest: then another sale is asked for.
+    // Each way of asking reads the sales again at once, unless the reading before took over a tenth
+    // of the rest: then another sale is asked for.
     for way in ["page", "events"] {
         let mut tries = 0;
         while !is_known_at_once(&app, (&home, &database), way, tries).await {
@@ -157,7 +159,8 @@ async fn an_order_of_a_sale_that_another_node_just_made_is_in_its_buyers_list() 
         let bought = app.buy("anna", &format!("k{n}"), "spring", "phone", 1).await;
         orders.push(bought.json()["id"].as_str().expect("an id").to_owned());
     }
-    // Several times, since a node also finds a sale by itself: each is asked for at once, and is there then.
+    // Several times, since a node also finds a sale by itself: each is asked for at once, and is
+    // there then.
     for (n, order) in orders.iter().enumerate() {
         // As another node does it, but for the notice.
         let sold = format!(
@@ -295,7 +298,8 @@ async fn what_an_operator_began_is_done_and_written_down_though_they_hang_up() {
         .await;
     until(
         "the cancelling waits",
-        "SELECT least(count(*), 1) FROM pg_locks WHERE relation = 'orders'::regclass AND NOT granted",
+        "SELECT least(count(*), 1) FROM pg_locks WHERE relation = 'orders'::regclass AND NOT \
+         granted",
     )
     .await;
     drop(operator);

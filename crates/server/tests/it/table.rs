@@ -1,4 +1,5 @@
-//! The router and the table of endpoints: every row is served, with its guard, `HEAD`, `405` and `Allow`.
+//! The router and the table of endpoints: every row is served, with its guard, `HEAD`, `405` and
+//! `Allow`.
 
 use doorbuster_api::endpoints::{self, Auth, Endpoint, Method};
 use doorbuster_api::header::BodyType;
@@ -31,10 +32,10 @@ async fn every_endpoint_is_served_as_its_row_says() {
             ("purchase", _) => assert_eq!(told, "422 invalid_request"),
             ("take_sandbox_message", _) => assert_eq!(told, "401 unauthenticated"),
             ("take_stripe_message", _) => assert_eq!(told, "404 not_found"),
-            (_, Auth::Nobody) if endpoint.path.contains('{') => {
+            (_, Auth::Public) if endpoint.path.contains('{') => {
                 assert_eq!(told, "404 not_found", "{path}")
             }
-            (_, Auth::Nobody) => assert_eq!(told, "200", "{path}"),
+            (_, Auth::Public) => assert_eq!(told, "200", "{path}"),
             _ => assert_eq!(told, "401 unauthenticated", "{method} {path}"),
         }
         if let Auth::Operator(_) = endpoint.auth {

@@ -1,4 +1,5 @@
-//! Webhooks that go out: a shop's server that takes them, fails, hangs, trickles, redirects and floods; operators who add endpoints and see to what was given up.
+//! Webhooks that go out: a shop's server that takes them, fails, hangs, trickles, redirects and
+//! floods; operators who add endpoints and see to what was given up.
 
 #[path = "webhooks/bodies.rs"]
 mod bodies;

@@ -2,43 +2,44 @@
 use std::time::Duration;
 
 use doorbuster_core::{Delivery, SlotKey, Token};
-use doorbuster_slots::{Done as Acknowledged, SlotError, Slots};
+use doorbuster_slots::{DeliveryRef as Acknowledged, SlotError, Slots};
 use hashbrown::{HashMap, HashSet};
 use tokio::time::timeout;
 
-use super::Story;
-use crate::world::{Call, Called, Said};
+use super::RecordedRun;
+use crate::world::{Call, RecordedCall, SlotReply};
 
 /// How long a ticket may be on its way from a slot to whoever takes it.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
 
-/// Makes the calls of a story to real slots; `fresh` makes some that know nothing. An error says what differs.
+/// Makes the calls of a story to real slots; `fresh` makes some that know nothing. An error says
+/// what differs.
 ///
-/// # Errors
-/// What differs, or what could not be asked.
-pub async fn slots_follow(
-    story: &Story,
+/// # Errors What differs, or what could not be asked.
+pub async fn compare_slots(
+    run: &RecordedRun,
     fresh: impl AsyncFn() -> Result<Slots, SlotError>,
 ) -> Result<(), String> {
-    let mut followers = Vec::new();
-    for &at in &story.places {
-        followers.push(Follower::new(at, &fresh).await.map_err(|e| e.to_string())?);
+    let mut comparers = Vec::new();
+    for &at in &run.slot_keys {
+        comparers.push(SlotComparer::new(at, &fresh).await.map_err(|e| e.to_string())?);
     }
-    for (i, called) in story.calls.iter().enumerate() {
-        let Called { slot, call, said: wanted, view: stood } = called;
-        let follower = &mut followers[*slot];
-        let said = match call {
+    for (i, called) in run.calls.iter().enumerate() {
+        let RecordedCall { slot, call, reply: wanted, view: stood } = called;
+        let comparer = &mut comparers[*slot];
+        let reply = match call {
             Call::Forget => {
-                *follower = Follower::new(follower.at, &fresh).await.map_err(|e| e.to_string())?;
-                Ok(Said::Done)
+                *comparer =
+                    SlotComparer::new(comparer.at, &fresh).await.map_err(|e| e.to_string())?;
+                Ok(SlotReply::Done)
             }
-            call => follower.follow(call, wanted).await,
+            call => comparer.apply_call(call, wanted).await,
         };
-        let said = said.map_err(|e| format!("call {i}, {call:?}: {e}"))?;
-        let view = follower.slots.view(follower.at).await.map_err(|e| e.to_string())?;
-        if said != *wanted || view != *stood {
+        let reply = reply.map_err(|e| format!("call {i}, {call:?}: {e}"))?;
+        let view = comparer.slots.view(comparer.at).await.map_err(|e| e.to_string())?;
+        if reply != *wanted || view != *stood {
             return Err(format!(
-                "call {i}, {call:?}: {said:?}, {view:?}; the reference: {wanted:?}, {stood:?}"
+                "call {i}, {call:?}: {reply:?}, {view:?}; the reference: {wanted:?}, {stood:?}"
             ));
         }
     }
@@ -46,20 +47,22 @@ pub async fn slots_follow(
 }
 
 /// A real slot of one place, in slots of its own, so that a take is a take from that one.
-struct Follower {
+struct SlotComparer {
     slots: Slots,
     at: SlotKey,
-    /// Where the ticket that the reference delivered at a position stands here: positions mean nothing but to the queue that gave them. Those from before a
-    /// redelivery are forgotten: the reference knows them no more, and another slot may.
+    /// Where the ticket that the reference delivered at a position stands here: positions mean
+    /// nothing but to the queue that gave them. Those from before a redelivery are forgotten: the
+    /// reference knows them no more, and another slot may.
     positions: HashMap<u64, u64>,
-    /// What was acknowledged here. Whoever reads a queue again may have read it just before that, and deliver it once more, which settles nothing; the
-    /// reference reads and acknowledges one after the other.
+    /// What was acknowledged here. Whoever reads a queue again may have read it just before that,
+    /// and deliver it once more, which settles nothing; the reference reads and acknowledges one
+    /// after the other.
     acknowledged: HashSet<(u64, Token)>,
     /// A slot that is not there yet cannot be stopped: it is told again when it is.
     stopped: bool,
 }
 
-impl Follower {
+impl SlotComparer {
     async fn new(
         at: SlotKey,
         fresh: &impl AsyncFn() -> Result<Slots, SlotError>,
@@ -75,29 +78,33 @@ impl Follower {
         })
     }
 
-    async fn follow(&mut self, call: &Call, wanted: &Said) -> Result<Said, SlotError> {
+    async fn apply_call(
+        &mut self,
+        call: &Call,
+        wanted: &SlotReply,
+    ) -> Result<SlotReply, SlotError> {
         let (slots, at) = (&self.slots, self.at);
         Ok(match call {
             Call::Init(terms) => {
                 let is_new = slots.view(at).await?.is_none();
-                let said = slots.init(at, *terms).await?;
+                let reply = slots.init(at, *terms).await?;
                 if is_new {
                     slots.stop(at, self.stopped).await?;
                 }
-                Said::Applied(said)
+                SlotReply::ApplyOutcome(reply)
             }
-            Call::Ticket(request) => Said::Ticket(slots.ticket(at, request).await?),
+            Call::Ticket(request) => SlotReply::Ticket(slots.ticket(at, request).await?),
             Call::Apply(epoch, row) => {
-                Said::Applied(slots.apply(at, *epoch, std::slice::from_ref(row)).await?)
+                SlotReply::ApplyOutcome(slots.apply(at, *epoch, std::slice::from_ref(row)).await?)
             }
             Call::Recall(id, grant, epoch, units) => {
-                Said::Recalled(slots.recall(at, *id, *grant, *epoch, *units).await?)
+                SlotReply::RecallOutcome(slots.recall(at, *id, *grant, *epoch, *units).await?)
             }
-            Call::Take(at_most) => Said::Taken(self.take(*at_most, wanted).await?),
+            Call::Take(at_most) => SlotReply::Taken(self.take(*at_most, wanted).await?),
             Call::Redeliver => {
                 self.positions.clear();
                 slots.redeliver(at).await?;
-                Said::Done
+                SlotReply::Done
             }
             Call::Acknowledge(position, token) => {
                 if let Some(&position) = self.positions.get(position) {
@@ -106,22 +113,27 @@ impl Follower {
                         .acknowledge(&[Acknowledged { slot: at, at: position, token: *token }])
                         .await?;
                 }
-                Said::Done
+                SlotReply::Done
             }
             Call::Stop(stopped) => {
                 self.stopped = *stopped;
                 slots.stop(at, *stopped).await?;
-                Said::Done
+                SlotReply::Done
             }
-            Call::Forget => Said::Done,
+            Call::Forget => SlotReply::Done,
         })
     }
 
     /// What is taken here, at the reference's positions if its tickets are the same.
     ///
-    /// A take waits for tickets, and here nobody adds any meanwhile: it goes on until it has as many as the reference delivered, and looks once for more.
-    async fn take(&mut self, at_most: usize, wanted: &Said) -> Result<Vec<Delivery>, SlotError> {
-        let Said::Taken(wanted) = wanted else { return Ok(Vec::new()) };
+    /// A take waits for tickets, and here nobody adds any meanwhile: it goes on until it has as
+    /// many as the reference delivered, and looks once for more.
+    async fn take(
+        &mut self,
+        at_most: usize,
+        wanted: &SlotReply,
+    ) -> Result<Vec<Delivery>, SlotError> {
+        let SlotReply::Taken(wanted) = wanted else { return Ok(Vec::new()) };
         let acknowledged = &self.acknowledged;
         let is_news =
             |delivery: &Delivery| !acknowledged.contains(&(delivery.at, delivery.ticket.token));

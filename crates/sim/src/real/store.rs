@@ -2,54 +2,54 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use doorbuster_core::event::By;
+use doorbuster_core::event::Attribution;
 use doorbuster_core::model::Model;
-use doorbuster_core::money::{Money, RefundTold};
+use doorbuster_core::money::{Money, RefundMessageOutcome};
 use doorbuster_core::rows::Item;
-use doorbuster_core::sale::Step;
-use doorbuster_core::stock::Adjusted;
+use doorbuster_core::sale::PhaseStep;
+use doorbuster_core::stock::AdjustResult;
 use doorbuster_core::{IdKey, ItemId, Millis, Phase, Spread};
 use doorbuster_store::inspect::{self, InMemory};
 use doorbuster_store::{
-    AdjustOutcome, Adjustment, CommitSink, NewItem, NewSale, PutOff, Store, StoreError,
+    AdjustOutcome, Adjustment, CheckoutDeferral, CommitSink, NewItem, NewSale, Store, StoreError,
 };
 
-use super::Story;
+use super::RecordedRun;
 use crate::truth::{Done, Tx, rules};
 use crate::world::NAMES;
 
 /// Rows are compared after so many transactions, and at the end.
 const DUMP_EVERY: usize = 8;
 
-/// Runs the transactions of a story by the rules over SQLite's tables in memory. Says how often all rows were compared.
+/// Runs the transactions of a story by the rules over SQLite's tables in memory. Says how often all
+/// rows were compared.
 ///
-/// # Errors
-/// What differs.
-pub fn rules_follow(story: &Story) -> Result<u64, String> {
+/// # Errors What differs.
+pub fn compare_rules(run: &RecordedRun) -> Result<u64, String> {
     let mut sqlite = InMemory::open().map_err(|e| e.to_string())?;
-    for item in story.before.items.values() {
+    for item in run.before.items.values() {
         sqlite.insert_item(item).map_err(|e| e.to_string())?;
     }
-    let (mut model, mut dumps) = (story.before.clone(), 0);
-    model.prices = model.items.keys().map(|item| (*item, price(story, item))).collect();
+    let (mut model, mut dumps) = (run.before.clone(), 0);
+    model.prices = model.items.keys().map(|item| (*item, price(run, item))).collect();
     for (item, price) in &model.prices {
         sqlite.set_price(*item, price).map_err(|e| e.to_string())?;
     }
-    for (i, (tx, wanted)) in story.trace.iter().enumerate() {
+    for (i, (tx, wanted)) in run.trace.iter().enumerate() {
         if let Tx::Show(item, intent) = tx {
             let phase = intent.map_or(Phase::Open, |(phase, _)| phase);
             sqlite.set_phase(*item, phase).map_err(|e| e.to_string())?;
         }
         let got = sqlite
-            .run(time_of(tx).unwrap_or_default(), |ledger| rules::run(ledger, &NAMES.key, tx));
+            .run(tx_time(tx).unwrap_or_default(), |ledger| rules::run(ledger, &NAMES.key, tx));
         let got = got.map_err(|e| format!("transaction {i}, {tx:?}: {e}"))?;
         if got != *wanted {
             return Err(format!(
                 "transaction {i}, {tx:?}: the store says {got:?}, the model {wanted:?}"
             ));
         }
-        on_model(&mut model, tx);
-        if i % DUMP_EVERY == 0 || i + 1 == story.trace.len() {
+        apply_to_model(&mut model, tx);
+        if i % DUMP_EVERY == 0 || i + 1 == run.trace.len() {
             dumps += 1;
             same_rows(i, tx, &sqlite.dump().map_err(|e| e.to_string())?, &model)?;
         }
@@ -58,8 +58,8 @@ pub fn rules_follow(story: &Story) -> Result<u64, String> {
 }
 
 /// What one unit of an item costs; in a story without money that does not matter.
-fn price(story: &Story, item: &ItemId) -> Money {
-    let price = story.before.prices.get(item).cloned();
+fn price(run: &RecordedRun, item: &ItemId) -> Money {
+    let price = run.before.prices.get(item).cloned();
     price.unwrap_or_else(|| Money { minor: 1, currency: "EUR".to_owned() })
 }
 
@@ -72,7 +72,7 @@ fn same_rows(i: usize, tx: &Tx, rows: &Model, model: &Model) -> Result<(), Strin
     }
 }
 
-fn on_model(model: &mut Model, tx: &Tx) {
+fn apply_to_model(model: &mut Model, tx: &Tx) {
     if let Tx::Show(item, intent) = tx {
         match intent {
             Some(_) => model.stopped.insert(*item),
@@ -85,7 +85,7 @@ fn on_model(model: &mut Model, tx: &Tx) {
     let Ok(_) = rules::run(model, &NAMES.key, tx);
 }
 
-fn time_of(tx: &Tx) -> Option<Millis> {
+fn tx_time(tx: &Tx) -> Option<Millis> {
     match tx {
         Tx::Settle(_, now)
         | Tx::Force(.., now)
@@ -97,18 +97,18 @@ fn time_of(tx: &Tx) -> Option<Millis> {
         | Tx::SettleRefund(.., now)
         | Tx::AnswerRefund(.., now)
         | Tx::RetryRefund(_, now)
-        | Tx::AskInVain(.., now)
+        | Tx::RecordUnanswered(.., now)
         | Tx::Join(.., now)
         | Tx::Leave(_, now)
         | Tx::Serve(_, now)
-        | Tx::EndLine(_, now) => Some(*now),
+        | Tx::EndWaitlist(_, now) => Some(*now),
         _ => None,
     }
 }
 
 /// What a store is to be opened with.
 #[derive(Clone)]
-pub struct Opening {
+pub struct StoreSetup {
     /// The deployment's key.
     pub id_key: IdKey,
     /// The store's clock.
@@ -117,41 +117,43 @@ pub struct Opening {
     pub sink: CommitSink,
 }
 
-/// Makes the transactions of a story through the methods of a whole store; `open` opens a fresh one. The store is closed at the end.
+/// Makes the transactions of a story through the methods of a whole store; `open` opens a fresh
+/// one. The store is closed at the end.
 ///
-/// # Errors
-/// What differs, or what could not be done.
-pub async fn store_follows(
-    story: &Story,
-    open: impl AsyncFn(Opening) -> Result<Store, String>,
+/// # Errors What differs, or what could not be done.
+pub async fn compare_store(
+    run: &RecordedRun,
+    open: impl AsyncFn(StoreSetup) -> Result<Store, String>,
 ) -> Result<(), String> {
     let time = Arc::new(AtomicI64::new(0));
     let clock = {
         let time = time.clone();
         Arc::new(move || Millis(time.load(Ordering::SeqCst)))
     };
-    let store = open(Opening { id_key: NAMES.key.clone(), clock, sink: Arc::new(|_| ()) }).await?;
-    let followed = follow(&store, story, &time).await;
+    let store =
+        open(StoreSetup { id_key: NAMES.key.clone(), clock, sink: Arc::new(|_| ()) }).await?;
+    let followed = compare_steps(&store, run, &time).await;
     store.close().await;
     followed
 }
 
-async fn follow(store: &Store, story: &Story, time: &AtomicI64) -> Result<(), String> {
-    let mut model = story.before.clone();
-    model.prices = model.items.keys().map(|item| (*item, price(story, item))).collect();
-    for item in story.before.items.values() {
-        create(store, item, price(story, &item.id)).await?;
+async fn compare_steps(store: &Store, run: &RecordedRun, time: &AtomicI64) -> Result<(), String> {
+    let mut model = run.before.clone();
+    model.prices = model.items.keys().map(|item| (*item, price(run, item))).collect();
+    for item in run.before.items.values() {
+        create(store, item, price(run, &item.id)).await?;
     }
-    for (i, (tx, wanted)) in story.trace.iter().enumerate() {
-        time_of(tx).iter().for_each(|now| time.store(now.0, Ordering::SeqCst));
-        let got = make(store, i, tx).await.map_err(|e| format!("transaction {i}, {tx:?}: {e}"))?;
+    for (i, (tx, wanted)) in run.trace.iter().enumerate() {
+        tx_time(tx).iter().for_each(|now| time.store(now.0, Ordering::SeqCst));
+        let got =
+            apply_tx(store, i, tx).await.map_err(|e| format!("transaction {i}, {tx:?}: {e}"))?;
         if let Some(got) = got.filter(|got| got != wanted) {
             return Err(format!(
                 "transaction {i}, {tx:?}: the store says {got:?}, the model {wanted:?}"
             ));
         }
-        on_model(&mut model, tx);
-        if i % DUMP_EVERY == 0 || i + 1 == story.trace.len() {
+        apply_to_model(&mut model, tx);
+        if i % DUMP_EVERY == 0 || i + 1 == run.trace.len() {
             same_rows(i, tx, &inspect::dump(store).await.map_err(|e| e.to_string())?, &model)?;
         }
     }
@@ -197,12 +199,13 @@ async fn create(store: &Store, item: &Item, price: Money) -> Result<(), String> 
             sale.items[0].id, item.id
         ));
     }
-    store.step_sale(&id, Step::Open).await.map_err(|e| e.to_string())?;
+    store.step_sale(&id, PhaseStep::Open).await.map_err(|e| e.to_string())?;
     Ok(())
 }
 
-/// One transaction through the store's methods. `None`: its answer says nothing that the model's does.
-async fn make(store: &Store, i: usize, tx: &Tx) -> Result<Option<Done>, StoreError> {
+/// One transaction through the store's methods. `None`: its answer says nothing that the model's
+/// does.
+async fn apply_tx(store: &Store, i: usize, tx: &Tx) -> Result<Option<Done>, StoreError> {
     Ok(Some(match tx {
         Tx::Open(slot, id, units) => Done::Opened(store.open_grant(*slot, *id, *units).await?),
         Tx::AckInit(id) => {
@@ -222,10 +225,10 @@ async fn make(store: &Store, i: usize, tx: &Tx) -> Result<Option<Done>, StoreErr
             };
             match store.adjust(adjustment).await? {
                 AdjustOutcome::Done(_) => return Ok(None),
-                AdjustOutcome::NotInPool(pool) => Done::Adjusted(Adjusted::NotInPool(pool)),
-                AdjustOutcome::TooMuch => Done::Adjusted(Adjusted::TooMuch),
-                AdjustOutcome::Unlimited => Done::Adjusted(Adjusted::Unlimited),
-                _ => Done::Adjusted(Adjusted::NotFound),
+                AdjustOutcome::NotInPool(pool) => Done::AdjustResult(AdjustResult::NotInPool(pool)),
+                AdjustOutcome::TooMuch => Done::AdjustResult(AdjustResult::TooMuch),
+                AdjustOutcome::Unlimited => Done::AdjustResult(AdjustResult::Unlimited),
+                _ => Done::AdjustResult(AdjustResult::NotFound),
             }
         }
         Tx::Settle(tickets, _) => Done::Settled(store.settle(tickets.clone()).await?),
@@ -234,36 +237,37 @@ async fn make(store: &Store, i: usize, tx: &Tx) -> Result<Option<Done>, StoreErr
         }
         Tx::End(id, how, by, _) => Done::Ended(store.end_order(*id, *how, by.clone()).await?),
         Tx::Extend(id, pay_by, _) => {
-            Done::Ended(store.extend_order(*id, *pay_by, By::ENGINE.clone()).await?)
+            Done::Ended(store.extend_order(*id, *pay_by, Attribution::ENGINE.clone()).await?)
         }
         Tx::Capture(..)
         | Tx::FailPayment(..)
         | Tx::SettleRefund(..)
         | Tx::AnswerRefund(..)
-        | Tx::RetryRefund(..) => about_money(store, tx).await?,
+        | Tx::RetryRefund(..) => apply_money_tx(store, tx).await?,
         Tx::KeepCheckout(checkout) => Done::Kept(store.keep_checkout(checkout.clone()).await?),
         Tx::CloseCheckout(id, session) => {
             Done::Taken(store.close_checkout(*id, session.clone()).await?)
         }
-        Tx::AskInVain(id, session, _) => {
-            let it = PutOff { order: *id, session: session.clone(), ms: 0, in_vain: true };
-            Done::Taken(store.put_off_checkouts(vec![it]).await? == 1)
+        Tx::RecordUnanswered(id, session, _) => {
+            let it =
+                CheckoutDeferral { order: *id, session: session.clone(), ms: 0, no_answer: true };
+            Done::Taken(store.defer_checkouts(vec![it]).await? == 1)
         }
         Tx::RecallBegin(id, grant, target, units) => {
             Done::Recall(store.begin_recall(*id, *grant, *target, *units).await?)
         }
         Tx::RecallFinish(id, taken) => Done::Moved(store.finish_recall(*id, *taken).await?),
         Tx::Join(item, joiner, _) => {
-            Done::Joined(inspect::join_line(store, *item, joiner.clone()).await?)
+            Done::JoinOutcome(inspect::join_waitlist(store, *item, joiner.clone()).await?)
         }
-        Tx::Leave(id, _) => Done::Left(store.leave_line(*id).await?),
-        Tx::Serve(item, _) => Done::Served(store.serve_line(*item).await?),
-        Tx::EndLine(item, _) => Done::LineEnded(store.end_line(*item).await?),
+        Tx::Leave(id, _) => Done::LeaveOutcome(store.leave_waitlist(*id).await?),
+        Tx::Serve(item, _) => Done::Served(store.serve_waitlist(*item).await?),
+        Tx::EndWaitlist(item, _) => Done::WaitlistEnded(store.end_waitlist(*item).await?),
         Tx::Show(item, intent) => {
             let step = match intent {
-                None => Step::Resume,
-                Some((Phase::Closed, _)) => Step::Close,
-                Some(_) => Step::Pause,
+                None => PhaseStep::Resume,
+                Some((Phase::Closed, _)) => PhaseStep::Close,
+                Some(_) => PhaseStep::Pause,
             };
             store.step_sale(&sale_of(item), step).await?;
             return Ok(None);
@@ -272,15 +276,17 @@ async fn make(store: &Store, i: usize, tx: &Tx) -> Result<Option<Done>, StoreErr
     }))
 }
 
-async fn about_money(store: &Store, tx: &Tx) -> Result<Done, StoreError> {
+async fn apply_money_tx(store: &Store, tx: &Tx) -> Result<Done, StoreError> {
     Ok(match tx {
-        Tx::Capture(told, last, _) => Done::Captured(store.capture(told.clone(), *last).await?),
+        Tx::Capture(told, last, _) => {
+            Done::CaptureOutcome(store.capture(told.clone(), *last).await?)
+        }
         Tx::FailPayment(told, _) => Done::Taken(store.fail_payment(told.clone()).await?),
         Tx::SettleRefund(event, id, news, _) => {
             let told = store
                 .settle_refund(rules::PROVIDER.into(), event.clone(), id.clone(), news.clone())
                 .await?;
-            Done::Taken(told == RefundTold::Taken)
+            Done::Taken(told == RefundMessageOutcome::Applied)
         }
         Tx::AnswerRefund(asked, news, _) => {
             Done::Refund(store.answer_refund(asked.clone(), news.clone()).await?)

@@ -1,18 +1,18 @@
 //! What buyers and operators do with requests, ids and orders.
-use doorbuster_core::event::{Actor, By};
-use doorbuster_core::order::Ending;
+use doorbuster_core::event::{Actor, Attribution};
+use doorbuster_core::order::EndReason;
 use doorbuster_core::{OrderState, TicketId, Units, Verdict};
 
-use super::node::State;
+use super::node::AttemptState;
 use super::{BUYERS, KEYS, NAMES, World, units_of};
-use crate::judge::Told;
+use crate::checker::BuyerAnswer;
 use crate::truth::{Done, Tx};
 
 /// Attempts in one simulated sale at most.
 const ATTEMPTS_MAX: usize = 200;
 
-pub(super) fn operator() -> By {
-    By::actor(Actor::Operator("key_1".into()))
+pub(super) fn operator() -> Attribution {
+    Attribution::from_actor(Actor::Operator("key_1".into()))
 }
 
 impl World {
@@ -34,35 +34,37 @@ impl World {
         self.arrive(node % self.setup.nodes, asked.buyer, asked.key, asked.item, units);
     }
 
-    fn pick(&self, pick: u8, wanted: impl Fn(&State) -> bool) -> Option<usize> {
+    fn pick(&self, pick: u8, wanted: impl Fn(&AttemptState) -> bool) -> Option<usize> {
         let count = self.attempts.iter().filter(|a| wanted(&a.state)).count();
         let nth = usize::from(pick).checked_rem(count)?;
         self.attempts.iter().enumerate().filter(|(_, a)| wanted(&a.state)).nth(nth).map(|(i, _)| i)
     }
 
     pub(crate) fn hand_out(&mut self, attempt: u8) {
-        let Some(i) = self.pick(attempt, |s| matches!(s, State::Waiting { .. })) else { return };
-        if let State::Waiting { id } = self.attempts[i].state {
-            self.tell(i, Told::Queued(id));
+        let Some(i) = self.pick(attempt, |s| matches!(s, AttemptState::Waiting { .. })) else {
+            return;
+        };
+        if let AttemptState::Waiting { id } = self.attempts[i].state {
+            self.answer_buyer(i, BuyerAnswer::Queued(id));
         }
     }
 
     pub(crate) fn poll_one(&mut self, attempt: u8) {
-        if let Some(i) =
-            self.pick(attempt, |s| matches!(s, State::Waiting { .. } | State::Handed { .. }))
-        {
+        if let Some(i) = self.pick(attempt, |s| {
+            matches!(s, AttemptState::Waiting { .. } | AttemptState::Handed { .. })
+        }) {
             self.poll(i);
         }
     }
 
     pub(crate) fn retry_one(&mut self, attempt: u8) {
-        if let Some(i) = self.pick(attempt, |s| matches!(s, State::Parked)) {
+        if let Some(i) = self.pick(attempt, |s| matches!(s, AttemptState::Parked)) {
             self.retry(i);
         }
     }
 
     pub(crate) fn get(&mut self, pick: u8) {
-        let handed = self.judge.handed();
+        let handed = self.checker.handed();
         let Some(nth) = usize::from(pick).checked_rem(handed.len()) else { return };
         let (id, buyer) = handed[nth];
         self.get_id(id, buyer);
@@ -81,8 +83,8 @@ impl World {
             },
         };
         match verdict {
-            Some(verdict) => self.judge.verdict_told(&self.truth, id, verdict, self.now),
-            None => self.judge.undecided_told(&parts, self.now),
+            Some(verdict) => self.checker.verdict_reported(&self.truth, id, verdict, self.now),
+            None => self.checker.undecided_reported(&parts, self.now),
         }
         verdict
     }
@@ -92,15 +94,15 @@ impl World {
         self.truth.model.orders.keys().nth(nth).copied()
     }
 
-    pub(crate) fn cancel(&mut self, order: u8, by: By) {
+    pub(crate) fn cancel(&mut self, order: u8, by: Attribution) {
         if let Some(id) = self.nth_order(order) {
-            self.commit(Tx::End(id, Ending::Cancel, by, self.now));
+            self.commit(Tx::End(id, EndReason::Cancel, by, self.now));
         }
     }
 
     pub(crate) fn refund(&mut self, order: u8) {
         if let Some(id) = self.nth_order(order) {
-            self.commit(Tx::End(id, Ending::Refund, operator(), self.now));
+            self.commit(Tx::End(id, EndReason::Refund, operator(), self.now));
         }
     }
 
@@ -109,7 +111,7 @@ impl World {
         let Some(nth) = usize::from(order).checked_rem(reserved) else { return };
         let id = self.truth.orders_in(OrderState::Reserved).nth(nth).map(|o| o.id);
         if let Some(id) = id {
-            self.commit(Tx::End(id, Ending::Expire, By::ENGINE.clone(), self.now));
+            self.commit(Tx::End(id, EndReason::Expire, Attribution::ENGINE.clone(), self.now));
         }
     }
 }

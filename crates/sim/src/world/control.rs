@@ -2,14 +2,14 @@
 use std::sync::Arc;
 
 use doorbuster_core::rows::RecallTarget;
-use doorbuster_core::rules::{Rule, keeps};
-use doorbuster_core::slot::Terms;
-use doorbuster_core::tail::{self, Holding};
+use doorbuster_core::rules::{Rule, enforces};
+use doorbuster_core::slot::GrantTerms;
+use doorbuster_core::tail::{self, SlotHolding};
 use doorbuster_core::{Counter, ItemId, RecallId, Seq};
 
 use super::World;
 use super::flight::Message;
-use super::node::State;
+use super::node::AttemptState;
 use crate::truth::Tx;
 
 /// Feed rows that a leader sends at once.
@@ -18,7 +18,8 @@ const FEED_ROWS: u64 = 4;
 const RECALLS_MAX: usize = 8;
 
 impl World {
-    /// Opens the slot's next grant if it has none, and sends `init` for one that the slot has not taken yet.
+    /// Opens the slot's next grant if it has none, and sends `init` for one that the slot has not
+    /// taken yet.
     pub(crate) fn open_slot(&mut self, leader: u8, slot: usize, units: u64) {
         if self.is_gone(slot) {
             return;
@@ -27,7 +28,7 @@ impl World {
         let open = self.truth.open_grant(at).is_some();
         if !open {
             let pool = self.truth.model.items.get(&at.item).map_or(0, |i| i.pool);
-            let worth = pool.min(units) > 0 || keeps(Rule::GrantOfZero);
+            let worth = pool.min(units) > 0 || enforces(Rule::GrantOfZero);
             if !worth || !self.truth.sells(at.item) {
                 return;
             }
@@ -42,8 +43,13 @@ impl World {
         let Some(grant) = self.truth.open_grant(at).filter(|g| !g.acked) else { return };
         let (grant, epoch, counted, available) =
             (grant.id, grant.epoch, grant.counted, grant.granted);
-        let terms =
-            Terms { grant, epoch, counted, available, threshold: self.spread(at.item).threshold };
+        let terms = GrantTerms {
+            grant,
+            epoch,
+            counted,
+            available,
+            threshold: self.spread(at.item).threshold,
+        };
         self.send(Message::Init { leader, slot, terms });
     }
 
@@ -126,14 +132,16 @@ impl World {
         self.send(message);
     }
 
-    /// The parked request of an item that has waited longest gets what it lacks: from the pool, then out of other slots. Where slots are in nodes' memories each
-    /// node does so for its own requests, whatever the others do at the same time.
+    /// The parked request of an item that has waited longest gets what it lacks: from the pool,
+    /// then out of other slots. Where slots are in nodes' memories each node does so for its own
+    /// requests, whatever the others do at the same time.
     pub(crate) fn serve_parked(&mut self, leader: u8, item: ItemId) {
         let seat = leader % self.setup.nodes;
         let shared = self.places.iter().any(|p| p.at.item == item && p.node.is_none());
         let mine = |a: &super::Attempt| shared || a.asked.node == seat;
-        let waits =
-            |a: &&super::Attempt| a.state == State::Parked && a.asked.item == item && mine(a);
+        let waits = |a: &&super::Attempt| {
+            a.state == AttemptState::Parked && a.asked.item == item && mine(a)
+        };
         let Some(first) =
             self.attempts.iter().filter(waits).min_by_key(|a| (a.parked, a.asked.attempt))
         else {
@@ -156,10 +164,11 @@ impl World {
         }
     }
 
-    /// What a leader knows of an item's slots: those that it reaches as they are, the others as the truth has them.
-    fn holdings(&self, leader: u8, item: ItemId, asking: u8) -> Vec<Holding> {
+    /// What a leader knows of an item's slots: those that it reaches as they are, the others as the
+    /// truth has them.
+    fn holdings(&self, leader: u8, item: ItemId, asking: u8) -> Vec<SlotHolding> {
         let seat = Some(leader % self.setup.nodes);
-        let one = |(i, place): (usize, &super::Place)| {
+        let one = |(i, place): (usize, &super::PlacedSlot)| {
             let grant = self.truth.open_grant(place.at)?;
             let view = place.slot.view().filter(|v| v.grant == grant.id);
             let (available, rows) = match (place.node.is_none() || place.node == seat, view) {
@@ -169,7 +178,7 @@ impl World {
             };
             let recalled =
                 self.truth.pending().filter(|r| r.target == RecallTarget::Grant(grant.id));
-            Some(Holding {
+            Some(SlotHolding {
                 slot: place.at,
                 available,
                 on_its_way: rows + recalled.map(|r| r.asked).sum::<u64>(),

@@ -1,9 +1,9 @@
 //! Time, crashes and what slots do wrong.
-use doorbuster_core::rules::{Rule, keeps};
+use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::{ItemId, Phase, partition};
 
 use super::flight::Message;
-use super::node::{Node, Seen, Snapshot};
+use super::node::{ItemSnapshot, Node, Snapshot};
 use super::{Call, World};
 use crate::truth::PhaseRow;
 
@@ -23,7 +23,7 @@ impl World {
         let seen = |i: usize| {
             let item = ItemId(i as i64 + 1);
             let phase = self.truth.phases.get(&item).copied();
-            Seen {
+            ItemSnapshot {
                 pool: self.truth.pool(item),
                 free: self.truth.free(item, self.in_flight(item)),
                 phase: phase.unwrap_or(PhaseRow { shown: Phase::Draft, intent: None }),
@@ -42,18 +42,19 @@ impl World {
         }
     }
 
-    /// The requests that hold an order and that the node may not know yet, and the first transaction that the next snapshot must look at again: the
-    /// oldest one that has begun and not ended, because it may commit after any later one.
+    /// The requests that hold an order and that the node may not know yet, and the first
+    /// transaction that the next snapshot must look at again: the oldest one that has begun and not
+    /// ended, because it may commit after any later one.
     fn holders(&self, node: usize) -> (Vec<u64>, u64) {
         let Node { since, snapshot, .. } = &self.nodes[node];
-        let until = match keeps(Rule::HoldersWithCounts) {
+        let until = match enforces(Rule::HoldersWithCounts) {
             true => self.truth.version,
             false => snapshot.as_ref().map_or(0, |s| s.version),
         };
         let winners = self.truth.winners();
         let known = winners.iter().filter(|w| w.xid >= *since && w.version <= until);
         let running = self.flight.iter().chain(&self.late).filter_map(Message::xid).min();
-        let next = match (keeps(Rule::HoldersWithCounts), keeps(Rule::RefreshFromXmin)) {
+        let next = match (enforces(Rule::HoldersWithCounts), enforces(Rule::RefreshFromXmin)) {
             (false, _) => 0,
             (true, true) => running.unwrap_or(self.xids + 1),
             (true, false) => winners.iter().map(|w| w.xid + 1).max().unwrap_or(0),
@@ -64,7 +65,7 @@ impl World {
     /// Units in tickets that are cut and not settled.
     fn in_flight(&self, item: ItemId) -> u64 {
         let places = self.places.iter().filter(|p| p.at.item == item);
-        let one = |p: &super::Place| {
+        let one = |p: &super::PlacedSlot| {
             let (view, grant) = (p.slot.view()?, self.truth.open_grant(p.at)?);
             Some(grant.unsettled().saturating_sub(view.available))
         };
@@ -91,7 +92,7 @@ impl World {
     pub(crate) fn crash_leader(&mut self, leader: u8) {
         self.flight.retain(|m| m.leader() != Some(leader));
         self.late.retain(|m| m.leader() != Some(leader));
-        self.lacking.clear();
+        self.waiting_captures.clear();
     }
 
     pub(crate) fn forget(&mut self, slot: u8) {
@@ -100,7 +101,7 @@ impl World {
             return;
         }
         self.call(slot, Call::Forget);
-        self.judge.slot_fault();
+        self.checker.slot_fault();
     }
 
     pub(crate) fn save(&mut self, slot: u8) {
@@ -114,7 +115,7 @@ impl World {
         let place = &mut self.places[slot];
         if let Some(kept) = place.kept.take() {
             place.kept = Some(std::mem::replace(&mut place.slot, kept));
-            self.judge.slot_fault();
+            self.checker.slot_fault();
         }
     }
 }

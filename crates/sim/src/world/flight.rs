@@ -1,23 +1,27 @@
-//! Messages in flight. Whatever an actor will do later is a message too, so that anything can happen before it does.
+//! Messages in flight. Whatever an actor will do later is a message too, so that anything can
+//! happen before it does.
 use std::sync::Arc;
 
-use doorbuster_core::slot::{Applied, Recalled, Request, SlotView, Terms, TicketAnswer};
+use doorbuster_core::slot::{
+    ApplyOutcome, GrantTerms, RecallOutcome, SlotView, TicketAnswer, TicketRequest,
+};
 use doorbuster_core::{
-    Cause, Delivery, Epoch, Feed, Grant, GrantId, ItemId, Phase, RecallId, TicketId, Token, Verdict,
+    CloseCause, Delivery, Epoch, FeedRow, Grant, GrantId, ItemId, Phase, RecallId, TicketId, Token,
+    Verdict,
 };
 
-use super::loss::Read;
-use super::money::Errand;
+use super::delivery::DeliveryMessage;
+use super::loss::LossReading;
+use super::money::MoneyMessage;
 use super::node::Snapshot;
-use super::teller::Tale;
-use super::{Call, FLIGHT_MAX, Said, World};
+use super::{Call, FLIGHT_MAX, SlotReply, World};
 use crate::truth::{Done, Tx};
 
 /// What travels.
 #[derive(Clone, Debug)]
 pub(crate) enum Message {
     /// Node to slot.
-    Ticket { attempt: usize, slot: usize, request: Arc<Request> },
+    Ticket { attempt: usize, slot: usize, request: Arc<TicketRequest> },
     /// Slot to node.
     Answer { attempt: usize, slot: usize, token: Token, answer: TicketAnswer },
     /// A settler's transaction.
@@ -27,11 +31,11 @@ pub(crate) enum Message {
     /// Settler to node.
     Notice { node: u8, id: TicketId, verdict: Verdict },
     /// Leader to slot.
-    Init { leader: u8, slot: usize, terms: Terms },
+    Init { leader: u8, slot: usize, terms: GrantTerms },
     /// A leader's transaction, decided and not yet run.
     Commit { leader: u8, tx: Tx },
     /// Leader to slot.
-    Apply { slot: usize, epoch: Epoch, row: Arc<Feed> },
+    Apply { slot: usize, epoch: Epoch, row: Arc<FeedRow> },
     /// Leader to slot.
     Recall { leader: u8, slot: usize, id: RecallId, grant: GrantId, epoch: Epoch, units: u64 },
     /// A leader has read the truth and will ask the slot.
@@ -39,7 +43,7 @@ pub(crate) enum Message {
     /// The slot has answered, and the leader will read the truth again.
     View { leader: u8, before: Arc<Grant>, view: Option<SlotView> },
     /// A leader has read the pending recalls and will read the grant again.
-    Compare { leader: u8, before: Arc<Grant>, view: Option<SlotView>, read: Read },
+    Compare { leader: u8, before: Arc<Grant>, view: Option<SlotView>, read: LossReading },
     /// Leader to slot.
     Stop { slot: usize, stopped: bool },
     /// A leader goes from slot to slot of a stopping item.
@@ -49,9 +53,9 @@ pub(crate) enum Message {
     /// To a node.
     Snapshot { node: u8, snapshot: Snapshot },
     /// About money.
-    Errand(Errand),
+    MoneyMessage(MoneyMessage),
     /// About what happened.
-    Tale(Tale),
+    DeliveryMessage(DeliveryMessage),
 }
 
 impl Message {
@@ -64,7 +68,7 @@ impl Message {
             | Self::Compare { leader, .. }
             | Self::Drain { leader, .. }
             | Self::Roll { leader, .. } => Some(*leader),
-            Self::Errand(errand) => errand.leader(),
+            Self::MoneyMessage(money_message) => money_message.leader(),
             _ => None,
         }
     }
@@ -108,31 +112,31 @@ impl World {
         self.flight.push(message);
     }
 
-    fn place_of(&self, pick: u8) -> Option<usize> {
+    fn pick_message(&self, pick: u8) -> Option<usize> {
         usize::from(pick).checked_rem(self.flight.len())
     }
 
     pub(crate) fn deliver(&mut self, pick: u8) {
-        if let Some(i) = self.place_of(pick) {
+        if let Some(i) = self.pick_message(pick) {
             let message = self.flight.remove(i);
-            self.arrives(message);
+            self.receive(message);
         }
     }
 
     pub(crate) fn lose(&mut self, pick: u8) {
-        if let Some(i) = self.place_of(pick) {
+        if let Some(i) = self.pick_message(pick) {
             let message = self.flight.remove(i);
-            if let Message::Tale(tale) = &message {
-                self.tale_lost(tale);
+            if let Message::DeliveryMessage(delivery_message) = &message {
+                self.delivery_message_lost(delivery_message);
             }
         }
     }
 
     pub(crate) fn delay(&mut self, pick: u8) {
-        if let Some(i) = self.place_of(pick) {
+        if let Some(i) = self.pick_message(pick) {
             let message = self.flight.remove(i);
-            if let Message::Tale(tale) = &message {
-                self.tale_lost(tale);
+            if let Message::DeliveryMessage(delivery_message) = &message {
+                self.delivery_message_lost(delivery_message);
             }
             self.late.push(message);
         }
@@ -141,25 +145,25 @@ impl World {
     pub(crate) fn late(&mut self, pick: u8) {
         if let Some(i) = usize::from(pick).checked_rem(self.late.len()) {
             let message = self.late.remove(i);
-            self.arrives(message);
+            self.receive(message);
         }
     }
 
-    /// Arrives now, and once more later. A connection does not repeat a command, and clients' own retries are off: a request is put to a slot once each
-    /// time.
+    /// Arrives now, and once more later. A connection does not repeat a command, and clients' own
+    /// retries are off: a request is put to a slot once each time.
     pub(crate) fn repeat(&mut self, pick: u8) {
-        if let Some(i) = self.place_of(pick) {
+        if let Some(i) = self.pick_message(pick) {
             let message = self.flight.remove(i);
             if !matches!(message, Message::Ticket { .. }) {
                 self.late.push(message.clone());
             }
-            self.arrives(message);
+            self.receive(message);
         }
     }
 
     pub(crate) fn deliver_many(&mut self, count: usize) {
         for _ in 0..count {
-            if self.flight.is_empty() || self.judge.found() {
+            if self.flight.is_empty() || self.checker.has_finding() {
                 return;
             }
             self.deliver(0);
@@ -171,12 +175,14 @@ impl World {
         self.deliver_many(4 * FLIGHT_MAX);
     }
 
-    fn arrives(&mut self, message: Message) {
+    fn receive(&mut self, message: Message) {
         if message.slot().is_some_and(|slot| self.is_gone(slot)) {
             return;
         }
         match message {
-            Message::Ticket { attempt, slot, request } => self.cut(attempt, slot, &request),
+            Message::Ticket { attempt, slot, request } => {
+                self.issue_ticket(attempt, slot, &request)
+            }
             Message::Answer { attempt, slot, token, answer } => {
                 self.answered(attempt, slot, token, answer)
             }
@@ -186,9 +192,11 @@ impl World {
                     self.call(slot, Call::Acknowledge(delivery.at, delivery.ticket.token));
                 }
             }
-            Message::Notice { node, id, verdict } => self.notice(node, id, verdict),
+            Message::Notice { node, id, verdict } => self.verdict_notice(node, id, verdict),
             Message::Init { leader, slot, terms } => {
-                if let Said::Applied(Applied::At(_)) = self.call(slot, Call::Init(terms)) {
+                if let SlotReply::ApplyOutcome(ApplyOutcome::At(_)) =
+                    self.call(slot, Call::Init(terms))
+                {
                     self.send(Message::Commit { leader, tx: Tx::AckInit(terms.grant) });
                 }
             }
@@ -197,7 +205,7 @@ impl World {
                 drop(self.call(slot, Call::Apply(epoch, (*row).clone())))
             }
             Message::Recall { leader, slot, id, grant, epoch, units } => {
-                if let Said::Recalled(answer) =
+                if let SlotReply::RecallOutcome(answer) =
                     self.call(slot, Call::Recall(id, grant, epoch, units))
                 {
                     self.recall_answered(leader, id, answer);
@@ -207,9 +215,9 @@ impl World {
                 let view = self.places[slot].slot.view();
                 self.send(Message::View { leader, before, view });
             }
-            Message::View { leader, before, view } => self.viewed(leader, before, view),
+            Message::View { leader, before, view } => self.slot_viewed(leader, before, view),
             Message::Compare { leader, before, view, read } => {
-                self.compared(leader, &before, view.as_ref(), read)
+                self.decide_loss(leader, &before, view.as_ref(), read)
             }
             Message::Stop { slot, stopped } => drop(self.call(slot, Call::Stop(stopped))),
             Message::Drain { leader, item, intent, next } => {
@@ -217,8 +225,10 @@ impl World {
             }
             Message::Roll { leader, slot } => self.rolled(leader, slot),
             Message::Snapshot { node, snapshot } => self.take_snapshot(usize::from(node), snapshot),
-            Message::Errand(errand) => self.run_errand(errand),
-            Message::Tale(tale) => self.run_tale(tale),
+            Message::MoneyMessage(money_message) => self.run_money_message(money_message),
+            Message::DeliveryMessage(delivery_message) => {
+                self.run_delivery_message(delivery_message)
+            }
         }
     }
 
@@ -227,11 +237,11 @@ impl World {
         // Times are the store's.
         let tx = match tx {
             Tx::Serve(item, _) => Tx::Serve(item, self.now),
-            Tx::EndLine(item, _) => Tx::EndLine(item, self.now),
+            Tx::EndWaitlist(item, _) => Tx::EndWaitlist(item, self.now),
             tx => tx,
         };
         let rolled = match &tx {
-            Tx::Close(id, Cause::Rolled) => self.truth.grant(*id).cloned(),
+            Tx::Close(id, CloseCause::Rolled) => self.truth.grant(*id).cloned(),
             _ => None,
         };
         match self.commit(tx) {
@@ -255,28 +265,30 @@ impl World {
     }
 
     /// The slot's atomic step for one request.
-    fn cut(&mut self, attempt: usize, slot: usize, request: &Request) {
+    fn issue_ticket(&mut self, attempt: usize, slot: usize, request: &TicketRequest) {
         let before = self.places[slot].slot.view();
-        let Said::Ticket(answer) = self.call(slot, Call::Ticket(request.clone())) else { return };
-        if let TicketAnswer::Cut(cut) = &answer {
+        let SlotReply::Ticket(answer) = self.call(slot, Call::Ticket(request.clone())) else {
+            return;
+        };
+        if let TicketAnswer::Issued(issue_ticket) = &answer {
             let queue = self.places[slot].slot.view().map_or(0, |v| v.unacknowledged);
-            self.judge.bounds(before.is_some_and(|v| v.stopped), queue, self.setup.tight);
+            self.checker.bounds(before.is_some_and(|v| v.stopped), queue, self.setup.tight);
             let asked = self.attempts[attempt].asked;
-            self.judge.cut(&self.truth, &asked, cut, request.limit);
+            self.checker.cut(&self.truth, &asked, issue_ticket, request.limit);
         }
         self.send(Message::Answer { attempt, slot, token: request.token, answer });
     }
 
-    fn recall_answered(&mut self, leader: u8, id: RecallId, answer: Recalled) {
-        use doorbuster_core::rules::{Rule, keeps};
+    fn recall_answered(&mut self, leader: u8, id: RecallId, answer: RecallOutcome) {
+        use doorbuster_core::rules::{Rule, enforces};
         match answer {
-            Recalled::Taken(units) => {
+            RecallOutcome::Taken(units) => {
                 self.send(Message::Commit { leader, tx: Tx::RecallFinish(id, units) })
             }
-            Recalled::Refused if !keeps(Rule::RecallRefusalFinishesNothing) => {
+            RecallOutcome::Refused if !enforces(Rule::RecallRefusalFinishesNothing) => {
                 self.send(Message::Commit { leader, tx: Tx::RecallFinish(id, 0) });
             }
-            Recalled::Refused => {}
+            RecallOutcome::Refused => {}
         }
     }
 }

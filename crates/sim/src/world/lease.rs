@@ -1,8 +1,8 @@
 //! Nodes that die, stay dead and come back, and the leases of the slots in their memory.
-use doorbuster_core::{Cause, Grant, NodeId, SlotKey, lease};
+use doorbuster_core::{CloseCause, Grant, NodeId, SlotKey, lease};
 
 use super::flight::Message;
-use super::node::{Node, State};
+use super::node::{AttemptState, Node};
 use super::{Call, World};
 use crate::truth::Tx;
 
@@ -34,16 +34,16 @@ impl World {
     }
 
     /// The node dies and stays dead. The last one that lives does not.
-    pub(crate) fn die(&mut self, node: u8) {
+    pub(crate) fn stop_node(&mut self, node: u8) {
         let node = node % self.setup.nodes;
         if self.nodes.iter().filter(|n| !n.is_dead).count() > 1 {
             self.end_process(node);
             self.nodes[usize::from(node)].is_dead = true;
-            self.judge.reach("node died");
+            self.checker.count_case("node died");
         }
     }
 
-    pub(crate) fn rise(&mut self, node: u8) {
+    pub(crate) fn restart_node(&mut self, node: u8) {
         let node = node % self.setup.nodes;
         if self.nodes[usize::from(node)].is_dead {
             self.start_process(node);
@@ -52,7 +52,7 @@ impl World {
 
     fn end_process(&mut self, node: u8) {
         for attempt in self.attempts.iter_mut().filter(|a| a.asked.node == node) {
-            attempt.state = State::Over;
+            attempt.state = AttemptState::Over;
         }
         self.flight.retain(|m| m.node() != Some(node));
         self.late.retain(|m| m.node() != Some(node));
@@ -73,14 +73,14 @@ impl World {
             if self.places[slot].node == Some(node)
                 && let Some(id) = self.truth.open_grant(self.places[slot].at).map(|g| g.id)
             {
-                self.commit(Tx::Close(id, Cause::LeaseLapsed));
+                self.commit(Tx::Close(id, CloseCause::LeaseLapsed));
             }
         }
-        self.beat(node);
+        self.renew_lease(node);
         self.boot_snapshot(usize::from(node));
     }
 
-    pub(crate) fn beat(&mut self, node: u8) {
+    pub(crate) fn renew_lease(&mut self, node: u8) {
         let node = &mut self.nodes[usize::from(node % self.setup.nodes)];
         if !node.is_dead {
             node.until = self.now.plus(LEASE_MS);
@@ -88,12 +88,12 @@ impl World {
     }
 
     /// A leader, who sits at a node, closes the grants of nodes whose leases have lapsed.
-    pub(crate) fn leases(&mut self, leader: u8) {
+    pub(crate) fn close_lapsed_grants(&mut self, leader: u8) {
         let seat = leader % self.setup.nodes;
         if self.nodes[usize::from(seat)].is_dead {
             return;
         }
-        let of_node = |p: &super::Place| {
+        let of_node = |p: &super::PlacedSlot| {
             let grant = self.truth.open_grant(p.at)?;
             let slot = SlotKey { index: u32::from(p.node?), ..grant.slot };
             Some(Grant { slot, ..grant.clone() })
@@ -102,13 +102,17 @@ impl World {
         let numbered = (0_u32..).zip(&self.nodes);
         let live: Vec<_> =
             numbered.filter(|(_, n)| n.until >= self.now).map(|(i, _)| NodeId(i)).collect();
-        let lapsed: Vec<_> = lease::lapsed(&open, &live, NodeId(u32::from(seat)))
+        let lapsed: Vec<_> = lease::lapsed_grants(&open, &live, NodeId(u32::from(seat)))
             .into_iter()
             .map(|g| (g.id, NodeId(g.slot.index)))
             .collect();
         for (id, node) in lapsed {
-            self.judge.lapsed(node.0, self.nodes.get(node.0 as usize).map(|n| n.until), self.now);
-            self.send(Message::Commit { leader, tx: Tx::Close(id, Cause::LeaseLapsed) });
+            self.checker.lease_lapsed(
+                node.0,
+                self.nodes.get(node.0 as usize).map(|n| n.until),
+                self.now,
+            );
+            self.send(Message::Commit { leader, tx: Tx::Close(id, CloseCause::LeaseLapsed) });
         }
     }
 
@@ -116,8 +120,8 @@ impl World {
     pub(super) fn leases_at_rest(&mut self) {
         let dead = self.nodes.iter().filter(|n| n.is_dead).map(|n| n.until).max();
         self.now = self.now.max(dead.map_or(self.now, |until| until.plus(1)));
-        (0..self.setup.nodes).for_each(|node| self.beat(node));
+        (0..self.setup.nodes).for_each(|node| self.renew_lease(node));
         let seat = self.living(0);
-        self.leases(seat);
+        self.close_lapsed_grants(seat);
     }
 }

@@ -1,24 +1,25 @@
-//! What nodes and leaders do about money: take the provider's messages, hand out checkouts, ask the provider, and have refunds made.
+//! What nodes and leaders do about money: take the provider's messages, hand out checkouts, ask the
+//! provider, and have refunds made.
 use doorbuster_core::limits::PARK_MS;
 use doorbuster_core::money::{
-    Capture, Captured, Checkout, CheckoutKept, Refund, RefundNews, RefundState,
+    Capture, CaptureOutcome, Checkout, CheckoutOutcome, Refund, RefundState, RefundUpdate,
 };
-use doorbuster_core::rules::{Rule, keeps};
+use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::{Millis, OrderState, TicketId};
 
 use super::World;
 use super::flight::Message;
-use super::provider::Hook;
+use super::provider::ProviderMessage;
 use crate::truth::rules::PROVIDER;
 use crate::truth::{Done, Tx};
 
 /// What travels between nodes, leaders and the provider.
 #[derive(Clone, Debug)]
-pub(crate) enum Errand {
+pub(crate) enum MoneyMessage {
     /// A message of the provider.
-    Hook { event: String, hook: Hook },
+    ProviderMessage { event: String, hook: ProviderMessage },
     /// What was answered before its effect.
-    Answered { event: String, hook: Hook },
+    Answered { event: String, hook: ProviderMessage },
     /// A node asks for a checkout.
     Make { order: TicketId },
     /// The provider made one.
@@ -34,10 +35,10 @@ pub(crate) enum Errand {
     /// A leader asks for a refund, or how far it is.
     Refund { leader: u8, key: String, refund: Refund },
     /// What the provider said of it, which was asked about as it was then.
-    Said { leader: u8, asked: Refund, news: RefundNews },
+    Said { leader: u8, asked: Refund, news: RefundUpdate },
 }
 
-impl Errand {
+impl MoneyMessage {
     /// The leader whose memory this is.
     pub(crate) fn leader(&self) -> Option<u8> {
         match self {
@@ -52,7 +53,7 @@ impl Errand {
 
 /// A captured payment that waits for units to be recalled, in the memory of whoever took it.
 #[derive(Clone, Debug)]
-pub(crate) struct Lacking {
+pub(crate) struct WaitingCapture {
     pub(crate) told: Capture,
     pub(crate) charge: usize,
     since: Millis,
@@ -67,64 +68,70 @@ fn number_of(session: &str) -> Option<usize> {
 }
 
 impl World {
-    pub(crate) fn run_errand(&mut self, errand: Errand) {
-        match errand {
-            Errand::Hook { event, hook } => self.hooked(event, hook),
-            Errand::Answered { event, hook } => self.take_hook(&event, &hook),
-            Errand::Make { order } => {
+    pub(crate) fn run_money_message(&mut self, money_message: MoneyMessage) {
+        match money_message {
+            MoneyMessage::ProviderMessage { event, hook } => self.receive_hook(event, hook),
+            MoneyMessage::Answered { event, hook } => self.take_hook(&event, &hook),
+            MoneyMessage::Make { order } => {
                 let Some(money) = self.cost_of(&order) else { return };
                 if let Some(session) = self.make_session(order, money) {
-                    self.send(Message::Errand(Errand::Made { order, session }));
+                    self.send(Message::MoneyMessage(MoneyMessage::Made { order, session }));
                 }
             }
-            Errand::Made { order, session } => self.keep_checkout(order, session),
-            Errand::Close { leader, order, session } => self.close_session(leader, order, session),
-            Errand::Closed { leader, order, session, found } => {
+            MoneyMessage::Made { order, session } => self.keep_checkout(order, session),
+            MoneyMessage::Close { leader, order, session } => {
+                self.close_session(leader, order, session)
+            }
+            MoneyMessage::Closed { leader, order, session, found } => {
                 self.closed(leader, order, session, &found)
             }
-            Errand::NoteClosed { order, session, .. } => self.note_closed(order, session),
-            Errand::NoteInVain { order, session, .. } => {
-                self.commit(Tx::AskInVain(order, name_of(session), self.now));
+            MoneyMessage::NoteClosed { order, session, .. } => self.note_closed(order, session),
+            MoneyMessage::NoteInVain { order, session, .. } => {
+                self.commit(Tx::RecordUnanswered(order, name_of(session), self.now));
             }
-            Errand::Refund { leader, key, refund } => {
+            MoneyMessage::Refund { leader, key, refund } => {
                 let news = self.asked_for_refund(&key, &refund);
-                self.send(Message::Errand(Errand::Said { leader, asked: refund, news }));
+                self.send(Message::MoneyMessage(MoneyMessage::Said {
+                    leader,
+                    asked: refund,
+                    news,
+                }));
             }
-            Errand::Said { asked, news, .. } => {
+            MoneyMessage::Said { asked, news, .. } => {
                 drop(self.commit(Tx::AnswerRefund(asked, news, self.now)))
             }
         }
     }
 
     /// A node takes a message of the provider, and answers it when it has had its effect.
-    fn hooked(&mut self, event: String, hook: Hook) {
-        if !keeps(Rule::AnswerAfterEffect) {
+    fn receive_hook(&mut self, event: String, hook: ProviderMessage) {
+        if !enforces(Rule::AnswerAfterEffect) {
             self.answer_hook(&event, &hook);
-            return self.send(Message::Errand(Errand::Answered { event, hook }));
+            return self.send(Message::MoneyMessage(MoneyMessage::Answered { event, hook }));
         }
         self.take_hook(&event, &hook);
     }
 
-    fn take_hook(&mut self, event: &str, hook: &Hook) {
+    fn take_hook(&mut self, event: &str, hook: &ProviderMessage) {
         match hook {
-            Hook::Captured(charge) => {
-                let told = self.told_of(*charge, event);
+            ProviderMessage::Captured(charge) => {
+                let told = self.capture_message(*charge, event);
                 self.capture(told, *charge, false);
             }
-            Hook::Failed(charge) => {
-                let mut told = self.told_of(*charge, event);
+            ProviderMessage::Failed(charge) => {
+                let mut told = self.capture_message(*charge, event);
                 // What was tried need not be what is captured in the end.
                 told.money.minor -= i64::from(charge.is_multiple_of(2));
                 self.commit(Tx::FailPayment(told, self.now));
             }
-            Hook::Refund(id, news) => {
+            ProviderMessage::Refund(id, news) => {
                 self.commit(Tx::SettleRefund(event.to_owned(), id.clone(), news.clone(), self.now));
             }
         }
     }
 
-    fn answer_hook(&mut self, event: &str, hook: &Hook) {
-        if let Hook::Captured(charge) = hook {
+    fn answer_hook(&mut self, event: &str, hook: &ProviderMessage) {
+        if let ProviderMessage::Captured(charge) = hook {
             self.answered_hook(*charge, event);
         }
     }
@@ -138,21 +145,22 @@ impl World {
 
     /// A payment whose message is taken at once, by a node that cannot have units recalled.
     pub(crate) fn capture_at_once(&mut self, charge: usize, event: &str) {
-        let told = self.told_of(charge, event);
+        let told = self.capture_message(charge, event);
         self.capture(told, charge, true);
     }
 
-    /// Takes a captured payment. One that lacks units waits for them to be recalled, in the memory of whoever took it.
+    /// Takes a captured payment. One that lacks units waits for them to be recalled, in the memory
+    /// of whoever took it.
     pub(crate) fn capture(&mut self, told: Capture, charge: usize, last: bool) -> bool {
-        let Done::Captured(captured) = self.commit(Tx::Capture(told.clone(), last, self.now))
+        let Done::CaptureOutcome(captured) = self.commit(Tx::Capture(told.clone(), last, self.now))
         else {
             return false;
         };
-        let Captured::Lacks { order, units } = captured else {
+        let CaptureOutcome::UnitsMissing { order, units } = captured else {
             self.answered_hook(charge, &told.event);
             return true;
         };
-        self.judge.reach("late payment lacks units");
+        self.checker.count_case("late payment lacks units");
         let mut lacks = units;
         for slot in 0..self.places.len() {
             let has = self.places[slot].slot.view().map_or(0, |v| v.available).min(lacks);
@@ -161,19 +169,19 @@ impl World {
                 lacks -= has;
             }
         }
-        if !self.lacking.iter().any(|l| l.told == told) {
-            self.lacking.push(Lacking { told, charge, since: self.mono });
+        if !self.waiting_captures.iter().any(|l| l.told == told) {
+            self.waiting_captures.push(WaitingCapture { told, charge, since: self.mono });
         }
         false
     }
 
     pub(crate) fn capture_again(&mut self, pick: u8) {
-        let Some(nth) = usize::from(pick).checked_rem(self.lacking.len()) else { return };
-        let Lacking { told, charge, since } = self.lacking[nth].clone();
+        let Some(nth) = usize::from(pick).checked_rem(self.waiting_captures.len()) else { return };
+        let WaitingCapture { told, charge, since } = self.waiting_captures[nth].clone();
         let last = self.mono.0 - since.0 >= PARK_MS;
         if self.capture(told.clone(), charge, last) {
-            self.judge.reach("captured again");
-            self.lacking.retain(|l| l.told != told);
+            self.checker.count_case("captured again");
+            self.waiting_captures.retain(|l| l.told != told);
         }
     }
 
@@ -187,14 +195,14 @@ impl World {
                 let session = number_of(&checkout.session);
                 self.hand_checkout(session);
             }
-            None => self.send(Message::Errand(Errand::Make { order: id })),
+            None => self.send(Message::MoneyMessage(MoneyMessage::Make { order: id })),
         }
     }
 
     fn hand_checkout(&mut self, session: Option<usize>) {
         if let Some(session) = session.and_then(|i| self.provider.sessions.get_mut(i)) {
             session.handed = true;
-            self.judge.reach("checkout handed out");
+            self.checker.count_case("checkout handed out");
         }
     }
 
@@ -210,12 +218,13 @@ impl World {
             at: self.now,
             asked_at: None,
         };
-        if let Done::Kept(CheckoutKept::Kept(kept)) = self.commit(Tx::KeepCheckout(checkout)) {
+        if let Done::Kept(CheckoutOutcome::Kept(kept)) = self.commit(Tx::KeepCheckout(checkout)) {
             self.hand_checkout(number_of(&kept.session));
         }
     }
 
-    /// Checkouts that may still take money, though their order does not wait for any, or not much longer.
+    /// Checkouts that may still take money, though their order does not wait for any, or not much
+    /// longer.
     pub(crate) fn checkouts_to_close(&self) -> Vec<(TicketId, usize)> {
         let due = |c: &&Checkout| {
             let order = self.truth.model.orders.get(&c.order);
@@ -229,41 +238,47 @@ impl World {
         let due = self.checkouts_to_close();
         let Some(nth) = usize::from(pick).checked_rem(due.len()) else { return };
         let (order, session) = due[nth];
-        self.send(Message::Errand(Errand::Close { leader, order, session }));
+        self.send(Message::MoneyMessage(MoneyMessage::Close { leader, order, session }));
     }
 
-    /// The provider takes no money there from now on, and says what it took. A leader that hears nothing notes that.
+    /// The provider takes no money there from now on, and says what it took. A leader that hears
+    /// nothing notes that.
     fn close_session(&mut self, leader: u8, order: TicketId, session: usize) {
         if self.provider.away {
-            return self.send(Message::Errand(Errand::NoteInVain { leader, order, session }));
+            return self.send(Message::MoneyMessage(MoneyMessage::NoteInVain {
+                leader,
+                order,
+                session,
+            }));
         }
-        if keeps(Rule::CloseAtProvider) {
+        if enforces(Rule::CloseAtProvider) {
             self.provider.sessions[session].open = false;
         }
         let found = self.provider.paid_at(session);
-        self.send(Message::Errand(Errand::Closed { leader, order, session, found }));
+        self.send(Message::MoneyMessage(MoneyMessage::Closed { leader, order, session, found }));
     }
 
     fn note_closed(&mut self, order: TicketId, session: usize) {
         if let Done::Taken(true) = self.commit(Tx::CloseCheckout(order, name_of(session))) {
-            self.judge.closed_checkout(&self.truth, &self.provider, session, self.mono);
+            self.checker.closed_checkout(&self.truth, &self.provider, session, self.mono);
         }
     }
 
     /// First what was captured has its effect; only then nobody asks about the checkout any more.
     fn closed(&mut self, leader: u8, order: TicketId, session: usize, found: &[usize]) {
-        let close = Message::Errand(Errand::NoteClosed { leader, order, session });
-        if !keeps(Rule::CaptureBeforeClosed) {
+        let close = Message::MoneyMessage(MoneyMessage::NoteClosed { leader, order, session });
+        if !enforces(Rule::CaptureBeforeClosed) {
             self.note_closed(order, session);
-            let hook = |&charge: &usize| (format!("found_{charge}"), Hook::Captured(charge));
+            let hook =
+                |&charge: &usize| (format!("found_{charge}"), ProviderMessage::Captured(charge));
             for (event, hook) in found.iter().map(hook).collect::<Vec<_>>() {
-                self.send(Message::Errand(Errand::Hook { event, hook }));
+                self.send(Message::MoneyMessage(MoneyMessage::ProviderMessage { event, hook }));
             }
             return;
         }
         let mut all = true;
         for &charge in found {
-            let told = self.told_of(charge, &format!("found_{charge}"));
+            let told = self.capture_message(charge, &format!("found_{charge}"));
             all &= self.capture(told, charge, false);
         }
         if all {
@@ -280,11 +295,11 @@ impl World {
         let due = self.refunds_due();
         let Some(nth) = usize::from(pick).checked_rem(due.len()) else { return };
         let refund = due[nth].clone();
-        let key = match keeps(Rule::RefundUnderItsKey) {
+        let key = match enforces(Rule::RefundUnderItsKey) {
             true => refund.id.0.clone(),
             false => format!("{}-{}", refund.id.0, self.draw()),
         };
-        self.send(Message::Errand(Errand::Refund { leader, key, refund }));
+        self.send(Message::MoneyMessage(MoneyMessage::Refund { leader, key, refund }));
     }
 
     pub(crate) fn retry_refund(&mut self, pick: u8) {

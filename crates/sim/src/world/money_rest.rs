@@ -1,11 +1,12 @@
-//! Money and telling at rest: the provider is there and sends its messages until they are answered, every loop runs until nothing is left to do.
+//! Money and telling at rest: the provider is there and sends its messages until they are answered,
+//! every loop runs until nothing is left to do.
 use doorbuster_core::OrderState;
-use doorbuster_core::event::By;
+use doorbuster_core::event::Attribution;
 use doorbuster_core::money::RefundState;
-use doorbuster_core::order::Ending;
+use doorbuster_core::order::EndReason;
 
 use super::World;
-use super::teller::{ENDPOINTS, Mood};
+use super::delivery::{ENDPOINTS, EndpointMode};
 use crate::truth::Tx;
 
 /// Rounds within which all money is where it belongs, or all is told.
@@ -16,7 +17,8 @@ const GIVEN_UP_AFTER: usize = 15;
 const ROUND_MS: i64 = 10_000;
 
 impl World {
-    /// Every message is answered, every checkout that should be is closed. Orders that wait for their payment still do.
+    /// Every message is answered, every checkout that should be is closed. Orders that wait for
+    /// their payment still do.
     pub(super) fn payments_at_rest(&mut self) {
         self.provider.away = false;
         for _ in 0..ROUNDS_MAX {
@@ -25,66 +27,66 @@ impl World {
             self.deliver_all();
             self.recall_for_late_payments();
             for (order, session) in self.checkouts_to_close() {
-                self.send(super::flight::Message::Errand(super::money::Errand::Close {
-                    leader: 0,
-                    order,
-                    session,
-                }));
+                self.send(super::flight::Message::MoneyMessage(
+                    super::money::MoneyMessage::Close { leader: 0, order, session },
+                ));
             }
             self.deliver_all();
-            let waits = !self.lacking.is_empty() || !self.checkouts_to_close().is_empty();
-            if self.judge.found() || !waits {
+            let waits = !self.waiting_captures.is_empty() || !self.checkouts_to_close().is_empty();
+            if self.checker.has_finding() || !waits {
                 return;
             }
         }
-        self.judge.find("rest", || format!("payments never come to rest: {:?}", self.lacking));
+        self.checker
+            .find("rest", || format!("payments never come to rest: {:?}", self.waiting_captures));
     }
 
-    /// What was captured outside of any checkout is told until it is answered. What was captured at one may never be told: it is found.
+    /// What was captured outside of any checkout is told until it is answered. What was captured at
+    /// one may never be told: it is found.
     fn tell_again_at_rest(&mut self) {
         for charge in 0..self.provider.charges.len() {
             let it = &self.provider.charges[charge];
             if it.session.is_none() && it.unanswered.is_some() {
-                self.tell_again(charge as u8, 0);
+                self.send_again(charge as u8, 0);
             }
         }
     }
 
     fn recall_for_late_payments(&mut self) {
         for _ in 0..ROUNDS_MAX {
-            let Some(first) = self.lacking.first().cloned() else { return };
+            let Some(first) = self.waiting_captures.first().cloned() else { return };
             let of = |o: &&doorbuster_core::Order| o.id.to_string() == first.told.order;
             if let Some(order) = self.truth.model.orders.values().find(of) {
-                let (item, units) = (order.item, order.units.wide());
+                let (item, units) = (order.item, order.units.to_u64());
                 self.recall_to_pool(item, units);
             }
             if !self.capture(first.told.clone(), first.charge, false) {
                 // What was free a moment ago is sold by now, or cannot be recalled: the last try.
                 self.capture(first.told.clone(), first.charge, true);
             }
-            self.lacking.retain(|l| l.told != first.told);
+            self.waiting_captures.retain(|l| l.told != first.told);
         }
     }
 
     /// The end of all payment windows: what is not paid expires, all that must go back arrives.
-    pub(super) fn windows_end(&mut self) {
+    pub(super) fn end_payment_windows(&mut self) {
         let last = self.truth.orders_in(OrderState::Reserved).map(|o| o.pay_by).max();
         self.now = self.now.max(last.unwrap_or(self.now).plus(1));
         self.payments_at_rest();
         let due: Vec<_> = self.truth.orders_in(OrderState::Reserved).map(|o| o.id).collect();
         for id in due {
-            self.commit(Tx::End(id, Ending::Expire, By::ENGINE.clone(), self.now));
+            self.commit(Tx::End(id, EndReason::Expire, Attribution::ENGINE.clone(), self.now));
         }
-        self.judge.nothing_reserved(&self.truth);
+        self.checker.nothing_reserved(&self.truth);
         self.refunds_at_rest();
-        self.judge.money_at_rest(&self.truth, &self.provider);
+        self.checker.money_at_rest(&self.truth, &self.provider);
     }
 
     fn refunds_at_rest(&mut self) {
-        self.tell_what_came_back();
+        self.send_lost_refunds();
         for round in 0..ROUNDS_MAX {
             let open = |r: &&doorbuster_core::money::Refund| r.state != RefundState::Settled;
-            if self.judge.found() || !self.truth.model.refunds.values().any(|r| open(&r)) {
+            if self.checker.has_finding() || !self.truth.model.refunds.values().any(|r| open(&r)) {
                 return;
             }
             for nth in 0..self.truth.model.refunds.len() {
@@ -105,35 +107,37 @@ impl World {
     }
 
     /// Endpoints take what they are told, but for one event that one of them may refuse for ever.
-    pub(super) fn telling_at_rest(&mut self) {
+    pub(super) fn deliveries_at_rest(&mut self) {
         for worker in 0..2 {
-            self.crash_teller(worker);
+            self.crash_worker(worker);
         }
         for endpoint in 0..ENDPOINTS {
-            let it = &mut self.tellers.endpoints[endpoint];
-            if !matches!(it.mood, Mood::Refuses(_)) {
-                it.mood = Mood::Well;
+            let it = &mut self.deliveries.endpoints[endpoint];
+            if !matches!(it.mode, EndpointMode::Refuses(_)) {
+                it.mode = EndpointMode::Accepts;
             }
-            self.tell_all(endpoint);
-            if self.judge.found() {
+            self.deliver_all_events(endpoint);
+            if self.checker.has_finding() {
                 return;
             }
         }
     }
 
-    fn tell_all(&mut self, endpoint: usize) {
+    fn deliver_all_events(&mut self, endpoint: usize) {
         let rounds = ROUNDS_MAX + 20 * self.truth.model.events.len();
         for _ in 0..rounds {
-            self.tell_endpoint(0, endpoint as u8);
+            self.deliver_events(0, endpoint as u8);
             self.deliver_all();
-            if self.judge.found() || (self.all_told(endpoint) && self.flight.is_empty()) {
+            if self.checker.has_finding()
+                || (self.all_delivered(endpoint) && self.flight.is_empty())
+            {
                 break;
             }
-            if let Some(next) = self.tells_next(endpoint) {
+            if let Some(next) = self.next_delivery_at(endpoint) {
                 self.mono = self.mono.max(next);
             }
         }
         let dead = self.dead_letters(endpoint);
-        self.judge.told_at_rest(&self.truth.model.events, endpoint, &dead);
+        self.checker.delivered_at_rest(&self.truth.model.events, endpoint, &dead);
     }
 }

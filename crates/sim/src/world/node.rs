@@ -1,28 +1,28 @@
 //! A node: what it knows of the truth, and the requests that wait in it.
 use doorbuster_core::limits::{DECIDE_WITHIN_MS, PARK_MS, PARKED_MAX};
-use doorbuster_core::refuse::Free;
-use doorbuster_core::rules::{Rule, keeps};
-use doorbuster_core::slot::Request;
+use doorbuster_core::refusal::FreeUnits;
+use doorbuster_core::rules::{Rule, enforces};
+use doorbuster_core::slot::TicketRequest;
 use doorbuster_core::{ItemId, Millis, NodeId, Phase, TicketId, Token, Units, Verdict};
 
 use hashbrown::HashSet;
 
 use super::flight::Message;
 use super::{NAMES, World};
-use crate::judge::{Asked, At, Told};
+use crate::checker::{AnswerContext, BuyerAnswer, BuyerRequest};
 use crate::truth::PhaseRow;
 
 /// A snapshot older than this refuses nobody any more.
 pub(crate) const SNAPSHOT_AGE_MS: i64 = 1_000;
 /// How often one attempt asks again under a new epoch.
 const ASKS_MAX: u8 = 3;
-const PICK: &str = "an attempt that was picked from the list";
+const PICKED_ATTEMPT: &str = "an attempt that was picked from the list";
 
 /// What a node knows of one item.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Seen {
+pub(crate) struct ItemSnapshot {
     pub(crate) pool: u64,
-    pub(crate) free: Free,
+    pub(crate) free: FreeUnits,
     pub(crate) phase: PhaseRow,
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct Snapshot {
     pub(crate) holders: Vec<u64>,
     /// The first transaction that the next snapshot looks at.
     pub(crate) since: u64,
-    pub(crate) items: [Seen; 2],
+    pub(crate) items: [ItemSnapshot; 2],
     /// What is granted to each slot and not settled.
     pub(crate) levels: Vec<u64>,
 }
@@ -60,7 +60,7 @@ pub(crate) struct Node {
 
 /// Where an attempt stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum AttemptState {
     /// A slot was asked.
     Asking { slot: usize },
     /// Its ticket is cut; the verdict is awaited.
@@ -68,7 +68,7 @@ pub(crate) enum State {
     /// Every slot is short; units are awaited.
     Parked,
     /// A slot refused it; told once a snapshot that is newer shows no order of it.
-    Refused { told: Told, version: u64 },
+    Refused { told: BuyerAnswer, version: u64 },
     /// Answered `202`; the verdict will be told as an event.
     Handed { id: TicketId },
     /// Answered, or its node died.
@@ -78,8 +78,8 @@ pub(crate) enum State {
 /// One request of a buyer at a node, from arrival to answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempt {
-    pub(crate) asked: Asked,
-    pub(crate) state: State,
+    pub(crate) asked: BuyerRequest,
+    pub(crate) state: AttemptState,
     pub(crate) half: u64,
     token: Token,
     /// What was drawn for its way through the partitions.
@@ -103,8 +103,8 @@ impl World {
     /// A request arrives at a node.
     pub(crate) fn arrive(&mut self, node: u8, buyer: u8, key: u8, item: ItemId, units: Units) {
         let node = self.living(node);
-        let half = NAMES.half(buyer, key);
-        let asked = Asked {
+        let half = NAMES.low_64_bits(buyer, key);
+        let asked = BuyerRequest {
             node,
             buyer,
             key,
@@ -113,10 +113,10 @@ impl World {
             began: self.truth.version,
             attempt: self.attempts.len(),
         };
-        self.judge.asked(&asked);
+        self.checker.asked(&asked);
         let token = Token(0);
         let number = self.number_of(item, self.attempts.len());
-        let state = State::Over;
+        let state = AttemptState::Over;
         self.attempts.push(Attempt {
             asked,
             state,
@@ -135,22 +135,22 @@ impl World {
         if self.answer_from_order(i) || self.answer_from_snapshot(i) {
             return;
         }
-        self.ask(i);
+        self.ask_next_slot(i);
     }
 
     /// Whether the request holds an order as far as its node knows, and is answered with it.
     pub(crate) fn answer_from_order(&mut self, i: usize) -> bool {
         let Attempt { asked, half, .. } = self.attempts[i];
         let node = &self.nodes[usize::from(asked.node)];
-        let own = node.own.contains(&half) && keeps(Rule::OwnOrders);
+        let own = node.own.contains(&half) && enforces(Rule::OwnOrders);
         let known = node.holders.contains(&half) || own;
-        if !known || !keeps(Rule::WinnersInSnapshot) {
+        if !known || !enforces(Rule::WinnersInSnapshot) {
             return false;
         }
         let Some(order) = self.truth.order_of(&asked.buyer(), &asked.key()) else { return false };
         let same = order.item == asked.item && order.units == asked.units;
-        let told = if same { Told::Order(order.id) } else { Told::KeyReused };
-        self.tell(i, told);
+        let told = if same { BuyerAnswer::Order(order.id) } else { BuyerAnswer::KeyReused };
+        self.answer_buyer(i, told);
         true
     }
 
@@ -158,23 +158,23 @@ impl World {
     pub(crate) fn answer_from_snapshot(&mut self, i: usize) -> bool {
         let asked = self.attempts[i].asked;
         let Some(snapshot) = &self.nodes[usize::from(asked.node)].snapshot else { return false };
-        if self.mono.0 - snapshot.at.0 > SNAPSHOT_AGE_MS && keeps(Rule::SnapshotAge) {
+        if self.mono.0 - snapshot.at.0 > SNAPSHOT_AGE_MS && enforces(Rule::SnapshotAge) {
             return false;
         }
         let seen = snapshot.items[asked.item.0 as usize - 1];
         let as_of = snapshot.version;
         let phase = seen.phase.shown;
         if phase != Phase::Open {
-            self.tell(i, Told::Phase { phase, as_of });
+            self.answer_buyer(i, BuyerAnswer::Phase { phase, as_of });
             return true;
         }
         let Some(refusal) = seen.free.refuses(asked.units) else { return false };
-        self.tell(i, Told::SoldOut { refusal, as_of, parked: false });
+        self.answer_buyer(i, BuyerAnswer::SoldOut { refusal, as_of, parked: false });
         true
     }
 
     /// Puts the request to the next slot of its round.
-    pub(crate) fn ask(&mut self, i: usize) {
+    pub(crate) fn ask_next_slot(&mut self, i: usize) {
         let Some(slot) = self.next_slot(i) else { return self.short_everywhere(i) };
         let token = Token(self.draw() >> 16);
         let asked = self.attempts[i].asked;
@@ -183,9 +183,9 @@ impl World {
         attempt.token = token;
         attempt.round += 1;
         attempt.early = None;
-        attempt.state = State::Asking { slot };
+        attempt.state = AttemptState::Asking { slot };
         let limit = u32::from(self.setup.items[asked.item.0 as usize - 1].limit);
-        let request = Request {
+        let request = TicketRequest {
             token,
             buyer: asked.buyer(),
             key: asked.key(),
@@ -208,57 +208,61 @@ impl World {
         self.attempts[i].round = 0;
         if !last {
             if self.is_crowded(asked.node) {
-                return self.tell(i, Told::Retry);
+                return self.answer_buyer(i, BuyerAnswer::Retry);
             }
-            self.judge.reach("parked");
+            self.checker.count_case("parked");
             self.attempts[i].parked.get_or_insert(self.mono);
-            self.attempts[i].state = State::Parked;
+            self.attempts[i].state = AttemptState::Parked;
             let parked = self.parked_at(asked.node);
-            return self.judge.parked(parked, self.setup.tight);
+            return self.checker.parked(parked, self.setup.tight);
         }
         let told = match &self.nodes[usize::from(asked.node)].snapshot {
             Some(s) if s.version >= asked.began && self.mono.0 - s.at.0 <= SNAPSHOT_AGE_MS => {
                 let refusal = s.items[asked.item.0 as usize - 1].free.parked_too_long(asked.units);
-                Told::SoldOut { refusal, as_of: s.version, parked: true }
+                BuyerAnswer::SoldOut { refusal, as_of: s.version, parked: true }
             }
-            _ => Told::Retry,
+            _ => BuyerAnswer::Retry,
         };
-        self.tell(i, told);
+        self.answer_buyer(i, told);
     }
 
     fn parked_at(&self, node: u8) -> usize {
-        self.attempts.iter().filter(|a| a.asked.node == node && a.state == State::Parked).count()
+        self.attempts
+            .iter()
+            .filter(|a| a.asked.node == node && a.state == AttemptState::Parked)
+            .count()
     }
 
     /// Whether the node has no place for one more parked request.
     fn is_crowded(&self, node: u8) -> bool {
         let bound = if self.setup.tight == 0 { PARKED_MAX } else { usize::from(self.setup.tight) };
-        self.parked_at(node) >= bound && keeps(Rule::ParkedBound)
+        self.parked_at(node) >= bound && enforces(Rule::ParkedBound)
     }
 
-    /// A parked request is put to the slots again; the last time when it has waited as long as it may.
+    /// A parked request is put to the slots again; the last time when it has waited as long as it
+    /// may.
     pub(crate) fn retry(&mut self, i: usize) {
         let since = self.attempts[i].parked.unwrap_or(self.mono);
         self.attempts[i].last = self.mono.0 - since.0 >= PARK_MS;
         self.attempts[i].round = 0;
         self.attempts[i].last_try = self.truth.version;
-        if self.attempts[i].last && !keeps(Rule::LastTry) {
+        if self.attempts[i].last && !enforces(Rule::LastTry) {
             return self.short_everywhere(i);
         }
-        self.ask(i);
+        self.ask_next_slot(i);
     }
 
     /// The request is put to the slots once more, because the epoch of its ticket is over.
-    pub(crate) fn ask_again(&mut self, i: usize) -> bool {
+    pub(crate) fn ask_under_new_epoch(&mut self, i: usize) -> bool {
         let attempt = &mut self.attempts[i];
         if attempt.again >= ASKS_MAX {
             return false;
         }
         attempt.again += 1;
-        self.judge.reach("asked again");
+        self.checker.count_case("asked again");
         let attempt = &mut self.attempts[i];
         attempt.round = 0;
-        self.ask(i);
+        self.ask_next_slot(i);
         true
     }
 
@@ -277,13 +281,15 @@ impl World {
                 continue;
             }
             match self.attempts[i].state {
-                State::Parked => drop(self.answer_from_order(i) || self.answer_from_snapshot(i)),
-                State::Refused { told, version: asked_after } if version >= asked_after => {
-                    self.confirm(i, told)
+                AttemptState::Parked => {
+                    _ = self.answer_from_order(i) || self.answer_from_snapshot(i);
                 }
-                State::Waiting { id } => self.epoch_over(i, id, version),
-                State::Handed { id } if !keeps(Rule::AskAgainOnlyWithoutId) => {
-                    self.epoch_over(i, id, version)
+                AttemptState::Refused { told, version: asked_after } if version >= asked_after => {
+                    self.confirm_refusal(i, told)
+                }
+                AttemptState::Waiting { id } => self.retry_if_epoch_closed(i, id, version),
+                AttemptState::Handed { id } if !enforces(Rule::AskAgainOnlyWithoutId) => {
+                    self.retry_if_epoch_closed(i, id, version)
                 }
                 _ => {}
             }
@@ -291,30 +297,31 @@ impl World {
     }
 
     /// A slot's refusal is told unless the request turns out to hold an order.
-    fn confirm(&mut self, i: usize, told: Told) {
+    fn confirm_refusal(&mut self, i: usize, told: BuyerAnswer) {
         if !self.answer_from_order(i) {
-            self.tell(i, told);
+            self.answer_buyer(i, told);
         }
     }
 
     /// Asks again if the ticket's grant is closed as of this commit.
-    fn epoch_over(&mut self, i: usize, id: TicketId, version: u64) {
+    fn retry_if_epoch_closed(&mut self, i: usize, id: TicketId, version: u64) {
         let grant = id.parts().expect("an id of a ticket that was cut").grant;
         if self.truth.closed_by(grant, version) {
-            self.ask_again(i);
+            self.ask_under_new_epoch(i);
         }
     }
 
-    pub(crate) fn tell(&mut self, i: usize, told: Told) {
+    pub(crate) fn answer_buyer(&mut self, i: usize, told: BuyerAnswer) {
         let asked = self.attempts[i].asked;
         let slots: Vec<_> = self.reachable(&asked).into_iter().map(|s| self.places[s].at).collect();
-        let at = At { mono: self.mono, slots: &slots, last_try: self.attempts[i].last_try };
-        self.judge.told(&self.truth, &asked, told, &at);
+        let at =
+            AnswerContext { mono: self.mono, slots: &slots, last_try: self.attempts[i].last_try };
+        self.checker.told(&self.truth, &asked, told, &at);
         self.attempts[i].state = match told {
-            Told::Queued(id) => State::Handed { id },
-            _ => State::Over,
+            BuyerAnswer::Queued(id) => AttemptState::Handed { id },
+            _ => AttemptState::Over,
         };
-        if let Told::Order(_) = told {
+        if let BuyerAnswer::Order(_) = told {
             let half = self.attempts[i].half;
             self.nodes[usize::from(asked.node)].own.push(half);
         }
@@ -324,11 +331,11 @@ impl World {
         self.attempts[i].token
     }
 
-    pub(crate) fn note_early(&mut self, i: usize, id: TicketId, verdict: Verdict) {
+    pub(crate) fn keep_early_verdict(&mut self, i: usize, id: TicketId, verdict: Verdict) {
         self.attempts[i].early = Some((id, verdict));
     }
 
-    pub(crate) fn early_of(&self, i: usize) -> Option<(TicketId, Verdict)> {
-        self.attempts.get(i).expect(PICK).early
+    pub(crate) fn early_verdict(&self, i: usize) -> Option<(TicketId, Verdict)> {
+        self.attempts.get(i).expect(PICKED_ATTEMPT).early
     }
 }

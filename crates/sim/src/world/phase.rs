@@ -1,6 +1,6 @@
 //! Pause, resume, close, and rolling a slot to a new epoch: stop, drain, and only then the rest.
-use doorbuster_core::rules::{Rule, keeps};
-use doorbuster_core::{Cause, ItemId, Phase};
+use doorbuster_core::rules::{Rule, enforces};
+use doorbuster_core::{CloseCause, ItemId, Phase};
 
 use super::World;
 use super::flight::Message;
@@ -9,10 +9,10 @@ use crate::truth::Tx;
 impl World {
     fn stop_for(&mut self, item: ItemId, phase: Phase) {
         self.commit(Tx::Intend(item, phase));
-        self.tell_slots(item, true);
+        self.stop_slots(item, true);
     }
 
-    fn tell_slots(&mut self, item: ItemId, stopped: bool) {
+    fn stop_slots(&mut self, item: ItemId, stopped: bool) {
         for slot in 0..self.places.len() {
             if self.places[slot].at.item == item {
                 self.send(Message::Stop { slot, stopped });
@@ -38,26 +38,27 @@ impl World {
         let Some(row) = self.truth.phases.get(&item) else { return };
         if row.shown == Phase::Paused && row.intent.is_none() {
             self.commit(Tx::Show(item, None));
-            self.tell_slots(item, false);
+            self.stop_slots(item, false);
         }
     }
 
     /// Starts to go from slot to slot of a stopping item.
     pub(crate) fn drain(&mut self, leader: u8, item: ItemId) {
         if let Some(intent) = self.truth.phases.get(&item).and_then(|p| p.intent) {
-            self.tell_slots(item, true);
+            self.stop_slots(item, true);
             self.send(Message::Drain { leader, item, intent, next: 0 });
         }
     }
 
-    /// Looks at the next slot; behind the last one the phase is shown, if it is still the one that was asked for when the walk began: what
-    /// was seen drained may have cut again since an earlier pause.
+    /// Looks at the next slot; behind the last one the phase is shown, if it is still the one that
+    /// was asked for when the walk began: what was seen drained may have cut again since an earlier
+    /// pause.
     pub(crate) fn drained(&mut self, leader: u8, item: ItemId, intent: (Phase, u64), next: usize) {
         match self.places.get(next) {
             Some(place)
                 if place.at.item == item
                     && !self.is_drained(next)
-                    && keeps(Rule::PhaseAfterDrain) => {}
+                    && enforces(Rule::PhaseAfterDrain) => {}
             Some(_) => self.send(Message::Drain { leader, item, intent, next: next + 1 }),
             None => self.send(Message::Commit { leader, tx: Tx::Show(item, Some(intent)) }),
         }
@@ -67,7 +68,8 @@ impl World {
     fn is_drained(&self, slot: usize) -> bool {
         let place = &self.places[slot];
         let Some(grant) = self.truth.open_grant(place.at) else { return true };
-        // A grant that was opened with units may have been handed out though nobody wrote down that it was begun: its slot may have died since.
+        // A grant that was opened with units may have been handed out though nobody wrote down that
+        // it was begun: its slot may have died since.
         let Some(view) = place.slot.view() else { return !grant.acked && grant.granted == 0 };
         let same = view.grant == grant.id && view.epoch == grant.epoch;
         view.stopped && same && view.unacknowledged == 0 && view.n.0 == grant.resolved
@@ -79,14 +81,15 @@ impl World {
         self.send(Message::Roll { leader, slot });
     }
 
-    /// Goes on rolling: closes the drained grant. The next is opened, and the slot let go on, once that is committed.
+    /// Goes on rolling: closes the drained grant. The next is opened, and the slot let go on, once
+    /// that is committed.
     pub(crate) fn rolled(&mut self, leader: u8, slot: usize) {
         let at = self.places[slot].at;
         let Some(grant) = self.truth.open_grant(at) else { return };
         if !self.is_drained(slot) || !self.truth.sells(at.item) {
             return;
         }
-        let tx = Tx::Close(grant.id, Cause::Rolled);
+        let tx = Tx::Close(grant.id, CloseCause::Rolled);
         self.send(Message::Commit { leader, tx });
     }
 

@@ -1,14 +1,15 @@
 //! Fresh buyers, returning buyers and operators ask at rest for what must be possible then.
-use doorbuster_core::order::Ending;
+use doorbuster_core::order::EndReason;
 use doorbuster_core::{ItemId, OrderState, Phase, Stock, TicketId, Units};
 
 use super::buyer::operator;
 use super::{BUYERS, BUYERS_ALL, KEYS, NAMES, World};
-use crate::judge::Told;
+use crate::checker::BuyerAnswer;
 use crate::truth::{Done, Tx};
-use doorbuster_core::stock::Adjusted;
+use doorbuster_core::stock::AdjustResult;
 
-/// How often a buyer who is asked to come again does so, and an operator tries to take out what is free.
+/// How often a buyer who is asked to come again does so, and an operator tries to take out what is
+/// free.
 const RETRIES_MAX: usize = 4;
 
 impl World {
@@ -18,15 +19,17 @@ impl World {
         if phase != Phase::Open {
             let i = self.probe(0, BUYERS as u8, item.0 as u8, item, 1);
             let asked = self.attempts[i].asked;
-            return self.judge.must_hear_phase(&asked, phase);
+            return self.checker.must_report_phase(&asked, phase);
         }
         self.try_again(item);
         // What is recalled into the pool while somebody waits is theirs.
-        if !self.judge.waits(item) {
+        if !self.checker.has_waiting(item) {
             self.pay_late(item);
         }
-        if self.judge.free(item).is_some_and(|free| free % 3 == 1) && !self.judge.waits(item) {
-            self.lower(item);
+        if self.checker.free(item).is_some_and(|free| free % 3 == 1)
+            && !self.checker.has_waiting(item)
+        {
+            self.lower_stock(item);
         }
         self.sell_out(item);
     }
@@ -44,8 +47,8 @@ impl World {
         let units = Units::new(units as u32).expect("asked for at least one");
         for _ in 0..RETRIES_MAX {
             self.arrive(node as u8, buyer, key, item, units);
-            self.settle_down();
-            if self.judge.heard(self.attempts.len() - 1) != Some(Told::Retry) {
+            self.run_until_stable();
+            if self.checker.last_answer(self.attempts.len() - 1) != Some(BuyerAnswer::Retry) {
                 break;
             }
         }
@@ -56,18 +59,18 @@ impl World {
     fn sell_out(&mut self, item: ItemId) {
         let limit = self.limit(item);
         for fresh in BUYERS..BUYERS_ALL {
-            if self.judge.found() {
+            if self.checker.has_finding() {
                 return;
             }
-            let free = self.judge.free(item).unwrap_or(limit);
+            let free = self.checker.free(item).unwrap_or(limit);
             let node = fresh % self.nodes.len();
             let i = self.probe(node, fresh as u8, item.0 as u8, item, free.clamp(1, limit));
             let asked = self.attempts[i].asked;
             if free == 0 {
-                return self.judge.must_be_refused(&asked);
+                return self.checker.must_be_refused(&asked);
             }
-            self.judge.must_be_served(&asked);
-            if self.judge.free(item).is_none() {
+            self.checker.must_be_served(&asked);
+            if self.checker.free(item).is_none() {
                 return;
             }
         }
@@ -79,39 +82,40 @@ impl World {
             self.truth.model.orders.values().filter(|o| o.item == item).map(|o| o.id).collect();
         for (nth, id) in ids.into_iter().rev().enumerate().take(2) {
             let Some(asked) =
-                self.attempts.iter().map(|a| a.asked).find(|a| self.judge.holds(a, id))
+                self.attempts.iter().map(|a| a.asked).find(|a| self.checker.holds(a, id))
             else {
                 continue;
             };
             let node = nth % self.nodes.len();
-            let i = self.probe(node, asked.buyer, asked.key, item, asked.units.wide());
+            let i = self.probe(node, asked.buyer, asked.key, item, asked.units.to_u64());
             let asked = self.attempts[i].asked;
-            self.judge.must_be_served(&asked);
+            self.checker.must_be_served(&asked);
         }
     }
 
-    /// A request that was refused is a new try with the same key, and its buyer's limit counts only what they hold.
+    /// A request that was refused is a new try with the same key, and its buyer's limit counts only
+    /// what they hold.
     fn try_again(&mut self, item: ItemId) {
         for buyer in 0..BUYERS as u8 {
-            if self.judge.found() {
+            if self.checker.has_finding() {
                 return;
             }
             let may = self.may_hold(item, buyer);
-            let free = self.judge.free(item).unwrap_or(may);
+            let free = self.checker.free(item).unwrap_or(may);
             let earlier = self.attempts.iter().map(|a| a.asked).find(|a| {
-                let fits = a.units.wide() <= may.min(free);
-                a.buyer == buyer && a.item == item && fits && !self.judge.holds_any(a)
+                let fits = a.units.to_u64() <= may.min(free);
+                a.buyer == buyer && a.item == item && fits && !self.checker.holds_any(a)
             });
             let held = may < self.limit(item) || self.truth.model.quotas.len() > usize::from(buyer);
             let i = match earlier {
-                Some(a) => self.probe(usize::from(a.node), a.buyer, a.key, item, a.units.wide()),
+                Some(a) => self.probe(usize::from(a.node), a.buyer, a.key, item, a.units.to_u64()),
                 None if may.min(free) > 0 && held => {
                     self.probe(0, buyer, KEYS as u8 - item.0 as u8, item, may.min(free))
                 }
                 None => continue,
             };
             let asked = self.attempts[i].asked;
-            self.judge.must_be_served(&asked);
+            self.checker.must_be_served(&asked);
         }
     }
 
@@ -127,7 +131,7 @@ impl World {
                 lacks -= has;
             }
         }
-        self.settle_down();
+        self.run_until_stable();
         self.held = false;
     }
 
@@ -142,46 +146,51 @@ impl World {
             .orders
             .values()
             .find(ended)
-            .map(|o| (o.id, o.units.wide(), o.buyer.clone()));
-        let Some((id, units, buyer)) = first.filter(|_| !self.judge.found()) else { return };
+            .map(|o| (o.id, o.units.to_u64(), o.buyer.clone()));
+        let Some((id, units, buyer)) = first.filter(|_| !self.checker.has_finding()) else {
+            return;
+        };
         let Some(buyer) = NAMES.buyers.iter().position(|b| *b == buyer) else { return };
-        if self.judge.free(item).is_some_and(|free| free < units)
+        if self.checker.free(item).is_some_and(|free| free < units)
             || self.may_hold(item, buyer as u8) < units
         {
             return;
         }
         let Some(nth) = self.truth.model.orders.keys().position(|o| *o == id) else { return };
-        self.provider.room_at_rest();
+        self.provider.allow_more_at_rest();
         self.charge(nth as u8, 0);
         self.payments_at_rest();
         let state = self.truth.model.orders[&id].state;
         if state != OrderState::Paid {
-            self.judge.find("undersell", || {
+            self.checker.find("undersell", || {
                 format!("{id} paid late with units free is {}", state.as_str())
             });
         }
-        self.give_up(id);
+        self.refund_order(id);
     }
 
     /// A paid order is refunded, so that its units are free again.
-    fn give_up(&mut self, id: TicketId) {
-        self.commit(Tx::End(id, Ending::Refund, operator(), self.now));
-        self.settle_down();
+    fn refund_order(&mut self, id: TicketId) {
+        self.commit(Tx::End(id, EndReason::Refund, operator(), self.now));
+        self.run_until_stable();
     }
 
     /// Everything that is free can be taken out of the sale.
-    fn lower(&mut self, item: ItemId) {
-        let Some(free) = self.judge.free(item).filter(|_| !self.judge.found()) else { return };
+    fn lower_stock(&mut self, item: ItemId) {
+        let Some(free) = self.checker.free(item).filter(|_| !self.checker.has_finding()) else {
+            return;
+        };
         let mut done = Done::Nothing;
-        // A slot whose memory of recalls is full is rolled in between, and has the units again under its next grant.
+        // A slot whose memory of recalls is full is rolled in between, and has the units again
+        // under its next grant.
         for _ in 0..RETRIES_MAX {
             self.recall_to_pool(item, free);
             done = self.commit(Tx::Adjust(item, -(free as i64), self.now));
-            if matches!(&done, Done::Adjusted(Adjusted::Done(i)) if matches!(i.total, Stock::Counted(_)))
+            if matches!(&done, Done::AdjustResult(AdjustResult::Done(i)) if matches!(i.total, Stock::Counted(_)))
             {
                 return;
             }
         }
-        self.judge.find("lower", || format!("{free} free, but: {done:?}"));
+        self.checker.find("lower", || format!("{free} free, but: {done:?}"));
     }
 }

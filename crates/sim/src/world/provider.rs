@@ -1,13 +1,15 @@
-//! A payment provider, as bad as they come: it tells late, twice, out of order or not at all, takes money for the wrong order, and is away for a while.
+//! A payment provider, as bad as they come: it tells late, twice, out of order or not at all, takes
+//! money for the wrong order, and is away for a while.
 //!
-//! It stands outside: what it captured and sent back is what happened to people's money, whatever the truth believes.
+//! It stands outside: what it captured and sent back is what happened to people's money, whatever
+//! the truth believes.
 use doorbuster_core::money::{
-    Capture, Money, PaymentId, Refund, RefundId, RefundNews, RefundState,
+    Capture, Money, PaymentId, Refund, RefundId, RefundState, RefundUpdate,
 };
 use doorbuster_core::{Millis, TicketId};
 
 use super::flight::Message;
-use super::money::Errand;
+use super::money::MoneyMessage;
 use super::{NAMES, World};
 use crate::truth::rules::PROVIDER;
 
@@ -18,7 +20,7 @@ const SESSIONS_MAX: usize = 30;
 /// How long a checkout takes money, unless it is closed.
 const SESSION_MS: i64 = 1_800_000;
 /// How soon a provider that took a refund is asked how far it is.
-const AGAIN_MS: i64 = 5_000;
+const RECHECK_MS: i64 = 5_000;
 
 /// Money that was captured, or was to be.
 #[derive(Clone, Debug)]
@@ -48,7 +50,7 @@ pub(crate) struct Session {
 
 /// Money on its way back.
 #[derive(Clone, Debug)]
-pub(crate) struct Back {
+pub(crate) struct MoneyBack {
     /// The key that it was asked under.
     pub(crate) key: String,
     pub(crate) refund: RefundId,
@@ -59,30 +61,30 @@ pub(crate) struct Back {
     pub(crate) came_back: bool,
 }
 
-impl Back {
+impl MoneyBack {
     /// Whether it was asked for under this key, or anew after that.
-    fn is_of(&self, key: &str) -> bool {
+    fn has_key(&self, key: &str) -> bool {
         self.key.strip_prefix(key).is_some_and(|more| more.is_empty() || more.starts_with('/'))
     }
 
-    fn news(&self) -> RefundNews {
+    fn refund_update(&self) -> RefundUpdate {
         match (self.came_back, self.arrived) {
-            (true, _) => RefundNews::CameBack("the account is closed".into()),
-            (false, true) => RefundNews::Settled,
-            (false, false) => RefundNews::Accepted { again_ms: AGAIN_MS },
+            (true, _) => RefundUpdate::CameBack("the account is closed".into()),
+            (false, true) => RefundUpdate::Settled,
+            (false, false) => RefundUpdate::Accepted { again_ms: RECHECK_MS },
         }
     }
 }
 
 /// What a message says.
 #[derive(Clone, Debug)]
-pub(crate) enum Hook {
+pub(crate) enum ProviderMessage {
     /// A payment was captured.
     Captured(usize),
     /// It failed.
     Failed(usize),
     /// A refund arrived, or did not.
-    Refund(RefundId, RefundNews),
+    Refund(RefundId, RefundUpdate),
 }
 
 /// The provider.
@@ -90,7 +92,7 @@ pub(crate) enum Hook {
 pub(crate) struct Provider {
     pub(crate) charges: Vec<Charge>,
     pub(crate) sessions: Vec<Session>,
-    pub(crate) backs: Vec<Back>,
+    pub(crate) backs: Vec<MoneyBack>,
     pub(crate) away: bool,
     pub(crate) refuses: u8,
     messages: u64,
@@ -104,7 +106,7 @@ impl Provider {
     }
 
     /// Room for the payments that are made at rest.
-    pub(crate) fn room_at_rest(&mut self) {
+    pub(crate) fn allow_more_at_rest(&mut self) {
         self.at_rest = true;
     }
 
@@ -122,7 +124,7 @@ impl Provider {
 
 impl World {
     /// What the provider's message about a payment says, under this message's id.
-    pub(crate) fn told_of(&self, charge: usize, event: &str) -> Capture {
+    pub(crate) fn capture_message(&self, charge: usize, event: &str) -> Capture {
         let Charge { payment, order, money, .. } = &self.provider.charges[charge];
         Capture {
             event: event.to_owned(),
@@ -169,18 +171,18 @@ impl World {
         event
     }
 
-    fn hook(&mut self, event: String, hook: Hook) {
-        self.send(Message::Errand(Errand::Hook { event, hook }));
+    fn hook(&mut self, event: String, hook: ProviderMessage) {
+        self.send(Message::MoneyMessage(MoneyMessage::ProviderMessage { event, hook }));
     }
 
-    fn fails(&mut self, charge: usize) {
+    fn send_failure(&mut self, charge: usize) {
         let event = self.provider.message_id();
-        self.hook(event, Hook::Failed(charge));
+        self.hook(event, ProviderMessage::Failed(charge));
     }
 
-    fn captures(&mut self, charge: usize) {
+    fn capture_and_send(&mut self, charge: usize) {
         let event = self.take_money(charge);
-        self.hook(event, Hook::Captured(charge));
+        self.hook(event, ProviderMessage::Captured(charge));
     }
 
     /// What an order costs, as the provider was told.
@@ -226,7 +228,7 @@ impl World {
             2 => money.currency = "XTS".into(),
             3 => {
                 let parts = id.parts().expect("an id of a ticket that was cut");
-                text = NAMES.key.seal(&parts, "nobody").to_string();
+                text = NAMES.key.sign(&parts, "nobody").to_string();
             }
             4 => text = format!("{text}?"),
             _ => {}
@@ -234,12 +236,12 @@ impl World {
         let name = self.next_name();
         let Some(charge) = self.new_charge(name, text, money, None) else { return };
         match how % 7 {
-            5 => self.fails(charge),
+            5 => self.send_failure(charge),
             6 => {
-                self.fails(charge);
-                self.captures(charge);
+                self.send_failure(charge);
+                self.capture_and_send(charge);
             }
-            _ => self.captures(charge),
+            _ => self.capture_and_send(charge),
         }
     }
 
@@ -258,16 +260,16 @@ impl World {
         let Some(charge) = self.new_charge(name, order.to_string(), money, Some(session)) else {
             return;
         };
-        self.judge.reach("paid at a checkout");
+        self.checker.count_case("paid at a checkout");
         if how % 4 >= 2 {
-            self.fails(charge);
+            self.send_failure(charge);
         }
         if how % 4 < 3 {
-            self.captures(charge);
+            self.capture_and_send(charge);
         }
     }
 
-    pub(crate) fn tell_again(&mut self, pick: u8, how: u8) {
+    pub(crate) fn send_again(&mut self, pick: u8, how: u8) {
         let Some(charge) = usize::from(pick).checked_rem(self.provider.charges.len()) else {
             return;
         };
@@ -278,10 +280,10 @@ impl World {
             Some(event) if how.is_multiple_of(2) => event.clone(),
             _ => self.provider.message_id(),
         };
-        self.hook(event, Hook::Captured(charge));
+        self.hook(event, ProviderMessage::Captured(charge));
     }
 
-    pub(crate) fn provider_turns(&mut self, how: u8) {
+    pub(crate) fn set_provider(&mut self, how: u8) {
         match how {
             0 => self.provider.away = false,
             1 => self.provider.away = true,
@@ -300,9 +302,9 @@ impl World {
     }
 
     /// What the provider makes of a request for a refund, or of the question how far it is.
-    pub(crate) fn asked_for_refund(&mut self, key: &str, refund: &Refund) -> RefundNews {
+    pub(crate) fn asked_for_refund(&mut self, key: &str, refund: &Refund) -> RefundUpdate {
         if self.provider.away {
-            return RefundNews::Failed("away".into());
+            return RefundUpdate::Failed("away".into());
         }
         // A further try goes under a key of its own, and finds what is on its way or arrived.
         let anew = match refund.error {
@@ -310,21 +312,24 @@ impl World {
             None => key.to_owned(),
         };
         let backs = &self.provider.backs;
-        let live = backs.iter().find(|b| b.is_of(key) && !b.came_back);
+        let live = backs.iter().find(|b| b.has_key(key) && !b.came_back);
         if let Some(back) = live.or_else(|| backs.iter().find(|b| b.key == anew)) {
-            return back.news();
+            return back.refund_update();
         }
         if refund.accepted {
             // It is only asked how far it is, and sends nothing by that.
-            let last = backs.iter().rev().find(|b| b.is_of(key));
-            return last.map_or_else(|| RefundNews::Failed("there is none".into()), Back::news);
+            let last = backs.iter().rev().find(|b| b.has_key(key));
+            return last.map_or_else(
+                || RefundUpdate::Failed("there is none".into()),
+                MoneyBack::refund_update,
+            );
         }
         if self.provider.refuses > 0 {
             self.provider.refuses -= 1;
-            return RefundNews::Failed("refused".into());
+            return RefundUpdate::Failed("refused".into());
         }
         let (payment, money) = (refund.payment.clone(), refund.money.clone());
-        let back = Back {
+        let back = MoneyBack {
             key: anew,
             refund: refund.id.clone(),
             payment,
@@ -332,51 +337,53 @@ impl World {
             arrived: false,
             came_back: false,
         };
-        self.judge.sent_back(&self.truth, &self.provider, &back);
+        self.checker.refund_sent(&self.truth, &self.provider, &back);
         self.provider.backs.push(back);
-        RefundNews::Accepted { again_ms: AGAIN_MS }
+        RefundUpdate::Accepted { again_ms: RECHECK_MS }
     }
 
     pub(crate) fn refund_arrives(&mut self, pick: u8, how: u8) {
         let Some(nth) = usize::from(pick).checked_rem(self.provider.backs.len()) else { return };
         let back = &mut self.provider.backs[nth];
         let news = match how % 8 {
-            _ if back.came_back => back.news(),
-            3 if !back.arrived => RefundNews::Failed("not so far".into()),
+            _ if back.came_back => back.refund_update(),
+            3 if !back.arrived => RefundUpdate::Failed("not so far".into()),
             7 => {
                 (back.arrived, back.came_back) = (false, true);
-                back.news()
+                back.refund_update()
             }
             _ => {
                 back.arrived = true;
-                back.news()
+                back.refund_update()
             }
         };
         let refund = back.refund.clone();
-        if matches!(news, RefundNews::CameBack(_)) {
-            self.judge.reach("came back");
+        if matches!(news, RefundUpdate::CameBack(_)) {
+            self.checker.count_case("came back");
         }
-        let (event, hook) = (self.provider.message_id(), Hook::Refund(refund, news));
+        let (event, hook) = (self.provider.message_id(), ProviderMessage::Refund(refund, news));
         match how % 8 {
-            5 => self.late.push(Message::Errand(Errand::Hook { event, hook })),
+            5 => {
+                self.late.push(Message::MoneyMessage(MoneyMessage::ProviderMessage { event, hook }))
+            }
             _ => self.hook(event, hook),
         }
     }
 
     /// A provider tells until it is answered: also of money that came back after it had arrived.
-    pub(crate) fn tell_what_came_back(&mut self) {
+    pub(crate) fn send_lost_refunds(&mut self) {
         let backs = &self.provider.backs;
-        let is_lost = |b: &&Back| {
+        let is_lost = |b: &&MoneyBack| {
             b.came_back && !backs.iter().any(|other| other.refund == b.refund && !other.came_back)
         };
-        let unknown = |b: &&Back| {
+        let unknown = |b: &&MoneyBack| {
             let row = self.truth.model.refunds.get(&b.refund);
             row.is_some_and(|refund| refund.state == RefundState::Settled)
         };
         let lost: Vec<_> = backs.iter().filter(is_lost).filter(unknown).cloned().collect();
         for back in lost {
             let event = self.provider.message_id();
-            self.hook(event, Hook::Refund(back.refund.clone(), back.news()));
+            self.hook(event, ProviderMessage::Refund(back.refund.clone(), back.refund_update()));
         }
         self.deliver_all();
     }

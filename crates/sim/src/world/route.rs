@@ -1,10 +1,10 @@
 //! Which slot a request is put to, as a node decides it from its snapshot.
 use doorbuster_core::partition::{self, Registry};
-use doorbuster_core::{Choose, ItemId, Spread};
+use doorbuster_core::{ItemId, PartitionChoice, Spread};
 
 use super::node::Attempt;
 use super::{NAMES, World};
-use crate::judge::Asked;
+use crate::checker::BuyerRequest;
 
 impl World {
     /// How an item is spread.
@@ -13,7 +13,7 @@ impl World {
         let partitions =
             self.places.iter().filter(|p| p.at.item == item && p.node.is_none()).count().max(1)
                 as u32;
-        let choose = Choose::ALL[usize::from(setup.choose) % Choose::ALL.len()];
+        let choose = PartitionChoice::ALL[usize::from(setup.choose) % PartitionChoice::ALL.len()];
         let sizes =
             [setup.initial.max(setup.threshold), setup.threshold, setup.refill].map(u64::from);
         let [initial, threshold, refill] = if sizes.contains(&0) { [0; 3] } else { sizes };
@@ -23,15 +23,16 @@ impl World {
     /// What a request draws for its way: random bits, or its place in the line.
     pub(crate) fn number_of(&mut self, item: ItemId, nth: usize) -> u64 {
         match self.spread(item).choose {
-            Choose::Buyer => 0,
-            Choose::Random => self.draw(),
-            Choose::RoundRobin => nth as u64,
+            PartitionChoice::Buyer => 0,
+            PartitionChoice::Random => self.draw(),
+            PartitionChoice::RoundRobin => nth as u64,
         }
     }
 
-    /// The slots that a request may be put to: its item's partitions, or the slot in its node's memory.
-    pub(crate) fn reachable(&self, asked: &Asked) -> Vec<usize> {
-        let can = |(i, p): (usize, &super::Place)| {
+    /// The slots that a request may be put to: its item's partitions, or the slot in its node's
+    /// memory.
+    pub(crate) fn reachable(&self, asked: &BuyerRequest) -> Vec<usize> {
+        let can = |(i, p): (usize, &super::PlacedSlot)| {
             let here = p.at.item == asked.item && p.node.is_none_or(|n| n == asked.node);
             (here && !self.is_gone(i)).then_some(i)
         };
@@ -47,8 +48,9 @@ impl World {
         slots.get(home as usize).copied().unwrap_or(0)
     }
 
-    /// The slot that an attempt is put to next in its round; `None`: the round is over. The last round of a request that was parked as long as it may be
-    /// goes through all: an earlier try of it may be undecided in any.
+    /// The slot that an attempt is put to next in its round; `None`: the round is over. The last
+    /// round of a request that was parked as long as it may be goes through all: an earlier try of
+    /// it may be undecided in any.
     pub(crate) fn next_slot(&mut self, i: usize) -> Option<usize> {
         let slots = self.reachable(&self.attempts[i].asked);
         let Attempt { asked, number, last, round, first: before, .. } = self.attempts[i];
@@ -63,7 +65,7 @@ impl World {
         } else if let (1, Some(first)) = (round, before) {
             let second =
                 partition::second_try(registry, first, asked.units, |i| levels[i as usize]);
-            self.judge.tried(first, second, &levels);
+            self.checker.second_try_made(first, second, &levels);
             second
         } else {
             None
@@ -75,7 +77,7 @@ impl World {
     }
 
     /// The partitions that the node believes to have units, or to get some, and what each has.
-    fn registry(&mut self, asked: &Asked, slots: &[usize]) -> (Registry, Vec<u64>) {
+    fn registry(&mut self, asked: &BuyerRequest, slots: &[usize]) -> (Registry, Vec<u64>) {
         let all = (Registry::all(slots.len() as u32), vec![u64::MAX; slots.len()]);
         let Some(snapshot) = &self.nodes[usize::from(asked.node)].snapshot else { return all };
         let seen = snapshot.items[asked.item.0 as usize - 1];
@@ -83,9 +85,9 @@ impl World {
             return all;
         }
         let levels: Vec<_> = slots.iter().map(|&slot| snapshot.levels[slot]).collect();
-        let registry = Registry::of(seen.pool, levels.iter().copied());
+        let registry = Registry::from_units(seen.pool, levels.iter().copied());
         let listed: Vec<_> = (0..slots.len() as u32).map(|i| registry.has(i)).collect();
-        self.judge.listed(seen.pool, &levels, &listed);
+        self.checker.partitions_listed(seen.pool, &levels, &listed);
         (registry, levels)
     }
 }

@@ -1,12 +1,13 @@
-//! Settlers: take tickets from a slot's queue, resolve them in one transaction, then acknowledge and tell.
+//! Settlers: take tickets from a slot's queue, resolve them in one transaction, then acknowledge
+//! and tell.
 use std::sync::Arc;
 
 use doorbuster_core::limits::SETTLE_BATCH_MAX;
-use doorbuster_core::rules::{Rule, keeps};
+use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::{Delivery, Verdict};
 
 use super::flight::Message;
-use super::{Call, NAMES, Said, World};
+use super::{Call, NAMES, SlotReply, World};
 use crate::truth::{Done, Tx};
 
 impl World {
@@ -15,19 +16,21 @@ impl World {
         self.take(slot, usize::from(at_most.max(1)));
     }
 
-    /// A settler takes a batch. What it does with it is a message: it may be lost with its settler, or run twice.
+    /// A settler takes a batch. What it does with it is a message: it may be lost with its settler,
+    /// or run twice.
     pub(crate) fn take(&mut self, slot: usize, at_most: usize) {
         if self.is_gone(slot) {
             return;
         }
-        let Said::Taken(batch) = self.call(slot, Call::Take(at_most.min(SETTLE_BATCH_MAX))) else {
+        let SlotReply::Taken(batch) = self.call(slot, Call::Take(at_most.min(SETTLE_BATCH_MAX)))
+        else {
             return;
         };
         if batch.is_empty() {
             return;
         }
         let batch: Arc<[Delivery]> = batch.into();
-        if !keeps(Rule::TellAfterCommit) {
+        if !enforces(Rule::TellAfterCommit) {
             for delivery in batch.iter() {
                 let node = delivery.ticket.node.0 as u8;
                 self.send(Message::Notice {
@@ -37,7 +40,7 @@ impl World {
                 });
             }
         }
-        if !keeps(Rule::AcknowledgeAfterCommit) {
+        if !enforces(Rule::AcknowledgeAfterCommit) {
             self.send(Message::Acknowledge { slot, batch: batch.clone() });
         }
         self.xids += 1;
@@ -56,7 +59,8 @@ impl World {
         }
     }
 
-    /// The first ticket of a batch in flight cannot be settled: it is returned as if its time were over, and becomes a dead letter.
+    /// The first ticket of a batch in flight cannot be settled: it is returned as if its time were
+    /// over, and becomes a dead letter.
     pub(crate) fn poison(&mut self, pick: u8) {
         let batches = self.flight.iter().filter_map(|m| match m {
             Message::Settle { batch, .. } => batch.first(),
@@ -66,7 +70,7 @@ impl World {
         let Some(nth) = usize::from(pick).checked_rem(batches.len()) else { return };
         let ticket = batches[nth].clone();
         let late = ticket.decide_by.plus(1).max(self.now);
-        self.judge.reach("poison");
+        self.checker.count_case("poison");
         self.xids += 1;
         self.truth.xid = self.xids;
         self.commit(Tx::Settle(vec![ticket], late));

@@ -1,4 +1,5 @@
-//! Simulated sales against the backends of the program: whole stores through their methods, slots wherever they are.
+//! Simulated sales against the backends of the program: whole stores through their methods, slots
+//! wherever they are.
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -7,21 +8,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use doorbuster_core::NodeId;
-use doorbuster_core::slot::Bounds;
-use doorbuster_sim::real::{Opening, Story, id_key, slots_follow, store_follows};
+use doorbuster_core::slot::SlotBounds;
+use doorbuster_sim::real::{RecordedRun, StoreSetup, compare_slots, compare_store, id_key};
 use doorbuster_slots::{RedisOptions, Slots};
 use doorbuster_store::{PostgresOptions, SqliteOptions, Store};
 use tokio::runtime::{Builder, Runtime};
 
 use super::postgres;
 
-/// Lists for a store on disk and for PostgreSQL, unless `DOORBUSTER_SIM_LISTS` says otherwise; the first ones have every profile.
+/// Lists for a store on disk and for PostgreSQL, unless `DOORBUSTER_SIM_LISTS` says otherwise; the
+/// first ones have every profile.
 const LISTS: u64 = 28;
 /// And for Redis, which is quicker.
 const SLOT_LISTS: u64 = 280;
 /// How long a server may need to listen.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// Starts a server and ends it, and its directory, with its own input: at the latest when the test's process ends.
+/// Starts a server and ends it, and its directory, with its own input: at the latest when the
+/// test's process ends.
 const KEEPER: &str = r#"dir=$1; shift; "$@" >"$dir/log" 2>&1 & server=$!; read -r word; kill -9 $server; wait $server 2>/dev/null; rm -rf "$dir""#;
 
 fn runtime() -> Runtime {
@@ -89,7 +92,7 @@ impl Redis {
             prefix: format!("s{}", MADE.fetch_add(1, Ordering::Relaxed)),
             id_key: id_key(),
             node: NodeId(1),
-            bounds: Bounds::default(),
+            bounds: SlotBounds::default(),
             wait_replicas: 0,
         }
     }
@@ -111,10 +114,10 @@ fn wanted_lists(usual: u64) -> u64 {
     wanted.map_or(usual, |text| text.parse().expect("DOORBUSTER_SIM_LISTS is a number of lists"))
 }
 
-fn check(lists: u64, follows: impl Fn(&Runtime, &Story) -> Result<(), String>) {
+fn check(lists: u64, follows: impl Fn(&Runtime, &RecordedRun) -> Result<(), String>) {
     let runtime = runtime();
     for seed in 0..wanted_lists(lists) {
-        let story = Story::of_seed(seed).expect("nothing is found");
+        let story = RecordedRun::from_seed(seed).expect("nothing is found");
         if let Err(how) = follows(&runtime, &story) {
             panic!("seed {seed}: {how}");
         }
@@ -124,7 +127,7 @@ fn check(lists: u64, follows: impl Fn(&Runtime, &Story) -> Result<(), String>) {
 #[test]
 fn a_store_on_disk_does_as_the_model_does() {
     let open = |dir: PathBuf| {
-        async move |Opening { id_key, clock, sink }: Opening| {
+        async move |StoreSetup { id_key, clock, sink }: StoreSetup| {
             let on_fatal = Arc::new(|reason: &str| panic!("the store failed: {reason}"));
             let options = SqliteOptions { dir: dir.clone(), id_key, clock, sink, on_fatal };
             Store::open_sqlite(options).map_err(|e| e.to_string())
@@ -132,14 +135,14 @@ fn a_store_on_disk_does_as_the_model_does() {
     };
     check(LISTS, |runtime, story| {
         let dir = Dir::new();
-        runtime.block_on(store_follows(story, open(dir.0.clone())))
+        runtime.block_on(compare_store(story, open(dir.0.clone())))
     });
 }
 
 #[test]
 fn a_store_in_postgresql_does_as_the_model_does() {
     let cluster = postgres::shared();
-    let open = async |Opening { id_key, clock, sink }: Opening| {
+    let open = async |StoreSetup { id_key, clock, sink }: StoreSetup| {
         let on_fatal = Arc::new(|reason: &str| panic!("the store failed: {reason}"));
         let options = PostgresOptions {
             url: cluster.url(&cluster.database()),
@@ -152,13 +155,13 @@ fn a_store_in_postgresql_does_as_the_model_does() {
         };
         Store::open_postgres(options).await.map_err(|e| e.to_string())
     };
-    check(LISTS, |runtime, story| runtime.block_on(store_follows(story, open)));
+    check(LISTS, |runtime, story| runtime.block_on(compare_store(story, open)));
 }
 
 #[test]
 fn slots_in_redis_do_as_the_reference_does() {
     let redis = Redis::start();
     check(SLOT_LISTS, |runtime, story| {
-        runtime.block_on(slots_follow(story, async || Slots::redis(redis.options()).await))
+        runtime.block_on(compare_slots(story, async || Slots::redis(redis.options()).await))
     });
 }

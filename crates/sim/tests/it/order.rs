@@ -1,4 +1,5 @@
-//! Rules that no code but this world asks for, since elsewhere they are the order of steps: docs/protocol.md lists them, with what holds the server to them.
+//! Rules that no code but this world asks for, since elsewhere they are the order of steps:
+//! docs/protocol.md lists them, with what holds the server to them.
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -1,7 +1,9 @@
-//! Locks in a simulated world: the very code of holders and waiters, on simulated servers, in simulated time, from a seed.
+//! Locks in a simulated world: the very code of holders and waiters, on simulated servers, in
+//! simulated time, from a seed.
 //!
-//! Messages come late or get lost, servers go away or forget, processes sleep through their time. Judged: two processes never believe in the same lock
-//! at the same time; fencing numbers grow from holder to holder; when the faults end everybody gets the lock.
+//! Messages come late or get lost, servers go away or forget, processes sleep through their time.
+//! Judged: two processes never believe in the same lock at the same time; fencing numbers grow from
+//! holder to holder; when the faults end everybody gets the lock.
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,11 +12,11 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::place::Place;
-use super::{Held, Locks};
+use super::server::LockServer;
+use super::{LockGuard, Locks};
 use crate::SlotError;
 
-const LIVES: Duration = Duration::from_secs(1);
+const LEASE: Duration = Duration::from_secs(1);
 /// As long as a real server is waited for.
 const ANSWER_MAX: Duration = Duration::from_millis(250);
 const FAULTY_FOR: Duration = Duration::from_secs(20);
@@ -24,7 +26,7 @@ const SEEDS: u64 = 8;
 
 /// A simulated server, as one process reaches it.
 #[derive(Clone, Debug)]
-pub(super) struct Model {
+pub(super) struct SimulatedServer {
     server: Arc<Mutex<Server>>,
     process: Arc<Mutex<Process>>,
     world: World,
@@ -36,39 +38,39 @@ struct Server {
     fences: HashMap<String, u64>,
     /// Its clock is so far ahead, in microseconds.
     ahead: u64,
-    away_until: Option<Instant>,
+    down_until: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
 struct Process {
     /// It does nothing until then.
-    sleeps_until: Option<Instant>,
+    paused_until: Option<Instant>,
 }
 
 /// What all share: dice, and what can go wrong.
 #[derive(Clone, Debug)]
 struct World {
-    dice: Arc<Mutex<StdRng>>,
+    rng: Arc<Mutex<StdRng>>,
     began: Instant,
-    wrong: Wrong,
+    faults_on: Faults,
 }
 
 /// What goes wrong in a run.
 #[derive(Clone, Copy, Debug)]
-struct Wrong {
+struct Faults {
     servers_forget: bool,
     clocks_differ: bool,
     /// A fault of ours, which the judge must notice: a release that does not ask whose lock it is.
-    releases_anybodys: bool,
+    releases_foreign_locks: bool,
     /// Another one: a greater number is not carried to the other servers.
-    raises_nothing: bool,
+    keeps_fence_number: bool,
 }
 
-const NOTHING_WRONG: Wrong = Wrong {
+const NO_FAULTS: Faults = Faults {
     servers_forget: false,
     clocks_differ: false,
-    releases_anybodys: false,
-    raises_nothing: false,
+    releases_foreign_locks: false,
+    keeps_fence_number: false,
 };
 
 fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -81,22 +83,23 @@ impl World {
     }
 
     fn chance(&self, of: f64) -> bool {
-        self.is_faulty() && lock(&self.dice).random_bool(of)
+        self.is_faulty() && lock(&self.rng).random_bool(of)
     }
 
     fn millis(&self, range: std::ops::Range<u64>) -> Duration {
-        Duration::from_millis(lock(&self.dice).random_range(range))
+        Duration::from_millis(lock(&self.rng).random_range(range))
     }
 }
 
-impl Model {
-    /// A call: the way there, the step, the way back. A process that sleeps neither sends nor hears.
+impl SimulatedServer {
+    /// A call: the way there, the step, the way back. A process that sleeps neither sends nor
+    /// hears.
     async fn call<T>(&self, step: impl FnOnce(&mut Server, Instant) -> T) -> Result<T, SlotError> {
         let lost = || SlotError { reason: "no answer".to_owned(), may_have_happened: true };
         self.awake().await;
         let asked = Instant::now();
         sleep(self.world.millis(0..10)).await;
-        let is_away = lock(&self.server).away_until.is_some_and(|until| Instant::now() < until);
+        let is_away = lock(&self.server).down_until.is_some_and(|until| Instant::now() < until);
         if is_away || self.world.chance(0.03) {
             sleep_until(asked + ANSWER_MAX).await;
             return Err(lost());
@@ -113,7 +116,7 @@ impl Model {
 
     async fn awake(&self) {
         loop {
-            let until = lock(&self.process).sleeps_until;
+            let until = lock(&self.process).paused_until;
             match until {
                 Some(until) if Instant::now() < until => sleep_until(until).await,
                 _ => return,
@@ -125,14 +128,14 @@ impl Model {
         &self,
         name: &str,
         owner: &str,
-        lives: Duration,
+        lease: Duration,
     ) -> Result<Option<u64>, SlotError> {
         let began = self.world.began;
         let step = |server: &mut Server, now: Instant| {
             if server.locks.get(name).is_some_and(|(_, until)| now < *until) {
                 return None;
             }
-            server.locks.insert(name.to_owned(), (owner.to_owned(), now + lives));
+            server.locks.insert(name.to_owned(), (owner.to_owned(), now + lease));
             let time =
                 1 + server.ahead + u64::try_from((now - began).as_micros()).unwrap_or(u64::MAX);
             let fence = time.max(server.fences.get(name).map_or(0, |last| last + 1));
@@ -146,13 +149,13 @@ impl Model {
         &self,
         name: &str,
         owner: &str,
-        lives: Duration,
+        lease: Duration,
         fence: u64,
     ) -> Result<bool, SlotError> {
-        let raises = !self.world.wrong.raises_nothing;
+        let raises = !self.world.faults_on.keeps_fence_number;
         let step = |server: &mut Server, now: Instant| match server.locks.get_mut(name) {
             Some((who, until)) if who == owner && now < *until => {
-                *until = now + lives;
+                *until = now + lease;
                 let last = server.fences.entry(name.to_owned()).or_default();
                 *last = if raises { fence.max(*last) } else { *last };
                 true
@@ -163,7 +166,7 @@ impl Model {
     }
 
     pub(super) async fn release(&self, name: &str, owner: &str) -> Result<bool, SlotError> {
-        let anybodys = self.world.wrong.releases_anybodys;
+        let anybodys = self.world.faults_on.releases_foreign_locks;
         let step = |server: &mut Server, _: Instant| {
             let is_owners = server.locks.get(name).is_some_and(|(who, _)| who == owner);
             if is_owners || anybodys {
@@ -177,16 +180,16 @@ impl Model {
 
 /// What is judged.
 #[derive(Debug, Default)]
-struct Judge {
+struct LockChecker {
     /// The last handle of each process.
-    held: Mutex<HashMap<usize, Held>>,
+    held: Mutex<HashMap<usize, LockGuard>>,
     fence: Mutex<u64>,
     faults: Mutex<Vec<String>>,
     taken: Mutex<HashMap<usize, u32>>,
 }
 
-impl Judge {
-    fn took(&self, process: usize, held: &Held, at: Duration) {
+impl LockChecker {
+    fn record_taken(&self, process: usize, held: &LockGuard, at: Duration) {
         let mut others = lock(&self.held);
         for (other, theirs) in others.iter().filter(|(other, _)| **other != process) {
             if theirs.is_held() && held.is_held() {
@@ -199,53 +202,53 @@ impl Judge {
             lock(&self.faults).push(format!("{at:?}: {} after {}", held.fence(), *last));
         }
         *last = held.fence();
-        others.insert(process, held.enter());
+        others.insert(process, held.share());
         drop(others);
         *lock(&self.taken).entry(process).or_default() += 1;
     }
 }
 
 /// One run; what it found.
-async fn run(seed: u64, servers: usize, wrong: Wrong) -> Vec<String> {
-    let mut dice = StdRng::seed_from_u64(seed);
+async fn run(seed: u64, servers: usize, faults_on: Faults) -> Vec<String> {
+    let mut rng = StdRng::seed_from_u64(seed);
     let servers: Vec<_> = (0..servers)
         .map(|_| {
-            let ahead = if wrong.clocks_differ { dice.random_range(0..5_000_000) } else { 0 };
+            let ahead = if faults_on.clocks_differ { rng.random_range(0..5_000_000) } else { 0 };
             Arc::new(Mutex::new(Server { ahead, ..Server::default() }))
         })
         .collect();
-    let world = World { dice: Arc::new(Mutex::new(dice)), began: Instant::now(), wrong };
-    let judge = Arc::new(Judge::default());
+    let world = World { rng: Arc::new(Mutex::new(rng)), began: Instant::now(), faults_on };
+    let checker = Arc::new(LockChecker::default());
     let mut tasks = tokio::task::JoinSet::new();
     const PROCESSES: usize = 4;
     for process in 0..PROCESSES {
         let me = Arc::new(Mutex::new(Process::default()));
         let model = |server: &Arc<Mutex<Server>>| {
-            Place::Model(Model {
+            LockServer::SimulatedServer(SimulatedServer {
                 server: server.clone(),
                 process: me.clone(),
                 world: world.clone(),
             })
         };
-        let locks = Locks::at(
+        let locks = Locks::with_servers(
             servers.iter().map(model).collect(),
-            LIVES,
+            LEASE,
             StdRng::seed_from_u64(seed ^ (process as u64 + 1)),
         );
-        tasks.spawn(live(
+        tasks.spawn(run_process(
             process,
             locks.expect("there are servers"),
             me,
             world.clone(),
-            judge.clone(),
+            checker.clone(),
         ));
     }
     tasks.spawn(break_servers(servers, world.clone()));
     while let Some(ended) = tasks.join_next().await {
         ended.expect("it does not panic");
     }
-    let mut faults = std::mem::take(&mut *lock(&judge.faults));
-    let taken = lock(&judge.taken).clone();
+    let mut faults = std::mem::take(&mut *lock(&checker.faults));
+    let taken = lock(&checker.taken).clone();
     if taken.len() < PROCESSES {
         faults.push(format!("not everybody got the lock: {taken:?}"));
     }
@@ -253,27 +256,27 @@ async fn run(seed: u64, servers: usize, wrong: Wrong) -> Vec<String> {
 }
 
 /// A process: takes the lock, works in steps, now and then sleeps through its time, releases.
-async fn live(
+async fn run_process(
     process: usize,
     locks: Locks,
     me: Arc<Mutex<Process>>,
     world: World,
-    judge: Arc<Judge>,
+    checker: Arc<LockChecker>,
 ) {
     let end = world.began + FAULTY_FOR + Duration::from_secs(10);
     while Instant::now() < end {
         if let Ok(Some(held)) = locks.take(NAME, Duration::from_secs(3)).await {
-            judge.took(process, &held, world.began.elapsed());
+            checker.record_taken(process, &held, world.began.elapsed());
             for _ in 0..3 {
                 sleep(world.millis(1..200)).await;
                 if world.chance(0.1) {
                     let until = Instant::now() + world.millis(500..3_000);
-                    lock(&me).sleeps_until = Some(until);
+                    lock(&me).paused_until = Some(until);
                     sleep_until(until).await;
                 }
             }
             // The judge keeps a handle to ask; the last one releases.
-            let mine = lock(&judge.held).remove(&process);
+            let mine = lock(&checker.held).remove(&process);
             drop(mine);
             held.release().await;
         }
@@ -284,11 +287,11 @@ async fn live(
 async fn break_servers(servers: Vec<Arc<Mutex<Server>>>, world: World) {
     while world.is_faulty() {
         sleep(world.millis(200..3_000)).await;
-        let nth = lock(&world.dice).random_range(0..servers.len());
+        let nth = lock(&world.rng).random_range(0..servers.len());
         let until = Instant::now() + world.millis(50..1_500);
-        let forgets = world.wrong.servers_forget && world.chance(0.5);
+        let forgets = world.faults_on.servers_forget && world.chance(0.5);
         let mut server = lock(&servers[nth]);
-        server.away_until = Some(until);
+        server.down_until = Some(until);
         if forgets {
             server.locks.clear();
             server.fences.clear();
@@ -296,11 +299,11 @@ async fn break_servers(servers: Vec<Arc<Mutex<Server>>>, world: World) {
     }
 }
 
-fn runs(seeds: std::ops::Range<u64>, servers: usize, wrong: Wrong) -> Vec<(u64, Vec<String>)> {
+fn runs(seeds: std::ops::Range<u64>, servers: usize, faults_on: Faults) -> Vec<(u64, Vec<String>)> {
     let of = |seed| {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-        runtime.expect("a runtime").block_on(run(seed, servers, wrong))
+        runtime.expect("a runtime").block_on(run(seed, servers, faults_on))
     };
     seeds.map(|seed| (seed, of(seed))).filter(|(_, faults)| !faults.is_empty()).collect()
 }
@@ -308,35 +311,36 @@ fn runs(seeds: std::ops::Range<u64>, servers: usize, wrong: Wrong) -> Vec<(u64, 
 #[test]
 fn no_two_processes_believe_in_the_same_lock_and_numbers_grow() {
     for servers in [1, 3, 5] {
-        assert_eq!(runs(0..SEEDS, servers, NOTHING_WRONG), vec![]);
-        let clocks = Wrong { clocks_differ: true, ..NOTHING_WRONG };
+        assert_eq!(runs(0..SEEDS, servers, NO_FAULTS), vec![]);
+        let clocks = Faults { clocks_differ: true, ..NO_FAULTS };
         assert_eq!(runs(SEEDS..2 * SEEDS, servers, clocks), vec![]);
     }
 }
 
 #[test]
 fn numbers_grow_also_past_a_server_that_forgot_everything() {
-    let forget = Wrong { servers_forget: true, ..NOTHING_WRONG };
+    let forget = Faults { servers_forget: true, ..NO_FAULTS };
     let found = runs(0..SEEDS, 1, forget);
-    // One server that forgets gives its lock away: that two believe in it is what the numbers are for.
+    // One server that forgets gives its lock away: that two believe in it is what the numbers are
+    // for.
     let is_of_numbers = |fault: &String| !fault.contains("believe");
     assert!(!found.iter().any(|(_, faults)| faults.iter().any(is_of_numbers)), "{found:?}");
 }
 
 #[test]
 fn a_run_from_the_same_seed_is_the_same() {
-    let forget = Wrong { servers_forget: true, ..NOTHING_WRONG };
+    let forget = Faults { servers_forget: true, ..NO_FAULTS };
     assert_eq!(runs(0..3, 1, forget), runs(0..3, 1, forget));
 }
 
 #[test]
 fn a_release_that_does_not_ask_whose_lock_it_is_is_noticed() {
-    let anybodys = Wrong { releases_anybodys: true, ..NOTHING_WRONG };
+    let anybodys = Faults { releases_foreign_locks: true, ..NO_FAULTS };
     assert!(!runs(0..SEEDS, 1, anybodys).is_empty());
 }
 
 #[test]
 fn a_number_that_only_one_server_knows_is_noticed() {
-    let raises_nothing = Wrong { clocks_differ: true, raises_nothing: true, ..NOTHING_WRONG };
-    assert!(!runs(0..SEEDS, 3, raises_nothing).is_empty());
+    let keeps_fence_number = Faults { clocks_differ: true, keeps_fence_number: true, ..NO_FAULTS };
+    assert!(!runs(0..SEEDS, 3, keeps_fence_number).is_empty());
 }

@@ -40,7 +40,7 @@ fn version(text: &str) -> (u32, u32) {
 }
 
 /// Why slots may not live there.
-pub(super) fn refuse(health: &Health) -> Result<(), String> {
+pub(super) fn check_usable(health: &Health) -> Result<(), String> {
     let Health { address, version: (major, minor), policy, .. } = health;
     if health.version < VERSION_MIN {
         let (wanted, at_least) = VERSION_MIN;
@@ -50,7 +50,8 @@ pub(super) fn refuse(health: &Health) -> Result<(), String> {
     }
     if health.maxmemory > 0 && policy != "noeviction" {
         return Err(format!(
-            "{address} may throw keys away (maxmemory-policy {policy}): slots would lose units. Set maxmemory-policy to noeviction"
+            "{address} may throw keys away (maxmemory-policy {policy}): slots would lose units. \
+             Set maxmemory-policy to noeviction"
         ));
     }
     if health.is_replica && !health.is_cluster {
@@ -67,7 +68,7 @@ mod tests {
         # Persistence\r\naof_enabled:1\r\n# Replication\r\nrole:master\r\nmaster_replid:def\r\n# Cluster\r\ncluster_enabled:0\r\n";
 
     fn check(from: &str, to: &str, refused: Option<&str>) {
-        let said = refuse(&Health::read("here", &INFO.replace(from, to)));
+        let said = check_usable(&Health::read("here", &INFO.replace(from, to)));
         match refused {
             None => assert_eq!(said, Ok(())),
             Some(word) => assert!(said.as_ref().is_err_and(|e| e.contains(word)), "{said:?}"),

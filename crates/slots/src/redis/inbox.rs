@@ -13,55 +13,55 @@ use crate::Taken;
 /// What was read and not taken.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
-    line: Mutex<Line>,
+    queued: Mutex<Tickets>,
     arrived: Notify,
     room: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Line {
+struct Tickets {
     waiting: VecDeque<Taken>,
     known: HashSet<(SlotKey, u64, Token)>,
 }
 
-fn name(taken: &Taken) -> (SlotKey, u64, Token) {
+fn ticket_key(taken: &Taken) -> (SlotKey, u64, Token) {
     (taken.slot, taken.delivery.at, taken.delivery.ticket.token)
 }
 
 impl Inbox {
-    fn line(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queued(&self) -> MutexGuard<'_, Tickets> {
+        self.queued.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until another read fits.
-    pub(super) async fn room(&self) {
+    pub(super) async fn wait_for_room(&self) {
         loop {
             let room = self.room.notified();
-            if self.line().waiting.len() < INBOX_MAX {
+            if self.queued().waiting.len() < INBOX_MAX {
                 return;
             }
             room.await;
         }
     }
 
-    pub(super) fn put(&self, tickets: impl IntoIterator<Item = Taken>) {
-        let mut line = self.line();
+    pub(super) fn push(&self, tickets: impl IntoIterator<Item = Taken>) {
+        let mut queued = self.queued();
         for taken in tickets {
-            if line.known.insert(name(&taken)) {
-                line.waiting.push_back(taken);
+            if queued.known.insert(ticket_key(&taken)) {
+                queued.waiting.push_back(taken);
             }
         }
-        drop(line);
+        drop(queued);
         self.arrived.notify_one();
     }
 
     /// Puts all of a slot's open tickets, in their order, in the place of those that wait here.
-    pub(super) fn replace(&self, slot: SlotKey, tickets: Vec<Taken>) {
-        let mut line = self.line();
-        line.waiting.retain(|t| t.slot != slot);
-        line.known.retain(|name| name.0 != slot);
-        drop(line);
-        self.put(tickets);
+    pub(super) fn replace_slot(&self, slot: SlotKey, tickets: Vec<Taken>) {
+        let mut queued = self.queued();
+        queued.waiting.retain(|t| t.slot != slot);
+        queued.known.retain(|name| name.0 != slot);
+        drop(queued);
+        self.push(tickets);
     }
 
     /// Waits for tickets. Dropping the future loses nothing.
@@ -81,12 +81,12 @@ impl Inbox {
     }
 
     fn take_now(&self, at_most: usize) -> (Vec<Taken>, bool) {
-        let mut line = self.line();
-        let until = at_most.min(line.waiting.len());
-        let taken: Vec<Taken> = line.waiting.drain(..until).collect();
+        let mut queued = self.queued();
+        let until = at_most.min(queued.waiting.len());
+        let taken: Vec<Taken> = queued.waiting.drain(..until).collect();
         for one in &taken {
-            line.known.remove(&name(one));
+            queued.known.remove(&ticket_key(one));
         }
-        (taken, !line.waiting.is_empty())
+        (taken, !queued.waiting.is_empty())
     }
 }

@@ -8,8 +8,8 @@
 //! | `PREFIX:{ITEM#INDEX}:recalls` | hash | recall's id → units given up | under one grant |
 //! | `PREFIX:{ITEM#INDEX}:queue` | stream | tickets not yet acknowledged, ids `EPOCH-N`, one group `settle` | as the slot |
 //!
-//! What stands in braces is the hash tag: all keys of a slot live on one server, so that one script may touch them all. Nothing expires while a
-//! slot lives.
+//! What stands in braces is the hash tag: all keys of a slot live on one server, so that one script
+//! may touch them all. Nothing expires while a slot lives.
 use doorbuster_core::SlotKey;
 
 /// The consumer group that settlers read by. The scripts name it too.
@@ -48,7 +48,8 @@ pub(super) fn hash_slot(slot: SlotKey) -> u16 {
     crc16(tag(slot).as_bytes()) % HASH_SLOTS
 }
 
-/// Which of several plain servers has the slot: an item's partitions go round them, starting anywhere, so that none has two more than another.
+/// Which of several plain servers has the slot: an item's partitions go round them, starting
+/// anywhere, so that none has two more than another.
 pub(super) fn server_of(slot: SlotKey, servers: usize) -> usize {
     let start = usize::from(crc16(&slot.item.0.to_be_bytes()));
     (start + slot.index as usize) % servers.max(1)

@@ -3,23 +3,25 @@ use std::time::Duration;
 
 /// How long a server may take to accept a connection; then it counts as unreachable.
 pub(super) const CONNECT_MAX: Duration = Duration::from_secs(1);
-/// How long a server may take to answer; then the effect may have happened or not, and the connection is given up.
+/// How long a server may take to answer; then the effect may have happened or not, and the
+/// connection is given up.
 pub(super) const RESPONSE_MAX: Duration = Duration::from_secs(1);
-/// The same while the program starts, where nobody waits for an answer yet; then it does not start. As long a server that is busy or reads its file is
-/// asked again.
+/// The same while the program starts, where nobody waits for an answer yet; then it does not start.
+/// As long a server that is busy or reads its file is asked again.
 pub(super) const OPEN_MAX: Duration = Duration::from_secs(5);
 /// Between two times that it is asked.
 pub(super) const OPEN_PAUSE: Duration = Duration::from_millis(50);
-/// How long answers wait at most for replicas that are to have the tickets too; then they go out all the same.
+/// How long answers wait at most for replicas that are to have the tickets too; then they go out
+/// all the same.
 pub(super) const REPLICAS_WAIT: Duration = Duration::from_millis(50);
 /// After a server could not be reached, calls to it fail at once for so long.
 pub(super) const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 /// Requests that wait for one server; at the bound a request fails at once, and nothing was done.
-pub(super) const LANE_WAITING_MAX: usize = 16_384;
+pub(super) const BATCHER_WAITING_MAX: usize = 16_384;
 /// Requests that go to one server in one write.
-pub(super) const LANE_BATCH_MAX: usize = 512;
+pub(super) const BATCH_MAX: usize = 512;
 /// Writes in flight to one server: while one is answered, the next one gathers.
-pub(super) const LANE_WRITES: usize = 2;
+pub(super) const BATCH_WRITERS: usize = 2;
 /// Requests of one slot in one call of the script: the server does nothing else meanwhile.
 pub(super) const SCRIPT_TICKETS_MAX: usize = 128;
 /// Feed rows in one call of the script.
@@ -34,12 +36,13 @@ pub(super) const READ_MAX: usize = 256;
 pub(super) const READ_PAUSE: Duration = Duration::from_millis(50);
 /// Tickets read and not yet taken; at the bound the queues are read no further.
 pub(super) const INBOX_MAX: usize = 2_048;
-/// Slots that one node reads: each takes a connection; more are told of, and the last ones not read.
+/// Slots that one node reads: each takes a connection; more are told of, and the last ones not
+/// read.
 pub(super) const SERVED_MAX: usize = doorbuster_core::limits::SLOTS_SERVED_MAX;
 /// Between two looks for tickets that were given to a settler who never acknowledged them.
 pub(super) const CLAIM_EVERY: Duration = Duration::from_secs(1);
-/// A ticket that was given to a settler so long ago is given to another one. By the server's clock, which decides nothing here: what is settled twice
-/// is settled once.
+/// A ticket that was given to a settler so long ago is given to another one. By the server's clock,
+/// which decides nothing here: what is settled twice is settled once.
 pub(super) const CLAIM_IDLE: Duration = Duration::from_secs(3);
 /// Times that a call looks for its server, while nothing was done; then it fails.
 pub(super) const ATTEMPTS_MAX: usize = 5;
@@ -62,7 +65,7 @@ const _: () = assert!(
     REPLICAS_WAIT.as_millis() * 2 < RESPONSE_MAX.as_millis(),
     "a write that waits is no lost one"
 );
-const _: () = assert!(SCRIPT_TICKETS_MAX <= LANE_BATCH_MAX, "a call fits in a write");
+const _: () = assert!(SCRIPT_TICKETS_MAX <= BATCH_MAX, "a call fits in a write");
 const _: () = assert!(READ_MAX <= INBOX_MAX, "a read fits in the inbox");
 const _: () = assert!(SCRIPT_DONE_MAX <= 4_000, "Lua passes at most some 8,000 values to one call");
 const _: () = assert!(

@@ -1,7 +1,8 @@
-//! One server: how it is reached, and one connection for everything that neither waits nor is in a hurry.
+//! One server: how it is reached, and one connection for everything that neither waits nor is in a
+//! hurry.
 //!
-//! A connection is plain: it never sends anything twice. When an answer does not come the connection is dropped, and the caller hears that it may
-//! have happened.
+//! A connection is plain: it never sends anything twice. When an answer does not come the
+//! connection is dropped, and the caller hears that it may have happened.
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use redis::{AsyncConnectionConfig, Client, Cmd, Value};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::fail::{Fail, answer};
+use super::failure::{RedisFailure, check_reply};
 use super::limits::{CONNECT_MAX, RECONNECT_PAUSE, RESPONSE_MAX};
 use super::script::Scripts;
 
@@ -24,11 +25,11 @@ pub(super) struct Link {
     /// Until then it counts as unreachable.
     down_until: Mutex<Option<Instant>>,
     /// Told when a connection breaks.
-    disturbed: Arc<Notify>,
+    broken: Arc<Notify>,
 }
 
 impl Link {
-    pub(super) fn new(client: Client, scripts: Arc<Scripts>, disturbed: Arc<Notify>) -> Self {
+    pub(super) fn new(client: Client, scripts: Arc<Scripts>, broken: Arc<Notify>) -> Self {
         let address = client.get_connection_info().addr().to_string();
         Self {
             address,
@@ -36,7 +37,7 @@ impl Link {
             scripts,
             control: tokio::sync::Mutex::default(),
             down_until: Mutex::default(),
-            disturbed,
+            broken,
         }
     }
 
@@ -48,22 +49,22 @@ impl Link {
     pub(super) async fn connect(
         &self,
         response_max: Option<Duration>,
-    ) -> Result<MultiplexedConnection, Fail> {
+    ) -> Result<MultiplexedConnection, RedisFailure> {
         let until = *self.down_until.lock().unwrap_or_else(PoisonError::into_inner);
         if until.is_some_and(|until| Instant::now() < until) {
-            return Err(Fail::Elsewhere(format!("{} cannot be reached", self.address)));
+            return Err(RedisFailure::WrongServer(format!("{} cannot be reached", self.address)));
         }
         let made = connect(&self.client, response_max).await;
         let down_until = made.as_ref().err().map(|_| Instant::now() + RECONNECT_PAUSE);
         *self.down_until.lock().unwrap_or_else(PoisonError::into_inner) = down_until;
         if made.is_err() {
-            self.disturbed.notify_one();
+            self.broken.notify_one();
         }
         made
     }
 
     /// One call over the shared connection.
-    pub(super) async fn ask(&self, call: &Cmd) -> Result<Value, Fail> {
+    pub(super) async fn ask(&self, call: &Cmd) -> Result<Value, RedisFailure> {
         let mut connection = {
             let mut control = self.control.lock().await;
             match &*control {
@@ -71,22 +72,27 @@ impl Link {
                 None => control.insert(self.connect(Some(RESPONSE_MAX)).await?).clone(),
             }
         };
-        let said = self.say(&mut connection, call).await.map_err(|fail| fail.at(&self.address));
-        if said.as_ref().is_err_and(Fail::breaks) {
+        let reply =
+            self.send(&mut connection, call).await.map_err(|fail| fail.with_address(&self.address));
+        if reply.as_ref().is_err_and(RedisFailure::breaks_connection) {
             *self.control.lock().await = None;
-            self.disturbed.notify_one();
+            self.broken.notify_one();
         }
-        said
+        reply
     }
 
-    async fn say(&self, connection: &mut MultiplexedConnection, call: &Cmd) -> Result<Value, Fail> {
-        let said = connection.send_packed_command(call).await;
-        said.map_err(|e| Fail::of(&e)).and_then(answer)
+    async fn send(
+        &self,
+        connection: &mut MultiplexedConnection,
+        call: &Cmd,
+    ) -> Result<Value, RedisFailure> {
+        let reply = connection.send_packed_command(call).await;
+        reply.map_err(|e| RedisFailure::of(&e)).and_then(check_reply)
     }
 
     /// A connection broke: whoever watches the servers looks.
-    pub(super) fn disturb(&self) {
-        self.disturbed.notify_one();
+    pub(super) fn report_broken(&self) {
+        self.broken.notify_one();
     }
 }
 
@@ -94,7 +100,7 @@ impl Link {
 pub(super) async fn connect(
     client: &Client,
     response_max: Option<Duration>,
-) -> Result<MultiplexedConnection, Fail> {
+) -> Result<MultiplexedConnection, RedisFailure> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_MAX))
         .set_response_timeout(response_max);
@@ -107,15 +113,18 @@ pub(super) async fn connect(
     match made {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) if error.kind() == redis::ErrorKind::AuthenticationFailed => {
-            Err(Fail::Refused(format!("{}: {error}", address())))
+            Err(RedisFailure::Refused(format!("{}: {error}", address())))
         }
-        // Whoever runs somebody's long script does not change to the URL's database; of that the client keeps only the words.
+        // Whoever runs somebody's long script does not change to the URL's database; of that the
+        // client keeps only the words.
         Ok(Err(error))
-            if error.detail().is_some_and(|said| said.contains("is busy running a script")) =>
+            if error.detail().is_some_and(|reply| reply.contains("is busy running a script")) =>
         {
-            Err(Fail::Busy(format!("{}: {error}", address())))
+            Err(RedisFailure::Busy(format!("{}: {error}", address())))
         }
-        Ok(Err(error)) => Err(Fail::Elsewhere(format!("{}: {error}", address()))),
-        Err(_) => Err(Fail::Elsewhere(format!("{} does not accept a connection", address()))),
+        Ok(Err(error)) => Err(RedisFailure::WrongServer(format!("{}: {error}", address()))),
+        Err(_) => {
+            Err(RedisFailure::WrongServer(format!("{} does not accept a connection", address())))
+        }
     }
 }

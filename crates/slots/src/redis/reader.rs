@@ -1,7 +1,8 @@
 //! Reads one slot's queue: on a connection of its own, as it waits for tickets there.
 //!
-//! One connection for each slot, because a Redis Cluster lets a command wait on several queues only if they share a hash slot, which slots do not.
-//! What a settler was given and never acknowledged is given to another one after a while; acknowledging is by the script alone.
+//! One connection for each slot, because a Redis Cluster lets a command wait on several queues only
+//! if they share a hash slot, which slots do not. What a settler was given and never acknowledged
+//! is given to another one after a while; acknowledging is by the script alone.
 use std::sync::Arc;
 
 use doorbuster_core::{NodeId, SlotKey};
@@ -9,12 +10,12 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Value};
 use tokio::time::Instant;
 
-use super::fail::{Fail, answer};
+use super::codec::{self, array, text};
+use super::failure::{RedisFailure, check_reply};
 use super::inbox::Inbox;
 use super::keys::{GROUP, Keys};
 use super::limits::{CLAIM_EVERY, CLAIM_IDLE, READ_BLOCK, READ_MAX, READ_PAUSE, RESPONSE_MAX};
 use super::routes::Routes;
-use super::words::{self, array, text};
 use crate::Taken;
 
 /// Reads one slot's queue into the inbox.
@@ -44,16 +45,19 @@ impl Reader {
     }
 
     /// Reads over one connection until something is wrong with it.
-    async fn session(&self) -> Result<std::convert::Infallible, Fail> {
+    async fn session(&self) -> Result<std::convert::Infallible, RedisFailure> {
         let link = self.routes.server(self.slot)?.link.clone();
         let mut connection = link.connect(None).await?;
         loop {
             let Err(fail) = self.read(&mut connection).await;
             match fail {
-                // No queue, or none yet: whoever gives the slot a grant makes it. Or nobody is heard at this moment.
-                Fail::Refused(_) | Fail::Busy(_) => tokio::time::sleep(READ_PAUSE).await,
+                // No queue, or none yet: whoever gives the slot a grant makes it. Or nobody is
+                // heard at this moment.
+                RedisFailure::Refused(_) | RedisFailure::Busy(_) => {
+                    tokio::time::sleep(READ_PAUSE).await
+                }
                 fail => {
-                    link.disturb();
+                    link.report_broken();
                     return Err(fail);
                 }
             }
@@ -63,50 +67,51 @@ impl Reader {
     async fn read(
         &self,
         connection: &mut MultiplexedConnection,
-    ) -> Result<std::convert::Infallible, Fail> {
+    ) -> Result<std::convert::Infallible, RedisFailure> {
         // What this node was given before it started again, or before the connection broke.
         let mut from = "0".to_owned();
         loop {
             let (tickets, last) = self.deliver(connection, self.xreadgroup(&from)).await?;
             let Some(last) = last else { break };
-            self.inbox.put(tickets);
+            self.inbox.push(tickets);
             from = last;
-            self.inbox.room().await;
+            self.inbox.wait_for_room().await;
         }
         let mut claimed = Instant::now();
         loop {
-            self.inbox.room().await;
+            self.inbox.wait_for_room().await;
             if claimed.elapsed() >= CLAIM_EVERY {
                 claimed = Instant::now();
                 let call = claim(&self.keys, &self.consumer, CLAIM_IDLE.as_millis() as u64, "0-0");
-                let claimed = read_claimed(self.slot, say(connection, &call).await?)?;
-                self.inbox.put(claimed.tickets);
-                self.drop_strange(connection, &claimed.strange).await?;
+                let claimed = read_claimed(self.slot, send(connection, &call).await?)?;
+                self.inbox.push(claimed.tickets);
+                self.drop_unreadable(connection, &claimed.unreadable).await?;
             }
             let (tickets, _) = self.deliver(connection, self.xreadgroup(">")).await?;
             if !tickets.is_empty() {
-                self.inbox.put(tickets);
+                self.inbox.push(tickets);
             }
         }
     }
 
-    /// Drops entries that nobody could read for as long as a ticket waits for another settler: they would hold up every drain, and make the slot look as if
-    /// nobody settled. Whatever they were, nothing was promised for it.
-    async fn drop_strange(
+    /// Drops entries that nobody could read for as long as a ticket waits for another settler: they
+    /// would hold up every drain, and make the slot look as if nobody settled. Whatever they were,
+    /// nothing was promised for it.
+    async fn drop_unreadable(
         &self,
         connection: &mut MultiplexedConnection,
         ids: &[String],
-    ) -> Result<(), Fail> {
+    ) -> Result<(), RedisFailure> {
         if ids.is_empty() {
             return Ok(());
         }
         tracing::error!(slot = %self.slot, entries = ?ids, "entries of a queue make no sense, and are dropped");
         let mut acknowledge = Cmd::new();
         acknowledge.arg("XACK").arg(self.keys.queue()).arg(GROUP).arg(ids);
-        say(connection, &acknowledge).await?;
+        send(connection, &acknowledge).await?;
         let mut drop_them = Cmd::new();
         drop_them.arg("XDEL").arg(self.keys.queue()).arg(ids);
-        say(connection, &drop_them).await.map(drop)
+        send(connection, &drop_them).await.map(drop)
     }
 
     fn xreadgroup(&self, from: &str) -> Cmd {
@@ -130,8 +135,8 @@ impl Reader {
         &self,
         connection: &mut MultiplexedConnection,
         call: Cmd,
-    ) -> Result<(Vec<Taken>, Option<String>), Fail> {
-        let streams = array(say(connection, &call).await?)?;
+    ) -> Result<(Vec<Taken>, Option<String>), RedisFailure> {
+        let streams = array(send(connection, &call).await?)?;
         let Some(stream) = streams.into_iter().next() else { return Ok((Vec::new(), None)) };
         let entries = array(stream)?.into_iter().nth(1).unwrap_or_default();
         let Entries { tickets, last, .. } = read_entries(self.slot, entries)?;
@@ -140,12 +145,12 @@ impl Reader {
 }
 
 /// Says something that may wait as long as a read of a queue does.
-async fn say(connection: &mut MultiplexedConnection, call: &Cmd) -> Result<Value, Fail> {
+async fn send(connection: &mut MultiplexedConnection, call: &Cmd) -> Result<Value, RedisFailure> {
     match tokio::time::timeout(READ_BLOCK + RESPONSE_MAX, connection.send_packed_command(call))
         .await
     {
-        Ok(said) => said.map_err(|e| Fail::of(&e)).and_then(answer),
-        Err(_) => Err(Fail::Lost("the queue was not read in time".to_owned())),
+        Ok(reply) => reply.map_err(|e| RedisFailure::of(&e)).and_then(check_reply),
+        Err(_) => Err(RedisFailure::NoReply("the queue was not read in time".to_owned())),
     }
 }
 
@@ -169,14 +174,14 @@ pub(super) struct Claimed {
     pub(super) next: String,
     pub(super) tickets: Vec<Taken>,
     /// Entries that make no sense.
-    strange: Vec<String>,
+    unreadable: Vec<String>,
 }
 
-pub(super) fn read_claimed(slot: SlotKey, said: Value) -> Result<Claimed, Fail> {
-    let mut parts = array(said)?.into_iter();
+pub(super) fn read_claimed(slot: SlotKey, reply: Value) -> Result<Claimed, RedisFailure> {
+    let mut parts = array(reply)?.into_iter();
     let next = text(&parts.next().unwrap_or_default())?.to_owned();
-    let Entries { tickets, strange, .. } = read_entries(slot, parts.next().unwrap_or_default())?;
-    Ok(Claimed { next, tickets, strange })
+    let Entries { tickets, unreadable, .. } = read_entries(slot, parts.next().unwrap_or_default())?;
+    Ok(Claimed { next, tickets, unreadable })
 }
 
 /// Some entries of a queue.
@@ -184,19 +189,19 @@ pub(super) fn read_claimed(slot: SlotKey, said: Value) -> Result<Claimed, Fail> 
 struct Entries {
     tickets: Vec<Taken>,
     last: Option<String>,
-    strange: Vec<String>,
+    unreadable: Vec<String>,
 }
 
 /// An entry that makes no sense holds up none behind it.
-fn read_entries(slot: SlotKey, entries: Value) -> Result<Entries, Fail> {
+fn read_entries(slot: SlotKey, entries: Value) -> Result<Entries, RedisFailure> {
     let mut read = Entries::default();
     for entry in array(entries)?.into_iter().filter(|entry| !matches!(entry, Value::Nil)) {
         let mut parts = array(entry)?.into_iter();
         let id = text(&parts.next().unwrap_or_default())?.to_owned();
         let fields = parts.next().unwrap_or_default();
-        match words::delivery(slot, &id, fields) {
+        match codec::delivery(slot, &id, fields) {
             Some(delivery) => read.tickets.push(Taken { slot, delivery }),
-            None => read.strange.push(id.clone()),
+            None => read.unreadable.push(id.clone()),
         }
         read.last = Some(id);
     }

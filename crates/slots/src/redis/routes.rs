@@ -1,7 +1,8 @@
 //! Which server has a slot: one server, several plain ones, or a Redis Cluster that says so itself.
 //!
-//! The client library's own cluster mode is not used: it sends commands again after a lost connection, and cannot wait on a queue. Here nothing is
-//! sent twice, and a server that says "not here" is believed for the next attempt.
+//! The client library's own cluster mode is not used: it sends commands again after a lost
+//! connection, and cannot wait on a queue. Here nothing is sent twice, and a server that says "not
+//! here" is believed for the next attempt.
 use std::sync::{Arc, PoisonError, RwLock};
 
 use doorbuster_core::SlotKey;
@@ -10,46 +11,47 @@ use redis::{Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Val
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::fail::{Fail, answer, strange};
+use super::batcher::{RedisSettings, TicketBatcher};
+use super::codec::{array, number, text};
+use super::failure::{RedisFailure, check_reply, unexpected_reply};
 use super::health::{self, Health};
 use super::keys::{HASH_SLOTS, hash_slot, server_of};
-use super::lane::{Lane, Setting};
 use super::limits::{OPEN_MAX, OPEN_PAUSE};
 use super::link::{Link, connect};
 use super::script::Scripts;
-use super::words::{array, number, text};
 
 /// A server and the way of requests to it.
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) link: Arc<Link>,
-    pub(super) lane: Lane,
+    pub(super) batcher: TicketBatcher,
 }
 
 /// Where slots live.
 #[derive(Debug)]
 pub(super) struct Routes {
-    setting: Arc<Setting>,
+    settings: Arc<RedisSettings>,
     scripts: Arc<Scripts>,
     /// The first URL: how a cluster's other servers are spoken to.
-    manner: ConnectionInfo,
+    template: ConnectionInfo,
     pub(super) is_cluster: bool,
-    map: RwLock<Map>,
-    /// Held while the servers are asked: the address of the one that answered last, which is asked first.
+    map: RwLock<ServerMap>,
+    /// Held while the servers are asked: the address of the one that answered last, which is asked
+    /// first.
     refreshing: tokio::sync::Mutex<String>,
-    disturbed: Arc<Notify>,
+    broken: Arc<Notify>,
 }
 
 /// The servers, and for each hash slot of a cluster which of them has it.
 #[derive(Clone, Debug, Default)]
-struct Map {
+struct ServerMap {
     servers: Vec<Arc<Server>>,
-    ranges: Vec<Range>,
+    ranges: Vec<SlotRange>,
 }
 
 /// Hash slots from the first to the last, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Range {
+struct SlotRange {
     first: u16,
     last: u16,
     server: usize,
@@ -59,35 +61,40 @@ impl Routes {
     /// Connects to all servers of these URLs, looks at each, and loads the scripts.
     pub(super) async fn open(
         urls: &[String],
-        setting: Arc<Setting>,
-    ) -> Result<(Arc<Self>, Vec<Health>), Fail> {
+        settings: Arc<RedisSettings>,
+    ) -> Result<(Arc<Self>, Vec<Health>), RedisFailure> {
         // What speaks TLS to `rediss://` servers, unless the program chose already.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let mut urls = urls.to_vec();
         // Every node must come to the same order.
         urls.sort();
         urls.dedup();
-        let refused = |error: redis::RedisError| Fail::Refused(format!("slots.urls: {error}"));
+        let refused =
+            |error: redis::RedisError| RedisFailure::Refused(format!("slots.urls: {error}"));
         let until = Instant::now() + OPEN_MAX;
         let mut opened = Vec::new();
         for url in &urls {
             let info = url.as_str().into_connection_info().map_err(refused)?;
             let client = Client::open(info.clone()).map_err(refused)?;
-            let looked = look(&client, until).await;
+            let looked = probe(&client, until).await;
             opened.push((info, client, looked));
         }
         let is_cluster = opened
             .iter()
             .any(|(.., looked)| looked.as_ref().is_ok_and(|(health, _)| health.is_cluster));
-        // Of a cluster a server may be away, or busy all the time. One unreachable server of several plain ones is a part of the stock that cannot be sold: not the time
-        // to start. One that may not hold slots is refused in any case.
+        // Of a cluster a server may be away, or busy all the time. One unreachable server of
+        // several plain ones is a part of the stock that cannot be sold: not the time to start. One
+        // that may not hold slots is refused in any case.
         let mut fails = opened.iter().filter_map(|(.., looked)| looked.as_ref().err());
-        if let Some(fail) = fails.find(|fail| !is_cluster || matches!(fail, Fail::Refused(_))) {
+        if let Some(fail) =
+            fails.find(|fail| !is_cluster || matches!(fail, RedisFailure::Refused(_)))
+        {
             return Err(fail.clone());
         }
-        let (manner, _, _) =
-            opened.first().ok_or_else(|| Fail::Refused("slots.urls names no server".to_owned()))?;
-        let manner = manner.clone();
+        let (template, _, _) = opened
+            .first()
+            .ok_or_else(|| RedisFailure::Refused("slots.urls names no server".to_owned()))?;
+        let template = template.clone();
         let mut healths = Vec::new();
         let mut scripts = None;
         let mut clients = Vec::new();
@@ -98,30 +105,35 @@ impl Routes {
             }
             clients.push(client);
         }
-        let scripts =
-            scripts.ok_or_else(|| Fail::Refused("no server could be reached".to_owned()))?;
+        let scripts = scripts
+            .ok_or_else(|| RedisFailure::Refused("no server could be reached".to_owned()))?;
         let routes = Self {
-            setting,
+            settings,
             scripts,
-            manner,
+            template,
             is_cluster,
             map: RwLock::default(),
             refreshing: tokio::sync::Mutex::default(),
-            disturbed: Arc::new(Notify::new()),
+            broken: Arc::new(Notify::new()),
         };
         let servers = clients.into_iter().map(|client| routes.server_at(client)).collect();
-        routes.set(Map { servers, ranges: Vec::new() });
+        routes.set(ServerMap { servers, ranges: Vec::new() });
         if is_cluster {
             while let Err(fail) = routes.refresh().await {
-                rest(fail, until).await?;
+                pause_before_retry(fail, until).await?;
             }
-            healths = routes.look_at_all(healths, until).await?;
+            healths = routes.probe_all(healths, until).await?;
         }
         Ok((Arc::new(routes), healths))
     }
 
-    /// What the servers that have slots say of themselves: a cluster's are not all named by the URLs. One that is away is not the reason to refuse.
-    async fn look_at_all(&self, known: Vec<Health>, until: Instant) -> Result<Vec<Health>, Fail> {
+    /// What the servers that have slots say of themselves: a cluster's are not all named by the
+    /// URLs. One that is away is not the reason to refuse.
+    async fn probe_all(
+        &self,
+        known: Vec<Health>,
+        until: Instant,
+    ) -> Result<Vec<Health>, RedisFailure> {
         let mut healths = Vec::new();
         for server in self.servers() {
             if let Some(health) = known.iter().find(|health| health.address == server.link.address)
@@ -129,9 +141,9 @@ impl Routes {
                 healths.push(health.clone());
                 continue;
             }
-            match look(server.link.client(), until).await {
+            match probe(server.link.client(), until).await {
                 Ok((health, _)) => healths.push(health),
-                Err(Fail::Refused(reason)) => return Err(Fail::Refused(reason)),
+                Err(RedisFailure::Refused(reason)) => return Err(RedisFailure::Refused(reason)),
                 Err(_) => {}
             }
         }
@@ -139,16 +151,16 @@ impl Routes {
     }
 
     fn server_at(&self, client: Client) -> Arc<Server> {
-        let link = Arc::new(Link::new(client, self.scripts.clone(), self.disturbed.clone()));
-        let lane = Lane::start(&link, &self.setting);
-        Arc::new(Server { link, lane })
+        let link = Arc::new(Link::new(client, self.scripts.clone(), self.broken.clone()));
+        let batcher = TicketBatcher::start(&link, &self.settings);
+        Arc::new(Server { link, batcher })
     }
 
-    fn set(&self, map: Map) {
+    fn set(&self, map: ServerMap) {
         *self.map.write().unwrap_or_else(PoisonError::into_inner) = map;
     }
 
-    fn map(&self) -> Map {
+    fn map(&self) -> ServerMap {
         self.map.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -158,25 +170,31 @@ impl Routes {
     }
 
     /// Told when a connection breaks.
-    pub(super) fn disturbed(&self) -> &Notify {
-        &self.disturbed
+    pub(super) fn broken(&self) -> &Notify {
+        &self.broken
     }
 
     /// The server that has the slot, as far as is known.
-    pub(super) fn server(&self, slot: SlotKey) -> Result<Arc<Server>, Fail> {
+    pub(super) fn server(&self, slot: SlotKey) -> Result<Arc<Server>, RedisFailure> {
         let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
         let index = if self.is_cluster {
             let at = hash_slot(slot);
             let range = map.ranges.iter().find(|r| (r.first..=r.last).contains(&at));
-            range.ok_or_else(|| Fail::Elsewhere(format!("no server has hash slot {at}")))?.server
+            range
+                .ok_or_else(|| RedisFailure::WrongServer(format!("no server has hash slot {at}")))?
+                .server
         } else {
             server_of(slot, map.servers.len())
         };
-        map.servers.get(index).cloned().ok_or_else(|| Fail::Elsewhere("no server".to_owned()))
+        map.servers
+            .get(index)
+            .cloned()
+            .ok_or_else(|| RedisFailure::WrongServer("no server".to_owned()))
     }
 
-    /// Asks a cluster's servers, in turn, where the hash slots are. Who asks while another does waits for that answer.
-    pub(super) async fn refresh(&self) -> Result<(), Fail> {
+    /// Asks a cluster's servers, in turn, where the hash slots are. Who asks while another does
+    /// waits for that answer.
+    pub(super) async fn refresh(&self) -> Result<(), RedisFailure> {
         if !self.is_cluster {
             return Ok(());
         }
@@ -187,10 +205,10 @@ impl Routes {
         let before = self.map();
         let mut in_turn: Vec<&Arc<Server>> = before.servers.iter().collect();
         in_turn.sort_by_key(|server| server.link.address != *answered);
-        let mut last = Fail::Elsewhere("no server".to_owned());
+        let mut last = RedisFailure::WrongServer("no server".to_owned());
         for server in in_turn {
             let asked = server.link.ask(Cmd::new().arg("CLUSTER").arg("SLOTS")).await;
-            match asked.and_then(|said| self.read_map(said, &server.link, &before)) {
+            match asked.and_then(|reply| self.read_map(reply, &server.link, &before)) {
                 Ok(map) => {
                     answered.clone_from(&server.link.address);
                     self.set(map);
@@ -203,24 +221,29 @@ impl Routes {
     }
 
     /// From the answer to CLUSTER SLOTS: `[first, last, [host, port, …], replica…]` for each range.
-    fn read_map(&self, said: Value, asked: &Link, before: &Map) -> Result<Map, Fail> {
-        let mut map = Map::default();
-        for range in array(said)? {
+    fn read_map(
+        &self,
+        reply: Value,
+        asked: &Link,
+        before: &ServerMap,
+    ) -> Result<ServerMap, RedisFailure> {
+        let mut map = ServerMap::default();
+        for range in array(reply)? {
             let parts = array(range)?;
             let [first, last, primary, ..] = parts.as_slice() else {
-                return Err(strange(&Value::Array(parts)));
+                return Err(unexpected_reply(&Value::Array(parts)));
             };
             let hash_slot =
-                |value| Ok::<_, Fail>(u16::try_from(number(value)?).unwrap_or(HASH_SLOTS));
+                |value| Ok::<_, RedisFailure>(u16::try_from(number(value)?).unwrap_or(HASH_SLOTS));
             let (first, last) = (hash_slot(first)?, hash_slot(last)?);
             let place = array(primary.clone())?;
-            let [host, port, ..] = place.as_slice() else { return Err(strange(primary)) };
-            let port = u16::try_from(number(port)?).map_err(|_| strange(primary))?;
+            let [host, port, ..] = place.as_slice() else { return Err(unexpected_reply(primary)) };
+            let port = u16::try_from(number(port)?).map_err(|_| unexpected_reply(primary))?;
             let host = match text(host) {
-                Ok("" | "?") | Err(_) => host_of(&self.manner),
+                Ok("" | "?") | Err(_) => host_of(&self.template),
                 Ok(host) => host.to_owned(),
             };
-            let addr = address(&self.manner, host, port);
+            let addr = address(&self.template, host, port);
             let name = addr.to_string();
             let known = |s: &Arc<Server>| s.link.address == name;
             let server = match map.servers.iter().position(known) {
@@ -234,68 +257,76 @@ impl Routes {
                     map.servers.len() - 1
                 }
             };
-            map.ranges.push(Range { first, last, server });
+            map.ranges.push(SlotRange { first, last, server });
         }
         if map.ranges.is_empty() {
-            return Err(Fail::Elsewhere(format!("{} knows no hash slots", asked.address)));
+            return Err(RedisFailure::WrongServer(format!(
+                "{} knows no hash slots",
+                asked.address
+            )));
         }
         Ok(map)
     }
 
-    fn client(&self, addr: ConnectionAddr) -> Result<Client, Fail> {
-        Client::open(self.manner.clone().set_addr(addr)).map_err(|e| Fail::Refused(e.to_string()))
+    fn client(&self, addr: ConnectionAddr) -> Result<Client, RedisFailure> {
+        Client::open(self.template.clone().set_addr(addr))
+            .map_err(|e| RedisFailure::Refused(e.to_string()))
     }
 }
 
-/// What a server says of itself, and the scripts' digests once they are loaded there. One that cannot be reached is not waited for, one that does
-/// nothing yet is.
-async fn look(client: &Client, until: Instant) -> Result<(Health, Scripts), Fail> {
+/// What a server says of itself, and the scripts' digests once they are loaded there. One that
+/// cannot be reached is not waited for, one that does nothing yet is.
+async fn probe(client: &Client, until: Instant) -> Result<(Health, Scripts), RedisFailure> {
     let address = client.get_connection_info().addr().to_string();
     let mut connection = loop {
         match connect(client, Some(OPEN_MAX)).await {
-            Err(fail @ Fail::Busy(_)) => rest(fail, until).await?,
+            Err(fail @ RedisFailure::Busy(_)) => pause_before_retry(fail, until).await?,
             made => break made?,
         }
     };
     loop {
-        match look_over(&mut connection, &address).await {
+        match read_health(&mut connection, &address).await {
             Ok(looked) => return Ok(looked),
-            Err(fail) => rest(fail, until).await?,
+            Err(fail) => pause_before_retry(fail, until).await?,
         }
     }
 }
 
-async fn look_over(
+async fn read_health(
     connection: &mut MultiplexedConnection,
     address: &str,
-) -> Result<(Health, Scripts), Fail> {
-    let said = connection.send_packed_command(Cmd::new().arg("INFO")).await;
-    let said = said.map_err(|e| Fail::of(&e)).and_then(answer).map_err(|fail| fail.at(address))?;
-    let health = Health::read(address, text(&said)?);
-    health::refuse(&health).map_err(Fail::Refused)?;
-    let scripts = Scripts::load(connection).await.map_err(|fail| fail.at(address))?;
+) -> Result<(Health, Scripts), RedisFailure> {
+    let reply = connection.send_packed_command(Cmd::new().arg("INFO")).await;
+    let reply = reply
+        .map_err(|e| RedisFailure::of(&e))
+        .and_then(check_reply)
+        .map_err(|fail| fail.with_address(address))?;
+    let health = Health::read(address, text(&reply)?);
+    health::check_usable(&health).map_err(RedisFailure::Refused)?;
+    let scripts = Scripts::load(connection).await.map_err(|fail| fail.with_address(address))?;
     Ok((health, scripts))
 }
 
-/// Rests for a moment after a failure that may pass; gives back any other, and every one after `until`.
-async fn rest(fail: Fail, until: Instant) -> Result<(), Fail> {
-    if !fail.may_pass() || Instant::now() >= until {
+/// Rests for a moment after a failure that may pass; gives back any other, and every one after
+/// `until`.
+async fn pause_before_retry(fail: RedisFailure, until: Instant) -> Result<(), RedisFailure> {
+    if !fail.is_transient() || Instant::now() >= until {
         return Err(fail);
     }
     tokio::time::sleep(OPEN_PAUSE).await;
     Ok(())
 }
 
-fn host_of(manner: &ConnectionInfo) -> String {
-    match manner.addr() {
+fn host_of(template: &ConnectionInfo) -> String {
+    match template.addr() {
         ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => host.clone(),
         other => other.to_string(),
     }
 }
 
 /// Another server's address, to be spoken to in the manner of this one.
-fn address(manner: &ConnectionInfo, host: String, port: u16) -> ConnectionAddr {
-    match manner.addr() {
+fn address(template: &ConnectionInfo, host: String, port: u16) -> ConnectionAddr {
+    match template.addr() {
         ConnectionAddr::TcpTls { insecure, tls_params, .. } => ConnectionAddr::TcpTls {
             host,
             port,

@@ -1,8 +1,9 @@
-//! The scripts: loaded once on every server, called by their digest; by their source where a server forgot them, which loads them again.
+//! The scripts: loaded once on every server, called by their digest; by their source where a server
+//! forgot them, which loads them again.
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, Value};
 
-use super::fail::{Fail, answer, strange};
+use super::failure::{RedisFailure, check_reply, unexpected_reply};
 use super::keys::Keys;
 
 /// A script.
@@ -20,7 +21,7 @@ pub(super) enum Script {
 
 /// How a script is named in a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum By {
+pub(super) enum ScriptForm {
     /// As a server knows it.
     Digest,
     /// Whole, for a server that does not.
@@ -51,7 +52,7 @@ pub(super) struct Scripts([String; SOURCES.len()]);
 
 impl Scripts {
     /// Loads all of them on a server, which tells the digests.
-    pub(super) async fn load(connection: &mut MultiplexedConnection) -> Result<Self, Fail> {
+    pub(super) async fn load(connection: &mut MultiplexedConnection) -> Result<Self, RedisFailure> {
         let mut pipe = Pipeline::with_capacity(SOURCES.len());
         for source in SOURCES {
             pipe.cmd("SCRIPT").arg("LOAD").arg(source);
@@ -59,26 +60,26 @@ impl Scripts {
         let values = connection
             .send_packed_commands(&pipe, 0, SOURCES.len())
             .await
-            .map_err(|e| Fail::of(&e))?;
-        let mut digests = values.into_iter().map(|value| match answer(value)? {
+            .map_err(|e| RedisFailure::of(&e))?;
+        let mut digests = values.into_iter().map(|value| match check_reply(value)? {
             Value::BulkString(bytes) => {
-                String::from_utf8(bytes).map_err(|e| Fail::Lost(e.to_string()))
+                String::from_utf8(bytes).map_err(|e| RedisFailure::NoReply(e.to_string()))
             }
-            other => Err(strange(&other)),
+            other => Err(unexpected_reply(&other)),
         });
         let mut all = [const { String::new() }; SOURCES.len()];
         for digest in &mut all {
-            *digest = digests.next().unwrap_or_else(|| Err(strange(&Value::Nil)))?;
+            *digest = digests.next().unwrap_or_else(|| Err(unexpected_reply(&Value::Nil)))?;
         }
         Ok(Self(all))
     }
 
     /// A call, to which arguments are added.
-    pub(super) fn call(&self, script: Script, by: By, keys: &Keys) -> Cmd {
+    pub(super) fn call(&self, script: Script, by: ScriptForm, keys: &Keys) -> Cmd {
         let mut call = Cmd::with_capacity(8, 512);
         match by {
-            By::Digest => call.arg("EVALSHA").arg(&self.0[script as usize]),
-            By::Source => call.arg("EVAL").arg(SOURCES[script as usize]),
+            ScriptForm::Digest => call.arg("EVALSHA").arg(&self.0[script as usize]),
+            ScriptForm::Source => call.arg("EVAL").arg(SOURCES[script as usize]),
         };
         call.arg(keys.0.len());
         for key in &keys.0 {

@@ -1,28 +1,30 @@
-//! Looks at the servers' identities, each second and when a connection broke, so that a slot's loss is suspected before it is found.
+//! Looks at the servers' identities, each second and when a connection broke, so that a slot's loss
+//! is suspected before it is found.
 //!
-//! A suspicion proves nothing and a loss need not show here: neither id changes on FLUSHALL. It only makes the leader look at once. A server that
-//! came to hold slots and may not (after a failover), or may not any more (its settings were changed), is a change as well: it is told of.
+//! A suspicion proves nothing and a loss need not show here: neither id changes on FLUSHALL. It
+//! only makes the leader look at once. A server that came to hold slots and may not (after a
+//! failover), or may not any more (its settings were changed), is a change as well: it is told of.
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redis::Cmd;
 use tokio::sync::watch::{self, Receiver, Sender};
 
+use super::codec::text;
 use super::health::{self, Health};
 use super::limits::{WATCH_EVERY, WATCH_PAUSE};
 use super::routes::Routes;
-use super::words::text;
-use crate::{Evidence, ServerSeen};
+use crate::{LossEvidence, ServerIdentity};
 
 /// What was seen of the servers last.
 #[derive(Debug)]
-pub(super) struct Watch {
-    seen: RwLock<Vec<Health>>,
+pub(super) struct ServerWatch {
+    healths: RwLock<Vec<Health>>,
     changes: Sender<u64>,
 }
 
-impl Watch {
+impl ServerWatch {
     pub(super) fn new(first: Vec<Health>) -> Self {
-        Self { seen: RwLock::new(first), changes: watch::channel(0).0 }
+        Self { healths: RwLock::new(first), changes: watch::channel(0).0 }
     }
 
     /// Counts the times that something changed.
@@ -30,17 +32,17 @@ impl Watch {
         self.changes.subscribe()
     }
 
-    pub(super) fn evidence(&self) -> Evidence {
-        let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
-        let server = |h: &Health| ServerSeen {
+    pub(super) fn evidence(&self) -> LossEvidence {
+        let healths = self.healths.read().unwrap_or_else(PoisonError::into_inner);
+        let server = |h: &Health| ServerIdentity {
             address: h.address.clone(),
             run_id: h.run_id.clone(),
             replication_id: h.replication_id.clone(),
         };
-        let refusals = seen.iter().filter_map(|h| health::refuse(h).err()).collect();
-        Evidence {
+        let refusals = healths.iter().filter_map(|h| health::check_usable(h).err()).collect();
+        LossEvidence {
             changes: *self.changes.borrow(),
-            servers: seen.iter().map(server).collect(),
+            servers: healths.iter().map(server).collect(),
             refusals,
         }
     }
@@ -48,14 +50,15 @@ impl Watch {
     /// Looks until the slots are dropped.
     pub(super) async fn run(self: Arc<Self>, routes: Arc<Routes>) {
         loop {
-            drop(tokio::time::timeout(WATCH_EVERY, routes.disturbed().notified()).await);
-            self.look(&routes).await;
+            drop(tokio::time::timeout(WATCH_EVERY, routes.broken().notified()).await);
+            self.check_servers(&routes).await;
             tokio::time::sleep(WATCH_PAUSE).await;
         }
     }
 
-    async fn look(&self, routes: &Routes) {
-        // A server that does not answer keeps its place: its silence is no change, its return is one.
+    async fn check_servers(&self, routes: &Routes) {
+        // A server that does not answer keeps its place: its silence is no change, its return is
+        // one.
         drop(routes.refresh().await);
         let mut next = Vec::new();
         for server in routes.servers() {
@@ -72,7 +75,7 @@ impl Watch {
                     h.address.clone(),
                     h.run_id.clone(),
                     h.replication_id.clone(),
-                    health::refuse(h).err(),
+                    health::check_usable(h).err(),
                 )
             };
             let mut ids: Vec<_> = all.iter().map(id).collect();
@@ -80,7 +83,7 @@ impl Watch {
             ids
         };
         let before = std::mem::replace(
-            &mut *self.seen.write().unwrap_or_else(PoisonError::into_inner),
+            &mut *self.healths.write().unwrap_or_else(PoisonError::into_inner),
             next.clone(),
         );
         if who(&before) != who(&next) {
@@ -89,7 +92,7 @@ impl Watch {
     }
 
     fn last(&self, address: &str) -> Option<Health> {
-        let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
-        seen.iter().find(|h| h.address == address).cloned()
+        let healths = self.healths.read().unwrap_or_else(PoisonError::into_inner);
+        healths.iter().find(|h| h.address == address).cloned()
     }
 }

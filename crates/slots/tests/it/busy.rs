@@ -1,5 +1,6 @@
-//! Servers that answer, and do nothing yet: one that runs somebody's long script, and one that reads its file. Nothing was done then, and they sell on.
-//! Who starts meanwhile asks again for a while.
+//! Servers that answer, and do nothing yet: one that runs somebody's long script, and one that
+//! reads its file. Nothing was done then, and they sell on. Who starts meanwhile asks again for a
+//! while.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::slot::TicketAnswer;
@@ -70,7 +71,8 @@ fn keep_busy(url: String, millis: u64) -> std::thread::JoinHandle<()> {
     running
 }
 
-/// Requests of one buyer after the other, until `done`; the tickets' numbers, and what was said instead of one.
+/// Requests of one buyer after the other, until `done`; the tickets' numbers, and what was said
+/// instead of one.
 async fn ask_until(slots: &Slots, done: impl Fn() -> bool) -> (Vec<u64>, Vec<SlotError>) {
     let (mut cut, mut failed, began) = (Vec::new(), Vec::new(), Instant::now());
     while !done() {
@@ -79,7 +81,7 @@ async fn ask_until(slots: &Slots, done: impl Fn() -> bool) -> (Vec<u64>, Vec<Slo
             .ticket(SLOT, &request(&format!("b{}", cut.len() + failed.len()), "k", 1, 9))
             .await
         {
-            Ok(TicketAnswer::Cut(ticket)) => cut.push(ticket.n.0),
+            Ok(TicketAnswer::Issued(ticket)) => cut.push(ticket.n.0),
             Err(error) => failed.push(error),
             other => panic!("{other:?}"),
         }
@@ -88,7 +90,8 @@ async fn ask_until(slots: &Slots, done: impl Fn() -> bool) -> (Vec<u64>, Vec<Slo
     (cut, failed)
 }
 
-/// That so many were told of this, that nothing was done for them, and that the next ticket is the next one.
+/// That so many were told of this, that nothing was done for them, and that the next ticket is the
+/// next one.
 async fn is_none_the_worse(slots: &Slots, word: &str, cut: u64, failed: &[SlotError]) {
     let told: Vec<_> = failed.iter().filter(|error| error.reason.contains(word)).collect();
     assert!(!told.is_empty(), "{word}: {failed:?}");
@@ -96,7 +99,7 @@ async fn is_none_the_worse(slots: &Slots, word: &str, cut: u64, failed: &[SlotEr
     let began = Instant::now();
     let next = loop {
         match slots.ticket(SLOT, &request("after", "k", 1, 9)).await {
-            Ok(TicketAnswer::Cut(ticket) | TicketAnswer::Again(ticket)) => break ticket.n.0,
+            Ok(TicketAnswer::Issued(ticket) | TicketAnswer::Repeated(ticket)) => break ticket.n.0,
             other => assert!(began.elapsed() < WITHIN, "{other:?}"),
         }
     };
@@ -134,7 +137,7 @@ async fn a_server_that_reads_its_file_refuses_and_goes_on() {
     let (cut, failed) = ask_until(&slots, || starting.is_finished()).await;
     let _server = starting.join().expect("it is up");
     is_none_the_worse(&slots, "LOADING", cut.len() as u64, &failed).await;
-    tokio::time::timeout(WITHIN, slots.changed(seen)).await.expect("another run id");
+    tokio::time::timeout(WITHIN, slots.wait_for_change(seen)).await.expect("another run id");
 }
 
 async fn start(urls: Vec<String>) -> Result<Slots, SlotError> {

@@ -1,5 +1,5 @@
-//! The classic script on the hash `Total`/`Booked` beside the slot's: the same answers to the same inputs, and no way to add stock by asking for less
-//! than nothing.
+//! The classic script on the hash `Total`/`Booked` beside the slot's: the same answers to the same
+//! inputs, and no way to add stock by asking for less than nothing.
 use std::cell::Cell;
 
 use doorbuster_core::slot::TicketAnswer;
@@ -93,7 +93,7 @@ fn the_classic_script_and_the_slot_book_the_same() {
                 let mut one = request("a", &format!("k{i}"), n, 1_000_000);
                 one.token = Token(i as u64);
                 let ours = match slots.ticket(SLOT, &one).await.expect("reachable") {
-                    TicketAnswer::Cut(_) => i64::from(n),
+                    TicketAnswer::Issued(_) => i64::from(n),
                     TicketAnswer::Short { .. } => 0,
                     other => panic!("{other:?}"),
                 };

@@ -4,17 +4,18 @@ use std::time::{Duration, Instant};
 
 use doorbuster_core::{Epoch, GrantId, ItemId, SlotKey};
 use doorbuster_slots::conformance::{self, terms};
-use doorbuster_slots::{Done, Slots, Taken};
+use doorbuster_slots::{DeliveryRef, Slots, Taken};
 
+use super::burst::burst;
 use super::server::{Server, options};
-use super::storm::storm;
 
 /// How long the servers may need to agree.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const PRIMARIES: usize = 3;
 const HASH_SLOTS: usize = 16_384;
-/// After how long without a word the servers of a cluster miss one of them, in milliseconds: by then they also forget whom they only just met. Long,
-/// as a machine may stop them all for a while; short where one is to be replaced, once they know each other.
+/// After how long without a word the servers of a cluster miss one of them, in milliseconds: by
+/// then they also forget whom they only just met. Long, as a machine may stop them all for a while;
+/// short where one is to be replaced, once they know each other.
 const MISSED_AFTER_MS: &str = "30000";
 const REPLACED_AFTER_MS: &str = "4000";
 
@@ -117,7 +118,7 @@ async fn requests_of_many_slots_go_together_and_every_unit_is_cut_once() {
     let servers = start();
     let slots = stocked(&servers, "shop").await;
     slots.serve(&SLOTS).expect("eight slots");
-    let outcome = storm(&slots, &SLOTS, 2_000).await;
+    let outcome = burst(&slots, &SLOTS, 2_000).await;
     assert_eq!(
         (outcome.cut.len(), outcome.short, outcome.failed.len()),
         (1_600, 400, 0),
@@ -129,7 +130,8 @@ async fn requests_of_many_slots_go_together_and_every_unit_is_cut_once() {
         let more = tokio::time::timeout(READY_WITHIN, slots.take(500)).await;
         taken.extend(more.expect("tickets are waiting").expect("reachable"));
     }
-    let done = |t: &Taken| Done { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token };
+    let done =
+        |t: &Taken| DeliveryRef { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token };
     slots.acknowledge(&taken.iter().map(done).collect::<Vec<_>>()).await.expect("reachable");
     for slot in SLOTS {
         assert_eq!(outcome.numbers_of(slot), (1..=STOCK).collect::<Vec<_>>());
@@ -145,7 +147,7 @@ async fn a_slot_that_moves_in_mid_storm_is_followed() {
     let slot = SLOTS[0];
     let over = [slot];
     slots.serve(&over).expect("one slot");
-    let (outcome, _servers) = tokio::join!(storm(&slots, &over, 3_000), async {
+    let (outcome, _servers) = tokio::join!(burst(&slots, &over, 3_000), async {
         tokio::time::sleep(Duration::from_millis(5)).await;
         let moving = tokio::task::spawn_blocking(move || {
             move_hash_slot(&servers, "shop:{5#0}");
@@ -188,7 +190,7 @@ async fn take_over(from: impl Fn(&mut Server)) {
     let slots = stocked(&servers, "shop").await;
     let slot = SLOTS[0];
     slots.serve(&[slot]).expect("one slot");
-    let cut = storm(&slots, &[slot], 50).await.cut.len() as u64;
+    let cut = burst(&slots, &[slot], 50).await.cut.len() as u64;
     assert_eq!(cut, 50);
     wait_until("the replica has the tickets", || {
         let lengths = servers.iter().filter(has).map(|s| s.ask::<String>(&["INFO", "replication"]));
@@ -203,7 +205,9 @@ async fn take_over(from: impl Fn(&mut Server)) {
     let is_primary = |s: &Server| s.ask::<String>(&["INFO", "replication"]).contains("role:master");
     let primary = servers.iter().position(|s| has(&s) && is_primary(s)).expect("one has it");
     from(&mut servers[primary]);
-    tokio::time::timeout(READY_WITHIN, slots.changed(seen)).await.expect("another server has it");
+    tokio::time::timeout(READY_WITHIN, slots.wait_for_change(seen))
+        .await
+        .expect("another server has it");
     let until = Instant::now() + READY_WITHIN;
     let view = loop {
         match slots.view(slot).await {
@@ -212,7 +216,7 @@ async fn take_over(from: impl Fn(&mut Server)) {
         }
     };
     assert_eq!((view.n.0, view.available), (cut, STOCK - cut));
-    let more = storm(&slots, &[slot], 3_000).await;
+    let more = burst(&slots, &[slot], 3_000).await;
     let last = more.numbers_of(slot).last().copied();
     assert_eq!((more.again, last), (50, Some(STOCK)), "sold on: {:?}", more.failed.first());
     let mut taken = std::collections::BTreeSet::new();
@@ -252,8 +256,9 @@ async fn a_server_of_a_cluster_that_evicts_is_refused_whether_or_not_it_is_named
     let seen = slots.evidence();
     assert_eq!(seen.refusals, Vec::<String>::new());
     evict(&servers[1], "volatile-ttl");
-    let changes =
-        tokio::time::timeout(READY_WITHIN, slots.changed(seen.changes)).await.expect("looked at");
+    let changes = tokio::time::timeout(READY_WITHIN, slots.wait_for_change(seen.changes))
+        .await
+        .expect("looked at");
     let now = slots.evidence();
     assert_eq!(
         (changes, now.changes, now.refusals.len()),
@@ -262,7 +267,9 @@ async fn a_server_of_a_cluster_that_evicts_is_refused_whether_or_not_it_is_named
     );
     assert!(now.refusals[0].contains("volatile-ttl"), "{now:?}");
     evict(&servers[1], "noeviction");
-    tokio::time::timeout(READY_WITHIN, slots.changed(now.changes)).await.expect("looked at");
+    tokio::time::timeout(READY_WITHIN, slots.wait_for_change(now.changes))
+        .await
+        .expect("looked at");
     assert_eq!(slots.evidence().refusals, Vec::<String>::new());
 }
 

@@ -1,16 +1,18 @@
-//! What can happen to slots in Redis: each of these fails closed, is found, and is mended by the next epoch.
+//! What can happen to slots in Redis: each of these fails closed, is found, and is mended by the
+//! next epoch.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::rows::FeedCause;
-use doorbuster_core::slot::{Applied, SlotView, TicketAnswer};
+use doorbuster_core::slot::{ApplyOutcome, SlotView, TicketAnswer};
 use doorbuster_core::{
-    Cause, Counter, Epoch, Feed, Grant, GrantId, ItemId, NodeId, Seq, SlotKey, TicketN, Token, loss,
+    CloseCause, Counter, Epoch, FeedRow, Grant, GrantId, ItemId, NodeId, Seq, SlotKey, TicketN,
+    Token, loss,
 };
 use doorbuster_slots::conformance::{request, terms};
-use doorbuster_slots::{Done, RedisOptions, SlotError, Slots, Taken};
+use doorbuster_slots::{DeliveryRef, RedisOptions, SlotError, Slots, Taken};
 
+use super::burst::burst;
 use super::server::{Server, options};
-use super::storm::storm;
 use super::watch::Watch;
 
 pub const SLOT: SlotKey = SlotKey { item: ItemId(7), index: 2 };
@@ -31,7 +33,7 @@ async fn open(server: &Server) -> Slots {
 
 async fn ready(slots: &Slots, epoch: u64, available: u64) {
     let said = slots.init(SLOT, terms(grant(epoch), Epoch(epoch), available)).await;
-    assert_eq!(said.expect("reachable"), Applied::At(Seq(0)));
+    assert_eq!(said.expect("reachable"), ApplyOutcome::At(Seq(0)));
 }
 
 fn grant(epoch: u64) -> GrantId {
@@ -47,7 +49,7 @@ async fn cut(slots: &Slots, buyer: &str, key: &str) -> TicketN {
     loop {
         // After a connection broke the first request hears of it, and is asked again under its key.
         match ask(slots, buyer, key).await {
-            Ok(TicketAnswer::Cut(cut)) => return cut.n,
+            Ok(TicketAnswer::Issued(cut)) => return cut.n,
             Err(error) => assert!(Instant::now() < until, "{error}"),
             other => panic!("expected a ticket, got {other:?}"),
         }
@@ -63,8 +65,8 @@ async fn take(slots: &Slots, wanted: usize) -> Vec<Taken> {
     taken
 }
 
-fn done(taken: &Taken) -> Done {
-    Done { slot: taken.slot, at: taken.delivery.at, token: taken.delivery.ticket.token }
+fn done(taken: &Taken) -> DeliveryRef {
+    DeliveryRef { slot: taken.slot, at: taken.delivery.at, token: taken.delivery.ticket.token }
 }
 
 async fn view(slots: &Slots) -> Option<SlotView> {
@@ -78,8 +80,8 @@ async fn view(slots: &Slots) -> Option<SlotView> {
     }
 }
 
-fn refill(epoch: u64, seq: u64, units: u64) -> Feed {
-    Feed {
+fn refill(epoch: u64, seq: u64, units: u64) -> FeedRow {
+    FeedRow {
         grant: grant(epoch),
         seq: Seq(seq),
         ticket: None,
@@ -107,7 +109,7 @@ async fn scripts_that_are_flushed_in_mid_storm_are_loaded_again() {
             tokio::time::sleep(Duration::from_millis(3)).await;
         }
     };
-    let (outcome, ()) = tokio::join!(storm(&slots, &[SLOT], 2_000), flushing);
+    let (outcome, ()) = tokio::join!(burst(&slots, &[SLOT], 2_000), flushing);
     assert_eq!(
         (outcome.cut.len(), outcome.short, outcome.failed.len()),
         (1_500, 500, 0),
@@ -130,7 +132,7 @@ async fn a_slot_that_was_flushed_fails_closed_until_its_next_epoch() {
     assert_eq!(ask(&slots, "b", "k").await.expect("reachable"), TicketAnswer::NoEpoch);
     assert_eq!(
         slots.apply(SLOT, Epoch(1), &[refill(1, 1, 5)]).await.expect("reachable"),
-        Applied::Foreign
+        ApplyOutcome::Foreign
     );
     assert_eq!(view(&slots).await, None);
     assert_eq!(server.ask::<u64>(&["DBSIZE"]), 0, "nothing was written");
@@ -152,7 +154,9 @@ async fn a_server_restarted_from_an_old_snapshot_is_suspected_and_shows_it() {
     slots.apply(SLOT, Epoch(1), &[refill(1, 1, 5)]).await.expect("reachable");
     let seen = slots.evidence();
     server.restart();
-    tokio::time::timeout(WITHIN, slots.changed(seen.changes)).await.expect("another run id");
+    tokio::time::timeout(WITHIN, slots.wait_for_change(seen.changes))
+        .await
+        .expect("another run id");
     assert_ne!(slots.evidence().servers[0].run_id, seen.servers[0].run_id);
     let after = view(&slots).await.expect("the old epoch");
     assert_eq!((after.n.0, after.applied.0, after.available), (1, 0, 9));
@@ -170,7 +174,7 @@ async fn a_server_restarted_from_an_old_snapshot_is_suspected_and_shows_it() {
         feed_len: Seq(1),
         closed: None,
     };
-    assert_eq!(loss::evidence(&before, Some(&after), Seq(1)), Some(Cause::NumberBehind));
+    assert_eq!(loss::evidence(&before, Some(&after), Seq(1)), Some(CloseCause::NumberBehind));
     assert_eq!(
         cut(&slots, "d", "k").await.0,
         2,
@@ -202,7 +206,7 @@ async fn a_key_of_a_wrong_type_is_refused_before_anything_is_written() {
             "{what}"
         );
         let applied = slots.apply(SLOT, Epoch(epoch), &[refill(epoch, 1, 5)]).await;
-        assert_eq!(applied.expect("reachable"), Applied::Foreign, "{what}");
+        assert_eq!(applied.expect("reachable"), ApplyOutcome::Foreign, "{what}");
         slots.stop(SLOT, true).await.expect("reachable");
         assert_eq!(view(&slots).await, None, "{what}");
         assert_eq!(dump(&server), before, "{what}");
@@ -243,7 +247,7 @@ async fn a_share_that_makes_no_sense_fails_its_buyer_alone() {
     let _: u64 = plant.query(&mut connection).expect("a hash");
     let (a, b) = tokio::join!(ask(&slots, "a", "2"), ask(&slots, "b", "1"));
     assert!(a.as_ref().is_err_and(|e| !e.may_have_happened), "{a:?}");
-    assert!(matches!(b, Ok(TicketAnswer::Cut(_))), "{b:?}");
+    assert!(matches!(b, Ok(TicketAnswer::Issued(_))), "{b:?}");
     assert_eq!(view(&slots).await.expect("has an epoch").available, 8);
 }
 
@@ -311,11 +315,11 @@ async fn an_entry_that_makes_no_sense_holds_up_none_behind_it() {
     let taken = take(&slots, 2).await;
     let numbers: Vec<u64> = taken.iter().map(|t| t.delivery.ticket.n.0).collect();
     assert_eq!(numbers, [1, 3]);
-    let wrong = Done { slot: SLOT, at: 1 << 40 | 2, token: Token(0) };
+    let wrong = DeliveryRef { slot: SLOT, at: 1 << 40 | 2, token: Token(0) };
     slots.acknowledge(&[wrong]).await.expect("reachable");
     let queued = async || view(&slots).await.expect("has an epoch").unacknowledged;
     assert_eq!(queued().await, 3);
-    let done = taken.iter().map(|t| Done {
+    let done = taken.iter().map(|t| DeliveryRef {
         slot: SLOT,
         at: t.delivery.at,
         token: t.delivery.ticket.token,
@@ -335,7 +339,7 @@ async fn an_old_message_does_not_bring_a_retired_slot_back() {
     ready(&slots, 3, 10).await;
     slots.retire(SLOT).await.expect("reachable");
     let said = slots.init(SLOT, terms(grant(3), Epoch(3), 10)).await.expect("reachable");
-    assert_eq!((said, view(&slots).await), (Applied::Foreign, None));
+    assert_eq!((said, view(&slots).await), (ApplyOutcome::Foreign, None));
     assert_eq!(server.ask::<Vec<String>>(&["KEYS", "*"]), [key("term")]);
     assert!(server.ask::<i64>(&["PTTL", &key("term")]) > 0, "and that is forgotten in the end");
     ready(&slots, 4, 10).await;
@@ -355,7 +359,7 @@ async fn a_server_without_memory_refuses_and_nothing_is_written() {
         said.as_ref().is_err_and(|e| !e.may_have_happened && e.reason.contains("OOM")),
         "{said:?}"
     );
-    assert!(matches!(ask(&slots, "a", "k").await, Ok(TicketAnswer::Again(_))));
+    assert!(matches!(ask(&slots, "a", "k").await, Ok(TicketAnswer::Repeated(_))));
     assert_eq!(dump(&server), before);
     let _: () = server.ask(&["CONFIG", "SET", "maxmemory", "0"]);
     assert_eq!(cut(&slots, "b", "k").await.0, 2);
@@ -367,7 +371,7 @@ async fn an_answer_that_does_not_come_may_have_happened_and_is_asked_for_again()
     let slots = open(&server).await;
     ready(&slots, 1, 100).await;
     // Many at once, so that each of the connections is made.
-    assert_eq!(storm(&slots, &[SLOT], 50).await.cut.len(), 50);
+    assert_eq!(burst(&slots, &[SLOT], 50).await.cut.len(), 50);
     server.freeze();
     let said = ask(&slots, "a", "k").await;
     assert!(said.as_ref().is_err_and(|e| e.may_have_happened), "{said:?}");
@@ -379,7 +383,7 @@ async fn an_answer_that_does_not_come_may_have_happened_and_is_asked_for_again()
             Err(error) => assert!(Instant::now() < until, "{error}"),
         }
     };
-    assert!(matches!(again, TicketAnswer::Again(_) | TicketAnswer::Cut(_)), "{again:?}");
+    assert!(matches!(again, TicketAnswer::Repeated(_) | TicketAnswer::Issued(_)), "{again:?}");
     assert_eq!(view(&slots).await.expect("has an epoch").available, 49, "once");
 }
 
@@ -391,7 +395,8 @@ async fn a_server_that_is_gone_is_said_to_be_and_found_when_it_is_back() {
     cut(&slots, "a", "k").await;
     server.kill();
     let until = Instant::now() + WITHIN;
-    // What goes out over a connection that is breaking may have happened; then no connection is made, and nothing is sent.
+    // What goes out over a connection that is breaking may have happened; then no connection is
+    // made, and nothing is sent.
     while ask(&slots, "b", "k").await.expect_err("gone").may_have_happened {
         assert!(Instant::now() < until, "nothing can happen any more");
     }

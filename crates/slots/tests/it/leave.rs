@@ -26,13 +26,13 @@ async fn tickets_that_a_settler_hands_back_are_given_to_another_at_once() {
     for n in 0..TICKETS {
         let told =
             first.ticket(SLOT, &request(&format!("b{n}"), "k", 1, 9)).await.expect("reachable");
-        assert!(matches!(told, TicketAnswer::Cut(_)), "{told:?}");
+        assert!(matches!(told, TicketAnswer::Issued(_)), "{told:?}");
     }
     let mut read = Vec::new();
     while read.len() < TICKETS {
         read.extend(first.take(TICKETS).await.expect("reachable"));
     }
-    first.hand_back().await.expect("reachable");
+    first.release_tickets().await.expect("reachable");
     let other = RedisOptions { node: NodeId(2), ..options(vec![server.url()], "shop") };
     let other = Slots::redis(other).await.expect("a server that may hold slots");
     other.serve(&[SLOT]).expect("one slot");

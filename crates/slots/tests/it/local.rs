@@ -5,23 +5,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use doorbuster_core::rows::FeedCause;
-use doorbuster_core::slot::{Applied, Bounds, Recalled, TicketAnswer};
+use doorbuster_core::slot::{ApplyOutcome, RecallOutcome, SlotBounds, TicketAnswer};
 use doorbuster_core::{
-    Counter, Epoch, Feed, GrantId, ItemId, RecallId, Seq, SlotKey, Ticket, Token,
+    Counter, Epoch, FeedRow, GrantId, ItemId, RecallId, Seq, SlotKey, Ticket, Token,
 };
-use doorbuster_slots::{Done, Slots, Taken, conformance};
+use doorbuster_slots::{DeliveryRef, Slots, Taken, conformance};
 
 async fn slots(_test: &str) -> Slots {
-    Slots::local(conformance::id_key(), Bounds::default())
+    Slots::local(conformance::id_key(), SlotBounds::default())
 }
 
 crate::conforms!(slots);
 
-/// Threads ask for more than there is while a settler takes and acknowledges: every unit is cut once, every ticket is delivered once.
+/// Threads ask for more than there is while a settler takes and acknowledges: every unit is cut
+/// once, every ticket is delivered once.
 #[test]
 fn threads_share_a_slot_without_losing_or_inventing_a_unit() {
     const STOCK: u64 = 20_000;
-    let slots = Slots::local(conformance::id_key(), Bounds::default());
+    let slots = Slots::local(conformance::id_key(), SlotBounds::default());
     let slot = SlotKey { item: ItemId(1), index: 0 };
     let runtime =
         tokio::runtime::Builder::new_current_thread().build().expect("a runtime without drivers");
@@ -44,7 +45,7 @@ fn threads_share_a_slot_without_losing_or_inventing_a_unit() {
                     );
                     request.token = Token(thread * 1_000_000 + i);
                     match runtime.block_on(slots.ticket(slot, &request)).expect("local") {
-                        TicketAnswer::Cut(_) => drop(cut.fetch_add(1, Ordering::Relaxed)),
+                        TicketAnswer::Issued(_) => drop(cut.fetch_add(1, Ordering::Relaxed)),
                         TicketAnswer::Short { .. } => {}
                         other => panic!("{other:?}"),
                     }
@@ -66,7 +67,7 @@ fn threads_share_a_slot_without_losing_or_inventing_a_unit() {
                 }
                 let done: Vec<_> = taken
                     .iter()
-                    .map(|t| Done {
+                    .map(|t| DeliveryRef {
                         slot: t.slot,
                         at: t.delivery.at,
                         token: t.delivery.ticket.token,
@@ -126,8 +127,8 @@ impl Attacked {
             let mut request = conformance::request(&buyer, &key, 1, Self::LIMIT);
             request.token = Token(thread << 32 | self.cut.load(Ordering::Relaxed) << 16 | i);
             match runtime.block_on(self.slots.ticket(self.slot, &request)).expect("local") {
-                TicketAnswer::Cut(_) => drop(self.cut.fetch_add(1, Ordering::Relaxed)),
-                TicketAnswer::Again(_) | TicketAnswer::Short { .. } => {}
+                TicketAnswer::Issued(_) => drop(self.cut.fetch_add(1, Ordering::Relaxed)),
+                TicketAnswer::Repeated(_) | TicketAnswer::Short { .. } => {}
                 TicketAnswer::LimitReached { used } => assert_eq!(used, Self::LIMIT),
                 other => panic!("{other:?}"),
             }
@@ -140,7 +141,7 @@ impl Attacked {
         let runtime = Self::runtime();
         let mut recalled = 0;
         for step in 1..=Self::STEPS {
-            let row = Feed {
+            let row = FeedRow {
                 grant: Self::GRANT,
                 seq: Seq(step),
                 ticket: None,
@@ -153,11 +154,11 @@ impl Attacked {
             };
             let applied =
                 runtime.block_on(self.slots.apply(self.slot, Self::EPOCH, &[row])).expect("local");
-            assert_eq!(applied, Applied::At(Seq(step)));
+            assert_eq!(applied, ApplyOutcome::At(Seq(step)));
             let recall = self.slots.recall(self.slot, RecallId(step), Self::GRANT, Self::EPOCH, 2);
             match runtime.block_on(recall).expect("local") {
-                Recalled::Taken(units) => recalled += units,
-                Recalled::Refused => panic!("it has room for as many"),
+                RecallOutcome::Taken(units) => recalled += units,
+                RecallOutcome::Refused => panic!("it has room for as many"),
             }
         }
         recalled
@@ -179,7 +180,7 @@ impl Attacked {
             let take = runtime
                 .block_on(async { tokio::time::timeout(TAKE_MAX, self.slots.take(64)).await });
             let batch = take.expect("what was cut is delivered").expect("local");
-            let done = |t: &Taken| Done {
+            let done = |t: &Taken| DeliveryRef {
                 slot: t.slot,
                 at: t.delivery.at,
                 token: t.delivery.ticket.token,
@@ -193,11 +194,12 @@ impl Attacked {
     }
 }
 
-/// The same requests come by four threads at once, while units are brought and taken away and a settler works: a request has one ticket, a buyer no more than
-/// the limit, and every unit is accounted for.
+/// The same requests come by four threads at once, while units are brought and taken away and a
+/// settler works: a request has one ticket, a buyer no more than the limit, and every unit is
+/// accounted for.
 #[test]
 fn threads_that_send_the_same_requests_get_one_ticket_for_each_and_keep_the_limit() {
-    let bounds = Bounds { recalls: Attacked::STEPS as usize, ..Bounds::default() };
+    let bounds = SlotBounds { recalls: Attacked::STEPS as usize, ..SlotBounds::default() };
     let attacked = Attacked {
         slots: Slots::local(conformance::id_key(), bounds),
         slot: SlotKey { item: ItemId(1), index: 0 },

@@ -1,23 +1,24 @@
-//! Locks on real servers: expiry during work, a holder whose clock stood still, somebody else's lock, failover (also to a replica), majorities.
+//! Locks on real servers: expiry during work, a holder whose clock stood still, somebody else's
+//! lock, failover (also to a replica), majorities.
 use std::time::{Duration, Instant};
 
-use doorbuster_slots::{Held, Locks, Shared};
+use doorbuster_slots::{LockGuard, Locks, Shared};
 
 use super::server::Server;
 use super::watch::Watch;
 
 const NAME: &str = "loader";
 /// Longer than a machine stops for a while: a lock that is renewed in time is kept.
-const LIVES: Duration = Duration::from_secs(5);
+const LEASE: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn on(servers: &[&Server], lives: Duration) -> Locks {
+fn on(servers: &[&Server], lease: Duration) -> Locks {
     let shared =
         servers.iter().map(|server| Shared::new(&[server.url()], "shop").expect("an address"));
-    Locks::living(shared.collect(), lives).expect("there are servers")
+    Locks::with_lease(shared.collect(), lease).expect("there are servers")
 }
 
-async fn take(locks: &Locks) -> Held {
+async fn take(locks: &Locks) -> LockGuard {
     locks.take(NAME, PATIENCE).await.expect("reachable").expect("nobody keeps it for so long")
 }
 
@@ -26,7 +27,7 @@ async fn take(locks: &Locks) -> Held {
 struct Written(u64);
 
 impl Written {
-    fn write(&mut self, held: &Held) -> bool {
+    fn write(&mut self, held: &LockGuard) -> bool {
         let is_newest = held.fence() >= self.0;
         self.0 = self.0.max(held.fence());
         is_newest
@@ -36,14 +37,14 @@ impl Written {
 #[tokio::test]
 async fn work_longer_than_a_locks_life_keeps_it_and_another_waits() {
     let server = Server::start(&[]);
-    let (one, other) = (on(&[&server], LIVES), on(&[&server], LIVES));
+    let (one, other) = (on(&[&server], LEASE), on(&[&server], LEASE));
     let held = take(&one).await;
-    let until = Instant::now() + 2 * LIVES;
+    let until = Instant::now() + 2 * LEASE;
     while Instant::now() < until {
         assert!(held.is_held());
-        assert!(other.take(NAME, LIVES / 4).await.expect("reachable").is_none());
+        assert!(other.take(NAME, LEASE / 4).await.expect("reachable").is_none());
     }
-    let inside = held.enter();
+    let inside = held.share();
     held.release().await;
     assert!(
         inside.is_held() && other.try_take(NAME).await.expect("reachable").is_none(),
@@ -61,7 +62,7 @@ async fn work_longer_than_a_locks_life_keeps_it_and_another_waits() {
 #[tokio::test]
 async fn a_lock_that_ended_during_work_is_known_to_be_lost_and_the_late_write_is_refused() {
     let server = Server::start(&[]);
-    let (one, other) = (on(&[&server], LIVES), on(&[&server], LIVES));
+    let (one, other) = (on(&[&server], LEASE), on(&[&server], LEASE));
     let late = take(&one).await;
     let mut written = Written::default();
     assert!(written.write(&late));
@@ -82,7 +83,7 @@ async fn a_lock_that_ended_during_work_is_known_to_be_lost_and_the_late_write_is
 #[tokio::test]
 async fn nobody_releases_or_renews_the_lock_of_another() {
     let server = Server::start(&[]);
-    let locks = on(&[&server], LIVES);
+    let locks = on(&[&server], LEASE);
     let key = "shop:{shared}:lock:loader";
     let mine = take(&locks).await;
     server.ask::<String>(&["SET", key, "somebody else", "PX", "60000"]);
@@ -99,12 +100,12 @@ fn a_holder_that_stood_still_through_its_time_knows_it_at_once() {
     let server = Server::start(&[]);
     let sleeper =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let late = sleeper.block_on(async { take(&on(&[&server], LIVES)).await });
+    let late = sleeper.block_on(async { take(&on(&[&server], LEASE)).await });
     // Nothing of it runs while its runtime is not driven: no renewal either.
     let other =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     other.block_on(async {
-        let locks = on(&[&server], LIVES);
+        let locks = on(&[&server], LEASE);
         let next = take(&locks).await;
         assert!(!late.is_held(), "before it asked anybody");
         assert!(next.is_held() && next.fence() > late.fence());
@@ -116,7 +117,7 @@ fn a_holder_that_stood_still_through_its_time_knows_it_at_once() {
 #[tokio::test]
 async fn numbers_go_on_past_a_failover_that_lost_the_lock() {
     let mut server = Server::start_on_port(&[]);
-    let (one, other) = (on(&[&server], LIVES), on(&[&server], LIVES));
+    let (one, other) = (on(&[&server], LEASE), on(&[&server], LEASE));
     let late = take(&one).await;
     // Restarted empty, as a replica that never heard of the lock would be.
     server.restart();
@@ -130,7 +131,8 @@ async fn numbers_go_on_past_a_failover_that_lost_the_lock() {
     tokio::time::timeout(PATIENCE, late.lost()).await.expect("it cannot be renewed");
 }
 
-/// Waits until a replica has what the primary has under these keys, or nothing where it has nothing.
+/// Waits until a replica has what the primary has under these keys, or nothing where it has
+/// nothing.
 async fn follows(replica: &Server, primary: &Server, keys: &[&str]) {
     let until = Instant::now() + PATIENCE;
     // While it is loading it says nothing else.
@@ -159,7 +161,8 @@ async fn a_replica_without_the_lock_that_takes_over_gives_a_greater_number_and_t
     let [primary, replica] = &mut servers;
     let way = || Shared::new(&urls, "shop").expect("addresses");
     let (mine, others) = (way(), way());
-    let locks = |way: &Shared| Locks::living(vec![way.clone()], LONG).expect("there is a server");
+    let locks =
+        |way: &Shared| Locks::with_lease(vec![way.clone()], LONG).expect("there is a server");
     let (one, other) = (locks(&mine), locks(&others));
     replica.ask::<String>(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
     take(&one).await.release().await;
@@ -184,7 +187,8 @@ async fn a_replica_without_the_lock_that_takes_over_gives_a_greater_number_and_t
         written.write(&next) && !written.write(&late),
         "the number shows that it comes too late"
     );
-    // Whatever a node asks next finds the connection broken; from then on it asks where everybody does.
+    // Whatever a node asks next finds the connection broken; from then on it asks where everybody
+    // does.
     while mine.get(FENCE).await.is_err() {
         assert!(taken_over.elapsed() < PATIENCE, "the replica is found");
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -207,11 +211,11 @@ async fn a_majority_of_servers_decides() {
     let mut servers =
         [Server::start_on_port(&[]), Server::start_on_port(&[]), Server::start_on_port(&[])];
     let all: Vec<&Server> = servers.iter().collect();
-    let (one, other) = (on(&all, LIVES), on(&all, LIVES));
+    let (one, other) = (on(&all, LEASE), on(&all, LEASE));
     let held = take(&one).await;
     assert!(other.try_take(NAME).await.expect("reachable").is_none());
     servers[0].kill();
-    let until = Instant::now() + 2 * LIVES;
+    let until = Instant::now() + 2 * LEASE;
     while Instant::now() < until {
         assert!(held.is_held(), "two of three are enough");
         assert!(other.try_take(NAME).await.expect("a majority answers").is_none());
@@ -236,7 +240,7 @@ async fn of_many_who_wait_each_gets_it_once_and_never_two() {
     let inside = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..MANY {
-        let (locks, inside) = (on(&[&server], LIVES), inside.clone());
+        let (locks, inside) = (on(&[&server], LEASE), inside.clone());
         tasks.spawn(async move {
             let held =
                 locks.take(NAME, 3 * PATIENCE).await.expect("reachable").expect("its turn comes");

@@ -1,16 +1,20 @@
-//! Random lists of calls on the reference slot and on Redis: the same answers, the same views, after each.
+//! Random lists of calls on the reference slot and on Redis: the same answers, the same views,
+//! after each.
 use std::collections::HashSet;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use doorbuster_core::rows::FeedCause;
-use doorbuster_core::slot::{Applied, Bounds, Cut, Recalled, Request, Slot, Terms, TicketAnswer};
+use doorbuster_core::slot::{
+    ApplyOutcome, GrantTerms, IssuedTicket, RecallOutcome, Slot, SlotBounds, TicketAnswer,
+    TicketRequest,
+};
 use doorbuster_core::{
-    Counter, Delivery, Epoch, Feed, GrantId, IdKey, ItemId, RecallId, RequestKey, Seq, SlotKey,
+    Counter, Delivery, Epoch, FeedRow, GrantId, IdKey, ItemId, RecallId, RequestKey, Seq, SlotKey,
     Ticket, Token,
 };
 use doorbuster_slots::conformance::{id_key, request};
-use doorbuster_slots::{Done, RedisOptions, Slots, Taken};
+use doorbuster_slots::{DeliveryRef, RedisOptions, Slots, Taken};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -47,7 +51,7 @@ struct Row {
 #[derive(Clone, Debug)]
 enum What {
     Refill,
-    Recalled,
+    RecallOutcome,
     /// One of the tickets cut so far comes back, with its key or without.
     Returned(Index, bool),
     /// One of the orders ends or comes back to life.
@@ -94,7 +98,7 @@ fn seeds() -> impl Strategy<Value = Seed> {
 fn rows() -> impl Strategy<Value = Row> {
     let what = prop_oneof![
         2 => Just(What::Refill),
-        1 => Just(What::Recalled),
+        1 => Just(What::RecallOutcome),
         4 => (any::<Index>(), any::<bool>()).prop_map(|(at, with_key)| What::Returned(at, with_key)),
         2 => (any::<Index>(), any::<bool>()).prop_map(|(at, ended)| What::Order(at, ended)),
     ];
@@ -126,20 +130,20 @@ struct Both {
     server: &'static Server,
     prefix: String,
     key: IdKey,
-    bounds: Bounds,
+    bounds: SlotBounds,
     grant: GrantId,
     epoch: Epoch,
     applied: u64,
     stopped: bool,
     now_ms: i64,
     tokens: u64,
-    cut: Vec<(Request, Cut)>,
+    cut: Vec<(TicketRequest, IssuedTicket)>,
     /// Delivered and neither acknowledged nor redelivered: by the reference, and here.
     delivered: Vec<(Delivery, Taken)>,
 }
 
 impl Both {
-    async fn new(bounds: Bounds) -> Self {
+    async fn new(bounds: SlotBounds) -> Self {
         static SERVER: OnceLock<Server> = OnceLock::new();
         static LISTS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let server = SERVER.get_or_init(|| Server::start(&[]));
@@ -148,7 +152,7 @@ impl Both {
         let slots = Slots::redis(options).await.expect("a server that may hold slots");
         slots.serve(&[SLOT]).expect("one slot");
         Self {
-            slot: Slot::bounded(SLOT.item, bounds),
+            slot: Slot::with_bounds(SLOT.item, bounds),
             slots,
             server,
             prefix,
@@ -165,7 +169,8 @@ impl Both {
         }
     }
 
-    /// Only in their order where the queue is narrow: the reference counts what is acknowledged behind an open one.
+    /// Only in their order where the queue is narrow: the reference counts what is acknowledged
+    /// behind an open one.
     fn is_tight(&self) -> bool {
         self.bounds.queue < 100
     }
@@ -183,7 +188,7 @@ impl Both {
     async fn step(&mut self, op: &Op) -> (String, String) {
         match op {
             &Op::Init { epoch, counted, available, threshold } => {
-                let terms = Terms {
+                let terms = GrantTerms {
                     grant: GrantId(epoch << 53 | 1),
                     epoch: Epoch(epoch),
                     counted,
@@ -194,12 +199,13 @@ impl Both {
                 let there = self.slot.init(terms);
                 let here = self.slots.init(SLOT, terms).await.expect("reachable");
                 if is_first {
-                    // Nothing is there to be stopped before; the reference remembers it all the same.
+                    // Nothing is there to be stopped before; the reference remembers it all the
+                    // same.
                     self.slots.stop(SLOT, self.stopped).await.expect("reachable");
                 }
                 let view = self.slot.view().expect("just given");
                 (self.grant, self.epoch, self.applied) = (view.grant, view.epoch, view.applied.0);
-                said::<Applied>(here, there)
+                said::<ApplyOutcome>(here, there)
             }
             Op::Tickets(seeds) => self.tickets(seeds).await,
             Op::Apply(rows) => self.apply(rows).await,
@@ -211,7 +217,7 @@ impl Both {
                     .recall(SLOT, RecallId(id), grant, self.epoch, units)
                     .await
                     .expect("reachable");
-                said::<Recalled>(here, there)
+                said::<RecallOutcome>(here, there)
             }
             &Op::Take(at_most) => self.take(at_most).await,
             Op::Acknowledge { which, wrong } => {
@@ -260,7 +266,7 @@ impl Both {
         let here: Vec<TicketAnswer> = here.into_iter().map(|(_, answer)| answer).collect();
         let there: Vec<TicketAnswer> = asked.iter().map(|one| self.slot.ticket(one)).collect();
         for (one, answer) in asked.into_iter().zip(&there) {
-            if let TicketAnswer::Cut(cut) = answer {
+            if let TicketAnswer::Issued(cut) = answer {
                 self.cut.push((one, *cut));
             }
         }
@@ -274,7 +280,7 @@ impl Both {
             next += 1;
             feed.push(self.row(row, next));
         }
-        let mut there = Applied::Foreign;
+        let mut there = ApplyOutcome::Foreign;
         for row in &feed {
             there = self.slot.apply(self.epoch, row, &self.key);
         }
@@ -283,8 +289,8 @@ impl Both {
         said(here, there)
     }
 
-    fn row(&self, row: &Row, seq: u64) -> Feed {
-        let mut feed = Feed {
+    fn row(&self, row: &Row, seq: u64) -> FeedRow {
+        let mut feed = FeedRow {
             grant: if row.foreign { GrantId(9) } else { self.grant },
             seq: Seq(seq + row.off),
             ticket: None,
@@ -298,7 +304,7 @@ impl Both {
         let one = |at: &Index| (!self.cut.is_empty()).then(|| &self.cut[at.index(self.cut.len())]);
         match &row.what {
             What::Refill => {}
-            What::Recalled => feed.cause = FeedCause::Recalled,
+            What::RecallOutcome => feed.cause = FeedCause::Recalled,
             What::Returned(at, with_key) => {
                 let Some((request, cut)) = one(at) else { return feed };
                 feed.cause = FeedCause::Returned;
@@ -350,14 +356,15 @@ impl Both {
         let (there, here) = &self.delivered[at];
         let token = if wrong { Token(u64::MAX >> 16) } else { there.ticket.token };
         self.slot.acknowledge(there.at, token);
-        let done = Done { slot: SLOT, at: here.delivery.at, token };
+        let done = DeliveryRef { slot: SLOT, at: here.delivery.at, token };
         self.slots.acknowledge(&[done]).await.expect("reachable");
         if !wrong {
             self.delivered.remove(at);
         }
     }
 
-    /// Everything is lost, as by FLUSHALL; the readers start anew, so that nothing read before is taken after.
+    /// Everything is lost, as by FLUSHALL; the readers start anew, so that nothing read before is
+    /// taken after.
     async fn forget(&mut self) {
         let keys: Vec<String> = self.server.ask(&["KEYS", &format!("{}:*", self.prefix)]);
         if !keys.is_empty() {
@@ -378,7 +385,7 @@ fn said<T: std::fmt::Debug>(here: T, there: T) -> (String, String) {
     (format!("{here:?}"), format!("{there:?}"))
 }
 
-fn ticket(request: &Request, cut: &Cut) -> Ticket {
+fn ticket(request: &TicketRequest, cut: &IssuedTicket) -> Ticket {
     Ticket {
         token: cut.token,
         grant: cut.grant,
@@ -392,7 +399,7 @@ fn ticket(request: &Request, cut: &Cut) -> Ticket {
     }
 }
 
-fn follow(bounds: Bounds, ops: &[Op]) {
+fn follow(bounds: SlotBounds, ops: &[Op]) {
     let runtime: Runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async { Both::new(bounds).await.run(ops).await });
@@ -403,7 +410,7 @@ proptest! {
 
     #[test]
     fn redis_says_what_the_reference_says(ops in vec(ops(), 1..60)) {
-        follow(Bounds { queue: 1_000, requests: 1_000, recalls: 1_000 }, &ops);
+        follow(SlotBounds { queue: 1_000, requests: 1_000, recalls: 1_000 }, &ops);
     }
 
     #[test]
@@ -411,6 +418,6 @@ proptest! {
         (queue, requests, recalls) in (2..6_usize, 2..8_usize, 1..3_usize),
         ops in vec(ops(), 1..60),
     ) {
-        follow(Bounds { queue, requests, recalls }, &ops);
+        follow(SlotBounds { queue, requests, recalls }, &ops);
     }
 }

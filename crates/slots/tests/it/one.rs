@@ -19,7 +19,7 @@ crate::conforms!(slots);
 #[test]
 fn calls_can_be_made_in_tasks() {
     fn is_send<T: Send>(_: &T) {}
-    let _calls = async |slots: Slots, slot, rows: Vec<doorbuster_core::Feed>| {
+    let _calls = async |slots: Slots, slot, rows: Vec<doorbuster_core::FeedRow>| {
         is_send(&slots.init(slot, conformance::terms(GrantId(1), Epoch(1), 1)));
         is_send(&slots.ticket(slot, &conformance::request("a", "k", 1, 1)));
         is_send(&slots.apply(slot, Epoch(1), &rows));
@@ -30,6 +30,6 @@ fn calls_can_be_made_in_tasks() {
         is_send(&slots.stop(slot, true));
         is_send(&slots.view(slot));
         is_send(&slots.retire(slot));
-        is_send(&slots.changed(0));
+        is_send(&slots.wait_for_change(0));
     };
 }

@@ -1,15 +1,20 @@
-//! Random calls of three threads at once on one slot in memory, judged for linearizability: there must be an order of the calls, which agrees with when each
-//! was made and answered, in which the reference slot says the same to each of them.
+//! Random calls of three threads at once on one slot in memory, judged for linearizability: there
+//! must be an order of the calls, which agrees with when each was made and answered, in which the
+//! reference slot says the same to each of them.
 //!
-//! `DOORBUSTER_SCHEDULES` says how many; a failure tells its seed, and what was said to whom. The same seed draws the same calls; how they meet is chance.
+//! `DOORBUSTER_SCHEDULES` says how many; a failure tells its seed, and what was said to whom. The
+//! same seed draws the same calls; how they meet is chance.
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use doorbuster_core::rows::FeedCause;
-use doorbuster_core::slot::{Applied, Bounds, Cut, Request, Slot, Terms, TicketAnswer};
+use doorbuster_core::slot::{
+    ApplyOutcome, GrantTerms, IssuedTicket, Slot, SlotBounds, TicketAnswer, TicketRequest,
+};
 use doorbuster_core::{
-    Counter, Delivery, Epoch, Feed, GrantId, IdKey, ItemId, RecallId, Seq, SlotKey, Ticket, Token,
+    Counter, Delivery, Epoch, FeedRow, GrantId, IdKey, ItemId, RecallId, Seq, SlotKey, Ticket,
+    Token,
 };
 use doorbuster_slots::Slots;
 use doorbuster_slots::conformance::{id_key, request};
@@ -62,11 +67,11 @@ enum Step {
 /// A slot, and what is asked of it.
 struct World {
     slots: Slots,
-    bounds: Bounds,
-    terms: Terms,
+    bounds: SlotBounds,
+    terms: GrantTerms,
     key: IdKey,
     /// So few that the same come again and again.
-    requests: Vec<Request>,
+    requests: Vec<TicketRequest>,
     /// Rises with each call and each answer, over all threads.
     instants: AtomicU64,
     /// Threads that are there.
@@ -78,13 +83,13 @@ fn one<T: Copy>(rng: &mut SmallRng, of: &[T]) -> T {
 }
 
 impl World {
-    fn new(bounds: Bounds, terms: Terms, limit: u32) -> Self {
+    fn new(bounds: SlotBounds, terms: GrantTerms, limit: u32) -> Self {
         let mut requests = Vec::new();
         for (buyer, key) in [("anna", "k"), ("anna", "l"), ("bert", "k"), ("bert", "l")] {
             requests.extend([1, 2].map(|units| request(buyer, key, units, limit)));
         }
         let slots = Slots::local(id_key(), bounds);
-        assert_eq!(now(slots.init(SLOT, terms)), Applied::At(Seq(0)));
+        assert_eq!(now(slots.init(SLOT, terms)), ApplyOutcome::At(Seq(0)));
         let (instants, here) = (AtomicU64::new(0), AtomicUsize::new(0));
         Self { slots, bounds, terms, key: id_key(), requests, instants, here }
     }
@@ -92,10 +97,10 @@ impl World {
     /// With bounds that a few calls reach.
     fn draw(rng: &mut SmallRng) -> Self {
         let (queue, recalls) = (rng.random_range(2..5), rng.random_range(1..4));
-        let bounds = Bounds { queue, requests: one(rng, &[3, 100, 100]), recalls };
+        let bounds = SlotBounds { queue, requests: one(rng, &[3, 100, 100]), recalls };
         let (counted, threshold) = (rng.random_bool(0.9), one(rng, &[0, 0, 2]));
         let (epoch, available) = (Epoch(EPOCH), rng.random_range(1..7));
-        let terms = Terms { grant: GrantId(EPOCH), epoch, counted, available, threshold };
+        let terms = GrantTerms { grant: GrantId(EPOCH), epoch, counted, available, threshold };
         Self::new(bounds, terms, one(rng, &[2, 3, 100]))
     }
 
@@ -116,8 +121,8 @@ impl World {
     }
 
     fn reference(&self) -> Slot {
-        let mut slot = Slot::bounded(SLOT.item, self.bounds);
-        assert_eq!(slot.init(self.terms), Applied::At(Seq(0)));
+        let mut slot = Slot::with_bounds(SLOT.item, self.bounds);
+        assert_eq!(slot.init(self.terms), ApplyOutcome::At(Seq(0)));
         slot
     }
 
@@ -155,7 +160,8 @@ impl World {
         calls.map(|call| self.did(call)).collect()
     }
 
-    /// Whether there is an order of these calls, each thread's in their order, that the reference could have followed.
+    /// Whether there is an order of these calls, each thread's in their order, that the reference
+    /// could have followed.
     fn explains(&self, threads: &[Vec<Did>]) -> bool {
         self.goes_on(threads, &mut vec![0; threads.len()], &self.reference())
     }
@@ -192,7 +198,7 @@ struct Caller<'a> {
     token: u64,
     epoch: u64,
     applied: u64,
-    cut: Option<(Request, Cut)>,
+    cut: Option<(TicketRequest, IssuedTicket)>,
     taken: Option<Delivery>,
 }
 
@@ -210,11 +216,11 @@ impl<'a> Caller<'a> {
 
     fn call(&mut self, step: Step) -> Call {
         match step {
-            Step::Ask(which) => {
+            Step::Ask(mostly_first) => {
                 self.token += 1;
-                Call::Ticket(Request {
+                Call::Ticket(TicketRequest {
                     token: Token(self.token),
-                    ..self.world.requests[which].clone()
+                    ..self.world.requests[mostly_first].clone()
                 })
             }
             Step::Take => Call::Take,
@@ -231,7 +237,7 @@ impl<'a> Caller<'a> {
             }
             Step::Recall(id, units) => Call::Recall(RecallId(id), Epoch(self.epoch), units),
             Step::Redeliver => Call::Redeliver,
-            Step::Roll(epoch, available) => Call::Init(Terms {
+            Step::Roll(epoch, available) => Call::Init(GrantTerms {
                 grant: GrantId(epoch),
                 epoch: Epoch(epoch),
                 available,
@@ -243,8 +249,8 @@ impl<'a> Caller<'a> {
     }
 
     /// In the next turn that this thread knows of; another may have had it meanwhile.
-    fn refill(&self, units: u64, counter: Counter) -> Feed {
-        Feed {
+    fn refill(&self, units: u64, counter: Counter) -> FeedRow {
+        FeedRow {
             grant: GrantId(self.epoch),
             seq: Seq(self.applied + 1),
             ticket: None,
@@ -257,10 +263,10 @@ impl<'a> Caller<'a> {
         }
     }
 
-    fn returned(&self, request: Request, cut: Cut) -> Feed {
-        let Request { buyer, key, node, .. } = request;
-        let Cut { token, grant, n, units, decide_by } = cut;
-        let (item, refill) = (SLOT.item, self.refill(units.wide(), Counter::A));
+    fn returned(&self, request: TicketRequest, cut: IssuedTicket) -> FeedRow {
+        let TicketRequest { buyer, key, node, .. } = request;
+        let IssuedTicket { token, grant, n, units, decide_by } = cut;
+        let (item, refill) = (SLOT.item, self.refill(units.to_u64(), Counter::A));
         let ticket = Ticket {
             token,
             grant,
@@ -274,18 +280,18 @@ impl<'a> Caller<'a> {
         };
         let (buyer, key, quota_delta) = (Some(buyer), Some(key), -i64::from(units.get()));
         let ticket = Some(self.world.key.id_of(&ticket));
-        Feed { ticket, buyer, key, quota_delta, cause: FeedCause::Returned, ..refill }
+        FeedRow { ticket, buyer, key, quota_delta, cause: FeedCause::Returned, ..refill }
     }
 
     fn learn(&mut self, did: &Did) {
         match (&did.call, &did.answer) {
-            (Call::Ticket(request), Answer::Ticket(TicketAnswer::Cut(cut))) => {
+            (Call::Ticket(request), Answer::Ticket(TicketAnswer::Issued(cut))) => {
                 self.cut = Some((request.clone(), *cut))
             }
-            (Call::Init(terms), Answer::Applied(Applied::At(at))) => {
+            (Call::Init(terms), Answer::ApplyOutcome(ApplyOutcome::At(at))) => {
                 (self.epoch, self.applied) = (terms.epoch.0, at.0)
             }
-            (_, Answer::Applied(Applied::At(at))) => self.applied = at.0,
+            (_, Answer::ApplyOutcome(ApplyOutcome::At(at))) => self.applied = at.0,
             (_, Answer::Taken(Some(taken))) => self.taken = Some(taken.clone()),
             (_, Answer::Seen(Some(view))) => {
                 (self.epoch, self.applied) = (view.epoch.0, view.applied.0)
@@ -294,7 +300,8 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Takes these steps, and rests after each for so many turns of a loop; 1: lets others go first.
+    /// Takes these steps, and rests after each for so many turns of a loop; 1: lets others go
+    /// first.
     fn walk(mut self, steps: &[(Step, u32)]) -> Vec<Did> {
         let mut all = Vec::with_capacity(steps.len());
         self.world.meet();
@@ -383,15 +390,16 @@ fn what_threads_hear_at_once_they_could_have_heard_one_after_the_other() {
 
 #[test]
 fn a_judge_of_schedules_says_no_to_a_lost_update_and_to_a_word_from_the_future() {
-    let terms = Terms {
+    let terms = GrantTerms {
         grant: GrantId(EPOCH),
         epoch: Epoch(EPOCH),
         counted: true,
         available: 9,
         threshold: 0,
     };
-    let world = World::new(Bounds::default(), terms, 9);
-    let ask = |token| Call::Ticket(Request { token: Token(token), ..world.requests[0].clone() });
+    let world = World::new(SlotBounds::default(), terms, 9);
+    let ask =
+        |token| Call::Ticket(TicketRequest { token: Token(token), ..world.requests[0].clone() });
     let did = |token, answer: &Answer, (called, answered)| {
         vec![Did { call: ask(token), answer: answer.clone(), called, answered }]
     };

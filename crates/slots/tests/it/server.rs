@@ -1,4 +1,5 @@
-//! A Redis server of one's own, in a directory of its own, that ends with the test whatever becomes of it.
+//! A Redis server of one's own, in a directory of its own, that ends with the test whatever becomes
+//! of it.
 use std::io::Write;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -7,15 +8,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use doorbuster_core::NodeId;
-use doorbuster_core::slot::Bounds;
+use doorbuster_core::slot::SlotBounds;
 use doorbuster_slots::{RedisOptions, conformance};
 use rand::RngExt;
 use redis::{Cmd, FromRedisValue};
 
 /// How long a server may need to listen.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// Starts a server, waits for a word or the end of its own input, which comes at the latest when the test's process ends, and ends the server. Without
-/// the word "keep" the directory goes too.
+/// Starts a server, waits for a word or the end of its own input, which comes at the latest when
+/// the test's process ends, and ends the server. Without the word "keep" the directory goes too.
 const GUARD: &str = r#"dir=$1; shift; "$@" >>"$dir/log" 2>&1 & server=$!; read -r word; kill -9 $server; wait $server 2>/dev/null
 [ "$word" = keep ] || rm -rf "$dir""#;
 
@@ -162,8 +163,8 @@ impl Drop for Server {
     }
 }
 
-/// A port that was free a moment ago, and the second one that a cluster takes, both below those that the system gives away: a server that is started again
-/// finds its own free.
+/// A port that was free a moment ago, and the second one that a cluster takes, both below those
+/// that the system gives away: a server that is started again finds its own free.
 fn free_port() -> u16 {
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     let anywhere = || rand::rng().random_range(10_000..20_000);
@@ -179,7 +180,7 @@ pub fn options(urls: Vec<String>, prefix: &str) -> RedisOptions {
         prefix: prefix.to_owned(),
         id_key: conformance::id_key(),
         node: NodeId(1),
-        bounds: Bounds::default(),
+        bounds: SlotBounds::default(),
         wait_replicas: 0,
     }
 }

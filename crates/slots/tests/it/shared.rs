@@ -1,7 +1,8 @@
-//! The server that nodes share for what may be forgotten: scripts, redirections, and what happens while it is away.
+//! The server that nodes share for what may be forgotten: scripts, redirections, and what happens
+//! while it is away.
 use std::time::{Duration, Instant};
 
-use doorbuster_slots::{Charge, Said, Shared};
+use doorbuster_slots::{LimitCharge, ScriptReply, Shared};
 
 use super::cluster;
 use super::server::Server;
@@ -12,7 +13,7 @@ const COUNT: &str = "return redis.call('INCRBY', KEYS[1], ARGV[1])";
 async fn counts(shared: &Shared, expected: i64) {
     let key = [shared.key("limit", "a")];
     let said = shared.eval(COUNT, &key, &["2"]).await.expect("reachable");
-    assert_eq!(said, Said::Number(expected));
+    assert_eq!(said, ScriptReply::Number(expected));
 }
 
 #[tokio::test]
@@ -95,7 +96,7 @@ async fn a_server_that_is_away_or_does_not_answer_costs_a_bounded_time() {
 async fn a_limit_is_charged_by_all_nodes_together_and_forgets_itself() {
     let server = Server::start(&[]);
     let [first, second] = [0, 1].map(|_| Shared::new(&[server.url()], "shop").expect("an address"));
-    let charge = |key, used_us| Charge { key, used_us, reach_us: 60_000_000 };
+    let charge = |key, used_us| LimitCharge { key, used_us, burst_us: 60_000_000 };
     // A little of what was charged is worked off before the next call.
     let near = |ahead: u64, expected: u64| {
         assert!((expected - 5_000_000..=expected).contains(&ahead), "{ahead}")

@@ -1,4 +1,5 @@
-//! How many tickets a second go through one Redis server. By hand, with `--release -- --ignored --nocapture`.
+//! How many tickets a second go through one Redis server. By hand, with `--release -- --ignored
+//! --nocapture`.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -6,7 +7,7 @@ use std::time::{Duration, Instant};
 use doorbuster_core::slot::TicketAnswer;
 use doorbuster_core::{Epoch, GrantId, Token};
 use doorbuster_slots::conformance::{request, terms};
-use doorbuster_slots::{Done, Slots};
+use doorbuster_slots::{DeliveryRef, Slots};
 use redis::{AsyncConnectionConfig, Client};
 
 use super::faults::SLOT;
@@ -17,7 +18,8 @@ const CALLERS: u64 = 512;
 const TIME: Duration = Duration::from_secs(3);
 const CLASSIC: &str = include_str!("../../../../bench/src/peer/booked.lua");
 
-/// Runs a body for each caller until the time is over, and says how many times a second it ran through.
+/// Runs a body for each caller until the time is over, and says how many times a second it ran
+/// through.
 async fn rate<F: Future<Output = ()> + Send + 'static>(
     caller: impl Fn(u64, Arc<AtomicU64>) -> F,
 ) -> f64 {
@@ -41,7 +43,7 @@ async fn through_slots(url: String, stock: u64) -> f64 {
     let settler = tokio::spawn(async move {
         loop {
             let taken = settler.take(500).await.expect("reachable");
-            let done = taken.iter().map(|t| Done {
+            let done = taken.iter().map(|t| DeliveryRef {
                 slot: t.slot,
                 at: t.delivery.at,
                 token: t.delivery.ticket.token,
@@ -57,7 +59,7 @@ async fn through_slots(url: String, stock: u64) -> f64 {
                 let mut one = request(&format!("b{nth}-{i}"), "k", 1, 9);
                 one.token = Token(nth << 32 | i);
                 match slots.ticket(SLOT, &one).await.expect("reachable") {
-                    TicketAnswer::Cut(_) if wanted_cut => {}
+                    TicketAnswer::Issued(_) if wanted_cut => {}
                     TicketAnswer::Short { .. } if !wanted_cut => {}
                     other => panic!("{other:?}"),
                 }
@@ -70,7 +72,8 @@ async fn through_slots(url: String, stock: u64) -> f64 {
     rate
 }
 
-/// The classic script, one call a request: all callers over one connection that writes many together, or each over one of its own.
+/// The classic script, one call a request: all callers over one connection that writes many
+/// together, or each over one of its own.
 async fn bare(url: String, shared: bool) -> f64 {
     let client = Client::open(url).expect("a URL");
     let config = AsyncConnectionConfig::new();

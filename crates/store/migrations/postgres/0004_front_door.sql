@@ -46,7 +46,7 @@ CREATE TABLE waiting_room (
 );
 
 -- A buyer's place in it: one for each buyer.
-CREATE TABLE waiting_place (
+CREATE TABLE waiting_room_visitor (
     sale_id        text NOT NULL,
     buyer          text COLLATE "C" NOT NULL,
     lot            bytea CHECK (length(lot) = 32),        -- came before the opening: takes part in the draw
@@ -58,9 +58,9 @@ CREATE TABLE waiting_place (
     CHECK (rank IS NOT NULL OR (lot IS NOT NULL AND called_at IS NULL)),
     CHECK ((called_at IS NULL) = (admitted_until IS NULL))
 );
-CREATE INDEX waiting_place_drawn ON waiting_place (sale_id, lot) WHERE lot IS NOT NULL;
-CREATE UNIQUE INDEX waiting_place_line ON waiting_place (sale_id, rank) WHERE rank IS NOT NULL;
-CREATE INDEX waiting_place_admitted ON waiting_place (sale_id, admitted_until) WHERE admitted_until IS NOT NULL;
+CREATE INDEX waiting_room_visitor_drawn ON waiting_room_visitor (sale_id, lot) WHERE lot IS NOT NULL;
+CREATE UNIQUE INDEX waiting_room_visitor_rank ON waiting_room_visitor (sale_id, rank) WHERE rank IS NOT NULL;
+CREATE INDEX waiting_room_visitor_admitted ON waiting_room_visitor (sale_id, admitted_until) WHERE admitted_until IS NOT NULL;
 
 -- Whom operators turn away.
 CREATE TABLE block (

@@ -168,5 +168,5 @@ CREATE TABLE waitlist (
     PRIMARY KEY (item_id, n)
 );
 
-CREATE UNIQUE INDEX waitlist_place ON waitlist (item_id, buyer) WHERE state = 'waiting';
-CREATE INDEX waitlist_line ON waitlist (item_id, n) WHERE state = 'waiting';
+CREATE UNIQUE INDEX waitlist_waiting_buyer ON waitlist (item_id, buyer) WHERE state = 'waiting';
+CREATE INDEX waitlist_waiting ON waitlist (item_id, n) WHERE state = 'waiting';

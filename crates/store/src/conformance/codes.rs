@@ -1,7 +1,7 @@
 //! Access codes: added all or none, spent by so many buyers and no more, once by each.
 use doorbuster_core::{BuyerId, Stock};
 
-use super::{Rig, buyer, new_item, new_sale};
+use super::{Fixture, buyer, new_item, new_sale};
 use crate::contract::{CodeCounts, CodesOutcome, DeleteOutcome};
 use crate::store::CodeHash;
 
@@ -12,48 +12,49 @@ fn hash(n: u8) -> CodeHash {
     [n; 32]
 }
 
-async fn sale(rig: &Rig, id: &str) {
+async fn sale(fixture: &Fixture, id: &str) {
     let sale = new_sale(id, vec![new_item("item", Stock::Counted(1), 1)]);
-    rig.store.create_sale(sale).await.expect("writes").expect("a free id");
+    fixture.store.create_sale(sale).await.expect("writes").expect("a free id");
 }
 
-async fn add(rig: &Rig, hashes: &[u8], uses: u32) -> CodesOutcome {
-    rig.store
+async fn add(fixture: &Fixture, hashes: &[u8], uses: u32) -> CodesOutcome {
+    fixture
+        .store
         .add_codes("spring", hashes.iter().map(|n| hash(*n)).collect(), uses)
         .await
         .expect("writes")
 }
 
-async fn spend(rig: &Rig, n: u8, who: &str) -> bool {
-    rig.store.spend_code("spring", hash(n), &buyer(who)).await.expect("writes")
+async fn spend(fixture: &Fixture, n: u8, who: &str) -> bool {
+    fixture.store.spend_code("spring", hash(n), &buyer(who)).await.expect("writes")
 }
 
-async fn counts(rig: &Rig) -> CodeCounts {
-    rig.store.code_counts("spring").await.expect("reads")
+async fn counts(fixture: &Fixture) -> CodeCounts {
+    fixture.store.code_counts("spring").await.expect("reads")
 }
 
 /// A code is spent by as many buyers as it has uses; the same buyer is not charged twice.
-pub async fn a_code_is_spent_once_by_each_buyer(rig: Rig) {
-    assert_eq!(add(&rig, &[1], 1).await, CodesOutcome::NotFound);
-    sale(&rig, "spring").await;
-    assert_eq!(add(&rig, &[1], 1).await, CodesOutcome::Done);
-    assert_eq!(add(&rig, &[2], 2).await, CodesOutcome::Done);
-    assert!(!spend(&rig, 9, "anna").await, "there is no such code");
-    assert!(spend(&rig, 1, "anna").await);
-    assert!(spend(&rig, 1, "anna").await, "it is hers");
-    assert!(!spend(&rig, 1, "bert").await, "it is spent");
-    assert!(spend(&rig, 2, "bert").await && spend(&rig, 2, "carl").await);
-    assert!(!spend(&rig, 2, "anna").await);
-    assert!(spend(&rig, 2, "bert").await);
-    assert_eq!(counts(&rig).await, CodeCounts { codes: 2, uses: 3, spent: 3 });
+pub async fn a_code_is_spent_once_by_each_buyer(fixture: Fixture) {
+    assert_eq!(add(&fixture, &[1], 1).await, CodesOutcome::NotFound);
+    sale(&fixture, "spring").await;
+    assert_eq!(add(&fixture, &[1], 1).await, CodesOutcome::Done);
+    assert_eq!(add(&fixture, &[2], 2).await, CodesOutcome::Done);
+    assert!(!spend(&fixture, 9, "anna").await, "there is no such code");
+    assert!(spend(&fixture, 1, "anna").await);
+    assert!(spend(&fixture, 1, "anna").await, "it is hers");
+    assert!(!spend(&fixture, 1, "bert").await, "it is spent");
+    assert!(spend(&fixture, 2, "bert").await && spend(&fixture, 2, "carl").await);
+    assert!(!spend(&fixture, 2, "anna").await);
+    assert!(spend(&fixture, 2, "bert").await);
+    assert_eq!(counts(&fixture).await, CodeCounts { codes: 2, uses: 3, spent: 3 });
 }
 
 /// Of many buyers at once, as many get a code as it has uses.
-pub async fn of_a_crowd_as_many_spend_a_code_as_it_has_uses(rig: Rig) {
-    sale(&rig, "spring").await;
-    assert_eq!(add(&rig, &[1], 3).await, CodesOutcome::Done);
+pub async fn of_a_crowd_as_many_spend_a_code_as_it_has_uses(fixture: Fixture) {
+    sale(&fixture, "spring").await;
+    assert_eq!(add(&fixture, &[1], 3).await, CodesOutcome::Done);
     let spending = (0..CROWD).map(|n| {
-        let (store, buyer) = (rig.store.clone(), buyer(&format!("buyer-{}", n % (CROWD / 2))));
+        let (store, buyer) = (fixture.store.clone(), buyer(&format!("buyer-{}", n % (CROWD / 2))));
         tokio::spawn(async move {
             (buyer.clone(), store.spend_code("spring", hash(1), &buyer).await.expect("writes"))
         })
@@ -69,16 +70,19 @@ pub async fn of_a_crowd_as_many_spend_a_code_as_it_has_uses(rig: Rig) {
     let_in.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
     let_in.dedup();
     assert_eq!((let_in.len(), asked), (3, 6), "each buyer asked twice and heard the same twice");
-    assert_eq!(counts(&rig).await, CodeCounts { codes: 1, uses: 3, spent: 3 });
+    assert_eq!(counts(&fixture).await, CodeCounts { codes: 1, uses: 3, spent: 3 });
 }
 
 /// A sale's codes go with it, and are no use for another one of its name.
-pub async fn codes_go_with_their_sale(rig: Rig) {
-    sale(&rig, "spring").await;
-    assert_eq!(add(&rig, &[1, 2], 1).await, CodesOutcome::Done);
-    assert!(spend(&rig, 1, "anna").await);
-    assert_eq!(rig.store.delete_sale("spring", None).await.expect("writes"), DeleteOutcome::Done);
-    sale(&rig, "spring").await;
-    assert_eq!(counts(&rig).await, CodeCounts::default());
-    assert!(!spend(&rig, 1, "anna").await && !spend(&rig, 2, "anna").await);
+pub async fn codes_go_with_their_sale(fixture: Fixture) {
+    sale(&fixture, "spring").await;
+    assert_eq!(add(&fixture, &[1, 2], 1).await, CodesOutcome::Done);
+    assert!(spend(&fixture, 1, "anna").await);
+    assert_eq!(
+        fixture.store.delete_sale("spring", None).await.expect("writes"),
+        DeleteOutcome::Done
+    );
+    sale(&fixture, "spring").await;
+    assert_eq!(counts(&fixture).await, CodeCounts::default());
+    assert!(!spend(&fixture, 1, "anna").await && !spend(&fixture, 2, "anna").await);
 }

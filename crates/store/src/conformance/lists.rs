@@ -1,29 +1,29 @@
 //! Lists: pages of orders, and the requests that hold one.
-use doorbuster_core::event::By;
-use doorbuster_core::order::Ending;
+use doorbuster_core::event::Attribution;
+use doorbuster_core::order::EndReason;
 use doorbuster_core::{Grant, Order, OrderState};
 
-use super::{Rig, buyer, id_key};
+use super::{Fixture, buyer, id_key};
 use crate::contract::OrderQuery;
 
 /// Seven orders of two items and three buyers, in the order of their making.
-async fn seven(rig: &Rig) -> (Grant, Grant, Vec<Order>) {
-    let (a, b) = (rig.slot(50, 50, 50).await, rig.slot(50, 50, 50).await);
+async fn seven(fixture: &Fixture) -> (Grant, Grant, Vec<Order>) {
+    let (a, b) = (fixture.slot(50, 50, 50).await, fixture.slot(50, 50, 50).await);
     let mut orders = Vec::new();
     for n in 1..=7 {
         let grant = if n % 2 == 1 { &a } else { &b };
         let who = ["anna", "bert", "cleo"][n as usize % 3];
-        orders.push(rig.reserve(grant, n, who, 1).await);
-        rig.clock.pass(100);
+        orders.push(fixture.reserve(grant, n, who, 1).await);
+        fixture.clock.advance(100);
     }
     (a, b, orders)
 }
 
-async fn list(rig: &Rig, query: OrderQuery) -> Vec<u64> {
+async fn list(fixture: &Fixture, query: OrderQuery) -> Vec<u64> {
     let mut numbers = Vec::new();
     let mut query = OrderQuery { limit: 2, ..query };
     loop {
-        let page = rig.store.orders(query.clone()).await.expect("reads");
+        let page = fixture.store.orders(query.clone()).await.expect("reads");
         assert!(page.orders.len() <= 2);
         numbers.extend(page.orders.iter().map(|o| o.n.0));
         match page.next {
@@ -34,43 +34,47 @@ async fn list(rig: &Rig, query: OrderQuery) -> Vec<u64> {
 }
 
 /// Orders are listed newest first, page by page, by buyer, item and state.
-pub async fn orders_are_listed_page_by_page(rig: Rig) {
-    let (a, b, orders) = seven(&rig).await;
-    rig.store.end_order(orders[2].id, Ending::Cancel, By::BUYER.clone()).await.expect("writes");
+pub async fn orders_are_listed_page_by_page(fixture: Fixture) {
+    let (a, b, orders) = seven(&fixture).await;
+    fixture
+        .store
+        .end_order(orders[2].id, EndReason::Cancel, Attribution::BUYER.clone())
+        .await
+        .expect("writes");
     let all = OrderQuery::default();
-    assert_eq!(list(&rig, all.clone()).await, [7, 6, 5, 4, 3, 2, 1]);
+    assert_eq!(list(&fixture, all.clone()).await, [7, 6, 5, 4, 3, 2, 1]);
     let of = |name| OrderQuery { buyer: Some(buyer(name)), ..OrderQuery::default() };
-    assert_eq!(list(&rig, of("bert")).await, [7, 4, 1]);
-    assert!(list(&rig, of("nobody")).await.is_empty());
+    assert_eq!(list(&fixture, of("bert")).await, [7, 4, 1]);
+    assert!(list(&fixture, of("nobody")).await.is_empty());
     let items = |items| OrderQuery { items: Some(items), ..OrderQuery::default() };
-    assert_eq!(list(&rig, items(vec![b.slot.item])).await, [6, 4, 2]);
-    assert_eq!(list(&rig, items(vec![b.slot.item, a.slot.item])).await, [7, 6, 5, 4, 3, 2, 1]);
-    assert!(list(&rig, items(Vec::new())).await.is_empty());
+    assert_eq!(list(&fixture, items(vec![b.slot.item])).await, [6, 4, 2]);
+    assert_eq!(list(&fixture, items(vec![b.slot.item, a.slot.item])).await, [7, 6, 5, 4, 3, 2, 1]);
+    assert!(list(&fixture, items(Vec::new())).await.is_empty());
     let state = |state| OrderQuery { state: Some(state), ..OrderQuery::default() };
-    assert_eq!(list(&rig, state(OrderState::Cancelled)).await, [3]);
+    assert_eq!(list(&fixture, state(OrderState::Cancelled)).await, [3]);
     let mixed = OrderQuery {
         state: Some(OrderState::Reserved),
         items: Some(vec![a.slot.item]),
         ..of("anna")
     };
-    assert!(list(&rig, mixed).await.is_empty());
-    let page = rig.store.orders(OrderQuery { limit: 7, ..all.clone() }).await.expect("reads");
+    assert!(list(&fixture, mixed).await.is_empty());
+    let page = fixture.store.orders(OrderQuery { limit: 7, ..all.clone() }).await.expect("reads");
     assert_eq!((page.orders.len(), page.next), (7, None), "a full last page is the last");
     assert_eq!(page.orders[0], orders[6]);
-    let none = rig.store.orders(OrderQuery { limit: 0, ..all }).await.expect("reads");
+    let none = fixture.store.orders(OrderQuery { limit: 0, ..all }).await.expect("reads");
     assert_eq!((none.orders, none.next), (vec![], None));
 }
 
 /// An export goes from the oldest order on and meets those made meanwhile at its end.
-pub async fn orders_are_exported_oldest_first(rig: Rig) {
-    let (a, _, _) = seven(&rig).await;
+pub async fn orders_are_exported_oldest_first(fixture: Fixture) {
+    let (a, _, _) = seven(&fixture).await;
     let mut query =
         OrderQuery { limit: 3, items: Some(vec![a.slot.item]), ..OrderQuery::default() };
-    let first = rig.store.orders_oldest_first(query.clone()).await.expect("reads");
+    let first = fixture.store.orders_oldest_first(query.clone()).await.expect("reads");
     assert_eq!(first.orders.iter().map(|o| o.n.0).collect::<Vec<_>>(), [1, 3, 5]);
-    rig.reserve(&a, 8, "dora", 1).await;
+    fixture.reserve(&a, 8, "dora", 1).await;
     query.after = first.next;
-    let second = rig.store.orders_oldest_first(query).await.expect("reads");
+    let second = fixture.store.orders_oldest_first(query).await.expect("reads");
     assert_eq!(
         (second.orders.iter().map(|o| o.n.0).collect::<Vec<_>>(), second.next),
         (vec![7, 8], None)
@@ -78,25 +82,29 @@ pub async fn orders_are_exported_oldest_first(rig: Rig) {
 }
 
 /// New orders do not disturb a listing that goes on.
-pub async fn new_orders_do_not_shift_pages(rig: Rig) {
-    let (a, _, _) = seven(&rig).await;
-    let first =
-        rig.store.orders(OrderQuery { limit: 3, ..OrderQuery::default() }).await.expect("reads");
-    rig.reserve(&a, 8, "dora", 1).await;
+pub async fn new_orders_do_not_shift_pages(fixture: Fixture) {
+    let (a, _, _) = seven(&fixture).await;
+    let first = fixture
+        .store
+        .orders(OrderQuery { limit: 3, ..OrderQuery::default() })
+        .await
+        .expect("reads");
+    fixture.reserve(&a, 8, "dora", 1).await;
     let query = OrderQuery { limit: 3, after: first.next, ..OrderQuery::default() };
-    let second = rig.store.orders(query).await.expect("reads");
+    let second = fixture.store.orders(query).await.expect("reads");
     assert_eq!(second.orders.iter().map(|o| o.n.0).collect::<Vec<_>>(), [4, 3, 2]);
 }
 
 /// A node that starts learns every request that holds an order of some items, bit by bit.
-pub async fn requests_that_hold_an_order_are_told(rig: Rig) {
-    let (_, _, orders) = seven(&rig).await;
+pub async fn requests_that_hold_an_order_are_told(fixture: Fixture) {
+    let (_, _, orders) = seven(&fixture).await;
     let item = orders[2].item;
-    let half = |o: &Order| id_key().request_hash(o.buyer.as_str(), o.key.as_str()).half();
+    let half = |o: &Order| id_key().request_hash(o.buyer.as_str(), o.key.as_str()).low_64_bits();
     let mut told = Vec::new();
     let (mut after, mut rounds) = (Some(0), 0);
     while let Some(at) = after {
-        let (requests, next) = rig.store.requests_of(&[item], at, 2).await.expect("reads");
+        let (requests, next) =
+            fixture.store.request_hashes_of(&[item], at, 2).await.expect("reads");
         told.extend(requests);
         (after, rounds) = (next, rounds + 1);
     }
@@ -104,13 +112,16 @@ pub async fn requests_that_hold_an_order_are_told(rig: Rig) {
     assert_eq!(told, of_item);
     assert!(rounds > 1 && told.len() < 7, "{rounds} pages, {} of 7", told.len());
     let all: Vec<_> = orders.iter().map(|order| order.item).collect();
-    let (all, next) = rig.store.requests_of(&all, 0, 100).await.expect("reads");
+    let (all, next) = fixture.store.request_hashes_of(&all, 0, 100).await.expect("reads");
     assert_eq!((all.len(), next), (7, None));
-    assert_eq!(rig.store.requests_of(&[], 0, 100).await.expect("reads"), (Vec::new(), None));
+    assert_eq!(
+        fixture.store.request_hashes_of(&[], 0, 100).await.expect("reads"),
+        (Vec::new(), None)
+    );
 }
 
 /// No dead letters without a reason for one.
-pub async fn a_store_starts_without_dead_letters(rig: Rig) {
-    seven(&rig).await;
-    assert_eq!(rig.store.dead_letters(10).await.expect("reads"), []);
+pub async fn a_store_starts_without_dead_letters(fixture: Fixture) {
+    seven(&fixture).await;
+    assert_eq!(fixture.store.dead_tickets(10).await.expect("reads"), []);
 }

@@ -1,181 +1,202 @@
 //! What becomes of an order: it ends once, and its units come back once.
-use doorbuster_core::event::By;
-use doorbuster_core::order::{Changed, Ending, Paid};
+use doorbuster_core::event::Attribution;
+use doorbuster_core::order::{ChangeOutcome, EndReason, PayOutcome};
 use doorbuster_core::rows::FeedCause;
-use doorbuster_core::{Cause, Counter, Order, OrderState, Seq, SlotKey, TicketId};
+use doorbuster_core::{CloseCause, Counter, Order, OrderState, Seq, SlotKey, TicketId};
 
-use super::{HOLD_MS, Rig, buyer, id_of};
+use super::{Fixture, HOLD_MS, buyer, id_of};
 
-async fn end(rig: &Rig, order: &Order, how: Ending) -> Changed {
-    rig.store.end_order(order.id, how, By::BUYER.clone()).await.expect("writes")
+async fn end(fixture: &Fixture, order: &Order, how: EndReason) -> ChangeOutcome {
+    fixture.store.end_order(order.id, how, Attribution::BUYER.clone()).await.expect("writes")
 }
 
-async fn pay(rig: &Rig, order: &Order) -> Paid {
-    rig.store.pay_order(order.id).await.expect("writes")
+async fn pay(fixture: &Fixture, order: &Order) -> PayOutcome {
+    fixture.store.pay_order(order.id).await.expect("writes")
 }
 
-fn state(changed: &Changed) -> Option<OrderState> {
+fn state(changed: &ChangeOutcome) -> Option<OrderState> {
     match changed {
-        Changed::Done(order) => Some(order.state),
+        ChangeOutcome::Done(order) => Some(order.state),
         _ => None,
     }
 }
 
 /// Cancelling gives units to the pool and the limit back, to the slot too, once.
-pub async fn an_order_is_cancelled_once(rig: Rig) {
-    let grant = rig.slot(10, 10, 4).await;
-    let order = rig.reserve(&grant, 1, "anna", 4).await;
-    rig.clock.pass(70);
-    let Changed::Done(cancelled) = end(&rig, &order, Ending::Cancel).await else {
+pub async fn an_order_is_cancelled_once(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 4).await;
+    let order = fixture.reserve(&grant, 1, "anna", 4).await;
+    fixture.clock.advance(70);
+    let ChangeOutcome::Done(cancelled) = end(&fixture, &order, EndReason::Cancel).await else {
         panic!("it was reserved")
     };
     assert_eq!(
         (cancelled.state, cancelled.ended_at),
-        (OrderState::Cancelled, Some(rig.clock.now()))
+        (OrderState::Cancelled, Some(fixture.clock.now()))
     );
-    assert_eq!(rig.store.order(order.id).await.expect("reads"), Some(cancelled.clone()));
-    assert_eq!(end(&rig, &order, Ending::Cancel).await, Changed::Already(cancelled.clone()));
-    assert_eq!(end(&rig, &order, Ending::Expire).await, Changed::WrongState(cancelled.clone()));
-    assert_eq!(end(&rig, &order, Ending::Refund).await, Changed::WrongState(cancelled));
-    rig.expect_units(grant.slot.item, 4, 6, 0, 0).await;
-    assert_eq!(rig.store.quota(grant.slot.item, buyer("anna")).await.expect("reads"), 0);
-    let feed = rig.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
+    assert_eq!(fixture.store.order(order.id).await.expect("reads"), Some(cancelled.clone()));
+    assert_eq!(
+        end(&fixture, &order, EndReason::Cancel).await,
+        ChangeOutcome::Already(cancelled.clone())
+    );
+    assert_eq!(
+        end(&fixture, &order, EndReason::Expire).await,
+        ChangeOutcome::WrongState(cancelled.clone())
+    );
+    assert_eq!(
+        end(&fixture, &order, EndReason::Refund).await,
+        ChangeOutcome::WrongState(cancelled)
+    );
+    fixture.expect_units(grant.slot.item, 4, 6, 0, 0).await;
+    assert_eq!(fixture.store.quota(grant.slot.item, buyer("anna")).await.expect("reads"), 0);
+    let feed = fixture.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
     let told: Vec<_> = feed.iter().map(|f| (f.cause, f.units, f.quota_delta, f.ticket)).collect();
     assert_eq!(told, [(FeedCause::OrderEnded, 0, -4, None)]);
-    let again = rig.reserve(&grant, 2, "anna", 4).await;
+    let again = fixture.reserve(&grant, 2, "anna", 4).await;
     assert_eq!(again.state, OrderState::Reserved, "the limit is free again");
-    rig.adds_up().await;
+    fixture.check_invariants().await;
 }
 
 /// No order, no change.
-pub async fn what_is_no_order_cannot_change(rig: Rig) {
-    let grant = rig.slot(10, 10, 4).await;
-    let id: TicketId = id_of(&rig.ticket(&grant, 1, "anna", "a", 1));
+pub async fn what_is_no_order_cannot_change(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 4).await;
+    let id: TicketId = id_of(&fixture.ticket(&grant, 1, "anna", "a", 1));
     assert_eq!(
-        rig.store.end_order(id, Ending::Cancel, By::BUYER.clone()).await.expect("writes"),
-        Changed::NotFound
+        fixture
+            .store
+            .end_order(id, EndReason::Cancel, Attribution::BUYER.clone())
+            .await
+            .expect("writes"),
+        ChangeOutcome::NotFound
     );
-    assert_eq!(rig.store.pay_order(id).await.expect("writes"), Paid::NotFound);
-    assert_eq!(rig.store.order(id).await.expect("reads"), None);
-    assert_eq!(rig.store.verdict(id).await.expect("reads"), None);
+    assert_eq!(fixture.store.pay_order(id).await.expect("writes"), PayOutcome::NotFound);
+    assert_eq!(fixture.store.order(id).await.expect("reads"), None);
+    assert_eq!(fixture.store.verdict(id).await.expect("reads"), None);
 }
 
 /// A hold lasts as long as it was promised, then it expires with the others that are due.
-pub async fn holds_expire_when_they_are_due(rig: Rig) {
-    let grant = rig.slot(10, 10, 4).await;
-    assert_eq!(rig.store.next_due().await.expect("reads"), None);
-    let first = rig.reserve(&grant, 1, "anna", 1).await;
-    rig.clock.pass(10);
-    let second = rig.reserve(&grant, 2, "bert", 2).await;
-    let third = rig.reserve(&grant, 3, "cleo", 3).await;
-    assert_eq!(rig.store.next_due().await.expect("reads"), Some(first.pay_by));
-    rig.clock.pass(HOLD_MS - 11);
+pub async fn holds_expire_when_they_are_due(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 4).await;
+    assert_eq!(fixture.store.next_due().await.expect("reads"), None);
+    let first = fixture.reserve(&grant, 1, "anna", 1).await;
+    fixture.clock.advance(10);
+    let second = fixture.reserve(&grant, 2, "bert", 2).await;
+    let third = fixture.reserve(&grant, 3, "cleo", 3).await;
+    assert_eq!(fixture.store.next_due().await.expect("reads"), Some(first.pay_by));
+    fixture.clock.advance(HOLD_MS - 11);
     assert_eq!(
-        end(&rig, &first, Ending::Expire).await,
-        Changed::WrongState(first.clone()),
+        end(&fixture, &first, EndReason::Expire).await,
+        ChangeOutcome::WrongState(first.clone()),
         "not yet"
     );
-    assert_eq!(rig.store.expire_due(10).await.expect("writes"), []);
-    rig.clock.pass(1);
-    let expired = rig.store.expire_due(10).await.expect("writes");
+    assert_eq!(fixture.store.expire_due(10).await.expect("writes"), []);
+    fixture.clock.advance(1);
+    let expired = fixture.store.expire_due(10).await.expect("writes");
     assert_eq!(
         expired.iter().map(|o| (o.id, o.state)).collect::<Vec<_>>(),
         [(first.id, OrderState::Expired)]
     );
-    assert_eq!(rig.store.next_due().await.expect("reads"), Some(second.pay_by));
-    pay(&rig, &second).await;
-    rig.clock.pass(HOLD_MS);
-    let expired = rig.store.expire_due(10).await.expect("writes");
+    assert_eq!(fixture.store.next_due().await.expect("reads"), Some(second.pay_by));
+    pay(&fixture, &second).await;
+    fixture.clock.advance(HOLD_MS);
+    let expired = fixture.store.expire_due(10).await.expect("writes");
     assert_eq!(expired.iter().map(|o| o.id).collect::<Vec<_>>(), [third.id], "a paid order stays");
-    assert_eq!(rig.store.next_due().await.expect("reads"), None);
-    rig.expect_units(grant.slot.item, 4, 4, 0, 2).await;
+    assert_eq!(fixture.store.next_due().await.expect("reads"), None);
+    fixture.expect_units(grant.slot.item, 4, 4, 0, 2).await;
 }
 
 /// Expiry takes the longest due first and no more than it is asked.
-pub async fn expiry_is_bounded(rig: Rig) {
-    let grant = rig.slot(10, 10, 4).await;
+pub async fn expiry_is_bounded(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 4).await;
     for n in 1..=5 {
-        rig.reserve(&grant, n, &format!("buyer-{n}"), 1).await;
-        rig.clock.pass(1);
+        fixture.reserve(&grant, n, &format!("buyer-{n}"), 1).await;
+        fixture.clock.advance(1);
     }
-    rig.clock.pass(HOLD_MS);
+    fixture.clock.advance(HOLD_MS);
     let mut numbers = Vec::new();
     for wanted in [2, 2, 1, 0] {
-        let expired = rig.store.expire_due(2).await.expect("writes");
+        let expired = fixture.store.expire_due(2).await.expect("writes");
         assert_eq!(expired.len(), wanted);
         numbers.extend(expired.iter().map(|o| o.n.0));
     }
     assert_eq!(numbers, [1, 2, 3, 4, 5]);
-    rig.expect_units(grant.slot.item, 5, 5, 0, 0).await;
+    fixture.expect_units(grant.slot.item, 5, 5, 0, 0).await;
 }
 
-/// Calls at once share what is due: none finds the orders that another one is about to end, and comes back with nothing.
-pub async fn expiries_at_once_end_different_orders(rig: Rig) {
+/// Calls at once share what is due: none finds the orders that another one is about to end, and
+/// comes back with nothing.
+pub async fn expiries_at_once_end_different_orders(fixture: Fixture) {
     const AT_ONCE: u64 = 4;
-    let grant = rig.slot(100, 100, 4).await;
+    let grant = fixture.slot(100, 100, 4).await;
     for n in 1..=AT_ONCE * 5 {
-        rig.reserve(&grant, n, &format!("buyer-{n}"), 1).await;
+        fixture.reserve(&grant, n, &format!("buyer-{n}"), 1).await;
     }
-    rig.clock.pass(HOLD_MS);
+    fixture.clock.advance(HOLD_MS);
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..AT_ONCE {
-        let store = rig.store.clone();
+        let store = fixture.store.clone();
         tasks.spawn(async move { store.expire_due(5).await.expect("writes").len() });
     }
     assert_eq!(tasks.join_all().await, [5; AT_ONCE as usize]);
-    rig.expect_units(grant.slot.item, 20, 80, 0, 0).await;
+    fixture.expect_units(grant.slot.item, 20, 80, 0, 0).await;
 }
 
-/// One transaction ends several orders of a buyer, of two items and two slots: each share of the limits is given back in full, and each slot is told in its turn.
-pub async fn expiry_gives_every_share_back(rig: Rig) {
-    let (first, other) = (rig.slot(20, 10, 9).await, rig.slot(20, 10, 9).await);
-    let second = rig.open(SlotKey { index: 1, ..first.slot }, 10).await;
+/// One transaction ends several orders of a buyer, of two items and two slots: each share of the
+/// limits is given back in full, and each slot is told in its turn.
+pub async fn expiry_gives_every_share_back(fixture: Fixture) {
+    let (first, other) = (fixture.slot(20, 10, 9).await, fixture.slot(20, 10, 9).await);
+    let second = fixture.open(SlotKey { index: 1, ..first.slot }, 10).await;
     for (at, (grant, units)) in
         [(&first, 1), (&second, 2), (&other, 3), (&first, 4)].into_iter().enumerate()
     {
-        rig.settle(&rig.ticket(grant, at as u64 + 1, "anna", &format!("key-{at}"), units)).await;
+        fixture
+            .settle(&fixture.ticket(grant, at as u64 + 1, "anna", &format!("key-{at}"), units))
+            .await;
     }
-    rig.clock.pass(HOLD_MS / 2);
-    let stays =
-        rig.settle(&rig.ticket(&first, 9, "anna", "stays", 2)).await.order.expect("an order");
-    rig.clock.pass(HOLD_MS / 2);
-    assert_eq!(rig.store.expire_due(10).await.expect("writes").len(), 4);
+    fixture.clock.advance(HOLD_MS / 2);
+    let stays = fixture
+        .settle(&fixture.ticket(&first, 9, "anna", "stays", 2))
+        .await
+        .order
+        .expect("an order");
+    fixture.clock.advance(HOLD_MS / 2);
+    assert_eq!(fixture.store.expire_due(10).await.expect("writes").len(), 4);
     for (item, used) in [(first.slot.item, stays.units.get()), (other.slot.item, 0)] {
-        assert_eq!(rig.store.quota(item, buyer("anna")).await.expect("reads"), used);
+        assert_eq!(fixture.store.quota(item, buyer("anna")).await.expect("reads"), used);
     }
     for (grant, told) in [(&first, vec![-1, -4]), (&second, vec![-2]), (&other, vec![-3])] {
-        let feed = rig.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
+        let feed = fixture.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
         let given_back = feed.iter().filter(|row| row.cause == FeedCause::OrderEnded);
         assert_eq!(given_back.map(|row| row.quota_delta).collect::<Vec<_>>(), told);
     }
-    rig.expect_units(first.slot.item, 7, 11, 2, 0).await;
+    fixture.expect_units(first.slot.item, 7, 11, 2, 0).await;
 }
 
-/// While holds of some buyers expire, the same buyers buy through another slot, and pay and give up what is due: shares of the limit are what they hold.
-pub async fn expiry_beside_the_same_buyers_loses_no_share(rig: Rig) {
+/// While holds of some buyers expire, the same buyers buy through another slot, and pay and give up
+/// what is due: shares of the limit are what they hold.
+pub async fn expiry_beside_the_same_buyers_loses_no_share(fixture: Fixture) {
     const BUYERS: u64 = 20;
-    let due = rig.slot(200, 100, 4).await;
-    let open = rig.open(SlotKey { index: 1, ..due.slot }, 100).await;
+    let due = fixture.slot(200, 100, 4).await;
+    let open = fixture.open(SlotKey { index: 1, ..due.slot }, 100).await;
     let mut orders = Vec::new();
     for n in 1..=BUYERS {
-        orders.push(rig.reserve(&due, n, &format!("buyer-{n}"), 2).await);
+        orders.push(fixture.reserve(&due, n, &format!("buyer-{n}"), 2).await);
     }
-    rig.clock.pass(HOLD_MS);
+    fixture.clock.advance(HOLD_MS);
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..2 {
-        let store = rig.store.clone();
+        let store = fixture.store.clone();
         tasks.spawn(async move { while !store.expire_due(3).await.expect("writes").is_empty() {} });
     }
     for n in 1..=BUYERS {
-        let (store, order) = (rig.store.clone(), orders[n as usize - 1].id);
-        let ticket = rig.ticket(&open, n, &format!("buyer-{n}"), &format!("again-{n}"), 1);
+        let (store, order) = (fixture.store.clone(), orders[n as usize - 1].id);
+        let ticket = fixture.ticket(&open, n, &format!("buyer-{n}"), &format!("again-{n}"), 1);
         tasks.spawn(async move {
             store.settle(vec![ticket]).await.expect("settles");
             match n % 3 {
                 0 => drop(store.pay_order(order).await.expect("writes")),
                 1 => drop(
                     store
-                        .end_order(order, Ending::Cancel, By::BUYER.clone())
+                        .end_order(order, EndReason::Cancel, Attribution::BUYER.clone())
                         .await
                         .expect("writes"),
                 ),
@@ -184,112 +205,117 @@ pub async fn expiry_beside_the_same_buyers_loses_no_share(rig: Rig) {
         });
     }
     tasks.join_all().await;
-    while !rig.store.expire_due(100).await.expect("writes").is_empty() {}
+    while !fixture.store.expire_due(100).await.expect("writes").is_empty() {}
     for n in 1..=BUYERS {
         let paid =
-            rig.store.order(orders[n as usize - 1].id).await.expect("reads").expect("an order");
+            fixture.store.order(orders[n as usize - 1].id).await.expect("reads").expect("an order");
         let holds = if paid.state == OrderState::Paid { 3 } else { 1 };
         let quota =
-            rig.store.quota(due.slot.item, buyer(&format!("buyer-{n}"))).await.expect("reads");
+            fixture.store.quota(due.slot.item, buyer(&format!("buyer-{n}"))).await.expect("reads");
         assert_eq!(quota, holds, "buyer-{n}");
     }
-    rig.adds_up().await;
+    fixture.check_invariants().await;
 }
 
 /// A paid order is paid once, and refunded once.
-pub async fn a_paid_order_is_refunded_once(rig: Rig) {
-    let grant = rig.slot(10, 10, 4).await;
-    let order = rig.reserve(&grant, 1, "anna", 3).await;
-    assert_eq!(state(&end(&rig, &order, Ending::Refund).await), None, "nothing was paid");
-    rig.clock.pass(5);
-    let Paid::Done(paid) = pay(&rig, &order).await else { panic!("it was reserved") };
+pub async fn a_paid_order_is_refunded_once(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 4).await;
+    let order = fixture.reserve(&grant, 1, "anna", 3).await;
+    assert_eq!(state(&end(&fixture, &order, EndReason::Refund).await), None, "nothing was paid");
+    fixture.clock.advance(5);
+    let PayOutcome::Done(paid) = pay(&fixture, &order).await else { panic!("it was reserved") };
     assert_eq!(
         (paid.state, paid.paid_at, paid.ended_at),
-        (OrderState::Paid, Some(rig.clock.now()), None)
+        (OrderState::Paid, Some(fixture.clock.now()), None)
     );
-    assert_eq!(pay(&rig, &order).await, Paid::Already(paid.clone()));
-    rig.expect_units(grant.slot.item, 0, 7, 0, 3).await;
-    assert_eq!(end(&rig, &order, Ending::Cancel).await, Changed::WrongState(paid));
-    assert_eq!(state(&end(&rig, &order, Ending::Refund).await), Some(OrderState::Refunded));
-    let Changed::Already(refunded) = end(&rig, &order, Ending::Refund).await else {
+    assert_eq!(pay(&fixture, &order).await, PayOutcome::Already(paid.clone()));
+    fixture.expect_units(grant.slot.item, 0, 7, 0, 3).await;
+    assert_eq!(end(&fixture, &order, EndReason::Cancel).await, ChangeOutcome::WrongState(paid));
+    assert_eq!(state(&end(&fixture, &order, EndReason::Refund).await), Some(OrderState::Refunded));
+    let ChangeOutcome::Already(refunded) = end(&fixture, &order, EndReason::Refund).await else {
         panic!("once")
     };
-    assert_eq!(pay(&rig, &order).await, Paid::Refund(refunded));
-    rig.expect_units(grant.slot.item, 3, 7, 0, 0).await;
-    assert_eq!(rig.store.quota(grant.slot.item, buyer("anna")).await.expect("reads"), 0);
+    assert_eq!(pay(&fixture, &order).await, PayOutcome::Refund(refunded));
+    fixture.expect_units(grant.slot.item, 3, 7, 0, 0).await;
+    assert_eq!(fixture.store.quota(grant.slot.item, buyer("anna")).await.expect("reads"), 0);
 }
 
 /// Paid too late, an order lives again if a unit and the limit allow it.
-pub async fn a_late_payment_revives_what_it_can(rig: Rig) {
-    let grant = rig.slot(4, 4, 4).await;
-    let order = rig.reserve(&grant, 1, "anna", 4).await;
-    end(&rig, &order, Ending::Cancel).await;
-    let Paid::Done(revived) = pay(&rig, &order).await else { panic!("the units lie in the pool") };
+pub async fn a_late_payment_revives_what_it_can(fixture: Fixture) {
+    let grant = fixture.slot(4, 4, 4).await;
+    let order = fixture.reserve(&grant, 1, "anna", 4).await;
+    end(&fixture, &order, EndReason::Cancel).await;
+    let PayOutcome::Done(revived) = pay(&fixture, &order).await else {
+        panic!("the units lie in the pool")
+    };
     assert_eq!((revived.state, revived.ended_at), (OrderState::Paid, None));
-    rig.expect_units(grant.slot.item, 0, 0, 0, 4).await;
-    let feed = rig.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
+    fixture.expect_units(grant.slot.item, 0, 0, 0, 4).await;
+    let feed = fixture.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
     let told: Vec<_> = feed.iter().map(|f| (f.cause, f.quota_delta)).collect();
     assert_eq!(told, [(FeedCause::OrderEnded, -4), (FeedCause::OrderRevived, 4)]);
 }
 
 /// Paid too late when its units are gone, an order stays ended and the money goes back.
-pub async fn a_late_payment_without_units_goes_back(rig: Rig) {
-    let grant = rig.slot(4, 4, 4).await;
-    let order = rig.reserve(&grant, 1, "anna", 4).await;
-    end(&rig, &order, Ending::Cancel).await;
-    assert_eq!(rig.store.refill(grant.id, 1, Counter::A).await.expect("writes"), 1);
-    let Paid::Refund(ended) = pay(&rig, &order).await else { panic!("three units are too few") };
+pub async fn a_late_payment_without_units_goes_back(fixture: Fixture) {
+    let grant = fixture.slot(4, 4, 4).await;
+    let order = fixture.reserve(&grant, 1, "anna", 4).await;
+    end(&fixture, &order, EndReason::Cancel).await;
+    assert_eq!(fixture.store.refill(grant.id, 1, Counter::A).await.expect("writes"), 1);
+    let PayOutcome::Refund(ended) = pay(&fixture, &order).await else {
+        panic!("three units are too few")
+    };
     assert_eq!(ended.state, OrderState::Cancelled);
-    rig.expect_units(grant.slot.item, 3, 1, 0, 0).await;
+    fixture.expect_units(grant.slot.item, 3, 1, 0, 0).await;
 }
 
 /// Paid too late when the buyer holds others, an order stays ended and the money goes back.
-pub async fn a_late_payment_beyond_the_limit_goes_back(rig: Rig) {
-    let grant = rig.slot(9, 8, 4).await;
-    let order = rig.reserve(&grant, 1, "anna", 4).await;
-    end(&rig, &order, Ending::Cancel).await;
-    rig.reserve(&grant, 2, "anna", 1).await;
-    assert!(matches!(pay(&rig, &order).await, Paid::Refund(_)));
-    rig.expect_units(grant.slot.item, 5, 3, 1, 0).await;
+pub async fn a_late_payment_beyond_the_limit_goes_back(fixture: Fixture) {
+    let grant = fixture.slot(9, 8, 4).await;
+    let order = fixture.reserve(&grant, 1, "anna", 4).await;
+    end(&fixture, &order, EndReason::Cancel).await;
+    fixture.reserve(&grant, 2, "anna", 1).await;
+    assert!(matches!(pay(&fixture, &order).await, PayOutcome::Refund(_)));
+    fixture.expect_units(grant.slot.item, 5, 3, 1, 0).await;
 }
 
 /// After its grant was closed an order still ends, and no slot is told.
-pub async fn an_order_outlives_its_grant(rig: Rig) {
-    let grant = rig.slot(9, 9, 4).await;
-    let order = rig.reserve(&grant, 1, "anna", 4).await;
-    rig.store.close_grant(grant.id, Cause::Ended).await.expect("writes");
-    assert_eq!(state(&end(&rig, &order, Ending::Cancel).await), Some(OrderState::Cancelled));
-    assert_eq!(rig.grant(&grant).await.feed_len, Seq(0));
-    rig.expect_units(grant.slot.item, 9, 0, 0, 0).await;
+pub async fn an_order_outlives_its_grant(fixture: Fixture) {
+    let grant = fixture.slot(9, 9, 4).await;
+    let order = fixture.reserve(&grant, 1, "anna", 4).await;
+    fixture.store.close_grant(grant.id, CloseCause::Ended).await.expect("writes");
+    assert_eq!(state(&end(&fixture, &order, EndReason::Cancel).await), Some(OrderState::Cancelled));
+    assert_eq!(fixture.grant(&grant).await.feed_len, Seq(0));
+    fixture.expect_units(grant.slot.item, 9, 0, 0, 0).await;
 }
 
 /// Paying, cancelling and expiring at the same instant: exactly one wins.
-pub async fn at_the_same_instant_one_wins(rig: Rig) {
-    let grant = rig.slot(100, 100, 4).await;
+pub async fn at_the_same_instant_one_wins(fixture: Fixture) {
+    let grant = fixture.slot(100, 100, 4).await;
     for n in 1..=20 {
-        let order = rig.reserve(&grant, n, &format!("buyer-{n}"), 2).await;
-        rig.clock.pass(HOLD_MS);
+        let order = fixture.reserve(&grant, n, &format!("buyer-{n}"), 2).await;
+        fixture.clock.advance(HOLD_MS);
         let tasks = (
             tokio::spawn({
-                let (s, id) = (rig.store.clone(), order.id);
+                let (s, id) = (fixture.store.clone(), order.id);
                 async move { s.pay_order(id).await }
             }),
             tokio::spawn({
-                let (s, id) = (rig.store.clone(), order.id);
-                async move { s.end_order(id, Ending::Cancel, By::BUYER.clone()).await }
+                let (s, id) = (fixture.store.clone(), order.id);
+                async move { s.end_order(id, EndReason::Cancel, Attribution::BUYER.clone()).await }
             }),
             tokio::spawn({
-                let s = rig.store.clone();
+                let s = fixture.store.clone();
                 async move { s.expire_due(5).await }
             }),
         );
         let (paid, cancelled, expired) = tokio::join!(tasks.0, tasks.1, tasks.2);
-        let paid = matches!(paid.expect("runs").expect("writes"), Paid::Done(_));
-        let cancelled = matches!(cancelled.expect("runs").expect("writes"), Changed::Done(_));
+        let paid = matches!(paid.expect("runs").expect("writes"), PayOutcome::Done(_));
+        let cancelled = matches!(cancelled.expect("runs").expect("writes"), ChangeOutcome::Done(_));
         let expired = expired.expect("runs").expect("writes").len();
-        // A payment may come after the ending, and then revives the order: both happened, in that order.
+        // A payment may come after the ending, and then revives the order: both happened, in that
+        // order.
         let endings = usize::from(cancelled) + expired;
-        let now = rig.store.order(order.id).await.expect("reads").expect("an order").state;
+        let now = fixture.store.order(order.id).await.expect("reads").expect("an order").state;
         assert!(endings <= 1, "it ended {endings} times");
         assert_eq!(
             now.is_active(),
@@ -297,22 +323,22 @@ pub async fn at_the_same_instant_one_wins(rig: Rig) {
             "{now:?} after paid {paid}, cancelled {cancelled}, expired {expired}"
         );
         let held = if paid { 2 } else { 0 };
-        assert_eq!(rig.store.quota(grant.slot.item, order.buyer).await.expect("reads"), held);
-        rig.adds_up().await;
+        assert_eq!(fixture.store.quota(grant.slot.item, order.buyer).await.expect("reads"), held);
+        fixture.check_invariants().await;
     }
 }
 
 /// Every change is told to the sink, with the counts after it.
-pub async fn changes_are_told(rig: Rig) {
-    let grant = rig.slot(9, 9, 4).await;
-    let order = rig.reserve(&grant, 1, "anna", 4).await;
-    rig.told.forget();
-    end(&rig, &order, Ending::Cancel).await;
-    let told = rig.told.take();
+pub async fn changes_are_told(fixture: Fixture) {
+    let grant = fixture.slot(9, 9, 4).await;
+    let order = fixture.reserve(&grant, 1, "anna", 4).await;
+    fixture.commits.forget();
+    end(&fixture, &order, EndReason::Cancel).await;
+    let told = fixture.commits.take();
     let states: Vec<_> = told.iter().flat_map(|t| &t.orders).map(|o| (o.id, o.state)).collect();
     assert_eq!(states, [(order.id, OrderState::Cancelled)]);
     let counts: Vec<_> = told.iter().flat_map(|t| &t.counts).collect();
-    assert_eq!(counts, [&rig.counts(grant.slot.item).await]);
-    end(&rig, &order, Ending::Cancel).await;
-    assert!(rig.told.take().iter().all(|t| t.orders.is_empty()), "nothing changed");
+    assert_eq!(counts, [&fixture.counts(grant.slot.item).await]);
+    end(&fixture, &order, EndReason::Cancel).await;
+    assert!(fixture.commits.take().iter().all(|t| t.orders.is_empty()), "nothing changed");
 }

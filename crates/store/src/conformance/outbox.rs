@@ -1,18 +1,19 @@
-//! The outbox: events in their order, endpoints and their positions, what was not told, what was given up, what is forgotten.
+//! The outbox: events in their order, endpoints and their positions, what was not told, what was
+//! given up, what is forgotten.
 use std::sync::Arc;
 
-use doorbuster_core::event::{By, EventType, Subject};
-use doorbuster_core::money::{Captured, PaymentState};
-use doorbuster_core::order::Ending;
-use doorbuster_core::outbox::{Note, Parcel, Progress, Wanted};
+use doorbuster_core::event::{Attribution, EventType, Subject};
+use doorbuster_core::money::{CaptureOutcome, PaymentState};
+use doorbuster_core::order::EndReason;
+use doorbuster_core::outbox::{EventFilter, PendingDelivery, PositionAdvance, RowChange};
 use doorbuster_core::{Millis, NodeId, Order, OrderState, TicketId};
 
-use super::Rig;
+use super::Fixture;
 use super::money::message;
 use crate::contract::{
-    DeadCounts, DeadId, DeadKind, DeadOutcome, DeliveryQuery, DeliveryState, Endpoint,
-    EndpointChange, EndpointKind, EndpointSecret, Forget, Held, MoneyQuery, NewEndpoint, Read,
-    Redelivery, Rotation, Told,
+    DeadLetterContent, DeadLetterCounts, DeadLetterId, DeadLetterKind, DeadLetterOutcome,
+    DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, EndpointSecret,
+    EventRead, MoneyQuery, NewEndpoint, Redelivery, RetentionCutoffs, Rotation, StoredEvent,
 };
 
 const MOST: usize = 3;
@@ -26,61 +27,61 @@ fn new(id: &str) -> NewEndpoint {
         id: id.to_owned(),
         kind: EndpointKind::Webhook,
         url: "https://shop.example/hook".to_owned(),
-        wanted: Wanted::All,
+        wanted: EventFilter::All,
         secret: Some(secret("one")),
         enabled: true,
     }
 }
 
-async fn add(rig: &Rig, id: &str) -> Endpoint {
-    rig.store.insert_endpoint(new(id), MOST).await.expect("writes").expect("there is room")
+async fn add(fixture: &Fixture, id: &str) -> Endpoint {
+    fixture.store.insert_endpoint(new(id), MOST).await.expect("writes").expect("there is room")
 }
 
 /// Events, each of which can be read.
-fn whole(read: Vec<Read>) -> Vec<Told> {
+fn whole(read: Vec<EventRead>) -> Vec<StoredEvent> {
     read.into_iter().map(|read| read.expect("a row as it was written")).collect()
 }
 
 /// Every event so far, with its position.
-async fn told(rig: &Rig, after: i64) -> Vec<Told> {
-    while rig.store.sequence_events(2).await.expect("writes") == 2 {}
-    whole(rig.store.told_after(after, 1_000).await.expect("reads"))
+async fn told(fixture: &Fixture, after: i64) -> Vec<StoredEvent> {
+    while fixture.store.sequence_events(2).await.expect("writes") == 2 {}
+    whole(fixture.store.events_after(after, 1_000).await.expect("reads"))
 }
 
-fn parcel(position: i64, about: &str, dead: bool) -> Parcel {
+fn parcel(position: i64, about: &str, dead: bool) -> PendingDelivery {
     let error = Some("500".to_owned());
-    Parcel { position, about: Arc::from(about), tries: 1, next_at: Millis(7), error, dead }
+    PendingDelivery { position, about: Arc::from(about), tries: 1, next_at: Millis(7), error, dead }
 }
 
-async fn pending(rig: &Rig, id: &str) -> Vec<Parcel> {
-    rig.store.pending_deliveries(id, 100).await.expect("reads")
+async fn pending(fixture: &Fixture, id: &str) -> Vec<PendingDelivery> {
+    fixture.store.pending_deliveries(id, 100).await.expect("reads")
 }
 
 /// Three orders' events, and where an endpoint stands that was there before them.
-async fn three(rig: &Rig) -> (i64, Vec<Told>) {
-    let grant = rig.slot(10, 10, 5).await;
-    told(rig, 0).await;
-    let from = add(rig, "end_1").await.position;
+async fn three(fixture: &Fixture) -> (i64, Vec<StoredEvent>) {
+    let grant = fixture.slot(10, 10, 5).await;
+    told(fixture, 0).await;
+    let from = add(fixture, "end_1").await.position;
     for n in 1..=3 {
-        rig.reserve(&grant, n, "anna", 1).await;
+        fixture.reserve(&grant, n, "anna", 1).await;
     }
-    let events = told(rig, from).await;
+    let events = told(fixture, from).await;
     assert_eq!(events.len(), 3);
     (from, events)
 }
 
 /// Events are read in the order in which they happened, each order as it was after the change.
-pub async fn events_are_told_in_their_order_as_they_were(rig: Rig) {
-    let grant = rig.slot(10, 10, 5).await;
-    let opened = told(&rig, 0).await;
+pub async fn events_are_told_in_their_order_as_they_were(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 5).await;
+    let opened = told(&fixture, 0).await;
     assert!(opened.iter().any(|told| told.event.what == EventType::SaleOpened), "{opened:?}");
-    let from = rig.store.last_position().await.expect("reads");
-    let first = rig.reserve(&grant, 1, "anna", 1).await;
-    let second = rig.reserve(&grant, 2, "bert", 2).await;
-    rig.clock.pass(5);
-    let by = By { why: Some("changed her mind".to_owned()), ..By::BUYER.clone() };
-    rig.store.end_order(first.id, Ending::Cancel, by.clone()).await.expect("writes");
-    let events = told(&rig, from).await;
+    let from = fixture.store.last_position().await.expect("reads");
+    let first = fixture.reserve(&grant, 1, "anna", 1).await;
+    let second = fixture.reserve(&grant, 2, "bert", 2).await;
+    fixture.clock.advance(5);
+    let by = Attribution { why: Some("changed her mind".to_owned()), ..Attribution::BUYER.clone() };
+    fixture.store.end_order(first.id, EndReason::Cancel, by.clone()).await.expect("writes");
+    let events = told(&fixture, from).await;
     let what: Vec<_> = events.iter().map(|told| told.event.what).collect();
     assert_eq!(
         what,
@@ -96,33 +97,33 @@ pub async fn events_are_told_in_their_order_as_they_were(rig: Rig) {
     let Subject::Order(cancelled) = &events[2].event.subject else { panic!("an order") };
     assert_eq!(
         (cancelled.id, cancelled.state, cancelled.ended_at),
-        (first.id, OrderState::Cancelled, Some(rig.clock.now()))
+        (first.id, OrderState::Cancelled, Some(fixture.clock.now()))
     );
-    assert_eq!((&events[2].event.by, events[2].event.at), (&by, rig.clock.now()));
+    assert_eq!((&events[2].event.by, events[2].event.at), (&by, fixture.clock.now()));
     let last = events[2].position;
-    assert_eq!(rig.store.last_position().await.expect("reads"), last);
-    assert_eq!(rig.store.told_at(last).await.expect("reads"), Some(Ok(events[2].clone())));
-    assert_eq!(rig.store.told_at(last + 1).await.expect("reads"), None);
-    assert_eq!(whole(rig.store.told_after(from, 1).await.expect("reads")), events[..1]);
-    assert_eq!(told(&rig, last).await, []);
+    assert_eq!(fixture.store.last_position().await.expect("reads"), last);
+    assert_eq!(fixture.store.event_at(last).await.expect("reads"), Some(Ok(events[2].clone())));
+    assert_eq!(fixture.store.event_at(last + 1).await.expect("reads"), None);
+    assert_eq!(whole(fixture.store.events_after(from, 1).await.expect("reads")), events[..1]);
+    assert_eq!(told(&fixture, last).await, []);
 }
 
 /// Endpoints come, change and go; each begins with what happens after it came.
-pub async fn endpoints_come_change_and_go(rig: Rig) {
-    rig.slot(10, 10, 5).await;
-    let first = add(&rig, "end_1").await;
-    assert_eq!(first.position, rig.store.last_position().await.expect("reads"));
+pub async fn endpoints_come_change_and_go(fixture: Fixture) {
+    fixture.slot(10, 10, 5).await;
+    let first = add(&fixture, "end_1").await;
+    assert_eq!(first.position, fixture.store.last_position().await.expect("reads"));
     assert!(first.position > 0, "the sale was opened before");
-    rig.clock.pass(1);
-    let second = add(&rig, "end_2").await;
-    rig.clock.pass(1);
-    add(&rig, "end_3").await;
+    fixture.clock.advance(1);
+    let second = add(&fixture, "end_2").await;
+    fixture.clock.advance(1);
+    add(&fixture, "end_3").await;
     assert_eq!(
-        rig.store.insert_endpoint(new("end_4"), MOST).await.expect("writes"),
+        fixture.store.insert_endpoint(new("end_4"), MOST).await.expect("writes"),
         None,
         "as many as there may be"
     );
-    let wanted = Wanted::Only(vec!["order.paid".to_owned(), "sale.moved".to_owned()]);
+    let wanted = EventFilter::Only(vec!["order.paid".to_owned(), "sale.moved".to_owned()]);
     let url = "https://other.example/".to_owned();
     let change = EndpointChange {
         url: Some(url.clone()),
@@ -130,38 +131,42 @@ pub async fn endpoints_come_change_and_go(rig: Rig) {
         enabled: Some(false),
         rotate: None,
     };
-    let changed = rig
+    let changed = fixture
         .store
         .update_endpoint("end_2", change.clone())
         .await
         .expect("writes")
         .expect("it is there");
     assert_eq!(changed, Endpoint { url, wanted, enabled: false, ..second.clone() });
-    assert_eq!(rig.store.update_endpoint("end_9", change).await.expect("writes"), None);
+    assert_eq!(fixture.store.update_endpoint("end_9", change).await.expect("writes"), None);
     let ids = |endpoints: Vec<Endpoint>| {
         endpoints.into_iter().map(|endpoint| endpoint.id).collect::<Vec<_>>()
     };
-    let all = rig.store.endpoints().await.expect("reads");
+    let all = fixture.store.endpoints().await.expect("reads");
     assert_eq!(all[1], changed);
     assert_eq!(ids(all), ["end_1", "end_2", "end_3"]);
-    assert!(rig.store.delete_endpoint("end_2").await.expect("writes"));
-    assert!(!rig.store.delete_endpoint("end_2").await.expect("writes"));
-    assert_eq!(ids(rig.store.endpoints().await.expect("reads")), ["end_1", "end_3"]);
+    assert!(fixture.store.delete_endpoint("end_2").await.expect("writes"));
+    assert!(!fixture.store.delete_endpoint("end_2").await.expect("writes"));
+    assert_eq!(ids(fixture.store.endpoints().await.expect("reads")), ["end_1", "end_3"]);
 }
 
 /// A new secret signs from now on, the ones before it for a while.
-pub async fn a_secret_is_replaced_while_the_old_one_signs(rig: Rig) {
-    add(&rig, "end_1").await;
+pub async fn a_secret_is_replaced_while_the_old_one_signs(fixture: Fixture) {
+    add(&fixture, "end_1").await;
     let rotate = async |word: &str, for_ms: i64| {
         let rotation =
-            Rotation { secret: secret(word), old_until: rig.clock.now().plus(for_ms), keep: 3 };
+            Rotation { secret: secret(word), old_until: fixture.clock.now().plus(for_ms), keep: 3 };
         let change = EndpointChange { rotate: Some(rotation), ..EndpointChange::default() };
-        let endpoint =
-            rig.store.update_endpoint("end_1", change).await.expect("writes").expect("it is there");
+        let endpoint = fixture
+            .store
+            .update_endpoint("end_1", change)
+            .await
+            .expect("writes")
+            .expect("it is there");
         endpoint
             .secrets
             .into_iter()
-            .map(|s| (s.secret, s.until.map(|until| until.0 - rig.clock.now().0)))
+            .map(|s| (s.secret, s.until.map(|until| until.0 - fixture.clock.now().0)))
             .collect::<Vec<_>>()
     };
     let named = |word: &str, until: Option<i64>| (word.to_owned(), until);
@@ -171,51 +176,62 @@ pub async fn a_secret_is_replaced_while_the_old_one_signs(rig: Rig) {
         [named("three", None), named("two", Some(500)), named("one", Some(100))]
     );
     assert_eq!(rotate("four", 500).await.len(), 3, "no more than are kept");
-    rig.clock.pass(500);
+    fixture.clock.advance(500);
     assert_eq!(rotate("five", 0).await, [named("five", None)], "what does not sign any more goes");
 }
 
 /// Of those who move a position from one place, one does.
-pub async fn an_endpoint_advances_once_from_each_place(rig: Rig) {
-    let (from, events) = three(&rig).await;
+pub async fn an_endpoint_advances_once_from_each_place(fixture: Fixture) {
+    let (from, events) = three(&fixture).await;
     let to = events[1].position;
-    let progress = Progress { from, to, failed: vec![parcel(events[0].position, "a", false)] };
-    let other = Progress { from, to: events[2].position, failed: vec![] };
-    assert!(rig.store.advance_endpoint("end_1", progress.clone()).await.expect("writes"));
-    assert!(!rig.store.advance_endpoint("end_1", progress.clone()).await.expect("writes"));
-    assert!(!rig.store.advance_endpoint("end_1", other).await.expect("writes"));
-    assert!(!rig.store.advance_endpoint("end_9", progress.clone()).await.expect("writes"));
-    assert_eq!(rig.store.endpoints().await.expect("reads")[0].position, to);
-    assert_eq!(pending(&rig, "end_1").await, progress.failed);
+    let progress =
+        PositionAdvance { from, to, failed: vec![parcel(events[0].position, "a", false)] };
+    let other = PositionAdvance { from, to: events[2].position, failed: vec![] };
+    assert!(fixture.store.advance_endpoint("end_1", progress.clone()).await.expect("writes"));
+    assert!(!fixture.store.advance_endpoint("end_1", progress.clone()).await.expect("writes"));
+    assert!(!fixture.store.advance_endpoint("end_1", other).await.expect("writes"));
+    assert!(!fixture.store.advance_endpoint("end_9", progress.clone()).await.expect("writes"));
+    assert_eq!(fixture.store.endpoints().await.expect("reads")[0].position, to);
+    assert_eq!(pending(&fixture, "end_1").await, progress.failed);
 }
 
 /// What was not told is kept until it is told, dead or discarded.
-pub async fn what_was_not_told_is_kept(rig: Rig) {
-    let (from, events) = three(&rig).await;
+pub async fn what_was_not_told_is_kept(fixture: Fixture) {
+    let (from, events) = three(&fixture).await;
     let at: Vec<i64> = events.iter().map(|told| told.position).collect();
     let failed =
         vec![parcel(at[0], "a", false), parcel(at[1], "b", false), parcel(at[2], "c", true)];
     assert!(
-        rig.store
-            .advance_endpoint("end_1", Progress { from, to: at[2], failed })
+        fixture
+            .store
+            .advance_endpoint("end_1", PositionAdvance { from, to: at[2], failed })
             .await
             .expect("writes")
     );
-    let again = Parcel {
+    let again = PendingDelivery {
         tries: 2,
         next_at: Millis(9),
         error: Some("502".to_owned()),
         ..parcel(at[0], "a", false)
     };
-    let notes = vec![Note::Again(again.clone()), Note::Told(at[1]), Note::Told(at[2])];
-    rig.store.note_deliveries("end_1", notes).await.expect("writes");
+    let notes = vec![
+        RowChange::Pending(again.clone()),
+        RowChange::Delivered(at[1]),
+        RowChange::Delivered(at[2]),
+    ];
+    fixture.store.record_deliveries("end_1", notes).await.expect("writes");
     assert_eq!(
-        pending(&rig, "end_1").await,
+        pending(&fixture, "end_1").await,
         std::slice::from_ref(&again),
         "one was told, and a dead one is not touched"
     );
     let page = |state, after, limit| {
-        rig.store.deliveries(DeliveryQuery { endpoint: "end_1".to_owned(), state, after, limit })
+        fixture.store.deliveries(DeliveryQuery {
+            endpoint: "end_1".to_owned(),
+            state,
+            after,
+            limit,
+        })
     };
     let all = page(None, None, 1).await.expect("reads");
     assert_eq!((all.rows[0].position, all.rows[0].state), (at[2], DeliveryState::Dead));
@@ -224,82 +240,93 @@ pub async fn what_was_not_told_is_kept(rig: Rig) {
     let seen = (EventType::OrderReserved.as_str().to_owned(), events[0].event.at);
     assert_eq!(rest.rows[0].event, Some(seen), "what makes its id");
     assert_eq!(page(Some(DeliveryState::Discarded), None, 9).await.expect("reads").rows, []);
-    rig.clock.pass(3);
-    rig.store
-        .note_deliveries("end_1", vec![Note::Again(Parcel { dead: true, ..again })])
+    fixture.clock.advance(3);
+    fixture
+        .store
+        .record_deliveries(
+            "end_1",
+            vec![RowChange::Pending(PendingDelivery { dead: true, ..again })],
+        )
         .await
         .expect("writes");
-    assert_eq!(pending(&rig, "end_1").await, []);
+    assert_eq!(pending(&fixture, "end_1").await, []);
     let dead = page(Some(DeliveryState::Dead), None, 9).await.expect("reads").rows;
-    assert_eq!(dead.iter().map(|row| row.at).max(), Some(rig.clock.now()));
-    let standing = rig.store.standings().await.expect("reads").remove(0);
+    assert_eq!(dead.iter().map(|row| row.at).max(), Some(fixture.clock.now()));
+    let standing = fixture.store.endpoint_statuses().await.expect("reads").remove(0);
     assert_eq!(
         (standing.waiting, standing.pending, standing.dead, standing.oldest_at),
         (0, 0, 2, None)
     );
-    assert!(rig.store.delete_endpoint("end_1").await.expect("writes"));
+    assert!(fixture.store.delete_endpoint("end_1").await.expect("writes"));
     assert_eq!(
-        rig.store.dead_counts().await.expect("reads"),
-        DeadCounts::default(),
+        fixture.store.dead_letter_counts().await.expect("reads"),
+        DeadLetterCounts::default(),
         "they go with their endpoint"
     );
 }
 
 /// What happened waits for every endpoint from then on, also while nobody has given it a position.
-pub async fn what_has_no_position_yet_waits(rig: Rig) {
-    let grant = rig.slot(10, 10, 5).await;
-    add(&rig, "end_1").await;
+pub async fn what_has_no_position_yet_waits(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 5).await;
+    add(&fixture, "end_1").await;
     let waits = async || {
-        let standing = rig.store.standings().await.expect("reads").remove(0);
+        let standing = fixture.store.endpoint_statuses().await.expect("reads").remove(0);
         (standing.waiting, standing.oldest_at)
     };
     assert_eq!(waits().await, (0, None), "it is told of what happens from now on");
-    rig.clock.pass(5);
-    let first = Some(rig.clock.now());
-    rig.reserve(&grant, 1, "anna", 1).await;
-    rig.clock.pass(5);
-    rig.reserve(&grant, 2, "bert", 1).await;
+    fixture.clock.advance(5);
+    let first = Some(fixture.clock.now());
+    fixture.reserve(&grant, 1, "anna", 1).await;
+    fixture.clock.advance(5);
+    fixture.reserve(&grant, 2, "bert", 1).await;
     assert_eq!(waits().await, (2, first), "before anybody put them in their order");
-    let last = told(&rig, 0).await.last().expect("events").position;
+    let last = told(&fixture, 0).await.last().expect("events").position;
     assert_eq!(waits().await, (2, first), "and after that");
-    rig.clock.pass(5);
-    rig.reserve(&grant, 3, "carl", 1).await;
+    fixture.clock.advance(5);
+    fixture.reserve(&grant, 3, "carl", 1).await;
     assert_eq!(waits().await, (3, first), "some have one and some do not");
-    let from = rig.store.endpoints().await.expect("reads")[0].position;
-    let to = Progress { from, to: last, failed: vec![] };
-    assert!(rig.store.advance_endpoint("end_1", to).await.expect("writes"));
-    assert_eq!(waits().await, (1, Some(rig.clock.now())), "what it was told waits no more");
+    let from = fixture.store.endpoints().await.expect("reads")[0].position;
+    let to = PositionAdvance { from, to: last, failed: vec![] };
+    assert!(fixture.store.advance_endpoint("end_1", to).await.expect("writes"));
+    assert_eq!(waits().await, (1, Some(fixture.clock.now())), "what it was told waits no more");
 }
 
 /// One node at a time tells an endpoint, until its lease ends.
-pub async fn one_node_at_a_time_has_an_endpoint(rig: Rig) {
-    add(&rig, "end_1").await;
-    let lease =
-        async |node, ms| rig.store.lease_endpoint("end_1", NodeId(node), ms).await.expect("writes");
+pub async fn one_node_at_a_time_has_an_endpoint(fixture: Fixture) {
+    add(&fixture, "end_1").await;
+    let lease = async |node, ms| {
+        fixture.store.lease_endpoint("end_1", NodeId(node), ms).await.expect("writes")
+    };
     assert!(lease(1, 100).await && !lease(2, 100).await && lease(1, 100).await);
-    rig.clock.pass(100);
+    fixture.clock.advance(100);
     assert!(lease(2, 100).await && !lease(1, 100).await);
     assert!(lease(2, 0).await && lease(1, 100).await, "given up");
-    assert!(!rig.store.lease_endpoint("end_9", NodeId(1), 100).await.expect("writes"));
+    assert!(!fixture.store.lease_endpoint("end_9", NodeId(1), 100).await.expect("writes"));
 }
 
 /// A dead letter is tried again from the first try on, or discarded with a reason; either once.
-pub async fn what_was_given_up_is_listed_until_somebody_saw_to_it(rig: Rig) {
-    let (from, events) = three(&rig).await;
+pub async fn what_was_given_up_is_listed_until_somebody_saw_to_it(fixture: Fixture) {
+    let (from, events) = three(&fixture).await;
     let at: Vec<i64> = events.iter().map(|told| told.position).collect();
     let failed = at.iter().map(|at| parcel(*at, "a", true)).collect();
     assert!(
-        rig.store
-            .advance_endpoint("end_1", Progress { from, to: at[2], failed })
+        fixture
+            .store
+            .advance_endpoint("end_1", PositionAdvance { from, to: at[2], failed })
             .await
             .expect("writes")
     );
     assert_eq!(
-        rig.store.dead_counts().await.expect("reads"),
-        DeadCounts { deliveries: 3, ..DeadCounts::default() }
+        fixture.store.dead_letter_counts().await.expect("reads"),
+        DeadLetterCounts { deliveries: 3, ..DeadLetterCounts::default() }
     );
-    let page = rig.store.dead(DeadKind::Delivery, None, 2).await.expect("reads");
-    let rest = rig.store.dead(DeadKind::Delivery, page.next, 2).await.expect("reads");
+    let page =
+        fixture.store.list_dead_letters(DeadLetterKind::Delivery, None, 2).await.expect("reads");
+    let rest = fixture
+        .store
+        .list_dead_letters(DeadLetterKind::Delivery, page.next, 2)
+        .await
+        .expect("reads");
     let letters: Vec<_> = page.rows.iter().chain(&rest.rows).collect();
     let of: Vec<_> =
         letters.iter().filter_map(|dead| dead.delivery.clone()).map(|(_, at, _)| at).collect();
@@ -308,9 +335,10 @@ pub async fn what_was_given_up_is_listed_until_somebody_saw_to_it(rig: Rig) {
         (letters[0].reason.as_str(), letters[0].about.as_str(), letters[0].tries),
         ("500", "a", 1)
     );
-    let show = async |id: &DeadId| rig.store.dead_letter(id.clone()).await.expect("reads");
+    let show =
+        async |id: &DeadLetterId| fixture.store.dead_letter(id.clone()).await.expect("reads");
     for (letter, event) in letters.iter().zip(events.iter().rev()) {
-        let Some((dead, Held::Event(Some(read)))) = show(&letter.id).await else {
+        let Some((dead, DeadLetterContent::Event(Some(read)))) = show(&letter.id).await else {
             panic!("it holds its event")
         };
         assert_eq!(
@@ -318,33 +346,38 @@ pub async fn what_was_given_up_is_listed_until_somebody_saw_to_it(rig: Rig) {
             (*letter, event)
         );
     }
-    let retry =
-        async |id: &DeadId, most| rig.store.retry_dead(id.clone(), most).await.expect("writes");
-    assert_eq!(retry(&letters[0].id, 0).await, DeadOutcome::Full);
-    assert_eq!(retry(&letters[0].id, 1).await, DeadOutcome::Done);
-    assert_eq!(retry(&letters[0].id, 9).await, DeadOutcome::NotFound);
-    let again = pending(&rig, "end_1").await;
+    let retry = async |id: &DeadLetterId, most| {
+        fixture.store.retry_dead_letter(id.clone(), most).await.expect("writes")
+    };
+    assert_eq!(retry(&letters[0].id, 0).await, DeadLetterOutcome::Full);
+    assert_eq!(retry(&letters[0].id, 1).await, DeadLetterOutcome::Done);
+    assert_eq!(retry(&letters[0].id, 9).await, DeadLetterOutcome::NotFound);
+    let again = pending(&fixture, "end_1").await;
     assert_eq!(
         (again.len(), again[0].position, again[0].tries, again[0].next_at),
-        (1, at[2], 0, rig.clock.now())
+        (1, at[2], 0, fixture.clock.now())
     );
-    let discard = async |id: &DeadId| {
-        rig.store.discard_dead(id.clone(), "not needed".to_owned()).await.expect("writes")
+    let discard = async |id: &DeadLetterId| {
+        fixture
+            .store
+            .discard_dead_letter(id.clone(), "not needed".to_owned())
+            .await
+            .expect("writes")
     };
     assert!(discard(&letters[1].id).await && !discard(&letters[1].id).await);
-    assert_eq!(retry(&letters[1].id, 9).await, DeadOutcome::NotFound);
+    assert_eq!(retry(&letters[1].id, 9).await, DeadLetterOutcome::NotFound);
     let query = DeliveryQuery {
         endpoint: "end_1".to_owned(),
         state: Some(DeliveryState::Discarded),
         after: None,
         limit: 9,
     };
-    let discarded = rig.store.deliveries(query).await.expect("reads").rows;
+    let discarded = fixture.store.deliveries(query).await.expect("reads").rows;
     assert_eq!((discarded.len(), discarded[0].why.as_deref()), (1, Some("not needed")));
-    assert_eq!(rig.store.dead_counts().await.expect("reads").deliveries, 1);
+    assert_eq!(fixture.store.dead_letter_counts().await.expect("reads").deliveries, 1);
     let nothing = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
-    for id in [DeadId::Delivery(i64::MAX), DeadId::Ticket(nothing)] {
-        assert_eq!(retry(&id, 9).await, DeadOutcome::NotFound);
+    for id in [DeadLetterId::Delivery(i64::MAX), DeadLetterId::Ticket(nothing)] {
+        assert_eq!(retry(&id, 9).await, DeadLetterOutcome::NotFound);
         assert!(!discard(&id).await);
         assert!(show(&id).await.is_none());
     }
@@ -353,43 +386,44 @@ pub async fn what_was_given_up_is_listed_until_somebody_saw_to_it(rig: Rig) {
         "they were seen to"
     );
     assert!(show(&letters[2].id).await.is_some());
-    for kind in [DeadKind::Refund, DeadKind::Ticket] {
-        assert_eq!(rig.store.dead(kind, None, 9).await.expect("reads").rows, []);
+    for kind in [DeadLetterKind::Refund, DeadLetterKind::Ticket] {
+        assert_eq!(fixture.store.list_dead_letters(kind, None, 9).await.expect("reads").rows, []);
     }
 }
 
 /// One event is told once more, whatever became of it.
-pub async fn an_event_is_told_once_more_when_asked(rig: Rig) {
-    let (from, events) = three(&rig).await;
+pub async fn an_event_is_told_once_more_when_asked(fixture: Fixture) {
+    let (from, events) = three(&fixture).await;
     let at: Vec<i64> = events.iter().map(|told| told.position).collect();
-    let again =
-        async |id: &str, at: i64, most| rig.store.redeliver(id, at, most).await.expect("writes");
-    let done = Progress { from, to: at[1], failed: vec![parcel(at[1], "b", true)] };
-    assert!(rig.store.advance_endpoint("end_1", done).await.expect("writes"));
+    let again = async |id: &str, at: i64, most| {
+        fixture.store.redeliver(id, at, most).await.expect("writes")
+    };
+    let done = PositionAdvance { from, to: at[1], failed: vec![parcel(at[1], "b", true)] };
+    assert!(fixture.store.advance_endpoint("end_1", done).await.expect("writes"));
     assert_eq!(again("end_9", at[0], 9).await, Redelivery::NoEndpoint);
     assert_eq!(again("end_1", at[2] + 1, 9).await, Redelivery::NoEvent);
     assert_eq!(again("end_1", at[2], 9).await, Redelivery::Ahead);
     assert_eq!(again("end_1", at[0], 0).await, Redelivery::Full);
-    rig.clock.pass(5_000);
-    let asked = rig.clock.now();
+    fixture.clock.advance(5_000);
+    let asked = fixture.clock.now();
     assert_eq!(again("end_1", at[0], 9).await, Redelivery::Done);
     assert_eq!(again("end_1", at[0], 9).await, Redelivery::Done, "repeating is harmless");
     assert_eq!(again("end_1", at[1], 9).await, Redelivery::Done, "also what was dead");
-    let rows = pending(&rig, "end_1").await;
+    let rows = pending(&fixture, "end_1").await;
     assert_eq!(
         rows.iter().map(|row| (row.position, row.tries)).collect::<Vec<_>>(),
         [(at[0], 0), (at[1], 0)]
     );
     let Subject::Order(order) = &events[0].event.subject else { panic!("an order") };
     assert_eq!(&*rows[0].about, order.id.to_string());
-    let standing = rig.store.standings().await.expect("reads").remove(0);
+    let standing = fixture.store.endpoint_statuses().await.expect("reads").remove(0);
     assert_eq!((standing.waiting, standing.pending), (1, 2));
-    let to = Progress { from: at[1], to: at[2], failed: vec![] };
+    let to = PositionAdvance { from: at[1], to: at[2], failed: vec![] };
     assert!(
         events[2].event.at < asked
-            && rig.store.advance_endpoint("end_1", to).await.expect("writes")
+            && fixture.store.advance_endpoint("end_1", to).await.expect("writes")
     );
-    let standing = rig.store.standings().await.expect("reads").remove(0);
+    let standing = fixture.store.endpoint_statuses().await.expect("reads").remove(0);
     assert_eq!(
         (standing.waiting, standing.oldest_at),
         (0, Some(asked)),
@@ -397,73 +431,91 @@ pub async fn an_event_is_told_once_more_when_asked(rig: Rig) {
     );
 }
 
-/// What is about no order goes once everybody was told, what is dead or discarded after a while; an order's history stays.
-pub async fn what_nobody_needs_is_forgotten(rig: Rig) {
-    let (from, events) = three(&rig).await;
-    rig.clock.pass(1_000);
+/// What is about no order goes once everybody was told, what is dead or discarded after a while; an
+/// order's history stays.
+pub async fn what_nobody_needs_is_forgotten(fixture: Fixture) {
+    let (from, events) = three(&fixture).await;
+    fixture.clock.advance(1_000);
     let before = |ms: i64| {
-        let at = rig.clock.now().plus(-ms);
-        Forget { events_before: at, dead_before: at, inbox_before: at }
+        let at = fixture.clock.now().plus(-ms);
+        RetentionCutoffs { events_before: at, dead_before: at, inbox_before: at }
     };
-    assert_eq!(rig.store.forget(before(1_000), 100).await.expect("writes"), 0, "not old enough");
-    let sale = whole(rig.store.told_after(0, 1).await.expect("reads")).remove(0);
+    assert_eq!(
+        fixture.store.delete_expired(before(1_000), 100).await.expect("writes"),
+        0,
+        "not old enough"
+    );
+    let sale = whole(fixture.store.events_after(0, 1).await.expect("reads")).remove(0);
     assert_eq!(sale.event.what, EventType::SaleOpened);
     assert_eq!(
-        rig.store.redeliver("end_1", sale.position, 9).await.expect("writes"),
+        fixture.store.redeliver("end_1", sale.position, 9).await.expect("writes"),
         Redelivery::Done
     );
     assert_eq!(
-        rig.store.forget(before(0), 100).await.expect("writes"),
+        fixture.store.delete_expired(before(0), 100).await.expect("writes"),
         0,
         "it is to be told once more"
     );
-    let dead = Parcel { dead: true, ..parcel(sale.position, "sale", true) };
-    rig.store.note_deliveries("end_1", vec![Note::Again(dead)]).await.expect("writes");
+    let dead = PendingDelivery { dead: true, ..parcel(sale.position, "sale", true) };
+    fixture.store.record_deliveries("end_1", vec![RowChange::Pending(dead)]).await.expect("writes");
     let to = events[2].position;
     assert!(
-        rig.store
-            .advance_endpoint("end_1", Progress { from, to, failed: vec![] })
+        fixture
+            .store
+            .advance_endpoint("end_1", PositionAdvance { from, to, failed: vec![] })
             .await
             .expect("writes")
     );
     assert_eq!(
-        rig.store.forget(before(0), 100).await.expect("writes"),
+        fixture.store.delete_expired(before(0), 100).await.expect("writes"),
         0,
         "nor what may be tried again"
     );
-    rig.clock.pass(1);
-    let forgotten = rig.store.forget(before(0), 100).await.expect("writes");
+    fixture.clock.advance(1);
+    let forgotten = fixture.store.delete_expired(before(0), 100).await.expect("writes");
     assert_eq!(forgotten, 2, "the dead letter, and then its event");
-    let left = whole(rig.store.told_after(0, 100).await.expect("reads"));
+    let left = whole(fixture.store.events_after(0, 100).await.expect("reads"));
     assert_eq!(left, events, "orders' events stay");
-    assert_eq!(rig.store.dead_counts().await.expect("reads"), DeadCounts::default());
+    assert_eq!(
+        fixture.store.dead_letter_counts().await.expect("reads"),
+        DeadLetterCounts::default()
+    );
     let Subject::Order(order) = &events[0].event.subject else { panic!("an order") };
-    assert_eq!(rig.store.history(order.id).await.expect("reads").len(), 1);
-    old_messages_go_and_their_payment_stays(&rig, order).await;
+    assert_eq!(fixture.store.history(order.id).await.expect("reads").len(), 1);
+    old_messages_go_and_their_payment_stays(&fixture, order).await;
 }
 
-/// Of a provider's messages the old ones are not known any more. What they tell again changes nothing: the payment is known by its own id.
-async fn old_messages_go_and_their_payment_stays(rig: &Rig, order: &Order) {
-    let capture =
-        async || rig.store.capture(message(order, "evt_1", "pay_1"), false).await.expect("writes");
-    let fail = async |event: &str| {
-        rig.store.fail_payment(message(order, event, "pay_1")).await.expect("writes")
+/// Of a provider's messages the old ones are not known any more. What they tell again changes
+/// nothing: the payment is known by its own id.
+async fn old_messages_go_and_their_payment_stays(fixture: &Fixture, order: &Order) {
+    let capture = async || {
+        fixture.store.capture(message(order, "evt_1", "pay_1"), false).await.expect("writes")
     };
-    assert!(matches!(capture().await, Captured::Paid(_)));
+    let fail = async |event: &str| {
+        fixture.store.fail_payment(message(order, event, "pay_1")).await.expect("writes")
+    };
+    assert!(matches!(capture().await, CaptureOutcome::Paid(_)));
     assert!(fail("evt_2").await, "a message that came late");
-    rig.clock.pass(1_000);
+    fixture.clock.advance(1_000);
     assert!(fail("evt_3").await);
-    let what =
-        Forget { events_before: Millis(0), dead_before: Millis(0), inbox_before: rig.clock.now() };
-    assert_eq!(rig.store.forget(what, 100).await.expect("writes"), 2, "the two old ones");
+    let what = RetentionCutoffs {
+        events_before: Millis(0),
+        dead_before: Millis(0),
+        inbox_before: fixture.clock.now(),
+    };
+    assert_eq!(
+        fixture.store.delete_expired(what, 100).await.expect("writes"),
+        2,
+        "the two old ones"
+    );
     assert_eq!((fail("evt_2").await, fail("evt_3").await), (true, false), "the young one is known");
-    assert_eq!(capture().await, Captured::Repeated, "and so is the payment");
+    assert_eq!(capture().await, CaptureOutcome::Repeated, "and so is the payment");
     let all = MoneyQuery { limit: 9, ..MoneyQuery::default() };
-    let payments = rig.store.payments(all.clone()).await.expect("reads").rows;
+    let payments = fixture.store.payments(all.clone()).await.expect("reads").rows;
     assert_eq!(
         payments.iter().map(|payment| payment.state).collect::<Vec<_>>(),
         [PaymentState::Captured]
     );
-    assert_eq!(rig.store.refunds(all).await.expect("reads").rows, []);
-    rig.expect_units(order.item, 0, 7, 2, 1).await;
+    assert_eq!(fixture.store.refunds(all).await.expect("reads").rows, []);
+    fixture.expect_units(order.item, 0, 7, 2, 1).await;
 }

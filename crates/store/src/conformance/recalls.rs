@@ -1,90 +1,105 @@
 //! Recalls: units leave a slot in three steps, each of which can be repeated.
 use doorbuster_core::rows::FeedCause;
-use doorbuster_core::{Cause, Counter, GrantId, RecallId, RecallTarget, Seq, SlotKey, Stock};
+use doorbuster_core::{CloseCause, Counter, GrantId, RecallId, RecallTarget, Seq, SlotKey, Stock};
 
-use super::Rig;
-use crate::contract::Moves;
+use super::Fixture;
+use crate::contract::GrantTransfers;
 
 /// Units recalled to the pool lie there once.
-pub async fn a_recall_to_the_pool_happens_once(rig: Rig) {
-    let grant = rig.slot(10, 10, 4).await;
+pub async fn a_recall_to_the_pool_happens_once(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 4).await;
     let begin = async || {
-        rig.store.begin_recall(RecallId(5), grant.id, RecallTarget::Pool, 6).await.expect("writes")
+        fixture
+            .store
+            .begin_recall(RecallId(5), grant.id, RecallTarget::Pool, 6)
+            .await
+            .expect("writes")
     };
     let recall = begin().await.expect("something to ask");
     assert_eq!((recall.grant, recall.asked, recall.taken, recall.done), (grant.id, 6, 0, false));
     assert_eq!(begin().await, Some(recall.clone()));
-    assert_eq!(rig.store.pending_recalls().await.expect("reads"), [recall]);
-    rig.expect_units(grant.slot.item, 0, 10, 0, 0).await;
-    assert_eq!(rig.store.finish_recall(RecallId(5), 4).await.expect("writes"), 4);
-    assert_eq!(rig.store.finish_recall(RecallId(5), 4).await.expect("writes"), 0);
-    assert_eq!(rig.store.pending_recalls().await.expect("reads"), []);
+    assert_eq!(fixture.store.pending_recalls().await.expect("reads"), [recall]);
+    fixture.expect_units(grant.slot.item, 0, 10, 0, 0).await;
+    assert_eq!(fixture.store.finish_recall(RecallId(5), 4).await.expect("writes"), 4);
+    assert_eq!(fixture.store.finish_recall(RecallId(5), 4).await.expect("writes"), 0);
+    assert_eq!(fixture.store.pending_recalls().await.expect("reads"), []);
     let done = begin().await.expect("remembered");
     assert_eq!((done.taken, done.done), (4, true));
-    assert_eq!(rig.grant(&grant).await.granted, 6);
-    rig.expect_units(grant.slot.item, 4, 6, 0, 0).await;
+    assert_eq!(fixture.grant(&grant).await.granted, 6);
+    fixture.expect_units(grant.slot.item, 4, 6, 0, 0).await;
 }
 
-/// Units recalled for another slot reach it through its feed, and it is told that there is something in it though the counts are as before.
-pub async fn a_recall_for_a_slot_reaches_it(rig: Rig) {
-    let item = rig.item(Stock::Counted(10), 4).await;
-    let from = rig.open(SlotKey { item, index: 0 }, 6).await;
-    let to = rig.open(SlotKey { item, index: 1 }, 4).await;
+/// Units recalled for another slot reach it through its feed, and it is told that there is
+/// something in it though the counts are as before.
+pub async fn a_recall_for_a_slot_reaches_it(fixture: Fixture) {
+    let item = fixture.item(Stock::Counted(10), 4).await;
+    let from = fixture.open(SlotKey { item, index: 0 }, 6).await;
+    let to = fixture.open(SlotKey { item, index: 1 }, 4).await;
     let target = RecallTarget::Grant(to.id);
-    rig.store
+    fixture
+        .store
         .begin_recall(RecallId(1), from.id, target, 5)
         .await
         .expect("writes")
         .expect("something to ask");
-    rig.told.forget();
-    assert_eq!(rig.store.finish_recall(RecallId(1), 5).await.expect("writes"), 5);
-    assert!(rig.told.take().iter().flat_map(|told| &told.counts).any(|counts| counts.item == item));
-    assert_eq!((rig.grant(&from).await.granted, rig.grant(&to).await.granted), (1, 9));
-    let feed = rig.store.feed_after(to.id, Seq(0), 9).await.expect("reads");
+    fixture.commits.forget();
+    assert_eq!(fixture.store.finish_recall(RecallId(1), 5).await.expect("writes"), 5);
+    assert!(
+        fixture
+            .commits
+            .take()
+            .iter()
+            .flat_map(|told| &told.counts)
+            .any(|counts| counts.item == item)
+    );
+    assert_eq!((fixture.grant(&from).await.granted, fixture.grant(&to).await.granted), (1, 9));
+    let feed = fixture.store.feed_after(to.id, Seq(0), 9).await.expect("reads");
     assert_eq!(
         feed.iter().map(|f| (f.cause, f.units)).collect::<Vec<_>>(),
         [(FeedCause::Recalled, 5)]
     );
-    rig.expect_units(item, 0, 10, 0, 0).await;
+    fixture.expect_units(item, 0, 10, 0, 0).await;
 }
 
 /// A target that was closed meanwhile leaves the units to the pool.
-pub async fn a_recall_for_a_closed_slot_goes_to_the_pool(rig: Rig) {
-    let item = rig.item(Stock::Counted(10), 4).await;
-    let from = rig.open(SlotKey { item, index: 0 }, 6).await;
-    let to = rig.open(SlotKey { item, index: 1 }, 4).await;
+pub async fn a_recall_for_a_closed_slot_goes_to_the_pool(fixture: Fixture) {
+    let item = fixture.item(Stock::Counted(10), 4).await;
+    let from = fixture.open(SlotKey { item, index: 0 }, 6).await;
+    let to = fixture.open(SlotKey { item, index: 1 }, 4).await;
     let target = RecallTarget::Grant(to.id);
-    rig.store
+    fixture
+        .store
         .begin_recall(RecallId(1), from.id, target, 5)
         .await
         .expect("writes")
         .expect("something to ask");
-    rig.store.close_grant(to.id, Cause::Ended).await.expect("writes");
-    assert_eq!(rig.store.finish_recall(RecallId(1), 5).await.expect("writes"), 5);
-    rig.expect_units(item, 9, 1, 0, 0).await;
+    fixture.store.close_grant(to.id, CloseCause::Ended).await.expect("writes");
+    assert_eq!(fixture.store.finish_recall(RecallId(1), 5).await.expect("writes"), 5);
+    fixture.expect_units(item, 9, 1, 0, 0).await;
 }
 
 /// Refills and answered recalls are counted under their grant.
-pub async fn moves_are_counted(rig: Rig) {
-    let item = rig.item(Stock::Counted(20), 4).await;
-    let from = rig.open(SlotKey { item, index: 0 }, 6).await;
-    let to = rig.open(SlotKey { item, index: 1 }, 4).await;
-    let other = rig.item(Stock::Counted(9), 1).await;
-    rig.open(SlotKey { item: other, index: 0 }, 3).await;
+pub async fn moves_are_counted(fixture: Fixture) {
+    let item = fixture.item(Stock::Counted(20), 4).await;
+    let from = fixture.open(SlotKey { item, index: 0 }, 6).await;
+    let to = fixture.open(SlotKey { item, index: 1 }, 4).await;
+    let other = fixture.item(Stock::Counted(9), 1).await;
+    fixture.open(SlotKey { item: other, index: 0 }, 3).await;
     for units in [2, 3] {
-        assert_eq!(rig.store.refill(from.id, units, Counter::A).await.expect("writes"), units);
+        assert_eq!(fixture.store.refill(from.id, units, Counter::A).await.expect("writes"), units);
     }
     for (id, taken) in [(1, 4), (2, 0)] {
-        rig.store
+        fixture
+            .store
             .begin_recall(RecallId(id), from.id, RecallTarget::Grant(to.id), 5)
             .await
             .expect("writes");
-        rig.store.finish_recall(RecallId(id), taken).await.expect("writes");
+        fixture.store.finish_recall(RecallId(id), taken).await.expect("writes");
     }
-    rig.store.begin_recall(RecallId(3), to.id, RecallTarget::Pool, 1).await.expect("writes");
-    let mut moves = rig.store.moves(item).await.expect("reads");
+    fixture.store.begin_recall(RecallId(3), to.id, RecallTarget::Pool, 1).await.expect("writes");
+    let mut moves = fixture.store.grant_transfers(item).await.expect("reads");
     moves.sort_by_key(|moves| moves.grant != from.id);
-    let due = [(from.id, 2, 2), (to.id, 0, 0)].map(|(grant, refills, recalls)| Moves {
+    let due = [(from.id, 2, 2), (to.id, 0, 0)].map(|(grant, refills, recalls)| GrantTransfers {
         grant,
         refills,
         recalls,
@@ -96,44 +111,56 @@ pub async fn moves_are_counted(rig: Rig) {
 }
 
 /// No more leaves a grant than is unsettled, whatever its slot says it gave.
-pub async fn a_recall_is_clamped(rig: Rig) {
-    let grant = rig.slot(10, 10, 8).await;
-    rig.store.begin_recall(RecallId(1), grant.id, RecallTarget::Pool, 10).await.expect("writes");
-    rig.reserve(&grant, 1, "anna", 7).await;
-    assert_eq!(rig.store.finish_recall(RecallId(1), 10).await.expect("writes"), 3);
-    rig.expect_units(grant.slot.item, 3, 0, 7, 0).await;
+pub async fn a_recall_is_clamped(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 8).await;
+    fixture
+        .store
+        .begin_recall(RecallId(1), grant.id, RecallTarget::Pool, 10)
+        .await
+        .expect("writes");
+    fixture.reserve(&grant, 1, "anna", 7).await;
+    assert_eq!(fixture.store.finish_recall(RecallId(1), 10).await.expect("writes"), 3);
+    fixture.expect_units(grant.slot.item, 3, 0, 7, 0).await;
 }
 
 /// A closed grant's recalls are finished: their units went back with it.
-pub async fn closing_finishes_recalls(rig: Rig) {
-    let grant = rig.slot(10, 10, 8).await;
+pub async fn closing_finishes_recalls(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 8).await;
     for id in 1..=2 {
-        rig.store
+        fixture
+            .store
             .begin_recall(RecallId(id), grant.id, RecallTarget::Pool, 3)
             .await
             .expect("writes");
     }
-    assert_eq!(rig.store.pending_recalls().await.expect("reads").len(), 2);
-    rig.store.close_grant(grant.id, Cause::EpochForeign).await.expect("writes");
-    assert_eq!(rig.store.pending_recalls().await.expect("reads"), []);
-    assert_eq!(rig.store.finish_recall(RecallId(1), 3).await.expect("writes"), 0);
-    rig.expect_units(grant.slot.item, 10, 0, 0, 0).await;
-    let begun =
-        rig.store.begin_recall(RecallId(9), grant.id, RecallTarget::Pool, 3).await.expect("writes");
+    assert_eq!(fixture.store.pending_recalls().await.expect("reads").len(), 2);
+    fixture.store.close_grant(grant.id, CloseCause::EpochForeign).await.expect("writes");
+    assert_eq!(fixture.store.pending_recalls().await.expect("reads"), []);
+    assert_eq!(fixture.store.finish_recall(RecallId(1), 3).await.expect("writes"), 0);
+    fixture.expect_units(grant.slot.item, 10, 0, 0, 0).await;
+    let begun = fixture
+        .store
+        .begin_recall(RecallId(9), grant.id, RecallTarget::Pool, 3)
+        .await
+        .expect("writes");
     assert_eq!(begun, None, "nothing to ask of a closed grant");
 }
 
 /// What cannot be recalled is not begun.
-pub async fn a_recall_of_nothing_is_not_begun(rig: Rig) {
-    let grant = rig.slot(10, 10, 8).await;
+pub async fn a_recall_of_nothing_is_not_begun(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 8).await;
     let begin = async |grant, units| {
-        rig.store.begin_recall(RecallId(1), grant, RecallTarget::Pool, units).await.expect("writes")
+        fixture
+            .store
+            .begin_recall(RecallId(1), grant, RecallTarget::Pool, units)
+            .await
+            .expect("writes")
     };
     assert_eq!(begin(GrantId(404), 1).await, None);
     assert_eq!(begin(grant.id, 0).await, None);
-    let item = rig.item(Stock::Unlimited, 4).await;
-    let endless = rig.open(SlotKey { item, index: 0 }, 6).await;
+    let item = fixture.item(Stock::Unlimited, 4).await;
+    let endless = fixture.open(SlotKey { item, index: 0 }, 6).await;
     assert_eq!(begin(endless.id, 1).await, None);
-    assert_eq!(rig.store.finish_recall(RecallId(1), 3).await.expect("writes"), 0);
-    rig.expect_units(grant.slot.item, 0, 10, 0, 0).await;
+    assert_eq!(fixture.store.finish_recall(RecallId(1), 3).await.expect("writes"), 0);
+    fixture.expect_units(grant.slot.item, 0, 10, 0, 0).await;
 }

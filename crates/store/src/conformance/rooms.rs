@@ -1,13 +1,13 @@
 //! Waiting rooms: one place for each buyer, the draw, who is called in, what lapses.
-use doorbuster_core::event::By;
+use doorbuster_core::event::Attribution;
 use doorbuster_core::gate::draw::{self, Seed};
-use doorbuster_core::gate::room::{Line, Shop};
-use doorbuster_core::order::Ending;
-use doorbuster_core::sale::Step;
+use doorbuster_core::gate::room::{RoomProgress, RoomSupply};
+use doorbuster_core::order::EndReason;
+use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{BuyerId, ItemId, SlotKey, Stock};
 
-use super::{Rig, buyer, new_item, new_sale};
-use crate::contract::{Entered, WaitingPlace};
+use super::{Fixture, buyer, new_item, new_sale};
+use crate::contract::{EnterOutcome, RoomVisitor};
 
 const SALE: &str = "spring";
 const FOR_MS: i64 = 60_000;
@@ -22,104 +22,111 @@ fn buyers(names: &[&str]) -> Vec<BuyerId> {
 }
 
 /// A draft of so many units.
-async fn sale(rig: &Rig, units: u64, limit: u32) -> ItemId {
+async fn sale(fixture: &Fixture, units: u64, limit: u32) -> ItemId {
     let new = new_sale(SALE, vec![new_item("phone", Stock::Counted(units), limit)]);
-    rig.store.create_sale(new).await.expect("writes").expect("a free id").items[0].id
+    fixture.store.create_sale(new).await.expect("writes").expect("a free id").items[0].id
 }
 
-async fn open(rig: &Rig) {
-    rig.store.step_sale(SALE, Step::Open).await.expect("writes");
+async fn open(fixture: &Fixture) {
+    fixture.store.step_sale(SALE, PhaseStep::Open).await.expect("writes");
 }
 
 /// Enters these, and gives their places.
-async fn enter(rig: &Rig, names: &[&str]) -> Vec<Entered> {
-    rig.store.enter_room(SALE, seed(), buyers(names)).await.expect("writes").expect("a sale").1
+async fn enter(fixture: &Fixture, names: &[&str]) -> Vec<EnterOutcome> {
+    fixture.store.enter_room(SALE, seed(), buyers(names)).await.expect("writes").expect("a sale").1
 }
 
 /// Calls in as the rules say, and gives who was called.
-async fn call(rig: &Rig) -> Vec<String> {
-    let seen = rig.store.view_room(SALE).await.expect("reads").expect("a room");
-    let called = rig.store.call_in(SALE, &seen, CALLS_MAX, FOR_MS).await.expect("writes");
+async fn call(fixture: &Fixture) -> Vec<String> {
+    let seen = fixture.store.waiting_room_view(SALE).await.expect("reads").expect("a room");
+    let called =
+        fixture.store.admit_visitors(SALE, &seen, CALLS_MAX, FOR_MS).await.expect("writes");
     called.iter().map(|place| place.buyer.as_str().to_owned()).collect()
 }
 
-async fn shop(rig: &Rig) -> (Line, Shop) {
-    let view = rig.store.view_room(SALE).await.expect("reads").expect("a room");
+async fn shop(fixture: &Fixture) -> (RoomProgress, RoomSupply) {
+    let view = fixture.store.waiting_room_view(SALE).await.expect("reads").expect("a room");
     (view.room.line, view.shop)
 }
 
-/// A room is made once, by whoever comes first, and its draw is closed by the first who comes after the opening.
-pub async fn a_room_has_one_seed(rig: Rig) {
-    assert_eq!(rig.store.open_room(SALE, seed()).await.expect("writes"), None, "no such sale");
-    sale(&rig, 5, 1).await;
-    assert_eq!(rig.store.rooms(vec![SALE.into()]).await.expect("reads"), []);
-    assert_eq!(rig.store.view_room(SALE).await.expect("reads"), None);
-    let made = rig.store.open_room(SALE, seed()).await.expect("writes").expect("a sale");
+/// A room is made once, by whoever comes first, and its draw is closed by the first who comes after
+/// the opening.
+pub async fn a_room_has_one_seed(fixture: Fixture) {
+    assert_eq!(fixture.store.open_room(SALE, seed()).await.expect("writes"), None, "no such sale");
+    sale(&fixture, 5, 1).await;
+    assert_eq!(fixture.store.waiting_rooms(vec![SALE.into()]).await.expect("reads"), []);
+    assert_eq!(fixture.store.waiting_room_view(SALE).await.expect("reads"), None);
+    let made = fixture.store.open_room(SALE, seed()).await.expect("writes").expect("a sale");
     assert_eq!(
         (made.sale.as_str(), &made.seed, made.line, made.open_until),
-        (SALE, &seed(), Line::default(), None)
+        (SALE, &seed(), RoomProgress::default(), None)
     );
     let again =
-        rig.store.open_room(SALE, Seed::new([4; 32])).await.expect("writes").expect("a sale");
+        fixture.store.open_room(SALE, Seed::new([4; 32])).await.expect("writes").expect("a sale");
     assert_eq!(again, made, "the first seed stays");
-    enter(&rig, &["anna", "bert"]).await;
-    open(&rig).await;
-    let drawn = rig.store.open_room(SALE, seed()).await.expect("writes").expect("a sale");
-    assert_eq!(drawn.line, Line { entered: 2, participants: Some(2), called: 0 });
-    assert_eq!(rig.store.rooms(vec!["other".into(), SALE.into()]).await.expect("reads"), [drawn]);
-    rig.store.hold_room(SALE, 500).await.expect("writes");
-    let held = rig.store.rooms(vec![SALE.into()]).await.expect("reads");
-    assert_eq!(held[0].open_until, Some(rig.clock.now().plus(500)));
+    enter(&fixture, &["anna", "bert"]).await;
+    open(&fixture).await;
+    let drawn = fixture.store.open_room(SALE, seed()).await.expect("writes").expect("a sale");
+    assert_eq!(drawn.line, RoomProgress { entered: 2, participants: Some(2), called: 0 });
+    assert_eq!(
+        fixture.store.waiting_rooms(vec!["other".into(), SALE.into()]).await.expect("reads"),
+        [drawn]
+    );
+    fixture.store.keep_room_open(SALE, 500).await.expect("writes");
+    let held = fixture.store.waiting_rooms(vec![SALE.into()]).await.expect("reads");
+    assert_eq!(held[0].open_until, Some(fixture.clock.now().plus(500)));
 }
 
 /// However often a buyer comes, at once or later, there is one place.
-pub async fn a_buyer_has_one_place(rig: Rig) {
-    sale(&rig, 5, 1).await;
-    let first = enter(&rig, &["anna", "anna", "bert"]).await;
-    let Entered::New(place) = &first[0] else { panic!("{first:?}") };
+pub async fn a_buyer_has_one_place(fixture: Fixture) {
+    sale(&fixture, 5, 1).await;
+    let first = enter(&fixture, &["anna", "anna", "bert"]).await;
+    let EnterOutcome::New(place) = &first[0] else { panic!("{first:?}") };
     assert_eq!(
         place,
-        &WaitingPlace {
+        &RoomVisitor {
             buyer: buyer("anna"),
             lot: Some(seed().lot("anna")),
             rank: None,
             until: None
         }
     );
-    assert_eq!(first[1], Entered::Known(place.clone()));
-    assert!(matches!(first[2], Entered::New(_)));
-    let one = || rig.store.enter_room(SALE, seed(), buyers(&["cleo"]));
+    assert_eq!(first[1], EnterOutcome::Known(place.clone()));
+    assert!(matches!(first[2], EnterOutcome::New(_)));
+    let one = || fixture.store.enter_room(SALE, seed(), buyers(&["cleo"]));
     let (a, b, c, d) = tokio::join!(one(), one(), one(), one());
     let answers = [a, b, c, d].map(|answer| answer.expect("writes").expect("a sale").1.remove(0));
     assert_eq!(
-        answers.iter().filter(|answer| matches!(answer, Entered::New(_))).count(),
+        answers.iter().filter(|answer| matches!(answer, EnterOutcome::New(_))).count(),
         1,
         "{answers:?}"
     );
-    open(&rig).await;
-    assert_eq!(enter(&rig, &["anna"]).await, [Entered::Known(place.clone())]);
-    let late = enter(&rig, &["dora"]).await;
-    let Entered::New(late) = &late[0] else { panic!("{late:?}") };
+    open(&fixture).await;
+    assert_eq!(enter(&fixture, &["anna"]).await, [EnterOutcome::Known(place.clone())]);
+    let late = enter(&fixture, &["dora"]).await;
+    let EnterOutcome::New(late) = &late[0] else { panic!("{late:?}") };
     assert_eq!((late.lot, late.rank, late.until), (None, Some(4), None));
     let mut found =
-        rig.store.places(SALE, buyers(&["dora", "nobody", "anna"])).await.expect("reads");
+        fixture.store.visitors(SALE, buyers(&["dora", "nobody", "anna"])).await.expect("reads");
     found.sort_by(|a, b| a.buyer.cmp(&b.buyer));
     assert_eq!(found, [place.clone(), late.clone()]);
-    assert_eq!(rig.store.places("other", buyers(&["anna"])).await.expect("reads"), []);
+    assert_eq!(fixture.store.visitors("other", buyers(&["anna"])).await.expect("reads"), []);
 }
 
-/// Those who came before the opening are called in the order of the draw, which anybody can make again; later ones follow in theirs.
-pub async fn the_drawn_come_first(rig: Rig) {
-    sale(&rig, 1_000, 1).await;
+/// Those who came before the opening are called in the order of the draw, which anybody can make
+/// again; later ones follow in theirs.
+pub async fn the_drawn_come_first(fixture: Fixture) {
+    sale(&fixture, 1_000, 1).await;
     let names: Vec<String> = (0..40).map(|n| format!("b{n}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    enter(&rig, &names).await;
-    assert!(call(&rig).await.is_empty(), "nobody before the opening");
-    open(&rig).await;
-    enter(&rig, &["late-1", "late-2"]).await;
-    let drawn = draw::order(&seed(), names.iter().copied());
+    enter(&fixture, &names).await;
+    assert!(call(&fixture).await.is_empty(), "nobody before the opening");
+    open(&fixture).await;
+    enter(&fixture, &["late-1", "late-2"]).await;
+    let drawn = draw::drawn_order(&seed(), names.iter().copied());
     let mut listed = Vec::new();
-    while let page = rig.store.drawn_after(SALE, listed.last().copied(), 15).await.expect("reads")
+    while let page =
+        fixture.store.drawn_after(SALE, listed.last().copied(), 15).await.expect("reads")
         && !page.is_empty()
     {
         assert!(page.len() <= 15);
@@ -127,93 +134,102 @@ pub async fn the_drawn_come_first(rig: Rig) {
         listed.extend(page.iter().map(|(lot, _)| *lot));
     }
     assert_eq!(listed.len(), 40);
-    assert_eq!(call(&rig).await[..40], drawn, "all at once: there is enough");
-    let called = rig.store.called_after(SALE, 38, 10).await.expect("reads");
+    assert_eq!(call(&fixture).await[..40], drawn, "all at once: there is enough");
+    let called = fixture.store.admitted_after(SALE, 38, 10).await.expect("reads");
     let ranks: Vec<_> = called.iter().map(|place| (place.buyer.as_str(), place.rank)).collect();
     let last =
         [(drawn[38], Some(39)), (drawn[39], Some(40)), ("late-1", Some(41)), ("late-2", Some(42))];
     assert_eq!(ranks, last);
-    assert!(called.iter().all(|place| place.until == Some(rig.clock.now().plus(FOR_MS))));
+    assert!(called.iter().all(|place| place.until == Some(fixture.clock.now().plus(FOR_MS))));
 }
 
-/// As many are called as find a unit, whoever calls; what is bought, held, given back or left lying is seen.
-pub async fn nobody_is_called_into_an_empty_shop(rig: Rig) {
-    let item = sale(&rig, 3, 1).await;
-    open(&rig).await;
-    enter(&rig, &["a", "b", "c", "d", "e", "f"]).await;
+/// As many are called as find a unit, whoever calls; what is bought, held, given back or left lying
+/// is seen.
+pub async fn nobody_is_called_into_an_empty_shop(fixture: Fixture) {
+    let item = sale(&fixture, 3, 1).await;
+    open(&fixture).await;
+    enter(&fixture, &["a", "b", "c", "d", "e", "f"]).await;
     // Two who look at the same time call once.
-    let seen = rig.store.view_room(SALE).await.expect("reads").expect("a room");
-    assert_eq!(seen.shop, Shop { free: Some(3), limit: 1, out: 0, used: 0, used_units: 0 });
+    let seen = fixture.store.waiting_room_view(SALE).await.expect("reads").expect("a room");
+    assert_eq!(seen.shop, RoomSupply { free: Some(3), limit: 1, out: 0, used: 0, used_units: 0 });
     let (one, two) = tokio::join!(
-        rig.store.call_in(SALE, &seen, CALLS_MAX, FOR_MS),
-        rig.store.call_in(SALE, &seen, CALLS_MAX, FOR_MS)
+        fixture.store.admit_visitors(SALE, &seen, CALLS_MAX, FOR_MS),
+        fixture.store.admit_visitors(SALE, &seen, CALLS_MAX, FOR_MS)
     );
     assert_eq!(one.expect("writes").len() + two.expect("writes").len(), 3);
-    assert!(call(&rig).await.is_empty(), "three are on the way to three units");
-    let grant = rig.open(SlotKey { item, index: 0 }, 3).await;
-    assert_eq!(shop(&rig).await.1.free, Some(3), "units in a slot are still there");
-    let order = rig.reserve(&grant, 1, "a", 1).await;
+    assert!(call(&fixture).await.is_empty(), "three are on the way to three units");
+    let grant = fixture.open(SlotKey { item, index: 0 }, 3).await;
+    assert_eq!(shop(&fixture).await.1.free, Some(3), "units in a slot are still there");
+    let order = fixture.reserve(&grant, 1, "a", 1).await;
     assert_eq!(
-        shop(&rig).await.1,
-        Shop { free: Some(2), limit: 1, out: 2, used: 1, used_units: 1 }
+        shop(&fixture).await.1,
+        RoomSupply { free: Some(2), limit: 1, out: 2, used: 1, used_units: 1 }
     );
-    assert!(call(&rig).await.is_empty());
+    assert!(call(&fixture).await.is_empty());
     // A unit that comes back is the next one's.
-    rig.store.end_order(order.id, Ending::Cancel, By::BUYER.clone()).await.expect("writes");
-    assert_eq!(shop(&rig).await.1.free, Some(3));
+    fixture
+        .store
+        .end_order(order.id, EndReason::Cancel, Attribution::BUYER.clone())
+        .await
+        .expect("writes");
+    assert_eq!(shop(&fixture).await.1.free, Some(3));
     // An old look calls nobody for a unit that is gone.
-    let seen = rig.store.view_room(SALE).await.expect("reads").expect("a room");
-    rig.store.step_sale(SALE, Step::Pause).await.expect("writes");
+    let seen = fixture.store.waiting_room_view(SALE).await.expect("reads").expect("a room");
+    fixture.store.step_sale(SALE, PhaseStep::Pause).await.expect("writes");
     assert_eq!(
-        rig.store.call_in(SALE, &seen, CALLS_MAX, FOR_MS).await.expect("writes"),
+        fixture.store.admit_visitors(SALE, &seen, CALLS_MAX, FOR_MS).await.expect("writes"),
         [],
         "paused"
     );
-    assert_eq!(shop(&rig).await.1.free, Some(0));
-    rig.store.step_sale(SALE, Step::Resume).await.expect("writes");
-    assert_eq!(call(&rig).await, ["d"]);
+    assert_eq!(shop(&fixture).await.1.free, Some(0));
+    fixture.store.step_sale(SALE, PhaseStep::Resume).await.expect("writes");
+    assert_eq!(call(&fixture).await, ["d"]);
 }
 
-/// Who does not come in time loses the place, its share goes on, and whoever comes again stands at the end.
-pub async fn an_admission_lapses(rig: Rig) {
-    sale(&rig, 1, 1).await;
-    enter(&rig, &["early-1", "early-2"]).await;
-    open(&rig).await;
-    enter(&rig, &["late"]).await;
-    let drawn = draw::order(&seed(), ["early-1", "early-2"]);
-    assert_eq!(call(&rig).await, drawn[..1]);
+/// Who does not come in time loses the place, its share goes on, and whoever comes again stands at
+/// the end.
+pub async fn an_admission_lapses(fixture: Fixture) {
+    sale(&fixture, 1, 1).await;
+    enter(&fixture, &["early-1", "early-2"]).await;
+    open(&fixture).await;
+    enter(&fixture, &["late"]).await;
+    let drawn = draw::drawn_order(&seed(), ["early-1", "early-2"]);
+    assert_eq!(call(&fixture).await, drawn[..1]);
     assert!(
-        matches!(&enter(&rig, &drawn[..1]).await[0], Entered::Known(place) if place.until.is_some())
+        matches!(&enter(&fixture, &drawn[..1]).await[0], EnterOutcome::Known(place) if place.until.is_some())
     );
-    rig.clock.pass(FOR_MS - 1);
-    assert!(call(&rig).await.is_empty());
-    rig.clock.pass(1);
-    assert_eq!(call(&rig).await, drawn[1..]);
-    let again = enter(&rig, &drawn[..1]).await;
-    let Entered::New(again) = &again[0] else { panic!("{again:?}") };
+    fixture.clock.advance(FOR_MS - 1);
+    assert!(call(&fixture).await.is_empty());
+    fixture.clock.advance(1);
+    assert_eq!(call(&fixture).await, drawn[1..]);
+    let again = enter(&fixture, &drawn[..1]).await;
+    let EnterOutcome::New(again) = &again[0] else { panic!("{again:?}") };
     assert_eq!((again.rank, again.until), (Some(4), None));
     assert_eq!(
-        rig.store.drawn_after(SALE, None, 10).await.expect("reads").len(),
+        fixture.store.drawn_after(SALE, None, 10).await.expect("reads").len(),
         2,
         "the draw stays what it was"
     );
-    rig.clock.pass(FOR_MS);
-    assert_eq!(call(&rig).await, ["late"]);
-    rig.clock.pass(FOR_MS);
-    assert_eq!(call(&rig).await, drawn[..1]);
-    rig.clock.pass(FOR_MS);
-    assert!(call(&rig).await.is_empty(), "nobody is left");
+    fixture.clock.advance(FOR_MS);
+    assert_eq!(call(&fixture).await, ["late"]);
+    fixture.clock.advance(FOR_MS);
+    assert_eq!(call(&fixture).await, drawn[..1]);
+    fixture.clock.advance(FOR_MS);
+    assert!(call(&fixture).await.is_empty(), "nobody is left");
 }
 
 /// Unlimited stock is never gone.
-pub async fn unlimited_stock_calls_everybody(rig: Rig) {
+pub async fn unlimited_stock_calls_everybody(fixture: Fixture) {
     let items = vec![new_item("a", Stock::Counted(0), 3), new_item("b", Stock::Unlimited, 2)];
-    rig.store.create_sale(new_sale(SALE, items)).await.expect("writes").expect("a free id");
-    open(&rig).await;
-    enter(&rig, &["a", "b", "c"]).await;
-    assert_eq!(shop(&rig).await.1, Shop { free: None, limit: 3, ..Shop::default() });
-    let seen = rig.store.view_room(SALE).await.expect("reads").expect("a room");
-    let called = rig.store.call_in(SALE, &seen, 2, FOR_MS).await.expect("writes");
+    fixture.store.create_sale(new_sale(SALE, items)).await.expect("writes").expect("a free id");
+    open(&fixture).await;
+    enter(&fixture, &["a", "b", "c"]).await;
+    assert_eq!(
+        shop(&fixture).await.1,
+        RoomSupply { free: None, limit: 3, ..RoomSupply::default() }
+    );
+    let seen = fixture.store.waiting_room_view(SALE).await.expect("reads").expect("a room");
+    let called = fixture.store.admit_visitors(SALE, &seen, 2, FOR_MS).await.expect("writes");
     assert_eq!(called.len(), 2, "as many as may be at once");
-    assert_eq!(call(&rig).await, ["c"]);
+    assert_eq!(call(&fixture).await, ["c"]);
 }

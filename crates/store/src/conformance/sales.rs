@@ -1,49 +1,51 @@
 //! Sales: the catalogue and its versions, phases, operators' keys, leadership.
-use doorbuster_core::sale::{Phase, Step};
-use doorbuster_core::{Choose, ItemId, Millis, NodeId, Spread, Stock};
+use doorbuster_core::sale::{Phase, PhaseStep};
+use doorbuster_core::{ItemId, Millis, NodeId, PartitionChoice, Spread, Stock};
 
-use super::{Rig, new_item, new_sale};
+use super::{Fixture, new_item, new_sale};
 use crate::contract::{
     AdminKey, AdminRole, DeleteOutcome, PatchOutcome, SaleRow, SpreadOutcome, StepOutcome,
 };
 
-async fn create(rig: &Rig, id: &str) -> SaleRow {
+async fn create(fixture: &Fixture, id: &str) -> SaleRow {
     let items = vec![new_item("zebra", Stock::Counted(5), 2), new_item("ape", Stock::Unlimited, 1)];
-    rig.store.create_sale(new_sale(id, items)).await.expect("writes").expect("a free id")
+    fixture.store.create_sale(new_sale(id, items)).await.expect("writes").expect("a free id")
 }
 
 /// A created sale is a draft with its stock in the pool, items in the shop's order.
-pub async fn a_created_sale_is_a_draft(rig: Rig) {
-    rig.told.forget();
-    let sale = create(&rig, "spring").await;
-    assert_eq!((sale.phase, sale.version, sale.created_at), (Phase::Draft, 1, rig.clock.now()));
+pub async fn a_created_sale_is_a_draft(fixture: Fixture) {
+    fixture.commits.forget();
+    let sale = create(&fixture, "spring").await;
+    assert_eq!((sale.phase, sale.version, sale.created_at), (Phase::Draft, 1, fixture.clock.now()));
     assert_eq!((sale.opened_at, sale.closed_at), (None, None));
     let items: Vec<_> = sale.items.iter().map(|i| (i.name.as_str(), i.counted, i.limit)).collect();
     assert_eq!(items, [("zebra", true, 2), ("ape", false, 1)]);
     assert_eq!(sale.items[0].list_price_minor, Some(2_999));
-    assert_eq!(rig.store.sale("spring").await.expect("reads"), Some(sale.clone()));
-    assert_eq!(rig.store.sale("autumn").await.expect("reads"), None);
+    assert_eq!(fixture.store.sale("spring").await.expect("reads"), Some(sale.clone()));
+    assert_eq!(fixture.store.sale("autumn").await.expect("reads"), None);
     let again = new_sale("spring", vec![new_item("other", Stock::Counted(1), 1)]);
-    assert_eq!(rig.store.create_sale(again).await.expect("writes"), None, "the id is taken");
-    assert_eq!(rig.store.sale("spring").await.expect("reads"), Some(sale.clone()));
-    rig.expect_units(sale.items[0].id, 5, 0, 0, 0).await;
-    let told: Vec<_> = rig.told.take().into_iter().flat_map(|t| t.counts).map(|c| c.item).collect();
+    assert_eq!(fixture.store.create_sale(again).await.expect("writes"), None, "the id is taken");
+    assert_eq!(fixture.store.sale("spring").await.expect("reads"), Some(sale.clone()));
+    fixture.expect_units(sale.items[0].id, 5, 0, 0, 0).await;
+    let told: Vec<_> =
+        fixture.commits.take().into_iter().flat_map(|t| t.counts).map(|c| c.item).collect();
     assert_eq!(told, [sale.items[0].id, sale.items[1].id]);
 }
 
 /// The catalogue is newest first.
-pub async fn the_catalogue_is_newest_first(rig: Rig) {
+pub async fn the_catalogue_is_newest_first(fixture: Fixture) {
     for id in ["b", "a", "c"] {
-        create(&rig, id).await;
+        create(&fixture, id).await;
     }
-    let sales = rig.store.sales().await.expect("reads");
+    let sales = fixture.store.sales().await.expect("reads");
     assert_eq!(sales.iter().map(|s| s.id.as_str()).collect::<Vec<_>>(), ["c", "a", "b"]);
-    assert_eq!(sales[1], rig.store.sale("a").await.expect("reads").expect("created"));
+    assert_eq!(sales[1], fixture.store.sale("a").await.expect("reads").expect("created"));
 }
 
-/// The catalogue has another version after each change of it, and the same after anything else. A store that one process has for itself has none.
-pub async fn the_catalogue_has_another_version_after_each_change(rig: Rig) {
-    let store = &rig.store;
+/// The catalogue has another version after each change of it, and the same after anything else. A
+/// store that one process has for itself has none.
+pub async fn the_catalogue_has_another_version_after_each_change(fixture: Fixture) {
+    let store = &fixture.store;
     let version = async || {
         let (read, asked) = (
             store.catalogue().await.expect("reads"),
@@ -55,7 +57,7 @@ pub async fn the_catalogue_has_another_version_after_each_change(rig: Rig) {
     };
     let mut seen = vec![version().await];
     let alone = seen[0].is_empty();
-    let sale = create(&rig, "spring").await;
+    let sale = create(&fixture, "spring").await;
     seen.push(version().await);
     let patch = |sale: &mut SaleRow| {
         sale.title = "New".to_owned();
@@ -67,13 +69,13 @@ pub async fn the_catalogue_has_another_version_after_each_change(rig: Rig) {
     let spread = Spread { partitions: 2, ..Spread::default() };
     store.set_spread(sale.items[0].id, spread).await.expect("writes");
     seen.push(version().await);
-    store.step_sale("spring", Step::Schedule).await.expect("writes");
+    store.step_sale("spring", PhaseStep::Schedule).await.expect("writes");
     seen.push(version().await);
     store.drain_sale("spring", 60_000).await.expect("writes");
     seen.push(version().await);
-    store.step_sale("spring", Step::Close).await.expect("writes");
+    store.step_sale("spring", PhaseStep::Close).await.expect("writes");
     seen.push(version().await);
-    create(&rig, "summer").await;
+    create(&fixture, "summer").await;
     seen.push(version().await);
     store.delete_sale("summer", None).await.expect("writes");
     seen.push(version().await);
@@ -84,8 +86,8 @@ pub async fn the_catalogue_has_another_version_after_each_change(rig: Rig) {
 }
 
 /// A patch changes what it may, raises the version, and holds against others by it.
-pub async fn a_patch_raises_the_version(rig: Rig) {
-    let before = create(&rig, "spring").await;
+pub async fn a_patch_raises_the_version(fixture: Fixture) {
+    let before = create(&fixture, "spring").await;
     let patch = |sale: &mut SaleRow| {
         sale.title = "New".to_owned();
         sale.starts_at = Some(Millis(77));
@@ -95,36 +97,37 @@ pub async fn a_patch_raises_the_version(rig: Rig) {
         sale.items[1].image = Some("/a.png".to_owned());
         Ok(())
     };
-    let outcome = rig.store.patch_sale("spring", Some(1), Box::new(patch)).await.expect("writes");
+    let outcome =
+        fixture.store.patch_sale("spring", Some(1), Box::new(patch)).await.expect("writes");
     let PatchOutcome::Done(after) = outcome else { panic!("{outcome:?}") };
     let mut wanted = before.clone();
     patch(&mut wanted).expect("it does not refuse");
     wanted.version = 2;
     assert_eq!(after, wanted);
-    assert_eq!(rig.store.sale("spring").await.expect("reads"), Some(wanted));
-    let stale = rig.store.patch_sale("spring", Some(1), Box::new(patch)).await.expect("writes");
+    assert_eq!(fixture.store.sale("spring").await.expect("reads"), Some(wanted));
+    let stale = fixture.store.patch_sale("spring", Some(1), Box::new(patch)).await.expect("writes");
     assert_eq!(stale, PatchOutcome::VersionMismatch(2));
-    let same = rig.store.patch_sale("spring", None, Box::new(patch)).await.expect("writes");
+    let same = fixture.store.patch_sale("spring", None, Box::new(patch)).await.expect("writes");
     assert_eq!(same, PatchOutcome::Done(after), "nothing changed, so neither does the version");
-    let none = rig.store.patch_sale("autumn", None, Box::new(patch)).await.expect("writes");
+    let none = fixture.store.patch_sale("autumn", None, Box::new(patch)).await.expect("writes");
     assert_eq!(none, PatchOutcome::NotFound);
 }
 
 /// A patch that refuses changes nothing and is handed back.
-pub async fn a_refused_patch_changes_nothing(rig: Rig) {
-    let before = create(&rig, "spring").await;
+pub async fn a_refused_patch_changes_nothing(fixture: Fixture) {
+    let before = create(&fixture, "spring").await;
     let patch = |sale: &mut SaleRow| {
         sale.title = "New".to_owned();
         Err("too late".to_owned())
     };
-    let outcome = rig.store.patch_sale("spring", None, Box::new(patch)).await.expect("writes");
+    let outcome = fixture.store.patch_sale("spring", None, Box::new(patch)).await.expect("writes");
     assert_eq!(outcome, PatchOutcome::Refused("too late".to_owned()));
-    assert_eq!(rig.store.sale("spring").await.expect("reads"), Some(before));
+    assert_eq!(fixture.store.sale("spring").await.expect("reads"), Some(before));
 }
 
 /// Ids, phase, version and stock are nobody's to patch.
-pub async fn a_patch_cannot_reach_what_is_the_stores(rig: Rig) {
-    let before = create(&rig, "spring").await;
+pub async fn a_patch_cannot_reach_what_is_the_stores(fixture: Fixture) {
+    let before = create(&fixture, "spring").await;
     let patch = |sale: &mut SaleRow| {
         sale.id = "other".to_owned();
         sale.phase = Phase::Open;
@@ -135,40 +138,43 @@ pub async fn a_patch_cannot_reach_what_is_the_stores(rig: Rig) {
         sale.items.truncate(1);
         Ok(())
     };
-    rig.store.patch_sale("spring", None, Box::new(patch)).await.expect("writes");
-    let after = rig.store.sale("spring").await.expect("reads").expect("it stays");
+    fixture.store.patch_sale("spring", None, Box::new(patch)).await.expect("writes");
+    let after = fixture.store.sale("spring").await.expect("reads").expect("it stays");
     assert_eq!(SaleRow { version: before.version, ..after }, before);
-    rig.expect_units(before.items[0].id, 5, 0, 0, 0).await;
+    fixture.expect_units(before.items[0].id, 5, 0, 0, 0).await;
 }
 
 /// Only a draft is deleted; its items' numbers are never used again.
-pub async fn only_a_draft_is_deleted(rig: Rig) {
-    let sale = create(&rig, "spring").await;
-    let delete = async |version| rig.store.delete_sale("spring", version).await.expect("writes");
+pub async fn only_a_draft_is_deleted(fixture: Fixture) {
+    let sale = create(&fixture, "spring").await;
+    let delete =
+        async |version| fixture.store.delete_sale("spring", version).await.expect("writes");
     assert_eq!(delete(Some(2)).await, DeleteOutcome::VersionMismatch(1));
     assert_eq!(delete(Some(1)).await, DeleteOutcome::Done);
     assert_eq!(delete(None).await, DeleteOutcome::NotFound);
-    assert_eq!(rig.store.counts(None).await.expect("reads"), []);
-    let again = create(&rig, "spring").await;
+    assert_eq!(fixture.store.counts(None).await.expect("reads"), []);
+    let again = create(&fixture, "spring").await;
     assert!(again.items[0].id > sale.items[1].id);
-    rig.store.step_sale("spring", Step::Schedule).await.expect("writes");
+    fixture.store.step_sale("spring", PhaseStep::Schedule).await.expect("writes");
     assert_eq!(delete(None).await, DeleteOutcome::WrongState(Phase::Scheduled));
 }
 
 /// Phases follow their table; repeating a step is harmless.
-pub async fn a_sale_walks_through_its_phases(rig: Rig) {
-    create(&rig, "spring").await;
-    let step = async |step| rig.store.step_sale("spring", step).await.expect("writes");
-    assert_eq!(step(Step::Pause).await, StepOutcome::WrongState(Phase::Draft));
+pub async fn a_sale_walks_through_its_phases(fixture: Fixture) {
+    create(&fixture, "spring").await;
+    let step = async |step| fixture.store.step_sale("spring", step).await.expect("writes");
+    assert_eq!(step(PhaseStep::Pause).await, StepOutcome::WrongState(Phase::Draft));
     let walk = [
-        (Step::Schedule, Phase::Scheduled),
-        (Step::Open, Phase::Open),
-        (Step::Pause, Phase::Paused),
+        (PhaseStep::Schedule, Phase::Scheduled),
+        (PhaseStep::Open, Phase::Open),
+        (PhaseStep::Pause, Phase::Paused),
     ];
-    let walk = walk.into_iter().chain([(Step::Resume, Phase::Open), (Step::Close, Phase::Closed)]);
+    let walk = walk
+        .into_iter()
+        .chain([(PhaseStep::Resume, Phase::Open), (PhaseStep::Close, Phase::Closed)]);
     let mut version = 1;
     for (asked, phase) in walk {
-        rig.clock.pass(1_000);
+        fixture.clock.advance(1_000);
         version += 1;
         for changed in [true, false] {
             let StepOutcome::Done { sale, changed: moved } = step(asked).await else {
@@ -177,25 +183,26 @@ pub async fn a_sale_walks_through_its_phases(rig: Rig) {
             assert_eq!((sale.phase, sale.version, moved), (phase, version, changed));
         }
     }
-    let closed = rig.store.sale("spring").await.expect("reads").expect("created");
+    let closed = fixture.store.sale("spring").await.expect("reads").expect("created");
     assert_eq!(closed.opened_at, Some(closed.created_at.plus(2_000)), "when it opened first");
     assert_eq!(closed.closed_at, Some(closed.created_at.plus(5_000)));
-    assert_eq!(step(Step::Open).await, StepOutcome::WrongState(Phase::Closed));
-    let none = rig.store.step_sale("autumn", Step::Open).await.expect("writes");
+    assert_eq!(step(PhaseStep::Open).await, StepOutcome::WrongState(Phase::Closed));
+    let none = fixture.store.step_sale("autumn", PhaseStep::Open).await.expect("writes");
     assert_eq!(none, StepOutcome::NotFound);
 }
 
 /// Counts are asked for by item; what does not exist is left out.
-pub async fn counts_are_asked_for_by_item(rig: Rig) {
-    let (a, b) = (rig.item(Stock::Counted(1), 1).await, rig.item(Stock::Counted(2), 1).await);
-    let counts = rig.store.counts(Some(vec![b, ItemId(404), a, b])).await.expect("reads");
+pub async fn counts_are_asked_for_by_item(fixture: Fixture) {
+    let (a, b) =
+        (fixture.item(Stock::Counted(1), 1).await, fixture.item(Stock::Counted(2), 1).await);
+    let counts = fixture.store.counts(Some(vec![b, ItemId(404), a, b])).await.expect("reads");
     assert_eq!(counts.iter().map(|c| (c.item, c.pool)).collect::<Vec<_>>(), [(a, 1), (b, 2)]);
-    assert_eq!(rig.store.counts(None).await.expect("reads"), counts);
-    assert_eq!(rig.store.counts(Some(Vec::new())).await.expect("reads"), []);
+    assert_eq!(fixture.store.counts(None).await.expect("reads"), counts);
+    assert_eq!(fixture.store.counts(Some(Vec::new())).await.expect("reads"), []);
 }
 
 /// Keys are added, listed and deleted.
-pub async fn keys_come_and_go(rig: Rig) {
+pub async fn keys_come_and_go(fixture: Fixture) {
     let key = |id: &str, role, at, hash| AdminKey {
         id: id.to_owned(),
         name: format!("{id} of the shop"),
@@ -205,75 +212,76 @@ pub async fn keys_come_and_go(rig: Rig) {
     };
     let keys = [key("key_b", AdminRole::Admin, 1, 7), key("key_a", AdminRole::Viewer, 2, 8)];
     for key in &keys {
-        rig.store.insert_key(key.clone()).await.expect("writes");
+        fixture.store.insert_key(key.clone()).await.expect("writes");
     }
-    assert_eq!(rig.store.keys().await.expect("reads"), keys);
+    assert_eq!(fixture.store.keys().await.expect("reads"), keys);
     assert!(
-        rig.store.insert_key(key("key_b", AdminRole::Admin, 3, 9)).await.is_err(),
+        fixture.store.insert_key(key("key_b", AdminRole::Admin, 3, 9)).await.is_err(),
         "the id is taken"
     );
-    assert!(rig.store.delete_key("key_b").await.expect("writes"));
-    assert!(!rig.store.delete_key("key_b").await.expect("writes"));
-    assert_eq!(rig.store.keys().await.expect("reads"), keys[1..]);
+    assert!(fixture.store.delete_key("key_b").await.expect("writes"));
+    assert!(!fixture.store.delete_key("key_b").await.expect("writes"));
+    assert_eq!(fixture.store.keys().await.expect("reads"), keys[1..]);
 }
 
 /// One node leads at a time, as long as it renews its lease.
-pub async fn one_node_leads_at_a_time(rig: Rig) {
-    let lead = async |node| rig.store.lead(node, 1_000).await.expect("writes");
-    assert!(lead(1).await);
-    assert!(!lead(2).await);
-    rig.clock.pass(999);
-    assert!(lead(1).await, "renewed");
-    rig.clock.pass(999);
-    assert!(!lead(2).await);
-    rig.clock.pass(1);
-    assert!(lead(2).await, "lapsed");
-    assert!(!lead(1).await);
+pub async fn one_node_leads_at_a_time(fixture: Fixture) {
+    let take_leader_lease =
+        async |node| fixture.store.take_leader_lease(node, 1_000).await.expect("writes");
+    assert!(take_leader_lease(1).await);
+    assert!(!take_leader_lease(2).await);
+    fixture.clock.advance(999);
+    assert!(take_leader_lease(1).await, "renewed");
+    fixture.clock.advance(999);
+    assert!(!take_leader_lease(2).await);
+    fixture.clock.advance(1);
+    assert!(take_leader_lease(2).await, "lapsed");
+    assert!(!take_leader_lease(1).await);
 }
 
 /// What operators do is noted.
-pub async fn actions_are_noted(rig: Rig) {
-    rig.store.log_action("key_a", "sale.open", "spring").await.expect("writes");
-    rig.store.log_action("key_a", "sale.open", "spring").await.expect("writes");
-    rig.store.health().await.expect("healthy");
-    assert_eq!(rig.store.now(), rig.clock.now());
+pub async fn actions_are_noted(fixture: Fixture) {
+    fixture.store.log_action("key_a", "sale.open", "spring").await.expect("writes");
+    fixture.store.log_action("key_a", "sale.open", "spring").await.expect("writes");
+    fixture.store.health().await.expect("healthy");
+    assert_eq!(fixture.store.now(), fixture.clock.now());
 }
 
 /// A spread is changed until the sale opens, and raises the version.
-pub async fn a_spread_changes_before_the_sale_opens(rig: Rig) {
-    let sale = create(&rig, "spring").await;
+pub async fn a_spread_changes_before_the_sale_opens(fixture: Fixture) {
+    let sale = create(&fixture, "spring").await;
     let item = sale.items[1].id;
     assert_eq!(sale.items[1].spread, Spread::default());
     let spread = Spread {
         partitions: 8,
-        choose: Choose::RoundRobin,
+        choose: PartitionChoice::RoundRobin,
         initial: 400,
         threshold: 30,
         refill: 100,
     };
-    let set = async |item, spread| rig.store.set_spread(item, spread).await.expect("writes");
+    let set = async |item, spread| fixture.store.set_spread(item, spread).await.expect("writes");
     let SpreadOutcome::Done(after) = set(item, spread).await else { panic!("a draft takes it") };
     assert_eq!(
         (after.version, after.items[0].spread, after.items[1].spread),
         (2, Spread::default(), spread)
     );
     assert_eq!(set(item, spread).await, SpreadOutcome::Done(after.clone()), "nothing changed");
-    assert_eq!(rig.store.sale("spring").await.expect("reads"), Some(after));
+    assert_eq!(fixture.store.sale("spring").await.expect("reads"), Some(after));
     assert_eq!(set(ItemId(404), spread).await, SpreadOutcome::NotFound);
-    rig.store.step_sale("spring", Step::Open).await.expect("writes");
+    fixture.store.step_sale("spring", PhaseStep::Open).await.expect("writes");
     assert_eq!(set(item, Spread::default()).await, SpreadOutcome::WrongState(Phase::Open));
 }
 
 /// A node lives as long as it beats.
-pub async fn nodes_live_as_long_as_they_beat(rig: Rig) {
-    let live = async || rig.store.live_nodes().await.expect("reads");
+pub async fn nodes_live_as_long_as_they_beat(fixture: Fixture) {
+    let live = async || fixture.store.live_nodes().await.expect("reads");
     assert_eq!(live().await, []);
     for node in [NodeId(7), NodeId(3)] {
-        rig.store.beat(node, 1_000).await.expect("writes");
+        fixture.store.renew_node_lease(node, 1_000).await.expect("writes");
     }
     assert_eq!(live().await, [NodeId(3), NodeId(7)]);
-    rig.clock.pass(999);
-    rig.store.beat(NodeId(7), 1_000).await.expect("writes");
-    rig.clock.pass(1);
+    fixture.clock.advance(999);
+    fixture.store.renew_node_lease(NodeId(7), 1_000).await.expect("writes");
+    fixture.clock.advance(1);
     assert_eq!(live().await, [NodeId(7)]);
 }

@@ -2,16 +2,16 @@
 use std::sync::Arc;
 
 use doorbuster_core::rows::FeedCause;
-use doorbuster_core::{Cause, GrantId, Millis, OrderState, Seq, Stock, TicketN, Verdict};
+use doorbuster_core::{CloseCause, GrantId, Millis, OrderState, Seq, Stock, TicketN, Verdict};
 
-use super::{HOLD_MS, Rig, buyer, id_key, id_of, request_key};
+use super::{Fixture, HOLD_MS, buyer, id_key, id_of, request_key};
 
 /// A consumed ticket is an order, found by its id and by its request.
-pub async fn a_consumed_ticket_is_an_order(rig: Rig) {
-    let grant = rig.slot(100, 40, 10).await;
-    let ticket = rig.ticket(&grant, 1, "anna", "k", 4);
-    rig.clock.pass(5);
-    let resolved = rig.settle(&ticket).await;
+pub async fn a_consumed_ticket_is_an_order(fixture: Fixture) {
+    let grant = fixture.slot(100, 40, 10).await;
+    let ticket = fixture.ticket(&grant, 1, "anna", "k", 4);
+    fixture.clock.advance(5);
+    let resolved = fixture.settle(&ticket).await;
     assert_eq!(
         (resolved.id, resolved.verdict, resolved.fresh),
         (id_of(&ticket), Verdict::Reserved, true)
@@ -25,34 +25,41 @@ pub async fn a_consumed_ticket_is_an_order(rig: Rig) {
         (order.units, order.state, order.grant, order.n),
         (ticket.units, OrderState::Reserved, grant.id, TicketN(1))
     );
-    assert_eq!((order.reserved_at, order.pay_by), (rig.clock.now(), rig.clock.now().plus(HOLD_MS)));
-    assert_eq!((order.paid_at, order.ended_at), (None, None));
-    assert_eq!(rig.store.order(order.id).await.expect("reads"), Some(order.clone()));
     assert_eq!(
-        rig.store.order_of(buyer("anna"), request_key("k")).await.expect("reads"),
+        (order.reserved_at, order.pay_by),
+        (fixture.clock.now(), fixture.clock.now().plus(HOLD_MS))
+    );
+    assert_eq!((order.paid_at, order.ended_at), (None, None));
+    assert_eq!(fixture.store.order(order.id).await.expect("reads"), Some(order.clone()));
+    assert_eq!(
+        fixture.store.order_of(buyer("anna"), request_key("k")).await.expect("reads"),
         Some(order)
     );
-    assert_eq!(rig.store.order_of(buyer("anna"), request_key("other")).await.expect("reads"), None);
-    assert_eq!(rig.store.quota(ticket.item, buyer("anna")).await.expect("reads"), 4);
-    let after = rig.grant(&grant).await;
+    assert_eq!(
+        fixture.store.order_of(buyer("anna"), request_key("other")).await.expect("reads"),
+        None
+    );
+    assert_eq!(fixture.store.quota(ticket.item, buyer("anna")).await.expect("reads"), 4);
+    let after = fixture.grant(&grant).await;
     assert_eq!(
         (after.settled, after.max_n, after.resolved, after.feed_len),
         (4, TicketN(1), 1, Seq(0))
     );
-    rig.expect_units(ticket.item, 60, 36, 4, 0).await;
+    fixture.expect_units(ticket.item, 60, 36, 4, 0).await;
 }
 
 /// Delivered again, a ticket keeps its verdict and nothing moves.
-pub async fn a_ticket_is_resolved_once(rig: Rig) {
-    let grant = rig.slot(10, 10, 1).await;
-    let consumed = rig.ticket(&grant, 1, "anna", "a", 1);
-    let returned = rig.ticket(&grant, 2, "anna", "b", 1);
-    let first = rig.store.settle(vec![consumed.clone(), returned.clone()]).await.expect("settles");
-    let before = (rig.grant(&grant).await, rig.counts(consumed.item).await);
-    rig.clock.pass(60_000);
+pub async fn a_ticket_is_resolved_once(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 1).await;
+    let consumed = fixture.ticket(&grant, 1, "anna", "a", 1);
+    let returned = fixture.ticket(&grant, 2, "anna", "b", 1);
+    let first =
+        fixture.store.settle(vec![consumed.clone(), returned.clone()]).await.expect("settles");
+    let before = (fixture.grant(&grant).await, fixture.counts(consumed.item).await);
+    fixture.clock.advance(60_000);
     for _ in 0..2 {
         let again =
-            rig.store.settle(vec![returned.clone(), consumed.clone()]).await.expect("settles");
+            fixture.store.settle(vec![returned.clone(), consumed.clone()]).await.expect("settles");
         assert_eq!(
             (again[0].verdict, again[1].verdict),
             (Verdict::LimitReached, Verdict::Reserved)
@@ -60,239 +67,244 @@ pub async fn a_ticket_is_resolved_once(rig: Rig) {
         assert_eq!((again[0].fresh, again[1].fresh), (false, false));
         assert_eq!(again[1].order, first[0].order);
     }
-    assert_eq!((rig.grant(&grant).await, rig.counts(consumed.item).await), before);
+    assert_eq!((fixture.grant(&grant).await, fixture.counts(consumed.item).await), before);
     for (ticket, told) in [(&consumed, &first[0]), (&returned, &first[1])] {
-        let verdict = rig.store.verdict(id_of(ticket)).await.expect("reads").expect("resolved");
+        let verdict = fixture.store.verdict(id_of(ticket)).await.expect("reads").expect("resolved");
         assert_eq!(
             (verdict.id, verdict.verdict, &verdict.order),
             (told.id, told.verdict, &told.order)
         );
     }
-    rig.adds_up().await;
+    fixture.check_invariants().await;
 }
 
 /// The same request under a second ticket gets the order that it holds, and its units go back.
-pub async fn a_second_ticket_of_a_request_gets_its_order(rig: Rig) {
-    let grant = rig.slot(10, 10, 5).await;
-    let first = rig.ticket(&grant, 1, "anna", "k", 2);
-    let order = rig.settle(&first).await.order.expect("an order");
-    let second = rig.ticket(&grant, 2, "anna", "k", 2);
-    let resolved = rig.settle(&second).await;
+pub async fn a_second_ticket_of_a_request_gets_its_order(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 5).await;
+    let first = fixture.ticket(&grant, 1, "anna", "k", 2);
+    let order = fixture.settle(&first).await.order.expect("an order");
+    let second = fixture.ticket(&grant, 2, "anna", "k", 2);
+    let resolved = fixture.settle(&second).await;
     assert_eq!(
         (resolved.verdict, resolved.order.as_ref()),
         (Verdict::Order(order.id), Some(&order))
     );
-    let feed = rig.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
+    let feed = fixture.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
     let [credit] = &feed[..] else { panic!("one credit, not {feed:?}") };
     assert_eq!((credit.ticket, credit.units, credit.quota_delta), (Some(id_of(&second)), 2, -2));
     assert_eq!(
         (credit.cause, &credit.buyer, &credit.key),
         (FeedCause::Returned, &Some(second.buyer.clone()), &Some(second.key.clone()))
     );
-    let verdict = rig.store.verdict(id_of(&second)).await.expect("reads").expect("resolved");
+    let verdict = fixture.store.verdict(id_of(&second)).await.expect("reads").expect("resolved");
     assert_eq!((verdict.verdict, verdict.order), (Verdict::Order(order.id), Some(order)));
-    rig.expect_units(first.item, 0, 8, 2, 0).await;
+    fixture.expect_units(first.item, 0, 8, 2, 0).await;
 }
 
 /// A key that holds an order with other content is refused.
-pub async fn a_key_with_other_content_is_refused(rig: Rig) {
-    let grant = rig.slot(10, 10, 5).await;
-    let other = rig.slot(10, 10, 5).await;
-    rig.settle(&rig.ticket(&grant, 1, "anna", "k", 2)).await;
-    let more = rig.settle(&rig.ticket(&grant, 2, "anna", "k", 1)).await;
-    let elsewhere = rig.settle(&rig.ticket(&other, 1, "anna", "k", 2)).await;
+pub async fn a_key_with_other_content_is_refused(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 5).await;
+    let other = fixture.slot(10, 10, 5).await;
+    fixture.settle(&fixture.ticket(&grant, 1, "anna", "k", 2)).await;
+    let more = fixture.settle(&fixture.ticket(&grant, 2, "anna", "k", 1)).await;
+    let elsewhere = fixture.settle(&fixture.ticket(&other, 1, "anna", "k", 2)).await;
     assert_eq!((more.verdict, elsewhere.verdict), (Verdict::KeyReused, Verdict::KeyReused));
     assert_eq!((more.order, elsewhere.order), (None, None));
-    let another_buyer = rig.settle(&rig.ticket(&grant, 3, "bert", "k", 1)).await;
+    let another_buyer = fixture.settle(&fixture.ticket(&grant, 3, "bert", "k", 1)).await;
     assert_eq!(another_buyer.verdict, Verdict::Reserved, "keys are a buyer's own");
-    rig.expect_units(grant.slot.item, 0, 7, 3, 0).await;
-    rig.expect_units(other.slot.item, 0, 10, 0, 0).await;
+    fixture.expect_units(grant.slot.item, 0, 7, 3, 0).await;
+    fixture.expect_units(other.slot.item, 0, 10, 0, 0).await;
 }
 
 /// The limit counts a buyer's active units, in one batch and over many.
-pub async fn the_limit_holds_within_a_batch_and_over_batches(rig: Rig) {
-    let grant = rig.slot(100, 100, 5).await;
+pub async fn the_limit_holds_within_a_batch_and_over_batches(fixture: Fixture) {
+    let grant = fixture.slot(100, 100, 5).await;
     let tickets: Vec<_> =
-        (1..=4).map(|n| rig.ticket(&grant, n, "anna", &format!("k{n}"), 2)).collect();
-    let resolved = rig.store.settle(tickets).await.expect("settles");
+        (1..=4).map(|n| fixture.ticket(&grant, n, "anna", &format!("k{n}"), 2)).collect();
+    let resolved = fixture.store.settle(tickets).await.expect("settles");
     let verdicts: Vec<_> = resolved.iter().map(|r| r.verdict).collect();
     use Verdict::{LimitReached, Reserved};
     assert_eq!(verdicts, [Reserved, Reserved, LimitReached, LimitReached]);
-    let last = rig.settle(&rig.ticket(&grant, 5, "anna", "k5", 1)).await;
+    let last = fixture.settle(&fixture.ticket(&grant, 5, "anna", "k5", 1)).await;
     assert_eq!(last.verdict, Reserved);
-    let over = rig.settle(&rig.ticket(&grant, 6, "anna", "k6", 1)).await;
+    let over = fixture.settle(&fixture.ticket(&grant, 6, "anna", "k6", 1)).await;
     assert_eq!(over.verdict, LimitReached);
-    assert_eq!(rig.store.quota(grant.slot.item, buyer("anna")).await.expect("reads"), 5);
-    assert_eq!(rig.store.quota(grant.slot.item, buyer("bert")).await.expect("reads"), 0);
-    rig.expect_units(grant.slot.item, 0, 95, 5, 0).await;
+    assert_eq!(fixture.store.quota(grant.slot.item, buyer("anna")).await.expect("reads"), 5);
+    assert_eq!(fixture.store.quota(grant.slot.item, buyer("bert")).await.expect("reads"), 0);
+    fixture.expect_units(grant.slot.item, 0, 95, 5, 0).await;
 }
 
 /// A buyer of many items has a limit for each.
-pub async fn limits_are_an_items_own(rig: Rig) {
+pub async fn limits_are_an_items_own(fixture: Fixture) {
     let mut grants = Vec::new();
     for _ in 0..7 {
-        grants.push(rig.slot(10, 10, 1).await);
+        grants.push(fixture.slot(10, 10, 1).await);
     }
     for round in 1..=2 {
         for grant in &grants {
             let key = format!("{}-{round}", grant.slot);
-            let resolved = rig.settle(&rig.ticket(grant, round, "anna", &key, 1)).await;
+            let resolved = fixture.settle(&fixture.ticket(grant, round, "anna", &key, 1)).await;
             let wanted = if round == 1 { Verdict::Reserved } else { Verdict::LimitReached };
             assert_eq!(resolved.verdict, wanted, "{key}");
         }
     }
-    rig.adds_up().await;
+    fixture.check_invariants().await;
 }
 
 /// Past its `decide_by` a ticket is returned.
-pub async fn a_late_ticket_is_returned(rig: Rig) {
-    let grant = rig.slot(10, 10, 5).await;
+pub async fn a_late_ticket_is_returned(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 5).await;
     let (just, late) =
-        (rig.ticket(&grant, 1, "anna", "a", 1), rig.ticket(&grant, 2, "bert", "b", 1));
-    rig.clock.pass(10_000);
+        (fixture.ticket(&grant, 1, "anna", "a", 1), fixture.ticket(&grant, 2, "bert", "b", 1));
+    fixture.clock.advance(10_000);
     assert_eq!(
-        rig.settle(&just).await.verdict,
+        fixture.settle(&just).await.verdict,
         Verdict::Reserved,
         "at the instant it still is in time"
     );
-    rig.clock.pass(1);
-    assert_eq!(rig.settle(&late).await.verdict, Verdict::Unavailable);
-    assert_eq!(rig.grant(&grant).await.feed_len, Seq(1), "credited");
-    rig.expect_units(grant.slot.item, 0, 9, 1, 0).await;
+    fixture.clock.advance(1);
+    assert_eq!(fixture.settle(&late).await.verdict, Verdict::Unavailable);
+    assert_eq!(fixture.grant(&grant).await.feed_len, Seq(1), "credited");
+    fixture.expect_units(grant.slot.item, 0, 9, 1, 0).await;
 }
 
-/// Under a closed grant nothing is consumed and nothing credited: the units went back when it was closed.
-pub async fn a_closed_grant_takes_no_ticket(rig: Rig) {
-    let grant = rig.slot(10, 10, 5).await;
-    rig.store.close_grant(grant.id, Cause::LeaseLapsed).await.expect("writes");
-    let resolved = rig.settle(&rig.ticket(&grant, 1, "anna", "a", 1)).await;
+/// Under a closed grant nothing is consumed and nothing credited: the units went back when it was
+/// closed.
+pub async fn a_closed_grant_takes_no_ticket(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 5).await;
+    fixture.store.close_grant(grant.id, CloseCause::LeaseLapsed).await.expect("writes");
+    let resolved = fixture.settle(&fixture.ticket(&grant, 1, "anna", "a", 1)).await;
     assert_eq!(resolved.verdict, Verdict::Unavailable);
-    let after = rig.grant(&grant).await;
+    let after = fixture.grant(&grant).await;
     assert_eq!((after.feed_len, after.resolved, after.max_n), (Seq(0), 1, TicketN(1)));
-    rig.expect_units(grant.slot.item, 10, 0, 0, 0).await;
+    fixture.expect_units(grant.slot.item, 10, 0, 0, 0).await;
 }
 
 /// More than was granted shows a slot's fault: nothing is sold, the grant is closed.
-pub async fn asking_more_than_was_granted_closes_the_grant(rig: Rig) {
-    let grant = rig.slot(10, 3, 9).await;
+pub async fn asking_more_than_was_granted_closes_the_grant(fixture: Fixture) {
+    let grant = fixture.slot(10, 3, 9).await;
     let tickets = vec![
-        rig.ticket(&grant, 1, "anna", "a", 2),
-        rig.ticket(&grant, 2, "bert", "b", 2),
-        rig.ticket(&grant, 3, "cleo", "c", 1),
+        fixture.ticket(&grant, 1, "anna", "a", 2),
+        fixture.ticket(&grant, 2, "bert", "b", 2),
+        fixture.ticket(&grant, 3, "cleo", "c", 1),
     ];
-    let resolved = rig.store.settle(tickets).await.expect("settles");
+    let resolved = fixture.store.settle(tickets).await.expect("settles");
     let verdicts: Vec<_> = resolved.iter().map(|r| r.verdict).collect();
     assert_eq!(verdicts, [Verdict::Reserved, Verdict::Unavailable, Verdict::Unavailable]);
-    let after = rig.grant(&grant).await;
-    assert_eq!((after.open, after.closed, after.settled), (false, Some(Cause::OverGranted), 2));
-    assert_eq!(rig.store.repairs().await.expect("reads"), 1);
-    rig.expect_units(grant.slot.item, 8, 0, 2, 0).await;
+    let after = fixture.grant(&grant).await;
+    assert_eq!(
+        (after.open, after.closed, after.settled),
+        (false, Some(CloseCause::OverGranted), 2)
+    );
+    assert_eq!(fixture.store.repairs().await.expect("reads"), 1);
+    fixture.expect_units(grant.slot.item, 8, 0, 2, 0).await;
 }
 
 /// A number that belongs to another ticket shows a slot's fault; the ticket is recorded without it.
-pub async fn a_reused_number_closes_the_grant(rig: Rig) {
-    let grant = rig.slot(10, 10, 9).await;
-    let first = rig.ticket(&grant, 1, "anna", "a", 1);
-    let twin = rig.ticket(&grant, 1, "bert", "b", 1);
-    rig.settle(&first).await;
-    assert_eq!(rig.settle(&twin).await.verdict, Verdict::Unavailable);
-    let after = rig.grant(&grant).await;
-    assert_eq!((after.closed, after.resolved), (Some(Cause::NumberReused), 1));
+pub async fn a_reused_number_closes_the_grant(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 9).await;
+    let first = fixture.ticket(&grant, 1, "anna", "a", 1);
+    let twin = fixture.ticket(&grant, 1, "bert", "b", 1);
+    fixture.settle(&first).await;
+    assert_eq!(fixture.settle(&twin).await.verdict, Verdict::Unavailable);
+    let after = fixture.grant(&grant).await;
+    assert_eq!((after.closed, after.resolved), (Some(CloseCause::NumberReused), 1));
     for _ in 0..2 {
-        let again = rig.settle(&twin).await;
+        let again = fixture.settle(&twin).await;
         assert_eq!((again.verdict, again.fresh), (Verdict::Unavailable, false));
     }
-    let verdict = rig.store.verdict(id_of(&twin)).await.expect("reads").expect("recorded");
+    let verdict = fixture.store.verdict(id_of(&twin)).await.expect("reads").expect("recorded");
     assert_eq!(verdict.verdict, Verdict::Unavailable);
     assert_eq!(
-        rig.store.order(id_of(&twin)).await.expect("reads"),
+        fixture.store.order(id_of(&twin)).await.expect("reads"),
         None,
         "its number is another's"
     );
-    rig.expect_units(grant.slot.item, 9, 0, 1, 0).await;
+    fixture.expect_units(grant.slot.item, 9, 0, 1, 0).await;
 }
 
 /// A returned ticket's number is as taken as an order's.
-pub async fn a_returned_tickets_number_is_taken(rig: Rig) {
-    let grant = rig.slot(10, 10, 1).await;
-    rig.reserve(&grant, 1, "anna", 1).await;
+pub async fn a_returned_tickets_number_is_taken(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 1).await;
+    fixture.reserve(&grant, 1, "anna", 1).await;
     assert_eq!(
-        rig.settle(&rig.ticket(&grant, 2, "anna", "b", 1)).await.verdict,
+        fixture.settle(&fixture.ticket(&grant, 2, "anna", "b", 1)).await.verdict,
         Verdict::LimitReached
     );
     assert_eq!(
-        rig.settle(&rig.ticket(&grant, 2, "bert", "b", 1)).await.verdict,
+        fixture.settle(&fixture.ticket(&grant, 2, "bert", "b", 1)).await.verdict,
         Verdict::Unavailable
     );
-    assert_eq!(rig.grant(&grant).await.closed, Some(Cause::NumberReused));
-    rig.adds_up().await;
+    assert_eq!(fixture.grant(&grant).await.closed, Some(CloseCause::NumberReused));
+    fixture.check_invariants().await;
 }
 
 /// Tickets may come in any order.
-pub async fn numbers_come_in_any_order(rig: Rig) {
-    let grant = rig.slot(10, 10, 1).await;
+pub async fn numbers_come_in_any_order(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 1).await;
     let numbers = [5, 2, 9, 1];
-    let tickets = numbers.map(|n| rig.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)).to_vec();
-    let resolved = rig.store.settle(tickets).await.expect("settles");
+    let tickets =
+        numbers.map(|n| fixture.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)).to_vec();
+    let resolved = fixture.store.settle(tickets).await.expect("settles");
     assert!(resolved.iter().all(|r| r.verdict == Verdict::Reserved));
     assert_eq!(
         resolved.iter().map(|r| r.order.as_ref().map_or(0, |o| o.n.0)).collect::<Vec<_>>(),
         numbers
     );
-    let after = rig.grant(&grant).await;
+    let after = fixture.grant(&grant).await;
     assert_eq!((after.max_n, after.resolved, after.open), (TicketN(9), 4, true));
-    rig.expect_units(grant.slot.item, 0, 6, 4, 0).await;
+    fixture.expect_units(grant.slot.item, 0, 6, 4, 0).await;
 }
 
 /// A ticket of a grant that never was is returned and leaves nothing.
-pub async fn a_ticket_of_no_grant_leaves_nothing(rig: Rig) {
-    let mut grant = rig.slot(10, 10, 1).await;
+pub async fn a_ticket_of_no_grant_leaves_nothing(fixture: Fixture) {
+    let mut grant = fixture.slot(10, 10, 1).await;
     grant.id = GrantId(404);
-    let ticket = rig.ticket(&grant, 1, "anna", "a", 1);
-    assert_eq!(rig.settle(&ticket).await.verdict, Verdict::Unavailable);
-    assert_eq!(rig.store.verdict(id_of(&ticket)).await.expect("reads"), None);
-    rig.expect_units(grant.slot.item, 0, 10, 0, 0).await;
+    let ticket = fixture.ticket(&grant, 1, "anna", "a", 1);
+    assert_eq!(fixture.settle(&ticket).await.verdict, Verdict::Unavailable);
+    assert_eq!(fixture.store.verdict(id_of(&ticket)).await.expect("reads"), None);
+    fixture.expect_units(grant.slot.item, 0, 10, 0, 0).await;
 }
 
 /// A whole batch is one transaction, told to the sink before its caller hears.
-pub async fn a_batch_is_told_before_it_is_answered(rig: Rig) {
-    let grant = rig.slot(1_000, 400, 1).await;
-    rig.told.forget();
+pub async fn a_batch_is_told_before_it_is_answered(fixture: Fixture) {
+    let grant = fixture.slot(1_000, 400, 1).await;
+    fixture.commits.forget();
     let tickets: Vec<_> =
-        (1..=500).map(|n| rig.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)).collect();
-    let resolved = rig.store.settle(tickets).await.expect("settles");
+        (1..=500).map(|n| fixture.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)).collect();
+    let resolved = fixture.store.settle(tickets).await.expect("settles");
     assert_eq!(resolved.len(), 500);
     assert_eq!(resolved.iter().filter(|r| r.verdict == Verdict::Reserved).count(), 400);
-    let told = rig.told.take();
+    let told = fixture.commits.take();
     let [told] = &told[..] else { panic!("one commit, not {}", told.len()) };
     let orders: Vec<_> = resolved.iter().filter_map(|r| r.order.clone()).collect();
     assert_eq!(told.orders, orders);
-    assert_eq!(told.counts, [rig.counts(grant.slot.item).await]);
-    rig.expect_units(grant.slot.item, 600, 0, 400, 0).await;
+    assert_eq!(told.counts, [fixture.counts(grant.slot.item).await]);
+    fixture.expect_units(grant.slot.item, 600, 0, 400, 0).await;
 }
 
 /// An empty batch is answered.
-pub async fn an_empty_batch_is_nothing(rig: Rig) {
-    assert_eq!(rig.store.settle(Vec::new()).await.expect("settles"), []);
+pub async fn an_empty_batch_is_nothing(fixture: Fixture) {
+    assert_eq!(fixture.store.settle(Vec::new()).await.expect("settles"), []);
 }
 
 /// A verdict is forced once the ticket's time is over, and is the verdict from then on.
-pub async fn a_verdict_is_forced_after_its_time(rig: Rig) {
-    let grant = rig.slot(10, 10, 5).await;
-    let ticket = rig.ticket(&grant, 1, "anna", "a", 2);
+pub async fn a_verdict_is_forced_after_its_time(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 5).await;
+    let ticket = fixture.ticket(&grant, 1, "anna", "a", 2);
     let (id, parts) = (id_of(&ticket), id_key().open(&id_of(&ticket), "anna").expect("our own id"));
-    rig.clock.pass(10_000);
+    fixture.clock.advance(10_000);
     assert_eq!(
-        rig.store.force(id, parts, buyer("anna")).await.expect("writes"),
+        fixture.store.force(id, parts, buyer("anna")).await.expect("writes"),
         None,
         "it may still be settled"
     );
-    rig.clock.pass(1);
-    let forced = rig.store.force(id, parts, buyer("anna")).await.expect("writes").expect("due");
+    fixture.clock.advance(1);
+    let forced = fixture.store.force(id, parts, buyer("anna")).await.expect("writes").expect("due");
     assert_eq!((forced.verdict, forced.fresh), (Verdict::Unavailable, true));
-    let again = rig.store.force(id, parts, buyer("anna")).await.expect("writes").expect("due");
+    let again = fixture.store.force(id, parts, buyer("anna")).await.expect("writes").expect("due");
     assert_eq!((again.verdict, again.fresh), (Verdict::Unavailable, false));
-    let feed = rig.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
+    let feed = fixture.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
     assert_eq!(
         feed.iter().map(|f| (f.units, f.ticket, f.key.clone())).collect::<Vec<_>>(),
         [(2, Some(id), None)]
@@ -301,21 +313,21 @@ pub async fn a_verdict_is_forced_after_its_time(rig: Rig) {
         decide_by: Millis(parts.decide_by.0),
         ..(*ticket).clone()
     });
-    assert_eq!(rig.settle(&late).await.verdict, Verdict::Unavailable, "the first commit wins");
-    rig.expect_units(grant.slot.item, 0, 10, 0, 0).await;
+    assert_eq!(fixture.settle(&late).await.verdict, Verdict::Unavailable, "the first commit wins");
+    fixture.expect_units(grant.slot.item, 0, 10, 0, 0).await;
 }
 
 /// Forcing a consumed ticket, or a second one of its request, finds the order.
-pub async fn a_forced_verdict_finds_the_order(rig: Rig) {
-    let grant = rig.slot(10, 10, 5).await;
-    let consumed = rig.ticket(&grant, 1, "anna", "k", 2);
-    let order = rig.settle(&consumed).await.order.expect("an order");
-    let twin = rig.ticket(&grant, 2, "anna", "k", 2);
-    rig.clock.pass(10_001);
+pub async fn a_forced_verdict_finds_the_order(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 5).await;
+    let consumed = fixture.ticket(&grant, 1, "anna", "k", 2);
+    let order = fixture.settle(&consumed).await.order.expect("an order");
+    let twin = fixture.ticket(&grant, 2, "anna", "k", 2);
+    fixture.clock.advance(10_001);
     let force = async |ticket| {
         let id = id_of(ticket);
         let parts = id_key().open(&id, "anna").expect("our own id");
-        rig.store.force(id, parts, buyer("anna")).await.expect("writes").expect("resolved")
+        fixture.store.force(id, parts, buyer("anna")).await.expect("writes").expect("resolved")
     };
     let first = force(&*consumed).await;
     assert_eq!(
@@ -327,20 +339,20 @@ pub async fn a_forced_verdict_finds_the_order(rig: Rig) {
         (second.verdict, second.order.as_ref(), second.fresh),
         (Verdict::Order(order.id), Some(&order), true)
     );
-    rig.expect_units(grant.slot.item, 0, 8, 2, 0).await;
+    fixture.expect_units(grant.slot.item, 0, 8, 2, 0).await;
 }
 
 /// Many settlers at once never sell a unit twice.
-pub async fn settlers_at_once_sell_each_unit_once(rig: Rig) {
-    let item = rig.item(Stock::Counted(60), 2).await;
-    let grant = rig.open(doorbuster_core::SlotKey { item, index: 0 }, 60).await;
+pub async fn settlers_at_once_sell_each_unit_once(fixture: Fixture) {
+    let item = fixture.item(Stock::Counted(60), 2).await;
+    let grant = fixture.open(doorbuster_core::SlotKey { item, index: 0 }, 60).await;
     let mut settlers = tokio::task::JoinSet::new();
     for settler in 0..8_u64 {
         let (store, tickets) = (
-            rig.store.clone(),
+            fixture.store.clone(),
             (0..10).map(|i| {
                 let n = settler * 10 + i + 1;
-                rig.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)
+                fixture.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)
             }),
         );
         let tickets = tickets.collect();
@@ -348,6 +360,6 @@ pub async fn settlers_at_once_sell_each_unit_once(rig: Rig) {
     }
     let resolved: Vec<_> = settlers.join_all().await.into_iter().flatten().collect();
     assert_eq!(resolved.iter().filter(|r| r.verdict == Verdict::Reserved).count(), 60);
-    assert_eq!(rig.counts(item).await.held, 60);
-    rig.adds_up().await;
+    assert_eq!(fixture.counts(item).await.held, 60);
+    fixture.check_invariants().await;
 }

@@ -47,7 +47,7 @@ pub struct Block {
 
 /// Changes whenever the blocks do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BlocksMark {
+pub struct BlocksVersion {
     /// How many there are.
     pub count: i64,
     /// All of their times added up.

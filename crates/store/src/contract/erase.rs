@@ -2,24 +2,26 @@
 
 /// What there is of one buyer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Traces {
+pub struct BuyerTraces {
     /// Orders that can be erased now.
     pub orders: u64,
-    /// Other rows that can be erased now: places in rooms and lines, spent codes, what slots were told, refused tickets.
+    /// Other rows that can be erased now: places in rooms and lines, spent codes, what slots were
+    /// told, refused tickets.
     pub other: u64,
     /// What cannot, by sale and reason.
-    pub held_back: Vec<HeldBack>,
-    /// Operators turn this buyer away. That is theirs to end: a block is never erased while it holds.
+    pub held_back: Vec<RetainedRows>,
+    /// Operators turn this buyer away. That is theirs to end: a block is never erased while it
+    /// holds.
     pub blocked: bool,
 }
 
 /// What of one buyer has to stay for now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeldBack {
+pub struct RetainedRows {
     /// Of which sale.
     pub sale: String,
     /// Why.
-    pub why: Holds,
+    pub why: RetainReason,
     /// So many orders.
     pub orders: u64,
     /// So many other rows.
@@ -28,7 +30,7 @@ pub struct HeldBack {
 
 /// Why something has to stay for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Holds {
+pub enum RetainReason {
     /// The sale is not closed.
     NotClosed,
     /// The order waits for its payment.
@@ -39,7 +41,7 @@ pub enum Holds {
     RefundDue,
 }
 
-impl Holds {
+impl RetainReason {
     /// Every reason.
     pub const ALL: [Self; 4] = [Self::NotClosed, Self::Unpaid, Self::OpenCheckout, Self::RefundDue];
 
@@ -61,7 +63,8 @@ impl Holds {
     }
 }
 
-/// What one transaction of an erasure replaced. Nothing of either: nothing is left that can be erased now.
+/// What one transaction of an erasure replaced. Nothing of either: nothing is left that can be
+/// erased now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Erased {
     /// Orders.

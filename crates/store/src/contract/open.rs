@@ -24,7 +24,8 @@ pub struct SqliteOptions {
 /// How to open a store in PostgreSQL.
 #[derive(Clone)]
 pub struct PostgresOptions {
-    /// `postgres://user:password@host:port/database`, or the words of libpq; several hosts are tried in turn.
+    /// `postgres://user:password@host:port/database`, or the words of libpq; several hosts are
+    /// tried in turn.
     pub url: String,
     /// The deployment's key.
     pub id_key: IdKey,
@@ -36,7 +37,8 @@ pub struct PostgresOptions {
     pub sink: CommitSink,
     /// Called once when what the database holds is damaged: the process must stop.
     pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
-    /// Use a server also when it does not sync (`fsync = off`), and loses promises or everything at a power cut.
+    /// Use a server also when it does not sync (`fsync = off`), and loses promises or everything at
+    /// a power cut.
     pub allow_fsync_off: bool,
 }
 
@@ -51,7 +53,8 @@ pub enum OpenError {
     NotAStore(PathBuf),
     /// A newer program wrote it.
     #[error(
-        "the store has schema version {found}, this program knows versions up to {known}: run the newer program"
+        "the store has schema version {found}, this program knows versions up to {known}: run the \
+         newer program"
     )]
     TooNew {
         /// The file's version.

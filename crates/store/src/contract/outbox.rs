@@ -2,10 +2,10 @@
 use std::fmt;
 
 use doorbuster_core::money::{Refund, RefundId};
-use doorbuster_core::outbox::{Parcel, Wanted};
+use doorbuster_core::outbox::{EventFilter, PendingDelivery};
 use doorbuster_core::{ItemId, Millis, TicketId};
 
-use super::Read;
+use super::EventRead;
 
 /// What an endpoint is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,7 +59,7 @@ pub struct Endpoint {
     /// Where it is.
     pub url: String,
     /// What it is told of.
-    pub wanted: Wanted,
+    pub wanted: EventFilter,
     /// What its messages are signed with, the newest first.
     pub secrets: Vec<EndpointSecret>,
     /// Every event up to this position was told to it, or has a row of its own.
@@ -80,7 +80,7 @@ pub struct NewEndpoint {
     /// Where it is.
     pub url: String,
     /// What it is told of.
-    pub wanted: Wanted,
+    pub wanted: EventFilter,
     /// What its messages are signed with, if they are.
     pub secret: Option<EndpointSecret>,
     /// Whether it is told anything yet.
@@ -93,7 +93,7 @@ pub struct EndpointChange {
     /// Where it is.
     pub url: Option<String>,
     /// What it is told of from its position on.
-    pub wanted: Option<Wanted>,
+    pub wanted: Option<EventFilter>,
     /// Whether it is told anything.
     pub enabled: Option<bool>,
     /// A new secret; those before it sign until the given instant at most.
@@ -169,7 +169,7 @@ impl DeliveryState {
     }
 
     /// The state of what was tried.
-    pub(crate) fn of(parcel: &Parcel) -> Self {
+    pub(crate) fn of(parcel: &PendingDelivery) -> Self {
         if parcel.dead { Self::Dead } else { Self::Pending }
     }
 }
@@ -183,7 +183,8 @@ pub struct Delivery {
     pub endpoint: String,
     /// Which event.
     pub position: i64,
-    /// The word for what happened, also one that this program does not know, and when it did; `None`: the event is forgotten.
+    /// The word for what happened, also one that this program does not know, and when it did;
+    /// `None`: the event is forgotten.
     pub event: Option<(String, Millis)>,
     /// What it is about.
     pub about: String,
@@ -250,27 +251,29 @@ pub enum Redelivery {
 
 /// How far an endpoint is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct EndpointStatus {
     /// Whose.
     pub endpoint: String,
     /// What it is.
     pub kind: EndpointKind,
     /// Whether it is told anything now.
     pub enabled: bool,
-    /// Events after its position, whether it wants them or not; of those without a position at most [`crate::limits::UNPLACED_COUNTED_MAX`].
+    /// Events after its position, whether it wants them or not; of those without a position at most
+    /// [`crate::limits::UNSEQUENCED_COUNTED_MAX`].
     pub waiting: u64,
     /// Events behind it that are tried again.
     pub pending: u64,
     /// Events behind it that were given up and that nobody has seen to.
     pub dead: u64,
-    /// Since when something waits for it that it was not told yet: when the next event behind its position happened, or when the first of those that are
-    /// tried again failed or was to be told once more.
+    /// Since when something waits for it that it was not told yet: when the next event behind its
+    /// position happened, or when the first of those that are tried again failed or was to be told
+    /// once more.
     pub oldest_at: Option<Millis>,
 }
 
 /// What can be given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum DeadKind {
+pub enum DeadLetterKind {
     /// An event that an endpoint did not take.
     Delivery,
     /// Money that a provider did not give back.
@@ -279,7 +282,7 @@ pub enum DeadKind {
     Ticket,
 }
 
-impl DeadKind {
+impl DeadLetterKind {
     /// Every kind, in the order in which they are listed.
     pub const ALL: &[Self] = &[Self::Delivery, Self::Refund, Self::Ticket];
 
@@ -302,7 +305,7 @@ impl DeadKind {
 
 /// Names what was given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DeadId {
+pub enum DeadLetterId {
     /// A delivery, by its number.
     Delivery(i64),
     /// A refund.
@@ -311,13 +314,13 @@ pub enum DeadId {
     Ticket(TicketId),
 }
 
-impl DeadId {
+impl DeadLetterId {
     /// Of which kind it is.
-    pub(crate) fn kind(&self) -> DeadKind {
+    pub(crate) fn kind(&self) -> DeadLetterKind {
         match self {
-            Self::Delivery(_) => DeadKind::Delivery,
-            Self::Refund(_) => DeadKind::Refund,
-            Self::Ticket(_) => DeadKind::Ticket,
+            Self::Delivery(_) => DeadLetterKind::Delivery,
+            Self::Refund(_) => DeadLetterKind::Refund,
+            Self::Ticket(_) => DeadLetterKind::Ticket,
         }
     }
 }
@@ -326,7 +329,7 @@ impl DeadId {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dead {
     /// Which.
-    pub id: DeadId,
+    pub id: DeadLetterId,
     /// What went wrong last.
     pub reason: String,
     /// The order that it is about, or the item or sale.
@@ -344,9 +347,9 @@ pub type DeadDelivery = (String, i64, Option<(String, Millis)>);
 
 /// What a dead letter holds.
 #[derive(Clone, Debug)]
-pub enum Held {
+pub enum DeadLetterContent {
     /// The event that an endpoint did not take; `None`: it is forgotten.
-    Event(Option<Box<Read>>),
+    Event(Option<Box<EventRead>>),
     /// The refund that a provider did not make.
     Refund(Box<Refund>),
     /// The request that could not be decided.
@@ -362,7 +365,7 @@ pub enum Held {
 
 /// What an operator's word on a dead letter came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeadOutcome {
+pub enum DeadLetterOutcome {
     /// Done.
     Done,
     /// There is no such dead letter, or somebody has seen to it.
@@ -375,7 +378,7 @@ pub enum DeadOutcome {
 
 /// How many of each were given up and not seen to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DeadCounts {
+pub struct DeadLetterCounts {
     /// Deliveries.
     pub deliveries: u64,
     /// Refunds.
@@ -386,10 +389,11 @@ pub struct DeadCounts {
 
 /// What may be forgotten: rows that are older than these instants and of use to nobody any more.
 #[derive(Clone, Copy, Debug)]
-pub struct Forget {
+pub struct RetentionCutoffs {
     /// Events that are about no order and that every endpoint is past. An order's history is kept.
     pub events_before: Millis,
-    /// Deliveries that are dead or discarded, and dead letters of tickets, whether or not somebody has seen to them. A ticket's verdict is kept.
+    /// Deliveries that are dead or discarded, and dead letters of tickets, whether or not somebody
+    /// has seen to them. A ticket's verdict is kept.
     pub dead_before: Millis,
     /// Messages of providers that had their effect. A payment is known by its own id as well.
     pub inbox_before: Millis,

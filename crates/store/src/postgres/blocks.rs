@@ -3,19 +3,19 @@ use tokio_postgres::Row;
 
 use doorbuster_core::Millis;
 
-use crate::contract::{Block, BlockKind, BlocksMark};
+use crate::contract::{Block, BlockKind, BlocksVersion};
 use crate::store::StoreResult;
 
 use super::failure::Failure;
 use super::rows::{self, int};
-use super::run::Again;
+use super::run::RetryUnknown;
 use super::{Postgres, PostgresLedger};
 
 type Done<T> = Result<T, Failure>;
 
 fn block(row: &Row) -> Done<Block> {
     Ok(Block {
-        kind: rows::word(row, 0, "kind", BlockKind::parse)?,
+        kind: rows::parse_text(row, 0, "kind", BlockKind::parse)?,
         value: row.try_get(1)?,
         until: rows::time(row, 2)?,
         reason: row.try_get(3)?,
@@ -23,8 +23,9 @@ fn block(row: &Row) -> Done<Block> {
     })
 }
 
-/// Several that come at the same moment may together pass the bound by a few: it is there for the memory of nodes, which have room for that.
-fn put(ledger: &mut PostgresLedger<'_>, block: &Block, most: usize) -> Done<bool> {
+/// Several that come at the same moment may together pass the bound by a few: it is there for the
+/// memory of nodes, which have room for that.
+fn insert(ledger: &mut PostgresLedger<'_>, block: &Block, most: usize) -> Done<bool> {
     ledger.run("DELETE FROM block WHERE until <= $1", &[&block.at.0])?;
     let sql =
         "INSERT INTO block (kind, value, until, reason, at) SELECT $1::text, $2::text, $3::bigint, $4::text, $5::bigint
@@ -37,7 +38,7 @@ fn put(ledger: &mut PostgresLedger<'_>, block: &Block, most: usize) -> Done<bool
 }
 
 impl Postgres {
-    pub(crate) async fn put_block(
+    pub(crate) async fn insert_block(
         &self,
         kind: BlockKind,
         value: &str,
@@ -49,9 +50,9 @@ impl Postgres {
         let write = move |ledger: &mut PostgresLedger<'_>| {
             let block =
                 Block { kind, value: value.clone(), until, reason: reason.clone(), at: ledger.now };
-            Ok(put(ledger, &block, most)?.then_some(block))
+            Ok(insert(ledger, &block, most)?.then_some(block))
         };
-        self.job(Again::Safe, write).await
+        self.job(RetryUnknown::Allowed, write).await
     }
 
     pub(crate) async fn delete_block(&self, kind: BlockKind, value: &str) -> StoreResult<bool> {
@@ -60,7 +61,7 @@ impl Postgres {
             let sql = "DELETE FROM block WHERE kind = $1 AND value = $2 AND (until IS NULL OR until > $3)";
             Ok(ledger.run(sql, &[&kind.as_str(), &value, &ledger.now.0])? > 0)
         };
-        self.job(Again::Never, delete).await
+        self.job(RetryUnknown::Never, delete).await
     }
 
     pub(crate) async fn blocks(&self) -> StoreResult<Vec<Block>> {
@@ -70,10 +71,10 @@ impl Postgres {
         self.all(sql, &[&self.now().0], block).await
     }
 
-    pub(crate) async fn blocks_mark(&self) -> StoreResult<BlocksMark> {
+    pub(crate) async fn blocks_version(&self) -> StoreResult<BlocksVersion> {
         let sql = "SELECT count(*), coalesce(sum(at + coalesce(until, 0)), 0)::bigint FROM block";
         let marks = self
-            .all(sql, &[], |row| Ok(BlocksMark { count: row.try_get(0)?, sum: row.try_get(1)? }))
+            .all(sql, &[], |row| Ok(BlocksVersion { count: row.try_get(0)?, sum: row.try_get(1)? }))
             .await?;
         Ok(marks.into_iter().next().unwrap_or_default())
     }

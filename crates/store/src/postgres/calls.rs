@@ -1,9 +1,10 @@
-//! The store's methods as transactions over the rules, each with the locks that it needs taken first.
-use doorbuster_core::event::By;
-use doorbuster_core::order::{self, Changed, Ending, Paid};
+//! The store's methods as transactions over the rules, each with the locks that it needs taken
+//! first.
+use doorbuster_core::event::Attribution;
+use doorbuster_core::order::{self, ChangeOutcome, EndReason, PayOutcome};
 use doorbuster_core::settle::{self, Resolved};
 use doorbuster_core::{
-    BuyerId, Cause, Counter, Grant, GrantId, Ledger, Recall, RecallId, RecallTarget, SlotKey,
+    BuyerId, CloseCause, Counter, Grant, GrantId, Ledger, Recall, RecallId, RecallTarget, SlotKey,
     TicketId, TicketParts, recall, stock,
 };
 
@@ -12,7 +13,7 @@ use crate::store::StoreResult;
 use super::Postgres;
 use super::failure::Failure;
 use super::ledger::PostgresLedger;
-use super::run::Again;
+use super::run::RetryUnknown;
 
 impl Postgres {
     pub(crate) async fn open_grant(
@@ -21,11 +22,11 @@ impl Postgres {
         id: GrantId,
         units: u64,
     ) -> StoreResult<Option<Grant>> {
-        self.job(Again::Safe, move |ledger| stock::open(ledger, slot, id, units)).await
+        self.job(RetryUnknown::Allowed, move |ledger| stock::open(ledger, slot, id, units)).await
     }
 
     pub(crate) async fn acknowledge_init(&self, id: GrantId) -> StoreResult<()> {
-        self.job(Again::Safe, move |ledger| stock::acknowledge_init(ledger, id)).await
+        self.job(RetryUnknown::Allowed, move |ledger| stock::acknowledge_init(ledger, id)).await
     }
 
     pub(crate) async fn refill(
@@ -34,11 +35,11 @@ impl Postgres {
         units: u64,
         counter: Counter,
     ) -> StoreResult<u64> {
-        self.job(Again::Never, move |ledger| stock::refill(ledger, id, units, counter)).await
+        self.job(RetryUnknown::Never, move |ledger| stock::refill(ledger, id, units, counter)).await
     }
 
-    pub(crate) async fn close_grant(&self, id: GrantId, cause: Cause) -> StoreResult<bool> {
-        self.job(Again::Never, move |ledger| stock::close(ledger, id, cause)).await
+    pub(crate) async fn close_grant(&self, id: GrantId, cause: CloseCause) -> StoreResult<bool> {
+        self.job(RetryUnknown::Never, move |ledger| stock::close(ledger, id, cause)).await
     }
 
     pub(crate) async fn begin_recall(
@@ -52,12 +53,13 @@ impl Postgres {
             ledger.lock_grants(&[grant])?;
             recall::begin(ledger, id, grant, target, asked)
         };
-        self.job(Again::Safe, begin).await
+        self.job(RetryUnknown::Allowed, begin).await
     }
 
     pub(crate) async fn finish_recall(&self, id: RecallId, taken: u64) -> StoreResult<u64> {
         let finish = move |ledger: &mut PostgresLedger<'_>| {
-            // A recall never changes its grants, so they can be found before they are locked; all else is read under their locks.
+            // A recall never changes its grants, so they can be found before they are locked; all
+            // else is read under their locks.
             let sql = "SELECT grant_id, target_grant FROM recall WHERE id = $1";
             let found = ledger.one(sql, &[&super::rows::int(id.0)], |row| {
                 Ok((row.try_get::<_, i64>(0)?, row.try_get::<_, Option<i64>>(1)?))
@@ -71,10 +73,10 @@ impl Postgres {
             ledger.lock_grants(&grants)?;
             recall::finish(ledger, id, taken)
         };
-        self.job(Again::Never, finish).await
+        self.job(RetryUnknown::Never, finish).await
     }
 
-    pub(crate) async fn force(
+    pub(crate) async fn force_verdict(
         &self,
         id: TicketId,
         parts: TicketParts,
@@ -87,19 +89,19 @@ impl Postgres {
                 ledger.quota(grant.slot.item, &buyer)?;
             }
             let now = ledger.now;
-            settle::force(ledger, &key, id, &parts, &buyer, now)
+            settle::force_verdict(ledger, &key, id, &parts, &buyer, now)
         };
-        self.job(Again::Safe, force).await
+        self.job(RetryUnknown::Allowed, force).await
     }
 
     pub(crate) async fn end_order(
         &self,
         id: TicketId,
-        how: Ending,
-        by: By,
-    ) -> StoreResult<Changed> {
+        how: EndReason,
+        by: Attribution,
+    ) -> StoreResult<ChangeOutcome> {
         let end = move |ledger: &mut PostgresLedger<'_>| {
-            if how == Ending::Refund {
+            if how == EndReason::Refund {
                 // Its payments come before its item.
                 lock_order(ledger, &id)?;
                 ledger.payments_of(&id)?;
@@ -107,16 +109,16 @@ impl Postgres {
             let now = ledger.now;
             order::end(ledger, &id, how, &by, now)
         };
-        self.job(Again::Never, end).await
+        self.job(RetryUnknown::Never, end).await
     }
 
-    pub(crate) async fn pay_order(&self, id: TicketId) -> StoreResult<Paid> {
+    pub(crate) async fn pay_order(&self, id: TicketId) -> StoreResult<PayOutcome> {
         let pay = move |ledger: &mut PostgresLedger<'_>| {
             lock_order(ledger, &id)?;
             let now = ledger.now;
-            order::pay(ledger, &id, By::ENGINE, now)
+            order::pay(ledger, &id, Attribution::ENGINE, now)
         };
-        self.job(Again::Never, pay).await
+        self.job(RetryUnknown::Never, pay).await
     }
 }
 

@@ -1,24 +1,26 @@
-//! Adding the rows up, in one snapshot, by sets: what the orders say against what the other tables say.
+//! Adding the rows up, in one snapshot, by sets: what the orders say against what the other tables
+//! say.
 use tokio_postgres::{Client, Row};
 
 use doorbuster_core::money::{Money, PaymentId, RefundCause};
 use doorbuster_core::{ItemId, Millis};
 
-use crate::contract::{Check, Finding, Notice};
+use crate::contract::{Check, Finding, RefundNotice};
 use crate::limits::{FINDINGS_MAX, NOTICES_MAX, PG_CHECK_WAIT};
-use crate::line;
 use crate::store::StoreResult;
+use crate::waitlist;
 
 use super::Postgres;
 use super::connect;
 use super::failure::Failure;
 use super::money::notices;
 use super::read::as_limit;
-use super::rows::word;
-use super::run::{Again, Tries};
+use super::rows::parse_text;
+use super::run::{RetryState, RetryUnknown};
 use super::shared::Shared;
 
-/// Each query finds rows of one kind: the item, and the numbers as text. The rule that they break stands beside it.
+/// Each query finds rows of one kind: the item, and the numbers as text. The rule that they break
+/// stands beside it.
 const QUERIES: &[(&str, &str)] = &[
     (
         "I4",
@@ -123,26 +125,27 @@ impl Postgres {
     /// I1, I2, I4, I5, the guard of every grant, that feeds have no gaps, and places in line.
     pub(crate) async fn check(&self) -> StoreResult<Check> {
         let shared = self.shared();
-        shared.gate()?;
+        shared.check_accepting()?;
         let checked_at = self.now();
-        let mut tries = Tries::new();
+        let mut tries = RetryState::new();
         loop {
             match check(shared).await {
                 Ok((findings, notices)) => return Ok(Check { checked_at, findings, notices }),
-                Err(failure) => {
-                    tries.again(shared, failure, Again::Safe).await.map_err(|f| shared.judge(f))?
-                }
+                Err(failure) => tries
+                    .wait_to_retry(shared, failure, RetryUnknown::Allowed)
+                    .await
+                    .map_err(|f| shared.store_error(f))?,
             }
         }
     }
 }
 
-async fn check(shared: &Shared) -> Result<(Vec<Finding>, Vec<Notice>), Failure> {
+async fn check(shared: &Shared) -> Result<(Vec<Finding>, Vec<RefundNotice>), Failure> {
     snapshot(shared, async |client| {
         let wait = format!("SET LOCAL statement_timeout = {}", PG_CHECK_WAIT.as_millis());
         client.batch_execute(&wait).await?;
         let mut findings = Vec::new();
-        for (rule, sql) in QUERIES.iter().chain(line::CHECKS) {
+        for (rule, sql) in QUERIES.iter().chain(waitlist::CHECKS) {
             let found = client.query(&format!("{sql} LIMIT {FINDINGS_MAX}"), &[]).await?;
             for row in found.iter().take(FINDINGS_MAX - findings.len()) {
                 findings.push(finding(rule, row)?);
@@ -154,9 +157,9 @@ async fn check(shared: &Shared) -> Result<(Vec<Finding>, Vec<Notice>), Failure> 
     .await
 }
 
-fn notice(row: &Row) -> Result<Notice, Failure> {
-    Ok(Notice {
-        what: word(row, 0, "cause of a refund", RefundCause::parse)?,
+fn notice(row: &Row) -> Result<RefundNotice, Failure> {
+    Ok(RefundNotice {
+        what: parse_text(row, 0, "cause of a refund", RefundCause::parse)?,
         item: row.try_get::<_, Option<i64>>(1)?.map(ItemId),
         payment: PaymentId(row.try_get(2)?),
         order: row.try_get(3)?,
@@ -173,7 +176,8 @@ fn finding(rule: &'static str, row: &Row) -> Result<Finding, Failure> {
     })
 }
 
-/// Reads in one snapshot, on a session of its own that goes with it: an audit that is given up does not hold up others.
+/// Reads in one snapshot, on a session of its own that goes with it: an audit that is given up does
+/// not hold up others.
 pub(super) async fn snapshot<T>(
     shared: &Shared,
     read: impl AsyncFnOnce(&Client) -> Result<T, Failure>,
@@ -186,7 +190,7 @@ pub(super) async fn snapshot<T>(
         Ok(value)
     };
     let outcome =
-        tokio::time::timeout(PG_CHECK_WAIT, outcome).await.unwrap_or(Err(Failure::Silent));
+        tokio::time::timeout(PG_CHECK_WAIT, outcome).await.unwrap_or(Err(Failure::TimedOut));
     if outcome.is_err() {
         drop(deadpool_postgres::Object::take(object));
     }

@@ -1,30 +1,33 @@
 //! Checkouts in PostgreSQL, and the documents of the built-in provider.
 //!
-//! How long an order waits for its provider stands in the order as well (`ask_ms`), so that expiry need not pass by those that wait. When an open checkout is
-//! to be closed (`due`) follows its order: whatever changes orders writes it too (`flush`).
+//! How long an order waits for its provider stands in the order as well (`provider_wait_ms`), so
+//! that expiry need not pass by those that wait. When an open checkout is to be closed (`due`)
+//! follows its order: whatever changes orders writes it too (`flush`).
 use std::sync::Arc;
 
-use doorbuster_core::money::{self, Checkout, CheckoutKept};
+use doorbuster_core::money::{self, Checkout, CheckoutOutcome};
 use doorbuster_core::{Order, OrderState, TicketId};
 
-use crate::contract::PutOff;
+use crate::contract::CheckoutDeferral;
 use crate::limits::PAGE_ROWS_MAX;
 use crate::store::StoreResult;
 
 use super::failure::Failure;
 use super::flush::{self, Query};
 use super::ledger::PostgresLedger;
-use super::prefetch::{self, Due};
+use super::prefetch::{self, DueOrder};
 use super::read::as_limit;
 use super::rows::money::{checkout as row, checkout_at, checkout_columns};
 use super::rows::{self, int};
-use super::run::{Again, Committed, Tries, answer, fate, leave};
+use super::run::{
+    Committed, RetryState, RetryUnknown, await_answer, await_commit, return_connection,
+};
 use super::shared::Shared;
 use super::{Postgres, connect};
 
 impl Postgres {
-    pub(crate) async fn keep_checkout(&self, checkout: Checkout) -> StoreResult<CheckoutKept> {
-        self.job(Again::Safe, move |ledger| money::keep_checkout(ledger, &checkout)).await
+    pub(crate) async fn keep_checkout(&self, checkout: Checkout) -> StoreResult<CheckoutOutcome> {
+        self.job(RetryUnknown::Allowed, move |ledger| money::keep_checkout(ledger, &checkout)).await
     }
 
     pub(crate) async fn checkout(&self, order: TicketId) -> StoreResult<Option<Checkout>> {
@@ -43,7 +46,10 @@ impl Postgres {
         order: TicketId,
         session: String,
     ) -> StoreResult<bool> {
-        self.job(Again::Safe, move |ledger| money::close_checkout(ledger, &order, &session)).await
+        self.job(RetryUnknown::Allowed, move |ledger| {
+            money::close_checkout(ledger, &order, &session)
+        })
+        .await
     }
 
     pub(crate) async fn checkouts_to_close(
@@ -65,21 +71,22 @@ impl Postgres {
         .await
     }
 
-    /// Whoever does not learn what came of it finds the same when it is run again, put off from then on.
-    pub(crate) async fn put_off_checkouts(&self, all: Vec<PutOff>) -> StoreResult<usize> {
+    /// Whoever does not learn what came of it finds the same when it is run again, put off from
+    /// then on.
+    pub(crate) async fn defer_checkouts(&self, all: Vec<CheckoutDeferral>) -> StoreResult<usize> {
         let shared = Arc::clone(self.shared());
-        shared.gate()?;
-        self.to_its_end(async move {
-            let mut tries = Tries::new();
+        shared.check_accepting()?;
+        self.run_to_completion(async move {
+            let mut tries = RetryState::new();
             loop {
                 let failure = match put_off(&shared, &all).await {
-                    Ok(done) => return Ok(done.told(&shared, &tries).await),
+                    Ok(done) => return Ok(done.publish(&shared, &tries).await),
                     Err(failure) => failure,
                 };
                 tries
-                    .again(&shared, failure, Again::Safe)
+                    .wait_to_retry(&shared, failure, RetryUnknown::Allowed)
                     .await
-                    .map_err(|failure| shared.judge(failure))?;
+                    .map_err(|failure| shared.store_error(failure))?;
             }
         })
         .await
@@ -90,7 +97,8 @@ impl Postgres {
             .await
     }
 
-    /// Whoever does not learn what came of it has to look: the same again would find its own document.
+    /// Whoever does not learn what came of it has to look: the same again would find its own
+    /// document.
     pub(crate) async fn sandbox_swap(
         &self,
         key: String,
@@ -111,10 +119,10 @@ impl Postgres {
             };
             Ok(changed == 1)
         };
-        self.job(Again::Never, swap).await
+        self.job(RetryUnknown::Never, swap).await
     }
 
-    pub(crate) async fn sandbox_forget(
+    pub(crate) async fn sandbox_delete(
         &self,
         documents: Vec<(String, String)>,
     ) -> StoreResult<usize> {
@@ -124,7 +132,7 @@ impl Postgres {
                  WHERE s.key = t.key AND s.value = t.value";
             ledger.run(sql, &[&keys, &values])
         };
-        let gone = self.job(Again::Safe, forget).await?;
+        let gone = self.job(RetryUnknown::Allowed, forget).await?;
         Ok(usize::try_from(gone).unwrap_or(usize::MAX))
     }
 
@@ -141,25 +149,26 @@ impl Postgres {
     }
 }
 
-/// Puts checkouts off in sets: read under their orders' locks, changed by the rules, written together.
-async fn put_off(shared: &Shared, all: &[PutOff]) -> Result<Committed<usize>, Failure> {
+/// Puts checkouts off in sets: read under their orders' locks, changed by the rules, written
+/// together.
+async fn put_off(shared: &Shared, all: &[CheckoutDeferral]) -> Result<Committed<usize>, Failure> {
     let object = connect::get(&shared.writes).await?;
     let outcome = async {
         let parts = all.iter().filter_map(|it| it.order.parts());
-        let due: Vec<Due> =
-            parts.map(|parts| Due { grant: parts.grant, n: parts.n, item: None }).collect();
-        let (held, told) = answer(prefetch::orders(&object, &due)).await?;
-        let mut ledger = PostgresLedger::prefetched(held, shared.clock.of(told));
+        let due: Vec<DueOrder> =
+            parts.map(|parts| DueOrder { grant: parts.grant, n: parts.n, item: None }).collect();
+        let (cache, publish) = await_answer(prefetch::orders(&object, &due)).await?;
+        let mut ledger = PostgresLedger::prefetched(cache, shared.clock.for_transaction(publish));
         let mut later = Vec::with_capacity(all.len());
         for it in all {
             let Some(parts) = it.order.parts().filter(|_| is_open(&ledger, it)) else { continue };
             let now = ledger.now;
-            if it.in_vain {
-                money::asked_in_vain(&mut ledger, &it.order, &it.session, now)?;
+            if it.no_answer {
+                money::record_unanswered_check(&mut ledger, &it.order, &it.session, now)?;
             }
             // One that got more time meanwhile is not due before.
             let waits = ledger
-                .held
+                .cache
                 .orders
                 .get(&it.order)
                 .filter(|order| order.state == OrderState::Reserved);
@@ -167,21 +176,23 @@ async fn put_off(shared: &Shared, all: &[PutOff]) -> Result<Committed<usize>, Fa
             later.push((parts.grant, parts.n, due));
         }
         let writer = shared.writer();
-        let mut queries = flush::queries(&ledger.held, ledger.now, writer, false);
+        let mut queries = flush::queries(&ledger.cache, ledger.now, writer, false);
         // Behind what writes a checkout, which has it closed when its order is due.
         queries.push(Query::put_off(&later));
-        let news = fate(flush::commit(&object, &queries, ledger.held.hint(writer))).await?;
-        Ok(Committed { value: later.len(), orders: Vec::new(), events: false, news })
+        let transaction_id =
+            await_commit(flush::commit(&object, &queries, ledger.cache.commit_notice(writer)))
+                .await?;
+        Ok(Committed { value: later.len(), orders: Vec::new(), events: false, transaction_id })
     }
     .await;
     if let Err(failure) = &outcome {
-        leave(object, failure).await;
+        return_connection(object, failure).await;
     }
     outcome
 }
 
 /// Whether the order keeps this checkout, and it is open.
-fn is_open(ledger: &PostgresLedger<'_>, it: &PutOff) -> bool {
-    let kept = ledger.held.checkouts.get(&it.order);
+fn is_open(ledger: &PostgresLedger<'_>, it: &CheckoutDeferral) -> bool {
+    let kept = ledger.cache.checkouts.get(&it.order);
     kept.is_some_and(|kept| kept.row.open && kept.row.session == it.session)
 }

@@ -1,7 +1,8 @@
 //! The database's time on this node: measured, and carried on by the monotonic clock.
 //!
-//! Whatever the database says is the time, or its own transactions and this node would differ. Beside it runs a careful clock, which follows a step of the
-//! database's only slowly: nothing that must not come early (an expiry, an opening) goes by a clock that somebody set forward.
+//! Whatever the database says is the time, or its own transactions and this node would differ.
+//! Beside it runs a careful clock, which follows a step of the database's only slowly: nothing that
+//! must not come early (an expiry, an opening) goes by a clock that somebody set forward.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use doorbuster_core::Millis;
 
 use crate::limits::{
-    PG_CLOCK_PULL_EVERY, PG_CLOCK_PULL_MAX, PG_CLOCK_ROUND_TRIP_MAX, PG_CLOCK_STEP_MAX,
+    PG_CLOCK_ROUND_TRIP_MAX, PG_CLOCK_SLEW_EVERY, PG_CLOCK_SLEW_MAX, PG_CLOCK_STEP_MAX,
 };
 
 /// Store time.
@@ -20,20 +21,21 @@ pub(super) struct Clock {
     /// Database time at `born`, in milliseconds.
     at_birth: AtomicI64,
     /// The careful clock's time at `born`.
-    careful_at_birth: AtomicI64,
+    monotonic_at_birth: AtomicI64,
     /// When the careful clock was last pulled, in milliseconds since `born`.
-    pulled: AtomicI64,
+    slewed_at: AtomicI64,
     /// Whether the two differ by more than a step may be.
     stepped: AtomicBool,
-    /// When the look began from which this node last showed what is committed, in milliseconds since `born`.
+    /// When the look began from which this node last showed what is committed, in milliseconds
+    /// since `born`.
     saw: AtomicI64,
 }
 
 impl Clock {
     pub(super) fn new(fixed: Option<Arc<dyn Fn() -> Millis + Send + Sync>>) -> Self {
-        let [at_birth, careful_at_birth, pulled, saw] = [0; 4].map(AtomicI64::new);
+        let [at_birth, monotonic_at_birth, slewed_at, saw] = [0; 4].map(AtomicI64::new);
         let stepped = AtomicBool::new(false);
-        Self { fixed, born: Instant::now(), at_birth, careful_at_birth, pulled, stepped, saw }
+        Self { fixed, born: Instant::now(), at_birth, monotonic_at_birth, slewed_at, stepped, saw }
     }
 
     pub(super) fn now(&self) -> Millis {
@@ -44,11 +46,11 @@ impl Clock {
     }
 
     /// The time, or less where the database's clock was set forward.
-    pub(super) fn careful(&self) -> Millis {
+    pub(super) fn monotonic(&self) -> Millis {
         match &self.fixed {
             Some(fixed) => fixed(),
             None => {
-                let careful = self.careful_at_birth.load(Ordering::Acquire);
+                let careful = self.monotonic_at_birth.load(Ordering::Acquire);
                 Millis(careful.min(self.at_birth.load(Ordering::Acquire)))
                     .plus(millis(self.born.elapsed()))
             }
@@ -56,22 +58,22 @@ impl Clock {
     }
 
     /// Whether the database's clock was set, and the careful one has not come up with it.
-    pub(super) fn was_stepped(&self) -> bool {
+    pub(super) fn has_stepped(&self) -> bool {
         self.stepped.load(Ordering::Acquire)
     }
 
     /// This node shows what a look saw that began then.
-    pub(super) fn saw(&self, began: Instant) {
+    pub(super) fn set_seen(&self, began: Instant) {
         self.saw.store(millis(began.saturating_duration_since(self.born)), Ordering::Release);
     }
 
     /// What this node shows may lack anything.
-    pub(super) fn saw_nothing(&self) {
+    pub(super) fn forget_seen(&self) {
         self.saw.store(i64::MIN / 2, Ordering::Release);
     }
 
     /// How old what this node shows may be.
-    pub(super) fn unseen_for(&self) -> Duration {
+    pub(super) fn staleness(&self) -> Duration {
         let now = millis(self.born.elapsed());
         Duration::from_millis(
             now.saturating_sub(self.saw.load(Ordering::Acquire)).max(0).unsigned_abs(),
@@ -79,37 +81,39 @@ impl Clock {
     }
 
     /// The time of a transaction to which the database told its own.
-    pub(super) fn of(&self, told: Millis) -> Millis {
+    pub(super) fn for_transaction(&self, told: Millis) -> Millis {
         self.fixed.as_ref().map_or(told, |fixed| fixed())
     }
 
-    /// Takes a measurement: what the database said, between these two instants. One that took long says too little.
-    pub(super) fn measure(&self, asked: Instant, told: Millis, answered: Instant) {
+    /// Takes a measurement: what the database said, between these two instants. One that took long
+    /// says too little.
+    pub(super) fn add_sample(&self, asked: Instant, told: Millis, answered: Instant) {
         let round_trip = answered.duration_since(asked);
         if round_trip > PG_CLOCK_ROUND_TRIP_MAX && self.at_birth.load(Ordering::Acquire) != 0 {
             return;
         }
         let since_birth = asked.saturating_duration_since(self.born) + round_trip / 2;
         let is_first = self.at_birth.swap(told.0 - millis(since_birth), Ordering::AcqRel) == 0;
-        self.pull(told.0 - millis(since_birth), millis(since_birth), is_first);
+        self.slew(told.0 - millis(since_birth), millis(since_birth), is_first);
     }
 
     /// Moves the careful clock towards this time at birth, a little at a time.
-    fn pull(&self, at_birth: i64, now: i64, is_first: bool) {
+    fn slew(&self, at_birth: i64, now: i64, is_first: bool) {
         if is_first {
-            return self.careful_at_birth.store(at_birth, Ordering::Release);
+            return self.monotonic_at_birth.store(at_birth, Ordering::Release);
         }
-        let ahead = at_birth - self.careful_at_birth.load(Ordering::Acquire);
-        if now - self.pulled.load(Ordering::Acquire) >= millis(PG_CLOCK_PULL_EVERY) {
-            self.pulled.store(now, Ordering::Release);
-            let most = millis(PG_CLOCK_PULL_MAX);
-            self.careful_at_birth.fetch_add(ahead.clamp(-most, most), Ordering::AcqRel);
+        let ahead = at_birth - self.monotonic_at_birth.load(Ordering::Acquire);
+        if now - self.slewed_at.load(Ordering::Acquire) >= millis(PG_CLOCK_SLEW_EVERY) {
+            self.slewed_at.store(now, Ordering::Release);
+            let most = millis(PG_CLOCK_SLEW_MAX);
+            self.monotonic_at_birth.fetch_add(ahead.clamp(-most, most), Ordering::AcqRel);
         }
         let stepped = ahead.abs() > millis(PG_CLOCK_STEP_MAX);
         match (self.stepped.swap(stepped, Ordering::AcqRel), stepped) {
             (false, true) => tracing::error!(
                 ahead_ms = ahead,
-                "the database's clock was set: orders expire and sales open by the earlier of its time and the time as it was, which is moved towards it by 20 ms a second"
+                "the database's clock was set: orders expire and sales open by the earlier of its \
+                 time and the time as it was, which is moved towards it by 20 ms a second"
             ),
             (true, false) => tracing::info!("the database's clock is believed again"),
             _ => {}
@@ -129,10 +133,10 @@ mod tests {
     fn time_goes_on_from_the_middle_of_the_round_trip() {
         let clock = Clock::new(None);
         let asked = clock.born + Duration::from_millis(10);
-        clock.measure(asked, Millis(1_000_000), asked + Duration::from_millis(20));
+        clock.add_sample(asked, Millis(1_000_000), asked + Duration::from_millis(20));
         let now = clock.now().0;
         assert!((999_980..1_000_500).contains(&now), "{now}");
-        clock.measure(asked, Millis(5), asked + PG_CLOCK_ROUND_TRIP_MAX * 2);
+        clock.add_sample(asked, Millis(5), asked + PG_CLOCK_ROUND_TRIP_MAX * 2);
         assert!(clock.now().0 >= now, "a slow answer is no measurement");
     }
 
@@ -141,35 +145,39 @@ mod tests {
         let clock = Clock::new(None);
         let tell = |after_ms: i64, told: i64| {
             let at = clock.born + Duration::from_millis(after_ms.unsigned_abs());
-            clock.measure(at, Millis(told + after_ms), at);
+            clock.add_sample(at, Millis(told + after_ms), at);
         };
         tell(0, 10_000_000);
-        assert!(!clock.was_stepped());
+        assert!(!clock.has_stepped());
         tell(10, 13_600_000);
         assert!(
-            clock.was_stepped() && clock.now().0 >= 13_600_000,
+            clock.has_stepped() && clock.now().0 >= 13_600_000,
             "the database's time is the time"
         );
-        assert!((10_000_000..10_001_000).contains(&clock.careful().0), "{:?}", clock.careful());
+        assert!((10_000_000..10_001_000).contains(&clock.monotonic().0), "{:?}", clock.monotonic());
         tell(20, 13_600_000);
         tell(5_000, 13_600_000);
-        assert!(clock.careful().0 < 10_001_000, "it is pulled by little: {:?}", clock.careful());
+        assert!(
+            clock.monotonic().0 < 10_001_000,
+            "it is pulled by little: {:?}",
+            clock.monotonic()
+        );
         tell(6_500, 6_400_000);
         assert!(
-            clock.was_stepped() && clock.careful().0 < 6_401_000,
+            clock.has_stepped() && clock.monotonic().0 < 6_401_000,
             "nothing is late by a clock that was set back"
         );
         tell(8_000, 10_000_000);
-        assert!(!clock.was_stepped());
+        assert!(!clock.has_stepped());
     }
 
     #[test]
     fn what_a_node_shows_is_as_old_as_the_beginning_of_its_look() {
         let clock = Clock::new(None);
-        clock.saw(clock.born);
+        clock.set_seen(clock.born);
         std::thread::sleep(Duration::from_millis(5));
-        assert!(clock.unseen_for() >= Duration::from_millis(5));
-        clock.saw(Instant::now());
-        assert!(clock.unseen_for() < Duration::from_secs(1));
+        assert!(clock.staleness() >= Duration::from_millis(5));
+        clock.set_seen(Instant::now());
+        assert!(clock.staleness() < Duration::from_secs(1));
     }
 }

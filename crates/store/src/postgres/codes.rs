@@ -9,7 +9,7 @@ use crate::store::{CodeHash, StoreResult};
 
 use super::failure::Failure;
 use super::rows::number;
-use super::run::Again;
+use super::run::RetryUnknown;
 use super::{Postgres, PostgresLedger};
 
 type Done<T> = Result<T, Failure>;
@@ -46,7 +46,8 @@ fn add(
 }
 
 fn spend(ledger: &mut PostgresLedger<'_>, sale: &str, hash: &[u8], buyer: &str) -> Done<bool> {
-    // Whoever spends a code holds it until the end, so that the uses are counted one after the other.
+    // Whoever spends a code holds it until the end, so that the uses are counted one after the
+    // other.
     let free =
         "SELECT spent < uses FROM access_code WHERE sale_id = $1 AND hash = $2 FOR NO KEY UPDATE";
     let Some(is_free) = ledger.one(free, &[&sale, &hash], |row| Ok(row.try_get::<_, bool>(0)?))?
@@ -77,8 +78,9 @@ impl Postgres {
         uses: u32,
     ) -> StoreResult<CodesOutcome> {
         let sale = sale.to_owned();
-        // Done twice it would meet its own codes: its caller is told that nobody knows, and makes others.
-        self.job(Again::Never, move |ledger| add(ledger, &sale, &hashes, uses)).await
+        // Done twice it would meet its own codes: its caller is told that nobody knows, and makes
+        // others.
+        self.job(RetryUnknown::Never, move |ledger| add(ledger, &sale, &hashes, uses)).await
     }
 
     pub(crate) async fn spend_code(
@@ -93,7 +95,8 @@ impl Postgres {
             return Ok(false);
         }
         let (sale, buyer) = (sale.to_owned(), buyer.clone());
-        self.job(Again::Safe, move |ledger| spend(ledger, &sale, &hash, buyer.as_str())).await
+        self.job(RetryUnknown::Allowed, move |ledger| spend(ledger, &sale, &hash, buyer.as_str()))
+            .await
     }
 
     pub(crate) async fn code_counts(&self, sale: &str) -> StoreResult<CodeCounts> {

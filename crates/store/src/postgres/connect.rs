@@ -1,4 +1,5 @@
-//! Ways to the database: the address, what a session is set to, pools, and what is looked at before the first one is used.
+//! Ways to the database: the address, what a session is set to, pools, and what is looked at before
+//! the first one is used.
 use std::time::Duration;
 
 use deadpool_postgres::{
@@ -9,7 +10,7 @@ use tokio_postgres::Client;
 
 use crate::contract::OpenError;
 use crate::limits::{
-    PG_CONNECT_WAIT, PG_IDLE_IN_TRANSACTION, PG_LOCK_WAIT, PG_POOL_WAIT, PG_SILENCE,
+    PG_ANSWER_WAIT, PG_CONNECT_WAIT, PG_IDLE_IN_TRANSACTION, PG_LOCK_WAIT, PG_POOL_WAIT,
     PG_STATEMENT_WAIT, PG_WAITING_MAX,
 };
 
@@ -18,7 +19,8 @@ use super::failure::Failure;
 /// The oldest server that has what the statements use, by `server_version_num`.
 const SERVER_MIN: i32 = 130_000;
 
-/// Plans are made once, when tables are still empty, and kept: nothing but the indexes may be chosen then.
+/// Plans are made once, when tables are still empty, and kept: nothing but the indexes may be
+/// chosen then.
 const WRITER_PLANS: &str = " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off";
 
 fn failed(reason: impl std::fmt::Display) -> OpenError {
@@ -48,7 +50,7 @@ pub(super) fn address(url: &str) -> Result<Address, OpenError> {
          -c jit=off -c client_min_messages=warning {given}"
     );
     config.options(options).connect_timeout(PG_CONNECT_WAIT);
-    config.keepalives_idle(Duration::from_secs(10)).tcp_user_timeout(PG_SILENCE);
+    config.keepalives_idle(Duration::from_secs(10)).tcp_user_timeout(PG_ANSWER_WAIT);
     if config.get_application_name().is_none() {
         config.application_name("doorbuster");
     }
@@ -69,7 +71,8 @@ pub(super) fn readers(address: &Address, size: usize) -> Result<Pool, OpenError>
 }
 
 fn pool(address: Address, size: usize) -> Result<Pool, OpenError> {
-    // Whoever fails in a transaction drops or rolls back its connection itself, so giving it back needs no query.
+    // Whoever fails in a transaction drops or rolls back its connection itself, so giving it back
+    // needs no query.
     let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let manager = Manager::from_config(address.config, address.tls, manager);
     let timeouts = Timeouts {
@@ -109,7 +112,10 @@ pub(super) async fn client(address: &Address) -> Result<Client, OpenError> {
 }
 
 /// That the server is new enough and keeps what it said; what an operator should know.
-pub(super) async fn look(client: &Client, allow_fsync_off: bool) -> Result<Vec<String>, OpenError> {
+pub(super) async fn check_server(
+    client: &Client,
+    allow_fsync_off: bool,
+) -> Result<Vec<String>, OpenError> {
     let sql = "SELECT current_setting('server_version_num')::int, current_setting('server_version'), current_setting('fsync'),
                       current_setting('full_page_writes'), current_setting('synchronous_commit'),
                       current_setting('synchronous_standby_names'), pg_is_in_recovery()";
@@ -139,7 +145,8 @@ pub(super) async fn look(client: &Client, allow_fsync_off: bool) -> Result<Vec<S
         );
     } else if standbys.is_empty() || synchronous == "local" {
         warnings.push(
-            "PostgreSQL has no synchronous standby (synchronous_standby_names): promises survive its crash, but not the loss of its disk or a failover"
+            "PostgreSQL has no synchronous standby (synchronous_standby_names): promises survive \
+             its crash, but not the loss of its disk or a failover"
                 .to_owned(),
         );
     }

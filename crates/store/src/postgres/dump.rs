@@ -12,13 +12,13 @@ use super::Postgres;
 use super::check::snapshot;
 use super::failure::Failure;
 use super::rows::{self, money};
-use super::{events, line};
+use super::{events, waitlist};
 
 impl Postgres {
     pub(crate) async fn dump(&self) -> StoreResult<Model> {
         let shared = self.shared();
-        shared.gate()?;
-        snapshot(shared, dump).await.map_err(|failure| shared.judge(failure))
+        shared.check_accepting()?;
+        snapshot(shared, dump).await.map_err(|failure| shared.store_error(failure))
     }
 }
 
@@ -66,7 +66,7 @@ async fn dump(client: &Client) -> Result<Model, Failure> {
         model.orders.insert(order.id, order);
     }
     let quotas = all(client, "SELECT item_id, buyer, used FROM quota", |row| {
-        let buyer = rows::word(row, 1, "buyer", BuyerId::new)?;
+        let buyer = rows::parse_text(row, 1, "buyer", BuyerId::new)?;
         Ok(((ItemId(row.try_get(0)?), buyer), rows::small(row, 2, "quota")?))
     });
     model.quotas.extend(quotas.await?);
@@ -76,9 +76,12 @@ async fn dump(client: &Client) -> Result<Model, Failure> {
     {
         model.recalls.insert(recall.id, recall);
     }
-    for place in
-        all(client, concat!("SELECT ", line::place_columns!(), " FROM waitlist w"), line::row)
-            .await?
+    for place in all(
+        client,
+        concat!("SELECT ", waitlist::entry_columns!(), " FROM waitlist w"),
+        waitlist::row,
+    )
+    .await?
     {
         model.places.insert((place.item, place.n), place);
     }
@@ -86,13 +89,14 @@ async fn dump(client: &Client) -> Result<Model, Failure> {
     Ok(model)
 }
 
-/// What happened (but to sales, which the rules do not know), prices, messages, payments, refunds and checkouts.
+/// What happened (but to sales, which the rules do not know), prices, messages, payments, refunds
+/// and checkouts.
 async fn dump_money(client: &Client, model: &mut Model) -> Result<(), Failure> {
     let told = concat!(
         "SELECT ",
-        events::told_columns!(),
+        events::event_columns!(),
         " FROM ",
-        events::told_rows!(),
+        events::event_rows!(),
         " ORDER BY e.seq"
     );
     let events = all(client, told, events::told).await?.into_iter().map(|told| told.event);

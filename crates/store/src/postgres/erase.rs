@@ -1,5 +1,6 @@
-//! Erasing a buyer, in PostgreSQL. Orders are found first, then found again under the locks of their grants: whoever changes an order, its checkout or
-//! what pays for it holds its grant. Their shares of the limits follow, in the order in which quotas are locked.
+//! Erasing a buyer, in PostgreSQL. Orders are found first, then found again under the locks of
+//! their grants: whoever changes an order, its checkout or what pays for it holds its grant. Their
+//! shares of the limits follow, in the order in which quotas are locked.
 use std::collections::BTreeMap;
 
 use tokio_postgres::Row;
@@ -7,29 +8,29 @@ use tokio_postgres::Row;
 use doorbuster_core::gate::draw::Seed;
 use doorbuster_core::{BuyerId, GrantId, RequestKey};
 
-use crate::contract::{Erased, Traces};
-use crate::erase::{self, Found, FoundOrder, Names};
-use crate::limits::ERASE_ROWS;
+use crate::contract::{BuyerTraces, Erased};
+use crate::erase::{self, ErasableOrder, ErasableRows, ErasedNames};
+use crate::limits::ERASE_ROWS_MAX;
 use crate::store::StoreResult;
 
 use super::failure::Failure;
 use super::read::as_limit;
-use super::run::Again;
+use super::run::RetryUnknown;
 use super::{Postgres, PostgresLedger, rows};
 
 type Done<T> = Result<T, Failure>;
 
 const LOCK_QUOTAS: &str = "SELECT FROM quota WHERE buyer IN ($1, $2) AND item_id = ANY($3) ORDER BY buyer, item_id FOR NO KEY UPDATE";
 
-fn order(row: &Row) -> Done<FoundOrder> {
+fn order(row: &Row) -> Done<ErasableOrder> {
     let (grant, n, key) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-    Ok(FoundOrder { grant, n, key, item: row.try_get(3)?, held: row.try_get(4)? })
+    Ok(ErasableOrder { grant, n, key, item: row.try_get(3)?, held: row.try_get(4)? })
 }
 
 /// Replaces the name in orders, with their share of the limits.
-fn orders(ledger: &mut PostgresLedger<'_>, names: &Names) -> Done<u64> {
+fn erase_orders(ledger: &mut PostgresLedger<'_>, names: &ErasedNames) -> Done<u64> {
     let (old, new) = (names.old.as_str(), names.new.as_str());
-    let limit = as_limit(ERASE_ROWS);
+    let limit = as_limit(ERASE_ROWS_MAX);
     let mut grants: Vec<i64> =
         ledger.all(erase::FIND_ORDERS, &[&old, &limit], |row| Ok(row.try_get(0)?))?;
     grants.sort_unstable();
@@ -40,7 +41,8 @@ fn orders(ledger: &mut PostgresLedger<'_>, names: &Names) -> Done<u64> {
     let ids: Vec<GrantId> = grants.iter().map(|id| GrantId(id.cast_unsigned())).collect();
     ledger.lock_grants(&ids)?;
     let mut found = ledger.all(erase::FIND_ORDERS, &[&old, &limit], order)?;
-    // One that came to rest meanwhile may be of a grant that is not locked: the next transaction has it.
+    // One that came to rest meanwhile may be of a grant that is not locked: the next transaction
+    // has it.
     found.retain(|order| grants.binary_search(&order.grant).is_ok());
     let mut shares: BTreeMap<i64, i64> = BTreeMap::new();
     for order in &found {
@@ -50,100 +52,113 @@ fn orders(ledger: &mut PostgresLedger<'_>, names: &Names) -> Done<u64> {
     ledger.all(LOCK_QUOTAS, &[&old, &new, &items], |_| Ok(()))?;
     for order in &found {
         let key = names.key(&order.key);
-        ledger.run(erase::ORDER, &[&new, &key.as_str(), &order.grant, &order.n, &old])?;
+        ledger.run(erase::RENAME_ORDER, &[&new, &key.as_str(), &order.grant, &order.n, &old])?;
     }
     for (item, held) in shares {
-        ledger.run(erase::LESS_QUOTA, &[&held, &old, &item])?;
-        ledger.run(erase::MORE_QUOTA, &[&new, &item, &held])?;
-        ledger.run(erase::NO_QUOTA, &[&old, &item])?;
+        ledger.run(erase::DECREASE_QUOTA, &[&held, &old, &item])?;
+        ledger.run(erase::INCREASE_QUOTA, &[&new, &item, &held])?;
+        ledger.run(erase::DELETE_QUOTA, &[&old, &item])?;
     }
     Ok(found.len() as u64)
 }
 
 /// Replaces the name elsewhere.
-fn others(ledger: &PostgresLedger<'_>, names: &Names, found: &Found) -> Done<u64> {
+fn erase_other_rows(
+    ledger: &PostgresLedger<'_>,
+    names: &ErasedNames,
+    found: &ErasableRows,
+) -> Done<u64> {
     let (old, new) = (names.old.as_str(), names.new.as_str());
-    let mut rows = ledger.run(erase::BLOCK, &[&old, &ledger.now.0])?;
+    let mut rows = ledger.run(erase::RENAME_BLOCK, &[&old, &ledger.now.0])?;
     for (grant, seq, key) in &found.feed {
         let key = key.as_deref().map(|key| names.key(key));
-        rows += ledger
-            .run(erase::FEED, &[&new, &key.as_ref().map(RequestKey::as_str), grant, seq, &old])?;
+        rows += ledger.run(
+            erase::RENAME_FEED,
+            &[&new, &key.as_ref().map(RequestKey::as_str), grant, seq, &old],
+        )?;
     }
-    for (seq, key) in &found.letters {
-        rows += ledger.run(erase::LETTER, &[&new, &names.key(key).as_str(), seq, &old])?;
+    for (seq, key) in &found.dead_tickets {
+        rows +=
+            ledger.run(erase::RENAME_DEAD_TICKET, &[&new, &names.key(key).as_str(), seq, &old])?;
     }
-    for (item, n, key) in &found.line {
-        rows += ledger.run(erase::LINE, &[&new, &names.key(key).as_str(), item, n, &old])?;
+    for (item, n, key) in &found.waitlist {
+        rows +=
+            ledger.run(erase::RENAME_WAITLIST, &[&new, &names.key(key).as_str(), item, n, &old])?;
     }
     for seq in &found.events {
-        rows += ledger.run(erase::EVENT, &[&old, &new, seq])?;
+        rows += ledger.run(erase::RENAME_EVENT, &[&old, &new, seq])?;
     }
     for (sale, seed) in &found.places {
         let lot = Seed::new(*seed).lot(new);
-        rows += ledger.run(erase::DRAWN, &[&new, &lot.bytes().as_slice(), sale, &old])?;
-        rows += ledger.run(erase::PLACE, &[&new, sale, &old])?;
+        rows += ledger.run(erase::RENAME_DRAWN, &[&new, &lot.bytes().as_slice(), sale, &old])?;
+        rows += ledger.run(erase::RENAME_VISITOR, &[&new, sale, &old])?;
     }
     for (sale, hash) in &found.codes {
-        rows += ledger.run(erase::CODE, &[&new, sale, hash, &old])?;
+        rows += ledger.run(erase::RENAME_CODE, &[&new, sale, hash, &old])?;
     }
     Ok(rows)
 }
 
 impl Postgres {
-    pub(crate) async fn traces(&self, buyer: &BuyerId) -> StoreResult<Traces> {
+    pub(crate) async fn traces(&self, buyer: &BuyerId) -> StoreResult<BuyerTraces> {
         let buyer = buyer.as_str();
         let counted = self
             .all(erase::TRACES, &[&buyer], |row| {
-                let (sale, word, is_order, rows): (String, String, i32, i64) =
+                let (sale, parse_text, is_order, rows): (String, String, i32, i64) =
                     (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
-                Ok((sale, word, is_order != 0, rows.unsigned_abs()))
+                Ok((sale, parse_text, is_order != 0, rows.unsigned_abs()))
             })
             .await?;
-        let mut traces = Traces::default();
-        for (sale, word, is_order, rows) in counted {
-            let known = traces.count(sale, &word, is_order, rows);
-            known.ok_or_else(|| self.shared().judge(rows::bad("reason to hold a row back")))?;
+        let mut traces = BuyerTraces::default();
+        for (sale, parse_text, is_order, rows) in counted {
+            let known = traces.count(sale, &parse_text, is_order, rows);
+            known.ok_or_else(|| {
+                self.shared().store_error(rows::bad_row("reason to hold a row back"))
+            })?;
         }
         traces.blocked =
             self.one(erase::IS_BLOCKED, &[&buyer, &self.now().0], |_| Ok(())).await?.is_some();
         Ok(traces)
     }
 
-    async fn find(&self, buyer: &str) -> StoreResult<Found> {
-        let limit = as_limit(ERASE_ROWS);
+    async fn find(&self, buyer: &str) -> StoreResult<ErasableRows> {
+        let limit = as_limit(ERASE_ROWS_MAX);
         let seed = |row: &Row| {
             let seed: &[u8] = row.try_get(1)?;
-            Ok((row.try_get(0)?, seed.try_into().map_err(|_| rows::bad("seed"))?))
+            Ok((row.try_get(0)?, seed.try_into().map_err(|_| rows::bad_row("seed"))?))
         };
         let by: super::ledger::Params<'_> = &[&buyer, &limit];
-        Ok(Found {
+        Ok(ErasableRows {
             feed: self
                 .all(erase::FIND_FEED, by, |row| {
                     Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
                 })
                 .await?,
-            letters: self
-                .all(erase::FIND_LETTERS, by, |row| Ok((row.try_get(0)?, row.try_get(1)?)))
+            dead_tickets: self
+                .all(erase::FIND_DEAD_TICKETS, by, |row| Ok((row.try_get(0)?, row.try_get(1)?)))
                 .await?,
-            line: self
-                .all(erase::FIND_LINE, by, |row| {
+            waitlist: self
+                .all(erase::FIND_WAITLIST, by, |row| {
                     Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
                 })
                 .await?,
             events: self.all(erase::FIND_EVENTS, by, |row| Ok(row.try_get(0)?)).await?,
-            places: self.all(erase::FIND_PLACES, by, seed).await?,
+            places: self.all(erase::FIND_VISITORS, by, seed).await?,
             codes: self
                 .all(erase::FIND_CODES, by, |row| Ok((row.try_get(0)?, row.try_get(1)?)))
                 .await?,
         })
     }
 
-    pub(crate) async fn erase_some(&self, buyer: &BuyerId) -> StoreResult<Erased> {
-        let names = Names::of(buyer, &self.shared().id_key);
+    pub(crate) async fn erase_batch(&self, buyer: &BuyerId) -> StoreResult<Erased> {
+        let names = ErasedNames::for_buyer(buyer, &self.shared().id_key);
         let found = self.find(buyer.as_str()).await?;
         let erase = move |ledger: &mut PostgresLedger<'_>| {
-            Ok(Erased { orders: orders(ledger, &names)?, other: others(ledger, &names, &found)? })
+            Ok(Erased {
+                orders: erase_orders(ledger, &names)?,
+                other: erase_other_rows(ledger, &names, &found)?,
+            })
         };
-        self.job(Again::Safe, erase).await
+        self.job(RetryUnknown::Allowed, erase).await
     }
 }

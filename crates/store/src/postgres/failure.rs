@@ -1,4 +1,5 @@
-//! What goes wrong between here and the database, and what it means: run the transaction again, ask later, give one ticket up, or stop.
+//! What goes wrong between here and the database, and what it means: run the transaction again, ask
+//! later, give one ticket up, or stop.
 use tokio_postgres::error::SqlState;
 
 use crate::contract::StoreError;
@@ -7,14 +8,14 @@ use crate::contract::StoreError;
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The database, or the way to it, said no.
-    #[error("{}", said(.0))]
+    #[error("{}", error_text(.0))]
     Sql(#[from] tokio_postgres::Error),
     /// No connection could be had.
     #[error("no connection to the database: {0}")]
     NoConnection(String),
     /// No answer within the time that a transaction has.
     #[error("the database does not answer")]
-    Silent,
+    TimedOut,
     /// A row is not as the program wrote it.
     #[error("{0}")]
     Row(String),
@@ -28,12 +29,12 @@ pub enum Failure {
 
 /// What to do about a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum FailureKind {
     /// Somebody else was faster: the same again, at once.
     Conflict,
     /// The database is away, busy or changing hands: the same again, a little later.
-    Away,
-    /// As [`Kind::Away`], and the effect may have happened.
+    Unreachable,
+    /// As [`FailureKind::Unreachable`], and the effect may have happened.
     Unknown,
     /// It will fail again.
     Bad,
@@ -42,15 +43,15 @@ pub(super) enum Kind {
 }
 
 impl Failure {
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> FailureKind {
         match self {
-            Self::NoConnection(_) | Self::Silent => Kind::Away,
-            Self::Unknown(_) => Kind::Unknown,
-            Self::Row(_) | Self::Panicked(_) => Kind::Bad,
+            Self::NoConnection(_) | Self::TimedOut => FailureKind::Unreachable,
+            Self::Unknown(_) => FailureKind::Unknown,
+            Self::Row(_) | Self::Panicked(_) => FailureKind::Bad,
             Self::Sql(error) => match error.code() {
-                Some(code) => of_code(code),
-                None if error.is_closed() || is_io(error) => Kind::Away,
-                None => Kind::Bad,
+                Some(code) => kind_of_code(code),
+                None if error.is_closed() || is_io(error) => FailureKind::Unreachable,
+                None => FailureKind::Bad,
             },
         }
     }
@@ -59,7 +60,9 @@ impl Failure {
     pub(super) fn leaves_connection(&self) -> bool {
         match self {
             Self::Row(_) => true,
-            Self::Sql(error) => error.code().is_some_and(|code| of_code(code) != Kind::Away),
+            Self::Sql(error) => {
+                error.code().is_some_and(|code| kind_of_code(code) != FailureKind::Unreachable)
+            }
             _ => false,
         }
     }
@@ -67,7 +70,7 @@ impl Failure {
     /// The same, where COMMIT had been sent: what the database did not refuse may have happened.
     pub(super) fn after_commit(self) -> Self {
         match self.kind() {
-            Kind::Away if !matches!(&self, Self::Sql(error) if error.code().is_some_and(is_refused)) => {
+            FailureKind::Unreachable if !matches!(&self, Self::Sql(error) if error.code().is_some_and(is_refused)) => {
                 Self::Unknown(self.to_string())
             }
             _ => self,
@@ -79,30 +82,33 @@ fn is_io(error: &tokio_postgres::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
 }
 
-/// The database says that this statement did not happen, and goes on: its transaction is rolled back.
+/// The database says that this statement did not happen, and goes on: its transaction is rolled
+/// back.
 fn is_refused(code: &SqlState) -> bool {
     let ends_session =
         matches!(&code.code()[..2], "57" | "08" | "58") && *code != SqlState::QUERY_CANCELED;
     !ends_session
 }
 
-fn of_code(code: &SqlState) -> Kind {
+fn kind_of_code(code: &SqlState) -> FailureKind {
     let text = code.code();
     match &text[..2.min(text.len())] {
         // Serialisation and deadlock; a key that another transaction just took.
-        "40" => Kind::Conflict,
-        "23" if *code == SqlState::UNIQUE_VIOLATION => Kind::Conflict,
-        // Connections, shutdowns, timeouts, resources; a server that is read-only while it changes hands; a session that idled too long in a transaction.
-        "08" | "57" | "53" | "55" | "58" => Kind::Away,
-        "25" if text == "25006" || text == "25P03" => Kind::Away,
-        "XX" if text == "XX001" || text == "XX002" => Kind::Damaged,
-        _ => Kind::Bad,
+        "40" => FailureKind::Conflict,
+        "23" if *code == SqlState::UNIQUE_VIOLATION => FailureKind::Conflict,
+        // Connections, shutdowns, timeouts, resources; a server that is read-only while it changes
+        // hands; a session that idled too long in a transaction.
+        "08" | "57" | "53" | "55" | "58" => FailureKind::Unreachable,
+        "25" if text == "25006" || text == "25P03" => FailureKind::Unreachable,
+        "XX" if text == "XX001" || text == "XX002" => FailureKind::Damaged,
+        _ => FailureKind::Bad,
     }
 }
 
-/// What the database said, with its detail: `tokio_postgres` shows only that it said something. The detail of a row that is refused is that row, and with
-/// it whoever it is about: that is for no log.
-fn said(error: &tokio_postgres::Error) -> String {
+/// What the database said, with its detail: `tokio_postgres` shows only that it said something. The
+/// detail of a row that is refused is that row, and with it whoever it is about: that is for no
+/// log.
+fn error_text(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(db) => match db.detail().filter(|_| !db.code().code().starts_with("23")) {
             Some(detail) => format!("{} ({detail})", db.message()),
@@ -119,16 +125,18 @@ impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         let reason = failure.to_string();
         match failure.kind() {
-            Kind::Conflict | Kind::Away => Self::Unavailable { reason, may_have_happened: false },
-            Kind::Unknown => Self::Unavailable { reason, may_have_happened: true },
-            Kind::Bad => Self::Unexpected(reason),
-            Kind::Damaged => Self::Fatal(reason),
+            FailureKind::Conflict | FailureKind::Unreachable => {
+                Self::Unavailable { reason, may_have_happened: false }
+            }
+            FailureKind::Unknown => Self::Unavailable { reason, may_have_happened: true },
+            FailureKind::Bad => Self::Unexpected(reason),
+            FailureKind::Damaged => Self::Fatal(reason),
         }
     }
 }
 
 /// What a panic said.
-pub(super) fn words(panic: &(dyn std::any::Any + Send)) -> String {
+pub(super) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "without a word".to_owned())

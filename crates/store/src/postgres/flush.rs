@@ -1,17 +1,20 @@
-//! What a transaction changed, written in sets: a statement for each table that has anything, and COMMIT behind them, in one round trip.
+//! What a transaction changed, written in sets: a statement for each table that has anything, and
+//! COMMIT behind them, in one round trip.
 use deadpool_postgres::Object;
 use futures_util::future::join_all;
 use tokio_postgres::types::ToSql;
 
-use doorbuster_core::{BuyerId, Cause, Millis, Order, RecallTarget, RequestKey, Ticket, TicketId};
+use doorbuster_core::{
+    BuyerId, CloseCause, Millis, Order, RecallTarget, RequestKey, Ticket, TicketId,
+};
 
 use super::failure::Failure;
-use super::held::{Held, Kept, Quota};
+use super::row_cache::{CachedQuota, CachedRow, RowCache};
 use super::rows::{self, int};
 
 mod events;
-mod line;
 mod money;
+mod waitlist;
 
 type Value = Box<dyn ToSql + Sync + Send>;
 
@@ -39,7 +42,8 @@ impl Query {
     }
 }
 
-/// The channel on which a node says that it committed something. It is a hint: nothing depends on its being heard.
+/// The channel on which a node says that it committed something. It is a hint: nothing depends on
+/// its being heard.
 pub(super) const CHANNEL: &str = "doorbuster";
 
 fn value(value: impl ToSql + Sync + Send + 'static) -> Value {
@@ -47,18 +51,18 @@ fn value(value: impl ToSql + Sync + Send + 'static) -> Value {
 }
 
 /// Everything that differs from the tables, in the order in which rows may be written.
-pub(super) fn queries(held: &Held, now: Millis, writer: i32, catalogue: bool) -> Vec<Query> {
+pub(super) fn queries(cache: &RowCache, now: Millis, writer: i32, catalogue: bool) -> Vec<Query> {
     let mut queries = Vec::new();
-    orders(held, writer, &mut queries);
-    resolutions(held, writer, &mut queries);
-    feed(held, &mut queries);
-    quotas(held, &mut queries);
-    grants(held, now, &mut queries);
-    recalls(held, &mut queries);
-    line::places(held, &mut queries);
-    money::money(held, &mut queries);
-    events::events(held, &mut queries);
-    items(held, &mut queries);
+    orders(cache, writer, &mut queries);
+    resolutions(cache, writer, &mut queries);
+    feed(cache, &mut queries);
+    quotas(cache, &mut queries);
+    grants(cache, now, &mut queries);
+    recalls(cache, &mut queries);
+    waitlist::waitlist(cache, &mut queries);
+    money::money(cache, &mut queries);
+    events::events(cache, &mut queries);
+    items(cache, &mut queries);
     if catalogue {
         let sql = "UPDATE catalogue SET changed = pg_current_xact_id(), writer = $1";
         queries.push(Query { sql, values: vec![value(writer)] });
@@ -66,22 +70,25 @@ pub(super) fn queries(held: &Held, now: Millis, writer: i32, catalogue: bool) ->
     queries
 }
 
-fn orders(held: &Held, writer: i32, queries: &mut Vec<Query>) {
-    let mut made: Vec<_> =
-        held.made.iter().filter_map(|(id, node)| Some((held.orders.get(id)?, *node))).collect();
+fn orders(cache: &RowCache, writer: i32, queries: &mut Vec<Query>) {
+    let mut inserted: Vec<_> = cache
+        .inserted
+        .iter()
+        .filter_map(|(id, node)| Some((cache.orders.get(id)?, *node)))
+        .collect();
     // Two transactions that insert the same requests wait for each other in one order.
-    made.sort_by(|(a, _), (b, _)| (&a.buyer, &a.key).cmp(&(&b.buyer, &b.key)));
-    if !made.is_empty() {
+    inserted.sort_by(|(a, _), (b, _)| (&a.buyer, &a.key).cmp(&(&b.buyer, &b.key)));
+    if !inserted.is_empty() {
         let sql = "INSERT INTO orders (id, buyer, request_key, item_id, units, state, grant_id, n, reserved_at, pay_by, node, writer)
              SELECT id, buyer, key, item, units, 'reserved', grant_id, n, reserved_at, pay_by, node, $11
              FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
                          $9::bigint[], $10::bigint[])
                   AS t (id, buyer, key, item, units, grant_id, n, reserved_at, pay_by, node)";
         let text = |column: &dyn Fn(&Order) -> String| {
-            value(made.iter().map(|(o, _)| column(o)).collect::<Vec<_>>())
+            value(inserted.iter().map(|(o, _)| column(o)).collect::<Vec<_>>())
         };
         let number = |column: &dyn Fn(&Order) -> i64| {
-            value(made.iter().map(|(o, _)| column(o)).collect::<Vec<_>>())
+            value(inserted.iter().map(|(o, _)| column(o)).collect::<Vec<_>>())
         };
         let values = vec![
             text(&|o| o.id.to_string()),
@@ -93,12 +100,12 @@ fn orders(held: &Held, writer: i32, queries: &mut Vec<Query>) {
             number(&|o| int(o.n.0)),
             number(&|o| o.reserved_at.0),
             number(&|o| o.pay_by.0),
-            value(made.iter().map(|(_, node)| i64::from(node.0)).collect::<Vec<_>>()),
+            value(inserted.iter().map(|(_, node)| i64::from(node.0)).collect::<Vec<_>>()),
             value(writer),
         ];
         queries.push(Query { sql, values });
     }
-    let changed: Vec<_> = held.changed.iter().filter_map(|id| held.orders.get(id)).collect();
+    let changed: Vec<_> = cache.changed.iter().filter_map(|id| cache.orders.get(id)).collect();
     if !changed.is_empty() {
         let sql = "UPDATE orders SET state = t.state, pay_by = t.pay_by, paid_at = t.paid_at, ended_at = t.ended_at, writer = $7,
                                changed = pg_current_xact_id()
@@ -118,11 +125,11 @@ fn orders(held: &Held, writer: i32, queries: &mut Vec<Query>) {
     }
 }
 
-fn resolutions(held: &Held, writer: i32, queries: &mut Vec<Query>) {
-    let returned: Vec<_> = held
+fn resolutions(cache: &RowCache, writer: i32, queries: &mut Vec<Query>) {
+    let returned: Vec<_> = cache
         .returned
         .iter()
-        .filter_map(|(id, node)| Some((held.resolutions.get(id)?, *node)))
+        .filter_map(|(id, node)| Some((cache.resolutions.get(id)?, *node)))
         .collect();
     if returned.is_empty() {
         return;
@@ -131,7 +138,7 @@ fn resolutions(held: &Held, writer: i32, queries: &mut Vec<Query>) {
          SELECT ticket, grant_id, n, verdict, order_id, node, $7
          FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bigint[])
               AS t (ticket, grant_id, n, verdict, order_id, node)";
-    let words: Vec<_> = returned.iter().map(|(r, _)| rows::verdict_words(&r.verdict)).collect();
+    let words: Vec<_> = returned.iter().map(|(r, _)| rows::verdict_columns(&r.verdict)).collect();
     let values = vec![
         value(returned.iter().map(|(r, _)| r.ticket.to_string()).collect::<Vec<_>>()),
         value(returned.iter().map(|(r, _)| int(r.grant.0)).collect::<Vec<_>>()),
@@ -146,8 +153,8 @@ fn resolutions(held: &Held, writer: i32, queries: &mut Vec<Query>) {
     queries.push(Query { sql, values });
 }
 
-fn feed(held: &Held, queries: &mut Vec<Query>) {
-    let feed = &held.feed;
+fn feed(cache: &RowCache, queries: &mut Vec<Query>) {
+    let feed = &cache.feed;
     if feed.is_empty() {
         return;
     }
@@ -169,17 +176,19 @@ fn feed(held: &Held, queries: &mut Vec<Query>) {
     queries.push(Query { sql, values });
 }
 
-/// New rows must not have come meanwhile, else the statement fails and all is run again. Those that were there are locked, or only given back to: they are
-/// written by how much they changed, in the order in which they are locked, and hold nothing at the least, as the rules have it.
-fn quotas(held: &Held, queries: &mut Vec<Query>) {
+/// New rows must not have come meanwhile, else the statement fails and all is run again. Those that
+/// were there are locked, or only given back to: they are written by how much they changed, in the
+/// order in which they are locked, and hold nothing at the least, as the rules have it.
+fn quotas(cache: &RowCache, queries: &mut Vec<Query>) {
     let insert = "INSERT INTO quota (buyer, item_id, used) SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])";
     let update =
         "UPDATE quota SET used = greatest(quota.used + t.by, 0) FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS t (buyer, item, by)
          WHERE quota.buyer = t.buyer AND quota.item_id = t.item";
-    let is_new = |quota: &Quota| quota.read.is_none() && quota.used > 0;
-    let is_changed = |quota: &Quota| quota.read.is_some_and(|read| read != quota.used);
-    for (sql, wanted) in [(insert, &is_new as &dyn Fn(&Quota) -> bool), (update, &is_changed)] {
-        let rows: Vec<_> = held.quotas.iter().filter(|(_, quota)| wanted(quota)).collect();
+    let is_new = |quota: &CachedQuota| quota.read.is_none() && quota.used > 0;
+    let is_changed = |quota: &CachedQuota| quota.read.is_some_and(|read| read != quota.used);
+    for (sql, wanted) in [(insert, &is_new as &dyn Fn(&CachedQuota) -> bool), (update, &is_changed)]
+    {
+        let rows: Vec<_> = cache.quotas.iter().filter(|(_, quota)| wanted(quota)).collect();
         if rows.is_empty() {
             continue;
         }
@@ -197,7 +206,7 @@ fn quotas(held: &Held, queries: &mut Vec<Query>) {
 }
 
 /// Closed grants first, so that a slot never has two open ones.
-fn grants(held: &Held, now: Millis, queries: &mut Vec<Query>) {
+fn grants(cache: &RowCache, now: Millis, queries: &mut Vec<Query>) {
     let update = "UPDATE slot_grant SET granted = $2, settled = $3, open = $4, acked = $5, max_n = $6, resolved = $7, feed_len = $8,
                                closed_cause = $9, closed_at = coalesce(closed_at, $10), changed = pg_current_xact_id()
          WHERE id = $1";
@@ -206,8 +215,8 @@ fn grants(held: &Held, now: Millis, queries: &mut Vec<Query>) {
                                  item_id, slot, epoch, counted, opened_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
     for open in [false, true] {
-        for Kept { row: g, read } in
-            held.grants.values().filter(|kept| kept.is_dirty() && kept.row.open == open)
+        for CachedRow { row: g, read } in
+            cache.grants.values().filter(|kept| kept.is_dirty() && kept.row.open == open)
         {
             let mut values = vec![
                 value(int(g.id.0)),
@@ -218,7 +227,7 @@ fn grants(held: &Held, now: Millis, queries: &mut Vec<Query>) {
                 value(int(g.max_n.0)),
                 value(int(g.resolved)),
                 value(int(g.feed_len.0)),
-                value(g.closed.map(Cause::as_str)),
+                value(g.closed.map(CloseCause::as_str)),
                 value((!g.open).then_some(now.0)),
             ];
             let sql = if read.is_some() { update } else { insert };
@@ -236,8 +245,8 @@ fn grants(held: &Held, now: Millis, queries: &mut Vec<Query>) {
     }
 }
 
-fn recalls(held: &Held, queries: &mut Vec<Query>) {
-    for Kept { row: r, read } in held.recalls.values().filter(|kept| kept.is_dirty()) {
+fn recalls(cache: &RowCache, queries: &mut Vec<Query>) {
+    for CachedRow { row: r, read } in cache.recalls.values().filter(|kept| kept.is_dirty()) {
         let target = match r.target {
             RecallTarget::Pool => None,
             RecallTarget::Grant(id) => Some(int(id.0)),
@@ -262,9 +271,10 @@ fn recalls(held: &Held, queries: &mut Vec<Query>) {
     }
 }
 
-/// By how much they changed: a settler or an expiry reads an item without its lock, as nothing that it decides depends on the pool.
-fn items(held: &Held, queries: &mut Vec<Query>) {
-    for Kept { row, read } in held.items.values().filter(|kept| kept.is_dirty()) {
+/// By how much they changed: a settler or an expiry reads an item without its lock, as nothing that
+/// it decides depends on the pool.
+fn items(cache: &RowCache, queries: &mut Vec<Query>) {
+    for CachedRow { row, read } in cache.items.values().filter(|kept| kept.is_dirty()) {
         let Some(read) = read else { continue };
         let by = |now: u64, before: u64| int(now.wrapping_sub(before));
         let count = |stock| rows::total(stock).unwrap_or(0);
@@ -285,17 +295,18 @@ fn items(held: &Held, queries: &mut Vec<Query>) {
 
 /// What other nodes are told of a commit.
 #[derive(Clone, Copy)]
-pub(super) struct Hint {
+pub(super) struct CommitNotice {
     /// Whose commit it is.
     pub(super) writer: i32,
     /// Whether somebody is to be told of something that happened.
     pub(super) events: bool,
 }
 
-/// Behind the writer in a hint: events were written. A node of the version before takes it for a writer that it does not know, which is a hint as well.
+/// Behind the writer in a hint: events were written. A node of the version before takes it for a
+/// writer that it does not know, which is a hint as well.
 const WITH_EVENTS: char = '+';
 
-impl Hint {
+impl CommitNotice {
     fn text(self) -> String {
         let mut text = self.writer.to_string();
         text.extend(self.events.then_some(WITH_EVENTS));
@@ -309,15 +320,17 @@ impl Hint {
     }
 }
 
-/// Writes and commits. The statements are sent in one go, each result is looked at: a failed statement turns COMMIT into ROLLBACK without an error.
+/// Writes and commits. The statements are sent in one go, each result is looked at: a failed
+/// statement turns COMMIT into ROLLBACK without an error.
 ///
-/// The hint follows COMMIT instead of standing before it: a transaction that notifies commits alone, one after the other, while the log is written.
+/// The hint follows COMMIT instead of standing before it: a transaction that notifies commits
+/// alone, one after the other, while the log is written.
 ///
-/// Returns the transaction by which its rows are known, if it is news (`hint`).
+/// Returns the transaction by which its rows are known, if it is news (`commit_notice`).
 pub(super) async fn commit(
     client: &Object,
     queries: &[Query],
-    hint: Option<Hint>,
+    hint: Option<CommitNotice>,
 ) -> Result<Option<String>, Failure> {
     let mut statements = Vec::with_capacity(queries.len());
     for query in queries {
@@ -356,15 +369,15 @@ pub(super) async fn commit(
 
 #[cfg(test)]
 mod tests {
-    use super::Hint;
+    use super::CommitNotice;
 
     #[test]
     fn a_hint_says_whose_it_is_and_whether_something_happened() {
         for (writer, events, text) in [(7, false, "7"), (-9, true, "-9+")] {
-            assert_eq!(Hint { writer, events }.text(), text);
-            let hint = Hint::parse(text).expect("a hint");
+            assert_eq!(CommitNotice { writer, events }.text(), text);
+            let hint = CommitNotice::parse(text).expect("a hint");
             assert_eq!((hint.writer, hint.events), (writer, events));
         }
-        assert!(Hint::parse("something else").is_none());
+        assert!(CommitNotice::parse("something else").is_none());
     }
 }

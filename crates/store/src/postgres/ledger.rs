@@ -1,7 +1,9 @@
 //! The rules' [`Ledger`] over one PostgreSQL transaction.
 //!
-//! Rows are read once, under their locks, and kept ([`Held`]); what the rules write is written in sets at the end (`flush`). A live ledger reads what
-//! it does not hold, and must run on a thread that may block. A prefetched one holds everything that its rules can ask for: what it lacks is not there.
+//! Rows are read once, under their locks, and kept ([`RowCache`]); what the rules write is written
+//! in sets at the end (`flush`). A live ledger reads what it does not hold, and must run on a
+//! thread that may block. A prefetched one holds everything that its rules can ask for: what it
+//! lacks is not there.
 use std::time::Duration;
 
 use deadpool_postgres::Object;
@@ -12,27 +14,27 @@ use tokio_postgres::types::ToSql;
 use doorbuster_core::event::{Actor, Event};
 use doorbuster_core::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
 use doorbuster_core::{
-    BuyerId, Epoch, Feed, Grant, GrantId, Item, ItemId, Ledger, Millis, NodeId, Order, Place,
-    Recall, RecallId, RequestKey, Resolution, SlotKey, TicketId, TicketN,
+    BuyerId, Epoch, FeedRow, Grant, GrantId, Item, ItemId, Ledger, Millis, NodeId, Order, Recall,
+    RecallId, RequestKey, Resolution, SlotKey, TicketId, TicketN, WaitlistEntry,
 };
 
 use super::failure::Failure;
-use super::held::{Held, Quota};
-use super::line;
+use super::row_cache::{CachedQuota, RowCache};
 use super::rows::{self, int, money};
+use super::waitlist;
 
 type Done<T> = Result<T, Failure>;
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 /// How a live ledger reaches its transaction.
-pub(super) struct Wire<'c> {
+pub(super) struct LiveConnection<'c> {
     pub(super) client: &'c Object,
     pub(super) runtime: Handle,
     /// How long one statement may take.
-    pub(super) patience: Duration,
+    pub(super) wait_max: Duration,
 }
 
-impl Wire<'_> {
+impl LiveConnection<'_> {
     /// Waits for an answer, on a thread that may block.
     pub(super) fn wait<T>(
         &self,
@@ -40,15 +42,15 @@ impl Wire<'_> {
     ) -> Done<T> {
         // The timer belongs to the runtime: it is made inside.
         let answer =
-            self.runtime.block_on(async { tokio::time::timeout(self.patience, work).await });
-        Ok(answer.map_err(|_| Failure::Silent)??)
+            self.runtime.block_on(async { tokio::time::timeout(self.wait_max, work).await });
+        Ok(answer.map_err(|_| Failure::TimedOut)??)
     }
 }
 
 /// The tables under one transaction.
 pub struct PostgresLedger<'c> {
-    wire: Option<Wire<'c>>,
-    pub(super) held: Held,
+    live: Option<LiveConnection<'c>>,
+    pub(super) cache: RowCache,
     /// The store's time.
     pub(super) now: Millis,
     /// Who waits for the ticket at hand.
@@ -58,12 +60,12 @@ pub struct PostgresLedger<'c> {
 }
 
 impl<'c> PostgresLedger<'c> {
-    pub(super) fn live(wire: Wire<'c>, now: Millis) -> Self {
-        Self { wire: Some(wire), held: Held::default(), now, node: None, catalogue: false }
+    pub(super) fn live(live: LiveConnection<'c>, now: Millis) -> Self {
+        Self { live: Some(live), cache: RowCache::default(), now, node: None, catalogue: false }
     }
 
-    pub(super) fn prefetched(held: Held, now: Millis) -> Self {
-        Self { wire: None, held, now, node: None, catalogue: false }
+    pub(super) fn prefetched(cache: RowCache, now: Millis) -> Self {
+        Self { live: None, cache, now, node: None, catalogue: false }
     }
 
     /// Every row.
@@ -73,9 +75,9 @@ impl<'c> PostgresLedger<'c> {
         params: Params<'_>,
         read: impl Fn(&Row) -> Done<T>,
     ) -> Done<Vec<T>> {
-        let Some(wire) = &self.wire else { return Ok(Vec::new()) };
-        let rows = wire.wait(async {
-            wire.client.query(&wire.client.prepare_cached(sql).await?, params).await
+        let Some(live) = &self.live else { return Ok(Vec::new()) };
+        let rows = live.wait(async {
+            live.client.query(&live.client.prepare_cached(sql).await?, params).await
         })?;
         rows.iter().map(read).collect()
     }
@@ -92,11 +94,11 @@ impl<'c> PostgresLedger<'c> {
 
     /// Runs a statement; how many rows it changed.
     pub(super) fn run(&self, sql: &str, params: Params<'_>) -> Done<u64> {
-        let Some(wire) = &self.wire else {
+        let Some(live) = &self.live else {
             return Err(Failure::Row("nothing can be run here".to_owned()));
         };
-        wire.wait(async {
-            wire.client.execute(&wire.client.prepare_cached(sql).await?, params).await
+        live.wait(async {
+            live.client.execute(&live.client.prepare_cached(sql).await?, params).await
         })
     }
 
@@ -104,7 +106,7 @@ impl<'c> PostgresLedger<'c> {
     pub(super) fn lock_grants(&mut self, ids: &[GrantId]) -> Done<()> {
         let ids: Vec<i64> = ids.iter().map(|id| int(id.0)).collect();
         for grant in self.all(super::prefetch::GRANTS, &[&ids], rows::grant)? {
-            self.held.keep_grant(grant);
+            self.cache.cache_grant(grant);
         }
         Ok(())
     }
@@ -114,17 +116,17 @@ impl Ledger for PostgresLedger<'_> {
     type Error = Failure;
 
     fn item(&mut self, item: ItemId) -> Done<Option<Item>> {
-        if let Some(kept) = self.held.items.get(&item) {
+        if let Some(kept) = self.cache.items.get(&item) {
             return Ok(Some(kept.row.clone()));
         }
         const SQL: &str =
             concat!("SELECT ", rows::item_columns!(), " FROM item WHERE id = $1 FOR NO KEY UPDATE");
         let found = self.one(SQL, &[&item.0], rows::item)?;
-        Ok(found.map(|row| self.held.keep_item(row)))
+        Ok(found.map(|row| self.cache.cache_item(row)))
     }
 
     fn put_item(&mut self, item: &Item) -> Done<()> {
-        self.held.put_item(item);
+        self.cache.put_item(item);
         Ok(())
     }
 
@@ -135,15 +137,15 @@ impl Ledger for PostgresLedger<'_> {
     }
 
     fn has_ended(&mut self, item: ItemId) -> Done<bool> {
-        line::has_ended(self, item)
+        waitlist::has_ended(self, item)
     }
 
     fn grant(&mut self, grant: GrantId) -> Done<Option<Grant>> {
-        if let Some(kept) = self.held.grants.get(&grant) {
+        if let Some(kept) = self.cache.grants.get(&grant) {
             return Ok(Some(kept.row.clone()));
         }
         self.lock_grants(&[grant])?;
-        Ok(self.held.grants.get(&grant).map(|kept| kept.row.clone()))
+        Ok(self.cache.grants.get(&grant).map(|kept| kept.row.clone()))
     }
 
     fn open_grant(&mut self, slot: SlotKey) -> Done<Option<Grant>> {
@@ -153,7 +155,7 @@ impl Ledger for PostgresLedger<'_> {
             " FROM slot_grant WHERE item_id = $1 AND slot = $2 AND open FOR NO KEY UPDATE"
         );
         let found = self.one(SQL, &[&slot.item.0, &i64::from(slot.index)], rows::grant)?;
-        Ok(found.map(|row| self.held.keep_grant(row)).filter(|grant| grant.open))
+        Ok(found.map(|row| self.cache.cache_grant(row)).filter(|grant| grant.open))
     }
 
     fn open_grants(&mut self, item: ItemId) -> Done<Vec<Grant>> {
@@ -164,13 +166,13 @@ impl Ledger for PostgresLedger<'_> {
         );
         let found = self.all(SQL, &[&item.0], rows::grant)?;
         let mut open: Vec<Grant> =
-            found.into_iter().map(|row| self.held.keep_grant(row)).filter(|g| g.open).collect();
+            found.into_iter().map(|row| self.cache.cache_grant(row)).filter(|g| g.open).collect();
         open.sort_by_key(|grant| grant.slot);
         Ok(open)
     }
 
     fn in_slots(&mut self, item: ItemId) -> Done<u64> {
-        line::in_slots(self, item)
+        waitlist::in_slots(self, item)
     }
 
     fn last_epoch(&mut self, slot: SlotKey) -> Done<Epoch> {
@@ -181,21 +183,21 @@ impl Ledger for PostgresLedger<'_> {
     }
 
     fn put_grant(&mut self, grant: &Grant) -> Done<()> {
-        self.held.put_grant(grant);
+        self.cache.put_grant(grant);
         Ok(())
     }
 
-    fn append_feed(&mut self, row: &Feed) -> Done<()> {
-        self.held.feed.push(row.clone());
+    fn append_feed(&mut self, row: &FeedRow) -> Done<()> {
+        self.cache.feed.push(row.clone());
         Ok(())
     }
 
     fn resolution(&mut self, ticket: &TicketId) -> Done<Option<Resolution>> {
-        if let Some(found) = self.held.resolution(ticket) {
+        if let Some(found) = self.cache.resolution(ticket) {
             return Ok(Some(found));
         }
         if self.order(ticket)?.is_some() {
-            return Ok(self.held.resolution(ticket));
+            return Ok(self.cache.resolution(ticket));
         }
         const SQL: &str = concat!(
             "SELECT ",
@@ -206,7 +208,7 @@ impl Ledger for PostgresLedger<'_> {
     }
 
     fn ticket_of(&mut self, grant: GrantId, n: TicketN) -> Done<Option<TicketId>> {
-        if let Some(ticket) = self.held.numbers.get(&(grant, n)) {
+        if let Some(ticket) = self.cache.numbers.get(&(grant, n)) {
             return Ok(Some(*ticket));
         }
         let sql = "SELECT id FROM orders WHERE grant_id = $1 AND n = $2
@@ -215,13 +217,14 @@ impl Ledger for PostgresLedger<'_> {
     }
 
     fn insert_resolution(&mut self, resolution: &Resolution) -> Done<()> {
-        self.held.insert_resolution(resolution, self.node);
+        self.cache.insert_resolution(resolution, self.node);
         Ok(())
     }
 
-    /// An order is changed only under its grant's lock: what is read under that lock is kept, what is read before is not.
+    /// An order is changed only under its grant's lock: what is read under that lock is kept, what
+    /// is read before is not.
     fn order(&mut self, id: &TicketId) -> Done<Option<Order>> {
-        if let Some(order) = self.held.orders.get(id) {
+        if let Some(order) = self.cache.orders.get(id) {
             return Ok(Some(order.clone()));
         }
         let Some(parts) = id.parts() else { return Ok(None) };
@@ -233,16 +236,16 @@ impl Ledger for PostgresLedger<'_> {
         let found = self.one(SQL, &[&int(parts.grant.0), &int(parts.n.0)], rows::order)?;
         let found = found.filter(|order| order.id == *id);
         if let Some(order) = &found
-            && self.held.grants.contains_key(&order.grant)
+            && self.cache.grants.contains_key(&order.grant)
         {
-            self.held.keep_order(order.clone());
+            self.cache.cache_order(order.clone());
         }
         Ok(found)
     }
 
     fn order_of(&mut self, buyer: &BuyerId, key: &RequestKey) -> Done<Option<Order>> {
-        if let Some(order) = self.held.requests.get(&(buyer.clone(), key.clone())) {
-            return Ok(self.held.orders.get(order).cloned());
+        if let Some(order) = self.cache.requests.get(&(buyer.clone(), key.clone())) {
+            return Ok(self.cache.orders.get(order).cloned());
         }
         const SQL: &str = concat!(
             "SELECT ",
@@ -269,45 +272,45 @@ impl Ledger for PostgresLedger<'_> {
         buyer: &BuyerId,
         by: Option<&Actor>,
     ) -> Done<Option<Order>> {
-        line::first_unpaid(self, grant, buyer, by)
+        waitlist::first_unpaid(self, grant, buyer, by)
     }
 
     fn insert_order(&mut self, order: &Order) -> Done<()> {
-        self.held.insert_order(order, self.node.unwrap_or_default());
+        self.cache.insert_order(order, self.node.unwrap_or_default());
         Ok(())
     }
 
     fn put_order(&mut self, order: &Order) -> Done<()> {
-        self.held.put_order(order);
+        self.cache.put_order(order);
         Ok(())
     }
 
     fn quota(&mut self, item: ItemId, buyer: &BuyerId) -> Done<u32> {
         let at = (buyer.clone(), item);
-        if let Some(quota) = self.held.quotas.get(&at) {
+        if let Some(quota) = self.cache.quotas.get(&at) {
             return Ok(quota.used);
         }
-        if self.held.only_gives_back {
-            self.held.quotas.insert(at, Quota::UNREAD);
-            return Ok(Quota::UNREAD.used);
+        if self.cache.only_returns_quota {
+            self.cache.quotas.insert(at, CachedQuota::UNREAD);
+            return Ok(CachedQuota::UNREAD.used);
         }
         let sql = "SELECT used FROM quota WHERE buyer = $1 AND item_id = $2 FOR NO KEY UPDATE";
         let read =
             self.one(sql, &[&buyer.as_str(), &item.0], |row| rows::small(row, 0, "quota"))?;
-        self.held.quotas.insert(at, Quota { used: read.unwrap_or(0), read });
+        self.cache.quotas.insert(at, CachedQuota { used: read.unwrap_or(0), read });
         Ok(read.unwrap_or(0))
     }
 
     fn put_quota(&mut self, item: ItemId, buyer: &BuyerId, used: u32) -> Done<()> {
         self.quota(item, buyer)?;
-        if let Some(quota) = self.held.quotas.get_mut(&(buyer.clone(), item)) {
+        if let Some(quota) = self.cache.quotas.get_mut(&(buyer.clone(), item)) {
             quota.used = used;
         }
         Ok(())
     }
 
     fn recall(&mut self, id: RecallId) -> Done<Option<Recall>> {
-        if let Some(kept) = self.held.recalls.get(&id) {
+        if let Some(kept) = self.cache.recalls.get(&id) {
             return Ok(Some(kept.row.clone()));
         }
         const SQL: &str = concat!(
@@ -316,47 +319,47 @@ impl Ledger for PostgresLedger<'_> {
             " FROM recall WHERE id = $1 FOR NO KEY UPDATE"
         );
         let found = self.one(SQL, &[&int(id.0)], rows::recall)?;
-        Ok(found.map(|row| self.held.keep_recall(row)))
+        Ok(found.map(|row| self.cache.cache_recall(row)))
     }
 
     /// A recall is changed only under the lock of the grant that it takes from.
     fn pending_recalls(&mut self, grant: GrantId) -> Done<Vec<Recall>> {
         let ids = vec![int(grant.0)];
         for recall in self.all(super::prefetch::RECALLS, &[&ids], rows::recall)? {
-            self.held.keep_recall(recall);
+            self.cache.cache_recall(recall);
         }
-        let pending = self.held.recalls.values().map(|kept| &kept.row);
+        let pending = self.cache.recalls.values().map(|kept| &kept.row);
         Ok(pending.filter(|recall| recall.grant == grant && !recall.done).cloned().collect())
     }
 
     fn put_recall(&mut self, recall: &Recall) -> Done<()> {
-        self.held.put_recall(recall);
+        self.cache.put_recall(recall);
         Ok(())
     }
 
-    fn line(&mut self, item: ItemId) -> Done<Option<Grant>> {
-        line::line(self, item)
+    fn waitlist(&mut self, item: ItemId) -> Done<Option<Grant>> {
+        waitlist::waitlist(self, item)
     }
 
-    fn place(&mut self, id: &TicketId) -> Done<Option<Place>> {
-        line::place(self, id)
+    fn waitlist_entry(&mut self, id: &TicketId) -> Done<Option<WaitlistEntry>> {
+        waitlist::waitlist_entry(self, id)
     }
 
-    fn place_of(&mut self, item: ItemId, buyer: &BuyerId) -> Done<Option<Place>> {
-        line::place_of(self, item, buyer)
+    fn waitlist_entry_of(&mut self, item: ItemId, buyer: &BuyerId) -> Done<Option<WaitlistEntry>> {
+        waitlist::waitlist_entry_of(self, item, buyer)
     }
 
-    fn in_line(&mut self, item: ItemId, limit: usize) -> Done<Vec<Place>> {
-        line::in_line(self, item, limit)
+    fn waiting_entries(&mut self, item: ItemId, limit: usize) -> Done<Vec<WaitlistEntry>> {
+        waitlist::waiting_entries(self, item, limit)
     }
 
-    fn put_place(&mut self, place: &Place) -> Done<()> {
-        self.held.put_place(place);
+    fn put_waitlist_entry(&mut self, place: &WaitlistEntry) -> Done<()> {
+        self.cache.put_waitlist_entry(place);
         Ok(())
     }
 
     fn append_event(&mut self, event: &Event) -> Done<()> {
-        self.held.events.push(event.clone());
+        self.cache.events.push(event.clone());
         Ok(())
     }
 
@@ -368,21 +371,22 @@ impl Ledger for PostgresLedger<'_> {
     }
 
     fn inbox(&mut self, provider: &str, event: &str) -> Done<bool> {
-        if self.held.taken.contains_key(&(provider.to_owned(), event.to_owned())) {
+        if self.cache.inbox.contains_key(&(provider.to_owned(), event.to_owned())) {
             return Ok(true);
         }
         let sql = "SELECT FROM inbox WHERE provider = $1 AND event_id = $2";
         Ok(self.one(sql, &[&provider, &event], |_| Ok(()))?.is_some())
     }
 
-    /// Of two that take the same message at once, the second one's insertion fails, and it is run again.
+    /// Of two that take the same message at once, the second one's insertion fails, and it is run
+    /// again.
     fn insert_inbox(&mut self, provider: &str, event: &str, at: Millis) -> Done<()> {
-        self.held.taken.insert((provider.to_owned(), event.to_owned()), at);
+        self.cache.inbox.insert((provider.to_owned(), event.to_owned()), at);
         Ok(())
     }
 
     fn payment(&mut self, id: &PaymentId) -> Done<Option<Payment>> {
-        if let Some(kept) = self.held.payments.get(id) {
+        if let Some(kept) = self.cache.payments.get(id) {
             return Ok(Some(kept.row.clone()));
         }
         const SQL: &str = concat!(
@@ -391,7 +395,7 @@ impl Ledger for PostgresLedger<'_> {
             " FROM payment p WHERE p.id = $1 FOR NO KEY UPDATE"
         );
         let found = self.one(SQL, &[&id.0], money::payment)?;
-        Ok(found.map(|row| self.held.keep_payment(row)))
+        Ok(found.map(|row| self.cache.cache_payment(row)))
     }
 
     fn payments_of(&mut self, order: &TicketId) -> Done<Vec<Payment>> {
@@ -402,19 +406,19 @@ impl Ledger for PostgresLedger<'_> {
         );
         let order = order.to_string();
         for payment in self.all(SQL, &[&order], money::payment)? {
-            self.held.keep_payment(payment);
+            self.cache.cache_payment(payment);
         }
-        let payments = self.held.payments.values().map(|kept| &kept.row);
+        let payments = self.cache.payments.values().map(|kept| &kept.row);
         Ok(payments.filter(|payment| payment.order == order).cloned().collect())
     }
 
     fn put_payment(&mut self, payment: &Payment) -> Done<()> {
-        self.held.put_payment(payment);
+        self.cache.put_payment(payment);
         Ok(())
     }
 
     fn refund(&mut self, id: &RefundId) -> Done<Option<Refund>> {
-        if let Some(kept) = self.held.refunds.get(id) {
+        if let Some(kept) = self.cache.refunds.get(id) {
             return Ok(Some(kept.row.clone()));
         }
         const SQL: &str = concat!(
@@ -423,17 +427,17 @@ impl Ledger for PostgresLedger<'_> {
             " FROM refund r WHERE r.id = $1 FOR NO KEY UPDATE"
         );
         let found = self.one(SQL, &[&id.0], money::refund)?;
-        Ok(found.map(|row| self.held.keep_refund(row)))
+        Ok(found.map(|row| self.cache.cache_refund(row)))
     }
 
     fn put_refund(&mut self, refund: &Refund) -> Done<()> {
-        self.held.put_refund(refund);
+        self.cache.put_refund(refund);
         Ok(())
     }
 
     /// A checkout is changed only under its order's lock, which is that of its grant.
     fn checkout(&mut self, order: &TicketId) -> Done<Option<Checkout>> {
-        if let Some(kept) = self.held.checkouts.get(order) {
+        if let Some(kept) = self.cache.checkouts.get(order) {
             return Ok(Some(kept.row.clone()));
         }
         let Some(parts) = order.parts() else { return Ok(None) };
@@ -443,11 +447,11 @@ impl Ledger for PostgresLedger<'_> {
             " FROM checkout c WHERE c.grant_id = $1 AND c.n = $2"
         );
         let found = self.one(SQL, &[&int(parts.grant.0), &int(parts.n.0)], money::checkout)?;
-        Ok(found.filter(|row| row.order == *order).map(|row| self.held.keep_checkout(row)))
+        Ok(found.filter(|row| row.order == *order).map(|row| self.cache.cache_checkout(row)))
     }
 
     fn put_checkout(&mut self, checkout: &Checkout) -> Done<()> {
-        self.held.put_checkout(checkout);
+        self.cache.put_checkout(checkout);
         Ok(())
     }
 }

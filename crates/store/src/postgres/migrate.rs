@@ -25,15 +25,16 @@ const LOCK: i64 = 0x4462_726d;
 /// How long a node waits for another one that migrates; then it gives up.
 const WAIT: Duration = Duration::from_secs(120);
 /// Newer schemas by at most so many versions are served: nodes are upgraded one after the other.
-const AHEAD_MAX: i32 = 1;
+const NEWER_MAX: i32 = 1;
 
-/// Brings the database at this address to the schema of this program; makes it if there is none. Nodes may run meanwhile.
+/// Brings the database at this address to the schema of this program; makes it if there is none.
+/// Nodes may run meanwhile.
 ///
-/// # Errors
-/// When the database cannot be reached, is not ours, or was written by a program that is too new.
+/// # Errors When the database cannot be reached, is not ours, or was written by a program that is
+/// too new.
 pub async fn migrate_postgres(url: &str) -> Result<(), OpenError> {
     let mut client = connect::client(&connect::address(url)?).await?;
-    connect::look(&client, true).await?;
+    connect::check_server(&client, true).await?;
     migrate(&mut client).await
 }
 
@@ -63,7 +64,7 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
     let row =
         transaction.query_one("SELECT coalesce(max(version), 0) FROM schema_migration", &[]).await;
     let (found, known): (i32, i32) = (row.map_err(failed)?.get(0), MIGRATIONS.len() as i32);
-    if found > known + AHEAD_MAX {
+    if found > known + NEWER_MAX {
         return Err(OpenError::TooNew { found: found.into(), known: known.into() });
     }
     for (version, name, text) in MIGRATIONS.iter().filter(|(version, ..)| *version > found) {
@@ -72,12 +73,13 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
         transaction.execute(applied, &[version, name]).await.map_err(failed)?;
         tracing::info!(version, name, "migrated the store");
     }
-    bring_down(&transaction).await.map_err(failed)?;
+    reset_transaction_ids(&transaction).await.map_err(failed)?;
     transaction.commit().await.map_err(failed)
 }
 
-/// Rows that were copied from another database, by a dump for one, name transactions that this one has yet to count to. To every look they would be news.
-async fn bring_down(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
+/// Rows that were copied from another database, by a dump for one, name transactions that this one
+/// has yet to count to. To every look they would be news.
+async fn reset_transaction_ids(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
     for table in ["catalogue", "item", "slot_grant", "resolution", "orders"] {
         let ahead = "changed >= pg_snapshot_xmax(pg_current_snapshot())";
         let any = format!("SELECT EXISTS (SELECT FROM {table} WHERE {ahead})");

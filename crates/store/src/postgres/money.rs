@@ -1,9 +1,10 @@
-//! Payments and refunds in PostgreSQL. Whatever takes money takes its order's locks first, as all that changes orders does.
+//! Payments and refunds in PostgreSQL. Whatever takes money takes its order's locks first, as all
+//! that changes orders does.
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use doorbuster_core::money::{
-    self, Capture, Captured, Payment, Refund, RefundId, RefundNews, RefundTold,
+    self, Capture, CaptureOutcome, Payment, Refund, RefundId, RefundMessageOutcome, RefundUpdate,
 };
 use doorbuster_core::{GrantId, Ledger, Millis, OrderState, TicketId};
 
@@ -17,7 +18,7 @@ use super::ledger::PostgresLedger;
 use super::read::as_limit;
 use super::rows;
 use super::rows::money::{payment, payment_columns, refund, refund_columns};
-use super::run::Again;
+use super::run::RetryUnknown;
 
 type Done<T> = Result<T, Failure>;
 
@@ -30,12 +31,13 @@ macro_rules! notices {
 pub(super) use notices;
 
 /// What tells lists of payments and of refunds apart.
-struct List<T> {
+struct MoneyTable<T> {
     /// `SELECT` with the row's columns and, last, its `seq`.
     select: &'static str,
     /// The table, as it is called there.
     table: &'static str,
-    /// Whether it is about an order of these items, whose numbers stand in the parameter that follows.
+    /// Whether it is about an order of these items, whose numbers stand in the parameter that
+    /// follows.
     of_items: &'static str,
     of_notices: &'static str,
     read: fn(&Row) -> Done<T>,
@@ -43,7 +45,7 @@ struct List<T> {
     seq: usize,
 }
 
-const PAYMENTS: List<Payment> = List {
+const PAYMENTS: MoneyTable<Payment> = MoneyTable {
     select: concat!("SELECT ", payment_columns!(), ", p.seq FROM payment p"),
     table: "p",
     of_items: "EXISTS (SELECT FROM orders o WHERE o.grant_id = p.grant_id AND o.n = p.n AND o.item_id = ANY(",
@@ -55,7 +57,7 @@ const PAYMENTS: List<Payment> = List {
     read: payment,
     seq: 7,
 };
-const REFUNDS: List<Refund> = List {
+const REFUNDS: MoneyTable<Refund> = MoneyTable {
     select: concat!("SELECT ", refund_columns!(), ", r.seq FROM refund r"),
     table: "r",
     of_items: "EXISTS (SELECT FROM payment p JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
@@ -66,21 +68,21 @@ const REFUNDS: List<Refund> = List {
 };
 
 impl Postgres {
-    pub(crate) async fn capture(&self, told: Capture, last: bool) -> StoreResult<Captured> {
+    pub(crate) async fn capture(&self, told: Capture, last: bool) -> StoreResult<CaptureOutcome> {
         let capture = move |ledger: &mut PostgresLedger<'_>| {
-            lock_named(ledger, &told.order)?;
+            lock_order_named(ledger, &told.order)?;
             let now = ledger.now;
             money::capture(ledger, &told, now, last)
         };
-        self.job(Again::Safe, capture).await
+        self.job(RetryUnknown::Allowed, capture).await
     }
 
     pub(crate) async fn fail_payment(&self, told: Capture) -> StoreResult<bool> {
         let fail = move |ledger: &mut PostgresLedger<'_>| {
             let now = ledger.now;
-            money::fail(ledger, &told, now)
+            money::record_failure(ledger, &told, now)
         };
-        self.job(Again::Safe, fail).await
+        self.job(RetryUnknown::Allowed, fail).await
     }
 
     pub(crate) async fn settle_refund(
@@ -88,38 +90,38 @@ impl Postgres {
         provider: String,
         event: String,
         id: RefundId,
-        news: RefundNews,
-    ) -> StoreResult<RefundTold> {
+        news: RefundUpdate,
+    ) -> StoreResult<RefundMessageOutcome> {
         let settle = move |ledger: &mut PostgresLedger<'_>| {
             let now = ledger.now;
             money::settle_refund(ledger, &provider, &event, &id, &news, now)
         };
-        self.job(Again::Safe, settle).await
+        self.job(RetryUnknown::Allowed, settle).await
     }
 
-    pub(crate) async fn note_refund(
+    pub(crate) async fn apply_refund_update(
         &self,
         id: RefundId,
-        news: RefundNews,
+        news: RefundUpdate,
     ) -> StoreResult<Option<Refund>> {
         // A try in vain that is noted twice only lengthens the rest.
         let note = move |ledger: &mut PostgresLedger<'_>| {
             let now = ledger.now;
-            money::note_refund(ledger, &id, &news, now)
+            money::apply_refund_update(ledger, &id, &news, now)
         };
-        self.job(Again::Safe, note).await
+        self.job(RetryUnknown::Allowed, note).await
     }
 
     pub(crate) async fn answer_refund(
         &self,
         asked: Refund,
-        news: RefundNews,
+        news: RefundUpdate,
     ) -> StoreResult<Option<Refund>> {
         let answer = move |ledger: &mut PostgresLedger<'_>| {
             let now = ledger.now;
             money::answer_refund(ledger, &asked, &news, now)
         };
-        self.job(Again::Safe, answer).await
+        self.job(RetryUnknown::Allowed, answer).await
     }
 
     pub(crate) async fn retry_refund(&self, id: RefundId) -> StoreResult<Option<Refund>> {
@@ -127,19 +129,20 @@ impl Postgres {
             let now = ledger.now;
             money::retry_refund(ledger, &id, now)
         };
-        self.job(Again::Never, retry).await
+        self.job(RetryUnknown::Never, retry).await
     }
 
     pub(crate) async fn discard_refund(&self, id: RefundId, why: String) -> StoreResult<bool> {
         let sql = "UPDATE refund SET discarded = $2 WHERE id = $1 AND state = 'failed' AND discarded IS NULL";
-        self.job(Again::Never, move |ledger| Ok(ledger.run(sql, &[&id.0, &why])? == 1)).await
+        self.job(RetryUnknown::Never, move |ledger| Ok(ledger.run(sql, &[&id.0, &why])? == 1)).await
     }
 
     pub(crate) async fn refunds_due(&self, limit: usize) -> StoreResult<Vec<Refund>> {
         const SQL: &str = concat!(
             "SELECT ",
             refund_columns!(),
-            " FROM refund r WHERE r.state = 'pending' AND r.next_at <= $1 ORDER BY r.next_at, r.seq LIMIT $2"
+            " FROM refund r WHERE r.state = 'pending' AND r.next_at <= $1 ORDER BY r.next_at, \
+             r.seq LIMIT $2"
         );
         self.all(SQL, &[&self.now().0, &as_limit(limit.min(PAGE_ROWS_MAX))], refund).await
     }
@@ -162,13 +165,17 @@ impl Postgres {
         self.money(&REFUNDS, &query).await
     }
 
-    async fn money<T>(&self, list: &List<T>, query: &MoneyQuery) -> StoreResult<MoneyPage<T>> {
+    async fn money<T>(
+        &self,
+        list: &MoneyTable<T>,
+        query: &MoneyQuery,
+    ) -> StoreResult<MoneyPage<T>> {
         let limit = query.limit.min(PAGE_ROWS_MAX);
         let (beyond, start, direction) = match query.oldest_first {
             true => (">", 0, "ASC"),
             false => ("<", i64::MAX, "DESC"),
         };
-        let List { select, table, of_items, of_notices, read, seq } = list;
+        let MoneyTable { select, table, of_items, of_notices, read, seq } = list;
         let after = query.after.unwrap_or(start);
         let items: Option<Vec<i64>> =
             query.items.as_ref().map(|items| items.iter().map(|item| item.0).collect());
@@ -199,10 +206,12 @@ impl Postgres {
     }
 }
 
-/// The locks of an order that a payment names, in their order: the rules ask for the item before the quota.
+/// The locks of an order that a payment names, in their order: the rules ask for the item before
+/// the quota.
 ///
-/// For one that ended they look at all slots of its item, to see whether its units may be recalled: their grants are locked with its own.
-fn lock_named(ledger: &mut PostgresLedger<'_>, order: &str) -> Done<()> {
+/// For one that ended they look at all slots of its item, to see whether its units may be recalled:
+/// their grants are locked with its own.
+fn lock_order_named(ledger: &mut PostgresLedger<'_>, order: &str) -> Done<()> {
     let Some(id) = TicketId::parse(order) else { return Ok(()) };
     let Some(seen) = ledger.order(&id)? else { return Ok(()) };
     let mut grants = vec![seen.grant];
@@ -221,7 +230,7 @@ mod tests {
 
     #[test]
     fn rows_know_the_notices_that_the_rules_know() {
-        let notices = RefundCause::ALL.iter().filter(|cause| cause.is_notice());
+        let notices = RefundCause::ALL.iter().filter(|cause| cause.is_irregular());
         let notices: Vec<_> = notices.map(|cause| format!("'{}'", cause.as_str())).collect();
         let expected = format!("cause IN ({})", notices.join(", "));
         assert_eq!(notices!(), format!("r.{expected}"));

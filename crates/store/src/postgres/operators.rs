@@ -1,4 +1,5 @@
-//! What operators and nodes leave in the store: keys, a log of actions, leases of the leader and of every node.
+//! What operators and nodes leave in the store: keys, a log of actions, leases of the leader and of
+//! every node.
 use doorbuster_core::{Millis, NodeId};
 
 use crate::contract::{AdminKey, AdminRole};
@@ -7,7 +8,7 @@ use crate::store::StoreResult;
 use super::Postgres;
 use super::failure::Failure;
 use super::rows;
-use super::run::Again;
+use super::run::RetryUnknown;
 
 const ROLES: [(AdminRole, &str); 3] =
     [(AdminRole::Viewer, "viewer"), (AdminRole::Operator, "operator"), (AdminRole::Admin, "admin")];
@@ -22,8 +23,8 @@ impl Postgres {
             Ok(AdminKey {
                 id: row.try_get(0)?,
                 name: row.try_get(1)?,
-                role: rows::word(row, 2, "role", role)?,
-                hash: hash.try_into().map_err(|_| rows::bad("hash"))?,
+                role: rows::parse_text(row, 2, "role", role)?,
+                hash: hash.try_into().map_err(|_| rows::bad_row("hash"))?,
                 created_at: Millis(row.try_get(4)?),
             })
         })
@@ -44,12 +45,12 @@ impl Postgres {
                 _ => Ok(()),
             }
         };
-        self.job(Again::Never, insert).await
+        self.job(RetryUnknown::Never, insert).await
     }
 
     pub(crate) async fn delete_key(&self, id: &str) -> StoreResult<bool> {
         let id = id.to_owned();
-        self.job(Again::Never, move |ledger| {
+        self.job(RetryUnknown::Never, move |ledger| {
             Ok(ledger.run("DELETE FROM admin_key WHERE id = $1", &[&id])? > 0)
         })
         .await
@@ -66,11 +67,11 @@ impl Postgres {
             let sql = "INSERT INTO action_log (at, actor, action, detail) VALUES ($1, $2, $3, $4)";
             ledger.run(sql, &[&ledger.now.0, &actor, &action, &detail]).map(drop)
         };
-        self.job(Again::Never, log).await
+        self.job(RetryUnknown::Never, log).await
     }
 
     /// Takes the lease if it is this node's or has lapsed.
-    pub(crate) async fn lead(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {
+    pub(crate) async fn take_leader_lease(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {
         let lead = move |ledger: &mut super::PostgresLedger<'_>| {
             let sql = "INSERT INTO leader (one, node, until) VALUES (1, $1, $2)
                  ON CONFLICT (one) DO UPDATE SET node = excluded.node, until = excluded.until
@@ -79,15 +80,15 @@ impl Postgres {
                 .run(sql, &[&i64::from(node), &ledger.now.plus(lease_ms).0, &ledger.now.0])?;
             Ok(taken > 0)
         };
-        self.job(Again::Safe, lead).await
+        self.job(RetryUnknown::Allowed, lead).await
     }
 
-    pub(crate) async fn beat(&self, node: NodeId, lease_ms: i64) -> StoreResult<()> {
+    pub(crate) async fn renew_node_lease(&self, node: NodeId, lease_ms: i64) -> StoreResult<()> {
         let beat = move |ledger: &mut super::PostgresLedger<'_>| {
             let sql = "INSERT INTO node (node, until) VALUES ($1, $2) ON CONFLICT (node) DO UPDATE SET until = excluded.until";
             ledger.run(sql, &[&i64::from(node.0), &ledger.now.plus(lease_ms).0]).map(drop)
         };
-        self.job(Again::Safe, beat).await
+        self.job(RetryUnknown::Allowed, beat).await
     }
 
     pub(crate) async fn live_nodes(&self) -> StoreResult<Vec<NodeId>> {

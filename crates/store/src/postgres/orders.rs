@@ -4,20 +4,22 @@ use std::sync::Arc;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use doorbuster_core::event::By;
-use doorbuster_core::order::{self, Changed, Ending};
+use doorbuster_core::event::Attribution;
+use doorbuster_core::order::{self, ChangeOutcome, EndReason};
 use doorbuster_core::{GrantId, ItemId, Millis, Order, OrderState, TicketId, TicketN};
 
-use crate::contract::{DeadLetter, OrderPage, OrderQuery};
+use crate::contract::{DeadTicket, OrderPage, OrderQuery};
 use crate::limits::PAGE_ROWS_MAX;
 use crate::store::StoreResult;
 
 use super::failure::Failure;
 use super::flush;
 use super::ledger::PostgresLedger;
-use super::prefetch::{self, Due};
+use super::prefetch::{self, DueOrder};
 use super::read::as_limit;
-use super::run::{Again, Committed, Tries, answer, fate, leave};
+use super::run::{
+    Committed, RetryState, RetryUnknown, await_answer, await_commit, return_connection,
+};
 use super::shared::Shared;
 use super::{Postgres, connect, rows};
 
@@ -27,7 +29,7 @@ const DUE: &str = "SELECT o.grant_id, o.n, o.item_id, o.pay_by + o.ask_ms, o.seq
 
 /// Which end of the orders a list begins with.
 #[derive(Clone, Copy)]
-enum First {
+enum PageOrder {
     Newest,
     Oldest,
 }
@@ -35,21 +37,21 @@ enum First {
 impl Postgres {
     pub(crate) async fn expire_due(&self, limit: usize) -> StoreResult<Vec<Order>> {
         let shared = Arc::clone(self.shared());
-        shared.gate()?;
-        self.to_its_end(async move {
-            let mut tries = Tries::new();
+        shared.check_accepting()?;
+        self.run_to_completion(async move {
+            let mut tries = RetryState::new();
             loop {
                 let turn = shared.expiring.lock().await;
                 let expired = expire(&shared, limit).await;
                 drop(turn);
                 let failure = match expired {
-                    Ok(done) => return Ok(done.told(&shared, &tries).await),
+                    Ok(done) => return Ok(done.publish(&shared, &tries).await),
                     Err(failure) => failure,
                 };
                 tries
-                    .again(&shared, failure, Again::Safe)
+                    .wait_to_retry(&shared, failure, RetryUnknown::Allowed)
                     .await
-                    .map_err(|failure| shared.judge(failure))?;
+                    .map_err(|failure| shared.store_error(failure))?;
             }
         })
         .await
@@ -59,28 +61,28 @@ impl Postgres {
         &self,
         id: TicketId,
         pay_by: Millis,
-        by: By,
-    ) -> StoreResult<Changed> {
+        by: Attribution,
+    ) -> StoreResult<ChangeOutcome> {
         let extend = move |ledger: &mut PostgresLedger<'_>| {
             let now = ledger.now;
             order::extend(ledger, &id, pay_by, &by, now)
         };
-        self.job(Again::Never, extend).await
+        self.job(RetryUnknown::Never, extend).await
     }
 
     pub(crate) async fn orders(&self, query: OrderQuery) -> StoreResult<OrderPage> {
-        self.page(&query, First::Newest).await
+        self.page(&query, PageOrder::Newest).await
     }
 
     pub(crate) async fn orders_oldest_first(&self, query: OrderQuery) -> StoreResult<OrderPage> {
-        self.page(&query, First::Oldest).await
+        self.page(&query, PageOrder::Oldest).await
     }
 
-    async fn page(&self, query: &OrderQuery, first: First) -> StoreResult<OrderPage> {
+    async fn page(&self, query: &OrderQuery, first: PageOrder) -> StoreResult<OrderPage> {
         let limit = query.limit.min(PAGE_ROWS_MAX);
         let (beyond, start, direction) = match first {
-            First::Newest => ("<", i64::MAX, "DESC"),
-            First::Oldest => (">", 0, "ASC"),
+            PageOrder::Newest => ("<", i64::MAX, "DESC"),
+            PageOrder::Oldest => (">", 0, "ASC"),
         };
         // Conditions that are not asked for are not there: each kind of list has its own plan.
         let mut sql = format!(
@@ -117,7 +119,7 @@ impl Postgres {
         Ok(OrderPage { orders: found.into_iter().map(|(order, _)| order).collect(), next })
     }
 
-    pub(crate) async fn requests_of(
+    pub(crate) async fn request_hashes_of(
         &self,
         items: &[ItemId],
         after: i64,
@@ -131,17 +133,17 @@ impl Postgres {
         let requests = self
             .all(sql, &[&after, &items, &as_limit(limit)], |row| {
                 last = Some(row.try_get(2)?);
-                Ok(key.request_hash(row.try_get(0)?, row.try_get(1)?).half())
+                Ok(key.request_hash(row.try_get(0)?, row.try_get(1)?).low_64_bits())
             })
             .await?;
         let next = if requests.len() < limit { None } else { last };
         Ok((requests, next))
     }
 
-    pub(crate) async fn dead_letters(&self, limit: usize) -> StoreResult<Vec<DeadLetter>> {
+    pub(crate) async fn dead_tickets(&self, limit: usize) -> StoreResult<Vec<DeadTicket>> {
         let sql = "SELECT ticket, reason, at FROM dead_letter ORDER BY seq DESC LIMIT $1";
         self.all(sql, &[&as_limit(limit)], |row| {
-            Ok(DeadLetter {
+            Ok(DeadTicket {
                 ticket: rows::ticket(row, 0)?,
                 reason: row.try_get(1)?,
                 at: Millis(row.try_get(2)?),
@@ -151,20 +153,23 @@ impl Postgres {
     }
 }
 
-/// Ends what is due, in sets: found first, then locked and looked at again, ended by the rules, written together.
+/// Ends what is due, in sets: found first, then locked and looked at again, ended by the rules,
+/// written together.
 async fn expire(shared: &Shared, limit: usize) -> Result<Committed<Vec<Order>>, Failure> {
     let object = connect::get(&shared.writes).await?;
     let outcome = async {
-        let due = answer(async {
-            // What is due by this clock and not by the database's is left as it is by the rules, under the locks.
-            let now = shared.clock.careful();
+        let due = await_answer(async {
+            // What is due by this clock and not by the database's is left as it is by the rules,
+            // under the locks.
+            let now = shared.clock.monotonic();
             let found = object
                 .query(&object.prepare_cached(DUE).await?, &[&now.0, &as_limit(limit)])
                 .await?;
             let mut due = found.iter().map(due).collect::<Result<Vec<_>, _>>()?;
-            // Those that are due at the same instant stand as they were made, whatever was written of them since.
+            // Those that are due at the same instant stand as they were made, whatever was written
+            // of them since.
             due.sort_unstable_by_key(|(place, _)| *place);
-            Ok::<Vec<Due>, Failure>(due.into_iter().map(|(_, order)| order).collect())
+            Ok::<Vec<DueOrder>, Failure>(due.into_iter().map(|(_, order)| order).collect())
         })
         .await?;
         if due.is_empty() {
@@ -172,41 +177,52 @@ async fn expire(shared: &Shared, limit: usize) -> Result<Committed<Vec<Order>>, 
                 value: Vec::new(),
                 orders: Vec::new(),
                 events: false,
-                news: None,
+                transaction_id: None,
             });
         }
-        let (held, told) = answer(prefetch::orders(&object, &due)).await?;
-        let mut ledger = PostgresLedger::prefetched(held, shared.clock.of(told));
+        let (cache, publish) = await_answer(prefetch::orders(&object, &due)).await?;
+        let mut ledger = PostgresLedger::prefetched(cache, shared.clock.for_transaction(publish));
         let expired = end(&mut ledger, &due)?;
         let writer = shared.writer();
-        let queries = flush::queries(&ledger.held, ledger.now, writer, false);
-        let news = fate(flush::commit(&object, &queries, ledger.held.hint(writer))).await?;
-        let events = !ledger.held.events.is_empty();
-        Ok(Committed { value: expired, orders: ledger.held.orders_told(), events, news })
+        let queries = flush::queries(&ledger.cache, ledger.now, writer, false);
+        let transaction_id =
+            await_commit(flush::commit(&object, &queries, ledger.cache.commit_notice(writer)))
+                .await?;
+        let events = !ledger.cache.events.is_empty();
+        Ok(Committed {
+            value: expired,
+            orders: ledger.cache.changed_orders(),
+            events,
+            transaction_id,
+        })
     }
     .await;
     if let Err(failure) = &outcome {
-        leave(object, failure).await;
+        return_connection(object, failure).await;
     }
     outcome
 }
 
 /// When an order is due and after whom, and the order.
-fn due(row: &Row) -> Result<((i64, i64), Due), Failure> {
+fn due(row: &Row) -> Result<((i64, i64), DueOrder), Failure> {
     let (grant, n) = (GrantId(rows::number(row, 0)?), TicketN(rows::number(row, 1)?));
-    Ok(((row.try_get(3)?, row.try_get(4)?), Due { grant, n, item: Some(ItemId(row.try_get(2)?)) }))
+    Ok((
+        (row.try_get(3)?, row.try_get(4)?),
+        DueOrder { grant, n, item: Some(ItemId(row.try_get(2)?)) },
+    ))
 }
 
-fn end(ledger: &mut PostgresLedger<'_>, due: &[Due]) -> Result<Vec<Order>, Failure> {
+fn end(ledger: &mut PostgresLedger<'_>, due: &[DueOrder]) -> Result<Vec<Order>, Failure> {
     let now = ledger.now;
     let mut expired = Vec::with_capacity(due.len());
     for order in due {
-        let Some(id) = ledger.held.numbers.get(&(order.grant, order.n)).copied() else { continue };
-        match order::end(ledger, &id, Ending::Expire, By::ENGINE, now)? {
-            Changed::Done(order) => expired.push(order),
-            // Its provider is waited for still: the version before wrote `ask_ms` as it knows it. What is written anew is found when the rules have it.
-            Changed::WrongState(order) if order.state == OrderState::Reserved => {
-                ledger.held.write_checkout_anew(&order.id);
+        let Some(id) = ledger.cache.numbers.get(&(order.grant, order.n)).copied() else { continue };
+        match order::end(ledger, &id, EndReason::Expire, Attribution::ENGINE, now)? {
+            ChangeOutcome::Done(order) => expired.push(order),
+            // Its provider is waited for still: the version before wrote `provider_wait_ms` as it
+            // knows it. What is written anew is found when the rules have it.
+            ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved => {
+                ledger.cache.rewrite_checkout(&order.id);
             }
             _ => {}
         }

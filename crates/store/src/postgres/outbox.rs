@@ -1,24 +1,25 @@
-//! The outbox in PostgreSQL: events in their order, endpoints, and what these were not told yet. Whoever changes an endpoint or its rows holds its row.
+//! The outbox in PostgreSQL: events in their order, endpoints, and what these were not told yet.
+//! Whoever changes an endpoint or its rows holds its row.
 use tokio_postgres::Row;
 
-use doorbuster_core::outbox::{Note, Parcel, Progress};
+use doorbuster_core::outbox::{PendingDelivery, PositionAdvance, RowChange};
 use doorbuster_core::{Millis, NodeId};
 
 use crate::contract::{
-    Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, NewEndpoint,
-    OutboxPage, Read, Redelivery, Standing, about_of,
+    Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, EndpointStatus,
+    EventRead, NewEndpoint, OutboxPage, Redelivery, event_about,
 };
 use crate::endpoints::{self, EndpointRow};
-use crate::limits::{PAGE_ROWS_MAX, SEQUENCE_AT_ONCE, UNPLACED_COUNTED_MAX};
+use crate::limits::{PAGE_ROWS_MAX, SEQUENCE_ROWS_MAX, UNSEQUENCED_COUNTED_MAX};
 use crate::store::StoreResult;
 
 use super::Postgres;
-use super::events::{self, told_columns, told_rows};
+use super::events::{self, event_columns, event_rows};
 use super::failure::Failure;
 use super::ledger::PostgresLedger;
 use super::read::as_limit;
-use super::rows::{number, small, time, word};
-use super::run::Again;
+use super::rows::{number, parse_text, small, time};
+use super::run::RetryUnknown;
 
 type Done<T> = Result<T, Failure>;
 
@@ -30,8 +31,8 @@ macro_rules! endpoint_columns {
 
 const FIND: &str =
     concat!("SELECT ", endpoint_columns!(), " FROM endpoint WHERE id = $1 FOR UPDATE");
-pub(super) const TOLD_AT: &str =
-    concat!("SELECT ", told_columns!(), " FROM ", told_rows!(), " WHERE e.position = $1");
+pub(super) const EVENT_AT: &str =
+    concat!("SELECT ", event_columns!(), " FROM ", event_rows!(), " WHERE e.position = $1");
 const LAST: &str = "SELECT position FROM event_turn";
 
 fn endpoint(row: &Row) -> Done<Endpoint> {
@@ -66,7 +67,8 @@ fn insert(ledger: &PostgresLedger<'_>, new: &NewEndpoint, most: usize) -> Done<O
     let secrets: Vec<_> = new.secret.iter().cloned().collect();
     let sql = "INSERT INTO endpoint (id, kind, url, types, secrets, position, enabled, created_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-    let (types, secrets) = (endpoints::wanted(&new.wanted), endpoints::secrets(&secrets));
+    let (types, secrets) =
+        (endpoints::types_to_json(&new.wanted), endpoints::secrets_to_json(&secrets));
     ledger.run(
         sql,
         &[
@@ -91,13 +93,13 @@ fn update(
     let Some(mut endpoint) = ledger.one(FIND, &[&id], endpoint)? else { return Ok(None) };
     change.apply(&mut endpoint, ledger.now);
     let (types, secrets) =
-        (endpoints::wanted(&endpoint.wanted), endpoints::secrets(&endpoint.secrets));
+        (endpoints::types_to_json(&endpoint.wanted), endpoints::secrets_to_json(&endpoint.secrets));
     let sql = "UPDATE endpoint SET url = $2, types = $3, secrets = $4, enabled = $5 WHERE id = $1";
     ledger.run(sql, &[&id, &endpoint.url, &types, &secrets, &endpoint.enabled])?;
     Ok(Some(endpoint))
 }
 
-fn advance(ledger: &PostgresLedger<'_>, id: &str, progress: &Progress) -> Done<bool> {
+fn advance(ledger: &PostgresLedger<'_>, id: &str, progress: &PositionAdvance) -> Done<bool> {
     let sql = "UPDATE endpoint SET position = $3 WHERE id = $1 AND position = $2";
     if ledger.run(sql, &[&id, &progress.from, &progress.to])? == 0 {
         return Ok(false);
@@ -122,14 +124,14 @@ fn advance(ledger: &PostgresLedger<'_>, id: &str, progress: &Progress) -> Done<b
     Ok(true)
 }
 
-fn note(ledger: &PostgresLedger<'_>, id: &str, notes: &[Note]) -> Done<()> {
+fn record(ledger: &PostgresLedger<'_>, id: &str, notes: &[RowChange]) -> Done<()> {
     for note in notes {
         match note {
-            Note::Told(position) => {
+            RowChange::Delivered(position) => {
                 let sql = "DELETE FROM delivery WHERE endpoint_id = $1 AND position = $2 AND state = 'pending'";
                 ledger.run(sql, &[&id, position])?;
             }
-            Note::Again(parcel) => {
+            RowChange::Pending(parcel) => {
                 let sql = "UPDATE delivery SET state = $3, tries = $4, next_at = $5, error = $6,
                                                at = CASE WHEN state = $3 THEN at ELSE $7 END
                      WHERE endpoint_id = $1 AND position = $2 AND state = 'pending'";
@@ -168,7 +170,7 @@ fn redeliver(
     let Some(endpoint) = ledger.one(FIND, &[&id], endpoint)? else {
         return Ok(Redelivery::NoEndpoint);
     };
-    let Some(told) = ledger.one(TOLD_AT, &[&position], events::read)? else {
+    let Some(told) = ledger.one(EVENT_AT, &[&position], events::read)? else {
         return Ok(Redelivery::NoEvent);
     };
     if position > endpoint.position {
@@ -181,12 +183,12 @@ fn redeliver(
          VALUES ($1, $2, $3, 'pending', 0, $4, $4)
          ON CONFLICT (endpoint_id, position) DO UPDATE
          SET state = 'pending', tries = 0, next_at = excluded.next_at, why = NULL, at = excluded.at";
-    ledger.run(sql, &[&id, &position, &about_of(&told), &ledger.now.0])?;
+    ledger.run(sql, &[&id, &position, &event_about(&told), &ledger.now.0])?;
     Ok(Redelivery::Done)
 }
 
 /// What happened and when, as these columns say; `None`: the event is forgotten.
-pub(super) fn glimpse(row: &Row, what: usize, at: usize) -> Done<Option<(String, Millis)>> {
+pub(super) fn event_summary(row: &Row, what: usize, at: usize) -> Done<Option<(String, Millis)>> {
     Ok(row.try_get::<_, Option<String>>(what)?.zip(time(row, at)?))
 }
 
@@ -195,9 +197,9 @@ fn delivery(row: &Row) -> Done<Delivery> {
         seq: row.try_get(0)?,
         endpoint: row.try_get(1)?,
         position: row.try_get(2)?,
-        event: glimpse(row, 3, 11)?,
+        event: event_summary(row, 3, 11)?,
         about: row.try_get(4)?,
-        state: word(row, 5, "state", DeliveryState::parse)?,
+        state: parse_text(row, 5, "state", DeliveryState::parse)?,
         tries: small(row, 6, "number of tries")?,
         next_at: Millis(row.try_get(7)?),
         error: row.try_get(8)?,
@@ -206,11 +208,11 @@ fn delivery(row: &Row) -> Done<Delivery> {
     })
 }
 
-fn standing(row: &Row) -> Done<Standing> {
+fn endpoint_status(row: &Row) -> Done<EndpointStatus> {
     let oldest = [time(row, 6)?, time(row, 7)?, time(row, 8)?].into_iter().flatten().min();
-    Ok(Standing {
+    Ok(EndpointStatus {
         endpoint: row.try_get(0)?,
-        kind: word(row, 1, "kind", EndpointKind::parse)?,
+        kind: parse_text(row, 1, "kind", EndpointKind::parse)?,
         enabled: row.try_get(2)?,
         waiting: row.try_get::<_, i64>(3)?.max(0).unsigned_abs(),
         pending: number(row, 4)?,
@@ -224,19 +226,23 @@ impl Postgres {
         Ok(self.one(LAST, &[], |row| Ok(row.try_get(0)?)).await?.unwrap_or(0))
     }
 
-    pub(crate) async fn told_after(&self, position: i64, limit: usize) -> StoreResult<Vec<Read>> {
+    pub(crate) async fn events_after(
+        &self,
+        position: i64,
+        limit: usize,
+    ) -> StoreResult<Vec<EventRead>> {
         const SQL: &str = concat!(
             "SELECT ",
-            told_columns!(),
+            event_columns!(),
             " FROM ",
-            told_rows!(),
+            event_rows!(),
             " WHERE e.position > $1 ORDER BY e.position LIMIT $2"
         );
         self.all(SQL, &[&position, &as_limit(limit)], events::read).await
     }
 
-    pub(crate) async fn told_at(&self, position: i64) -> StoreResult<Option<Read>> {
-        self.one(TOLD_AT, &[&position], events::read).await
+    pub(crate) async fn event_at(&self, position: i64) -> StoreResult<Option<EventRead>> {
+        self.one(EVENT_AT, &[&position], events::read).await
     }
 
     pub(crate) async fn endpoints(&self) -> StoreResult<Vec<Endpoint>> {
@@ -250,9 +256,10 @@ impl Postgres {
         new: NewEndpoint,
         most: usize,
     ) -> StoreResult<Option<Endpoint>> {
-        // What happened before is not told: it gets its positions first. Where nobody was told of anything these are many.
-        while self.sequence_events(SEQUENCE_AT_ONCE).await? == SEQUENCE_AT_ONCE {}
-        self.job(Again::Safe, move |ledger| insert(ledger, &new, most)).await
+        // What happened before is not told: it gets its positions first. Where nobody was told of
+        // anything these are many.
+        while self.sequence_events(SEQUENCE_ROWS_MAX).await? == SEQUENCE_ROWS_MAX {}
+        self.job(RetryUnknown::Allowed, move |ledger| insert(ledger, &new, most)).await
     }
 
     pub(crate) async fn update_endpoint(
@@ -261,12 +268,12 @@ impl Postgres {
         change: EndpointChange,
     ) -> StoreResult<Option<Endpoint>> {
         let id = id.to_owned();
-        self.job(Again::Safe, move |ledger| update(ledger, &id, &change)).await
+        self.job(RetryUnknown::Allowed, move |ledger| update(ledger, &id, &change)).await
     }
 
     pub(crate) async fn delete_endpoint(&self, id: &str) -> StoreResult<bool> {
         let id = id.to_owned();
-        self.job(Again::Never, move |ledger| {
+        self.job(RetryUnknown::Never, move |ledger| {
             Ok(ledger.run("DELETE FROM endpoint WHERE id = $1", &[&id])? > 0)
         })
         .await
@@ -284,11 +291,12 @@ impl Postgres {
                  WHERE id = $1 AND (node = $2 OR node IS NULL OR until <= $4)";
             Ok(ledger.run(sql, &[&id, &node, &ledger.now.plus(lease_ms).0, &ledger.now.0])? > 0)
         };
-        self.job(Again::Safe, lease).await
+        self.job(RetryUnknown::Allowed, lease).await
     }
 
-    pub(crate) async fn standings(&self) -> StoreResult<Vec<Standing>> {
-        // What has no position yet comes after everything that has one: it waits for every endpoint, also where nobody gives positions.
+    pub(crate) async fn endpoint_statuses(&self) -> StoreResult<Vec<EndpointStatus>> {
+        // What has no position yet comes after everything that has one: it waits for every
+        // endpoint, also where nobody gives positions.
         let sql = "WITH unplaced AS MATERIALIZED (
                  SELECT count(*) AS many, min(e.at) AS oldest
                  FROM (SELECT at FROM event WHERE position IS NULL ORDER BY position, seq LIMIT $1) AS e)
@@ -299,23 +307,27 @@ impl Postgres {
                  (SELECT min(d.at) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'pending'),
                  u.oldest
              FROM endpoint p, event_turn t, unplaced u ORDER BY p.created_at, p.id";
-        self.all(sql, &[&as_limit(UNPLACED_COUNTED_MAX)], standing).await
+        self.all(sql, &[&as_limit(UNSEQUENCED_COUNTED_MAX)], endpoint_status).await
     }
 
-    pub(crate) async fn advance_endpoint(&self, id: &str, progress: Progress) -> StoreResult<bool> {
+    pub(crate) async fn advance_endpoint(
+        &self,
+        id: &str,
+        progress: PositionAdvance,
+    ) -> StoreResult<bool> {
         let id = id.to_owned();
-        self.job(Again::Safe, move |ledger| advance(ledger, &id, &progress)).await
+        self.job(RetryUnknown::Allowed, move |ledger| advance(ledger, &id, &progress)).await
     }
 
     pub(crate) async fn pending_deliveries(
         &self,
         id: &str,
         limit: usize,
-    ) -> StoreResult<Vec<Parcel>> {
+    ) -> StoreResult<Vec<PendingDelivery>> {
         let sql = "SELECT position, about, tries, next_at, error FROM delivery
              WHERE endpoint_id = $1 AND state = 'pending' ORDER BY position LIMIT $2";
         let parcel = |row: &Row| {
-            Ok(Parcel {
+            Ok(PendingDelivery {
                 position: row.try_get(0)?,
                 about: row.try_get::<_, &str>(1)?.into(),
                 tries: small(row, 2, "number of tries")?,
@@ -327,9 +339,13 @@ impl Postgres {
         self.all(sql, &[&id, &as_limit(limit)], parcel).await
     }
 
-    pub(crate) async fn note_deliveries(&self, id: &str, notes: Vec<Note>) -> StoreResult<()> {
+    pub(crate) async fn record_deliveries(
+        &self,
+        id: &str,
+        notes: Vec<RowChange>,
+    ) -> StoreResult<()> {
         let id = id.to_owned();
-        self.job(Again::Safe, move |ledger| note(ledger, &id, &notes)).await
+        self.job(RetryUnknown::Allowed, move |ledger| record(ledger, &id, &notes)).await
     }
 
     pub(crate) async fn deliveries(
@@ -356,6 +372,6 @@ impl Postgres {
         most: usize,
     ) -> StoreResult<Redelivery> {
         let id = id.to_owned();
-        self.job(Again::Safe, move |ledger| redeliver(ledger, &id, position, most)).await
+        self.job(RetryUnknown::Allowed, move |ledger| redeliver(ledger, &id, position, most)).await
     }
 }

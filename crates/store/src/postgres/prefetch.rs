@@ -9,7 +9,7 @@ use tokio_postgres::{Row, Statement};
 use doorbuster_core::{BuyerId, GrantId, IdKey, ItemId, Millis, Ticket, TicketN};
 
 use super::failure::Failure;
-use super::held::{Held, Quota};
+use super::row_cache::{CachedQuota, RowCache};
 use super::rows::{self, int, money};
 
 type Done<T> = Result<T, Failure>;
@@ -35,10 +35,12 @@ pub(super) const QUOTAS: &str =
     "SELECT q.buyer, q.item_id, q.used FROM unnest($1::text[], $2::bigint[]) AS t (buyer, item)
      JOIN quota q ON q.buyer = t.buyer AND q.item_id = t.item
      ORDER BY q.buyer, q.item_id FOR NO KEY UPDATE OF q";
-/// Orders that the requests hold, and orders whose number a ticket bears. No number above `max_n` was ever resolved.
+/// Orders that the requests hold, and orders whose number a ticket bears. No number above `max_n`
+/// was ever resolved.
 ///
-/// Each is looked up by itself, behind `OFFSET 0`, which the planner does not look through: what it planned while there were hardly any rows must not read
-/// all of a grant's orders once there are many.
+/// Each is looked up by itself, behind `OFFSET 0`, which the planner does not look through: what it
+/// planned while there were hardly any rows must not read all of a grant's orders once there are
+/// many.
 const ORDERS: &str = concat!(
     "SELECT ",
     rows::order_columns!(),
@@ -78,23 +80,25 @@ const ORDERS_BY_NUMBER: &str = concat!(
 
 /// Whether quota rows that are not there are made first, so that they can be locked.
 ///
-/// Most buyers are new, and most batches meet nobody else's: they insert their rows at their end, once, and are run again if somebody was faster.
+/// Most buyers are new, and most batches meet nobody else's: they insert their rows at their end,
+/// once, and are run again if somebody was faster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NewBuyers {
-    AtTheEnd,
+pub(super) enum NewBuyerInsert {
+    WithCommit,
     First,
 }
 
 /// Begins a transaction and reads what settling these tickets asks for, in one round trip.
 ///
-/// In this order: grants, locked; quotas, locked; only then orders, so that a request's order is seen if its quota is.
+/// In this order: grants, locked; quotas, locked; only then orders, so that a request's order is
+/// seen if its quota is.
 pub(super) async fn tickets(
     client: &Object,
     key: &IdKey,
     tickets: &[Arc<Ticket>],
-    new: NewBuyers,
-) -> Done<(Held, Millis)> {
-    let asked = Asked::of(key, tickets);
+    new: NewBuyerInsert,
+) -> Done<(RowCache, Millis)> {
+    let asked = TicketColumns::from_tickets(key, tickets);
     let statements = [GRANTS, NEW_QUOTAS, QUOTAS, ORDERS, RESOLUTIONS, ITEMS, RECALLS, NOW];
     let [grants, new_quotas, quotas, orders, resolutions, items, recalls, now] =
         prepare(client, statements).await?;
@@ -110,8 +114,8 @@ pub(super) async fn tickets(
         client.query(&grants, &locked),
         async {
             match new {
-                NewBuyers::First => client.execute(&new_quotas, &buyers).await,
-                NewBuyers::AtTheEnd => Ok(0),
+                NewBuyerInsert::First => client.execute(&new_quotas, &buyers).await,
+                NewBuyerInsert::WithCommit => Ok(0),
             }
         },
         client.query(&quotas, &buyers),
@@ -121,40 +125,43 @@ pub(super) async fn tickets(
         client.query(&recalls, &locked),
         client.query_one(&now, &[]),
     );
-    // The first that failed is the reason; those behind it only say that the transaction is aborted.
+    // The first that failed is the reason; those behind it only say that the transaction is
+    // aborted.
     begun?;
-    let mut held = Held::default();
-    each(&grants?, |row| rows::grant(row).map(|found| _ = held.keep_grant(found)))?;
+    let mut cache = RowCache::default();
+    for_each_row(&grants?, |row| rows::grant(row).map(|found| _ = cache.cache_grant(found)))?;
     made?;
-    each(&quotas?, |row| keep_quota(&mut held, row))?;
-    each(&orders?, |row| rows::order(row).map(|order| held.keep_order(order)))?;
-    each(&resolutions?, |row| rows::resolution(row).map(|found| held.keep_resolution(found)))?;
-    each(&items?, |row| rows::item(row).map(|found| _ = held.keep_item(found)))?;
-    each(&recalls?, |row| rows::recall(row).map(|found| _ = held.keep_recall(found)))?;
-    Ok((held, Millis(now?.try_get(0)?)))
+    for_each_row(&quotas?, |row| cache_quota(&mut cache, row))?;
+    for_each_row(&orders?, |row| rows::order(row).map(|order| cache.cache_order(order)))?;
+    for_each_row(&resolutions?, |row| {
+        rows::resolution(row).map(|found| cache.cache_resolution(found))
+    })?;
+    for_each_row(&items?, |row| rows::item(row).map(|found| _ = cache.cache_item(found)))?;
+    for_each_row(&recalls?, |row| rows::recall(row).map(|found| _ = cache.cache_recall(found)))?;
+    Ok((cache, Millis(now?.try_get(0)?)))
 }
 
 /// Which order is due: its number, and whose units it has if they are to move.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Due {
+pub(super) struct DueOrder {
     pub(super) grant: GrantId,
     pub(super) n: TicketN,
     pub(super) item: Option<ItemId>,
 }
 
-/// Begins a transaction and reads what ending these orders, or asking about them, asks for, in one round trip; the orders as they are under their grants'
-/// locks.
-pub(super) async fn orders(client: &Object, orders: &[Due]) -> Done<(Held, Millis)> {
+/// Begins a transaction and reads what ending these orders, or asking about them, asks for, in one
+/// round trip; the orders as they are under their grants' locks.
+pub(super) async fn orders(client: &Object, orders: &[DueOrder]) -> Done<(RowCache, Millis)> {
     let statements = [GRANTS, ORDERS_BY_NUMBER, CHECKOUTS, ITEMS, NOW];
     let [grants, by_number, checkouts, items, now] = prepare(client, statements).await?;
     let locked: BTreeSet<i64> = orders.iter().map(|o| int(o.grant.0)).collect();
     let locked: Vec<i64> = locked.into_iter().collect();
     let of_items: BTreeSet<i64> = orders.iter().filter_map(|o| o.item).map(|item| item.0).collect();
     let of_items: Vec<i64> = of_items.into_iter().collect();
-    let (of, numbers): (Vec<i64>, Vec<i64>) =
+    let (from_tickets, numbers): (Vec<i64>, Vec<i64>) =
         orders.iter().map(|o| (int(o.grant.0), int(o.n.0))).unzip();
     let locked: [&(dyn ToSql + Sync); 1] = [&locked];
-    let of_orders: [&(dyn ToSql + Sync); 2] = [&of, &numbers];
+    let of_orders: [&(dyn ToSql + Sync); 2] = [&from_tickets, &numbers];
     let of_items: [&(dyn ToSql + Sync); 1] = [&of_items];
     let (begun, grants, found, checkouts, items, now) = tokio::join!(
         client.batch_execute(BEGIN),
@@ -165,19 +172,21 @@ pub(super) async fn orders(client: &Object, orders: &[Due]) -> Done<(Held, Milli
         client.query_one(&now, &[]),
     );
     begun?;
-    let mut held = Held::default();
-    each(&grants?, |row| rows::grant(row).map(|found| _ = held.keep_grant(found)))?;
-    each(&found?, |row| rows::order(row).map(|order| held.keep_order(order)))?;
-    each(&checkouts?, |row| money::checkout(row).map(|found| _ = held.keep_checkout(found)))?;
-    held.has_every_checkout = true;
-    held.only_gives_back = true;
-    each(&items?, |row| rows::item(row).map(|found| _ = held.keep_item(found)))?;
-    Ok((held, Millis(now?.try_get(0)?)))
+    let mut cache = RowCache::default();
+    for_each_row(&grants?, |row| rows::grant(row).map(|found| _ = cache.cache_grant(found)))?;
+    for_each_row(&found?, |row| rows::order(row).map(|order| cache.cache_order(order)))?;
+    for_each_row(&checkouts?, |row| {
+        money::checkout(row).map(|found| _ = cache.cache_checkout(found))
+    })?;
+    cache.has_every_checkout = true;
+    cache.only_returns_quota = true;
+    for_each_row(&items?, |row| rows::item(row).map(|found| _ = cache.cache_item(found)))?;
+    Ok((cache, Millis(now?.try_get(0)?)))
 }
 
 /// Columns of what a batch asks for.
 #[derive(Default)]
-struct Asked<'a> {
+struct TicketColumns<'a> {
     ids: Vec<String>,
     buyers: Vec<&'a str>,
     keys: Vec<&'a str>,
@@ -190,8 +199,8 @@ struct Asked<'a> {
     items: Vec<i64>,
 }
 
-impl<'a> Asked<'a> {
-    fn of(key: &IdKey, tickets: &'a [Arc<Ticket>]) -> Self {
+impl<'a> TicketColumns<'a> {
+    fn from_tickets(key: &IdKey, tickets: &'a [Arc<Ticket>]) -> Self {
         let mut asked = Self::default();
         let (mut quotas, mut grants, mut items) =
             (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
@@ -219,13 +228,13 @@ async fn prepare<const N: usize>(client: &Object, texts: [&str; N]) -> Done<[Sta
     statements.try_into().map_err(|_| Failure::Row("as many statements as texts".to_owned()))
 }
 
-fn each(rows: &[Row], read: impl FnMut(&Row) -> Done<()>) -> Done<()> {
+fn for_each_row(rows: &[Row], read: impl FnMut(&Row) -> Done<()>) -> Done<()> {
     rows.iter().try_for_each(read)
 }
 
-fn keep_quota(held: &mut Held, row: &Row) -> Done<()> {
-    let buyer = rows::word(row, 0, "buyer", BuyerId::new)?;
+fn cache_quota(cache: &mut RowCache, row: &Row) -> Done<()> {
+    let buyer = rows::parse_text(row, 0, "buyer", BuyerId::new)?;
     let used = rows::small(row, 2, "quota")?;
-    held.quotas.insert((buyer, ItemId(row.try_get(1)?)), Quota { used, read: Some(used) });
+    cache.quotas.insert((buyer, ItemId(row.try_get(1)?)), CachedQuota { used, read: Some(used) });
     Ok(())
 }

@@ -1,11 +1,12 @@
-//! What is only read: each query is a snapshot of its own, which holds every commit that was told before it was asked.
+//! What is only read: each query is a snapshot of its own, which holds every commit that was told
+//! before it was asked.
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::{
-    BuyerId, Cause, Feed, Grant, GrantId, ItemId, Millis, Order, Recall, RequestKey, Seq, SlotKey,
-    TicketId, Verdict,
+    BuyerId, CloseCause, FeedRow, Grant, GrantId, ItemId, Millis, Order, Recall, RequestKey, Seq,
+    SlotKey, TicketId, Verdict,
 };
 
-use crate::contract::{ItemCounts, Moves};
+use crate::contract::{GrantTransfers, ItemCounts};
 use crate::store::StoreResult;
 
 use super::Postgres;
@@ -42,7 +43,7 @@ impl Postgres {
             rows::grant_columns!(),
             " FROM slot_grant WHERE item_id = $1 AND slot <> $2 ORDER BY slot, epoch DESC"
         );
-        self.all(SQL, &[&item.0, &i64::from(SlotKey::LINE)], rows::grant).await
+        self.all(SQL, &[&item.0, &i64::from(SlotKey::WAITLIST)], rows::grant).await
     }
 
     pub(crate) async fn open_grants(&self) -> StoreResult<Vec<Grant>> {
@@ -59,7 +60,7 @@ impl Postgres {
         id: GrantId,
         seq: Seq,
         limit: usize,
-    ) -> StoreResult<Vec<Feed>> {
+    ) -> StoreResult<Vec<FeedRow>> {
         const SQL: &str = concat!(
             "SELECT ",
             rows::feed_columns!(),
@@ -68,8 +69,9 @@ impl Postgres {
         self.all(SQL, &[&int(id.0), &int(seq.0), &as_limit(limit)], rows::feed).await
     }
 
-    pub(crate) async fn moves(&self, item: ItemId) -> StoreResult<Vec<Moves>> {
-        // Refills are counted grant by grant, by their own index, whatever the planner knew when it planned: of a feed nearly all rows are something else.
+    pub(crate) async fn grant_transfers(&self, item: ItemId) -> StoreResult<Vec<GrantTransfers>> {
+        // Refills are counted grant by grant, by their own index, whatever the planner knew when it
+        // planned: of a feed nearly all rows are something else.
         let sql = "SELECT g.id, (SELECT count(*) FROM feed f WHERE f.grant_id = g.id AND f.cause = 'refill'), coalesce(r.times, 0)
              FROM slot_grant g
              LEFT JOIN (SELECT grant_id, count(*) AS times FROM recall WHERE done GROUP BY grant_id) r
@@ -77,7 +79,11 @@ impl Postgres {
              WHERE g.item_id = $1";
         let moves = |row: &tokio_postgres::Row| {
             let grant = GrantId(row.try_get::<_, i64>(0)?.cast_unsigned());
-            Ok(Moves { grant, refills: rows::number(row, 1)?, recalls: rows::number(row, 2)? })
+            Ok(GrantTransfers {
+                grant,
+                refills: rows::number(row, 1)?,
+                recalls: rows::number(row, 2)?,
+            })
         };
         self.all(sql, &[&item.0], moves).await
     }
@@ -88,16 +94,17 @@ impl Postgres {
         self.all(SQL, &[], rows::recall).await
     }
 
-    pub(crate) async fn closings(&self) -> StoreResult<Vec<(Cause, u64)>> {
+    pub(crate) async fn closings(&self) -> StoreResult<Vec<(CloseCause, u64)>> {
         let sql = "SELECT closed_cause, count(*) FROM slot_grant WHERE NOT open AND slot <> $1 GROUP BY closed_cause ORDER BY closed_cause";
-        self.all(sql, &[&i64::from(SlotKey::LINE)], |row| {
+        self.all(sql, &[&i64::from(SlotKey::WAITLIST)], |row| {
             Ok((rows::closing(row, 0)?, rows::number(row, 1)?))
         })
         .await
     }
 
     pub(crate) async fn order(&self, id: TicketId) -> StoreResult<Option<Order>> {
-        // The id names its grant and number, by which orders are unique; the rest of it must be the same as well.
+        // The id names its grant and number, by which orders are unique; the rest of it must be the
+        // same as well.
         let Some(parts) = id.parts() else { return Ok(None) };
         const SQL: &str = concat!(
             "SELECT ",

@@ -5,7 +5,7 @@ use tokio_postgres::types::ToSql;
 use doorbuster_core::money::{Money, PaymentId};
 use doorbuster_core::{ItemId, Ledger, Millis, TicketId};
 
-use crate::contract::{Reversal, ReversalKind, Reversed, Reversing};
+use crate::contract::{Reversal, ReversalKind, ReversalOutcome, ReversedPayment};
 use crate::limits::NOTICES_MAX;
 use crate::store::StoreResult;
 
@@ -13,11 +13,11 @@ use super::Postgres;
 use super::failure::Failure;
 use super::ledger::PostgresLedger;
 use super::read::as_limit;
-use super::rows::word;
-use super::run::Again;
+use super::rows::parse_text;
+use super::run::RetryUnknown;
 
-/// What came to nothing takes back what is known to have gone, and no more: a refund that failed says nothing of another one.
-/// What was taken back counts for nothing afterwards.
+/// What came to nothing takes back what is known to have gone, and no more: a refund that failed
+/// says nothing of another one. What was taken back counts for nothing afterwards.
 const RETURNED: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, currency, stands, at)
      SELECT p.id, 'returned', coalesce($3::bigint, p.amount_minor), coalesce($4::text, p.currency), $5::boolean, $6::bigint FROM payment p
      WHERE p.id = $1 AND p.provider = $2 AND p.state <> 'failed' AND NOT EXISTS (SELECT 1 FROM refund f WHERE f.payment_id = p.id)
@@ -28,7 +28,8 @@ const RETURNED: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, cu
      WHERE CASE WHEN excluded.stands THEN NOT reversal.stands OR reversal.amount_minor < excluded.amount_minor
                 ELSE reversal.stands AND reversal.amount_minor = excluded.amount_minor END
      RETURNING amount_minor, currency";
-/// What was said last is believed, and of what was said in the same moment that it came to nothing; without an id, what is heard last, whatever the clock says.
+/// What was said last is believed, and of what was said in the same moment that it came to nothing;
+/// without an id, what is heard last, whatever the clock says.
 const DISPUTED: &str = "INSERT INTO dispute (payment_id, id, amount_minor, currency, stands, at, said_at)
      SELECT p.id, $7::text, coalesce($3::bigint, p.amount_minor), coalesce($4::text, p.currency), $5::boolean, $6::bigint, $8::bigint FROM payment p
      WHERE p.id = $1 AND p.provider = $2 AND p.state <> 'failed'
@@ -43,9 +44,9 @@ const LIST: &str = "SELECT r.kind, o.item_id, p.id, p.order_id, r.amount_minor, 
      FROM went_back r JOIN payment p ON p.id = r.payment_id LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
      WHERE r.stands AND (p.state = 'captured' OR r.kind = 'disputed') ORDER BY r.at DESC, p.id LIMIT $1";
 
-fn reversed(row: &Row) -> Result<Reversed, Failure> {
-    Ok(Reversed {
-        kind: word(row, 0, "kind of a reversal", ReversalKind::parse)?,
+fn reversed(row: &Row) -> Result<ReversedPayment, Failure> {
+    Ok(ReversedPayment {
+        kind: parse_text(row, 0, "kind of a reversal", ReversalKind::parse)?,
         item: row.try_get::<_, Option<i64>>(1)?.map(ItemId),
         payment: PaymentId(row.try_get(2)?),
         order: row.try_get(3)?,
@@ -62,7 +63,7 @@ fn money(row: &Row) -> Result<Money, Failure> {
 fn write(ledger: &PostgresLedger<'_>, told: &Reversal) -> Result<Option<Money>, Failure> {
     let Reversal { payment, provider, stands, .. } = told;
     let (minor, currency) = told.money.as_ref().map(|money| (money.minor, &money.currency)).unzip();
-    let Some((id, said_at)) = told.dispute(ledger.now) else {
+    let Some((id, reported_at)) = told.dispute(ledger.now) else {
         return ledger.one(
             RETURNED,
             &[&payment.0, provider, &minor, &currency, stands, &ledger.now.0],
@@ -71,33 +72,34 @@ fn write(ledger: &PostgresLedger<'_>, told: &Reversal) -> Result<Option<Money>, 
     };
     let before = ledger.one(KNOWN, &[&payment.0, &id], |row| Ok((money(row)?, row.try_get(2)?)))?;
     let values: [&(dyn ToSql + Sync); 8] =
-        [&payment.0, provider, &minor, &currency, stands, &ledger.now.0, &id, &said_at.0];
+        [&payment.0, provider, &minor, &currency, stands, &ledger.now.0, &id, &reported_at.0];
     let written = ledger.one(DISPUTED, &values, money)?;
-    Ok(written.filter(|written| told.is_news(before, written)))
+    Ok(written.filter(|written| told.is_change(before, written)))
 }
 
 impl Postgres {
-    pub(crate) async fn reverse(&self, told: Reversal) -> StoreResult<Reversing> {
+    pub(crate) async fn record_reversal(&self, told: Reversal) -> StoreResult<ReversalOutcome> {
         let put = move |ledger: &mut PostgresLedger<'_>| {
             let payment = match told.take(ledger, ledger.now)? {
                 Ok(payment) => payment,
                 Err(nothing) => return Ok(nothing),
             };
-            let Some(money) = write(ledger, &told)? else { return Ok(Reversing::Known) };
-            // An event takes its order's number, which never changes, from the row in hand: nothing of the order is locked or written here.
+            let Some(money) = write(ledger, &told)? else { return Ok(ReversalOutcome::Known) };
+            // An event takes its order's number, which never changes, from the row in hand: nothing
+            // of the order is locked or written here.
             if let Some(id) = TicketId::parse(&payment.order)
                 && let Some(order) = ledger.order(&id)?
             {
-                ledger.held.keep_order(order);
+                ledger.cache.cache_order(order);
             }
             let at = ledger.now;
             ledger.append_event(&told.event(payment.order, money, at))?;
-            Ok(Reversing::Noted)
+            Ok(ReversalOutcome::Noted)
         };
-        self.job(Again::Safe, put).await
+        self.job(RetryUnknown::Allowed, put).await
     }
 
-    pub(crate) async fn reversals(&self) -> StoreResult<Vec<Reversed>> {
+    pub(crate) async fn reversals(&self) -> StoreResult<Vec<ReversedPayment>> {
         self.all(LIST, &[&as_limit(NOTICES_MAX)], reversed).await
     }
 }

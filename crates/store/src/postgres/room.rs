@@ -1,13 +1,14 @@
-//! Waiting rooms in PostgreSQL. Whoever enters or calls in holds the room's row, so that both come one after another.
+//! Waiting rooms in PostgreSQL. Whoever enters or calls in holds the room's row, so that both come
+//! one after another.
 use std::collections::HashMap;
 
 use tokio_postgres::Row;
 
 use doorbuster_core::BuyerId;
 use doorbuster_core::gate::draw::{Lot, Seed};
-use doorbuster_core::gate::room::{Entry, Line, Shop};
+use doorbuster_core::gate::room::{Arrival, RoomProgress, RoomSupply};
 
-use crate::contract::{Entered, WaitingPlace, WaitingRoom, WaitingView};
+use crate::contract::{EnterOutcome, RoomVisitor, WaitingRoom, WaitingRoomView};
 use crate::store::StoreResult;
 
 use super::Postgres;
@@ -15,7 +16,7 @@ use super::failure::Failure;
 use super::ledger::PostgresLedger;
 use super::read::as_limit;
 use super::rows::{self, int};
-use super::run::Again;
+use super::run::RetryUnknown;
 
 type Done<T> = Result<T, Failure>;
 
@@ -28,8 +29,9 @@ const ROOM: &str =
     concat!("SELECT ", room_columns!(), " FROM waiting_room r WHERE r.sale_id = $1 FOR UPDATE");
 const ROOMS: &str =
     concat!("SELECT ", room_columns!(), " FROM waiting_room r WHERE r.sale_id = ANY($1)");
-const PLACES: &str = "SELECT buyer, lot, rank, admitted_until FROM waiting_place WHERE sale_id = $1 AND buyer = ANY($2)";
-/// Units that nobody holds in an open sale, whether all of it is counted, and how many one buyer may have.
+const VISITORS: &str = "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor WHERE sale_id = $1 AND buyer = ANY($2)";
+/// Units that nobody holds in an open sale, whether all of it is counted, and how many one buyer
+/// may have.
 const STOCK: &str =
     "SELECT s.phase = 'open', bool_and(i.total IS NOT NULL), coalesce(max(i.limit_per_buyer), 1)::bigint,
          coalesce(sum(i.pool - least(i.pool, i.waiting) + (SELECT coalesce(sum(g.granted - g.settled), 0) FROM slot_grant g
@@ -45,7 +47,7 @@ const VIEW: &str = concat!(
                                             WHERE g.item_id = i.id AND g.open AND g.counted)), 0)::bigint AS free
               FROM item i WHERE i.sale_id = r.sale_id) i,
      LATERAL (SELECT count(*) - count(u.units) AS out, count(u.units) AS used, coalesce(sum(u.units), 0)::bigint AS units
-              FROM waiting_place p, LATERAL (
+              FROM waiting_room_visitor p, LATERAL (
                   SELECT sum(o.units) AS units FROM orders o JOIN item i ON i.id = o.item_id
                   WHERE o.buyer = p.buyer AND i.sale_id = p.sale_id AND o.reserved_at >= p.called_at) u
               WHERE p.sale_id = r.sale_id AND p.admitted_until > $2) w
@@ -54,7 +56,7 @@ const VIEW: &str = concat!(
 
 fn bytes(row: &Row, at: usize) -> Done<Option<[u8; 32]>> {
     let found: Option<&[u8]> = row.try_get(at)?;
-    found.map(|bytes| bytes.try_into().map_err(|_| rows::bad("number of bytes"))).transpose()
+    found.map(|bytes| bytes.try_into().map_err(|_| rows::bad_row("number of bytes"))).transpose()
 }
 
 fn if_number(row: &Row, at: usize) -> Done<Option<u64>> {
@@ -64,8 +66,8 @@ fn if_number(row: &Row, at: usize) -> Done<Option<u64>> {
 fn room(row: &Row) -> Done<WaitingRoom> {
     Ok(WaitingRoom {
         sale: row.try_get(0)?,
-        seed: Seed::new(bytes(row, 1)?.ok_or_else(|| rows::bad("seed"))?),
-        line: Line {
+        seed: Seed::new(bytes(row, 1)?.ok_or_else(|| rows::bad_row("seed"))?),
+        line: RoomProgress {
             participants: if_number(row, 2)?,
             entered: rows::number(row, 3)?,
             called: rows::number(row, 4)?,
@@ -74,16 +76,17 @@ fn room(row: &Row) -> Done<WaitingRoom> {
     })
 }
 
-fn place(row: &Row) -> Done<WaitingPlace> {
-    Ok(WaitingPlace {
-        buyer: rows::word(row, 0, "buyer", BuyerId::new)?,
+fn visitor(row: &Row) -> Done<RoomVisitor> {
+    Ok(RoomVisitor {
+        buyer: rows::parse_text(row, 0, "buyer", BuyerId::new)?,
         lot: bytes(row, 1)?.map(Lot::new),
         rank: if_number(row, 2)?,
         until: rows::time(row, 3)?,
     })
 }
 
-/// The sale's room under its lock, made from this seed if there is none, its draw closed if the sale has opened.
+/// The sale's room under its lock, made from this seed if there is none, its draw closed if the
+/// sale has opened.
 fn open(ledger: &mut PostgresLedger<'_>, sale: &str, seed: &Seed) -> Done<Option<WaitingRoom>> {
     let sql = "INSERT INTO waiting_room (sale_id, seed) SELECT id, $2 FROM sale WHERE id = $1 ON CONFLICT DO NOTHING";
     ledger.run(sql, &[&sale, &seed.bytes().as_slice()])?;
@@ -92,12 +95,12 @@ fn open(ledger: &mut PostgresLedger<'_>, sale: &str, seed: &Seed) -> Done<Option
     let sql = "SELECT opened_at IS NOT NULL FROM sale WHERE id = $1";
     let opened = ledger.one(sql, &[&sale], |row| Ok(row.try_get(0)?))?.unwrap_or(false);
     if opened && found.line.close_draw() {
-        put_line(ledger, sale, &found.line)?;
+        put_progress(ledger, sale, &found.line)?;
     }
     Ok(Some(found))
 }
 
-fn put_line(ledger: &PostgresLedger<'_>, sale: &str, line: &Line) -> Done<()> {
+fn put_progress(ledger: &PostgresLedger<'_>, sale: &str, line: &RoomProgress) -> Done<()> {
     let sql =
         "UPDATE waiting_room SET participants = $2, entered = $3, called = $4 WHERE sale_id = $1";
     ledger
@@ -110,13 +113,13 @@ fn enter(
     sale: &str,
     seed: &Seed,
     buyers: &[BuyerId],
-) -> Done<Option<(WaitingRoom, Vec<Entered>)>> {
+) -> Done<Option<(WaitingRoom, Vec<EnterOutcome>)>> {
     let now = ledger.now;
     let Some(mut room) = open(ledger, sale, seed)? else { return Ok(None) };
     let names: Vec<&str> = buyers.iter().map(BuyerId::as_str).collect();
-    let found = ledger.all(PLACES, &[&sale, &names], place)?;
-    let mut known: HashMap<BuyerId, WaitingPlace> =
-        found.into_iter().map(|place| (place.buyer.clone(), place)).collect();
+    let found = ledger.all(VISITORS, &[&sale, &names], visitor)?;
+    let mut known: HashMap<BuyerId, RoomVisitor> =
+        found.into_iter().map(|visitor| (visitor.buyer.clone(), visitor)).collect();
     let before = room.line;
     let mut entered = Vec::with_capacity(buyers.len());
     let (mut came, mut lots, mut ranks) = (Vec::new(), Vec::new(), Vec::new());
@@ -124,32 +127,32 @@ fn enter(
         if let Some(known) =
             known.get(buyer).filter(|known| known.until.is_none_or(|until| now < until))
         {
-            entered.push(Entered::Known(known.clone()));
+            entered.push(EnterOutcome::Known(known.clone()));
             continue;
         }
-        let Some(entry) = room.line.enter() else {
-            entered.push(Entered::Full);
+        let Some(entry) = room.line.add_visitor() else {
+            entered.push(EnterOutcome::Full);
             continue;
         };
         let (lot, rank) = match entry {
-            Entry::Early(_) => (Some(room.seed.lot(buyer.as_str())), None),
-            Entry::Late(rank) => (None, Some(rank)),
+            Arrival::InDraw(_) => (Some(room.seed.lot(buyer.as_str())), None),
+            Arrival::Ranked(rank) => (None, Some(rank)),
         };
         came.push(buyer.as_str());
         lots.push(lot.map(|lot| lot.bytes().to_vec()));
         ranks.push(rank.map(int));
-        let place = WaitingPlace { buyer: buyer.clone(), lot, rank, until: None };
-        known.insert(buyer.clone(), place.clone());
-        entered.push(Entered::New(place));
+        let visitor = RoomVisitor { buyer: buyer.clone(), lot, rank, until: None };
+        known.insert(buyer.clone(), visitor.clone());
+        entered.push(EnterOutcome::New(visitor));
     }
     if room.line != before {
         // Whoever took part in the draw stays in its list.
-        let sql = "INSERT INTO waiting_place (sale_id, buyer, lot, entered_at, rank)
+        let sql = "INSERT INTO waiting_room_visitor (sale_id, buyer, lot, entered_at, rank)
              SELECT $1, buyer, lot, $5, rank FROM unnest($2::text[], $3::bytea[], $4::bigint[]) AS t (buyer, lot, rank)
              ON CONFLICT (sale_id, buyer) DO UPDATE
              SET entered_at = excluded.entered_at, rank = excluded.rank, called_at = NULL, admitted_until = NULL";
         ledger.run(sql, &[&sale, &came, &lots, &ranks, &now.0])?;
-        put_line(ledger, sale, &room.line)?;
+        put_progress(ledger, sale, &room.line)?;
     }
     Ok(Some((room, entered)))
 }
@@ -168,51 +171,55 @@ fn stock(row: &Row, at: usize) -> Done<(Option<u64>, u64)> {
     ))
 }
 
-fn view(row: &Row) -> Done<WaitingView> {
+fn view(row: &Row) -> Done<WaitingRoomView> {
     let (free, limit) = stock(row, 6)?;
     let (out, used, used_units) =
         (rows::number(row, 10)?, rows::number(row, 11)?, rows::number(row, 12)?);
-    Ok(WaitingView { room: room(row)?, shop: Shop { free, limit, out, used, used_units } })
+    Ok(WaitingRoomView {
+        room: room(row)?,
+        shop: RoomSupply { free, limit, out, used, used_units },
+    })
 }
 
 fn call(
     ledger: &mut PostgresLedger<'_>,
     sale: &str,
     seen: u64,
-    shop: Shop,
+    shop: RoomSupply,
     calls_max: u64,
     for_ms: i64,
-) -> Done<Vec<WaitingPlace>> {
+) -> Done<Vec<RoomVisitor>> {
     let now = ledger.now;
     let Some(mut room) = ledger.one(ROOM, &[&sale], room)?.filter(|room| room.line.called == seen)
     else {
         return Ok(Vec::new());
     };
     let (free, _) = ledger.one(STOCK, &[&sale], |row| stock(row, 0))?.unwrap_or((Some(0), 1));
-    let (before, after) = room.line.call(Shop { free, ..shop }.calls(&room.line, calls_max));
+    let (before, after) =
+        room.line.admit(RoomSupply { free, ..shop }.admissions(&room.line, calls_max));
     if after == before {
         return Ok(Vec::new());
     }
     let drawn = room.line.participants.unwrap_or(0).clamp(before, after);
-    let sql = "SELECT buyer, lot, rank, admitted_until FROM waiting_place
+    let sql = "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor
          WHERE sale_id = $1 AND lot > (SELECT coalesce(called_lot, ''::bytea) FROM waiting_room WHERE sale_id = $1) ORDER BY lot LIMIT $2";
-    let mut called = ledger.all(sql, &[&sale, &int(drawn - before)], place)?;
+    let mut called = ledger.all(sql, &[&sale, &int(drawn - before)], visitor)?;
     if let Some(last) = called.last().and_then(|last| last.lot) {
         let sql = "UPDATE waiting_room SET called_lot = $2 WHERE sale_id = $1";
         ledger.run(sql, &[&sale, &last.bytes().as_slice()])?;
     }
-    let sql = "SELECT buyer, lot, rank, admitted_until FROM waiting_place
+    let sql = "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor
          WHERE sale_id = $1 AND rank > $2 AND rank <= $3 ORDER BY rank";
-    called.extend(ledger.all(sql, &[&sale, &int(drawn), &int(after)], place)?);
+    called.extend(ledger.all(sql, &[&sale, &int(drawn), &int(after)], visitor)?);
     let until = now.plus(for_ms);
-    for (place, rank) in called.iter_mut().zip(before + 1..) {
-        (place.rank, place.until) = (Some(rank), Some(until));
+    for (visitor, rank) in called.iter_mut().zip(before + 1..) {
+        (visitor.rank, visitor.until) = (Some(rank), Some(until));
     }
-    let names: Vec<&str> = called.iter().map(|place| place.buyer.as_str()).collect();
-    let sql = "UPDATE waiting_place p SET rank = t.rank + $3, called_at = $4, admitted_until = $5
+    let names: Vec<&str> = called.iter().map(|visitor| visitor.buyer.as_str()).collect();
+    let sql = "UPDATE waiting_room_visitor p SET rank = t.rank + $3, called_at = $4, admitted_until = $5
          FROM unnest($2::text[]) WITH ORDINALITY AS t (buyer, rank) WHERE p.sale_id = $1 AND p.buyer = t.buyer";
     ledger.run(sql, &[&sale, &names, &int(before), &now.0, &until.0])?;
-    put_line(ledger, sale, &room.line)?;
+    put_progress(ledger, sale, &room.line)?;
     Ok(called)
 }
 
@@ -222,33 +229,33 @@ impl Postgres {
         sale: &str,
         seed: Seed,
         buyers: Vec<BuyerId>,
-    ) -> StoreResult<Option<(WaitingRoom, Vec<Entered>)>> {
+    ) -> StoreResult<Option<(WaitingRoom, Vec<EnterOutcome>)>> {
         let sale = sale.to_owned();
-        self.job(Again::Safe, move |ledger| enter(ledger, &sale, &seed, &buyers)).await
+        self.job(RetryUnknown::Allowed, move |ledger| enter(ledger, &sale, &seed, &buyers)).await
     }
 
-    pub(crate) async fn rooms(&self, sales: Vec<String>) -> StoreResult<Vec<WaitingRoom>> {
+    pub(crate) async fn waiting_rooms(&self, sales: Vec<String>) -> StoreResult<Vec<WaitingRoom>> {
         self.all(ROOMS, &[&sales], room).await
     }
 
-    pub(crate) async fn places(
+    pub(crate) async fn visitors(
         &self,
         sale: &str,
         buyers: Vec<BuyerId>,
-    ) -> StoreResult<Vec<WaitingPlace>> {
+    ) -> StoreResult<Vec<RoomVisitor>> {
         let names: Vec<&str> = buyers.iter().map(BuyerId::as_str).collect();
-        self.all(PLACES, &[&sale, &names], place).await
+        self.all(VISITORS, &[&sale, &names], visitor).await
     }
 
-    pub(crate) async fn called_after(
+    pub(crate) async fn admitted_after(
         &self,
         sale: &str,
         after: u64,
         limit: usize,
-    ) -> StoreResult<Vec<WaitingPlace>> {
-        let sql = "SELECT buyer, lot, rank, admitted_until FROM waiting_place
+    ) -> StoreResult<Vec<RoomVisitor>> {
+        let sql = "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor
              WHERE sale_id = $1 AND rank > $2 AND called_at IS NOT NULL ORDER BY rank LIMIT $3";
-        self.all(sql, &[&sale, &int(after), &as_limit(limit)], place).await
+        self.all(sql, &[&sale, &int(after), &as_limit(limit)], visitor).await
     }
 
     pub(crate) async fn drawn_after(
@@ -258,37 +265,42 @@ impl Postgres {
         limit: usize,
     ) -> StoreResult<Vec<(Lot, BuyerId)>> {
         let after = after.as_ref().map_or(&[][..], |lot| lot.bytes());
-        let sql = "SELECT lot, buyer FROM waiting_place WHERE sale_id = $1 AND lot > $2 ORDER BY lot LIMIT $3";
+        let sql = "SELECT lot, buyer FROM waiting_room_visitor WHERE sale_id = $1 AND lot > $2 ORDER BY lot LIMIT $3";
         self.all(sql, &[&sale, &after, &as_limit(limit)], |row| {
-            let lot = bytes(row, 0)?.ok_or_else(|| rows::bad("lot"))?;
-            Ok((Lot::new(lot), rows::word(row, 1, "buyer", BuyerId::new)?))
+            let lot = bytes(row, 0)?.ok_or_else(|| rows::bad_row("lot"))?;
+            Ok((Lot::new(lot), rows::parse_text(row, 1, "buyer", BuyerId::new)?))
         })
         .await
     }
 
-    pub(crate) async fn view_room(&self, sale: &str) -> StoreResult<Option<WaitingView>> {
+    pub(crate) async fn waiting_room_view(
+        &self,
+        sale: &str,
+    ) -> StoreResult<Option<WaitingRoomView>> {
         self.one(VIEW, &[&sale, &self.now().0], view).await
     }
 
-    pub(crate) async fn call_in(
+    pub(crate) async fn admit_visitors(
         &self,
         sale: &str,
         seen: u64,
-        shop: Shop,
+        shop: RoomSupply,
         calls_max: u64,
         for_ms: i64,
-    ) -> StoreResult<Vec<WaitingPlace>> {
+    ) -> StoreResult<Vec<RoomVisitor>> {
         let sale = sale.to_owned();
-        self.job(Again::Safe, move |ledger| call(ledger, &sale, seen, shop, calls_max, for_ms))
-            .await
+        self.job(RetryUnknown::Allowed, move |ledger| {
+            call(ledger, &sale, seen, shop, calls_max, for_ms)
+        })
+        .await
     }
 
-    pub(crate) async fn hold_room(&self, sale: &str, for_ms: i64) -> StoreResult<()> {
+    pub(crate) async fn keep_room_open(&self, sale: &str, for_ms: i64) -> StoreResult<()> {
         let sale = sale.to_owned();
         let hold = move |ledger: &mut PostgresLedger<'_>| {
             let sql = "UPDATE waiting_room SET open_until = $2 WHERE sale_id = $1";
             ledger.run(sql, &[&sale, &ledger.now.plus(for_ms).0]).map(drop)
         };
-        self.job(Again::Safe, hold).await
+        self.job(RetryUnknown::Allowed, hold).await
     }
 }

@@ -1,11 +1,12 @@
-//! Rows of the tables as the rules' values, and back. Numbers of 63 bits stand in signed columns as they are.
+//! Rows of the tables as the rules' values, and back. Numbers of 63 bits stand in signed columns as
+//! they are.
 use tokio_postgres::Row;
 
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::{
-    BuyerId, Cause, Counter, Epoch, Feed, Grant, GrantId, Item, ItemId, Millis, Order, OrderState,
-    Recall, RecallId, RecallTarget, RequestKey, Resolution, Seq, SlotKey, Stock, TicketId, TicketN,
-    Units, Verdict,
+    BuyerId, CloseCause, Counter, Epoch, FeedRow, Grant, GrantId, Item, ItemId, Millis, Order,
+    OrderState, Recall, RecallId, RecallTarget, RequestKey, Resolution, Seq, SlotKey, Stock,
+    TicketId, TicketN, Units, Verdict,
 };
 
 use crate::contract::ItemCounts;
@@ -14,7 +15,7 @@ use super::failure::Failure;
 
 pub(super) mod money;
 
-type Read<T> = Result<T, Failure>;
+type RowResult<T> = Result<T, Failure>;
 
 // Columns in the order that the functions below read them, as macros so that `concat!` takes them.
 macro_rules! item_columns {
@@ -24,12 +25,14 @@ macro_rules! item_columns {
 }
 macro_rules! grant_columns {
     () => {
-        "id, item_id, slot, epoch, granted, settled, counted, open, acked, max_n, resolved, feed_len, closed_cause"
+        "id, item_id, slot, epoch, granted, settled, counted, open, acked, max_n, resolved, \
+         feed_len, closed_cause"
     };
 }
 macro_rules! order_columns {
     () => {
-        "o.id, o.item_id, o.buyer, o.request_key, o.units, o.state, o.grant_id, o.n, o.reserved_at, o.pay_by, o.paid_at, o.ended_at"
+        "o.id, o.item_id, o.buyer, o.request_key, o.units, o.state, o.grant_id, o.n, \
+         o.reserved_at, o.pay_by, o.paid_at, o.ended_at"
     };
 }
 macro_rules! feed_columns {
@@ -51,47 +54,48 @@ pub(super) use {
     feed_columns, grant_columns, item_columns, order_columns, recall_columns, resolution_columns,
 };
 
-/// A `u64` as a signed column holds it; every number of ours is below 2^63 but for a damaged one, which stays what it is.
+/// A `u64` as a signed column holds it; every number of ours is below 2^63 but for a damaged one,
+/// which stays what it is.
 pub(super) fn int(number: u64) -> i64 {
     number.cast_signed()
 }
 
-pub(super) fn bad(what: &str) -> Failure {
+pub(super) fn bad_row(what: &str) -> Failure {
     Failure::Row(format!("a row holds a {what} that is none"))
 }
 
-pub(super) fn number(row: &Row, at: usize) -> Read<u64> {
+pub(super) fn number(row: &Row, at: usize) -> RowResult<u64> {
     Ok(row.try_get::<_, i64>(at)?.cast_unsigned())
 }
 
 /// A number that is smaller than its column.
-pub(super) fn small(row: &Row, at: usize, what: &str) -> Read<u32> {
-    u32::try_from(row.try_get::<_, i64>(at)?).map_err(|_| bad(what))
+pub(super) fn small(row: &Row, at: usize, what: &str) -> RowResult<u32> {
+    u32::try_from(row.try_get::<_, i64>(at)?).map_err(|_| bad_row(what))
 }
 
-pub(super) fn word<T>(
+pub(super) fn parse_text<T>(
     row: &Row,
     at: usize,
     what: &str,
     parse: impl Fn(&str) -> Option<T>,
-) -> Read<T> {
-    parse(row.try_get(at)?).ok_or_else(|| bad(what))
+) -> RowResult<T> {
+    parse(row.try_get(at)?).ok_or_else(|| bad_row(what))
 }
 
-pub(super) fn word_if_any<T>(
+pub(super) fn parse_text_opt<T>(
     row: &Row,
     at: usize,
     what: &str,
     parse: impl Fn(&str) -> Option<T>,
-) -> Read<Option<T>> {
+) -> RowResult<Option<T>> {
     match row.try_get::<_, Option<&str>>(at)? {
-        Some(text) => parse(text).ok_or_else(|| bad(what)).map(Some),
+        Some(text) => parse(text).ok_or_else(|| bad_row(what)).map(Some),
         None => Ok(None),
     }
 }
 
-fn cause(text: &str) -> Option<Cause> {
-    Cause::ALL.iter().copied().find(|c| c.as_str() == text)
+fn cause(text: &str) -> Option<CloseCause> {
+    CloseCause::ALL.iter().copied().find(|c| c.as_str() == text)
 }
 
 fn feed_cause(text: &str) -> Option<FeedCause> {
@@ -99,15 +103,15 @@ fn feed_cause(text: &str) -> Option<FeedCause> {
     [Refill, Returned, OrderEnded, OrderRevived, Recalled].into_iter().find(|c| c.as_str() == text)
 }
 
-pub(super) fn closing(row: &Row, at: usize) -> Read<Cause> {
-    word(row, at, "cause", cause)
+pub(super) fn closing(row: &Row, at: usize) -> RowResult<CloseCause> {
+    parse_text(row, at, "cause", cause)
 }
 
-pub(super) fn ticket(row: &Row, at: usize) -> Read<TicketId> {
-    word(row, at, "ticket id", TicketId::parse)
+pub(super) fn ticket(row: &Row, at: usize) -> RowResult<TicketId> {
+    parse_text(row, at, "ticket id", TicketId::parse)
 }
 
-pub(super) fn time(row: &Row, at: usize) -> Read<Option<Millis>> {
+pub(super) fn time(row: &Row, at: usize) -> RowResult<Option<Millis>> {
     Ok(row.try_get::<_, Option<i64>>(at)?.map(Millis))
 }
 
@@ -119,12 +123,12 @@ pub(super) fn total(stock: Stock) -> Option<i64> {
     }
 }
 
-fn stock(row: &Row, at: usize) -> Read<Stock> {
+fn stock(row: &Row, at: usize) -> RowResult<Stock> {
     let total = row.try_get::<_, Option<i64>>(at)?.map(i64::cast_unsigned);
     Ok(total.map_or(Stock::Unlimited, Stock::Counted))
 }
 
-pub(super) fn item(row: &Row) -> Read<Item> {
+pub(super) fn item(row: &Row) -> RowResult<Item> {
     Ok(Item {
         id: ItemId(row.try_get(0)?),
         total: stock(row, 1)?,
@@ -137,7 +141,7 @@ pub(super) fn item(row: &Row) -> Read<Item> {
     })
 }
 
-pub(super) fn grant(row: &Row) -> Read<Grant> {
+pub(super) fn grant(row: &Row) -> RowResult<Grant> {
     Ok(Grant {
         id: GrantId(number(row, 0)?),
         slot: SlotKey { item: ItemId(row.try_get(1)?), index: small(row, 2, "slot")? },
@@ -150,19 +154,19 @@ pub(super) fn grant(row: &Row) -> Read<Grant> {
         max_n: TicketN(number(row, 9)?),
         resolved: number(row, 10)?,
         feed_len: Seq(number(row, 11)?),
-        closed: word_if_any(row, 12, "cause", cause)?,
+        closed: parse_text_opt(row, 12, "cause", cause)?,
     })
 }
 
-pub(super) fn order(row: &Row) -> Read<Order> {
+pub(super) fn order(row: &Row) -> RowResult<Order> {
     Ok(Order {
         id: ticket(row, 0)?,
         item: ItemId(row.try_get(1)?),
-        buyer: word(row, 2, "buyer", BuyerId::new)?,
-        key: word(row, 3, "request key", RequestKey::new)?,
+        buyer: parse_text(row, 2, "buyer", BuyerId::new)?,
+        key: parse_text(row, 3, "request key", RequestKey::new)?,
         units: Units::new(small(row, 4, "number of units")?)
-            .ok_or_else(|| bad("number of units"))?,
-        state: word(row, 5, "state", OrderState::parse)?,
+            .ok_or_else(|| bad_row("number of units"))?,
+        state: parse_text(row, 5, "state", OrderState::parse)?,
         grant: GrantId(number(row, 6)?),
         n: TicketN(number(row, 7)?),
         reserved_at: Millis(row.try_get(8)?),
@@ -172,21 +176,21 @@ pub(super) fn order(row: &Row) -> Read<Order> {
     })
 }
 
-pub(super) fn feed(row: &Row) -> Read<Feed> {
-    Ok(Feed {
+pub(super) fn feed(row: &Row) -> RowResult<FeedRow> {
+    Ok(FeedRow {
         grant: GrantId(number(row, 0)?),
         seq: Seq(number(row, 1)?),
-        ticket: word_if_any(row, 2, "ticket id", TicketId::parse)?,
-        buyer: word_if_any(row, 3, "buyer", BuyerId::new)?,
-        key: word_if_any(row, 4, "request key", RequestKey::new)?,
+        ticket: parse_text_opt(row, 2, "ticket id", TicketId::parse)?,
+        buyer: parse_text_opt(row, 3, "buyer", BuyerId::new)?,
+        key: parse_text_opt(row, 4, "request key", RequestKey::new)?,
         units: number(row, 5)?,
-        counter: word(row, 6, "counter", Counter::parse)?,
+        counter: parse_text(row, 6, "counter", Counter::parse)?,
         quota_delta: row.try_get(7)?,
-        cause: word(row, 8, "cause", feed_cause)?,
+        cause: parse_text(row, 8, "cause", feed_cause)?,
     })
 }
 
-pub(super) fn recall(row: &Row) -> Read<Recall> {
+pub(super) fn recall(row: &Row) -> RowResult<Recall> {
     let target = row.try_get::<_, Option<i64>>(2)?.map(|id| GrantId(id.cast_unsigned()));
     Ok(Recall {
         id: RecallId(number(row, 0)?),
@@ -198,8 +202,9 @@ pub(super) fn recall(row: &Row) -> Read<Recall> {
     })
 }
 
-/// The word for the verdict of a returned ticket, and the order that it names. A consumed ticket's record is its order.
-pub(super) fn verdict_words(verdict: &Verdict) -> (&'static str, Option<TicketId>) {
+/// The word for the verdict of a returned ticket, and the order that it names. A consumed ticket's
+/// record is its order.
+pub(super) fn verdict_columns(verdict: &Verdict) -> (&'static str, Option<TicketId>) {
     match verdict {
         Verdict::Order(id) => ("order", Some(*id)),
         Verdict::KeyReused => ("key_reused", None),
@@ -208,10 +213,10 @@ pub(super) fn verdict_words(verdict: &Verdict) -> (&'static str, Option<TicketId
     }
 }
 
-pub(super) fn resolution(row: &Row) -> Read<Resolution> {
-    let verdict = match word_if_any(row, 4, "ticket id", TicketId::parse)? {
+pub(super) fn resolution(row: &Row) -> RowResult<Resolution> {
+    let verdict = match parse_text_opt(row, 4, "ticket id", TicketId::parse)? {
         Some(order) => Verdict::Order(order),
-        None => word(row, 3, "verdict", |text| match text {
+        None => parse_text(row, 3, "verdict", |text| match text {
             "key_reused" => Some(Verdict::KeyReused),
             "limit_reached" => Some(Verdict::LimitReached),
             "unavailable" => Some(Verdict::Unavailable),
@@ -222,7 +227,7 @@ pub(super) fn resolution(row: &Row) -> Read<Resolution> {
     Ok(Resolution { ticket: ticket(row, 0)?, grant: GrantId(number(row, 1)?), n, verdict })
 }
 
-pub(super) fn counts(row: &Row) -> Read<ItemCounts> {
+pub(super) fn counts(row: &Row) -> RowResult<ItemCounts> {
     let (pool, ended, paid) = (number(row, 2)?, number(row, 3)?, number(row, 4)?);
     let (settled, waiting) = (number(row, 6)?, number(row, 7)?);
     Ok(ItemCounts {
@@ -231,7 +236,8 @@ pub(super) fn counts(row: &Row) -> Read<ItemCounts> {
         pool,
         kept: pool.min(waiting),
         in_slots: number(row, 5)?,
-        // Rows that do not add up are found by `check`, which pauses one item; an error here would end every look at it.
+        // Rows that do not add up are found by `check`, which pauses one item; an error here would
+        // end every look at it.
         held: settled.saturating_sub(ended).saturating_sub(paid),
         paid,
         waiting,

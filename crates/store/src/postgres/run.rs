@@ -1,4 +1,5 @@
-//! Running transactions: on a thread that may block, to their end whether or not the caller waits, and again when that is right.
+//! Running transactions: on a thread that may block, to their end whether or not the caller waits,
+//! and again when that is right.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,71 +12,74 @@ use tokio_postgres::Row;
 use doorbuster_core::{Millis, Order};
 
 use crate::contract::StoreError;
-use crate::limits::{PG_CONFLICTS_MAX, PG_REST, PG_REST_MAX, PG_RETRY_WITHIN, PG_SILENCE};
+use crate::limits::{
+    PG_ANSWER_WAIT, PG_CONFLICTS_MAX, PG_RETRY_PAUSE, PG_RETRY_PAUSE_MAX, PG_RETRY_WITHIN,
+};
 use crate::store::StoreResult;
 
 use super::connect;
-use super::failure::{Failure, Kind};
-use super::flush::{self, Hint};
-use super::ledger::{Params, PostgresLedger, Wire};
+use super::failure::{Failure, FailureKind};
+use super::flush::{self, CommitNotice};
+use super::ledger::{LiveConnection, Params, PostgresLedger};
 use super::prefetch::{BEGIN, NOW};
 use super::shared::Shared;
 use super::{Postgres, failure};
 
 /// Whether a transaction whose outcome is not known may be run again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Again {
+pub(super) enum RetryUnknown {
     /// It finds what it did before, and gives the same answer.
-    Safe,
+    Allowed,
     /// Its caller has to look.
     Never,
 }
 
 /// What was tried of one transaction.
-pub(super) struct Tries {
+pub(super) struct RetryState {
     began: Instant,
     conflicts: u32,
-    rest: Duration,
+    pause: Duration,
     /// Some try may have been committed.
     unknown: bool,
 }
 
-impl Tries {
+impl RetryState {
     pub(super) fn new() -> Self {
-        Self { began: Instant::now(), conflicts: 0, rest: PG_REST, unknown: false }
+        Self { began: Instant::now(), conflicts: 0, pause: PG_RETRY_PAUSE, unknown: false }
     }
 
-    /// Rests and returns when the transaction is to be run again; else the failure that its caller hears.
-    pub(super) async fn again(
+    /// Rests and returns when the transaction is to be run again; else the failure that its caller
+    /// hears.
+    pub(super) async fn wait_to_retry(
         &mut self,
         shared: &Shared,
         failure: Failure,
-        again: Again,
+        again: RetryUnknown,
     ) -> Result<(), Failure> {
         match failure.kind() {
-            Kind::Conflict if self.conflicts < PG_CONFLICTS_MAX => {
+            FailureKind::Conflict if self.conflicts < PG_CONFLICTS_MAX => {
                 self.conflicts += 1;
                 tokio::time::sleep(
-                    PG_REST.mul_f64(rand::random::<f64>()) / 4 * self.conflicts.min(8),
+                    PG_RETRY_PAUSE.mul_f64(rand::random::<f64>()) / 4 * self.conflicts.min(8),
                 )
                 .await;
                 return Ok(());
             }
-            Kind::Unknown => {
+            FailureKind::Unknown => {
                 self.unknown = true;
-                if again == Again::Never {
+                if again == RetryUnknown::Never {
                     return Err(failure);
                 }
             }
-            Kind::Away => {}
-            Kind::Conflict | Kind::Bad | Kind::Damaged => return Err(failure),
+            FailureKind::Unreachable => {}
+            FailureKind::Conflict | FailureKind::Bad | FailureKind::Damaged => return Err(failure),
         }
-        if self.began.elapsed() >= PG_RETRY_WITHIN || shared.gate().is_err() {
+        if self.began.elapsed() >= PG_RETRY_WITHIN || shared.check_accepting().is_err() {
             return Err(if self.unknown { Failure::Unknown(failure.to_string()) } else { failure });
         }
         tracing::warn!(%failure, "the database is away: trying again");
-        tokio::time::sleep(self.rest.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
-        self.rest = (self.rest * 2).min(PG_REST_MAX);
+        tokio::time::sleep(self.pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
+        self.pause = (self.pause * 2).min(PG_RETRY_PAUSE_MAX);
         Ok(())
     }
 }
@@ -87,46 +91,48 @@ pub(super) struct Committed<T> {
     /// Whether something is to be told that happened.
     pub(super) events: bool,
     /// The transaction, if it changed what others are told of.
-    pub(super) news: Option<String>,
+    pub(super) transaction_id: Option<String>,
 }
 
 impl<T> Committed<T> {
-    /// Tells it, and gives the caller what it waits for. Of a try whose outcome was not known, the next look tells: it is waited for as well.
-    pub(super) async fn told(self, shared: &Shared, tries: &Tries) -> T {
-        if self.news.is_some() || tries.unknown {
-            shared.tell(self.news, self.orders, self.events || tries.unknown).await;
+    /// Tells it, and gives the caller what it waits for. Of a try whose outcome was not known, the
+    /// next look tells: it is waited for as well.
+    pub(super) async fn publish(self, shared: &Shared, tries: &RetryState) -> T {
+        if self.transaction_id.is_some() || tries.unknown {
+            shared.publish(self.transaction_id, self.orders, self.events || tries.unknown).await;
         }
         self.value
     }
 }
 
 impl Postgres {
-    /// Runs `work` as one transaction. It may be run several times, each time on the rows as they are then.
+    /// Runs `work` as one transaction. It may be run several times, each time on the rows as they
+    /// are then.
     pub(super) async fn job<T: Send + 'static>(
         &self,
-        again: Again,
+        again: RetryUnknown,
         work: impl Fn(&mut PostgresLedger<'_>) -> Result<T, Failure> + Send + Sync + 'static,
     ) -> StoreResult<T> {
-        self.shared().gate()?;
+        self.shared().check_accepting()?;
         let (shared, work) = (Arc::clone(self.shared()), Arc::new(work));
-        self.to_its_end(async move {
-            let mut tries = Tries::new();
+        self.run_to_completion(async move {
+            let mut tries = RetryState::new();
             loop {
                 let failure = match attempt(&shared, &work).await {
-                    Ok(done) => return Ok(done.told(&shared, &tries).await),
+                    Ok(done) => return Ok(done.publish(&shared, &tries).await),
                     Err(failure) => failure,
                 };
                 tries
-                    .again(&shared, failure, again)
+                    .wait_to_retry(&shared, failure, again)
                     .await
-                    .map_err(|failure| shared.judge(failure))?;
+                    .map_err(|failure| shared.store_error(failure))?;
             }
         })
         .await
     }
 
     /// Runs work in a task of its own, which goes on when nobody waits for it any more.
-    pub(super) async fn to_its_end<T: Send + 'static>(
+    pub(super) async fn run_to_completion<T: Send + 'static>(
         &self,
         work: impl Future<Output = StoreResult<T>> + Send + 'static,
     ) -> StoreResult<T> {
@@ -144,20 +150,21 @@ impl Postgres {
         mut read: impl FnMut(&Row) -> Result<T, Failure>,
     ) -> StoreResult<Vec<T>> {
         let shared = self.shared();
-        shared.gate()?;
-        let mut tries = Tries::new();
+        shared.check_accepting()?;
+        let mut tries = RetryState::new();
         let rows = loop {
             match query(shared, sql, params).await {
                 Ok(rows) => break rows,
-                Err(failure) => {
-                    tries.again(shared, failure, Again::Safe).await.map_err(|f| shared.judge(f))?
-                }
+                Err(failure) => tries
+                    .wait_to_retry(shared, failure, RetryUnknown::Allowed)
+                    .await
+                    .map_err(|f| shared.store_error(f))?,
             }
         };
         rows.iter()
             .map(&mut read)
             .collect::<Result<_, _>>()
-            .map_err(|failure| shared.judge(failure))
+            .map_err(|failure| shared.store_error(failure))
     }
 
     /// The first row of a query.
@@ -174,7 +181,8 @@ impl Postgres {
 async fn query(shared: &Shared, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Failure> {
     let object = connect::get(&shared.reads).await?;
     let rows =
-        answer(async { Ok(object.query(&object.prepare_cached(sql).await?, params).await?) }).await;
+        await_answer(async { Ok(object.query(&object.prepare_cached(sql).await?, params).await?) })
+            .await;
     if rows.as_ref().is_err_and(|failure| !failure.leaves_connection()) {
         drop(Object::take(object));
     }
@@ -182,28 +190,32 @@ async fn query(shared: &Shared, sql: &str, params: Params<'_>) -> Result<Vec<Row
 }
 
 /// Waits for an answer as long as a node does.
-pub(super) async fn answer<T>(
+pub(super) async fn await_answer<T>(
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    timeout(PG_SILENCE, work).await.unwrap_or(Err(Failure::Silent))
+    timeout(PG_ANSWER_WAIT, work).await.unwrap_or(Err(Failure::TimedOut))
 }
 
 /// Waits for what comes of a COMMIT: silence means that nobody knows.
-pub(super) async fn fate<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+pub(super) async fn await_commit<T>(
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
     let silent = || Err(Failure::Unknown("no answer to COMMIT".to_owned()));
-    timeout(PG_SILENCE, work).await.unwrap_or_else(|_| silent())
+    timeout(PG_ANSWER_WAIT, work).await.unwrap_or_else(|_| silent())
 }
 
-/// Gives a connection back after a failed transaction if it can still be used, and drops it otherwise.
-pub(super) async fn leave(object: Object, failure: &Failure) {
+/// Gives a connection back after a failed transaction if it can still be used, and drops it
+/// otherwise.
+pub(super) async fn return_connection(object: Object, failure: &Failure) {
     let rolled_back = failure.leaves_connection()
-        && answer(async { Ok(object.batch_execute("ROLLBACK").await?) }).await.is_ok();
+        && await_answer(async { Ok(object.batch_execute("ROLLBACK").await?) }).await.is_ok();
     if !rolled_back {
         drop(Object::take(object));
     }
 }
 
-/// One try, on a thread that may block. The thread comes first: a session that waited for one would be missing where none is needed, as in settling.
+/// One try, on a thread that may block. The thread comes first: a session that waited for one would
+/// be missing where none is needed, as in settling.
 async fn attempt<T, W>(shared: &Arc<Shared>, work: &Arc<W>) -> Result<Committed<T>, Failure>
 where
     T: Send + 'static,
@@ -218,7 +230,7 @@ where
     .await
     .map_err(|error| Failure::Panicked(error.to_string()))??;
     if let Err(failure) = &outcome {
-        leave(object, failure).await;
+        return_connection(object, failure).await;
     }
     outcome
 }
@@ -229,25 +241,29 @@ fn transaction<T>(
     runtime: &Handle,
     work: &(impl Fn(&mut PostgresLedger<'_>) -> Result<T, Failure> + ?Sized),
 ) -> Result<Committed<T>, Failure> {
-    let wire = || Wire { client: object, runtime: runtime.clone(), patience: PG_SILENCE };
+    let wire =
+        || LiveConnection { client: object, runtime: runtime.clone(), wait_max: PG_ANSWER_WAIT };
     let now = wire().wait(async {
         let now = object.prepare_cached(NOW).await?;
         let (begun, now) = tokio::join!(object.batch_execute(BEGIN), object.query_one(&now, &[]));
         begun?;
         now?.try_get(0)
     })?;
-    let mut ledger = PostgresLedger::live(wire(), shared.clock.of(Millis(now)));
+    let mut ledger = PostgresLedger::live(wire(), shared.clock.for_transaction(Millis(now)));
     let value = catch_unwind(AssertUnwindSafe(|| work(&mut ledger)))
-        .unwrap_or_else(|panic| Err(Failure::Panicked(failure::words(&*panic))))?;
+        .unwrap_or_else(|panic| Err(Failure::Panicked(failure::panic_message(&*panic))))?;
     let writer = shared.writer();
-    let hint =
-        ledger.held.hint(writer).or(ledger.catalogue.then_some(Hint { writer, events: false }));
-    let queries = flush::queries(&ledger.held, ledger.now, writer, ledger.catalogue);
-    let news = runtime.block_on(async { fate(flush::commit(object, &queries, hint)).await })?;
+    let hint = ledger
+        .cache
+        .commit_notice(writer)
+        .or(ledger.catalogue.then_some(CommitNotice { writer, events: false }));
+    let queries = flush::queries(&ledger.cache, ledger.now, writer, ledger.catalogue);
+    let transaction_id =
+        runtime.block_on(async { await_commit(flush::commit(object, &queries, hint)).await })?;
     Ok(Committed {
         value,
-        orders: ledger.held.orders_told(),
-        events: !ledger.held.events.is_empty(),
-        news,
+        orders: ledger.cache.changed_orders(),
+        events: !ledger.cache.events.is_empty(),
+        transaction_id,
     })
 }

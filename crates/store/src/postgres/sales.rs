@@ -3,9 +3,9 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio_postgres::Row;
 
-use doorbuster_core::sale::{Phase, Step, Stepped};
-use doorbuster_core::stock::{self, Adjusted};
-use doorbuster_core::{Cause, Choose, GrantId, ItemId, Ledger, Millis, Spread};
+use doorbuster_core::sale::{Phase, PhaseChange, PhaseStep};
+use doorbuster_core::stock::{self, AdjustResult};
+use doorbuster_core::{CloseCause, GrantId, ItemId, Ledger, Millis, PartitionChoice, Spread};
 
 use crate::contract::{
     AdjustOutcome, Adjustment, CatalogueRows, DeleteOutcome, ItemRow, NewItem, NewSale,
@@ -19,7 +19,7 @@ use super::failure::Failure;
 use super::ledger::PostgresLedger;
 use super::read::COUNTS;
 use super::rows::{self, int};
-use super::run::Again;
+use super::run::RetryUnknown;
 
 type Done<T> = Result<T, Failure>;
 
@@ -34,8 +34,9 @@ macro_rules! sale_columns {
 /// A sale in each row, with one of its items if it has any.
 const SALES: &str =
     concat!("SELECT ", sale_columns!(), " FROM sale s LEFT JOIN item i ON i.sale_id = s.id");
-/// The database's history, and the transaction that changed the catalogue last: a promoted standby counts transactions anew where it stood. Changes wait for
-/// each other at this row, so it names no transaction twice.
+/// The database's history, and the transaction that changed the catalogue last: a promoted standby
+/// counts transactions anew where it stood. Changes wait for each other at this row, so it names no
+/// transaction twice.
 macro_rules! version {
     () => {
         "left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || k.changed::text FROM catalogue k"
@@ -56,7 +57,7 @@ fn sale_row(row: &Row) -> Done<SaleRow> {
     Ok(SaleRow {
         id: row.try_get(0)?,
         title: row.try_get(1)?,
-        phase: rows::word(row, 2, "phase", Phase::parse)?,
+        phase: rows::parse_text(row, 2, "phase", Phase::parse)?,
         starts_at: rows::time(row, 3)?,
         ends_at: rows::time(row, 4)?,
         front_door: row.try_get(5)?,
@@ -85,8 +86,8 @@ fn item_row(row: &Row) -> Done<Option<ItemRow>> {
         counted: row.try_get(20)?,
         spread: Spread {
             partitions: u32::try_from(row.try_get::<_, i32>(21)?)
-                .map_err(|_| rows::bad("number of partitions"))?,
-            choose: rows::word(row, 22, "way to choose", Choose::parse)?,
+                .map_err(|_| rows::bad_row("number of partitions"))?,
+            choose: rows::parse_text(row, 22, "way to choose", PartitionChoice::parse)?,
             initial: rows::number(row, 23)?,
             threshold: rows::number(row, 24)?,
             refill: rows::number(row, 25)?,
@@ -99,7 +100,7 @@ fn pair(row: &Row) -> Done<(SaleRow, Option<ItemRow>)> {
 }
 
 /// Sales from rows in which those of one sale stand together.
-fn gather(pairs: Vec<(SaleRow, Option<ItemRow>)>) -> Vec<SaleRow> {
+fn group_by_sale(pairs: Vec<(SaleRow, Option<ItemRow>)>) -> Vec<SaleRow> {
     let mut sales: Vec<SaleRow> = Vec::new();
     for (sale, item) in pairs {
         if sales.last().is_none_or(|last| last.id != sale.id) {
@@ -115,11 +116,11 @@ fn gather(pairs: Vec<(SaleRow, Option<ItemRow>)>) -> Vec<SaleRow> {
 /// The sale as this transaction sees it.
 fn one(ledger: &PostgresLedger<'_>, id: &str) -> Done<Option<SaleRow>> {
     let pairs = ledger.all(&format!("{SALES} WHERE s.id = $1 ORDER BY i.id"), &[&id], pair)?;
-    Ok(gather(pairs).into_iter().next())
+    Ok(group_by_sale(pairs).into_iter().next())
 }
 
 /// The sale, which nobody else changes until this transaction ends.
-fn locked(ledger: &PostgresLedger<'_>, id: &str) -> Done<Option<SaleRow>> {
+fn lock_sale(ledger: &PostgresLedger<'_>, id: &str) -> Done<Option<SaleRow>> {
     ledger.all(LOCK_SALE, &[&id], |_| Ok(()))?;
     one(ledger, id)
 }
@@ -133,7 +134,7 @@ impl Postgres {
             row.try_get::<_, Option<&str>>(0)?.map(|_| pair(row)).transpose()
         };
         let pairs = self.all(CATALOGUE, &[], read).await?;
-        Ok(CatalogueRows { version, sales: gather(pairs.into_iter().flatten().collect()) })
+        Ok(CatalogueRows { version, sales: group_by_sale(pairs.into_iter().flatten().collect()) })
     }
 
     pub(crate) async fn catalogue_version(&self) -> StoreResult<String> {
@@ -144,11 +145,11 @@ impl Postgres {
     pub(crate) async fn sale(&self, id: &str) -> StoreResult<Option<SaleRow>> {
         let pairs =
             self.all(&format!("{SALES} WHERE s.id = $1 ORDER BY i.id"), &[&id], pair).await?;
-        Ok(gather(pairs).into_iter().next())
+        Ok(group_by_sale(pairs).into_iter().next())
     }
 
     pub(crate) async fn create_sale(&self, sale: NewSale) -> StoreResult<Option<SaleRow>> {
-        self.job(Again::Never, move |ledger| create(ledger, &sale)).await
+        self.job(RetryUnknown::Never, move |ledger| create(ledger, &sale)).await
     }
 
     pub(crate) async fn patch_sale(
@@ -157,19 +158,20 @@ impl Postgres {
         v: Option<u64>,
         patch: SalePatch,
     ) -> StoreResult<PatchOutcome> {
-        // A patch can be run once; the sale is locked before, so that nothing but a lost connection makes a second run necessary.
+        // A patch can be run once; the sale is locked before, so that nothing but a lost connection
+        // makes a second run necessary.
         let (id, patch) = (id.to_owned(), Mutex::new(Some(patch)));
-        self.job(Again::Never, move |ledger| apply(ledger, &id, v, &patch)).await
+        self.job(RetryUnknown::Never, move |ledger| apply(ledger, &id, v, &patch)).await
     }
 
     pub(crate) async fn delete_sale(&self, id: &str, v: Option<u64>) -> StoreResult<DeleteOutcome> {
         let id = id.to_owned();
-        self.job(Again::Never, move |ledger| delete(ledger, &id, v)).await
+        self.job(RetryUnknown::Never, move |ledger| delete(ledger, &id, v)).await
     }
 
-    pub(crate) async fn step_sale(&self, id: &str, step: Step) -> StoreResult<StepOutcome> {
+    pub(crate) async fn step_sale(&self, id: &str, step: PhaseStep) -> StoreResult<StepOutcome> {
         let id = id.to_owned();
-        self.job(Again::Never, move |ledger| move_on(ledger, &id, step)).await
+        self.job(RetryUnknown::Never, move |ledger| apply_step(ledger, &id, step)).await
     }
 
     pub(crate) async fn drain_sale(&self, id: &str, for_ms: i64) -> StoreResult<()> {
@@ -180,7 +182,7 @@ impl Postgres {
             ledger.catalogue = true;
             Ok(())
         };
-        self.job(Again::Safe, drain).await
+        self.job(RetryUnknown::Allowed, drain).await
     }
 
     pub(crate) async fn set_spread(
@@ -188,11 +190,11 @@ impl Postgres {
         item: ItemId,
         spread: Spread,
     ) -> StoreResult<SpreadOutcome> {
-        self.job(Again::Safe, move |ledger| set_spread(ledger, item, &spread)).await
+        self.job(RetryUnknown::Allowed, move |ledger| set_spread(ledger, item, &spread)).await
     }
 
     pub(crate) async fn adjust(&self, adjustment: Adjustment) -> StoreResult<AdjustOutcome> {
-        self.job(Again::Safe, move |ledger| adjust(ledger, &adjustment)).await
+        self.job(RetryUnknown::Allowed, move |ledger| adjust(ledger, &adjustment)).await
     }
 }
 
@@ -255,7 +257,7 @@ fn apply(
     if_version: Option<u64>,
     patch: &Mutex<Option<SalePatch>>,
 ) -> Done<PatchOutcome> {
-    let Some(before) = locked(ledger, id)? else { return Ok(PatchOutcome::NotFound) };
+    let Some(before) = lock_sale(ledger, id)? else { return Ok(PatchOutcome::NotFound) };
     if if_version.is_some_and(|wanted| wanted != before.version) {
         return Ok(PatchOutcome::VersionMismatch(before.version));
     }
@@ -273,8 +275,15 @@ fn apply(
         return Ok(PatchOutcome::Done(before));
     }
     ledger.run(
-        "UPDATE sale SET title = $2, starts_at = $3, ends_at = $4, front_door = $5, version = version + 1 WHERE id = $1",
-        &[&id, &after.title, &after.starts_at.map(|t| t.0), &after.ends_at.map(|t| t.0), &after.front_door],
+        "UPDATE sale SET title = $2, starts_at = $3, ends_at = $4, front_door = $5, version = \
+         version + 1 WHERE id = $1",
+        &[
+            &id,
+            &after.title,
+            &after.starts_at.map(|t| t.0),
+            &after.ends_at.map(|t| t.0),
+            &after.front_door,
+        ],
     )?;
     for item in after.items.iter().filter(|item| !before.items.contains(item)) {
         ledger.run(
@@ -305,7 +314,7 @@ fn delete(
     id: &str,
     if_version: Option<u64>,
 ) -> Done<DeleteOutcome> {
-    let Some(sale) = locked(ledger, id)? else { return Ok(DeleteOutcome::NotFound) };
+    let Some(sale) = lock_sale(ledger, id)? else { return Ok(DeleteOutcome::NotFound) };
     if if_version.is_some_and(|wanted| wanted != sale.version) {
         return Ok(DeleteOutcome::VersionMismatch(sale.version));
     }
@@ -318,16 +327,16 @@ fn delete(
 }
 
 /// Moves a sale to its next phase, and notes when it first opened and when it closed.
-fn move_on(ledger: &mut PostgresLedger<'_>, id: &str, step: Step) -> Done<StepOutcome> {
-    let Some(sale) = locked(ledger, id)? else { return Ok(StepOutcome::NotFound) };
+fn apply_step(ledger: &mut PostgresLedger<'_>, id: &str, step: PhaseStep) -> Done<StepOutcome> {
+    let Some(sale) = lock_sale(ledger, id)? else { return Ok(StepOutcome::NotFound) };
     let phase = match sale.phase.step(step) {
-        Stepped::To(phase) => phase,
-        Stepped::Already => return Ok(StepOutcome::Done { sale, changed: false }),
-        Stepped::WrongState => return Ok(StepOutcome::WrongState(sale.phase)),
+        PhaseChange::To(phase) => phase,
+        PhaseChange::Already => return Ok(StepOutcome::Done { sale, changed: false }),
+        PhaseChange::WrongState => return Ok(StepOutcome::WrongState(sale.phase)),
     };
     let closing = match phase {
-        Phase::Paused => Some(Cause::Rolled),
-        Phase::Closed => Some(Cause::Ended),
+        Phase::Paused => Some(CloseCause::Rolled),
+        Phase::Closed => Some(CloseCause::Ended),
         Phase::Draft | Phase::Scheduled | Phase::Open => None,
     };
     if let Some(cause) = closing {
@@ -337,7 +346,7 @@ fn move_on(ledger: &mut PostgresLedger<'_>, id: &str, step: Step) -> Done<StepOu
         let open = ledger.all(sql, &[&items], |row| Ok(GrantId(rows::number(row, 0)?)))?;
         ledger.lock_grants(&open)?;
         for item in &sale.items {
-            stock::close_item(ledger, item.id, cause)?;
+            stock::close_item_grants(ledger, item.id, cause)?;
         }
     }
     ledger.run(
@@ -349,7 +358,7 @@ fn move_on(ledger: &mut PostgresLedger<'_>, id: &str, step: Step) -> Done<StepOu
         &[&id, &phase.as_str(), &ledger.now.0],
     )?;
     ledger.catalogue = true;
-    ledger.held.events.extend(sale_event(&sale, phase, ledger.now));
+    ledger.cache.events.extend(sale_event(&sale, phase, ledger.now));
     Ok(one(ledger, id)?
         .map_or(StepOutcome::NotFound, |sale| StepOutcome::Done { sale, changed: true }))
 }
@@ -364,7 +373,7 @@ fn set_spread(
         Ok(row.try_get::<_, String>(0)?)
     })?;
     let Some(id) = id else { return Ok(SpreadOutcome::NotFound) };
-    let Some(sale) = locked(ledger, &id)? else { return Ok(SpreadOutcome::NotFound) };
+    let Some(sale) = lock_sale(ledger, &id)? else { return Ok(SpreadOutcome::NotFound) };
     if !sale.phase.is_before_opening() {
         return Ok(SpreadOutcome::WrongState(sale.phase));
     }
@@ -372,7 +381,8 @@ fn set_spread(
         return Ok(SpreadOutcome::Done(sale));
     }
     ledger.run(
-        "UPDATE item SET partitions = $2, choose = $3, spread_initial = $4, spread_threshold = $5, spread_refill = $6 WHERE id = $1",
+        "UPDATE item SET partitions = $2, choose = $3, spread_initial = $4, spread_threshold = $5, \
+         spread_refill = $6 WHERE id = $1",
         &[
             &item.0,
             &spread.partitions.cast_signed(),
@@ -401,17 +411,18 @@ fn adjust(ledger: &mut PostgresLedger<'_>, adjustment: &Adjustment) -> Done<Adju
         Some(earlier) if earlier != *units => return Ok(AdjustOutcome::KeyReused),
         Some(_) => {}
         None => match stock::adjust(ledger, *item, *units, ledger.now)? {
-            Adjusted::Done(done) => {
+            AdjustResult::Done(done) => {
                 let total = rows::total(done.total);
                 ledger.run(
-                    "INSERT INTO adjustment (item_id, key, units, reason, total_after, at) VALUES ($1, $2, $3, $4, $5, $6)",
+                    "INSERT INTO adjustment (item_id, key, units, reason, total_after, at) VALUES \
+                     ($1, $2, $3, $4, $5, $6)",
                     &[&item.0, key, units, reason, &total, &ledger.now.0],
                 )?;
             }
-            Adjusted::NotInPool(pool) => return Ok(AdjustOutcome::NotInPool(pool)),
-            Adjusted::TooMuch => return Ok(AdjustOutcome::TooMuch),
-            Adjusted::Unlimited => return Ok(AdjustOutcome::Unlimited),
-            Adjusted::NotFound => return Ok(AdjustOutcome::NotFound),
+            AdjustResult::NotInPool(pool) => return Ok(AdjustOutcome::NotInPool(pool)),
+            AdjustResult::TooMuch => return Ok(AdjustOutcome::TooMuch),
+            AdjustResult::Unlimited => return Ok(AdjustOutcome::Unlimited),
+            AdjustResult::NotFound => return Ok(AdjustOutcome::NotFound),
         },
     }
     let counts = ledger.one(&format!("{COUNTS} WHERE i.id = $1"), &[&item.0], rows::counts)?;

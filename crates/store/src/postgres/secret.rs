@@ -1,15 +1,15 @@
-//! Secrets that nobody configured: all nodes of a deployment must have the same, so the first node's is kept beside the truth.
+//! Secrets that nobody configured: all nodes of a deployment must have the same, so the first
+//! node's is kept beside the truth.
 use crate::contract::OpenError;
 
 use super::connect;
 use super::failure::Failure;
 use super::migrate;
 
-/// The deployment's secret of this name: the one that is kept, or else `fresh`, which is kept from now on. Before any store is opened: it brings the
-/// schema up to date itself.
+/// The deployment's secret of this name: the one that is kept, or else `fresh`, which is kept from
+/// now on. Before any store is opened: it brings the schema up to date itself.
 ///
-/// # Errors
-/// When the database cannot be reached or is not ours.
+/// # Errors When the database cannot be reached or is not ours.
 pub async fn shared_secret(url: &str, name: &str, fresh: &str) -> Result<String, OpenError> {
     let failed = |error: tokio_postgres::Error| OpenError::Failed(Failure::from(error).to_string());
     let mut client = connect::client(&connect::address(url)?).await?;
@@ -27,7 +27,7 @@ pub async fn shared_secret(url: &str, name: &str, fresh: &str) -> Result<String,
 ///
 /// # Errors
 /// When the database cannot be reached.
-pub async fn kept_secret(url: &str, name: &str) -> Result<Option<String>, OpenError> {
+pub async fn stored_secret(url: &str, name: &str) -> Result<Option<String>, OpenError> {
     let failed = |error: tokio_postgres::Error| OpenError::Failed(Failure::from(error).to_string());
     let client = connect::client(&connect::address(url)?).await?;
     let there =

@@ -1,8 +1,9 @@
 //! Settling tickets: a batch is one transaction of two round trips.
 //!
-//! The first one locks and reads everything that the batch can ask for; the rules of the core run over it in memory; the second one writes what they
-//! changed, in sets, and commits. One round trip would do if the rules stood in SQL as well: they stand in one place instead, and a batch pays for
-//! that with one exchange, not with one for each ticket.
+//! The first one locks and reads everything that the batch can ask for; the rules of the core run
+//! over it in memory; the second one writes what they changed, in sets, and commits. One round trip
+//! would do if the rules stood in SQL as well: they stand in one place instead, and a batch pays
+//! for that with one exchange, not with one for each ticket.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -12,48 +13,53 @@ use doorbuster_core::{IdKey, Ticket, Verdict};
 use crate::contract::StoreError;
 use crate::store::StoreResult;
 
-use super::failure::{Failure, Kind, words};
+use super::failure::{Failure, FailureKind, panic_message};
 use super::flush::{self, Query};
-use super::held::Held;
 use super::ledger::PostgresLedger;
-use super::prefetch::{self, NewBuyers};
-use super::run::{Again, Committed, Tries, answer, fate, leave};
+use super::prefetch::{self, NewBuyerInsert};
+use super::row_cache::RowCache;
+use super::run::{
+    Committed, RetryState, RetryUnknown, await_answer, await_commit, return_connection,
+};
 use super::shared::Shared;
 use super::{Postgres, connect};
 
 impl Postgres {
     pub(crate) async fn settle(&self, tickets: Vec<Arc<Ticket>>) -> StoreResult<Vec<Resolved>> {
         let shared = Arc::clone(self.shared());
-        shared.gate()?;
+        shared.check_accepting()?;
         if tickets.is_empty() {
             return Ok(Vec::new());
         }
-        self.to_its_end(async move { batch(&shared, &tickets).await }).await
+        self.run_to_completion(async move { batch(&shared, &tickets).await }).await
     }
 }
 
 /// What is to become of the tickets of one transaction.
 #[derive(Clone, Copy)]
-enum Task<'a> {
+enum SettleTask<'a> {
     Settle,
     /// Return it, and note why it was given up.
     GiveUp(&'a str),
     /// Only note why it was given up.
-    Bury(&'a str),
+    DeadLetter(&'a str),
 }
 
-/// Settles tickets in one transaction. If one of them cannot be, the halves are settled apart, until it stands alone and is given up.
+/// Settles tickets in one transaction. If one of them cannot be, the halves are settled apart,
+/// until it stands alone and is given up.
 async fn batch(shared: &Shared, tickets: &[Arc<Ticket>]) -> StoreResult<Vec<Resolved>> {
-    let failure = match insist(shared, tickets, Task::Settle).await {
+    let failure = match run_with_retries(shared, tickets, SettleTask::Settle).await {
         Ok(resolved) => return Ok(resolved),
         Err(failure) => failure,
     };
     match failure.kind() {
-        Kind::Bad | Kind::Conflict => {}
-        Kind::Away | Kind::Unknown | Kind::Damaged => return Err(shared.judge(failure)),
+        FailureKind::Bad | FailureKind::Conflict => {}
+        FailureKind::Unreachable | FailureKind::Unknown | FailureKind::Damaged => {
+            return Err(shared.store_error(failure));
+        }
     }
     if let [ticket] = tickets {
-        return give_up(shared, ticket, &failure).await.map(|resolved| vec![resolved]);
+        return settle_poisoned(shared, ticket, &failure).await.map(|resolved| vec![resolved]);
     }
     tracing::warn!(%failure, tickets = tickets.len(), "a ticket cannot be settled: settling the halves apart");
     let (first, second) = tickets.split_at(tickets.len() / 2);
@@ -63,7 +69,7 @@ async fn batch(shared: &Shared, tickets: &[Arc<Ticket>]) -> StoreResult<Vec<Reso
 }
 
 /// Past its `decide_by` a ticket is never consumed: what remains of the rules is to return it.
-async fn give_up(
+async fn settle_poisoned(
     shared: &Shared,
     ticket: &Arc<Ticket>,
     failure: &Failure,
@@ -72,77 +78,84 @@ async fn give_up(
     let reason = failure.to_string();
     tracing::error!(%reason, ticket = %id, "a ticket cannot be settled and is given up");
     let one = std::slice::from_ref(ticket);
-    let failure = match insist(shared, one, Task::GiveUp(&reason)).await {
+    let failure = match run_with_retries(shared, one, SettleTask::GiveUp(&reason)).await {
         Ok(mut resolved) if !resolved.is_empty() => return Ok(resolved.swap_remove(0)),
         Ok(_) => Failure::Row("a ticket without an answer".to_owned()),
-        Err(failure) if matches!(failure.kind(), Kind::Bad | Kind::Conflict) => failure,
-        Err(failure) => return Err(shared.judge(failure)),
+        Err(failure) if matches!(failure.kind(), FailureKind::Bad | FailureKind::Conflict) => {
+            failure
+        }
+        Err(failure) => return Err(shared.store_error(failure)),
     };
     // Not even that: its units come back when its grant is closed.
     let reason = format!("{reason}; and it cannot be returned: {failure}");
-    if let Err(failure) = insist(shared, one, Task::Bury(&reason)).await {
-        if !matches!(failure.kind(), Kind::Bad | Kind::Conflict) {
-            return Err(shared.judge(failure));
+    if let Err(failure) = run_with_retries(shared, one, SettleTask::DeadLetter(&reason)).await {
+        if !matches!(failure.kind(), FailureKind::Bad | FailureKind::Conflict) {
+            return Err(shared.store_error(failure));
         }
         tracing::error!(%failure, ticket = %id, "the dead letter cannot be written");
     }
     Ok(Resolved { id, verdict: Verdict::Unavailable, order: None, fresh: true })
 }
 
-/// Runs one transaction, again where that helps. A batch whose outcome is not known is settled again: each ticket finds its verdict if it has one.
-async fn insist(
+/// Runs one transaction, again where that helps. A batch whose outcome is not known is settled
+/// again: each ticket finds its verdict if it has one.
+async fn run_with_retries(
     shared: &Shared,
     tickets: &[Arc<Ticket>],
-    task: Task<'_>,
+    task: SettleTask<'_>,
 ) -> Result<Vec<Resolved>, Failure> {
-    let mut tries = Tries::new();
-    let mut new = NewBuyers::AtTheEnd;
+    let mut tries = RetryState::new();
+    let mut new = NewBuyerInsert::WithCommit;
     loop {
         let failure = match attempt(shared, tickets, task, new).await {
-            Ok(done) => return Ok(done.told(shared, &tries).await),
+            Ok(done) => return Ok(done.publish(shared, &tries).await),
             Err(failure) => failure,
         };
-        if failure.kind() == Kind::Conflict {
-            new = NewBuyers::First;
+        if failure.kind() == FailureKind::Conflict {
+            new = NewBuyerInsert::First;
         }
-        tries.again(shared, failure, Again::Safe).await?;
+        tries.wait_to_retry(shared, failure, RetryUnknown::Allowed).await?;
     }
 }
 
 async fn attempt(
     shared: &Shared,
     tickets: &[Arc<Ticket>],
-    task: Task<'_>,
-    new: NewBuyers,
+    task: SettleTask<'_>,
+    new: NewBuyerInsert,
 ) -> Result<Committed<Vec<Resolved>>, Failure> {
     let object = connect::get(&shared.writes).await?;
     let outcome = async {
-        let (held, told) = answer(prefetch::tickets(&object, &shared.id_key, tickets, new)).await?;
-        let mut ledger = PostgresLedger::prefetched(held, shared.clock.of(told));
+        let (cache, publish) =
+            await_answer(prefetch::tickets(&object, &shared.id_key, tickets, new)).await?;
+        let mut ledger = PostgresLedger::prefetched(cache, shared.clock.for_transaction(publish));
         let resolved =
             catch_unwind(AssertUnwindSafe(|| resolve(&mut ledger, &shared.id_key, tickets, task)));
-        let resolved = resolved.unwrap_or_else(|panic| Err(Failure::Panicked(words(&*panic))))?;
+        let resolved =
+            resolved.unwrap_or_else(|panic| Err(Failure::Panicked(panic_message(&*panic))))?;
         let writer = shared.writer();
-        let mut queries = flush::queries(&ledger.held, ledger.now, writer, false);
-        if let Task::GiveUp(reason) | Task::Bury(reason) = task {
+        let mut queries = flush::queries(&ledger.cache, ledger.now, writer, false);
+        if let SettleTask::GiveUp(reason) | SettleTask::DeadLetter(reason) = task {
             queries.extend(
                 tickets
                     .iter()
                     .map(|t| Query::dead_letter(&shared.id_key.id_of(t), t, reason, ledger.now)),
             );
         }
-        let news = fate(flush::commit(&object, &queries, ledger.held.hint(writer))).await?;
-        let Held { events, .. } = &ledger.held;
+        let transaction_id =
+            await_commit(flush::commit(&object, &queries, ledger.cache.commit_notice(writer)))
+                .await?;
+        let RowCache { events, .. } = &ledger.cache;
         Ok(Committed {
             value: resolved,
-            orders: ledger.held.orders_told(),
+            orders: ledger.cache.changed_orders(),
             events: !events.is_empty(),
-            news,
+            transaction_id,
         })
     }
     .await;
     if let Err(failure) = &outcome {
-        leave(object, failure).await;
+        return_connection(object, failure).await;
     }
     outcome
 }
@@ -152,15 +165,15 @@ fn resolve(
     ledger: &mut PostgresLedger<'_>,
     key: &IdKey,
     tickets: &[Arc<Ticket>],
-    task: Task<'_>,
+    task: SettleTask<'_>,
 ) -> Result<Vec<Resolved>, Failure> {
     let mut resolved = Vec::with_capacity(tickets.len());
     for ticket in tickets {
         ledger.node = Some(ticket.node);
         let now = match task {
-            Task::Settle => ledger.now,
-            Task::GiveUp(_) => ticket.decide_by.plus(1).max(ledger.now),
-            Task::Bury(_) => break,
+            SettleTask::Settle => ledger.now,
+            SettleTask::GiveUp(_) => ticket.decide_by.plus(1).max(ledger.now),
+            SettleTask::DeadLetter(_) => break,
         };
         resolved.push(settle::settle(ledger, key, ticket, now)?);
     }

@@ -14,8 +14,9 @@ use super::clock::Clock;
 use super::failure::Failure;
 
 /// A commit of this node that is to be told.
-pub(super) enum News {
-    /// Its transaction, its orders, whether events were written, and who waits until they, and the counts after them, were told.
+pub(super) enum CommitMessage {
+    /// Its transaction, its orders, whether events were written, and who waits until they, and the
+    /// counts after them, were told.
     Committed(Option<String>, Vec<Order>, bool, oneshot::Sender<()>),
     /// Tell what waits, then end.
     Stop,
@@ -30,17 +31,19 @@ pub(super) struct Shared {
     pub(super) address: Address,
     pub(super) writes: Pool,
     pub(super) reads: Pool,
-    pub(super) news: mpsc::Sender<News>,
+    pub(super) commits: mpsc::Sender<CommitMessage>,
     /// Another node said that it committed something.
-    pub(super) hint: Notify,
+    pub(super) wake: Notify,
     /// It said that events were written, and nobody here was told yet.
     pub(super) events: AtomicBool,
-    /// Held from finding what is due to its commit: the next transaction that expires finds it ended, and begins while it is still told of.
+    /// Held from finding what is due to its commit: the next transaction that expires finds it
+    /// ended, and begins while it is still told of.
     pub(super) expiring: tokio::sync::Mutex<()>,
-    /// By what verdicts that this node's settlers gave, and its own changes of the catalogue, are known.
+    /// By what verdicts that this node's settlers gave, and its own changes of the catalogue, are
+    /// known.
     writer: i32,
     /// Why the database cannot be used now, if it cannot.
-    away: Mutex<Option<String>>,
+    unavailable: Mutex<Option<String>>,
     /// Why nothing may be done any more.
     failed: OnceLock<String>,
     closed: AtomicBool,
@@ -55,13 +58,13 @@ pub(super) struct Parts {
     pub(super) address: Address,
     pub(super) writes: Pool,
     pub(super) reads: Pool,
-    pub(super) news: mpsc::Sender<News>,
+    pub(super) commits: mpsc::Sender<CommitMessage>,
 }
 
 impl Shared {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { id_key, node, clock, sink, on_fatal, address, writes, reads, news } = parts;
-        let (writer, hint, away) = (draw(), Notify::new(), Mutex::new(None));
+        let Parts { id_key, node, clock, sink, on_fatal, address, writes, reads, commits } = parts;
+        let (writer, wake, unavailable) = (random_writer(), Notify::new(), Mutex::new(None));
         let expiring = tokio::sync::Mutex::new(());
         let (failed, closed, events) =
             (OnceLock::new(), AtomicBool::new(false), AtomicBool::new(false));
@@ -74,12 +77,12 @@ impl Shared {
             address,
             writes,
             reads,
-            news,
-            hint,
+            commits,
+            wake,
             events,
             expiring,
             writer,
-            away,
+            unavailable,
             failed,
             closed,
         }
@@ -90,22 +93,32 @@ impl Shared {
     }
 
     /// Tells a commit of this node, and returns when it was told.
-    pub(super) async fn tell(&self, transaction: Option<String>, orders: Vec<Order>, events: bool) {
+    pub(super) async fn publish(
+        &self,
+        transaction: Option<String>,
+        orders: Vec<Order>,
+        events: bool,
+    ) {
         let (told, heard) = oneshot::channel();
-        if self.news.send(News::Committed(transaction, orders, events, told)).await.is_ok() {
+        if self
+            .commits
+            .send(CommitMessage::Committed(transaction, orders, events, told))
+            .await
+            .is_ok()
+        {
             // An error means that the store ends: nobody is told anything any more.
             let _ = heard.await;
         }
     }
 
-    pub(super) fn set_away(&self, why: Option<String>) {
-        *self.away.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    pub(super) fn set_unavailable(&self, why: Option<String>) {
+        *self.unavailable.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
     /// Whether the database was there when it was looked at last.
     pub(super) fn health(&self) -> Result<(), StoreError> {
-        self.gate()?;
-        match &*self.away.lock().unwrap_or_else(PoisonError::into_inner) {
+        self.check_accepting()?;
+        match &*self.unavailable.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(reason) => {
                 Err(StoreError::Unavailable { reason: reason.clone(), may_have_happened: false })
             }
@@ -114,14 +127,14 @@ impl Shared {
     }
 
     /// Whether something new may be asked.
-    pub(super) fn gate(&self) -> Result<(), StoreError> {
+    pub(super) fn check_accepting(&self) -> Result<(), StoreError> {
         if let Some(reason) = self.failed.get() {
             return Err(StoreError::Fatal(reason.clone()));
         }
         if self.closed.load(Ordering::Acquire) { Err(StoreError::closed()) } else { Ok(()) }
     }
 
-    pub(super) fn close_gate(&self) {
+    pub(super) fn stop_accepting(&self) {
         self.closed.store(true, Ordering::Release);
     }
 
@@ -134,7 +147,7 @@ impl Shared {
     }
 
     /// What a failure means to the caller. A fatal one ends the store.
-    pub(super) fn judge(&self, failure: Failure) -> StoreError {
+    pub(super) fn store_error(&self, failure: Failure) -> StoreError {
         let error = StoreError::from(failure);
         if let StoreError::Fatal(reason) = &error {
             self.fail(reason);
@@ -144,6 +157,6 @@ impl Shared {
 }
 
 /// A writer's number: never 0, which is the migrations'.
-fn draw() -> i32 {
+fn random_writer() -> i32 {
     rand::random_range(1..=i32::MAX)
 }

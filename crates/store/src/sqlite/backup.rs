@@ -9,15 +9,16 @@ use rusqlite::{Connection, OpenFlags, params};
 use crate::contract::BackupError;
 use crate::limits::LOCK_WAIT;
 
-use super::open::{file_in, make};
+use super::open::{create_private, data_path};
 
-/// Copies the store of a directory to `path`, which must not exist, whether a program uses the store or not. The copy appears whole or not at all.
+/// Copies the store of a directory to `path`, which must not exist, whether a program uses the
+/// store or not. The copy appears whole or not at all.
 pub fn backup(dir: &Path, path: &Path) -> Result<(), BackupError> {
     if path.exists() {
         return Err(BackupError::Exists(path.to_owned()));
     }
-    let part = part_of(path);
-    let copied = copy(&file_in(dir), &part).and_then(|()| publish(&part, path));
+    let part = partial_path(path);
+    let copied = copy(&data_path(dir), &part).and_then(|()| publish(&part, path));
     if copied.is_err() {
         // Best effort: what failed may be the file system itself.
         let _ = fs::remove_file(&part);
@@ -26,7 +27,7 @@ pub fn backup(dir: &Path, path: &Path) -> Result<(), BackupError> {
 }
 
 /// The name under which the copy grows, of this backup alone.
-fn part_of(path: &Path) -> PathBuf {
+fn partial_path(path: &Path) -> PathBuf {
     let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
     name.push(format!(".part-{:08x}", rand::random::<u32>()));
     path.with_file_name(name)
@@ -43,7 +44,7 @@ fn copy(file: &Path, part: &Path) -> Result<(), BackupError> {
     )
     .map_err(|e| failed(format!("{}: {e}", file.display())))?;
     source.busy_timeout(LOCK_WAIT).map_err(failed)?;
-    make(part).map_err(failed)?;
+    create_private(part).map_err(failed)?;
     let target = part.to_str().ok_or_else(|| failed("the path is not UTF-8"))?;
     source.execute("VACUUM INTO ?1", params![target]).map_err(failed)?;
     Ok(())

@@ -3,7 +3,7 @@ use rusqlite::{Row, params};
 
 use doorbuster_core::Millis;
 
-use crate::contract::{Block, BlockKind, BlocksMark};
+use crate::contract::{Block, BlockKind, BlocksVersion};
 use crate::store::StoreResult;
 
 use super::Sqlite;
@@ -25,7 +25,7 @@ fn block(row: &Row<'_>) -> Done<Block> {
     })
 }
 
-fn put(ledger: &mut SqliteLedger<'_>, block: &Block, most: usize) -> Done<bool> {
+fn insert(ledger: &mut SqliteLedger<'_>, block: &Block, most: usize) -> Done<bool> {
     let sql = &mut ledger.sql;
     sql.run("DELETE FROM block WHERE until <= ?1", params![block.at.0])?;
     let written = sql.run(
@@ -45,7 +45,7 @@ fn put(ledger: &mut SqliteLedger<'_>, block: &Block, most: usize) -> Done<bool> 
 }
 
 impl Sqlite {
-    pub(crate) async fn put_block(
+    pub(crate) async fn insert_block(
         &self,
         kind: BlockKind,
         value: &str,
@@ -56,7 +56,7 @@ impl Sqlite {
         let (value, reason) = (value.to_owned(), reason.to_owned());
         self.job(move |ledger| {
             let block = Block { kind, value, until, reason, at: ledger.now };
-            Ok(put(ledger, &block, most)?.then_some(block))
+            Ok(insert(ledger, &block, most)?.then_some(block))
         })
         .await
     }
@@ -79,11 +79,11 @@ impl Sqlite {
         self.read(move |sql| sql.all(SQL, params![now.0], block)).await
     }
 
-    pub(crate) async fn blocks_mark(&self) -> StoreResult<BlocksMark> {
+    pub(crate) async fn blocks_version(&self) -> StoreResult<BlocksVersion> {
         const SQL: &str = "SELECT count(*), coalesce(sum(at + coalesce(until, 0)), 0) FROM block";
         let mark = self
             .read(|sql| {
-                sql.one(SQL, [], |row| Ok(BlocksMark { count: row.get(0)?, sum: row.get(1)? }))
+                sql.one(SQL, [], |row| Ok(BlocksVersion { count: row.get(0)?, sum: row.get(1)? }))
             })
             .await?;
         Ok(mark.unwrap_or_default())

@@ -1,18 +1,19 @@
 //! The store's methods as jobs: what runs at the writer, what at a reader.
 use std::sync::Arc;
 
-use doorbuster_core::event::By;
-use doorbuster_core::order::{self, Changed, Ending, Paid};
-use doorbuster_core::sale::Step;
+use doorbuster_core::event::Attribution;
+use doorbuster_core::order::{self, ChangeOutcome, EndReason, PayOutcome};
+use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::settle::{self, Resolved};
 use doorbuster_core::{
-    BuyerId, Cause, Counter, Feed, Grant, GrantId, ItemId, Millis, NodeId, Order, Recall, RecallId,
-    RecallTarget, RequestKey, Seq, SlotKey, Spread, Ticket, TicketId, TicketParts, recall, stock,
+    BuyerId, CloseCause, Counter, FeedRow, Grant, GrantId, ItemId, Millis, NodeId, Order, Recall,
+    RecallId, RecallTarget, RequestKey, Seq, SlotKey, Spread, Ticket, TicketId, TicketParts,
+    recall, stock,
 };
 
 use crate::contract::{
-    AdjustOutcome, Adjustment, AdminKey, CatalogueRows, Check, DeadLetter, DeleteOutcome,
-    ItemCounts, Moves, NewSale, OrderPage, OrderQuery, PatchOutcome, SalePatch, SaleRow,
+    AdjustOutcome, Adjustment, AdminKey, CatalogueRows, Check, DeadTicket, DeleteOutcome,
+    GrantTransfers, ItemCounts, NewSale, OrderPage, OrderQuery, PatchOutcome, SalePatch, SaleRow,
     SpreadOutcome, StepOutcome,
 };
 use crate::store::StoreResult;
@@ -58,7 +59,7 @@ impl Sqlite {
         self.job(move |ledger| sales::delete(ledger, &id, v)).await
     }
 
-    pub(crate) async fn step_sale(&self, id: &str, step: Step) -> StoreResult<StepOutcome> {
+    pub(crate) async fn step_sale(&self, id: &str, step: PhaseStep) -> StoreResult<StepOutcome> {
         let id = id.to_owned();
         self.job(move |ledger| sales::step(ledger, &id, step)).await
     }
@@ -101,7 +102,7 @@ impl Sqlite {
         self.job(move |ledger| stock::refill(ledger, id, units, counter)).await
     }
 
-    pub(crate) async fn close_grant(&self, id: GrantId, cause: Cause) -> StoreResult<bool> {
+    pub(crate) async fn close_grant(&self, id: GrantId, cause: CloseCause) -> StoreResult<bool> {
         self.job(move |ledger| stock::close(ledger, id, cause)).await
     }
 
@@ -117,8 +118,8 @@ impl Sqlite {
         self.read(move |sql| read::grants(sql, item)).await
     }
 
-    pub(crate) async fn moves(&self, item: ItemId) -> StoreResult<Vec<Moves>> {
-        self.read(move |sql| read::moves(sql, item)).await
+    pub(crate) async fn grant_transfers(&self, item: ItemId) -> StoreResult<Vec<GrantTransfers>> {
+        self.read(move |sql| read::grant_transfers(sql, item)).await
     }
 
     pub(crate) async fn feed_after(
@@ -126,7 +127,7 @@ impl Sqlite {
         id: GrantId,
         seq: Seq,
         limit: usize,
-    ) -> StoreResult<Vec<Feed>> {
+    ) -> StoreResult<Vec<FeedRow>> {
         self.read(move |sql| read::feed_after(sql, id, seq, limit)).await
     }
 
@@ -148,7 +149,7 @@ impl Sqlite {
         self.read(read::pending_recalls).await
     }
 
-    pub(crate) async fn closings(&self) -> StoreResult<Vec<(Cause, u64)>> {
+    pub(crate) async fn closings(&self) -> StoreResult<Vec<(CloseCause, u64)>> {
         self.read(read::closings).await
     }
 
@@ -157,7 +158,7 @@ impl Sqlite {
         self.write(tickets.len().max(1), move |txn| orders::settle(txn, &key, &tickets)).await
     }
 
-    pub(crate) async fn force(
+    pub(crate) async fn force_verdict(
         &self,
         id: TicketId,
         parts: TicketParts,
@@ -166,7 +167,7 @@ impl Sqlite {
         let key = self.0.shared.id_key.clone();
         self.job(move |ledger| {
             let now = ledger.now;
-            settle::force(ledger, &key, id, &parts, &buyer, now)
+            settle::force_verdict(ledger, &key, id, &parts, &buyer, now)
         })
         .await
     }
@@ -188,19 +189,19 @@ impl Sqlite {
     }
 
     pub(crate) async fn orders(&self, query: OrderQuery) -> StoreResult<OrderPage> {
-        self.read(move |sql| orders::page(sql, &query, orders::First::Newest)).await
+        self.read(move |sql| orders::page(sql, &query, orders::PageOrder::Newest)).await
     }
 
     pub(crate) async fn orders_oldest_first(&self, query: OrderQuery) -> StoreResult<OrderPage> {
-        self.read(move |sql| orders::page(sql, &query, orders::First::Oldest)).await
+        self.read(move |sql| orders::page(sql, &query, orders::PageOrder::Oldest)).await
     }
 
     pub(crate) async fn extend_order(
         &self,
         id: TicketId,
         pay_by: Millis,
-        by: By,
-    ) -> StoreResult<Changed> {
+        by: Attribution,
+    ) -> StoreResult<ChangeOutcome> {
         self.job(move |ledger| {
             let now = ledger.now;
             order::extend(ledger, &id, pay_by, &by, now)
@@ -211,9 +212,9 @@ impl Sqlite {
     pub(crate) async fn end_order(
         &self,
         id: TicketId,
-        how: Ending,
-        by: By,
-    ) -> StoreResult<Changed> {
+        how: EndReason,
+        by: Attribution,
+    ) -> StoreResult<ChangeOutcome> {
         self.job(move |ledger| {
             let now = ledger.now;
             order::end(ledger, &id, how, &by, now)
@@ -221,10 +222,10 @@ impl Sqlite {
         .await
     }
 
-    pub(crate) async fn pay_order(&self, id: TicketId) -> StoreResult<Paid> {
+    pub(crate) async fn pay_order(&self, id: TicketId) -> StoreResult<PayOutcome> {
         self.job(move |ledger| {
             let now = ledger.now;
-            order::pay(ledger, &id, By::ENGINE, now)
+            order::pay(ledger, &id, Attribution::ENGINE, now)
         })
         .await
     }
@@ -237,18 +238,18 @@ impl Sqlite {
         self.read(read::next_due).await
     }
 
-    pub(crate) async fn requests_of(
+    pub(crate) async fn request_hashes_of(
         &self,
         items: &[ItemId],
         after: i64,
         limit: usize,
     ) -> StoreResult<(Vec<u64>, Option<i64>)> {
         let (key, items) = (self.0.shared.id_key.clone(), items.to_vec());
-        self.read(move |sql| orders::requests_of(sql, &key, &items, after, limit)).await
+        self.read(move |sql| orders::request_hashes_of(sql, &key, &items, after, limit)).await
     }
 
-    pub(crate) async fn dead_letters(&self, limit: usize) -> StoreResult<Vec<DeadLetter>> {
-        self.read(move |sql| orders::dead_letters(sql, limit)).await
+    pub(crate) async fn dead_tickets(&self, limit: usize) -> StoreResult<Vec<DeadTicket>> {
+        self.read(move |sql| orders::dead_tickets(sql, limit)).await
     }
 
     pub(crate) async fn keys(&self) -> StoreResult<Vec<AdminKey>> {
@@ -274,12 +275,12 @@ impl Sqlite {
         self.job(move |ledger| operators::log_action(ledger, &actor, &action, &detail)).await
     }
 
-    pub(crate) async fn lead(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {
-        self.job(move |ledger| operators::lead(ledger, node, lease_ms)).await
+    pub(crate) async fn take_leader_lease(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {
+        self.job(move |ledger| operators::take_leader_lease(ledger, node, lease_ms)).await
     }
 
-    pub(crate) async fn beat(&self, node: NodeId, lease_ms: i64) -> StoreResult<()> {
-        self.job(move |ledger| operators::beat(ledger, node, lease_ms)).await
+    pub(crate) async fn renew_node_lease(&self, node: NodeId, lease_ms: i64) -> StoreResult<()> {
+        self.job(move |ledger| operators::renew_node_lease(ledger, node, lease_ms)).await
     }
 
     pub(crate) async fn live_nodes(&self) -> StoreResult<Vec<NodeId>> {

@@ -1,7 +1,9 @@
-//! Adding the rows up: one pass over the orders, in one snapshot, against what the other tables say.
+//! Adding the rows up: one pass over the orders, in one snapshot, against what the other tables
+//! say.
 //!
-//! It reads every order, a fraction of a microsecond each, on a reader's thread; the writer does not wait for it. It rests after every few orders: the
-//! same work in one go takes a core from the buyers for longer than an order takes.
+//! It reads every order, a fraction of a microsecond each, on a reader's thread; the writer does
+//! not wait for it. It rests after every few orders: the same work in one go takes a core from the
+//! buyers for longer than an order takes.
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 
@@ -10,15 +12,15 @@ use rusqlite::Row;
 use doorbuster_core::{GrantId, ItemId, Millis, OrderState, Stock};
 
 use crate::contract::{Check, Finding};
-use crate::limits::{CHECK_ORDERS_AT_ONCE, CHECK_REST, FINDINGS_MAX};
-use crate::line;
+use crate::limits::{CHECK_PAUSE, CHECK_ROWS_BETWEEN_PAUSES, FINDINGS_MAX};
+use crate::waitlist;
 
 use super::failure::Failure;
 use super::read::Reader;
 use super::rows;
 
+mod buyers;
 mod money;
-mod who;
 
 type Done<T> = Result<T, Failure>;
 
@@ -35,20 +37,20 @@ struct Sums {
 
 /// What the orders add up to, and what was found on the way.
 #[derive(Default)]
-struct Pass {
+struct CheckRun {
     items: BTreeMap<ItemId, Sums>,
     settled: BTreeMap<GrantId, u64>,
     findings: Vec<Finding>,
 }
 
-impl Pass {
-    fn find(&mut self, rule: &'static str, item: Option<ItemId>, detail: String) {
+impl CheckRun {
+    fn report(&mut self, rule: &'static str, item: Option<ItemId>, detail: String) {
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(Finding { rule, item, detail });
         }
     }
 
-    fn count(&mut self, order: &Counted<'_>) {
+    fn count(&mut self, order: &CountedOrder<'_>) {
         let units = order.units;
         let sums = self.items.entry(order.item).or_default();
         match order.state.is_active() {
@@ -64,7 +66,7 @@ impl Pass {
 }
 
 /// What is counted of an order.
-struct Counted<'a> {
+struct CountedOrder<'a> {
     buyer: &'a str,
     item: ItemId,
     grant: GrantId,
@@ -72,9 +74,9 @@ struct Counted<'a> {
     units: u64,
 }
 
-fn counted<'a>(row: &'a Row<'_>) -> Done<Counted<'a>> {
+fn counted_order<'a>(row: &'a Row<'_>) -> Done<CountedOrder<'a>> {
     let state = row.get_ref(3)?.as_str().ok().and_then(OrderState::parse);
-    Ok(Counted {
+    Ok(CountedOrder {
         buyer: text(row, 0)?,
         item: ItemId(row.get(1)?),
         grant: GrantId(row.get::<_, i64>(2)?.cast_unsigned()),
@@ -84,14 +86,14 @@ fn counted<'a>(row: &'a Row<'_>) -> Done<Counted<'a>> {
 }
 
 /// What is counted of a quota.
-struct Quota<'a> {
+struct QuotaRow<'a> {
     buyer: &'a str,
     item: ItemId,
     used: u64,
 }
 
-fn quota<'a>(row: &'a Row<'_>) -> Done<Quota<'a>> {
-    Ok(Quota {
+fn quota<'a>(row: &'a Row<'_>) -> Done<QuotaRow<'a>> {
+    Ok(QuotaRow {
         buyer: text(row, 0)?,
         item: ItemId(row.get(1)?),
         used: row.get::<_, i64>(2)?.cast_unsigned(),
@@ -104,54 +106,56 @@ fn text<'a>(row: &'a Row<'_>, at: usize) -> Done<&'a str> {
 
 /// Counts rows, and rests after every few.
 #[derive(Default)]
-struct Rest {
+struct Pacer {
     read: usize,
 }
 
-impl Rest {
-    fn after_one(&mut self) {
+impl Pacer {
+    fn count_row(&mut self) {
         self.read += 1;
-        if self.read.is_multiple_of(CHECK_ORDERS_AT_ONCE) {
-            std::thread::sleep(CHECK_REST);
+        if self.read.is_multiple_of(CHECK_ROWS_BETWEEN_PAUSES) {
+            std::thread::sleep(CHECK_PAUSE);
         }
     }
 }
 
 /// Checks I1, I2, I4, I5, the guard of every grant, that feeds have no gaps, and places in line.
 pub(super) fn check(sql: &mut Reader<'_>, now: Millis) -> Done<Check> {
-    let mut pass = Pass::default();
+    let mut run = CheckRun::default();
     let limits = sql.all("SELECT id, limit_per_buyer FROM item", [], |row| {
         Ok((ItemId(row.get(0)?), row.get(1)?))
     })?;
-    buyers(sql, &mut pass, &limits.into_iter().collect())?;
-    let in_slots = grants(sql, &mut pass)?;
-    money::check(sql, &mut pass)?;
-    items(sql, &mut pass, &in_slots)?;
-    lines(sql, &mut pass)?;
-    Ok(Check { checked_at: now, notices: money::notices(sql)?, findings: pass.findings })
+    buyers(sql, &mut run, &limits.into_iter().collect())?;
+    let in_slots = grants(sql, &mut run)?;
+    money::check(sql, &mut run)?;
+    items(sql, &mut run, &in_slots)?;
+    check_waitlists(sql, &mut run)?;
+    Ok(Check { checked_at: now, notices: money::notices(sql)?, findings: run.findings })
 }
 
-/// Buyers' orders against their quotas: each table once, in the order in which it lies, which is several times as fast as buyer by buyer. By item, the
-/// units of active orders and those in quotas must have one fingerprint: the sum of a keyed hash of the buyer for each unit (MSet-Add-Hash: Clarke et
-/// al., Incremental Multiset Hash Functions, ASIACRYPT 2003). The key is not known to anybody; different units pass for the same once in 2⁶⁰ checks.
-fn buyers(sql: &mut Reader<'_>, pass: &mut Pass, limits: &BTreeMap<ItemId, u32>) -> Done<()> {
+/// Buyers' orders against their quotas: each table once, in the order in which it lies, which is
+/// several times as fast as buyer by buyer. By item, the units of active orders and those in quotas
+/// must have one fingerprint: the sum of a keyed hash of the buyer for each unit (MSet-Add-Hash:
+/// Clarke et al., Incremental Multiset Hash Functions, ASIACRYPT 2003). The key is not known to
+/// anybody; different units pass for the same once in 2⁶⁰ checks.
+fn buyers(sql: &mut Reader<'_>, run: &mut CheckRun, limits: &BTreeMap<ItemId, u32>) -> Done<()> {
     let conn = sql.conn();
     let key = RandomState::new();
     let fingerprint = |buyer: &str, units: u64| key.hash_one(buyer).wrapping_mul(units);
     let mut differs: BTreeMap<ItemId, u64> = BTreeMap::new();
     let mut is_over = false;
-    let mut rest = Rest::default();
+    let mut pacer = Pacer::default();
     let mut orders =
         conn.prepare_cached("SELECT buyer, item_id, grant_id, state, units FROM orders")?;
     let mut rows = orders.query([])?;
     while let Some(row) = rows.next()? {
-        let order = counted(row)?;
-        pass.count(&order);
+        let order = counted_order(row)?;
+        run.count(&order);
         if order.state.is_active() {
             let sum = differs.entry(order.item).or_default();
             *sum = sum.wrapping_add(fingerprint(order.buyer, order.units));
         }
-        rest.after_one();
+        pacer.count_row();
     }
     let mut quotas = conn.prepare_cached("SELECT buyer, item_id, used FROM quota")?;
     let mut rows = quotas.query([])?;
@@ -160,31 +164,31 @@ fn buyers(sql: &mut Reader<'_>, pass: &mut Pass, limits: &BTreeMap<ItemId, u32>)
         is_over |= quota.used > limits.get(&quota.item).copied().map_or(0, u64::from);
         let sum = differs.entry(quota.item).or_default();
         *sum = sum.wrapping_sub(fingerprint(quota.buyer, quota.used));
-        rest.after_one();
+        pacer.count_row();
     }
     if is_over || differs.values().any(|sum| *sum != 0) {
-        who::find(sql, pass, limits)?;
+        buyers::report(sql, run, limits)?;
     }
     Ok(())
 }
 
 /// Every grant against its orders and its feed. Units in slots by item.
-fn grants(sql: &mut Reader<'_>, pass: &mut Pass) -> Done<BTreeMap<ItemId, u64>> {
+fn grants(sql: &mut Reader<'_>, run: &mut CheckRun) -> Done<BTreeMap<ItemId, u64>> {
     let mut in_slots = BTreeMap::new();
     let grants =
         sql.all(concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant"), [], rows::grant)?;
     for grant in grants {
         let (item, id) = (Some(grant.slot.item), grant.id);
-        let sold = pass.settled.remove(&id).unwrap_or(0);
+        let sold = run.settled.remove(&id).unwrap_or(0);
         if grant.settled != sold {
-            pass.find(
+            run.report(
                 "I2",
                 item,
                 format!("grant {id}: settled {}, its orders {sold} units", grant.settled),
             );
         }
         if grant.counted && grant.settled > grant.granted {
-            pass.find(
+            run.report(
                 "I1",
                 item,
                 format!("grant {id}: settled {} of {} granted", grant.settled, grant.granted),
@@ -202,44 +206,48 @@ fn grants(sql: &mut Reader<'_>, pass: &mut Pass) -> Done<BTreeMap<ItemId, u64>> 
         )?;
         let len = grant.feed_len.0;
         if feed.is_some_and(|feed| feed != (len, len)) {
-            pass.find(
+            run.report(
                 "I6",
                 item,
                 format!("grant {id}: a feed of {len} rows, rows and last {feed:?}"),
             );
         }
     }
-    for (id, units) in std::mem::take(&mut pass.settled) {
-        pass.find("I2", None, format!("orders of {units} units name grant {id}, which is none"));
+    for (id, units) in std::mem::take(&mut run.settled) {
+        run.report("I2", None, format!("orders of {units} units name grant {id}, which is none"));
     }
     Ok(in_slots)
 }
 
 /// Places in line against what the items and orders say.
-fn lines(sql: &mut Reader<'_>, pass: &mut Pass) -> Done<()> {
-    for (rule, text) in line::CHECKS {
+fn check_waitlists(sql: &mut Reader<'_>, run: &mut CheckRun) -> Done<()> {
+    for (rule, text) in waitlist::CHECKS {
         let found = sql.all(text, [], |row| {
             Ok((row.get::<_, Option<i64>>(0)?.map(ItemId), row.get::<_, String>(1)?))
         })?;
-        found.into_iter().for_each(|(item, detail)| pass.find(rule, item, detail));
+        found.into_iter().for_each(|(item, detail)| run.report(rule, item, detail));
     }
     Ok(())
 }
 
 /// Every item's stock against its orders.
-fn items(sql: &mut Reader<'_>, pass: &mut Pass, in_slots: &BTreeMap<ItemId, u64>) -> Done<()> {
+fn items(sql: &mut Reader<'_>, run: &mut CheckRun, in_slots: &BTreeMap<ItemId, u64>) -> Done<()> {
     for item in sql.all(concat!("SELECT ", rows::item_columns!(), " FROM item"), [], rows::item)? {
-        let sums = pass.items.remove(&item.id).unwrap_or_default();
+        let sums = run.items.remove(&item.id).unwrap_or_default();
         if (item.paid, item.ended) != (sums.paid, sums.ended) {
             let detail = format!(
                 "paid {} and ended {} noted, {} and {} in the orders",
                 item.paid, item.ended, sums.paid, sums.ended
             );
-            pass.find("I2", Some(item.id), detail);
+            run.report("I2", Some(item.id), detail);
         }
         let Stock::Counted(total) = item.total else { continue };
         if sums.active > total {
-            pass.find("I1", Some(item.id), format!("{} units active, {total} in all", sums.active));
+            run.report(
+                "I1",
+                Some(item.id),
+                format!("{} units active, {total} in all", sums.active),
+            );
         }
         let in_slots = in_slots.get(&item.id).copied().unwrap_or(0);
         if item.pool + in_slots + sums.active != total {
@@ -247,12 +255,12 @@ fn items(sql: &mut Reader<'_>, pass: &mut Pass, in_slots: &BTreeMap<ItemId, u64>
                 "total {total}, pool {} + in slots {in_slots} + active {}",
                 item.pool, sums.active
             );
-            pass.find("I2", Some(item.id), detail);
+            run.report("I2", Some(item.id), detail);
         }
     }
-    for (id, sums) in std::mem::take(&mut pass.items) {
+    for (id, sums) in std::mem::take(&mut run.items) {
         let detail = format!("orders of {} active units name an item that is none", sums.active);
-        pass.find("I2", Some(id), detail);
+        run.report("I2", Some(id), detail);
     }
     Ok(())
 }

@@ -1,13 +1,14 @@
 //! Checkouts in SQLite, and the documents of the built-in provider.
 //!
-//! How long an order waits for its provider stands in the order as well (`ask_ms`), so that expiry need not pass by those that wait. When an open checkout is
-//! to be closed (`due`) follows its order by a trigger.
+//! How long an order waits for its provider stands in the order as well (`provider_wait_ms`), so
+//! that expiry need not pass by those that wait. When an open checkout is to be closed (`due`)
+//! follows its order by a trigger.
 use rusqlite::{Row, params};
 
-use doorbuster_core::money::{self, Checkout, CheckoutKept};
+use doorbuster_core::money::{self, Checkout, CheckoutOutcome};
 use doorbuster_core::{Millis, Order, TicketId};
 
-use crate::contract::PutOff;
+use crate::contract::CheckoutDeferral;
 use crate::limits::PAGE_ROWS_MAX;
 use crate::store::StoreResult;
 
@@ -88,7 +89,7 @@ pub(super) fn put_checkout(sql: &mut Statements<'_>, checkout: &Checkout) -> Don
         |row| Ok(row.get(0)?),
     )?;
     if let Some(pay_by) = pay_by {
-        let ask_ms = checkout.ask_ms(Millis(pay_by));
+        let ask_ms = checkout.provider_wait_ms(Millis(pay_by));
         sql.run(
             "UPDATE orders SET ask_ms = ?3 WHERE grant_id = ?1 AND n = ?2",
             params![grant, n, ask_ms],
@@ -111,10 +112,10 @@ fn to_close(sql: &mut Reader<'_>, now: Millis, limit: usize) -> Done<Vec<(Checko
     )
 }
 
-fn put_off(ledger: &mut SqliteLedger<'_>, it: &PutOff) -> Done<usize> {
+fn put_off(ledger: &mut SqliteLedger<'_>, it: &CheckoutDeferral) -> Done<usize> {
     let (now, Some(parts)) = (ledger.now, it.order.parts()) else { return Ok(0) };
-    if it.in_vain {
-        money::asked_in_vain(ledger, &it.order, &it.session, now)?;
+    if it.no_answer {
+        money::record_unanswered_check(ledger, &it.order, &it.session, now)?;
     }
     ledger.sql.run(
         "UPDATE checkout SET due = max(?5, coalesce((SELECT pay_by FROM orders WHERE grant_id = ?1 AND n = ?2 AND state = 'reserved'), 0))
@@ -138,7 +139,7 @@ fn swap(sql: &mut Statements<'_>, key: &str, old: Option<&str>, new: &str) -> Do
 }
 
 impl Sqlite {
-    pub(crate) async fn keep_checkout(&self, checkout: Checkout) -> StoreResult<CheckoutKept> {
+    pub(crate) async fn keep_checkout(&self, checkout: Checkout) -> StoreResult<CheckoutOutcome> {
         self.job(move |ledger| money::keep_checkout(ledger, &checkout)).await
     }
 
@@ -162,7 +163,7 @@ impl Sqlite {
         self.read(move |sql| to_close(sql, now, limit)).await
     }
 
-    pub(crate) async fn put_off_checkouts(&self, all: Vec<PutOff>) -> StoreResult<usize> {
+    pub(crate) async fn defer_checkouts(&self, all: Vec<CheckoutDeferral>) -> StoreResult<usize> {
         self.job(move |ledger| {
             let mut open = 0;
             for it in &all {
@@ -190,7 +191,7 @@ impl Sqlite {
         self.job(move |ledger| swap(&mut ledger.sql, &key, old.as_deref(), &new)).await
     }
 
-    pub(crate) async fn sandbox_forget(
+    pub(crate) async fn sandbox_delete(
         &self,
         documents: Vec<(String, String)>,
     ) -> StoreResult<usize> {
@@ -215,7 +216,8 @@ impl Sqlite {
     ) -> StoreResult<Vec<(String, String)>> {
         self.read(move |sql| {
             sql.all(
-                "SELECT key, value FROM sandbox WHERE key >= ?1 AND key > ?2 AND substr(key, 1, length(?1)) = ?1 ORDER BY key LIMIT ?3",
+                "SELECT key, value FROM sandbox WHERE key >= ?1 AND key > ?2 AND substr(key, 1, \
+                 length(?1)) = ?1 ORDER BY key LIMIT ?3",
                 params![prefix, after, as_limit(limit.min(PAGE_ROWS_MAX))],
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )

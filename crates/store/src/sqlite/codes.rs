@@ -17,9 +17,12 @@ type Done<T> = Result<T, Failure>;
 
 fn counts(sql: &mut Statements<'_>, sale: &str) -> Done<CodeCounts> {
     let found = sql.one(
-        "SELECT count(*), coalesce(sum(uses), 0), coalesce(sum(spent), 0) FROM access_code WHERE sale_id = ?1",
+        "SELECT count(*), coalesce(sum(uses), 0), coalesce(sum(spent), 0) FROM access_code WHERE \
+         sale_id = ?1",
         params![sale],
-        |row| Ok(CodeCounts { codes: number(row, 0)?, uses: number(row, 1)?, spent: number(row, 2)? }),
+        |row| {
+            Ok(CodeCounts { codes: number(row, 0)?, uses: number(row, 1)?, spent: number(row, 2)? })
+        },
     )?;
     Ok(found.unwrap_or_default())
 }

@@ -4,7 +4,10 @@ use rusqlite::params;
 use doorbuster_core::money::RefundId;
 use doorbuster_core::{ItemId, Millis};
 
-use crate::contract::{Dead, DeadCounts, DeadId, DeadKind, DeadOutcome, Held, OutboxPage};
+use crate::contract::{
+    Dead, DeadLetterContent, DeadLetterCounts, DeadLetterId, DeadLetterKind, DeadLetterOutcome,
+    OutboxPage,
+};
 use crate::limits::PAGE_ROWS_MAX;
 use crate::store::StoreResult;
 
@@ -12,7 +15,7 @@ use super::Sqlite;
 use super::failure::Failure;
 use super::ledger::SqliteLedger;
 use super::money;
-use super::outbox::{glimpse, pending_count, told_at};
+use super::outbox::{event_at, event_summary, pending_count};
 use super::read::as_limit;
 use super::rows::{self, number};
 use super::statements::Statements;
@@ -28,12 +31,12 @@ fn deliveries(sql: &mut Statements<'_>, after: i64, limit: i64) -> Done<Vec<(i64
         |row| {
             let seq = row.get(0)?;
             let dead = Dead {
-                id: DeadId::Delivery(seq),
+                id: DeadLetterId::Delivery(seq),
                 reason: row.get::<_, Option<String>>(6)?.unwrap_or_default(),
                 about: row.get(4)?,
                 at: Millis(row.get(7)?),
                 tries: row.get(5)?,
-                delivery: Some((row.get(1)?, row.get(2)?, glimpse(row, 3, 8)?)),
+                delivery: Some((row.get(1)?, row.get(2)?, event_summary(row, 3, 8)?)),
             };
             Ok((seq, dead))
         },
@@ -47,7 +50,7 @@ fn refunds(sql: &mut Statements<'_>, after: i64, limit: i64) -> Done<Vec<(i64, D
         params![after, limit],
         |row| {
             let dead = Dead {
-                id: DeadId::Refund(RefundId(row.get(1)?)),
+                id: DeadLetterId::Refund(RefundId(row.get(1)?)),
                 reason: row.get::<_, Option<String>>(4)?.unwrap_or_default(),
                 about: row.get(2)?,
                 at: Millis(row.get(5)?),
@@ -70,7 +73,14 @@ fn tickets(sql: &mut Statements<'_>, after: i64, limit: i64) -> Done<Vec<(i64, D
             let about = ticket.to_string();
             Ok((
                 row.get(0)?,
-                Dead { id: DeadId::Ticket(ticket), reason, about, at, tries: 1, delivery: None },
+                Dead {
+                    id: DeadLetterId::Ticket(ticket),
+                    reason,
+                    about,
+                    at,
+                    tries: 1,
+                    delivery: None,
+                },
             ))
         },
     )
@@ -78,25 +88,25 @@ fn tickets(sql: &mut Statements<'_>, after: i64, limit: i64) -> Done<Vec<(i64, D
 
 fn list(
     sql: &mut Statements<'_>,
-    kind: DeadKind,
+    kind: DeadLetterKind,
     after: i64,
     limit: i64,
 ) -> Done<Vec<(i64, Dead)>> {
     match kind {
-        DeadKind::Delivery => deliveries(sql, after, limit),
-        DeadKind::Refund => refunds(sql, after, limit),
-        DeadKind::Ticket => tickets(sql, after, limit),
+        DeadLetterKind::Delivery => deliveries(sql, after, limit),
+        DeadLetterKind::Refund => refunds(sql, after, limit),
+        DeadLetterKind::Ticket => tickets(sql, after, limit),
     }
 }
 
 /// One dead letter, found at its place in the list, and what it holds.
-fn letter(sql: &mut Statements<'_>, id: &DeadId) -> Done<Option<(Dead, Held)>> {
+fn find(sql: &mut Statements<'_>, id: &DeadLetterId) -> Done<Option<(Dead, DeadLetterContent)>> {
     let place = match id {
-        DeadId::Delivery(seq) => Some(*seq),
-        DeadId::Refund(id) => {
+        DeadLetterId::Delivery(seq) => Some(*seq),
+        DeadLetterId::Refund(id) => {
             sql.one("SELECT seq FROM refund WHERE id = ?1", params![id.0], |row| Ok(row.get(0)?))?
         }
-        DeadId::Ticket(ticket) => {
+        DeadLetterId::Ticket(ticket) => {
             let sought = "SELECT seq FROM dead_letter WHERE ticket = ?1";
             sql.one(sought, params![ticket.text().as_str()], |row| Ok(row.get(0)?))?
         }
@@ -105,16 +115,16 @@ fn letter(sql: &mut Statements<'_>, id: &DeadId) -> Done<Option<(Dead, Held)>> {
     let found = list(sql, id.kind(), place.saturating_add(1), 1)?.pop();
     let Some((_, dead)) = found.filter(|(_, dead)| dead.id == *id) else { return Ok(None) };
     let held = match &dead {
-        Dead { id: DeadId::Refund(id), .. } => {
-            money::refund(sql, id)?.map(|refund| Held::Refund(Box::new(refund)))
+        Dead { id: DeadLetterId::Refund(id), .. } => {
+            money::refund(sql, id)?.map(|refund| DeadLetterContent::Refund(Box::new(refund)))
         }
         Dead { delivery: Some((_, position, _)), .. } => {
-            Some(Held::Event(told_at(sql, *position)?.map(Box::new)))
+            Some(DeadLetterContent::Event(event_at(sql, *position)?.map(Box::new)))
         }
         Dead { .. } => {
             let sought = "SELECT item_id, buyer, units FROM dead_letter WHERE seq = ?1";
             sql.one(sought, params![place], |row| {
-                Ok(Held::Request {
+                Ok(DeadLetterContent::Request {
                     item: ItemId(row.get(0)?),
                     buyer: row.get(1)?,
                     units: row.get(2)?,
@@ -125,60 +135,62 @@ fn letter(sql: &mut Statements<'_>, id: &DeadId) -> Done<Option<(Dead, Held)>> {
     Ok(held.map(|held| (dead, held)))
 }
 
-fn retry(ledger: &mut SqliteLedger<'_>, id: &DeadId, most: usize) -> Done<DeadOutcome> {
+fn retry(ledger: &mut SqliteLedger<'_>, id: &DeadLetterId, most: usize) -> Done<DeadLetterOutcome> {
     let (now, sql) = (ledger.now, &mut ledger.sql);
     match id {
-        DeadId::Delivery(seq) => {
+        DeadLetterId::Delivery(seq) => {
             let sought =
                 "SELECT endpoint_id, position FROM delivery WHERE seq = ?1 AND state = 'dead'";
             let found =
                 sql.one(sought, params![seq], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
-            let Some((endpoint, position)) = found else { return Ok(DeadOutcome::NotFound) };
-            if told_at(sql, position)?.is_none() {
-                return Ok(DeadOutcome::Gone);
+            let Some((endpoint, position)) = found else { return Ok(DeadLetterOutcome::NotFound) };
+            if event_at(sql, position)?.is_none() {
+                return Ok(DeadLetterOutcome::Gone);
             }
             if pending_count(sql, &endpoint)? >= most as u64 {
-                return Ok(DeadOutcome::Full);
+                return Ok(DeadLetterOutcome::Full);
             }
             sql.run(
-                "UPDATE delivery SET state = 'pending', tries = 0, next_at = ?2, at = ?2 WHERE seq = ?1",
+                "UPDATE delivery SET state = 'pending', tries = 0, next_at = ?2, at = ?2 WHERE seq \
+                 = ?1",
                 params![seq, now.0],
             )?;
-            Ok(DeadOutcome::Done)
+            Ok(DeadLetterOutcome::Done)
         }
-        DeadId::Ticket(ticket) => {
+        DeadLetterId::Ticket(ticket) => {
             let sought = "SELECT 1 FROM dead_letter WHERE ticket = ?1 AND discarded IS NULL";
             let found = sql.one(sought, params![ticket.text().as_str()], |_| Ok(()))?;
-            Ok(if found.is_some() { DeadOutcome::Gone } else { DeadOutcome::NotFound })
+            Ok(if found.is_some() { DeadLetterOutcome::Gone } else { DeadLetterOutcome::NotFound })
         }
-        DeadId::Refund(_) => Ok(DeadOutcome::NotFound),
+        DeadLetterId::Refund(_) => Ok(DeadLetterOutcome::NotFound),
     }
 }
 
-fn discard(ledger: &mut SqliteLedger<'_>, id: &DeadId, why: &str) -> Done<bool> {
+fn discard(ledger: &mut SqliteLedger<'_>, id: &DeadLetterId, why: &str) -> Done<bool> {
     let (now, sql) = (ledger.now, &mut ledger.sql);
     let changed = match id {
-        DeadId::Delivery(seq) => sql.run(
-            "UPDATE delivery SET state = 'discarded', why = ?2, at = ?3 WHERE seq = ?1 AND state = 'dead'",
+        DeadLetterId::Delivery(seq) => sql.run(
+            "UPDATE delivery SET state = 'discarded', why = ?2, at = ?3 WHERE seq = ?1 AND state = \
+             'dead'",
             params![seq, why, now.0],
         )?,
-        DeadId::Ticket(ticket) => sql.run(
+        DeadLetterId::Ticket(ticket) => sql.run(
             "UPDATE dead_letter SET discarded = ?2 WHERE ticket = ?1 AND discarded IS NULL",
             params![ticket.text().as_str(), why],
         )?,
-        DeadId::Refund(_) => 0,
+        DeadLetterId::Refund(_) => 0,
     };
     Ok(changed > 0)
 }
 
-fn counts(sql: &mut Statements<'_>) -> Done<DeadCounts> {
+fn counts(sql: &mut Statements<'_>) -> Done<DeadLetterCounts> {
     let found = sql.one(
         "SELECT (SELECT count(*) FROM delivery WHERE state = 'dead'),
                 (SELECT count(*) FROM refund WHERE state = 'failed' AND discarded IS NULL),
                 (SELECT count(*) FROM dead_letter WHERE discarded IS NULL)",
         [],
         |row| {
-            Ok(DeadCounts {
+            Ok(DeadLetterCounts {
                 deliveries: number(row, 0)?,
                 refunds: number(row, 1)?,
                 tickets: number(row, 2)?,
@@ -189,9 +201,9 @@ fn counts(sql: &mut Statements<'_>) -> Done<DeadCounts> {
 }
 
 impl Sqlite {
-    pub(crate) async fn dead(
+    pub(crate) async fn list_dead_letters(
         &self,
-        kind: DeadKind,
+        kind: DeadLetterKind,
         after: Option<i64>,
         limit: usize,
     ) -> StoreResult<OutboxPage<Dead>> {
@@ -207,19 +219,30 @@ impl Sqlite {
         .await
     }
 
-    pub(crate) async fn dead_letter(&self, id: DeadId) -> StoreResult<Option<(Dead, Held)>> {
-        self.read(move |sql| letter(sql, &id)).await
+    pub(crate) async fn dead_letter(
+        &self,
+        id: DeadLetterId,
+    ) -> StoreResult<Option<(Dead, DeadLetterContent)>> {
+        self.read(move |sql| find(sql, &id)).await
     }
 
-    pub(crate) async fn retry_dead(&self, id: DeadId, most: usize) -> StoreResult<DeadOutcome> {
+    pub(crate) async fn retry_dead_letter(
+        &self,
+        id: DeadLetterId,
+        most: usize,
+    ) -> StoreResult<DeadLetterOutcome> {
         self.job(move |ledger| retry(ledger, &id, most)).await
     }
 
-    pub(crate) async fn discard_dead(&self, id: DeadId, why: String) -> StoreResult<bool> {
+    pub(crate) async fn discard_dead_letter(
+        &self,
+        id: DeadLetterId,
+        why: String,
+    ) -> StoreResult<bool> {
         self.job(move |ledger| discard(ledger, &id, &why)).await
     }
 
-    pub(crate) async fn dead_counts(&self) -> StoreResult<DeadCounts> {
+    pub(crate) async fn dead_letter_counts(&self) -> StoreResult<DeadLetterCounts> {
         self.read(counts).await
     }
 }

@@ -16,7 +16,7 @@ use super::money::{payment_columns, payment_row, refund_columns, refund_row};
 use super::rows::{self, int};
 use super::statements::Statements;
 use super::txn::Txn;
-use super::{checkouts, events, line, open, read::Reader};
+use super::{checkouts, events, open, read::Reader, waitlist};
 
 type Done<T> = Result<T, Failure>;
 
@@ -27,7 +27,8 @@ fn dump(sql: &mut Reader<'_>) -> Done<Model> {
         model.items.insert(item.id, item);
     }
     model.stopped.extend(sql.all(
-        "SELECT item.id FROM item JOIN sale ON sale.id = item.sale_id WHERE phase NOT IN ('scheduled', 'open')",
+        "SELECT item.id FROM item JOIN sale ON sale.id = item.sale_id WHERE phase NOT IN \
+         ('scheduled', 'open')",
         [],
         |row| Ok(ItemId(row.get(0)?)),
     )?);
@@ -68,9 +69,11 @@ fn dump(sql: &mut Reader<'_>) -> Done<Model> {
     {
         model.recalls.insert(recall.id, recall);
     }
-    for place in
-        sql.all(concat!("SELECT ", line::place_columns!(), " FROM waitlist"), [], line::row)?
-    {
+    for place in sql.all(
+        concat!("SELECT ", waitlist::entry_columns!(), " FROM waitlist"),
+        [],
+        waitlist::row,
+    )? {
         model.places.insert((place.item, place.n), place);
     }
     money(sql, &mut model)?;
@@ -82,9 +85,9 @@ fn money(sql: &mut Reader<'_>, model: &mut Model) -> Done<()> {
     let told = sql.all(
         concat!(
             "SELECT ",
-            events::told_columns!(),
+            events::event_columns!(),
             " FROM ",
-            events::told_rows!(),
+            events::event_rows!(),
             " WHERE e.sale_id IS NULL ORDER BY e.seq"
         ),
         [],
@@ -135,7 +138,8 @@ impl Memory {
             Stock::Unlimited => None,
         };
         self.0.execute(
-            "INSERT INTO sale (id, title, phase, front_door, version, created_at) VALUES (?1, '', 'open', '{}', 1, 0)",
+            "INSERT INTO sale (id, title, phase, front_door, version, created_at) VALUES (?1, '', \
+             'open', '{}', 1, 0)",
             params![item.id.0.to_string()],
         )?;
         self.0.execute(

@@ -1,4 +1,5 @@
-//! Erasing a buyer, in SQLite: what has no index by buyer is found by a reader, and replaced by the writer.
+//! Erasing a buyer, in SQLite: what has no index by buyer is found by a reader, and replaced by the
+//! writer.
 use std::collections::BTreeMap;
 
 use rusqlite::{Row, params};
@@ -6,9 +7,9 @@ use rusqlite::{Row, params};
 use doorbuster_core::gate::draw::Seed;
 use doorbuster_core::{BuyerId, Millis, RequestKey};
 
-use crate::contract::{Erased, Traces};
-use crate::erase::{self, Found, FoundOrder, Names};
-use crate::limits::ERASE_ROWS;
+use crate::contract::{BuyerTraces, Erased};
+use crate::erase::{self, ErasableOrder, ErasableRows, ErasedNames};
+use crate::limits::ERASE_ROWS_MAX;
 use crate::store::StoreResult;
 
 use super::Sqlite;
@@ -18,106 +19,115 @@ use super::read::{Reader, as_limit};
 
 type Done<T> = Result<T, Failure>;
 
-fn traces(sql: &mut Reader<'_>, buyer: &BuyerId, now: Millis) -> Done<Traces> {
-    let mut traces = Traces::default();
+fn traces(sql: &mut Reader<'_>, buyer: &BuyerId, now: Millis) -> Done<BuyerTraces> {
+    let mut traces = BuyerTraces::default();
     sql.all(erase::TRACES, params![buyer.as_str()], |row| {
-        let (word, rows): (String, i64) = (row.get(1)?, row.get(3)?);
-        let counted = traces.count(row.get(0)?, &word, row.get(2)?, rows.unsigned_abs());
-        counted.ok_or_else(|| Failure::Row(format!("nothing is held back because of {word:?}")))
+        let (parse_text, rows): (String, i64) = (row.get(1)?, row.get(3)?);
+        let counted = traces.count(row.get(0)?, &parse_text, row.get(2)?, rows.unsigned_abs());
+        counted
+            .ok_or_else(|| Failure::Row(format!("nothing is held back because of {parse_text:?}")))
     })?;
     let is_blocked =
         sql.one(erase::IS_BLOCKED, params![buyer.as_str(), now.0], |_| Ok(()))?.is_some();
-    Ok(Traces { blocked: is_blocked, ..traces })
+    Ok(BuyerTraces { blocked: is_blocked, ..traces })
 }
 
-fn find(sql: &mut Reader<'_>, buyer: &BuyerId) -> Done<Found> {
-    let by = params![buyer.as_str(), as_limit(ERASE_ROWS)];
-    Ok(Found {
+fn find(sql: &mut Reader<'_>, buyer: &BuyerId) -> Done<ErasableRows> {
+    let by = params![buyer.as_str(), as_limit(ERASE_ROWS_MAX)];
+    Ok(ErasableRows {
         feed: sql.all(erase::FIND_FEED, by, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?,
-        letters: sql.all(erase::FIND_LETTERS, by, |row| Ok((row.get(0)?, row.get(1)?)))?,
-        line: sql.all(erase::FIND_LINE, by, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?,
+        dead_tickets: sql
+            .all(erase::FIND_DEAD_TICKETS, by, |row| Ok((row.get(0)?, row.get(1)?)))?,
+        waitlist: sql
+            .all(erase::FIND_WAITLIST, by, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?,
         events: sql.all(erase::FIND_EVENTS, by, |row| Ok(row.get(0)?))?,
-        places: sql.all(erase::FIND_PLACES, by, |row| Ok((row.get(0)?, row.get(1)?)))?,
+        places: sql.all(erase::FIND_VISITORS, by, |row| Ok((row.get(0)?, row.get(1)?)))?,
         codes: sql.all(erase::FIND_CODES, by, |row| Ok((row.get(0)?, row.get(1)?)))?,
     })
 }
 
-fn order(row: &Row<'_>) -> Done<FoundOrder> {
+fn order(row: &Row<'_>) -> Done<ErasableOrder> {
     let (grant, n, key) = (row.get(0)?, row.get(1)?, row.get(2)?);
-    Ok(FoundOrder { grant, n, key, item: row.get(3)?, held: row.get(4)? })
+    Ok(ErasableOrder { grant, n, key, item: row.get(3)?, held: row.get(4)? })
 }
 
 /// Replaces the name in orders, with their share of the limits.
-fn orders(ledger: &mut SqliteLedger<'_>, names: &Names) -> Done<usize> {
+fn erase_orders(ledger: &mut SqliteLedger<'_>, names: &ErasedNames) -> Done<usize> {
     let sql = &mut ledger.sql;
     let (old, new) = (names.old.as_str(), names.new.as_str());
-    let found = sql.all(erase::FIND_ORDERS, params![old, as_limit(ERASE_ROWS)], order)?;
+    let found = sql.all(erase::FIND_ORDERS, params![old, as_limit(ERASE_ROWS_MAX)], order)?;
     let mut shares: BTreeMap<i64, i64> = BTreeMap::new();
     for order in &found {
         sql.run(
-            erase::ORDER,
+            erase::RENAME_ORDER,
             params![new, names.key(&order.key).as_str(), order.grant, order.n, old],
         )?;
         *shares.entry(order.item).or_default() += order.held;
     }
     for (item, held) in shares {
-        sql.run(erase::LESS_QUOTA, params![held, old, item])?;
-        sql.run(erase::MORE_QUOTA, params![new, item, held])?;
-        sql.run(erase::NO_QUOTA, params![old, item])?;
+        sql.run(erase::DECREASE_QUOTA, params![held, old, item])?;
+        sql.run(erase::INCREASE_QUOTA, params![new, item, held])?;
+        sql.run(erase::DELETE_QUOTA, params![old, item])?;
     }
     Ok(found.len())
 }
 
 /// Replaces the name elsewhere.
-fn others(ledger: &mut SqliteLedger<'_>, names: &Names, found: &Found) -> Done<usize> {
+fn erase_other_rows(
+    ledger: &mut SqliteLedger<'_>,
+    names: &ErasedNames,
+    found: &ErasableRows,
+) -> Done<usize> {
     let (now, sql) = (ledger.now, &mut ledger.sql);
     let (old, new) = (names.old.as_str(), names.new.as_str());
-    let mut rows = sql.run(erase::BLOCK, params![old, now.0])?;
+    let mut rows = sql.run(erase::RENAME_BLOCK, params![old, now.0])?;
     for (grant, seq, key) in &found.feed {
         let key = key.as_deref().map(|key| names.key(key));
         rows += sql.run(
-            erase::FEED,
+            erase::RENAME_FEED,
             params![new, key.as_ref().map(RequestKey::as_str), grant, seq, old],
         )?;
     }
-    for (seq, key) in &found.letters {
-        rows += sql.run(erase::LETTER, params![new, names.key(key).as_str(), seq, old])?;
+    for (seq, key) in &found.dead_tickets {
+        rows +=
+            sql.run(erase::RENAME_DEAD_TICKET, params![new, names.key(key).as_str(), seq, old])?;
     }
-    for (item, n, key) in &found.line {
-        rows += sql.run(erase::LINE, params![new, names.key(key).as_str(), item, n, old])?;
+    for (item, n, key) in &found.waitlist {
+        rows +=
+            sql.run(erase::RENAME_WAITLIST, params![new, names.key(key).as_str(), item, n, old])?;
     }
     for seq in &found.events {
-        rows += sql.run(erase::EVENT, params![old, new, seq])?;
+        rows += sql.run(erase::RENAME_EVENT, params![old, new, seq])?;
     }
     for (sale, seed) in &found.places {
         let lot = Seed::new(*seed).lot(new);
-        rows += sql.run(erase::DRAWN, params![new, lot.bytes(), sale, old])?;
-        rows += sql.run(erase::PLACE, params![new, sale, old])?;
+        rows += sql.run(erase::RENAME_DRAWN, params![new, lot.bytes(), sale, old])?;
+        rows += sql.run(erase::RENAME_VISITOR, params![new, sale, old])?;
     }
     for (sale, hash) in &found.codes {
-        rows += sql.run(erase::CODE, params![new, sale, hash, old])?;
+        rows += sql.run(erase::RENAME_CODE, params![new, sale, hash, old])?;
     }
     Ok(rows)
 }
 
 impl Sqlite {
-    pub(crate) async fn traces(&self, buyer: &BuyerId) -> StoreResult<Traces> {
+    pub(crate) async fn traces(&self, buyer: &BuyerId) -> StoreResult<BuyerTraces> {
         let (buyer, now) = (buyer.clone(), self.now());
         self.read(move |sql| traces(sql, &buyer, now)).await
     }
 
-    pub(crate) async fn erase_some(&self, buyer: &BuyerId) -> StoreResult<Erased> {
-        let names = Names::of(buyer, &self.0.shared.id_key);
+    pub(crate) async fn erase_batch(&self, buyer: &BuyerId) -> StoreResult<Erased> {
+        let names = ErasedNames::for_buyer(buyer, &self.0.shared.id_key);
         let buyer = buyer.clone();
         let found = self.read(move |sql| find(sql, &buyer)).await?;
         self.job(move |ledger| {
             let erased = Erased {
-                orders: orders(ledger, &names)? as u64,
-                other: others(ledger, &names, &found)? as u64,
+                orders: erase_orders(ledger, &names)? as u64,
+                other: erase_other_rows(ledger, &names, &found)? as u64,
             };
             // What is kept of quotas in memory was written, and is read anew.
             ledger.flush()?;
-            ledger.forget();
+            ledger.reset();
             Ok(erased)
         })
         .await

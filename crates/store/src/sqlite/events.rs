@@ -1,11 +1,12 @@
-//! What happened, in SQLite: one row for each change, in its transaction. There is one writer, so `seq` is the order of commits, and what readers continue by.
+//! What happened, in SQLite: one row for each change, in its transaction. There is one writer, so
+//! `seq` is the order of commits, and what readers continue by.
 use rusqlite::{Row, params};
 
 use doorbuster_core::event::{Event, Subject};
 use doorbuster_core::{ItemId, Ledger, Millis, TicketId};
 
-use crate::contract::{Read, Told, Unreadable};
-use crate::events::{EventRow, about_unreadable, actor, data};
+use crate::contract::{EventRead, StoredEvent, UnreadableEvent};
+use crate::events::{EventRow, actor_text, subject_json, unreadable_about};
 
 use super::failure::Failure;
 use super::ledger::SqliteLedger;
@@ -14,28 +15,30 @@ use super::rows::{self, int};
 
 type Done<T> = Result<T, Failure>;
 
-// Columns in the order that `told` reads them, and where they come from, as macros so that `concat!` takes them.
-macro_rules! told_columns {
+// Columns in the order that `told` reads them, and where they come from, as macros so that
+// `concat!` takes them.
+macro_rules! event_columns {
     () => {
         "o.id, o.item_id, o.buyer, o.request_key, o.units, o.state, o.grant_id, o.n, o.reserved_at, o.pay_by, o.paid_at, o.ended_at, \
          e.seq, e.type, e.item_id, e.sale_id, e.at, e.actor, e.why, e.pay_by, e.paid_at, e.ended_at, e.data"
     };
 }
-macro_rules! told_rows {
+macro_rules! event_rows {
     () => {
         "event e LEFT JOIN orders o ON o.grant_id = e.grant_id AND o.n = e.n"
     };
 }
-pub(super) use {told_columns, told_rows};
+pub(super) use {event_columns, event_rows};
 
 /// Appends what happened. Order's events are many, and name nothing but their order.
 pub(super) fn append(ledger: &mut SqliteLedger<'_>, event: &Event) -> Done<()> {
-    let (what, at, by) = (event.what.as_str(), event.at.0, actor(&event.by.actor));
+    let (what, at, by) = (event.what.as_str(), event.at.0, actor_text(&event.by.actor));
     let why = event.by.why.as_deref();
     ledger.events = true;
     if let Subject::Order(order) = &event.subject {
         ledger.sql.run(
-            "INSERT INTO event (type, grant_id, n, at, actor, why, pay_by, paid_at, ended_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT INTO event (type, grant_id, n, at, actor, why, pay_by, paid_at, ended_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             params![
                 what,
                 int(order.grant.0),
@@ -51,7 +54,9 @@ pub(super) fn append(ledger: &mut SqliteLedger<'_>, event: &Event) -> Done<()> {
         return Ok(());
     }
     let named = match &event.subject {
-        Subject::Payment { order, .. } | Subject::Reversal { order, .. } => named(ledger, order)?,
+        Subject::Payment { order, .. } | Subject::Reversal { order, .. } => {
+            order_numbers(ledger, order)?
+        }
         _ => None,
     };
     let (item, sale) = match &event.subject {
@@ -60,20 +65,34 @@ pub(super) fn append(ledger: &mut SqliteLedger<'_>, event: &Event) -> Done<()> {
         Subject::Order(_) | Subject::Payment { .. } | Subject::Reversal { .. } => (None, None),
     };
     ledger.sql.run(
-        "INSERT INTO event (type, grant_id, n, item_id, sale_id, at, actor, why, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        params![what, named.map(|o| o.0), named.map(|o| o.1), item, sale, at, by, why, data(&event.subject)],
+        "INSERT INTO event (type, grant_id, n, item_id, sale_id, at, actor, why, data) VALUES (?1, \
+         ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        params![
+            what,
+            named.map(|o| o.0),
+            named.map(|o| o.1),
+            item,
+            sale,
+            at,
+            by,
+            why,
+            subject_json(&event.subject)
+        ],
     )?;
     Ok(())
 }
 
 /// Grant and number of the order that somebody named, if there is one.
-pub(super) fn named(ledger: &mut SqliteLedger<'_>, order: &str) -> Done<Option<(i64, i64)>> {
+pub(super) fn order_numbers(
+    ledger: &mut SqliteLedger<'_>,
+    order: &str,
+) -> Done<Option<(i64, i64)>> {
     let Some(id) = TicketId::parse(order) else { return Ok(None) };
     Ok(ledger.order(&id)?.map(|order| (int(order.grant.0), int(order.n.0))))
 }
 
-/// A row of [`told_columns`].
-pub(super) fn told(row: &Row<'_>) -> Done<Told> {
+/// A row of [`event_columns`].
+pub(super) fn told(row: &Row<'_>) -> Done<StoredEvent> {
     let time = |at: usize| row.get::<_, Option<i64>>(at).map(|t| t.map(Millis));
     let order = match row.get_ref(0)? {
         rusqlite::types::ValueRef::Null => None,
@@ -96,34 +115,34 @@ pub(super) fn told(row: &Row<'_>) -> Done<Told> {
     let event = event
         .event()
         .ok_or_else(|| Failure::Row(format!("event {seq} tells of nothing that is known")))?;
-    Ok(Told { position: seq, seq, event })
+    Ok(StoredEvent { position: seq, seq, event })
 }
 
-/// A row of [`told_columns`], whatever stands in it.
-pub(super) fn read(row: &Row<'_>) -> Done<Read> {
+/// A row of [`event_columns`], whatever stands in it.
+pub(super) fn read(row: &Row<'_>) -> Done<EventRead> {
     let position = row.get(12)?;
     let word = |at: usize| row.get::<_, Option<String>>(at).ok().flatten();
-    Ok(told(row).map_err(|failure| Unreadable {
+    Ok(told(row).map_err(|failure| UnreadableEvent {
         position,
         what: word(13).unwrap_or_default(),
-        about: about_unreadable(position, word(0), word(15)),
+        about: unreadable_about(position, word(0), word(15)),
         reason: failure.to_string(),
     }))
 }
 
 /// What happened to an order, oldest first, as far as it can be read.
-pub(super) fn history(sql: &mut Reader<'_>, id: &TicketId) -> Done<Vec<Told>> {
+pub(super) fn history(sql: &mut Reader<'_>, id: &TicketId) -> Done<Vec<StoredEvent>> {
     let Some(order) = order(sql, id)? else { return Ok(Vec::new()) };
     let found = sql.all(
         concat!(
             "SELECT ",
-            told_columns!(),
+            event_columns!(),
             " FROM ",
-            told_rows!(),
+            event_rows!(),
             " WHERE e.grant_id IS NOT NULL AND e.grant_id = ?1 AND e.n = ?2 ORDER BY e.seq"
         ),
         params![int(order.grant.0), int(order.n.0)],
         read,
     )?;
-    Ok(found.into_iter().filter_map(Read::ok).collect())
+    Ok(found.into_iter().filter_map(EventRead::ok).collect())
 }

@@ -15,7 +15,8 @@ pub enum Failure {
     /// The transaction is gone, and what earlier jobs of its group did with it.
     #[error("the transaction was lost: {0}")]
     Lost(String),
-    /// The store's files are no longer where they were opened: what was committed may not be there at the next start.
+    /// The store's files are no longer where they were opened: what was committed may not be there
+    /// at the next start.
     #[error("{0}")]
     Gone(String),
     /// The store's file was not synced: what was carried into it may be lost.
@@ -27,8 +28,8 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Whether nothing may be written any more: the disk is full or failed, or the file is not what it was. Retrying could turn a promise that was
-    /// never durable into one that looks so.
+    /// Whether nothing may be written any more: the disk is full or failed, or the file is not what
+    /// it was. Retrying could turn a promise that was never durable into one that looks so.
     pub(crate) fn is_fatal(&self) -> bool {
         match self {
             Self::Lost(_) | Self::Gone(_) | Self::Unsynced(_) => true,

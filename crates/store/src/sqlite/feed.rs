@@ -1,7 +1,7 @@
 //! What the rules write of feeds, and read and write of recalls.
 use rusqlite::params;
 
-use doorbuster_core::{BuyerId, Feed, GrantId, Recall, RecallId, RecallTarget, RequestKey};
+use doorbuster_core::{BuyerId, FeedRow, GrantId, Recall, RecallId, RecallTarget, RequestKey};
 
 use super::failure::Failure;
 use super::rows::{self, int};
@@ -9,7 +9,7 @@ use super::statements::Statements;
 
 type Done<T> = Result<T, Failure>;
 
-pub(super) fn append(sql: &mut Statements<'_>, row: &Feed) -> Done<()> {
+pub(super) fn append(sql: &mut Statements<'_>, row: &FeedRow) -> Done<()> {
     let ticket = row.ticket.map(|t| t.text());
     sql.run(
         "INSERT INTO feed (grant_id, seq, ticket, buyer, request_key, units, counter, quota_delta, cause)

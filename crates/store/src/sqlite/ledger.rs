@@ -1,25 +1,27 @@
 //! The rules' [`Ledger`] over SQLite.
 //!
-//! Items and grants are read once and written once, however many tickets pass through them (see `copies`). Everything else is written as it comes.
+//! Items and grants are read once and written once, however many tickets pass through them (see
+//! `cache`). Everything else is written as it comes.
 use rusqlite::params;
 
 use doorbuster_core::event::{Actor, Event};
 use doorbuster_core::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
 use doorbuster_core::{
-    BuyerId, Epoch, Feed, Grant, GrantId, Item, ItemId, Ledger, Millis, Order, Place, Recall,
-    RecallId, RequestKey, Resolution, SlotKey, TicketId, TicketN, Verdict,
+    BuyerId, Epoch, FeedRow, Grant, GrantId, Item, ItemId, Ledger, Millis, Order, Recall, RecallId,
+    RequestKey, Resolution, SlotKey, TicketId, TicketN, Verdict, WaitlistEntry,
 };
 
-use super::copies::Copies;
 use super::failure::Failure;
+use super::row_cache::RowCache;
 use super::rows::{self, int};
 use super::statements::Statements;
-use super::{checkouts, events, feed, line, money, orders};
+use super::{checkouts, events, feed, money, orders, waitlist};
 
 type Done<T> = Result<T, Failure>;
 
-/// What the quota table says of the buyer asked for last: tickets of one buyer come in a row, and most buyers are new.
-struct Seen {
+/// What the quota table says of the buyer asked for last: tickets of one buyer come in a row, and
+/// most buyers are new.
+struct CachedQuotas {
     buyer: BuyerId,
     used: Vec<(ItemId, u32)>,
     /// Whether `used` is all there is.
@@ -27,15 +29,15 @@ struct Seen {
 }
 
 /// Quota rows that are read of a buyer at once.
-const SEEN_ROWS: usize = 4;
+const CACHED_QUOTAS_MAX: usize = 4;
 
 /// The tables under one transaction.
 pub struct SqliteLedger<'c> {
     pub(super) sql: Statements<'c>,
     /// The store's time; set by each job.
     pub(super) now: Millis,
-    copies: Copies,
-    seen: Option<Seen>,
+    cache: RowCache,
+    quotas: Option<CachedQuotas>,
     /// Orders made or changed, for those who are told of the commit.
     pub(super) orders: Vec<Order>,
     /// Items whose units moved, for the same.
@@ -46,12 +48,12 @@ pub struct SqliteLedger<'c> {
 
 impl<'c> SqliteLedger<'c> {
     pub(super) fn new(sql: Statements<'c>) -> Self {
-        let (copies, now) = (Copies::default(), Millis(0));
+        let (cache, now) = (RowCache::default(), Millis(0));
         Self {
             sql,
             now,
-            copies,
-            seen: None,
+            cache,
+            quotas: None,
             orders: Vec::new(),
             touched: Vec::new(),
             events: false,
@@ -60,12 +62,12 @@ impl<'c> SqliteLedger<'c> {
 
     /// Writes every copy that changed.
     pub(super) fn flush(&mut self) -> Done<()> {
-        self.copies.flush(&mut self.sql, self.now)
+        self.cache.flush(&mut self.sql, self.now)
     }
 
     /// Forgets every copy: the tables may have changed under them.
-    pub(super) fn forget(&mut self) {
-        (self.copies, self.seen) = (Copies::default(), None);
+    pub(super) fn reset(&mut self) {
+        (self.cache, self.quotas) = (RowCache::default(), None);
     }
 
     pub(super) fn touch(&mut self, item: ItemId) {
@@ -75,19 +77,23 @@ impl<'c> SqliteLedger<'c> {
     }
 
     /// Looks at the buyer's quota rows unless they were looked at last.
-    fn look_at(&mut self, buyer: &BuyerId) -> Done<&mut Seen> {
-        if self.seen.as_ref().is_none_or(|seen| seen.buyer != *buyer) {
+    fn cached_quotas(&mut self, buyer: &BuyerId) -> Done<&mut CachedQuotas> {
+        if self.quotas.as_ref().is_none_or(|quotas| quotas.buyer != *buyer) {
             let used = self.sql.all(
                 "SELECT item_id, used FROM quota WHERE buyer = ?1 LIMIT ?2",
-                params![buyer.as_str(), SEEN_ROWS as i64],
+                params![buyer.as_str(), CACHED_QUOTAS_MAX as i64],
                 |row| Ok((ItemId(row.get(0)?), row.get(1)?)),
             )?;
-            self.seen = Some(Seen { buyer: buyer.clone(), all: used.len() < SEEN_ROWS, used });
+            self.quotas = Some(CachedQuotas {
+                buyer: buyer.clone(),
+                all: used.len() < CACHED_QUOTAS_MAX,
+                used,
+            });
         }
-        Ok(self.seen.as_mut().expect("set above if it was not"))
+        Ok(self.quotas.as_mut().expect("set above if it was not"))
     }
 
-    fn order_at(&mut self, id: &TicketId) -> Done<Option<Order>> {
+    fn find_order(&mut self, id: &TicketId) -> Done<Option<Order>> {
         let Some(parts) = id.parts() else { return Ok(None) };
         let found = self.sql.one(
             concat!(
@@ -106,7 +112,7 @@ impl Ledger for SqliteLedger<'_> {
     type Error = Failure;
 
     fn item(&mut self, item: ItemId) -> Done<Option<Item>> {
-        if let Some(copy) = self.copies.item(item) {
+        if let Some(copy) = self.cache.item(item) {
             return Ok(Some(copy.clone()));
         }
         let found = self.sql.one(
@@ -114,18 +120,19 @@ impl Ledger for SqliteLedger<'_> {
             params![item.0],
             rows::item,
         )?;
-        Ok(found.map(|row| self.copies.keep_item(row)))
+        Ok(found.map(|row| self.cache.cache_item(row)))
     }
 
     fn put_item(&mut self, item: &Item) -> Done<()> {
         self.touch(item.id);
-        self.copies.put_item(item);
+        self.cache.put_item(item);
         Ok(())
     }
 
     fn on_sale(&mut self, item: ItemId) -> Done<bool> {
         let phase = self.sql.one(
-            "SELECT s.phase IN ('scheduled', 'open') FROM item i JOIN sale s ON s.id = i.sale_id WHERE i.id = ?1",
+            "SELECT s.phase IN ('scheduled', 'open') FROM item i JOIN sale s ON s.id = i.sale_id \
+             WHERE i.id = ?1",
             params![item.0],
             |row| Ok(row.get::<_, bool>(0)?),
         )?;
@@ -133,11 +140,11 @@ impl Ledger for SqliteLedger<'_> {
     }
 
     fn has_ended(&mut self, item: ItemId) -> Done<bool> {
-        line::has_ended(&mut self.sql, item)
+        waitlist::has_ended(&mut self.sql, item)
     }
 
     fn grant(&mut self, grant: GrantId) -> Done<Option<Grant>> {
-        if let Some(copy) = self.copies.grant(grant) {
+        if let Some(copy) = self.cache.grant(grant) {
             return Ok(Some(copy.clone()));
         }
         let found = self.sql.one(
@@ -145,7 +152,7 @@ impl Ledger for SqliteLedger<'_> {
             params![int(grant.0)],
             rows::grant,
         )?;
-        Ok(found.map(|row| self.copies.keep_grant(row)))
+        Ok(found.map(|row| self.cache.cache_grant(row)))
     }
 
     fn open_grant(&mut self, slot: SlotKey) -> Done<Option<Grant>> {
@@ -159,7 +166,7 @@ impl Ledger for SqliteLedger<'_> {
             params![slot.item.0, slot.index],
             rows::grant,
         )?;
-        Ok(found.map(|row| self.copies.keep_grant(row)))
+        Ok(found.map(|row| self.cache.cache_grant(row)))
     }
 
     fn open_grants(&mut self, item: ItemId) -> Done<Vec<Grant>> {
@@ -177,7 +184,7 @@ impl Ledger for SqliteLedger<'_> {
 
     fn in_slots(&mut self, item: ItemId) -> Done<u64> {
         self.flush()?;
-        line::in_slots(&mut self.sql, item)
+        waitlist::in_slots(&mut self.sql, item)
     }
 
     fn last_epoch(&mut self, slot: SlotKey) -> Done<Epoch> {
@@ -192,16 +199,16 @@ impl Ledger for SqliteLedger<'_> {
 
     fn put_grant(&mut self, grant: &Grant) -> Done<()> {
         self.touch(grant.slot.item);
-        self.copies.put_grant(grant);
+        self.cache.put_grant(grant);
         Ok(())
     }
 
-    fn append_feed(&mut self, row: &Feed) -> Done<()> {
+    fn append_feed(&mut self, row: &FeedRow) -> Done<()> {
         feed::append(&mut self.sql, row)
     }
 
     fn resolution(&mut self, ticket: &TicketId) -> Done<Option<Resolution>> {
-        if let Some(order) = self.order_at(ticket)? {
+        if let Some(order) = self.find_order(ticket)? {
             let (grant, n, verdict) = (order.grant, Some(order.n), Verdict::Reserved);
             return Ok(Some(Resolution { ticket: order.id, grant, n, verdict }));
         }
@@ -222,10 +229,11 @@ impl Ledger for SqliteLedger<'_> {
     }
 
     fn insert_resolution(&mut self, resolution: &Resolution) -> Done<()> {
-        let (verdict, order) = rows::verdict_words(&resolution.verdict);
+        let (verdict, order) = rows::verdict_columns(&resolution.verdict);
         let order = order.map(|id| id.text());
         self.sql.run(
-            "INSERT INTO resolution (ticket, grant_id, n, verdict, order_id) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO resolution (ticket, grant_id, n, verdict, order_id) VALUES (?1, ?2, ?3, \
+             ?4, ?5)",
             params![
                 resolution.ticket.text().as_str(),
                 int(resolution.grant.0),
@@ -238,12 +246,12 @@ impl Ledger for SqliteLedger<'_> {
     }
 
     fn order(&mut self, id: &TicketId) -> Done<Option<Order>> {
-        self.order_at(id)
+        self.find_order(id)
     }
 
     fn order_of(&mut self, buyer: &BuyerId, key: &RequestKey) -> Done<Option<Order>> {
-        let seen = self.look_at(buyer)?;
-        if seen.used.is_empty() {
+        let quotas = self.cached_quotas(buyer)?;
+        if quotas.used.is_empty() {
             return Ok(None); // a quota row is made with the first order of a buyer, and stays
         }
         self.sql.one(
@@ -258,7 +266,7 @@ impl Ledger for SqliteLedger<'_> {
     }
 
     fn orders_of_buyer(&mut self, buyer: &BuyerId, item: ItemId) -> Done<Vec<Order>> {
-        orders::of_buyer(&mut self.sql, buyer, item)
+        orders::orders_of_buyer(&mut self.sql, buyer, item)
     }
 
     fn first_unpaid(
@@ -295,7 +303,8 @@ impl Ledger for SqliteLedger<'_> {
 
     fn put_order(&mut self, order: &Order) -> Done<()> {
         self.sql.run(
-            "UPDATE orders SET state = ?3, pay_by = ?4, paid_at = ?5, ended_at = ?6 WHERE grant_id = ?1 AND n = ?2",
+            "UPDATE orders SET state = ?3, pay_by = ?4, paid_at = ?5, ended_at = ?6 WHERE grant_id \
+             = ?1 AND n = ?2",
             params![
                 int(order.grant.0),
                 int(order.n.0),
@@ -310,9 +319,9 @@ impl Ledger for SqliteLedger<'_> {
     }
 
     fn quota(&mut self, item: ItemId, buyer: &BuyerId) -> Done<u32> {
-        let seen = self.look_at(buyer)?;
-        let used = seen.used.iter().find(|(of, _)| *of == item).map(|(_, used)| *used);
-        if used.is_some() || seen.all {
+        let quotas = self.cached_quotas(buyer)?;
+        let used = quotas.used.iter().find(|(of, _)| *of == item).map(|(_, used)| *used);
+        if used.is_some() || quotas.all {
             return Ok(used.unwrap_or(0));
         }
         let used = self.sql.one(
@@ -324,10 +333,10 @@ impl Ledger for SqliteLedger<'_> {
     }
 
     fn put_quota(&mut self, item: ItemId, buyer: &BuyerId, used: u32) -> Done<()> {
-        let seen = self.look_at(buyer)?;
-        match seen.used.iter_mut().find(|(of, _)| *of == item) {
+        let quotas = self.cached_quotas(buyer)?;
+        match quotas.used.iter_mut().find(|(of, _)| *of == item) {
             Some(row) => row.1 = used,
-            None => seen.used.push((item, used)),
+            None => quotas.used.push((item, used)),
         }
         self.sql.run(
             "INSERT INTO quota (buyer, item_id, used) VALUES (?1, ?2, ?3)
@@ -349,7 +358,7 @@ impl Ledger for SqliteLedger<'_> {
         feed::put_recall(&mut self.sql, recall)
     }
 
-    fn line(&mut self, item: ItemId) -> Done<Option<Grant>> {
+    fn waitlist(&mut self, item: ItemId) -> Done<Option<Grant>> {
         self.flush()?;
         let found = self.sql.one(
             concat!(
@@ -357,26 +366,26 @@ impl Ledger for SqliteLedger<'_> {
                 rows::grant_columns!(),
                 " FROM slot_grant WHERE item_id = ?1 AND slot = ?2"
             ),
-            params![item.0, SlotKey::LINE],
+            params![item.0, SlotKey::WAITLIST],
             rows::grant,
         )?;
-        Ok(found.map(|row| self.copies.keep_grant(row)))
+        Ok(found.map(|row| self.cache.cache_grant(row)))
     }
 
-    fn place(&mut self, id: &TicketId) -> Done<Option<Place>> {
-        line::place(&mut self.sql, id)
+    fn waitlist_entry(&mut self, id: &TicketId) -> Done<Option<WaitlistEntry>> {
+        waitlist::waitlist_entry(&mut self.sql, id)
     }
 
-    fn place_of(&mut self, item: ItemId, buyer: &BuyerId) -> Done<Option<Place>> {
-        line::place_of(&mut self.sql, item, buyer)
+    fn waitlist_entry_of(&mut self, item: ItemId, buyer: &BuyerId) -> Done<Option<WaitlistEntry>> {
+        waitlist::waitlist_entry_of(&mut self.sql, item, buyer)
     }
 
-    fn in_line(&mut self, item: ItemId, limit: usize) -> Done<Vec<Place>> {
-        line::in_line(&mut self.sql, item, limit)
+    fn waiting_entries(&mut self, item: ItemId, limit: usize) -> Done<Vec<WaitlistEntry>> {
+        waitlist::waiting_entries(&mut self.sql, item, limit)
     }
 
-    fn put_place(&mut self, place: &Place) -> Done<()> {
-        line::put_place(&mut self.sql, place)
+    fn put_waitlist_entry(&mut self, place: &WaitlistEntry) -> Done<()> {
+        waitlist::put_waitlist_entry(&mut self.sql, place)
     }
 
     fn append_event(&mut self, event: &Event) -> Done<()> {

@@ -3,19 +3,19 @@ use rusqlite::types::Value;
 use rusqlite::{Row, params, params_from_iter};
 
 use doorbuster_core::money::{
-    self, Capture, Captured, Money, Payment, PaymentId, PaymentState, Refund, RefundCause,
-    RefundId, RefundNews, RefundState, RefundTold,
+    self, Capture, CaptureOutcome, Money, Payment, PaymentId, PaymentState, Refund, RefundCause,
+    RefundId, RefundMessageOutcome, RefundState, RefundUpdate,
 };
 use doorbuster_core::{ItemId, Millis, TicketId};
 
-use crate::contract::{MoneyPage, MoneyQuery, Told};
+use crate::contract::{MoneyPage, MoneyQuery, StoredEvent};
 use crate::limits::PAGE_ROWS_MAX;
 use crate::store::StoreResult;
 
 use super::failure::Failure;
 use super::ledger::SqliteLedger;
 use super::read::{Reader, as_limit};
-use super::rows::word;
+use super::rows::parse_text;
 use super::statements::Statements;
 use super::{Sqlite, events};
 
@@ -29,7 +29,8 @@ macro_rules! payment_columns {
 }
 macro_rules! refund_columns {
     () => {
-        "id, payment_id, provider, order_id, amount_minor, currency, cause, state, accepted, tries, next_at, error, at, settled_at"
+        "id, payment_id, provider, order_id, amount_minor, currency, cause, state, accepted, \
+         tries, next_at, error, at, settled_at"
     };
 }
 /// Refunds that show that somebody else did something wrong ([`RefundCause::is_notice`]).
@@ -46,7 +47,7 @@ pub(super) fn payment_row(row: &Row<'_>) -> Done<Payment> {
         provider: row.get(1)?,
         order: row.get(2)?,
         money: Money { minor: row.get(3)?, currency: row.get(4)? },
-        state: word(row, 5, "state", PaymentState::parse)?,
+        state: parse_text(row, 5, "state", PaymentState::parse)?,
         at: Millis(row.get(6)?),
     })
 }
@@ -58,8 +59,8 @@ pub(super) fn refund_row(row: &Row<'_>) -> Done<Refund> {
         provider: row.get(2)?,
         order: row.get(3)?,
         money: Money { minor: row.get(4)?, currency: row.get(5)? },
-        cause: word(row, 6, "cause", RefundCause::parse)?,
-        state: word(row, 7, "state", RefundState::parse)?,
+        cause: parse_text(row, 6, "cause", RefundCause::parse)?,
+        state: parse_text(row, 7, "state", RefundState::parse)?,
         accepted: row.get(8)?,
         tries: row.get(9)?,
         next_at: Millis(row.get(10)?),
@@ -110,7 +111,7 @@ pub(super) fn payments_of(sql: &mut Statements<'_>, order: &TicketId) -> Done<Ve
 }
 
 pub(super) fn put_payment(ledger: &mut SqliteLedger<'_>, payment: &Payment) -> Done<()> {
-    let named = events::named(ledger, &payment.order)?;
+    let named = events::order_numbers(ledger, &payment.order)?;
     ledger.sql.run(
         "INSERT INTO payment (id, provider, order_id, grant_id, n, amount_minor, currency, state, at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
@@ -195,7 +196,7 @@ fn next_due(sql: &mut Reader<'_>) -> Done<Option<Millis>> {
 }
 
 /// What tells lists of payments and of refunds apart.
-struct List<T> {
+struct MoneyTable<T> {
     /// `SELECT` with the row's columns and, last, its `seq`, from the table as `m`.
     select: &'static str,
     /// Whether it is about an order of these items, whose numbers follow.
@@ -207,14 +208,14 @@ struct List<T> {
     seq: usize,
 }
 
-const PAYMENTS: List<Payment> = List {
+const PAYMENTS: MoneyTable<Payment> = MoneyTable {
     select: concat!("SELECT ", payment_columns!(), ", seq FROM payment m"),
     of_items: "EXISTS (SELECT 1 FROM orders o WHERE o.grant_id = m.grant_id AND o.n = m.n AND o.item_id IN",
     of_notices: concat!("m.id IN (SELECT payment_id FROM refund WHERE ", notices!(), ")"),
     read: payment_row,
     seq: 7,
 };
-const REFUNDS: List<Refund> = List {
+const REFUNDS: MoneyTable<Refund> = MoneyTable {
     select: concat!("SELECT ", refund_columns!(), ", seq FROM refund m"),
     of_items:
         "EXISTS (SELECT 1 FROM payment p JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
@@ -224,7 +225,7 @@ const REFUNDS: List<Refund> = List {
     seq: 14,
 };
 
-fn page<T>(sql: &mut Reader<'_>, list: &List<T>, query: &MoneyQuery) -> Done<MoneyPage<T>> {
+fn page<T>(sql: &mut Reader<'_>, list: &MoneyTable<T>, query: &MoneyQuery) -> Done<MoneyPage<T>> {
     let limit = query.limit.min(PAGE_ROWS_MAX);
     let (beyond, start, direction) = match query.oldest_first {
         true => (">", 0, "ASC"),
@@ -263,7 +264,7 @@ fn page<T>(sql: &mut Reader<'_>, list: &List<T>, query: &MoneyQuery) -> Done<Mon
 }
 
 impl Sqlite {
-    pub(crate) async fn capture(&self, told: Capture, last: bool) -> StoreResult<Captured> {
+    pub(crate) async fn capture(&self, told: Capture, last: bool) -> StoreResult<CaptureOutcome> {
         self.job(move |ledger| {
             let now = ledger.now;
             money::capture(ledger, &told, now, last)
@@ -274,7 +275,7 @@ impl Sqlite {
     pub(crate) async fn fail_payment(&self, told: Capture) -> StoreResult<bool> {
         self.job(move |ledger| {
             let now = ledger.now;
-            money::fail(ledger, &told, now)
+            money::record_failure(ledger, &told, now)
         })
         .await
     }
@@ -284,8 +285,8 @@ impl Sqlite {
         provider: String,
         event: String,
         id: RefundId,
-        news: RefundNews,
-    ) -> StoreResult<RefundTold> {
+        news: RefundUpdate,
+    ) -> StoreResult<RefundMessageOutcome> {
         self.job(move |ledger| {
             let now = ledger.now;
             money::settle_refund(ledger, &provider, &event, &id, &news, now)
@@ -293,14 +294,14 @@ impl Sqlite {
         .await
     }
 
-    pub(crate) async fn note_refund(
+    pub(crate) async fn apply_refund_update(
         &self,
         id: RefundId,
-        news: RefundNews,
+        news: RefundUpdate,
     ) -> StoreResult<Option<Refund>> {
         self.job(move |ledger| {
             let now = ledger.now;
-            money::note_refund(ledger, &id, &news, now)
+            money::apply_refund_update(ledger, &id, &news, now)
         })
         .await
     }
@@ -308,7 +309,7 @@ impl Sqlite {
     pub(crate) async fn answer_refund(
         &self,
         asked: Refund,
-        news: RefundNews,
+        news: RefundUpdate,
     ) -> StoreResult<Option<Refund>> {
         self.job(move |ledger| {
             let now = ledger.now;
@@ -355,7 +356,7 @@ impl Sqlite {
         self.read(move |sql| page(sql, &REFUNDS, &query)).await
     }
 
-    pub(crate) async fn history(&self, id: TicketId) -> StoreResult<Vec<Told>> {
+    pub(crate) async fn history(&self, id: TicketId) -> StoreResult<Vec<StoredEvent>> {
         self.read(move |sql| events::history(sql, &id)).await
     }
 }
@@ -366,7 +367,7 @@ mod tests {
 
     #[test]
     fn rows_know_the_notices_that_the_rules_know() {
-        let notices = RefundCause::ALL.iter().filter(|cause| cause.is_notice());
+        let notices = RefundCause::ALL.iter().filter(|cause| cause.is_irregular());
         let notices: Vec<_> = notices.map(|cause| format!("'{}'", cause.as_str())).collect();
         let expected = format!("cause IN ({})", notices.join(", "));
         assert_eq!(notices!(), expected);

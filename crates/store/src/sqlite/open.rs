@@ -21,19 +21,20 @@ const FILE: &str = "doorbuster.sqlite3";
 const FILE_MODE: u32 = 0o600;
 
 /// Where the store of a directory lies.
-pub(super) fn file_in(dir: &Path) -> PathBuf {
+pub(super) fn data_path(dir: &Path) -> PathBuf {
     dir.join(FILE)
 }
 
-/// What SQLite keeps beside a file, by the end of its name: `-wal`, the log, or `-shm`, the log's index.
-pub(super) fn beside(path: &Path, end: &str) -> PathBuf {
+/// What SQLite keeps beside a file, by the end of its name: `-wal`, the log, or `-shm`, the log's
+/// index.
+pub(super) fn with_suffix(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(end);
     name.into()
 }
 
 /// Where the lock of a directory lies.
-pub(super) fn lock_in(dir: &Path) -> PathBuf {
+pub(super) fn lock_path(dir: &Path) -> PathBuf {
     dir.join("lock")
 }
 
@@ -44,7 +45,7 @@ pub(super) fn failed(what: &str, error: impl std::fmt::Display) -> OpenError {
 /// Creates the directory if need be and takes its lock, which lasts as long as the file is open.
 pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
     fs::create_dir_all(dir).map_err(|e| failed(&dir.display().to_string(), e))?;
-    let path = lock_in(dir);
+    let path = lock_path(dir);
     let lock = File::options().create(true).truncate(false).write(true).open(&path);
     let lock = lock.map_err(|e| failed(&path.display().to_string(), e))?;
     match lock.try_lock() {
@@ -54,18 +55,20 @@ pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Makes an empty file that only its owner may read, unless there is one. SQLite gives its log the mode of the file.
-pub(super) fn make(path: &Path) -> io::Result<()> {
+/// Makes an empty file that only its owner may read, unless there is one. SQLite gives its log the
+/// mode of the file.
+pub(super) fn create_private(path: &Path) -> io::Result<()> {
     match File::options().write(true).create_new(true).mode(FILE_MODE).open(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     }
 }
 
-/// Takes a store that was made readable for others from them, with its log and the log's index: it holds names of buyers and keys.
-fn keep_from_others(path: &Path) -> io::Result<()> {
+/// Takes a store that was made readable for others from them, with its log and the log's index: it
+/// holds names of buyers and keys.
+fn restrict_mode(path: &Path) -> io::Result<()> {
     for end in ["", "-wal", "-shm"] {
-        let name = beside(path, end);
+        let name = with_suffix(path, end);
         match fs::metadata(&name) {
             Ok(there) if there.permissions().mode() & 0o077 != 0 => {
                 fs::set_permissions(&name, Permissions::from_mode(FILE_MODE))?;
@@ -79,49 +82,53 @@ fn keep_from_others(path: &Path) -> io::Result<()> {
 }
 
 /// What the lock of a directory says once there is a store in it.
-const MARK: &[u8] = b"there is a store in this directory\n";
+const LOCK_FILE_TEXT: &[u8] = b"there is a store in this directory\n";
 
-/// Refuses to begin anew where a store was: its file was taken away, and what is left of it would be lost with a new one in its place.
+/// Refuses to begin anew where a store was: its file was taken away, and what is left of it would
+/// be lost with a new one in its place.
 fn expect_store(path: &Path, lock: &File) -> Result<(), OpenError> {
     let bytes = |path: &Path| fs::metadata(path).map_or(0, |there| there.len());
     let was_there =
-        lock.metadata().is_ok_and(|lock| lock.len() > 0) || bytes(&beside(path, "-wal")) > 0;
+        lock.metadata().is_ok_and(|lock| lock.len() > 0) || bytes(&with_suffix(path, "-wal")) > 0;
     match was_there && bytes(path) == 0 {
         true => Err(failed(
             &path.display().to_string(),
-            "the store that was in this directory is gone: put its file back, or name another directory for a new one",
+            "the store that was in this directory is gone: put its file back, or name another \
+             directory for a new one",
         )),
         false => Ok(()),
     }
 }
 
 /// Notes in the lock that there is a store.
-fn mark(mut lock: &File) -> io::Result<()> {
+fn write_lock_text(mut lock: &File) -> io::Result<()> {
     match lock.metadata()?.len() {
-        0 => lock.write_all(MARK).and_then(|()| lock.sync_all()),
+        0 => lock.write_all(LOCK_FILE_TEXT).and_then(|()| lock.sync_all()),
         _ => Ok(()),
     }
 }
 
 /// The connection that writes: the file is created, checked and migrated.
 pub(super) fn writer(dir: &Path, lock: &File) -> Result<Connection, OpenError> {
-    let path = file_in(dir);
+    let path = data_path(dir);
     expect_store(&path, lock)?;
-    make(&path).map_err(|e| failed(&path.display().to_string(), e))?;
+    create_private(&path).map_err(|e| failed(&path.display().to_string(), e))?;
     let mut conn = Connection::open(&path).map_err(|e| failed(&path.display().to_string(), e))?;
-    let fault = |e| fault(&path, &e);
+    let fault = |e| open_error(&path, &e);
     conn.busy_timeout(LOCK_WAIT).map_err(fault)?;
     check(&conn, &path)?;
-    keep_from_others(&path).map_err(|e| failed(&path.display().to_string(), e))?;
+    restrict_mode(&path).map_err(|e| failed(&path.display().to_string(), e))?;
     set_up_writer(&conn).map_err(fault)?;
     migrate(&mut conn)?;
-    mark(lock).map_err(|e| failed(&lock_in(dir).display().to_string(), e))?;
+    write_lock_text(lock).map_err(|e| failed(&lock_path(dir).display().to_string(), e))?;
     Ok(conn)
 }
 
-/// What a connection that writes is set to. A commit is on the disk before it returns; the log is carried by a thread of its own.
+/// What a connection that writes is set to. A commit is on the disk before it returns; the log is
+/// carried by a thread of its own.
 fn set_up_writer(conn: &Connection) -> rusqlite::Result<()> {
-    // Closing must not carry the log by itself: after a failed sync its pages may be lost, and the orderly end carries it on purpose.
+    // Closing must not carry the log by itself: after a failed sync its pages may be lost, and the
+    // orderly end carries it on purpose.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.execute_batch(&format!(
         "PRAGMA journal_mode = WAL;
@@ -137,19 +144,20 @@ fn set_up_writer(conn: &Connection) -> rusqlite::Result<()> {
 pub(super) fn checkpointer(dir: &Path) -> Result<Connection, OpenError> {
     let open = || {
         let conn = Connection::open_with_flags(
-            file_in(dir),
+            data_path(dir),
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
         conn.busy_timeout(LOCK_WAIT)?;
         set_up_writer(&conn)?;
         Ok(conn)
     };
-    open().map_err(|e| fault(&file_in(dir), &e))
+    open().map_err(|e| open_error(&data_path(dir), &e))
 }
 
-/// The file itself, to be synced. It must be closed after every connection: closing it ends the locks that this process holds on the file.
-pub(super) fn data(dir: &Path) -> Result<File, OpenError> {
-    let path = file_in(dir);
+/// The file itself, to be synced. It must be closed after every connection: closing it ends the
+/// locks that this process holds on the file.
+pub(super) fn open_data_file(dir: &Path) -> Result<File, OpenError> {
+    let path = data_path(dir);
     File::options().write(true).open(&path).map_err(|e| failed(&path.display().to_string(), e))
 }
 
@@ -157,17 +165,17 @@ pub(super) fn data(dir: &Path) -> Result<File, OpenError> {
 pub(super) fn reader(dir: &Path) -> Result<Connection, OpenError> {
     let open = || {
         let conn = Connection::open_with_flags(
-            file_in(dir),
+            data_path(dir),
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
         conn.busy_timeout(LOCK_WAIT)?;
         conn.execute_batch(&format!("PRAGMA cache_size = -{READER_CACHE_KIB};"))?;
         Ok(conn)
     };
-    open().map_err(|e| fault(&file_in(dir), &e))
+    open().map_err(|e| open_error(&data_path(dir), &e))
 }
 
-fn fault(path: &Path, error: &rusqlite::Error) -> OpenError {
+fn open_error(path: &Path, error: &rusqlite::Error) -> OpenError {
     match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::NotADatabase) => OpenError::NotAStore(path.to_owned()),
         Some(rusqlite::ErrorCode::DatabaseCorrupt) => OpenError::Damaged(error.to_string()),
@@ -177,15 +185,16 @@ fn fault(path: &Path, error: &rusqlite::Error) -> OpenError {
 
 /// That the file is ours (or new), whole, and not from the future.
 fn check(conn: &Connection, path: &Path) -> Result<(), OpenError> {
-    let fault = |e| fault(path, &e);
+    let fault = |e| open_error(path, &e);
     let tables: i64 =
         conn.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0)).map_err(fault)?;
     if tables == 0 {
         return Ok(());
     }
     let id: i64 = conn.query_row("PRAGMA application_id", [], |r| r.get(0)).map_err(fault)?;
-    // The migrations' own table is made before the first migration runs: a crash between leaves only that.
-    if id != APPLICATION_ID && !(id == 0 && only_history(conn).map_err(fault)?) {
+    // The migrations' own table is made before the first migration runs: a crash between leaves
+    // only that.
+    if id != APPLICATION_ID && !(id == 0 && is_only_history(conn).map_err(fault)?) {
         return Err(OpenError::NotAStore(path.to_owned()));
     }
     let verdict: String =
@@ -209,9 +218,10 @@ fn check(conn: &Connection, path: &Path) -> Result<(), OpenError> {
     }
 }
 
-fn only_history(conn: &Connection) -> rusqlite::Result<bool> {
+fn is_only_history(conn: &Connection) -> rusqlite::Result<bool> {
     conn.query_row(
-        "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE tbl_name <> 'refinery_schema_history')",
+        "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE tbl_name <> \
+         'refinery_schema_history')",
         [],
         |r| r.get(0),
     )

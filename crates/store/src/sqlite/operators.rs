@@ -1,4 +1,5 @@
-//! What operators and nodes leave in the store: keys, a log of actions, leases of the leader and of every node.
+//! What operators and nodes leave in the store: keys, a log of actions, leases of the leader and of
+//! every node.
 use rusqlite::params;
 
 use doorbuster_core::{Millis, NodeId};
@@ -64,7 +65,11 @@ pub(super) fn log_action(
 }
 
 /// Takes the lease if it is this node's or has lapsed.
-pub(super) fn lead(ledger: &mut SqliteLedger<'_>, node: u32, lease_ms: i64) -> Done<bool> {
+pub(super) fn take_leader_lease(
+    ledger: &mut SqliteLedger<'_>,
+    node: u32,
+    lease_ms: i64,
+) -> Done<bool> {
     let now = ledger.now;
     let taken = ledger.sql.run(
         "INSERT INTO leader (one, node, until) VALUES (1, ?1, ?2)
@@ -76,10 +81,15 @@ pub(super) fn lead(ledger: &mut SqliteLedger<'_>, node: u32, lease_ms: i64) -> D
 }
 
 /// Renews the node's row: it lives for so long from now.
-pub(super) fn beat(ledger: &mut SqliteLedger<'_>, node: NodeId, lease_ms: i64) -> Done<()> {
+pub(super) fn renew_node_lease(
+    ledger: &mut SqliteLedger<'_>,
+    node: NodeId,
+    lease_ms: i64,
+) -> Done<()> {
     let until = ledger.now.plus(lease_ms);
     ledger.sql.run(
-        "INSERT INTO node (node, until) VALUES (?1, ?2) ON CONFLICT (node) DO UPDATE SET until = excluded.until",
+        "INSERT INTO node (node, until) VALUES (?1, ?2) ON CONFLICT (node) DO UPDATE SET until = \
+         excluded.until",
         params![node.0, until.0],
     )?;
     Ok(())

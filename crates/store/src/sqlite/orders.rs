@@ -3,15 +3,15 @@ use std::sync::Arc;
 
 use rusqlite::{params, params_from_iter, types::Value};
 
-use doorbuster_core::event::{Actor, By};
-use doorbuster_core::order::{self, Changed, Ending};
+use doorbuster_core::event::{Actor, Attribution};
+use doorbuster_core::order::{self, ChangeOutcome, EndReason};
 use doorbuster_core::settle::{self, Resolved};
 use doorbuster_core::{
     BuyerId, GrantId, IdKey, ItemId, Ledger, Millis, Order, OrderState, Ticket, TicketId, Verdict,
 };
 
-use crate::contract::{DeadLetter, OrderPage, OrderQuery};
-use crate::events::actor;
+use crate::contract::{DeadTicket, OrderPage, OrderQuery};
+use crate::events::actor_text;
 use crate::limits::PAGE_ROWS_MAX;
 
 use super::failure::Failure;
@@ -57,7 +57,7 @@ fn settle_alone(txn: &mut Txn<'_>, key: &IdKey, ticket: &Ticket, now: Millis) ->
     let late = ticket.decide_by.plus(1).max(now);
     let returned = txn.attempt(|ledger| {
         let resolved = settle::settle(ledger, key, ticket, late)?;
-        bury(ledger, &resolved.id, ticket, &reason)?;
+        insert_dead_ticket(ledger, &resolved.id, ticket, &reason)?;
         Ok(resolved)
     });
     match returned {
@@ -65,7 +65,9 @@ fn settle_alone(txn: &mut Txn<'_>, key: &IdKey, ticket: &Ticket, now: Millis) ->
             // Not even that: its units come back when its grant is closed.
             let id = key.id_of(ticket);
             let reason = format!("{reason}; and it cannot be returned: {failure}");
-            if let Err(failure) = txn.attempt(|ledger| bury(ledger, &id, ticket, &reason)) {
+            if let Err(failure) =
+                txn.attempt(|ledger| insert_dead_ticket(ledger, &id, ticket, &reason))
+            {
                 if failure.is_fatal() {
                     return Err(failure);
                 }
@@ -77,7 +79,12 @@ fn settle_alone(txn: &mut Txn<'_>, key: &IdKey, ticket: &Ticket, now: Millis) ->
     }
 }
 
-fn bury(ledger: &mut SqliteLedger<'_>, id: &TicketId, ticket: &Ticket, reason: &str) -> Done<()> {
+fn insert_dead_ticket(
+    ledger: &mut SqliteLedger<'_>,
+    id: &TicketId,
+    ticket: &Ticket,
+    reason: &str,
+) -> Done<()> {
     let now = ledger.now;
     ledger.sql.run(
         "INSERT INTO dead_letter (ticket, item_id, buyer, request_key, units, reason, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
@@ -95,7 +102,7 @@ fn bury(ledger: &mut SqliteLedger<'_>, id: &TicketId, ticket: &Ticket, reason: &
     Ok(())
 }
 
-pub(super) fn of_buyer(
+pub(super) fn orders_of_buyer(
     sql: &mut Statements<'_>,
     buyer: &BuyerId,
     item: ItemId,
@@ -113,7 +120,8 @@ pub(super) fn of_buyer(
     Ok(orders)
 }
 
-/// Looked for among the buyer's orders: the `+` keeps SQLite from walking through all of the grant's.
+/// Looked for among the buyer's orders: the `+` keeps SQLite from walking through all of the
+/// grant's.
 pub(super) fn first_unpaid(
     sql: &mut Statements<'_>,
     grant: GrantId,
@@ -129,18 +137,18 @@ pub(super) fn first_unpaid(
                    AND e.type = 'order.cancelled' LIMIT 1))))
               ORDER BY n LIMIT 1"
         ),
-        params![buyer.as_str(), int(grant.0), by.map(actor)],
+        params![buyer.as_str(), int(grant.0), by.map(actor_text)],
         rows::order,
     )
 }
 
 /// At most `limit` dead letters, newest first.
-pub(super) fn dead_letters(sql: &mut Reader<'_>, limit: usize) -> Done<Vec<DeadLetter>> {
+pub(super) fn dead_tickets(sql: &mut Reader<'_>, limit: usize) -> Done<Vec<DeadTicket>> {
     sql.all(
         "SELECT ticket, reason, at FROM dead_letter ORDER BY seq DESC LIMIT ?1",
         params![as_limit(limit)],
         |row| {
-            Ok(DeadLetter {
+            Ok(DeadTicket {
                 ticket: rows::ticket(row, 0)?,
                 reason: row.get(1)?,
                 at: Millis(row.get(2)?),
@@ -153,16 +161,18 @@ pub(super) fn dead_letters(sql: &mut Reader<'_>, limit: usize) -> Done<Vec<DeadL
 pub(super) fn expire_due(ledger: &mut SqliteLedger<'_>, limit: usize) -> Done<Vec<Order>> {
     let now = ledger.now;
     let due = ledger.sql.all(
-        "SELECT id FROM orders WHERE state = 'reserved' AND pay_by + ask_ms <= ?1 ORDER BY pay_by + ask_ms LIMIT ?2",
+        "SELECT id FROM orders WHERE state = 'reserved' AND pay_by + ask_ms <= ?1 ORDER BY pay_by \
+         + ask_ms LIMIT ?2",
         params![now.0, as_limit(limit)],
         |row| rows::ticket(row, 0),
     )?;
     let mut expired = Vec::with_capacity(due.len());
     for id in due {
-        match order::end(ledger, &id, Ending::Expire, By::ENGINE, now)? {
-            Changed::Done(order) => expired.push(order),
-            // Its provider is waited for still: the version before wrote `ask_ms` as it knew it. What is written anew is found when the rules have it.
-            Changed::WrongState(order) if order.state == OrderState::Reserved => {
+        match order::end(ledger, &id, EndReason::Expire, Attribution::ENGINE, now)? {
+            ChangeOutcome::Done(order) => expired.push(order),
+            // Its provider is waited for still: the version before wrote `provider_wait_ms` as it
+            // knew it. What is written anew is found when the rules have it.
+            ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved => {
                 if let Some(checkout) = ledger.checkout(&id)? {
                     ledger.put_checkout(&checkout)?;
                 }
@@ -175,17 +185,17 @@ pub(super) fn expire_due(ledger: &mut SqliteLedger<'_>, limit: usize) -> Done<Ve
 
 /// Which end of the orders a list begins with.
 #[derive(Clone, Copy)]
-pub(super) enum First {
+pub(super) enum PageOrder {
     Newest,
     Oldest,
 }
 
 /// A page of orders.
-pub(super) fn page(sql: &mut Reader<'_>, query: &OrderQuery, first: First) -> Done<OrderPage> {
+pub(super) fn page(sql: &mut Reader<'_>, query: &OrderQuery, first: PageOrder) -> Done<OrderPage> {
     let limit = query.limit.min(PAGE_ROWS_MAX);
     let (beyond, start, direction) = match first {
-        First::Newest => ("<", i64::MAX, "DESC"),
-        First::Oldest => (">", 0, "ASC"),
+        PageOrder::Newest => ("<", i64::MAX, "DESC"),
+        PageOrder::Oldest => (">", 0, "ASC"),
     };
     let mut text = format!(
         concat!("SELECT ", rows::order_columns!(), ", seq FROM orders WHERE seq {} ?"),
@@ -224,7 +234,7 @@ pub(super) fn page(sql: &mut Reader<'_>, query: &OrderQuery, first: First) -> Do
 }
 
 /// Requests that hold an order of one of these items, oldest first, and where to continue.
-pub(super) fn requests_of(
+pub(super) fn request_hashes_of(
     sql: &mut Reader<'_>,
     key: &IdKey,
     items: &[ItemId],
@@ -242,7 +252,7 @@ pub(super) fn requests_of(
             last = Some(row.get(2)?);
             let text =
                 |at: usize| row.get_ref(at)?.as_str().map_err(|e| Failure::Row(e.to_string()));
-            Ok(key.request_hash(text(0)?, text(1)?).half())
+            Ok(key.request_hash(text(0)?, text(1)?).low_64_bits())
         },
     )?;
     let next = if requests.len() < limit { None } else { last };

@@ -1,23 +1,23 @@
 //! The outbox in SQLite: events in their order, endpoints, and what these were not told yet.
 use rusqlite::{Row, params};
 
-use doorbuster_core::outbox::{Note, Parcel, Progress};
+use doorbuster_core::outbox::{PendingDelivery, PositionAdvance, RowChange};
 use doorbuster_core::{Millis, NodeId};
 
 use crate::contract::{
-    Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, NewEndpoint,
-    OutboxPage, Read, Redelivery, Standing, about_of,
+    Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, EndpointStatus,
+    EventRead, NewEndpoint, OutboxPage, Redelivery, event_about,
 };
 use crate::endpoints::{self, EndpointRow};
 use crate::limits::PAGE_ROWS_MAX;
 use crate::store::StoreResult;
 
 use super::Sqlite;
-use super::events::{self, told_columns, told_rows};
+use super::events::{self, event_columns, event_rows};
 use super::failure::Failure;
 use super::ledger::SqliteLedger;
 use super::read::as_limit;
-use super::rows::{number, word};
+use super::rows::{number, parse_text};
 use super::statements::Statements;
 
 type Done<T> = Result<T, Failure>;
@@ -51,9 +51,9 @@ fn last_position(sql: &mut Statements<'_>) -> Done<i64> {
     Ok(last.flatten().unwrap_or(0))
 }
 
-pub(super) fn told_at(sql: &mut Statements<'_>, position: i64) -> Done<Option<Read>> {
+pub(super) fn event_at(sql: &mut Statements<'_>, position: i64) -> Done<Option<EventRead>> {
     const SQL: &str =
-        concat!("SELECT ", told_columns!(), " FROM ", told_rows!(), " WHERE e.seq = ?1");
+        concat!("SELECT ", event_columns!(), " FROM ", event_rows!(), " WHERE e.seq = ?1");
     sql.one(SQL, params![position], events::read)
 }
 
@@ -74,13 +74,14 @@ fn insert(ledger: &mut SqliteLedger<'_>, new: &NewEndpoint, most: usize) -> Done
     let secrets: Vec<_> = new.secret.iter().cloned().collect();
     let last = last_position(sql)?;
     sql.run(
-        "INSERT INTO endpoint (id, kind, url, types, secrets, position, enabled, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO endpoint (id, kind, url, types, secrets, position, enabled, created_at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         params![
             new.id,
             new.kind.as_str(),
             new.url,
-            endpoints::wanted(&new.wanted),
-            endpoints::secrets(&secrets),
+            endpoints::types_to_json(&new.wanted),
+            endpoints::secrets_to_json(&secrets),
             last,
             new.enabled,
             now.0
@@ -102,8 +103,8 @@ fn update(
         params![
             id,
             endpoint.url,
-            endpoints::wanted(&endpoint.wanted),
-            endpoints::secrets(&endpoint.secrets),
+            endpoints::types_to_json(&endpoint.wanted),
+            endpoints::secrets_to_json(&endpoint.secrets),
             endpoint.enabled
         ],
     )?;
@@ -113,13 +114,14 @@ fn update(
 fn lease(ledger: &mut SqliteLedger<'_>, id: &str, node: NodeId, lease_ms: i64) -> Done<bool> {
     let now = ledger.now;
     let taken = ledger.sql.run(
-        "UPDATE endpoint SET node = ?2, until = ?3 WHERE id = ?1 AND (node = ?2 OR node IS NULL OR until <= ?4)",
+        "UPDATE endpoint SET node = ?2, until = ?3 WHERE id = ?1 AND (node = ?2 OR node IS NULL OR \
+         until <= ?4)",
         params![id, node.0, now.plus(lease_ms).0, now.0],
     )?;
     Ok(taken > 0)
 }
 
-fn advance(ledger: &mut SqliteLedger<'_>, id: &str, progress: &Progress) -> Done<bool> {
+fn advance(ledger: &mut SqliteLedger<'_>, id: &str, progress: &PositionAdvance) -> Done<bool> {
     let (now, sql) = (ledger.now, &mut ledger.sql);
     let moved = sql.run(
         "UPDATE endpoint SET position = ?3 WHERE id = ?1 AND position = ?2",
@@ -130,7 +132,8 @@ fn advance(ledger: &mut SqliteLedger<'_>, id: &str, progress: &Progress) -> Done
     }
     for parcel in &progress.failed {
         sql.run(
-            "INSERT INTO delivery (endpoint_id, position, about, state, tries, next_at, error, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO delivery (endpoint_id, position, about, state, tries, next_at, error, at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             params![
                 id,
                 parcel.position,
@@ -146,15 +149,16 @@ fn advance(ledger: &mut SqliteLedger<'_>, id: &str, progress: &Progress) -> Done
     Ok(true)
 }
 
-fn note(ledger: &mut SqliteLedger<'_>, id: &str, notes: &[Note]) -> Done<()> {
+fn record(ledger: &mut SqliteLedger<'_>, id: &str, notes: &[RowChange]) -> Done<()> {
     let (now, sql) = (ledger.now, &mut ledger.sql);
     for note in notes {
         match note {
-            Note::Told(position) => sql.run(
-                "DELETE FROM delivery WHERE endpoint_id = ?1 AND position = ?2 AND state = 'pending'",
+            RowChange::Delivered(position) => sql.run(
+                "DELETE FROM delivery WHERE endpoint_id = ?1 AND position = ?2 AND state = \
+                 'pending'",
                 params![id, position],
             )?,
-            Note::Again(parcel) => sql.run(
+            RowChange::Pending(parcel) => sql.run(
                 "UPDATE delivery SET state = ?3, tries = ?4, next_at = ?5, error = ?6, at = CASE state WHEN ?3 THEN at ELSE ?7 END
                  WHERE endpoint_id = ?1 AND position = ?2 AND state = 'pending'",
                 params![
@@ -185,7 +189,7 @@ fn redeliver(
 ) -> Done<Redelivery> {
     let (now, sql) = (ledger.now, &mut ledger.sql);
     let Some(endpoint) = find(sql, id)? else { return Ok(Redelivery::NoEndpoint) };
-    let Some(told) = told_at(sql, position)? else { return Ok(Redelivery::NoEvent) };
+    let Some(told) = event_at(sql, position)? else { return Ok(Redelivery::NoEvent) };
     if position > endpoint.position {
         return Ok(Redelivery::Ahead);
     }
@@ -196,13 +200,13 @@ fn redeliver(
         "INSERT INTO delivery (endpoint_id, position, about, state, tries, next_at, at) VALUES (?1, ?2, ?3, 'pending', 0, ?4, ?4)
          ON CONFLICT (endpoint_id, position) DO UPDATE
          SET state = 'pending', tries = 0, next_at = excluded.next_at, why = NULL, at = excluded.at",
-        params![id, position, about_of(&told), now.0],
+        params![id, position, event_about(&told), now.0],
     )?;
     Ok(Redelivery::Done)
 }
 
-fn parcel(row: &Row<'_>) -> Done<Parcel> {
-    Ok(Parcel {
+fn parcel(row: &Row<'_>) -> Done<PendingDelivery> {
+    Ok(PendingDelivery {
         position: row.get(0)?,
         about: row.get::<_, String>(1)?.into(),
         tries: row.get(2)?,
@@ -213,7 +217,11 @@ fn parcel(row: &Row<'_>) -> Done<Parcel> {
 }
 
 /// What happened and when, as these columns say; `None`: the event is forgotten.
-pub(super) fn glimpse(row: &Row<'_>, what: usize, at: usize) -> Done<Option<(String, Millis)>> {
+pub(super) fn event_summary(
+    row: &Row<'_>,
+    what: usize,
+    at: usize,
+) -> Done<Option<(String, Millis)>> {
     Ok(row.get::<_, Option<String>>(what)?.zip(row.get::<_, Option<i64>>(at)?.map(Millis)))
 }
 
@@ -229,9 +237,9 @@ fn deliveries(sql: &mut Statements<'_>, query: &DeliveryQuery) -> Done<OutboxPag
                 seq: row.get(0)?,
                 endpoint: row.get(1)?,
                 position: row.get(2)?,
-                event: glimpse(row, 3, 11)?,
+                event: event_summary(row, 3, 11)?,
                 about: row.get(4)?,
-                state: word(row, 5, "state", DeliveryState::parse)?,
+                state: parse_text(row, 5, "state", DeliveryState::parse)?,
                 tries: row.get(6)?,
                 next_at: Millis(row.get(7)?),
                 error: row.get(8)?,
@@ -243,7 +251,7 @@ fn deliveries(sql: &mut Statements<'_>, query: &DeliveryQuery) -> Done<OutboxPag
     Ok(OutboxPage::of(rows, limit, |row| row.position))
 }
 
-fn standings(sql: &mut Statements<'_>) -> Done<Vec<Standing>> {
+fn endpoint_statuses(sql: &mut Statements<'_>) -> Done<Vec<EndpointStatus>> {
     let last = last_position(sql)?;
     sql.all(
         "SELECT p.id, p.kind, p.enabled, p.position,
@@ -256,9 +264,9 @@ fn standings(sql: &mut Statements<'_>) -> Done<Vec<Standing>> {
         |row| {
             let position: i64 = row.get(3)?;
             let oldest = [row.get::<_, Option<i64>>(6)?, row.get(7)?].into_iter().flatten().min();
-            Ok(Standing {
+            Ok(EndpointStatus {
                 endpoint: row.get(0)?,
-                kind: word(row, 1, "kind", EndpointKind::parse)?,
+                kind: parse_text(row, 1, "kind", EndpointKind::parse)?,
                 enabled: row.get(2)?,
                 waiting: (last - position).max(0).unsigned_abs(),
                 pending: number(row, 4)?,
@@ -274,19 +282,23 @@ impl Sqlite {
         self.read(last_position).await
     }
 
-    pub(crate) async fn told_after(&self, position: i64, limit: usize) -> StoreResult<Vec<Read>> {
+    pub(crate) async fn events_after(
+        &self,
+        position: i64,
+        limit: usize,
+    ) -> StoreResult<Vec<EventRead>> {
         const SQL: &str = concat!(
             "SELECT ",
-            told_columns!(),
+            event_columns!(),
             " FROM ",
-            told_rows!(),
+            event_rows!(),
             " WHERE e.seq > ?1 ORDER BY e.seq LIMIT ?2"
         );
         self.read(move |sql| sql.all(SQL, params![position, as_limit(limit)], events::read)).await
     }
 
-    pub(crate) async fn told_at(&self, position: i64) -> StoreResult<Option<Read>> {
-        self.read(move |sql| told_at(sql, position)).await
+    pub(crate) async fn event_at(&self, position: i64) -> StoreResult<Option<EventRead>> {
+        self.read(move |sql| event_at(sql, position)).await
     }
 
     pub(crate) async fn endpoints(&self) -> StoreResult<Vec<Endpoint>> {
@@ -331,11 +343,15 @@ impl Sqlite {
         self.job(move |ledger| lease(ledger, &id, node, lease_ms)).await
     }
 
-    pub(crate) async fn standings(&self) -> StoreResult<Vec<Standing>> {
-        self.read(standings).await
+    pub(crate) async fn endpoint_statuses(&self) -> StoreResult<Vec<EndpointStatus>> {
+        self.read(endpoint_statuses).await
     }
 
-    pub(crate) async fn advance_endpoint(&self, id: &str, progress: Progress) -> StoreResult<bool> {
+    pub(crate) async fn advance_endpoint(
+        &self,
+        id: &str,
+        progress: PositionAdvance,
+    ) -> StoreResult<bool> {
         let id = id.to_owned();
         self.job(move |ledger| advance(ledger, &id, &progress)).await
     }
@@ -344,16 +360,20 @@ impl Sqlite {
         &self,
         id: &str,
         limit: usize,
-    ) -> StoreResult<Vec<Parcel>> {
+    ) -> StoreResult<Vec<PendingDelivery>> {
         const SQL: &str = "SELECT position, about, tries, next_at, error FROM delivery
              WHERE endpoint_id = ?1 AND state = 'pending' ORDER BY position LIMIT ?2";
         let id = id.to_owned();
         self.read(move |sql| sql.all(SQL, params![id, as_limit(limit)], parcel)).await
     }
 
-    pub(crate) async fn note_deliveries(&self, id: &str, notes: Vec<Note>) -> StoreResult<()> {
+    pub(crate) async fn record_deliveries(
+        &self,
+        id: &str,
+        notes: Vec<RowChange>,
+    ) -> StoreResult<()> {
         let id = id.to_owned();
-        self.job(move |ledger| note(ledger, &id, &notes)).await
+        self.job(move |ledger| record(ledger, &id, &notes)).await
     }
 
     pub(crate) async fn deliveries(

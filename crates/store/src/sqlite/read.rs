@@ -9,11 +9,11 @@ use rusqlite::{Connection, Row, params};
 
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::{
-    BuyerId, Cause, Feed, Grant, GrantId, ItemId, Millis, Order, Recall, RequestKey, Seq, SlotKey,
-    Stock, TicketId, Verdict,
+    BuyerId, CloseCause, FeedRow, Grant, GrantId, ItemId, Millis, Order, Recall, RequestKey, Seq,
+    SlotKey, Stock, TicketId, Verdict,
 };
 
-use crate::contract::{ItemCounts, Moves, StoreError};
+use crate::contract::{GrantTransfers, ItemCounts, StoreError};
 use crate::limits::STATEMENTS_MAX;
 
 use super::failure::Failure;
@@ -39,12 +39,14 @@ pub(super) fn work(conn: Connection, jobs: &Arc<Mutex<Receiver<Job>>>) {
     conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     let mut reader = Statements::new(&conn);
     loop {
-        // One waits in `recv`, the others wait for the lock. A panic of another reader leaves the receiver as it was.
+        // One waits in `recv`, the others wait for the lock. A panic of another reader leaves the
+        // receiver as it was.
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job::Read(run)) = job else { return };
         match reader.run("BEGIN", []) {
             Ok(_) => {
-                // A panic is one read's alone: its caller hears that the job was dropped, the statements reset themselves.
+                // A panic is one read's alone: its caller hears that the job was dropped, the
+                // statements reset themselves.
                 if catch_unwind(AssertUnwindSafe(|| run(Ok(&mut reader)))).is_err() {
                     tracing::error!("a read panicked");
                 }
@@ -77,7 +79,8 @@ pub(super) fn counts_row(row: &Row<'_>) -> Done<ItemCounts> {
         pool,
         kept: pool.min(waiting),
         in_slots: at(5)?,
-        // Rows that do not add up are found by `check`, which pauses one item; an error here would end every commit that touches it.
+        // Rows that do not add up are found by `check`, which pauses one item; an error here would
+        // end every commit that touches it.
         held: settled.saturating_sub(ended).saturating_sub(paid),
         paid,
         waiting,
@@ -111,7 +114,7 @@ pub(super) fn grants(sql: &mut Reader<'_>, item: ItemId) -> Done<Vec<Grant>> {
             rows::grant_columns!(),
             " FROM slot_grant WHERE item_id = ?1 AND slot <> ?2 ORDER BY slot, epoch DESC"
         ),
-        params![item.0, SlotKey::LINE],
+        params![item.0, SlotKey::WAITLIST],
         rows::grant,
     )
 }
@@ -133,7 +136,7 @@ pub(super) fn feed_after(
     id: GrantId,
     seq: Seq,
     limit: usize,
-) -> Done<Vec<Feed>> {
+) -> Done<Vec<FeedRow>> {
     sql.all(
         concat!(
             "SELECT ",
@@ -145,7 +148,7 @@ pub(super) fn feed_after(
     )
 }
 
-pub(super) fn moves(sql: &mut Reader<'_>, item: ItemId) -> Done<Vec<Moves>> {
+pub(super) fn grant_transfers(sql: &mut Reader<'_>, item: ItemId) -> Done<Vec<GrantTransfers>> {
     sql.all(
         "SELECT g.id, coalesce(f.times, 0), coalesce(r.times, 0) FROM slot_grant g
          LEFT JOIN (SELECT grant_id, count(*) AS times FROM feed
@@ -157,7 +160,7 @@ pub(super) fn moves(sql: &mut Reader<'_>, item: ItemId) -> Done<Vec<Moves>> {
         params![item.0],
         |row| {
             let grant = GrantId(row.get::<_, i64>(0)?.cast_unsigned());
-            Ok(Moves { grant, refills: rows::number(row, 1)?, recalls: rows::number(row, 2)? })
+            Ok(GrantTransfers { grant, refills: rows::number(row, 1)?, recalls: rows::number(row, 2)? })
         },
     )
 }
@@ -170,16 +173,18 @@ pub(super) fn pending_recalls(sql: &mut Reader<'_>) -> Done<Vec<Recall>> {
     )
 }
 
-pub(super) fn closings(sql: &mut Reader<'_>) -> Done<Vec<(Cause, u64)>> {
+pub(super) fn closings(sql: &mut Reader<'_>) -> Done<Vec<(CloseCause, u64)>> {
     sql.all(
-        "SELECT closed_cause, count(*) FROM slot_grant WHERE open = 0 AND slot <> ?1 GROUP BY closed_cause ORDER BY closed_cause",
-        params![SlotKey::LINE],
+        "SELECT closed_cause, count(*) FROM slot_grant WHERE open = 0 AND slot <> ?1 GROUP BY \
+         closed_cause ORDER BY closed_cause",
+        params![SlotKey::WAITLIST],
         |row| Ok((rows::closing(row, 0)?, row.get::<_, i64>(1)?.cast_unsigned())),
     )
 }
 
 pub(super) fn order(sql: &mut Reader<'_>, id: &TicketId) -> Done<Option<Order>> {
-    // The id names its grant and number, by which orders are unique; the rest of it must be the same as well.
+    // The id names its grant and number, by which orders are unique; the rest of it must be the
+    // same as well.
     let Some(parts) = id.parts() else { return Ok(None) };
     let found = sql.one(
         concat!("SELECT ", rows::order_columns!(), " FROM orders WHERE grant_id = ?1 AND n = ?2"),

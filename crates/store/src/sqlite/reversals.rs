@@ -4,7 +4,7 @@ use rusqlite::{Row, params};
 use doorbuster_core::money::{Money, PaymentId};
 use doorbuster_core::{ItemId, Ledger, Millis};
 
-use crate::contract::{Reversal, ReversalKind, Reversed, Reversing};
+use crate::contract::{Reversal, ReversalKind, ReversalOutcome, ReversedPayment};
 use crate::limits::NOTICES_MAX;
 use crate::store::StoreResult;
 
@@ -12,10 +12,10 @@ use super::Sqlite;
 use super::failure::Failure;
 use super::ledger::SqliteLedger;
 use super::read::as_limit;
-use super::rows::word;
+use super::rows::parse_text;
 
-/// What came to nothing takes back what is known to have gone, and no more: a refund that failed says nothing of another one.
-/// What was taken back counts for nothing afterwards.
+/// What came to nothing takes back what is known to have gone, and no more: a refund that failed
+/// says nothing of another one. What was taken back counts for nothing afterwards.
 const RETURNED: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, currency, stands, at)
      SELECT p.id, 'returned', coalesce(?3, p.amount_minor), coalesce(?4, p.currency), ?5, ?6 FROM payment p
      WHERE p.id = ?1 AND p.provider = ?2 AND p.state <> 'failed' AND NOT EXISTS (SELECT 1 FROM refund f WHERE f.payment_id = p.id)
@@ -26,7 +26,8 @@ const RETURNED: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, cu
      WHERE CASE WHEN excluded.stands THEN NOT reversal.stands OR reversal.amount_minor < excluded.amount_minor
                 ELSE reversal.stands AND reversal.amount_minor = excluded.amount_minor END
      RETURNING amount_minor, currency";
-/// What was said last is believed, and of what was said in the same moment that it came to nothing; without an id, what is heard last, whatever the clock says.
+/// What was said last is believed, and of what was said in the same moment that it came to nothing;
+/// without an id, what is heard last, whatever the clock says.
 const DISPUTED: &str = "INSERT INTO dispute (payment_id, id, amount_minor, currency, stands, at, said_at)
      SELECT p.id, ?7, coalesce(?3, p.amount_minor), coalesce(?4, p.currency), ?5, ?6, ?8 FROM payment p
      WHERE p.id = ?1 AND p.provider = ?2 AND p.state <> 'failed'
@@ -50,7 +51,7 @@ fn write(ledger: &mut SqliteLedger<'_>, told: &Reversal) -> Result<Option<Money>
     let Reversal { payment, provider, stands, .. } = told;
     let (minor, currency) =
         told.money.as_ref().map(|money| (money.minor, money.currency.as_str())).unzip();
-    let Some((id, said_at)) = told.dispute(ledger.now) else {
+    let Some((id, reported_at)) = told.dispute(ledger.now) else {
         return ledger.sql.one(
             RETURNED,
             params![payment.0, provider, minor, currency, stands, ledger.now.0],
@@ -59,31 +60,32 @@ fn write(ledger: &mut SqliteLedger<'_>, told: &Reversal) -> Result<Option<Money>
     };
     let before =
         ledger.sql.one(KNOWN, params![payment.0, id], |row| Ok((money(row)?, row.get(2)?)))?;
-    let values = params![payment.0, provider, minor, currency, stands, ledger.now.0, id, said_at.0];
+    let values =
+        params![payment.0, provider, minor, currency, stands, ledger.now.0, id, reported_at.0];
     let written = ledger.sql.one(DISPUTED, values, money)?;
-    Ok(written.filter(|written| told.is_news(before, written)))
+    Ok(written.filter(|written| told.is_change(before, written)))
 }
 
 impl Sqlite {
-    pub(crate) async fn reverse(&self, told: Reversal) -> StoreResult<Reversing> {
+    pub(crate) async fn record_reversal(&self, told: Reversal) -> StoreResult<ReversalOutcome> {
         self.job(move |ledger| {
             let payment = match told.take(ledger, ledger.now)? {
                 Ok(payment) => payment,
                 Err(nothing) => return Ok(nothing),
             };
             let now = ledger.now;
-            let Some(money) = write(ledger, &told)? else { return Ok(Reversing::Known) };
+            let Some(money) = write(ledger, &told)? else { return Ok(ReversalOutcome::Known) };
             ledger.append_event(&told.event(payment.order, money, now))?;
-            Ok(Reversing::Noted)
+            Ok(ReversalOutcome::Noted)
         })
         .await
     }
 
-    pub(crate) async fn reversals(&self) -> StoreResult<Vec<Reversed>> {
+    pub(crate) async fn reversals(&self) -> StoreResult<Vec<ReversedPayment>> {
         self.read(|sql| {
             sql.all(LIST, params![as_limit(NOTICES_MAX)], |row| {
-                Ok(Reversed {
-                    kind: word(row, 0, "kind", ReversalKind::parse)?,
+                Ok(ReversedPayment {
+                    kind: parse_text(row, 0, "kind", ReversalKind::parse)?,
                     item: row.get::<_, Option<i64>>(1)?.map(ItemId),
                     payment: PaymentId(row.get(2)?),
                     order: row.get(3)?,

@@ -2,10 +2,10 @@
 use rusqlite::{Row, params};
 
 use doorbuster_core::gate::draw::{Lot, Seed};
-use doorbuster_core::gate::room::{Entry, Line, Shop};
+use doorbuster_core::gate::room::{Arrival, RoomProgress, RoomSupply};
 use doorbuster_core::{BuyerId, Millis};
 
-use crate::contract::{Entered, WaitingPlace, WaitingRoom, WaitingView};
+use crate::contract::{EnterOutcome, RoomVisitor, WaitingRoom, WaitingRoomView};
 use crate::store::StoreResult;
 
 use super::Sqlite;
@@ -17,8 +17,7 @@ use super::statements::Statements;
 type Done<T> = Result<T, Failure>;
 
 const ROOM: &str = "SELECT sale_id, seed, participants, entered, called, open_until FROM waiting_room WHERE sale_id = ?1";
-const PLACE: &str =
-    "SELECT buyer, lot, rank, admitted_until FROM waiting_place WHERE sale_id = ?1 AND buyer = ?2";
+const VISITOR: &str = "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor WHERE sale_id = ?1 AND buyer = ?2";
 
 fn number(row: &Row<'_>, at: usize) -> Done<u64> {
     Ok(row.get::<_, i64>(at)?.cast_unsigned())
@@ -34,7 +33,7 @@ fn room(row: &Row<'_>) -> Done<WaitingRoom> {
     Ok(WaitingRoom {
         sale: row.get(0)?,
         seed: Seed::new(row.get(1)?),
-        line: Line {
+        line: RoomProgress {
             participants: participants.map(i64::cast_unsigned),
             entered: number(row, 3)?,
             called: number(row, 4)?,
@@ -43,8 +42,8 @@ fn room(row: &Row<'_>) -> Done<WaitingRoom> {
     })
 }
 
-fn place(row: &Row<'_>) -> Done<WaitingPlace> {
-    Ok(WaitingPlace {
+fn visitor(row: &Row<'_>) -> Done<RoomVisitor> {
+    Ok(RoomVisitor {
         buyer: buyer(row, 0)?,
         lot: row.get::<_, Option<[u8; 32]>>(1)?.map(Lot::new),
         rank: row.get::<_, Option<i64>>(2)?.map(i64::cast_unsigned),
@@ -69,12 +68,12 @@ fn open(ledger: &mut SqliteLedger<'_>, sale: &str, seed: &Seed) -> Done<Option<W
         && opened
         && found.line.close_draw()
     {
-        put_line(sql, sale, &found.line)?;
+        put_progress(sql, sale, &found.line)?;
     }
     Ok(found)
 }
 
-fn put_line(sql: &mut Statements<'_>, sale: &str, line: &Line) -> Done<()> {
+fn put_progress(sql: &mut Statements<'_>, sale: &str, line: &RoomProgress) -> Done<()> {
     sql.run(
         "UPDATE waiting_room SET participants = ?2, entered = ?3, called = ?4 WHERE sale_id = ?1",
         params![sale, line.participants.map(int), int(line.entered), int(line.called)],
@@ -87,40 +86,46 @@ fn enter(
     sale: &str,
     seed: &Seed,
     buyers: &[BuyerId],
-) -> Done<Option<(WaitingRoom, Vec<Entered>)>> {
+) -> Done<Option<(WaitingRoom, Vec<EnterOutcome>)>> {
     let now = ledger.now;
     let Some(mut room) = open(ledger, sale, seed)? else { return Ok(None) };
     let mut entered = Vec::with_capacity(buyers.len());
     let before = room.line;
     for buyer in buyers {
-        let known = ledger.sql.one(PLACE, params![sale, buyer.as_str()], place)?;
+        let known = ledger.sql.one(VISITOR, params![sale, buyer.as_str()], visitor)?;
         if let Some(known) = known.filter(|known| known.until.is_none_or(|until| now < until)) {
-            entered.push(Entered::Known(known));
+            entered.push(EnterOutcome::Known(known));
             continue;
         }
-        let Some(entry) = room.line.enter() else {
-            entered.push(Entered::Full);
+        let Some(entry) = room.line.add_visitor() else {
+            entered.push(EnterOutcome::Full);
             continue;
         };
         let (lot, rank) = match entry {
-            Entry::Early(_) => (Some(room.seed.lot(buyer.as_str())), None),
-            Entry::Late(rank) => (None, Some(rank)),
+            Arrival::InDraw(_) => (Some(room.seed.lot(buyer.as_str())), None),
+            Arrival::Ranked(rank) => (None, Some(rank)),
         };
         // Whoever took part in the draw stays in its list.
         ledger.sql.run(
-            "INSERT INTO waiting_place (sale_id, buyer, lot, entered_at, rank) VALUES (?1, ?2, ?3, ?4, ?5)
+            "INSERT INTO waiting_room_visitor (sale_id, buyer, lot, entered_at, rank) VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT DO UPDATE SET entered_at = excluded.entered_at, rank = excluded.rank, called_at = NULL, admitted_until = NULL",
             params![sale, buyer.as_str(), lot.as_ref().map(Lot::bytes), now.0, rank.map(int)],
         )?;
-        entered.push(Entered::New(WaitingPlace { buyer: buyer.clone(), lot, rank, until: None }));
+        entered.push(EnterOutcome::New(RoomVisitor {
+            buyer: buyer.clone(),
+            lot,
+            rank,
+            until: None,
+        }));
     }
     if room.line != before {
-        put_line(&mut ledger.sql, sale, &room.line)?;
+        put_progress(&mut ledger.sql, sale, &room.line)?;
     }
     Ok(Some((room, entered)))
 }
 
-/// Units that nobody holds (`None`: without end), and how many one buyer may have. Nothing, unless the sale is open.
+/// Units that nobody holds (`None`: without end), and how many one buyer may have. Nothing, unless
+/// the sale is open.
 fn stock(sql: &mut Statements<'_>, sale: &str) -> Done<(Option<u64>, u64)> {
     let found = sql.one(
         "SELECT sale.phase = 'open', count(*) = count(item.total), coalesce(max(limit_per_buyer), 1),
@@ -136,29 +141,29 @@ fn stock(sql: &mut Statements<'_>, sale: &str) -> Done<(Option<u64>, u64)> {
     })
 }
 
-fn view(sql: &mut Statements<'_>, sale: &str, now: Millis) -> Done<Option<WaitingView>> {
+fn view(sql: &mut Statements<'_>, sale: &str, now: Millis) -> Done<Option<WaitingRoomView>> {
     let Some(room) = sql.one(ROOM, params![sale], room)? else { return Ok(None) };
     let (free, limit) = stock(sql, sale)?;
     let on_the_way = sql.one(
         "SELECT count(*) - count(units), count(units), coalesce(sum(units), 0) FROM (
              SELECT (SELECT sum(o.units) FROM orders o JOIN item i ON i.id = o.item_id
                      WHERE o.buyer = p.buyer AND i.sale_id = p.sale_id AND o.reserved_at >= p.called_at) AS units
-             FROM waiting_place p WHERE p.sale_id = ?1 AND p.admitted_until > ?2)",
+             FROM waiting_room_visitor p WHERE p.sale_id = ?1 AND p.admitted_until > ?2)",
         params![sale, now.0],
         |row| Ok((number(row, 0)?, number(row, 1)?, number(row, 2)?)),
     )?;
     let (out, used, used_units) = on_the_way.unwrap_or_default();
-    Ok(Some(WaitingView { room, shop: Shop { free, limit, out, used, used_units } }))
+    Ok(Some(WaitingRoomView { room, shop: RoomSupply { free, limit, out, used, used_units } }))
 }
 
 fn call(
     ledger: &mut SqliteLedger<'_>,
     sale: &str,
     seen: u64,
-    shop: Shop,
+    shop: RoomSupply,
     calls_max: u64,
     for_ms: i64,
-) -> Done<Vec<WaitingPlace>> {
+) -> Done<Vec<RoomVisitor>> {
     let now = ledger.now;
     let sql = &mut ledger.sql;
     let Some(mut room) =
@@ -167,13 +172,14 @@ fn call(
         return Ok(Vec::new());
     };
     let (free, _) = stock(sql, sale)?;
-    let (before, after) = room.line.call(Shop { free, ..shop }.calls(&room.line, calls_max));
+    let (before, after) =
+        room.line.admit(RoomSupply { free, ..shop }.admissions(&room.line, calls_max));
     let drawn = room.line.participants.unwrap_or(0).clamp(before, after);
     let mut called = sql.all(
-        "SELECT buyer, lot, rank, admitted_until FROM waiting_place
+        "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor
          WHERE sale_id = ?1 AND lot > (SELECT coalesce(called_lot, x'') FROM waiting_room WHERE sale_id = ?1) ORDER BY lot LIMIT ?2",
         params![sale, int(drawn - before)],
-        place,
+        visitor,
     )?;
     if let Some(last) = called.last().and_then(|last| last.lot) {
         sql.run(
@@ -182,20 +188,22 @@ fn call(
         )?;
     }
     called.extend(sql.all(
-        "SELECT buyer, lot, rank, admitted_until FROM waiting_place WHERE sale_id = ?1 AND rank > ?2 AND rank <= ?3 ORDER BY rank",
+        "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor WHERE sale_id = ?1 AND \
+         rank > ?2 AND rank <= ?3 ORDER BY rank",
         params![sale, int(drawn), int(after)],
-        place,
+        visitor,
     )?);
     let until = now.plus(for_ms);
-    for (place, rank) in called.iter_mut().zip(before + 1..) {
-        (place.rank, place.until) = (Some(rank), Some(until));
+    for (visitor, rank) in called.iter_mut().zip(before + 1..) {
+        (visitor.rank, visitor.until) = (Some(rank), Some(until));
         sql.run(
-            "UPDATE waiting_place SET rank = ?3, called_at = ?4, admitted_until = ?5 WHERE sale_id = ?1 AND buyer = ?2",
-            params![sale, place.buyer.as_str(), int(rank), now.0, until.0],
+            "UPDATE waiting_room_visitor SET rank = ?3, called_at = ?4, admitted_until = ?5 WHERE \
+             sale_id = ?1 AND buyer = ?2",
+            params![sale, visitor.buyer.as_str(), int(rank), now.0, until.0],
         )?;
     }
     if after > before {
-        put_line(sql, sale, &room.line)?;
+        put_progress(sql, sale, &room.line)?;
     }
     Ok(called)
 }
@@ -206,7 +214,7 @@ impl Sqlite {
         sale: &str,
         seed: Seed,
         buyers: Vec<BuyerId>,
-    ) -> StoreResult<Option<(WaitingRoom, Vec<Entered>)>> {
+    ) -> StoreResult<Option<(WaitingRoom, Vec<EnterOutcome>)>> {
         let sale = sale.to_owned();
         self.write(buyers.len().max(1), move |txn| {
             txn.attempt(|ledger| enter(ledger, &sale, &seed, &buyers))
@@ -214,7 +222,7 @@ impl Sqlite {
         .await
     }
 
-    pub(crate) async fn rooms(&self, sales: Vec<String>) -> StoreResult<Vec<WaitingRoom>> {
+    pub(crate) async fn waiting_rooms(&self, sales: Vec<String>) -> StoreResult<Vec<WaitingRoom>> {
         self.read(move |sql| {
             let mut rooms = Vec::with_capacity(sales.len());
             for sale in &sales {
@@ -225,32 +233,32 @@ impl Sqlite {
         .await
     }
 
-    pub(crate) async fn places(
+    pub(crate) async fn visitors(
         &self,
         sale: &str,
         buyers: Vec<BuyerId>,
-    ) -> StoreResult<Vec<WaitingPlace>> {
+    ) -> StoreResult<Vec<RoomVisitor>> {
         let sale = sale.to_owned();
         self.read(move |sql| {
-            let mut places = Vec::with_capacity(buyers.len());
+            let mut visitors = Vec::with_capacity(buyers.len());
             for buyer in &buyers {
-                places.extend(sql.one(PLACE, params![sale, buyer.as_str()], place)?);
+                visitors.extend(sql.one(VISITOR, params![sale, buyer.as_str()], visitor)?);
             }
-            Ok(places)
+            Ok(visitors)
         })
         .await
     }
 
-    pub(crate) async fn called_after(
+    pub(crate) async fn admitted_after(
         &self,
         sale: &str,
         after: u64,
         limit: usize,
-    ) -> StoreResult<Vec<WaitingPlace>> {
-        const SQL: &str = "SELECT buyer, lot, rank, admitted_until FROM waiting_place
+    ) -> StoreResult<Vec<RoomVisitor>> {
+        const SQL: &str = "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor
              WHERE sale_id = ?1 AND rank > ?2 AND called_at IS NOT NULL ORDER BY rank LIMIT ?3";
         let (sale, limit) = (sale.to_owned(), i64::try_from(limit).unwrap_or(i64::MAX));
-        self.read(move |sql| sql.all(SQL, params![sale, int(after), limit], place)).await
+        self.read(move |sql| sql.all(SQL, params![sale, int(after), limit], visitor)).await
     }
 
     pub(crate) async fn drawn_after(
@@ -259,7 +267,7 @@ impl Sqlite {
         after: Option<Lot>,
         limit: usize,
     ) -> StoreResult<Vec<(Lot, BuyerId)>> {
-        const SQL: &str = "SELECT lot, buyer FROM waiting_place WHERE sale_id = ?1 AND lot > ?2 ORDER BY lot LIMIT ?3";
+        const SQL: &str = "SELECT lot, buyer FROM waiting_room_visitor WHERE sale_id = ?1 AND lot > ?2 ORDER BY lot LIMIT ?3";
         let (sale, limit) = (sale.to_owned(), i64::try_from(limit).unwrap_or(i64::MAX));
         self.read(move |sql| {
             let after = after.as_ref().map_or(&[][..], |lot| lot.bytes());
@@ -270,24 +278,27 @@ impl Sqlite {
         .await
     }
 
-    pub(crate) async fn view_room(&self, sale: &str) -> StoreResult<Option<WaitingView>> {
+    pub(crate) async fn waiting_room_view(
+        &self,
+        sale: &str,
+    ) -> StoreResult<Option<WaitingRoomView>> {
         let (sale, now) = (sale.to_owned(), self.now());
         self.read(move |sql| view(sql, &sale, now)).await
     }
 
-    pub(crate) async fn call_in(
+    pub(crate) async fn admit_visitors(
         &self,
         sale: &str,
         seen: u64,
-        shop: Shop,
+        shop: RoomSupply,
         calls_max: u64,
         for_ms: i64,
-    ) -> StoreResult<Vec<WaitingPlace>> {
+    ) -> StoreResult<Vec<RoomVisitor>> {
         let sale = sale.to_owned();
         self.job(move |ledger| call(ledger, &sale, seen, shop, calls_max, for_ms)).await
     }
 
-    pub(crate) async fn hold_room(&self, sale: &str, for_ms: i64) -> StoreResult<()> {
+    pub(crate) async fn keep_room_open(&self, sale: &str, for_ms: i64) -> StoreResult<()> {
         let sale = sale.to_owned();
         self.job(move |ledger| {
             let until = ledger.now.plus(for_ms);

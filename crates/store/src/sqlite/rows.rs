@@ -1,16 +1,17 @@
-//! Rows of the tables as the rules' values, and back. Numbers of 63 bits stand in SQLite's signed integers as they are.
+//! Rows of the tables as the rules' values, and back. Numbers of 63 bits stand in SQLite's signed
+//! integers as they are.
 use rusqlite::Row;
 
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::{
-    BuyerId, Cause, Counter, Epoch, Feed, Grant, GrantId, Item, ItemId, Millis, Order, OrderState,
-    Recall, RecallId, RecallTarget, RequestKey, Resolution, Seq, SlotKey, Stock, TicketId, TicketN,
-    Units, Verdict,
+    BuyerId, CloseCause, Counter, Epoch, FeedRow, Grant, GrantId, Item, ItemId, Millis, Order,
+    OrderState, Recall, RecallId, RecallTarget, RequestKey, Resolution, Seq, SlotKey, Stock,
+    TicketId, TicketN, Units, Verdict,
 };
 
 use super::failure::Failure;
 
-type Read<T> = Result<T, Failure>;
+type RowResult<T> = Result<T, Failure>;
 
 // Columns in the order that the functions below read them, as macros so that `concat!` takes them.
 macro_rules! item_columns {
@@ -20,12 +21,14 @@ macro_rules! item_columns {
 }
 macro_rules! grant_columns {
     () => {
-        "id, item_id, slot, epoch, granted, settled, counted, open, acked, max_n, resolved, feed_len, closed_cause"
+        "id, item_id, slot, epoch, granted, settled, counted, open, acked, max_n, resolved, \
+         feed_len, closed_cause"
     };
 }
 macro_rules! order_columns {
     () => {
-        "id, item_id, buyer, request_key, units, state, grant_id, n, reserved_at, pay_by, paid_at, ended_at"
+        "id, item_id, buyer, request_key, units, state, grant_id, n, reserved_at, pay_by, paid_at, \
+         ended_at"
     };
 }
 macro_rules! feed_columns {
@@ -47,42 +50,43 @@ pub(super) use {
     feed_columns, grant_columns, item_columns, order_columns, recall_columns, resolution_columns,
 };
 
-/// A `u64` as SQLite holds it; every number of ours is below 2^63 but for a damaged one, which stays what it is.
+/// A `u64` as SQLite holds it; every number of ours is below 2^63 but for a damaged one, which
+/// stays what it is.
 pub(super) fn int(number: u64) -> i64 {
     number.cast_signed()
 }
 
-fn bad(what: &str) -> Failure {
+fn bad_row(what: &str) -> Failure {
     Failure::Row(format!("a row holds a {what} that is none"))
 }
 
-pub(super) fn number(row: &Row<'_>, at: usize) -> Read<u64> {
+pub(super) fn number(row: &Row<'_>, at: usize) -> RowResult<u64> {
     Ok(row.get::<_, i64>(at)?.cast_unsigned())
 }
 
-pub(super) fn word<T>(
+pub(super) fn parse_text<T>(
     row: &Row<'_>,
     at: usize,
     what: &str,
     parse: impl Fn(&str) -> Option<T>,
-) -> Read<T> {
-    parse(row.get_ref(at)?.as_str().map_err(|_| bad(what))?).ok_or_else(|| bad(what))
+) -> RowResult<T> {
+    parse(row.get_ref(at)?.as_str().map_err(|_| bad_row(what))?).ok_or_else(|| bad_row(what))
 }
 
-pub(super) fn word_if_any<T>(
+pub(super) fn parse_text_opt<T>(
     row: &Row<'_>,
     at: usize,
     what: &str,
     parse: impl Fn(&str) -> Option<T>,
-) -> Read<Option<T>> {
-    match row.get_ref(at)?.as_str_or_null().map_err(|_| bad(what))? {
-        Some(text) => parse(text).ok_or_else(|| bad(what)).map(Some),
+) -> RowResult<Option<T>> {
+    match row.get_ref(at)?.as_str_or_null().map_err(|_| bad_row(what))? {
+        Some(text) => parse(text).ok_or_else(|| bad_row(what)).map(Some),
         None => Ok(None),
     }
 }
 
-fn cause(text: &str) -> Option<Cause> {
-    Cause::ALL.iter().copied().find(|c| c.as_str() == text)
+fn cause(text: &str) -> Option<CloseCause> {
+    CloseCause::ALL.iter().copied().find(|c| c.as_str() == text)
 }
 
 fn feed_cause(text: &str) -> Option<FeedCause> {
@@ -90,15 +94,15 @@ fn feed_cause(text: &str) -> Option<FeedCause> {
     [Refill, Returned, OrderEnded, OrderRevived, Recalled].into_iter().find(|c| c.as_str() == text)
 }
 
-pub(super) fn closing(row: &Row<'_>, at: usize) -> Read<Cause> {
-    word(row, at, "cause", cause)
+pub(super) fn closing(row: &Row<'_>, at: usize) -> RowResult<CloseCause> {
+    parse_text(row, at, "cause", cause)
 }
 
-pub(super) fn ticket(row: &Row<'_>, at: usize) -> Read<TicketId> {
-    word(row, at, "ticket id", TicketId::parse)
+pub(super) fn ticket(row: &Row<'_>, at: usize) -> RowResult<TicketId> {
+    parse_text(row, at, "ticket id", TicketId::parse)
 }
 
-pub(super) fn item(row: &Row<'_>) -> Read<Item> {
+pub(super) fn item(row: &Row<'_>) -> RowResult<Item> {
     let total = row.get::<_, Option<i64>>(1)?.map(i64::cast_unsigned);
     Ok(Item {
         id: ItemId(row.get(0)?),
@@ -112,7 +116,7 @@ pub(super) fn item(row: &Row<'_>) -> Read<Item> {
     })
 }
 
-pub(super) fn grant(row: &Row<'_>) -> Read<Grant> {
+pub(super) fn grant(row: &Row<'_>) -> RowResult<Grant> {
     Ok(Grant {
         id: GrantId(number(row, 0)?),
         slot: SlotKey { item: ItemId(row.get(1)?), index: row.get(2)? },
@@ -125,18 +129,18 @@ pub(super) fn grant(row: &Row<'_>) -> Read<Grant> {
         max_n: TicketN(number(row, 9)?),
         resolved: number(row, 10)?,
         feed_len: Seq(number(row, 11)?),
-        closed: word_if_any(row, 12, "cause", cause)?,
+        closed: parse_text_opt(row, 12, "cause", cause)?,
     })
 }
 
-pub(super) fn order(row: &Row<'_>) -> Read<Order> {
+pub(super) fn order(row: &Row<'_>) -> RowResult<Order> {
     Ok(Order {
         id: ticket(row, 0)?,
         item: ItemId(row.get(1)?),
-        buyer: word(row, 2, "buyer", BuyerId::new)?,
-        key: word(row, 3, "request key", RequestKey::new)?,
-        units: Units::new(row.get(4)?).ok_or_else(|| bad("number of units"))?,
-        state: word(row, 5, "state", OrderState::parse)?,
+        buyer: parse_text(row, 2, "buyer", BuyerId::new)?,
+        key: parse_text(row, 3, "request key", RequestKey::new)?,
+        units: Units::new(row.get(4)?).ok_or_else(|| bad_row("number of units"))?,
+        state: parse_text(row, 5, "state", OrderState::parse)?,
         grant: GrantId(number(row, 6)?),
         n: TicketN(number(row, 7)?),
         reserved_at: Millis(row.get(8)?),
@@ -146,21 +150,21 @@ pub(super) fn order(row: &Row<'_>) -> Read<Order> {
     })
 }
 
-pub(super) fn feed(row: &Row<'_>) -> Read<Feed> {
-    Ok(Feed {
+pub(super) fn feed(row: &Row<'_>) -> RowResult<FeedRow> {
+    Ok(FeedRow {
         grant: GrantId(number(row, 0)?),
         seq: Seq(number(row, 1)?),
-        ticket: word_if_any(row, 2, "ticket id", TicketId::parse)?,
-        buyer: word_if_any(row, 3, "buyer", BuyerId::new)?,
-        key: word_if_any(row, 4, "request key", RequestKey::new)?,
+        ticket: parse_text_opt(row, 2, "ticket id", TicketId::parse)?,
+        buyer: parse_text_opt(row, 3, "buyer", BuyerId::new)?,
+        key: parse_text_opt(row, 4, "request key", RequestKey::new)?,
         units: number(row, 5)?,
-        counter: word(row, 6, "counter", Counter::parse)?,
+        counter: parse_text(row, 6, "counter", Counter::parse)?,
         quota_delta: row.get(7)?,
-        cause: word(row, 8, "cause", feed_cause)?,
+        cause: parse_text(row, 8, "cause", feed_cause)?,
     })
 }
 
-pub(super) fn recall(row: &Row<'_>) -> Read<Recall> {
+pub(super) fn recall(row: &Row<'_>) -> RowResult<Recall> {
     let target = row.get::<_, Option<i64>>(2)?.map(|id| GrantId(id.cast_unsigned()));
     Ok(Recall {
         id: RecallId(number(row, 0)?),
@@ -172,8 +176,9 @@ pub(super) fn recall(row: &Row<'_>) -> Read<Recall> {
     })
 }
 
-/// The word for the verdict of a returned ticket, and the order that it names. A consumed ticket's record is its order.
-pub(super) fn verdict_words(verdict: &Verdict) -> (&'static str, Option<TicketId>) {
+/// The word for the verdict of a returned ticket, and the order that it names. A consumed ticket's
+/// record is its order.
+pub(super) fn verdict_columns(verdict: &Verdict) -> (&'static str, Option<TicketId>) {
     match verdict {
         Verdict::Order(id) => ("order", Some(*id)),
         Verdict::KeyReused => ("key_reused", None),
@@ -182,10 +187,10 @@ pub(super) fn verdict_words(verdict: &Verdict) -> (&'static str, Option<TicketId
     }
 }
 
-pub(super) fn resolution(row: &Row<'_>) -> Read<Resolution> {
-    let verdict = match word_if_any(row, 4, "ticket id", TicketId::parse)? {
+pub(super) fn resolution(row: &Row<'_>) -> RowResult<Resolution> {
+    let verdict = match parse_text_opt(row, 4, "ticket id", TicketId::parse)? {
         Some(order) => Verdict::Order(order),
-        None => word(row, 3, "verdict", |text| match text {
+        None => parse_text(row, 3, "verdict", |text| match text {
             "key_reused" => Some(Verdict::KeyReused),
             "limit_reached" => Some(Verdict::LimitReached),
             "unavailable" => Some(Verdict::Unavailable),

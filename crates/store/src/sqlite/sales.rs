@@ -1,9 +1,9 @@
 //! Sales and their items: the catalogue, its phases, and changes of stock.
 use rusqlite::{Row, params};
 
-use doorbuster_core::sale::{Phase, Step, Stepped};
-use doorbuster_core::stock::{self, Adjusted};
-use doorbuster_core::{Cause, Choose, ItemId, Ledger, Millis, Spread, Stock};
+use doorbuster_core::sale::{Phase, PhaseChange, PhaseStep};
+use doorbuster_core::stock::{self, AdjustResult};
+use doorbuster_core::{CloseCause, ItemId, Ledger, Millis, PartitionChoice, Spread, Stock};
 
 use crate::contract::{
     AdjustOutcome, Adjustment, DeleteOutcome, ItemRow, NewItem, NewSale, PatchOutcome, SalePatch,
@@ -21,7 +21,8 @@ type Done<T> = Result<T, Failure>;
 
 macro_rules! sale_columns {
     () => {
-        "id, title, phase, starts_at, ends_at, front_door, version, created_at, opened_at, closed_at"
+        "id, title, phase, starts_at, ends_at, front_door, version, created_at, opened_at, \
+         closed_at"
     };
 }
 macro_rules! item_columns {
@@ -69,7 +70,7 @@ fn item_row(row: &Row<'_>) -> Done<ItemRow> {
         counted: row.get::<_, Option<i64>>(10)?.is_some(),
         spread: Spread {
             partitions: row.get(12)?,
-            choose: Choose::parse(&choose)
+            choose: PartitionChoice::parse(&choose)
                 .ok_or_else(|| Failure::Row(format!("nobody chooses by {choose:?}")))?,
             initial: units(14)?,
             threshold: units(15)?,
@@ -191,11 +192,18 @@ pub(super) fn patch(
     }
     // Copies of the items would hide the new limits.
     ledger.flush()?;
-    ledger.forget();
+    ledger.reset();
     let sql = &mut ledger.sql;
     sql.run(
-        "UPDATE sale SET title = ?2, starts_at = ?3, ends_at = ?4, front_door = ?5, version = version + 1 WHERE id = ?1",
-        params![id, after.title, after.starts_at.map(|t| t.0), after.ends_at.map(|t| t.0), after.front_door],
+        "UPDATE sale SET title = ?2, starts_at = ?3, ends_at = ?4, front_door = ?5, version = \
+         version + 1 WHERE id = ?1",
+        params![
+            id,
+            after.title,
+            after.starts_at.map(|t| t.0),
+            after.ends_at.map(|t| t.0),
+            after.front_door
+        ],
     )?;
     for item in after.items.iter().filter(|item| !before.items.contains(item)) {
         sql.run(
@@ -238,7 +246,8 @@ pub(super) fn set_spread(
         return Ok(SpreadOutcome::Done(sale));
     }
     sql.run(
-        "UPDATE item SET partitions = ?2, choose = ?3, spread_initial = ?4, spread_threshold = ?5, spread_refill = ?6 WHERE id = ?1",
+        "UPDATE item SET partitions = ?2, choose = ?3, spread_initial = ?4, spread_threshold = ?5, \
+         spread_refill = ?6 WHERE id = ?1",
         params![
             item.0,
             spread.partitions,
@@ -266,28 +275,28 @@ pub(super) fn delete(
         return Ok(DeleteOutcome::WrongState(sale.phase));
     }
     ledger.flush()?;
-    ledger.forget();
+    ledger.reset();
     ledger.sql.run("DELETE FROM sale WHERE id = ?1", params![id])?;
     Ok(DeleteOutcome::Done)
 }
 
 /// Moves a sale to its next phase, and notes when it first opened and when it closed.
-pub(super) fn step(ledger: &mut SqliteLedger<'_>, id: &str, step: Step) -> Done<StepOutcome> {
+pub(super) fn step(ledger: &mut SqliteLedger<'_>, id: &str, step: PhaseStep) -> Done<StepOutcome> {
     let now = ledger.now;
     let Some(sale) = one(&mut ledger.sql, id)? else { return Ok(StepOutcome::NotFound) };
     let phase = match sale.phase.step(step) {
-        Stepped::To(phase) => phase,
-        Stepped::Already => return Ok(StepOutcome::Done { sale, changed: false }),
-        Stepped::WrongState => return Ok(StepOutcome::WrongState(sale.phase)),
+        PhaseChange::To(phase) => phase,
+        PhaseChange::Already => return Ok(StepOutcome::Done { sale, changed: false }),
+        PhaseChange::WrongState => return Ok(StepOutcome::WrongState(sale.phase)),
     };
     let closing = match phase {
-        Phase::Paused => Some(Cause::Rolled),
-        Phase::Closed => Some(Cause::Ended),
+        Phase::Paused => Some(CloseCause::Rolled),
+        Phase::Closed => Some(CloseCause::Ended),
         Phase::Draft | Phase::Scheduled | Phase::Open => None,
     };
     if let Some(cause) = closing {
         for item in &sale.items {
-            stock::close_item(ledger, item.id, cause)?;
+            stock::close_item_grants(ledger, item.id, cause)?;
         }
     }
     let sql = &mut ledger.sql;
@@ -321,21 +330,22 @@ pub(super) fn adjust(
         Some(earlier) if earlier != *units => return Ok(AdjustOutcome::KeyReused),
         Some(_) => {}
         None => match stock::adjust(ledger, *item, *units, ledger.now)? {
-            Adjusted::Done(done) => {
+            AdjustResult::Done(done) => {
                 let Stock::Counted(total) = done.total else {
                     return Err(Failure::Row("an adjusted item has no total".to_owned()));
                 };
                 let now = ledger.now;
                 ledger.sql.run(
-                    "INSERT INTO adjustment (item_id, key, units, reason, total_after, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                    "INSERT INTO adjustment (item_id, key, units, reason, total_after, at) VALUES \
+                     (?1, ?2, ?3, ?4, ?5, ?6)",
                     params![item.0, key, units, reason, int(total), now.0],
                 )?;
                 ledger.flush()?;
             }
-            Adjusted::NotInPool(pool) => return Ok(AdjustOutcome::NotInPool(pool)),
-            Adjusted::TooMuch => return Ok(AdjustOutcome::TooMuch),
-            Adjusted::Unlimited => return Ok(AdjustOutcome::Unlimited),
-            Adjusted::NotFound => return Ok(AdjustOutcome::NotFound),
+            AdjustResult::NotInPool(pool) => return Ok(AdjustOutcome::NotInPool(pool)),
+            AdjustResult::TooMuch => return Ok(AdjustOutcome::TooMuch),
+            AdjustResult::Unlimited => return Ok(AdjustOutcome::Unlimited),
+            AdjustResult::NotFound => return Ok(AdjustOutcome::NotFound),
         },
     }
     let counts = ledger.sql.one(read::COUNTS_OF_ITEM, params![item.0], read::counts_row)?;

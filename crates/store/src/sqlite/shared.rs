@@ -18,7 +18,7 @@ pub(super) struct Shared {
     /// Why nothing may be done any more.
     pub(super) failed: OnceLock<String>,
     /// Pages of the log are on their way into the database and onto the disk.
-    pub(super) carries: AtomicBool,
+    pub(super) is_checkpointing: AtomicBool,
     /// Nothing new is taken: the store is closing or closed.
     pub(super) closed: AtomicBool,
 }
@@ -33,12 +33,12 @@ impl Shared {
     }
 
     /// Whether something new may be asked.
-    pub(super) fn gate(&self) -> Result<(), StoreError> {
+    pub(super) fn check_accepting(&self) -> Result<(), StoreError> {
         self.health()?;
         if self.closed.load(Ordering::Acquire) { Err(StoreError::closed()) } else { Ok(()) }
     }
 
-    pub(super) fn close_gate(&self) {
+    pub(super) fn stop_accepting(&self) {
         self.closed.store(true, Ordering::Release);
     }
 
@@ -51,12 +51,12 @@ impl Shared {
     }
 
     /// Fails the store when the thread that holds this panics.
-    pub(super) fn fails_if_this_panics(&self) -> FailsOnPanic<'_> {
+    pub(super) fn fail_on_panic(&self) -> FailsOnPanic<'_> {
         FailsOnPanic(self)
     }
 
     /// What a failure means to the caller. A fatal one ends the store.
-    pub(super) fn judge(&self, failure: Failure) -> StoreError {
+    pub(super) fn store_error(&self, failure: Failure) -> StoreError {
         let error = StoreError::from(failure);
         if let StoreError::Fatal(reason) = &error {
             self.fail(reason);
@@ -65,7 +65,7 @@ impl Shared {
     }
 }
 
-/// See [`Shared::fails_if_this_panics`].
+/// See [`Shared::fail_on_panic`].
 pub(super) struct FailsOnPanic<'a>(&'a Shared);
 
 impl Drop for FailsOnPanic<'_> {

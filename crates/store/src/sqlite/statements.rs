@@ -5,15 +5,16 @@ use super::failure::Failure;
 
 /// The statements of one connection.
 ///
-/// A text is a constant beside its use, so its address names it: no hashing of the text on the way to a statement.
+/// A text is a constant beside its use, so its address names it: no hashing of the text on the way
+/// to a statement.
 pub(super) struct Statements<'c> {
     conn: &'c Connection,
-    kept: Vec<(*const str, CachedStatement<'c>)>,
+    cached: Vec<(*const str, CachedStatement<'c>)>,
 }
 
 impl<'c> Statements<'c> {
     pub(super) fn new(conn: &'c Connection) -> Self {
-        Self { conn, kept: Vec::new() }
+        Self { conn, cached: Vec::new() }
     }
 
     pub(super) fn conn(&self) -> &'c Connection {
@@ -21,14 +22,14 @@ impl<'c> Statements<'c> {
     }
 
     fn get(&mut self, sql: &'static str) -> Result<&mut Statement<'c>, Failure> {
-        let at = match self.kept.iter().position(|(text, _)| std::ptr::eq(*text, sql)) {
+        let at = match self.cached.iter().position(|(text, _)| std::ptr::eq(*text, sql)) {
             Some(at) => at,
             None => {
-                self.kept.push((sql, self.conn.prepare_cached(sql)?));
-                self.kept.len() - 1
+                self.cached.push((sql, self.conn.prepare_cached(sql)?));
+                self.cached.len() - 1
             }
         };
-        Ok(&mut self.kept[at].1)
+        Ok(&mut self.cached[at].1)
     }
 
     /// Runs a statement; how many rows it changed.

@@ -18,7 +18,7 @@ const COMMITS: usize = 20;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A store with a short bound, in a directory that goes with it.
-struct Rig {
+struct Fixture {
     store: Sqlite,
     dir: PathBuf,
     /// When each commit was told: behind it the writer tends the log.
@@ -27,7 +27,7 @@ struct Rig {
     shell: Connection,
 }
 
-impl Rig {
+impl Fixture {
     fn open() -> Self {
         let name = format!("doorbuster-log-{}-{:?}", std::process::id(), thread::current().id());
         let dir = std::env::temp_dir().join(name);
@@ -43,7 +43,7 @@ impl Rig {
             on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
         };
         let store = Sqlite::open_bounded(options, LONG).expect("opens");
-        let shell = Connection::open(open::file_in(&dir)).expect("the store's file");
+        let shell = Connection::open(open::data_path(&dir)).expect("the store's file");
         Self { store, dir, told, shell }
     }
 
@@ -69,9 +69,10 @@ impl Rig {
         (pages - carried, carried)
     }
 
-    /// Somebody who reads a snapshot as it is now, to the end of their connection; behind it the log gets long.
+    /// Somebody who reads a snapshot as it is now, to the end of their connection; behind it the
+    /// log gets long.
     async fn long_log(&self) -> Connection {
-        let reads = Connection::open(open::file_in(&self.dir)).expect("the store's file");
+        let reads = Connection::open(open::data_path(&self.dir)).expect("the store's file");
         reads.execute_batch("BEGIN; SELECT count(*) FROM sandbox").expect("a snapshot");
         while self.log().0 < LONG {
             self.write(1_000_000).await;
@@ -79,14 +80,15 @@ impl Rig {
         reads
     }
 
-    /// As though the log were on its way into the file, or no more: said between two commits, while nobody carries.
-    async fn carries(&self, is_so: bool) {
+    /// As though the log were on its way into the file, or no more: said between two commits, while
+    /// nobody carries.
+    async fn is_checkpointing(&self, is_so: bool) {
         let shared = Arc::clone(&self.store.0.shared);
         let said = self.store.job(move |_| {
-            while is_so && shared.carries.load(Ordering::Acquire) {
+            while is_so && shared.is_checkpointing.load(Ordering::Acquire) {
                 thread::yield_now();
             }
-            shared.carries.store(is_so, Ordering::Release);
+            shared.is_checkpointing.store(is_so, Ordering::Release);
             Ok(())
         });
         said.await.expect("no job fails");
@@ -104,7 +106,7 @@ impl Rig {
     }
 }
 
-impl Drop for Rig {
+impl Drop for Fixture {
     fn drop(&mut self) {
         // A leftover in the temporary directory harms nobody.
         let _ = std::fs::remove_dir_all(&self.dir);
@@ -113,40 +115,40 @@ impl Drop for Rig {
 
 #[tokio::test]
 async fn behind_a_long_log_the_writer_rests_while_it_is_carried_and_leaves_it_to_others() {
-    let rig = Rig::open();
-    assert!(rig.pauses().await.iter().any(|pause| *pause < LOG_PAUSE), "the log is short");
-    let reads = rig.long_log().await;
-    rig.carries(true).await;
-    let pauses = rig.pauses().await;
+    let fixture = Fixture::open();
+    assert!(fixture.pauses().await.iter().any(|pause| *pause < LOG_PAUSE), "the log is short");
+    let reads = fixture.long_log().await;
+    fixture.is_checkpointing(true).await;
+    let pauses = fixture.pauses().await;
     assert!(pauses.iter().all(|pause| *pause >= LOG_PAUSE), "{pauses:?}");
     drop(reads);
-    let (_, carried) = rig.log();
-    rig.pauses().await;
-    assert_eq!(rig.log().1, carried, "the writer carries nothing of a long log");
-    rig.carries(false).await;
+    let (_, carried) = fixture.log();
+    fixture.pauses().await;
+    assert_eq!(fixture.log().1, carried, "the writer carries nothing of a long log");
+    fixture.is_checkpointing(false).await;
     let begun = Instant::now();
-    while rig.log().0 >= LONG {
-        rig.write(1).await;
-        assert!(begun.elapsed() < PATIENCE, "the log is carried: {:?}", rig.log());
+    while fixture.log().0 >= LONG {
+        fixture.write(1).await;
+        assert!(begun.elapsed() < PATIENCE, "the log is carried: {:?}", fixture.log());
     }
-    rig.carries(true).await;
-    assert!(rig.pauses().await.iter().any(|pause| *pause < LOG_PAUSE), "it is short again");
-    rig.carries(false).await;
-    rig.store.close().await;
+    fixture.is_checkpointing(true).await;
+    assert!(fixture.pauses().await.iter().any(|pause| *pause < LOG_PAUSE), "it is short again");
+    fixture.is_checkpointing(false).await;
+    fixture.store.close().await;
 }
 
 #[tokio::test]
 async fn under_an_old_snapshot_the_log_grows_and_nobody_waits_for_its_end() {
-    let rig = Rig::open();
-    let reads = rig.long_log().await;
-    let (left, carried) = rig.log();
+    let fixture = Fixture::open();
+    let reads = fixture.long_log().await;
+    let (left, carried) = fixture.log();
     for _ in 0..5 * COMMITS {
-        rig.write(1).await;
+        fixture.write(1).await;
     }
-    let (left_now, carried_now) = rig.log();
+    let (left_now, carried_now) = fixture.log();
     assert!(left_now >= LONG, "nothing behind the snapshot is carried: {left_now} pages are left");
     assert!(left_now + carried_now > left + carried, "the log grows");
-    tokio::time::timeout(PATIENCE, rig.store.close()).await.expect("closes");
+    tokio::time::timeout(PATIENCE, fixture.store.close()).await.expect("closes");
     drop(reads);
 }
 
@@ -160,15 +162,19 @@ fn a_thread_that_panics_fails_the_store() {
         on_fatal: Arc::new(move |reason| told.send(reason.to_owned()).expect("the test listens")),
         log_pages_max: LONG,
         failed: OnceLock::new(),
-        carries: false.into(),
+        is_checkpointing: false.into(),
         closed: false.into(),
     });
     spawn("store-test", &shared, || {}).expect("a thread").join().expect("a good end");
-    assert!(shared.gate().is_ok(), "an end is no panic");
+    assert!(shared.check_accepting().is_ok(), "an end is no panic");
     spawn("store-test", &shared, || panic!("on purpose"))
         .expect("a thread")
         .join()
         .expect_err("it panicked");
     assert_eq!(reasons.try_iter().collect::<Vec<_>>(), ["a thread of the store panicked"]);
-    assert!(matches!(shared.gate(), Err(StoreError::Fatal(_))), "{:?}", shared.gate());
+    assert!(
+        matches!(shared.check_accepting(), Err(StoreError::Fatal(_))),
+        "{:?}",
+        shared.check_accepting()
+    );
 }

@@ -6,7 +6,7 @@ use doorbuster_core::Millis;
 use rusqlite::params;
 
 use crate::contract::{Committed, ItemCounts};
-use crate::limits::{CARRY_WITHIN, LOG_PAUSE};
+use crate::limits::{CHECKPOINT_WITHIN, LOG_PAUSE};
 
 use super::failure::Failure;
 use super::ledger::SqliteLedger;
@@ -17,12 +17,12 @@ use super::statements::Statements;
 pub(super) struct Txn<'c> {
     ledger: SqliteLedger<'c>,
     /// Nothing was written since BEGIN, so that undoing needs no savepoint.
-    pristine: bool,
+    is_clean: bool,
 }
 
 impl<'c> Txn<'c> {
     pub(super) fn new(sql: Statements<'c>) -> Self {
-        Self { ledger: SqliteLedger::new(sql), pristine: true }
+        Self { ledger: SqliteLedger::new(sql), is_clean: true }
     }
 
     /// Store time, as the job that runs now was given it.
@@ -35,29 +35,31 @@ impl<'c> Txn<'c> {
     }
 
     pub(super) fn begin(&mut self) -> Result<(), Failure> {
-        self.pristine = true;
+        self.is_clean = true;
         self.ledger.sql.run("BEGIN IMMEDIATE", [])?;
         Ok(())
     }
 
-    /// Runs `work` whole or not at all, and leaves what was done before it in this transaction as it was.
+    /// Runs `work` whole or not at all, and leaves what was done before it in this transaction as
+    /// it was.
     pub(super) fn attempt<T>(
         &mut self,
         work: impl FnOnce(&mut SqliteLedger<'c>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let savepoint = !self.pristine;
+        let savepoint = !self.is_clean;
         if savepoint {
             self.ledger.sql.run("SAVEPOINT job", [])?;
         }
-        self.pristine = false;
+        self.is_clean = false;
         let told = self.ledger.orders.len();
-        // A panic leaves half-made copies behind; they are forgotten below, and the rows are rolled back.
+        // A panic leaves half-made copies behind; they are forgotten below, and the rows are rolled
+        // back.
         let result = catch_unwind(AssertUnwindSafe(|| {
             let value = work(&mut self.ledger)?;
             self.ledger.flush()?;
             Ok(value)
         }));
-        let result = result.unwrap_or_else(|panic| Err(Failure::Panicked(said(&*panic))));
+        let result = result.unwrap_or_else(|panic| Err(Failure::Panicked(panic_message(&*panic))));
         match result {
             Ok(value) => {
                 if savepoint {
@@ -67,16 +69,17 @@ impl<'c> Txn<'c> {
             }
             Err(failure) if failure.is_fatal() => Err(failure),
             Err(failure) => {
-                self.ledger.forget();
+                self.ledger.reset();
                 self.ledger.orders.truncate(told);
-                self.undo(savepoint, &failure)?;
+                self.roll_back(savepoint, &failure)?;
                 Err(failure)
             }
         }
     }
 
-    fn undo(&mut self, savepoint: bool, failure: &Failure) -> Result<(), Failure> {
-        // Some errors make SQLite roll everything back by itself: then earlier jobs of the group are lost as well.
+    fn roll_back(&mut self, savepoint: bool, failure: &Failure) -> Result<(), Failure> {
+        // Some errors make SQLite roll everything back by itself: then earlier jobs of the group
+        // are lost as well.
         if self.ledger.sql.conn().is_autocommit() {
             return Err(Failure::Lost(failure.to_string()));
         }
@@ -102,7 +105,7 @@ impl<'c> Txn<'c> {
             )?);
         }
         self.ledger.sql.run("COMMIT", [])?;
-        self.ledger.forget();
+        self.ledger.reset();
         let orders = std::mem::take(&mut self.ledger.orders);
         let events = std::mem::take(&mut self.ledger.events);
         Ok(Committed { counts, orders, events, ..Committed::default() })
@@ -117,17 +120,20 @@ impl<'c> Txn<'c> {
         Ok(pages.unwrap_or((0, 0)))
     }
 
-    /// Carries pages of the write-ahead log into the database, as many as can be without waiting for anybody.
+    /// Carries pages of the write-ahead log into the database, as many as can be without waiting
+    /// for anybody.
     pub(super) fn checkpoint(&mut self) -> Result<(), Failure> {
         self.ledger.sql.one("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
         Ok(())
     }
 
-    /// Carries all of the log into the file, so that the file is whole without it. False: somebody else carries it, or reads what is old, all the time.
-    pub(super) fn carry_all(&mut self) -> Result<bool, Failure> {
-        let until = Instant::now() + CARRY_WITHIN;
+    /// Carries all of the log into the file, so that the file is whole without it. False: somebody
+    /// else carries it, or reads what is old, all the time.
+    pub(super) fn checkpoint_all(&mut self) -> Result<bool, Failure> {
+        let until = Instant::now() + CHECKPOINT_WITHIN;
         loop {
-            // Nobody is waited for inside of it: neither who carries at the same time nor who reads.
+            // Nobody is waited for inside of it: neither who carries at the same time nor who
+            // reads.
             let done = self.ledger.sql.one("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
                 let [busy, pages, carried]: [i64; 3] = [row.get(0)?, row.get(1)?, row.get(2)?];
                 Ok(busy == 0 && pages == carried)
@@ -141,7 +147,7 @@ impl<'c> Txn<'c> {
     }
 }
 
-fn said(panic: &(dyn std::any::Any + Send)) -> String {
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "without a word".to_owned())

@@ -1,8 +1,9 @@
 //! The writer: one thread that owns the connection that writes, and commits whole groups of jobs.
 //!
-//! It takes the first job that waits and whatever waits behind it up to a bound, commits them together, looks whether the files are still where they
-//! were, tells the sink what changed, and only then answers. While a commit is on its way to the disk, further jobs gather: the busier the store, the
-//! larger its groups.
+//! It takes the first job that waits and whatever waits behind it up to a bound, commits them
+//! together, looks whether the files are still where they were, tells the sink what changed, and
+//! only then answers. While a commit is on its way to the disk, further jobs gather: the busier the
+//! store, the larger its groups.
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,12 +14,12 @@ use rusqlite::Connection;
 
 use crate::contract::StoreError;
 use crate::limits::{
-    CHECKPOINT_PAGES, CHECKPOINT_REST_PAGES, CHECKPOINT_REST_PART, FILES_LOOK_EVERY,
+    CHECKPOINT_LAST_PAGES, CHECKPOINT_LAST_PART, CHECKPOINT_PAGES, FILES_CHECK_EVERY,
     GROUP_JOBS_MAX, GROUP_WEIGHT_MAX, LOG_PAUSE, STATEMENTS_MAX,
 };
 
 use super::failure::Failure;
-use super::present::Present;
+use super::open_files::OpenFiles;
 use super::shared::Shared;
 use super::statements::Statements;
 use super::txn::Txn;
@@ -50,11 +51,11 @@ pub(super) struct Writer {
     /// Wakes the thread that carries pages of the log into the database.
     pub(super) checkpoint: SyncSender<()>,
     /// That thread.
-    pub(super) carrier: JoinHandle<()>,
+    pub(super) checkpointer: JoinHandle<()>,
     /// The file that it syncs, held by whoever has a connection to it.
     pub(super) data: Arc<File>,
     /// The files that nobody may take away meanwhile.
-    pub(super) files: Present,
+    pub(super) files: OpenFiles,
     /// The lock on the directory, given free when everything else ended.
     pub(super) lock: File,
 }
@@ -62,30 +63,30 @@ pub(super) struct Writer {
 impl Writer {
     /// Works until it is stopped or every handle is gone.
     pub(super) fn run(self) {
-        let Self { conn, jobs, shared, checkpoint, carrier, data, files, lock } = self;
-        let ends = Ends(Arc::clone(&shared));
+        let Self { conn, jobs, shared, checkpoint, checkpointer, data, files, lock } = self;
+        let ends = WriterGuard(Arc::clone(&shared));
         conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         let mut txn = Txn::new(Statements::new(&conn));
-        while let Some((weight, run)) = next(&jobs, &mut txn, &files, &shared) {
-            let (group, stop) = gather(&jobs, weight, run);
+        while let Some((weight, run)) = next_job(&jobs, &mut txn, &files, &shared) {
+            let (group, stop) = collect_group(&jobs, weight, run);
             match shared.health() {
                 Ok(()) => commit(&mut txn, group, &files, &shared, &checkpoint),
-                Err(why) => refuse(group, &why),
+                Err(why) => fail_group(group, &why),
             }
             if stop {
                 break;
             }
         }
         drop(txn);
-        shared.close_gate();
+        shared.stop_accepting();
         let closed = StoreError::closed();
         while let Ok(job) = jobs.try_recv() {
             if let Job::Write { run, .. } = job {
-                refuse(vec![run], &closed);
+                fail_group(vec![run], &closed);
             }
         }
         drop(checkpoint);
-        if carrier.join().is_err() {
+        if checkpointer.join().is_err() {
             tracing::warn!("the thread that carries the write-ahead log panicked");
         }
         if shared.health().is_ok()
@@ -103,44 +104,45 @@ impl Writer {
 }
 
 /// Whatever way the writer ends, a panic too, those who still ask hear of it.
-struct Ends(Arc<Shared>);
+struct WriterGuard(Arc<Shared>);
 
-impl Drop for Ends {
+impl Drop for WriterGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.fail("the writer panicked");
         }
-        self.0.close_gate();
+        self.0.stop_accepting();
     }
 }
 
-/// Waits for the first job of a group; `None` when no more shall come. Without work it looks after the files now and then.
-fn next(
+/// Waits for the first job of a group; `None` when no more shall come. Without work it looks after
+/// the files now and then.
+fn next_job(
     jobs: &Receiver<Job>,
     txn: &mut Txn<'_>,
-    files: &Present,
+    files: &OpenFiles,
     shared: &Shared,
 ) -> Option<(usize, Run)> {
     loop {
-        match jobs.recv_timeout(FILES_LOOK_EVERY) {
+        match jobs.recv_timeout(FILES_CHECK_EVERY) {
             Ok(Job::Write { weight, run }) => return Some((weight, run)),
             Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
             Err(RecvTimeoutError::Timeout) => {
                 if shared.health().is_ok()
-                    && let Err(gone) = look(txn, files)
+                    && let Err(gone) = check_in_place(txn, files)
                 {
-                    shared.judge(gone);
+                    shared.store_error(gone);
                 }
             }
         }
     }
 }
 
-/// Looks after the files. Where one is gone, what the log still holds is carried into the store's own file, which may be found again: the log lives as long as
-/// this process.
-fn look(txn: &mut Txn<'_>, files: &Present) -> Result<(), Failure> {
-    files.look().inspect_err(|_| {
-        let carried = txn.carry_all();
+/// Looks after the files. Where one is gone, what the log still holds is carried into the store's
+/// own file, which may be found again: the log lives as long as this process.
+fn check_in_place(txn: &mut Txn<'_>, files: &OpenFiles) -> Result<(), Failure> {
+    files.check_in_place().inspect_err(|_| {
+        let carried = txn.checkpoint_all();
         if !matches!(carried, Ok(true)) {
             tracing::warn!(
                 ?carried,
@@ -150,7 +152,7 @@ fn look(txn: &mut Txn<'_>, files: &Present) -> Result<(), Failure> {
     })
 }
 
-fn gather(jobs: &Receiver<Job>, mut weight: usize, first: Run) -> (Vec<Run>, bool) {
+fn collect_group(jobs: &Receiver<Job>, mut weight: usize, first: Run) -> (Vec<Run>, bool) {
     let mut group = vec![first];
     while weight < GROUP_WEIGHT_MAX && group.len() < GROUP_JOBS_MAX {
         match jobs.try_recv() {
@@ -165,7 +167,7 @@ fn gather(jobs: &Receiver<Job>, mut weight: usize, first: Run) -> (Vec<Run>, boo
     (group, false)
 }
 
-fn refuse(group: Vec<Run>, why: &StoreError) {
+fn fail_group(group: Vec<Run>, why: &StoreError) {
     for run in group {
         // A job that is refused answers its caller itself.
         let _ = run(Err(why.clone()));
@@ -175,12 +177,12 @@ fn refuse(group: Vec<Run>, why: &StoreError) {
 fn commit(
     txn: &mut Txn<'_>,
     group: Vec<Run>,
-    files: &Present,
+    files: &OpenFiles,
     shared: &Shared,
     checkpoint: &SyncSender<()>,
 ) {
     if let Err(failure) = txn.begin() {
-        return refuse(group, &shared.judge(failure));
+        return fail_group(group, &shared.store_error(failure));
     }
     let mut replies = Vec::with_capacity(group.len());
     let mut group = group.into_iter();
@@ -200,31 +202,33 @@ fn commit(
         None => {
             let committed = txn.commit().map_err(|f| Failure::Lost(f.to_string()));
             // What is in files that nobody finds again is told to nobody.
-            let kept = committed.and_then(|committed| look(txn, files).map(|()| committed));
-            kept.map_err(|f| shared.judge(f))
+            let kept =
+                committed.and_then(|committed| check_in_place(txn, files).map(|()| committed));
+            kept.map_err(|f| shared.store_error(f))
         }
     };
     match outcome {
         Ok(committed) => {
             (shared.sink)(&committed);
             replies.into_iter().for_each(|reply| reply(Ok(())));
-            tend_log(txn, shared, checkpoint);
+            limit_log(txn, shared, checkpoint);
         }
         Err(why) => {
             replies.into_iter().for_each(|reply| reply(Err(why.clone())));
-            refuse(group.collect(), &why);
+            fail_group(group.collect(), &why);
         }
     }
 }
 
-/// Keeps the write-ahead log short: mostly beside the writer, the last pages by the writer itself, since the log begins anew only when no page is left.
-fn tend_log(txn: &mut Txn<'_>, shared: &Shared, checkpoint: &SyncSender<()>) {
+/// Keeps the write-ahead log short: mostly beside the writer, the last pages by the writer itself,
+/// since the log begins anew only when no page is left.
+fn limit_log(txn: &mut Txn<'_>, shared: &Shared, checkpoint: &SyncSender<()>) {
     let tended = txn.log_pages().and_then(|(pages, carried)| {
         if pages < CHECKPOINT_PAGES || pages == carried {
             return Ok(());
         }
         let rest = pages - carried;
-        if shared.carries.load(Ordering::Acquire) {
+        if shared.is_checkpointing.load(Ordering::Acquire) {
             if rest >= shared.log_pages_max {
                 std::thread::sleep(LOG_PAUSE);
             }
@@ -234,15 +238,15 @@ fn tend_log(txn: &mut Txn<'_>, shared: &Shared, checkpoint: &SyncSender<()>) {
         if shared.health().is_err() {
             return Ok(());
         }
-        if rest <= CHECKPOINT_REST_PAGES.max(pages / CHECKPOINT_REST_PART) {
+        if rest <= CHECKPOINT_LAST_PAGES.max(pages / CHECKPOINT_LAST_PART) {
             return txn.checkpoint();
         }
-        shared.carries.store(true, Ordering::Release);
+        shared.is_checkpointing.store(true, Ordering::Release);
         // Gone means that the store is closing.
         let _ = checkpoint.try_send(());
         Ok(())
     });
     if let Err(failure) = tended {
-        shared.judge(failure);
+        shared.store_error(failure);
     }
 }

@@ -1,15 +1,15 @@
 //! Buyers and addresses that operators turn away.
 use doorbuster_core::Millis;
 
-use crate::contract::{Block, BlockKind, BlocksMark};
+use crate::contract::{Block, BlockKind, BlocksVersion};
 
 use super::{Store, StoreResult};
 
 /// Blocks.
 impl Store {
-    /// Turns this buyer or network away until then, in place of what was said of it before; forgets blocks that are over. `None`: there are `most`
-    /// others.
-    pub async fn put_block(
+    /// Turns this buyer or network away until then, in place of what was said of it before; forgets
+    /// blocks that are over. `None`: there are `most` others.
+    pub async fn insert_block(
         &self,
         kind: BlockKind,
         value: &str,
@@ -18,8 +18,8 @@ impl Store {
         most: usize,
     ) -> StoreResult<Option<Block>> {
         match self {
-            Self::Sqlite(s) => s.put_block(kind, value, until, reason, most).await,
-            Self::Postgres(s) => Box::pin(s.put_block(kind, value, until, reason, most)).await,
+            Self::Sqlite(s) => s.insert_block(kind, value, until, reason, most).await,
+            Self::Postgres(s) => Box::pin(s.insert_block(kind, value, until, reason, most)).await,
         }
     }
 
@@ -40,10 +40,10 @@ impl Store {
     }
 
     /// What changes with them, for less than it takes to read them.
-    pub async fn blocks_mark(&self) -> StoreResult<BlocksMark> {
+    pub async fn blocks_version(&self) -> StoreResult<BlocksVersion> {
         match self {
-            Self::Sqlite(s) => s.blocks_mark().await,
-            Self::Postgres(s) => Box::pin(s.blocks_mark()).await,
+            Self::Sqlite(s) => s.blocks_version().await,
+            Self::Postgres(s) => Box::pin(s.blocks_version()).await,
         }
     }
 }

@@ -23,8 +23,8 @@ impl Store {
         }
     }
 
-    /// Spends a code for the buyer. True: it is the buyer's, by this call or by an earlier one, which costs nothing again. False: there is no such
-    /// code, or others have spent it.
+    /// Spends a code for the buyer. True: it is the buyer's, by this call or by an earlier one,
+    /// which costs nothing again. False: there is no such code, or others have spent it.
     pub async fn spend_code(
         &self,
         sale: &str,

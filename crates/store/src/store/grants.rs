@@ -1,10 +1,11 @@
 //! Grants, feeds and recalls: how units reach the slots and come back.
 use doorbuster_core::{
-    Cause, Counter, Feed, Grant, GrantId, ItemId, Recall, RecallId, RecallTarget, Seq, SlotKey,
+    CloseCause, Counter, FeedRow, Grant, GrantId, ItemId, Recall, RecallId, RecallTarget, Seq,
+    SlotKey,
 };
 
 use super::{Store, StoreResult};
-use crate::contract::Moves;
+use crate::contract::GrantTransfers;
 
 /// Grants, feeds and recalls.
 impl Store {
@@ -38,7 +39,7 @@ impl Store {
     }
 
     /// See [`doorbuster_core::stock::close`]. False if it was closed before, or never was.
-    pub async fn close_grant(&self, id: GrantId, cause: Cause) -> StoreResult<bool> {
+    pub async fn close_grant(&self, id: GrantId, cause: CloseCause) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.close_grant(id, cause).await,
             Self::Postgres(s) => Box::pin(s.close_grant(id, cause)).await,
@@ -61,7 +62,8 @@ impl Store {
         }
     }
 
-    /// Every grant of an item's slots, open or closed: newest first within a slot, slots in their order. That of its line is not among them.
+    /// Every grant of an item's slots, open or closed: newest first within a slot, slots in their
+    /// order. That of its line is not among them.
     pub async fn grants(&self, item: ItemId) -> StoreResult<Vec<Grant>> {
         match self {
             Self::Sqlite(s) => s.grants(item).await,
@@ -70,15 +72,20 @@ impl Store {
     }
 
     /// How often units moved under each grant of an item, open or closed.
-    pub async fn moves(&self, item: ItemId) -> StoreResult<Vec<Moves>> {
+    pub async fn grant_transfers(&self, item: ItemId) -> StoreResult<Vec<GrantTransfers>> {
         match self {
-            Self::Sqlite(s) => s.moves(item).await,
-            Self::Postgres(s) => Box::pin(s.moves(item)).await,
+            Self::Sqlite(s) => s.grant_transfers(item).await,
+            Self::Postgres(s) => Box::pin(s.grant_transfers(item)).await,
         }
     }
 
     /// At most `limit` rows of a grant's feed after `seq`, in their turn.
-    pub async fn feed_after(&self, id: GrantId, seq: Seq, limit: usize) -> StoreResult<Vec<Feed>> {
+    pub async fn feed_after(
+        &self,
+        id: GrantId,
+        seq: Seq,
+        limit: usize,
+    ) -> StoreResult<Vec<FeedRow>> {
         match self {
             Self::Sqlite(s) => s.feed_after(id, seq, limit).await,
             Self::Postgres(s) => Box::pin(s.feed_after(id, seq, limit)).await,
@@ -126,7 +133,7 @@ impl Store {
     }
 
     /// Closed grants of slots by cause, causes without any left out.
-    pub async fn closings(&self) -> StoreResult<Vec<(Cause, u64)>> {
+    pub async fn closings(&self) -> StoreResult<Vec<(CloseCause, u64)>> {
         match self {
             Self::Sqlite(s) => s.closings().await,
             Self::Postgres(s) => Box::pin(s.closings()).await,

@@ -1,19 +1,24 @@
 //! Payments, refunds, checkouts, an order's history, and what the built-in provider keeps.
-use doorbuster_core::event::By;
+use doorbuster_core::event::Attribution;
 use doorbuster_core::money::{
-    Capture, Captured, Checkout, CheckoutKept, Payment, Refund, RefundId, RefundNews, RefundTold,
+    Capture, CaptureOutcome, Checkout, CheckoutOutcome, Payment, Refund, RefundId,
+    RefundMessageOutcome, RefundUpdate,
 };
-use doorbuster_core::order::Changed;
+use doorbuster_core::order::ChangeOutcome;
 use doorbuster_core::{Millis, Order, TicketId};
 
-use crate::contract::{MoneyPage, MoneyQuery, PutOff, Reversal, Reversed, Reversing, Told};
+use crate::contract::{
+    CheckoutDeferral, MoneyPage, MoneyQuery, Reversal, ReversalOutcome, ReversedPayment,
+    StoredEvent,
+};
 
 use super::{Store, StoreResult};
 
 /// Payments and refunds.
 impl Store {
-    /// See [`doorbuster_core::money::capture`]. After [`Captured::Lacks`] nothing was written.
-    pub async fn capture(&self, told: Capture, last: bool) -> StoreResult<Captured> {
+    /// See [`doorbuster_core::money::capture`]. After [`CaptureOutcome::UnitsMissing`] nothing was
+    /// written.
+    pub async fn capture(&self, told: Capture, last: bool) -> StoreResult<CaptureOutcome> {
         match self {
             Self::Sqlite(s) => s.capture(told, last).await,
             Self::Postgres(s) => Box::pin(s.capture(told, last)).await,
@@ -34,8 +39,8 @@ impl Store {
         provider: String,
         event: String,
         id: RefundId,
-        news: RefundNews,
-    ) -> StoreResult<RefundTold> {
+        news: RefundUpdate,
+    ) -> StoreResult<RefundMessageOutcome> {
         match self {
             Self::Sqlite(s) => s.settle_refund(provider, event, id, news).await,
             Self::Postgres(s) => Box::pin(s.settle_refund(provider, event, id, news)).await,
@@ -43,10 +48,14 @@ impl Store {
     }
 
     /// See [`doorbuster_core::money::note_refund`].
-    pub async fn note_refund(&self, id: RefundId, news: RefundNews) -> StoreResult<Option<Refund>> {
+    pub async fn note_refund(
+        &self,
+        id: RefundId,
+        news: RefundUpdate,
+    ) -> StoreResult<Option<Refund>> {
         match self {
-            Self::Sqlite(s) => s.note_refund(id, news).await,
-            Self::Postgres(s) => Box::pin(s.note_refund(id, news)).await,
+            Self::Sqlite(s) => s.apply_refund_update(id, news).await,
+            Self::Postgres(s) => Box::pin(s.apply_refund_update(id, news)).await,
         }
     }
 
@@ -54,7 +63,7 @@ impl Store {
     pub async fn answer_refund(
         &self,
         asked: Refund,
-        news: RefundNews,
+        news: RefundUpdate,
     ) -> StoreResult<Option<Refund>> {
         match self {
             Self::Sqlite(s) => s.answer_refund(asked, news).await,
@@ -70,7 +79,8 @@ impl Store {
         }
     }
 
-    /// Lets a refund be that was given up: an operator saw to it, and says how. False: there is none that was, or it was discarded before.
+    /// Lets a refund be that was given up: an operator saw to it, and says how. False: there is
+    /// none that was, or it was discarded before.
     pub async fn discard_refund(&self, id: RefundId, why: String) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.discard_refund(id, why).await,
@@ -78,7 +88,8 @@ impl Store {
         }
     }
 
-    /// At most `limit` pending refunds that the provider is to be asked about by now, the longest due first.
+    /// At most `limit` pending refunds that the provider is to be asked about by now, the longest
+    /// due first.
     pub async fn refunds_due(&self, limit: usize) -> StoreResult<Vec<Refund>> {
         match self {
             Self::Sqlite(s) => s.refunds_due(limit).await,
@@ -121,17 +132,18 @@ impl Store {
 
 /// Money that went back without having been asked to.
 impl Store {
-    /// Writes down what a provider says of a payment that it took; the payment and its order stay as they are. What is sent back by our own refund is
-    /// none.
-    pub async fn reverse(&self, reversal: Reversal) -> StoreResult<Reversing> {
+    /// Writes down what a provider says of a payment that it took; the payment and its order stay
+    /// as they are. What is sent back by our own refund is none.
+    pub async fn record_reversal(&self, reversal: Reversal) -> StoreResult<ReversalOutcome> {
         match self {
-            Self::Sqlite(s) => s.reverse(reversal).await,
-            Self::Postgres(s) => Box::pin(s.reverse(reversal)).await,
+            Self::Sqlite(s) => s.record_reversal(reversal).await,
+            Self::Postgres(s) => Box::pin(s.record_reversal(reversal)).await,
         }
     }
 
-    /// What went back so and an operator should see, newest first, at most [`crate::limits::NOTICES_MAX`].
-    pub async fn reversals(&self) -> StoreResult<Vec<Reversed>> {
+    /// What went back so and an operator should see, newest first, at most
+    /// [`crate::limits::NOTICES_MAX`].
+    pub async fn reversals(&self) -> StoreResult<Vec<ReversedPayment>> {
         match self {
             Self::Sqlite(s) => s.reversals().await,
             Self::Postgres(s) => Box::pin(s.reversals()).await,
@@ -142,7 +154,7 @@ impl Store {
 /// Checkouts.
 impl Store {
     /// See [`doorbuster_core::money::keep_checkout`].
-    pub async fn keep_checkout(&self, checkout: Checkout) -> StoreResult<CheckoutKept> {
+    pub async fn keep_checkout(&self, checkout: Checkout) -> StoreResult<CheckoutOutcome> {
         match self {
             Self::Sqlite(s) => s.keep_checkout(checkout).await,
             Self::Postgres(s) => Box::pin(s.keep_checkout(checkout)).await,
@@ -165,8 +177,9 @@ impl Store {
         }
     }
 
-    /// At most `limit` open checkouts that are to be closed at their provider, each with its order as it is: it waits for no payment any more, or its
-    /// `pay_by` has passed. The longest due first.
+    /// At most `limit` open checkouts that are to be closed at their provider, each with its order
+    /// as it is: it waits for no payment any more, or its `pay_by` has passed. The longest due
+    /// first.
     pub async fn checkouts_to_close(&self, limit: usize) -> StoreResult<Vec<(Checkout, Order)>> {
         match self {
             Self::Sqlite(s) => s.checkouts_to_close(limit).await,
@@ -174,12 +187,13 @@ impl Store {
         }
     }
 
-    /// Leaves checkouts out of [`Store::checkouts_to_close`], each for a while from now (at least until its order is due) or until its order changes, and
-    /// notes which were asked about in vain, all in one transaction. How many of them are open still.
-    pub async fn put_off_checkouts(&self, all: Vec<PutOff>) -> StoreResult<usize> {
+    /// Leaves checkouts out of [`Store::checkouts_to_close`], each for a while from now (at least
+    /// until its order is due) or until its order changes, and notes which were asked about in
+    /// vain, all in one transaction. How many of them are open still.
+    pub async fn defer_checkouts(&self, all: Vec<CheckoutDeferral>) -> StoreResult<usize> {
         match self {
-            Self::Sqlite(s) => s.put_off_checkouts(all).await,
-            Self::Postgres(s) => Box::pin(s.put_off_checkouts(all)).await,
+            Self::Sqlite(s) => s.defer_checkouts(all).await,
+            Self::Postgres(s) => Box::pin(s.defer_checkouts(all)).await,
         }
     }
 }
@@ -187,7 +201,12 @@ impl Store {
 /// Orders in time.
 impl Store {
     /// See [`doorbuster_core::order::extend`].
-    pub async fn extend_order(&self, id: TicketId, pay_by: Millis, by: By) -> StoreResult<Changed> {
+    pub async fn extend_order(
+        &self,
+        id: TicketId,
+        pay_by: Millis,
+        by: Attribution,
+    ) -> StoreResult<ChangeOutcome> {
         match self {
             Self::Sqlite(s) => s.extend_order(id, pay_by, by).await,
             Self::Postgres(s) => Box::pin(s.extend_order(id, pay_by, by)).await,
@@ -195,7 +214,7 @@ impl Store {
     }
 
     /// What happened to an order, and to payments that named it, oldest first.
-    pub async fn history(&self, id: TicketId) -> StoreResult<Vec<Told>> {
+    pub async fn history(&self, id: TicketId) -> StoreResult<Vec<StoredEvent>> {
         match self {
             Self::Sqlite(s) => s.history(id).await,
             Self::Postgres(s) => Box::pin(s.history(id)).await,
@@ -227,10 +246,10 @@ impl Store {
     }
 
     /// Deletes those of these documents that are as they are given; how many.
-    pub async fn sandbox_forget(&self, documents: Vec<(String, String)>) -> StoreResult<usize> {
+    pub async fn sandbox_delete(&self, documents: Vec<(String, String)>) -> StoreResult<usize> {
         match self {
-            Self::Sqlite(s) => s.sandbox_forget(documents).await,
-            Self::Postgres(s) => Box::pin(s.sandbox_forget(documents)).await,
+            Self::Sqlite(s) => s.sandbox_delete(documents).await,
+            Self::Postgres(s) => Box::pin(s.sandbox_delete(documents)).await,
         }
     }
 

@@ -1,18 +1,19 @@
 //! Tickets and orders: settling, verdicts, what becomes of an order, and lists.
 use std::sync::Arc;
 
-use doorbuster_core::event::By;
-use doorbuster_core::order::{Changed, Ending, Paid};
+use doorbuster_core::event::Attribution;
+use doorbuster_core::order::{ChangeOutcome, EndReason, PayOutcome};
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::{BuyerId, ItemId, Millis, Order, RequestKey, Ticket, TicketId, TicketParts};
 
-use crate::contract::{DeadLetter, OrderPage, OrderQuery};
+use crate::contract::{DeadTicket, OrderPage, OrderQuery};
 
 use super::{Store, StoreResult};
 
 /// Tickets and orders.
 impl Store {
-    /// Resolves each ticket, all in one transaction at one instant ([`doorbuster_core::settle::settle`]); the answers stand in the tickets' order.
+    /// Resolves each ticket, all in one transaction at one instant
+    /// ([`doorbuster_core::settle::settle`]); the answers stand in the tickets' order.
     ///
     /// A ticket whose statement fails is returned and becomes a dead letter; the rest settles.
     pub async fn settle(&self, tickets: Vec<Arc<Ticket>>) -> StoreResult<Vec<Resolved>> {
@@ -30,8 +31,8 @@ impl Store {
         buyer: BuyerId,
     ) -> StoreResult<Option<Resolved>> {
         match self {
-            Self::Sqlite(s) => s.force(id, parts, buyer).await,
-            Self::Postgres(s) => Box::pin(s.force(id, parts, buyer)).await,
+            Self::Sqlite(s) => s.force_verdict(id, parts, buyer).await,
+            Self::Postgres(s) => Box::pin(s.force_verdict(id, parts, buyer)).await,
         }
     }
 
@@ -76,7 +77,12 @@ impl Store {
     }
 
     /// See [`doorbuster_core::order::end`].
-    pub async fn end_order(&self, id: TicketId, how: Ending, by: By) -> StoreResult<Changed> {
+    pub async fn end_order(
+        &self,
+        id: TicketId,
+        how: EndReason,
+        by: Attribution,
+    ) -> StoreResult<ChangeOutcome> {
         match self {
             Self::Sqlite(s) => s.end_order(id, how, by).await,
             Self::Postgres(s) => Box::pin(s.end_order(id, how, by)).await,
@@ -84,17 +90,19 @@ impl Store {
     }
 
     /// See [`doorbuster_core::order::pay`].
-    pub async fn pay_order(&self, id: TicketId) -> StoreResult<Paid> {
+    pub async fn pay_order(&self, id: TicketId) -> StoreResult<PayOutcome> {
         match self {
             Self::Sqlite(s) => s.pay_order(id).await,
             Self::Postgres(s) => Box::pin(s.pay_order(id)).await,
         }
     }
 
-    /// Expires at most `limit` reserved orders whose `pay_by` has passed, the longest due first; one with an open checkout waits for its provider first, for
-    /// [`doorbuster_core::money::Checkout::ask_ms`]. Those that it expired.
+    /// Expires at most `limit` reserved orders whose `pay_by` has passed, the longest due first;
+    /// one with an open checkout waits for its provider first, for
+    /// [`doorbuster_core::money::Checkout::provider_wait_ms`]. Those that it expired.
     ///
-    /// Of two calls at once the second one begins when the first has committed, and while it is still told of.
+    /// Of two calls at once the second one begins when the first has committed, and while it is
+    /// still told of.
     pub async fn expire_due(&self, limit: usize) -> StoreResult<Vec<Order>> {
         match self {
             Self::Sqlite(s) => s.expire_due(limit).await,
@@ -102,7 +110,8 @@ impl Store {
         }
     }
 
-    /// When the next reserved order is to be expired: the earliest `pay_by`, or that and how long the order waits for its provider where a checkout is open.
+    /// When the next reserved order is to be expired: the earliest `pay_by`, or that and how long
+    /// the order waits for its provider where a checkout is open.
     pub async fn next_due(&self) -> StoreResult<Option<Millis>> {
         match self {
             Self::Sqlite(s) => s.next_due().await,
@@ -110,25 +119,25 @@ impl Store {
         }
     }
 
-    /// The requests ([`doorbuster_core::RequestHash::half`]) of at most `limit` orders of these items, oldest first, and where to continue (`after`, 0
-    /// at first); `None`: no more.
-    pub async fn requests_of(
+    /// The requests ([`doorbuster_core::RequestHash::half`]) of at most `limit` orders of these
+    /// items, oldest first, and where to continue (`after`, 0 at first); `None`: no more.
+    pub async fn request_hashes_of(
         &self,
         items: &[ItemId],
         after: i64,
         limit: usize,
     ) -> StoreResult<(Vec<u64>, Option<i64>)> {
         match self {
-            Self::Sqlite(s) => s.requests_of(items, after, limit).await,
-            Self::Postgres(s) => Box::pin(s.requests_of(items, after, limit)).await,
+            Self::Sqlite(s) => s.request_hashes_of(items, after, limit).await,
+            Self::Postgres(s) => Box::pin(s.request_hashes_of(items, after, limit)).await,
         }
     }
 
     /// At most `limit` dead letters, newest first.
-    pub async fn dead_letters(&self, limit: usize) -> StoreResult<Vec<DeadLetter>> {
+    pub async fn dead_tickets(&self, limit: usize) -> StoreResult<Vec<DeadTicket>> {
         match self {
-            Self::Sqlite(s) => s.dead_letters(limit).await,
-            Self::Postgres(s) => Box::pin(s.dead_letters(limit)).await,
+            Self::Sqlite(s) => s.dead_tickets(limit).await,
+            Self::Postgres(s) => Box::pin(s.dead_tickets(limit)).await,
         }
     }
 }

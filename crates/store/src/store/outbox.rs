@@ -1,17 +1,20 @@
-//! The outbox: what happened in the order in which it is told, who is told of it, how far each one is, and what was given up.
+//! The outbox: what happened in the order in which it is told, who is told of it, how far each one
+//! is, and what was given up.
 use doorbuster_core::NodeId;
-use doorbuster_core::outbox::{Note, Parcel, Progress};
+use doorbuster_core::outbox::{PendingDelivery, PositionAdvance, RowChange};
 
 use crate::contract::{
-    Dead, DeadCounts, DeadId, DeadKind, DeadOutcome, Delivery, DeliveryQuery, Endpoint,
-    EndpointChange, Forget, Held, NewEndpoint, OutboxPage, Read, Redelivery, Standing,
+    Dead, DeadLetterContent, DeadLetterCounts, DeadLetterId, DeadLetterKind, DeadLetterOutcome,
+    Delivery, DeliveryQuery, Endpoint, EndpointChange, EndpointStatus, EventRead, NewEndpoint,
+    OutboxPage, Redelivery, RetentionCutoffs,
 };
 
 use super::{Store, StoreResult};
 
 /// Events in their order.
 impl Store {
-    /// Gives committed events their positions, at most `limit` of them, where positions are not given by the commit itself; how many.
+    /// Gives committed events their positions, at most `limit` of them, where positions are not
+    /// given by the commit itself; how many.
     pub async fn sequence_events(&self, limit: usize) -> StoreResult<usize> {
         match self {
             Self::Sqlite(_) => Ok(0),
@@ -27,27 +30,28 @@ impl Store {
         }
     }
 
-    /// At most `limit` events after this position, in their order. Nothing ever appears before what was read. A row that cannot be read hides no other.
-    pub async fn told_after(&self, position: i64, limit: usize) -> StoreResult<Vec<Read>> {
+    /// At most `limit` events after this position, in their order. Nothing ever appears before what
+    /// was read. A row that cannot be read hides no other.
+    pub async fn events_after(&self, position: i64, limit: usize) -> StoreResult<Vec<EventRead>> {
         match self {
-            Self::Sqlite(s) => s.told_after(position, limit).await,
-            Self::Postgres(s) => Box::pin(s.told_after(position, limit)).await,
+            Self::Sqlite(s) => s.events_after(position, limit).await,
+            Self::Postgres(s) => Box::pin(s.events_after(position, limit)).await,
         }
     }
 
     /// The event at this position, unless it is forgotten.
-    pub async fn told_at(&self, position: i64) -> StoreResult<Option<Read>> {
+    pub async fn event_at(&self, position: i64) -> StoreResult<Option<EventRead>> {
         match self {
-            Self::Sqlite(s) => s.told_at(position).await,
-            Self::Postgres(s) => Box::pin(s.told_at(position)).await,
+            Self::Sqlite(s) => s.event_at(position).await,
+            Self::Postgres(s) => Box::pin(s.event_at(position)).await,
         }
     }
 
     /// Forgets at most `limit` rows of each kind that are of use to nobody any more; how many.
-    pub async fn forget(&self, what: Forget, limit: usize) -> StoreResult<usize> {
+    pub async fn delete_expired(&self, what: RetentionCutoffs, limit: usize) -> StoreResult<usize> {
         match self {
-            Self::Sqlite(s) => s.forget(what, limit).await,
-            Self::Postgres(s) => Box::pin(s.forget(what, limit)).await,
+            Self::Sqlite(s) => s.delete_expired(what, limit).await,
+            Self::Postgres(s) => Box::pin(s.delete_expired(what, limit)).await,
         }
     }
 }
@@ -62,7 +66,8 @@ impl Store {
         }
     }
 
-    /// Adds an endpoint, which is told of what happens from now on. `None`: there are `most` already.
+    /// Adds an endpoint, which is told of what happens from now on. `None`: there are `most`
+    /// already.
     pub async fn insert_endpoint(
         &self,
         new: NewEndpoint,
@@ -94,7 +99,8 @@ impl Store {
         }
     }
 
-    /// Takes or renews the lease of an endpoint for this node; 0 gives it up. It saves work: two nodes that both tell tell twice, and no less.
+    /// Takes or renews the lease of an endpoint for this node; 0 gives it up. It saves work: two
+    /// nodes that both tell tell twice, and no less.
     pub async fn lease_endpoint(&self, id: &str, node: NodeId, lease_ms: i64) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.lease_endpoint(id, node, lease_ms).await,
@@ -103,18 +109,19 @@ impl Store {
     }
 
     /// How far each endpoint is, oldest endpoint first.
-    pub async fn standings(&self) -> StoreResult<Vec<Standing>> {
+    pub async fn endpoint_statuses(&self) -> StoreResult<Vec<EndpointStatus>> {
         match self {
-            Self::Sqlite(s) => s.standings().await,
-            Self::Postgres(s) => Box::pin(s.standings()).await,
+            Self::Sqlite(s) => s.endpoint_statuses().await,
+            Self::Postgres(s) => Box::pin(s.endpoint_statuses()).await,
         }
     }
 }
 
 /// What endpoints were not told yet.
 impl Store {
-    /// Moves an endpoint's position and adds the rows of what was not told on the way, if it is where the caller believes. False: it is not.
-    pub async fn advance_endpoint(&self, id: &str, progress: Progress) -> StoreResult<bool> {
+    /// Moves an endpoint's position and adds the rows of what was not told on the way, if it is
+    /// where the caller believes. False: it is not.
+    pub async fn advance_endpoint(&self, id: &str, progress: PositionAdvance) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.advance_endpoint(id, progress).await,
             Self::Postgres(s) => Box::pin(s.advance_endpoint(id, progress)).await,
@@ -122,7 +129,11 @@ impl Store {
     }
 
     /// At most `limit` pending rows of an endpoint, by position.
-    pub async fn pending_deliveries(&self, id: &str, limit: usize) -> StoreResult<Vec<Parcel>> {
+    pub async fn pending_deliveries(
+        &self,
+        id: &str,
+        limit: usize,
+    ) -> StoreResult<Vec<PendingDelivery>> {
         match self {
             Self::Sqlite(s) => s.pending_deliveries(id, limit).await,
             Self::Postgres(s) => Box::pin(s.pending_deliveries(id, limit)).await,
@@ -130,10 +141,10 @@ impl Store {
     }
 
     /// Notes what came of trying pending rows; one that is not pending any more stays as it is.
-    pub async fn note_deliveries(&self, id: &str, notes: Vec<Note>) -> StoreResult<()> {
+    pub async fn record_deliveries(&self, id: &str, notes: Vec<RowChange>) -> StoreResult<()> {
         match self {
-            Self::Sqlite(s) => s.note_deliveries(id, notes).await,
-            Self::Postgres(s) => Box::pin(s.note_deliveries(id, notes)).await,
+            Self::Sqlite(s) => s.record_deliveries(id, notes).await,
+            Self::Postgres(s) => Box::pin(s.record_deliveries(id, notes)).await,
         }
     }
 
@@ -145,7 +156,8 @@ impl Store {
         }
     }
 
-    /// Tells an endpoint of one event once more, whatever became of it before; at most `most` may be pending.
+    /// Tells an endpoint of one event once more, whatever became of it before; at most `most` may
+    /// be pending.
     pub async fn redeliver(&self, id: &str, position: i64, most: usize) -> StoreResult<Redelivery> {
         match self {
             Self::Sqlite(s) => s.redeliver(id, position, most).await,
@@ -157,54 +169,67 @@ impl Store {
 /// Dead letters of every kind.
 impl Store {
     /// A page of what was given up of one kind and not seen to, newest first.
-    pub async fn dead(
+    pub async fn list_dead_letters(
         &self,
-        kind: DeadKind,
+        kind: DeadLetterKind,
         after: Option<i64>,
         limit: usize,
     ) -> StoreResult<OutboxPage<Dead>> {
         match self {
-            Self::Sqlite(s) => s.dead(kind, after, limit).await,
-            Self::Postgres(s) => Box::pin(s.dead(kind, after, limit)).await,
+            Self::Sqlite(s) => s.list_dead_letters(kind, after, limit).await,
+            Self::Postgres(s) => Box::pin(s.list_dead_letters(kind, after, limit)).await,
         }
     }
 
-    /// One dead letter with what it holds. `None`: there is none of this id, or somebody has seen to it.
-    pub async fn dead_letter(&self, id: DeadId) -> StoreResult<Option<(Dead, Held)>> {
+    /// One dead letter with what it holds. `None`: there is none of this id, or somebody has seen
+    /// to it.
+    pub async fn dead_letter(
+        &self,
+        id: DeadLetterId,
+    ) -> StoreResult<Option<(Dead, DeadLetterContent)>> {
         match self {
             Self::Sqlite(s) => s.dead_letter(id).await,
             Self::Postgres(s) => Box::pin(s.dead_letter(id)).await,
         }
     }
 
-    /// Tries it again, from the first try on; at most `most` deliveries may be pending at its endpoint.
-    pub async fn retry_dead(&self, id: DeadId, most: usize) -> StoreResult<DeadOutcome> {
-        if let DeadId::Refund(refund) = id {
+    /// Tries it again, from the first try on; at most `most` deliveries may be pending at its
+    /// endpoint.
+    pub async fn retry_dead_letter(
+        &self,
+        id: DeadLetterId,
+        most: usize,
+    ) -> StoreResult<DeadLetterOutcome> {
+        if let DeadLetterId::Refund(refund) = id {
             let retried = self.retry_refund(refund).await?;
-            return Ok(if retried.is_some() { DeadOutcome::Done } else { DeadOutcome::NotFound });
+            return Ok(if retried.is_some() {
+                DeadLetterOutcome::Done
+            } else {
+                DeadLetterOutcome::NotFound
+            });
         }
         match self {
-            Self::Sqlite(s) => s.retry_dead(id, most).await,
-            Self::Postgres(s) => Box::pin(s.retry_dead(id, most)).await,
+            Self::Sqlite(s) => s.retry_dead_letter(id, most).await,
+            Self::Postgres(s) => Box::pin(s.retry_dead_letter(id, most)).await,
         }
     }
 
     /// Lets it be, and keeps why. False: there is no such dead letter, or somebody has seen to it.
-    pub async fn discard_dead(&self, id: DeadId, why: String) -> StoreResult<bool> {
-        if let DeadId::Refund(refund) = id {
+    pub async fn discard_dead_letter(&self, id: DeadLetterId, why: String) -> StoreResult<bool> {
+        if let DeadLetterId::Refund(refund) = id {
             return self.discard_refund(refund, why).await;
         }
         match self {
-            Self::Sqlite(s) => s.discard_dead(id, why).await,
-            Self::Postgres(s) => Box::pin(s.discard_dead(id, why)).await,
+            Self::Sqlite(s) => s.discard_dead_letter(id, why).await,
+            Self::Postgres(s) => Box::pin(s.discard_dead_letter(id, why)).await,
         }
     }
 
     /// How many of each kind were given up and not seen to.
-    pub async fn dead_counts(&self) -> StoreResult<DeadCounts> {
+    pub async fn dead_letter_counts(&self) -> StoreResult<DeadLetterCounts> {
         match self {
-            Self::Sqlite(s) => s.dead_counts().await,
-            Self::Postgres(s) => Box::pin(s.dead_counts()).await,
+            Self::Sqlite(s) => s.dead_letter_counts().await,
+            Self::Postgres(s) => Box::pin(s.dead_letter_counts()).await,
         }
     }
 }

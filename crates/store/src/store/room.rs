@@ -1,26 +1,28 @@
 //! Waiting rooms: places, the draw, and who is called in.
 use doorbuster_core::BuyerId;
 use doorbuster_core::gate::draw::{Lot, Seed};
-use doorbuster_core::gate::room::Shop;
+use doorbuster_core::gate::room::RoomSupply;
 
-use crate::contract::{Entered, WaitingPlace, WaitingRoom, WaitingView};
+use crate::contract::{EnterOutcome, RoomVisitor, WaitingRoom, WaitingRoomView};
 
 use super::{Store, StoreResult};
 
 /// Waiting rooms.
 impl Store {
-    /// Makes the sale's room from this seed unless it has one, and closes its draw if the sale has opened. `None`: no such sale.
+    /// Makes the sale's room from this seed unless it has one, and closes its draw if the sale has
+    /// opened. `None`: no such sale.
     pub async fn open_room(&self, sale: &str, seed: Seed) -> StoreResult<Option<WaitingRoom>> {
         Ok(self.enter_room(sale, seed, Vec::new()).await?.map(|(room, _)| room))
     }
 
-    /// The same, and gives each of these buyers a place who has none, or whose admission has lapsed; the answers stand in the buyers' order.
+    /// The same, and gives each of these buyers a place who has none, or whose admission has
+    /// lapsed; the answers stand in the buyers' order.
     pub async fn enter_room(
         &self,
         sale: &str,
         seed: Seed,
         buyers: Vec<BuyerId>,
-    ) -> StoreResult<Option<(WaitingRoom, Vec<Entered>)>> {
+    ) -> StoreResult<Option<(WaitingRoom, Vec<EnterOutcome>)>> {
         match self {
             Self::Sqlite(s) => s.enter_room(sale, seed, buyers).await,
             Self::Postgres(s) => Box::pin(s.enter_room(sale, seed, buyers)).await,
@@ -28,31 +30,35 @@ impl Store {
     }
 
     /// The rooms of these sales, in no order. Those that were not made are left out.
-    pub async fn rooms(&self, sales: Vec<String>) -> StoreResult<Vec<WaitingRoom>> {
+    pub async fn waiting_rooms(&self, sales: Vec<String>) -> StoreResult<Vec<WaitingRoom>> {
         match self {
-            Self::Sqlite(s) => s.rooms(sales).await,
-            Self::Postgres(s) => Box::pin(s.rooms(sales)).await,
+            Self::Sqlite(s) => s.waiting_rooms(sales).await,
+            Self::Postgres(s) => Box::pin(s.waiting_rooms(sales)).await,
         }
     }
 
     /// The places that these buyers have, in no order.
-    pub async fn places(&self, sale: &str, buyers: Vec<BuyerId>) -> StoreResult<Vec<WaitingPlace>> {
+    pub async fn visitors(
+        &self,
+        sale: &str,
+        buyers: Vec<BuyerId>,
+    ) -> StoreResult<Vec<RoomVisitor>> {
         match self {
-            Self::Sqlite(s) => s.places(sale, buyers).await,
-            Self::Postgres(s) => Box::pin(s.places(sale, buyers)).await,
+            Self::Sqlite(s) => s.visitors(sale, buyers).await,
+            Self::Postgres(s) => Box::pin(s.visitors(sale, buyers)).await,
         }
     }
 
     /// At most `limit` places that were called in, of ranks above `after`, by rank.
-    pub async fn called_after(
+    pub async fn admitted_after(
         &self,
         sale: &str,
         after: u64,
         limit: usize,
-    ) -> StoreResult<Vec<WaitingPlace>> {
+    ) -> StoreResult<Vec<RoomVisitor>> {
         match self {
-            Self::Sqlite(s) => s.called_after(sale, after, limit).await,
-            Self::Postgres(s) => Box::pin(s.called_after(sale, after, limit)).await,
+            Self::Sqlite(s) => s.admitted_after(sale, after, limit).await,
+            Self::Postgres(s) => Box::pin(s.admitted_after(sale, after, limit)).await,
         }
     }
 
@@ -70,34 +76,37 @@ impl Store {
     }
 
     /// The sale's room and its shop, in one snapshot. `None`: it has no room.
-    pub async fn view_room(&self, sale: &str) -> StoreResult<Option<WaitingView>> {
+    pub async fn waiting_room_view(&self, sale: &str) -> StoreResult<Option<WaitingRoomView>> {
         match self {
-            Self::Sqlite(s) => s.view_room(sale).await,
-            Self::Postgres(s) => Box::pin(s.view_room(sale)).await,
+            Self::Sqlite(s) => s.waiting_room_view(sale).await,
+            Self::Postgres(s) => Box::pin(s.waiting_room_view(sale)).await,
         }
     }
 
-    /// Calls in as many as the rules say ([`Shop::calls`]), but `calls_max` at most, for `for_ms` from now, judging by the snapshot's admissions and by the
-    /// stock as it is. Those who were called, by rank; nobody, when the line was called further since the snapshot.
-    pub async fn call_in(
+    /// Calls in as many as the rules say ([`RoomSupply::calls`]), but `calls_max` at most, for
+    /// `for_ms` from now, judging by the snapshot's admissions and by the stock as it is. Those who
+    /// were called, by rank; nobody, when the line was called further since the snapshot.
+    pub async fn admit_visitors(
         &self,
         sale: &str,
-        seen: &WaitingView,
+        seen: &WaitingRoomView,
         calls_max: u64,
         for_ms: i64,
-    ) -> StoreResult<Vec<WaitingPlace>> {
-        let (called, shop): (u64, Shop) = (seen.room.line.called, seen.shop);
+    ) -> StoreResult<Vec<RoomVisitor>> {
+        let (called, shop): (u64, RoomSupply) = (seen.room.line.called, seen.shop);
         match self {
-            Self::Sqlite(s) => s.call_in(sale, called, shop, calls_max, for_ms).await,
-            Self::Postgres(s) => Box::pin(s.call_in(sale, called, shop, calls_max, for_ms)).await,
+            Self::Sqlite(s) => s.admit_visitors(sale, called, shop, calls_max, for_ms).await,
+            Self::Postgres(s) => {
+                Box::pin(s.admit_visitors(sale, called, shop, calls_max, for_ms)).await
+            }
         }
     }
 
     /// Keeps a room that opens by itself open for `for_ms` from now.
-    pub async fn hold_room(&self, sale: &str, for_ms: i64) -> StoreResult<()> {
+    pub async fn keep_room_open(&self, sale: &str, for_ms: i64) -> StoreResult<()> {
         match self {
-            Self::Sqlite(s) => s.hold_room(sale, for_ms).await,
-            Self::Postgres(s) => Box::pin(s.hold_room(sale, for_ms)).await,
+            Self::Sqlite(s) => s.keep_room_open(sale, for_ms).await,
+            Self::Postgres(s) => Box::pin(s.keep_room_open(sale, for_ms)).await,
         }
     }
 }

@@ -1,23 +1,25 @@
-//! What a node reads again when nothing that it knew can be relied on, and what it must not read again and again.
+//! What a node reads again when nothing that it knew can be relied on, and what it must not read
+//! again and again.
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use doorbuster_store::conformance::Rig;
+use doorbuster_store::conformance::Fixture;
 
 use crate::cluster::{self, Cluster};
-use crate::rig::open_postgres;
+use crate::fixture::open_postgres;
 
 /// More than fit in two pages.
 const ORDERS: usize = 11_000;
 const WITHIN: Duration = Duration::from_secs(120);
 
 /// Waits until the node was told of so many orders, and gives their keys.
-async fn told(rig: &Rig, orders: usize) -> BTreeSet<String> {
+async fn told(fixture: &Fixture, orders: usize) -> BTreeSet<String> {
     let (since, mut keys) = (Instant::now(), BTreeSet::new());
     while keys.len() < orders {
         assert!(since.elapsed() < WITHIN, "told of {} of {orders}", keys.len());
         keys.extend(
-            rig.told
+            fixture
+                .commits
                 .take()
                 .iter()
                 .flat_map(|c| &c.orders)
@@ -42,35 +44,35 @@ fn copy_orders(cluster: &Cluster, database: &str) {
 async fn a_node_that_knows_nothing_reads_every_order_and_meanwhile_refuses_nobody() {
     let cluster = cluster::shared();
     let database = cluster.database();
-    let rig = open_postgres(&cluster.url(&database), 1).await;
-    let grant = rig.slot(100, 100, 50).await;
-    rig.reserve(&grant, 1, "anna", 1).await;
+    let fixture = open_postgres(&cluster.url(&database), 1).await;
+    let grant = fixture.slot(100, 100, 50).await;
+    fixture.reserve(&grant, 1, "anna", 1).await;
     copy_orders(cluster, &database);
-    told(&rig, ORDERS + 1).await;
+    told(&fixture, ORDERS + 1).await;
     // A node that has run for less than what it goes back by knows nothing after its session broke.
     let looks = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
     cluster.psql(&database, looks).expect("a session of its own");
     let since = Instant::now();
-    while rig.store.unseen_for() < Duration::from_secs(60) {
+    while fixture.store.staleness() < Duration::from_secs(60) {
         assert!(since.elapsed() < WITHIN, "until all is read, what it shows counts for nothing");
         tokio::task::yield_now().await;
     }
-    told(&rig, ORDERS + 1).await;
-    while rig.store.unseen_for() > Duration::from_secs(2) {
+    told(&fixture, ORDERS + 1).await;
+    while fixture.store.staleness() > Duration::from_secs(2) {
         assert!(since.elapsed() < WITHIN, "then it counts again");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    rig.store.close().await;
+    fixture.store.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_that_came_with_a_dump_are_not_news_at_every_look() {
     let cluster = cluster::shared();
     let database = cluster.database();
-    let rig = open_postgres(&cluster.url(&database), 1).await;
-    let grant = rig.slot(100, 100, 50).await;
-    rig.reserve(&grant, 1, "anna", 1).await;
-    rig.store.close().await;
+    let fixture = open_postgres(&cluster.url(&database), 1).await;
+    let grant = fixture.slot(100, 100, 50).await;
+    fixture.reserve(&grant, 1, "anna", 1).await;
+    fixture.store.close().await;
     // As a dump brings them: written by transactions that this server has not counted to.
     for table in ["catalogue", "item", "slot_grant", "orders"] {
         cluster
@@ -78,15 +80,15 @@ async fn rows_that_came_with_a_dump_are_not_news_at_every_look() {
             .expect("writes");
     }
     let again = open_postgres(&cluster.url(&database), 2).await;
-    again.told.forget();
+    again.commits.forget();
     // Three looks, each of which would tell of it.
     for n in 2..5 {
         let made = again.reserve(&grant, n, "bert", 1).await;
-        let told = again.told.take();
+        let told = again.commits.take();
         let keys: Vec<_> = told.iter().flat_map(|c| &c.orders).map(|order| order.id).collect();
         assert_eq!(keys, [made.id]);
         assert!(told.iter().all(|c| !c.sales), "nobody changed a sale");
     }
-    again.adds_up().await;
+    again.check_invariants().await;
     again.store.close().await;
 }

@@ -1,11 +1,12 @@
-//! A database one version ahead: a node of this version goes on with it, another one starts, and both leave alone what only a newer version writes.
+//! A database one version ahead: a node of this version goes on with it, another one starts, and
+//! both leave alone what only a newer version writes.
 use doorbuster_core::OrderState;
-use doorbuster_core::event::By;
-use doorbuster_core::order::Ending;
+use doorbuster_core::event::Attribution;
+use doorbuster_core::order::EndReason;
 
 use crate::cluster;
+use crate::fixture::open_postgres;
 use crate::nodes::two;
-use crate::rig::open_postgres;
 
 /// A version that adds a column to every table, which every row so far has.
 const LATER: &str = "DO $$ DECLARE name text; BEGIN
@@ -32,18 +33,22 @@ async fn what_only_a_newer_version_writes_is_left_alone() {
     let left = cluster.psql(&database, LEFT).expect("a query");
     assert_eq!(left.trim(), "1|1|1|3|1");
     let starts = open_postgres(&cluster.url(&database), 3).await;
-    for (rig, order, n) in [(&runs, &first, 4), (&starts, &second, 5)] {
-        let new = rig.reserve(&grant, n, &format!("buyer-{n}"), 1).await;
-        let read = rig.store.order(new.id).await.expect("reads").expect("it is there");
+    for (fixture, order, n) in [(&runs, &first, 4), (&starts, &second, 5)] {
+        let new = fixture.reserve(&grant, n, &format!("buyer-{n}"), 1).await;
+        let read = fixture.store.order(new.id).await.expect("reads").expect("it is there");
         assert_eq!((read.units, read.state), (new.units, OrderState::Reserved));
-        rig.store.end_order(order.id, Ending::Cancel, By::BUYER.clone()).await.expect("writes");
-        let ended = rig.store.order(order.id).await.expect("reads").expect("it is there");
+        fixture
+            .store
+            .end_order(order.id, EndReason::Cancel, Attribution::BUYER.clone())
+            .await
+            .expect("writes");
+        let ended = fixture.store.order(order.id).await.expect("reads").expect("it is there");
         assert_eq!(ended.state, OrderState::Cancelled);
     }
     // What was cancelled is in the pool again.
     starts.expect_units(item, 5, 2, 3, 0).await;
     assert_eq!(cluster.psql(&database, LEFT).expect("a query"), left);
-    for rig in [runs, starts] {
-        rig.store.close().await;
+    for fixture in [runs, starts] {
+        fixture.store.close().await;
     }
 }

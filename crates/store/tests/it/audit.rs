@@ -1,10 +1,11 @@
-//! What the audit finds of units and money that do not add up, on each backend; and that a database of the version before is taken over.
-use doorbuster_core::money::{Capture, Captured, Money, PaymentId, RefundCause};
+//! What the audit finds of units and money that do not add up, on each backend; and that a database
+//! of the version before is taken over.
+use doorbuster_core::money::{Capture, CaptureOutcome, Money, PaymentId, RefundCause};
 use doorbuster_core::{Counter, Order, OrderState, Stock};
-use doorbuster_store::conformance::{HOLD_MS, Rig};
+use doorbuster_store::conformance::{Fixture, HOLD_MS};
 
 use crate::cluster;
-use crate::rig::{Dir, open, open_postgres};
+use crate::fixture::{Dir, open, open_postgres};
 
 mod migrations {
     refinery::embed_migrations!("migrations");
@@ -45,7 +46,8 @@ const DAMAGES: [(&str, &str, &str); 10] = [
     ),
     (
         "UPDATE payment SET grant_id = 5 WHERE id = 'pay_1'",
-        "UPDATE payment SET grant_id = (SELECT grant_id FROM payment WHERE id = 'pay_2') WHERE id = 'pay_1'",
+        "UPDATE payment SET grant_id = (SELECT grant_id FROM payment WHERE id = 'pay_2') WHERE id \
+         = 'pay_1'",
         "pay_1",
     ),
     (
@@ -63,31 +65,33 @@ const DAMAGES: [(&str, &str, &str); 10] = [
 ];
 
 /// A paid order, and one with a payment of another amount.
-async fn one_paid_and_one_mistaken(rig: &Rig) {
-    let grant = rig.slot(20, 10, 3).await;
+async fn one_paid_and_one_mistaken(fixture: &Fixture) {
+    let grant = fixture.slot(20, 10, 3).await;
     let (paid, mistaken) =
-        (rig.reserve(&grant, 1, "anna", 2).await, rig.reserve(&grant, 2, "bert", 1).await);
-    let came = rig.store.capture(message(&paid, "pay_1", 3_998), true).await.expect("writes");
-    assert!(matches!(came, Captured::Paid(_)));
-    let came = rig.store.capture(message(&mistaken, "pay_2", 1), true).await.expect("writes");
-    assert!(matches!(came, Captured::Refund(refund) if refund.cause == RefundCause::Mismatch));
-    rig.adds_up().await;
+        (fixture.reserve(&grant, 1, "anna", 2).await, fixture.reserve(&grant, 2, "bert", 1).await);
+    let came = fixture.store.capture(message(&paid, "pay_1", 3_998), true).await.expect("writes");
+    assert!(matches!(came, CaptureOutcome::Paid(_)));
+    let came = fixture.store.capture(message(&mistaken, "pay_2", 1), true).await.expect("writes");
+    assert!(
+        matches!(came, CaptureOutcome::Refund(refund) if refund.cause == RefundCause::Mismatch)
+    );
+    fixture.check_invariants().await;
 }
 
-async fn each_is_found(rig: &Rig, run: impl Fn(&str)) {
-    one_paid_and_one_mistaken(rig).await;
+async fn each_is_found(fixture: &Fixture, run: impl Fn(&str)) {
+    one_paid_and_one_mistaken(fixture).await;
     for (damage, repair, words) in DAMAGES {
         run(damage);
-        let found = rig.store.check().await.expect("reads").findings;
+        let found = fixture.store.check().await.expect("reads").findings;
         assert!(
             found.iter().any(|f| f.rule == "I5" && f.detail.contains(words)),
             "{damage}: {found:?}"
         );
         run(repair);
-        rig.adds_up().await;
+        fixture.check_invariants().await;
     }
-    assert_eq!(rig.store.check().await.expect("reads").notices.len(), 1);
-    rig.store.close().await;
+    assert_eq!(fixture.store.check().await.expect("reads").notices.len(), 1);
+    fixture.store.close().await;
 }
 
 /// Each damage of units, its repair, and the rule that is broken. Anna has two units and Bert one.
@@ -107,15 +111,15 @@ const UNIT_DAMAGES: [(&str, &str, &str); 9] = [
     ("UPDATE feed SET seq = 2", "UPDATE feed SET seq = 1", "I6"),
 ];
 
-async fn each_unit_is_found(rig: &Rig, run: impl Fn(&str)) {
-    let grant = rig.slot(20, 10, 3).await;
+async fn each_unit_is_found(fixture: &Fixture, run: impl Fn(&str)) {
+    let grant = fixture.slot(20, 10, 3).await;
     let (_, bert) =
-        (rig.reserve(&grant, 1, "anna", 2).await, rig.reserve(&grant, 2, "bert", 1).await);
-    rig.store.refill(grant.id, 1, Counter::A).await.expect("writes");
-    rig.adds_up().await;
+        (fixture.reserve(&grant, 1, "anna", 2).await, fixture.reserve(&grant, 2, "bert", 1).await);
+    fixture.store.refill(grant.id, 1, Counter::A).await.expect("writes");
+    fixture.check_invariants().await;
     for (damage, repair, rule) in UNIT_DAMAGES {
         run(damage);
-        let found = rig.store.check().await.expect("reads").findings;
+        let found = fixture.store.check().await.expect("reads").findings;
         assert!(
             found.iter().any(|f| f.rule == rule && f.item == Some(grant.slot.item)),
             "{damage}: {found:?}"
@@ -123,26 +127,28 @@ async fn each_unit_is_found(rig: &Rig, run: impl Fn(&str)) {
         let names_bert = found.iter().any(|f| f.detail.contains(&bert.id.to_string()));
         assert_eq!(names_bert, damage.starts_with("UPDATE quota SET used"), "{damage}: {found:?}");
         run(repair);
-        rig.adds_up().await;
+        fixture.check_invariants().await;
     }
-    rig.store.close().await;
+    fixture.store.close().await;
 }
 
 #[tokio::test]
 async fn units_that_do_not_add_up_are_found() {
     let dir = Dir::new();
-    let rig = open(dir.path());
+    let fixture = open(dir.path());
     let shell = dir.shell();
-    each_unit_is_found(&rig, |sql| assert!(shell.execute(sql, []).expect("a change") > 0, "{sql}"))
-        .await;
+    each_unit_is_found(&fixture, |sql| {
+        assert!(shell.execute(sql, []).expect("a change") > 0, "{sql}")
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn units_that_do_not_add_up_in_postgresql_are_found() {
     let cluster = cluster::shared();
     let database = cluster.database();
-    let rig = open_postgres(&cluster.url(&database), 1).await;
-    each_unit_is_found(&rig, |sql| drop(cluster.psql(&database, sql).expect("a change"))).await;
+    let fixture = open_postgres(&cluster.url(&database), 1).await;
+    each_unit_is_found(&fixture, |sql| drop(cluster.psql(&database, sql).expect("a change"))).await;
     let kept = cluster.psql(&database, "DELETE FROM orders").expect_err("orders stay");
     assert!(kept.contains("never"), "{kept}");
 }
@@ -150,9 +156,9 @@ async fn units_that_do_not_add_up_in_postgresql_are_found() {
 #[tokio::test]
 async fn money_that_does_not_add_up_is_found() {
     let dir = Dir::new();
-    let rig = open(dir.path());
+    let fixture = open(dir.path());
     let shell = dir.shell();
-    each_is_found(&rig, |sql| assert!(shell.execute(sql, []).expect("a change") > 0, "{sql}"))
+    each_is_found(&fixture, |sql| assert!(shell.execute(sql, []).expect("a change") > 0, "{sql}"))
         .await;
 }
 
@@ -160,15 +166,15 @@ async fn money_that_does_not_add_up_is_found() {
 async fn money_that_does_not_add_up_in_postgresql_is_found() {
     let cluster = cluster::shared();
     let database = cluster.database();
-    let rig = open_postgres(&cluster.url(&database), 1).await;
-    each_is_found(&rig, |sql| drop(cluster.psql(&database, sql).expect("a change"))).await;
+    let fixture = open_postgres(&cluster.url(&database), 1).await;
+    each_is_found(&fixture, |sql| drop(cluster.psql(&database, sql).expect("a change"))).await;
 }
 
 #[tokio::test]
 async fn an_order_is_never_paid_by_two_payments() {
     let dir = Dir::new();
-    let rig = open(dir.path());
-    one_paid_and_one_mistaken(&rig).await;
+    let fixture = open(dir.path());
+    one_paid_and_one_mistaken(&fixture).await;
     let second = "INSERT INTO payment SELECT seq + 9, 'pay_9', provider, order_id, grant_id, n, amount_minor, currency, state, at
                   FROM payment WHERE id = 'pay_1'";
     let refused = dir.shell().execute(second, []).expect_err("it is refused").to_string();
@@ -179,10 +185,11 @@ async fn an_order_is_never_paid_by_two_payments() {
         .expect_err("refused")
         .to_string();
     assert!(changed.contains("not changed"), "{changed}");
-    rig.store.close().await;
+    fixture.store.close().await;
 }
 
-/// What the version before left: a hold that waits, and an order that was paid without a payment, as nobody could pay otherwise.
+/// What the version before left: a hold that waits, and an order that was paid without a payment,
+/// as nobody could pay otherwise.
 const BEFORE: &str = "
     INSERT INTO sale (id, title, phase, front_door, version, created_at, opened_at) VALUES ('old', 'Old', 'open', '{}', 2, 1, 1);
     INSERT INTO item (id, sale_id, name, title, description, price_minor, currency, limit_per_buyer, hold_ms, initial_total, total, pool, paid)
@@ -230,25 +237,28 @@ async fn a_database_of_the_version_before_is_taken_over() {
         shell.execute(order, row).expect("a row");
     }
     shell.close().expect("closes");
-    let rig = open(dir.path());
-    assert_eq!(rig.store.order(anna.id).await.expect("reads"), Some(anna.clone()));
-    assert_eq!(rig.store.next_due().await.expect("reads"), Some(anna.pay_by));
+    let fixture = open(dir.path());
+    assert_eq!(fixture.store.order(anna.id).await.expect("reads"), Some(anna.clone()));
+    assert_eq!(fixture.store.next_due().await.expect("reads"), Some(anna.pay_by));
     assert_eq!(
-        rig.store.history(anna.id).await.expect("reads"),
+        fixture.store.history(anna.id).await.expect("reads"),
         [],
         "what happened before was not kept"
     );
-    rig.expect_units(item, 10, 7, 1, 2).await;
-    rig.clock.pass(HOLD_MS);
-    let expired = rig.store.expire_due(9).await.expect("writes");
+    fixture.expect_units(item, 10, 7, 1, 2).await;
+    fixture.clock.advance(HOLD_MS);
+    let expired = fixture.store.expire_due(9).await.expect("writes");
     assert_eq!(
         expired.iter().map(|o| (o.id, o.state)).collect::<Vec<_>>(),
         [(anna.id, OrderState::Expired)]
     );
-    assert_eq!(rig.store.history(anna.id).await.expect("reads").len(), 1);
-    let second = rig.store.capture(message(&bert, "pay_1", 3_998), false).await.expect("writes");
-    assert!(matches!(second, Captured::Refund(refund) if refund.cause == RefundCause::Second));
-    rig.expect_units(item, 11, 7, 0, 2).await;
-    rig.store.close().await;
+    assert_eq!(fixture.store.history(anna.id).await.expect("reads").len(), 1);
+    let second =
+        fixture.store.capture(message(&bert, "pay_1", 3_998), false).await.expect("writes");
+    assert!(
+        matches!(second, CaptureOutcome::Refund(refund) if refund.cause == RefundCause::Second)
+    );
+    fixture.expect_units(item, 11, 7, 0, 2).await;
+    fixture.store.close().await;
     ids.store.close().await;
 }

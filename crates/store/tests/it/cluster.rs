@@ -1,4 +1,5 @@
-//! A private PostgreSQL for the tests, on a socket in a directory of its own, which goes with the test program however that ends.
+//! A private PostgreSQL for the tests, on a socket in a directory of its own, which goes with the
+//! test program however that ends.
 use std::fs::Permissions;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -12,7 +13,8 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// The user that it runs as when the tests run as root, whom PostgreSQL refuses.
 const USER: &str = "postgres";
 
-/// Runs PostgreSQL and does what it is told on its input; at the end of that, which is also the end of the test program, it stops and cleans up.
+/// Runs PostgreSQL and does what it is told on its input; at the end of that, which is also the end
+/// of the test program, it stops and cleans up.
 const KEEPER: &str = r#"
 trap '' INT TERM HUP
 dir=$1; shift

@@ -1,14 +1,14 @@
 //! The conformance suite on every backend.
-use doorbuster_store::conformance::line::{ends as line_ends, orders as line_orders};
 use doorbuster_store::conformance::money::races::late;
-use doorbuster_store::conformance::money::{by_hand, checkouts, pages, races, told};
+use doorbuster_store::conformance::money::{checkouts, history, operator, pages, races};
+use doorbuster_store::conformance::waitlist::{ends as line_ends, orders as line_orders};
 use doorbuster_store::conformance::{
-    Rig, blocks, books, codes, grants, line, lists, money, once, orders, outbox, recalls, rooms,
-    sales, settle,
+    Fixture, blocks, challenge, codes, grants, lists, money, orders, outbox, recalls,
+    reconciliation, rooms, sales, settle, waitlist,
 };
 
 use crate::cluster;
-use crate::rig::{Dir, open, open_postgres};
+use crate::fixture::{Dir, open, open_postgres};
 
 macro_rules! every {
     ($($module:ident: $($body:ident),+;)+) => {
@@ -31,19 +31,19 @@ macro_rules! every {
     };
 }
 
-async fn on_sqlite<F: Future<Output = ()>>(body: impl FnOnce(Rig) -> F) {
+async fn on_sqlite<F: Future<Output = ()>>(body: impl FnOnce(Fixture) -> F) {
     let dir = Dir::new();
-    let rig = open(dir.path());
-    let store = rig.store.clone();
-    body(rig).await;
+    let fixture = open(dir.path());
+    let store = fixture.store.clone();
+    body(fixture).await;
     store.close().await;
 }
 
-async fn on_postgres<F: Future<Output = ()>>(body: impl FnOnce(Rig) -> F) {
+async fn on_postgres<F: Future<Output = ()>>(body: impl FnOnce(Fixture) -> F) {
     let cluster = cluster::shared();
-    let rig = open_postgres(&cluster.url(&cluster.database()), 1).await;
-    let store = rig.store.clone();
-    body(rig).await;
+    let fixture = open_postgres(&cluster.url(&cluster.database()), 1).await;
+    let store = fixture.store.clone();
+    body(fixture).await;
     store.close().await;
 }
 
@@ -74,12 +74,12 @@ every! {
         a_patch_cannot_reach_what_is_the_stores, only_a_draft_is_deleted, a_sale_walks_through_its_phases,
         counts_are_asked_for_by_item, keys_come_and_go, one_node_leads_at_a_time, actions_are_noted,
         a_spread_changes_before_the_sale_opens, nodes_live_as_long_as_they_beat;
-    once:
+    challenge:
         what_is_spent_stays_spent, of_answers_at_once_one_is_first, wrong_answers_are_counted_for_a_while,
         of_wrong_answers_at_once_as_many_are_looked_at_as_may_be, what_has_ended_counts_for_nothing, what_has_ended_is_forgotten;
     blocks:
         blocks_hold_until_they_are_over, a_mark_changes_with_the_blocks, blocks_are_bounded;
-    books:
+    reconciliation:
         movements_end_at_the_counts, books_add_up, money_for_nothing_is_elsewhere;
     codes:
         a_code_is_spent_once_by_each_buyer, of_a_crowd_as_many_spend_a_code_as_it_has_uses, codes_go_with_their_sale;
@@ -91,14 +91,14 @@ every! {
         a_late_payment_takes_what_is_there, a_late_payment_waits_for_units_in_slots, a_late_payment_beyond_the_limit_is_refunded,
         a_late_payment_for_what_is_gone_is_refunded, a_failed_payment_may_succeed_yet, a_refunded_order_refunds_its_payment,
         a_refund_is_tried_again_and_given_up;
-    by_hand:
+    operator:
         what_is_given_back_by_hand_hurries_a_question, a_refund_that_was_let_be_is_a_dead_letter_again_after_news, an_answer_that_is_older_than_a_message_is_not_taken, a_late_word_that_a_refund_was_taken_counts_though_it_was_given_up, a_reversal_is_taken_once, each_dispute_is_as_its_provider_said_last;
     pages:
         money_is_listed_page_by_page, a_document_is_swapped_by_one, money_that_went_back_is_noticed;
     checkouts:
         an_order_keeps_one_checkout, expiry_waits_for_the_provider, a_question_in_vain_begins_the_grace,
         a_page_of_checkouts_is_put_off, checkouts_of_what_ended_are_to_be_closed, an_order_gets_more_time;
-    told:
+    history:
         an_order_has_a_history, only_what_happened_is_told, a_batch_tells_of_each_order, a_sale_tells_that_it_opened_and_closed;
     outbox:
         events_are_told_in_their_order_as_they_were, endpoints_come_change_and_go, a_secret_is_replaced_while_the_old_one_signs,
@@ -108,7 +108,7 @@ every! {
         paying_cancelling_expiring_and_extending_at_once, two_payments_and_an_ending_at_once;
     late:
         late_payments_and_rivals_for_what_came_back;
-    line:
+    waitlist:
         a_buyer_has_one_place, a_crowd_joins_at_once, a_line_is_for_what_is_held_out, those_in_line_are_served_by_turn,
         served_at_once_nobody_is_twice, whoever_has_enough_is_passed_over, a_place_is_given_up_once, a_line_is_no_longer_than_what_may_come_back, a_line_stands_while_its_sale_does,
         the_verdict_of_a_place_that_waits_is_not_forced;

@@ -1,13 +1,14 @@
-//! What a disk does to a store: it is full, or the process dies. Whatever was told is there afterwards.
+//! What a disk does to a store: it is full, or the process dies. Whatever was told is there
+//! afterwards.
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use doorbuster_core::{TicketId, Verdict};
-use doorbuster_store::conformance::{Clock, Rig, Told};
+use doorbuster_store::conformance::{Clock, CommitLog, Fixture};
 use doorbuster_store::{Store, StoreError};
 
-use crate::rig::{Dir, open, options};
+use crate::fixture::{Dir, open, options};
 
 const DIR: &str = "DOORBUSTER_TEST_DIR";
 const CHILD: &str = "disk::child_that_settles_until_it_cannot";
@@ -17,15 +18,17 @@ const CHILD: &str = "disk::child_that_settles_until_it_cannot";
 #[ignore = "other tests run it in a process of its own"]
 async fn child_that_settles_until_it_cannot() {
     let dir = std::env::var(DIR).expect("the parent names it");
-    let (clock, told) = (Clock::new(), Told::default());
+    let (clock, told) = (Clock::new(), CommitLog::default());
     let (options, fatal) = options(Path::new(&dir), &clock, &told);
-    let rig = Rig { store: Store::open_sqlite(options).expect("opens"), clock, told };
-    let grant = rig.slot(900_000_000, 900_000_000, 1).await;
+    let fixture =
+        Fixture { store: Store::open_sqlite(options).expect("opens"), clock, commits: told };
+    let grant = fixture.slot(900_000_000, 900_000_000, 1).await;
     for batch in 0_u64.. {
         let numbers = batch * 20 + 1..=batch * 20 + 20;
-        let tickets = numbers
-            .map(|n| rig.ticket(&grant, n, &format!("buyer-{n}"), "a-key-that-takes-some-room", 1));
-        match rig.store.settle(tickets.collect()).await {
+        let tickets = numbers.map(|n| {
+            fixture.ticket(&grant, n, &format!("buyer-{n}"), "a-key-that-takes-some-room", 1)
+        });
+        match fixture.store.settle(tickets.collect()).await {
             Ok(resolved) => {
                 assert!(resolved.iter().all(|r| r.verdict == Verdict::Reserved));
                 resolved.iter().for_each(|r| println!("told {}", r.id));
@@ -36,18 +39,18 @@ async fn child_that_settles_until_it_cannot() {
             }
             Err(other) => panic!("not an error to go on from: {other}"),
         }
-        rig.told.forget();
+        fixture.commits.forget();
     }
     let reasons = fatal.lock().expect("nobody panicked").clone();
     assert_eq!(reasons.len(), 1, "told once: {reasons:?}");
     for refused in [
-        rig.store.health().await.err(),
-        rig.store.lead(1, 1).await.err(),
-        rig.store.sales().await.err(),
+        fixture.store.health().await.err(),
+        fixture.store.take_leader_lease(1, 1).await.err(),
+        fixture.store.sales().await.err(),
     ] {
         assert!(matches!(refused, Some(StoreError::Fatal(_))), "{refused:?}");
     }
-    rig.store.close().await;
+    fixture.store.close().await;
     println!("stopped in good order");
 }
 
@@ -84,19 +87,19 @@ fn listen(child: &mut Child, mut stop: impl FnMut(&str) -> bool) -> (Vec<TicketI
 
 /// Opens what the child left, and looks for everything that it told.
 async fn expect_told(dir: &Dir, told: &[TicketId]) {
-    let rig = open(dir.path());
+    let fixture = open(dir.path());
     for id in told {
         assert!(
-            rig.store.order(*id).await.expect("reads").is_some(),
+            fixture.store.order(*id).await.expect("reads").is_some(),
             "{id} was told and is not there"
         );
     }
-    rig.adds_up().await;
-    let grant = rig.store.open_grants().await.expect("reads").remove(0);
+    fixture.check_invariants().await;
+    let grant = fixture.store.open_grants().await.expect("reads").remove(0);
     let next = grant.max_n.0 + 1;
-    rig.reserve(&grant, next, "one-more", 1).await;
-    rig.adds_up().await;
-    rig.store.close().await;
+    fixture.reserve(&grant, next, "one-more", 1).await;
+    fixture.check_invariants().await;
+    fixture.store.close().await;
 }
 
 #[tokio::test]

@@ -1,24 +1,27 @@
-//! Erasing a buyer, in both stores: afterwards no column of any table holds the id, by the database's own catalogue, so that a column that is added later
-//! is looked at as well; and everything adds up under the other name.
+//! Erasing a buyer, in both stores: afterwards no column of any table holds the id, by the
+//! database's own catalogue, so that a column that is added later is looked at as well; and
+//! everything adds up under the other name.
 use std::collections::BTreeSet;
 
-use doorbuster_core::event::By;
+use doorbuster_core::event::Attribution;
 use doorbuster_core::gate::draw::Seed;
-use doorbuster_core::line::{Joined, Left};
 use doorbuster_core::money::{
-    Capture, Captured, Checkout, CheckoutKept, Money, PaymentId, RefundId, RefundNews,
+    Capture, CaptureOutcome, Checkout, CheckoutOutcome, Money, PaymentId, RefundId, RefundUpdate,
 };
-use doorbuster_core::order::{Changed, Ending};
-use doorbuster_core::sale::Step;
+use doorbuster_core::order::{ChangeOutcome, EndReason};
+use doorbuster_core::sale::PhaseStep;
+use doorbuster_core::waitlist::{JoinOutcome, LeaveOutcome};
 use doorbuster_core::{
     BuyerId, Grant, ItemId, Order, OrderState, RequestKey, SlotKey, Stock, Verdict,
 };
-use doorbuster_store::conformance::{HOLD_MS, Rig, id_key, new_item, new_sale};
-use doorbuster_store::limits::ERASE_ROWS;
-use doorbuster_store::{BlockKind, CodesOutcome, Erased, HeldBack, Holds, OrderQuery, Traces};
+use doorbuster_store::conformance::{Fixture, HOLD_MS, id_key, new_item, new_sale};
+use doorbuster_store::limits::ERASE_ROWS_MAX;
+use doorbuster_store::{
+    BlockKind, BuyerTraces, CodesOutcome, Erased, OrderQuery, RetainReason, RetainedRows,
+};
 
 use crate::cluster;
-use crate::rig::{Dir, open, open_postgres};
+use crate::fixture::{Dir, open, open_postgres};
 
 #[path = "erase/shell.rs"]
 pub mod shell;
@@ -31,21 +34,21 @@ const SEED: [u8; 32] = [3; 32];
 /// A ticket of so many units cannot be settled.
 const POISON: u32 = 4;
 
-pub async fn on_sqlite<F: Future<Output = Shell>>(body: impl FnOnce(Rig, Shell) -> F) {
+pub async fn on_sqlite<F: Future<Output = Shell>>(body: impl FnOnce(Fixture, Shell) -> F) {
     let dir = Dir::new();
-    let rig = open(dir.path());
-    let store = rig.store.clone();
-    let shell = body(rig, Shell::Sqlite(dir)).await;
+    let fixture = open(dir.path());
+    let store = fixture.store.clone();
+    let shell = body(fixture, Shell::Sqlite(dir)).await;
     store.close().await;
     drop(shell);
 }
 
-pub async fn on_postgres<F: Future<Output = Shell>>(body: impl FnOnce(Rig, Shell) -> F) {
+pub async fn on_postgres<F: Future<Output = Shell>>(body: impl FnOnce(Fixture, Shell) -> F) {
     let cluster = cluster::shared();
     let database = cluster.database();
-    let rig = open_postgres(&cluster.url(&database), 1).await;
-    let store = rig.store.clone();
-    body(rig, Shell::Postgres(database)).await;
+    let fixture = open_postgres(&cluster.url(&database), 1).await;
+    let store = fixture.store.clone();
+    body(fixture, Shell::Postgres(database)).await;
     store.close().await;
 }
 
@@ -62,11 +65,11 @@ fn key(n: u64) -> String {
     format!("cart-of-{BUYER}-{n}")
 }
 
-async fn reserve(rig: &Rig, grant: &Grant, n: u64) -> Order {
-    rig.settle(&rig.ticket(grant, n, BUYER, &key(n), 1)).await.order.expect("an order")
+async fn reserve(fixture: &Fixture, grant: &Grant, n: u64) -> Order {
+    fixture.settle(&fixture.ticket(grant, n, BUYER, &key(n), 1)).await.order.expect("an order")
 }
 
-async fn pay(rig: &Rig, order: &Order) {
+async fn pay(fixture: &Fixture, order: &Order) {
     let told = Capture {
         event: format!("evt_{}", order.id),
         provider: "paybank".to_owned(),
@@ -74,39 +77,39 @@ async fn pay(rig: &Rig, order: &Order) {
         order: order.id.to_string(),
         money: Money { minor: 1_999 * i64::from(order.units.get()), currency: "EUR".to_owned() },
     };
-    assert!(matches!(rig.store.capture(told, false).await, Ok(Captured::Paid(_))));
+    assert!(matches!(fixture.store.capture(told, false).await, Ok(CaptureOutcome::Paid(_))));
 }
 
-async fn end(rig: &Rig, order: &Order, how: Ending) {
-    let ended = rig.store.end_order(order.id, how, By::BUYER.clone()).await;
-    assert!(matches!(ended, Ok(Changed::Done(_))), "{ended:?}");
+async fn end(fixture: &Fixture, order: &Order, how: EndReason) {
+    let ended = fixture.store.end_order(order.id, how, Attribution::BUYER.clone()).await;
+    assert!(matches!(ended, Ok(ChangeOutcome::Done(_))), "{ended:?}");
 }
 
-async fn step(rig: &Rig, sale: &str, step: Step) {
-    rig.store.step_sale(sale, step).await.expect("writes");
+async fn step(fixture: &Fixture, sale: &str, step: PhaseStep) {
+    fixture.store.step_sale(sale, step).await.expect("writes");
 }
 
 /// A sale with two items of one slot each.
-async fn sale(rig: &Rig, id: &str) -> Vec<ItemId> {
+async fn sale(fixture: &Fixture, id: &str) -> Vec<ItemId> {
     let items =
         vec![new_item("phone", Stock::Counted(20), 6), new_item("rare", Stock::Counted(1), 6)];
     let sale =
-        rig.store.create_sale(new_sale(id, items)).await.expect("writes").expect("a free id");
+        fixture.store.create_sale(new_sale(id, items)).await.expect("writes").expect("a free id");
     sale.items.iter().map(|item| item.id).collect()
 }
 
-async fn grant(rig: &Rig, item: ItemId, units: u64) -> Grant {
-    rig.open(SlotKey { item, index: 0 }, units).await
+async fn grant(fixture: &Fixture, item: ItemId, units: u64) -> Grant {
+    fixture.open(SlotKey { item, index: 0 }, units).await
 }
 
 /// Erases until nothing is left that can be; what was.
-async fn erase(rig: &Rig) -> Erased {
+async fn erase(fixture: &Fixture) -> Erased {
     let mut all = Erased::default();
     loop {
-        let some = rig.store.erase_some(&anna()).await.expect("writes");
-        assert!(some.orders <= ERASE_ROWS as u64, "{some:?}");
+        let some = fixture.store.erase_batch(&anna()).await.expect("writes");
+        assert!(some.orders <= ERASE_ROWS_MAX as u64, "{some:?}");
         // At every commit, whatever is left.
-        rig.adds_up().await;
+        fixture.check_invariants().await;
         if some == Erased::default() {
             return all;
         }
@@ -114,12 +117,12 @@ async fn erase(rig: &Rig) -> Erased {
     }
 }
 
-async fn traces(rig: &Rig) -> Traces {
-    rig.store.traces(&anna()).await.expect("reads")
+async fn traces(fixture: &Fixture) -> BuyerTraces {
+    fixture.store.traces(&anna()).await.expect("reads")
 }
 
-fn held(sale: &str, why: Holds, orders: u64, other: u64) -> HeldBack {
-    HeldBack { sale: sale.to_owned(), why, orders, other }
+fn held(sale: &str, why: RetainReason, orders: u64, other: u64) -> RetainedRows {
+    RetainedRows { sale: sale.to_owned(), why, orders, other }
 }
 
 /// The buyer's orders, by what becomes of them.
@@ -137,74 +140,78 @@ impl Orders {
     }
 }
 
-async fn buy(rig: &Rig, grant: &Grant) -> Orders {
+async fn buy(fixture: &Fixture, grant: &Grant) -> Orders {
     let orders = Orders {
-        paid: reserve(rig, grant, 1).await,
-        cancelled: reserve(rig, grant, 2).await,
-        reserved: reserve(rig, grant, 3).await,
-        refunded: reserve(rig, grant, 4).await,
-        at_provider: reserve(rig, grant, 5).await,
+        paid: reserve(fixture, grant, 1).await,
+        cancelled: reserve(fixture, grant, 2).await,
+        reserved: reserve(fixture, grant, 3).await,
+        refunded: reserve(fixture, grant, 4).await,
+        at_provider: reserve(fixture, grant, 5).await,
     };
-    pay(rig, &orders.paid).await;
-    end(rig, &orders.cancelled, Ending::Cancel).await;
-    pay(rig, &orders.refunded).await;
-    end(rig, &orders.refunded, Ending::Refund).await;
+    pay(fixture, &orders.paid).await;
+    end(fixture, &orders.cancelled, EndReason::Cancel).await;
+    pay(fixture, &orders.refunded).await;
+    end(fixture, &orders.refunded, EndReason::Refund).await;
     let checkout = Checkout {
         order: orders.at_provider.id,
         provider: "paybank".to_owned(),
         session: "one".to_owned(),
         url: "https://pay.example/one".to_owned(),
-        expires_at: rig.clock.now().plus(HOLD_MS),
+        expires_at: fixture.clock.now().plus(HOLD_MS),
         open: true,
-        at: rig.clock.now(),
+        at: fixture.clock.now(),
         asked_at: None,
     };
-    assert!(matches!(rig.store.keep_checkout(checkout).await, Ok(CheckoutKept::Kept(_))));
-    end(rig, &orders.at_provider, Ending::Cancel).await;
+    assert!(matches!(fixture.store.keep_checkout(checkout).await, Ok(CheckoutOutcome::Kept(_))));
+    end(fixture, &orders.at_provider, EndReason::Cancel).await;
     orders
 }
 
 /// Leaves the buyer in every table that can hold one, in the sale `spring`.
-async fn everywhere(rig: &Rig, shell: &Shell) -> Orders {
-    let items = sale(rig, "spring").await;
+async fn everywhere(fixture: &Fixture, shell: &Shell) -> Orders {
+    let items = sale(fixture, "spring").await;
     assert_eq!(
-        rig.store.add_codes("spring", vec![[1; 32]], 3).await.expect("writes"),
+        fixture.store.add_codes("spring", vec![[1; 32]], 3).await.expect("writes"),
         CodesOutcome::Done
     );
-    assert!(rig.store.spend_code("spring", [1; 32], &anna()).await.expect("writes"));
+    assert!(fixture.store.spend_code("spring", [1; 32], &anna()).await.expect("writes"));
     let crowd = ["bert", BUYER, "carl"].map(|name| BuyerId::new(name).expect("a name"));
-    rig.store
+    fixture
+        .store
         .enter_room("spring", Seed::new(SEED), crowd.to_vec())
         .await
         .expect("writes")
         .expect("a sale");
-    step(rig, "spring", Step::Open).await;
-    let phone = grant(rig, items[0], 15).await;
-    let orders = buy(rig, &phone).await;
-    let refused = rig.settle(&rig.ticket(&phone, 6, BUYER, &key(6), 7)).await;
+    step(fixture, "spring", PhaseStep::Open).await;
+    let phone = grant(fixture, items[0], 15).await;
+    let orders = buy(fixture, &phone).await;
+    let refused = fixture.settle(&fixture.ticket(&phone, 6, BUYER, &key(6), 7)).await;
     assert_eq!(refused.verdict, Verdict::LimitReached);
     shell.poison(POISON);
-    let lost = rig.settle(&rig.ticket(&phone, 7, BUYER, &key(7), POISON)).await;
+    let lost = fixture.settle(&fixture.ticket(&phone, 7, BUYER, &key(7), POISON)).await;
     assert_eq!(lost.verdict, Verdict::Unavailable);
-    let letter = &rig.store.dead_letters(1).await.expect("reads")[0];
+    let letter = &fixture.store.dead_tickets(1).await.expect("reads")[0];
     assert!(
         letter.reason.contains("poison") && !letter.reason.contains(BUYER),
         "{}",
         letter.reason
     );
-    let rare = grant(rig, items[1], 1).await;
-    rig.reserve(&rare, 1, "bert", 1).await;
+    let rare = grant(fixture, items[1], 1).await;
+    fixture.reserve(&rare, 1, "bert", 1).await;
     let join = async |n| {
-        let joined =
-            rig.store.join_line(items[1], anna(), RequestKey::new(&key(n)).expect("a key")).await;
-        let Ok(Joined::Done(place)) = joined else { panic!("{joined:?}") };
+        let joined = fixture
+            .store
+            .join_waitlist(items[1], anna(), RequestKey::new(&key(n)).expect("a key"))
+            .await;
+        let Ok(JoinOutcome::Done(place)) = joined else { panic!("{joined:?}") };
         place
     };
     let left = join(8).await;
-    assert!(matches!(rig.store.leave_line(left.id).await, Ok(Left::Done(_))));
+    assert!(matches!(fixture.store.leave_waitlist(left.id).await, Ok(LeaveOutcome::Done(_))));
     join(10).await;
-    rig.store
-        .put_block(BlockKind::Buyer, BUYER, None, "a robot", 9)
+    fixture
+        .store
+        .insert_block(BlockKind::Buyer, BUYER, None, "a robot", 9)
         .await
         .expect("writes")
         .expect("there is room");
@@ -222,13 +229,13 @@ const FILLED: [&str; 13] = [
     "orders.buyer",
     "orders.request_key",
     "quota.buyer",
-    "waiting_place.buyer",
+    "waiting_room_visitor.buyer",
     "waitlist.buyer",
     "waitlist.request_key",
 ];
 
-async fn nothing_is_left(rig: Rig, shell: Shell) -> Shell {
-    let orders = everywhere(&rig, &shell).await;
+async fn nothing_is_left(fixture: Fixture, shell: Shell) -> Shell {
+    let orders = everywhere(&fixture, &shell).await;
     assert_eq!(shell.holding(BUYER), FILLED.map(str::to_owned).into());
     for column in shell
         .columns()
@@ -240,36 +247,39 @@ async fn nothing_is_left(rig: Rig, shell: Shell) -> Shell {
             "{column} can hold a buyer and is not filled here"
         );
     }
-    a_finding_names_nobody(&rig, &shell).await;
-    let autumn = sale(&rig, "autumn").await;
-    step(&rig, "autumn", Step::Open).await;
-    let last = reserve(&rig, &grant(&rig, autumn[0], 2).await, 9).await;
-    end(&rig, &last, Ending::Cancel).await;
+    a_finding_names_nobody(&fixture, &shell).await;
+    let autumn = sale(&fixture, "autumn").await;
+    step(&fixture, "autumn", PhaseStep::Open).await;
+    let last = reserve(&fixture, &grant(&fixture, autumn[0], 2).await, 9).await;
+    end(&fixture, &last, EndReason::Cancel).await;
 
     // While sales are on, nothing is touched.
-    let on = traces(&rig).await;
+    let on = traces(&fixture).await;
     assert_eq!((on.orders, on.other, on.blocked), (0, 0, true));
     assert_eq!(
         on.held_back,
-        [held("autumn", Holds::NotClosed, 1, 1), held("spring", Holds::NotClosed, 5, 13)],
+        [
+            held("autumn", RetainReason::NotClosed, 1, 1),
+            held("spring", RetainReason::NotClosed, 5, 13)
+        ],
         "{on:?}"
     );
-    assert_eq!(erase(&rig).await, Erased::default());
+    assert_eq!(erase(&fixture).await, Erased::default());
 
-    step(&rig, "spring", Step::Close).await;
+    step(&fixture, "spring", PhaseStep::Close).await;
     let waits = |why| held("spring", why, 1, 0);
     let expected = [
-        held("autumn", Holds::NotClosed, 1, 1),
-        waits(Holds::OpenCheckout),
-        waits(Holds::RefundDue),
-        waits(Holds::Unpaid),
+        held("autumn", RetainReason::NotClosed, 1, 1),
+        waits(RetainReason::OpenCheckout),
+        waits(RetainReason::RefundDue),
+        waits(RetainReason::Unpaid),
     ];
-    let closed = traces(&rig).await;
+    let closed = traces(&fixture).await;
     assert_eq!((closed.orders, closed.other, &closed.held_back[..]), (2, 13, &expected[..]));
-    assert_eq!(erase(&rig).await, Erased { orders: 2, other: 13 });
-    assert_eq!(traces(&rig).await, Traces { orders: 0, other: 0, ..closed });
+    assert_eq!(erase(&fixture).await, Erased { orders: 2, other: 13 });
+    assert_eq!(traces(&fixture).await, BuyerTraces { orders: 0, other: 0, ..closed });
     let item = orders.paid.item;
-    let shares = async |buyer: BuyerId| rig.store.quota(item, buyer).await.expect("reads");
+    let shares = async |buyer: BuyerId| fixture.store.quota(item, buyer).await.expect("reads");
     assert_eq!(
         (shares(anna()).await, shares(other_name()).await),
         (1, 1),
@@ -277,37 +287,47 @@ async fn nothing_is_left(rig: Rig, shell: Shell) -> Shell {
     );
 
     // What waited for money has had its end.
-    end(&rig, &orders.reserved, Ending::Cancel).await;
+    end(&fixture, &orders.reserved, EndReason::Cancel).await;
     assert!(
-        rig.store.close_checkout(orders.at_provider.id, "one".to_owned()).await.expect("writes")
+        fixture
+            .store
+            .close_checkout(orders.at_provider.id, "one".to_owned())
+            .await
+            .expect("writes")
     );
-    let refund = RefundId::of(&PaymentId(format!("pay_{}", orders.refunded.id)));
-    rig.store.note_refund(refund, RefundNews::Settled).await.expect("writes").expect("a refund");
-    assert_eq!(erase(&rig).await, Erased { orders: 3, other: 0 });
-    step(&rig, "autumn", Step::Close).await;
-    assert_eq!(erase(&rig).await, Erased { orders: 1, other: 1 });
+    let refund = RefundId::for_payment(&PaymentId(format!("pay_{}", orders.refunded.id)));
+    fixture
+        .store
+        .note_refund(refund, RefundUpdate::Settled)
+        .await
+        .expect("writes")
+        .expect("a refund");
+    assert_eq!(erase(&fixture).await, Erased { orders: 3, other: 0 });
+    step(&fixture, "autumn", PhaseStep::Close).await;
+    assert_eq!(erase(&fixture).await, Erased { orders: 1, other: 1 });
     assert_eq!(shell.holding(BUYER), ["block.value".to_owned()].into(), "an operator's own word");
-    let soon = rig.clock.now().plus(1_000);
-    rig.store
-        .put_block(BlockKind::Buyer, BUYER, Some(soon), "", 9)
+    let soon = fixture.clock.now().plus(1_000);
+    fixture
+        .store
+        .insert_block(BlockKind::Buyer, BUYER, Some(soon), "", 9)
         .await
         .expect("writes")
         .expect("there is room");
-    rig.clock.pass(2_000);
-    assert!(!traces(&rig).await.blocked, "it is over");
-    assert_eq!(erase(&rig).await, Erased { orders: 0, other: 1 });
+    fixture.clock.advance(2_000);
+    assert!(!traces(&fixture).await.blocked, "it is over");
+    assert_eq!(erase(&fixture).await, Erased { orders: 0, other: 1 });
     assert_eq!(shell.holding(BUYER), BTreeSet::new());
-    assert_eq!(traces(&rig).await, Traces::default());
+    assert_eq!(traces(&fixture).await, BuyerTraces::default());
 
-    is_all_there(&rig, &orders).await;
+    is_all_there(&fixture, &orders).await;
     shell
 }
 
 /// What the audit finds goes to the log.
-async fn a_finding_names_nobody(rig: &Rig, shell: &Shell) {
+async fn a_finding_names_nobody(fixture: &Fixture, shell: &Shell) {
     for (change, is_sound) in [('+', false), ('-', true)] {
         shell.ask(&format!("UPDATE quota SET used = used {change} 1 WHERE buyer = '{BUYER}'"));
-        let found = rig.store.check().await.expect("reads").findings;
+        let found = fixture.store.check().await.expect("reads").findings;
         assert_eq!(found.is_empty(), is_sound, "{found:?}");
         assert!(
             found.iter().all(|it| it.detail.contains("ord_") && !it.detail.contains(BUYER)),
@@ -317,13 +337,13 @@ async fn a_finding_names_nobody(rig: &Rig, shell: &Shell) {
 }
 
 /// Under the other name everything is as it was.
-async fn is_all_there(rig: &Rig, orders: &Orders) {
+async fn is_all_there(fixture: &Fixture, orders: &Orders) {
     let query = |buyer| OrderQuery { buyer: Some(buyer), limit: 100, ..OrderQuery::default() };
-    assert_eq!(rig.store.orders(query(anna())).await.expect("reads").orders, []);
-    let found = rig.store.orders(query(other_name())).await.expect("reads").orders;
+    assert_eq!(fixture.store.orders(query(anna())).await.expect("reads").orders, []);
+    let found = fixture.store.orders(query(other_name())).await.expect("reads").orders;
     assert_eq!(found.len(), 6);
     for before in orders.all() {
-        let now = rig
+        let now = fixture
             .store
             .order(before.id)
             .await
@@ -337,38 +357,39 @@ async fn is_all_there(rig: &Rig, orders: &Orders) {
             (now.item, now.units, now.reserved_at),
             (before.item, before.units, before.reserved_at)
         );
-        let told = rig.store.history(before.id).await.expect("reads");
+        let told = fixture.store.history(before.id).await.expect("reads");
         assert!(told.len() >= 2, "{told:?}");
-        let found = rig.store.order_of(now.buyer.clone(), now.key.clone()).await.expect("reads");
+        let found =
+            fixture.store.order_of(now.buyer.clone(), now.key.clone()).await.expect("reads");
         assert_eq!(found, Some(now));
     }
     // Whoever has the seed cannot find the name by its lot.
-    let drawn = rig.store.drawn_after("spring", None, 9).await.expect("reads");
+    let drawn = fixture.store.drawn_after("spring", None, 9).await.expect("reads");
     assert!(drawn.iter().any(|(_, buyer)| *buyer == other_name()) && drawn.len() == 3, "{drawn:?}");
     assert!(
         drawn.iter().all(|(lot, buyer)| *lot == Seed::new(SEED).lot(buyer.as_str())),
         "{drawn:?}"
     );
     // A refund of what was paid goes on as before.
-    end(rig, &orders.paid, Ending::Refund).await;
-    assert_eq!(rig.store.quota(orders.paid.item, other_name()).await.expect("reads"), 0);
-    rig.adds_up().await;
+    end(fixture, &orders.paid, EndReason::Refund).await;
+    assert_eq!(fixture.store.quota(orders.paid.item, other_name()).await.expect("reads"), 0);
+    fixture.check_invariants().await;
 }
 
 /// More orders than one transaction takes, all expired.
-async fn many_take_several_transactions(rig: Rig, shell: Shell) -> Shell {
-    let many = ERASE_ROWS as u64 + 50;
-    let item = rig.item(Stock::Counted(many), 1_000).await;
-    let grant = grant(&rig, item, many).await;
-    let tickets = (1..=many).map(|n| rig.ticket(&grant, n, BUYER, &key(n), 1)).collect();
-    rig.store.settle(tickets).await.expect("settles");
-    rig.clock.pass(HOLD_MS + 1);
-    while !rig.store.expire_due(100).await.expect("writes").is_empty() {}
-    step(&rig, "sale-0", Step::Close).await;
-    assert_eq!(traces(&rig).await.orders, many);
-    let first = rig.store.erase_some(&anna()).await.expect("writes");
-    assert_eq!(first.orders, ERASE_ROWS as u64);
-    let rest = erase(&rig).await;
+async fn many_take_several_transactions(fixture: Fixture, shell: Shell) -> Shell {
+    let many = ERASE_ROWS_MAX as u64 + 50;
+    let item = fixture.item(Stock::Counted(many), 1_000).await;
+    let grant = grant(&fixture, item, many).await;
+    let tickets = (1..=many).map(|n| fixture.ticket(&grant, n, BUYER, &key(n), 1)).collect();
+    fixture.store.settle(tickets).await.expect("settles");
+    fixture.clock.advance(HOLD_MS + 1);
+    while !fixture.store.expire_due(100).await.expect("writes").is_empty() {}
+    step(&fixture, "sale-0", PhaseStep::Close).await;
+    assert_eq!(traces(&fixture).await.orders, many);
+    let first = fixture.store.erase_batch(&anna()).await.expect("writes");
+    assert_eq!(first.orders, ERASE_ROWS_MAX as u64);
+    let rest = erase(&fixture).await;
     assert_eq!(
         (rest.orders, first.other + rest.other),
         (50, many),
@@ -379,29 +400,31 @@ async fn many_take_several_transactions(rig: Rig, shell: Shell) -> Shell {
 }
 
 /// Two who erase and one who refunds meet on the same orders.
-async fn erasing_and_refunding_at_once(rig: Rig, shell: Shell) -> Shell {
+async fn erasing_and_refunding_at_once(fixture: Fixture, shell: Shell) -> Shell {
     const ORDERS: u64 = 20;
-    let item = rig.item(Stock::Counted(ORDERS), 100).await;
-    let grant = grant(&rig, item, ORDERS).await;
+    let item = fixture.item(Stock::Counted(ORDERS), 100).await;
+    let grant = grant(&fixture, item, ORDERS).await;
     let mut orders = Vec::new();
     for n in 1..=ORDERS {
-        orders.push(reserve(&rig, &grant, n).await);
-        pay(&rig, &orders[orders.len() - 1]).await;
+        orders.push(reserve(&fixture, &grant, n).await);
+        pay(&fixture, &orders[orders.len() - 1]).await;
     }
-    step(&rig, "sale-0", Step::Close).await;
-    let erase =
-        async || while rig.store.erase_some(&anna()).await.expect("writes") != Erased::default() {};
+    step(&fixture, "sale-0", PhaseStep::Close).await;
+    let erase = async || {
+        while fixture.store.erase_batch(&anna()).await.expect("writes") != Erased::default() {}
+    };
     let refund = async || {
         for order in &orders {
-            end(&rig, order, Ending::Refund).await;
+            end(&fixture, order, EndReason::Refund).await;
         }
     };
     tokio::join!(erase(), erase(), refund());
-    rig.adds_up().await;
+    fixture.check_invariants().await;
     for order in &orders {
-        let refund = RefundId::of(&PaymentId(format!("pay_{}", order.id)));
-        rig.store
-            .note_refund(refund, RefundNews::Settled)
+        let refund = RefundId::for_payment(&PaymentId(format!("pay_{}", order.id)));
+        fixture
+            .store
+            .note_refund(refund, RefundUpdate::Settled)
             .await
             .expect("writes")
             .expect("a refund");
@@ -409,11 +432,11 @@ async fn erasing_and_refunding_at_once(rig: Rig, shell: Shell) -> Shell {
     erase().await;
     assert_eq!(shell.holding(BUYER), BTreeSet::new());
     for order in &orders {
-        let now = rig.store.order(order.id).await.expect("reads").expect("an order");
+        let now = fixture.store.order(order.id).await.expect("reads").expect("an order");
         assert_eq!((now.state, now.buyer), (OrderState::Refunded, other_name()));
     }
-    assert_eq!(rig.store.quota(item, other_name()).await.expect("reads"), 0);
-    rig.adds_up().await;
+    assert_eq!(fixture.store.quota(item, other_name()).await.expect("reads"), 0);
+    fixture.check_invariants().await;
     shell
 }
 
@@ -436,20 +459,21 @@ macro_rules! both {
 
 both!(nothing_is_left, many_take_several_transactions, erasing_and_refunding_at_once);
 
-/// What the file's free places still hold goes when it is written anew; nothing of the name is left then, nor in the log.
+/// What the file's free places still hold goes when it is written anew; nothing of the name is left
+/// then, nor in the log.
 #[tokio::test]
 async fn a_file_that_is_written_anew_holds_nothing() {
     let dir = Dir::new();
-    let rig = open(dir.path());
-    let item = rig.item(Stock::Counted(300), 1_000).await;
-    let grant = grant(&rig, item, 300).await;
-    let tickets = (1..=300).map(|n| rig.ticket(&grant, n, BUYER, &key(n), 1)).collect();
-    rig.store.settle(tickets).await.expect("settles");
-    rig.clock.pass(HOLD_MS + 1);
-    while !rig.store.expire_due(100).await.expect("writes").is_empty() {}
-    step(&rig, "sale-0", Step::Close).await;
-    erase(&rig).await;
-    rig.store.close().await;
+    let fixture = open(dir.path());
+    let item = fixture.item(Stock::Counted(300), 1_000).await;
+    let grant = grant(&fixture, item, 300).await;
+    let tickets = (1..=300).map(|n| fixture.ticket(&grant, n, BUYER, &key(n), 1)).collect();
+    fixture.store.settle(tickets).await.expect("settles");
+    fixture.clock.advance(HOLD_MS + 1);
+    while !fixture.store.expire_due(100).await.expect("writes").is_empty() {}
+    step(&fixture, "sale-0", PhaseStep::Close).await;
+    erase(&fixture).await;
+    fixture.store.close().await;
     dir.shell()
         .execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")
         .expect("nobody else has it");
@@ -460,6 +484,6 @@ async fn a_file_that_is_written_anew_holds_nothing() {
         assert!(!found, "{} holds the name", path.display());
     }
     let again = open(dir.path());
-    again.adds_up().await;
+    again.check_invariants().await;
     again.store.close().await;
 }

@@ -1,15 +1,16 @@
-//! What happened, in PostgreSQL: readers who continue by position miss nothing, whoever commits when; and money that is told of at two nodes at once.
+//! What happened, in PostgreSQL: readers who continue by position miss nothing, whoever commits
+//! when; and money that is told of at two nodes at once.
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use doorbuster_core::event::{Actor, By, EventType, Subject};
+use doorbuster_core::event::{Actor, Attribution, EventType, Subject};
 use doorbuster_core::money::{Capture, Money, PaymentId};
-use doorbuster_core::order::Ending;
+use doorbuster_core::order::EndReason;
 use doorbuster_core::{Order, OrderState, TicketId};
-use doorbuster_store::conformance::{HOLD_MS, Rig};
-use doorbuster_store::{MoneyQuery, Store, Told};
+use doorbuster_store::conformance::{Fixture, HOLD_MS};
+use doorbuster_store::{MoneyQuery, Store, StoredEvent};
 use tokio::task::JoinSet;
 use tokio_postgres::{Client, NoTls};
 
@@ -40,8 +41,8 @@ fn happen(sale: &str) -> String {
 
 /// What follows a position: the sales that are named, and where it ends.
 async fn read_on(store: &Store, position: &mut i64) -> Vec<String> {
-    let told = store.told_after(*position, 100).await.expect("reads");
-    let mut sale = |told: Told| {
+    let told = store.events_after(*position, 100).await.expect("reads");
+    let mut sale = |told: StoredEvent| {
         assert!(told.position > *position);
         *position = told.position;
         match told.event.subject {
@@ -91,8 +92,8 @@ async fn what_commits_late_is_told_to_those_who_read_on() {
     let (x, y) = tokio::join!(a.store.sequence_events(100), b.store.sequence_events(100));
     assert_eq!(x.expect("writes") + y.expect("writes"), 1);
     assert_eq!(read_on(&b.store, &mut position).await, ["fifth"]);
-    for rig in [a, b] {
-        rig.store.close().await;
+    for fixture in [a, b] {
+        fixture.store.close().await;
     }
 }
 
@@ -116,8 +117,8 @@ async fn numbers_are_given_by_one_at_a_time() {
     let mut position = 0;
     assert_eq!(read_on(&b.store, &mut position).await, ["first", "second"]);
     assert_eq!(position, 8);
-    for rig in [a, b] {
-        rig.store.close().await;
+    for fixture in [a, b] {
+        fixture.store.close().await;
     }
 }
 
@@ -132,15 +133,15 @@ pub fn message(order: &str, units: u32, event: &str, payment: &str) -> Capture {
     }
 }
 
-fn operator() -> By {
-    By { actor: Actor::Operator("key_1".to_owned()), why: Some("they asked".to_owned()) }
+fn operator() -> Attribution {
+    Attribution { actor: Actor::Operator("key_1".to_owned()), why: Some("they asked".to_owned()) }
 }
 
 /// Everything that can happen to an order, at once and on both nodes.
-fn storm(rigs: [&Rig; 2], order: &Order, tasks: &mut JoinSet<()>) {
+fn storm(rigs: [&Fixture; 2], order: &Order, tasks: &mut JoinSet<()>) {
     let (id, units) = (order.id, order.units.get());
-    for (at, rig) in rigs.into_iter().enumerate() {
-        let (store, pay_by) = (rig.store.clone(), order.pay_by.plus(at as i64 + 1));
+    for (at, fixture) in rigs.into_iter().enumerate() {
+        let (store, pay_by) = (fixture.store.clone(), order.pay_by.plus(at as i64 + 1));
         let text = id.to_string();
         // The same payment under two messages, one of them at each node, and a second payment.
         let first = message(&text, units, &format!("evt_{at}_{text}"), &format!("pay_{text}"));
@@ -159,7 +160,7 @@ fn storm(rigs: [&Rig; 2], order: &Order, tasks: &mut JoinSet<()>) {
                 async move {
                     drop(
                         store
-                            .end_order(id, Ending::Cancel, By::BUYER.clone())
+                            .end_order(id, EndReason::Cancel, Attribution::BUYER.clone())
                             .await
                             .expect("writes"),
                     )
@@ -170,7 +171,7 @@ fn storm(rigs: [&Rig; 2], order: &Order, tasks: &mut JoinSet<()>) {
                 async move { drop(store.extend_order(id, pay_by, operator()).await.expect("writes")) }
             }),
             Box::pin(async move {
-                drop(store.end_order(id, Ending::Refund, operator()).await.expect("writes"))
+                drop(store.end_order(id, EndReason::Refund, operator()).await.expect("writes"))
             }),
         ];
         work.into_iter().for_each(|one| drop(tasks.spawn(one)));
@@ -178,12 +179,12 @@ fn storm(rigs: [&Rig; 2], order: &Order, tasks: &mut JoinSet<()>) {
 }
 
 /// Reads on, and numbers events, until it is told that no more come, and what is there is read.
-async fn follow(store: Store, done: Arc<AtomicBool>) -> Vec<Told> {
-    let (mut all, mut position): (Vec<Told>, i64) = (Vec::new(), 0);
+async fn follow(store: Store, done: Arc<AtomicBool>) -> Vec<StoredEvent> {
+    let (mut all, mut position): (Vec<StoredEvent>, i64) = (Vec::new(), 0);
     loop {
         let last = done.load(Ordering::SeqCst);
         while store.sequence_events(7).await.expect("writes") == 7 {}
-        let told = store.told_after(position, 1_000).await.expect("reads");
+        let told = store.events_after(position, 1_000).await.expect("reads");
         let told: Vec<_> = told.into_iter().map(|read| read.expect("readable")).collect();
         assert!(told.is_sorted_by(|a, b| a.position < b.position));
         if last && told.is_empty() {
@@ -201,7 +202,7 @@ async fn readers_miss_nothing_and_money_comes_to_one_thing_whatever_happens_at_o
     let grant = a.slot(600, 500, 4).await;
     let done = Arc::new(AtomicBool::new(false));
     let readers: Vec<_> = [&a, &b]
-        .map(|rig| tokio::spawn(follow(rig.store.clone(), Arc::clone(&done))))
+        .map(|fixture| tokio::spawn(follow(fixture.store.clone(), Arc::clone(&done))))
         .into_iter()
         .collect();
     let mut orders: BTreeSet<TicketId> = BTreeSet::new();
@@ -225,8 +226,8 @@ async fn readers_miss_nothing_and_money_comes_to_one_thing_whatever_happens_at_o
         }
         if round % 4 == 3 {
             // Some of them are due meanwhile.
-            a.clock.pass(HOLD_MS);
-            b.clock.pass(HOLD_MS);
+            a.clock.advance(HOLD_MS);
+            b.clock.advance(HOLD_MS);
             let store = b.store.clone();
             tasks.spawn(async move { drop(store.expire_due(100).await.expect("writes")) });
         }
@@ -246,17 +247,18 @@ async fn readers_miss_nothing_and_money_comes_to_one_thing_whatever_happens_at_o
         .await
         .expect("a query");
     assert_eq!(events.get::<_, i64>(0), heard[0].len() as i64);
-    a.adds_up().await;
+    a.check_invariants().await;
     let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
-    for rig in [a, b] {
-        rig.store.close().await;
+    for fixture in [a, b] {
+        fixture.store.close().await;
     }
     let deadlocks = session(&database).await.query_one(deadlocks, &[]).await.expect("a query");
     assert_eq!(deadlocks.get::<_, i64>(0), 0);
 }
 
-/// Each change of an order was heard once, in its order, up to what the order is now; each captured payment is its order's, or has one refund.
-async fn holds(store: &Store, orders: &BTreeSet<TicketId>, heard: &[Told]) {
+/// Each change of an order was heard once, in its order, up to what the order is now; each captured
+/// payment is its order's, or has one refund.
+async fn holds(store: &Store, orders: &BTreeSet<TicketId>, heard: &[StoredEvent]) {
     let mut changes: BTreeMap<TicketId, Vec<(EventType, Order)>> = BTreeMap::new();
     for told in heard {
         if let Subject::Order(order) = &told.event.subject {
@@ -293,15 +295,15 @@ async fn another_node_hears_that_something_happened() {
     let heard = |all: &[doorbuster_store::Committed]| all.iter().any(|committed| committed.events);
     let grant = a.slot(10, 10, 4).await;
     told(&b, KNOWN_WITHIN, heard).await;
-    b.told.forget();
+    b.commits.forget();
     // No order, no units: only somebody who is to be told that their money comes back.
     a.store.capture(message("nothing of ours", 1, "evt_1", "pay_1"), false).await.expect("writes");
     told(&b, KNOWN_WITHIN, heard).await;
-    assert!(a.told.take().iter().any(|committed| committed.events));
+    assert!(a.commits.take().iter().any(|committed| committed.events));
     // A grant that was acknowledged is nothing to tell.
     b.store.acknowledge_init(grant.id).await.expect("writes");
     b.store.refill(grant.id, 0, doorbuster_core::Counter::A).await.expect("writes");
-    for rig in [a, b] {
-        rig.store.close().await;
+    for fixture in [a, b] {
+        fixture.store.close().await;
     }
 }

@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use doorbuster_core::{Grant, Seq, Ticket, TicketId, Verdict};
-use doorbuster_store::conformance::{Clock, Rig, Told, id_key};
-use doorbuster_store::{BackupError, DeadId, Held, OpenError, Store, StoreError};
+use doorbuster_store::conformance::{Clock, CommitLog, Fixture, id_key};
+use doorbuster_store::{
+    BackupError, DeadLetterContent, DeadLetterId, OpenError, Store, StoreError,
+};
 
 use crate::cluster::{self, Cluster};
+use crate::fixture::{open_postgres, postgres_options};
 use crate::nodes::told;
-use crate::rig::{open_postgres, postgres_options};
 
 /// How long anything may take that waits for PostgreSQL to be there again.
 const AGAIN_WITHIN: Duration = Duration::from_secs(60);
@@ -20,8 +22,8 @@ const KILLS: usize = 25;
 /// Nobody is killed any more after so long, also where a test failed meanwhile.
 const KILLS_WITHIN: Duration = Duration::from_secs(300);
 
-fn batches(rig: &Rig, grant: &Grant, count: u64, size: u64) -> Vec<Vec<Arc<Ticket>>> {
-    let ticket = |n: u64| rig.ticket(grant, n, &format!("buyer-{n}"), "k", 1);
+fn batches(fixture: &Fixture, grant: &Grant, count: u64, size: u64) -> Vec<Vec<Arc<Ticket>>> {
+    let ticket = |n: u64| fixture.ticket(grant, n, &format!("buyer-{n}"), "k", 1);
     (0..count).map(|b| (0..size).map(|i| ticket(b * size + i + 1)).collect()).collect()
 }
 
@@ -46,9 +48,9 @@ async fn settle(store: &Store, batch: &[Arc<Ticket>]) -> Vec<TicketId> {
 async fn sessions_that_are_killed_lose_nothing_and_double_nothing() {
     let cluster = cluster::shared();
     let database = cluster.database();
-    let rig = open_postgres(&cluster.url(&database), 1).await;
-    let grant = rig.slot(10_000, 10_000, 5).await;
-    rig.told.forget();
+    let fixture = open_postgres(&cluster.url(&database), 1).await;
+    let grant = fixture.slot(10_000, 10_000, 5).await;
+    fixture.commits.forget();
     let stop = Arc::new(AtomicBool::new(false));
     let killer = tokio::task::spawn_blocking({
         let (stop, database) = (Arc::clone(&stop), database.clone());
@@ -70,8 +72,8 @@ async fn sessions_that_are_killed_lose_nothing_and_double_nothing() {
         }
     });
     let mut settlers = tokio::task::JoinSet::new();
-    for share in batches(&rig, &grant, 60, 50).chunks(20) {
-        let (store, share) = (rig.store.clone(), share.to_vec());
+    for share in batches(&fixture, &grant, 60, 50).chunks(20) {
+        let (store, share) = (fixture.store.clone(), share.to_vec());
         settlers.spawn(async move {
             let mut ids = Vec::new();
             for batch in share {
@@ -85,28 +87,29 @@ async fn sessions_that_are_killed_lose_nothing_and_double_nothing() {
     let kills = killer.await.expect("it kills");
     assert!(kills > 0);
     assert_eq!(promised.len(), 3_000);
-    let known: BTreeSet<_> = rig.told.take().iter().flat_map(|c| &c.orders).map(|o| o.id).collect();
+    let known: BTreeSet<_> =
+        fixture.commits.take().iter().flat_map(|c| &c.orders).map(|o| o.id).collect();
     assert_eq!(known, promised, "every promise was told to the node before it was answered");
-    rig.expect_units(grant.slot.item, 0, 7_000, 3_000, 0).await;
-    rig.store.close().await;
+    fixture.expect_units(grant.slot.item, 0, 7_000, 3_000, 0).await;
+    fixture.store.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_of_the_database_is_survived_with_every_promise() {
     let cluster = Cluster::start(&[]);
     let url = cluster.url(&cluster.database());
-    let (rig, other) = (open_postgres(&url, 1).await, open_postgres(&url, 2).await);
-    let grant = rig.slot(1_000, 1_000, 5).await;
-    let all = batches(&rig, &grant, 6, 20);
+    let (fixture, other) = (open_postgres(&url, 1).await, open_postgres(&url, 2).await);
+    let grant = fixture.slot(1_000, 1_000, 5).await;
+    let all = batches(&fixture, &grant, 6, 20);
     let mut promised = BTreeSet::new();
     for (at, batch) in all.iter().enumerate() {
         let settling = tokio::spawn({
-            let (store, batch) = (rig.store.clone(), batch.clone());
+            let (store, batch) = (fixture.store.clone(), batch.clone());
             async move { settle(&store, &batch).await }
         });
         if at % 2 == 1 {
             tokio::task::block_in_place(|| if at == 1 { cluster.crash() } else { cluster.stop() });
-            let refused = rig.store.counts(None);
+            let refused = fixture.store.counts(None);
             assert!(matches!(
                 refused.await,
                 Err(StoreError::Unavailable { may_have_happened: false, .. })
@@ -122,12 +125,12 @@ async fn a_crash_of_the_database_is_survived_with_every_promise() {
     let known: BTreeSet<_> = known.await.iter().flat_map(|c| &c.orders).map(|o| o.id).collect();
     assert_eq!(known, promised, "the other node learnt of all of them");
     let since = Instant::now();
-    while rig.store.health().await.is_err() {
+    while fixture.store.health().await.is_err() {
         assert!(since.elapsed() < AGAIN_WITHIN, "it is there again");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    rig.expect_units(grant.slot.item, 0, 880, 120, 0).await;
-    rig.store.close().await;
+    fixture.expect_units(grant.slot.item, 0, 880, 120, 0).await;
+    fixture.store.close().await;
     other.store.close().await;
 }
 
@@ -144,12 +147,12 @@ fn poison(database: &str, table: &str, condition: &str) {
 async fn a_poisonous_ticket_is_given_up_alone_and_the_rest_settles() {
     let cluster = cluster::shared();
     let database = cluster.database();
-    let rig = open_postgres(&cluster.url(&database), 1).await;
-    let grant = rig.slot(20, 20, 3).await;
+    let fixture = open_postgres(&cluster.url(&database), 1).await;
+    let grant = fixture.slot(20, 20, 3).await;
     poison(&database, "orders", "NEW.buyer = 'poison'");
     let tickets: Vec<_> = (1..=7)
         .map(|n| {
-            rig.ticket(
+            fixture.ticket(
                 &grant,
                 n,
                 &if n == 4 { "poison".to_owned() } else { format!("buyer-{n}") },
@@ -161,17 +164,21 @@ async fn a_poisonous_ticket_is_given_up_alone_and_the_rest_settles() {
     let mut wanted = vec![Verdict::Reserved; 7];
     wanted[3] = Verdict::Unavailable;
     for round in ["first", "delivered again"] {
-        let resolved = rig.store.settle(tickets.clone()).await.expect("settles");
+        let resolved = fixture.store.settle(tickets.clone()).await.expect("settles");
         assert_eq!(resolved.iter().map(|r| r.verdict).collect::<Vec<_>>(), wanted, "{round}");
-        let letters = rig.store.dead_letters(9).await.expect("reads");
+        let letters = fixture.store.dead_tickets(9).await.expect("reads");
         let id = id_key().id_of(&tickets[3]);
         assert_eq!(letters.iter().map(|l| l.ticket).collect::<Vec<_>>(), [id], "{round}");
         assert!(letters[0].reason.contains("poison"), "{}", letters[0].reason);
-        let (_, held) =
-            rig.store.dead_letter(DeadId::Ticket(id)).await.expect("reads").expect("it is there");
-        let Held::Request { item, buyer, units } = held else { panic!("{held:?}") };
+        let (_, held) = fixture
+            .store
+            .dead_letter(DeadLetterId::Ticket(id))
+            .await
+            .expect("reads")
+            .expect("it is there");
+        let DeadLetterContent::Request { item, buyer, units } = held else { panic!("{held:?}") };
         assert_eq!((item, buyer.as_str(), units), (grant.slot.item, "poison", 1));
-        let feed = rig.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
+        let feed = fixture.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
         assert_eq!(
             feed.iter().map(|f| (f.ticket, f.units)).collect::<Vec<_>>(),
             [(Some(id), 1)],
@@ -179,33 +186,33 @@ async fn a_poisonous_ticket_is_given_up_alone_and_the_rest_settles() {
         );
     }
     poison(&database, "resolution", "TRUE");
-    let lost = rig.ticket(&grant, 8, "poison", "k", 1);
-    assert_eq!(rig.settle(&lost).await.verdict, Verdict::Unavailable);
-    let letters = rig.store.dead_letters(1).await.expect("reads");
+    let lost = fixture.ticket(&grant, 8, "poison", "k", 1);
+    assert_eq!(fixture.settle(&lost).await.verdict, Verdict::Unavailable);
+    let letters = fixture.store.dead_tickets(1).await.expect("reads");
     assert!(letters[0].reason.contains("cannot be returned"), "{}", letters[0].reason);
-    rig.expect_units(grant.slot.item, 0, 14, 6, 0).await;
-    rig.store.close().await;
+    fixture.expect_units(grant.slot.item, 0, 14, 6, 0).await;
+    fixture.store.close().await;
 }
 
 #[tokio::test]
 async fn a_job_that_panics_is_undone_and_the_store_goes_on() {
     let cluster = cluster::shared();
-    let rig = open_postgres(&cluster.url(&cluster.database()), 1).await;
-    rig.item(doorbuster_core::Stock::Counted(1), 1).await;
+    let fixture = open_postgres(&cluster.url(&cluster.database()), 1).await;
+    fixture.item(doorbuster_core::Stock::Counted(1), 1).await;
     let bug = |_: &mut doorbuster_store::SaleRow| panic!("a bug in a patch");
-    let panicked = rig.store.patch_sale("sale-0", None, Box::new(bug)).await;
+    let panicked = fixture.store.patch_sale("sale-0", None, Box::new(bug)).await;
     let Err(StoreError::Unexpected(said)) = panicked else { panic!("{panicked:?}") };
     assert!(said.contains("a bug in a patch"), "{said}");
-    assert!(rig.store.delete_sale("sale-0", Some(9)).await.is_ok(), "no lock stays");
-    rig.store.close().await;
-    assert!(matches!(rig.store.sales().await, Err(StoreError::Unavailable { .. })), "closed");
+    assert!(fixture.store.delete_sale("sale-0", Some(9)).await.is_ok(), "no lock stays");
+    fixture.store.close().await;
+    assert!(matches!(fixture.store.sales().await, Err(StoreError::Unavailable { .. })), "closed");
 }
 
 async fn opened(
     url: &str,
     change: impl FnOnce(&mut doorbuster_store::PostgresOptions),
 ) -> Result<Store, String> {
-    let mut options = postgres_options(url, 1, &Clock::new(), &Told::default());
+    let mut options = postgres_options(url, 1, &Clock::new(), &CommitLog::default());
     change(&mut options);
     Store::open_postgres(options).await.map_err(|error: OpenError| error.to_string())
 }

@@ -1,4 +1,5 @@
-//! Files of a store that are taken away while it is open: it stops with the reason, and tells nothing that the next start would not find.
+//! Files of a store that are taken away while it is open: it stops with the reason, and tells
+//! nothing that the next start would not find.
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -6,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::{Grant, TicketId};
-use doorbuster_store::conformance::{Clock, Rig, Told};
+use doorbuster_store::conformance::{Clock, CommitLog, Fixture};
 use doorbuster_store::{Store, StoreError, StoreResult};
 
-use crate::rig::{Dir, Fatal, open, options};
+use crate::fixture::{Dir, Fatal, open, options};
 
 /// What a store has open in its directory.
 const NAMES: [&str; 4] =
@@ -19,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A store that told of one order.
 struct Shop {
-    rig: Rig,
+    fixture: Fixture,
     fatal: Fatal,
     grant: Grant,
     order: TicketId,
@@ -27,19 +28,20 @@ struct Shop {
 
 impl Shop {
     async fn open(dir: &Path) -> Self {
-        let (clock, told) = (Clock::new(), Told::default());
+        let (clock, told) = (Clock::new(), CommitLog::default());
         let (options, fatal) = options(dir, &clock, &told);
-        let rig = Rig { store: Store::open_sqlite(options).expect("opens"), clock, told };
-        let grant = rig.slot(100, 100, 1).await;
-        let order = rig.reserve(&grant, 1, "anna", 1).await.id;
-        rig.told.forget();
-        Self { rig, fatal, grant, order }
+        let fixture =
+            Fixture { store: Store::open_sqlite(options).expect("opens"), clock, commits: told };
+        let grant = fixture.slot(100, 100, 1).await;
+        let order = fixture.reserve(&grant, 1, "anna", 1).await.id;
+        fixture.commits.forget();
+        Self { fixture, fatal, grant, order }
     }
 
     /// Settles the ticket of this number.
     async fn settle(&self, n: u64) -> StoreResult<Vec<Resolved>> {
-        let ticket = self.rig.ticket(&self.grant, n, &format!("buyer-{n}"), "k", 1);
-        self.rig.store.settle(vec![ticket]).await
+        let ticket = self.fixture.ticket(&self.grant, n, &format!("buyer-{n}"), "k", 1);
+        self.fixture.store.settle(vec![ticket]).await
     }
 
     /// Settles a ticket, which must stop the store; the reason.
@@ -50,13 +52,14 @@ impl Shop {
         reason
     }
 
-    /// Nothing was told since the order, and nothing is done any more, for a reason that was told once.
+    /// Nothing was told since the order, and nothing is done any more, for a reason that was told
+    /// once.
     async fn stopped(self) -> String {
-        let store = &self.rig.store;
+        let store = &self.fixture.store;
         let refused = [
             self.settle(3).await.err(),
             store.health().await.err(),
-            store.lead(1, 1).await.err(),
+            store.take_leader_lease(1, 1).await.err(),
             store.sales().await.err(),
         ];
         assert!(
@@ -64,7 +67,7 @@ impl Shop {
             "{refused:?}"
         );
         store.close().await;
-        assert!(self.rig.told.take().is_empty(), "nothing more is told");
+        assert!(self.fixture.commits.take().is_empty(), "nothing more is told");
         let mut reasons = self.fatal.lock().expect("nobody panicked").clone();
         assert_eq!(reasons.len(), 1, "told once: {reasons:?}");
         reasons.remove(0)
@@ -73,16 +76,19 @@ impl Shop {
 
 /// Opens the store again, and looks for the order that was told.
 async fn expect_told(dir: &Dir, order: TicketId) {
-    let rig = open(dir.path());
-    assert!(rig.store.order(order).await.expect("reads").is_some(), "it was told and is not there");
-    rig.adds_up().await;
-    rig.store.close().await;
+    let fixture = open(dir.path());
+    assert!(
+        fixture.store.order(order).await.expect("reads").is_some(),
+        "it was told and is not there"
+    );
+    fixture.check_invariants().await;
+    fixture.store.close().await;
 }
 
 /// Nothing is begun in the place of a store that is gone.
 #[track_caller]
 fn expect_refused(dir: &Dir) {
-    let (options, _) = options(dir.path(), &Clock::new(), &Told::default());
+    let (options, _) = options(dir.path(), &Clock::new(), &CommitLog::default());
     let error = Store::open_sqlite(options).err().expect("there was a store").to_string();
     assert!(
         error.contains("/doorbuster.sqlite3: the store that was in this directory is gone: "),
@@ -169,7 +175,7 @@ async fn a_store_without_work_notices_that_a_file_is_gone() {
         let shop = Shop::open(dir.path()).await;
         fs::remove_file(dir.path().join(name)).expect("ours");
         let begun = Instant::now();
-        while shop.rig.store.health().await.is_ok() {
+        while shop.fixture.store.health().await.is_ok() {
             assert!(begun.elapsed() < PATIENCE, "it goes on without {name}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -193,14 +199,14 @@ async fn a_store_behind_a_link_works_until_the_link_is_gone() {
 async fn copies_and_writing_the_file_anew_stop_nothing() {
     let (dir, elsewhere) = (Dir::new(), Dir::new());
     let shop = Shop::open(dir.path()).await;
-    shop.rig.store.backup(&elsewhere.file()).await.expect("copies");
+    shop.fixture.store.backup(&elsewhere.file()).await.expect("copies");
     shop.settle(2).await.expect("settles");
     dir.shell()
         .execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")
         .expect("nobody else is at work");
     shop.settle(3).await.expect("settles");
-    assert_eq!(shop.rig.told.take().len(), 2, "each commit was told");
-    shop.rig.adds_up().await;
-    shop.rig.store.close().await;
+    assert_eq!(shop.fixture.commits.take().len(), 2, "each commit was told");
+    shop.fixture.check_invariants().await;
+    shop.fixture.store.close().await;
     assert!(shop.fatal.lock().expect("nobody panicked").is_empty());
 }

@@ -1,14 +1,15 @@
-//! The writer's groups: what waits is committed together, queues have ends, and a job that was sent runs to its end.
+//! The writer's groups: what waits is committed together, queues have ends, and a job that was sent
+//! runs to its end.
 use std::future::Future;
 use std::pin::pin;
 use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
 
 use doorbuster_core::Verdict;
-use doorbuster_store::conformance::Rig;
+use doorbuster_store::conformance::Fixture;
 use doorbuster_store::{StoreError, limits};
 
-use crate::rig::{Dir, open};
+use crate::fixture::{Dir, open};
 
 /// Sends a job without waiting for its answer.
 fn send<F: Future>(job: F) -> std::pin::Pin<Box<F>> {
@@ -19,11 +20,11 @@ fn send<F: Future>(job: F) -> std::pin::Pin<Box<F>> {
 }
 
 /// Holds the writer inside a job until the sender is dropped; returns once it is there.
-async fn hold_writer(rig: &Rig) -> (mpsc::SyncSender<()>, tokio::task::JoinHandle<()>) {
-    let sale = rig.store.sales().await.expect("reads").remove(0).id;
+async fn hold_writer(fixture: &Fixture) -> (mpsc::SyncSender<()>, tokio::task::JoinHandle<()>) {
+    let sale = fixture.store.sales().await.expect("reads").remove(0).id;
     let (go, wait) = mpsc::sync_channel::<()>(1);
     let (there, arrived) = tokio::sync::oneshot::channel();
-    let store = rig.store.clone();
+    let store = fixture.store.clone();
     let held = tokio::spawn(async move {
         let patch = Box::new(move |_: &mut doorbuster_store::SaleRow| {
             let _ = there.send(());
@@ -39,34 +40,42 @@ async fn hold_writer(rig: &Rig) -> (mpsc::SyncSender<()>, tokio::task::JoinHandl
 #[tokio::test]
 async fn what_waits_is_committed_together() {
     let dir = Dir::new();
-    let rig = open(dir.path());
-    let grant = rig.slot(100, 100, 1).await;
-    let (go, held) = hold_writer(&rig).await;
-    rig.told.forget();
+    let fixture = open(dir.path());
+    let grant = fixture.slot(100, 100, 1).await;
+    let (go, held) = hold_writer(&fixture).await;
+    fixture.commits.forget();
     let jobs: Vec<_> = (1..=20)
-        .map(|n| send(rig.store.settle(vec![rig.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)])))
+        .map(|n| {
+            send(fixture.store.settle(vec![fixture.ticket(
+                &grant,
+                n,
+                &format!("buyer-{n}"),
+                "k",
+                1,
+            )]))
+        })
         .collect();
     drop(go);
     held.await.expect("runs");
     for job in jobs {
         assert_eq!(job.await.expect("settles")[0].verdict, Verdict::Reserved);
     }
-    let told: Vec<_> = rig.told.take().iter().map(|t| t.orders.len()).collect();
+    let told: Vec<_> = fixture.commits.take().iter().map(|t| t.orders.len()).collect();
     assert_eq!(told, [0, 20], "one commit for all that waited");
-    rig.store.close().await;
+    fixture.store.close().await;
 }
 
 #[tokio::test]
 async fn a_group_is_bounded() {
     let dir = Dir::new();
-    let rig = open(dir.path());
-    let grant = rig.slot(10_000, 10_000, 1).await;
-    let (go, held) = hold_writer(&rig).await;
-    rig.told.forget();
+    let fixture = open(dir.path());
+    let grant = fixture.slot(10_000, 10_000, 1).await;
+    let (go, held) = hold_writer(&fixture).await;
+    fixture.commits.forget();
     let batch = |b: u64| {
-        let tickets =
-            (1..=500).map(|i| rig.ticket(&grant, b * 500 + i, &format!("buyer-{b}-{i}"), "k", 1));
-        send(rig.store.settle(tickets.collect()))
+        let tickets = (1..=500)
+            .map(|i| fixture.ticket(&grant, b * 500 + i, &format!("buyer-{b}-{i}"), "k", 1));
+        send(fixture.store.settle(tickets.collect()))
     };
     let jobs: Vec<_> = (0..6).map(batch).collect();
     drop(go);
@@ -74,59 +83,60 @@ async fn a_group_is_bounded() {
     for job in jobs {
         job.await.expect("settles");
     }
-    let told: Vec<_> = rig.told.take().iter().map(|t| t.orders.len()).collect();
+    let told: Vec<_> = fixture.commits.take().iter().map(|t| t.orders.len()).collect();
     assert_eq!(told, [0, limits::GROUP_WEIGHT_MAX, 3_000 - limits::GROUP_WEIGHT_MAX]);
-    rig.adds_up().await;
-    rig.store.close().await;
+    fixture.check_invariants().await;
+    fixture.store.close().await;
 }
 
 #[tokio::test]
 async fn a_full_queue_refuses_at_once_and_keeps_what_it_took() {
     let dir = Dir::new();
-    let rig = open(dir.path());
-    rig.slot(10, 10, 1).await;
-    let (go, held) = hold_writer(&rig).await;
-    let waiting: Vec<_> =
-        (0..limits::WRITE_QUEUE_MAX).map(|_| send(rig.store.lead(1, 1_000))).collect();
-    let refused = rig.store.lead(1, 1_000).await;
+    let fixture = open(dir.path());
+    fixture.slot(10, 10, 1).await;
+    let (go, held) = hold_writer(&fixture).await;
+    let waiting: Vec<_> = (0..limits::WRITE_QUEUE_MAX)
+        .map(|_| send(fixture.store.take_leader_lease(1, 1_000)))
+        .collect();
+    let refused = fixture.store.take_leader_lease(1, 1_000).await;
     assert!(
         matches!(refused, Err(StoreError::Unavailable { may_have_happened: false, .. })),
         "{refused:?}"
     );
-    assert_eq!(rig.store.sales().await.expect("readers are apart").len(), 1);
+    assert_eq!(fixture.store.sales().await.expect("readers are apart").len(), 1);
     drop(go);
     held.await.expect("runs");
     for job in waiting {
         assert!(job.await.expect("writes"));
     }
-    rig.store.close().await;
+    fixture.store.close().await;
 }
 
 #[tokio::test]
 async fn a_caller_that_goes_away_changes_nothing() {
     let dir = Dir::new();
-    let rig = open(dir.path());
-    let grant = rig.slot(10, 10, 1).await;
-    let (go, held) = hold_writer(&rig).await;
-    drop(send(rig.store.settle(vec![rig.ticket(&grant, 1, "anna", "k", 1)])));
+    let fixture = open(dir.path());
+    let grant = fixture.slot(10, 10, 1).await;
+    let (go, held) = hold_writer(&fixture).await;
+    drop(send(fixture.store.settle(vec![fixture.ticket(&grant, 1, "anna", "k", 1)])));
     drop(go);
     held.await.expect("runs");
-    rig.store.lead(1, 1).await.expect("the job before it was done");
-    rig.expect_units(grant.slot.item, 0, 9, 1, 0).await;
-    rig.store.close().await;
+    fixture.store.take_leader_lease(1, 1).await.expect("the job before it was done");
+    fixture.expect_units(grant.slot.item, 0, 9, 1, 0).await;
+    fixture.store.close().await;
 }
 
 #[tokio::test]
 async fn closing_finishes_what_was_asked_before_and_refuses_what_comes_after() {
     let dir = Dir::new();
-    let rig = open(dir.path());
-    let grant = rig.slot(10, 10, 1).await;
-    let (go, held) = hold_writer(&rig).await;
-    let before = send(rig.store.settle(vec![rig.ticket(&grant, 1, "anna", "k", 1)]));
-    let mut closing = pin!(rig.store.close());
+    let fixture = open(dir.path());
+    let grant = fixture.slot(10, 10, 1).await;
+    let (go, held) = hold_writer(&fixture).await;
+    let before = send(fixture.store.settle(vec![fixture.ticket(&grant, 1, "anna", "k", 1)]));
+    let mut closing = pin!(fixture.store.close());
     let poll = closing.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     assert_eq!(poll, Poll::Pending);
-    let after = rig.store.lead(1, 1).await;
+    let after = fixture.store.take_leader_lease(1, 1).await;
     assert!(
         matches!(after, Err(StoreError::Unavailable { may_have_happened: false, .. })),
         "{after:?}"
@@ -135,7 +145,7 @@ async fn closing_finishes_what_was_asked_before_and_refuses_what_comes_after() {
     held.await.expect("runs");
     assert_eq!(before.await.expect("settles")[0].verdict, Verdict::Reserved);
     closing.await;
-    rig.store.close().await;
-    assert!(rig.store.health().await.is_err());
-    assert!(rig.store.sales().await.is_err());
+    fixture.store.close().await;
+    assert!(fixture.store.health().await.is_err());
+    assert!(fixture.store.sales().await.is_err());
 }

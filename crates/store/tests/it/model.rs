@@ -1,31 +1,33 @@
-//! Random lists of transactions on a backend and on the model: the same answers, the same rows, after each.
+//! Random lists of transactions on a backend and on the model: the same answers, the same rows,
+//! after each.
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use doorbuster_core::event::{By, Event, Subject};
-use doorbuster_core::limits::{PROVIDER_ASK_WITHIN_MS, PROVIDER_GRACE_MS};
+use doorbuster_core::event::{Attribution, Event, Subject};
+use doorbuster_core::limits::{PROVIDER_CHECK_WITHIN_MS, PROVIDER_GRACE_MS};
 use doorbuster_core::model::Model;
 use doorbuster_core::money::RefundCause;
-use doorbuster_core::order::{self, Changed, Ending};
-use doorbuster_core::sale::Step;
+use doorbuster_core::order::{self, ChangeOutcome, EndReason};
+use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{
-    BuyerId, Cause, Counter, GrantId, Item, ItemId, Ledger, Millis, NodeId, Order, Phase, RecallId,
-    RecallTarget, RequestKey, SlotKey, Stock, Ticket, TicketId, TicketN, Token, Units, Verdict,
-    recall, settle, stock,
+    BuyerId, CloseCause, Counter, GrantId, Item, ItemId, Ledger, Millis, NodeId, Order, Phase,
+    RecallId, RecallTarget, RequestKey, SlotKey, Stock, Ticket, TicketId, TicketN, Token, Units,
+    Verdict, recall, settle, stock,
 };
-use doorbuster_store::conformance::{Clock, HOLD_MS, Rig, id_key, new_item, new_sale};
+use doorbuster_store::conformance::{Clock, Fixture, HOLD_MS, id_key, new_item, new_sale};
 use doorbuster_store::{Store, inspect};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use crate::cluster;
-use crate::rig::{Dir, open, open_postgres};
+use crate::fixture::{Dir, open, open_postgres};
 
 #[path = "model/money.rs"]
 mod money;
 
-/// A ticket, small enough that lists of them meet the same numbers, buyers and keys again and again.
+/// A ticket, small enough that lists of them meet the same numbers, buyers and keys again and
+/// again.
 #[derive(Clone, Debug)]
 struct Seed {
     grant: u64,
@@ -49,7 +51,7 @@ enum Op {
     Settle(Vec<Seed>),
     Again(Index),
     Force(Index),
-    End(Index, Ending),
+    End(Index, EndReason),
     Pay(Index),
     ExpireDue,
     OnSale(usize, bool),
@@ -70,7 +72,7 @@ fn ops() -> impl Strategy<Value = Op> {
         3 => (0..2_u32, grant(), 0..9_u64).prop_map(|(slot, id, units)| Op::Open { slot, id, units }),
         2 => grant().prop_map(Op::Ack),
         2 => (grant(), 0..9_u64).prop_map(|(id, units)| Op::Refill(id, units)),
-        1 => (grant(), 0..Cause::ALL.len()).prop_map(|(id, cause)| Op::Close(id, cause)),
+        1 => (grant(), 0..CloseCause::ALL.len()).prop_map(|(id, cause)| Op::Close(id, cause)),
         1 => (1..4_u64, grant(), prop::option::of(grant()), 0..6_u64)
             .prop_map(|(id, grant, to, units)| Op::BeginRecall { id, grant, to, units }),
         1 => (1..4_u64, 0..6_u64).prop_map(|(id, units)| Op::FinishRecall(id, units)),
@@ -78,12 +80,12 @@ fn ops() -> impl Strategy<Value = Op> {
         9 => vec(seeds(), 1..6).prop_map(Op::Settle),
         2 => any::<Index>().prop_map(Op::Again),
         2 => any::<Index>().prop_map(Op::Force),
-        3 => (any::<Index>(), select(vec![Ending::Cancel, Ending::Expire, Ending::Refund])).prop_map(|(at, how)| Op::End(at, how)),
+        3 => (any::<Index>(), select(vec![EndReason::Cancel, EndReason::Expire, EndReason::Refund])).prop_map(|(at, how)| Op::End(at, how)),
         3 => any::<Index>().prop_map(Op::Pay),
         1 => Just(Op::ExpireDue),
         1 => (0..2_usize, any::<bool>()).prop_map(|(item, on)| Op::OnSale(item, on)),
         9 => money::ops().prop_map(|(at, op)| Op::Money(at, op)),
-        1 => select(vec![1, 40, HOLD_MS, PROVIDER_GRACE_MS, PROVIDER_ASK_WITHIN_MS]).prop_map(Op::Pass),
+        1 => select(vec![1, 40, HOLD_MS, PROVIDER_GRACE_MS, PROVIDER_CHECK_WITHIN_MS]).prop_map(Op::Pass),
     ]
 }
 
@@ -94,7 +96,8 @@ struct World {
     tickets: Vec<Arc<Ticket>>,
     /// Orders in the order of their making.
     made: Vec<TicketId>,
-    /// Orders as the store expired them last. Of those that are due at the same instant any may be first.
+    /// Orders as the store expired them last. Of those that are due at the same instant any may be
+    /// first.
     expired: RefCell<Vec<TicketId>>,
 }
 
@@ -134,13 +137,17 @@ fn counter_of(units: u64) -> Counter {
     Counter::ALL[units as usize % 2]
 }
 
-/// Every order that is due, the longest due first; one with an open checkout is due when its provider had the time to be asked and to answer.
+/// Every order that is due, the longest due first; one with an open checkout is due when its
+/// provider had the time to be asked and to answer.
 fn expire_due<L: Ledger>(world: &World, ledger: &mut L) -> Result<Vec<Order>, L::Error> {
     let mut due = Vec::new();
     for made in &world.made {
         let (checkout, order) = (ledger.checkout(made)?, ledger.order(made)?);
         due.extend(order.map(|o| {
-            (o.pay_by.plus(checkout.map_or(0, |checkout| checkout.ask_ms(o.pay_by))), o.id)
+            (
+                o.pay_by.plus(checkout.map_or(0, |checkout| checkout.provider_wait_ms(o.pay_by))),
+                o.id,
+            )
         }));
     }
     let expired = world.expired.borrow();
@@ -148,8 +155,8 @@ fn expire_due<L: Ledger>(world: &World, ledger: &mut L) -> Result<Vec<Order>, L:
     due.sort_by_key(|(due, id)| (*due, place(id)));
     let mut expired = Vec::new();
     for (_, id) in due {
-        if let Changed::Done(order) =
-            order::end(ledger, &id, Ending::Expire, By::ENGINE, world.now)?
+        if let ChangeOutcome::Done(order) =
+            order::end(ledger, &id, EndReason::Expire, Attribution::ENGINE, world.now)?
         {
             expired.push(order);
         }
@@ -178,7 +185,7 @@ fn by_the_rules<L: Ledger>(
         Op::Refill(id, units) => {
             said(stock::refill(ledger, GrantId(*id), *units, counter_of(*units))?)
         }
-        Op::Close(id, cause) => said(stock::close(ledger, GrantId(*id), Cause::ALL[*cause])?),
+        Op::Close(id, cause) => said(stock::close(ledger, GrantId(*id), CloseCause::ALL[*cause])?),
         Op::BeginRecall { id, grant, to, units } => {
             let to = to.map_or(RecallTarget::Pool, |to| RecallTarget::Grant(GrantId(to)));
             said(recall::begin(ledger, RecallId(*id), GrantId(*grant), to, *units)?)
@@ -195,19 +202,19 @@ fn by_the_rules<L: Ledger>(
         Op::Force(_) => {
             let Some(ticket) = tickets.first() else { return Ok(String::new()) };
             let parts = id(ticket).parts().expect("our own id");
-            said(settle::force(ledger, &key, id(ticket), &parts, &ticket.buyer, now)?)
+            said(settle::force_verdict(ledger, &key, id(ticket), &parts, &ticket.buyer, now)?)
         }
         Op::End(_, how) => {
             let Some(ticket) = tickets.first() else { return Ok(String::new()) };
-            said(order::end(ledger, &id(ticket), *how, By::ENGINE, now)?)
+            said(order::end(ledger, &id(ticket), *how, Attribution::ENGINE, now)?)
         }
         Op::Pay(_) => {
             let Some(ticket) = tickets.first() else { return Ok(String::new()) };
-            said(order::pay(ledger, &id(ticket), By::ENGINE, now)?)
+            said(order::pay(ledger, &id(ticket), Attribution::ENGINE, now)?)
         }
         Op::ExpireDue => said(expire_due(world, ledger)?),
         Op::OnSale(item, false) => {
-            stock::close_item(ledger, world.items[*item], Cause::Rolled)?;
+            stock::close_item_grants(ledger, world.items[*item], CloseCause::Rolled)?;
             String::new()
         }
         Op::Money(_, op) => match tickets.first() {
@@ -246,7 +253,7 @@ async fn by_the_store(world: &World, store: &Store, op: &Op, tickets: &[Arc<Tick
             said(store.refill(GrantId(*id), *units, counter_of(*units)).await.expect("writes"))
         }
         Op::Close(id, cause) => {
-            said(store.close_grant(GrantId(*id), Cause::ALL[*cause]).await.expect("writes"))
+            said(store.close_grant(GrantId(*id), CloseCause::ALL[*cause]).await.expect("writes"))
         }
         Op::BeginRecall { id, grant, to, units } => {
             let to = to.map_or(RecallTarget::Pool, |to| RecallTarget::Grant(GrantId(to)));
@@ -271,9 +278,9 @@ async fn by_the_store(world: &World, store: &Store, op: &Op, tickets: &[Arc<Tick
             None => String::new(),
         },
         Op::End(_, how) => match first {
-            Some(t) => {
-                said(store.end_order(id(t), *how, By::ENGINE.clone()).await.expect("writes"))
-            }
+            Some(t) => said(
+                store.end_order(id(t), *how, Attribution::ENGINE.clone()).await.expect("writes"),
+            ),
             None => String::new(),
         },
         Op::Pay(_) => match first {
@@ -286,7 +293,7 @@ async fn by_the_store(world: &World, store: &Store, op: &Op, tickets: &[Arc<Tick
             said(expired)
         }
         Op::OnSale(item, on) => {
-            let step = if *on { Step::Resume } else { Step::Pause };
+            let step = if *on { PhaseStep::Resume } else { PhaseStep::Pause };
             store.step_sale(&format!("sale-{item}"), step).await.expect("writes");
             String::new()
         }
@@ -393,11 +400,11 @@ proptest! {
     }
 }
 
-async fn on_a_store(rig: Rig, list: Vec<Op>) -> Result<(), TestCaseError> {
+async fn on_a_store(fixture: Fixture, list: Vec<Op>) -> Result<(), TestCaseError> {
     let mut ids = [ItemId(0); 2];
     for (at, item) in items(ids).into_iter().enumerate() {
         let (id, items) = (format!("sale-{at}"), vec![new_item("item", item.total, item.limit)]);
-        ids[at] = rig
+        ids[at] = fixture
             .store
             .create_sale(new_sale(&id, items))
             .await
@@ -405,21 +412,26 @@ async fn on_a_store(rig: Rig, list: Vec<Op>) -> Result<(), TestCaseError> {
             .expect("a free id")
             .items[0]
             .id;
-        rig.store.step_sale(&id, Step::Open).await.expect("writes");
+        fixture.store.step_sale(&id, PhaseStep::Open).await.expect("writes");
     }
-    let (mut world, mut model) = world(ids, rig.clock.now());
+    let (mut world, mut model) = world(ids, fixture.clock.now());
     // Adjustments have a record of their own in a store; the conformance suite holds them.
     for op in list.iter().filter(|op| !matches!(op, Op::Adjust(..))) {
-        rig.clock.pass(if let Op::Pass(ms) = op { *ms } else { 1 });
-        world.now = rig.clock.now();
+        fixture.clock.advance(if let Op::Pass(ms) = op { *ms } else { 1 });
+        world.now = fixture.clock.now();
         let tickets = tickets_of(&mut world, op);
-        let there = by_the_store(&world, &rig.store, op, &tickets).await;
+        let there = by_the_store(&world, &fixture.store, op, &tickets).await;
         let here = on_model(&mut world, &mut model, op, &tickets);
         prop_assert_eq!(&there, &here, "{:?}", op);
-        prop_assert_eq!(&inspect::dump(&rig.store).await.expect("reads"), &model, "after {:?}", op);
+        prop_assert_eq!(
+            &inspect::dump(&fixture.store).await.expect("reads"),
+            &model,
+            "after {:?}",
+            op
+        );
     }
     for id in &world.made {
-        let of: Vec<_> = rig
+        let of: Vec<_> = fixture
             .store
             .history(*id)
             .await
@@ -438,7 +450,7 @@ async fn on_a_store(rig: Rig, list: Vec<Op>) -> Result<(), TestCaseError> {
         };
         prop_assert_eq!(of, model.events.iter().filter(about).cloned().collect::<Vec<_>>());
     }
-    rig.adds_up().await;
-    rig.store.close().await;
+    fixture.check_invariants().await;
+    fixture.store.close().await;
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Several nodes on one PostgreSQL: what one commits the others learn, and together they sell nothing twice.
+//! Several nodes on one PostgreSQL: what one commits the others learn, and together they sell
+//! nothing twice.
 
 #[path = "nodes/rest.rs"]
 mod rest;
@@ -7,28 +8,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbuster_core::event::{By, EventType};
-use doorbuster_core::money::{Captured, PaymentState, RefundCause};
-use doorbuster_core::order::{Changed, Ending};
-use doorbuster_core::sale::Step;
+use doorbuster_core::event::{Attribution, EventType};
+use doorbuster_core::money::{CaptureOutcome, PaymentState, RefundCause};
+use doorbuster_core::order::{ChangeOutcome, EndReason};
+use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{
     BuyerId, Counter, NodeId, Order, OrderState, RecallId, RecallTarget, RequestKey, Seq, SlotKey,
     Stock, Ticket, TicketId, Verdict,
 };
-use doorbuster_store::conformance::{Rig, id_key, new_item, new_sale};
+use doorbuster_store::conformance::{Fixture, id_key, new_item, new_sale};
 use doorbuster_store::{Committed, MoneyQuery};
 use tokio::task::JoinSet;
 
 use crate::cluster;
 use crate::events::message;
-use crate::rig::open_postgres;
+use crate::fixture::open_postgres;
 use crate::watch::Watch;
 
 /// How soon a node knows what another one committed.
 const KNOWN_WITHIN: Duration = Duration::from_secs(1);
 
 /// Two nodes on a new database.
-pub async fn two() -> (Rig, Rig, String) {
+pub async fn two() -> (Fixture, Fixture, String) {
     let cluster = cluster::shared();
     let database = cluster.database();
     let url = cluster.url(&database);
@@ -37,13 +38,13 @@ pub async fn two() -> (Rig, Rig, String) {
 
 /// Collects what a node is told until it is enough.
 pub async fn told(
-    rig: &Rig,
+    fixture: &Fixture,
     within: Duration,
     enough: impl Fn(&[Committed]) -> bool,
 ) -> Vec<Committed> {
     let (since, mut all) = (Watch::start(), Vec::new());
     loop {
-        all.extend(rig.told.take());
+        all.extend(fixture.commits.take());
         if enough(&all) {
             return all;
         }
@@ -56,7 +57,8 @@ fn for_node(ticket: &Ticket, node: u32) -> Arc<Ticket> {
     Arc::new(Ticket { node: NodeId(node), ..ticket.clone() })
 }
 
-/// A node whose slot gets units from another's has nothing else to hear it by: none of the counts changes.
+/// A node whose slot gets units from another's has nothing else to hear it by: none of the counts
+/// changes.
 #[tokio::test]
 async fn units_that_one_node_gives_another_are_told_though_the_counts_stay() {
     let (a, b, _) = two().await;
@@ -69,8 +71,9 @@ async fn units_that_one_node_gives_another_are_told_though_the_counts_stay() {
         .expect("writes");
     let now = b.counts(item).await;
     told(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.counts.contains(&now))).await;
-    // What is told late of the steps before is not to be taken for it: a look shows each of them once.
-    while !b.told.take().is_empty() {
+    // What is told late of the steps before is not to be taken for it: a look shows each of them
+    // once.
+    while !b.commits.take().is_empty() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(a.store.finish_recall(RecallId(1), 5).await.expect("writes"), 5);
@@ -78,8 +81,8 @@ async fn units_that_one_node_gives_another_are_told_though_the_counts_stay() {
     assert_eq!(b.counts(item).await, now, "they are in slots as before");
     let feed = b.store.feed_after(into.id, Seq(0), 9).await.expect("reads");
     assert_eq!(feed.iter().map(|row| row.units).collect::<Vec<_>>(), [5]);
-    for rig in [a, b] {
-        rig.store.close().await;
+    for fixture in [a, b] {
+        fixture.store.close().await;
     }
 }
 
@@ -108,13 +111,13 @@ async fn what_one_node_commits_the_other_is_told_with_its_orders_and_counts() {
         .expect("reads")
         .orders[0]
         .id;
-    a.store.end_order(id, Ending::Cancel, By::BUYER.clone()).await.expect("writes");
+    a.store.end_order(id, EndReason::Cancel, Attribution::BUYER.clone()).await.expect("writes");
     let ended =
         |c: &Committed| c.orders.iter().any(|o| o.id == id && o.state == OrderState::Cancelled);
     told(&b, KNOWN_WITHIN, |all| all.iter().any(ended)).await;
-    b.store.step_sale("sale-0", Step::Pause).await.expect("writes");
+    b.store.step_sale("sale-0", PhaseStep::Pause).await.expect("writes");
     told(&a, KNOWN_WITHIN, |all| all.iter().any(|c| c.sales)).await;
-    assert!(b.told.take().iter().all(|c| !c.sales), "its own doing");
+    assert!(b.commits.take().iter().all(|c| !c.sales), "its own doing");
     a.store.close().await;
     b.store.close().await;
 }
@@ -130,7 +133,7 @@ async fn verdicts_are_told_to_the_node_that_waits_for_them() {
             for_node(&a.ticket(&grant, n, who, key, units), if n == 4 { 1 } else { 2 })
         })
         .collect();
-    b.told.forget();
+    b.commits.forget();
     let resolved = a.store.settle(tickets.clone()).await.expect("settles");
     let all =
         told(&b, KNOWN_WITHIN, |all| all.iter().map(|c| c.told.len()).sum::<usize>() >= 3).await;
@@ -142,20 +145,20 @@ async fn verdicts_are_told_to_the_node_that_waits_for_them() {
     assert_eq!(heard, wanted);
     assert_eq!(resolved[1].verdict, Verdict::LimitReached);
     assert_eq!(resolved[2].verdict, Verdict::Order(resolved[0].id));
-    assert!(a.told.take().iter().all(|c| c.told.is_empty()), "it settled them itself");
+    assert!(a.commits.take().iter().all(|c| c.told.is_empty()), "it settled them itself");
     a.store.close().await;
     b.store.close().await;
 }
 
 /// Requests of the same buyers, split over two grants and two nodes, some of them twice.
-fn crowd(rig: &Rig, grant: &doorbuster_core::Grant, side: u64) -> Vec<Vec<Arc<Ticket>>> {
+fn crowd(fixture: &Fixture, grant: &doorbuster_core::Grant, side: u64) -> Vec<Vec<Arc<Ticket>>> {
     let tickets: Vec<_> = (0..240_u64)
         .map(|i| {
             let buyer = (i * 7 + side * 3) % 40;
             // A third of the requests is sent to both sides.
             let key =
                 if i % 3 == 0 { format!("both-{}", i / 40) } else { format!("{side}-{}", i / 40) };
-            let ticket = rig.ticket(grant, i + 1, &format!("buyer-{buyer:02}"), &key, 1);
+            let ticket = fixture.ticket(grant, i + 1, &format!("buyer-{buyer:02}"), &key, 1);
             for_node(&ticket, side as u32 + 1)
         })
         .collect();
@@ -171,9 +174,9 @@ async fn settlers_on_two_nodes_never_pass_a_limit() {
         a.open(SlotKey { item, index: 1 }, 500).await,
     ];
     let mut settlers = tokio::task::JoinSet::new();
-    for (side, rig) in [&a, &b].into_iter().enumerate() {
+    for (side, fixture) in [&a, &b].into_iter().enumerate() {
         for batch in crowd(&a, &grants[side], side as u64) {
-            let store = rig.store.clone();
+            let store = fixture.store.clone();
             settlers.spawn(async move { store.settle(batch).await.expect("settles") });
         }
     }
@@ -186,11 +189,11 @@ async fn settlers_on_two_nodes_never_pass_a_limit() {
         let buyer = BuyerId::new(&format!("buyer-{buyer:02}")).expect("a name");
         assert_eq!(a.store.quota(item, buyer).await.expect("reads"), 3);
     }
-    let letters = a.store.dead_letters(9).await.expect("reads");
+    let letters = a.store.dead_tickets(9).await.expect("reads");
     assert_eq!(letters, [], "nobody is given up because others were faster");
     a.expect_units(item, 0, 880, 120, 0).await;
-    for rig in [&a, &b] {
-        let known = told(rig, KNOWN_WITHIN, |all| {
+    for fixture in [&a, &b] {
+        let known = told(fixture, KNOWN_WITHIN, |all| {
             all.iter().flat_map(|c| &c.orders).map(|o| o.id).collect::<BTreeSet<_>>().len() >= 120
         });
         let known: BTreeSet<_> = known.await.iter().flat_map(|c| &c.orders).map(|o| o.id).collect();
@@ -200,14 +203,20 @@ async fn settlers_on_two_nodes_never_pass_a_limit() {
     b.store.close().await;
 }
 
-/// An order that two nodes changed at once: what was told of it, its state and its money say the same.
-async fn judge(rig: &Rig, order: &Order, ended: bool, captured: Option<&Captured>) -> OrderState {
-    let now = rig.store.order(order.id).await.expect("reads").expect("an order");
+/// An order that two nodes changed at once: what was told of it, its state and its money say the
+/// same.
+async fn judge(
+    fixture: &Fixture,
+    order: &Order,
+    ended: bool,
+    captured: Option<&CaptureOutcome>,
+) -> OrderState {
+    let now = fixture.store.order(order.id).await.expect("reads").expect("an order");
     let of = MoneyQuery { order: Some(order.id.to_string()), limit: 9, ..MoneyQuery::default() };
-    let payments = rig.store.payments(of.clone()).await.expect("reads").rows;
-    let refunds = rig.store.refunds(of).await.expect("reads").rows;
+    let payments = fixture.store.payments(of.clone()).await.expect("reads").rows;
+    let refunds = fixture.store.refunds(of).await.expect("reads").rows;
     match captured {
-        Some(Captured::Paid(paid)) => {
+        Some(CaptureOutcome::Paid(paid)) => {
             assert_eq!(
                 (&now, payments.len(), refunds.len()),
                 (paid, 1, 0),
@@ -215,7 +224,7 @@ async fn judge(rig: &Rig, order: &Order, ended: bool, captured: Option<&Captured
             );
             assert_eq!(payments[0].state, PaymentState::Captured);
         }
-        Some(Captured::Refund(refund)) => {
+        Some(CaptureOutcome::Refund(refund)) => {
             assert_eq!((payments.len(), &refunds[..]), (1, std::slice::from_ref(refund)));
             assert_eq!(
                 (payments[0].state, refund.cause),
@@ -227,9 +236,9 @@ async fn judge(rig: &Rig, order: &Order, ended: bool, captured: Option<&Captured
     }
     let is_paid = now.state == OrderState::Paid;
     assert!(is_paid || matches!(now.state, OrderState::Cancelled | OrderState::Expired), "{now:?}");
-    assert_eq!(is_paid, matches!(captured, Some(Captured::Paid(_))), "{captured:?}");
+    assert_eq!(is_paid, matches!(captured, Some(CaptureOutcome::Paid(_))), "{captured:?}");
     assert!(is_paid || ended, "{now:?}");
-    let history = rig.store.history(order.id).await.expect("reads");
+    let history = fixture.store.history(order.id).await.expect("reads");
     let times =
         |what: &[EventType]| history.iter().filter(|told| what.contains(&told.event.what)).count();
     assert_eq!(times(&[EventType::OrderPaid]), usize::from(is_paid), "{history:?}");
@@ -241,7 +250,8 @@ async fn judge(rig: &Rig, order: &Order, ended: bool, captured: Option<&Captured
     now.state
 }
 
-/// One pays for two orders of three, the other cancels each, both expire what is due, and a slot takes some of what comes back.
+/// One pays for two orders of three, the other cancels each, both expire what is due, and a slot
+/// takes some of what comes back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_do_not_pay_expire_and_cancel_the_same_order_twice() {
     let (a, b, _) = two().await;
@@ -250,8 +260,8 @@ async fn two_nodes_do_not_pay_expire_and_cancel_the_same_order_twice() {
     for n in 1..=60 {
         orders.push(a.reserve(&grant, n, &format!("buyer-{n}"), 2).await);
     }
-    a.clock.pass(doorbuster_store::conformance::HOLD_MS);
-    b.clock.pass(doorbuster_store::conformance::HOLD_MS);
+    a.clock.advance(doorbuster_store::conformance::HOLD_MS);
+    b.clock.advance(doorbuster_store::conformance::HOLD_MS);
     let (mut pays, mut ends, mut refills) =
         (JoinSet::new(), JoinSet::<Vec<TicketId>>::new(), JoinSet::new());
     for (at, order) in orders.iter().enumerate() {
@@ -272,9 +282,11 @@ async fn two_nodes_do_not_pay_expire_and_cancel_the_same_order_twice() {
             refills.spawn(async move { store.refill(into, 4, Counter::A).await.expect("writes") });
         }
         ends.spawn(async move {
-            let changed =
-                from_b.end_order(id, Ending::Cancel, By::BUYER.clone()).await.expect("writes");
-            if matches!(changed, Changed::Done(_)) { vec![id] } else { Vec::new() }
+            let changed = from_b
+                .end_order(id, EndReason::Cancel, Attribution::BUYER.clone())
+                .await
+                .expect("writes");
+            if matches!(changed, ChangeOutcome::Done(_)) { vec![id] } else { Vec::new() }
         });
         if at % 3 > 0 {
             let told = message(&id.to_string(), 2, &format!("evt_{at}"), &format!("pay_{at}"));
@@ -341,8 +353,8 @@ async fn a_forced_verdict_is_told_to_whoever_may_wait() {
     let ticket = for_node(&a.ticket(&grant, 1, "anna", "a", 2), 2);
     let id = id_key().id_of(&ticket);
     let parts = id_key().open(&id, "anna").expect("our own id");
-    a.clock.pass(10_001);
-    b.told.forget();
+    a.clock.advance(10_001);
+    b.commits.forget();
     let forced =
         a.store.force(id, parts, ticket.buyer.clone()).await.expect("writes").expect("due");
     let all = told(&b, KNOWN_WITHIN, |all| all.iter().any(|c| !c.told.is_empty())).await;
@@ -387,9 +399,9 @@ async fn whoever_knows_the_counts_knows_the_orders_behind_them_whoever_commits_m
     let done = |all: &[Committed]| {
         all.iter().flat_map(|c| &c.counts).any(|c| c.item == item && c.held == 1_000)
     };
-    for rig in [&a, &b] {
+    for fixture in [&a, &b] {
         let mut known = BTreeSet::new();
-        for committed in told(rig, KNOWN_WITHIN, done).await {
+        for committed in told(fixture, KNOWN_WITHIN, done).await {
             known.extend(committed.orders.iter().map(|o| o.id));
             for counts in committed.counts.iter().filter(|c| c.item == item) {
                 assert!(

@@ -3,13 +3,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use doorbuster_core::{Counter, Verdict};
-use doorbuster_store::conformance::{Clock, Told};
+use doorbuster_store::conformance::{Clock, CommitLog};
 use doorbuster_store::{BackupError, OpenError, Store, backup, inspect};
 
-use crate::rig::{Dir, open, options};
+use crate::fixture::{Dir, open, options};
 
 fn try_open(dir: &Dir) -> Result<Store, OpenError> {
-    Store::open_sqlite(options(dir.path(), &Clock::new(), &Told::default()).0)
+    Store::open_sqlite(options(dir.path(), &Clock::new(), &CommitLog::default()).0)
 }
 
 fn error(dir: &Dir) -> OpenError {
@@ -60,15 +60,17 @@ async fn nobody_but_its_owner_reads_a_store_or_its_copy() {
 #[tokio::test]
 async fn a_store_comes_back_as_it_was() {
     let dir = Dir::new();
-    let rig = open(dir.path());
-    let grant = rig.slot(100, 50, 3).await;
-    let tickets =
-        (1..=40).map(|n| rig.ticket(&grant, n, &format!("buyer-{}", n % 9), &format!("k{n}"), 1));
-    rig.store.settle(tickets.collect()).await.expect("settles");
-    rig.store.refill(grant.id, 5, Counter::A).await.expect("writes");
-    let (sales, rows) =
-        (rig.store.sales().await.expect("reads"), inspect::dump(&rig.store).await.expect("reads"));
-    rig.store.close().await;
+    let fixture = open(dir.path());
+    let grant = fixture.slot(100, 50, 3).await;
+    let tickets = (1..=40)
+        .map(|n| fixture.ticket(&grant, n, &format!("buyer-{}", n % 9), &format!("k{n}"), 1));
+    fixture.store.settle(tickets.collect()).await.expect("settles");
+    fixture.store.refill(grant.id, 5, Counter::A).await.expect("writes");
+    let (sales, rows) = (
+        fixture.store.sales().await.expect("reads"),
+        inspect::dump(&fixture.store).await.expect("reads"),
+    );
+    fixture.store.close().await;
     let log = std::fs::metadata(dir.path().join("doorbuster.sqlite3-wal"));
     assert!(log.is_ok_and(|log| log.len() == 0), "closed in good order: the log was carried whole");
     let again = open(dir.path());
@@ -76,7 +78,7 @@ async fn a_store_comes_back_as_it_was() {
     assert_eq!(inspect::dump(&again.store).await.expect("reads"), rows);
     let next = again.reserve(&grant, 41, "zoe", 1).await;
     assert_eq!(next.n.0, 41);
-    again.adds_up().await;
+    again.check_invariants().await;
     again.store.close().await;
 }
 
@@ -139,11 +141,11 @@ async fn a_newer_store_is_refused() {
 #[tokio::test]
 async fn a_damaged_store_is_refused() {
     let dir = Dir::new();
-    let rig = open(dir.path());
-    let grant = rig.slot(1_000, 1_000, 1).await;
-    let tickets = (1..=500).map(|n| rig.ticket(&grant, n, &format!("buyer-{n}"), "k", 1));
-    rig.store.settle(tickets.collect()).await.expect("settles");
-    rig.store.close().await;
+    let fixture = open(dir.path());
+    let grant = fixture.slot(1_000, 1_000, 1).await;
+    let tickets = (1..=500).map(|n| fixture.ticket(&grant, n, &format!("buyer-{n}"), "k", 1));
+    fixture.store.settle(tickets.collect()).await.expect("settles");
+    fixture.store.close().await;
     let mut bytes = fs::read(dir.file()).expect("reads");
     let pages = bytes.len() / 4096;
     for page in pages / 2..pages {
@@ -158,20 +160,20 @@ async fn a_damaged_store_is_refused() {
 #[tokio::test]
 async fn a_backup_is_a_store_of_one_instant() {
     let (dir, elsewhere) = (Dir::new(), Dir::new());
-    let rig = open(dir.path());
-    let grant = rig.slot(10_000, 10_000, 1).await;
-    let store = rig.store.clone();
+    let fixture = open(dir.path());
+    let grant = fixture.slot(10_000, 10_000, 1).await;
+    let store = fixture.store.clone();
     let tickets: Vec<_> =
-        (1..=5_000).map(|n| rig.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)).collect();
+        (1..=5_000).map(|n| fixture.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)).collect();
     let settling = tokio::spawn(async move {
         for batch in tickets.chunks(50) {
             let resolved = store.settle(batch.to_vec()).await.expect("settles");
             assert!(resolved.iter().all(|r| r.verdict == Verdict::Reserved));
         }
     });
-    rig.store.backup(&elsewhere.file()).await.expect("copies");
+    fixture.store.backup(&elsewhere.file()).await.expect("copies");
     settling.await.expect("runs");
-    let again = rig.store.backup(&elsewhere.file()).await;
+    let again = fixture.store.backup(&elsewhere.file()).await;
     assert!(matches!(again, Err(BackupError::Exists(_))), "{again:?}");
     let names: Vec<_> = fs::read_dir(elsewhere.path())
         .expect("reads")
@@ -179,20 +181,20 @@ async fn a_backup_is_a_store_of_one_instant() {
         .collect();
     assert_eq!(names, ["doorbuster.sqlite3"], "nothing else is left");
     let copy = open(elsewhere.path());
-    copy.adds_up().await;
+    copy.check_invariants().await;
     let held = copy.counts(grant.slot.item).await.held;
     assert!(held % 50 == 0 && held <= 5_000, "whole commits only: {held}");
     copy.store.close().await;
-    rig.store.close().await;
+    fixture.store.close().await;
 }
 
 #[tokio::test]
 async fn a_store_is_copied_without_its_program() {
     let (dir, elsewhere) = (Dir::new(), Dir::new());
-    let rig = open(dir.path());
-    rig.reserve(&rig.slot(10, 10, 1).await, 1, "anna", 1).await;
-    let rows = inspect::dump(&rig.store).await.expect("reads");
-    rig.store.close().await;
+    let fixture = open(dir.path());
+    fixture.reserve(&fixture.slot(10, 10, 1).await, 1, "anna", 1).await;
+    let rows = inspect::dump(&fixture.store).await.expect("reads");
+    fixture.store.close().await;
     backup(dir.path(), &elsewhere.file()).expect("copies");
     let copy = open(elsewhere.path());
     assert_eq!(inspect::dump(&copy.store).await.expect("reads"), rows);

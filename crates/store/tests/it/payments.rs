@@ -1,21 +1,22 @@
-//! Money in PostgreSQL: told of at several nodes at once, over sessions that break, and by the version before.
+//! Money in PostgreSQL: told of at several nodes at once, over sessions that break, and by the
+//! version before.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use doorbuster_core::event::{By, EventType};
-use doorbuster_core::money::{Capture, Captured};
-use doorbuster_core::order::Ending;
+use doorbuster_core::event::{Attribution, EventType};
+use doorbuster_core::money::{Capture, CaptureOutcome};
+use doorbuster_core::order::EndReason;
 use doorbuster_core::{Order, OrderState, SlotKey, Stock};
-use doorbuster_store::conformance::Rig;
+use doorbuster_store::conformance::Fixture;
 use doorbuster_store::{MoneyQuery, Store, StoreError};
 use tokio::task::JoinSet;
 
 use crate::cluster;
 use crate::events::{message, run, session};
+use crate::fixture::open_postgres;
 use crate::nodes::{told, two};
-use crate::rig::open_postgres;
 
 /// How soon a node knows what another one committed.
 const KNOWN_WITHIN: Duration = Duration::from_secs(1);
@@ -42,16 +43,16 @@ async fn one_payment_told_at_two_nodes_at_once_is_taken_once() {
         };
         let (x, y) = tokio::join!(a.store.capture(told(1), false), b.store.capture(told(2), false));
         let (x, y) = (x.expect("writes"), y.expect("writes"));
-        let refund = |captured: &Captured| matches!(captured, Captured::Refund(_));
+        let refund = |captured: &CaptureOutcome| matches!(captured, CaptureOutcome::Refund(_));
         assert!(refund(&x) != refund(&y), "{x:?} {y:?}");
-        assert!([&x, &y].into_iter().any(|c| *c == Captured::Repeated), "{x:?} {y:?}");
+        assert!([&x, &y].into_iter().any(|c| *c == CaptureOutcome::Repeated), "{x:?} {y:?}");
     }
     let all = MoneyQuery { limit: 100, ..MoneyQuery::default() };
     assert_eq!(a.store.refunds(all.clone()).await.expect("reads").rows.len(), 40);
     assert_eq!(b.store.payments(all).await.expect("reads").rows.len(), 40);
     a.expect_units(item, 9, 0, 0, 0).await;
-    for rig in [a, b] {
-        rig.store.close().await;
+    for fixture in [a, b] {
+        fixture.store.close().await;
     }
 }
 
@@ -96,15 +97,15 @@ async fn what_the_version_before_writes_is_understood() {
         .capture(message(&first.id.to_string(), 1, "evt_1", "pay_1"), false)
         .await
         .expect("writes");
-    assert!(matches!(paid, Captured::Paid(_)), "{paid:?}");
-    a.adds_up().await;
-    for rig in [a, b] {
-        rig.store.close().await;
+    assert!(matches!(paid, CaptureOutcome::Paid(_)), "{paid:?}");
+    a.check_invariants().await;
+    for fixture in [a, b] {
+        fixture.store.close().await;
     }
 }
 
 /// Says it again until it is taken, as providers do.
-async fn insist(store: &Store, told: &Capture) -> Captured {
+async fn insist(store: &Store, told: &Capture) -> CaptureOutcome {
     let since = Instant::now();
     loop {
         match store.capture(told.clone(), true).await {
@@ -131,11 +132,11 @@ fn kill(database: &str, stop: &AtomicBool) -> usize {
     kills
 }
 
-async fn reserved(rig: &Rig, count: u64) -> (doorbuster_core::Grant, Vec<Order>) {
-    let grant = rig.slot(1_000, 1_000, 4).await;
+async fn reserved(fixture: &Fixture, count: u64) -> (doorbuster_core::Grant, Vec<Order>) {
+    let grant = fixture.slot(1_000, 1_000, 4).await;
     let tickets =
-        (1..=count).map(|n| rig.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)).collect();
-    let resolved = rig.store.settle(tickets).await.expect("settles");
+        (1..=count).map(|n| fixture.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)).collect();
+    let resolved = fixture.store.settle(tickets).await.expect("settles");
     (grant, resolved.into_iter().filter_map(|resolved| resolved.order).collect())
 }
 
@@ -143,8 +144,8 @@ async fn reserved(rig: &Rig, count: u64) -> (doorbuster_core::Grant, Vec<Order>)
 async fn payments_over_sessions_that_are_killed_pay_once() {
     let cluster = cluster::shared();
     let database = cluster.database();
-    let rig = open_postgres(&cluster.url(&database), 1).await;
-    let (grant, orders) = reserved(&rig, 400).await;
+    let fixture = open_postgres(&cluster.url(&database), 1).await;
+    let (grant, orders) = reserved(&fixture, 400).await;
     let stop = Arc::new(AtomicBool::new(false));
     let killer = tokio::task::spawn_blocking({
         let (stop, database) = (Arc::clone(&stop), database.clone());
@@ -152,7 +153,7 @@ async fn payments_over_sessions_that_are_killed_pay_once() {
     });
     let mut payers = JoinSet::new();
     for share in orders.chunks(80) {
-        let (store, share) = (rig.store.clone(), share.to_vec());
+        let (store, share) = (fixture.store.clone(), share.to_vec());
         payers.spawn(async move {
             for order in share {
                 let id = order.id.to_string();
@@ -160,23 +161,26 @@ async fn payments_over_sessions_that_are_killed_pay_once() {
                     insist(&store, &message(&id, 1, &format!("evt_{id}"), &format!("pay_{id}")))
                         .await;
                 // Repeated: it is the effect of a try whose outcome nobody heard.
-                assert!(matches!(captured, Captured::Paid(_) | Captured::Repeated), "{captured:?}");
+                assert!(
+                    matches!(captured, CaptureOutcome::Paid(_) | CaptureOutcome::Repeated),
+                    "{captured:?}"
+                );
             }
         });
     }
     payers.join_all().await;
     stop.store(true, Ordering::SeqCst);
     assert!(killer.await.expect("it kills") > 0);
-    rig.expect_units(grant.slot.item, 0, 600, 0, 400).await;
+    fixture.expect_units(grant.slot.item, 0, 600, 0, 400).await;
     let paid: BTreeSet<_> =
-        rig.told.take().iter().flat_map(|c| &c.orders).map(|o| (o.id, o.state)).collect();
+        fixture.commits.take().iter().flat_map(|c| &c.orders).map(|o| (o.id, o.state)).collect();
     for order in orders {
         assert!(paid.contains(&(order.id, OrderState::Paid)), "the node was told of it");
-        let history = rig.store.history(order.id).await.expect("reads");
+        let history = fixture.store.history(order.id).await.expect("reads");
         let what: Vec<_> = history.iter().map(|told| told.event.what).collect();
         assert_eq!(what, [EventType::OrderReserved, EventType::OrderPaid]);
     }
-    rig.store.close().await;
+    fixture.store.close().await;
 }
 
 /// A payment for an order that ended looks at all slots of its item, which are being sold from.
@@ -185,7 +189,10 @@ async fn late_payments_and_settlers_do_not_stand_in_each_others_way() {
     let (a, b, database) = two().await;
     let (first, orders) = reserved(&a, 60).await;
     for order in &orders {
-        a.store.end_order(order.id, Ending::Cancel, By::BUYER.clone()).await.expect("writes");
+        a.store
+            .end_order(order.id, EndReason::Cancel, Attribution::BUYER.clone())
+            .await
+            .expect("writes");
     }
     let mut tasks = JoinSet::new();
     for index in 1..4_u32 {
@@ -205,13 +212,16 @@ async fn late_payments_and_settlers_do_not_stand_in_each_others_way() {
         let told = message(&order.id.to_string(), 1, &format!("evt_{at}"), &format!("pay_{at}"));
         tasks.spawn(async move {
             let captured = store.capture(told, false).await.expect("writes");
-            assert!(matches!(captured, Captured::Paid(_) | Captured::Lacks { .. }), "{captured:?}");
+            assert!(
+                matches!(captured, CaptureOutcome::Paid(_) | CaptureOutcome::UnitsMissing { .. }),
+                "{captured:?}"
+            );
         });
     }
     tasks.join_all().await;
-    a.adds_up().await;
-    for rig in [a, b] {
-        rig.store.close().await;
+    a.check_invariants().await;
+    for fixture in [a, b] {
+        fixture.store.close().await;
     }
     let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
     let deadlocks = session(&database).await.query_one(deadlocks, &[]).await.expect("a query");

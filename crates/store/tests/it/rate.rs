@@ -1,31 +1,33 @@
-//! How many orders a second one node settles, and expires, in each store, and how long one batch takes: run by hand, in release.
+//! How many orders a second one node settles, and expires, in each store, and how long one batch
+//! takes: run by hand, in release.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use doorbuster_core::limits::SETTLE_BATCH_MAX;
 use doorbuster_core::{Grant, Ticket, Verdict};
-use doorbuster_store::conformance::{HOLD_MS, Rig};
+use doorbuster_store::conformance::{Fixture, HOLD_MS};
 
 use crate::cluster::Cluster;
-use crate::rig::{Dir, open, open_postgres};
+use crate::fixture::{Dir, open, open_postgres};
 
 const BATCHES: usize = 60;
 
-fn batch(rig: &Rig, grant: &Grant, at: usize) -> Vec<Arc<Ticket>> {
+fn batch(fixture: &Fixture, grant: &Grant, at: usize) -> Vec<Arc<Ticket>> {
     let first = at * SETTLE_BATCH_MAX + 1;
     let ticket = |n: usize| {
-        rig.ticket(grant, n as u64, &format!("buyer-{}-{n:06}", grant.slot.index), "k", 1)
+        fixture.ticket(grant, n as u64, &format!("buyer-{}-{n:06}", grant.slot.index), "k", 1)
     };
     (first..first + SETTLE_BATCH_MAX).map(ticket).collect()
 }
 
-/// Settles every batch, as many at once as there are grants; orders a second, and the slowest batch.
-async fn settle(rig: &Rig, grants: &[Grant]) -> (f64, Duration) {
+/// Settles every batch, as many at once as there are grants; orders a second, and the slowest
+/// batch.
+async fn settle(fixture: &Fixture, grants: &[Grant]) -> (f64, Duration) {
     let mut settlers = tokio::task::JoinSet::new();
     let began = Instant::now();
     for grant in grants {
-        let batches: Vec<_> = (0..BATCHES).map(|at| batch(rig, grant, at)).collect();
-        let store = rig.store.clone();
+        let batches: Vec<_> = (0..BATCHES).map(|at| batch(fixture, grant, at)).collect();
+        let store = fixture.store.clone();
         settlers.spawn(async move {
             let mut slowest = Duration::ZERO;
             for tickets in batches {
@@ -43,22 +45,22 @@ async fn settle(rig: &Rig, grants: &[Grant]) -> (f64, Duration) {
 }
 
 /// Settles under one grant, then two, then four, in a fresh store each time.
-async fn measure(open: impl AsyncFn() -> Rig) {
+async fn measure(open: impl AsyncFn() -> Fixture) {
     for slots in [1_u32, 2, 4] {
-        let rig = open().await;
-        let item = rig.item(doorbuster_core::Stock::Counted(1_000_000), 1).await;
+        let fixture = open().await;
+        let item = fixture.item(doorbuster_core::Stock::Counted(1_000_000), 1).await;
         let mut grants = Vec::new();
         for index in 0..slots {
-            grants.push(rig.open(doorbuster_core::SlotKey { item, index }, 100_000).await);
+            grants.push(fixture.open(doorbuster_core::SlotKey { item, index }, 100_000).await);
         }
-        let (rate, slowest) = settle(&rig, &grants).await;
+        let (rate, slowest) = settle(&fixture, &grants).await;
         let began = Instant::now();
-        rig.adds_up().await;
+        fixture.check_invariants().await;
         println!(
             "{slots} slots: {rate:.0} orders/s, slowest batch {slowest:?}, check {:?}",
             began.elapsed()
         );
-        rig.store.close().await;
+        fixture.store.close().await;
     }
 }
 
@@ -86,16 +88,16 @@ const HOLDS: usize = 50_000;
 const AT_ONCE: [usize; 5] = [100, 250, 500, 1_000, 2_000];
 
 /// Ends holds that are due at once, so many in each transaction.
-async fn expire(rig: &Rig, at_once: usize) {
-    let grant = rig.slot(HOLDS as u64, HOLDS as u64, 1).await;
+async fn expire(fixture: &Fixture, at_once: usize) {
+    let grant = fixture.slot(HOLDS as u64, HOLDS as u64, 1).await;
     for at in 0..HOLDS / SETTLE_BATCH_MAX {
-        rig.store.settle(batch(rig, &grant, at)).await.expect("settles");
+        fixture.store.settle(batch(fixture, &grant, at)).await.expect("settles");
     }
-    rig.clock.pass(HOLD_MS * 2);
+    fixture.clock.advance(HOLD_MS * 2);
     let (began, mut ended, mut slowest) = (Instant::now(), 0, Duration::ZERO);
     loop {
         let asked = Instant::now();
-        let expired = rig.store.expire_due(at_once).await.expect("expires").len();
+        let expired = fixture.store.expire_due(at_once).await.expect("expires").len();
         if expired == 0 {
             break;
         }
@@ -106,7 +108,7 @@ async fn expire(rig: &Rig, at_once: usize) {
     println!(
         "{at_once} at once: {each:.1} us for each of {ended}, slowest transaction {slowest:?}"
     );
-    rig.adds_up().await;
+    fixture.check_invariants().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -114,9 +116,9 @@ async fn expire(rig: &Rig, at_once: usize) {
 async fn orders_expired_a_second() {
     let cluster = Cluster::start(&["-c", "shared_buffers=128MB", "-c", "max_wal_size=4GB"]);
     for at_once in AT_ONCE {
-        let rig = open_postgres(&cluster.url(&cluster.database()), 1).await;
-        expire(&rig, at_once).await;
-        rig.store.close().await;
+        let fixture = open_postgres(&cluster.url(&cluster.database()), 1).await;
+        expire(&fixture, at_once).await;
+        fixture.store.close().await;
     }
 }
 

@@ -1,13 +1,14 @@
-//! TLS to PostgreSQL: every `sslmode`, against a server with a certificate of its own making, with an authority's, and without any.
+//! TLS to PostgreSQL: every `sslmode`, against a server with a certificate of its own making, with
+//! an authority's, and without any.
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use doorbuster_store::Store;
-use doorbuster_store::conformance::{Clock, Told};
+use doorbuster_store::conformance::{Clock, CommitLog};
 
 use crate::cluster::Cluster;
-use crate::rig::{Dir, postgres_options};
+use crate::fixture::{Dir, postgres_options};
 
 /// How long the server may need to take other settings.
 const TAKEN_WITHIN: Duration = Duration::from_secs(30);
@@ -52,7 +53,8 @@ impl Server {
         assert!(run.status.success(), "{words}: {}", String::from_utf8_lossy(&run.stderr));
     }
 
-    /// The server shows this certificate from now on, and takes no connection that is not protected.
+    /// The server shows this certificate from now on, and takes no connection that is not
+    /// protected.
     fn show(&self, name: &str) {
         let (certificate, key) =
             (self.file(&format!("{name}.pem")), self.file(&format!("{name}.key")));
@@ -84,7 +86,7 @@ impl Server {
     async fn open(&self, host: &str, words: &str) -> Result<(), String> {
         let url =
             format!("postgres://postgres:one%20day@{host}/postgres?hostaddr={ADDRESS}{words}");
-        let (clock, told) = (Clock::new(), Told::default());
+        let (clock, told) = (Clock::new(), CommitLog::default());
         match Store::open_postgres(postgres_options(&url, 1, &clock, &told)).await {
             Ok(store) => {
                 store.close().await;
@@ -121,7 +123,8 @@ async fn every_sslmode_protects_as_much_as_it_says() {
     );
     std::fs::write(server.file("names"), "subjectAltName=DNS:db.example\n").expect("writable");
     server.openssl(
-        "x509 -req -in signed.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out signed.pem",
+        "x509 -req -in signed.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names \
+         -out signed.pem",
     );
 
     // Without a certificate: only who insists on one goes away.

@@ -1,16 +1,18 @@
-//! A row of `event` that is damaged, or of a program that came later: it hides no other row, and what waits for it goes on once it is given up.
+//! A row of `event` that is damaged, or of a program that came later: it hides no other row, and
+//! what waits for it goes on once it is given up.
 use std::sync::Arc;
 
 use doorbuster_core::Millis;
-use doorbuster_core::outbox::{Parcel, Progress, Wanted};
-use doorbuster_store::conformance::Rig;
+use doorbuster_core::outbox::{EventFilter, PendingDelivery, PositionAdvance};
+use doorbuster_store::conformance::Fixture;
 use doorbuster_store::{
-    DeadId, DeadKind, DeadOutcome, EndpointKind, NewEndpoint, Redelivery, Unreadable,
+    DeadLetterId, DeadLetterKind, DeadLetterOutcome, EndpointKind, NewEndpoint, Redelivery,
+    UnreadableEvent,
 };
 
 use crate::events::{run, session};
+use crate::fixture::{Dir, open};
 use crate::nodes::two;
-use crate::rig::{Dir, open};
 
 /// Three sales that opened, and one closed that no program knows how to read.
 const EVENTS: &str = "INSERT INTO event (type, sale_id, item_id, at, actor, data) VALUES
@@ -20,13 +22,13 @@ const EVENTS: &str = "INSERT INTO event (type, sale_id, item_id, at, actor, data
     ('sale.opened', 'second', NULL, 4, 'nobody', NULL),
     ('sale.opened', 'third', NULL, 5, 'engine', NULL)";
 
-async fn expect(rig: &Rig) {
-    while rig.store.sequence_events(100).await.expect("writes") > 0 {}
-    let read = rig.store.told_after(0, 100).await.expect("the rows around them are read");
+async fn expect(fixture: &Fixture) {
+    while fixture.store.sequence_events(100).await.expect("writes") > 0 {}
+    let read = fixture.store.events_after(0, 100).await.expect("the rows around them are read");
     let positions: Vec<_> =
         read.iter().map(|r| r.as_ref().map_or_else(|bad| bad.position, |t| t.position)).collect();
     assert_eq!(positions, [1, 2, 3, 4, 5]);
-    let bad: Vec<&Unreadable> = read.iter().filter_map(|read| read.as_ref().err()).collect();
+    let bad: Vec<&UnreadableEvent> = read.iter().filter_map(|read| read.as_ref().err()).collect();
     let told: Vec<_> = bad.iter().map(|bad| (bad.what.as_str(), bad.about.as_str())).collect();
     assert_eq!(
         told,
@@ -38,11 +40,11 @@ async fn expect(rig: &Rig) {
     );
     assert!(bad.iter().all(|bad| bad.reason.contains("nothing that is known")), "{bad:?}");
     assert_eq!(
-        rig.store.told_at(3).await.expect("reads").expect("it is there").as_ref().err(),
+        fixture.store.event_at(3).await.expect("reads").expect("it is there").as_ref().err(),
         Some(bad[1])
     );
     // As a dead letter it is listed, tried again and sent once more as any other.
-    let parcel = Parcel {
+    let parcel = PendingDelivery {
         position: 3,
         about: Arc::from("event:3"),
         tries: 1,
@@ -50,17 +52,22 @@ async fn expect(rig: &Rig) {
         error: Some("unreadable".to_owned()),
         dead: true,
     };
-    let progress = Progress { from: 0, to: 5, failed: vec![parcel] };
-    assert!(rig.store.advance_endpoint("end_1", progress).await.expect("writes"));
-    let dead = rig.store.dead(DeadKind::Delivery, None, 9).await.expect("reads").rows;
+    let progress = PositionAdvance { from: 0, to: 5, failed: vec![parcel] };
+    assert!(fixture.store.advance_endpoint("end_1", progress).await.expect("writes"));
+    let dead = fixture
+        .store
+        .list_dead_letters(DeadLetterKind::Delivery, None, 9)
+        .await
+        .expect("reads")
+        .rows;
     assert_eq!((dead.len(), dead[0].about.as_str()), (1, "event:3"));
-    let DeadId::Delivery(_) = dead[0].id else { panic!("a delivery: {dead:?}") };
+    let DeadLetterId::Delivery(_) = dead[0].id else { panic!("a delivery: {dead:?}") };
     assert_eq!(
-        rig.store.retry_dead(dead[0].id.clone(), 9).await.expect("writes"),
-        DeadOutcome::Done
+        fixture.store.retry_dead_letter(dead[0].id.clone(), 9).await.expect("writes"),
+        DeadLetterOutcome::Done
     );
-    assert_eq!(rig.store.redeliver("end_1", 2, 9).await.expect("writes"), Redelivery::Done);
-    let about: Vec<_> = rig.store.pending_deliveries("end_1", 9).await.expect("reads");
+    assert_eq!(fixture.store.redeliver("end_1", 2, 9).await.expect("writes"), Redelivery::Done);
+    let about: Vec<_> = fixture.store.pending_deliveries("end_1", 9).await.expect("reads");
     assert_eq!(about.iter().map(|row| &*row.about).collect::<Vec<_>>(), ["sale:first", "event:3"]);
 }
 
@@ -69,7 +76,7 @@ fn endpoint() -> NewEndpoint {
         id: "end_1".to_owned(),
         kind: EndpointKind::Webhook,
         url: "https://shop.example/".to_owned(),
-        wanted: Wanted::All,
+        wanted: EventFilter::All,
         secret: None,
         enabled: true,
     }
@@ -78,11 +85,11 @@ fn endpoint() -> NewEndpoint {
 #[tokio::test]
 async fn one_row_that_cannot_be_read_hides_no_other_in_sqlite() {
     let dir = Dir::new();
-    let rig = open(dir.path());
-    rig.store.insert_endpoint(endpoint(), 9).await.expect("writes");
+    let fixture = open(dir.path());
+    fixture.store.insert_endpoint(endpoint(), 9).await.expect("writes");
     dir.shell().execute_batch(EVENTS).expect("it is SQL");
-    expect(&rig).await;
-    rig.store.close().await;
+    expect(&fixture).await;
+    fixture.store.close().await;
 }
 
 #[tokio::test]
@@ -91,7 +98,7 @@ async fn one_row_that_cannot_be_read_hides_no_other_in_postgres() {
     a.store.insert_endpoint(endpoint(), 9).await.expect("writes");
     run(&session(&database).await, EVENTS).await;
     expect(&a).await;
-    for rig in [a, b] {
-        rig.store.close().await;
+    for fixture in [a, b] {
+        fixture.store.close().await;
     }
 }

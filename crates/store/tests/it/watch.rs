@@ -1,7 +1,9 @@
-//! Time as tests hold a server to it: what passes while the machine keeps everybody waiting is nobody's.
+//! Time as tests hold a server to it: what passes while the machine keeps everybody waiting is
+//! nobody's.
 //!
-//! A machine that other work shares stops all of a test for seconds, or its disk does. A thread that only wakes up, and now and then syncs a byte, sees how
-//! long it was kept from that, and a [`Watch`] stands still for as long. What the server alone is late with counts in full.
+//! A machine that other work shares stops all of a test for seconds, or its disk does. A thread
+//! that only wakes up, and now and then syncs a byte, sees how long it was kept from that, and a
+//! [`Watch`] stands still for as long. What the server alone is late with counts in full.
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::sync::{LazyLock, Mutex, PoisonError};

@@ -1,9 +1,11 @@
-//! Robots that look at what goes on across a rim: of the gap that fits, colours just outside are those just inside the piece.
+//! Robots that look at what goes on across a rim: of the gap that fits, colours just outside are
+//! those just inside the piece.
 
 use super::{FROM, SIDE, Seen, cells, outlines};
 use crate::pixels::Grey;
 
-/// How far from the outline the two places of a pair lie: past the line round the piece, and past the rim of a gap that is a little turned and sized.
+/// How far from the outline the two places of a pair lie: past the line round the piece, and past
+/// the rim of a gap that is a little turned and sized.
 const INSIDE: usize = 3;
 const OUTSIDE: std::ops::RangeInclusive<f32> = 2.0..=7.0;
 /// Of so many gaps a robot looks for.
@@ -43,7 +45,8 @@ fn median(mut values: Vec<f32>) -> f32 {
     values[values.len() / 2]
 }
 
-/// How little goes on across the rim at a place: the piece may be a little lighter or darker than where it came from.
+/// How little goes on across the rim at a place: the piece may be a little lighter or darker than
+/// where it came from.
 fn breaks(seen: &Seen, at: usize) -> f32 {
     let of_colour = seen.colours.iter().map(|(picture, piece)| {
         let step = |&(inner, outer): &Pair| {

@@ -1,34 +1,36 @@
 //! How quickly a line moves, and when it can honestly be said.
 //!
-//! The first calls fill the shop as quickly as calls can be made, and no later ones come like them. So a pace is measured only once the shop is full:
-//! from then on somebody is called when somebody else has bought or has given up.
+//! The first calls fill the shop as quickly as calls can be made, and no later ones come like them.
+//! So a pace is measured only once the shop is full: from then on somebody is called when somebody
+//! else has bought or has given up.
 use std::collections::VecDeque;
 
-use super::{Line, OUT_MAX};
+use super::{ADMISSIONS_OUT_MAX, RoomProgress};
 use crate::value::Millis;
 
 /// How long a rate is measured over.
 const WINDOW_MS: i64 = 60_000;
 /// It is not told before it was measured for so long.
-const SPAN_MIN_MS: i64 = 20_000;
+const MEASURED_MIN_MS: i64 = 20_000;
 /// Between two marks.
-const MARK_MS: i64 = 1_000;
+const SAMPLE_EVERY_MS: i64 = 1_000;
 /// A rate is known from so many calls on.
-const CALLS_MIN: u64 = 5;
-/// The parts of what was measured that are held against each other: calls that come in waves have no rate.
+const ADMISSIONS_MIN: u64 = 5;
+/// The parts of what was measured that are held against each other: calls that come in waves have
+/// no rate.
 const PARTS: u64 = 4;
 /// The quickest part is at most so many times as quick as the slowest.
-const UNEVEN_MAX: u64 = 3;
+const UNEVENNESS_MAX: u64 = 3;
 /// Admissions that end so far apart end in two waves.
-const APART_MS: i64 = 10_000;
+const WAVE_GAP_MS: i64 = 10_000;
 /// Waves that are known.
 const WAVES_MAX: usize = 64;
 /// Nobody is told of a time further ahead than so many times what was measured.
-const AHEAD_MAX: u64 = 2;
+const HORIZON_FACTOR: u64 = 2;
 
 /// How far a line had come.
 #[derive(Clone, Copy, Debug)]
-struct Mark {
+struct ProgressSample {
     at: Millis,
     called: u64,
     /// Units that nobody held; `None`: without end.
@@ -48,31 +50,34 @@ impl Rate {
     }
 
     /// How long so many calls take.
-    fn ms(self, calls: u64) -> u64 {
+    fn ms_for(self, calls: u64) -> u64 {
         calls.saturating_mul(self.ms).div_ceil(self.calls.max(1))
     }
 }
 
 /// How quickly a line moves.
 #[derive(Clone, Debug)]
-pub struct Pace {
+pub struct PaceEstimator {
     /// Places called in one step at most.
-    calls_max: u64,
-    marks: VecDeque<Mark>,
-    /// Whose calls were heard of last: the end of their admissions, which all of one step have in common, and how many there are.
+    admissions_max: u64,
+    marks: VecDeque<ProgressSample>,
+    /// Whose calls were heard of last: the end of their admissions, which all of one step have in
+    /// common, and how many there are.
     step: (Millis, u64),
-    /// When many admissions end together, the first and the last of each wave: of those who filled the shop, and of those who were called in their stead.
+    /// When many admissions end together, the first and the last of each wave: of those who filled
+    /// the shop, and of those who were called in their stead.
     waves: VecDeque<(Millis, Millis)>,
     is_wave: bool,
-    known: Option<Known>,
+    measured: Option<MeasuredPace>,
 }
 
 /// What the marks say.
 #[derive(Clone, Copy, Debug)]
-struct Known {
+struct MeasuredPace {
     quick: Rate,
     slow: Rate,
-    /// Positions from here on are called only if more give up than can be told. `None`: all are called some day.
+    /// Positions from here on are called only if more give up than can be told. `None`: all are
+    /// called some day.
     up_to: Option<u64>,
     /// How far ahead may be told.
     ahead_ms: u64,
@@ -80,88 +85,97 @@ struct Known {
 
 /// In how many seconds a place is expected to be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Estimate {
+pub struct WaitEstimate {
     /// At the earliest.
     pub from_secs: u64,
     /// At the latest.
     pub to_secs: u64,
 }
 
-impl Pace {
+impl PaceEstimator {
     /// The pace of a line of which so many are called in one step at most.
     #[must_use]
-    pub fn new(calls_max: u64) -> Self {
+    pub fn new(admissions_max: u64) -> Self {
         Self {
             // No step calls more than can be out at once.
-            calls_max: calls_max.min(OUT_MAX),
+            admissions_max: admissions_max.min(ADMISSIONS_OUT_MAX),
             marks: VecDeque::new(),
             step: (Millis(0), 0),
             waves: VecDeque::new(),
             is_wave: false,
-            known: None,
+            measured: None,
         }
     }
 
     /// Notes that somebody was called in, until then.
-    pub fn call(&mut self, until: Millis) {
+    pub fn note_admission(&mut self, until: Millis) {
         if self.step.0 != until {
             self.step = (until, 0);
         }
         self.step.1 += 1;
-        if self.step.1 == self.calls_max {
+        if self.step.1 == self.admissions_max {
             self.marks.clear();
         }
-        if self.step.1 == self.calls_max || self.is_wave {
+        if self.step.1 == self.admissions_max || self.is_wave {
             match self.waves.back_mut() {
-                Some((_, last)) if until.0 - last.0 < APART_MS => *last = until,
+                Some((_, last)) if until.0 - last.0 < WAVE_GAP_MS => *last = until,
                 _ => self.waves.push_back((until, until)),
             }
         }
     }
 
-    /// Notes how far the line has come, with so many units free of which one buyer may hold `limit`.
-    pub fn mark(&mut self, now: Millis, line: &Line, free: Option<u64>, limit: u64) {
+    /// Notes how far the line has come, with so many units free of which one buyer may hold
+    /// `limit`.
+    pub fn note_progress(
+        &mut self,
+        now: Millis,
+        line: &RoomProgress,
+        free: Option<u64>,
+        limit: u64,
+    ) {
         while self.waves.len() > WAVES_MAX
-            || self.waves.front().is_some_and(|(_, last)| last.0 + MARK_MS < now.0)
+            || self.waves.front().is_some_and(|(_, last)| last.0 + SAMPLE_EVERY_MS < now.0)
         {
             self.waves.pop_front();
         }
-        self.is_wave = self.waves.front().is_some_and(|(first, _)| first.0 - MARK_MS <= now.0);
-        // A step that called as many as it may was held up by nothing else; and where nobody waits it is the coming that has a pace.
-        let is_full = (1..self.calls_max).contains(&self.step.1) && line.waiting() > 0;
+        self.is_wave =
+            self.waves.front().is_some_and(|(first, _)| first.0 - SAMPLE_EVERY_MS <= now.0);
+        // A step that called as many as it may was held up by nothing else; and where nobody waits
+        // it is the coming that has a pace.
+        let is_full = (1..self.admissions_max).contains(&self.step.1) && line.waiting() > 0;
         if !is_full || self.is_wave {
             self.marks.clear();
-            self.known = None;
+            self.measured = None;
             return;
         }
-        if self.marks.back().is_some_and(|last| now.0 - last.at.0 < MARK_MS) {
+        if self.marks.back().is_some_and(|last| now.0 - last.at.0 < SAMPLE_EVERY_MS) {
             return;
         }
-        self.marks.push_back(Mark { at: now, called: line.called, free });
+        self.marks.push_back(ProgressSample { at: now, called: line.called, free });
         while self.marks.len() > 2
             && self.marks.front().is_some_and(|first| now.0 - first.at.0 > WINDOW_MS)
         {
             self.marks.pop_front();
         }
-        self.known = self.measure(limit);
+        self.measured = self.measure(limit);
     }
 
-    /// When this position is expected to be called: the measured rate, with twice its own uncertainty to both sides, and at least as far as it varied.
-    /// `None`: nobody can say.
+    /// When this position is expected to be called: the measured rate, with twice its own
+    /// uncertainty to both sides, and at least as far as it varied. `None`: nobody can say.
     #[must_use]
-    pub fn estimate(&self, position: u64) -> Option<Estimate> {
-        let known = self.known?;
-        let (quick, slow) = (known.quick.ms(position), known.slow.ms(position));
-        if known.up_to.is_some_and(|up_to| position > up_to) || slow > known.ahead_ms {
+    pub fn estimate(&self, position: u64) -> Option<WaitEstimate> {
+        let measured = self.measured?;
+        let (quick, slow) = (measured.quick.ms_for(position), measured.slow.ms_for(position));
+        if measured.up_to.is_some_and(|up_to| position > up_to) || slow > measured.ahead_ms {
             return None;
         }
-        Some(Estimate { from_secs: quick / 1_000, to_secs: slow.div_ceil(1_000) })
+        Some(WaitEstimate { from_secs: quick / 1_000, to_secs: slow.div_ceil(1_000) })
     }
 
-    fn measure(&self, limit: u64) -> Option<Known> {
+    fn measure(&self, limit: u64) -> Option<MeasuredPace> {
         let (first, last) = (self.marks.front()?, self.marks.back()?);
-        let all = between(first, last)?;
-        if last.at.0 - first.at.0 < SPAN_MIN_MS || all.calls < CALLS_MIN {
+        let all = rate_between(first, last)?;
+        if last.at.0 - first.at.0 < MEASURED_MIN_MS || all.calls < ADMISSIONS_MIN {
             return None;
         }
         // Calls come by chance: of n, the square root of n more or fewer might have come as well.
@@ -172,36 +186,47 @@ impl Pace {
             self.marks.get(usize::try_from(n * (self.marks.len() as u64 - 1) / PARTS).ok()?)
         };
         for n in 0..PARTS {
-            let rate = between(part(n)?, part(n + 1)?)?;
+            let rate = rate_between(part(n)?, part(n + 1)?)?;
             if rate.calls == 0 {
                 return None;
             }
             quick = if rate.is_above(quick) { rate } else { quick };
             slow = if slow.is_above(rate) { rate } else { slow };
         }
-        if quick.is_above(Rate { calls: UNEVEN_MAX * slow.calls, ..slow }) {
+        if quick.is_above(Rate { calls: UNEVENNESS_MAX * slow.calls, ..slow }) {
             return None;
         }
         let wave_ms =
             self.waves.front().and_then(|(first, _)| u64::try_from(first.0 - last.at.0).ok());
-        let ahead_ms = (AHEAD_MAX * all.ms).min(wave_ms.unwrap_or(u64::MAX));
-        Some(Known { quick, slow, up_to: up_to(first, last, slow, limit.max(1)), ahead_ms })
+        let ahead_ms = (HORIZON_FACTOR * all.ms).min(wave_ms.unwrap_or(u64::MAX));
+        Some(MeasuredPace {
+            quick,
+            slow,
+            up_to: positions_reachable(first, last, slow, limit.max(1)),
+            ahead_ms,
+        })
     }
 }
 
-fn between(from: &Mark, to: &Mark) -> Option<Rate> {
+fn rate_between(from: &ProgressSample, to: &ProgressSample) -> Option<Rate> {
     let ms = u64::try_from(to.at.0 - from.at.0).ok().filter(|ms| *ms > 0)?;
     Some(Rate { calls: to.called.saturating_sub(from.called), ms })
 }
 
 /// How many more will be called, as far as can be told.
-fn up_to(first: &Mark, last: &Mark, slow: Rate, limit: u64) -> Option<u64> {
+fn positions_reachable(
+    first: &ProgressSample,
+    last: &ProgressSample,
+    slow: Rate,
+    limit: u64,
+) -> Option<u64> {
     let (before, free) = (first.free?, last.free?);
-    if before > OUT_MAX {
+    if before > ADMISSIONS_OUT_MAX {
         // As many may be on the way as can be: what they may take is theirs.
-        return Some(free.saturating_sub(OUT_MAX.saturating_mul(limit)) / limit);
+        return Some(free.saturating_sub(ADMISSIONS_OUT_MAX.saturating_mul(limit)) / limit);
     }
-    // All units are spoken for, and whoever is called comes for one who gave up. That goes on until the last unit is sold.
+    // All units are spoken for, and whoever is called comes for one who gave up. That goes on until
+    // the last unit is sold.
     let sold = before.saturating_sub(free);
     let ms = u64::try_from(last.at.0 - first.at.0).unwrap_or(0);
     let called = slow.calls.saturating_mul(ms) / slow.ms.max(1);

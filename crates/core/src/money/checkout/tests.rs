@@ -2,10 +2,10 @@
 use std::convert::Infallible;
 
 use super::*;
-use crate::event::By;
+use crate::event::Attribution;
 use crate::id::IdKey;
 use crate::model::Model;
-use crate::order::{Changed, Ending};
+use crate::order::{ChangeOutcome, EndReason};
 use crate::rows::Item;
 use crate::settle::settle;
 use crate::stock;
@@ -17,7 +17,7 @@ use crate::value::{
 const NOW: Millis = Millis(1_000);
 const HOLD_MS: i64 = 60_000;
 
-fn sure<T>(result: Result<T, Infallible>) -> T {
+fn unwrap_infallible<T>(result: Result<T, Infallible>) -> T {
     let Ok(value) = result;
     value
 }
@@ -42,8 +42,9 @@ fn order_with_checkout() -> (Model, Order) {
     let item =
         Item { id, total, pool: 1, limit: 1, hold_ms: HOLD_MS, ended: 0, paid: 0, waiting: 0 };
     model.items.insert(id, item);
-    let grant = sure(stock::open(&mut model, SlotKey { item: id, index: 0 }, GrantId(7), 1))
-        .expect("a grant");
+    let grant =
+        unwrap_infallible(stock::open(&mut model, SlotKey { item: id, index: 0 }, GrantId(7), 1))
+            .expect("a grant");
     let ticket = Ticket {
         token: Token(1),
         grant: grant.id,
@@ -55,10 +56,11 @@ fn order_with_checkout() -> (Model, Order) {
         decide_by: NOW,
         node: NodeId(1),
     };
-    let order =
-        sure(settle(&mut model, &IdKey::new([5; 32]), &ticket, NOW)).order.expect("an order");
+    let order = unwrap_infallible(settle(&mut model, &IdKey::new([5; 32]), &ticket, NOW))
+        .order
+        .expect("an order");
     let new = checkout(order.id, "one");
-    assert_eq!(sure(keep_checkout(&mut model, &new)), CheckoutKept::Kept(new));
+    assert_eq!(unwrap_infallible(keep_checkout(&mut model, &new)), CheckoutOutcome::Kept(new));
     (model, order)
 }
 
@@ -69,8 +71,9 @@ fn asked_at(model: &Model, order: &Order) -> Option<Millis> {
 /// Whether the order expires at that time, and would not have a moment before.
 fn expires_at(model: &Model, order: &Order, at: Millis) -> bool {
     let expires = |at: Millis| {
-        let ended = order::end(&mut model.clone(), &order.id, Ending::Expire, By::ENGINE, at);
-        matches!(sure(ended), Changed::Done(_))
+        let ended =
+            order::end(&mut model.clone(), &order.id, EndReason::Expire, Attribution::ENGINE, at);
+        matches!(unwrap_infallible(ended), ChangeOutcome::Done(_))
     };
     expires(at) && !expires(at.plus(-1))
 }
@@ -79,17 +82,22 @@ fn expires_at(model: &Model, order: &Order, at: Millis) -> bool {
 fn an_order_waits_for_its_provider_from_the_first_question_in_vain() {
     let (mut model, order) = order_with_checkout();
     let due = order.pay_by;
-    let ask = |model: &mut Model, at: Millis| sure(asked_in_vain(model, &order.id, "one", at));
-    assert!(expires_at(&model, &order, due.plus(PROVIDER_ASK_WITHIN_MS)), "nobody asked");
+    let ask = |model: &mut Model, at: Millis| {
+        unwrap_infallible(record_unanswered_check(model, &order.id, "one", at))
+    };
+    assert!(expires_at(&model, &order, due.plus(PROVIDER_CHECK_WITHIN_MS)), "nobody asked");
     assert!(ask(&mut model, due.plus(-1)));
     assert_eq!(asked_at(&model, &order), None, "it was not due");
-    assert!(!sure(asked_in_vain(&mut model, &order.id, "two", due)), "it keeps another");
+    assert!(
+        !unwrap_infallible(record_unanswered_check(&mut model, &order.id, "two", due)),
+        "it keeps another"
+    );
     assert_eq!(asked_at(&model, &order), None);
     assert!(ask(&mut model, due.plus(700)));
     assert!(ask(&mut model, due.plus(900)));
     assert_eq!(asked_at(&model, &order), Some(due.plus(700)), "the first question counts");
     assert!(expires_at(&model, &order, due.plus(700 + PROVIDER_GRACE_MS)));
-    assert!(sure(close_checkout(&mut model, &order.id, "one")));
+    assert!(unwrap_infallible(close_checkout(&mut model, &order.id, "one")));
     assert!(!ask(&mut model, due.plus(1_000)), "it is closed");
     assert!(expires_at(&model, &order, due), "its provider took no money");
 }
@@ -97,31 +105,47 @@ fn an_order_waits_for_its_provider_from_the_first_question_in_vain() {
 #[test]
 fn no_question_makes_an_order_wait_longer_than_if_nobody_had_asked() {
     let (mut model, order) = order_with_checkout();
-    let late = order.pay_by.plus(PROVIDER_ASK_WITHIN_MS - 1);
-    assert!(sure(asked_in_vain(&mut model, &order.id, "one", late)));
+    let late = order.pay_by.plus(PROVIDER_CHECK_WITHIN_MS - 1);
+    assert!(unwrap_infallible(record_unanswered_check(&mut model, &order.id, "one", late)));
     assert_eq!(asked_at(&model, &order), Some(late));
-    assert!(expires_at(&model, &order, order.pay_by.plus(PROVIDER_ASK_WITHIN_MS)));
+    assert!(expires_at(&model, &order, order.pay_by.plus(PROVIDER_CHECK_WITHIN_MS)));
     let kept = &model.checkouts[&order.id];
-    assert_eq!(kept.ask_ms(late.plus(-1)), PROVIDER_GRACE_MS + 1);
-    assert_eq!(kept.ask_ms(late), PROVIDER_GRACE_MS);
-    assert_eq!(kept.ask_ms(late.plus(1)), PROVIDER_ASK_WITHIN_MS, "asked before it was due");
+    assert_eq!(kept.provider_wait_ms(late.plus(-1)), PROVIDER_GRACE_MS + 1);
+    assert_eq!(kept.provider_wait_ms(late), PROVIDER_GRACE_MS);
+    assert_eq!(
+        kept.provider_wait_ms(late.plus(1)),
+        PROVIDER_CHECK_WITHIN_MS,
+        "asked before it was due"
+    );
 }
 
 #[test]
 fn more_time_is_asked_about_anew() {
     let (mut model, order) = order_with_checkout();
-    assert!(sure(asked_in_vain(&mut model, &order.id, "one", order.pay_by)));
+    assert!(unwrap_infallible(record_unanswered_check(&mut model, &order.id, "one", order.pay_by)));
     let (now, pay_by) = (order.pay_by.plus(5), order.pay_by.plus(30_000));
-    let extended = sure(order::extend(&mut model, &order.id, pay_by, By::ENGINE, now));
-    let Changed::Done(order) = extended else { panic!("{extended:?}") };
+    let extended =
+        unwrap_infallible(order::extend(&mut model, &order.id, pay_by, Attribution::ENGINE, now));
+    let ChangeOutcome::Done(order) = extended else { panic!("{extended:?}") };
     assert_eq!(asked_at(&model, &order), None);
-    assert!(expires_at(&model, &order, pay_by.plus(PROVIDER_ASK_WITHIN_MS)));
-    assert!(sure(asked_in_vain(&mut model, &order.id, "one", pay_by)));
+    assert!(expires_at(&model, &order, pay_by.plus(PROVIDER_CHECK_WITHIN_MS)));
+    assert!(unwrap_infallible(record_unanswered_check(&mut model, &order.id, "one", pay_by)));
     assert!(expires_at(&model, &order, pay_by.plus(PROVIDER_GRACE_MS)));
     // What ended waits for nothing: whether it was asked about does not matter.
-    let ended = sure(order::end(&mut model, &order.id, Ending::Cancel, By::ENGINE, pay_by));
-    assert!(matches!(ended, Changed::Done(_)), "{ended:?}");
+    let ended = unwrap_infallible(order::end(
+        &mut model,
+        &order.id,
+        EndReason::Cancel,
+        Attribution::ENGINE,
+        pay_by,
+    ));
+    assert!(matches!(ended, ChangeOutcome::Done(_)), "{ended:?}");
     let before = model.clone();
-    assert!(sure(asked_in_vain(&mut model, &order.id, "one", pay_by.plus(9))));
+    assert!(unwrap_infallible(record_unanswered_check(
+        &mut model,
+        &order.id,
+        "one",
+        pay_by.plus(9)
+    )));
     assert_eq!(model, before);
 }

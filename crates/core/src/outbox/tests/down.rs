@@ -1,14 +1,15 @@
-//! An endpoint that is down: what it is tried with, how soon it is found to be up, and what is given up.
+//! An endpoint that is down: what it is tried with, how soon it is found to be up, and what is
+//! given up.
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::limits::{BREAKER_EACH, BREAKER_SAME};
+use crate::limits::{BREAKER_TRIES_PER_EVENT, BREAKER_TRIES_PER_PAUSE};
 
 #[test]
 fn an_endpoint_that_is_down_is_tried_with_one_event_at_a_time_and_a_few_times_with_each() {
     let names: Vec<String> = (0..8).map(|n| format!("order-{n}")).collect();
     // With as many tries as it takes: what is given up is in another test.
-    let mut desk = Desk::new(Bounds { tries: 1_000, ..bounds() }, 0, Vec::new());
+    let mut desk = DeliveryQueue::new(DeliveryBounds { tries: 1_000, ..bounds() }, 0, Vec::new());
     names.iter().zip(1..).for_each(|(about, at)| desk.read(at, about, true));
     let mut now = AT;
     while !desk.is_open() {
@@ -20,7 +21,7 @@ fn an_endpoint_that_is_down_is_tried_with_one_event_at_a_time_and_a_few_times_wi
         now = now.plus(1);
     }
     let (mut pauses, mut tried) = (Vec::new(), Vec::<i64>::new());
-    for _ in 0..10 * BREAKER_SAME {
+    for _ in 0..10 * BREAKER_TRIES_PER_PAUSE {
         let due = desk.due().expect("it is tried again");
         pauses.push(due.0 - now.0);
         now = due;
@@ -33,15 +34,15 @@ fn an_endpoint_that_is_down_is_tried_with_one_event_at_a_time_and_a_few_times_wi
         assert!(desk.rows.len() <= bounds().pending);
     }
     for same in tried.chunk_by(|a, b| a == b) {
-        assert_eq!(same.len().min(BREAKER_EACH as usize), same.len(), "{tried:?}");
+        assert_eq!(same.len().min(BREAKER_TRIES_PER_EVENT as usize), same.len(), "{tried:?}");
     }
     assert!(tried.iter().collect::<BTreeSet<_>>().len() > 4, "{tried:?}");
-    let (first, last) = (&pauses[..BREAKER_SAME as usize - 1], pauses[pauses.len() - 1]);
+    let (first, last) = (&pauses[..BREAKER_TRIES_PER_PAUSE as usize - 1], pauses[pauses.len() - 1]);
     assert!(first.iter().all(|pause| *pause <= 1_000), "{pauses:?}");
     assert!((BREAKER_PAUSE_MAX_MS * 3 / 4..=BREAKER_PAUSE_MAX_MS).contains(&last), "{pauses:?}");
     now = desk.due().expect("it is tried again");
     let tried = sent(&mut desk, now);
-    desk.done(tried[0], Outcome::Told, now, 0);
+    desk.done(tried[0], SendOutcome::Delivered, now, 0);
     assert!(!desk.is_open());
     assert_eq!(
         sent(&mut desk, now).len(),
@@ -50,10 +51,15 @@ fn an_endpoint_that_is_down_is_tried_with_one_event_at_a_time_and_a_few_times_wi
     );
 }
 
-/// Tells `events` of different orders to an endpoint that answers as `takes(event, time of its try)` says. How long it took until each was told or dead, at most
-/// an hour, and how many were dead.
-fn drive(bounds: Bounds, events: i64, mut takes: impl FnMut(i64, u32) -> bool) -> (i64, usize) {
-    let mut desk = Desk::new(bounds, 0, Vec::new());
+/// Tells `events` of different orders to an endpoint that answers as `takes(event, time of its
+/// try)` says. How long it took until each was told or dead, at most an hour, and how many were
+/// dead.
+fn drive(
+    bounds: DeliveryBounds,
+    events: i64,
+    mut takes: impl FnMut(i64, u32) -> bool,
+) -> (i64, usize) {
+    let mut desk = DeliveryQueue::new(bounds, 0, Vec::new());
     (1..=events).for_each(|at| desk.read(at, &format!("order-{at}"), true));
     let (mut now, mut tries, mut told, mut dead) = (AT, HashMap::new(), 0, 0);
     while told + dead < events as usize && now.0 - AT.0 < 3_600_000 {
@@ -62,9 +68,13 @@ fn drive(bounds: Bounds, events: i64, mut takes: impl FnMut(i64, u32) -> bool) -
             *tried += 1;
             let is_taken = takes(at, *tried);
             told += usize::from(is_taken);
-            let note =
-                desk.done(at, if is_taken { Outcome::Told } else { failed() }, now, u32::MAX / 2);
-            dead += usize::from(matches!(note, Some(Note::Again(parcel)) if parcel.dead));
+            let note = desk.done(
+                at,
+                if is_taken { SendOutcome::Delivered } else { failed() },
+                now,
+                u32::MAX / 2,
+            );
+            dead += usize::from(matches!(note, Some(RowChange::Pending(parcel)) if parcel.dead));
         }
         if let Some(progress) = desk.go() {
             dead += progress.failed.iter().filter(|parcel| parcel.dead).count();
@@ -75,13 +85,20 @@ fn drive(bounds: Bounds, events: i64, mut takes: impl FnMut(i64, u32) -> bool) -
     (now.0 - AT.0, dead)
 }
 
-fn as_served() -> Bounds {
-    Bounds { tries: 20, refusals: 6, refused_ms: 600_000, at_once: 8, window: 256, pending: 1_000 }
+fn as_served() -> DeliveryBounds {
+    DeliveryBounds {
+        tries: 20,
+        refusals: 6,
+        refused_ms: 600_000,
+        at_once: 8,
+        window: 256,
+        pending: 1_000,
+    }
 }
 
 #[test]
 fn an_endpoint_that_takes_an_event_only_after_some_tries_hears_all_soon() {
-    for wanted in 1..=BREAKER_EACH {
+    for wanted in 1..=BREAKER_TRIES_PER_EVENT {
         let (took, dead) = drive(as_served(), 24, |_, tried| tried >= wanted);
         assert!(took < 30_000 && dead == 0, "taken at try {wanted}: {took} ms, {dead} dead");
     }
@@ -96,9 +113,9 @@ fn an_endpoint_that_takes_an_event_only_after_some_tries_hears_all_soon() {
 
 #[test]
 fn what_an_endpoint_that_is_down_never_takes_is_given_up_after_its_tries() {
-    let (took, dead) = drive(Bounds { tries: 1, ..as_served() }, 20, |_, _| false);
+    let (took, dead) = drive(DeliveryBounds { tries: 1, ..as_served() }, 20, |_, _| false);
     assert!(dead == 20 && took < 600_000, "{took} ms, {dead} dead");
-    let (took, dead) = drive(Bounds { tries: 3, ..as_served() }, 20, |_, _| false);
+    let (took, dead) = drive(DeliveryBounds { tries: 3, ..as_served() }, 20, |_, _| false);
     assert!(dead == 20, "{took} ms, {dead} dead");
 }
 

@@ -1,20 +1,21 @@
-//! A pause that an endpoint asks for: it holds for everything that the endpoint is to be told, and nothing but an operator shortens it.
+//! A pause that an endpoint asks for: it holds for everything that the endpoint is to be told, and
+//! nothing but an operator shortens it.
 use super::*;
-use crate::limits::{LATER_PAUSE_MAX_MS, LATER_TIMES_MAX};
+use crate::limits::{DEFERRALS_MAX, DEFERRED_PAUSE_MAX_MS};
 
-fn asks(pause_ms: i64) -> Outcome {
-    Outcome::Failed { error: "503".to_owned(), pause_ms }
+fn asks(pause_ms: i64) -> SendOutcome {
+    SendOutcome::Failed { error: "503".to_owned(), pause_ms }
 }
 
 /// A desk of this many orders' events, of which up to eight are on their way at once.
-fn wide(events: i64) -> Desk {
-    let bounds = Bounds { tries: 20, at_once: 8, window: 20, pending: 20, ..bounds() };
-    let mut desk = Desk::new(bounds, 0, Vec::new());
+fn wide(events: i64) -> DeliveryQueue {
+    let bounds = DeliveryBounds { tries: 20, at_once: 8, window: 20, pending: 20, ..bounds() };
+    let mut desk = DeliveryQueue::new(bounds, 0, Vec::new());
     (1..=events).for_each(|at| desk.read(at, &format!("order-{at}"), true));
     desk
 }
 
-fn keep(desk: &mut Desk) {
+fn keep(desk: &mut DeliveryQueue) {
     desk.go();
     desk.gone();
 }
@@ -36,7 +37,7 @@ fn a_pause_holds_what_is_new_and_what_is_taken_meanwhile_ends_it_no_sooner() {
     assert_eq!(sent(&mut desk, AT), [1, 2, 3]);
     desk.done(1, asks(30_000), AT, 0);
     assert_eq!(desk.next(AT), None, "a place is free, and two are new");
-    desk.done(2, Outcome::Told, AT.plus(10_000), 0);
+    desk.done(2, SendOutcome::Delivered, AT.plus(10_000), 0);
     desk.done(3, failed(), AT.plus(11_000), 0);
     keep(&mut desk);
     assert_eq!(sent(&mut desk, AT.plus(29_999)), [] as [i64; 0]);
@@ -50,8 +51,8 @@ fn what_is_new_is_due_at_the_end_of_a_pause() {
     let mut desk = desk(&["a", "b", "c", "d"]);
     assert_eq!(sent(&mut desk, AT), [1, 2, 3]);
     desk.done(1, asks(5_000), AT, 0);
-    desk.done(2, Outcome::Told, AT, 0);
-    desk.done(3, Outcome::Told, AT, 0);
+    desk.done(2, SendOutcome::Delivered, AT, 0);
+    desk.done(3, SendOutcome::Delivered, AT, 0);
     assert_eq!(
         desk.due(),
         Some(AT.plus(5_000)),
@@ -81,7 +82,7 @@ fn an_endpoint_that_is_down_is_not_tried_in_a_pause() {
     }
     now = now.plus(600_000);
     let probe = sent(&mut desk, now);
-    desk.done(probe[0], Outcome::Told, now, 0);
+    desk.done(probe[0], SendOutcome::Delivered, now, 0);
     assert_eq!(sent(&mut desk, now).len(), 8, "it is up, and no pause is left");
 }
 
@@ -104,11 +105,11 @@ fn a_shorter_pause_shortens_none_and_a_refusal_ends_none() {
 #[test]
 fn an_operator_who_asks_for_an_event_ends_a_pause() {
     let hour = 3_600_000;
-    let check = |row: Parcel, wanted: &[i64]| {
+    let check = |row: PendingDelivery, wanted: &[i64]| {
         let mut desk = wide(2);
         assert_eq!(sent(&mut desk, AT), [1, 2]);
         desk.done(1, asks(hour), AT, 0);
-        desk.done(2, Outcome::Told, AT, 0);
+        desk.done(2, SendOutcome::Delivered, AT, 0);
         keep(&mut desk);
         let now = AT.plus(5_000);
         // As the store has it: nobody asked for anything.
@@ -119,9 +120,12 @@ fn an_operator_who_asks_for_an_event_ends_a_pause() {
         assert_eq!(sent(&mut desk, now), wanted);
     };
     let now = AT.plus(4_000);
-    check(Parcel { next_at: now, ..behind(1, &"order-1".into()) }, &[1]);
-    check(Parcel { tries: 1, next_at: now, ..behind(1, &"order-1".into()) }, &[1]);
-    check(Parcel { next_at: now, ..behind(0, &"order-0".into()) }, &[0]);
+    check(PendingDelivery { next_at: now, ..blocked_delivery(1, &"order-1".into()) }, &[1]);
+    check(
+        PendingDelivery { tries: 1, next_at: now, ..blocked_delivery(1, &"order-1".into()) },
+        &[1],
+    );
+    check(PendingDelivery { next_at: now, ..blocked_delivery(0, &"order-0".into()) }, &[0]);
 }
 
 #[test]
@@ -146,10 +150,10 @@ fn what_an_address_of_before_answers_says_nothing_of_the_new_one() {
     // Kept behind the first, which is on its way still.
     desk.done(2, asks(3_600_000), AT, 0);
     desk.moved(AT);
-    desk.sent_elsewhere(1);
+    desk.sent_to_old_address(1);
     assert_eq!(sent(&mut desk, AT), [1], "it waits as if it had not been sent");
-    desk.done(1, Outcome::Told, AT, 0);
-    desk.done(3, Outcome::Told, AT, 0);
+    desk.done(1, SendOutcome::Delivered, AT, 0);
+    desk.done(3, SendOutcome::Delivered, AT, 0);
     keep(&mut desk);
     assert_eq!(sent(&mut desk, AT), [2], "what the old address asked for holds no longer");
 }
@@ -157,12 +161,13 @@ fn what_an_address_of_before_answers_says_nothing_of_the_new_one() {
 #[test]
 fn what_cannot_be_sent_for_a_day_and_a_half_is_given_up() {
     let mut desk = wide(1);
-    for times in 1..=LATER_TIMES_MAX {
-        let now = AT.plus(i64::from(times) * 2 * LATER_PAUSE_MAX_MS);
+    for times in 1..=DEFERRALS_MAX {
+        let now = AT.plus(i64::from(times) * 2 * DEFERRED_PAUSE_MAX_MS);
         assert_eq!(sent(&mut desk, now), [1], "{times}");
-        let note = desk.done(1, Outcome::Later { error: "not known here".to_owned() }, now, 0);
-        let is_dead = matches!(&note, Some(Note::Again(parcel)) if parcel.dead);
-        assert_eq!(is_dead, times == LATER_TIMES_MAX, "{times}: {note:?}");
+        let note =
+            desk.done(1, SendOutcome::Deferred { error: "not known here".to_owned() }, now, 0);
+        let is_dead = matches!(&note, Some(RowChange::Pending(parcel)) if parcel.dead);
+        assert_eq!(is_dead, times == DEFERRALS_MAX, "{times}: {note:?}");
         keep(&mut desk);
     }
 }

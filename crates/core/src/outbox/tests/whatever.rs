@@ -7,11 +7,11 @@ use super::*;
 #[derive(Default)]
 struct Stored {
     position: i64,
-    rows: BTreeMap<i64, Parcel>,
+    rows: BTreeMap<i64, PendingDelivery>,
 }
 
 impl Stored {
-    fn take(&mut self, progress: &Progress) {
+    fn take(&mut self, progress: &PositionAdvance) {
         assert_eq!(progress.from, self.position);
         self.position = progress.to;
         for parcel in &progress.failed {
@@ -23,10 +23,12 @@ impl Stored {
         assert!(self.rows.values().filter(|row| !row.dead).count() <= bounds().pending);
     }
 
-    fn note(&mut self, note: Note) {
+    fn note(&mut self, note: RowChange) {
         match note {
-            Note::Told(at) => assert!(self.rows.remove(&at).is_some(), "of a row that is there"),
-            Note::Again(parcel) => {
+            RowChange::Delivered(at) => {
+                assert!(self.rows.remove(&at).is_some(), "of a row that is there")
+            }
+            RowChange::Pending(parcel) => {
                 assert!(
                     self.rows.insert(parcel.position, parcel).is_some(),
                     "of a row that is there"
@@ -35,8 +37,8 @@ impl Stored {
         }
     }
 
-    fn desk(&self) -> Desk {
-        Desk::new(
+    fn desk(&self) -> DeliveryQueue {
+        DeliveryQueue::new(
             bounds(),
             self.position,
             self.rows.values().filter(|row| !row.dead).cloned().collect(),
@@ -55,19 +57,20 @@ impl Dice {
     }
 
     /// What a receiver answers that is so ill, of nine.
-    fn outcome(&mut self, ill: u64) -> Outcome {
+    fn outcome(&mut self, ill: u64) -> SendOutcome {
         match self.roll(10) {
-            side if side >= ill => Outcome::Told,
-            0 => Outcome::Gone,
+            side if side >= ill => SendOutcome::Delivered,
+            0 => SendOutcome::Gone,
             1 => later(),
-            3 => Outcome::Failed { error: "503".to_owned(), pause_ms: 5_000 },
+            3 => SendOutcome::Failed { error: "503".to_owned(), pause_ms: 5_000 },
             side if side % 2 == 0 => refused(),
             _ => failed(),
         }
     }
 }
 
-/// Tells `EVENTS` events about a few orders to a receiver that is well, ill or down by turns; the driver dies now and then.
+/// Tells `EVENTS` events about a few orders to a receiver that is well, ill or down by turns; the
+/// driver dies now and then.
 fn tell_all(seed: u64) {
     const EVENTS: i64 = 120;
     let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
@@ -98,14 +101,14 @@ fn tell_all(seed: u64) {
                 assert!(told.contains(&before) || dead, "{before} comes before {at}, seed {seed}");
             }
         }
-        let flying: Vec<i64> = desk.flying.keys().copied().collect();
+        let flying: Vec<i64> = desk.in_flight.keys().copied().collect();
         if !flying.is_empty() && dice.roll(2) == 0 {
             let mut flying = flying;
             flying.sort_unstable();
             let at = flying[dice.roll(flying.len() as u64) as usize];
             let outcome = dice.outcome(ill);
-            let is_gone = outcome == Outcome::Gone;
-            if outcome == Outcome::Told || dice.roll(3) == 0 {
+            let is_gone = outcome == SendOutcome::Gone;
+            if outcome == SendOutcome::Delivered || dice.roll(3) == 0 {
                 // It may have taken it, though we hear that it failed.
                 told.insert(at);
             }

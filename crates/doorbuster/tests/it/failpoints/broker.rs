@@ -1,5 +1,6 @@
-//! The same with a broker in the place of the shop: a NATS that acknowledges each event before the truth knows, and the server dies between the two. What
-//! the broker keeps in the end is held against the truth.
+//! The same with a broker in the place of the shop: a NATS that acknowledges each event before the
+//! truth knows, and the server dies between the two. What the broker keeps in the end is held
+//! against the truth.
 
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
@@ -7,11 +8,11 @@ use std::time::{Duration, Instant};
 use doorbuster_server::failpoint::{Point, SETTING};
 use serde_json::{Value, json};
 
-use super::counter::Counter;
-use super::truth::Truth;
-use super::{AT_ONCE, PATIENCE, in_each_round, judge, life, stories};
-use crate::stream::{Stream, WINDOW};
-use crate::windows::rig::Rig;
+use super::retrying_client::RetryingClient;
+use super::store_access::StoreAccess;
+use super::{AT_ONCE, PATIENCE, in_each_round, judge, life, scenarios};
+use crate::nats_stream::{NatsStream, WINDOW};
+use crate::windows::fixture::ServerFixture;
 
 const ENDPOINTS: &str = "/v1/admin/webhook-endpoints";
 /// Every step from an event's position to the note that the broker has it.
@@ -30,28 +31,30 @@ fn a_server_may_die_between_any_two_steps_while_it_tells_a_broker_that_was_away(
     in_each_round(&AGAIN, AT_ONCE, |name, passing| life(sale(name, passing, true)));
 }
 
-/// A sale that loses its server at this point; whether it did. A broker that is away at first is there once something failed.
+/// A sale that loses its server at this point; whether it did. A broker that is away at first is
+/// there once something failed.
 async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
     let armed = format!("{point}:{passing}");
-    let mut stream = Stream::open().await;
+    let mut stream = NatsStream::open().await;
     if is_away {
         stream.kill();
     }
     let host = format!("127.0.0.1:{}", stream.port());
-    let mut rig = Rig::with(&[("DOORBUSTER_BROKERS__HOSTS", &host), (SETTING, &armed)]);
-    let counter = Counter::new(rig.address);
+    let mut fixture =
+        ServerFixture::with(&[("DOORBUSTER_BROKERS__HOSTS", &host), (SETTING, &armed)]);
+    let retrying_client = RetryingClient::new(fixture.address);
     // Holds that last, and holds that end before a payment that is late.
-    rig.open_sale("spring", &[("phone", 50, 5, 300), ("watch", 50, 5, 2)]).await;
-    let (at, url, dir) = (counter.clone(), stream.url(), rig.data_dir().to_owned());
+    fixture.open_sale("spring", &[("phone", 50, 5, 300), ("watch", 50, 5, 2)]).await;
+    let (at, url, dir) = (retrying_client.clone(), stream.url(), fixture.data_dir().to_owned());
     let selling = tokio::spawn(async move {
         // It may be made twice when the first answer is lost: then all is told twice.
         let made = at.operate("POST", ENDPOINTS, Some(&json!({"url": url, "types": ["*"]}))).await;
         assert_eq!(made.status, 201, "{made}");
-        let books = stories::usual(&at).await;
-        while !judge::is_settled(&at, &Truth::Directory, &dir).await {}
+        let books = scenarios::usual_scenarios(&at).await;
+        while !judge::is_settled(&at, &StoreAccess::Directory, &dir).await {}
         books
     });
-    let at = counter.clone();
+    let at = retrying_client.clone();
     let mut failing =
         is_away.then(|| tokio::spawn(async move { at.until(ENDPOINTS, has_failed).await }));
     let (mut died, begun) = (false, Instant::now());
@@ -59,18 +62,23 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
         assert!(
             begun.elapsed() < PATIENCE,
             "it does not settle: {}\n{}",
-            counter.waiting(),
-            rig.said()
+            retrying_client.waiting(),
+            fixture.stderr_text()
         );
-        let status = rig.end().filter(|_| !died);
+        let status = fixture.end().filter(|_| !died);
         if let Some(status) = status {
-            assert_eq!(status.signal(), Some(9), "it ended by itself ({status}): {}", rig.said());
+            assert_eq!(
+                status.signal(),
+                Some(9),
+                "it ended by itself ({status}): {}",
+                fixture.stderr_text()
+            );
             died = true;
             // For so long the stream would drop what comes again.
             tokio::time::sleep(WINDOW * 3).await;
-            rig.without(SETTING);
-            rig.restart();
-            counter.moves_to(rig.address);
+            fixture.unset_setting(SETTING);
+            fixture.restart();
+            retrying_client.moves_to(fixture.address);
         }
         if failing.as_ref().is_some_and(|failing| failing.is_finished()) {
             failing = None;
@@ -78,12 +86,12 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let books = selling.await.unwrap_or_else(|error| panic!("{error}: {}", rig.said()));
+    let books = selling.await.unwrap_or_else(|error| panic!("{error}: {}", fixture.stderr_text()));
     let heard = stream.heard().await;
     println!("{armed}: {} events, {} of them once more", heard.first.len(), heard.again);
-    let orders = counter.list(judge::ORDERS, "orders").await;
-    let refunds = counter.list(judge::REFUNDS, "refunds").await;
-    judge::announced(&counter, &heard.first, &orders, &refunds).await;
+    let orders = retrying_client.list(judge::ORDERS, "orders").await;
+    let refunds = retrying_client.list(judge::REFUNDS, "refunds").await;
+    judge::announced(&retrying_client, &heard.first, &orders, &refunds).await;
     let known = |id: &str| orders.iter().any(|order| order["id"] == id);
     let stray =
         heard.first.iter().find(|event| event.order.as_deref().is_some_and(|id| !known(id)));
@@ -91,7 +99,7 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
     if died && point == Point::OutboxSent.name() {
         assert!(heard.again > 0, "what was acknowledged and not written down is sent once more");
     }
-    rig.audit(Some(&judge::answers(&rig, &books))).await;
+    fixture.audit(Some(&judge::answers(&fixture, &books))).await;
     died
 }
 

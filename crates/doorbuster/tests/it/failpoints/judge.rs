@@ -1,4 +1,5 @@
-//! What must hold when everything has settled: read at the provider's own documents, at the shop that was told, in the truth, and asked of both auditors.
+//! What must hold when everything has settled: read at the provider's own documents, at the shop
+//! that was told, in the truth, and asked of both auditors.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -7,14 +8,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::counter::Counter;
-use super::shop::{self, Event, STUBBORN, Shop};
-use super::stories::Told;
-use super::truth::Truth;
-use super::{forgotten, line, reversed};
-use crate::house::{KEY, program, run};
-use crate::windows::client::Wish;
-use crate::windows::rig::Rig;
+use super::receiver::{self, Event, STUBBORN, WebhookReceiver};
+use super::retrying_client::RetryingClient;
+use super::scenarios::PurchaseOutcome;
+use super::store_access::StoreAccess;
+use super::{erased_buyer, reversals, waitlist};
+use crate::test_server::{KEY, program, run};
+use crate::windows::client::PurchaseSpec;
+use crate::windows::fixture::ServerFixture;
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -25,31 +26,41 @@ const PAYMENTS: &str = "/v1/admin/payments?limit=200";
 /// Events that the shop refuses at first: a reservation and what became of it.
 const IN_VAIN: usize = 2;
 
-/// Waits until nothing is under way: holds, checkouts, messages, refunds, events. Whatever the shop refused at first is told once more when it was given up.
-pub async fn until_settled(counter: &Counter, truth: &Truth, dir: &Path, shop: &Shop) {
+/// Waits until nothing is under way: holds, checkouts, messages, refunds, events. Whatever the shop
+/// refused at first is told once more when it was given up.
+pub async fn until_settled(
+    retrying_client: &RetryingClient,
+    store_access: &StoreAccess,
+    dir: &Path,
+    receiver: &WebhookReceiver,
+) {
     let dead = "/v1/admin/dead-letters";
-    counter
+    retrying_client
         .until(dead, |page| page["dead_letters"].as_array().is_some_and(|all| all.len() >= IN_VAIN))
         .await;
-    shop.take_all();
+    receiver.accept_all();
     loop {
-        for letter in counter.list(dead, "dead_letters").await {
+        for letter in retrying_client.list(dead, "dead_letters").await {
             let id = letter["id"].as_str().expect("an id");
-            let again = counter.operate("POST", &format!("{dead}/{id}/retry"), None).await;
+            let again = retrying_client.operate("POST", &format!("{dead}/{id}/retry"), None).await;
             // Gone: it was retried, and the answer lost.
             assert!(matches!(again.status, 200 | 404), "{again}");
         }
-        if is_settled(counter, truth, dir).await {
+        if is_settled(retrying_client, store_access, dir).await {
             return;
         }
     }
 }
 
 /// Whether nothing is under way any more; if something is, a moment later.
-pub async fn is_settled(counter: &Counter, truth: &Truth, dir: &Path) -> bool {
-    let left = unsettled(counter, truth, dir).await;
+pub async fn is_settled(
+    retrying_client: &RetryingClient,
+    store_access: &StoreAccess,
+    dir: &Path,
+) -> bool {
+    let left = unsettled(retrying_client, store_access, dir).await;
     let is_settled = left.is_none();
-    counter.waits("until all is settled", left);
+    retrying_client.waits("until all is settled", left);
     if !is_settled {
         tokio::time::sleep(PAUSE).await;
     }
@@ -57,51 +68,63 @@ pub async fn is_settled(counter: &Counter, truth: &Truth, dir: &Path) -> bool {
 }
 
 /// What is under way, if anything is.
-async fn unsettled(counter: &Counter, truth: &Truth, dir: &Path) -> Option<String> {
-    let sessions = sessions(truth, dir);
+async fn unsettled(
+    retrying_client: &RetryingClient,
+    store_access: &StoreAccess,
+    dir: &Path,
+) -> Option<String> {
+    let sessions = sessions(store_access, dir);
     let mut posts =
         sessions.iter().flat_map(|session| session["posts"].as_array().expect("a list"));
     if let Some(post) = posts.find(|post| post["done"] != true) {
         return Some(format!("a message of the sandbox: {post}"));
     }
-    let orders = counter.list(ORDERS, "orders").await;
+    let orders = retrying_client.list(ORDERS, "orders").await;
     if let Some(order) = orders.iter().find(|order| order["state"] == "reserved") {
         return Some(format!("a hold: {order}"));
     }
     // As text in either store.
-    let open = truth.rows(dir, "SELECT order_id FROM checkout WHERE open <> cast(0 AS boolean)");
+    let open =
+        store_access.rows(dir, "SELECT order_id FROM checkout WHERE open <> cast(0 AS boolean)");
     if let Some(order) = open.first() {
         return Some(format!("a checkout of {order}"));
     }
-    let refunds = counter.list(REFUNDS, "refunds").await;
+    let refunds = retrying_client.list(REFUNDS, "refunds").await;
     if let Some(refund) = refunds.iter().find(|refund| refund["state"] != "settled") {
         return Some(format!("a refund: {refund}"));
     }
-    let endpoints = counter.shown("/v1/admin/webhook-endpoints").await;
+    let endpoints = retrying_client.get_ok("/v1/admin/webhook-endpoints").await;
     let mut endpoints = endpoints["endpoints"].as_array().expect("a list").iter();
     let late = endpoints.find(|endpoint| endpoint["waiting"] != 0 || endpoint["failing"] != 0);
     late.map(|endpoint| format!("what the shop is told: {endpoint}"))
 }
 
 /// The sandbox's documents of its checkouts.
-fn sessions(truth: &Truth, dir: &Path) -> Vec<Value> {
-    let documents = truth.rows(dir, "SELECT value FROM sandbox WHERE key LIKE 'session/%'");
+fn sessions(store_access: &StoreAccess, dir: &Path) -> Vec<Value> {
+    let documents = store_access.rows(dir, "SELECT value FROM sandbox WHERE key LIKE 'session/%'");
     documents.iter().map(|text| serde_json::from_str(text).expect("JSON")).collect()
 }
 
 /// Judges what is left.
-pub async fn judge(rig: &Rig, counter: &Counter, truth: &Truth, shop: &Shop, told: &[Told]) {
-    let orders = counter.list(ORDERS, "orders").await;
-    let payments = counter.list(PAYMENTS, "payments").await;
-    let refunds = counter.list(REFUNDS, "refunds").await;
-    let (documents, heard) = (sessions(truth, rig.data_dir()), shop::first(shop.taken()));
+pub async fn check(
+    fixture: &ServerFixture,
+    retrying_client: &RetryingClient,
+    store_access: &StoreAccess,
+    receiver: &WebhookReceiver,
+    outcomes: &[PurchaseOutcome],
+) {
+    let orders = retrying_client.list(ORDERS, "orders").await;
+    let payments = retrying_client.list(PAYMENTS, "payments").await;
+    let refunds = retrying_client.list(REFUNDS, "refunds").await;
+    let (documents, heard) =
+        (sessions(store_access, fixture.data_dir()), receiver::first(receiver.received()));
     money(&documents, &orders, &payments, &refunds);
-    announced(counter, &heard, &orders, &refunds).await;
-    line::judge(counter, &heard, &orders, told).await;
-    let back = reversed::all(&documents, &payments, told);
-    reversed::announced(&back, &heard);
-    let report = counter.shown("/v1/admin/exports/reconciliation").await;
-    reversed::reconciled(&back, &report);
+    announced(retrying_client, &heard, &orders, &refunds).await;
+    waitlist::check(retrying_client, &heard, &orders, outcomes).await;
+    let back = reversals::all(&documents, &payments, outcomes);
+    reversals::announced(&back, &heard);
+    let report = retrying_client.get_ok("/v1/admin/exports/reconciliation").await;
+    reversals::reconciled(&back, &report);
     for money in report["items"]
         .as_array()
         .expect("items")
@@ -116,18 +139,18 @@ pub async fn judge(rig: &Rig, counter: &Counter, truth: &Truth, shop: &Shop, tol
             "{money}"
         );
     }
-    exported(rig, [orders.len(), payments.len(), refunds.len()]);
-    let own = counter.shown("/v1/admin/audit").await;
+    exported(fixture, [orders.len(), payments.len(), refunds.len()]);
+    let own = retrying_client.get_ok("/v1/admin/audit").await;
     assert_eq!(
         (&own["ok"], &own["findings"], &own["repairs"]),
         (&json!(true), &json!([]), &json!(0)),
         "{own}"
     );
-    let audited = truth.audit(rig, &answers(rig, told));
+    let audited = store_access.audit(fixture, &answers(fixture, outcomes));
     for audit in [&own, &audited] {
-        reversed::noticed(&back, audit);
+        reversals::noticed(&back, audit);
     }
-    forgotten::judge(counter, &orders, &audited, told).await;
+    erased_buyer::check(retrying_client, &orders, &audited, outcomes).await;
 }
 
 /// Every payment at the provider pays for one order, or went back once, there as well.
@@ -153,7 +176,7 @@ fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Va
                 body.contains("refund.settled") && body.contains(&id)
             });
             let asked = asked.count();
-            let by_itself = reversed::word(payment);
+            let by_itself = reversals::reversal_kind(payment);
             if known[0]["state"] == "captured" {
                 assert_eq!(
                     (states[&order].as_str(), back.len(), asked),
@@ -193,21 +216,27 @@ fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Va
     assert!(refunds.len() >= 3, "{refunds:?}");
 }
 
-/// Every change was told at least once, those of one order in their order, and nothing else was; of an order out of a line that it is one.
-pub async fn announced(counter: &Counter, heard: &[Event], orders: &[Value], refunds: &[Value]) {
+/// Every change was told at least once, those of one order in their order, and nothing else was; of
+/// an order out of a line that it is one.
+pub async fn announced(
+    retrying_client: &RetryingClient,
+    heard: &[Event],
+    orders: &[Value],
+    refunds: &[Value],
+) {
     for order in orders {
         let id = order["id"].as_str().expect("an id");
-        let shown = counter.shown(&format!("/v1/admin/orders/{id}")).await;
+        let shown = retrying_client.get_ok(&format!("/v1/admin/orders/{id}")).await;
         let history = shown["history"].as_array().expect("a history");
-        let of_line = line::LINE.contains(&order["buyer"].as_str().expect("a name"));
-        assert_eq!(history[0]["from_line"] == true, of_line, "{shown}");
+        let of_line = waitlist::WAITING_BUYERS.contains(&order["buyer"].as_str().expect("a name"));
+        assert_eq!(history[0]["from_waitlist"] == true, of_line, "{shown}");
         let mut happened: Vec<&str> =
             history.iter().map(|entry| entry["event"].as_str().expect("a type")).collect();
         let mine: Vec<&Event> =
             heard.iter().filter(|event| event.order.as_deref() == Some(id)).collect();
         let is_marked = |event: &Event| of_line && event.what == "order.reserved";
         assert!(
-            mine.iter().all(|event| event.from_line == is_marked(event)),
+            mine.iter().all(|event| event.from_waitlist == is_marked(event)),
             "out of a line or not: {mine:?}"
         );
         let mut heard: Vec<&str> = mine.iter().map(|event| &*event.what).collect();
@@ -220,32 +249,34 @@ pub async fn announced(counter: &Counter, heard: &[Event], orders: &[Value], ref
     }
     let due = refunds.iter().filter(|refund| refund["cause"] != "operator");
     let due: HashSet<&str> = due.map(|refund| refund["refund"].as_str().expect("an id")).collect();
-    let told: Vec<&str> = heard.iter().filter_map(|event| event.refund.as_deref()).collect();
+    let outcomes: Vec<&str> = heard.iter().filter_map(|event| event.refund.as_deref()).collect();
     assert_eq!(
-        (told.len(), told.into_iter().collect::<HashSet<_>>()),
+        (outcomes.len(), outcomes.into_iter().collect::<HashSet<_>>()),
         (due.len(), due),
         "money that goes back"
     );
 }
 
-/// What is exported has every row once, so many orders, payments and refunds, and nobody who was erased.
-fn exported(rig: &Rig, rows: [usize; 3]) {
+/// What is exported has every row once, so many orders, payments and refunds, and nobody who was
+/// erased.
+fn exported(fixture: &ServerFixture, rows: [usize; 3]) {
     for (what, rows) in ["orders", "payments", "refunds"].into_iter().zip(rows) {
-        let mut command = program(&rig.scratch);
-        let url = format!("http://{}", rig.address);
+        let mut command = program(&fixture.temp_dir);
+        let url = format!("http://{}", fixture.address);
         command.args(["csv", what]).env("DOORBUSTER_URL", url).env("DOORBUSTER_ADMIN_KEY", KEY);
-        let csv = run(&mut command).fine();
+        let csv = run(&mut command).stdout_of_success();
         assert_eq!(csv.lines().count(), 1 + rows, "{what}: {csv}");
-        assert!(!csv.contains(forgotten::FORGOTTEN), "{what}: {csv}");
+        assert!(!csv.contains(erased_buyer::ERASED_BUYER), "{what}: {csv}");
     }
 }
 
-/// What buyers were told, as a file for the auditor, which knows no word for a place that was given up.
-pub fn answers(rig: &Rig, told: &[Told]) -> std::path::PathBuf {
-    let path = rig.scratch.join("answers.jsonl");
+/// What buyers were told, as a file for the auditor, which knows no word for a place that was given
+/// up.
+pub fn answers(fixture: &ServerFixture, outcomes: &[PurchaseOutcome]) -> std::path::PathBuf {
+    let path = fixture.temp_dir.join("answers.jsonl");
     let mut file = std::fs::File::create(&path).expect("a fresh name");
-    let orders = told.iter().filter(|(_, order)| order["state"] != "refused");
-    for (Wish { buyer, key, sale, item, units, .. }, order) in orders {
+    let orders = outcomes.iter().filter(|(_, order)| order["state"] != "refused");
+    for (PurchaseSpec { buyer, key, sale, item, units, .. }, order) in orders {
         let line = json!({"buyer": buyer, "key": key, "sale": sale, "item": item, "units": units, "status": 201,
                           "code": null, "id": order["id"], "state": order["state"]});
         writeln!(file, "{line}").expect("it can be written");

@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::LIMIT;
-use crate::windows::client::{Wire, Wish};
-use crate::windows::deal::{Deal, May};
-use crate::windows::rig::{Rig, Stock};
-use crate::windows::storm::{Became, Change, Record};
+use crate::windows::client::{PurchaseSpec, Wire};
+use crate::windows::fixture::{ServerFixture, Stock};
+use crate::windows::purchase_log::{AllowedEvents, PurchaseLog};
+use crate::windows::random_load::{ChangeState, LoadRecord, StockChange};
 
 /// Answers that are fewer tell nothing.
 const ANSWERS_MIN: usize = 100;
@@ -22,7 +22,7 @@ const VERDICT_WITHIN: Duration = Duration::from_secs(13);
 /// Remembers what has to hold at the end.
 pub struct Judge {
     /// Deals with a place in the queue, whose verdict is still to be asked for.
-    queued: Vec<Deal>,
+    queued: Vec<PurchaseLog>,
     /// Final answers, one JSON line each.
     answers: Vec<Value>,
 }
@@ -39,59 +39,75 @@ impl Judge {
     }
 
     /// Judges the round of one sale, and buys what is left of it.
-    pub async fn hear(&mut self, rig: &Rig, sale: &str, stock: u64, may: May, record: Record) {
+    pub async fn hear(
+        &mut self,
+        fixture: &ServerFixture,
+        sale: &str,
+        stock: u64,
+        allowed: AllowedEvents,
+        record: LoadRecord,
+    ) {
         // First of all, and at once: it adds up as it was found, and nothing had to be mended.
-        rig.stock(sale).await;
-        rig.audit(None).await;
-        if may.pause {
-            let phase = rig.shown(&format!("/v1/admin/sales/{sale}")).await["phase"].clone();
+        fixture.stock(sale).await;
+        fixture.audit(None).await;
+        if allowed.pause {
+            let phase = fixture.get_ok(&format!("/v1/admin/sales/{sale}")).await["phase"].clone();
             if phase == "paused" {
-                rig.step(sale, "resume").await;
+                fixture.step(sale, "resume").await;
             }
         }
-        let mut wire = rig.wire().await;
-        total(rig, &mut wire, sale, stock, record.changes).await;
-        for mut deal in record.deals {
-            promise(&mut wire, &mut deal).await;
-            if deal.queued.is_some() {
-                self.queued.push(deal);
+        let mut wire = fixture.wire().await;
+        total(fixture, &mut wire, sale, stock, record.changes).await;
+        for mut purchase_log in record.purchase_logs {
+            promise(&mut wire, &mut purchase_log).await;
+            if purchase_log.queued.is_some() {
+                self.queued.push(purchase_log);
             } else {
-                self.answers.push(line(&deal));
+                self.answers.push(line(&purchase_log));
             }
         }
-        if may.expire {
-            let all_ended = async || (rig.stock(sale).await.held == 0).then_some(());
-            rig.until("every hold has ended", HOLDS_END_WITHIN, all_ended).await;
+        if allowed.expire {
+            let all_ended = async || (fixture.stock(sale).await.held == 0).then_some(());
+            fixture.until("every hold has ended", HOLDS_END_WITHIN, all_ended).await;
         }
-        sums(rig, sale).await;
-        self.sell_out(rig, &mut wire, sale, may).await;
-        rig.audit(None).await;
+        sums(fixture, sale).await;
+        self.sell_out(fixture, &mut wire, sale, allowed).await;
+        fixture.audit(None).await;
         if !stock.is_multiple_of(4) {
-            // Some stay open, so that later rounds find them; not all, or the last of many rounds would take long.
-            rig.step(sale, "close").await;
+            // Some stay open, so that later rounds find them; not all, or the last of many rounds
+            // would take long.
+            fixture.step(sale, "close").await;
         }
     }
 
     /// Everything that is left can be bought, to the last unit.
-    async fn sell_out(&mut self, rig: &Rig, wire: &mut Wire, sale: &str, may: May) {
-        let left = rig.stock(sale).await;
+    async fn sell_out(
+        &mut self,
+        fixture: &ServerFixture,
+        wire: &mut Wire,
+        sale: &str,
+        allowed: AllowedEvents,
+    ) {
+        let left = fixture.stock(sale).await;
         let (mut free, mut number) = (left.free(), 0);
         while free > 0 {
             let units = u32::try_from(free).unwrap_or(LIMIT).min(LIMIT);
-            let mut deal =
-                Deal::new(Wish::new(&format!("{sale}-last-{number}"), "k", sale, units), may);
-            let reply = deal.buy(wire, "").await.expect("an answer");
+            let mut purchase_log = PurchaseLog::new(
+                PurchaseSpec::new(&format!("{sale}-last-{number}"), "k", sale, units),
+                allowed,
+            );
+            let reply = purchase_log.buy(wire, "").await.expect("an answer");
             assert_eq!(reply.verdict(), "201", "{units} of {free} units that are free: {reply}");
-            self.answers.push(line(&deal));
+            self.answers.push(line(&purchase_log));
             (free, number) = (free - u64::from(units), number + 1);
         }
-        if may.expire {
+        if allowed.expire {
             // The first of them may have ended already.
             return;
         }
-        let reply = rig.buy(&Wish::new(&format!("{sale}-late"), "k", sale, 1)).await;
+        let reply = fixture.buy(&PurchaseSpec::new(&format!("{sale}-late"), "k", sale, 1)).await;
         assert_eq!(reply.verdict(), "409 sold_out");
-        let now = rig.stock(sale).await;
+        let now = fixture.stock(sale).await;
         assert_eq!(
             now,
             Stock { pool: 0, in_slots: 0, held: left.total, ..left },
@@ -100,123 +116,141 @@ impl Judge {
     }
 
     /// Each id that was told as queued has its verdict after its time, and keeps it.
-    pub async fn verdicts(&mut self, rig: &Rig) {
-        let mut wire = rig.wire().await;
-        for mut deal in std::mem::take(&mut self.queued) {
-            let id =
-                deal.queued.as_ref().expect("only these")["id"].as_str().expect("an id").to_owned();
-            let ask = deal.wish.order("GET", &id, "");
+    pub async fn verdicts(&mut self, fixture: &ServerFixture) {
+        let mut wire = fixture.wire().await;
+        for mut purchase_log in std::mem::take(&mut self.queued) {
+            let id = purchase_log.queued.as_ref().expect("only these")["id"]
+                .as_str()
+                .expect("an id")
+                .to_owned();
+            let ask = purchase_log.spec.order("GET", &id, "");
             let decided = async || {
-                let reply = rig.ask(&ask).await;
+                let reply = fixture.ask(&ask).await;
                 assert_eq!(reply.status, 200, "never 404, never silence: {reply}");
                 (reply.json()["state"] != "queued").then_some(reply)
             };
-            let verdict = rig.until("a verdict", VERDICT_WITHIN, decided).await.json();
+            let verdict = fixture.until("a verdict", VERDICT_WITHIN, decided).await.json();
             assert_eq!(wire.ask(&ask).await.expect("an answer").json(), verdict, "it stays");
             if verdict["state"] == "refused" {
                 let code = verdict["code"].as_str().expect("a code");
                 assert!(["unavailable", "sold_out", "limit_reached"].contains(&code), "{verdict}");
-                assert_ne!(deal.id(), Some(id.clone()), "refused, but told as an order");
-                self.answers.push(spoken(&deal.wish, 200, Some(code), Some(&id), Some("refused")));
-            } else if let Some(order) = &deal.order {
+                assert_ne!(purchase_log.id(), Some(id.clone()), "refused, but told as an order");
+                self.answers.push(spoken(
+                    &purchase_log.spec,
+                    200,
+                    Some(code),
+                    Some(&id),
+                    Some("refused"),
+                ));
+            } else if let Some(order) = &purchase_log.order {
                 assert_eq!(order["id"], verdict["id"], "one key, one order");
             } else {
-                deal.order = Some(verdict);
+                purchase_log.order = Some(verdict);
             }
-            if deal.order.is_some() {
-                self.answers.push(line(&deal));
+            if purchase_log.order.is_some() {
+                self.answers.push(line(&purchase_log));
             }
         }
     }
 
     /// Has the auditor of the command line hold every promise to the store.
-    pub async fn audit(&self, rig: &Rig) {
-        let path = rig.scratch.join("answers.jsonl");
+    pub async fn audit(&self, fixture: &ServerFixture) {
+        let path = fixture.temp_dir.join("answers.jsonl");
         let mut file = std::fs::File::create(&path).expect("a fresh name");
         for answer in &self.answers {
             writeln!(file, "{answer}").expect("it can be written");
         }
         assert!(self.has_heard_enough(), "hardly anything was told: {}", self.answers.len());
-        rig.audit(Some(&path)).await;
+        fixture.audit(Some(&path)).await;
     }
 }
 
-/// The total is what it was, and every change that was told. One that was not told may be either, and sent again is done once.
-async fn total(rig: &Rig, wire: &mut Wire, sale: &str, stock: u64, changes: Vec<Change>) {
+/// The total is what it was, and every change that was told. One that was not told may be either,
+/// and sent again is done once.
+async fn total(
+    fixture: &ServerFixture,
+    wire: &mut Wire,
+    sale: &str,
+    stock: u64,
+    changes: Vec<StockChange>,
+) {
     let mut total = i128::from(stock);
     let lowest = total
         + changes
             .iter()
-            .filter(|c| c.became == Became::Done)
+            .filter(|c| c.state == ChangeState::Done)
             .map(|c| i128::from(c.units))
             .sum::<i128>();
-    let open: Vec<i128> =
-        changes.iter().filter(|c| c.became == Became::Open).map(|c| i128::from(c.units)).collect();
-    let found = i128::from(rig.stock(sale).await.total);
+    let open: Vec<i128> = changes
+        .iter()
+        .filter(|c| c.state == ChangeState::Open)
+        .map(|c| i128::from(c.units))
+        .collect();
+    let found = i128::from(fixture.stock(sale).await.total);
     assert!(
         open.len() <= 1 && (found == lowest || Some(&(found - lowest)) == open.first()),
         "{found}, {lowest}, {open:?}"
     );
     for mut change in changes {
-        if change.became != Became::Refused {
+        if change.state != ChangeState::Refused {
             change.send(wire, sale).await.expect("an answer");
         }
-        if change.became == Became::Done {
+        if change.state == ChangeState::Done {
             total += i128::from(change.units);
         }
     }
-    assert_eq!(i128::from(rig.stock(sale).await.total), total, "each change once");
+    assert_eq!(i128::from(fixture.stock(sale).await.total), total, "each change once");
 }
 
 /// What was told about one wish still holds; what was not told is told now.
-async fn promise(wire: &mut Wire, deal: &mut Deal) {
-    if deal.order.is_some() {
+async fn promise(wire: &mut Wire, purchase_log: &mut PurchaseLog) {
+    if purchase_log.order.is_some() {
         // The looks compare what they see with what was told before.
-        deal.look(wire).await.expect("an answer");
-        let again = deal.buy(wire, "").await.expect("an answer");
+        purchase_log.look(wire).await.expect("an answer");
+        let again = purchase_log.buy(wire, "").await.expect("an answer");
         assert!(again.is_replay(), "{again}");
-    } else if deal.open {
-        let again = deal.buy(wire, "").await.expect("an answer");
+    } else if purchase_log.open {
+        let again = purchase_log.buy(wire, "").await.expect("an answer");
         assert_ne!(again.status, 503, "{again}");
-    } else if deal.queued.is_some() {
-        deal.look(wire).await.expect("an answer");
+    } else if purchase_log.queued.is_some() {
+        purchase_log.look(wire).await.expect("an answer");
     }
 }
 
 /// What lies in orders is what the stock says, and nobody holds more than the limit.
-async fn sums(rig: &Rig, sale: &str) {
+async fn sums(fixture: &ServerFixture, sale: &str) {
     let (mut held, mut of) = (0, HashMap::<String, u64>::new());
-    for order in rig.orders(sale).await {
+    for order in fixture.orders(sale).await {
         if order["state"] == "reserved" {
             let units = order["units"].as_u64().expect("units");
             held += units;
             *of.entry(order["buyer"].as_str().expect("a buyer").to_owned()).or_default() += units;
         }
     }
-    let stock = rig.stock(sale).await;
+    let stock = fixture.stock(sale).await;
     assert_eq!(stock.held, held, "{stock:?}");
     assert!(of.values().all(|&units| units <= u64::from(LIMIT)), "{of:?}");
 }
 
 /// The final answer of a deal as a line of `--answers`.
-fn line(deal: &Deal) -> Value {
-    match (&deal.order, &deal.refused) {
+fn line(purchase_log: &PurchaseLog) -> Value {
+    match (&purchase_log.order, &purchase_log.refused) {
         (Some(order), _) => {
-            spoken(&deal.wish, 201, None, order["id"].as_str(), order["state"].as_str())
+            spoken(&purchase_log.spec, 201, None, order["id"].as_str(), order["state"].as_str())
         }
-        (None, Some((status, code))) => spoken(&deal.wish, *status, Some(code), None, None),
-        (None, None) => spoken(&deal.wish, 503, Some("unavailable"), None, None),
+        (None, Some((status, code))) => spoken(&purchase_log.spec, *status, Some(code), None, None),
+        (None, None) => spoken(&purchase_log.spec, 503, Some("unavailable"), None, None),
     }
 }
 
 fn spoken(
-    wish: &Wish,
+    spec: &PurchaseSpec,
     status: u16,
     code: Option<&str>,
     id: Option<&str>,
     state: Option<&str>,
 ) -> Value {
-    let Wish { buyer, key, sale, item, units, .. } = wish;
+    let PurchaseSpec { buyer, key, sale, item, units, .. } = spec;
     json!({"buyer": buyer, "key": key, "sale": sale, "item": item, "units": units, "status": status, "code": code,
            "id": id, "state": state})
 }

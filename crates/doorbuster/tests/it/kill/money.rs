@@ -1,6 +1,8 @@
-//! The server is killed while it is paid, one time in two by a power cut: each payment whose message was answered is one paid order or one refund.
+//! The server is killed while it is paid, one time in two by a power cut: each payment whose
+//! message was answered is one paid order or one refund.
 //!
-//! `DOORBUSTER_KILL_ROUNDS` says how often (4), `DOORBUSTER_KILL_SEED` with which dice (a new one each time, which a failure shows).
+//! `DOORBUSTER_KILL_ROUNDS` says how often (4), `DOORBUSTER_KILL_SEED` with which dice (a new one
+//! each time, which a failure shows).
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -8,23 +10,25 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use doorbuster_server::signing::{SigningKey, write_secret};
+use doorbuster_server::signing::{SigningKey, format_secret};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::{LONG, SHORT, number};
-use crate::windows::client::{self, Wire, Wish};
-use crate::windows::faults::Faults;
-use crate::windows::rig::Rig;
+use crate::windows::client::{self, PurchaseSpec, Wire};
+use crate::windows::faults::MachineFaults;
+use crate::windows::fixture::ServerFixture;
 
 /// What the provider signs with.
 const SECRET: [u8; 32] = [7; 32];
-/// What is sold: holds that last, holds that end before some payments come, and a few units that late payers do not find again.
+/// What is sold: holds that last, holds that end before some payments come, and a few units that
+/// late payers do not find again.
 const ITEMS: [(&str, u64, u32, u32); 3] =
     [("phone", 1_000_000, 1, LONG), ("watch", 1_000_000, 1, SHORT), ("ring", 5, 1, SHORT)];
-/// How orders are paid for: payments, how often each is told and answered, and how long the first message takes at least.
+/// How orders are paid for: payments, how often each is told and answered, and how long the first
+/// message takes at least.
 const WAYS: [(u32, u32, Duration); 5] = [
     (0, 0, Duration::ZERO),
     (1, 1, Duration::ZERO),
@@ -43,7 +47,8 @@ const IDLE: Duration = Duration::from_millis(5);
 /// At work at once in a round.
 const BUYERS: u64 = 3;
 const PROVIDERS: u64 = 2;
-/// Answers in a round before it may end: every way of paying for every item is among what they are about.
+/// Answers in a round before it may end: every way of paying for every item is among what they are
+/// about.
 const ANSWERS_A_ROUND: usize = 25;
 /// Longer than anything here takes, on a busy machine too.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -62,7 +67,8 @@ struct Message {
 }
 
 impl Message {
-    /// Tells it; what its payment came to. `None`: it is to be told again. An error: the server is gone.
+    /// Tells it; what its payment came to. `None`: it is to be told again. An error: the server is
+    /// gone.
     async fn tell(&self, wire: &mut Wire) -> io::Result<Option<String>> {
         let amount = json!({"amount_minor": 10, "currency": "CNY"});
         let data = json!({"payment": self.payment, "order": self.order, "amount": amount});
@@ -81,7 +87,7 @@ impl Message {
 #[derive(Default)]
 struct Book {
     /// Wishes so far.
-    wishes: usize,
+    specs: usize,
     /// Messages that were not answered as often as they shall be.
     open: Vec<Message>,
     /// Answers: to which message, and what its payment came to.
@@ -90,18 +96,18 @@ struct Book {
 
 impl Book {
     fn next_wish(&mut self) -> usize {
-        self.wishes += 1;
-        self.wishes - 1
+        self.specs += 1;
+        self.specs - 1
     }
 
     /// The buyer of this order pays in one of the ways in which buyers do.
-    fn add(&mut self, wish: usize, order: &str, dice: &mut SmallRng) {
-        let (payments, times, wait) = WAYS[wish / ITEMS.len() % WAYS.len()];
+    fn add(&mut self, spec: usize, order: &str, dice: &mut SmallRng) {
+        let (payments, times, wait) = WAYS[spec / ITEMS.len() % WAYS.len()];
         for n in 0..payments {
             let due =
                 Instant::now() + wait + Duration::from_millis(dice.random_range(0..HESITATES_MS));
             self.open.push(Message {
-                payment: format!("pay_{wish}_{n}"),
+                payment: format!("pay_{spec}_{n}"),
                 order: order.to_owned(),
                 due,
                 times,
@@ -148,8 +154,9 @@ fn market(address: SocketAddr, seed: u64, buyers: u64, book: &Shared) -> JoinSet
 async fn buy(address: SocketAddr, mut dice: SmallRng, book: Shared) {
     while let Ok(mut wire) = Wire::connect(address).await {
         let n = book.lock().expect(CALM).next_wish();
-        let wish = Wish::new(&format!("b{n}"), "k", "spring", 1).item(ITEMS[n % ITEMS.len()].0);
-        let Ok(bought) = wire.ask(&wish.bytes()).await else { return };
+        let spec =
+            PurchaseSpec::new(&format!("b{n}"), "k", "spring", 1).item(ITEMS[n % ITEMS.len()].0);
+        let Ok(bought) = wire.ask(&spec.bytes()).await else { return };
         assert!(matches!(bought.status, 201 | 202 | 409 | 503), "{bought}");
         if bought.status == 201 {
             book.lock().expect(CALM).add(n, &bought.id(), &mut dice);
@@ -184,67 +191,70 @@ async fn a_server_that_is_killed_while_it_is_paid_takes_each_payment_once() {
     let seed = number("DOORBUSTER_KILL_SEED").unwrap_or_else(|| rand::random_range(0..1_000_000));
     println!("DOORBUSTER_KILL_ROUNDS={rounds} DOORBUSTER_KILL_SEED={seed}");
     let mut dice = SmallRng::seed_from_u64(seed);
-    let secret = write_secret(&SECRET);
-    let (mut rig, faults) = Faults::rig(&[("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", secret.as_str())]);
-    rig.open_sale("spring", &ITEMS).await;
+    let secret = format_secret(&SECRET);
+    let (mut fixture, faults) =
+        MachineFaults::fixture(&[("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", secret.as_str())]);
+    fixture.open_sale("spring", &ITEMS).await;
     let book = Shared::default();
     for round in 0..rounds {
         // On a slow disk more is taken and not yet told when the end comes.
         faults.slow_disk(Duration::from_millis([0, 25, 5][(round % 3) as usize]));
-        let people = market(rig.address, seed + round, BUYERS, &book);
+        let people = market(fixture.address, seed + round, BUYERS, &book);
         let enough = answers(&book) + ANSWERS_A_ROUND;
         let is_enough = async || (answers(&book) >= enough).then_some(());
-        rig.until("payments are taken", PATIENCE, is_enough).await;
+        fixture.until("payments are taken", PATIENCE, is_enough).await;
         tokio::time::sleep(Duration::from_micros(dice.random_range(500..500_000))).await;
-        rig.kill();
+        fixture.kill();
         faults.slow_disk(Duration::ZERO);
         people.join_all().await;
-        let lost = if round % 2 == 1 { faults.cut_power(rig.data_dir()) } else { 0 };
+        let lost = if round % 2 == 1 { faults.cut_power(fixture.data_dir()) } else { 0 };
         println!("round {round}: killed after {} answers, {lost} bytes lost", answers(&book));
         while dice.random_ratio(1, 3) {
-            rig.restart_and_kill_after(Duration::from_micros(dice.random_range(0..300_000)));
+            fixture.restart_and_kill_after(Duration::from_micros(dice.random_range(0..300_000)));
         }
-        rig.restart();
-        rig.audit(None).await;
+        fixture.restart();
+        fixture.audit(None).await;
     }
-    let mut telling = market(rig.address, seed, 0, &book);
+    let mut telling = market(fixture.address, seed, 0, &book);
     let all_told = async || book.lock().expect(CALM).open.is_empty().then_some(());
-    rig.until("every message is answered", PATIENCE, all_told).await;
+    fixture.until("every message is answered", PATIENCE, all_told).await;
     telling.shutdown().await;
-    settle(&rig).await;
+    settle(&fixture).await;
     let taken = std::mem::take(&mut book.lock().expect(CALM).taken);
-    judge(&rig, &taken).await;
-    let report = rig.shown("/v1/admin/exports/reconciliation").await;
+    judge(&fixture, &taken).await;
+    let report = fixture.get_ok("/v1/admin/exports/reconciliation").await;
     assert_eq!(
         (&report["ok"], &report["complete"], &report["differences"]),
         (&json!(true), &json!(true), &json!([]))
     );
-    rig.audit(None).await;
-    rig.ask_to_stop();
-    assert_eq!(rig.ended(Duration::from_secs(10)), Some(0), "{}", rig.said());
+    fixture.audit(None).await;
+    fixture.ask_to_stop();
+    assert_eq!(fixture.wait_for_end(Duration::from_secs(10)), Some(0), "{}", fixture.stderr_text());
 }
 
-/// Waits until no short hold is left, and says of each refund that it arrived: the sandbox knows nothing of payments that were made up here.
-async fn settle(rig: &Rig) {
+/// Waits until no short hold is left, and says of each refund that it arrived: the sandbox knows
+/// nothing of payments that were made up here.
+async fn settle(fixture: &ServerFixture) {
     let over = async || {
-        let held = rig.list("orders", "sale=spring&state=reserved&").await;
+        let held = fixture.list("orders", "sale=spring&state=reserved&").await;
         held.iter().all(|order| order["item"] == "phone").then_some(())
     };
-    rig.until("every short hold has ended", PATIENCE, over).await;
-    for refund in rig.list("refunds", "").await {
+    fixture.until("every short hold has ended", PATIENCE, over).await;
+    for refund in fixture.list("refunds", "").await {
         let id = word(&refund, "refund");
         let body = json!({"type": "refund.settled", "data": {"refund": id}});
         let message =
             client::message(&SigningKey::new(&SECRET), &format!("msg_{id}_settled"), &body);
-        let reply = rig.ask(&message).await;
+        let reply = fixture.ask(&message).await;
         assert_eq!(reply.status, 200, "{reply}");
     }
 }
 
-/// Every payment that was told is listed once; it is the one that stands for a paid order, or has one refund.
-async fn judge(rig: &Rig, taken: &[(Message, String)]) {
-    let (orders, payments) = (rig.orders("spring").await, rig.list("payments", "").await);
-    let refunds = rig.list("refunds", "").await;
+/// Every payment that was told is listed once; it is the one that stands for a paid order, or has
+/// one refund.
+async fn judge(fixture: &ServerFixture, taken: &[(Message, String)]) {
+    let (orders, payments) = (fixture.orders("spring").await, fixture.list("payments", "").await);
+    let refunds = fixture.list("refunds", "").await;
     let orders: HashMap<&str, &Value> =
         orders.iter().map(|order| (word(order, "id"), order)).collect();
     let mut back = HashMap::<&str, Vec<&Value>>::new();
@@ -279,7 +289,8 @@ async fn judge(rig: &Rig, taken: &[(Message, String)]) {
     let repeated = promises(&listed, taken);
     let second = refunds.iter().filter(|refund| refund["cause"] == "second").count();
     println!(
-        "{} payments, {} stand, {late} came late, {} went back, {second} as second ones; {repeated} answers repeated",
+        "{} payments, {} stand, {late} came late, {} went back, {second} as second ones; \
+         {repeated} answers repeated",
         listed.len(),
         stands.len(),
         refunds.len()
@@ -287,7 +298,8 @@ async fn judge(rig: &Rig, taken: &[(Message, String)]) {
     assert!(late > 0 && second > 0 && repeated > 0, "payments of each kind");
 }
 
-/// What was answered holds, and each payment was taken once; how many answers said that theirs was taken before.
+/// What was answered holds, and each payment was taken once; how many answers said that theirs was
+/// taken before.
 fn promises(listed: &HashMap<&str, &Value>, taken: &[(Message, String)]) -> usize {
     let (mut told, mut first, mut repeated) = (HashSet::new(), HashSet::new(), 0);
     for (message, outcome) in taken {

@@ -1,5 +1,6 @@
-//! Every state that a page can show is usable by everyone: axe-core finds nothing in both schemes of colour, on a phone, a
-//! tablet and a desktop, and on the smallest phone nothing has to be scrolled sideways.
+//! Every state that a page can show is usable by everyone: axe-core finds nothing in both schemes
+//! of colour, on a phone, a tablet and a desktop, and on the smallest phone nothing has to be
+//! scrolled sideways.
 
 #[path = "axe/front.rs"]
 mod front;
@@ -11,13 +12,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::door::{Door, Mode};
 use super::driver::Browser;
+use super::flaky_proxy::{FlakyProxy, Mode};
 use super::tab::Tab;
 use super::{BUY, STATE, draft, in_secs, link, plain, sale};
-use crate::windows::client::Wish;
-use crate::windows::faults::Faults;
-use crate::windows::rig::Rig;
+use crate::windows::client::PurchaseSpec;
+use crate::windows::faults::MachineFaults;
+use crate::windows::fixture::ServerFixture;
 
 const AXE: &str = include_str!("../../vendor/axe-core/axe.min.js");
 /// Has it look for what breaks the rules of `$`, and gives each finding with its places.
@@ -26,8 +27,9 @@ const LOOK: &str = "const done = arguments[0];
     axe.run(document, { runOnly: [$], resultTypes: ['violations'] }).then(
       found => done({ rules: found.passes.length, violations: found.violations.map(v => v.id + ' at ' + v.nodes.map(place).join(' | ')) }),
       error => done({ violations: [String(error)] }));";
-/// The schemes of colour, the rules to look at in each (WCAG 2.2 up to AA and good practice; the dark scheme differs in its
-/// colours and in nothing else), and how many of them apply to the emptiest page: fewer would mean that nothing was looked at.
+/// The schemes of colour, the rules to look at in each (WCAG 2.2 up to AA and good practice; the
+/// dark scheme differs in its colours and in nothing else), and how many of them apply to the
+/// emptiest page: fewer would mean that nothing was looked at.
 const SCHEMES: [(&str, &str, u64); 2] = [
     ("light", "'wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'", 15),
     ("dark", "'cat.color'", 1),
@@ -44,7 +46,7 @@ const SHOTS: &str = "DOORBUSTER_SHOTS";
 /// A window in which every page can be looked at.
 async fn tab(browser: &Browser) -> Tab<'_> {
     let tab = browser.tab().await;
-    tab.before_all(AXE).await;
+    tab.add_init_script(AXE).await;
     tab
 }
 
@@ -108,35 +110,36 @@ fn decoded(base64: &str) -> Vec<u8> {
 }
 
 /// Buys as another visitor would, elsewhere; gives the order's id.
-async fn buy(rig: &Rig, buyer: &str, sale: &str, units: u32) -> String {
-    let bought =
-        rig.buy(&Wish::new(buyer, &format!("k-{sale}-{units}"), sale, units).item("lamp")).await;
+async fn buy(fixture: &ServerFixture, buyer: &str, sale: &str, units: u32) -> String {
+    let bought = fixture
+        .buy(&PurchaseSpec::new(buyer, &format!("k-{sale}-{units}"), sale, units).item("lamp"))
+        .await;
     assert_eq!(bought.status, 201, "{bought}");
     bought.id()
 }
 
 #[tokio::test]
 async fn every_state_of_a_sale_is_usable_by_everyone() {
-    let rig = Rig::start();
+    let fixture = ServerFixture::start();
     let lamp = |id: &str, stock: Value| json!({"id": id, "title": "有机棉手工灯罩 with a long name", "price": {"amount_minor": 1200, "currency": "CNY"}, "stock": stock});
     let many =
         json!([lamp("shade", json!(10)), lamp("bulb", json!("unlimited")), lamp("none", json!(0))]);
     let (soon, days, end) = (in_secs(3_000).1, in_secs(300_000).1, in_secs(400_000).1);
     for (name, starts_at) in [("soon", soon), ("days", days)] {
-        draft(&rig, name, json!({}), json!({ "starts_at": starts_at, "ends_at": end })).await;
-        rig.step(name, "schedule").await;
+        draft(&fixture, name, json!({}), json!({ "starts_at": starts_at, "ends_at": end })).await;
+        fixture.step(name, "schedule").await;
     }
-    draft(&rig, "many", json!({}), json!({ "items": many })).await;
+    draft(&fixture, "many", json!({}), json!({ "items": many })).await;
     for (name, item) in
         [("open", json!({})), ("held", json!({"stock": 1})), ("sold", json!({"stock": 0}))]
     {
-        draft(&rig, name, item, json!({ "ends_at": end })).await;
+        draft(&fixture, name, item, json!({ "ends_at": end })).await;
     }
     for name in ["many", "open", "held", "sold"] {
-        rig.step(name, "open").await;
+        fixture.step(name, "open").await;
     }
-    buy(&rig, "ben", "held", 1).await;
-    Browser::lend(async |browser| {
+    buy(&fixture, "ben", "held", 1).await;
+    Browser::with_browser(async |browser| {
         let tab = tab(browser).await;
         let states = [
             ("soon", "", BUY, "Opens in 49:"),
@@ -147,21 +150,25 @@ async fn every_state_of_a_sale_is_usable_by_everyone() {
             ("sold", "?lang=en", STATE, "Sold out for good"),
         ];
         for (name, query, place, words) in states {
-            tab.go(&link(rig.address, &format!("/sale/{name}{query}"), "ann")
+            tab.go(&link(fixture.address, &format!("/sale/{name}{query}"), "ann")
                 .replace("bulb#", "bulb&"))
                 .await;
             tab.says(place, words).await;
             inspect(&tab, &format!("a sale, {name}")).await;
         }
-        tab.go(&link(rig.address, "/sale/held?lang=en", "ann")).await;
+        tab.go(&link(fixture.address, "/sale/held?lang=en", "ann")).await;
         tab.click("#act").await;
         tab.says(STATE, "You are next").await;
         inspect(&tab, "in line").await;
         let place = tab
             .eval("Object.values(JSON.parse(localStorage['doorbuster.line.held']).places)[0]")
             .await;
-        tab.go(&link(rig.address, &format!("/order/{}", place.as_str().expect("an id")), "ann"))
-            .await;
+        tab.go(&link(
+            fixture.address,
+            &format!("/order/{}", place.as_str().expect("an id")),
+            "ann",
+        ))
+        .await;
         tab.says("#state", "You are in line").await;
         inspect(&tab, "a place in line").await;
         tab.click("#side").await;
@@ -170,8 +177,8 @@ async fn every_state_of_a_sale_is_usable_by_everyone() {
         for (step, words) in
             [("pause", "The shop has paused the sale"), ("close", "The doors are closed")]
         {
-            rig.step("open", step).await;
-            tab.go(&link(rig.address, "/sale/open", "ann")).await;
+            fixture.step("open", step).await;
+            tab.go(&link(fixture.address, "/sale/open", "ann")).await;
             tab.says(STATE, words).await;
             inspect(&tab, step).await;
         }
@@ -181,17 +188,17 @@ async fn every_state_of_a_sale_is_usable_by_everyone() {
 
 #[tokio::test]
 async fn every_answer_to_a_press_is_usable_by_everyone() {
-    let (rig, faults) = Faults::rig(&[]);
-    sale(&rig, "open", json!({"stock": 3, "limit_per_buyer": 4})).await;
+    let (fixture, faults) = MachineFaults::fixture(&[]);
+    sale(&fixture, "open", json!({"stock": 3, "limit_per_buyer": 4})).await;
     // It ends behind all that is looked at before.
-    sale(&rig, "brief", json!({"hold_secs": 15})).await;
-    sale(&rig, "plenty", json!({"limit_per_buyer": 4})).await;
-    let door = Door::to(rig.address).await;
-    Browser::lend(async |browser| {
+    sale(&fixture, "brief", json!({"hold_secs": 15})).await;
+    sale(&fixture, "plenty", json!({"limit_per_buyer": 4})).await;
+    let flaky_proxy = FlakyProxy::to(fixture.address).await;
+    Browser::with_browser(async |browser| {
         // In windows of their own: each rests for a while after a press.
         let visit = async |sale: &str, buyer: &str, units: &str| {
             let tab = tab(browser).await;
-            tab.go(&link(door.address, &format!("/sale/{sale}"), buyer)).await;
+            tab.go(&link(flaky_proxy.address, &format!("/sale/{sale}"), buyer)).await;
             let choose =
                 format!("const field = document.querySelector('#units'); field.value = {units}; field.onchange();");
             tab.run(&format!("{choose} arguments[0]();")).await;
@@ -216,17 +223,17 @@ async fn every_answer_to_a_press_is_usable_by_everyone() {
         let tab = visit("open", "ben", "3").await;
         tab.says(STATE, "Only 2 left right now").await;
         inspect(&tab, "fewer than asked for").await;
-        buy(&rig, "cleo", "plenty", 1).await;
+        buy(&fixture, "cleo", "plenty", 1).await;
         let tab = visit("plenty", "cleo", "4").await;
         tab.says(STATE, "You have 1 of your 4").await;
         inspect(&tab, "a part of the limit").await;
         brief.says(STATE, "Time to pay is over").await;
         inspect(&brief, "too late to pay").await;
-        buy(&rig, "ann", "plenty", 4).await;
+        buy(&fixture, "ann", "plenty", 4).await;
         let tab = visit("plenty", "ann", "1").await;
         tab.says(STATE, "You have your 4").await;
         inspect(&tab, "the limit").await;
-        door.set(Mode::Shut);
+        flaky_proxy.set(Mode::Shut);
         tab.says(STATE, "The connection is gone").await;
         inspect(&tab, "not connected").await;
     })
@@ -235,24 +242,25 @@ async fn every_answer_to_a_press_is_usable_by_everyone() {
 
 #[tokio::test]
 async fn every_state_of_an_order_is_usable_by_everyone() {
-    let rig = Rig::start();
-    sale(&rig, "open", json!({})).await;
-    sale(&rig, "brief", json!({"hold_secs": 1})).await;
-    let (order, brief) = (buy(&rig, "ann", "open", 2).await, buy(&rig, "ann", "brief", 1).await);
-    let door = Door::to(rig.address).await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
+    sale(&fixture, "brief", json!({"hold_secs": 1})).await;
+    let (order, brief) =
+        (buy(&fixture, "ann", "open", 2).await, buy(&fixture, "ann", "brief", 1).await);
+    let flaky_proxy = FlakyProxy::to(fixture.address).await;
+    Browser::with_browser(async |browser| {
         let tab = tab(browser).await;
-        tab.go(&link(door.address, &format!("/order/{order}"), "ann")).await;
+        tab.go(&link(flaky_proxy.address, &format!("/order/{order}"), "ann")).await;
         tab.says("#state", "Reserved for you").await;
         inspect(&tab, "an order").await;
         tab.click("#side").await;
         tab.until("document.querySelector('dialog').open").await;
         inspect(&tab, "the question").await;
         tab.click("dialog button[value=keep]").await;
-        door.set(Mode::Shut);
+        flaky_proxy.set(Mode::Shut);
         tab.says("#side", "Try now").await;
         inspect(&tab, "an order, not connected").await;
-        door.set(Mode::Open);
+        flaky_proxy.set(Mode::Open);
         // It may have come back by itself by now.
         tab.eval("document.querySelector('#side[data-does=retry]')?.click()").await;
         tab.says("#side", "Cancel order").await;
@@ -260,16 +268,16 @@ async fn every_state_of_an_order_is_usable_by_everyone() {
         tab.click("dialog button[value=yes]").await;
         tab.says("#state", "Order cancelled").await;
         inspect(&tab, "cancelled").await;
-        tab.go(&link(rig.address, &format!("/order/{brief}?lang=zh"), "ann")).await;
+        tab.go(&link(fixture.address, &format!("/order/{brief}?lang=zh"), "ann")).await;
         tab.says("#state", "付款时间已过").await;
         inspect(&tab, "an order in Chinese, expired").await;
         // Its last quarter.
-        sale(&rig, "soon", json!({"hold_secs": 40})).await;
-        let ending = buy(&rig, "ann", "soon", 1).await;
-        tab.go(&link(rig.address, &format!("/order/{ending}?lang=en"), "ann")).await;
+        sale(&fixture, "soon", json!({"hold_secs": 40})).await;
+        let ending = buy(&fixture, "ann", "soon", 1).await;
+        tab.go(&link(fixture.address, &format!("/order/{ending}?lang=en"), "ann")).await;
         tab.says("#state", "Little time left").await;
         inspect(&tab, "ending").await;
-        tab.go(&link(rig.address, "/order/ord_nothing", "ann")).await;
+        tab.go(&link(fixture.address, "/order/ord_nothing", "ann")).await;
         inspect(&tab, "no such order").await;
     })
     .await;
@@ -277,28 +285,28 @@ async fn every_state_of_an_order_is_usable_by_everyone() {
 
 #[tokio::test]
 async fn the_lists_and_the_ways_in_are_usable_by_everyone() {
-    let rig = Rig::with(&[("DOORBUSTER_AUTH__SIGN_IN_URL", "/sign-in")]);
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::with(&[("DOORBUSTER_AUTH__SIGN_IN_URL", "/sign-in")]);
+    Browser::with_browser(async |browser| {
         let tab = tab(browser).await;
-        tab.go(&plain(rig.address, "/")).await;
+        tab.go(&plain(fixture.address, "/")).await;
         tab.says("#none-title", "No sales right now").await;
         inspect(&tab, "no sales").await;
         let days = in_secs(300_000).1;
-        draft(&rig, "days", json!({}), json!({ "starts_at": days })).await;
-        rig.step("days", "schedule").await;
-        sale(&rig, "open", json!({})).await;
+        draft(&fixture, "days", json!({}), json!({ "starts_at": days })).await;
+        fixture.step("days", "schedule").await;
+        sale(&fixture, "open", json!({})).await;
         let visits = [
             ("/sale/nothing", "#lost-title", "There is no such sale", "no such sale"),
             ("/sale/open", STATE, "Sign in first", "a stranger at a sale"),
             ("/order/ord_1", "#state", "Sign in to see your order", "a stranger at an order"),
         ];
         for (path, place, words, state) in visits {
-            tab.go(&plain(rig.address, path)).await;
+            tab.go(&plain(fixture.address, path)).await;
             tab.says(place, words).await;
             inspect(&tab, state).await;
         }
-        buy(&rig, "ann", "open", 2).await;
-        tab.go(&link(rig.address, "/", "ann")).await;
+        buy(&fixture, "ann", "open", 2).await;
+        tab.go(&link(fixture.address, "/", "ann")).await;
         tab.says("#orders-list", "2 × Ora lamp").await;
         inspect(&tab, "sales and orders").await;
     })

@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::door::{Door, Mode};
 use super::driver::Browser;
-use super::{BUY, STATE, draft, in_secs, in_time, link, sale, states, streams};
-use crate::windows::client::Wish;
-use crate::windows::faults::Faults;
-use crate::windows::rig::Rig;
+use super::flaky_proxy::{FlakyProxy, Mode};
+use super::{BUY, STATE, draft, in_secs, link, prepared_before_opening, sale, states, streams};
+use crate::windows::client::PurchaseSpec;
+use crate::windows::faults::MachineFaults;
+use crate::windows::fixture::ServerFixture;
 
 /// A device whose clock is five hours wrong.
 const WRONG_CLOCK: &str = "const True = Date; const wrong = () => True.now() + 5 * 3600e3;
     window.Date = class extends True { constructor(...of) { super(...(of.length ? of : [wrong()])); } static now() { return wrong(); } };";
-/// From here on the page hears nothing; notes when the button wakes, by a clock that the page cannot bend.
+/// From here on the page hears nothing; notes when the button wakes, by a clock that the page
+/// cannot bend.
 const NOTE_THE_WAKING: &str = "window.ask = fetch; window.fetch = () => new Promise(() => {});
     window.WebSocket = class { constructor() { throw new Error('not now'); } };
     window.button = document.querySelector('#buy');
@@ -27,7 +28,8 @@ const PRESS_AS_IT_WAKES: &str = "const button = document.querySelector('#buy');
     new MutationObserver(() => { if (button.getAttribute('aria-disabled') === 'false') button.click(); })
       .observe(button, { attributes: true });
     arguments[0]();";
-/// From here on, what a screen reader is told is noted with its moment, which an observer would learn later where the machine stands still; and what the button says.
+/// From here on, what a screen reader is told is noted with its moment, which an observer would
+/// learn later where the machine stands still; and what the button says.
 const NOTE_WHAT_IS_TOLD: &str = "window.told = []; window.drawn = [];
     const button = document.querySelector('#buy'), { get, set } = Object.getOwnPropertyDescriptor(Node.prototype, 'textContent');
     Object.defineProperty(document.querySelector('#announce'), 'textContent', {
@@ -41,7 +43,8 @@ const NOTE_WHAT_IS_ASKED: &str = "const ask = fetch; window.asked = [];
     arguments[0]();";
 /// Between two announcements that are no verdicts: five seconds, by a timer of whole milliseconds.
 const APART_MS: f64 = 4_995.0;
-/// How much later than the start the button may wake: the page's clock knows the server's to within an answer's way.
+/// How much later than the start the button may wake: the page's clock knows the server's to within
+/// an answer's way.
 const LATE_MS: f64 = 500.0;
 /// And how much earlier, which it may never.
 const EARLY_MS: f64 = -50.0;
@@ -56,25 +59,25 @@ const CALM: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn the_button_is_grey_before_the_start_and_wakes_at_it_by_the_servers_clock() {
-    let rig = Rig::start();
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        tab.before_all(WRONG_CLOCK).await;
+        tab.add_init_script(WRONG_CLOCK).await;
         let waits_for_the_start = async |soon: String, secs| {
             let (starts, starts_at) = in_secs(secs);
-            draft(&rig, &soon, json!({}), json!({ "starts_at": starts_at })).await;
-            rig.step(&soon, "schedule").await;
-            tab.go(&link(rig.address, &format!("/sale/{soon}"), "ann")).await;
+            draft(&fixture, &soon, json!({}), json!({ "starts_at": starts_at })).await;
+            fixture.step(&soon, "schedule").await;
+            tab.go(&link(fixture.address, &format!("/sale/{soon}"), "ann")).await;
             tab.run(NOTE_THE_WAKING).await;
             tab.has(BUY, "aria-disabled", "true").await;
             tab.says(BUY, "Opens in 00:0").await;
             tab.click(BUY).await;
-            assert!(states(&rig, &soon).await.is_empty(), "a grey button buys nothing");
+            assert!(states(&fixture, &soon).await.is_empty(), "a grey button buys nothing");
             starts.as_millisecond() as f64
         };
         let mut lates = Vec::new();
         let soon = loop {
-            let (soon, starts) = in_time(8, &waits_for_the_start).await;
+            let (soon, starts) = prepared_before_opening(8, &waits_for_the_start).await;
             let late = tab.until("window.woke").await.as_f64().expect("a time") - starts;
             assert!(late >= EARLY_MS, "it woke {late} ms after the start");
             if late < LATE_MS {
@@ -88,45 +91,50 @@ async fn the_button_is_grey_before_the_start_and_wakes_at_it_by_the_servers_cloc
         tab.eval("window.fetch = window.ask").await;
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
-        assert_eq!(states(&rig, &soon).await, ["reserved"]);
+        assert_eq!(states(&fixture, &soon).await, ["reserved"]);
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_screen_reader_is_told_the_last_seconds_once_each_and_one_thing_in_five_seconds() {
-    let rig = Rig::start();
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        let (soon, ()) = in_time(45, async |soon, secs| {
-            draft(&rig, &soon, json!({}), json!({ "starts_at": in_secs(secs).1 })).await;
-            rig.step(&soon, "schedule").await;
-            tab.go(&link(rig.address, &format!("/sale/{soon}"), "ann")).await;
+        let (soon, ()) = prepared_before_opening(45, async |soon, secs| {
+            draft(&fixture, &soon, json!({}), json!({ "starts_at": in_secs(secs).1 })).await;
+            fixture.step(&soon, "schedule").await;
+            tab.go(&link(fixture.address, &format!("/sale/{soon}"), "ann")).await;
             tab.run(NOTE_WHAT_IS_TOLD).await;
-            // A page that came too late, or stood still in that second, has nothing to say then: another start is waited for.
+            // A page that came too late, or stood still in that second, has nothing to say then:
+            // another start is waited for.
             while tab.eval("drawn.includes('Opens in 00:10')").await != true {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         })
         .await;
         tab.until("told.at(-1)?.[0].startsWith('The doors are open')").await;
-        let opened = async || (rig.shown(&format!("/v1/admin/sales/{soon}")).await["phase"] == "open").then_some(());
-        rig.until("the server has opened it", PATIENCE, opened).await;
-        streams(&rig, 1).await;
+        let opened = async || {
+            (fixture.get_ok(&format!("/v1/admin/sales/{soon}")).await["phase"] == "open")
+                .then_some(())
+        };
+        fixture.until("the server has opened it", PATIENCE, opened).await;
+        streams(&fixture, 1).await;
         // What happens right after something else is told later.
-        rig.step(&soon, "pause").await;
+        fixture.step(&soon, "pause").await;
         tab.until("told.at(-1)[0].startsWith('The shop has paused the sale')").await;
-        rig.step(&soon, "resume").await;
+        fixture.step(&soon, "resume").await;
         tab.until("told.at(-1)[0].startsWith('The doors are open')").await;
-        let told: Vec<(String, f64)> = serde_json::from_value(tab.eval("told").await).expect("words with moments");
+        let told: Vec<(String, f64)> =
+            serde_json::from_value(tab.eval("told").await).expect("words with moments");
         let words = told.iter().map(|(words, _)| words.as_str());
         let counted: Vec<_> = words.filter(|words| words.ends_with(" seconds")).collect();
         let from_30 = tab.eval("drawn.includes('Opens in 00:30')").await == true;
         let due = ["Opens in 30 seconds", "Opens in 10 seconds"];
         assert_eq!(counted, due[usize::from(!from_30)..], "of {told:?}");
         assert!(told.windows(2).all(|pair| pair[1].1 - pair[0].1 >= APART_MS), "{told:?}");
-        let regions =
-            "document.querySelectorAll('[role=status], [role=alert], [aria-live]:not([aria-live=off])').length";
+        let regions = "document.querySelectorAll('[role=status], [role=alert], \
+             [aria-live]:not([aria-live=off])').length";
         assert_eq!(tab.eval(regions).await, 1);
     })
     .await;
@@ -134,36 +142,36 @@ async fn a_screen_reader_is_told_the_last_seconds_once_each_and_one_thing_in_fiv
 
 #[tokio::test]
 async fn a_press_in_the_first_moment_is_not_too_early_however_slowly_the_doors_open() {
-    let (rig, faults) = Faults::rig(&[]);
-    let door = Door::to(rig.address).await;
-    Browser::lend(async |browser| {
+    let (fixture, faults) = MachineFaults::fixture(&[]);
+    let flaky_proxy = FlakyProxy::to(fixture.address).await;
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        let (soon, before) = in_time(4, async |soon, secs| {
+        let (soon, before) = prepared_before_opening(4, async |soon, secs| {
             faults.slow_disk(Duration::ZERO);
-            let before = door.keys().len();
-            draft(&rig, &soon, json!({}), json!({ "starts_at": in_secs(secs).1 })).await;
-            rig.step(&soon, "schedule").await;
-            tab.go(&link(door.address, &format!("/sale/{soon}"), "ann")).await;
+            let before = flaky_proxy.keys().len();
+            draft(&fixture, &soon, json!({}), json!({ "starts_at": in_secs(secs).1 })).await;
+            fixture.step(&soon, "schedule").await;
+            tab.go(&link(flaky_proxy.address, &format!("/sale/{soon}"), "ann")).await;
             faults.slow_disk(Duration::from_millis(500));
             tab.run(PRESS_AS_IT_WAKES).await;
             before
         })
         .await;
         tab.says(STATE, "1 reserved for you").await;
-        let keys = &door.keys()[before..];
+        let keys = &flaky_proxy.keys()[before..];
         assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
-        assert_eq!(states(&rig, &soon).await, ["reserved"]);
+        assert_eq!(states(&fixture, &soon).await, ["reserved"]);
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_press_reserves_and_the_order_page_counts_down_to_the_time_to_pay_by() {
-    let rig = Rig::start();
-    sale(&rig, "open", json!({"hold_secs": 600})).await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({"hold_secs": 600})).await;
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        tab.go(&link(rig.address, "/sale/open", "ann")).await;
+        tab.go(&link(fixture.address, "/sale/open", "ann")).await;
         tab.click("#more").await;
         tab.says(BUY, "Buy now · €98.00").await;
         tab.click(BUY).await;
@@ -176,7 +184,7 @@ async fn a_press_reserves_and_the_order_page_counts_down_to_the_time_to_pay_by()
 
         tab.click("#go").await;
         tab.says("#state", "Reserved for you").await;
-        let order = &rig.orders("open").await[0];
+        let order = &fixture.orders("open").await[0];
         assert!(tab.url().await.ends_with(order["id"].as_str().expect("an id")));
         assert_eq!(tab.text("#units").await, "2");
         assert_eq!(tab.text("#sum").await, "€98.00");
@@ -196,17 +204,17 @@ async fn a_press_reserves_and_the_order_page_counts_down_to_the_time_to_pay_by()
 
 #[tokio::test]
 async fn a_cancelled_order_gives_its_unit_back_and_another_visitor_buys_it() {
-    let rig = Rig::start();
-    sale(&rig, "last", json!({"stock": 1})).await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "last", json!({"stock": 1})).await;
+    Browser::with_browser(async |browser| {
         let (ann, ben) = (browser.tab().await, browser.tab().await);
-        ann.go(&link(rig.address, "/sale/last", "ann")).await;
+        ann.go(&link(fixture.address, "/sale/last", "ann")).await;
         ann.click(BUY).await;
         ann.says(STATE, "1 reserved for you").await;
-        ben.go(&link(rig.address, "/sale/last", "ben")).await;
+        ben.go(&link(fixture.address, "/sale/last", "ben")).await;
         ben.says(BUY, "None left right now").await;
         ben.has(BUY, "aria-disabled", "true").await;
-        streams(&rig, 2).await;
+        streams(&fixture, 2).await;
 
         ann.click("#go").await;
         ann.says("#side", "Cancel order").await;
@@ -215,7 +223,7 @@ async fn a_cancelled_order_gives_its_unit_back_and_another_visitor_buys_it() {
         ann.until("!document.querySelector('dialog').open").await;
         ann.says("#state", "Reserved for you").await;
         assert_eq!(
-            states(&rig, "last").await,
+            states(&fixture, "last").await,
             ["reserved"],
             "nothing is cancelled before it is confirmed"
         );
@@ -228,7 +236,7 @@ async fn a_cancelled_order_gives_its_unit_back_and_another_visitor_buys_it() {
         ben.says(BUY, "Buy now").await;
         ben.click(BUY).await;
         ben.says(STATE, "1 reserved for you").await;
-        assert_eq!(states(&rig, "last").await, ["reserved", "cancelled"]);
+        assert_eq!(states(&fixture, "last").await, ["reserved", "cancelled"]);
         ann.click("#go").await;
         ann.says(BUY, "None left right now").await;
     })
@@ -237,13 +245,13 @@ async fn a_cancelled_order_gives_its_unit_back_and_another_visitor_buys_it() {
 
 #[tokio::test]
 async fn the_question_before_cancelling_is_answered_by_keys_and_esc_cancels_nothing() {
-    let rig = Rig::start();
-    sale(&rig, "open", json!({})).await;
-    let bought = rig.buy(&Wish::new("ann", "k", "open", 1).item("lamp")).await;
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
+    let bought = fixture.buy(&PurchaseSpec::new("ann", "k", "open", 1).item("lamp")).await;
     assert_eq!(bought.status, 201, "{bought}");
-    Browser::lend(async |browser| {
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        tab.go(&link(rig.address, &format!("/order/{}", bought.id()), "ann")).await;
+        tab.go(&link(fixture.address, &format!("/order/{}", bought.id()), "ann")).await;
         tab.says("#side", "Cancel order").await;
         tab.run(NOTE_WHAT_IS_ASKED).await;
         tab.keys_to("#side", "\u{e007}").await;
@@ -252,7 +260,7 @@ async fn the_question_before_cancelling_is_answered_by_keys_and_esc_cancels_noth
         tab.until("window.answered && document.activeElement.id === 'side'").await;
         assert_eq!(tab.eval("document.querySelector('#sure').open").await, false);
         assert_eq!(tab.eval("asked.filter(path => path.endsWith('/cancel'))").await, json!([]));
-        assert_eq!(states(&rig, "open").await, ["reserved"]);
+        assert_eq!(states(&fixture, "open").await, ["reserved"]);
 
         tab.keys("\u{e007}").await;
         tab.until("document.activeElement.value === 'keep'").await;
@@ -260,22 +268,22 @@ async fn the_question_before_cancelling_is_answered_by_keys_and_esc_cancels_noth
         tab.until("document.activeElement.value === 'yes'").await;
         tab.keys("\u{e007}").await;
         tab.says("#state", "Order cancelled").await;
-        assert_eq!(states(&rig, "open").await, ["cancelled"]);
+        assert_eq!(states(&fixture, "open").await, ["cancelled"]);
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_hold_that_ends_is_shown_as_expired_and_its_unit_comes_back() {
-    let rig = Rig::start();
-    sale(&rig, "brief", json!({"stock": 1, "hold_secs": SEEN_SECS})).await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "brief", json!({"stock": 1, "hold_secs": SEEN_SECS})).await;
+    Browser::with_browser(async |browser| {
         let (page, order) = (browser.tab().await, browser.tab().await);
-        page.go(&link(rig.address, "/sale/brief", "ann")).await;
+        page.go(&link(fixture.address, "/sale/brief", "ann")).await;
         page.click(BUY).await;
         page.says(STATE, "1 reserved for you").await;
-        let id = rig.orders("brief").await[0]["id"].as_str().expect("an id").to_owned();
-        order.go(&link(rig.address, &format!("/order/{id}"), "ann")).await;
+        let id = fixture.orders("brief").await[0]["id"].as_str().expect("an id").to_owned();
+        order.go(&link(fixture.address, &format!("/order/{id}"), "ann")).await;
         order.says("#clock-label", "Pay within").await;
         order.says("#state", "Time to pay is over").await;
         order.says("#pill", "Expired").await;
@@ -284,36 +292,37 @@ async fn a_hold_that_ends_is_shown_as_expired_and_its_unit_comes_back() {
         page.says("#stock", "1 left of 1").await;
         page.click("#act").await;
         page.until("document.querySelector('#buy').dataset.mode === 'refill' || document.querySelector('#buy').dataset.mode === 'go'").await;
-        assert_eq!(states(&rig, "brief").await, ["expired"]);
+        assert_eq!(states(&fixture, "brief").await, ["expired"]);
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_press_keeps_its_key_over_lost_answers_and_a_reload_and_orders_once() {
-    let rig = Rig::start();
-    sale(&rig, "open", json!({})).await;
-    let door = Door::to(rig.address).await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
+    let flaky_proxy = FlakyProxy::to(fixture.address).await;
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        tab.go(&link(door.address, "/sale/open", "ann")).await;
-        door.set(Mode::LosesAnswers);
+        tab.go(&link(flaky_proxy.address, "/sale/open", "ann")).await;
+        flaky_proxy.set(Mode::LosesAnswers);
         tab.click(BUY).await;
         tab.says(BUY, "Reconnecting").await;
         tab.until("document.querySelector('#say-text').textContent.includes('never orders twice')")
             .await;
-        assert_eq!(states(&rig, "open").await, ["reserved"], "the first request arrived");
+        assert_eq!(states(&fixture, "open").await, ["reserved"], "the first request arrived");
         tab.reload().await;
         tab.until("document.querySelector('#buy').dataset.mode !== 'go'").await;
-        let asked = door.keys().len();
-        rig.until("it asks again after the reload", PATIENCE, async || {
-            (door.keys().len() > asked).then_some(())
-        })
-        .await;
-        door.set(Mode::Open);
+        let asked = flaky_proxy.keys().len();
+        fixture
+            .until("it asks again after the reload", PATIENCE, async || {
+                (flaky_proxy.keys().len() > asked).then_some(())
+            })
+            .await;
+        flaky_proxy.set(Mode::Open);
         tab.says(STATE, "1 reserved for you").await;
-        assert_eq!(states(&rig, "open").await, ["reserved"]);
-        let keys = door.keys();
+        assert_eq!(states(&fixture, "open").await, ["reserved"]);
+        let keys = flaky_proxy.keys();
         assert!(keys.len() > 2 && keys.iter().all(|key| *key == keys[0]), "{keys:?}");
     })
     .await;
@@ -321,12 +330,12 @@ async fn a_press_keeps_its_key_over_lost_answers_and_a_reload_and_orders_once() 
 
 #[tokio::test]
 async fn the_button_takes_one_press_in_ten_seconds_each_with_a_key_of_its_own() {
-    let rig = Rig::start();
-    sale(&rig, "open", json!({})).await;
-    let door = Door::to(rig.address).await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
+    let flaky_proxy = FlakyProxy::to(fixture.address).await;
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        tab.go(&link(door.address, "/sale/open", "ann")).await;
+        tab.go(&link(flaky_proxy.address, "/sale/open", "ann")).await;
         let pressed = std::time::Instant::now();
         tab.run("const button = document.querySelector('#buy'); button.click(); button.click(); arguments[0]();").await;
         tab.says(STATE, "1 reserved for you").await;
@@ -337,26 +346,26 @@ async fn the_button_takes_one_press_in_ten_seconds_each_with_a_key_of_its_own() 
         tab.reload().await;
         tab.says(BUY, "Press again in ").await;
         tab.click(BUY).await;
-        assert_eq!(door.keys().len(), 1, "a resting button sends nothing");
+        assert_eq!(flaky_proxy.keys().len(), 1, "a resting button sends nothing");
         tab.says(BUY, "Buy now").await;
         let rested = pressed.elapsed();
         assert!(rested > CALM - Duration::from_millis(200), "it rested only {rested:?}");
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
-        let keys = door.keys();
+        let keys = flaky_proxy.keys();
         assert!(keys.len() == 2 && keys[0] != keys[1], "{keys:?}");
-        assert_eq!(states(&rig, "open").await.len(), 2);
+        assert_eq!(states(&fixture, "open").await.len(), 2);
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_press_that_has_to_wait_is_told_its_place_is_no_promise_and_then_its_verdict() {
-    let (rig, faults) = Faults::rig(&[]);
-    sale(&rig, "open", json!({})).await;
-    Browser::lend(async |browser| {
+    let (fixture, faults) = MachineFaults::fixture(&[]);
+    sale(&fixture, "open", json!({})).await;
+    Browser::with_browser(async |browser| {
         let (tab, order) = (browser.tab().await, browser.tab().await);
-        tab.go(&link(rig.address, "/sale/open", "ann")).await;
+        tab.go(&link(fixture.address, "/sale/open", "ann")).await;
         // Until it is let go; a request is decided within ten seconds.
         faults.slow_disk(Duration::from_secs(8));
         tab.click(BUY).await;
@@ -364,35 +373,35 @@ async fn a_press_that_has_to_wait_is_told_its_place_is_no_promise_and_then_its_v
         tab.says(STATE, "Your request is in").await;
         let id = tab.eval("JSON.parse(sessionStorage.getItem('doorbuster.press.open')).id").await;
         let path = format!("/order/{}", id.as_str().expect("an id"));
-        order.go(&link(rig.address, &path, "ann")).await;
+        order.go(&link(fixture.address, &path, "ann")).await;
         order.says("#state", "Your request is in").await;
         order.says("#clock-label", "Answer within").await;
         faults.slow_disk(Duration::ZERO);
         tab.says(STATE, "1 reserved for you").await;
         order.says("#state", "Reserved for you").await;
-        assert_eq!(states(&rig, "open").await, ["reserved"]);
+        assert_eq!(states(&fixture, "open").await, ["reserved"]);
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_buyer_at_the_limit_is_told_how_much_of_it_is_used() {
-    let rig = Rig::start();
-    sale(&rig, "open", json!({"limit_per_buyer": 3})).await;
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({"limit_per_buyer": 3})).await;
     for (buyer, units) in [("ann", 2), ("ben", 3)] {
-        let bought = rig.buy(&Wish::new(buyer, "k", "open", units).item("lamp")).await;
+        let bought = fixture.buy(&PurchaseSpec::new(buyer, "k", "open", units).item("lamp")).await;
         assert_eq!(bought.status, 201, "{bought}");
     }
-    Browser::lend(async |browser| {
+    Browser::with_browser(async |browser| {
         let (ann, ben) = (browser.tab().await, browser.tab().await);
-        ann.go(&link(rig.address, "/sale/open", "ann")).await;
+        ann.go(&link(fixture.address, "/sale/open", "ann")).await;
         ann.click("#more").await;
         ann.click(BUY).await;
         ann.says(STATE, "You have 2 of your 3").await;
         ann.says("#say-text", "you can still have 1").await;
         assert_eq!(ann.eval("document.querySelector('#units').value").await, "1");
 
-        ben.go(&link(rig.address, "/sale/open", "ben")).await;
+        ben.go(&link(fixture.address, "/sale/open", "ben")).await;
         ben.click(BUY).await;
         ben.says(STATE, "You have your 3").await;
         ben.says(BUY, "Limit reached").await;

@@ -1,22 +1,24 @@
-//! The pages behind a cache at the server's own address, as the guide sets it up: a visitor waits for the opening there, buys and cancels.
+//! The pages behind a cache at the server's own address, as the guide sets it up: a visitor waits
+//! for the opening there, buys and cancels.
 
 use serde_json::json;
 
 use super::driver::Browser;
-use super::{BUY, STATE, draft, in_secs, in_time, link, plain, states, streams};
+use super::{BUY, STATE, draft, in_secs, link, plain, prepared_before_opening, states, streams};
 use crate::export::{Cdn, export};
-use crate::windows::rig::Rig;
+use crate::windows::fixture::ServerFixture;
 
 #[tokio::test]
 async fn a_visitor_who_waits_behind_a_cache_buys_at_the_opening_and_cancels_there() {
-    let rig = Rig::start();
-    let cdn = Cdn::start(&rig, &export(&rig, &[]));
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    let cdn = Cdn::start(&fixture, &export(&fixture, &[]));
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        let (soon, ()) = in_time(10, async |soon, secs| {
-            draft(&rig, &soon, json!({"stock": 1}), json!({ "starts_at": in_secs(secs).1 })).await;
-            rig.step(&soon, "schedule").await;
-            export(&rig, &["--sale", soon.as_str()]);
+        let (soon, ()) = prepared_before_opening(10, async |soon, secs| {
+            draft(&fixture, &soon, json!({"stock": 1}), json!({ "starts_at": in_secs(secs).1 }))
+                .await;
+            fixture.step(&soon, "schedule").await;
+            export(&fixture, &["--sale", soon.as_str()]);
             tab.go(&link(cdn.address, &format!("/sale/{soon}"), "ann")).await;
             tab.has(BUY, "aria-disabled", "true").await;
             tab.says(BUY, "Opens in 0").await;
@@ -28,19 +30,19 @@ async fn a_visitor_who_waits_behind_a_cache_buys_at_the_opening_and_cancels_ther
         assert_eq!(tab.eval("window.same").await, true, "without being loaded again");
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
-        assert_eq!(states(&rig, &soon).await, ["reserved"]);
+        assert_eq!(states(&fixture, &soon).await, ["reserved"]);
         // The stream comes through the cache too.
-        streams(&rig, 1).await;
+        streams(&fixture, 1).await;
 
         tab.click("#go").await;
         tab.says("#state", "Reserved for you").await;
-        let id = rig.orders(&soon).await[0]["id"].as_str().expect("an id").to_owned();
+        let id = fixture.orders(&soon).await[0]["id"].as_str().expect("an id").to_owned();
         assert_eq!(tab.url().await, plain(cdn.address, &format!("/order/{id}")));
         tab.says("#side", "Cancel order").await;
         tab.click("#side").await;
         tab.click("dialog button[value=yes]").await;
         tab.says("#state", "Order cancelled").await;
-        assert_eq!(states(&rig, &soon).await, ["cancelled"]);
+        assert_eq!(states(&fixture, &soon).await, ["cancelled"]);
 
         tab.click("#go").await;
         tab.says("#stock", "1 left of 1").await;

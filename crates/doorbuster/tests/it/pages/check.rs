@@ -5,14 +5,15 @@ use serde_json::{Value, json};
 use super::driver::{Browser, INSECURE};
 use super::passes::{guarded, noted, opening, sent};
 use super::tab::Tab;
-use super::{BUY, STATE, in_time, link, states};
+use super::{BUY, STATE, link, prepared_before_opening, states};
 use crate::sealed::looked_up;
-use crate::windows::rig::Rig;
+use crate::windows::fixture::ServerFixture;
 
 /// The puzzle is there and may be moved.
 const PUZZLE: &str = "document.querySelector('#check').getAttribute('data-busy') === 'false'
     && document.querySelector('#piece').getAttribute('width') > 0 && document.querySelector('#scene').getAttribute('href')";
-/// Until it is told that it hurried enough, the page takes a challenge to end as soon as it has come.
+/// Until it is told that it hurried enough, the page takes a challenge to end as soon as it has
+/// come.
 const HURRY: &str = "const read = Response.prototype.json; Response.prototype.json = async function () {
     const data = await read.call(this);
     if (data?.challenge && !window.hurried) data.expires_at = new Date(Date.parse(data.expires_at) - 119_000).toISOString();
@@ -32,7 +33,8 @@ const PIECE_X: &str = "Number(document.querySelector('#piece').getAttribute('x')
 async fn middle(tab: &Tab<'_>, css: &str, beside: f64) -> (f64, f64) {
     let place = tab
         .eval(&format!(
-            "(({{ x, y, width, height }}) => [x + width / 2, y + height / 2])(document.querySelector({}).getBoundingClientRect())",
+            "(({{ x, y, width, height }}) => [x + width / 2, y + height / \
+             2])(document.querySelector({}).getBoundingClientRect())",
             json!(css)
         ))
         .await;
@@ -56,11 +58,11 @@ async fn at(tab: &Tab<'_>) -> f64 {
 
 #[tokio::test]
 async fn the_puzzle_moves_by_keys_steps_mouse_and_finger_and_a_wrong_place_brings_a_new_one() {
-    let rig = Rig::start();
-    guarded(&rig, "open", json!({"challenge": "slider"})).await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    guarded(&fixture, "open", json!({"challenge": "slider"})).await;
+    Browser::with_browser(async |browser| {
         let tab = noted(browser).await;
-        tab.go(&link(rig.address, "/sale/open", "ann")).await;
+        tab.go(&link(fixture.address, "/sale/open", "ann")).await;
         tab.says(BUY, "Start the check").await;
         assert!(sent(&tab, "").await.is_empty(), "nothing is asked for before it is wanted");
         tab.click(BUY).await;
@@ -125,26 +127,26 @@ async fn the_puzzle_moves_by_keys_steps_mouse_and_finger_and_a_wrong_place_bring
         tab.says(BUY, "Start the check").await;
     })
     .await;
-    assert!(states(&rig, "open").await.is_empty());
+    assert!(states(&fixture, "open").await.is_empty());
 }
 
 /// The server whose key is known, and what its pictures hide from everybody else.
-fn transparent() -> (Rig, impl AsyncFn(&Tab<'_>, &str, &str) -> Value) {
-    let rig = Rig::with(&[("DOORBUSTER_PASS__KEYS", &"5a".repeat(32))]);
-    (rig, async |tab: &Tab<'_>, sale: &str, buyer: &str| {
+fn transparent() -> (ServerFixture, impl AsyncFn(&Tab<'_>, &str, &str) -> Value) {
+    let fixture = ServerFixture::with(&[("DOORBUSTER_PASS__KEYS", &"5a".repeat(32))]);
+    (fixture, async |tab: &Tab<'_>, sale: &str, buyer: &str| {
         looked_up([0x5a; 32], &tab.eval("asked").await, sale, buyer)
     })
 }
 
 #[tokio::test]
 async fn whoever_puts_the_piece_into_the_gap_buys_by_finger_and_by_keys() {
-    let (rig, answer) = transparent();
-    guarded(&rig, "open", json!({"challenge": "slider"})).await;
-    Browser::lend(async |browser| {
+    let (fixture, answer) = transparent();
+    guarded(&fixture, "open", json!({"challenge": "slider"})).await;
+    Browser::with_browser(async |browser| {
         let tab = noted(browser).await;
-        tab.before_all(KEEP).await;
+        tab.add_init_script(KEEP).await;
         for (buyer, by_finger) in [("ann", true), ("ben", false)] {
-            tab.go(&link(rig.address, "/sale/open", buyer)).await;
+            tab.go(&link(fixture.address, "/sale/open", buyer)).await;
             tab.says(BUY, "Start the check").await;
             tab.click(BUY).await;
             tab.until(PUZZLE).await;
@@ -174,17 +176,17 @@ async fn whoever_puts_the_piece_into_the_gap_buys_by_finger_and_by_keys() {
         }
     })
     .await;
-    assert_eq!(states(&rig, "open").await, ["reserved", "reserved"]);
+    assert_eq!(states(&fixture, "open").await, ["reserved", "reserved"]);
 }
 
 #[tokio::test]
 async fn whoever_types_what_the_picture_shows_buys() {
-    let (rig, answer) = transparent();
-    guarded(&rig, "open", json!({"challenge": "image"})).await;
-    Browser::lend(async |browser| {
+    let (fixture, answer) = transparent();
+    guarded(&fixture, "open", json!({"challenge": "image"})).await;
+    Browser::with_browser(async |browser| {
         let tab = noted(browser).await;
-        tab.before_all(KEEP).await;
-        tab.go(&link(rig.address, "/sale/open", "ann")).await;
+        tab.add_init_script(KEEP).await;
+        tab.go(&link(fixture.address, "/sale/open", "ann")).await;
         tab.says(BUY, "Start the check").await;
         tab.click(BUY).await;
         tab.until("document.querySelector('#letters').naturalWidth > 0").await;
@@ -199,16 +201,16 @@ async fn whoever_types_what_the_picture_shows_buys() {
         assert_eq!(sent(&tab, "/challenges").await.len(), 1, "the first answer was right");
     })
     .await;
-    assert_eq!(states(&rig, "open").await, ["reserved"]);
+    assert_eq!(states(&fixture, "open").await, ["reserved"]);
 }
 
 #[tokio::test]
 async fn without_a_picture_the_device_works_and_the_button_is_the_buyers() {
-    let rig = Rig::start();
-    guarded(&rig, "open", json!({"challenge": "slider"})).await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    guarded(&fixture, "open", json!({"challenge": "slider"})).await;
+    Browser::with_browser(async |browser| {
         let tab = noted(browser).await;
-        tab.go(&link(rig.address, "/sale/open", "ann")).await;
+        tab.go(&link(fixture.address, "/sale/open", "ann")).await;
         // By keys alone: there, over to the other way, and on.
         tab.until("document.querySelector('#buy').textContent.includes('Start the check') && (document.querySelector('#buy').focus(), true)").await;
         tab.keys("\u{e007}").await;
@@ -229,7 +231,7 @@ async fn without_a_picture_the_device_works_and_the_button_is_the_buyers() {
         tab.says(STATE, "1 reserved for you").await;
 
         // Who chose it once has it at hand the next time.
-        tab.go(&link(rig.address, "/sale/open?lang=zh", "ben")).await;
+        tab.go(&link(fixture.address, "/sale/open?lang=zh", "ben")).await;
         tab.says(BUY, "开始验证").await;
         tab.click(BUY).await;
         tab.until("document.activeElement.id === 'tab-work'").await;
@@ -237,17 +239,17 @@ async fn without_a_picture_the_device_works_and_the_button_is_the_buyers() {
         tab.says(BUY, "立即抢购").await;
     })
     .await;
-    assert_eq!(states(&rig, "open").await, ["reserved"]);
+    assert_eq!(states(&fixture, "open").await, ["reserved"]);
 }
 
 #[tokio::test]
 async fn a_browser_that_hides_its_cryptography_can_do_the_work_too() {
-    let rig = Rig::start();
-    guarded(&rig, "open", json!({"challenge": "pow"})).await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    guarded(&fixture, "open", json!({"challenge": "pow"})).await;
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
         // An address that is neither encrypted nor this machine's own.
-        let insecure = link(rig.address, "/sale/open", "ann").replace("127.0.0.1", INSECURE);
+        let insecure = link(fixture.address, "/sale/open", "ann").replace("127.0.0.1", INSECURE);
         tab.go(&insecure).await;
         assert_eq!(tab.eval("isSecureContext || 'subtle' in crypto").await, false);
         tab.click(BUY).await;
@@ -265,11 +267,11 @@ async fn a_browser_that_hides_its_cryptography_can_do_the_work_too() {
 
 #[tokio::test]
 async fn what_is_typed_wrong_brings_a_new_picture() {
-    let rig = Rig::start();
-    guarded(&rig, "open", json!({"challenge": "image"})).await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    guarded(&fixture, "open", json!({"challenge": "image"})).await;
+    Browser::with_browser(async |browser| {
         let tab = noted(browser).await;
-        tab.go(&link(rig.address, "/sale/open?lang=zh", "ann")).await;
+        tab.go(&link(fixture.address, "/sale/open?lang=zh", "ann")).await;
         tab.says(BUY, "开始验证").await;
         tab.click(BUY).await;
         tab.until("document.querySelector('#letters').naturalWidth > 0").await;
@@ -279,7 +281,8 @@ async fn what_is_typed_wrong_brings_a_new_picture() {
         tab.keys("nope!\u{e007}").await;
         tab.says("#check-said", "不对，已换一张。").await;
         tab.until(&format!(
-            "document.querySelector('#letters').src !== {first} && document.activeElement.id === 'typed'"
+            "document.querySelector('#letters').src !== {first} && document.activeElement.id === \
+             'typed'"
         ))
         .await;
         assert_eq!(tab.eval("document.querySelector('#typed').value").await, "");
@@ -293,12 +296,12 @@ async fn what_is_typed_wrong_brings_a_new_picture() {
 
 #[tokio::test]
 async fn a_challenge_whose_time_is_over_is_said_to_be_and_another_is_a_press_away() {
-    let rig = Rig::start();
-    guarded(&rig, "open", json!({"challenge": "slider"})).await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    guarded(&fixture, "open", json!({"challenge": "slider"})).await;
+    Browser::with_browser(async |browser| {
         let tab = noted(browser).await;
-        tab.before_all(HURRY).await;
-        tab.go(&link(rig.address, "/sale/open", "ann")).await;
+        tab.add_init_script(HURRY).await;
+        tab.go(&link(fixture.address, "/sale/open", "ann")).await;
         tab.click(BUY).await;
         tab.says("#check-said", "Its 2 minutes are over").await;
         tab.click("#check-send").await;
@@ -314,15 +317,15 @@ async fn a_challenge_whose_time_is_over_is_said_to_be_and_another_is_a_press_awa
 
 #[tokio::test]
 async fn the_check_is_offered_in_the_last_minute_and_done_before_the_doors_open() {
-    let rig = Rig::start();
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    Browser::with_browser(async |browser| {
         let tab = noted(browser).await;
-        opening(&rig, "later", 600, json!({"challenge": "slider"})).await;
-        tab.go(&link(rig.address, "/sale/later", "ann")).await;
+        opening(&fixture, "later", 600, json!({"challenge": "slider"})).await;
+        tab.go(&link(fixture.address, "/sale/later", "ann")).await;
         tab.says(BUY, "Opens in ").await;
-        let (_, starts) = in_time(24, async |soon, secs| {
-            let starts = opening(&rig, &soon, secs, json!({"challenge": "slider"})).await;
-            tab.go(&link(rig.address, &format!("/sale/{soon}"), "ann")).await;
+        let (_, starts) = prepared_before_opening(24, async |soon, secs| {
+            let starts = opening(&fixture, &soon, secs, json!({"challenge": "slider"})).await;
+            tab.go(&link(fixture.address, &format!("/sale/{soon}"), "ann")).await;
             tab.says(STATE, "A quick check first").await;
             tab.click(BUY).await;
             tab.click("#tab-work").await;

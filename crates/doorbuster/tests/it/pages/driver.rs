@@ -1,7 +1,8 @@
-//! Chromium, driven through chromedriver by the W3C WebDriver protocol, in as much of it as these tests need.
+//! Chromium, driven through chromedriver by the W3C WebDriver protocol, in as much of it as these
+//! tests need.
 //!
-//! One chromedriver serves the whole run. A shell keeps it, and ends it and all its browsers when this process is gone,
-//! however that came about.
+//! One chromedriver serves the whole run. A shell keeps it, and ends it and all its browsers when
+//! this process is gone, however that came about.
 
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader};
@@ -21,7 +22,8 @@ use crate::windows::client::Wire;
 const PHONE: u32 = 390;
 /// Browsers at once; each takes a core at times.
 const BROWSERS_MAX: usize = 3;
-/// The end of its standard input is the end of whoever started it. Nothing of the browsers is left, on disk neither.
+/// The end of its standard input is the end of whoever started it. Nothing of the browsers is left,
+/// on disk neither.
 const KEEPER: &str = r#"
     TMPDIR=$(mktemp -d) && export TMPDIR
     chromedriver --port=0 &
@@ -32,7 +34,8 @@ const KEEPER: &str = r#"
     rm -rf "$TMPDIR"
     kill -KILL 0
 "#;
-/// A name of this machine that no browser takes for it, so that it treats it as any site without encryption.
+/// A name of this machine that no browser takes for it, so that it treats it as any site without
+/// encryption.
 pub const INSECURE: &str = "shop.test";
 const ARGUMENTS: [&str; 10] = [
     "--headless",
@@ -48,8 +51,9 @@ const ARGUMENTS: [&str; 10] = [
 ];
 
 static DRIVER: OnceLock<Driver> = OnceLock::new();
-static ROOM: Semaphore = Semaphore::const_new(BROWSERS_MAX);
-/// Sessions whose test has ended well. Those of other tests stay as they are until the end of the run.
+static BROWSER_PERMITS: Semaphore = Semaphore::const_new(BROWSERS_MAX);
+/// Sessions whose test has ended well. Those of other tests stay as they are until the end of the
+/// run.
 static IDLE: Mutex<Vec<Session>> = Mutex::new(Vec::new());
 
 /// The process, which nobody waits for: it ends by itself.
@@ -66,7 +70,8 @@ impl Driver {
             .expect("a shell starts");
         assert!(found.status.success(), "chromedriver is missing: run scripts/setup");
         let mut command = Command::new("sh");
-        // A group of its own, so that it can end all of it, and no key pressed in a terminal ends a part of it.
+        // A group of its own, so that it can end all of it, and no key pressed in a terminal ends a
+        // part of it.
         command.args(["-c", KEEPER]).process_group(0);
         let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut keeper = pipes.spawn().expect("a shell starts");
@@ -143,10 +148,10 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Lends a browser to a test. What the pages wrote to the console is looked at afterwards: no script may have
-    /// failed, and nothing may have been stopped by the pages' own policy.
-    pub async fn lend(test: impl AsyncFnOnce(&Self)) {
-        let _room = ROOM.acquire().await.expect("it is never closed");
+    /// Lends a browser to a test. What the pages wrote to the console is looked at afterwards: no
+    /// script may have failed, and nothing may have been stopped by the pages' own policy.
+    pub async fn with_browser(test: impl AsyncFnOnce(&Self)) {
+        let _room = BROWSER_PERMITS.acquire().await.expect("it is never closed");
         let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let session = match idle {
             Some(session) => session,
@@ -162,7 +167,8 @@ impl Browser {
         IDLE.lock().unwrap_or_else(PoisonError::into_inner).push(session);
     }
 
-    /// A window of another visitor. What it stores is its own, and no server has the address of one before it.
+    /// A window of another visitor. What it stores is its own, and no server has the address of one
+    /// before it.
     pub async fn tab(&self) -> Tab<'_> {
         let idle = self.idle.borrow_mut().pop();
         let window = match idle {
@@ -189,7 +195,8 @@ impl Browser {
         window.expect("a window of this test").1.push(script);
     }
 
-    /// What the console was told since this was last asked, but for answers that were no success: those belong to the pages.
+    /// What the console was told since this was last asked, but for answers that were no success:
+    /// those belong to the pages.
     pub async fn complaints(&self) -> Vec<String> {
         let log = self.ask("POST", "/se/log", json!({"type": "browser"})).await.expect("a log");
         let lines =

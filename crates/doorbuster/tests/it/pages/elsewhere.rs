@@ -1,4 +1,5 @@
-//! The pages as a folder at another address than the server's, as on a CDN: a visitor gets from there through the front door to an order.
+//! The pages as a folder at another address than the server's, as on a CDN: a visitor gets from
+//! there through the front door to an order.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,8 @@ use tokio::net::TcpListener;
 use super::driver::Browser;
 use super::passes::guarded;
 use super::{BUY, STATE, link, states, streams};
-use crate::house::{program, run};
-use crate::windows::rig::Rig;
+use crate::test_server::{program, run};
+use crate::windows::fixture::ServerFixture;
 
 /// Serves the files of a folder, and nothing else. It ends with the test.
 async fn serve(listener: TcpListener, folder: PathBuf) {
@@ -32,7 +33,8 @@ async fn serve(listener: TcpListener, folder: PathBuf) {
                 .trim_start_matches('/');
             let (status, kind, bytes) = file(&folder, path);
             let head = format!(
-                "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: \
+                 close\r\n\r\n",
                 bytes.len()
             );
             let _ = stream.write_all(&[head.into_bytes(), bytes].concat()).await;
@@ -59,22 +61,23 @@ fn file(folder: &Path, path: &str) -> (&'static str, &'static str, Vec<u8>) {
 async fn a_page_from_elsewhere_brings_a_visitor_through_the_front_door_to_an_order() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let elsewhere: SocketAddr = listener.local_addr().expect("it is bound");
-    let rig = Rig::with(&[("DOORBUSTER_PAGE__ORIGIN", &format!("http://{elsewhere}"))]);
-    guarded(&rig, "open", json!({"challenge": "image", "waiting_room": "always"})).await;
-    let (folder, api) = (rig.scratch.join("www"), format!("http://{}", rig.address));
-    let mut export = program(&rig.scratch);
+    let fixture =
+        ServerFixture::with(&[("DOORBUSTER_PAGE__ORIGIN", &format!("http://{elsewhere}"))]);
+    guarded(&fixture, "open", json!({"challenge": "image", "waiting_room": "always"})).await;
+    let (folder, api) = (fixture.temp_dir.join("www"), format!("http://{}", fixture.address));
+    let mut export = program(&fixture.temp_dir);
     export
         .arg("export")
         .arg(&folder)
         .args(["--url", &api, "--api", &api, "--data-dir"])
-        .arg(rig.scratch.join("data"));
-    run(&mut export).fine();
+        .arg(fixture.temp_dir.join("data"));
+    run(&mut export).stdout_of_success();
     let serving = tokio::spawn(serve(listener, folder));
-    Browser::lend(async |browser| {
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
         tab.go(&link(elsewhere, "/sale/open", "ann")).await;
         tab.says(BUY, "Join the line").await;
-        streams(&rig, 1).await;
+        streams(&fixture, 1).await;
         tab.click(BUY).await;
         tab.says(STATE, "It is your turn").await;
         tab.click(BUY).await;
@@ -87,5 +90,5 @@ async fn a_page_from_elsewhere_brings_a_visitor_through_the_front_door_to_an_ord
     })
     .await;
     serving.abort();
-    assert_eq!(states(&rig, "open").await, ["reserved"]);
+    assert_eq!(states(&fixture, "open").await, ["reserved"]);
 }

@@ -1,4 +1,5 @@
-//! Passes, access codes, thresholds and limits, as a visitor meets them: what is asked for before the press, and what a refusal says.
+//! Passes, access codes, thresholds and limits, as a visitor meets them: what is asked for before
+//! the press, and what a refusal says.
 
 use std::time::Duration;
 
@@ -6,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::driver::Browser;
 use super::tab::Tab;
-use super::{BUY, STATE, as_somebody, draft, in_secs, in_time, link, states};
-use crate::windows::rig::Rig;
+use super::{BUY, STATE, draft, in_secs, link, link_with_claims, prepared_before_opening, states};
+use crate::windows::fixture::ServerFixture;
 
 /// Writes down what the page sends, and when, by a clock that the page cannot bend.
 const NOTE: &str = "window.sent = []; const ask = window.fetch; window.fetch = (path, how = {}) => {
@@ -28,7 +29,7 @@ const DEAF: &str = "const asked = window.fetch;
 /// A window that writes down what its pages send.
 pub async fn noted(browser: &Browser) -> Tab<'_> {
     let tab = browser.tab().await;
-    tab.before_all(NOTE).await;
+    tab.add_init_script(NOTE).await;
     tab
 }
 
@@ -41,28 +42,29 @@ pub async fn sent(tab: &Tab<'_>, end: &str) -> Vec<Value> {
 }
 
 /// Makes a sale that asks this of its buyers, and opens it.
-pub async fn guarded(rig: &Rig, name: &str, front_door: Value) -> String {
-    draft(rig, name, json!({}), json!({ "front_door": front_door })).await;
-    rig.step(name, "open").await;
+pub async fn guarded(fixture: &ServerFixture, name: &str, front_door: Value) -> String {
+    draft(fixture, name, json!({}), json!({ "front_door": front_door })).await;
+    fixture.step(name, "open").await;
     name.to_owned()
 }
 
 /// The same, opening in so many seconds; when that is.
-pub async fn opening(rig: &Rig, name: &str, secs: i64, front_door: Value) -> f64 {
+pub async fn opening(fixture: &ServerFixture, name: &str, secs: i64, front_door: Value) -> f64 {
     let (starts, starts_at) = in_secs(secs);
-    draft(rig, name, json!({}), json!({ "starts_at": starts_at, "front_door": front_door })).await;
-    rig.step(name, "schedule").await;
+    draft(fixture, name, json!({}), json!({ "starts_at": starts_at, "front_door": front_door }))
+        .await;
+    fixture.step(name, "schedule").await;
     starts.as_millisecond() as f64
 }
 
 #[tokio::test]
 async fn a_pass_is_there_before_the_doors_open_and_the_first_moment_is_for_presses_alone() {
-    let rig = Rig::start();
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    Browser::with_browser(async |browser| {
         let tab = noted(browser).await;
-        let (soon, starts) = in_time(12, async |soon, secs| {
-            let starts = opening(&rig, &soon, secs, json!({"pass": "required"})).await;
-            tab.go(&link(rig.address, &format!("/sale/{soon}"), "ann")).await;
+        let (soon, starts) = prepared_before_opening(12, async |soon, secs| {
+            let starts = opening(&fixture, &soon, secs, json!({"pass": "required"})).await;
+            tab.go(&link(fixture.address, &format!("/sale/{soon}"), "ann")).await;
             tab.run(PRESS_AS_IT_WAKES).await;
             tab.until("sent.some(s => s.path.endsWith('/passes'))").await;
             starts
@@ -79,18 +81,18 @@ async fn a_pass_is_there_before_the_doors_open_and_the_first_moment_is_for_press
             orders.iter().all(|order| order["pass"].is_string() && early(order) < 50.0),
             "{orders:?}"
         );
-        assert_eq!(states(&rig, &soon).await, ["reserved"]);
+        assert_eq!(states(&fixture, &soon).await, ["reserved"]);
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_pass_that_does_not_hold_is_fetched_anew_once_within_the_press_and_its_key_stays() {
-    let rig = Rig::start();
-    guarded(&rig, "open", json!({"pass": "required"})).await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    guarded(&fixture, "open", json!({"pass": "required"})).await;
+    Browser::with_browser(async |browser| {
         let tab = noted(browser).await;
-        tab.go(&link(rig.address, "/sale/open", "ann")).await;
+        tab.go(&link(fixture.address, "/sale/open", "ann")).await;
         let far = in_secs(3_600).1;
         let forged = json!({"buyer": "ann", "passes": {"lamp": {"pass": "forged", "item": "lamp", "expires_at": far}}});
         tab.eval(&format!("sessionStorage.setItem('doorbuster.passes.open', {})", json!(forged.to_string()))).await;
@@ -101,7 +103,7 @@ async fn a_pass_that_does_not_hold_is_fetched_anew_once_within_the_press_and_its
         assert!(orders.len() == 2 && orders[0]["pass"] == "forged" && orders[1]["pass"] != "forged", "{orders:?}");
         assert_eq!(orders[0]["key"], orders[1]["key"]);
         assert_eq!(sent(&tab, "/passes").await.len(), 1);
-        assert_eq!(states(&rig, "open").await, ["reserved"]);
+        assert_eq!(states(&fixture, "open").await, ["reserved"]);
         // It holds for more presses, and over a reload.
         tab.reload().await;
         tab.click("#act").await;
@@ -115,11 +117,11 @@ async fn a_pass_that_does_not_hold_is_fetched_anew_once_within_the_press_and_its
 
 #[tokio::test]
 async fn a_pass_that_has_ended_is_fetched_again_with_the_press() {
-    let rig = Rig::with(&[("DOORBUSTER_PASS__TTL_SECS", "5")]);
-    guarded(&rig, "open", json!({"pass": "required"})).await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::with(&[("DOORBUSTER_PASS__TTL_SECS", "5")]);
+    guarded(&fixture, "open", json!({"pass": "required"})).await;
+    Browser::with_browser(async |browser| {
         let tab = noted(browser).await;
-        tab.go(&link(rig.address, "/sale/open", "ann")).await;
+        tab.go(&link(fixture.address, "/sale/open", "ann")).await;
         for presses in 1..=2 {
             tab.says(BUY, "Buy now").await;
             tab.click(BUY).await;
@@ -137,20 +139,23 @@ async fn a_pass_that_has_ended_is_fetched_again_with_the_press() {
 
 #[tokio::test]
 async fn what_a_sale_begins_to_ask_for_while_a_page_is_open_is_met_within_the_press() {
-    let rig = Rig::start();
-    guarded(&rig, "open", json!({})).await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    guarded(&fixture, "open", json!({})).await;
+    Browser::with_browser(async |browser| {
         let tab = noted(browser).await;
-        tab.before_all(
+        tab.add_init_script(
             "window.WebSocket = class { constructor() { throw new Error('not now'); } };",
         )
         .await;
-        tab.go(&link(rig.address, "/sale/open", "ann")).await;
+        tab.go(&link(fixture.address, "/sale/open", "ann")).await;
         tab.says(BUY, "Buy now").await;
         // It hears of no change.
         tab.run(DEAF).await;
         let changed = json!({"front_door": {"pass": "required"}});
-        assert_eq!(rig.admin("PATCH", "/v1/admin/sales/open", Some(&changed)).await.status, 200);
+        assert_eq!(
+            fixture.admin("PATCH", "/v1/admin/sales/open", Some(&changed)).await.status,
+            200
+        );
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
         assert_eq!(sent(&tab, "/passes").await.len(), 1);
@@ -160,16 +165,16 @@ async fn what_a_sale_begins_to_ask_for_while_a_page_is_open_is_met_within_the_pr
 
 #[tokio::test]
 async fn a_check_that_a_sale_begins_to_ask_for_opens_by_itself_after_the_press() {
-    let rig = Rig::start();
-    guarded(&rig, "open", json!({})).await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    guarded(&fixture, "open", json!({})).await;
+    Browser::with_browser(async |browser| {
         let tab = noted(browser).await;
-        tab.before_all("window.WebSocket = class { constructor() { throw new Error('not now'); } };").await;
-        tab.go(&link(rig.address, "/sale/open", "ann")).await;
+        tab.add_init_script("window.WebSocket = class { constructor() { throw new Error('not now'); } };").await;
+        tab.go(&link(fixture.address, "/sale/open", "ann")).await;
         tab.says(BUY, "Buy now").await;
         tab.run(DEAF).await;
         let changed = json!({"front_door": {"challenge": "image"}});
-        assert_eq!(rig.admin("PATCH", "/v1/admin/sales/open", Some(&changed)).await.status, 200);
+        assert_eq!(fixture.admin("PATCH", "/v1/admin/sales/open", Some(&changed)).await.status, 200);
         tab.click(BUY).await;
         tab.until("document.querySelector('#check').open && document.querySelector('#letters').naturalWidth > 0").await;
         tab.says("#tab-seen", "Picture").await;
@@ -184,15 +189,15 @@ async fn a_check_that_a_sale_begins_to_ask_for_opens_by_itself_after_the_press()
 
 #[tokio::test]
 async fn an_access_code_is_asked_for_checked_at_once_and_spent_with_the_pass() {
-    let rig = Rig::start();
-    guarded(&rig, "secret", json!({"access_codes": "required"})).await;
-    let made = rig
+    let fixture = ServerFixture::start();
+    guarded(&fixture, "secret", json!({"access_codes": "required"})).await;
+    let made = fixture
         .admin("POST", "/v1/admin/sales/secret/access-codes", Some(&json!({"count": 1, "uses": 1})))
         .await;
     let code = made.json()["codes"][0].as_str().expect("a code").to_owned();
-    Browser::lend(async |browser| {
+    Browser::with_browser(async |browser| {
         let (ann, ben) = (browser.tab().await, browser.tab().await);
-        ann.go(&link(rig.address, "/sale/secret", "ann")).await;
+        ann.go(&link(fixture.address, "/sale/secret", "ann")).await;
         ann.says(STATE, "You need an access code").await;
         ann.click(BUY).await;
         ann.until("document.activeElement.id === 'code-typed'").await;
@@ -211,26 +216,26 @@ async fn an_access_code_is_asked_for_checked_at_once_and_spent_with_the_pass() {
         ann.click(BUY).await;
         ann.says(STATE, "1 reserved for you").await;
 
-        ben.go(&link(rig.address, "/sale/secret?lang=zh", "ben")).await;
+        ben.go(&link(fixture.address, "/sale/secret?lang=zh", "ben")).await;
         ben.click(BUY).await;
         ben.keys(&format!("{code}\u{e007}")).await;
         ben.says("#code-said", "邀请码无效，或已被使用。").await;
     })
     .await;
-    assert_eq!(states(&rig, "secret").await, ["reserved"]);
+    assert_eq!(states(&fixture, "secret").await, ["reserved"]);
 }
 
 #[tokio::test]
 async fn a_code_typed_before_the_start_goes_along_with_the_pass() {
-    let rig = Rig::start();
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    Browser::with_browser(async |browser| {
         let tab = noted(browser).await;
-        let (_, starts) = in_time(14, async |soon, secs| {
-            let starts = opening(&rig, &soon, secs, json!({"access_codes": "required"})).await;
+        let (_, starts) = prepared_before_opening(14, async |soon, secs| {
+            let starts = opening(&fixture, &soon, secs, json!({"access_codes": "required"})).await;
             let codes = format!("/v1/admin/sales/{soon}/access-codes");
-            let made = rig.admin("POST", &codes, Some(&json!({"count": 1}))).await;
+            let made = fixture.admin("POST", &codes, Some(&json!({"count": 1}))).await;
             let code = made.json()["codes"][0].as_str().expect("a code").to_owned();
-            tab.go(&link(rig.address, &format!("/sale/{soon}"), "ann")).await;
+            tab.go(&link(fixture.address, &format!("/sale/{soon}"), "ann")).await;
             tab.says(BUY, "Enter access code").await;
             tab.click(BUY).await;
             tab.keys(&format!("{code}\u{e007}")).await;
@@ -249,15 +254,22 @@ async fn a_code_typed_before_the_start_goes_along_with_the_pass() {
 
 #[tokio::test]
 async fn who_may_not_buy_is_told_what_it_takes_before_the_start_and_nothing_is_asked_for_them() {
-    let rig = Rig::start();
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    Browser::with_browser(async |browser| {
         let tab = noted(browser).await;
-        opening(&rig, "members", 600, json!({"members_only": true})).await;
-        opening(&rig, "gold", 600, json!({"min_level": 3})).await;
-        guarded(&rig, "now", json!({"members_only": true, "min_level": 3, "pass": "required"}))
+        opening(&fixture, "members", 600, json!({"members_only": true})).await;
+        opening(&fixture, "gold", 600, json!({"min_level": 3})).await;
+        guarded(&fixture, "now", json!({"members_only": true, "min_level": 3, "pass": "required"}))
             .await;
         let visit = async |sale: &str, member: bool, level: Option<u8>| {
-            tab.go(&as_somebody(rig.address, &format!("/sale/{sale}"), "ann", member, level)).await;
+            tab.go(&link_with_claims(
+                fixture.address,
+                &format!("/sale/{sale}"),
+                "ann",
+                member,
+                level,
+            ))
+            .await;
         };
         visit("members", false, None).await;
         tab.says(STATE, "This sale is for members").await;
@@ -281,13 +293,13 @@ async fn who_may_not_buy_is_told_what_it_takes_before_the_start_and_nothing_is_a
 
 #[tokio::test]
 async fn who_asks_too_often_is_told_when_to_press_again_and_then_may() {
-    let rig = Rig::start();
+    let fixture = ServerFixture::start();
     // The button rests for ten seconds, and there is time to press it before the next is due.
     let limits = json!({"buyer": {"burst": 1, "per_minute": 3}, "ip": null, "interface": null});
-    guarded(&rig, "calm", json!({ "limits": limits })).await;
-    Browser::lend(async |browser| {
+    guarded(&fixture, "calm", json!({ "limits": limits })).await;
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        tab.go(&link(rig.address, "/sale/calm", "ann")).await;
+        tab.go(&link(fixture.address, "/sale/calm", "ann")).await;
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
         tab.click("#act").await;
@@ -302,31 +314,31 @@ async fn who_asks_too_often_is_told_when_to_press_again_and_then_may() {
             .expect("it ends when it said");
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
-        assert_eq!(states(&rig, "calm").await.len(), 2);
+        assert_eq!(states(&fixture, "calm").await.len(), 2);
     })
     .await;
 }
 
 #[tokio::test]
 async fn who_is_turned_away_is_told_so_and_may_look_again() {
-    let rig = Rig::start();
-    guarded(&rig, "open", json!({})).await;
+    let fixture = ServerFixture::start();
+    guarded(&fixture, "open", json!({})).await;
     let robot = json!({"kind": "buyer", "value": "robot"});
-    let block = rig.admin("POST", "/v1/admin/blocks", Some(&robot)).await;
+    let block = fixture.admin("POST", "/v1/admin/blocks", Some(&robot)).await;
     assert_eq!(block.status, 201, "{block}");
-    Browser::lend(async |browser| {
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        tab.go(&link(rig.address, "/sale/open", "robot")).await;
+        tab.go(&link(fixture.address, "/sale/open", "robot")).await;
         tab.click(BUY).await;
         tab.says(STATE, "You cannot buy in this sale").await;
         tab.has(BUY, "aria-disabled", "true").await;
         let path = format!("/v1/admin/blocks/{}", block.id());
-        assert!(rig.admin("DELETE", &path, None).await.status < 300);
+        assert!(fixture.admin("DELETE", &path, None).await.status < 300);
         tab.click("#act").await;
         tab.says(BUY, "Buy now").await;
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
     })
     .await;
-    assert_eq!(states(&rig, "open").await, ["reserved"]);
+    assert_eq!(states(&fixture, "open").await, ["reserved"]);
 }

@@ -1,24 +1,26 @@
-//! From the order to the payment page and back: what is paid, what is not, what comes late or twice, and where that money is.
+//! From the order to the payment page and back: what is paid, what is not, what comes late or
+//! twice, and where that money is.
 
 use serde_json::json;
 
-use super::door::{Door, Mode};
 use super::driver::Browser;
+use super::flaky_proxy::{FlakyProxy, Mode};
 use super::tab::Tab;
 use super::{BUY, STATE, link, plain, sale, states, streams};
-use crate::windows::client::{Wish, request};
-use crate::windows::rig::Rig;
+use crate::windows::client::{PurchaseSpec, request};
+use crate::windows::fixture::ServerFixture;
 
 /// The order page's large button.
 const PAY: &str = "#pay";
 
-/// Payment windows that end while they are looked at, and not before a visitor got to the payment page, or two did, on a slow machine.
+/// Payment windows that end while they are looked at, and not before a visitor got to the payment
+/// page, or two did, on a slow machine.
 const ONE_WAY_SECS: u32 = 16;
 const TWO_WAYS_SECS: u32 = 30;
 
 /// Buys as another visitor would, elsewhere; gives the order's id.
-async fn bought(rig: &Rig, buyer: &str, key: &str, sale: &str) -> String {
-    let bought = rig.buy(&Wish::new(buyer, key, sale, 1).item("lamp")).await;
+async fn bought(fixture: &ServerFixture, buyer: &str, key: &str, sale: &str) -> String {
+    let bought = fixture.buy(&PurchaseSpec::new(buyer, key, sale, 1).item("lamp")).await;
     assert_eq!(bought.status, 201, "{bought}");
     bought.id()
 }
@@ -45,11 +47,11 @@ async fn step(tab: &Tab<'_>, words: &str) {
 
 #[tokio::test]
 async fn a_buyer_goes_from_the_sale_to_paying_and_is_told_by_event_that_it_is_paid() {
-    let rig = Rig::start();
-    sale(&rig, "open", json!({})).await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
+    Browser::with_browser(async |browser| {
         let (tab, other) = (browser.tab().await, browser.tab().await);
-        tab.go(&link(rig.address, "/sale/open", "ann")).await;
+        tab.go(&link(fixture.address, "/sale/open", "ann")).await;
         tab.click(BUY).await;
         tab.says("#go", "Go to payment · €49.00").await;
         tab.click("#go").await;
@@ -60,9 +62,9 @@ async fn a_buyer_goes_from_the_sale_to_paying_and_is_told_by_event_that_it_is_pa
         to_payment(&tab).await;
         tab.says("#sum", "€49.00").await;
         // Another window of the same buyer, which stays as it is.
-        other.go(&link(rig.address, &order, "ann")).await;
+        other.go(&link(fixture.address, &order, "ann")).await;
         other.says("#state", "Reserved for you").await;
-        streams(&rig, 1).await;
+        streams(&fixture, 1).await;
         other.eval("window.same = true").await;
         tab.click("[data-does=pay]").await;
         tab.until("location.pathname.startsWith('/order/')").await;
@@ -70,7 +72,7 @@ async fn a_buyer_goes_from_the_sale_to_paying_and_is_told_by_event_that_it_is_pa
         step(&tab, "Paid").await;
         assert_eq!(
             tab.url().await,
-            plain(rig.address, &order),
+            plain(fixture.address, &order),
             "what the payment page said is gone from the address"
         );
         other.says("#state", "Paid. It is yours.").await;
@@ -80,19 +82,19 @@ async fn a_buyer_goes_from_the_sale_to_paying_and_is_told_by_event_that_it_is_pa
                 "document.querySelector('#pay').hidden && document.querySelector('#side').hidden",
             )
             .await;
-        assert_eq!(states(&rig, "open").await, ["paid"]);
+        assert_eq!(states(&fixture, "open").await, ["paid"]);
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_payment_that_fails_can_be_tried_again_and_a_closed_window_loses_nothing() {
-    let rig = Rig::start();
-    sale(&rig, "open", json!({})).await;
-    let order = bought(&rig, "ann", "k", "open").await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
+    let order = bought(&fixture, "ann", "k", "open").await;
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        tab.go(&link(rig.address, &format!("/order/{order}"), "ann")).await;
+        tab.go(&link(fixture.address, &format!("/order/{order}"), "ann")).await;
         to_payment(&tab).await;
         let checkout = tab.url().await;
         tab.click("[data-does=fail]").await;
@@ -103,7 +105,7 @@ async fn a_payment_that_fails_can_be_tried_again_and_a_closed_window_loses_nothi
         tab.says("#text", "did not go through").await;
         // Closed, and opened again elsewhere: the same checkout.
         let other = browser.tab().await;
-        other.go(&link(rig.address, &format!("/order/{order}"), "ann")).await;
+        other.go(&link(fixture.address, &format!("/order/{order}"), "ann")).await;
         to_payment(&other).await;
         assert_eq!(other.url().await, checkout);
         other.keys_to("[data-does=pay]", "\u{e007}").await;
@@ -123,20 +125,20 @@ async fn a_payment_that_fails_can_be_tried_again_and_a_closed_window_loses_nothi
 
 #[tokio::test]
 async fn coming_back_as_paid_is_believed_of_nobody() {
-    let rig = Rig::start();
-    sale(&rig, "open", json!({})).await;
-    let order = bought(&rig, "ann", "k", "open").await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
+    let order = bought(&fixture, "ann", "k", "open").await;
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        let come = link(rig.address, &format!("/order/{order}?back=paid"), "ann");
+        let come = link(fixture.address, &format!("/order/{order}?back=paid"), "ann");
         tab.go(&come).await;
         tab.says("#state", "Checking your payment").await;
         tab.has(PAY, "aria-disabled", "true").await;
         step(&tab, "Waiting for the confirmation").await;
-        assert_eq!(tab.url().await, plain(rig.address, &format!("/order/{order}")));
+        assert_eq!(tab.url().await, plain(fixture.address, &format!("/order/{order}")));
         tab.reload().await;
         tab.says("#state", "Checking your payment").await;
-        assert_eq!(states(&rig, "open").await, ["reserved"]);
+        assert_eq!(states(&fixture, "open").await, ["reserved"]);
         // Nobody who has not paid is kept from paying.
         tab.says("#side", "Open the payment page").await;
         tab.click("#side").await;
@@ -151,44 +153,44 @@ async fn coming_back_as_paid_is_believed_of_nobody() {
 
 #[tokio::test]
 async fn who_pays_twice_is_told_that_the_second_payment_goes_back() {
-    let rig = Rig::start();
-    sale(&rig, "open", json!({})).await;
-    let order = bought(&rig, "ann", "k", "open").await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
+    let order = bought(&fixture, "ann", "k", "open").await;
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        tab.go(&link(rig.address, &format!("/order/{order}"), "ann")).await;
+        tab.go(&link(fixture.address, &format!("/order/{order}"), "ann")).await;
         to_payment(&tab).await;
         press(&tab, "twice").await;
         tab.says("#state", "Paid. It is yours.").await;
         tab.says("#text", "You have paid more than once. €49.00 has been sent back to you").await;
         step(&tab, "Paid once more").await;
         step(&tab, "Money sent back").await;
-        assert_eq!(states(&rig, "open").await, ["paid"]);
+        assert_eq!(states(&fixture, "open").await, ["paid"]);
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_late_payment_buys_after_all_or_goes_back_and_the_buyer_is_told_which() {
-    let rig = Rig::start();
-    sale(&rig, "plenty", json!({"hold_secs": TWO_WAYS_SECS})).await;
-    sale(&rig, "last", json!({"hold_secs": TWO_WAYS_SECS, "stock": 1})).await;
+    let fixture = ServerFixture::start();
+    sale(&fixture, "plenty", json!({"hold_secs": TWO_WAYS_SECS})).await;
+    sale(&fixture, "last", json!({"hold_secs": TWO_WAYS_SECS, "stock": 1})).await;
     let (plenty, last) =
-        (bought(&rig, "ann", "k", "plenty").await, bought(&rig, "ann", "l", "last").await);
-    Browser::lend(async |browser| {
+        (bought(&fixture, "ann", "k", "plenty").await, bought(&fixture, "ann", "l", "last").await);
+    Browser::with_browser(async |browser| {
         let (lucky, tab) = (browser.tab().await, browser.tab().await);
-        lucky.go(&link(rig.address, &format!("/order/{plenty}"), "ann")).await;
-        tab.go(&link(rig.address, &format!("/order/{last}"), "ann")).await;
+        lucky.go(&link(fixture.address, &format!("/order/{plenty}"), "ann")).await;
+        tab.go(&link(fixture.address, &format!("/order/{last}"), "ann")).await;
         for tab in [&lucky, &tab] {
             to_payment(tab).await;
             press(tab, "late").await;
         }
         // As soon as the unit is free another takes it, before the money comes.
         let taken = async || {
-            let wish = Wish::new("ben", "k", "last", 1).item("lamp");
-            (rig.buy(&wish).await.status == 201).then_some(())
+            let spec = PurchaseSpec::new("ben", "k", "last", 1).item("lamp");
+            (fixture.buy(&spec).await.status == 201).then_some(())
         };
-        rig.until("the unit comes back", std::time::Duration::from_secs(120), taken).await;
+        fixture.until("the unit comes back", std::time::Duration::from_secs(120), taken).await;
         tab.says("#state", "Too late, so refunded").await;
         tab.says("#text", "€49.00 has been sent back to you").await;
         step(&tab, "Expired, units returned").await;
@@ -203,13 +205,13 @@ async fn a_late_payment_buys_after_all_or_goes_back_and_the_buyer_is_told_which(
 
 #[tokio::test]
 async fn time_that_runs_out_while_the_checkout_is_open_ends_both() {
-    let rig = Rig::start();
-    sale(&rig, "brief", json!({"hold_secs": ONE_WAY_SECS})).await;
-    let order = bought(&rig, "ann", "k", "brief").await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "brief", json!({"hold_secs": ONE_WAY_SECS})).await;
+    let order = bought(&fixture, "ann", "k", "brief").await;
+    Browser::with_browser(async |browser| {
         let (tab, checkout) = (browser.tab().await, browser.tab().await);
-        tab.go(&link(rig.address, &format!("/order/{order}"), "ann")).await;
-        checkout.go(&link(rig.address, &format!("/order/{order}"), "ann")).await;
+        tab.go(&link(fixture.address, &format!("/order/{order}"), "ann")).await;
+        checkout.go(&link(fixture.address, &format!("/order/{order}"), "ann")).await;
         to_payment(&checkout).await;
         tab.says("#state", "Time to pay is over").await;
         tab.says("#pill", "Expired").await;
@@ -224,42 +226,42 @@ async fn time_that_runs_out_while_the_checkout_is_open_ends_both() {
 
 #[tokio::test]
 async fn a_lost_message_is_waited_for_and_asked_for_before_the_time_is_over() {
-    let rig = Rig::start();
-    sale(&rig, "brief", json!({"hold_secs": ONE_WAY_SECS})).await;
-    let order = bought(&rig, "ann", "k", "brief").await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "brief", json!({"hold_secs": ONE_WAY_SECS})).await;
+    let order = bought(&fixture, "ann", "k", "brief").await;
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        tab.go(&link(rig.address, &format!("/order/{order}"), "ann")).await;
+        tab.go(&link(fixture.address, &format!("/order/{order}"), "ann")).await;
         to_payment(&tab).await;
         press(&tab, "lose").await;
         tab.says("#state", "Checking your payment").await;
         tab.says("#state", "Paid. It is yours.").await;
-        assert_eq!(states(&rig, "brief").await, ["paid"]);
+        assert_eq!(states(&fixture, "brief").await, ["paid"]);
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_payment_page_that_does_not_open_is_said_kindly_and_nothing_is_lost() {
-    let rig = Rig::start();
-    sale(&rig, "open", json!({})).await;
-    let order = bought(&rig, "ann", "k", "open").await;
-    let door = Door::to(rig.address).await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
+    let order = bought(&fixture, "ann", "k", "open").await;
+    let flaky_proxy = FlakyProxy::to(fixture.address).await;
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        tab.go(&link(door.address, &format!("/order/{order}"), "ann")).await;
+        tab.go(&link(flaky_proxy.address, &format!("/order/{order}"), "ann")).await;
         tab.has(PAY, "aria-disabled", "false").await;
-        door.set(Mode::Shut);
+        flaky_proxy.set(Mode::Shut);
         tab.eval("document.querySelector('#pay').focus()").await;
         tab.keys("\u{e007}").await;
         tab.says(PAY, "Opening the payment page").await;
         tab.has(PAY, "aria-disabled", "true").await;
         tab.until("document.activeElement.id === 'pay'").await;
         tab.says("#text", "Nothing was charged").await;
-        door.set(Mode::Open);
+        flaky_proxy.set(Mode::Open);
         // Cancelled elsewhere in the meantime: paying says so, and asks for no money.
-        let cancelled = Wish::new("ann", "k", "open", 1).order("POST", &order, "/cancel");
-        assert_eq!(rig.ask(&cancelled).await.status, 200);
+        let cancelled = PurchaseSpec::new("ann", "k", "open", 1).order("POST", &order, "/cancel");
+        assert_eq!(fixture.ask(&cancelled).await.status, 200);
         tab.eval("document.querySelector('#pay:not([hidden])')?.click()").await;
         tab.says("#state", "Order cancelled").await;
     })
@@ -268,21 +270,22 @@ async fn a_payment_page_that_does_not_open_is_said_kindly_and_nothing_is_lost() 
 
 #[tokio::test]
 async fn an_operators_refund_cancellation_and_extension_are_told() {
-    let rig = Rig::start();
-    sale(&rig, "open", json!({})).await;
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
     let (paid, given) =
-        (bought(&rig, "ann", "k", "open").await, bought(&rig, "ann", "l", "open").await);
-    Browser::lend(async |browser| {
+        (bought(&fixture, "ann", "k", "open").await, bought(&fixture, "ann", "l", "open").await);
+    Browser::with_browser(async |browser| {
         let (tab, other) = (browser.tab().await, browser.tab().await);
-        tab.go(&link(rig.address, &format!("/order/{paid}"), "ann")).await;
+        tab.go(&link(fixture.address, &format!("/order/{paid}"), "ann")).await;
         to_payment(&tab).await;
         tab.click("[data-does=pay]").await;
         tab.says("#state", "Paid. It is yours.").await;
-        other.go(&link(rig.address, &format!("/order/{given}"), "ann")).await;
+        other.go(&link(fixture.address, &format!("/order/{given}"), "ann")).await;
         other.says("#state", "Reserved for you").await;
         let act = async |order: &str, step: &str, body: Option<serde_json::Value>| {
-            let done =
-                rig.admin("POST", &format!("/v1/admin/orders/{order}/{step}"), body.as_ref()).await;
+            let done = fixture
+                .admin("POST", &format!("/v1/admin/orders/{order}/{step}"), body.as_ref())
+                .await;
             assert_eq!(done.status, 200, "{done}");
         };
         act(&paid, "refund", None).await;
@@ -301,29 +304,29 @@ async fn an_operators_refund_cancellation_and_extension_are_told() {
 
 #[tokio::test]
 async fn the_list_of_orders_says_what_to_do_and_follows_what_happens() {
-    let rig = Rig::start();
-    sale(&rig, "open", json!({"limit_per_buyer": 100})).await;
-    let order = bought(&rig, "ann", "k", "open").await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({"limit_per_buyer": 100})).await;
+    let order = bought(&fixture, "ann", "k", "open").await;
+    Browser::with_browser(async |browser| {
         let (list, tab) = (browser.tab().await, browser.tab().await);
-        list.go(&link(rig.address, "/", "ann")).await;
+        list.go(&link(fixture.address, "/", "ann")).await;
         list.says("#orders-list", "Pay by ").await;
         list.says("#orders-list .button", "Pay €49.00").await;
-        streams(&rig, 1).await;
-        tab.go(&link(rig.address, &format!("/order/{order}"), "ann")).await;
+        streams(&fixture, 1).await;
+        tab.go(&link(fixture.address, &format!("/order/{order}"), "ann")).await;
         to_payment(&tab).await;
         tab.click("[data-does=pay]").await;
         list.says("#orders-list .pill", "Paid").await;
         list.says("#orders-list", "€49.00, paid ").await;
         list.until("!document.querySelector('#orders-list .button')").await;
         for n in 0..55 {
-            bought(&rig, "ann", &format!("more-{n}"), "open").await;
+            bought(&fixture, "ann", &format!("more-{n}"), "open").await;
         }
         list.reload().await;
         list.until("document.querySelectorAll('#orders-list > li').length === 50").await;
         list.click("#orders-list .button").await;
         list.says(PAY, "Pay €49.00").await;
-        list.go(&link(rig.address, "/#orders", "ann").replace("#orders#", "#orders&")).await;
+        list.go(&link(fixture.address, "/#orders", "ann").replace("#orders#", "#orders&")).await;
         list.click("#older").await;
         list.until("document.querySelectorAll('#orders-list > li').length === 56").await;
         list.until("document.querySelector('#older').hidden && document.activeElement.closest('#orders-list')").await;
@@ -333,11 +336,11 @@ async fn the_list_of_orders_says_what_to_do_and_follows_what_happens() {
 
 #[tokio::test]
 async fn an_order_is_paid_for_in_chinese_and_the_sale_page_knows() {
-    let rig = Rig::start();
-    sale(&rig, "open", json!({})).await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        tab.go(&link(rig.address, "/sale/open?lang=zh", "ann")).await;
+        tab.go(&link(fixture.address, "/sale/open?lang=zh", "ann")).await;
         tab.click(BUY).await;
         tab.says("#go", "去付款 · €49.00").await;
         tab.click("#go").await;
@@ -346,7 +349,7 @@ async fn an_order_is_paid_for_in_chinese_and_the_sale_page_knows() {
         tab.says("#state", "为订单付款").await;
         tab.click("[data-does=pay]").await;
         tab.says("#state", "付款成功").await;
-        tab.load(&plain(rig.address, "/sale/open")).await;
+        tab.load(&plain(fixture.address, "/sale/open")).await;
         tab.says(STATE, "付款成功").await;
     })
     .await;
@@ -354,16 +357,16 @@ async fn an_order_is_paid_for_in_chinese_and_the_sale_page_knows() {
 
 #[tokio::test]
 async fn what_is_not_there_is_not_found_and_says_so_to_people() {
-    let rig = Rig::start();
-    sale(&rig, "open", json!({})).await;
-    let order = bought(&rig, "ann", "k", "open").await;
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
+    let order = bought(&fixture, "ann", "k", "open").await;
     for (path, status) in [
         ("/sale/open".to_owned(), 200),
         ("/sale/nothing".to_owned(), 404),
         (format!("/order/{order}"), 200),
         ("/order/ord_nothing".to_owned(), 404),
     ] {
-        let shown = rig.ask(&request("GET", &path, "Accept: text/html\r\n", None)).await;
+        let shown = fixture.ask(&request("GET", &path, "Accept: text/html\r\n", None)).await;
         assert_eq!(
             (shown.status, shown.header("content-type")),
             (status, Some("text/html; charset=utf-8")),
@@ -374,12 +377,12 @@ async fn what_is_not_there_is_not_found_and_says_so_to_people() {
 
 #[tokio::test]
 async fn a_sandbox_whose_buttons_are_switched_off_says_so() {
-    let rig = Rig::start();
-    sale(&rig, "open", json!({})).await;
-    let order = bought(&rig, "ann", "k", "open").await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
+    let order = bought(&fixture, "ann", "k", "open").await;
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        tab.go(&link(rig.address, &format!("/order/{order}"), "ann")).await;
+        tab.go(&link(fixture.address, &format!("/order/{order}"), "ann")).await;
         to_payment(&tab).await;
         tab.eval(
             "window.fetch = async () => new Response('{\"code\":\"forbidden\"}', { status: 403 })",

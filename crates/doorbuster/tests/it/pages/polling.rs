@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::driver::Browser;
 use super::{link, plain, sale, streams};
-use crate::windows::client::Wish;
-use crate::windows::rig::Rig;
+use crate::windows::client::PurchaseSpec;
+use crate::windows::fixture::ServerFixture;
 
 /// Refuses every stream of events, as a proxy that knows none does.
 const NO_STREAM: &str = "
@@ -17,40 +17,40 @@ const NO_STREAM: &str = "
 
 #[tokio::test]
 async fn a_page_that_gets_no_stream_asks_now_and_then_and_shows_what_became_of_its_order() {
-    let rig = Rig::start();
-    sale(&rig, "open", json!({})).await;
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
     let (anns, bens) = (
-        Wish::new("ann", "k", "open", 1).item("lamp"),
-        Wish::new("ben", "k", "open", 1).item("lamp"),
+        PurchaseSpec::new("ann", "k", "open", 1).item("lamp"),
+        PurchaseSpec::new("ben", "k", "open", 1).item("lamp"),
     );
-    let (paid, cancelled) = (rig.buy(&anns).await.id(), rig.buy(&bens).await.id());
-    Browser::lend(async |browser| {
+    let (paid, cancelled) = (fixture.buy(&anns).await.id(), fixture.buy(&bens).await.id());
+    Browser::with_browser(async |browser| {
         let (ann, ben, bank) = (browser.tab().await, browser.tab().await, browser.tab().await);
         for (tab, order, buyer) in [(&ann, &paid, "ann"), (&ben, &cancelled, "ben")] {
-            tab.before_all(NO_STREAM).await;
-            tab.go(&link(rig.address, &format!("/order/{order}"), buyer)).await;
+            tab.add_init_script(NO_STREAM).await;
+            tab.go(&link(fixture.address, &format!("/order/{order}"), buyer)).await;
             tab.says("#state", "Reserved for you").await;
             tab.until("window.refused > 1").await;
             tab.eval("window.same = true").await;
         }
-        streams(&rig, 0).await;
+        streams(&fixture, 0).await;
         // Both become something else without their pages.
         let cancel = bens.order("POST", &cancelled, "/cancel");
-        assert_eq!(rig.ask(&cancel).await.status, 200);
-        let checkout = rig.ask(&anns.order("POST", &paid, "/checkout")).await.json();
+        assert_eq!(fixture.ask(&cancel).await.status, 200);
+        let checkout = fixture.ask(&anns.order("POST", &paid, "/checkout")).await.json();
         let (_, checkout) = checkout["checkout_url"]
             .as_str()
             .expect("an address")
             .split_once("/sandbox/")
             .expect("its page");
-        bank.go(&plain(rig.address, &format!("/sandbox/{checkout}"))).await;
+        bank.go(&plain(fixture.address, &format!("/sandbox/{checkout}"))).await;
         bank.click("[data-does=pay]").await;
         ann.says("#state", "Paid. It is yours.").await;
         ben.says("#state", "Order cancelled").await;
         for tab in [&ann, &ben] {
             assert_eq!(tab.eval("window.same").await, true, "without being loaded again");
         }
-        assert_eq!(rig.metric("doorbuster_events_websockets").await, 0);
+        assert_eq!(fixture.metric("doorbuster_events_websockets").await, 0);
     })
     .await;
 }

@@ -4,18 +4,18 @@ use serde_json::json;
 
 use super::driver::Browser;
 use super::passes::{guarded, noted, opening, sent};
-use super::{BUY, STATE, draft, in_time, link, states};
+use super::{BUY, STATE, draft, link, prepared_before_opening, states};
 use crate::windows::client::{request, signed_in};
-use crate::windows::rig::Rig;
+use crate::windows::fixture::ServerFixture;
 
 #[tokio::test]
 async fn who_is_here_before_the_doors_open_is_in_the_draw_and_buys_when_it_is_their_turn() {
-    let rig = Rig::start();
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    Browser::with_browser(async |browser| {
         let tab = noted(browser).await;
-        let (soon, ()) = in_time(14, async |soon, secs| {
-            opening(&rig, &soon, secs, json!({"waiting_room": "always"})).await;
-            tab.go(&link(rig.address, &format!("/sale/{soon}"), "ann")).await;
+        let (soon, ()) = prepared_before_opening(14, async |soon, secs| {
+            opening(&fixture, &soon, secs, json!({"waiting_room": "always"})).await;
+            tab.go(&link(fixture.address, &format!("/sale/{soon}"), "ann")).await;
             tab.says(STATE, "You are in the draw").await;
             tab.says(BUY, "Opens in ").await;
             tab.reload().await;
@@ -32,7 +32,7 @@ async fn who_is_here_before_the_doors_open_is_in_the_draw_and_buys_when_it_is_th
         tab.says(STATE, "It is your turn").await;
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
-        assert_eq!(states(&rig, &soon).await, ["reserved"]);
+        assert_eq!(states(&fixture, &soon).await, ["reserved"]);
     })
     .await;
 }
@@ -40,22 +40,22 @@ async fn who_is_here_before_the_doors_open_is_in_the_draw_and_buys_when_it_is_th
 #[tokio::test]
 async fn who_comes_later_waits_as_long_as_the_units_are_spoken_for_and_is_called_when_one_returns()
 {
-    let rig = Rig::start();
+    let fixture = ServerFixture::start();
     draft(
-        &rig,
+        &fixture,
         "one",
         json!({"stock": 1, "limit_per_buyer": 1}),
         json!({"front_door": {"waiting_room": "always"}}),
     )
     .await;
-    rig.step("one", "open").await;
-    Browser::lend(async |browser| {
+    fixture.step("one", "open").await;
+    Browser::with_browser(async |browser| {
         let (ann, ben) = (browser.tab().await, browser.tab().await);
-        ann.go(&link(rig.address, "/sale/one", "ann")).await;
+        ann.go(&link(fixture.address, "/sale/one", "ann")).await;
         ann.says(BUY, "Join the line").await;
         ann.click(BUY).await;
         ann.says(STATE, "It is your turn").await;
-        ben.go(&link(rig.address, "/sale/one", "ben")).await;
+        ben.go(&link(fixture.address, "/sale/one", "ben")).await;
         ben.click(BUY).await;
         ben.says("#clock-label", "Your place in line").await;
         ben.has(BUY, "aria-disabled", "true").await;
@@ -68,9 +68,9 @@ async fn who_comes_later_waits_as_long_as_the_units_are_spoken_for_and_is_called
         ann.says(STATE, "1 reserved for you").await;
         ben.says(BUY, "None left right now").await;
         ben.says("#say-text", "your place is kept").await;
-        let order = rig.orders("one").await[0]["id"].as_str().expect("an id").to_owned();
+        let order = fixture.orders("one").await[0]["id"].as_str().expect("an id").to_owned();
         assert_eq!(
-            rig.admin("POST", &format!("/v1/admin/orders/{order}/cancel"), None).await.status,
+            fixture.admin("POST", &format!("/v1/admin/orders/{order}/cancel"), None).await.status,
             200
         );
         ben.says(STATE, "It is your turn").await;
@@ -78,16 +78,16 @@ async fn who_comes_later_waits_as_long_as_the_units_are_spoken_for_and_is_called
         ben.says(STATE, "1 reserved for you").await;
     })
     .await;
-    assert_eq!(states(&rig, "one").await, ["reserved", "cancelled"]);
+    assert_eq!(states(&fixture, "one").await, ["reserved", "cancelled"]);
 }
 
 #[tokio::test]
 async fn a_turn_is_followed_by_the_check_where_the_sale_asks_for_one() {
-    let rig = Rig::start();
-    guarded(&rig, "both", json!({"waiting_room": "always", "challenge": "pow"})).await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    guarded(&fixture, "both", json!({"waiting_room": "always", "challenge": "pow"})).await;
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        tab.go(&link(rig.address, "/sale/both?lang=zh", "ann")).await;
+        tab.go(&link(fixture.address, "/sale/both?lang=zh", "ann")).await;
         tab.says(BUY, "开始排队").await;
         tab.click(BUY).await;
         tab.says(STATE, "轮到你了").await;
@@ -103,11 +103,11 @@ async fn a_turn_is_followed_by_the_check_where_the_sale_asks_for_one() {
 
 #[tokio::test]
 async fn a_room_that_is_there_only_in_a_crowd_is_not_met_by_one_visitor() {
-    let rig = Rig::start();
-    guarded(&rig, "auto", json!({"waiting_room": "auto"})).await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    guarded(&fixture, "auto", json!({"waiting_room": "auto"})).await;
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        tab.go(&link(rig.address, "/sale/auto", "ann")).await;
+        tab.go(&link(fixture.address, "/sale/auto", "ann")).await;
         tab.says(BUY, "Buy now").await;
         tab.click(BUY).await;
         tab.until("document.querySelector('#say-title').textContent.includes('reserved') || document.querySelector('#say-title').textContent.includes('your turn')").await;
@@ -119,11 +119,11 @@ async fn a_room_that_is_there_only_in_a_crowd_is_not_met_by_one_visitor() {
 #[tokio::test]
 async fn a_turn_that_went_by_is_said_to_be_over_and_there_is_another_place() {
     // Long enough to be taken, on a slow machine, and to be waited for.
-    let rig = Rig::with(&[("DOORBUSTER_PASS__TTL_SECS", "10")]);
-    guarded(&rig, "open", json!({"waiting_room": "always"})).await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::with(&[("DOORBUSTER_PASS__TTL_SECS", "10")]);
+    guarded(&fixture, "open", json!({"waiting_room": "always"})).await;
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        tab.go(&link(rig.address, "/sale/open", "ann")).await;
+        tab.go(&link(fixture.address, "/sale/open", "ann")).await;
         tab.click(BUY).await;
         tab.says(STATE, "It is your turn").await;
         tab.says(STATE, "Your turn is over").await;
@@ -138,27 +138,27 @@ async fn a_turn_that_went_by_is_said_to_be_over_and_there_is_another_place() {
 
 #[tokio::test]
 async fn without_events_a_place_is_asked_for_now_and_then() {
-    let rig = Rig::start();
+    let fixture = ServerFixture::start();
     draft(
-        &rig,
+        &fixture,
         "one",
         json!({"stock": 1, "id": "phone"}),
         json!({"front_door": {"waiting_room": "always"}}),
     )
     .await;
-    rig.step("one", "open").await;
+    fixture.step("one", "open").await;
     let enter = request("POST", "/v1/sales/one/waiting-room", &signed_in("ann"), None);
-    assert_eq!(rig.ask(&enter).await.status, 201);
-    Browser::lend(async |browser| {
+    assert_eq!(fixture.ask(&enter).await.status, 201);
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        tab.before_all(
+        tab.add_init_script(
             "window.WebSocket = class { constructor() { throw new Error('not now'); } };",
         )
         .await;
-        tab.go(&link(rig.address, "/sale/one", "ben")).await;
+        tab.go(&link(fixture.address, "/sale/one", "ben")).await;
         tab.click(BUY).await;
         tab.says("#clock-label", "Your place in line").await;
-        assert_eq!(rig.adjust("one", "more", 5).await.status, 200);
+        assert_eq!(fixture.adjust("one", "more", 5).await.status, 200);
         tab.says(STATE, "It is your turn").await;
     })
     .await;

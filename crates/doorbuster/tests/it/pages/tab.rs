@@ -124,7 +124,8 @@ impl<'a> Tab<'a> {
         }
     }
 
-    /// Presses keys, wherever the focus is; the private characters of the common protocol stand for those without one.
+    /// Presses keys, wherever the focus is; the private characters of the common protocol stand for
+    /// those without one.
     pub async fn keys(&self, keys: &str) {
         let strokes = keys.chars().flat_map(|key| {
             let (down, up) =
@@ -155,7 +156,7 @@ impl<'a> Tab<'a> {
     }
 
     /// Has a script run in every page that this window will show, before the page's own.
-    pub async fn before_all(&self, script: &str) {
+    pub async fn add_init_script(&self, script: &str) {
         let added = self
             .protocol("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script }))
             .await;

@@ -1,4 +1,5 @@
-//! Who comes: buyers of the shop, strangers, guests of a demonstration, readers of Chinese, browsers without scripts.
+//! Who comes: buyers of the shop, strangers, guests of a demonstration, readers of Chinese,
+//! browsers without scripts.
 
 use doorbuster_api::value::{Currency, Money};
 use serde_json::json;
@@ -6,7 +7,7 @@ use serde_json::json;
 use super::driver::Browser;
 use super::{BUY, STATE, demonstration, link, plain, sale, states};
 use crate::windows::client::request;
-use crate::windows::rig::Rig;
+use crate::windows::fixture::ServerFixture;
 
 /// Notes what the page's policy stops, from the beginning.
 const NOTE_BREACHES: &str = "window.breaches = [];
@@ -14,13 +15,13 @@ const NOTE_BREACHES: &str = "window.breaches = [];
 
 #[tokio::test]
 async fn the_token_leaves_the_address_and_serves_this_tab_alone() {
-    let rig = Rig::start();
-    sale(&rig, "open", json!({})).await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
+    Browser::with_browser(async |browser| {
         let (ann, other) = (browser.tab().await, browser.tab().await);
-        let link = link(rig.address, "/sale/open", "ann");
+        let link = link(fixture.address, "/sale/open", "ann");
         ann.go(&link).await;
-        assert_eq!(ann.url().await, plain(rig.address, "/sale/open"));
+        assert_eq!(ann.url().await, plain(fixture.address, "/sale/open"));
         let token = link.split_once("#token=").expect("a token").1;
         let stored = ann.eval("sessionStorage.getItem('doorbuster.token')").await;
         assert_eq!(stored, token);
@@ -34,7 +35,7 @@ async fn the_token_leaves_the_address_and_serves_this_tab_alone() {
         );
         ann.reload().await;
         ann.says(BUY, "Buy now").await;
-        other.go(&plain(rig.address, "/sale/open")).await;
+        other.go(&plain(fixture.address, "/sale/open")).await;
         other.says(BUY, "Sign in to buy").await;
     })
     .await;
@@ -42,40 +43,40 @@ async fn the_token_leaves_the_address_and_serves_this_tab_alone() {
 
 #[tokio::test]
 async fn a_visitor_without_a_token_is_asked_to_sign_in() {
-    let rig = Rig::with(&[
+    let fixture = ServerFixture::with(&[
         ("DOORBUSTER_AUTH__SIGN_IN_URL", "/sign-in"),
         ("DOORBUSTER_PAGE__SHOP", "灯坊 & Söhne"),
     ]);
-    sale(&rig, "open", json!({})).await;
-    Browser::lend(async |browser| {
+    sale(&fixture, "open", json!({})).await;
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        tab.go(&plain(rig.address, "/sale/open")).await;
+        tab.go(&plain(fixture.address, "/sale/open")).await;
         tab.says(STATE, "Sign in first").await;
         tab.says("#go", "Sign in to buy").await;
         tab.has("#go", "href", "/sign-in").await;
         tab.says(".brand", "灯坊 & Söhne").await;
-        tab.go(&plain(rig.address, "/order/ord_1")).await;
+        tab.go(&plain(fixture.address, "/order/ord_1")).await;
         tab.says("#state", "Sign in to see your order").await;
         tab.has("#go", "href", "/sign-in").await;
         // A token that does not hold is worth as much as none.
-        tab.go(&plain(rig.address, "/sale/open#token=forged")).await;
+        tab.go(&plain(fixture.address, "/sale/open#token=forged")).await;
         tab.click(BUY).await;
         tab.says(STATE, "Sign in first").await;
     })
     .await;
-    assert!(states(&rig, "open").await.is_empty());
+    assert!(states(&fixture, "open").await.is_empty());
 }
 
 #[tokio::test]
 async fn without_an_address_to_sign_in_at_the_shops_own_link_is_asked_for() {
-    let rig = Rig::start();
-    sale(&rig, "open", json!({})).await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        tab.go(&plain(rig.address, "/sale/open")).await;
+        tab.go(&plain(fixture.address, "/sale/open")).await;
         tab.says(STATE, "Sign in at the shop first").await;
         tab.has(BUY, "aria-disabled", "true").await;
-        tab.go(&plain(rig.address, "/order/ord_1")).await;
+        tab.go(&plain(fixture.address, "/order/ord_1")).await;
         tab.says("#text", "Come back here by the shop’s own link").await;
     })
     .await;
@@ -83,11 +84,11 @@ async fn without_an_address_to_sign_in_at_the_shops_own_link_is_asked_for() {
 
 #[tokio::test]
 async fn a_guest_of_a_demonstration_buys_at_once_and_stays_the_same_guest() {
-    let rig = demonstration();
-    sale(&rig, "open", json!({})).await;
-    Browser::lend(async |browser| {
+    let fixture = demonstration();
+    sale(&fixture, "open", json!({})).await;
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        tab.go(&plain(rig.address, "/sale/open")).await;
+        tab.go(&plain(fixture.address, "/sale/open")).await;
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
         tab.click("#go").await;
@@ -97,7 +98,7 @@ async fn a_guest_of_a_demonstration_buys_at_once_and_stays_the_same_guest() {
         tab.click("[data-does=pay]").await;
         tab.says("#state", "Paid. It is yours.").await;
         // The sample sale is there as well.
-        tab.go(&plain(rig.address, "/")).await;
+        tab.go(&plain(fixture.address, "/")).await;
         tab.says("#sales", "Lamps from the small workshop").await;
         tab.says("#orders-list", "1 × Ora lamp").await;
     })
@@ -106,11 +107,11 @@ async fn a_guest_of_a_demonstration_buys_at_once_and_stays_the_same_guest() {
 
 #[tokio::test]
 async fn the_page_speaks_chinese_and_keeps_to_it() {
-    let rig = Rig::start();
-    sale(&rig, "open", json!({})).await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        tab.go(&link(rig.address, "/sale/open", "ann")).await;
+        tab.go(&link(fixture.address, "/sale/open", "ann")).await;
         tab.says(BUY, "Buy now").await;
         tab.click(".tongue [lang=zh-Hans]").await;
         tab.says(BUY, "立即抢购 · €49.00").await;
@@ -120,7 +121,7 @@ async fn the_page_speaks_chinese_and_keeps_to_it() {
         tab.click("#go").await;
         tab.says("#state", "已为你保留").await;
         tab.says("#side", "取消订单").await;
-        tab.go(&plain(rig.address, "/")).await;
+        tab.go(&plain(fixture.address, "/")).await;
         tab.says("h1", "抢购活动").await;
         assert_eq!(tab.eval("document.title").await, "抢购活动 – Doorbuster");
     })
@@ -129,12 +130,12 @@ async fn the_page_speaks_chinese_and_keeps_to_it() {
 
 #[tokio::test]
 async fn an_address_that_leads_nowhere_is_said_and_shows_the_way_out() {
-    let rig = Rig::start();
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        tab.go(&plain(rig.address, "/sale/nothing")).await;
+        tab.go(&plain(fixture.address, "/sale/nothing")).await;
         tab.says("#lost-title", "There is no such sale").await;
-        tab.go(&link(rig.address, "/order/ord_nothing", "ann")).await;
+        tab.go(&link(fixture.address, "/order/ord_nothing", "ann")).await;
         tab.says("#state", "There is no such order").await;
         tab.click("#back").await;
         tab.says("#none-title", "No sales right now").await;
@@ -144,9 +145,9 @@ async fn an_address_that_leads_nowhere_is_said_and_shows_the_way_out() {
 
 #[tokio::test]
 async fn without_javascript_every_page_says_what_is_needed() {
-    let rig = Rig::start();
-    sale(&rig, "open", json!({})).await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
         tab.protocol("Emulation.setScriptExecutionDisabled", json!({"value": true})).await;
         for (path, words) in [
@@ -154,7 +155,7 @@ async fn without_javascript_every_page_says_what_is_needed() {
             ("/order/ord_1", "Your order needs"),
             ("/", "Buying needs"),
         ] {
-            tab.load(&plain(rig.address, path)).await;
+            tab.load(&plain(fixture.address, path)).await;
             tab.says(".nojs", words).await;
             let seen = tab.eval("document.querySelector('main').innerText").await;
             let seen = seen.as_str().expect("text");
@@ -174,18 +175,18 @@ async fn without_javascript_every_page_says_what_is_needed() {
 #[tokio::test]
 async fn a_price_is_shown_as_the_server_means_it_in_any_currency() {
     const MINOR: i64 = 1_234_560;
-    let rig = Rig::start();
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
         for code in ["EUR", "RSD", "IQD", "KWD", "JPY", "CLF"] {
             let of = |amount_minor: i64| json!({"amount_minor": amount_minor, "currency": code});
             let name = sale(
-                &rig,
+                &fixture,
                 &code.to_lowercase(),
                 json!({"price": of(MINOR), "list_price": of(2 * MINOR)}),
             )
             .await;
-            tab.go(&plain(rig.address, &format!("/sale/{name}?lang=en"))).await;
+            tab.go(&plain(fixture.address, &format!("/sale/{name}?lang=en"))).await;
             tab.until("document.querySelector('#price').textContent.length > 0").await;
             let shown: String = tab
                 .text("#price")
@@ -204,24 +205,24 @@ async fn a_price_is_shown_as_the_server_means_it_in_any_currency() {
 
 #[tokio::test]
 async fn the_documentation_shows_every_operation_and_takes_nothing_from_elsewhere() {
-    let rig = Rig::start();
-    let contract = rig.ask(&request("GET", "/openapi.json", "", None)).await.json();
+    let fixture = ServerFixture::start();
+    let contract = fixture.ask(&request("GET", "/openapi.json", "", None)).await.json();
     let paths = contract["paths"].as_object().expect("paths").values();
     let operations = paths.flat_map(|path| path.as_object().expect("operations").values());
     let operations = operations.filter(|operation| operation["operationId"].is_string()).count();
     assert!(operations > 0, "{contract}");
-    Browser::lend(async |browser| {
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        tab.before_all(NOTE_BREACHES).await;
-        tab.load(&plain(rig.address, "/docs")).await;
+        tab.add_init_script(NOTE_BREACHES).await;
+        tab.load(&plain(fixture.address, "/docs")).await;
         tab.until(&format!("document.querySelectorAll('#endpoints .opblock').length === {operations}")).await;
         tab.click("#endpoints .opblock-summary-control").await;
         tab.until("document.querySelector('#endpoints .opblock.is-open .opblock-body')?.checkVisibility()").await;
         assert_eq!(tab.eval("breaches").await, json!([]));
         let loaded = tab.eval("performance.getEntriesByType('resource').map(entry => entry.name)").await;
         let loaded: Vec<String> = serde_json::from_value(loaded).expect("addresses");
-        assert!(loaded.contains(&plain(rig.address, "/openapi.json")), "{loaded:?}");
-        let own = plain(rig.address, "/");
+        assert!(loaded.contains(&plain(fixture.address, "/openapi.json")), "{loaded:?}");
+        let own = plain(fixture.address, "/");
         assert!(loaded.iter().all(|address| address.starts_with(own.as_str())), "{loaded:?}");
     })
     .await;
@@ -229,10 +230,10 @@ async fn the_documentation_shows_every_operation_and_takes_nothing_from_elsewher
 
 #[tokio::test]
 async fn a_breach_of_the_pages_policy_would_be_noticed() {
-    let rig = Rig::start();
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::start();
+    Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        tab.go(&plain(rig.address, "/")).await;
+        tab.go(&plain(fixture.address, "/")).await;
         tab.eval("document.body.insertAdjacentHTML('beforeend', '<p style=\"color: red\" onclick=\"1\">')").await;
         let complaints = browser.complaints().await;
         assert!(complaints.iter().any(|line| line.contains("Content Security Policy")), "{complaints:?}");

@@ -1,4 +1,5 @@
-//! HTTP in bytes, one connection at a time: what is sent is what a test writes, and an end of the connection is an answer too.
+//! HTTP in bytes, one connection at a time: what is sent is what a test writes, and an end of the
+//! connection is an answer too.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,7 +15,8 @@ use tokio::net::TcpStream;
 pub const SECRET: &str = "a secret of the shop, long enough for anyone";
 /// Long after any test, also one that moves a clock.
 const FAR: i64 = 4_000_000_000;
-/// What purchases ask for: to wait for the order for longer than a machine stops for a while. How long is waited when nobody says so is seen where the disk is slow.
+/// What purchases ask for: to wait for the order for longer than a machine stops for a while. How
+/// long is waited when nobody says so is seen where the disk is slow.
 const PATIENT: &str = "Prefer: wait=5\r\n";
 /// Longest wait for an answer: longer than the server may take for anything.
 const PATIENCE: Duration = Duration::from_secs(45);
@@ -153,7 +155,8 @@ impl Wire {
         &self.read
     }
 
-    /// Waits until the other end closes, and says how long that took; `None` when it takes longer than `most`.
+    /// Waits until the other end closes, and says how long that took; `None` when it takes longer
+    /// than `most`.
     pub async fn ends(&mut self, most: Duration) -> Option<Duration> {
         let begun = tokio::time::Instant::now();
         let ended = tokio::time::timeout(most, async { while self.more().await.is_ok() {} }).await;
@@ -195,7 +198,7 @@ pub fn message(key: &SigningKey, event: &str, body: &Value) -> Vec<u8> {
 
 /// Somebody's wish: what a purchase says.
 #[derive(Clone, Debug)]
-pub struct Wish {
+pub struct PurchaseSpec {
     /// Who.
     pub buyer: String,
     /// Under which key.
@@ -210,7 +213,7 @@ pub struct Wish {
     pub signed: String,
 }
 
-impl Wish {
+impl PurchaseSpec {
     /// A wish for phones.
     pub fn new(buyer: &str, key: &str, sale: &str, units: u32) -> Self {
         let signed = signed_in(buyer);

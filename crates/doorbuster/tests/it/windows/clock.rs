@@ -1,13 +1,13 @@
-//! The machine's clock is stepped by an hour, forward and back: nothing expires early, no sale opens early, and the
-//! operator is told.
+//! The machine's clock is stepped by an hour, forward and back: nothing expires early, no sale
+//! opens early, and the operator is told.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::client::Wish;
-use super::faults::Faults;
-use super::rig::Rig;
+use super::client::PurchaseSpec;
+use super::faults::MachineFaults;
+use super::fixture::ServerFixture;
 
 const HOUR_MS: i64 = 3_600_000;
 /// The step is noticed within this.
@@ -28,19 +28,22 @@ fn instant(told: &Value, member: &str) -> i64 {
     text.parse::<jiff::Timestamp>().expect("RFC 3339").as_millisecond()
 }
 
-/// A sale that begins by itself so long from now; its beginning. Where that had come before it was scheduled, it has a later one.
-async fn scheduled(rig: &Rig, sale: &str, from_now_ms: i64) -> i64 {
+/// A sale that begins by itself so long from now; its beginning. Where that had come before it was
+/// scheduled, it has a later one.
+async fn scheduled(fixture: &ServerFixture, sale: &str, from_now_ms: i64) -> i64 {
     let item = json!({"id": "phone", "title": "Phone", "price": {"amount_minor": 10, "currency": "CNY"}, "stock": 9});
     let body = json!({"id": sale, "title": "T", "items": [item]});
-    let made = rig.admin("POST", "/v1/admin/sales", Some(&body)).await;
+    let made = fixture.admin("POST", "/v1/admin/sales", Some(&body)).await;
     assert_eq!(made.status, 201, "{made}");
     loop {
         let begins = now_ms() + from_now_ms;
         let starts_at = jiff::Timestamp::from_millisecond(begins).expect("in range");
         let patch = json!({"starts_at": format!("{starts_at:.3}")});
-        let patched = rig.admin("PATCH", &format!("/v1/admin/sales/{sale}"), Some(&patch)).await;
+        let patched =
+            fixture.admin("PATCH", &format!("/v1/admin/sales/{sale}"), Some(&patch)).await;
         assert_eq!(patched.status, 200, "{patched}");
-        let stepped = rig.admin("POST", &format!("/v1/admin/sales/{sale}/schedule"), None).await;
+        let stepped =
+            fixture.admin("POST", &format!("/v1/admin/sales/{sale}/schedule"), None).await;
         if stepped.status == 200 {
             return begins;
         }
@@ -48,45 +51,47 @@ async fn scheduled(rig: &Rig, sale: &str, from_now_ms: i64) -> i64 {
     }
 }
 
-async fn phase(rig: &Rig, sale: &str) -> String {
-    rig.shown(&format!("/v1/admin/sales/{sale}")).await["phase"]
+async fn phase(fixture: &ServerFixture, sale: &str) -> String {
+    fixture.get_ok(&format!("/v1/admin/sales/{sale}")).await["phase"]
         .as_str()
         .expect("a phase")
         .to_owned()
 }
 
-async fn alarm(rig: &Rig, wanted: u64) {
-    let seen = async || (rig.metric("doorbuster_clock_alarm").await == wanted).then_some(());
-    rig.until("the alarm tells", NOTICED_WITHIN, seen).await;
+async fn alarm(fixture: &ServerFixture, wanted: u64) {
+    let seen = async || (fixture.metric("doorbuster_clock_alarm").await == wanted).then_some(());
+    fixture.until("the alarm tells", NOTICED_WITHIN, seen).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_step_of_the_clock_neither_expires_nor_opens_anything_early() {
-    let (rig, faults) = Faults::rig(&[]);
-    rig.open_sale("spring", &[("phone", 10, 10, 600)]).await;
-    rig.open_sale("short", &[("phone", 10, 10, 1)]).await;
-    scheduled(&rig, "in-half-an-hour", HOUR_MS / 2).await;
-    let (long, short) = (Wish::new("anna", "k", "spring", 1), Wish::new("anna", "k2", "short", 1));
-    let order = rig.buy(&long).await;
+    let (fixture, faults) = MachineFaults::fixture(&[]);
+    fixture.open_sale("spring", &[("phone", 10, 10, 600)]).await;
+    fixture.open_sale("short", &[("phone", 10, 10, 1)]).await;
+    scheduled(&fixture, "in-half-an-hour", HOUR_MS / 2).await;
+    let (long, short) =
+        (PurchaseSpec::new("anna", "k", "spring", 1), PurchaseSpec::new("anna", "k2", "short", 1));
+    let order = fixture.buy(&long).await;
     assert_eq!(order.verdict(), "201");
-    let state = async |wish: &Wish, id: &str| {
-        rig.ask(&wish.order("GET", id, "")).await.json()["state"].clone()
+    let state = async |spec: &PurchaseSpec, id: &str| {
+        fixture.ask(&spec.order("GET", id, "")).await.json()["state"].clone()
     };
     for (step, hours) in [("forward", 1), ("back", -1)] {
-        let soon = scheduled(&rig, &format!("soon-{step}"), 2_000).await;
+        let soon = scheduled(&fixture, &format!("soon-{step}"), 2_000).await;
         faults.wall_ahead_ms(hours * HOUR_MS);
-        alarm(&rig, 1).await;
-        // A hold that begins while the clock is not believed, so that none of its second falls before.
-        let held = rig.buy(&Wish { key: step.into(), ..short.clone() }).await;
+        alarm(&fixture, 1).await;
+        // A hold that begins while the clock is not believed, so that none of its second falls
+        // before.
+        let held = fixture.buy(&PurchaseSpec { key: step.into(), ..short.clone() }).await;
         assert_eq!(held.verdict(), "201");
         let ends = instant(&held.json(), "pay_by");
-        let ready = rig.ask(&super::client::request("GET", "/readyz", "", None)).await;
+        let ready = fixture.ask(&super::client::request("GET", "/readyz", "", None)).await;
         assert_eq!(ready.status, 200, "it sells by the true time: {ready}");
-        assert_eq!(phase(&rig, "in-half-an-hour").await, "scheduled", "{step}");
+        assert_eq!(phase(&fixture, "in-half-an-hour").await, "scheduled", "{step}");
         assert_eq!(state(&long, &order.id()).await, "reserved", "{step}");
         // Buying goes on, by the true time.
-        let (wish, before) = (Wish::new("bert", step, "spring", 1), now_ms());
-        let bought = rig.buy(&wish).await;
+        let (spec, before) = (PurchaseSpec::new("bert", step, "spring", 1), now_ms());
+        let bought = fixture.buy(&spec).await;
         assert_eq!(bought.verdict(), "201", "{bought}");
         let while_it_bought = before - OFF_MAX_MS..now_ms() + OFF_MAX_MS;
         for (member, after) in [("reserved_at", 0), ("pay_by", 600_000)] {
@@ -96,20 +101,22 @@ async fn a_step_of_the_clock_neither_expires_nor_opens_anything_early() {
                 "{step}: {member} is not of {while_it_bought:?}: {bought}"
             );
         }
-        // What is due by the true time opens; what would be expired rests until the clock is believed again.
-        let opened = async || (phase(&rig, &format!("soon-{step}")).await == "open").then_some(());
-        rig.until("a sale opens at its time", Duration::from_secs(5), opened).await;
+        // What is due by the true time opens; what would be expired rests until the clock is
+        // believed again.
+        let opened =
+            async || (phase(&fixture, &format!("soon-{step}")).await == "open").then_some(());
+        fixture.until("a sale opens at its time", Duration::from_secs(5), opened).await;
         let early = soon - now_ms();
         assert!(early < 200, "{step}: it opened {early} ms early");
         let past = async || (now_ms() > ends + PAST_ITS_END_MS).then_some(());
-        rig.until("the hold's time is over", Duration::from_secs(5), past).await;
+        fixture.until("the hold's time is over", Duration::from_secs(5), past).await;
         assert_eq!(state(&short, &held.id()).await, "reserved", "{step}: expiry rests");
         faults.wall_ahead_ms(0);
-        alarm(&rig, 0).await;
+        alarm(&fixture, 0).await;
         let over = async || (state(&short, &held.id()).await == "expired").then_some(());
-        rig.until("expiry goes on", Duration::from_secs(4), over).await;
+        fixture.until("expiry goes on", Duration::from_secs(4), over).await;
         assert_eq!(state(&long, &order.id()).await, "reserved", "{step}");
     }
-    assert!(rig.said().contains("clock was stepped"), "{}", rig.said());
-    rig.audit(None).await;
+    assert!(fixture.stderr_text().contains("clock was stepped"), "{}", fixture.stderr_text());
+    fixture.audit(None).await;
 }

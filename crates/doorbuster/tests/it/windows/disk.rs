@@ -1,24 +1,25 @@
-//! A disk that is full, fails or is slow: the program ends with the reason and never goes on with a disk that may lie;
-//! whatever was told is there when the disk is well again.
+//! A disk that is full, fails or is slow: the program ends with the reason and never goes on with a
+//! disk that may lie; whatever was told is there when the disk is well again.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::client::{SECRET, Wish};
-use super::deal::May;
-use super::faults::Faults;
-use super::rig::Rig;
-use super::storm::{self, Plan, Record};
-use crate::house::{Scratch, program, run};
+use super::client::{PurchaseSpec, SECRET};
+use super::faults::MachineFaults;
+use super::fixture::ServerFixture;
+use super::purchase_log::AllowedEvents;
+use super::random_load::{self, LoadRecord, RandomLoad};
+use crate::test_server::{TempDir, program, run};
 use crate::watch::Watch;
 
 /// A server whose disk failed ends within this.
 const END_WITHIN: Duration = Duration::from_secs(10);
 /// Longer than it takes to fill a few megabytes, on a slow machine.
 const FILLED_WITHIN: Duration = Duration::from_secs(300);
-/// How long the disk holds commits up if nobody lets it go: longer than buyers wait, and decided in time all the same.
+/// How long the disk holds commits up if nobody lets it go: longer than buyers wait, and decided in
+/// time all the same.
 const HELD_UP: Duration = Duration::from_secs(8);
 /// Looks while it does.
 const LOOKS: u32 = 40;
@@ -26,14 +27,15 @@ const LOOKS: u32 = 40;
 const STORMING: u64 = 50;
 /// So many of them listen for their verdict before the disk is quick again.
 const LISTENING: u64 = 10;
-/// They do within this, with the start of their program and the two seconds that each of them waits first.
+/// They do within this, with the start of their program and the two seconds that each of them waits
+/// first.
 const LISTEN_WITHIN: Duration = Duration::from_secs(20);
 
 /// Storms until the server is gone.
-async fn storm_to_the_end(rig: &Rig) -> Record {
-    rig.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;
-    let plan = Plan::new(rig.address, "spring", 3, 16, May::default());
-    let storm = tokio::time::timeout(FILLED_WITHIN, storm::run(plan.clone()))
+async fn storm_to_the_end(fixture: &ServerFixture) -> LoadRecord {
+    fixture.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;
+    let plan = RandomLoad::new(fixture.address, "spring", 3, 16, AllowedEvents::default());
+    let storm = tokio::time::timeout(FILLED_WITHIN, random_load::run(plan.clone()))
         .await
         .expect("the disk fills");
     assert!(plan.answered.load(Ordering::Relaxed) > 100, "it worked before");
@@ -41,46 +43,47 @@ async fn storm_to_the_end(rig: &Rig) -> Record {
 }
 
 /// Everything that was told is there, and the sale goes on.
-pub(super) async fn expect_told(rig: &Rig, record: Record) {
-    rig.audit(None).await;
-    let mut wire = rig.wire().await;
+pub(super) async fn expect_told(fixture: &ServerFixture, record: LoadRecord) {
+    fixture.audit(None).await;
+    let mut wire = fixture.wire().await;
     let mut told = 0;
-    for mut deal in record.deals {
-        if deal.order.is_some() {
+    for mut purchase_log in record.purchase_logs {
+        if purchase_log.order.is_some() {
             told += 1;
             // What it shows is compared with what was told.
-            deal.look(&mut wire).await.expect("an answer");
-            assert!(deal.buy(&mut wire, "").await.expect("an answer").is_replay());
-        } else if deal.open {
-            deal.buy(&mut wire, "").await.expect("an answer");
+            purchase_log.look(&mut wire).await.expect("an answer");
+            assert!(purchase_log.buy(&mut wire, "").await.expect("an answer").is_replay());
+        } else if purchase_log.open {
+            purchase_log.buy(&mut wire, "").await.expect("an answer");
         }
     }
     assert!(told > 50, "only {told} orders were told");
-    assert_eq!(rig.buy(&Wish::new("late", "k", "spring", 1)).await.verdict(), "201");
-    rig.audit(None).await;
+    assert_eq!(fixture.buy(&PurchaseSpec::new("late", "k", "spring", 1)).await.verdict(), "201");
+    fixture.audit(None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_cannot_grow_ends_the_program_with_the_reason() {
     // Past the limit a write fails, as the signal is ignored.
     let line = r#"trap "" XFSZ; ulimit -f 4000; exec "$@""#;
-    let mut rig = Rig::by(Scratch::new(), &[], line);
-    let record = storm_to_the_end(&rig).await;
-    assert_eq!(rig.ended(END_WITHIN), Some(1), "{}", rig.said());
-    let said = rig.said();
+    let mut fixture = ServerFixture::with_launcher(TempDir::new(), &[], line);
+    let record = storm_to_the_end(&fixture).await;
+    assert_eq!(fixture.wait_for_end(END_WITHIN), Some(1), "{}", fixture.stderr_text());
+    let said = fixture.stderr_text();
     assert!(said.contains("the store failed, so the server ended:"), "{said}");
-    rig.restart();
-    expect_told(&rig, record).await;
+    fixture.restart();
+    expect_told(&fixture, record).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_ends_the_program_with_the_reason() {
-    let scratch = Scratch::new();
-    std::fs::create_dir(scratch.join("data")).expect("a fresh name");
-    let (data, kept) = (scratch.join("data"), scratch.join("kept"));
+    let temp_dir = TempDir::new();
+    std::fs::create_dir(temp_dir.join("data")).expect("a fresh name");
+    let (data, kept) = (temp_dir.join("data"), temp_dir.join("kept"));
     std::fs::create_dir(&kept).expect("a fresh name");
     let (data, kept) = (data.display(), kept.display());
-    // A small disk of its own. It is gone with its namespace, so what is on it at the end is copied out.
+    // A small disk of its own. It is gone with its namespace, so what is on it at the end is copied
+    // out.
     let disk = format!(
         r#"unshare -Urm bash -c 'mount -t tmpfs -o size=4m small {data} || exit 77; "$@"; code=$?; cp {data}/* {kept}; exit $code' bash "$@""#
     );
@@ -91,62 +94,63 @@ async fn a_full_disk_ends_the_program_with_the_reason() {
         eprintln!("not run: this system gives a test no disk of its own (unshare -Urm, mount)");
         return;
     }
-    let mut rig = Rig::by(scratch, &[], &disk);
-    let record = storm_to_the_end(&rig).await;
-    assert_eq!(rig.ended(END_WITHIN), Some(1), "{}", rig.said());
-    let said = rig.said();
+    let mut fixture = ServerFixture::with_launcher(temp_dir, &[], &disk);
+    let record = storm_to_the_end(&fixture).await;
+    assert_eq!(fixture.wait_for_end(END_WITHIN), Some(1), "{}", fixture.stderr_text());
+    let said = fixture.stderr_text();
     assert!(
         said.contains("the store failed, so the server ended:") && said.contains("full"),
         "{said}"
     );
-    for entry in std::fs::read_dir(rig.scratch.join("kept")).expect("it was copied") {
+    for entry in std::fs::read_dir(fixture.temp_dir.join("kept")).expect("it was copied") {
         let entry = entry.expect("it can be read");
-        std::fs::copy(entry.path(), rig.data_dir().join(entry.file_name()))
+        std::fs::copy(entry.path(), fixture.data_dir().join(entry.file_name()))
             .expect("there is space again");
     }
-    rig.restart();
-    expect_told(&rig, record).await;
+    fixture.restart();
+    expect_told(&fixture, record).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_fills_in_a_storm_ends_the_program_with_the_reason() {
-    let (mut rig, faults) = Faults::rig(&[]);
-    rig.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;
-    let plan = Plan::new(rig.address, "spring", 3, 16, May::default());
-    let storm = tokio::spawn(storm::run(plan.clone()));
-    rig.until("a storm", FILLED_WITHIN, async || {
-        (plan.answered.load(Ordering::Relaxed) > 200).then_some(())
-    })
-    .await;
+    let (mut fixture, faults) = MachineFaults::fixture(&[]);
+    fixture.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;
+    let plan = RandomLoad::new(fixture.address, "spring", 3, 16, AllowedEvents::default());
+    let storm = tokio::spawn(random_load::run(plan.clone()));
+    fixture
+        .until("a storm", FILLED_WITHIN, async || {
+            (plan.answered.load(Ordering::Relaxed) > 200).then_some(())
+        })
+        .await;
     faults.full_disk(true);
     let record = tokio::time::timeout(FILLED_WITHIN, storm)
         .await
         .expect("the disk is full")
         .expect("no panic");
-    assert_eq!(rig.ended(END_WITHIN), Some(1), "{}", rig.said());
-    let said = rig.said();
+    assert_eq!(fixture.wait_for_end(END_WITHIN), Some(1), "{}", fixture.stderr_text());
+    let said = fixture.stderr_text();
     assert!(
         said.contains("the store failed, so the server ended:") && said.contains("full"),
         "{said}"
     );
     faults.full_disk(false);
-    rig.restart();
-    expect_told(&rig, record).await;
+    fixture.restart();
+    expect_told(&fixture, record).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_is_on_the_disk_before_it_is_told() {
-    let (rig, faults) = Faults::rig(&[]);
-    rig.open_sale("spring", &[("phone", 1_000, 1, 900)]).await;
+    let (fixture, faults) = MachineFaults::fixture(&[]);
+    fixture.open_sale("spring", &[("phone", 1_000, 1, 900)]).await;
     for number in 0..20 {
         let before = faults.syncs();
-        let wish = Wish::new(&format!("b{number}"), "k", "spring", 1);
-        let order = rig.buy(&wish).await;
+        let spec = PurchaseSpec::new(&format!("b{number}"), "k", "spring", 1);
+        let order = fixture.buy(&spec).await;
         assert_eq!(order.verdict(), "201");
         let bought = faults.syncs();
         assert!(bought > before, "order {number} was told without a sync");
         if number % 4 == 0 {
-            assert_eq!(rig.ask(&wish.order("POST", &order.id(), "/cancel")).await.status, 200);
+            assert_eq!(fixture.ask(&spec.order("POST", &order.id(), "/cancel")).await.status, 200);
             assert!(faults.syncs() > bought, "its cancelling was told without a sync");
         }
     }
@@ -154,98 +158,111 @@ async fn an_order_is_on_the_disk_before_it_is_told() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_disk_slows_orders_and_nothing_else() {
-    let (rig, faults) = Faults::rig(&[]);
-    rig.open_sale("spring", &[("phone", 40, 10, 900), ("gone", 1, 1, 900)]).await;
-    assert_eq!(rig.buy(&Wish::new("first", "k", "spring", 1).item("gone")).await.verdict(), "201");
+    let (fixture, faults) = MachineFaults::fixture(&[]);
+    fixture.open_sale("spring", &[("phone", 40, 10, 900), ("gone", 1, 1, 900)]).await;
+    assert_eq!(
+        fixture.buy(&PurchaseSpec::new("first", "k", "spring", 1).item("gone")).await.verdict(),
+        "201"
+    );
     let mut queued = Vec::new();
     for number in 0..30 {
-        queued.push((Wish::new(&format!("b{number}"), "k", "spring", 1), rig.wire().await));
+        queued.push((
+            PurchaseSpec::new(&format!("b{number}"), "k", "spring", 1),
+            fixture.wire().await,
+        ));
     }
     faults.slow_disk(HELD_UP);
     let begun = Watch::start();
-    for (wish, wire) in &mut queued {
+    for (spec, wire) in &mut queued {
         // Nothing is said of how long they wait.
-        wire.send(&wish.with("")).await.expect("it is sent");
+        wire.send(&spec.with("")).await.expect("it is sent");
     }
     let before = faults.syncs();
     // Meanwhile whoever is refused hears so at once, and everybody can look.
     for look in 0..LOOKS {
         let asked = Watch::start();
-        let late = rig.buy(&Wish::new(&format!("late{look}"), "k", "spring", 1).item("gone")).await;
+        let late = fixture
+            .buy(&PurchaseSpec::new(&format!("late{look}"), "k", "spring", 1).item("gone"))
+            .await;
         assert_eq!(late.verdict(), "409 sold_out");
-        rig.stock("spring").await;
+        fixture.stock("spring").await;
         assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(faults.syncs(), before, "the disk was busy all the time");
-    // The disk takes longer than buyers wait: they get a place, and in time the order under the same id.
+    // The disk takes longer than buyers wait: they get a place, and in time the order under the
+    // same id.
     let mut places = Vec::new();
-    for (wish, wire) in &mut queued {
+    for (spec, wire) in &mut queued {
         let place = wire.reply().await.expect("an answer");
         assert!(matches!(&*place.verdict(), "201" | "202"), "{place}");
-        places.push((wish, place));
+        places.push((spec, place));
     }
     assert!(places.iter().any(|(_, place)| place.status == 202), "nobody had to wait");
     faults.slow_disk(Duration::ZERO);
-    for (wish, place) in places {
-        let look = wish.order("GET", &place.id(), "");
-        let decided = async || (rig.ask(&look).await.json()["state"] == "reserved").then_some(());
-        rig.until(
-            "a verdict by decide_by",
-            Duration::from_secs(11).saturating_sub(begun.elapsed()),
-            decided,
-        )
-        .await;
+    for (spec, place) in places {
+        let look = spec.order("GET", &place.id(), "");
+        let decided =
+            async || (fixture.ask(&look).await.json()["state"] == "reserved").then_some(());
+        fixture
+            .until(
+                "a verdict by decide_by",
+                Duration::from_secs(11).saturating_sub(begun.elapsed()),
+                decided,
+            )
+            .await;
     }
-    assert_eq!(rig.stock("spring").await.held, 30);
-    rig.audit(None).await;
+    assert_eq!(fixture.stock("spring").await.held, 30);
+    fixture.audit(None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storm_from_another_process_hears_by_event_what_a_slow_disk_held_up() {
-    let (rig, faults) = Faults::rig(&[]);
-    rig.open_sale("spring", &[("phone", 100, 1, 900)]).await;
-    let (secret, answers) = (rig.scratch.join("secret"), rig.scratch.join("answers.jsonl"));
+    let (fixture, faults) = MachineFaults::fixture(&[]);
+    fixture.open_sale("spring", &[("phone", 100, 1, 900)]).await;
+    let (secret, answers) =
+        (fixture.temp_dir.join("secret"), fixture.temp_dir.join("answers.jsonl"));
     std::fs::write(&secret, SECRET).expect("a fresh name");
-    let (url, buyers) = (format!("http://{}", rig.address), STORMING.to_string());
-    let mut storm = program(&rig.scratch);
+    let (url, buyers) = (format!("http://{}", fixture.address), STORMING.to_string());
+    let mut storm = program(&fixture.temp_dir);
     storm.args(["storm", "--json", "--sale", "spring", "--item", "phone", "--url", &url]);
     // A connection for each, so that all of them have their tickets at once.
     storm.args(["--buyers", &buyers, "--connections", &buyers]);
     storm.arg("--buyer-secret-file").arg(&secret).arg("--answers").arg(&answers);
     faults.slow_disk(HELD_UP);
     let storm = tokio::task::spawn_blocking(move || run(&mut storm));
-    let listening = async || (rig.metric("doorbuster_events_sse").await >= LISTENING).then_some(());
-    rig.until("buyers with a place in the queue listen", LISTEN_WITHIN, listening).await;
+    let listening =
+        async || (fixture.metric("doorbuster_events_sse").await >= LISTENING).then_some(());
+    fixture.until("buyers with a place in the queue listen", LISTEN_WITHIN, listening).await;
     faults.slow_disk(Duration::ZERO);
     let stormed = storm.await.expect("the program runs");
-    stormed.fine();
+    stormed.stdout_of_success();
     let report = stormed.json();
     let number = |name: &str| report[name].as_u64().unwrap_or_else(|| panic!("{name} of {report}"));
     assert_eq!(report["answers"], json!({"reserved": STORMING}), "{report}");
     assert_eq!((number("buyers"), number("lost_answers")), (STORMING, 0), "{report}");
     assert!(number("queued") >= LISTENING && number("told_by_event") > 0, "{report}");
     assert_eq!(number("told_by_event") + number("told_by_poll"), number("queued"), "{report}");
-    assert_eq!(rig.stock("spring").await.held, STORMING);
-    rig.audit(Some(answers.as_path())).await;
+    assert_eq!(fixture.stock("spring").await.held, STORMING);
+    fixture.audit(Some(answers.as_path())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sync_that_fails_ends_the_program_and_is_never_tried_again() {
-    let (mut rig, faults) = Faults::rig(&[]);
-    rig.open_sale("spring", &[("phone", 1_000, 6, 900)]).await;
-    let plan = Plan::new(rig.address, "spring", 4, 16, May::default());
-    let storm = tokio::spawn(storm::run(plan.clone()));
+    let (mut fixture, faults) = MachineFaults::fixture(&[]);
+    fixture.open_sale("spring", &[("phone", 1_000, 6, 900)]).await;
+    let plan = RandomLoad::new(fixture.address, "spring", 4, 16, AllowedEvents::default());
+    let storm = tokio::spawn(random_load::run(plan.clone()));
     while plan.answered.load(Ordering::Relaxed) < 300 && !storm.is_finished() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     faults.fail_next_sync();
     let record = storm.await.expect("nothing contradicted itself");
-    assert_eq!(rig.ended(END_WITHIN), Some(1), "{}", rig.said());
-    let said = rig.said();
+    assert_eq!(fixture.wait_for_end(END_WITHIN), Some(1), "{}", fixture.stderr_text());
+    let said = fixture.stderr_text();
     assert!(said.contains("the store failed, so the server ended:"), "{said}");
     // The next sync would have succeeded, without the pages that the failed one lost.
     assert_eq!(faults.syncs_after_failure(), 0);
-    rig.restart();
-    expect_told(&rig, record).await;
+    fixture.restart();
+    expect_told(&fixture, record).await;
 }

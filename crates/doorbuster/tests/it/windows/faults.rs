@@ -1,4 +1,5 @@
-//! Faults of the machine for one server: a wall clock that steps, a disk that is slow, full or fails. See faults.c.
+//! Faults of the machine for one server: a wall clock that steps, a disk that is slow, full or
+//! fails. See faults.c.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -6,8 +7,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::rig::Rig;
-use crate::house::Scratch;
+use super::fixture::ServerFixture;
+use crate::test_server::TempDir;
 
 /// Words of the page that both processes map, as faults.c numbers them.
 const LOADED: u64 = 0;
@@ -28,13 +29,13 @@ const READS_FAIL: u64 = 15;
 const WORDS: u64 = 16;
 
 /// What is wrong with a server's machine.
-pub struct Faults(File);
+pub struct MachineFaults(File);
 
-impl Faults {
+impl MachineFaults {
     /// A server whose machine can fail, healthy for now.
-    pub fn rig(settings: &[(&str, &str)]) -> (Rig, Self) {
-        let scratch = Scratch::new();
-        let (library, page) = (scratch.join("faults.so"), scratch.join("faults"));
+    pub fn fixture(settings: &[(&str, &str)]) -> (ServerFixture, Self) {
+        let temp_dir = TempDir::new();
+        let (library, page) = (temp_dir.join("faults.so"), temp_dir.join("faults"));
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/windows/faults.c");
         // Whatever linked this test can compile a page of C.
         let built = Command::new("cc")
@@ -55,10 +56,11 @@ impl Faults {
         let text = |path: &Path| path.to_str().expect("it is text").to_owned();
         let (library, page) = (text(&library), text(&page));
         let faults = [("LD_PRELOAD", library.as_str()), ("FAULTS", page.as_str())];
-        let rig = Rig::by(scratch, &[settings, &faults].concat(), r#"exec "$@""#);
+        let fixture =
+            ServerFixture::with_launcher(temp_dir, &[settings, &faults].concat(), r#"exec "$@""#);
         let faults = Self(file);
         assert_eq!(faults.get(LOADED), 1, "the server was not started with its faults");
-        (rig, faults)
+        (fixture, faults)
     }
 
     fn get(&self, word: u64) -> i64 {
@@ -76,12 +78,14 @@ impl Faults {
         self.set(WALL_AHEAD_MS, ms);
     }
 
-    /// From now on each sync takes this much longer, also one that is under way: none at all lets it go.
+    /// From now on each sync takes this much longer, also one that is under way: none at all lets
+    /// it go.
     pub fn slow_disk(&self, by: Duration) {
         self.set(SYNC_DELAY_MS, i64::try_from(by.as_millis()).expect("a short time"));
     }
 
-    /// From now on each sync returns only so long after it is done, also one that waits for that: what it wrote is on the disk, and nobody knows.
+    /// From now on each sync returns only so long after it is done, also one that waits for that:
+    /// what it wrote is on the disk, and nobody knows.
     pub fn linger(&self, after: Duration) {
         self.set(SYNC_LINGER_MS, i64::try_from(after.as_millis()).expect("a short time"));
     }
@@ -131,13 +135,14 @@ impl Faults {
         self.get(SYNCS_AFTER)
     }
 
-    /// Locks of files that were taken or given back so far: the store's files are read and written under them.
+    /// Locks of files that were taken or given back so far: the store's files are read and written
+    /// under them.
     pub fn locks(&self) -> i64 {
         self.get(LOCKS)
     }
 
-    /// What a power cut does to the store of a server that was killed: what was written to its log and not synced is gone.
-    /// How many bytes.
+    /// What a power cut does to the store of a server that was killed: what was written to its log
+    /// and not synced is gone. How many bytes.
     pub fn cut_power(&self, data_dir: &Path) -> u64 {
         let log = data_dir.join("doorbuster.sqlite3-wal");
         let Ok(file) = File::options().write(true).open(log) else { return 0 };

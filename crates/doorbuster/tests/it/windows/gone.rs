@@ -1,15 +1,15 @@
-//! A store whose files are taken away while the server runs: it ends with the reason, and sells nothing into files that nobody
-//! finds again; whatever was told is there when they are back.
+//! A store whose files are taken away while the server runs: it ends with the reason, and sells
+//! nothing into files that nobody finds again; whatever was told is there when they are back.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::client::Wish;
-use super::deal::May;
+use super::client::PurchaseSpec;
 use super::disk::expect_told;
-use super::rig::Rig;
-use super::storm::{self, Plan};
+use super::fixture::ServerFixture;
+use super::purchase_log::AllowedEvents;
+use super::random_load::{self, RandomLoad};
 
 /// A server whose store is gone ends within this, also if nobody buys.
 const END_WITHIN: Duration = Duration::from_secs(10);
@@ -25,62 +25,68 @@ fn carry(from: &Path, to: &Path) {
 
 /// It ended with the reason, which names this file.
 #[track_caller]
-fn expect_reason(rig: &mut Rig, file: &Path) {
-    assert_eq!(rig.ended(END_WITHIN), Some(1), "{}", rig.said());
-    let (said, reason) = (rig.said(), format!("{} cannot be found any more", file.display()));
-    assert!(said.contains(&format!("the store failed, so the server ended: {reason}")), "{said}");
+fn expect_reason(fixture: &mut ServerFixture, file: &Path) {
+    assert_eq!(fixture.wait_for_end(END_WITHIN), Some(1), "{}", fixture.stderr_text());
+    let (stderr_text, reason) =
+        (fixture.stderr_text(), format!("{} cannot be found any more", file.display()));
+    assert!(
+        stderr_text.contains(&format!("the store failed, so the server ended: {reason}")),
+        "{stderr_text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_is_moved_away_in_a_storm_ends_the_program_with_the_reason() {
-    let mut rig = Rig::start();
-    let away = rig.scratch.join("away");
+    let mut fixture = ServerFixture::start();
+    let away = fixture.temp_dir.join("away");
     std::fs::create_dir(&away).expect("a fresh name");
-    rig.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;
-    let plan = Plan::new(rig.address, "spring", 5, 16, May::default());
-    let storm = tokio::spawn(storm::run(plan.clone()));
-    rig.until("a storm", STORM_WITHIN, async || {
-        (plan.answered.load(Ordering::Relaxed) > 200).then_some(())
-    })
-    .await;
-    carry(rig.data_dir(), &away);
+    fixture.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;
+    let plan = RandomLoad::new(fixture.address, "spring", 5, 16, AllowedEvents::default());
+    let storm = tokio::spawn(random_load::run(plan.clone()));
+    fixture
+        .until("a storm", STORM_WITHIN, async || {
+            (plan.answered.load(Ordering::Relaxed) > 200).then_some(())
+        })
+        .await;
+    carry(fixture.data_dir(), &away);
     let record = tokio::time::timeout(STORM_WITHIN, storm)
         .await
         .expect("the server ends")
         .expect("no panic");
-    let file = rig.data_dir().join("doorbuster.sqlite3");
-    expect_reason(&mut rig, &file);
+    let file = fixture.data_dir().join("doorbuster.sqlite3");
+    expect_reason(&mut fixture, &file);
     assert!(!file.exists(), "nothing was begun in the place of what is gone");
-    carry(&away, rig.data_dir());
-    rig.restart();
-    expect_told(&rig, record).await;
+    carry(&away, fixture.data_dir());
+    fixture.restart();
+    expect_told(&fixture, record).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_at_rest_ends_as_well_when_its_directory_is_moved_away() {
-    let mut rig = Rig::start();
-    rig.open_sale("spring", &[("phone", 10, 10, 900)]).await;
-    let told = Wish::new("anna", "k", "spring", 1);
-    assert_eq!(rig.buy(&told).await.verdict(), "201");
-    let (away, file) = (rig.scratch.join("away"), rig.data_dir().join("doorbuster.sqlite3"));
-    std::fs::rename(rig.data_dir(), &away).expect("a fresh name");
-    expect_reason(&mut rig, &file);
-    std::fs::rename(&away, rig.data_dir()).expect("nothing is there");
-    rig.restart();
-    assert!(rig.buy(&told).await.is_replay());
-    rig.audit(None).await;
+    let mut fixture = ServerFixture::start();
+    fixture.open_sale("spring", &[("phone", 10, 10, 900)]).await;
+    let told = PurchaseSpec::new("anna", "k", "spring", 1);
+    assert_eq!(fixture.buy(&told).await.verdict(), "201");
+    let (away, file) =
+        (fixture.temp_dir.join("away"), fixture.data_dir().join("doorbuster.sqlite3"));
+    std::fs::rename(fixture.data_dir(), &away).expect("a fresh name");
+    expect_reason(&mut fixture, &file);
+    std::fs::rename(&away, fixture.data_dir()).expect("nothing is there");
+    fixture.restart();
+    assert!(fixture.buy(&told).await.is_replay());
+    fixture.audit(None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_whose_lock_is_gone_ends_with_the_reason() {
-    let mut rig = Rig::start();
-    rig.open_sale("spring", &[("phone", 10, 10, 900)]).await;
-    let told = Wish::new("anna", "k", "spring", 1);
-    assert_eq!(rig.buy(&told).await.verdict(), "201");
-    let lock = rig.data_dir().join("lock");
+    let mut fixture = ServerFixture::start();
+    fixture.open_sale("spring", &[("phone", 10, 10, 900)]).await;
+    let told = PurchaseSpec::new("anna", "k", "spring", 1);
+    assert_eq!(fixture.buy(&told).await.verdict(), "201");
+    let lock = fixture.data_dir().join("lock");
     std::fs::remove_file(&lock).expect("a server that runs holds it");
-    expect_reason(&mut rig, &lock);
-    rig.restart();
-    assert!(rig.buy(&told).await.is_replay());
-    rig.audit(None).await;
+    expect_reason(&mut fixture, &lock);
+    fixture.restart();
+    assert!(fixture.buy(&told).await.is_replay());
+    fixture.audit(None).await;
 }

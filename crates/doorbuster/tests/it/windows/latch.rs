@@ -1,12 +1,13 @@
-//! "Sold out" is never stuck: units that come back are for sale at once, and nobody is refused while units are free.
+//! "Sold out" is never stuck: units that come back are for sale at once, and nobody is refused
+//! while units are free.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Barrier;
 
-use super::client::Wish;
-use super::rig::Rig;
+use super::client::PurchaseSpec;
+use super::fixture::ServerFixture;
 use crate::watch::Watch;
 
 /// A hold that ended is `expired` within this.
@@ -16,80 +17,84 @@ const FOR_SALE_WITHIN: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_unit_that_was_cancelled_is_the_next_buyers() {
-    let rig = Rig::start();
-    rig.open_sale("spring", &[("phone", 2, 2, 900)]).await;
-    let mut owner = Wish::new("b0", "k", "spring", 2);
-    let mut order = rig.buy(&owner).await;
+    let fixture = ServerFixture::start();
+    fixture.open_sale("spring", &[("phone", 2, 2, 900)]).await;
+    let mut owner = PurchaseSpec::new("b0", "k", "spring", 2);
+    let mut order = fixture.buy(&owner).await;
     for number in 1..60 {
-        let next = Wish::new(&format!("b{number}"), "k", "spring", 2);
-        let refused = rig.buy(&next).await;
+        let next = PurchaseSpec::new(&format!("b{number}"), "k", "spring", 2);
+        let refused = fixture.buy(&next).await;
         assert_eq!(
             (&*refused.verdict(), &refused.json()["may_return"]),
             ("409 sold_out", &true.into()),
             "{refused}"
         );
-        let cancelled = rig.ask(&owner.order("POST", &order.id(), "/cancel")).await;
+        let cancelled = fixture.ask(&owner.order("POST", &order.id(), "/cancel")).await;
         assert_eq!(cancelled.status, 200, "{cancelled}");
-        // Whoever comes after the cancelling was told finds the units, wherever they are on their way.
-        order = rig.buy(&next).await;
+        // Whoever comes after the cancelling was told finds the units, wherever they are on their
+        // way.
+        order = fixture.buy(&next).await;
         assert_eq!(order.verdict(), "201", "round {number}: {order}");
         owner = next;
     }
-    rig.audit(None).await;
+    fixture.audit(None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stock_that_is_raised_is_for_sale_at_once() {
-    let rig = Rig::start();
-    rig.open_sale("spring", &[("phone", 1, 1, 900)]).await;
-    assert_eq!(rig.buy(&Wish::new("b0", "k", "spring", 1)).await.status, 201);
+    let fixture = ServerFixture::start();
+    fixture.open_sale("spring", &[("phone", 1, 1, 900)]).await;
+    assert_eq!(fixture.buy(&PurchaseSpec::new("b0", "k", "spring", 1)).await.status, 201);
     for number in 1..30 {
-        let next = Wish::new(&format!("b{number}"), "k", "spring", 1);
-        assert_eq!(rig.buy(&next).await.verdict(), "409 sold_out");
-        assert_eq!(rig.adjust("spring", &format!("a{number}"), 1).await.status, 200);
-        assert_eq!(rig.buy(&next).await.verdict(), "201", "round {number}");
+        let next = PurchaseSpec::new(&format!("b{number}"), "k", "spring", 1);
+        assert_eq!(fixture.buy(&next).await.verdict(), "409 sold_out");
+        assert_eq!(fixture.adjust("spring", &format!("a{number}"), 1).await.status, 200);
+        assert_eq!(fixture.buy(&next).await.verdict(), "201", "round {number}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale_within_their_times() {
-    let rig = Rig::start();
-    rig.open_sale("spring", &[("phone", 6, 2, 1)]).await;
+    let fixture = ServerFixture::start();
+    fixture.open_sale("spring", &[("phone", 6, 2, 1)]).await;
     let mut expired = Duration::ZERO;
     for wave in 0..2 {
         let mine: Vec<_> =
-            (0..3).map(|n| Wish::new(&format!("w{wave}-{n}"), "k", "spring", 2)).collect();
+            (0..3).map(|n| PurchaseSpec::new(&format!("w{wave}-{n}"), "k", "spring", 2)).collect();
         let mut ids = Vec::new();
-        for wish in &mine {
-            let bought = async || (rig.buy(wish).await.status == 201).then_some(());
-            rig.until("units that came back", FOR_SALE_WITHIN + Duration::from_secs(1), bought)
+        for spec in &mine {
+            let bought = async || (fixture.buy(spec).await.status == 201).then_some(());
+            fixture
+                .until("units that came back", FOR_SALE_WITHIN + Duration::from_secs(1), bought)
                 .await;
-            ids.push(rig.buy(wish).await.id());
+            ids.push(fixture.buy(spec).await.id());
         }
         let begun = Watch::start();
-        for (wish, id) in mine.iter().zip(&ids) {
+        for (spec, id) in mine.iter().zip(&ids) {
             let over = async || {
-                (rig.ask(&wish.order("GET", id, "")).await.json()["state"] == "expired")
+                (fixture.ask(&spec.order("GET", id, "")).await.json()["state"] == "expired")
                     .then_some(())
             };
-            rig.until("expired", EXPIRED_WITHIN + Duration::from_secs(1), over).await;
+            fixture.until("expired", EXPIRED_WITHIN + Duration::from_secs(1), over).await;
         }
         // From the end of the last of the holds on.
         expired = expired.max(begun.elapsed().saturating_sub(Duration::from_secs(1)));
     }
     assert!(expired < EXPIRED_WITHIN, "{expired:?}");
-    let next = Wish::new("next", "k", "spring", 2);
-    let bought = async || (rig.buy(&next).await.status == 201).then_some(());
-    rig.until("units that came back", FOR_SALE_WITHIN - expired, bought).await;
-    rig.audit(None).await;
+    let next = PurchaseSpec::new("next", "k", "spring", 2);
+    let bought = async || (fixture.buy(&next).await.status == 201).then_some(());
+    fixture.until("units that came back", FOR_SALE_WITHIN - expired, bought).await;
+    fixture.audit(None).await;
 }
 
-/// Buys, asking again while others hold what there is, and gives it back, at the earliest when everybody has `asked` once. How often it was refused.
-async fn have_it_once(rig: Arc<Rig>, asked: Arc<Barrier>, number: usize) -> usize {
-    let (wish, mut wire) = (Wish::new(&format!("b{number}"), "k", "spring", 1), rig.wire().await);
+/// Buys, asking again while others hold what there is, and gives it back, at the earliest when
+/// everybody has `asked` once. How often it was refused.
+async fn have_it_once(fixture: Arc<ServerFixture>, asked: Arc<Barrier>, number: usize) -> usize {
+    let (spec, mut wire) =
+        (PurchaseSpec::new(&format!("b{number}"), "k", "spring", 1), fixture.wire().await);
     let begun = Watch::start();
     for refused in 0.. {
-        let reply = wire.ask(&wish.bytes()).await.expect("an answer");
+        let reply = wire.ask(&spec.bytes()).await.expect("an answer");
         if refused == 0 {
             tokio::time::timeout(Duration::from_secs(60), asked.wait())
                 .await
@@ -98,7 +103,7 @@ async fn have_it_once(rig: Arc<Rig>, asked: Arc<Barrier>, number: usize) -> usiz
         match &*reply.verdict() {
             "201" => {
                 let cancelled =
-                    wire.ask(&wish.order("POST", &reply.id(), "/cancel")).await.expect("an answer");
+                    wire.ask(&spec.order("POST", &reply.id(), "/cancel")).await.expect("an answer");
                 assert_eq!(cancelled.status, 200, "{cancelled}");
                 return refused;
             }
@@ -116,23 +121,29 @@ async fn have_it_once(rig: Arc<Rig>, asked: Arc<Barrier>, number: usize) -> usiz
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_that_passes_few_units_on_serves_everybody() {
-    let rig = Arc::new(Rig::start());
-    rig.open_sale("spring", &[("phone", 3, 1, 900)]).await;
+    let fixture = Arc::new(ServerFixture::start());
+    fixture.open_sale("spring", &[("phone", 3, 1, 900)]).await;
     let asked = Arc::new(Barrier::new(100));
     let crowd: Vec<_> =
-        (0..100).map(|n| tokio::spawn(have_it_once(rig.clone(), asked.clone(), n))).collect();
+        (0..100).map(|n| tokio::spawn(have_it_once(fixture.clone(), asked.clone(), n))).collect();
     let mut refused = 0;
     for one in crowd {
         refused += one.await.expect("everybody has it once");
     }
     assert!(refused >= 97, "three units went to more than three: {refused} refusals");
-    assert_eq!(rig.stock("spring").await.free(), 3);
+    assert_eq!(fixture.stock("spring").await.free(), 3);
     for number in 0..3 {
         assert_eq!(
-            rig.buy(&Wish::new(&format!("late{number}"), "k", "spring", 1)).await.verdict(),
+            fixture
+                .buy(&PurchaseSpec::new(&format!("late{number}"), "k", "spring", 1))
+                .await
+                .verdict(),
             "201"
         );
     }
-    assert_eq!(rig.buy(&Wish::new("late", "k", "spring", 1)).await.verdict(), "409 sold_out");
-    rig.audit(None).await;
+    assert_eq!(
+        fixture.buy(&PurchaseSpec::new("late", "k", "spring", 1)).await.verdict(),
+        "409 sold_out"
+    );
+    fixture.audit(None).await;
 }

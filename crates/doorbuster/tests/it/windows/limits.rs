@@ -1,19 +1,20 @@
-//! The buyer's limit, and orders that are cancelled and expire at the same instant: each ends once, its units and its
-//! share of the limit come back once.
+//! The buyer's limit, and orders that are cancelled and expire at the same instant: each ends once,
+//! its units and its share of the limit come back once.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use super::client::{Reply, Wire, Wish};
+use super::client::{PurchaseSpec, Reply, Wire};
+use super::fixture::{ServerFixture, operator};
 use super::requests::at_once;
-use super::rig::{Rig, operator};
 
 /// How long an order is held here, in seconds.
 const HOLD_SECS: u32 = 2;
 /// Buyers in a race between cancelling and expiring.
 const BUYERS: usize = 48;
-/// Races at most: each next one lasts twice as long as the one before, as on a slow machine all may come after the end of their holds.
+/// Races at most: each next one lasts twice as long as the one before, as on a slow machine all may
+/// come after the end of their holds.
 const RACES_MAX: u32 = 4;
 /// Orders that end each way, and limits that are looked at, at least.
 const ENDS_MIN: usize = 3;
@@ -41,26 +42,32 @@ fn count(replies: &[Reply], verdict: &str) -> usize {
 
 /// What one buyer saw of the race.
 struct Raced {
-    wish: Wish,
+    spec: PurchaseSpec,
     told: Vec<Reply>,
     id: String,
-    /// Answers to three wishes of one unit, once the first order had ended; none if the second had ended meanwhile.
+    /// Answers to three wishes of one unit, once the first order had ended; none if the second had
+    /// ended meanwhile.
     after: Vec<Reply>,
 }
 
-/// Two orders of two units are the limit. The first is cancelled when it expires; then two more units can be had, not three.
-async fn race(rig: &Rig, round: u32, number: usize) -> Raced {
+/// Two orders of two units are the limit. The first is cancelled when it expires; then two more
+/// units can be had, not three.
+async fn race(fixture: &ServerFixture, round: u32, number: usize) -> Raced {
     let buyer = format!("b{round}-{number}");
-    let (first, second) =
-        (Wish::new(&buyer, "k1", "spring", 2), Wish::new(&buyer, "k2", "spring", 2));
-    let mut wires: Vec<Wire> = vec![rig.wire().await, rig.wire().await, rig.wire().await];
+    let (first, second) = (
+        PurchaseSpec::new(&buyer, "k1", "spring", 2),
+        PurchaseSpec::new(&buyer, "k2", "spring", 2),
+    );
+    let mut wires: Vec<Wire> =
+        vec![fixture.wire().await, fixture.wire().await, fixture.wire().await];
     let order = wires[0].ask(&first.bytes()).await.expect("an answer");
     assert_eq!(order.verdict(), "201", "{order}");
     let due = instant(&order.json(), "pay_by");
     sleep_until(due - 600).await;
     let other = wires[0].ask(&second.bytes()).await.expect("an answer");
     assert_eq!(other.verdict(), "201", "{other}");
-    // Some a little before the hold ends, some a little after it; each twice at once, by the buyer and by the operator.
+    // Some a little before the hold ends, some a little after it; each twice at once, by the buyer
+    // and by the operator.
     let cancel = first.order("POST", &order.id(), "/cancel");
     let cancel_too = operator("POST", &format!("/v1/admin/orders/{}/cancel", order.id()), "", None);
     let offset = i64::try_from(number % 16).expect("small") * 12 - 40;
@@ -71,13 +78,16 @@ async fn race(rig: &Rig, round: u32, number: usize) -> Raced {
     let mut after = Vec::new();
     for key in ["k3", "k4", "k5"] {
         after.push(
-            wires[2].ask(&Wish::new(&buyer, key, "spring", 1).bytes()).await.expect("an answer"),
+            wires[2]
+                .ask(&PurchaseSpec::new(&buyer, key, "spring", 1).bytes())
+                .await
+                .expect("an answer"),
         );
     }
     if now_ms() > instant(&other.json(), "pay_by") {
         after.clear();
     }
-    Raced { id: order.id(), wish: first, told, after }
+    Raced { id: order.id(), spec: first, told, after }
 }
 
 /// How orders ended, and at how many of their buyers' limits was looked.
@@ -94,8 +104,8 @@ impl Seen {
     }
 
     /// Everybody was told the same end, and the share of the limit came back once.
-    async fn judge(&mut self, rig: &Rig, Raced { wish, told, id, after }: Raced) {
-        let end = rig.ask(&wish.order("GET", &id, "")).await.json();
+    async fn judge(&mut self, fixture: &ServerFixture, Raced { spec, told, id, after }: Raced) {
+        let end = fixture.ask(&spec.order("GET", &id, "")).await.json();
         let expected = match end["state"].as_str() {
             Some("cancelled") => "200",
             Some("expired") => "409 wrong_state",
@@ -115,7 +125,7 @@ impl Seen {
                 verdicts,
                 ["201", "201", "409 limit_reached"],
                 "the share of {} comes back once",
-                wish.buyer
+                spec.buyer
             );
             self.checked += 1;
         }
@@ -124,16 +134,16 @@ impl Seen {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_that_is_cancelled_when_it_expires_ends_once() {
-    let rig = std::sync::Arc::new(Rig::start());
-    rig.open_sale("spring", &[("phone", 1_000, 4, HOLD_SECS)]).await;
+    let fixture = std::sync::Arc::new(ServerFixture::start());
+    fixture.open_sale("spring", &[("phone", 1_000, 4, HOLD_SECS)]).await;
     let mut seen = Seen::default();
     for round in 0..RACES_MAX {
-        let racing: Vec<_> = (0..BUYERS).map(|n| (rig.clone(), n)).collect();
+        let racing: Vec<_> = (0..BUYERS).map(|n| (fixture.clone(), n)).collect();
         let racing = racing
             .into_iter()
-            .map(|(rig, n)| tokio::spawn(async move { race(&rig, round, n).await }));
+            .map(|(fixture, n)| tokio::spawn(async move { race(&fixture, round, n).await }));
         for raced in racing.collect::<Vec<_>>() {
-            seen.judge(&rig, raced.await.expect("no panic")).await;
+            seen.judge(&fixture, raced.await.expect("no panic")).await;
         }
         println!("{seen:?}");
         if seen.is_enough() {
@@ -141,18 +151,19 @@ async fn an_order_that_is_cancelled_when_it_expires_ends_once() {
         }
     }
     assert!(seen.is_enough(), "the machine is too slow for this test: {seen:?}");
-    rig.audit(None).await;
-    let all_ended = async || (rig.stock("spring").await.held == 0).then_some(());
-    rig.until("every hold has ended", Duration::from_secs(u64::from(HOLD_SECS) + 4), all_ended)
+    fixture.audit(None).await;
+    let all_ended = async || (fixture.stock("spring").await.held == 0).then_some(());
+    fixture
+        .until("every hold has ended", Duration::from_secs(u64::from(HOLD_SECS) + 4), all_ended)
         .await;
-    assert_eq!(rig.stock("spring").await.free(), 1_000);
-    rig.audit(None).await;
+    assert_eq!(fixture.stock("spring").await.free(), 1_000);
+    fixture.audit(None).await;
 }
 
 /// Asks for `units` under 40 keys at once; the ids of what it got.
-async fn crowd_of_one(rig: &Rig, round: usize, units: u32) -> Vec<String> {
-    let wish = |n| Wish::new("anna", &format!("r{round}-{n}"), "spring", units);
-    let replies = at_once(rig, (0..40).map(|n| wish(n).bytes()).collect()).await;
+async fn crowd_of_one(fixture: &ServerFixture, round: usize, units: u32) -> Vec<String> {
+    let spec = |n| PurchaseSpec::new("anna", &format!("r{round}-{n}"), "spring", units);
+    let replies = at_once(fixture, (0..40).map(|n| spec(n).bytes()).collect()).await;
     let got = count(&replies, "201");
     assert_eq!(
         count(&replies, "409 limit_reached"),
@@ -165,42 +176,42 @@ async fn crowd_of_one(rig: &Rig, round: usize, units: u32) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_limit_holds_for_a_crowd_of_one_whatever_is_cancelled_or_forgotten() {
-    let mut rig = Rig::start();
-    rig.open_sale("spring", &[("phone", 1_000, 5, 900)]).await;
-    let me = Wish::new("anna", "k", "spring", 1);
+    let mut fixture = ServerFixture::start();
+    fixture.open_sale("spring", &[("phone", 1_000, 5, 900)]).await;
+    let me = PurchaseSpec::new("anna", "k", "spring", 1);
     for round in 0..4 {
         let units = if round % 2 == 0 { 1 } else { 2 };
-        let ids = crowd_of_one(&rig, round, units).await;
+        let ids = crowd_of_one(&fixture, round, units).await;
         assert_eq!(ids.len(), if units == 1 { 5 } else { 2 }, "round {round}");
         if round == 1 {
             // The slot forgets everything, the truth does not.
-            rig.kill();
-            rig.restart();
-            assert_eq!(crowd_of_one(&rig, 100, 2).await.len(), 0);
-            let one = crowd_of_one(&rig, 101, 1).await;
+            fixture.kill();
+            fixture.restart();
+            assert_eq!(crowd_of_one(&fixture, 100, 2).await.len(), 0);
+            let one = crowd_of_one(&fixture, 101, 1).await;
             assert_eq!(one.len(), 1, "one unit of five was left");
-            assert_eq!(rig.ask(&me.order("POST", &one[0], "/cancel")).await.status, 200);
+            assert_eq!(fixture.ask(&me.order("POST", &one[0], "/cancel")).await.status, 200);
         }
         // Each is cancelled four times at once: its share comes back once.
         let cancels = ids.iter().flat_map(|id| vec![me.order("POST", id, "/cancel"); 4]).collect();
-        assert!(at_once(&rig, cancels).await.iter().all(|reply| reply.status == 200));
-        rig.audit(None).await;
+        assert!(at_once(&fixture, cancels).await.iter().all(|reply| reply.status == 200));
+        fixture.audit(None).await;
     }
-    assert_eq!(crowd_of_one(&rig, 200, 1).await.len(), 5);
-    assert_eq!(rig.stock("spring").await.held, 5);
+    assert_eq!(crowd_of_one(&fixture, 200, 1).await.len(), 5);
+    assert_eq!(fixture.stock("spring").await.held, 5);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_cancels_may_buy_again_at_once() {
-    let rig = Rig::start();
-    rig.open_sale("spring", &[("phone", 1_000, 1, 900)]).await;
-    let mut wire = rig.wire().await;
+    let fixture = ServerFixture::start();
+    fixture.open_sale("spring", &[("phone", 1_000, 1, 900)]).await;
+    let mut wire = fixture.wire().await;
     for number in 0..100 {
-        let wish = Wish::new("anna", &format!("k{number}"), "spring", 1);
-        let order = wire.ask(&wish.bytes()).await.expect("an answer");
+        let spec = PurchaseSpec::new("anna", &format!("k{number}"), "spring", 1);
+        let order = wire.ask(&spec.bytes()).await.expect("an answer");
         assert_eq!(order.verdict(), "201", "after {number} orders that were cancelled: {order}");
         let cancelled =
-            wire.ask(&wish.order("POST", &order.id(), "/cancel")).await.expect("an answer");
+            wire.ask(&spec.order("POST", &order.id(), "/cancel")).await.expect("an answer");
         assert_eq!(cancelled.status, 200, "{cancelled}");
     }
 }

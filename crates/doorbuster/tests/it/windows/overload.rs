@@ -1,14 +1,14 @@
-//! More than the server can take: whoever is too many hears so at once, whoever is inside is served as before, and
-//! memory does not grow with the crowd.
+//! More than the server can take: whoever is too many hears so at once, whoever is inside is served
+//! as before, and memory does not grow with the crowd.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::client::{Wire, Wish};
-use super::faults::Faults;
-use super::pulse::{Pulse, Served, TIMES_MAX};
-use super::rig::Rig;
+use super::buyer_probe::{BuyerProbe, ServiceQuality, TIMES_MAX};
+use super::client::{PurchaseSpec, Wire};
+use super::faults::MachineFaults;
+use super::fixture::ServerFixture;
 
 /// Connections that the server takes.
 const PLACES: usize = 40;
@@ -28,13 +28,15 @@ const IMPATIENT: usize = 64;
 /// Of those that were refused, one worker hears so many again in a second.
 const HEARD_AGAIN_PER_SEC: f64 = 5_000.0;
 
-/// Refusals, and acceptances, whose cost is compared: many, as the kernel counts processor time in hundredths of a second.
+/// Refusals, and acceptances, whose cost is compared: many, as the kernel counts processor time in
+/// hundredths of a second.
 const REFUSED: usize = 10_000;
 /// See [`REFUSED`].
 const ACCEPTED: u64 = 4_000;
 /// Orders that were accepted are on the disk within this, on a slow machine too.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
-/// Nobody waits for a commit: many orders share one, as in a crowd, and an acceptance is as cheap as it can be.
+/// Nobody waits for a commit: many orders share one, as in a crowd, and an acceptance is as cheap
+/// as it can be.
 const ASYNC: &str = "Prefer: respond-async\r\n";
 
 /// What those outside met.
@@ -49,12 +51,12 @@ struct Outside {
 }
 
 /// Comes again and again, each time over a connection of its own.
-async fn come(rig: Arc<Rig>, name: String, stop: Arc<AtomicBool>) -> Outside {
+async fn come(fixture: Arc<ServerFixture>, name: String, stop: Arc<AtomicBool>) -> Outside {
     let mut met = Outside::default();
-    let wish = Wish::new(&name, "k", "spring", 1).item("gone").bytes();
+    let spec = PurchaseSpec::new(&name, "k", "spring", 1).item("gone").bytes();
     while !stop.load(Ordering::Relaxed) {
-        let Ok(mut wire) = Wire::connect(rig.address).await else { continue };
-        match wire.ask(&wish).await {
+        let Ok(mut wire) = Wire::connect(fixture.address).await else { continue };
+        match wire.ask(&spec).await {
             Ok(reply) => match &*reply.verdict() {
                 "409 sold_out" => met.served += 1,
                 "503 overloaded" => {
@@ -75,21 +77,21 @@ async fn come(rig: Arc<Rig>, name: String, stop: Arc<AtomicBool>) -> Outside {
 async fn five_times_the_crowd_is_sent_away_and_whoever_is_inside_is_served() {
     let places = PLACES.to_string();
     let settings = [("DOORBUSTER_WORKERS", "1"), ("DOORBUSTER_LIMITS__CONNECTIONS", &places)];
-    let rig = Arc::new(Rig::with(&settings));
-    rig.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
-    let mut pulse = Pulse::enter(&rig, "spring", INSIDE).await;
-    pulse.beat(Duration::from_millis(500)).await;
-    let (before, cost_before) = measured(&rig, &mut pulse).await;
-    let memory = rig.resident_kib();
+    let fixture = Arc::new(ServerFixture::with(&settings));
+    fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
+    let mut buyer_probe = BuyerProbe::open(&fixture, "spring", INSIDE).await;
+    buyer_probe.measure(Duration::from_millis(500)).await;
+    let (before, cost_before) = measured(&fixture, &mut buyer_probe).await;
+    let memory = fixture.resident_kib();
     let stop = Arc::new(AtomicBool::new(false));
     let crowd: Vec<_> = (0..5 * PLACES)
-        .map(|n| tokio::spawn(come(rig.clone(), format!("o{n}"), stop.clone())))
+        .map(|n| tokio::spawn(come(fixture.clone(), format!("o{n}"), stop.clone())))
         .collect();
-    let busy = rig.busy();
-    let is_well = |now: &Served| now.answers * 10 > before.answers;
-    let (answers, meanwhile) = pulse.beat_until(WAVE, is_well).await;
-    let cost = rig.busy() - busy;
-    let grown = rig.resident_kib().saturating_sub(memory);
+    let busy = fixture.cpu_time();
+    let is_well = |now: &ServiceQuality| now.answers * 10 > before.answers;
+    let (answers, meanwhile) = buyer_probe.measure_until(WAVE, is_well).await;
+    let cost = fixture.cpu_time() - busy;
+    let grown = fixture.resident_kib().saturating_sub(memory);
     stop.store(true, Ordering::Relaxed);
     let mut met = Outside::default();
     for one in crowd {
@@ -102,9 +104,10 @@ async fn five_times_the_crowd_is_sent_away_and_whoever_is_inside_is_served() {
         };
     }
     // Once more without them: the machine may have become slower meanwhile.
-    let (after, cost_after) = measured(&rig, &mut pulse).await;
+    let (after, cost_after) = measured(&fixture, &mut buyer_probe).await;
     println!(
-        "{before:?} {cost_before:?}, meanwhile {meanwhile:?} {cost:?}, {met:?}, {grown} KiB, {after:?} {cost_after:?}"
+        "{before:?} {cost_before:?}, meanwhile {meanwhile:?} {cost:?}, {met:?}, {grown} KiB, \
+         {after:?} {cost_after:?}"
     );
     assert!(met.told > 5 * PLACES, "the server was not too small: {met:?}");
     assert!(met.closed * 10 < met.told, "hardly anybody is sent away without a word: {met:?}");
@@ -120,35 +123,39 @@ async fn five_times_the_crowd_is_sent_away_and_whoever_is_inside_is_served() {
     assert!(is_well(&meanwhile), "{before:?}, meanwhile {meanwhile:?}");
     assert!(grown < GROWTH_KIB_MAX, "{grown} KiB");
     // The crowd goes, and there is room again at once.
-    let late = Wish::new("late", "k", "spring", 1);
-    let bought = async || (rig.buy(&late).await.verdict() == "201").then_some(());
-    rig.until("there is room", ROOM_WITHIN, bought).await;
-    rig.audit(None).await;
+    let late = PurchaseSpec::new("late", "k", "spring", 1);
+    let bought = async || (fixture.buy(&late).await.verdict() == "201").then_some(());
+    fixture.until("there is room", ROOM_WITHIN, bought).await;
+    fixture.audit(None).await;
 }
 
 /// How those inside are served for a while, and what processor time the server needs for it.
-async fn measured(rig: &Rig, pulse: &mut Pulse) -> (Served, Duration) {
-    let busy = rig.busy();
-    let served = pulse.beat(WAVE).await;
-    (served, rig.busy() - busy)
+async fn measured(
+    fixture: &ServerFixture,
+    buyer_probe: &mut BuyerProbe,
+) -> (ServiceQuality, Duration) {
+    let busy = fixture.cpu_time();
+    let served = buyer_probe.measure(WAVE).await;
+    (served, fixture.cpu_time() - busy)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_times_the_requests_at_once_are_all_answered_and_cost_no_more() {
-    let rig = Rig::with(&[("DOORBUSTER_WORKERS", "1")]);
-    rig.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
-    let mut few = Pulse::enter(&rig, "spring", 100).await;
-    few.beat(Duration::from_millis(500)).await;
-    let memory = rig.resident_kib();
-    let mut many = Pulse::enter(&rig, "spring", 500).await;
-    many.beat(Duration::from_millis(500)).await;
+    let fixture = ServerFixture::with(&[("DOORBUSTER_WORKERS", "1")]);
+    fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
+    let mut few = BuyerProbe::open(&fixture, "spring", 100).await;
+    few.measure(Duration::from_millis(500)).await;
+    let memory = fixture.resident_kib();
+    let mut many = BuyerProbe::open(&fixture, "spring", 500).await;
+    many.measure(Duration::from_millis(500)).await;
     let mut told = Vec::new();
-    let each = |(served, cost): (Served, Duration)| cost.as_secs_f64() / served.answers as f64;
+    let each =
+        |(served, cost): (ServiceQuality, Duration)| cost.as_secs_f64() / served.answers as f64;
     // A machine may become slower between the two; what the server does wrong stays.
     let grown = loop {
-        let before = measured(&rig, &mut few).await;
-        let (meanwhile, cost) = measured(&rig, &mut many).await;
-        let grown = rig.resident_kib().saturating_sub(memory);
+        let before = measured(&fixture, &mut few).await;
+        let (meanwhile, cost) = measured(&fixture, &mut many).await;
+        let grown = fixture.resident_kib().saturating_sub(memory);
         println!("{before:?}, meanwhile {meanwhile:?} {cost:?}, {grown} KiB");
         assert!(
             meanwhile.later * 100 < meanwhile.answers,
@@ -162,12 +169,18 @@ async fn five_times_the_requests_at_once_are_all_answered_and_cost_no_more() {
         assert!(told.len() < TIMES_MAX, "{told:?}");
     };
     assert!(grown < GROWTH_KIB_MAX, "{grown} KiB");
-    rig.audit(None).await;
+    fixture.audit(None).await;
 }
 
-/// The server's processor time for each of these requests, which are sent one after another over one connection, until so many units are held.
-async fn cost_each(rig: &Rig, requests: &[Vec<u8>], expected: &str, held: u64) -> f64 {
-    let (mut wire, busy) = (rig.wire().await, rig.busy());
+/// The server's processor time for each of these requests, which are sent one after another over
+/// one connection, until so many units are held.
+async fn cost_each(
+    fixture: &ServerFixture,
+    requests: &[Vec<u8>],
+    expected: &str,
+    held: u64,
+) -> f64 {
+    let (mut wire, busy) = (fixture.wire().await, fixture.cpu_time());
     for request in requests {
         loop {
             let reply = wire.ask(request).await.expect("the connection is kept");
@@ -179,27 +192,27 @@ async fn cost_each(rig: &Rig, requests: &[Vec<u8>], expected: &str, held: u64) -
             }
         }
     }
-    let settled = async || (rig.stock("spring").await.held == held).then_some(());
-    rig.until("everything that was accepted is settled", SETTLED_WITHIN, settled).await;
-    (rig.busy() - busy).as_secs_f64() / requests.len() as f64
+    let settled = async || (fixture.stock("spring").await.held == held).then_some(());
+    fixture.until("everything that was accepted is settled", SETTLED_WITHIN, settled).await;
+    (fixture.cpu_time() - busy).as_secs_f64() / requests.len() as f64
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_over_a_kept_connection_costs_less_than_an_acceptance() {
-    let rig = Rig::with(&[("DOORBUSTER_WORKERS", "1")]);
-    rig.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
+    let fixture = ServerFixture::with(&[("DOORBUSTER_WORKERS", "1")]);
+    fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
     // The same buyer for both: whom a token names costs the same.
-    let wish = Wish::new("anna", "k", "spring", 1);
-    let refused = vec![wish.clone().item("gone").with(ASYNC); REFUSED];
+    let spec = PurchaseSpec::new("anna", "k", "spring", 1);
+    let refused = vec![spec.clone().item("gone").with(ASYNC); REFUSED];
     let (mut held, mut told) = (0, Vec::new());
     // Other work on the machine comes and goes; what the server does wrong stays.
     loop {
         let accepted: Vec<_> = (held..held + ACCEPTED)
-            .map(|number| wish.key(&format!("k{number}")).with(ASYNC))
+            .map(|number| spec.key(&format!("k{number}")).with(ASYNC))
             .collect();
         held += ACCEPTED;
-        let acceptance = cost_each(&rig, &accepted, "202", held).await;
-        let refusal = cost_each(&rig, &refused, "409 sold_out", held).await;
+        let acceptance = cost_each(&fixture, &accepted, "202", held).await;
+        let refusal = cost_each(&fixture, &refused, "409 sold_out", held).await;
         told.push(format!("a refusal costs {refusal} s, an acceptance {acceptance} s"));
         println!("{told:?}");
         if refusal < acceptance {
@@ -207,32 +220,32 @@ async fn a_refusal_over_a_kept_connection_costs_less_than_an_acceptance() {
         }
         assert!(told.len() < TIMES_MAX, "{told:?}");
     }
-    rig.audit(None).await;
+    fixture.audit(None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_asks_again_at_once_is_heard_in_turn() {
-    let (rig, faults) = Faults::rig(&[("DOORBUSTER_WORKERS", "1")]);
-    rig.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900)]).await;
+    let (fixture, faults) = MachineFaults::fixture(&[("DOORBUSTER_WORKERS", "1")]);
+    fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900)]).await;
     // Tickets are cut and none is settled, until the oldest has waited for too long.
     faults.slow_disk(Duration::from_secs(60));
-    let wish = |buyer: &str, key: u64| {
-        Wish::new(buyer, &format!("k{key}"), "spring", 1).with("Prefer: respond-async\r\n")
+    let spec = |buyer: &str, key: u64| {
+        PurchaseSpec::new(buyer, &format!("k{key}"), "spring", 1).with("Prefer: respond-async\r\n")
     };
     let full = AtomicU64::new(0);
     let overloaded = async || {
-        let told = rig.ask(&wish("first", full.fetch_add(1, Ordering::Relaxed))).await;
+        let told = fixture.ask(&spec("first", full.fetch_add(1, Ordering::Relaxed))).await;
         (told.verdict() == "503 overloaded").then_some(())
     };
-    rig.until("the queue takes nothing more", Duration::from_secs(8), overloaded).await;
+    fixture.until("the queue takes nothing more", Duration::from_secs(8), overloaded).await;
     let asked = Instant::now();
     let mut impatient = Vec::new();
     for number in 0..IMPATIENT {
-        let (mut wire, wish) = (rig.wire().await, wish(&format!("b{number}"), 0));
+        let (mut wire, spec) = (fixture.wire().await, spec(&format!("b{number}"), 0));
         impatient.push(tokio::spawn(async move {
             let mut told = 0;
             while asked.elapsed() < WAVE {
-                assert_eq!(wire.ask(&wish).await.expect("an answer").verdict(), "503 overloaded");
+                assert_eq!(wire.ask(&spec).await.expect("an answer").verdict(), "503 overloaded");
                 told += 1;
             }
             told
@@ -246,5 +259,5 @@ async fn whoever_asks_again_at_once_is_heard_in_turn() {
     assert!(f64::from(told) <= most * 1.05, "{told} refusals, and no more than {most} were due");
     assert!(told as usize > IMPATIENT, "nobody was heard again");
     faults.slow_disk(Duration::ZERO);
-    rig.audit(None).await;
+    fixture.audit(None).await;
 }

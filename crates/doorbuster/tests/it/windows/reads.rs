@@ -4,30 +4,32 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::client::{Wish, request, signed_in};
-use super::faults::Faults;
-use super::rig::Rig;
+use super::client::{PurchaseSpec, request, signed_in};
+use super::faults::MachineFaults;
+use super::fixture::ServerFixture;
 
 /// Requests of each kind.
 const ASKED: usize = 600;
 /// How long the server is watched that is asked nothing.
 const AT_REST: Duration = Duration::from_secs(2);
 
-/// Locks in a second that may be the server's own, also where a halt of the machine let few be seen.
+/// Locks in a second that may be the server's own, also where a halt of the machine let few be
+/// seen.
 const LEAST: f64 = 40.0;
 
 /// The request of this number.
 type Ask<'a> = &'a dyn Fn(usize) -> Vec<u8>;
 
-/// Asks for this again and again over one connection: how many locks of files were taken meanwhile, and how long it took.
+/// Asks for this again and again over one connection: how many locks of files were taken meanwhile,
+/// and how long it took.
 async fn locks(
-    rig: &Rig,
-    faults: &Faults,
+    fixture: &ServerFixture,
+    faults: &MachineFaults,
     asked: usize,
     request: impl Fn(usize) -> Vec<u8>,
     verdict: &str,
 ) -> (i64, Duration) {
-    let mut wire = rig.wire().await;
+    let mut wire = fixture.wire().await;
     let (before, begun) = (faults.locks(), Instant::now());
     for number in 0..asked {
         let reply = wire.ask(&request(number)).await.expect("an answer");
@@ -36,32 +38,34 @@ async fn locks(
     (faults.locks() - before, begun.elapsed())
 }
 
-/// Sales in which a crowd is refused for every other reason than that all is sold: not open yet, paused, over, the limit of an order, the limit of asking.
-async fn open_sales_that_refuse(rig: &Rig) {
+/// Sales in which a crowd is refused for every other reason than that all is sold: not open yet,
+/// paused, over, the limit of an order, the limit of asking.
+async fn open_sales_that_refuse(fixture: &ServerFixture) {
     for sale in ["paused", "over", "mine", "strict"] {
-        rig.open_sale(sale, &[("phone", 9, 1, 900)]).await;
+        fixture.open_sale(sale, &[("phone", 9, 1, 900)]).await;
     }
     let item = json!({"id": "phone", "title": "Phone", "price": {"amount_minor": 10, "currency": "CNY"}, "stock": 9});
     let body = json!({"id": "later", "title": "Later", "starts_at": "2099-01-01T00:00:00.000Z", "items": [item],
                       "front_door": {"limits": {"buyer": null, "ip": null, "interface": null}}});
-    let made = rig.admin("POST", "/v1/admin/sales", Some(&body)).await;
+    let made = fixture.admin("POST", "/v1/admin/sales", Some(&body)).await;
     assert_eq!(made.status, 201, "{made}");
-    rig.step("later", "schedule").await;
-    rig.step("paused", "pause").await;
-    rig.step("over", "close").await;
-    assert_eq!(rig.buy(&Wish::new("anna", "mine", "mine", 1)).await.verdict(), "201");
-    // After a pause the slot knows nothing of the buyer. The first press is for the store to judge, and to remember.
-    rig.step("mine", "pause").await;
-    rig.step("mine", "resume").await;
-    let press = Wish::new("anna", "first", "mine", 1);
+    fixture.step("later", "schedule").await;
+    fixture.step("paused", "pause").await;
+    fixture.step("over", "close").await;
+    assert_eq!(fixture.buy(&PurchaseSpec::new("anna", "mine", "mine", 1)).await.verdict(), "201");
+    // After a pause the slot knows nothing of the buyer. The first press is for the store to judge,
+    // and to remember.
+    fixture.step("mine", "pause").await;
+    fixture.step("mine", "resume").await;
+    let press = PurchaseSpec::new("anna", "first", "mine", 1);
     let is_refused =
-        async || (rig.buy(&press).await.verdict() == "409 limit_reached").then_some(());
-    rig.until("the limit is known", Duration::from_secs(60), is_refused).await;
+        async || (fixture.buy(&press).await.verdict() == "409 limit_reached").then_some(());
+    fixture.until("the limit is known", Duration::from_secs(60), is_refused).await;
     let limits = json!({"front_door": {"limits": {"buyer": {"burst": 1, "per_minute": 1}}}});
-    let limited = rig.admin("PATCH", "/v1/admin/sales/strict", Some(&limits)).await;
+    let limited = fixture.admin("PATCH", "/v1/admin/sales/strict", Some(&limits)).await;
     assert_eq!(limited.status, 200, "{limited}");
     assert_eq!(
-        rig.buy(&Wish::new("anna", "strict", "strict", 1)).await.verdict(),
+        fixture.buy(&PurchaseSpec::new("anna", "strict", "strict", 1)).await.verdict(),
         "201",
         "the one of its minute"
     );
@@ -69,21 +73,21 @@ async fn open_sales_that_refuse(rig: &Rig) {
 
 /// What the server does by itself, told from what it reads for those who ask.
 struct Watched {
-    rig: Rig,
-    faults: Faults,
+    fixture: ServerFixture,
+    faults: MachineFaults,
     /// Locks in a second while nobody asks for anything.
     at_rest: f64,
 }
 
 impl Watched {
     /// Watches a server at rest, and sees what reading costs.
-    async fn new(rig: Rig, faults: Faults) -> Self {
+    async fn new(fixture: ServerFixture, faults: MachineFaults) -> Self {
         let before = faults.locks();
         tokio::time::sleep(AT_REST).await;
         let at_rest = ((faults.locks() - before) as f64 / AT_REST.as_secs_f64()).max(LEAST);
-        let this = Self { rig, faults, at_rest };
+        let this = Self { fixture, faults, at_rest };
         let mine = |_: usize| request("GET", "/v1/orders", &signed_in("anna"), None);
-        let (reads, took) = locks(&this.rig, &this.faults, ASKED, mine, "200").await;
+        let (reads, took) = locks(&this.fixture, &this.faults, ASKED, mine, "200").await;
         assert!(
             reads as f64 - this.by_itself(took) > ASKED as f64,
             "reading a list of orders is seen: {reads}"
@@ -91,7 +95,8 @@ impl Watched {
         this
     }
 
-    /// What the server does by itself in this time, and as much again as it may do more of while it is asked.
+    /// What the server does by itself in this time, and as much again as it may do more of while it
+    /// is asked.
     fn by_itself(&self, took: Duration) -> f64 {
         2.0 * self.at_rest * took.as_secs_f64() + 60.0
     }
@@ -99,7 +104,7 @@ impl Watched {
     /// Each of these is answered so, again and again, and nothing is read for it.
     async fn read_nothing(&self, kinds: &[(&str, Ask<'_>, &str)]) {
         for &(what, request, verdict) in kinds {
-            let (taken, took) = locks(&self.rig, &self.faults, ASKED, request, verdict).await;
+            let (taken, took) = locks(&self.fixture, &self.faults, ASKED, request, verdict).await;
             let at_rest = self.at_rest;
             println!("{what}: {taken} locks in {took:?}; {at_rest} a second at rest");
             assert!(
@@ -112,27 +117,27 @@ impl Watched {
 
 /// What a buyer asks for at a sale, each time under another key.
 fn press(buyer: &str, sale: &str, lines: &str, number: usize) -> Vec<u8> {
-    Wish::new(buyer, &format!("k{number}"), sale, 1).with(lines)
+    PurchaseSpec::new(buyer, &format!("k{number}"), sale, 1).with(lines)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refusals_views_and_looks_at_the_status_read_nothing_of_the_store() {
-    let (rig, faults) = Faults::rig(&[]);
-    rig.open_sale("spring", &[("phone", 3, 3, 900)]).await;
-    assert_eq!(rig.buy(&Wish::new("first", "k", "spring", 3)).await.verdict(), "201");
-    open_sales_that_refuse(&rig).await;
-    let watched = Watched::new(rig, faults).await;
+    let (fixture, faults) = MachineFaults::fixture(&[]);
+    fixture.open_sale("spring", &[("phone", 3, 3, 900)]).await;
+    assert_eq!(fixture.buy(&PurchaseSpec::new("first", "k", "spring", 3)).await.verdict(), "201");
+    open_sales_that_refuse(&fixture).await;
+    let watched = Watched::new(fixture, faults).await;
     let get = |path: &'static str| move |_| request("GET", path, "", None);
-    let late = |number: usize| Wish::new(&format!("b{number}"), "k", "spring", 1).bytes();
+    let late = |number: usize| PurchaseSpec::new(&format!("b{number}"), "k", "spring", 1).bytes();
     let nowhere = |number: usize| {
-        Wish::new("anna", &format!("k{number}"), &format!("none{number}"), 1).bytes()
+        PurchaseSpec::new("anna", &format!("k{number}"), &format!("none{number}"), 1).bytes()
     };
-    let none = |number: usize| Wish::new(&format!("b{number}"), "k", "spring", 0).bytes();
+    let none = |number: usize| PurchaseSpec::new(&format!("b{number}"), "k", "spring", 0).bytes();
     let somebody = |sale: &'static str| {
-        move |number: usize| Wish::new(&format!("b{number}"), "k", sale, 1).bytes()
+        move |number: usize| PurchaseSpec::new(&format!("b{number}"), "k", sale, 1).bytes()
     };
     let anna = |sale: &'static str| {
-        move |number: usize| Wish::new("anna", &format!("k{number}"), sale, 1).bytes()
+        move |number: usize| PurchaseSpec::new("anna", &format!("k{number}"), sale, 1).bytes()
     };
     let unsigned = |number: usize| {
         let body = json!({"sale": "spring", "item": "phone", "units": 1});
@@ -157,22 +162,23 @@ async fn refusals_views_and_looks_at_the_status_read_nothing_of_the_store() {
     watched.read_nothing(&kinds).await;
 }
 
-/// Sells the only unit of a sale, which asks for passes from then on, and has somebody get one who comes too late: the header that shows it.
-async fn sold_out_behind_a_pass(rig: &Rig, sale: &str) -> String {
-    rig.open_sale(sale, &[("phone", 1, 1, 900)]).await;
-    assert_eq!(rig.buy(&Wish::new("first", sale, sale, 1)).await.verdict(), "201");
-    guard(rig, sale, json!({"pass": "required"})).await;
+/// Sells the only unit of a sale, which asks for passes from then on, and has somebody get one who
+/// comes too late: the header that shows it.
+async fn sold_out_behind_a_pass(fixture: &ServerFixture, sale: &str) -> String {
+    fixture.open_sale(sale, &[("phone", 1, 1, 900)]).await;
+    assert_eq!(fixture.buy(&PurchaseSpec::new("first", sale, sale, 1)).await.verdict(), "201");
+    guard(fixture, sale, json!({"pass": "required"})).await;
     let body = json!({"item": "phone"});
     let asked =
         request("POST", &format!("/v1/sales/{sale}/passes"), &signed_in("late"), Some(&body));
-    let passed = rig.ask(&asked).await;
+    let passed = fixture.ask(&asked).await;
     assert_eq!(passed.verdict(), "201", "{passed}");
     format!("Purchase-Pass: {}\r\n", passed.json()["pass"].as_str().expect("a pass"))
 }
 
 /// Puts a door in front of a sale.
-async fn guard(rig: &Rig, sale: &str, door: Value) {
-    let patched = rig
+async fn guard(fixture: &ServerFixture, sale: &str, door: Value) {
+    let patched = fixture
         .admin("PATCH", &format!("/v1/admin/sales/{sale}"), Some(&json!({ "front_door": door })))
         .await;
     assert_eq!(patched.status, 200, "{patched}");
@@ -181,17 +187,17 @@ async fn guard(rig: &Rig, sale: &str, door: Value) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refusals_at_the_door_read_nothing_of_the_store() {
     // No pass ends before the test.
-    let (rig, faults) = Faults::rig(&[("DOORBUSTER_PASS__TTL_SECS", "3600")]);
+    let (fixture, faults) = MachineFaults::fixture(&[("DOORBUSTER_PASS__TTL_SECS", "3600")]);
     for sale in ["guarded", "members", "plain"] {
-        rig.open_sale(sale, &[("phone", 9, 1, 900)]).await;
+        fixture.open_sale(sale, &[("phone", 9, 1, 900)]).await;
     }
-    guard(&rig, "guarded", json!({"pass": "required"})).await;
-    guard(&rig, "members", json!({"members_only": true})).await;
+    guard(&fixture, "guarded", json!({"pass": "required"})).await;
+    guard(&fixture, "members", json!({"members_only": true})).await;
     let block = json!({"kind": "buyer", "value": "robot"});
-    assert_eq!(rig.admin("POST", "/v1/admin/blocks", Some(&block)).await.status, 201);
+    assert_eq!(fixture.admin("POST", "/v1/admin/blocks", Some(&block)).await.status, 201);
     // Of one sale it is good, and of no other.
-    let pass = sold_out_behind_a_pass(&rig, "gone").await;
-    let watched = Watched::new(rig, faults).await;
+    let pass = sold_out_behind_a_pass(&fixture, "gone").await;
+    let watched = Watched::new(fixture, faults).await;
     let kinds: [(&str, Ask<'_>, &str); 6] = [
         ("no pass", &|number| press("late", "guarded", "", number), "403 pass_required"),
         (
@@ -217,14 +223,14 @@ async fn refusals_at_the_door_read_nothing_of_the_store() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn passes_that_have_ended_read_nothing_of_the_store() {
-    let (rig, faults) = Faults::rig(&[("DOORBUSTER_PASS__TTL_SECS", "5")]);
-    let pass = sold_out_behind_a_pass(&rig, "gone").await;
+    let (fixture, faults) = MachineFaults::fixture(&[("DOORBUSTER_PASS__TTL_SECS", "5")]);
+    let pass = sold_out_behind_a_pass(&fixture, "gone").await;
     let has_ended = async || {
-        let told = rig.ask(&press("late", "gone", &pass, 0)).await.verdict();
+        let told = fixture.ask(&press("late", "gone", &pass, 0)).await.verdict();
         (told == "403 pass_expired").then_some(())
     };
-    rig.until("the pass ends", Duration::from_secs(60), has_ended).await;
-    let watched = Watched::new(rig, faults).await;
+    fixture.until("the pass ends", Duration::from_secs(60), has_ended).await;
+    let watched = Watched::new(fixture, faults).await;
     let kinds: [(&str, Ask<'_>, &str); 1] =
         [("an old pass", &|number| press("late", "gone", &pass, number), "403 pass_expired")];
     watched.read_nothing(&kinds).await;

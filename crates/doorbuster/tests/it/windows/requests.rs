@@ -1,16 +1,18 @@
-//! Requests whose clients are gone, and requests that come twice: one order, one verdict, no unit stranded.
+//! Requests whose clients are gone, and requests that come twice: one order, one verdict, no unit
+//! stranded.
 
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::net::TcpStream;
 
-use super::client::{Reply, Wire, Wish};
-use super::faults::Faults;
-use super::rig::{Rig, Stock};
+use super::client::{PurchaseSpec, Reply, Wire};
+use super::faults::MachineFaults;
+use super::fixture::{ServerFixture, Stock};
 
 const SOON: Duration = Duration::from_secs(10);
-/// How long the disk holds a commit up if nobody lets it go: a ticket is decided within ten seconds.
+/// How long the disk holds a commit up if nobody lets it go: a ticket is decided within ten
+/// seconds.
 const HELD_UP: Duration = Duration::from_secs(8);
 /// For a server to notice that a client is gone. Whether it has cannot be seen from outside.
 const NOTICE: Duration = Duration::from_millis(200);
@@ -25,91 +27,97 @@ fn hang_up(stream: TcpStream, reset: bool) {
 }
 
 /// Units that the only slot of the sale can hand out now.
-pub async fn available(rig: &Rig, sale: &str) -> u64 {
-    let slots = rig.shown(&format!("/v1/admin/sales/{sale}/slots")).await;
+pub async fn available(fixture: &ServerFixture, sale: &str) -> u64 {
+    let slots = fixture.get_ok(&format!("/v1/admin/sales/{sale}/slots")).await;
     slots["slots"][0]["available"].as_u64().unwrap_or_else(|| panic!("{slots}"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_hangs_up_between_ticket_and_answer_finds_its_order() {
-    let (rig, faults) = Faults::rig(&[]);
-    rig.open_sale("spring", &[("phone", 10, 10, 900)]).await;
+    let (fixture, faults) = MachineFaults::fixture(&[]);
+    fixture.open_sale("spring", &[("phone", 10, 10, 900)]).await;
     for (reset, buyer) in [(false, "anna"), (true, "bert")] {
-        let (wish, before) = (Wish::new(buyer, "k", "spring", 2), available(&rig, "spring").await);
-        let mut wire = rig.wire().await;
+        let (spec, before) =
+            (PurchaseSpec::new(buyer, "k", "spring", 2), available(&fixture, "spring").await);
+        let mut wire = fixture.wire().await;
         // The ticket is cut at once, its commit is held up: in between the client goes.
         faults.slow_disk(HELD_UP);
-        wire.send(&wish.bytes()).await.expect("it is sent");
-        let cut = async || (available(&rig, "spring").await == before - 2).then_some(());
-        rig.until("the ticket is cut", SOON, cut).await;
+        wire.send(&spec.bytes()).await.expect("it is sent");
+        let cut = async || (available(&fixture, "spring").await == before - 2).then_some(());
+        fixture.until("the ticket is cut", SOON, cut).await;
         assert!(
-            rig.orders("spring").await.iter().all(|order| order["buyer"] != buyer),
+            fixture.orders("spring").await.iter().all(|order| order["buyer"] != buyer),
             "not committed yet"
         );
         hang_up(wire.stream, reset);
         tokio::time::sleep(NOTICE).await;
         faults.slow_disk(Duration::ZERO);
-        let order =
-            async || rig.orders("spring").await.into_iter().find(|order| order["buyer"] == buyer);
-        let order = rig.until("the order is there though nobody waits", SOON, order).await;
-        let again = rig.buy(&wish).await;
+        let order = async || {
+            fixture.orders("spring").await.into_iter().find(|order| order["buyer"] == buyer)
+        };
+        let order = fixture.until("the order is there though nobody waits", SOON, order).await;
+        let again = fixture.buy(&spec).await;
         assert!(again.is_replay() && again.json()["id"] == order["id"], "{again}");
     }
     assert_eq!(
-        rig.stock("spring").await,
+        fixture.stock("spring").await,
         Stock { total: 10, pool: 0, in_slots: 6, held: 4, paid: 0 }
     );
-    rig.audit(None).await;
+    fixture.audit(None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_that_hangs_up_at_once_strands_no_unit() {
-    let rig = Rig::start();
-    rig.open_sale("spring", &[("phone", 450, 1, 900)]).await;
-    let wishes: Vec<_> = (0..300).map(|n| Wish::new(&format!("b{n}"), "k", "spring", 1)).collect();
-    for (index, wish) in (0..).zip(&wishes) {
-        let mut wire = rig.wire().await;
-        wire.send(&wish.bytes()).await.expect("it is sent");
+    let fixture = ServerFixture::start();
+    fixture.open_sale("spring", &[("phone", 450, 1, 900)]).await;
+    let specs: Vec<_> =
+        (0..300).map(|n| PurchaseSpec::new(&format!("b{n}"), "k", "spring", 1)).collect();
+    for (index, spec) in (0..).zip(&specs) {
+        let mut wire = fixture.wire().await;
+        wire.send(&spec.bytes()).await.expect("it is sent");
         // Sooner or later, so that every step of the request is met by some.
         tokio::time::sleep(Duration::from_micros(index % 8 * 300)).await;
         hang_up(wire.stream, index % 2 == 0);
     }
-    let replays = answers(&rig, &wishes).await.iter().filter(|reply| reply.is_replay()).count();
+    let replays = answers(&fixture, &specs).await.iter().filter(|reply| reply.is_replay()).count();
     // Some outran their request; with the others the window was open.
     assert!(replays >= 100, "only {replays} requests ran after their client was gone");
-    assert_eq!(rig.orders("spring").await.len(), 300);
-    let more: Vec<_> = (300..451).map(|n| Wish::new(&format!("b{n}"), "k", "spring", 1)).collect();
-    let answers = answers(&rig, &more).await;
+    assert_eq!(fixture.orders("spring").await.len(), 300);
+    let more: Vec<_> =
+        (300..451).map(|n| PurchaseSpec::new(&format!("b{n}"), "k", "spring", 1)).collect();
+    let answers = answers(&fixture, &more).await;
     assert_eq!(
         answers.iter().filter(|reply| reply.status == 201).count(),
         150,
         "the last unit was for sale"
     );
     assert_eq!(
-        rig.stock("spring").await,
+        fixture.stock("spring").await,
         Stock { total: 450, pool: 0, in_slots: 0, held: 450, paid: 0 }
     );
-    rig.audit(None).await;
+    fixture.audit(None).await;
 }
 
-/// The answers to these wishes, one after another over one connection. Nothing but orders and `sold_out` is allowed.
-async fn answers(rig: &Rig, wishes: &[Wish]) -> Vec<Reply> {
-    let mut wire = rig.wire().await;
-    let mut answers = Vec::with_capacity(wishes.len());
-    for wish in wishes {
-        let reply = wire.ask(&wish.bytes()).await.expect("an answer");
+/// The answers to these wishes, one after another over one connection. Nothing but orders and
+/// `sold_out` is allowed.
+async fn answers(fixture: &ServerFixture, specs: &[PurchaseSpec]) -> Vec<Reply> {
+    let mut wire = fixture.wire().await;
+    let mut answers = Vec::with_capacity(specs.len());
+    for spec in specs {
+        let reply = wire.ask(&spec.bytes()).await.expect("an answer");
         assert!(matches!(&*reply.verdict(), "200" | "201" | "409 sold_out"), "{reply}");
         answers.push(reply);
     }
     answers
 }
 
-/// Sends each of these requests on a connection of its own, all at the same moment; the answers in the same order.
-pub async fn at_once(rig: &Rig, requests: Vec<Vec<u8>>) -> Vec<Reply> {
+/// Sends each of these requests on a connection of its own, all at the same moment; the answers in
+/// the same order.
+pub async fn at_once(fixture: &ServerFixture, requests: Vec<Vec<u8>>) -> Vec<Reply> {
     let mut wires = Vec::with_capacity(requests.len());
     for request in requests {
         // All but the last byte lies at the server already.
-        let (mut wire, last) = (rig.wire().await, request.len() - 1);
+        let (mut wire, last) = (fixture.wire().await, request.len() - 1);
         wire.send(&request[..last]).await.expect("it is sent");
         wires.push((wire, request[last]));
     }
@@ -124,13 +132,13 @@ pub async fn at_once(rig: &Rig, requests: Vec<Vec<u8>>) -> Vec<Reply> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_request_many_times_at_once_is_one_order() {
-    let (rig, faults) = Faults::rig(&[]);
-    rig.open_sale("spring", &[("phone", 100, 100, 900)]).await;
+    let (fixture, faults) = MachineFaults::fixture(&[]);
+    fixture.open_sale("spring", &[("phone", 100, 100, 900)]).await;
     for round in 0..6 {
         // With a slow disk all of them meet while the first one's ticket is undecided.
         faults.slow_disk(Duration::from_millis(if round < 3 { 0 } else { 150 }));
-        let wish = Wish::new("anna", &format!("k{round}"), "spring", 3);
-        let replies = at_once(&rig, vec![wish.bytes(); 40]).await;
+        let spec = PurchaseSpec::new("anna", &format!("k{round}"), "spring", 3);
+        let replies = at_once(&fixture, vec![spec.bytes(); 40]).await;
         let new = replies.iter().filter(|reply| reply.status == 201).count();
         let old = replies.iter().filter(|reply| reply.is_replay()).count();
         assert_eq!(
@@ -140,55 +148,57 @@ async fn the_same_request_many_times_at_once_is_one_order() {
             replies.iter().map(Reply::verdict).collect::<Vec<_>>()
         );
         assert!(replies.iter().all(|reply| reply.id() == replies[0].id()), "one id");
-        assert_eq!(rig.stock("spring").await.held, 3 * (round + 1));
-        let other = Wish { units: 2, ..wish };
-        assert_eq!(rig.buy(&other).await.verdict(), "422 idempotency_key_reused");
+        assert_eq!(fixture.stock("spring").await.held, 3 * (round + 1));
+        let other = PurchaseSpec { units: 2, ..spec };
+        assert_eq!(fixture.buy(&other).await.verdict(), "422 idempotency_key_reused");
     }
-    rig.audit(None).await;
+    fixture.audit(None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_whose_verdict_is_not_out_hears_the_same_id_each_time() {
-    let (rig, faults) = Faults::rig(&[]);
-    rig.open_sale("spring", &[("phone", 10, 10, 900)]).await;
-    let (wish, before) = (Wish::new("anna", "k", "spring", 2), available(&rig, "spring").await);
-    let other = Wish { units: 3, ..wish.clone() };
+    let (fixture, faults) = MachineFaults::fixture(&[]);
+    fixture.open_sale("spring", &[("phone", 10, 10, 900)]).await;
+    let (spec, before) =
+        (PurchaseSpec::new("anna", "k", "spring", 2), available(&fixture, "spring").await);
+    let other = PurchaseSpec { units: 3, ..spec.clone() };
     faults.slow_disk(HELD_UP);
-    let first = rig.ask(&wish.with(ASYNC)).await;
+    let first = fixture.ask(&spec.with(ASYNC)).await;
     assert_eq!((&*first.verdict(), &first.json()["state"]), ("202", &json!("queued")), "{first}");
     for _ in 0..2 {
-        assert_eq!(rig.ask(&other.with(ASYNC)).await.verdict(), "422 idempotency_key_reused");
-        let again = rig.ask(&wish.with(ASYNC)).await;
+        assert_eq!(fixture.ask(&other.with(ASYNC)).await.verdict(), "422 idempotency_key_reused");
+        let again = fixture.ask(&spec.with(ASYNC)).await;
         assert_eq!((again.verdict(), again.json()), (first.verdict(), first.json()));
     }
-    assert_eq!(available(&rig, "spring").await, before - 2, "its units are taken once");
-    assert!(rig.orders("spring").await.is_empty(), "not committed yet");
+    assert_eq!(available(&fixture, "spring").await, before - 2, "its units are taken once");
+    assert!(fixture.orders("spring").await.is_empty(), "not committed yet");
     faults.slow_disk(Duration::ZERO);
-    let look = wish.order("GET", &first.id(), "");
-    let decided = async || (rig.ask(&look).await.json()["state"] == "reserved").then_some(());
-    rig.until("the order is there under this id", SOON, decided).await;
-    let again = rig.buy(&wish).await;
+    let look = spec.order("GET", &first.id(), "");
+    let decided = async || (fixture.ask(&look).await.json()["state"] == "reserved").then_some(());
+    fixture.until("the order is there under this id", SOON, decided).await;
+    let again = fixture.buy(&spec).await;
     assert!(again.is_replay() && again.id() == first.id(), "{again}, and first {first}");
-    assert_eq!(rig.buy(&other).await.verdict(), "422 idempotency_key_reused");
-    assert_eq!(rig.orders("spring").await.len(), 1);
+    assert_eq!(fixture.buy(&other).await.verdict(), "422 idempotency_key_reused");
+    assert_eq!(fixture.orders("spring").await.len(), 1);
     assert_eq!(
-        rig.stock("spring").await,
+        fixture.stock("spring").await,
         Stock { total: 10, pool: 0, in_slots: 8, held: 2, paid: 0 }
     );
-    rig.audit(None).await;
+    fixture.audit(None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_gets_the_last_unit_never_hears_sold_out_by_any_of_its_requests() {
-    let rig = Rig::start();
+    let fixture = ServerFixture::start();
     let names: Vec<String> = (0..40).map(|n| format!("i{n}")).collect();
     let items: Vec<_> = names.iter().map(|name| (name.as_str(), 1, 1, 900)).collect();
-    rig.open_sale("spring", &items).await;
+    fixture.open_sale("spring", &items).await;
     for item in &names {
-        let wishes: Vec<_> =
-            (0..4).map(|n| Wish::new(&format!("b{n}"), item, "spring", 1).item(item)).collect();
-        let requests = (0..24).map(|n| wishes[n % 4].bytes()).collect();
-        let replies = at_once(&rig, requests).await;
+        let specs: Vec<_> = (0..4)
+            .map(|n| PurchaseSpec::new(&format!("b{n}"), item, "spring", 1).item(item))
+            .collect();
+        let requests = (0..24).map(|n| specs[n % 4].bytes()).collect();
+        let replies = at_once(&fixture, requests).await;
         let of = |buyer: usize| {
             replies.iter().skip(buyer).step_by(4).map(Reply::verdict).collect::<Vec<_>>()
         };
@@ -199,54 +209,54 @@ async fn whoever_gets_the_last_unit_never_hears_sold_out_by_any_of_its_requests(
         won.sort();
         assert_eq!(won, ["200", "200", "200", "200", "200", "201"], "{item}");
     }
-    assert_eq!(rig.orders("spring").await.len(), 40);
-    rig.audit(None).await;
+    assert_eq!(fixture.orders("spring").await.len(), 40);
+    fixture.audit(None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_is_found_by_its_key_whatever_became_of_its_sale() {
-    let mut rig = Rig::start();
-    rig.open_sale("spring", &[("phone", 5, 5, 900)]).await;
-    let wish = Wish::new("anna", "k", "spring", 5);
-    let first = rig.buy(&wish).await;
+    let mut fixture = ServerFixture::start();
+    fixture.open_sale("spring", &[("phone", 5, 5, 900)]).await;
+    let spec = PurchaseSpec::new("anna", "k", "spring", 5);
+    let first = fixture.buy(&spec).await;
     assert_eq!(first.verdict(), "201");
-    let found = async |rig: &Rig, when: &str, stranger: &str| {
-        let again = rig.buy(&wish).await;
+    let found = async |fixture: &ServerFixture, when: &str, stranger: &str| {
+        let again = fixture.buy(&spec).await;
         assert!(again.is_replay() && again.json() == first.json(), "{when}: {again}");
         assert_eq!(
-            rig.buy(&Wish::new("bert", "k", "spring", 1)).await.verdict(),
+            fixture.buy(&PurchaseSpec::new("bert", "k", "spring", 1)).await.verdict(),
             stranger,
             "{when}"
         );
     };
-    found(&rig, "sold out", "409 sold_out").await;
+    found(&fixture, "sold out", "409 sold_out").await;
     for (step, stranger) in
         [("pause", "409 paused"), ("resume", "409 sold_out"), ("close", "409 ended")]
     {
-        rig.step("spring", step).await;
-        found(&rig, step, stranger).await;
+        fixture.step("spring", step).await;
+        found(&fixture, step, stranger).await;
     }
-    rig.kill();
-    rig.restart();
-    found(&rig, "killed", "409 ended").await;
-    let other = Wish { units: 4, ..wish.clone() };
-    assert_eq!(rig.buy(&other).await.verdict(), "422 idempotency_key_reused");
-    let cancelled = rig.ask(&wish.order("POST", &first.id(), "/cancel")).await;
+    fixture.kill();
+    fixture.restart();
+    found(&fixture, "killed", "409 ended").await;
+    let other = PurchaseSpec { units: 4, ..spec.clone() };
+    assert_eq!(fixture.buy(&other).await.verdict(), "422 idempotency_key_reused");
+    let cancelled = fixture.ask(&spec.order("POST", &first.id(), "/cancel")).await;
     assert_eq!(cancelled.json()["state"], json!("cancelled"), "{cancelled}");
-    let again = rig.buy(&wish).await;
+    let again = fixture.buy(&spec).await;
     assert!(again.is_replay() && again.json() == cancelled.json(), "in its present state: {again}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_is_not_remembered() {
-    let rig = Rig::start();
-    rig.open_sale("spring", &[("phone", 1, 1, 900)]).await;
+    let fixture = ServerFixture::start();
+    fixture.open_sale("spring", &[("phone", 1, 1, 900)]).await;
     let (first, second) =
-        (Wish::new("anna", "k", "spring", 1), Wish::new("bert", "k", "spring", 1));
-    let order = rig.buy(&first).await;
-    let mut wire: Wire = rig.wire().await;
+        (PurchaseSpec::new("anna", "k", "spring", 1), PurchaseSpec::new("bert", "k", "spring", 1));
+    let order = fixture.buy(&first).await;
+    let mut wire: Wire = fixture.wire().await;
     assert_eq!(wire.ask(&second.bytes()).await.expect("an answer").verdict(), "409 sold_out");
-    assert_eq!(rig.ask(&first.order("POST", &order.id(), "/cancel")).await.status, 200);
+    assert_eq!(fixture.ask(&first.order("POST", &order.id(), "/cancel")).await.status, 200);
     assert_eq!(
         wire.ask(&second.bytes()).await.expect("an answer").verdict(),
         "201",

@@ -1,7 +1,9 @@
-//! Whoever is told what happens may be away: a broker that is down, one that takes connections and says nothing, a shop that never answers. Buyers wait no
-//! longer than those of a server that tells nobody; and once whoever was away is back, all of it is told, in its order.
+//! Whoever is told what happens may be away: a broker that is down, one that takes connections and
+//! says nothing, a shop that never answers. Buyers wait no longer than those of a server that tells
+//! nobody; and once whoever was away is back, all of it is told, in its order.
 //!
-//! Four servers, one for each, sell at the same time, so that what else the machine does meets all of them alike.
+//! Four servers, one for each, sell at the same time, so that what else the machine does meets all
+//! of them alike.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -10,54 +12,56 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::client::{Wire, Wish};
-use super::pulse::TIMES_MAX;
-use super::rig::Rig;
-use crate::failpoints::shop::{Event, Shop, first};
+use super::buyer_probe::TIMES_MAX;
+use super::client::{PurchaseSpec, Wire};
+use super::fixture::ServerFixture;
+use crate::failpoints::receiver::{Event, WebhookReceiver, first};
+use crate::nats_stream::NatsStream;
 use crate::proxy::Proxy;
-use crate::stream::Stream;
 use crate::watch::Watch;
 
-/// Purchases at each server, and the time between two of them: four seconds at all four, 2,400 purchases.
+/// Purchases at each server, and the time between two of them: four seconds at all four, 2,400
+/// purchases.
 const PURCHASES: usize = 600;
 const PACE: Duration = Duration::from_micros(6_667);
 /// Nobody notices that an order takes so long.
 const UNNOTICED: Duration = Duration::from_millis(50);
 /// How many times as long as beside nobody it may take, if that is more.
 const TIMES: u32 = 3;
-/// Of the orders of each server so many are given up afterwards: there is an order in which events are told.
+/// Of the orders of each server so many are given up afterwards: there is an order in which events
+/// are told.
 const CANCELLED: usize = 60;
 /// Longer than it takes until everything is told, with the waits between tries.
 const PATIENCE: Duration = Duration::from_secs(120);
 const ENDPOINTS: &str = "/v1/admin/webhook-endpoints";
 
 /// Who is told by a server.
-enum Sink {
+enum EndpointKind {
     Nobody,
     /// A broker whose port nobody listens at.
-    Down(Stream),
+    Down(NatsStream),
     /// A broker that takes connections and says nothing.
-    Silent(Stream, Proxy),
+    Silent(NatsStream, Proxy),
     /// A shop that takes messages and never answers.
-    Hanging(Shop, Proxy),
+    Hanging(WebhookReceiver, Proxy),
 }
 
-impl Sink {
+impl EndpointKind {
     async fn down() -> Self {
-        let mut stream = Stream::open().await;
+        let mut stream = NatsStream::open().await;
         stream.kill();
         Self::Down(stream)
     }
 
     async fn silent() -> Self {
-        let stream = Stream::open().await;
+        let stream = NatsStream::open().await;
         let proxy = Proxy::to(stream.port()).await;
         proxy.hold();
         Self::Silent(stream, proxy)
     }
 
     async fn hanging() -> Self {
-        let shop = Shop::open().await;
+        let shop = WebhookReceiver::open().await;
         let proxy = Proxy::to(shop.port()).await;
         proxy.hold();
         Self::Hanging(shop, proxy)
@@ -89,16 +93,16 @@ impl Sink {
         match self {
             Self::Nobody => Vec::new(),
             Self::Down(stream) | Self::Silent(stream, _) => stream.heard().await.first,
-            Self::Hanging(shop, _) => first(shop.taken()),
+            Self::Hanging(shop, _) => first(shop.received()),
         }
     }
 }
 
 /// A server and whom it tells.
-struct House {
+struct EndpointCase {
     name: &'static str,
-    rig: Rig,
-    sink: Sink,
+    fixture: ServerFixture,
+    sink: EndpointKind,
     /// Where its endpoint stands.
     endpoint: Option<String>,
     orders: Vec<String>,
@@ -112,52 +116,55 @@ struct Served {
     slowest: Duration,
 }
 
-impl House {
-    async fn open(name: &'static str, sink: Sink) -> Self {
-        // What is not answered within a second has failed: that happens several times while buyers buy.
+impl EndpointCase {
+    async fn open(name: &'static str, sink: EndpointKind) -> Self {
+        // What is not answered within a second has failed: that happens several times while buyers
+        // buy.
         let settings = [
             ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
             ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "1"),
         ];
-        let rig = Rig::with(&settings);
-        rig.open_sale("spring", &[("phone", 1_000_000, 1, 900)]).await;
+        let fixture = ServerFixture::with(&settings);
+        fixture.open_sale("spring", &[("phone", 1_000_000, 1, 900)]).await;
         let mut endpoint = None;
         if let Some(url) = sink.url() {
             let made =
-                rig.admin("POST", ENDPOINTS, Some(&json!({"url": url, "types": ["*"]}))).await;
+                fixture.admin("POST", ENDPOINTS, Some(&json!({"url": url, "types": ["*"]}))).await;
             assert_eq!(made.status, 201, "{made}");
             endpoint = Some(format!("{ENDPOINTS}/{}", made.id()));
         }
-        Self { name, rig, sink, endpoint, orders: Vec::new() }
+        Self { name, fixture, sink, endpoint, orders: Vec::new() }
     }
 
-    /// Gives some orders up; then whoever is away has missed something and was told of it in vain, and comes back.
+    /// Gives some orders up; then whoever is away has missed something and was told of it in vain,
+    /// and comes back.
     async fn ends_the_silence(&mut self) {
         for order in &self.orders[..CANCELLED] {
             let cancelled =
-                self.rig.admin("POST", &format!("/v1/admin/orders/{order}/cancel"), None).await;
+                self.fixture.admin("POST", &format!("/v1/admin/orders/{order}/cancel"), None).await;
             assert_eq!(cancelled.status, 200, "{cancelled}");
         }
         if let Some(endpoint) = &self.endpoint {
             let has_failed = async || {
-                let one = self.rig.shown(endpoint).await;
+                let one = self.fixture.get_ok(endpoint).await;
                 (one["waiting"].as_u64() > Some(0) && one["failing"].as_u64() > Some(0))
                     .then_some(())
             };
-            self.rig.until("it was told in vain", PATIENCE, has_failed).await;
+            self.fixture.until("it was told in vain", PATIENCE, has_failed).await;
         }
         self.sink.come_back();
     }
 
-    /// Waits until everything is told: of each order what happened to it, in its order, and of no other.
+    /// Waits until everything is told: of each order what happened to it, in its order, and of no
+    /// other.
     async fn tells_all_of_it(&self) {
         let Some(endpoint) = &self.endpoint else { return };
         let is_level = async || {
-            let one = self.rig.shown(endpoint).await;
+            let one = self.fixture.get_ok(endpoint).await;
             assert_eq!(one["dead"], 0, "{}: {one}", self.name);
             (one["waiting"] == 0 && one["failing"] == 0).then_some(())
         };
-        self.rig.until(&format!("{}: all is told", self.name), PATIENCE, is_level).await;
+        self.fixture.until(&format!("{}: all is told", self.name), PATIENCE, is_level).await;
         let mut told: HashMap<String, Vec<String>> = HashMap::new();
         for Event { order, what, .. } in self.sink.heard().await {
             told.entry(order.expect("nothing else happened")).or_default().push(what);
@@ -169,22 +176,24 @@ impl House {
             assert_eq!(heard, happened, "{}: {order}", self.name);
         }
         assert!(told.is_empty(), "{}: orders that nobody has: {told:?}", self.name);
-        self.rig.audit(None).await;
+        self.fixture.audit(None).await;
     }
 }
 
-/// Buys at a steady pace, whatever the answers do; how long each was waited for, and what was bought.
+/// Buys at a steady pace, whatever the answers do; how long each was waited for, and what was
+/// bought.
 async fn buy(address: SocketAddr, time: usize) -> (Served, Vec<String>) {
-    let wish = |number: usize| Wish::new(&format!("b{time}-{number}"), "k", "spring", 1).bytes();
-    let wishes: Vec<Vec<u8>> = (0..PURCHASES).map(wish).collect();
+    let spec =
+        |number: usize| PurchaseSpec::new(&format!("b{time}-{number}"), "k", "spring", 1).bytes();
+    let specs: Vec<Vec<u8>> = (0..PURCHASES).map(spec).collect();
     let mut every = tokio::time::interval(PACE);
     let mut asking = JoinSet::new();
-    for wish in wishes {
+    for spec in specs {
         every.tick().await;
         asking.spawn(async move {
             let begun = Watch::start();
             let mut wire = Wire::connect(address).await.expect("the server listens");
-            let reply = wire.ask(&wish).await.expect("an answer");
+            let reply = wire.ask(&spec).await.expect("an answer");
             let waited = begun.elapsed();
             assert_eq!(reply.status, 201, "{reply}");
             (waited, reply.id())
@@ -198,15 +207,17 @@ async fn buy(address: SocketAddr, time: usize) -> (Served, Vec<String>) {
 }
 
 /// The same at all servers at once.
-async fn buy_everywhere(houses: &mut [House], time: usize) -> Vec<Served> {
-    let buying: Vec<_> =
-        houses.iter().map(|house| tokio::spawn(buy(house.rig.address, time))).collect();
+async fn buy_everywhere(cases: &mut [EndpointCase], time: usize) -> Vec<Served> {
+    let buying: Vec<_> = cases
+        .iter()
+        .map(|test_server| tokio::spawn(buy(test_server.fixture.address, time)))
+        .collect();
     let mut all = Vec::new();
-    for (house, buying) in houses.iter_mut().zip(buying) {
+    for (test_server, buying) in cases.iter_mut().zip(buying) {
         let (served, orders) = buying.await.expect("everybody is served");
         let Served { median, p99, slowest } = served;
-        println!("{}: median {median:?}, p99 {p99:?}, slowest {slowest:?}", house.name);
-        house.orders.extend(orders);
+        println!("{}: median {median:?}, p99 {p99:?}, slowest {slowest:?}", test_server.name);
+        test_server.orders.extend(orders);
         all.push(served);
     }
     all
@@ -214,25 +225,26 @@ async fn buy_everywhere(houses: &mut [House], time: usize) -> Vec<Served> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn receivers_that_are_away_keep_no_buyer_waiting_and_hear_everything_once_they_are_back() {
-    let mut houses = [
-        House::open("nobody", Sink::Nobody).await,
-        House::open("a broker that is down", Sink::down().await).await,
-        House::open("a broker that says nothing", Sink::silent().await).await,
-        House::open("a shop that never answers", Sink::hanging().await).await,
+    let mut cases = [
+        EndpointCase::open("nobody", EndpointKind::Nobody).await,
+        EndpointCase::open("a broker that is down", EndpointKind::down().await).await,
+        EndpointCase::open("a broker that says nothing", EndpointKind::silent().await).await,
+        EndpointCase::open("a shop that never answers", EndpointKind::hanging().await).await,
     ];
-    // Again a few times at most, until buyers are served well: other work on the machine comes and goes, what a receiver does to them stays.
+    // Again a few times at most, until buyers are served well: other work on the machine comes and
+    // goes, what a receiver does to them stays.
     for time in 1.. {
-        let served = buy_everywhere(&mut houses, time).await;
+        let served = buy_everywhere(&mut cases, time).await;
         let most = UNNOTICED.max(served[0].p99 * TIMES);
         if served.iter().all(|one| one.p99 <= most) {
             break;
         }
         assert!(time < TIMES_MAX, "p99 beside each, which may be {most:?}: {served:?}");
     }
-    for house in &mut houses {
-        house.ends_the_silence().await;
+    for test_server in &mut cases {
+        test_server.ends_the_silence().await;
     }
-    for house in &houses {
-        house.tells_all_of_it().await;
+    for test_server in &cases {
+        test_server.tells_all_of_it().await;
     }
 }

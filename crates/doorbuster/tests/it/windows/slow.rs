@@ -1,6 +1,8 @@
-//! Clients that are slow, dead or malicious: each costs the server little, is let go in its time, and nobody else waits for it.
+//! Clients that are slow, dead or malicious: each costs the server little, is let go in its time,
+//! and nobody else waits for it.
 //!
-//! `DOORBUSTER_READERS` says how many WebSockets are opened and never read (1,000; by hand 10,000), and as many headers without end are thrown meanwhile.
+//! `DOORBUSTER_READERS` says how many WebSockets are opened and never read (1,000; by hand 10,000),
+//! and as many headers without end are thrown meanwhile.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,9 +12,9 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::client::{Wire, Wish, request, signed_in};
-use super::pulse::Pulse;
-use super::rig::Rig;
+use super::buyer_probe::BuyerProbe;
+use super::client::{PurchaseSpec, Wire, request, signed_in};
+use super::fixture::ServerFixture;
 use crate::watch::Watch;
 
 /// A connection without a whole request head for this long is closed.
@@ -42,14 +44,14 @@ fn readers() -> usize {
 }
 
 /// A connection that takes hardly anything before it is full.
-async fn narrow(rig: &Rig) -> TcpStream {
+async fn narrow(fixture: &ServerFixture) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4 * 1024).expect("it can be set");
-    socket.connect(rig.address).await.expect("the server listens")
+    socket.connect(fixture.address).await.expect("the server listens")
 }
 
 /// Opens WebSockets that follow the sale and are never read.
-async fn sleepers(rig: &Rig, count: usize) -> Vec<TcpStream> {
+async fn sleepers(fixture: &ServerFixture, count: usize) -> Vec<TcpStream> {
     let mut sockets = Vec::with_capacity(count);
     for number in 0..count {
         let lines = format!(
@@ -57,7 +59,7 @@ async fn sleepers(rig: &Rig, count: usize) -> Vec<TcpStream> {
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
             signed_in(&format!("sleeper{number}"))
         );
-        let mut wire = Wire::over(narrow(rig).await).expect("a socket");
+        let mut wire = Wire::over(narrow(fixture).await).expect("a socket");
         wire.send(&request("GET", "/v1/ws?sale=spring", &lines, None)).await.expect("it is sent");
         assert_eq!(wire.head().await.expect("an answer").status, 101);
         sockets.push(wire.stream);
@@ -84,7 +86,8 @@ fn trickle(mut wire: Wire, first: Vec<u8>, pace: Duration) -> JoinHandle<Duratio
     })
 }
 
-/// Throws so many headers without end, each over a connection of its own; how many were answered as they should be, and how many not at all.
+/// Throws so many headers without end, each over a connection of its own; how many were answered as
+/// they should be, and how many not at all.
 fn throw(address: SocketAddr, bombs: usize) -> JoinHandle<(usize, usize)> {
     tokio::spawn(async move {
         let filler = "x".repeat(64 * 1024);
@@ -120,44 +123,46 @@ async fn thousands_of_slow_clients_do_not_slow_the_buyers_and_are_let_go() {
     // Each client is a file here.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let idle = IDLE_SECS.to_string();
-    let rig = Rig::with(&[("DOORBUSTER_LIMITS__IDLE_SECS", &idle)]);
-    rig.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
+    let fixture = ServerFixture::with(&[("DOORBUSTER_LIMITS__IDLE_SECS", &idle)]);
+    fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
     let (mut heads, mut silent, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
-    // Bodies first, as they are waited for the longest. Purchases have a way of their own through the server: both are tried.
-    let purchase = Wish::new("trickle", "k", "spring", 1).bytes();
-    let chunked = Wish::new("trickle", "k", "spring", 1).with("Transfer-Encoding: chunked\r\n");
+    // Bodies first, as they are waited for the longest. Purchases have a way of their own through
+    // the server: both are tried.
+    let purchase = PurchaseSpec::new("trickle", "k", "spring", 1).bytes();
+    let chunked =
+        PurchaseSpec::new("trickle", "k", "spring", 1).with("Transfer-Encoding: chunked\r\n");
     let chunked = String::from_utf8(chunked).expect("text");
     let (head, _) = chunked.split_once("Content-Type").expect("a head");
     let chunked = format!("{head}Content-Type: application/json\r\n\r\n4000\r\n{{");
     for number in 0..HALF_BODIES {
         let half =
             if number % 2 == 0 { &purchase[..purchase.len() - 40] } else { chunked.as_bytes() };
-        bodies.push(trickle(rig.wire().await, half.to_vec(), Duration::from_millis(900)));
+        bodies.push(trickle(fixture.wire().await, half.to_vec(), Duration::from_millis(900)));
     }
-    let mut pulse = Pulse::enter(&rig, "spring", 8).await;
-    pulse.beat(Duration::from_millis(500)).await;
-    let before = pulse.beat(Duration::from_millis(1_500)).await;
-    let memory = rig.resident_kib();
+    let mut buyer_probe = BuyerProbe::open(&fixture, "spring", 8).await;
+    buyer_probe.measure(Duration::from_millis(500)).await;
+    let before = buyer_probe.measure(Duration::from_millis(1_500)).await;
+    let memory = fixture.resident_kib();
 
     let (begun, readers) = (Instant::now(), readers());
-    let sleeping = sleepers(&rig, readers).await;
-    let mut pulse = Pulse::enter(&rig, "spring", 8).await;
+    let sleeping = sleepers(&fixture, readers).await;
+    let mut buyer_probe = BuyerProbe::open(&fixture, "spring", 8).await;
     let p99_max = before.p99 * 10 + Duration::from_millis(250);
     let beating = tokio::spawn(async move {
-        pulse.beat_until(Duration::from_secs(4), |now| now.p99 < p99_max).await
+        buyer_probe.measure_until(Duration::from_secs(4), |now| now.p99 < p99_max).await
     });
-    let bombers: Vec<_> = (0..BOMBERS).map(|_| throw(rig.address, readers / BOMBERS)).collect();
+    let bombers: Vec<_> = (0..BOMBERS).map(|_| throw(fixture.address, readers / BOMBERS)).collect();
     for number in 0..HALF_HEADS {
         let first = if number % 2 == 0 { "POST /v1/orders" } else { "GET /v1/sales" };
         let half = format!("{first} HTTP/1.1\r\nHost: shop.example\r\nX-Slow-{number}: a");
-        heads.push(trickle(rig.wire().await, half.into_bytes(), Duration::from_millis(400)));
+        heads.push(trickle(fixture.wire().await, half.into_bytes(), Duration::from_millis(400)));
     }
     for _ in 0..SILENT {
-        silent.push(trickle(rig.wire().await, Vec::new(), Duration::from_secs(3_600)));
+        silent.push(trickle(fixture.wire().await, Vec::new(), Duration::from_secs(3_600)));
     }
     println!("all there after {:?}", begun.elapsed());
-    assert_eq!(rig.metric("doorbuster_events_websockets").await, readers as u64);
-    let grown = rig.resident_kib().saturating_sub(memory);
+    assert_eq!(fixture.metric("doorbuster_events_websockets").await, readers as u64);
+    let grown = fixture.resident_kib().saturating_sub(memory);
     let (_, meanwhile) = beating.await.expect("buyers are served");
     println!("{before:?}, meanwhile {meanwhile:?}, {grown} KiB");
     let (mut refused, mut reset) = (0, 0);
@@ -178,9 +183,9 @@ async fn thousands_of_slow_clients_do_not_slow_the_buyers_and_are_let_go() {
     assert!(heads < most, "half a head was waited for {heads:?}");
     assert!(silent < most, "silence was waited for {silent:?}");
     assert!(bodies < BODY_WITHIN, "half a body was waited for {bodies:?}");
-    assert_eq!(rig.buy(&Wish::new("late", "k", "spring", 1)).await.verdict(), "201");
+    assert_eq!(fixture.buy(&PurchaseSpec::new("late", "k", "spring", 1)).await.verdict(), "201");
     drop(sleeping);
-    rig.audit(None).await;
+    fixture.audit(None).await;
 }
 
 /// Has one client come after the other, until there have been enough.
@@ -197,15 +202,18 @@ async fn five_times_the_buyers_are_answered_right_and_in_time_beside_attack_clie
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     // A buyer who is served waits for the slowest of all before asking again.
     let idle = (IDLE_SECS * 3).to_string();
-    let rig = Rig::with(&[("DOORBUSTER_WORKERS", "1"), ("DOORBUSTER_LIMITS__IDLE_SECS", &idle)]);
-    rig.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
-    let mut pulse = Pulse::enter(&rig, "spring", OVERLOAD).await;
-    pulse.beat(Duration::from_millis(500)).await;
-    let before = pulse.beat(Duration::from_millis(1_500)).await;
+    let fixture = ServerFixture::with(&[
+        ("DOORBUSTER_WORKERS", "1"),
+        ("DOORBUSTER_LIMITS__IDLE_SECS", &idle),
+    ]);
+    fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
+    let mut buyer_probe = BuyerProbe::open(&fixture, "spring", OVERLOAD).await;
+    buyer_probe.measure(Duration::from_millis(500)).await;
+    let before = buyer_probe.measure(Duration::from_millis(1_500)).await;
 
     // Whoever is let go comes again, so that all kinds are there all the time.
-    let sleeping = sleepers(&rig, ATTACKERS).await;
-    let (stop, address) = (Arc::new(AtomicBool::new(false)), rig.address);
+    let sleeping = sleepers(&fixture, ATTACKERS).await;
+    let (stop, address) = (Arc::new(AtomicBool::new(false)), fixture.address);
     let let_go = Arc::new(AtomicUsize::new(0));
     let slow = |number: usize| {
         let half = format!("POST /v1/orders HTTP/1.1\r\nHost: shop.example\r\nX-Slow-{number}: a")
@@ -225,12 +233,12 @@ async fn five_times_the_buyers_are_answered_right_and_in_time_beside_attack_clie
     let bomb = move || async move { throw(address, 1).await.expect("no panic") };
     let bombers: Vec<_> = (0..BOMBERS).map(|_| tokio::spawn(again(stop.clone(), bomb))).collect();
     let p99_max = before.p99 * 5 + Duration::from_millis(250);
-    let mut pulse = Pulse::enter(&rig, "spring", OVERLOAD).await;
+    let mut buyer_probe = BuyerProbe::open(&fixture, "spring", OVERLOAD).await;
     let (answers, meanwhile) =
-        pulse.beat_until(Duration::from_secs(4), |now| now.p99 < p99_max).await;
-    assert_eq!(rig.metric("doorbuster_events_websockets").await, ATTACKERS as u64);
+        buyer_probe.measure_until(Duration::from_secs(4), |now| now.p99 < p99_max).await;
+    assert_eq!(fixture.metric("doorbuster_events_websockets").await, ATTACKERS as u64);
     let come_again = async || (let_go.load(Ordering::Relaxed) > ATTACKERS).then_some(());
-    rig.until("slow heads are let go, and come again", PATIENCE, come_again).await;
+    fixture.until("slow heads are let go, and come again", PATIENCE, come_again).await;
     stop.store(true, Ordering::Relaxed);
 
     let (mut came, mut refused, mut reset) = (0, 0, 0);
@@ -242,10 +250,13 @@ async fn five_times_the_buyers_are_answered_right_and_in_time_beside_attack_clie
             (refused, reset) = (refused + some, reset + others);
         }
     }
-    let after =
-        Pulse::enter(&rig, "spring", OVERLOAD).await.beat(Duration::from_millis(1_500)).await;
+    let after = BuyerProbe::open(&fixture, "spring", OVERLOAD)
+        .await
+        .measure(Duration::from_millis(1_500))
+        .await;
     println!(
-        "{before:?}, meanwhile {meanwhile:?}, after {after:?}, {answers} answers; {came} slow heads, {refused} + {reset} bombs"
+        "{before:?}, meanwhile {meanwhile:?}, after {after:?}, {answers} answers; {came} slow \
+         heads, {refused} + {reset} bombs"
     );
     assert!(
         came > ATTACKERS && refused > reset && refused > BOMBERS,
@@ -256,22 +267,23 @@ async fn five_times_the_buyers_are_answered_right_and_in_time_beside_attack_clie
         "so few need not be sent away: {meanwhile:?}"
     );
     assert!(meanwhile.p99 < p99_max, "{before:?}, meanwhile {meanwhile:?}");
-    // Whoever attacks takes processor time of the buyers here as well, and other tests take theirs at times.
+    // Whoever attacks takes processor time of the buyers here as well, and other tests take theirs
+    // at times.
     let half = before.per_sec().min(after.per_sec()) / 2.0;
     assert!(meanwhile.per_sec() >= half, "{before:?}, meanwhile {meanwhile:?}, after {after:?}");
     drop(sleeping);
-    rig.audit(None).await;
+    fixture.audit(None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn heads_and_bodies_without_end_are_refused() {
-    let rig = Rig::start();
-    rig.open_sale("spring", &[("phone", 100, 1, 900)]).await;
-    let memory = rig.resident_kib();
+    let fixture = ServerFixture::start();
+    fixture.open_sale("spring", &[("phone", 100, 1, 900)]).await;
+    let memory = fixture.resident_kib();
     let check = async |what: &str, bytes: Vec<u8>, status: u16| {
         let mut bombs = JoinSet::new();
         for _ in 0..40 {
-            let (mut wire, bytes) = (rig.wire().await, bytes.clone());
+            let (mut wire, bytes) = (fixture.wire().await, bytes.clone());
             bombs.spawn(async move {
                 // The server may have had enough before it has everything.
                 let _ = wire.send(&bytes).await;
@@ -298,7 +310,7 @@ async fn heads_and_bodies_without_end_are_refused() {
     .await;
     check(
         "a purchase with one",
-        Wish::new("b", "k", "spring", 1).with(&format!("X-Bomb: {filler}\r\n")),
+        PurchaseSpec::new("b", "k", "spring", 1).with(&format!("X-Bomb: {filler}\r\n")),
         431,
     )
     .await;
@@ -312,16 +324,16 @@ async fn heads_and_bodies_without_end_are_refused() {
     let mut large = request("POST", "/v1/orders", &large, None);
     large.extend_from_slice(filler.as_bytes());
     check("a body without end", large, 413).await;
-    assert!(rig.resident_kib().saturating_sub(memory) < 32 * 1024);
-    assert_eq!(rig.buy(&Wish::new("anna", "k", "spring", 1)).await.verdict(), "201");
+    assert!(fixture.resident_kib().saturating_sub(memory) < 32 * 1024);
+    assert_eq!(fixture.buy(&PurchaseSpec::new("anna", "k", "spring", 1)).await.verdict(), "201");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_purchase_whose_body_does_not_come_is_told_so_and_let_go() {
-    let rig = Rig::with(&[("DOORBUSTER_LIMITS__IDLE_SECS", "1")]);
-    rig.open_sale("spring", &[("phone", 10, 1, 900)]).await;
-    let purchase = Wish::new("late", "k", "spring", 1).bytes();
-    let mut wire = rig.wire().await;
+    let fixture = ServerFixture::with(&[("DOORBUSTER_LIMITS__IDLE_SECS", "1")]);
+    fixture.open_sale("spring", &[("phone", 10, 1, 900)]).await;
+    let purchase = PurchaseSpec::new("late", "k", "spring", 1).bytes();
+    let mut wire = fixture.wire().await;
     wire.send(&purchase[..purchase.len() - 5]).await.expect("it is sent");
     let answer =
         tokio::time::timeout(PATIENCE, wire.head()).await.expect("in time").expect("an answer");

@@ -1,5 +1,5 @@
-//! The operator changes the total in the middle of the storm: it adds up at every instant, each change happens once, and
-//! nothing is taken that somebody has.
+//! The operator changes the total in the middle of the storm: it adds up at every instant, each
+//! change happens once, and nothing is taken that somebody has.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::client::{Reply, Wish};
-use super::deal::May;
-use super::faults::Faults;
+use super::client::{PurchaseSpec, Reply};
+use super::faults::MachineFaults;
+use super::fixture::{ServerFixture, adjustment, operator};
+use super::purchase_log::AllowedEvents;
+use super::random_load::{self, ChangeState, RandomLoad};
 use super::requests::{at_once, available};
-use super::rig::{Rig, adjustment, operator};
-use super::storm::{self, Became, Plan};
 
 /// A storm lasts so long at least, and until it has shown what it is to show.
 const STORM: Duration = Duration::from_secs(3);
@@ -30,15 +30,15 @@ const LOOKS: u32 = 15;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_stock_adds_up_at_every_look_while_buyers_cancel_and_the_operator_changes_it() {
-    let rig = Rig::start();
-    rig.open_sale("spring", &[("phone", 60, 6, 900)]).await;
-    let plan = Plan::new(rig.address, "spring", 7, 16, May::default());
-    let storm = tokio::spawn(storm::run(plan.clone()));
-    let enough = |plan: &Plan| {
+    let fixture = ServerFixture::start();
+    fixture.open_sale("spring", &[("phone", 60, 6, 900)]).await;
+    let plan = RandomLoad::new(fixture.address, "spring", 7, 16, AllowedEvents::default());
+    let storm = tokio::spawn(random_load::run(plan.clone()));
+    let enough = |plan: &RandomLoad| {
         let of = |count: &AtomicUsize| count.load(Ordering::Relaxed);
         of(&plan.looks) >= LOOKS_MIN && of(&plan.done) >= CHANGES_MIN && of(&plan.refused) >= 1
     };
-    plan.last(STORM, enough).await;
+    plan.run_for(STORM, enough).await;
     assert!(!storm.is_finished(), "it broke off");
     plan.stop.store(true, Ordering::Relaxed);
     // Whatever did not add up, or contradicted what was told before, failed there.
@@ -50,14 +50,17 @@ async fn the_stock_adds_up_at_every_look_while_buyers_cancel_and_the_operator_ch
         plan.looks.load(Ordering::Relaxed),
         record.took
     );
-    let of = |became| record.changes.iter().filter(move |change| change.became == became);
-    let (done, refused, open) =
-        (of(Became::Done).count(), of(Became::Refused).count(), of(Became::Open).count());
+    let of = |became| record.changes.iter().filter(move |change| change.state == became);
+    let (done, refused, open) = (
+        of(ChangeState::Done).count(),
+        of(ChangeState::Refused).count(),
+        of(ChangeState::Open).count(),
+    );
     assert_eq!(open, 0, "{done} done, {refused} refused, {open} without an answer");
-    let total = 60 + of(Became::Done).map(|change| change.units).sum::<i64>();
-    let stock = rig.stock("spring").await;
+    let total = 60 + of(ChangeState::Done).map(|change| change.units).sum::<i64>();
+    let stock = fixture.stock("spring").await;
     assert_eq!(i64::try_from(stock.total), Ok(total));
-    let held: u64 = rig
+    let held: u64 = fixture
         .orders("spring")
         .await
         .iter()
@@ -65,126 +68,130 @@ async fn the_stock_adds_up_at_every_look_while_buyers_cancel_and_the_operator_ch
         .filter_map(|o| o["units"].as_u64())
         .sum();
     assert_eq!(stock.held, held);
-    rig.audit(None).await;
+    fixture.audit(None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sale_that_is_paused_again_and_again_keeps_every_word_and_every_unit() {
-    let rig = Rig::start();
-    rig.open_sale("spring", &[("phone", 200, 6, 1)]).await;
-    let may = May { pause: true, expire: true, queue: true };
-    let plan = Plan::new(rig.address, "spring", 11, 16, may);
-    let storm = tokio::spawn(storm::run(plan.clone()));
-    plan.last(STORM, |plan| plan.pauses.load(Ordering::Relaxed) >= PAUSES_MIN).await;
+    let fixture = ServerFixture::start();
+    fixture.open_sale("spring", &[("phone", 200, 6, 1)]).await;
+    let allowed = AllowedEvents { pause: true, expire: true, queue: true };
+    let plan = RandomLoad::new(fixture.address, "spring", 11, 16, allowed);
+    let storm = tokio::spawn(random_load::run(plan.clone()));
+    plan.run_for(STORM, |plan| plan.pauses.load(Ordering::Relaxed) >= PAUSES_MIN).await;
     plan.stop.store(true, Ordering::Relaxed);
     let record = storm.await.expect("nothing contradicted itself");
     let (answers, pauses) =
         (plan.answered.load(Ordering::Relaxed), plan.pauses.load(Ordering::Relaxed));
     println!("{answers} answers, {pauses} pauses");
-    let mut wire = rig.wire().await;
-    for mut deal in record.deals {
+    let mut wire = fixture.wire().await;
+    for mut purchase_log in record.purchase_logs {
         // What it shows is compared with what was told.
-        if deal.order.is_some() {
-            assert!(deal.buy(&mut wire, "").await.expect("an answer").is_replay());
-        } else if deal.queued.is_some() {
-            deal.look(&mut wire).await.expect("an answer");
+        if purchase_log.order.is_some() {
+            assert!(purchase_log.buy(&mut wire, "").await.expect("an answer").is_replay());
+        } else if purchase_log.queued.is_some() {
+            purchase_log.look(&mut wire).await.expect("an answer");
         }
     }
-    rig.audit(None).await;
+    fixture.audit(None).await;
     // Every hold ends, and then all of it can be had by others, at once.
-    let all_ended = async || (rig.stock("spring").await.held == 0).then_some(());
-    rig.until("every hold has ended", Duration::from_secs(4), all_ended).await;
-    let free = rig.stock("spring").await.free();
-    let wishes =
-        (0..free).map(|n| Wish::new(&format!("late{n}"), "k", "spring", 1).bytes()).collect();
-    let replies = at_once(&rig, wishes).await;
+    let all_ended = async || (fixture.stock("spring").await.held == 0).then_some(());
+    fixture.until("every hold has ended", Duration::from_secs(4), all_ended).await;
+    let free = fixture.stock("spring").await.free();
+    let specs = (0..free)
+        .map(|n| PurchaseSpec::new(&format!("late{n}"), "k", "spring", 1).bytes())
+        .collect();
+    let replies = at_once(&fixture, specs).await;
     let verdicts: Vec<_> =
         replies.iter().map(Reply::verdict).filter(|verdict| verdict != "201").collect();
     assert!(verdicts.is_empty(), "{} of {free} units: {verdicts:?}", verdicts.len());
-    rig.audit(None).await;
+    fixture.audit(None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sale_is_paused_or_closed_only_when_what_was_in_flight_has_settled() {
-    let (rig, faults) = Faults::rig(&[]);
+    let (fixture, faults) = MachineFaults::fixture(&[]);
     for (step, phase, over) in [("pause", "paused", "409 paused"), ("close", "closed", "409 ended")]
     {
         let sale = format!("to-{step}");
-        let wish =
-            |buyer: &str, units: u32| Wish::new(&format!("{buyer}-{step}"), "k", &sale, units);
-        rig.open_sale(&sale, &[("phone", 10, 1, 900)]).await;
-        let (first, before) = (wish("first", 1), available(&rig, &sale).await);
-        let (mut wire, mut console) = (rig.wire().await, rig.wire().await);
+        let spec = |buyer: &str, units: u32| {
+            PurchaseSpec::new(&format!("{buyer}-{step}"), "k", &sale, units)
+        };
+        fixture.open_sale(&sale, &[("phone", 10, 1, 900)]).await;
+        let (first, before) = (spec("first", 1), available(&fixture, &sale).await);
+        let (mut wire, mut console) = (fixture.wire().await, fixture.wire().await);
         // One ticket is being committed, and another one waits for the next commit.
         faults.slow_disk(HELD_UP);
         wire.send(&first.with("Prefer: wait=20\r\n")).await.expect("it is sent");
-        let cut = async || (available(&rig, &sale).await < before).then_some(());
-        rig.until("the ticket is cut", SOON, cut).await;
-        let next = wish("next", 1);
-        let queued = rig.ask(&next.with("Prefer: respond-async\r\n")).await;
+        let cut = async || (available(&fixture, &sale).await < before).then_some(());
+        fixture.until("the ticket is cut", SOON, cut).await;
+        let next = spec("next", 1);
+        let queued = fixture.ask(&next.with("Prefer: respond-async\r\n")).await;
         assert_eq!(queued.verdict(), "202", "{queued}");
         let request = operator("POST", &format!("/v1/admin/sales/{sale}/{step}"), "", None);
         let stepping = tokio::spawn(async move { console.ask(&request).await.expect("an answer") });
-        // Whoever asks for more than the limit gets no ticket, also before the server has read that.
-        let greedy = wish("greedy", 2);
-        let begun = async || (rig.buy(&greedy).await.verdict() == "503 unavailable").then_some(());
-        rig.until("nothing new is sold", SOON, begun).await;
-        let second = wish("second", 1);
+        // Whoever asks for more than the limit gets no ticket, also before the server has read
+        // that.
+        let greedy = spec("greedy", 2);
+        let begun =
+            async || (fixture.buy(&greedy).await.verdict() == "503 unavailable").then_some(());
+        fixture.until("nothing new is sold", SOON, begun).await;
+        let second = spec("second", 1);
         for _ in 0..LOOKS {
-            assert_eq!(rig.buy(&second).await.verdict(), "503 unavailable", "{step}");
+            assert_eq!(fixture.buy(&second).await.verdict(), "503 unavailable", "{step}");
             assert!(!stepping.is_finished(), "{step}: told while tickets were in flight");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        assert!(rig.orders(&sale).await.is_empty(), "{step}: not committed yet");
+        assert!(fixture.orders(&sale).await.is_empty(), "{step}: not committed yet");
         faults.slow_disk(Duration::ZERO);
         let stepped = stepping.await.expect("it is answered");
         assert_eq!((stepped.status, &stepped.json()["phase"]), (200, &json!(phase)), "{stepped}");
         assert_eq!(
-            rig.orders(&sale).await.len(),
+            fixture.orders(&sale).await.len(),
             2,
             "{step}: everything that was in flight is an order by now"
         );
-        let stock = rig.stock(&sale).await;
+        let stock = fixture.stock(&sale).await;
         assert_eq!((stock.held, stock.in_slots), (2, 0), "{step}");
         assert_eq!(wire.reply().await.expect("an answer").verdict(), "201", "{step}");
-        let told = rig.ask(&next.order("GET", &queued.id(), "")).await;
+        let told = fixture.ask(&next.order("GET", &queued.id(), "")).await;
         assert_eq!(told.json()["state"], "reserved", "{step}: {told}");
-        assert_eq!(rig.buy(&second).await.verdict(), over);
+        assert_eq!(fixture.buy(&second).await.verdict(), over);
     }
-    rig.audit(None).await;
+    fixture.audit(None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_change_many_times_at_once_happens_once() {
-    let rig = Rig::start();
-    rig.open_sale("spring", &[("phone", 50, 50, 900)]).await;
+    let fixture = ServerFixture::start();
+    fixture.open_sale("spring", &[("phone", 50, 50, 900)]).await;
     for (key, units, total) in [("up", 7, 57), ("down", -20, 37), ("up-again", 3, 40)] {
-        let replies = at_once(&rig, vec![adjustment("spring", key, units); 16]).await;
+        let replies = at_once(&fixture, vec![adjustment("spring", key, units); 16]).await;
         assert!(
             replies.iter().all(|reply| reply.status == 200),
             "{:?}",
             replies.iter().map(Reply::verdict).collect::<Vec<_>>()
         );
-        assert_eq!(rig.stock("spring").await.total, total, "{key}");
+        assert_eq!(fixture.stock("spring").await.total, total, "{key}");
         assert_eq!(
-            rig.adjust("spring", key, units + 1).await.verdict(),
+            fixture.adjust("spring", key, units + 1).await.verdict(),
             "422 idempotency_key_reused"
         );
     }
-    rig.audit(None).await;
+    fixture.audit(None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lowering_takes_what_is_free_and_never_what_somebody_has() {
-    let rig = Rig::start();
-    rig.open_sale("spring", &[("phone", 10, 4, 900)]).await;
+    let fixture = ServerFixture::start();
+    fixture.open_sale("spring", &[("phone", 10, 4, 900)]).await;
     let mut orders = Vec::new();
     for number in 0..2 {
-        let wish = Wish::new(&format!("b{number}"), "k", "spring", 4);
-        orders.push((wish.clone(), rig.buy(&wish).await.id()));
+        let spec = PurchaseSpec::new(&format!("b{number}"), "k", "spring", 4);
+        orders.push((spec.clone(), fixture.buy(&spec).await.id()));
     }
     let refused = async |key: &str, units: i64, free: u64| {
-        let reply = rig.adjust("spring", key, units).await;
+        let reply = fixture.adjust("spring", key, units).await;
         assert_eq!(
             (&*reply.verdict(), &reply.json()["free"]),
             ("409 wrong_state", &json!(free)),
@@ -192,30 +199,33 @@ async fn lowering_takes_what_is_free_and_never_what_somebody_has() {
         );
     };
     refused("a", -3, 2).await;
-    assert_eq!(rig.adjust("spring", "b", -2).await.status, 200);
+    assert_eq!(fixture.adjust("spring", "b", -2).await.status, 200);
     refused("c", -1, 0).await;
-    let (wish, id) = &orders[0];
-    assert_eq!(rig.ask(&wish.order("POST", id, "/cancel")).await.status, 200);
+    let (spec, id) = &orders[0];
+    assert_eq!(fixture.ask(&spec.order("POST", id, "/cancel")).await.status, 200);
     refused("a", -5, 4).await;
-    assert_eq!(rig.adjust("spring", "a", -4).await.status, 200, "a refusal is not remembered");
-    let stock = rig.stock("spring").await;
+    assert_eq!(fixture.adjust("spring", "a", -4).await.status, 200, "a refusal is not remembered");
+    let stock = fixture.stock("spring").await;
     assert_eq!((stock.total, stock.held, stock.free()), (4, 4, 0));
-    assert_eq!(rig.buy(&Wish::new("late", "k", "spring", 1)).await.verdict(), "409 sold_out");
+    assert_eq!(
+        fixture.buy(&PurchaseSpec::new("late", "k", "spring", 1)).await.verdict(),
+        "409 sold_out"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_unit_is_either_sold_or_taken_away_never_both() {
-    let rig = Arc::new(Rig::start());
+    let fixture = Arc::new(ServerFixture::start());
     for round in 0..12 {
         let sale = format!("s{round}");
-        rig.open_sale(&sale, &[("phone", 20, 2, 900)]).await;
+        fixture.open_sale(&sale, &[("phone", 20, 2, 900)]).await;
         // Twenty units, thirty wanted, and the operator takes twelve away in the same moment.
         let mut requests: Vec<_> =
-            (0..15).map(|n| Wish::new(&format!("b{n}"), &sale, &sale, 2).bytes()).collect();
+            (0..15).map(|n| PurchaseSpec::new(&format!("b{n}"), &sale, &sale, 2).bytes()).collect();
         for part in 0..3 {
             requests.insert(part * 5, adjustment(&sale, &format!("a{part}"), -4));
         }
-        let replies = at_once(&rig, requests).await;
+        let replies = at_once(&fixture, requests).await;
         let sold = 2 * replies.iter().filter(|reply| reply.status == 201).count() as u64;
         let taken = 4 * replies.iter().filter(|reply| reply.status == 200).count() as u64;
         let verdicts: Vec<_> = replies.iter().map(Reply::verdict).collect();
@@ -225,31 +235,33 @@ async fn a_unit_is_either_sold_or_taken_away_never_both() {
                 .all(|v| ["200", "201", "409 sold_out", "409 wrong_state"].contains(&&**v)),
             "{verdicts:?}"
         );
-        let stock = rig.stock(&sale).await;
+        let stock = fixture.stock(&sale).await;
         assert_eq!((stock.total, stock.held), (20 - taken, sold), "{verdicts:?}");
         // Whoever was refused may come again: what is free is for sale.
         for number in 0..stock.free() {
-            let late = rig.buy(&Wish::new(&format!("late{number}"), &sale, &sale, 1)).await;
+            let late =
+                fixture.buy(&PurchaseSpec::new(&format!("late{number}"), &sale, &sale, 1)).await;
             assert_eq!(late.verdict(), "201", "round {round}: {verdicts:?}");
         }
     }
-    rig.audit(None).await;
+    fixture.audit(None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lowering_that_meets_a_cancelling_is_not_refused_for_want_of_what_is_free() {
-    let (rig, faults) = Faults::rig(&[]);
-    rig.open_sale("spring", &[("phone", 3, 2, 900)]).await;
+    let (fixture, faults) = MachineFaults::fixture(&[]);
+    fixture.open_sale("spring", &[("phone", 3, 2, 900)]).await;
     let (first, second) =
-        (Wish::new("anna", "k", "spring", 2), Wish::new("bert", "k", "spring", 1));
-    let order = rig.buy(&first).await.id();
-    // While the purchase of the last unit is written, the lowering and behind it the cancelling wait for the next commit.
+        (PurchaseSpec::new("anna", "k", "spring", 2), PurchaseSpec::new("bert", "k", "spring", 1));
+    let order = fixture.buy(&first).await.id();
+    // While the purchase of the last unit is written, the lowering and behind it the cancelling
+    // wait for the next commit.
     faults.slow_disk(Duration::from_millis(300));
     let mut wires = Vec::new();
     for request in
         [second.bytes(), adjustment("spring", "a", -2), first.order("POST", &order, "/cancel")]
     {
-        let mut wire = rig.wire().await;
+        let mut wire = fixture.wire().await;
         wire.send(&request).await.expect("it is sent");
         tokio::time::sleep(Duration::from_millis(60)).await;
         wires.push(wire);

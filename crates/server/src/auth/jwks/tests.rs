@@ -72,7 +72,7 @@ impl Shop {
 async fn of_file(scratch: &Scratch, set: &Value) -> Jwks {
     let path = scratch.path().join("jwks.json");
     std::fs::write(&path, set.to_string()).expect("writable");
-    let jwks = Jwks::new(Source::File(path));
+    let jwks = Jwks::new(JwksSource::File(path));
     jwks.refresh().await.expect("a set");
     jwks
 }
@@ -81,7 +81,7 @@ async fn of_file(scratch: &Scratch, set: &Value) -> Jwks {
 async fn each_kind_of_key_checks_its_own_tokens() {
     let (scratch, shop) = (Scratch::new(), Shop::new());
     let jwks = of_file(&scratch, &shop.set()).await;
-    let expected = Expected::default();
+    let expected = ExpectedClaims::default();
     let check = |token: &str| jwks.check(token, &expected, 1_000);
     for token in [
         signed("ES256", Some("ec"), |message| shop.ec(message)),
@@ -127,7 +127,7 @@ async fn an_unknown_key_makes_the_set_be_read_again_but_not_all_the_time() {
     let ed = set["keys"].as_array_mut().expect("a list").remove(1);
     let jwks = of_file(&scratch, &set).await;
     let token = signed("EdDSA", Some("ed"), |message| shop.ed(message));
-    let expected = Expected::default();
+    let expected = ExpectedClaims::default();
     assert_eq!(jwks.check(&token, &expected, 0), Err(Denied::Unknown));
     std::fs::write(scratch.path().join("jwks.json"), json!({"keys": [ed]}).to_string())
         .expect("writable");
@@ -140,7 +140,7 @@ async fn an_unknown_key_makes_the_set_be_read_again_but_not_all_the_time() {
 #[tokio::test]
 async fn what_is_no_set_is_refused_and_the_old_keys_stay() {
     for bad in ["", "{}", "[]", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#] {
-        assert!(keys(bad.as_bytes()).is_err(), "{bad}");
+        assert!(parse_keys(bad.as_bytes()).is_err(), "{bad}");
     }
-    assert!(Jwks::new(Source::File("/no/such/file".into())).refresh().await.is_err());
+    assert!(Jwks::new(JwksSource::File("/no/such/file".into())).refresh().await.is_err());
 }

@@ -1,7 +1,8 @@
-//! The order in which the server takes its steps, where no function of the core has it: see "Rules of order" in docs/protocol.md.
-use doorbuster_core::event::By;
+//! The order in which the server takes its steps, where no function of the core has it: see "Rules
+//! of order" in docs/protocol.md.
+use doorbuster_core::event::Attribution;
 use doorbuster_core::limits::PARKED_MAX;
-use doorbuster_core::{Cause, Grant};
+use doorbuster_core::{CloseCause, Grant};
 
 use super::*;
 use crate::catalogue::ItemState;
@@ -43,7 +44,7 @@ async fn a_slot_whose_grant_was_closed_gets_the_next_one_though_there_are_no_uni
     assert!(
         engine
             .store()
-            .close_grant(first.id, Cause::EpochMissing)
+            .close_grant(first.id, CloseCause::EpochMissing)
             .await
             .expect("the store is there")
     );
@@ -58,7 +59,7 @@ async fn a_slot_whose_grant_was_closed_gets_the_next_one_though_there_are_no_uni
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_recall_that_its_slot_refused_stays_pending() {
     let dir = Scratch::new();
-    let bounds = Bounds { recalls: 1, ..Bounds::default() };
+    let bounds = SlotBounds { recalls: 1, ..SlotBounds::default() };
     let engine = engine_bounded(&dir, Roles::ALL, Clock::default(), bounds).await;
     open_sale(&engine, Stock::Counted(10), 1, 900_000).await;
     let item = item(&engine);
@@ -111,15 +112,18 @@ async fn a_ticket_that_was_refused_is_not_the_verdict_of_a_new_try() {
     open_sale(&engine, Stock::Counted(2), 1, 900_000).await;
     let first = bought(&engine, "anna", "k1", 1).await;
     // The slot of the next grant does not know of that order.
-    step(&engine, Step::Pause).await;
-    step(&engine, Step::Resume).await;
+    step(&engine, PhaseStep::Pause).await;
+    step(&engine, PhaseStep::Resume).await;
     let item = item(&engine);
     tend(&engine, &item).await.expect("the store is there");
     // Nobody tells the slot what comes back to it.
     let alone = item.work.tending.lock().await;
     let refused = buy(&engine, "anna", "k2", 1).await;
     assert_eq!(refused, Bought::Refused(Refusal::LimitReached { limit: 1, used: 1 }));
-    assert!(matches!(engine.cancel(first.id, By::BUYER.clone()).await, Ok(Changed::Done(_))));
+    assert!(matches!(
+        engine.cancel(first.id, Attribution::BUYER.clone()).await,
+        Ok(ChangeOutcome::Done(_))
+    ));
     let again = parks(&engine, "anna", "k2").await;
     drop(alone);
     let again = again.await.expect("no panic");

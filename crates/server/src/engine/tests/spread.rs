@@ -1,8 +1,9 @@
-//! One item over several slots: every unit is sold, limits hold, the tail is gathered, and at every look the units add up.
+//! One item over several slots: every unit is sold, limits hold, the tail is gathered, and at every
+//! look the units add up.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use doorbuster_core::{Choose, Spread};
+use doorbuster_core::{PartitionChoice, Spread};
 use doorbuster_store::SpreadOutcome;
 
 use super::*;
@@ -16,7 +17,7 @@ async fn spread_sale(engine: &Engine, stock: u64, limit: u32, spread: Spread) {
     let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
     let set = engine.set_spread(&item, spread).await.expect("the store is there");
     assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
-    step(engine, Step::Open).await;
+    step(engine, PhaseStep::Open).await;
 }
 
 /// Adds the units up again and again until it is told to stop; gives how often.
@@ -54,7 +55,7 @@ async fn sell_out(spread: Spread, stock: u64) {
                 let units = (n * 5 % 7 + 1).min(most) as u32;
                 match buy(&engine, &format!("b{n}"), "k", units).await {
                     Bought::Created(order) => {
-                        drop(sold.fetch_add(order.units.wide(), Ordering::Relaxed))
+                        _ = sold.fetch_add(order.units.to_u64(), Ordering::Relaxed);
                     }
                     // Fewer are left, or none.
                     Bought::Refused(Refusal::SoldOut(left)) => {
@@ -83,14 +84,20 @@ async fn sell_out(spread: Spread, stock: u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_unit_is_sold_over_eight_partitions() {
     sell_out(over(8), 1_000).await;
-    sell_out(Spread { choose: Choose::RoundRobin, ..over(8) }, 501).await;
+    sell_out(Spread { choose: PartitionChoice::RoundRobin, ..over(8) }, 501).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_unit_is_sold_in_portions_that_are_refilled() {
     sell_out(Spread { initial: 20, threshold: 5, refill: 10, ..over(4) }, 1_000).await;
     sell_out(
-        Spread { initial: 40, threshold: 3, refill: 10, choose: Choose::Random, ..over(1) },
+        Spread {
+            initial: 40,
+            threshold: 3,
+            refill: 10,
+            choose: PartitionChoice::Random,
+            ..over(1)
+        },
         400,
     )
     .await;
@@ -100,7 +107,7 @@ async fn every_unit_is_sold_in_portions_that_are_refilled() {
 async fn a_buyer_of_ten_is_served_while_ten_are_left_anywhere() {
     let dir = Scratch::new();
     let engine = engine(&dir).await;
-    spread_sale(&engine, 80, 10, Spread { choose: Choose::Random, ..over(8) }).await;
+    spread_sale(&engine, 80, 10, Spread { choose: PartitionChoice::Random, ..over(8) }).await;
     for n in 0..70 {
         bought(&engine, &format!("b{n}"), "k", 1).await;
     }
@@ -121,7 +128,7 @@ async fn a_buyer_of_ten_is_served_while_ten_are_left_anywhere() {
 async fn a_limit_holds_over_all_partitions_and_strands_nothing() {
     let dir = Scratch::new();
     let engine = engine(&dir).await;
-    spread_sale(&engine, 40, 3, Spread { choose: Choose::Random, ..over(8) }).await;
+    spread_sale(&engine, 40, 3, Spread { choose: PartitionChoice::Random, ..over(8) }).await;
     let mut asking = tokio::task::JoinSet::new();
     for n in 0..50 {
         let engine = engine.clone();
@@ -152,7 +159,7 @@ async fn a_spread_can_change_until_the_sale_opens_and_no_unit_is_left_behind() {
         Ok(())
     });
     engine.patch_sale("spring", None, patch).await.expect("the store is there");
-    step(&engine, Step::Schedule).await;
+    step(&engine, PhaseStep::Schedule).await;
     for partitions in [8, 3, 1, 16] {
         let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
         let set = engine.set_spread(&item, over(partitions)).await.expect("the store is there");
@@ -161,7 +168,7 @@ async fn a_spread_can_change_until_the_sale_opens_and_no_unit_is_left_behind() {
         assert_eq!(open.len() as u32, partitions);
         assert_eq!(open.iter().map(|grant| grant.granted).sum::<u64>(), 64);
     }
-    step(&engine, Step::Open).await;
+    step(&engine, PhaseStep::Open).await;
     let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
     let late = engine.set_spread(&item, over(2)).await.expect("the store is there");
     assert!(matches!(late, SpreadOutcome::WrongState(_)), "{late:?}");
@@ -180,9 +187,9 @@ async fn stock_is_lowered_from_every_partition_and_pause_drains_them_all() {
     let lowered = engine.adjust(lower).await.expect("the store is there");
     assert!(matches!(lowered, Adjusted::Done(c) if c.total == Stock::Counted(5)), "{lowered:?}");
     bought(&engine, "anna", "k", 3).await;
-    step(&engine, Step::Pause).await;
+    step(&engine, PhaseStep::Pause).await;
     assert_eq!((counts(&engine).pool, counts(&engine).in_slots), (2, 0));
-    step(&engine, Step::Resume).await;
+    step(&engine, PhaseStep::Resume).await;
     bought(&engine, "bert", "k", 2).await;
     is_sound(&engine).await;
     engine.stop().await;
@@ -195,10 +202,10 @@ async fn stock_without_end_is_sold_from_every_partition() {
     draft(&engine, Stock::Unlimited, 10, 900_000).await;
     let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
     engine
-        .set_spread(&item, Spread { choose: Choose::RoundRobin, ..over(4) })
+        .set_spread(&item, Spread { choose: PartitionChoice::RoundRobin, ..over(4) })
         .await
         .expect("the store is there");
-    step(&engine, Step::Open).await;
+    step(&engine, PhaseStep::Open).await;
     for n in 0..40 {
         bought(&engine, &format!("b{n}"), "k", 10).await;
     }
@@ -213,7 +220,7 @@ async fn stock_without_end_is_sold_from_every_partition() {
 async fn nobody_hears_sold_out_while_a_slot_has_no_epoch_and_units_may_come_back() {
     let dir = Scratch::new();
     let engine = engine(&dir).await;
-    spread_sale(&engine, 16, 8, Spread { choose: Choose::RoundRobin, ..over(2) }).await;
+    spread_sale(&engine, 16, 8, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
     let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
     // Nobody moves units meanwhile, and nobody mends a slot.
     let still = item.work.tending.lock().await;
@@ -251,7 +258,7 @@ async fn a_request_larger_than_its_slots_portion_is_served_from_the_pool() {
 async fn nobody_hears_sold_out_while_an_earlier_try_is_undecided_in_any_partition() {
     let dir = Scratch::new();
     let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
-    spread_sale(&engine, 8, 1, Spread { choose: Choose::RoundRobin, ..over(8) }).await;
+    spread_sale(&engine, 8, 1, Spread { choose: PartitionChoice::RoundRobin, ..over(8) }).await;
     let mut ids = Vec::new();
     for n in 0..8 {
         match buy_within(&engine, &format!("b{n}"), "k", 1, Duration::ZERO).await {
@@ -278,14 +285,15 @@ async fn nobody_hears_sold_out_while_an_earlier_try_is_undecided_in_any_partitio
 async fn nobody_hears_of_the_limit_while_an_earlier_try_is_undecided_in_another_partition() {
     let dir = Scratch::new();
     let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
-    spread_sale(&engine, 40, 10, Spread { choose: Choose::RoundRobin, ..over(2) }).await;
+    spread_sale(&engine, 40, 10, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
     let waiting = engine.clone();
     let first = tokio::spawn(async move { buy(&waiting, "anna", "k", 10).await });
     let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
     while engine.queued(&item).await == 0 {
         tokio::task::yield_now().await;
     }
-    // The second partition has three of the ten; a request of somebody else makes the first try's key come there as well.
+    // The second partition has three of the ten; a request of somebody else makes the first try's
+    // key come there as well.
     for (buyer, key, units) in [("anna", "other", 3), ("bert", "k", 1)] {
         let queued = buy_within(&engine, buyer, key, units, Duration::ZERO).await;
         assert!(matches!(queued, Bought::Queued { .. }), "{queued:?}");
@@ -302,7 +310,7 @@ async fn whose_ticket_is_undecided_in_another_partition_does_not_hear_of_the_lim
  {
     let dir = Scratch::new();
     let selling = engine(&dir).await;
-    spread_sale(&selling, 40, 10, Spread { choose: Choose::RoundRobin, ..over(2) }).await;
+    spread_sale(&selling, 40, 10, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
     bought(&selling, "anna", "held", 1).await;
     selling.stop().await;
     // Slots that begin anew know nothing of that order.

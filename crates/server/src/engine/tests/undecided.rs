@@ -1,4 +1,5 @@
-//! A request that was told it is queued: what a retry hears whose pass has expired since, or that is one too many.
+//! A request that was told it is queued: what a retry hears whose pass has expired since, or that
+//! is one too many.
 
 use std::time::Duration;
 

@@ -1,6 +1,8 @@
-//! The token of a challenge: everything a node has to know of it, sealed, so that its buyer can neither read nor change it.
+//! The token of a challenge: everything a node has to know of it, sealed, so that its buyer can
+//! neither read nor change it.
 //!
-//! It is sealed for one buyer and one sale; for any other it does not open. What is inside is always as long, whatever the answer.
+//! It is sealed for one buyer and one sale; for any other it does not open. What is inside is
+//! always as long, whatever the answer.
 
 use std::fmt;
 
@@ -9,22 +11,22 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorbuster_core::{IdKey, Millis};
 
-use crate::gate::Masters;
+use crate::gate::MasterKeys;
 
 /// Bytes inside: an id, a kind, an end, an answer.
-const INSIDE: usize = 16 + 1 + 8 + ANSWER;
+const SEALED_BYTES: usize = 16 + 1 + 8 + ANSWER_BYTES;
 /// Bytes kept for an answer.
-pub(super) const ANSWER: usize = 32;
+pub(super) const ANSWER_BYTES: usize = 32;
 /// Bytes that show whether anything was changed.
-const TAG: usize = 16;
+const TAG_BYTES: usize = 16;
 /// Bytes of a token before it is written as text.
-const TOKEN: usize = NONCE_LEN + INSIDE + TAG;
+const TOKEN_BYTES: usize = NONCE_LEN + SEALED_BYTES + TAG_BYTES;
 /// What the keys are for.
 const CONTEXT: &str = "doorbuster: challenges";
 
 /// What a challenge is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum PuzzleKind {
     /// Characters to read.
     Image,
     /// A piece to slide.
@@ -33,7 +35,7 @@ pub(crate) enum Kind {
     Work,
 }
 
-impl Kind {
+impl PuzzleKind {
     /// Every kind, in the order of their numbers.
     pub(crate) const ALL: [Self; 3] = [Self::Image, Self::Slider, Self::Work];
 
@@ -51,9 +53,9 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sealed {
     pub(super) id: [u8; 16],
-    pub(super) kind: Kind,
+    pub(super) kind: PuzzleKind,
     pub(super) until: Millis,
-    pub(super) answer: [u8; ANSWER],
+    pub(super) answer: [u8; ANSWER_BYTES],
 }
 
 impl Sealed {
@@ -68,8 +70,8 @@ impl Sealed {
         u16::from_be_bytes([self.answer[0], self.answer[1]])
     }
 
-    fn bytes(&self) -> [u8; INSIDE] {
-        let mut bytes = [0; INSIDE];
+    fn bytes(&self) -> [u8; SEALED_BYTES] {
+        let mut bytes = [0; SEALED_BYTES];
         bytes[..16].copy_from_slice(&self.id);
         bytes[16] = self.kind as u8;
         bytes[17..25].copy_from_slice(&self.until.0.to_be_bytes());
@@ -78,10 +80,10 @@ impl Sealed {
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; INSIDE] = bytes.try_into().ok()?;
+        let bytes: &[u8; SEALED_BYTES] = bytes.try_into().ok()?;
         Some(Self {
             id: bytes[..16].try_into().ok()?,
-            kind: *Kind::ALL.get(usize::from(bytes[16]))?,
+            kind: *PuzzleKind::ALL.get(usize::from(bytes[16]))?,
             until: Millis(i64::from_be_bytes(bytes[17..25].try_into().ok()?)),
             answer: bytes[25..].try_into().ok()?,
         })
@@ -89,19 +91,19 @@ impl Sealed {
 }
 
 /// The keys that tokens are sealed with: the first seals, all of them open.
-pub(super) struct Seals {
+pub(super) struct ChallengeSealer {
     keys: Box<[LessSafeKey]>,
     names: [u8; 32],
 }
 
-impl fmt::Debug for Seals {
+impl fmt::Debug for ChallengeSealer {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "Seals({})", self.keys.len())
     }
 }
 
-impl Seals {
-    pub(super) fn new(masters: &Masters, id_key: &IdKey) -> Self {
+impl ChallengeSealer {
+    pub(super) fn new(masters: &MasterKeys, id_key: &IdKey) -> Self {
         let key = |bytes: [u8; 32]| {
             let key = UnboundKey::new(&AES_256_GCM_SIV, &bytes)
                 .expect("the key is as long as the cipher's");
@@ -115,9 +117,10 @@ impl Seals {
 
     /// A token for this buyer and this sale.
     pub(super) fn seal(&self, sealed: &Sealed, sale: &str, buyer: &str) -> String {
-        // Of this cipher a nonce that comes twice, by chance, only shows whether the same was sealed twice; ids see to it that it never is.
+        // Of this cipher a nonce that comes twice, by chance, only shows whether the same was
+        // sealed twice; ids see to it that it never is.
         let nonce: [u8; NONCE_LEN] = rand::random();
-        let mut token = Vec::with_capacity(TOKEN);
+        let mut token = Vec::with_capacity(TOKEN_BYTES);
         token.extend_from_slice(&sealed.bytes());
         self.keys[0]
             .seal_in_place_append_tag(
@@ -132,11 +135,11 @@ impl Seals {
 
     /// What is inside, if it was sealed for this buyer and this sale.
     pub(super) fn open(&self, text: &str, sale: &str, buyer: &str) -> Option<Sealed> {
-        let mut token = [0; TOKEN];
+        let mut token = [0; TOKEN_BYTES];
         let len = URL_SAFE_NO_PAD.decode_slice(text, &mut token).ok()?;
         let (nonce, rest) = token.split_at(NONCE_LEN);
         let nonce: [u8; NONCE_LEN] = nonce.try_into().ok()?;
-        self.keys.iter().filter(|_| len == TOKEN).find_map(|key| {
+        self.keys.iter().filter(|_| len == TOKEN_BYTES).find_map(|key| {
             let mut rest = rest.to_vec();
             let nonce = Nonce::assume_unique_for_key(nonce);
             Sealed::parse(key.open_in_place(nonce, aad(sale, buyer), &mut rest).ok()?)
@@ -144,8 +147,8 @@ impl Seals {
     }
 
     /// A buyer of a sale, as wrong answers are counted.
-    pub(super) fn name_of(&self, sale: &str, buyer: &str) -> [u8; 16] {
-        let hash = blake3::keyed_hash(&self.names, &bound(sale, buyer));
+    pub(super) fn buyer_pseudonym(&self, sale: &str, buyer: &str) -> [u8; 16] {
+        let hash = blake3::keyed_hash(&self.names, &binding(sale, buyer));
         let mut name = [0; 16];
         name.copy_from_slice(&hash.as_bytes()[..16]);
         name
@@ -153,27 +156,28 @@ impl Seals {
 }
 
 /// Names have no zero in them, so no two pairs are written alike.
-fn bound(sale: &str, buyer: &str) -> Vec<u8> {
+fn binding(sale: &str, buyer: &str) -> Vec<u8> {
     [sale.as_bytes(), b"\0", buyer.as_bytes()].concat()
 }
 
 fn aad(sale: &str, buyer: &str) -> Aad<Vec<u8>> {
-    Aad::from(bound(sale, buyer))
+    Aad::from(binding(sale, buyer))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn seals(masters: &[u8]) -> Seals {
-        Seals::new(
-            &Masters::new(masters.iter().map(|byte| [*byte; 32]).collect()).expect("one at least"),
+    fn seals(masters: &[u8]) -> ChallengeSealer {
+        ChallengeSealer::new(
+            &MasterKeys::new(masters.iter().map(|byte| [*byte; 32]).collect())
+                .expect("one at least"),
             &IdKey::new([9; 32]),
         )
     }
 
-    fn sealed(kind: Kind, answer: &[u8]) -> Sealed {
-        let mut all = [0; ANSWER];
+    fn sealed(kind: PuzzleKind, answer: &[u8]) -> Sealed {
+        let mut all = [0; ANSWER_BYTES];
         all[..answer.len()].copy_from_slice(answer);
         Sealed { id: rand::random(), kind, until: Millis(1_795_168_800_000), answer: all }
     }
@@ -181,7 +185,7 @@ mod tests {
     #[test]
     fn a_token_opens_for_its_buyer_and_sale_alone() {
         let seals = seals(&[1]);
-        let inside = sealed(Kind::Image, b"k7q2m");
+        let inside = sealed(PuzzleKind::Image, b"k7q2m");
         let token = seals.seal(&inside, "spring", "anna");
         let opened = seals.open(&token, "spring", "anna").expect("it was sealed for these");
         assert_eq!((opened.text(), &opened), (Some("k7q2m"), &inside));
@@ -198,7 +202,7 @@ mod tests {
 
     #[test]
     fn tokens_are_understood_while_masters_change() {
-        let token = seals(&[1]).seal(&sealed(Kind::Slider, &[0, 143]), "spring", "anna");
+        let token = seals(&[1]).seal(&sealed(PuzzleKind::Slider, &[0, 143]), "spring", "anna");
         assert_eq!(
             seals(&[2, 1]).open(&token, "spring", "anna").map(|sealed| sealed.x()),
             Some(143)
@@ -209,7 +213,7 @@ mod tests {
     #[test]
     fn a_token_that_was_changed_or_made_up_does_not_open() {
         let seals = seals(&[1]);
-        let good = seals.seal(&sealed(Kind::Work, &[7; 32]), "spring", "anna");
+        let good = seals.seal(&sealed(PuzzleKind::Work, &[7; 32]), "spring", "anna");
         for at in 0..good.len() {
             let mut bad = good.clone().into_bytes();
             bad[at] = if bad[at] == b'A' { b'B' } else { b'A' };
@@ -234,9 +238,9 @@ mod tests {
     #[test]
     fn tokens_tell_nothing_by_their_length_and_are_never_the_same() {
         let seals = seals(&[1]);
-        let one = sealed(Kind::Image, b"k7q2m");
+        let one = sealed(PuzzleKind::Image, b"k7q2m");
         let tokens: Vec<String> =
-            [&one, &one, &sealed(Kind::Slider, &[1, 2]), &sealed(Kind::Work, &[9; 32])]
+            [&one, &one, &sealed(PuzzleKind::Slider, &[1, 2]), &sealed(PuzzleKind::Work, &[9; 32])]
                 .map(|sealed| seals.seal(sealed, "spring", "anna"))
                 .into();
         assert!(tokens.iter().all(|token| token.len() == tokens[0].len()));

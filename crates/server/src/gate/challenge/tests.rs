@@ -16,8 +16,8 @@ struct Rig {
     _scratch: Scratch,
 }
 
-fn masters() -> Masters {
-    Masters::new(vec![[3; 32]]).expect("one")
+fn masters() -> MasterKeys {
+    MasterKeys::new(vec![[3; 32]]).expect("one")
 }
 
 fn id_key() -> IdKey {
@@ -52,7 +52,7 @@ impl Rig {
     }
 
     /// A challenge and its answer.
-    async fn offer(&self, who: &str, kind: ChallengeKind) -> (String, ChallengeAnswer) {
+    async fn issue(&self, who: &str, kind: ChallengeKind) -> (String, ChallengeAnswer) {
         self.offer_by(&self.challenges, who, kind).await
     }
 
@@ -63,15 +63,17 @@ impl Rig {
         who: &str,
         kind: ChallengeKind,
     ) -> (String, ChallengeAnswer) {
-        let offered = node.offer(self.store.now(), "spring", &buyer(who), kind, USUAL).await;
-        let Offer { token, shown, .. } = offered.expect("nobody else asks");
+        let offered = node.issue(self.store.now(), "spring", &buyer(who), kind, USUAL).await;
+        let IssuedChallenge { token, shown, .. } = offered.expect("nobody else asks");
         let sealed = node.seals.open(&token, "spring", who).expect("it is this buyer's");
         let answer = match shown {
-            Shown::Image { .. } => {
+            ChallengeContent::Image { .. } => {
                 ChallengeAnswer::Text(sealed.text().expect("it has one").to_uppercase())
             }
-            Shown::Slider { .. } => ChallengeAnswer::X(sealed.x().into()),
-            Shown::Work { altcha, .. } => ChallengeAnswer::Altcha(worked(&altcha)),
+            ChallengeContent::Slider { .. } => ChallengeAnswer::X(sealed.x().into()),
+            ChallengeContent::WorkChallenge { altcha, .. } => {
+                ChallengeAnswer::Altcha(worked(&altcha))
+            }
         };
         (token, answer)
     }
@@ -89,7 +91,7 @@ impl Rig {
 
 /// What a device answers.
 fn worked(altcha: &serde_json::Value) -> String {
-    doorbuster_challenge::solve(altcha).expect("it can be done")
+    doorbuster_challenge::solve_work(altcha).expect("it can be done")
 }
 
 const KINDS: [ChallengeKind; 3] = [ChallengeKind::Image, ChallengeKind::Slider, ChallengeKind::Pow];
@@ -100,7 +102,7 @@ const FAILED: &str = "the answer does not count";
 async fn a_right_answer_counts_once() {
     let rig = Rig::new();
     for kind in KINDS {
-        let (token, answer) = rig.offer("anna", kind).await;
+        let (token, answer) = rig.issue("anna", kind).await;
         assert_eq!(rig.redeem("anna", &token, &answer).await, Ok(()), "{kind:?}");
         assert_eq!(rig.redeem("anna", &token, &answer).await, Err(FAILED.into()), "{kind:?} again");
     }
@@ -115,7 +117,7 @@ async fn a_wrong_answer_spends_the_challenge() {
         ChallengeAnswer::Altcha(_) => ChallengeAnswer::Altcha("e30=".to_owned()),
     };
     for kind in KINDS {
-        let (token, answer) = rig.offer("anna", kind).await;
+        let (token, answer) = rig.issue("anna", kind).await;
         assert_eq!(
             rig.redeem("anna", &token, &wrong(&answer)).await,
             Err(FAILED.into()),
@@ -128,8 +130,8 @@ async fn a_wrong_answer_spends_the_challenge() {
         );
     }
     // An answer to another kind is a wrong answer.
-    let (token, answer) = rig.offer("anna", ChallengeKind::Slider).await;
-    let (_, text) = rig.offer("anna", ChallengeKind::Image).await;
+    let (token, answer) = rig.issue("anna", ChallengeKind::Slider).await;
+    let (_, text) = rig.issue("anna", ChallengeKind::Image).await;
     assert_eq!(rig.redeem("anna", &token, &text).await, Err(FAILED.into()));
     assert_eq!(rig.redeem("anna", &token, &answer).await, Err(FAILED.into()));
 }
@@ -137,14 +139,14 @@ async fn a_wrong_answer_spends_the_challenge() {
 #[tokio::test]
 async fn nobody_else_can_use_or_spend_a_challenge() {
     let rig = Rig::new();
-    let (token, answer) = rig.offer("anna", ChallengeKind::Image).await;
+    let (token, answer) = rig.issue("anna", ChallengeKind::Image).await;
     assert_eq!(rig.redeem("bert", &token, &answer).await, Err(FAILED.into()), "another buyer");
     let elsewhere =
         rig.challenges.redeem(&rig.store, "autumn", &buyer("anna"), &token, &answer).await;
     assert!(matches!(elsewhere, Err(ChallengeFault::Failed)), "another sale");
-    let strangers = Challenges::new(&Masters::new(vec![[4; 32]]).expect("one"), &id_key());
+    let strangers = Challenges::new(&MasterKeys::new(vec![[4; 32]]).expect("one"), &id_key());
     let forged = strangers
-        .offer(rig.store.now(), "spring", &buyer("anna"), ChallengeKind::Image, USUAL)
+        .issue(rig.store.now(), "spring", &buyer("anna"), ChallengeKind::Image, USUAL)
         .await;
     let forged = forged.expect("drawn").token;
     assert_eq!(
@@ -159,8 +161,8 @@ async fn nobody_else_can_use_or_spend_a_challenge() {
 #[tokio::test]
 async fn a_challenge_ends_after_two_minutes() {
     let rig = Rig::new();
-    let (early, answer) = rig.offer("anna", ChallengeKind::Slider).await;
-    let (late, late_answer) = rig.offer("anna", ChallengeKind::Slider).await;
+    let (early, answer) = rig.issue("anna", ChallengeKind::Slider).await;
+    let (late, late_answer) = rig.issue("anna", ChallengeKind::Slider).await;
     rig.pass(CHALLENGE_MS - 1);
     assert_eq!(rig.redeem("anna", &early, &answer).await, Ok(()));
     rig.pass(1);
@@ -170,7 +172,7 @@ async fn a_challenge_ends_after_two_minutes() {
 #[tokio::test]
 async fn an_answer_that_comes_to_the_store_after_the_end_does_not_count() {
     let (rig, dir) = (Rig::new(), Scratch::new());
-    let (token, answer) = rig.offer("anna", ChallengeKind::Slider).await;
+    let (token, answer) = rig.issue("anna", ChallengeKind::Slider).await;
     // Whoever looks at this clock finds it a moment later than whoever looked before.
     let clock = Arc::new(std::sync::atomic::AtomicI64::new(rig.store.now().0));
     let looked = Arc::clone(&clock);
@@ -181,7 +183,10 @@ async fn an_answer_that_comes_to_the_store_after_the_end_does_not_count() {
     let outcome = rig.challenges.redeem(&store, "spring", &buyer("anna"), &token, &answer).await;
     assert!(matches!(outcome, Err(ChallengeFault::Failed)), "{outcome:?}");
     assert_eq!(
-        (rig.challenges.answered(Outcome::Invalid), store.spent().await.expect("reads")),
+        (
+            rig.challenges.outcome_count(AnswerOutcome::Invalid),
+            store.spent_answers().await.expect("reads")
+        ),
         (1, 0)
     );
 }
@@ -191,7 +196,7 @@ async fn of_answers_at_once_at_two_nodes_one_counts() {
     let rig = Rig::new();
     let other_node = Challenges::new(&masters(), &id_key());
     for _ in 0..10 {
-        let (token, answer) = rig.offer("anna", ChallengeKind::Image).await;
+        let (token, answer) = rig.issue("anna", ChallengeKind::Image).await;
         let ask = |node: &'static str| {
             let challenges = if node == "this" { &rig.challenges } else { &other_node };
             let (token, answer, store) = (&token, &answer, &rig.store);
@@ -209,19 +214,19 @@ async fn whoever_is_wrong_too_often_has_to_wait() {
     let rig = Rig::new();
     let wrong = ChallengeAnswer::X(0);
     for _ in 0..MISSES_MAX {
-        let (token, _) = rig.offer("robot", ChallengeKind::Slider).await;
+        let (token, _) = rig.issue("robot", ChallengeKind::Slider).await;
         assert_eq!(rig.redeem("robot", &token, &wrong).await, Err(FAILED.into()));
     }
-    let (token, answer) = rig.offer("robot", ChallengeKind::Slider).await;
+    let (token, answer) = rig.issue("robot", ChallengeKind::Slider).await;
     assert_eq!(
         rig.redeem("robot", &token, &answer).await,
         Err("too many wrong answers".into()),
         "also a right one"
     );
-    let (token, answer) = rig.offer("anna", ChallengeKind::Slider).await;
+    let (token, answer) = rig.issue("anna", ChallengeKind::Slider).await;
     assert_eq!(rig.redeem("anna", &token, &answer).await, Ok(()), "nobody else waits");
     rig.pass(MISSES_MS);
-    let (token, answer) = rig.offer("robot", ChallengeKind::Slider).await;
+    let (token, answer) = rig.issue("robot", ChallengeKind::Slider).await;
     assert_eq!(rig.redeem("robot", &token, &answer).await, Ok(()));
 }
 
@@ -234,7 +239,7 @@ async fn of_wrong_answers_at_once_at_two_nodes_ten_are_looked_at() {
     for _ in 0..3 * MISSES_MAX {
         let offered = rig
             .challenges
-            .offer(rig.store.now(), "spring", &robot, ChallengeKind::Pow, USUAL)
+            .issue(rig.store.now(), "spring", &robot, ChallengeKind::Pow, USUAL)
             .await;
         tokens.push(offered.expect("nobody else asks").token);
     }
@@ -254,7 +259,7 @@ async fn of_wrong_answers_at_once_at_two_nodes_ten_are_looked_at() {
         (MISSES_MAX as usize, 2 * MISSES_MAX as usize),
         "{outcomes:?}"
     );
-    let (token, answer) = rig.offer("robot", ChallengeKind::Slider).await;
+    let (token, answer) = rig.issue("robot", ChallengeKind::Slider).await;
     assert_eq!(
         rig.redeem("robot", &token, &answer).await,
         Err("too many wrong answers".into()),
@@ -267,7 +272,7 @@ async fn while_masters_are_changed_every_node_takes_what_any_made_and_counts_wro
  {
     let node = |masters: &[u8]| {
         let masters = masters.iter().map(|&byte| [byte; 32]).collect();
-        Challenges::new(&Masters::new(masters).expect("two"), &id_key())
+        Challenges::new(&MasterKeys::new(masters).expect("two"), &id_key())
     };
     let (before, after) = (node(&[1, 2]), node(&[2, 1]));
     let mut rig = Rig::new();
@@ -280,41 +285,44 @@ async fn while_masters_are_changed_every_node_takes_what_any_made_and_counts_wro
     }
     rig.challenges = before;
     for n in 0..MISSES_MAX {
-        let (token, _) = rig.offer("robot", ChallengeKind::Image).await;
+        let (token, _) = rig.issue("robot", ChallengeKind::Image).await;
         let asked = if n % 2 == 0 { &rig.challenges } else { &after };
         let wrong = ChallengeAnswer::X(0);
         let outcome = asked.redeem(&rig.store, "spring", &buyer("robot"), &token, &wrong).await;
         assert!(matches!(outcome, Err(ChallengeFault::Failed)), "{outcome:?}");
     }
-    let (token, answer) = rig.offer("robot", ChallengeKind::Image).await;
+    let (token, answer) = rig.issue("robot", ChallengeKind::Image).await;
     assert_eq!(rig.redeem("robot", &token, &answer).await, Err("too many wrong answers".into()));
 }
 
 #[tokio::test]
 async fn what_is_drawn_in_advance_is_handed_out_once() {
-    let studio = Studio::new(WorkKeys::new(&[1; 32], &[2; 32]));
-    let on_shelf = |kind| studio.drawn(kind).1;
-    studio.want([true, false]);
+    let pool = ChallengePool::new(WorkKeys::new(&[1; 32], &[2; 32]));
+    let on_shelf = |kind| pool.issued_and_ready(kind).1;
+    pool.set_prerendered([true, false]);
     let full_enough = async {
-        while on_shelf(Kind::Image) < 20 {
+        while on_shelf(PuzzleKind::Image) < 20 {
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(20), full_enough)
         .await
         .expect("it is drawn in advance");
-    assert_eq!(on_shelf(Kind::Slider), 0, "nobody wants any");
+    assert_eq!(on_shelf(PuzzleKind::Slider), 0, "nobody wants any");
     let mut seen = std::collections::HashSet::new();
     for _ in 0..30 {
-        let Shown::Image { image } =
-            studio.take(Wish::Image).await.expect("there are threads").shown
+        let ChallengeContent::Image { image } =
+            pool.take(RenderRequest::Image).await.expect("there are threads").shown
         else {
             panic!("an image was asked for")
         };
         assert!(seen.insert(image), "twice the same");
     }
-    assert_eq!(studio.drawn(Kind::Image).0, 30);
-    studio.want([false; PICTURES]);
-    assert_eq!(on_shelf(Kind::Image), 0, "the room is given back");
-    assert!(studio.take(Wish::Slider).await.is_some(), "what is not on the shelf is drawn at once");
+    assert_eq!(pool.issued_and_ready(PuzzleKind::Image).0, 30);
+    pool.set_prerendered([false; PRERENDERED_KINDS]);
+    assert_eq!(on_shelf(PuzzleKind::Image), 0, "the room is given back");
+    assert!(
+        pool.take(RenderRequest::Slider).await.is_some(),
+        "what is not on the shelf is drawn at once"
+    );
 }

@@ -1,15 +1,16 @@
-//! What answers ask for; and that nothing leads past the guard: a listener that could be reached hears nothing.
+//! What answers ask for; and that nothing leads past the guard: a listener that could be reached
+//! hears nothing.
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 
 use bytes::Bytes;
 use doorbuster_core::event::EventType;
-use doorbuster_core::outbox::Wanted;
+use doorbuster_core::outbox::EventFilter;
 use doorbuster_store::{EndpointKind, EndpointSecret};
 use http::HeaderValue;
 
-use super::super::guard::PRIVATE;
+use super::super::address_guard::PRIVATE_ADDRESS;
 use super::*;
 
 /// Longer than what is tried here takes.
@@ -60,21 +61,21 @@ fn an_answer_asks_for_a_pause_in_seconds_or_until_a_date() {
 }
 
 /// A guard to which a shop's public name stands for this machine.
-fn guard(allow_private: bool) -> Guard {
-    Guard::with_names(allow_private, |name| match name {
+fn guard(allow_private: bool) -> AddressGuard {
+    AddressGuard::with_names(allow_private, |name| match name {
         "shop.example" => Ok(vec![SocketAddr::from(([127, 0, 0, 1], 0))]),
         _ => Err(io::Error::other("nobody knows it")),
     })
 }
 
 /// Sends a message to this address once.
-async fn send(guard: Guard, url: &str) -> Result<(), Refusal> {
+async fn send(guard: AddressGuard, url: &str) -> Result<(), DeliveryError> {
     let endpoint = Endpoint {
         id: "end_1".to_owned(),
         kind: EndpointKind::Webhook,
         url: url.to_owned(),
-        wanted: Wanted::All,
-        secrets: vec![EndpointSecret { secret: signing::write_secret(&[7; 32]), until: None }],
+        wanted: EventFilter::All,
+        secrets: vec![EndpointSecret { secret: signing::format_secret(&[7; 32]), until: None }],
         position: 0,
         enabled: true,
         created_at: Millis(0),
@@ -103,12 +104,12 @@ async fn a_public_name_that_stands_for_a_private_address_is_not_connected_to() {
         .await
         .expect_err("it leads inside")
         .error;
-    assert_eq!(error, format!("no connection: {PRIVATE}"));
+    assert_eq!(error, format!("no connection: {PRIVATE_ADDRESS}"));
     let error = send(guard(false), &format!("https://127.0.0.1:{port}/"))
         .await
         .expect_err("it is inside")
         .error;
-    assert_eq!(error, PRIVATE);
+    assert_eq!(error, PRIVATE_ADDRESS);
     assert!(heard_nothing(&shop));
     // Where it is allowed the same name leads to the same listener.
     shop.set_nonblocking(false).expect("a listener's setting");
@@ -149,7 +150,7 @@ fn a_proxy_of_the_environment_hears_nothing() {
     }
     let ran = inner.output().expect("this program");
     let said = String::from_utf8_lossy(&ran.stdout);
-    assert!(said.contains(&format!("it failed: no connection: {PRIVATE}")), "{said}");
+    assert!(said.contains(&format!("it failed: no connection: {PRIVATE_ADDRESS}")), "{said}");
     assert!(
         heard_nothing(&proxy),
         "whoever connects through it connects to what the guard never saw"

@@ -1,9 +1,9 @@
 //! What is no fault of an endpoint's costs its events no try.
-use doorbuster_core::event::{Actor, By, Event, Subject};
-use doorbuster_core::outbox::Wanted;
-use doorbuster_core::slot::Bounds;
+use doorbuster_core::event::{Actor, Attribution, Event, Subject};
+use doorbuster_core::outbox::EventFilter;
+use doorbuster_core::slot::SlotBounds;
 use doorbuster_core::{IdKey, ItemId, NodeId};
-use doorbuster_store::Told;
+use doorbuster_store::StoredEvent;
 
 use super::*;
 use crate::clock::Clock;
@@ -19,7 +19,7 @@ async fn outbox(dir: &Scratch) -> Outbox {
         id_key: IdKey::new([3; 32]),
         clock: Clock::default(),
         node: NodeId(1),
-        bounds: Bounds::default(),
+        bounds: SlotBounds::default(),
         leads_regardless: false,
         allow_fsync_off: false,
         on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
@@ -38,7 +38,7 @@ fn endpoint() -> Endpoint {
         id: "end_1".to_owned(),
         kind: EndpointKind::Webhook,
         url: "https://shop.example/".to_owned(),
-        wanted: Wanted::All,
+        wanted: EventFilter::All,
         secrets: Vec::new(),
         position: 0,
         enabled: true,
@@ -50,10 +50,10 @@ fn endpoint() -> Endpoint {
 async fn what_this_node_cannot_read_or_does_not_know_is_no_failure_of_an_endpoints() {
     let (dir, endpoint) = (Scratch::new(), endpoint());
     let outbox = outbox(&dir).await;
-    let (subject, by) = (Subject::Item(ItemId(99)), By::actor(Actor::Engine));
+    let (subject, by) = (Subject::Item(ItemId(99)), Attribution::from_actor(Actor::Engine));
     let event = Event { what: EventType::ItemSoldOut, subject, by, at: Millis(1) };
-    let of_a_new_sale: Read = Ok(Told { position: 1, seq: 1, event });
-    let of_a_new_type: Read = Err(Unreadable {
+    let of_a_new_sale: EventRead = Ok(StoredEvent { position: 1, seq: 1, event });
+    let of_a_new_type: EventRead = Err(UnreadableEvent {
         position: 2,
         what: "sale.moved".to_owned(),
         about: "sale:spring".to_owned(),
@@ -61,22 +61,28 @@ async fn what_this_node_cannot_read_or_does_not_know_is_no_failure_of_an_endpoin
     });
     for (read, why) in [(of_a_new_sale, "item is not known"), (of_a_new_type, "a newer one does")] {
         let unsent = send(&outbox, &endpoint, 1, Some(Arc::new(read))).await;
-        assert!(matches!(&unsent, Err(Unsent::Later(error)) if error.contains(why)), "{unsent:?}");
+        assert!(
+            matches!(&unsent, Err(SendError::Deferred(error)) if error.contains(why)),
+            "{unsent:?}"
+        );
     }
-    let damaged: Read = Err(Unreadable {
+    let damaged: EventRead = Err(UnreadableEvent {
         position: 3,
         what: "sale opened".to_owned(),
         about: "sale:spring".to_owned(),
         reason: "no type".to_owned(),
     });
     let unsent = send(&outbox, &endpoint, 3, Some(Arc::new(damaged))).await;
-    assert_eq!(unsent, Err(Unsent::Unreadable("its row cannot be read: no type".to_owned())));
+    assert_eq!(
+        unsent,
+        Err(SendError::UnreadableEvent("its row cannot be read: no type".to_owned()))
+    );
     let forgotten = send(&outbox, &endpoint, 7, None).await;
-    assert_eq!(forgotten, Err(Unsent::Unreadable("the event is forgotten".to_owned())));
+    assert_eq!(forgotten, Err(SendError::UnreadableEvent("the event is forgotten".to_owned())));
     outbox.engine.stop().await;
     let unsent = send(&outbox, &endpoint, 7, None).await;
     assert!(
-        matches!(&unsent, Err(Unsent::Later(error)) if error.contains("could not be read")),
+        matches!(&unsent, Err(SendError::Deferred(error)) if error.contains("could not be read")),
         "{unsent:?}"
     );
 }
@@ -84,20 +90,23 @@ async fn what_this_node_cannot_read_or_does_not_know_is_no_failure_of_an_endpoin
 #[test]
 fn each_answer_says_of_an_endpoint_what_it_is_about() {
     let error = || "why".to_owned();
-    let refusal = Refusal { pause_ms: 7, ..Refusal::new(error()) };
-    let of = |unsent: Unsent| {
-        let (outcome, said) = outcome(Err(unsent));
+    let refusal = DeliveryError { pause_ms: 7, ..DeliveryError::new(error()) };
+    let of = |unsent: SendError| {
+        let (outcome, said) = delivery_outcome(Err(unsent));
         assert_eq!(said, Some(error()), "{outcome:?}");
         outcome
     };
-    assert_eq!(outcome(Ok(())), (Outcome::Told, None));
-    assert_eq!(of(Unsent::Later(error())), Outcome::Later { error: error() });
-    assert_eq!(of(Unsent::Unreadable(error())), Outcome::Never { error: error() });
+    assert_eq!(delivery_outcome(Ok(())), (SendOutcome::Delivered, None));
+    assert_eq!(of(SendError::Deferred(error())), SendOutcome::Deferred { error: error() });
+    assert_eq!(of(SendError::UnreadableEvent(error())), SendOutcome::Unsendable { error: error() });
     assert_eq!(
-        of(Unsent::Refused(refusal.clone())),
-        Outcome::Failed { error: error(), pause_ms: 7 }
+        of(SendError::Refused(refusal.clone())),
+        SendOutcome::Failed { error: error(), pause_ms: 7 }
     );
-    let refused = Refusal { is_final: true, ..refusal.clone() };
-    assert_eq!(of(Unsent::Refused(refused.clone())), Outcome::Refused { error: error() });
-    assert_eq!(of(Unsent::Refused(Refusal { is_gone: true, ..refused })), Outcome::Gone);
+    let refused = DeliveryError { is_final: true, ..refusal.clone() };
+    assert_eq!(of(SendError::Refused(refused.clone())), SendOutcome::Refused { error: error() });
+    assert_eq!(
+        of(SendError::Refused(DeliveryError { is_gone: true, ..refused })),
+        SendOutcome::Gone
+    );
 }

@@ -2,8 +2,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use doorbuster_core::money::CheckoutKept;
-use doorbuster_core::sale::Step;
+use doorbuster_core::money::CheckoutOutcome;
+use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{BuyerId, IdKey, NodeId, RequestKey, Spread, Stock, Units};
 use doorbuster_store::{NewItem, NewSale};
 use secrecy::SecretString;
@@ -15,7 +15,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::config::{Roles, StripeSettings};
 use crate::engine::{Engine, EngineOptions, Place};
-use crate::payment::Meter;
+use crate::payment::PaymentMetrics;
 use crate::payment::provider::Provider;
 use crate::payment::silence::AT_ONCE;
 use crate::payment::stripe::{self, Stripe};
@@ -24,10 +24,10 @@ use crate::scratch::Scratch;
 
 #[test]
 fn a_full_page_is_followed_by_the_next_as_soon_as_somebody_can_ask() {
-    assert!(reads_on(true, 0, true));
-    assert!(!reads_on(true, 1, true), "what was read is asked about first");
-    assert!(!reads_on(true, 0, false), "nobody could ask");
-    assert!(!reads_on(false, 0, true), "there is no more");
+    assert!(reads_next_page(true, 0, true));
+    assert!(!reads_next_page(true, 1, true), "what was read is asked about first");
+    assert!(!reads_next_page(true, 0, false), "nobody could ask");
+    assert!(!reads_next_page(false, 0, true), "there is no more");
     const { assert!(AT_ONCE < PAGE, "a full page has what is not asked about yet") };
 }
 
@@ -35,19 +35,19 @@ fn a_full_page_is_followed_by_the_next_as_soon_as_somebody_can_ask() {
 fn who_says_nothing_is_asked_more_and_more_seldom() {
     let day = 86_400_000;
     for (waited, again) in [
-        (-1, AGAIN_LATER_MS),
+        (-1, ENDED_RETRY_MIN_MS),
         (480_000, 60_000),
         (960_000, 120_000),
         (day, day / 8),
         (29 * day, day / 4),
         (300 * day, day / 4),
     ] {
-        assert_eq!(again_ms(OrderState::Cancelled, waited), again, "{waited}");
-        assert_eq!(again_ms(OrderState::Reserved, waited), AGAIN_MS, "its units wait");
+        assert_eq!(retry_after_ms(OrderState::Cancelled, waited), again, "{waited}");
+        assert_eq!(retry_after_ms(OrderState::Reserved, waited), RETRY_MS, "its units wait");
     }
     let (mut waited, mut questions) = (0, 0);
-    while waited < ASK_FOR_MS {
-        (waited, questions) = (waited + again_ms(OrderState::Paid, waited), questions + 1);
+    while waited < GIVE_UP_AFTER_MS {
+        (waited, questions) = (waited + retry_after_ms(OrderState::Paid, waited), questions + 1);
     }
     assert!((100..300).contains(&questions), "{questions}");
 }
@@ -60,7 +60,7 @@ async fn engine_with_checkout(dir: &Scratch, clock: Clock) -> (Arc<Engine>, Chec
         id_key: IdKey::new([3; 32]),
         clock,
         node: NodeId(1),
-        bounds: doorbuster_core::slot::Bounds::default(),
+        bounds: doorbuster_core::slot::SlotBounds::default(),
         leads_regardless: false,
         allow_fsync_off: false,
         on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
@@ -88,7 +88,7 @@ async fn engine_with_checkout(dir: &Scratch, clock: Clock) -> (Arc<Engine>, Chec
         items: vec![item],
     };
     engine.create_sale(sale).await.expect("writes").expect("the id is free");
-    engine.step_sale("spring", Step::Open).await.expect("writes");
+    engine.step_sale("spring", PhaseStep::Open).await.expect("writes");
     let sale = engine.catalogue().sale("spring").cloned().expect("created");
     let item = sale.items[0].clone();
     let (buyer, key) =
@@ -108,7 +108,7 @@ async fn engine_with_checkout(dir: &Scratch, clock: Clock) -> (Arc<Engine>, Chec
         asked_at: None,
     };
     let kept = engine.store().keep_checkout(checkout.clone()).await.expect("writes");
-    assert_eq!(kept, CheckoutKept::Kept(checkout.clone()));
+    assert_eq!(kept, CheckoutOutcome::Kept(checkout.clone()));
     (engine, checkout, order)
 }
 
@@ -139,7 +139,8 @@ async fn undecided() -> String {
             let said = r#"{"status":"complete","payment_status":"unpaid"}"#;
             let length = said.len();
             let text = format!(
-                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{said}"
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: \
+                 {length}\r\nconnection: close\r\n\r\n{said}"
             );
             drop(stream.write_all(text.as_bytes()).await);
         }
@@ -162,33 +163,36 @@ async fn only_who_does_not_decide_for_very_long_is_not_asked_again() {
         Payments {
             engine: engine.clone(),
             provider: Provider::Stripe(stripe),
-            meter: Meter::default(),
+            meter: PaymentMetrics::default(),
             controls: true,
-            pages_at: None,
+            page_origin: None,
             sandbox_page: false,
-            here: None,
+            public_url: None,
             refunds: Notify::new(),
         }
     };
-    let (away, undecided) =
+    let (unavailable, undecided) =
         (payments("http://127.0.0.1:1".to_owned()), payments(undecided().await));
     let ended = |ago: i64| {
         let ended_at = Some(engine.now().plus(-ago));
         Order { state: OrderState::Cancelled, ended_at, ..order.clone() }
     };
     let stays = async |payments: &Payments, checkout: &Checkout, ago: i64| {
-        payments.ask(checkout.clone(), ended(ago)).await.expect("writes");
+        payments.check_checkout(checkout.clone(), ended(ago)).await.expect("writes");
         engine.store().checkout(order.id).await.expect("reads").expect("it is kept").open
     };
-    assert!(stays(&away, &checkout, 2 * ASK_FOR_MS).await, "it may have taken money");
+    assert!(stays(&unavailable, &checkout, 2 * GIVE_UP_AFTER_MS).await, "it may have taken money");
     let foreign = Checkout { provider: "another".to_owned(), ..checkout.clone() };
-    assert!(stays(&undecided, &foreign, 2 * ASK_FOR_MS).await, "another provider was never asked");
-    assert!(stays(&undecided, &checkout, ASK_FOR_MS - 60_000).await, "a bank may take long");
+    assert!(
+        stays(&undecided, &foreign, 2 * GIVE_UP_AFTER_MS).await,
+        "another provider was never asked"
+    );
+    assert!(stays(&undecided, &checkout, GIVE_UP_AFTER_MS - 60_000).await, "a bank may take long");
     wall.fetch_add(3_600_000, Ordering::Relaxed);
     engine.clock().discipline();
-    assert!(stays(&undecided, &checkout, ASK_FOR_MS).await, "by a clock that was set");
+    assert!(stays(&undecided, &checkout, GIVE_UP_AFTER_MS).await, "by a clock that was set");
     wall.fetch_sub(3_600_000, Ordering::Relaxed);
     engine.clock().discipline();
-    assert!(!stays(&undecided, &checkout, ASK_FOR_MS).await);
+    assert!(!stays(&undecided, &checkout, GIVE_UP_AFTER_MS).await);
     engine.stop().await;
 }

@@ -1,13 +1,14 @@
-//! The sandbox's messages: written by it, and by whoever has its secret; read strictly where something is used, and tolerantly elsewhere.
+//! The sandbox's messages: written by it, and by whoever has its secret; read strictly where
+//! something is used, and tolerantly elsewhere.
 use doorbuster_api::limits::ORDER_TEXT_CHARS_MAX;
 use doorbuster_api::value::{Currency, Time};
 use doorbuster_core::Millis;
-use doorbuster_core::money::{Capture, Money, PaymentId, RefundId, RefundNews};
+use doorbuster_core::money::{Capture, Money, PaymentId, RefundId, RefundUpdate};
 use doorbuster_store::{Reversal, ReversalKind};
 use serde_json::{Map, Value, json};
 
 use super::NAME;
-use crate::payment::provider::{Failed, Message, Unread};
+use crate::payment::provider::{FailedPayment, MessageError, ProviderMessage};
 
 /// Longest reason of a refund that failed, in characters; the rest is cut off.
 const REASON_CHARS_MAX: usize = 200;
@@ -45,12 +46,14 @@ fn amount(money: &Money) -> Value {
 }
 
 /// Reads a message whose signature holds.
-pub(super) fn read(event: &str, body: &[u8]) -> Result<Message, Unread> {
+pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageError> {
     let root: Value = serde_json::from_slice(body)
-        .map_err(|error| wrong(format!("the body is not JSON: {error}")))?;
-    let root = root.as_object().ok_or_else(|| wrong("the body is not a JSON object"))?;
-    let kind =
-        root.get("type").and_then(Value::as_str).ok_or_else(|| wrong("type must be a string"))?;
+        .map_err(|error| malformed(format!("the body is not JSON: {error}")))?;
+    let root = root.as_object().ok_or_else(|| malformed("the body is not a JSON object"))?;
+    let kind = root
+        .get("type")
+        .and_then(Value::as_str)
+        .ok_or_else(|| malformed("type must be a string"))?;
     let kinds = [
         "payment.captured",
         "payment.failed",
@@ -60,52 +63,66 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<Message, Unread> {
         "refund.failed",
     ];
     if !kinds.contains(&kind) {
-        return Ok(Message::Unused);
+        return Ok(ProviderMessage::Unused);
     }
     let data = root
         .get("data")
         .and_then(Value::as_object)
-        .ok_or_else(|| wrong("data must be an object"))?;
+        .ok_or_else(|| malformed("data must be an object"))?;
     let event = event.to_owned();
     match kind {
-        "payment.captured" => Ok(Message::Captured(Capture {
+        "payment.captured" => Ok(ProviderMessage::Captured(Capture {
             event,
             provider: NAME.to_owned(),
-            payment: PaymentId(needed(data, "payment")?),
-            order: needed(data, "order")?,
-            money: money(data)?.ok_or_else(|| wrong("data.amount is missing"))?,
+            payment: PaymentId(required_text(data, "payment")?),
+            order: required_text(data, "order")?,
+            money: money(data)?.ok_or_else(|| malformed("data.amount is missing"))?,
         })),
-        "payment.failed" => Ok(Message::Failed(Failed {
+        "payment.failed" => Ok(ProviderMessage::FailedPayment(FailedPayment {
             event,
-            payment: needed(data, "payment")?,
-            order: needed(data, "order")?,
+            payment: required_text(data, "payment")?,
+            order: required_text(data, "order")?,
             money: money(data)?,
             // It stays open: the next try may succeed.
             session: None,
         })),
         "payment.returned" => {
-            let told =
-                reversal(event, needed(data, "payment")?, ReversalKind::Returned, money(data)?);
-            Ok(Message::Reversed { told, order: word(data, "order").ok().flatten() })
+            let told = reversal(
+                event,
+                required_text(data, "payment")?,
+                ReversalKind::Returned,
+                money(data)?,
+            );
+            Ok(ProviderMessage::Reversed {
+                told,
+                order: optional_text(data, "order").ok().flatten(),
+            })
         }
         "payment.disputed" => {
-            let told =
-                reversal(event, needed(data, "payment")?, ReversalKind::Disputed, money(data)?);
-            Ok(Message::Reversed { told, order: word(data, "order").ok().flatten() })
+            let told = reversal(
+                event,
+                required_text(data, "payment")?,
+                ReversalKind::Disputed,
+                money(data)?,
+            );
+            Ok(ProviderMessage::Reversed {
+                told,
+                order: optional_text(data, "order").ok().flatten(),
+            })
         }
         settled_or_failed => {
-            let id = match word(data, "refund")? {
+            let id = match optional_text(data, "refund")? {
                 Some(id) => RefundId(id),
-                None => RefundId::of(&PaymentId(needed(data, "payment")?)),
+                None => RefundId::for_payment(&PaymentId(required_text(data, "payment")?)),
             };
             let news = match settled_or_failed {
-                "refund.settled" => RefundNews::Settled,
+                "refund.settled" => RefundUpdate::Settled,
                 _ => {
                     let why = data
                         .get("reason")
                         .and_then(Value::as_str)
                         .unwrap_or("the provider says that it failed");
-                    RefundNews::Failed(
+                    RefundUpdate::Failed(
                         why.chars()
                             .filter(|char| !char.is_control())
                             .take(REASON_CHARS_MAX)
@@ -113,13 +130,15 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<Message, Unread> {
                     )
                 }
             };
-            let payment =
-                word(data, "payment").ok().flatten().filter(|_| news == RefundNews::Settled);
+            let payment = optional_text(data, "payment")
+                .ok()
+                .flatten()
+                .filter(|_| news == RefundUpdate::Settled);
             // What is wrong with members that a refund does not need is nobody's loss.
-            let otherwise = payment.map(|payment| {
+            let if_not_ours = payment.map(|payment| {
                 reversal(event.clone(), payment, ReversalKind::Returned, money(data).ok().flatten())
             });
-            Ok(Message::Refund { event, id, news, otherwise })
+            Ok(ProviderMessage::Refund { event, id, news, if_not_ours })
         }
     }
 }
@@ -130,35 +149,36 @@ fn reversal(event: String, payment: String, kind: ReversalKind, money: Option<Mo
     Reversal { event, provider, payment, kind, money, stands: true, dispute: None }
 }
 
-fn wrong(why: impl Into<String>) -> Unread {
-    Unread::Malformed(why.into())
+fn malformed(why: impl Into<String>) -> MessageError {
+    MessageError::Malformed(why.into())
 }
 
 /// A text that has to be there.
-fn needed(data: &Map<String, Value>, name: &str) -> Result<String, Unread> {
-    word(data, name)?.ok_or_else(|| wrong(format!("data.{name} is missing")))
+fn required_text(data: &Map<String, Value>, name: &str) -> Result<String, MessageError> {
+    optional_text(data, name)?.ok_or_else(|| malformed(format!("data.{name} is missing")))
 }
 
 /// A text that may be left out.
-fn word(data: &Map<String, Value>, name: &str) -> Result<Option<String>, Unread> {
+fn optional_text(data: &Map<String, Value>, name: &str) -> Result<Option<String>, MessageError> {
     let Some(value) = data.get(name) else { return Ok(None) };
-    let text = value.as_str().ok_or_else(|| wrong(format!("data.{name} must be a string")))?;
+    let text = value.as_str().ok_or_else(|| malformed(format!("data.{name} must be a string")))?;
     let fits = (1..=ORDER_TEXT_CHARS_MAX).contains(&text.chars().count())
         && !text.chars().any(char::is_control);
     fits.then(|| Some(text.to_owned())).ok_or_else(|| {
-        wrong(format!("data.{name} must have 1 to {ORDER_TEXT_CHARS_MAX} characters, none of them a control character"))
+        malformed(format!("data.{name} must have 1 to {ORDER_TEXT_CHARS_MAX} characters, none of them a control character"))
     })
 }
 
 /// An amount: whole minor units, not negative, and a currency.
-fn money(data: &Map<String, Value>) -> Result<Option<Money>, Unread> {
+fn money(data: &Map<String, Value>) -> Result<Option<Money>, MessageError> {
     let Some(amount) = data.get("amount") else { return Ok(None) };
     let minor = amount.get("amount_minor").and_then(Value::as_i64).filter(|minor| *minor >= 0);
-    let minor = minor
-        .ok_or_else(|| wrong("data.amount.amount_minor must be a whole number of minor units"))?;
+    let minor = minor.ok_or_else(|| {
+        malformed("data.amount.amount_minor must be a whole number of minor units")
+    })?;
     let currency = amount.get("currency").and_then(Value::as_str).and_then(Currency::parse);
     let currency =
-        currency.ok_or_else(|| wrong("data.amount.currency must be three capital letters"))?;
+        currency.ok_or_else(|| malformed("data.amount.currency must be three capital letters"))?;
     Ok(Some(Money { minor, currency: currency.as_str().to_owned() }))
 }
 
@@ -174,7 +194,9 @@ mod tests {
     fn what_is_written_is_read() {
         let at = Millis(1_795_000_000_123);
         let body = payment("payment.captured", at, "pay_1", "ord_x", &yuan(100));
-        let Ok(Message::Captured(told)) = read("msg_1", body.as_bytes()) else { panic!("{body}") };
+        let Ok(ProviderMessage::Captured(told)) = read("msg_1", body.as_bytes()) else {
+            panic!("{body}")
+        };
         assert_eq!(
             (told.payment.0.as_str(), told.order.as_str(), told.money),
             ("pay_1", "ord_x", yuan(100))
@@ -189,26 +211,31 @@ mod tests {
             stands: true,
             dispute: None,
         };
-        let settled = |id, money| Message::Refund {
+        let settled = |id, money| ProviderMessage::Refund {
             event: "m".into(),
             id,
-            news: RefundNews::Settled,
-            otherwise: Some(returned(money)),
+            news: RefundUpdate::Settled,
+            if_not_ours: Some(returned(money)),
         };
         let expected = settled(RefundId("ref_1".into()), Some(yuan(100)));
         assert_eq!(read("m", body.as_bytes()), Ok(expected));
         let body = payment("payment.returned", at, "pay_1", "ord_x", &yuan(7));
         assert_eq!(
             read("m", body.as_bytes()),
-            Ok(Message::Reversed { told: returned(Some(yuan(7))), order: Some("ord_x".into()) })
+            Ok(ProviderMessage::Reversed {
+                told: returned(Some(yuan(7))),
+                order: Some("ord_x".into())
+            })
         );
         let by_payment = br#"{"type":"refund.settled","data":{"payment":"pay_1"}}"#;
-        let id = RefundId::of(&PaymentId("pay_1".into()));
+        let id = RefundId::for_payment(&PaymentId("pay_1".into()));
         assert_eq!(read("m", by_payment), Ok(settled(id, None)));
         let failed =
             br#"{"type":"refund.failed","data":{"refund":"r","reason":"no\u0000t\n now"}}"#;
-        let Ok(Message::Refund { news, .. }) = read("m", failed) else { panic!("a refund") };
-        assert_eq!(news, RefundNews::Failed("not now".to_owned()), "PostgreSQL keeps no NUL");
+        let Ok(ProviderMessage::Refund { news, .. }) = read("m", failed) else {
+            panic!("a refund")
+        };
+        assert_eq!(news, RefundUpdate::Failed("not now".to_owned()), "PostgreSQL keeps no NUL");
     }
 
     #[test]
@@ -235,10 +262,13 @@ mod tests {
             r#"{"type":"payment.captured","data":{"payment":"p","order":"o","amount":{"amount_minor":99999999999999999999,"currency":"CNY"}}}"#,
             r#"{"type":"refund.settled","data":{}}"#,
         ] {
-            assert!(matches!(read("m", wrong.as_bytes()), Err(Unread::Malformed(_))), "{wrong}");
+            assert!(
+                matches!(read("m", wrong.as_bytes()), Err(MessageError::Malformed(_))),
+                "{wrong}"
+            );
         }
         for unused in [r#"{"type":"customer.created"}"#, r#"{"type":"","data":7}"#] {
-            assert_eq!(read("m", unused.as_bytes()), Ok(Message::Unused), "{unused}");
+            assert_eq!(read("m", unused.as_bytes()), Ok(ProviderMessage::Unused), "{unused}");
         }
     }
 }

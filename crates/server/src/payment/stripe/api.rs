@@ -11,9 +11,9 @@ pub(super) const VERSION: &str = "2025-03-31.basil";
 /// How long a connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer may take.
-const TIMEOUT: Duration = Duration::from_secs(20);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// The same where the question may be asked again as it is, and others wait behind it.
-const TIMEOUT_SHORT: Duration = Duration::from_secs(5);
+const SHORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest answer that is read, in bytes; a longer one is none.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// Longest message of Stripe that is passed on, in characters.
@@ -51,11 +51,12 @@ impl Api {
     pub(super) fn new(url: &str, key: SecretString) -> Self {
         let mut http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
+            .timeout(REQUEST_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")));
         if url.starts_with("http://") {
-            // A stand-in on this machine: without this the system's certificates are read, and must exist.
+            // A stand-in on this machine: without this the system's certificates are read, and must
+            // exist.
             http = http.tls_certs_only([]).no_proxy();
         }
         let http = http.build().expect("a client without certificates of its own can be made");
@@ -75,13 +76,13 @@ impl Api {
         let request = request.header("content-type", "application/x-www-form-urlencoded");
         match key {
             Some(key) => self.send(request.header("idempotency-key", key)).await,
-            None => self.send(request.timeout(TIMEOUT_SHORT)).await,
+            None => self.send(request.timeout(SHORT_TIMEOUT)).await,
         }
     }
 
     /// Reads something.
     pub(super) async fn get(&self, path: &str) -> Result<Value, ApiError> {
-        self.send(self.http.get(format!("{}{path}", self.url)).timeout(TIMEOUT_SHORT)).await
+        self.send(self.http.get(format!("{}{path}", self.url)).timeout(SHORT_TIMEOUT)).await
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Value, ApiError> {

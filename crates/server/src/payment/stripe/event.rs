@@ -2,13 +2,13 @@
 use doorbuster_api::limits::ORDER_TEXT_CHARS_MAX;
 use doorbuster_api::value::Currency;
 use doorbuster_core::Millis;
-use doorbuster_core::money::{Capture, Money, PaymentId, RefundId, RefundNews};
+use doorbuster_core::money::{Capture, Money, PaymentId, RefundId, RefundUpdate};
 use doorbuster_store::{Dispute, Reversal, ReversalKind};
 use http::HeaderMap;
 use serde_json::Value;
 
-use super::{ASK_AGAIN_MS, NAME};
-use crate::payment::provider::{Failed, Message, Unread};
+use super::{NAME, REFUND_RECHECK_MS};
+use crate::payment::provider::{FailedPayment, MessageError, ProviderMessage};
 use crate::signing::{SigningKey, TOLERANCE_MS};
 
 /// The header that proves an event.
@@ -16,7 +16,7 @@ const SIGNATURE_HEADER: &str = "stripe-signature";
 /// Signatures of one event that are looked at.
 const SIGNATURES_MAX: usize = 16;
 /// What the mark of this installation is called in a session's metadata.
-const MARK: &str = "doorbuster";
+const INSTALLATION_KEY: &str = "doorbuster";
 
 /// Looks whether one of `keys` signed this event at about this time.
 pub(super) fn verify(
@@ -24,8 +24,8 @@ pub(super) fn verify(
     body: &[u8],
     keys: &[SigningKey],
     now: Millis,
-) -> Result<(), Unread> {
-    let unproved = |why: &str| Unread::Unproved(why.to_owned());
+) -> Result<(), MessageError> {
+    let unproved = |why: &str| MessageError::Unverified(why.to_owned());
     let mut values = headers.get_all(SIGNATURE_HEADER).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return Err(unproved("the header Stripe-Signature is needed, once"));
@@ -66,29 +66,29 @@ fn bytes(digits: &str) -> Option<Vec<u8>> {
 }
 
 /// Reads an event whose signature holds. Sessions without `mark` are somebody else's.
-pub(super) fn read(body: &[u8], mark: &str) -> Result<Message, Unread> {
-    let wrong = |why: &str| Unread::Malformed(why.to_owned());
+pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageError> {
+    let wrong = |why: &str| MessageError::Malformed(why.to_owned());
     let root: Value = serde_json::from_slice(body)
         .map_err(|error| wrong(&format!("the body is not JSON: {error}")))?;
     let word =
         |name: &str| root[name].as_str().ok_or_else(|| wrong(&format!("{name} must be a string")));
     let (event, kind, object) = (word("id")?, word("type")?, &root["data"]["object"]);
     if kind.starts_with("checkout.session.") && !is_ours(object, mark) {
-        return Ok(Message::Unused);
+        return Ok(ProviderMessage::Unused);
     }
     match kind {
         "checkout.session.completed" | "checkout.session.async_payment_succeeded" => {
             // Money that is on its way is told of when it arrives.
             if !matches!(object["payment_status"].as_str(), Some("paid" | "no_payment_required")) {
-                return Ok(Message::Unused);
+                return Ok(ProviderMessage::Unused);
             }
-            captured(object, event).map(Message::Captured).map_err(|why| wrong(&why))
+            read_capture(object, event).map(ProviderMessage::Captured).map_err(|why| wrong(&why))
         }
         "checkout.session.async_payment_failed" => {
             let Capture { event, payment, order, money, .. } =
-                captured(object, event).map_err(|why| wrong(&why))?;
+                read_capture(object, event).map_err(|why| wrong(&why))?;
             let session = object["id"].as_str().map(str::to_owned);
-            Ok(Message::Failed(Failed {
+            Ok(ProviderMessage::FailedPayment(FailedPayment {
                 event,
                 payment: payment.0,
                 order,
@@ -99,63 +99,74 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<Message, Unread> {
         "checkout.session.expired" => {
             let session =
                 object["id"].as_str().ok_or_else(|| wrong("data.object.id must be a string"))?;
-            Ok(Message::Closed {
-                order: order_of(object).unwrap_or_default(),
+            Ok(ProviderMessage::Closed {
+                order: order_id(object).unwrap_or_default(),
                 session: session.to_owned(),
             })
         }
         "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
-            let (event, news) = (event.to_owned(), news(object));
+            let (event, news) = (event.to_owned(), refund_news(object));
             if let Some(id) = object["metadata"]["refund"].as_str() {
                 // Ours may be of what was left of the payment.
-                let news = match object["amount"].as_i64().filter(|_| news == RefundNews::Settled) {
-                    Some(minor) => RefundNews::Arrived(minor),
+                let news = match object["amount"].as_i64().filter(|_| news == RefundUpdate::Settled)
+                {
+                    Some(minor) => RefundUpdate::Arrived(minor),
                     None => news,
                 };
-                return Ok(Message::Refund {
+                return Ok(ProviderMessage::Refund {
                     event,
                     id: RefundId(id.to_owned()),
                     news,
-                    otherwise: None,
+                    if_not_ours: None,
                 });
             }
             // Made by hand: it may be of a part of the payment, or of all that ours would send.
             let Some(payment) = object["payment_intent"].as_str() else {
-                return Ok(Message::Unused);
+                return Ok(ProviderMessage::Unused);
             };
-            let lost = matches!(news, RefundNews::CameBack(_));
-            let id = RefundId::of(&PaymentId(payment.to_owned()));
-            let otherwise = reversal(object, Some(&event), ReversalKind::Returned, "amount", !lost);
-            Ok(Message::Refund { event, id, news: RefundNews::Ask { lost }, otherwise })
+            let lost = matches!(news, RefundUpdate::CameBack(_));
+            let id = RefundId::for_payment(&PaymentId(payment.to_owned()));
+            let if_not_ours =
+                read_reversal(object, Some(&event), ReversalKind::Returned, "amount", !lost);
+            Ok(ProviderMessage::Refund {
+                event,
+                id,
+                news: RefundUpdate::CheckAgain { lost },
+                if_not_ours,
+            })
         }
         // By whomever: what we asked for is known here, and not taken for another's.
         "charge.refunded" => {
-            // A charge has the metadata of the payment that it was made for; refunds and disputes have their own.
-            let order = order_of(object).filter(|_| is_ours(object, mark));
-            Ok(reversed(
-                reversal(object, Some(event), ReversalKind::Returned, "amount_refunded", true),
+            // A charge has the metadata of the payment that it was made for; refunds and disputes
+            // have their own.
+            let order = order_id(object).filter(|_| is_ours(object, mark));
+            Ok(reversal_message(
+                read_reversal(object, Some(event), ReversalKind::Returned, "amount_refunded", true),
                 order,
             ))
         }
         kind if kind.starts_with("charge.dispute.") => {
             let stands =
                 !matches!(object["status"].as_str(), Some("won" | "warning_closed" | "prevented"));
-            let said_at =
+            let reported_at =
                 root["created"].as_i64().and_then(|secs| secs.checked_mul(1_000)).map(Millis);
-            let dispute = object["id"].as_str().map(|id| Dispute { id: plain(id), said_at });
-            let told = reversal(object, Some(event), ReversalKind::Disputed, "amount", stands);
-            Ok(reversed(told.map(|told| Reversal { dispute, ..told }), None))
+            let dispute = object["id"]
+                .as_str()
+                .map(|id| Dispute { id: without_control_chars(id), reported_at });
+            let told = read_reversal(object, Some(event), ReversalKind::Disputed, "amount", stands);
+            Ok(reversal_message(told.map(|told| Reversal { dispute, ..told }), None))
         }
-        _ => Ok(Message::Unused),
+        _ => Ok(ProviderMessage::Unused),
     }
 }
 
-fn reversed(told: Option<Reversal>, order: Option<String>) -> Message {
-    told.map_or(Message::Unused, |told| Message::Reversed { told, order })
+fn reversal_message(told: Option<Reversal>, order: Option<String>) -> ProviderMessage {
+    told.map_or(ProviderMessage::Unused, |told| ProviderMessage::Reversed { told, order })
 }
 
-/// What a charge, a refund or a dispute says of money that went back, `amount` being where it says how much.
-fn reversal(
+/// What a charge, a refund or a dispute says of money that went back, `amount` being where it says
+/// how much.
+fn read_reversal(
     object: &Value,
     event: Option<&str>,
     kind: ReversalKind,
@@ -170,7 +181,7 @@ fn reversal(
     Some(Reversal {
         event: event.map(str::to_owned),
         provider: NAME.to_owned(),
-        payment: PaymentId(plain(object["payment_intent"].as_str()?)),
+        payment: PaymentId(without_control_chars(object["payment_intent"].as_str()?)),
         kind,
         money: money.map(|(minor, currency)| Money { minor, currency }),
         stands,
@@ -179,13 +190,13 @@ fn reversal(
 }
 
 /// What of a charge was given back, as far as it says.
-pub(super) fn given_back(charge: &Value) -> Option<Reversal> {
-    let back = reversal(charge, None, ReversalKind::Returned, "amount_refunded", true)?;
+pub(super) fn returned_money(charge: &Value) -> Option<Reversal> {
+    let back = read_reversal(charge, None, ReversalKind::Returned, "amount_refunded", true)?;
     back.money.as_ref().is_some_and(|money| money.minor > 0).then_some(back)
 }
 
 /// What was paid at a session.
-pub(super) fn captured(session: &Value, event: &str) -> Result<Capture, String> {
+pub(super) fn read_capture(session: &Value, event: &str) -> Result<Capture, String> {
     let text = |value: Option<String>, name: &str| {
         let is_short = |text: &String| (1..=ORDER_TEXT_CHARS_MAX).contains(&text.chars().count());
         let fits = |text: &String| is_short(text) && !text.chars().any(char::is_control);
@@ -206,7 +217,7 @@ pub(super) fn captured(session: &Value, event: &str) -> Result<Capture, String> 
         event: event.to_owned(),
         provider: NAME.to_owned(),
         payment: PaymentId(text(payment, "payment_intent")?),
-        order: text(order_of(session), "client_reference_id")?,
+        order: text(order_id(session), "client_reference_id")?,
         money: Money {
             minor: minor.ok_or("data.object.amount_total cannot be used")?,
             currency: text(currency, "currency")?,
@@ -214,32 +225,36 @@ pub(super) fn captured(session: &Value, event: &str) -> Result<Capture, String> 
     })
 }
 
-fn order_of(session: &Value) -> Option<String> {
+fn order_id(session: &Value) -> Option<String> {
     let named =
         session["client_reference_id"].as_str().or_else(|| session["metadata"]["order"].as_str());
     named.map(str::to_owned)
 }
 
 /// Words of Stripe without what no row can keep.
-fn plain(text: &str) -> String {
+fn without_control_chars(text: &str) -> String {
     text.chars().filter(|char| !char.is_control()).take(ORDER_TEXT_CHARS_MAX).collect()
 }
 
-/// Whether this installation made the session, by the mark that it put there. An account may be shared with other shops and programs.
+/// Whether this installation made the session, by the mark that it put there. An account may be
+/// shared with other shops and programs.
 fn is_ours(session: &Value, mark: &str) -> bool {
-    session["metadata"][MARK].as_str() == Some(mark)
+    session["metadata"][INSTALLATION_KEY].as_str() == Some(mark)
 }
 
 /// How far a refund is.
-pub(super) fn news(refund: &Value) -> RefundNews {
+pub(super) fn refund_news(refund: &Value) -> RefundUpdate {
     match refund["status"].as_str() {
-        Some("succeeded") => RefundNews::Settled,
+        Some("succeeded") => RefundUpdate::Settled,
         Some("failed" | "canceled") => {
             let why = refund["failure_reason"].as_str().unwrap_or("no reason given");
-            RefundNews::CameBack(format!("Stripe's refund failed: {}", plain(why)))
+            RefundUpdate::CameBack(format!(
+                "Stripe's refund failed: {}",
+                without_control_chars(why)
+            ))
         }
         // Pending, or something that only a person at Stripe or the bank can do.
-        _ => RefundNews::Accepted { again_ms: ASK_AGAIN_MS },
+        _ => RefundUpdate::Accepted { again_ms: REFUND_RECHECK_MS },
     }
 }
 
@@ -252,7 +267,8 @@ mod tests {
 
     #[test]
     fn a_signature_is_believed_for_its_body_its_time_and_its_secret() {
-        // Made by Stripe's official Python library: t=1795000000, body {"id":"evt_1"}, secret whsec_test.
+        // Made by Stripe's official Python library: t=1795000000, body {"id":"evt_1"}, secret
+        // whsec_test.
         let keys = [SigningKey::new(b"whsec_new"), SigningKey::new(b"whsec_test")];
         let now = Millis(1_795_000_000_000);
         let check = |header: Option<&str>, body: &str, now: Millis, expected: bool| {
@@ -307,7 +323,8 @@ mod tests {
                 "m1",
             )
         };
-        let Ok(Message::Captured(told)) = event("checkout.session.completed", &session) else {
+        let Ok(ProviderMessage::Captured(told)) = event("checkout.session.completed", &session)
+        else {
             panic!("captured")
         };
         let money = Money { minor: 100, currency: "CNY".into() };
@@ -317,38 +334,48 @@ mod tests {
         );
         let mut unpaid = session.clone();
         unpaid["payment_status"] = json!("unpaid");
-        assert_eq!(event("checkout.session.completed", &unpaid), Ok(Message::Unused));
+        assert_eq!(event("checkout.session.completed", &unpaid), Ok(ProviderMessage::Unused));
         assert!(matches!(
             event("checkout.session.async_payment_failed", &unpaid),
-            Ok(Message::Failed(_))
+            Ok(ProviderMessage::FailedPayment(_))
         ));
         let mut broken = session.clone();
         broken["amount_total"] = json!("100");
-        assert!(matches!(event("checkout.session.completed", &broken), Err(Unread::Malformed(_))));
-        let closed = Message::Closed { order: "ord_x".into(), session: "cs_1".into() };
+        assert!(matches!(
+            event("checkout.session.completed", &broken),
+            Err(MessageError::Malformed(_))
+        ));
+        let closed = ProviderMessage::Closed { order: "ord_x".into(), session: "cs_1".into() };
         assert_eq!(event("checkout.session.expired", &session), Ok(closed));
         let refund = json!({"id": "re_1", "payment_intent": "pi_1", "status": "succeeded"});
-        let id = RefundId::of(&PaymentId("pi_1".into()));
-        let Ok(Message::Refund {
-            id: told, news: RefundNews::Ask { lost: false }, otherwise, ..
+        let id = RefundId::for_payment(&PaymentId("pi_1".into()));
+        let Ok(ProviderMessage::Refund {
+            id: told,
+            news: RefundUpdate::CheckAgain { lost: false },
+            if_not_ours,
+            ..
         }) = event("refund.updated", &refund)
         else {
             panic!("by hand")
         };
-        assert_eq!((told, otherwise.expect("it may be nobody's here").money), (id, None));
+        assert_eq!((told, if_not_ours.expect("it may be nobody's here").money), (id, None));
         let mut ours = refund.clone();
         ours["metadata"] = json!({"refund": "ref_1"});
         let settled = |said| {
-            matches!(said, Ok(Message::Refund { otherwise: None, news: RefundNews::Settled, .. }))
+            matches!(
+                said,
+                Ok(ProviderMessage::Refund { if_not_ours: None, news: RefundUpdate::Settled, .. })
+            )
         };
         assert!(settled(event("refund.updated", &ours)));
         ours["amount"] = json!(12);
-        let Ok(Message::Refund { news, .. }) = event("refund.updated", &ours) else {
+        let Ok(ProviderMessage::Refund { news, .. }) = event("refund.updated", &ours) else {
             panic!("ours")
         };
-        assert_eq!(news, RefundNews::Arrived(12));
+        assert_eq!(news, RefundUpdate::Arrived(12));
         let charge = json!({"id": "ch_1", "payment_intent": "pi_1", "amount": 100, "amount_refunded": 40, "currency": "cny"});
-        let Ok(Message::Reversed { told: back, order: None }) = event("charge.refunded", &charge)
+        let Ok(ProviderMessage::Reversed { told: back, order: None }) =
+            event("charge.refunded", &charge)
         else {
             panic!("went back")
         };
@@ -358,7 +385,8 @@ mod tests {
         );
         for (status, stands) in [("needs_response", true), ("lost", true), ("won", false)] {
             let dispute = json!({"id": "dp_1", "payment_intent": "pi_1", "amount": 100, "currency": "cny", "status": status});
-            let Ok(Message::Reversed { told, .. }) = event("charge.dispute.closed", &dispute)
+            let Ok(ProviderMessage::Reversed { told, .. }) =
+                event("charge.dispute.closed", &dispute)
             else {
                 panic!("{status}")
             };
@@ -366,10 +394,10 @@ mod tests {
         }
         assert_eq!(
             event("charge.dispute.created", &json!({"payment_intent": null})),
-            Ok(Message::Unused)
+            Ok(ProviderMessage::Unused)
         );
-        assert_eq!(event("customer.created", &json!({})), Ok(Message::Unused));
-        assert!(matches!(read(b"[]", "m1"), Err(Unread::Malformed(_))));
+        assert_eq!(event("customer.created", &json!({})), Ok(ProviderMessage::Unused));
+        assert!(matches!(read(b"[]", "m1"), Err(MessageError::Malformed(_))));
     }
 
     #[test]
@@ -396,31 +424,38 @@ mod tests {
             for kind in kinds {
                 assert_eq!(
                     event(&format!("checkout.session.{kind}"), &session),
-                    Ok(Message::Unused),
+                    Ok(ProviderMessage::Unused),
                     "{kind}: {session}"
                 );
             }
         }
         session["metadata"] = json!({"doorbuster": "m1"});
-        let Ok(Message::Captured(told)) = event("checkout.session.completed", &session) else {
+        let Ok(ProviderMessage::Captured(told)) = event("checkout.session.completed", &session)
+        else {
             panic!("captured")
         };
         assert_eq!((told.payment.0.as_str(), told.money.minor), ("cs_1", 0));
         session["amount_total"] = json!(1);
         assert!(
-            matches!(event("checkout.session.completed", &session), Err(Unread::Malformed(_))),
+            matches!(
+                event("checkout.session.completed", &session),
+                Err(MessageError::Malformed(_))
+            ),
             "money without a payment"
         );
         session["client_reference_id"] = json!("a\u{0}b");
         session["amount_total"] = json!(0);
         assert!(
-            matches!(event("checkout.session.completed", &session), Err(Unread::Malformed(_))),
+            matches!(
+                event("checkout.session.completed", &session),
+                Err(MessageError::Malformed(_))
+            ),
             "no row can keep it"
         );
         let failed = json!({"id": "re_1", "payment_intent": "pi_1", "status": "failed", "failure_reason": "lost\u{0}card", "metadata": {"refund": "ref_1"}});
-        let Ok(Message::Refund { news, .. }) = event("refund.failed", &failed) else {
+        let Ok(ProviderMessage::Refund { news, .. }) = event("refund.failed", &failed) else {
             panic!("a refund")
         };
-        assert_eq!(news, RefundNews::CameBack("Stripe's refund failed: lostcard".to_owned()));
+        assert_eq!(news, RefundUpdate::CameBack("Stripe's refund failed: lostcard".to_owned()));
     }
 }

@@ -11,19 +11,19 @@ use doorbuster_store::CodesOutcome;
 use http::StatusCode;
 use serde_json::json as object;
 
-use super::{no_sale, note, sale};
-use crate::gate::codes;
+use super::{no_sale, record_action, sale};
+use crate::gate::access_codes;
 use crate::web::App;
 use crate::web::failure::failed;
-use crate::web::input::{self, Names};
+use crate::web::identity::OperatorIdentity;
+use crate::web::input::{self, PathNames};
 use crate::web::reply::{Answer, json};
-use crate::web::who::By;
 
 /// `POST /v1/admin/sales/{sale}/access-codes`
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
-    By(by): By,
-    Names([name]): Names<1>,
+    OperatorIdentity(by): OperatorIdentity,
+    PathNames([name]): PathNames<1>,
     request: axum::extract::Request,
 ) -> Answer {
     let headers = request.headers().clone();
@@ -32,7 +32,7 @@ pub(crate) async fn create(
     let NewCodes { count, uses } = NewCodes::from_json(&body)?;
     let sale = sale(&app, &name)?;
     let (codes, outcome) =
-        codes::make(app.engine.store(), &name, count, uses).await.map_err(failed)?;
+        access_codes::create(app.engine.store(), &name, count, uses).await.map_err(failed)?;
     match outcome {
         CodesOutcome::Done => {}
         CodesOutcome::NotFound => return Err(no_sale().into()),
@@ -41,12 +41,18 @@ pub(crate) async fn create(
             return Err(Problem::wrong_state(sale.row.phase.as_str(), detail).into());
         }
     }
-    note(&app, &by, "codes.create", &object!({"sale": name, "count": count, "uses": uses})).await;
+    record_action(
+        &app,
+        &by,
+        "codes.create",
+        &object!({"sale": name, "count": count, "uses": uses}),
+    )
+    .await;
     Ok(json(StatusCode::CREATED, &CreatedCodes { codes }))
 }
 
 /// `GET /v1/admin/sales/{sale}/access-codes`
-pub(crate) async fn count(State(app): State<Arc<App>>, Names([name]): Names<1>) -> Answer {
+pub(crate) async fn count(State(app): State<Arc<App>>, PathNames([name]): PathNames<1>) -> Answer {
     sale(&app, &name)?;
     let counts = app.engine.store().code_counts(&name).await.map_err(failed)?;
     let counts = CodeCounts { codes: counts.codes, uses: counts.uses, spent: counts.spent };

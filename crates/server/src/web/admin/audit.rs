@@ -51,7 +51,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>) -> Answer {
 }
 
 /// Money that went back, and nobody here asked for it.
-fn reversed(found: &store::Reversed) -> Notice {
+fn reversed(found: &store::ReversedPayment) -> Notice {
     let said = match found.kind {
         store::ReversalKind::Returned => "was given back at the provider's own console",
         store::ReversalKind::Disputed => "is disputed by the buyer's bank",
@@ -62,13 +62,14 @@ fn reversed(found: &store::Reversed) -> Notice {
         kind: found.kind.as_str().to_owned(),
         order: Some(found.order.clone()),
         detail: format!(
-            "payment {payment}: {minor} {currency} in minor units {said}; its order is as it was, and yours to decide"
+            "payment {payment}: {minor} {currency} in minor units {said}; its order is as it was, \
+             and yours to decide"
         ),
     }
 }
 
 /// Money that should not have come.
-fn notice(found: &store::Notice) -> Notice {
+fn notice(found: &store::RefundNotice) -> Notice {
     let said = match found.what {
         RefundCause::Mismatch => "is not what its order costs",
         RefundCause::Second => "came for an order that was paid before",

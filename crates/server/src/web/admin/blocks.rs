@@ -6,20 +6,20 @@ use axum::extract::State;
 use doorbuster_api::admin::blocks::{Block, BlockKind, BlockList, NewBlock};
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
-use doorbuster_api::problem::{Fault, Place, Problem};
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_api::value::is_name;
 use doorbuster_core::{BuyerId, Millis};
 use doorbuster_store as store;
 use http::StatusCode;
 use serde_json::json as object;
 
-use super::note;
+use super::record_action;
 use crate::config::Cidr;
 use crate::gate::BLOCKS_MAX;
 use crate::web::failure::failed;
-use crate::web::input::{self, Names};
+use crate::web::identity::OperatorIdentity;
+use crate::web::input::{self, PathNames};
 use crate::web::reply::{Answer, empty, json};
-use crate::web::who::By;
 use crate::web::{App, wire};
 
 /// Digits of an id.
@@ -30,27 +30,32 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer {
     let blocks = app.engine.store().blocks().await.map_err(failed)?;
     Ok(json(
         StatusCode::OK,
-        &BlockList { blocks: blocks.iter().map(|block| shown(&app, block)).collect() },
+        &BlockList { blocks: blocks.iter().map(|block| block_view(&app, block)).collect() },
     ))
 }
 
 /// `POST /v1/admin/blocks`
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
-    By(by): By,
+    OperatorIdentity(by): OperatorIdentity,
     request: axum::extract::Request,
 ) -> Answer {
     let headers = request.headers().clone();
     let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
     input::content_type(&headers, BodyType::Json)?;
     let wanted = NewBlock::from_json(&body)?;
-    let value = value(&wanted)?;
+    let value = block_value(&wanted)?;
     let until = wanted.expires_at.map(|time| Millis(time.millis()));
     if until.is_some_and(|until| until <= app.engine.now()) {
-        return Err(fault("/expires_at", "must be in the future; null is for good").into());
+        return Err(value_fault("/expires_at", "must be in the future; null is for good").into());
     }
-    let put =
-        app.engine.store().put_block(kind(wanted.kind), &value, until, &wanted.reason, BLOCKS_MAX);
+    let put = app.engine.store().insert_block(
+        stored_kind(wanted.kind),
+        &value,
+        until,
+        &wanted.reason,
+        BLOCKS_MAX,
+    );
     let Some(block) = put.await.map_err(failed)? else {
         return Err(Problem::wrong_state(
             "full",
@@ -64,66 +69,66 @@ pub(crate) async fn create(
     {
         app.engine.leave_lines(&buyer).await.map_err(failed)?;
     }
-    let block = shown(&app, &block);
+    let block = block_view(&app, &block);
     let detail =
         object!({"block": block.id, "expires_at": wanted.expires_at, "reason": wanted.reason});
-    note(&app, &by, "block.create", &detail).await;
+    record_action(&app, &by, "block.create", &detail).await;
     Ok(json(StatusCode::CREATED, &block))
 }
 
 /// `DELETE /v1/admin/blocks/{block}`
 pub(crate) async fn delete(
     State(app): State<Arc<App>>,
-    By(by): By,
-    Names([wanted]): Names<1>,
+    OperatorIdentity(by): OperatorIdentity,
+    PathNames([wanted]): PathNames<1>,
 ) -> Answer {
     let blocks = app.engine.store().blocks().await.map_err(failed)?;
-    let found = blocks.into_iter().find(|block| id(&app, block) == wanted);
+    let found = blocks.into_iter().find(|block| block_id(&app, block) == wanted);
     let gone = || Problem::not_found("there is no such block");
     let block = found.ok_or_else(gone)?;
     if !app.engine.store().delete_block(block.kind, &block.value).await.map_err(failed)? {
         return Err(gone().into());
     }
     app.gate.blocks.catch_up(&app.engine).await.map_err(failed)?;
-    note(&app, &by, "block.delete", &object!({"block": wanted})).await;
+    record_action(&app, &by, "block.delete", &object!({"block": wanted})).await;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
 /// What is blocked, in its one way of writing.
-fn value(wanted: &NewBlock) -> Result<String, Problem> {
+fn block_value(wanted: &NewBlock) -> Result<String, Problem> {
     match wanted.kind {
         BlockKind::Buyer if is_name(&wanted.value) => Ok(wanted.value.clone()),
         BlockKind::Buyer => {
-            Err(fault("/value", "must be a buyer's id: 1 to 64 of A-Z a-z 0-9 _ . : -"))
+            Err(value_fault("/value", "must be a buyer's id: 1 to 64 of A-Z a-z 0-9 _ . : -"))
         }
         BlockKind::Ip => {
             let network = Cidr::parse(&wanted.value).and_then(|network| network.canonical());
             let network = network.ok_or_else(|| {
-                fault("/value", "must be an address or a network, such as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32")
+                value_fault("/value", "must be an address or a network, such as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32")
             })?;
             Ok(network.to_string())
         }
     }
 }
 
-fn fault(pointer: &str, detail: &'static str) -> Problem {
-    Problem::invalid_request(vec![Fault::new(Place::Body(pointer.to_owned()), detail)])
+fn value_fault(pointer: &str, detail: &'static str) -> Problem {
+    Problem::invalid_request(vec![Fault::new(FaultLocation::Body(pointer.to_owned()), detail)])
 }
 
-fn kind(kind: BlockKind) -> store::BlockKind {
+fn stored_kind(kind: BlockKind) -> store::BlockKind {
     match kind {
         BlockKind::Buyer => store::BlockKind::Buyer,
         BlockKind::Ip => store::BlockKind::Ip,
     }
 }
 
-fn shown(app: &App, block: &store::Block) -> Block {
+fn block_view(app: &App, block: &store::Block) -> Block {
     let kind = match block.kind {
         store::BlockKind::Buyer => BlockKind::Buyer,
         store::BlockKind::Ip => BlockKind::Ip,
     };
     Block {
-        id: id(app, block),
+        id: block_id(app, block),
         kind,
         value: block.value.clone(),
         expires_at: block.until.map(wire::time),
@@ -132,9 +137,9 @@ fn shown(app: &App, block: &store::Block) -> Block {
     }
 }
 
-/// A block's id: made of what it says, so that it is the same at every node and each time; and by a key, so that the log of actions, which has the id and
-/// is never changed, names nobody.
-fn id(app: &App, block: &store::Block) -> String {
+/// A block's id: made of what it says, so that it is the same at every node and each time; and by a
+/// key, so that the log of actions, which has the id and is never changed, names nobody.
+fn block_id(app: &App, block: &store::Block) -> String {
     let hash =
         app.engine.id_key().buyer_hash(&format!("block {} {}", block.kind.as_str(), block.value));
     format!("blk_{}", &format!("{hash:016x}")[..ID_DIGITS])

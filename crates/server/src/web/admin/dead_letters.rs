@@ -1,11 +1,12 @@
-//! What was given up: listed, shown, tried again, let be. One list over deliveries, refunds and tickets.
+//! What was given up: listed, shown, tried again, let be. One list over deliveries, refunds and
+//! tickets.
 
 use std::sync::Arc;
 
 use axum::extract::{RawQuery, Request, State};
 use doorbuster_api::admin::dead_letters::{
-    DeadKind, DeadLetter, DeadLetterDetail, DeadLetterList, DeadRequest, Discard, ManyDead,
-    ManySeenTo, SeenTo, SeenToState,
+    DeadKind, DeadLetter, DeadLetterDetail, DeadLetterList, DeadLetterSelection, DeadRequest,
+    Discard, ManySeenTo, SeenTo, SeenToState,
 };
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
@@ -14,30 +15,30 @@ use doorbuster_api::query::DeadLetterQuery;
 use doorbuster_core::TicketId;
 use doorbuster_core::limits::DELIVERIES_PENDING_MAX;
 use doorbuster_core::money::RefundId;
-use doorbuster_store::{Dead, DeadId, DeadOutcome, Held, Read};
+use doorbuster_store::{Dead, DeadLetterContent, DeadLetterId, DeadLetterOutcome, EventRead};
 use http::StatusCode;
 use serde_json::{Value, json as object};
 
-use super::{note, webhook_endpoints};
+use super::{record_action, webhook_endpoints};
 use crate::auth::Operator;
-use crate::outbox::seen_id;
+use crate::outbox::visible_event_id;
 use crate::web::cursor::{self, List};
 use crate::web::failure::failed;
-use crate::web::input::{self, Names};
+use crate::web::identity::OperatorIdentity;
+use crate::web::input::{self, PathNames};
 use crate::web::reply::{Answer, Refused, json};
-use crate::web::who::By;
 use crate::web::{App, wire};
 
-/// `GET /v1/admin/dead-letters`
+/// `GET /v1/admin/list_dead_letters-draw_letters`
 pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
-    let query = DeadLetterQuery::of_operator(query.as_deref().unwrap_or_default())?;
-    let (found, next_cursor) = page(&app, &query).await?;
-    let dead_letters = found.iter().map(|(kind, dead)| shown(*kind, dead)).collect();
+    let query = DeadLetterQuery::for_operator(query.as_deref().unwrap_or_default())?;
+    let (found, next_cursor) = letters_page(&app, &query).await?;
+    let dead_letters = found.iter().map(|(kind, dead)| letter_view(*kind, dead)).collect();
     Ok(json(StatusCode::OK, &DeadLetterList { dead_letters, next_cursor }))
 }
 
 /// A page of dead letters, and where it goes on.
-async fn page(
+async fn letters_page(
     app: &App,
     query: &DeadLetterQuery,
 ) -> Result<(Vec<(DeadKind, Dead)>, Option<String>), Refused> {
@@ -61,8 +62,12 @@ async fn page(
             next_cursor = Some(cursor::cursor(List::DeadLetters, i64::MAX, kind.as_str()));
             break;
         }
-        let page =
-            app.engine.store().dead(stored(kind), after.take(), room).await.map_err(failed)?;
+        let page = app
+            .engine
+            .store()
+            .list_dead_letters(stored_kind(kind), after.take(), room)
+            .await
+            .map_err(failed)?;
         all.extend(page.rows.into_iter().map(|dead| (kind, dead)));
         if let Some(position) = page.next {
             next_cursor = Some(cursor::cursor(List::DeadLetters, position, kind.as_str()));
@@ -72,22 +77,26 @@ async fn page(
     Ok((all, next_cursor))
 }
 
-/// `GET /v1/admin/dead-letters/{letter}`
-pub(crate) async fn get(State(app): State<Arc<App>>, Names([letter]): Names<1>) -> Answer {
-    let id = id(&letter)?;
+/// `GET /v1/admin/list_dead_letters-draw_letters/{letter}`
+pub(crate) async fn get(State(app): State<Arc<App>>, PathNames([letter]): PathNames<1>) -> Answer {
+    let id = parse_id(&letter)?;
     let kind = match id {
-        DeadId::Delivery(_) => DeadKind::Delivery,
-        DeadId::Refund(_) => DeadKind::Refund,
-        DeadId::Ticket(_) => DeadKind::Ticket,
+        DeadLetterId::Delivery(_) => DeadKind::Delivery,
+        DeadLetterId::Refund(_) => DeadKind::Refund,
+        DeadLetterId::Ticket(_) => DeadKind::Ticket,
     };
     let (dead, held) =
         app.engine.store().dead_letter(id).await.map_err(failed)?.ok_or_else(no_letter)?;
-    let mut detail =
-        DeadLetterDetail { letter: shown(kind, &dead), message: None, refund: None, request: None };
+    let mut detail = DeadLetterDetail {
+        letter: letter_view(kind, &dead),
+        message: None,
+        refund: None,
+        request: None,
+    };
     match held {
-        Held::Event(read) => detail.message = message(&app, read.as_deref()).await,
-        Held::Refund(refund) => detail.refund = Some(wire::refund(&refund)),
-        Held::Request { item, buyer, units } => {
+        DeadLetterContent::Event(read) => detail.message = message(&app, read.as_deref()).await,
+        DeadLetterContent::Refund(refund) => detail.refund = Some(wire::refund(&refund)),
+        DeadLetterContent::Request { item, buyer, units } => {
             let catalogue = app.engine.catalogue();
             detail.request = catalogue.item_of(item).map(|item| DeadRequest {
                 sale: item.sale.to_string(),
@@ -101,46 +110,52 @@ pub(crate) async fn get(State(app): State<Arc<App>>, Names([letter]): Names<1>) 
 }
 
 /// What is said of an event that can be read, as it is sent.
-async fn message(app: &App, read: Option<&Read>) -> Option<Value> {
+async fn message(app: &App, read: Option<&EventRead>) -> Option<Value> {
     let message = app.outbox.message(read?.as_ref().ok()?).await?;
     serde_json::from_slice(&message.body).ok()
 }
 
-/// `POST /v1/admin/dead-letters/retry`
+/// `POST /v1/admin/list_dead_letters-draw_letters/retry`
 pub(crate) async fn retry_many(
     State(app): State<Arc<App>>,
-    By(by): By,
+    OperatorIdentity(by): OperatorIdentity,
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Answer {
     let headers = request.headers().clone();
     let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
     input::content_type(&headers, BodyType::Json)?;
-    let which = ManyDead::to_retry(&body)?;
-    many(&app, &by, query.as_deref(), &which).await
+    let which = DeadLetterSelection::parse_retry(&body)?;
+    handle_many(&app, &by, query.as_deref(), &which).await
 }
 
-/// `POST /v1/admin/dead-letters/discard`
+/// `POST /v1/admin/list_dead_letters-draw_letters/discard`
 pub(crate) async fn discard_many(
     State(app): State<Arc<App>>,
-    By(by): By,
+    OperatorIdentity(by): OperatorIdentity,
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Answer {
     let headers = request.headers().clone();
     let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
     input::content_type(&headers, BodyType::Json)?;
-    let which = ManyDead::to_discard(&body)?;
-    many(&app, &by, query.as_deref(), &which).await
+    let which = DeadLetterSelection::parse_discard(&body)?;
+    handle_many(&app, &by, query.as_deref(), &which).await
 }
 
-/// Sees to those of a page of dead letters that are meant, one by one: with a reason they are let be, without one tried again.
-async fn many(app: &App, by: &Operator, query: Option<&str>, which: &ManyDead) -> Answer {
-    let query = DeadLetterQuery::of_operator(query.unwrap_or_default())?;
+/// Sees to those of a page of dead letters that are meant, one by one: with a reason they are let
+/// be, without one tried again.
+async fn handle_many(
+    app: &App,
+    by: &Operator,
+    query: Option<&str>,
+    which: &DeadLetterSelection,
+) -> Answer {
+    let query = DeadLetterQuery::for_operator(query.unwrap_or_default())?;
     if let Some(endpoint) = &which.endpoint {
         webhook_endpoints::find(app, endpoint).await?;
     }
-    let (found, next_cursor) = page(app, &query).await?;
+    let (found, next_cursor) = letters_page(app, &query).await?;
     let (store, mut told) = (app.engine.store(), ManySeenTo { done: 0, skipped: 0, next_cursor });
     let is_meant = |dead: &Dead| match (&which.endpoint, &dead.delivery) {
         (Some(wanted), Some((endpoint, ..))) => wanted == endpoint,
@@ -149,11 +164,15 @@ async fn many(app: &App, by: &Operator, query: Option<&str>, which: &ManyDead) -
     };
     for (_, dead) in found.into_iter().filter(|(_, dead)| is_meant(dead)) {
         let is_done = match &which.reason {
-            Some(reason) => store.discard_dead(dead.id, reason.clone()).await.map_err(failed)?,
+            Some(reason) => {
+                store.discard_dead_letter(dead.id, reason.clone()).await.map_err(failed)?
+            }
             None => {
-                let retried =
-                    store.retry_dead(dead.id, DELIVERIES_PENDING_MAX).await.map_err(failed)?;
-                retried == DeadOutcome::Done
+                let retried = store
+                    .retry_dead_letter(dead.id, DELIVERIES_PENDING_MAX)
+                    .await
+                    .map_err(failed)?;
+                retried == DeadLetterOutcome::Done
             }
         };
         if is_done {
@@ -165,34 +184,45 @@ async fn many(app: &App, by: &Operator, query: Option<&str>, which: &ManyDead) -
     let action = match which.reason {
         Some(_) => "dead_letter.discard",
         None => {
-            app.outbox.wake();
+            app.outbox.notify_workers();
             app.payments.wake_refunds();
             "dead_letter.retry"
         }
     };
-    note(app, by, action, &object!({"which": which, "done": told.done, "skipped": told.skipped}))
-        .await;
+    record_action(
+        app,
+        by,
+        action,
+        &object!({"which": which, "done": told.done, "skipped": told.skipped}),
+    )
+    .await;
     Ok(json(StatusCode::OK, &told))
 }
 
-/// `POST /v1/admin/dead-letters/{letter}/retry`
+/// `POST /v1/admin/list_dead_letters-draw_letters/{letter}/retry`
 pub(crate) async fn retry(
     State(app): State<Arc<App>>,
-    By(by): By,
-    Names([letter]): Names<1>,
+    OperatorIdentity(by): OperatorIdentity,
+    PathNames([letter]): PathNames<1>,
     request: Request,
 ) -> Answer {
     input::no_body(request, ADMIN_BODY_BYTES_MAX).await?;
-    let id = id(&letter)?;
-    match app.engine.store().retry_dead(id.clone(), DELIVERIES_PENDING_MAX).await.map_err(failed)? {
-        DeadOutcome::Done => {}
-        DeadOutcome::NotFound => return Err(no_letter().into()),
-        DeadOutcome::Gone => {
+    let id = parse_id(&letter)?;
+    match app
+        .engine
+        .store()
+        .retry_dead_letter(id.clone(), DELIVERIES_PENDING_MAX)
+        .await
+        .map_err(failed)?
+    {
+        DeadLetterOutcome::Done => {}
+        DeadLetterOutcome::NotFound => return Err(no_letter().into()),
+        DeadLetterOutcome::Gone => {
             let detail =
                 "it cannot be tried again: a ticket's units went back, or the event is forgotten";
             return Err(Problem::wrong_state("gone", detail).into());
         }
-        DeadOutcome::Full => {
+        DeadLetterOutcome::Full => {
             return Err(Problem::wrong_state(
                 "full",
                 "as many events wait for its endpoint as may wait",
@@ -201,19 +231,19 @@ pub(crate) async fn retry(
         }
     }
     match id {
-        DeadId::Delivery(_) => app.outbox.wake(),
-        DeadId::Refund(_) => app.payments.wake_refunds(),
-        DeadId::Ticket(_) => {}
+        DeadLetterId::Delivery(_) => app.outbox.notify_workers(),
+        DeadLetterId::Refund(_) => app.payments.wake_refunds(),
+        DeadLetterId::Ticket(_) => {}
     }
-    note(&app, &by, "dead_letter.retry", &object!({"dead_letter": letter})).await;
+    record_action(&app, &by, "dead_letter.retry", &object!({"dead_letter": letter})).await;
     Ok(json(StatusCode::OK, &SeenTo { id: letter, state: SeenToState::Pending }))
 }
 
-/// `POST /v1/admin/dead-letters/{letter}/discard`
+/// `POST /v1/admin/list_dead_letters-draw_letters/{letter}/discard`
 pub(crate) async fn discard(
     State(app): State<Arc<App>>,
-    By(by): By,
-    Names([letter]): Names<1>,
+    OperatorIdentity(by): OperatorIdentity,
+    PathNames([letter]): PathNames<1>,
     request: Request,
 ) -> Answer {
     let headers = request.headers().clone();
@@ -222,11 +252,22 @@ pub(crate) async fn discard(
         input::content_type(&headers, BodyType::Json)?;
     }
     let Discard { reason } = Discard::from_json(&body)?;
-    if !app.engine.store().discard_dead(id(&letter)?, reason.clone()).await.map_err(failed)? {
+    if !app
+        .engine
+        .store()
+        .discard_dead_letter(parse_id(&letter)?, reason.clone())
+        .await
+        .map_err(failed)?
+    {
         return Err(no_letter().into());
     }
-    note(&app, &by, "dead_letter.discard", &object!({"dead_letter": letter, "reason": reason}))
-        .await;
+    record_action(
+        &app,
+        &by,
+        "dead_letter.discard",
+        &object!({"dead_letter": letter, "reason": reason}),
+    )
+    .await;
     Ok(json(StatusCode::OK, &SeenTo { id: letter, state: SeenToState::Discarded }))
 }
 
@@ -240,40 +281,40 @@ pub(super) fn delivery_id(seq: i64) -> String {
 }
 
 /// What an id names: its prefix says of which kind.
-fn id(text: &str) -> Result<DeadId, Problem> {
+fn parse_id(text: &str) -> Result<DeadLetterId, Problem> {
     let delivery = |digits: &str| {
         let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
-        digits.parse().ok().filter(|_| plain).map(DeadId::Delivery)
+        digits.parse().ok().filter(|_| plain).map(DeadLetterId::Delivery)
     };
     let found = match text.split_once('_') {
         Some(("dlv", digits)) => delivery(digits),
-        Some(("ref", _)) => Some(DeadId::Refund(RefundId(text.to_owned()))),
-        _ => TicketId::parse(text).map(DeadId::Ticket),
+        Some(("ref", _)) => Some(DeadLetterId::Refund(RefundId(text.to_owned()))),
+        _ => TicketId::parse(text).map(DeadLetterId::Ticket),
     };
     found.ok_or_else(no_letter)
 }
 
-fn stored(kind: DeadKind) -> doorbuster_store::DeadKind {
+fn stored_kind(kind: DeadKind) -> doorbuster_store::DeadLetterKind {
     match kind {
-        DeadKind::Delivery => doorbuster_store::DeadKind::Delivery,
-        DeadKind::Refund => doorbuster_store::DeadKind::Refund,
-        DeadKind::Ticket => doorbuster_store::DeadKind::Ticket,
+        DeadKind::Delivery => doorbuster_store::DeadLetterKind::Delivery,
+        DeadKind::Refund => doorbuster_store::DeadLetterKind::Refund,
+        DeadKind::Ticket => doorbuster_store::DeadLetterKind::Ticket,
     }
 }
 
-fn shown(kind: DeadKind, dead: &Dead) -> DeadLetter {
+fn letter_view(kind: DeadKind, dead: &Dead) -> DeadLetter {
     let (endpoint, event, what) = match &dead.delivery {
         Some((endpoint, position, event)) => {
-            let id = seen_id(*position, event.as_ref(), &dead.about);
+            let id = visible_event_id(*position, event.as_ref(), &dead.about);
             (Some(endpoint.clone()), Some(id), event.as_ref().map(|(what, _)| what.clone()))
         }
         None => (None, None, None),
     };
     DeadLetter {
         id: match &dead.id {
-            DeadId::Delivery(seq) => delivery_id(*seq),
-            DeadId::Refund(id) => id.0.clone(),
-            DeadId::Ticket(id) => id.to_string(),
+            DeadLetterId::Delivery(seq) => delivery_id(*seq),
+            DeadLetterId::Refund(id) => id.0.clone(),
+            DeadLetterId::Ticket(id) => id.to_string(),
         },
         kind,
         about: dead.about.clone(),

@@ -6,23 +6,23 @@ use axum::extract::State;
 use doorbuster_api::admin::erasures::{Erasure, HeldBack, HeldBackReason, NewErasure};
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
-use doorbuster_api::problem::{Fault, Place, Problem};
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_core::BuyerId;
-use doorbuster_store::{self as store, Erased, Holds};
+use doorbuster_store::{self as store, Erased, RetainReason};
 use http::StatusCode;
 use serde_json::json as object;
 
-use super::note;
+use super::record_action;
 use crate::web::App;
 use crate::web::failure::failed;
+use crate::web::identity::OperatorIdentity;
 use crate::web::input;
 use crate::web::reply::{Answer, Refused, json};
-use crate::web::who::By;
 
 /// `POST /v1/admin/erasures`
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
-    By(by): By,
+    OperatorIdentity(by): OperatorIdentity,
     request: axum::extract::Request,
 ) -> Answer {
     let headers = request.headers().clone();
@@ -30,39 +30,49 @@ pub(crate) async fn create(
     input::content_type(&headers, BodyType::Json)?;
     let wanted = NewErasure::from_json(&body)?;
     let buyer = BuyerId::new(&wanted.buyer).filter(|buyer| !buyer.is_erased());
-    let buyer = buyer.ok_or_else(|| fault("must be the id of a buyer who is not erased"))?;
+    let buyer = buyer.ok_or_else(|| buyer_fault("must be the id of a buyer who is not erased"))?;
     let store = app.engine.store();
     let erased_as = app.engine.id_key().erased_buyer(&buyer).as_str().to_owned();
     let before = store.traces(&buyer).await.map_err(failed)?;
     if wanted.dry_run {
         return Ok(json(
             StatusCode::OK,
-            &told(erased_as, true, Erased { orders: before.orders, other: before.other }, before),
+            &erasure_view(
+                erased_as,
+                true,
+                Erased { orders: before.orders, other: before.other },
+                before,
+            ),
         ));
     }
     let mut all = Erased::default();
     let left = erase(&app, &buyer, &mut all).await;
-    app.engine.hub().forget(&buyer);
+    app.engine.hub().forget_buyer(&buyer);
     // Who did it and when; a part that was done before the store went away as well.
-    note(
+    record_action(
         &app,
         &by,
         "buyer.erase",
         &object!({"erased_as": erased_as, "orders": all.orders, "other": all.other}),
     )
     .await;
-    Ok(json(StatusCode::OK, &told(erased_as, false, all, left?)))
+    Ok(json(StatusCode::OK, &erasure_view(erased_as, false, all, left?)))
 }
 
-/// Erases what can be erased now, one bounded transaction after the other; what is held back. An order that came to rest while that was looked for is erased as
-/// well, so that whoever hears of nothing held back has nothing left.
-async fn erase(app: &App, buyer: &BuyerId, all: &mut Erased) -> Result<store::Traces, Refused> {
+/// Erases what can be erased now, one bounded transaction after the other; what is held back. An
+/// order that came to rest while that was looked for is erased as well, so that whoever hears of
+/// nothing held back has nothing left.
+async fn erase(
+    app: &App,
+    buyer: &BuyerId,
+    all: &mut Erased,
+) -> Result<store::BuyerTraces, Refused> {
     let store = app.engine.store();
     let mut is_seen = false;
     loop {
         let mut is_vain = is_seen;
         loop {
-            let some = store.erase_some(buyer).await.map_err(failed)?;
+            let some = store.erase_batch(buyer).await.map_err(failed)?;
             if some == Erased::default() {
                 break;
             }
@@ -77,14 +87,19 @@ async fn erase(app: &App, buyer: &BuyerId, all: &mut Erased) -> Result<store::Tr
     }
 }
 
-fn told(erased_as: String, dry_run: bool, done: Erased, left: store::Traces) -> Erasure {
-    let reason = |why: Holds| match why {
-        Holds::NotClosed => HeldBackReason::NotClosed,
-        Holds::Unpaid => HeldBackReason::Unpaid,
-        Holds::OpenCheckout => HeldBackReason::OpenCheckout,
-        Holds::RefundDue => HeldBackReason::RefundDue,
+fn erasure_view(
+    erased_as: String,
+    dry_run: bool,
+    done: Erased,
+    left: store::BuyerTraces,
+) -> Erasure {
+    let reason = |why: RetainReason| match why {
+        RetainReason::NotClosed => HeldBackReason::NotClosed,
+        RetainReason::Unpaid => HeldBackReason::Unpaid,
+        RetainReason::OpenCheckout => HeldBackReason::OpenCheckout,
+        RetainReason::RefundDue => HeldBackReason::RefundDue,
     };
-    let held = |held: store::HeldBack| HeldBack {
+    let held = |held: store::RetainedRows| HeldBack {
         sale: held.sale,
         reason: reason(held.why),
         orders: held.orders,
@@ -101,6 +116,6 @@ fn told(erased_as: String, dry_run: bool, done: Erased, left: store::Traces) -> 
     }
 }
 
-fn fault(detail: &'static str) -> Problem {
-    Problem::invalid_request(vec![Fault::new(Place::Body("/buyer".to_owned()), detail)])
+fn buyer_fault(detail: &'static str) -> Problem {
+    Problem::invalid_request(vec![Fault::new(FaultLocation::Body("/buyer".to_owned()), detail)])
 }

@@ -1,4 +1,5 @@
-//! `GET /v1/admin/exports/…`: lists as CSV, oldest row first, a page at a time out of the store while the reader takes it; and the reconciliation.
+//! `GET /v1/admin/exports/…`: lists as CSV, oldest row first, a page at a time out of the store
+//! while the reader takes it; and the reconciliation.
 
 mod csv;
 mod ledger;
@@ -13,21 +14,21 @@ use bytes::Bytes;
 use doorbuster_api::admin::export::Export;
 use doorbuster_api::admin::payments::{Payment, Refund};
 use doorbuster_api::order::Order;
-use doorbuster_api::query::exported_sale;
+use doorbuster_api::query::parse_exported_sale;
 use doorbuster_core::ItemId;
 use doorbuster_store::{MoneyQuery, OrderQuery};
 use futures_util::stream::unfold;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Response};
 
-use self::csv::Lines;
+use self::csv::CsvLines;
 use self::ledger::Ledger;
-use super::orders::items;
+use super::orders::item_ids;
 use super::sale;
 use crate::engine::EngineError;
 use crate::web::failure::failed;
 use crate::web::limits::EXPORT_PAGE;
-use crate::web::orders::shown_all;
+use crate::web::orders::order_views;
 use crate::web::reply::{Answer, Refused, ReplyBody};
 use crate::web::{App, wire};
 
@@ -51,8 +52,9 @@ pub(crate) async fn ledger(State(app): State<Arc<App>>, RawQuery(query): RawQuer
     export(app, query.as_deref(), Export::Ledger).await
 }
 
-/// The sale that is asked for, if one is, which has to be there. What other nodes did with sales before is known from here on.
-async fn known(app: &App, wanted: Option<String>) -> Result<Option<String>, Refused> {
+/// The sale that is asked for, if one is, which has to be there. What other nodes did with sales
+/// before is known from here on.
+async fn existing_sale(app: &App, wanted: Option<String>) -> Result<Option<String>, Refused> {
     app.engine.catch_up().await.map_err(failed)?;
     if let Some(name) = &wanted {
         sale(app, name)?;
@@ -61,13 +63,16 @@ async fn known(app: &App, wanted: Option<String>) -> Result<Option<String>, Refu
 }
 
 async fn export(app: Arc<App>, query: Option<&str>, export: Export) -> Answer {
-    let sale = known(&app, exported_sale(query.unwrap_or_default())?).await?;
+    let sale = existing_sale(&app, parse_exported_sale(query.unwrap_or_default())?).await?;
     let source = match export {
-        Export::Ledger => Source::Ledger(Box::new(Ledger::of(sale))),
-        _ => Source::List { items: items(&app, sale.as_deref(), None), at: At::Start },
+        Export::Ledger => ExportSource::Ledger(Box::new(Ledger::for_sale(sale))),
+        _ => ExportSource::List {
+            items: item_ids(&app, sale.as_deref(), None),
+            at: ListPosition::Start,
+        },
     };
     let body = axum::body::Body::from_stream(unfold(
-        Some(Writer { app, export, source, begun: false }),
+        Some(ExportWriter { app, export, source, begun: false }),
         write,
     ));
     let mut reply = Response::new(ReplyBody::Routed(body));
@@ -84,35 +89,37 @@ async fn export(app: Arc<App>, query: Option<&str>, export: Export) -> Answer {
 }
 
 /// An export that is being written.
-struct Writer {
+struct ExportWriter {
     app: Arc<App>,
     export: Export,
-    source: Source,
+    source: ExportSource,
     begun: bool,
 }
 
 /// Where lines come from.
-enum Source {
+enum ExportSource {
     /// A list of the store, of these items or of all.
     List {
         items: Option<Vec<ItemId>>,
-        at: At,
+        at: ListPosition,
     },
     Ledger(Box<Ledger>),
 }
 
 /// How far a list has come.
 #[derive(Clone, Copy)]
-enum At {
+enum ListPosition {
     Start,
     After(i64),
     End,
 }
 
 /// The next lines, the names before the first.
-async fn write(writer: Option<Writer>) -> Option<(Result<Bytes, EngineError>, Option<Writer>)> {
+async fn write(
+    writer: Option<ExportWriter>,
+) -> Option<(Result<Bytes, EngineError>, Option<ExportWriter>)> {
     let mut writer = writer?;
-    let mut lines = Lines::default();
+    let mut lines = CsvLines::default();
     if !std::mem::replace(&mut writer.begun, true) {
         lines.header(writer.export.header());
     }
@@ -128,31 +135,31 @@ async fn write(writer: Option<Writer>) -> Option<(Result<Bytes, EngineError>, Op
     }
 }
 
-impl Writer {
+impl ExportWriter {
     /// Reads a page. False: there was none.
-    async fn read(&mut self, lines: &mut Lines) -> Result<bool, EngineError> {
+    async fn read(&mut self, lines: &mut CsvLines) -> Result<bool, EngineError> {
         let (items, at) = match &mut self.source {
-            Source::Ledger(ledger) => return ledger.next(&self.app, lines).await,
-            Source::List { items, at } => (items.clone(), at),
+            ExportSource::Ledger(ledger) => return ledger.next(&self.app, lines).await,
+            ExportSource::List { items, at } => (items.clone(), at),
         };
         let after = match *at {
-            At::Start => None,
-            At::After(position) => Some(position),
-            At::End => return Ok(false),
+            ListPosition::Start => None,
+            ListPosition::After(position) => Some(position),
+            ListPosition::End => return Ok(false),
         };
-        let next = page(&self.app, self.export, items, after, lines).await?;
-        *at = next.map_or(At::End, At::After);
+        let next = write_page(&self.app, self.export, items, after, lines).await?;
+        *at = next.map_or(ListPosition::End, ListPosition::After);
         Ok(true)
     }
 }
 
 /// Writes a page of a list, and says where the next one begins.
-async fn page(
+async fn write_page(
     app: &App,
     export: Export,
     items: Option<Vec<ItemId>>,
     after: Option<i64>,
-    lines: &mut Lines,
+    lines: &mut CsvLines,
 ) -> Result<Option<i64>, EngineError> {
     let store = app.engine.store();
     let money = |items| MoneyQuery {
@@ -165,52 +172,57 @@ async fn page(
     match export {
         Export::Payments => {
             let page = store.payments(money(items)).await?;
-            page.rows.iter().for_each(|row| payment(lines, &wire::payment(row)));
+            page.rows.iter().for_each(|row| write_payment(lines, &wire::payment(row)));
             Ok(page.next)
         }
         Export::Refunds => {
             let page = store.refunds(money(items)).await?;
-            page.rows.iter().for_each(|row| refund(lines, &wire::refund(row)));
+            page.rows.iter().for_each(|row| write_refund(lines, &wire::refund(row)));
             Ok(page.next)
         }
         // The ledger has a source of its own.
         Export::Orders | Export::Ledger => {
             let query = OrderQuery { items, after, limit: EXPORT_PAGE, ..OrderQuery::default() };
             let page = store.orders_oldest_first(query).await?;
-            shown_all(app, &page.orders).await?.iter().for_each(|row| order(lines, row));
+            order_views(app, &page.orders).await?.iter().for_each(|row| write_order(lines, row));
             Ok(page.next)
         }
     }
 }
 
-fn order(lines: &mut Lines, row: &Order) {
-    lines.ours(&row.id).text(&row.sale).text(&row.item).text(&row.buyer).ours(row.units);
-    lines.ours(row.amount.amount_minor).ours(row.amount.currency).ours(row.state.as_str());
-    lines.ours(row.reserved_at).ours(row.pay_by).maybe(row.paid_at).maybe(row.ended_at).end();
+fn write_order(lines: &mut CsvLines, row: &Order) {
+    lines.value(&row.id).text(&row.sale).text(&row.item).text(&row.buyer).value(row.units);
+    lines.value(row.amount.amount_minor).value(row.amount.currency).value(row.state.as_str());
+    lines
+        .value(row.reserved_at)
+        .value(row.pay_by)
+        .optional(row.paid_at)
+        .optional(row.ended_at)
+        .end_line();
 }
 
-fn payment(lines: &mut Lines, row: &Payment) {
+fn write_payment(lines: &mut CsvLines, row: &Payment) {
     lines
         .text(&row.payment)
         .text(&row.order)
-        .ours(row.amount.amount_minor)
-        .ours(row.amount.currency);
-    lines.ours(row.state.as_str()).text(&row.provider).ours(row.at).end();
+        .value(row.amount.amount_minor)
+        .value(row.amount.currency);
+    lines.value(row.state.as_str()).text(&row.provider).value(row.at).end_line();
 }
 
-fn refund(lines: &mut Lines, row: &Refund) {
-    lines.ours(&row.refund).text(&row.payment).text(&row.order).ours(row.amount.amount_minor);
+fn write_refund(lines: &mut CsvLines, row: &Refund) {
+    lines.value(&row.refund).text(&row.payment).text(&row.order).value(row.amount.amount_minor);
     lines
-        .ours(row.amount.currency)
-        .ours(row.state.as_str())
-        .ours(row.cause.as_str())
+        .value(row.amount.currency)
+        .value(row.state.as_str())
+        .value(row.cause.as_str())
         .text(&row.provider);
     lines
-        .ours(row.tries)
+        .value(row.tries)
         .text(row.error.as_deref().unwrap_or_default())
-        .ours(row.at)
-        .maybe(row.settled_at)
-        .end();
+        .value(row.at)
+        .optional(row.settled_at)
+        .end_line();
 }
 
 #[cfg(test)]
@@ -224,8 +236,8 @@ mod tests {
         Money { amount_minor, currency: Currency::parse("CNY").expect("three capitals") }
     }
 
-    fn check(export: Export, write: impl FnOnce(&mut Lines), expected: &str) {
-        let mut lines = Lines::default();
+    fn check(export: Export, write: impl FnOnce(&mut CsvLines), expected: &str) {
+        let mut lines = CsvLines::default();
         write(&mut lines);
         assert_eq!(lines.into_text(), format!("{expected}\r\n"));
         assert_eq!(
@@ -253,7 +265,7 @@ mod tests {
             ended_at: None,
         };
         let expected = "ord_1,spring,phone,'-1,2,20,CNY,reserved,1970-01-01T00:00:00.000Z,1970-01-01T00:00:01.000Z,,";
-        check(Export::Orders, |lines| order(lines, &order_row), expected);
+        check(Export::Orders, |lines| write_order(lines, &order_row), expected);
         let row = Payment {
             payment: "pay_1".into(),
             order: "\"none\"".into(),
@@ -263,7 +275,7 @@ mod tests {
             at,
         };
         let expected = "pay_1,\"\"\"none\"\"\",7,CNY,refunded,sandbox,1970-01-01T00:00:00.000Z";
-        check(Export::Payments, |lines| payment(lines, &row), expected);
+        check(Export::Payments, |lines| write_payment(lines, &row), expected);
         let row = Refund {
             refund: "ref_1".into(),
             payment: "=1".into(),
@@ -278,6 +290,6 @@ mod tests {
             settled_at: None,
         };
         let expected = "ref_1,'=1,ord_1,7,CNY,failed,late,sandbox,3,\"a \"\"bad\"\" card\",1970-01-01T00:00:00.000Z,";
-        check(Export::Refunds, |lines| refund(lines, &row), expected);
+        check(Export::Refunds, |lines| write_refund(lines, &row), expected);
     }
 }

@@ -13,13 +13,13 @@ use doorbuster_store::AdminKey;
 use http::StatusCode;
 use serde_json::json as object;
 
-use super::note;
-use crate::auth::{Operators, role, stored};
+use super::record_action;
+use crate::auth::{Operators, role_of_row, role_to_store};
 use crate::web::failure::failed;
-use crate::web::input::{self, Names};
+use crate::web::identity::OperatorIdentity;
+use crate::web::input::{self, PathNames};
 use crate::web::limits::OPERATOR_KEYS_MAX;
 use crate::web::reply::{Answer, Refused, empty, json};
-use crate::web::who::By;
 use crate::web::{App, wire};
 
 /// `GET /v1/admin/keys`
@@ -28,7 +28,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer {
     let shown = |key: &AdminKey| Key {
         id: key.id.clone(),
         name: key.name.clone(),
-        role: role(key.role),
+        role: role_of_row(key.role),
         created_at: wire::time(key.created_at),
     };
     Ok(json(StatusCode::OK, &KeyList { keys: keys.iter().map(shown).collect() }))
@@ -37,7 +37,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer {
 /// `POST /v1/admin/keys`
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
-    By(by): By,
+    OperatorIdentity(by): OperatorIdentity,
     request: axum::extract::Request,
 ) -> Answer {
     let headers = request.headers().clone();
@@ -58,13 +58,13 @@ pub(crate) async fn create(
     let row = AdminKey {
         id: id.clone(),
         name: wanted.name.clone(),
-        role: stored(wanted.role),
+        role: role_to_store(wanted.role),
         hash: Operators::hash(&key),
         created_at,
     };
     app.engine.store().insert_key(row).await.map_err(failed)?;
-    know(&app).await?;
-    note(
+    replace_keys(&app).await?;
+    record_action(
         &app,
         &by,
         "key.create",
@@ -84,21 +84,21 @@ pub(crate) async fn create(
 /// `DELETE /v1/admin/keys/{key}`
 pub(crate) async fn delete(
     State(app): State<Arc<App>>,
-    By(by): By,
-    Names([key]): Names<1>,
+    OperatorIdentity(by): OperatorIdentity,
+    PathNames([key]): PathNames<1>,
 ) -> Answer {
     let _alone = app.keys.lock().await;
     if !app.engine.store().delete_key(&key).await.map_err(failed)? {
         return Err(Problem::not_found("there is no such key").into());
     }
-    know(&app).await?;
-    note(&app, &by, "key.delete", &object!({"key": key})).await;
+    replace_keys(&app).await?;
+    record_action(&app, &by, "key.delete", &object!({"key": key})).await;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
 /// Lets the checks at the door know the keys as they are now.
-async fn know(app: &App) -> Result<(), Refused> {
+async fn replace_keys(app: &App) -> Result<(), Refused> {
     let keys = app.engine.store().keys().await.map_err(failed)?;
-    app.operators.know(keys);
+    app.operators.replace_keys(keys);
     Ok(())
 }

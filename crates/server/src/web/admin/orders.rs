@@ -4,36 +4,36 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use doorbuster_api::admin::order::{AnyOrderDetail, OrderDetail};
-use doorbuster_api::admin::payments::{Extension, Reason, Until};
+use doorbuster_api::admin::payments::{Extension, PayByChange, Reason};
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::order::{AnyOrder, OrderList};
-use doorbuster_api::problem::{Fault, Place, Problem};
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_api::query::OrderQuery;
 use doorbuster_core::event::{self, Actor};
-use doorbuster_core::order::Changed;
+use doorbuster_core::order::ChangeOutcome;
 use doorbuster_core::{BuyerId, ItemId, Millis, OrderState, TicketId};
 use http::StatusCode;
 use serde_json::json as object;
 
-use super::note;
-use super::payments::of_order;
+use super::payments::payments_of_order;
+use super::record_action;
 use crate::auth::Operator;
 use crate::catalogue::SaleState;
 use crate::failpoint::{self, Point};
 use crate::web::failure::failed;
-use crate::web::input::{self, Names};
-use crate::web::orders::{end, id, look, page, told};
+use crate::web::identity::OperatorIdentity;
+use crate::web::input::{self, PathNames};
+use crate::web::orders::{cancel_order, changed_reply, id, page, read_order};
 use crate::web::reply::{Answer, json};
-use crate::web::who::By;
 use crate::web::{App, wire};
 
 /// `GET /v1/admin/orders`
 pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
-    let query = OrderQuery::of_operator(query.as_deref().unwrap_or_default())?;
+    let query = OrderQuery::for_operator(query.as_deref().unwrap_or_default())?;
     // An item that this node has not heard of yet would be no item at all.
     app.engine.catch_up().await.map_err(failed)?;
-    let items = items(&app, query.sale.as_deref(), query.item.as_deref());
+    let items = item_ids(&app, query.sale.as_deref(), query.item.as_deref());
     if items.as_ref().is_some_and(Vec::is_empty) {
         // Nothing goes by that name: nothing to look for.
         return Ok(json(StatusCode::OK, &OrderList { orders: Vec::new(), next_cursor: None }));
@@ -43,7 +43,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
 }
 
 /// The numbers of the items that the names mean; `None` for all there are.
-pub(crate) fn items(app: &App, sale: Option<&str>, item: Option<&str>) -> Option<Vec<ItemId>> {
+pub(crate) fn item_ids(app: &App, sale: Option<&str>, item: Option<&str>) -> Option<Vec<ItemId>> {
     if sale.is_none() && item.is_none() {
         return None;
     }
@@ -55,12 +55,12 @@ pub(crate) fn items(app: &App, sale: Option<&str>, item: Option<&str>) -> Option
 }
 
 /// `GET /v1/admin/orders/{order}`
-pub(crate) async fn get(State(app): State<Arc<App>>, Names([order]): Names<1>) -> Answer {
+pub(crate) async fn get(State(app): State<Arc<App>>, PathNames([order]): PathNames<1>) -> Answer {
     let id = id(&order)?;
-    let detail = match look(&app, id, None).await? {
+    let detail = match read_order(&app, id, None).await? {
         AnyOrder::Order(order) => {
             let told = app.engine.store().history(id).await.map_err(failed)?;
-            let payments = of_order(&app, id).await?;
+            let payments = payments_of_order(&app, id).await?;
             AnyOrderDetail::Order(OrderDetail {
                 history: wire::history(&told, false),
                 order,
@@ -77,14 +77,15 @@ pub(crate) async fn get(State(app): State<Arc<App>>, Names([order]): Names<1>) -
 /// `POST /v1/admin/orders/{order}/cancel`
 pub(crate) async fn cancel(
     State(app): State<Arc<App>>,
-    By(by): By,
-    Names([order]): Names<1>,
+    OperatorIdentity(by): OperatorIdentity,
+    PathNames([order]): PathNames<1>,
     request: axum::extract::Request,
 ) -> Answer {
-    let (id, reason) = asked(&order, request).await?;
-    let (reply, is_new) = end(&app, id, operator(&by, reason.clone())).await?;
+    let (id, reason) = read_reason(&order, request).await?;
+    let (reply, is_new) = cancel_order(&app, id, by_operator(&by, reason.clone())).await?;
     if is_new {
-        note(&app, &by, "order.cancel", &object!({"order": order, "reason": reason})).await;
+        record_action(&app, &by, "order.cancel", &object!({"order": order, "reason": reason}))
+            .await;
     }
     Ok(reply)
 }
@@ -92,18 +93,19 @@ pub(crate) async fn cancel(
 /// `POST /v1/admin/orders/{order}/refund`
 pub(crate) async fn refund(
     State(app): State<Arc<App>>,
-    By(by): By,
-    Names([order]): Names<1>,
+    OperatorIdentity(by): OperatorIdentity,
+    PathNames([order]): PathNames<1>,
     request: axum::extract::Request,
 ) -> Answer {
-    let (id, reason) = asked(&order, request).await?;
-    let changed = app.engine.refund(id, operator(&by, reason.clone())).await.map_err(failed)?;
+    let (id, reason) = read_reason(&order, request).await?;
+    let changed = app.engine.refund(id, by_operator(&by, reason.clone())).await.map_err(failed)?;
     failpoint::pass(Point::OrderRefunded);
     app.payments.wake_refunds();
-    let is_new = matches!(changed, Changed::Done(_));
-    let reply = told(&app, changed, "only a paid order can be refunded")?;
+    let is_new = matches!(changed, ChangeOutcome::Done(_));
+    let reply = changed_reply(&app, changed, "only a paid order can be refunded")?;
     if is_new {
-        note(&app, &by, "order.refund", &object!({"order": order, "reason": reason})).await;
+        record_action(&app, &by, "order.refund", &object!({"order": order, "reason": reason}))
+            .await;
     }
     Ok(reply)
 }
@@ -111,8 +113,8 @@ pub(crate) async fn refund(
 /// `POST /v1/admin/orders/{order}/extend`
 pub(crate) async fn extend(
     State(app): State<Arc<App>>,
-    By(by): By,
-    Names([order]): Names<1>,
+    OperatorIdentity(by): OperatorIdentity,
+    PathNames([order]): PathNames<1>,
     request: axum::extract::Request,
 ) -> Answer {
     let headers = request.headers().clone();
@@ -124,29 +126,31 @@ pub(crate) async fn extend(
     let found = store.order(id).await.map_err(failed)?;
     let row = found.ok_or_else(|| Problem::not_found("there is no such order"))?;
     let (pay_by, place) = match until {
-        Until::Secs(secs) => (row.pay_by.plus(i64::from(secs) * 1_000), "/secs"),
-        Until::Time(time) => (Millis(time.millis()), "/pay_by"),
+        PayByChange::Secs(secs) => (row.pay_by.plus(i64::from(secs) * 1_000), "/secs"),
+        PayByChange::Time(time) => (Millis(time.millis()), "/pay_by"),
     };
-    let by_whom = operator(&by, wanted.reason.clone());
+    let by_whom = by_operator(&by, wanted.reason.clone());
     let changed = store.extend_order(id, pay_by, by_whom).await.map_err(failed)?;
-    if matches!(&changed, Changed::WrongState(order) if order.state == OrderState::Reserved) {
+    if matches!(&changed, ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved) {
         let detail = "must be later than the order's pay_by, and at most 30 days from now";
-        return Err(
-            Problem::invalid_request(vec![Fault::new(Place::Body(place.into()), detail)]).into()
-        );
+        return Err(Problem::invalid_request(vec![Fault::new(
+            FaultLocation::Body(place.into()),
+            detail,
+        )])
+        .into());
     }
-    let is_new = matches!(changed, Changed::Done(_));
-    let reply = told(&app, changed, "only a reserved order can be extended")?;
+    let is_new = matches!(changed, ChangeOutcome::Done(_));
+    let reply = changed_reply(&app, changed, "only a reserved order can be extended")?;
     if is_new {
         let detail =
             object!({"order": order, "pay_by": wire::time(pay_by), "reason": wanted.reason});
-        note(&app, &by, "order.extend", &detail).await;
+        record_action(&app, &by, "order.extend", &detail).await;
     }
     Ok(reply)
 }
 
 /// The order that a request names, and why something is done to it, if the request says.
-async fn asked(
+async fn read_reason(
     order: &str,
     request: axum::extract::Request,
 ) -> Result<(TicketId, Option<String>), Problem> {
@@ -159,6 +163,6 @@ async fn asked(
     Ok((id(order)?, reason))
 }
 
-fn operator(by: &Operator, why: Option<String>) -> event::By {
-    event::By { actor: Actor::Operator(by.id.to_string()), why }
+fn by_operator(by: &Operator, why: Option<String>) -> event::Attribution {
+    event::Attribution { actor: Actor::Operator(by.id.to_string()), why }
 }

@@ -16,11 +16,11 @@ use crate::web::reply::{Answer, Refused, json};
 use crate::web::{App, wire};
 
 /// Payments of one order that are shown with it; the list has them all.
-const OF_ONE_ORDER_MAX: usize = 200;
+const ORDER_PAYMENTS_MAX: usize = 200;
 
 /// `GET /v1/admin/payments`
 pub(crate) async fn payments(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
-    let query = wanted(List::Payments, query.as_deref())?;
+    let query = money_query(List::Payments, query.as_deref())?;
     let page = app.engine.store().payments(query).await.map_err(failed)?;
     let next_cursor = page.next.map(|next| cursor(List::Payments, next, ""));
     Ok(json(
@@ -31,7 +31,7 @@ pub(crate) async fn payments(State(app): State<Arc<App>>, RawQuery(query): RawQu
 
 /// `GET /v1/admin/refunds`
 pub(crate) async fn refunds(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
-    let query = wanted(List::Refunds, query.as_deref())?;
+    let query = money_query(List::Refunds, query.as_deref())?;
     let page = app.engine.store().refunds(query).await.map_err(failed)?;
     let next_cursor = page.next.map(|next| cursor(List::Refunds, next, ""));
     Ok(json(
@@ -41,18 +41,18 @@ pub(crate) async fn refunds(State(app): State<Arc<App>>, RawQuery(query): RawQue
 }
 
 /// What came for one order, oldest first.
-pub(super) async fn of_order(app: &App, order: TicketId) -> Result<Vec<Payment>, Refused> {
+pub(super) async fn payments_of_order(app: &App, order: TicketId) -> Result<Vec<Payment>, Refused> {
     let query = MoneyQuery {
         order: Some(order.to_string()),
         oldest_first: true,
-        limit: OF_ONE_ORDER_MAX,
+        limit: ORDER_PAYMENTS_MAX,
         ..MoneyQuery::default()
     };
     let page = app.engine.store().payments(query).await.map_err(failed)?;
     Ok(page.rows.iter().map(wire::payment).collect())
 }
 
-fn wanted(list: List, query: Option<&str>) -> Result<MoneyQuery, Problem> {
+fn money_query(list: List, query: Option<&str>) -> Result<MoneyQuery, Problem> {
     let Query { order, page } = Query::parse(query.unwrap_or_default())?;
     let after = position(list, page.cursor.as_deref())?.map(|(after, _)| after);
     Ok(MoneyQuery { order, after, limit: page.limit as usize, ..MoneyQuery::default() })

@@ -4,47 +4,47 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
-use doorbuster_api::problem::{Fault, Place, Problem};
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_core::Phase;
-use doorbuster_core::sale::Step;
+use doorbuster_core::sale::PhaseStep;
 use doorbuster_store::StepOutcome;
 use http::StatusCode;
 use serde_json::json as object;
 
 use super::sales::unpayable;
-use super::{may_read, no_sale, note, sale, shown};
+use super::{check_slots_readable, no_sale, record_action, sale, sale_reply};
 use crate::web::App;
 use crate::web::failure::failed;
-use crate::web::input::{self, Names};
+use crate::web::identity::OperatorIdentity;
+use crate::web::input::{self, PathNames};
 use crate::web::reply::Answer;
-use crate::web::who::By;
 
 /// `POST /v1/admin/sales/{sale}/schedule`, `open`, `pause`, `resume`, `close`
 pub(crate) async fn step(
-    step: Step,
+    step: PhaseStep,
     State(app): State<Arc<App>>,
-    By(by): By,
-    Names([name]): Names<1>,
+    OperatorIdentity(by): OperatorIdentity,
+    PathNames([name]): PathNames<1>,
     request: axum::extract::Request,
 ) -> Answer {
     input::no_body(request, ADMIN_BODY_BYTES_MAX).await?;
     let before = sale(&app, &name)?;
-    if step == Step::Schedule && before.row.phase == Phase::Draft {
+    if step == PhaseStep::Schedule && before.row.phase == Phase::Draft {
         let opens_later =
             before.row.starts_at.is_some_and(|starts_at| starts_at > app.engine.now());
         if !opens_later {
             let fault = Fault::new(
-                Place::Body("/starts_at".into()),
+                FaultLocation::Body("/starts_at".into()),
                 "has to lie in the future; change the sale first",
             );
             return Err(Problem::invalid_request(vec![fault]).into());
         }
     }
-    let begins =
-        matches!(step, Step::Schedule | Step::Open) && before.row.phase.is_before_opening();
+    let begins = matches!(step, PhaseStep::Schedule | PhaseStep::Open)
+        && before.row.phase.is_before_opening();
     if begins {
         let own = before.items.iter().map(|item| item.slots.len()).sum();
-        may_read(&app, &before.row, own)?;
+        check_slots_readable(&app, &before.row, own)?;
         // It may have been made when another provider took the money.
         let items = before.row.items.iter().enumerate();
         let faults: Vec<Fault> = items
@@ -58,9 +58,15 @@ pub(crate) async fn step(
     match outcome {
         StepOutcome::Done { sale, changed } => {
             if changed {
-                note(&app, &by, &format!("sale.{}", step.as_str()), &object!({"sale": name})).await;
+                record_action(
+                    &app,
+                    &by,
+                    &format!("sale.{}", step.as_str()),
+                    &object!({"sale": name}),
+                )
+                .await;
             }
-            Ok(shown(&app, StatusCode::OK, &sale))
+            Ok(sale_reply(&app, StatusCode::OK, &sale))
         }
         StepOutcome::WrongState(phase) => {
             let detail = format!("a sale that is {} does not {}", phase.as_str(), step.as_str());

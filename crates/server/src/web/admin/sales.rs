@@ -11,7 +11,7 @@ use doorbuster_api::admin::new_sale::{NewItem, NewSale};
 use doorbuster_api::admin::sale::AdminSaleList;
 use doorbuster_api::header::{BodyType, if_match};
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
-use doorbuster_api::problem::{Fault, Place, Problem};
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_api::query::SaleQuery;
 use doorbuster_core::{Millis, Spread, Stock};
 use doorbuster_store as store;
@@ -20,19 +20,19 @@ use http::header::{IF_MATCH, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::json as object;
 
-use super::{etag, no_sale, note, sale, shown};
+use super::{etag, no_sale, record_action, sale, sale_reply};
 use crate::catalogue::SaleState;
 use crate::web::failure::failed;
-use crate::web::input::{self, Names};
+use crate::web::identity::OperatorIdentity;
+use crate::web::input::{self, PathNames};
 use crate::web::reply::{Answer, empty, json};
 use crate::web::sales::page;
-use crate::web::who::By;
 use crate::web::{App, wire};
 
 /// `POST /v1/admin/sales`
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
-    By(by): By,
+    OperatorIdentity(by): OperatorIdentity,
     request: axum::extract::Request,
 ) -> Answer {
     let headers = request.headers().clone();
@@ -41,11 +41,11 @@ pub(crate) async fn create(
     let wanted = NewSale::from_json(&body)?;
     check_currencies(&app, &wanted)?;
     let id = wanted.id.clone();
-    let created = app.engine.create_sale(stored(wanted)).await.map_err(failed)?;
+    let created = app.engine.create_sale(stored_sale(wanted)).await.map_err(failed)?;
     let row =
         created.ok_or_else(|| Problem::already_exists("there is a sale of this id already"))?;
-    note(&app, &by, "sale.create", &object!({"sale": id})).await;
-    let mut reply = shown(&app, StatusCode::CREATED, &row);
+    record_action(&app, &by, "sale.create", &object!({"sale": id})).await;
+    let mut reply = sale_reply(&app, StatusCode::CREATED, &row);
     let location =
         HeaderValue::from_str(&format!("/v1/admin/sales/{id}")).expect("a name is ASCII");
     reply.headers_mut().insert(LOCATION, location);
@@ -69,15 +69,15 @@ fn check_currencies(app: &App, wanted: &NewSale) -> Result<(), Problem> {
 /// What is wrong with a price that the payment provider cannot take.
 pub(super) fn unpayable(app: &App, index: usize, minor: i64, currency: &str) -> Option<Fault> {
     let no = app.payments.refuses_price(minor, currency)?;
-    Some(Fault::new(Place::Body(format!("/items/{index}/price/{}", no.member)), no.why))
+    Some(Fault::new(FaultLocation::Body(format!("/items/{index}/price/{}", no.member)), no.why))
 }
 
 fn other_currency(index: usize) -> Fault {
-    let place = Place::Body(format!("/items/{index}/list_price/currency"));
+    let place = FaultLocation::Body(format!("/items/{index}/list_price/currency"));
     Fault::new(place, "must be the currency of the price")
 }
 
-fn stored(wanted: NewSale) -> store::NewSale {
+fn stored_sale(wanted: NewSale) -> store::NewSale {
     let millis = |time: Option<doorbuster_api::value::Time>| time.map(|time| Millis(time.millis()));
     store::NewSale {
         id: wanted.id,
@@ -107,7 +107,7 @@ fn stored_item(item: NewItem) -> store::NewItem {
 
 /// `GET /v1/admin/sales`
 pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
-    let query = SaleQuery::of_operator(query.as_deref().unwrap_or_default())?;
+    let query = SaleQuery::for_operator(query.as_deref().unwrap_or_default())?;
     let limit = query.page.limit as usize;
     let is_wanted = |phase| query.phase.is_none_or(|wanted| wanted == wire::phase(phase));
     let (sales, next_cursor) = page(&app, query.page.cursor.as_deref(), limit, is_wanted)?;
@@ -116,19 +116,19 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
 }
 
 /// `GET /v1/admin/sales/{sale}`
-pub(crate) async fn get(State(app): State<Arc<App>>, Names([name]): Names<1>) -> Answer {
+pub(crate) async fn get(State(app): State<Arc<App>>, PathNames([name]): PathNames<1>) -> Answer {
     let sale = sale(&app, &name)?;
-    Ok(shown(&app, StatusCode::OK, &sale.row))
+    Ok(sale_reply(&app, StatusCode::OK, &sale.row))
 }
 
 /// `DELETE /v1/admin/sales/{sale}`
 pub(crate) async fn delete(
     State(app): State<Arc<App>>,
-    By(by): By,
-    Names([name]): Names<1>,
+    OperatorIdentity(by): OperatorIdentity,
+    PathNames([name]): PathNames<1>,
     headers: HeaderMap,
 ) -> Answer {
-    let if_version = version_asked(&headers, &*sale(&app, &name)?)?;
+    let if_version = requested_version(&headers, &*sale(&app, &name)?)?;
     match app.engine.delete_sale(&name, if_version).await.map_err(failed)? {
         DeleteOutcome::Done => {}
         DeleteOutcome::NotFound => return Err(no_sale().into()),
@@ -137,12 +137,12 @@ pub(crate) async fn delete(
             return Err(Problem::wrong_state(phase.as_str(), "only a draft can be deleted").into());
         }
     }
-    note(&app, &by, "sale.delete", &object!({"sale": name})).await;
+    record_action(&app, &by, "sale.delete", &object!({"sale": name})).await;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
 /// The version that a change insists on, if `If-Match` asks for one. The store compares it again.
-fn version_asked(headers: &HeaderMap, sale: &SaleState) -> Result<Option<u64>, Problem> {
+fn requested_version(headers: &HeaderMap, sale: &SaleState) -> Result<Option<u64>, Problem> {
     let values = || headers.get_all(IF_MATCH).iter().map(HeaderValue::as_bytes);
     if !if_match(values(), &etag(sale.row.version)) {
         return Err(Problem::precondition_failed());

@@ -6,36 +6,36 @@ use axum::extract::State;
 use doorbuster_api::admin::spread::{Choose as ChooseWord, Spread as Wanted};
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
-use doorbuster_api::problem::{Fault, Place, Problem};
-use doorbuster_core::{Choose, Phase, Spread, SpreadFault};
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
+use doorbuster_core::{PartitionChoice, Phase, Spread, SpreadFault};
 use doorbuster_store::SpreadOutcome;
 use http::StatusCode;
 use serde_json::json as object;
 
-use super::{may_read, note, sale};
+use super::{check_slots_readable, record_action, sale};
 use crate::web::App;
 use crate::web::failure::failed;
-use crate::web::input::{self, Names};
+use crate::web::identity::OperatorIdentity;
+use crate::web::input::{self, PathNames};
 use crate::web::reply::{Answer, json};
-use crate::web::who::By;
 
-/// `PUT /v1/admin/sales/{sale}/items/{item}/spread`
+/// `PUT /v1/admin/sales/{sale}/items/{item}/parse_spread`
 pub(crate) async fn set(
     State(app): State<Arc<App>>,
-    By(by): By,
-    Names([name, item]): Names<2>,
+    OperatorIdentity(by): OperatorIdentity,
+    PathNames([name, item]): PathNames<2>,
     request: axum::extract::Request,
 ) -> Answer {
     let headers = request.headers().clone();
     let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
     input::content_type(&headers, BodyType::Json)?;
-    let spread = spread(&Wanted::from_json(&body)?)?;
+    let spread = parse_spread(&Wanted::from_json(&body)?)?;
     let sale = sale(&app, &name)?;
     let item =
         sale.item(&item).ok_or_else(|| Problem::not_found("the sale has no such item"))?.clone();
     if sale.row.phase == Phase::Scheduled {
         let others = sale.items.iter().filter(|other| other.row.id != item.row.id);
-        may_read(
+        check_slots_readable(
             &app,
             &sale.row,
             others.map(|item| item.slots.len()).sum::<usize>() + spread.partitions as usize,
@@ -52,18 +52,18 @@ pub(crate) async fn set(
         }
     };
     let now = row.items.iter().find(|row| row.id == item.row.id).map_or(spread, |row| row.spread);
-    let detail = object!({"sale": name, "item": item.row.name, "spread": written(&now)});
-    note(&app, &by, "stock.spread", &detail).await;
-    Ok(json(StatusCode::OK, &written(&now)))
+    let detail = object!({"sale": name, "item": item.row.name, "spread": spread_view(&now)});
+    record_action(&app, &by, "stock.spread", &detail).await;
+    Ok(json(StatusCode::OK, &spread_view(&now)))
 }
 
-fn spread(wanted: &Wanted) -> Result<Spread, Problem> {
+fn parse_spread(wanted: &Wanted) -> Result<Spread, Problem> {
     let spread = Spread {
         partitions: wanted.partitions,
         choose: match wanted.choose {
-            ChooseWord::Buyer => Choose::Buyer,
-            ChooseWord::Random => Choose::Random,
-            ChooseWord::RoundRobin => Choose::RoundRobin,
+            ChooseWord::Buyer => PartitionChoice::Buyer,
+            ChooseWord::Random => PartitionChoice::Random,
+            ChooseWord::RoundRobin => PartitionChoice::RoundRobin,
         },
         initial: wanted.initial,
         threshold: wanted.threshold,
@@ -75,16 +75,19 @@ fn spread(wanted: &Wanted) -> Result<Spread, Problem> {
         SpreadFault::HalfInUse | SpreadFault::TooLarge => "/initial",
         SpreadFault::ThresholdAboveInitial => "/threshold",
     };
-    Err(Problem::invalid_request(vec![Fault::new(Place::Body(member.into()), fault.to_string())]))
+    Err(Problem::invalid_request(vec![Fault::new(
+        FaultLocation::Body(member.into()),
+        fault.to_string(),
+    )]))
 }
 
-fn written(spread: &Spread) -> Wanted {
+fn spread_view(spread: &Spread) -> Wanted {
     Wanted {
         partitions: spread.partitions,
         choose: match spread.choose {
-            Choose::Buyer => ChooseWord::Buyer,
-            Choose::Random => ChooseWord::Random,
-            Choose::RoundRobin => ChooseWord::RoundRobin,
+            PartitionChoice::Buyer => ChooseWord::Buyer,
+            PartitionChoice::Random => ChooseWord::Random,
+            PartitionChoice::RoundRobin => ChooseWord::RoundRobin,
         },
         initial: spread.initial,
         threshold: spread.threshold,

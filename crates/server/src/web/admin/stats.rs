@@ -8,20 +8,20 @@ use doorbuster_api::admin::stats::{Latency, Rates, Stats};
 use http::StatusCode;
 
 use super::sale;
-use crate::gate::{Route, SCOPES, SaleLimits};
-use crate::metrics::{Sample, WINDOW_SECS};
+use crate::gate::{Route, SCOPES, SaleLimitState};
+use crate::metrics::{RateSample, WINDOW_SECS};
 use crate::tally::Answer as Kind;
-use crate::web::input::Names;
+use crate::web::input::PathNames;
 use crate::web::reply::{Answer, json};
 use crate::web::{App, wire};
 
-pub(crate) async fn get(State(app): State<Arc<App>>, Names([name]): Names<1>) -> Answer {
+pub(crate) async fn get(State(app): State<Arc<App>>, PathNames([name]): PathNames<1>) -> Answer {
     let sale = sale(&app, &name)?;
-    let view = app.views.of(&app.engine, &sale);
-    let now = Sample::take(&sale.flags.tally, view.latencies.read());
+    let view = app.views.sale_view(&app.engine, &sale);
+    let now = RateSample::from_tally(&sale.flags.tally, view.latencies.read());
     let oldest = view.window.lock().unwrap_or_else(PoisonError::into_inner).oldest().clone();
     let secs = now.at.duration_since(oldest.at).as_secs_f64().max(0.001);
-    let count = |sample: &Sample, wanted: &dyn Fn(Kind) -> bool| -> u64 {
+    let count = |sample: &RateSample, wanted: &dyn Fn(Kind) -> bool| -> u64 {
         Kind::ALL
             .iter()
             .zip(sample.answers)
@@ -69,7 +69,7 @@ fn is_refusal(kind: Kind) -> bool {
 }
 
 /// Requests that were too many, by what was asked for and by which measure.
-fn rate_limited(limits: &SaleLimits) -> BTreeMap<String, BTreeMap<String, u64>> {
+fn rate_limited(limits: &SaleLimitState) -> BTreeMap<String, BTreeMap<String, u64>> {
     let by_scope = |route: Route| -> BTreeMap<String, u64> {
         let counts = SCOPES.map(|scope| (scope.as_str().to_owned(), limits.refused(route, scope)));
         counts.into_iter().filter(|(_, count)| *count > 0).collect()

@@ -6,26 +6,26 @@ use axum::extract::State;
 use doorbuster_api::admin::stock::{
     Adjustment as Wanted, Available, Counter, SlotList, SlotRow, StockList,
 };
-use doorbuster_api::body::with_key;
+use doorbuster_api::body::join_key_and_body;
 use doorbuster_api::header::{BodyType, idempotency_key};
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
-use doorbuster_api::problem::{Fault, Place, Problem};
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_core::Grant;
-use doorbuster_store::{Adjustment, Moves};
+use doorbuster_store::{Adjustment, GrantTransfers};
 use http::{HeaderValue, StatusCode};
 use serde_json::json as object;
 
-use super::{note, sale};
+use super::{record_action, sale};
 use crate::catalogue::{ItemState, SaleState};
 use crate::control::Adjusted;
 use crate::web::failure::failed;
-use crate::web::input::{self, Names};
+use crate::web::identity::OperatorIdentity;
+use crate::web::input::{self, PathNames};
 use crate::web::reply::{Answer, Refused, json};
-use crate::web::who::By;
 use crate::web::{App, wire};
 
 /// `GET /v1/admin/sales/{sale}/stock`
-pub(crate) async fn get(State(app): State<Arc<App>>, Names([name]): Names<1>) -> Answer {
+pub(crate) async fn get(State(app): State<Arc<App>>, PathNames([name]): PathNames<1>) -> Answer {
     let sale = sale(&app, &name)?;
     let ids = sale.items.iter().map(|item| item.row.id).collect();
     let counts = app.engine.store().counts(Some(ids)).await.map_err(failed)?;
@@ -39,15 +39,15 @@ pub(crate) async fn get(State(app): State<Arc<App>>, Names([name]): Names<1>) ->
 /// `POST /v1/admin/sales/{sale}/items/{item}/adjustments`
 pub(crate) async fn adjust(
     State(app): State<Arc<App>>,
-    By(by): By,
-    Names([name, item]): Names<2>,
+    OperatorIdentity(by): OperatorIdentity,
+    PathNames([name, item]): PathNames<2>,
     request: axum::extract::Request,
 ) -> Answer {
     let headers = request.headers().clone();
     let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
     input::content_type(&headers, BodyType::Json)?;
     let key = idempotency_key(headers.get_all("idempotency-key").iter().map(HeaderValue::as_bytes));
-    let (key, wanted) = with_key(key, Wanted::from_json(&body))?;
+    let (key, wanted) = join_key_and_body(key, Wanted::from_json(&body))?;
     let sale = sale(&app, &name)?;
     let item = sale.item(&item).ok_or_else(|| Problem::not_found("the sale has no such item"))?;
     let adjustment = Adjustment {
@@ -58,19 +58,22 @@ pub(crate) async fn adjust(
     };
     let adjusted = app.engine.adjust(adjustment).await.map_err(failed)?;
     let repeated = matches!(adjusted, Adjusted::Repeated(_));
-    let counts = counted(adjusted, &sale)?;
+    let counts = adjusted_counts(adjusted, &sale)?;
     let mut reply = json(StatusCode::OK, &wire::stock_row(&item.row.name, &counts));
     if repeated {
         reply.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
         return Ok(reply);
     }
     let detail = object!({"sale": name, "item": item.row.name, "units": wanted.units, "reason": wanted.reason});
-    note(&app, &by, "stock.adjust", &detail).await;
+    record_action(&app, &by, "stock.adjust", &detail).await;
     Ok(reply)
 }
 
 /// The counts after an adjustment that was done.
-fn counted(adjusted: Adjusted, sale: &SaleState) -> Result<doorbuster_store::ItemCounts, Problem> {
+fn adjusted_counts(
+    adjusted: Adjusted,
+    sale: &SaleState,
+) -> Result<doorbuster_store::ItemCounts, Problem> {
     let phase = sale.row.phase.as_str();
     Err(match adjusted {
         Adjusted::Done(counts) | Adjusted::Repeated(counts) => return Ok(counts),
@@ -78,7 +81,7 @@ fn counted(adjusted: Adjusted, sale: &SaleState) -> Result<doorbuster_store::Ite
         Adjusted::KeyReused => Problem::idempotency_key_reused(),
         Adjusted::TooMuch => {
             let fault = Fault::new(
-                Place::Body("/units".into()),
+                FaultLocation::Body("/units".into()),
                 "would raise the stock over 1000000000 units",
             );
             Problem::invalid_request(vec![fault])
@@ -91,19 +94,20 @@ fn counted(adjusted: Adjusted, sale: &SaleState) -> Result<doorbuster_store::Ite
 }
 
 /// `GET /v1/admin/sales/{sale}/slots`
-pub(crate) async fn slots(State(app): State<Arc<App>>, Names([name]): Names<1>) -> Answer {
+pub(crate) async fn slots(State(app): State<Arc<App>>, PathNames([name]): PathNames<1>) -> Answer {
     let sale = sale(&app, &name)?;
     let mut slots = Vec::with_capacity(sale.items.len());
     for item in &sale.items {
         let grants = app.engine.store().grants(item.row.id).await.map_err(failed)?;
-        // Of each slot its newest grant: the open one, if there is one. What is left of nodes and spreads that are gone is history.
+        // Of each slot its newest grant: the open one, if there is one. What is left of nodes and
+        // spreads that are gone is history.
         let newest =
             grants.iter().filter(|grant| grants.iter().all(|other| !is_newer(other, grant)));
         let newest = newest.filter(|grant| grant.open || item.slots.contains(&grant.slot));
-        let moves = app.engine.store().moves(item.row.id).await.map_err(failed)?;
+        let moves = app.engine.store().grant_transfers(item.row.id).await.map_err(failed)?;
         for grant in newest {
             let moved = moves.iter().find(|moves| moves.grant == grant.id);
-            slots.push(row(&app, item, grant, moved).await?);
+            slots.push(slot_row(&app, item, grant, moved).await?);
         }
     }
     slots.sort_by(|a, b| (&a.item, a.partition).cmp(&(&b.item, b.partition)));
@@ -114,16 +118,17 @@ fn is_newer(a: &Grant, b: &Grant) -> bool {
     a.slot == b.slot && a.epoch > b.epoch
 }
 
-async fn row(
+async fn slot_row(
     app: &App,
     item: &ItemState,
     grant: &Grant,
-    moved: Option<&Moves>,
+    moved: Option<&GrantTransfers>,
 ) -> Result<SlotRow, Refused> {
     let view = app.engine.slots().view(grant.slot).await.ok().flatten();
     // A slot that still lives under another grant says nothing about this one.
     let view = view.filter(|view| view.epoch == grant.epoch && grant.counted);
-    let two = item.row.spread.in_use() || view.as_ref().is_some_and(|view| view.counters[1] > 0);
+    let two = item.row.spread.uses_sub_domains()
+        || view.as_ref().is_some_and(|view| view.counters[1] > 0);
     let active = view.as_ref().filter(|_| two).map(|view| match view.active {
         doorbuster_core::Counter::A => Counter::A,
         doorbuster_core::Counter::B => Counter::B,

@@ -1,4 +1,5 @@
-//! Endpoints that are told what happens: added, changed, removed, and what they were not told at once.
+//! Endpoints that are told what happens: added, changed, removed, and what they were not told at
+//! once.
 
 use std::sync::Arc;
 
@@ -12,25 +13,26 @@ use doorbuster_api::admin::webhooks::{
 };
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
-use doorbuster_api::problem::{Fault, Place, Problem};
+use doorbuster_api::notification::{ALL_TYPES, event_position, names_event};
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_api::query::DeliveryQuery;
-use doorbuster_api::told::{ALL_TYPES, event_position, names_event};
 use doorbuster_core::limits::DELIVERIES_PENDING_MAX;
-use doorbuster_core::outbox::Wanted;
+use doorbuster_core::outbox::EventFilter;
 use doorbuster_store::{
-    self as store, EndpointChange, EndpointKind, EndpointSecret, NewEndpoint, Rotation, Standing,
+    self as store, EndpointChange, EndpointKind, EndpointSecret, EndpointStatus, NewEndpoint,
+    Rotation,
 };
 use http::StatusCode;
 use serde_json::json as object;
 
-use super::note;
-use crate::outbox::{ENDPOINTS_MAX, SECRETS_MAX, event_id, seen_id, shown_address};
-use crate::signing::write_secret;
+use super::record_action;
+use crate::outbox::{ENDPOINTS_MAX, SECRETS_MAX, event_id, shown_address, visible_event_id};
+use crate::signing::format_secret;
 use crate::web::cursor::{self, List};
 use crate::web::failure::failed;
-use crate::web::input::{self, Names};
+use crate::web::identity::OperatorIdentity;
+use crate::web::input::{self, PathNames};
 use crate::web::reply::{Answer, empty, json};
-use crate::web::who::By;
 use crate::web::{App, wire};
 
 /// Random bytes of a secret.
@@ -39,9 +41,13 @@ const SECRET_BYTES: usize = 32;
 /// `GET /v1/admin/webhook-endpoints`
 pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer {
     let endpoints = app.engine.store().endpoints().await.map_err(failed)?;
-    let standings = app.engine.store().standings().await.map_err(failed)?;
+    let standings = app.engine.store().endpoint_statuses().await.map_err(failed)?;
     let shown = |endpoint: &store::Endpoint| {
-        shown(&app, endpoint, standings.iter().find(|standing| standing.endpoint == endpoint.id))
+        endpoint_view(
+            &app,
+            endpoint,
+            standings.iter().find(|standing| standing.endpoint == endpoint.id),
+        )
     };
     Ok(json(
         StatusCode::OK,
@@ -50,25 +56,29 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer {
 }
 
 /// `GET /v1/admin/webhook-endpoints/{endpoint}`
-pub(crate) async fn get(State(app): State<Arc<App>>, Names([id]): Names<1>) -> Answer {
+pub(crate) async fn get(State(app): State<Arc<App>>, PathNames([id]): PathNames<1>) -> Answer {
     let endpoint = find(&app, &id).await?;
-    one(&app, &endpoint).await
+    endpoint_reply(&app, &endpoint).await
 }
 
 /// `POST /v1/admin/webhook-endpoints`
-pub(crate) async fn create(State(app): State<Arc<App>>, By(by): By, request: Request) -> Answer {
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    OperatorIdentity(by): OperatorIdentity,
+    request: Request,
+) -> Answer {
     let headers = request.headers().clone();
     let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
     input::content_type(&headers, BodyType::Json)?;
     let wanted = NewWebhookEndpoint::from_json(&body)?;
     let (kind, url) = address(&app, &wanted.url).await?;
     let secret = (kind == EndpointKind::Webhook)
-        .then(|| write_secret(&rand::random::<[u8; SECRET_BYTES]>()));
+        .then(|| format_secret(&rand::random::<[u8; SECRET_BYTES]>()));
     let new = NewEndpoint {
         id: format!("end_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 9]>())),
         kind,
         url,
-        wanted: types(&wanted.types),
+        wanted: wanted_types(&wanted.types),
         secret: secret.clone().map(|secret| EndpointSecret { secret, until: None }),
         enabled: wanted.enabled,
     };
@@ -80,18 +90,18 @@ pub(crate) async fn create(State(app): State<Arc<App>>, By(by): By, request: Req
         );
         return Err(Problem::wrong_state("full", detail).into());
     };
-    app.outbox.wake();
+    app.outbox.notify_workers();
     let detail =
-        object!({"endpoint": endpoint.id, "host": host(&endpoint.url), "types": wanted.types});
-    note(&app, &by, "webhook_endpoint.create", &detail).await;
-    Ok(json(StatusCode::CREATED, &created(&endpoint, secret)))
+        object!({"endpoint": endpoint.id, "host": url_host(&endpoint.url), "types": wanted.types});
+    record_action(&app, &by, "webhook_endpoint.create", &detail).await;
+    Ok(json(StatusCode::CREATED, &created_view(&endpoint, secret)))
 }
 
 /// `PATCH /v1/admin/webhook-endpoints/{endpoint}`
 pub(crate) async fn change(
     State(app): State<Arc<App>>,
-    By(by): By,
-    Names([id]): Names<1>,
+    OperatorIdentity(by): OperatorIdentity,
+    PathNames([id]): PathNames<1>,
     request: Request,
 ) -> Answer {
     let headers = request.headers().clone();
@@ -105,40 +115,40 @@ pub(crate) async fn change(
     };
     let change = EndpointChange {
         url,
-        wanted: patch.types.as_deref().map(types),
+        wanted: patch.types.as_deref().map(wanted_types),
         enabled: patch.enabled,
         rotate: None,
     };
     let changed = app.engine.store().update_endpoint(&id, change).await.map_err(failed)?;
     let endpoint = changed.ok_or_else(no_endpoint)?;
-    app.outbox.wake_and_wait().await;
-    let host = patch.url.as_deref().map(host);
+    app.outbox.notify_workers_and_wait().await;
+    let host = patch.url.as_deref().map(url_host);
     let detail =
         object!({"endpoint": id, "host": host, "types": patch.types, "enabled": patch.enabled});
-    note(&app, &by, "webhook_endpoint.change", &detail).await;
-    one(&app, &endpoint).await
+    record_action(&app, &by, "webhook_endpoint.change", &detail).await;
+    endpoint_reply(&app, &endpoint).await
 }
 
 /// `DELETE /v1/admin/webhook-endpoints/{endpoint}`
 pub(crate) async fn delete(
     State(app): State<Arc<App>>,
-    By(by): By,
-    Names([id]): Names<1>,
+    OperatorIdentity(by): OperatorIdentity,
+    PathNames([id]): PathNames<1>,
 ) -> Answer {
     find(&app, &id).await?;
     if !app.engine.store().delete_endpoint(&id).await.map_err(failed)? {
         return Err(no_endpoint().into());
     }
-    app.outbox.wake_and_wait().await;
-    note(&app, &by, "webhook_endpoint.delete", &object!({"endpoint": id})).await;
+    app.outbox.notify_workers_and_wait().await;
+    record_action(&app, &by, "webhook_endpoint.delete", &object!({"endpoint": id})).await;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
 /// `POST /v1/admin/webhook-endpoints/{endpoint}/rotate-secret`
 pub(crate) async fn rotate(
     State(app): State<Arc<App>>,
-    By(by): By,
-    Names([id]): Names<1>,
+    OperatorIdentity(by): OperatorIdentity,
+    PathNames([id]): PathNames<1>,
     request: Request,
 ) -> Answer {
     let headers = request.headers().clone();
@@ -154,7 +164,7 @@ pub(crate) async fn rotate(
         )
         .into());
     }
-    let secret = write_secret(&rand::random::<[u8; SECRET_BYTES]>());
+    let secret = format_secret(&rand::random::<[u8; SECRET_BYTES]>());
     let rotation = Rotation {
         secret: EndpointSecret { secret: secret.clone(), until: None },
         old_until: app.engine.now().plus(i64::from(overlap_secs) * 1_000),
@@ -163,24 +173,24 @@ pub(crate) async fn rotate(
     let change = EndpointChange { rotate: Some(rotation), ..EndpointChange::default() };
     let changed = app.engine.store().update_endpoint(&id, change).await.map_err(failed)?;
     let endpoint = changed.ok_or_else(no_endpoint)?;
-    app.outbox.wake_and_wait().await;
-    note(
+    app.outbox.notify_workers_and_wait().await;
+    record_action(
         &app,
         &by,
         "webhook_endpoint.rotate",
         &object!({"endpoint": id, "overlap_secs": overlap_secs}),
     )
     .await;
-    Ok(json(StatusCode::OK, &created(&endpoint, Some(secret))))
+    Ok(json(StatusCode::OK, &created_view(&endpoint, Some(secret))))
 }
 
 /// `GET /v1/admin/webhook-endpoints/{endpoint}/deliveries`
 pub(crate) async fn deliveries(
     State(app): State<Arc<App>>,
-    Names([id]): Names<1>,
+    PathNames([id]): PathNames<1>,
     RawQuery(query): RawQuery,
 ) -> Answer {
-    let query = DeliveryQuery::of_operator(query.as_deref().unwrap_or_default())?;
+    let query = DeliveryQuery::for_operator(query.as_deref().unwrap_or_default())?;
     let after = cursor::position(List::Deliveries, query.page.cursor.as_deref())?
         .map(|(position, _)| position);
     find(&app, &id).await?;
@@ -191,15 +201,15 @@ pub(crate) async fn deliveries(
     let next_cursor = page.next.map(|position| cursor::cursor(List::Deliveries, position, ""));
     Ok(json(
         StatusCode::OK,
-        &DeliveryList { deliveries: page.rows.iter().map(delivery).collect(), next_cursor },
+        &DeliveryList { deliveries: page.rows.iter().map(delivery_view).collect(), next_cursor },
     ))
 }
 
 /// `POST /v1/admin/webhook-endpoints/{endpoint}/deliveries`
 pub(crate) async fn redeliver(
     State(app): State<Arc<App>>,
-    By(by): By,
-    Names([id]): Names<1>,
+    OperatorIdentity(by): OperatorIdentity,
+    PathNames([id]): PathNames<1>,
     request: Request,
 ) -> Answer {
     let headers = request.headers().clone();
@@ -209,7 +219,7 @@ pub(crate) async fn redeliver(
     let position =
         event_position(&wanted.event).expect("the reader let only ids of events through");
     // Another event may stand there now than the one that is meant.
-    if let Some(Ok(told)) = app.engine.store().told_at(position).await.map_err(failed)?
+    if let Some(Ok(told)) = app.engine.store().event_at(position).await.map_err(failed)?
         && !names_event(&wanted.event, &event_id(&told))
     {
         return Err(no_event().into());
@@ -239,8 +249,8 @@ pub(crate) async fn redeliver(
             .into());
         }
     }
-    app.outbox.wake();
-    note(
+    app.outbox.notify_workers();
+    record_action(
         &app,
         &by,
         "webhook_endpoint.redeliver",
@@ -268,77 +278,85 @@ pub(super) async fn find(
     Ok(found.ok_or_else(no_endpoint)?)
 }
 
-async fn one(app: &App, endpoint: &store::Endpoint) -> Answer {
-    let standings = app.engine.store().standings().await.map_err(failed)?;
+async fn endpoint_reply(app: &App, endpoint: &store::Endpoint) -> Answer {
+    let standings = app.engine.store().endpoint_statuses().await.map_err(failed)?;
     let standing = standings.iter().find(|standing| standing.endpoint == endpoint.id);
-    Ok(json(StatusCode::OK, &shown(app, endpoint, standing)))
+    Ok(json(StatusCode::OK, &endpoint_view(app, endpoint, standing)))
 }
 
 /// An address that may be gone to, as it will be used, and what it is.
 async fn address(app: &App, text: &str) -> Result<(EndpointKind, String), Problem> {
-    app.outbox.check(text).await.map_err(refuse)
+    app.outbox.check(text).await.map_err(address_problem)
 }
 
-/// A new address of an endpoint, which stays what it is: a webhook has a secret, a broker a password.
+/// A new address of an endpoint, which stays what it is: a webhook has a secret, a broker a
+/// password.
 async fn address_of(app: &App, kind: EndpointKind, text: &str) -> Result<String, Problem> {
     match address(app, text).await? {
         (found, url) if found == kind => Ok(url),
-        _ => Err(refuse("a webhook stays a webhook and a broker a broker; add another endpoint")),
+        _ => Err(address_problem(
+            "a webhook stays a webhook and a broker a broker; add another endpoint",
+        )),
     }
 }
 
-fn refuse(why: &'static str) -> Problem {
-    Problem::invalid_request(vec![Fault::new(Place::Body("/url".to_owned()), why)])
+fn address_problem(why: &'static str) -> Problem {
+    Problem::invalid_request(vec![Fault::new(FaultLocation::Body("/url".to_owned()), why)])
 }
 
-/// Where an address leads: its path may hold a secret of the shop's, and stays out of the log of actions.
-fn host(url: &str) -> String {
+/// Where an address leads: its path may hold a secret of the shop's, and stays out of the log of
+/// actions.
+fn url_host(url: &str) -> String {
     let parsed = reqwest::Url::parse(url);
     parsed.ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
 }
 
-fn types(words: &[String]) -> Wanted {
+fn wanted_types(words: &[String]) -> EventFilter {
     if words.iter().any(|word| word == ALL_TYPES) {
-        return Wanted::All;
+        return EventFilter::All;
     }
-    Wanted::Only(words.to_vec())
+    EventFilter::Only(words.to_vec())
 }
 
-fn words(wanted: &Wanted) -> Vec<String> {
+fn type_names(wanted: &EventFilter) -> Vec<String> {
     match wanted {
-        Wanted::All => vec![ALL_TYPES.to_owned()],
-        Wanted::Only(types) => types.clone(),
+        EventFilter::All => vec![ALL_TYPES.to_owned()],
+        EventFilter::Only(types) => types.clone(),
     }
 }
 
-fn kind(endpoint: &store::Endpoint) -> webhooks::EndpointKind {
+fn kind_view(endpoint: &store::Endpoint) -> webhooks::EndpointKind {
     match endpoint.kind {
         EndpointKind::Webhook => webhooks::EndpointKind::Webhook,
         EndpointKind::Broker => webhooks::EndpointKind::Broker,
     }
 }
 
-fn created(endpoint: &store::Endpoint, secret: Option<String>) -> CreatedWebhookEndpoint {
+fn created_view(endpoint: &store::Endpoint, secret: Option<String>) -> CreatedWebhookEndpoint {
     CreatedWebhookEndpoint {
         id: endpoint.id.clone(),
-        kind: kind(endpoint),
+        kind: kind_view(endpoint),
         secret,
         url: shown_address(endpoint),
-        types: words(&endpoint.wanted),
+        types: type_names(&endpoint.wanted),
         enabled: endpoint.enabled,
         created_at: wire::time(endpoint.created_at),
     }
 }
 
-fn shown(app: &App, endpoint: &store::Endpoint, standing: Option<&Standing>) -> WebhookEndpoint {
+fn endpoint_view(
+    app: &App,
+    endpoint: &store::Endpoint,
+    standing: Option<&EndpointStatus>,
+) -> WebhookEndpoint {
     let now = app.engine.now();
     let live =
         endpoint.secrets.iter().filter(|secret| secret.until.is_none_or(|until| now < until));
     WebhookEndpoint {
         id: endpoint.id.clone(),
-        kind: kind(endpoint),
+        kind: kind_view(endpoint),
         url: shown_address(endpoint),
-        types: words(&endpoint.wanted),
+        types: type_names(&endpoint.wanted),
         enabled: endpoint.enabled,
         created_at: wire::time(endpoint.created_at),
         secrets: live
@@ -359,10 +377,10 @@ fn stored_state(state: DeliveryState) -> store::DeliveryState {
     }
 }
 
-fn delivery(row: &store::Delivery) -> Delivery {
+fn delivery_view(row: &store::Delivery) -> Delivery {
     let is = |state| row.state == state;
     Delivery {
-        event: seen_id(row.position, row.event.as_ref(), &row.about),
+        event: visible_event_id(row.position, row.event.as_ref(), &row.about),
         what: row.event.as_ref().map(|(what, _)| what.clone()),
         about: row.about.clone(),
         state: match row.state {

@@ -1,11 +1,12 @@
-//! The buyer's pages as a folder that any web server or CDN can serve: hashed assets, pages, each with its compressed copy beside it, and how long
-//! each kind of file may be kept.
+//! The buyer's pages as a folder that any web server or CDN can serve: hashed assets, pages, each
+//! with its compressed copy beside it, and how long each kind of file may be kept.
 //!
-//! A page says for itself where it may connect to, since a folder has no headers; whoever can set headers finds them in `_headers`.
+//! A page says for itself where it may connect to, since a folder has no headers; whoever can set
+//! headers finds them in `_headers`.
 
 use std::path::PathBuf;
 
-use super::{Assets, BRIEFLY, FOR_EVER, File, POLICY, text_of};
+use super::{AssetFile, Assets, CACHE_BRIEFLY, CACHE_FOREVER, CONTENT_POLICY, text_media_type};
 use crate::config::Settings;
 
 /// Where a page's own rules go.
@@ -22,14 +23,15 @@ pub struct FolderFile {
     pub bytes: Vec<u8>,
 }
 
-/// The folder's files for these sales. `api` is where the server is, `https://shop.example`; `None`: at the same address as the folder.
+/// The folder's files for these sales. `api` is where the server is, `https://shop.example`;
+/// `None`: at the same address as the folder.
 #[must_use]
 pub fn folder(settings: &Settings, api: Option<&str>, sales: &[String]) -> Vec<FolderFile> {
     let assets = Assets::prepare(settings, api);
     let mut files = Vec::new();
-    let mut add = |path: PathBuf, file: &File, bytes: Option<&[u8]>| {
+    let mut add = |path: PathBuf, file: &AssetFile, bytes: Option<&[u8]>| {
         let packed = match bytes {
-            Some(bytes) => super::packed(bytes),
+            Some(bytes) => super::gzipped(bytes),
             None => file.gzip().map(|packed| packed.bytes.to_vec()),
         };
         if let Some(packed) = packed {
@@ -39,11 +41,11 @@ pub fn folder(settings: &Settings, api: Option<&str>, sales: &[String]) -> Vec<F
         }
         files.push(FolderFile { path, bytes: bytes.unwrap_or(&file.plain.bytes).to_vec() });
     };
-    let pages: Vec<(&str, &File, String)> = PAGES
+    let pages: Vec<(&str, &AssetFile, String)> = PAGES
         .iter()
         .filter_map(|&name| {
             let file = assets.pages.get(name)?;
-            Some((name, &**file, ruled(&String::from_utf8_lossy(&file.plain.bytes), api)))
+            Some((name, &**file, with_policy(&String::from_utf8_lossy(&file.plain.bytes), api)))
         })
         .collect();
     for (name, file, text) in &pages {
@@ -54,7 +56,7 @@ pub fn folder(settings: &Settings, api: Option<&str>, sales: &[String]) -> Vec<F
             }
         }
     }
-    let named = reached(&assets, pages.iter().map(|(_, _, text)| text.as_str()));
+    let named = reachable_assets(&assets, pages.iter().map(|(_, _, text)| text.as_str()));
     for name in &named {
         add(["assets", name].iter().collect(), &assets.assets[name], None);
     }
@@ -68,38 +70,46 @@ pub fn folder(settings: &Settings, api: Option<&str>, sales: &[String]) -> Vec<F
 const REDIRECTS: &str = "/sale/* /sale.html 200\n/order/* /order.html 200\n";
 
 /// The assets that these pages name, all the way down.
-fn reached<'a>(assets: &Assets, pages: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut open: Vec<String> = pages.flat_map(names).collect();
+fn reachable_assets<'a>(assets: &Assets, pages: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut open: Vec<String> = pages.flat_map(asset_names).collect();
     let mut reached = std::collections::BTreeSet::new();
     while let Some(name) = open.pop() {
         let Some(file) = assets.assets.get(&name) else { continue };
         if reached.insert(name) {
-            open.extend(names(&String::from_utf8_lossy(&file.plain.bytes)));
+            open.extend(asset_names(&String::from_utf8_lossy(&file.plain.bytes)));
         }
     }
     reached.into_iter().collect()
 }
 
-fn names(text: &str) -> Vec<String> {
+fn asset_names(text: &str) -> Vec<String> {
     let name = |part: &str| -> String {
         part.chars().take_while(|c| c.is_ascii_alphanumeric() || ".-_".contains(*c)).collect()
     };
-    text.split("/assets/").skip(1).map(name).filter(|name| text_of(name).is_some()).collect()
+    text.split("/assets/")
+        .skip(1)
+        .map(name)
+        .filter(|name| text_media_type(name).is_some())
+        .collect()
 }
 
 /// What the page may do, with the server where it is.
 fn policy(api: Option<&str>) -> String {
     match api {
-        None => POLICY.to_owned(),
+        None => CONTENT_POLICY.to_owned(),
         Some(api) => {
             let socket = api.replacen("http", "ws", 1);
-            POLICY.replacen("connect-src 'self'", &format!("connect-src 'self' {api} {socket}"), 1)
+            CONTENT_POLICY.replacen(
+                "connect-src 'self'",
+                &format!("connect-src 'self' {api} {socket}"),
+                1,
+            )
         }
     }
 }
 
 /// A page with its rules inside. Who may frame it can only be said by a header.
-fn ruled(page: &str, api: Option<&str>) -> String {
+fn with_policy(page: &str, api: Option<&str>) -> String {
     let policy = policy(api);
     let inside: Vec<&str> = policy
         .split("; ")
@@ -107,7 +117,8 @@ fn ruled(page: &str, api: Option<&str>) -> String {
         .filter(|rule| !rule.starts_with("frame-ancestors"))
         .collect();
     let rules = format!(
-        "{HEAD}\n<meta http-equiv=\"Content-Security-Policy\" content=\"{}\">\n<meta name=\"referrer\" content=\"no-referrer\">",
+        "{HEAD}\n<meta http-equiv=\"Content-Security-Policy\" content=\"{}\">\n<meta \
+         name=\"referrer\" content=\"no-referrer\">",
         inside.join("; ")
     );
     page.replacen(HEAD, &rules, 1)
@@ -116,7 +127,7 @@ fn ruled(page: &str, api: Option<&str>) -> String {
 /// Headers for each kind of file, as several CDNs read them.
 fn headers(api: Option<&str>) -> String {
     let text = |value: &http::HeaderValue| value.to_str().expect("it is ASCII").to_owned();
-    let (for_ever, briefly) = (text(&FOR_EVER), text(&BRIEFLY));
+    let (for_ever, briefly) = (text(&CACHE_FOREVER), text(&CACHE_BRIEFLY));
     let policy = policy(api);
     format!(
         "/*\n  Content-Security-Policy: {policy}\n  Referrer-Policy: no-referrer\n  X-Content-Type-Options: nosniff\n\
@@ -149,7 +160,7 @@ mod tests {
         let files = made(None);
         let page = text(&files, "sale/spring/index.html");
         assert_eq!(page, text(&files, "sale/a:b/index.html"));
-        for name in names(&page) {
+        for name in asset_names(&page) {
             assert!(!text(&files, &format!("assets/{name}")).is_empty());
         }
         let all: Vec<&str> = files.iter().filter_map(|file| file.path.to_str()).collect();

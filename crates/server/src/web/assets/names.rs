@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::Source;
+use super::AssetSource;
 
 /// Before each name of an asset.
 const PREFIX: &str = "/assets/";
 /// Hexadecimal digits of the hash in an address.
 const HASH_DIGITS: usize = 12;
 
-/// The address of each file, `look.css` as `look.0123456789ab.css`. The hash covers the file and every file that it
-/// names, directly or not, so that circles do no harm.
-pub(super) fn hashed(sources: &HashMap<String, Source>) -> HashMap<String, String> {
+/// The address of each file, `look.css` as `look.0123456789ab.css`. The hash covers the file and
+/// every file that it names, directly or not, so that circles do no harm.
+pub(super) fn hashed(sources: &HashMap<String, AssetSource>) -> HashMap<String, String> {
     let named: HashMap<&str, BTreeSet<&str>> = sources
         .iter()
         .map(|(name, source)| {
@@ -28,7 +28,7 @@ pub(super) fn hashed(sources: &HashMap<String, Source>) -> HashMap<String, Strin
 
 fn hash(
     name: &str,
-    sources: &HashMap<String, Source>,
+    sources: &HashMap<String, AssetSource>,
     named: &HashMap<&str, BTreeSet<&str>>,
 ) -> String {
     let mut reached = BTreeSet::from([name]);
@@ -84,10 +84,10 @@ fn references(text: &str) -> impl Iterator<Item = (usize, &str)> {
 mod tests {
     use super::*;
 
-    fn sources(files: &[(&str, &str)]) -> HashMap<String, Source> {
+    fn sources(files: &[(&str, &str)]) -> HashMap<String, AssetSource> {
         files
             .iter()
-            .map(|(name, text)| ((*name).to_owned(), Source::made((*text).to_owned())))
+            .map(|(name, text)| ((*name).to_owned(), AssetSource::generated((*text).to_owned())))
             .collect()
     }
 

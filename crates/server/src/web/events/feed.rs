@@ -13,18 +13,18 @@ use tokio::sync::watch;
 
 use crate::catalogue::SaleState;
 use crate::gate::Route;
-use crate::notify::{self, Bell, Kind, Next, Subscription};
-use crate::web::gate::room;
-use crate::web::limits::PLACES_TIMEOUT;
+use crate::notify::{self, EventKind, NextEvent, ReadyQueue, Subscription};
+use crate::web::gate::waiting_room;
+use crate::web::identity::Client;
+use crate::web::limits::POSITIONS_TIMEOUT;
 use crate::web::sales::shown;
-use crate::web::who::Client;
 use crate::web::{App, wire};
 
 /// What comes next.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(super) enum FeedEvent {
     /// This happened.
-    Event(notify::Event),
+    Event(notify::HubEvent),
     /// The reader let too much wait and has to go.
     TooSlow,
     /// Operators turn the reader away since the stream began.
@@ -32,27 +32,27 @@ pub(super) enum Heard {
 }
 
 /// What a reader that rests is told of what waits.
-pub(super) enum Told {
+pub(super) enum NextMessage {
     /// An event's JSON.
     Json(String),
     /// Nothing before this was made.
-    NotYet(Unmade),
+    NotYet(PendingStatus),
     /// The reader let too much wait and has to go.
     TooSlow,
 }
 
 /// A status of which an event tells, and which nobody has made yet.
-pub(super) struct Unmade {
+pub(super) struct PendingStatus {
     /// Whose status.
     pub name: Arc<str>,
     sale: Arc<SaleState>,
     event: u64,
 }
 
-impl Unmade {
+impl PendingStatus {
     /// Makes it, once for all who wait for it, however many ask; the event's JSON.
-    pub(super) async fn make(&self, app: &App) -> String {
-        status(&app.views.status_of_event(&app.engine, &self.sale, self.event).await.bytes)
+    pub(super) async fn render_status(&self, app: &App) -> String {
+        status_event(&app.views.status_for_event(&app.engine, &self.sale, self.event).await.bytes)
     }
 }
 
@@ -66,11 +66,12 @@ pub(super) struct Feed {
     /// The print of what the reader was last told of a place in a waiting room.
     place: Option<NonZeroU64>,
     /// The number and the sale of a status that the reader is told next, once that is made.
-    kept: Option<(u64, Arc<str>)>,
+    pending_status: Option<(u64, Arc<str>)>,
 }
 
 impl Feed {
-    /// Begins with what is kept of the buyer's orders since the event `after`. `None`: the buyer has as many streams as one may have.
+    /// Begins with what is kept of the buyer's orders since the event `after`. `None`: the buyer
+    /// has as many streams as one may have.
     pub(super) fn new(
         app: Arc<App>,
         (client, buyer): (Client, BuyerId),
@@ -79,8 +80,8 @@ impl Feed {
         after: Option<u64>,
     ) -> Option<Self> {
         let subscription =
-            app.engine.hub().subscribe(Some(buyer), sales, app.streams_max, after)?;
-        Some(Self { app, subscription, client, blocks, place: None, kept: None })
+            app.engine.hub().subscribe(Some(buyer), sales, app.event_streams_max, after)?;
+        Some(Self { app, subscription, client, blocks, place: None, pending_status: None })
     }
 
     pub(super) fn app(&self) -> &Arc<App> {
@@ -101,20 +102,25 @@ impl Feed {
         json(&Event::Hello { server_time: wire::time(self.app.engine.now()) })
     }
 
-    /// The present status of each sale: a reader who comes, or comes again, does not wait for the next change.
+    /// The present status of each sale: a reader who comes, or comes again, does not wait for the
+    /// next change.
     pub(super) async fn statuses(&self) -> Vec<String> {
         let mut statuses = Vec::with_capacity(self.subscription.sales().len());
         for sale in self.subscription.sales() {
             if let Ok(sale) = shown(&self.app, sale) {
-                statuses.push(status(&self.app.views.status(&self.app.engine, &sale).await.bytes));
+                statuses.push(status_event(
+                    &self.app.views.status(&self.app.engine, &sale).await.bytes,
+                ));
             }
         }
         statuses
     }
 
-    /// The buyer's place in the waiting room of each sale that has one. It may have been taken at another node, so it is looked for, once and together with
-    /// whoever comes now; from then on this node knows it. Looks are counted as those that a page takes; past the limit, what this node knows is told.
-    pub(super) async fn places(&mut self) -> Vec<String> {
+    /// The buyer's place in the waiting room of each sale that has one. It may have been taken at
+    /// another node, so it is looked for, once and together with whoever comes now; from then on
+    /// this node knows it. Looks are counted as those that a page takes; past the limit, what this
+    /// node knows is told.
+    pub(super) async fn positions(&mut self) -> Vec<String> {
         let now = self.app.engine.now();
         let waits = |sale: &Arc<SaleState>| match sale.door.waiting_room {
             Room::Off => false,
@@ -125,53 +131,63 @@ impl Feed {
         let sales: Vec<_> =
             followed.filter_map(|sale| shown(&self.app, sale).ok()).filter(waits).collect();
         let is_to_be_looked_for = |sale: &&Arc<SaleState>| {
-            self.app.gate.room.glimpse(&self.app.engine, sale, self.buyer()).is_none()
-                && self.app.let_in(Route::Room, self.client, self.buyer(), sale).is_ok()
+            self.app.gate.room.cached_position(&self.app.engine, sale, self.buyer()).is_none()
+                && self.app.check_rate_limit(Route::Room, self.client, self.buyer(), sale).is_ok()
         };
         let looks = sales.iter().filter(is_to_be_looked_for);
-        let looks = looks.map(|sale| self.app.gate.room.look(&self.app.engine, sale, self.buyer()));
+        let looks = looks
+            .map(|sale| self.app.gate.room.fetch_position(&self.app.engine, sale, self.buyer()));
         // Events are hints: a reader is not kept waiting for a store that is away.
-        let _ = tokio::time::timeout(PLACES_TIMEOUT, join_all(looks)).await;
-        let places = sales.iter().filter_map(|sale| room::event(&self.app, sale, self.buyer()));
+        let _ = tokio::time::timeout(POSITIONS_TIMEOUT, join_all(looks)).await;
+        let places = sales
+            .iter()
+            .filter_map(|sale| waiting_room::position_event(&self.app, sale, self.buyer()));
         let places: Vec<String> = places.map(|place| json(&place)).collect();
-        self.place = places.last().map(|place| print(place));
+        self.place = places.last().map(|place| fingerprint(place));
         places
     }
 
-    /// What waits already. `None`: nothing does, and when something comes `bell` is rung with `key`. It waits for nothing: a status that nobody has made yet
-    /// is told when this is asked again, and nothing behind it before.
-    pub(super) fn rest(&mut self, bell: &Arc<Bell>, key: u64) -> Option<Told> {
+    /// What waits already. `None`: nothing does, and when something comes `ready_queue` is rung
+    /// with `key`. It waits for nothing: a status that nobody has made yet is told when this is
+    /// asked again, and nothing behind it before.
+    pub(super) fn next_or_park(
+        &mut self,
+        ready_queue: &Arc<ReadyQueue>,
+        key: u64,
+    ) -> Option<NextMessage> {
         loop {
-            let event = match self.take_kept() {
+            let event = match self.take_pending_status() {
                 Some(event) => event,
-                None => match self.subscription.rest(bell, key)? {
-                    Next::Event(event) => event,
+                None => match self.subscription.next_or_park(ready_queue, key)? {
+                    NextEvent::HubEvent(event) => event,
                     // Counted by whoever tells the reader.
-                    Next::Lagged => return Some(Told::TooSlow),
+                    NextEvent::Lagged => return Some(NextMessage::TooSlow),
                 },
             };
             match self.render(&event) {
-                Ok(Some(json)) => return Some(Told::Json(json)),
+                Ok(Some(json)) => return Some(NextMessage::Json(json)),
                 Ok(None) => {}
-                Err(unmade) => {
-                    self.kept = Some((unmade.event, unmade.name.clone()));
-                    return Some(Told::NotYet(unmade));
+                Err(pending) => {
+                    self.pending_status = Some((pending.event, pending.name.clone()));
+                    return Some(NextMessage::NotYet(pending));
                 }
             }
         }
     }
 
-    fn take_kept(&mut self) -> Option<notify::Event> {
-        self.kept.take().map(|(id, sale)| notify::Event { id, kind: Kind::Status(sale) })
+    fn take_pending_status(&mut self) -> Option<notify::HubEvent> {
+        self.pending_status
+            .take()
+            .map(|(id, sale)| notify::HubEvent { id, kind: EventKind::Status(sale) })
     }
 
     /// Nothing is rung for any more.
-    pub(super) fn rouse(&mut self) {
-        self.subscription.rouse();
+    pub(super) fn unpark(&mut self) {
+        self.subscription.unpark();
     }
 
     /// Whether operators turn the reader away by what changed since this was last asked.
-    pub(super) fn is_turned_away(&mut self) -> bool {
+    pub(super) fn is_newly_blocked(&mut self) -> bool {
         // The sender lives as long as the server.
         if !self.blocks.has_changed().unwrap_or(false) {
             return false;
@@ -181,7 +197,7 @@ impl Feed {
     }
 
     /// Waits until operators turn the reader away.
-    pub(super) async fn turned_away(&mut self) {
+    pub(super) async fn wait_until_blocked(&mut self) {
         loop {
             // The sender lives as long as the server.
             let _ = self.blocks.changed().await;
@@ -192,83 +208,86 @@ impl Feed {
     }
 
     fn is_blocked(&self) -> bool {
-        self.app.not_blocked(self.client, self.buyer()).is_err()
+        self.app.ensure_not_blocked(self.client, self.buyer()).is_err()
     }
 
-    /// Waits for the next event. Dropping the future loses nothing: it is over as soon as it has the event, and whoever asked has that told.
-    pub(super) async fn next(&mut self) -> Heard {
+    /// Waits for the next event. Dropping the future loses nothing: it is over as soon as it has
+    /// the event, and whoever asked has that told.
+    pub(super) async fn next(&mut self) -> FeedEvent {
         loop {
             let next = tokio::select! {
                 biased;
                 // The sender lives as long as the server.
                 _ = self.blocks.changed() => None,
-                () = std::future::ready(()), if self.kept.is_some() => self.take_kept().map(Next::Event),
+                () = std::future::ready(()), if self.pending_status.is_some() => self.take_pending_status().map(NextEvent::HubEvent),
                 next = self.subscription.next() => Some(next),
             };
             match next {
-                Some(Next::Event(event)) => return Heard::Event(event),
-                Some(Next::Lagged) => {
+                Some(NextEvent::HubEvent(event)) => return FeedEvent::Event(event),
+                Some(NextEvent::Lagged) => {
                     self.app.metrics.dropped.add_one();
-                    return Heard::TooSlow;
+                    return FeedEvent::TooSlow;
                 }
-                None if self.is_blocked() => return Heard::TurnedAway,
+                None if self.is_blocked() => return FeedEvent::TurnedAway,
                 None => {}
             }
         }
     }
 
-    /// An event as JSON. It may take the time that a status takes to be made, so this is not to be dropped before it is done. `None`: there is nothing to tell
-    /// of it, or the server stops, which waits for no status.
-    pub(super) async fn told(&mut self, event: &notify::Event) -> Option<String> {
-        let unmade = match self.render(event) {
+    /// An event as JSON. It may take the time that a status takes to be made, so this is not to be
+    /// dropped before it is done. `None`: there is nothing to tell of it, or the server stops,
+    /// which waits for no status.
+    pub(super) async fn event_json(&mut self, event: &notify::HubEvent) -> Option<String> {
+        let pending = match self.render(event) {
             Ok(json) => return json,
-            Err(unmade) => unmade,
+            Err(pending) => pending,
         };
         tokio::select! {
-            json = unmade.make(&self.app) => Some(json),
+            json = pending.render_status(&self.app) => Some(json),
             () = self.app.stop.cancelled() => None,
         }
     }
 
-    /// An event as JSON, as far as it can be told at once. `Ok(None)`: there is nothing to tell of it.
-    fn render(&mut self, event: &notify::Event) -> Result<Option<String>, Unmade> {
-        let Kind::Status(name) = &event.kind else { return Ok(self.render_own(&event.kind)) };
+    /// An event as JSON, as far as it can be told at once. `Ok(None)`: there is nothing to tell of
+    /// it.
+    fn render(&mut self, event: &notify::HubEvent) -> Result<Option<String>, PendingStatus> {
+        let EventKind::Status(name) = &event.kind else { return Ok(self.render_own(&event.kind)) };
         // What is not in the catalogue any more is nothing to tell of.
         let Ok(sale) = shown(&self.app, name) else { return Ok(None) };
-        match self.app.views.status_at_hand(&self.app.engine, &sale, event.id) {
-            Some(made) => Ok(Some(status(&made.bytes))),
-            None => Err(Unmade { name: name.clone(), sale, event: event.id }),
+        match self.app.views.cached_status(&self.app.engine, &sale, event.id) {
+            Some(made) => Ok(Some(status_event(&made.bytes))),
+            None => Err(PendingStatus { name: name.clone(), sale, event: event.id }),
         }
     }
 
     /// What is made for this reader alone.
-    fn render_own(&mut self, kind: &Kind) -> Option<String> {
+    fn render_own(&mut self, kind: &EventKind) -> Option<String> {
         match kind {
-            Kind::Order(order) => {
+            EventKind::Order(order) => {
                 let order = wire::order_in(&self.app.engine.catalogue(), order)?;
                 Some(json(&Event::Order { order: AnyOrder::Order(order) }))
             }
-            Kind::Refused { id, item, buyer, units, verdict } => {
+            EventKind::Refused { id, item, buyer, units, verdict } => {
                 let item = self.app.engine.catalogue().item_of(*item)?.clone();
                 let refused =
                     wire::refused(*id, buyer.as_str(), &item, *units, wire::refusal_code(*verdict));
                 Some(json(&Event::Order { order: AnyOrder::Refused(refused) }))
             }
-            Kind::LineEnded { id, item, buyer } => {
+            EventKind::WaitlistEnded { id, item, buyer } => {
                 let item = self.app.engine.catalogue().item_of(*item)?.clone();
                 let refused =
                     wire::refused(*id, buyer.as_str(), &item, Units::ONE, RefusalCode::Ended);
                 Some(json(&Event::Order { order: AnyOrder::Refused(refused) }))
             }
-            Kind::Room(sale) | Kind::Place { sale, .. } => {
+            EventKind::Room(sale) | EventKind::Place { sale, .. } => {
                 let sale = shown(&self.app, sale).ok()?;
-                let place = json(&room::event(&self.app, &sale, self.buyer())?);
-                let now = Some(print(&place));
+                let place = json(&waiting_room::position_event(&self.app, &sale, self.buyer())?);
+                let now = Some(fingerprint(&place));
                 // Who is told the same again learns nothing.
                 (std::mem::replace(&mut self.place, now) != now).then_some(place)
             }
             // It is made for everybody.
-            Kind::Status(_) => None,
+            EventKind::Status(_) => None,
         }
     }
 }
@@ -278,14 +297,14 @@ fn json(event: &Event) -> String {
 }
 
 /// What tells one text from others, in eight bytes.
-fn print(text: &str) -> NonZeroU64 {
+fn fingerprint(text: &str) -> NonZeroU64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(text.as_bytes());
     NonZeroU64::new(hasher.finish()).unwrap_or(NonZeroU64::MIN)
 }
 
 /// The event around a status that is rendered already.
-fn status(rendered: &[u8]) -> String {
+fn status_event(rendered: &[u8]) -> String {
     let status = std::str::from_utf8(rendered).expect("JSON is UTF-8");
     format!(r#"{{"type":"status","status":{status}}}"#)
 }
@@ -308,7 +327,7 @@ mod tests {
             front_door: Default::default(),
             items: Vec::new(),
         };
-        let text = status(&serde_json::to_vec(&inner).expect("plain data serialises"));
+        let text = status_event(&serde_json::to_vec(&inner).expect("plain data serialises"));
         assert_eq!(text, json(&Event::Status { status: inner }));
     }
 }

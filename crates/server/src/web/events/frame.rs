@@ -1,4 +1,5 @@
-//! The few frames that a sleeping WebSocket sends and gets. One that is awake leaves them to the library.
+//! The few frames that a sleeping WebSocket sends and gets. One that is awake leaves them to the
+//! library.
 
 /// Asks whether somebody is there, with nothing to be answered.
 pub(super) const PING: [u8; 2] = [0x89, 0];
@@ -21,7 +22,7 @@ pub(super) fn are_pongs(bytes: &[u8]) -> bool {
 }
 
 /// Whether the other end says farewell here, at once or behind other frames that are whole.
-pub(super) fn is_farewell(mut bytes: &[u8]) -> bool {
+pub(super) fn is_close_frame(mut bytes: &[u8]) -> bool {
     loop {
         let held = match *bytes {
             [CLOSE, ..] => return true,
@@ -37,18 +38,18 @@ pub(super) fn is_farewell(mut bytes: &[u8]) -> bool {
 }
 
 /// Appends a text as the server frames it.
-pub(super) fn put_text(text: &str, frame: &mut Vec<u8>) {
-    put(TEXT, text.as_bytes(), frame);
+pub(super) fn write_text_frame(text: &str, frame: &mut Vec<u8>) {
+    write_frame(TEXT, text.as_bytes(), frame);
 }
 
 /// A farewell as the server frames it.
-pub(super) fn farewell(code: u16, reason: &str) -> Vec<u8> {
+pub(super) fn close_frame(code: u16, reason: &str) -> Vec<u8> {
     let mut frame = Vec::new();
-    put(CLOSE, &[&code.to_be_bytes()[..], reason.as_bytes()].concat(), &mut frame);
+    write_frame(CLOSE, &[&code.to_be_bytes()[..], reason.as_bytes()].concat(), &mut frame);
     frame
 }
 
-fn put(kind: u8, held: &[u8], frame: &mut Vec<u8>) {
+fn write_frame(kind: u8, held: &[u8], frame: &mut Vec<u8>) {
     frame.push(kind);
     let length = held.len() as u64;
     let bytes = length.to_be_bytes();
@@ -81,7 +82,7 @@ mod tests {
             let frame = Frame::message(text.clone(), OpCode::Data(Data::Text), true);
             frame.format(&mut theirs).expect("room in memory");
             let mut ours = vec![7];
-            put_text(&text, &mut ours);
+            write_text_frame(&text, &mut ours);
             assert_eq!(ours[1..], theirs, "{bytes} bytes");
         }
         let mut theirs = Vec::new();
@@ -90,7 +91,7 @@ mod tests {
         let mut theirs = Vec::new();
         let close = CloseFrame { code: 1001_u16.into(), reason: "the server is stopping".into() };
         Frame::close(Some(close)).format(&mut theirs).expect("room in memory");
-        assert_eq!(farewell(1001, "the server is stopping"), theirs);
+        assert_eq!(close_frame(1001, "the server is stopping"), theirs);
     }
 
     #[test]
@@ -101,15 +102,18 @@ mod tests {
         for farewell in [&empty[..], &long[..]] {
             for pongs in [0, 1, 7] {
                 let said = [&pong.repeat(pongs)[..], farewell].concat();
-                assert!(is_farewell(&said), "{said:?}");
+                assert!(is_close_frame(&said), "{said:?}");
                 // Its beginning is enough.
-                assert!(is_farewell(&said[..6 * pongs + 1]), "{said:?}");
+                assert!(is_close_frame(&said[..6 * pongs + 1]), "{said:?}");
             }
         }
         let ping = [0x89, 0x82, 1, 2, 3, 4, 0x88, 0x88];
         let text = [&[0x81, 0xfe, 0, 200, 1, 2, 3, 4][..], &[0x88; 200]].concat();
         for first in [&ping[..], &text[..]] {
-            assert!(!is_farewell(first) && is_farewell(&[first, &empty[..]].concat()), "{first:?}");
+            assert!(
+                !is_close_frame(first) && is_close_frame(&[first, &empty[..]].concat()),
+                "{first:?}"
+            );
         }
         let others: [&[u8]; 5] = [
             &[],
@@ -119,7 +123,7 @@ mod tests {
             &[0x82, 0xff, 0, 0, 0, 0, 0, 0, 0x88, 0x88],
         ];
         for other in others {
-            assert!(!is_farewell(other), "{other:?}");
+            assert!(!is_close_frame(other), "{other:?}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! `GET /v1/events`: server-sent events.
 //!
-//! Nothing runs beside the connection: the stream is asked for its next frame when there is room for it, and what has
-//! no room waits in the hub, up to its bound.
+//! Nothing runs beside the connection: the stream is asked for its next frame when there is room
+//! for it, and what has no room waits in the hub, up to its bound.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -14,23 +14,23 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use tokio::time::Instant;
 
-use super::feed::{Feed, Heard};
+use super::feed::{Feed, FeedEvent};
 use super::follow;
-use crate::metrics::Present;
+use crate::metrics::GaugeGuard;
 use crate::web::App;
+use crate::web::identity::{Buyer, Client};
 use crate::web::reply::{Answer, ReplyBody};
-use crate::web::who::{Buyer, Client};
 
 /// The last event that whoever comes back has heard.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// A proxy that would gather the stream before passing it on is asked not to.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-struct Stream {
+struct EventStream {
     feed: Feed,
     first: VecDeque<String>,
     ping_at: Instant,
-    _present: Present,
+    _present: GaugeGuard,
 }
 
 /// `GET /v1/events`
@@ -45,11 +45,11 @@ pub(crate) async fn stream(
     let after = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse().ok());
     let mut feed = follow(&app, (client, buyer), query.as_deref(), after).await?;
     let mut first = VecDeque::from([format!("id: {}\ndata: {}\n\n", feed.since(), feed.hello())]);
-    for json in feed.statuses().await.into_iter().chain(feed.places().await) {
+    for json in feed.statuses().await.into_iter().chain(feed.positions().await) {
         first.push_back(format!("data: {json}\n\n"));
     }
-    let ping_at = Instant::now() + app.silence.ping_every;
-    let stream = Stream { feed, first, ping_at, _present: app.metrics.streams.enter() };
+    let ping_at = Instant::now() + app.ping_policy.ping_every;
+    let stream = EventStream { feed, first, ping_at, _present: app.metrics.streams.hold() };
     let body = axum::body::Body::from_stream(unfold(stream, |mut stream| async move {
         let frame = stream.next().await?;
         Some((Ok::<_, Infallible>(Bytes::from(frame)), stream))
@@ -63,7 +63,7 @@ pub(crate) async fn stream(
     Ok(reply)
 }
 
-impl Stream {
+impl EventStream {
     /// The next frame; `None` ends the stream.
     async fn next(&mut self) -> Option<String> {
         if let Some(frame) = self.first.pop_front() {
@@ -73,15 +73,15 @@ impl Stream {
         loop {
             tokio::select! {
                 heard = self.feed.next() => match heard {
-                    Heard::Event(event) => {
-                        if let Some(json) = self.feed.told(&event).await {
+                    FeedEvent::Event(event) => {
+                        if let Some(json) = self.feed.event_json(&event).await {
                             return Some(format!("id: {}\ndata: {json}\n\n", event.id));
                         }
                     }
-                    Heard::TooSlow | Heard::TurnedAway => return None,
+                    FeedEvent::TooSlow | FeedEvent::TurnedAway => return None,
                 },
                 () = tokio::time::sleep_until(self.ping_at) => {
-                    self.ping_at = Instant::now() + app.silence.ping_every;
+                    self.ping_at = Instant::now() + app.ping_policy.ping_every;
                     return Some(": ping\n\n".to_owned());
                 }
                 () = app.stop.cancelled() => return None,

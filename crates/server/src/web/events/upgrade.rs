@@ -1,11 +1,12 @@
-//! A request that becomes a WebSocket. The handshake is done by hand, so that the connection comes back as what it was before: whatever stands between it and
-//! a WebSocket can then be given back while nothing happens.
+//! A request that becomes a WebSocket. The handshake is done by hand, so that the connection comes
+//! back as what it was before: whatever stands between it and a WebSocket can then be given back
+//! while nothing happens.
 
 use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::response::Response;
 use doorbuster_api::event::SUBPROTOCOL;
-use doorbuster_api::problem::{Fault, Place, Problem};
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, UPGRADE,
@@ -16,8 +17,8 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::web::guarded_stream::GuardedStream;
 use crate::web::reply::Refused;
-use crate::web::socket::Socket;
 
 /// The one version of the protocol.
 const VERSION: &[u8] = b"13";
@@ -32,8 +33,9 @@ pub(crate) struct Upgrade {
 }
 
 /// What any other request hears.
-pub(super) fn not_asked_for() -> Refused {
-    let fault = Fault::new(Place::Header("Upgrade"), "must ask for a WebSocket, version 13");
+pub(super) fn upgrade_required() -> Refused {
+    let fault =
+        Fault::new(FaultLocation::Header("Upgrade"), "must ask for a WebSocket, version 13");
     Problem::invalid_request(vec![fault]).into()
 }
 
@@ -56,11 +58,11 @@ impl<S: Sync> FromRequestParts<S> for Upgrade {
             && headers
                 .get(SEC_WEBSOCKET_VERSION)
                 .is_some_and(|version| version.as_bytes() == VERSION);
-        let key = headers.get(SEC_WEBSOCKET_KEY).filter(|_| asks).ok_or_else(not_asked_for)?;
+        let key = headers.get(SEC_WEBSOCKET_KEY).filter(|_| asks).ok_or_else(upgrade_required)?;
         let accept = derive_accept_key(key.as_bytes());
         let is_ours = lists(headers, SEC_WEBSOCKET_PROTOCOL, |word| word == SUBPROTOCOL.as_bytes());
         // The server put it there if the connection can be had.
-        let connection = parts.extensions.remove::<OnUpgrade>().ok_or_else(not_asked_for)?;
+        let connection = parts.extensions.remove::<OnUpgrade>().ok_or_else(upgrade_required)?;
         Ok(Self {
             connection,
             accept: HeaderValue::from_str(&accept).expect("base64 is ASCII"),
@@ -85,10 +87,10 @@ impl Upgrade {
     }
 
     /// The connection, once it has the answer. `None`: it is gone.
-    pub(super) async fn connection(self) -> Option<Socket> {
+    pub(super) async fn connection(self) -> Option<GuardedStream> {
         let upgraded = self.connection.await.ok()?;
         // What every connection is served over: see `connection.rs`.
-        let parts = upgraded.downcast::<TokioIo<Socket>>().ok()?;
-        Some(parts.io.into_inner().again(&parts.read_buf))
+        let parts = upgraded.downcast::<TokioIo<GuardedStream>>().ok()?;
+        Some(parts.io.into_inner().replaying(&parts.read_buf))
     }
 }

@@ -13,13 +13,13 @@ use doorbuster_core::{BuyerId, Phase};
 use http::StatusCode;
 
 use crate::catalogue::SaleState;
-use crate::gate::{ChallengeFault, Offer, Route, Shown};
+use crate::gate::{ChallengeContent, ChallengeFault, IssuedChallenge, Route};
 use crate::web::failure::failed;
-use crate::web::input::{self, Names};
+use crate::web::identity::{Buyer, Client};
+use crate::web::input::{self, PathNames};
 use crate::web::limits::RETRY_SECS;
 use crate::web::reply::{Answer, Refused, json};
 use crate::web::sales::shown_or_new;
-use crate::web::who::{Buyer, Client};
 use crate::web::{App, wire};
 
 /// `POST /v1/sales/{sale}/challenges`
@@ -27,7 +27,7 @@ pub(crate) async fn create(
     State(app): State<Arc<App>>,
     Buyer(buyer): Buyer,
     client: Client,
-    Names([sale]): Names<1>,
+    PathNames([sale]): PathNames<1>,
     request: axum::extract::Request,
 ) -> Answer {
     let headers = request.headers().clone();
@@ -48,35 +48,36 @@ pub(crate) async fn create(
     let offered = app
         .gate
         .challenges
-        .offer(app.engine.now(), &sale.row.id, &buyer, kind, sale.door.pow_effort)
+        .issue(app.engine.now(), &sale.row.id, &buyer, kind, sale.door.pow_effort)
         .await;
-    let Offer { token, until, shown } = offered.ok_or_else(|| Problem::overloaded(RETRY_SECS))?;
-    Ok(json(StatusCode::CREATED, &written(token, wire::time(until), shown)))
+    let IssuedChallenge { token, until, shown } =
+        offered.ok_or_else(|| Problem::overloaded(RETRY_SECS))?;
+    Ok(json(StatusCode::CREATED, &challenge_view(token, wire::time(until), shown)))
 }
 
-fn written(challenge: String, expires_at: Time, shown: Shown) -> Challenge {
+fn challenge_view(challenge: String, expires_at: Time, shown: ChallengeContent) -> Challenge {
     match shown {
-        Shown::Image { image } => Challenge::Image {
+        ChallengeContent::Image { image } => Challenge::Image {
             challenge,
             expires_at,
             image,
             width: CAPTCHA_WIDTH,
             height: CAPTCHA_HEIGHT,
         },
-        Shown::Slider { background, piece, piece_y } => {
+        ChallengeContent::Slider { background, piece, piece_y } => {
             let (width, height) = (PUZZLE_WIDTH, PUZZLE_HEIGHT);
             Challenge::Slider { challenge, expires_at, background, piece, width, height, piece_y }
         }
-        Shown::Work { altcha, tries_max } => {
+        ChallengeContent::WorkChallenge { altcha, tries_max } => {
             Challenge::Pow { challenge, expires_at, altcha, tries_max }
         }
     }
 }
 
-/// Asks for the solved challenge that this sale wants with a pass, if it wants one. It is spent whatever comes of it.
+/// Asks for the solved challenge that this sale wants with a pass, if it wants one. It is spent
+/// whatever comes of it.
 ///
-/// # Errors
-/// There is none, or it does not count.
+/// # Errors There is none, or it does not count.
 pub(crate) async fn redeem(
     app: &App,
     sale: &SaleState,
@@ -91,10 +92,14 @@ pub(crate) async fn redeem(
         return Err(Problem::challenge_required().into());
     };
     let store = app.engine.store();
-    app.gate.challenges.redeem(store, &sale.row.id, buyer, challenge, answer).await.map_err(refused)
+    app.gate
+        .challenges
+        .redeem(store, &sale.row.id, buyer, challenge, answer)
+        .await
+        .map_err(challenge_problem)
 }
 
-fn refused(fault: ChallengeFault) -> Refused {
+fn challenge_problem(fault: ChallengeFault) -> Refused {
     match fault {
         ChallengeFault::Failed => Problem::challenge_failed().into(),
         ChallengeFault::TooMany { retry_secs } => {

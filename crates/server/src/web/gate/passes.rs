@@ -1,4 +1,5 @@
-//! `POST /v1/sales/{sale}/passes`: what a buyer is asked before a pass is made, in the contract's order.
+//! `POST /v1/sales/{sale}/passes`: what a buyer is asked before a pass is made, in the contract's
+//! order.
 
 use std::sync::Arc;
 
@@ -7,30 +8,30 @@ use doorbuster_api::gate::{NewPass, Pass};
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::{Problem, Requirement};
-use doorbuster_core::gate::pass::{EARLY_MS, Standing, Terms};
+use doorbuster_core::gate::pass::{ISSUE_EARLY_MS, Membership, PassTerms};
 use doorbuster_core::{BuyerId, Millis, Phase};
 use http::StatusCode;
 
 use crate::catalogue::SaleState;
-use crate::gate::room::Admission;
-use crate::gate::{Route, codes, threshold};
+use crate::gate::waiting_room::Admission;
+use crate::gate::{Route, access_codes, eligibility_refusal};
 use crate::purchase::Refusal;
 use crate::web::failure::failed;
-use crate::web::gate::{challenges, room};
-use crate::web::input::{self, Names};
-use crate::web::refusals::told;
+use crate::web::gate::{challenges, waiting_room};
+use crate::web::identity::{Buyer, BuyerMembership, Client};
+use crate::web::input::{self, PathNames};
+use crate::web::refusals::refusal_problem;
 use crate::web::reply::{Answer, Refused, json};
 use crate::web::sales::shown_or_new;
-use crate::web::who::{Buyer, Client, Known};
 use crate::web::{App, wire};
 
 /// `POST /v1/sales/{sale}/passes`
 pub(crate) async fn issue(
     State(app): State<Arc<App>>,
     Buyer(buyer): Buyer,
-    Known(standing): Known,
+    BuyerMembership(standing): BuyerMembership,
     client: Client,
-    Names([sale]): Names<1>,
+    PathNames([sale]): PathNames<1>,
     request: axum::extract::Request,
 ) -> Answer {
     let headers = request.headers().clone();
@@ -38,7 +39,7 @@ pub(crate) async fn issue(
     input::content_type(&headers, BodyType::Json)?;
     let wanted = NewPass::from_json(&body)?;
     let sale = shown_or_new(&app, &sale).await?;
-    let made = make(&app, &sale, &buyer, standing, client, wanted).await;
+    let made = issue_pass(&app, &sale, &buyer, standing, client, wanted).await;
     app.gate
         .passes
         .count(made.as_ref().map_or_else(|refused| refused.problem.code().as_str(), |_| "issued"));
@@ -46,35 +47,47 @@ pub(crate) async fn issue(
 }
 
 /// Asks for everything that the sale asks for, in order, and makes the pass.
-async fn make(
+async fn issue_pass(
     app: &App,
     sale: &SaleState,
     buyer: &BuyerId,
-    standing: Standing,
+    standing: Membership,
     client: Client,
     wanted: NewPass,
 ) -> Result<Pass, Refused> {
     let item =
         sale.item(&wanted.item).ok_or_else(|| Problem::not_found("the sale has no such item"))?;
-    let opening = opening(app, sale).map_err(|refusal| told(&refusal))?;
-    app.not_blocked(client, buyer)?;
-    if let Some(refusal) = threshold(sale, standing) {
-        return Err(told(&refusal).into());
+    let opening = opens_at(app, sale).map_err(|refusal| refusal_problem(&refusal))?;
+    app.ensure_not_blocked(client, buyer)?;
+    if let Some(refusal) = eligibility_refusal(sale, standing) {
+        return Err(refusal_problem(&refusal).into());
     }
-    app.let_in(Route::Pass, client, buyer, sale)?;
-    // A pass ends with the admission that it was given on: its share of the units goes to the next in line then.
-    let (until, is_free) =
-        match app.gate.room.admission(&app.engine, sale, buyer).await.map_err(room::refused)? {
-            // Should a room open after all, nobody gets past it who was here before.
-            Admission::Free => (Millis(i64::MAX), true),
-            Admission::Until(until) => (until, false),
-            Admission::Wait => return Err(Problem::waiting_room().into()),
-        };
-    proven(app, sale, buyer, &wanted, until).await?;
+    app.check_rate_limit(Route::Pass, client, buyer, sale)?;
+    // A pass ends with the admission that it was given on: its share of the units goes to the next
+    // in line then.
+    let (until, issued_without_room) = match app
+        .gate
+        .room
+        .admission(&app.engine, sale, buyer)
+        .await
+        .map_err(waiting_room::room_problem)?
+    {
+        // Should a room open after all, nobody gets past it who was here before.
+        Admission::NotNeeded => (Millis(i64::MAX), true),
+        Admission::AdmittedUntil(until) => (until, false),
+        Admission::MustWait => return Err(Problem::waiting_room().into()),
+    };
+    check_challenge(app, sale, buyer, &wanted, until).await?;
     let now = app.engine.now();
-    holds(until, now)?;
+    check_token_outlives(until, now)?;
     let valid_from = opening.max(now);
-    let terms = Terms { buyer: buyer.as_str(), standing, is_free, valid_from, expires_at: until };
+    let terms = PassTerms {
+        buyer: buyer.as_str(),
+        standing,
+        issued_without_room,
+        valid_from,
+        expires_at: until,
+    };
     let pass = app.gate.passes.issue(now, terms, &sale.row.id, &item.row.name);
     Ok(Pass {
         pass: pass.text,
@@ -85,10 +98,12 @@ async fn make(
 }
 
 /// When the sale opens or opened, if its passes can be had by now.
-fn opening(app: &App, sale: &SaleState) -> Result<Millis, Refusal> {
+fn opens_at(app: &App, sale: &SaleState) -> Result<Millis, Refusal> {
     let starts_at = sale.row.starts_at;
     match (sale.row.phase, starts_at) {
-        (Phase::Scheduled, Some(starts_at)) if app.engine.now().plus(EARLY_MS) >= starts_at => {
+        (Phase::Scheduled, Some(starts_at))
+            if app.engine.now().plus(ISSUE_EARLY_MS) >= starts_at =>
+        {
             Ok(starts_at)
         }
         (Phase::Open, _) if !sale.is_draining() => Ok(sale.row.opened_at.unwrap_or(Millis(0))),
@@ -99,14 +114,16 @@ fn opening(app: &App, sale: &SaleState) -> Result<Millis, Refusal> {
     }
 }
 
-/// Whether an admission until then is worth something still. Its end may come while something is asked for; its share is the next one's from then on.
-fn holds(until: Millis, now: Millis) -> Result<(), Problem> {
+/// Whether an admission until then is worth something still. Its end may come while something is
+/// asked for; its share is the next one's from then on.
+fn check_token_outlives(until: Millis, now: Millis) -> Result<(), Problem> {
     if until <= now { Err(Problem::waiting_room()) } else { Ok(()) }
 }
 
-/// Asks for everything that a pass stands for beside the buyer's standing. What can be refused without spending anything is refused first, and nothing more is
-/// spent once the admission has ended.
-async fn proven(
+/// Asks for everything that a pass stands for beside the buyer's standing. What can be refused
+/// without spending anything is refused first, and nothing more is spent once the admission has
+/// ended.
+async fn check_challenge(
     app: &App,
     sale: &SaleState,
     buyer: &BuyerId,
@@ -118,12 +135,14 @@ async fn proven(
         (None, true) => return Err(Problem::not_eligible(Requirement::AccessCode).into()),
         (_, false) => None,
     };
-    holds(until, app.engine.now())?;
+    check_token_outlives(until, app.engine.now())?;
     challenges::redeem(app, sale, buyer, wanted.challenge.as_deref(), wanted.answer.as_ref())
         .await?;
-    holds(until, app.engine.now())?;
+    check_token_outlives(until, app.engine.now())?;
     if let Some(code) = code
-        && !codes::spend(app.engine.store(), &sale.row.id, code, buyer).await.map_err(failed)?
+        && !access_codes::spend(app.engine.store(), &sale.row.id, code, buyer)
+            .await
+            .map_err(failed)?
     {
         return Err(Problem::not_eligible(Requirement::AccessCode).into());
     }

@@ -2,20 +2,20 @@
 
 use doorbuster_store::EndpointKind;
 
-use crate::metrics::{Kind, Text};
-use crate::outbox::Sent;
+use crate::metrics::{MetricKind, MetricsText};
+use crate::outbox::AttemptOutcome;
 use crate::web::App;
 
 /// How far endpoints are, what came of attempts, what was given up.
-pub(super) async fn show(app: &App, text: &mut Text) {
+pub(super) async fn show(app: &App, text: &mut MetricsText) {
     let meter = app.outbox.meter();
     text.metric(
         "doorbuster_deliveries_total",
-        Kind::Counter,
+        MetricKind::Counter,
         "Attempts to tell an endpoint of an event, by outcome.",
     );
     for &kind in EndpointKind::ALL {
-        for sent in Sent::ALL {
+        for sent in AttemptOutcome::ALL {
             text.sample(
                 &[("kind", kind.as_str()), ("outcome", sent.as_str())],
                 meter.sent(kind, sent),
@@ -24,19 +24,21 @@ pub(super) async fn show(app: &App, text: &mut Text) {
     }
     text.metric(
         "doorbuster_outbox_deleted_rows_total",
-        Kind::Counter,
+        MetricKind::Counter,
         "Old rows that were of use to nobody.",
     )
     .sample(&[], meter.forgotten());
     // The store may be away: then these are missing rather than wrong.
-    if let Ok(standings) = app.engine.store().standings().await {
+    if let Ok(endpoint_statuses) = app.engine.store().endpoint_statuses().await {
         let now = app.engine.now();
         let of = |kind: EndpointKind| {
-            standings.iter().filter(move |standing| standing.enabled && standing.kind == kind)
+            endpoint_statuses
+                .iter()
+                .filter(move |standing| standing.enabled && standing.kind == kind)
         };
         text.metric(
             "doorbuster_outbox_lag_seconds",
-            Kind::Gauge,
+            MetricKind::Gauge,
             "How long something has waited that an endpoint was not told yet.",
         );
         for &kind in EndpointKind::ALL {
@@ -49,7 +51,7 @@ pub(super) async fn show(app: &App, text: &mut Text) {
         }
         text.metric(
             "doorbuster_outbox_waiting_events",
-            Kind::Gauge,
+            MetricKind::Gauge,
             "Events that endpoints were not told yet.",
         );
         for &kind in EndpointKind::ALL {
@@ -57,10 +59,10 @@ pub(super) async fn show(app: &App, text: &mut Text) {
             text.sample(&[("kind", kind.as_str())], waiting);
         }
     }
-    if let Ok(dead) = app.engine.store().dead_counts().await {
+    if let Ok(dead) = app.engine.store().dead_letter_counts().await {
         text.metric(
             "doorbuster_dead_letters",
-            Kind::Gauge,
+            MetricKind::Gauge,
             "What was given up and not seen to; any is an alarm.",
         );
         for (kind, count) in

@@ -1,25 +1,26 @@
-//! The metrics' names, kinds and help, in one place. The operating guide's table is held to it by a test.
+//! The metrics' names, kinds and help, in one place. The operating guide's table is held to it by a
+//! test.
 
 use doorbuster_core::{Phase, Stock};
 use doorbuster_store::BlockKind;
 
-use crate::gate::room::RoomCounts;
-use crate::gate::{ChallengeKind, Outcome, Route, SCOPES, Sharing};
+use crate::gate::waiting_room::WaitingRoomCounts;
+use crate::gate::{AnswerOutcome, ChallengeKind, LimitSharing, Route, SCOPES};
 use crate::meter::{BATCH_BOUNDS, Reading};
-use crate::metrics::{Kind, Text};
+use crate::metrics::{MetricKind, MetricsText};
 use crate::tally::Answer;
 use crate::web::App;
 
 /// The page of metrics.
 pub(super) async fn text(app: &App) -> String {
-    let mut text = Text::default();
+    let mut text = MetricsText::default();
     http(app, &mut text);
     purchases(app, &mut text);
     limits(app, &mut text);
     passes(app, &mut text);
     challenges(app, &mut text);
     stock(app, &mut text);
-    lines(app, &mut text);
+    waitlists(app, &mut text);
     rooms(app, &mut text);
     money(app, &mut text).await;
     super::outbox::show(app, &mut text).await;
@@ -27,11 +28,11 @@ pub(super) async fn text(app: &App) -> String {
     text.finish()
 }
 
-fn http(app: &App, text: &mut Text) {
+fn http(app: &App, text: &mut MetricsText) {
     let metrics = &app.metrics;
     text.metric(
         "doorbuster_http_requests_total",
-        Kind::Counter,
+        MetricKind::Counter,
         "Requests answered, by route and status.",
     );
     for (route, status, count) in metrics.requests.read() {
@@ -41,49 +42,49 @@ fn http(app: &App, text: &mut Text) {
     let numbers = [
         (
             "doorbuster_http_connections",
-            Kind::Gauge,
+            MetricKind::Gauge,
             "Connections open now.",
             metrics.connections.get(),
         ),
         (
             "doorbuster_http_connections_accepted_total",
-            Kind::Counter,
+            MetricKind::Counter,
             "Connections accepted.",
             metrics.accepted.get(),
         ),
         (
             "doorbuster_http_connections_turned_away_total",
-            Kind::Counter,
+            MetricKind::Counter,
             "Connections over the cap, which heard 503 or nothing.",
             metrics.turned_away.get(),
         ),
         (
             "doorbuster_auth_denied_total",
-            Kind::Counter,
+            MetricKind::Counter,
             "Tokens and keys that did not hold.",
             metrics.denied.get(),
         ),
         (
             "doorbuster_events_sse",
-            Kind::Gauge,
+            MetricKind::Gauge,
             "Streams of server-sent events open now.",
             metrics.streams.get(),
         ),
         (
             "doorbuster_events_websockets",
-            Kind::Gauge,
+            MetricKind::Gauge,
             "WebSockets open now.",
             metrics.sockets.get(),
         ),
         (
             "doorbuster_events_websockets_idle",
-            Kind::Gauge,
+            MetricKind::Gauge,
             "WebSockets open now to which nothing happens and of which little is kept.",
-            metrics.asleep.get(),
+            metrics.idle_sockets.get(),
         ),
         (
             "doorbuster_events_dropped_total",
-            Kind::Counter,
+            MetricKind::Counter,
             "Readers of events dropped because they were too slow.",
             metrics.dropped.get(),
         ),
@@ -93,10 +94,10 @@ fn http(app: &App, text: &mut Text) {
     }
 }
 
-fn purchases(app: &App, text: &mut Text) {
+fn purchases(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_purchases_total",
-        Kind::Counter,
+        MetricKind::Counter,
         "Purchase requests that named an item, by answer.",
     );
     let catalogue = app.engine.catalogue();
@@ -106,29 +107,29 @@ fn purchases(app: &App, text: &mut Text) {
     }
     text.metric(
         "doorbuster_purchase_duration_seconds",
-        Kind::Histogram,
+        MetricKind::Histogram,
         "From a purchase's head to its answer.",
     )
     .histogram(&app.metrics.purchases.read());
     text.metric(
         "doorbuster_purchases_in_progress",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "Purchases past the look from memory, not answered.",
     )
-    .sample(&[], app.buying.len());
+    .sample(&[], app.running_purchases.len());
     let parked = app.engine.parked().load(std::sync::atomic::Ordering::Relaxed);
     text.metric(
         "doorbuster_purchases_parked",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "Purchases waiting for a refill, a recall or a commit.",
     )
     .sample(&[], parked);
 }
 
-fn limits(app: &App, text: &mut Text) {
+fn limits(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_rate_limited_total",
-        Kind::Counter,
+        MetricKind::Counter,
         "Requests that were too many, by route and measure.",
     );
     let catalogue = app.engine.catalogue();
@@ -141,46 +142,46 @@ fn limits(app: &App, text: &mut Text) {
     }
     text.metric(
         "doorbuster_blocked_total",
-        Kind::Counter,
+        MetricKind::Counter,
         "Requests of buyers and addresses that operators turn away.",
     );
     for kind in BlockKind::ALL {
-        text.sample(&[("kind", kind.as_str())], app.gate.blocks.turned_away(kind));
+        text.sample(&[("kind", kind.as_str())], app.gate.blocks.blocked_count(kind));
     }
     let limits = &app.gate.limits;
     text.metric(
         "doorbuster_limits_lost_total",
-        Kind::Counter,
+        MetricKind::Counter,
         "States of limits forgotten early for want of room.",
     )
-    .sample(&[], limits.lost());
+    .sample(&[], limits.evicted());
     // Zero where nodes share nothing.
-    let counts = limits.sharing().map(Sharing::counts).unwrap_or_default();
+    let counts = limits.sharing().map(LimitSharing::counts).unwrap_or_default();
     text.metric(
         "doorbuster_limits_shared_total",
-        Kind::Counter,
+        MetricKind::Counter,
         "Round trips that tell other nodes what was let in.",
     )
     .sample(&[("outcome", "told")], counts.batches)
     .sample(&[("outcome", "failed")], counts.failures);
     text.metric(
         "doorbuster_limits_kept_total",
-        Kind::Counter,
+        MetricKind::Counter,
         "Keys that waited to be told of because too many did.",
     )
     .sample(&[], counts.kept);
     text.metric(
         "doorbuster_limits_unavailable",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "1 while limits cannot be shared and each node holds to its share.",
     )
-    .sample(&[], u8::from(limits.sharing().is_some_and(Sharing::is_away)));
+    .sample(&[], u8::from(limits.sharing().is_some_and(LimitSharing::is_unreachable)));
 }
 
-fn passes(app: &App, text: &mut Text) {
+fn passes(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_passes_total",
-        Kind::Counter,
+        MetricKind::Counter,
         "Requests for a purchase pass, by answer.",
     );
     for (answer, count) in app.gate.passes.counts() {
@@ -188,30 +189,30 @@ fn passes(app: &App, text: &mut Text) {
     }
 }
 
-fn challenges(app: &App, text: &mut Text) {
+fn challenges(app: &App, text: &mut MetricsText) {
     let challenges = &app.gate.challenges;
-    text.metric("doorbuster_challenges_total", Kind::Counter, "Challenges given out.");
+    text.metric("doorbuster_challenges_total", MetricKind::Counter, "Challenges given out.");
     for kind in ChallengeKind::ALL {
-        text.sample(&[("kind", kind.as_str())], challenges.drawn(kind).0);
+        text.sample(&[("kind", kind.as_str())], challenges.issued_and_ready(kind).0);
     }
-    text.metric("doorbuster_challenges_ready", Kind::Gauge, "Challenges drawn in advance.");
+    text.metric("doorbuster_challenges_ready", MetricKind::Gauge, "Challenges drawn in advance.");
     for kind in ChallengeKind::ALL {
-        text.sample(&[("kind", kind.as_str())], challenges.drawn(kind).1);
+        text.sample(&[("kind", kind.as_str())], challenges.issued_and_ready(kind).1);
     }
     text.metric(
         "doorbuster_challenge_answers_total",
-        Kind::Counter,
+        MetricKind::Counter,
         "Answers to challenges, by what came of them.",
     );
-    for outcome in Outcome::ALL {
-        text.sample(&[("outcome", outcome.as_str())], challenges.answered(outcome));
+    for outcome in AnswerOutcome::ALL {
+        text.sample(&[("outcome", outcome.as_str())], challenges.outcome_count(outcome));
     }
 }
 
-fn stock(app: &App, text: &mut Text) {
+fn stock(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_item_units",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "Units of each item by where they are; counted stock only.",
     );
     let catalogue = app.engine.catalogue();
@@ -233,7 +234,7 @@ fn stock(app: &App, text: &mut Text) {
 }
 
 /// Who waits for units that come back.
-fn lines(app: &App, text: &mut Text) {
+fn waitlists(app: &App, text: &mut MetricsText) {
     let catalogue = app.engine.catalogue();
     let mut sales: Vec<_> = catalogue
         .sales()
@@ -243,7 +244,7 @@ fn lines(app: &App, text: &mut Text) {
     let items = || sales.iter().flat_map(|sale| &sale.items);
     text.metric(
         "doorbuster_waitlist_entries",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "Buyers in line for a unit of an item that comes back.",
     );
     for item in items() {
@@ -251,7 +252,7 @@ fn lines(app: &App, text: &mut Text) {
     }
     text.metric(
         "doorbuster_waitlist_kept_units",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "Units of an item's pool that are kept for those in line.",
     );
     for item in items() {
@@ -260,7 +261,7 @@ fn lines(app: &App, text: &mut Text) {
     let reading = app.engine.meter().read();
     text.metric(
         "doorbuster_waitlist_ended_total",
-        Kind::Counter,
+        MetricKind::Counter,
         "Places in line that this node ended, by what became of them.",
     )
     .sample(&[("outcome", "served")], reading.line_served)
@@ -268,10 +269,10 @@ fn lines(app: &App, text: &mut Text) {
     .sample(&[("outcome", "closed")], reading.line_closed);
 }
 
-fn rooms(app: &App, text: &mut Text) {
+fn rooms(app: &App, text: &mut MetricsText) {
     let counts = app.gate.room.counts();
     let mut show =
-        |name: &'static str, kind, help: &'static str, number: fn(&RoomCounts) -> u64| {
+        |name: &'static str, kind, help: &'static str, number: fn(&WaitingRoomCounts) -> u64| {
             text.metric(name, kind, help);
             for room in &counts {
                 text.sample(&[("sale", &room.sale)], number(room));
@@ -279,25 +280,28 @@ fn rooms(app: &App, text: &mut Text) {
         };
     show(
         "doorbuster_waiting_room_waiting",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "Places that were not called in yet.",
         |room| room.waiting,
     );
     let called = "Places that were called in, by whichever node.";
-    show("doorbuster_waiting_room_admitted_total", Kind::Counter, called, |room| room.called);
-    show("doorbuster_waiting_room_positions", Kind::Gauge, "Places in this node's memory.", |room| {
-        room.in_memory
-    });
+    show("doorbuster_waiting_room_admitted_total", MetricKind::Counter, called, |room| room.called);
+    show(
+        "doorbuster_waiting_room_positions",
+        MetricKind::Gauge,
+        "Places in this node's memory.",
+        |room| room.in_memory,
+    );
     let looks = "Places that were looked for in the store because memory did not say enough.";
-    text.metric("doorbuster_waiting_room_polls_total", Kind::Counter, looks)
-        .sample(&[], app.gate.room.looks());
+    text.metric("doorbuster_waiting_room_polls_total", MetricKind::Counter, looks)
+        .sample(&[], app.gate.room.store_lookups());
 }
 
-async fn money(app: &App, text: &mut Text) {
+async fn money(app: &App, text: &mut MetricsText) {
     let meter = app.payments.meter();
     text.metric(
         "doorbuster_payment_messages_total",
-        Kind::Counter,
+        MetricKind::Counter,
         "Providers' messages, by what they came to.",
     );
     for (outcome, count) in meter.messages() {
@@ -306,30 +310,34 @@ async fn money(app: &App, text: &mut Text) {
     text.sample(&[("outcome", "refused")], meter.refused());
     text.metric(
         "doorbuster_refunds_total",
-        Kind::Counter,
+        MetricKind::Counter,
         "Questions to a provider about a refund, by its answer.",
     );
     for (answer, count) in meter.refunds() {
         text.sample(&[("answer", answer)], count);
     }
-    let (answered, in_vain) = meter.asked();
+    let (outcome_count, in_vain) = meter.checks();
     text.metric(
         "doorbuster_checkouts_asked_total",
-        Kind::Counter,
+        MetricKind::Counter,
         "Questions to a provider about a checkout.",
     )
-    .sample(&[("outcome", "answered")], answered)
+    .sample(&[("outcome", "answered")], outcome_count)
     .sample(&[("outcome", "failed")], in_vain);
     text.metric(
         "doorbuster_checkouts_lag_seconds",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "How long units have waited for a checkout to be closed, of those that wait longest.",
     )
     .sample(&[], meter.lag_secs());
     // The store may be away: then it is missing rather than wrong.
     if let Ok(refunds) = app.engine.store().refunds_pending().await {
-        text.metric("doorbuster_refunds_pending", Kind::Gauge, "Refunds that did not arrive yet.")
-            .sample(&[], refunds);
+        text.metric(
+            "doorbuster_refunds_pending",
+            MetricKind::Gauge,
+            "Refunds that did not arrive yet.",
+        )
+        .sample(&[], refunds);
     }
 }
 
@@ -387,28 +395,36 @@ fn counters(reading: &Reading) -> [(&'static str, &'static str, u64); 13] {
     ]
 }
 
-async fn engine(app: &App, text: &mut Text) {
+async fn engine(app: &App, text: &mut MetricsText) {
     let reading = app.engine.meter().read();
     let depth = queue_depth(app).await;
-    text.metric("doorbuster_settle_queue_tickets", Kind::Gauge, "Tickets cut and not settled.")
-        .sample(&[], depth);
+    text.metric(
+        "doorbuster_settle_queue_tickets",
+        MetricKind::Gauge,
+        "Tickets cut and not settled.",
+    )
+    .sample(&[], depth);
     text.metric(
         "doorbuster_settle_batch_tickets",
-        Kind::Histogram,
+        MetricKind::Histogram,
         "Tickets settled in one commit.",
     )
     .buckets(&BATCH_BOUNDS, &reading.batches, reading.tickets);
     for (name, help, number) in counters(&reading) {
-        text.metric(name, Kind::Counter, help).sample(&[], number);
+        text.metric(name, MetricKind::Counter, help).sample(&[], number);
     }
-    text.metric("doorbuster_is_leader", Kind::Gauge, "1 while this node does the work of one for all.")
-        .sample(&[], u8::from(app.engine.control().leads()));
-    text.metric("doorbuster_nodes", Kind::Gauge, "Nodes alive, this one included.")
+    text.metric(
+        "doorbuster_is_leader",
+        MetricKind::Gauge,
+        "1 while this node does the work of one for all.",
+    )
+    .sample(&[], u8::from(app.engine.control().leads()));
+    text.metric("doorbuster_nodes", MetricKind::Gauge, "Nodes alive, this one included.")
         .sample(&[], app.engine.nodes());
-    let alarm = u8::from(app.engine.clock_was_set());
+    let alarm = u8::from(app.engine.clock_stepped());
     text.metric(
         "doorbuster_clock_alarm",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "1 while the wall clock is not believed and nothing expires.",
     )
     .sample(&[], alarm);
@@ -416,7 +432,7 @@ async fn engine(app: &App, text: &mut Text) {
     if let Ok(closings) = app.engine.store().closings().await {
         text.metric(
             "doorbuster_grants_closed_total",
-            Kind::Counter,
+            MetricKind::Counter,
             "Grants closed since the store was made, by cause.",
         );
         for (cause, grants) in &closings {
@@ -426,7 +442,7 @@ async fn engine(app: &App, text: &mut Text) {
             closings.iter().filter(|(cause, _)| cause.is_fault()).map(|(_, grants)| grants).sum();
         text.metric(
             "doorbuster_repairs_total",
-            Kind::Counter,
+            MetricKind::Counter,
             "Grants closed because a slot failed.",
         )
         .sample(&[], repairs);

@@ -11,15 +11,15 @@ use doorbuster_core::{BuyerId, Order, OrderState, TicketId};
 use http::header::HOST;
 use http::{HeaderMap, StatusCode};
 
-use crate::gate::{Limited, Route, Rules};
-use crate::payment::Opening;
-use crate::web::failure::{Cause, failed};
-use crate::web::input::{self, Names};
-use crate::web::limited::About;
+use crate::gate::{LimitRules, RateLimitExceeded, Route};
+use crate::payment::CheckoutResult;
+use crate::web::failure::{FailureCause, failed};
+use crate::web::identity::{Buyer, Client};
+use crate::web::input::{self, PathNames};
 use crate::web::limits::RETRY_SECS;
-use crate::web::orders::{id, look};
+use crate::web::orders::{id, read_order};
+use crate::web::rate_limits::ResponseSale;
 use crate::web::reply::{Answer, Refused, json, problem};
-use crate::web::who::{Buyer, Client};
 use crate::web::{App, wire};
 
 /// Longest name of this server that a request may bring, in bytes.
@@ -30,35 +30,36 @@ pub(crate) async fn open(
     State(app): State<Arc<App>>,
     Buyer(buyer): Buyer,
     client: Client,
-    Names([order]): Names<1>,
+    PathNames([order]): PathNames<1>,
     request: axum::extract::Request,
 ) -> Answer {
-    let base = app.payments.base(host(request.headers()));
+    let base = app.payments.public_base_url(request_host(request.headers()));
     input::no_body(request, BODY_BYTES_MAX).await?;
     let id = id(&order)?;
-    let found = look(&app, id, Some(&buyer)).await?;
+    let found = read_order(&app, id, Some(&buyer)).await?;
     let answered = match &found {
         AnyOrder::Order(order) => {
-            let opened = ask(&app, id, buyer, client, base.clone()).await;
-            opened.and_then(|opened| answer(&app, &order.sale, &base, opened))
+            let opened = open_checkout(&app, id, buyer, client, base.clone()).await;
+            opened.and_then(|opened| checkout_answer(&app, &order.sale, &base, opened))
         }
         other => Err(wrong_state(other.state())),
     };
     let mut reply = answered.unwrap_or_else(Refused::reply);
-    reply.extensions_mut().insert(About(found.sale().to_owned()));
+    reply.extensions_mut().insert(ResponseSale(found.sale().to_owned()));
     Ok(reply)
 }
 
-/// Asks for the order's checkout, in a task of its own: what was made at the provider is kept, or closed, whoever hangs up.
-async fn ask(
+/// Asks for the order's checkout, in a task of its own: what was made at the provider is kept, or
+/// closed, whoever hangs up.
+async fn open_checkout(
     app: &Arc<App>,
     id: TicketId,
     buyer: BuyerId,
     client: Client,
     base: String,
-) -> Result<Opening, Refused> {
+) -> Result<CheckoutResult, Refused> {
     let asked = app.clone();
-    let opening = app.buying.spawn(async move {
+    let opening = app.running_purchases.spawn(async move {
         let may_ask = |order: &Order| within_limits(&asked, client, &buyer, order);
         asked.payments.open(id, &buyer, &base, may_ask).await
     });
@@ -66,9 +67,9 @@ async fn ask(
 }
 
 /// What the buyer is told of it.
-fn answer(app: &App, sale: &str, base: &str, opened: Opening) -> Answer {
+fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) -> Answer {
     match opened {
-        Opening::Open(checkout) => {
+        CheckoutResult::Open(checkout) => {
             let checkout_url = if checkout.url.starts_with('/') {
                 format!("{base}{}", checkout.url)
             } else {
@@ -79,8 +80,12 @@ fn answer(app: &App, sale: &str, base: &str, opened: Opening) -> Answer {
                 &Checkout { checkout_url, expires_at: wire::time(checkout.expires_at) },
             ))
         }
-        Opening::WrongState(state) => Err(wrong_state(state.as_str())),
-        Opening::Limited(Limited { scope, retry_after_secs, standing }) => {
+        CheckoutResult::WrongState(state) => Err(wrong_state(state.as_str())),
+        CheckoutResult::RateLimitExceeded(RateLimitExceeded {
+            scope,
+            retry_after_secs,
+            status: standing,
+        }) => {
             let mut reply = problem(&Problem::rate_limited(scope, retry_after_secs));
             if let Some(sale) = app.engine.catalogue().sale(sale) {
                 // The order's own limit may be what stands in the way.
@@ -88,32 +93,42 @@ fn answer(app: &App, sale: &str, base: &str, opened: Opening) -> Answer {
             }
             Ok(reply)
         }
-        Opening::NotFound => Err(Problem::not_found("there is no such order").into()),
-        Opening::Refused(error) => Err(Refused {
+        CheckoutResult::NotFound => Err(Problem::not_found("there is no such order").into()),
+        CheckoutResult::Refused(error) => Err(Refused {
             problem: Box::new(Problem::wrong_state(
                 OrderState::Reserved.as_str(),
                 "the payment provider takes no money for this order; only the shop can change that",
             )),
-            cause: Some(Cause(error.to_string().into())),
+            cause: Some(FailureCause(error.to_string().into())),
         }),
-        Opening::Away(error) => Err(Refused {
+        CheckoutResult::Unavailable(error) => Err(Refused {
             problem: Box::new(Problem::unavailable(
                 "the payment provider is away; send the same request again",
                 RETRY_SECS,
             )),
-            cause: Some(Cause(error.to_string().into())),
+            cause: Some(FailureCause(error.to_string().into())),
         }),
     }
 }
 
 /// Whether the provider may be asked once more for this order and this buyer now.
-fn within_limits(app: &App, client: Client, buyer: &BuyerId, order: &Order) -> Result<(), Limited> {
+fn within_limits(
+    app: &App,
+    client: Client,
+    buyer: &BuyerId,
+    order: &Order,
+) -> Result<(), RateLimitExceeded> {
     let catalogue = app.engine.catalogue();
     let sale = catalogue.item_of(order.item).and_then(|item| catalogue.sale(&item.sale));
     let Some(sale) = sale else { return Ok(()) };
-    app.gate.limits.ask_about(Route::Checkout, &order.id.to_string(), Rules::of_order(), sale)?;
+    app.gate.limits.acquire_for(
+        Route::Checkout,
+        &order.id.to_string(),
+        LimitRules::order_pace(),
+        sale,
+    )?;
     let caller = client.caller(buyer.as_str());
-    app.gate.limits.ask(Route::Checkout, caller, sale).map(drop)
+    app.gate.limits.acquire(Route::Checkout, caller, sale).map(drop)
 }
 
 fn wrong_state(state: &'static str) -> Refused {
@@ -125,7 +140,7 @@ fn wrong_state(state: &'static str) -> Refused {
 }
 
 /// The name that this server was asked by, if it can be one.
-fn host(headers: &HeaderMap) -> Option<&str> {
+fn request_host(headers: &HeaderMap) -> Option<&str> {
     let host = headers.get(HOST)?.to_str().ok()?;
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
     ((1..=HOST_BYTES_MAX).contains(&host.len()) && host.bytes().all(fits)).then_some(host)

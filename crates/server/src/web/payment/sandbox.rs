@@ -1,4 +1,5 @@
-//! The sandbox's checkout page: the same bytes for every checkout, what it shows as JSON, and its buttons.
+//! The sandbox's checkout page: the same bytes for every checkout, what it shows as JSON, and its
+//! buttons.
 //!
 //! Whoever has the address of a checkout may press them, as at any provider.
 
@@ -11,10 +12,10 @@ use doorbuster_api::problem::Problem;
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::payment::sandbox::{Action, Desk, Done, Sandbox};
+use crate::payment::sandbox::{ButtonAction, ButtonResult, CheckoutView, Sandbox};
 use crate::web::App;
 use crate::web::failure::failed;
-use crate::web::input::{self, Names};
+use crate::web::input::{self, PathNames};
 use crate::web::reply::{Answer, Reply, json};
 use crate::web::router::get;
 
@@ -32,27 +33,27 @@ async fn page(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer {
     app.assets.page("sandbox.html", &headers)
 }
 
-async fn state(State(app): State<Arc<App>>, Names([session]): Names<1>) -> Answer {
-    let desk = sandbox(&app)?.show(&session).await.map_err(failed)?;
-    Ok(shown(StatusCode::OK, &desk.ok_or_else(nothing)?))
+async fn state(State(app): State<Arc<App>>, PathNames([session]): PathNames<1>) -> Answer {
+    let desk = sandbox(&app)?.checkout(&session).await.map_err(failed)?;
+    Ok(checkout_reply(StatusCode::OK, &desk.ok_or_else(no_such_checkout)?))
 }
 
 async fn press(
     State(app): State<Arc<App>>,
-    Names([session, action]): Names<2>,
+    PathNames([session, action]): PathNames<2>,
     request: axum::extract::Request,
 ) -> Answer {
     input::body(request, BODY_BYTES_MAX).await?;
-    let action = Action::parse(&action).ok_or_else(nothing)?;
+    let action = ButtonAction::parse(&action).ok_or_else(no_such_checkout)?;
     let sandbox = sandbox(&app)?;
     if !app.payments.sandbox_page() {
         let detail = "the buttons work in a demonstration, or with payment.sandbox_page = true";
         return Err(Problem::forbidden(detail).into());
     }
     match sandbox.press(&session, action).await.map_err(failed)? {
-        Done::Shown(desk) => Ok(shown(StatusCode::OK, &desk)),
-        Done::Over(desk) => Ok(shown(StatusCode::CONFLICT, &desk)),
-        Done::NotFound => Err(nothing().into()),
+        ButtonResult::Shown(desk) => Ok(checkout_reply(StatusCode::OK, &desk)),
+        ButtonResult::Over(desk) => Ok(checkout_reply(StatusCode::CONFLICT, &desk)),
+        ButtonResult::NotFound => Err(no_such_checkout().into()),
     }
 }
 
@@ -60,11 +61,11 @@ fn sandbox(app: &App) -> Result<&Sandbox, Problem> {
     app.payments.sandbox().ok_or_else(|| Problem::not_found("payments are not made here"))
 }
 
-fn nothing() -> Problem {
+fn no_such_checkout() -> Problem {
     Problem::not_found("there is no such checkout")
 }
 
-fn shown(status: StatusCode, desk: &Desk) -> Reply {
+fn checkout_reply(status: StatusCode, desk: &CheckoutView) -> Reply {
     let mut reply = json(status, desk);
     reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply

@@ -1,4 +1,5 @@
-//! What providers send: proved, read, taken. Each is answered 200 only when whatever follows from it stands in the store.
+//! What providers send: proved, read, taken. Each is answered 200 only when whatever follows from
+//! it stands in the store.
 
 use std::sync::Arc;
 
@@ -8,37 +9,42 @@ use doorbuster_api::problem::Problem;
 use http::StatusCode;
 
 use crate::failpoint::{self, Point};
-use crate::payment::provider::Unread;
+use crate::payment::provider::MessageError;
 use crate::web::App;
 use crate::web::failure::failed;
 use crate::web::input;
 use crate::web::reply::{Answer, json};
 
 /// `POST /v1/payments/{provider}/webhook`, each provider's at its own address.
-pub(crate) async fn take(State(app): State<Arc<App>>, request: axum::extract::Request) -> Answer {
+pub(crate) async fn handle_message(
+    State(app): State<Arc<App>>,
+    request: axum::extract::Request,
+) -> Answer {
     let provider = app.payments.provider();
     if request.uri().path() != format!("/v1/payments/{}/webhook", provider.name()) {
         return Err(Problem::not_found("this provider is not configured here").into());
     }
     let headers = request.headers().clone();
     let body = input::body(request, provider.message_bytes_max()).await?;
-    // The sender's time is the world's, which is the store's unless a clock was set or stood still. What was sent before is known by its id.
+    // The sender's time is the world's, which is the store's unless a clock was set or stood still.
+    // What was sent before is known by its id.
     let read = |now| provider.read(&headers, &body, now);
     let message = match read(app.engine.now()) {
-        Err(Unread::Unproved(_)) => read(app.engine.clock().wall()),
+        Err(MessageError::Unverified(_)) => read(app.engine.clock().wall()),
         read => read,
     };
     let message = message.map_err(|unread| {
-        app.payments.meter().refuse();
+        app.payments.meter().count_refused();
         match unread {
-            Unread::Unproved(why) => Problem::unauthenticated(why),
-            Unread::Malformed(why) => Problem::malformed_request(why),
+            MessageError::Unverified(why) => Problem::unauthenticated(why),
+            MessageError::Malformed(why) => Problem::malformed_request(why),
         }
     })?;
     failpoint::pass(Point::MessageRead);
-    // In a task of its own: units on their way to a late payment are not left there when the provider hangs up.
+    // In a task of its own: units on their way to a late payment are not left there when the
+    // provider hangs up.
     let payments = app.payments.clone();
-    let taking = app.buying.spawn(async move { payments.take(message).await });
+    let taking = app.running_purchases.spawn(async move { payments.handle_message(message).await });
     let outcome = taking.await.map_err(|_| Problem::internal())?.map_err(failed)?;
     failpoint::pass(Point::MessageTaken);
     Ok(json(StatusCode::OK, &Taken { outcome }))

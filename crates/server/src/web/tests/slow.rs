@@ -1,19 +1,20 @@
-//! Readers that take nothing: event streams, and clients that ask without end. Each is let go in its time and costs the server no more than its buffers, and
-//! nobody else waits for it.
+//! Readers that take nothing: event streams, and clients that ask without end. Each is let go in
+//! its time and costs the server no more than its buffers, and nobody else waits for it.
 use doorbuster_core::{BuyerId, TicketId, Units, Verdict};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::TcpSocket;
 use tokio::runtime::Builder;
 
 use super::*;
-use crate::notify::Kind;
+use crate::notify::EventKind;
 use crate::web::limits::{CONNECTION_BUFFER_BYTES_MAX, SEND_BUFFER_BYTES};
 
 /// How long a connection may take nothing here.
 pub(super) const STALL: Duration = Duration::from_millis(200);
 /// For what is shortened here: less than it takes otherwise.
 const SOON: Duration = Duration::from_secs(15);
-/// Most bytes on the way to a reader that takes none. The kernel doubles the bound, since it counts its own room for them; the reader's end has some too.
+/// Most bytes on the way to a reader that takes none. The kernel doubles the bound, since it counts
+/// its own room for them; the reader's end has some too.
 const HELD_MAX: usize = 8 * SEND_BUFFER_BYTES;
 /// What a connection may cost at most, in bytes: its buffers, and what else is done meanwhile.
 const COST_MAX: u64 = 16 * CONNECTION_BUFFER_BYTES_MAX as u64;
@@ -79,7 +80,7 @@ fn tell(full: &Full, times: usize) {
         catalogue.sale("spring").expect("it was made").item("phone").expect("it was made").row.id;
     for _ in 0..times {
         let buyer = BuyerId::new("anna").expect("a buyer");
-        full.app.engine.hub().publish(Kind::Refused {
+        full.app.engine.hub().publish(EventKind::Refused {
             id,
             item,
             buyer,
@@ -144,10 +145,10 @@ async fn a_stream_that_takes_nothing_for_long_is_closed_and_what_waits_for_it_is
 
 #[tokio::test]
 async fn a_stream_that_has_nothing_to_tell_is_pinged_and_need_not_answer() {
-    let silence = Silence { ping_every: Duration::from_millis(50), pings_max: 3 };
-    let full = Full::start_with(&[], |app| app.silence = silence).await;
+    let ping_policy = PingPolicy { ping_every: Duration::from_millis(50), pings_max: 3 };
+    let full = Full::start_with(&[], |app| app.ping_policy = ping_policy).await;
     let mut reader = Reader::new(TcpStream::connect(full.address).await.expect("it listens")).await;
-    let pings = 2 * silence.pings_max as usize;
+    let pings = 2 * ping_policy.pings_max as usize;
     let pinged = tokio::time::timeout(SOON, reader.hear(": ping", pings)).await;
     assert!(pinged.is_ok(), "{pings} pings were waited for");
     tell(&full, 1);
@@ -156,18 +157,18 @@ async fn a_stream_that_has_nothing_to_tell_is_pinged_and_need_not_answer() {
 
 #[tokio::test]
 async fn a_stream_that_is_due_for_a_ping_hears_of_a_status_that_takes_its_time() {
-    let silence = Silence { ping_every: Duration::from_millis(20), pings_max: 3 };
-    let full = Full::start_with(&[], |app| app.silence = silence).await;
+    let ping_policy = PingPolicy { ping_every: Duration::from_millis(20), pings_max: 3 };
+    let full = Full::start_with(&[], |app| app.ping_policy = ping_policy).await;
     let stream = TcpStream::connect(full.address).await.expect("it listens");
     let mut reader = Reader::following(stream, "?sale=spring").await;
     let spring = full.app.engine.catalogue().sale("spring").cloned().expect("it was made");
-    let view = full.app.views.of(&full.app.engine, &spring);
+    let view = full.app.views.sale_view(&full.app.engine, &spring);
     // The status that every stream begins with.
     reader.hear("data: ", 1).await;
     for _ in 0..3 {
-        let making = view.hold().await;
-        full.app.engine.hub().publish(Kind::Status("spring".into()));
-        tokio::time::sleep(5 * silence.ping_every).await;
+        let making = view.hold_render_lock().await;
+        full.app.engine.hub().publish(EventKind::Status("spring".into()));
+        tokio::time::sleep(5 * ping_policy.ping_every).await;
         drop(making);
         let heard = tokio::time::timeout(SOON, reader.hear("data: ", 1)).await;
         assert!(heard.is_ok(), "it was lost");

@@ -4,7 +4,7 @@ use doorbuster_api::admin::payments::{Payment, PaymentState, Refund, RefundCause
 use doorbuster_api::order::{HistoryEntry, OrderRefund, OrderState};
 use doorbuster_core::event::{Actor, Event, EventType, Subject};
 use doorbuster_core::money;
-use doorbuster_store::Told;
+use doorbuster_store::StoredEvent;
 
 use super::{amount, state, time};
 
@@ -58,9 +58,9 @@ pub(crate) fn order_refund(row: &money::Refund) -> OrderRefund {
 }
 
 /// What happened to an order. To its buyer operators are all the same one, and say nothing.
-pub(crate) fn history(told: &[Told], for_buyer: bool) -> Vec<HistoryEntry> {
+pub(crate) fn history(told: &[StoredEvent], for_buyer: bool) -> Vec<HistoryEntry> {
     let mut entries: Vec<HistoryEntry> = Vec::with_capacity(told.len());
-    for Told { event, .. } in told {
+    for StoredEvent { event, .. } in told {
         let last = entries.last();
         let (state, pay_by) = match &event.subject {
             Subject::Order(order) if event.what == EventType::OrderExtended => {
@@ -77,20 +77,20 @@ pub(crate) fn history(told: &[Told], for_buyer: bool) -> Vec<HistoryEntry> {
             at: time(event.at),
             event: event.what.as_str().to_owned(),
             state,
-            by: by(event, for_buyer),
+            by: actor_name(event, for_buyer),
             why: event
                 .by
                 .why
                 .clone()
                 .filter(|_| !(for_buyer && matches!(event.by.actor, Actor::Operator(_)))),
             pay_by,
-            from_line: event.is_from_line().then_some(true),
+            from_waitlist: event.is_from_waitlist().then_some(true),
         });
     }
     entries
 }
 
-fn by(event: &Event, for_buyer: bool) -> String {
+fn actor_name(event: &Event, for_buyer: bool) -> String {
     match &event.by.actor {
         Actor::Buyer => "buyer".into(),
         Actor::Operator(_) if for_buyer => "operator".into(),

@@ -53,7 +53,8 @@ async fn until_ready(app: &TestApp, kind: &str, holds: impl Fn(u64) -> bool) {
     }
 }
 
-/// Has several buyers ask for a sale's challenge until fewer lie ready than before: what is drawn when it is asked for makes them no fewer.
+/// Has several buyers ask for a sale's challenge until fewer lie ready than before: what is drawn
+/// when it is asked for makes them no fewer.
 async fn takes_what_is_ready(app: &TestApp, sale: &str, kind: &str) {
     let (begun, already) = (Watch::start(), given(app, kind).await);
     for round in 1.. {

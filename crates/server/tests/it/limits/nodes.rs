@@ -1,4 +1,5 @@
-//! Limits that nodes hold together, with a private Redis and without it, and blocks that one node was told of.
+//! Limits that nodes hold together, with a private Redis and without it, and blocks that one node
+//! was told of.
 
 use std::time::{Duration, Instant};
 
@@ -19,9 +20,11 @@ const BURST: u32 = 1_000;
 const EACH: Duration = Duration::from_secs(60);
 /// What all nodes together keep to themselves of it.
 const UNTOLD: u32 = BURST.div_ceil(16);
-/// Requests that come at the same time, half of them to each of two nodes, once what came before was told.
+/// Requests that come at the same time, half of them to each of two nodes, once what came before
+/// was told.
 const WAVE: u32 = 20;
-/// What may come before a node has heard of what was told: a wave that is under way, and a few more if it hears late.
+/// What may come before a node has heard of what was told: a wave that is under way, and a few more
+/// if it hears late.
 const UNHEARD: u32 = 4 * WAVE;
 
 /// A node of shape `cluster`.
@@ -49,7 +52,8 @@ async fn two_nodes(home: &Cluster, slots: &str, limits: Value) -> (TestApp, Test
     (first, second)
 }
 
-/// Whether this line stands on the page of metrics. By whole lines: what a metric is for stands there as well, in words that begin like its values.
+/// Whether this line stands on the page of metrics. By whole lines: what a metric is for stands
+/// there as well, in words that begin like its values.
 async fn says(app: &TestApp, line: &str) -> bool {
     app.get("/metrics").await.text().lines().any(|said| said == line)
 }
@@ -94,8 +98,9 @@ async fn nodes_of_a_cluster_hold_a_limit_together() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-    // At once at both of them, as many as two nodes that share nothing would let in. What comes during a round trip may be too many, which is a lot when the
-    // machine keeps the Redis waiting: then somebody else tries.
+    // At once at both of them, as many as two nodes that share nothing would let in. What comes
+    // during a round trip may be too many, which is a lot when the machine keeps the Redis waiting:
+    // then somebody else tries.
     let mut let_in = 0;
     for buyer in ["bert", "dora", "emil"] {
         (let_in, _) = press(&[&first, &second], 40, |_| buyer.into()).await;
@@ -122,7 +127,8 @@ fn told(redis: &Redis) -> Duration {
     Duration::from_millis(ahead.max().unwrap_or(0))
 }
 
-/// How many one buyer, from one address, gets from two nodes that ask at both in waves until a whole one is too many. `None`: the Redis was away in between.
+/// How many one buyer, from one address, gets from two nodes that ask at both in waves until a
+/// whole one is too many. `None`: the Redis was away in between.
 async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
     let (redis, slots) = Redis::start_on_port();
     let mut limits = json!({"buyer": null, "ip": null, "interface": null});

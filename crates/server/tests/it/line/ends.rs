@@ -1,11 +1,12 @@
-//! The end of a line and of a place: lines end with their sales, whatever becomes of the server meanwhile, and each place is told of once.
+//! The end of a line and of a place: lines end with their sales, whatever becomes of the server
+//! meanwhile, and each place is told of once.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use doorbuster_core::sale::Step;
+use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{IdKey, Millis};
 use doorbuster_store::{SqliteOptions, Store};
 use serde_json::{Value, json};
@@ -36,7 +37,7 @@ async fn close_behind_its_back(dir: &Path) {
         on_fatal: Arc::new(|_| {}),
     });
     let store = store.expect("nobody else has it");
-    store.step_sale("spring", Step::Close).await.expect("writes");
+    store.step_sale("spring", PhaseStep::Close).await.expect("writes");
     store.close().await;
 }
 

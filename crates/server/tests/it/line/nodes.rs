@@ -28,7 +28,8 @@ async fn a_line_is_one_over_all_nodes() {
     for (n, buyer) in ["b", "c", "e", "f"].into_iter().enumerate() {
         let begun = Instant::now();
         let id = loop {
-            // A node may show the unit as free for the moment until it hears that it was sold elsewhere.
+            // A node may show the unit as free for the moment until it hears that it was sold
+            // elsewhere.
             let told = nodes[(n + 1) % 2].join(buyer, "line").await;
             if told.status == 201 {
                 break id(&told.json());
@@ -48,7 +49,8 @@ async fn a_line_is_one_over_all_nodes() {
         );
         places.push((buyer, id));
     }
-    // Whoever is served at whichever node gives it up at the other one, and the next hears of it there.
+    // Whoever is served at whichever node gives it up at the other one, and the next hears of it
+    // there.
     let mut held = ("a", first);
     for (n, (buyer, id)) in places.iter().enumerate() {
         let (here, there) = (&nodes[n % 2], &nodes[(n + 1) % 2]);

@@ -105,7 +105,7 @@ async fn a_shop_is_told_what_became_of_each_place() {
             .iter()
             .find(|one| one.order() == id && one.what() == "order.reserved")
             .expect("told of");
-        mine.json()["data"].get("from_line").cloned()
+        mine.json()["data"].get("from_waitlist").cloned()
     };
     assert_eq!(
         (marked(&c), marked(&d)),

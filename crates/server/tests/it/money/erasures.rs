@@ -62,7 +62,8 @@ async fn a_buyer_is_erased_from_what_is_over_and_the_rest_is_named() {
     let name = erased["erased_as"].as_str().expect("a name");
     assert!(name.starts_with("erased:") && name.len() == 39, "{name}");
 
-    // What is not theirs any more they cannot read, pay or cancel, though they still know its id; an operator can.
+    // What is not theirs any more they cannot read, pay or cancel, though they still know its id;
+    // an operator can.
     for (method, tail) in
         [("GET", ""), ("GET", "/history"), ("POST", "/cancel"), ("POST", "/checkout")]
     {

@@ -28,7 +28,8 @@ pub(super) async fn reconciliation(app: &TestApp, query: &str) -> Value {
     reply.json()
 }
 
-/// One paid, one refunded, one cancelled and paid late, one paid with too little; a payment for nothing.
+/// One paid, one refunded, one cancelled and paid late, one paid with too little; a payment for
+/// nothing.
 async fn a_sale_with_a_bit_of_everything(app: &TestApp) {
     open_sale(app, 20.into(), 5, 900).await;
     let adjust = app

@@ -1,4 +1,5 @@
-//! Providers' messages signed by the code of others, the official libraries of Standard Webhooks, and judged by a real server.
+//! Providers' messages signed by the code of others, the official libraries of Standard Webhooks,
+//! and judged by a real server.
 //!
 //! Python and Node are needed: see [`crate::webhooks::official`].
 
@@ -18,7 +19,8 @@ use crate::webhooks::official::Official;
 /// Further from now than a message's time may be.
 const SIX_MINUTES: u64 = 360;
 
-/// Prints the signature of the body that it reads. What it is told: the secret, the message's id, its time in seconds.
+/// Prints the signature of the body that it reads. What it is told: the secret, the message's id,
+/// its time in seconds.
 const PYTHON: &str = "
 import sys
 from datetime import datetime, timezone
@@ -95,7 +97,8 @@ impl Message {
     }
 }
 
-/// One captured payment, however often it is told, is one paid order; any other money goes back once.
+/// One captured payment, however often it is told, is one paid order; any other money goes back
+/// once.
 async fn what_is_signed_is_taken_once(library: &Library) {
     let app = start().await;
     open_sale(&app, 100.into(), 10, 900).await;

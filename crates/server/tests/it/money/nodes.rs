@@ -1,4 +1,5 @@
-//! Money where several servers share a truth: a message may come to any of them, and units may lie at another.
+//! Money where several servers share a truth: a message may come to any of them, and units may lie
+//! at another.
 
 use super::{
     KEY, adds_up, captured, open_sale, order, payments, read, refunds, secret, tell, until,
@@ -32,7 +33,8 @@ async fn money_comes_to_any_server_and_units_are_recalled_from_the_other() {
         [here, there].map(|reply| reply.json()["outcome"].as_str().expect("a word").to_owned());
     outcomes.sort_unstable();
     assert_eq!(outcomes, ["paid", "repeated"]);
-    // Late, again and again, at the other server: units are in this one's slots or that one's, or in the pool.
+    // Late, again and again, at the other server: units are in this one's slots or that one's, or
+    // in the pool.
     for n in 0..6 {
         let id = order(&first, "anna", &format!("late{n}"), 8).await;
         let cancelled = first.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await;

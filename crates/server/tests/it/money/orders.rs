@@ -275,7 +275,8 @@ async fn of_paying_and_cancelling_at_once_exactly_one_wins_and_money_is_one_thin
     adds_up(&app).await;
 }
 
-/// Sends a payment twice, so long after its order is due, while somebody else wants the unit; what the money came to.
+/// Sends a payment twice, so long after its order is due, while somebody else wants the unit; what
+/// the money came to.
 async fn pay_when_due(app: &TestApp, n: i64, id: &str, after_ms: i64) -> String {
     let pay_by =
         read(app, id).await["pay_by"].as_str().and_then(Time::parse).expect("a time").millis();

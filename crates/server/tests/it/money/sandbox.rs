@@ -1,4 +1,5 @@
-//! The sandbox: its checkout, its buttons, its messages over HTTP, and a provider that is asked when messages are lost.
+//! The sandbox: its checkout, its buttons, its messages over HTTP, and a provider that is asked
+//! when messages are lost.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Stripe, by a stand-in on this machine that answers as Stripe does and writes down what it is sent.
+//! Stripe, by a stand-in on this machine that answers as Stripe does and writes down what it is
+//! sent.
 
 #[path = "stripe/elsewhere.rs"]
 mod elsewhere;
@@ -219,7 +220,8 @@ async fn a_provider_that_is_away_keeps_nobody_for_ever_and_loses_no_refund() {
     until("it was taken", async || (row().await["error"].is_null()).then_some(())).await;
     let keys: Vec<_> =
         stripe.sent("POST", "/v1/refunds").into_iter().map(|sent| sent.key).collect();
-    // Stripe answers a key as it did the first time, and is asked under another one only once it knows of no refund.
+    // Stripe answers a key as it did the first time, and is asked under another one only once it
+    // knows of no refund.
     assert!(keys.len() == 2 && keys[0] != keys[1], "{keys:?}");
     assert!(!stripe.sent("GET", "/v1/refunds").is_empty(), "it was looked at first");
 }

@@ -1,9 +1,10 @@
-//! What unknown ids cost the store, how soon a new sale is known, what others may read, and all of it with the Redis away.
+//! What unknown ids cost the store, how soon a new sale is known, what others may read, and all of
+//! it with the Redis away.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use doorbuster_core::sale::Step;
+use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{Phase, Spread};
 use doorbuster_server::config::Roles;
 use doorbuster_server::purchase::Bought;
@@ -27,7 +28,8 @@ fn readings(nodes: &[&Node]) -> u64 {
     nodes.iter().map(|node| node.engine.meter().read().looks).sum()
 }
 
-/// So many requests for unknown ids at these nodes, all at the same time; how long they took, and what the store was read for them.
+/// So many requests for unknown ids at these nodes, all at the same time; how long they took, and
+/// what the store was read for them.
 async fn misses(nodes: &[&Node]) -> (Duration, u64) {
     let before = readings(nodes);
     let began = Instant::now();
@@ -55,7 +57,8 @@ async fn ten_thousand_misses_at_once_read_the_store_a_few_times() {
     // One loader of both nodes.
     assert!((1..=at_most(took)).contains(&read), "{read} in {took:?}");
     home.redis().end();
-    // The first calls find the connection broken. The last reading may have taken so long that none is due yet.
+    // The first calls find the connection broken. The last reading may have taken so long that none
+    // is due yet.
     let (begun, mut took, mut read) = (Watch::start(), Duration::ZERO, 0);
     while read == 0 {
         assert!(begun.elapsed() < PATIENCE, "the store is read without the Redis");
@@ -148,7 +151,8 @@ async fn of_four_nodes_one_reads_what_was_changed_and_the_others_take_its_copy()
         }
     }
     println!(
-        "{quick} of {CHANGES} changes at four nodes went quickly: all sales were read {read} times for these"
+        "{quick} of {CHANGES} changes at four nodes went quickly: all sales were read {read} times \
+         for these"
     );
     assert!(read <= quick + quick / 4, "{read} for {quick}");
     // Nothing is read where nothing was changed.
@@ -226,7 +230,7 @@ async fn one_node_publishes_the_numbers_and_another_goes_on_when_it_dies() {
         assert!(began.elapsed() < Duration::from_secs(120), "nobody goes on");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    second.step(Step::Pause).await;
+    second.step(PhaseStep::Pause).await;
     until("a pause shows", async || published(&home).is_some_and(|(text, _)| text == "20 0 3"))
         .await;
     second.stop().await;
@@ -247,7 +251,8 @@ async fn numbers_of_a_later_writer_are_not_written_over() {
     let write = "redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'item:phone', 'later') return redis.call('PERSIST', KEYS[1])";
     redis.ask(&["EVAL", write, "1", &numbers, &LATER.to_string()]);
     let is_there = || published(&home) == Some(("later".to_owned(), LATER));
-    // Whoever is refused gives the lock up and takes it anew: once it was taken three times, somebody was refused who had it since.
+    // Whoever is refused gives the lock up and takes it anew: once it was taken three times,
+    // somebody was refused who had it since.
     let (begun, mut times, mut last) = (Watch::start(), 0, redis.ask(&["GET", &taken]));
     while times < 3 && is_there() {
         assert!(begun.elapsed() < PATIENCE, "the node tries");

@@ -1,4 +1,5 @@
-//! What a flood over HTTP costs whatever nodes share: unknown ids the truth, looks at the status the slots.
+//! What a flood over HTTP costs whatever nodes share: unknown ids the truth, looks at the status
+//! the slots.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,22 +20,25 @@ use crate::watch::Watch;
 const CONNECTIONS: usize = 32;
 /// Requests that name what nobody knows, over two nodes.
 const MISSES: u64 = 10_000;
-/// Between two readings of the store for unknown ids, on a node or in a cluster; so long lives the marker that nodes share.
+/// Between two readings of the store for unknown ids, on a node or in a cluster; so long lives the
+/// marker that nodes share.
 const NOTHING_NEW: Duration = Duration::from_millis(10);
 /// So long a node waits for another one's reading.
 const OTHER_READS_MAX: Duration = Duration::from_millis(50);
 /// Sales that are made in the midst of it.
 const SALES: u32 = 4;
-/// Readings for what operators ask, and for what nodes hear of each other, with each of these sales.
+/// Readings for what operators ask, and for what nodes hear of each other, with each of these
+/// sales.
 const READINGS_A_SALE: u64 = 20;
-/// Whoever asks for a sale that nobody told of has it after 20 ms, and after as long as the readings take on a busy machine. Far less than a marker that lived
-/// ten seconds.
+/// Whoever asks for a sale that nobody told of has it after 20 ms, and after as long as the
+/// readings take on a busy machine. Far less than a marker that lived ten seconds.
 const KNOWN_WITHIN: Duration = Duration::from_secs(4);
 /// Looks at the status, of each connection.
 const LOOKS: u64 = 150;
 /// A status is made anew for readers at most this often.
 const STATUS_EVERY: Duration = Duration::from_millis(200);
-/// Scripts that one node runs by itself in a second: its looks at the slots, and the numbers that it publishes.
+/// Scripts that one node runs by itself in a second: its looks at the slots, and the numbers that
+/// it publishes.
 const CALLS_A_SECOND: u64 = 40;
 
 /// A node of shape `cluster`, or of shape `postgres` where there are no slots to share.
@@ -103,7 +107,8 @@ async fn ask_for_nothing(mut wire: Wire, stop: Arc<AtomicBool>, asked: Arc<Atomi
     }
 }
 
-/// A sale is announced of which nobody tells this node. Its own looks take the change for one of its own, so that only whoever asks for the sale has it found.
+/// A sale is announced of which nobody tells this node. Its own looks take the change for one of
+/// its own, so that only whoever asks for the sale has it found.
 async fn is_found_by_asking(app: &TestApp, (home, database): (&Cluster, &str), nth: u32) {
     let id = format!("new{nth}");
     app.make_sale(&id, 20.into(), 10).await;
@@ -140,7 +145,8 @@ async fn marker_is_short(redis: &Redis) {
     }
 }
 
-/// Floods two nodes, makes sales in the midst of it, and counts what the store was read for all of that, and for how long.
+/// Floods two nodes, makes sales in the midst of it, and counts what the store was read for all of
+/// that, and for how long.
 async fn flood(
     nodes: &[&TestApp; 2],
     (home, database): (&Cluster, &str),

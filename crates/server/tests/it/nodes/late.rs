@@ -1,8 +1,8 @@
 //! What one node hears of another late, or cannot ask it at all: nobody is refused for it.
 use std::time::{Duration, Instant};
 
-use doorbuster_core::order::Changed;
-use doorbuster_core::sale::Step;
+use doorbuster_core::order::ChangeOutcome;
+use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{Phase, Spread};
 use doorbuster_server::config::Roles;
 use doorbuster_server::purchase::{Bought, Refusal};
@@ -28,11 +28,11 @@ async fn a_buyer_at_the_limit_hears_so_at_a_node_that_does_not_lead() {
     };
     let engine = first.engine.clone();
     let cancelled = first
-        .run(
-            async move { engine.cancel(order.id, doorbuster_core::event::By::BUYER.clone()).await },
-        )
+        .run(async move {
+            engine.cancel(order.id, doorbuster_core::event::Attribution::BUYER.clone()).await
+        })
         .await;
-    assert!(matches!(cancelled, Ok(Changed::Done(_))), "{cancelled:?}");
+    assert!(matches!(cancelled, Ok(ChangeOutcome::Done(_))), "{cancelled:?}");
     until("the second node knows", async || second.gauge().counts().held == 1).await;
     for n in 2..6 {
         let asked = Watch::start();
@@ -102,7 +102,7 @@ async fn a_sale_is_paused_and_closed_while_its_slots_cannot_be_asked() {
     second.follows(Phase::Open).await;
     assert!(matches!(second.buy("anna", "k", 1).await, Bought::Created(_)));
     home.redis().end();
-    first.step(Step::Pause).await;
+    first.step(PhaseStep::Pause).await;
     let counts = first.counts().await;
     assert_eq!(
         (counts.pool, counts.in_slots, counts.held),
@@ -111,7 +111,7 @@ async fn a_sale_is_paused_and_closed_while_its_slots_cannot_be_asked() {
     );
     second.follows(Phase::Paused).await;
     assert!(matches!(second.buy("bert", "k", 1).await, Bought::Refused(Refusal::Paused)));
-    second.step(Step::Close).await;
+    second.step(PhaseStep::Close).await;
     first.follows(Phase::Closed).await;
     assert!(matches!(first.buy("anna", "k", 1).await, Bought::Replayed(_)));
     assert!(first.audit().await.findings.is_empty());
@@ -131,7 +131,7 @@ async fn two_nodes_that_pause_a_sale_at_once_do_not_wait_for_each_other() {
     let began = Watch::start();
     let pause = async |node: &Node| {
         let engine = node.engine.clone();
-        node.run(async move { engine.step_sale(SALE, Step::Pause).await }).await
+        node.run(async move { engine.step_sale(SALE, PhaseStep::Pause).await }).await
     };
     let paused = tokio::join!(pause(&first), pause(&second));
     assert!(
@@ -139,7 +139,7 @@ async fn two_nodes_that_pause_a_sale_at_once_do_not_wait_for_each_other() {
         "{paused:?}"
     );
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    first.step(Step::Resume).await;
+    first.step(PhaseStep::Resume).await;
     second.follows(Phase::Open).await;
     until("it sells again", async || {
         matches!(second.buy("anna", "k", 1).await, Bought::Created(_))
@@ -157,7 +157,7 @@ async fn what_a_slot_keeps_of_a_closed_sale_goes_once_it_can() {
     assert!(matches!(node.buy("anna", "k", 1).await, Bought::Created(_)));
     until("all is settled", async || node.queued().await == 0).await;
     home.redis().refuse_writes(true);
-    node.step(Step::Close).await;
+    node.step(PhaseStep::Close).await;
     assert_eq!(home.redis().keys(":requests"), 1, "nothing could be dropped");
     home.redis().refuse_writes(false);
     until("it is dropped", async || {
@@ -239,7 +239,7 @@ async fn slots_that_would_be_read_at_a_time_are_counted_before_a_sale_opens() {
         1_064,
         "the first has no end"
     );
-    node.step(Step::Close).await;
+    node.step(PhaseStep::Close).await;
     assert_eq!(node.engine.slots_beside(&other(None, None), 1_000), 1_000);
     node.stop().await;
 }
@@ -255,12 +255,12 @@ async fn the_only_unit_is_sold_at_once_wherever_it_lies() {
         let told = node.buy(&format!("b{n}"), "k", 1).await;
         let Bought::Created(order) = told else { panic!("{n}: {told:?}") };
         let engine = node.engine.clone();
-        let cancelled =
-            node.run(async move {
-                engine.cancel(order.id, doorbuster_core::event::By::BUYER.clone()).await
+        let cancelled = node
+            .run(async move {
+                engine.cancel(order.id, doorbuster_core::event::Attribution::BUYER.clone()).await
             })
             .await;
-        assert!(matches!(cancelled, Ok(Changed::Done(_))), "{cancelled:?}");
+        assert!(matches!(cancelled, Ok(ChangeOutcome::Done(_))), "{cancelled:?}");
         until("both know", async || {
             first.gauge().free().free == Some(1) && second.gauge().free().free == Some(1)
         })
@@ -270,7 +270,8 @@ async fn the_only_unit_is_sold_at_once_wherever_it_lies() {
     second.stop().await;
 }
 
-/// A buyer's second request, made while the first is undecided at the same node, and its own answer: what decides it is heard of at once.
+/// A buyer's second request, made while the first is undecided at the same node, and its own
+/// answer: what decides it is heard of at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_waits_for_another_hears_as_soon_as_that_is_decided() {
     let home = Home::postgres();
@@ -318,7 +319,8 @@ async fn a_request_that_waits_for_another_hears_as_soon_as_that_is_decided() {
     second.stop().await;
 }
 
-/// A buyer at a node that does not lead, after the opening and before any slot has its first units: how long the units took, what the buyer heard, and when.
+/// A buyer at a node that does not lead, after the opening and before any slot has its first units:
+/// how long the units took, what the buyer heard, and when.
 async fn bought_before_the_first_units() -> (Duration, Bought, Duration) {
     let home = Home::cluster();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
@@ -326,7 +328,7 @@ async fn bought_before_the_first_units() -> (Duration, Bought, Duration) {
     // The sale is open for all to see before its slots have their grants.
     let locked = home.lock("slot_grant");
     let engine = first.engine.clone();
-    let opened = tokio::spawn(async move { engine.step_sale(SALE, Step::Open).await });
+    let opened = tokio::spawn(async move { engine.step_sale(SALE, PhaseStep::Open).await });
     second.follows(Phase::Open).await;
     let asked = Instant::now();
     let shop = second.shop();

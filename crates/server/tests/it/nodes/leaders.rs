@@ -1,9 +1,10 @@
-//! Two nodes that both do the work of one for all, all the time: nothing is safe because there is only one.
+//! Two nodes that both do the work of one for all, all the time: nothing is safe because there is
+//! only one.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use doorbuster_core::{Choose, Phase, Spread};
+use doorbuster_core::{PartitionChoice, Phase, Spread};
 use doorbuster_server::config::Roles;
 use doorbuster_server::purchase::Bought;
 
@@ -28,8 +29,13 @@ fn both_led(nodes: [&Node; 2]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_leaders_refill_and_mend_the_same_slots_and_everything_adds_up() {
     let mut home = Home::cluster();
-    let spread =
-        Spread { partitions: 4, choose: Choose::Buyer, initial: 20, threshold: 10, refill: 10 };
+    let spread = Spread {
+        partitions: 4,
+        choose: PartitionChoice::Buyer,
+        initial: 20,
+        threshold: 10,
+        refill: 10,
+    };
     let [first, second] = two_leaders(&mut home, spread).await;
     let early = sell_out(&[&first, &second], STOCK / 2, PATIENCE).await;
     assert!(

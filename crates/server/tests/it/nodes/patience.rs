@@ -1,4 +1,5 @@
-//! How long a request waits, for what, and in which places: for a slot that hangs, for a ticket that died late, for a verdict.
+//! How long a request waits, for what, and in which places: for a slot that hangs, for a ticket
+//! that died late, for a verdict.
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -39,7 +40,8 @@ fn signal(process: &str, signal: &str) {
     assert!(sent.expect("every machine has it").success(), "{signal} {process}");
 }
 
-/// A buyer whom each slot is short for, and the server of all of them hangs while the request is parked: how soon it hung, what the buyer heard, and when.
+/// A buyer whom each slot is short for, and the server of all of them hangs while the request is
+/// parked: how soon it hung, what the buyer heard, and when.
 async fn bought_while_all_slots_hang() -> (Duration, Bought, Duration) {
     let home = Home::cluster();
     let node = with_one_each(&home, 8).await;
@@ -95,8 +97,8 @@ async fn a_slot_that_hangs_holds_nobody_much_longer_than_its_second() {
     }
 }
 
-/// A buyer whose ticket dies with its slot's memory after longer than a request is parked, at a node that settles nothing: what was heard, and how often the
-/// node asked again.
+/// A buyer whose ticket dies with its slot's memory after longer than a request is parked, at a
+/// node that settles nothing: what was heard, and how often the node asked again.
 async fn bought_with_a_ticket_that_dies_late() -> (Bought, u64) {
     let home = Home::cluster();
     let first = home.node(Roles { settle: false, ..Roles::ALL }).await;
@@ -143,13 +145,14 @@ async fn a_ticket_that_dies_late_is_asked_for_again() {
     }
 }
 
-/// Whether the only request has its ticket, and neither a place among the parked nor one in the line for units.
+/// Whether the only request has its ticket, and neither a place among the parked nor one in the
+/// line for units.
 async fn has_left_its_places(node: &Node) -> bool {
     node.queued().await == 1 && node.parked() == 0 && node.item().work.wants.is_empty()
 }
 
-/// A buyer who was parked, and in line, until units were gathered, and then waits for a verdict that cannot come: whether the places were free meanwhile, and
-/// what was heard when it could.
+/// A buyer who was parked, and in line, until units were gathered, and then waits for a verdict
+/// that cannot come: whether the places were free meanwhile, and what was heard when it could.
 async fn bought_after_a_wait() -> (bool, Bought) {
     let home = Home::cluster();
     let node = with_one_each(&home, 2).await;

@@ -1,4 +1,5 @@
-//! A private Redis on a socket in a directory of its own, which goes with the test program however that ends.
+//! A private Redis on a socket in a directory of its own, which goes with the test program however
+//! that ends.
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,7 +18,8 @@ impl Redis {
         Self::listening(None)
     }
 
-    /// One that also listens on a port, for programs that are told of it by their settings; and its address.
+    /// One that also listens on a port, for programs that are told of it by their settings; and its
+    /// address.
     pub(crate) fn start_on_port() -> (Self, String) {
         let free = std::net::TcpListener::bind("127.0.0.1:0")
             .expect("a free port")
@@ -73,7 +75,8 @@ impl Redis {
         assert_eq!(self.cli(&["FLUSHALL"]).trim(), "OK");
     }
 
-    /// Refuses every write from now on, as a server that lost its replicas does; or takes them again.
+    /// Refuses every write from now on, as a server that lost its replicas does; or takes them
+    /// again.
     pub(crate) fn refuse_writes(&self, refuse: bool) {
         let replicas = if refuse { "1" } else { "0" };
         assert_eq!(self.cli(&["CONFIG", "SET", "min-replicas-to-write", replicas]).trim(), "OK");

@@ -1,10 +1,11 @@
-//! Engines with an event loop of their own each, so that one can die without a word while the others go on.
+//! Engines with an event loop of their own each, so that one can die without a word while the
+//! others go on.
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use doorbuster_core::sale::Step;
-use doorbuster_core::slot::Bounds;
+use doorbuster_core::sale::PhaseStep;
+use doorbuster_core::slot::SlotBounds;
 use doorbuster_core::{BuyerId, IdKey, NodeId, Phase, RequestKey, Spread, Stock, Units};
 use doorbuster_server::catalogue::ItemState;
 use doorbuster_server::clock::Clock;
@@ -37,7 +38,7 @@ pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
 pub(crate) struct Home {
     database: String,
     redis: Option<Redis>,
-    pub(crate) bounds: Bounds,
+    pub(crate) bounds: SlotBounds,
     pub(crate) all_lead: bool,
 }
 
@@ -46,7 +47,7 @@ impl Home {
         Self {
             database: postgres::shared().database(),
             redis: None,
-            bounds: Bounds::default(),
+            bounds: SlotBounds::default(),
             all_lead: false,
         }
     }
@@ -65,7 +66,8 @@ impl Home {
         let lock = format!("BEGIN; LOCK TABLE {table} IN EXCLUSIVE MODE; SELECT pg_sleep(60)");
         let locking = std::thread::spawn(move || postgres::shared().psql(&database, &lock));
         let held = format!(
-            "SELECT pid FROM pg_locks WHERE relation = '{table}'::regclass AND mode = 'ExclusiveLock' AND granted"
+            "SELECT pid FROM pg_locks WHERE relation = '{table}'::regclass AND mode = \
+             'ExclusiveLock' AND granted"
         );
         let mut held_by = String::new();
         let began = Watch::start();
@@ -250,7 +252,7 @@ impl Node {
 
     pub(crate) async fn open_sale(&self, stock: u64, limit: u32, spread: Spread) {
         self.make_sale(stock, limit, spread).await;
-        self.step(Step::Open).await;
+        self.step(PhaseStep::Open).await;
     }
 
     /// Makes a draft.
@@ -269,7 +271,7 @@ impl Node {
         assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
     }
 
-    pub(crate) async fn step(&self, step: Step) {
+    pub(crate) async fn step(&self, step: PhaseStep) {
         let outcome = self.engine.step_sale(SALE, step).await.expect("the store is there");
         assert!(matches!(outcome, StepOutcome::Done { changed: true, .. }), "{outcome:?}");
     }

@@ -1,5 +1,6 @@
-//! Slots whose memory is full: they are drained and go on under the next epoch, as often as it takes, and everything adds up.
-use doorbuster_core::slot::Bounds;
+//! Slots whose memory is full: they are drained and go on under the next epoch, as often as it
+//! takes, and everything adds up.
+use doorbuster_core::slot::SlotBounds;
 use doorbuster_core::{Phase, Spread};
 use doorbuster_server::config::Roles;
 use doorbuster_server::purchase::Bought;
@@ -12,7 +13,7 @@ const REQUESTS: usize = 50;
 const STOCK: u64 = 220;
 
 async fn sells_on(mut home: Home) {
-    home.bounds = Bounds { requests: REQUESTS, ..Bounds::default() };
+    home.bounds = SlotBounds { requests: REQUESTS, ..SlotBounds::default() };
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(STOCK, 10, Spread::default()).await;
     second.follows(Phase::Open).await;
@@ -23,7 +24,7 @@ async fn sells_on(mut home: Home) {
         let closed = node.engine.store().closings().await.expect("the store is there");
         closed
             .iter()
-            .find(|(cause, _)| *cause == doorbuster_core::Cause::Rolled)
+            .find(|(cause, _)| *cause == doorbuster_core::CloseCause::Rolled)
             .map_or(0, |(_, times)| *times)
     };
     assert!(rolled(&first).await >= STOCK / REQUESTS as u64 / 2, "{}", rolled(&first).await);

@@ -1,6 +1,6 @@
 //! Requests drawn from the table of endpoints, right and wrong, with what earlier answers told.
 
-use doorbuster_api::endpoints::{self, Auth, Endpoint, Method, Param, ParamPlace};
+use doorbuster_api::endpoints::{self, Auth, Endpoint, Method, Param, ParamLocation};
 use doorbuster_api::header::BodyType;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -86,7 +86,8 @@ impl Draw {
         Self { rng: SmallRng::seed_from_u64(seed), known: Known::default(), made: 0 }
     }
 
-    /// The next request: one in three is right, as far as its shape goes; the others have parts that are not.
+    /// The next request: one in three is right, as far as its shape goes; the others have parts
+    /// that are not.
     pub(crate) fn request(&mut self) -> Drawn {
         self.made += 1;
         let all: Vec<&Endpoint> = endpoints::all().collect();
@@ -132,7 +133,8 @@ impl Draw {
             target = target.replacen(&format!("{{{}}}", param.name()), &value, 1);
         }
         let mut query = Vec::new();
-        for param in endpoint.params.iter().filter(|param| param.place() == ParamPlace::Query) {
+        for param in endpoint.params.iter().filter(|param| param.location() == ParamLocation::Query)
+        {
             let times =
                 if sound { self.rng.random_range(0..2) } else { self.rng.random_range(0..3) };
             for _ in 0..times {
@@ -198,7 +200,9 @@ impl Draw {
             };
             drawn.headers.push(("Content-Type".into(), (*media).into()));
         }
-        for param in endpoint.params.iter().filter(|param| param.place() == ParamPlace::Header) {
+        for param in
+            endpoint.params.iter().filter(|param| param.location() == ParamLocation::Header)
+        {
             if let Some(value) = self.header(*param, sound) {
                 drawn.headers.push((param.name().into(), value));
             }
@@ -238,7 +242,7 @@ impl Draw {
         let buyer = pick(rng, &["anna", "bob", "carl", "dora"]);
         let kind = match endpoint.auth {
             _ if spoils => rng.random_range(0..6),
-            Auth::Nobody => 5,
+            Auth::Public => 5,
             Auth::Buyer => 0,
             Auth::BuyerOrOperator => rng.random_range(0..4),
             Auth::Operator(_) => 3,
@@ -304,7 +308,7 @@ impl Draw {
 
     /// The endpoint's own example, with names that exist.
     fn right_body(&mut self, endpoint: &Endpoint) -> Value {
-        let shape = endpoint.body.expect("asked for one that takes a body").shape;
+        let shape = endpoint.body.expect("asked for one that takes a body").json_type;
         let mut value = shape.example().unwrap_or_else(|| json!({}));
         let sale = self.value(Param::Sale, true);
         let rng = &mut self.rng;

@@ -1,5 +1,6 @@
-//! Random requests drawn from `/openapi.json` alone: what the document allows is never refused for its shape. What a
-//! schema cannot say stands in a table, with its reason; a refusal for anything else is a gap in the document.
+//! Random requests drawn from `/openapi.json` alone: what the document allows is never refused for
+//! its shape. What a schema cannot say stands in a table, with its reason; a refusal for anything
+//! else is a gap in the document.
 //!
 //! How many and which: as for the requests of the table, by the same variables.
 
@@ -21,16 +22,19 @@ mod pattern;
 #[path = "drawn/value.rs"]
 mod value;
 
-/// Requests after which there is a new open sale and a new order, since random ones end what there is.
+/// Requests after which there is a new open sale and a new order, since random ones end what there
+/// is.
 const FRESH_SALE_EVERY: usize = 50;
-/// Operations whose bodies may all be refused for a rule below, by bad luck, once there are so many requests of each.
+/// Operations whose bodies may all be refused for a rule below, by bad luck, once there are so many
+/// requests of each.
 const UNLUCKY: usize = 2;
 const EACH_FOR_LUCK: usize = 20;
 /// Where nobody listens.
 const NOWHERE: &str = "http://127.0.0.1:1/";
 
-/// What a schema cannot say: where a fault may be, how its words begin, and why. A place is a pointer with `*` for each
-/// number, or a parameter after a question mark; one that ends in a slash is all that lies below.
+/// What a schema cannot say: where a fault may be, how its words begin, and why. A place is a
+/// pointer with `*` for each number, or a parameter after a question mark; one that ends in a slash
+/// is all that lies below.
 const RULES: [(&str, &str, &str); 16] = [
     ("?cursor", "is not a cursor that was given out", "what a cursor seals is the server's"),
     (
@@ -140,7 +144,8 @@ async fn what_the_document_allows_is_never_malformed() {
             let heard = reply.map(|reply| (reply.status, shown(&reply.body)));
             let (name, sent) = (operation.id(), shown(&bytes));
             panic!(
-                "DOORBUSTER_RANDOM_SEED={seed}, request {number}, {name}: {wrong}\nsent: {sent}\nheard: {heard:?}"
+                "DOORBUSTER_RANDOM_SEED={seed}, request {number}, {name}: {wrong}\nsent: \
+                 {sent}\nheard: {heard:?}"
             );
         }
         let reply = reply.expect("it was judged");
@@ -170,7 +175,8 @@ impl<'a> Tally<'a> {
         }
     }
 
-    /// Holds the whole of `requests`, so many of `each` operation, to what makes them mean anything.
+    /// Holds the whole of `requests`, so many of `each` operation, to what makes them mean
+    /// anything.
     fn check(&self, requests: usize, each: usize) {
         let Self { seed, good, unread, come_again } = self;
         println!(
@@ -193,7 +199,8 @@ impl<'a> Tally<'a> {
     }
 }
 
-/// A sale before its opening, a key and an endpoint, and names for what cannot be drawn so that it means something.
+/// A sale before its opening, a key and an endpoint, and names for what cannot be drawn so that it
+/// means something.
 async fn a_world(app: &TestApp) -> Known {
     app.make_sale("draft", 50.into(), 40).await;
     let key =

@@ -20,7 +20,8 @@ pub(crate) fn check(document: &Value, schema: &Value, value: &Value) -> Verdict 
             let holds = |(keyword, wanted): (&String, &Value)| {
                 holds(document, keywords, (keyword.as_str(), wanted), value)
             };
-            // Each is looked at, so that an unknown one is met also after another that does not hold.
+            // Each is looked at, so that an unknown one is met also after another that does not
+            // hold.
             keywords.iter().map(holds).fold(Ok(()), Result::and)
         }
         other => panic!("this is no schema: {other}"),

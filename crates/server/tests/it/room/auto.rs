@@ -1,4 +1,5 @@
-//! A room that opens by itself, met by a crowd. How many are too many is set so low that whoever comes at once is too many on any machine.
+//! A room that opens by itself, met by a crowd. How many are too many is set so low that whoever
+//! comes at once is too many on any machine.
 
 use std::time::{Duration, Instant};
 
@@ -72,7 +73,8 @@ impl Crowd {
         join_all(parts.map(|part| press_in_turn(app, part, key))).await.concat()
     }
 
-    /// Has them press again and again until somebody is sent to the line. Nobody hears anything else than of an order before.
+    /// Has them press again and again until somebody is sent to the line. Nobody hears anything
+    /// else than of an order before.
     pub(super) async fn press_until_the_room_is_open(&self, app: &TestApp) {
         let begun = Watch::start();
         for wave in 0.. {

@@ -13,7 +13,8 @@ fn resident() -> u64 {
     pages * 4_096
 }
 
-/// Sends one request for each of these buyers on one connection; how long each took, in microseconds.
+/// Sends one request for each of these buyers on one connection; how long each took, in
+/// microseconds.
 async fn each(
     app: &TestApp,
     method: &str,

@@ -4,7 +4,8 @@ use super::{announce, buy, enter, is, looks, until};
 use crate::app::{TestApp, bearer};
 use crate::http::request;
 
-/// Has the buyer's page look again and again at a place that is in this state; how often the store was asked for it.
+/// Has the buyer's page look again and again at a place that is in this state; how often the store
+/// was asked for it.
 async fn poll(app: &TestApp, buyer: &str, state: &str) -> u64 {
     const TIMES: usize = 200;
     let (before, bearer, mut wire) = (looks(app).await, bearer(buyer), app.connect().await);

@@ -70,7 +70,8 @@ fn hold(home: &Cluster, database: &str, ms: i64) {
     assert_eq!(home.psql(database, &held).expect("a table").trim(), "held", "the room is there");
 }
 
-/// Has a buyer press, each time for something new, until this is heard; nothing but `before` is heard until then.
+/// Has a buyer press, each time for something new, until this is heard; nothing but `before` is
+/// heard until then.
 async fn press_until(app: &TestApp, (buyer, pass): (&str, &str), before: &str, wanted: &str) {
     let (begun, mut tries) = (Instant::now(), 0);
     loop {
@@ -162,7 +163,8 @@ async fn each_node_looks_after_its_part_of_those_who_come() {
     let crowd = Crowd::with_passes(&app, 1_000_000).await;
     let told = crowd.press(&app, "k").await;
     assert!(told.iter().all(|told| told == "201"), "they are not many: {told:?}");
-    // Of a thousand nodes each looks after two who come in a second; the others of this installation are silent.
+    // Of a thousand nodes each looks after two who come in a second; the others of this
+    // installation are silent.
     home.psql(
         &database,
         "INSERT INTO node SELECT n, 4000000000000 FROM generate_series(60001, 60999) n",

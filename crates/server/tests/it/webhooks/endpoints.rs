@@ -1,4 +1,5 @@
-//! Endpoints as operators see them: added, changed, removed; secrets that rotate; one event once more; what is refused.
+//! Endpoints as operators see them: added, changed, removed; secrets that rotate; one event once
+//! more; what is refused.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,5 @@
-//! Endpoints that want nothing any more, and what an operator does with what was given up, with one or with much at once.
+//! Endpoints that want nothing any more, and what an operator does with what was given up, with one
+//! or with much at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

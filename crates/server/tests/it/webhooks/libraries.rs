@@ -1,4 +1,5 @@
-//! The examples of docs/webhooks.md, run as they stand there with the official libraries, told by a real server, and by whoever forges.
+//! The examples of docs/webhooks.md, run as they stand there with the official libraries, told by a
+//! real server, and by whoever forges.
 //!
 //! Python and Node are needed: see [`super::official`].
 
@@ -43,7 +44,8 @@ impl Drop for Example {
     }
 }
 
-/// Runs an example as an endpoint of a server that tells it everything, and expects it to print each event once, also those that are about no order.
+/// Runs an example as an endpoint of a server that tells it everything, and expects it to print
+/// each event once, also those that are about no order.
 async fn hears_everything(official: Official, mut command: Command) {
     let app = start().await;
     app.make_sale("spring", 9.into(), 1).await;

@@ -1,7 +1,8 @@
-//! The official libraries of Standard Webhooks, which lie beside the tests, for whoever runs a program that needs them.
+//! The official libraries of Standard Webhooks, which lie beside the tests, for whoever runs a
+//! program that needs them.
 //!
-//! Where its language is missing, what needs it fails: `scripts/setup` installs it. Whoever cannot have it names it in `DOORBUSTER_WITHOUT`, and the test
-//! says that it did not run.
+//! Where its language is missing, what needs it fails: `scripts/setup` installs it. Whoever cannot
+//! have it names it in `DOORBUSTER_WITHOUT`, and the test says that it did not run.
 
 use std::io::Write;
 use std::os::unix::fs::symlink;
@@ -22,7 +23,8 @@ pub(crate) fn not_checked(what: &str) {
     let asked = std::env::var(REQUIRE);
     assert!(!asked.is_ok_and(|asked| asked == "1"), "not checked: {what}");
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    // What macros print is kept back from whoever runs tests that pass; a line more or less in the noise is no failure.
+    // What macros print is kept back from whoever runs tests that pass; a line more or less in the
+    // noise is no failure.
     let _ = std::io::stderr().write_all(format!("\nnot checked by {test}: {what}\n").as_bytes());
 }
 
@@ -48,7 +50,8 @@ impl Official {
             let may_lack = may_lack(&allowed, language);
             assert!(
                 may_lack,
-                "{language} is missing: scripts/setup installs it; {WITHOUT}={language} goes without"
+                "{language} is missing: scripts/setup installs it; {WITHOUT}={language} goes \
+                 without"
             );
             not_checked(&format!(
                 "the official library of Standard Webhooks in {language}, which is missing"

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use doorbuster_core::limits::DELIVERIES_AT_ONCE;
+use doorbuster_core::limits::DELIVERIES_IN_FLIGHT_MAX;
 use serde_json::{Value, json};
 
 use super::receiver::{Answer, Heard, Receiver};
@@ -20,7 +20,7 @@ async fn change(app: &TestApp, endpoint: &str, patch: Value) {
 #[tokio::test]
 async fn a_shop_that_asks_for_a_pause_hears_nothing_before_it_is_over_and_then_everything() {
     let app = start().await;
-    let answer = |n: usize, _: &Heard| match n < DELIVERIES_AT_ONCE {
+    let answer = |n: usize, _: &Heard| match n < DELIVERIES_IN_FLIGHT_MAX {
         true => Answer::With(503, "retry-after: 2\r\n".to_owned()),
         false => Answer::Status(200),
     };
@@ -30,24 +30,25 @@ async fn a_shop_that_asks_for_a_pause_hears_nothing_before_it_is_over_and_then_e
     // What it hears first is on its way all at once.
     change(&app, &id, json!({"enabled": false})).await;
     let mut orders = Vec::new();
-    for n in 0..DELIVERIES_AT_ONCE {
+    for n in 0..DELIVERIES_IN_FLIGHT_MAX {
         orders.push(buy(&app, n).await);
     }
     cancel(&app, 0, &orders[0]).await;
     cancel(&app, 1, &orders[1]).await;
     change(&app, &id, json!({"enabled": true})).await;
-    shop.until(30, "as many as may be at once", |heard| heard.len() >= DELIVERIES_AT_ONCE).await;
+    shop.until(30, "as many as may be at once", |heard| heard.len() >= DELIVERIES_IN_FLIGHT_MAX)
+        .await;
     // What is new waits as well.
-    orders.push(buy(&app, DELIVERIES_AT_ONCE).await);
+    orders.push(buy(&app, DELIVERIES_IN_FLIGHT_MAX).await);
     let steps = ["order.reserved", "order.cancelled"];
     let is_told =
         |heard: &[Heard], n: usize| told(heard, &orders[n]) == steps[..if n < 2 { 2 } else { 1 }];
     let heard =
         shop.until(60, "everything", |heard| (0..orders.len()).all(|n| is_told(heard, n))).await;
-    let first: HashSet<_> = heard[..DELIVERIES_AT_ONCE].iter().map(Heard::order).collect();
-    assert_eq!(first.len(), DELIVERIES_AT_ONCE, "each about another one");
+    let first: HashSet<_> = heard[..DELIVERIES_IN_FLIGHT_MAX].iter().map(Heard::order).collect();
+    assert_eq!(first.len(), DELIVERIES_IN_FLIGHT_MAX, "each about another one");
     // The server's clock may be pulled a little meanwhile.
-    let gap = heard[DELIVERIES_AT_ONCE].at - heard[DELIVERIES_AT_ONCE - 1].at;
+    let gap = heard[DELIVERIES_IN_FLIGHT_MAX].at - heard[DELIVERIES_IN_FLIGHT_MAX - 1].at;
     assert!(gap >= Duration::from_millis(1_900), "{gap:?}");
 }
 

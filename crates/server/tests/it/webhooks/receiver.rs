@@ -1,4 +1,5 @@
-//! A shop's server: takes what comes on a port of this machine, answers as it is told, and keeps what it heard.
+//! A shop's server: takes what comes on a port of this machine, answers as it is told, and keeps
+//! what it heard.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -233,7 +234,8 @@ async fn respond(stream: &mut TcpStream, answer: Answer, kept: &Kept) -> bool {
     written.is_ok()
 }
 
-/// Writes a body piece by piece until it is whole, or the other end has closed the connection; whether it is whole.
+/// Writes a body piece by piece until it is whole, or the other end has closed the connection;
+/// whether it is whole.
 async fn pour(
     stream: &mut TcpStream,
     length: usize,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use doorbuster_core::limits::DELIVERIES_AT_ONCE;
+use doorbuster_core::limits::DELIVERIES_IN_FLIGHT_MAX;
 use serde_json::json;
 
 use super::receiver::{Answer, Heard, Receiver};
@@ -151,13 +151,13 @@ async fn an_endpoint_that_hangs_is_asked_no_more_at_once_than_it_may_be() {
         buy(&app, n).await;
     }
     quick.until(30, "twenty", |heard| heard.len() == 20).await;
-    slow.until(30, "as many as may be", |heard| heard.len() >= DELIVERIES_AT_ONCE).await;
+    slow.until(30, "as many as may be", |heard| heard.len() >= DELIVERIES_IN_FLIGHT_MAX).await;
     // Whoever asked for more would have done so by then: it looks for news twice a second.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     let asked = slow.heard();
-    assert_eq!(asked.len(), DELIVERIES_AT_ONCE);
+    assert_eq!(asked.len(), DELIVERIES_IN_FLIGHT_MAX);
     let orders: HashSet<_> = asked.iter().map(Heard::order).collect();
-    assert_eq!(orders.len(), DELIVERIES_AT_ONCE, "each about another one");
+    assert_eq!(orders.len(), DELIVERIES_IN_FLIGHT_MAX, "each about another one");
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! A shop over https, with a certificate of its own: it is told where the machine trusts the certificate, and nowhere else.
+//! A shop over https, with a certificate of its own: it is told where the machine trusts the
+//! certificate, and nowhere else.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};

@@ -2,9 +2,11 @@
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use doorbuster_core::slot::{Applied, Recalled, Request, Slot, SlotView, Terms, TicketAnswer};
-use doorbuster_core::{Delivery, Epoch, Feed, GrantId, IdKey, RecallId, Token};
-use doorbuster_slots::{Done, SlotError, Slots};
+use doorbuster_core::slot::{
+    ApplyOutcome, GrantTerms, RecallOutcome, Slot, SlotView, TicketAnswer, TicketRequest,
+};
+use doorbuster_core::{Delivery, Epoch, FeedRow, GrantId, IdKey, RecallId, Token};
+use doorbuster_slots::{DeliveryRef, SlotError, Slots};
 
 use super::SLOT;
 
@@ -14,16 +16,16 @@ const ALL: usize = 100;
 /// What was asked of the slot in the end.
 #[derive(Clone, Debug)]
 pub(super) enum Call {
-    Ticket(Request),
+    Ticket(TicketRequest),
     /// One ticket: several are taken in several steps.
     Take,
     /// Every ticket, when nobody else does anything any more.
     TakeAll,
     Acknowledge(u64, Token),
-    Apply(Epoch, Feed),
+    Apply(Epoch, FeedRow),
     Recall(RecallId, Epoch, u64),
     Redeliver,
-    Init(Terms),
+    Init(GrantTerms),
     Stop(bool),
     View,
 }
@@ -31,11 +33,12 @@ pub(super) enum Call {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Ticket(TicketAnswer),
-    /// `None`: it would wait, which says nothing of the queue while others are about to put a ticket in or take one out.
+    /// `None`: it would wait, which says nothing of the queue while others are about to put a
+    /// ticket in or take one out.
     Taken(Option<Delivery>),
     All(Vec<Delivery>),
-    Applied(Applied),
-    Recalled(Recalled),
+    ApplyOutcome(ApplyOutcome),
+    RecallOutcome(RecallOutcome),
     Seen(Option<SlotView>),
     Nothing,
 }
@@ -77,15 +80,15 @@ impl Call {
                 Answer::All(all)
             }
             Self::Apply(epoch, row) => {
-                Answer::Applied(now(slots.apply(SLOT, *epoch, std::slice::from_ref(row))))
+                Answer::ApplyOutcome(now(slots.apply(SLOT, *epoch, std::slice::from_ref(row))))
             }
             &Self::Recall(id, epoch, units) => {
-                Answer::Recalled(now(slots.recall(SLOT, id, GrantId(epoch.0), epoch, units)))
+                Answer::RecallOutcome(now(slots.recall(SLOT, id, GrantId(epoch.0), epoch, units)))
             }
-            Self::Init(terms) => Answer::Applied(now(slots.init(SLOT, *terms))),
+            Self::Init(terms) => Answer::ApplyOutcome(now(slots.init(SLOT, *terms))),
             Self::View => Answer::Seen(now(slots.view(SLOT))),
             &Self::Acknowledge(at, token) => {
-                now(slots.acknowledge(&[Done { slot: SLOT, at, token }]));
+                now(slots.acknowledge(&[DeliveryRef { slot: SLOT, at, token }]));
                 Answer::Nothing
             }
             Self::Redeliver => {
@@ -112,11 +115,11 @@ impl Call {
                 slot.take(ALL, &mut taken);
                 Answer::All(taken)
             }
-            Self::Apply(epoch, row) => Answer::Applied(slot.apply(*epoch, row, key)),
+            Self::Apply(epoch, row) => Answer::ApplyOutcome(slot.apply(*epoch, row, key)),
             &Self::Recall(id, epoch, units) => {
-                Answer::Recalled(slot.recall(id, GrantId(epoch.0), epoch, units))
+                Answer::RecallOutcome(slot.recall(id, GrantId(epoch.0), epoch, units))
             }
-            Self::Init(terms) => Answer::Applied(slot.init(*terms)),
+            Self::Init(terms) => Answer::ApplyOutcome(slot.init(*terms)),
             Self::View => Answer::Seen(slot.view()),
             &Self::Acknowledge(at, token) => {
                 slot.acknowledge(at, token);
@@ -139,8 +142,8 @@ impl Answer {
     pub(super) fn word(&self) -> String {
         let said = match self {
             Self::Ticket(answer) => format!("{answer:?}"),
-            Self::Applied(applied) => format!("{applied:?}"),
-            Self::Recalled(recalled) => format!("{recalled:?}"),
+            Self::ApplyOutcome(applied) => format!("{applied:?}"),
+            Self::RecallOutcome(recalled) => format!("{recalled:?}"),
             Self::Taken(_) | Self::All(_) | Self::Seen(_) | Self::Nothing => String::new(),
         };
         said.split([' ', '(']).next().unwrap_or_default().to_owned()

@@ -1,323 +1,355 @@
 //! Checkouts: an order keeps one, and its units wait for the provider's word, but not for ever.
-use doorbuster_core::event::By;
-use doorbuster_core::limits::{EXTEND_MS_MAX, PROVIDER_ASK_WITHIN_MS, PROVIDER_GRACE_MS};
-use doorbuster_core::money::{Captured, Checkout, CheckoutKept};
-use doorbuster_core::order::{Changed, Ending};
+use doorbuster_core::event::Attribution;
+use doorbuster_core::limits::{EXTEND_MS_MAX, PROVIDER_CHECK_WITHIN_MS, PROVIDER_GRACE_MS};
+use doorbuster_core::money::{CaptureOutcome, Checkout, CheckoutOutcome};
+use doorbuster_core::order::{ChangeOutcome, EndReason};
 use doorbuster_core::{Millis, Order, OrderState, TicketId};
 
 use super::{PROVIDER, capture, later, message, now};
-use crate::conformance::{HOLD_MS, Rig, id_of};
-use crate::contract::PutOff;
+use crate::conformance::{Fixture, HOLD_MS, id_of};
+use crate::contract::CheckoutDeferral;
 
-fn checkout(rig: &Rig, order: TicketId, session: &str) -> Checkout {
+fn checkout(fixture: &Fixture, order: TicketId, session: &str) -> Checkout {
     Checkout {
         order,
         provider: PROVIDER.to_owned(),
         session: session.to_owned(),
         url: format!("https://pay.example/{session}"),
-        expires_at: later(rig, HOLD_MS),
+        expires_at: later(fixture, HOLD_MS),
         open: true,
-        at: rig.clock.now(),
+        at: fixture.clock.now(),
         asked_at: None,
     }
 }
 
-async fn keep(rig: &Rig, order: &Order, session: &str) -> CheckoutKept {
-    rig.store.keep_checkout(checkout(rig, order.id, session)).await.expect("writes")
+async fn keep(fixture: &Fixture, order: &Order, session: &str) -> CheckoutOutcome {
+    fixture.store.keep_checkout(checkout(fixture, order.id, session)).await.expect("writes")
 }
 
-async fn close(rig: &Rig, order: &Order, session: &str) -> bool {
-    rig.store.close_checkout(order.id, session.to_owned()).await.expect("writes")
+async fn close(fixture: &Fixture, order: &Order, session: &str) -> bool {
+    fixture.store.close_checkout(order.id, session.to_owned()).await.expect("writes")
 }
 
-async fn to_close(rig: &Rig) -> Vec<String> {
-    let due = rig.store.checkouts_to_close(100).await.expect("reads");
+async fn to_close(fixture: &Fixture) -> Vec<String> {
+    let due = fixture.store.checkouts_to_close(100).await.expect("reads");
     due.into_iter().map(|(checkout, _)| checkout.session).collect()
 }
 
-async fn cancel(rig: &Rig, order: &Order) -> Changed {
-    rig.store.end_order(order.id, Ending::Cancel, By::BUYER.clone()).await.expect("writes")
+async fn cancel(fixture: &Fixture, order: &Order) -> ChangeOutcome {
+    fixture
+        .store
+        .end_order(order.id, EndReason::Cancel, Attribution::BUYER.clone())
+        .await
+        .expect("writes")
 }
 
-fn put_off(order: &Order, session: &str, ms: i64, in_vain: bool) -> PutOff {
-    PutOff { order: order.id, session: session.to_owned(), ms, in_vain }
+fn put_off(order: &Order, session: &str, ms: i64, no_answer: bool) -> CheckoutDeferral {
+    CheckoutDeferral { order: order.id, session: session.to_owned(), ms, no_answer }
 }
 
 /// Notes that its provider was asked in vain; whether it keeps that session, open.
-async fn ask_in_vain(rig: &Rig, order: &Order, session: &str) -> bool {
-    rig.store.put_off_checkouts(vec![put_off(order, session, 300, true)]).await.expect("writes")
+async fn ask_without_answer(fixture: &Fixture, order: &Order, session: &str) -> bool {
+    fixture.store.defer_checkouts(vec![put_off(order, session, 300, true)]).await.expect("writes")
         == 1
 }
 
-async fn asked_at(rig: &Rig, order: &Order) -> Option<Millis> {
-    rig.store.checkout(order.id).await.expect("reads").expect("it is kept").asked_at
+async fn asked_at(fixture: &Fixture, order: &Order) -> Option<Millis> {
+    fixture.store.checkout(order.id).await.expect("reads").expect("it is kept").asked_at
 }
 
-async fn next_due(rig: &Rig) -> Option<Millis> {
-    rig.store.next_due().await.expect("reads")
+async fn next_due(fixture: &Fixture) -> Option<Millis> {
+    fixture.store.next_due().await.expect("reads")
 }
 
-async fn expire(rig: &Rig) -> Vec<TicketId> {
-    rig.store.expire_due(100).await.expect("writes").into_iter().map(|order| order.id).collect()
+async fn expire(fixture: &Fixture) -> Vec<TicketId> {
+    fixture.store.expire_due(100).await.expect("writes").into_iter().map(|order| order.id).collect()
 }
 
 /// An order keeps the checkout that came first until it is closed, then another.
-pub async fn an_order_keeps_one_checkout(rig: Rig) {
-    let grant = rig.slot(10, 10, 4).await;
-    let order = rig.reserve(&grant, 1, "anna", 2).await;
-    assert_eq!(rig.store.checkout(order.id).await.expect("reads"), None);
-    let first = checkout(&rig, order.id, "one");
-    assert_eq!(keep(&rig, &order, "one").await, CheckoutKept::Kept(first.clone()));
-    rig.clock.pass(1);
+pub async fn an_order_keeps_one_checkout(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 4).await;
+    let order = fixture.reserve(&grant, 1, "anna", 2).await;
+    assert_eq!(fixture.store.checkout(order.id).await.expect("reads"), None);
+    let first = checkout(&fixture, order.id, "one");
+    assert_eq!(keep(&fixture, &order, "one").await, CheckoutOutcome::Kept(first.clone()));
+    fixture.clock.advance(1);
     assert_eq!(
-        keep(&rig, &order, "two").await,
-        CheckoutKept::Kept(first.clone()),
+        keep(&fixture, &order, "two").await,
+        CheckoutOutcome::Kept(first.clone()),
         "there is one already"
     );
-    assert_eq!(rig.store.checkout(order.id).await.expect("reads"), Some(first.clone()));
-    assert!(!close(&rig, &order, "two").await, "that one was not kept");
-    assert!(close(&rig, &order, "one").await);
-    assert!(close(&rig, &order, "one").await, "repeating it is harmless");
+    assert_eq!(fixture.store.checkout(order.id).await.expect("reads"), Some(first.clone()));
+    assert!(!close(&fixture, &order, "two").await, "that one was not kept");
+    assert!(close(&fixture, &order, "one").await);
+    assert!(close(&fixture, &order, "one").await, "repeating it is harmless");
     let closed = Checkout { open: false, ..first };
-    assert_eq!(rig.store.checkout(order.id).await.expect("reads"), Some(closed));
-    let third = checkout(&rig, order.id, "three");
-    assert_eq!(keep(&rig, &order, "three").await, CheckoutKept::Kept(third.clone()));
-    assert_eq!(rig.store.checkout(order.id).await.expect("reads"), Some(third));
+    assert_eq!(fixture.store.checkout(order.id).await.expect("reads"), Some(closed));
+    let third = checkout(&fixture, order.id, "three");
+    assert_eq!(keep(&fixture, &order, "three").await, CheckoutOutcome::Kept(third.clone()));
+    assert_eq!(fixture.store.checkout(order.id).await.expect("reads"), Some(third));
     // Other orders have their own; what is no order has none.
-    let other = rig.reserve(&grant, 2, "bert", 2).await;
+    let other = fixture.reserve(&grant, 2, "bert", 2).await;
     assert!(
-        matches!(keep(&rig, &other, "four").await, CheckoutKept::Kept(kept) if kept.session == "four")
+        matches!(keep(&fixture, &other, "four").await, CheckoutOutcome::Kept(kept) if kept.session == "four")
     );
-    let none = id_of(&rig.ticket(&grant, 1, "anna", "another", 2));
-    let kept = rig.store.keep_checkout(checkout(&rig, none, "five")).await.expect("writes");
-    assert_eq!(kept, CheckoutKept::NotFound);
-    assert_eq!(rig.store.checkout(none).await.expect("reads"), None);
-    assert!(!rig.store.close_checkout(none, "three".to_owned()).await.expect("writes"));
-    assert!(matches!(cancel(&rig, &other).await, Changed::Done(_)));
-    let ended = now(&rig, &other).await;
-    assert_eq!(keep(&rig, &other, "six").await, CheckoutKept::WrongState(ended));
-    rig.adds_up().await;
+    let none = id_of(&fixture.ticket(&grant, 1, "anna", "another", 2));
+    let kept = fixture.store.keep_checkout(checkout(&fixture, none, "five")).await.expect("writes");
+    assert_eq!(kept, CheckoutOutcome::NotFound);
+    assert_eq!(fixture.store.checkout(none).await.expect("reads"), None);
+    assert!(!fixture.store.close_checkout(none, "three".to_owned()).await.expect("writes"));
+    assert!(matches!(cancel(&fixture, &other).await, ChangeOutcome::Done(_)));
+    let ended = now(&fixture, &other).await;
+    assert_eq!(keep(&fixture, &other, "six").await, CheckoutOutcome::WrongState(ended));
+    fixture.check_invariants().await;
 }
 
-/// A hold with an open checkout ends when its provider took no money, or could not say so for long; no other waits for that.
-pub async fn expiry_waits_for_the_provider(rig: Rig) {
-    let grant = rig.slot(10, 10, 4).await;
+/// A hold with an open checkout ends when its provider took no money, or could not say so for long;
+/// no other waits for that.
+pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 4).await;
     let mut orders = Vec::new();
     for n in 1..=4 {
-        orders.push(rig.reserve(&grant, n, &format!("buyer-{n}"), 1).await);
-        rig.clock.pass(1);
+        orders.push(fixture.reserve(&grant, n, &format!("buyer-{n}"), 1).await);
+        fixture.clock.advance(1);
     }
     let [asked, silent, plain, closed] = &orders[..] else { panic!("four") };
     for (order, session) in [(asked, "asked"), (silent, "silent"), (closed, "closed")] {
-        keep(&rig, order, session).await;
+        keep(&fixture, order, session).await;
     }
-    close(&rig, closed, "closed").await;
-    assert_eq!(rig.store.next_due().await.expect("reads"), Some(plain.pay_by));
-    assert_eq!(to_close(&rig).await, [""; 0]);
-    rig.clock.pass(HOLD_MS - 1);
+    close(&fixture, closed, "closed").await;
+    assert_eq!(fixture.store.next_due().await.expect("reads"), Some(plain.pay_by));
+    assert_eq!(to_close(&fixture).await, [""; 0]);
+    fixture.clock.advance(HOLD_MS - 1);
     assert_eq!(
-        rig.store.expire_due(1).await.expect("writes")[0].id,
+        fixture.store.expire_due(1).await.expect("writes")[0].id,
         plain.id,
         "those that wait do not stand before it"
     );
-    assert_eq!(expire(&rig).await, [closed.id]);
-    assert_eq!(expire(&rig).await, []);
-    assert_eq!(next_due(&rig).await, Some(asked.pay_by.plus(PROVIDER_ASK_WITHIN_MS)));
-    let ending =
-        rig.store.end_order(asked.id, Ending::Expire, By::ENGINE.clone()).await.expect("writes");
-    assert_eq!(ending, Changed::WrongState(asked.clone()), "its provider was not asked");
-    let due = rig.store.checkouts_to_close(100).await.expect("reads");
+    assert_eq!(expire(&fixture).await, [closed.id]);
+    assert_eq!(expire(&fixture).await, []);
+    assert_eq!(next_due(&fixture).await, Some(asked.pay_by.plus(PROVIDER_CHECK_WITHIN_MS)));
+    let ending = fixture
+        .store
+        .end_order(asked.id, EndReason::Expire, Attribution::ENGINE.clone())
+        .await
+        .expect("writes");
+    assert_eq!(ending, ChangeOutcome::WrongState(asked.clone()), "its provider was not asked");
+    let due = fixture.store.checkouts_to_close(100).await.expect("reads");
     let found: Vec<_> =
         due.iter().map(|(checkout, order)| (checkout.session.as_str(), order)).collect();
     assert_eq!(found, [("asked", asked), ("silent", silent)]);
-    assert_eq!(rig.store.checkouts_to_close(1).await.expect("reads").len(), 1);
-    close(&rig, asked, "asked").await;
-    assert_eq!(to_close(&rig).await, ["silent"]);
-    assert_eq!(expire(&rig).await, [asked.id]);
-    rig.clock.pass(PROVIDER_GRACE_MS);
-    assert_eq!(expire(&rig).await, [], "nobody could ask yet");
-    assert!(ask_in_vain(&rig, silent, "silent").await);
-    rig.clock.pass(PROVIDER_GRACE_MS - 1);
-    assert_eq!(expire(&rig).await, []);
-    rig.clock.pass(1);
-    assert_eq!(expire(&rig).await, [silent.id], "not for ever");
-    assert_eq!(to_close(&rig).await, ["silent"], "it may still take money, and that would be late");
-    assert_eq!(next_due(&rig).await, None);
-    rig.expect_units(grant.slot.item, 4, 6, 0, 0).await;
+    assert_eq!(fixture.store.checkouts_to_close(1).await.expect("reads").len(), 1);
+    close(&fixture, asked, "asked").await;
+    assert_eq!(to_close(&fixture).await, ["silent"]);
+    assert_eq!(expire(&fixture).await, [asked.id]);
+    fixture.clock.advance(PROVIDER_GRACE_MS);
+    assert_eq!(expire(&fixture).await, [], "nobody could ask yet");
+    assert!(ask_without_answer(&fixture, silent, "silent").await);
+    fixture.clock.advance(PROVIDER_GRACE_MS - 1);
+    assert_eq!(expire(&fixture).await, []);
+    fixture.clock.advance(1);
+    assert_eq!(expire(&fixture).await, [silent.id], "not for ever");
+    assert_eq!(
+        to_close(&fixture).await,
+        ["silent"],
+        "it may still take money, and that would be late"
+    );
+    assert_eq!(next_due(&fixture).await, None);
+    fixture.expect_units(grant.slot.item, 4, 6, 0, 0).await;
 }
 
-/// How long an order waits for its provider: a while from the first question in vain since it is due, and never longer than if nobody asked.
-pub async fn a_question_in_vain_begins_the_grace(rig: Rig) {
-    let grant = rig.slot(10, 10, 4).await;
-    let order = rig.reserve(&grant, 1, "anna", 2).await;
-    keep(&rig, &order, "one").await;
-    assert_eq!(next_due(&rig).await, Some(order.pay_by.plus(PROVIDER_ASK_WITHIN_MS)));
-    assert!(ask_in_vain(&rig, &order, "one").await);
-    assert_eq!(asked_at(&rig, &order).await, None, "it is not due");
-    rig.clock.pass(300);
-    assert_eq!(to_close(&rig).await, [""; 0], "nor is its checkout to be closed yet");
-    rig.clock.pass(HOLD_MS);
-    assert!(!ask_in_vain(&rig, &order, "two").await, "it keeps another");
-    assert_eq!(asked_at(&rig, &order).await, None);
-    let first = rig.clock.now();
+/// How long an order waits for its provider: a while from the first question in vain since it is
+/// due, and never longer than if nobody asked.
+pub async fn a_question_in_vain_begins_the_grace(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 4).await;
+    let order = fixture.reserve(&grant, 1, "anna", 2).await;
+    keep(&fixture, &order, "one").await;
+    assert_eq!(next_due(&fixture).await, Some(order.pay_by.plus(PROVIDER_CHECK_WITHIN_MS)));
+    assert!(ask_without_answer(&fixture, &order, "one").await);
+    assert_eq!(asked_at(&fixture, &order).await, None, "it is not due");
+    fixture.clock.advance(300);
+    assert_eq!(to_close(&fixture).await, [""; 0], "nor is its checkout to be closed yet");
+    fixture.clock.advance(HOLD_MS);
+    assert!(!ask_without_answer(&fixture, &order, "two").await, "it keeps another");
+    assert_eq!(asked_at(&fixture, &order).await, None);
+    let first = fixture.clock.now();
     for _ in 0..3 {
-        assert!(ask_in_vain(&rig, &order, "one").await);
-        assert_eq!(asked_at(&rig, &order).await, Some(first), "the first question counts");
-        assert_eq!(to_close(&rig).await, [""; 0], "and each puts off the next");
-        assert_eq!(next_due(&rig).await, Some(first.plus(PROVIDER_GRACE_MS)));
-        rig.clock.pass(300);
-        assert_eq!(to_close(&rig).await, ["one"]);
+        assert!(ask_without_answer(&fixture, &order, "one").await);
+        assert_eq!(asked_at(&fixture, &order).await, Some(first), "the first question counts");
+        assert_eq!(to_close(&fixture).await, [""; 0], "and each puts off the next");
+        assert_eq!(next_due(&fixture).await, Some(first.plus(PROVIDER_GRACE_MS)));
+        fixture.clock.advance(300);
+        assert_eq!(to_close(&fixture).await, ["one"]);
     }
     // More time: it is asked about anew.
-    let pay_by = later(&rig, 5_000);
-    let extended =
-        rig.store.extend_order(order.id, pay_by, By::ENGINE.clone()).await.expect("writes");
-    assert!(matches!(extended, Changed::Done(_)), "{extended:?}");
-    assert_eq!((asked_at(&rig, &order).await, to_close(&rig).await.len()), (None, 0));
-    assert_eq!(next_due(&rig).await, Some(pay_by.plus(PROVIDER_ASK_WITHIN_MS)));
-    rig.clock.pass(5_000 + PROVIDER_ASK_WITHIN_MS - 10);
-    assert!(ask_in_vain(&rig, &order, "one").await);
+    let pay_by = later(&fixture, 5_000);
+    let extended = fixture
+        .store
+        .extend_order(order.id, pay_by, Attribution::ENGINE.clone())
+        .await
+        .expect("writes");
+    assert!(matches!(extended, ChangeOutcome::Done(_)), "{extended:?}");
+    assert_eq!((asked_at(&fixture, &order).await, to_close(&fixture).await.len()), (None, 0));
+    assert_eq!(next_due(&fixture).await, Some(pay_by.plus(PROVIDER_CHECK_WITHIN_MS)));
+    fixture.clock.advance(5_000 + PROVIDER_CHECK_WITHIN_MS - 10);
+    assert!(ask_without_answer(&fixture, &order, "one").await);
     assert_eq!(
-        next_due(&rig).await,
-        Some(pay_by.plus(PROVIDER_ASK_WITHIN_MS)),
+        next_due(&fixture).await,
+        Some(pay_by.plus(PROVIDER_CHECK_WITHIN_MS)),
         "no question makes it wait longer"
     );
-    assert_eq!(expire(&rig).await, []);
+    assert_eq!(expire(&fixture).await, []);
     // Another session knows of no question.
-    close(&rig, &order, "one").await;
-    assert_eq!(next_due(&rig).await, Some(pay_by));
-    keep(&rig, &order, "two").await;
-    assert_eq!(asked_at(&rig, &order).await, None);
-    assert!(!ask_in_vain(&rig, &order, "one").await, "that one is closed");
-    assert_eq!(next_due(&rig).await, Some(pay_by.plus(PROVIDER_ASK_WITHIN_MS)));
-    rig.clock.pass(9);
-    assert_eq!(expire(&rig).await, []);
-    rig.clock.pass(1);
-    assert_eq!(expire(&rig).await, [order.id], "nobody could ask for long");
-    rig.expect_units(grant.slot.item, 2, 8, 0, 0).await;
+    close(&fixture, &order, "one").await;
+    assert_eq!(next_due(&fixture).await, Some(pay_by));
+    keep(&fixture, &order, "two").await;
+    assert_eq!(asked_at(&fixture, &order).await, None);
+    assert!(!ask_without_answer(&fixture, &order, "one").await, "that one is closed");
+    assert_eq!(next_due(&fixture).await, Some(pay_by.plus(PROVIDER_CHECK_WITHIN_MS)));
+    fixture.clock.advance(9);
+    assert_eq!(expire(&fixture).await, []);
+    fixture.clock.advance(1);
+    assert_eq!(expire(&fixture).await, [order.id], "nobody could ask for long");
+    fixture.expect_units(grant.slot.item, 2, 8, 0, 0).await;
 }
 
 /// A page of checkouts is put off in one transaction, whatever became of their orders meanwhile.
-pub async fn a_page_of_checkouts_is_put_off(rig: Rig) {
-    let grants = [rig.slot(10, 10, 4).await, rig.slot(10, 10, 4).await];
+pub async fn a_page_of_checkouts_is_put_off(fixture: Fixture) {
+    let grants = [fixture.slot(10, 10, 4).await, fixture.slot(10, 10, 4).await];
     let mut orders = Vec::new();
     for n in 1..=6 {
-        let order = rig.reserve(&grants[n % 2], n as u64, &format!("buyer-{n}"), 1).await;
-        keep(&rig, &order, &format!("session-{n}")).await;
+        let order = fixture.reserve(&grants[n % 2], n as u64, &format!("buyer-{n}"), 1).await;
+        keep(&fixture, &order, &format!("session-{n}")).await;
         orders.push(order);
     }
-    cancel(&rig, &orders[1]).await;
-    close(&rig, &orders[2], "session-3").await;
-    rig.clock.pass(HOLD_MS);
-    assert_eq!(to_close(&rig).await.len(), 5);
-    let now = rig.clock.now();
+    cancel(&fixture, &orders[1]).await;
+    close(&fixture, &orders[2], "session-3").await;
+    fixture.clock.advance(HOLD_MS);
+    assert_eq!(to_close(&fixture).await.len(), 5);
+    let now = fixture.clock.now();
     // The same grant and number, another request.
-    let none = id_of(&rig.ticket(&grants[0], 2, "anna", "another", 1));
+    let none = id_of(&fixture.ticket(&grants[0], 2, "anna", "another", 1));
     // Backwards: whoever locks their grants does so in one order.
     let mut all: Vec<_> = (0..6)
         .rev()
         .map(|at| put_off(&orders[at], &format!("session-{}", at + 1), 700, at != 4))
         .collect();
     all.push(put_off(&orders[0], "session-9", 1, true));
-    all.push(PutOff { order: none, session: "session-2".to_owned(), ms: 1, in_vain: true });
-    assert_eq!(rig.store.put_off_checkouts(all).await.expect("writes"), 5, "one was closed");
+    all.push(CheckoutDeferral {
+        order: none,
+        session: "session-2".to_owned(),
+        ms: 1,
+        no_answer: true,
+    });
+    assert_eq!(fixture.store.defer_checkouts(all).await.expect("writes"), 5, "one was closed");
     let mut asked = Vec::new();
     for order in &orders {
-        asked.push(asked_at(&rig, order).await);
+        asked.push(asked_at(&fixture, order).await);
     }
     assert_eq!(
         asked,
         [Some(now), None, None, Some(now), None, Some(now)],
         "one ended, one is closed, one nobody could ask"
     );
-    assert_eq!(to_close(&rig).await, [""; 0]);
-    rig.clock.pass(699);
-    assert_eq!(to_close(&rig).await, [""; 0]);
-    rig.clock.pass(1);
-    assert_eq!(to_close(&rig).await.len(), 5);
-    assert_eq!(expire(&rig).await, [orders[2].id]);
-    rig.clock.pass(PROVIDER_GRACE_MS - 700);
-    let mut expired = expire(&rig).await;
+    assert_eq!(to_close(&fixture).await, [""; 0]);
+    fixture.clock.advance(699);
+    assert_eq!(to_close(&fixture).await, [""; 0]);
+    fixture.clock.advance(1);
+    assert_eq!(to_close(&fixture).await.len(), 5);
+    assert_eq!(expire(&fixture).await, [orders[2].id]);
+    fixture.clock.advance(PROVIDER_GRACE_MS - 700);
+    let mut expired = expire(&fixture).await;
     expired.sort_unstable();
     let mut wanted = [0, 3, 5].map(|at: usize| orders[at].id);
     wanted.sort_unstable();
     assert_eq!(expired, wanted);
-    assert_eq!(next_due(&rig).await, Some(orders[4].pay_by.plus(PROVIDER_ASK_WITHIN_MS)));
-    assert_eq!(rig.store.put_off_checkouts(Vec::new()).await.expect("writes"), 0);
-    rig.adds_up().await;
+    assert_eq!(next_due(&fixture).await, Some(orders[4].pay_by.plus(PROVIDER_CHECK_WITHIN_MS)));
+    assert_eq!(fixture.store.defer_checkouts(Vec::new()).await.expect("writes"), 0);
+    fixture.check_invariants().await;
 }
 
 /// What waits for no payment any more has its checkout closed; one that cannot be is put off.
-pub async fn checkouts_of_what_ended_are_to_be_closed(rig: Rig) {
-    let grant = rig.slot(10, 10, 4).await;
+pub async fn checkouts_of_what_ended_are_to_be_closed(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 4).await;
     let mut orders = Vec::new();
     for n in 1..=3 {
-        let order = rig.reserve(&grant, n, &format!("buyer-{n}"), 1).await;
-        keep(&rig, &order, &format!("session-{n}")).await;
+        let order = fixture.reserve(&grant, n, &format!("buyer-{n}"), 1).await;
+        keep(&fixture, &order, &format!("session-{n}")).await;
         orders.push(order);
     }
-    assert_eq!(to_close(&rig).await, [""; 0], "all wait for their payment");
-    cancel(&rig, &orders[1]).await;
-    assert_eq!(to_close(&rig).await, ["session-2"]);
-    assert!(matches!(capture(&rig, &message(&orders[0], "e", "p")).await, Captured::Paid(_)));
-    let mut due = to_close(&rig).await;
+    assert_eq!(to_close(&fixture).await, [""; 0], "all wait for their payment");
+    cancel(&fixture, &orders[1]).await;
+    assert_eq!(to_close(&fixture).await, ["session-2"]);
+    assert!(matches!(
+        capture(&fixture, &message(&orders[0], "e", "p")).await,
+        CaptureOutcome::Paid(_)
+    ));
+    let mut due = to_close(&fixture).await;
     due.sort();
     assert_eq!(due, ["session-1", "session-2"]);
-    let put_off = async |order: &Order, session: &str| ask_in_vain(&rig, order, session).await;
+    let put_off =
+        async |order: &Order, session: &str| ask_without_answer(&fixture, order, session).await;
     assert!(put_off(&orders[1], "session-2").await);
     assert!(!put_off(&orders[1], "session-1").await);
-    assert_eq!(to_close(&rig).await, ["session-1"]);
-    rig.clock.pass(300);
-    assert_eq!(to_close(&rig).await.len(), 2);
-    close(&rig, &orders[0], "session-1").await;
-    close(&rig, &orders[1], "session-2").await;
+    assert_eq!(to_close(&fixture).await, ["session-1"]);
+    fixture.clock.advance(300);
+    assert_eq!(to_close(&fixture).await.len(), 2);
+    close(&fixture, &orders[0], "session-1").await;
+    close(&fixture, &orders[1], "session-2").await;
     assert!(!put_off(&orders[1], "session-2").await, "it is closed");
-    assert_eq!(to_close(&rig).await, [""; 0]);
+    assert_eq!(to_close(&fixture).await, [""; 0]);
     // One that was put off is due again when its order ends.
     assert!(put_off(&orders[2], "session-3").await);
-    cancel(&rig, &orders[2]).await;
-    assert_eq!(to_close(&rig).await, ["session-3"]);
-    rig.adds_up().await;
+    cancel(&fixture, &orders[2]).await;
+    assert_eq!(to_close(&fixture).await, ["session-3"]);
+    fixture.check_invariants().await;
 }
 
 /// More time is given to what waits for its payment, and expiry knows.
-pub async fn an_order_gets_more_time(rig: Rig) {
-    let grant = rig.slot(10, 10, 4).await;
-    let order = rig.reserve(&grant, 1, "anna", 2).await;
-    keep(&rig, &order, "session").await;
+pub async fn an_order_gets_more_time(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 4).await;
+    let order = fixture.reserve(&grant, 1, "anna", 2).await;
+    keep(&fixture, &order, "session").await;
     let extend = async |pay_by| {
-        rig.store.extend_order(order.id, pay_by, By::ENGINE.clone()).await.expect("writes")
+        fixture
+            .store
+            .extend_order(order.id, pay_by, Attribution::ENGINE.clone())
+            .await
+            .expect("writes")
     };
     let later_by = order.pay_by.plus(500);
-    rig.told.forget();
-    let Changed::Done(extended) = extend(later_by).await else { panic!("it is later") };
+    fixture.commits.forget();
+    let ChangeOutcome::Done(extended) = extend(later_by).await else { panic!("it is later") };
     assert_eq!(extended, Order { pay_by: later_by, ..order.clone() });
-    assert_eq!(now(&rig, &order).await, extended);
+    assert_eq!(now(&fixture, &order).await, extended);
     assert!(
-        rig.told.take().iter().any(|t| t.events && t.orders == [extended.clone()]),
+        fixture.commits.take().iter().any(|t| t.events && t.orders == [extended.clone()]),
         "the buyer's page hears of it"
     );
-    assert_eq!(extend(later_by).await, Changed::Already(extended.clone()));
-    assert_eq!(extend(order.pay_by).await, Changed::WrongState(extended.clone()), "not less");
-    let too_late = later(&rig, EXTEND_MS_MAX + 1);
-    assert_eq!(extend(too_late).await, Changed::WrongState(extended.clone()), "not for ever");
-    rig.clock.pass(HOLD_MS);
-    assert_eq!((expire(&rig).await, to_close(&rig).await), (vec![], vec![]));
-    assert_eq!(next_due(&rig).await, Some(later_by.plus(PROVIDER_ASK_WITHIN_MS)));
-    rig.clock.pass(500);
-    assert_eq!(to_close(&rig).await, ["session"]);
-    let Changed::Done(_) = extend(later(&rig, EXTEND_MS_MAX)).await else {
+    assert_eq!(extend(later_by).await, ChangeOutcome::Already(extended.clone()));
+    assert_eq!(extend(order.pay_by).await, ChangeOutcome::WrongState(extended.clone()), "not less");
+    let too_late = later(&fixture, EXTEND_MS_MAX + 1);
+    assert_eq!(extend(too_late).await, ChangeOutcome::WrongState(extended.clone()), "not for ever");
+    fixture.clock.advance(HOLD_MS);
+    assert_eq!((expire(&fixture).await, to_close(&fixture).await), (vec![], vec![]));
+    assert_eq!(next_due(&fixture).await, Some(later_by.plus(PROVIDER_CHECK_WITHIN_MS)));
+    fixture.clock.advance(500);
+    assert_eq!(to_close(&fixture).await, ["session"]);
+    let ChangeOutcome::Done(_) = extend(later(&fixture, EXTEND_MS_MAX)).await else {
         panic!("it was not expired yet")
     };
-    assert_eq!(to_close(&rig).await, [""; 0], "it waits for its payment again");
-    assert!(matches!(cancel(&rig, &order).await, Changed::Done(_)));
-    let Changed::WrongState(ended) = extend(later(&rig, EXTEND_MS_MAX - 1)).await else {
+    assert_eq!(to_close(&fixture).await, [""; 0], "it waits for its payment again");
+    assert!(matches!(cancel(&fixture, &order).await, ChangeOutcome::Done(_)));
+    let ChangeOutcome::WrongState(ended) = extend(later(&fixture, EXTEND_MS_MAX - 1)).await else {
         panic!("it ended")
     };
     assert_eq!(ended.state, OrderState::Cancelled);
-    let none = id_of(&rig.ticket(&grant, 9, "anna", "another", 2));
-    let extended =
-        rig.store.extend_order(none, later_by, By::ENGINE.clone()).await.expect("writes");
-    assert_eq!(extended, Changed::NotFound);
-    rig.adds_up().await;
+    let none = id_of(&fixture.ticket(&grant, 9, "anna", "another", 2));
+    let extended = fixture
+        .store
+        .extend_order(none, later_by, Attribution::ENGINE.clone())
+        .await
+        .expect("writes");
+    assert_eq!(extended, ChangeOutcome::NotFound);
+    fixture.check_invariants().await;
 }

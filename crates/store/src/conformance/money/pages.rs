@@ -1,25 +1,26 @@
 //! Lists of payments and refunds, and the documents of the built-in provider.
 use doorbuster_core::ItemId;
-use doorbuster_core::event::{Actor, By, EventType, Subject};
+use doorbuster_core::event::{Actor, Attribution, EventType, Subject};
 use doorbuster_core::money::{Capture, Money, PaymentId};
-use doorbuster_core::order::Ending;
+use doorbuster_core::order::EndReason;
 
 use super::{capture, message, price};
-use crate::conformance::Rig;
-use crate::contract::{MoneyQuery, Reversal, ReversalKind, Reversing};
+use crate::conformance::Fixture;
+use crate::contract::{MoneyQuery, Reversal, ReversalKind, ReversalOutcome};
 
 /// Payments and refunds are listed page by page, by order, item and notice.
-pub async fn money_is_listed_page_by_page(rig: Rig) {
-    let (a, b) = (rig.slot(50, 50, 50).await, rig.slot(50, 50, 50).await);
+pub async fn money_is_listed_page_by_page(fixture: Fixture) {
+    let (a, b) = (fixture.slot(50, 50, 50).await, fixture.slot(50, 50, 50).await);
     for n in 1..=7 {
-        let order = rig.reserve(if n % 2 == 1 { &a } else { &b }, n, "anna", 1).await;
+        let order = fixture.reserve(if n % 2 == 1 { &a } else { &b }, n, "anna", 1).await;
         let wrong = Money { minor: 1, ..price(1) };
         let told = message(&order, &format!("evt_{n}"), &format!("pay_{n}"));
-        capture(&rig, &Capture { money: if n > 4 { wrong } else { price(1) }, ..told }).await;
-        rig.clock.pass(1);
+        capture(&fixture, &Capture { money: if n > 4 { wrong } else { price(1) }, ..told }).await;
+        fixture.clock.advance(1);
         if n == 2 {
-            rig.store
-                .end_order(order.id, Ending::Refund, By::ENGINE.clone())
+            fixture
+                .store
+                .end_order(order.id, EndReason::Refund, Attribution::ENGINE.clone())
                 .await
                 .expect("writes");
         }
@@ -29,28 +30,28 @@ pub async fn money_is_listed_page_by_page(rig: Rig) {
     let item = |item: ItemId| MoneyQuery { items: Some(vec![item]), ..everything.clone() };
     let noticed = MoneyQuery { notices: true, ..everything.clone() };
     assert_eq!(
-        listed(&rig, everything.clone()).await,
+        listed(&fixture, everything.clone()).await,
         ([7, 6, 5, 4, 3, 2, 1].into(), [7, 6, 5, 2].into())
     );
-    assert_eq!(listed(&rig, oldest).await, ([1, 2, 3, 4, 5, 6, 7].into(), [2, 5, 6, 7].into()));
-    assert_eq!(listed(&rig, item(b.slot.item)).await, ([6, 4, 2].into(), [6, 2].into()));
+    assert_eq!(listed(&fixture, oldest).await, ([1, 2, 3, 4, 5, 6, 7].into(), [2, 5, 6, 7].into()));
+    assert_eq!(listed(&fixture, item(b.slot.item)).await, ([6, 4, 2].into(), [6, 2].into()));
     assert_eq!(
-        listed(&rig, MoneyQuery { items: Some(vec![]), ..everything }).await,
+        listed(&fixture, MoneyQuery { items: Some(vec![]), ..everything }).await,
         (vec![], vec![])
     );
-    assert_eq!(listed(&rig, noticed.clone()).await, ([7, 6, 5].into(), [7, 6, 5].into()));
+    assert_eq!(listed(&fixture, noticed.clone()).await, ([7, 6, 5].into(), [7, 6, 5].into()));
     let both = MoneyQuery { items: Some(vec![a.slot.item]), ..noticed };
-    assert_eq!(listed(&rig, both).await, ([7, 5].into(), [7, 5].into()));
-    rig.adds_up().await;
+    assert_eq!(listed(&fixture, both).await, ([7, 5].into(), [7, 5].into()));
+    fixture.check_invariants().await;
 }
 
 /// The numbers of the payments, and of the payments of the refunds, gathered two by two.
-async fn listed(rig: &Rig, query: MoneyQuery) -> (Vec<u64>, Vec<u64>) {
+async fn listed(fixture: &Fixture, query: MoneyQuery) -> (Vec<u64>, Vec<u64>) {
     let number = |id: &PaymentId| id.0[4..].parse::<u64>().expect("a test's payment");
     let (mut payments, mut refunds) = (Vec::new(), Vec::new());
     let mut query = MoneyQuery { limit: 2, ..query };
     loop {
-        let page = rig.store.payments(query.clone()).await.expect("reads");
+        let page = fixture.store.payments(query.clone()).await.expect("reads");
         assert!(page.rows.len() <= 2);
         payments.extend(page.rows.iter().map(|p| number(&p.id)));
         let Some(next) = page.next else { break };
@@ -58,7 +59,7 @@ async fn listed(rig: &Rig, query: MoneyQuery) -> (Vec<u64>, Vec<u64>) {
     }
     query.after = None;
     loop {
-        let page = rig.store.refunds(query.clone()).await.expect("reads");
+        let page = fixture.store.refunds(query.clone()).await.expect("reads");
         refunds.extend(page.rows.iter().map(|r| number(&r.payment)));
         let Some(next) = page.next else { return (payments, refunds) };
         query.after = Some(next);
@@ -66,14 +67,15 @@ async fn listed(rig: &Rig, query: MoneyQuery) -> (Vec<u64>, Vec<u64>) {
 }
 
 /// What the built-in provider keeps is changed by whoever saw it last.
-pub async fn a_document_is_swapped_by_one(rig: Rig) {
+pub async fn a_document_is_swapped_by_one(fixture: Fixture) {
     let swap = async |key: &str, old: Option<&str>, new: &str| {
-        rig.store
+        fixture
+            .store
             .sandbox_swap(key.to_owned(), old.map(str::to_owned), new.to_owned())
             .await
             .expect("writes")
     };
-    let get = async |key: &str| rig.store.sandbox_get(key).await.expect("reads");
+    let get = async |key: &str| fixture.store.sandbox_get(key).await.expect("reads");
     assert_eq!(get("s/1").await, None);
     assert!(!swap("s/1", Some("a"), "b").await, "there is none");
     assert!(swap("s/1", None, "a").await);
@@ -85,7 +87,7 @@ pub async fn a_document_is_swapped_by_one(rig: Rig) {
         assert!(swap(key, None, key).await);
     }
     let list = async |prefix: &str, after: &str, limit| {
-        let found = rig
+        let found = fixture
             .store
             .sandbox_list(prefix.to_owned(), after.to_owned(), limit)
             .await
@@ -101,23 +103,28 @@ pub async fn a_document_is_swapped_by_one(rig: Rig) {
     let now = get("s/1").await.expect("it is there");
     let old = [("s/1", "w"), ("s/2", "s/2"), ("s/9", "s/9"), ("t/1", "t/1")];
     let old = old.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
-    assert_eq!(rig.store.sandbox_forget(old).await.expect("writes"), 2, "what is as it was seen");
+    assert_eq!(
+        fixture.store.sandbox_delete(old).await.expect("writes"),
+        2,
+        "what is as it was seen"
+    );
     assert_eq!(
         (get("s/1").await, list("s/", "", 9).await),
         (Some(now), vec!["s/1".to_owned(), "s/3".to_owned()])
     );
 }
 
-/// What went back without having been asked to is noticed while its payment stands, or is disputed; our own refunds are not.
-pub async fn money_that_went_back_is_noticed(rig: Rig) {
-    let grant = rig.slot(50, 50, 50).await;
+/// What went back without having been asked to is noticed while its payment stands, or is disputed;
+/// our own refunds are not.
+pub async fn money_that_went_back_is_noticed(fixture: Fixture) {
+    let grant = fixture.slot(50, 50, 50).await;
     let mut orders = Vec::new();
     for n in 1..=3 {
-        let order = rig.reserve(&grant, n, "anna", 1).await;
-        capture(&rig, &message(&order, &format!("evt_{n}"), &format!("pay_{n}"))).await;
+        let order = fixture.reserve(&grant, n, "anna", 1).await;
+        capture(&fixture, &message(&order, &format!("evt_{n}"), &format!("pay_{n}"))).await;
         orders.push(order);
     }
-    rig.clock.pass(1);
+    fixture.clock.advance(1);
     let told = |n: u32, kind, minor: Option<i64>, stands| Reversal {
         event: None,
         provider: super::PROVIDER.to_owned(),
@@ -127,39 +134,52 @@ pub async fn money_that_went_back_is_noticed(rig: Rig) {
         stands,
         dispute: None,
     };
-    let reverse =
-        async |told: Reversal| rig.store.reverse(told).await.expect("writes") == Reversing::Noted;
+    let record_reversal = async |told: Reversal| {
+        fixture.store.record_reversal(told).await.expect("writes") == ReversalOutcome::Noted
+    };
     let listed = async || {
-        let found = rig.store.reversals().await.expect("reads");
+        let found = fixture.store.reversals().await.expect("reads");
         found.iter().map(|r| (r.payment.0.clone(), r.kind, r.money.minor)).collect::<Vec<_>>()
     };
     use ReversalKind::{Disputed, Returned};
-    assert!(reverse(told(1, Returned, Some(5), true)).await);
-    assert!(!reverse(told(1, Returned, Some(5), true)).await, "told again");
-    assert!(reverse(told(1, Returned, Some(7), true)).await, "more of it");
-    assert!(!reverse(told(1, Returned, Some(5), true)).await, "an old message");
-    assert!(!reverse(told(9, Returned, None, true)).await, "no payment of ours");
+    assert!(record_reversal(told(1, Returned, Some(5), true)).await);
+    assert!(!record_reversal(told(1, Returned, Some(5), true)).await, "told again");
+    assert!(record_reversal(told(1, Returned, Some(7), true)).await, "more of it");
+    assert!(!record_reversal(told(1, Returned, Some(5), true)).await, "an old message");
+    assert!(!record_reversal(told(9, Returned, None, true)).await, "no payment of ours");
     assert!(
-        !reverse(Reversal { provider: "other".to_owned(), ..told(2, Returned, None, true) }).await
+        !record_reversal(Reversal {
+            provider: "other".to_owned(),
+            ..told(2, Returned, None, true)
+        })
+        .await
     );
-    rig.clock.pass(1);
-    assert!(reverse(told(2, Disputed, None, true)).await);
+    fixture.clock.advance(1);
+    assert!(record_reversal(told(2, Disputed, None, true)).await);
     assert_eq!(
         listed().await,
         [("pay_2".to_owned(), Disputed, price(1).minor), ("pay_1".to_owned(), Returned, 7)]
     );
-    let first = &rig.store.reversals().await.expect("reads")[1];
+    let first = &fixture.store.reversals().await.expect("reads")[1];
     assert_eq!((first.item, &first.order), (Some(grant.slot.item), &orders[0].id.to_string()));
-    rig.store.end_order(orders[2].id, Ending::Refund, By::ENGINE.clone()).await.expect("writes");
-    assert!(!reverse(told(3, Returned, None, true)).await, "that is our own refund");
-    assert!(reverse(told(2, Disputed, None, false)).await, "it was won");
-    rig.store.end_order(orders[0].id, Ending::Refund, By::ENGINE.clone()).await.expect("writes");
+    fixture
+        .store
+        .end_order(orders[2].id, EndReason::Refund, Attribution::ENGINE.clone())
+        .await
+        .expect("writes");
+    assert!(!record_reversal(told(3, Returned, None, true)).await, "that is our own refund");
+    assert!(record_reversal(told(2, Disputed, None, false)).await, "it was won");
+    fixture
+        .store
+        .end_order(orders[0].id, EndReason::Refund, Attribution::ENGINE.clone())
+        .await
+        .expect("writes");
     assert_eq!(listed().await, [], "an operator saw to it");
-    assert_eq!(rig.store.check().await.expect("reads").findings, []);
+    assert_eq!(fixture.store.check().await.expect("reads").findings, []);
     // Each that changed something is told of, with the order that its payment named.
     let mut told = Vec::new();
     for order in &orders {
-        for it in rig.store.history(order.id).await.expect("reads") {
+        for it in fixture.store.history(order.id).await.expect("reads") {
             if let Subject::Reversal { payment, order: named, money, kind, dispute, stands } =
                 it.event.subject
             {
@@ -168,7 +188,10 @@ pub async fn money_that_went_back_is_noticed(rig: Rig) {
                     (it.event.what, named),
                     (EventType::PaymentReversed, order.id.to_string())
                 );
-                assert_eq!(it.event.by, By::actor(Actor::Provider(super::PROVIDER.to_owned())));
+                assert_eq!(
+                    it.event.by,
+                    Attribution::from_actor(Actor::Provider(super::PROVIDER.to_owned()))
+                );
                 told.push((payment.0, kind, money, stands));
             }
         }

@@ -1,15 +1,16 @@
-//! Paying, cancelling, expiring and extending at once, in thousands of rounds: whatever comes first, each payment is one paid order or one refund.
+//! Paying, cancelling, expiring and extending at once, in thousands of rounds: whatever comes
+//! first, each payment is one paid order or one refund.
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use doorbuster_core::event::{By, Event, EventType, Subject};
-use doorbuster_core::money::{Capture, Captured, PaymentId, PaymentState, RefundCause};
-use doorbuster_core::order::Ending;
+use doorbuster_core::event::{Attribution, Event, EventType, Subject};
+use doorbuster_core::money::{Capture, CaptureOutcome, PaymentId, PaymentState, RefundCause};
+use doorbuster_core::order::EndReason;
 use doorbuster_core::{Grant, Order, OrderState, Ticket};
 
-use super::{message, of, payments, refunds};
-use crate::conformance::{HOLD_MS, Rig};
+use super::{for_payment, message, payments, refunds};
+use crate::conformance::{Fixture, HOLD_MS};
 use crate::store::Store;
 
 pub mod late;
@@ -20,35 +21,37 @@ const WAVE: u64 = 50;
 const WAVES: u64 = 40;
 
 /// Orders of one wave, each of two units.
-async fn wave(rig: &Rig, grant: &Grant, at: u64) -> Vec<Order> {
-    let ticket = |n: u64| rig.ticket(grant, at * WAVE + n, &format!("buyer-{at}-{n}"), "k", 2);
+async fn wave(fixture: &Fixture, grant: &Grant, at: u64) -> Vec<Order> {
+    let ticket = |n: u64| fixture.ticket(grant, at * WAVE + n, &format!("buyer-{at}-{n}"), "k", 2);
     let tickets: Vec<Arc<Ticket>> = (1..=WAVE).map(ticket).collect();
-    let resolved = rig.store.settle(tickets).await.expect("settles");
+    let resolved = fixture.store.settle(tickets).await.expect("settles");
     resolved.into_iter().filter_map(|r| r.order).collect()
 }
 
-/// A capture as a provider's repeated messages have it: what is still in slots does not matter any more.
-fn pay(store: &Store, told: Capture) -> tokio::task::JoinHandle<Captured> {
+/// A capture as a provider's repeated messages have it: what is still in slots does not matter any
+/// more.
+fn pay(store: &Store, told: Capture) -> tokio::task::JoinHandle<CaptureOutcome> {
     let store = store.clone();
     tokio::spawn(async move { store.capture(told, true).await.expect("writes") })
 }
 
-fn end(store: &Store, order: &Order, how: Ending) -> tokio::task::JoinHandle<bool> {
+fn end(store: &Store, order: &Order, how: EndReason) -> tokio::task::JoinHandle<bool> {
     let (store, id) = (store.clone(), order.id);
-    tokio::spawn(async move { store.end_order(id, how, By::BUYER.clone()).await.is_ok() })
+    tokio::spawn(async move { store.end_order(id, how, Attribution::BUYER.clone()).await.is_ok() })
 }
 
 /// What became of the payments that came for one order.
-fn tally(captured: &[Captured]) -> (usize, Vec<RefundCause>) {
-    let paid = captured.iter().filter(|c| matches!(c, Captured::Paid(_))).count();
+fn tally(captured: &[CaptureOutcome]) -> (usize, Vec<RefundCause>) {
+    let paid = captured.iter().filter(|c| matches!(c, CaptureOutcome::Paid(_))).count();
     let back = captured.iter().filter_map(|c| match c {
-        Captured::Refund(refund) => Some(refund.cause),
+        CaptureOutcome::Refund(refund) => Some(refund.cause),
         _ => None,
     });
     (paid, back.collect())
 }
 
-/// The states that an order went through, each from one that it may come from; the last is what it is now.
+/// The states that an order went through, each from one that it may come from; the last is what it
+/// is now.
 fn follows(order: &Order, history: &[Event]) -> Vec<OrderState> {
     let mut states = Vec::new();
     let mut last = None;
@@ -76,14 +79,27 @@ fn follows(order: &Order, history: &[Event]) -> Vec<OrderState> {
     states
 }
 
-async fn history(rig: &Rig, order: &Order) -> Vec<Event> {
-    rig.store.history(order.id).await.expect("reads").into_iter().map(|told| told.event).collect()
+async fn history(fixture: &Fixture, order: &Order) -> Vec<Event> {
+    fixture
+        .store
+        .history(order.id)
+        .await
+        .expect("reads")
+        .into_iter()
+        .map(|told| told.event)
+        .collect()
 }
 
-/// Each captured payment stands for the one paid order, or has its one refund. Says how the order is, and whether it is paid after it had ended.
-async fn judge(rig: &Rig, order: &Order, captured: &[Captured]) -> (OrderState, bool) {
-    let order = rig.store.order(order.id).await.expect("reads").expect("an order");
-    let (payments, refunds) = (payments(rig, of(&order)).await, refunds(rig, of(&order)).await);
+/// Each captured payment stands for the one paid order, or has its one refund. Says how the order
+/// is, and whether it is paid after it had ended.
+async fn judge(
+    fixture: &Fixture,
+    order: &Order,
+    captured: &[CaptureOutcome],
+) -> (OrderState, bool) {
+    let order = fixture.store.order(order.id).await.expect("reads").expect("an order");
+    let (payments, refunds) =
+        (payments(fixture, for_payment(&order)).await, refunds(fixture, for_payment(&order)).await);
     let (paid, back) = tally(captured);
     let standing = payments.iter().filter(|p| p.state == PaymentState::Captured).count();
     assert_eq!(standing, usize::from(order.state == OrderState::Paid), "{order:?} {payments:?}");
@@ -94,7 +110,7 @@ async fn judge(rig: &Rig, order: &Order, captured: &[Captured]) -> (OrderState, 
             1
         );
     }
-    let states = follows(&order, &history(rig, &order).await);
+    let states = follows(&order, &history(fixture, &order).await);
     assert_eq!(states.iter().filter(|s| **s == OrderState::Paid).count(), paid, "{states:?}");
     assert!(paid <= 1, "{captured:?}");
     assert_eq!(refunds.iter().filter(|r| r.cause != RefundCause::Operator).count(), back.len());
@@ -102,29 +118,31 @@ async fn judge(rig: &Rig, order: &Order, captured: &[Captured]) -> (OrderState, 
     (order.state, had_ended && order.state == OrderState::Paid)
 }
 
-/// At the instant when they are due, orders are paid, cancelled, given more time and expired at once.
-pub async fn paying_cancelling_expiring_and_extending_at_once(rig: Rig) {
-    let grant = rig.slot(WAVE * WAVES * 2, WAVE * WAVES * 2, 2).await;
+/// At the instant when they are due, orders are paid, cancelled, given more time and expired at
+/// once.
+pub async fn paying_cancelling_expiring_and_extending_at_once(fixture: Fixture) {
+    let grant = fixture.slot(WAVE * WAVES * 2, WAVE * WAVES * 2, 2).await;
     let mut came_to = std::collections::BTreeMap::<OrderState, u64>::new();
     for at in 0..WAVES {
-        let orders = wave(&rig, &grant, at).await;
-        rig.clock.pass(HOLD_MS);
+        let orders = wave(&fixture, &grant, at).await;
+        fixture.clock.advance(HOLD_MS);
         let races = orders.iter().enumerate().map(|(n, order)| {
-            let (store, id, later) = (rig.store.clone(), order.id, order.pay_by.plus(1_000));
-            let extend =
-                async move { store.extend_order(id, later, By::ENGINE.clone()).await.is_ok() };
+            let (store, id, later) = (fixture.store.clone(), order.id, order.pay_by.plus(1_000));
+            let extend = async move {
+                store.extend_order(id, later, Attribution::ENGINE.clone()).await.is_ok()
+            };
             let told = message(order, &format!("evt_{at}_{n}"), &format!("pay_{at}_{n}"));
             let again = Capture { event: format!("more_{at}_{n}"), ..told.clone() };
             // Who is asked first goes round.
             let order = order.clone();
-            let store = rig.store.clone();
+            let store = fixture.store.clone();
             async move {
                 let (mut pays, mut others, mut extend) = (Vec::new(), Vec::new(), Some(extend));
                 for turn in 0..4 {
                     match (turn + n as u64 + at) % 4 {
                         0 => pays
                             .extend([&told, &told, &again].map(|told| pay(&store, told.clone()))),
-                        1 => others.push(end(&store, &order, Ending::Cancel)),
+                        1 => others.push(end(&store, &order, EndReason::Cancel)),
                         2 => others.extend(extend.take().map(tokio::spawn)),
                         _ => {
                             let store = store.clone();
@@ -142,12 +160,12 @@ pub async fn paying_cancelling_expiring_and_extending_at_once(rig: Rig) {
             }
         });
         for (order, captured) in join_all(races).await {
-            let repeated = captured.iter().filter(|c| **c == Captured::Repeated).count();
+            let repeated = captured.iter().filter(|c| **c == CaptureOutcome::Repeated).count();
             assert_eq!(repeated, 2, "one payment has one effect: {captured:?}");
-            let (state, _) = judge(&rig, &order, &captured).await;
+            let (state, _) = judge(&fixture, &order, &captured).await;
             *came_to.entry(state).or_default() += 1;
         }
-        rig.adds_up().await;
+        fixture.check_invariants().await;
     }
     assert_eq!(
         came_to.get(&OrderState::Paid),
@@ -156,14 +174,15 @@ pub async fn paying_cancelling_expiring_and_extending_at_once(rig: Rig) {
     );
 }
 
-/// Two payments for one order at once, and an ending among them: one pays at most, the rest goes back once.
-pub async fn two_payments_and_an_ending_at_once(rig: Rig) {
-    let grant = rig.slot(WAVE * WAVES * 2, WAVE * WAVES * 2, 2).await;
+/// Two payments for one order at once, and an ending among them: one pays at most, the rest goes
+/// back once.
+pub async fn two_payments_and_an_ending_at_once(fixture: Fixture) {
+    let grant = fixture.slot(WAVE * WAVES * 2, WAVE * WAVES * 2, 2).await;
     let mut came_to = std::collections::BTreeMap::<OrderState, u64>::new();
     for at in 0..WAVES {
-        let orders = wave(&rig, &grant, at).await;
+        let orders = wave(&fixture, &grant, at).await;
         let races = orders.into_iter().enumerate().map(|(n, order)| {
-            let store = rig.store.clone();
+            let store = fixture.store.clone();
             let told = message(&order, &format!("a_{at}_{n}"), &format!("a_{at}_{n}"));
             let other = Capture {
                 event: format!("b_{at}_{n}"),
@@ -171,7 +190,7 @@ pub async fn two_payments_and_an_ending_at_once(rig: Rig) {
                 ..told.clone()
             };
             async move {
-                let how = if n % 2 == 0 { Ending::Refund } else { Ending::Cancel };
+                let how = if n % 2 == 0 { EndReason::Refund } else { EndReason::Cancel };
                 let tasks = match n % 3 {
                     0 => (end(&store, &order, how), pay(&store, told), pay(&store, other)),
                     1 => {
@@ -188,7 +207,7 @@ pub async fn two_payments_and_an_ending_at_once(rig: Rig) {
             }
         });
         for (order, captured) in join_all(races).await {
-            let (state, _) = judge(&rig, &order, &captured).await;
+            let (state, _) = judge(&fixture, &order, &captured).await;
             let (paid, back) = tally(&captured);
             assert_eq!(paid + back.len(), 2, "{captured:?}");
             assert!(
@@ -197,7 +216,7 @@ pub async fn two_payments_and_an_ending_at_once(rig: Rig) {
             );
             *came_to.entry(state).or_default() += 1;
         }
-        rig.adds_up().await;
+        fixture.check_invariants().await;
     }
     assert!(
         came_to.contains_key(&OrderState::Paid) && came_to.contains_key(&OrderState::Refunded),

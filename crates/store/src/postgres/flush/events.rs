@@ -3,14 +3,14 @@ use doorbuster_core::event::{Event, Subject};
 use doorbuster_core::{ItemId, Order, TicketId};
 
 use crate::events;
-use crate::postgres::held::Held;
+use crate::postgres::row_cache::RowCache;
 use crate::postgres::rows::int;
 
 use super::{Query, value};
 
 /// Events of one transaction stand in the order in which they happened.
-pub(super) fn events(held: &Held, queries: &mut Vec<Query>) {
-    let events = &held.events;
+pub(super) fn events(cache: &RowCache, queries: &mut Vec<Query>) {
+    let events = &cache.events;
     if events.is_empty() {
         return;
     }
@@ -20,7 +20,7 @@ pub(super) fn events(held: &Held, queries: &mut Vec<Query>) {
                      $9::bigint[], $10::bigint[], $11::bigint[], $12::text[]) WITH ORDINALITY
               AS t (type, grant_id, n, item_id, sale_id, at, actor, why, pay_by, paid_at, ended_at, data, place)
          ORDER BY place";
-    let numbers: Vec<_> = events.iter().map(|event| numbers(held, event)).collect();
+    let numbers: Vec<_> = events.iter().map(|event| order_numbers(cache, event)).collect();
     let order = |column: &dyn Fn(&Order) -> Option<i64>| {
         value(events.iter().map(|event| order(event).and_then(column)).collect::<Vec<_>>())
     };
@@ -31,12 +31,12 @@ pub(super) fn events(held: &Held, queries: &mut Vec<Query>) {
         value(events.iter().map(|event| item(event).map(|item| item.0)).collect::<Vec<_>>()),
         value(events.iter().map(sale).collect::<Vec<_>>()),
         value(events.iter().map(|event| event.at.0).collect::<Vec<_>>()),
-        value(events.iter().map(|event| events::actor(&event.by.actor)).collect::<Vec<_>>()),
+        value(events.iter().map(|event| events::actor_text(&event.by.actor)).collect::<Vec<_>>()),
         value(events.iter().map(|event| event.by.why.clone()).collect::<Vec<_>>()),
         order(&|order| Some(order.pay_by.0)),
         order(&|order| order.paid_at.map(|at| at.0)),
         order(&|order| order.ended_at.map(|at| at.0)),
-        value(events.iter().map(|event| events::data(&event.subject)).collect::<Vec<_>>()),
+        value(events.iter().map(|event| events::subject_json(&event.subject)).collect::<Vec<_>>()),
     ];
     queries.push(Query { sql, values });
 }
@@ -48,12 +48,13 @@ fn order(event: &Event) -> Option<&Order> {
     }
 }
 
-/// The order that an event is about, or that its payment named if there is one: capturing locked it.
-fn numbers(held: &Held, event: &Event) -> Option<(i64, i64)> {
+/// The order that an event is about, or that its payment named if there is one: capturing locked
+/// it.
+fn order_numbers(cache: &RowCache, event: &Event) -> Option<(i64, i64)> {
     let order = match &event.subject {
         Subject::Order(order) => order,
         Subject::Payment { order, .. } | Subject::Reversal { order, .. } => {
-            held.orders.get(&TicketId::parse(order)?)?
+            cache.orders.get(&TicketId::parse(order)?)?
         }
         Subject::Ticket { .. } | Subject::Item(_) | Subject::Sale(_) => return None,
     };

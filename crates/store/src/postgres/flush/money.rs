@@ -1,30 +1,32 @@
-//! Messages, payments and refunds: a handful in a transaction, each with a statement of its own, in one order. Checkouts in sets.
+//! Messages, payments and refunds: a handful in a transaction, each with a statement of its own, in
+//! one order. Checkouts in sets.
 use doorbuster_core::money::Checkout;
 use doorbuster_core::{GrantId, Millis, Order, OrderState, TicketId, TicketN};
 
-use crate::postgres::held::{Held, Kept};
+use crate::postgres::row_cache::{CachedRow, RowCache};
 use crate::postgres::rows::int;
 
 use super::{Query, value};
 
 /// Everything of money that differs from the tables.
 ///
-/// What is new must not have come meanwhile, else its statement fails and all is run again: then the rules find it.
-pub(super) fn money(held: &Held, queries: &mut Vec<Query>) {
-    for ((provider, event), at) in &held.taken {
+/// What is new must not have come meanwhile, else its statement fails and all is run again: then
+/// the rules find it.
+pub(super) fn money(cache: &RowCache, queries: &mut Vec<Query>) {
+    for ((provider, event), at) in &cache.inbox {
         let sql = "INSERT INTO inbox (provider, event_id, at) VALUES ($1, $2, $3)";
         queries.push(Query {
             sql,
             values: vec![value(provider.clone()), value(event.clone()), value(at.0)],
         });
     }
-    payments(held, queries);
-    refunds(held, queries);
-    checkouts(held, queries);
-    due(held, queries);
+    payments(cache, queries);
+    refunds(cache, queries);
+    checkouts(cache, queries);
+    due(cache, queries);
 }
 
-fn payments(held: &Held, queries: &mut Vec<Query>) {
+fn payments(cache: &RowCache, queries: &mut Vec<Query>) {
     // Another message may name another order: the columns of a failed one are written anew.
     let update = "UPDATE payment SET state = $2, provider = $3, order_id = $4, grant_id = o.grant_id, n = o.n, amount_minor = $5, currency = $6, at = $7
          FROM (SELECT $8::bigint AS g, $9::bigint AS m) AS t LEFT JOIN orders o ON o.grant_id = t.g AND o.n = t.m AND o.id = $4
@@ -32,7 +34,7 @@ fn payments(held: &Held, queries: &mut Vec<Query>) {
     let insert = "INSERT INTO payment (id, state, provider, order_id, grant_id, n, amount_minor, currency, at)
          SELECT $1::text, $2::text, $3::text, $4::text, o.grant_id, o.n, $5::bigint, $6::text, $7::bigint
          FROM (SELECT $8::bigint AS g, $9::bigint AS m) AS t LEFT JOIN orders o ON o.grant_id = t.g AND o.n = t.m AND o.id = $4";
-    for Kept { row: p, read } in held.payments.values().filter(|kept| kept.is_dirty()) {
+    for CachedRow { row: p, read } in cache.payments.values().filter(|kept| kept.is_dirty()) {
         let named = TicketId::parse(&p.order).and_then(|id| id.parts());
         let values = vec![
             value(p.id.0.clone()),
@@ -49,7 +51,7 @@ fn payments(held: &Held, queries: &mut Vec<Query>) {
     }
 }
 
-fn refunds(held: &Held, queries: &mut Vec<Query>) {
+fn refunds(cache: &RowCache, queries: &mut Vec<Query>) {
     // One that is asked for again was not seen to.
     let update = "UPDATE refund SET state = $2, accepted = $3, tries = $4, next_at = $5, error = $6, settled_at = $7,
                            discarded = CASE WHEN $2 = 'failed' THEN discarded END
@@ -57,7 +59,7 @@ fn refunds(held: &Held, queries: &mut Vec<Query>) {
     let insert = "INSERT INTO refund (id, state, accepted, tries, next_at, error, settled_at,
                              payment_id, provider, order_id, amount_minor, currency, cause, at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
-    for Kept { row: r, read } in held.refunds.values().filter(|kept| kept.is_dirty()) {
+    for CachedRow { row: r, read } in cache.refunds.values().filter(|kept| kept.is_dirty()) {
         let mut values = vec![
             value(r.id.0.clone()),
             value(r.state.as_str()),
@@ -84,10 +86,10 @@ fn refunds(held: &Held, queries: &mut Vec<Query>) {
 }
 
 /// Each with how long its order waits for its provider; a page of them may be put off at once.
-fn checkouts(held: &Held, queries: &mut Vec<Query>) {
-    let dirty = held.checkouts.values().filter(|kept| kept.is_dirty()).map(|kept| &kept.row);
+fn checkouts(cache: &RowCache, queries: &mut Vec<Query>) {
+    let dirty = cache.checkouts.values().filter(|kept| kept.is_dirty()).map(|kept| &kept.row);
     let rows: Vec<(&Checkout, &Order)> =
-        dirty.filter_map(|c| Some((c, held.orders.get(&c.order)?))).collect();
+        dirty.filter_map(|c| Some((c, cache.orders.get(&c.order)?))).collect();
     if rows.is_empty() {
         return;
     }
@@ -121,7 +123,7 @@ fn checkouts(held: &Held, queries: &mut Vec<Query>) {
     queries.push(Query { sql, values });
     let sql = "UPDATE orders SET ask_ms = t.ask_ms FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS t (grant_id, n, ask_ms)
          WHERE orders.grant_id = t.grant_id AND orders.n = t.n";
-    let waits = value(rows.iter().map(|(c, o)| c.ask_ms(o.pay_by)).collect::<Vec<_>>());
+    let waits = value(rows.iter().map(|(c, o)| c.provider_wait_ms(o.pay_by)).collect::<Vec<_>>());
     queries.push(Query { sql, values: vec![number(&grants), number(&numbers), waits] });
 }
 
@@ -130,13 +132,14 @@ fn due_at(order: &Order) -> i64 {
     if order.state == OrderState::Reserved { order.pay_by.0 } else { 0 }
 }
 
-/// Open checkouts are closed at their provider when their orders wait for no payment any more, or are due.
-fn due(held: &Held, queries: &mut Vec<Query>) {
-    let may_have_one = |order: &&Order| match held.checkouts.get(&order.id) {
+/// Open checkouts are closed at their provider when their orders wait for no payment any more, or
+/// are due.
+fn due(cache: &RowCache, queries: &mut Vec<Query>) {
+    let may_have_one = |order: &&Order| match cache.checkouts.get(&order.id) {
         Some(kept) => kept.row.open,
-        None => !held.has_every_checkout,
+        None => !cache.has_every_checkout,
     };
-    for order in held.changed.iter().filter_map(|id| held.orders.get(id)).filter(may_have_one) {
+    for order in cache.changed.iter().filter_map(|id| cache.orders.get(id)).filter(may_have_one) {
         let sql = "UPDATE checkout SET due = $3 WHERE grant_id = $1 AND n = $2 AND open";
         let values = vec![value(int(order.grant.0)), value(int(order.n.0)), value(due_at(order))];
         queries.push(Query { sql, values });
@@ -144,7 +147,8 @@ fn due(held: &Held, queries: &mut Vec<Query>) {
 }
 
 impl Query {
-    /// Has checkouts closed later: of which orders, and when. Whoever writes it has looked at them under their locks.
+    /// Has checkouts closed later: of which orders, and when. Whoever writes it has looked at them
+    /// under their locks.
     pub(in crate::postgres) fn put_off(later: &[(GrantId, TicketN, Millis)]) -> Self {
         let sql = "UPDATE checkout SET due = t.due FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS t (grant_id, n, due)
              WHERE checkout.grant_id = t.grant_id AND checkout.n = t.n AND checkout.open";

@@ -6,7 +6,7 @@ use doorbuster_core::money::{
     Checkout, Money, Payment, PaymentId, PaymentState, Refund, RefundCause, RefundId, RefundState,
 };
 
-use super::{Read, small, ticket, time, word};
+use super::{RowResult, parse_text, small, ticket, time};
 
 macro_rules! payment_columns {
     () => {
@@ -26,30 +26,30 @@ macro_rules! checkout_columns {
 }
 pub(in crate::postgres) use {checkout_columns, payment_columns, refund_columns};
 
-fn amount(row: &Row, at: usize) -> Read<Money> {
+fn amount(row: &Row, at: usize) -> RowResult<Money> {
     Ok(Money { minor: row.try_get(at)?, currency: row.try_get(at + 1)? })
 }
 
-pub(in crate::postgres) fn payment(row: &Row) -> Read<Payment> {
+pub(in crate::postgres) fn payment(row: &Row) -> RowResult<Payment> {
     Ok(Payment {
         id: PaymentId(row.try_get(0)?),
         provider: row.try_get(1)?,
         order: row.try_get(2)?,
         money: amount(row, 3)?,
-        state: word(row, 5, "payment's state", PaymentState::parse)?,
+        state: parse_text(row, 5, "payment's state", PaymentState::parse)?,
         at: Millis(row.try_get(6)?),
     })
 }
 
-pub(in crate::postgres) fn refund(row: &Row) -> Read<Refund> {
+pub(in crate::postgres) fn refund(row: &Row) -> RowResult<Refund> {
     Ok(Refund {
         id: RefundId(row.try_get(0)?),
         payment: PaymentId(row.try_get(1)?),
         provider: row.try_get(2)?,
         order: row.try_get(3)?,
         money: amount(row, 4)?,
-        cause: word(row, 6, "cause of a refund", RefundCause::parse)?,
-        state: word(row, 7, "refund's state", RefundState::parse)?,
+        cause: parse_text(row, 6, "cause of a refund", RefundCause::parse)?,
+        state: parse_text(row, 7, "refund's state", RefundState::parse)?,
         accepted: row.try_get(8)?,
         tries: small(row, 9, "number of tries")?,
         next_at: Millis(row.try_get(10)?),
@@ -59,12 +59,12 @@ pub(in crate::postgres) fn refund(row: &Row) -> Read<Refund> {
     })
 }
 
-pub(in crate::postgres) fn checkout(row: &Row) -> Read<Checkout> {
+pub(in crate::postgres) fn checkout(row: &Row) -> RowResult<Checkout> {
     checkout_at(row, 0)
 }
 
 /// A checkout whose columns begin at `from`.
-pub(in crate::postgres) fn checkout_at(row: &Row, from: usize) -> Read<Checkout> {
+pub(in crate::postgres) fn checkout_at(row: &Row, from: usize) -> RowResult<Checkout> {
     Ok(Checkout {
         order: ticket(row, from)?,
         provider: row.try_get(from + 1)?,

@@ -1,22 +1,23 @@
-//! I5: each captured payment stands for its one paid order, each that goes back has its one refund, and the amounts are the same everywhere.
+//! I5: each captured payment stands for its one paid order, each that goes back has its one refund,
+//! and the amounts are the same everywhere.
 use rusqlite::{Row, params};
 
 use doorbuster_core::money::{Money, PaymentId, PaymentState, RefundCause};
 use doorbuster_core::{ItemId, Millis, OrderState};
 
-use crate::contract::Notice;
-use crate::limits::{CHECK_ORDERS_AT_ONCE, CHECK_REST, FINDINGS_MAX, NOTICES_MAX};
+use crate::contract::RefundNotice;
+use crate::limits::{CHECK_PAUSE, CHECK_ROWS_BETWEEN_PAUSES, FINDINGS_MAX, NOTICES_MAX};
 
 use super::super::failure::Failure;
 use super::super::money::notices;
 use super::super::read::{Reader, as_limit};
-use super::super::rows::word;
-use super::Pass;
+use super::super::rows::parse_text;
+use super::CheckRun;
 
 type Done<T> = Result<T, Failure>;
 
 /// A payment with its order and its refund, if it has them.
-struct Seen {
+struct PaymentRow {
     payment: String,
     state: PaymentState,
     money: Money,
@@ -25,7 +26,7 @@ struct Seen {
     refund: Option<Money>,
 }
 
-const SEEN: &str =
+const PAYMENTS: &str =
     "SELECT p.id, p.state, p.amount_minor, p.currency, o.state, o.item_id, o.units, i.price_minor, i.currency,
                            r.amount_minor, r.currency
                     FROM payment p LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n AND o.id = p.order_id
@@ -39,19 +40,19 @@ fn money(row: &Row<'_>, at: usize) -> Done<Option<Money>> {
     Ok(minor.zip(currency).map(|(minor, currency)| Money { minor, currency }))
 }
 
-fn seen(row: &Row<'_>) -> Done<Seen> {
+fn seen(row: &Row<'_>) -> Done<PaymentRow> {
     let order = match row.get::<_, Option<i64>>(5)? {
         None => None,
         Some(item) => {
             let units: i64 = row.get(6)?;
             let price = money(row, 7)?
                 .and_then(|each| Some(Money { minor: each.minor.checked_mul(units)?, ..each }));
-            Some((word(row, 4, "state", OrderState::parse)?, ItemId(item), price))
+            Some((parse_text(row, 4, "state", OrderState::parse)?, ItemId(item), price))
         }
     };
-    Ok(Seen {
+    Ok(PaymentRow {
         payment: row.get(0)?,
-        state: word(row, 1, "state", PaymentState::parse)?,
+        state: parse_text(row, 1, "state", PaymentState::parse)?,
         money: Money { minor: row.get(2)?, currency: row.get(3)? },
         order,
         refund: money(row, 9)?,
@@ -59,31 +60,31 @@ fn seen(row: &Row<'_>) -> Done<Seen> {
 }
 
 /// Every payment against its order and its refund.
-pub(super) fn check(sql: &mut Reader<'_>, pass: &mut Pass) -> Done<()> {
+pub(super) fn check(sql: &mut Reader<'_>, run: &mut CheckRun) -> Done<()> {
     let conn = sql.conn();
-    let mut payments = conn.prepare_cached(SEEN)?;
+    let mut payments = conn.prepare_cached(PAYMENTS)?;
     for (n, payment) in payments.query_and_then([], seen)?.enumerate() {
-        if n % CHECK_ORDERS_AT_ONCE == CHECK_ORDERS_AT_ONCE - 1 {
-            std::thread::sleep(CHECK_REST);
+        if n % CHECK_ROWS_BETWEEN_PAUSES == CHECK_ROWS_BETWEEN_PAUSES - 1 {
+            std::thread::sleep(CHECK_PAUSE);
         }
-        one(&payment?, pass);
+        check_payment(&payment?, run);
     }
     let unpaid: Vec<ItemId> =
-        pass.items.iter().filter(|(_, s)| s.paid_orders != s.payments).map(|(id, _)| *id).collect();
-    unpaid.into_iter().try_for_each(|item| paid_for_nothing(sql, pass, item))
+        run.items.iter().filter(|(_, s)| s.paid_orders != s.payments).map(|(id, _)| *id).collect();
+    unpaid.into_iter().try_for_each(|item| paid_without_payment(sql, run, item))
 }
 
-fn one(seen: &Seen, pass: &mut Pass) {
-    let Seen { payment, state, money, order, refund } = seen;
+fn check_payment(seen: &PaymentRow, run: &mut CheckRun) {
+    let PaymentRow { payment, state, money, order, refund } = seen;
     let item = order.as_ref().map(|order| order.1);
     let amount = |money: &Money| format!("{} {}", money.minor, money.currency);
     match state {
         PaymentState::Captured => match order {
             Some((OrderState::Paid, item, price)) => {
-                pass.items.entry(*item).or_default().payments += 1;
+                run.items.entry(*item).or_default().payments += 1;
                 if price.as_ref() != Some(money) {
                     let price = price.as_ref().map_or("nothing".to_owned(), amount);
-                    pass.find(
+                    run.report(
                         "I5",
                         Some(*item),
                         format!("payment {payment}: {} for what costs {price}", amount(money)),
@@ -91,13 +92,13 @@ fn one(seen: &Seen, pass: &mut Pass) {
                 }
             }
             Some((state, ..)) => {
-                pass.find(
+                run.report(
                     "I5",
                     item,
                     format!("payment {payment} stands for an order that is {}", state.as_str()),
                 );
             }
-            None => pass.find("I5", None, format!("payment {payment} stands for no order")),
+            None => run.report("I5", None, format!("payment {payment} stands for no order")),
         },
         PaymentState::Refunded => match refund {
             Some(back) if back == money => {}
@@ -107,19 +108,21 @@ fn one(seen: &Seen, pass: &mut Pass) {
                     amount(money),
                     amount(back)
                 );
-                pass.find("I5", item, detail);
+                run.report("I5", item, detail);
             }
-            None => pass.find("I5", item, format!("payment {payment} goes back and has no refund")),
+            None => {
+                run.report("I5", item, format!("payment {payment} goes back and has no refund"))
+            }
         },
         PaymentState::Failed => {}
     }
     if *state != PaymentState::Refunded && refund.is_some() {
-        pass.find("I5", item, format!("payment {payment} is {} and has a refund", state.as_str()));
+        run.report("I5", item, format!("payment {payment} is {} and has a refund", state.as_str()));
     }
 }
 
 /// Orders of an item that a provider's payment paid, and whose payment is not there.
-fn paid_for_nothing(sql: &mut Reader<'_>, pass: &mut Pass, item: ItemId) -> Done<()> {
+fn paid_without_payment(sql: &mut Reader<'_>, run: &mut CheckRun, item: ItemId) -> Done<()> {
     let orders = sql.all(
         "SELECT id FROM orders o
          WHERE item_id = ?1 AND state = 'paid'
@@ -131,13 +134,17 @@ fn paid_for_nothing(sql: &mut Reader<'_>, pass: &mut Pass, item: ItemId) -> Done
         |row| Ok(row.get::<_, String>(0)?),
     )?;
     for order in orders {
-        pass.find("I5", Some(item), format!("order {order} is paid, and no payment stands for it"));
+        run.report(
+            "I5",
+            Some(item),
+            format!("order {order} is paid, and no payment stands for it"),
+        );
     }
     Ok(())
 }
 
 /// What somebody else did wrong, newest first.
-pub(super) fn notices(sql: &mut Reader<'_>) -> Done<Vec<Notice>> {
+pub(super) fn notices(sql: &mut Reader<'_>) -> Done<Vec<RefundNotice>> {
     sql.all(
         concat!(
             "SELECT r.cause, o.item_id, r.payment_id, r.order_id, r.amount_minor, r.currency, r.at
@@ -148,8 +155,8 @@ pub(super) fn notices(sql: &mut Reader<'_>) -> Done<Vec<Notice>> {
         ),
         params![as_limit(NOTICES_MAX)],
         |row| {
-            Ok(Notice {
-                what: word(row, 0, "cause", RefundCause::parse)?,
+            Ok(RefundNotice {
+                what: parse_text(row, 0, "cause", RefundCause::parse)?,
                 item: row.get::<_, Option<i64>>(1)?.map(ItemId),
                 payment: PaymentId(row.get(2)?),
                 order: row.get(3)?,

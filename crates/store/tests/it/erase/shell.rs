@@ -2,7 +2,7 @@
 use std::collections::BTreeSet;
 
 use crate::cluster;
-use crate::rig::Dir;
+use crate::fixture::Dir;
 
 /// Somebody with a shell.
 pub enum Shell {
@@ -31,7 +31,8 @@ impl Shell {
     pub fn columns(&self) -> Vec<String> {
         self.ask(match self {
             Self::Sqlite(_) => {
-                "SELECT m.name || '.' || c.name FROM sqlite_schema m JOIN pragma_table_info(m.name) c WHERE m.type = 'table'"
+                "SELECT m.name || '.' || c.name FROM sqlite_schema m JOIN \
+                 pragma_table_info(m.name) c WHERE m.type = 'table'"
             }
             Self::Postgres(_) => {
                 "SELECT c.table_name || '.' || c.column_name FROM information_schema.columns c
@@ -48,7 +49,8 @@ impl Shell {
             let found = match self {
                 Self::Sqlite(_) => format!("instr(CAST(\"{name}\" AS TEXT), '{text}') > 0"),
                 Self::Postgres(_) => format!(
-                    "position('{text}' IN \"{name}\"::text) > 0 OR position(encode('{text}', 'hex') IN \"{name}\"::text) > 0"
+                    "position('{text}' IN \"{name}\"::text) > 0 OR position(encode('{text}', \
+                     'hex') IN \"{name}\"::text) > 0"
                 ),
             };
             format!("SELECT '{column}' WHERE EXISTS (SELECT 1 FROM \"{table}\" WHERE {found})")
@@ -63,7 +65,8 @@ impl Shell {
         match self {
             Self::Sqlite(dir) => {
                 let sql = format!(
-                    "CREATE TRIGGER poison BEFORE INSERT ON orders WHEN NEW.units = {units} BEGIN SELECT raise(ABORT, 'poison'); END"
+                    "CREATE TRIGGER poison BEFORE INSERT ON orders WHEN NEW.units = {units} BEGIN \
+                     SELECT raise(ABORT, 'poison'); END"
                 );
                 dir.shell().execute_batch(&sql).expect("a trigger");
             }

@@ -1,20 +1,21 @@
 //! Transactions about money, over any ledger and by the store's methods.
-use doorbuster_core::event::{Actor, By};
+use doorbuster_core::event::{Actor, Attribution};
 use doorbuster_core::limits::REFUND_TRIES_MAX;
 use doorbuster_core::money::{
-    self, Capture, Checkout, Money, PaymentId, RefundId, RefundNews, asked_in_vain, capture,
-    close_checkout, keep_checkout, note_refund, retry_refund, settle_refund,
+    self, Capture, Checkout, Money, PaymentId, RefundId, RefundUpdate, apply_refund_update,
+    capture, close_checkout, keep_checkout, record_unanswered_check, retry_refund, settle_refund,
 };
 use doorbuster_core::order;
 use doorbuster_core::{Ledger, Millis, Ticket, TicketId};
 use doorbuster_store::conformance::{HOLD_MS, id_key};
-use doorbuster_store::{PutOff, Store};
+use doorbuster_store::{CheckoutDeferral, Store};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use super::said;
 
-/// One transaction. Numbers stand for names, few enough to meet again and again; an index for a ticket, which may be an order.
+/// One transaction. Numbers stand for names, few enough to meet again and again; an index for a
+/// ticket, which may be an order.
 #[derive(Clone, Debug)]
 pub enum Op {
     Capture { event: u8, payment: u8, how: How, last: bool },
@@ -22,10 +23,10 @@ pub enum Op {
     Extend(i64),
     Checkout(u8),
     CloseCheckout(u8),
-    PutOff { n: u8, in_vain: bool },
-    Refund(u8, RefundNews),
+    CheckoutDeferral { n: u8, no_answer: bool },
+    Refund(u8, RefundUpdate),
     GiveUpRefund(u8),
-    SettleRefund { event: u8, payment: u8, news: RefundNews },
+    SettleRefund { event: u8, payment: u8, news: RefundUpdate },
     RetryRefund(u8),
 }
 
@@ -38,14 +39,14 @@ pub enum How {
     Order,
 }
 
-fn news() -> impl Strategy<Value = RefundNews> {
+fn news() -> impl Strategy<Value = RefundUpdate> {
     prop_oneof![
-        Just(RefundNews::Accepted { again_ms: 30 }),
-        Just(RefundNews::Settled),
-        select(vec![1, 100_000]).prop_map(RefundNews::Arrived),
-        Just(RefundNews::Failed("no answer".to_owned())),
-        Just(RefundNews::CameBack("the account is closed".to_owned())),
-        any::<bool>().prop_map(|lost| RefundNews::Ask { lost }),
+        Just(RefundUpdate::Accepted { again_ms: 30 }),
+        Just(RefundUpdate::Settled),
+        select(vec![1, 100_000]).prop_map(RefundUpdate::Arrived),
+        Just(RefundUpdate::Failed("no answer".to_owned())),
+        Just(RefundUpdate::CameBack("the account is closed".to_owned())),
+        any::<bool>().prop_map(|lost| RefundUpdate::CheckAgain { lost }),
     ]
 }
 
@@ -68,7 +69,7 @@ pub fn ops() -> impl Strategy<Value = (Index, Op)> {
         2 => select(vec![-1, 0, 1, 50, HOLD_MS]).prop_map(Op::Extend),
         4 => (0..3_u8).prop_map(Op::Checkout),
         2 => (0..3_u8).prop_map(Op::CloseCheckout),
-        3 => (0..3_u8, prop::bool::weighted(0.8)).prop_map(|(n, in_vain)| Op::PutOff { n, in_vain }),
+        3 => (0..3_u8, prop::bool::weighted(0.8)).prop_map(|(n, no_answer)| Op::CheckoutDeferral { n, no_answer }),
         2 => (payment(), news()).prop_map(|(payment, news)| Op::Refund(payment, news)),
         1 => payment().prop_map(Op::GiveUpRefund),
         1 => (event(), payment(), news())
@@ -90,7 +91,7 @@ fn payment(n: u8) -> PaymentId {
 }
 
 fn refund(n: u8) -> RefundId {
-    RefundId::of(&payment(n))
+    RefundId::for_payment(&payment(n))
 }
 
 fn message(ticket: &Ticket, event: u8, of: u8, how: How) -> Capture {
@@ -117,8 +118,8 @@ fn session(order: TicketId, n: u8, now: Millis) -> Checkout {
     Checkout { order, provider, session, url, expires_at, open: true, at: now, asked_at: None }
 }
 
-fn operator() -> By {
-    By { actor: Actor::Operator("key_1".to_owned()), why: Some("they asked".to_owned()) }
+fn operator() -> Attribution {
+    Attribution { actor: Actor::Operator("key_1".to_owned()), why: Some("they asked".to_owned()) }
 }
 
 pub fn by_the_rules<L: Ledger>(
@@ -132,30 +133,34 @@ pub fn by_the_rules<L: Ledger>(
         Op::Capture { event, payment, how, last } => {
             said(capture(ledger, &message(ticket, *event, *payment, *how), now, *last)?)
         }
-        Op::Fail { event, payment } => {
-            said(money::fail(ledger, &message(ticket, *event, *payment, How::Right), now)?)
-        }
+        Op::Fail { event, payment } => said(money::record_failure(
+            ledger,
+            &message(ticket, *event, *payment, How::Right),
+            now,
+        )?),
         Op::Extend(ms) => {
             let pay_by = ledger.order(&id)?.map_or(now, |order| order.pay_by.plus(*ms));
             said(order::extend(ledger, &id, pay_by, &operator(), now)?)
         }
         Op::Checkout(n) => said(keep_checkout(ledger, &session(id, *n, now))?),
         Op::CloseCheckout(n) => said(close_checkout(ledger, &id, &session(id, *n, now).session)?),
-        Op::PutOff { n, in_vain: true } => {
-            said(asked_in_vain(ledger, &id, &session(id, *n, now).session, now)?)
+        Op::CheckoutDeferral { n, no_answer: true } => {
+            said(record_unanswered_check(ledger, &id, &session(id, *n, now).session, now)?)
         }
-        Op::PutOff { n, in_vain: false } => {
+        Op::CheckoutDeferral { n, no_answer: false } => {
             let kept = ledger.checkout(&id)?.filter(|kept| kept.open);
             said(kept.is_some_and(|kept| kept.session == session(id, *n, now).session))
         }
-        Op::Refund(payment, news) => said(note_refund(ledger, &refund(*payment), news, now)?),
+        Op::Refund(payment, news) => {
+            said(apply_refund_update(ledger, &refund(*payment), news, now)?)
+        }
         Op::GiveUpRefund(payment) => {
             let mut last = None;
             for _ in 0..REFUND_TRIES_MAX {
-                last = note_refund(
+                last = apply_refund_update(
                     ledger,
                     &refund(*payment),
-                    &RefundNews::Failed("no".to_owned()),
+                    &RefundUpdate::Failed("no".to_owned()),
                     now,
                 )?;
             }
@@ -191,9 +196,14 @@ pub async fn by_the_store(store: &Store, op: &Op, ticket: &Ticket, now: Millis) 
         Op::CloseCheckout(n) => {
             said(store.close_checkout(id, session(id, n, now).session).await.expect("writes"))
         }
-        Op::PutOff { n, in_vain } => {
-            let it = PutOff { order: id, session: session(id, n, now).session, ms: 50, in_vain };
-            said(store.put_off_checkouts(vec![it]).await.expect("writes") == 1)
+        Op::CheckoutDeferral { n, no_answer } => {
+            let it = CheckoutDeferral {
+                order: id,
+                session: session(id, n, now).session,
+                ms: 50,
+                no_answer,
+            };
+            said(store.defer_checkouts(vec![it]).await.expect("writes") == 1)
         }
         Op::Refund(payment, news) => {
             said(store.note_refund(refund(payment), news).await.expect("writes"))
@@ -201,7 +211,7 @@ pub async fn by_the_store(store: &Store, op: &Op, ticket: &Ticket, now: Millis) 
         Op::GiveUpRefund(payment) => {
             let mut last = None;
             for _ in 0..REFUND_TRIES_MAX {
-                let no = RefundNews::Failed("no".to_owned());
+                let no = RefundUpdate::Failed("no".to_owned());
                 last = store.note_refund(refund(payment), no).await.expect("writes");
             }
             said(last)

@@ -1,12 +1,13 @@
-//! A node at rest, in PostgreSQL: what it asks again and again is answered from an index, however long the tables are.
+//! A node at rest, in PostgreSQL: what it asks again and again is answered from an index, however
+//! long the tables are.
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use doorbuster_core::limits::SETTLE_BATCH_MAX;
-use doorbuster_store::conformance::{HOLD_MS, Rig};
+use doorbuster_store::conformance::{Fixture, HOLD_MS};
 
 use crate::cluster;
-use crate::rig::open_postgres;
+use crate::fixture::open_postgres;
 use crate::watch::Watch;
 
 /// Rows of each table; none of them is due.
@@ -33,14 +34,15 @@ const SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity
 const GONE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Orders, checkouts, refunds and deliveries whose time comes in an hour.
-async fn fill(rig: &Rig, database: &str) {
-    let grant = rig.slot(ROWS, ROWS, 4).await;
+async fn fill(fixture: &Fixture, database: &str) {
+    let grant = fixture.slot(ROWS, ROWS, 4).await;
     let tickets: Vec<_> =
-        (1..=ROWS).map(|n| rig.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)).collect();
+        (1..=ROWS).map(|n| fixture.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)).collect();
     for batch in tickets.chunks(SETTLE_BATCH_MAX) {
-        rig.store.settle(batch.to_vec()).await.expect("settles");
+        fixture.store.settle(batch.to_vec()).await.expect("settles");
     }
-    let (now, later, each) = (rig.clock.now().0, rig.clock.now().0 + HOLD_MS, ROWS / PENDING);
+    let (now, later, each) =
+        (fixture.clock.now().0, fixture.clock.now().0 + HOLD_MS, ROWS / PENDING);
     let sql = format!(
         "INSERT INTO checkout (grant_id, n, order_id, provider, session, url, expires_at, open, at, due)
              SELECT grant_id, n, id, 'paybank', 'cs_' || n, 'https://pay.example', pay_by, TRUE, reserved_at, pay_by
@@ -67,8 +69,8 @@ async fn fill(rig: &Rig, database: &str) {
 }
 
 /// Asks all that a node asks at rest. Nothing is due.
-async fn ask(rig: &Rig) {
-    let store = &rig.store;
+async fn ask(fixture: &Fixture) {
+    let store = &fixture.store;
     for _ in 0..ROUNDS {
         assert!(store.expire_due(100).await.expect("writes").is_empty());
         assert!(store.next_due().await.expect("reads").is_some());
@@ -103,16 +105,16 @@ async fn what_a_node_asks_at_rest_is_answered_from_an_index() {
     let cluster = cluster::shared();
     let database = cluster.database();
     let url = cluster.url(&database);
-    let rig = open_postgres(&url, 1).await;
-    fill(&rig, &database).await;
-    rig.store.close().await;
+    let fixture = open_postgres(&url, 1).await;
+    fill(&fixture, &database).await;
+    fixture.store.close().await;
     let filled = read_so_far(&database).await;
     // What a store reads as it opens is not asked again.
     open_postgres(&url, 2).await.store.close().await;
     let opened = read_so_far(&database).await;
-    let rig = open_postgres(&url, 3).await;
-    ask(&rig).await;
-    rig.store.close().await;
+    let fixture = open_postgres(&url, 3).await;
+    ask(&fixture).await;
+    fixture.store.close().await;
     let asked = read_so_far(&database).await;
     for (table, index) in ASKED {
         let more = |name: &str| (asked[name] - opened[name]) - (opened[name] - filled[name]);

@@ -1,17 +1,17 @@
 //! What is told of a line's pace, held against what came.
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::{CALLS_MAX, Shop};
+use super::super::{RoomSupply, STEP_ADMISSIONS_MAX};
 use super::*;
 
-fn line(called: u64) -> Line {
-    Line { entered: 100_000, participants: Some(0), called }
+fn line(called: u64) -> RoomProgress {
+    RoomProgress { entered: 100_000, participants: Some(0), called }
 }
 
 /// A pace after one step that filled the shop.
-fn full() -> Pace {
-    let mut pace = Pace::new(CALLS_MAX);
-    (0..100).for_each(|_| pace.call(Millis(1)));
+fn full() -> PaceEstimator {
+    let mut pace = PaceEstimator::new(STEP_ADMISSIONS_MAX);
+    (0..100).for_each(|_| pace.note_admission(Millis(1)));
     pace
 }
 
@@ -19,12 +19,12 @@ fn full() -> Pace {
 fn an_estimate_is_the_measured_rate_and_how_sure_it_is() {
     let mut pace = full();
     assert_eq!(pace.estimate(1), None);
-    pace.mark(Millis(0), &line(100), None, 1);
+    pace.note_progress(Millis(0), &line(100), None, 1);
     assert_eq!(pace.estimate(1), None, "the first calls are no pace");
     // Ten a second.
     let ten = |second: i64| 100 + 10 * u64::try_from(second).expect("small");
     for second in 1..=300 {
-        pace.mark(Millis(second * 1_000), &line(ten(second)), None, 1);
+        pace.note_progress(Millis(second * 1_000), &line(ten(second)), None, 1);
         assert_eq!(pace.estimate(1).is_some(), second >= 20, "{second}");
     }
     assert!(pace.marks.len() <= 62, "bounded");
@@ -34,7 +34,7 @@ fn an_estimate_is_the_measured_rate_and_how_sure_it_is() {
     assert_eq!(pace.estimate(10_000), None, "nobody can look so far ahead");
     // It stands still: what was measured is forgotten, and nothing is made up.
     for second in 301..=365 {
-        pace.mark(Millis(second * 1_000), &line(3_100), None, 1);
+        pace.note_progress(Millis(second * 1_000), &line(3_100), None, 1);
     }
     assert_eq!(pace.estimate(1), None);
 }
@@ -43,7 +43,7 @@ fn an_estimate_is_the_measured_rate_and_how_sure_it_is() {
 fn calls_in_waves_have_no_rate() {
     let mut pace = full();
     for second in 0..60 {
-        pace.mark(
+        pace.note_progress(
             Millis(second * 1_000),
             &line(if second < 30 { 100 } else { 300 }),
             Some(1_000),
@@ -56,9 +56,9 @@ fn calls_in_waves_have_no_rate() {
 #[test]
 fn whoever_fills_the_shop_has_no_pace_and_neither_has_a_line_that_waits_for_comers() {
     let mut pace = full();
-    let steady = |pace: &mut Pace, from: i64| {
+    let steady = |pace: &mut PaceEstimator, from: i64| {
         for second in from..from + 30 {
-            pace.mark(
+            pace.note_progress(
                 Millis(second * 1_000),
                 &line(10 * u64::try_from(second).expect("small")),
                 None,
@@ -68,14 +68,14 @@ fn whoever_fills_the_shop_has_no_pace_and_neither_has_a_line_that_waits_for_come
     };
     steady(&mut pace, 0);
     assert!(pace.estimate(1).is_some());
-    (0..CALLS_MAX).for_each(|_| pace.call(Millis(2)));
+    (0..STEP_ADMISSIONS_MAX).for_each(|_| pace.note_admission(Millis(2)));
     steady(&mut pace, 100);
     assert_eq!(pace.estimate(1), None, "as many as can be at once");
-    pace.call(Millis(3));
+    pace.note_admission(Millis(3));
     steady(&mut pace, 200);
     assert!(pace.estimate(1).is_some());
-    let nobody = Line { entered: 7, participants: Some(0), called: 7 };
-    pace.mark(Millis(300_000), &nobody, None, 1);
+    let nobody = RoomProgress { entered: 7, participants: Some(0), called: 7 };
+    pace.note_progress(Millis(300_000), &nobody, None, 1);
     assert_eq!(pace.estimate(1), None);
 }
 
@@ -84,7 +84,7 @@ fn nobody_is_told_who_stands_behind_the_last_unit() {
     let told = |free: fn(u64) -> u64, limit| {
         let mut pace = full();
         for second in 0..=60 {
-            pace.mark(
+            pace.note_progress(
                 Millis(second * 1_000),
                 &line(second as u64 * 10),
                 Some(free(second as u64)),
@@ -100,9 +100,9 @@ fn nobody_is_told_who_stands_behind_the_last_unit() {
     let it = told(|second| 2_000 - 20 * second, 2);
     assert!(it(150) && !it(200));
     // More than can be on the way at once.
-    let it = told(|second| OUT_MAX + 1_000 - 10 * second, 1);
+    let it = told(|second| ADMISSIONS_OUT_MAX + 1_000 - 10 * second, 1);
     assert!(it(400) && !it(401));
-    let it = told(|_| OUT_MAX + 1_000, 2);
+    let it = told(|_| ADMISSIONS_OUT_MAX + 1_000, 2);
     assert!(!it(1));
 }
 
@@ -122,13 +122,14 @@ const ADMISSION_MS: i64 = 150_000;
 const END_MS: i64 = 30 * 60_000;
 
 /// What somebody with this rank heard at this time.
-type Heard = (u64, i64, Estimate);
+type Heard = (u64, i64, WaitEstimate);
 
 impl Sale {
     /// When each rank was called, and what they heard.
     fn play(&self) -> (BTreeMap<u64, i64>, Vec<Heard>) {
-        let (mut pace, mut free) = (Pace::new(CALLS_MAX), self.free);
-        let mut it = Line { entered: self.entered, participants: Some(self.entered), called: 0 };
+        let (mut pace, mut free) = (PaceEstimator::new(STEP_ADMISSIONS_MAX), self.free);
+        let mut it =
+            RoomProgress { entered: self.entered, participants: Some(self.entered), called: 0 };
         let (mut called_at, mut heard) = (BTreeMap::new(), Vec::new());
         // Time and rank: who gives up, who buys, whose unit comes back.
         let (mut lapses, mut buys, mut returns) =
@@ -160,18 +161,18 @@ impl Sale {
                 out -= u64::from(!used.remove(&rank));
             }
             let count = used.len() as u64;
-            let shop = Shop { free, limit: 1, out, used: count, used_units: count };
-            let (before, after) = it.call(shop.calls(&it, CALLS_MAX));
+            let shop = RoomSupply { free, limit: 1, out, used: count, used_units: count };
+            let (before, after) = it.admit(shop.admissions(&it, STEP_ADMISSIONS_MAX));
             for rank in before + 1..=after {
                 called_at.insert(rank, now);
-                pace.call(Millis(now + ADMISSION_MS));
+                pace.note_admission(Millis(now + ADMISSION_MS));
                 lapses.insert((now + ADMISSION_MS, rank));
                 if below(self.lost) != 0 {
                     buys.insert((now + 2_000 + below(40_000), rank));
                 }
             }
             out += after - before;
-            pace.mark(Millis(now), &it, free, 1);
+            pace.note_progress(Millis(now), &it, free, 1);
             if now % 1_000 == 0 {
                 for position in (1..=it.waiting()).step_by(37) {
                     let waits = free.is_none_or(|free| position <= free);
@@ -185,7 +186,8 @@ impl Sale {
     }
 }
 
-/// Called no sooner than in a third of what was said, and no later than after three times that, nineteen times of twenty. Whoever is never called heard nothing.
+/// Called no sooner than in a third of what was said, and no later than after three times that,
+/// nineteen times of twenty. Whoever is never called heard nothing.
 const FACTOR: f64 = 3.0;
 const SLACK_SECS: f64 = 2.0;
 

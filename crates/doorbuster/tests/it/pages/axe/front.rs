@@ -7,7 +7,7 @@ use super::super::passes::{guarded, opening};
 use super::super::tab::Tab;
 use super::super::{BUY, STATE, draft, link};
 use super::{inspect, tab};
-use crate::windows::rig::Rig;
+use crate::windows::fixture::ServerFixture;
 
 /// The dialog has what it shows.
 const SHOWN: &str = "document.querySelector('#check').dataset.busy === 'false'
@@ -41,14 +41,14 @@ async fn look(tab: &Tab<'_>, place: &str, words: &str, state: &str) {
 
 #[tokio::test]
 async fn every_check_is_usable_by_everyone() {
-    let rig = Rig::start();
+    let fixture = ServerFixture::start();
     for kind in ["slider", "image", "pow"] {
-        guarded(&rig, kind, json!({ "challenge": kind })).await;
+        guarded(&fixture, kind, json!({ "challenge": kind })).await;
     }
-    Browser::lend(async |browser| {
+    Browser::with_browser(async |browser| {
         let tab = tab(browser).await;
         for (kind, lang) in [("slider", "en"), ("image", "zh")] {
-            tab.go(&link(rig.address, &format!("/sale/{kind}?lang={lang}"), "ann")).await;
+            tab.go(&link(fixture.address, &format!("/sale/{kind}?lang={lang}"), "ann")).await;
             tab.until("document.querySelector('#buy').dataset.mode === 'go'").await;
             inspect(&tab, "the check is offered").await;
             tab.click(BUY).await;
@@ -58,7 +58,7 @@ async fn every_check_is_usable_by_everyone() {
             tab.until("document.querySelector('#check-said').textContent.length > 0 && document.querySelector('#check').dataset.busy === 'false'").await;
             inspect(&tab, "a wrong answer").await;
         }
-        tab.go(&link(rig.address, "/sale/pow?lang=en", "ann")).await;
+        tab.go(&link(fixture.address, "/sale/pow?lang=en", "ann")).await;
         tab.click(BUY).await;
         tab.until("document.activeElement.id === 'work-start'").await;
         inspect(&tab, "work to do").await;
@@ -77,24 +77,24 @@ async fn every_check_is_usable_by_everyone() {
 
 #[tokio::test]
 async fn every_way_to_be_kept_out_is_usable_by_everyone() {
-    let rig = Rig::start();
-    guarded(&rig, "members", json!({"members_only": true})).await;
-    guarded(&rig, "level", json!({"min_level": 3})).await;
-    guarded(&rig, "code", json!({"access_codes": "required"})).await;
+    let fixture = ServerFixture::start();
+    guarded(&fixture, "members", json!({"members_only": true})).await;
+    guarded(&fixture, "level", json!({"min_level": 3})).await;
+    guarded(&fixture, "code", json!({"access_codes": "required"})).await;
     let one = json!({"burst": 1, "per_minute": 1});
     guarded(
-        &rig,
+        &fixture,
         "limits",
         json!({"pass": "required", "limits": {"buyer": one, "ip": null, "interface": null}}),
     )
     .await;
-    opening(&rig, "soon", 3_000, json!({"waiting_room": "always", "challenge": "image"})).await;
-    guarded(&rig, "open", json!({})).await;
+    opening(&fixture, "soon", 3_000, json!({"waiting_room": "always", "challenge": "image"})).await;
+    guarded(&fixture, "open", json!({})).await;
     let robot = json!({"kind": "buyer", "value": "robot"});
-    assert_eq!(rig.admin("POST", "/v1/admin/blocks", Some(&robot)).await.status, 201);
-    Browser::lend(async |browser| {
+    assert_eq!(fixture.admin("POST", "/v1/admin/blocks", Some(&robot)).await.status, 201);
+    Browser::with_browser(async |browser| {
         let tab = tab(browser).await;
-        tab.go(&link(rig.address, "/sale/open", "robot")).await;
+        tab.go(&link(fixture.address, "/sale/open", "robot")).await;
         tab.click(BUY).await;
         look(&tab, STATE, "You cannot buy in this sale", "turned away").await;
         let visits = [
@@ -104,16 +104,16 @@ async fn every_way_to_be_kept_out_is_usable_by_everyone() {
             ("soon", "zh", "开抢"),
         ];
         for (sale, lang, words) in visits {
-            tab.go(&link(rig.address, &format!("/sale/{sale}?lang={lang}"), "ann")).await;
+            tab.go(&link(fixture.address, &format!("/sale/{sale}?lang={lang}"), "ann")).await;
             look(&tab, STATE, words, sale).await;
         }
-        tab.go(&link(rig.address, "/sale/code?lang=en", "ann")).await;
+        tab.go(&link(fixture.address, "/sale/code?lang=en", "ann")).await;
         tab.click(BUY).await;
         tab.until("document.activeElement.id === 'code-typed'").await;
         inspect(&tab, "asked for a code").await;
         tab.keys("nonsense\u{e007}").await;
         look(&tab, "#code-said", "This code is not valid", "a wrong code").await;
-        tab.go(&link(rig.address, "/sale/limits", "ann")).await;
+        tab.go(&link(fixture.address, "/sale/limits", "ann")).await;
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
         tab.click("#act").await;
@@ -126,31 +126,31 @@ async fn every_way_to_be_kept_out_is_usable_by_everyone() {
 
 #[tokio::test]
 async fn the_waiting_room_is_usable_by_everyone() {
-    let rig = Rig::start();
+    let fixture = ServerFixture::start();
     let room = || json!({"front_door": {"waiting_room": "always"}});
-    opening(&rig, "soon", 300, json!({"waiting_room": "always"})).await;
-    draft(&rig, "one", json!({"stock": 1, "limit_per_buyer": 1}), room()).await;
-    rig.step("one", "open").await;
-    Browser::lend(async |browser| {
+    opening(&fixture, "soon", 300, json!({"waiting_room": "always"})).await;
+    draft(&fixture, "one", json!({"stock": 1, "limit_per_buyer": 1}), room()).await;
+    fixture.step("one", "open").await;
+    Browser::with_browser(async |browser| {
         let (ann, ben) = (tab(browser).await, tab(browser).await);
-        ben.go(&link(rig.address, "/sale/soon", "ben")).await;
+        ben.go(&link(fixture.address, "/sale/soon", "ben")).await;
         look(&ben, STATE, "You are in the draw", "in the draw").await;
-        ann.go(&link(rig.address, "/sale/one", "ann")).await;
+        ann.go(&link(fixture.address, "/sale/one", "ann")).await;
         look(&ann, BUY, "Join the line", "before the line").await;
         ann.click(BUY).await;
         look(&ann, STATE, "It is your turn", "a turn").await;
-        ben.go(&link(rig.address, "/sale/one?lang=zh", "ben")).await;
+        ben.go(&link(fixture.address, "/sale/one?lang=zh", "ben")).await;
         ben.click(BUY).await;
         look(&ben, "#clock-label", "你的排队位置", "in line").await;
         let busy = tab(browser).await;
-        busy.before_all(BUSY_HOUR).await;
-        busy.go(&link(rig.address, "/sale/one?lang=en", "cleo")).await;
+        busy.add_init_script(BUSY_HOUR).await;
+        busy.go(&link(fixture.address, "/sale/one?lang=en", "cleo")).await;
         busy.click(BUY).await;
         busy.says("#clock", "21,200").await;
         look(&busy, STATE, "About 3 to 90 minutes", "in a long line").await;
         let drawn = tab(browser).await;
-        drawn.before_all(DRAWN).await;
-        drawn.go(&link(rig.address, "/sale/one?lang=en", "dora")).await;
+        drawn.add_init_script(DRAWN).await;
+        drawn.go(&link(fixture.address, "/sale/one?lang=en", "dora")).await;
         drawn.click(BUY).await;
         look(&drawn, STATE, "Your place is being drawn", "a place is drawn").await;
         ann.click(BUY).await;
@@ -162,16 +162,16 @@ async fn the_waiting_room_is_usable_by_everyone() {
 
 #[tokio::test]
 async fn a_turn_that_is_over_and_a_shop_that_is_full_are_usable_by_everyone() {
-    let rig = Rig::with(&[("DOORBUSTER_PASS__TTL_SECS", "10")]);
-    guarded(&rig, "turns", json!({"waiting_room": "always"})).await;
-    guarded(&rig, "open", json!({})).await;
-    Browser::lend(async |browser| {
+    let fixture = ServerFixture::with(&[("DOORBUSTER_PASS__TTL_SECS", "10")]);
+    guarded(&fixture, "turns", json!({"waiting_room": "always"})).await;
+    guarded(&fixture, "open", json!({})).await;
+    Browser::with_browser(async |browser| {
         let (ann, ben) = (tab(browser).await, tab(browser).await);
-        ann.go(&link(rig.address, "/sale/turns?lang=en", "ann")).await;
+        ann.go(&link(fixture.address, "/sale/turns?lang=en", "ann")).await;
         ann.click(BUY).await;
         ann.says(STATE, "It is your turn").await;
-        ben.before_all(TOO_MANY).await;
-        ben.go(&link(rig.address, "/sale/open?lang=en", "ben")).await;
+        ben.add_init_script(TOO_MANY).await;
+        ben.go(&link(fixture.address, "/sale/open?lang=en", "ben")).await;
         ben.click(BUY).await;
         look(&ben, STATE, "The shop is very busy", "too many at once").await;
         look(&ann, STATE, "Your turn is over", "a turn is over").await;

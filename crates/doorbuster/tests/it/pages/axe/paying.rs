@@ -3,20 +3,20 @@
 use serde_json::json;
 
 use super::super::{link, sale};
-use super::{Browser, Rig, buy, inspect, tab};
+use super::{Browser, ServerFixture, buy, inspect, tab};
 
 #[tokio::test]
 async fn every_state_of_paying_is_usable_by_everyone() {
-    let rig = Rig::start();
+    let fixture = ServerFixture::start();
     for name in ["open", "twice", "refund", "lost"] {
-        sale(&rig, name, json!({})).await;
+        sale(&fixture, name, json!({})).await;
     }
-    sale(&rig, "brief", json!({"hold_secs": 2})).await;
+    sale(&fixture, "brief", json!({"hold_secs": 2})).await;
     let at = async |sale: &str, query: &str| {
-        let order = buy(&rig, "ann", sale, 1).await;
-        (link(rig.address, &format!("/order/{order}{query}"), "ann"), order)
+        let order = buy(&fixture, "ann", sale, 1).await;
+        (link(fixture.address, &format!("/order/{order}{query}"), "ann"), order)
     };
-    Browser::lend(async |browser| {
+    Browser::with_browser(async |browser| {
         let tab = tab(browser).await;
         let to_payment = async |url: &str| {
             tab.go(url).await;
@@ -50,7 +50,8 @@ async fn every_state_of_paying_is_usable_by_everyone() {
         to_payment(&url).await;
         tab.click("[data-does=pay]").await;
         tab.says("#state", "Paid. It is yours.").await;
-        let refunded = rig.admin("POST", &format!("/v1/admin/orders/{order}/refund"), None).await;
+        let refunded =
+            fixture.admin("POST", &format!("/v1/admin/orders/{order}/refund"), None).await;
         assert_eq!(refunded.status, 200, "{refunded}");
         tab.says("#steps", "Money sent back").await;
         inspect(&tab, "refunded").await;
@@ -58,7 +59,7 @@ async fn every_state_of_paying_is_usable_by_everyone() {
         tab.go(&url).await;
         tab.says("#pill", "Expired").await;
         inspect(&tab, "expired").await;
-        tab.go(&link(rig.address, "/", "ann")).await;
+        tab.go(&link(fixture.address, "/", "ann")).await;
         tab.says("#orders-list", "Pay €49.00").await;
         inspect(&tab, "orders in many states").await;
     })

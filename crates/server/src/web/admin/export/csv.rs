@@ -4,17 +4,17 @@ use std::fmt::{Display, Write};
 
 /// Lines, each ended by CR and LF.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub(super) struct CsvLines {
     text: String,
     /// Whether the line that is being written has a cell.
     begun: bool,
 }
 
-impl Lines {
+impl CsvLines {
     /// A line of names.
     pub(super) fn header(&mut self, names: &str) -> &mut Self {
         self.text.push_str(names);
-        self.end();
+        self.end_line();
         self
     }
 
@@ -35,7 +35,7 @@ impl Lines {
     }
 
     /// A cell of ours: a number, a time, a word. A minus before digits is a number to everybody.
-    pub(super) fn ours(&mut self, value: impl Display) -> &mut Self {
+    pub(super) fn value(&mut self, value: impl Display) -> &mut Self {
         self.next();
         // Writing to a text cannot fail.
         let _ = write!(self.text, "{value}");
@@ -43,15 +43,15 @@ impl Lines {
     }
 
     /// A cell of ours that may be empty.
-    pub(super) fn maybe(&mut self, value: Option<impl Display>) -> &mut Self {
+    pub(super) fn optional(&mut self, value: Option<impl Display>) -> &mut Self {
         match value {
-            Some(value) => self.ours(value),
-            None => self.ours(""),
+            Some(value) => self.value(value),
+            None => self.value(""),
         }
     }
 
     /// Ends the line.
-    pub(super) fn end(&mut self) {
+    pub(super) fn end_line(&mut self) {
         self.text.push_str("\r\n");
         self.begun = false;
     }
@@ -81,8 +81,8 @@ mod tests {
     #[test]
     fn cells_are_quoted_where_they_must_be_and_formulas_are_shown() {
         let check = |text: &str, expected: &str| {
-            let mut lines = Lines::default();
-            lines.ours(1).text(text).maybe(None::<i64>).ours(-2).end();
+            let mut lines = CsvLines::default();
+            lines.value(1).text(text).optional(None::<i64>).value(-2).end_line();
             assert_eq!(lines.into_text(), format!("1,{expected},,-2\r\n"), "{text}");
         };
         check("plain", "plain");

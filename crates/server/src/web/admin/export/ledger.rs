@@ -1,14 +1,16 @@
-//! The ledger of units: what an item began with, each change of its total, each order that took units or gave them back, with what the item has after it.
+//! The ledger of units: what an item began with, each change of its total, each order that took
+//! units or gave them back, with what the item has after it.
 //!
-//! A line's balance is made of the lines before it alone, so that the last one shows whether the rows tell the whole story.
+//! A line's balance is made of the lines before it alone, so that the last one shows whether the
+//! rows tell the whole story.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use doorbuster_core::{ItemId, Millis, OrderState, Stock};
-use doorbuster_store::{Adjusted, BookPage, OrderMoved};
+use doorbuster_store::{LedgerPage, OrderTransition, StockAdjustment};
 
-use super::csv::Lines;
+use super::csv::CsvLines;
 use crate::catalogue::ItemState;
 use crate::engine::EngineError;
 use crate::web::limits::EXPORT_PAGE;
@@ -26,13 +28,13 @@ struct Balance {
 
 impl Balance {
     /// Units of an order leave one hand for another.
-    fn moved(&mut self, before: Option<OrderState>, after: OrderState, units: i64) {
-        *self.hand(before) -= units;
-        *self.hand(Some(after)) += units;
+    fn move_units(&mut self, before: Option<OrderState>, after: OrderState, units: i64) {
+        *self.holder(before) -= units;
+        *self.holder(Some(after)) += units;
     }
 
     /// Who has the units of an order in this state.
-    fn hand(&mut self, state: Option<OrderState>) -> &mut i64 {
+    fn holder(&mut self, state: Option<OrderState>) -> &mut i64 {
         match state {
             Some(OrderState::Reserved) => &mut self.held,
             Some(OrderState::Paid) => &mut self.paid,
@@ -44,7 +46,7 @@ impl Balance {
 }
 
 /// The word for a movement.
-fn word(before: Option<OrderState>, after: OrderState) -> &'static str {
+fn movement_name(before: Option<OrderState>, after: OrderState) -> &'static str {
     match (before, after) {
         (Some(OrderState::Cancelled | OrderState::Expired), OrderState::Paid) => "paid_late",
         (_, after) => after.as_str(),
@@ -52,32 +54,32 @@ fn word(before: Option<OrderState>, after: OrderState) -> &'static str {
 }
 
 /// Rows that were read and not written yet.
-struct Ahead<T> {
+struct ReadAhead<T> {
     rows: VecDeque<T>,
     /// Where to read on; `None`: there is no more.
     after: Option<i64>,
 }
 
-impl<T> Default for Ahead<T> {
+impl<T> Default for ReadAhead<T> {
     fn default() -> Self {
         Self { rows: VecDeque::new(), after: Some(0) }
     }
 }
 
-impl<T> Ahead<T> {
-    fn take(&mut self, page: BookPage<T>) {
+impl<T> ReadAhead<T> {
+    fn replace(&mut self, page: LedgerPage<T>) {
         self.rows = page.rows.into();
         self.after = page.next;
     }
 
     /// Where to read on, if nothing is at hand.
-    fn wants(&self) -> Option<i64> {
+    fn next_after(&self) -> Option<i64> {
         self.after.filter(|_| self.rows.is_empty())
     }
 }
 
 /// An item, and what it has after the lines that were written.
-struct Account {
+struct ItemAccount {
     item: Arc<ItemState>,
     balance: Balance,
 }
@@ -87,25 +89,29 @@ struct Account {
 pub(super) struct Ledger {
     sale: Option<String>,
     begun: bool,
-    items: BTreeMap<ItemId, Account>,
-    adjusted: Ahead<Adjusted>,
-    moved: Ahead<OrderMoved>,
+    items: BTreeMap<ItemId, ItemAccount>,
+    adjusted: ReadAhead<StockAdjustment>,
+    moved: ReadAhead<OrderTransition>,
 }
 
 impl Ledger {
     /// Of one sale, or of all.
-    pub(super) fn of(sale: Option<String>) -> Self {
+    pub(super) fn for_sale(sale: Option<String>) -> Self {
         Self { sale, ..Self::default() }
     }
 
     /// The next lines; `None`: that was all.
-    pub(super) async fn next(&mut self, app: &App, lines: &mut Lines) -> Result<bool, EngineError> {
+    pub(super) async fn next(
+        &mut self,
+        app: &App,
+        lines: &mut CsvLines,
+    ) -> Result<bool, EngineError> {
         let store = app.engine.store();
         if !self.begun {
             self.begun = true;
             // What was committed up to now is to be in it; it is read by its positions.
             while store.sequence_events(EXPORT_PAGE).await? >= EXPORT_PAGE {}
-            let openings = store.openings(self.sale.clone()).await?;
+            let openings = store.opening_stocks(self.sale.clone()).await?;
             let ids: Vec<ItemId> = openings.iter().map(|opening| opening.item).collect();
             let items = app.engine.items_of(&ids).await?;
             for (opening, item) in openings.iter().zip(items) {
@@ -114,22 +120,26 @@ impl Ledger {
                     Stock::Unlimited => None,
                 };
                 let balance = Balance { total, free: total.unwrap_or(0), ..Balance::default() };
-                let (account, said) =
-                    (Account { item, balance }, Said { at: opening.at, ..Said::default() });
-                account.line(lines, "initial", &said);
+                let (account, said) = (
+                    ItemAccount { item, balance },
+                    LineDetail { at: opening.at, ..LineDetail::default() },
+                );
+                account.write_line(lines, "initial", &said);
                 self.items.insert(opening.item, account);
             }
             return Ok(true);
         }
         loop {
-            if let Some(after) = self.adjusted.wants() {
-                self.adjusted.take(store.adjusted(self.sale.clone(), after, EXPORT_PAGE).await?);
+            if let Some(after) = self.adjusted.next_after() {
+                self.adjusted
+                    .replace(store.stock_adjustments(self.sale.clone(), after, EXPORT_PAGE).await?);
             }
-            if let Some(after) = self.moved.wants() {
-                self.moved.take(store.moved(self.sale.clone(), after, EXPORT_PAGE).await?);
+            if let Some(after) = self.moved.next_after() {
+                self.moved
+                    .replace(store.order_transitions(self.sale.clone(), after, EXPORT_PAGE).await?);
             }
-            while self.adjusted.wants().is_none() && self.moved.wants().is_none() {
-                if !self.first(lines) {
+            while self.adjusted.next_after().is_none() && self.moved.next_after().is_none() {
+                if !self.write_next(lines) {
                     return Ok(!lines.is_empty());
                 }
             }
@@ -140,7 +150,7 @@ impl Ledger {
     }
 
     /// Writes the older one of the two that come next. False: there is none.
-    fn first(&mut self, lines: &mut Lines) -> bool {
+    fn write_next(&mut self, lines: &mut CsvLines) -> bool {
         let (adjusted, moved) = (self.adjusted.rows.front(), self.moved.rows.front());
         let is_adjusted = match (adjusted, moved) {
             (Some(adjusted), Some(moved)) => adjusted.at <= moved.at,
@@ -151,53 +161,57 @@ impl Ledger {
             let Some(account) = self.items.get_mut(&row.item) else { return true };
             account.balance.total = account.balance.total.map(|total| total + row.units);
             account.balance.free += row.units;
-            let said =
-                Said { at: row.at, units: row.units, why: Some(row.reason), ..Said::default() };
-            account.line(lines, "adjusted", &said);
+            let said = LineDetail {
+                at: row.at,
+                units: row.units,
+                why: Some(row.reason),
+                ..LineDetail::default()
+            };
+            account.write_line(lines, "adjusted", &said);
             return true;
         }
         let Some(row) = self.moved.rows.pop_front() else { return false };
         // A sale that was made while this is written comes with the next one.
         let Some(account) = self.items.get_mut(&row.item) else { return true };
         let free = account.balance.free;
-        account.balance.moved(row.before, row.after, row.units.cast_signed());
+        account.balance.move_units(row.before, row.after, row.units.cast_signed());
         let units = account.balance.free - free;
-        let said = Said {
+        let said = LineDetail {
             at: row.at,
             units,
             order: Some(row.order.to_string()),
             by: row.by,
             why: row.why,
         };
-        account.line(lines, word(row.before, row.after), &said);
+        account.write_line(lines, movement_name(row.before, row.after), &said);
         true
     }
 }
 
-impl Account {
-    fn line(&self, lines: &mut Lines, movement: &str, said: &Said) {
+impl ItemAccount {
+    fn write_line(&self, lines: &mut CsvLines, movement: &str, said: &LineDetail) {
         let Self { item, balance: after } = self;
         let units = if movement == "initial" { after.total.unwrap_or(0) } else { said.units };
         lines
-            .ours(wire::time(said.at))
+            .value(wire::time(said.at))
             .text(&item.sale)
             .text(&item.row.name)
-            .ours(movement)
-            .ours(units);
+            .value(movement)
+            .value(units);
         lines.text(said.order.as_deref().unwrap_or_default()).text(&said.by);
         lines.text(said.why.as_deref().unwrap_or_default());
         lines
-            .maybe(after.total)
-            .maybe(after.total.map(|_| after.free))
-            .ours(after.held)
-            .ours(after.paid)
-            .end();
+            .optional(after.total)
+            .optional(after.total.map(|_| after.free))
+            .value(after.held)
+            .value(after.paid)
+            .end_line();
     }
 }
 
 /// What a line says beside the balance.
 #[derive(Default)]
-struct Said {
+struct LineDetail {
     at: Millis,
     units: i64,
     order: Option<String>,
@@ -223,14 +237,17 @@ mod tests {
             (None, Reserved, 1, (7, 1, 2)),
             (Some(Reserved), Cancelled, 1, (8, 0, 2)),
         ] {
-            balance.moved(before, after, units);
+            balance.move_units(before, after, units);
             assert_eq!(
                 (balance.free, balance.held, balance.paid),
                 expected,
                 "{before:?} {after:?}"
             );
         }
-        assert_eq!(word(Some(Expired), Paid), "paid_late");
-        assert_eq!((word(None, Reserved), word(Some(Reserved), Paid)), ("reserved", "paid"));
+        assert_eq!(movement_name(Some(Expired), Paid), "paid_late");
+        assert_eq!(
+            (movement_name(None, Reserved), movement_name(Some(Reserved), Paid)),
+            ("reserved", "paid")
+        );
     }
 }

@@ -3,8 +3,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::time::Duration;
 
-use doorbuster_core::event::By;
-use doorbuster_core::order::Ending;
+use doorbuster_core::event::Attribution;
+use doorbuster_core::order::EndReason;
 use doorbuster_core::{BuyerId, Order, RequestKey, Units};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -57,8 +57,9 @@ fn ids<'a>(orders: impl IntoIterator<Item = &'a Order>) -> BTreeSet<String> {
     orders.into_iter().map(|order| order.id.to_string()).collect()
 }
 
-/// An export's lines, each as its cells by their names, and the orders that came while it was written: after each of its first pages a few are bought, and
-/// one that was read is given up, as is one that was not.
+/// An export's lines, each as its cells by their names, and the orders that came while it was
+/// written: after each of its first pages a few are bought, and one that was read is given up, as
+/// is one that was not.
 async fn while_rows_are_written(
     app: &Arc<App>,
     which: Export,
@@ -78,7 +79,7 @@ async fn while_rows_are_written(
             let gone = app
                 .engine
                 .store()
-                .end_order(before[at].id, Ending::Cancel, By::ENGINE.clone())
+                .end_order(before[at].id, EndReason::Cancel, Attribution::ENGINE.clone())
                 .await;
             gone.expect("writes");
         }
@@ -148,7 +149,8 @@ async fn what_is_about_an_item_that_is_not_known_is_never_left_out_in_silence() 
     while let Some(page) = whole.next().await {
         page.expect("it is whole");
     }
-    // This node has not heard of the sale, and reading again does not help: a sale that it cannot take in.
+    // This node has not heard of the sale, and reading again does not help: a sale that it cannot
+    // take in.
     app.engine.change_catalogue(|catalogue| catalogue.remove("spring"));
     for which in [Export::Orders, Export::Ledger] {
         let mut pages = begun(which).await;
@@ -158,7 +160,7 @@ async fn what_is_about_an_item_that_is_not_known_is_never_left_out_in_silence() 
         }
         assert!(has_broken, "{} looks whole", which.as_str());
     }
-    let query = doorbuster_api::query::OrderQuery::of_operator("").expect("no conditions");
+    let query = doorbuster_api::query::OrderQuery::for_operator("").expect("no conditions");
     let refused = crate::web::orders::page(&app, &query, None, None)
         .await
         .expect_err("a list that is not whole");

@@ -4,26 +4,28 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use doorbuster_api::admin::export::{Difference, MoneySums, ReconciledItem, Reconciliation};
-use doorbuster_api::query::reconciled;
+use doorbuster_api::query::parse_reconciliation;
 use doorbuster_core::Stock;
 use doorbuster_store as store;
 use doorbuster_store::DifferenceKind;
 use http::StatusCode;
 
-use super::known;
+use super::existing_sale;
 use crate::web::cursor::{self, List};
 use crate::web::failure::failed;
 use crate::web::reply::{Answer, json};
 use crate::web::{App, wire};
 
 pub(crate) async fn get(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
-    let (sale, read_on) = reconciled(query.as_deref().unwrap_or_default())?;
-    let sale = known(&app, sale).await?;
+    let (sale, read_on) = parse_reconciliation(query.as_deref().unwrap_or_default())?;
+    let sale = existing_sale(&app, sale).await?;
     let after = cursor::position(List::Differences, read_on.as_deref())?;
-    let after = after.map(|(_, text)| places(&text).ok_or_else(cursor::unknown)).transpose()?;
+    let after = after
+        .map(|(_, text)| decode_cursor(&text).ok_or_else(cursor::unknown_cursor))
+        .transpose()?;
     let store = app.engine.store();
     let checked_at = wire::time(store.now());
-    let books = store.books(sale, after).await.map_err(failed)?;
+    let books = store.reconcile(sale, after).await.map_err(failed)?;
     let name = |found: &store::Difference| {
         let item = books.items.iter().find(|item| Some(item.item) == found.item);
         item.map(|item| (item.sale.clone(), item.name.clone())).unzip()
@@ -47,17 +49,17 @@ pub(crate) async fn get(State(app): State<Arc<App>>, RawQuery(query): RawQuery) 
     let report = Reconciliation {
         ok: differences.is_empty() && read_on.is_none(),
         checked_at,
-        items: books.items.iter().map(item).collect(),
-        elsewhere: books.elsewhere.iter().map(sums).collect(),
+        items: books.items.iter().map(item_view).collect(),
+        elsewhere: books.unattributed.iter().map(sums_view).collect(),
         differences,
         complete: books.more.is_empty(),
         next_cursor: (!books.more.is_empty())
-            .then(|| cursor::cursor(List::Differences, 0, &written(&books.more))),
+            .then(|| cursor::cursor(List::Differences, 0, &encode_cursor(&books.more))),
     };
     Ok(json(StatusCode::OK, &report))
 }
 
-fn item(books: &store::ItemBooks) -> ReconciledItem {
+fn item_view(books: &store::ItemTotals) -> ReconciledItem {
     let total = match books.total {
         Stock::Counted(units) => Some(units),
         Stock::Unlimited => None,
@@ -76,11 +78,11 @@ fn item(books: &store::ItemBooks) -> ReconciledItem {
         ended: books.ended,
         price: wire::amount(books.price_minor, &books.currency),
         due: wire::amount(due, &books.currency),
-        money: books.money.iter().map(sums).collect(),
+        money: books.money.iter().map(sums_view).collect(),
     }
 }
 
-fn sums(sums: &store::MoneySums) -> MoneySums {
+fn sums_view(sums: &store::MoneyTotals) -> MoneySums {
     MoneySums {
         currency: wire::amount(0, &sums.currency).currency,
         captured: sums.captured,
@@ -92,12 +94,12 @@ fn sums(sums: &store::MoneySums) -> MoneySums {
 }
 
 /// Where to read on, for a cursor: of each kind its letter, and its place in hexadecimal digits.
-fn written(more: &[(DifferenceKind, i64)]) -> String {
-    more.iter().map(|(kind, place)| format!("{}{place:x}", letter(*kind))).collect()
+fn encode_cursor(more: &[(DifferenceKind, i64)]) -> String {
+    more.iter().map(|(kind, place)| format!("{}{place:x}", kind_letter(*kind))).collect()
 }
 
 /// What was written for a cursor; `None`: something else.
-fn places(text: &str) -> Option<Vec<(DifferenceKind, i64)>> {
+fn decode_cursor(text: &str) -> Option<Vec<(DifferenceKind, i64)>> {
     let is_letter = |c: char| c.is_ascii_uppercase();
     let is_of_us = |c: char| is_letter(c) || c.is_ascii_hexdigit();
     if text.is_empty() || !text.chars().all(is_of_us) {
@@ -105,8 +107,9 @@ fn places(text: &str) -> Option<Vec<(DifferenceKind, i64)>> {
     }
     let mut digits = text.split(is_letter);
     digits.next().filter(|before| before.is_empty())?;
-    let kind =
-        |wanted: char| DifferenceKind::ALL.iter().copied().find(|kind| letter(*kind) == wanted);
+    let kind = |wanted: char| {
+        DifferenceKind::ALL.iter().copied().find(|kind| kind_letter(*kind) == wanted)
+    };
     let letters = text.chars().filter(|c| is_letter(*c));
     letters
         .zip(digits)
@@ -114,7 +117,7 @@ fn places(text: &str) -> Option<Vec<(DifferenceKind, i64)>> {
         .collect()
 }
 
-fn letter(kind: DifferenceKind) -> char {
+fn kind_letter(kind: DifferenceKind) -> char {
     char::from(b'A' + kind as u8)
 }
 
@@ -128,11 +131,13 @@ mod tests {
         let all: Vec<_> =
             DifferenceKind::ALL.iter().map(|kind| (*kind, i64::MAX - *kind as i64)).collect();
         for more in [&all[..], &all[2..3], &[(DifferenceKind::Reversed, 0)]] {
-            assert_eq!(places(&written(more)).as_deref(), Some(more));
+            assert_eq!(decode_cursor(&encode_cursor(more)).as_deref(), Some(more));
         }
-        assert!(cursor::cursor(List::Differences, 0, &written(&all)).len() <= CURSOR_BYTES_MAX);
+        assert!(
+            cursor::cursor(List::Differences, 0, &encode_cursor(&all)).len() <= CURSOR_BYTES_MAX
+        );
         for bad in ["", "7", "B", "Bx", "B+7", "B-7", "Z7", "7B7", "b7", "é"] {
-            assert_eq!(places(bad), None, "{bad}");
+            assert_eq!(decode_cursor(bad), None, "{bad}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! `PATCH /v1/admin/sales/{sale}`: a merge patch, applied to the newest row inside the store's transaction.
+//! `PATCH /v1/admin/sales/{sale}`: a merge patch, applied to the newest row inside the store's
+//! transaction.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,26 +9,26 @@ use doorbuster_api::admin::sale_patch::{ItemPatch, SalePatch};
 use doorbuster_api::body::Change;
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
-use doorbuster_api::problem::{Fault, Place, Problem};
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_api::value::{Money, Stock, Time};
 use doorbuster_core::{Millis, Phase};
 use doorbuster_store::{ItemRow, PatchOutcome, SaleRow};
 use http::StatusCode;
 use serde_json::json as object;
 
-use super::{other_currency, unpayable, version_asked};
+use super::{other_currency, requested_version, unpayable};
 use crate::catalogue::{self, SaleState};
-use crate::web::admin::{no_sale, note, sale, shown};
+use crate::web::admin::{no_sale, record_action, sale, sale_reply};
 use crate::web::failure::failed;
-use crate::web::input::{self, Names};
+use crate::web::identity::OperatorIdentity;
+use crate::web::input::{self, PathNames};
 use crate::web::reply::Answer;
-use crate::web::who::By;
 use crate::web::{App, wire};
 
 pub(crate) async fn change(
     State(app): State<Arc<App>>,
-    By(by): By,
-    Names([name]): Names<1>,
+    OperatorIdentity(by): OperatorIdentity,
+    PathNames([name]): PathNames<1>,
     request: axum::extract::Request,
 ) -> Answer {
     let headers = request.headers().clone();
@@ -35,7 +36,7 @@ pub(crate) async fn change(
     input::content_type(&headers, BodyType::MergePatch)?;
     let patch = SalePatch::from_json(&body)?;
     let before = sale(&app, &name)?;
-    let if_version = version_asked(&headers, &before)?;
+    let if_version = requested_version(&headers, &before)?;
     check_stock(&patch, &before)?;
     check_prices(&app, &patch)?;
     // The store hands back words alone; what is wrong with the patch is left here for the answer.
@@ -50,8 +51,14 @@ pub(crate) async fn change(
     });
     match app.engine.patch_sale(&name, if_version, apply).await.map_err(failed)? {
         PatchOutcome::Done(row) => {
-            note(&app, &by, "sale.change", &object!({"sale": name, "version": row.version})).await;
-            Ok(shown(&app, StatusCode::OK, &row))
+            record_action(
+                &app,
+                &by,
+                "sale.change",
+                &object!({"sale": name, "version": row.version}),
+            )
+            .await;
+            Ok(sale_reply(&app, StatusCode::OK, &row))
         }
         PatchOutcome::NotFound => Err(no_sale().into()),
         PatchOutcome::VersionMismatch(_) => Err(Problem::precondition_failed().into()),
@@ -89,7 +96,7 @@ fn check_prices(app: &App, patch: &SalePatch) -> Result<(), Problem> {
 }
 
 fn fault(index: usize, member: &str, detail: &'static str) -> Fault {
-    Fault::new(Place::Body(format!("/items/{index}/{member}")), detail)
+    Fault::new(FaultLocation::Body(format!("/items/{index}/{member}")), detail)
 }
 
 fn apply(patch: SalePatch, row: &mut SaleRow) -> Result<(), Problem> {
@@ -97,14 +104,16 @@ fn apply(patch: SalePatch, row: &mut SaleRow) -> Result<(), Problem> {
     if let Some(title) = patch.title {
         row.title = title;
     }
-    row.starts_at = moved(patch.starts_at, row.starts_at);
-    row.ends_at = moved(patch.ends_at, row.ends_at);
+    row.starts_at = changed_time(patch.starts_at, row.starts_at);
+    row.ends_at = changed_time(patch.ends_at, row.ends_at);
     if row.phase == Phase::Scheduled && row.starts_at.is_none() {
-        faults
-            .push(Fault::new(Place::Body("/starts_at".into()), "a scheduled sale has to have one"));
+        faults.push(Fault::new(
+            FaultLocation::Body("/starts_at".into()),
+            "a scheduled sale has to have one",
+        ));
     }
     if row.starts_at.zip(row.ends_at).is_some_and(|(starts_at, ends_at)| ends_at <= starts_at) {
-        faults.push(Fault::new(Place::Body("/ends_at".into()), "must be after starts_at"));
+        faults.push(Fault::new(FaultLocation::Body("/ends_at".into()), "must be after starts_at"));
     }
     match patch.front_door {
         Change::Keep => {}
@@ -130,7 +139,7 @@ fn apply(patch: SalePatch, row: &mut SaleRow) -> Result<(), Problem> {
     Ok(())
 }
 
-fn moved(change: Change<Time>, before: Option<Millis>) -> Option<Millis> {
+fn changed_time(change: Change<Time>, before: Option<Millis>) -> Option<Millis> {
     change.apply(before.map(wire::time)).map(|time| Millis(time.millis()))
 }
 

@@ -1,4 +1,5 @@
-//! What others do at the same account, with our payments: refunds by hand, disputes. And how often Stripe is asked at all.
+//! What others do at the same account, with our payments: refunds by hand, disputes. And how often
+//! Stripe is asked at all.
 use super::*;
 
 async fn notices(app: &TestApp) -> Vec<(String, String)> {
@@ -74,7 +75,8 @@ async fn state(app: &TestApp, id: &str) -> String {
     refunds(app, id).await.pop().map(|(_, state)| state).unwrap_or_default()
 }
 
-/// Our refund of an order, of which a part went back by hand, is of the rest, and settles when that arrived.
+/// Our refund of an order, of which a part went back by hand, is of the rest, and settles when that
+/// arrived.
 async fn the_rest_goes_back(app: &TestApp, stripe: &StandIn, id: &str) {
     until("the rest is asked for", async || {
         (stripe.sent("POST", "/v1/refunds").len() == 1).then_some(())

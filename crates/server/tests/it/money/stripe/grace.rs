@@ -1,8 +1,9 @@
-//! How long an order waits for its provider's word: where the provider is down, where it is asked too much, and where many orders are due at once.
+//! How long an order waits for its provider's word: where the provider is down, where it is asked
+//! too much, and where many orders are due at once.
 
 use std::time::Duration;
 
-use doorbuster_core::limits::{PROVIDER_ASK_WITHIN_MS, PROVIDER_GRACE_MS};
+use doorbuster_core::limits::{PROVIDER_CHECK_WITHIN_MS, PROVIDER_GRACE_MS};
 
 use super::*;
 use crate::postgres::Cluster;
@@ -10,7 +11,8 @@ use crate::several::address;
 
 /// More orders than are asked about at once, and than fit in a page.
 const MANY: usize = 300;
-/// How long a provider must have been silent until it counts as asked in vain about those that it was not asked about.
+/// How long a provider must have been silent until it counts as asked in vain about those that it
+/// was not asked about.
 const BELIEVED_AFTER: Duration = Duration::from_secs(10);
 
 /// A server over a database in which time can be let pass.
@@ -120,7 +122,7 @@ async fn an_order_about_which_nobody_could_ask_waits_for_that_and_not_for_ever()
     let second = order(&shop.app, "anna", "k2", 1).await;
     checkout(&shop.app, &second).await;
     shop.asked_again("cs_test_2", 2).await;
-    shop.pass(PROVIDER_ASK_WITHIN_MS - PROVIDER_GRACE_MS);
+    shop.pass(PROVIDER_CHECK_WITHIN_MS - PROVIDER_GRACE_MS);
     shop.asked_again("cs_test_2", 1).await;
     assert_eq!(shop.state(&second).await, "reserved");
     shop.pass(PROVIDER_GRACE_MS);
@@ -141,7 +143,8 @@ async fn the_units_of_many_orders_return_in_time_though_the_provider_is_silent()
     }
     shop.stripe.fail(true);
     shop.pass(900_000);
-    // Nobody believes a silence of a moment: until it has lasted, those that are not asked about are only put off.
+    // Nobody believes a silence of a moment: until it has lasted, those that are not asked about
+    // are only put off.
     let put_off = "asked_at IS NOT NULL OR due > extract(epoch FROM clock_timestamp()) * 1000";
     until("all are put off", async || (shop.checkouts(put_off) == MANY).then_some(())).await;
     assert_ne!(shop.checkouts("asked_at IS NULL"), 0, "the silence is young");

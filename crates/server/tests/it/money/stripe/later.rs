@@ -1,4 +1,5 @@
-//! Methods that pay later, as bank transfers do: the buyer went through the checkout, and whether money comes is decided afterwards.
+//! Methods that pay later, as bank transfers do: the buyer went through the checkout, and whether
+//! money comes is decided afterwards.
 use super::*;
 
 /// A session that the buyer went through, whose payment is this far.

@@ -51,8 +51,9 @@ async fn lose_session(app: &TestApp, stripe: &StandIn, id: &str) {
     assert_eq!(read(app, id).await["state"], "reserved");
 }
 
-/// An order whose session was lost and asked for again within a minute of the server's clock, and that session. The key is another one in each minute: where one
-/// ends in between, all of it is done anew for another order.
+/// An order whose session was lost and asked for again within a minute of the server's clock, and
+/// that session. The key is another one in each minute: where one ends in between, all of it is
+/// done anew for another order.
 async fn asked_again_within_a_minute(app: &TestApp, stripe: &StandIn) -> (String, String) {
     for round in 0..3 {
         let id = order(app, "anna", &format!("k{round}"), 2).await;

@@ -1,5 +1,6 @@
-//! What is sent to Stripe, and what it signs, compared with its official library in Python, which is installed once by pip: with what it needs it is too large to
-//! lie beside the tests. Where pip reaches nobody, the test says what was not checked.
+//! What is sent to Stripe, and what it signs, compared with its official library in Python, which
+//! is installed once by pip: with what it needs it is too large to lie beside the tests. Where pip
+//! reaches nobody, the test says what was not checked.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,7 +14,8 @@ use super::{
 };
 use crate::webhooks::official::not_checked;
 
-/// A Python with Stripe's official library, installed once for all test runs; `None`: it cannot be had here.
+/// A Python with Stripe's official library, installed once for all test runs; `None`: it cannot be
+/// had here.
 fn python() -> Option<PathBuf> {
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("stripe-python");
     let python = dir.join("bin/python");
@@ -51,7 +53,8 @@ fn python() -> Option<PathBuf> {
 async fn requests_and_signatures_are_those_of_stripes_official_library() {
     let Some(python) = tokio::task::spawn_blocking(python).await.expect("no panic") else {
         not_checked(
-            "requests to Stripe and its signatures, as its official library cannot be installed here",
+            "requests to Stripe and its signatures, as its official library cannot be installed \
+             here",
         );
         return;
     };
@@ -60,7 +63,8 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
     open_sale(&app, 10.into(), 10, BRIEF_SECS).await;
     let id = order(&app, "anna", "k", 3).await;
     checkout(&app, &id).await;
-    // Every request there is: the session is closed in vain and read, the refund asked for, and looked at.
+    // Every request there is: the session is closed in vain and read, the refund asked for, and
+    // looked at.
     stripe.put("cs_test_1", paid(&stripe, "cs_test_1", &id, 1));
     stripe.refuse_refunds();
     until("the refund was looked at", async || stripe.sent("GET", "/v1/refunds").pop()).await;

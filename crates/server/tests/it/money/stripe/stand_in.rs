@@ -1,4 +1,5 @@
-//! A stand-in for Stripe's API: sessions and refunds, as far as they are used, over HTTP on this machine.
+//! A stand-in for Stripe's API: sessions and refunds, as far as they are used, over HTTP on this
+//! machine.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -169,7 +170,8 @@ impl StandIn {
         self.with(|state| state.sent.clear());
     }
 
-    /// From now on so much of every payment, which is of `paid`, was refunded by hand already: a refund is of the rest.
+    /// From now on so much of every payment, which is of `paid`, was refunded by hand already: a
+    /// refund is of the rest.
     pub(super) fn refunded_in_part(&self, minor: i64, paid: i64) {
         self.with(|state| (state.by_hand, state.paid) = (minor, paid));
     }
@@ -197,7 +199,8 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
     }
     let text = answer.to_string();
     let head = format!(
-        "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: \
+         {}\r\nConnection: close\r\n\r\n",
         text.len()
     );
     // Whoever asked may be gone.

@@ -49,7 +49,8 @@ pub(crate) struct Values<'a> {
     /// Where references lead.
     pub document: &'a Value,
     pub known: &'a Known,
-    /// Whether texts are of visible ASCII alone, as headers are, wherever their schema does not say.
+    /// Whether texts are of visible ASCII alone, as headers are, wherever their schema does not
+    /// say.
     pub is_header: bool,
 }
 

@@ -1,17 +1,18 @@
-//! Late payments against rivals who buy what came back: each payment is one paid order or one refund, and no unit is sold twice.
+//! Late payments against rivals who buy what came back: each payment is one paid order or one
+//! refund, and no unit is sold twice.
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures_util::future::join_all;
 use tokio::task::JoinHandle;
 
-use doorbuster_core::money::{Capture, Captured, RefundCause};
-use doorbuster_core::order::Ending;
+use doorbuster_core::money::{Capture, CaptureOutcome, RefundCause};
+use doorbuster_core::order::EndReason;
 use doorbuster_core::{Counter, Grant, Order, OrderState, RecallId, RecallTarget, Ticket, Verdict};
 
 use super::{WAVE, end, judge, tally, wave};
 use crate::conformance::money::message;
-use crate::conformance::{HOLD_MS, Rig};
+use crate::conformance::{Fixture, HOLD_MS};
 use crate::store::Store;
 
 /// Waves of the test.
@@ -30,8 +31,8 @@ struct Slot {
 
 impl Slot {
     /// An empty one. No recall of two waves has the same number.
-    fn new(rig: &Rig, grant: &Grant, at: u64) -> Self {
-        let (store, grant) = (rig.store.clone(), grant.clone());
+    fn new(fixture: &Fixture, grant: &Grant, at: u64) -> Self {
+        let (store, grant) = (fixture.store.clone(), grant.clone());
         Self {
             store,
             grant,
@@ -54,9 +55,9 @@ impl Slot {
     }
 
     /// Takes a payment as a node does: what the pool lacks is recalled, and then the pool decides.
-    async fn take(&self, told: Capture) -> Captured {
+    async fn take(&self, told: Capture) -> CaptureOutcome {
         let first = self.store.capture(told.clone(), false).await.expect("writes");
-        let Captured::Lacks { units, .. } = &first else { return first };
+        let CaptureOutcome::UnitsMissing { units, .. } = &first else { return first };
         self.lacked.fetch_add(1, Ordering::SeqCst);
         let id = RecallId(self.recall.fetch_add(1, Ordering::SeqCst) + 1);
         let begun = self
@@ -70,7 +71,8 @@ impl Slot {
         self.store.capture(told, true).await.expect("writes")
     }
 
-    /// Brings two units that came back to the slot, if they still lie in the pool, and buys one that is there. True: it was bought.
+    /// Brings two units that came back to the slot, if they still lie in the pool, and buys one
+    /// that is there. True: it was bought.
     async fn buy(&self, ticket: Arc<Ticket>) -> bool {
         self.get(self.store.refill(self.grant.id, 2, Counter::A).await.expect("writes"));
         if self.give(1) == 0 {
@@ -82,7 +84,7 @@ impl Slot {
     }
 }
 
-fn pay(slot: &Arc<Slot>, told: &Capture) -> JoinHandle<Captured> {
+fn pay(slot: &Arc<Slot>, told: &Capture) -> JoinHandle<CaptureOutcome> {
     let (slot, told) = (Arc::clone(slot), told.clone());
     tokio::spawn(async move { slot.take(told).await })
 }
@@ -92,18 +94,19 @@ fn expire(store: &Store) -> JoinHandle<bool> {
     tokio::spawn(async move { store.expire_due(3).await.is_ok() })
 }
 
-/// One order: its payment, told twice, its ending and a rival at once. Who is asked first goes round. Says what came of the payment, and whether the rival bought.
+/// One order: its payment, told twice, its ending and a rival at once. Who is asked first goes
+/// round. Says what came of the payment, and whether the rival bought.
 async fn fight(
     slot: Arc<Slot>,
     order: Order,
     rival: Arc<Ticket>,
     first: u64,
-) -> (Order, Vec<Captured>, bool) {
+) -> (Order, Vec<CaptureOutcome>, bool) {
     let told = message(&order, &format!("evt_{}", order.id), &format!("pay_{}", order.id));
     let (mut pays, mut ends, mut buys) = (Vec::new(), Vec::new(), Vec::new());
     for turn in 0..4 {
         match (turn + first) % 4 {
-            0 => ends.push(end(&slot.store, &order, Ending::Cancel)),
+            0 => ends.push(end(&slot.store, &order, EndReason::Cancel)),
             1 => pays.extend([pay(&slot, &told), pay(&slot, &told)]),
             2 => {
                 let (slot, rival) = (Arc::clone(&slot), Arc::clone(&rival));
@@ -119,27 +122,29 @@ async fn fight(
     (order, captured, bought.into_iter().any(|bought| bought))
 }
 
-/// Orders that are due are paid, cancelled and expired at once, and rivals buy what comes back: some payments are for an order after all, the rest goes back.
-pub async fn late_payments_and_rivals_for_what_came_back(rig: Rig) {
+/// Orders that are due are paid, cancelled and expired at once, and rivals buy what comes back:
+/// some payments are for an order after all, the rest goes back.
+pub async fn late_payments_and_rivals_for_what_came_back(fixture: Fixture) {
     let (mut revived, mut refunded, mut lacked) = (0, 0, 0);
     for at in 0..ROUNDS {
-        let grant = rig.slot(WAVE * 2, WAVE * 2, 2).await;
-        let orders = wave(&rig, &grant, at).await;
+        let grant = fixture.slot(WAVE * 2, WAVE * 2, 2).await;
+        let orders = wave(&fixture, &grant, at).await;
         assert_eq!(orders.len() as u64, WAVE, "every unit is held");
-        rig.clock.pass(HOLD_MS);
-        let slot = Arc::new(Slot::new(&rig, &grant, at));
+        fixture.clock.advance(HOLD_MS);
+        let slot = Arc::new(Slot::new(&fixture, &grant, at));
         let fights = (1..).zip(orders).map(|(n, order)| {
-            let rival = rig.ticket(&grant, (at + 1) * WAVE + n, &format!("rival-{at}-{n}"), "k", 1);
+            let rival =
+                fixture.ticket(&grant, (at + 1) * WAVE + n, &format!("rival-{at}-{n}"), "k", 1);
             fight(Arc::clone(&slot), order, rival, at + n)
         });
         let (mut paid, mut held) = (0, 0);
         for (order, captured, bought) in join_all(fights).await {
-            let repeated = captured.iter().filter(|c| **c == Captured::Repeated).count();
+            let repeated = captured.iter().filter(|c| **c == CaptureOutcome::Repeated).count();
             assert_eq!(repeated, 1, "one payment has one effect: {captured:?}");
-            let (state, after_all) = judge(&rig, &order, &captured).await;
+            let (state, after_all) = judge(&fixture, &order, &captured).await;
             let (pays, back) = tally(&captured);
             match (state, pays, &back[..]) {
-                (OrderState::Paid, 1, []) => paid += order.units.wide(),
+                (OrderState::Paid, 1, []) => paid += order.units.to_u64(),
                 (OrderState::Cancelled | OrderState::Expired, 0, [RefundCause::Late]) => {
                     refunded += 1
                 }
@@ -148,14 +153,14 @@ pub async fn late_payments_and_rivals_for_what_came_back(rig: Rig) {
             revived += u64::from(after_all);
             held += u64::from(bought);
         }
-        let c = rig.counts(grant.slot.item).await;
+        let c = fixture.counts(grant.slot.item).await;
         let in_slot = slot.give(u64::MAX);
         assert_eq!((c.in_slots, c.held, c.paid), (in_slot, held, paid), "in slots, held, paid");
-        rig.adds_up().await;
+        fixture.check_invariants().await;
         lacked += slot.lacked.load(Ordering::SeqCst);
         // What the rivals hold ends here: the expiries of the next wave find its own orders.
-        rig.clock.pass(HOLD_MS);
-        let expired = rig.store.expire_due(WAVE as usize).await.expect("writes");
+        fixture.clock.advance(HOLD_MS);
+        let expired = fixture.store.expire_due(WAVE as usize).await.expect("writes");
         assert_eq!(expired.len() as u64, held);
     }
     assert!(

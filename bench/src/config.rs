@@ -1,0 +1,117 @@
+//! What every measurement shares: the server's binary, the directory, how long and how often.
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::Cli;
+use crate::limits::{self, ORDERS_PER_SEC_MAX, WARM_UP_PART};
+use crate::load::{Load, Pace};
+use crate::server::{Server, ServerOptions};
+use crate::table::Machine;
+use crate::temp_dir::TempDir;
+use crate::{cores, disk};
+
+/// The setting of a run.
+#[derive(Debug)]
+pub struct BenchConfig {
+    /// Rounds that count.
+    pub rounds: usize,
+    /// How long one side of one round is measured.
+    pub time: Duration,
+    /// Whether this only shows that it works.
+    pub quick: bool,
+    /// How many buyers are known when memory and growth are measured.
+    pub known_buyers: u32,
+    /// Our server's binary.
+    pub program: PathBuf,
+    parent: PathBuf,
+    sync: Duration,
+}
+
+impl BenchConfig {
+    /// Checks what the command line asks for.
+    ///
+    /// # Errors
+    /// When the server is not built, or the directory is not on a disk.
+    pub fn new(cli: &Cli) -> Result<Self> {
+        let program = match &cli.server {
+            Some(program) => program.clone(),
+            None => std::env::current_exe()?.with_file_name("doorbuster"),
+        };
+        ensure!(program.is_file(), "{} is not built", program.display());
+        let parent = cli.dir.clone().unwrap_or_else(std::env::temp_dir);
+        let sync = disk::sync_time(TempDir::new(&parent, "disk")?.path())?;
+        let (rounds, time) = match cli.quick {
+            true => (limits::ROUNDS_QUICK, limits::ROUND_QUICK),
+            false => (limits::ROUNDS, limits::ROUND),
+        };
+        let known_buyers = match (cli.quick, cli.large) {
+            (true, _) => limits::KNOWN_BUYERS_QUICK,
+            (_, true) => limits::KNOWN_BUYERS_LARGE,
+            _ => limits::KNOWN_BUYERS,
+        };
+        let rounds = cli.rounds.map_or(rounds, usize::from);
+        Ok(Self { rounds, time, quick: cli.quick, known_buyers, program, parent, sync })
+    }
+
+    /// A directory for one measurement.
+    ///
+    /// # Errors
+    /// When the file system says no.
+    pub fn temp_dir(&self, name: &str) -> Result<TempDir> {
+        TempDir::new(&self.parent, name)
+    }
+
+    /// The usual measurement: connections that ask again at once, and some time before it counts.
+    #[must_use]
+    pub fn load(&self, addr: SocketAddr, connections: usize) -> Load {
+        let warm_up = self.time / WARM_UP_PART;
+        Load { addr, connections, pace: Pace::Closed, warm_up, time: self.time, core: None }
+    }
+
+    /// More buyers than such a measurement can serve.
+    #[must_use]
+    pub fn buyers(&self) -> u32 {
+        let seconds = (self.time + self.time / WARM_UP_PART).as_secs_f64();
+        // Far below the limit of the type.
+        (f64::from(ORDERS_PER_SEC_MAX) * seconds) as u32
+    }
+
+    /// Where such directories are made.
+    #[must_use]
+    pub fn parent(&self) -> &Path {
+        &self.parent
+    }
+
+    /// Our server on this directory.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn server(
+        &self,
+        dir: &Path,
+        workers: Option<usize>,
+        core: Option<usize>,
+    ) -> Result<Server> {
+        let options = ServerOptions { program: &self.program, dir, workers, core, settings: &[] };
+        Server::start(&options).context("our server")
+    }
+
+    /// The same with these settings, on as many threads and cores as it chooses.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn server_with(&self, dir: &Path, settings: &[(&str, &str)]) -> Result<Server> {
+        let options =
+            ServerOptions { program: &self.program, dir, workers: None, core: None, settings };
+        Server::start(&options).context("our server")
+    }
+
+    /// What the table was measured on.
+    #[must_use]
+    pub fn machine(&self) -> Machine {
+        Machine { cores: cores::usable().len(), sync: self.sync, rounds: self.rounds }
+    }
+}

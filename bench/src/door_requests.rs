@@ -1,0 +1,83 @@
+//! Buyers at the front door: in the waiting room, or asking for a challenge.
+use anyhow::{Context, Result};
+
+use crate::buyers::Buyers;
+use crate::load::http::AnswerReader;
+use crate::load::{AnswerKind, Script};
+
+/// One buyer after another at the door, each once.
+#[derive(Debug)]
+pub struct DoorRequests<'a> {
+    buyers: &'a Buyers,
+    head: String,
+    body: &'static str,
+    next: u32,
+    end: u32,
+    reader: AnswerReader,
+}
+
+impl<'a> DoorRequests<'a> {
+    /// Takes a place.
+    #[must_use]
+    pub fn take_position(buyers: &'a Buyers, sale: &str) -> Self {
+        Self::new(buyers, "POST", sale, "waiting-room", "")
+    }
+
+    /// Looks at the place there is.
+    #[must_use]
+    pub fn read_position(buyers: &'a Buyers, sale: &str) -> Self {
+        Self::new(buyers, "GET", sale, "waiting-room", "")
+    }
+
+    /// Asks for a challenge of the sale's own kind.
+    #[must_use]
+    pub fn challenge(buyers: &'a Buyers, sale: &str) -> Self {
+        Self::new(buyers, "POST", sale, "challenges", "{}")
+    }
+
+    fn new(buyers: &'a Buyers, method: &str, sale: &str, what: &str, body: &'static str) -> Self {
+        let json = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+        let length = body.len();
+        let head = format!(
+            "{method} /v1/sales/{sale}/{what} HTTP/1.1\r\nHost: 127.0.0.1\r\n{json}Content-Length: \
+             {length}\r\n"
+        );
+        Self { buyers, head, body, next: 0, end: buyers.count(), reader: AnswerReader::default() }
+    }
+
+    /// Only so many buyers.
+    #[must_use]
+    pub fn limited_to(self, count: u32) -> Self {
+        Self { end: self.buyers.count().min(count), ..self }
+    }
+
+    /// From this buyer on.
+    #[must_use]
+    pub fn starting_at(self, first: u32) -> Self {
+        Self { next: first, ..self }
+    }
+
+    /// The buyer whose turn is next.
+    #[must_use]
+    pub fn next_buyer(&self) -> u32 {
+        self.next
+    }
+}
+
+impl Script for DoorRequests<'_> {
+    fn next(&mut self, out: &mut Vec<u8>) -> bool {
+        if self.next == self.end {
+            return false;
+        }
+        let token = self.buyers.token(self.next);
+        out.extend_from_slice(
+            format!("{}Authorization: Bearer {token}\r\n\r\n{}", self.head, self.body).as_bytes(),
+        );
+        self.next += 1;
+        true
+    }
+
+    fn read(&mut self, inbox: &[u8]) -> Result<Option<AnswerKind>> {
+        self.reader.read(inbox).context("the front door")
+    }
+}

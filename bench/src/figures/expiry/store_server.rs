@@ -1,0 +1,227 @@
+//! One server with its store, in either shape, as D5 needs it: asked by an operator, reached by
+//! SQL, audited at its end.
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, ensure};
+use doorbuster_harness::audit;
+use doorbuster_harness::cluster::{Cluster, ClusterPlan, Shape};
+use doorbuster_harness::load::read_secret;
+use rusqlite::Connection;
+use serde_json::Value;
+
+use crate::config::BenchConfig;
+use crate::server::{BUYER_SECRET, NewSale, Server, StockRow};
+use crate::temp_dir::TempDir;
+
+/// How long SQL of ours waits for the server's.
+const SQL_WITHIN: Duration = Duration::from_secs(60);
+
+/// Where the truth is.
+#[derive(Clone, Copy, Debug)]
+pub enum StoreKind {
+    /// In a directory.
+    Sqlite,
+    /// In a database beside the server.
+    Postgres,
+}
+
+impl StoreKind {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "SQLite",
+            Self::Postgres => "PostgreSQL",
+        }
+    }
+}
+
+/// When holds end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldExpiry {
+    /// All at one instant.
+    AtOnce,
+    /// Each as long after the first one as it was sold after it.
+    AsSold,
+}
+
+/// The items whose holds end.
+const HELD_ITEMS: &str = "(SELECT id FROM item WHERE sale_id = 'held')";
+
+/// A server and its store.
+pub struct StoreServer {
+    kind: Installation,
+    _dir: TempDir,
+}
+
+enum Installation {
+    SingleServer(Server),
+    ClusterNode(Box<Cluster>),
+}
+
+impl StoreServer {
+    /// Starts one.
+    pub fn open(config: &BenchConfig, store_kind: StoreKind) -> Result<Self> {
+        let dir = config.temp_dir("expiry")?;
+        let kind = match store_kind {
+            StoreKind::Sqlite => {
+                Installation::SingleServer(config.server(&dir.path().join("data"), None, None)?)
+            }
+            StoreKind::Postgres => {
+                let mut plan =
+                    ClusterPlan::new(&config.program, &dir.path().join("cluster"), Shape::Postgres);
+                plan.nodes = 1;
+                Installation::ClusterNode(Box::new(Cluster::start(&plan)?))
+            }
+        };
+        Ok(Self { kind, _dir: dir })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        match &self.kind {
+            Installation::SingleServer(server) => server.addr(),
+            Installation::ClusterNode(cluster) => cluster.nodes[0].addr(),
+        }
+    }
+
+    /// What buyers' tokens are signed with.
+    pub fn secret(&self) -> Result<Vec<u8>> {
+        match &self.kind {
+            Installation::SingleServer(_) => Ok(BUYER_SECRET.as_bytes().to_vec()),
+            Installation::ClusterNode(cluster) => Ok(read_secret(cluster.buyer_secret())?),
+        }
+    }
+
+    fn operate(&self, method: &str, path: &str, body: &str, status: u16) -> Result<Value> {
+        match &self.kind {
+            Installation::SingleServer(server) => server.operate(method, path, body, status),
+            Installation::ClusterNode(cluster) => {
+                let reply = cluster.admin(method, path, body)?;
+                ensure!(reply.status == status, "{method} {path}: {} {}", reply.status, reply.body);
+                Ok(reply.json())
+            }
+        }
+    }
+
+    /// Makes a sale and opens it.
+    pub fn open_sale(&self, sale: &NewSale<'_>) -> Result<()> {
+        self.operate("POST", "/v1/admin/sales", &sale.json(), 201)?;
+        self.operate("POST", &format!("/v1/admin/sales/{}/open", sale.id), "", 200).map(drop)
+    }
+
+    /// Where the units of a sale's only item are.
+    pub fn stock(&self, sale: &str) -> Result<StockRow> {
+        StockRow::read(&self.operate("GET", &format!("/v1/admin/sales/{sale}/stock"), "", 200)?)
+    }
+
+    /// Units of a sale that can be had: those that its slots can hand out, and those in the pool. A
+    /// unit on its way between them is in neither.
+    pub fn units_returned(&self, sale: &str) -> Result<u64> {
+        let shown = self.operate("GET", &format!("/v1/admin/sales/{sale}/slots"), "", 200)?;
+        let slots =
+            shown["slots"].as_array().context("slots")?.iter().filter(|slot| slot["open"] == true);
+        let units = |available: &Value| match available {
+            Value::Object(counters) => counters.values().filter_map(Value::as_u64).sum(),
+            one => one.as_u64().unwrap_or(0),
+        };
+        let at_hand: u64 = slots.map(|slot| units(&slot["available"])).sum();
+        Ok(at_hand + self.stock(sale)?.pool)
+    }
+
+    /// Has holds end from the instant on that `at` names just before it is written, as if an
+    /// operator had said so of each; that instant.
+    pub fn expire_holds_from(
+        &self,
+        at: impl Fn() -> SystemTime,
+        how: HoldExpiry,
+    ) -> Result<SystemTime> {
+        let millis = |at: SystemTime| {
+            Ok::<_, anyhow::Error>(at.duration_since(SystemTime::UNIX_EPOCH)?.as_millis())
+        };
+        let first = self
+            .sql(&format!("SELECT min(reserved_at) FROM orders WHERE item_id IN {HELD_ITEMS}"))?;
+        let due = at();
+        let (now, from) = (millis(SystemTime::now())?, millis(due)?);
+        let pay_by = match how {
+            HoldExpiry::AtOnce => from.to_string(),
+            HoldExpiry::AsSold => format!("reserved_at - {first} + {from}"),
+        };
+        // What was bought beside them stays as it is.
+        self.sql(&format!(
+            "INSERT INTO event (type, grant_id, n, at, actor, pay_by)
+             SELECT 'order.extended', grant_id, n, {now}, 'operator:bench', {pay_by} FROM orders WHERE item_id IN {HELD_ITEMS}"
+        ))?;
+        self.sql(&format!("UPDATE orders SET pay_by = {pay_by} WHERE item_id IN {HELD_ITEMS}"))?;
+        self.warm_up_log()?;
+        Ok(due)
+    }
+
+    /// How long after the first of the holds the last one ended by its own time, and how long after
+    /// its own time the slowest one did, in seconds.
+    pub fn spread_and_slowest(&self) -> Result<(f64, f64)> {
+        let seconds = |of: &str| -> Result<f64> {
+            let millis = self.sql(&format!(
+                "SELECT {of} FROM orders WHERE item_id IN {HELD_ITEMS} AND state = 'expired'"
+            ))?;
+            Ok(millis.parse::<f64>()? / 1e3)
+        };
+        Ok((seconds("max(pay_by) - min(pay_by)")?, seconds("max(ended_at - pay_by)")?))
+    }
+
+    /// Lets PostgreSQL be as one that has run for a while: segments of its log are used again, and
+    /// no checkpoint falls into the time that counts.
+    pub fn warm_up_log(&self) -> Result<()> {
+        match self.kind {
+            Installation::SingleServer(_) => Ok(()),
+            Installation::ClusterNode(_) => self.sql("CHECKPOINT").map(drop),
+        }
+    }
+
+    fn sql(&self, sql: &str) -> Result<String> {
+        match &self.kind {
+            Installation::SingleServer(server) => {
+                let db = Connection::open(server.store_file()?)?;
+                db.busy_timeout(SQL_WITHIN)?;
+                if sql.starts_with("SELECT") {
+                    return Ok(db.query_row(sql, [], |row| row.get::<_, i64>(0))?.to_string());
+                }
+                db.execute(sql, []).context("changing the holds")?;
+                Ok(String::new())
+            }
+            Installation::ClusterNode(cluster) => Ok(cluster.postgres.sql(sql)?.trim().to_owned()),
+        }
+    }
+
+    /// Checks that so many holds expired, each told of once, and that so many other orders are
+    /// there; stops it and has it audited.
+    pub fn close(self, holds: u64, others: u64) -> Result<()> {
+        let row = self.stock("held")?;
+        ensure!(
+            row.adds_up() && row.held == 0 && row.pool + row.in_slots == holds,
+            "not every unit is back: {row:?}"
+        );
+        let each = "SELECT DISTINCT grant_id, n FROM event WHERE type = 'order.expired'";
+        for of in ["event WHERE type = 'order.expired'", &format!("({each}) AS each")] {
+            let told = self.sql(&format!("SELECT count(*) FROM {of}"))?;
+            ensure!(told == holds.to_string(), "{holds} holds ended, {told} events tell of it");
+        }
+        let expired = self.sql("SELECT count(*) FROM orders WHERE state = 'expired'")?;
+        ensure!(expired == holds.to_string(), "{holds} holds ended, {expired} orders expired");
+        let all = holds + others;
+        match self.kind {
+            Installation::SingleServer(server) => server.stop_and_audit(all..=all),
+            Installation::ClusterNode(mut cluster) => {
+                cluster.stop_nodes()?;
+                let report = audit::run(&audit::StoreLocation::parse(&cluster.store_url())?, None)?;
+                ensure!(report.audit.ok, "the auditor found {:?}", report.audit.findings);
+                ensure!(
+                    report.orders_checked == all,
+                    "{all} orders were promised, {} are there",
+                    report.orders_checked
+                );
+                cluster.stop().context("after the round")
+            }
+        }
+    }
+}

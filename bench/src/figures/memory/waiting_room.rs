@@ -1,0 +1,64 @@
+//! What a place in the waiting room takes, and how long a crowd takes to enter, to be drawn and to
+//! look.
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use super::super::sale_server::{self, SaleServer};
+use super::{FEW_CONNECTIONS, FEW_ORDERS, PLACE, order};
+use crate::config::BenchConfig;
+use crate::door_requests::DoorRequests;
+use crate::figure::Figure;
+use crate::limits::{ADMITTED_WITHIN, ORDER_CONNECTIONS, POSITIONS};
+use crate::load::AnswerKind;
+use crate::server::NewSale;
+
+const SALE: &str = "drawn";
+/// Far from the opening, as the room is measured before it.
+const STARTS_AT: &str = "2100-01-01T00:00:00.000Z";
+const DOOR: &str = r#"{"front_door":{"waiting_room":"always","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
+/// Of so many places one is looked at afterwards.
+const LOOKS_PART: u32 = 5;
+
+/// Growth by places in the draw of a sale that opens later.
+pub(super) fn places(config: &BenchConfig) -> Result<Figure> {
+    let mut sale_server = SaleServer::open(config, None, None)?;
+    order(&mut sale_server, "warm", &sale_server::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;
+    sale_server.server().announce(&NewSale { id: SALE, stock: 50, limit: 1 }, STARTS_AT)?;
+    sale_server.server().change(SALE, DOOR)?;
+    // As many with `--quick`: of fewer places the connections that they were entered over would be
+    // most of the growth.
+    let count = POSITIONS;
+    let buyers = sale_server::buyers("visitor", count);
+    let before = sale_server.server().process().resident_at_rest()?;
+    let load = sale_server.fill_load(ORDER_CONNECTIONS);
+    let entered = load.run(&mut DoorRequests::take_position(&buyers, SALE))?;
+    entered.only(&[AnswerKind::Accepted])?;
+    ensure!(entered.count(AnswerKind::Accepted) == u64::from(count), "not everybody entered");
+    let after = sale_server.server().process().resident_at_rest()?;
+    let begun = Instant::now();
+    sale_server.server().change_phase(SALE, "open")?;
+    while sale_server.server().metric("doorbuster_waiting_room_admitted_total", SALE)? == 0 {
+        ensure!(begun.elapsed() < ADMITTED_WITHIN, "nobody was called in");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let called = begun.elapsed();
+    let looked =
+        load.run(&mut DoorRequests::read_position(&buyers, SALE).limited_to(count / LOOKS_PART))?;
+    looked.only(&[AnswerKind::Fine])?;
+    let drawn = sale_server.server().process().resident_at_rest()?;
+    sale_server.close()?;
+    let each = |bytes: u64| bytes.saturating_sub(before) as f64 / f64::from(count);
+    let note = format!(
+        "{count} places, entered over {ORDER_CONNECTIONS} connections in {:.1} s, p99 {:.0} ms; the first were called in {:.2} s after the opening; then {} looks in {:.1} s, \
+         p99 {:.0} ms, and {:.0} B for each place",
+        entered.time.as_secs_f64(),
+        entered.p99_us() / 1e3,
+        called.as_secs_f64(),
+        looked.total(),
+        looked.time.as_secs_f64(),
+        looked.p99_us() / 1e3,
+        each(drawn)
+    );
+    Ok(Figure::new("R6", "", PLACE).with_value(each(after), "B").note(note))
+}

@@ -1,0 +1,77 @@
+//! R1D: "sold out" with the pass required and limits on, against the same without, at one server.
+//! And what checking a pass costs.
+use anyhow::{Context, Result};
+
+use super::figure_or_invalid;
+use super::sale_server::{self, SaleServer};
+use crate::config::BenchConfig;
+use crate::cores;
+use crate::figure::{Figure, Target, compare_alternating};
+use crate::limits::{PASS_CHECKS, REFUSAL_CONNECTIONS, REFUSED_BUYERS};
+use crate::load::http::Purchases;
+use crate::load::{AnswerKind, Load};
+use crate::passes::{self, PassKind, Passes, WithPass};
+
+const TARGET: Target = Target::AtLeast { floor: 0.8, goal: 0.9 };
+const MEASURED: &str = "sold-out answers with a pass and limits, one worker";
+/// The pass, the limits that a sale has when it says nothing, and one for everybody that nobody
+/// meets.
+const DOOR: &str = r#"{"pass":"required","limits":{"buyer":{"burst":60,"per_minute":300},"ip":{"burst":5000,"per_minute":12000},
+    "interface":{"burst":10000000,"per_minute":10000000}}}"#;
+/// A check is to take well under a microsecond.
+const CHECK_TARGET: Target = Target::AtMost { floor: 500.0, goal: 300.0 };
+const CHECK_MEASURED: &str = "checking a purchase pass, one core";
+
+/// Measures R1D.
+pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
+    let check = Figure::new("R1D", CHECK_MEASURED, CHECK_TARGET)
+        .with_value(passes::check_nanos(PASS_CHECKS), "ns");
+    vec![
+        figure_or_invalid("R1D", MEASURED, TARGET, compare_open_sale(config)),
+        check.note(format!("{PASS_CHECKS} checks: base64, the pass's parts, its MAC")),
+    ]
+}
+
+fn compare_open_sale(config: &BenchConfig) -> Result<Figure> {
+    let (server_core, generator_core) = cores::pair();
+    let mut sale_server = SaleServer::open(config, Some(1), server_core)?;
+    for (sale, door) in
+        [("open", r#"{"limits":{"buyer":null,"ip":null,"interface":null}}"#), ("door", DOOR)]
+    {
+        sale_server.sell_out(sale, &sale_server::buyers(&format!("{sale}-winner"), 10), 10)?;
+        sale_server.server().change(sale, &format!(r#"{{"front_door":{door}}}"#))?;
+    }
+    let buyers = sale_server::buyers("late", REFUSED_BUYERS);
+    let passes = Passes::new(&buyers, "door", sale_server::ITEM, PassKind::Good);
+    let mut with =
+        WithPass::round_and_round(&buyers, &passes, sale_server::template(&buyers, "door", 10, ""));
+    let mut without =
+        Purchases::round_and_round(&buyers, sale_server::template(&buyers, "open", 10, ""));
+    let load =
+        Load { core: generator_core, ..config.load(sale_server.addr(), REFUSAL_CONNECTIONS) };
+    let (mut busy, mut busy_without) = (0.0_f64, 0.0_f64);
+    let ours = || {
+        let run = load.run(&mut with).context("with a pass")?;
+        run.only(&[AnswerKind::SoldOut])?;
+        busy = busy.max(run.generator_busy);
+        Ok(run.per_sec(AnswerKind::SoldOut))
+    };
+    let peer = || {
+        let run = load.run(&mut without).context("without")?;
+        run.only(&[AnswerKind::SoldOut])?;
+        busy_without = busy_without.max(run.generator_busy);
+        Ok(run.per_sec(AnswerKind::SoldOut))
+    };
+    let comparison = compare_alternating(config.rounds, ours, peer)?;
+    for sale in ["open", "door"] {
+        sale_server.server().check_stock(sale, 100..=100)?;
+    }
+    sale_server.close()?;
+    let figure = Figure::new("R1D", MEASURED, TARGET).comparison(&comparison, "/s", "without /s");
+    Ok(figure.note(format!(
+        "token and pass in each request; {REFUSAL_CONNECTIONS} connections, {REFUSED_BUYERS} \
+         buyers; the generator was busy {} of the time with, {} without",
+        sale_server::percent(busy),
+        sale_server::percent(busy_without)
+    )))
+}

@@ -1,0 +1,294 @@
+//! R9, kind by kind: the processor time of every way to be refused, against that of an acceptance.
+//!
+//! Nothing is owed for these: they show that no kind of refusal is a way to make the server work.
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use anyhow::{Result, ensure};
+
+use super::sale_server::{self, ITEM, SaleServer};
+use crate::buyers::{Buyers, RequestOptions, Template};
+use crate::config::BenchConfig;
+use crate::figure::{Comparison, Figure, Target};
+use crate::limits::{ADMIN_WITHIN, ORDER_CONNECTIONS, REFUSED_BUYERS};
+use crate::load::http::{Purchases, RepeatedRequest};
+use crate::load::{AnswerKind, RunResult, Script};
+use crate::passes::{PassKind, Passes, WithPass};
+use crate::server::NewSale;
+
+/// All included, also what the kernel does for any answer, which is most of it.
+const TARGET: Target = Target::Reported { goal: 0.5 };
+/// Whose tokens nobody can check.
+const FORGERS_SECRET: &[u8] = b"a secret that is not the shop's, long enough";
+/// A pass that nobody issued, of the length of one.
+const FORGED_PASS: &str = "Purchase-Pass: AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\r\n";
+/// Buyers who have all that one may have.
+const OWNERS: u32 = 20_000;
+
+/// Who is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RefusedBuyers {
+    /// A crowd of different buyers.
+    Late,
+    /// The same with tokens that the shop did not sign.
+    Forgers,
+    /// Buyers who have their order, and ask with another key.
+    Owners,
+    /// One buyer, whom an operator turned away.
+    Blocked,
+}
+
+/// One way to be refused.
+struct RefusalCase {
+    /// The code, and what else there is to say.
+    name: &'static str,
+    /// Of the answer.
+    status: u16,
+    sale: &'static str,
+    units: u32,
+    headers: &'static str,
+    who: RefusedBuyers,
+    pass_kind: Option<PassKind>,
+}
+
+const fn refusal_case(name: &'static str, status: u16, sale: &'static str) -> RefusalCase {
+    RefusalCase {
+        name,
+        status,
+        sale,
+        units: 1,
+        headers: "",
+        who: RefusedBuyers::Late,
+        pass_kind: None,
+    }
+}
+
+/// In the order in which a purchase is checked.
+const REFUSAL_CASES: [RefusalCase; 15] = [
+    RefusalCase { units: 0, ..refusal_case("invalid_request", 422, "plenty") },
+    RefusalCase {
+        who: RefusedBuyers::Forgers,
+        ..refusal_case("unauthenticated (a forged token)", 401, "plenty")
+    },
+    refusal_case("not_found (a sale that is none)", 404, "nothing"),
+    refusal_case("not_started", 409, "later"),
+    refusal_case("paused", 409, "paused"),
+    refusal_case("ended", 409, "closed"),
+    RefusalCase {
+        who: RefusedBuyers::Blocked,
+        ..refusal_case("forbidden (a blocked buyer)", 403, "plenty")
+    },
+    refusal_case("pass_required", 403, "passes"),
+    RefusalCase {
+        headers: FORGED_PASS,
+        ..refusal_case("pass_invalid (a forged pass)", 403, "passes")
+    },
+    RefusalCase {
+        pass_kind: Some(PassKind::Expired),
+        ..refusal_case("pass_expired", 403, "passes")
+    },
+    refusal_case("not_eligible (members only)", 403, "members"),
+    RefusalCase {
+        pass_kind: Some(PassKind::WithoutRoom),
+        ..refusal_case("waiting_room (a pass from before)", 403, "room")
+    },
+    refusal_case("rate_limited", 429, "limits"),
+    refusal_case("sold_out", 409, "gone"),
+    RefusalCase { who: RefusedBuyers::Owners, ..refusal_case("limit_reached", 409, "owned") },
+];
+
+impl RefusalCase {
+    fn code(&self) -> &'static str {
+        self.name.split(' ').next().unwrap_or(self.name)
+    }
+
+    fn refused(&self) -> AnswerKind {
+        if self.code() == "sold_out" { AnswerKind::SoldOut } else { AnswerKind::Other(self.status) }
+    }
+
+    fn template(&self, buyers: &Buyers) -> Template {
+        // Nobody's key is one that holds an order by now.
+        let keys = self.code();
+        let Self { sale, units, headers, .. } = *self;
+        Template::new(buyers, &RequestOptions { sale, item: ITEM, units, headers, keys })
+    }
+}
+
+/// Everybody who is refused.
+struct RefusedCrowd {
+    late: Buyers,
+    forgers: Buyers,
+    owners: Buyers,
+    blocked: Buyers,
+}
+
+impl RefusedCrowd {
+    fn buyers_for(&self, who: RefusedBuyers) -> &Buyers {
+        match who {
+            RefusedBuyers::Late => &self.late,
+            RefusedBuyers::Forgers => &self.forgers,
+            RefusedBuyers::Owners => &self.owners,
+            RefusedBuyers::Blocked => &self.blocked,
+        }
+    }
+}
+
+/// Measures all of them.
+///
+/// # Errors
+/// When the server cannot be asked, or answers otherwise.
+pub fn measure(config: &BenchConfig) -> Result<Vec<Figure>> {
+    let buyers = sale_server::buyers("buyer", config.buyers());
+    let crowd = RefusedCrowd {
+        late: sale_server::buyers("late", REFUSED_BUYERS),
+        forgers: Buyers::new(FORGERS_SECRET, "late", REFUSED_BUYERS),
+        owners: sale_server::buyers("owner", OWNERS),
+        blocked: sale_server::buyers("robot", 1),
+    };
+    let mut measured: Vec<Comparison> =
+        REFUSAL_CASES.iter().map(|_| Comparison::default()).collect();
+    let mut looks = Comparison::default();
+    for round in 0..=config.rounds {
+        let mut sale_server = open(config, &crowd)?;
+        let template = sale_server::template(&buyers, "plenty", 1, "");
+        let (acceptance, run) =
+            cost(config, &mut sale_server, &mut Purchases::each_once(&buyers, template, 0))?;
+        run.only(&[AnswerKind::Accepted])?;
+        for (way, comparison) in REFUSAL_CASES.iter().zip(&mut measured) {
+            let refusal = refusal(config, &mut sale_server, &crowd, way)?;
+            if round > 0 {
+                comparison.ours.push(refusal);
+                comparison.peer.push(acceptance);
+            }
+        }
+        let (look, run) =
+            cost(config, &mut sale_server, &mut RepeatedRequest::get("/v1/sales/plenty/status"))?;
+        run.only(&[AnswerKind::Fine])?;
+        if round > 0 {
+            looks.ours.push(look);
+            looks.peer.push(acceptance);
+        }
+        sale_server.close()?;
+    }
+    let mut figures: Vec<Figure> = REFUSAL_CASES
+        .iter()
+        .zip(&measured)
+        .map(|(way, comparison)| figure(way.name, comparison))
+        .collect();
+    figures.push(figure("a look at the status", &looks));
+    Ok(figures)
+}
+
+/// Microseconds of one such refusal, each of which must be one.
+fn refusal(
+    config: &BenchConfig,
+    sale_server: &mut SaleServer,
+    crowd: &RefusedCrowd,
+    way: &RefusalCase,
+) -> Result<f64> {
+    let buyers = crowd.buyers_for(way.who);
+    let template = || way.template(buyers);
+    let (cost, run) = match way.pass_kind {
+        Some(pass_kind) => {
+            let passes = Passes::new(buyers, way.sale, ITEM, pass_kind);
+            let script = || WithPass::round_and_round(buyers, &passes, template());
+            check_code(sale_server, &mut script(), way)?;
+            cost(config, sale_server, &mut script())?
+        }
+        None => {
+            let script = || Purchases::round_and_round(buyers, template());
+            check_code(sale_server, &mut script(), way)?;
+            cost(config, sale_server, &mut script())?
+        }
+    };
+    match way.status {
+        // A limit lets somebody in first, whose request finds its order when it comes round again.
+        429 => run.only(&[way.refused(), AnswerKind::Accepted, AnswerKind::Fine])?,
+        _ => run.only(&[way.refused()])?,
+    }
+    Ok(cost)
+}
+
+/// Passes if the first request is refused by this code, and by no other of the same status.
+fn check_code(
+    sale_server: &mut SaleServer,
+    script: &mut impl Script,
+    way: &RefusalCase,
+) -> Result<()> {
+    if way.status == 429 {
+        return Ok(());
+    }
+    let mut stream = TcpStream::connect(sale_server.addr())?;
+    stream.set_read_timeout(Some(ADMIN_WITHIN))?;
+    let mut request = Vec::new();
+    script.next(&mut request);
+    stream.write_all(&request)?;
+    let (mut inbox, mut filled) = (vec![0; 16 * 1024], 0);
+    while script.read(&inbox[..filled])?.is_none() {
+        let read = stream.read(&mut inbox[filled..])?;
+        ensure!(read > 0, "a connection was closed before its answer");
+        filled += read;
+    }
+    let told = String::from_utf8_lossy(&inbox[..filled]);
+    let wanted = format!(r#""code":"{}""#, way.code());
+    ensure!(told.contains(&wanted), "{} was refused otherwise: {told}", way.name);
+    Ok(())
+}
+
+fn figure(name: &str, comparison: &Comparison) -> Figure {
+    let note =
+        format!("all included, also what a static answer costs; {ORDER_CONNECTIONS} connections");
+    Figure::new("R9", format!("CPU of {name}"), TARGET)
+        .comparison(comparison, "µs", "acceptance, µs")
+        .note(note)
+}
+
+/// A server with a sale for each way to be refused.
+fn open(config: &BenchConfig, crowd: &RefusedCrowd) -> Result<SaleServer> {
+    let mut sale_server = SaleServer::open(config, None, None)?;
+    for sale in ["plenty", "paused", "closed"] {
+        sale_server.open_plenty(sale)?;
+    }
+    sale_server.server().change_phase("paused", "pause")?;
+    sale_server.server().change_phase("closed", "close")?;
+    for (sale, door) in [
+        ("members", r#"{"members_only":true}"#),
+        ("passes", r#"{"pass":"required"}"#),
+        ("room", r#"{"waiting_room":"always"}"#),
+        (
+            "limits",
+            r#"{"limits":{"interface":{"burst":1,"per_minute":1},"buyer":{"burst":1,"per_minute":1}}}"#,
+        ),
+    ] {
+        sale_server.open_plenty(sale)?;
+        sale_server.server().change(sale, &format!(r#"{{"front_door":{door}}}"#))?;
+    }
+    sale_server.sell_out("gone", &sale_server::buyers("winner", 10), 10)?;
+    sale_server.open_plenty("owned")?;
+    let mut script = Purchases::each_once(
+        &crowd.owners,
+        sale_server::template(&crowd.owners, "owned", 1, ""),
+        0,
+    );
+    let run = sale_server.take_orders(&sale_server.fill_load(ORDER_CONNECTIONS), &mut script)?;
+    ensure!(run.count(AnswerKind::Accepted) == u64::from(OWNERS), "not everybody has one");
+    let blocked = format!(r#"{{"kind":"buyer","value":"{}"}}"#, crowd.blocked.name(0));
+    sale_server.server().operate("POST", "/v1/admin/blocks", &blocked, 201)?;
+    let later = NewSale { id: "later", stock: 100, limit: 1 };
+    sale_server.server().announce(&later, "2099-01-01T00:00:00.000Z")?;
+    Ok(sale_server)
+}
+
+/// Microseconds of the server's processor time for one answer.
+pub(super) fn cost(
+    config: &BenchConfig,
+    sale_server: &mut SaleServer,
+    script: &mut impl Script,
+) -> Result<(f64, RunResult)> {
+    let before = sale_server.server().process().cpu_time()?;
+    let run = sale_server
+        .take_some_orders(&config.load(sale_server.addr(), ORDER_CONNECTIONS), script)?;
+    let spent = sale_server.server().process().cpu_time()?.saturating_sub(before);
+    ensure!(run.total() > 0, "nothing was answered");
+    Ok((spent.as_secs_f64() * 1e6 / run.total() as f64, run))
+}

@@ -1,0 +1,270 @@
+//! Visitors of a sale's page: what their browsers ask for, and when.
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::load::http::AnswerReader;
+use crate::load::{AnswerKind, Script};
+
+/// How long somebody stays after the page is there, or after the opening that was waited for.
+const STAYS: Duration = Duration::from_secs(30);
+/// Whoever comes so shortly before the opening waits for it, and the page sets its clock with an
+/// answer that no cache has.
+const NEAR_OPENING: Duration = Duration::from_secs(90);
+/// When a page looks again, in milliseconds: after the opening, and while the sale is open.
+const AT_THE_OPENING_MS: (f64, f64) = (200.0, 2_000.0);
+const OPEN_MS: (f64, f64) = (2_000.0, 5_000.0);
+const SEED: u64 = 0x00d0_04b5;
+/// No answer that names a version is longer.
+const STATUS_MAX: usize = 4096;
+
+/// What a page asks next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum NextRequest {
+    /// The status under a version of its own, to set the clock.
+    Clock,
+    /// The status under an address that nobody asked for before the opening.
+    Opening,
+    /// The status under the version that it heard last.
+    Status,
+}
+
+/// A page that stays open. The order is that of what is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Visitor {
+    due: Instant,
+    next: NextRequest,
+    leaves: Instant,
+    version: usize,
+}
+
+/// Views, one after the other, and between them the looks that are due.
+#[derive(Debug)]
+pub struct PageVisits {
+    sale: String,
+    /// What a view asks for, in its order; the status is the last.
+    load: Vec<Vec<u8>>,
+    /// The next of it.
+    at: usize,
+    left: u32,
+    opens: Instant,
+    open_pages: BinaryHeap<Reverse<Visitor>>,
+    /// As the server named them; the first is that of a page that has heard none.
+    versions: Vec<String>,
+    clocks: u64,
+    looks: u64,
+    rng: SmallRng,
+    reader: AnswerReader,
+}
+
+impl PageVisits {
+    /// So many views of this sale's page, which names these assets.
+    #[must_use]
+    pub fn new(sale: &str, assets: &[String], views: u32) -> Self {
+        let page = format!("/sale/{sale}");
+        let own = [format!("/v1/sales/{sale}"), format!("/v1/sales/{sale}/status?v=")];
+        Self {
+            sale: sale.to_owned(),
+            load: std::iter::once(&page).chain(assets).chain(&own).map(|path| get(path)).collect(),
+            at: 0,
+            left: views,
+            opens: Instant::now(),
+            open_pages: BinaryHeap::new(),
+            versions: vec![String::new()],
+            clocks: 0,
+            looks: 0,
+            rng: SmallRng::seed_from_u64(SEED),
+            reader: AnswerReader::default(),
+        }
+    }
+
+    /// The sale opens then.
+    pub fn opens(&mut self, at: Instant) {
+        self.opens = at;
+    }
+
+    /// Requests that all views together begin with.
+    #[must_use]
+    pub fn loads(&self) -> u64 {
+        self.load.len() as u64 * u64::from(self.left)
+    }
+
+    /// Views that are still to be made.
+    #[must_use]
+    pub fn left(&self) -> u32 {
+        self.left
+    }
+
+    /// Requests that no cache may answer: one of each visitor who came shortly before the opening.
+    #[must_use]
+    pub fn clocks(&self) -> u64 {
+        self.clocks
+    }
+
+    /// Other looks at the status of visitors who stayed.
+    #[must_use]
+    pub fn looks(&self) -> u64 {
+        self.looks
+    }
+
+    /// Versions that the server has named.
+    #[must_use]
+    pub fn versions(&self) -> usize {
+        self.versions.len() - 1
+    }
+
+    fn newest(&self) -> usize {
+        self.versions.len() - 1
+    }
+
+    fn jitter(&mut self, (low, high): (f64, f64)) -> Duration {
+        Duration::from_secs_f64((low + self.rng.random::<f64>() * (high - low)) / 1e3)
+    }
+
+    /// A page has loaded.
+    fn arrive(&mut self, now: Instant) {
+        let wait = self.opens.saturating_duration_since(now);
+        let soon = !wait.is_zero() && wait <= NEAR_OPENING;
+        let leaves = if soon { self.opens + STAYS } else { now + STAYS };
+        if soon {
+            self.open_pages.push(Reverse(Visitor {
+                due: now,
+                next: NextRequest::Clock,
+                leaves,
+                version: self.newest(),
+            }));
+        } else {
+            self.stay(now, leaves);
+        }
+    }
+
+    /// When the page looks again. Long before the opening that is later than anybody stays.
+    fn stay(&mut self, now: Instant, leaves: Instant) {
+        let wait = self.opens.saturating_duration_since(now);
+        let (due, next) = match wait.is_zero() {
+            true => (now + self.jitter(OPEN_MS), NextRequest::Status),
+            false if wait > NEAR_OPENING => return,
+            false => (self.opens + self.jitter(AT_THE_OPENING_MS), NextRequest::Opening),
+        };
+        if due <= leaves {
+            self.open_pages.push(Reverse(Visitor { due, next, leaves, version: self.newest() }));
+        }
+    }
+
+    /// What a page asks that is open.
+    fn ask_page(&mut self, visitor: Visitor, now: Instant, out: &mut Vec<u8>) {
+        let version = match visitor.next {
+            NextRequest::Clock => format!("{:032x}", self.rng.random::<u128>()),
+            NextRequest::Opening => format!("{}-open", self.versions[visitor.version]),
+            NextRequest::Status => self.versions[visitor.version].clone(),
+        };
+        match visitor.next {
+            NextRequest::Clock => self.clocks += 1,
+            NextRequest::Opening | NextRequest::Status => self.looks += 1,
+        }
+        out.extend_from_slice(&get(&format!("/v1/sales/{}/status?v={version}", self.sale)));
+        self.stay(now, visitor.leaves);
+    }
+
+    /// Keeps the version that an answer names, if it is another one.
+    fn remember_version(&mut self, answer: &[u8]) {
+        let Ok(text) = std::str::from_utf8(answer) else { return };
+        let named = text.split_once(r#""version":""#).and_then(|(_, rest)| rest.split_once('"'));
+        if let Some((version, _)) = named
+            && !self.versions.iter().any(|known| known == version)
+        {
+            self.versions.push(version.to_owned());
+        }
+    }
+}
+
+fn get(path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept-Encoding: gzip\r\n\r\n").into_bytes()
+}
+
+impl Script for PageVisits {
+    fn next(&mut self, out: &mut Vec<u8>) -> bool {
+        let now = Instant::now();
+        if self.open_pages.peek().is_some_and(|visitor| visitor.0.due <= now)
+            && let Some(Reverse(visitor)) = self.open_pages.pop()
+        {
+            self.ask_page(visitor, now, out);
+            return true;
+        }
+        if self.left == 0 {
+            return false;
+        }
+        out.extend_from_slice(&self.load[self.at]);
+        self.at += 1;
+        if self.at == self.load.len() {
+            (self.at, self.left) = (0, self.left - 1);
+            self.arrive(now);
+        }
+        true
+    }
+
+    fn read(&mut self, inbox: &[u8]) -> Result<Option<AnswerKind>> {
+        let kind = self.reader.read(inbox)?;
+        if kind.is_some() && inbox.len() < STATUS_MAX {
+            self.remember_version(inbox);
+        }
+        Ok(kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The paths that are asked for until there is nothing left, and how many of them set a clock.
+    fn asked(visits: &mut PageVisits) -> (Vec<String>, u64) {
+        let (mut paths, mut out) = (Vec::new(), Vec::new());
+        while visits.next(&mut out) {
+            let text = String::from_utf8(std::mem::take(&mut out)).expect("ASCII");
+            paths.push(text.split(' ').nth(1).expect("a path").to_owned());
+        }
+        (paths, visits.clocks())
+    }
+
+    #[test]
+    fn a_view_asks_for_everything_and_sets_its_clock_only_shortly_before_the_opening() {
+        let second = Duration::from_secs(1);
+        for (opens, clocks) in [
+            (Instant::now() + second * 60, 2),
+            (Instant::now() + second * 600, 0),
+            (Instant::now(), 0),
+        ] {
+            let mut visits = PageVisits::new("spring", &["/assets/a.0.js".to_owned()], 2);
+            visits.opens(opens);
+            assert_eq!(visits.loads(), 8);
+            let (paths, counted) = asked(&mut visits);
+            let load = [
+                "/sale/spring",
+                "/assets/a.0.js",
+                "/v1/sales/spring",
+                "/v1/sales/spring/status?v=",
+            ];
+            assert_eq!(paths[..4], load, "{paths:?}");
+            assert_eq!(
+                (counted, paths.len(), visits.left()),
+                (clocks, 8 + clocks as usize, 0),
+                "{paths:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_version_that_an_answer_names_is_kept_once() {
+        let mut visits = PageVisits::new("spring", &[], 1);
+        for (version, known) in [("a", 1), ("a", 1), ("b", 2), ("a", 2)] {
+            let body = format!(r#"{{"sale":"spring","version":"{version}"}}"#);
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            assert_eq!(visits.read(answer.as_bytes()).expect("an answer"), Some(AnswerKind::Fine));
+            assert_eq!(visits.versions(), known, "{version}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! E7: what buyers inside notice while ten times as many as a node calls in come to the door of a
+//! waiting room that opens by itself.
+//!
+//! Whoever is inside has a pass, and buys at a steady rate; the crowd is of buyers who come once
+//! each, for a place.
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::figure_or_invalid;
+use super::sale_server::{self, ITEM, SaleServer};
+use crate::config::BenchConfig;
+use crate::door_requests::DoorRequests;
+use crate::figure::{Figure, Target, median};
+use crate::limits::ORDER_CONNECTIONS;
+use crate::load::{AnswerKind, Load, Pace, RunResult, StoppableScript};
+use crate::passes::{PassKind, Passes, WithPass};
+use crate::server::NewSale;
+
+const MEASURED: &str = "p99 of an order inside, ten times too many at the door";
+const SALE: &str = "spring";
+const DOOR: &str =
+    r#"{"front_door":{"waiting_room":"auto","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
+/// Whom a node calls in within a second (`doorbuster-server`, `ARRIVALS_PER_SEC_MAX`).
+const ADMITTED_PER_SEC: f64 = 2_000.0;
+/// How many times as many come.
+const OVERLOAD_FACTOR: f64 = 10.0;
+/// Orders a second of those inside: half of whom a node calls in.
+const ADMITTED_ORDERS_PER_SEC: f64 = ADMITTED_PER_SEC / 2.0;
+/// Units: for those inside, and for some of those who come, so that the line moves meanwhile.
+const STOCK: u64 = 100_000;
+/// Nobody minds waiting for this long, in milliseconds.
+const UNNOTICED_MS: f64 = 50.0;
+
+/// Measures E7.
+pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
+    let target = Target::AtMost { floor: UNNOTICED_MS, goal: UNNOTICED_MS / 2.0 };
+    vec![figure_or_invalid("E7", MEASURED, target, order_latency_in_crowd(config))]
+}
+
+#[derive(Debug)]
+struct Measured {
+    /// 99th percentile of an order, in milliseconds: while the crowd came, and before.
+    with: f64,
+    without: f64,
+    came_per_sec: f64,
+    /// 99th percentile of taking a place, in milliseconds.
+    entering: f64,
+    waiting: u64,
+    busy: f64,
+}
+
+fn order_latency_in_crowd(config: &BenchConfig) -> Result<Figure> {
+    let mut measured = Vec::new();
+    for round in 0..=config.rounds {
+        let one = one_round(config)?;
+        if round > 0 {
+            measured.push(one);
+        }
+    }
+    let middle =
+        |of: &dyn Fn(&Measured) -> f64| median(&measured.iter().map(of).collect::<Vec<_>>());
+    let without = middle(&|m| m.without);
+    let target = Target::AtMost { floor: UNNOTICED_MS.max(2.0 * without), goal: 2.0 * without };
+    let mut figure = Figure::new("E7", MEASURED, target).with_value(middle(&|m| m.with), "ms");
+    figure.peer = Some((without, "ms before"));
+    figure.rounds = measured.iter().map(|m| m.with).collect();
+    Ok(figure.note(format!(
+        "{ADMITTED_ORDERS_PER_SEC:.0} orders a second with a pass in hand, over {ORDER_CONNECTIONS} connections; {:.0} buyers a second came to the door, each once, and took a place within {:.0} ms \
+         (p99); the room opened by itself, and {:.0} waited in the end; the generator was busy {} of the time",
+        middle(&|m| m.came_per_sec),
+        middle(&|m| m.entering),
+        middle(&|m| m.waiting as f64),
+        sale_server::percent(middle(&|m| m.busy)),
+    )))
+}
+
+fn one_round(config: &BenchConfig) -> Result<Measured> {
+    let mut sale_server = SaleServer::open(config, None, None)?;
+    sale_server.server().open_sale(&NewSale { id: SALE, stock: STOCK, limit: 1 })?;
+    sale_server.server().change(SALE, DOOR)?;
+    let time = config.time * 2;
+    let seconds = (time + config.time).as_secs_f64();
+    // A tenth more than are due on the average, since they come at random.
+    let inside = sale_server::buyers("inside", (ADMITTED_ORDERS_PER_SEC * 2.2 * seconds) as u32);
+    let passes = Passes::new(&inside, SALE, ITEM, PassKind::Good);
+    let crowd =
+        sale_server::buyers("crowd", (ADMITTED_PER_SEC * OVERLOAD_FACTOR * 1.1 * seconds) as u32);
+    let load =
+        Load { warm_up: config.time, time, ..config.load(sale_server.addr(), ORDER_CONNECTIONS) };
+    let orders = Load { pace: Pace::Open(ADMITTED_ORDERS_PER_SEC), ..load };
+
+    let over = AtomicBool::new(false);
+    let mut script =
+        WithPass::each_once(&inside, &passes, sale_server::template(&inside, SALE, 1, ""), 0);
+    let before = orders.run(&mut StoppableScript { script: &mut script, over: &over })?;
+    let waiting = || sale_server.server().metric("doorbuster_waiting_room_waiting", SALE);
+    ensure!(waiting()? == 0, "the room opened although few came");
+    let (meanwhile, came) = std::thread::scope(|scope| {
+        let came = scope.spawn(|| {
+            let came = Load { pace: Pace::Open(ADMITTED_PER_SEC * OVERLOAD_FACTOR), ..load }
+                .run(&mut DoorRequests::take_position(&crowd, SALE));
+            over.store(true, Ordering::Release);
+            came
+        });
+        // As long as the crowd: what it takes to hear its last answers included.
+        let long = Load { time: time + Duration::from_secs(30), ..orders };
+        let meanwhile = long.run(&mut StoppableScript { script: &mut script, over: &over });
+        (meanwhile, came.join().expect("the generator does not panic"))
+    });
+    let (meanwhile, came) = (meanwhile?, came?);
+    before.only(&[AnswerKind::Accepted])?;
+    meanwhile.only(&[AnswerKind::Accepted])?;
+    came.only(&[AnswerKind::Accepted])?;
+    let waiting = waiting()?;
+    ensure!(waiting > 0, "the room did not open");
+    let ordered = before.count(AnswerKind::Accepted) + meanwhile.count(AnswerKind::Accepted);
+    sale_server.server().check_stock(SALE, ordered..=ordered)?;
+    sale_server.note_orders(ordered);
+    sale_server.close()?;
+    let p99 = |run: &RunResult| run.p99_us() / 1e3;
+    Ok(Measured {
+        with: p99(&meanwhile),
+        without: p99(&before),
+        came_per_sec: came.sent_per_sec(),
+        entering: p99(&came),
+        waiting,
+        busy: came.generator_busy + meanwhile.generator_busy,
+    })
+}

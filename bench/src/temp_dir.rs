@@ -1,0 +1,37 @@
+//! Directories that last as long as one measurement.
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result};
+
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// A directory of its own, removed when dropped.
+#[derive(Debug)]
+pub struct TempDir(PathBuf);
+
+impl TempDir {
+    /// Makes one below `parent`.
+    ///
+    /// # Errors
+    /// When the file system says no.
+    pub fn new(parent: &Path, name: &str) -> Result<Self> {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = parent.join(format!("doorbuster-bench-{}-{number}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        // What cannot be removed is left in the temporary directory.
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}

@@ -1,0 +1,176 @@
+//! What buyers use: purchases, their orders, the sales there are, events.
+
+use super::response::{NOT_MODIFIED, json, ok};
+use super::{
+    Auth, Body, Chapter, Content, Endpoint, JsonType, Method, Param, ResponseHeader,
+    SuccessResponse,
+};
+use crate::body::Purchase;
+use crate::event::Event;
+use crate::header::BodyType;
+use crate::order::{AnyOrder, Order, OrderList, QueuedOrder};
+use crate::problem::Code;
+use crate::sale::{Sale, SaleList, Status};
+
+pub(super) const BUYER_ENDPOINT: Endpoint = Endpoint {
+    method: Method::Get,
+    path: "",
+    id: "",
+    chapter: Chapter::Buying,
+    auth: Auth::Buyer,
+    summary: "",
+    description: "",
+    params: &[],
+    body: None,
+    may_lack_body: false,
+    responses: &[],
+    codes: &[],
+};
+
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/orders",
+        id: "purchase",
+        summary: "Buy units of an item",
+        description: "The first check that fails answers, in this order: body and headers, who asks, sale and item, \
+            the key, the sale's phase, eligibility and pass, rate limits, stock and the buyer's limit. An order is remembered by its key, a \
+            refusal is not: the same key is then a new try.",
+        params: &[Param::IdempotencyKey, Param::Prefer, Param::PurchasePass],
+        body: Some(Body {
+            media: BodyType::Json,
+            json_type: JsonType::for_type::<Purchase<'static>>(),
+        }),
+        responses: &[
+            ok::<Order>("The key already has this order; here it is as it stands now.")
+                .headers(&[ResponseHeader::IdempotentReplayed, ResponseHeader::Location]),
+            SuccessResponse::new(201, json::<Order>(), "The units are reserved.")
+                .headers(&[ResponseHeader::Location]),
+            SuccessResponse::new(
+                202,
+                json::<QueuedOrder>(),
+                "A place in the queue; the verdict follows by `decide_by`.",
+            )
+            .headers(&[ResponseHeader::Location, ResponseHeader::RetryAfter]),
+        ],
+        codes: &[
+            Code::Forbidden,
+            Code::NotEligible,
+            Code::PassRequired,
+            Code::PassInvalid,
+            Code::PassExpired,
+            Code::WaitingRoom,
+            Code::NotFound,
+            Code::SoldOut,
+            Code::LimitReached,
+            Code::NotStarted,
+            Code::Paused,
+            Code::Ended,
+            Code::IdempotencyKeyReused,
+            Code::RateLimited,
+        ],
+        ..BUYER_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/orders",
+        id: "list_orders",
+        summary: "List the buyer's own orders",
+        description: "Newest first, without queued and refused ones.",
+        params: &[Param::State, Param::Cursor, Param::Limit],
+        responses: &[ok::<OrderList>("A page of orders.")],
+        ..BUYER_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/orders/{order}",
+        id: "get_order",
+        auth: Auth::BuyerOrOperator,
+        summary: "Read an order, a place in line, or the verdict on a queued request",
+        description: "The buyer's own; an operator may read anyone's, once it is decided. Another buyer's order is \
+            not found.",
+        responses: &[ok::<AnyOrder>("What the id stands for now.")],
+        ..BUYER_ENDPOINT
+    },
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/orders/{order}/cancel",
+        id: "cancel_order",
+        summary: "Cancel an unpaid order",
+        description: "An order that is cancelled already is answered as it is. Its units go back on sale.",
+        responses: &[ok::<Order>("The order, cancelled.")],
+        codes: &[Code::WrongState],
+        ..BUYER_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/sales",
+        id: "list_sales",
+        auth: Auth::Public,
+        summary: "List the sales that a buyer may see",
+        description: "Every sale but drafts.",
+        params: &[Param::Cursor, Param::Limit, Param::IfNoneMatch],
+        responses: &[
+            ok::<SaleList>("A page of sales.")
+                .headers(&[ResponseHeader::ETag, ResponseHeader::CacheControl]),
+            NOT_MODIFIED,
+        ],
+        ..BUYER_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/sales/{sale}",
+        id: "get_sale",
+        auth: Auth::Public,
+        summary: "Read a sale and its items",
+        description: "Texts, prices, limits and times; cacheable for a minute.",
+        params: &[Param::IfNoneMatch],
+        responses: &[
+            ok::<Sale>("The sale.").headers(&[ResponseHeader::ETag, ResponseHeader::CacheControl]),
+            NOT_MODIFIED,
+        ],
+        ..BUYER_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/sales/{sale}/status",
+        id: "get_status",
+        auth: Auth::Public,
+        summary: "Read what changes quickly: phase, and what is left of each item",
+        description: "Cacheable for a second.",
+        params: &[Param::IfNoneMatch],
+        responses: &[
+            ok::<Status>("The status.")
+                .headers(&[ResponseHeader::ETag, ResponseHeader::CacheControl]),
+            NOT_MODIFIED,
+        ],
+        ..BUYER_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/events",
+        id: "stream_events",
+        summary: "Follow one's own orders, and the status of sales, as server-sent events",
+        description: "`hello` comes first. Events are hints; `GET` is the truth. A reader that lets more than 1 MiB \
+            wait is dropped; whom operators turn away meanwhile hears nothing more.",
+        params: &[Param::Follow, Param::LastEventId],
+        responses: &[SuccessResponse::new(
+            200,
+            Content::Events(JsonType::for_type::<Event>()),
+            "A stream of events.",
+        )
+        .headers(&[ResponseHeader::CacheControl])],
+        codes: &[Code::Forbidden, Code::NotFound, Code::RateLimited],
+        ..BUYER_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/ws",
+        id: "open_websocket",
+        summary: "Follow the same over a WebSocket",
+        description: "Subprotocol `doorbuster.v1`; a browser, which cannot set `Authorization` here, offers its \
+            token as a second one, `bearer.<JWT>`. A bad token is refused before the upgrade. A reader that lets \
+            more than 1 MiB wait is closed with code 1013, whom operators turn away meanwhile with 1008.",
+        params: &[Param::Follow],
+        responses: &[SuccessResponse::new(
+            101,
+            Content::WebSocket(JsonType::for_type::<Event>()),
+            "The connection is a WebSocket from here on; each text frame is an event.",
+        )],
+        codes: &[Code::Forbidden, Code::NotFound, Code::RateLimited],
+        ..BUYER_ENDPOINT
+    },
+];

@@ -1,0 +1,290 @@
+//! What operators use: sales and their phases, stock, orders, keys, audit.
+
+use super::response::{json, ok};
+use super::{
+    Auth, Body, Chapter, Content, Endpoint, JsonType, Method, Param, ResponseHeader,
+    SuccessResponse,
+};
+use crate::admin::audit::Audit;
+use crate::admin::blocks::{Block, BlockList, NewBlock};
+use crate::admin::keys::{CreatedKey, KeyList, NewKey, Role};
+use crate::admin::new_sale::NewSale;
+use crate::admin::order::AnyOrderDetail;
+use crate::admin::payments::Reason;
+use crate::admin::sale::{AdminSale, AdminSaleList};
+use crate::admin::sale_patch::SalePatch;
+use crate::admin::spread::Spread;
+use crate::admin::stats::Stats;
+use crate::admin::stock::{Adjustment, SlotList, StockList, StockRow};
+use crate::header::BodyType;
+use crate::order::{Order, OrderList};
+use crate::problem::Code;
+
+pub(super) const VIEWER_ENDPOINT: Endpoint = Endpoint {
+    method: Method::Get,
+    path: "",
+    id: "",
+    chapter: Chapter::Operating,
+    auth: Auth::Operator(Role::Viewer),
+    summary: "",
+    description: "",
+    params: &[],
+    body: None,
+    may_lack_body: false,
+    responses: &[],
+    codes: &[],
+};
+
+pub(super) const OPERATOR_ENDPOINT: Endpoint =
+    Endpoint { auth: Auth::Operator(Role::Operator), ..VIEWER_ENDPOINT };
+
+/// A move from one phase to another.
+const PHASE_ENDPOINT: Endpoint = Endpoint {
+    method: Method::Post,
+    responses: &[ok::<AdminSale>("The sale, in its new phase.").headers(&[ResponseHeader::ETag])],
+    codes: &[Code::WrongState],
+    ..OPERATOR_ENDPOINT
+};
+
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/admin/sales",
+        id: "create_sale",
+        summary: "Make a sale",
+        description: "It begins as a draft, which buyers do not see.",
+        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewSale>() }),
+        responses: &[SuccessResponse::new(201, json::<AdminSale>(), "The draft.")
+            .headers(&[ResponseHeader::Location, ResponseHeader::ETag])],
+        codes: &[Code::AlreadyExists],
+        ..OPERATOR_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/admin/sales",
+        id: "list_all_sales",
+        summary: "List all sales",
+        params: &[Param::Phase, Param::Cursor, Param::Limit],
+        responses: &[ok::<AdminSaleList>("A page of sales.")],
+        ..VIEWER_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/admin/sales/{sale}",
+        id: "get_any_sale",
+        summary: "Read a sale with all its settings",
+        responses: &[ok::<AdminSale>("The sale.").headers(&[ResponseHeader::ETag])],
+        ..VIEWER_ENDPOINT
+    },
+    Endpoint {
+        method: Method::Patch,
+        path: "/v1/admin/sales/{sale}",
+        id: "change_sale",
+        summary: "Change a sale by a JSON merge patch",
+        description: "Title, times, texts and front door at any time; prices and limits until it opens. Entries of \
+            `items` change the item of that id; items that are not named stay as they are.",
+        params: &[Param::IfMatch],
+        body: Some(Body {
+            media: BodyType::MergePatch,
+            json_type: JsonType::for_type::<SalePatch>(),
+        }),
+        responses: &[ok::<AdminSale>("The sale, changed.").headers(&[ResponseHeader::ETag])],
+        codes: &[Code::WrongState],
+        ..OPERATOR_ENDPOINT
+    },
+    Endpoint {
+        method: Method::Delete,
+        path: "/v1/admin/sales/{sale}",
+        id: "delete_sale",
+        summary: "Delete a draft",
+        params: &[Param::IfMatch],
+        responses: &[SuccessResponse::new(204, Content::None, "The draft is gone.")],
+        codes: &[Code::WrongState],
+        ..OPERATOR_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/admin/sales/{sale}/schedule",
+        id: "schedule_sale",
+        summary: "Schedule a draft to open at its `starts_at`",
+        description: "`starts_at` has to lie in the future. Repeating is harmless.",
+        codes: &[Code::WrongState, Code::InvalidRequest],
+        ..PHASE_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/admin/sales/{sale}/open",
+        id: "open_sale",
+        summary: "Open a draft or a scheduled sale at once",
+        description: "Repeating is harmless.",
+        ..PHASE_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/admin/sales/{sale}/pause",
+        id: "pause_sale",
+        summary: "Pause an open sale",
+        description: "Answers when what was in flight has settled. Repeating is harmless.",
+        ..PHASE_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/admin/sales/{sale}/resume",
+        id: "resume_sale",
+        summary: "Resume a paused sale",
+        description: "Repeating is harmless.",
+        ..PHASE_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/admin/sales/{sale}/close",
+        id: "close_sale",
+        summary: "Close a sale for good",
+        description: "Any sale but a draft. Unpaid orders keep their holds. Answers when what was in flight has \
+            settled. Repeating is harmless.",
+        ..PHASE_ENDPOINT
+    },
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/admin/sales/{sale}/items/{item}/adjustments",
+        id: "adjust_stock",
+        summary: "Raise or lower an item's stock",
+        description: "Lowering takes what is free; more than is free is refused, with `free` in the answer. Stock \
+            without end cannot be adjusted. The same key with the same content is done once.",
+        params: &[Param::IdempotencyKey],
+        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Adjustment>() }),
+        responses: &[ok::<StockRow>("The item's stock after it.")
+            .headers(&[ResponseHeader::IdempotentReplayed])],
+        codes: &[Code::WrongState, Code::IdempotencyKeyReused],
+        ..OPERATOR_ENDPOINT
+    },
+    Endpoint {
+        method: Method::Put,
+        path: "/v1/admin/sales/{sale}/items/{item}/spread",
+        id: "set_spread",
+        summary: "Say how an item's stock is spread over its slots",
+        description: "Before the sale opens. Repeating is harmless.",
+        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Spread>() }),
+        responses: &[ok::<Spread>("The spread as it is now.")],
+        codes: &[Code::WrongState],
+        ..OPERATOR_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/admin/sales/{sale}/stock",
+        id: "get_stock",
+        summary: "Read where the units of a sale are",
+        description: "One snapshot: for counted stock `total = pool + in_slots + held + paid`, at every instant.",
+        responses: &[ok::<StockList>("One row for each item.")],
+        ..VIEWER_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/admin/sales/{sale}/slots",
+        id: "get_slots",
+        summary: "Read the slots of a sale",
+        responses: &[ok::<SlotList>("One row for each slot.")],
+        ..VIEWER_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/admin/sales/{sale}/stats",
+        id: "get_stats",
+        summary: "Read how a sale is going: rates, latencies, refusals by code, queue depth",
+        responses: &[ok::<Stats>("The numbers, as this process has seen them.")],
+        ..VIEWER_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/admin/orders",
+        id: "list_all_orders",
+        summary: "List orders of all buyers",
+        description: "Newest first, without queued and refused ones.",
+        params: &[
+            Param::Sale,
+            Param::Item,
+            Param::Buyer,
+            Param::State,
+            Param::Cursor,
+            Param::Limit,
+        ],
+        responses: &[ok::<OrderList>("A page of orders.")],
+        ..VIEWER_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/admin/orders/{order}",
+        id: "get_any_order",
+        summary: "Read an order with its history and payments",
+        description: "Without its buyer an id proves nothing, so what is still queued is not found, and what was \
+            refused has an empty `buyer`.",
+        responses: &[ok::<AnyOrderDetail>("What the id stands for now.")],
+        ..VIEWER_ENDPOINT
+    },
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/admin/orders/{order}/cancel",
+        id: "cancel_any_order",
+        summary: "Cancel a buyer's unpaid order",
+        description: "Done exactly once; repeating is harmless.",
+        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Reason>() }),
+        may_lack_body: true,
+        responses: &[ok::<Order>("The order, cancelled.")],
+        codes: &[Code::WrongState],
+        ..OPERATOR_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/admin/keys",
+        id: "list_keys",
+        summary: "List operators' keys",
+        description: "Those that were made here; not the configured one, and never a key itself.",
+        responses: &[ok::<KeyList>("The keys.")],
+        ..VIEWER_ENDPOINT
+    },
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/admin/keys",
+        id: "create_key",
+        auth: Auth::Operator(Role::Admin),
+        summary: "Make an operator's key",
+        description: "The key is shown in this answer and never again. There are at most 1,000.",
+        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewKey>() }),
+        responses: &[SuccessResponse::new(201, json::<CreatedKey>(), "The key.")],
+        codes: &[Code::WrongState],
+        ..VIEWER_ENDPOINT
+    },
+    Endpoint {
+        method: Method::Delete,
+        path: "/v1/admin/keys/{key}",
+        id: "delete_key",
+        auth: Auth::Operator(Role::Admin),
+        summary: "Delete an operator's key",
+        description: "It stops working at once.",
+        responses: &[SuccessResponse::new(204, Content::None, "The key is gone.")],
+        ..VIEWER_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/admin/blocks",
+        id: "list_blocks",
+        summary: "List whom buying is closed to",
+        description: "Buyers, addresses and networks that operators turn away, until when, and why.",
+        responses: &[ok::<BlockList>("The blocks.")],
+        ..VIEWER_ENDPOINT
+    },
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/admin/blocks",
+        id: "create_block",
+        auth: Auth::Operator(Role::Operator),
+        summary: "Turn a buyer or addresses away",
+        description: "Holds at every node within a second, for every sale. What was said of the same value before is replaced. There are at most 10,000.",
+        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewBlock>() }),
+        responses: &[SuccessResponse::new(201, json::<Block>(), "The block.")],
+        codes: &[Code::WrongState],
+        ..VIEWER_ENDPOINT
+    },
+    Endpoint {
+        method: Method::Delete,
+        path: "/v1/admin/blocks/{block}",
+        id: "delete_block",
+        auth: Auth::Operator(Role::Operator),
+        summary: "Let a buyer or addresses in again",
+        responses: &[SuccessResponse::new(204, Content::None, "The block is gone.")],
+        ..VIEWER_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/admin/audit",
+        id: "audit",
+        summary: "Check every invariant now",
+        responses: &[ok::<Audit>("What was found.")],
+        ..VIEWER_ENDPOINT
+    },
+];

@@ -1,0 +1,56 @@
+//! Purchase passes, and the access codes that some sales ask for with them.
+
+use super::buyers::BUYER_ENDPOINT;
+use super::operators::{OPERATOR_ENDPOINT, VIEWER_ENDPOINT};
+use super::response::{json, ok};
+use super::{Body, Endpoint, JsonType, Method, SuccessResponse};
+use crate::admin::access_codes::{CodeCounts, CreatedCodes, NewCodes};
+use crate::gate::{NewPass, Pass};
+use crate::header::BodyType;
+use crate::problem::Code;
+
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/sales/{sale}/passes",
+        id: "issue_pass",
+        summary: "Get a purchase pass for an item",
+        description: "From 60 seconds before the opening. The first check that fails answers, in this order: who \
+            asks, sale and item, the sale's phase, blocks, membership and level, rate limits, the waiting room, the \
+            challenge, the access code. A challenge is spent whatever comes of it; a code is spent with the pass, and \
+            costs its buyer nothing again.",
+        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewPass>() }),
+        responses: &[SuccessResponse::new(201, json::<Pass>(), "The pass.")],
+        codes: &[
+            Code::Forbidden,
+            Code::NotEligible,
+            Code::ChallengeRequired,
+            Code::ChallengeFailed,
+            Code::WaitingRoom,
+            Code::NotStarted,
+            Code::Paused,
+            Code::Ended,
+            Code::RateLimited,
+        ],
+        ..BUYER_ENDPOINT
+    },
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/admin/sales/{sale}/access-codes",
+        id: "create_codes",
+        summary: "Make access codes for a sale",
+        description: "They are shown in this answer and never again: only a hash is kept. A sale has at most \
+            1,000,000.",
+        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewCodes>() }),
+        responses: &[SuccessResponse::new(201, json::<CreatedCodes>(), "The codes.")],
+        codes: &[Code::WrongState],
+        ..OPERATOR_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/admin/sales/{sale}/access-codes",
+        id: "count_codes",
+        summary: "Read how many access codes a sale has, and how many are spent",
+        responses: &[ok::<CodeCounts>("The counts.")],
+        ..VIEWER_ENDPOINT
+    },
+];

@@ -1,0 +1,278 @@
+//! What shops are told: the body of every message that goes out, and the document that says so.
+
+mod cloud_event;
+mod event_docs;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::admin::payments::{Payment, Refund, Reversal};
+use crate::order::{Order, RefusedOrder};
+use crate::value::Time;
+
+pub use cloud_event::CloudEvent;
+pub use event_docs::document;
+
+/// The word for every type, also those that come later.
+pub const ALL_TYPES: &str = "*";
+
+/// What an event's id looks like.
+pub(crate) const EVENT_ID_PATTERN: &str = "^evt_[0-9]{16}(_[0-9a-f]{10})?$";
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventType {
+    /// An order exists.
+    OrderReserved,
+    /// It was paid.
+    OrderPaid,
+    /// It was given up.
+    OrderCancelled,
+    /// It was not paid in time.
+    OrderExpired,
+    /// It was paid and its money goes back.
+    OrderRefunded,
+    /// An operator gave it more time.
+    OrderExtended,
+    /// A queued request was refused.
+    OrderRefused,
+    /// Money that pays for no order goes back.
+    PaymentRefunded,
+    /// Money went back that nobody here asked for, or is there after all.
+    PaymentReversed,
+    /// A sale began to sell.
+    SaleOpened,
+    /// A sale ended.
+    SaleClosed,
+    /// Every unit of an item is paid for.
+    ItemSoldOut,
+}
+
+impl EventType {
+    /// Every type.
+    pub const ALL: &[Self] = &[
+        Self::OrderReserved,
+        Self::OrderPaid,
+        Self::OrderCancelled,
+        Self::OrderExpired,
+        Self::OrderRefunded,
+        Self::OrderExtended,
+        Self::OrderRefused,
+        Self::PaymentRefunded,
+        Self::PaymentReversed,
+        Self::SaleOpened,
+        Self::SaleClosed,
+        Self::ItemSoldOut,
+    ];
+
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OrderReserved => "order.reserved",
+            Self::OrderPaid => "order.paid",
+            Self::OrderCancelled => "order.cancelled",
+            Self::OrderExpired => "order.expired",
+            Self::OrderRefunded => "order.refunded",
+            Self::OrderExtended => "order.extended",
+            Self::OrderRefused => "order.refused",
+            Self::PaymentRefunded => "payment.refunded",
+            Self::PaymentReversed => "payment.reversed",
+            Self::SaleOpened => "sale.opened",
+            Self::SaleClosed => "sale.closed",
+            Self::ItemSoldOut => "item.sold_out",
+        }
+    }
+
+    /// The type that `word` names.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|what| what.as_str() == word)
+    }
+}
+
+/// A message: what happened, once, however often it is delivered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Notification<'a> {
+    /// The event's id, which is also `webhook-id`: the same for each attempt and each endpoint.
+    pub id: &'a str,
+    /// What happened.
+    #[serde(rename = "type")]
+    pub what: &'static str,
+    /// When it happened.
+    pub timestamp: Time,
+    /// What it happened to.
+    pub data: NotificationData,
+}
+
+/// What something happened to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum NotificationData {
+    /// An order, as it was after the change.
+    Order(OrderData),
+    /// A request that was refused.
+    Refused(RefusedData),
+    /// A payment whose money goes back.
+    Payment(PaymentData),
+    /// Money that went back without having been asked to.
+    Reversal(ReversalData),
+    /// An item.
+    Item(ItemData),
+    /// A sale.
+    Sale(SaleData),
+}
+
+/// Data of `order.reserved`, `order.paid`, `order.cancelled`, `order.expired`, `order.refunded` and
+/// `order.extended`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OrderData {
+    /// The order as it was after the change, as `GET /v1/orders/{order}` showed it then.
+    pub order: Order,
+    /// In `order.reserved` of an order that a place in line became: `true`. Else it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_waitlist: Option<bool>,
+}
+
+/// Data of `order.refused`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RefusedData {
+    /// The request, as `GET /v1/orders/{order}` shows it.
+    pub order: RefusedOrder,
+}
+
+/// Data of `payment.refunded`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PaymentData {
+    /// The payment.
+    pub payment: Payment,
+    /// Its refund, as it was when it was decided.
+    pub refund: Refund,
+}
+
+/// Data of `payment.reversed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReversalData {
+    /// What the provider says.
+    pub reversal: Reversal,
+}
+
+/// Data of `item.sold_out`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ItemData {
+    /// The sale.
+    pub sale: String,
+    /// The item.
+    pub item: String,
+}
+
+/// Data of `sale.opened` and `sale.closed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SaleData {
+    /// The sale.
+    pub sale: String,
+}
+
+/// An event's id: its position, and a mark of what happened. A store that lost its last rows (a
+/// backup was restored, a standby that was behind took over) gives their positions to other events;
+/// by the mark these are other ids, so that nobody takes them for what they have seen.
+#[must_use]
+pub fn event_id(position: i64, what: &str, at_ms: i64, about: &str) -> String {
+    format!("{}_{:010x}", event_id_prefix(position), event_fingerprint(what, at_ms, about))
+}
+
+/// What is left of the id of an event that is forgotten.
+#[must_use]
+pub fn event_id_prefix(position: i64) -> String {
+    format!("evt_{position:016}")
+}
+
+/// The position that an event's id stands for, with its mark or without.
+#[must_use]
+pub fn event_position(id: &str) -> Option<i64> {
+    let rest = id.strip_prefix("evt_")?;
+    let (digits, mark) =
+        rest.split_once('_').map_or((rest, None), |(digits, mark)| (digits, Some(mark)));
+    let is_mark = |mark: &str| {
+        mark.len() == 10 && mark.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let is_id = digits.len() == 16
+        && digits.bytes().all(|b| b.is_ascii_digit())
+        && mark.is_none_or(is_mark);
+    digits.parse().ok().filter(|position| is_id && *position > 0)
+}
+
+/// Whether somebody who names an event by `named` means the one whose id is `id`: a position
+/// without a mark means whatever stands there.
+#[must_use]
+pub fn names_event(named: &str, id: &str) -> bool {
+    named == id || id.strip_prefix(named).is_some_and(|mark| mark.starts_with('_'))
+}
+
+/// 40 bits of FNV-1a over what makes an event another one. It keeps apart and proves nothing, and
+/// never changes.
+fn event_fingerprint(what: &str, at_ms: i64, about: &str) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let bytes = what.bytes().chain([0]).chain(at_ms.to_be_bytes()).chain(about.bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325, step);
+    (hash ^ (hash >> 40)) & 0xff_ffff_ffff
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_leads_back_to_its_position() {
+        let id = |position| event_id(position, "order.paid", 1_795_168_842_000, "ord_1");
+        assert_eq!(id(42), "evt_0000000000000042_bde1001b78");
+        assert_eq!(event_position(&id(42)), Some(42));
+        assert_eq!(event_position(&id(9_999_999_999_999_999)), Some(9_999_999_999_999_999));
+        assert_eq!(event_position("evt_0000000000000042"), Some(42), "of one that is forgotten");
+        for wrong in [
+            "",
+            "evt_42",
+            "evt_0000000000000000",
+            "evt_+000000000000042",
+            "evt_00000000000000042",
+            "evt_0000000000000042_",
+            "evt_0000000000000042_0123456789a",
+            "evt_0000000000000042_012345678G",
+            "evt_0000000000000042_0123456789_",
+            "ord_0000000000000042",
+        ] {
+            assert_eq!(event_position(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_event_that_stands_where_another_was_lost_has_an_id_of_its_own() {
+        let id = |what, at_ms, about| event_id(1_001, what, at_ms, about);
+        let lost = id("order.paid", 1_795_168_842_000, "ord_1");
+        assert_eq!(
+            lost,
+            id("order.paid", 1_795_168_842_000, "ord_1"),
+            "the same for each attempt and endpoint"
+        );
+        for other in [
+            id("order.reserved", 1_795_168_842_000, "ord_1"),
+            id("order.paid", 1_795_168_842_001, "ord_1"),
+            id("order.paid", 1_795_168_842_000, "ord_2"),
+        ] {
+            assert_ne!(lost, other);
+            assert!(!names_event(&lost, &other));
+        }
+        assert!(names_event(&lost, &lost) && names_event(&event_id_prefix(1_001), &lost));
+        assert!(!names_event(&event_id_prefix(1_002), &lost));
+    }
+
+    #[test]
+    fn the_document_of_events_is_up_to_date() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/events.md");
+        let written = std::fs::read_to_string(path).expect("docs/events.md is in the repository");
+        assert!(
+            written == document(),
+            "docs/events.md is not what the code says: run `cargo xtask events`"
+        );
+    }
+}

@@ -1,0 +1,59 @@
+//! Chance, as drawings need it. Answers come from it, so it is a generator whose future nobody can
+//! tell from its past.
+
+use std::ops::Range;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+/// A source of chance.
+#[derive(Debug)]
+pub struct RandomSource(StdRng);
+
+impl RandomSource {
+    /// Seeded by the operating system.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(rand::make_rng())
+    }
+
+    /// The same each time: for measurements that can be repeated, never for a buyer.
+    #[must_use]
+    pub fn from_seed(seed: u64) -> Self {
+        Self(StdRng::seed_from_u64(seed))
+    }
+
+    pub(crate) fn float(&mut self, range: Range<f32>) -> f32 {
+        self.0.random_range(range)
+    }
+
+    pub(crate) fn int(&mut self, range: Range<i32>) -> i32 {
+        self.0.random_range(range)
+    }
+
+    pub(crate) fn coin(&mut self) -> bool {
+        self.0.random()
+    }
+
+    pub(crate) fn bits(&mut self) -> u64 {
+        self.0.random()
+    }
+
+    /// One of these, each as likely.
+    pub(crate) fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+        &of[self.0.random_range(0..of.len())]
+    }
+
+    /// Mixes a list.
+    pub(crate) fn shuffle<T>(&mut self, list: &mut [T]) {
+        for n in (1..list.len()).rev() {
+            list.swap(n, self.0.random_range(0..=n));
+        }
+    }
+}
+
+impl Default for RandomSource {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,53 @@
+//! Thresholds: what a sale asks of its buyers' standing.
+
+use super::pass::Membership;
+
+/// What a buyer lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MissingRequirement {
+    /// To be a member.
+    Member,
+    /// A higher level.
+    Level,
+    /// An access code.
+    AccessCode,
+}
+
+/// Whether a buyer of this standing may buy in a sale that asks for membership, or for a level; and
+/// if not, what is lacking first.
+///
+/// # Errors What the buyer lacks.
+pub fn check_eligible(
+    standing: Membership,
+    members_only: bool,
+    min_level: u8,
+) -> Result<(), MissingRequirement> {
+    if members_only && !standing.member {
+        return Err(MissingRequirement::Member);
+    }
+    if standing.level < min_level {
+        return Err(MissingRequirement::Level);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn membership_is_asked_before_the_level() {
+        let check = |member, level, members_only, min_level, expected| {
+            assert_eq!(
+                check_eligible(Membership { member, level }, members_only, min_level),
+                expected
+            );
+        };
+        check(false, 0, false, 0, Ok(()));
+        check(true, 255, true, 255, Ok(()));
+        check(false, 255, true, 0, Err(MissingRequirement::Member));
+        check(false, 0, true, 1, Err(MissingRequirement::Member));
+        check(true, 1, true, 2, Err(MissingRequirement::Level));
+        check(true, 0, false, 1, Err(MissingRequirement::Level));
+    }
+}

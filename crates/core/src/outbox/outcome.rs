@@ -1,0 +1,174 @@
+//! What came of an event that was sent: what it says of the endpoint, and when the event is tried
+//! again, or given up.
+use std::sync::Arc;
+
+use super::{DeliveryQueue, NewEvent, PendingDelivery, RowChange, SendOutcome};
+use crate::limits::{
+    DEFERRALS_MAX, DEFERRED_PAUSE_MAX_MS, REFUSED_PAUSE_MAX_MS, backoff_ms, with_jitter,
+};
+use crate::rules::{Rule, enforces};
+use crate::value::Millis;
+
+/// How often an event was refused in a row, and since when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RefusedRun {
+    times: u32,
+    since: Millis,
+}
+
+/// What becomes of an event that was not taken.
+struct RetryDecision {
+    error: String,
+    /// Tries in vain, with this one if it counts.
+    tries: u32,
+    wait_ms: i64,
+    is_over: bool,
+}
+
+impl DeliveryQueue {
+    /// What came of an event that was on its way; `spread` is any number, by which those that fail
+    /// together are not tried together again. The store must be told the note.
+    pub fn done(
+        &mut self,
+        position: i64,
+        outcome: SendOutcome,
+        now: Millis,
+        spread: u32,
+    ) -> Option<RowChange> {
+        let (about, counts) = self.in_flight.remove(&position)?;
+        self.update_breaker(position, &outcome, now, spread);
+        if outcome == SendOutcome::Delivered {
+            if self.rows.remove(&position).is_some() {
+                return Some(RowChange::Delivered(position));
+            }
+            self.window.insert(position, NewEvent::Done);
+            return None;
+        }
+        let Some(verdict) = self.decide_retry(position, outcome, counts, now, spread) else {
+            self.put_back(position, about);
+            return None;
+        };
+        let dead = verdict.is_over && enforces(Rule::DeadAtLast);
+        let (tries, next_at, error) =
+            (verdict.tries, now.plus(verdict.wait_ms), Some(verdict.error));
+        let parcel = PendingDelivery { position, about, tries, next_at, error, dead };
+        let Some(row) = self.rows.get_mut(&position) else {
+            self.window.insert(position, NewEvent::Failed(parcel));
+            return None;
+        };
+        row.parcel = parcel.clone();
+        if dead {
+            self.rows.remove(&position);
+            self.refused.remove(&position);
+            self.later.remove(&position);
+        }
+        Some(RowChange::Pending(parcel))
+    }
+
+    /// What came of an event that was sent to an address that is the endpoint's no more: it waits
+    /// as if it had not been sent.
+    pub fn sent_to_old_address(&mut self, position: i64) {
+        if let Some((about, _)) = self.in_flight.remove(&position) {
+            self.put_back(position, about);
+        }
+    }
+
+    /// What an outcome says of the endpoint, and of how an event's failures follow each other.
+    fn update_breaker(&mut self, position: i64, outcome: &SendOutcome, now: Millis, spread: u32) {
+        let is_up = match outcome {
+            SendOutcome::Delivered => self.breaker.succeed(),
+            // A refusal says that somebody is there.
+            SendOutcome::Refused { .. } => self.is_open() && self.breaker.succeed(),
+            SendOutcome::Failed { pause_ms, .. } => {
+                self.breaker.fail(position, now, spread, *pause_ms);
+                false
+            }
+            SendOutcome::Deferred { .. } => {
+                self.breaker.probe_later(now);
+                false
+            }
+            SendOutcome::Gone | SendOutcome::Unsendable { .. } => false,
+        };
+        if is_up {
+            self.retry_now(now);
+        }
+        if matches!(outcome, SendOutcome::Delivered | SendOutcome::Failed { .. }) {
+            self.refused.remove(&position);
+        }
+        if !matches!(outcome, SendOutcome::Deferred { .. }) {
+            self.later.remove(&position);
+        }
+    }
+
+    /// What becomes of the event. `None`: its try cost it nothing, since it was before its time, or
+    /// said nothing about it.
+    fn decide_retry(
+        &mut self,
+        position: i64,
+        outcome: SendOutcome,
+        counts: bool,
+        now: Millis,
+        spread: u32,
+    ) -> Option<RetryDecision> {
+        let before = self.rows.get(&position).map_or(0, |row| row.parcel.tries);
+        let tries = before.saturating_add(1);
+        let is_last = tries >= self.bounds.tries;
+        match outcome {
+            SendOutcome::Delivered | SendOutcome::Gone => None,
+            SendOutcome::Failed { .. } | SendOutcome::Deferred { .. } if !counts => None,
+            SendOutcome::Failed { error, pause_ms } => {
+                let wait_ms = with_jitter(backoff_ms(tries), spread).max(pause_ms);
+                Some(RetryDecision { error, tries, wait_ms, is_over: is_last })
+            }
+            SendOutcome::Refused { error } => {
+                let refused =
+                    self.refused.entry(position).or_insert(RefusedRun { times: 0, since: now });
+                refused.times += 1;
+                let refused = *refused;
+                // It is there: what it refuses while it is renewed is not kept from it for long
+                // afterwards.
+                let wait_ms = with_jitter(backoff_ms(tries).min(REFUSED_PAUSE_MAX_MS), spread);
+                Some(RetryDecision {
+                    error,
+                    tries,
+                    wait_ms,
+                    is_over: is_last || self.is_final_refusal(refused, now),
+                })
+            }
+            // The endpoint was asked nothing, so this is none of the event's tries, and it is not
+            // given up for it soon.
+            SendOutcome::Deferred { error } => {
+                let times = self.later.entry(position).or_default();
+                *times = times.saturating_add(1);
+                let wait_ms = with_jitter(backoff_ms(*times).min(DEFERRED_PAUSE_MAX_MS), spread);
+                Some(RetryDecision {
+                    error,
+                    tries: before,
+                    wait_ms,
+                    is_over: *times >= DEFERRALS_MAX,
+                })
+            }
+            SendOutcome::Unsendable { error } => Some(RetryDecision {
+                error,
+                tries,
+                wait_ms: with_jitter(backoff_ms(tries), spread),
+                is_over: true,
+            }),
+        }
+    }
+
+    /// Whether the endpoint means it: it refused for a while, or refuses so much that nothing else
+    /// could wait.
+    fn is_final_refusal(&self, refused: RefusedRun, now: Millis) -> bool {
+        let is_crowded = self.refused.len() * 2 >= self.bounds.pending;
+        refused.times >= self.bounds.refusals
+            && (now.0 - refused.since.0 >= self.bounds.refused_ms || is_crowded)
+    }
+
+    /// An event whose try costs it nothing.
+    fn put_back(&mut self, position: i64, about: Arc<str>) {
+        if !self.rows.contains_key(&position) {
+            self.window.insert(position, NewEvent::Waiting(about));
+        }
+    }
+}

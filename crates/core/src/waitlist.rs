@@ -1,0 +1,401 @@
+//! The line of an item that is held out: who waits there has a unit that comes back before others.
+//!
+//! A place is for one unit. While places wait, as many units of the pool are kept for them
+//! ([`Item::kept_for_waitlist`]): no slot is granted these. Whoever is first in line is then served
+//! out of the pool, by an order with a short payment window. Orders out of a line belong to the
+//! line's own grant, which no slot has and which was never open, so that everything that holds for
+//! other orders holds for them: their units come back to the pool when they end.
+use crate::event::{self, Actor, Attribution, EventType, Subject};
+use crate::id::{IdKey, TicketId, TicketParts};
+use crate::ledger::Ledger;
+use crate::limits::WAITLIST_HOLD_MS;
+use crate::rows::{
+    CloseCause, Grant, Item, Order, OrderState, Resolution, Verdict, WaitlistEntry, WaitlistState,
+};
+use crate::rules::{Rule, enforces};
+use crate::value::{
+    BuyerId, Epoch, GrantId, ItemId, Millis, RequestKey, Seq, SlotKey, Stock, TicketN, Token, Units,
+};
+
+/// What joining a line came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JoinOutcome {
+    /// A new place.
+    Done(WaitlistEntry),
+    /// The place that the buyer had.
+    Already(WaitlistEntry),
+    /// The order that the buyer's key holds, of one unit: the place was served, or the unit bought.
+    Order(Order),
+    /// A unit may be had without waiting.
+    UnitsFree,
+    /// Nothing is held that could come back.
+    SoldOut,
+    /// The buyer let this order out of the line lapse, or gave it up: whoever was served in vain
+    /// does not stand there again.
+    Lapsed(Order),
+    /// The buyer holds as much as the limit allows.
+    LimitReached,
+    /// The buyer's key belongs to an order of something else.
+    KeyReused,
+    /// The line is as long as it may be, or no unit may come back for one more.
+    Full,
+    /// The sale is not announced or open.
+    NotOnSale,
+    /// No such item.
+    NotFound,
+}
+
+/// What leaving a line came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeaveOutcome {
+    /// The place is given up.
+    Done(WaitlistEntry),
+    /// It ended before, as it says.
+    Already(WaitlistEntry),
+    /// No such place.
+    NotFound,
+}
+
+/// What serving the first in line came to.
+enum FirstOutcome {
+    /// An order for them.
+    Order(Order),
+    /// They were passed over: they hold as much as the limit allows, or their key holds an order.
+    PassedOver(WaitlistEntry),
+    /// Nobody waits, or there is nothing to give.
+    Nothing,
+}
+
+/// What serving a line came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WaitlistServed {
+    /// Orders for those who had waited longest, by turn.
+    pub orders: Vec<Order>,
+    /// Places that ended without one.
+    pub passed_over: Vec<WaitlistEntry>,
+    /// Somebody still waits while the pool holds a unit: serve again.
+    pub more: bool,
+}
+
+/// What ending a line with its sale came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WaitlistEnded {
+    /// Places that ended, by turn.
+    pub places: Vec<WaitlistEntry>,
+    /// Somebody still stands there: end it again.
+    pub more: bool,
+}
+
+/// Who asks for a place, and what was drawn for it.
+#[derive(Clone, Debug)]
+pub struct JoinRequest {
+    /// The buyer.
+    pub buyer: BuyerId,
+    /// The key of the request, and of the order that the place may become.
+    pub key: RequestKey,
+    /// Random: the id of the line's grant, should it have none yet.
+    pub grant: GrantId,
+    /// Random: the token of the place.
+    pub token: Token,
+    /// So many may stand in the line: [`crate::limits::WAITLIST_ENTRIES_MAX`], or fewer where it is
+    /// tried out.
+    pub entries_max: u64,
+}
+
+/// Puts a buyer in an item's line, for one unit.
+pub fn join<L: Ledger>(
+    ledger: &mut L,
+    key: &IdKey,
+    id: ItemId,
+    joiner: &JoinRequest,
+    now: Millis,
+) -> Result<JoinOutcome, L::Error> {
+    let JoinRequest { buyer, key: request, .. } = joiner;
+    let on_sale = ledger.on_sale(id)?;
+    let waitlist = ledger.waitlist(id)?;
+    if let Some(place) = ledger.waitlist_entry_of(id, buyer)?
+        && enforces(Rule::OnePlace)
+    {
+        return Ok(JoinOutcome::Already(place));
+    }
+    let used = ledger.quota(id, buyer)?;
+    if let Some(order) = ledger.order_of(buyer, request)? {
+        let same = order.item == id && order.units == ONE_UNIT;
+        return Ok(if same { JoinOutcome::Order(order) } else { JoinOutcome::KeyReused });
+    }
+    let Some(mut item) = ledger.item(id)? else { return Ok(JoinOutcome::NotFound) };
+    if !on_sale {
+        return Ok(JoinOutcome::NotOnSale);
+    }
+    let free = item.pool - item.kept_for_waitlist() + ledger.in_slots(id)?;
+    if !item.total.is_counted() || (free > 0 && enforces(Rule::JoinWhenNothingFree)) {
+        return Ok(JoinOutcome::UnitsFree);
+    }
+    if item.total == Stock::Counted(item.paid) {
+        return Ok(JoinOutcome::SoldOut);
+    }
+    if let Some(order) = unpaid_order_of(ledger, waitlist.as_ref(), buyer)? {
+        return Ok(JoinOutcome::Lapsed(order));
+    }
+    if used >= item.limit {
+        return Ok(JoinOutcome::LimitReached);
+    }
+    if is_full(&item, joiner.entries_max) {
+        return Ok(JoinOutcome::Full);
+    }
+    let mut waitlist = waitlist.unwrap_or_else(|| new_waitlist_grant(joiner.grant, id));
+    waitlist.max_n = TicketN(waitlist.max_n.0 + 1);
+    let parts = TicketParts {
+        decide_by: now,
+        token: joiner.token,
+        grant: waitlist.id,
+        n: waitlist.max_n,
+        units: ONE_UNIT,
+        request: key.request_hash(buyer.as_str(), request.as_str()).id_bits(),
+    };
+    let place = WaitlistEntry {
+        id: key.sign(&parts, buyer.as_str()),
+        item: id,
+        n: waitlist.max_n,
+        buyer: buyer.clone(),
+        key: request.clone(),
+        state: WaitlistState::Waiting,
+        joined_at: now,
+        ended_at: None,
+    };
+    item.waiting += 1;
+    ledger.put_item(&item)?;
+    ledger.put_grant(&waitlist)?;
+    ledger.put_waitlist_entry(&place)?;
+    Ok(JoinOutcome::Done(place))
+}
+
+/// The order that a buyer got out of this line and let lapse, or gave up: what somebody else
+/// cancelled is not their doing. Under the line's lock no order of it changes.
+fn unpaid_order_of<L: Ledger>(
+    ledger: &mut L,
+    waitlist: Option<&Grant>,
+    buyer: &BuyerId,
+) -> Result<Option<Order>, L::Error> {
+    let Some(waitlist) = waitlist.filter(|_| enforces(Rule::LapsedStaysOut)) else {
+        return Ok(None);
+    };
+    let by = Some(&Actor::Buyer).filter(|_| enforces(Rule::OwnDoingStaysOut));
+    ledger.first_unpaid(waitlist.id, buyer, by)
+}
+
+/// Whether a line takes nobody more. With nothing free, what is not paid for is held or kept: more
+/// places than that are places for nothing.
+fn is_full(item: &Item, entries_max: u64) -> bool {
+    let may_come = match item.total {
+        Stock::Counted(total) => total.saturating_sub(item.paid),
+        Stock::Unlimited => 0,
+    };
+    (item.waiting >= entries_max && enforces(Rule::LineBounded))
+        || (item.waiting >= may_come && enforces(Rule::LineWithinReturns))
+}
+
+/// Gives a place up.
+pub fn leave<L: Ledger>(
+    ledger: &mut L,
+    id: &TicketId,
+    now: Millis,
+) -> Result<LeaveOutcome, L::Error> {
+    let Some(place) = ledger.waitlist_entry(id)? else { return Ok(LeaveOutcome::NotFound) };
+    let Some(mut waitlist) = ledger.waitlist(place.item)? else {
+        return Ok(LeaveOutcome::NotFound);
+    };
+    // Again, under the line's lock.
+    let Some(mut place) = ledger.waitlist_entry(id)? else { return Ok(LeaveOutcome::NotFound) };
+    if place.state != WaitlistState::Waiting && enforces(Rule::PlaceEndsOnce) {
+        return Ok(LeaveOutcome::Already(place));
+    }
+    let Some(mut item) = ledger.item(place.item)? else { return Ok(LeaveOutcome::NotFound) };
+    end_entry(ledger, &mut waitlist, &mut item, &mut place, WaitlistState::Left, now)?;
+    record_unserved(ledger, &waitlist, &place, Verdict::Unavailable, now)?;
+    ledger.put_item(&item)?;
+    ledger.put_grant(&waitlist)?;
+    Ok(LeaveOutcome::Done(place))
+}
+
+/// Serves those who have waited longest with units of the pool: at most so many places, one after
+/// the other.
+pub fn serve<L: Ledger>(
+    ledger: &mut L,
+    id: ItemId,
+    places: usize,
+    now: Millis,
+) -> Result<WaitlistServed, L::Error> {
+    let mut served = WaitlistServed::default();
+    if !ledger.on_sale(id)? && enforces(Rule::LineOnSale) {
+        return Ok(served);
+    }
+    for _ in 0..places {
+        match serve_first(ledger, id, now)? {
+            FirstOutcome::Order(order) => served.orders.push(order),
+            FirstOutcome::PassedOver(place) => served.passed_over.push(place),
+            FirstOutcome::Nothing => return Ok(served),
+        }
+    }
+    served.more = ledger.item(id)?.is_some_and(|item| item.kept_for_waitlist() > 0);
+    Ok(served)
+}
+
+/// Serves the first in line with a unit of the pool.
+fn serve_first<L: Ledger>(
+    ledger: &mut L,
+    id: ItemId,
+    now: Millis,
+) -> Result<FirstOutcome, L::Error> {
+    let Some(mut waitlist) = ledger.waitlist(id)? else { return Ok(FirstOutcome::Nothing) };
+    let turn = if enforces(Rule::LineInTurn) { 1 } else { 2 };
+    let Some(mut place) = ledger.waiting_entries(id, turn)?.pop() else {
+        return Ok(FirstOutcome::Nothing);
+    };
+    let used = ledger.quota(id, &place.buyer)?;
+    let existing = ledger.order_of(&place.buyer, &place.key)?;
+    let Some(mut item) = ledger.item(id)? else { return Ok(FirstOutcome::Nothing) };
+    if item.pool == 0 {
+        return Ok(FirstOutcome::Nothing);
+    }
+    let beyond = used >= item.limit && enforces(Rule::LineHoldsLimit);
+    if beyond || (existing.is_some() && enforces(Rule::LineFindsOrder)) {
+        end_entry(ledger, &mut waitlist, &mut item, &mut place, WaitlistState::PassedOver, now)?;
+        let verdict = existing.map_or(Verdict::LimitReached, |order| Verdict::Order(order.id));
+        record_unserved(ledger, &waitlist, &place, verdict, now)?;
+        ledger.put_item(&item)?;
+        ledger.put_grant(&waitlist)?;
+        return Ok(FirstOutcome::PassedOver(place));
+    }
+    end_entry(ledger, &mut waitlist, &mut item, &mut place, WaitlistState::Served, now)?;
+    let order = Order {
+        id: place.id,
+        item: id,
+        buyer: place.buyer,
+        key: place.key,
+        units: ONE_UNIT,
+        state: OrderState::Reserved,
+        grant: waitlist.id,
+        n: place.n,
+        reserved_at: now,
+        pay_by: now.plus(item.hold_ms.min(WAITLIST_HOLD_MS)),
+        paid_at: None,
+        ended_at: None,
+    };
+    if enforces(Rule::LineTakesFromPool) {
+        item.pool -= ONE_UNIT.to_u64();
+    }
+    waitlist.granted += ONE_UNIT.to_u64();
+    waitlist.settled += ONE_UNIT.to_u64();
+    ledger.put_quota(id, &order.buyer, used + ONE_UNIT.get())?;
+    ledger.insert_order(&order)?;
+    event::append_order_event(
+        ledger,
+        &order,
+        &Attribution::from_engine(event::FROM_WAITLIST),
+        now,
+    )?;
+    ledger.put_item(&item)?;
+    ledger.put_grant(&waitlist)?;
+    Ok(FirstOutcome::Order(order))
+}
+
+/// Ends the places of a line whose sale has ended, by turn: at most so many at once. Nobody is
+/// served after a sale's end, so none of them can become an order. What is left is read from the
+/// rows: whoever ends the line again, after whatever happened, goes on behind what ended before.
+pub fn end_with_sale<L: Ledger>(
+    ledger: &mut L,
+    id: ItemId,
+    places: usize,
+    now: Millis,
+) -> Result<WaitlistEnded, L::Error> {
+    let mut ended = WaitlistEnded::default();
+    let is_over = ledger.has_ended(id)? || !enforces(Rule::PauseKeepsLine);
+    if !is_over || !enforces(Rule::LineEndsWithSale) {
+        return Ok(ended);
+    }
+    let Some(mut waitlist) = ledger.waitlist(id)? else { return Ok(ended) };
+    let first = ledger.waiting_entries(id, places)?;
+    if first.is_empty() {
+        return Ok(ended);
+    }
+    let Some(mut item) = ledger.item(id)? else { return Ok(ended) };
+    for mut place in first {
+        end_entry(ledger, &mut waitlist, &mut item, &mut place, WaitlistState::PassedOver, now)?;
+        record_unserved(ledger, &waitlist, &place, Verdict::Unavailable, now)?;
+        ended.places.push(place);
+    }
+    ended.more = item.waiting > 0;
+    ledger.put_item(&item)?;
+    ledger.put_grant(&waitlist)?;
+    Ok(ended)
+}
+
+/// What a place is for.
+const ONE_UNIT: Units = Units::ONE;
+
+/// The grant of a line that has none yet.
+fn new_waitlist_grant(id: GrantId, item: ItemId) -> Grant {
+    Grant {
+        id,
+        slot: SlotKey::waitlist(item),
+        epoch: Epoch(1),
+        granted: 0,
+        settled: 0,
+        counted: true,
+        open: false,
+        acked: false,
+        max_n: TicketN(0),
+        resolved: 0,
+        feed_len: Seq(0),
+        closed: Some(CloseCause::Waitlist),
+    }
+}
+
+/// Ends a place; the caller writes the line and the item.
+fn end_entry<L: Ledger>(
+    ledger: &mut L,
+    waitlist: &mut Grant,
+    item: &mut Item,
+    place: &mut WaitlistEntry,
+    state: WaitlistState,
+    now: Millis,
+) -> Result<(), L::Error> {
+    (place.state, place.ended_at) = (state, Some(now));
+    ledger.put_waitlist_entry(place)?;
+    waitlist.resolved += 1;
+    item.waiting = item.waiting.saturating_sub(1);
+    Ok(())
+}
+
+/// The record that a place did not become an order, and who is told of it.
+fn record_unserved<L: Ledger>(
+    ledger: &mut L,
+    waitlist: &Grant,
+    place: &WaitlistEntry,
+    verdict: Verdict,
+    now: Millis,
+) -> Result<(), L::Error> {
+    let (id, item, buyer) = (place.id, place.item, place.buyer.clone());
+    ledger.insert_resolution(&Resolution {
+        ticket: id,
+        grant: waitlist.id,
+        n: Some(place.n),
+        verdict,
+    })?;
+    if let Verdict::Order(_) = verdict {
+        // The request has its answer.
+        return Ok(());
+    }
+    let subject = Subject::Ticket { id, item, buyer, units: ONE_UNIT.to_u64(), verdict };
+    let by = match (place.state, verdict) {
+        (WaitlistState::Left, _) => Attribution::BUYER.clone(),
+        // A turn that came is refused for the limit alone.
+        (_, Verdict::Unavailable) => Attribution::from_engine(event::WAITLIST_ENDED),
+        _ => Attribution::ENGINE.clone(),
+    };
+    event::append(ledger, EventType::OrderRefused, subject, &by, now)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,313 @@
+//! Who joins, what is kept for them, the id of a place, and the end of a line.
+
+use std::convert::Infallible;
+
+use super::*;
+use crate::limits::WAITLIST_ENTRIES_MAX;
+use crate::model::Model;
+use crate::order::{self, EndReason};
+use crate::settle::{self, settle};
+use crate::stock;
+use crate::ticket::Ticket;
+use crate::value::NodeId;
+
+const ITEM: ItemId = ItemId(1);
+const SLOT: SlotKey = SlotKey { item: ITEM, index: 0 };
+const NOW: Millis = Millis(1_000);
+
+fn unwrap_infallible<T>(result: Result<T, Infallible>) -> T {
+    let Ok(value) = result;
+    value
+}
+
+fn id_key() -> IdKey {
+    IdKey::new([5; 32])
+}
+
+fn buyer(name: &str) -> BuyerId {
+    BuyerId::new(name).expect("a name")
+}
+
+fn key(name: &str) -> RequestKey {
+    RequestKey::new(name).expect("a key")
+}
+
+/// One item of two units, both held by one buyer.
+fn item_on_hold() -> (Model, Order) {
+    let mut model = Model::default();
+    let item = Item {
+        id: ITEM,
+        total: Stock::Counted(2),
+        pool: 2,
+        limit: 2,
+        hold_ms: 3_600_000,
+        ended: 0,
+        paid: 0,
+        waiting: 0,
+    };
+    unwrap_infallible(model.put_item(&item));
+    let grant = unwrap_infallible(stock::open(&mut model, SLOT, GrantId(7), 2)).expect("a grant");
+    let ticket = Ticket {
+        token: Token(1),
+        grant: grant.id,
+        n: TicketN(1),
+        item: ITEM,
+        buyer: buyer("holder"),
+        key: key("k"),
+        units: Units::new(2).expect("two"),
+        decide_by: NOW,
+        node: NodeId(1),
+    };
+    let order =
+        unwrap_infallible(settle(&mut model, &id_key(), &ticket, NOW)).order.expect("an order");
+    (model, order)
+}
+
+fn join_waitlist(model: &mut Model, name: &str) -> JoinOutcome {
+    let (grant, token, entries_max) = (GrantId(9), Token(2), WAITLIST_ENTRIES_MAX);
+    let joiner = JoinRequest { buyer: buyer(name), key: key("k"), grant, token, entries_max };
+    unwrap_infallible(join(model, &id_key(), ITEM, &joiner, NOW))
+}
+
+fn item(model: &mut Model) -> Item {
+    unwrap_infallible(model.item(ITEM)).expect("the item")
+}
+
+#[test]
+fn a_line_takes_so_many_and_no_more() {
+    let (mut model, _) = item_on_hold();
+    let total = Stock::Counted(WAITLIST_ENTRIES_MAX + 2);
+    let row = Item { waiting: WAITLIST_ENTRIES_MAX - 1, total, ..item(&mut model) };
+    unwrap_infallible(model.put_item(&row));
+    assert!(matches!(join_waitlist(&mut model, "anna"), JoinOutcome::Done(_)));
+    assert_eq!(join_waitlist(&mut model, "bert"), JoinOutcome::Full);
+    assert_eq!(item(&mut model).waiting, WAITLIST_ENTRIES_MAX);
+}
+
+#[test]
+fn a_line_is_no_longer_than_what_may_come_back() {
+    let (mut model, order) = item_on_hold();
+    assert!(matches!(join_waitlist(&mut model, "anna"), JoinOutcome::Done(_)));
+    assert!(matches!(join_waitlist(&mut model, "bert"), JoinOutcome::Done(_)));
+    assert_eq!(join_waitlist(&mut model, "cleo"), JoinOutcome::Full, "two are held");
+    unwrap_infallible(order::end(
+        &mut model,
+        &order.id,
+        EndReason::Cancel,
+        Attribution::BUYER,
+        NOW,
+    ));
+    assert_eq!(join_waitlist(&mut model, "cleo"), JoinOutcome::Full, "two are kept");
+    let served = unwrap_infallible(serve(&mut model, ITEM, 1, NOW)).orders;
+    assert!(
+        matches!(join_waitlist(&mut model, "cleo"), JoinOutcome::Done(_)),
+        "one is kept, one is held"
+    );
+    assert!(matches!(
+        unwrap_infallible(order::pay(&mut model, &served[0].id, Attribution::BUYER, NOW)),
+        order::PayOutcome::Done(_)
+    ));
+    assert_eq!(
+        join_waitlist(&mut model, "dora"),
+        JoinOutcome::Full,
+        "what is paid for does not come back"
+    );
+    assert_eq!(item(&mut model).waiting, 2, "whoever stands there stays");
+}
+
+/// Anna was served out of the line and did not pay; what came back was bought.
+fn served_in_vain(how: EndReason, by: &Attribution) -> (Model, WaitlistEntry) {
+    let (mut model, first) = item_on_hold();
+    let JoinOutcome::Done(anna) = join_waitlist(&mut model, "anna") else { panic!("a place") };
+    unwrap_infallible(order::end(
+        &mut model,
+        &first.id,
+        EndReason::Cancel,
+        Attribution::BUYER,
+        NOW,
+    ));
+    unwrap_infallible(serve(&mut model, ITEM, 9, NOW));
+    unwrap_infallible(order::end(&mut model, &anna.id, how, by, NOW.plus(WAITLIST_HOLD_MS)));
+    let row = Item { pool: 0, ..item(&mut model) };
+    unwrap_infallible(model.put_item(&row));
+    (model, anna)
+}
+
+#[test]
+fn whose_order_out_of_a_line_an_operator_cancelled_may_join_it_again() {
+    let (mut model, anna) = served_in_vain(
+        EndReason::Cancel,
+        &Attribution::from_actor(Actor::Operator("key_1".to_owned())),
+    );
+    assert_eq!(model.orders[&anna.id].state, OrderState::Cancelled);
+    let (grant, token, entries_max) = (GrantId(9), Token(3), WAITLIST_ENTRIES_MAX);
+    let again = JoinRequest { buyer: buyer("anna"), key: key("new"), grant, token, entries_max };
+    let joined = unwrap_infallible(join(&mut model, &id_key(), ITEM, &again, NOW));
+    assert!(matches!(joined, JoinOutcome::Done(_)), "it was not hers to keep: {joined:?}");
+}
+
+#[test]
+fn whoever_let_an_order_out_of_a_line_lapse_does_not_join_it_again() {
+    for (how, by) in
+        [(EndReason::Cancel, Attribution::BUYER), (EndReason::Expire, Attribution::ENGINE)]
+    {
+        let (mut model, anna) = served_in_vain(how, by);
+        let ended = model.orders[&anna.id].clone();
+        assert_eq!(
+            join_waitlist(&mut model, "anna"),
+            JoinOutcome::Order(ended.clone()),
+            "the key has an order"
+        );
+        let (grant, token, entries_max) = (GrantId(9), Token(3), WAITLIST_ENTRIES_MAX);
+        let again =
+            JoinRequest { buyer: buyer("anna"), key: key("new"), grant, token, entries_max };
+        assert_eq!(
+            unwrap_infallible(join(&mut model, &id_key(), ITEM, &again, NOW)),
+            JoinOutcome::Lapsed(ended)
+        );
+        let holder = JoinRequest { buyer: buyer("holder"), ..again };
+        let joined = unwrap_infallible(join(&mut model, &id_key(), ITEM, &holder, NOW));
+        assert!(
+            matches!(joined, JoinOutcome::Done(_)),
+            "an order that was bought is another matter: {joined:?}"
+        );
+    }
+}
+
+#[test]
+fn units_that_come_back_are_kept_and_more_than_that_is_for_slots() {
+    let (mut model, order) = item_on_hold();
+    let JoinOutcome::Done(anna) = join_waitlist(&mut model, "anna") else { panic!("a place") };
+    unwrap_infallible(order::end(
+        &mut model,
+        &order.id,
+        EndReason::Cancel,
+        Attribution::BUYER,
+        NOW,
+    ));
+    assert_eq!((item(&mut model).pool, item(&mut model).kept_for_waitlist()), (2, 1));
+    unwrap_infallible(stock::acknowledge_init(&mut model, GrantId(7)));
+    assert_eq!(
+        unwrap_infallible(stock::refill(&mut model, GrantId(7), 2, crate::Counter::A)),
+        1,
+        "one is anna's"
+    );
+    let served = unwrap_infallible(serve(&mut model, ITEM, 9, NOW));
+    let orders: Vec<_> = served.orders.iter().map(|order| (order.id, order.pay_by)).collect();
+    assert_eq!((orders, served.more), (vec![(anna.id, NOW.plus(WAITLIST_HOLD_MS))], false));
+    assert_eq!(unwrap_infallible(serve(&mut model, ITEM, 9, NOW)), WaitlistServed::default());
+    assert_eq!((item(&mut model).pool, item(&mut model).waiting), (0, 0));
+    let from_waitlist: Vec<_> =
+        model.events.iter().map(|event| (event.what, event.is_from_waitlist())).collect();
+    assert_eq!(
+        from_waitlist,
+        [
+            (EventType::OrderReserved, false),
+            (EventType::OrderCancelled, false),
+            (EventType::OrderReserved, true)
+        ]
+    );
+    let waitlist = unwrap_infallible(model.waitlist(ITEM)).expect("its grant");
+    assert!(!waitlist.open && waitlist.closed == Some(CloseCause::Waitlist));
+    assert_eq!(
+        (waitlist.granted, waitlist.settled, waitlist.resolved, waitlist.max_n),
+        (1, 1, 1, TicketN(1))
+    );
+}
+
+#[test]
+fn the_id_of_a_place_proves_itself_and_is_not_decided_while_it_waits() {
+    let (mut model, _) = item_on_hold();
+    let JoinOutcome::Done(anna) = join_waitlist(&mut model, "anna") else { panic!("a place") };
+    let parts = id_key().open(&anna.id, "anna").expect("it is hers");
+    assert_eq!((parts.n, parts.units, parts.grant), (anna.n, Units::ONE, GrantId(9)));
+    assert!(id_key().open(&anna.id, "bert").is_none());
+    let late = NOW.plus(1_000_000);
+    assert_eq!(
+        unwrap_infallible(settle::force_verdict(
+            &mut model,
+            &id_key(),
+            anna.id,
+            &parts,
+            &anna.buyer,
+            late
+        )),
+        None
+    );
+    assert!(matches!(unwrap_infallible(leave(&mut model, &anna.id, late)), LeaveOutcome::Done(_)));
+    let verdict = unwrap_infallible(settle::force_verdict(
+        &mut model,
+        &id_key(),
+        anna.id,
+        &parts,
+        &anna.buyer,
+        late,
+    ));
+    assert_eq!(verdict.map(|resolved| resolved.verdict), Some(Verdict::Unavailable));
+    assert!(matches!(
+        unwrap_infallible(leave(&mut model, &anna.id, late)),
+        LeaveOutcome::Already(_)
+    ));
+}
+
+#[test]
+fn a_line_ends_with_its_sale_and_not_before() {
+    let (mut model, order) = item_on_hold();
+    let JoinOutcome::Done(anna) = join_waitlist(&mut model, "anna") else { panic!("a place") };
+    let JoinOutcome::Done(bert) = join_waitlist(&mut model, "bert") else { panic!("a place") };
+    assert_eq!(
+        unwrap_infallible(end_with_sale(&mut model, ITEM, 9, NOW)),
+        WaitlistEnded::default(),
+        "it is on"
+    );
+    model.stopped.insert(ITEM);
+    assert_eq!(
+        unwrap_infallible(end_with_sale(&mut model, ITEM, 9, NOW)),
+        WaitlistEnded::default(),
+        "it is paused"
+    );
+    model.over.insert(ITEM);
+    unwrap_infallible(order::end(
+        &mut model,
+        &order.id,
+        EndReason::Cancel,
+        Attribution::BUYER,
+        NOW,
+    ));
+    assert_eq!(
+        unwrap_infallible(serve(&mut model, ITEM, 9, NOW)),
+        WaitlistServed::default(),
+        "nobody is served after the end"
+    );
+    let mut ended = Vec::new();
+    for more in [true, false] {
+        let some = unwrap_infallible(end_with_sale(&mut model, ITEM, 1, NOW));
+        assert_eq!((some.places.len(), some.more), (1, more));
+        ended.extend(some.places.iter().map(|place| (place.id, place.state)));
+    }
+    assert_eq!(ended, [(anna.id, WaitlistState::PassedOver), (bert.id, WaitlistState::PassedOver)]);
+    assert_eq!(
+        unwrap_infallible(end_with_sale(&mut model, ITEM, 9, NOW)),
+        WaitlistEnded::default(),
+        "nobody is left"
+    );
+    let row = item(&mut model);
+    assert_eq!((row.waiting, row.kept_for_waitlist(), row.pool), (0, 0, 2));
+    assert_eq!(
+        model.events.iter().filter(|event| event.is_end_of_waitlist()).count(),
+        2,
+        "each is told once"
+    );
+    assert!(
+        [anna.id, bert.id].iter().all(|id| model.resolutions[id].verdict == Verdict::Unavailable)
+    );
+    assert!(
+        matches!(unwrap_infallible(leave(&mut model, &anna.id, NOW)), LeaveOutcome::Already(_)),
+        "it ended before"
+    );
+    assert_eq!(
+        unwrap_infallible(model.waitlist(ITEM))
+            .map(|waitlist| (waitlist.settled, waitlist.resolved)),
+        Some((0, 2))
+    );
+}

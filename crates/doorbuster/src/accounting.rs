@@ -1,0 +1,192 @@
+//! `csv` and `reconcile`: lists out of a running server, and whether units and money add up.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path as FilePath, PathBuf};
+
+use anyhow::Context;
+use comfy_table::Cell;
+use doorbuster_api::admin::export::{MoneySums, Reconciliation};
+use doorbuster_api::value::Money;
+
+use crate::cli::{CsvArgs, ReconcileArgs};
+use crate::client::{self, Client, Path};
+use crate::exit::{CommandResult, Failure, Outcome};
+use crate::{print, table};
+
+/// Runs `csv`.
+pub fn csv(args: &CsvArgs) -> Outcome {
+    if args.server.json {
+        return Err(Failure::Settings("csv writes CSV and no JSON: leave --json out".into()));
+    }
+    let client = Client::new(&args.server)?;
+    let name = format!("{}.csv", args.list.as_str());
+    let pairs: Vec<_> = args.sale.as_deref().map(|sale| ("sale", sale)).into_iter().collect();
+    let parts = ["v1", "admin", "exports", &name];
+    let path = Path(&parts, &pairs);
+    client::block_on(async {
+        match &args.output {
+            None => {
+                client.download(path, &mut |bytes| print::chunk(bytes)).await?;
+            }
+            Some(file) => {
+                let mut part = PartialFile::create_beside(file)?;
+                client.download(path, &mut |bytes| part.write(bytes)).await?;
+                part.finish()?;
+            }
+        }
+        Ok(CommandResult::Success)
+    })
+}
+
+/// A file that is not whole yet; removed unless it is finished.
+struct PartialFile {
+    /// The file that was asked for, by which failures are told.
+    wanted: PathBuf,
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl PartialFile {
+    fn create_beside(file: &FilePath) -> anyhow::Result<Self> {
+        let mut name = file.file_name().context("--output names no file")?.to_owned();
+        // Two at once into one file: the last whole one is there.
+        name.push(format!(".{:016x}.part", rand::random::<u64>()));
+        let path = file.with_file_name(name);
+        let open = File::create_new(&path).with_context(|| {
+            let folder = file
+                .parent()
+                .filter(|folder| !folder.as_os_str().is_empty())
+                .unwrap_or(FilePath::new("."));
+            format!(
+                "cannot write {}: no file can be begun in the folder {}",
+                file.display(),
+                folder.display()
+            )
+        })?;
+        Ok(Self { wanted: file.to_owned(), path, file: BufWriter::new(open) })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> anyhow::Result<bool> {
+        self.file
+            .write_all(bytes)
+            .with_context(|| format!("cannot write {}", self.wanted.display()))?;
+        Ok(true)
+    }
+
+    fn finish(mut self) -> anyhow::Result<()> {
+        let why = || format!("cannot write {}", self.wanted.display());
+        self.file.flush().with_context(why)?;
+        std::fs::rename(&self.path, &self.wanted).with_context(why)
+    }
+}
+
+impl Drop for PartialFile {
+    fn drop(&mut self) {
+        // It is gone already when it was finished.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Runs `reconcile`.
+pub fn reconcile(args: &ReconcileArgs) -> Outcome {
+    let client = Client::new(&args.server)?;
+    let texts = [("sale", &args.sale), ("cursor", &args.cursor)];
+    let pairs: Vec<_> =
+        texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?))).collect();
+    client::block_on(async {
+        let asked = client.get(Path(&["v1", "admin", "exports", "reconciliation"], &pairs)).await;
+        let mut ok = true;
+        // What is not understood is told of where it is shown.
+        let asked = asked
+            .inspect(|answer| ok = answer.read::<Reconciliation>().is_ok_and(|report| report.ok));
+        client.print_result(asked, report_text)?;
+        Ok(CommandResult::new(ok))
+    })
+}
+
+fn report_text(report: &Reconciliation) -> String {
+    let mut out = String::new();
+    if !report.items.is_empty() {
+        let names = ["sale", "item", "total", "pool", "in slots", "held", "paid", "ended"];
+        let mut rows = table::with_header(&names);
+        for item in &report.items {
+            rows.add_row([
+                Cell::new(&item.sale),
+                Cell::new(&item.item),
+                table::number(item.total.map_or_else(|| "unlimited".into(), table::grouped)),
+                table::number(table::grouped_or_dash(item.pool)),
+                table::number(table::grouped_or_dash(item.in_slots)),
+                table::number(table::grouped(item.held)),
+                table::number(table::grouped(item.paid)),
+                table::number(table::grouped(item.ended)),
+            ]);
+        }
+        out += &format!("{rows}\n");
+    }
+    let names = ["sale", "item", "due", "captured", "standing", "refunded", "pending", "failed"];
+    let mut rows = table::with_header(&names);
+    let mut line = |sale: &str, item: &str, due: Option<i64>, sums: &MoneySums| {
+        let mut cells = vec![Cell::new(sale), Cell::new(item)];
+        // A sum may be longer than any amount.
+        let whole = |minor: i128| match i64::try_from(minor) {
+            Ok(amount_minor) => table::money(&Money { amount_minor, currency: sums.currency }),
+            Err(_) => format!("{minor} minor units of {}", sums.currency),
+        };
+        cells.push(table::number(due.map_or_else(|| "–".into(), |minor| whole(minor.into()))));
+        let all = [sums.captured, sums.standing, sums.refunded, sums.pending, sums.failed];
+        cells.extend(all.map(|minor| table::number(whole(minor))));
+        rows.add_row(cells);
+    };
+    for item in &report.items {
+        for sums in &item.money {
+            let due = (sums.currency == item.price.currency).then_some(item.due.amount_minor);
+            line(&item.sale, &item.item, due, sums);
+        }
+    }
+    report.elsewhere.iter().for_each(|sums| line("(no order)", "", None, sums));
+    if !rows.is_empty() {
+        out += &format!("{rows}\n");
+    }
+    for found in &report.differences {
+        let places = [&found.sale, &found.item, &found.order, &found.payment];
+        let at = places.into_iter().flatten().map(|place| format!(" {place}")).collect::<String>();
+        out += &format!("{}{at}: {}\n", found.kind, found.detail);
+    }
+    out += &match report.differences.len() {
+        0 if report.ok => "Units and money add up.\n".to_owned(),
+        1 => "1 difference.\n".to_owned(),
+        some => format!("{some} differences.\n"),
+    };
+    out + &report.next_cursor.as_deref().map(table::next_page_hint).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_at_once_into_one_file_the_last_whole_one_is_there() {
+        let dir =
+            std::env::temp_dir().join(format!("doorbuster-books-{:016x}", rand::random::<u64>()));
+        std::fs::create_dir(&dir).expect("a random name is free");
+        let file = dir.join("orders.csv");
+        let begin = || PartialFile::create_beside(&file).expect("it can be written");
+        let (mut one, mut other, mut broken) = (begin(), begin(), begin());
+        one.write(b"one, and more than the other has").expect("there is room");
+        other.write(b"other").expect("there is room");
+        broken.write(b"broken").expect("there is room");
+        let read = || std::fs::read_to_string(&file).expect("it is there");
+        one.finish().expect("it is whole");
+        assert_eq!(read(), "one, and more than the other has");
+        drop(broken);
+        other.finish().expect("it is whole");
+        assert_eq!(read(), "other");
+        assert_eq!(
+            std::fs::read_dir(&dir).expect("it is there").count(),
+            1,
+            "nothing else is left"
+        );
+        std::fs::remove_dir_all(&dir).expect("it is ours");
+    }
+}

@@ -1,0 +1,50 @@
+//! `csv` and `reconcile`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use doorbuster_api::admin::export::Export;
+
+use super::server::ServerArgs;
+use super::values;
+
+/// Write orders, payments, refunds or the ledger of units as CSV.
+///
+/// Oldest row first. The ledger has a line for every movement of an item's units, with what the
+/// item has after it. There is no JSON of it: --json is refused.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  export DOORBUSTER_ADMIN_KEY=…
+  doorbuster csv orders --sale spring > orders.csv
+  doorbuster csv ledger --sale spring --output ledger.csv")]
+pub struct CsvArgs {
+    /// What: orders, payments, refunds or ledger.
+    #[arg(value_name = "LIST", value_parser = values::export)]
+    pub list: Export,
+    /// Only of this sale.
+    #[arg(long, value_parser = values::name)]
+    pub sale: Option<String>,
+    /// Write into this file, which appears once it is whole [default: standard output].
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// Hold units and money against each other, and name every difference.
+///
+/// Exit 1 when there is one.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  export DOORBUSTER_ADMIN_KEY=…
+  doorbuster reconcile --sale spring")]
+pub struct ReconcileArgs {
+    /// Only of this sale.
+    #[arg(long, value_parser = values::name)]
+    pub sale: Option<String>,
+    /// Name those that the last report did not: at most 1,000 of a kind are named at once.
+    #[arg(long)]
+    pub cursor: Option<String>,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}

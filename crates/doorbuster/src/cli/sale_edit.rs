@@ -1,0 +1,155 @@
+//! `sale edit` and `sale codes`: what stands in front of a sale, from a shell.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use doorbuster_api::limits::{CODE_USES_MAX, CODES_AT_ONCE_MAX, POW_EFFORT_MAX, POW_EFFORT_MIN};
+use doorbuster_api::value::Time;
+use serde_json::{Map, Value};
+
+use super::values;
+
+/// Change a sale, also while it runs: title, times, front door. What is not named stays as it is.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  doorbuster sale edit spring --pass required --challenge slider
+  doorbuster sale edit spring --challenge pow --pow-effort 20000
+  doorbuster sale edit spring --members-only true --min-level 3
+  doorbuster sale edit spring --limit buyer=5/60 --limit ip=none
+  doorbuster sale edit spring --limit default
+  doorbuster sale edit spring --file patch.json")]
+pub struct EditArgs {
+    /// The sale's id.
+    #[arg(value_parser = values::name)]
+    pub sale: String,
+    /// What the sale is called on the page.
+    #[arg(long)]
+    pub title: Option<String>,
+    /// When it opens, or none.
+    #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
+    pub starts_at: Option<OptionalTime>,
+    /// When it closes by itself, or none.
+    #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
+    pub ends_at: Option<OptionalTime>,
+    /// Whether a purchase pass is asked for.
+    #[arg(long, value_name = "WORD", value_parser = ["off", "required"])]
+    pub pass: Option<String>,
+    /// What has to be solved for a pass.
+    #[arg(long, value_name = "KIND", value_parser = ["off", "image", "slider", "pow"])]
+    pub challenge: Option<String>,
+    /// How many keys a device tries on the average for a proof of work.
+    #[arg(long, value_name = "KEYS",
+          value_parser = clap::value_parser!(u32).range(i64::from(POW_EFFORT_MIN)..=i64::from(POW_EFFORT_MAX)))]
+    pub pow_effort: Option<u32>,
+    /// Whether only members may buy.
+    #[arg(long, value_name = "BOOL")]
+    pub members_only: Option<bool>,
+    /// Lowest level that may buy; 0: any.
+    #[arg(long, value_name = "N")]
+    pub min_level: Option<u8>,
+    /// Whether an access code is asked for.
+    #[arg(long, value_name = "WORD", value_parser = ["off", "required"])]
+    pub access_codes: Option<String>,
+    /// Whether buyers wait in line.
+    #[arg(long, value_name = "WORD", value_parser = ["off", "auto", "always"])]
+    pub waiting_room: Option<String>,
+    /// How often may be asked: buyer, ip or interface, then the burst and how many a minute, or
+    /// none. May be given again. The word default, alone, puts all three back.
+    #[arg(long, value_name = "WHOSE=BURST/PER_MINUTE", value_parser = values::limit)]
+    pub limit: Vec<LimitArg>,
+    /// Read the changes as a JSON merge patch from this file; - is standard input.
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "title", "starts_at", "ends_at", "pass", "challenge", "pow_effort", "members_only", "min_level",
+        "access_codes", "waiting_room", "limit",
+    ])]
+    pub file: Option<PathBuf>,
+}
+
+impl EditArgs {
+    /// What the flags say, as a merge patch.
+    pub fn patch(&self) -> Value {
+        let mut door = Map::new();
+        let words = [
+            ("pass", &self.pass),
+            ("challenge", &self.challenge),
+            ("access_codes", &self.access_codes),
+            ("waiting_room", &self.waiting_room),
+        ];
+        for (member, word) in words {
+            door.extend(word.as_ref().map(|word| (member.to_owned(), word.as_str().into())));
+        }
+        door.extend(self.pow_effort.map(|keys| ("pow_effort".to_owned(), keys.into())));
+        door.extend(self.members_only.map(|only| ("members_only".to_owned(), only.into())));
+        door.extend(self.min_level.map(|level| ("min_level".to_owned(), level.into())));
+        if !self.limit.is_empty() {
+            door.insert("limits".into(), self.limits());
+        }
+        let mut patch = Map::new();
+        patch.extend(self.title.as_ref().map(|title| ("title".to_owned(), title.as_str().into())));
+        for (member, when) in [("starts_at", self.starts_at), ("ends_at", self.ends_at)] {
+            let word =
+                |OptionalTime(time)| time.map_or(Value::Null, |time: Time| time.to_string().into());
+            patch.extend(when.map(|when| (member.to_owned(), word(when))));
+        }
+        if !door.is_empty() {
+            patch.insert("front_door".into(), door.into());
+        }
+        patch.into()
+    }
+
+    fn limits(&self) -> Value {
+        let mut limits = Map::new();
+        for word in &self.limit {
+            match word {
+                LimitArg::Default => return Value::Null,
+                LimitArg::None(whose) => limits.insert((*whose).to_owned(), Value::Null),
+                LimitArg::Some(whose, burst, per_minute) => {
+                    let limit = serde_json::json!({"burst": burst, "per_minute": per_minute});
+                    limits.insert((*whose).to_owned(), limit)
+                }
+            };
+        }
+        limits.into()
+    }
+
+    /// Whether `--limit default` stands beside others, which it would undo.
+    pub fn has_conflicting_limits(&self) -> bool {
+        self.limit.len() > 1 && self.limit.contains(&LimitArg::Default)
+    }
+}
+
+/// A time that may also be none.
+#[derive(Clone, Copy, Debug)]
+pub struct OptionalTime(pub Option<Time>);
+
+/// What one `--limit` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LimitArg {
+    /// All three as the program has them.
+    Default,
+    /// None of this measure.
+    None(&'static str),
+    /// This burst, and so many a minute.
+    Some(&'static str, u32, u32),
+}
+
+/// Make access codes for a sale, or count them.
+///
+/// Codes are printed one a line, this once: the server keeps only their hashes.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  doorbuster sale codes spring --count 100 > codes.txt
+  doorbuster sale codes spring --count 1 --uses 5000
+  doorbuster sale codes spring")]
+pub struct CodesArgs {
+    /// The sale's id.
+    #[arg(value_parser = values::name)]
+    pub sale: String,
+    /// Make so many; without it the codes that there are are counted.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(CODES_AT_ONCE_MAX)))]
+    pub count: Option<u32>,
+    /// How many buyers each of them is good for.
+    #[arg(long, value_name = "N", requires = "count", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(CODE_USES_MAX)))]
+    pub uses: u32,
+}

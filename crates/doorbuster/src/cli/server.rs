@@ -1,0 +1,40 @@
+//! Which running server the client commands talk to, and as whom.
+
+use clap::Args;
+
+/// Which server, and as whom.
+#[derive(Clone, Args)]
+#[command(next_help_heading = "Server")]
+pub struct ServerArgs {
+    /// Address of the running server.
+    #[arg(
+        long,
+        global = true,
+        env = "DOORBUSTER_URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:8080",
+        value_name = "URL"
+    )]
+    pub url: reqwest::Url,
+    /// The operator's key.
+    #[arg(
+        long,
+        global = true,
+        env = "DOORBUSTER_ADMIN_KEY",
+        hide_env_values = true,
+        value_name = "KEY"
+    )]
+    pub key: Option<String>,
+    /// Print the server's own JSON answer instead of a table.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+impl std::fmt::Debug for ServerArgs {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("ShopArgs")
+            .field("url", &self.url.as_str())
+            .field("json", &self.json)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,185 @@
+//! `dead-letter`: lists and shows what was given up over the admin API, has it tried again, lets it
+//! be.
+
+use comfy_table::Cell;
+use doorbuster_api::admin::dead_letters::{
+    DeadKind, DeadLetterDetail, DeadLetterList, DeadLetterSelection, DeadRequest, Discard,
+    ManySeenTo, SeenTo, SeenToState,
+};
+
+use crate::cli::{DeadLetterArgs, DeadLetterCommand, SelectionArgs};
+use crate::client::{self, Client, Path};
+use crate::exit::Outcome;
+use crate::{print, table};
+
+/// Dead letters that one request looks at.
+const PAGE_LIMIT: &str = "100";
+const DEAD_LETTERS: [&str; 3] = ["v1", "admin", "dead-letters"];
+
+/// Runs `dead-letter`.
+pub fn run(args: DeadLetterArgs) -> Outcome {
+    let client = Client::new(&args.server)?;
+    client::block_on(async {
+        match args.command {
+            DeadLetterCommand::List { kind, limit, cursor } => {
+                let limit = limit.to_string();
+                let mut pairs = vec![("limit", limit.as_str())];
+                pairs.extend(kind.map(|kind| ("kind", kind.as_str())));
+                pairs.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+                client.print_result(client.get(Path(&DEAD_LETTERS, &pairs)).await, list)
+            }
+            DeadLetterCommand::Show { letter } => {
+                let path = [DEAD_LETTERS[0], DEAD_LETTERS[1], DEAD_LETTERS[2], &letter];
+                client.print_result(client.get(Path::new(&path)).await, show)
+            }
+            DeadLetterCommand::Retry { which: SelectionArgs { letter: Some(letter), .. } } => {
+                let path = [DEAD_LETTERS[0], DEAD_LETTERS[1], DEAD_LETTERS[2], &letter, "retry"];
+                client.print_result(client.post(Path::new(&path)).await, resolution_text)
+            }
+            DeadLetterCommand::Discard {
+                which: SelectionArgs { letter: Some(letter), .. },
+                reason,
+            } => {
+                let path = [DEAD_LETTERS[0], DEAD_LETTERS[1], DEAD_LETTERS[2], &letter, "discard"];
+                client.print_result(
+                    client.post_json(Path::new(&path), &Discard { reason }).await,
+                    resolution_text,
+                )
+            }
+            DeadLetterCommand::Retry { which: SelectionArgs { endpoint, all, .. } } => {
+                resolve_many(&client, "retry", &DeadLetterSelection { endpoint, all, reason: None })
+                    .await
+            }
+            DeadLetterCommand::Discard { which: SelectionArgs { endpoint, all, .. }, reason } => {
+                resolve_many(
+                    &client,
+                    "discard",
+                    &DeadLetterSelection { endpoint, all, reason: Some(reason) },
+                )
+                .await
+            }
+        }
+    })
+}
+
+/// Sees to many, a page in each request, and says how far it is.
+async fn resolve_many(client: &Client, how: &str, which: &DeadLetterSelection) -> Outcome {
+    let mut sum = ManySeenTo { done: 0, skipped: 0, next_cursor: None };
+    let what = if which.reason.is_some() { "let be" } else { "tried again" };
+    loop {
+        let mut pairs = vec![("limit", PAGE_LIMIT)];
+        pairs.extend(sum.next_cursor.as_deref().map(|cursor| ("cursor", cursor)));
+        let asked = client
+            .post_json(
+                Path(&[DEAD_LETTERS[0], DEAD_LETTERS[1], DEAD_LETTERS[2], how], &pairs),
+                which,
+            )
+            .await;
+        let page: ManySeenTo = match asked {
+            Ok(answer) => answer.read()?,
+            Err(refused) => {
+                return client.print_result(Err(refused), |_: &ManySeenTo| String::new());
+            }
+        };
+        sum =
+            ManySeenTo { done: sum.done + page.done, skipped: sum.skipped + page.skipped, ..page };
+        if sum.next_cursor.is_none() {
+            break;
+        }
+        eprintln!("{} are {what} so far", table::grouped(sum.done.into()));
+    }
+    if client.wants_json() {
+        return print::json(&sum);
+    }
+    let skipped = match sum.skipped {
+        0 => String::new(),
+        some => format!(
+            " {} stay: as many wait as may wait, or there is nothing to try again.",
+            table::grouped(some.into())
+        ),
+    };
+    print::line(&format!("{} are {what}.{skipped}", table::grouped(sum.done.into())))
+}
+
+fn resolution_text(done: &SeenTo) -> String {
+    match done.state {
+        SeenToState::Pending => format!("{} is tried again.\n", done.id),
+        SeenToState::Discarded => format!("{} is let be.\n", done.id),
+    }
+}
+
+fn list(list: &DeadLetterList) -> String {
+    if list.dead_letters.is_empty() {
+        return "Nothing was given up.\n".into();
+    }
+    let mut rows = table::with_header(&[
+        "dead letter",
+        "what",
+        "about",
+        "endpoint",
+        "event",
+        "tries",
+        "error",
+        "when",
+    ]);
+    for letter in &list.dead_letters {
+        let what = letter.what.clone().unwrap_or_else(|| letter.kind.as_str().to_owned());
+        let cells = [
+            letter.id.clone(),
+            what,
+            letter.about.clone(),
+            table::or_dash(letter.endpoint.as_deref()),
+            table::or_dash(letter.event.as_deref()),
+            letter.tries.to_string(),
+            letter.error.clone(),
+            letter.at.to_string(),
+        ];
+        rows.add_row(cells.map(Cell::new));
+    }
+    table::with_more(&rows, list.next_cursor.as_deref())
+}
+
+fn show(detail: &DeadLetterDetail) -> String {
+    let letter = &detail.letter;
+    let mut rows = table::report();
+    let tries = letter.tries.to_string();
+    let (kind, at) = (letter.kind.as_str(), letter.at.to_string());
+    let lines = [
+        ("dead letter", letter.id.as_str()),
+        ("kind", kind),
+        ("about", &letter.about),
+        ("error", &letter.error),
+    ];
+    rows.add_rows(
+        lines
+            .into_iter()
+            .chain([("tries", tries.as_str()), ("when", at.as_str())])
+            .map(<[&str; 2]>::from),
+    );
+    for (name, text) in
+        [("endpoint", &letter.endpoint), ("event", &letter.event), ("type", &letter.what)]
+    {
+        rows.add_rows(text.iter().map(|text| [name, text]));
+    }
+    if let Some(refund) = &detail.refund {
+        let (amount, cause) = (table::money(&refund.amount), refund.cause.as_str());
+        rows.add_rows([
+            ["payment", &refund.payment],
+            ["amount", &amount],
+            ["cause", cause],
+            ["provider", &refund.provider],
+        ]);
+    }
+    if let Some(DeadRequest { sale, item, buyer, units }) = &detail.request {
+        let asked = format!("{} of {item} in {sale}", table::units((*units).into()));
+        rows.add_rows([["asked for", asked.as_str()], ["by", buyer]]);
+    }
+    let message = match &detail.message {
+        Some(message) => format!("{message:#}\n"),
+        None if letter.kind == DeadKind::Delivery => {
+            "Its message is not to be had: the event is forgotten or cannot be read.\n".into()
+        }
+        None => String::new(),
+    };
+    format!("{rows}\n{message}")
+}

@@ -1,0 +1,158 @@
+//! Whether a demo adds up: what was told, what the server counts, and what the auditor found, held
+//! against arithmetic.
+
+use doorbuster_api::admin::stock::StockRow;
+use doorbuster_api::report::{AuditVerdict, DemoReport};
+use doorbuster_harness::audit::AuditReport;
+use doorbuster_harness::load::LoadReport;
+
+use crate::table::grouped;
+
+/// Requests beyond the orders that may reach the truth store. Refusals are made without it; what
+/// may come beside the orders is a ticket that was given back and cut again.
+const EXTRA_REQUESTS_MAX: u64 = 16;
+
+/// Everything that is known of a demo when it is over.
+#[derive(Debug)]
+pub struct DemoOutcome {
+    /// Buyers asked for.
+    pub buyers: u32,
+    /// Units that each asked for.
+    pub units: u32,
+    /// Units on sale.
+    pub stock: u32,
+    /// What the crowd was told.
+    pub storm: LoadReport,
+    /// Where the units are, by the server.
+    pub row: StockRow,
+    /// What the auditor read.
+    pub audit: AuditReport,
+    /// Tickets that were settled, by the server.
+    pub reached_store: u64,
+    /// Whether the server stopped as it should.
+    pub stopped: Result<(), String>,
+}
+
+impl DemoOutcome {
+    /// Orders that there must be.
+    pub fn expected_orders(&self) -> u64 {
+        u64::from(self.buyers.min(self.stock / self.units))
+    }
+
+    /// Units in orders, and units left, by the auditor.
+    pub fn units(&self) -> (u64, u64) {
+        let items = &self.audit.audit.items;
+        let sold = items.iter().map(|item| item.held + item.paid).sum();
+        let left =
+            items.iter().map(|item| item.pool.unwrap_or(0) + item.in_slots.unwrap_or(0)).sum();
+        (sold, left)
+    }
+
+    /// The object of `demo --json`.
+    pub fn report(&self) -> DemoReport {
+        let (units_sold, units_left) = self.units();
+        DemoReport {
+            ok: self.mismatches().is_empty(),
+            buyers: self.buyers.into(),
+            units_each: self.units,
+            stock: self.stock.into(),
+            orders: self.audit.orders_checked,
+            units_sold,
+            units_left,
+            answers: self.storm.answers.clone(),
+            lost_answers: self.storm.lost_answers,
+            reached_store: self.reached_store,
+            elapsed_ms: self.storm.elapsed_ms,
+            answers_per_second: self.storm.answers_per_second,
+            latency_ms: self.storm.latency_ms,
+            audit: AuditVerdict {
+                ok: self.audit.audit.ok,
+                findings: self.audit.audit.findings.clone(),
+            },
+        }
+    }
+
+    /// Everything that does not add up; empty when all does.
+    pub fn mismatches(&self) -> Vec<String> {
+        let mut faults = Mismatches::default();
+        self.check_answers(&mut faults);
+        self.check_stock(&mut faults);
+        self.check_audit(&mut faults);
+        let (reached, orders) = (self.reached_store, self.audit.orders_checked);
+        if !(orders..=orders + EXTRA_REQUESTS_MAX).contains(&reached) {
+            faults.push(format!(
+                "{} requests reached the store for {} orders",
+                grouped(reached),
+                grouped(orders)
+            ));
+        }
+        if let Err(why) = &self.stopped {
+            faults.push(why.clone());
+        }
+        faults.0
+    }
+
+    fn check_answers(&self, faults: &mut Mismatches) {
+        let storm = &self.storm;
+        let buyers = self.buyers.into();
+        faults.expect_equal("buyers that came", storm.buyers, buyers);
+        faults.expect_equal("answers lost", storm.lost_answers, 0);
+        faults.expect_equal("final answers", storm.answers.values().sum(), buyers);
+        faults.expect_equal(
+            "promises",
+            storm.answers.get("reserved").copied().unwrap_or(0),
+            self.expected_orders(),
+        );
+        let strange = storm
+            .answers
+            .iter()
+            .filter(|(kind, _)| !matches!(kind.as_str(), "reserved" | "sold_out"));
+        for (kind, count) in strange.chain(&storm.faults) {
+            faults.push(format!("{} answers that nobody should get: {kind}", grouped(*count)));
+        }
+    }
+
+    fn check_stock(&self, faults: &mut Mismatches) {
+        let (sold, left) = self.units();
+        faults.expect_equal("orders", self.audit.orders_checked, self.expected_orders());
+        faults.expect_equal("units sold", sold, self.expected_orders() * u64::from(self.units));
+        faults.expect_equal("units sold and left together", sold + left, self.stock.into());
+        let row = &self.row;
+        faults.expect_equal("units sold, by the server", row.held + row.paid, sold);
+        faults.expect_equal(
+            "units left, by the server",
+            row.pool.unwrap_or(0) + row.in_slots.unwrap_or(0),
+            left,
+        );
+    }
+
+    fn check_audit(&self, faults: &mut Mismatches) {
+        for finding in &self.audit.audit.findings {
+            faults.push(format!("the auditor found {}: {}", finding.rule, finding.detail));
+        }
+        faults.expect_equal(
+            "answers that the auditor read",
+            self.audit.answers_checked,
+            self.buyers.into(),
+        );
+        faults.expect_equal("slots begun anew", self.audit.audit.repairs, 0);
+    }
+}
+
+#[derive(Default)]
+struct Mismatches(Vec<String>);
+
+impl Mismatches {
+    fn push(&mut self, fault: String) {
+        self.0.push(fault);
+    }
+
+    fn expect_equal(&mut self, what: &str, is: u64, due: u64) {
+        if is != due {
+            self.push(format!("{what}: {} instead of {}", grouped(is), grouped(due)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

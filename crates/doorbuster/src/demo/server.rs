@@ -1,0 +1,195 @@
+//! The server of a demo: a child process of the same binary, on a free port, with secrets of its
+//! own.
+//!
+//! It is stopped by ending its standard input, which also happens when this process dies, however
+//! it dies.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use reqwest::Url;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::timeout;
+
+use super::work_dir::WorkDir;
+use crate::client::{Client, Path as UrlPath};
+use crate::exit::Failure;
+
+/// How long a server may take until it is ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long it may take to stop: what the contract gives it, and a little for a busy machine.
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+/// How the ready line begins.
+const READY_PREFIX: &str = "doorbuster listening on ";
+/// Lines of the server's log that are shown when it failed.
+const LOG_LINES_SHOWN: usize = 8;
+/// The counter of requests that came as far as the truth store.
+const TICKETS_SETTLED: &str = "doorbuster_tickets_settled_total";
+
+/// The running server.
+#[derive(Debug)]
+pub struct DemoServer {
+    child: Child,
+    output: Option<ChildStdout>,
+    admin_key: String,
+    buyer_secret: PathBuf,
+    data_dir: PathBuf,
+    log: PathBuf,
+    url: Option<Url>,
+}
+
+/// This very program, with none of the settings that somebody made for another server.
+pub fn this_program() -> anyhow::Result<Command> {
+    let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with(doorbuster_server::config::ENV_PREFIX) {
+            command.env_remove(name);
+        }
+    }
+    // Ctrl-C reaches this process only, which ends the others in their order.
+    command.process_group(0).kill_on_drop(true);
+    Ok(command)
+}
+
+impl DemoServer {
+    /// Starts it. It is not ready yet.
+    pub fn start(work_dir: &WorkDir) -> Result<Self, Failure> {
+        let (admin_key, buyer_secret) = (secret(), secret());
+        let log = File::create(work_dir.log()).context("cannot write the server's log")?;
+        let mut child = this_program()?
+            .args([
+                "serve",
+                "--until-stdin-ends",
+                "--log-format",
+                "text",
+                "--listen",
+                "127.0.0.1:0",
+                "--data-dir",
+            ])
+            .arg(work_dir.data_dir())
+            .env("DOORBUSTER_AUTH__ADMIN_KEY", &admin_key)
+            .env("DOORBUSTER_AUTH__BUYER_SECRET", &buyer_secret)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .context("cannot start a server")?;
+        let output = child.stdout.take();
+        let buyer_secret = work_dir.write_secret("buyer_secret", &buyer_secret)?;
+        let (data_dir, log) = (work_dir.data_dir(), work_dir.log());
+        Ok(Self { child, output, admin_key, buyer_secret, data_dir, log, url: None })
+    }
+
+    /// Waits until it is ready; then gives its operator's entrance.
+    pub async fn wait_ready(&mut self) -> Result<Client, Failure> {
+        let output = self.output.take().context("the server's output is gone")?;
+        let mut lines = BufReader::new(output).lines();
+        let line = timeout(READY_TIMEOUT, lines.next_line())
+            .await
+            .map_err(|_| anyhow!("the server was not ready within {} s", READY_TIMEOUT.as_secs()))?
+            .context("the server cannot be heard")?
+            .context("the server ended before it was ready")?;
+        // Kept open, so that nothing the server may still say breaks it.
+        self.output = Some(lines.into_inner().into_inner());
+        let url: Url = line
+            .strip_prefix(READY_PREFIX)
+            .and_then(|url| url.trim().parse().ok())
+            .with_context(|| format!("the server said {line:?} instead of its address"))?;
+        self.url = Some(url.clone());
+        Client::with(url, self.admin_key.clone())
+    }
+
+    /// Where it listens, `http://host:port`.
+    pub fn url(&self) -> String {
+        self.url
+            .as_ref()
+            .map(|url| url.as_str().trim_end_matches('/').to_owned())
+            .unwrap_or_default()
+    }
+
+    /// Where the secret is that buyers' tokens are signed with.
+    pub fn buyer_secret(&self) -> &Path {
+        &self.buyer_secret
+    }
+
+    /// Where its store is.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Asks it to stop and waits until it has.
+    pub async fn stop(&mut self) -> Result<(), String> {
+        drop(self.child.stdin.take());
+        match timeout(STOP_TIMEOUT, self.child.wait()).await {
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(Ok(status)) => Err(format!("the server ended with {status}")),
+            Ok(Err(error)) => Err(format!("the server was lost: {error}")),
+            Err(_) => {
+                // What it does not finish in this time it never will.
+                let _ = self.child.kill().await;
+                Err(format!("the server did not stop within {} s", STOP_TIMEOUT.as_secs()))
+            }
+        }
+    }
+
+    /// The failure, with what the server said last if it did not stop as it should: then it is the
+    /// reason.
+    pub fn explain(&self, failure: Failure, stopped: &Result<(), String>) -> Failure {
+        let (Failure::Refused(text), Err(_)) = (&failure, stopped) else { return failure };
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let last = lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n  ");
+        Failure::Refused(format!("{text}\n  {last}").trim_end().to_owned())
+    }
+}
+
+/// 64 letters and digits that nobody can guess.
+fn secret() -> String {
+    format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>())
+}
+
+/// How many requests came as far as the truth store, by the server's own count.
+pub async fn tickets_settled(client: &Client) -> Result<u64, Failure> {
+    let metrics = client.get(UrlPath::new(&["metrics"])).await?;
+    Ok(counter(&metrics.text, TICKETS_SETTLED)?)
+}
+
+/// The sum of a counter over its labels, in Prometheus text.
+fn counter(text: &str, name: &str) -> anyhow::Result<u64> {
+    let mut sum = None;
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let Some(rest) = line.strip_prefix(name).filter(|rest| rest.starts_with([' ', '{'])) else {
+            continue;
+        };
+        let value =
+            rest.rsplit_once('}').map_or(rest, |(_, value)| value).split_whitespace().next();
+        let value: f64 = value
+            .and_then(|value| value.parse().ok())
+            .with_context(|| format!("{line:?} is no count"))?;
+        sum = Some(sum.unwrap_or(0.0) + value);
+    }
+    match sum {
+        // A counter of events is whole.
+        Some(sum) => Ok(sum as u64),
+        None => bail!("the server's metrics have no {name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_is_summed_over_its_labels_and_never_taken_for_another() {
+        let text = "# TYPE a_tickets counter\na_tickets_total{verdict=\"consumed\"} 10\na_tickets_total{verdict=\"returned\"} 2\n\
+                    a_tickets_total_more 99\nb_total 7\n# EOF\n";
+        assert_eq!(counter(text, "a_tickets_total").expect("it is there"), 12);
+        assert_eq!(counter(text, "b_total").expect("it is there"), 7);
+        assert!(counter(text, "c_total").is_err());
+        assert!(counter("c_total many", "c_total").is_err());
+    }
+}

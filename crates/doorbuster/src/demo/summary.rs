@@ -1,0 +1,64 @@
+//! How a demo's end reads: a table, and one line of verdict.
+
+use doorbuster_api::report::DemoReport;
+
+use super::outcome::DemoOutcome;
+use crate::storm::{add_answers, add_speed};
+use crate::table::{self, grouped, number};
+
+/// The table and the verdict.
+pub fn render(outcome: &DemoOutcome, report: &DemoReport, faults: &[String]) -> String {
+    let mut rows = table::report();
+    let connections =
+        format!("over {} keep-alive connections", grouped(outcome.storm.connections as u64));
+    rows.add_row(["Buyers".into(), number(grouped(report.buyers)), connections.as_str().into()]);
+    add_answers(&mut rows, &outcome.storm);
+    let (each, of) = (
+        format!("of {} each", table::units(report.units_each.into())),
+        format!("of {}", grouped(report.stock)),
+    );
+    rows.add_row(["Orders".into(), number(grouped(report.orders)), each.as_str().into()]);
+    rows.add_row(["Units sold".into(), number(grouped(report.units_sold)), of.as_str().into()]);
+    rows.add_row(["Units left".into(), number(grouped(report.units_left)), "".into()]);
+    let of = format!("of {} requests", grouped(outcome.storm.requests));
+    rows.add_row([
+        "Reached the store".into(),
+        number(grouped(report.reached_store)),
+        of.as_str().into(),
+    ]);
+    add_speed(&mut rows, &outcome.storm);
+    let checked = format!(
+        "{} orders, {} answers checked",
+        grouped(outcome.audit.orders_checked),
+        grouped(outcome.audit.answers_checked)
+    );
+    let found = match report.audit.findings.len() {
+        0 => "clean".to_owned(),
+        found => format!("{} found", grouped(found as u64)),
+    };
+    rows.add_row(["Audit".into(), number(found), checked.as_str().into()]);
+    let debug = if cfg!(debug_assertions) {
+        "This is a debug build: its speed says nothing.\n"
+    } else {
+        ""
+    };
+    format!("{rows}\n{debug}{}\n", verdict(report, faults))
+}
+
+fn verdict(report: &DemoReport, faults: &[String]) -> String {
+    if !faults.is_empty() {
+        return format!("It does not add up.\n  {}", faults.join("\n  "));
+    }
+    let orders = if report.orders == 1 { "order" } else { "orders" };
+    let left = match report.units_left {
+        0 => String::new(),
+        left => format!(", {} left", grouped(left)),
+    };
+    format!(
+        "{} {orders} of {}. {} of {} sold{left}. Nothing oversold, nothing lost.",
+        grouped(report.orders),
+        grouped(report.units_each.into()),
+        grouped(report.units_sold),
+        grouped(report.stock)
+    )
+}

@@ -1,0 +1,51 @@
+//! What stands in front of a sale: changed while it runs, and its access codes.
+
+use doorbuster_api::admin::access_codes::{CodeCounts, CreatedCodes, NewCodes};
+use doorbuster_api::admin::sale::AdminSale;
+
+use super::show;
+use crate::cli::{CodesArgs, EditArgs};
+use crate::client::{Client, Path};
+use crate::exit::{Failure, Outcome};
+use crate::table;
+
+/// `sale edit`
+pub async fn edit(client: &Client, args: &EditArgs) -> Outcome {
+    if args.has_conflicting_limits() {
+        return Err(Failure::Settings(
+            "--limit default puts all limits back: give it alone".into(),
+        ));
+    }
+    let patch = match &args.file {
+        Some(file) => super::read(file)?,
+        None => args.patch(),
+    };
+    if patch.as_object().is_some_and(serde_json::Map::is_empty) {
+        return Err(Failure::Settings(
+            "there is nothing to change; see doorbuster sale edit --help".into(),
+        ));
+    }
+    let asked = client.patch_json(Path::new(&["v1", "admin", "sales", &args.sale]), &patch).await;
+    client.print_result(asked, |sale: &AdminSale| {
+        format!("{} is changed.\n{}", sale.id, show::door(&sale.front_door))
+    })
+}
+
+/// `sale codes`
+pub async fn codes(client: &Client, args: &CodesArgs) -> Outcome {
+    let parts = ["v1", "admin", "sales", &args.sale, "access-codes"];
+    let Some(count) = args.count else {
+        return client.print_result(client.get(Path::new(&parts)).await, |counts: &CodeCounts| {
+            let CodeCounts { codes, uses, spent } = *counts;
+            let [codes, uses, spent] = [codes, uses, spent].map(table::grouped);
+            format!(
+                "{} has {codes} access codes, good for {uses} buyers; {spent} of them are spent.\n",
+                args.sale
+            )
+        });
+    };
+    let asked = client.post_json(Path::new(&parts), &NewCodes { count, uses: args.uses }).await;
+    client.print_result(asked, |made: &CreatedCodes| {
+        made.codes.iter().map(|code| format!("{code}\n")).collect()
+    })
+}

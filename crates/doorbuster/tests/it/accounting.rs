@@ -1,0 +1,136 @@
+//! What is taken out of a running server: lists, the reconciliation.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+
+use serde_json::Value;
+
+use crate::test_server::{CommandRun, KEY, TempDir, TestServer, program, run};
+
+const PHONE: &str = "id=phone,title=Phone,stock=100,price=10CNY,limit=10,hold=5m";
+/// What comes of an export before it breaks off.
+const LINES: &str =
+    "payment,order,amount_minor,currency\r\npay_1,ord_1,10,CNY\r\npay_2,ord_2,10,CNY\r\n";
+
+/// A storm of this many buyers at an open sale of 100 phones, ten each; its answers, one JSON
+/// object a line.
+pub fn storm(temp_dir: &TempDir, test_server: &TestServer, buyers: u32) -> Vec<Value> {
+    test_server
+        .ask(temp_dir, &["sale", "create", "spring", "--title", "Spring drop", "--item", PHONE])
+        .stdout_of_success();
+    test_server.ask(temp_dir, &["sale", "open", "spring"]).stdout_of_success();
+    let answers = temp_dir.join("answers.jsonl");
+    let buyers = buyers.to_string();
+    let storm = [
+        "storm", "--sale", "spring", "--item", "phone", "--units", "10", "--json", "--buyers",
+        &buyers,
+    ];
+    let mut command = program(temp_dir);
+    command
+        .args(storm)
+        .args(["--url", test_server.url(), "--data-dir"])
+        .arg(test_server.data_dir())
+        .arg("--answers")
+        .arg(&answers);
+    run(&mut command).stdout_of_success();
+    let text = std::fs::read_to_string(answers).expect("it was written");
+    text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+}
+
+#[test]
+fn lists_are_written_as_csv_and_units_and_money_add_up() {
+    let temp_dir = TempDir::new();
+    let test_server = TestServer::open(&temp_dir);
+    let ask = |arguments: &[&str]| -> CommandRun { test_server.ask(&temp_dir, arguments) };
+    let answers = storm(&temp_dir, &test_server, 20);
+    let held =
+        answers.iter().find(|answer| answer["state"] == "reserved").expect("somebody has ten");
+    ask(&["order", "cancel", held["id"].as_str().expect("an id")]).stdout_of_success();
+    let orders = ask(&["csv", "orders", "--sale", "spring"]).stdout_of_success();
+    assert!(
+        orders.starts_with("id,sale,item,buyer,units,") && orders.lines().count() == 11,
+        "{orders}"
+    );
+    let file = temp_dir.join("ledger.csv");
+    let path = file.to_str().expect("it is text");
+    assert_eq!(ask(&["csv", "ledger", "--output", path]).stdout_of_success(), "");
+    let ledger = std::fs::read_to_string(&file).expect("it is whole");
+    assert_eq!(ledger.lines().count(), 1 + 1 + 10 + 1, "{ledger}");
+    assert!(ledger.lines().last().is_some_and(|line| line.ends_with(",100,10,90,0")), "{ledger}");
+    assert_eq!(ask(&["csv", "payments"]).stdout_of_success().lines().count(), 1);
+    assert!(
+        ask(&["csv", "buyers"]).stderr_of_failure(2).contains("orders, payments, refunds, ledger")
+    );
+    assert!(ask(&["csv", "orders", "--sale", "none"]).stderr_of_failure(1).contains("not_found"));
+    let nowhere = temp_dir.join("nowhere/orders.csv");
+    let said = ask(&["csv", "orders", "--output", nowhere.to_str().expect("it is text")])
+        .stderr_of_failure(1);
+    let folder = temp_dir.join("nowhere");
+    let expected = format!(
+        "cannot write {}: no file can be begun in the folder {}: ",
+        nowhere.display(),
+        folder.display()
+    );
+    assert!(said.contains(&expected) && !said.contains(".part"), "{said}");
+    assert!(ask(&["csv", "orders", "--json"]).stderr_of_failure(2).contains("leave --json out"));
+
+    let told = ask(&["reconcile", "--sale", "spring"]).stdout_of_success();
+    assert!(told.contains("phone") && told.ends_with("Units and money add up.\n"), "{told}");
+    let report = ask(&["reconcile", "--json"]).json();
+    assert_eq!(
+        (&report["ok"], &report["items"][0]["held"], &report["items"][0]["ended"]),
+        (&true.into(), &90.into(), &10.into())
+    );
+}
+
+/// Files of this directory that are not whole yet.
+fn parts(dir: &Path) -> usize {
+    let entries = std::fs::read_dir(dir)
+        .expect("it is there")
+        .map(|entry| entry.expect("it can be read").file_name());
+    entries.filter(|name| name.to_string_lossy().ends_with(".part")).count()
+}
+
+/// A server that gives one request these bytes and closes; its address, and how many files of `dir`
+/// were not whole yet when it was asked.
+fn breaks_off(answer: String, dir: PathBuf) -> (String, JoinHandle<usize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let asked = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().expect("the program connects");
+        let head = BufReader::new(&stream).lines().map(|line| line.expect("it is text"));
+        let head: Vec<_> = head.take_while(|line| !line.is_empty()).collect();
+        assert_eq!(head[0], "GET /v1/admin/exports/payments.csv HTTP/1.1");
+        let begun = parts(&dir);
+        (&stream).write_all(answer.as_bytes()).expect("it takes it");
+        begun
+    });
+    (url, asked)
+}
+
+#[test]
+fn a_list_that_breaks_off_is_an_error_and_leaves_no_file_or_the_one_of_before() {
+    let temp_dir = TempDir::new();
+    let dir = temp_dir.join("lists");
+    std::fs::create_dir(&dir).expect("a new directory");
+    let file = dir.join("payments.csv");
+    // Between two chunks, and within one.
+    for (announced, before) in [(LINES.len(), None), (LINES.len() + 9, Some("of yesterday"))] {
+        if let Some(text) = before {
+            std::fs::write(&file, text).expect("it can be written");
+        }
+        let head =
+            "HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let (url, asked) = breaks_off(format!("{head}{announced:x}\r\n{LINES}\r\n"), dir.clone());
+        let mut command = program(&temp_dir);
+        command.args(["csv", "payments", "--output"]).arg(&file);
+        let said = run(command.env("DOORBUSTER_URL", &url).env("DOORBUSTER_ADMIN_KEY", KEY))
+            .stderr_of_failure(1);
+        assert!(said.contains(&format!("the connection to {url} broke")), "{said}");
+        assert_eq!(asked.join().expect("it was asked"), 1, "it was begun");
+        assert_eq!(parts(&dir), 0, "{announced}");
+        assert_eq!(std::fs::read_to_string(&file).ok().as_deref(), before);
+    }
+}

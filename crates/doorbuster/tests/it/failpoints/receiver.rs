@@ -1,0 +1,133 @@
+//! A shop that is told what happens: it remembers what it took, and for a while refuses whatever is
+//! about one stubborn buyer.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Whose events are refused at first.
+pub const STUBBORN: &str = "stubborn";
+
+/// An event as it was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Its id.
+    pub id: String,
+    /// What happened.
+    pub what: String,
+    /// The order that it is about, if it is about one.
+    pub order: Option<String>,
+    /// The refund that it is about, if it is about money.
+    pub refund: Option<String>,
+    /// What a provider says of money that went back by itself, if it is about that.
+    pub reversal: Option<Value>,
+    /// Whether it says that an order came out of a line.
+    pub from_waitlist: bool,
+}
+
+/// The shop. Cheap to clone; it ends with its runtime.
+#[derive(Clone)]
+pub struct WebhookReceiver {
+    address: SocketAddr,
+    taken: Arc<Mutex<Vec<Event>>>,
+    takes_all: Arc<AtomicBool>,
+}
+
+impl WebhookReceiver {
+    /// One on a port of its own.
+    pub async fn open() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let receiver = Self { address, taken: Arc::default(), takes_all: Arc::default() };
+        let serving = receiver.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serving.clone().serve(stream));
+            }
+        });
+        receiver
+    }
+
+    /// The port that it listens at.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Where it is told.
+    pub fn url(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+
+    /// From now on it refuses nothing.
+    pub fn accept_all(&self) {
+        self.takes_all.store(true, Ordering::Release);
+    }
+
+    /// What it took, in the order of arrival, repetitions among them.
+    pub fn received(&self) -> Vec<Event> {
+        self.taken.lock().expect("nobody panics with it").clone()
+    }
+
+    async fn serve(self, mut stream: TcpStream) {
+        let mut bytes: Vec<u8> = Vec::new();
+        loop {
+            while let Some((body, end)) = message(&bytes) {
+                bytes.drain(..end);
+                let refuses = !self.takes_all.load(Ordering::Acquire)
+                    && body["data"]["order"]["buyer"] == STUBBORN;
+                if !refuses {
+                    // Before the answer: it counts as heard although the server may die before it
+                    // hears so.
+                    self.taken.lock().expect("nobody panics with it").push(event(&body));
+                }
+                let status = if refuses { "500 Not that one" } else { "204 Fine" };
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+                if stream.write_all(answer.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+            let mut more = [0; 4_096];
+            match stream.read(&mut more).await {
+                Ok(0) | Err(_) => return,
+                Ok(count) => bytes.extend_from_slice(&more[..count]),
+            }
+        }
+    }
+}
+
+/// What a message says, to a webhook or in a broker's envelope.
+pub fn event(body: &Value) -> Event {
+    let text = |path: &str| body.pointer(path).and_then(Value::as_str).map(str::to_owned);
+    let order = ["order/id", "payment/order", "reversal/order"];
+    Event {
+        id: text("/id").expect("an id"),
+        what: text("/type").expect("a type"),
+        order: order.iter().find_map(|at| text(&format!("/data/{at}"))),
+        refund: text("/data/refund/refund"),
+        reversal: body.pointer("/data/reversal").cloned(),
+        from_waitlist: body["data"]["from_waitlist"] == true,
+    }
+}
+
+/// Each event where it came first.
+pub fn first(came: Vec<Event>) -> Vec<Event> {
+    let mut seen = HashSet::new();
+    came.into_iter().filter(|event| seen.insert(event.id.clone())).collect()
+}
+
+/// The first whole request, and where it ends.
+fn message(bytes: &[u8]) -> Option<(Value, usize)> {
+    let head = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
+    let length = text
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok())?;
+    let end = head + 4 + length;
+    let body = bytes.get(head + 4..end)?;
+    Some((serde_json::from_slice(body).expect("JSON"), end))
+}

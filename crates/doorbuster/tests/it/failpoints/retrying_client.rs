@@ -1,0 +1,197 @@
+//! Where buyers and operators ask, wherever the server is just now, until they are answered.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::windows::client::{PurchaseSpec, Reply, Wire, request};
+use crate::windows::fixture::operator;
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The way to whichever server serves. Cheap to clone.
+#[derive(Clone)]
+pub struct RetryingClient {
+    address: Arc<Mutex<SocketAddr>>,
+    /// What somebody waits for, and what was last seen of it.
+    waits: Arc<Mutex<BTreeMap<String, String>>>,
+}
+
+impl RetryingClient {
+    /// The way to this one.
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address: Arc::new(Mutex::new(address)), waits: Arc::default() }
+    }
+
+    /// From now on another one serves, or the same one elsewhere.
+    pub fn moves_to(&self, address: SocketAddr) {
+        *self.address.lock().expect("nobody panics with it") = address;
+    }
+
+    /// Remembers what somebody waits for and sees of it, for whoever asks why nothing goes on;
+    /// `None`: no longer.
+    pub fn waits(&self, what: &str, seen: Option<String>) {
+        let mut waits = self.waits.lock().expect("nobody panics with it");
+        match seen {
+            Some(seen) => drop(waits.insert(what.to_owned(), seen)),
+            None => drop(waits.remove(what)),
+        }
+    }
+
+    /// What is waited for now.
+    pub fn waiting(&self) -> String {
+        format!("{:#?}", self.waits.lock().expect("nobody panics with it"))
+    }
+
+    /// Asks again and again until somebody answers anything but that the server is busy.
+    pub async fn ask(&self, request: &[u8]) -> Reply {
+        let what = String::from_utf8_lossy(
+            request.split(|byte| *byte == b'\r').next().unwrap_or_default(),
+        );
+        loop {
+            let address = *self.address.lock().expect("nobody panics with it");
+            let asked = async { Wire::connect(address).await?.ask(request).await };
+            let seen = match asked.await {
+                Ok(reply) if reply.status != 503 => {
+                    self.waits(&what, None);
+                    return reply;
+                }
+                Ok(reply) => reply.to_string(),
+                Err(error) => error.to_string(),
+            };
+            self.waits(&what, Some(seen));
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// One request of the operator.
+    pub async fn operate(&self, method: &str, path: &str, body: Option<&Value>) -> Reply {
+        self.ask(&operator(method, path, "", body)).await
+    }
+
+    /// An answer to the operator that must be `200`.
+    pub async fn get_ok(&self, path: &str) -> Value {
+        let reply = self.operate("GET", path, None).await;
+        assert_eq!(reply.status, 200, "{path}: {reply}");
+        reply.json()
+    }
+
+    /// Every row of a list, which is a page long at most.
+    pub async fn list(&self, path: &str, of: &str) -> Vec<Value> {
+        let page = self.get_ok(path).await;
+        assert!(page["next_cursor"].is_null(), "{path} is longer than a page");
+        page[of].as_array().unwrap_or_else(|| panic!("no {of} in {page}")).clone()
+    }
+
+    /// Asks until this holds of what is shown.
+    pub async fn until(&self, path: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let shown = self.get_ok(path).await;
+            if holds(&shown) {
+                self.waits(&format!("until {path}"), None);
+                return shown;
+            }
+            self.waits(&format!("until {path}"), Some(shown.to_string()));
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Buys, however often it has to be asked, and whatever nobody can have just now; the order.
+    /// `None`: the last unit is paid for.
+    pub async fn try_to_buy(&self, spec: &PurchaseSpec) -> Option<Value> {
+        loop {
+            let reply = self.ask(&spec.bytes()).await;
+            match reply.status {
+                200 | 201 => {
+                    self.waits(&format!("{} buys", spec.buyer), None);
+                    return Some(reply.json());
+                }
+                409 if reply.json()["may_return"] == false => {
+                    self.waits(&format!("{} buys", spec.buyer), None);
+                    return None;
+                }
+                202 | 409 => {
+                    self.waits(&format!("{} buys", spec.buyer), Some(reply.to_string()));
+                    tokio::time::sleep(PAUSE).await;
+                }
+                _ => panic!("{reply}"),
+            }
+        }
+    }
+
+    /// The same of something that there is enough of.
+    pub async fn buy(&self, spec: &PurchaseSpec) -> Value {
+        self.try_to_buy(spec).await.expect("there is enough")
+    }
+
+    /// Stands in the line of what nobody can have just now, however often it has to be asked; the
+    /// place, or the order that it is by then.
+    pub async fn join(&self, spec: &PurchaseSpec) -> Value {
+        let lines = format!("{}Idempotency-Key: {}\r\n", spec.signed, spec.key);
+        let (request, what) =
+            (request("POST", &line(spec), &lines, None), format!("{} joins", spec.buyer));
+        loop {
+            let reply = self.ask(&request).await;
+            match reply.status {
+                200 | 201 => {
+                    self.waits(&what, None);
+                    return reply.json();
+                }
+                // What is on its way to somebody counts as free, and is not known to be held.
+                409 if matches!(
+                    reply.json()["code"].as_str(),
+                    Some("not_held_out" | "waitlist_full")
+                ) =>
+                {
+                    self.waits(&what, Some(reply.to_string()));
+                    tokio::time::sleep(PAUSE).await;
+                }
+                _ => panic!("{reply}"),
+            }
+        }
+    }
+
+    /// Gives a place in line up.
+    pub async fn leave(&self, spec: &PurchaseSpec) {
+        let reply = self.ask(&request("DELETE", &line(spec), &spec.signed, None)).await;
+        assert_eq!(reply.status, 204, "{reply}");
+    }
+
+    /// The order's checkout at the sandbox; `None` when it is too late for one.
+    pub async fn checkout(&self, spec: &PurchaseSpec, id: &str) -> Option<String> {
+        let reply = self.ask(&spec.order("POST", id, "/checkout")).await;
+        if reply.status == 409 {
+            return None;
+        }
+        assert_eq!(reply.status, 200, "{reply}");
+        let shown = reply.json();
+        let url = shown["checkout_url"].as_str().expect("an address");
+        Some(url.rsplit_once('/').expect("a path").1.to_owned())
+    }
+
+    /// Presses a button of the sandbox; what the checkout is then.
+    pub async fn press(&self, session: &str, action: &str) -> String {
+        let reply = self
+            .ask(&request("POST", &format!("/sandbox/checkout/{session}/{action}"), "", None))
+            .await;
+        assert!(matches!(reply.status, 200 | 409), "{reply}");
+        reply.json()["state"].as_str().expect("a state").to_owned()
+    }
+
+    /// Waits until the sandbox calls a checkout expired.
+    pub async fn until_expired(&self, session: &str) {
+        let ask = request("GET", &format!("/sandbox/checkout/{session}/state"), "", None);
+        while self.ask(&ask).await.json()["state"] == "open" {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+/// Where one stands in line for what a wish asks for.
+fn line(spec: &PurchaseSpec) -> String {
+    format!("/v1/sales/{}/items/{}/waitlist", spec.sale, spec.item)
+}

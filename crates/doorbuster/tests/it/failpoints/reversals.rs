@@ -1,0 +1,186 @@
+//! Money that goes back without having been asked to, at the provider's own console or by the
+//! buyer's bank: what is written down of it, and who is told. The sandbox's messages cannot say
+//! that a dispute was won.
+
+use serde_json::{Value, json};
+
+use super::receiver::Event;
+use super::retrying_client::RetryingClient;
+use super::scenarios::{PurchaseOutcome, id, message, paid_for, pressed_at, refund};
+use crate::windows::client::PurchaseSpec;
+
+/// Whose payment is disputed by messages that a test signs.
+const ARGUED: &str = "argued";
+/// What everything here costs.
+const PRICE: i64 = 10;
+
+/// Pays by one button of the sandbox and has it all back by another; then an operator refunds the
+/// order as well, or lets it be.
+pub async fn taken_back(
+    retrying_client: RetryingClient,
+    buyer: &str,
+    [pay, take]: [&str; 2],
+    is_refunded: bool,
+) -> Vec<PurchaseOutcome> {
+    let (mut outcomes, session) = pressed_at(&retrying_client, buyer, "watch", pay).await;
+    let state = retrying_client.press(&session.expect("there is enough"), take).await;
+    assert!(matches!(&*state, "returned" | "disputed"), "{buyer}: {state}");
+    if is_refunded {
+        let (spec, order) = outcomes.last().expect("it was bought").clone();
+        let is_known = |order: &Value| {
+            let mut history = order["history"].as_array().expect("a history").iter();
+            history.any(|entry| entry["event"] == "payment.reversed")
+        };
+        retrying_client.until(&format!("/v1/admin/orders/{}", id(&order)), is_known).await;
+        let order = refund(&retrying_client, id(&order)).await;
+        outcomes.push((spec, order));
+    }
+    outcomes
+}
+
+/// A dispute as a provider tells of it: of a part first, then of everything, the old message once
+/// more, and the same under another id.
+pub async fn argued_about(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
+    let (spec, order) =
+        paid_for(&retrying_client, PurchaseSpec::new(ARGUED, "k", "spring", 1), &["pay"]).await;
+    let said = |minor: i64| {
+        let amount = json!({"amount_minor": minor, "currency": "CNY"});
+        let data = json!({"payment": order["payments"][0]["payment"], "order": order["id"], "amount": amount});
+        json!({"type": "payment.disputed", "data": data})
+    };
+    let part = PRICE - 6;
+    for (event, minor) in
+        [("msg_part", part), ("msg_all", PRICE), ("msg_part", part), ("msg_again", PRICE)]
+    {
+        message(&retrying_client, event, &said(minor)).await;
+    }
+    vec![(spec, order)]
+}
+
+/// How the sandbox's payment went back without the shop, in its own words.
+pub fn reversal_kind(payment: &Value) -> Option<&str> {
+    payment["refund"][0].as_str().filter(|word| matches!(*word, "returned" | "disputed"))
+}
+
+/// A payment that went back by itself.
+pub struct Reversal<'a> {
+    /// As it is listed.
+    row: &'a Value,
+    /// How it went.
+    kind: &'a str,
+    /// How much was told of it, each time.
+    outcomes: Vec<i64>,
+}
+
+/// What went back by itself: by the sandbox's documents, and by what was signed here.
+pub fn all<'a>(
+    sessions: &'a [Value],
+    payments: &'a [Value],
+    outcomes: &[PurchaseOutcome],
+) -> Vec<Reversal<'a>> {
+    let (_, argued) = outcomes.iter().find(|(spec, _)| spec.buyer == ARGUED).expect("it was told");
+    let made: Vec<&Value> = sessions
+        .iter()
+        .flat_map(|session| session["payments"].as_array().expect("a list"))
+        .collect();
+    let mut all = Vec::new();
+    for row in payments {
+        let by_itself = made
+            .iter()
+            .copied()
+            .find(|payment| payment["id"] == row["payment"])
+            .and_then(reversal_kind);
+        let (kind, outcomes) = match by_itself {
+            Some(kind) => (kind, vec![PRICE]),
+            None if row["order"] == argued["id"] => ("disputed", vec![PRICE - 6, PRICE]),
+            None => continue,
+        };
+        all.push(Reversal { row, kind, outcomes });
+    }
+    assert_eq!(all.len(), 5, "one for each story: {payments:?}");
+    all
+}
+
+impl Reversal<'_> {
+    fn text(&self, name: &str) -> String {
+        text(self.row, name)
+    }
+
+    /// Whether an operator is to look at it: its payment stands, or the bank has what was given
+    /// back as well.
+    fn is_open(&self) -> bool {
+        self.row["state"] == "captured" || self.kind == "disputed"
+    }
+}
+
+/// Each was told of as often as there was something new, and nothing else was.
+pub fn announced(all: &[Reversal<'_>], heard: &[Event]) {
+    let heard: Vec<&Value> = heard.iter().filter_map(|event| event.reversal.as_ref()).collect();
+    for Reversal { row, kind, outcomes } in all {
+        let reversal = |minor: &i64| {
+            let amount = json!({"amount_minor": minor, "currency": "CNY"});
+            json!({"payment": row["payment"], "order": row["order"], "amount": amount, "kind": kind, "dispute": null,
+                   "stands": true, "provider": "sandbox"})
+        };
+        let expected: Vec<Value> = outcomes.iter().map(reversal).collect();
+        let mine = heard.iter().filter(|outcomes| outcomes["payment"] == row["payment"]);
+        let mine: Vec<Value> = mine.map(|outcomes| (*outcomes).clone()).collect();
+        assert_eq!(mine, expected, "money that went back by itself");
+    }
+    let outcomes: usize = all.iter().map(|back| back.outcomes.len()).sum();
+    assert_eq!(heard.len(), outcomes, "{heard:?}");
+}
+
+/// The books name those that are open, and nothing else.
+pub fn reconciled(all: &[Reversal<'_>], report: &Value) {
+    let differences = report["differences"].as_array().expect("a list").iter();
+    let mut found: Vec<[String; 4]> = differences
+        .map(|row| ["kind", "order", "payment", "detail"].map(|name| text(row, name)))
+        .collect();
+    let difference = |back: &Reversal<'_>| {
+        let (kind, state) = (back.kind, back.text("state"));
+        let detail = format!("{PRICE} CNY of {PRICE} CNY is {kind}, the payment is {state}");
+        ["reversed".to_owned(), back.text("order"), back.text("payment"), detail]
+    };
+    let mut expected: Vec<[String; 4]> =
+        all.iter().filter(|back| back.is_open()).map(difference).collect();
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected, "{report}");
+    assert_eq!(
+        (&report["ok"], &report["complete"]),
+        (&json!(expected.is_empty()), &json!(true)),
+        "{report}"
+    );
+}
+
+/// An auditor's notices are of those that are open, each once.
+pub fn noticed(all: &[Reversal<'_>], audit: &Value) {
+    let notices = audit["notices"].as_array().expect("a list").iter();
+    let notices =
+        notices.filter(|row| matches!(row["kind"].as_str(), Some("returned" | "disputed")));
+    let notice = |row: &Value| {
+        let detail = text(row, "detail");
+        let (said, _) =
+            detail.split_once(" in minor units").unwrap_or_else(|| panic!("no amount in {row}"));
+        [text(row, "kind"), text(row, "order"), said.to_owned()]
+    };
+    let mut found: Vec<[String; 3]> = notices.map(notice).collect();
+    let open = all.iter().filter(|back| back.is_open());
+    let mut expected: Vec<[String; 3]> = open
+        .map(|back| {
+            [
+                back.kind.to_owned(),
+                back.text("order"),
+                format!("payment {}: {PRICE} CNY", back.text("payment")),
+            ]
+        })
+        .collect();
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected, "{audit}");
+}
+
+fn text(row: &Value, name: &str) -> String {
+    row[name].as_str().unwrap_or_else(|| panic!("{name} of {row}")).to_owned()
+}

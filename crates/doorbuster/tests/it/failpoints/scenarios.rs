@@ -1,0 +1,239 @@
+//! What buyers and operators do meanwhile: payments of every kind, and what follows from them. Each
+//! goes on until it is done, whatever happens to the server.
+
+use doorbuster_server::signing::SigningKey;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use super::receiver::STUBBORN;
+use super::retrying_client::RetryingClient;
+use super::{MESSAGE_SECRET, erased_buyer, reversals, waitlist};
+use crate::windows::client::{self, PurchaseSpec};
+
+/// A request, and what was told last of the order that it became.
+pub type PurchaseOutcome = (PurchaseSpec, Value);
+
+/// Everything at once; what was promised.
+pub async fn all(retrying_client: &RetryingClient) -> Vec<PurchaseOutcome> {
+    let mut stories = JoinSet::new();
+    let at = || retrying_client.clone();
+    stories.spawn(late(at()));
+    stories.spawn(late_for_nothing(at()));
+    stories.spawn(replaced(at()));
+    stories.spawn(lost(at()));
+    stories.spawn(left(at(), "leaver", false));
+    stories.spawn(left(at(), "dreamer", true));
+    stories.spawn(paid(at(), "payer", &["pay"]));
+    stories.spawn(paid(at(), "clumsy", &["fail", "pay"]));
+    stories.spawn(paid(at(), "hasty", &["twice"]));
+    stories.spawn(cancelled(at(), "fickle"));
+    stories.spawn(cancelled(at(), STUBBORN));
+    stories.spawn(given_back(at()));
+    stories.spawn(waitlist::join_and_leave(at()));
+    stories.spawn(reversals::taken_back(at(), "robbed", ["pay", "dispute"], false));
+    stories.spawn(reversals::taken_back(at(), "unnoticed", ["lose", "return"], false));
+    stories.spawn(reversals::taken_back(at(), "regretful", ["pay", "return"], true));
+    stories.spawn(reversals::taken_back(at(), "doubted", ["pay", "dispute"], true));
+    stories.spawn(reversals::argued_about(at()));
+    stories.spawn(erased_buyer::erased(at()));
+    stories.join_all().await.concat()
+}
+
+/// What any shop sees: paid, at the second try, twice and late, cancelled, left to expire,
+/// refunded; what was promised.
+pub async fn usual_scenarios(retrying_client: &RetryingClient) -> Vec<PurchaseOutcome> {
+    let mut stories = JoinSet::new();
+    let at = || retrying_client.clone();
+    stories.spawn(paid(at(), "payer", &["pay"]));
+    stories.spawn(paid(at(), "clumsy", &["fail", "pay"]));
+    stories.spawn(paid(at(), "hasty", &["twice"]));
+    stories.spawn(late(at()));
+    stories.spawn(cancelled(at(), "fickle"));
+    stories.spawn(left(at(), "leaver", false));
+    stories.spawn(refunded(at()));
+    stories.join_all().await.concat()
+}
+
+/// An order's id, or a place's.
+pub fn id(order: &Value) -> &str {
+    order["id"].as_str().expect("an id")
+}
+
+/// Buys and presses a button of the checkout; with another key once more if the hold was over
+/// first. What was promised, the last of it pressed.
+pub async fn pressed(
+    retrying_client: &RetryingClient,
+    buyer: &str,
+    item: &str,
+    action: &str,
+) -> Vec<PurchaseOutcome> {
+    pressed_at(retrying_client, buyer, item, action).await.0
+}
+
+/// The same, and the checkout where it was pressed; `None`: nothing was left to buy.
+pub async fn pressed_at(
+    retrying_client: &RetryingClient,
+    buyer: &str,
+    item: &str,
+    action: &str,
+) -> (Vec<PurchaseOutcome>, Option<String>) {
+    let mut outcomes = Vec::new();
+    for key in 0.. {
+        let spec = PurchaseSpec::new(buyer, &format!("k{key}"), "spring", 1).item(item);
+        let Some(order) = retrying_client.try_to_buy(&spec).await else { break };
+        outcomes.push((spec.clone(), order.clone()));
+        let Some(session) = retrying_client.checkout(&spec, id(&order)).await else { continue };
+        if matches!(&*retrying_client.press(&session, action).await, "late" | "paid") {
+            return (outcomes, Some(session));
+        }
+        retrying_client
+            .until(&format!("/v1/admin/orders/{}", id(&order)), |order| {
+                order["state"] != "reserved"
+            })
+            .await;
+    }
+    (outcomes, None)
+}
+
+/// Money that comes when its order has expired: its unit went back to a slot, and is recalled.
+async fn late(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
+    pressed(&retrying_client, "latecomer", "watch", "late").await
+}
+
+/// The same, and somebody else has the only unit by then.
+async fn late_for_nothing(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
+    let mut outcomes = pressed(&retrying_client, "snail", "ring", "late").await;
+    outcomes.extend(pressed(&retrying_client, "hare", "ring", "pay").await);
+    outcomes
+}
+
+/// Pays, and the message of it never comes: asking finds it.
+async fn lost(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
+    pressed(&retrying_client, "unheard", "watch", "lose").await
+}
+
+/// Buys and goes away, with a checkout or without.
+async fn left(
+    retrying_client: RetryingClient,
+    buyer: &str,
+    with_checkout: bool,
+) -> Vec<PurchaseOutcome> {
+    let spec = PurchaseSpec::new(buyer, "k", "spring", 1).item("watch");
+    let order = retrying_client.buy(&spec).await;
+    if with_checkout {
+        retrying_client.checkout(&spec, id(&order)).await;
+    }
+    vec![(spec, order)]
+}
+
+/// Gets more time when the first checkout is nearly over, and pays at a second one.
+async fn replaced(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
+    let mut outcomes = Vec::new();
+    for key in 0.. {
+        let spec = PurchaseSpec::new("slow", &format!("k{key}"), "spring", 1).item("watch");
+        let order = retrying_client.buy(&spec).await;
+        outcomes.push((spec.clone(), order.clone()));
+        let Some(first) = retrying_client.checkout(&spec, id(&order)).await else { continue };
+        let path = format!("/v1/admin/orders/{}/extend", id(&order));
+        let extended = retrying_client.operate("POST", &path, Some(&json!({"secs": 300}))).await;
+        if extended.status != 200 {
+            continue;
+        }
+        retrying_client.until_expired(&first).await;
+        let second = retrying_client.checkout(&spec, id(&order)).await.expect("there is time");
+        retrying_client.press(&second, "pay").await;
+        break;
+    }
+    outcomes
+}
+
+/// Presses these buttons, the last of which pays.
+async fn paid(
+    retrying_client: RetryingClient,
+    buyer: &str,
+    actions: &[&str],
+) -> Vec<PurchaseOutcome> {
+    vec![paid_for(&retrying_client, PurchaseSpec::new(buyer, "k", "spring", 1), actions).await]
+}
+
+/// The same for any wish that leaves time to pay, also one that has its order already; the order
+/// when it is paid.
+pub async fn paid_for(
+    retrying_client: &RetryingClient,
+    spec: PurchaseSpec,
+    actions: &[&str],
+) -> PurchaseOutcome {
+    let order = retrying_client.buy(&spec).await;
+    let session = retrying_client.checkout(&spec, id(&order)).await.expect("there is time");
+    for action in actions {
+        retrying_client.press(&session, action).await;
+    }
+    let is_paid = |order: &Value| order["state"] == "paid";
+    let order = retrying_client.until(&format!("/v1/admin/orders/{}", id(&order)), is_paid).await;
+    (spec, order)
+}
+
+async fn cancelled(retrying_client: RetryingClient, buyer: &str) -> Vec<PurchaseOutcome> {
+    let spec = PurchaseSpec::new(buyer, "k", "spring", 1);
+    let order = retrying_client.buy(&spec).await;
+    let order = cancel(&retrying_client, &spec, id(&order)).await;
+    vec![(spec, order)]
+}
+
+/// Gives an order up as its buyer.
+pub async fn cancel(retrying_client: &RetryingClient, spec: &PurchaseSpec, order: &str) -> Value {
+    let reply = retrying_client.ask(&spec.order("POST", order, "/cancel")).await;
+    assert_eq!(reply.status, 200, "{reply}");
+    reply.json()
+}
+
+/// Money that the sandbox gives back, and only then money that it knows nothing of.
+async fn given_back(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
+    let mut outcomes = refunded(retrying_client.clone()).await;
+    outcomes.extend(mismatched(retrying_client).await);
+    outcomes
+}
+
+async fn refunded(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
+    let (spec, order) =
+        paid_for(&retrying_client, PurchaseSpec::new("sorry", "k", "spring", 1), &["pay"]).await;
+    let order = refund(&retrying_client, id(&order)).await;
+    vec![(spec, order)]
+}
+
+/// Refunds an order as an operator.
+pub async fn refund(retrying_client: &RetryingClient, order: &str) -> Value {
+    let reply =
+        retrying_client.operate("POST", &format!("/v1/admin/orders/{order}/refund"), None).await;
+    assert_eq!(reply.status, 200, "{reply}");
+    reply.json()
+}
+
+/// A payment of another amount, signed here as a provider would; its refund is settled by hand,
+/// since the sandbox knows nothing of it.
+async fn mismatched(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
+    let spec = PurchaseSpec::new("generous", "k", "spring", 1);
+    let order = retrying_client.buy(&spec).await;
+    let amount = json!({"amount_minor": 11, "currency": "CNY"});
+    let data = json!({"payment": "pay_mismatch", "order": id(&order), "amount": amount});
+    message(&retrying_client, "msg_mismatch", &json!({"type": "payment.captured", "data": data}))
+        .await;
+    let refunds = retrying_client
+        .until(&format!("/v1/admin/refunds?order={}", id(&order)), |page| {
+            page["refunds"][0]["refund"].is_string()
+        })
+        .await;
+    let settled =
+        json!({"type": "refund.settled", "data": {"refund": refunds["refunds"][0]["refund"]}});
+    message(&retrying_client, "msg_mismatch_settled", &settled).await;
+    let session = retrying_client.checkout(&spec, id(&order)).await.expect("there is time");
+    retrying_client.press(&session, "pay").await;
+    vec![(spec, order)]
+}
+
+/// Sends a provider's message until it is taken.
+pub async fn message(retrying_client: &RetryingClient, event: &str, body: &Value) {
+    let key = SigningKey::parse(MESSAGE_SECRET).expect("a secret");
+    let reply = retrying_client.ask(&client::message(&key, event, body)).await;
+    assert_eq!(reply.status, 200, "{reply}");
+}

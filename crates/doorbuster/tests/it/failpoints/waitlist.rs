@@ -1,0 +1,149 @@
+//! The line of an item that is held out: one leaves it, three are served by turn out of what comes
+//! back, and somebody who did not wait buys what they leave.
+
+use serde_json::{Value, json};
+
+use super::receiver::Event;
+use super::retrying_client::RetryingClient;
+use super::scenarios::{PurchaseOutcome, cancel, id, paid_for, pressed, refund};
+use crate::windows::client::PurchaseSpec;
+
+/// What they wait for: as many units as there are owners, one for each buyer, and little time to
+/// pay.
+pub const ITEM: &str = "lamp";
+/// Who waits, by turn.
+pub const WAITING_BUYERS: [&str; 3] = ["early", "middle", "last"];
+/// Who does not wait long enough.
+const RESTLESS: &str = "restless";
+/// Who does not wait at all.
+const STRANGER: &str = "stranger";
+
+/// Everybody; what was promised, the place that was given up among it.
+pub async fn join_and_leave(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
+    let (retrying_client, mut outcomes) = (&retrying_client, Vec::new());
+    // Nothing is to be had while they stand there.
+    let owners = [
+        holds(retrying_client, "giver", &mut outcomes).await,
+        holds(retrying_client, "returner", &mut outcomes).await,
+        holds(retrying_client, "keeper", &mut outcomes).await,
+    ];
+    let (restless, place) = joins(retrying_client, RESTLESS).await;
+    retrying_client.leave(&restless).await;
+    let left = retrying_client.get_ok(&format!("/v1/admin/orders/{}", id(&place))).await;
+    outcomes.push((restless, left));
+    let places = [
+        joins(retrying_client, WAITING_BUYERS[0]).await,
+        joins(retrying_client, WAITING_BUYERS[1]).await,
+        joins(retrying_client, WAITING_BUYERS[2]).await,
+    ];
+    let stranger = pressed(retrying_client, STRANGER, ITEM, "pay");
+    let (served, bought) = tokio::join!(turns(retrying_client, owners, places), stranger);
+    outcomes.extend(served);
+    outcomes.extend(bought);
+    outcomes
+}
+
+/// Buys one and is given more time; with another key once more if the hold was over first. The
+/// order that lasts.
+async fn holds(
+    retrying_client: &RetryingClient,
+    buyer: &str,
+    outcomes: &mut Vec<PurchaseOutcome>,
+) -> PurchaseOutcome {
+    let mut key = 0;
+    loop {
+        let spec = PurchaseSpec::new(buyer, &format!("k{key}"), "spring", 1).item(ITEM);
+        let order = retrying_client.buy(&spec).await;
+        outcomes.push((spec.clone(), order.clone()));
+        let path = format!("/v1/admin/orders/{}/extend", id(&order));
+        let extended = retrying_client.operate("POST", &path, Some(&json!({"secs": 300}))).await;
+        if extended.status == 200 {
+            return (spec, order);
+        }
+        assert_eq!(extended.status, 409, "{extended}");
+        key += 1;
+    }
+}
+
+async fn joins(retrying_client: &RetryingClient, buyer: &str) -> PurchaseOutcome {
+    let spec = PurchaseSpec::new(buyer, "k", "spring", 1).item(ITEM);
+    let place = retrying_client.join(&spec).await;
+    (spec, place)
+}
+
+/// Units come back: one is given up, one was not paid for in time, one was paid for and is
+/// refunded, and one nobody waits for any more. Whose time to pay was over before they could do so
+/// had their turn all the same.
+async fn turns(
+    retrying_client: &RetryingClient,
+    owners: [PurchaseOutcome; 3],
+    places: [PurchaseOutcome; 3],
+) -> Vec<PurchaseOutcome> {
+    let ([giver, returner, keeper], [early, middle, last]) = (owners, places);
+    cancel(retrying_client, &giver.0, id(&giver.1)).await;
+    let early = served(retrying_client, early).await;
+    // The provider is asked about it before the next one has the unit.
+    retrying_client.checkout(&early.0, id(&early.1)).await;
+    let middle = served(retrying_client, middle).await;
+    pays(retrying_client, &middle).await;
+    let (spec, order) = paid_for(retrying_client, returner.0, &["pay"]).await;
+    let returned = (spec, refund(retrying_client, id(&order)).await);
+    let last = served(retrying_client, last).await;
+    pays(retrying_client, &last).await;
+    cancel(retrying_client, &keeper.0, id(&keeper.1)).await;
+    vec![early, middle, returned, last]
+}
+
+/// Waits until a place is an order.
+async fn served(
+    retrying_client: &RetryingClient,
+    (spec, place): PurchaseOutcome,
+) -> PurchaseOutcome {
+    let is_over = |order: &Value| order["state"] != "waiting";
+    let order = retrying_client.until(&format!("/v1/admin/orders/{}", id(&place)), is_over).await;
+    (spec, order)
+}
+
+/// Pays if there is time.
+async fn pays(retrying_client: &RetryingClient, (spec, order): &PurchaseOutcome) {
+    if let Some(session) = retrying_client.checkout(spec, id(order)).await {
+        retrying_client.press(&session, "pay").await;
+    }
+}
+
+/// Each place became one order, by turn, before anybody else had what came back; the one that was
+/// given up was told of once; nobody stands there any more.
+pub async fn check(
+    retrying_client: &RetryingClient,
+    heard: &[Event],
+    orders: &[Value],
+    outcomes: &[PurchaseOutcome],
+) {
+    // Where they stand in the list, which has the newest first.
+    let of = |buyer: &str| -> Vec<usize> {
+        (0..orders.len()).filter(|at| orders[*at]["buyer"] == buyer).collect()
+    };
+    let turns = WAITING_BUYERS.map(of);
+    assert!(
+        turns.iter().all(|mine| mine.len() == 1),
+        "one order for each place: {turns:?} of {orders:?}"
+    );
+    let turns = turns.concat();
+    assert!(turns.is_sorted_by(|one, next| one > next), "by turn: {turns:?} of {orders:?}");
+    // Two units were back for the last one when the one before had not paid in time: the other one
+    // was anybody's.
+    let first = if orders[turns[1]]["state"] == "paid" { turns[2] } else { turns[1] };
+    assert!(
+        of(STRANGER).iter().all(|at| *at < first),
+        "nobody passes the line: {turns:?} of {orders:?}"
+    );
+    let (_, left) = outcomes.iter().find(|(spec, _)| spec.buyer == RESTLESS).expect("it was told");
+    let place = retrying_client.get_ok(&format!("/v1/admin/orders/{}", id(left))).await;
+    assert_eq!((&place["state"], &place["code"]), (&json!("refused"), &json!("left")), "{place}");
+    let mine = heard.iter().filter(|event| event.order.as_deref() == Some(id(left)));
+    let mine: Vec<&str> = mine.map(|event| &*event.what).collect();
+    assert_eq!(mine, ["order.refused"], "of a place that was given up");
+    let stock = retrying_client.get_ok("/v1/admin/sales/spring/stock").await;
+    let mut rows = stock["items"].as_array().expect("items").iter();
+    assert!(rows.all(|row| row["waiting"] == 0 && row["kept"] == 0), "nobody waits: {stock}");
+}

@@ -1,0 +1,120 @@
+//! A door between the browser and the server, at an address that stays when the server's changes:
+//! it can be shut, it can lose the answers to purchases, and it remembers what went through.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// What the door does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Everything goes through.
+    Open,
+    /// Purchases reach the server; their answers are lost with their connections.
+    LosesAnswers,
+    /// Nothing goes through.
+    Shut,
+}
+
+/// A door.
+pub struct FlakyProxy {
+    /// Where the browser finds it.
+    pub address: SocketAddr,
+    state: Arc<State>,
+    mode: watch::Sender<Mode>,
+    task: JoinHandle<()>,
+}
+
+struct State {
+    server: Mutex<SocketAddr>,
+    keys: Mutex<Vec<String>>,
+}
+
+fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
+    it.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl FlakyProxy {
+    /// A door that leads to a server.
+    pub async fn to(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let state = Arc::new(State { server: Mutex::new(server), keys: Mutex::default() });
+        let (mode, _) = watch::channel(Mode::Open);
+        let task = tokio::spawn(serve(listener, state.clone(), mode.clone()));
+        Self { address, state, mode, task }
+    }
+
+    /// Changes what the door does. Shutting it ends what is open.
+    pub fn set(&self, mode: Mode) {
+        self.mode.send_replace(mode);
+    }
+
+    /// Leads to a server that was started again.
+    pub fn set_target(&self, server: SocketAddr) {
+        *lock(&self.state.server) = server;
+    }
+
+    /// The keys of the purchases that came by, in their order.
+    pub fn keys(&self) -> Vec<String> {
+        lock(&self.state.keys).clone()
+    }
+}
+
+impl Drop for FlakyProxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(listener: TcpListener, state: Arc<State>, mode: watch::Sender<Mode>) {
+    loop {
+        let Ok((client, _)) = listener.accept().await else { continue };
+        tokio::spawn(pass(client, state.clone(), mode.subscribe()));
+    }
+}
+
+/// Passes one connection's bytes on, until an end closes or the door does.
+async fn pass(mut client: TcpStream, state: Arc<State>, mut mode: watch::Receiver<Mode>) {
+    if *mode.borrow_and_update() == Mode::Shut {
+        return;
+    }
+    let address = *lock(&state.server);
+    let Ok(mut server) = TcpStream::connect(address).await else { return };
+    let (mut asked, mut answered) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+    let mut loses = false;
+    loop {
+        tokio::select! {
+            changed = mode.changed() => if changed.is_err() || *mode.borrow() == Mode::Shut { return },
+            read = client.read(&mut asked) => {
+                let Ok(read @ 1..) = read else { return };
+                if let Some(key) = key_of(&asked[..read]) {
+                    lock(&state.keys).push(key);
+                    loses = *mode.borrow() == Mode::LosesAnswers;
+                }
+                let Ok(()) = server.write_all(&asked[..read]).await else { return };
+            }
+            read = server.read(&mut answered) => {
+                let Ok(read @ 1..) = read else { return };
+                if loses {
+                    return;
+                }
+                let Ok(()) = client.write_all(&answered[..read]).await else { return };
+            }
+        }
+    }
+}
+
+/// The key of a purchase, if these bytes are one. A browser writes the head of a request at once.
+fn key_of(bytes: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut lines = text.strip_prefix("POST /v1/orders HTTP/1.1\r\n")?.lines();
+    let line = lines.find_map(|line| {
+        line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("idempotency-key"))
+    });
+    Some(line.map_or("no key at all", |(_, key)| key).to_owned())
+}

@@ -1,0 +1,164 @@
+//! The line for an item that is held out: standing in it, leaving it, and the order that a unit
+//! which came back becomes.
+
+use serde_json::json;
+
+use super::driver::Browser;
+use super::{BUY, STATE, draft, link, sale, states, streams};
+use crate::windows::client::{PurchaseSpec, Reply, request};
+use crate::windows::fixture::ServerFixture;
+
+/// The button beside the one that buys.
+const ACT: &str = "#act";
+
+/// Makes a sale of two lamps, of which two people hold one each; gives the later order's id.
+async fn held_out(fixture: &ServerFixture, hold_secs: u32) -> String {
+    sale(fixture, "last", json!({"stock": 2, "hold_secs": hold_secs})).await;
+    let kept = fixture.buy(&PurchaseSpec::new("xia", "k", "last", 1).item("lamp")).await;
+    assert_eq!(kept.status, 201, "{kept}");
+    let bought = fixture.buy(&PurchaseSpec::new("zoe", "k", "last", 1).item("lamp")).await;
+    assert_eq!(bought.status, 201, "{bought}");
+    bought.id()
+}
+
+/// What another visitor asks of the line.
+async fn line(fixture: &ServerFixture, method: &str, buyer: &str) -> Reply {
+    let lines =
+        format!("{}Idempotency-Key: line\r\n", PurchaseSpec::new(buyer, "k", "last", 1).signed);
+    fixture.ask(&request(method, "/v1/sales/last/items/lamp/waitlist", &lines, None)).await
+}
+
+async fn cancel(fixture: &ServerFixture, buyer: &str, order: &str) {
+    let told = fixture
+        .ask(&PurchaseSpec::new(buyer, "k", "last", 1).order("POST", order, "/cancel"))
+        .await;
+    assert_eq!(told.status, 200, "{told}");
+}
+
+#[tokio::test]
+async fn a_buyer_stands_in_line_and_the_page_leads_to_the_order_that_comes_of_it() {
+    let fixture = ServerFixture::start();
+    let first = held_out(&fixture, 900).await;
+    let before = line(&fixture, "POST", "yan").await;
+    assert_eq!(before.status, 201, "{before}");
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(fixture.address, "/sale/last", "ann")).await;
+        tab.says(BUY, "None left right now").await;
+        tab.says(ACT, "Tell me when one comes back").await;
+        // By keys, and told to a screen reader.
+        tab.keys_to(ACT, "\u{e007}").await;
+        tab.says(STATE, "1 before you").await;
+        tab.says("#announce", "1 before you").await;
+        tab.says(BUY, "You are in line").await;
+        tab.has(BUY, "aria-disabled", "true").await;
+        tab.says("#clock", "2").await;
+        tab.says(ACT, "Leave the line").await;
+        tab.until("document.activeElement.id === 'act'").await;
+        tab.reload().await;
+        tab.says(STATE, "1 before you").await;
+        assert_eq!(line(&fixture, "GET", "ann").await.json()["ahead"], 1);
+
+        // The one before gives up; then the unit comes back.
+        assert_eq!(line(&fixture, "DELETE", "yan").await.status, 204);
+        tab.says(STATE, "You are next").await;
+        tab.says("#say-text", "5 minutes to pay").await;
+        streams(&fixture, 1).await;
+        cancel(&fixture, "zoe", &first).await;
+        tab.says(STATE, "One came back for you").await;
+        tab.says("#announce", "One came back for you").await;
+        tab.says("#clock-label", "Pay within").await;
+        tab.says("#clock", "04:").await;
+        tab.click("#go").await;
+        tab.says("#state", "Reserved for you").await;
+        tab.says("#pay", "Pay €49.00").await;
+        assert_eq!(states(&fixture, "last").await, ["reserved", "cancelled", "reserved"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_place_is_given_up_on_either_page_and_one_press_too_many_is_no_wish_to_leave() {
+    let fixture = ServerFixture::start();
+    held_out(&fixture, 900).await;
+    Browser::with_browser(async |browser| {
+        let (tab, order) = (browser.tab().await, browser.tab().await);
+        tab.go(&link(fixture.address, "/sale/last", "ann")).await;
+        tab.says(ACT, "Tell me").await;
+        tab.run(
+            "const act = document.querySelector('#act'), again = new MutationObserver(() => {
+               if (act.dataset.does === 'leave') { again.disconnect(); act.click(); arguments[0](); }
+             });
+             again.observe(act, { attributes: true });
+             act.click();",
+        )
+        .await;
+        tab.says(STATE, "You are next").await;
+        let place = line(&fixture, "GET", "ann").await;
+        assert_eq!(place.status, 200, "the second press of two: {place}");
+        let id = place.id();
+
+        order.go(&link(fixture.address, &format!("/order/{id}"), "ann")).await;
+        order.says("#state", "You are in line").await;
+        order.says("#clock-label", "Before you").await;
+        order.says("#clock", "0").await;
+        order.says("#steps", "In line").await;
+        order.click("#side").await;
+        order.says("#state", "You left the line").await;
+        order.says("#go", "Back to the sale").await;
+        assert_eq!(line(&fixture, "GET", "ann").await.status, 404);
+        tab.says(ACT, "Tell me").await;
+
+        tab.click(ACT).await;
+        tab.says(STATE, "You are next").await;
+        tab.until("performance.now() > 0 && new Promise(done => setTimeout(done, 1_100, true))").await;
+        tab.click(ACT).await;
+        tab.says(ACT, "Tell me").await;
+        assert_eq!(line(&fixture, "GET", "ann").await.status, 404);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_place_on_another_device_is_found_and_its_order_is_told_in_chinese() {
+    let fixture = ServerFixture::start();
+    let first = held_out(&fixture, 900).await;
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        assert_eq!(line(&fixture, "POST", "ann").await.status, 201);
+        tab.go(&link(fixture.address, "/sale/last?lang=zh", "ann")).await;
+        tab.says(ACT, "有货时通知我").await;
+        tab.click(ACT).await;
+        tab.says(STATE, "下一个就是你").await;
+        streams(&fixture, 1).await;
+        let id = line(&fixture, "GET", "ann").await.id();
+        cancel(&fixture, "zoe", &first).await;
+        tab.says(STATE, "有货了！已为你保留").await;
+        tab.has("#go", "href", &format!("/order/{id}")).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_the_front_door_asks_is_asked_before_a_place_is_given() {
+    let fixture = ServerFixture::start();
+    let flaky_proxy = json!({"front_door": {"challenge": "pow"}});
+    draft(&fixture, "last", json!({"stock": 1}), json!({})).await;
+    fixture.step("last", "open").await;
+    let bought = fixture.buy(&PurchaseSpec::new("zoe", "k", "last", 1).item("lamp")).await;
+    assert_eq!(bought.status, 201, "{bought}");
+    let patched = fixture.admin("PATCH", "/v1/admin/sales/last", Some(&flaky_proxy)).await;
+    assert_eq!(patched.status, 200, "{patched}");
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(fixture.address, "/sale/last", "ann")).await;
+        tab.click(ACT).await;
+        tab.until("document.querySelector('#check').open").await;
+        tab.click("#work-start").await;
+        // With the check done the wish goes on by itself.
+        tab.says(STATE, "You are next").await;
+        tab.until("!document.querySelector('#check').open").await;
+        assert_eq!(line(&fixture, "GET", "ann").await.status, 200);
+    })
+    .await;
+}

@@ -1,0 +1,409 @@
+//! A server process that is killed, stopped, starved and started again on the same directory.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::client::{PurchaseSpec, Reply, SECRET, Wire, request};
+use crate::test_server::{CommandRun, KEY, TempDir, program, run, serve, signal};
+use crate::watch::Watch;
+
+/// A server process and its directory.
+pub struct ServerFixture {
+    /// Where everything of this test is.
+    pub temp_dir: TempDir,
+    /// Where the server listens; another port after each start.
+    pub address: SocketAddr,
+    settings: Vec<(String, String)>,
+    data_dir: PathBuf,
+    child: Child,
+}
+
+/// Where an item's units are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stock {
+    /// All there are.
+    pub total: u64,
+    /// Nobody's.
+    pub pool: u64,
+    /// In slots and in tickets.
+    pub in_slots: u64,
+    /// Reserved.
+    pub held: u64,
+    /// Paid.
+    pub paid: u64,
+}
+
+impl Stock {
+    /// Units that may yet be had.
+    pub fn free(&self) -> u64 {
+        self.pool + self.in_slots
+    }
+
+    /// Reads a row of the contract, and holds it to the identity.
+    #[track_caller]
+    pub fn read(row: &Value) -> Self {
+        // A negative number is no u64.
+        let part = |name: &str| row[name].as_u64().unwrap_or_else(|| panic!("{name} of {row}"));
+        let stock = Self {
+            total: part("total"),
+            pool: part("pool"),
+            in_slots: part("in_slots"),
+            held: part("held"),
+            paid: part("paid"),
+        };
+        assert_eq!(stock.total, stock.pool + stock.in_slots + stock.held + stock.paid, "{row}");
+        stock
+    }
+}
+
+impl ServerFixture {
+    /// A server on a directory of its own.
+    pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// One with these settings.
+    pub fn with(settings: &[(&str, &str)]) -> Self {
+        let temp_dir = TempDir::new();
+        let data_dir = temp_dir.join("data");
+        let settings =
+            settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Self::launch(temp_dir, data_dir, settings, None)
+    }
+
+    /// One that a shell line starts, in which `"$@"` stands for it, in a scratch directory that is
+    /// there already.
+    pub fn with_launcher(temp_dir: TempDir, settings: &[(&str, &str)], line: &str) -> Self {
+        let data_dir = temp_dir.join("data");
+        let settings =
+            settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Self::launch(temp_dir, data_dir, settings, Some(line))
+    }
+
+    fn launch(
+        temp_dir: TempDir,
+        data_dir: PathBuf,
+        settings: Vec<(String, String)>,
+        line: Option<&str>,
+    ) -> Self {
+        let mut child =
+            command(&temp_dir, &data_dir, &settings, line).spawn().expect("the program starts");
+        let address = ready(&mut child)
+            .unwrap_or_else(|| panic!("it does not start: {}", stderr_text(&temp_dir)));
+        Self { temp_dir, address, settings, data_dir, child }
+    }
+
+    /// Starts the server again, which must have ended, on the same directory.
+    pub fn restart(&mut self) {
+        assert!(self.child.try_wait().expect("it is ours").is_some(), "it runs still");
+        self.child = command(&self.temp_dir, &self.data_dir, &self.settings, None)
+            .spawn()
+            .expect("it starts");
+        self.address = ready(&mut self.child)
+            .unwrap_or_else(|| panic!("it does not start: {}", self.stderr_text()));
+    }
+
+    /// Starts it, and kills it before it may have come to listen.
+    pub fn restart_and_kill_after(&mut self, delay: Duration) {
+        self.restart_and_kill_when(delay, || false);
+    }
+
+    /// Starts it, and kills it as soon as this holds, or after `most`; whether it held.
+    pub fn restart_and_kill_when(&mut self, most: Duration, holds: impl Fn() -> bool) -> bool {
+        self.child = command(&self.temp_dir, &self.data_dir, &self.settings, None)
+            .spawn()
+            .expect("it starts");
+        let begun = Watch::start();
+        while begun.elapsed() < most && !holds() {
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        let held = holds();
+        self.kill();
+        held
+    }
+
+    /// From the next start on another directory is used, which is new. The server must have ended.
+    pub fn move_to(&mut self, name: &str) {
+        self.data_dir = self.temp_dir.join(name);
+    }
+
+    /// Kills it where it stands.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it is ours");
+        self.child.wait().expect("it is ours");
+    }
+
+    /// How it ended, if it has.
+    pub fn end(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("it is ours")
+    }
+
+    /// From the next start on it goes without this setting.
+    pub fn unset_setting(&mut self, name: &str) {
+        self.settings.retain(|(known, _)| known != name);
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to end.
+    pub fn ask_to_stop(&self) {
+        signal(&self.child, "TERM");
+    }
+
+    /// Waits for its end, for at most `most`; the exit code.
+    #[track_caller]
+    pub fn wait_for_end(&mut self, most: Duration) -> Option<i32> {
+        let begun = Watch::start();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it is ours") {
+                return status.code();
+            }
+            assert!(
+                begun.elapsed() < most,
+                "it did not end within {most:?}: {}",
+                self.stderr_text()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// What it wrote to standard error, in all its lives.
+    pub fn stderr_text(&self) -> String {
+        stderr_text(&self.temp_dir)
+    }
+
+    /// Where its store is.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Resident memory, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .expect("the kernel tells it");
+        line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
+    }
+
+    /// Processor time that the server has used.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
+        // After the name, which is in brackets: state is the third field, user and system time are
+        // the 14th and 15th.
+        let (_, fields) = stat.rsplit_once(')').expect("a name");
+        let ticks: u64 = fields
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .filter_map(|ticks| ticks.parse::<u64>().ok())
+            .sum();
+        Duration::from_millis(ticks * 10)
+    }
+
+    /// A new connection.
+    pub async fn wire(&self) -> Wire {
+        Wire::connect(self.address).await.expect("the server listens")
+    }
+
+    /// One request on a connection of its own.
+    pub async fn ask(&self, request: &[u8]) -> Reply {
+        self.wire().await.ask(request).await.expect("an answer")
+    }
+
+    /// Buys.
+    pub async fn buy(&self, spec: &PurchaseSpec) -> Reply {
+        self.ask(&spec.bytes()).await
+    }
+
+    /// One request of the operator.
+    pub async fn admin(&self, method: &str, path: &str, body: Option<&Value>) -> Reply {
+        self.ask(&operator(method, path, "", body)).await
+    }
+
+    /// An answer that must be `200`.
+    pub async fn get_ok(&self, path: &str) -> Value {
+        let reply = self.admin("GET", path, None).await;
+        assert_eq!(reply.status, 200, "{path}: {reply}");
+        reply.json()
+    }
+
+    /// Makes a sale of these items (`name`, `stock`, `limit`, `hold_secs`) and opens it.
+    pub async fn open_sale(&self, sale: &str, items: &[(&str, u64, u32, u32)]) {
+        let item = |&(name, stock, limit, hold): &(&str, u64, u32, u32)| {
+            json!({"id": name, "title": name, "price": {"amount_minor": 10, "currency": "CNY"}, "stock": stock,
+                   "limit_per_buyer": limit, "hold_secs": hold})
+        };
+        let items: Vec<Value> = items.iter().map(item).collect();
+        // A few buyers here ask for as much as a crowd would; limits have tests of their own.
+        let door = json!({"limits": {"buyer": null, "ip": null, "interface": null}});
+        let body = json!({"id": sale, "title": "Spring drop", "items": items, "front_door": door});
+        let made = self.admin("POST", "/v1/admin/sales", Some(&body)).await;
+        assert_eq!(made.status, 201, "{made}");
+        self.step(sale, "open").await;
+    }
+
+    /// Moves a sale to another phase.
+    pub async fn step(&self, sale: &str, step: &str) {
+        let stepped = self.admin("POST", &format!("/v1/admin/sales/{sale}/{step}"), None).await;
+        assert_eq!(stepped.status, 200, "{stepped}");
+    }
+
+    /// Where the units of the sale's first item are. Holds every row to the identity.
+    pub async fn stock(&self, sale: &str) -> Stock {
+        let rows = self.get_ok(&format!("/v1/admin/sales/{sale}/stock")).await;
+        let rows: Vec<Stock> =
+            rows["items"].as_array().expect("items").iter().map(Stock::read).collect();
+        rows[0]
+    }
+
+    /// Changes the total of the sale's `phone`.
+    pub async fn adjust(&self, sale: &str, key: &str, units: i64) -> Reply {
+        self.ask(&adjustment(sale, key, units)).await
+    }
+
+    /// Every order of a sale, oldest last.
+    pub async fn orders(&self, sale: &str) -> Vec<Value> {
+        self.list("orders", &format!("sale={sale}&")).await
+    }
+
+    /// Every row of an operator's list, oldest last. The filter is whole parameters, each with its
+    /// `&`.
+    pub async fn list(&self, of: &str, filter: &str) -> Vec<Value> {
+        let (mut rows, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = self.get_ok(&format!("/v1/admin/{of}?{filter}limit=200{cursor}")).await;
+            rows.extend(
+                page[of].as_array().unwrap_or_else(|| panic!("no {of} in {page}")).iter().cloned(),
+            );
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return rows,
+            }
+        }
+    }
+
+    /// Asks again and again until there is something, for at most `most`.
+    pub async fn until<T>(
+        &self,
+        what: &str,
+        most: Duration,
+        mut ask: impl AsyncFnMut() -> Option<T>,
+    ) -> T {
+        let begun = Watch::start();
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            assert!(begun.elapsed() < most, "in vain for {most:?}: {what}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// The number that a metric without labels shows.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let page = self.ask(&request("GET", "/metrics", "", None)).await;
+        let text = String::from_utf8(page.body).expect("text");
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} in {text}"))
+    }
+
+    /// Has both auditors look: nothing is wrong, and nothing had to be mended.
+    pub async fn audit(&self, answers: Option<&Path>) {
+        let own = self.get_ok("/v1/admin/audit").await;
+        assert_eq!(
+            (&own["ok"], &own["repairs"], &own["findings"]),
+            (&json!(true), &json!(0), &json!([])),
+            "{own}"
+        );
+        self.audit_from_cli(answers);
+    }
+
+    /// Has the auditor of the command line look, whether the server runs or not.
+    pub fn audit_from_cli(&self, answers: Option<&Path>) {
+        let mut command = program(&self.temp_dir);
+        command.args(["audit", "--json", "--store"]).arg(&self.data_dir);
+        if let Some(answers) = answers {
+            command.arg("--answers").arg(answers);
+        }
+        let audited: CommandRun = run(&mut command);
+        audited.stdout_of_success();
+        assert_eq!(audited.json()["repairs"], json!(0), "{}", audited.out());
+    }
+}
+
+impl Drop for ServerFixture {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The bytes of an operator's request.
+pub fn operator(method: &str, path: &str, lines: &str, body: Option<&Value>) -> Vec<u8> {
+    request(method, path, &format!("Authorization: Bearer {KEY}\r\n{lines}"), body)
+}
+
+/// The bytes of a change of the total of a sale's `phone`.
+pub fn adjustment(sale: &str, key: &str, units: i64) -> Vec<u8> {
+    let path = format!("/v1/admin/sales/{sale}/items/phone/adjustments");
+    let body = json!({"units": units, "reason": "recount"});
+    operator("POST", &path, &format!("Idempotency-Key: {key}\r\n"), Some(&body))
+}
+
+/// How it is started; what it says goes to a file, so that nobody has to read it while it runs.
+fn command(
+    temp_dir: &TempDir,
+    data_dir: &Path,
+    settings: &[(String, String)],
+    line: Option<&str>,
+) -> Command {
+    let plain = serve(temp_dir, data_dir);
+    let mut command = match line {
+        None => plain,
+        Some(line) => {
+            let mut shell = Command::new("bash");
+            shell.args(["-c", line, "bash"]).arg(plain.get_program()).args(plain.get_args());
+            for (name, value) in plain.get_envs() {
+                match value {
+                    Some(value) => shell.env(name, value),
+                    None => shell.env_remove(name),
+                };
+            }
+            shell
+        }
+    };
+    let told =
+        File::options().create(true).append(true).open(temp_dir.join("stderr")).expect("a file");
+    command.env("DOORBUSTER_PAYMENT__SANDBOX_PAGE", "true");
+    command
+        .env("DOORBUSTER_AUTH__BUYER_SECRET", SECRET)
+        .envs(settings.iter().map(|(name, value)| (name, value)));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(told);
+    command
+}
+
+/// Where it listens; `None` when it ended before it did.
+fn ready(child: &mut Child) -> Option<SocketAddr> {
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("it is piped"))
+        .read_line(&mut line)
+        .expect("it can be read");
+    let address = line.trim().strip_prefix("doorbuster listening on http://")?;
+    Some(address.parse().expect("an address"))
+}
+
+fn stderr_text(temp_dir: &TempDir) -> String {
+    std::fs::read_to_string(temp_dir.join("stderr")).unwrap_or_default()
+}

@@ -1,0 +1,190 @@
+//! One wish and everything that was told about it. What contradicts itself fails on the spot.
+
+use std::io;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use super::client::{PurchaseSpec, Reply, Wire};
+
+/// How much the server's clock and ours may differ, in milliseconds.
+const CLOCKS_DIFFER_MS: i64 = 100;
+
+/// What may happen in a storm beside buying, cancelling and changes of the total.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AllowedEvents {
+    /// Some do not wait for their verdict.
+    pub queue: bool,
+    /// The sale is paused and goes on.
+    pub pause: bool,
+    /// Holds end while it lasts.
+    pub expire: bool,
+}
+
+/// How far the cancelling of an order came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelState {
+    /// Not asked for.
+    NotSent,
+    /// Asked for, no answer.
+    Sent,
+    /// Told.
+    Confirmed,
+}
+
+/// A wish and everything that was told about it.
+#[derive(Clone, Debug)]
+pub struct PurchaseLog {
+    /// The wish.
+    pub spec: PurchaseSpec,
+    /// The order, as it was told last.
+    pub order: Option<Value>,
+    /// A place in the queue that was told.
+    pub queued: Option<Value>,
+    /// The newest refusal.
+    pub refused: Option<(u16, String)>,
+    /// Whether the newest purchase was sent and not answered.
+    pub open: bool,
+    /// Whether it was to be cancelled.
+    pub cancel: CancelState,
+    /// What may be told.
+    pub allowed: AllowedEvents,
+}
+
+impl PurchaseLog {
+    /// Nothing was told yet.
+    pub fn new(spec: PurchaseSpec, allowed: AllowedEvents) -> Self {
+        Self {
+            spec,
+            order: None,
+            queued: None,
+            refused: None,
+            open: false,
+            cancel: CancelState::NotSent,
+            allowed,
+        }
+    }
+
+    /// Sends the purchase, for the first time or again. An error: the connection ended before an
+    /// answer.
+    pub async fn buy(&mut self, wire: &mut Wire, lines: &str) -> io::Result<Reply> {
+        self.open = true;
+        let reply = wire.ask(&self.spec.with(lines)).await?;
+        self.open = false;
+        match &*reply.verdict() {
+            "201" => {
+                assert!(self.order.is_none(), "a second order: {self:?} then {reply}");
+                assert_eq!(reply.json()["state"], "reserved", "{reply}");
+                self.record_order(&reply);
+            }
+            "200" => {
+                assert!(reply.is_replay(), "{reply}");
+                self.record_order(&reply);
+            }
+            "202" => {
+                assert!(self.order.is_none(), "it was an order: {self:?} then {reply}");
+                self.queued = Some(reply.json());
+            }
+            verdict @ ("409 sold_out" | "409 limit_reached" | "409 paused") => {
+                assert!(self.allowed.pause || verdict != "409 paused", "nobody paused it: {reply}");
+                assert!(self.order.is_none(), "a replay was refused: {self:?} then {reply}");
+                self.refused = Some((409, verdict[4..].to_owned()));
+            }
+            // Only said when it holds: the same again later.
+            "503 unavailable" | "503 overloaded" => {}
+            other => panic!("{other} for {self:?}: {reply}"),
+        }
+        Ok(reply)
+    }
+
+    /// Cancels the order; without one, looks.
+    pub async fn cancel(&mut self, wire: &mut Wire) -> io::Result<Reply> {
+        let Some(id) = self.id() else { return self.look(wire).await };
+        self.cancel = self.cancel.max_of(CancelState::Sent);
+        let reply = wire.ask(&self.spec.order("POST", &id, "/cancel")).await?;
+        match &*reply.verdict() {
+            "200" => {
+                self.cancel = CancelState::Confirmed;
+                self.record_order(&reply);
+            }
+            "409 wrong_state" if self.allowed.expire && self.cancel != CancelState::Confirmed => {
+                assert_eq!(reply.json()["state"], "expired", "{reply}");
+                self.cancel = CancelState::NotSent;
+            }
+            "503 unavailable" | "503 overloaded" => {}
+            other => panic!("{other} for the cancelling of {self:?}: {reply}"),
+        }
+        Ok(reply)
+    }
+
+    /// Looks at the order or the place in the queue; without either, buys again.
+    pub async fn look(&mut self, wire: &mut Wire) -> io::Result<Reply> {
+        let id = self.id().or_else(|| Some(self.queued.as_ref()?["id"].as_str()?.to_owned()));
+        let Some(id) = id else { return self.buy(wire, "").await };
+        let reply = wire.ask(&self.spec.order("GET", &id, "")).await?;
+        match &*reply.verdict() {
+            "200" => {
+                let state = reply.json()["state"].clone();
+                if !matches!(state.as_str(), Some("queued" | "refused")) {
+                    self.record_order(&reply);
+                } else {
+                    assert!(self.order.is_none(), "it was an order: {self:?} then {reply}");
+                }
+            }
+            "503 unavailable" | "503 overloaded" => {}
+            other => panic!("{other} for a look at {self:?}: {reply}"),
+        }
+        Ok(reply)
+    }
+
+    /// The id of the order that was told.
+    pub fn id(&self) -> Option<String> {
+        Some(self.order.as_ref()?["id"].as_str().expect("an id").to_owned())
+    }
+
+    /// Takes in an order that was told, and holds it to what was told before.
+    #[track_caller]
+    fn record_order(&mut self, reply: &Reply) {
+        let told = reply.json();
+        let PurchaseSpec { buyer, sale, item, units, .. } = &self.spec;
+        assert_eq!(
+            (&told["buyer"], &told["sale"], &told["item"]),
+            (&buyer[..].into(), &sale[..].into(), &item[..].into())
+        );
+        assert_eq!(told["units"], *units, "{told}");
+        let fits = match told["state"].as_str() {
+            Some("reserved") => self.cancel != CancelState::Confirmed,
+            Some("cancelled") => self.cancel != CancelState::NotSent,
+            Some("expired") => {
+                self.allowed.expire
+                    && self.cancel != CancelState::Confirmed
+                    && has_passed(&told["pay_by"])
+            }
+            _ => false,
+        };
+        assert!(fits, "{told} for {self:?}");
+        if let Some(before) = &self.order {
+            assert!(
+                before["state"] == "reserved" || before["state"] == told["state"],
+                "{before} then {told}"
+            );
+            for member in ["id", "amount", "reserved_at", "pay_by", "paid_at"] {
+                assert_eq!(told[member], before[member], "{member}: {before} then {told}");
+            }
+        }
+        self.order = Some(told);
+    }
+}
+
+/// Whether this instant is past, or as good as.
+fn has_passed(instant: &Value) -> bool {
+    let instant: jiff::Timestamp = instant.as_str().expect("a time").parse().expect("RFC 3339");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("long ago").as_millis();
+    i128::from(instant.as_millisecond() - CLOCKS_DIFFER_MS) <= now as i128
+}
+
+impl CancelState {
+    fn max_of(self, other: Self) -> Self {
+        if self == Self::NotSent { other } else { self }
+    }
+}

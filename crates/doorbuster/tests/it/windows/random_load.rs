@@ -1,0 +1,280 @@
+//! A storm that remembers everything it was told: buyers who buy, ask again, look and cancel,
+//! operators who raise and lower the stock and pause the sale, and somebody who adds it up all the
+//! time. What contradicts itself fails on the spot.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use super::client::{PurchaseSpec, Wire};
+use super::fixture::{Stock, adjustment, operator};
+use super::purchase_log::{AllowedEvents, PurchaseLog};
+use crate::watch::Watch;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+/// Wishes of one buyer, who asks for more than the limit allows with them.
+const WISHES_OF_A_BUYER: usize = 4;
+/// Between two looks at the stock: more than twenty a second, also on a busy machine.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// What a storm is to show it shows within this, on a slow machine too.
+const SHOWN_WITHIN: Duration = Duration::from_secs(120);
+
+/// What shall happen.
+pub struct RandomLoad {
+    /// Where.
+    pub address: SocketAddr,
+    /// In which sale, on its `phone`.
+    pub sale: String,
+    /// What it is drawn from.
+    pub seed: u64,
+    /// Buyers at work at once, each with a connection.
+    pub buyers: usize,
+    /// What may happen.
+    pub allowed: AllowedEvents,
+    /// Set to end it; it ends with its server as well.
+    pub stop: AtomicBool,
+    /// Answers so far.
+    pub answered: AtomicUsize,
+    /// How often the stock was added up so far.
+    pub looks: AtomicUsize,
+    /// Changes of the total that were made so far, and that were refused.
+    pub done: AtomicUsize,
+    /// See [`Self::done`].
+    pub refused: AtomicUsize,
+    /// Pauses so far.
+    pub pauses: AtomicUsize,
+}
+
+impl RandomLoad {
+    /// A storm on a sale.
+    pub fn new(
+        address: SocketAddr,
+        sale: &str,
+        seed: u64,
+        buyers: usize,
+        allowed: AllowedEvents,
+    ) -> Arc<Self> {
+        let [answered, looks, done, refused, pauses] = [0; 5].map(AtomicUsize::new);
+        let (stop, sale) = (AtomicBool::new(false), sale.into());
+        Arc::new(Self {
+            address,
+            sale,
+            seed,
+            buyers,
+            allowed,
+            stop,
+            answered,
+            looks,
+            done,
+            refused,
+            pauses,
+        })
+    }
+
+    /// Lets it storm for so long, and on until it has shown enough.
+    pub async fn run_for(&self, least: Duration, is_enough: impl Fn(&Self) -> bool) {
+        let begun = Watch::start();
+        while begun.elapsed() < least || !is_enough(self) {
+            assert!(begun.elapsed() < SHOWN_WITHIN, "it does not show enough");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// What became of a change of the total.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeState {
+    /// Sent, no answer.
+    Open,
+    /// Done.
+    Done,
+    /// Refused.
+    Refused,
+}
+
+/// A change of the total.
+#[derive(Clone, Debug)]
+pub struct StockChange {
+    /// Its key.
+    pub key: String,
+    /// By how many.
+    pub units: i64,
+    /// What was told.
+    pub state: ChangeState,
+}
+
+/// Everything that was told.
+#[derive(Debug, Default)]
+pub struct LoadRecord {
+    /// To buyers.
+    pub purchase_logs: Vec<PurchaseLog>,
+    /// To the operator.
+    pub changes: Vec<StockChange>,
+    /// For how long.
+    pub took: Duration,
+}
+
+/// Storms until it is stopped or its server is gone.
+pub async fn run(plan: Arc<RandomLoad>) -> LoadRecord {
+    let begun = Instant::now();
+    let buyers: Vec<_> =
+        (0..plan.buyers).map(|index| tokio::spawn(buyer(plan.clone(), index))).collect();
+    let (change, look) = (tokio::spawn(change(plan.clone())), tokio::spawn(look(plan.clone())));
+    let pause = tokio::spawn(pause(plan.clone()));
+    let mut record = LoadRecord::default();
+    for buyer in buyers {
+        record.purchase_logs.extend(buyer.await.expect("no contradiction"));
+    }
+    record.changes = change.await.expect("no contradiction");
+    look.await.expect("it always adds up");
+    pause.await.expect("nothing is sold in a pause");
+    record.took = begun.elapsed();
+    record
+}
+
+async fn buyer(plan: Arc<RandomLoad>, index: usize) -> Vec<PurchaseLog> {
+    let mut rng = SmallRng::seed_from_u64(plan.seed.wrapping_mul(1_000).wrapping_add(index as u64));
+    let mut purchase_logs: Vec<PurchaseLog> = Vec::new();
+    let Ok(mut wire) = Wire::connect(plan.address).await else { return purchase_logs };
+    while !plan.stop.load(Ordering::Relaxed) {
+        let known = purchase_logs.len();
+        let at = rng.random_range(0..known.max(1));
+        let step = match rng.random_range(0..100) {
+            _ if known == 0 => None,
+            0..15 => Some(purchase_logs[at].buy(&mut wire, "").await),
+            15..35 => Some(purchase_logs[at].cancel(&mut wire).await),
+            35..45 => Some(purchase_logs[at].look(&mut wire).await),
+            _ => None,
+        };
+        let step = match step {
+            Some(step) => step,
+            None => {
+                let buyer = format!("{}-{index}-{}", plan.sale, known / WISHES_OF_A_BUYER);
+                let spec = PurchaseSpec::new(
+                    &buyer,
+                    &format!("k{known}"),
+                    &plan.sale,
+                    rng.random_range(1..=3),
+                );
+                let prefer = if plan.allowed.queue && rng.random_ratio(1, 8) {
+                    "Prefer: respond-async\r\n"
+                } else {
+                    ""
+                };
+                purchase_logs.push(PurchaseLog::new(spec, plan.allowed));
+                purchase_logs[known].buy(&mut wire, prefer).await
+            }
+        };
+        if step.is_err() {
+            break;
+        }
+        plan.answered.fetch_add(1, Ordering::Relaxed);
+    }
+    purchase_logs
+}
+
+/// Raises and lowers the total, often twice with the same key.
+async fn change(plan: Arc<RandomLoad>) -> Vec<StockChange> {
+    let mut rng = SmallRng::seed_from_u64(plan.seed ^ 0xad05);
+    let mut changes: Vec<StockChange> = Vec::new();
+    let Ok(mut wire) = Wire::connect(plan.address).await else { return changes };
+    while !plan.stop.load(Ordering::Relaxed) {
+        let by = rng.random_range(1..=12);
+        let units = if rng.random_ratio(1, 2) { by } else { -by };
+        changes.push(StockChange {
+            key: format!("a{}", changes.len()),
+            units,
+            state: ChangeState::Open,
+        });
+        let newest = changes.len() - 1;
+        for _ in 0..rng.random_range(1..=2) {
+            if changes[newest].send(&mut wire, &plan.sale).await.is_err() {
+                return changes;
+            }
+        }
+        match changes[newest].state {
+            ChangeState::Done => drop(plan.done.fetch_add(1, Ordering::Relaxed)),
+            ChangeState::Refused => drop(plan.refused.fetch_add(1, Ordering::Relaxed)),
+            ChangeState::Open => {}
+        }
+        tokio::time::sleep(Duration::from_millis(rng.random_range(0..30))).await;
+    }
+    changes
+}
+
+impl StockChange {
+    /// Sends it, for the first time or again. An error: the connection ended before an answer.
+    pub async fn send(&mut self, wire: &mut Wire, sale: &str) -> io::Result<()> {
+        if self.state != ChangeState::Done {
+            self.state = ChangeState::Open;
+        }
+        let reply = wire.ask(&adjustment(sale, &self.key, self.units)).await?;
+        match &*reply.verdict() {
+            "200" => {
+                Stock::read(&reply.json());
+                self.state = ChangeState::Done;
+            }
+            "409 wrong_state" => {
+                let free = reply.json()["free"].as_u64().expect("how many are free");
+                assert!(
+                    self.state != ChangeState::Done
+                        && self.units < 0
+                        && free < self.units.unsigned_abs(),
+                    "{self:?}: {reply}"
+                );
+                self.state = ChangeState::Refused;
+            }
+            "503 unavailable" | "503 overloaded" => {}
+            other => panic!("{other} for {self:?}: {reply}"),
+        }
+        Ok(())
+    }
+}
+
+/// Adds the stock up all the time.
+async fn look(plan: Arc<RandomLoad>) {
+    let Ok(mut wire) = Wire::connect(plan.address).await else { return };
+    let look = operator("GET", &format!("/v1/admin/sales/{}/stock", plan.sale), "", None);
+    let mut every = tokio::time::interval(LOOK_EVERY);
+    while !plan.stop.load(Ordering::Relaxed) {
+        every.tick().await;
+        let Ok(reply) = wire.ask(&look).await else { break };
+        match &*reply.verdict() {
+            "200" => {
+                Stock::read(&reply.json()["items"][0]);
+                plan.looks.fetch_add(1, Ordering::Relaxed);
+            }
+            // The store is gone for good, and the program with it in a moment.
+            "503 unavailable" => {}
+            other => panic!("{other}: {reply}"),
+        }
+    }
+}
+
+/// Pauses the sale and lets it go on, if that may be. In a pause nothing is sold, and no slot has a
+/// unit.
+async fn pause(plan: Arc<RandomLoad>) {
+    let mut rng = SmallRng::seed_from_u64(plan.seed ^ 0x9a05e);
+    let Ok(mut wire) = Wire::connect(plan.address).await else { return };
+    let step =
+        |step: &str| operator("POST", &format!("/v1/admin/sales/{}/{step}", plan.sale), "", None);
+    let look = operator("GET", &format!("/v1/admin/sales/{}/stock", plan.sale), "", None);
+    while plan.allowed.pause && !plan.stop.load(Ordering::Relaxed) {
+        tokio::time::sleep(Duration::from_millis(rng.random_range(20..120))).await;
+        let Ok(paused) = wire.ask(&step("pause")).await else { break };
+        assert_eq!(paused.status, 200, "{paused}");
+        let Ok(first) = wire.ask(&look).await else { break };
+        tokio::time::sleep(Duration::from_millis(rng.random_range(0..30))).await;
+        let Ok(second) = wire.ask(&look).await else { break };
+        let (first, second) =
+            (Stock::read(&first.json()["items"][0]), Stock::read(&second.json()["items"][0]));
+        assert!(first.in_slots == 0 && second.in_slots == 0, "{first:?}, {second:?}");
+        assert!(second.held <= first.held, "sold in a pause: {first:?}, {second:?}");
+        let Ok(resumed) = wire.ask(&step("resume")).await else { break };
+        assert_eq!(resumed.status, 200, "{resumed}");
+        plan.pauses.fetch_add(1, Ordering::Relaxed);
+    }
+}

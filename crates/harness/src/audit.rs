@@ -1,0 +1,176 @@
+//! The independent auditor: reads the truth store by SQL, in one snapshot, and checks it with a
+//! model of its own.
+//!
+//! What must hold is written here from the documents: I1 to I8 of the protocol, what an order may
+//! look like, and what may happen to it. With an answers file it also checks that every promise a
+//! buyer was given has its order, and that no verdict changed.
+//!
+//! Only reading the rows is a backend's business ([`sqlite`], [`postgres`]); the checks see plain
+//! rows.
+
+mod answers;
+mod feed;
+mod findings;
+mod grants;
+mod history;
+mod limits;
+mod money;
+mod order_id;
+mod orders;
+mod postgres;
+mod quotas;
+mod snapshot;
+mod sqlite;
+mod stock;
+#[cfg(test)]
+mod tests;
+mod tickets;
+mod waitlist;
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use doorbuster_api::admin::audit::{Audit, AuditItem};
+use doorbuster_api::value::Time;
+use serde::{Deserialize, Serialize};
+
+use findings::Findings;
+use snapshot::Snapshot;
+
+/// Where the truth is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreLocation {
+    /// A database file of the embedded shape.
+    Sqlite(PathBuf),
+    /// The address of a PostgreSQL database.
+    Postgres(String),
+}
+
+impl StoreLocation {
+    /// Reads `--store`: `postgres://…`, `sqlite:PATH`, or just a path, to a database file or to the
+    /// directory that holds it.
+    pub fn parse(text: &str) -> Result<Self, AuditError> {
+        if ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
+            return Ok(Self::Postgres(text.into()));
+        }
+        if let Some((scheme, _)) = text.split_once("://").filter(|(scheme, _)| *scheme != "sqlite")
+        {
+            let reason = format!(
+                "{scheme} is not a store that can be audited; give postgres://…, sqlite:PATH or a \
+                 path"
+            );
+            return Err(AuditError::StoreLocation { store: text.into(), reason });
+        }
+        let path = text.strip_prefix("sqlite:").unwrap_or(text);
+        let path = PathBuf::from(path.strip_prefix("//").unwrap_or(path));
+        if path.is_dir() {
+            sqlite::find_store_file(&path).map(Self::Sqlite)
+        } else {
+            Ok(Self::Sqlite(path))
+        }
+    }
+}
+
+/// Why there is no report: the audit did not take place.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// The store could not be opened or read.
+    #[error("cannot read the store {store}: {reason}")]
+    StoreLocation {
+        /// Which store.
+        store: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The answers file could not be read, or is none.
+    #[error("cannot read the answers {path}: {reason}")]
+    Answers {
+        /// Which file.
+        path: String,
+        /// What went wrong, with the line.
+        reason: String,
+    },
+}
+
+/// What an audit found: the report of the contract, and how much was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditReport {
+    /// The report of the contract.
+    #[serde(flatten)]
+    pub audit: Audit,
+    /// Orders in the store.
+    pub orders_checked: u64,
+    /// Orders whose buyers were erased: what these buyers were told can be held against their
+    /// orders' ids, and not against names and keys.
+    #[serde(default)]
+    pub orders_erased: u64,
+    /// Lines of the answers file.
+    pub answers_checked: u64,
+}
+
+/// Audits `store`, and with `answers` every promise in that file. Changes nothing; the program may
+/// run meanwhile.
+pub fn run(store: &StoreLocation, answers: Option<&Path>) -> Result<AuditReport, AuditError> {
+    let snapshot = match store {
+        StoreLocation::Sqlite(path) => sqlite::read(path)?,
+        StoreLocation::Postgres(url) => postgres::read(url)?,
+    };
+    let mut findings = Findings::new(&snapshot);
+    check(&snapshot, &mut findings);
+    let answers_checked = match answers {
+        Some(path) => answers::check(&snapshot, path, &mut findings)?,
+        None => 0,
+    };
+    Ok(report(&snapshot, findings, answers_checked))
+}
+
+fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
+    for damage in &snapshot.damage {
+        findings.store("store", damage.clone());
+    }
+    stock::check(snapshot, findings);
+    grants::check(snapshot, findings);
+    feed::check(snapshot, findings);
+    tickets::check(snapshot, findings);
+    orders::check(snapshot, findings);
+    quotas::check(snapshot, findings);
+    history::check(snapshot, findings);
+    money::check(snapshot, findings);
+    waitlist::check(snapshot, findings);
+}
+
+fn report(snapshot: &Snapshot, findings: Findings<'_>, answers_checked: u64) -> AuditReport {
+    let (findings, notices) = findings.into_parts();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let audit = Audit {
+        ok: findings.is_empty(),
+        checked_at: Time::from_millis(i64::try_from(now.as_millis()).unwrap_or(i64::MAX)),
+        repairs: snapshot.grants.values().filter(|grant| grant.is_repair()).count() as u64,
+        findings,
+        notices,
+        items: snapshot.items.values().map(|item| audit_item(snapshot, item)).collect(),
+    };
+    let orders_erased = snapshot.orders.iter().filter(|order| order.is_erased()).count() as u64;
+    AuditReport {
+        audit,
+        orders_checked: snapshot.orders.len() as u64,
+        orders_erased,
+        answers_checked,
+    }
+}
+
+fn audit_item(snapshot: &Snapshot, item: &snapshot::Item) -> AuditItem {
+    // A store that breaks its own bounds has findings; the numbers here only have to be numbers.
+    let shown = |units: i128| u64::try_from(units).unwrap_or(0);
+    let sums = snapshot.item_totals(item.id);
+    let counted = item.total.is_some();
+    AuditItem {
+        sale: item.sale.clone(),
+        item: item.name.clone(),
+        total: item.total.map(|total| shown(total.into())),
+        pool: counted.then(|| shown(item.pool.into())),
+        in_slots: counted.then(|| shown(sums.in_slots)),
+        held: shown(sums.held),
+        paid: shown(sums.paid),
+    }
+}

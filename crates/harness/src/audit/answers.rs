@@ -1,0 +1,214 @@
+//! Promises against the truth: whoever was told `reserved` has that order (I3), and what was told
+//! under an id stays so (I8).
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+
+use doorbuster_api::report::AnswerLine;
+
+use super::AuditError;
+use super::findings::Findings;
+use super::limits::ANSWER_LINE_BYTES_MAX;
+use super::snapshot::{Order, Snapshot};
+
+/// Checks every line of an answers file; returns how many there were.
+pub(super) fn check(
+    snapshot: &Snapshot,
+    path: &Path,
+    findings: &mut Findings<'_>,
+) -> Result<u64, AuditError> {
+    let failed = |reason: String| AuditError::Answers { path: path.display().to_string(), reason };
+    let mut file = BufReader::new(File::open(path).map_err(|error| failed(error.to_string()))?);
+    let mut auditor = AnswerAuditor::new(snapshot);
+    let mut line = Vec::new();
+    for number in 1_u64.. {
+        line.clear();
+        let most = ANSWER_LINE_BYTES_MAX as u64;
+        let read = file.by_ref().take(most).read_until(b'\n', &mut line);
+        if read.map_err(|error| failed(error.to_string()))? == 0 {
+            auditor.check_refusals(findings);
+            return Ok(number - 1);
+        }
+        match serde_json::from_slice::<AnswerLine>(&line) {
+            Ok(answer) => auditor.check_line(&answer, findings),
+            // Whoever wrote the file was killed in the middle of its last line.
+            Err(_) if line.last() != Some(&b'\n') && line.len() < ANSWER_LINE_BYTES_MAX => {
+                findings.add_notice("answers", None, format!("line {number} is cut off"));
+            }
+            Err(error) => return Err(failed(format!("line {number}: {error}"))),
+        }
+    }
+    Ok(0)
+}
+
+struct AnswerAuditor<'a> {
+    snapshot: &'a Snapshot,
+    items: HashMap<(&'a str, &'a str), i64>,
+    requests: HashMap<(&'a str, &'a str), &'a Order>,
+    returned: HashMap<&'a str, (&'a str, Option<&'a str>)>,
+    /// Orders that somebody was told of.
+    seen_orders: HashSet<&'a str>,
+    /// Items that somebody asked for.
+    requested_items: HashSet<i64>,
+    /// Refusals of requests that hold an order.
+    refused: Vec<(&'a Order, String)>,
+}
+
+impl<'a> AnswerAuditor<'a> {
+    fn new(snapshot: &'a Snapshot) -> Self {
+        let items =
+            snapshot.items.values().map(|item| ((&*item.sale, &*item.name), item.id)).collect();
+        let requests =
+            snapshot.orders.iter().map(|order| ((&*order.buyer, &*order.key), order)).collect();
+        let returned = snapshot
+            .resolutions
+            .iter()
+            .map(|row| (&*row.ticket, (&*row.verdict, row.order.as_deref())))
+            .collect();
+        let (seen_orders, requested_items, refused) = (HashSet::new(), HashSet::new(), Vec::new());
+        Self { snapshot, items, requests, returned, seen_orders, requested_items, refused }
+    }
+
+    fn check_line(&mut self, answer: &AnswerLine, findings: &mut Findings<'_>) {
+        let item = self.items.get(&(&*answer.sale, &*answer.item)).copied();
+        self.requested_items.extend(item);
+        match (answer.state.as_deref(), answer.id.as_deref()) {
+            (Some("refused"), Some(id)) => {
+                self.check_verdict(answer, id, item.unwrap_or(0), findings)
+            }
+            (Some(state), Some(id)) => self.check_promise(answer, state, id, item, findings),
+            (Some(state), None) => {
+                let detail = format!("{} was told {state:?} without an order's id", answer.buyer);
+                findings.item("I3", item.unwrap_or(0), detail);
+            }
+            (None, _) => self.record_refusal(answer),
+        }
+    }
+
+    /// Somebody was told of an order.
+    fn check_promise(
+        &mut self,
+        answer: &AnswerLine,
+        state: &str,
+        id: &str,
+        item: Option<i64>,
+        findings: &mut Findings<'_>,
+    ) {
+        let at = item.unwrap_or(0);
+        let (buyer, key, units) = (&answer.buyer, &answer.key, answer.units);
+        // An id that was cut second for a request shows the order of the first.
+        let real = match self.returned.get(id) {
+            Some((_, Some(order))) => order,
+            _ => id,
+        };
+        let Some(order) = self.snapshot.order(real) else {
+            findings.item(
+                "I3",
+                at,
+                format!("{buyer} was told {state} of order {id}, which does not exist"),
+            );
+            return;
+        };
+        self.seen_orders.insert(&order.id);
+        let is_theirs = order.is_erased() || (order.buyer == *buyer && order.key == *key);
+        if !is_theirs || Some(order.item) != item || order.units != i64::from(units) {
+            let detail = format!(
+                "{buyer} was told {state} of order {id} for request {key:?}, {units} units of {}/{}; \
+                 it is {}'s for request {:?}, {} units of item {}",
+                answer.sale, answer.item, order.buyer, order.key, order.units, order.item
+            );
+            findings.item("I3", at, detail);
+        }
+        if !can_become(state, &order.state) {
+            findings.item(
+                "I8",
+                at,
+                format!("{buyer} was told {state} of order {id}, which is {} now", order.state),
+            );
+        }
+    }
+
+    /// Somebody waited for a verdict and was refused under an id.
+    fn check_verdict(
+        &mut self,
+        answer: &AnswerLine,
+        id: &str,
+        item: i64,
+        findings: &mut Findings<'_>,
+    ) {
+        let (buyer, code) = (&answer.buyer, answer.code.as_deref().unwrap_or("nothing"));
+        if let Some(order) = self.snapshot.order(id) {
+            findings.item(
+                "I8",
+                item,
+                format!(
+                    "{buyer} was refused ({code}) under {id}, which is an order ({})",
+                    order.state
+                ),
+            );
+            return;
+        }
+        let verdict = self.returned.get(id).map(|(verdict, _)| *verdict);
+        let word = if code == "idempotency_key_reused" { "key_reused" } else { code };
+        if verdict != Some(word) {
+            let found = verdict.unwrap_or("no verdict");
+            findings.item(
+                "I8",
+                item,
+                format!("{buyer} was refused ({code}) under {id}, the store has {found}"),
+            );
+        }
+    }
+
+    /// Somebody was refused at once: then that request holds no order, unless a later try got one.
+    fn record_refusal(&mut self, answer: &AnswerLine) {
+        let final_codes = ["sold_out", "limit_reached", "not_started", "paused", "ended"];
+        let Some(code) = answer.code.as_deref().filter(|code| final_codes.contains(code)) else {
+            return;
+        };
+        if let Some(order) = self.requests.get(&(&*answer.buyer, &*answer.key)) {
+            self.refused.push((order, code.to_owned()));
+        }
+    }
+
+    fn check_refusals(self, findings: &mut Findings<'_>) {
+        for (order, code) in &self.refused {
+            if !self.seen_orders.contains(&*order.id) {
+                let detail = format!(
+                    "{}'s request {:?} was refused ({code}), but holds order {}",
+                    order.buyer, order.key, order.id
+                );
+                findings.item("I8", order.item, detail);
+            }
+        }
+        let untold = self.snapshot.orders.iter().filter(|order| {
+            self.requested_items.contains(&order.item) && !self.seen_orders.contains(&*order.id)
+        });
+        let (mut count, mut first) = (0_u64, None);
+        for order in untold {
+            count += 1;
+            first = first.or(Some(&*order.id));
+        }
+        if count > 0 {
+            findings.add_notice(
+                "untold",
+                first,
+                format!("{count} orders of the items asked for are in no answer"),
+            );
+        }
+    }
+}
+
+/// Whether an order that was once `before` can be `now`.
+fn can_become(before: &str, now: &str) -> bool {
+    match before {
+        "reserved" => matches!(now, "reserved" | "paid" | "cancelled" | "expired" | "refunded"),
+        "paid" => matches!(now, "paid" | "refunded"),
+        // Paid late, it is paid again.
+        "cancelled" | "expired" => now == before || matches!(now, "paid" | "refunded"),
+        "refunded" => now == "refunded",
+        _ => false,
+    }
+}

@@ -1,0 +1,176 @@
+//! Feeds: what each slot was told, in its turn, without a gap; every credit once, and for something
+//! that happened.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::findings::Findings;
+use super::snapshot::{FeedRow, Grant, Snapshot};
+
+/// Checks every feed as a sequence, every row by itself, and the rows against what they tell of.
+pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
+    let mut feeds: BTreeMap<i64, Vec<&FeedRow>> = BTreeMap::new();
+    for row in &snapshot.feed {
+        feeds.entry(row.grant).or_default().push(row);
+    }
+    for id in feeds.keys().filter(|id| !snapshot.grants.contains_key(id)) {
+        findings.store("I6", format!("a feed of grant {id}, which does not exist"));
+    }
+    let returned: HashMap<&str, i64> =
+        snapshot.resolutions.iter().map(|row| (&*row.ticket, row.grant)).collect();
+    let gone = recalled_units(snapshot);
+    for grant in snapshot.grants.values() {
+        let rows = feeds.get(&grant.id).map_or(&[][..], Vec::as_slice);
+        check_sequence(grant, rows, findings);
+        for row in rows {
+            check_row(grant, row, findings);
+        }
+        check_credits(grant, rows, &returned, findings);
+        check_recalls(grant, rows, gone.get(&grant.id).copied().unwrap_or_default(), findings);
+    }
+    check_complete(snapshot, &feeds, findings);
+}
+
+/// Units that finished recalls meant for each grant.
+fn recalled_units(snapshot: &Snapshot) -> HashMap<i64, i128> {
+    let mut sums = HashMap::new();
+    for recall in snapshot.recalls.iter().filter(|recall| recall.done) {
+        if let Some(target) = recall.target {
+            *sums.entry(target).or_default() += i128::from(recall.taken);
+        }
+    }
+    sums
+}
+
+fn check_sequence(grant: &Grant, rows: &[&FeedRow], findings: &mut Findings<'_>) {
+    let (id, len) = (grant.id, grant.feed_len);
+    if i64::try_from(rows.len()) != Ok(len) {
+        findings.item(
+            "I6",
+            grant.item,
+            format!("the feed of grant {id} has {} rows, its grant says {len}", rows.len()),
+        );
+    }
+    if let Some((row, turn)) = rows.iter().zip(1_i64..).find(|(row, turn)| row.seq != *turn) {
+        findings.item(
+            "I6",
+            grant.item,
+            format!("the feed of grant {id} has {} where {turn} belongs", row.seq),
+        );
+    }
+}
+
+fn check_row(grant: &Grant, row: &FeedRow, findings: &mut Findings<'_>) {
+    let FeedRow { units, quota_delta, .. } = *row;
+    let (ticket, buyer) = (row.ticket.is_some(), row.buyer.is_some());
+    let right = match &*row.cause {
+        "refill" | "recalled" => {
+            grant.counted && units > 0 && quota_delta == 0 && !ticket && !buyer
+        }
+        "returned" if grant.counted => ticket && buyer && units > 0 && quota_delta == -units,
+        "returned" => ticket && buyer && units == 0 && quota_delta < 0,
+        "order_ended" => buyer && units == 0 && quota_delta < 0,
+        "order_revived" => buyer && units == 0 && quota_delta > 0,
+        _ => false,
+    };
+    if !right {
+        findings.item(
+            "I6",
+            grant.item,
+            format!(
+                "the feed of grant {} has at {} a row {:?} of {units} units and {quota_delta} of \
+                 the limit",
+                grant.id, row.seq, row.cause
+            ),
+        );
+    }
+}
+
+/// Each ticket is given back once, and only one that was returned under this grant.
+fn check_credits(
+    grant: &Grant,
+    rows: &[&FeedRow],
+    returned: &HashMap<&str, i64>,
+    findings: &mut Findings<'_>,
+) {
+    let mut seen = HashSet::new();
+    for row in rows.iter().filter(|row| row.cause == "returned") {
+        let Some(ticket) = row.ticket.as_deref() else { continue };
+        if !seen.insert(ticket) {
+            findings.item(
+                "I6",
+                grant.item,
+                format!("ticket {ticket} was given back twice under grant {}", grant.id),
+            );
+        }
+        if returned.get(ticket) != Some(&grant.id) {
+            findings.item(
+                "I6",
+                grant.item,
+                format!(
+                    "ticket {ticket} was given back under grant {}, but never returned there",
+                    grant.id
+                ),
+            );
+        }
+    }
+}
+
+/// What recalls brought is what they took; less only when the target was closed before they were
+/// done.
+fn check_recalls(grant: &Grant, rows: &[&FeedRow], meant: i128, findings: &mut Findings<'_>) {
+    let brought: i128 =
+        rows.iter().filter(|row| row.cause == "recalled").map(|row| i128::from(row.units)).sum();
+    if brought > meant || (grant.open && brought != meant) {
+        let detail = format!(
+            "recalls meant {meant} units for grant {}, its feed brought {brought}",
+            grant.id
+        );
+        findings.item("I2", grant.item, detail);
+    }
+}
+
+/// An open grant was told of everything: each returned ticket, and for each buyer the share of
+/// every order that ended.
+fn check_complete(
+    snapshot: &Snapshot,
+    feeds: &BTreeMap<i64, Vec<&FeedRow>>,
+    findings: &mut Findings<'_>,
+) {
+    let is_open = |id: i64| snapshot.grants.get(&id).is_some_and(|grant| grant.open);
+    let mut told: HashSet<&str> = HashSet::new();
+    let mut shares: HashMap<(i64, &str), i128> = HashMap::new();
+    for row in feeds.values().flatten().filter(|row| is_open(row.grant)) {
+        told.extend(row.ticket.as_deref());
+        if let (Some(buyer), "order_ended" | "order_revived") = (row.buyer.as_deref(), &*row.cause)
+        {
+            *shares.entry((row.grant, buyer)).or_default() += i128::from(row.quota_delta);
+        }
+    }
+    for row in
+        snapshot.resolutions.iter().filter(|row| is_open(row.grant) && !told.contains(&*row.ticket))
+    {
+        let item = snapshot.grants[&row.grant].item;
+        findings.item(
+            "I6",
+            item,
+            format!(
+                "ticket {} was returned, but never given back to grant {}",
+                row.ticket, row.grant
+            ),
+        );
+    }
+    for order in snapshot.orders.iter().filter(|order| !order.is_active() && is_open(order.grant)) {
+        *shares.entry((order.grant, &order.buyer)).or_default() += i128::from(order.units);
+    }
+    let mut wrong: Vec<_> = shares.into_iter().filter(|(_, left)| *left != 0).collect();
+    wrong.sort_unstable();
+    for ((grant, buyer), left) in wrong {
+        let (item, way) =
+            (snapshot.grants[&grant].item, if left > 0 { "too little" } else { "too much" });
+        let detail = format!(
+            "the slot of grant {grant} was given back {} {way} of {buyer}'s limit",
+            left.abs()
+        );
+        findings.item("I6", item, detail);
+    }
+}

@@ -1,0 +1,85 @@
+//! Gathers what is wrong, bounded per rule: a broken store is told in twenty examples and a number,
+//! not in a million lines.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use doorbuster_api::admin::audit::{Finding, Notice};
+use jiff::Timestamp;
+
+use super::limits::FINDINGS_PER_RULE_MAX;
+use super::snapshot::Snapshot;
+
+/// A moment, for a person.
+pub(super) fn format_time(ms: Option<i64>) -> String {
+    match ms.map(Timestamp::from_millisecond) {
+        Some(Ok(moment)) => format!("{moment:.3}"),
+        // Outside the years that there are: the bare number says more than nothing.
+        Some(Err(_)) => format!("{} ms", ms.unwrap_or_default()),
+        None => "never".into(),
+    }
+}
+
+/// What may not be there, for a person.
+pub(super) fn format_optional<T: Display>(value: Option<T>) -> String {
+    value.map_or_else(|| "none".into(), |value| value.to_string())
+}
+
+/// What has been found so far.
+#[derive(Debug)]
+pub(super) struct Findings<'a> {
+    snapshot: &'a Snapshot,
+    listed: Vec<Finding>,
+    counts: BTreeMap<&'static str, usize>,
+    notices: Vec<Notice>,
+}
+
+impl<'a> Findings<'a> {
+    /// Nothing yet.
+    pub fn new(snapshot: &'a Snapshot) -> Self {
+        Self { snapshot, listed: Vec::new(), counts: BTreeMap::new(), notices: Vec::new() }
+    }
+
+    /// Something about one item.
+    pub fn item(&mut self, rule: &'static str, item: i64, detail: String) {
+        let known = self.snapshot.items.get(&item);
+        let (sale, name) =
+            (known.map(|item| item.sale.clone()), known.map(|item| item.name.clone()));
+        self.add(rule, sale, name, detail);
+    }
+
+    /// Something about the store as a whole.
+    pub fn store(&mut self, rule: &'static str, detail: String) {
+        self.add(rule, None, None, detail);
+    }
+
+    /// Something that needs no mending but should be known.
+    pub fn add_notice(&mut self, kind: &str, order: Option<&str>, detail: String) {
+        self.notices.push(Notice { kind: kind.into(), order: order.map(str::to_owned), detail });
+    }
+
+    fn add(
+        &mut self,
+        rule: &'static str,
+        sale: Option<String>,
+        item: Option<String>,
+        detail: String,
+    ) {
+        let count = self.counts.entry(rule).or_default();
+        *count += 1;
+        if *count <= FINDINGS_PER_RULE_MAX {
+            self.listed.push(Finding { rule: rule.into(), sale, item, detail });
+        }
+    }
+
+    /// All findings and notices.
+    pub fn into_parts(mut self) -> (Vec<Finding>, Vec<Notice>) {
+        for (rule, count) in self.counts {
+            if let Some(more) = count.checked_sub(FINDINGS_PER_RULE_MAX).filter(|more| *more > 0) {
+                let detail = format!("and {more} more of this rule");
+                self.listed.push(Finding { rule: rule.into(), sale: None, item: None, detail });
+            }
+        }
+        (self.listed, self.notices)
+    }
+}

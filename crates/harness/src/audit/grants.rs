@@ -1,0 +1,164 @@
+//! Grants and recalls: what a slot was given, what of it was settled, and that a closed one gave
+//! everything back.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::findings::Findings;
+use super::snapshot::{Grant, Recall, Snapshot};
+
+/// What orders, feeds and recalls say about one grant.
+#[derive(Debug, Default)]
+struct GrantTotals {
+    sold: i128,
+    fed: i128,
+    recalled: i128,
+}
+
+/// Checks every grant against everything that names it.
+pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
+    let totals = totals_by_grant(snapshot);
+    let nothing = GrantTotals::default();
+    for grant in snapshot.grants.values() {
+        check_units(snapshot, grant, totals.get(&grant.id).unwrap_or(&nothing), findings);
+        check_closing(grant, findings);
+    }
+    check_slots(snapshot, findings);
+    for recall in &snapshot.recalls {
+        check_recall(snapshot, recall, findings);
+    }
+}
+
+fn totals_by_grant(snapshot: &Snapshot) -> HashMap<i64, GrantTotals> {
+    let mut totals: HashMap<i64, GrantTotals> = HashMap::new();
+    for order in &snapshot.orders {
+        totals.entry(order.grant).or_default().sold += i128::from(order.units);
+    }
+    for row in snapshot.feed.iter().filter(|row| matches!(&*row.cause, "refill" | "recalled")) {
+        totals.entry(row.grant).or_default().fed += i128::from(row.units);
+    }
+    for recall in snapshot.recalls.iter().filter(|recall| recall.done) {
+        totals.entry(recall.grant).or_default().recalled += i128::from(recall.taken);
+    }
+    totals
+}
+
+fn check_units(
+    snapshot: &Snapshot,
+    grant: &Grant,
+    totals: &GrantTotals,
+    findings: &mut Findings<'_>,
+) {
+    let Grant { id, item, granted, settled, .. } = *grant;
+    match snapshot.items.get(&item) {
+        None => {
+            findings.item("I2", item, format!("grant {id} is of item {item}, which does not exist"))
+        }
+        Some(known) if known.total.is_some() != grant.counted => {
+            findings.item(
+                "I2",
+                item,
+                format!("grant {id} and its item differ on whether stock is counted"),
+            );
+        }
+        Some(_) => {}
+    }
+    if grant.counted && settled > granted {
+        findings.item("I1", item, format!("grant {id} settled {settled} of {granted} granted"));
+    }
+    if !grant.counted && granted != 0 {
+        findings.item("I2", item, format!("grant {id} of unlimited stock was granted {granted}"));
+    }
+    if i128::from(settled) != totals.sold {
+        findings.item(
+            "I2",
+            item,
+            format!("grant {id} settled {settled}, its orders have {} units", totals.sold),
+        );
+    }
+    let initial = i128::from(granted) - totals.fed + totals.recalled;
+    if initial < 0 {
+        findings.item(
+            "I2",
+            item,
+            format!(
+                "grant {id} has {granted}, but its feed gave {} and recalls took {}",
+                totals.fed, totals.recalled
+            ),
+        );
+    }
+}
+
+fn check_closing(grant: &Grant, findings: &mut Findings<'_>) {
+    let (id, item) = (grant.id, grant.item);
+    if grant.open != grant.closed_cause.is_none() || grant.open != grant.closed_at.is_none() {
+        findings.item(
+            "I2",
+            item,
+            format!("grant {id} is neither open nor closed with time and cause"),
+        );
+    }
+    if grant.closed_at.is_some_and(|at| at < grant.opened_at) {
+        findings.add_notice(
+            "clock",
+            None,
+            format!("grant {id} was closed before it was opened: the clock went back"),
+        );
+    }
+}
+
+/// One open grant a slot, and that of its last epoch.
+fn check_slots(snapshot: &Snapshot, findings: &mut Findings<'_>) {
+    let mut slots: BTreeMap<(i64, i64), Vec<&Grant>> = BTreeMap::new();
+    for grant in snapshot.grants.values() {
+        slots.entry((grant.item, grant.slot)).or_default().push(grant);
+    }
+    for ((item, slot), mut grants) in slots {
+        grants.sort_by_key(|grant| grant.epoch);
+        for pair in grants.windows(2) {
+            let (epoch, later) = (pair[0].epoch, pair[1].epoch);
+            if epoch == later {
+                findings.item("I2", item, format!("slot {slot} has two grants of epoch {epoch}"));
+            }
+            if pair[0].open {
+                let detail = format!(
+                    "slot {slot} has an open grant of epoch {epoch} beside one of epoch {later}"
+                );
+                findings.item("I2", item, detail);
+            }
+        }
+    }
+}
+
+fn check_recall(snapshot: &Snapshot, recall: &Recall, findings: &mut Findings<'_>) {
+    let Recall { id, asked, taken, done, .. } = *recall;
+    let Some(from) = snapshot.grants.get(&recall.grant) else {
+        findings.store(
+            "I2",
+            format!("recall {id} takes from grant {}, which does not exist", recall.grant),
+        );
+        return;
+    };
+    let item = from.item;
+    if !(0..=asked).contains(&taken) {
+        findings.item("I2", item, format!("recall {id} took {taken} of {asked} asked for"));
+    }
+    if !done && taken != 0 {
+        findings.item("I2", item, format!("recall {id} is not done and took {taken}"));
+    }
+    if !done && !from.open {
+        findings.item(
+            "I2",
+            item,
+            format!("recall {id} is pending on grant {}, which is closed", from.id),
+        );
+    }
+    if let Some(target) = recall.target
+        && snapshot.grants.get(&target).is_none_or(|to| to.item != item)
+    {
+        findings.item(
+            "I2",
+            item,
+            format!("recall {id} gives to grant {target}, which is not one of its item"),
+        );
+    }
+}

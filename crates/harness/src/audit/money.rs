@@ -1,0 +1,202 @@
+//! Money (I5): each captured payment is exactly one paid order or exactly one refund, of the same
+//! amount.
+
+use std::collections::HashMap;
+
+use super::findings::Findings;
+use super::limits::MONEY_NOTICES_MAX;
+use super::snapshot::{Order, Payment, Refund, Reversal, Snapshot};
+
+/// Checks every payment against its order and its refund, every refund against its payment, every
+/// paid order against its payment.
+pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
+    let mut refunds: HashMap<&str, Vec<&Refund>> = HashMap::new();
+    for refund in &snapshot.refunds {
+        refunds.entry(&*refund.payment).or_default().push(refund);
+    }
+    // Payments that stand, by the order's grant and number.
+    let mut stands: HashMap<(i64, i64), &Payment> = HashMap::new();
+    let mut known: HashMap<&str, &Payment> = HashMap::with_capacity(snapshot.payments.len());
+    for payment in &snapshot.payments {
+        if known.insert(&*payment.id, payment).is_some() {
+            findings.store("I5", format!("payment {} was taken twice", payment.id));
+        }
+        let its = refunds.get(&*payment.id).map_or(&[][..], |its| its);
+        check_payment(snapshot, payment, its, findings);
+        if payment.state == "captured"
+            && let Some(order) = payment.order
+            && let Some(other) = stands.insert(order, payment)
+        {
+            let detail = format!(
+                "payments {} and {} both stand for order {}",
+                other.id, payment.id, payment.order_text
+            );
+            findings.store("I5", detail);
+        }
+    }
+    for refund in snapshot.refunds.iter().filter(|refund| !known.contains_key(&*refund.payment)) {
+        findings.store(
+            "I5",
+            format!("refund {} is of payment {}, which is not there", refund.id, refund.payment),
+        );
+    }
+    check_paid_orders(snapshot, &stands, findings);
+    check_reversals(snapshot, &known, findings);
+    add_notices(snapshot, findings);
+}
+
+fn check_payment(
+    snapshot: &Snapshot,
+    payment: &Payment,
+    refunds: &[&Refund],
+    findings: &mut Findings<'_>,
+) {
+    let Payment { id, state, order_text, .. } = payment;
+    let order = payment.order.and_then(|at| snapshot.order_by_number(at));
+    let mut find = |detail: String| match order {
+        Some(order) => findings.item("I5", order.item, detail),
+        None => findings.store("I5", detail),
+    };
+    if payment.order.is_some() && order.is_none_or(|order| order.id != *order_text) {
+        find(format!("payment {id} names order {order_text}, and stands beside another one"));
+    }
+    match &**state {
+        "captured" => {
+            match order {
+                None => {
+                    find(format!("payment {id} stands for order {order_text}, which is not there"))
+                }
+                Some(Order { state, .. }) if state != "paid" => {
+                    find(format!("payment {id} stands for order {order_text}, which is {state:?}"));
+                }
+                Some(order)
+                    if snapshot.price(order)
+                        != Some((payment.amount_minor, &*payment.currency)) =>
+                {
+                    let price =
+                        snapshot.price(order).map_or("nothing".to_owned(), |(amount_minor, of)| {
+                            format!("{amount_minor} {of}")
+                        });
+                    let Payment { amount_minor, currency, .. } = payment;
+                    find(format!(
+                        "payment {id} is {amount_minor} {currency}, order {order_text} costs \
+                         {price}"
+                    ));
+                }
+                Some(_) => {}
+            }
+            if !refunds.is_empty() {
+                find(format!("payment {id} stands, and goes back"));
+            }
+        }
+        "refunded" => match refunds {
+            [refund] => check_refund(snapshot, payment, refund, order, &mut find),
+            [] => find(format!("payment {id} goes back, and has no refund")),
+            _ => find(format!("payment {id} has {} refunds", refunds.len())),
+        },
+        "failed" if !refunds.is_empty() => find(format!("payment {id} failed, and goes back")),
+        "failed" => {}
+        _ => find(format!("payment {id} is {state:?}")),
+    }
+}
+
+/// A payment that goes back, by its one refund.
+fn check_refund(
+    snapshot: &Snapshot,
+    payment: &Payment,
+    refund: &Refund,
+    order: Option<&Order>,
+    find: &mut impl FnMut(String),
+) {
+    let Payment { id, amount_minor, currency, .. } = payment;
+    if (refund.amount_minor, &refund.currency, &refund.provider)
+        != (*amount_minor, currency, &payment.provider)
+    {
+        let (back, of, by) = (refund.amount_minor, &refund.currency, &refund.provider);
+        find(format!(
+            "payment {id} of {amount_minor} {currency} by {} goes back as {back} {of} by {by}",
+            payment.provider
+        ));
+    }
+    let price = order.and_then(|order| snapshot.price(order));
+    let is_price = price == Some((*amount_minor, &**currency));
+    let fits = match &*refund.cause {
+        "unknown_order" => order.is_none(),
+        "mismatch" => order.is_some() && !is_price,
+        "operator" => order.is_some_and(|order| order.state == "refunded"),
+        "second" | "late" => order.is_some() && is_price,
+        _ => false,
+    };
+    if !fits {
+        let state = order.map_or("not there", |order| &order.state);
+        let cause = &refund.cause;
+        find(format!(
+            "payment {id} of {amount_minor} {currency} goes back as {cause:?}; its order is {state}"
+        ));
+    }
+    if !matches!(&*refund.state, "pending" | "settled" | "failed") {
+        find(format!("refund {} is {:?}", refund.id, refund.state));
+    }
+}
+
+/// An order that a provider's message paid has its payment.
+fn check_paid_orders(
+    snapshot: &Snapshot,
+    stands: &HashMap<(i64, i64), &Payment>,
+    findings: &mut Findings<'_>,
+) {
+    for order in snapshot.orders.iter().filter(|order| order.state == "paid") {
+        let at = (order.grant, order.n);
+        let by_provider = snapshot
+            .history(at)
+            .any(|event| event.kind == "order.paid" && event.actor.starts_with("provider:"));
+        if by_provider && !stands.contains_key(&at) {
+            findings.item(
+                "I5",
+                order.item,
+                format!("order {} is paid, and no payment stands for it", order.id),
+            );
+        }
+    }
+}
+
+/// Money that went back and nobody here asked for, newest first, while its payment stands for an
+/// order or is disputed.
+fn check_reversals(
+    snapshot: &Snapshot,
+    known: &HashMap<&str, &Payment>,
+    findings: &mut Findings<'_>,
+) {
+    let open = snapshot.reversals.iter().filter_map(|it| Some((it, *known.get(&*it.payment)?)));
+    let open = open.filter(|(it, payment)| it.kind == "disputed" || payment.state == "captured");
+    for (Reversal { payment, kind, amount_minor, currency }, of) in open.take(MONEY_NOTICES_MAX) {
+        let said = match &**kind {
+            "disputed" => "is disputed by the buyer's bank",
+            _ => "was given back at the provider's own console",
+        };
+        let detail = format!(
+            "payment {payment}: {amount_minor} {currency} in minor units {said}; its order is as \
+             it was"
+        );
+        findings.add_notice(kind, Some(&of.order_text), detail);
+    }
+}
+
+/// What others did wrong, newest first.
+fn add_notices(snapshot: &Snapshot, findings: &mut Findings<'_>) {
+    let wrong =
+        |refund: &&Refund| matches!(&*refund.cause, "mismatch" | "second" | "unknown_order");
+    for refund in snapshot.refunds.iter().rev().filter(wrong).take(MONEY_NOTICES_MAX) {
+        let said = match &*refund.cause {
+            "mismatch" => "is not what its order costs",
+            "second" => "came for an order that was paid before",
+            _ => "named no order when it came",
+        };
+        let Refund { payment, amount_minor, currency, state, .. } = refund;
+        let detail = format!(
+            "payment {payment}, {amount_minor} {currency} in minor units, {said}; its refund is \
+             {state}"
+        );
+        findings.add_notice(&refund.cause, Some(&refund.order_text), detail);
+    }
+}

@@ -1,0 +1,329 @@
+//! The rows of the truth store, as plain values, and the sums that several checks need.
+
+use std::collections::{BTreeMap, HashMap};
+
+/// A whole store, as of one snapshot.
+#[derive(Debug, Default)]
+pub(super) struct Snapshot {
+    pub sales: HashMap<String, Sale>,
+    pub items: BTreeMap<i64, Item>,
+    pub grants: BTreeMap<i64, Grant>,
+    /// By grant and turn.
+    pub feed: Vec<FeedRow>,
+    pub resolutions: Vec<Resolution>,
+    /// By order of commit.
+    pub orders: Vec<Order>,
+    pub quotas: Vec<Quota>,
+    pub recalls: Vec<Recall>,
+    /// By order of commit.
+    pub adjustments: Vec<Adjustment>,
+    pub dead_letters: Vec<DeadLetter>,
+    /// What happened, in its order.
+    pub events: Vec<Event>,
+    pub payments: Vec<Payment>,
+    pub refunds: Vec<Refund>,
+    /// Money that went back without having been asked to and did not come to nothing, newest first.
+    pub reversals: Vec<Reversal>,
+    /// Places in line, by item and turn.
+    pub waitlist: Vec<WaitlistEntry>,
+    /// What the database says about itself when it is damaged.
+    pub damage: Vec<String>,
+    /// Filled by [`Snapshot::build_index`].
+    pub index: SnapshotIndex,
+}
+
+/// What is worked out once from the rows.
+#[derive(Debug, Default)]
+pub(super) struct SnapshotIndex {
+    sums: HashMap<i64, ItemTotals>,
+    by_id: HashMap<String, usize>,
+    /// By grant and number.
+    by_number: HashMap<(i64, i64), usize>,
+    histories: HashMap<(i64, i64), Vec<usize>>,
+}
+
+/// Units of one item, added up from grants and orders.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct ItemTotals {
+    /// Granted and not settled, in open grants.
+    pub in_slots: i128,
+    /// In reserved orders.
+    pub held: i128,
+    /// In paid orders.
+    pub paid: i128,
+    /// In orders that ended.
+    pub ended: i128,
+}
+
+impl ItemTotals {
+    /// Units that somebody has.
+    pub fn active(&self) -> i128 {
+        self.held + self.paid
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Sale {
+    pub phase: String,
+    pub opened_at: Option<i64>,
+    pub closed_at: Option<i64>,
+}
+
+#[derive(Debug)]
+pub(super) struct Item {
+    pub id: i64,
+    pub sale: String,
+    pub name: String,
+    pub limit: i64,
+    pub hold_ms: i64,
+    pub initial_total: Option<i64>,
+    pub total: Option<i64>,
+    pub pool: i64,
+    pub ended: i64,
+    pub paid: i64,
+    pub price: i64,
+    pub currency: String,
+    pub waiting: i64,
+}
+
+#[derive(Debug)]
+pub(super) struct Grant {
+    pub id: i64,
+    pub item: i64,
+    pub slot: i64,
+    pub epoch: i64,
+    pub granted: i64,
+    pub settled: i64,
+    pub counted: bool,
+    pub open: bool,
+    pub max_n: i64,
+    pub resolved: i64,
+    pub feed_len: i64,
+    pub closed_cause: Option<String>,
+    pub opened_at: i64,
+    pub closed_at: Option<i64>,
+}
+
+/// Where another grant names its slot, that of an item's line says this: no slot has it.
+const WAITLIST_SLOT: i64 = 2_147_483_647;
+
+impl Grant {
+    /// Of an item's line: never open, its orders are for whoever stood there first.
+    pub fn is_waitlist(&self) -> bool {
+        self.slot == WAITLIST_SLOT
+    }
+
+    /// Closed because its slot failed, and not by plan: each of these is a repair.
+    pub fn is_repair(&self) -> bool {
+        self.closed_cause
+            .as_deref()
+            .is_some_and(|cause| !matches!(cause, "ended" | "rolled" | "lease_lapsed" | "waitlist"))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct FeedRow {
+    pub grant: i64,
+    pub seq: i64,
+    pub ticket: Option<String>,
+    pub buyer: Option<String>,
+    pub units: i64,
+    pub quota_delta: i64,
+    pub cause: String,
+}
+
+#[derive(Debug)]
+pub(super) struct Resolution {
+    pub ticket: String,
+    pub grant: i64,
+    pub n: Option<i64>,
+    pub verdict: String,
+    pub order: Option<String>,
+}
+
+#[derive(Debug)]
+pub(super) struct Order {
+    pub id: String,
+    pub buyer: String,
+    pub key: String,
+    pub item: i64,
+    pub units: i64,
+    pub state: String,
+    pub grant: i64,
+    pub n: i64,
+    pub reserved_at: i64,
+    pub pay_by: i64,
+    pub paid_at: Option<i64>,
+    pub ended_at: Option<i64>,
+}
+
+impl Order {
+    /// Its units are somebody's.
+    pub fn is_active(&self) -> bool {
+        matches!(&*self.state, "reserved" | "paid")
+    }
+
+    /// Its buyer was erased: nobody can be held against it by name.
+    pub fn is_erased(&self) -> bool {
+        self.buyer.starts_with("erased:")
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Quota {
+    pub buyer: String,
+    pub item: i64,
+    pub used: i64,
+}
+
+#[derive(Debug)]
+pub(super) struct Recall {
+    pub id: i64,
+    pub grant: i64,
+    pub target: Option<i64>,
+    pub asked: i64,
+    pub taken: i64,
+    pub done: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Adjustment {
+    pub item: i64,
+    pub units: i64,
+    pub total_after: i64,
+}
+
+#[derive(Debug)]
+pub(super) struct DeadLetter {
+    pub ticket: String,
+    pub item: i64,
+}
+
+/// A row of what happened.
+#[derive(Debug)]
+pub(super) struct Event {
+    pub seq: i64,
+    /// Its type: `order.reserved`, …
+    pub kind: String,
+    /// Grant and number of the order that it is about.
+    pub order: Option<(i64, i64)>,
+    pub at: i64,
+    pub actor: String,
+    pub pay_by: Option<i64>,
+    pub paid_at: Option<i64>,
+    pub ended_at: Option<i64>,
+}
+
+impl Event {
+    /// The state that it leaves its order in; `None`: it says nothing about that.
+    pub fn state(&self) -> Option<&str> {
+        match self.kind.strip_prefix("order.")? {
+            "refused" => None,
+            "extended" => Some("reserved"),
+            state => Some(state),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Payment {
+    pub id: String,
+    pub provider: String,
+    /// The order that it names, as it was written.
+    pub order_text: String,
+    /// Grant and number of that order, if there is one.
+    pub order: Option<(i64, i64)>,
+    pub amount_minor: i64,
+    pub currency: String,
+    pub state: String,
+}
+
+#[derive(Debug)]
+pub(super) struct Refund {
+    pub id: String,
+    pub payment: String,
+    pub provider: String,
+    pub order_text: String,
+    pub amount_minor: i64,
+    pub currency: String,
+    pub cause: String,
+    pub state: String,
+}
+
+/// What a provider said of a payment whose money went back by itself.
+#[derive(Debug)]
+pub(super) struct Reversal {
+    pub payment: String,
+    pub kind: String,
+    pub amount_minor: i64,
+    pub currency: String,
+}
+
+/// A place in an item's line.
+#[derive(Debug)]
+pub(super) struct WaitlistEntry {
+    pub item: i64,
+    pub n: i64,
+    pub id: String,
+    pub buyer: String,
+    pub key: String,
+    pub state: String,
+    pub ended_at: Option<i64>,
+}
+
+impl Snapshot {
+    /// Whether this is the grant of a line.
+    pub fn is_waitlist(&self, grant: i64) -> bool {
+        self.grants.get(&grant).is_some_and(Grant::is_waitlist)
+    }
+
+    /// Adds up what the checks share; called once, when all rows are read.
+    pub fn build_index(&mut self) {
+        for grant in self.grants.values().filter(|grant| grant.open) {
+            self.index.sums.entry(grant.item).or_default().in_slots +=
+                i128::from(grant.granted) - i128::from(grant.settled);
+        }
+        for (at, order) in self.orders.iter().enumerate() {
+            let sums = self.index.sums.entry(order.item).or_default();
+            let part = match &*order.state {
+                "reserved" => &mut sums.held,
+                "paid" => &mut sums.paid,
+                _ => &mut sums.ended,
+            };
+            *part += i128::from(order.units);
+            self.index.by_id.insert(order.id.clone(), at);
+            self.index.by_number.insert((order.grant, order.n), at);
+        }
+        for (at, event) in self.events.iter().enumerate() {
+            if let Some(order) = event.order {
+                self.index.histories.entry(order).or_default().push(at);
+            }
+        }
+    }
+
+    /// The sums of one item.
+    pub fn item_totals(&self, item: i64) -> ItemTotals {
+        self.index.sums.get(&item).copied().unwrap_or_default()
+    }
+
+    /// The order of this id.
+    pub fn order(&self, id: &str) -> Option<&Order> {
+        self.index.by_id.get(id).map(|&at| &self.orders[at])
+    }
+
+    /// The order of this grant and number.
+    pub fn order_by_number(&self, at: (i64, i64)) -> Option<&Order> {
+        self.index.by_number.get(&at).map(|&at| &self.orders[at])
+    }
+
+    /// What happened to the order of this grant and number, in its order.
+    pub fn history(&self, at: (i64, i64)) -> impl Iterator<Item = &Event> {
+        self.index.histories.get(&at).into_iter().flatten().map(|&at| &self.events[at])
+    }
+
+    /// What an order costs, in minor units.
+    pub fn price(&self, order: &Order) -> Option<(i64, &str)> {
+        let item = self.items.get(&order.item)?;
+        Some((item.price.checked_mul(order.units)?, &item.currency))
+    }
+}

@@ -1,0 +1,156 @@
+//! The auditor over PostgreSQL: the same rows as in SQLite give the same report, and what is broken
+//! there is found.
+
+use rusqlite::types::ValueRef;
+
+use super::super::{StoreLocation, run};
+use super::fixture::{StoreFixture, TempDir};
+use crate::cluster::{ClusterDir, Postgres};
+
+const SCHEMA: &str = concat!(
+    include_str!("../../../../store/migrations/postgres/0001_truth.sql"),
+    include_str!("../../../../store/migrations/postgres/0005_money.sql"),
+    include_str!("../../../../store/migrations/postgres/0006_reversals.sql"),
+    include_str!("../../../../store/migrations/postgres/0008_disputes.sql")
+);
+/// Tables that the auditor reads, parents first, and columns that only PostgreSQL has and insists
+/// on.
+const TABLES: [(&str, &str); 16] = [
+    ("sale", ""),
+    ("item", ""),
+    ("slot_grant", ""),
+    ("feed", ""),
+    ("resolution", "writer"),
+    ("orders", "node, writer"),
+    ("quota", ""),
+    ("recall", ""),
+    ("adjustment", ""),
+    ("dead_letter", ""),
+    ("event", ""),
+    ("payment", ""),
+    ("refund", ""),
+    ("reversal", ""),
+    ("dispute", ""),
+    ("waitlist", ""),
+];
+/// Columns that are flags there and numbers here.
+const FLAGS: [&str; 6] = ["counted", "open", "acked", "done", "accepted", "stands"];
+
+/// A PostgreSQL with the rows of the shop in which everything adds up.
+struct PostgresCopy {
+    postgres: Postgres,
+    store: StoreLocation,
+    _dir: TempDir,
+}
+
+impl PostgresCopy {
+    fn copy_of(fixture: &StoreFixture) -> Self {
+        let dir = TempDir::new();
+        let entry = ClusterDir::create(dir.path()).expect("a fresh name");
+        let postgres = Postgres::create(&entry, true).expect("it is installed");
+        let store = StoreLocation::parse(&postgres.url(postgres.port())).expect("an address");
+        let twin = Self { postgres, store, _dir: dir };
+        twin.run(SCHEMA);
+        for (table, more) in TABLES {
+            twin.run(&rows(fixture, table, more));
+        }
+        twin
+    }
+
+    fn run(&self, sql: &str) {
+        self.postgres.sql(sql).unwrap_or_else(|error| panic!("{error}: {sql}"));
+    }
+}
+
+/// The rows of a table as SQL for PostgreSQL.
+fn rows(fixture: &StoreFixture, table: &str, more: &str) -> String {
+    let mut read = fixture.db.prepare(&format!("SELECT * FROM {table}")).expect("a table");
+    let names: Vec<String> = read.column_names().map(str::to_owned).collect();
+    let mut found = read.query([]).expect("rows");
+    let mut sql = String::new();
+    while let Some(row) = found.next().expect("a row") {
+        let value = |(at, name): (usize, &String)| match row.get_ref(at).expect("a column") {
+            ValueRef::Null => "NULL".to_owned(),
+            ValueRef::Integer(flag) if FLAGS.contains(&name.as_str()) => (flag == 1).to_string(),
+            ValueRef::Integer(number) => number.to_string(),
+            ValueRef::Text(text) => format!("'{}'", String::from_utf8_lossy(text)),
+            other => panic!("{table}.{name}: {other:?}"),
+        };
+        // Rows are numbered there as they come.
+        let kept =
+            || names.iter().enumerate().filter(|(_, name)| *name != "seq" || table == "feed");
+        let mut columns: Vec<String> = kept().map(|(_, name)| name.clone()).collect();
+        let mut values: Vec<String> = kept().map(value).collect();
+        for column in more.split(", ").filter(|column| !column.is_empty()) {
+            columns.push(column.to_owned());
+            values.push("1".into());
+        }
+        let (columns, values) = (columns.join(", "), values.join(", "));
+        sql += &format!(
+            "INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE VALUES ({values});\n"
+        );
+    }
+    sql
+}
+
+#[test]
+fn the_same_rows_in_postgresql_give_the_same_report_and_a_broken_one_is_found() {
+    let fixture = super::waitlist::with_waitlist(StoreFixture::strict().with_consistent_rows());
+    fixture.run("INSERT INTO reversal VALUES ('pay_bob', 'disputed', 100, 'CNY', 1, 7), ('pay_rob', 'disputed', 40, 'CNY', 0, 8)");
+    let twin = PostgresCopy::copy_of(&fixture);
+    let answers = fixture.answers(
+        r#"{"buyer":"ann","key":"k-ann","sale":"spring","item":"phone","units":10,"status":201,"code":null,"id":"<ann>","state":"reserved"}
+{"buyer":"zoe","key":"k-zoe","sale":"spring","item":"phone","units":10,"status":409,"code":"sold_out","id":null,"state":null}
+"#,
+    );
+    let mut here = run(&StoreLocation::Sqlite(fixture.path()), Some(&answers)).expect("a report");
+    let mut there = run(&twin.store, Some(&answers)).expect("a report");
+    here.audit.checked_at = there.audit.checked_at;
+    let sorted = |report: &mut super::super::AuditReport| {
+        report.audit.notices.sort_by(|a, b| a.detail.cmp(&b.detail))
+    };
+    sorted(&mut here);
+    sorted(&mut there);
+    assert_eq!(here, there);
+    assert!(there.audit.ok, "{:?}", there.audit.findings);
+
+    twin.run("UPDATE item SET pool = pool - 1 WHERE name = 'phone'");
+    let found = run(&twin.store, None).expect("a report").audit.findings;
+    assert!(found.iter().any(|finding| finding.rule == "I2"), "{found:?}");
+    twin.run("UPDATE item SET pool = pool + 1 WHERE name = 'phone'");
+    for (damage, repair, rule) in [
+        (
+            "UPDATE refund SET amount_minor = 41 WHERE id = 'ref_rob'",
+            "UPDATE refund SET amount_minor = 40 WHERE id = 'ref_rob'",
+            "I5",
+        ),
+        (
+            "UPDATE payment SET currency = 'EUR' WHERE id = 'pay_bob'",
+            "UPDATE payment SET currency = 'CNY' WHERE id = 'pay_bob'",
+            "I5",
+        ),
+        (
+            "UPDATE event SET type = 'order.expired' WHERE type = 'order.refunded'",
+            "UPDATE event SET type = 'order.refunded' WHERE type = 'order.expired' AND actor = \
+             'operator:key'",
+            "history",
+        ),
+        (
+            "UPDATE waitlist SET ended_at = 1 WHERE n = 4",
+            "UPDATE waitlist SET ended_at = NULL WHERE n = 4",
+            "waitlist",
+        ),
+    ] {
+        twin.run(damage);
+        let found = run(&twin.store, None).expect("a report").audit.findings;
+        assert!(found.iter().any(|finding| finding.rule == rule), "{damage}: {found:?}");
+        twin.run(repair);
+        assert!(run(&twin.store, None).expect("a report").audit.ok, "{repair}");
+    }
+    twin.run("ALTER TABLE orders DISABLE TRIGGER ALL; DELETE FROM orders WHERE buyer = 'ann'");
+    let found = run(&twin.store, Some(&answers)).expect("a report").audit.findings;
+    assert!(found.iter().any(|finding| finding.rule == "I3"), "{found:?}");
+
+    let wrong = StoreLocation::parse("postgres://nobody@127.0.0.1:1/nowhere").expect("an address");
+    assert!(run(&wrong, None).is_err_and(|error| error.to_string().contains("127.0.0.1:1")));
+}

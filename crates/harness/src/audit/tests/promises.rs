@@ -1,0 +1,153 @@
+//! What buyers were told, against a store that is right: promises kept, and promises broken.
+
+use super::super::{StoreLocation, run};
+use super::fixture::{StoreFixture, ticket};
+use super::found;
+
+/// Tells a buyer of a good store `lines`; the auditor must find `rule` with these `words`, or
+/// nothing when empty.
+#[track_caller]
+fn promises(lines: &str, rule: &str, words: &str) {
+    let fixture = StoreFixture::consistent();
+    let answers = fixture.answers(lines);
+    let report =
+        run(&StoreLocation::Sqlite(fixture.path()), Some(&answers)).expect("the audit takes place");
+    let found = found(&report);
+    match rule {
+        "" => assert!(found.is_empty(), "{found:#?}"),
+        _ => assert!(
+            matches!(&found[..], [(its_rule, detail)] if *its_rule == rule && detail.contains(words)),
+            "not just {rule} with {words:?}: {found:#?}"
+        ),
+    }
+    assert_eq!(report.answers_checked, lines.lines().count() as u64);
+}
+
+/// One line of an answers file.
+pub(super) fn line(
+    buyer: &str,
+    units: u32,
+    status: u16,
+    code: &str,
+    id: &str,
+    state: &str,
+) -> String {
+    let word = |text: &str| if text.is_empty() { "null".into() } else { format!("{text:?}") };
+    let (code, id, state) = (word(code), word(id), word(state));
+    format!(
+        r#"{{"buyer":"{buyer}","key":"k-{buyer}","sale":"spring","item":"phone","units":{units},"status":{status},"code":{code},"id":{id},"state":{state}}}"#
+    ) + "\n"
+}
+
+#[test]
+fn promises_that_were_kept_are_no_finding() {
+    promises(&line("ann", 10, 201, "", "<ann>", "reserved"), "", "");
+    promises(&line("ann", 10, 200, "", "<12:5>", "reserved"), "", "");
+    promises(&line("bob", 10, 201, "", "<bob>", "reserved"), "", "");
+    promises(&line("cat", 10, 202, "", "<cat>", "reserved"), "", "");
+    promises(&line("dan", 5, 200, "", "<dan>", "expired"), "", "");
+    promises(&line("joe", 2, 202, "unavailable", "<12:9>", "refused"), "", "");
+    promises(&line("ann", 5, 202, "limit_reached", "<12:2>", "refused"), "", "");
+    promises(&line("bob", 1, 202, "idempotency_key_reused", "<12:7>", "refused"), "", "");
+    promises(&line("zoe", 10, 409, "sold_out", "", ""), "", "");
+    let first_refused =
+        line("ann", 10, 409, "paused", "", "") + &line("ann", 10, 201, "", "<ann>", "reserved");
+    promises(&first_refused, "", "");
+    promises(&line("ann", 10, 422, "idempotency_key_reused", "", ""), "", "");
+}
+
+#[test]
+fn promises_that_were_broken_are_found() {
+    let nobody = ticket(12, 99, 10);
+    promises(
+        &line("zoe", 10, 201, "", &nobody, "reserved"),
+        "I3",
+        "zoe was told reserved of order",
+    );
+    promises(&line("zoe", 10, 201, "", "", "reserved"), "I3", "without an order's id");
+    promises(&line("zoe", 10, 201, "", "<ann>", "reserved"), "I3", "it is ann's");
+    promises(&line("ann", 9, 201, "", "<ann>", "reserved"), "I3", "9 units of spring/phone");
+    promises(&line("eve", 3, 201, "", "<eve>", "reserved"), "I3", "3 units of item 2");
+    promises(&line("ann", 10, 200, "", "<ann>", "paid"), "I8", "which is reserved now");
+    promises(
+        &line("rob", 4, 202, "unavailable", "<rob>", "refused"),
+        "I8",
+        "which is an order (refunded)",
+    );
+    promises(
+        &line("joe", 2, 202, "limit_reached", "<12:9>", "refused"),
+        "I8",
+        "the store has unavailable",
+    );
+    promises(
+        &line("joe", 10, 202, "unavailable", &nobody, "refused"),
+        "I8",
+        "the store has no verdict",
+    );
+    promises(&line("joe", 10, 202, "sold_out", "<12:9>", "refused"), "I8", "refused (sold_out)");
+    promises(
+        &line("ann", 10, 409, "sold_out", "", ""),
+        "I8",
+        "was refused (sold_out), but holds order",
+    );
+}
+
+#[test]
+fn orders_that_nobody_was_told_of_are_a_notice() {
+    let fixture = StoreFixture::consistent();
+    let lines = line("ann", 10, 201, "", "<ann>", "reserved") + "{\"buyer\":\"bo";
+    let report = run(&StoreLocation::Sqlite(fixture.path()), Some(&fixture.answers(&lines)))
+        .expect("the audit takes place");
+    assert!(report.audit.ok);
+    let of_promises = report.audit.notices.iter().filter(|notice| notice.kind != "mismatch");
+    let notices: Vec<_> = of_promises.map(|notice| &*notice.detail).collect();
+    assert_eq!(notices, ["line 2 is cut off", "5 orders of the items asked for are in no answer"]);
+}
+
+/// Erases ann from a good store, and holds against it what she was told before.
+fn after_erasing(line: &str) -> (u64, Vec<(String, String)>) {
+    let fixture = StoreFixture::consistent();
+    fixture.run(
+        "UPDATE orders SET buyer = 'erased:0a', request_key = 'erased:0b' WHERE buyer = 'ann';
+         UPDATE quota SET buyer = 'erased:0a' WHERE buyer = 'ann';
+         UPDATE feed SET buyer = 'erased:0a', request_key = 'erased:0b' WHERE buyer = 'ann';",
+    );
+    let report = run(&StoreLocation::Sqlite(fixture.path()), Some(&fixture.answers(line)))
+        .expect("the audit takes place");
+    let found =
+        found(&report).into_iter().map(|(rule, detail)| (rule.to_owned(), detail.to_owned()));
+    (report.orders_erased, found.collect())
+}
+
+#[test]
+fn what_an_erased_buyer_was_told_is_held_against_the_order_by_its_id() {
+    assert_eq!(
+        after_erasing(&line("ann", 10, 201, "", "<ann>", "reserved")),
+        (1, vec![]),
+        "and it is counted"
+    );
+    for (units, id, state, rule, words) in [
+        (9, "<ann>", "reserved", "I3", "9 units of spring/phone"),
+        (10, "<ann>", "paid", "I8", "which is reserved now"),
+        (10, &*ticket(12, 99, 10), "reserved", "I3", "which does not exist"),
+    ] {
+        let (_, found) = after_erasing(&line("ann", units, 201, "", id, state));
+        assert!(
+            matches!(&found[..], [(its, detail)] if its == rule && detail.contains(words)),
+            "{words}: {found:#?}"
+        );
+    }
+    let (_, found) = after_erasing(&line("ann", 10, 201, "", "<bob>", "reserved"));
+    assert!(
+        matches!(&found[..], [(rule, detail)] if rule == "I3" && detail.contains("it is bob's")),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn a_storm_writes_what_the_auditor_reads() {
+    let told = crate::load::sold_out_answer_line();
+    let line: doorbuster_api::report::AnswerLine =
+        serde_json::from_slice(&told).expect("the same shape");
+    assert_eq!((line.status, line.code.as_deref(), line.state), (409, Some("sold_out"), None));
+}

@@ -1,0 +1,148 @@
+//! What can go wrong, by name.
+
+use crate::cluster::Shape;
+
+/// One thing that goes wrong in a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// Nothing: what the others are held against.
+    NoFault,
+    /// A node is killed, and started again.
+    NodeKill,
+    /// A node is stopped for a while as if its machine hung, and goes on.
+    NodePause,
+    /// Every node in turn is asked to stop and started again, as in an upgrade: by another build of
+    /// the program, if there is one.
+    NodeRoll,
+    /// A node's wall clock is set an hour forward or back, and right again.
+    NodeClock,
+    /// PostgreSQL ends as in a crash, and is started again.
+    PostgresCrash,
+    /// What nodes say to PostgreSQL does not arrive, or their connections break.
+    PostgresCut,
+    /// What nodes and PostgreSQL say to each other arrives late.
+    PostgresSlow,
+    /// A Redis primary is killed; its replica takes over.
+    RedisPrimaryKill,
+    /// A Redis primary is stopped until its replica has taken over, and goes on as if nothing had
+    /// happened.
+    RedisPrimaryPause,
+    /// A Redis primary is killed and is back, empty, before anybody takes over.
+    RedisRestartEmpty,
+    /// A Redis primary is killed and is back with an old snapshot.
+    RedisSnapshot,
+    /// A Redis primary loads an old snapshot while it runs.
+    RedisReload,
+    /// A replica that has not heard of the last sales takes over.
+    RedisStaleFailover,
+    /// A Redis replica is killed, and started again.
+    RedisReplicaKill,
+    /// A Redis replica is stopped for a while, and goes on.
+    RedisReplicaPause,
+    /// Every Redis server is emptied.
+    RedisFlush,
+    /// Every Redis server forgets its scripts.
+    RedisScriptFlush,
+    /// What anybody says to the servers of a shard does not arrive, or connections break.
+    RedisCut,
+    /// What anybody and the servers of a shard say to each other arrives late.
+    RedisSlow,
+}
+
+/// Every fault with its name and what it does.
+const TABLE: [(Fault, &str, &str); 20] = [
+    (Fault::NoFault, "calm", "nothing goes wrong"),
+    (Fault::NodeKill, "node-kill", "a node is killed and started again"),
+    (Fault::NodePause, "node-pause", "a node hangs for a while (SIGSTOP, SIGCONT)"),
+    (
+        Fault::NodeRoll,
+        "node-roll",
+        "every node in turn is stopped and started again, as in an upgrade",
+    ),
+    (Fault::NodeClock, "node-clock", "a node's wall clock is an hour off for a while"),
+    (Fault::PostgresCrash, "postgres-crash", "PostgreSQL ends at once and is started again"),
+    (Fault::PostgresCut, "postgres-cut", "nodes are cut off from PostgreSQL"),
+    (Fault::PostgresSlow, "postgres-slow", "the network to PostgreSQL is slow"),
+    (Fault::RedisPrimaryKill, "redis-primary-kill", "a primary is killed, its replica takes over"),
+    (
+        Fault::RedisPrimaryPause,
+        "redis-primary-pause",
+        "a primary hangs until its replica has taken over",
+    ),
+    (
+        Fault::RedisRestartEmpty,
+        "redis-restart-empty",
+        "a primary is killed and is back at once, empty",
+    ),
+    (
+        Fault::RedisSnapshot,
+        "redis-snapshot",
+        "a primary is killed and is back with an old snapshot",
+    ),
+    (Fault::RedisReload, "redis-reload", "a primary loads an old snapshot while it runs"),
+    (
+        Fault::RedisStaleFailover,
+        "redis-stale-failover",
+        "a replica that missed the last sales takes over",
+    ),
+    (Fault::RedisReplicaKill, "redis-replica-kill", "a replica is killed and started again"),
+    (Fault::RedisReplicaPause, "redis-replica-pause", "a replica hangs for a while"),
+    (Fault::RedisFlush, "redis-flush", "FLUSHALL on every primary"),
+    (Fault::RedisScriptFlush, "redis-script-flush", "SCRIPT FLUSH on every server"),
+    (Fault::RedisCut, "redis-cut", "a shard is cut off from everybody"),
+    (Fault::RedisSlow, "redis-slow", "the network to a shard is slow"),
+];
+
+impl Fault {
+    /// Every fault that an installation of this shape can have, in a fixed order.
+    pub fn all_for(shape: Shape) -> Vec<Self> {
+        let all = TABLE.iter().map(|(fault, ..)| *fault);
+        all.filter(|fault| shape == Shape::Cluster || !fault.name().starts_with("redis")).collect()
+    }
+
+    /// The fault of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        TABLE.iter().find(|(_, known, _)| *known == name).map(|(fault, ..)| *fault)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        self.row().1
+    }
+
+    /// What happens.
+    pub fn description(self) -> &'static str {
+        self.row().2
+    }
+
+    /// Whether slots may be lost by it, and be begun anew.
+    pub fn may_cost_a_slot(self) -> bool {
+        !matches!(
+            self,
+            Self::NoFault
+                | Self::NodeRoll
+                | Self::NodeClock
+                | Self::PostgresSlow
+                | Self::RedisScriptFlush
+        )
+    }
+
+    fn row(self) -> &'static (Self, &'static str, &'static str) {
+        TABLE.iter().find(|(fault, ..)| *fault == self).unwrap_or(&TABLE[0])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_has_a_name_of_its_own() {
+        for (index, (fault, name, _)) in TABLE.iter().enumerate() {
+            assert_eq!(Fault::parse(name), Some(*fault));
+            assert_eq!((fault.name(), *fault as usize), (*name, index));
+        }
+        assert_eq!(Fault::all_for(Shape::Postgres).len(), 8);
+        assert_eq!(Fault::all_for(Shape::Cluster).len(), TABLE.len());
+    }
+}

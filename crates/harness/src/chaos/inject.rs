@@ -1,0 +1,254 @@
+//! Does what a fault says, for as long as it says, and undoes it: afterwards everything runs again.
+
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+use rand::rngs::SmallRng;
+
+use super::Fault;
+use super::limits::{CLOCK_STEP_MS, HANG, NETWORK_DELAY, OUTAGE, SNAPSHOT_AGE, TAKEOVER_WITHIN};
+use crate::cluster::{Cluster, ClusterError, NetworkCondition, Node, Redis, Role, Signal};
+
+/// Breaks something, waits, and mends it. What was done, for the report.
+pub(super) fn inject(
+    cluster: &mut Cluster,
+    fault: Fault,
+    rng: &mut SmallRng,
+) -> Result<String, ClusterError> {
+    match fault {
+        Fault::NoFault => Ok("nothing".into()),
+        Fault::NodeKill | Fault::NodePause | Fault::NodeClock => node(cluster, fault, rng),
+        Fault::NodeRoll => {
+            cluster.nodes.iter_mut().try_for_each(Node::upgrade)?;
+            Ok("every node stopped and started again".into())
+        }
+        Fault::PostgresCrash => {
+            let (pause, begun) = (random_duration(rng, OUTAGE), Instant::now());
+            cluster.postgres.crash()?;
+            std::thread::sleep(pause);
+            cluster.postgres.start()?;
+            Ok(format!(
+                "away for {} ms, back after {} ms",
+                pause.as_millis(),
+                begun.elapsed().as_millis()
+            ))
+        }
+        Fault::PostgresCut | Fault::PostgresSlow => {
+            let (condition, how) = condition(fault == Fault::PostgresSlow, rng);
+            let pause = random_duration(rng, OUTAGE);
+            // One node or all of them: a node alone is the harder case for the others, all of them
+            // for the buyers.
+            let one = rng.random_range(0..=cluster.postgres_proxies.len());
+            let proxies: Vec<usize> = (0..cluster.postgres_proxies.len())
+                .filter(|door| one == 0 || *door + 1 == one)
+                .collect();
+            proxies
+                .iter()
+                .for_each(|door| cluster.postgres_proxies[*door].set_condition(condition));
+            std::thread::sleep(pause);
+            proxies.iter().for_each(|door| {
+                cluster.postgres_proxies[*door].set_condition(NetworkCondition::Normal)
+            });
+            let whom = if one == 0 { "all nodes".to_owned() } else { format!("node-{one}") };
+            Ok(format!("{whom} {how} for {} ms", pause.as_millis()))
+        }
+        _ => redis(cluster, fault, rng),
+    }
+}
+
+fn node(cluster: &mut Cluster, fault: Fault, rng: &mut SmallRng) -> Result<String, ClusterError> {
+    let which = rng.random_range(0..cluster.nodes.len());
+    let node = &mut cluster.nodes[which];
+    let pause = random_duration(rng, HANG);
+    let how = match fault {
+        Fault::NodeKill => {
+            node.kill()?;
+            std::thread::sleep(pause);
+            node.start()?;
+            node.wait_until_ready()?;
+            "killed"
+        }
+        Fault::NodePause => {
+            node.signal(Signal::STOP)?;
+            std::thread::sleep(pause);
+            node.signal(Signal::CONT)?;
+            "stopped"
+        }
+        _ => {
+            let forward = rng.random_bool(0.5);
+            node.set_clock_ahead_ms(if forward { CLOCK_STEP_MS } else { -CLOCK_STEP_MS })?;
+            std::thread::sleep(pause);
+            node.set_clock_ahead_ms(0)?;
+            if forward { "an hour ahead" } else { "an hour behind" }
+        }
+    };
+    Ok(format!("{} {how} for {} ms", node.name(), pause.as_millis()))
+}
+
+fn redis(cluster: &mut Cluster, fault: Fault, rng: &mut SmallRng) -> Result<String, ClusterError> {
+    let proxies = &cluster.redis_proxies;
+    let Some(redis) = &mut cluster.redis else { return Ok("there is no Redis".into()) };
+    let shard = busiest_shard(redis);
+    let (primary, replica) = redis.primary_and_replica(shard);
+    let pause = random_duration(rng, HANG);
+    let told = |who: usize, how: &str| format!("redis-{} {how}", who + 1);
+    match fault {
+        Fault::RedisPrimaryKill => {
+            delete_snapshot(redis, primary);
+            redis.server(primary).kill()?;
+            wait_until_primary(redis, replica)?;
+            redis.server(primary).start()?;
+            Ok(told(primary, &format!("killed, redis-{} took over", replica + 1)))
+        }
+        Fault::RedisPrimaryPause => {
+            redis.server(primary).signal(Signal::STOP)?;
+            let took_over = wait_until_primary(redis, replica);
+            redis.server(primary).signal(Signal::CONT)?;
+            took_over?;
+            Ok(told(primary, &format!("stopped, redis-{} took over", replica + 1)))
+        }
+        Fault::RedisRestartEmpty => {
+            delete_snapshot(redis, primary);
+            redis.server(primary).kill()?;
+            redis.server(primary).start()?;
+            Ok(told(primary, "back at once, empty"))
+        }
+        Fault::RedisSnapshot | Fault::RedisReload => snapshot(redis, primary, fault, rng),
+        Fault::RedisStaleFailover => fail_over_stale_replica(redis, primary, replica, rng),
+        Fault::RedisReplicaKill => {
+            redis.server(replica).kill()?;
+            std::thread::sleep(pause);
+            redis.server(replica).start()?;
+            Ok(told(replica, &format!("killed for {} ms", pause.as_millis())))
+        }
+        Fault::RedisReplicaPause => {
+            redis.server(replica).signal(Signal::STOP)?;
+            std::thread::sleep(pause);
+            redis.server(replica).signal(Signal::CONT)?;
+            Ok(told(replica, &format!("stopped for {} ms", pause.as_millis())))
+        }
+        Fault::RedisFlush => {
+            for shard in 0..redis.shards() {
+                let (primary, _) = redis.primary_and_replica(shard);
+                redis.server(primary).run_command(&["FLUSHALL"])?;
+            }
+            Ok("every primary emptied".into())
+        }
+        Fault::RedisScriptFlush => {
+            redis
+                .servers()
+                .iter()
+                .try_for_each(|server| server.run_command(&["SCRIPT", "FLUSH"]).map(drop))?;
+            Ok("every script forgotten".into())
+        }
+        _ => {
+            let (condition, how) = condition(fault == Fault::RedisSlow, rng);
+            let pause = random_duration(rng, OUTAGE);
+            [primary, replica].iter().for_each(|server| proxies[*server].set_condition(condition));
+            std::thread::sleep(pause);
+            [primary, replica]
+                .iter()
+                .for_each(|server| proxies[*server].set_condition(NetworkCondition::Normal));
+            Ok(format!(
+                "redis-{} and redis-{} {how} for {} ms",
+                primary + 1,
+                replica + 1,
+                pause.as_millis()
+            ))
+        }
+    }
+}
+
+/// Saves a snapshot, lets sales go on, and loads it: into a new process, or into the one that runs.
+fn snapshot(
+    redis: &mut Redis,
+    primary: usize,
+    fault: Fault,
+    rng: &mut SmallRng,
+) -> Result<String, ClusterError> {
+    let server = redis.server(primary);
+    server.run_command(&["SAVE"])?;
+    let age = random_duration(rng, SNAPSHOT_AGE);
+    std::thread::sleep(age);
+    if fault == Fault::RedisReload {
+        server.run_command(&["DEBUG", "RELOAD", "NOSAVE"])?;
+        return Ok(format!("redis-{} went back {} ms while it ran", primary + 1, age.as_millis()));
+    }
+    // A full copy for its replica may have put a newer one in its place meanwhile; either is old.
+    server.kill()?;
+    server.start()?;
+    Ok(format!("redis-{} back with a snapshot {} ms old", primary + 1, age.as_millis()))
+}
+
+/// Hangs up on the replica, lets sales go on, kills the primary, and tells the replica to take
+/// over.
+fn fail_over_stale_replica(
+    redis: &mut Redis,
+    primary: usize,
+    replica: usize,
+    rng: &mut SmallRng,
+) -> Result<String, ClusterError> {
+    let age = random_duration(rng, SNAPSHOT_AGE);
+    redis.server(primary).set_replication_allowed(false)?;
+    std::thread::sleep(age);
+    delete_snapshot(redis, primary);
+    redis.server(primary).kill()?;
+    redis.server(replica).run_command(&["CLUSTER", "FAILOVER", "TAKEOVER"])?;
+    wait_until_primary(redis, replica)?;
+    redis.server(primary).start()?;
+    Ok(format!("redis-{} took over, {} ms behind", replica + 1, age.as_millis()))
+}
+
+/// A snapshot from an earlier round would make another fault of this one.
+fn delete_snapshot(redis: &mut Redis, server: usize) {
+    // Mostly there is none.
+    let _ = std::fs::remove_file(redis.server(server).snapshot());
+}
+
+/// Begins to count what each server is asked, so that [`busiest_shard`] knows where the sale is.
+pub(super) fn reset_command_stats(cluster: &Cluster) -> Result<(), ClusterError> {
+    let mut servers = cluster.redis.iter().flat_map(Redis::servers);
+    servers.try_for_each(|server| server.run_command(&["CONFIG", "RESETSTAT"]).map(drop))
+}
+
+/// The shard whose primary ran most scripts: where something can be lost.
+fn busiest_shard(redis: &Redis) -> usize {
+    let scripts = |shard: &usize| {
+        let (primary, _) = redis.primary_and_replica(*shard);
+        let stats =
+            redis.servers()[primary].run_command(&["INFO", "commandstats"]).unwrap_or_default();
+        let calls = |line: &str| {
+            line.strip_prefix("cmdstat_evalsha:calls=")?.split(',').next()?.parse::<u64>().ok()
+        };
+        stats.lines().find_map(calls)
+    };
+    (0..redis.shards()).max_by_key(scripts).unwrap_or(0)
+}
+
+fn wait_until_primary(redis: &Redis, server: usize) -> Result<(), ClusterError> {
+    let until = Instant::now() + TAKEOVER_WITHIN;
+    while redis.servers()[server].role() != Role::Primary {
+        if Instant::now() > until {
+            return Err(ClusterError::failed("waiting for a failover", "nobody took over"));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+fn condition(slow: bool, rng: &mut SmallRng) -> (NetworkCondition, String) {
+    if slow {
+        let by = random_duration(rng, NETWORK_DELAY);
+        return (NetworkCondition::Slow(by), format!("{} ms slower", by.as_millis()));
+    }
+    if rng.random_bool(0.5) {
+        (NetworkCondition::Disconnected, "cut off".into())
+    } else {
+        (NetworkCondition::Stalled, "unheard".into())
+    }
+}
+
+/// A time between these two.
+fn random_duration(rng: &mut SmallRng, (from, to): (Duration, Duration)) -> Duration {
+    rng.random_range(from..=to)
+}

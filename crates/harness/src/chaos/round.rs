@@ -1,0 +1,316 @@
+//! One round: a sale, a storm, a fault in the middle of it, and the judgement.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+use rand::rngs::SmallRng;
+use serde_json::json;
+
+use super::inject::{inject, reset_command_stats};
+use super::limits::{
+    ARRIVALS_PER_SEC, CONNECTIONS, FAULT_PART, LAST_BUYERS_MAX, PARTITIONS, PROPAGATED_WITHIN,
+    RECOVERED_WITHIN, SOLD_OUT_WITHIN, STOCK_PART, UNITS_PER_BUYER,
+};
+use super::stock_watcher::{StockTotals, StockWatcher};
+use super::{Fault, RoundReport};
+use crate::audit;
+use crate::cluster::{Cluster, ClusterError, Shape, http};
+use crate::load::{self, LoadPlan, LoadReport};
+
+/// The item of every sale.
+const ITEM: &str = "phone";
+
+/// A round under way.
+pub(super) struct RoundRunner<'a> {
+    cluster: &'a mut Cluster,
+    secret: Vec<u8>,
+    sale: String,
+    units: u32,
+    buyers: u32,
+    seed: u64,
+    /// Answers that a node gave without having heard of what another one had just done.
+    stale_answers: Cell<u32>,
+    round: RoundReport,
+}
+
+/// Holds one round. An error: the harness itself could not go on.
+pub(super) fn run_round(
+    cluster: &mut Cluster,
+    number: u64,
+    fault: Fault,
+    buyers: u32,
+    rng: &mut SmallRng,
+) -> Result<RoundReport, ClusterError> {
+    let secret = load::read_secret(cluster.buyer_secret())
+        .map_err(|error| ClusterError::failed("a secret", error))?;
+    let units = rng.random_range(UNITS_PER_BUYER);
+    let part = rng.random_range(STOCK_PART);
+    // Never more than there is, and whole units.
+    let stock = (f64::from(buyers * units) * part) as u64;
+    let round = RoundReport::new(number, fault, buyers, stock);
+    let (sale, seed) = (format!("s{number}"), rng.random::<u32>().into());
+    let mut runner = RoundRunner {
+        cluster,
+        secret,
+        sale,
+        units,
+        buyers,
+        seed,
+        stale_answers: Cell::new(0),
+        round,
+    };
+    let begun = Instant::now();
+    let before = runner.repairs()?;
+    runner.open(stock, rng)?;
+    reset_command_stats(runner.cluster)?;
+    if fault == Fault::PostgresCrash {
+        runner.cluster.postgres.sync()?;
+    }
+    runner.run_load_with_fault(rng)?;
+    runner.wait_until_recovered()?;
+    runner.check_early_refusals()?;
+    runner.repeat_requests()?;
+    runner.sell_out()?;
+    runner.finish(before)?;
+    runner.round.duration = begun.elapsed();
+    Ok(runner.round)
+}
+
+impl RoundRunner<'_> {
+    fn open(&mut self, stock: u64, rng: &mut SmallRng) -> Result<(), ClusterError> {
+        let (sale, units) = (self.sale.clone(), self.units);
+        let item = json!({"id": ITEM, "title": "Phone", "price": {"amount_minor": 10, "currency": "CNY"},
+                          "stock": stock, "limit_per_buyer": units, "hold_secs": 86_400});
+        let body = json!({"id": sale, "title": "Chaos", "items": [item]}).to_string();
+        self.admin_request("POST", "/v1/admin/sales", &body, 201)?;
+        if self.cluster.shape == Shape::Cluster {
+            let partitions = PARTITIONS[rng.random_range(0..PARTITIONS.len())];
+            if partitions > 1 {
+                let choose = ["buyer", "random", "round_robin"][rng.random_range(0..3)];
+                let spread = json!({"partitions": partitions, "choose": choose, "initial": stock / 10 + 1,
+                                    "threshold": stock / 40 + 1, "refill": stock / 20 + 1});
+                let path = format!("/v1/admin/sales/{sale}/items/{ITEM}/spread");
+                self.admin_request("PUT", &path, &spread.to_string(), 200)?;
+            }
+            self.round.partitions = partitions;
+        }
+        self.admin_request("POST", &format!("/v1/admin/sales/{sale}/open"), "", 200).map(drop)
+    }
+
+    /// The storm, and the fault in its middle.
+    fn run_load_with_fault(&mut self, rng: &mut SmallRng) -> Result<(), ClusterError> {
+        let watch = StockWatcher::start(self.cluster.addr(), self.cluster.admin_key(), &self.sale)?;
+        let mut plan = self.plan("storm", self.buyers, self.units, self.seed);
+        plan.rate = Some(ARRIVALS_PER_SEC);
+        let file = self.answers("storm");
+        let length = f64::from(self.buyers) / ARRIVALS_PER_SEC;
+        let fault_after = Duration::from_secs_f64(length * rng.random_range(FAULT_PART));
+        // The storm blows elsewhere: what is started again must be started by this thread, with
+        // which it ends.
+        let load_thread = std::thread::spawn(move || load::run(plan, |_| {}));
+        std::thread::sleep(fault_after);
+        let fault_detail = inject(self.cluster, self.round.fault, rng);
+        let report =
+            load_thread.join().map_err(|_| ClusterError::failed("the storm", "it is lost"))?;
+        let (polls, wrong) = watch.finish();
+        self.round.fault_detail = fault_detail?;
+        self.round.polls = polls;
+        self.round.findings.extend(wrong.into_iter().map(|what| format!("stock: {what}")));
+        self.record_and_audit(report, &file, false)
+    }
+
+    /// Waits until everything that was broken is whole.
+    fn wait_until_recovered(&mut self) -> Result<(), ClusterError> {
+        let begun = Instant::now();
+        if let Some(redis) = &self.cluster.redis {
+            redis.wait_until_healthy()?;
+        }
+        self.cluster.nodes.iter_mut().try_for_each(crate::cluster::Node::wait_until_ready)?;
+        while begun.elapsed() < RECOVERED_WITHIN {
+            if self.stock().is_ok() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.stock().map(drop)
+    }
+
+    /// Nothing comes back in a storm, so whoever heard "sold out" while there is enough now heard
+    /// it too early: allowed to one who was parked for as long as parking lasts, which nobody is
+    /// when nothing fails.
+    fn check_early_refusals(&mut self) -> Result<(), ClusterError> {
+        let left = self.stock()?.free;
+        if left >= self.units.into() {
+            self.round.early_refusals = self.round.answers.get("sold_out").copied().unwrap_or(0);
+        }
+        if self.round.early_refusals > 0 && self.round.fault == Fault::NoFault {
+            self.round.findings.push(format!(
+                "{} heard \"sold out\" while {left} units are free",
+                self.round.early_refusals
+            ));
+        }
+        Ok(())
+    }
+
+    /// Everybody asks again with the same key: who has an order hears of it, also when nothing is
+    /// left.
+    fn repeat_requests(&mut self) -> Result<(), ClusterError> {
+        let file = self.answers("again");
+        let report = load::run(self.plan("again", self.buyers, self.units, self.seed), |_| {});
+        self.record_and_audit(report, &file, true)
+    }
+
+    /// Others buy what is left, to the last unit.
+    fn sell_out(&mut self) -> Result<(), ClusterError> {
+        let begun = Instant::now();
+        let mut turn = 0;
+        loop {
+            let left = self.stock()?.free;
+            if left == 0 {
+                return Ok(());
+            }
+            if begun.elapsed() > SOLD_OUT_WITHIN {
+                self.round.findings.push(format!("{left} units cannot be sold"));
+                return Ok(());
+            }
+            turn += 1;
+            let name = format!("last-{turn}");
+            // Bounded by the smaller of the two.
+            let buyers = left.min(LAST_BUYERS_MAX) as u32;
+            let file = self.answers(&name);
+            let report = load::run(self.plan(&name, buyers, 1, self.seed ^ (turn << 32)), |_| {});
+            self.record_and_audit(report, &file, true)?;
+        }
+    }
+
+    /// What is true at the end, by the program itself.
+    fn finish(&mut self, before: u64) -> Result<(), ClusterError> {
+        let stock = self.stock()?;
+        self.round.sold = stock.sold;
+        if stock.sold != stock.total {
+            self.round.findings.push(format!("{} of {} units are sold", stock.sold, stock.total));
+        }
+        let own = self.admin_request("GET", "/v1/admin/audit", "", 200)?.json();
+        if own["ok"] != json!(true) {
+            self.round.findings.push(format!("the program's own audit: {}", own["findings"]));
+        }
+        let stale_answers = self.stale_answers.get();
+        if stale_answers > 0 {
+            self.round.findings.push(format!(
+                "{stale_answers} times a node did not know what another had just written"
+            ));
+        }
+        self.round.repairs = self.repairs()?.saturating_sub(before);
+        if self.round.repairs > 0 && !self.round.fault.may_cost_a_slot() {
+            self.round
+                .findings
+                .push(format!("{} slots begun anew without a reason", self.round.repairs));
+        }
+        self.admin_request("POST", &format!("/v1/admin/sales/{}/close", self.sale), "", 200)
+            .map(drop)
+    }
+
+    /// Takes in what a storm was told, and has the independent auditor hold it against the truth.
+    fn record_and_audit(
+        &mut self,
+        report: Result<LoadReport, load::LoadError>,
+        file: &Path,
+        calm: bool,
+    ) -> Result<(), ClusterError> {
+        let report = report.map_err(|error| ClusterError::failed("the storm", error))?;
+        let findings = &mut self.round.findings;
+        if report.lost_answers > 0 {
+            findings.push(format!("{} buyers never heard their verdict", report.lost_answers));
+        }
+        if report.server_error_retries > 0 {
+            findings.push(format!(
+                "{} answers were a failure of the server (500)",
+                report.server_error_retries
+            ));
+        }
+        findings
+            .extend(report.faults.iter().map(|(what, count)| format!("{count} answers: {what}")));
+        if !calm {
+            self.round.answers = report.answers;
+            self.round.retries = report.retries;
+        }
+        let judged = self.audit(Some(file))?;
+        let findings = judged.audit.findings.iter();
+        self.round
+            .findings
+            .extend(findings.map(|finding| format!("{}: {}", finding.rule, finding.detail)));
+        Ok(())
+    }
+
+    fn audit(&self, answers: Option<&Path>) -> Result<audit::AuditReport, ClusterError> {
+        let failed = |error: audit::AuditError| ClusterError::failed("the audit", error);
+        audit::run(
+            &audit::StoreLocation::parse(&self.cluster.store_url()).map_err(failed)?,
+            answers,
+        )
+        .map_err(failed)
+    }
+
+    fn repairs(&self) -> Result<u64, ClusterError> {
+        Ok(self.audit(None)?.audit.repairs)
+    }
+
+    fn plan(&self, name: &str, buyers: u32, units: u32, seed: u64) -> LoadPlan {
+        let mut plan =
+            LoadPlan::new(&self.cluster.url(), &self.sale, ITEM, buyers, self.secret.clone());
+        plan.units = units;
+        plan.connections = CONNECTIONS;
+        plan.seed = seed;
+        // A store may be away for longer than a verdict may take; once all is whole, everybody
+        // hears theirs.
+        plan.verdict_grace = RECOVERED_WITHIN;
+        plan.answers = Some(self.answers(name));
+        plan
+    }
+
+    fn answers(&self, name: &str) -> PathBuf {
+        self.cluster.cluster_dir.path().join(format!("answers-{}-{name}.jsonl", self.sale))
+    }
+
+    fn stock(&self) -> Result<StockTotals, ClusterError> {
+        let reply =
+            self.admin_request("GET", &format!("/v1/admin/sales/{}/stock", self.sale), "", 200)?;
+        StockTotals::read(&reply.json()).map_err(|why| ClusterError::failed("the stock", why))
+    }
+
+    /// One request of the operator, again while the answer is that it cannot be answered now.
+    fn admin_request(
+        &self,
+        method: &str,
+        path: &str,
+        body: &str,
+        status: u16,
+    ) -> Result<http::Reply, ClusterError> {
+        let begun = Instant::now();
+        loop {
+            let reply = self.cluster.admin(method, path, body);
+            match reply {
+                Ok(reply) if reply.status == status => return Ok(reply),
+                // What was written is visible to the next request of an operator, wherever it goes.
+                Ok(reply) if reply.status == 404 && begun.elapsed() < PROPAGATED_WITHIN => {
+                    self.stale_answers.set(self.stale_answers.get() + 1);
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Ok(reply) if reply.status != 503 || begun.elapsed() > RECOVERED_WITHIN => {
+                    let said = format!("{} {}", reply.status, reply.body);
+                    return Err(ClusterError::failed(format!("{method} {path}"), said));
+                }
+                Err(error) if begun.elapsed() > RECOVERED_WITHIN => return Err(error),
+                _ => std::thread::sleep(Duration::from_millis(100)),
+            }
+        }
+    }
+}
+
+/// Answers by kind, as one short text.
+pub(super) fn format_answers(answers: &BTreeMap<String, u64>) -> String {
+    answers.iter().map(|(kind, count)| format!("{kind} {count}")).collect::<Vec<_>>().join(", ")
+}

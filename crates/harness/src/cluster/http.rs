@@ -1,0 +1,51 @@
+//! One request to a node, and its answer, over a connection of its own.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use super::error::{ClusterError, OrFailed};
+use super::limits::{ANSWER_WITHIN, CONNECT_WITHIN, REPLY_BYTES_MAX};
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// Its body.
+    pub body: String,
+}
+
+impl Reply {
+    /// Its body as JSON, `null` when it is none.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_default()
+    }
+}
+
+/// Asks once, with these further header lines, each with its line end.
+pub fn send_request(
+    addr: SocketAddr,
+    method: &str,
+    path: &str,
+    lines: &str,
+    body: &str,
+) -> Result<Reply, ClusterError> {
+    let what = || format!("{method} {path} at {addr}");
+    let mut stream = TcpStream::connect_timeout(&addr, CONNECT_WITHIN).or_failed(what)?;
+    stream.set_read_timeout(Some(ANSWER_WITHIN)).or_failed(what)?;
+    let length = body.len();
+    let json = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: \
+         close\r\n{lines}{json}Content-Length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).or_failed(what)?;
+    let mut text = String::new();
+    stream.take(REPLY_BYTES_MAX).read_to_string(&mut text).or_failed(what)?;
+    let parts = text.split_once("\r\n\r\n");
+    let status = parts.and_then(|(head, _)| head.split(' ').nth(1)?.parse().ok());
+    match (status, parts) {
+        (Some(status), Some((_, body))) => Ok(Reply { status, body: body.to_owned() }),
+        _ => Err(ClusterError::failed(what(), "the answer is none")),
+    }
+}

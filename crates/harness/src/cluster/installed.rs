@@ -1,0 +1,142 @@
+//! An installation that somebody started and left running: noted in its directory, found again,
+//! stopped.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+
+use super::Cluster;
+use super::cluster_dir::ClusterDir;
+use super::error::{ClusterError, OrFailed};
+use super::process::Process;
+
+/// The file that says where everything is.
+const INFO_FILE: &str = "cluster.json";
+
+/// What is noted of an installation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstalledCluster {
+    /// `postgres` or `cluster`.
+    pub shape: String,
+    /// The one address.
+    pub url: String,
+    /// Where the truth is.
+    pub store_url: String,
+    /// Where the slots are.
+    pub slots_urls: Option<String>,
+    /// The file with the operators' key.
+    pub admin_key_file: String,
+    /// The file with the secret that buyers' tokens are signed with.
+    pub buyer_secret_file: String,
+    /// Each server.
+    pub parts: Vec<InstalledServer>,
+}
+
+/// One server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstalledServer {
+    /// What it is called.
+    pub name: String,
+    /// Where it listens.
+    pub address: String,
+    /// Its process, if it runs.
+    #[serde(default)]
+    pub pid: Option<i32>,
+}
+
+impl InstalledCluster {
+    /// Whether every server runs.
+    pub fn is_up(&self) -> bool {
+        self.parts.iter().all(|part| part.pid.is_some())
+    }
+
+    /// Whether no server runs.
+    pub fn is_down(&self) -> bool {
+        self.parts.iter().all(|part| part.pid.is_none())
+    }
+}
+
+/// Writes down where everything is.
+pub(super) fn write_info(cluster: &Cluster) -> Result<(), ClusterError> {
+    let part =
+        |name: &str, address: String| InstalledServer { name: name.to_owned(), address, pid: None };
+    let mut parts = vec![part("postgres", format!("127.0.0.1:{}", cluster.postgres.port()))];
+    for (index, server) in cluster.redis.iter().flat_map(|redis| redis.servers()).enumerate() {
+        parts.push(part(&format!("redis-{}", index + 1), server.addr().to_string()));
+    }
+    parts.extend(cluster.nodes.iter().map(|node| part(node.name(), node.addr().to_string())));
+    parts.push(part("front", cluster.addr().to_string()));
+    let installed = InstalledCluster {
+        shape: cluster.shape.as_str().into(),
+        url: cluster.url(),
+        store_url: cluster.store_url(),
+        slots_urls: cluster.slots_urls(),
+        admin_key_file: cluster.cluster_dir.path().join("admin_key").display().to_string(),
+        buyer_secret_file: cluster.buyer_secret().display().to_string(),
+        parts,
+    };
+    let text = serde_json::to_string_pretty(&installed)
+        .or_failed(|| "writing down the installation".into())?;
+    cluster.cluster_dir.write_private(INFO_FILE, &text).map(drop)
+}
+
+/// What is noted in `dir`, and which of it runs; `None` when nothing is.
+pub fn find(dir: &Path) -> Result<Option<InstalledCluster>, ClusterError> {
+    let cluster_dir = ClusterDir::open(dir)?;
+    let path = cluster_dir.path().join(INFO_FILE);
+    let what = || format!("reading {}", path.display());
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(ClusterError::failed(what(), error)),
+    };
+    let mut installed: InstalledCluster = serde_json::from_str(&text).or_failed(what)?;
+    let mut running = HashMap::new();
+    for mut process in Process::from_pid_files(&cluster_dir)? {
+        if process.is_running() {
+            running.insert(process.name().to_owned(), process.pid());
+        }
+    }
+    for part in &mut installed.parts {
+        part.pid = running.get(&part.name).copied();
+    }
+    Ok(Some(installed))
+}
+
+/// Stops every server that `dir` has a process-id file of, latest first: what came last leans on
+/// what came before. The names of those that ran.
+pub fn shut_down(dir: &Path) -> Result<Vec<String>, ClusterError> {
+    let cluster_dir = ClusterDir::open(dir)?;
+    let mut stopped = Vec::new();
+    for mut process in Process::from_pid_files(&cluster_dir)? {
+        if process.is_running() {
+            stopped.push(process.name().to_owned());
+        }
+        // PostgreSQL waits for its clients on any other signal; the rest takes both for the same.
+        process.stop(if process.name() == "postgres" { Signal::INT } else { Signal::TERM })?;
+    }
+    Ok(stopped)
+}
+
+/// Removes what an installation that is down left in `dir`: its data, its secrets, its logs; and
+/// the directory, if there is nothing else in it.
+pub fn remove(dir: &Path) -> Result<(), ClusterError> {
+    let cluster_dir = ClusterDir::open(dir)?;
+    let what = || format!("removing what is in {}", cluster_dir.path().display());
+    let Ok(entries) = std::fs::read_dir(cluster_dir.path()) else { return Ok(()) };
+    for entry in entries {
+        let path = entry.or_failed(what)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let ours = ["node-", "redis-"].iter().any(|part| name.starts_with(part));
+        if path.is_dir() && (ours || matches!(name, "run" | "log" | "postgres")) {
+            std::fs::remove_dir_all(&path).or_failed(what)?;
+        } else if matches!(name, INFO_FILE | "admin_key" | "buyer_secret") {
+            std::fs::remove_file(&path).or_failed(what)?;
+        }
+    }
+    // Somebody else's files keep it.
+    let _ = std::fs::remove_dir(cluster_dir.path());
+    Ok(())
+}

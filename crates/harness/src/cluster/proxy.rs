@@ -1,0 +1,254 @@
+//! A small TCP proxy: the one address in front of several nodes, and a network that can be cut,
+//! stalled and slowed.
+//!
+//! A new connection goes to the next target in turn; one that cannot be reached is passed over. One
+//! thread with an event loop of its own serves one proxy.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{oneshot, watch};
+
+use super::error::{ClusterError, OrFailed};
+use super::limits::{CHUNK_BYTES, TARGET_WITHIN};
+
+/// What the network is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NetworkCondition {
+    /// Everything arrives.
+    Normal,
+    /// Everything arrives, each chunk this much later.
+    Slow(Duration),
+    /// Nothing arrives, and nobody is told; it arrives later if the network comes back.
+    Stalled,
+    /// Every connection is broken, and none can be made.
+    Disconnected,
+}
+
+/// A running proxy. Dropping it ends it and its connections.
+#[derive(Debug)]
+pub struct Proxy {
+    addr: SocketAddr,
+    condition: watch::Sender<NetworkCondition>,
+    end: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Proxy {
+    /// Listens at `listen` and passes on to `targets` in turn.
+    pub fn start(listen: SocketAddr, targets: Vec<SocketAddr>) -> Result<Self, ClusterError> {
+        let what = || format!("listening at {listen}");
+        let listener = std::net::TcpListener::bind(listen).or_failed(what)?;
+        listener.set_nonblocking(true).or_failed(what)?;
+        let addr = listener.local_addr().or_failed(what)?;
+        let (condition, told) = watch::channel(NetworkCondition::Normal);
+        let (end, ended) = oneshot::channel::<()>();
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().or_failed(what)?;
+        let serve = move || {
+            runtime.block_on(async {
+                let Ok(listener) = TcpListener::from_std(listener) else { return };
+                tokio::select! {
+                    () = accept(&listener, targets.into(), &told) => {}
+                    _ = ended => {}
+                }
+            });
+        };
+        let thread =
+            std::thread::Builder::new().name("proxy".into()).spawn(serve).or_failed(what)?;
+        Ok(Self { addr, condition, end: Some(end), thread: Some(thread) })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Changes the weather.
+    pub fn set_condition(&self, condition: NetworkCondition) {
+        self.condition.send_replace(condition);
+    }
+
+    /// Waits until the proxy ends, which it does not by itself.
+    pub fn wait(mut self) {
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has ended as well.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has ended as well.
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    targets: Arc<[SocketAddr]>,
+    condition: &watch::Receiver<NetworkCondition>,
+) {
+    let next = Arc::new(AtomicUsize::new(0));
+    loop {
+        // Out of file handles, or a connection that was gone again at once: others may do better a
+        // little later.
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        if *condition.borrow() != NetworkCondition::Disconnected {
+            // It ends with its connection, and with the event loop at the latest.
+            tokio::spawn(serve(stream, Arc::clone(&targets), Arc::clone(&next), condition.clone()));
+        }
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    targets: Arc<[SocketAddr]>,
+    next: Arc<AtomicUsize>,
+    mut condition: watch::Receiver<NetworkCondition>,
+) {
+    let Some(target) = connect_next(&targets, &next).await else { return };
+    // Without it a small answer waits for the acknowledgement of the one before.
+    let _ = (stream.set_nodelay(true), target.set_nodelay(true));
+    let ((from, to), (target_from, target_to)) = (stream.into_split(), target.into_split());
+    let (there, back) = (condition.clone(), condition.clone());
+    tokio::select! {
+        _ = async { tokio::join!(forward(from, target_to, there), forward(target_from, to, back)) } => {}
+        // Whoever sets the weather is gone: so is the network.
+        _ = condition.wait_for(|now| *now == NetworkCondition::Disconnected) => {}
+    }
+}
+
+/// Connects to the next target that can be reached.
+async fn connect_next(targets: &[SocketAddr], next: &AtomicUsize) -> Option<TcpStream> {
+    for _ in targets {
+        let target = targets[next.fetch_add(1, Ordering::Relaxed) % targets.len()];
+        if let Ok(Ok(stream)) =
+            tokio::time::timeout(TARGET_WITHIN, TcpStream::connect(target)).await
+        {
+            return Some(stream);
+        }
+    }
+    None
+}
+
+/// Passes on what comes, in this weather, until one side has ended.
+async fn forward(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut condition: watch::Receiver<NetworkCondition>,
+) {
+    let mut chunk = vec![0; CHUNK_BYTES];
+    while let Ok(read @ 1..) = from.read(&mut chunk).await {
+        if condition.wait_for(|now| *now != NetworkCondition::Stalled).await.is_err() {
+            return;
+        }
+        let now = *condition.borrow();
+        if let NetworkCondition::Slow(by) = now {
+            tokio::time::sleep(by).await;
+        }
+        if to.write_all(&chunk[..read]).await.is_err() {
+            return;
+        }
+    }
+    // The other side may still have something to say.
+    let _ = to.shutdown().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, TcpStream};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn anywhere() -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+    }
+
+    /// A server that says its name and then repeats what it hears.
+    fn echo(name: &'static str) -> SocketAddr {
+        let listener = std::net::TcpListener::bind(anywhere()).expect("a free port");
+        let addr = listener.local_addr().expect("it is bound");
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                std::thread::spawn(move || {
+                    let mut bytes = [0; 64];
+                    let _ = stream.write_all(name.as_bytes());
+                    while let Ok(read @ 1..) = stream.read(&mut bytes) {
+                        let _ = stream.write_all(&bytes[..read]);
+                    }
+                });
+            }
+        });
+        addr
+    }
+
+    fn connect(proxy: &Proxy) -> TcpStream {
+        let stream = TcpStream::connect(proxy.addr()).expect("it listens");
+        stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a socket");
+        stream
+    }
+
+    fn hear(stream: &mut TcpStream) -> Option<char> {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).ok().map(|()| char::from(byte[0]))
+    }
+
+    #[test]
+    fn connections_go_to_the_targets_in_turn_and_pass_over_one_that_is_gone() {
+        let gone = std::net::TcpListener::bind(anywhere())
+            .expect("a free port")
+            .local_addr()
+            .expect("it was bound");
+        let proxy = Proxy::start(anywhere(), vec![echo("a"), gone, echo("b")]).expect("it starts");
+        let mut heard: Vec<Option<char>> = (0..6).map(|_| hear(&mut connect(&proxy))).collect();
+        heard.sort_unstable();
+        assert!(
+            heard.contains(&Some('a')) && heard.contains(&Some('b')) && !heard.contains(&None),
+            "{heard:?}"
+        );
+    }
+
+    #[test]
+    fn the_weather_delays_stalls_and_cuts() {
+        let proxy = Proxy::start(anywhere(), vec![echo("a")]).expect("it starts");
+        let mut stream = connect(&proxy);
+        assert_eq!(hear(&mut stream), Some('a'));
+        proxy.set_condition(NetworkCondition::Slow(Duration::from_millis(50)));
+        let begun = Instant::now();
+        stream.write_all(b"x").expect("it is open");
+        assert_eq!(hear(&mut stream), Some('x'));
+        assert!(
+            begun.elapsed() >= Duration::from_millis(100),
+            "there and back: {:?}",
+            begun.elapsed()
+        );
+        proxy.set_condition(NetworkCondition::Stalled);
+        stream.write_all(b"y").expect("it is open");
+        stream.set_read_timeout(Some(Duration::from_millis(100))).expect("a socket");
+        assert_eq!(hear(&mut stream), None, "nothing arrives");
+        proxy.set_condition(NetworkCondition::Normal);
+        stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a socket");
+        assert_eq!(hear(&mut stream), Some('y'), "it arrives later");
+        proxy.set_condition(NetworkCondition::Disconnected);
+        assert_eq!(hear(&mut stream), None, "it is broken");
+        assert_eq!(hear(&mut connect(&proxy)), None, "and none can be made");
+        proxy.set_condition(NetworkCondition::Normal);
+        assert_eq!(hear(&mut connect(&proxy)), Some('a'));
+    }
+}

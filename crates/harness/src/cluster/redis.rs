@@ -1,0 +1,315 @@
+//! A private Redis Cluster: so many primaries, each with one replica, nothing kept on disk unless
+//! somebody asks for it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::cluster_dir::ClusterDir;
+use super::error::ClusterError;
+use super::limits::{BUS_PORT_OFFSET, MEET_RETRY_AFTER, NODE_TIMEOUT_MS, POLL_EVERY, READY_WITHIN};
+use super::process::{Process, ProcessSpec, find};
+use super::{ports, resp};
+
+/// Hash slots of a Redis Cluster.
+const HASH_SLOTS: usize = 16_384;
+/// As whom replicas ask their primary for its data, so that this alone can be forbidden.
+const REPLICATION_USER: &str = "replication";
+
+/// One server.
+#[derive(Debug)]
+pub struct RedisServer {
+    cluster_dir: ClusterDir,
+    dir: PathBuf,
+    port: u16,
+    start: ProcessSpec,
+    process: Option<Process>,
+}
+
+/// The cluster. Server `i` and server `i + shards` serve the same shard.
+#[derive(Debug)]
+pub struct Redis {
+    shards: usize,
+    servers: Vec<RedisServer>,
+}
+
+/// What one server says about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It decides.
+    Primary,
+    /// It follows, and hears from its primary.
+    ReplicaInSync,
+    /// It should follow, and does not hear from its primary.
+    ReplicaOutOfSync,
+    /// It does not answer.
+    Unreachable,
+}
+
+impl RedisServer {
+    fn create(
+        cluster_dir: &ClusterDir,
+        index: usize,
+        proxy_port: Option<u16>,
+        port: u16,
+        ends_with_caller: bool,
+    ) -> Result<Self, ClusterError> {
+        let name = format!("redis-{}", index + 1);
+        let dir = cluster_dir.private_dir(&name)?;
+        let announced = proxy_port.unwrap_or(port);
+        // No evictions: a slot that loses a key is closed. No files: a slot that comes back old is
+        // closed as well, so there is nothing to gain from them.
+        let lines = [
+            "bind 127.0.0.1".to_owned(),
+            format!("port {port}"),
+            format!("dir {}", dir.display()),
+            "save \"\"".to_owned(),
+            "appendonly no".to_owned(),
+            "maxmemory-policy noeviction".to_owned(),
+            "cluster-enabled yes".to_owned(),
+            "cluster-config-file nodes.conf".to_owned(),
+            format!("cluster-node-timeout {NODE_TIMEOUT_MS}"),
+            "cluster-replica-validity-factor 0".to_owned(),
+            "cluster-allow-replica-migration no".to_owned(),
+            "cluster-announce-ip 127.0.0.1".to_owned(),
+            format!("cluster-announce-port {announced}"),
+            format!("cluster-announce-bus-port {}", port + BUS_PORT_OFFSET),
+            "repl-diskless-sync-delay 0".to_owned(),
+            "enable-debug-command yes".to_owned(),
+            format!("masteruser {REPLICATION_USER}"),
+            // The same everywhere, as every server may come to follow any other.
+            "masterauth follow".to_owned(),
+            format!("user {REPLICATION_USER} on >follow +psync +replconf +ping"),
+        ];
+        let file =
+            cluster_dir.write_private(&format!("{name}/redis.conf"), &(lines.join("\n") + "\n"))?;
+        let program = find("redis-server")?;
+        let arguments = vec![file.display().to_string()];
+        let start = ProcessSpec {
+            name,
+            program,
+            arguments,
+            environment: Vec::new(),
+            user: None,
+            ends_with_caller,
+        };
+        Ok(Self { cluster_dir: cluster_dir.clone(), dir, port, start, process: None })
+    }
+
+    /// Starts it, with what is in its directory, and waits until it answers.
+    pub fn start(&mut self) -> Result<(), ClusterError> {
+        let addr = self.addr();
+        let mut process = Process::start(&self.cluster_dir, &self.start)?;
+        process.wait_until_ready(READY_WITHIN, || {
+            resp::run_command(addr, &["PING"]).is_ok_and(|said| said == "PONG")
+        })?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Sends its process a signal.
+    pub fn signal(&mut self, signal: Signal) -> Result<(), ClusterError> {
+        self.process.as_mut().map_or(Ok(()), |process| process.signal(signal))
+    }
+
+    /// Kills it where it stands.
+    pub fn kill(&mut self) -> Result<(), ClusterError> {
+        self.stop_with(Signal::KILL)
+    }
+
+    fn stop_with(&mut self, signal: Signal) -> Result<(), ClusterError> {
+        self.process.take().map_or(Ok(()), |mut process| process.stop(signal))
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(Process::is_running)
+    }
+
+    /// Where it listens itself.
+    pub fn addr(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// Asks it something.
+    pub fn run_command(&self, words: &[&str]) -> Result<String, ClusterError> {
+        resp::run_command(self.addr(), words)
+    }
+
+    /// The file that it saves to and loads from.
+    pub fn snapshot(&self) -> PathBuf {
+        self.dir.join("dump.rdb")
+    }
+
+    /// What it says about itself.
+    pub fn role(&self) -> Role {
+        match self.run_command(&["ROLE"]) {
+            Ok(said) if said.starts_with("master") => Role::Primary,
+            Ok(said) if said.lines().any(|line| line == "connected") => Role::ReplicaInSync,
+            Ok(_) => Role::ReplicaOutOfSync,
+            Err(_) => Role::Unreachable,
+        }
+    }
+
+    /// Lets replicas follow it, or hangs up on them and no longer lets them.
+    pub fn set_replication_allowed(&self, allowed: bool) -> Result<(), ClusterError> {
+        self.run_command(&[
+            "ACL",
+            "SETUSER",
+            REPLICATION_USER,
+            if allowed { "on" } else { "off" },
+        ])?;
+        if !allowed {
+            self.run_command(&["CLIENT", "KILL", "TYPE", "replica"])?;
+        }
+        Ok(())
+    }
+}
+
+impl Redis {
+    /// Starts `shards` primaries, and as many replicas if asked, each announced at the door that
+    /// `proxy_port` gives for its port (its own port for `None`), and joins them to a cluster.
+    pub fn create(
+        cluster_dir: &ClusterDir,
+        shards: usize,
+        replicas: bool,
+        ends_with_caller: bool,
+        mut proxy_port: impl FnMut(u16) -> Result<Option<u16>, ClusterError>,
+    ) -> Result<Self, ClusterError> {
+        let count = if replicas { 2 * shards } else { shards };
+        let mut servers = Vec::with_capacity(count);
+        for index in 0..count {
+            let port = ports::free_pair()?;
+            let mut server =
+                RedisServer::create(cluster_dir, index, proxy_port(port)?, port, ends_with_caller)?;
+            server.start()?;
+            servers.push(server);
+        }
+        let redis = Self { shards, servers };
+        redis.join()?;
+        Ok(redis)
+    }
+
+    /// What `redis-cli --cluster create` does, with replicas where we want them.
+    fn join(&self) -> Result<(), ClusterError> {
+        let (primaries, replicas) = self.servers.split_at(self.shards);
+        for (index, server) in primaries.iter().enumerate() {
+            let (from, to) =
+                (index * HASH_SLOTS / self.shards, (index + 1) * HASH_SLOTS / self.shards - 1);
+            server.run_command(&["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()])?;
+            server.run_command(&[
+                "CLUSTER",
+                "ADDSLOTSRANGE",
+                &from.to_string(),
+                &to.to_string(),
+            ])?;
+        }
+        self.introduce_servers()?;
+        for (primary, replica) in primaries.iter().zip(replicas) {
+            let id = primary.run_command(&["CLUSTER", "MYID"])?;
+            // A server that was met a moment ago may not yet have been heard of everywhere.
+            wait_until("a replica knows its primary", || {
+                replica.run_command(&["CLUSTER", "REPLICATE", &id]).is_ok()
+            })?;
+        }
+        self.wait_until_healthy()
+    }
+
+    /// Makes them known to each other. A server forgets one that it only just met and that says
+    /// nothing for a second, as when the machine stops them all for a while: then they meet again.
+    fn introduce_servers(&self) -> Result<(), ClusterError> {
+        let known = format!("cluster_known_nodes:{}\r", self.servers.len());
+        let knows = |server: &RedisServer| {
+            server.run_command(&["CLUSTER", "INFO"]).is_ok_and(|info| info.contains(&known))
+        };
+        let mut met = None::<Instant>;
+        wait_until("they know each other", || {
+            if met.is_none_or(|met| met.elapsed() > MEET_RETRY_AFTER) {
+                met = Some(Instant::now());
+                for server in &self.servers[1..] {
+                    let bus = (server.port + BUS_PORT_OFFSET).to_string();
+                    drop(self.servers[0].run_command(&[
+                        "CLUSTER",
+                        "MEET",
+                        "127.0.0.1",
+                        &server.port.to_string(),
+                        &bus,
+                    ]));
+                }
+            }
+            self.servers.iter().all(knows)
+        })
+    }
+
+    /// Waits until every shard has its primary and a replica that follows it, and all agree that
+    /// all is well.
+    pub fn wait_until_healthy(&self) -> Result<(), ClusterError> {
+        self.wait_until("all is well", |server| {
+            let fine =
+                |info: String| info.contains("cluster_state:ok") && info.contains("slots_fail:0");
+            server.run_command(&["CLUSTER", "INFO"]).is_ok_and(fine)
+        })?;
+        let with_replica = self.servers.len() / self.shards > 1;
+        for shard in (0..self.shards).filter(|_| with_replica) {
+            wait_until("a shard is whole", || {
+                let roles = [shard, shard + self.shards].map(|server| self.servers[server].role());
+                matches!(
+                    roles,
+                    [Role::Primary, Role::ReplicaInSync] | [Role::ReplicaInSync, Role::Primary]
+                )
+            })?;
+        }
+        Ok(())
+    }
+
+    fn wait_until(
+        &self,
+        what: &str,
+        holds: impl Fn(&RedisServer) -> bool,
+    ) -> Result<(), ClusterError> {
+        self.servers.iter().try_for_each(|server| wait_until(what, || holds(server)))
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.shards
+    }
+
+    /// All servers.
+    pub fn servers(&self) -> &[RedisServer] {
+        &self.servers
+    }
+
+    /// One of them, to do something to it.
+    pub fn server(&mut self, index: usize) -> &mut RedisServer {
+        &mut self.servers[index]
+    }
+
+    /// The server that decides for a shard now, and the one that follows it; without replicas the
+    /// same.
+    pub fn primary_and_replica(&self, shard: usize) -> (usize, usize) {
+        let (one, other) = (shard, (shard + self.shards) % self.servers.len());
+        let swapped = self.servers[one].role() != Role::Primary
+            && self.servers[other].role() == Role::Primary;
+        if swapped { (other, one) } else { (one, other) }
+    }
+
+    /// Stops all of them.
+    pub fn stop(&mut self) -> Result<(), ClusterError> {
+        // Nothing is kept, so nothing is lost by not asking.
+        self.servers.iter_mut().try_for_each(RedisServer::kill)
+    }
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) -> Result<(), ClusterError> {
+    let end = Instant::now() + READY_WITHIN;
+    while !holds() {
+        if Instant::now() > end {
+            return Err(ClusterError::failed("the Redis Cluster", format!("in vain: {what}")));
+        }
+        std::thread::sleep(POLL_EVERY.max(Duration::from_millis(50)));
+    }
+    Ok(())
+}

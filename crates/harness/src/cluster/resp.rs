@@ -1,0 +1,50 @@
+//! One command to a Redis server, and its answer: enough to make a cluster and to break it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use super::error::{ClusterError, OrFailed};
+use super::limits::{ANSWER_WITHIN, CONNECT_WITHIN};
+
+/// Longest answer that is read; more is none.
+const BULK_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Asks once, over a connection of its own; the answer as text, lists with one entry a line.
+pub(super) fn run_command(addr: SocketAddr, words: &[&str]) -> Result<String, ClusterError> {
+    let what = || format!("asking Redis at {addr} for {}", words.join(" "));
+    let stream = TcpStream::connect_timeout(&addr, CONNECT_WITHIN).or_failed(what)?;
+    stream.set_read_timeout(Some(ANSWER_WITHIN)).or_failed(what)?;
+    let mut wire = BufReader::new(stream);
+    let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        bytes.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
+    }
+    wire.get_mut().write_all(&bytes).or_failed(what)?;
+    read(&mut wire).or_failed(what)
+}
+
+fn read(wire: &mut BufReader<TcpStream>) -> Result<String, String> {
+    let mut line = String::new();
+    wire.read_line(&mut line).map_err(|error| error.to_string())?;
+    let line = line.trim_end();
+    let (kind, rest) = line.split_at_checked(1).ok_or("it hung up")?;
+    match kind {
+        "+" | ":" => Ok(rest.to_owned()),
+        "$" => {
+            let Ok(length) = rest.parse::<usize>() else { return Ok(String::new()) };
+            if length > BULK_BYTES_MAX {
+                return Err(format!("{length} bytes are too many"));
+            }
+            let mut bytes = vec![0; length + 2];
+            wire.read_exact(&mut bytes).map_err(|error| error.to_string())?;
+            bytes.truncate(length);
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        }
+        "*" => {
+            let length: usize = rest.parse().unwrap_or(0);
+            let entries: Result<Vec<String>, String> = (0..length).map(|_| read(wire)).collect();
+            Ok(entries?.join("\n"))
+        }
+        _ => Err(rest.to_owned()),
+    }
+}

@@ -1,0 +1,96 @@
+//! The private servers by themselves: they start, fail as they are told to, come back, and leave
+//! nothing behind.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::*;
+
+/// A directory that is gone at the end.
+struct TempDir(PathBuf);
+
+impl TempDir {
+    fn new() -> Self {
+        Self(
+            std::env::temp_dir().join(format!("doorbuster-harness-{:016x}", rand::random::<u64>())),
+        )
+    }
+
+    fn cluster_dir(&self) -> ClusterDir {
+        ClusterDir::create(&self.0).expect("a fresh name")
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        // What cannot be removed stays among the temporary files.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_postgresql_that_crashed_comes_back() {
+    let temp_dir = TempDir::new();
+    let mut postgres = Postgres::create(&temp_dir.cluster_dir(), true).expect("it is installed");
+    postgres.crash().expect("it ends");
+    postgres.start().expect("it recovers");
+    postgres.stop().expect("it ends");
+}
+
+#[test]
+fn a_redis_cluster_loses_a_primary_and_is_whole_again() {
+    let temp_dir = TempDir::new();
+    let mut redis = Redis::create(&temp_dir.cluster_dir(), 3, true, true, |_| Ok(None))
+        .expect("it is installed");
+    let (primary, replica) = redis.primary_and_replica(1);
+    assert_eq!((primary, replica), (1, 4));
+    redis.server(primary).kill().expect("it ends");
+    let until = std::time::Instant::now() + Duration::from_secs(30);
+    while redis.server(replica).role() != Role::Primary {
+        assert!(std::time::Instant::now() < until, "nobody took over");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    redis.server(primary).start().expect("it starts");
+    redis.wait_until_healthy().expect("it is whole");
+    assert_eq!(redis.primary_and_replica(1), (replica, primary));
+}
+
+#[test]
+fn a_replica_that_may_not_follow_goes_stale_and_takes_over_when_told() {
+    let temp_dir = TempDir::new();
+    let mut redis = Redis::create(&temp_dir.cluster_dir(), 1, true, true, |_| Ok(None))
+        .expect("it is installed");
+    redis.server(0).run_command(&["SET", "k", "before"]).expect("it is set");
+    redis.server(0).run_command(&["WAIT", "1", "1000"]).expect("it is there");
+    redis.server(0).set_replication_allowed(false).expect("it is forbidden");
+    redis.server(0).run_command(&["SET", "k", "after"]).expect("it is set");
+    redis.server(0).kill().expect("it ends");
+    redis.server(1).run_command(&["CLUSTER", "FAILOVER", "TAKEOVER"]).expect("it takes over");
+    assert_eq!(redis.server(1).run_command(&["GET", "k"]).expect("it answers"), "before");
+    redis.server(0).start().expect("it starts");
+    redis.wait_until_healthy().expect("it is whole");
+}
+
+#[test]
+fn what_is_noted_is_found_and_stopped_by_its_file() {
+    let temp_dir = TempDir::new();
+    let cluster_dir = temp_dir.cluster_dir();
+    let start = ProcessSpec {
+        name: "sleeper".into(),
+        program: "/bin/sleep".into(),
+        arguments: vec!["600".into()],
+        environment: Vec::new(),
+        user: None,
+        ends_with_caller: false,
+    };
+    let mut started = Process::start(&cluster_dir, &start).expect("it starts");
+    let mut found = Process::from_pid_files(&cluster_dir).expect("it is noted");
+    assert_eq!((found.len(), found[0].pid(), found[0].is_running()), (1, started.pid(), true));
+    // Somebody must wait for it, or it stays as a name without a life.
+    let waiter = std::thread::spawn(move || started.has_ended_within(Duration::from_secs(20)));
+    assert_eq!(shut_down(Path::new(&temp_dir.0)).expect("it stops"), ["sleeper"]);
+    assert!(waiter.join().expect("it does not panic"), "it ended");
+    assert!(Process::from_pid_files(&cluster_dir).expect("it is noted").is_empty());
+    remove(&temp_dir.0).expect("it can be removed");
+    assert!(!temp_dir.0.exists());
+}

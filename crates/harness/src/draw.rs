@@ -1,0 +1,183 @@
+//! The draw of a waiting room made again, from what was published of it and a list of those who
+//! took part.
+//!
+//! What it knows it knows from the documents: a participant's lot is HMAC-SHA-256 of the buyer's id
+//! under the seed's 32 bytes, the line is in the order of the lots, the smallest first, and the
+//! commitment is the SHA-256 of the seed.
+
+use std::collections::BTreeSet;
+
+use aws_lc_rs::{digest, hmac};
+use serde::Serialize;
+
+/// The one algorithm there is.
+pub const ALGORITHM: &str = "hmac-sha256";
+/// Bytes of a seed.
+const SEED_BYTES: usize = 32;
+/// Findings of one kind that are told; the rest is as bad.
+const FINDINGS_MAX: usize = 10;
+
+/// What was published, and what is claimed.
+#[derive(Clone, Debug, Default)]
+pub struct DrawClaim {
+    /// The seed, in hexadecimal.
+    pub seed: String,
+    /// Commitments: the one published, one noted before the opening.
+    pub commitments: Vec<String>,
+    /// How many took part, if that was published.
+    pub participants: Option<u64>,
+    /// Who took part, in any order.
+    pub list: Vec<String>,
+    /// The order in which they are said to have been called, if one is claimed.
+    pub claimed: Option<Vec<String>>,
+}
+
+/// What making the draw again came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DrawReport {
+    /// Whether everything agrees.
+    pub ok: bool,
+    /// What does not.
+    pub findings: Vec<String>,
+    /// The commitment that the seed gives.
+    pub commitment: Option<String>,
+    /// The line, as the seed gives it.
+    pub order: Vec<String>,
+}
+
+/// Makes the draw again and compares.
+#[must_use]
+pub fn verify(claim: &DrawClaim) -> DrawReport {
+    let Some(seed) = parse_hex(&claim.seed) else {
+        let finding = format!("the seed is not {SEED_BYTES} bytes in hexadecimal");
+        return DrawReport {
+            ok: false,
+            findings: vec![finding],
+            commitment: None,
+            order: Vec::new(),
+        };
+    };
+    let mut findings = Vec::new();
+    let commitment = format!("sha256:{}", hex(digest::digest(&digest::SHA256, &seed).as_ref()));
+    for noted in &claim.commitments {
+        if !noted.eq_ignore_ascii_case(&commitment) {
+            findings.push(format!(
+                "the commitment {noted} is of another seed: this one gives {commitment}"
+            ));
+        }
+    }
+    let distinct: BTreeSet<&str> = claim.list.iter().map(String::as_str).collect();
+    if distinct.len() < claim.list.len() {
+        findings.push(format!(
+            "the list names {} participants more than once",
+            claim.list.len() - distinct.len()
+        ));
+    }
+    if let Some(published) = claim.participants
+        && published != distinct.len() as u64
+    {
+        findings.push(format!("{published} took part, and the list has {}", distinct.len()));
+    }
+    let order = drawn_order(&seed, &distinct);
+    if let Some(claimed) = &claim.claimed {
+        compare(&order, claimed, &mut findings);
+    }
+    DrawReport { ok: findings.is_empty(), findings, commitment: Some(commitment), order }
+}
+
+/// The line that a seed gives.
+fn drawn_order(seed: &[u8; SEED_BYTES], participants: &BTreeSet<&str>) -> Vec<String> {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, seed);
+    let lot = |buyer: &&str| hmac::sign(&key, buyer.as_bytes()).as_ref().to_vec();
+    let mut lots: Vec<(Vec<u8>, &str)> =
+        participants.iter().map(|buyer| (lot(buyer), *buyer)).collect();
+    lots.sort();
+    lots.into_iter().map(|(_, buyer)| buyer.to_owned()).collect()
+}
+
+fn compare(order: &[String], claimed: &[String], findings: &mut Vec<String>) {
+    let wrong = |at: &usize| order.get(*at) != claimed.get(*at);
+    let places: Vec<usize> = (0..order.len().max(claimed.len())).filter(wrong).collect();
+    let name = |line: &[String], at: usize| {
+        line.get(at).map_or_else(|| "nobody".to_owned(), String::clone)
+    };
+    for &at in places.iter().take(FINDINGS_MAX) {
+        findings.push(format!(
+            "rank {} is {}'s, and {} had it",
+            at + 1,
+            name(order, at),
+            name(claimed, at)
+        ));
+    }
+    if places.len() > FINDINGS_MAX {
+        findings.push(format!("and {} further ranks differ", places.len() - FINDINGS_MAX));
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn parse_hex(text: &str) -> Option<[u8; SEED_BYTES]> {
+    let mut bytes = [0; SEED_BYTES];
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    if text.len() != 2 * SEED_BYTES {
+        return None;
+    }
+    for (pair, byte) in text.as_bytes().chunks(2).zip(&mut bytes) {
+        *byte = u8::try_from(digit(pair[0])? << 4 | digit(pair[1])?).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEED: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+    const COMMITMENT: &str =
+        "sha256:630dcd2966c4336691125448bbb25b4ff412a49c732db2c8abc1b8581bd710dd";
+    /// Made with Python's `hmac`.
+    const ORDER: [&str; 5] = ["erin", "alice", "carol", "bob", "dave"];
+
+    fn claim() -> DrawClaim {
+        let list = ["alice", "bob", "carol", "dave", "erin"].map(String::from).to_vec();
+        let claimed = Some(ORDER.map(String::from).to_vec());
+        DrawClaim {
+            seed: SEED.into(),
+            commitments: vec![COMMITMENT.into()],
+            participants: Some(5),
+            list,
+            claimed,
+        }
+    }
+
+    #[test]
+    fn an_honest_draw_agrees() {
+        let report = verify(&claim());
+        assert_eq!((report.ok, &report.findings[..]), (true, &[][..]));
+        assert_eq!(report.order, ORDER);
+        assert_eq!(report.commitment.as_deref(), Some(COMMITMENT));
+    }
+
+    #[test]
+    fn whatever_was_changed_is_found() {
+        let check = |change: fn(&mut DrawClaim), words: &str| {
+            let mut claim = claim();
+            change(&mut claim);
+            let report = verify(&claim);
+            assert!(
+                !report.ok && report.findings.iter().any(|finding| finding.contains(words)),
+                "{words}: {report:?}"
+            );
+        };
+        check(|claim| claim.seed.replace_range(..2, "ff"), "of another seed");
+        check(|claim| claim.seed.truncate(10), "hexadecimal");
+        check(|claim| claim.seed.replace_range(..2, "é"), "hexadecimal");
+        check(|claim| claim.commitments.push("sha256:00".into()), "of another seed");
+        check(|claim| claim.list.push("frank".into()), "5 took part, and the list has 6");
+        check(|claim| claim.list[0] = "erin".into(), "more than once");
+        check(|claim| claim.claimed.as_mut().expect("set").swap(0, 1), "rank 1 is");
+        check(|claim| claim.claimed.as_mut().expect("set").truncate(4), "and nobody had it");
+    }
+}

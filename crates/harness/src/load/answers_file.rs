@@ -1,0 +1,122 @@
+//! The answers file: one JSON line for each final answer, so that the auditor can check every
+//! promise.
+//!
+//! Workers gather lines and write whole chunks; what is gathered is also written every fifth of a
+//! second and when a worker ends, however it ends, so that a storm that dies leaves its answers
+//! behind.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::answer::FinalAnswer;
+use super::{LoadError, limits};
+
+/// The file, shared by the workers.
+#[derive(Debug)]
+pub(super) struct AnswersFile {
+    path: PathBuf,
+    state: Mutex<FileState>,
+}
+
+#[derive(Debug)]
+struct FileState {
+    file: File,
+    /// The first write that failed; nothing is written after it.
+    failed: Option<io::Error>,
+}
+
+/// One line, as the contract has it.
+#[derive(serde::Serialize)]
+pub(super) struct AnswerRecord<'a> {
+    buyer: &'a str,
+    key: &'a str,
+    sale: &'a str,
+    item: &'a str,
+    units: u32,
+    status: u16,
+    code: Option<&'a str>,
+    id: Option<&'a str>,
+    state: Option<&'a str>,
+}
+
+impl<'a> AnswerRecord<'a> {
+    /// What this buyer was told.
+    pub fn new(
+        buyer: &'a str,
+        key: &'a str,
+        sale: &'a str,
+        item: &'a str,
+        units: u32,
+        told: &'a FinalAnswer<'_>,
+    ) -> Self {
+        let (code, id, state) = (told.code.as_deref(), told.id.as_deref(), told.state.as_deref());
+        Self { buyer, key, sale, item, units, status: told.status, code, id, state }
+    }
+}
+
+impl AnswersFile {
+    /// Creates or empties the file.
+    pub fn create(path: &Path) -> Result<Self, LoadError> {
+        let file = File::create(path)
+            .map_err(|source| LoadError::Answers { path: path.display().to_string(), source })?;
+        Ok(Self { path: path.into(), state: Mutex::new(FileState { file, failed: None }) })
+    }
+
+    fn write(&self, chunk: &[u8]) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.failed.is_none() {
+            state.failed = state.file.write_all(chunk).err();
+        }
+    }
+
+    /// Says whether every line was written.
+    pub fn finish(&self) -> Result<(), LoadError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match state.failed.take() {
+            None => Ok(()),
+            Some(source) => {
+                Err(LoadError::Answers { path: self.path.display().to_string(), source })
+            }
+        }
+    }
+}
+
+/// The lines that one worker has gathered and not yet written.
+#[derive(Debug)]
+pub(super) struct AnswerBuffer {
+    file: Arc<AnswersFile>,
+    gathered: Vec<u8>,
+}
+
+impl AnswerBuffer {
+    /// None gathered yet.
+    pub fn new(file: Arc<AnswersFile>) -> Self {
+        Self { file, gathered: Vec::with_capacity(limits::ANSWERS_CHUNK_BYTES + 1024) }
+    }
+
+    /// Adds one line.
+    pub fn add(&mut self, line: &AnswerRecord<'_>) {
+        serde_json::to_writer(&mut self.gathered, line)
+            .expect("text and numbers are JSON, and memory takes them");
+        self.gathered.push(b'\n');
+        if self.gathered.len() >= limits::ANSWERS_CHUNK_BYTES {
+            self.flush();
+        }
+    }
+
+    /// Writes what is gathered.
+    pub fn flush(&mut self) {
+        if !self.gathered.is_empty() {
+            self.file.write(&self.gathered);
+            self.gathered.clear();
+        }
+    }
+}
+
+impl Drop for AnswerBuffer {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}

@@ -1,0 +1,245 @@
+//! What a storm is asked to do, and the checks that come before anything is sent.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use super::{LoadError, limits};
+
+/// A storm to run. Start from [`LoadPlan::new`] and change what differs.
+#[derive(Debug, Clone)]
+pub struct LoadPlan {
+    /// `http://host:port`, without a path.
+    pub url: String,
+    /// The sale to buy in.
+    pub sale: String,
+    /// The item to buy.
+    pub item: String,
+    /// Units that each buyer asks for.
+    pub units: u32,
+    /// Different buyers, at most.
+    pub buyers: u32,
+    /// Keep-alive connections, at most one a buyer.
+    pub connections: usize,
+    /// Arrivals per second; latency then counts from the intended start. `None`: as fast as answers
+    /// come.
+    pub rate: Option<f64>,
+    /// New buyers come for this long at most.
+    pub duration: Option<Duration>,
+    /// The HS256 secret that buyer tokens are signed with, at least 32 bytes.
+    pub secret: Vec<u8>,
+    /// One JSON line for each final answer goes here.
+    pub answers: Option<PathBuf>,
+    /// Order of arrival, jitter and the buyers' names: two storms with the same seed are the same
+    /// buyers.
+    pub seed: u64,
+    /// Threads that send; `None`: half of the cores, one on two cores.
+    pub workers: Option<usize>,
+    /// Seconds of `Prefer: wait`.
+    pub wait_secs: u8,
+    /// `Retry-After` is obeyed up to this.
+    pub retry_after_cap: Duration,
+    /// How often a buyer is sent again after 429 or 5xx.
+    pub overload_tries: u16,
+    /// How long after `decide_by` a verdict is still waited for; then it is lost.
+    pub verdict_grace: Duration,
+    /// A storm without any final answer for this long is stopped.
+    pub stall_timeout: Duration,
+    /// Queued buyers that also listen for their verdict by event.
+    pub listeners: usize,
+    /// Set by the caller to end the storm early; what is open then counts as lost.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl LoadPlan {
+    /// `buyers` different buyers, one unit each, as fast as the server answers.
+    #[must_use]
+    pub fn new(url: &str, sale: &str, item: &str, buyers: u32, secret: Vec<u8>) -> Self {
+        Self {
+            url: url.into(),
+            sale: sale.into(),
+            item: item.into(),
+            units: 1,
+            buyers,
+            connections: limits::CONNECTIONS_DEFAULT,
+            rate: None,
+            duration: None,
+            secret,
+            answers: None,
+            seed: rand::random::<u32>().into(),
+            workers: None,
+            wait_secs: 2,
+            retry_after_cap: Duration::from_secs(1),
+            overload_tries: limits::OVERLOAD_TRIES_MAX,
+            verdict_grace: limits::VERDICT_GRACE,
+            stall_timeout: limits::STALL_TIMEOUT,
+            listeners: limits::LISTENERS_MAX,
+            stop: Arc::default(),
+        }
+    }
+
+    /// Checks everything that can be known before the first byte is sent.
+    pub(super) fn check(&self) -> Result<Target, LoadError> {
+        let plan = |text: String| Err(LoadError::Plan(text));
+        if self.buyers == 0 || self.buyers > limits::BUYERS_MAX {
+            return plan(format!(
+                "buyers must be 1 to {}, not {}",
+                limits::BUYERS_MAX,
+                self.buyers
+            ));
+        }
+        if self.connections == 0 || self.connections > limits::CONNECTIONS_MAX {
+            return plan(format!(
+                "connections must be 1 to {}, not {}",
+                limits::CONNECTIONS_MAX,
+                self.connections
+            ));
+        }
+        if self.secret.len() < 32 {
+            return plan(format!(
+                "the buyer secret has {} bytes, at least 32 are needed",
+                self.secret.len()
+            ));
+        }
+        if self.rate.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
+            return plan("rate must be a number of arrivals per second above 0".into());
+        }
+        if self.wait_secs > 30 {
+            return plan(format!("Prefer: wait takes 0 to 30 seconds, not {}", self.wait_secs));
+        }
+        for (what, id) in [("sale", &self.sale), ("item", &self.item)] {
+            if !is_id(id) {
+                return plan(format!("{what} {id:?} is not an id: 1 to 64 of A-Z a-z 0-9 _ . : -"));
+            }
+        }
+        self.check_handles()?;
+        Target::parse(&self.url)
+    }
+
+    /// Connections that will really be opened.
+    pub(super) fn connections_used(&self) -> usize {
+        self.connections.min(self.buyers as usize)
+    }
+
+    /// Threads that will really send.
+    pub(super) fn workers_used(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = self.workers.unwrap_or((cores / 2).min(limits::WORKERS_DEFAULT_MAX));
+        workers.clamp(1, self.connections_used())
+    }
+
+    fn check_handles(&self) -> Result<(), LoadError> {
+        let needed = (self.connections_used() + self.listeners) as u64 + limits::HANDLES_SPARE;
+        // A system without such a limit has nothing to check.
+        let soft = rlimit::Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
+        if soft >= needed {
+            return Ok(());
+        }
+        Err(LoadError::Plan(format!(
+            "{} connections need {needed} file handles, but this process may open {soft}; \
+             raise the limit (ulimit -n {needed}) or ask for fewer connections",
+            self.connections_used()
+        )))
+    }
+}
+
+/// Where to connect, and what to call it.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    /// The first address that the name stands for.
+    pub addr: SocketAddr,
+    /// `host:port`, for the Host header.
+    pub authority: String,
+}
+
+impl Target {
+    fn parse(url: &str) -> Result<Self, LoadError> {
+        let bad = |why: &str| LoadError::Plan(format!("{url:?}: {why}"));
+        let rest = url.strip_prefix("http://").ok_or_else(|| {
+            bad("the storm speaks plain HTTP; an address looks like http://127.0.0.1:8080")
+        })?;
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        if authority.is_empty()
+            || !authority.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/')
+        {
+            return Err(bad("give host and port only, without a path"));
+        }
+        let has_port =
+            authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let named = if has_port { authority.to_owned() } else { format!("{authority}:80") };
+        let addr = named
+            .to_socket_addrs()
+            .map_err(|error| bad(&format!("no such host: {error}")))?
+            // A name for both families: servers on a laptop mostly listen on the older one.
+            .min_by_key(SocketAddr::is_ipv6)
+            .ok_or_else(|| bad("no such host"))?;
+        Ok(Self { addr, authority: authority.into() })
+    }
+}
+
+/// Reads a secret from a file; the line end that editors and `echo` leave behind is no part of it.
+pub fn read_secret(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let mut secret = std::fs::read(path).map_err(|error| {
+        LoadError::Plan(format!("cannot read the buyer secret {}: {error}", path.display()))
+    })?;
+    while secret.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
+        secret.pop();
+    }
+    Ok(secret)
+}
+
+fn is_id(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(change: impl FnOnce(&mut LoadPlan)) -> String {
+        let mut plan = LoadPlan::new("http://127.0.0.1:1", "spring", "phone", 10, vec![7; 32]);
+        change(&mut plan);
+        match plan.check() {
+            Err(LoadError::Plan(text)) => text,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_plan_that_cannot_work_is_refused_with_its_reason() {
+        assert!(refusal(|plan| plan.buyers = 0).contains("buyers must be 1"));
+        assert!(refusal(|plan| plan.connections = 0).contains("connections must be 1"));
+        assert!(refusal(|plan| plan.secret.truncate(31)).contains("31 bytes"));
+        assert!(refusal(|plan| plan.rate = Some(0.0)).contains("rate"));
+        assert!(refusal(|plan| plan.rate = Some(f64::NAN)).contains("rate"));
+        assert!(refusal(|plan| plan.sale = "a b".into()).contains("sale"));
+        assert!(refusal(|plan| plan.item = String::new()).contains("item"));
+        assert!(refusal(|plan| plan.url = "https://shop".into()).contains("plain HTTP"));
+        assert!(
+            refusal(|plan| plan.url = "http://127.0.0.1:1/v1".into()).contains("without a path")
+        );
+    }
+
+    #[test]
+    fn too_few_file_handles_are_told_before_the_storm() {
+        let soft = rlimit::Resource::NOFILE.get_soft().expect("this system has the limit");
+        if soft > limits::CONNECTIONS_MAX as u64 {
+            return;
+        }
+        let text = refusal(|plan| {
+            plan.buyers = 1_000_000;
+            plan.connections = soft as usize;
+        });
+        assert!(text.contains("file handles") && text.contains(&soft.to_string()), "{text}");
+    }
+
+    #[test]
+    fn connections_are_at_most_the_buyers() {
+        let plan = LoadPlan::new("http://127.0.0.1:1", "spring", "phone", 3, vec![7; 32]);
+        assert_eq!(plan.connections_used(), 3);
+        assert!(plan.workers_used() <= 3);
+    }
+}

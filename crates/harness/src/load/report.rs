@@ -1,0 +1,166 @@
+//! What a storm says about itself: while it runs, and at its end.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime};
+
+use doorbuster_api::report::LatencyMs;
+use hdrhistogram::Histogram;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::plan::LoadPlan;
+use super::tally::{Counts, Tally};
+
+/// How far a storm has come.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Buyers that the storm was asked for.
+    pub buyers: u64,
+    /// Buyers that have sent something.
+    pub started: u64,
+    /// Buyers that have their final answer.
+    pub answered: u64,
+    /// Final answers by kind.
+    pub answers: BTreeMap<String, u64>,
+    /// Requests sent again: overload, limits, failures.
+    pub retries: u64,
+    /// Connections that could not be made, broke, or gave no answer in time.
+    pub connection_errors: u64,
+    /// Since the first request.
+    pub elapsed_ms: u64,
+}
+
+impl Progress {
+    pub(super) fn new(counts: &Counts, buyers: u32, elapsed: Duration) -> Self {
+        Self {
+            buyers: buyers.into(),
+            started: counts.started,
+            answered: counts.answered(),
+            answers: counts.kinds(),
+            retries: counts.retries(),
+            connection_errors: counts.connection_errors,
+            elapsed_ms: whole_ms(elapsed),
+        }
+    }
+}
+
+/// Latencies from the first (with a rate: the intended) send to the final answer.
+fn latency(micros: &Histogram<u64>) -> LatencyMs {
+    let ms = |micros: u64| micros as f64 / 1000.0;
+    LatencyMs {
+        p50: ms(micros.value_at_quantile(0.5)),
+        p99: ms(micros.value_at_quantile(0.99)),
+        max: ms(micros.max()),
+    }
+}
+
+/// The result of a storm: the report of the contract, and more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoadReport {
+    /// The server asked.
+    pub url: String,
+    /// The sale asked for.
+    pub sale: String,
+    /// The item asked for.
+    pub item: String,
+    /// Buyers that sent something; each has one final answer or is lost.
+    pub buyers: u64,
+    /// Units that each asked for.
+    pub units_each: u32,
+    /// Final answers by kind: the state of the order that was told, or the code of the refusal.
+    pub answers: BTreeMap<String, u64>,
+    /// Buyers without a final answer.
+    pub lost_answers: u64,
+    /// Final answers that showed an earlier order of the same key again.
+    pub replayed: u64,
+    /// Answers `202`, whose verdict came later.
+    pub queued: u64,
+    /// Verdicts of a `202` that came by event.
+    pub told_by_event: u64,
+    /// Verdicts of a `202` that came by asking.
+    pub told_by_poll: u64,
+    /// Requests sent again after `429` or `5xx`: the sum of the next three.
+    pub retries: u64,
+    /// Requests sent again after `503`.
+    pub overloaded_retries: u64,
+    /// Requests sent again after `429`.
+    pub rate_limited_retries: u64,
+    /// Requests sent again after another `5xx`.
+    pub server_error_retries: u64,
+    /// Connections that could not be made, broke, or gave no answer in time.
+    pub connection_errors: u64,
+    /// What came and was no answer of the contract, by what was wrong with it.
+    pub faults: BTreeMap<String, u64>,
+    /// Requests sent in all.
+    pub requests: u64,
+    /// From the first request to the last final answer.
+    pub elapsed_ms: u64,
+    /// Final answers a second, in that time.
+    pub answers_per_second: f64,
+    /// Of all final answers.
+    pub latency_ms: LatencyMs,
+    /// Of those who got an order.
+    pub reserved_latency_ms: LatencyMs,
+    /// Keep-alive connections.
+    pub connections: usize,
+    /// Threads that sent.
+    pub workers: usize,
+    /// Gives the same buyers in the same order again.
+    pub seed: u64,
+    /// When the first request was sent.
+    pub first_sent_at: Timestamp,
+}
+
+impl LoadReport {
+    pub(super) fn new(plan: &LoadPlan, tally: &Tally, started_at: Instant) -> Self {
+        let counts = &tally.counts;
+        let elapsed =
+            tally.last_answer.map_or(started_at.elapsed(), |last| last.duration_since(started_at));
+        // A clock outside the years that a timestamp can hold would have failed long before.
+        let first_sent_at =
+            Timestamp::try_from(SystemTime::now() - started_at.elapsed()).unwrap_or_default();
+        Self {
+            url: plan.url.clone(),
+            sale: plan.sale.clone(),
+            item: plan.item.clone(),
+            buyers: counts.started,
+            units_each: plan.units,
+            answers: counts.kinds(),
+            lost_answers: counts.started - counts.answered(),
+            replayed: counts.replayed,
+            queued: counts.queued,
+            told_by_event: counts.told_by_event,
+            told_by_poll: counts.told_by_poll,
+            retries: counts.retries(),
+            overloaded_retries: counts.overloaded_retries,
+            rate_limited_retries: counts.rate_limited_retries,
+            server_error_retries: counts.server_error_retries,
+            connection_errors: counts.connection_errors,
+            faults: counts.faults.clone(),
+            requests: counts.requests,
+            elapsed_ms: whole_ms(elapsed),
+            answers_per_second: rate(counts.answered(), elapsed),
+            latency_ms: latency(&tally.latency),
+            reserved_latency_ms: latency(&tally.reserved_latency),
+            connections: plan.connections_used(),
+            workers: plan.workers_used(),
+            seed: plan.seed,
+            first_sent_at,
+        }
+    }
+
+    /// From the first request to the last final answer.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        Duration::from_millis(self.elapsed_ms)
+    }
+}
+
+fn rate(count: u64, elapsed: Duration) -> f64 {
+    let secs = elapsed.as_secs_f64();
+    if secs > 0.0 { (count as f64 / secs * 10.0).round() / 10.0 } else { 0.0 }
+}
+
+fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

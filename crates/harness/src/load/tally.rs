@@ -1,0 +1,144 @@
+//! What a worker counts: one of these a worker, added up at the end.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+/// The counters, small enough to be copied for the progress display.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Counts {
+    /// Buyers that have sent something.
+    pub started: u64,
+    /// Requests sent, repeats and looks included.
+    pub requests: u64,
+    /// Final answers by kind. A handful of kinds: searched from the front.
+    kinds: Vec<(String, u64)>,
+    /// Final answers that were an earlier order shown again.
+    pub replayed: u64,
+    /// Answers `202`.
+    pub queued: u64,
+    /// Verdicts of a `202` that came by event.
+    pub told_by_event: u64,
+    /// Verdicts of a `202` that came by asking.
+    pub told_by_poll: u64,
+    /// Sent again after `503`.
+    pub overloaded_retries: u64,
+    /// Sent again after `429`.
+    pub rate_limited_retries: u64,
+    /// Sent again after another `5xx`.
+    pub server_error_retries: u64,
+    /// Connections that could not be made, broke, or gave no answer in time.
+    pub connection_errors: u64,
+    /// What came and was no answer of the contract, by what was wrong with it.
+    pub faults: BTreeMap<String, u64>,
+}
+
+impl Counts {
+    /// Counts one final answer.
+    pub fn answer(&mut self, kind: &str) {
+        match self.kinds.iter_mut().find(|(name, _)| name == kind) {
+            Some((_, count)) => *count += 1,
+            None => self.kinds.push((kind.into(), 1)),
+        }
+    }
+
+    /// Counts one thing that is no answer.
+    pub fn count_fault(&mut self, what: &str) {
+        match self.faults.get_mut(what) {
+            Some(count) => *count += 1,
+            None => drop(self.faults.insert(what.into(), 1)),
+        }
+    }
+
+    /// Requests sent again because the server asked for it or failed.
+    pub fn retries(&self) -> u64 {
+        self.overloaded_retries + self.rate_limited_retries + self.server_error_retries
+    }
+
+    /// Final answers of all kinds.
+    pub fn answered(&self) -> u64 {
+        self.kinds.iter().map(|(_, count)| count).sum()
+    }
+
+    /// Final answers by kind.
+    pub fn kinds(&self) -> BTreeMap<String, u64> {
+        self.kinds.iter().cloned().collect()
+    }
+
+    /// Adds what another worker counted.
+    pub fn add(&mut self, other: &Self) {
+        for (kind, count) in &other.kinds {
+            match self.kinds.iter_mut().find(|(name, _)| name == kind) {
+                Some((_, sum)) => *sum += count,
+                None => self.kinds.push((kind.clone(), *count)),
+            }
+        }
+        for (what, count) in &other.faults {
+            *self.faults.entry(what.clone()).or_default() += count;
+        }
+        self.started += other.started;
+        self.requests += other.requests;
+        self.replayed += other.replayed;
+        self.queued += other.queued;
+        self.told_by_event += other.told_by_event;
+        self.told_by_poll += other.told_by_poll;
+        self.overloaded_retries += other.overloaded_retries;
+        self.rate_limited_retries += other.rate_limited_retries;
+        self.server_error_retries += other.server_error_retries;
+        self.connection_errors += other.connection_errors;
+    }
+}
+
+/// Counters and latencies of one worker, or of all.
+#[derive(Debug, Clone)]
+pub(super) struct Tally {
+    /// The counters.
+    pub counts: Counts,
+    /// From the first (or intended) send to the final answer, in microseconds.
+    pub latency: Histogram<u64>,
+    /// The same, of those who got an order.
+    pub reserved_latency: Histogram<u64>,
+    /// The instant of the last final answer.
+    pub last_answer: Option<Instant>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        // A microsecond to an hour in three digits, which is what is shown; longer counts as an
+        // hour.
+        let histogram =
+            || Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("these bounds are allowed");
+        Self {
+            counts: Counts::default(),
+            latency: histogram(),
+            reserved_latency: histogram(),
+            last_answer: None,
+        }
+    }
+}
+
+impl Tally {
+    /// Counts one final answer and how long it took.
+    pub fn answer(&mut self, kind: &str, took: Duration, now: Instant) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.latency.saturating_record(micros);
+        if kind == "reserved" {
+            self.reserved_latency.saturating_record(micros);
+        }
+        self.counts.answer(kind);
+        self.last_answer = Some(now);
+    }
+
+    /// Adds what another worker counted.
+    pub fn add(&mut self, other: &Self) {
+        self.counts.add(&other.counts);
+        for (sum, part) in [
+            (&mut self.latency, &other.latency),
+            (&mut self.reserved_latency, &other.reserved_latency),
+        ] {
+            sum.add(part).expect("both have the same bounds");
+        }
+        self.last_answer = self.last_answer.max(other.last_answer);
+    }
+}

@@ -1,0 +1,424 @@
+//! The storm against a scripted server: every kind of answer, and everything that is none.
+
+mod fake_server;
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{LoadError, LoadPlan, LoadReport, Progress, run};
+use fake_server::{Action, FakeServer, Request, answer, busy, order, refusal};
+
+fn plan(server: &FakeServer, buyers: u32) -> LoadPlan {
+    let mut plan = LoadPlan::new(&server.url(), "spring", "phone", buyers, vec![7; 32]);
+    plan.units = 10;
+    plan.connections = 8;
+    plan.seed = 1;
+    plan.retry_after_cap = Duration::from_millis(20);
+    plan
+}
+
+fn storm(plan: LoadPlan) -> LoadReport {
+    run(plan, |_| {}).expect("the storm takes place")
+}
+
+fn kinds(report: &LoadReport) -> Vec<(&str, u64)> {
+    report.answers.iter().map(|(kind, count)| (kind.as_str(), *count)).collect()
+}
+
+fn scratch(name: &str) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("doorbuster-storm-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a scratch directory");
+    dir.join("answers.jsonl")
+}
+
+fn lines(path: &PathBuf) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).expect("the answers file");
+    std::fs::remove_dir_all(path.parent().expect("it has one")).expect("ours to remove");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+fn in_future(secs: f64) -> String {
+    let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs_f64(secs);
+    format!("{at:.3}")
+}
+
+fn queued(request: &Request, id: &str, secs: f64) -> Vec<Action> {
+    let order = order(request, id, "queued");
+    let order = order.trim_end_matches('}');
+    answer(202, &format!(r#"{order},"decide_by":"{}"}}"#, in_future(secs)))
+}
+
+#[test]
+fn every_buyer_asks_once_with_its_own_token_and_key_and_has_one_answer() {
+    let server = FakeServer::start(|request| match request.before {
+        0..10 => answer(201, &order(request, &format!("ord_{}", request.before), "reserved")),
+        _ => refusal("sold_out"),
+    });
+    let mut plan = plan(&server, 500);
+    let path = scratch("once");
+    plan.answers = Some(path.clone());
+    let report = storm(plan);
+    assert_eq!(kinds(&report), [("reserved", 10), ("sold_out", 490)]);
+    assert_eq!((report.buyers, report.lost_answers, report.requests), (500, 0, 500));
+    assert_eq!((report.connection_errors, report.faults.len()), (0, 0));
+    assert!(
+        report.latency_ms.max >= report.latency_ms.p99
+            && report.latency_ms.p99 >= report.latency_ms.p50
+    );
+
+    let seen = server.seen();
+    assert_eq!(seen.iter().map(Request::buyer).collect::<HashSet<_>>().len(), 500);
+    assert_eq!(seen.iter().map(|request| &request.key).collect::<HashSet<_>>().len(), 500);
+    assert!(
+        seen.iter().all(|request| request.body == r#"{"sale":"spring","item":"phone","units":10}"#)
+    );
+
+    let lines = lines(&path);
+    assert_eq!(lines.len(), 500);
+    let by_key: BTreeMap<_, _> =
+        seen.iter().map(|request| (request.key.as_str(), request)).collect();
+    for line in &lines {
+        let request = by_key[line["key"].as_str().expect("a key")];
+        assert_eq!(line["buyer"], request.buyer());
+        assert_eq!(
+            (&line["sale"], &line["item"], &line["units"]),
+            (&"spring".into(), &"phone".into(), &10.into())
+        );
+        let told = (&line["status"], &line["code"], &line["id"], &line["state"]);
+        if request.before < 10 {
+            let id = Value::from(format!("ord_{}", request.before));
+            assert_eq!(told, (&201.into(), &Value::Null, &id, &"reserved".into()));
+        } else {
+            assert_eq!(told, (&409.into(), &"sold_out".into(), &Value::Null, &Value::Null));
+        }
+        assert_eq!(line.as_object().map(serde_json::Map::len), Some(9));
+    }
+}
+
+#[test]
+fn overload_is_sent_again_with_the_same_key_and_is_no_refusal() {
+    let server = FakeServer::start(|request| match request.nth {
+        0 => busy(503, 30),
+        1 => busy(429, 0),
+        2 => busy(500, 1),
+        _ => refusal("sold_out"),
+    });
+    let report = storm(plan(&server, 20));
+    assert_eq!(kinds(&report), [("sold_out", 20)]);
+    assert_eq!(
+        (report.overloaded_retries, report.rate_limited_retries, report.server_error_retries),
+        (20, 20, 20)
+    );
+    assert_eq!((report.requests, report.lost_answers), (80, 0));
+    assert_eq!(report.faults.get("http_500"), Some(&20));
+    let json = serde_json::to_value(&report).expect("plain values");
+    assert_eq!(
+        (&json["retries"], &json["buyers"], &json["sale"]),
+        (&60.into(), &20.into(), &"spring".into())
+    );
+    let keys: HashSet<_> =
+        server.seen().into_iter().map(|request| (request.key.clone(), request.buyer())).collect();
+    assert_eq!(keys.len(), 20, "a key never changes");
+}
+
+#[test]
+fn a_server_that_stays_overloaded_loses_answers_and_refuses_nobody() {
+    let server = FakeServer::start(|_| busy(503, 1));
+    let mut plan = plan(&server, 10);
+    plan.overload_tries = 3;
+    let report = storm(plan);
+    assert_eq!((kinds(&report), report.lost_answers, report.requests), (vec![], 10, 40));
+}
+
+#[test]
+fn a_broken_connection_is_opened_again_and_the_same_key_finds_its_order() {
+    let server = FakeServer::start(|request| match (request.nth, request.before % 4) {
+        (0, 0) => vec![Action::Close],
+        (0, 1) => vec![
+            Action::Send("HTTP/1.1 201 Created\r\nContent-Length: 100\r\n\r\n{".into()),
+            Action::Close,
+        ],
+        (0, 2) => vec![Action::Send("NOT HTTP\r\n\r\n".into())],
+        (0, _) => answer(201, "{}"),
+        _ => answer(200, &order(request, "ord_1", "reserved")),
+    });
+    let report = storm(plan(&server, 40));
+    assert_eq!(kinds(&report), [("reserved", 40)]);
+    assert_eq!((report.lost_answers, report.replayed, report.requests), (0, 40, 80));
+    let faults: u64 = report.faults.values().sum();
+    assert_eq!(report.connection_errors + faults, 40);
+    assert_eq!(report.faults.len(), 2, "{:?}", report.faults);
+}
+
+#[test]
+fn a_connection_that_the_server_ends_politely_is_no_error() {
+    let server = FakeServer::start(|_| {
+        let body = r#"{"code":"ended"}"#;
+        let head = format!(
+            "HTTP/1.1 409 X\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        vec![Action::Send(head), Action::Close]
+    });
+    let report = storm(plan(&server, 40));
+    assert_eq!(
+        (kinds(&report), report.connection_errors, report.requests),
+        (vec![("ended", 40)], 0, 40)
+    );
+}
+
+#[test]
+fn a_connection_that_the_server_dropped_while_it_was_idle_is_no_error() {
+    let server = FakeServer::start(|_| [refusal("ended"), vec![Action::Close]].concat());
+    let mut plan = plan(&server, 2);
+    plan.connections = 1;
+    plan.rate = Some(0.8);
+    let report = storm(plan);
+    assert_eq!(
+        (kinds(&report), report.connection_errors, report.requests),
+        (vec![("ended", 2)], 0, 2)
+    );
+}
+
+#[test]
+fn an_answer_may_come_in_chunks_and_in_pieces() {
+    let server = FakeServer::start(|request| {
+        let order = order(request, "ord_1", "reserved");
+        let (one, two) = order.split_at(20);
+        vec![
+            Action::Send("HTTP/1.1 201 Created\r\nTransfer-Enc".into()),
+            Action::Pause(Duration::from_millis(2)),
+            Action::Send(format!("oding: chunked\r\n\r\n{:x}\r\n{one}\r\n", one.len())),
+            Action::Pause(Duration::from_millis(2)),
+            Action::Send(format!("{:x}\r\n{two}\r\n0\r\n\r\n", two.len())),
+        ]
+    });
+    let report = storm(plan(&server, 16));
+    assert_eq!((kinds(&report), report.requests), (vec![("reserved", 16)], 16));
+}
+
+#[test]
+fn a_queued_buyer_is_followed_to_the_verdict_by_asking() {
+    let server = FakeServer::start(|request| match (request.method.as_str(), request.nth) {
+        ("POST", _) => queued(request, &format!("ord_{}", request.key), 5.0),
+        (_, 0) => queued(request, request.path.trim_start_matches("/v1/orders/"), 5.0)
+            .into_iter()
+            .map(|act| match act {
+                Action::Send(text) => Action::Send(text.replacen("202", "200", 1)),
+                other => other,
+            })
+            .collect(),
+        (_, 1) => busy(503, 1),
+        _ if request.path.ends_with("3") => {
+            answer(200, &order(request, request.path.trim_start_matches("/v1/orders/"), "reserved"))
+        }
+        _ => {
+            let refused = order(request, request.path.trim_start_matches("/v1/orders/"), "refused");
+            answer(200, &refused.replace(r#""state""#, r#""code":"limit_reached","state""#))
+        }
+    });
+    let mut plan = plan(&server, 8);
+    plan.listeners = 0;
+    let path = scratch("queued");
+    plan.answers = Some(path.clone());
+    let report = storm(plan);
+    assert_eq!(kinds(&report), [("limit_reached", 7), ("reserved", 1)]);
+    assert_eq!((report.queued, report.told_by_poll, report.told_by_event), (8, 8, 0));
+    assert_eq!((report.lost_answers, report.faults.len()), (0, 0));
+    for line in lines(&path) {
+        let reserved = line["key"].as_str().expect("a key").ends_with('3');
+        assert_eq!(line["status"], 202);
+        assert_eq!(line["state"], if reserved { "reserved" } else { "refused" });
+        assert_eq!(line["code"], if reserved { Value::Null } else { "limit_reached".into() });
+    }
+    let looks = server.seen().into_iter().filter(|request| request.method == "GET");
+    assert!(
+        looks.into_iter().all(|request| request.path.ends_with(&request.buyer()[1..])),
+        "with its own token"
+    );
+}
+
+#[test]
+fn a_queued_buyer_hears_the_verdict_by_event() {
+    let server = FakeServer::start(|request| {
+        let id = format!("ord_{}", &request.buyer()[1..]);
+        match request.path.as_str() {
+            "/v1/orders" => queued(request, &id, 5.0),
+            "/v1/events" => {
+                let other = order(request, "ord_other", "expired");
+                let mine = order(request, &id, "reserved");
+                let text = format!(
+                    "data: {{\"type\":\"hello\"}}\n\ndata: {{\"type\":\"order\",\"order\":{other}}}\n\n\
+                     id: 2\ndata: {{\"type\":\"order\",\"order\":{mine}}}\n\n"
+                );
+                let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+                vec![Action::Send(format!("{head}{:x}\r\n{text}\r\n", text.len())), Action::Hang]
+            }
+            _ => busy(503, 1),
+        }
+    });
+    let report = storm(plan(&server, 8));
+    assert_eq!(kinds(&report), [("reserved", 8)]);
+    assert_eq!((report.queued, report.told_by_event, report.told_by_poll), (8, 8, 0));
+    assert_eq!((report.lost_answers, report.faults.len()), (0, 0));
+}
+
+#[test]
+fn a_verdict_that_never_comes_is_lost_and_not_guessed() {
+    let server = FakeServer::start(|request| match request.method.as_str() {
+        "POST" => queued(request, "ord_1", -2.6),
+        _ => answer(404, r#"{"code":"not_found"}"#),
+    });
+    let mut plan = plan(&server, 4);
+    plan.listeners = 0;
+    let report = storm(plan);
+    assert_eq!((kinds(&report), report.lost_answers, report.queued), (vec![], 4, 4));
+    assert!(report.faults["denies an id that it gave"] >= 4);
+}
+
+#[test]
+fn other_refusals_are_final_under_their_own_code() {
+    let server = FakeServer::start(|request| match request.before % 3 {
+        0 => answer(401, r#"{"code":"unauthenticated"}"#),
+        1 => answer(422, r#"{"code":"idempotency_key_reused"}"#),
+        _ => answer(404, r#"{"code":"not_found"}"#),
+    });
+    let report = storm(plan(&server, 9));
+    assert_eq!(
+        kinds(&report),
+        [("idempotency_key_reused", 3), ("not_found", 3), ("unauthenticated", 3)]
+    );
+    assert_eq!(report.requests, 9);
+}
+
+#[test]
+fn a_silent_server_ends_the_storm_with_what_was_answered_written() {
+    let server = FakeServer::start(|request| match request.before {
+        0..5 => refusal("paused"),
+        _ => vec![Action::Hang],
+    });
+    let mut plan = plan(&server, 20);
+    // The first answers come within this, on a slow machine too.
+    plan.stall_timeout = Duration::from_secs(5);
+    let path = scratch("silent");
+    plan.answers = Some(path.clone());
+    let report = storm(plan);
+    assert_eq!(kinds(&report), [("paused", 5)]);
+    assert_eq!(
+        (report.buyers, report.lost_answers),
+        (13, 8),
+        "eight connections hang, the rest never began"
+    );
+    assert_eq!(lines(&path).len(), 5);
+}
+
+#[test]
+fn with_a_rate_latency_counts_from_the_intended_start() {
+    let server = FakeServer::start(|request| match request.before {
+        0 => [vec![Action::Pause(Duration::from_millis(400))], refusal("sold_out")].concat(),
+        _ => refusal("sold_out"),
+    });
+    let mut plan = plan(&server, 100);
+    plan.connections = 1;
+    plan.rate = Some(200.0);
+    let report = storm(plan);
+    assert_eq!(kinds(&report), [("sold_out", 100)]);
+    assert!(report.elapsed_ms >= 490, "the last buyer is meant to come after 495 ms: {report:?}");
+    assert!(report.latency_ms.max >= 399.0, "{report:?}");
+    // Those who had to wait behind the first waited as well, though each of them was answered at
+    // once when it was sent.
+    assert!(report.latency_ms.p50 >= 10.0, "{report:?}");
+}
+
+#[test]
+fn after_its_duration_a_storm_takes_no_new_buyers() {
+    let server = FakeServer::start(|_| {
+        [vec![Action::Pause(Duration::from_millis(10))], refusal("sold_out")].concat()
+    });
+    let mut timed = plan(&server, 1_000_000);
+    timed.connections = 2;
+    timed.duration = Some(Duration::from_millis(100));
+    let report = storm(timed);
+    assert!((2..=22).contains(&report.buyers), "{report:?}");
+    assert_eq!((report.answers["sold_out"], report.lost_answers), (report.buyers, 0));
+
+    let mut paced = plan(&server, 1_000_000);
+    paced.duration = Some(Duration::from_millis(100));
+    paced.rate = Some(200.0);
+    assert_eq!(storm(paced).buyers, 20);
+}
+
+#[test]
+fn the_same_seed_brings_the_same_buyers_in_the_same_order() {
+    let server = FakeServer::start(|_| refusal("sold_out"));
+    let mut orders = Vec::new();
+    for seed in [5, 5, 6] {
+        let mut plan = plan(&server, 50);
+        (plan.connections, plan.seed) = (1, seed);
+        let before = server.seen().len();
+        storm(plan);
+        orders.push(
+            server.seen()[before..].iter().map(|request| request.key.clone()).collect::<Vec<_>>(),
+        );
+    }
+    assert_eq!(orders[0], orders[1]);
+    assert_ne!(orders[0], orders[2]);
+    assert!(!orders[0].is_sorted(), "shuffled");
+}
+
+#[test]
+fn several_workers_share_buyers_and_connections() {
+    let server = FakeServer::start(|_| refusal("sold_out"));
+    let mut plan = plan(&server, 300);
+    (plan.connections, plan.workers) = (7, Some(3));
+    let report = storm(plan);
+    assert_eq!((report.workers, report.connections, report.lost_answers), (3, 7, 0));
+    assert_eq!(kinds(&report), [("sold_out", 300)]);
+    assert_eq!(server.seen().iter().map(Request::buyer).collect::<HashSet<_>>().len(), 300);
+}
+
+#[test]
+fn nobody_there_is_one_clear_error() {
+    // Where no test gets a port from: it could listen there by now.
+    let plan = LoadPlan::new("http://127.0.0.1:1", "spring", "phone", 1_000, vec![7; 32]);
+    let started = Instant::now();
+    let error = run(plan, |_| {}).expect_err("nobody listens");
+    assert!(matches!(error, LoadError::Connect { .. }), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn an_answers_file_that_cannot_be_written_is_an_error_and_not_a_result() {
+    let server = FakeServer::start(|_| refusal("sold_out"));
+    let mut full = plan(&server, 10);
+    full.answers = Some("/dev/full".into());
+    assert!(matches!(run(full, |_| {}), Err(LoadError::Answers { .. })));
+    let mut nowhere = plan(&server, 10);
+    nowhere.answers = Some("/nowhere/answers".into());
+    assert!(matches!(run(nowhere, |_| {}), Err(LoadError::Answers { .. })));
+}
+
+#[test]
+fn progress_ends_with_the_result_and_a_caller_can_stop() {
+    let server = FakeServer::start(|request| match request.before {
+        0..3 => refusal("sold_out"),
+        _ => vec![Action::Hang],
+    });
+    let plan = plan(&server, 20);
+    let stop = plan.stop.clone();
+    let last = std::cell::RefCell::new(None::<Progress>);
+    let report = run(plan, |progress| {
+        if progress.answered == 3 {
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+        *last.borrow_mut() = Some(progress.clone());
+    })
+    .expect("the storm takes place");
+    let last = last.into_inner().expect("shown at least once");
+    assert_eq!((last.answered, last.started, last.buyers), (3, report.buyers, 20));
+    assert_eq!(last.answers, report.answers);
+    assert_eq!(report.lost_answers, report.buyers - 3);
+}

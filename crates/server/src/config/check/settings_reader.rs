@@ -1,0 +1,167 @@
+//! Takes single values out of the raw settings, noting what is not as it must be.
+
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use secrecy::SecretString;
+
+use crate::config::fault::{SettingFault, SettingsError};
+use crate::config::raw::{self, RawSettings, RawValue, SettingOrigin};
+use crate::config::{SETTINGS, Settings};
+
+/// Longest file that a secret is read from, in bytes; longer is no secret.
+const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// Raw settings being read.
+pub(in crate::config) struct SettingsReader<'a> {
+    raw: &'a RawSettings,
+    faults: Vec<SettingFault>,
+}
+
+impl<'a> SettingsReader<'a> {
+    pub(super) fn new(raw: &'a RawSettings, faults: Vec<SettingFault>) -> Self {
+        Self { raw, faults }
+    }
+
+    /// The settings, or everything that is wrong.
+    pub(super) fn finish(self, settings: Option<Settings>) -> Result<Settings, SettingsError> {
+        match settings {
+            Some(settings) if self.faults.is_empty() => Ok(settings),
+            _ => Err(SettingsError(self.faults)),
+        }
+    }
+
+    /// Notes what is wrong with the setting at `path`.
+    pub(in crate::config) fn fault(&mut self, path: &str, detail: impl Into<String>) {
+        let origin = self.raw.get(path).map_or(&SettingOrigin::Default, |given| &given.origin);
+        self.faults.push(raw::fault(path, origin, detail));
+    }
+
+    /// Where the setting comes from, if it is set.
+    pub(in crate::config) fn origin(&self, path: &str) -> Option<&'a SettingOrigin> {
+        self.raw.get(path).map(|given| &given.origin)
+    }
+
+    /// Whether somebody set it, other than the defaults.
+    pub(in crate::config) fn is_set(&self, path: &str) -> bool {
+        self.origin(path).is_some_and(|origin| *origin != SettingOrigin::Default)
+    }
+
+    /// A text, if it is set.
+    pub(in crate::config) fn text(&mut self, path: &'static str) -> Option<String> {
+        debug_assert!(
+            SETTINGS.iter().any(|setting| setting.path == path),
+            "{path} stands in the table"
+        );
+        match &self.raw.get(path)?.value {
+            RawValue::Text(text) | RawValue::Unparsed(text) => Some(text.clone()),
+            RawValue::SecretFile(_) => self.secret_file(path),
+            _ => {
+                self.fault(path, "must be a text between quotes");
+                None
+            }
+        }
+    }
+
+    /// A text that stands for something else; `wrong` is the fault when it does not.
+    pub(super) fn parsed<T: FromStr>(&mut self, path: &'static str, wrong: &str) -> Option<T> {
+        let text = self.text(path)?;
+        let value = text.parse().ok();
+        if value.is_none() {
+            self.fault(path, format!("{text:?} {wrong}"));
+        }
+        value
+    }
+
+    /// A whole number within `range`.
+    pub(in crate::config) fn integer(
+        &mut self,
+        path: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Option<u64> {
+        let number = match &self.raw.get(path)?.value {
+            RawValue::Whole(number) => u64::try_from(*number).ok(),
+            RawValue::Unparsed(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                text.parse().ok()
+            }
+            _ => None,
+        };
+        let number = number.filter(|number| range.contains(number));
+        if number.is_none() {
+            self.fault(
+                path,
+                format!("must be a whole number from {} to {}", range.start(), range.end()),
+            );
+        }
+        number
+    }
+
+    /// `true` or `false`.
+    pub(in crate::config) fn flag(&mut self, path: &'static str) -> Option<bool> {
+        let flag = match &self.raw.get(path)?.value {
+            RawValue::Flag(flag) => Some(*flag),
+            RawValue::Unparsed(text) => text.parse().ok(),
+            _ => None,
+        };
+        if flag.is_none() {
+            self.fault(path, "must be true or false");
+        }
+        flag
+    }
+
+    /// A list of texts, written with commas outside of files.
+    pub(in crate::config) fn list(&mut self, path: &'static str) -> Option<Vec<String>> {
+        match &self.raw.get(path)?.value {
+            RawValue::List(entries) => Some(entries.clone()),
+            RawValue::Unparsed(text) => Some(entries(text)),
+            RawValue::SecretFile(_) => self.secret_file(path).map(|text| entries(&text)),
+            _ => {
+                self.fault(path, "must be a list of texts, such as [\"a\", \"b\"]");
+                None
+            }
+        }
+    }
+
+    /// One secret or several, from wherever they are; outside of lists with commas between.
+    pub(in crate::config) fn secrets(&mut self, path: &'static str) -> Vec<SecretString> {
+        let texts = match self.raw.get(path).map(|given| &given.value) {
+            Some(RawValue::List(texts)) => texts.clone(),
+            _ => self.text(path).map(|text| entries(&text)).unwrap_or_default(),
+        };
+        texts.into_iter().map(SecretString::from).collect()
+    }
+
+    /// A secret, if it is set, from wherever it is.
+    pub(in crate::config) fn secret(&mut self, path: &'static str) -> Option<SecretString> {
+        self.text(path).map(SecretString::from)
+    }
+
+    fn secret_file(&mut self, path: &'static str) -> Option<String> {
+        let RawValue::SecretFile(file) = &self.raw.get(path)?.value else { return None };
+        let read = std::fs::metadata(file).and_then(|about| {
+            if about.len() > SECRET_FILE_BYTES_MAX {
+                return Err(std::io::Error::other("it is too large for a secret"));
+            }
+            std::fs::read_to_string(file)
+        });
+        match read {
+            Ok(text) => {
+                let line = text.strip_suffix('\n').unwrap_or(&text);
+                Some(line.strip_suffix('\r').unwrap_or(line).to_owned())
+            }
+            Err(error) => {
+                self.fault(path, format!("cannot read its file {}: {error}", file.display()));
+                None
+            }
+        }
+    }
+}
+
+/// A list that is written as one text.
+fn entries(text: &str) -> Vec<String> {
+    text.split([',', '\n'])
+        .map(str::trim)
+        .filter(|entry| !entry.is_empty())
+        .map(str::to_owned)
+        .collect()
+}

@@ -1,0 +1,372 @@
+//! Where challenges are drawn: a few threads of their own, beside those that serve requests.
+//! Pictures that will be wanted are drawn in advance, while there is time; work is made when it is
+//! asked for, as much of it as the sale says then.
+//!
+//! Whoever asks gets one from the shelf, or waits until it is drawn; a bounded number may wait for
+//! each kind, and the kinds take turns, so that a flood for one of them makes no other wait. What
+//! was taken from the shelf is nobody else's.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use doorbuster_challenge::{
+    Captcha, Effort, Puzzle, RandomSource, WorkChallenge, WorkKeys, draw_captcha, draw_puzzle,
+};
+use tokio::sync::oneshot;
+
+use super::seal::{ANSWER_BYTES, PuzzleKind};
+
+/// Threads that draw.
+const THREADS: usize = 2;
+/// Requests that wait for a challenge of one kind to be drawn; at the bound a request for this kind
+/// is told to come again.
+const WAITING_MAX: usize = 512;
+/// Kinds that are drawn in advance: the first ones.
+pub(super) const PRERENDERED_KINDS: usize = 2;
+/// Challenges of a kind that are kept drawn.
+const PRERENDERED_MAX: usize = 1_024;
+/// Bytes of a kind that are kept drawn; whichever of the two bounds comes first.
+const PRERENDERED_BYTES_MAX: usize = 24 * 1_024 * 1_024;
+/// Drawing in advance rests so many times as long as it took, so that requests hardly notice it.
+const RENDER_PAUSE_FACTOR: u32 = 4;
+
+/// What is to be drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RenderRequest {
+    Image,
+    Slider,
+    WorkChallenge(Effort),
+}
+
+impl RenderRequest {
+    /// What lies on the shelves, in their order.
+    const PRERENDERED_KINDS: [Self; PRERENDERED_KINDS] = [Self::Image, Self::Slider];
+
+    pub(super) const fn kind(self) -> PuzzleKind {
+        match self {
+            Self::Image => PuzzleKind::Image,
+            Self::Slider => PuzzleKind::Slider,
+            Self::WorkChallenge(_) => PuzzleKind::Work,
+        }
+    }
+}
+
+/// A challenge, drawn for whoever comes first.
+#[derive(Clone, Debug)]
+pub(super) struct RenderedChallenge {
+    pub(super) shown: ChallengeContent,
+    pub(super) answer: [u8; ANSWER_BYTES],
+}
+
+/// The part of a challenge that is shown.
+#[derive(Clone, Debug)]
+pub(crate) enum ChallengeContent {
+    /// Data URL of an image.
+    Image { image: String },
+    /// Data URLs of a picture and a piece, and how far down the piece lies.
+    Slider { background: String, piece: String, piece_y: u16 },
+    /// The protocol's own challenge, and how many keys it takes at most.
+    WorkChallenge { altcha: serde_json::Value, tries_max: u32 },
+}
+
+impl RenderedChallenge {
+    fn bytes(&self) -> usize {
+        match &self.shown {
+            ChallengeContent::Image { image } => image.len(),
+            ChallengeContent::Slider { background, piece, .. } => background.len() + piece.len(),
+            ChallengeContent::WorkChallenge { .. } => 0,
+        }
+    }
+}
+
+/// Challenges of one kind that are drawn already.
+#[derive(Debug, Default)]
+struct PrerenderedQueue {
+    is_wanted: bool,
+    made: VecDeque<RenderedChallenge>,
+    bytes: usize,
+}
+
+impl PrerenderedQueue {
+    fn is_full(&self) -> bool {
+        self.made.len() >= PRERENDERED_MAX || self.bytes >= PRERENDERED_BYTES_MAX
+    }
+
+    fn push_if_wanted(&mut self, made: RenderedChallenge) {
+        if self.is_wanted && !self.is_full() {
+            self.bytes += made.bytes();
+            self.made.push_back(made);
+        }
+    }
+
+    fn take(&mut self) -> Option<RenderedChallenge> {
+        let made = self.made.pop_front()?;
+        self.bytes -= made.bytes();
+        Some(made)
+    }
+}
+
+#[derive(Debug, Default)]
+struct PoolState {
+    /// Challenges that were given out, by kind.
+    given: [u64; PuzzleKind::ALL.len()],
+    prerendered: [PrerenderedQueue; PRERENDERED_KINDS],
+    /// Who waits for a challenge of which kind.
+    waiting: [VecDeque<(RenderRequest, oneshot::Sender<RenderedChallenge>)>; PuzzleKind::ALL.len()],
+    /// The kind whose turn it is, should somebody wait for it.
+    turn: usize,
+    is_closing: bool,
+}
+
+impl PoolState {
+    /// The shelf that is emptiest of those that are to be filled.
+    fn next_to_prerender(&self) -> Option<RenderRequest> {
+        let prerendered = RenderRequest::PRERENDERED_KINDS.into_iter().zip(&self.prerendered);
+        let open = prerendered.filter(|(_, shelf)| shelf.is_wanted && !shelf.is_full());
+        open.min_by_key(|(_, shelf)| shelf.made.len()).map(|(wish, _)| wish)
+    }
+
+    /// The shelf of such challenges. `None`: they are not drawn in advance.
+    fn prerendered_queue(&mut self, wish: RenderRequest) -> Option<&mut PrerenderedQueue> {
+        self.prerendered.get_mut(wish.kind() as usize)
+    }
+
+    /// A place among those who wait for this kind. `None`: there is none.
+    fn enqueue(&mut self, wish: RenderRequest) -> Option<oneshot::Receiver<RenderedChallenge>> {
+        let waiting = &mut self.waiting[wish.kind() as usize];
+        let (sender, drawn) = oneshot::channel();
+        (waiting.len() < WAITING_MAX).then(|| waiting.push_back((wish, sender))).map(|()| drawn)
+    }
+
+    /// Who is drawn for next: the first of the next kind that somebody waits for. Whoever hung up
+    /// meanwhile is passed over.
+    fn next_waiting(&mut self) -> Option<(RenderRequest, oneshot::Sender<RenderedChallenge>)> {
+        for _ in 0..PuzzleKind::ALL.len() {
+            let waiting = &mut self.waiting[self.turn];
+            self.turn = (self.turn + 1) % PuzzleKind::ALL.len();
+            while let Some((wish, sender)) = waiting.pop_front() {
+                if !sender.is_closed() {
+                    return Some((wish, sender));
+                }
+            }
+        }
+        None
+    }
+}
+
+#[derive(Debug, Default)]
+struct PoolShared {
+    state: Mutex<PoolState>,
+    wake: Condvar,
+}
+
+impl PoolShared {
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
+        // The state is whole between any two of its changes.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The threads, and what they share with requests.
+pub(super) struct ChallengePool {
+    shared: Arc<PoolShared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl fmt::Debug for ChallengePool {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Studio({})", self.threads.len())
+    }
+}
+
+impl ChallengePool {
+    pub(super) fn new(work: WorkKeys) -> Self {
+        let shared = Arc::new(PoolShared::default());
+        let start = |n: usize| {
+            let (shared, renderer) =
+                (shared.clone(), Renderer { chance: RandomSource::new(), work: work.clone() });
+            let name = format!("challenge-{n}");
+            thread::Builder::new().name(name).spawn(move || run_renderer(&shared, renderer, n == 0))
+        };
+        // With fewer threads there is less to give away; without any, requests are told to come
+        // again.
+        let threads: Vec<_> = (0..THREADS).filter_map(|n| start(n).ok()).collect();
+        if threads.len() < THREADS {
+            tracing::error!(
+                started = threads.len(),
+                "not every thread that draws challenges could be started"
+            );
+        }
+        Self { shared, threads }
+    }
+
+    /// A challenge that nobody else gets. `None`: too many wait for this kind.
+    pub(super) async fn take(&self, wish: RenderRequest) -> Option<RenderedChallenge> {
+        let drawn = {
+            let mut state = self.shared.lock();
+            if let Some(made) = state.prerendered_queue(wish).and_then(PrerenderedQueue::take) {
+                state.given[wish.kind() as usize] += 1;
+                return Some(made);
+            }
+            if self.threads.is_empty() {
+                return None;
+            }
+            state.enqueue(wish)?
+        };
+        self.shared.wake.notify_one();
+        let made = drawn.await.ok()?;
+        self.shared.lock().given[wish.kind() as usize] += 1;
+        Some(made)
+    }
+
+    /// Keeps pictures of these kinds drawn in advance, and no others.
+    pub(super) fn set_prerendered(&self, wanted: [bool; PRERENDERED_KINDS]) {
+        let mut state = self.shared.lock();
+        for (shelf, is_wanted) in state.prerendered.iter_mut().zip(wanted) {
+            shelf.is_wanted = is_wanted;
+            if !is_wanted {
+                (shelf.made, shelf.bytes) = (VecDeque::new(), 0);
+            }
+        }
+        let is_work = state.next_to_prerender().is_some();
+        drop(state);
+        if is_work {
+            self.shared.wake.notify_all();
+        }
+    }
+
+    /// How many of a kind were given out, and how many are drawn in advance.
+    pub(super) fn issued_and_ready(&self, kind: PuzzleKind) -> (u64, usize) {
+        let state = self.shared.lock();
+        (
+            state.given[kind as usize],
+            state.prerendered.get(kind as usize).map_or(0, |shelf| shelf.made.len()),
+        )
+    }
+}
+
+impl Drop for ChallengePool {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.is_closing = true;
+        state.waiting.iter_mut().for_each(VecDeque::clear);
+        drop(state);
+        self.shared.wake.notify_all();
+        for thread in self.threads.drain(..) {
+            // One that panicked has said so.
+            drop(thread.join());
+        }
+    }
+}
+
+/// What a thread draws with.
+struct Renderer {
+    chance: RandomSource,
+    work: WorkKeys,
+}
+
+impl Renderer {
+    fn render(&mut self, wish: RenderRequest) -> RenderedChallenge {
+        let mut answer = [0; ANSWER_BYTES];
+        let shown = match wish {
+            RenderRequest::Image => {
+                let Captcha { png, text } = draw_captcha(&mut self.chance);
+                answer[..text.len()].copy_from_slice(text.as_bytes());
+                ChallengeContent::Image { image: data_url(&png) }
+            }
+            RenderRequest::Slider => {
+                let Puzzle { background, piece, piece_y, x } = draw_puzzle(&mut self.chance);
+                answer[..2].copy_from_slice(&x.to_be_bytes());
+                ChallengeContent::Slider {
+                    background: data_url(&background),
+                    piece: data_url(&piece),
+                    piece_y,
+                }
+            }
+            RenderRequest::WorkChallenge(effort) => {
+                let WorkChallenge { json, mark } =
+                    self.work.new_challenge(&mut self.chance, effort);
+                answer = mark;
+                ChallengeContent::WorkChallenge { altcha: json, tries_max: effort.keys_max }
+            }
+        };
+        RenderedChallenge { shown, answer }
+    }
+}
+
+fn data_url(png: &[u8]) -> String {
+    let mut url = String::with_capacity(22 + png.len().div_ceil(3) * 4);
+    url.push_str("data:image/png;base64,");
+    STANDARD.encode_string(png, &mut url);
+    url
+}
+
+/// Draws for those who wait; when nobody does, one thread fills the shelves, with rests.
+fn run_renderer(shared: &PoolShared, mut renderer: Renderer, fills: bool) {
+    let mut rests_until = Instant::now();
+    let mut state = shared.lock();
+    while !state.is_closing {
+        if let Some((wish, sender)) = state.next_waiting() {
+            drop(state);
+            let sent = sender.send(renderer.render(wish));
+            state = shared.lock();
+            if let (Err(left), Some(shelf)) = (sent, state.prerendered_queue(wish)) {
+                shelf.push_if_wanted(left);
+            }
+            continue;
+        }
+        let rest = rests_until.saturating_duration_since(Instant::now());
+        match state.next_to_prerender().filter(|_| fills) {
+            Some(wish) if rest == Duration::ZERO => {
+                drop(state);
+                let began = Instant::now();
+                let made = renderer.render(wish);
+                rests_until = Instant::now() + began.elapsed() * RENDER_PAUSE_FACTOR;
+                state = shared.lock();
+                if let Some(shelf) = state.prerendered_queue(wish) {
+                    shelf.push_if_wanted(made);
+                }
+            }
+            Some(_) => {
+                state =
+                    shared.wake.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0
+            }
+            None => state = shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_for_one_kind_makes_no_other_wait() {
+        let mut state = PoolState::default();
+        let images: Vec<_> = (0..WAITING_MAX)
+            .map(|_| state.enqueue(RenderRequest::Image).expect("there is room"))
+            .collect();
+        assert!(state.enqueue(RenderRequest::Image).is_none(), "there is none left for this kind");
+        let sliders = [state.enqueue(RenderRequest::Slider), state.enqueue(RenderRequest::Slider)]
+            .map(|one| one.expect("another kind's room"));
+        let work = state
+            .enqueue(RenderRequest::WorkChallenge(Effort::DEFAULT))
+            .expect("another kind's room");
+        let mut next = || state.next_waiting().map(|(wish, _)| wish.kind());
+        assert_eq!(
+            [next(), next(), next()],
+            [Some(PuzzleKind::Image), Some(PuzzleKind::Slider), Some(PuzzleKind::Work)]
+        );
+        assert_eq!(
+            [next(), next(), next()],
+            [Some(PuzzleKind::Image), Some(PuzzleKind::Slider), Some(PuzzleKind::Image)]
+        );
+        drop((images, sliders, work));
+        assert_eq!(next(), None, "nobody is drawn for who hung up");
+    }
+}

@@ -1,0 +1,78 @@
+//! Who comes to a purchase, by token, by pass or by both, and what the front door has against it.
+
+use doorbuster_core::Millis;
+use doorbuster_core::gate::eligibility::check_eligible;
+use doorbuster_core::gate::pass::{Membership, PASS_BYTES_MAX};
+
+use super::pass::{Passes, PresentedPass};
+use crate::auth::{BuyerName, VerifiedBuyer};
+use crate::catalogue::{ItemState, SaleState};
+use crate::purchase::Refusal;
+
+/// Somebody at the door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DoorCheck {
+    /// Who, if that is proven; if it is not, there is a refusal.
+    pub buyer: Option<BuyerName>,
+    /// What the door has against it.
+    pub refusal: Option<Refusal>,
+}
+
+/// Looks at what a purchase of `item` presents. `token` is whom the token names, if one was sent
+/// and holds.
+///
+/// A pass that is sent must hold, whether or not the sale asks for one, and speaks for its buyer:
+/// by what the shop said when it was made.
+#[must_use]
+pub fn check_entry(
+    passes: &Passes,
+    sale: &SaleState,
+    item: &ItemState,
+    token: Option<VerifiedBuyer>,
+    pass: PresentedPass<'_>,
+    now: Millis,
+) -> DoorCheck {
+    let named = token.map(|shopper| shopper.name);
+    let text = match pass {
+        PresentedPass::Missing => {
+            let refusal = token.and_then(|shopper| without_pass(sale, shopper.standing));
+            return DoorCheck { buyer: named, refusal };
+        }
+        PresentedPass::Malformed => {
+            return DoorCheck { buyer: named, refusal: Some(Refusal::PassInvalid) };
+        }
+        PresentedPass::Pass(text) => text,
+    };
+    let mut room = [0; PASS_BYTES_MAX + 2];
+    let terms = passes.open(text, &sale.row.id, &item.row.name, now, &mut room);
+    let buyer = terms.and_then(|terms| BuyerName::new(terms.buyer));
+    let (Some(terms), Some(buyer)) = (terms, buyer) else {
+        return DoorCheck { buyer: named, refusal: Some(Refusal::PassInvalid) };
+    };
+    let refusal = if named.is_some_and(|named| named != buyer) {
+        Some(Refusal::PassInvalid)
+    } else if now >= terms.expires_at {
+        Some(Refusal::PassExpired)
+    } else {
+        eligibility_refusal(sale, terms.standing).or_else(|| {
+            (terms.issued_without_room && sale.has_open_room(now)).then_some(Refusal::WaitingRoom)
+        })
+    };
+    DoorCheck { buyer: named.or(Some(buyer)), refusal }
+}
+
+fn without_pass(sale: &SaleState, standing: Membership) -> Option<Refusal> {
+    if sale.door.is_off() {
+        return None;
+    }
+    eligibility_refusal(sale, standing)
+        .or_else(|| sale.door.needs_pass().then_some(Refusal::PassRequired))
+}
+
+/// What a buyer of this standing lacks for the sale.
+#[must_use]
+pub fn eligibility_refusal(sale: &SaleState, standing: Membership) -> Option<Refusal> {
+    check_eligible(standing, sale.door.members_only, sale.door.min_level)
+        .err()
+        .map(Refusal::NotEligible)
+}

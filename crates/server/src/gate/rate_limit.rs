@@ -1,0 +1,440 @@
+//! How often a sale may be asked: by one buyer, from one address, by everybody together. Looked at
+//! before anything that costs something.
+//!
+//! Each route has counts of its own under a sale's limits, so that waiting in line does not use up
+//! what buying needs. A request is held to the buyer's limit first and to everybody's last, and one
+//! that is refused by a later measure takes nothing of an earlier one: nobody can use up what
+//! others share by being refused.
+//!
+//! Everything is decided here in node memory, without waiting for anybody ([`table`]). Where nodes
+//! share limits, what was let in is told to the others in batches beside the way ([`run_sharing`]).
+
+mod rules;
+mod sharing;
+mod status;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use doorbuster_api::problem::Scope;
+use doorbuster_core::IdKey;
+use doorbuster_core::gate::distinct_buyers::DistinctBuyers;
+use doorbuster_core::gate::gcra::{self, RateDecision, RateLimit};
+
+use crate::catalogue::SaleState;
+
+pub(crate) use rules::{LimitRules, SCOPES};
+pub(crate) use sharing::LimitSharing;
+use sharing::UnsharedUse;
+pub(crate) use status::RateLimitStatus;
+use table::{LimitCell, LimitTable};
+
+/// Buyers known behind an address that have its budget once; twice as many have it twice. Up to
+/// here an address's limit is as it is set.
+const BUYERS_PER_BUDGET: u64 = 250;
+/// The buyers behind an address are counted anew after so long.
+const BUYER_COUNT_PERIOD_NANOS: u64 = 600 * NANOS_PER_SEC;
+/// How long a crowd that has more than one budget is in use after somebody came, to the table.
+const BUYER_COUNT_KEPT_NANOS: u64 = 10 * NANOS_PER_SEC;
+/// What crowds and their buyers are hashed with; no route has it.
+const ADDRESS_KEY: u8 = 0xFE;
+const ADDRESS_BUYER_KEY: u8 = 0xFF;
+const NANOS_PER_SEC: u64 = 1_000_000_000;
+const NANOS_PER_MICRO: u64 = 1_000;
+
+/// What is asked: each has counts of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// An order.
+    Purchase,
+    /// A purchase pass.
+    Pass,
+    /// A challenge.
+    Challenge,
+    /// A place in the waiting room, or a look at it.
+    Room,
+    /// The place where an order is paid for.
+    Checkout,
+}
+
+impl Route {
+    /// Every one.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Purchase, Self::Pass, Self::Challenge, Self::Room, Self::Checkout];
+
+    /// Its word in metrics.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Purchase => "purchase",
+            Self::Pass => "pass",
+            Self::Challenge => "challenge",
+            Self::Room => "waiting_room",
+            Self::Checkout => "checkout",
+        }
+    }
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller<'a> {
+    /// The address that the request comes from, as far as it is believed.
+    pub address: IpAddr,
+    /// The buyer, whose token was checked.
+    pub buyer: &'a str,
+}
+
+/// A request that was too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RateLimitExceeded {
+    /// By which measure.
+    pub scope: Scope,
+    /// Seconds after which it would be let in.
+    pub retry_after_secs: u32,
+    /// Where the caller stands.
+    pub status: RateLimitStatus,
+}
+
+/// What is kept of a sale's limits: everybody's, and what was refused.
+#[derive(Debug, Default)]
+pub struct SaleLimitState {
+    everybody: [SaleWide; Route::ALL.len()],
+    refused: [[AtomicU64; SCOPES.len()]; Route::ALL.len()],
+}
+
+/// A limit that all buyers of a sale have together.
+#[derive(Debug, Default)]
+struct SaleWide {
+    state: AtomicU64,
+    /// What other nodes have not been told of, in nanoseconds of the limit's rate.
+    owed: AtomicU64,
+    is_queued: std::sync::atomic::AtomicBool,
+}
+
+impl SaleLimitState {
+    /// Requests that were too many.
+    pub(crate) fn refused(&self, route: Route, scope: Scope) -> u64 {
+        self.refused[route as usize][scope as usize].load(Ordering::Relaxed)
+    }
+}
+
+/// The limits of this node.
+#[derive(Debug)]
+pub(crate) struct RateLimiter {
+    table: LimitTable,
+    key: [u8; 32],
+    birth: Instant,
+    sharing: Option<LimitSharing>,
+}
+
+impl RateLimiter {
+    /// With nobody known. Nodes that hold the same key keep a caller under the same number.
+    pub(crate) fn new(id_key: &IdKey, sharing: Option<LimitSharing>) -> Self {
+        let secret = id_key.buyer_hash("limits").to_be_bytes();
+        let key = blake3::derive_key("doorbuster: whom limits are held to", &secret);
+        Self { table: LimitTable::default(), key, birth: Instant::now(), sharing }
+    }
+
+    /// Asks for one request.
+    ///
+    /// # Errors
+    /// It is one too many: nothing was used up.
+    pub(crate) fn acquire(
+        &self,
+        route: Route,
+        caller: Caller<'_>,
+        sale: &SaleState,
+    ) -> Result<RateLimitStatus, RateLimitExceeded> {
+        if sale.limits_of(route).is_none() {
+            return Ok(RateLimitStatus::default());
+        }
+        self.acquire_at(route, caller, sale, self.now())
+    }
+
+    fn acquire_at(
+        &self,
+        route: Route,
+        caller: Caller<'_>,
+        sale: &SaleState,
+        now: u64,
+    ) -> Result<RateLimitStatus, RateLimitExceeded> {
+        let mut status = RateLimitStatus::default();
+        let mut used = None;
+        if let Some(pace) = self.pace(route, sale, Scope::Buyer) {
+            let key = self.hash(route, sale, Scope::Buyer, caller.buyer.as_bytes());
+            let cost = pace.cost(1);
+            let turn =
+                self.table.with_cell(key, now, |cell| self.charge_cell(cell, pace, now, cost, key));
+            status.record(Scope::Buyer, pace, state_of(turn), now);
+            check_turn(turn, Scope::Buyer, status)
+                .inspect_err(|_| sale.count_refusal(route, Scope::Buyer))?;
+            used = Some((pace, key, cost));
+        }
+        let mut used_here = None;
+        if let Some(pace) = self.pace(route, sale, Scope::Ip) {
+            let address = self.hash(route, sale, Scope::Ip, &network(caller.address));
+            let cost = pace.cost(self.address_budgets(caller, now));
+            let turn = self
+                .table
+                .with_cell(address, now, |cell| self.charge_cell(cell, pace, now, cost, address));
+            status.record(Scope::Ip, pace, state_of(turn), now);
+            if let Err(mut limited) = check_turn(turn, Scope::Ip, status) {
+                self.release(used, &mut limited.status, Scope::Buyer, now);
+                sale.count_refusal(route, Scope::Ip);
+                return Err(limited);
+            }
+            used_here = Some((pace, address, cost));
+        }
+        if let Some(pace) = self.pace(route, sale, Scope::Interface) {
+            let turn = self.charge_sale_wide(route, sale, pace, now);
+            status.record(Scope::Interface, pace, state_of(turn), now);
+            if let Err(mut limited) = check_turn(turn, Scope::Interface, status) {
+                self.release(used, &mut limited.status, Scope::Buyer, now);
+                self.release(used_here, &mut limited.status, Scope::Ip, now);
+                sale.count_refusal(route, Scope::Interface);
+                return Err(limited);
+            }
+        }
+        Ok(status)
+    }
+
+    /// Asks for one request about one thing of a caller's own, which nobody else may ask about.
+    ///
+    /// # Errors
+    /// It is one too many: nothing was used up.
+    pub(crate) fn acquire_for(
+        &self,
+        route: Route,
+        thing: &str,
+        pace: RateLimit,
+        sale: &SaleState,
+    ) -> Result<(), RateLimitExceeded> {
+        let (mut status, now) = (RateLimitStatus::default(), self.now());
+        // No buyer's name has a control character.
+        let key = self.hash(route, sale, Scope::Buyer, format!("\u{1}{thing}").as_bytes());
+        let pace = self
+            .sharing
+            .as_ref()
+            .map_or(pace, |sharing| pace.split_between(sharing.node_divisor()));
+        let turn = self
+            .table
+            .with_cell(key, now, |cell| self.charge_cell(cell, pace, now, pace.cost(1), key));
+        status.record(Scope::Buyer, pace, state_of(turn), now);
+        check_turn(turn, Scope::Buyer, status)
+            .inspect_err(|_| sale.count_refusal(route, Scope::Buyer))
+    }
+
+    /// Where a caller stands, without using anything up.
+    pub(crate) fn rate_limit_status(
+        &self,
+        route: Route,
+        caller: Caller<'_>,
+        sale: &SaleState,
+    ) -> RateLimitStatus {
+        let (mut status, now) = (RateLimitStatus::default(), self.now());
+        let known = |key| self.table.with_existing(key, |cell| cell.state).unwrap_or(0);
+        for scope in SCOPES {
+            let Some(pace) = self.pace(route, sale, scope) else { continue };
+            let state = match scope {
+                Scope::Buyer => known(self.hash(route, sale, scope, caller.buyer.as_bytes())),
+                Scope::Ip => known(self.hash(route, sale, scope, &network(caller.address))),
+                Scope::Interface => {
+                    sale.flags.limits.everybody[route as usize].state.load(Ordering::Relaxed)
+                }
+            };
+            status.record(scope, pace, state, now);
+        }
+        status
+    }
+
+    /// Keys that were forgotten while they still counted.
+    pub(crate) fn evicted(&self) -> u64 {
+        self.table.evicted()
+    }
+
+    /// What is shared with other nodes, if anything is.
+    pub(crate) fn sharing(&self) -> Option<&LimitSharing> {
+        self.sharing.as_ref()
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.birth.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// A sale's limit, or this node's part of it while the others cannot be told.
+    fn pace(&self, route: Route, sale: &SaleState, scope: Scope) -> Option<RateLimit> {
+        let pace = sale.limits_of(route).pace(scope)?;
+        Some(match &self.sharing {
+            Some(sharing) => pace.split_between(sharing.node_divisor()),
+            None => pace,
+        })
+    }
+
+    fn hash(&self, route: Route, sale: &SaleState, scope: Scope, who: &[u8]) -> u64 {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher
+            .update(&[route as u8, scope as u8])
+            .update(sale.row.id.as_bytes())
+            .update(b"\0")
+            .update(who);
+        first_u64(&hasher)
+    }
+
+    /// How many budgets an address has: as many as it has buyers for, whatever they asked for and
+    /// of which sale. This one is counted among them.
+    fn address_budgets(&self, caller: Caller<'_>, now: u64) -> u32 {
+        let hash = |what: u8, who: &[u8]| {
+            first_u64(blake3::Hasher::new_keyed(&self.key).update(&[what]).update(who))
+        };
+        let buyer = hash(ADDRESS_BUYER_KEY, caller.buyer.as_bytes());
+        self.table.with_cell(hash(ADDRESS_KEY, &network(caller.address)), now, |cell| {
+            let budgets = u32::try_from(estimate_buyers(cell, buyer, now) / BUYERS_PER_BUDGET)
+                .unwrap_or(u32::MAX)
+                .max(1);
+            // Without a crowd nobody behind an address misses what is forgotten of it, and
+            // addresses are to be had in any number: they push nobody out who has used up anything.
+            // Buyers are not: few addresses have a crowd, and it takes hundreds of buyers to count
+            // it anew.
+            cell.state = if budgets > 1 { now + BUYER_COUNT_KEPT_NANOS } else { now };
+            budgets
+        })
+    }
+
+    /// One step on a cell.
+    fn charge_cell(
+        &self,
+        cell: &mut LimitCell,
+        pace: RateLimit,
+        now: u64,
+        cost: u64,
+        key: u64,
+    ) -> RateDecision {
+        let turn = pace.try_take(cell.state, now, cost);
+        cell.state = state_of(turn);
+        if let (Some(sharing), RateDecision::Allowed(_)) = (&self.sharing, turn) {
+            cell.unshared += cost;
+            let is_worth_it = cell.unshared > sharing.unshared_allowance(pace.burst_nanos());
+            if is_worth_it && !cell.is_queued {
+                cell.is_queued = sharing.enqueue(UnsharedUse::LimitCell {
+                    key,
+                    burst_us: pace.burst_nanos() / NANOS_PER_MICRO,
+                });
+            }
+        }
+        turn
+    }
+
+    fn charge_sale_wide(
+        &self,
+        route: Route,
+        sale: &SaleState,
+        pace: RateLimit,
+        now: u64,
+    ) -> RateDecision {
+        let everybody = &sale.flags.limits.everybody[route as usize];
+        let cost = pace.cost(1);
+        let mut turn = RateDecision::Allowed(0);
+        // It never gives up: the closure always has a next state.
+        let _ = everybody.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
+            turn = pace.try_take(state, now, cost);
+            Some(state_of(turn))
+        });
+        if let (Some(sharing), RateDecision::Allowed(_)) = (&self.sharing, turn) {
+            everybody.owed.fetch_add(cost, Ordering::AcqRel);
+            if !everybody.is_queued.swap(true, Ordering::AcqRel) {
+                let key = self.hash(route, sale, Scope::Interface, b"");
+                let flags = sale.flags.clone();
+                let owed = UnsharedUse::SaleWide {
+                    key,
+                    flags,
+                    route,
+                    burst_us: pace.burst_nanos() / NANOS_PER_MICRO,
+                };
+                if !sharing.enqueue(owed) {
+                    everybody.is_queued.store(false, Ordering::Release);
+                }
+            }
+        }
+        turn
+    }
+
+    /// Takes back what a request used by an earlier measure.
+    fn release(
+        &self,
+        used: Option<(RateLimit, u64, u64)>,
+        status: &mut RateLimitStatus,
+        scope: Scope,
+        now: u64,
+    ) {
+        let Some((pace, key, cost)) = used else { return };
+        let state = self.table.with_existing(key, |cell| {
+            cell.state = gcra::return_cost(cell.state, cost);
+            cell.unshared = cell.unshared.saturating_sub(cost);
+            cell.state
+        });
+        status.record(scope, pace, state.unwrap_or(0), now);
+    }
+}
+
+impl SaleState {
+    fn count_refusal(&self, route: Route, scope: Scope) {
+        self.flags.limits.refused[route as usize][scope as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// About how many buyers an address has, by those of this period or of the one before, whichever
+/// are more. This one is counted among them.
+fn estimate_buyers(cell: &mut LimitCell, buyer: u64, now: u64) -> u64 {
+    let period = now / BUYER_COUNT_PERIOD_NANOS + 1;
+    let (known, mut before) = (cell.unshared >> u32::BITS, cell.unshared & u64::from(u32::MAX));
+    if known != period {
+        before = if known + 1 == period { cell.crowd.about() } else { 0 };
+        cell.crowd = DistinctBuyers::default();
+    }
+    cell.crowd = cell.crowd.with(buyer);
+    cell.unshared = period << u32::BITS | before;
+    cell.crowd.about().max(before)
+}
+
+fn first_u64(hasher: &blake3::Hasher) -> u64 {
+    let mut word = [0; 8];
+    hasher.finalize_xof().fill(&mut word);
+    u64::from_be_bytes(word)
+}
+
+fn state_of(turn: RateDecision) -> u64 {
+    match turn {
+        RateDecision::Allowed(state) | RateDecision::Wait { state, .. } => state,
+    }
+}
+
+fn check_turn(
+    turn: RateDecision,
+    scope: Scope,
+    status: RateLimitStatus,
+) -> Result<(), RateLimitExceeded> {
+    match turn {
+        RateDecision::Allowed(_) => Ok(()),
+        RateDecision::Wait { nanos, .. } => {
+            let secs = u32::try_from(gcra::secs_rounded_up(nanos)).unwrap_or(u32::MAX).max(1);
+            Err(RateLimitExceeded { scope, retry_after_secs: secs, status })
+        }
+    }
+}
+
+/// What of an address is one caller: an IPv4 address, or the 64 bits of an IPv6 network, in which a
+/// single customer has addresses without end.
+fn network(address: IpAddr) -> [u8; 9] {
+    let mut bytes = [0; 9];
+    match address.to_canonical() {
+        IpAddr::V4(address) => bytes[1..5].copy_from_slice(&address.octets()),
+        IpAddr::V6(address) => {
+            bytes[0] = 6;
+            bytes[1..].copy_from_slice(&address.octets()[..8]);
+        }
+    }
+    bytes
+}

@@ -1,0 +1,146 @@
+//! The limits of one sale, as they are set or else by default, and what clients are told of them.
+
+use doorbuster_api::admin::front_door::{Limit, LimitSetting, Limits};
+use doorbuster_api::problem::Scope;
+use doorbuster_core::gate::gcra::RateLimit;
+
+/// One buyer, where the sale says nothing: bounds what one token can cost the server. What is fair
+/// among buyers is for the sale to say.
+pub(crate) const BUYER_DEFAULT: Limit = Limit { burst: 50_000, per_minute: 60_000 };
+/// One address, where the sale says nothing. Grows with the buyers known behind it.
+pub(crate) const IP_DEFAULT: Limit = Limit { burst: 200_000, per_minute: 600_000 };
+/// Challenges of one buyer, whatever the sale says: each has to be drawn, by threads that all sales
+/// share. A sale may ask for less.
+const CHALLENGES: Limit = Limit { burst: 200, per_minute: 120 };
+
+/// Checkouts of one buyer, whatever the sale says: each may ask the payment provider, whose own
+/// limits all buyers share. A sale may ask for less.
+const CHECKOUTS: Limit = Limit { burst: 60, per_minute: 60 };
+/// Checkouts of one order.
+const ORDER_CHECKOUTS: Limit = Limit { burst: 10, per_minute: 10 };
+
+/// The measures, in the order in which they are asked.
+pub(crate) const SCOPES: [Scope; 3] = [Scope::Buyer, Scope::Ip, Scope::Interface];
+
+/// The limits of one sale.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LimitRules {
+    /// By measure, in the order of [`SCOPES`].
+    paces: [Option<RateLimit>; SCOPES.len()],
+    /// The value of `RateLimit-Policy`.
+    policy: String,
+}
+
+impl LimitRules {
+    /// The limits of a sale that is set so.
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let settings = [
+            (limits.buyer, Some(BUYER_DEFAULT)),
+            (limits.ip, Some(IP_DEFAULT)),
+            (limits.interface, None),
+        ];
+        let paces = settings.map(|(setting, default)| {
+            let limit = match setting {
+                LimitSetting::Default => default,
+                LimitSetting::None => None,
+                LimitSetting::Some(limit) => Some(limit),
+            };
+            limit.map(|limit| RateLimit::new(limit.burst, limit.per_minute))
+        });
+        let policies = SCOPES.iter().zip(paces).filter_map(|(scope, pace)| {
+            let pace = pace?;
+            Some(format!("\"{}\";q={};w={}", scope.as_str(), pace.burst(), pace.window_secs()))
+        });
+        Self { policy: policies.collect::<Vec<_>>().join(", "), paces }
+    }
+
+    /// The limits of its challenges.
+    pub(crate) fn for_challenges(limits: &Limits) -> Self {
+        Self::capped(limits, CHALLENGES)
+    }
+
+    /// The limits of its orders' checkouts.
+    pub(crate) fn for_checkouts(limits: &Limits) -> Self {
+        Self::capped(limits, CHECKOUTS)
+    }
+
+    /// The limit of the checkouts of one order, beside its buyer's.
+    pub(crate) fn order_pace() -> RateLimit {
+        RateLimit::new(ORDER_CHECKOUTS.burst, ORDER_CHECKOUTS.per_minute)
+    }
+
+    /// These, but of one buyer at most so many.
+    fn capped(limits: &Limits, most: Limit) -> Self {
+        let buyer = match limits.buyer {
+            LimitSetting::Some(limit) => Limit {
+                burst: limit.burst.min(most.burst),
+                per_minute: limit.per_minute.min(most.per_minute),
+            },
+            LimitSetting::Default | LimitSetting::None => most,
+        };
+        Self::new(&Limits { buyer: LimitSetting::Some(buyer), ..*limits })
+    }
+
+    /// The limit by this measure.
+    pub(crate) fn pace(&self, scope: Scope) -> Option<RateLimit> {
+        self.paces[scope as usize]
+    }
+
+    /// Whether nothing is limited.
+    pub(crate) fn is_none(&self) -> bool {
+        self.policy.is_empty()
+    }
+
+    /// The value of `RateLimit-Policy`: for each measure its burst, and the seconds in which a
+    /// used-up burst comes back.
+    pub(crate) fn policy(&self) -> &str {
+        &self.policy
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_has_its_default_and_null_is_no_limit() {
+        let check = |json: &str, policy: &str| {
+            let limits: Limits = serde_json::from_str(json).expect("limits as they are kept");
+            assert_eq!(LimitRules::new(&limits).policy(), policy, "{json}");
+        };
+        check("{}", r#""buyer";q=50000;w=50, "ip";q=200000;w=20"#);
+        check(r#"{"buyer":null,"ip":null}"#, "");
+        check(
+            r#"{"buyer":{"burst":5,"per_minute":60},"ip":null,"interface":{"burst":1000,"per_minute":7}}"#,
+            r#""buyer";q=5;w=5, "interface";q=1000;w=8572"#,
+        );
+        assert!(
+            LimitRules::new(&Limits {
+                buyer: LimitSetting::None,
+                ip: LimitSetting::None,
+                ..Limits::default()
+            })
+            .is_none()
+        );
+    }
+
+    #[test]
+    fn challenges_of_one_buyer_are_limited_whatever_the_sale_says() {
+        let check = |json: &str, policy: &str| {
+            let limits: Limits = serde_json::from_str(json).expect("limits as they are kept");
+            assert_eq!(LimitRules::for_challenges(&limits).policy(), policy, "{json}");
+        };
+        check("{}", r#""buyer";q=200;w=100, "ip";q=200000;w=20"#);
+        check(r#"{"buyer":null,"ip":null}"#, r#""buyer";q=200;w=100"#);
+        check(r#"{"buyer":{"burst":201,"per_minute":600},"ip":null}"#, r#""buyer";q=200;w=100"#);
+        check(r#"{"buyer":{"burst":600,"per_minute":20},"ip":null}"#, r#""buyer";q=200;w=600"#);
+        check(r#"{"buyer":{"burst":1,"per_minute":60},"ip":null}"#, r#""buyer";q=1;w=1"#);
+    }
+
+    #[test]
+    fn the_measures_stand_where_their_numbers_say() {
+        for (at, scope) in SCOPES.into_iter().enumerate() {
+            assert_eq!(scope as usize, at);
+        }
+    }
+}

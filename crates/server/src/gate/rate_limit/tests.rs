@@ -1,0 +1,415 @@
+//! The limits of a node, as callers meet them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use doorbuster_api::problem::Scope;
+use doorbuster_core::{IdKey, ItemId, Millis, Phase, Spread, Stock};
+use doorbuster_slots::Shared;
+use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
+
+use super::{Caller, LimitSharing, RateLimitExceeded, RateLimitStatus, RateLimiter, Route};
+use crate::catalogue::{Catalogue, SaleState};
+use crate::engine::Living;
+use crate::layout::Layout;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// A sale with these limits.
+fn sale(id: &str, limits: &str) -> Arc<SaleState> {
+    let item = ItemRow {
+        id: ItemId(7),
+        name: "phone".into(),
+        title: "Phone".into(),
+        description: String::new(),
+        image: None,
+        price_minor: 10,
+        currency: "EUR".into(),
+        list_price_minor: None,
+        limit: 1,
+        hold_ms: 1_000,
+        counted: true,
+        spread: Spread::default(),
+    };
+    let counts = ItemCounts {
+        item: item.id,
+        total: Stock::Counted(1),
+        pool: 1,
+        kept: 0,
+        in_slots: 0,
+        held: 0,
+        paid: 0,
+        waiting: 0,
+    };
+    let row = SaleRow {
+        id: id.into(),
+        title: "Spring".into(),
+        phase: Phase::Open,
+        starts_at: None,
+        ends_at: None,
+        front_door: format!("{{\"limits\":{limits}}}"),
+        version: 1,
+        created_at: Millis(0),
+        opened_at: None,
+        closed_at: None,
+        draining_until: None,
+        items: vec![item],
+    };
+    let mut catalogue = Catalogue::default();
+    catalogue.put(row, &[counts], &IdKey::new([7; 32]), Layout::Alone);
+    catalogue.sale(id).expect("just put").clone()
+}
+
+fn limiter() -> RateLimiter {
+    RateLimiter::new(&IdKey::new([7; 32]), None)
+}
+
+/// One of the nodes that live, which share limits.
+fn one_of(living: &Arc<Living>) -> RateLimiter {
+    let shared = Shared::new(&["redis://127.0.0.1:1".to_owned()], "test").expect("an address");
+    RateLimiter::new(&IdKey::new([7; 32]), Some(LimitSharing::new(shared, living.clone())))
+}
+
+/// So many nodes live.
+fn living(nodes: usize) -> Arc<Living> {
+    let living = Living::default();
+    living.saw(nodes);
+    Arc::new(living)
+}
+
+fn caller<'a>(address: &str, buyer: &'a str) -> Caller<'a> {
+    Caller { address: address.parse::<IpAddr>().expect("an address"), buyer }
+}
+
+fn header(status: RateLimitStatus, sale: &SaleState) -> String {
+    let mut out = Vec::new();
+    status.write(&sale.limits, &mut out);
+    let text = String::from_utf8(out).expect("ASCII");
+    text.split("ratelimit: ").nth(1).unwrap_or_default().trim_end().to_owned()
+}
+
+fn scope(asked: Result<RateLimitStatus, RateLimitExceeded>) -> Option<Scope> {
+    asked.err().map(|limited| limited.scope)
+}
+
+#[test]
+fn a_limit_is_exact_however_many_ask_at_once() {
+    for limits in [
+        r#"{"buyer":{"burst":100,"per_minute":1},"ip":null}"#,
+        r#"{"buyer":null,"ip":{"burst":100,"per_minute":1}}"#,
+        r#"{"buyer":null,"ip":null,"interface":{"burst":100,"per_minute":1}}"#,
+        r#"{"buyer":{"burst":100,"per_minute":1},"ip":{"burst":100,"per_minute":1},"interface":{"burst":100,"per_minute":1}}"#,
+    ] {
+        let (limiter, sale) = (limiter(), sale("spring", limits));
+        let acquire =
+            || limiter.acquire(Route::Purchase, caller("192.0.2.1", "anna"), &sale).is_ok();
+        let let_in: usize = std::thread::scope(|scope| {
+            let asking: Vec<_> =
+                (0..64).map(|_| scope.spawn(|| (0..50).filter(|_| acquire()).count())).collect();
+            asking.into_iter().map(|thread| thread.join().expect("it does not panic")).sum()
+        });
+        assert_eq!(let_in, 100, "{limits}");
+        let refused: u64 = super::SCOPES
+            .map(|scope| sale.flags.limits.refused(Route::Purchase, scope))
+            .iter()
+            .sum();
+        assert_eq!(refused, 64 * 50 - 100, "{limits}");
+    }
+}
+
+#[test]
+fn whoever_is_refused_hears_by_which_measure_and_until_when_and_is_let_in_then() {
+    let (limiter, sale) =
+        (limiter(), sale("spring", r#"{"buyer":{"burst":2,"per_minute":6},"ip":null}"#));
+    let acquire =
+        |now| limiter.acquire_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, now);
+    assert_eq!(acquire(0).map(|status| header(status, &sale)), Ok("\"buyer\";r=1;t=10".into()));
+    assert_eq!(acquire(0).map(|status| header(status, &sale)), Ok("\"buyer\";r=0;t=20".into()));
+    let limited = acquire(SECOND / 2).expect_err("too many");
+    assert_eq!((limited.scope, limited.retry_after_secs), (Scope::Buyer, 10));
+    assert_eq!(header(limited.status, &sale), "\"buyer\";r=0;t=20");
+    assert!(acquire(SECOND / 2 + 9 * SECOND).is_err());
+    assert!(acquire(SECOND / 2 + 10 * SECOND).is_ok());
+}
+
+#[test]
+fn what_a_later_measure_refuses_uses_up_nothing_of_an_earlier_one() {
+    let limits = r#"{"buyer":{"burst":5,"per_minute":1},"ip":{"burst":2,"per_minute":1},"interface":{"burst":3,"per_minute":1}}"#;
+    let (limiter, sale) = (limiter(), sale("spring", limits));
+    let acquire =
+        |address, buyer| limiter.acquire_at(Route::Purchase, caller(address, buyer), &sale, SECOND);
+    assert!(acquire("192.0.2.1", "anna").is_ok() && acquire("192.0.2.1", "anna").is_ok());
+    for _ in 0..10 {
+        let limited = acquire("192.0.2.1", "anna").expect_err("too many from there");
+        assert_eq!(limited.scope, Scope::Ip);
+        assert!(
+            header(limited.status, &sale).starts_with("\"buyer\";r=3;"),
+            "{}",
+            header(limited.status, &sale)
+        );
+    }
+    assert!(acquire("192.0.2.2", "anna").is_ok());
+    for _ in 0..10 {
+        assert_eq!(scope(acquire("192.0.2.2", "anna")), Some(Scope::Interface));
+    }
+    // Nobody else lost anything by it, and everybody's limit comes back for all.
+    let later = |address, buyer| {
+        limiter.acquire_at(Route::Purchase, caller(address, buyer), &sale, 61 * SECOND)
+    };
+    assert!(later("192.0.2.3", "bert").is_ok());
+    assert_eq!(scope(later("192.0.2.4", "carl")), Some(Scope::Interface));
+}
+
+#[test]
+fn an_ipv6_network_of_64_bits_is_one_caller_and_an_ipv4_address_the_same_in_both_spellings() {
+    let (limiter, sale) =
+        (limiter(), sale("spring", r#"{"buyer":null,"ip":{"burst":2,"per_minute":1}}"#));
+    let acquire =
+        |address| limiter.acquire_at(Route::Purchase, caller(address, "anna"), &sale, 0).is_ok();
+    assert!(acquire("2001:db8:0:1::1") && acquire("2001:db8:0:1:ffff::2"));
+    assert!(!acquire("2001:db8:0:1:1234:5678:9abc:def0"), "an address of the same network");
+    assert!(acquire("2001:db8:0:2::1"), "another network");
+    assert!(acquire("192.0.2.1") && acquire("::ffff:192.0.2.1"));
+    assert!(!acquire("192.0.2.1") && !acquire("::ffff:192.0.2.1"));
+    assert!(acquire("192.0.2.2"));
+}
+
+#[test]
+fn an_address_with_many_known_buyers_has_a_larger_budget_and_one_robot_has_not() {
+    let (limiter, sale) =
+        (limiter(), sale("spring", r#"{"buyer":null,"ip":{"burst":1000,"per_minute":60}}"#));
+    let let_in = |address, names: &mut dyn Iterator<Item = String>| {
+        names
+            .filter(|name| {
+                limiter.acquire_at(Route::Purchase, caller(address, name), &sale, 0).is_ok()
+            })
+            .count()
+    };
+    let robot = let_in("192.0.2.1", &mut (0..2_000).map(|_| "robot".to_owned()));
+    assert_eq!(robot, 1_000);
+    let school = let_in("192.0.2.2", &mut (0..2_000).map(|n| format!("pupil-{}", n % 100)));
+    assert_eq!(school, 1_000, "up to a bound an address has the limit that is set");
+    let network = let_in("192.0.2.3", &mut (0..2_000).map(|n| format!("customer-{n}")));
+    assert!(network > 1_200, "{network}");
+}
+
+#[test]
+fn a_crowd_is_known_whatever_it_asked_for_and_of_which_sale_and_for_ten_minutes_at_least() {
+    let limits = r#"{"buyer":null,"ip":{"burst":1000,"per_minute":1}}"#;
+    let (limiter, spring, autumn) = (limiter(), sale("spring", limits), sale("autumn", limits));
+    let names: Vec<String> = (0..1_000).map(|n| format!("customer-{n}")).collect();
+    let let_in = |route, sale: &SaleState, secs: u64| {
+        let acquire = |name: &&String| {
+            limiter.acquire_at(route, caller("192.0.2.3", name), sale, secs * SECOND).is_ok()
+        };
+        // One of them, as often as it goes.
+        (0..9_000).map(|_| &names[0]).filter(acquire).count()
+    };
+    for name in &names {
+        let _ = limiter.acquire_at(Route::Pass, caller("192.0.2.3", name), &spring, 590 * SECOND);
+    }
+    assert!(let_in(Route::Purchase, &spring, 595) > 1_900, "known from their passes");
+    assert!(
+        let_in(Route::Purchase, &autumn, 605) > 1_900,
+        "in another sale, and after the counting began anew"
+    );
+    assert_eq!(let_in(Route::Room, &spring, 1_805), 1_000, "nobody came for long");
+}
+
+#[test]
+fn random_addresses_make_neither_robots_at_a_short_limit_nor_a_crowd_forgotten() {
+    // Ten a second: whoever is at this limit is at it for half a second.
+    let limits = r#"{"buyer":{"burst":5,"per_minute":600},"ip":null}"#;
+    let (limiter, sale) = (&limiter(), sale("spring", limits));
+    let acquire = |address, buyer: &str| {
+        limiter.acquire_at(Route::Purchase, caller(address, buyer), &sale, SECOND)
+    };
+    let robots: Vec<String> = (0..500).map(|n| format!("robot-{n}")).collect();
+    for robot in &robots {
+        assert_eq!((0..9).filter(|_| acquire("192.0.2.1", robot).is_ok()).count(), 5);
+    }
+    let address_budgets = |buyer: &str| limiter.address_budgets(caller("192.0.2.2", buyer), SECOND);
+    for n in 0..2_000 {
+        address_budgets(&format!("customer-{n}"));
+    }
+    let before = address_budgets("customer-0");
+    assert!(before > 4, "{before}");
+    // As many as the table has cells, each with a network of its own.
+    std::thread::scope(|scope| {
+        for part in 0..4_u64 {
+            let flood = move || {
+                for n in (0..1 << 18).map(|n| part << 18 | n) {
+                    let address = IpAddr::V6(std::net::Ipv6Addr::from_bits(
+                        (0x2001_0db8_u128 << 96) | u128::from(n) << 64,
+                    ));
+                    limiter.address_budgets(Caller { address, buyer: "somebody" }, SECOND);
+                }
+            };
+            scope.spawn(flood);
+        }
+    });
+    assert!(
+        robots.iter().all(|robot| scope(acquire("192.0.2.1", robot)) == Some(Scope::Buyer)),
+        "none got a new burst"
+    );
+    assert_eq!(address_budgets("customer-0"), before);
+    assert_eq!(limiter.evicted(), 0, "what was forgotten counted for nothing");
+}
+
+#[test]
+fn what_others_are_told_of_a_fast_limit_is_what_was_used() {
+    let limiter = one_of(&living(1));
+    // 60.002 microseconds each.
+    let fast = r#"{"burst":1000,"per_minute":999983}"#;
+    let sale = sale("spring", &format!(r#"{{"buyer":{fast},"ip":null,"interface":{fast}}}"#));
+    for _ in 0..1_000 {
+        assert!(limiter.acquire_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, 0).is_ok());
+    }
+    let told = limiter.sharing().expect("it is shared").take_batch();
+    assert_eq!(told.len(), 2);
+    for owed in &told {
+        assert_eq!(limiter.charge(owed).used_us, 60_002, "{owed:?}");
+    }
+}
+
+/// Of a buyer, a sixteenth of which are a hundred requests.
+const SLOW: &str = r#"{"buyer":{"burst":1600,"per_minute":1},"ip":null}"#;
+
+#[test]
+fn what_all_nodes_keep_to_themselves_is_together_a_sixteenth_of_a_burst() {
+    for nodes in [1, 2, 3, 16, 100, 1_000] {
+        let (limiter, sale) = (one_of(&living(nodes)), sale("spring", SLOW));
+        let is_kept = |_: &usize| {
+            assert!(
+                limiter.acquire_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, 0).is_ok()
+            );
+            limiter.sharing().expect("it is shared").take_batch().is_empty()
+        };
+        let kept = (0..1_600).take_while(is_kept).count();
+        assert!(kept * nodes <= 100, "{nodes} nodes keep {kept} each");
+        assert!(
+            (kept + 1) * nodes > 100,
+            "{nodes} nodes tell more than they need, after {kept} each"
+        );
+    }
+}
+
+#[test]
+fn what_a_node_kept_while_it_knew_of_fewer_is_told_with_the_next_request() {
+    let (living, sale) = (living(1), sale("spring", SLOW));
+    let limiter = one_of(&living);
+    let acquire = || {
+        assert!(limiter.acquire_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, 0).is_ok())
+    };
+    (0..50).for_each(|_| acquire());
+    let sharing = limiter.sharing().expect("it is shared");
+    assert_eq!(sharing.take_batch().len(), 0);
+    living.saw(4);
+    acquire();
+    let told: Vec<u64> =
+        sharing.take_batch().iter().map(|owed| limiter.charge(owed).used_us).collect();
+    assert_eq!(told, [51 * 60_000_000]);
+}
+
+#[test]
+fn whoever_goes_from_node_to_node_gets_a_sixteenth_too_many_at_most() {
+    const NODES: usize = 8;
+    let living = living(NODES);
+    let (mut let_in, mut told_us) = (0, 0);
+    for _ in 0..NODES {
+        let (limiter, sale) = (one_of(&living), sale("spring", SLOW));
+        while limiter.acquire_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, 0).is_ok() {
+            let_in += 1;
+            // What the Redis does, with an answer before the next request comes.
+            for owed in limiter.sharing().expect("it is shared").take_batch() {
+                told_us += limiter.charge(&owed).used_us;
+                limiter.apply_shared(&owed, 0, told_us);
+            }
+        }
+    }
+    assert!((1_600..=1_600 + 100 + NODES).contains(&let_in), "{let_in}");
+}
+
+#[test]
+fn by_default_ten_thousand_buyers_from_one_address_are_let_in_at_once() {
+    for series in 0..20 {
+        let (limiter, sale) = (limiter(), sale("spring", "{}"));
+        for n in 0..10_000 {
+            let name = format!("buyer-{series}-{n}");
+            assert!(
+                limiter.acquire_at(Route::Purchase, caller("127.0.0.1", &name), &sale, 0).is_ok(),
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn by_default_a_crowd_of_a_million_from_one_address_is_let_in_as_it_comes() {
+    let (limiter, sale) = (limiter(), sale("spring", "{}"));
+    let refused = (0..1_000_000_u64).filter(|n| {
+        let name = format!("buyer-{n}");
+        limiter.acquire_at(Route::Purchase, caller("127.0.0.1", &name), &sale, n * 10_000).is_err()
+    });
+    assert_eq!(refused.count(), 0);
+}
+
+#[test]
+fn routes_and_sales_have_counts_of_their_own() {
+    let limits = r#"{"buyer":{"burst":1,"per_minute":1},"interface":{"burst":1,"per_minute":1}}"#;
+    let (limiter, spring, autumn) = (limiter(), sale("spring", limits), sale("autumn", limits));
+    for sale in [&spring, &autumn] {
+        for route in Route::ALL {
+            assert!(
+                limiter.acquire_at(route, caller("192.0.2.1", "anna"), sale, 0).is_ok(),
+                "{route:?}"
+            );
+            assert_eq!(
+                scope(limiter.acquire_at(route, caller("192.0.2.1", "anna"), sale, 0)),
+                Some(Scope::Buyer)
+            );
+            assert_eq!(sale.flags.limits.refused(route, Scope::Buyer), 1);
+        }
+    }
+}
+
+#[test]
+fn a_look_uses_nothing_up() {
+    let (limiter, sale) = (
+        limiter(),
+        sale("spring", r#"{"buyer":{"burst":3,"per_minute":1},"ip":{"burst":9,"per_minute":1}}"#),
+    );
+    let rate_limit_status =
+        |route| header(limiter.rate_limit_status(route, caller("192.0.2.1", "anna"), &sale), &sale);
+    let fresh = "\"buyer\";r=3;t=0, \"ip\";r=9;t=0";
+    assert_eq!(
+        (rate_limit_status(Route::Pass), rate_limit_status(Route::Pass)),
+        (fresh.into(), fresh.into())
+    );
+    assert!(limiter.acquire(Route::Pass, caller("192.0.2.1", "anna"), &sale).is_ok());
+    assert!(
+        rate_limit_status(Route::Pass).starts_with("\"buyer\";r=2;t=60, \"ip\";r=8;"),
+        "{}",
+        rate_limit_status(Route::Pass)
+    );
+    assert_eq!(rate_limit_status(Route::Purchase), fresh);
+}
+
+#[test]
+fn a_sale_without_limits_asks_nothing_and_tells_nothing() {
+    let (limiter, sale) =
+        (limiter(), sale("spring", r#"{"buyer":null,"ip":null,"interface":null}"#));
+    for _ in 0..100_000 {
+        assert_eq!(
+            limiter.acquire(Route::Purchase, caller("192.0.2.1", "anna"), &sale),
+            Ok(RateLimitStatus::default())
+        );
+    }
+    assert_eq!(
+        header(
+            limiter.rate_limit_status(Route::Purchase, caller("192.0.2.1", "anna"), &sale),
+            &sale
+        ),
+        ""
+    );
+}

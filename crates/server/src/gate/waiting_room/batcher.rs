@@ -1,0 +1,139 @@
+//! The desk: where places are given and looked up, in batches. What comes while one batch is
+//! written goes into the next one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use doorbuster_core::BuyerId;
+use doorbuster_core::gate::draw::Seed;
+use doorbuster_store::{EnterOutcome, StoreError, StoreResult};
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use super::limits::{BATCH_MAX, BATCH_QUEUE_MAX};
+use super::{WaitingRoomError, WaitingRooms};
+use crate::engine::Engine;
+
+/// Somebody at the desk.
+#[derive(Debug)]
+struct PositionRequest {
+    sale: Arc<str>,
+    buyer: BuyerId,
+    /// Takes a place; else only looks for it.
+    enters: bool,
+    answer: oneshot::Sender<StoreResult<Option<EnterOutcome>>>,
+}
+
+/// The desk of this node.
+#[derive(Debug)]
+pub(super) struct PositionBatcher {
+    queue: mpsc::Sender<PositionRequest>,
+    waiting: Mutex<mpsc::Receiver<PositionRequest>>,
+    looks: AtomicU64,
+}
+
+impl PositionBatcher {
+    pub(super) fn new() -> Self {
+        let (queue, waiting) = mpsc::channel(BATCH_QUEUE_MAX);
+        Self { queue, waiting: Mutex::new(waiting), looks: AtomicU64::new(0) }
+    }
+
+    /// Takes a place or looks for it. What comes back is in the sale's hall by then. `None`: there
+    /// is no place.
+    pub(super) async fn request(
+        &self,
+        sale: &Arc<str>,
+        buyer: &BuyerId,
+        enters: bool,
+    ) -> Result<Option<EnterOutcome>, WaitingRoomError> {
+        if !enters {
+            self.looks.fetch_add(1, Ordering::Relaxed);
+        }
+        let (answer, answered) = oneshot::channel();
+        let asked = PositionRequest { sale: sale.clone(), buyer: buyer.clone(), enters, answer };
+        self.queue.try_send(asked).map_err(|_| WaitingRoomError::Busy)?;
+        // The desk is dropped only with the program.
+        Ok(answered.await.map_err(|_| WaitingRoomError::Busy)??)
+    }
+
+    /// Places that were looked for in the store.
+    pub(super) fn store_lookups(&self) -> u64 {
+        self.looks.load(Ordering::Relaxed)
+    }
+
+    /// Serves until it is dropped.
+    pub(super) async fn run(&self, rooms: &WaitingRooms, engine: &Engine) {
+        let mut waiting = self.waiting.lock().await;
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
+            let mut groups: BTreeMap<(Arc<str>, bool), Vec<PositionRequest>> = BTreeMap::new();
+            for asked in batch.drain(..) {
+                groups.entry((asked.sale.clone(), asked.enters)).or_default().push(asked);
+            }
+            for ((sale, enters), group) in groups {
+                let buyers = group.iter().map(|asked| asked.buyer.clone()).collect();
+                let found = match enters {
+                    true => enter_batch(rooms, engine, &sale, buyers).await,
+                    false => find_batch(rooms, engine, &sale, buyers).await,
+                };
+                send_answers(group, found);
+            }
+        }
+    }
+}
+
+type BatchResult = StoreResult<Vec<Option<EnterOutcome>>>;
+
+async fn enter_batch(
+    rooms: &WaitingRooms,
+    engine: &Engine,
+    sale: &Arc<str>,
+    buyers: Vec<BuyerId>,
+) -> BatchResult {
+    let seed = Seed::new(rand::random());
+    let entered = engine.store().enter_room(sale, seed, buyers).await?;
+    let (room, entered) =
+        entered.ok_or_else(|| StoreError::Unexpected(format!("there is no sale {sale}")))?;
+    let room_state = rooms.room_state(sale);
+    for entered in &entered {
+        if let EnterOutcome::New(place) | EnterOutcome::Known(place) = entered {
+            room_state.apply_position(place);
+        }
+    }
+    room_state.apply_row(&room);
+    Ok(entered.into_iter().map(Some).collect())
+}
+
+async fn find_batch(
+    rooms: &WaitingRooms,
+    engine: &Engine,
+    sale: &Arc<str>,
+    buyers: Vec<BuyerId>,
+) -> BatchResult {
+    // The room first: a place is at least as new as what is known of its line.
+    let rows = engine.store().waiting_rooms(vec![sale.to_string()]).await?;
+    let places = engine.store().visitors(sale, buyers.clone()).await?;
+    let room_state = rooms.room_state(sale);
+    places.iter().for_each(|place| room_state.apply_position(place));
+    rows.iter().for_each(|room| room_state.apply_row(room));
+    let find = |buyer: &BuyerId| {
+        places.iter().find(|place| place.buyer == *buyer).cloned().map(EnterOutcome::Known)
+    };
+    Ok(buyers.iter().map(find).collect())
+}
+
+/// Whoever is gone meanwhile hears nothing.
+fn send_answers(group: Vec<PositionRequest>, found: BatchResult) {
+    match found {
+        Ok(found) => {
+            for (asked, found) in group.into_iter().zip(found) {
+                let _ = asked.answer.send(Ok(found));
+            }
+        }
+        Err(error) => {
+            for asked in group {
+                let _ = asked.answer.send(Err(error.clone()));
+            }
+        }
+    }
+}

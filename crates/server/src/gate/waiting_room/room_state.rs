@@ -1,0 +1,287 @@
+//! One sale's waiting room in a node's memory: its row as last read, the places of those who came
+//! here, the lots of its draw.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use doorbuster_core::gate::draw::Lot;
+use doorbuster_core::gate::room::{
+    PaceEstimator, QueuePosition, RoomProgress, VisitorStatus, WaitEstimate,
+};
+use doorbuster_core::{BuyerId, Millis};
+use doorbuster_store::{RoomVisitor, WaitingRoom};
+use tokio::time::Instant;
+
+use super::limits::{
+    FRESH_FOR, NOTIFIED_PER_SEC, POSITIONS_MAX, PUBLISH_EVERY, admissions_max, arrivals_counted_max,
+};
+use super::{Arrivals, WaitingRoomCounts};
+
+#[derive(Debug)]
+struct RoomMemory {
+    room: Option<WaitingRoom>,
+    /// Those of them that have no rank took part in the draw; their lots are made again when it is
+    /// read.
+    places: HashMap<BuyerId, QueuePosition>,
+    /// The lots of all who took part, in order; `None`: not read yet.
+    lots: Option<Box<[Lot]>>,
+    /// Ranks up to which whoever was called in is known here.
+    heard: Option<u64>,
+    pace: PaceEstimator,
+    /// There is no row, as of the last look for it.
+    has_none: bool,
+    /// When the row was last read.
+    read: Option<Instant>,
+    /// When arrivals were last counted.
+    counted: Option<Instant>,
+    told: Option<(Instant, RoomProgress, Option<u64>)>,
+}
+
+impl RoomMemory {
+    fn new(per_sec: u64) -> Self {
+        Self {
+            room: None,
+            places: HashMap::new(),
+            lots: None,
+            heard: None,
+            pace: PaceEstimator::new(admissions_max(per_sec)),
+            has_none: false,
+            read: None,
+            counted: None,
+            told: None,
+        }
+    }
+}
+
+/// A hall: where visitors of one sale wait.
+#[derive(Debug)]
+pub(super) struct WaitingRoomState {
+    sale: Arc<str>,
+    /// How many may be called in within a second.
+    per_sec: u64,
+    state: Mutex<RoomMemory>,
+    drawing: tokio::sync::Mutex<()>,
+}
+
+impl WaitingRoomState {
+    pub(super) fn new(sale: Arc<str>, per_sec: u64) -> Self {
+        Self {
+            sale,
+            per_sec,
+            state: Mutex::new(RoomMemory::new(per_sec)),
+            drawing: tokio::sync::Mutex::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, RoomMemory> {
+        // Each change is whole before anything in it can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn sale(&self) -> &Arc<str> {
+        &self.sale
+    }
+
+    /// Held by whoever reads the draw.
+    pub(super) async fn lock_draw(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.drawing.lock().await
+    }
+
+    /// The row as last read.
+    pub(super) fn room(&self) -> Option<WaitingRoom> {
+        self.lock().room.clone()
+    }
+
+    /// Takes in the row. A reading that is older than what is known changes nothing.
+    pub(super) fn apply_row(&self, room: &WaitingRoom) {
+        let mut state = self.lock();
+        let is_older = |known: &WaitingRoom| {
+            room.line.called < known.line.called
+                || room.line.entered < known.line.entered
+                || (room.line.participants.is_none() && known.line.participants.is_some())
+        };
+        if !state.room.as_ref().is_some_and(is_older) {
+            state.room = Some(room.clone());
+        }
+        if state.heard.is_none() {
+            // Who comes later is read with what became of the place; who is here already may have
+            // been called in.
+            state.heard = Some(if state.places.is_empty() { room.line.called } else { 0 });
+        }
+    }
+
+    /// There is no row.
+    pub(super) fn set_absent(&self) {
+        self.lock().has_none = true;
+    }
+
+    /// Whether there was no row when it was looked for.
+    pub(super) fn is_absent(&self) -> bool {
+        self.lock().has_none
+    }
+
+    /// Notes that the row was read, and whoever was called in by then, no earlier than at this
+    /// instant.
+    pub(super) fn set_read_at(&self, at: Instant) {
+        self.lock().read = Some(at);
+    }
+
+    /// Whether that was just now.
+    pub(super) fn is_fresh(&self, now: Instant) -> bool {
+        self.lock().read.is_some_and(|at| now.saturating_duration_since(at) <= FRESH_FOR)
+    }
+
+    /// Whether the draw is closed and its ranks are known here.
+    pub(super) fn is_drawn(&self) -> bool {
+        let state = self.lock();
+        state.lots.is_some()
+            && state.room.as_ref().is_some_and(|room| room.line.participants.is_some())
+    }
+
+    pub(super) fn set_lots(&self, lots: Vec<Lot>) {
+        self.lock().lots = Some(lots.into());
+    }
+
+    /// Takes in a place as the store has it.
+    pub(super) fn apply_position(&self, place: &RoomVisitor) {
+        let mut state = self.lock();
+        if state.places.len() < POSITIONS_MAX || state.places.contains_key(&place.buyer) {
+            state.places.insert(place.buyer.clone(), place.place(None));
+        }
+    }
+
+    /// Takes in who was called in; those of them who are known here, or `reads` here and came to
+    /// another node.
+    pub(super) fn apply_admitted(
+        &self,
+        called: &[RoomVisitor],
+        reads: impl Fn(&BuyerId) -> bool,
+    ) -> Vec<BuyerId> {
+        let mut state = self.lock();
+        let mut here = Vec::new();
+        for place in called {
+            place.until.into_iter().for_each(|until| state.pace.note_admission(until));
+            if let Some(held) = state.places.get_mut(&place.buyer) {
+                *held = place.place(None);
+                here.push(place.buyer.clone());
+            } else if state.places.len() < POSITIONS_MAX && reads(&place.buyer) {
+                state.places.insert(place.buyer.clone(), place.place(None));
+                here.push(place.buyer.clone());
+            }
+            state.heard = state.heard.max(place.rank);
+        }
+        let last = called.iter().filter_map(|place| place.rank).max();
+        if let (Some(room), Some(last)) = (&mut state.room, last) {
+            room.line.called = room.line.called.max(last);
+        }
+        here
+    }
+
+    /// Up to which rank whoever was called in is known here.
+    pub(super) fn admitted_up_to(&self) -> u64 {
+        self.lock().heard.unwrap_or(0)
+    }
+
+    /// Whether what is known here of the line goes with the sale's phase, as it must where a place
+    /// is told by its rank. Of whoever was called in nothing else has to be known.
+    pub(super) fn can_answer(&self, buyer: &BuyerId, is_before_opening: bool) -> bool {
+        let is_called = |place: &QueuePosition| place.until.is_some();
+        self.is_drawn() != is_before_opening || self.lock().places.get(buyer).is_some_and(is_called)
+    }
+
+    /// What the buyer is told. `None`: what is known here is not enough, or the place has lapsed.
+    pub(super) fn position(
+        &self,
+        buyer: &BuyerId,
+        free: Option<u64>,
+        now: Millis,
+    ) -> Option<(VisitorStatus, Option<WaitEstimate>)> {
+        let mut state = self.lock();
+        let RoomMemory { room, places, lots, pace, .. } = &mut *state;
+        let place = places.get_mut(buyer)?;
+        let room = room.as_ref()?;
+        if let (None, Some(lots)) = (place.rank, lots) {
+            let drawn = lots.binary_search(&room.seed.lot(buyer.as_str()));
+            place.rank = drawn.ok().map(|at| at as u64 + 1);
+        }
+        let line = room.line;
+        if place.until.is_none() && place.rank.is_some_and(|rank| rank <= line.called) {
+            // It was called in since it was read.
+            return None;
+        }
+        let told = place.status(&line, free, now);
+        match told {
+            VisitorStatus::Lapsed => None,
+            VisitorStatus::Waiting(position) => Some((told, pace.estimate(position))),
+            VisitorStatus::NotDrawn
+            | VisitorStatus::BeyondStock(_)
+            | VisitorStatus::Admitted(_) => Some((told, None)),
+        }
+    }
+
+    /// Notes how far the line has come.
+    pub(super) fn record_pace(&self, now: Millis, free: Option<u64>, limit: u64) {
+        let mut state = self.lock();
+        let line = state.room.as_ref().map(|room| room.line).unwrap_or_default();
+        state.pace.note_progress(now, &line, free, limit);
+    }
+
+    /// Whether more buyers came here in the last second than this node's part of those who can be
+    /// let in, of so many nodes. Asked more often, it says no.
+    pub(super) fn is_overcrowded(&self, arrivals: &Arrivals, at: Instant, nodes: u64) -> bool {
+        let mut state = self.lock();
+        let Some(since) =
+            state.counted.map(|since| at.saturating_duration_since(since).as_millis())
+        else {
+            state.counted = Some(at);
+            arrivals.take_count();
+            return false;
+        };
+        if since < 1_000 {
+            return false;
+        }
+        state.counted = Some(at);
+        let came = arrivals.take_count();
+        came >= arrivals_counted_max(self.per_sec)
+            || came as u128 * u128::from(nodes.max(1)) * 1_000 > u128::from(self.per_sec) * since
+    }
+
+    /// Whether a room that opens by itself is open.
+    pub(super) fn is_held_open(&self, now: Millis) -> bool {
+        self.lock().room.as_ref().and_then(|room| room.open_until).is_some_and(|until| now < until)
+    }
+
+    /// Whether positions are to be told now, to so many readers: something changed, and the last
+    /// telling is long enough ago, or units ran out or came back.
+    pub(super) fn should_publish(&self, free: Option<u64>, readers: usize, at: Instant) -> bool {
+        let mut state = self.lock();
+        let Some(line) = state.room.as_ref().map(|room| room.line) else { return false };
+        let news = match state.told {
+            None => true,
+            Some((before, told_line, told_free)) => {
+                let turned = (told_free == Some(0)) != (free == Some(0))
+                    || told_line.participants != line.participants;
+                let every =
+                    PUBLISH_EVERY.mul_f64((readers as f64 / NOTIFIED_PER_SEC as f64).max(1.0));
+                let changed = told_line.called != line.called || told_free != free;
+                turned || (changed && at.saturating_duration_since(before) >= every)
+            }
+        };
+        if news {
+            state.told = Some((at, line, free));
+        }
+        news
+    }
+
+    /// What is counted of it.
+    pub(super) fn counts(&self) -> WaitingRoomCounts {
+        let state = self.lock();
+        let line = state.room.as_ref().map(|room| room.line).unwrap_or_default();
+        WaitingRoomCounts {
+            sale: self.sale.clone(),
+            waiting: line.waiting(),
+            called: line.called,
+            in_memory: state.places.len() as u64,
+        }
+    }
+}

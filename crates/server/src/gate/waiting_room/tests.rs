@@ -1,0 +1,164 @@
+//! A hall's own rules, without a store.
+
+use std::time::Duration;
+
+use doorbuster_core::gate::draw::Seed;
+use doorbuster_core::gate::room::{RoomProgress, VisitorStatus};
+use doorbuster_core::{BuyerId, Millis};
+use doorbuster_store::{RoomVisitor, WaitingRoom};
+
+use tokio::time::Instant;
+
+use super::Arrivals;
+use super::room_state::WaitingRoomState;
+
+const NOW: Millis = Millis(1_000);
+const PER_SEC: u64 = 2_000;
+
+fn seed() -> Seed {
+    Seed::new([5; 32])
+}
+
+fn room(entered: u64, participants: Option<u64>, called: u64) -> WaitingRoom {
+    let line = RoomProgress { entered, participants, called };
+    WaitingRoom { sale: "spring".into(), seed: seed(), line, open_until: None }
+}
+
+fn place(name: &str, rank: Option<u64>, until: Option<i64>) -> RoomVisitor {
+    let lot = rank.is_none().then(|| seed().lot(name));
+    RoomVisitor { buyer: buyer(name), lot, rank, until: until.map(Millis) }
+}
+
+fn buyer(name: &str) -> BuyerId {
+    BuyerId::new(name).expect("a test's buyer")
+}
+
+fn told(room_state: &WaitingRoomState, name: &str, free: u64) -> Option<VisitorStatus> {
+    room_state.position(&buyer(name), Some(free), NOW).map(|(told, _)| told)
+}
+
+#[test]
+fn a_hall_knows_ranks_once_the_draw_is_read() {
+    let room_state = WaitingRoomState::new("spring".into(), PER_SEC);
+    let names: Vec<String> = (0..20).map(|n| format!("b{n}")).collect();
+    names.iter().for_each(|name| room_state.apply_position(&place(name, None, None)));
+    assert_eq!(told(&room_state, "b0", 9), None, "its row was not read");
+    room_state.apply_row(&room(20, None, 0));
+    assert_eq!(told(&room_state, "b0", 9), Some(VisitorStatus::NotDrawn));
+    room_state.apply_row(&room(20, Some(20), 0));
+    assert!(!room_state.is_drawn());
+    let mut lots: Vec<_> = names.iter().map(|name| seed().lot(name)).collect();
+    lots.sort_unstable();
+    room_state.set_lots(lots);
+    assert!(room_state.is_drawn());
+    let order = doorbuster_core::gate::draw::drawn_order(&seed(), names.iter().map(String::as_str));
+    for (at, name) in order.iter().enumerate() {
+        let position = at as u64 + 1;
+        let wanted = if position > 9 {
+            VisitorStatus::BeyondStock(position)
+        } else {
+            VisitorStatus::Waiting(position)
+        };
+        assert_eq!(told(&room_state, name, 9), Some(wanted));
+    }
+    // The first three are called in, elsewhere; one of them is unknown until it is heard of.
+    room_state.apply_row(&room(20, Some(20), 3));
+    assert_eq!(told(&room_state, order[0], 9), None);
+    let called: Vec<_> =
+        (0..3).map(|at| place(order[at], Some(at as u64 + 1), Some(2_000))).collect();
+    assert_eq!(room_state.apply_admitted(&called, |_| false).len(), 3);
+    assert_eq!(
+        (told(&room_state, order[2], 0), room_state.admitted_up_to()),
+        (Some(VisitorStatus::Admitted(Millis(2_000))), 3)
+    );
+    assert_eq!(told(&room_state, order[3], 9), Some(VisitorStatus::Waiting(1)));
+    // An old reading takes nothing back.
+    room_state.apply_row(&room(20, None, 0));
+    assert_eq!(told(&room_state, order[3], 9), Some(VisitorStatus::Waiting(1)));
+    assert_eq!(room_state.position(&buyer(order[2]), None, Millis(2_000)), None, "lapsed");
+}
+
+#[test]
+fn whoever_was_called_in_is_told_so_also_before_the_draw_is_read() {
+    let room_state = WaitingRoomState::new("spring".into(), PER_SEC);
+    room_state.apply_position(&place("anna", None, None));
+    room_state.apply_row(&room(2, None, 0));
+    assert!(
+        room_state.can_answer(&buyer("anna"), true)
+            && !room_state.can_answer(&buyer("anna"), false),
+        "the sale has opened since"
+    );
+    room_state.apply_row(&room(2, Some(2), 1));
+    assert_eq!(
+        room_state.apply_admitted(&[place("bert", Some(1), Some(2_000))], |_| true),
+        [buyer("bert")]
+    );
+    for is_before_opening in [false, true] {
+        assert!(room_state.can_answer(&buyer("bert"), is_before_opening));
+    }
+    assert_eq!(told(&room_state, "bert", 9), Some(VisitorStatus::Admitted(Millis(2_000))));
+    assert!(!room_state.can_answer(&buyer("anna"), false), "her rank is not known yet");
+}
+
+#[test]
+fn a_room_opens_by_itself_when_more_come_than_can_be_let_in() {
+    let (room_state, came) = (WaitingRoomState::new("spring".into(), PER_SEC), Arrivals::default());
+    let start = Instant::now();
+    let nodes = std::cell::Cell::new(1);
+    let pressed = |arrivals: u64, secs: u64| {
+        (0..arrivals).for_each(|n| came.record_arrival(&format!("b{n}"), PER_SEC));
+        room_state.is_overcrowded(&came, start + Duration::from_secs(secs), nodes.get())
+    };
+    assert!(!pressed(2 * PER_SEC, 0), "nothing was counted before");
+    assert!(!pressed(PER_SEC, 1));
+    // Who is who is known nearly, by hashes.
+    assert!(pressed(PER_SEC * 21 / 20, 2));
+    assert!(!pressed(PER_SEC, 2), "asked again within the second");
+    assert!(!pressed(0, 3));
+    // One who asks again and again is one.
+    (0..100 * PER_SEC).for_each(|_| came.record_arrival("robot", PER_SEC));
+    assert!(!pressed(PER_SEC - 1, 4));
+    assert!(pressed(20 * PER_SEC, 5), "more than are told apart");
+    // Of several nodes each looks after its part.
+    nodes.set(4);
+    assert!(!pressed(PER_SEC / 4, 6));
+    assert!(pressed(PER_SEC * 21 / 80, 7));
+    room_state.apply_row(&WaitingRoom { open_until: Some(Millis(1_001)), ..room(0, None, 0) });
+    assert!(room_state.is_held_open(NOW) && !room_state.is_held_open(Millis(1_001)));
+}
+
+#[test]
+fn how_many_can_be_let_in_is_as_the_settings_say() {
+    for per_sec in [4, 100, 20_000] {
+        let (room_state, came) =
+            (WaitingRoomState::new("spring".into(), per_sec), Arrivals::default());
+        let start = Instant::now();
+        let pressed = |arrivals: u64, secs: u64| {
+            (0..arrivals).for_each(|n| came.record_arrival(&format!("b{n}"), per_sec));
+            room_state.is_overcrowded(&came, start + Duration::from_secs(secs), 1)
+        };
+        assert!(!pressed(0, 0), "nothing was counted before");
+        assert!(!pressed(per_sec, 1));
+        assert!(pressed(2 * per_sec, 2));
+        assert!(!pressed(0, 3));
+    }
+}
+
+#[test]
+fn positions_are_told_when_they_change_and_not_too_often() {
+    let room_state = WaitingRoomState::new("spring".into(), PER_SEC);
+    let start = Instant::now();
+    let news = |free, readers, secs| {
+        room_state.should_publish(Some(free), readers, start + Duration::from_secs(secs))
+    };
+    assert!(!news(5, 1, 0), "there is no room");
+    room_state.apply_row(&room(9, Some(9), 0));
+    assert!(news(5, 1, 0));
+    assert!(!news(4, 1, 0), "too soon");
+    assert!(news(0, 1, 0), "all is gone");
+    assert!(news(1, 1, 0), "something is back");
+    assert!(!news(1, 1, 2), "nothing changed");
+    room_state.apply_row(&room(9, Some(9), 1));
+    assert!(!news(1, 50_000, 2), "so many are told more seldom");
+    assert!(news(1, 1, 2));
+}

@@ -1,0 +1,78 @@
+//! Who reads one buyer's orders, or follows one sale.
+
+use std::sync::{Arc, Weak};
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use super::mailbox::Mailbox;
+
+/// The readers of one thing. However many there are, one that leaves is found at once: a crowd
+/// leaves together.
+#[derive(Debug, Default)]
+pub(super) struct Followers {
+    /// A buyer's only one, as a rule; then there is no map.
+    one: Option<Weak<Mailbox>>,
+    /// By the addresses of their mailboxes. Apart, since nearly every buyer has none, and there are
+    /// as many buyers as tabs.
+    others: Option<Box<HashMap<usize, Weak<Mailbox>, FixedState>>>,
+}
+
+fn address(mailbox: &Arc<Mailbox>) -> usize {
+    Arc::as_ptr(mailbox).addr()
+}
+
+impl Followers {
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.one.is_some()) + self.others.as_ref().map_or(0, |others| others.len())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn add(&mut self, mailbox: &Arc<Mailbox>) {
+        let follower = Arc::downgrade(mailbox);
+        if self.one.is_none() {
+            self.one = Some(follower);
+        } else {
+            self.others.get_or_insert_default().insert(address(mailbox), follower);
+        }
+    }
+
+    pub(super) fn remove(&mut self, mailbox: &Arc<Mailbox>) {
+        if self.one.as_ref().is_some_and(|one| one.as_ptr().addr() == address(mailbox)) {
+            self.one = None;
+        } else if let Some(others) = &mut self.others {
+            others.remove(&address(mailbox));
+        }
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = Arc<Mailbox>> {
+        self.one
+            .iter()
+            .chain(self.others.iter().flat_map(|others| others.values()))
+            .filter_map(Weak::upgrade)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_leaves_is_gone_and_nobody_else() {
+        let mailboxes: Vec<Arc<Mailbox>> = std::iter::repeat_with(Arc::default).take(5).collect();
+        for first in 0..mailboxes.len() {
+            let mut followers = Followers::default();
+            mailboxes.iter().for_each(|mailbox| followers.add(mailbox));
+            for gone in 0..mailboxes.len() {
+                assert_eq!((followers.len(), followers.all().count()), (5 - gone, 5 - gone));
+                let leaves = &mailboxes[(first + gone) % mailboxes.len()];
+                followers.remove(leaves);
+                assert!(followers.all().all(|mailbox| !Arc::ptr_eq(&mailbox, leaves)));
+            }
+            assert!(followers.is_empty());
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Where requests of this program's own may go: to public addresses over TLS, unless the settings
+//! allow the rest. What decides is the address that is connected to, after the name was looked up,
+//! so that a name that points inside is no way in.
+mod dns_lookups;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use reqwest::Url;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+use dns_lookups::DnsLookups;
+
+/// How long a name may take to be looked up when an endpoint is added; one that takes longer is
+/// added all the same.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Says where requests may go.
+#[derive(Clone)]
+pub(crate) struct AddressGuard {
+    allow_private: bool,
+    look_ups: DnsLookups,
+}
+
+impl AddressGuard {
+    pub(crate) fn new(allow_private: bool) -> Self {
+        Self::with_names(allow_private, |name| Ok((name, 0).to_socket_addrs()?.collect()))
+    }
+
+    /// One to which names stand for what `names` says.
+    pub(super) fn with_names(
+        allow_private: bool,
+        names: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { allow_private, look_ups: DnsLookups::new(names) }
+    }
+
+    /// Whether this address may be connected to.
+    pub(crate) fn allows(&self, address: IpAddr) -> bool {
+        self.allow_private || is_public(address)
+    }
+
+    /// Looks a URL's name up, if it has one, and says why it cannot be used. A name that cannot be
+    /// looked up now may be there later.
+    pub(crate) async fn look_up(&self, url: &Url) -> Result<(), &'static str> {
+        let (Some(Host::Name(name)), false) = (host(url), self.allow_private) else {
+            return Ok(());
+        };
+        let found = tokio::time::timeout(LOOKUP_TIMEOUT, self.look_ups.addresses(name)).await;
+        let Ok(Ok(addresses)) = found else { return Ok(()) };
+        let mut addresses = addresses.iter().map(SocketAddr::ip).peekable();
+        if addresses.peek().is_some() && !addresses.any(|address| self.allows(address)) {
+            return Err(PRIVATE_ADDRESS);
+        }
+        Ok(())
+    }
+}
+
+impl Resolve for AddressGuard {
+    fn resolve(&self, name: Name) -> Resolving {
+        let guard = self.clone();
+        Box::pin(async move {
+            let found = guard.look_ups.addresses(name.as_str()).await?;
+            let allowed: Vec<SocketAddr> =
+                found.into_iter().filter(|address| guard.allows(address.ip())).collect();
+            if allowed.is_empty() {
+                return Err(PRIVATE_ADDRESS.into());
+            }
+            Ok(Box::new(allowed.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// What is said of an address that may not be gone to.
+pub(super) const PRIVATE_ADDRESS: &str =
+    "it is a private, local or reserved address; webhooks.allow_private would allow it";
+
+/// The address of an endpoint, if it may be gone to as far as that can be seen without looking its
+/// name up.
+pub(crate) fn check(text: &str, guard: &AddressGuard) -> Result<Url, &'static str> {
+    let url = Url::parse(text).map_err(|_| "it is not an address")?;
+    match url.scheme() {
+        "https" => {}
+        "http" if guard.allow_private => {}
+        "http" => {
+            return Err("it must begin with https://; webhooks.allow_private would allow http://");
+        }
+        _ => return Err("it must begin with https://"),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("it must not hold a user name or a password");
+    }
+    if url.fragment().is_some() {
+        return Err("it must not have a fragment");
+    }
+    if url.port() == Some(0) {
+        return Err("port 0 is nowhere");
+    }
+    match host(&url) {
+        None => Err("it names no host"),
+        Some(Host::Address(address)) if !guard.allows(address) => Err(PRIVATE_ADDRESS),
+        Some(Host::Name(name)) if !guard.allow_private && is_local_name(name) => {
+            Err(PRIVATE_ADDRESS)
+        }
+        Some(_) => Ok(url),
+    }
+}
+
+/// Where a URL leads.
+enum Host<'u> {
+    Address(IpAddr),
+    Name(&'u str),
+}
+
+/// The host of a URL. An IPv4 address stands there in its one plain form, however it was written.
+fn host(url: &Url) -> Option<Host<'_>> {
+    let text = url.host_str().filter(|text| !text.is_empty())?;
+    let plain = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    Some(plain.parse().map_or(Host::Name(text), Host::Address))
+}
+
+/// Names that never mean anything public, however they are looked up.
+fn is_local_name(name: &str) -> bool {
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost"
+        || [".localhost", ".local", ".internal"].iter().any(|end| name.ends_with(end))
+}
+
+/// Whether an address is one of the public internet, by the registries of special addresses (IANA;
+/// RFC 6890 and after).
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_public_v4(address),
+        IpAddr::V6(address) => is_public_v6(address),
+    }
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    /// Networks that are private, local, reserved, for documents or for many at once.
+    const CLOSED: [([u8; 4], u32); 15] = [
+        ([0, 0, 0, 0], 8),
+        ([10, 0, 0, 0], 8),
+        ([100, 64, 0, 0], 10),
+        ([127, 0, 0, 0], 8),
+        ([169, 254, 0, 0], 16),
+        ([172, 16, 0, 0], 12),
+        ([192, 0, 0, 0], 24),
+        ([192, 0, 2, 0], 24),
+        ([192, 88, 99, 0], 24),
+        ([192, 168, 0, 0], 16),
+        ([198, 18, 0, 0], 15),
+        ([198, 51, 100, 0], 24),
+        ([203, 0, 113, 0], 24),
+        ([224, 0, 0, 0], 4),
+        ([240, 0, 0, 0], 4),
+    ];
+    let bits = u32::from(address);
+    !CLOSED
+        .iter()
+        .any(|(network, length)| (bits ^ u32::from_be_bytes(*network)) >> (32 - length) == 0)
+}
+
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    let parts = address.segments();
+    let inner = || Ipv4Addr::from((u32::from(parts[6]) << 16) | u32::from(parts[7]));
+    match parts {
+        // An IPv4 address in IPv6's clothes, and one behind a translator.
+        [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => is_public_v4(inner()),
+        // Special purposes (Teredo among them), documents, 6to4, which can lead to any IPv4
+        // address.
+        [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => {
+            false
+        }
+        // Of all the rest only this eighth is given out.
+        [first, ..] => first >> 13 == 1,
+    }
+}
+
+#[cfg(test)]
+mod tests;

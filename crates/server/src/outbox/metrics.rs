@@ -1,0 +1,63 @@
+//! What is counted of telling others.
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use doorbuster_store::EndpointKind;
+
+/// What came of one attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AttemptOutcome {
+    /// The endpoint took it.
+    Delivered,
+    /// It did not; it is tried again.
+    Failed,
+    /// It did not, and was tried as often as it may be.
+    Dead,
+}
+
+impl AttemptOutcome {
+    /// Every outcome.
+    pub(crate) const ALL: [Self; 3] = [Self::Delivered, Self::Failed, Self::Dead];
+
+    /// The word for it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "told",
+            Self::Failed => "failed",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// Counts of this node.
+#[derive(Debug, Default)]
+pub(crate) struct DeliveryMetrics {
+    sent: [[AtomicU64; 3]; 2],
+    forgotten: AtomicU64,
+}
+
+impl DeliveryMetrics {
+    pub(super) fn count(&self, kind: EndpointKind, sent: AttemptOutcome) {
+        self.sent[at(kind)][sent as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn delete_expired(&self, rows: usize) {
+        self.forgotten.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+
+    /// Attempts of this kind with this outcome.
+    pub(crate) fn sent(&self, kind: EndpointKind, sent: AttemptOutcome) -> u64 {
+        self.sent[at(kind)][sent as usize].load(Ordering::Relaxed)
+    }
+
+    /// Rows that were forgotten.
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.forgotten.load(Ordering::Relaxed)
+    }
+}
+
+fn at(kind: EndpointKind) -> usize {
+    match kind {
+        EndpointKind::Webhook => 0,
+        EndpointKind::Broker => 1,
+    }
+}

@@ -1,0 +1,180 @@
+//! Takes a provider's message. Whatever it says is done once, by the store; what follows from it is
+//! only hurried here.
+use std::sync::Arc;
+
+use doorbuster_api::payment::Outcome;
+use doorbuster_core::TicketId;
+use doorbuster_core::money::{
+    Capture, CaptureOutcome, PaymentId, RefundMessageOutcome, RefundUpdate,
+};
+use doorbuster_store::{Reversal, ReversalOutcome};
+
+use super::Payments;
+use super::provider::{FailedPayment, FoundPayment, ProviderMessage};
+use crate::engine::EngineError;
+use crate::notify::EventKind;
+
+impl Payments {
+    /// Takes a message that was verified.
+    ///
+    /// # Errors
+    /// When a store or slot is away: the provider sends it again.
+    pub(crate) async fn handle_message(
+        &self,
+        message: ProviderMessage,
+    ) -> Result<Outcome, EngineError> {
+        let outcome = match message {
+            ProviderMessage::Captured(told) => self.apply_capture(told).await?,
+            ProviderMessage::FailedPayment(failed) => self.apply_failure(failed).await?,
+            ProviderMessage::Refund { event, id, news, if_not_ours } => {
+                let provider = self.provider.name().to_owned();
+                let came_back = if let RefundUpdate::CameBack(why) = &news {
+                    Some((id.0.clone(), why.clone()))
+                } else {
+                    None
+                };
+                let told = self.engine.store().settle_refund(provider, event, id, news).await?;
+                if let Some((refund, why)) =
+                    came_back.filter(|_| told == RefundMessageOutcome::Applied)
+                {
+                    tracing::error!(refund, why, "a refund came back: an operator must look");
+                }
+                self.wake_refunds();
+                match (told, if_not_ours) {
+                    (RefundMessageOutcome::Applied, _) => Outcome::Noted,
+                    (RefundMessageOutcome::Repeated, _) => Outcome::Repeated,
+                    (RefundMessageOutcome::NoRefund, Some(reversal)) => {
+                        apply_reversal(self.apply_reversal(reversal).await?)
+                    }
+                    (RefundMessageOutcome::NoRefund, None) => Outcome::Ignored,
+                }
+            }
+            ProviderMessage::Reversed { told, order } => match self.apply_reversal(told).await? {
+                ReversalOutcome::NoPayment if self.is_our_order(order).await? => {
+                    return Err(EngineError::TooEarly);
+                }
+                reversing => apply_reversal(reversing),
+            },
+            ProviderMessage::Closed { order, session } => {
+                let is_ours = match TicketId::parse(&order) {
+                    Some(order) => self.engine.store().close_checkout(order, session).await?,
+                    None => false,
+                };
+                if is_ours { Outcome::Noted } else { Outcome::Ignored }
+            }
+            ProviderMessage::Unused => Outcome::Ignored,
+        };
+        self.meter.count_message(outcome);
+        Ok(outcome)
+    }
+
+    /// Takes a captured payment: its order is paid by it, or its money goes back.
+    pub(super) async fn apply_capture(&self, told: Capture) -> Result<Outcome, EngineError> {
+        // It may become an order any moment.
+        if TicketId::parse(&told.order).and_then(|id| self.engine.waits_here(id)).is_some() {
+            return Err(EngineError::TooEarly);
+        }
+        Ok(match self.engine.capture(told).await? {
+            CaptureOutcome::Paid(_) => Outcome::Paid,
+            CaptureOutcome::Refund(refund) => {
+                tracing::info!(
+                    refund = refund.id.0,
+                    cause = refund.cause.as_str(),
+                    "a payment goes back"
+                );
+                self.wake_refunds();
+                self.publish_order(&refund.order).await;
+                Outcome::Refunded
+            }
+            CaptureOutcome::Repeated => Outcome::Repeated,
+            // The last try writes something in any case.
+            CaptureOutcome::UnitsMissing { .. } => Outcome::Ignored,
+        })
+    }
+
+    /// Takes that money went back without having been asked to: it is written down, and what
+    /// becomes of the order is for an operator to say.
+    async fn apply_reversal(&self, told: Reversal) -> Result<ReversalOutcome, EngineError> {
+        let (payment, kind, stands) = (told.payment.0.clone(), told.kind.as_str(), told.stands);
+        let reversing = self.engine.store().record_reversal(told).await?;
+        if reversing == ReversalOutcome::Noted && stands {
+            tracing::error!(
+                payment,
+                kind,
+                "money went back that nobody here asked for: an operator must look"
+            );
+        }
+        Ok(reversing)
+    }
+
+    /// Whether this is an order of ours.
+    async fn is_our_order(&self, order: Option<String>) -> Result<bool, EngineError> {
+        let Some(id) = order.and_then(|order| TicketId::parse(&order)) else { return Ok(false) };
+        Ok(self.engine.store().order(id).await?.is_some())
+    }
+
+    /// Takes payments that were found by asking, and what became of each since: whoever lost the
+    /// message of one may have lost that it went back, too.
+    pub(super) async fn apply_found(&self, found: Vec<FoundPayment>) -> Result<(), EngineError> {
+        for FoundPayment { told, back } in found {
+            self.apply_capture(told).await?;
+            if let Some(back) = back {
+                self.apply_reversal(back).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the buyer's page look again, though the order itself is as it was. No more than a hint:
+    /// it looks by itself too.
+    async fn publish_order(&self, order: &str) {
+        let Some(id) = TicketId::parse(order).filter(|_| self.engine.hub().may_have_readers())
+        else {
+            return;
+        };
+        if let Ok(Some(order)) = self.engine.store().order(id).await {
+            self.engine.hub().publish(EventKind::Order(Arc::new(order)));
+        }
+    }
+
+    async fn apply_failure(&self, failed: FailedPayment) -> Result<Outcome, EngineError> {
+        let FailedPayment { event, payment, order, money, session } = failed;
+        if let (Some(session), Some(id)) = (session, TicketId::parse(&order)) {
+            self.engine.store().close_checkout(id, session).await?;
+        }
+        let money = match (money, TicketId::parse(&order)) {
+            (Some(money), _) => Some(money),
+            // What was tried is what the order costs, unless the message says something else.
+            (None, Some(id)) => {
+                let order = self.engine.store().order(id).await?;
+                order.and_then(|order| {
+                    super::checkout::order_total(&self.engine.catalogue(), &order)
+                })
+            }
+            (None, None) => None,
+        };
+        let Some(money) = money else { return Ok(Outcome::Ignored) };
+        let provider = self.provider.name().to_owned();
+        let told =
+            Capture { event, provider, payment: PaymentId(payment), order: order.clone(), money };
+        let is_new = self.engine.store().fail_payment(told).await?;
+        if is_new {
+            self.publish_order(&order).await;
+        }
+        Ok(noted_outcome(is_new))
+    }
+}
+
+fn noted_outcome(is_new: bool) -> Outcome {
+    if is_new { Outcome::Noted } else { Outcome::Repeated }
+}
+
+/// What a message about money that went back came to.
+fn apply_reversal(reversing: ReversalOutcome) -> Outcome {
+    match reversing {
+        ReversalOutcome::Noted => Outcome::Noted,
+        ReversalOutcome::Known => Outcome::Repeated,
+        // Of no payment that is known here.
+        ReversalOutcome::NoPayment => Outcome::Ignored,
+    }
+}

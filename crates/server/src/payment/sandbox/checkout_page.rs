@@ -1,0 +1,280 @@
+//! The sandbox's checkout page as it works behind its buttons: each does one thing that happens at
+//! real providers too.
+use doorbuster_core::Millis;
+use doorbuster_store::ReversalKind;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{PendingMessage, REFUND_TAKES_MS, Sandbox, SandboxPayment, Session, message};
+use crate::engine::EngineError;
+use crate::failpoint::{self, Point};
+
+/// How long after a checkout's end a late payment comes in.
+const LATE_MS: i64 = 2_000;
+/// Payments, failed ones included, that one checkout takes; then it only shows what happened.
+const PAYMENTS_MAX: usize = 20;
+
+/// What a button does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ButtonAction {
+    /// Pays.
+    Pay,
+    /// Tries to pay, in vain; may be tried again.
+    Fail,
+    /// Pays, and the money comes in when the checkout is over and nobody expects it any more.
+    Late,
+    /// Pays twice, as impatient people do.
+    Twice,
+    /// Pays, and the message of it is lost: the shop learns of it only by asking.
+    Lose,
+    /// Gives back what was paid, as somebody does at a provider's own console.
+    Return,
+    /// Has the buyer's bank take back what was paid.
+    Dispute,
+}
+
+impl ButtonAction {
+    /// The action that a path names.
+    pub(crate) fn parse(word: &str) -> Option<Self> {
+        Some(match word {
+            "pay" => Self::Pay,
+            "fail" => Self::Fail,
+            "late" => Self::Late,
+            "twice" => Self::Twice,
+            "lose" => Self::Lose,
+            "return" => Self::Return,
+            "dispute" => Self::Dispute,
+            _ => return None,
+        })
+    }
+
+    /// How many payments it makes, and how many messages tell of each.
+    fn payments_and_messages(self) -> (usize, usize) {
+        match self {
+            Self::Fail => (0, 1),
+            Self::Pay | Self::Late => (1, 1),
+            Self::Twice => (2, 1),
+            Self::Lose => (1, 0),
+            Self::Return | Self::Dispute => (0, 0),
+        }
+    }
+}
+
+/// What a checkout's page shows.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct CheckoutView {
+    order: String,
+    title: String,
+    units: u32,
+    amount: Value,
+    expires_at: String,
+    server_time: String,
+    return_url: String,
+    state: &'static str,
+}
+
+/// What pressing a button came to.
+#[derive(Debug)]
+pub(crate) enum ButtonResult {
+    /// Done: the page as it is now.
+    Shown(CheckoutView),
+    /// The checkout takes no money any more.
+    Over(CheckoutView),
+    /// There is no such checkout.
+    NotFound,
+}
+
+impl Sandbox {
+    /// What the page of this checkout shows.
+    pub(crate) async fn checkout(&self, id: &str) -> Result<Option<CheckoutView>, EngineError> {
+        let now = self.engine.now();
+        Ok(self.session(id).await?.map(|session| checkout_view(&session, now)))
+    }
+
+    /// Presses a button.
+    pub(crate) async fn press(
+        &self,
+        id: &str,
+        action: ButtonAction,
+    ) -> Result<ButtonResult, EngineError> {
+        let now = self.engine.now();
+        let Some(session) = self.session(id).await? else { return Ok(ButtonResult::NotFound) };
+        match action {
+            ButtonAction::Return => {
+                return self.take_back_money(id, &session, ReversalKind::Returned, now).await;
+            }
+            ButtonAction::Dispute => {
+                return self.take_back_money(id, &session, ReversalKind::Disputed, now).await;
+            }
+            _ => {}
+        }
+        if state(&session, now) != "open" {
+            return Ok(ButtonResult::Over(checkout_view(&session, now)));
+        }
+        let due = Millis(if action == ButtonAction::Late {
+            session.expires_at.max(now.0) + LATE_MS
+        } else {
+            now.0
+        });
+        let (payments, told) = action.payments_and_messages();
+        let names: Vec<String> =
+            (0..payments.max(1)).map(|_| format!("pay_{:032x}", rand::random::<u128>())).collect();
+        for name in names.iter().take(payments) {
+            // Before the payment itself: one that was made is never unknown.
+            self.engine
+                .store()
+                .sandbox_swap(format!("payment/{name}"), None, id.to_owned())
+                .await?;
+        }
+        failpoint::pass(Point::SandboxNamed);
+        let notice = if told > 0 { self.announce(id, due).await? } else { String::new() };
+        failpoint::pass(Point::SandboxAnnounced);
+        let pressed = self.update_session(id, |session| {
+            if state(session, now) != "open" {
+                return ButtonResult::Over(checkout_view(session, now));
+            }
+            for name in &names {
+                let kind = if payments == 0 { "payment.failed" } else { "payment.captured" };
+                if told > 0 {
+                    let body = message::payment(kind, due, name, &session.order, &session.money());
+                    let (id, notice) = (format!("msg_{name}"), notice.clone());
+                    session.posts.push(PendingMessage {
+                        id,
+                        body,
+                        due: due.0,
+                        tries: 0,
+                        done: false,
+                        notice,
+                    });
+                }
+                if payments > 0 {
+                    let late = action == ButtonAction::Late;
+                    session.payments.push(SandboxPayment { id: name.clone(), late, refund: None });
+                }
+            }
+            session.closed = payments > 0;
+            ButtonResult::Shown(checkout_view(session, now))
+        });
+        let done = pressed.await?.unwrap_or(ButtonResult::NotFound);
+        self.wake.notify_one();
+        Ok(done)
+    }
+}
+
+impl Sandbox {
+    /// Sends back what was paid, without the shop, which is told by a message.
+    async fn take_back_money(
+        &self,
+        id: &str,
+        session: &Session,
+        kind: ReversalKind,
+        now: Millis,
+    ) -> Result<ButtonResult, EngineError> {
+        // Looked at before anything is announced: whoever presses in vain, as anybody may, leaves
+        // nothing behind.
+        if !session.payments.iter().any(SandboxPayment::can_go_back) {
+            return Ok(ButtonResult::Over(checkout_view(session, now)));
+        }
+        let notice = self.announce(id, now).await?;
+        let pressed = self.update_session(id, |session| {
+            let (money, order) = (session.money(), session.order.clone());
+            let Some(paid) = session.payments.iter_mut().find(|paid| paid.can_go_back()) else {
+                return ButtonResult::Over(checkout_view(session, now));
+            };
+            // Whoever asks for it as a refund later hears that it arrived.
+            paid.refund = Some((kind.as_str().to_owned(), now.0 - REFUND_TAKES_MS));
+            let body = message::payment(
+                &format!("payment.{}", kind.as_str()),
+                now,
+                &paid.id,
+                &order,
+                &money,
+            );
+            let post = format!("msg_{}_{}", paid.id, kind.as_str());
+            session.posts.push(PendingMessage {
+                id: post,
+                body,
+                due: now.0,
+                tries: 0,
+                done: false,
+                notice: notice.clone(),
+            });
+            ButtonResult::Shown(checkout_view(session, now))
+        });
+        let done = pressed.await?.unwrap_or(ButtonResult::NotFound);
+        self.wake.notify_one();
+        Ok(done)
+    }
+}
+
+fn state(session: &Session, now: Millis) -> &'static str {
+    match () {
+        () if session.payments.iter().any(|payment| payment.late) => "late",
+        () if !session.payments.is_empty() => session
+            .payments
+            .iter()
+            .find_map(SandboxPayment::reversal)
+            .map_or("paid", ReversalKind::as_str),
+        () if session.closed => "closed",
+        () if now.0 >= session.expires_at || session.posts.len() >= PAYMENTS_MAX => "expired",
+        () => "open",
+    }
+}
+
+fn checkout_view(session: &Session, now: Millis) -> CheckoutView {
+    let time = |millis| doorbuster_api::value::Time::from_millis(millis).to_string();
+    CheckoutView {
+        order: session.order.clone(),
+        title: session.title.clone(),
+        units: session.units,
+        amount: json!({"amount_minor": session.amount_minor, "currency": session.currency}),
+        expires_at: time(session.expires_at),
+        server_time: time(now.0),
+        return_url: session.return_url.clone(),
+        state: state(session, now),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{fixture, session_json, session_key};
+    use super::*;
+    use crate::scratch::Scratch;
+
+    #[tokio::test]
+    async fn a_button_that_is_pressed_in_vain_leaves_nothing_behind() {
+        let dir = Scratch::new();
+        let engine = fixture::engine(&dir).await;
+        let sandbox = Sandbox::new(engine.clone(), Vec::new());
+        let session = fixture::session(engine.now().plus(3_600_000).0);
+        engine
+            .store()
+            .sandbox_swap(session_key("cs_1"), None, session_json(&session))
+            .await
+            .expect("writes");
+        let press = async |action| sandbox.press("cs_1", action).await.expect("reads and writes");
+        let announced = async || {
+            engine
+                .store()
+                .sandbox_list("due/".to_owned(), String::new(), 100)
+                .await
+                .expect("reads")
+                .len()
+        };
+        for _ in 0..5 {
+            for action in [ButtonAction::Return, ButtonAction::Dispute] {
+                assert!(matches!(press(action).await, ButtonResult::Over(_)), "nothing was paid");
+            }
+        }
+        assert_eq!(announced().await, 0);
+        assert!(matches!(press(ButtonAction::Pay).await, ButtonResult::Shown(_)));
+        assert!(matches!(press(ButtonAction::Return).await, ButtonResult::Shown(_)));
+        for action in
+            [ButtonAction::Return, ButtonAction::Dispute, ButtonAction::Pay, ButtonAction::Fail]
+        {
+            assert!(matches!(press(action).await, ButtonResult::Over(_)), "it went back");
+        }
+        assert_eq!(announced().await, 2, "that it was paid, and that it went back");
+        engine.stop().await;
+    }
+}

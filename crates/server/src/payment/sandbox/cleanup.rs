@@ -1,0 +1,155 @@
+//! Forgets what the sandbox knows of checkouts that ended long ago: a page of each kind of its
+//! documents at a time, all round. One node does it, the leader.
+//!
+//! A refund that is decided after that is of a payment which the sandbox does not know any more.
+use std::time::Duration;
+
+use doorbuster_core::Millis;
+
+use super::{Sandbox, Session, delivery, session_key};
+use crate::engine::EngineError;
+
+/// How often it looks at the next page of each kind.
+const EVERY: Duration = Duration::from_secs(60);
+/// Shortest rest between two pages, as long as there is something to forget.
+const ERROR_PAUSE: Duration = Duration::from_millis(200);
+/// Documents that are looked at, and forgotten, in one go.
+const PAGE: usize = 200;
+/// How long a checkout is known after its end: as long as messages of providers are known by their
+/// ids.
+const KEPT_MS: i64 = 90 * 86_400_000;
+
+/// Where the next page of each kind begins.
+#[derive(Debug, Default)]
+struct CleanupCursor {
+    sessions: String,
+    payments: String,
+}
+
+impl Sandbox {
+    /// Forgets until the program stops.
+    pub(crate) async fn delete_expired(&self) {
+        let mut round = CleanupCursor::default();
+        loop {
+            // A clock that was set may call everything old.
+            let may = self.engine.control().leads() && !self.engine.clock_stepped();
+            let before = self.engine.store().monotonic_now().plus(-KEPT_MS);
+            let forgotten = if may { self.forget_page(&mut round, before).await } else { Ok(0) };
+            let rest = match forgotten {
+                Ok(0) => EVERY,
+                Ok(_) => ERROR_PAUSE,
+                Err(error) => {
+                    tracing::warn!(%error, "old documents of the sandbox could not be forgotten yet");
+                    EVERY
+                }
+            };
+            tokio::time::sleep(rest).await;
+        }
+    }
+
+    /// Forgets what a page of each kind has that ended before this instant; how many documents.
+    async fn forget_page(
+        &self,
+        round: &mut CleanupCursor,
+        before: Millis,
+    ) -> Result<usize, EngineError> {
+        let store = self.engine.store();
+        let mut old = store.sandbox_list("due/".to_owned(), String::new(), PAGE).await?;
+        old.retain(|(key, _)| {
+            delivery::parse_announcement(key).is_some_and(|(due, _)| due < before.0)
+        });
+        let sessions = self.next_page("session/", &mut round.sessions).await?;
+        let is_over = |text: &str| {
+            serde_json::from_str(text).is_ok_and(|session: Session| session.expires_at < before.0)
+        };
+        old.extend(sessions.into_iter().filter(|(_, text)| is_over(text)));
+        // A payment goes after its session, of which it only says the name.
+        for (key, session) in self.next_page("payment/", &mut round.payments).await? {
+            if store.sandbox_get(&session_key(&session)).await?.is_none() {
+                old.push((key, session));
+            }
+        }
+        if old.is_empty() { Ok(0) } else { Ok(store.sandbox_delete(old).await?) }
+    }
+
+    /// The next page of these documents; after the last one, the first.
+    async fn next_page(
+        &self,
+        prefix: &str,
+        after: &mut String,
+    ) -> Result<Vec<(String, String)>, EngineError> {
+        let page = self.engine.store().sandbox_list(prefix.to_owned(), after.clone(), PAGE).await?;
+        *after = page
+            .last()
+            .filter(|_| page.len() == PAGE)
+            .map(|(key, _)| key.clone())
+            .unwrap_or_default();
+        Ok(page)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+    use crate::scratch::Scratch;
+
+    #[tokio::test]
+    async fn what_ended_long_ago_is_forgotten_and_nothing_else() {
+        let dir = Scratch::new();
+        let engine = fixture::engine(&dir).await;
+        let sandbox = Sandbox::new(engine.clone(), Vec::new());
+        let put = async |key: String, value: String| {
+            assert!(engine.store().sandbox_swap(key, None, value).await.expect("writes"));
+        };
+        let many = PAGE as i64 + 50;
+        for n in 0..2 * many {
+            let session = Session { closed: true, ..fixture::session(n) };
+            put(
+                session_key(&format!("cs_{:03}", n * 7 % (2 * many))),
+                super::super::session_json(&session),
+            )
+            .await;
+        }
+        for n in 0..many {
+            put(format!("payment/pay_{n:03}"), format!("cs_{n:03}")).await;
+            put(format!("due/{n:020}/cs_1/x"), "done".to_owned()).await;
+        }
+        put("due/00000000000000009999/cs_1/x".to_owned(), String::new()).await;
+        let mut round = CleanupCursor::default();
+        let (mut looks, mut gone) = (0, 0);
+        while looks < 20 {
+            let forgotten =
+                sandbox.forget_page(&mut round, Millis(many)).await.expect("reads and writes");
+            assert!(forgotten <= 3 * PAGE, "a little at a time: {forgotten}");
+            (looks, gone) = (looks + 1, gone + forgotten);
+        }
+        let list = async |prefix: &str| {
+            let (mut all, mut after) = (Vec::new(), String::new());
+            loop {
+                let page = engine
+                    .store()
+                    .sandbox_list(prefix.to_owned(), after.clone(), PAGE)
+                    .await
+                    .expect("reads");
+                let Some((last, _)) = page.last() else { return all };
+                after = last.clone();
+                all.extend(page);
+            }
+        };
+        let sessions = list("session/").await;
+        let young = |text: &str| {
+            serde_json::from_str::<Session>(text).expect("a session").expires_at >= many
+        };
+        assert!(
+            sessions.len() == many as usize && sessions.iter().all(|(_, text)| young(text)),
+            "{}",
+            sessions.len()
+        );
+        let known = |session: &str| sessions.iter().any(|(key, _)| *key == session_key(session));
+        let payments = list("payment/").await;
+        assert!(!payments.is_empty() && payments.iter().all(|(_, session)| known(session)));
+        assert_eq!(list("due/").await.len(), 1);
+        assert_eq!(gone as i64, many + (many - payments.len() as i64) + many);
+    }
+}

@@ -1,0 +1,154 @@
+//! Sends the sandbox's messages to this server, over HTTP as any provider would, until it answers
+//! 200.
+//!
+//! What is to be sent is announced under `due/`, by time, before it is written into its session, so
+//! that nothing is forgotten whenever the program ends. Every node may send; what is sent twice is
+//! taken once.
+use std::time::Duration;
+
+use doorbuster_core::Millis;
+use doorbuster_core::limits::backoff_ms;
+
+use super::{POLL_EVERY, Sandbox};
+use crate::engine::EngineError;
+use crate::failpoint::{self, Point};
+use crate::signing;
+
+/// How long an answer may take.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
+/// Announcements that are looked at in one go.
+const PAGE: usize = 200;
+/// How often one message is sent in vain; then it is given up, and only asking tells what it would
+/// have said.
+const SENDS_MAX: u32 = 30;
+/// Longest pause between two sendings of one message.
+const PAUSE_MS_MAX: i64 = 15_000;
+/// An announcement that was not followed by anything for so long belongs to a program that ended.
+const ORPHAN_MS: i64 = 30_000;
+/// What an announcement says when all of its session was sent.
+const SENT: &str = "done";
+
+impl Sandbox {
+    /// Announces that `session` will have something to send at `due`; gives the announcement's
+    /// name.
+    pub(super) async fn announce(&self, session: &str, due: Millis) -> Result<String, EngineError> {
+        let key = format!("due/{:020}/{session}/{:016x}", due.0.max(0), rand::random::<u64>());
+        self.engine.store().sandbox_swap(key.clone(), None, String::new()).await?;
+        Ok(key)
+    }
+
+    /// Sends what is due until the program stops.
+    pub(crate) async fn send_messages(&self) {
+        let mut from = String::new();
+        loop {
+            if self.address.get().is_some()
+                && let Err(error) = self.send_due(&mut from).await
+            {
+                tracing::warn!(%error, "the sandbox's messages could not be sent yet");
+            }
+            drop(tokio::time::timeout(POLL_EVERY, self.wake.notified()).await);
+        }
+    }
+
+    /// Sends all that is due after `from`, which moves past what is done for good.
+    async fn send_due(&self, from: &mut String) -> Result<(), EngineError> {
+        let mut after = from.clone();
+        let mut all_done = true;
+        loop {
+            let page =
+                self.engine.store().sandbox_list("due/".to_owned(), after.clone(), PAGE).await?;
+            let is_last = page.len() < PAGE;
+            for (key, said) in page {
+                let now = self.engine.now();
+                let Some((due, session)) = parse_announcement(&key) else { continue };
+                if due > now.0 {
+                    return Ok(());
+                }
+                all_done &= said == SENT || self.send_announced(&key, due, session, now).await?;
+                // An announcement for a moment that has just passed may still be written.
+                if all_done && now.0 - due > ORPHAN_MS {
+                    from.clone_from(&key);
+                }
+                after = key;
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends what was announced. True: nothing is left of it.
+    async fn send_announced(
+        &self,
+        key: &str,
+        due: i64,
+        id: &str,
+        now: Millis,
+    ) -> Result<bool, EngineError> {
+        let posts = self.session(id).await?.map(|session| session.posts).unwrap_or_default();
+        let mine: Vec<_> = posts.into_iter().filter(|post| post.notice == key).collect();
+        let mut is_over = if mine.is_empty() { now.0 - due > ORPHAN_MS } else { true };
+        for post in mine.into_iter().filter(|post| !post.done) {
+            if post.due > now.0 {
+                is_over = false;
+                continue;
+            }
+            let is_taken = self.send(&post.id, &post.body).await;
+            if is_taken {
+                failpoint::pass(Point::SandboxPosted);
+            }
+            let done = self.update_session(id, |session| {
+                let known = session.posts.iter_mut().find(|known| known.id == post.id)?;
+                known.tries += 1;
+                known.done |= is_taken || known.tries >= SENDS_MAX;
+                known.due = now.0 + backoff_ms(known.tries).min(PAUSE_MS_MAX);
+                Some(known.done)
+            });
+            is_over &= done.await?.flatten().unwrap_or(true);
+        }
+        if is_over {
+            self.engine
+                .store()
+                .sandbox_swap(key.to_owned(), Some(String::new()), SENT.to_owned())
+                .await?;
+        }
+        Ok(is_over)
+    }
+
+    /// Sends one message. True: it was taken.
+    async fn send(&self, id: &str, body: &str) -> bool {
+        let Some(address) = self.address.get() else { return false };
+        let at_secs = self.engine.now().0.div_euclid(1_000);
+        let signature = signing::sign(id, at_secs, body.as_bytes(), &self.keys);
+        let sent = self
+            .http
+            .post(format!("{address}/v1/payments/sandbox/webhook"))
+            .header("content-type", "application/json")
+            .header(signing::ID_HEADER, id)
+            .header(signing::TIMESTAMP_HEADER, at_secs.to_string())
+            .header(signing::SIGNATURE_HEADER, signature)
+            .body(body.to_owned())
+            .send();
+        match sent.await {
+            Ok(answer) if answer.status().as_u16() == 200 => true,
+            Ok(answer) => {
+                tracing::warn!(
+                    id,
+                    status = answer.status().as_u16(),
+                    "a message of the sandbox was not taken"
+                );
+                false
+            }
+            Err(error) => {
+                tracing::debug!(id, %error, "a message of the sandbox did not arrive");
+                false
+            }
+        }
+    }
+}
+
+/// When, and which session.
+pub(super) fn parse_announcement(key: &str) -> Option<(i64, &str)> {
+    let (due, rest) = key.strip_prefix("due/")?.split_once('/')?;
+    Some((due.parse().ok()?, rest.split_once('/')?.0))
+}

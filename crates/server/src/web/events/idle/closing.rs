@@ -1,0 +1,145 @@
+//! How a dormitory is closed when the server stops: everybody is told so in their sleep, and waited
+//! for like those who are awake.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::{IdleConnection, IdleConnections, is_would_block};
+use crate::metrics::GaugeGuard;
+use crate::web::connection::Connection;
+use crate::web::events::frame::{close_frame, is_close_frame};
+use crate::web::events::websocket::{GOING_AWAY, STOPPING, WebSocketReader};
+use crate::web::guarded_stream::GuardedStream;
+use crate::web::limits::{CLOSE_READ_BYTES, CLOSE_TIMEOUT, IDLE_BATCH_MAX};
+
+/// One who was told farewell and has not left yet.
+struct ClosingConnection {
+    stream: TcpStream,
+    connection: Arc<Connection>,
+    _present: GaugeGuard,
+}
+
+impl ClosingConnection {
+    /// What waited in the hub is given up.
+    fn new(stream: TcpStream, reader: WebSocketReader) -> Self {
+        let WebSocketReader { connection, _present, .. } = reader;
+        Self { stream, connection, _present }
+    }
+
+    /// Whether the other end has left, or leaves. Whatever else it says is nobody's.
+    fn is_closed(&self) -> bool {
+        let mut bytes = [0; CLOSE_READ_BYTES];
+        match (&self.stream).read(&mut bytes) {
+            Ok(read) => read == 0 || is_close_frame(&bytes[..read]),
+            Err(error) => !is_would_block(&error),
+        }
+    }
+}
+
+impl IdleConnections {
+    /// Tells everybody farewell, and waits until they have left; until the `cut` at most.
+    pub(super) async fn close(
+        mut self,
+        newcomers: &mut mpsc::Receiver<Box<IdleConnection>>,
+        cut: &CancellationToken,
+    ) {
+        // Nobody lies down here any more; whoever has a bed comes still.
+        newcomers.close();
+        while let Some(idle) = newcomers.recv().await {
+            self.register(idle);
+        }
+        let words = close_frame(GOING_AWAY, STOPPING);
+        let mut closing = HashMap::new();
+        for (at, key) in self.keys().into_iter().enumerate() {
+            if at.is_multiple_of(IDLE_BATCH_MAX) {
+                yield_now().await;
+            }
+            closing.extend(
+                self.send_close(key, &words).map(|closing_connection| (key, closing_connection)),
+            );
+        }
+        let late = Instant::now() + CLOSE_TIMEOUT;
+        while !closing.is_empty() {
+            tokio::select! {
+                readable = self.poller.readable_keys() => match readable {
+                    Ok(keys) => drop_closed(&mut closing, &keys),
+                    // Nobody can be waited for.
+                    Err(_) => return,
+                },
+                // Those who do not leave are left.
+                () = sleep_until(late) => return,
+                () = cut.cancelled() => return,
+            }
+            yield_now().await;
+        }
+    }
+
+    /// Tells a sleeper farewell. `None`: it is gone, or has a task of its own because it did not
+    /// take that at once.
+    fn send_close(&mut self, key: u64, words: &[u8]) -> Option<ClosingConnection> {
+        let sent = self.connections.get(&key)?.send(words);
+        match sent {
+            Ok(written) if written == words.len() => {
+                let idle = *self.connections.remove(&key)?;
+                Some(ClosingConnection::new(idle.stream, idle.reader))
+            }
+            Ok(written) => {
+                let (stream, reader) = self.remove_connection(key)?;
+                finish_close(
+                    ClosingConnection::new(stream, reader),
+                    words[written..].to_vec(),
+                    self.app.write_stall,
+                );
+                None
+            }
+            Err(_) => {
+                drop(self.remove_connection(key));
+                None
+            }
+        }
+    }
+}
+
+/// Lets those go who have left.
+fn drop_closed(closing: &mut HashMap<u64, ClosingConnection>, readable: &[u64]) {
+    for key in readable {
+        if closing.get(key).is_some_and(ClosingConnection::is_closed) {
+            closing.remove(key);
+        }
+    }
+}
+
+/// Tells somebody the rest of a farewell in a task of its own, and waits until it has left.
+fn finish_close(closing_connection: ClosingConnection, rest: Vec<u8>, stall: Duration) {
+    tokio::spawn(async move {
+        let ClosingConnection { stream, connection, _present } = closing_connection;
+        // What cannot be watched cannot be served.
+        let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };
+        let mut socket = GuardedStream::new(stream, Vec::new(), stall);
+        let leaving = async {
+            if socket.write_all(&rest).await.is_err() {
+                return;
+            }
+            let mut bytes = [0; CLOSE_READ_BYTES];
+            while let Ok(read) = socket.read(&mut bytes).await {
+                if read == 0 || is_close_frame(&bytes[..read]) {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = leaving => {}
+            () = sleep(CLOSE_TIMEOUT) => {}
+            () = connection.cut.cancelled() => {}
+        }
+    });
+}

@@ -1,0 +1,59 @@
+//! The ears of a task that looks after many connections: an `epoll` of its own.
+
+use std::io::{self, ErrorKind};
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::web::limits::IDLE_BATCH_MAX;
+
+/// Something that wakes this task when any of many connections has something to say.
+pub(super) struct Poller(AsyncFd<OwnedFd>);
+
+impl Poller {
+    #[allow(
+        deprecated,
+        reason = "what is said in its place is unsafe, and a file handle that is owned cannot be misused"
+    )]
+    pub(super) fn new() -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        AsyncFd::with_interest(epoll, Interest::READABLE).map(Self)
+    }
+
+    /// Listens to a connection, which is called by this key from now on. What it said already is
+    /// heard as well.
+    pub(super) fn add(&self, stream: &TcpStream, key: u64) -> io::Result<()> {
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
+        epoll::add(self.0.get_ref(), stream, epoll::EventData::new_u64(key), flags)
+            .map_err(io::Error::from)
+    }
+
+    /// Listens no more to a connection that was added.
+    pub(super) fn remove(&self, stream: &TcpStream) {
+        // It is there.
+        let _ = epoll::delete(self.0.get_ref(), stream);
+    }
+
+    /// Waits until somebody has something to say; the keys of some who have. Dropping the future
+    /// loses nothing.
+    pub(super) async fn readable_keys(&self) -> io::Result<Vec<u64>> {
+        self.0.async_io(Interest::READABLE, readable_keys).await
+    }
+}
+
+/// The keys of some that have something to say. Nobody has: it would block.
+fn readable_keys(epoll: &OwnedFd) -> io::Result<Vec<u64>> {
+    let mut events: Vec<epoll::Event> = Vec::with_capacity(IDLE_BATCH_MAX);
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    match epoll::wait(epoll, spare_capacity(&mut events), Some(&at_once)) {
+        Ok(0) => Err(ErrorKind::WouldBlock.into()),
+        Ok(_) => Ok(events.into_iter().map(|event| event.data.u64()).collect()),
+        Err(Errno::INTR) => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}

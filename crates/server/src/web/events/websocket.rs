@@ -1,0 +1,355 @@
+//! `GET /v1/ws`: the same events over a WebSocket. What a reader sends is read for its pongs and
+//! its farewell alone.
+//!
+//! A WebSocket has a task of its own while something happens to it. After a quiet moment the task
+//! ends, and a bed in a dormitory keeps the little that it takes to go on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::{RawQuery, State};
+use axum::response::Response;
+use bytes::Bytes;
+use doorbuster_api::event::BEARER_SUBPROTOCOL_PREFIX;
+use doorbuster_api::problem::Problem;
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
+
+use super::feed::{Feed, FeedEvent};
+use super::follow;
+use super::idle::{IdleConnection, IdleSlot};
+use super::upgrade::{Upgrade, upgrade_required};
+use crate::auth::VerifiedBuyer;
+use crate::metrics::GaugeGuard;
+use crate::web::App;
+use crate::web::connection::Connection;
+use crate::web::guarded_stream::GuardedStream;
+use crate::web::identity::{Client, buyer_id};
+use crate::web::limits::{
+    CLOSE_TIMEOUT, IDLE_RETRY_AFTER, WS_BUFFER_BYTES, WS_MESSAGE_BYTES_MAX, WS_WRITE_BYTES_MAX,
+};
+use crate::web::refusals::BLOCKED;
+use crate::web::reply::Refused;
+
+/// Close code: come again later.
+const TRY_AGAIN_LATER: u16 = 1013;
+/// Close code: this end does not want to.
+const POLICY_VIOLATION: u16 = 1008;
+/// Close code: what came is no message, or longer than one may be.
+const PROTOCOL_ERROR: u16 = 1002;
+/// Close code: this end is going away.
+pub(super) const GOING_AWAY: u16 = 1001;
+/// Why it is.
+pub(super) const STOPPING: &str = "the server is stopping";
+
+/// `GET /v1/ws`
+pub(crate) async fn websocket(
+    State(app): State<Arc<App>>,
+    client: Client,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    connection: Option<Extension<Arc<Connection>>>,
+    upgrade: Result<Upgrade, Refused>,
+) -> Result<Response, Refused> {
+    let buyer = buyer_id(buyer(&app, &headers).await?.name);
+    let upgrade = upgrade?;
+    let Extension(connection) = connection.ok_or_else(upgrade_required)?;
+    let feed = follow(&app, (client, buyer), query.as_deref(), None).await?;
+    let answer = upgrade.answer();
+    tokio::spawn(async move {
+        if let Some(socket) = upgrade.connection().await {
+            serve_new(socket, feed, connection).await;
+        }
+    });
+    Ok(answer)
+}
+
+/// The buyer, by the header or by the second subprotocol.
+async fn buyer(app: &App, headers: &HeaderMap) -> Result<VerifiedBuyer, Problem> {
+    if headers.contains_key(AUTHORIZATION) {
+        return app.buyer(headers).await;
+    }
+    let offered =
+        headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let token = offered
+        .flat_map(|value| value.split(','))
+        .find_map(|protocol| protocol.trim().strip_prefix(BEARER_SUBPROTOCOL_PREFIX));
+    match token {
+        Some(token) => app.buyer_of_token(token).await,
+        None => app.buyer(headers).await,
+    }
+}
+
+/// Whoever reads at a WebSocket, awake or asleep.
+pub(super) struct WebSocketReader {
+    pub feed: Feed,
+    /// Its place among connections is the reader's.
+    pub connection: Arc<Connection>,
+    /// Pings since it was last heard of.
+    pub unanswered: u32,
+    /// When the next ping is due.
+    pub ping_at: Instant,
+    pub _present: GaugeGuard,
+}
+
+/// Why a sleeping WebSocket is woken, and what its task begins with.
+pub(super) enum WakeReason {
+    /// This came, and perhaps more.
+    FeedEvent(Vec<u8>),
+    /// This is the rest of what it was told, and was not taken at once.
+    Unsent(Vec<u8>),
+    /// Operators turn the reader away.
+    TurnedAway,
+    /// The kernel has no room to listen to it in its sleep.
+    CannotIdle,
+    /// The task finds out.
+    Recheck,
+}
+
+/// A WebSocket that is served by this task.
+struct ActiveWebSocket {
+    socket: WebSocketStream<GuardedStream>,
+    reader: WebSocketReader,
+    /// Bytes of the frames that were heard, if none of them was in any way but the shortest.
+    heard: u64,
+    /// How long nothing is to happen before it goes to sleep.
+    idle_after: Duration,
+}
+
+/// Why a task ends.
+enum EndReason {
+    /// The other end is gone.
+    Gone,
+    /// The other end closes it, and is told that this was heard.
+    Closed,
+    /// It is told this.
+    CloseWith(u16, &'static str),
+    /// It goes to sleep.
+    GoesIdle(IdleSlot),
+}
+
+/// Serves a WebSocket from its beginning.
+async fn serve_new(socket: GuardedStream, feed: Feed, connection: Arc<Connection>) {
+    let _present = feed.app().metrics.sockets.hold();
+    let reader =
+        WebSocketReader { feed, connection, unanswered: 0, ping_at: Instant::now(), _present };
+    let idle_after = reader.feed.app().idle_after;
+    let mut awake = ActiveWebSocket::start(socket, reader, idle_after).await;
+    let end = if awake.send_first_events().await { awake.serve().await } else { EndReason::Gone };
+    awake.close(end).await;
+}
+
+/// Serves a WebSocket that slept, in a task of its own.
+pub(super) fn resume(stream: std::net::TcpStream, mut reader: WebSocketReader, why: WakeReason) {
+    tokio::spawn(async move {
+        // What cannot be watched cannot be served.
+        let Ok(stream) = TcpStream::from_std(stream) else { return };
+        let app = reader.feed.app().clone();
+        let (mut heard, mut unsent, mut idle_after, mut end) =
+            (Vec::new(), Vec::new(), app.idle_after, None);
+        match why {
+            WakeReason::FeedEvent(bytes) => heard = bytes,
+            WakeReason::Unsent(bytes) => unsent = bytes,
+            WakeReason::TurnedAway => end = Some(EndReason::CloseWith(POLICY_VIOLATION, BLOCKED)),
+            WakeReason::CannotIdle => idle_after = IDLE_RETRY_AFTER,
+            WakeReason::Recheck => {}
+        }
+        let mut socket = GuardedStream::new(stream, heard, app.write_stall);
+        if !send_unsent(&mut socket, unsent, &mut reader).await {
+            return;
+        }
+        let mut awake = ActiveWebSocket::start(socket, reader, idle_after).await;
+        let end = match end {
+            Some(end) => end,
+            None => awake.serve().await,
+        };
+        awake.close(end).await;
+    });
+}
+
+/// Sends the rest of what a sleeper was told; whether it was taken. Whoever has part of a frame
+/// cannot be told anything else, not even farewell.
+async fn send_unsent(
+    socket: &mut GuardedStream,
+    unsent: Vec<u8>,
+    reader: &mut WebSocketReader,
+) -> bool {
+    let app = reader.feed.app().clone();
+    tokio::select! {
+        biased;
+        sent = socket.write_all(&unsent) => sent.is_ok(),
+        () = reader.feed.wait_until_blocked() => false,
+        () = app.stop.cancelled() => false,
+        () = reader.connection.cut.cancelled() => false,
+    }
+}
+
+/// How many bytes a client's frame has that holds so many.
+fn frame_bytes(payload: usize) -> u64 {
+    let length = match payload {
+        0..=125 => 0,
+        126..=65_535 => 2,
+        _ => 8,
+    };
+    // Two that every frame has, and its mask.
+    (2 + length + 4 + payload) as u64
+}
+
+impl ActiveWebSocket {
+    async fn start(socket: GuardedStream, reader: WebSocketReader, idle_after: Duration) -> Self {
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(WS_MESSAGE_BYTES_MAX))
+            .max_frame_size(Some(WS_MESSAGE_BYTES_MAX))
+            .read_buffer_size(WS_BUFFER_BYTES)
+            .write_buffer_size(WS_BUFFER_BYTES)
+            .max_write_buffer_size(WS_WRITE_BYTES_MAX);
+        let socket = WebSocketStream::from_raw_socket(socket, Role::Server, Some(config)).await;
+        Self { socket, reader, heard: 0, idle_after }
+    }
+
+    /// Says what is said first; whether it was taken.
+    async fn send_first_events(&mut self) -> bool {
+        let feed = &mut self.reader.feed;
+        let mut first = vec![feed.hello()];
+        first.extend(feed.statuses().await);
+        first.extend(feed.positions().await);
+        for json in first {
+            if self.socket.send(Message::Text(json.into())).await.is_err() {
+                return false;
+            }
+        }
+        self.reader.ping_at = Instant::now() + self.reader.feed.app().ping_policy.ping_every;
+        true
+    }
+
+    async fn serve(&mut self) -> EndReason {
+        let app = self.reader.feed.app().clone();
+        let mut idle_after = self.idle_after;
+        let mut quiet_at = Some(Instant::now() + idle_after);
+        loop {
+            let message = tokio::select! {
+                heard = self.reader.feed.next() => match heard {
+                    FeedEvent::Event(event) => match self.reader.feed.event_json(&event).await {
+                        Some(json) => Message::Text(json.into()),
+                        None => continue,
+                    },
+                    FeedEvent::TooSlow => return EndReason::CloseWith(TRY_AGAIN_LATER, "too slow"),
+                    FeedEvent::TurnedAway => return EndReason::CloseWith(POLICY_VIOLATION, BLOCKED),
+                },
+                came = self.socket.next() => match came {
+                    Some(Ok(Message::Close(_))) => return EndReason::Closed,
+                    // Also a connection that is gone: then it cannot be told.
+                    Some(Err(_)) => return EndReason::CloseWith(PROTOCOL_ERROR, "not a message that is taken here"),
+                    None => return EndReason::Gone,
+                    Some(Ok(message)) => {
+                        self.heard += frame_bytes(message.len());
+                        self.reader.unanswered = 0;
+                        (idle_after, quiet_at) = (app.idle_after, Some(Instant::now() + app.idle_after));
+                        continue;
+                    }
+                },
+                () = sleep_until(self.reader.ping_at) => {
+                    if self.reader.unanswered == app.ping_policy.pings_max {
+                        return EndReason::Gone;
+                    }
+                    self.reader.unanswered += 1;
+                    self.reader.ping_at = Instant::now() + app.ping_policy.ping_every;
+                    if self.socket.send(Message::Ping(Bytes::new())).await.is_err() {
+                        return EndReason::Gone;
+                    }
+                    continue;
+                }
+                () = sleep_until(quiet_at.unwrap_or(self.reader.ping_at)), if quiet_at.is_some() => {
+                    if let Some(bed) = self.idle_slot() {
+                        return EndReason::GoesIdle(bed);
+                    }
+                    // Where there is no bed, or a connection takes nothing, it is tried again ever
+                    // more seldom.
+                    idle_after = (idle_after * 2).min(IDLE_RETRY_AFTER);
+                    // Before the rest of a frame comes there is no use in it.
+                    quiet_at = self.has_no_partial_frame().then(|| Instant::now() + idle_after);
+                    continue;
+                }
+                () = app.stop.cancelled() => return EndReason::CloseWith(GOING_AWAY, STOPPING),
+            };
+            if self.socket.send(message).await.is_err() {
+                return EndReason::Gone;
+            }
+            (idle_after, quiet_at) = (app.idle_after, Some(Instant::now() + app.idle_after));
+        }
+    }
+
+    /// Whether nothing was read that was not heard: no part of a frame, and of a message.
+    fn has_no_partial_frame(&self) -> bool {
+        self.socket.get_ref().bytes_read() == Some(self.heard)
+    }
+
+    /// A bed, if there is one, and nothing is lost with the task.
+    fn idle_slot(&mut self) -> Option<IdleSlot> {
+        let is_sent = self.has_no_partial_frame()
+            && matches!(self.socket.flush().now_or_never(), Some(Ok(())));
+        if !is_sent {
+            return None;
+        }
+        self.reader.connection.service.idle_slots.upgrade()?.reserve()
+    }
+
+    async fn close(self, end: EndReason) {
+        let Self { mut socket, reader, .. } = self;
+        let last = match end {
+            EndReason::Gone => return,
+            EndReason::GoesIdle(bed) => return make_idle(socket.into_inner(), reader, bed),
+            EndReason::Closed => None,
+            EndReason::CloseWith(code, reason) => {
+                Some(Message::Close(Some(CloseFrame { code: code.into(), reason: reason.into() })))
+            }
+        };
+        let WebSocketReader { feed, connection, _present, .. } = reader;
+        // What waited in the hub is given up before the farewell, which may take its time.
+        drop(feed);
+        let farewell = async {
+            let sent = match last {
+                Some(last) => socket.send(last).await,
+                // The answer to its frame waits to be written already.
+                None => Ok(()),
+            };
+            if sent.is_ok() {
+                while let Some(Ok(_)) = socket.next().await {}
+            }
+        };
+        tokio::select! {
+            () = farewell => {}
+            // A reader that does not take it is left.
+            () = tokio::time::sleep(CLOSE_TIMEOUT) => {}
+            () = connection.cut.cancelled() => {}
+        }
+    }
+}
+
+/// Puts a WebSocket to sleep.
+fn make_idle(socket: GuardedStream, reader: WebSocketReader, bed: IdleSlot) {
+    // One that the event loop does not let go is lost.
+    if let Some(Ok(stream)) = socket.into_stream().map(TcpStream::into_std) {
+        drop(bed.send(Box::new(IdleConnection::new(stream, reader))));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_as_long_as_its_head_its_mask_and_what_it_holds() {
+        for (payload, bytes) in [(0, 6), (125, 131), (126, 134), (65_535, 65_543), (65_536, 65_550)]
+        {
+            assert_eq!(frame_bytes(payload), bytes, "{payload}");
+        }
+    }
+}

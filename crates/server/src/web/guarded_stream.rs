@@ -1,0 +1,126 @@
+//! A connection's bytes, guarded against an other end that takes nothing, or that is gone as soon
+//! as it has sent.
+//!
+//! The server's own timeouts watch over what is read; the one here over what is written. The end of
+//! what is sent is told one round late: a request that came whole is begun before its connection
+//! counts as ended, and a purchase, once begun, runs to its verdict.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+/// A TCP connection whose writes fail when they make no progress for so long.
+pub(crate) struct GuardedStream {
+    stream: TcpStream,
+    /// What was read before and is to be read again.
+    before: Bytes,
+    /// How many bytes were read of it.
+    read: u64,
+    /// Whether the other end was seen to send nothing more.
+    ended: bool,
+    /// How long a write may make no progress.
+    stall: Duration,
+    /// Only there while a write waits.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl GuardedStream {
+    /// A connection on which `before` came already.
+    pub(crate) fn new(stream: TcpStream, before: Vec<u8>, stall: Duration) -> Self {
+        Self { stream, before: before.into(), read: 0, ended: false, stall, stalled: None }
+    }
+
+    /// The same connection, on which `came` is to be read again, as if it began here.
+    pub(crate) fn replaying(self, came: &[u8]) -> Self {
+        let before = [came, &self.before[..]].concat();
+        Self::new(self.stream, before, self.stall)
+    }
+
+    /// How many bytes were read of it, if nothing is to be read again.
+    pub(crate) fn bytes_read(&self) -> Option<u64> {
+        self.before.is_empty().then_some(self.read)
+    }
+
+    /// What it is made of, if nothing is to be read again.
+    pub(crate) fn into_stream(self) -> Option<TcpStream> {
+        self.before.is_empty().then_some(self.stream)
+    }
+
+    /// What a write came to, with the clock that runs while one waits.
+    fn limit_stall<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        wrote: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if wrote.is_ready() {
+            self.stalled = None;
+            return wrote;
+        }
+        let fresh = || Box::pin(tokio::time::sleep_until(Instant::now() + self.stall));
+        ready!(self.stalled.get_or_insert_with(fresh).as_mut().poll(context));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the other end takes nothing")))
+    }
+}
+
+impl AsyncRead for GuardedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.before.is_empty() {
+            let now = self.before.len().min(into.remaining());
+            into.put_slice(&self.before.split_to(now));
+            self.read += now as u64;
+            return Poll::Ready(Ok(()));
+        }
+        let before = into.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, into))?;
+        if into.filled().len() == before && into.remaining() > 0 && !self.ended {
+            self.ended = true;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.read += (into.filled().len() - before) as u64;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for GuardedStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let wrote = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.limit_stall(context, wrote)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let wrote = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        self.limit_stall(context, wrote)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.limit_stall(context, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,161 @@
+//! Who asks: the checks in front of handlers, and what handlers are told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use doorbuster_api::admin::keys::Role;
+use doorbuster_api::problem::Problem;
+use doorbuster_core::BuyerId;
+use doorbuster_core::gate::pass::Membership;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
+use tokio::time::Instant;
+
+pub(crate) use super::client::Client;
+
+use super::App;
+use super::limits::RETRY_SECS;
+use super::reply::Refused;
+use crate::auth::{BuyerName, Denied, Operator, VerifiedBuyer, bearer};
+
+/// Shortest pause between two readings of the operators' keys.
+const KEYS_REFRESH_MIN: Duration = Duration::from_millis(20);
+
+/// The buyer of a request, checked in front of the handler.
+#[derive(Clone, Debug)]
+pub(crate) struct Buyer(pub BuyerId);
+
+/// What the shop says of the buyer of a request, checked in front of the handler.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BuyerMembership(pub Membership);
+
+/// The operator of a request, checked in front of the handler.
+#[derive(Clone, Debug)]
+pub(crate) struct OperatorIdentity(pub Operator);
+
+/// Either of them.
+#[derive(Clone, Debug)]
+pub(crate) enum Requester {
+    Buyer(BuyerId),
+    Operator,
+}
+
+impl App {
+    /// The problem of somebody who is not let in.
+    pub(crate) fn denied_problem(&self, denied: Denied) -> Problem {
+        match denied {
+            Denied::Missing => {
+                Problem::unauthenticated("send Authorization: Bearer, and the token or key")
+            }
+            Denied::Bad(why) => {
+                self.metrics.denied.add_one();
+                Problem::unauthenticated(why)
+            }
+            Denied::Unknown => {
+                Problem::unavailable("the keys that tokens are checked with are away", RETRY_SECS)
+            }
+        }
+    }
+
+    /// The buyer that the headers present.
+    pub(crate) async fn buyer(&self, headers: &HeaderMap) -> Result<VerifiedBuyer, Problem> {
+        let token =
+            bearer(authorization_values(headers)).map_err(|denied| self.denied_problem(denied))?;
+        self.buyer_of_token(token).await
+    }
+
+    /// The buyer that a token names.
+    pub(crate) async fn buyer_of_token(&self, token: &str) -> Result<VerifiedBuyer, Problem> {
+        let now_secs = self.engine.now().0.div_euclid(1_000);
+        let checked = match self.buyers.check(token, now_secs) {
+            Err(Denied::Unknown) => {
+                Box::pin(self.buyers.check_with_fresh_keys(token, now_secs)).await
+            }
+            checked => checked,
+        };
+        checked.map_err(|denied| self.denied_problem(denied))
+    }
+
+    /// The operator that the headers present, if the role is enough.
+    pub(crate) async fn operator(
+        &self,
+        headers: &HeaderMap,
+        wanted: Role,
+    ) -> Result<Operator, Problem> {
+        let check =
+            || bearer(authorization_values(headers)).and_then(|key| self.operators.check(key));
+        let checked = match check() {
+            // Another node may have made it just now.
+            Err(Denied::Bad(_)) if self.refresh_operator_keys().await => check(),
+            checked => checked,
+        };
+        let operator = checked.map_err(|denied| self.denied_problem(denied))?;
+        if operator.role < wanted {
+            let (has, wants) = (operator.role.as_str(), wanted.as_str());
+            return Err(Problem::forbidden(format!("this key's role is {has}; {wants} is needed")));
+        }
+        Ok(operator)
+    }
+
+    /// Reads the operators' keys again, which other nodes may have made or deleted; not too often.
+    /// False: it was not done.
+    pub(crate) async fn refresh_operator_keys(&self) -> bool {
+        if self.engine.layout().is_alone() {
+            return false;
+        }
+        let _alone = self.keys.lock().await;
+        let mut read = self.operator_keys_read_at.lock().await;
+        if read.is_some_and(|at| at.elapsed() < KEYS_REFRESH_MIN) {
+            return true;
+        }
+        let Ok(keys) = self.engine.store().keys().await else { return false };
+        self.operators.replace_keys(keys);
+        *read = Some(Instant::now());
+        true
+    }
+
+    /// An operator, or else a buyer.
+    pub(crate) async fn requester(&self, headers: &HeaderMap) -> Result<Requester, Problem> {
+        let token =
+            bearer(authorization_values(headers)).map_err(|denied| self.denied_problem(denied))?;
+        if self.operators.check(token).is_ok() {
+            return Ok(Requester::Operator);
+        }
+        // A buyer's token has dots, a key has none.
+        if !token.contains('.')
+            && self.refresh_operator_keys().await
+            && self.operators.check(token).is_ok()
+        {
+            return Ok(Requester::Operator);
+        }
+        self.buyer_of_token(token).await.map(|shopper| Requester::Buyer(buyer_id(shopper.name)))
+    }
+}
+
+/// Every `Authorization` that was sent.
+fn authorization_values(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes)
+}
+
+/// The name as the engine takes it.
+pub(crate) fn buyer_id(name: BuyerName) -> BuyerId {
+    BuyerId::new(name.as_str()).expect("the contract and the core have the same rule for names")
+}
+
+macro_rules! checked_before {
+    ($($kind:ty),*) => {$(
+        impl FromRequestParts<Arc<App>> for $kind {
+            type Rejection = Refused;
+
+            async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Self::Rejection> {
+                // The guard of the route put it there; without one nobody is let in.
+                let found = parts.extensions.get().cloned();
+                found.ok_or_else(|| Problem::unauthenticated("nobody was asked who this is").into())
+            }
+        }
+    )*};
+}
+
+checked_before!(Buyer, BuyerMembership, OperatorIdentity, Requester, Client);

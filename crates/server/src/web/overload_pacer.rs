@@ -1,0 +1,90 @@
+//! How soon a connection that heard `503 overloaded` is heard again.
+//!
+//! A refusal is cheap, and still takes its time from the orders under way: as often as clients ask
+//! again that do not heed `Retry-After`. So refused connections are heard again in turn, so many of
+//! them a second. The turns are those of a virtual clock (GCRA, ITU-T I.371). Nobody rests longer
+//! than `Retry-After` says, so whoever keeps to it notices nothing. A trusted proxy's connection is
+//! never let rest: behind it is not one client but anybody.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::limits::{OVERLOAD_RESUMES_PER_SEC, RETRY_SECS};
+
+const PAUSE_MAX_US: u64 = RETRY_SECS as u64 * 1_000_000;
+
+/// Whose turn it is. Times are in microseconds since `began`.
+pub(crate) struct OverloadPacer {
+    began: Instant,
+    gap_us: u64,
+    max_us: u64,
+    /// The last turn that was given.
+    last_turn_us: AtomicU64,
+}
+
+impl OverloadPacer {
+    pub(crate) fn new(workers: NonZeroUsize) -> Self {
+        let per_sec = OVERLOAD_RESUMES_PER_SEC
+            .saturating_mul(u64::try_from(workers.get()).unwrap_or(u64::MAX));
+        Self::with_gap((1_000_000 / per_sec).max(1), PAUSE_MAX_US)
+    }
+
+    fn with_gap(gap_us: u64, max_us: u64) -> Self {
+        Self { began: Instant::now(), gap_us, max_us, last_turn_us: AtomicU64::new(0) }
+    }
+
+    /// Everybody rests for as long as this: longer than a test waits for anything.
+    #[cfg(test)]
+    pub(super) fn fixed_pause(rest: Duration) -> Self {
+        let rest_us = u64::try_from(rest.as_micros()).expect("a test's time");
+        Self::with_gap(rest_us, rest_us)
+    }
+
+    /// How long the next connection is not heard.
+    pub(crate) fn next(&self) -> Duration {
+        let now_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Duration::from_micros(self.next_turn(now_us))
+    }
+
+    /// The next turn, in microseconds from now.
+    fn next_turn(&self, now_us: u64) -> u64 {
+        let next = |last: u64| (last.max(now_us) + self.gap_us).min(now_us + self.max_us);
+        let last = self.last_turn_us.update(Ordering::Relaxed, Ordering::Relaxed, next);
+        next(last) - now_us
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn overload_pacer(workers: usize) -> OverloadPacer {
+        OverloadPacer::new(NonZeroUsize::new(workers).expect("some"))
+    }
+
+    #[test]
+    fn a_crowd_is_heard_again_in_turn() {
+        let overload_pacer = overload_pacer(1);
+        let turns: Vec<u64> = (0..1_000).map(|_| overload_pacer.next_turn(70)).collect();
+        let gap = 1_000_000 / OVERLOAD_RESUMES_PER_SEC;
+        assert!(turns.windows(2).all(|pair| pair[1] - pair[0] == gap), "{turns:?}");
+        // Whoever comes when all of them had their turn waits for nobody.
+        assert_eq!(overload_pacer.next_turn(10_000_000), gap);
+    }
+
+    #[test]
+    fn nobody_rests_longer_than_was_said() {
+        let overload_pacer = overload_pacer(1);
+        let longest = (0..100_000).map(|_| overload_pacer.next_turn(5)).max().expect("some");
+        assert_eq!(longest, PAUSE_MAX_US);
+        // And the turns of those who came before do not add up beyond it.
+        assert_eq!(overload_pacer.next_turn(6), PAUSE_MAX_US);
+    }
+
+    #[test]
+    fn more_workers_hear_more() {
+        let (one, four) = (overload_pacer(1), overload_pacer(4));
+        assert_eq!(one.next_turn(0), 4 * four.next_turn(0));
+    }
+}

@@ -1,0 +1,368 @@
+//! The interception tier's pictures of each sale, rendered once and handed out many times: the sale
+//! itself after each change, its status a few times a second at most. No page view or status
+//! request reads the store.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use doorbuster_api::sale::{ItemState as ItemStateWord, ItemStatus, Phase as PhaseWord, Status};
+use doorbuster_core::Phase;
+use hashbrown::HashMap;
+use http::HeaderValue;
+use serde::Serialize;
+
+use super::limits::{STATUS_EVERY, STATUS_STALE_MAX};
+use super::wire;
+use crate::cache::Numbers;
+use crate::catalogue::{ItemState, SaleState};
+use crate::engine::Engine;
+use crate::metrics::{Histogram, RateSample, RateWindow};
+
+/// JSON and the tag that names exactly these bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct Rendered {
+    pub bytes: Bytes,
+    pub etag: HeaderValue,
+}
+
+impl Rendered {
+    fn new(value: &impl Serialize) -> Self {
+        Self::from_bytes(
+            serde_json::to_vec(value).expect("wire types serialise into memory").into(),
+        )
+    }
+
+    /// These bytes, with their tag.
+    pub(crate) fn from_bytes(bytes: Bytes) -> Self {
+        let hash = blake3::hash(&bytes);
+        Self::with_hash(bytes, hash.as_bytes())
+    }
+
+    /// These bytes, whose `hash` is known already.
+    pub(crate) fn with_hash(bytes: Bytes, hash: &[u8; 32]) -> Self {
+        let tag: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let etag = HeaderValue::from_str(&format!("\"{tag}\""))
+            .expect("hexadecimal digits between quotes");
+        Self { bytes, etag }
+    }
+}
+
+/// What was last rendered of a sale.
+#[derive(Debug)]
+struct RenderedSale {
+    of: Arc<SaleState>,
+    sale: Rendered,
+    status: Rendered,
+    status_at: Instant,
+    /// The last event that the status was rendered for.
+    event: u64,
+}
+
+/// What is kept of one sale.
+#[derive(Debug)]
+pub(crate) struct SaleView {
+    shown: Mutex<Option<RenderedSale>>,
+    /// Held by whoever makes it anew. Others are shown what there was, or wait.
+    making: tokio::sync::Mutex<()>,
+    /// Latencies of its purchases.
+    pub latencies: Histogram,
+    /// Its last few seconds.
+    pub window: Mutex<RateWindow>,
+}
+
+/// The views of all sales.
+#[derive(Debug, Default)]
+pub(crate) struct SaleViews {
+    by_sale: ArcSwap<HashMap<Arc<str>, Arc<SaleView>, foldhash::fast::RandomState>>,
+    making: Mutex<()>,
+}
+
+impl SaleViews {
+    /// The view of `sale`, if somebody has asked for it before.
+    pub(crate) fn with<T>(&self, sale: &str, use_it: impl FnOnce(&SaleView) -> T) -> Option<T> {
+        self.by_sale.load().get(sale).map(|view| use_it(view))
+    }
+
+    /// The view of a sale in the catalogue; sales that are not there any more are forgotten on the
+    /// way.
+    pub(crate) fn sale_view(&self, engine: &Engine, sale: &SaleState) -> Arc<SaleView> {
+        if let Some(view) = self.by_sale.load().get(sale.row.id.as_str()) {
+            return view.clone();
+        }
+        let _alone = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut views = HashMap::clone(&self.by_sale.load());
+        let catalogue = engine.catalogue();
+        views.retain(|name, _| catalogue.sale(name).is_some());
+        let now = RateSample::from_tally(&sale.flags.tally, Default::default());
+        let fresh = || {
+            let (latencies, window) = (Histogram::default(), Mutex::new(RateWindow::new(now)));
+            Arc::new(SaleView {
+                shown: Mutex::default(),
+                making: tokio::sync::Mutex::default(),
+                latencies,
+                window,
+            })
+        };
+        let view = views.entry(sale.row.id.as_str().into()).or_insert_with(fresh).clone();
+        self.by_sale.store(Arc::new(views));
+        view
+    }
+
+    /// Takes a sample of every sale's counts; called once a second.
+    pub(crate) fn take_samples(&self, engine: &Engine) {
+        let catalogue = engine.catalogue();
+        for (name, view) in self.by_sale.load().iter() {
+            let Some(sale) = catalogue.sale(name) else { continue };
+            let now = RateSample::from_tally(&sale.flags.tally, view.latencies.read());
+            view.window.lock().unwrap_or_else(PoisonError::into_inner).tick(now);
+        }
+    }
+
+    /// The sale as its buyers see it.
+    pub(crate) async fn sale(&self, engine: &Engine, sale: &Arc<SaleState>) -> Rendered {
+        self.rendered(engine, sale, |_| false, |shown| shown.sale.clone()).await
+    }
+
+    /// Its status, at most [`STATUS_EVERY`] old.
+    pub(crate) async fn status(&self, engine: &Engine, sale: &Arc<SaleState>) -> Rendered {
+        let old = |shown: &RenderedSale| shown.status_at.elapsed() > STATUS_EVERY;
+        self.rendered(engine, sale, old, |shown| shown.status.clone()).await
+    }
+
+    /// Its status as it was when event number `event` was raised, or later, if somebody has made
+    /// it.
+    pub(crate) fn cached_status(
+        &self,
+        engine: &Engine,
+        sale: &Arc<SaleState>,
+        event: u64,
+    ) -> Option<Rendered> {
+        self.sale_view(engine, sale).with_hash(sale, event)
+    }
+
+    /// The same, which is made if nobody has.
+    pub(crate) async fn status_for_event(
+        &self,
+        engine: &Engine,
+        sale: &Arc<SaleState>,
+        event: u64,
+    ) -> Rendered {
+        let view = self.sale_view(engine, sale);
+        if let Some(status) = view.with_hash(sale, event) {
+            return status;
+        }
+        let _alone = view.making.lock().await;
+        // Whoever held it may have made it for this event as well.
+        if let Some(status) = view.with_hash(sale, event) {
+            return status;
+        }
+        let fresh = render(engine, sale, event).await;
+        let status = fresh.status.clone();
+        *view.lock() = Some(fresh);
+        status
+    }
+
+    async fn rendered(
+        &self,
+        engine: &Engine,
+        sale: &Arc<SaleState>,
+        is_old: impl Fn(&RenderedSale) -> bool,
+        take: impl Fn(&RenderedSale) -> Rendered,
+    ) -> Rendered {
+        let view = self.sale_view(engine, sale);
+        let look = |at_least: Option<std::time::Duration>| match view.lock().as_ref() {
+            Some(shown) if Arc::ptr_eq(&shown.of, sale) => {
+                let is_good =
+                    at_least.map_or(!is_old(shown), |most| shown.status_at.elapsed() <= most);
+                is_good.then(|| take(shown))
+            }
+            _ => None,
+        };
+        if let Some(shown) = look(None) {
+            return shown;
+        }
+        let _alone = match view.making.try_lock() {
+            Ok(alone) => alone,
+            // Somebody makes it anew: a crowd is shown what there was, and asks nobody.
+            Err(_) => match look(Some(STATUS_STALE_MAX)) {
+                Some(shown) => return shown,
+                None => view.making.lock().await,
+            },
+        };
+        if let Some(shown) = look(None) {
+            return shown;
+        }
+        let event = view.lock().as_ref().map_or(0, |shown| shown.event);
+        let fresh = render(engine, sale, event).await;
+        let taken = take(&fresh);
+        *view.lock() = Some(fresh);
+        taken
+    }
+}
+
+impl SaleView {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<RenderedSale>> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The status that was made for event number `event` of `sale` as it is, or for a later one.
+    fn with_hash(&self, sale: &Arc<SaleState>, event: u64) -> Option<Rendered> {
+        let shown = self.lock();
+        let known =
+            shown.as_ref().filter(|shown| shown.event >= event && Arc::ptr_eq(&shown.of, sale));
+        known.map(|shown| shown.status.clone())
+    }
+
+    /// As if somebody made it anew, until what this returns is dropped.
+    #[cfg(test)]
+    pub(super) async fn hold_render_lock(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.making.lock().await
+    }
+}
+
+async fn render(engine: &Engine, sale: &Arc<SaleState>, event: u64) -> RenderedSale {
+    engine.meter().picture();
+    RenderedSale {
+        of: sale.clone(),
+        sale: Rendered::new(&wire::sale(&sale.row)),
+        status: Rendered::new(&status(engine, sale).await),
+        status_at: Instant::now(),
+        event,
+    }
+}
+
+async fn status(engine: &Engine, sale: &SaleState) -> Status {
+    let mut items = Vec::with_capacity(sale.items.len());
+    for item in &sale.items {
+        items.push(item_status(engine, sale.row.phase, item).await);
+    }
+    let phase = wire::phase(sale.row.phase);
+    Status {
+        server_time: wire::time(engine.now()),
+        sale: sale.row.id.clone(),
+        phase,
+        started: sale.row.opened_at.is_some()
+            || matches!(phase, PhaseWord::Open | PhaseWord::Paused),
+        starts_at: sale.row.starts_at.map(wire::time),
+        ends_at: sale.row.ends_at.map(wire::time),
+        version: sale.version(),
+        front_door: sale.door.into(),
+        items,
+    }
+}
+
+/// An item's numbers. Units in tickets that are not settled yet are not to be had now, and may come
+/// back.
+async fn item_status(engine: &Engine, phase: Phase, item: &ItemState) -> ItemStatus {
+    let Numbers { count, access, remaining, held, paid } = engine.numbers(item).await;
+    let may_return = access > paid;
+    let state = match (phase, remaining) {
+        (Phase::Draft | Phase::Scheduled, _) => ItemStateWord::Upcoming,
+        (Phase::Paused, _) => ItemStateWord::Paused,
+        (Phase::Closed, _) => ItemStateWord::Ended,
+        (Phase::Open, Some(0)) if may_return => ItemStateWord::HeldOut,
+        (Phase::Open, Some(0)) => ItemStateWord::SoldOut,
+        (Phase::Open, _) => ItemStateWord::OnSale,
+    };
+    ItemStatus { item: item.row.name.clone(), state, count, access, remaining, held }
+}
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_core::{IdKey, NodeId, Spread, Stock};
+    use doorbuster_store::{NewItem, NewSale};
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::Roles;
+    use crate::engine::{EngineOptions, Place};
+    use crate::scratch::Scratch;
+
+    const READERS: usize = 10_000;
+
+    async fn engine(dir: &Scratch) -> Arc<Engine> {
+        let options = EngineOptions {
+            place: Place::Directory(dir.path().to_owned()),
+            roles: Roles::ALL,
+            id_key: IdKey::new([3; 32]),
+            clock: Clock::default(),
+            node: NodeId(1),
+            bounds: doorbuster_core::slot::SlotBounds::default(),
+            leads_regardless: false,
+            allow_fsync_off: false,
+            on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
+        };
+        let engine = Engine::start(options).await.expect("a fresh directory opens");
+        let item = NewItem {
+            name: "phone".into(),
+            title: "Phone".into(),
+            description: String::new(),
+            image: None,
+            price_minor: 10,
+            currency: "CNY".into(),
+            list_price_minor: None,
+            limit: 1,
+            hold_ms: 900_000,
+            stock: Stock::Counted(100),
+            spread: Spread::default(),
+        };
+        let sale = NewSale {
+            id: "spring".into(),
+            title: "Spring".into(),
+            starts_at: None,
+            ends_at: None,
+            front_door: "{}".into(),
+            items: vec![item],
+        };
+        engine.create_sale(sale).await.expect("the store is there").expect("the id is free");
+        engine
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_crowd_at_an_expired_status_makes_it_once() {
+        let dir = Scratch::new();
+        let engine = engine(&dir).await;
+        let views = Arc::new(SaleViews::default());
+        let sale = engine.catalogue().sale("spring").cloned().expect("created");
+        views.status(&engine, &sale).await;
+        for _ in 0..3 {
+            tokio::time::sleep(STATUS_EVERY + std::time::Duration::from_millis(10)).await;
+            let (before, began) = (engine.meter().read().pictures, Instant::now());
+            let mut crowd = tokio::task::JoinSet::new();
+            for _ in 0..READERS {
+                let (views, engine, sale) = (views.clone(), engine.clone(), sale.clone());
+                crowd.spawn(async move { views.status(&engine, &sale).await.bytes });
+            }
+            let shown = crowd.join_all().await;
+            let times = u64::try_from(began.elapsed().as_millis() / STATUS_EVERY.as_millis())
+                .unwrap_or(u64::MAX)
+                + 1;
+            let made = engine.meter().read().pictures - before;
+            assert!((1..=times).contains(&made), "{made} in {:?}", began.elapsed());
+            assert_eq!(shown.len(), READERS);
+        }
+        engine.stop().await;
+    }
+
+    #[tokio::test]
+    async fn while_one_makes_it_others_are_shown_what_there_was_and_later_they_wait() {
+        let dir = Scratch::new();
+        let engine = engine(&dir).await;
+        let views = SaleViews::default();
+        let sale = engine.catalogue().sale("spring").cloned().expect("created");
+        let first = views.status(&engine, &sale).await;
+        let view = views.sale_view(&engine, &sale);
+        let making = view.making.lock().await;
+        tokio::time::sleep(STATUS_EVERY + std::time::Duration::from_millis(10)).await;
+        assert_eq!(views.status(&engine, &sale).await.bytes, first.bytes, "stale, and at once");
+        tokio::time::sleep(STATUS_STALE_MAX).await;
+        let mut late = std::pin::pin!(views.status(&engine, &sale));
+        let waits = tokio::time::timeout(std::time::Duration::from_millis(20), late.as_mut()).await;
+        assert!(waits.is_err(), "too old to be shown");
+        drop(making);
+        assert_ne!(late.await.bytes, first.bytes);
+        engine.stop().await;
+    }
+}

@@ -1,0 +1,58 @@
+//! The bounds that hold for those awake hold for sleepers.
+use super::*;
+use crate::web::limits::IDLE_EVENTS_MAX;
+
+/// More than a sleeper is told in a row, and fewer than may wait for it.
+const MANY: u32 = 5 * IDLE_EVENTS_MAX as u32;
+/// More than may wait for a reader.
+const TOO_MANY: u32 = 5_000;
+/// Streams of one buyer.
+const STREAMS: usize = 3;
+
+#[tokio::test]
+async fn many_events_at_once_are_heard_in_order_and_too_many_end_it() {
+    let full = start(|_| {}).await;
+    let mut stream = raw_socket(&full).await;
+    for _ in 0..3 {
+        asleep_are(&full, 1).await;
+        (1..=MANY).for_each(|units| tell(&full, units));
+        for expected in 1..=u64::from(MANY) {
+            assert_eq!(units(&mut stream).await, expected);
+        }
+    }
+    asleep_are(&full, 1).await;
+    (1..=TOO_MANY).for_each(|units| tell(&full, units));
+    assert_eq!((farewell(&mut stream).await, full.app.metrics.dropped.get()), (1013, 1));
+    drop(stream);
+    nobody_is_left(&full).await;
+}
+
+#[tokio::test]
+async fn whoever_sleeps_keeps_its_place_among_connections_and_its_buyers_streams() {
+    let full = start(|app| app.event_streams_max = STREAMS).await;
+    let mut sleepers = Vec::new();
+    for at in 0..CONNECTIONS {
+        sleepers.push(socket_of(&full, &format!("b{}", at / STREAMS), "").await);
+    }
+    asleep_are(&full, CONNECTIONS as u64).await;
+    let ask = async |buyer: &str| {
+        let mut stream = TcpStream::connect(full.address).await.expect("it listens");
+        let head = answer(&mut stream, websocket(buyer, "").as_bytes()).await;
+        (head[9..12].to_owned(), stream)
+    };
+    assert_eq!(ask("carl").await.0, "503", "there are as many connections as there may be");
+    let connections_are = async |count: usize| {
+        let now = || full.app.metrics.connections.get() as usize;
+        until(&format!("{count} connections are there"), || now() == count).await;
+    };
+    // The last buyer has one alone, the first has as many as one may have.
+    drop(sleepers.pop());
+    connections_are(CONNECTIONS - 1).await;
+    assert_eq!(ask("b0").await.0, "429");
+    connections_are(CONNECTIONS - 1).await;
+    drop(sleepers.swap_remove(0));
+    connections_are(CONNECTIONS - 2).await;
+    let (status, _stream) = ask("b0").await;
+    assert_eq!(status, "101");
+    asleep_are(&full, CONNECTIONS as u64 - 1).await;
+}

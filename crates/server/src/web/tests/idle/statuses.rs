@@ -1,0 +1,125 @@
+//! Statuses that take their time to be made: whoever waits for one hears it, and nobody else waits.
+use super::*;
+use crate::web::sale_views::SaleView;
+
+/// How long nothing happens here before a WebSocket sleeps, and between two pings of one that does
+/// not.
+const WHILE: Duration = Duration::from_millis(50);
+
+/// Where the sale's status is made.
+fn view(full: &Full) -> Arc<SaleView> {
+    let sale = full.app.engine.catalogue().sale("spring").cloned().expect("it was made");
+    full.app.views.sale_view(&full.app.engine, &sale)
+}
+
+/// Tells whoever follows the sale that its status changed.
+fn change(full: &Full) {
+    full.app.engine.hub().publish(EventKind::Status("spring".into()));
+}
+
+/// Reads until a status.
+async fn status(stream: &mut TcpStream) {
+    let reading = async { while event(stream).await["type"] != "status" {} };
+    tokio::time::timeout(PATIENCE, reading).await.expect("a status in time");
+}
+
+#[tokio::test]
+async fn a_status_is_heard_whatever_happens_while_it_is_made() {
+    let ping_policy = PingPolicy { ping_every: WHILE, pings_max: u32::MAX };
+    let full = start(|app| (app.idle_after, app.ping_policy) = (WHILE, ping_policy)).await;
+    let mut anna = socket_of(&full, "anna", "?sale=spring").await;
+    let view = view(&full);
+    for round in 0..3 {
+        anna.write_all(&[0x89, 0x81, 0, 0, 0, 0, round]).await.expect("it reads");
+        // It is awake now.
+        let answered = async { while pong(&mut anna).await != [round] {} };
+        tokio::time::timeout(PATIENCE, answered).await.expect("a pong in time");
+        let making = view.hold_render_lock().await;
+        change(&full);
+        others_have_turns().await;
+        anna.write_all(&PING).await.expect("it reads");
+        // Until it would have been pinged, and fallen asleep.
+        tokio::time::sleep(4 * WHILE).await;
+        drop(making);
+        status(&mut anna).await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_sleeps_beside_one_that_waits_for_a_status_is_told_heard_and_let_go() {
+    let full = start(|_| {}).await;
+    let mut anna = socket_of(&full, "anna", "?sale=spring").await;
+    let mut bert = socket_of(&full, "bert", "").await;
+    status(&mut anna).await;
+    asleep_are(&full, 2).await;
+    let view = view(&full);
+    let making = view.hold_render_lock().await;
+    change(&full);
+    others_have_turns().await;
+    tell(&full, 3);
+    tell_of("bert", &full, 7);
+    assert_eq!((units(&mut bert).await, idle_sockets(&full)), (7, 2), "in its sleep");
+    bert.write_all(&PING).await.expect("it reads");
+    pong(&mut bert).await;
+    asleep_are(&full, 2).await;
+    bert.write_all(&CLOSE).await.expect("it reads");
+    assert_eq!(farewell(&mut bert).await, 1001, "its own word");
+    asleep_are(&full, 1).await;
+    // Nothing overtakes what waits.
+    change(&full);
+    drop(making);
+    let mut statuses = 0;
+    while event(&mut anna).await["type"] == "status" {
+        statuses += 1;
+    }
+    assert!(statuses > 0, "the order came first");
+    status(&mut anna).await;
+}
+
+#[tokio::test]
+async fn whoever_is_woken_while_it_waits_for_a_status_hears_it_all_the_same() {
+    let full = start(|_| {}).await;
+    let mut anna = socket_of(&full, "anna", "?sale=spring").await;
+    let view = view(&full);
+    for _ in 0..3 {
+        status(&mut anna).await;
+        asleep_are(&full, 1).await;
+        let making = view.hold_render_lock().await;
+        change(&full);
+        others_have_turns().await;
+        anna.write_all(&PING).await.expect("it reads");
+        asleep_are(&full, 0).await;
+        drop(making);
+    }
+    status(&mut anna).await;
+    anna.write_all(&PING).await.expect("it reads");
+    pong(&mut anna).await;
+    asleep_are(&full, 1).await;
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_status_is_turned_away_and_told_that_the_server_stops() {
+    let full = start(|_| {}).await;
+    let mut streams = Vec::new();
+    for buyer in ["anna", "bert", "carl"] {
+        streams.push(socket_of(&full, buyer, "?sale=spring").await);
+    }
+    asleep_are(&full, 3).await;
+    let view = view(&full);
+    let making = view.hold_render_lock().await;
+    change(&full);
+    others_have_turns().await;
+    block(&full, "anna").await;
+    assert_eq!(farewell(&mut streams[0]).await, 1008);
+    // This one waits in a task of its own.
+    streams[1].write_all(&PING).await.expect("it reads");
+    asleep_are(&full, 1).await;
+    full.app.begin_shutdown();
+    full.stop.cancel();
+    for stream in &mut streams[1..] {
+        assert_eq!(farewell(stream).await, 1001);
+    }
+    drop(streams);
+    nobody_is_left(&full).await;
+    drop(making);
+}

@@ -1,0 +1,87 @@
+//! Bodies that nobody reads: what a request brings to an address that does not want it, or with a
+//! key that does not hold.
+//!
+//! A connection that is closed while bytes wait on it is reset, and a reset can overtake the
+//! answer. So what a handler leaves of a body comes back here and is read, within bounds, before
+//! the answer goes out.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::EXPECT;
+use hyper::body::{Body, Frame, SizeHint};
+
+use super::input::drain;
+use super::limits::DRAIN_BYTES_MAX;
+
+/// Where a body comes back to.
+type BodySlot<B> = Arc<Mutex<Option<B>>>;
+
+/// A body on its way through the handlers; dropped before its end, it goes back.
+pub(crate) struct LentBody<B: Body + Unpin> {
+    body: Option<B>,
+    back: BodySlot<B>,
+}
+
+/// What is left of a body that was lent.
+pub(crate) struct UnreadBody<B>(BodySlot<B>);
+
+/// Lends a body to a handler.
+pub(crate) fn lend<B: Body + Unpin>(body: B) -> (LentBody<B>, UnreadBody<B>) {
+    let back = BodySlot::default();
+    (LentBody { body: Some(body), back: back.clone() }, UnreadBody(back))
+}
+
+impl<B: Body<Data = Bytes> + Unpin> UnreadBody<B> {
+    /// Reads and drops what came back.
+    pub(crate) async fn discard(self, headers: &HeaderMap) {
+        let left = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(body) = left {
+            discard(headers, body).await;
+        }
+    }
+}
+
+/// Reads and drops a body, unless its sender waits to be asked for it or has announced too much.
+pub(crate) async fn discard<B: Body<Data = Bytes>>(headers: &HeaderMap, body: B) {
+    let waits = headers.contains_key(EXPECT);
+    if !waits && !body.is_end_stream() && body.size_hint().lower() <= DRAIN_BYTES_MAX as u64 {
+        drain(std::pin::pin!(body)).await;
+    }
+}
+
+impl<B: Body + Unpin> Drop for LentBody<B> {
+    fn drop(&mut self) {
+        if let Some(body) = self.body.take()
+            && !body.is_end_stream()
+        {
+            *self.back.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+        }
+    }
+}
+
+impl<B: Body + Unpin> Body for LentBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        match &mut self.body {
+            Some(body) => Pin::new(body).poll_frame(context),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map(Body::size_hint).unwrap_or_default()
+    }
+}

@@ -1,0 +1,191 @@
+//! An item's line: standing in it, one's own place, leaving it. The front door asks for as much as
+//! it does of a purchase.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use doorbuster_api::header::idempotency_key;
+use doorbuster_api::limits::BODY_BYTES_MAX;
+use doorbuster_api::problem::Problem;
+use doorbuster_core::gate::pass::Membership;
+use doorbuster_core::{BuyerId, Phase, RequestKey};
+use http::header::LOCATION;
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::failure::failed;
+use super::identity::{Buyer, BuyerMembership, Client};
+use super::input::{self, PathNames};
+use super::limits::RETRY_SECS;
+use super::orders::order_view;
+use super::purchase_headers::PurchaseHeader;
+use super::refusals;
+use super::reply::{Answer, empty, json};
+use super::sales::shown_or_new;
+use super::{App, wire};
+use crate::auth::{BuyerName, VerifiedBuyer};
+use crate::catalogue::{ItemState, SaleState};
+use crate::engine::{InLine, Leaving, Looked, NotInLine};
+use crate::gate::{DoorCheck, PresentedPass, check_entry};
+
+/// `POST /v1/sales/{sale}/items/{item}/waitlist`
+pub(crate) async fn join(
+    State(app): State<Arc<App>>,
+    Buyer(buyer): Buyer,
+    BuyerMembership(standing): BuyerMembership,
+    client: Client,
+    PathNames([sale, item]): PathNames<2>,
+    request: axum::extract::Request,
+) -> Answer {
+    let headers = request.headers().clone();
+    input::no_body(request, BODY_BYTES_MAX).await?;
+    let key = request_key(&headers)?;
+    let (sale, item) = find_item(&app, &sale, &item).await?;
+    let told = match app.engine.order_in_line(&item, &buyer, &key).await.map_err(failed)? {
+        // An order is its buyer's whatever the door says by now.
+        Some(told) => told,
+        None => {
+            check_front_door(&app, &headers, (&buyer, standing, client), &sale, &item)?;
+            app.engine.join_waitlist(&item, &buyer, &key).await.map_err(failed)?
+        }
+    };
+    let (id, looked, status) = match told {
+        InLine::WaitlistEntry { id, looked, is_new: true } => (id, looked, StatusCode::CREATED),
+        InLine::WaitlistEntry { id, looked, is_new: false } => (id, looked, StatusCode::OK),
+        InLine::Order(order) => (order.id, Looked::Order(order), StatusCode::OK),
+        InLine::Refused(why) => return Err(refusal_problem(&app, &sale, why).into()),
+    };
+    let shown = order_view(&app, id, looked, Some(&buyer))?;
+    let mut reply = json(status, &shown);
+    let location = HeaderValue::from_str(&format!("/v1/orders/{}", shown.id()));
+    reply
+        .headers_mut()
+        .insert(LOCATION, location.expect("ids are written in a small part of ASCII"));
+    if status == StatusCode::OK {
+        reply.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
+    }
+    Ok(reply)
+}
+
+/// `GET /v1/sales/{sale}/items/{item}/waitlist`
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    Buyer(buyer): Buyer,
+    PathNames([sale, item]): PathNames<2>,
+) -> Answer {
+    let (sale, item) = find_item(&app, &sale, &item).await?;
+    let read = app.engine.place_in_line(item.row.id, &buyer).await.map_err(failed)?;
+    let place = read.ok_or_else(busy)?.filter(|_| sale.row.phase != Phase::Closed);
+    let place = place.ok_or_else(|| Problem::not_found("this buyer does not wait in this line"))?;
+    Ok(json(StatusCode::OK, &wire::waiting(&item, &place.place, place.ahead)))
+}
+
+/// `DELETE /v1/sales/{sale}/items/{item}/waitlist`
+pub(crate) async fn leave(
+    State(app): State<Arc<App>>,
+    Buyer(buyer): Buyer,
+    PathNames([sale, item]): PathNames<2>,
+) -> Answer {
+    let (sale, item) = find_item(&app, &sale, &item).await?;
+    match app
+        .engine
+        .leave_waitlist(item.row.id, &buyer, sale.row.phase == Phase::Closed)
+        .await
+        .map_err(failed)?
+    {
+        Leaving::Done => Ok(empty(StatusCode::NO_CONTENT)),
+        Leaving::Served(state) => {
+            let detail = "a unit came back: the place is an order, which can be cancelled while it is reserved";
+            Err(Problem::wrong_state(state.as_str(), detail).into())
+        }
+        Leaving::Busy => Err(busy().into()),
+    }
+}
+
+/// What the path names, as far as buyers see it.
+async fn find_item(
+    app: &App,
+    sale: &str,
+    item: &str,
+) -> Result<(Arc<SaleState>, Arc<ItemState>), Problem> {
+    let sale = shown_or_new(app, sale).await?;
+    let item = sale.item(item).cloned().ok_or_else(no_such_item)?;
+    Ok((sale, item))
+}
+
+/// The request's key.
+fn request_key(headers: &HeaderMap) -> Result<RequestKey, Problem> {
+    let values = headers.get_all(PurchaseHeader::Key.name()).iter().map(HeaderValue::as_bytes);
+    let key = idempotency_key(values).map_err(|fault| Problem::invalid_request(vec![fault]))?;
+    Ok(RequestKey::new(key).expect("the contract and the core have the same rule for keys"))
+}
+
+/// Asks for what is asked of a purchase before its stock is looked at, which uses up one.
+fn check_front_door(
+    app: &App,
+    headers: &HeaderMap,
+    (buyer, standing, client): (&BuyerId, Membership, Client),
+    sale: &SaleState,
+    item: &ItemState,
+) -> Result<(), Problem> {
+    let now = app.engine.now();
+    let name = BuyerName::new(buyer.as_str())
+        .expect("the contract and the core have the same rule for names");
+    let pass = PresentedPass::new(
+        headers.get_all(PurchaseHeader::Pass.name()).iter().map(HeaderValue::as_bytes),
+    );
+    let DoorCheck { refusal: against, .. } = check_entry(
+        &app.gate.passes,
+        sale,
+        item,
+        Some(VerifiedBuyer { name, standing }),
+        pass,
+        now,
+    );
+    let refusal = app.engine.refusal_of_phase(sale);
+    match refusal
+        .or_else(|| app.door_refusal((client, buyer.as_str()), sale, against, now, &mut None))
+    {
+        Some(refusal) => Err(refusals::refusal_problem(&app.engine.if_recent(refusal))),
+        None => Ok(()),
+    }
+}
+
+/// The problem of somebody who does not get a place.
+fn refusal_problem(app: &App, sale: &SaleState, why: NotInLine) -> Problem {
+    match why {
+        NotInLine::UnitsFree => Problem::not_held_out(),
+        NotInLine::SoldOut => Problem::sold_out(false, 0),
+        NotInLine::LimitReached { limit, used } => Problem::limit_reached(limit, used),
+        NotInLine::Lapsed(state) => Problem::wrong_state(
+            state.as_str(),
+            "a unit came for this buyer and was not paid for: one turn is all that a line gives",
+        ),
+        NotInLine::KeyReused => Problem::idempotency_key_reused(),
+        NotInLine::Full => Problem::waitlist_full(),
+        NotInLine::NotOnSale => {
+            // The store knows more than this node did when it looked.
+            let now = app
+                .engine
+                .catalogue()
+                .sale(&sale.row.id)
+                .and_then(|sale| app.engine.refusal_of_phase(sale));
+            match now {
+                Some(refusal) => refusals::refusal_problem(&app.engine.if_recent(refusal)),
+                None => Problem::unavailable(
+                    "send the same request with the same key again",
+                    RETRY_SECS,
+                ),
+            }
+        }
+        NotInLine::NotFound => no_such_item(),
+        NotInLine::Busy => busy(),
+    }
+}
+
+fn no_such_item() -> Problem {
+    Problem::not_found("the sale has no such item")
+}
+
+fn busy() -> Problem {
+    Problem::overloaded(RETRY_SECS)
+}

@@ -1,0 +1,172 @@
+//! What happened, as it is written down and told: each change once, with the change; to each
+//! endpoint at least once, and in its order.
+use doorbuster_core::event::{Event, EventType, Subject};
+use doorbuster_core::model::Model;
+use doorbuster_core::money::RefundCause;
+use doorbuster_core::{OrderState, Stock, Verdict};
+use hashbrown::HashSet;
+
+use super::Checker;
+use super::money::RowsBefore;
+use crate::truth::{Truth, Tx};
+
+/// A change that must have been written down by the transaction that made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ExpectedEvent {
+    what: EventType,
+    about: String,
+}
+
+/// What the judge knows of telling.
+#[derive(Debug, Default)]
+pub(super) struct DeliveryLog {
+    /// Events that were judged.
+    events: usize,
+    /// Returned tickets that were judged.
+    resolutions: usize,
+    due: Vec<ExpectedEvent>,
+    /// What each endpoint took.
+    delivered: HashSet<(usize, usize), foldhash::fast::FixedState>,
+    refused: hashbrown::HashMap<(usize, usize), u32, foldhash::fast::FixedState>,
+}
+
+/// What an event is about, in one word.
+pub(crate) fn ordering_key(event: &Event) -> String {
+    match &event.subject {
+        Subject::Order(order) => order.id.to_string(),
+        Subject::Ticket { id, .. } => id.to_string(),
+        Subject::Payment { order, .. } | Subject::Reversal { order, .. } => order.clone(),
+        Subject::Item(item) => format!("item {item}"),
+        Subject::Sale(sale) => format!("sale {sale}"),
+    }
+}
+
+impl Checker {
+    /// An order was changed by the commit that is judged.
+    pub(super) fn expect_event(&mut self, what: EventType, about: String) {
+        self.deliveries.due.push(ExpectedEvent { what, about });
+    }
+
+    pub(super) fn event_of_state(state: OrderState) -> EventType {
+        match state {
+            OrderState::Reserved => EventType::OrderReserved,
+            OrderState::Paid => EventType::OrderPaid,
+            OrderState::Cancelled => EventType::OrderCancelled,
+            OrderState::Expired => EventType::OrderExpired,
+            OrderState::Refunded => EventType::OrderRefunded,
+        }
+    }
+
+    /// Every change of this commit has its event, and every event its change.
+    pub(super) fn events(&mut self, truth: &Truth, tx: &Tx, before: &RowsBefore) {
+        let model = &truth.model;
+        self.other_changes(model, tx, before);
+        let new = &model.events[self.deliveries.events..];
+        for event in new {
+            let written = ExpectedEvent { what: event.what, about: ordering_key(event) };
+            match self.deliveries.due.iter().position(|due| *due == written) {
+                Some(at) => drop(self.deliveries.due.swap_remove(at)),
+                None => {
+                    self.find("history", || format!("{written:?} was written, and nothing changed"))
+                }
+            }
+            if let Subject::Order(order) = &event.subject {
+                let same = model.orders.get(&order.id) == Some(order);
+                self.check(same, "history", || format!("{order:?} was written, and is not so"));
+            }
+            self.count_case(event.what.as_str());
+        }
+        self.deliveries.events = model.events.len();
+        if let Some(due) = self.deliveries.due.pop() {
+            self.find("history", || format!("{due:?} was not written"));
+        }
+        self.deliveries.due.clear();
+    }
+
+    fn other_changes(&mut self, model: &Model, tx: &Tx, before: &RowsBefore) {
+        if model.resolutions.len() != self.deliveries.resolutions {
+            self.deliveries.resolutions = model.resolutions.len();
+            for resolution in model.resolutions.values() {
+                if self.decided.insert(resolution.ticket)
+                    && !matches!(resolution.verdict, Verdict::Order(_))
+                {
+                    self.expect_event(EventType::OrderRefused, resolution.ticket.to_string());
+                }
+            }
+        }
+        for id in self.new_refunds(model, tx) {
+            let Some(refund) = model.refunds.get(&id).filter(|r| r.cause != RefundCause::Operator)
+            else {
+                continue;
+            };
+            self.expect_event(EventType::PaymentRefunded, refund.order.clone());
+        }
+        let Some((was, is)) =
+            before.item.as_ref().and_then(|was| Some((was, model.items.get(&was.id)?)))
+        else {
+            return;
+        };
+        let lowered = matches!(tx, Tx::Adjust(_, delta, _) if *delta < 0) && was.total != is.total;
+        let all_paid = is.paid > 0 && is.total == Stock::Counted(is.paid);
+        if all_paid && (is.paid > was.paid || lowered) {
+            self.expect_event(EventType::ItemSoldOut, format!("item {}", is.id));
+        }
+    }
+
+    /// An endpoint took an event. Whatever happened before to the same order was taken before, or
+    /// is a dead letter.
+    pub(crate) fn event_delivered(
+        &mut self,
+        events: &[Event],
+        endpoint: usize,
+        event: usize,
+        dead: &[usize],
+    ) {
+        self.deliveries.delivered.insert((endpoint, event));
+        let key = ordering_key(&events[event]);
+        for (earlier, it) in events[..event].iter().enumerate() {
+            let fine = ordering_key(it) != key
+                || self.deliveries.delivered.contains(&(endpoint, earlier))
+                || dead.contains(&earlier);
+            self.check(fine, "order of events", || {
+                format!(
+                    "endpoint {endpoint} heard {:?} of {key} before {:?}",
+                    events[event].what, it.what
+                )
+            });
+        }
+        self.count_case("told an endpoint");
+    }
+
+    /// An endpoint refused an event.
+    pub(crate) fn event_refused(&mut self, endpoint: usize, event: usize) {
+        *self.deliveries.refused.entry((endpoint, event)).or_default() += 1;
+    }
+
+    /// An endpoint's position moved.
+    pub(crate) fn advanced(&mut self, back: bool, pending: usize, bound: usize) {
+        self.check(!back, "position", || "an endpoint's position went back".into());
+        self.check(pending <= bound, "I9", || {
+            format!("{pending} events wait for one endpoint, bound {bound}")
+        });
+    }
+
+    /// What came of a try is written down.
+    pub(crate) fn row_changed(&mut self, was_dead: bool) {
+        self.check(!was_dead, "dead letter", || "a dead letter was changed by a worker".into());
+    }
+
+    /// At rest every endpoint took every event, but for dead letters that it refused for long.
+    pub(crate) fn delivered_at_rest(&mut self, events: &[Event], endpoint: usize, dead: &[usize]) {
+        for (event, it) in events.iter().enumerate() {
+            let delivered = self.deliveries.delivered.contains(&(endpoint, event));
+            let is_dead = dead.contains(&event);
+            self.check(delivered || is_dead, "told", || {
+                format!("endpoint {endpoint} never heard of {:?} of {}", it.what, ordering_key(it))
+            });
+            if is_dead {
+                self.count_case("dead letter");
+            }
+        }
+    }
+}

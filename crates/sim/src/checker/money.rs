@@ -1,0 +1,400 @@
+//! I5: what came in at the provider ends as exactly one paid order or one refund. Decided here by
+//! tables of its own, and added up against the provider's books.
+use doorbuster_core::model::Model;
+use doorbuster_core::money::{
+    Capture, CaptureOutcome, Checkout, Money, Payment, PaymentState, Refund, RefundCause, RefundId,
+    RefundState, RefundUpdate,
+};
+use doorbuster_core::{Item, ItemId, Millis, Order, OrderState, Stock, TicketId};
+
+use super::Checker;
+use crate::truth::{Done, Truth, Tx};
+use crate::world::provider::{MoneyBack, Provider};
+
+/// How often a provider is asked in vain for one refund.
+const REFUND_TRIES: u32 = 12;
+
+/// The rows that a transaction about money, or about one item, is about, before it.
+#[derive(Debug, Default)]
+pub(crate) struct RowsBefore {
+    pub(super) item: Option<Item>,
+    pub(super) order: Option<Order>,
+    pub(super) in_slots: u64,
+    used: u32,
+    price: Option<Money>,
+    /// Whether the message was taken.
+    taken: bool,
+    payment: Option<Payment>,
+    refund: Option<Refund>,
+    pub(super) checkout: Option<Checkout>,
+}
+
+impl RowsBefore {
+    /// What a transaction will be about.
+    pub(crate) fn for_tx(truth: &Truth, tx: &Tx) -> Self {
+        let mut before = Self::default();
+        match tx {
+            Tx::Adjust(item, ..) | Tx::Serve(item, _) => {
+                before.item = truth.model.items.get(item).cloned()
+            }
+            Tx::Open(slot, ..) => before.item = truth.model.items.get(&slot.item).cloned(),
+            Tx::Refill(grant, ..) => {
+                let of = truth.model.grants.get(grant).map(|grant| grant.slot.item);
+                before.item = of.and_then(|item| truth.model.items.get(&item)).cloned();
+            }
+            Tx::Join(item, ..) => {
+                before.item = truth.model.items.get(item).cloned();
+                before.in_slots = in_slots(truth, *item);
+            }
+            Tx::End(id, ..)
+            | Tx::Extend(id, ..)
+            | Tx::CloseCheckout(id, _)
+            | Tx::RecordUnanswered(id, ..) => {
+                before.read_order(truth, id);
+            }
+            Tx::KeepCheckout(checkout) => before.read_order(truth, &checkout.order),
+            Tx::Capture(told, ..) | Tx::FailPayment(told, _) => {
+                let named = truth
+                    .model
+                    .orders
+                    .values()
+                    .find(|o| o.id.to_string() == told.order)
+                    .map(|o| o.id);
+                if let Some(id) = named {
+                    before.read_order(truth, &id);
+                }
+                before.taken =
+                    truth.model.inbox.contains_key(&(told.provider.clone(), told.event.clone()));
+                before.payment = truth.model.payments.get(&told.payment).cloned();
+            }
+            Tx::SettleRefund(event, id, ..) => {
+                let mut taken = truth.model.inbox.keys();
+                before.taken = taken.any(|(_, e)| e == event);
+                before.refund = truth.model.refunds.get(id).cloned();
+            }
+            Tx::AnswerRefund(asked, ..) => {
+                before.refund = truth.model.refunds.get(&asked.id).cloned()
+            }
+            Tx::RetryRefund(id, _) => before.refund = truth.model.refunds.get(id).cloned(),
+            _ => {}
+        }
+        before
+    }
+
+    fn read_order(&mut self, truth: &Truth, id: &TicketId) {
+        let model = &truth.model;
+        self.checkout = model.checkouts.get(id).cloned();
+        let Some(order) = model.orders.get(id) else { return };
+        self.item = model.items.get(&order.item).cloned();
+        self.in_slots = in_slots(truth, order.item);
+        self.used = model.quotas.get(&(order.item, order.buyer.clone())).copied().unwrap_or(0);
+        let each = model.prices.get(&order.item);
+        self.price = each.map(|p| Money {
+            minor: p.minor * i64::from(order.units.get()),
+            currency: p.currency.clone(),
+        });
+        self.order = Some(order.clone());
+    }
+}
+
+/// What is granted and not settled.
+fn in_slots(truth: &Truth, item: ItemId) -> u64 {
+    let open = truth.model.grants.values().filter(|g| g.open && g.slot.item == item);
+    open.map(|g| g.granted.saturating_sub(g.settled)).sum()
+}
+
+/// Whether money came back, and its provider did not take it anew since.
+fn came_back(refund: &Refund) -> bool {
+    refund.error.as_deref().is_some_and(|error| error.starts_with("came back: "))
+}
+
+/// Whether money came back once and did not arrive since, and nobody waits for an operator: a
+/// message may be about what came back.
+fn is_doubted(refund: &Refund) -> bool {
+    let once = refund.error.as_deref().is_some_and(|error| error.starts_with("came back once: "));
+    (once && refund.state != RefundState::Settled)
+        || (came_back(refund) && refund.state == RefundState::Pending)
+}
+
+/// What must come of a captured payment.
+#[derive(Debug, PartialEq, Eq)]
+enum ExpectedCapture {
+    Repeat,
+    Pay,
+    Wait(u64),
+    Refund(RefundCause),
+}
+
+fn expected_capture(before: &RowsBefore, told: &Capture, last: bool) -> ExpectedCapture {
+    let known = before.payment.as_ref().is_some_and(|p| p.state != PaymentState::Failed);
+    if before.taken || known {
+        return ExpectedCapture::Repeat;
+    }
+    let (Some(order), Some(item)) = (&before.order, &before.item) else {
+        return ExpectedCapture::Refund(RefundCause::UnknownOrder);
+    };
+    if before.price.as_ref() != Some(&told.money) {
+        return ExpectedCapture::Refund(RefundCause::Mismatch);
+    }
+    let units = u64::from(order.units.get());
+    match order.state {
+        OrderState::Reserved => ExpectedCapture::Pay,
+        OrderState::Paid => ExpectedCapture::Refund(RefundCause::Second),
+        OrderState::Refunded => ExpectedCapture::Refund(RefundCause::Late),
+        OrderState::Cancelled | OrderState::Expired
+            if before.used + order.units.get() > item.limit =>
+        {
+            ExpectedCapture::Refund(RefundCause::Late)
+        }
+        _ if item.total == Stock::Unlimited || item.pool >= units => ExpectedCapture::Pay,
+        _ if !last && item.pool + before.in_slots >= units => {
+            ExpectedCapture::Wait(units - item.pool)
+        }
+        _ => ExpectedCapture::Refund(RefundCause::Late),
+    }
+}
+
+impl Checker {
+    /// Judges what a transaction about money did.
+    pub(super) fn money(&mut self, truth: &Truth, tx: &Tx, done: &Done, before: &RowsBefore) {
+        match (tx, done) {
+            (Tx::Capture(told, last, _), Done::CaptureOutcome(captured)) => {
+                self.captured(told, *last, captured, before)
+            }
+            (Tx::FailPayment(told, _), Done::Taken(took)) => {
+                let now = truth.model.payments.get(&told.payment);
+                let kept = before.payment.as_ref().is_none_or(|p| now == Some(p));
+                self.check(kept && *took != before.taken, "I5", || {
+                    format!("{told:?}: {took}, then {now:?}")
+                });
+            }
+            (Tx::SettleRefund(_, id, news, _), Done::Taken(took)) => {
+                let now = truth.model.refunds.get(id);
+                if before.taken {
+                    let same = now == before.refund.as_ref() && !took;
+                    return self.check(same, "I5", || {
+                        format!("{id:?}: taken twice, {:?}, then {now:?}", before.refund)
+                    });
+                }
+                // Of money that came back a message may tell old news: the provider is asked.
+                if before.refund.as_ref().is_some_and(is_doubted)
+                    && matches!(
+                        news,
+                        RefundUpdate::Accepted { .. }
+                            | RefundUpdate::Settled
+                            | RefundUpdate::Arrived(_)
+                    )
+                {
+                    let waits =
+                        now.is_some_and(|now| now.state == RefundState::Pending && is_doubted(now));
+                    return self.check(waits, "refund", || {
+                        format!("{:?}, {news:?}: {now:?}", before.refund)
+                    });
+                }
+                self.refund_news(news, before, now);
+            }
+            (Tx::AnswerRefund(asked, news, at), _) => {
+                self.refund_answer((asked, news, *at), before, truth.model.refunds.get(&asked.id));
+            }
+            _ => self.checkouts(truth, tx, done, before),
+        }
+        self.check_totals(truth);
+    }
+
+    fn captured(
+        &mut self,
+        told: &Capture,
+        last: bool,
+        captured: &CaptureOutcome,
+        before: &RowsBefore,
+    ) {
+        let must = expected_capture(before, told, last);
+        let came = match captured {
+            CaptureOutcome::Repeated => ExpectedCapture::Repeat,
+            CaptureOutcome::Paid(_) => ExpectedCapture::Pay,
+            CaptureOutcome::UnitsMissing { units, .. } => ExpectedCapture::Wait(*units),
+            CaptureOutcome::Refund(refund) => ExpectedCapture::Refund(refund.cause),
+        };
+        self.check(came == must, "I5", || {
+            format!("{told:?}: {came:?}, must {must:?}, before {before:?}")
+        });
+        self.count_case(match came {
+            ExpectedCapture::Repeat => "payment repeated",
+            ExpectedCapture::Wait(_) => "payment waits for units",
+            ExpectedCapture::Pay
+                if before.order.as_ref().is_some_and(|o| o.state == OrderState::Reserved) =>
+            {
+                "payment in time"
+            }
+            ExpectedCapture::Pay => "payment late, paid",
+            ExpectedCapture::Refund(cause) => match cause {
+                RefundCause::Late => "payment late, refunded",
+                RefundCause::Mismatch => "payment mismatched",
+                RefundCause::Second => "payment second",
+                RefundCause::UnknownOrder => "payment for no order",
+                RefundCause::Operator => "payment refunded by an operator",
+            },
+        });
+    }
+
+    fn refund_news(&mut self, news: &RefundUpdate, before: &RowsBefore, now: Option<&Refund>) {
+        let (Some(was), Some(now)) = (&before.refund, now) else {
+            return self.check(before.refund.is_none() && now.is_none(), "I5", || {
+                "a refund came or went by news".into()
+            });
+        };
+        let is_over = was.state == RefundState::Settled
+            || (was.state == RefundState::Failed && came_back(was));
+        if is_over && !matches!(news, RefundUpdate::CameBack(_)) {
+            return self.check(was == now, "I5", || format!("{was:?} was over, now {now:?}"));
+        }
+        let wanted = match news {
+            RefundUpdate::Accepted { .. } => RefundState::Pending,
+            RefundUpdate::Arrived(minor) if *minor < was.money.minor => RefundState::Pending,
+            RefundUpdate::Settled | RefundUpdate::Arrived(_) => RefundState::Settled,
+            RefundUpdate::Failed(_) if was.tries + 1 >= REFUND_TRIES => RefundState::Failed,
+            RefundUpdate::Failed(_) => was.state,
+            RefundUpdate::CameBack(_) => RefundState::Failed,
+            RefundUpdate::CheckAgain { .. } => RefundState::Pending,
+        };
+        self.check(now.state == wanted, "refund", || format!("{was:?}, {news:?}: {now:?}"));
+        if wanted == RefundState::Failed {
+            self.count_case("refund given up");
+        }
+    }
+
+    /// An answer may be older than what was said of the refund meanwhile: that stays, or the
+    /// provider is asked again at once.
+    fn refund_answer(
+        &mut self,
+        (asked, news, at): (&Refund, &RefundUpdate, Millis),
+        before: &RowsBefore,
+        now: Option<&Refund>,
+    ) {
+        let is_late = |was: &&Refund| *was != asked && !matches!(news, RefundUpdate::Failed(_));
+        let Some(was) = before.refund.as_ref().filter(is_late) else {
+            return self.refund_news(news, before, now);
+        };
+        let asks = match news {
+            RefundUpdate::Accepted { .. } | RefundUpdate::Settled => {
+                was.state != RefundState::Settled && !came_back(was)
+            }
+            RefundUpdate::CameBack(_) => was.state == RefundState::Settled,
+            _ => false,
+        };
+        let is_asked =
+            |now: &Refund| now.state == RefundState::Pending && now.accepted && now.next_at == at;
+        let right = if asks { now.is_some_and(is_asked) } else { now == Some(was) };
+        self.check(right, "refund", || {
+            format!("{was:?}, asked about as {asked:?}, {news:?}: {now:?}")
+        });
+        self.count_case("refund answered late");
+    }
+
+    /// A paid order has one payment, of its price; a payment that went back has one refund, of its
+    /// amount.
+    fn check_totals(&mut self, truth: &Truth) {
+        let model = &truth.model;
+        for order in model.orders.values() {
+            let name = order.id.to_string();
+            let pays = |p: &&Payment| p.order == name && p.state == PaymentState::Captured;
+            let paying = model.payments.values().filter(pays).count();
+            let wanted = usize::from(order.state == OrderState::Paid);
+            self.check(paying == wanted, "I5", || {
+                format!("{} is {} with {paying} payments", order.id, order.state.as_str())
+            });
+        }
+        for payment in model.payments.values() {
+            let back: Vec<_> = model.refunds.values().filter(|r| r.payment == payment.id).collect();
+            let wanted = usize::from(payment.state == PaymentState::Refunded);
+            let right = back.len() == wanted && back.iter().all(|r| r.money == payment.money);
+            self.check(right, "I5", || format!("{payment:?} has refunds {back:?}"));
+        }
+        let lone = model.refunds.values().find(|r| !model.payments.contains_key(&r.payment));
+        if let Some(refund) = lone {
+            self.find("I5", || format!("{refund:?} of no payment"));
+        }
+    }
+
+    /// A refund is decided once, and one that arrived stays so. Says which were decided by the
+    /// commit that is judged.
+    pub(super) fn new_refunds(&mut self, model: &Model, tx: &Tx) -> Vec<RefundId> {
+        // Which of an answer that it came back and the word that it arrived is older, only the
+        // provider knows.
+        let may_ask = matches!(tx, Tx::AnswerRefund(_, RefundUpdate::CameBack(_), _));
+        let mut new = Vec::new();
+        for refund in model.refunds.values() {
+            match self.sent.get(&refund.id) {
+                Some(was) if was == refund => continue,
+                Some(was) => {
+                    let same = (was.at, was.cause, &was.money, &was.payment)
+                        == (refund.at, refund.cause, &refund.money, &refund.payment);
+                    let stays = was.state != RefundState::Settled
+                        || (refund.state == RefundState::Failed && came_back(refund))
+                        || (refund.state == RefundState::Pending && refund.accepted && may_ask);
+                    if !same || !stays {
+                        let was = was.clone();
+                        self.find("I5", || format!("{was:?} became {refund:?}"));
+                    }
+                }
+                None => new.push(refund.id.clone()),
+            }
+            self.sent.insert(refund.id.clone(), refund.clone());
+        }
+        new
+    }
+
+    /// The provider sends money back, now: once for a payment, all of it, and only what pays for
+    /// nothing.
+    pub(crate) fn refund_sent(&mut self, truth: &Truth, provider: &Provider, back: &MoneyBack) {
+        let twice = provider.backs.iter().any(|b| b.payment == back.payment && !b.came_back);
+        self.check(!twice, "I5", || format!("{back:?} a second time"));
+        let state = truth.model.payments.get(&back.payment).map(|p| p.state);
+        self.check(state == Some(PaymentState::Refunded), "I5", || {
+            format!("{back:?} of a payment that is {state:?}")
+        });
+        let charge = provider.charges.iter().find(|c| c.payment == back.payment);
+        let right = charge.is_some_and(|c| c.captured && c.money == back.money);
+        self.check(right, "I5", || format!("{back:?} of {charge:?}"));
+        self.count_case("sent back");
+    }
+
+    /// The provider's books against ours, to the cent.
+    pub(crate) fn money_at_rest(&mut self, truth: &Truth, provider: &Provider) {
+        let model = &truth.model;
+        for charge in provider.charges.iter().filter(|c| c.captured) {
+            let row = model.payments.get(&charge.payment);
+            let same = row.is_some_and(|p| p.money == charge.money && p.order == charge.order);
+            self.check(same, "I5", || format!("{charge:?} is known as {row:?}"));
+            let back =
+                provider.backs.iter().filter(|b| b.payment == charge.payment && b.arrived).count();
+            let order = model.orders.values().find(|o| o.id.to_string() == charge.order);
+            let pays = row.is_some_and(|p| p.state == PaymentState::Captured)
+                && order.is_some_and(|o| o.state == OrderState::Paid);
+            self.check(back + usize::from(pays) == 1, "I5", || {
+                format!("{charge:?} was sent back {back} times, and pays for an order: {pays}")
+            });
+        }
+        let unsettled = model.refunds.values().find(|r| r.state != RefundState::Settled);
+        if let Some(refund) = unsettled {
+            self.find("refund", || format!("{refund:?} at rest"));
+        }
+        let taken: i64 =
+            provider.charges.iter().filter(|c| c.captured).map(|c| c.money.minor).sum();
+        let sent: i64 = provider.backs.iter().filter(|b| !b.came_back).map(|b| b.money.minor).sum();
+        let paid = model.orders.values().filter(|o| o.state == OrderState::Paid);
+        let price = |item: ItemId| model.prices.get(&item).map_or(0, |p| p.minor);
+        let earned: i64 = paid.map(|o| price(o.item) * i64::from(o.units.get())).sum();
+        self.check(taken - sent == earned, "I5", || {
+            format!("took {taken}, sent {sent} back, sold for {earned}")
+        });
+    }
+
+    /// Every order that waited for its payment is paid or ended by now.
+    pub(crate) fn nothing_reserved(&mut self, truth: &Truth) {
+        let waits = truth.model.orders.values().find(|o| o.state == OrderState::Reserved);
+        if let Some(order) = waits {
+            self.find("expiry", || format!("{order:?} waits for ever"));
+        }
+    }
+}

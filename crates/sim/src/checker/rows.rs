@@ -1,0 +1,348 @@
+//! I1, I2, I4 and I7 after every commit, and what a single commit may never do: sums over the rows,
+//! done again from nothing.
+use doorbuster_core::event::EventType;
+use doorbuster_core::model::Model;
+use doorbuster_core::{
+    CloseCause, ItemId, Millis, OrderState, Phase, SlotKey, Stock, Verdict, WaitlistEntry,
+    WaitlistState,
+};
+
+use super::money::RowsBefore;
+use super::{Checker, CommitState, ItemCounts, SeenOrder};
+use crate::truth::{Done, Truth, Tx};
+use crate::world::BUYERS_ALL;
+use doorbuster_core::settle::Resolved;
+
+/// Sums of one item.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    in_slots: u64,
+    reserved: u64,
+    paid: u64,
+    ended: u64,
+    held_by: [u32; BUYERS_ALL],
+}
+
+fn item_index(item: ItemId) -> usize {
+    item.0 as usize - 1
+}
+
+/// The number in a name such as `b07`.
+pub(super) fn number_in_name(name: &str) -> u8 {
+    name.bytes().filter(u8::is_ascii_digit).fold(0, |acc, b| acc * 10 + (b - b'0'))
+}
+
+fn sums(model: &Model) -> [Sums; 2] {
+    let mut all = [Sums::default(); 2];
+    for grant in model.grants.values().filter(|g| g.open && g.counted) {
+        let in_slots = &mut all[item_index(grant.slot.item)].in_slots;
+        *in_slots = in_slots.wrapping_add(grant.granted.wrapping_sub(grant.settled));
+    }
+    for order in model.orders.values() {
+        let sums = &mut all[item_index(order.item)];
+        let units = u64::from(order.units.get());
+        match order.state {
+            OrderState::Reserved => sums.reserved += units,
+            OrderState::Paid => sums.paid += units,
+            _ => sums.ended += units,
+        }
+        if matches!(order.state, OrderState::Reserved | OrderState::Paid) {
+            sums.held_by[usize::from(number_in_name(order.buyer.as_str()))] += order.units.get();
+        }
+    }
+    all
+}
+
+impl Checker {
+    /// Judges one commit, knowing the rows that it is about as they were before.
+    pub(crate) fn committed(
+        &mut self,
+        truth: &Truth,
+        (tx, done): (&Tx, &Done),
+        before: &RowsBefore,
+        at: (Millis, Millis),
+    ) {
+        let (now, mono) = at;
+        let model = &truth.model;
+        let phases = [1, 2].map(|i| truth.phases.get(&ItemId(i)).map_or(Phase::Draft, |p| p.shown));
+        self.record_commit(model, truth.version, mono, phases);
+        match tx {
+            Tx::Intend(item, phase) => {
+                self.stopping[item_index(*item)] = Some((*phase, truth.version))
+            }
+            Tx::Show(item, intent) if *done == Done::Closed(true) => {
+                self.shown(truth, *item, *intent)
+            }
+            _ => {}
+        }
+        self.waitlist(truth, tx, done, before, now);
+        self.grants(model);
+        self.orders(truth, now);
+        self.money(truth, tx, done, before);
+        self.events(truth, tx, before);
+        match done {
+            Done::Settled(all) => all.iter().for_each(|r| self.resolved(truth, r)),
+            Done::Forced(Some(resolved)) => {
+                if let (true, Tx::Force(id, parts, ..)) = (resolved.fresh, tx) {
+                    self.check(now > parts.decide_by, "I8", || {
+                        format!("{id} forced before its decide_by")
+                    });
+                }
+                self.resolved(truth, resolved);
+            }
+            _ => {}
+        }
+        if let Tx::RecallFinish(..) = tx {
+            self.recalled(model, done);
+        }
+    }
+
+    /// I1, I2 and I4, and the sums that the rows carry.
+    pub(super) fn record_commit(
+        &mut self,
+        model: &Model,
+        version: u64,
+        at: Millis,
+        phases: [Phase; 2],
+    ) {
+        let mut items = [ItemCounts::default(); 2];
+        for (sums, item) in sums(model).iter().zip(model.items.values()) {
+            let active = sums.reserved + sums.paid;
+            let counted = match item.total {
+                Stock::Counted(total) => Some(total),
+                Stock::Unlimited => None,
+            };
+            if let Some(total) = counted {
+                self.check(active <= total, "I1", || format!("{active} active of {total}"));
+                let all = item.pool.wrapping_add(sums.in_slots).wrapping_add(active);
+                self.check(all == total, "I2", || {
+                    format!(
+                        "total {total} ≠ pool {} + in slots {} + active {active}",
+                        item.pool, sums.in_slots
+                    )
+                });
+            }
+            let carried = item.paid == sums.paid && item.ended == sums.ended;
+            self.check(carried, "I2", || {
+                format!(
+                    "item says paid {} ended {}, orders say {} {}",
+                    item.paid, item.ended, sums.paid, sums.ended
+                )
+            });
+            let waits = |p: &&WaitlistEntry| p.item == item.id && p.state == WaitlistState::Waiting;
+            let kept = item.pool.min(model.places.values().filter(waits).count() as u64);
+            let free = counted.map(|_| (item.pool - kept).wrapping_add(sums.in_slots));
+            items[item_index(item.id)] = ItemCounts { free, reserved: sums.reserved + kept };
+            for ((of, buyer), &used) in &model.quotas {
+                let held = sums.held_by[usize::from(number_in_name(buyer.as_str()))];
+                if *of == item.id {
+                    self.check(used == held && used <= item.limit, "I4", || {
+                        format!("{buyer}: quota {used}, holds {held}, limit {}", item.limit)
+                    });
+                }
+            }
+            for (buyer, &held) in sums.held_by.iter().enumerate() {
+                self.check(held <= item.limit, "I4", || {
+                    format!("buyer {buyer} holds {held}, limit {}", item.limit)
+                });
+            }
+        }
+        self.history.push(CommitState { version, at, items, phases });
+    }
+
+    /// I7, and what a grant's row may never say.
+    fn grants(&mut self, model: &Model) {
+        for grant in model.grants.values() {
+            let (id, granted, settled) = (grant.id, grant.granted, grant.settled);
+            self.check(!grant.counted || settled <= granted, "I2", || {
+                format!("grant {id}: settled {settled} > {granted}")
+            });
+            let Some(cause) = grant.closed else { continue };
+            // A closed grant's units went back when it was closed: nothing is promised to its slot
+            // any more.
+            if let Some(&len) = self.closed.get(&id) {
+                self.check(len == grant.feed_len, "feed", || {
+                    format!("a row for the closed grant {id}")
+                });
+                continue;
+            }
+            self.closed.insert(id, grant.feed_len);
+            if grant.slot.index == SlotKey::WAITLIST {
+                let never = !grant.open && !grant.acked && grant.feed_len.0 == 0;
+                self.check(never && cause == CloseCause::Waitlist, "waitlist", || {
+                    format!("{grant:?} is a line's")
+                });
+                continue;
+            }
+            self.count_case(cause.as_str());
+            let fault =
+                !matches!(cause, CloseCause::Ended | CloseCause::Rolled | CloseCause::LeaseLapsed);
+            self.check(self.faulty || !fault, "I7", || {
+                format!("grant {id} closed: {}", cause.as_str())
+            });
+        }
+        let mut open: Vec<_> = model.grants.values().filter(|g| g.open).map(|g| g.slot).collect();
+        open.sort_unstable();
+        self.check(open.windows(2).all(|w| w[0] != w[1]), "I2", || {
+            "a slot has two open grants".into()
+        });
+    }
+
+    /// A phase shows because it was asked for, and what was cut before that is decided by then.
+    fn shown(&mut self, truth: &Truth, item: ItemId, intent: Option<(Phase, u64)>) {
+        let wanted = self.stopping[item_index(item)].take();
+        self.check(wanted == intent, "phase", || {
+            format!("shown as {intent:?}, asked for {wanted:?}")
+        });
+        let Some((_, asked_to_stop)) = wanted else { return };
+        let waits = self.cuts.iter().find(|(id, cut)| {
+            let closes = truth.model.grants.get(&cut.grant).is_some_and(|g| !g.open)
+                && !self.closed.contains_key(&cut.grant);
+            closes
+                && cut.asked.item == item
+                && cut.version < asked_to_stop
+                && truth.verdict(id).is_none()
+        });
+        if let Some(id) = waits.map(|(id, _)| *id).filter(|_| !self.faulty) {
+            self.find("drain", || format!("{id} was in flight when the phase was shown"));
+        }
+    }
+
+    fn orders(&mut self, truth: &Truth, now: Millis) {
+        for order in truth.model.orders.values() {
+            match self.orders.get(&order.id).map(|h| h.state) {
+                None => self.order_appeared(truth, order),
+                Some(before) if before == order.state => self.pay_by_changed(order),
+                Some(before) => {
+                    use OrderState::{Cancelled, Expired, Paid, Refunded, Reserved};
+                    let may = matches!(
+                        (before, order.state),
+                        (Reserved, Paid | Cancelled | Expired)
+                            | (Paid, Refunded)
+                            | (Cancelled | Expired, Paid)
+                    );
+                    let early = order.state == Expired && now < order.pay_by;
+                    self.check(may && !early, "order", || {
+                        format!("{}: {} → {}", order.id, before.as_str(), order.state.as_str())
+                    });
+                    if let Some(held) = self.orders.get_mut(&order.id) {
+                        held.state = order.state;
+                        held.revived |= order.state == Paid && before != Reserved;
+                    }
+                    self.count_case(order.state.as_str());
+                    self.expect_event(Self::event_of_state(order.state), order.id.to_string());
+                }
+            }
+        }
+        let gone = self.orders.len() != truth.model.orders.len();
+        self.check(!gone, "I3", || "an order is gone".into());
+    }
+
+    fn pay_by_changed(&mut self, order: &doorbuster_core::Order) {
+        if let Some(held) = self.orders.get_mut(&order.id).filter(|h| h.pay_by != order.pay_by) {
+            held.pay_by = order.pay_by;
+            self.expect_event(EventType::OrderExtended, order.id.to_string());
+        }
+    }
+
+    fn order_appeared(&mut self, truth: &Truth, order: &doorbuster_core::Order) {
+        let request = (number_in_name(order.buyer.as_str()), number_in_name(order.key.as_str()));
+        let id = order.id;
+        self.orders.insert(
+            id,
+            SeenOrder {
+                version: truth.version,
+                state: order.state,
+                pay_by: order.pay_by,
+                revived: false,
+            },
+        );
+        self.expect_event(Self::event_of_state(order.state), id.to_string());
+        let other = self.requests.insert(request, id);
+        self.check(other.is_none(), "one order", || {
+            format!("{id} beside {other:?} for one request")
+        });
+        let other = self.numbers.insert((order.grant, order.n), id).filter(|o| *o != id);
+        self.check(other.is_none(), "number", || format!("{id} has the number of {other:?}"));
+        let late = id.parts().is_some_and(|p| order.reserved_at > p.decide_by)
+            && !self.is_waitlist_id(&id);
+        self.check(!late, "decide_by", || format!("{id} consumed after its decide_by"));
+        let shown = truth.phases.get(&order.item).map(|p| p.shown);
+        self.check(shown == Some(Phase::Open), "phase", || format!("{id} sold while {shown:?}"));
+        let refused = self.told.get(&id).is_some_and(|v| *v != Verdict::Reserved);
+        self.check(!refused, "I8", || format!("{id} was refused and is an order now"));
+        // An attempt that was answered with an id is over with that id: no other order may come of
+        // it.
+        let handed = self
+            .cuts
+            .get(&id)
+            .and_then(|c| self.handed_by.get(&c.asked.attempt))
+            .filter(|h| **h != id);
+        if let Some(handed) = handed.copied()
+            && self
+                .told
+                .get(&handed)
+                .is_some_and(|v| !matches!(v, Verdict::Reserved | Verdict::Order(_)))
+        {
+            self.find("ask again", || format!("{handed} was refused, yet its request became {id}"));
+        }
+    }
+
+    /// A verdict was committed or found: it is the first one, and knows the order that existed
+    /// then.
+    fn resolved(&mut self, truth: &Truth, resolved: &Resolved) {
+        let (id, verdict) = (resolved.id, resolved.verdict);
+        if let Some((first, _)) = self.verdicts.get(&id).copied() {
+            return self
+                .check(first == verdict, "I8", || format!("{id}: {first:?}, then {verdict:?}"));
+        }
+        self.verdicts.insert(id, (verdict, truth.version));
+        self.count_case(match verdict {
+            Verdict::Reserved => "verdict reserved",
+            Verdict::Order(_) => "verdict order",
+            Verdict::KeyReused => "verdict key_reused",
+            Verdict::LimitReached => "verdict limit_reached",
+            Verdict::Unavailable => "verdict unavailable",
+        });
+        let Some(cut) = self.cuts.get(&id).copied() else { return };
+        let Some(order) = self.requests.get(&cut.asked.request()).filter(|o| **o != id) else {
+            return;
+        };
+        // Within one commit a ticket may be returned before another one of its request is consumed.
+        let earlier = self.orders.get(order).is_some_and(|held| held.version < truth.version);
+        let Some(row) = truth.model.orders.get(order).filter(|_| earlier) else { return };
+        let same = row.item == cut.asked.item && row.units == cut.units;
+        let right = match verdict {
+            Verdict::Order(shown) => same && shown == *order,
+            Verdict::KeyReused => !same,
+            _ => !same,
+        };
+        self.check(right, "two ids", || {
+            format!("{id}: {verdict:?}, though its request holds an order")
+        });
+    }
+
+    /// What was recalled for a slot is granted to that slot, unless its grant is closed by then.
+    fn recalled(&mut self, model: &Model, done: &Done) {
+        let Done::Moved(moved) = *done else { return };
+        for recall in model.recalls.values().filter(|r| r.done && r.taken > 0) {
+            if !self.recalls.insert(recall.id) {
+                continue;
+            }
+            self.check(moved == recall.taken, "recall", || {
+                format!("{} moved, {} taken", moved, recall.taken)
+            });
+            self.count_case("recalled");
+            let doorbuster_core::RecallTarget::Grant(target) = recall.target else { continue };
+            self.count_case("recalled for a slot");
+            let Some(grant) = model.grants.get(&target).filter(|g| g.open && g.acked) else {
+                continue;
+            };
+            let row = model.feed.get(&(target, grant.feed_len));
+            let fed = row.is_some_and(|r| r.units == recall.taken);
+            self.check(fed, "recall", || {
+                format!("{moved} units recalled for grant {target} did not reach it")
+            });
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Counters, portions, partitions and leases: what a single step and a single decision may be, said
+//! once more in other words.
+use doorbuster_core::rows::FeedCause;
+use doorbuster_core::slot::{ApplyOutcome, RecallOutcome, SlotView, TicketAnswer};
+use doorbuster_core::{Counter, FeedRow, Millis, Spread};
+
+use super::Checker;
+use crate::world::{Call, SlotReply};
+
+/// The units of a view by counter: the active one, and the other.
+fn active_and_other(view: &SlotView) -> (u64, u64) {
+    match view.active {
+        Counter::A => (view.counters[0], view.counters[1]),
+        Counter::B => (view.counters[1], view.counters[0]),
+    }
+}
+
+/// How a slot must stand after a ticket for so many units.
+fn deducted(before: &SlotView, after: &SlotView, units: u64, threshold: u64) -> bool {
+    let (active, other) = active_and_other(before);
+    let (mut serves, left, rest, mut asks) = if active >= units {
+        (before.active, active - units, other, false)
+    } else if other >= units {
+        (before.active.other(), other - units, active, true)
+    } else {
+        (before.active, (active + other).wrapping_sub(units), 0, true)
+    };
+    let mut counters = [left, rest];
+    if serves == Counter::B {
+        counters.reverse();
+    }
+    if left < threshold {
+        asks = true;
+        serves = if rest > left { serves.other() } else { serves };
+    }
+    after.counters == counters && after.active == serves && after.mark == (before.mark || asks)
+}
+
+/// A recall takes of the inactive counter first.
+fn recalled(before: &SlotView, after: &SlotView) -> bool {
+    let ((active, other), (active_left, other_left)) =
+        (active_and_other(before), active_and_other(after));
+    let taken = (active + other).wrapping_sub(active_left + other_left);
+    after.active == before.active
+        && other_left == other - taken.min(other)
+        && after.mark == before.mark
+}
+
+/// A row's units are where it says; those that a leader brings answer the slot's wish.
+fn applied(before: &SlotView, after: &SlotView, row: &FeedRow) -> bool {
+    let mut counters = before.counters;
+    counters[row.counter.index()] += row.units;
+    let brought = row.units > 0 && matches!(row.cause, FeedCause::Refill | FeedCause::Recalled);
+    after.counters == counters
+        && after.active == before.active
+        && after.mark == (before.mark && !brought)
+}
+
+impl Checker {
+    /// How a slot with counted stock stands after a call, given how it stood before.
+    pub(crate) fn slot_called(
+        &mut self,
+        call: &Call,
+        reply: &SlotReply,
+        (before, after): (Option<&SlotView>, Option<&SlotView>),
+        threshold: u64,
+    ) {
+        let (Some(before), Some(after)) = (before, after) else { return };
+        if before.grant != after.grant || before.epoch != after.epoch {
+            return;
+        }
+        let fine = match (call, reply) {
+            (Call::Ticket(request), SlotReply::Ticket(TicketAnswer::Issued(_))) => {
+                deducted(before, after, request.units.to_u64(), threshold)
+            }
+            (Call::Recall(..), SlotReply::RecallOutcome(RecallOutcome::Taken(_))) => {
+                recalled(before, after)
+            }
+            (Call::Apply(_, row), SlotReply::ApplyOutcome(ApplyOutcome::At(at)))
+                if *at > before.applied =>
+            {
+                applied(before, after, row)
+            }
+            _ => {
+                after.counters == before.counters
+                    && after.active == before.active
+                    && after.mark == before.mark
+            }
+        };
+        self.check(fine, "counters", || {
+            format!("{call:?}, threshold {threshold}: {before:?}, then {after:?}")
+        });
+        if after.active != before.active {
+            self.count_case("flipped");
+        }
+    }
+
+    /// New slots get what the spread says, or equal parts of what there is.
+    pub(crate) fn warmed_up(&mut self, spread: &Spread, total: u64, shares: &[u64]) {
+        let (least, most) =
+            (shares.iter().min().copied().unwrap_or(0), shares.iter().max().copied().unwrap_or(0));
+        let all = total.min(spread.initial * shares.len() as u64);
+        let fair = most - least <= 1 && shares.iter().sum::<u64>() == all;
+        self.check(fair, "warm-up", || format!("{total} for {spread:?}: {shares:?}"));
+    }
+
+    /// A leader decided to give a slot so much.
+    pub(crate) fn portion(
+        &mut self,
+        spread: &Spread,
+        view: &SlotView,
+        (pool, on_its_way): (u64, u64),
+        (counter, units): (Counter, u64),
+    ) {
+        self.count_case("refilled");
+        let (active, other) = active_and_other(view);
+        let low = other < spread.threshold && (view.mark || active < spread.threshold);
+        let small = units > 0 && units <= spread.refill && units <= pool;
+        let fine = low && small && on_its_way == 0 && counter != view.active;
+        self.check(fine, "portion", || {
+            format!("{units} for {counter:?} of {view:?}, pool {pool}, {on_its_way} on its way, {spread:?}")
+        });
+    }
+
+    /// A partition is listed while the pool or the partition has something.
+    pub(crate) fn partitions_listed(&mut self, pool: u64, levels: &[u64], listed: &[bool]) {
+        let right =
+            levels.iter().zip(listed).all(|(&level, &listed)| listed == (pool > 0 || level > 0));
+        self.check(right, "registry", || format!("pool {pool}, {levels:?}: {listed:?}"));
+        if listed.contains(&false) {
+            self.count_case("left the registry");
+        }
+    }
+
+    /// A request whose first partition was short is put to the fullest other one.
+    pub(crate) fn second_try_made(&mut self, first: u32, second: Option<u32>, levels: &[u64]) {
+        let Some(second) = second else { return };
+        self.count_case("second try");
+        let others = (0..).zip(levels).filter(|&(i, _)| i != first);
+        let fullest = others.map(|(_, &level)| level).max();
+        let right = second != first && levels.get(second as usize).copied() == fullest;
+        self.check(right, "second try", || format!("{second} after {first} of {levels:?}"));
+    }
+
+    /// I9: parked requests are bounded.
+    pub(crate) fn parked(&mut self, parked: usize, tight: u8) {
+        self.check(tight == 0 || parked <= usize::from(tight), "I9", || {
+            format!("{parked} requests parked in {tight} places")
+        });
+    }
+
+    /// A leader decided to close a grant of a node whose lease ends then.
+    pub(crate) fn lease_lapsed(&mut self, node: u32, until: Option<Millis>, now: Millis) {
+        self.count_case("lease found lapsed");
+        self.check(until.is_none_or(|until| until < now), "lease", || {
+            format!("node {node} holds its lease until {until:?}, now {now}")
+        });
+    }
+}

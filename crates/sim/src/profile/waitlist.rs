@@ -1,0 +1,21 @@
+//! What happens in lines.
+use super::{Profile, any_byte, below_four};
+use crate::op::Op;
+use crate::op::waitlist::Waitlist;
+use crate::rng::SimRng;
+
+pub(super) fn waitlist(_: Profile, rng: &mut SimRng) -> Op {
+    let item = below_four(rng);
+    Op::Waitlist(match rng.below(16) {
+        0..=5 => Waitlist::Join { buyer: rng.below(6) as u8, key: rng.below(6) as u8, item },
+        6 if rng.percent(50) => Waitlist::Leave { place: any_byte(rng) },
+        7 | 8 => Waitlist::Ask { place: any_byte(rng) },
+        9 if rng.percent(40) => return Op::Adjust { item, delta: rng.in_range(1, 3) as i8 },
+        10 => match below_four(rng) {
+            // Now and then a sale ends while they stand there.
+            0 if item > 1 => return Op::Close { item },
+            leader => Waitlist::End { leader, item },
+        },
+        _ => Waitlist::Serve { leader: below_four(rng), item },
+    })
+}

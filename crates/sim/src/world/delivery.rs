@@ -1,0 +1,329 @@
+//! Workers that tell endpoints what happened: they read events by position, send them, and write
+//! down how far they are.
+use std::collections::BTreeMap;
+
+use doorbuster_core::outbox::{
+    DeliveryBounds, DeliveryQueue, PendingDelivery, PositionAdvance, RowChange, SendOutcome,
+};
+use doorbuster_core::rules::{Rule, enforces};
+
+use super::World;
+use super::flight::Message;
+use crate::checker::ordering_key;
+
+/// Endpoints of one simulated sale.
+pub(crate) const ENDPOINTS: usize = 2;
+/// Workers that may tell one endpoint at the same time: leases only save work.
+const WORKERS: usize = 2;
+/// Bounds that are small enough to be reached: one endpoint's events are tried once, the other's
+/// twice.
+fn bounds(endpoint: usize) -> DeliveryBounds {
+    let tries = 1 + endpoint as u32;
+    DeliveryBounds { tries, refusals: tries, refused_ms: 0, at_once: 3, window: 6, pending: 4 }
+}
+/// Sends of one worker before others have their turn.
+const SENDS_MAX: usize = 8;
+/// Position of the first event that is read by its number instead of its place.
+const NUMBERS: i64 = 1_000;
+
+/// How an endpoint behaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum EndpointMode {
+    /// It takes what it is told.
+    #[default]
+    Accepts,
+    /// It takes nothing.
+    Fails,
+    /// It takes what it is told, and its answer never comes.
+    Hangs,
+    /// It refuses this event.
+    Refuses(usize),
+}
+
+/// What the store knows of an endpoint.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Endpoint {
+    pub(crate) position: i64,
+    /// Events behind the position that were not told, by position.
+    pub(crate) rows: BTreeMap<i64, PendingDelivery>,
+    pub(crate) mode: EndpointMode,
+}
+
+/// A worker's memory.
+#[derive(Debug, Default)]
+pub(crate) struct Worker {
+    queues: [Option<DeliveryQueue>; ENDPOINTS],
+    /// The sending that an event is on, by endpoint and position.
+    sendings: BTreeMap<(usize, i64), u64>,
+    life: u64,
+}
+
+/// What travels between workers, endpoints and the store.
+#[derive(Clone, Debug)]
+pub(crate) enum DeliveryMessage {
+    /// To an endpoint.
+    Send { from: Sending, event: usize },
+    /// Its answer, or that none came.
+    Answer { from: Sending, outcome: SendOutcome },
+    /// A worker's transaction.
+    Advance { worker: usize, life: u64, endpoint: usize, progress: PositionAdvance },
+    /// A worker's transaction.
+    RowChange { worker: usize, endpoint: usize, note: RowChange },
+}
+
+/// Which sending it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sending {
+    pub(crate) worker: usize,
+    pub(crate) endpoint: usize,
+    pub(crate) position: i64,
+    pub(crate) sending: u64,
+}
+
+fn no_answer(from: Sending) -> Message {
+    Message::DeliveryMessage(DeliveryMessage::Answer {
+        from,
+        outcome: SendOutcome::Failed { error: "no answer".into(), pause_ms: 0 },
+    })
+}
+
+/// Everything about telling.
+#[derive(Debug, Default)]
+pub(crate) struct Deliveries {
+    pub(crate) endpoints: [Endpoint; ENDPOINTS],
+    pub(crate) workers: [Worker; WORKERS],
+    /// Events in the order of their positions, from 1.
+    pub(crate) placed: Vec<usize>,
+    sendings: u64,
+}
+
+impl World {
+    /// Gives the committed events that have none their positions, in the order of their numbers:
+    /// transactions draw numbers when they begin, and commit in any order.
+    pub(crate) fn place_events(&mut self) {
+        let mut new: Vec<_> =
+            (self.deliveries.placed.len()..self.truth.model.events.len()).collect();
+        new.sort_by_key(|&i| (self.truth.writer_xids[i], i));
+        self.deliveries.placed.extend(new);
+    }
+
+    /// The next events to read, with their positions.
+    fn events_after(&mut self, position: i64, limit: usize) -> Vec<(i64, usize)> {
+        if enforces(Rule::ReadByPosition) {
+            self.place_events();
+            let all = (1_i64..).zip(self.deliveries.placed.iter().copied());
+            return all.skip_while(|(at, _)| *at <= position).take(limit).collect();
+        }
+        let number = |i: usize| self.truth.writer_xids[i] as i64 * NUMBERS + i as i64;
+        let mut all: Vec<_> = (0..self.truth.model.events.len()).map(|i| (number(i), i)).collect();
+        all.sort_unstable();
+        all.into_iter().filter(|(at, _)| *at > position).take(limit).collect()
+    }
+
+    fn event_at(&self, position: i64) -> usize {
+        match enforces(Rule::ReadByPosition) {
+            true => self.deliveries.placed[position as usize - 1],
+            false => (position % NUMBERS) as usize,
+        }
+    }
+
+    /// A worker reads on, sends what may be sent, and moves the position.
+    pub(crate) fn deliver_events(&mut self, worker: u8, endpoint: u8) {
+        let (w, e) = (usize::from(worker) % WORKERS, usize::from(endpoint) % ENDPOINTS);
+        let mut desk = match self.deliveries.workers[w].queues[e].take() {
+            Some(desk) => desk,
+            None => {
+                let Endpoint { position, rows, .. } = &self.deliveries.endpoints[e];
+                let rows = rows.values().filter(|row| !row.dead).cloned().collect();
+                self.deliveries.workers[w].sendings.retain(|(of, _), _| *of != e);
+                DeliveryQueue::new(bounds(e), *position, rows)
+            }
+        };
+        for (at, event) in self.events_after(desk.read_after(), desk.room()) {
+            let word = ordering_key(&self.truth.model.events[event]);
+            desk.read(at, &word, true);
+        }
+        for _ in 0..SENDS_MAX {
+            let Some(at) = desk.next(self.mono) else { break };
+            self.deliveries.sendings += 1;
+            let from =
+                Sending { worker: w, endpoint: e, position: at, sending: self.deliveries.sendings };
+            self.deliveries.workers[w].sendings.insert((e, at), from.sending);
+            self.send(Message::DeliveryMessage(DeliveryMessage::Send {
+                from,
+                event: self.event_at(at),
+            }));
+        }
+        if let Some(progress) = desk.go() {
+            let life = self.deliveries.workers[w].life;
+            self.send(Message::DeliveryMessage(DeliveryMessage::Advance {
+                worker: w,
+                life,
+                endpoint: e,
+                progress,
+            }));
+        }
+        self.deliveries.workers[w].queues[e] = Some(desk);
+    }
+
+    pub(crate) fn run_delivery_message(&mut self, delivery_message: DeliveryMessage) {
+        match delivery_message {
+            DeliveryMessage::Send { from, event } => self.sent(from, event),
+            DeliveryMessage::Answer { from, outcome } => self.handle_send_outcome(from, outcome),
+            DeliveryMessage::Advance { worker, life, endpoint, progress } => {
+                let done = self.advance(endpoint, &progress);
+                let it = &mut self.deliveries.workers[worker];
+                if it.life != life {
+                    return;
+                }
+                match &mut it.queues[endpoint] {
+                    Some(desk) if done => desk.gone(),
+                    desk => *desk = None,
+                }
+            }
+            DeliveryMessage::RowChange { endpoint, note, .. } => self.change_row(endpoint, note),
+        }
+    }
+
+    fn sent(&mut self, from: Sending, event: usize) {
+        let mode = self.deliveries.endpoints[from.endpoint].mode;
+        let takes = match mode {
+            EndpointMode::Accepts | EndpointMode::Hangs => true,
+            EndpointMode::Fails => false,
+            EndpointMode::Refuses(one) => event != one,
+        };
+        if takes {
+            let dead = self.dead_letters(from.endpoint);
+            self.checker.event_delivered(&self.truth.model.events, from.endpoint, event, &dead);
+        } else {
+            self.checker.event_refused(from.endpoint, event);
+        }
+        let outcome = match (takes, mode) {
+            (true, EndpointMode::Hangs) => {
+                SendOutcome::Failed { error: "no answer".into(), pause_ms: 0 }
+            }
+            (true, _) => SendOutcome::Delivered,
+            (false, EndpointMode::Refuses(_)) => SendOutcome::Refused { error: "400".into() },
+            (false, _) => SendOutcome::Failed { error: "500".into(), pause_ms: 0 },
+        };
+        self.send(Message::DeliveryMessage(DeliveryMessage::Answer { from, outcome }));
+    }
+
+    /// A worker hears what came of a sending, and writes it down before it sends anything else.
+    fn handle_send_outcome(&mut self, from: Sending, outcome: SendOutcome) {
+        let Sending { worker, endpoint, position, sending } = from;
+        if self.deliveries.workers[worker].sendings.get(&(endpoint, position)) != Some(&sending) {
+            return;
+        }
+        self.deliveries.workers[worker].sendings.remove(&(endpoint, position));
+        let Some(desk) = &mut self.deliveries.workers[worker].queues[endpoint] else { return };
+        let Some(note) = desk.done(position, outcome, self.mono, 0) else { return };
+        match enforces(Rule::NoteBeforeNext) {
+            true => self.change_row(endpoint, note),
+            false => self.send(Message::DeliveryMessage(DeliveryMessage::RowChange {
+                worker,
+                endpoint,
+                note,
+            })),
+        }
+    }
+
+    /// The store's transaction: the position moves if it is still where the worker read it.
+    fn advance(&mut self, endpoint: usize, progress: &PositionAdvance) -> bool {
+        let it = &mut self.deliveries.endpoints[endpoint];
+        if it.position != progress.from && enforces(Rule::AdvanceCompares) {
+            return false;
+        }
+        let back = progress.to < it.position;
+        it.position = progress.to;
+        for parcel in &progress.failed {
+            it.rows.insert(parcel.position, parcel.clone());
+        }
+        let pending = it.rows.values().filter(|r| !r.dead).count();
+        self.checker.advanced(back, pending, bounds(endpoint).pending);
+        true
+    }
+
+    /// A row that is gone, because another worker told it, stays so; and so does one that was given
+    /// up.
+    fn change_row(&mut self, endpoint: usize, note: RowChange) {
+        let rows = &mut self.deliveries.endpoints[endpoint].rows;
+        let (RowChange::Delivered(position) | RowChange::Pending(PendingDelivery { position, .. })) =
+            note;
+        let Some(was_dead) = rows.get(&position).map(|row| row.dead) else { return };
+        if was_dead && enforces(Rule::NoteOnlyWhatWaits) {
+            return;
+        }
+        self.checker.row_changed(was_dead);
+        match note {
+            RowChange::Delivered(_) => drop(rows.remove(&position)),
+            RowChange::Pending(parcel) => drop(rows.insert(position, parcel)),
+        }
+    }
+
+    pub(crate) fn set_endpoint_mode(&mut self, endpoint: u8, mode: u8) {
+        let events = self.truth.model.events.len();
+        self.deliveries.endpoints[usize::from(endpoint) % ENDPOINTS].mode = match mode {
+            0 => EndpointMode::Accepts,
+            1 => EndpointMode::Fails,
+            2 => EndpointMode::Hangs,
+            n => usize::from(n)
+                .checked_rem(events)
+                .map_or(EndpointMode::Accepts, EndpointMode::Refuses),
+        };
+    }
+
+    pub(crate) fn crash_worker(&mut self, worker: u8) {
+        let w = usize::from(worker) % WORKERS;
+        let life = self.deliveries.workers[w].life + 1;
+        self.deliveries.workers[w] = Worker { life, ..Worker::default() };
+        let gone = |m: &Message| match m {
+            Message::DeliveryMessage(
+                DeliveryMessage::Advance { worker, .. } | DeliveryMessage::RowChange { worker, .. },
+            ) => *worker == w,
+            Message::DeliveryMessage(DeliveryMessage::Answer { from, .. }) => from.worker == w,
+            _ => false,
+        };
+        self.flight.retain(|m| !gone(m));
+        self.late.retain(|m| !gone(m));
+    }
+
+    /// What is lost on its way to an endpoint, or held up, is taken for failed after a while.
+    pub(crate) fn delivery_message_lost(&mut self, delivery_message: &DeliveryMessage) {
+        match delivery_message {
+            DeliveryMessage::Send { from, .. } | DeliveryMessage::Answer { from, .. } => {
+                self.send(no_answer(*from))
+            }
+            DeliveryMessage::Advance { worker, life, endpoint, .. } => {
+                // Nobody knows what came of it: the worker begins anew from what the store has.
+                let it = &mut self.deliveries.workers[*worker];
+                if it.life == *life {
+                    it.queues[*endpoint] = None;
+                }
+            }
+            DeliveryMessage::RowChange { .. } => {}
+        }
+    }
+
+    /// Whether the endpoint was told everything, as far as it can be.
+    pub(crate) fn all_delivered(&self, endpoint: usize) -> bool {
+        let Endpoint { position, rows, .. } = &self.deliveries.endpoints[endpoint];
+        let last = match enforces(Rule::ReadByPosition) {
+            true => self.truth.model.events.len() as i64,
+            false => 0,
+        };
+        *position >= last && rows.values().all(|row| row.dead)
+    }
+
+    /// Events that the endpoint was not told and will not be.
+    pub(crate) fn dead_letters(&self, endpoint: usize) -> Vec<usize> {
+        let rows = self.deliveries.endpoints[endpoint].rows.values();
+        rows.filter(|r| r.dead).map(|r| self.event_at(r.position)).collect()
+    }
+
+    /// When the endpoint's workers have something to do next.
+    pub(crate) fn next_delivery_at(&self, endpoint: usize) -> Option<doorbuster_core::Millis> {
+        let queues = self.deliveries.workers.iter().filter_map(|w| w.queues[endpoint].as_ref());
+        queues.filter_map(DeliveryQueue::due).min()
+    }
+}

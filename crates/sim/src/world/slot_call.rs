@@ -1,0 +1,129 @@
+//! A slot where it stands. All that is asked of it passes through one call, so that the same calls
+//! can be made to a real slot and compared.
+use doorbuster_core::slot::{
+    ApplyOutcome, GrantTerms, RecallOutcome, Slot, SlotBounds, SlotView, TicketAnswer,
+    TicketRequest,
+};
+use doorbuster_core::{Delivery, Epoch, FeedRow, GrantId, ItemId, RecallId, SlotKey, Token};
+
+use super::{NAMES, World};
+use crate::op::Setup;
+
+/// What is asked of a slot.
+#[derive(Clone, Debug)]
+pub enum Call {
+    /// See [`Slot::init`].
+    Init(GrantTerms),
+    /// See [`Slot::ticket`].
+    Ticket(TicketRequest),
+    /// See [`Slot::apply`].
+    Apply(Epoch, FeedRow),
+    /// See [`Slot::recall`].
+    Recall(RecallId, GrantId, Epoch, u64),
+    /// See [`Slot::take`].
+    Take(usize),
+    /// See [`Slot::redeliver`].
+    Redeliver,
+    /// See [`Slot::acknowledge`].
+    Acknowledge(u64, Token),
+    /// See [`Slot::stop`].
+    Stop(bool),
+    /// It loses everything.
+    Forget,
+}
+
+/// What a slot said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SlotReply {
+    /// Nothing.
+    Done,
+    /// To `init` and `apply`.
+    ApplyOutcome(ApplyOutcome),
+    /// To a request.
+    Ticket(TicketAnswer),
+    /// To a recall.
+    RecallOutcome(RecallOutcome),
+    /// Tickets.
+    Taken(Vec<Delivery>),
+}
+
+/// A slot where it stands, with the copy that was kept of it.
+#[derive(Debug)]
+pub(crate) struct PlacedSlot {
+    pub(crate) at: SlotKey,
+    pub(crate) node: Option<u8>,
+    pub(crate) slot: Slot,
+    pub(crate) kept: Option<Slot>,
+}
+
+/// One call, what was said, and how the slot stood after it.
+#[derive(Clone, Debug)]
+pub struct RecordedCall {
+    /// Which slot.
+    pub slot: usize,
+    /// The call.
+    pub call: Call,
+    /// What was said.
+    pub reply: SlotReply,
+    /// How the slot stands now.
+    pub view: Option<SlotView>,
+}
+
+/// A slot that has nothing yet.
+pub(crate) fn fresh_slot(setup: &Setup, item: ItemId) -> Slot {
+    match usize::from(setup.tight) {
+        0 => Slot::new(item),
+        n => Slot::with_bounds(item, SlotBounds { queue: n, requests: n + 1, recalls: n / 2 }),
+    }
+}
+
+impl World {
+    /// Calls a slot.
+    pub(crate) fn call(&mut self, slot: usize, call: Call) -> SlotReply {
+        let fresh = fresh_slot(&self.setup, self.places[slot].at.item);
+        let before = self.places[slot].slot.view();
+        let reply = apply_call(&mut self.places[slot].slot, &call, fresh);
+        let view = self.places[slot].slot.view();
+        let item = self.setup.items[self.setup.slots[slot].item as usize];
+        if item.total.is_some() {
+            let threshold = self.spread(self.places[slot].at.item).threshold;
+            self.checker.slot_called(&call, &reply, (before.as_ref(), view.as_ref()), threshold);
+        }
+        if let Some(calls) = &mut self.calls {
+            calls.push(RecordedCall { slot, call, reply: reply.clone(), view });
+        }
+        reply
+    }
+}
+
+fn apply_call(slot: &mut Slot, call: &Call, fresh: Slot) -> SlotReply {
+    match call {
+        Call::Init(terms) => SlotReply::ApplyOutcome(slot.init(*terms)),
+        Call::Ticket(request) => SlotReply::Ticket(slot.ticket(request)),
+        Call::Apply(epoch, row) => SlotReply::ApplyOutcome(slot.apply(*epoch, row, &NAMES.key)),
+        Call::Recall(id, grant, epoch, units) => {
+            SlotReply::RecallOutcome(slot.recall(*id, *grant, *epoch, *units))
+        }
+        Call::Take(at_most) => {
+            let mut batch = Vec::new();
+            slot.take(*at_most, &mut batch);
+            SlotReply::Taken(batch)
+        }
+        Call::Redeliver => {
+            slot.redeliver();
+            SlotReply::Done
+        }
+        Call::Acknowledge(at, token) => {
+            slot.acknowledge(*at, *token);
+            SlotReply::Done
+        }
+        Call::Stop(stopped) => {
+            slot.stop(*stopped);
+            SlotReply::Done
+        }
+        Call::Forget => {
+            *slot = fresh;
+            SlotReply::Done
+        }
+    }
+}

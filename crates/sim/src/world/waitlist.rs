@@ -1,0 +1,95 @@
+//! Those who wait for a unit that comes back, and the leaders who serve them.
+use doorbuster_core::limits::WAITLIST_ENTRIES_MAX;
+use doorbuster_core::waitlist::JoinRequest;
+use doorbuster_core::{ItemId, Phase, TicketId, Token};
+
+use super::buyer::operator;
+use super::flight::Message;
+use super::{BUYERS, KEYS, NAMES, World};
+use crate::op::waitlist::Waitlist;
+use crate::truth::{Done, Tx};
+
+impl World {
+    pub(crate) fn waitlist_op(&mut self, op: Waitlist) {
+        match op {
+            Waitlist::Join { buyer, key, item } => {
+                self.join(buyer % BUYERS as u8, key % KEYS as u8, self.item_of(item));
+            }
+            Waitlist::Leave { place } => {
+                if let Some(id) = self.nth_entry(place) {
+                    self.commit(Tx::Leave(id, self.now));
+                }
+            }
+            Waitlist::TakeAway { order } => self.cancel(order, operator()),
+            Waitlist::Serve { leader, item } => {
+                let tx = Tx::Serve(self.item_of(item), self.now);
+                self.send(Message::Commit { leader: leader % 2, tx });
+            }
+            Waitlist::End { leader, item } => {
+                let tx = Tx::EndWaitlist(self.item_of(item), self.now);
+                self.send(Message::Commit { leader: leader % 2, tx });
+            }
+            Waitlist::Ask { place } => self.query_entry(place),
+        }
+    }
+
+    fn nth_entry(&self, pick: u8) -> Option<TicketId> {
+        let nth = usize::from(pick).checked_rem(self.truth.model.places.len())?;
+        self.truth.model.places.values().nth(nth).map(|place| place.id)
+    }
+
+    fn join(&mut self, buyer: u8, key: u8, item: ItemId) {
+        let entries_max = match self.setup.tight {
+            0 => WAITLIST_ENTRIES_MAX,
+            tight => u64::from(tight),
+        };
+        let (grant, token) = (self.draw_grant(), Token(self.draw() >> 16));
+        let (buyer, key) =
+            (NAMES.buyers[usize::from(buyer)].clone(), NAMES.keys[usize::from(key)].clone());
+        let joiner = JoinRequest { buyer, key, grant, token, entries_max };
+        self.commit(Tx::Join(item, joiner, self.now));
+    }
+
+    /// A leader that sees somebody in line and a unit for them serves; one that sees somebody there
+    /// after the sale's end ends the line.
+    pub(crate) fn reconcile_waitlist(&mut self, leader: u8, item: ItemId) {
+        let (waiting, kept_for_waitlist) = self
+            .truth
+            .model
+            .items
+            .get(&item)
+            .map_or((0, 0), |i| (i.waiting, i.kept_for_waitlist()));
+        let tx = match self.truth.phases.get(&item).map(|row| row.shown) {
+            Some(Phase::Open) if kept_for_waitlist > 0 => Tx::Serve(item, self.now),
+            Some(Phase::Closed) if waiting > 0 => Tx::EndWaitlist(item, self.now),
+            _ => return,
+        };
+        self.send(Message::Commit { leader, tx });
+    }
+
+    fn query_entry(&mut self, pick: u8) {
+        let Some(id) = self.nth_entry(pick) else { return };
+        let Some(place) = self.truth.model.places.values().find(|place| place.id == id).cloned()
+        else {
+            return;
+        };
+        let parts = NAMES
+            .key
+            .open(&id, place.buyer.as_str())
+            .expect("a place proves itself with its buyer");
+        let verdict = match self.truth.verdict(&id) {
+            Some(verdict) => Some(verdict),
+            None => match self.commit(Tx::Force(id, parts, place.buyer, self.now)) {
+                Done::Forced(Some(resolved)) => Some(resolved.verdict),
+                _ => None,
+            },
+        };
+        let is_over =
+            self.truth.phases.get(&place.item).is_some_and(|row| row.shown == Phase::Closed);
+        match verdict {
+            Some(verdict) => self.checker.verdict_reported(&self.truth, id, verdict, self.now),
+            None if is_over => self.checker.answered_sale_ended(&id),
+            None => self.checker.answered_waiting(&id),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! One of the servers that locks are kept on, and the three steps there, each of them a script.
+use std::time::Duration;
+
+#[cfg(test)]
+use super::simulation::SimulatedServer;
+use crate::{Shared, SlotError};
+
+const TAKE: &str = include_str!("take.lua");
+const RENEW: &str = include_str!("renew.lua");
+const RELEASE: &str = include_str!("release.lua");
+
+/// A server.
+#[derive(Clone, Debug)]
+pub(super) enum LockServer {
+    /// A real one.
+    Redis(Shared),
+    /// A simulated one.
+    #[cfg(test)]
+    SimulatedServer(SimulatedServer),
+}
+
+impl LockServer {
+    /// The fencing number, if nobody had the lock.
+    pub(super) async fn take(
+        &self,
+        name: &str,
+        owner: &str,
+        lease: Duration,
+    ) -> Result<Option<u64>, SlotError> {
+        match self {
+            Self::Redis(shared) => {
+                let reply =
+                    shared.eval(TAKE, &keys(shared, name), &[owner, &millis(lease)]).await?;
+                Ok(reply.number().and_then(|fence| u64::try_from(fence).ok()))
+            }
+            #[cfg(test)]
+            Self::SimulatedServer(model) => model.take(name, owner, lease).await,
+        }
+    }
+
+    /// Whether it was this owner's.
+    pub(super) async fn renew(
+        &self,
+        name: &str,
+        owner: &str,
+        lease: Duration,
+        fence: u64,
+    ) -> Result<bool, SlotError> {
+        match self {
+            Self::Redis(shared) => {
+                let words = [owner, &millis(lease), &fence.to_string()];
+                Ok(shared.eval(RENEW, &keys(shared, name), &words).await?.number() == Some(1))
+            }
+            #[cfg(test)]
+            Self::SimulatedServer(model) => model.renew(name, owner, lease, fence).await,
+        }
+    }
+
+    /// Whether it was this owner's.
+    pub(super) async fn release(&self, name: &str, owner: &str) -> Result<bool, SlotError> {
+        match self {
+            Self::Redis(shared) => {
+                Ok(shared.eval(RELEASE, &keys(shared, name)[..1], &[owner]).await?.number()
+                    == Some(1))
+            }
+            #[cfg(test)]
+            Self::SimulatedServer(model) => model.release(name, owner).await,
+        }
+    }
+}
+
+fn keys(shared: &Shared, name: &str) -> [String; 2] {
+    [shared.key("lock", name), shared.key("fence", name)]
+}
+
+fn millis(time: Duration) -> String {
+    time.as_millis().max(1).to_string()
+}

@@ -1,0 +1,72 @@
+//! A settler that stops hands back what it was given and has not acknowledged, so that others need
+//! not wait until it counts as dead.
+//!
+//! A queue takes back nothing; but it keeps for each ticket since when its settler has been silent,
+//! and that can be said to be long.
+use doorbuster_core::SlotKey;
+use redis::{Cmd, Value};
+use tokio::task::JoinSet;
+
+use super::Redis;
+use super::codec::{array, text};
+use super::failure::RedisFailure;
+use super::keys::GROUP;
+use super::limits::{CLAIM_IDLE, READ_MAX};
+use crate::SlotError;
+
+impl Redis {
+    /// Reads no queue any more, and hands back what was read of them. The rest is done also when
+    /// one slot cannot be reached; what could not be handed back is claimed when this node counts
+    /// as dead.
+    pub(crate) async fn release_tickets(&self) -> Result<(), SlotError> {
+        let readers = std::mem::take(&mut *self.0.readers());
+        let (slots, mut tasks): (Vec<SlotKey>, Vec<JoinSet<()>>) = readers.into_iter().unzip();
+        for task in &mut tasks {
+            // Its connection is gone then, and nothing more is given to it.
+            task.shutdown().await;
+        }
+        let mut handed = Ok(());
+        for slot in slots {
+            handed = handed.and(self.release_slot(slot).await);
+        }
+        Ok(handed?)
+    }
+
+    async fn release_slot(&self, slot: SlotKey) -> Result<(), RedisFailure> {
+        let (keys, consumer, mut from) = (self.keys(slot), &self.0.consumer, "-".to_owned());
+        loop {
+            let mut given = Cmd::new();
+            given
+                .arg("XPENDING")
+                .arg(keys.queue())
+                .arg(GROUP)
+                .arg(&from)
+                .arg("+")
+                .arg(READ_MAX)
+                .arg(consumer);
+            let reply = self.0.routes.server(slot)?.link.ask(&given).await;
+            // No queue: nothing was given.
+            let reply = if matches!(reply, Err(RedisFailure::Refused(_))) {
+                Value::Array(Vec::new())
+            } else {
+                reply?
+            };
+            let ids = array(reply)?
+                .into_iter()
+                .map(id_of)
+                .collect::<Result<Vec<String>, RedisFailure>>()?;
+            let Some(last) = ids.last() else { return Ok(()) };
+            let mut silent = Cmd::new();
+            silent.arg("XCLAIM").arg(keys.queue()).arg(GROUP).arg(consumer).arg(0).arg(&ids);
+            silent.arg("IDLE").arg(CLAIM_IDLE.as_millis() as u64).arg("JUSTID");
+            self.0.routes.server(slot)?.link.ask(&silent).await?;
+            from = format!("({last}");
+        }
+    }
+}
+
+/// The id in one row of what is pending.
+fn id_of(row: Value) -> Result<String, RedisFailure> {
+    let mut parts = array(row)?.into_iter();
+    text(&parts.next().unwrap_or_default()).map(ToOwned::to_owned)
+}

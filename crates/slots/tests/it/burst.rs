@@ -1,0 +1,57 @@
+//! Many requests at once, and what became of them.
+use doorbuster_core::slot::{IssuedTicket, TicketAnswer};
+use doorbuster_core::{SlotKey, Token};
+use doorbuster_slots::conformance::request;
+use doorbuster_slots::{SlotError, Slots};
+use tokio::task::JoinSet;
+
+/// Requests in flight.
+const AT_ONCE: u64 = 128;
+
+/// What became of the requests.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub cut: Vec<(SlotKey, IssuedTicket)>,
+    pub again: usize,
+    pub short: usize,
+    pub failed: Vec<SlotError>,
+}
+
+impl Outcome {
+    /// The numbers of a slot's tickets, sorted.
+    pub fn numbers_of(&self, slot: SlotKey) -> Vec<u64> {
+        let mut numbers: Vec<u64> =
+            self.cut.iter().filter(|(s, _)| *s == slot).map(|(_, cut)| cut.n.0).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+}
+
+/// So many requests for one unit, each by a buyer of its own, over these slots in turn.
+pub async fn burst(slots: &Slots, over: &[SlotKey], requests: u64) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut tasks = JoinSet::new();
+    for nth in 0..AT_ONCE {
+        let (slots, over) = (slots.clone(), over.to_vec());
+        tasks.spawn(async move {
+            let mut mine = Vec::new();
+            for i in (nth..requests).step_by(AT_ONCE as usize) {
+                let slot = over[i as usize % over.len()];
+                let mut one = request(&format!("b{i}"), "k", 1, 9);
+                one.token = Token(i);
+                mine.push((slot, slots.ticket(slot, &one).await));
+            }
+            mine
+        });
+    }
+    for (slot, said) in tasks.join_all().await.into_iter().flatten() {
+        match said {
+            Ok(TicketAnswer::Issued(cut)) => outcome.cut.push((slot, cut)),
+            Ok(TicketAnswer::Repeated(_)) => outcome.again += 1,
+            Ok(TicketAnswer::Short { .. }) => outcome.short += 1,
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => outcome.failed.push(error),
+        }
+    }
+    outcome
+}

@@ -1,0 +1,179 @@
+//! What may be used once: spent by the first, remembered until it ends; wrong answers are counted
+//! for a while.
+use super::Fixture;
+use crate::contract::{AnswerSpend, SpendOutcome};
+use crate::limits::{DELETE_ROWS_MAX, SPENT_KEPT_MS};
+
+const WINDOW_MS: i64 = 10_000;
+/// How long a challenge may be answered.
+const LIVES_MS: i64 = 120_000;
+
+fn spending(fixture: &Fixture, id: u8, by: u8, is_correct: bool) -> AnswerSpend {
+    let until = fixture.store.now().plus(LIVES_MS);
+    AnswerSpend { id: [id; 16], until, by: [by; 16], is_correct, window_ms: WINDOW_MS }
+}
+
+async fn spend_answer(fixture: &Fixture, id: u8, by: u8, is_correct: bool) -> Option<u32> {
+    match fixture.store.spend_answer(spending(fixture, id, by, is_correct)).await.expect("writes") {
+        SpendOutcome::AlreadySpent => None,
+        SpendOutcome::Expired => panic!("challenge {id} has only begun"),
+        SpendOutcome::Now { misses, until } => {
+            assert!(fixture.store.now() < until && until <= fixture.store.now().plus(WINDOW_MS));
+            Some(misses)
+        }
+    }
+}
+
+/// Sends all of these at the same moment; of each whether it is right, and how many wrong answers
+/// it heard of.
+async fn at_once(
+    fixture: &Fixture,
+    answers: impl Iterator<Item = AnswerSpend>,
+) -> Vec<(bool, u32)> {
+    let asked: Vec<_> = answers
+        .map(|spending| {
+            let store = fixture.store.clone();
+            tokio::spawn(async move {
+                (spending.is_correct, store.spend_answer(spending).await.expect("writes"))
+            })
+        })
+        .collect();
+    let mut heard = Vec::new();
+    for answer in asked {
+        let (is_correct, spent_answers) = answer.await.expect("no panic");
+        let SpendOutcome::Now { misses, .. } = spent_answers else { panic!("each is spent once") };
+        heard.push((is_correct, misses));
+    }
+    heard
+}
+
+/// A challenge is spent by its first answer, right or wrong, and no other.
+pub async fn what_is_spent_stays_spent(fixture: Fixture) {
+    assert_eq!(spend_answer(&fixture, 1, 1, true).await, Some(0));
+    assert_eq!(spend_answer(&fixture, 1, 1, true).await, None);
+    assert_eq!(spend_answer(&fixture, 1, 2, true).await, None, "nor by anybody else");
+    assert_eq!(spend_answer(&fixture, 2, 1, false).await, Some(0));
+    assert_eq!(spend_answer(&fixture, 2, 1, true).await, None, "nor after a wrong answer");
+}
+
+/// Of many answers at the same moment exactly one is the first.
+pub async fn of_answers_at_once_one_is_first(fixture: Fixture) {
+    for id in 0..20 {
+        let answers: Vec<_> = (0..16)
+            .map(|_| {
+                let (store, spending) = (fixture.store.clone(), spending(&fixture, id, id, true));
+                tokio::spawn(async move { store.spend_answer(spending).await.expect("writes") })
+            })
+            .collect();
+        let mut first = 0;
+        for answer in answers {
+            first += u32::from(answer.await.expect("no panic") != SpendOutcome::AlreadySpent);
+        }
+        assert_eq!(first, 1, "challenge {id}");
+    }
+}
+
+/// Wrong answers are counted for each buyer, and forgotten together.
+pub async fn wrong_answers_are_counted_for_a_while(fixture: Fixture) {
+    for n in 0..4 {
+        assert_eq!(spend_answer(&fixture, n, 1, false).await, Some(u32::from(n)));
+    }
+    assert_eq!(
+        spend_answer(&fixture, 10, 1, true).await,
+        Some(4),
+        "a right answer hears of them and adds none"
+    );
+    assert_eq!(spend_answer(&fixture, 11, 1, true).await, Some(4));
+    assert_eq!(spend_answer(&fixture, 12, 2, true).await, Some(0), "another buyer has none");
+    assert_eq!(spend_answer(&fixture, 13, 2, false).await, Some(0), "a right one added none");
+    fixture.clock.advance(WINDOW_MS + 1_000);
+    assert_eq!(spend_answer(&fixture, 14, 1, true).await, Some(0));
+    assert_eq!(spend_answer(&fixture, 15, 1, false).await, Some(0));
+    assert_eq!(spend_answer(&fixture, 16, 1, true).await, Some(1));
+}
+
+/// Of wrong answers at the same moment each hears of another number of those before it, however
+/// many right ones are among them: so exactly as many are looked at as may be. A right one that
+/// comes behind hears of all.
+pub async fn of_wrong_answers_at_once_as_many_are_looked_at_as_may_be(fixture: Fixture) {
+    const LOOKED_AT: u32 = 10;
+    const WRONG: u32 = 30;
+    for by in 0..4 {
+        let answers = (0..40).map(|n| spending(&fixture, 50 * by + n, by, n % 4 == 3));
+        let heard = at_once(&fixture, answers).await;
+        assert!(heard.iter().all(|(_, misses)| *misses <= WRONG), "{heard:?}");
+        let mut wrong: Vec<u32> =
+            heard.iter().filter(|(is_correct, _)| !is_correct).map(|(_, misses)| *misses).collect();
+        wrong.sort_unstable();
+        assert_eq!(wrong, (0..WRONG).collect::<Vec<_>>());
+        let looked_at = wrong.iter().filter(|misses| **misses < LOOKED_AT).count();
+        assert_eq!(looked_at, LOOKED_AT as usize);
+        assert_eq!(
+            spend_answer(&fixture, 200 + by, by, true).await,
+            Some(WRONG),
+            "also a right one"
+        );
+    }
+}
+
+/// An answer that comes to the store after the end of its challenge counts for nothing, whether or
+/// not the challenge was spent before.
+pub async fn what_has_ended_counts_for_nothing(fixture: Fixture) {
+    let (spent_answers, unspent) =
+        (spending(&fixture, 1, 1, true), spending(&fixture, 2, 2, false));
+    assert!(matches!(
+        fixture.store.spend_answer(spent_answers).await.expect("writes"),
+        SpendOutcome::Now { misses: 0, .. }
+    ));
+    fixture.clock.advance(LIVES_MS);
+    for _ in 0..3 {
+        for late in [spent_answers, unspent] {
+            assert_eq!(
+                fixture.store.spend_answer(late).await.expect("writes"),
+                SpendOutcome::Expired
+            );
+        }
+    }
+    assert_eq!(spend_answer(&fixture, 3, 2, true).await, Some(0), "nor is it a wrong answer");
+    fixture.clock.advance(SPENT_KEPT_MS);
+    assert_eq!(spend_answer(&fixture, 4, 1, true).await, Some(0));
+    assert_eq!(
+        fixture.store.spent_answers().await.expect("reads"),
+        2,
+        "the first is forgotten, the late ones were never kept"
+    );
+    assert_eq!(
+        fixture.store.spend_answer(spent_answers).await.expect("writes"),
+        SpendOutcome::Expired
+    );
+}
+
+/// What has ended is forgotten a while later as others come, so that the table does not grow; not
+/// at once, so that it is not spent anew by whoever is a little behind.
+pub async fn what_has_ended_is_forgotten(fixture: Fixture) {
+    let first = spending(&fixture, 0, 0, true);
+    assert!(matches!(
+        fixture.store.spend_answer(first).await.expect("writes"),
+        SpendOutcome::Now { .. }
+    ));
+    for id in 1..100 {
+        assert_eq!(spend_answer(&fixture, id, id, false).await, Some(0));
+    }
+    assert_eq!(fixture.store.spent_answers().await.expect("reads"), 100);
+    fixture.clock.advance(LIVES_MS);
+    assert_eq!(spend_answer(&fixture, 100, 100, true).await, Some(0));
+    fixture.clock.advance(-1);
+    assert_eq!(
+        fixture.store.spend_answer(first).await.expect("writes"),
+        SpendOutcome::AlreadySpent
+    );
+    fixture.clock.advance(SPENT_KEPT_MS + 1);
+    let (mut left, mut id) = (101, 101);
+    while left > DELETE_ROWS_MAX.unsigned_abs() {
+        assert_eq!(spend_answer(&fixture, id, id, true).await, Some(0));
+        let before =
+            std::mem::replace(&mut left, fixture.store.spent_answers().await.expect("reads"));
+        assert!(left < before, "more are forgotten than come");
+        id += 1;
+    }
+}

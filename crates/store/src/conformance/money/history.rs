@@ -1,0 +1,171 @@
+//! What happened is kept: an order's history is told as it was, by whom and why.
+use doorbuster_core::event::{Actor, Attribution, Event, EventType, Subject};
+use doorbuster_core::money::{CaptureOutcome, RefundCause};
+use doorbuster_core::order::{ChangeOutcome, EndReason};
+use doorbuster_core::{Order, Stock, TicketId, Verdict};
+
+use super::{PROVIDER, capture, message, price};
+use crate::conformance::{Fixture, id_of, new_item, new_sale};
+
+async fn history(fixture: &Fixture, id: TicketId) -> Vec<Event> {
+    let told = fixture.store.history(id).await.expect("reads");
+    assert!(told.is_sorted_by(|a, b| a.seq < b.seq), "the oldest first: {told:?}");
+    told.into_iter().map(|told| told.event).collect()
+}
+
+fn operator() -> Attribution {
+    Attribution {
+        actor: Actor::Operator("key_7".to_owned()),
+        why: Some("They called; \"sorry\" — 'twas us".to_owned()),
+    }
+}
+
+/// Each change of an order stands in its history, with the order as it was then.
+pub async fn an_order_has_a_history(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 4).await;
+    let reserved = fixture.reserve(&grant, 1, "anna", 2).await;
+    fixture.clock.advance(10);
+    let pay_by = reserved.pay_by.plus(77);
+    let extend = fixture.store.extend_order(reserved.id, pay_by, operator()).await.expect("writes");
+    let ChangeOutcome::Done(extended) = extend else { panic!("it is later") };
+    fixture.clock.advance(10);
+    let cancel = fixture
+        .store
+        .end_order(reserved.id, EndReason::Cancel, Attribution::BUYER.clone())
+        .await
+        .expect("writes");
+    let ChangeOutcome::Done(cancelled) = cancel else { panic!("it was reserved") };
+    fixture.clock.advance(10);
+    let CaptureOutcome::Paid(paid) = capture(&fixture, &message(&reserved, "e1", "p1")).await
+    else {
+        panic!("units are there")
+    };
+    fixture.clock.advance(10);
+    let second = message(&reserved, "e2", "p2");
+    let CaptureOutcome::Refund(_) = capture(&fixture, &second).await else { panic!("it was paid") };
+    let twice = fixture.clock.now();
+    fixture.clock.advance(10);
+    let refund =
+        fixture.store.end_order(reserved.id, EndReason::Refund, operator()).await.expect("writes");
+    let ChangeOutcome::Done(refunded) = refund else { panic!("it was paid") };
+    let provider = Attribution::from_actor(Actor::Provider(PROVIDER.to_owned()));
+    let order = |what, order: &Order, by: &Attribution, at| Event {
+        what,
+        subject: Subject::Order(order.clone()),
+        by: by.clone(),
+        at,
+    };
+    let back = Event {
+        what: EventType::PaymentRefunded,
+        subject: Subject::Payment {
+            payment: second.payment,
+            order: second.order,
+            money: price(2),
+            cause: RefundCause::Second,
+        },
+        by: provider.clone(),
+        at: twice,
+    };
+    let at = |order: &Order| order.ended_at.or(order.paid_at).expect("it is not reserved any more");
+    let wanted = [
+        order(EventType::OrderReserved, &reserved, Attribution::BUYER, reserved.reserved_at),
+        order(EventType::OrderExtended, &extended, &operator(), reserved.reserved_at.plus(10)),
+        order(EventType::OrderCancelled, &cancelled, Attribution::BUYER, at(&cancelled)),
+        order(EventType::OrderPaid, &paid, &provider, at(&paid)),
+        back,
+        order(EventType::OrderRefunded, &refunded, &operator(), at(&refunded)),
+    ];
+    assert_eq!(history(&fixture, reserved.id).await, wanted);
+    assert_eq!((cancelled.paid_at, paid.ended_at), (None, None));
+    fixture.check_invariants().await;
+}
+
+/// What did not happen is not told, nor what happened to others.
+pub async fn only_what_happened_is_told(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 4).await;
+    let order = fixture.reserve(&grant, 1, "anna", 2).await;
+    let other = fixture.reserve(&grant, 2, "bert", 2).await;
+    let again = fixture.ticket(&grant, 1, "anna", "key-1", 2);
+    fixture.settle(&again).await;
+    for how in [EndReason::Refund, EndReason::Expire] {
+        let end = fixture
+            .store
+            .end_order(order.id, how, Attribution::ENGINE.clone())
+            .await
+            .expect("writes");
+        assert!(matches!(end, ChangeOutcome::WrongState(_)));
+    }
+    fixture.commits.forget();
+    fixture
+        .store
+        .extend_order(order.id, order.pay_by, Attribution::ENGINE.clone())
+        .await
+        .expect("writes");
+    assert!(fixture.commits.take().iter().all(|t| !t.events), "nothing happened");
+    for of in [&order, &other] {
+        let told: Vec<_> = history(&fixture, of.id)
+            .await
+            .into_iter()
+            .map(|event| (event.what, event.subject))
+            .collect();
+        assert_eq!(told, [(EventType::OrderReserved, Subject::Order(of.clone()))]);
+    }
+    // A number that is taken belongs to its order; a ticket that came with it tells nothing of that
+    // order.
+    let taken = fixture.ticket(&grant, 1, "cleo", "k", 1);
+    assert!(fixture.settle(&taken).await.order.is_none());
+    assert_eq!(history(&fixture, order.id).await.len(), 1);
+    assert_eq!(history(&fixture, id_of(&taken)).await, []);
+    fixture.check_invariants().await;
+}
+
+/// A batch tells of each of its orders; what is settled again is not told again.
+pub async fn a_batch_tells_of_each_order(fixture: Fixture) {
+    let grant = fixture.slot(100, 100, 4).await;
+    let tickets: Vec<_> =
+        (1..=20).map(|n| fixture.ticket(&grant, n, &format!("buyer-{}", n % 15), "k", 1)).collect();
+    fixture.commits.forget();
+    let resolved = fixture.store.settle(tickets.clone()).await.expect("settles");
+    assert!(fixture.commits.take().iter().any(|t| t.events));
+    fixture.store.settle(tickets).await.expect("settles");
+    let reserved = resolved.iter().filter(|r| r.verdict == Verdict::Reserved);
+    let orders: Vec<&Order> = reserved.filter_map(|r| r.order.as_ref()).collect();
+    assert_eq!(orders.len(), 15, "the others name the first of their buyer");
+    for order in orders {
+        let told: Vec<_> = history(&fixture, order.id)
+            .await
+            .into_iter()
+            .map(|event| (event.what, event.subject))
+            .collect();
+        assert_eq!(told, [(EventType::OrderReserved, Subject::Order(order.clone()))]);
+    }
+    fixture.check_invariants().await;
+}
+
+/// A sale tells that it opened, once, and that it closed.
+pub async fn a_sale_tells_that_it_opened_and_closed(fixture: Fixture) {
+    use doorbuster_core::sale::PhaseStep::{Close, Open, Pause, Resume, Schedule};
+    fixture
+        .store
+        .create_sale(new_sale("spring", vec![new_item("item", Stock::Counted(3), 1)]))
+        .await
+        .expect("writes");
+    for step in [Schedule, Schedule, Open, Open, Pause, Resume, Close, Open, Close] {
+        fixture.clock.advance(1);
+        fixture.store.step_sale("spring", step).await.expect("writes");
+    }
+    while fixture.store.sequence_events(100).await.expect("writes") > 0 {}
+    let told = fixture.store.events_after(0, 100).await.expect("reads");
+    let told: Vec<_> =
+        told.into_iter().map(|read| read.expect("a row as it was written")).collect();
+    assert!(told.is_sorted_by(|a, b| a.position < b.position));
+    let event = |what, ago: i64| Event {
+        what,
+        subject: Subject::Sale("spring".to_owned()),
+        by: Attribution::ENGINE.clone(),
+        at: fixture.clock.now().plus(-ago),
+    };
+    let wanted = [event(EventType::SaleOpened, 6), event(EventType::SaleClosed, 2)];
+    assert_eq!(told.into_iter().map(|told| told.event).collect::<Vec<_>>(), wanted);
+    fixture.check_invariants().await;
+}

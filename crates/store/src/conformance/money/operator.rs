@@ -1,0 +1,371 @@
+//! Money that somebody gives back by hand at the provider, beside our refunds.
+use doorbuster_core::Millis;
+use doorbuster_core::event::{Attribution, Subject};
+use doorbuster_core::limits::REFUND_TRIES_MAX;
+use doorbuster_core::money::{
+    Money, PaymentId, Refund, RefundId, RefundMessageOutcome, RefundState, RefundUpdate,
+};
+use doorbuster_core::order::EndReason;
+
+use super::{PROVIDER, capture, for_payment, message, price, refunds};
+use crate::conformance::Fixture;
+use crate::contract::{
+    DeadLetterContent, DeadLetterId, Dispute, Reversal, ReversalKind, ReversalOutcome,
+};
+
+/// What was given back by hand decides nothing about a refund: its provider is asked at once, and
+/// what was over is only looked at.
+pub async fn what_is_given_back_by_hand_hurries_a_question(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 4).await;
+    let order = fixture.reserve(&grant, 1, "anna", 2).await;
+    capture(&fixture, &message(&order, "evt_1", "pay_1")).await;
+    fixture
+        .store
+        .end_order(order.id, EndReason::Refund, Attribution::ENGINE.clone())
+        .await
+        .expect("writes");
+    let id = refunds(&fixture, for_payment(&order)).await.remove(0).id;
+    let note = async |news| {
+        fixture.store.note_refund(id.clone(), news).await.expect("writes").expect("a refund")
+    };
+    let failed = || RefundUpdate::Failed("away".to_owned());
+    let told = async |event: &str, lost: bool| -> Refund {
+        fixture.clock.advance(1);
+        let settle = fixture.store.settle_refund(
+            PROVIDER.to_owned(),
+            event.to_owned(),
+            id.clone(),
+            RefundUpdate::CheckAgain { lost },
+        );
+        assert_eq!(settle.await.expect("writes"), RefundMessageOutcome::Applied, "{event}");
+        refunds(&fixture, for_payment(&order)).await.remove(0)
+    };
+    let asks = |refund: &Refund, accepted: bool| {
+        let is_due = refund.state == RefundState::Pending && refund.next_at == fixture.clock.now();
+        assert!(is_due && refund.accepted == accepted && refund.settled_at.is_none(), "{refund:?}");
+    };
+    note(failed()).await;
+    asks(&told("evt_2", false).await, false);
+    note(RefundUpdate::Accepted { again_ms: 500 }).await;
+    asks(&told("evt_3", true).await, true);
+    // What arrived has arrived, unless it was theirs that did not.
+    let settled = note(RefundUpdate::Settled).await;
+    assert_eq!(told("evt_4", false).await, settled);
+    asks(&told("evt_5", true).await, true);
+    // One that was given up is asked about again, as often as any, and stays given up if that is in
+    // vain.
+    note(RefundUpdate::Settled).await;
+    asks(&told("evt_6", true).await, true);
+    for _ in 0..REFUND_TRIES_MAX {
+        note(failed()).await;
+    }
+    asks(&told("evt_7", false).await, true);
+    for tries in 1..REFUND_TRIES_MAX {
+        let refund = note(failed()).await;
+        assert_eq!((refund.state, refund.tries), (RefundState::Pending, tries));
+    }
+    assert_eq!(note(failed()).await.state, RefundState::Failed);
+    // What came back waits for an operator.
+    let back = note(RefundUpdate::CameBack("the account is closed".to_owned())).await;
+    assert_eq!(told("evt_8", true).await, back);
+    fixture.check_invariants().await;
+}
+
+/// A refund that an operator let be, of which there is news after all, is looked at again if it
+/// fails anew.
+pub async fn a_refund_that_was_let_be_is_a_dead_letter_again_after_news(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 4).await;
+    let order = fixture.reserve(&grant, 1, "anna", 2).await;
+    capture(&fixture, &message(&order, "evt_1", "pay_1")).await;
+    fixture
+        .store
+        .end_order(order.id, EndReason::Refund, Attribution::ENGINE.clone())
+        .await
+        .expect("writes");
+    let id = refunds(&fixture, for_payment(&order)).await.remove(0).id;
+    let note = async |news| {
+        fixture.store.note_refund(id.clone(), news).await.expect("writes").expect("a refund")
+    };
+    let dead = async || fixture.store.dead_letter_counts().await.expect("reads").refunds;
+    let give_up = async || {
+        for _ in 0..REFUND_TRIES_MAX {
+            note(RefundUpdate::Failed("away".to_owned())).await;
+        }
+        dead().await
+    };
+    let show =
+        async || fixture.store.dead_letter(DeadLetterId::Refund(id.clone())).await.expect("reads");
+    assert!(show().await.is_none(), "it is not given up yet");
+    assert_eq!(give_up().await, 1);
+    let Some((letter, DeadLetterContent::Refund(refund))) = show().await else {
+        panic!("it holds its refund")
+    };
+    assert_eq!((letter.reason.as_str(), letter.about), ("away", order.id.to_string()));
+    assert_eq!(*refund, refunds(&fixture, for_payment(&order)).await.remove(0));
+    assert!(fixture.store.discard_refund(id.clone(), "seen to".to_owned()).await.expect("writes"));
+    assert_eq!(dead().await, 0);
+    assert!(show().await.is_none(), "it was seen to");
+    note(RefundUpdate::Accepted { again_ms: 5 }).await;
+    assert_eq!(give_up().await, 1, "it was taken after all, and failed");
+    assert!(fixture.store.discard_refund(id.clone(), "seen to".to_owned()).await.expect("writes"));
+    note(RefundUpdate::CameBack("the account is closed".to_owned())).await;
+    assert_eq!(dead().await, 0, "it was seen to");
+    fixture.store.retry_refund(id.clone()).await.expect("writes").expect("it was given up");
+    assert_eq!(give_up().await, 1, "it was asked for again");
+    fixture.check_invariants().await;
+}
+
+/// What a provider answered before somebody's refund by hand failed does not settle ours: it is
+/// asked again.
+pub async fn an_answer_that_is_older_than_a_message_is_not_taken(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 4).await;
+    let order = fixture.reserve(&grant, 1, "anna", 2).await;
+    capture(&fixture, &message(&order, "evt_1", "pay_1")).await;
+    fixture
+        .store
+        .end_order(order.id, EndReason::Refund, Attribution::ENGINE.clone())
+        .await
+        .expect("writes");
+    let due = async || fixture.store.refunds_due(9).await.expect("reads").pop();
+    let answer = async |asked: &Refund, news| {
+        fixture.store.answer_refund(asked.clone(), news).await.expect("writes").expect("a refund")
+    };
+    let asked = due().await.expect("it is due");
+    fixture.clock.advance(1);
+    let (provider, event) = (PROVIDER.to_owned(), "evt_2".to_owned());
+    let told = fixture.store.settle_refund(
+        provider,
+        event,
+        asked.id.clone(),
+        RefundUpdate::CheckAgain { lost: true },
+    );
+    assert_eq!(told.await.expect("writes"), RefundMessageOutcome::Applied);
+    let again = due().await.expect("it is due still");
+    let back = RefundUpdate::CameBack("the account is closed".to_owned());
+    assert_eq!(answer(&asked, back.clone()).await, again, "the answer is older");
+    let again = Refund { accepted: true, ..again };
+    for late in [RefundUpdate::Settled, RefundUpdate::Accepted { again_ms: 5 }] {
+        assert_eq!(
+            answer(&asked, late).await,
+            again,
+            "the provider took it, and is asked how far it is"
+        );
+    }
+    assert_eq!(due().await.as_ref(), Some(&again));
+    let again = answer(&asked, RefundUpdate::Failed("away".to_owned())).await;
+    assert_eq!((again.state, again.tries), (RefundState::Pending, 1), "it was asked in vain");
+    let settled = answer(&again, RefundUpdate::Settled).await;
+    assert_eq!(settled.state, RefundState::Settled);
+    fixture.clock.advance(1);
+    for late in [RefundUpdate::Settled, RefundUpdate::Accepted { again_ms: 5 }] {
+        assert_eq!(answer(&asked, late).await, settled, "it arrived");
+    }
+    // Either may be the older one: only the provider knows.
+    let lost = answer(&asked, back).await;
+    assert_eq!((lost.state, lost.accepted, lost.settled_at), (RefundState::Pending, true, None));
+    assert_eq!(due().await, Some(lost));
+    let nobodys = Refund { id: RefundId("re_none".to_owned()), ..again };
+    assert_eq!(
+        fixture.store.answer_refund(nobodys, RefundUpdate::Settled).await.expect("writes"),
+        None
+    );
+    fixture.check_invariants().await;
+}
+
+/// A refund that was asked for in vain for the last time while the provider took it is asked about,
+/// and has all of its tries for that.
+pub async fn a_late_word_that_a_refund_was_taken_counts_though_it_was_given_up(fixture: Fixture) {
+    let grant = fixture.slot(10, 10, 4).await;
+    let order = fixture.reserve(&grant, 1, "anna", 2).await;
+    capture(&fixture, &message(&order, "evt_1", "pay_1")).await;
+    fixture
+        .store
+        .end_order(order.id, EndReason::Refund, Attribution::ENGINE.clone())
+        .await
+        .expect("writes");
+    let id = refunds(&fixture, for_payment(&order)).await.remove(0).id;
+    let note = async |news| {
+        fixture.store.note_refund(id.clone(), news).await.expect("writes").expect("a refund")
+    };
+    let now = async || refunds(&fixture, for_payment(&order)).await.remove(0);
+    let took = async |asked: Refund| {
+        fixture.clock.advance(1);
+        let answer = fixture.store.answer_refund(asked, RefundUpdate::Accepted { again_ms: 5 });
+        let refund = answer.await.expect("writes").expect("a refund");
+        let is_due = refund.state == RefundState::Pending && refund.next_at == fixture.clock.now();
+        assert!(
+            is_due && refund.accepted && refund.tries == 0 && refund.error.is_none(),
+            "{refund:?}"
+        );
+    };
+    for _ in 1..REFUND_TRIES_MAX {
+        note(RefundUpdate::Failed("away".to_owned())).await;
+    }
+    // It becomes due anew while it is asked for.
+    let asked = now().await;
+    fixture.clock.advance(1);
+    note(RefundUpdate::CheckAgain { lost: false }).await;
+    took(asked).await;
+    for _ in 1..REFUND_TRIES_MAX {
+        note(RefundUpdate::Failed("away".to_owned())).await;
+    }
+    // Two ask for it, and the other one gives it up.
+    let asked = now().await;
+    assert_eq!(note(RefundUpdate::Failed("away".to_owned())).await.state, RefundState::Failed);
+    took(asked).await;
+    // What came back after it was taken waits for an operator.
+    let asked = now().await;
+    let back = note(RefundUpdate::CameBack("the account is closed".to_owned())).await;
+    let late = fixture.store.answer_refund(asked, RefundUpdate::Settled).await.expect("writes");
+    assert_eq!(late, Some(back));
+    fixture.check_invariants().await;
+}
+
+/// A message about money that went back is taken once, and not before its payment; one that failed
+/// takes no other's notice away.
+pub async fn a_reversal_is_taken_once(fixture: Fixture) {
+    use ReversalKind::{Disputed, Returned};
+    use ReversalOutcome::{Known, NoPayment, Noted};
+    let grant = fixture.slot(10, 10, 4).await;
+    let order = fixture.reserve(&grant, 1, "anna", 2).await;
+    let tell = async |event: &str, kind, minor: Option<i64>, stands| {
+        let (event, money) =
+            (Some(event.to_owned()), minor.map(|minor| Money { minor, ..price(2) }));
+        let (provider, payment) = (PROVIDER.to_owned(), PaymentId("pay_1".to_owned()));
+        fixture
+            .store
+            .record_reversal(Reversal {
+                event,
+                provider,
+                payment,
+                kind,
+                money,
+                stands,
+                dispute: None,
+            })
+            .await
+            .expect("writes")
+    };
+    let stands = async || {
+        let all = fixture.store.reversals().await.expect("reads");
+        all.iter().map(|found| (found.kind, found.money.minor)).collect::<Vec<_>>()
+    };
+    let early = message(&order, "evt_f", "pay_1");
+    assert!(fixture.store.fail_payment(early).await.expect("writes"));
+    assert_eq!(tell("evt_1", Disputed, None, true).await, NoPayment, "nothing was captured");
+    capture(&fixture, &message(&order, "evt_0", "pay_1")).await;
+    assert_eq!(
+        tell("evt_1", Disputed, None, true).await,
+        Noted,
+        "it was not taken before its payment"
+    );
+    assert_eq!(tell("evt_2", Disputed, None, false).await, Noted, "it was won");
+    assert_eq!(tell("evt_1", Disputed, None, true).await, Known, "the first message comes again");
+    assert_eq!(stands().await, []);
+    // A part of it went back by hand, and another part did not.
+    assert_eq!(tell("evt_3", Returned, Some(40), true).await, Noted);
+    for (event, minor) in [("evt_4", 10), ("evt_5", 60)] {
+        assert_eq!(tell(event, Returned, Some(minor), false).await, Known, "that was another one");
+        assert_eq!(stands().await, [(Returned, 40)]);
+    }
+    assert_eq!(tell("evt_6", Returned, Some(40), false).await, Noted);
+    assert_eq!(tell("evt_3", Returned, Some(40), true).await, Known);
+    assert_eq!(stands().await, []);
+    // Less went back after that, and is told as what it is; more is added to it.
+    for (event, minor) in [("evt_8", 30), ("evt_9", 70)] {
+        assert_eq!(tell(event, Returned, Some(minor), true).await, Noted);
+        assert_eq!(stands().await, [(Returned, minor)]);
+    }
+    assert_eq!(tell("evt_10", Returned, Some(70), false).await, Noted);
+    // What names no refund of ours leaves its id to what it says beside that.
+    let no_refund = RefundId::for_payment(&PaymentId("pay_1".to_owned()));
+    for (taken, first, came) in [
+        ("evt_7", RefundMessageOutcome::NoRefund, Noted),
+        ("evt_7", RefundMessageOutcome::Repeated, Known),
+    ] {
+        let settled = fixture.store.settle_refund(
+            PROVIDER.to_owned(),
+            taken.to_owned(),
+            no_refund.clone(),
+            RefundUpdate::CheckAgain { lost: false },
+        );
+        assert_eq!(settled.await.expect("writes"), first);
+        assert_eq!(tell(taken, Returned, Some(50), true).await, came);
+    }
+    fixture.check_invariants().await;
+}
+
+/// Each dispute of a payment is known by itself, and what its provider said last is believed, in
+/// whatever order that is heard.
+pub async fn each_dispute_is_as_its_provider_said_last(fixture: Fixture) {
+    use ReversalOutcome::{Known, Noted};
+    let grant = fixture.slot(10, 10, 4).await;
+    let order = fixture.reserve(&grant, 1, "anna", 2).await;
+    capture(&fixture, &message(&order, "evt_0", "pay_1")).await;
+    let heard = std::cell::Cell::new(0);
+    let tell = async |dispute: Option<(&str, i64)>, minor: Option<i64>, stands| {
+        heard.set(heard.get() + 1);
+        let (event, money) =
+            (Some(format!("evt_{}", heard.get())), minor.map(|minor| Money { minor, ..price(2) }));
+        let (provider, payment, kind) =
+            (PROVIDER.to_owned(), PaymentId("pay_1".to_owned()), ReversalKind::Disputed);
+        let dispute =
+            dispute.map(|(id, at)| Dispute { id: id.to_owned(), reported_at: Some(Millis(at)) });
+        let told = Reversal { event, provider, payment, kind, money, stands, dispute };
+        fixture.store.record_reversal(told).await.expect("writes")
+    };
+    let stands = async || {
+        let found = fixture.store.reversals().await.expect("reads");
+        let mut minors: Vec<i64> = found.iter().map(|found| found.money.minor).collect();
+        minors.sort_unstable();
+        minors
+    };
+    // Two at once, of different amounts and then of the same; each ends by itself.
+    assert_eq!(tell(Some(("dp_1", 10)), Some(60), true).await, Noted);
+    assert_eq!(tell(Some(("dp_2", 11)), Some(40), true).await, Noted);
+    assert_eq!(tell(Some(("dp_3", 12)), Some(40), true).await, Noted);
+    assert_eq!(stands().await, [40, 40, 60]);
+    assert_eq!(tell(Some(("dp_1", 20)), Some(60), false).await, Noted);
+    assert_eq!(stands().await, [40, 40]);
+    assert_eq!(tell(Some(("dp_2", 20)), Some(40), false).await, Noted);
+    assert_eq!(stands().await, [40]);
+    // What is heard late changes nothing; what is said later does, also after an end.
+    assert_eq!(tell(Some(("dp_1", 15)), Some(60), true).await, Known);
+    assert_eq!(stands().await, [40]);
+    assert_eq!(tell(Some(("dp_1", 30)), Some(50), true).await, Noted, "lost after all");
+    assert_eq!(tell(Some(("dp_1", 31)), Some(50), true).await, Known, "nothing new");
+    assert_eq!(stands().await, [40, 50]);
+    assert_eq!(tell(Some(("dp_1", 32)), Some(55), true).await, Noted, "more of it");
+    assert_eq!(tell(Some(("dp_1", 29)), Some(55), false).await, Known, "an old end");
+    assert_eq!(stands().await, [40, 55]);
+    // Of one moment the end is the last, whichever is heard first. One whose end is heard first was
+    // never more.
+    assert_eq!(tell(Some(("dp_1", 32)), Some(55), false).await, Noted);
+    assert_eq!(tell(Some(("dp_4", 40)), Some(70), false).await, Noted);
+    for (dispute, minor) in [(("dp_1", 32), 55), (("dp_4", 40), 70), (("dp_4", 39), 70)] {
+        assert_eq!(tell(Some(dispute), Some(minor), true).await, Known);
+    }
+    assert_eq!(tell(Some(("dp_3", 40)), Some(40), false).await, Noted);
+    assert_eq!(stands().await, [0; 0]);
+    // One without an id, or that does not say how much, is of all of it, and what is heard last is
+    // believed.
+    assert_eq!(tell(None, None, true).await, Noted);
+    assert_eq!(tell(None, None, true).await, Known);
+    assert_eq!(stands().await, [price(2).minor]);
+    assert_eq!(tell(None, None, false).await, Noted);
+    assert_eq!(tell(None, None, true).await, Noted);
+    assert_eq!(stands().await, [price(2).minor]);
+    assert_eq!(tell(None, None, false).await, Noted);
+    assert_eq!(stands().await, [0; 0]);
+    // Each is told under its id.
+    let history = fixture.store.history(order.id).await.expect("reads");
+    let told = history.into_iter().filter_map(|it| match it.event.subject {
+        Subject::Reversal { dispute, money, stands, .. } => Some((dispute, money.minor, stands)),
+        _ => None,
+    });
+    let of = |n: u32, minor, stands| (Some(format!("dp_{n}")), minor, stands);
+    let first =
+        [of(1, 60, true), of(2, 40, true), of(3, 40, true), of(1, 60, false), of(2, 40, false)];
+    assert_eq!(told.take(5).collect::<Vec<_>>(), first);
+    fixture.check_invariants().await;
+}

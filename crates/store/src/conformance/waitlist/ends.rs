@@ -1,0 +1,150 @@
+//! The end of a line: with its sale, for everybody who still stands there, once; and what the last
+//! place of a buyer became.
+use std::collections::BTreeSet;
+
+use doorbuster_core::event::{Event, Subject};
+use doorbuster_core::limits::WAITLIST_BATCH_MAX;
+use doorbuster_core::sale::PhaseStep;
+use doorbuster_core::waitlist::{JoinOutcome, LeaveOutcome, WaitlistEnded};
+use doorbuster_core::{ItemId, Order, OrderState, TicketId, Verdict, WaitlistState};
+
+use super::{
+    Fixture, all_on_hold, buyer, cancel, entry_state, expect_waitlist, join, join_new, serve,
+};
+use crate::contract::WaitlistServed;
+
+/// More than anything here tells of.
+const TOLD_MAX: usize = 1_000;
+
+async fn step(fixture: &Fixture, step: PhaseStep) {
+    let sale = fixture.store.sales().await.expect("reads")[0].id.clone();
+    fixture.store.step_sale(&sale, step).await.expect("writes");
+}
+
+async fn end(fixture: &Fixture, item: ItemId) -> WaitlistEnded {
+    fixture.store.end_waitlist(item).await.expect("writes")
+}
+
+/// The places of which it is told that they ended with their sale.
+async fn told(fixture: &Fixture) -> Vec<TicketId> {
+    while fixture.store.sequence_events(TOLD_MAX).await.expect("writes") > 0 {}
+    let told = fixture.store.events_after(0, TOLD_MAX).await.expect("reads");
+    let events = told.into_iter().map(|read| read.expect("a row as it was written").event);
+    let of = |event: Event| match event.subject {
+        Subject::Ticket { id, .. } => Some(id),
+        _ => None,
+    };
+    events.filter(Event::is_end_of_waitlist).filter_map(of).collect()
+}
+
+/// Who stands there when the sale ends gets nothing any more and is told so; units that come back
+/// are kept for nobody.
+pub async fn a_line_ends_with_its_sale(fixture: Fixture) {
+    let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
+    let item = grant.slot.item;
+    let (anna, bert) =
+        (join_new(&fixture, item, "anna").await, join_new(&fixture, item, "bert").await);
+    assert_eq!(end(&fixture, item).await, WaitlistEnded::default(), "it is on");
+    step(&fixture, PhaseStep::Pause).await;
+    cancel(&fixture, &orders[0]).await;
+    assert_eq!(end(&fixture, item).await, WaitlistEnded::default(), "it is paused");
+    expect_waitlist(&fixture, item, 2, 1).await;
+    step(&fixture, PhaseStep::Close).await;
+    assert_eq!(serve(&fixture, item).await, WaitlistServed::default(), "nobody is served any more");
+    fixture.clock.advance(500);
+    fixture.commits.forget();
+    let ended = end(&fixture, item).await;
+    assert_eq!((ended.places.len(), ended.more), (2, false));
+    for (was, is) in [&anna, &bert].into_iter().zip(&ended.places) {
+        assert_eq!(
+            (is.id, is.state, is.ended_at),
+            (was.id, WaitlistState::PassedOver, Some(fixture.clock.now()))
+        );
+        assert_eq!(entry_state(&fixture, was.id).await, (WaitlistState::PassedOver, 0));
+        let verdict = fixture.store.verdict(was.id).await.expect("reads").expect("a verdict");
+        assert_eq!((verdict.verdict, verdict.order), (Verdict::Unavailable, None));
+        let left = fixture.store.leave_waitlist(was.id).await.expect("writes");
+        assert_eq!(left, LeaveOutcome::Already(is.clone()), "a verdict stays");
+    }
+    assert!(
+        fixture
+            .commits
+            .take()
+            .iter()
+            .any(|c| c.events && c.counts.iter().any(|c| (c.waiting, c.kept) == (0, 0)))
+    );
+    assert_eq!(told(&fixture).await, [anna.id, bert.id], "each is told once, by turn");
+    expect_waitlist(&fixture, item, 0, 0).await;
+    fixture.expect_units(item, 1, 0, 2, 0).await;
+    assert_eq!(end(&fixture, item).await, WaitlistEnded::default(), "nobody is left");
+    assert_eq!(serve(&fixture, item).await, WaitlistServed::default());
+    assert_eq!(join(&fixture, item, "anna", "new").await, JoinOutcome::NotOnSale);
+    assert_eq!(told(&fixture).await.len(), 2);
+}
+
+/// A long line ends piece by piece; whoever goes on, and however many do at once, each place ends
+/// once.
+pub async fn a_long_line_ends_piece_by_piece(fixture: Fixture) {
+    const WAIT: u32 = 2 * WAITLIST_BATCH_MAX as u32 + 5;
+    let grant = fixture.slot(WAIT.into(), WAIT.into(), WAIT).await;
+    let item = grant.slot.item;
+    fixture.reserve(&grant, 1, "holder", WAIT).await;
+    let mut waiting = BTreeSet::new();
+    for n in 0..WAIT {
+        waiting.insert(join_new(&fixture, item, &format!("w{n}")).await.id);
+    }
+    step(&fixture, PhaseStep::Close).await;
+    let first = end(&fixture, item).await;
+    assert_eq!((first.places.len(), first.more), (WAITLIST_BATCH_MAX, true));
+    assert!(first.places.is_sorted_by_key(|place| place.n), "by turn");
+    expect_waitlist(&fixture, item, u64::from(WAIT) - WAITLIST_BATCH_MAX as u64, 0).await;
+    let (one, other) = tokio::join!(end(&fixture, item), end(&fixture, item));
+    let all = [first, one, other].map(|ended| ended.places).concat();
+    assert_eq!(all.len(), waiting.len(), "none twice");
+    assert_eq!(all.iter().map(|place| place.id).collect::<BTreeSet<_>>(), waiting);
+    assert_eq!(end(&fixture, item).await, WaitlistEnded::default());
+    let told = told(&fixture).await;
+    assert_eq!((told.len(), told.into_iter().collect::<BTreeSet<_>>()), (waiting.len(), waiting));
+    expect_waitlist(&fixture, item, 0, 0).await;
+}
+
+/// What a buyer's last place became is found though the place is gone; a place that waits, or
+/// became nothing, is no order.
+pub async fn the_last_place_of_a_buyer_is_known_by_its_order(fixture: Fixture) {
+    let (grant, orders) = all_on_hold(&fixture, 3, 2).await;
+    let item = grant.slot.item;
+    let of =
+        async |who: &str| fixture.store.waitlist_order_of(item, &buyer(who)).await.expect("reads");
+    let served = async |who: &str, held: &Order| {
+        join_new(&fixture, item, who).await;
+        assert_eq!(of(who).await, None, "it waits");
+        cancel(&fixture, held).await;
+        let mut orders = serve(&fixture, item).await.orders;
+        assert_eq!(orders.len(), 1, "{orders:?}");
+        orders.remove(0)
+    };
+    assert_eq!(of("anna").await, None, "there was no place");
+    let anna = served("anna", &orders[0]).await;
+    assert_eq!(of("anna").await.as_ref(), Some(&anna));
+    assert_eq!(of("bert").await, None, "somebody else's");
+    assert_eq!(of("holder-2").await, None, "an order that was bought");
+    fixture.store.pay_order(anna.id).await.expect("writes");
+    assert_eq!(of("anna").await.map(|order| order.state), Some(OrderState::Paid));
+    // Another place of hers, that she leaves: there is nothing to take back.
+    let JoinOutcome::Done(again) = join(&fixture, item, "anna", "again").await else {
+        panic!("a place")
+    };
+    assert_eq!(of("anna").await, None, "it waits");
+    assert!(matches!(
+        fixture.store.leave_waitlist(again.id).await.expect("writes"),
+        LeaveOutcome::Done(_)
+    ));
+    assert_eq!(of("anna").await, None, "it was left");
+    let bert = served("bert", &orders[1]).await;
+    cancel(&fixture, &bert).await;
+    assert_eq!(
+        of("bert").await.map(|order| (order.id, order.state)),
+        Some((bert.id, OrderState::Cancelled))
+    );
+    fixture.check_invariants().await;
+}

@@ -1,0 +1,232 @@
+//! Orders out of a line live as others do; their units go to the next in line.
+use doorbuster_core::event::{Actor, Attribution};
+use doorbuster_core::limits::WAITLIST_HOLD_MS;
+use doorbuster_core::money::{Capture, CaptureOutcome, Money, PaymentId};
+use doorbuster_core::order::{EndReason, PayOutcome};
+use doorbuster_core::waitlist::JoinOutcome;
+use doorbuster_core::{Counter, Order, OrderState, SlotKey, Stock};
+
+use super::{
+    Fixture, all_on_hold, cancel, expect_waitlist, join, join_new, names, new_item, new_sale, serve,
+};
+
+async fn served(fixture: &Fixture, item: doorbuster_core::ItemId) -> Order {
+    let mut orders = serve(fixture, item).await.orders;
+    assert_eq!(orders.len(), 1, "{orders:?}");
+    orders.remove(0)
+}
+
+/// Where an item's own window is shorter, it holds.
+pub async fn the_window_is_the_shorter_one(fixture: Fixture) {
+    let short =
+        super::super::NewItem { hold_ms: 60_000, ..new_item("phone", Stock::Counted(1), 1) };
+    let sale = fixture
+        .store
+        .create_sale(new_sale("short", vec![short]))
+        .await
+        .expect("writes")
+        .expect("a free id");
+    fixture.store.step_sale("short", doorbuster_core::sale::PhaseStep::Open).await.expect("writes");
+    let item = sale.items[0].id;
+    let grant = fixture.open(SlotKey { item, index: 0 }, 1).await;
+    let held = fixture.reserve(&grant, 1, "holder", 1).await;
+    join_new(&fixture, item, "anna").await;
+    cancel(&fixture, &held).await;
+    let order = served(&fixture, item).await;
+    assert_eq!(order.pay_by, fixture.clock.now().plus(60_000));
+}
+
+/// Cancelled, expired and refunded units go to the next in line, and what is paid stays paid.
+pub async fn an_order_out_of_a_line_lives_as_others_do(fixture: Fixture) {
+    let (grant, orders) = all_on_hold(&fixture, 4, 1).await;
+    let item = grant.slot.item;
+    for who in ["anna", "bert", "cleo", "dora"] {
+        join_new(&fixture, item, who).await;
+    }
+    cancel(&fixture, &orders[0]).await;
+    let anna = served(&fixture, item).await;
+    cancel(&fixture, &anna).await;
+    expect_waitlist(&fixture, item, 3, 1).await;
+    let bert = served(&fixture, item).await;
+    assert_eq!(fixture.store.next_due().await.expect("reads"), Some(bert.pay_by));
+    fixture.clock.advance(WAITLIST_HOLD_MS);
+    let expired = fixture.store.expire_due(9).await.expect("writes");
+    assert_eq!(
+        expired.iter().map(|o| (o.id, o.state)).collect::<Vec<_>>(),
+        [(bert.id, OrderState::Expired)]
+    );
+    expect_waitlist(&fixture, item, 2, 1).await;
+    let cleo = served(&fixture, item).await;
+    assert!(matches!(fixture.store.pay_order(cleo.id).await.expect("writes"), PayOutcome::Done(_)));
+    fixture.expect_units(item, 0, 0, 3, 1).await;
+    fixture
+        .store
+        .end_order(cleo.id, EndReason::Refund, Attribution::ENGINE.clone())
+        .await
+        .expect("writes");
+    expect_waitlist(&fixture, item, 1, 1).await;
+    let dora = served(&fixture, item).await;
+    assert_eq!(names(std::slice::from_ref(&dora)), ["dora"]);
+    assert!(matches!(fixture.store.pay_order(dora.id).await.expect("writes"), PayOutcome::Done(_)));
+    fixture.expect_units(item, 0, 0, 3, 1).await;
+    expect_waitlist(&fixture, item, 0, 0).await;
+}
+
+/// Whoever was served and did not pay, or gave it up, does not stand there again; who paid, or
+/// bought without the line, may.
+pub async fn whoever_was_served_in_vain_does_not_join_again(fixture: Fixture) {
+    let (grant, orders) = all_on_hold(&fixture, 4, 1).await;
+    let item = grant.slot.item;
+    for who in ["anna", "bert", "cleo"] {
+        join_new(&fixture, item, who).await;
+    }
+    for order in &orders[..3] {
+        cancel(&fixture, order).await;
+    }
+    let served = serve(&fixture, item).await.orders;
+    assert_eq!(names(&served), ["anna", "bert", "cleo"]);
+    fixture.store.pay_order(served[2].id).await.expect("writes");
+    cancel(&fixture, &served[0]).await;
+    fixture.clock.advance(WAITLIST_HOLD_MS);
+    fixture.store.expire_due(9).await.expect("writes");
+    // What came back is bought again: the item is held out as before.
+    fixture.store.refill(grant.id, 9, Counter::A).await.expect("writes");
+    fixture.reserve(&grant, 5, "dora", 1).await;
+    fixture.reserve(&grant, 6, "emil", 1).await;
+    for (order, state) in [(&served[0], OrderState::Cancelled), (&served[1], OrderState::Expired)] {
+        let ended = fixture.store.order(order.id).await.expect("reads").expect("an order");
+        assert_eq!(ended.state, state);
+        let who = order.buyer.as_str();
+        assert_eq!(
+            join(&fixture, item, who, "new").await,
+            JoinOutcome::Lapsed(ended.clone()),
+            "{who}"
+        );
+        assert_eq!(
+            join(&fixture, item, who, order.key.as_str()).await,
+            JoinOutcome::Order(ended),
+            "the key has an order"
+        );
+    }
+    fixture
+        .store
+        .end_order(served[2].id, EndReason::Refund, Attribution::ENGINE.clone())
+        .await
+        .expect("writes");
+    fixture.store.refill(grant.id, 9, Counter::A).await.expect("writes");
+    fixture.reserve(&grant, 7, "fred", 1).await;
+    for who in ["cleo", "holder-1"] {
+        assert!(
+            matches!(join(&fixture, item, who, "new").await, JoinOutcome::Done(_)),
+            "{who} may"
+        );
+    }
+    expect_waitlist(&fixture, item, 2, 0).await;
+}
+
+/// What an operator cancelled was not its buyer's doing: they join again, at the end. What they let
+/// lapse themselves still keeps them out.
+pub async fn whose_order_an_operator_cancelled_joins_again(fixture: Fixture) {
+    let (grant, orders) = all_on_hold(&fixture, 2, 2).await;
+    let item = grant.slot.item;
+    join_new(&fixture, item, "anna").await;
+    cancel(&fixture, &orders[0]).await;
+    let first = served(&fixture, item).await;
+    let operator = Attribution::from_actor(Actor::Operator("key_1".to_owned()));
+    fixture.store.end_order(first.id, EndReason::Cancel, operator).await.expect("writes");
+    // Whoever buys what came back holds it as before: the item is held out.
+    fixture.store.refill(grant.id, 9, Counter::A).await.expect("writes");
+    let bought = fixture.reserve(&grant, 3, "anna", 1).await;
+    cancel(&fixture, &bought).await;
+    fixture.store.refill(grant.id, 9, Counter::A).await.expect("writes");
+    let bert = fixture.reserve(&grant, 4, "bert", 1).await;
+    let JoinOutcome::Done(again) = join(&fixture, item, "anna", "again").await else {
+        panic!("anna gets a place")
+    };
+    assert_eq!(again.n.0, 2, "a turn of its own");
+    cancel(&fixture, &bert).await;
+    let second = served(&fixture, item).await;
+    assert_eq!((second.id, names(std::slice::from_ref(&second))), (again.id, vec!["anna"]));
+    fixture.clock.advance(WAITLIST_HOLD_MS);
+    fixture.store.expire_due(9).await.expect("writes");
+    fixture.store.refill(grant.id, 9, Counter::A).await.expect("writes");
+    fixture.reserve(&grant, 5, "cleo", 1).await;
+    let expired = fixture.store.order(second.id).await.expect("reads").expect("an order");
+    assert_eq!(
+        join(&fixture, item, "anna", "new").await,
+        JoinOutcome::Lapsed(expired),
+        "not for the order that was taken away"
+    );
+    expect_waitlist(&fixture, item, 0, 0).await;
+}
+
+/// The books know an order out of a line like any other, and its money.
+pub async fn the_books_of_a_line_add_up(fixture: Fixture) {
+    let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
+    let item = grant.slot.item;
+    join_new(&fixture, item, "anna").await;
+    join_new(&fixture, item, "bert").await;
+    cancel(&fixture, &orders[0]).await;
+    let anna = served(&fixture, item).await;
+    let told = Capture {
+        event: "msg_1".to_owned(),
+        provider: "paybank".to_owned(),
+        payment: PaymentId("pay_1".to_owned()),
+        order: anna.id.to_string(),
+        money: Money { minor: 1_999, currency: "EUR".to_owned() },
+    };
+    assert!(matches!(
+        fixture.store.capture(told, true).await.expect("writes"),
+        CaptureOutcome::Paid(_)
+    ));
+    cancel(&fixture, &orders[1]).await;
+    let bert = served(&fixture, item).await;
+    let books = fixture.store.reconcile(None, None).await.expect("reads");
+    assert_eq!(books.differences, []);
+    let row = &books.items[0];
+    assert_eq!((row.pool, row.in_slots, row.held, row.paid, row.ended), (0, 0, 1, 1, 2));
+    while fixture.store.sequence_events(100).await.expect("writes") > 0 {}
+    let moved = fixture.store.order_transitions(None, 0, 100).await.expect("reads").rows;
+    let of = |id| {
+        moved.iter().filter(|m| m.order == id).map(|m| (m.before, m.after)).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        of(anna.id),
+        [(None, OrderState::Reserved), (Some(OrderState::Reserved), OrderState::Paid)]
+    );
+    assert_eq!(of(bert.id), [(None, OrderState::Reserved)]);
+    fixture.check_invariants().await;
+}
+
+/// Money that comes after the window takes a unit that lies in the pool, also one that is kept;
+/// else it goes back, and the next in line has the unit.
+pub async fn a_late_payment_and_the_next_in_line(fixture: Fixture) {
+    let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
+    let item = grant.slot.item;
+    join_new(&fixture, item, "anna").await;
+    join_new(&fixture, item, "bert").await;
+    cancel(&fixture, &orders[0]).await;
+    let anna = served(&fixture, item).await;
+    fixture.clock.advance(WAITLIST_HOLD_MS);
+    fixture.store.expire_due(9).await.expect("writes");
+    expect_waitlist(&fixture, item, 1, 1).await;
+    assert!(
+        matches!(fixture.store.pay_order(anna.id).await.expect("writes"), PayOutcome::Done(o) if o.state == OrderState::Paid)
+    );
+    expect_waitlist(&fixture, item, 1, 0).await;
+    fixture
+        .store
+        .end_order(anna.id, EndReason::Refund, Attribution::ENGINE.clone())
+        .await
+        .expect("writes");
+    let bert = served(&fixture, item).await;
+    assert_eq!(bert.buyer.as_str(), "bert");
+    assert!(
+        matches!(
+            fixture.store.pay_order(orders[0].id).await.expect("writes"),
+            PayOutcome::Refund(_)
+        ),
+        "it is bert's now"
+    );
+    fixture.expect_units(item, 0, 0, 2, 0).await;
+}

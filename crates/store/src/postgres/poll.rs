@@ -1,0 +1,395 @@
+//! One look at what was committed since the look before: a snapshot, and everything in it that the
+//! snapshot before did not show.
+//!
+//! A row names the transaction that wrote it last. Whatever order transactions commit in, a row is
+//! news exactly once: when the new snapshot shows its transaction and the old one did not. Counts
+//! come from the same snapshot, so the orders told are complete up to them. That holds for this
+//! node's own commits as well: one that is in the snapshot and was not announced yet, or whose fate
+//! nobody knows, is read like another's.
+use std::time::Instant;
+
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row, Statement};
+
+use doorbuster_core::settle::Resolved;
+use doorbuster_core::{Millis, NodeId, Order, TicketId, Token, Verdict};
+
+use crate::contract::ItemCounts;
+use crate::limits::PG_POLL_ROWS;
+
+use super::clock::Clock;
+use super::failure::Failure;
+use super::read::COUNTS;
+use super::rows::{self, int};
+
+type Done<T> = Result<T, Failure>;
+
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/// The snapshot, the database's time, and its history: a promoted standby counts transactions anew
+/// where it stood.
+const SNAPSHOT: &str =
+    "SELECT pg_current_snapshot()::text, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint,
+            left(pg_walfile_name(pg_current_wal_lsn()), 8)";
+const CHANGED: &str = " WHERE NOT pg_visible_in_snapshot(i.changed, $1::text::pg_snapshot)
+      OR EXISTS (SELECT FROM slot_grant s WHERE s.item_id = i.id AND NOT pg_visible_in_snapshot(s.changed, $1::text::pg_snapshot))
+      ORDER BY i.id";
+const CATALOGUE: &str = "SELECT FROM catalogue WHERE writer <> $2 AND NOT pg_visible_in_snapshot(changed, $1::text::pg_snapshot)";
+const ORDERS: &str = concat!(
+    "SELECT ",
+    rows::order_columns!(),
+    ", o.node, o.changed::text, o.seq, o.writer FROM orders o
+     WHERE o.changed >= $2::text::xid8 AND NOT pg_visible_in_snapshot(o.changed, $1::text::pg_snapshot)
+           AND o.changed <> ALL ($3::text[]::xid8[])
+           AND (o.changed, o.seq) > ($4::text::xid8, $5::bigint)
+     ORDER BY o.changed, o.seq LIMIT $6"
+);
+/// What is known to all snapshots from this one on, in the order in which it was written last.
+const OLD_ORDERS: &str = concat!(
+    "SELECT ",
+    rows::order_columns!(),
+    ", o.node, o.changed::text, o.seq, o.writer FROM orders o
+     WHERE o.changed >= $2::text::xid8 AND pg_visible_in_snapshot(o.changed, $1::text::pg_snapshot)
+           AND (o.changed, o.seq) > ($2::text::xid8, $3::bigint)
+     ORDER BY o.changed, o.seq LIMIT $4"
+);
+const RESOLUTIONS: &str = concat!(
+    "SELECT ",
+    rows::resolution_columns!(),
+    ", r.changed::text FROM resolution r
+     WHERE r.changed >= $2::text::xid8 AND NOT pg_visible_in_snapshot(r.changed, $1::text::pg_snapshot) AND r.writer <> $3
+           AND (r.node = $4 OR r.node IS NULL) AND (r.changed, r.ticket) > ($5::text::xid8, $6::text)
+     ORDER BY r.changed, r.ticket LIMIT $7"
+);
+/// The snapshot that shows nothing.
+const UNKNOWN: &str = "1:1:";
+const ORDER: &str =
+    concat!("SELECT ", rows::order_columns!(), " FROM orders o WHERE o.grant_id = $1 AND o.n = $2");
+
+/// Where one look ended and the next begins.
+#[derive(Clone, Debug)]
+pub(super) struct SnapshotPosition {
+    /// The snapshot.
+    snapshot: String,
+    /// The database's history.
+    timeline: String,
+}
+
+impl SnapshotPosition {
+    /// The database's transaction below which everything is in the snapshot.
+    fn xmin(&self) -> &str {
+        self.snapshot.split(':').next().unwrap_or("0")
+    }
+
+    /// Whether the snapshot shows what this transaction did, which is committed.
+    pub(super) fn includes(&self, transaction: &str) -> bool {
+        let mut parts = self.snapshot.split(':').skip(1);
+        let (xmax, running) = (parts.next().unwrap_or("0"), parts.next().unwrap_or(""));
+        let number = |text: &str| text.parse::<u64>().unwrap_or(u64::MAX);
+        number(transaction) < number(xmax)
+            && !running.split(',').any(|running| running == transaction)
+    }
+
+    /// The same history, and nothing of it known.
+    pub(super) fn with_unknown_past(&self) -> Self {
+        Self::beginning(self.timeline.clone())
+    }
+
+    fn is_unknown(&self) -> bool {
+        self.snapshot == UNKNOWN
+    }
+
+    /// A history from its very beginning.
+    fn beginning(timeline: String) -> Self {
+        Self { snapshot: UNKNOWN.to_owned(), timeline }
+    }
+}
+
+/// Orders of before a look that are yet to be read: all that its snapshot shows, from here on.
+#[derive(Debug)]
+pub(super) struct Backlog {
+    snapshot: String,
+    changed: String,
+    seq: i64,
+}
+
+/// What a look came to.
+pub(super) struct PollResult {
+    /// Where it ended.
+    pub(super) position: SnapshotPosition,
+    pub(super) seen: Changes,
+    /// What of before it is yet to be read, if nothing that was known can be relied on.
+    pub(super) old: Option<Backlog>,
+}
+
+/// What a look saw.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) counts: Vec<ItemCounts>,
+    pub(super) orders: Vec<Order>,
+    pub(super) verdicts: Vec<(Token, Resolved)>,
+    pub(super) sales: bool,
+}
+
+/// Who looks, with its statements.
+pub(super) struct Poller {
+    client: Client,
+    node: NodeId,
+    snapshot: Statement,
+    counts: Statement,
+    catalogue: Statement,
+    orders: Statement,
+    old_orders: Statement,
+    resolutions: Statement,
+    order: Statement,
+}
+
+impl Poller {
+    pub(super) async fn new(client: Client, node: NodeId) -> Done<Self> {
+        let counts = client.prepare(&format!("{COUNTS}{CHANGED}")).await?;
+        let (snapshot, catalogue) =
+            (client.prepare(SNAPSHOT).await?, client.prepare(CATALOGUE).await?);
+        let (orders, resolutions) =
+            (client.prepare(ORDERS).await?, client.prepare(RESOLUTIONS).await?);
+        let (order, old_orders) = (client.prepare(ORDER).await?, client.prepare(OLD_ORDERS).await?);
+        Ok(Self {
+            client,
+            node,
+            snapshot,
+            counts,
+            catalogue,
+            orders,
+            old_orders,
+            resolutions,
+            order,
+        })
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// Where everything that is committed now lies behind.
+    pub(super) async fn position(&self, clock: &Clock) -> Done<SnapshotPosition> {
+        let asked = Instant::now();
+        let row = self.client.query_one(&self.snapshot, &[]).await?;
+        since(&row, asked, Instant::now(), clock)
+    }
+
+    /// Looks once; orders of the transactions in `own` are known and left out. `publish` hears what
+    /// does not fit at once, in pieces; the last piece, with the counts, is returned.
+    ///
+    /// Where what was seen before says nothing of this database, everything is news. Its orders are
+    /// left to be read by and by ([`Poller::read_backlog`]): whoever waits for a commit of this
+    /// node does not wait for all that were ever made.
+    pub(super) async fn poll(
+        &self,
+        since: &SnapshotPosition,
+        own: &[String],
+        writer: i32,
+        clock: &Clock,
+        publish: &mut (dyn FnMut(Changes) + Send),
+    ) -> Done<PollResult> {
+        let mut position = None;
+        if since.is_unknown() {
+            position = Some(self.position(clock).await?);
+        } else {
+            match self.poll_from((since, since), own, writer, clock, publish).await? {
+                Ok((position, seen)) => return Ok(PollResult { position, seen, old: None }),
+                Err(other) => {
+                    tracing::warn!(
+                        before = since.timeline,
+                        now = other.timeline,
+                        "the database changed hands: every order is read again"
+                    );
+                    position.replace(other);
+                }
+            }
+        }
+        let Some(begin) = position else { return Err(Failure::TimedOut) };
+        let beginning = SnapshotPosition::beginning(begin.timeline.clone());
+        match self.poll_from((&beginning, &begin), own, writer, clock, publish).await? {
+            Ok((position, seen)) => {
+                let old = Backlog { snapshot: begin.snapshot, changed: "0".to_owned(), seq: -1 };
+                Ok(PollResult { position, seen, old: Some(old) })
+            }
+            // It changed hands once more: the next look begins anew.
+            Err(_) => Err(Failure::TimedOut),
+        }
+    }
+
+    /// Reads some of the old orders and goes on behind them. True: none is left.
+    pub(super) async fn read_backlog(
+        &self,
+        old: &mut Backlog,
+        writer: i32,
+        publish: &mut (dyn FnMut(Changes) + Send),
+    ) -> Done<bool> {
+        let limit = PG_POLL_ROWS as i64;
+        let params: [&(dyn ToSql + Sync); 4] = [&old.snapshot, &old.changed, &old.seq, &limit];
+        let page = self.client.query(&self.old_orders, &params).await?;
+        let mut seen = Changes::default();
+        self.take_orders(&page, writer, &mut seen)?;
+        if let Some(last) = page.last() {
+            (old.changed, old.seq) = (last.try_get(13)?, last.try_get(14)?);
+        }
+        publish(seen);
+        Ok(page.len() < PG_POLL_ROWS)
+    }
+
+    /// A look at orders since `of_orders` and at everything else since `since_then`. The database's
+    /// history, should it be another one.
+    async fn poll_from(
+        &self,
+        (since_then, of_orders): (&SnapshotPosition, &SnapshotPosition),
+        own: &[String],
+        writer: i32,
+        clock: &Clock,
+        publish: &mut (dyn FnMut(Changes) + Send),
+    ) -> Done<Result<(SnapshotPosition, Changes), SnapshotPosition>> {
+        let asked = Instant::now();
+        let (snapshot, xmin) = (&since_then.snapshot, since_then.xmin());
+        let (orders_snapshot, orders_xmin) = (&of_orders.snapshot, of_orders.xmin());
+        let (limit, node, none) = (PG_POLL_ROWS as i64, i64::from(self.node.0), -1_i64);
+        let of_counts: [&(dyn ToSql + Sync); 1] = [snapshot];
+        let of_catalogue: [&(dyn ToSql + Sync); 2] = [snapshot, &writer];
+        let orders_since: [&(dyn ToSql + Sync); 6] =
+            [orders_snapshot, &orders_xmin, &own, &"0", &none, &limit];
+        let of_resolutions: [&(dyn ToSql + Sync); 7] =
+            [snapshot, &xmin, &writer, &node, &"0", &"", &limit];
+        // COMMIT is not among them: further pages, if there are some, are of the same snapshot.
+        let (begun, (position, answered), counts, catalogue, orders, resolutions) = tokio::join!(
+            self.client.batch_execute(BEGIN),
+            async { (self.client.query_one(&self.snapshot, &[]).await, Instant::now()) },
+            self.client.query(&self.counts, &of_counts),
+            self.client.query(&self.catalogue, &of_catalogue),
+            self.client.query(&self.orders, &orders_since),
+            self.client.query(&self.resolutions, &of_resolutions),
+        );
+        begun?;
+        let position = since(&position?, asked, answered, clock)?;
+        if position.timeline != since_then.timeline {
+            self.client.batch_execute("ROLLBACK").await?;
+            return Ok(Err(position));
+        }
+        let mut seen = Changes { sales: !catalogue?.is_empty(), ..Changes::default() };
+        seen.counts = counts?.iter().map(rows::counts).collect::<Done<_>>()?;
+        self.read_orders(orders?, (of_orders, own), writer, &mut seen, publish).await?;
+        let named = self.read_resolutions(resolutions?, since_then, writer, &mut seen).await?;
+        self.read_named_orders(named, &mut seen).await?;
+        self.client.batch_execute("COMMIT").await?;
+        Ok(Ok((position, seen)))
+    }
+
+    async fn read_orders(
+        &self,
+        mut page: Vec<Row>,
+        (since, own): (&SnapshotPosition, &[String]),
+        writer: i32,
+        seen: &mut Changes,
+        publish: &mut (dyn FnMut(Changes) + Send),
+    ) -> Done<()> {
+        loop {
+            self.take_orders(&page, writer, seen)?;
+            let Some(last) = page.last().filter(|_| page.len() >= PG_POLL_ROWS) else {
+                return Ok(());
+            };
+            let (changed, seq): (&str, i64) = (last.try_get(13)?, last.try_get(14)?);
+            publish(Changes {
+                orders: std::mem::take(&mut seen.orders),
+                verdicts: std::mem::take(&mut seen.verdicts),
+                ..Changes::default()
+            });
+            let limit = PG_POLL_ROWS as i64;
+            let xmin = since.xmin();
+            let params: [&(dyn ToSql + Sync); 6] =
+                [&since.snapshot, &xmin, &own, &changed, &seq, &limit];
+            page = self.client.query(&self.orders, &params).await?;
+        }
+    }
+
+    /// Takes up orders, and the verdicts of those that this node waits for and did not settle
+    /// itself.
+    fn take_orders(&self, page: &[Row], writer: i32, seen: &mut Changes) -> Done<()> {
+        for row in page {
+            let order = rows::order(row)?;
+            if row.try_get::<_, i64>(12)? == i64::from(self.node.0)
+                && row.try_get::<_, i32>(15)? != writer
+            {
+                seen.verdicts.extend(resolved(order.id, Verdict::Reserved, Some(order.clone())));
+            }
+            seen.orders.push(order);
+        }
+        Ok(())
+    }
+
+    /// Returns the verdicts that name an order, which is yet to be read.
+    async fn read_resolutions(
+        &self,
+        mut page: Vec<Row>,
+        since: &SnapshotPosition,
+        writer: i32,
+        seen: &mut Changes,
+    ) -> Done<Vec<(TicketId, TicketId)>> {
+        let mut named = Vec::new();
+        loop {
+            for row in &page {
+                let found = rows::resolution(row)?;
+                match found.verdict {
+                    Verdict::Order(order) => named.push((found.ticket, order)),
+                    verdict => seen.verdicts.extend(resolved(found.ticket, verdict, None)),
+                }
+            }
+            let Some(last) = page.last().filter(|_| page.len() >= PG_POLL_ROWS) else {
+                return Ok(named);
+            };
+            let (ticket, changed): (&str, &str) = (last.try_get(0)?, last.try_get(5)?);
+            let (limit, node, xmin) = (PG_POLL_ROWS as i64, i64::from(self.node.0), since.xmin());
+            let params: [&(dyn ToSql + Sync); 7] =
+                [&since.snapshot, &xmin, &writer, &node, &changed, &ticket, &limit];
+            page = self.client.query(&self.resolutions, &params).await?;
+        }
+    }
+
+    async fn read_named_orders(
+        &self,
+        named: Vec<(TicketId, TicketId)>,
+        seen: &mut Changes,
+    ) -> Done<()> {
+        for (ticket, id) in named {
+            let Some(parts) = id.parts() else { continue };
+            let row =
+                self.client.query_opt(&self.order, &[&int(parts.grant.0), &int(parts.n.0)]).await?;
+            let order = row.as_ref().map(rows::order).transpose()?.filter(|order| order.id == id);
+            seen.verdicts.extend(resolved(ticket, Verdict::Order(id), order));
+        }
+        Ok(())
+    }
+}
+
+fn since(row: &Row, asked: Instant, answered: Instant, clock: &Clock) -> Done<SnapshotPosition> {
+    clock.add_sample(asked, Millis(row.try_get(1)?), answered);
+    Ok(SnapshotPosition { snapshot: row.try_get(0)?, timeline: row.try_get(2)? })
+}
+
+fn resolved(id: TicketId, verdict: Verdict, order: Option<Order>) -> Option<(Token, Resolved)> {
+    let token = id.parts()?.token;
+    Some((token, Resolved { id, verdict, order, fresh: true }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_shows_what_ended_before_it() {
+        let since =
+            SnapshotPosition { snapshot: "10:20:10,14".to_owned(), timeline: String::new() };
+        for (transaction, shown) in
+            [("9", true), ("10", false), ("11", true), ("14", false), ("19", true), ("20", false)]
+        {
+            assert_eq!(since.includes(transaction), shown, "{transaction}");
+        }
+        assert_eq!(since.xmin(), "10");
+        assert!(!SnapshotPosition::beginning(String::new()).includes("3"));
+    }
+}

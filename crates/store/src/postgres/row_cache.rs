@@ -1,0 +1,224 @@
+//! The rows that one transaction holds: read once, changed in memory, written together at its end.
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use doorbuster_core::event::Event;
+use doorbuster_core::money::{Checkout, Payment, PaymentId, Refund, RefundId};
+use doorbuster_core::{
+    BuyerId, FeedRow, Grant, GrantId, Item, ItemId, Millis, NodeId, Order, Recall, RecallId,
+    RequestKey, Resolution, TicketId, TicketN, Verdict, WaitlistEntry,
+};
+
+use super::flush::CommitNotice;
+
+/// A row and what the table has of it.
+#[derive(Clone, Debug)]
+pub(super) struct CachedRow<T> {
+    pub(super) row: T,
+    /// What was read; `None`: the row is not in the table yet.
+    pub(super) read: Option<T>,
+}
+
+impl<T: Clone + PartialEq> CachedRow<T> {
+    /// A row as it was read.
+    fn read(row: T) -> Self {
+        Self { read: Some(row.clone()), row }
+    }
+
+    pub(super) fn is_dirty(&self) -> bool {
+        self.read.as_ref() != Some(&self.row)
+    }
+}
+
+/// A buyer's units of an item: as they are now, and as the table has them (`None`: no row). Written
+/// by how much they changed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CachedQuota {
+    pub(super) used: u32,
+    pub(super) read: Option<u32>,
+}
+
+impl CachedQuota {
+    /// One that is only taken from, and was not read: more than can be taken.
+    pub(super) const UNREAD: Self = Self { used: u32::MAX, read: Some(u32::MAX) };
+}
+
+/// Everything that a transaction has in hand. What is under a lock of this transaction is the truth
+/// until it ends.
+#[derive(Debug, Default)]
+pub(super) struct RowCache {
+    pub(super) grants: BTreeMap<GrantId, CachedRow<Grant>>,
+    pub(super) items: BTreeMap<ItemId, CachedRow<Item>>,
+    pub(super) quotas: BTreeMap<(BuyerId, ItemId), CachedQuota>,
+    pub(super) recalls: BTreeMap<RecallId, CachedRow<Recall>>,
+    /// Orders by id; those read before, made or changed here.
+    pub(super) orders: HashMap<TicketId, Order>,
+    /// Orders by request.
+    pub(super) requests: HashMap<(BuyerId, RequestKey), TicketId>,
+    /// Whose a number is.
+    pub(super) numbers: HashMap<(GrantId, TicketN), TicketId>,
+    /// Returned tickets.
+    pub(super) resolutions: HashMap<TicketId, Resolution>,
+    /// Orders to insert, each with the node that waits for it.
+    pub(super) inserted: Vec<(TicketId, NodeId)>,
+    /// Orders to update, each once.
+    pub(super) changed: Vec<TicketId>,
+    is_changed: HashSet<TicketId>,
+    /// Resolutions to insert, each with the node that waits for it, if known.
+    pub(super) returned: Vec<(TicketId, Option<NodeId>)>,
+    /// Feed rows to append.
+    pub(super) feed: Vec<FeedRow>,
+    /// Orders made and changed, in the order of their change.
+    pub(super) touched_orders: Vec<TicketId>,
+    /// What happened, to append.
+    pub(super) events: Vec<Event>,
+    /// Messages of providers to note: provider, message, when.
+    pub(super) inbox: BTreeMap<(String, String), Millis>,
+    pub(super) payments: BTreeMap<PaymentId, CachedRow<Payment>>,
+    pub(super) refunds: BTreeMap<RefundId, CachedRow<Refund>>,
+    pub(super) checkouts: BTreeMap<TicketId, CachedRow<Checkout>>,
+    /// Places in lines, by item and turn.
+    pub(super) waitlist: BTreeMap<(ItemId, TicketN), CachedRow<WaitlistEntry>>,
+    /// Of the orders in hand, those that are not among `checkouts` have none.
+    pub(super) has_every_checkout: bool,
+    /// Shares of the limits are only given back here, which no rule makes depend on how large they
+    /// are: they are neither read nor locked before they are written.
+    pub(super) only_returns_quota: bool,
+}
+
+/// Puts a row in its place: as a change of what was read, or as a new one.
+fn put<K: Ord, T>(rows: &mut BTreeMap<K, CachedRow<T>>, key: K, row: T) {
+    match rows.get_mut(&key) {
+        Some(kept) => kept.row = row,
+        None => drop(rows.insert(key, CachedRow { row, read: None })),
+    }
+}
+
+impl RowCache {
+    pub(super) fn cache_grant(&mut self, row: Grant) -> Grant {
+        self.grants.entry(row.id).or_insert_with(|| CachedRow::read(row)).row.clone()
+    }
+
+    pub(super) fn cache_item(&mut self, row: Item) -> Item {
+        self.items.entry(row.id).or_insert_with(|| CachedRow::read(row)).row.clone()
+    }
+
+    pub(super) fn cache_recall(&mut self, row: Recall) -> Recall {
+        self.recalls.entry(row.id).or_insert_with(|| CachedRow::read(row)).row.clone()
+    }
+
+    /// Keeps an order that was read, unless it was made or changed here.
+    pub(super) fn cache_order(&mut self, order: Order) {
+        self.requests.insert((order.buyer.clone(), order.key.clone()), order.id);
+        self.numbers.insert((order.grant, order.n), order.id);
+        self.orders.entry(order.id).or_insert(order);
+    }
+
+    pub(super) fn cache_resolution(&mut self, row: Resolution) {
+        self.numbers.extend(row.n.map(|n| ((row.grant, n), row.ticket)));
+        self.resolutions.insert(row.ticket, row);
+    }
+
+    pub(super) fn put_grant(&mut self, grant: &Grant) {
+        put(&mut self.grants, grant.id, grant.clone());
+    }
+
+    pub(super) fn put_item(&mut self, item: &Item) {
+        if let Some(kept) = self.items.get_mut(&item.id) {
+            kept.row = item.clone();
+        }
+    }
+
+    pub(super) fn put_recall(&mut self, recall: &Recall) {
+        put(&mut self.recalls, recall.id, recall.clone());
+    }
+
+    pub(super) fn cache_payment(&mut self, row: Payment) -> Payment {
+        self.payments.entry(row.id.clone()).or_insert_with(|| CachedRow::read(row)).row.clone()
+    }
+
+    pub(super) fn put_payment(&mut self, row: &Payment) {
+        put(&mut self.payments, row.id.clone(), row.clone());
+    }
+
+    pub(super) fn cache_refund(&mut self, row: Refund) -> Refund {
+        self.refunds.entry(row.id.clone()).or_insert_with(|| CachedRow::read(row)).row.clone()
+    }
+
+    pub(super) fn put_refund(&mut self, row: &Refund) {
+        put(&mut self.refunds, row.id.clone(), row.clone());
+    }
+
+    pub(super) fn cache_checkout(&mut self, row: Checkout) -> Checkout {
+        self.checkouts.entry(row.order).or_insert_with(|| CachedRow::read(row)).row.clone()
+    }
+
+    pub(super) fn put_checkout(&mut self, row: &Checkout) {
+        put(&mut self.checkouts, row.order, row.clone());
+    }
+
+    /// Has a checkout written anew though it is as it was read: what its order says of it is not.
+    pub(super) fn rewrite_checkout(&mut self, order: &TicketId) {
+        if let Some(kept) = self.checkouts.get_mut(order) {
+            kept.read = None;
+        }
+    }
+
+    pub(super) fn cache_place(&mut self, row: WaitlistEntry) -> WaitlistEntry {
+        self.waitlist.entry((row.item, row.n)).or_insert_with(|| CachedRow::read(row)).row.clone()
+    }
+
+    pub(super) fn put_waitlist_entry(&mut self, row: &WaitlistEntry) {
+        put(&mut self.waitlist, (row.item, row.n), row.clone());
+    }
+
+    pub(super) fn insert_order(&mut self, order: &Order, node: NodeId) {
+        self.inserted.push((order.id, node));
+        self.touched_orders.push(order.id);
+        self.cache_order(order.clone());
+    }
+
+    pub(super) fn put_order(&mut self, order: &Order) {
+        if self.is_changed.insert(order.id) {
+            self.changed.push(order.id);
+        }
+        self.touched_orders.push(order.id);
+        self.orders.insert(order.id, order.clone());
+    }
+
+    pub(super) fn insert_resolution(&mut self, row: &Resolution, node: Option<NodeId>) {
+        self.returned.push((row.ticket, node));
+        self.cache_resolution(row.clone());
+    }
+
+    /// The record of a ticket, as far as it is in hand; a consumed one's is its order.
+    pub(super) fn resolution(&self, ticket: &TicketId) -> Option<Resolution> {
+        match self.orders.get(ticket) {
+            Some(o) => Some(Resolution {
+                ticket: o.id,
+                grant: o.grant,
+                n: Some(o.n),
+                verdict: Verdict::Reserved,
+            }),
+            None => self.resolutions.get(ticket).cloned(),
+        }
+    }
+
+    /// Whether a slot, an item's stock or an order changes: whatever others are told of.
+    pub(super) fn has_changes(&self) -> bool {
+        !self.touched_orders.is_empty()
+            || self.grants.values().any(CachedRow::is_dirty)
+            || self.items.values().any(CachedRow::is_dirty)
+            || !self.returned.is_empty()
+            || !self.events.is_empty()
+    }
+
+    /// What others are to be told of this transaction, if anything.
+    pub(super) fn commit_notice(&self, writer: i32) -> Option<CommitNotice> {
+        self.has_changes().then_some(CommitNotice { writer, events: !self.events.is_empty() })
+    }
+
+    /// Orders to tell of, each once, as they are at the end.
+    pub(super) fn changed_orders(&self) -> Vec<Order> {
+        self.touched_orders.iter().filter_map(|id| self.orders.get(id)).cloned().collect()
+    }
+}

@@ -1,0 +1,376 @@
+//! The SQL of the books, which both backends understand: `$1` is the sale, or NULL for all.
+//!
+//! The sums are made here from orders, grants, payments and refunds, beside which stands what went
+//! back by itself; the counters that the engine keeps are only compared with them.
+use doorbuster_core::event::EventType;
+use doorbuster_core::{ItemId, OrderState};
+
+use crate::contract::{Difference, DifferenceKind, ItemTotals, MoneyTotals, Reconciliation};
+use crate::limits::DIFFERENCES_MAX;
+
+/// Columns: id, sale, name, total, pool, in slots, held, paid, ended, price, currency; then the
+/// counters `paid` and `ended`.
+pub(crate) const ITEMS: &str = "
+    SELECT i.id, i.sale_id, i.name, i.total, i.pool,
+           CAST(coalesce((SELECT sum(g.granted - g.settled) FROM slot_grant g WHERE g.item_id = i.id AND g.open AND g.counted), 0) AS bigint),
+           CAST(coalesce(o.held, 0) AS bigint), CAST(coalesce(o.paid, 0) AS bigint), CAST(coalesce(o.ended, 0) AS bigint),
+           i.price_minor, i.currency, i.paid, i.ended
+    FROM item i LEFT JOIN (
+        SELECT item_id, sum(CASE state WHEN 'reserved' THEN units ELSE 0 END) AS held, sum(CASE state WHEN 'paid' THEN units ELSE 0 END) AS paid,
+               sum(CASE state WHEN 'reserved' THEN 0 WHEN 'paid' THEN 0 ELSE units END) AS ended
+        FROM orders GROUP BY item_id) o ON o.item_id = i.id
+    WHERE CAST($1 AS text) IS NULL OR i.sale_id = $1
+    ORDER BY i.id";
+
+/// Two columns: the sum of an amount's parts above and below [`SUM_BASE`]. Sums of amounts may be
+/// longer than any amount.
+macro_rules! sum_of {
+    ($amount:literal) => {
+        concat!(
+            "CAST(coalesce(sum(",
+            $amount,
+            " / 1000000000), 0) AS bigint), CAST(coalesce(sum(",
+            $amount,
+            " % 1000000000), 0) AS bigint)"
+        )
+    };
+}
+/// Where [`sum_of`] parts amounts.
+const SUM_BASE: i128 = 1_000_000_000;
+
+/// What [`sum_of`] found.
+pub(crate) fn sum(above: i64, below: i64) -> i128 {
+    i128::from(above) * SUM_BASE + i128::from(below)
+}
+
+/// The two columns of a payment's refunds in this state.
+macro_rules! refunds_of {
+    ($state:literal) => {
+        concat!(
+            "CAST(sum(CASE state WHEN '",
+            $state,
+            "' THEN amount_minor ELSE 0 END / 1000000000) AS bigint) AS ",
+            $state,
+            "_above, ",
+            "CAST(sum(CASE state WHEN '",
+            $state,
+            "' THEN amount_minor ELSE 0 END % 1000000000) AS bigint) AS ",
+            $state,
+            "_below"
+        )
+    };
+}
+macro_rules! refunded {
+    ($state:literal) => {
+        concat!(
+            "CAST(coalesce(sum(r.",
+            $state,
+            "_above), 0) AS bigint), CAST(coalesce(sum(r.",
+            $state,
+            "_below), 0) AS bigint)"
+        )
+    };
+}
+
+/// Columns: item (NULL: of no order), currency, and the [`sum`]s: captured, standing, refunded,
+/// pending, failed.
+pub(crate) const MONEY: &str = concat!(
+    "SELECT o.item_id, p.currency, ",
+    sum_of!("p.amount_minor"),
+    ", ",
+    sum_of!("CASE p.state WHEN 'captured' THEN p.amount_minor ELSE 0 END"),
+    ", ",
+    refunded!("settled"),
+    ", ",
+    refunded!("pending"),
+    ", ",
+    refunded!("failed"),
+    " FROM payment p
+         LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
+         LEFT JOIN item i ON i.id = o.item_id
+         LEFT JOIN (SELECT payment_id, ",
+    refunds_of!("settled"),
+    ", ",
+    refunds_of!("pending"),
+    ", ",
+    refunds_of!("failed"),
+    " FROM refund GROUP BY payment_id) r ON r.payment_id = p.id
+    WHERE p.state <> 'failed' AND (CAST($1 AS text) IS NULL OR i.sale_id = $1)
+    GROUP BY o.item_id, p.currency
+    ORDER BY o.item_id, p.currency"
+);
+
+/// A payment with its order and item, under the names that all queries use, and those of the sale.
+macro_rules! payments {
+    () => {
+        "payment p LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n LEFT JOIN item i ON \
+         i.id = o.item_id"
+    };
+}
+/// A payment of a refund with its order and item.
+macro_rules! its_payment {
+    () => {
+        "payment p ON p.id = r.payment_id LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = \
+         p.n LEFT JOIN item i ON i.id = o.item_id"
+    };
+}
+macro_rules! of_sale {
+    () => {
+        " AND (CAST($1 AS text) IS NULL OR i.sale_id = $1)"
+    };
+}
+
+/// What does not add up, kind by kind, after place `$2`, at most `$3`. Columns: item, order,
+/// payment, detail, place.
+const DIFFERENCES: &[(DifferenceKind, &str)] = &[
+    (
+        DifferenceKind::CapturedWithoutPaidOrder,
+        concat!(
+            "SELECT o.item_id, p.order_id, p.id, p.amount_minor || ' ' || p.currency || ' \
+             captured, the order is ' || coalesce(o.state, 'not there'), p.seq FROM ",
+            payments!(),
+            " WHERE p.state = 'captured' AND coalesce(o.state, '') <> 'paid'",
+            of_sale!(),
+            " AND p.seq > $2 ORDER BY p.seq LIMIT $3"
+        ),
+    ),
+    (
+        DifferenceKind::PaidWithoutPayment,
+        concat!(
+            "SELECT o.item_id, o.id, CAST(NULL AS text), 'paid, ' || (o.units * i.price_minor) || ' ' || i.currency || ', and no payment stands for it', o.seq
+             FROM orders o JOIN item i ON i.id = o.item_id
+             WHERE o.state = 'paid' AND NOT EXISTS (SELECT 1 FROM payment p WHERE p.grant_id = o.grant_id AND p.n = o.n AND p.state = 'captured')",
+            of_sale!(),
+            " AND o.seq > $2 ORDER BY o.seq LIMIT $3"
+        ),
+    ),
+    (
+        DifferenceKind::WrongAmount,
+        concat!(
+            "SELECT o.item_id, p.order_id, p.id,
+                    p.amount_minor || ' ' || p.currency || ' for what costs ' || (o.units * i.price_minor) || ' ' || i.currency, p.seq FROM ",
+            payments!(),
+            " WHERE p.state = 'captured' AND o.id IS NOT NULL AND (p.amount_minor <> o.units * \
+             i.price_minor OR p.currency <> i.currency)",
+            of_sale!(),
+            " AND p.seq > $2 ORDER BY p.seq LIMIT $3"
+        ),
+    ),
+    (
+        DifferenceKind::PaidTwice,
+        concat!(
+            "SELECT max(o.item_id), p.order_id, max(p.id), count(*) || ' payments stand for it, of \
+             ' || sum(p.amount_minor) || ' in minor units', min(p.seq) FROM ",
+            payments!(),
+            " WHERE p.state = 'captured'",
+            of_sale!(),
+            " GROUP BY p.order_id HAVING count(*) > 1 AND min(p.seq) > $2 ORDER BY min(p.seq) \
+             LIMIT $3"
+        ),
+    ),
+    (
+        DifferenceKind::RefundMissing,
+        concat!(
+            "SELECT o.item_id, p.order_id, p.id, p.amount_minor || ' ' || p.currency || ' goes \
+             back, and has no refund', p.seq FROM ",
+            payments!(),
+            " WHERE p.state = 'refunded' AND NOT EXISTS (SELECT 1 FROM refund r WHERE r.payment_id \
+             = p.id)",
+            of_sale!(),
+            " AND p.seq > $2 ORDER BY p.seq LIMIT $3"
+        ),
+    ),
+    (
+        DifferenceKind::RefundUnfounded,
+        concat!(
+            "SELECT o.item_id, r.order_id, r.payment_id,
+                    'refund ' || r.id || ' of ' || r.amount_minor || ' ' || r.currency || ', the payment is ' || coalesce(p.state, 'not there'), r.seq
+             FROM refund r LEFT JOIN ",
+            its_payment!(),
+            " WHERE coalesce(p.state, '') <> 'refunded'",
+            of_sale!(),
+            " AND r.seq > $2 ORDER BY r.seq LIMIT $3"
+        ),
+    ),
+    (
+        DifferenceKind::RefundAmount,
+        concat!(
+            "SELECT o.item_id, p.order_id, p.id,
+                    p.amount_minor || ' ' || p.currency || ' captured, ' || r.amount_minor || ' ' || r.currency || ' goes back', r.seq FROM refund r JOIN ",
+            its_payment!(),
+            " WHERE (p.amount_minor <> r.amount_minor OR p.currency <> r.currency)",
+            of_sale!(),
+            " AND r.seq > $2 ORDER BY r.seq LIMIT $3"
+        ),
+    ),
+    (
+        DifferenceKind::RefundedTwice,
+        concat!(
+            "SELECT max(o.item_id), max(p.order_id), p.id, count(*) || ' refunds of it, of ' || \
+             sum(r.amount_minor) || ' in minor units', min(r.seq) FROM refund r JOIN ",
+            its_payment!(),
+            " WHERE 1 = 1",
+            of_sale!(),
+            " GROUP BY p.id HAVING count(*) > 1 AND min(r.seq) > $2 ORDER BY min(r.seq) LIMIT $3"
+        ),
+    ),
+    (
+        DifferenceKind::RefundFailed,
+        concat!(
+            "SELECT o.item_id, p.order_id, p.id,
+                    'refund ' || r.id || ' of ' || r.amount_minor || ' ' || r.currency || ' was refused for good: ' || coalesce(r.error, 'no reason given'), r.seq
+             FROM refund r JOIN ",
+            its_payment!(),
+            " WHERE r.state = 'failed' AND r.discarded IS NULL",
+            of_sale!(),
+            " AND r.seq > $2 ORDER BY r.seq LIMIT $3"
+        ),
+    ),
+    (
+        // What a bank took back of a payment whose own refund did not arrive went back once, as it
+        // should.
+        DifferenceKind::Reversed,
+        concat!(
+            "SELECT o.item_id, p.order_id, p.id,
+                    r.amount_minor || ' ' || r.currency || ' of ' || p.amount_minor || ' ' || p.currency || ' is ' || r.kind || ', the payment is ' || p.state, p.seq
+             FROM went_back r JOIN ",
+            its_payment!(),
+            " WHERE r.stands AND (p.state = 'captured' OR r.kind = 'disputed' AND EXISTS (SELECT 1 \
+             FROM refund f WHERE f.payment_id = p.id AND f.state = 'settled'))",
+            of_sale!(),
+            " AND p.seq > $2 ORDER BY p.seq, r.kind LIMIT $3"
+        ),
+    ),
+];
+
+/// Columns: item, what it began with (NULL: unlimited), when. `$1` is the sale, or NULL.
+pub(crate) const OPENING_STOCKS: &str = "
+    SELECT i.id, i.initial_total, s.created_at FROM item i JOIN sale s ON s.id = i.sale_id
+    WHERE CAST($1 AS text) IS NULL OR i.sale_id = $1 ORDER BY i.id";
+
+/// Columns: seq, item, units, reason, at. `$1` is the sale, or NULL; after `$2`, at most `$3`.
+pub(crate) const STOCK_ADJUSTMENTS: &str = "
+    SELECT a.seq, a.item_id, a.units, a.reason, a.at FROM adjustment a JOIN item i ON i.id = a.item_id
+    WHERE (CAST($1 AS text) IS NULL OR i.sale_id = $1) AND a.seq > $2 ORDER BY a.seq LIMIT $3";
+
+/// Events of orders that changed their states, each with the type of the one before.
+macro_rules! moved {
+    ($place:literal) => {
+        concat!(
+            "SELECT e.",
+            $place,
+            ", o.id, o.item_id, o.units, e.type, e.at, e.actor, e.why,
+                (SELECT b.type FROM event b
+                 WHERE b.grant_id = e.grant_id AND b.n = e.n AND b.seq < e.seq AND b.type LIKE 'order.%' AND b.type <> 'order.extended'
+                 ORDER BY b.seq DESC LIMIT 1)
+             FROM event e JOIN orders o ON o.grant_id = e.grant_id AND o.n = e.n JOIN item i ON i.id = o.item_id
+             WHERE e.grant_id IS NOT NULL AND e.type LIKE 'order.%' AND e.type <> 'order.extended'
+                   AND (CAST($1 AS text) IS NULL OR i.sale_id = $1) AND e.",
+            $place,
+            " > $2 ORDER BY e.",
+            $place,
+            " LIMIT $3"
+        )
+    };
+}
+
+/// Columns: position, order, item, units, type, at, actor, why, the type before. In the order of
+/// commits: an embedded store has one writer.
+pub(crate) const TRANSITIONS_BY_SEQ: &str = moved!("seq");
+/// The same where several commit side by side: only `position` passes over nothing.
+pub(crate) const TRANSITIONS_BY_POSITION: &str = moved!("position");
+
+/// The state that an order's event of this type leaves it in.
+pub(crate) fn state_after(word: &str) -> Option<OrderState> {
+    OrderState::ALL
+        .iter()
+        .copied()
+        .find(|state| EventType::from_order_state(*state).as_str() == word)
+}
+
+/// A row of [`ITEMS`], and the counters that are compared with it.
+pub(crate) struct ItemRow {
+    pub(crate) books: ItemTotals,
+    pub(crate) expected: (u64, u64),
+}
+
+/// Of each kind that is to be read: its query, and after which place. All of them, or those of
+/// which there was more.
+pub(crate) fn kinds_to_read(
+    after: Option<&[(DifferenceKind, i64)]>,
+) -> Vec<(DifferenceKind, &'static str, i64)> {
+    let place = |kind: DifferenceKind| match after {
+        None => Some(0),
+        Some(more) => more.iter().find(|(of, _)| *of == kind).map(|(_, place)| *place),
+    };
+    DIFFERENCES.iter().filter_map(|&(kind, sql)| Some((kind, sql, place(kind)?))).collect()
+}
+
+/// Differences of one kind, as many as are named, out of one more than that, by their places; and
+/// after which place there are more.
+pub(crate) fn cut_page(mut rows: Vec<(i64, Difference)>) -> (Vec<Difference>, Option<i64>) {
+    let mut after = None;
+    if let Some(&(beyond, _)) = rows.get(DIFFERENCES_MAX) {
+        // One payment may have several: what is at one place stays together, and nothing is at one
+        // place so often.
+        let whole = rows.partition_point(|(place, _)| *place < beyond);
+        rows.truncate(if whole > 0 { whole } else { DIFFERENCES_MAX });
+        after = rows.last().map(|(place, _)| *place);
+    }
+    (rows.into_iter().map(|(_, difference)| difference).collect(), after)
+}
+
+/// Puts the books together. Those that are read on have named the units that do not add up before.
+pub(crate) fn assemble(
+    rows: Vec<ItemRow>,
+    money: Vec<(Option<ItemId>, MoneyTotals)>,
+    found: Vec<Difference>,
+    more: Vec<(DifferenceKind, i64)>,
+    is_first: bool,
+) -> Reconciliation {
+    let mut books = Reconciliation { more, ..Reconciliation::default() };
+    for row in rows {
+        if is_first {
+            units(&row, &mut books.differences);
+        }
+        books.items.push(row.books);
+    }
+    books.differences.extend(found);
+    for (item, sums) in money {
+        let of = books.items.iter_mut().find(|books| Some(books.item) == item);
+        match of {
+            Some(item) => item.money.push(sums),
+            None => books.unattributed.push(sums),
+        }
+    }
+    books
+}
+
+/// Whether an item's units are all somewhere, and its counters right.
+fn units(row: &ItemRow, found: &mut Vec<Difference>) {
+    let ItemTotals { item, pool, in_slots, held, paid, ended, .. } = &row.books;
+    let mut differ = |detail| {
+        found.push(Difference {
+            kind: DifferenceKind::Units,
+            item: Some(*item),
+            order: None,
+            payment: None,
+            detail,
+        });
+    };
+    if let doorbuster_core::Stock::Counted(total) = row.books.total {
+        let sum = pool + in_slots + held + paid;
+        if sum != total {
+            differ(format!(
+                "total {total}, but pool {pool} + in slots {in_slots} + held {held} + paid {paid} \
+                 make {sum}"
+            ));
+        }
+    }
+    if row.expected != (*paid, *ended) {
+        differ(format!(
+            "noted paid {} and ended {}, orders have {paid} and {ended}",
+            row.expected.0, row.expected.1
+        ));
+    }
+}

@@ -1,0 +1,76 @@
+//! Whether the store's files are still where they were opened.
+//!
+//! A file that was removed, moved or mounted over is written and synced as before while it is open,
+//! and the next start does not find what is in it. So each commit is told only after a look at the
+//! paths: every one must lead to the very file that is open. Open files keep their numbers, so no
+//! new file has one of them. Nothing is opened for a look: closing a file of the store would end
+//! the locks that this process holds on it.
+//!
+//! SQLite replaces none of these files while a connection is open: a checkpoint cuts the log to
+//! nothing at most, `VACUUM` writes into the file that is there, and `VACUUM INTO` into another
+//! one.
+use std::fs::{self, File, Metadata};
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::contract::OpenError;
+
+use super::failure::Failure;
+use super::open::{data_path, failed, lock_path, with_suffix};
+
+/// Which file it is, whatever its name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    fn from_metadata(file: &Metadata) -> Self {
+        Self { device: file.dev(), inode: file.ino() }
+    }
+}
+
+/// The files that a store has open, by the paths that led to them.
+pub(super) struct OpenFiles(Vec<(PathBuf, FileId)>);
+
+impl OpenFiles {
+    /// Remembers the store's file, its log and the log's index, all of which are there once a
+    /// connection has read, and the lock that is held on the directory.
+    pub(super) fn remember(dir: &Path, lock: &File) -> Result<Self, OpenError> {
+        let at = |path: &Path| path.display().to_string();
+        let dir = &fs::canonicalize(dir).map_err(|e| failed(&at(dir), e))?;
+        let file = data_path(dir);
+        // The log is beside the file itself, also where its name in the directory is a link.
+        let real = fs::canonicalize(&file).map_err(|e| failed(&at(&file), e))?;
+        let mut files = Vec::new();
+        for path in [file, with_suffix(&real, "-wal"), with_suffix(&real, "-shm")] {
+            let there = fs::metadata(&path).map_err(|e| failed(&at(&path), e))?;
+            files.push((path, FileId::from_metadata(&there)));
+        }
+        let path = lock_path(dir);
+        let held = lock.metadata().map_err(|e| failed(&at(&path), e))?;
+        files.push((path, FileId::from_metadata(&held)));
+        Ok(Self(files))
+    }
+
+    /// Fails unless every path leads to the file that it led to when it was opened.
+    pub(super) fn check_in_place(&self) -> Result<(), Failure> {
+        for (path, id) in &self.0 {
+            let what = match fs::metadata(path) {
+                Ok(there) if FileId::from_metadata(&there) == *id => continue,
+                Ok(_) => "is no longer the file that is in use".to_owned(),
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+                {
+                    format!("cannot be found any more: {error}")
+                }
+                // Nobody can tell: the file that is open may be well.
+                Err(_) => continue,
+            };
+            return Err(Failure::Gone(format!("{} {what}", path.display())));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,148 @@
+//! Working copies of items and grants: read once a group of jobs, written once a job, however many
+//! tickets pass through them.
+use rusqlite::params;
+
+use doorbuster_core::{CloseCause, Grant, GrantId, Item, ItemId, Millis, Stock};
+
+use super::failure::Failure;
+use super::rows::int;
+use super::statements::Statements;
+
+struct CachedRow<T> {
+    row: T,
+    /// It is not in the table yet.
+    new: bool,
+    /// The table holds an older one.
+    dirty: bool,
+}
+
+/// Rows that were read or made. A handful, so they are searched from the front.
+#[derive(Default)]
+pub(super) struct RowCache {
+    items: Vec<CachedRow<Item>>,
+    grants: Vec<CachedRow<Grant>>,
+}
+
+impl RowCache {
+    pub(super) fn item(&self, id: ItemId) -> Option<&Item> {
+        self.items.iter().find(|c| c.row.id == id).map(|c| &c.row)
+    }
+
+    pub(super) fn grant(&self, id: GrantId) -> Option<&Grant> {
+        self.grants.iter().find(|c| c.row.id == id).map(|c| &c.row)
+    }
+
+    /// Keeps an item that was read.
+    pub(super) fn cache_item(&mut self, row: Item) -> Item {
+        self.items.push(CachedRow { row: row.clone(), new: false, dirty: false });
+        row
+    }
+
+    /// Keeps a grant that was read, unless there is a copy, which is newer.
+    pub(super) fn cache_grant(&mut self, row: Grant) -> Grant {
+        if let Some(copy) = self.grant(row.id) {
+            return copy.clone();
+        }
+        self.grants.push(CachedRow { row: row.clone(), new: false, dirty: false });
+        row
+    }
+
+    pub(super) fn put_item(&mut self, item: &Item) {
+        match self.items.iter_mut().find(|c| c.row.id == item.id) {
+            Some(copy) => (copy.row, copy.dirty) = (item.clone(), true),
+            None => self.items.push(CachedRow { row: item.clone(), new: false, dirty: true }),
+        }
+    }
+
+    /// The rules read a grant before they write it, so one without a copy is new.
+    pub(super) fn put_grant(&mut self, grant: &Grant) {
+        match self.grants.iter_mut().find(|c| c.row.id == grant.id) {
+            Some(copy) => (copy.row, copy.dirty) = (grant.clone(), true),
+            None => self.grants.push(CachedRow { row: grant.clone(), new: true, dirty: true }),
+        }
+    }
+
+    /// Writes every copy that changed; closed grants first, so that a slot never has two open ones.
+    pub(super) fn flush(&mut self, sql: &mut Statements<'_>, now: Millis) -> Result<(), Failure> {
+        for open in [false, true] {
+            for copy in self.grants.iter_mut().filter(|c| c.dirty && c.row.open == open) {
+                match copy.new {
+                    true => insert_grant(sql, &copy.row, now)?,
+                    false => update_grant(sql, &copy.row, now)?,
+                }
+                (copy.new, copy.dirty) = (false, false);
+            }
+        }
+        for copy in self.items.iter_mut().filter(|c| c.dirty) {
+            update_item(sql, &copy.row)?;
+            copy.dirty = false;
+        }
+        Ok(())
+    }
+}
+
+fn update_item(sql: &mut Statements<'_>, item: &Item) -> Result<(), Failure> {
+    let total = match item.total {
+        Stock::Counted(units) => Some(int(units)),
+        Stock::Unlimited => None,
+    };
+    sql.run(
+        "UPDATE item SET total = ?2, pool = ?3, ended = ?4, paid = ?5, waiting = ?6 WHERE id = ?1",
+        params![
+            item.id.0,
+            total,
+            int(item.pool),
+            int(item.ended),
+            int(item.paid),
+            int(item.waiting)
+        ],
+    )?;
+    Ok(())
+}
+
+fn insert_grant(sql: &mut Statements<'_>, g: &Grant, now: Millis) -> Result<(), Failure> {
+    sql.run(
+        "INSERT INTO slot_grant (id, item_id, slot, epoch, granted, settled, counted, open, acked, max_n, resolved, feed_len,
+                                 closed_cause, opened_at, closed_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+        params![
+            int(g.id.0),
+            g.slot.item.0,
+            g.slot.index,
+            int(g.epoch.0),
+            int(g.granted),
+            int(g.settled),
+            g.counted,
+            g.open,
+            g.acked,
+            int(g.max_n.0),
+            int(g.resolved),
+            int(g.feed_len.0),
+            g.closed.map(CloseCause::as_str),
+            now.0,
+            (!g.open).then_some(now.0)
+        ],
+    )?;
+    Ok(())
+}
+
+fn update_grant(sql: &mut Statements<'_>, g: &Grant, now: Millis) -> Result<(), Failure> {
+    sql.run(
+        "UPDATE slot_grant SET granted = ?2, settled = ?3, open = ?4, acked = ?5, max_n = ?6, resolved = ?7, feed_len = ?8,
+                               closed_cause = ?9, closed_at = coalesce(closed_at, ?10)
+         WHERE id = ?1",
+        params![
+            int(g.id.0),
+            int(g.granted),
+            int(g.settled),
+            g.open,
+            g.acked,
+            int(g.max_n.0),
+            int(g.resolved),
+            int(g.feed_len.0),
+            g.closed.map(CloseCause::as_str),
+            (!g.open).then_some(now.0)
+        ],
+    )?;
+    Ok(())
+}

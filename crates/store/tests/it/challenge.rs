@@ -1,0 +1,47 @@
+//! Answers to challenges in PostgreSQL: those of one buyer wait for each other, wherever they come
+//! in.
+use std::time::{Duration, Instant};
+
+use doorbuster_store::{AnswerSpend, SpendOutcome};
+
+use crate::cluster;
+use crate::events::{run, session};
+use crate::fixture::open_postgres;
+
+/// For whatever comes by itself, on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How many sessions wait for a row that another one holds.
+const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_right_answer_waits_for_the_wrong_ones_on_their_way() {
+    let cluster = cluster::shared();
+    let database = cluster.database();
+    let fixture = open_postgres(&cluster.url(&database), 1).await;
+    let (by, until) = ([7; 16], fixture.store.now().plus(120_000));
+    let (node, watch) = (session(&database).await, session(&database).await);
+    // The last wrong answers that are looked at, at a node that has not committed them yet.
+    run(&node, "BEGIN").await;
+    let wrong = format!(
+        "INSERT INTO miss (by, n, until) VALUES (decode(repeat('07', 16), 'hex'), 10, {})",
+        until.0
+    );
+    run(&node, &wrong).await;
+    let ends = fixture.store.now().plus(120_000);
+    let right = AnswerSpend { id: [1; 16], until: ends, by, is_correct: true, window_ms: 120_000 };
+    let store = fixture.store.clone();
+    let answered = tokio::spawn(async move { store.spend_answer(right).await.expect("writes") });
+    let since = Instant::now();
+    loop {
+        let waiting: i64 = watch.query_one(WAITING, &[]).await.expect("it is SQL").get(0);
+        if waiting > 0 {
+            break;
+        }
+        assert!(!answered.is_finished(), "it was answered before them");
+        assert!(since.elapsed() < PATIENCE, "it waits for them");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    run(&node, "COMMIT").await;
+    assert_eq!(answered.await.expect("no panic"), SpendOutcome::Now { misses: 10, until });
+    fixture.store.close().await;
+}

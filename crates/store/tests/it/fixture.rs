@@ -1,0 +1,99 @@
+//! A store of its own for a test: SQLite in a directory that goes with the test, or PostgreSQL in a
+//! database of its own.
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use doorbuster_core::NodeId;
+use doorbuster_store::conformance::{Clock, CommitLog, Fixture, id_key};
+use doorbuster_store::{PostgresOptions, SqliteOptions, Store};
+
+/// A directory that is removed when the test ends.
+pub struct Dir(PathBuf);
+
+impl Dir {
+    /// A new one.
+    pub fn new() -> Self {
+        let dir =
+            std::env::temp_dir().join(format!("doorbuster-store-{:016x}", rand::random::<u64>()));
+        std::fs::create_dir(&dir).expect("a fresh name in the temporary directory");
+        Self(dir)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The database in it.
+    pub fn file(&self) -> PathBuf {
+        self.0.join("doorbuster.sqlite3")
+    }
+
+    /// A second connection, as a person with a shell has one.
+    pub fn shell(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.file()).expect("the store's file")
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        // A leftover in the temporary directory harms nobody.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What `on_fatal` was told.
+pub type Fatal = Arc<Mutex<Vec<String>>>;
+
+/// How a test opens a store.
+pub fn options(dir: &Path, clock: &Clock, commits: &CommitLog) -> (SqliteOptions, Fatal) {
+    let fatal = Fatal::default();
+    let heard = Arc::clone(&fatal);
+    let on_fatal = Arc::new(move |reason: &str| {
+        heard.lock().expect("no test panics with it").push(reason.to_owned())
+    });
+    let dir = dir.to_owned();
+    (
+        SqliteOptions {
+            dir,
+            id_key: id_key(),
+            clock: clock.reader(),
+            sink: commits.sink(),
+            on_fatal,
+        },
+        fatal,
+    )
+}
+
+/// A store in a directory.
+pub fn open(dir: &Path) -> Fixture {
+    let (clock, commits) = (Clock::new(), CommitLog::default());
+    let store = Store::open_sqlite(options(dir, &clock, &commits).0).expect("opens");
+    Fixture { store, clock, commits }
+}
+
+/// How a test opens a store in PostgreSQL.
+pub fn postgres_options(
+    url: &str,
+    node: u32,
+    clock: &Clock,
+    commits: &CommitLog,
+) -> PostgresOptions {
+    PostgresOptions {
+        url: url.to_owned(),
+        id_key: id_key(),
+        clock: Some(clock.reader()),
+        node: NodeId(node),
+        sink: commits.sink(),
+        on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
+        allow_fsync_off: true,
+    }
+}
+
+/// A store in a PostgreSQL database, as one node has it.
+pub async fn open_postgres(url: &str, node: u32) -> Fixture {
+    let (clock, commits) = (Clock::new(), CommitLog::default());
+    let store =
+        Store::open_postgres(postgres_options(url, node, &clock, &commits)).await.expect("opens");
+    Fixture { store, clock, commits }
+}

@@ -1,0 +1,159 @@
+//! Checks that names, messages and comments use the standard words of `docs/glossary.md`.
+
+use super::scan::{Kind, Span, spans};
+
+/// Identifiers that say nothing, or that name a thing by a private word.
+const NAMES: [&str; 27] = [
+    "Asked", "Bell", "Came", "Desk", "Dormitory", "Ears", "Hall", "Held", "Known", "Place", "Sleeper",
+    "Standing", "Studio", "Told", "Wanted", "Wish", "beds", "desk", "dormitory", "glance", "hall",
+    "heed", "lanes", "sleeper", "studio", "tend", "wish",
+];
+/// Phrases that make a sentence hard to read.
+const PHRASES: [&str; 30] = [
+    "whoever",
+    "whomever",
+    "nobody's",
+    "of which",
+    "that is none",
+    "one that is none",
+    "is nobody",
+    "what is due",
+    "seen to",
+    "let be",
+    "of late",
+    "in vain",
+    "for good",
+    "is told of",
+    "are told of",
+    "was told of",
+    "could not be asked yet",
+    "could not be read yet",
+    "could not be told yet",
+    "could not be forgotten yet",
+    "cut a ticket",
+    "cuts a ticket",
+    "cuts tickets",
+    "tickets are cut",
+    "ticket is cut",
+    "ticket was cut",
+    "place in line",
+    "places in line",
+    "stands in line",
+    "this is no ",
+];
+/// Macros that write a log line, and attributes and calls that make an error's text.
+const MESSAGES: [&str; 12] = [
+    "error!(", "warn!(", "info!(", "debug!(", "trace!(", "#[error(", "bail!(", "anyhow!(", "ensure!(",
+    ".context(", ".with_context(", "Error::msg(",
+];
+/// First words of a message that are written with a capital letter wherever they stand.
+const PROPER: [&str; 22] = [
+    "AMQP", "API", "CSV", "Ed25519", "HTTP", "HTTPS", "IP", "JSON", "JWKS", "JWT", "Lua", "NATS",
+    "PostgreSQL", "RabbitMQ", "Redis", "SQL", "SQLite", "SSE", "Stripe", "TLS", "URL", "WebSocket",
+];
+
+/// Checks one Rust file's names, comments and messages.
+pub fn check_rust(file: &str, source: &str, found: &mut Vec<String>) {
+    let spans = spans(source);
+    for span in &spans {
+        match span.kind {
+            Kind::Code => check_names(file, span, found),
+            Kind::Comment | Kind::Text => check_phrases(file, span.line, span.text, found),
+        }
+    }
+    if !file.contains("/tests") {
+        check_messages(file, &spans, found);
+    }
+}
+
+/// Checks the phrases of a file that is not Rust.
+pub fn check_text(file: &str, text: &str, found: &mut Vec<String>) {
+    for (index, line) in text.lines().enumerate() {
+        check_phrases(file, index + 1, line, found);
+    }
+}
+
+fn check_names(file: &str, span: &Span<'_>, found: &mut Vec<String>) {
+    let words = span.text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    for word in words.filter(|word| NAMES.contains(word)) {
+        found.push(format!("{file}:{}: use a standard name for {word}", span.line));
+    }
+}
+
+fn check_phrases(file: &str, line: usize, text: &str, found: &mut Vec<String>) {
+    let lower = text.to_lowercase();
+    for phrase in PHRASES.iter().filter(|phrase| has_phrase(&lower, phrase)) {
+        found.push(format!("{file}:{line}: \"{phrase}\" is hard to read; name the thing"));
+    }
+}
+
+/// Whether `text` has `phrase` between word boundaries.
+fn has_phrase(text: &str, phrase: &str) -> bool {
+    text.match_indices(phrase).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + phrase.len()..].chars().next();
+        let is_word = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
+        !is_word(before) && (phrase.ends_with(' ') || !is_word(after))
+    })
+}
+
+/// A message starts with a lower-case letter and ends without a full stop.
+fn check_messages(file: &str, spans: &[Span<'_>], found: &mut Vec<String>) {
+    for (index, span) in spans.iter().enumerate() {
+        let starts = MESSAGES.iter().any(|start| span.text.contains(start));
+        if span.kind != Kind::Code || !starts {
+            continue;
+        }
+        // The message is the first literal of the call that is not a field's value.
+        let mut before = span.text;
+        for next in &spans[index + 1..] {
+            match next.kind {
+                Kind::Comment => {}
+                Kind::Code if next.text.contains(';') => break,
+                Kind::Code => before = next.text,
+                Kind::Text if before.trim_end().ends_with('=') => {}
+                Kind::Text => {
+                    check_message(file, next, found);
+                    break;
+                }
+            }
+        }
+    }
+}
+
+fn check_message(file: &str, span: &Span<'_>, found: &mut Vec<String>) {
+    let text = span.text;
+    let first = text.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+    let is_proper = PROPER.iter().any(|word| first == *word || first.strip_suffix('s') == Some(word));
+    if first.starts_with(|c: char| c.is_ascii_uppercase()) && !is_proper {
+        found.push(format!("{file}:{}: a message starts with a small letter: {text}", span.line));
+    }
+    if text.ends_with('.') && !text.ends_with("...") {
+        found.push(format!("{file}:{}: a message ends without a full stop: {text}", span.line));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(source: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        check_rust("crates/core/src/x.rs", source, &mut found);
+        found
+    }
+
+    #[test]
+    fn private_names_and_phrases_are_found() {
+        assert_eq!(found("struct Told;\n").len(), 1);
+        assert_eq!(found("// Whoever asks gets it.\n").len(), 1);
+        assert!(found("struct Untold; // \"desk\" is only a word here\n").is_empty());
+    }
+
+    #[test]
+    fn messages_are_lower_case_without_a_full_stop() {
+        assert_eq!(found("warn!(%error, \"Could not read.\");\n").len(), 2);
+        assert_eq!(found("warn!(reason = \"A\", \"PostgreSQL is unreachable\");\n").len(), 0);
+        assert_eq!(found("#[error(\"Cannot read\")]\n").len(), 1);
+    }
+}
