@@ -43,6 +43,8 @@ mod slots;
 mod test_server;
 #[path = "it/traces.rs"]
 mod traces;
+#[path = "it/tutorial.rs"]
+mod tutorial;
 #[path = "it/waitlist.rs"]
 mod waitlist;
 #[path = "../../store/tests/it/watch.rs"]

@@ -1,0 +1,130 @@
+//! The tutorial's sample shops, in Python and in Node.js: a buyer signs in, buys and pays, and the
+//! shop learns of it.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::test_server::{TempDir, TestServer, serve, until};
+
+/// The text that the shop signs buyers' tokens with.
+const BUYER_SECRET: &str = "a-text-of-thirty-two-bytes-or-more-that-is-not-base64";
+
+/// A running sample shop, stopped when it is dropped.
+struct SampleShop(Child);
+
+impl Drop for SampleShop {
+    fn drop(&mut self) {
+        // A shop that has ended by itself has failed the test already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts `examples/shop/{file}` and waits until it listens.
+fn start_shop(interpreter: &str, file: &str, port: u16, url: &str, secret: &str) -> SampleShop {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shop").join(file);
+    let mut child = Command::new(interpreter)
+        .arg(file)
+        .env("BUYER_SECRET", BUYER_SECRET)
+        .env("WEBHOOK_SECRET", secret)
+        .env("DOORBUSTER_URL", url)
+        .env("PORT", port.to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{interpreter} is not installed: {error}"));
+    let mut line = String::new();
+    let output = child.stdout.take().expect("it is piped");
+    let shop = SampleShop(child);
+    BufReader::new(output).read_line(&mut line).expect("it can be read");
+    assert_eq!(line, format!("shop listening on http://127.0.0.1:{port}\n"));
+    shop
+}
+
+/// Follows the tutorial with one sample shop.
+fn follow_tutorial(interpreter: &str, file: &str) {
+    let temp_dir = TempDir::new();
+    let data_dir = temp_dir.join("data");
+    let mut command = serve(&temp_dir, &data_dir);
+    command
+        .env("DOORBUSTER_AUTH__BUYER_SECRET", BUYER_SECRET)
+        .env("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true");
+    let server = TestServer::start(command, data_dir);
+    let ask = |arguments: &[&str]| server.ask(&temp_dir, arguments).stdout_of_success();
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let port = free.expect("a free port").port();
+    let hook = format!("http://127.0.0.1:{port}/hooks/doorbuster");
+    let added = ask(&["webhook", "endpoint", "add", &hook, "--type", "*", "--json"]);
+    let added: Value = serde_json::from_str(&added).expect("JSON");
+    let secret = added["secret"].as_str().expect("the secret is shown once");
+    let _shop = start_shop(interpreter, file, port, server.url(), secret);
+    let item = "id=mug,title=Mug,stock=10,price=1000CNY,limit=2";
+    ask(&["sale", "create", "first", "--title", "First sale", "--item", item]);
+    ask(&["sale", "open", "first"]);
+
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
+    let shop_url = format!("http://127.0.0.1:{port}");
+    let (order, wrong) = runtime.block_on(async {
+        let client = reqwest::Client::builder()
+            .tls_certs_only([])
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .expect("a client");
+        let link = client.get(format!("{shop_url}/buy?buyer=ana&sale=first")).send().await;
+        let link = link.expect("an answer");
+        let page = link.headers()["location"].to_str().expect("text").to_owned();
+        let start = format!("{}/sale/first#token=", server.url());
+        let token = page.strip_prefix(&start).unwrap_or_else(|| panic!("{page}")).to_owned();
+        let bought = client
+            .post(format!("{}/v1/orders", server.url()))
+            .bearer_auth(&token)
+            .header("idempotency-key", "k1")
+            .json(&json!({"sale": "first", "item": "mug", "units": 1}))
+            .send()
+            .await
+            .expect("an answer");
+        assert_eq!(bought.status(), 201);
+        let order: Value = bought.json().await.expect("an order");
+        let id = order["id"].as_str().expect("an id").to_owned();
+        let checkout = client
+            .post(format!("{}/v1/orders/{id}/checkout", server.url()))
+            .bearer_auth(&token)
+            .send()
+            .await
+            .expect("an answer");
+        let checkout: Value = checkout.json().await.expect("a checkout");
+        let page = checkout["checkout_url"].as_str().expect("an address");
+        let paid = client.post(format!("{page}/pay")).send().await.expect("an answer");
+        assert_eq!(paid.status(), 200);
+        let forged = client
+            .post(&hook)
+            .header("webhook-id", "evt_1")
+            .header("webhook-timestamp", "1")
+            .header("webhook-signature", "v1,AAAA")
+            .body("{}");
+        (id, forged.send().await.expect("an answer").status())
+    });
+    assert_eq!(wrong, 401, "a forged message is refused");
+    until("the shop knows that the order is paid", || {
+        let orders = runtime.block_on(async {
+            reqwest::get(format!("{shop_url}/orders")).await.ok()?.json::<Value>().await.ok()
+        });
+        orders.filter(|orders| orders[&order] == "paid")
+    });
+}
+
+#[test]
+fn the_tutorial_works_with_the_shop_in_python() {
+    follow_tutorial("python3", "shop.py");
+}
+
+#[test]
+fn the_tutorial_works_with_the_shop_in_node() {
+    follow_tutorial("node", "shop.mjs");
+}
